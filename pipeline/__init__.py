@@ -1,0 +1,1 @@
+"""The world outside the mathematics: command line, plan, Ray, MLflow, provenance, pictures."""

@@ -1,0 +1,1 @@
+"""The mathematics of optimisation: arrays in, arrays out, many trials at once."""

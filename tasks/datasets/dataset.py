@@ -1,0 +1,115 @@
+"""What a dataset is in memory: uint8 images in three splits, labels, class names and a digest."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from tasks.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """Images uint8 ``(N, D)``, one flattened image a row, and their labels int64 ``(N,)``."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """A classification data set; `make_dataset` is the way to build one.
+
+    ``image_shape`` is the shape of one image before flattening, channels first where there are any:
+    ``(8, 8)``, ``(3, 32, 32)``. ``mean`` is the mean training image, float32 ``(D,)``.
+    ``digest`` is the SHA-256 of the arrays and class names, in hexadecimal.
+    """
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+    classes: tuple[str, ...]
+    image_shape: tuple[int, ...]
+    mean: np.ndarray
+    digest: str
+
+
+def make_dataset(
+    *,
+    name: str,
+    train: Split,
+    test: Split,
+    classes: tuple[str, ...],
+    image_shape: tuple[int, ...],
+    validation: int,
+) -> Dataset:
+    """Check the arrays, set ``validation`` training examples apart and compute mean and digest.
+
+    The arrays of the result are contiguous and read-only: one copy serves every trial of a node.
+    The validation examples are drawn without replacement by a fixed seed, so they are the same for
+    every trial of every sweep on this data set.
+
+    Raises
+    ------
+    DataError
+        If the arrays do not fit together, or a label is outside the classes.
+    ConfigError
+        If ``validation`` leaves no training example.
+    """
+    for part, split in (("train", train), ("test", test)):
+        _check(f"{name} {part}", split, len(classes), int(np.prod(image_shape)))
+    if not 0 <= validation < len(train):
+        raise ConfigError(
+            f"dataset.validation must be at least 0 and below the {len(train)} training examples, got {validation}"
+        )
+    if validation:
+        held_out = np.zeros(len(train), dtype=bool)
+        held_out[np.random.default_rng(0).permutation(len(train))[:validation]] = True
+        kept = Split(images=train.images[~held_out], labels=train.labels[~held_out])
+        validating = Split(images=train.images[held_out], labels=train.labels[held_out])
+    else:
+        kept, validating = train, Split(images=train.images[:0], labels=train.labels[:0])
+    return Dataset(
+        name=name,
+        train=_read_only(kept),
+        validation=_read_only(validating),
+        test=_read_only(test),
+        classes=classes,
+        image_shape=image_shape,
+        mean=kept.images.mean(axis=0, dtype=np.float64).astype(np.float32),
+        digest=_digest((kept, validating, test), classes),
+    )
+
+
+def _check(part: str, split: Split, classes: int, features: int) -> None:
+    images, labels = split.images, split.labels
+    if images.dtype != np.uint8 or images.ndim != 2 or images.shape[1] != features:
+        raise DataError(f"{part}: images must be uint8 (N, {features}), got {images.dtype} {images.shape}")
+    if labels.dtype != np.int64 or labels.shape != images.shape[:1]:
+        raise DataError(f"{part}: labels must be int64 ({len(images)},), got {labels.dtype} {labels.shape}")
+    if not len(labels):
+        raise DataError(f"{part}: there must be at least one example, got none")
+    if labels.min() < 0 or labels.max() >= classes:
+        wrong = labels[(labels < 0) | (labels >= classes)][0]
+        raise DataError(f"{part}: a label must be one of the {classes} classes 0 to {classes - 1}, got {wrong}")
+
+
+def _read_only(split: Split) -> Split:
+    images, labels = np.ascontiguousarray(split.images).view(), np.ascontiguousarray(split.labels).view()
+    images.flags.writeable = labels.flags.writeable = False
+    return Split(images=images, labels=labels)
+
+
+def _digest(splits: tuple[Split, ...], classes: tuple[str, ...]) -> str:
+    digest = hashlib.sha256(repr(classes).encode())
+    for split in splits:
+        digest.update(repr(split.images.shape).encode())
+        digest.update(np.ascontiguousarray(split.images).data)
+        digest.update(np.ascontiguousarray(split.labels).data)
+    return digest.hexdigest()

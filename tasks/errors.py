@@ -1,0 +1,41 @@
+"""The project's errors: one root, and every message names the parameter, the rule and the value."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SweepError(Exception):
+    """Root of every error this project raises on purpose."""
+
+
+class ConfigError(SweepError):
+    """A parameter breaks its rule."""
+
+
+class DataError(SweepError):
+    """A dataset is missing, damaged or not what it says it is."""
+
+
+def require(condition: object, parameter: str, rule: str, value: object) -> None:
+    """Raise a `ConfigError` unless ``condition`` holds.
+
+    >>> require(False, "learning_rate", "must be > 0", -1)
+    Traceback (most recent call last):
+    tasks.errors.ConfigError: learning_rate must be > 0, got -1
+    """
+    if not condition:
+        raise ConfigError(f"{parameter} {rule}, got {value!r}")
+
+
+def unknown_choice(parameter: str, value: object, choices: Iterable[str]) -> ConfigError:
+    """Return the error for a name that is in no table, with the choices and the closest of them.
+
+    >>> print(unknown_choice("loss", "sfm", ["softmax", "svm"]))
+    loss must be one of softmax, svm, got 'sfm' (did you mean 'svm'?)
+    """
+    names = sorted(choices)
+    close = difflib.get_close_matches(str(value), names, n=1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    return ConfigError(f"{parameter} must be one of {', '.join(names)}, got {value!r}{hint}")

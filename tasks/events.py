@@ -1,0 +1,64 @@
+"""What a computation reports while it runs: plain frozen records, idempotent by trial and step."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import numpy as np
+
+NOTHING: Mapping[str, np.ndarray] = MappingProxyType({})
+
+
+class Outcome(enum.Enum):
+    """How a trial ended; the value is what a person reads."""
+
+    COMPLETE = "complete"
+    DIVERGED = "diverged"
+    STOPPED = "stopped early"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """A block of consecutive points of one trial's curves.
+
+    ``trial`` is the position of the trial in its fused group, ``steps`` is int64 ``(P,)`` and each
+    metric is float64 ``(P,)``; a NaN means that the metric has no point at that step.
+    """
+
+    trial: int
+    steps: np.ndarray
+    metrics: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """The end of one trial: its outcome, its last metrics and its arrays (``weights`` among them).
+
+    ``step`` is the last step done, for a diverged trial the step at which the loss ceased to be finite.
+    ``message`` says in a sentence what a person should know of the outcome, empty where there is nothing.
+    """
+
+    trial: int
+    outcome: Outcome
+    step: int
+    metrics: Mapping[str, float]
+    arrays: Mapping[str, np.ndarray] = field(default_factory=lambda: NOTHING)
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """The state from which a fused group goes on as if it had never stopped.
+
+    ``step`` is the number of steps done, ``arrays`` the state of all trials of the group.
+    """
+
+    step: int
+    arrays: Mapping[str, np.ndarray]
+
+
+Event = Curve | Result | Checkpoint

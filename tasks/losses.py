@@ -1,0 +1,145 @@
+"""Loss functions of scores and labels: per-example losses, and their gradient with respect to the scores.
+
+Scores are ``(*trials, C, N)``, labels ``(N,)``; a stacked row holds its hyperparameters as ``(*trials, 1, 1)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from array_api_compat import array_namespace
+
+from tasks.errors import require
+
+
+class Loss(Protocol):
+    """A loss: a row of `LOSSES`."""
+
+    def losses(self, scores: Any, labels: Any) -> Any:
+        """Return the loss of every example, ``(*trials, N)``."""
+
+    def losses_and_gradient(self, scores: Any, labels: Any) -> tuple[Any, Any]:
+        """Return the losses ``(*trials, N)`` and the gradient of each by its scores, ``(*trials, C, N)``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Svm:
+    r"""Multiclass SVM (hinge) loss of Weston and Watkins, ``sum_{j != y} max(0, s_j - s_y + margin)``.
+
+    At a kink (``s_j - s_y + margin == 0``) the subgradient 0 is taken.
+    Source: the notes, "Computing the gradient analytically with Calculus".
+
+    >>> import numpy as np
+    >>> Svm().losses(np.array([[3.2], [5.1], [-1.7]]), np.array([0])).round(6)
+    array([2.9])
+    """
+
+    margin: float = 1.0
+
+    def __post_init__(self) -> None:
+        require(self.margin >= 0, "loss.margin", "must be >= 0", self.margin)
+
+    def losses(self, scores: Any, labels: Any) -> Any:
+        """Return the loss of every example, ``(*trials, N)``."""
+        xp = array_namespace(scores)
+        return xp.sum(violations(scores, labels, self.margin), axis=-2)
+
+    def losses_and_gradient(self, scores: Any, labels: Any) -> tuple[Any, Any]:
+        """Return losses ``(*trials, N)`` and ``1(violated)``, for the correct class minus their count."""
+        xp = array_namespace(scores)
+        excess = violations(scores, labels, self.margin)
+        violated = xp.astype(excess > 0, scores.dtype)
+        count = xp.sum(violated, axis=-2, keepdims=True)
+        return xp.sum(excess, axis=-2), violated - xp.where(is_correct(scores, labels), count, _zero(scores))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SquaredHinge:
+    """Squared hinge loss, ``sum_{j != y} max(0, s_j - s_y + margin)^2``: smooth but for its second derivative."""
+
+    margin: float = 1.0
+
+    def __post_init__(self) -> None:
+        require(self.margin >= 0, "loss.margin", "must be >= 0", self.margin)
+
+    def losses(self, scores: Any, labels: Any) -> Any:
+        """Return the loss of every example, ``(*trials, N)``."""
+        xp = array_namespace(scores)
+        excess = violations(scores, labels, self.margin)
+        return xp.sum(excess * excess, axis=-2)
+
+    def losses_and_gradient(self, scores: Any, labels: Any) -> tuple[Any, Any]:
+        """Return losses ``(*trials, N)`` and twice the violations, for the correct class minus their sum."""
+        xp = array_namespace(scores)
+        excess = violations(scores, labels, self.margin)
+        slope = 2 * excess
+        total = xp.sum(slope, axis=-2, keepdims=True)
+        return (
+            xp.sum(excess * excess, axis=-2),
+            slope - xp.where(is_correct(scores, labels), total, _zero(scores)),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Softmax:
+    """Softmax (cross-entropy) loss, ``log(sum_j exp(s_j)) - s_y``, with the largest score taken out first.
+
+    >>> import numpy as np
+    >>> Softmax().losses(np.array([[1e5], [0.0]]), np.array([0]))
+    array([0.])
+    """
+
+    def losses(self, scores: Any, labels: Any) -> Any:
+        """Return the loss of every example, ``(*trials, N)``."""
+        xp = array_namespace(scores)
+        shifted = scores - xp.max(scores, axis=-2, keepdims=True)
+        correct = correct_scores(shifted, labels)[..., 0, :]
+        return xp.log(xp.sum(xp.exp(shifted), axis=-2)) - correct
+
+    def losses_and_gradient(self, scores: Any, labels: Any) -> tuple[Any, Any]:
+        """Return losses ``(*trials, N)`` and the probabilities, for the correct class minus 1."""
+        xp = array_namespace(scores)
+        shifted = scores - xp.max(scores, axis=-2, keepdims=True)
+        exponentials = xp.exp(shifted)
+        total = xp.sum(exponentials, axis=-2, keepdims=True)
+        losses = xp.log(total)[..., 0, :] - correct_scores(shifted, labels)[..., 0, :]
+        return losses, exponentials / total - xp.astype(is_correct(scores, labels), scores.dtype)
+
+
+LOSSES: Mapping[str, type[Loss]] = {"svm": Svm, "softmax": Softmax, "squared_hinge": SquaredHinge}
+
+
+def violations(scores: Any, labels: Any, margin: Any) -> Any:
+    """Return ``max(0, s_j - s_y + margin)``, ``(*trials, C, N)``, 0 for the correct class."""
+    xp = array_namespace(scores)
+    excess = scores - (correct_scores(scores, labels) - margin)
+    zero = _zero(scores)
+    # maximum() passes NaN on, so that a diverged trial is seen to have diverged.
+    return xp.where(is_correct(scores, labels), zero, xp.maximum(excess, zero))
+
+
+def correct_scores(scores: Any, labels: Any) -> Any:
+    """Return the score of each example's correct class, ``(*trials, 1, N)``."""
+    xp = array_namespace(scores)
+    index = xp.reshape(labels, (1,) * (scores.ndim - 1) + labels.shape)
+    return xp.take_along_axis(scores, index, axis=-2)
+
+
+def is_correct(scores: Any, labels: Any) -> Any:
+    """Return which class is each example's correct one, bool ``(C, N)``."""
+    xp = array_namespace(scores, labels)
+    classes = xp.arange(scores.shape[-2], dtype=labels.dtype, device=getattr(labels, "device", None))
+    return classes[:, None] == labels[None, :]
+
+
+def accuracy(scores: Any, labels: Any) -> Any:
+    """Return the fraction of examples whose highest score (the first, in a tie) is their label's, ``(*trials,)``."""
+    xp = array_namespace(scores)
+    hits = xp.argmax(scores, axis=-2) == labels
+    return xp.mean(xp.astype(hits, xp.float64), axis=-1)
+
+
+def _zero(scores: Any) -> Any:
+    return array_namespace(scores).zeros((), dtype=scores.dtype, device=getattr(scores, "device", None))

@@ -1,0 +1,54 @@
+"""The linear score function with the bias trick: ``f(x; W) = W x``, x ending in 1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from array_api_compat import array_namespace
+
+from tasks.products import combinations_of_units, scores_of_units
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Linear:
+    """Class scores that are linear in the weights ``(*trials, C, D)``.
+
+    Trials that see the same examples are one product, ``(K*C, D) @ (D, N)``. ``width`` lays it out for
+    at least that many trials.
+    """
+
+    def shape(self, features: int, classes: int) -> tuple[int, int]:
+        """Return the shape of one trial's weights, ``(C, D)``."""
+        return (classes, features)
+
+    def scores(self, weights: Any, features: Any, *, width: int = 0) -> Any:
+        """Return the scores of features ``(N, D)`` as ``(*trials, C, N)``."""
+        xp = array_namespace(weights)
+        *trials, classes, dimensions = weights.shape
+        units = xp.reshape(weights, (-1, classes, dimensions))
+        scores = scores_of_units(units, features, at_least=width)  # (K*C, D) @ (D, N)
+        return xp.reshape(scores, (*trials, classes, features.shape[0]))
+
+    def scores_of_blocks(self, blocks: Any, features: Any) -> Any:
+        """Return the scores ``(J, M, C, N)`` of ``J`` blocks of ``M`` weights, ``(J, M, C, D)``, laid out densely.
+
+        A block is one unit of the product: its members' bits depend on their place in it, modulo `alignment`.
+        """
+        xp = array_namespace(blocks)
+        outer, members, classes, dimensions = blocks.shape
+        units = xp.reshape(blocks, (outer, members * classes, dimensions))
+        return xp.reshape(scores_of_units(units, features), (outer, members, classes, features.shape[0]))
+
+    def weights_gradient(self, scores_gradient: Any, features: Any, *, width: int = 0) -> Any:
+        """Return ``sum_n dL/ds_n x_n^T``: ``(*trials, C, N)`` and ``(N, D)`` give ``(*trials, C, D)``."""
+        xp = array_namespace(scores_gradient)
+        *trials, classes, examples = scores_gradient.shape
+        units = xp.reshape(scores_gradient, (-1, classes, examples))
+        gradient = combinations_of_units(units, features, at_least=width)  # (K*C, N) @ (N, D)
+        return xp.reshape(gradient, (*trials, classes, features.shape[1]))
+
+    def data_gradient(self, scores_gradient: Any, weights: Any) -> Any:
+        """Return ``W^T dL/ds_n`` for every example: ``(*trials, N, D)``."""
+        xp = array_namespace(weights)
+        return xp.matmul(xp.matrix_transpose(scores_gradient), weights)  # (N, C) @ (C, D)

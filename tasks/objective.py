@@ -1,0 +1,85 @@
+"""The objective of a fused group: data loss and regularization loss of many trials, and their gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from array_api_compat import array_namespace
+
+from tasks.losses import Loss
+from tasks.models.linear import Linear
+from tasks.regularizers import Regularizer
+from tasks.stacking import per_trial, segments, stack
+
+if TYPE_CHECKING:
+    from tasks.trial import Trial
+
+
+class Evaluation(NamedTuple):
+    """Sums over examples of one block: losses ``(K,)`` and their gradient ``(K, C, D)``, and the scores."""
+
+    losses: Any
+    gradient: Any
+    scores: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """``mean over examples of loss(scores, label) + regularization * R(W)`` for ``K`` trials at once.
+
+    Trials with losses (or regularizers) of one class stand next to each other; each run of them is
+    computed as one. ``width`` is the number of trials that products are laid out for.
+    """
+
+    model: Linear
+    losses: tuple[tuple[slice, Loss], ...]
+    regularizers: tuple[tuple[slice, Regularizer], ...]
+    regularization: Any
+    width: int
+
+    @classmethod
+    def of(cls, trials: Sequence[Trial], *, like: Any, width: int = 0) -> Objective:
+        """Return the objective of trials that share a model, in the precision and on the device of ``like``."""
+        return cls(
+            model=trials[0].model,
+            losses=tuple((run, stack(rows, like=like, trailing=2)) for run, rows in segments([t.loss for t in trials])),
+            regularizers=tuple((run, rows[0]) for run, rows in segments([t.regularizer for t in trials])),
+            regularization=per_trial([t.regularization for t in trials], like=like, trailing=0),
+            width=width,
+        )
+
+    def scores(self, weights: Any, features: Any) -> Any:
+        """Return the scores ``(K, C, N)`` of weights ``(K, C, D)`` on features ``(N, D)``."""
+        return self.model.scores(weights, features, width=self.width)
+
+    def losses_of_scores(self, scores: Any, labels: Any) -> Any:
+        """Return every example's data loss ``(K, N)`` from scores ``(K, C, N)``."""
+        xp = array_namespace(scores)
+        parts = [loss.losses(scores[run], labels) for run, loss in self.losses]
+        return parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
+
+    def evaluate(self, weights: Any, features: Any, labels: Any) -> Evaluation:
+        """Return sums of losses and gradient over the examples of one block."""
+        xp = array_namespace(weights)
+        scores = self.scores(weights, features)
+        parts = [loss.losses_and_gradient(scores[run], labels) for run, loss in self.losses]
+        losses = [losses for losses, _ in parts]
+        slopes = [slope for _, slope in parts]
+        slope = slopes[0] if len(slopes) == 1 else xp.concat(slopes, axis=0)
+        total = xp.sum(losses[0] if len(losses) == 1 else xp.concat(losses, axis=0), axis=-1)
+        return Evaluation(total, self.model.weights_gradient(slope, features, width=self.width), scores)
+
+    def regularization_loss(self, weights: Any) -> Any:
+        """Return ``regularization * R(W)``, ``(K,)``."""
+        xp = array_namespace(weights)
+        parts = [regularizer.penalty(weights[run]) for run, regularizer in self.regularizers]
+        return self.regularization * (parts[0] if len(parts) == 1 else xp.concat(parts, axis=0))
+
+    def regularization_gradient(self, weights: Any) -> Any:
+        """Return the gradient of the regularization loss, ``(K, C, D)``."""
+        xp = array_namespace(weights)
+        parts = [regularizer.gradient(weights[run]) for run, regularizer in self.regularizers]
+        gradient = parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
+        return self.regularization[:, None, None] * gradient

@@ -1,0 +1,50 @@
+"""Regularizers: the penalty of the weights, and its gradient, before its strength is applied."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from array_api_compat import array_namespace
+
+
+class Regularizer(Protocol):
+    """A penalty ``R(W)``: a row of `REGULARIZERS`."""
+
+    def penalty(self, weights: Any) -> Any:
+        """Return ``R`` of weights ``(*trials, C, D)`` as ``(*trials)``."""
+
+    def gradient(self, weights: Any) -> Any:
+        """Return the gradient of ``R``, of the shape of the weights."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class L2:
+    """``R(W) = sum W^2``, with gradient ``2 W`` (CS231n's convention: no factor one half)."""
+
+    def penalty(self, weights: Any) -> Any:
+        """Return the sum of squares."""
+        xp = array_namespace(weights)
+        return xp.sum(xp.sum(weights * weights, axis=-1), axis=-1)
+
+    def gradient(self, weights: Any) -> Any:
+        """Return ``2 W``."""
+        return 2 * weights
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class L1:
+    """``R(W) = sum |W|``, with subgradient ``sign(W)``, 0 at its kink."""
+
+    def penalty(self, weights: Any) -> Any:
+        """Return the sum of magnitudes."""
+        xp = array_namespace(weights)
+        return xp.sum(xp.sum(xp.abs(weights), axis=-1), axis=-1)
+
+    def gradient(self, weights: Any) -> Any:
+        """Return ``sign(W)``."""
+        return array_namespace(weights).sign(weights)
+
+
+REGULARIZERS: Mapping[str, type[Regularizer]] = {"l2": L2, "l1": L1}

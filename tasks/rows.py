@@ -1,0 +1,86 @@
+"""Rows of tables: a choice in a config is the name of a frozen dataclass and the values of its fields."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from tasks.errors import ConfigError, unknown_choice
+
+
+def parse_row(table: Mapping[str, type], parameter: str, config: Mapping[str, Any]) -> Any:
+    """Build the row that ``config["name"]`` names, from the other keys of ``config``.
+
+    Nothing but a row of ``table`` can be built, so a config cannot make the program run anything else.
+
+    Raises
+    ------
+    ConfigError
+        If the name is in no row, a key is no field of the row, or a value is not of the field's type.
+    """
+    name = config.get("name")
+    if not isinstance(name, str) or name not in table:
+        raise unknown_choice(parameter, name, table)
+    fields = {key: value for key, value in config.items() if key != "name"}
+    return build(table[name], fields, parameter=parameter)
+
+
+def describe_row(table: Mapping[str, type], row: Any) -> dict[str, Any]:
+    """Return the config of a row: the inverse of `parse_row`."""
+    name = next(name for name, kind in table.items() if kind is type(row))
+    return {"name": name} | {f.name: getattr(row, f.name) for f in dataclasses.fields(row)}
+
+
+def build(kind: type, values: Mapping[str, Any], *, parameter: str = "") -> Any:
+    """Build the dataclass ``kind`` from plain values, converting each to its field's type.
+
+    >>> from tasks.losses import Svm
+    >>> build(Svm, {"margin": 2}, parameter="loss")
+    Svm(margin=2.0)
+    """
+    prefix = f"{parameter}." if parameter else ""
+    hints = typing.get_type_hints(kind)
+    names = [field.name for field in dataclasses.fields(kind)]
+    for key in values:
+        if key not in names:
+            raise unknown_choice(f"a key of {parameter or kind.__name__}", key, names)
+    converted = {key: convert(value, hints[key], prefix + key) for key, value in values.items()}
+    return kind(**converted)
+
+
+def convert(value: Any, kind: Any, parameter: str) -> Any:
+    """Return ``value`` as ``kind`` (bool, int, float, str, a tuple of those, or one of those or None)."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in {typing.Union, types.UnionType}:
+        wanted = next(a for a in arguments if a is not type(None))
+        return None if value is None and type(None) in arguments else convert(value, wanted, parameter)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{parameter} must be a list, got {value!r}")
+        return tuple(convert(item, arguments[0], parameter) for item in value)
+    if isinstance(value, bool) is not (kind is bool):
+        raise ConfigError(f"{parameter} must be {_NAMES[kind]}, got {value!r}")
+    if kind is float and isinstance(value, int | float | str):
+        return _number(value, parameter)
+    whole = kind is int and isinstance(value, float) and value.is_integer()
+    if whole or isinstance(value, kind) or (kind is str and isinstance(value, int | float)):
+        return kind(value)
+    raise ConfigError(f"{parameter} must be {_NAMES[kind]}, got {value!r}")
+
+
+_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+
+
+def _number(value: float | str, parameter: str) -> float:
+    # YAML 1.1 reads 1e-3 (no dot) as text, so a text that spells a number is one.
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        raise ConfigError(f"{parameter} must be a number, got {value!r}") from None
+    if not math.isfinite(number):
+        raise ConfigError(f"{parameter} must be a finite number, got {value!r}")
+    return number

@@ -1,0 +1,16 @@
+"""Strategies: how weights are looked for, one a module, all of them rows of one table."""
+
+from collections.abc import Mapping
+
+from tasks.strategies.gradient_descent import GradientDescent
+from tasks.strategies.local_search import LocalSearch
+from tasks.strategies.random_search import RandomSearch
+from tasks.strategies.strategy import Strategy
+
+STRATEGIES: Mapping[str, type[Strategy]] = {
+    "random": RandomSearch,
+    "local": LocalSearch,
+    "gradient": GradientDescent,
+}
+
+__all__ = ["STRATEGIES", "GradientDescent", "LocalSearch", "RandomSearch", "Strategy"]

@@ -1,0 +1,91 @@
+"""A trial: one point of a sweep, as the rows and numbers that the mathematics needs and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from tasks.datasets.dataset import Dataset
+from tasks.errors import require
+from tasks.events import Checkpoint, Event
+from tasks.losses import Loss, Svm
+from tasks.models.linear import Linear
+from tasks.optimizers import Optimizer, Sgd
+from tasks.regularizers import L2, Regularizer
+from tasks.schedules import Constant, Schedule
+from tasks.strategies import GradientDescent, Strategy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What a trial computes. Everything here, with the dataset, decides its result; nothing else does.
+
+    ``batch_size`` is the number of examples behind one evaluation, None for the full training set;
+    ``steps`` is the budget: one step is one evaluation of the loss for a search, one of loss and gradient
+    for gradient descent. ``seed`` draws initial weights and perturbations; ``data_seed`` draws the order of
+    the examples, so trials with one ``data_seed`` see the same minibatches. A curve gets a point every
+    ``record_every`` steps, the validation set is evaluated every ``evaluate_every`` steps.
+    """
+
+    task: Task
+    model: Linear = field(default_factory=Linear)
+    loss: Loss = field(default_factory=Svm)
+    regularizer: Regularizer = field(default_factory=L2)
+    regularization: float = 0.0
+    strategy: Strategy = field(default_factory=GradientDescent)
+    optimizer: Optimizer = field(default_factory=Sgd)
+    schedule: Schedule = field(default_factory=Constant)
+    learning_rate: float = 1e-3
+    batch_size: int | None = 256
+    seed: int = 0
+    data_seed: int = 0
+    steps: int = 1000
+    record_every: int = 10
+    evaluate_every: int = 100
+
+    def __post_init__(self) -> None:
+        require(self.learning_rate > 0, "learning_rate", "must be > 0", self.learning_rate)
+        require(self.regularization >= 0, "regularization", "must be >= 0", self.regularization)
+        require(
+            self.batch_size is None or self.batch_size >= 1,
+            "batch_size",
+            "must be >= 1, or null for the full training set",
+            self.batch_size,
+        )
+        require(self.seed >= 0, "seed", "must be >= 0", self.seed)
+        require(self.data_seed >= 0, "data_seed", "must be >= 0", self.data_seed)
+        require(self.steps >= 1, "steps", "must be >= 1", self.steps)
+        require(self.record_every >= 1, "trial.record_every", "must be >= 1", self.record_every)
+        require(self.evaluate_every >= 1, "trial.evaluate_every", "must be >= 1", self.evaluate_every)
+
+
+class Task(Protocol):
+    """What a trial can be asked to do: a row of `tasks.TASKS`, its fields the task's own parameters."""
+
+    def unused(self, trial: Trial) -> frozenset[str]:
+        """Return the fields of ``trial`` that have no influence on its result (they take no part in its key)."""
+
+    def fusion_key(self, trial: Trial) -> tuple[Any, ...]:
+        """Return what trials must have in common to be computed as one fused group."""
+
+    def check(self, trial: Trial, dataset: Dataset) -> None:
+        """Raise a `ConfigError` where the trial cannot run on the dataset, before anything starts."""
+
+    def run(
+        self,
+        trials: Sequence[Trial],
+        dataset: Dataset,
+        *,
+        width: int,
+        threads: int,
+        start: Checkpoint | None = None,
+        checkpoint_every: int | None = None,
+    ) -> Iterator[Event]:
+        """Run a fused group and yield its events; every trial ends in exactly one `Result`.
+
+        ``width`` is the number of trials the arithmetic is laid out for, at least ``len(trials)``: a trial
+        gives the same bits in every group laid out with the same width and place-independent columns.
+        ``threads`` is how many CPUs the group may use (the bits do not depend on it). ``start`` is a
+        checkpoint of this very group to go on from, ``checkpoint_every`` the steps between two of them.
+        """

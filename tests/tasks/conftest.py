@@ -1,0 +1,33 @@
+"""A small data set with structure: class prototypes and noise, uint8, five classes."""
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_limits
+
+from tasks.datasets.dataset import Split, make_dataset
+
+
+def _split(count, rng, prototypes):
+    labels = rng.integers(len(prototypes), size=count)
+    images = np.clip(prototypes[labels] + rng.normal(0, 30, size=(count, prototypes.shape[1])), 0, 255)
+    return Split(images=images.astype(np.uint8), labels=labels)
+
+
+@pytest.fixture(scope="session")
+def small_dataset():
+    rng = np.random.default_rng(7)
+    prototypes = rng.uniform(40, 215, size=(5, 37))
+    return make_dataset(
+        name="small",
+        train=_split(2300, rng, prototypes),  # more than two blocks, the last one ragged
+        test=_split(200, rng, prototypes),
+        classes=tuple("abcde"),
+        image_shape=(37,),
+        validation=150,
+    )
+
+
+@pytest.fixture(autouse=True)
+def _one_blas_thread():
+    with threadpool_limits(1, user_api="blas"):
+        yield

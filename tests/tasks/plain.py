@@ -1,0 +1,63 @@
+"""The plain version: per-example loops and one evaluation at a time, the oracle of the fused core."""
+
+import math
+
+import numpy as np
+
+from tasks.losses import Softmax, SquaredHinge, Svm
+from tasks.random_streams import normal
+
+
+def loss_of_example(loss, scores, label):
+    """Return the loss of one example from its scores ``(C,)``, class by class."""
+    others = [s for j, s in enumerate(scores) if j != label]
+    if isinstance(loss, Svm):
+        return sum(max(0.0, s - scores[label] + loss.margin) for s in others)
+    if isinstance(loss, SquaredHinge):
+        return sum(max(0.0, s - scores[label] + loss.margin) ** 2 for s in others)
+    assert isinstance(loss, Softmax)
+    largest = max(scores)
+    return math.log(sum(math.exp(s - largest) for s in scores)) - (scores[label] - largest)
+
+
+def features(dataset, split, dtype=np.float64):
+    """Return centred images with the bias's 1, ``(N, D + 1)``."""
+    centred = split.images.astype(dtype) - dataset.mean.astype(dtype)
+    return np.concatenate([centred, np.ones((len(split), 1), dtype)], axis=1)
+
+
+def mean_loss(trial, dataset, weights, index=None):
+    """Return data loss plus regularization loss of one trial's weights in double precision."""
+    x, y = features(dataset, dataset.train), dataset.train.labels
+    if index is not None:
+        x, y = x[index], y[index]
+    scores = weights.astype(np.float64) @ x.T
+    data = trial.loss.losses(scores, y).mean()
+    return data + trial.regularization * float(trial.regularizer.penalty(weights.astype(np.float64)))
+
+
+def random_search(trial, dataset):
+    """Return the best weights, and the best loss after every step: the notes' first loop."""
+    shape = (len(dataset.classes), len(dataset.mean) + 1)
+    best, best_weights, history = math.inf, None, []
+    for step in range(trial.steps):
+        weights = np.float32(trial.strategy.scale) * normal(trial.seed, "perturbations", step, shape=shape)
+        loss = mean_loss(trial, dataset, weights)
+        if loss < best:
+            best, best_weights = loss, weights
+        history.append(best)
+    return best_weights, history
+
+
+def local_search(trial, dataset):
+    """Return the last weights, and the loss after every step: the notes' second loop."""
+    shape = (len(dataset.classes), len(dataset.mean) + 1)
+    weights = np.float32(trial.strategy.initial_scale) * normal(trial.seed, "initial weights", shape=shape)
+    best, history = math.inf, []
+    for step in range(trial.steps):
+        step_taken = np.float32(trial.learning_rate) * normal(trial.seed, "perturbations", step, shape=shape)
+        loss = mean_loss(trial, dataset, weights + step_taken)
+        if loss < best:
+            best, weights = loss, weights + step_taken
+        history.append(best)
+    return weights, history

@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+
+from tasks.products import combinations_of_units, row_quantum, scores_of_units
+
+PLACES = (slice(0, 1), slice(1, 2), slice(5, 9), slice(12, 13), slice(2, 13))
+
+
+@pytest.mark.parametrize("classes", [10, 5])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("examples", "features"), [(64, 65), (256, 3073), (1024, 3073), (1, 65), (7, 38)])
+def test_a_unit_has_the_same_bits_alone_and_anywhere_among_others(dtype, examples, features, classes):
+    if row_quantum(dtype, max(2, examples), features) is None:
+        pytest.skip("this BLAS has no row quantum up to 48 for this shape")
+    rng = np.random.default_rng(0)
+    matrix = rng.normal(size=(examples, features)).astype(dtype)
+    units = rng.normal(size=(13, classes, features)).astype(dtype)
+    together = scores_of_units(units, matrix)
+    for part in PLACES:
+        np.testing.assert_array_equal(scores_of_units(units[part], matrix), together[part])
+    np.testing.assert_allclose(together, units @ matrix.T, rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize(("examples", "features"), [(64, 65), (256, 3073), (1, 65), (64, 3073)])
+def test_combinations_have_the_same_bits_too(examples, features):
+    if row_quantum("float32", examples, features, transposed=False) is None:
+        pytest.skip("this BLAS has no row quantum up to 48 for this shape")
+    rng = np.random.default_rng(0)
+    matrix = rng.normal(size=(examples, features)).astype("f4")
+    units = rng.normal(size=(13, 10, examples)).astype("f4")
+    together = combinations_of_units(units, matrix)
+    for part in PLACES:
+        np.testing.assert_array_equal(combinations_of_units(units[part], matrix), together[part])
+    np.testing.assert_allclose(together, units @ matrix, rtol=1e-3, atol=1e-2)
+
+
+def test_other_units_do_not_matter_even_if_they_are_nan():
+    rng = np.random.default_rng(0)
+    matrix, units = rng.normal(size=(64, 65)).astype("f4"), rng.normal(size=(4, 6, 65)).astype("f4")
+    clean = scores_of_units(units, matrix)
+    units[2] = np.nan
+    spoilt = scores_of_units(units, matrix)
+    np.testing.assert_array_equal(spoilt[[0, 1, 3]], clean[[0, 1, 3]])
+    assert np.isnan(spoilt[2]).all()
+
+
+def test_laid_out_for_more_units_gives_the_same_units():
+    rng = np.random.default_rng(0)
+    matrix, units = rng.normal(size=(64, 65)), rng.normal(size=(1, 10, 65))
+    laid_out = scores_of_units(units, matrix, at_least=12)
+    assert laid_out.shape == (1, 10, 64)
+    np.testing.assert_allclose(laid_out, units @ matrix.T, rtol=1e-12)

@@ -1,0 +1,66 @@
+import pytest
+
+from tasks.errors import ConfigError
+from tasks.losses import LOSSES, Svm
+from tasks.optimizers import OPTIMIZERS, Adam
+from tasks.rows import convert, describe_row, parse_row
+
+
+def test_a_row_and_its_config_are_inverse():
+    row = parse_row(OPTIMIZERS, "optimizer", {"name": "adam", "beta1": 0.5})
+    assert row == Adam(beta1=0.5)
+    assert parse_row(OPTIMIZERS, "optimizer", describe_row(OPTIMIZERS, row)) == row
+
+
+@pytest.mark.parametrize("text", ["1e-3", "0.001", 1e-3])
+def test_yaml_reads_1e_3_as_text_and_it_is_a_number_all_the_same(text):
+    assert convert(text, float, "learning_rate") == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"name": "sfm"}, "loss must be one of softmax, squared_hinge, svm, got 'sfm' (did you mean 'svm'?)"),
+        ({"name": None}, "loss must be one of softmax, squared_hinge, svm, got None"),
+        ({"name": "svm", "margn": 1}, "a key of loss must be one of margin, got 'margn' (did you mean 'margin'?)"),
+        ({"name": "svm", "margin": "wide"}, "loss.margin must be a number, got 'wide'"),
+        ({"name": "svm", "margin": True}, "loss.margin must be a number, got True"),
+        ({"name": "svm", "margin": "nan"}, "loss.margin must be a finite number, got 'nan'"),
+        ({"name": "svm", "margin": None}, "loss.margin must be a number, got None"),
+        ({"name": "svm", "margin": [1]}, "loss.margin must be a number, got [1]"),
+    ],
+)
+def test_bad_values_name_parameter_rule_and_value(config, message):
+    with pytest.raises(ConfigError) as caught:
+        parse_row(LOSSES, "loss", config)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "expected"),
+    [
+        (64.0, int, 64),
+        (None, int | None, None),
+        ("64", str, "64"),
+        (7, str, "7"),
+        ([1, 2], tuple[float, ...], (1.0, 2.0)),
+    ],
+)
+def test_values_become_what_their_field_is(value, kind, expected):
+    converted = convert(value, kind, "x")
+    assert converted == expected
+    assert type(converted) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"), [(1.5, int), (True, int), (1, bool), ("1", int), ({}, str), (3, tuple[int, ...])]
+)
+def test_what_cannot_be_converted_is_refused(value, kind):
+    with pytest.raises(ConfigError, match=r"x must be .*, got "):
+        convert(value, kind, "x")
+
+
+def test_only_rows_of_the_table_can_be_built():
+    with pytest.raises(ConfigError):
+        parse_row(LOSSES, "loss", {"name": "svm", "_target_": "os.system"})
+    assert parse_row(LOSSES, "loss", {"name": "svm"}) == Svm()

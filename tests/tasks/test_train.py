@@ -1,0 +1,229 @@
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+
+from tasks.errors import ConfigError
+from tasks.events import Checkpoint, Curve, Outcome, Result
+from tasks.losses import LOSSES, Softmax, Svm
+from tasks.optimizers import OPTIMIZERS, Momentum, Sgd
+from tasks.regularizers import L1, L2
+from tasks.schedules import SCHEDULES
+from tasks.strategies import STRATEGIES, GradientDescent, LocalSearch, RandomSearch
+from tasks.train import Train
+from tasks.trial import Trial
+from tests.tasks import plain
+
+RATES = {"gradient": 1e-5, "local": 1e-3, "random": 1.0}
+
+
+def trial(strategy="gradient", **changes):
+    values = {
+        "task": Train(),
+        "strategy": STRATEGIES[strategy](),
+        "learning_rate": RATES[strategy],
+        "batch_size": 64,
+        "steps": 60,
+        "evaluate_every": 25,
+    }
+    return Trial(**values | changes)
+
+
+def run(trials, dataset, *, threads=1, width=0, **options):
+    events = list(Train().run(trials, dataset, threads=threads, width=width, **options))
+    curves = {}
+    for event in events:
+        if isinstance(event, Curve):
+            for name, values in event.metrics.items():
+                for step, value in zip(event.steps, values, strict=True):
+                    curve = curves.setdefault(event.trial, {}).setdefault(name, {})
+                    assert step not in curve, "a point is yielded once"
+                    curve[int(step)] = float(value)
+    results = {event.trial: event for event in events if isinstance(event, Result)}
+    assert sorted(results) == list(range(len(trials))), "every trial has one result"
+    return curves, results
+
+
+def assert_same_bits(one, other):
+    for (curves_a, result_a), (curves_b, result_b) in zip(one, other, strict=True):
+        assert curves_a == curves_b
+        assert result_a.metrics == result_b.metrics
+        np.testing.assert_array_equal(result_a.arrays["weights"], result_b.arrays["weights"])
+
+
+def by_trial(curves, results):
+    return [(curves[k], results[k]) for k in sorted(results)]
+
+
+@pytest.mark.parametrize("batch_size", [64, None, 1])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_fused_trials_equal_each_trial_alone_bit_for_bit(small_dataset, strategy, batch_size):
+    # given trials that differ in all that may differ inside a group
+    losses = [kind() for kind in LOSSES.values()]
+    trials = [
+        trial(strategy, loss=loss, regularizer=regularizer, regularization=strength, seed=seed, batch_size=batch_size)
+        for loss, (regularizer, strength), seed in itertools.product(losses, [(L2(), 0.0), (L1(), 1e-3)], [0, 1])
+    ]
+    trials.append(dataclasses.replace(trials[0], learning_rate=RATES[strategy] * 3, loss=Svm(margin=10.0)))
+    assert len({t.task.fusion_key(t) for t in trials}) == 1
+    # when they run fused and alone, then every bit is the same
+    fused = by_trial(*run(trials, small_dataset))
+    alone = [by_trial(*run([t], small_dataset))[0] for t in trials]
+    assert_same_bits(fused, alone)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_fused_optimizers_equal_alone_bit_for_bit(small_dataset, optimizer):
+    kind = OPTIMIZERS[optimizer]
+    rows = [kind(), kind(**dict.fromkeys(kind.__dataclass_fields__, 0.25))]
+    trials = [trial(optimizer=row, learning_rate=rate) for row in rows for rate in (1e-6, 1e-5)]
+    fused = by_trial(*run(trials, small_dataset))
+    assert_same_bits(fused, [by_trial(*run([t], small_dataset))[0] for t in trials])
+
+
+def test_schedules_differ_inside_a_group(small_dataset):
+    trials = [trial(schedule=kind()) for kind in SCHEDULES.values()]
+    fused = by_trial(*run(trials, small_dataset))
+    assert_same_bits(fused, [by_trial(*run([t], small_dataset))[0] for t in trials])
+    assert len({result.arrays["weights"].tobytes() for _, result in fused}) >= 4
+
+
+@pytest.mark.parametrize("batch_size", [64, None])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_threads_change_no_bit(small_dataset, strategy, batch_size):
+    trials = [trial(strategy, batch_size=batch_size, seed=seed) for seed in range(2)]
+    assert_same_bits(by_trial(*run(trials, small_dataset)), by_trial(*run(trials, small_dataset, threads=3)))
+
+
+@pytest.mark.parametrize("batch_size", [64, None])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("every", [7, 25])
+def test_a_run_resumed_from_any_checkpoint_is_the_uninterrupted_one(small_dataset, strategy, batch_size, every):
+    # given an uninterrupted run of trials, one of which diverges in gradient descent
+    rates = [RATES[strategy], 1e30]
+    trials = [trial(strategy, batch_size=batch_size, learning_rate=rate, optimizer=Momentum()) for rate in rates]
+    events = list(Train().run(trials, small_dataset, threads=1, width=0, checkpoint_every=every))
+    curves, results = run(trials, small_dataset)
+    checkpoints = [event for event in events if isinstance(event, Checkpoint)]
+    assert [c.step for c in checkpoints] == list(range(every, 60, every))
+    for checkpoint in checkpoints:
+        # when it goes on from a checkpoint
+        for event in Train().run(trials, small_dataset, threads=1, width=0, start=checkpoint):
+            # then all that comes after is the same, bit for bit
+            if isinstance(event, Result):
+                expected = results[event.trial]
+                assert (event.metrics, event.step) == (expected.metrics, expected.step)
+                np.testing.assert_array_equal(event.arrays["weights"], expected.arrays["weights"])
+            else:
+                for name, values in event.metrics.items():
+                    expected = [curves[event.trial][name][int(step)] for step in event.steps]
+                    np.testing.assert_array_equal(values, expected)
+
+
+def test_a_diverged_trial_ends_alone(small_dataset):
+    # given one trial whose steps overflow
+    trials = [trial(learning_rate=1e-5), trial(learning_rate=1e36), trial(learning_rate=2e-5)]
+    curves, results = run(trials, small_dataset)
+    # then it says when, keeps the value, and its neighbours are untouched
+    assert results[1].outcome is Outcome.DIVERGED
+    last = max(curves[1]["train/loss"])
+    assert last == results[1].step < 60
+    assert not np.isfinite(curves[1]["train/loss"][last])
+    assert "val/loss" not in curves[1]
+    alone = [by_trial(*run([trials[k]], small_dataset))[0] for k in (0, 2)]
+    assert_same_bits([(curves[k], results[k]) for k in (0, 2)], alone)
+
+
+def test_points_are_means_over_the_steps_since_the_last_point(small_dataset):
+    every_step, _ = run([trial(record_every=1, steps=25)], small_dataset)
+    curves, _ = run([trial(record_every=10, steps=25)], small_dataset)
+    losses = [every_step[0]["train/loss"][step] for step in range(1, 26)]
+    expected = {10: np.mean(losses[:10]), 20: np.mean(losses[10:20]), 25: np.mean(losses[20:])}
+    assert curves[0]["train/loss"] == pytest.approx(expected, rel=1e-14)
+    assert curves[0]["evaluations"] == {10: 10, 20: 20, 25: 25}
+    assert curves[0]["examples"] == {10: 640, 20: 1280, 25: 1600}
+    assert sorted(curves[0]["val/accuracy"]) == [25]
+
+
+def test_data_and_regularization_loss_are_reported_apart(small_dataset):
+    curves, _ = run([trial(regularization=1e-2)], small_dataset)
+    for step, loss in curves[0]["train/loss"].items():
+        parts = curves[0]["train/data_loss"][step] + curves[0]["train/regularization_loss"][step]
+        assert loss == pytest.approx(parts, rel=1e-12)
+        assert curves[0]["train/regularization_loss"][step] > 0
+
+
+@pytest.mark.parametrize("loss", [Svm(), Softmax()])
+@pytest.mark.parametrize(("strategy", "loop"), [("random", plain.random_search), ("local", plain.local_search)])
+def test_score_space_search_is_the_plain_loop(small_dataset, strategy, loop, loss):
+    # given a search over all examples with more candidates than fit one block
+    searching = trial(strategy, loss=loss, regularization=1e-3, batch_size=None, steps=150, record_every=1)
+    curves, results = run([searching], small_dataset)
+    # when the notes' loop makes the same draws
+    weights, history = loop(searching, small_dataset)
+    # then the same candidates were accepted
+    np.testing.assert_allclose(list(curves[0]["train/loss"].values()), history, rtol=1e-5)
+    np.testing.assert_allclose(results[0].arrays["weights"], weights, rtol=1e-4, atol=1e-7)
+
+
+def test_trials_of_one_seed_share_their_directions(small_dataset):
+    scales = [1e-4, 1e-3]
+    one = trial("random", batch_size=None, steps=1)
+    trials = [dataclasses.replace(one, strategy=RandomSearch(scale=scale)) for scale in scales]
+    _, results = run(trials, small_dataset)
+    small, large = (results[k].arrays["weights"] for k in range(2))
+    np.testing.assert_allclose(large, 10 * small, rtol=1e-5)
+
+
+@pytest.mark.parametrize("strategy", ["random", "local"])
+def test_on_minibatches_incumbent_and_candidate_meet_on_the_same_examples(small_dataset, strategy):
+    # given a search on minibatches, recorded at every step
+    curves, results = run([trial(strategy, record_every=1, steps=41)], small_dataset)
+    losses = curves[0]["train/loss"]
+    # then the candidate of an odd step never replaces a better incumbent of the even step before it
+    assert all(losses[step + 1] <= losses[step] for step in range(2, 41, 2))
+    assert any(losses[step + 1] < losses[step] for step in range(2, 41, 2))
+    assert results[0].outcome is Outcome.COMPLETE
+
+
+def test_minibatch_gradient_descent_is_the_plain_loop(small_dataset):
+    # given plain minibatch descent in double precision on the same examples
+    t = trial(steps=40, regularization=1e-3, record_every=1)
+    from tasks.problem import Minibatches
+    from tasks.random_streams import normal
+
+    x, y = plain.features(small_dataset, small_dataset.train), small_dataset.train.labels
+    weights = 1e-4 * normal(0, "initial weights", shape=(5, 38)).astype(np.float64)
+    batches = Minibatches(small_dataset.train, 64, 0)
+    losses = []
+    for step in range(40):
+        index = batches.at(step).index
+        scores = weights @ x[index].T
+        values, slope = t.loss.losses_and_gradient(scores, y[index])
+        losses.append(values.mean() + 1e-3 * (weights**2).sum())
+        weights = weights - t.learning_rate * (slope @ x[index] / 64 + 2e-3 * weights)
+    # then the fused core takes the same steps
+    curves, results = run([t], small_dataset)
+    np.testing.assert_allclose(list(curves[0]["train/loss"].values()), losses, rtol=1e-4)
+    np.testing.assert_allclose(results[0].arrays["weights"], weights, atol=1e-6)
+
+
+def test_every_strategy_learns(small_dataset):
+    for strategy, floor in (("gradient", 0.9), ("local", 0.5), ("random", 0.3)):
+        _, results = run([trial(strategy, batch_size=None, steps=300)], small_dataset)
+        assert results[0].metrics["test/accuracy"] > floor, strategy
+
+
+def test_batch_larger_than_the_training_set_is_refused(small_dataset):
+    too_large = trial(batch_size=2151)
+    with pytest.raises(ConfigError, match="batch_size must be at most the 2150 training examples of small"):
+        Train().check(too_large, small_dataset)
+
+
+def test_unused_parameters():
+    assert Train().unused(trial("random")) == {"learning_rate", "optimizer", "schedule"}
+    assert Train().unused(trial("local", batch_size=None)) == {"optimizer", "schedule", "data_seed"}
+    assert Train().unused(trial("gradient")) == frozenset()
+    assert type(trial("gradient").optimizer) is Sgd
+    assert {GradientDescent, LocalSearch, RandomSearch} == set(STRATEGIES.values())
