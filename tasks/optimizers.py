@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from array_api_compat import array_namespace
 
-from tasks.errors import require
+from tasks.errors import ConfigError, require
 
 State = Mapping[str, Any]
 
@@ -168,6 +168,30 @@ class Adam:
         return update, {"mean": mean, "squares": squares}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lbfgs:
+    """L-BFGS with the last ``history`` pairs (Liu and Nocedal 1989), scipy's, line search included.
+
+    It chooses its own steps and evaluations, so it is no update rule: gradient descent on the full training
+    set hands its objective over to it (`tasks.lbfgs`), and there is no learning rate.
+    """
+
+    history: int = 10
+
+    def __post_init__(self) -> None:
+        require(self.history >= 1, "optimizer.history", "must be >= 1", self.history)
+
+    def init(self, weights: Any) -> State:
+        """Return no state: what L-BFGS has seen is evaluated again where it goes on."""
+        del weights
+        return {}
+
+    def update(self, gradient: Any, state: State, *, learning_rate: Any, step: int) -> tuple[Any, State]:
+        """Refuse: there is no update of one gradient."""
+        del gradient, state, learning_rate, step
+        raise ConfigError("optimizer=lbfgs must be run on the full training set (batch_size=null)")
+
+
 OPTIMIZERS: Mapping[str, type[Optimizer]] = {
     "sgd": Sgd,
     "momentum": Momentum,
@@ -175,6 +199,7 @@ OPTIMIZERS: Mapping[str, type[Optimizer]] = {
     "adagrad": Adagrad,
     "rmsprop": Rmsprop,
     "adam": Adam,
+    "lbfgs": Lbfgs,
 }
 
 

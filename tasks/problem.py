@@ -139,6 +139,19 @@ class Problem:
         losses, hits = (total(column) / len(batch) for column in zip(*parts, strict=True))
         return losses, hits
 
+    def loss_and_gradient(self, weights: Any, step: int) -> tuple[Any, Any, Any, Any]:
+        """Return the gradient ``(K, C, D)``, data loss, regularization loss and accuracy ``(K,)`` at ``step``."""
+        batch = self.minibatches.at(step - 1)
+
+        def sums(features: Any, labels: Any) -> tuple[Any, Any, Any]:
+            losses, gradient, scores = self.objective.evaluate(weights, features, labels)
+            return losses, gradient, accuracy(scores, labels) * len(labels)
+
+        parts = self.over_blocks(batch, sums)
+        losses, gradient, hits = (total(column) / len(batch) for column in zip(*parts, strict=True))
+        gradient = gradient + self.objective.regularization_gradient(weights)
+        return gradient, losses, self.objective.regularization_loss(weights), hits
+
 
 def host(array: Any) -> np.ndarray:
     """Return an array as float64 in the memory of the host."""

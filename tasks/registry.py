@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
+from tasks.gradient_check import GradientCheck
 from tasks.train import Train
 from tasks.trial import Task
 
-TASKS: Mapping[str, type[Task]] = {"train": Train}
+TASKS: Mapping[str, type[Task]] = {"train": Train, "gradient_check": GradientCheck}

@@ -12,7 +12,9 @@ from tasks.curves import Curves
 from tasks.datasets.dataset import Dataset
 from tasks.errors import require
 from tasks.events import Checkpoint, Curve, Event, Outcome, Result
+from tasks.optimizers import Lbfgs
 from tasks.problem import Batch, Problem
+from tasks.strategies.gradient_descent import GradientDescent
 
 if TYPE_CHECKING:
     from tasks.trial import Trial
@@ -27,7 +29,12 @@ class Train:
 
     def unused(self, trial: Trial) -> frozenset[str]:
         """Return what the trial's strategy does not use, and the data's order where every step sees all of it."""
-        return trial.strategy.unused() | ({"data_seed"} if trial.batch_size is None else set())
+        lbfgs = isinstance(trial.strategy, GradientDescent) and isinstance(trial.optimizer, Lbfgs)
+        return (
+            trial.strategy.unused()
+            | ({"data_seed"} if trial.batch_size is None else set())
+            | ({"learning_rate", "schedule"} if lbfgs else set())
+        )
 
     def fusion_key(self, trial: Trial) -> tuple[Any, ...]:
         """Return what decides which examples are seen when, and which arithmetic is done on them."""
@@ -40,6 +47,10 @@ class Train:
         count = len(dataset.train)
         rule = f"must be at most the {count} training examples of {dataset.name}, or null for all of them"
         require(trial.batch_size is None or trial.batch_size <= count, "batch_size", rule, trial.batch_size)
+        if isinstance(trial.strategy, GradientDescent) and isinstance(trial.optimizer, Lbfgs):
+            require(
+                trial.batch_size in {None, count}, "batch_size", "must be null for optimizer=lbfgs", trial.batch_size
+            )
 
     def run(
         self,

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from tasks.errors import require
-from tasks.losses import accuracy
-from tasks.problem import Problem, host, total
+from tasks.optimizers import Lbfgs
+from tasks.problem import Problem, host
 from tasks.stacking import per_trial, stack
+from tasks.strategies import lbfgs
 from tasks.strategies.strategy import Measured, State
 
 
@@ -33,15 +34,19 @@ class GradientDescent:
     def init(self, problem: Problem) -> State:
         """Return the initial weights and the optimiser's state."""
         weights = problem.initial_weights([_scale(trial.strategy) for trial in problem.trials])
+        if isinstance(problem.trials[0].optimizer, Lbfgs):
+            return lbfgs.init(weights)
         return {"weights": weights} | dict(problem.trials[0].optimizer.init(weights))
 
     def advance(self, problem: Problem, state: State, start: int, stop: int) -> tuple[State, Measured]:
         """Do steps ``start + 1`` to ``stop``."""
+        if isinstance(problem.trials[0].optimizer, Lbfgs):
+            return lbfgs.advance(problem, state, start, stop)
         optimizer = stack([trial.optimizer for trial in problem.trials], like=problem.like, trailing=2)
         weights, memory = state["weights"], {name: array for name, array in state.items() if name != "weights"}
         measured = []
         for step in range(start + 1, stop + 1):
-            gradient, *measures = loss_and_gradient(problem, weights, step)
+            gradient, *measures = problem.loss_and_gradient(weights, step)
             rates = [t.learning_rate * t.schedule.factor(step, t.steps) for t in problem.trials]
             update, memory = optimizer.update(
                 gradient, memory, learning_rate=per_trial(rates, like=problem.like, trailing=2), step=step
@@ -56,20 +61,6 @@ class GradientDescent:
             "regularization_loss": regularization_loss,
             "accuracy": hits,
         }
-
-
-def loss_and_gradient(problem: Problem, weights: Any, step: int) -> tuple[Any, Any, Any, Any]:
-    """Return the gradient ``(K, C, D)``, data loss, regularization loss and accuracy ``(K,)`` at ``step``."""
-    batch = problem.minibatches.at(step - 1)
-
-    def sums(features: Any, labels: Any) -> tuple[Any, Any, Any]:
-        losses, gradient, scores = problem.objective.evaluate(weights, features, labels)
-        return losses, gradient, accuracy(scores, labels) * len(labels)
-
-    parts = problem.over_blocks(batch, sums)
-    losses, gradient, hits = (total(column) / len(batch) for column in zip(*parts, strict=True))
-    gradient = gradient + problem.objective.regularization_gradient(weights)
-    return gradient, losses, problem.objective.regularization_loss(weights), hits
 
 
 def _scale(strategy: Any) -> float:

@@ -14,13 +14,12 @@ from tasks.problem import Batch, Problem, host, total
 from tasks.stacking import per_trial
 from tasks.strategies.search import (
     CANDIDATES,
-    MEASURES,
     advance_on_minibatches,
     blocks_of_steps,
     perturbations,
     unknown_incumbent,
 )
-from tasks.strategies.strategy import Measured, State
+from tasks.strategies.strategy import MEASURES, Measured, State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

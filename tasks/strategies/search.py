@@ -12,12 +12,10 @@ from array_api_compat import array_namespace
 from tasks.problem import BLOCK, Problem, host
 from tasks.products import alignment
 from tasks.random_streams import normal
-from tasks.strategies.strategy import Measured, State
+from tasks.strategies.strategy import MEASURES, Measured, State
 
 # The candidates of a block stand side by side in one product: this many of them reach its full speed.
 CANDIDATES = 96
-
-MEASURES = ("data_loss", "regularization_loss", "accuracy")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,9 @@ from tasks.problem import Problem
 # Named arrays, the trial axis first in each; "weights" (K, C, D) is the answer so far.
 State = Mapping[str, Any]
 
+# What every strategy measures at every step.
+MEASURES = ("data_loss", "regularization_loss", "accuracy")
+
 # Named float64 arrays (steps, K): what was measured at every step.
 Measured = Mapping[str, np.ndarray]
 

@@ -5,7 +5,7 @@ from tasks.errors import ConfigError
 from tasks.optimizers import OPTIMIZERS, Adagrad, Adam, Momentum, Nesterov, Rmsprop, Sgd
 from tasks.stacking import per_trial, stack
 
-ROWS = [kind() for kind in OPTIMIZERS.values()]
+RULES = {name: kind for name, kind in OPTIMIZERS.items() if name != "lbfgs"}  # L-BFGS chooses its own steps
 
 
 def two_updates(optimizer, first=1.0, second=2.0, rate=0.1):
@@ -33,7 +33,7 @@ def test_updates_by_hand(optimizer, expected):
     np.testing.assert_allclose(two_updates(optimizer), expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize("optimizer", ROWS, ids=list(OPTIMIZERS))
+@pytest.mark.parametrize("optimizer", [kind() for kind in RULES.values()], ids=list(RULES))
 def test_every_optimizer_reaches_the_minimum_of_a_bowl(optimizer):
     weights = np.array([[1.0, -0.5]])
     state = optimizer.init(weights)
@@ -43,7 +43,7 @@ def test_every_optimizer_reaches_the_minimum_of_a_bowl(optimizer):
     assert np.abs(weights).max() < 0.06
 
 
-@pytest.mark.parametrize("kind", list(OPTIMIZERS.values()), ids=list(OPTIMIZERS))
+@pytest.mark.parametrize("kind", list(RULES.values()), ids=list(RULES))
 def test_stacked_hyperparameters_are_those_of_each_trial_alone(kind):
     # given two trials with different learning rates and, where there are any, hyperparameters
     names = kind.__dataclass_fields__

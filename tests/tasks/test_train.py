@@ -73,13 +73,39 @@ def test_fused_trials_equal_each_trial_alone_bit_for_bit(small_dataset, strategy
     assert_same_bits(fused, alone)
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", [name for name in OPTIMIZERS if name != "lbfgs"])
 def test_fused_optimizers_equal_alone_bit_for_bit(small_dataset, optimizer):
     kind = OPTIMIZERS[optimizer]
     rows = [kind(), kind(**dict.fromkeys(kind.__dataclass_fields__, 0.25))]
     trials = [trial(optimizer=row, learning_rate=rate) for row in rows for rate in (1e-6, 1e-5)]
     fused = by_trial(*run(trials, small_dataset))
     assert_same_bits(fused, [by_trial(*run([t], small_dataset))[0] for t in trials])
+
+
+def test_lbfgs_fused_resumed_and_alone_are_the_same_and_it_beats_sgd(small_dataset):
+    # given L-BFGS on the full training set, of which one converges before its budget is spent
+    rows = [OPTIMIZERS["lbfgs"](history=history) for history in (3, 10)]
+    settings = {"batch_size": None, "loss": Softmax(), "regularization": 1e-2}
+    trials = [trial(optimizer=row, **settings) for row in rows]
+    fused = by_trial(*run(trials, small_dataset))
+    assert_same_bits(fused, [by_trial(*run([t], small_dataset))[0] for t in trials])
+    # when it goes on from a checkpoint, then it is the same
+    events = list(Train().run(trials, small_dataset, threads=1, width=0, checkpoint_every=30))
+    checkpoint = next(event for event in events if isinstance(event, Checkpoint))
+    resumed = list(Train().run(trials, small_dataset, threads=1, width=0, start=checkpoint))
+    for event in resumed:
+        if isinstance(event, Result):
+            np.testing.assert_array_equal(event.arrays["weights"], fused[event.trial][1].arrays["weights"])
+    # and at equal cost it is further than plain descent at a good learning rate
+    (sgd,) = by_trial(*run([trial(**settings)], small_dataset))
+    assert fused[1][0]["train/loss"][60] < 0.5 * sgd[0]["train/loss"][60]
+
+
+def test_lbfgs_wants_the_full_training_set(small_dataset):
+    with pytest.raises(ConfigError, match="batch_size must be null for optimizer=lbfgs, got 64"):
+        Train().check(trial(optimizer=OPTIMIZERS["lbfgs"]()), small_dataset)
+    full = trial(optimizer=OPTIMIZERS["lbfgs"](), batch_size=None)
+    assert {"learning_rate", "schedule"} < Train().unused(full)
 
 
 def test_schedules_differ_inside_a_group(small_dataset):

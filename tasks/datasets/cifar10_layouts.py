@@ -1,0 +1,108 @@
+"""Reads the two layouts that CIFAR-10 is published in: the binary version and the python version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tasks.datasets.cifar10_pickle import PixelArray, loads
+from tasks.datasets.dataset import Split
+from tasks.errors import DataError
+
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+TRAIN = tuple(f"data_batch_{number}" for number in range(1, 6))
+TEST = "test_batch"
+RECORDS = 10_000  # of each file
+FEATURES = 3 * 32 * 32
+RECORD = 1 + FEATURES  # bytes: the label, then the red, the green and the blue plane
+PICKLE = 64 << 20  # bytes; a published file has 31 million
+
+
+def read_binary(folder: Path) -> tuple[Split, Split]:
+    """Return the training and the test split of the binary version in ``folder``."""
+    meta = folder / "batches.meta.txt"
+    if meta.exists():
+        names = _read(meta, 1024).decode("latin1").split()
+        _check_classes(meta, names)
+    splits = []
+    for name in (*TRAIN, TEST):
+        file = folder / f"{name}.bin"
+        splits.append(parse_binary(_read(file, RECORDS * RECORD), file))
+    return _join(splits[:-1]), splits[-1]
+
+
+def read_python(folder: Path) -> tuple[Split, Split]:
+    """Return the training and the test split of the python version in ``folder``."""
+    meta = folder / "batches.meta"
+    if meta.exists():
+        names = loads(_read(meta, 1 << 16), meta).get(b"label_names")
+        _check_classes(meta, [_text(name) for name in names] if isinstance(names, list) else [])
+    splits = []
+    for name in (*TRAIN, TEST):
+        file = folder / name
+        splits.append(parse_python(_read(file, PICKLE), file))
+    return _join(splits[:-1]), splits[-1]
+
+
+def parse_binary(content: bytes, file: Path, *, records: int = RECORDS) -> Split:
+    """Return the images and labels of one file of the binary version, whose name serves the messages."""
+    if len(content) != records * RECORD:
+        raise DataError(
+            f"{file} must hold {records} records of {RECORD} bytes, {records * RECORD} in all, got {len(content)}"
+        )
+    table = np.frombuffer(content, dtype=np.uint8).reshape(records, RECORD)
+    return _split(file, images=table[:, 1:], labels=table[:, 0].astype(np.int64))
+
+
+def parse_python(content: bytes, file: Path, *, records: int = RECORDS) -> Split:
+    """Return the images and labels of one file of the python version, whose name serves the messages."""
+    batch = loads(content, file)
+    data, labels = batch.get(b"data"), batch.get(b"labels")
+    shape = (records, FEATURES)
+    if type(data) is not PixelArray or data.shape != shape or len(data.content) != records * FEATURES:
+        found = f"{len(data.content)} bytes" if type(data) is PixelArray else type(data).__name__
+        raise DataError(f"{file}: data must be a uint8 array {shape}, got {found}")
+    if type(labels) is not list or len(labels) != records or not all(type(label) is int for label in labels):
+        raise DataError(f"{file}: labels must be a list of {records} whole numbers, got {type(labels).__name__}")
+    if not all(0 <= label < len(CLASSES) for label in labels):
+        raise _label_error(file, next(label for label in labels if not 0 <= label < len(CLASSES)))
+    images = np.frombuffer(data.content, dtype=np.uint8).reshape(shape, order="F" if data.fortran_order else "C")
+    return _split(file, images=images, labels=np.array(labels, dtype=np.int64))
+
+
+def _split(file: Path, *, images: np.ndarray, labels: np.ndarray) -> Split:
+    if labels.max() >= len(CLASSES):
+        raise _label_error(file, int(labels.max()))
+    return Split(images=images, labels=labels)
+
+
+def _label_error(file: Path, label: int) -> DataError:
+    return DataError(f"{file}: a label must be 0 to {len(CLASSES) - 1}, got {label}")
+
+
+def _join(splits: list[Split]) -> Split:
+    return Split(
+        images=np.concatenate([split.images for split in splits]),
+        labels=np.concatenate([split.labels for split in splits]),
+    )
+
+
+def _read(file: Path, most: int) -> bytes:
+    if not file.is_file():
+        raise DataError(f"{file} must be a file of CIFAR-10, and is missing")
+    try:
+        if file.stat().st_size > most:
+            raise DataError(f"{file} must have at most {most} bytes, got {file.stat().st_size}")
+        return file.read_bytes()
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error}") from error
+
+
+def _text(name: object) -> str:
+    return name.decode("latin1") if isinstance(name, bytes) else str(type(name))
+
+
+def _check_classes(file: Path, names: list[str]) -> None:
+    if tuple(names) != CLASSES:
+        raise DataError(f"{file}: the classes must be {', '.join(CLASSES)}, got {', '.join(names)[:200] or 'none'}")

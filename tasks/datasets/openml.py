@@ -1,0 +1,115 @@
+"""Any classification image set of openml.org by its name and version, through scikit-learn's fetcher."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tasks.datasets.dataset import Dataset, Split, make_dataset
+from tasks.datasets.source import Progress
+from tasks.errors import DataError, require
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenMl:
+    """The set ``data_name``, ``version`` of openml.org, kept in the folder ``root`` once it has been fetched.
+
+    Without ``root``, scikit-learn's own data folder is used. The last ``test`` examples are the test split
+    (as the publishers of MNIST and Fashion-MNIST ordered them); with a ``split_seed`` they are drawn at
+    random instead, for sets that are ordered by class.
+    """
+
+    data_name: str = "mnist_784"
+    version: int = 1
+    root: str | None = None
+    test: int = 10_000
+    split_seed: int | None = None
+    validation: int = 5_000
+
+    def __post_init__(self) -> None:
+        require(bool(self.data_name.strip()), "dataset.data_name", "must be a name of openml.org", self.data_name)
+        require(self.version >= 1, "dataset.version", "must be >= 1", self.version)
+        require(self.test >= 1, "dataset.test", "must be >= 1", self.test)
+        seed = self.split_seed
+        require(seed is None or seed >= 0, "dataset.split_seed", "must be >= 0, or null for no shuffling", seed)
+        require(self.validation >= 0, "dataset.validation", "must be >= 0", self.validation)
+
+    def load(self, *, progress: Progress | None = None) -> Dataset:  # noqa: ARG002 - scikit-learn's fetcher reports none
+        """Fetch the set, or read it where it has been fetched before."""
+        title = f"openml.org {self.data_name} version {self.version}"
+        pixels, names = self._fetch(title)
+        images = _pixels(title, pixels)
+        classes, labels = _classes(title, names)
+        if self.test >= len(labels):
+            raise DataError(f"{title}: dataset.test must be below its {len(labels)} examples, got {self.test}")
+        if self.split_seed is not None:
+            order = np.random.default_rng(self.split_seed).permutation(len(labels))
+            images, labels = images[order], labels[order]
+        return make_dataset(
+            name=self.data_name,
+            train=Split(images=images[: -self.test], labels=labels[: -self.test]),
+            test=Split(images=images[-self.test :], labels=labels[-self.test :]),
+            classes=classes,
+            image_shape=image_shape(images.shape[1]),
+            validation=self.validation,
+        )
+
+    def _fetch(self, title: str) -> tuple[Any, Any]:
+        from sklearn.datasets import fetch_openml  # noqa: PLC0415 - its import takes seconds, few rows need it
+
+        # pandas reads MNIST in seconds where it happens to be installed, the pure Python parser in a minute. It is
+        # left to find out the types: told of categories, pandas 3 makes numbers of them, which scikit-learn 1.9
+        # takes for texts.
+        options = (
+            {"read_csv_kwargs": {"dtype": None}} if importlib.util.find_spec("pandas") else {"parser": "liac-arff"}
+        )
+        try:
+            bunch = fetch_openml(self.data_name, version=self.version, data_home=self.root, as_frame=False, **options)
+        except Exception as error:  # network, server, parser and cache each raise types of their own
+            raise DataError(f"{title} cannot be fetched (dataset.root={self.root!r}): {error}") from error
+        return bunch.data, bunch.target
+
+
+def image_shape(features: int) -> tuple[int, ...]:
+    """Return the shape of a square image of so many pixels, grey or in three colours, or else a flat one.
+
+    >>> image_shape(784), image_shape(3072), image_shape(10)
+    ((28, 28), (3, 32, 32), (10,))
+    """
+    for channels in ((), (3,)):
+        side = math.isqrt(features // math.prod(channels))
+        if math.prod(channels) * side * side == features:
+            return (*channels, side, side)
+    return (features,)
+
+
+def _pixels(title: str, values: Any) -> np.ndarray:
+    """Return the features as uint8 ``(N, D)``, where that changes none of them."""
+    dense = values.toarray() if hasattr(values, "toarray") else np.asarray(values)
+    if dense.ndim != 2 or not dense.size:
+        raise DataError(f"{title}: the features must be a table of pixels (N, D), got {dense.shape}")
+    if dense.dtype.kind not in "iuf":
+        raise DataError(f"{title}: every pixel must be a whole number from 0 to 255, got {dense.flat[0]!r}")
+    with np.errstate(invalid="ignore"):  # a NaN has no uint8, and is then found to differ from whatever it became
+        images = dense.astype(np.uint8)
+    if not np.array_equal(images, dense):
+        wrong = dense[images != dense][0]
+        raise DataError(f"{title}: every pixel must be a whole number from 0 to 255, got {wrong}")
+    return images
+
+
+def _classes(title: str, values: Any) -> tuple[tuple[str, ...], np.ndarray]:
+    """Return the class names, numbers in numerical order, and each example's label."""
+    names = np.asarray(values)
+    if names.ndim != 1 or not all(isinstance(name, str | int) for name in names.tolist()):
+        raise DataError(f"{title}: the target must be one class an example, got {names.dtype} {names.shape}")
+    names = np.array([str(name).strip("'") for name in names.tolist()])  # ARFF's quotes, which pandas leaves
+    texts, labels = np.unique(names, return_inverse=True)
+    if all(text.isdecimal() for text in texts.tolist()):
+        order = np.argsort(texts.astype(np.int64), kind="stable")
+        texts, labels = texts[order], np.argsort(order)[labels]
+    return tuple(texts.tolist()), labels.astype(np.int64)

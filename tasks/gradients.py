@@ -1,0 +1,69 @@
+"""Numerical gradients: forward and centred differences of any objective, the notes' way, and a directional form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from tasks.errors import unknown_choice
+
+SCHEMES = ("forward", "centred")
+
+Objective = Callable[[np.ndarray], float]
+
+
+def numerical_gradient(
+    objective: Objective,
+    point: np.ndarray,
+    *,
+    h: float = 1e-5,
+    scheme: str = "centred",
+    coordinates: Iterable[tuple[int, ...]] | None = None,
+) -> np.ndarray:
+    """Return the slope of ``objective`` along every coordinate of ``point``, one or two evaluations each.
+
+    ``coordinates`` are the index tuples to differentiate by, all where None; the others' slopes are NaN.
+    The point is changed in place one coordinate at a time and every one is restored exactly, also when
+    the objective raises. Source: the notes, "Computing the gradient numerically with finite differences".
+
+    >>> numerical_gradient(lambda x: float(x @ x), np.array([1.0, -2.0])).round(6)
+    array([ 2., -4.])
+    """
+    check_scheme(scheme)
+    gradient = np.full(point.shape, np.nan)
+    here = objective(point) if scheme == "forward" else 0.0
+    for index in np.ndindex(point.shape) if coordinates is None else coordinates:
+        value = point[index]
+        try:
+            point[index] = value + h
+            ahead = objective(point)
+            if scheme == "forward":
+                gradient[index] = (ahead - here) / h
+            else:
+                point[index] = value - h
+                gradient[index] = (ahead - objective(point)) / (2 * h)
+        finally:
+            point[index] = value
+    return gradient
+
+
+def directional_derivative(
+    objective: Objective, point: np.ndarray, direction: np.ndarray, *, h: float = 1e-5, scheme: str = "centred"
+) -> float:
+    """Return the slope of ``objective`` at ``point`` along ``direction``: two evaluations whatever the dimension.
+
+    >>> directional_derivative(lambda x: float(x @ x), np.array([1.0, -2.0]), np.array([0.0, 1.0]), h=0.5)
+    -4.0
+    """
+    check_scheme(scheme)
+    ahead = objective(point + h * direction)
+    if scheme == "forward":
+        return (ahead - objective(point)) / h
+    return (ahead - objective(point - h * direction)) / (2 * h)
+
+
+def check_scheme(scheme: str) -> None:
+    """Raise a `ConfigError` unless ``scheme`` is one of `SCHEMES`."""
+    if scheme not in SCHEMES:
+        raise unknown_choice("scheme", scheme, SCHEMES)

@@ -1,0 +1,124 @@
+"""The numerical gradient by every weight of a linear model, with no product per weight.
+
+A step ``h`` of weight ``(c, d)`` adds ``h * x_d`` to score ``c`` of every example and changes nothing else. So
+the difference that the plain loop takes is a sum over examples of ``phi(h * x_d)``, where ``phi(t)`` is the
+change of the example's loss when ``t`` is added to its score ``c``. The loss stays a black box: each ``phi`` is
+sampled at a few points of ``[-T, T]``, ``T`` the largest ``h * |x_d|``, and interpolated by a polynomial. Where
+more samples confirm the polynomial to rounding, the sums over examples are products with powers of the features;
+where they do not (a kink lies near), the loss is evaluated at every ``h * x_d`` itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+# Interpolated at 0 and four nodes, confirmed at four more points: a function of two polynomial pieces has at
+# least five of the nine on one piece, so it cannot pass unless its kink is within rounding of an end.
+_NODES = np.array([-1.0, -0.5, 0.5, 1.0])
+_CHECKS = np.array([-0.75, -0.25, 0.25, 0.75])
+_DEGREES = np.array([1, 2, 3, 4])
+_VANDERMONDE = _NODES[:, None] ** _DEGREES
+_CHECK_POWERS = _CHECKS[:, None] ** _DEGREES
+
+# Rounding of a difference of two losses, in units of the last place of the larger.
+_ROUNDING = 16 * np.finfo(np.float64).eps
+
+Losses = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Differences:
+    """Sums over examples of the loss's changes by ``+h`` and ``-h`` in every weight, ``(C, D)`` each.
+
+    ``kinks`` counts the examples whose loss has a kink between ``-h`` and ``+h`` of the weight, ``(C, D)``.
+    """
+
+    ahead: np.ndarray
+    behind: np.ndarray
+    kinks: np.ndarray
+
+    def __add__(self, other: Differences) -> Differences:
+        return Differences(
+            ahead=self.ahead + other.ahead, behind=self.behind + other.behind, kinks=self.kinks + other.kinks
+        )
+
+
+def loss_differences(
+    losses: Losses, scores: np.ndarray, features: np.ndarray, labels: np.ndarray, *, h: float
+) -> Differences:
+    """Return the changes of the summed losses of a block of examples by a step of every weight.
+
+    ``losses(scores (C, N), labels (N,))`` returns ``(N,)`` and is all that is known of the loss. ``scores`` are
+    those of ``features (N, D)`` at the weights, everything float64.
+    """
+    classes, dimensions = scores.shape[0], features.shape[1]
+    here = losses(scores, labels)
+    reach = h * np.abs(features).max()
+    coefficients = np.zeros((len(_DEGREES), classes, len(labels)))
+    kinked: list[tuple[int, np.ndarray]] = []
+    for c in range(classes):
+        coefficients[:, c], smooth = _interpolate(losses, scores, labels, here, c, reach)
+        coefficients[:, c, ~smooth] = 0
+        kinked.append((c, np.flatnonzero(~smooth)))
+    odd, even = _sums_of_powers(coefficients, features * (h / reach))
+    kinks = np.zeros((classes, dimensions), dtype=np.int64)
+    ahead, behind = even + odd, even - odd
+    for c, examples in kinked:
+        for n in examples:
+            changes = _changes(losses, scores[:, n], labels[n], c, h * features[n])
+            ahead[c] += changes[0]
+            behind[c] += changes[1]
+            kinks[c] += has_kink(changes, size=1 + abs(float(here[n])))
+    return Differences(ahead=ahead, behind=behind, kinks=kinks)
+
+
+def _interpolate(
+    losses: Losses, scores: np.ndarray, labels: np.ndarray, here: np.ndarray, c: int, reach: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the coefficients ``(4, N)`` of every example's ``phi`` in ``t / reach``, and where they hold, ``(N,)``."""
+
+    def phi(places: np.ndarray) -> np.ndarray:
+        rows = []
+        for place in places:
+            moved = scores.copy()
+            moved[c] += place * reach
+            rows.append(losses(moved, labels) - here)
+        return np.stack(rows)
+
+    coefficients = np.linalg.solve(_VANDERMONDE, phi(_NODES))
+    residual = np.abs(phi(_CHECKS) - _CHECK_POWERS @ coefficients).max(axis=0)
+    scale = np.abs(here) + np.abs(scores).max(axis=0) + 1
+    # What is below rounding is noise: without it, a piecewise linear loss needs a single product.
+    coefficients[:, :] = np.where(np.abs(coefficients) > 4 * _ROUNDING * scale, coefficients, 0)
+    return coefficients, residual <= 4 * _ROUNDING * scale
+
+
+def _sums_of_powers(coefficients: np.ndarray, scaled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the odd and the even part of ``sum_n phi_cn(x_nd)``, ``(C, D)`` each; ``scaled`` is x, ``(N, D)``."""
+    parts = [np.zeros((coefficients.shape[1], scaled.shape[1])) for _ in range(2)]
+    power = np.ones_like(scaled)
+    highest = max((int(k) for k, of_degree in zip(_DEGREES, coefficients, strict=True) if of_degree.any()), default=0)
+    for degree in range(1, highest + 1):
+        power = power * scaled
+        parts[degree % 2] += coefficients[degree - 1] @ power  # (C, N) @ (N, D)
+    return parts[1], parts[0]
+
+
+def _changes(losses: Losses, scores: np.ndarray, label: int, c: int, steps: np.ndarray) -> np.ndarray:
+    """Return one example's change of loss by ``+step, -step, +step/2, -step/2`` in score ``c``, ``(4, D)``."""
+    moved = np.repeat(scores[:, None], 4 * len(steps), axis=1)
+    moved[c] += np.concatenate([steps, -steps, steps / 2, -steps / 2])
+    here = losses(scores[:, None], np.array([label]))
+    return (losses(moved, np.full(moved.shape[1], label)) - here).reshape(4, -1)
+
+
+def has_kink(changes: np.ndarray, *, size: float) -> np.ndarray:
+    """Return where changes by ``+h, -h, +h/2, -h/2``, ``(4, ...)``, of values of about ``size`` show a kink.
+
+    The even part of a smooth function falls to a quarter with half the step; that of a kink does not.
+    """
+    whole, half = changes[0] + changes[1], changes[2] + changes[3]
+    return np.asarray(np.abs(whole - 4 * half) > 64 * _ROUNDING * size)

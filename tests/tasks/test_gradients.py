@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+
+from tasks.errors import ConfigError
+from tasks.gradients import directional_derivative, numerical_gradient
+from tasks.losses import LOSSES
+from tasks.score_space_gradient import loss_differences
+
+
+def cubic(x):
+    return float((x**3).sum())
+
+
+def test_centred_is_more_accurate_than_forward():
+    x = np.array([1.0, 2.0])
+    exact = 3 * x**2
+    forward = np.abs(numerical_gradient(cubic, x, h=1e-4, scheme="forward") - exact).max()
+    centred = np.abs(numerical_gradient(cubic, x, h=1e-4) - exact).max()
+    assert forward == pytest.approx(3 * 2 * 1e-4, rel=1e-2)  # h f'' / 2 at x = 2
+    assert centred < 1e-7
+
+
+@pytest.mark.parametrize("scheme", ["forward", "centred"])
+def test_the_point_is_restored_exactly_even_if_the_objective_raises(scheme):
+    x = np.array([0.1, 0.2, 0.3])
+    before = x.tobytes()
+    numerical_gradient(cubic, x, scheme=scheme)
+    assert x.tobytes() == before
+    calls = iter(range(100))
+
+    def fails(_):
+        if next(calls) == 2:
+            raise RuntimeError
+        return 0.0
+
+    with pytest.raises(RuntimeError):
+        numerical_gradient(fails, x, scheme=scheme)
+    assert x.tobytes() == before
+
+
+def test_a_sample_of_coordinates():
+    gradient = numerical_gradient(cubic, np.array([[1.0, 2.0], [3.0, 4.0]]), coordinates=[(0, 1), (1, 0)])
+    np.testing.assert_allclose(gradient, [[np.nan, 12], [27, np.nan]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("scheme", ["forward", "centred"])
+def test_directional_derivative_is_the_gradient_along_the_direction(scheme):
+    x, v = np.array([1.0, 2.0]), np.array([0.6, -0.8])
+    assert directional_derivative(cubic, x, v, h=1e-7, scheme=scheme) == pytest.approx(3 * 0.6 - 12 * 0.8, rel=1e-5)
+
+
+def test_unknown_scheme_is_refused():
+    with pytest.raises(ConfigError, match=r"scheme must be one of centred, forward, got 'central'"):
+        numerical_gradient(cubic, np.zeros(1), scheme="central")
+
+
+@pytest.mark.parametrize("h", [1e-5, 1e-3])
+@pytest.mark.parametrize("loss", [kind() for kind in LOSSES.values()], ids=list(LOSSES))
+def test_score_space_takes_the_differences_of_the_plain_loop(loss, h):
+    # given raw pixels, so that with the larger step many hinges are crossed
+    rng = np.random.default_rng(5)
+    features = np.concatenate([rng.integers(0, 256, size=(40, 7)) - 127.5, np.ones((40, 1))], axis=1)
+    labels, weights = rng.integers(4, size=40), rng.normal(0, 1e-2, size=(4, 8))
+    # when every weight is stepped, one at a time
+    here = loss.losses(weights @ features.T, labels).sum()
+
+    def change(c, d, step):
+        moved = weights.copy()
+        moved[c, d] += step
+        return loss.losses(moved @ features.T, labels).sum() - here
+
+    ahead = np.array([[change(c, d, h) for d in range(8)] for c in range(4)])
+    behind = np.array([[change(c, d, -h) for d in range(8)] for c in range(4)])
+    # then the same differences come from the scores alone
+    differences = loss_differences(loss.losses, weights @ features.T, features, labels, h=h)
+    np.testing.assert_allclose(differences.ahead, ahead, atol=1e-11)
+    np.testing.assert_allclose(differences.behind, behind, atol=1e-11)
+
+
+def test_kinks_are_counted_where_a_hinge_is_crossed():
+    # given one example at 3e-4 before its hinge, and features that move score 1 by h, 10 h and 100 h
+    features, labels = np.array([[1.0, 10.0, 100.0]]), np.array([0])
+    scores = np.array([[1.0], [-3e-4]])
+    differences = loss_differences(LOSSES["svm"]().losses, scores, features, labels, h=1e-4)
+    np.testing.assert_array_equal(differences.kinks, [[0, 1, 1], [0, 1, 1]])
+    np.testing.assert_allclose(differences.ahead[1], [0, 7e-4, 97e-4], atol=1e-12)
+
+
+def test_the_loss_is_a_black_box():
+    # given a loss that no formula here knows, with kinks of its own
+    def losses(scores, labels):
+        return np.abs(np.sin(scores)).sum(axis=0) + np.cos(scores[labels, np.arange(len(labels))])
+
+    rng = np.random.default_rng(6)
+    features, labels = rng.normal(size=(30, 6)), rng.integers(3, size=30)
+    weights = rng.normal(size=(3, 6))
+    differences = loss_differences(losses, weights @ features.T, features, labels, h=1e-3)
+    gradient = numerical_gradient(lambda w: losses(w @ features.T, labels).sum(), weights, h=1e-3)
+    np.testing.assert_allclose((differences.ahead - differences.behind) / 2e-3, gradient, atol=1e-8)
