@@ -56,5 +56,12 @@ class Curves:
 
 
 def _mean(values: np.ndarray) -> np.ndarray:
-    """Return the mean over the first axis of ``(S, K)``: trial by trial, so that K changes no bit."""
-    return np.asarray(np.ascontiguousarray(values.T).mean(axis=-1))
+    """Return the mean over the first axis of ``(S, K)``: trial by trial, so that K changes no bit.
+
+    A NaN is a step at which nothing was measured; where nothing was at any step, the mean is NaN too.
+    """
+    of_trials = np.ascontiguousarray(values.T)
+    measured = ~np.isnan(of_trials)
+    sums = np.where(measured, of_trials, 0.0).sum(axis=-1)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(sums / measured.sum(axis=-1))

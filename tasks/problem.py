@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Examples become floating point a block at a time: memory does not grow with N, a block and its scores stay
 # in cache, and blocks are what several threads share. The size decides bits, so it is no option.
-BLOCK = 1024
+BLOCK = 2048
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -107,7 +107,8 @@ class Problem:
     def features(self, images: np.ndarray) -> Any:
         """Return images uint8 ``(B, D)`` centred by the training mean, the bias's 1 appended: ``(B, D + 1)``."""
         features = np.empty((images.shape[0], images.shape[1] + 1), dtype=_dtype_name(self.like))
-        np.subtract(images, self.dataset.mean, out=features[:, :-1])
+        features[:, :-1] = images  # cast first: a subtraction that casts as it goes takes half as long again
+        features[:, :-1] -= self.dataset.mean
         features[:, -1] = 1
         return self.array(features)
 

@@ -170,7 +170,9 @@ class _Run:
 
     def _keep(self, trials: np.ndarray) -> None:
         """Go on with some of the trials; the others' columns are dropped and none of these loses a bit."""
-        self.problem = self.problem.of_trials(trials.tolist())
         self.place = self.place[trials]
+        if not len(trials):
+            return
+        self.problem = self.problem.of_trials(trials.tolist())
         self.state = {name: array[trials] for name, array in self.state.items()}
         self.curves.keep(trials.tolist())

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from array_api_compat import array_namespace
 
 from tasks.errors import require
 from tasks.optimizers import Lbfgs
 from tasks.problem import Problem, host
 from tasks.stacking import per_trial, stack
 from tasks.strategies import lbfgs
-from tasks.strategies.strategy import Measured, State
+from tasks.strategies.strategy import MEASURES, Measured, State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,12 +40,17 @@ class GradientDescent:
         return {"weights": weights} | dict(problem.trials[0].optimizer.init(weights))
 
     def advance(self, problem: Problem, state: State, start: int, stop: int) -> tuple[State, Measured]:
-        """Do steps ``start + 1`` to ``stop``."""
+        """Do steps ``start + 1`` to ``stop``.
+
+        Measured are also ``gradient_norm``, and ``update_ratio``: the norm of the update over that of the weights
+        it leads to. They are taken every ``record_every`` steps and NaN at the others.
+        """
         if isinstance(problem.trials[0].optimizer, Lbfgs):
             return lbfgs.advance(problem, state, start, stop)
         optimizer = stack([trial.optimizer for trial in problem.trials], like=problem.like, trailing=2)
         weights, memory = state["weights"], {name: array for name, array in state.items() if name != "weights"}
         measured = []
+        norms = np.full((2, stop - start, len(problem.trials)), np.nan)
         for step in range(start + 1, stop + 1):
             gradient, *measures = problem.loss_and_gradient(weights, step)
             rates = [t.learning_rate * t.schedule.factor(step, t.steps) for t in problem.trials]
@@ -53,14 +59,24 @@ class GradientDescent:
             )
             weights = weights + update
             measured.append(measures)
-        data_loss, regularization_loss, hits = (
-            np.stack([host(m) for m in column]) for column in zip(*measured, strict=True)
-        )
-        return {"weights": weights} | memory, {
-            "data_loss": data_loss,
-            "regularization_loss": regularization_loss,
-            "accuracy": hits,
-        }
+            if step % problem.trials[0].record_every == 0:
+                # At the steps of the curve's points only: at every step it would cost some percent of it.
+                norms[0, step - start - 1] = norm(gradient)
+                norms[1, step - start - 1] = norm(update) / norm(weights)
+        columns = [np.stack([host(m) for m in column]) for column in zip(*measured, strict=True)]
+        everything = dict(zip(MEASURES, columns, strict=True))
+        return {"weights": weights} | memory, everything | {"gradient_norm": norms[0], "update_ratio": norms[1]}
+
+
+def norm(array: Any) -> np.ndarray:
+    """Return the Euclidean norm of every trial's part of ``(K, C, D)``, float64 ``(K,)``.
+
+    >>> norm(np.array([[[3.0, 4.0]]]))
+    array([5.])
+    """
+    xp = array_namespace(array)
+    flat = xp.reshape(array, (array.shape[0], -1))
+    return np.asarray(np.sqrt(host(xp.sum(flat * flat, axis=-1))))  # a trial at a time, so that K changes no bit
 
 
 def _scale(strategy: Any) -> float:

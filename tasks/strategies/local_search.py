@@ -14,6 +14,7 @@ from tasks.problem import Batch, Problem, host, in_order, total
 from tasks.stacking import per_trial
 from tasks.strategies.search import (
     CANDIDATES,
+    Perturbations,
     advance_on_minibatches,
     blocks_of_steps,
     perturbations,
@@ -22,10 +23,7 @@ from tasks.strategies.search import (
 from tasks.strategies.strategy import MEASURES, Measured, State
 
 # A block of perturbations keeps its scores on all examples: at most this many bytes of them.
-_BLOCK_BYTES = 64 * 2**20
-
-# Examples whose candidate scores are added and compared at once: a few of them fit the cache of a core.
-_WALK = 8192
+_BLOCK_BYTES = 96 * 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,52 +61,40 @@ class LocalSearch:
         history: dict[str, list[np.ndarray]] = {name: [] for name in MEASURES}
         for numbers in blocks_of_steps(problem, start, stop, largest=largest):
             unit = perturbations(problem, numbers)
-            unit_scores = _scores_of_block(problem, batch, unit.draws)  # (J, M, C, N)
+            unit_scores = _scores_of_block(problem, batch, unit.draws)
             for m in unit.members():
-                _walk(problem, now, batch, rates, unit.draws[:, m], unit_scores[:, m], unit.place)
+                _walk(problem, now, rates, unit, unit_scores, m)
                 for name, values in history.items():
                     values.append(now[name])
         return now, {name: np.stack(values) for name, values in history.items()}
 
 
-def _scores_of_block(problem: Problem, batch: Batch, unit: Any) -> Any:
-    """Return the scores of unit perturbations on all examples, ``(J, M, C, N)``."""
-    xp = array_namespace(unit)
-    device = getattr(unit, "device", None)
-    scores = xp.empty((*unit.shape[:-1], len(batch)), dtype=unit.dtype, device=device)
-    blocks = batch.blocks()
-    starts = np.cumsum([0] + [len(block) for block in blocks])
-
-    def fill(number: int) -> None:
-        features = problem.features(blocks[number].images)
-        scores[..., starts[number] : starts[number + 1]] = problem.objective.model.scores_of_blocks(unit, features)
-
-    in_order(fill, range(len(blocks)), threads=problem.threads)
-    return scores
+def _scores_of_block(problem: Problem, batch: Batch, unit: Any) -> list[Any]:
+    """Return the scores of unit perturbations on all examples, ``(J, M, C, n)`` for every block of n examples."""
+    return problem.over_blocks(batch, lambda features, _: problem.objective.model.scores_of_blocks(unit, features))
 
 
-def _walk(
-    problem: Problem, now: dict[str, Any], batch: Batch, rates: Any, unit: Any, unit_scores: Any, place: np.ndarray
-) -> None:
+def _walk(problem: Problem, now: dict[str, Any], rates: Any, unit: Perturbations, unit_scores: Any, m: int) -> None:
     """Try one step of every trial: scores of the candidates by addition alone, accepted where the loss falls."""
-    xp = array_namespace(unit)
-    candidates = now["weights"] + rates * unit[place]
+    xp = array_namespace(rates)
+    labels = problem.dataset.train.labels
+    candidates = now["weights"] + rates * unit.draws[:, m][unit.place]
     scores = xp.empty_like(now["scores"])
+    starts = np.cumsum([0] + [block.shape[-1] for block in unit_scores])
 
-    def loss_sums(start: int) -> np.ndarray:
-        part = slice(start, start + _WALK)
-        scores[..., part] = now["scores"][..., part] + rates * unit_scores[..., part][place]
-        losses = problem.objective.losses_of_scores(scores[..., part], batch.split.labels[part])
-        return host(xp.sum(losses, axis=-1))
+    def loss_sums(number: int) -> np.ndarray:
+        part = slice(starts[number], starts[number + 1])
+        step = rates * unit_scores[number][:, m][unit.place]
+        scores[..., part] = now["scores"][..., part] + step
+        return host(xp.sum(problem.objective.losses_of_scores(scores[..., part], labels[part]), axis=-1))
 
-    parts = in_order(loss_sums, range(0, len(batch), _WALK), threads=problem.threads)
-    data_loss = total(parts) / len(batch)
+    data_loss = total(in_order(loss_sums, range(len(unit_scores)), threads=problem.threads)) / len(labels)
     penalty = host(problem.objective.regularization_loss(candidates))
     better = data_loss + penalty < now["data_loss"] + now["regularization_loss"]
     if not better.any():
         return
     accept = xp.asarray(better)[:, None, None]
-    hits = host(accuracy(scores, batch.split.labels))
+    hits = host(accuracy(scores, labels))
     now |= {
         "weights": xp.where(accept, candidates, now["weights"]),
         "scores": xp.where(accept, scores, now["scores"]),

@@ -161,6 +161,11 @@ def test_a_diverged_trial_ends_alone(small_dataset):
     assert_same_bits([(curves[k], results[k]) for k in (0, 2)], alone)
 
 
+def test_a_group_whose_every_trial_diverges_ends(small_dataset):
+    _, results = run([trial(learning_rate=1e36), trial(learning_rate=1e37)], small_dataset)
+    assert {result.outcome for result in results.values()} == {Outcome.DIVERGED}
+
+
 def test_points_are_means_over_the_steps_since_the_last_point(small_dataset):
     every_step, _ = run([trial(record_every=1, steps=25)], small_dataset)
     curves, _ = run([trial(record_every=10, steps=25)], small_dataset)

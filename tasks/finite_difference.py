@@ -1,0 +1,248 @@
+"""task=finite_difference: the error of forward and centred differences against h, in float32 and float64."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tasks.datasets.dataset import Dataset
+from tasks.errors import require
+from tasks.events import Checkpoint, Curve, Event, Outcome, Result
+from tasks.losses import Softmax
+from tasks.points import (
+    UNTRAINED,
+    check_examples,
+    chosen_examples,
+    gaussian,
+    gradient_at,
+    natural_scale,
+    require_examples,
+    require_scale,
+)
+from tasks.problem import Batch, Problem, total
+from tasks.step_size import powers_of_ten
+
+if TYPE_CHECKING:
+    from tasks.trial import Trial
+
+PRECISIONS = ("float32", "float64")
+DIFFERENCES = ("forward", "centred")
+ORDERS = {"forward": 1, "centred": 2}
+"""The power of h with which each difference's truncation error grows."""
+
+# Up to here, in units in which h moves the scores by about h, the first term of the Taylor series rules.
+_TAYLOR = 0.3
+
+# So many times the largest rounding error is well above it.
+_CLEAR = 4
+
+# Points of the curve about one over which its error is smoothed, and the most of them evaluated at once.
+_WINDOW = 5
+_AT_ONCE = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FiniteDifference:
+    """Compare the directional derivative ``<gradient, V>`` with its forward and centred differences over many ``h``.
+
+    ``h`` takes the powers of ten from ``10^lowest`` to ``10^highest``, ``per_decade`` of them a decade. The point is
+    ``weights_scale * N(0, 1)``, the direction ``direction_scale * N(0, 1)``, both exact in float32; None
+    is the scale at which a training image's scores are about 1 (`natural_scale`). The loss is the mean
+    over ``examples`` training examples drawn by ``data_seed``, None for all.
+
+    Each loss is a plain evaluation of the objective at ``W + h V``: the weights are added, the product, the
+    loss and the mean are taken, and the difference is divided, all in the stated precision. (Adding in
+    score space instead would spare the rounding of ``W + h V`` and the product, which is part of what is measured.)
+    The reference is the analytic gradient in float64. Softmax is the loss to take: the SVM's has kinks,
+    and its second and third derivative are not there to be seen. Source: the notes, appendix.
+    """
+
+    lowest: int = -15
+    highest: int = 0
+    per_decade: int = 5
+    examples: int | None = 100
+    weights_scale: float | None = None
+    direction_scale: float | None = None
+
+    def __post_init__(self) -> None:
+        require(self.lowest < self.highest, "task.lowest", f"must be below task.highest ({self.highest})", self.lowest)
+        require(self.lowest >= -30, "task.lowest", "must be >= -30 (float32 holds no smaller h)", self.lowest)
+        require(self.highest <= 10, "task.highest", "must be <= 10", self.highest)
+        require(self.per_decade >= 1, "task.per_decade", "must be >= 1", self.per_decade)
+        require_examples(self.examples)
+        require_scale("task.weights_scale", self.weights_scale, zero=True)
+        require_scale("task.direction_scale", self.direction_scale)
+
+    def unused(self, trial: Trial) -> frozenset[str]:  # noqa: ARG002  # whatever the trial
+        """Return what only training uses, and the order of the examples where all are seen."""
+        return UNTRAINED | {"data_seed"} if self.examples is None else UNTRAINED
+
+    def fusion_key(self, trial: Trial) -> tuple[Any, ...]:
+        """Return the trial itself: a comparison is a group of its own, its points are its trial axis."""
+        return (trial,)
+
+    def check(self, trial: Trial, dataset: Dataset) -> None:  # noqa: ARG002  # whatever the trial
+        """Refuse more examples than there are."""
+        check_examples(self.examples, dataset)
+
+    def run(
+        self,
+        trials: Sequence[Trial],
+        dataset: Dataset,
+        *,
+        width: int,
+        threads: int,
+        start: Checkpoint | None = None,  # noqa: ARG002  # a comparison is too short for checkpoints
+        checkpoint_every: int | None = None,  # noqa: ARG002
+    ) -> Iterator[Event]:
+        """Yield each trial's errors, as a curve with one point an ``h`` and as the arrays of its result.
+
+        The arrays are ``h`` ``(H,)``; ``quotients`` and relative ``errors`` (absolute where the
+        derivative is 0), ``(2, 2, H)`` in the order of `PRECISIONS`
+        and `DIFFERENCES`; ``best_h``, ``slopes`` and the ``fitted`` first and last ``h`` of each, ``(2, 2)`` and
+        ``(2, 2, 2)``, NaN where there is no truncation range; the exact ``derivative`` ``()``; and the ``weights``.
+        """
+        for place, trial in enumerate(trials):
+            task = trial.task
+            assert isinstance(task, FiniteDifference)
+            h = powers_of_ten(task.lowest, task.highest, task.per_decade)
+            batch = chosen_examples(trial, dataset, task.examples)
+            problems = [
+                Problem.of([trial], dataset, like=np.empty(0, dtype), width=width, threads=threads)
+                for dtype in (np.float32, np.float64)
+            ]
+            natural = natural_scale(problems[1])
+            start_scale = natural if task.weights_scale is None else task.weights_scale
+            weights = gaussian(problems[1], "initial weights", scale=start_scale)
+            scale = natural if task.direction_scale is None else task.direction_scale
+            direction = gaussian(problems[1], "directions", 0, scale=scale)
+            quotients = np.stack([difference_quotients(p, weights, direction, h, batch) for p in problems])
+            derivative = directional_derivative(problems[1], weights, direction, batch)
+            yield from _compared(trial, place, h, quotients, derivative, weights, natural / scale)
+
+
+def directional_derivative(problem: Problem, weights: np.ndarray, direction: np.ndarray, batch: Batch) -> float:
+    """Return ``<gradient(W), V>`` by the analytic gradient."""
+    gradient = gradient_at(problem, problem.array(weights)[None], batch)[0]
+    return float(np.sum(gradient * problem.array(direction)))
+
+
+def difference_quotients(
+    problem: Problem, weights: np.ndarray, direction: np.ndarray, h: np.ndarray, batch: Batch
+) -> np.ndarray:
+    """Return the forward and centred difference quotients, float64 ``(2, H)``, taken in the problem's precision."""
+    here, along, steps = (problem.array(values) for values in (weights, direction, h))
+    signed = np.concatenate([steps, -steps, np.zeros(1, steps.dtype)])
+    losses = np.concatenate(
+        [
+            objective_values(problem, here + signed[first : first + _AT_ONCE, None, None] * along, batch)
+            for first in range(0, len(signed), _AT_ONCE)
+        ]
+    )
+    ahead, behind, middle = losses[: len(h)], losses[len(h) : -1], losses[-1]
+    quotients = np.stack([(ahead - middle) / steps, (ahead - behind) / (2 * steps)])
+    return quotients.astype(np.float64)
+
+
+def objective_values(problem: Problem, weights: Any, batch: Batch) -> Any:
+    """Return data loss plus regularization loss ``(P,)`` of weights ``(P, C, D)`` by plain evaluation."""
+    trial = problem.trials[0]
+
+    def sums(features: Any, labels: Any) -> Any:
+        return trial.loss.losses(trial.model.scores(weights, features), labels).sum(axis=-1)
+
+    data_loss = total(problem.over_blocks(batch, sums)) / len(batch)
+    return data_loss + trial.regularization * trial.regularizer.penalty(weights)
+
+
+def _compared(
+    trial: Trial,
+    place: int,
+    h: np.ndarray,
+    quotients: np.ndarray,
+    derivative: float,
+    weights: np.ndarray,
+    unit: float,
+) -> Iterator[Event]:
+    """Yield the curve and the result; ``unit`` is the ``h`` that moves the scores by about 1."""
+    errors = np.abs(quotients - derivative) / (abs(derivative) or 1.0)
+    best, slopes, fitted = np.empty((2, 2)), np.empty((2, 2)), np.empty((2, 2, 2))
+    curve, ends = {"finite_difference/h": h}, {"finite_difference/derivative": derivative}
+    for p, precision in enumerate(PRECISIONS):
+        for d, difference in enumerate(DIFFERENCES):
+            best[p, d] = best_h(h, errors[p, d])
+            slopes[p, d], fitted[p, d] = truncation_slope(h, errors[p, d], limit=_TAYLOR * unit)
+            name = f"finite_difference/{precision}_{difference}"
+            curve[f"{name}_error"] = errors[p, d]
+            ends |= {f"{name}_best_h": float(best[p, d]), f"{name}_slope": float(slopes[p, d])}
+    yield Curve(trial=place, steps=np.arange(len(h)), metrics=curve)
+    yield Result(
+        trial=place,
+        outcome=Outcome.COMPLETE,
+        step=len(h) - 1,
+        metrics={name: value for name, value in ends.items() if np.isfinite(value)},
+        arrays={
+            "h": h,
+            "quotients": quotients,
+            "errors": errors,
+            "best_h": best,
+            "slopes": slopes,
+            "fitted": fitted,
+            "derivative": np.asarray(derivative),
+            "weights": weights,
+        },
+        message=_in_words(trial, slopes, best),
+    )
+
+
+def best_h(h: np.ndarray, errors: np.ndarray) -> float:
+    """Return the ``h`` of the smallest error, smoothed by a running median: one lucky rounding is no merit.
+
+    It is the ``h`` of the median itself, so that its error is the typical one there.
+
+    >>> best_h(np.array([1.0, 2, 3, 4, 5, 6, 7, 8]), np.array([0.0, 9, 8, 7, 3, 2, 4, 5]))
+    7.0
+    """
+    width = min(_WINDOW, len(h))
+    starts = np.clip(np.arange(len(h)) - width // 2, 0, len(h) - width)
+    windows = starts[:, None] + np.arange(width)
+    middles = np.argsort(errors[windows], axis=-1)[:, width // 2]
+    typical = windows[np.arange(len(h)), middles]
+    return float(h[typical[int(np.argmin(errors[typical]))]])
+
+
+def truncation_slope(h: np.ndarray, errors: np.ndarray, *, limit: float) -> tuple[float, np.ndarray]:
+    """Return the slope of log error against log h in the truncation range, and the range's first and last h.
+
+    The range lies to the right of the best ``h`` and ends at ``limit``, beyond which higher terms of the
+    Taylor series take part. It begins where the error is well above the most that rounding adds, which goes
+    as ``1 / h`` and is measured on the left of the best ``h``. Where that leaves fewer than three points there
+    is no such range, and all is NaN.
+    """
+    best = best_h(h, errors)
+    left = h < best
+    rounding = np.max(errors[left] * h[left], initial=0.0) / h
+    inside = (h > best) & (h <= limit) & (errors > _CLEAR * rounding)
+    if np.count_nonzero(inside) < 3:
+        return np.nan, np.full(2, np.nan)
+    slope = np.polyfit(np.log10(h[inside]), np.log10(errors[inside]), 1)[0]
+    return float(slope), h[inside][[0, -1]]
+
+
+def _in_words(trial: Trial, slopes: np.ndarray, best: np.ndarray) -> str:
+    parts = [
+        f"{precision}: "
+        + ", ".join(
+            f"{difference} slope {slopes[p, d]:.2f}, best h {best[p, d]:.0e}"
+            for d, difference in enumerate(DIFFERENCES)
+        )
+        for p, precision in enumerate(PRECISIONS)
+    ]
+    if not isinstance(trial.loss, Softmax):
+        parts.append(
+            f"{type(trial.loss).__name__} has kinks, so its slopes need not be 1 and 2: loss=softmax is smooth"
+        )
+    return "; ".join(parts)

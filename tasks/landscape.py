@@ -1,0 +1,189 @@
+"""task=landscape: the loss along a ray ``W + a V1`` or over a plane ``W + a V1 + b V2``, in score space."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tasks.datasets.dataset import Dataset
+from tasks.errors import require, unknown_choice
+from tasks.events import Checkpoint, Event, Outcome, Result
+from tasks.points import UNTRAINED, check_examples, chosen_examples, gaussian, require_examples, require_scale
+from tasks.problem import Batch, Problem, in_order
+from tasks.train import Train
+
+if TYPE_CHECKING:
+    from tasks.trial import Trial
+
+AROUND = ("random", "trained")
+
+# Numbers that are worked on at once: an array and its temporaries stay in cache, and there are enough of them
+# that a call's own cost does not show (measured: 4 ns a score for the SVM, twice that with a quarter of them).
+_AT_ONCE = 122_880
+
+# Points of a row that are one piece of work for a thread.
+_PIECE = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Landscape:
+    """Slice the loss along one random direction, or two, through random or trained weights.
+
+    ``a`` (and ``b``) take ``resolution`` values from ``-extent`` to ``extent``. The loss is the mean over
+    ``examples`` training examples drawn by ``data_seed``, None for all. Random weights are
+    ``weights_scale * N(0, 1)``; trained ones are what the trial's own strategy makes of its steps.
+    Directions are ``direction_scale * N(0, 1)``. A scale None is the one at which the scores of a training image
+    are about 1: a step of 1 in ``a`` then moves the scores by about a margin, on any data set (`natural_scale`).
+    Source: the notes, "Visualizing the Loss Function".
+    """
+
+    dimensions: int = 2
+    extent: float = 5.0
+    resolution: int = 101
+    examples: int | None = None
+    around: str = "random"
+    weights_scale: float | None = None
+    direction_scale: float | None = None
+
+    def __post_init__(self) -> None:
+        require(self.dimensions in {1, 2}, "task.dimensions", "must be 1 or 2", self.dimensions)
+        require(self.extent > 0, "task.extent", "must be > 0", self.extent)
+        require(self.resolution >= 2, "task.resolution", "must be >= 2", self.resolution)
+        require_examples(self.examples)
+        if self.around not in AROUND:
+            raise unknown_choice("task.around", self.around, AROUND)
+        require_scale("task.weights_scale", self.weights_scale, zero=True)
+        require_scale("task.direction_scale", self.direction_scale)
+
+    def unused(self, trial: Trial) -> frozenset[str]:
+        """Return what only training uses where nothing is trained, and the order of the examples where all are seen."""
+        unused = Train().unused(trial) if self.around == "trained" else UNTRAINED | {"data_seed"}
+        return unused if self.examples is None else unused - {"data_seed"}
+
+    def fusion_key(self, trial: Trial) -> tuple[Any, ...]:
+        """Return the trial itself: a landscape is a group of its own, its points are its trial axis."""
+        return (trial,)
+
+    def check(self, trial: Trial, dataset: Dataset) -> None:
+        """Refuse more examples than there are, and what training refuses where the weights are trained."""
+        check_examples(self.examples, dataset)
+        if self.around == "trained":
+            Train().check(trial, dataset)
+
+    def run(
+        self,
+        trials: Sequence[Trial],
+        dataset: Dataset,
+        *,
+        width: int,
+        threads: int,
+        start: Checkpoint | None = None,  # noqa: ARG002  # a landscape makes no checkpoints
+        checkpoint_every: int | None = None,  # noqa: ARG002
+    ) -> Iterator[Event]:
+        """Yield, for each trial, the curves of its training (if any) and a result with the landscape's arrays.
+
+        They are ``a`` ``(A,)``, for a plane ``b`` ``(B,)``, and ``data_loss`` and ``regularization_loss``,
+        ``(A,)`` or ``(B, A)``; and the ``weights`` in the middle.
+        """
+        for place, trial in enumerate(trials):
+            task = trial.task
+            assert isinstance(task, Landscape)
+            problem = Problem.of([trial], dataset, like=np.empty(0, np.float32), width=width, threads=threads)
+            ending = Result(trial=place, outcome=Outcome.COMPLETE, step=0, metrics={})
+            if task.around == "trained":
+                ending = yield from _trained(trial, place, dataset, width=width, threads=threads)
+                if ending.outcome is not Outcome.COMPLETE:
+                    yield ending
+                    continue
+                weights = ending.arrays["weights"]
+            else:
+                weights = gaussian(problem, "initial weights", scale=task.weights_scale)
+            yield _surveyed(task, problem, weights, ending)
+
+
+def _trained(trial: Trial, place: int, dataset: Dataset, *, width: int, threads: int) -> Generator[Event, None, Result]:
+    """Train, yield the curves and return the result."""
+    for event in Train().run([trial], dataset, width=width, threads=threads):
+        assert not isinstance(event, Checkpoint)
+        ours = dataclasses.replace(event, trial=place)
+        if isinstance(ours, Result):
+            return ours
+        yield ours
+    raise AssertionError("every trial ends in a result")
+
+
+def _surveyed(task: Landscape, problem: Problem, weights: np.ndarray, ending: Result) -> Result:
+    """Return the ending with the landscape about the weights."""
+    a = np.linspace(-task.extent, task.extent, task.resolution)
+    b = a if task.dimensions == 2 else np.zeros(1)
+    directions = [gaussian(problem, "directions", k, scale=task.direction_scale) for k in range(task.dimensions)]
+    points = np.stack([weights, *directions])
+    batch = chosen_examples(problem.trials[0], problem.dataset, task.examples)
+    data_loss = data_losses(problem, points, a, b, batch)
+    regularization_loss = regularization_losses(problem, points, a, b)
+    loss = data_loss + regularization_loss
+    arrays = {"a": a, "b": b, "data_loss": data_loss, "regularization_loss": regularization_loss}
+    if task.dimensions == 1:
+        arrays = {"a": a, "data_loss": data_loss[0], "regularization_loss": regularization_loss[0]}
+    extremes = {"landscape/lowest_loss": float(loss.min()), "landscape/highest_loss": float(loss.max())}
+    return dataclasses.replace(
+        ending, metrics={**ending.metrics, **extremes}, arrays=arrays | {"weights": np.asarray(weights)}
+    )
+
+
+def data_losses(problem: Problem, points: np.ndarray, a: np.ndarray, b: np.ndarray, batch: Batch) -> np.ndarray:
+    """Return the mean data loss at ``W + a V1 + b V2``, float64 ``(B, A)``; points are W, V1 (and V2), ``(2|3, C, D)``.
+
+    Scores are linear in the weights, so that three products serve every point (DESIGN, contract 2).
+    """
+    model, loss = problem.trials[0].model, problem.trials[0].loss
+    weights = problem.array(points)
+    blocks = problem.over_blocks(batch, lambda features, labels: (model.scores(weights, features), labels))
+
+    def sums(row: float, columns: np.ndarray) -> np.ndarray:
+        answer = np.zeros(len(columns))
+        for scores, labels in blocks:
+            for part, grid_scores in _along_row(scores, row, columns):  # (P, C, N)
+                answer[part] += loss.losses(grid_scores, labels).sum(axis=-1, dtype=np.float64)
+        return answer
+
+    return _over_grid(sums, a, b, threads=problem.threads) / len(batch)
+
+
+def regularization_losses(problem: Problem, points: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the regularization loss at ``W + a V1 + b V2``, float64 ``(B, A)``."""
+    trial, weights = problem.trials[0], problem.array(points)
+    if trial.regularization == 0:
+        return np.zeros((len(b), len(a)))
+
+    def penalties(row: float, columns: np.ndarray) -> np.ndarray:
+        answer = np.zeros(len(columns))
+        for part, grid_weights in _along_row(weights, row, columns):  # (P, C, D)
+            answer[part] = trial.regularizer.penalty(grid_weights)
+        return answer
+
+    return trial.regularization * _over_grid(penalties, a, b, threads=problem.threads)
+
+
+def _along_row(arrays: Any, row: float, columns: np.ndarray) -> Iterator[tuple[slice, Any]]:
+    """Yield ``arrays[0] + a * arrays[1] + row * arrays[2]`` for the ``a`` of some columns at a time, and which."""
+    middle, along, *across = arrays
+    for direction in across:
+        middle = middle + np.asarray(row, dtype=middle.dtype) * direction
+    values = columns.astype(middle.dtype)[:, None, None]
+    count = max(1, _AT_ONCE // middle.size)
+    for first in range(0, len(columns), count):
+        part = slice(first, first + count)
+        yield part, middle + values[part] * along
+
+
+def _over_grid(compute: Any, a: np.ndarray, b: np.ndarray, *, threads: int) -> np.ndarray:
+    """Return ``compute(b, some a)`` over the grid, ``(B, A)``: the pieces are shared out, whoever computes them."""
+    pieces = [a[first : first + _PIECE] for first in range(0, len(a), _PIECE)]
+    answers = in_order(lambda piece: compute(*piece), itertools.product(b.tolist(), pieces), threads=threads)
+    return np.concatenate(answers).reshape(len(b), len(a))
