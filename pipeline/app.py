@@ -1,0 +1,67 @@
+"""The application's command line: Hydra composes the config, the sweep runs it, errors become one message."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from pipeline import groups, plugins
+from pipeline.complaints import EXPECTED, complaint, is_expected
+from pipeline.errors import Interrupted, Told, TrialsFailedError
+from pipeline.plan import Point
+from pipeline.schema import parse
+from pipeline.sweep import run_points
+
+
+def main() -> None:
+    """Run the command line; exit with 1 where a trial failed, 2 on an error, 128 + N on signal N."""
+    register()
+    full_error = os.environ.get("HYDRA_FULL_ERROR")
+    # Hydra then raises what it would otherwise print as a traceback of its own making.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        hydra.main(config_path="pkg://conf", config_name="config", version_base="1.3")(run_trial)()
+    except BaseException as raised:
+        error = raised.error if isinstance(raised, Told) else raised
+        if isinstance(error, Interrupted | KeyboardInterrupt):
+            print(f"stopped: {error or 'interrupted'}", file=sys.stderr)  # noqa: T201
+            sys.exit(128 + getattr(error, "number", 2))
+        if full_error == "1" or not is_expected(error):
+            raise
+        print(f"error: {complaint(error)}", file=sys.stderr)  # noqa: T201
+        sys.exit(1 if isinstance(error, TrialsFailedError) else 2)
+    finally:
+        if full_error is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = full_error
+
+
+def register() -> None:
+    """Make the schema and the plug-ins known to Hydra."""
+    groups.register()
+    plugins.register()
+
+
+def run_trial(config: DictConfig) -> float | None:
+    """Run one trial and return its score, None on a dry run (Hydra's task function)."""
+    job = HydraConfig.get()
+    try:
+        values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        assert isinstance(values, dict)
+        plain = {str(name): value for name, value in values.items()}
+        point = Point(index=0, overrides=tuple(job.overrides.task), config=parse(plain))
+        end = run_points([point], sweep=None).get(0)
+        if isinstance(end, Exception):
+            raise end
+    except EXPECTED as error:
+        # In a multirun Hydra's launcher must see the error, to go on with the other jobs.
+        if job.mode == RunMode.MULTIRUN:
+            raise
+        raise Told(error) from error
+    return end

@@ -1,0 +1,73 @@
+"""What a person is told of an error: one message that names the key, the rule and the value."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf.errors import OmegaConfBaseException
+
+from pipeline.groups import keys
+from pipeline.schema import TABLES
+from tasks.errors import SweepError, unknown_choice
+
+EXPECTED = (SweepError, HydraException, OmegaConfBaseException, OSError)
+"""Errors that a person can cause: they are told without a traceback."""
+
+
+def is_expected(error: BaseException) -> bool:
+    """Return whether a person caused the error: by its type, or because Hydra raised it over an override."""
+    if isinstance(error, EXPECTED):
+        return True
+    innermost = error.__traceback__
+    while innermost is not None and innermost.tb_next is not None:
+        innermost = innermost.tb_next
+    module = innermost.tb_frame.f_globals.get("__name__", "") if innermost else ""
+    return isinstance(error, Exception) and module.partition(".")[0] in ("hydra", "omegaconf", "antlr4")
+
+
+def complaint(error: BaseException) -> str:
+    """Return what to print of an expected error."""
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        return str(unknown_choice(group, name, error.options))
+    if isinstance(error, HydraException):
+        return _hydra_complaint(error)
+    if isinstance(error, OmegaConfBaseException):
+        return _first_line(error) + (f" (in {error.full_key})" if error.full_key else "")
+    if isinstance(error, OSError) and not isinstance(error, SweepError):
+        what = f" {error.filename}" if error.filename else ""
+        return f"cannot use{what}: {error.strerror or error}"
+    if isinstance(error, SweepError):
+        return str(error)
+    return f"{_first_line(error)} (the overrides were: {' '.join(sys.argv[1:])})"
+
+
+def _hydra_complaint(error: HydraException) -> str:
+    text = str(error)
+    unknown = re.search(r"Could not (?:override|delete from config\.) '?([^'\s]+)'?", text)
+    if unknown and "To append to your config" in text:
+        return _unknown_key(unknown.group(1).removesuffix("."))
+    if isinstance(error.__cause__, OmegaConfBaseException) and not text:
+        return complaint(error.__cause__)
+    cause = error.__cause__ or error.__context__
+    detail = f": {_first_line(cause)}" if isinstance(cause, OmegaConfBaseException) else ""
+    text = text.partition("Config search path:")[0]
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("See https")]
+    return "; ".join(lines) + detail
+
+
+def _unknown_key(key: str) -> str:
+    if key in TABLES:
+        return f"{key} must be one of {', '.join(sorted(TABLES[key]))} ({key}=CHOICE)"
+    close = difflib.get_close_matches(key, keys(), n=3)
+    # A key without its group (margin for loss.margin) is near to no key as a whole.
+    close += [known for known in keys() if known.endswith(f".{key}") and known not in close]
+    hint = f", did you mean {' or '.join(close)}?" if close else ""
+    return f"{key} is no key of this config{hint} (see python -m pipeline --help)"
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,0 +1,1 @@
+"""Engines: where the groups of a plan are computed."""

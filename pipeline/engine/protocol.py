@@ -1,0 +1,59 @@
+"""What an engine is: it computes the groups of a plan and yields what happens, as it happens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+from pipeline.plan import Group, PlannedTrial
+from pipeline.recorder.protocol import Layout
+from tasks.datasets.dataset import Dataset
+from tasks.events import Curve, Result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """A trial has begun."""
+
+    trial: PlannedTrial
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progressed:
+    """A trial has new points."""
+
+    trial: PlannedTrial
+    curve: Curve
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """A trial has ended by itself (complete, diverged or stopped)."""
+
+    trial: PlannedTrial
+    result: Result
+    layout: Layout
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """A trial raised, or was lost with its worker."""
+
+    trial: PlannedTrial
+    error: str
+    traceback: str
+
+
+Report = Started | Progressed | Finished | Failed
+
+
+class Engine(Protocol):
+    """Computes groups; a context manager, so that what it started is stopped at the end."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exception: object) -> None: ...
+
+    def run(self, groups: Sequence[Group], dataset: Dataset) -> Iterator[Report]:
+        """Compute the groups and yield the reports; every trial ends in exactly one Finished or Failed."""

@@ -1,0 +1,79 @@
+"""What a worker does with a group: compute it with one BLAS thread, and say what happens in batches."""
+
+from __future__ import annotations
+
+import platform
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from tasks.datasets.dataset import Dataset
+from tasks.events import Event
+from tasks.trial import Trial
+
+EVERY = 0.3
+"""Seconds between two batches: soon enough to watch, and few enough that they cost nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """The group has begun, on this host with this BLAS."""
+
+    host: str
+    blas: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Raised:
+    """The group has raised; the traceback is data, so nothing else need cross the process boundary."""
+
+    error: str
+    traceback: str
+
+
+Message = Begun | Raised | tuple[Event, ...]
+
+
+def compute(trials: Sequence[Trial], dataset: Dataset, *, width: int, threads: int) -> Iterator[Message]:
+    """Compute a fused group and yield what happens, events in batches of `EVERY` seconds.
+
+    BLAS gets one thread whatever ``threads`` is, since a product's bits depend on its threads; the task
+    spreads rows over ``threads`` threads of its own.
+    """
+    with threadpool_limits(1, user_api="blas"):
+        yield Begun(host=platform.node(), blas=_blas())
+        try:
+            events = trials[0].task.run(trials, dataset, width=width, threads=threads, start=None)
+            yield from _batches(events)
+        except Exception as error:  # noqa: BLE001  # whatever a trial raises is a failure of its group, told as data
+            yield Raised(error=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
+
+
+def _batches(events: Iterator[Event]) -> Iterator[tuple[Event, ...]]:
+    batch: list[Event] = []
+    last = time.monotonic()
+    try:
+        for event in events:
+            batch.append(event)
+            if time.monotonic() - last >= EVERY:
+                yield tuple(batch)
+                batch, last = [], time.monotonic()
+    except Exception:
+        # What happened before the failure is known, and told first.
+        if batch:
+            yield tuple(batch)
+        raise
+    if batch:
+        yield tuple(batch)
+
+
+def _blas() -> str:
+    libraries = {
+        f"{library['internal_api']} {library['version']} {library.get('architecture', '')}".strip()
+        for library in threadpool_info()
+        if library["user_api"] == "blas"
+    }
+    return ", ".join(sorted(libraries))

@@ -1,0 +1,76 @@
+"""The figure of task=landscape: the loss as a curve along a ray, or as a heat map with contours over a plane."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+
+from pipeline.figures.style import BLUE, INK, VERMILION, blank, finished, label, legend, loss_name
+from pipeline.plan import PlannedTrial
+from tasks.events import Result
+from tasks.landscape import Landscape
+
+# Blue is low and red is high, as in the notes, in ColorBrewer's scale that is safe for colour-blind readers.
+_COLOUR_MAP = "RdYlBu_r"
+_CONTOURS = 18
+
+
+def draw_landscape(trial: PlannedTrial, result: Result) -> bytes:
+    """Return the landscape as PNG."""
+    task = trial.trial.task
+    assert isinstance(task, Landscape)
+    count = {None: "all training examples", 1: "one example"}.get(task.examples, f"{task.examples} examples")
+    title = f"The {loss_name(trial)} loss around {task.around} weights, {count}"
+    return (_curve if task.dimensions == 1 else _map)(trial, result, title)
+
+
+def _curve(trial: PlannedTrial, result: Result, title: str) -> bytes:
+    a, data_loss = result.arrays["a"], result.arrays["data_loss"]
+    loss = data_loss + result.arrays["regularization_loss"]
+    figure, (axes,) = blank(title=title)
+    label(axes, x="a, the steps along V₁ from the weights W", y="loss at W + a V₁")
+    if trial.trial.regularization:
+        axes.plot(a, loss, color=VERMILION, linewidth=4.5, label="data loss + regularization loss")
+        axes.plot(a, data_loss, color=BLUE, linewidth=2.2, label="data loss")
+        axes.plot(a, loss - data_loss, color=INK, linewidth=1.4, linestyle="--", label="regularization loss")
+    else:
+        axes.plot(a, data_loss, color=BLUE, linewidth=2.2, label="data loss (no regularization)")
+    lowest = int(np.argmin(loss))
+    axes.plot(0, np.interp(0, a, loss), "o", color=INK, markersize=7, label="W")
+    axes.plot(a[lowest], loss[lowest], "v", color=INK, markersize=8, label=f"lowest: {loss[lowest]:.4g}")
+    axes.set_xlim(a[0], a[-1])
+    legend(axes)
+    return finished(figure, trial)
+
+
+def _map(trial: PlannedTrial, result: Result, title: str) -> bytes:
+    a, b = result.arrays["a"], result.arrays["b"]
+    loss = result.arrays["data_loss"] + result.arrays["regularization_loss"]  # (B, A)
+    figure, (axes,) = blank(title=title)
+    label(axes, x="a, the steps along V₁", y="b, the steps along V₂")
+    axes.grid(visible=False)
+    heat = axes.pcolormesh(a, b, loss, cmap=_COLOUR_MAP, shading="nearest", rasterized=True)
+    if loss.max() > loss.min():
+        levels = MaxNLocator(_CONTOURS).tick_values(float(loss.min()), float(loss.max()))
+        axes.contour(a, b, loss, levels=levels, colors=INK, linewidths=0.7, alpha=0.75)
+    bar = figure.colorbar(heat, ax=axes, pad=0.02)
+    included = ", regularization included" if trial.trial.regularization else ""
+    bar.set_label(f"loss at W + a V₁ + b V₂{included}", fontsize=13)
+    bar.ax.tick_params(labelsize=12)
+    row, column = np.unravel_index(int(np.argmin(loss)), loss.shape)
+    axes.plot(0, 0, "o", color="white", markeredgecolor=INK, markersize=8, label="W", linestyle="none")
+    mark = f"lowest: {loss[row, column]:.4g}"
+    axes.plot(
+        a[column],
+        b[row],
+        "v",
+        color="white",
+        markeredgecolor=INK,
+        markersize=9,
+        label=mark,
+        linestyle="none",
+        clip_on=False,
+    )
+    axes.set_aspect("equal")
+    legend(axes, loc="upper right")
+    return finished(figure, trial)

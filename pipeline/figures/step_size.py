@@ -1,0 +1,36 @@
+"""The figure of task=step_size: the loss after one step against the step's size, both logarithmic."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.figures.style import BLUE, INK, ORANGE, VERMILION, blank, finished, label, legend, loss_name
+from pipeline.plan import PlannedTrial
+from tasks.events import Result
+
+
+def draw_step_size(trial: PlannedTrial, result: Result) -> bytes:
+    """Return the table of step sizes as PNG: where the loss falls, the best step and the overshoot."""
+    sizes = result.arrays["step_sizes"]
+    losses = result.arrays["data_loss"] + result.arrays["regularization_loss"]
+    original = float(result.arrays["original_loss"])
+    best = int(np.argmin(losses))
+    figure, (axes,) = blank(title=f"The {loss_name(trial)} loss after one step along the negative gradient")
+    label(axes, x="step size", y="loss after the step")
+    axes.axhline(original, color=INK, linestyle="--", linewidth=1.4, label=f"original loss: {original:.4g}")
+    above = losses > original
+    axes.loglog(sizes, losses, color=BLUE, linewidth=2, marker="o", markersize=6, label="loss after the step")
+    if above.any():
+        text = "overshoot: above the original loss"
+        axes.plot(sizes[above], losses[above], "o", color=VERMILION, markersize=7, label=text)
+    mark = f"lowest: {losses[best]:.4g} with a step of {sizes[best]:.3g}"
+    axes.plot(sizes[best], losses[best], "v", color=ORANGE, markeredgecolor=INK, markersize=12, label=mark)
+    if above[best:].any():
+        first = best + int(np.argmax(above[best:]))
+        # From midway between the last step that helps and the first that does not.
+        axes.axvspan(
+            float(np.sqrt(sizes[first - 1] * sizes[first])), sizes[-1], color=VERMILION, alpha=0.07, linewidth=0
+        )
+    # Small steps leave the loss where it was: that side is free above, or below.
+    legend(axes, loc="upper left" if losses[-1] > original else "lower left")
+    return finished(figure, trial)

@@ -1,0 +1,101 @@
+"""How every figure looks: its size, its letters, its colours, and the config in its caption."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from pipeline.plan import PlannedTrial
+
+# Okabe and Ito's palette, told apart with any colour vision. Source: jfly.uni-koeln.de/color
+BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
+COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY)
+INK, QUIET = "#222222", "#777777"
+
+# 900 x 600 pixels, the size at which MLflow's UI shows an image without shrinking it.
+_DPI, _WIDTH, _HEIGHT = 100, 9.0, 6.0
+_CAPTION_HEIGHT, _CAPTION_COLUMNS = 0.035, 116
+
+_TITLE, _LABEL, _TICK, _CAPTION = 15, 13, 12, 10
+
+# What of a config takes part in what is drawn, in the order of a caption.
+_ROWS = ("loss", "regularizer", "task")
+
+_LOSS_NAMES = {"svm": "SVM", "softmax": "softmax", "squared_hinge": "squared hinge"}
+
+
+def blank(*, panels: int = 1, title: str) -> tuple[Figure, list[Axes]]:
+    """Return a figure with panels side by side, and the panels."""
+    figure = Figure(figsize=(_WIDTH, _HEIGHT), dpi=_DPI, facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = list(figure.subplots(1, panels, squeeze=False)[0])
+    figure.suptitle(title, fontsize=_TITLE, color=INK)
+    return figure, axes
+
+
+def label(axes: Axes, *, x: str, y: str, title: str = "") -> None:
+    """Name the axes and make their numbers legible."""
+    axes.set_xlabel(x, fontsize=_LABEL, color=INK)
+    axes.set_ylabel(y, fontsize=_LABEL, color=INK)
+    axes.set_title(title, fontsize=_LABEL, color=INK)
+    axes.tick_params(labelsize=_TICK, colors=INK)
+    axes.grid(visible=True, color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def legend(axes: Axes, **place: Any) -> None:
+    """Show the labels of what was drawn."""
+    axes.legend(fontsize=_TICK - 1, frameon=True, framealpha=0.9, edgecolor="none", **place)
+
+
+def finished(figure: Figure, trial: PlannedTrial) -> bytes:
+    """Return the figure as PNG, the trial's config in a caption at its foot."""
+    lines = textwrap.wrap(caption(trial.config), _CAPTION_COLUMNS)
+    foot = _CAPTION_HEIGHT * len(lines)
+    figure.set_layout_engine(ConstrainedLayoutEngine(rect=(0, foot + 0.01, 1, 0.99 - foot)))
+    figure.text(0.012, 0.012, "\n".join(lines), fontsize=_CAPTION, color=QUIET, va="bottom")
+    buffer = io.BytesIO()
+    # Nothing in the file but the picture: the same trial gives the same bytes.
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def loss_name(trial: PlannedTrial) -> str:
+    """Return what a reader calls the trial's loss."""
+    name = str(trial.config["loss"]["name"])
+    return _LOSS_NAMES.get(name, name)
+
+
+def caption(config: Mapping[str, Any]) -> str:
+    """Return what was computed, from a resolved config, in one line.
+
+    >>> caption({"dataset": {"name": "digits"}, "loss": {"name": "svm", "margin": 1.0}, "seed": 3})
+    'dataset=digits · loss=svm (margin 1) · seed=3'
+    """
+    parts = [f"dataset={config['dataset']['name']}"]
+    for group in _ROWS:
+        row = config.get(group)
+        if row is None or (group == "regularizer" and not config.get("regularization")):
+            continue
+        inside = ", ".join(f"{name} {_plain(value)}" for name, value in row.items() if name != "name")
+        parts.append(f"{group}={row['name']}" + (f" ({inside})" if inside else ""))
+    numbers = ("regularization", "seed", "data_seed")
+    parts += [f"{name}={_plain(config[name])}" for name in numbers if config.get(name) is not None]
+    return " · ".join(parts)
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_plain, value)) + "]"
+    return f"{value:g}" if isinstance(value, float) else str(value)

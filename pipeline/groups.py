@@ -1,0 +1,74 @@
+"""The config groups as Hydra sees them: the schema's defaults in its ConfigStore, and every key there is."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+
+from pipeline.schema import TABLES, defaults, plain
+
+
+def row_defaults(group: str, name: str, *, missing: str = "???") -> dict[str, Any]:
+    """Return a row's config with its default values; ``missing`` stands for a value that must be given.
+
+    >>> row_defaults("loss", "svm")
+    {'name': 'svm', 'margin': 1.0}
+    """
+    values: dict[str, Any] = {"name": name}
+    for f in dataclasses.fields(TABLES[group][name]):
+        if f.default_factory is not dataclasses.MISSING:
+            values[f.name] = f.default_factory()
+        else:
+            values[f.name] = missing if f.default is dataclasses.MISSING else f.default
+    return plain(values)
+
+
+def keys() -> list[str]:
+    """Return every key that a config can have, dotted, over all rows of all tables."""
+    found = set(_leaves(defaults()))
+    for group, table in TABLES.items():
+        found |= {group, *(f"{group}.{key}" for name in table for key in row_defaults(group, name) if key != "name")}
+    return sorted(key for key in found if not key.endswith(".name") or key == "sweep.name")
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    found: list[str] = []
+    for name, value in values.items():
+        found += _leaves(value, f"{prefix}{name}.") if isinstance(value, Mapping) else [prefix + name]
+    return found
+
+
+def register() -> None:
+    """Store the schema's nodes and the help page, which the files under ``conf/`` refer to.
+
+    They hold plain values, not types: a misspelt key fails when Hydra composes, a wrong value in
+    `pipeline.schema.parse`, which knows the rules and not only the types.
+    """
+    store = ConfigStore.instance()
+    plain_keys = {name: value for name, value in defaults().items() if name not in TABLES}
+    store.store(group="schema", name="config", node=plain_keys)
+    for group, table in TABLES.items():
+        for name in table:
+            store.store(group=f"schema/{group}", name=name, node=row_defaults(group, name))
+    store.store(group="hydra/help", name="sweeps", node={"app_name": "pipeline", "template": _help()})
+
+
+def _help() -> str:
+    choices = "\n".join(f"  {group:12} {', '.join(sorted(table))}" for group, table in TABLES.items())
+    return f"""Sweeps over how a model is optimised: Hydra composes the trials, Ray runs them, MLflow keeps the record.
+
+  python -m pipeline KEY=VALUE ...               one trial, in this process
+  python -m pipeline --multirun KEY=A,B ...      a trial for every combination; without a list, the default grid
+  python -m pipeline --multirun sweep.dry_run=true ...   only the plan
+  python -m pipeline --multirun experiment=notes/strategies   a preset
+
+Groups (GROUP=CHOICE, --cfg job shows what is chosen):
+{choices}
+
+Keys and their defaults:
+
+$CONFIG
+"""

@@ -1,0 +1,134 @@
+"""The plan of a sweep: trials with their keys, duplicates folded, fused groups."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.identity import key
+from pipeline.schema import Config, describe
+from pipeline.swept import trial_names
+from tasks.datasets.dataset import Dataset
+from tasks.trial import Trial
+
+WIDEST = 128
+"""The most trials in a group: enough for full use of a CPU, and small beside the images in memory."""
+
+NARROWEST, MULTIPLE = 8, 4
+"""The least width of a layout, and what widths are multiples of, so that bits do not depend on the worker count."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """A point of a sweep's grid, before it is planned: its place, its command-line overrides and its config."""
+
+    index: int
+    overrides: tuple[str, ...]
+    config: Config
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedTrial:
+    """A trial of a sweep.
+
+    ``key`` identifies it (DESIGN: identity), ``name`` says what differs from the others of the sweep,
+    ``index`` is its place in the grid (Hydra's job number), ``overrides`` are its command-line overrides and
+    ``config`` is its resolved config as plain values: all that is needed to run it again.
+    """
+
+    index: int
+    key: str
+    name: str
+    overrides: tuple[str, ...]
+    config: Mapping[str, Any]
+    trial: Trial
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Trials computed as one, laid out for ``width`` trials."""
+
+    trials: tuple[PlannedTrial, ...]
+    width: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All trials of a sweep, the indices of folded duplicates by the index they repeat, and the groups."""
+
+    trials: tuple[PlannedTrial, ...]
+    folded: Mapping[int, int]
+    groups: tuple[Group, ...]
+
+
+def make_plan(points: Sequence[Point], dataset: Dataset, *, workers: int) -> Plan:
+    """Give each point its key, fold those that are the same trial, and group the rest for ``workers``.
+
+    ``folded`` of the plan maps the index of a point that repeats another to the index of that other.
+    """
+    names = trial_names([point.config.trial for point in points], [point.overrides for point in points])
+    first: dict[str, PlannedTrial] = {}
+    folded: dict[int, int] = {}
+    for point, name in zip(points, names, strict=True):
+        identity = key(point.config, dataset.digest)
+        if identity in first:
+            folded[point.index] = first[identity].index
+            continue
+        first[identity] = PlannedTrial(
+            index=point.index,
+            key=identity,
+            name=name,
+            overrides=point.overrides,
+            config=describe(point.config),
+            trial=point.config.trial,
+        )
+    trials = tuple(first.values())
+    return Plan(trials=trials, folded=folded, groups=make_groups(trials, examples=len(dataset.train), workers=workers))
+
+
+def make_groups(trials: Sequence[PlannedTrial], *, examples: int, workers: int) -> tuple[Group, ...]:
+    """Fuse the trials that can share arithmetic into groups, largest first, so that all workers are busy.
+
+    A group that takes longer than a worker's fair share of the whole is halved as long as that makes it
+    shorter: its time goes with its width, which has a floor.
+    """
+    together: dict[tuple[Any, ...], list[PlannedTrial]] = {}
+    for trial in trials:
+        together.setdefault((type(trial.trial.task), *trial.trial.task.fusion_key(trial.trial)), []).append(trial)
+    parts = [part for members in together.values() for part in _chunks(members, -(-len(members) // WIDEST))]
+
+    def cost(part: Sequence[PlannedTrial]) -> int:
+        return max(evaluated_examples(trial.trial, examples) for trial in part) * layout_width(len(part))
+
+    share = sum(map(cost, parts)) / workers
+    waiting, settled = parts, []
+    while waiting:
+        part = waiting.pop()
+        halves = _chunks(part, 2)
+        if len(part) > 1 and cost(part) > share and max(map(cost, halves)) < cost(part):
+            waiting += halves
+        else:
+            settled.append(part)
+    settled.sort(key=lambda part: (-cost(part), part[0].index))
+    return tuple(Group(trials=tuple(part), width=layout_width(len(part))) for part in settled)
+
+
+def layout_width(trials: int) -> int:
+    """Return the number of trials that the arithmetic of a group is laid out for.
+
+    >>> layout_width(1), layout_width(9)
+    (8, 12)
+    """
+    return max(NARROWEST, -(-trials // MULTIPLE) * MULTIPLE)
+
+
+def evaluated_examples(trial: Trial, examples: int) -> int:
+    """Return how many examples a trial's loss is evaluated on over all its steps."""
+    return trial.steps * (trial.batch_size or examples)
+
+
+def _chunks(members: Sequence[PlannedTrial], count: int) -> list[Sequence[PlannedTrial]]:
+    bounds = [len(members) * part // count for part in range(count + 1)]
+    return [members[start:stop] for start, stop in itertools.pairwise(bounds)]

@@ -1,0 +1,157 @@
+"""Composition with a cache: Hydra composes each combination of group choices once, values are set on copies."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType, ValueType
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A composed job: its number, its overrides, and its config.
+
+    ``base`` is a composition by Hydra, shared between jobs; ``values`` are the job's own task config as plain
+    values, not resolved.
+    """
+
+    number: int
+    overrides: tuple[str, ...]
+    base: Composition
+    values: Mapping[str, Any]
+
+    def config(self) -> DictConfig:
+        """Return the config as Hydra's own launchers compose it, its ``hydra`` node included."""
+        config = copy.deepcopy(self.base.config)
+        OmegaConf.set_readonly(config.hydra, False)
+        with open_dict(config):
+            for name, value in self.values.items():
+                config[name] = value
+            config.hydra.overrides.task = list(self.overrides)
+            config.hydra.job.id = str(self.number)
+            config.hydra.job.num = self.number
+            config.hydra.job.override_dirname = self.override_dirname()
+        return config
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the task config as plain values, interpolations resolved."""
+        text = repr(self.values)
+        if "${" not in text and "???" not in text:
+            return dict(self.values)
+        if "${hydra" in text:
+            config = self.config()
+            HydraConfig.instance().set_config(config)
+            with open_dict(config):
+                del config["hydra"]
+        else:
+            config = OmegaConf.create(dict(self.values))
+            OmegaConf.copy_cache(from_config=self.base.config, to_config=config)
+        resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        assert isinstance(resolved, dict)
+        return {str(name): value for name, value in resolved.items()}
+
+    def folder(self) -> str:
+        """Return the job's output folder, absolute."""
+        subdir = self.base.hydra["sweep"]["subdir"]
+        if subdir == "${hydra.job.num}":
+            subdir = str(self.number)
+        elif "${" in str(subdir):
+            subdir = self.config().hydra.sweep.subdir
+        return os.path.abspath(os.path.join(str(self.base.config.hydra.sweep.dir), str(subdir)))  # noqa: PTH100, PTH118  # as Hydra does
+
+    def override_dirname(self) -> str:
+        """Return what Hydra offers for the names of folders."""
+        rule = self.base.hydra["job"]["config"]["override_dirname"]
+        kept = [text for text in self.overrides if _key(text) not in rule["exclude_keys"]]
+        return str(rule["item_sep"]).join(sorted(kept)).replace("=", rule["kv_sep"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Composition:
+    """A config that Hydra composed, and the plain, unresolved values of its two parts."""
+
+    config: DictConfig
+    hydra: Mapping[str, Any]
+    task: Mapping[str, Any]
+
+
+class Composer:
+    """Composes the jobs of a sweep.
+
+    Group choices decide what Hydra composes; a plain value, ``key=value`` for a key that exists, is set on the
+    plain values of that. Any other override (``+key``, ``~key``, whole dictionaries, ``hydra.*``) makes Hydra
+    compose the job alone, so that its rules and messages stay Hydra's.
+    """
+
+    def __init__(self, loader: ConfigLoader, master: DictConfig) -> None:
+        self._loader = loader
+        self._master = master
+        self._parser = OverridesParser.create(config_loader=loader)
+        self._parsed: dict[str, Override] = {}
+        self._groups: dict[str, bool] = {}
+        self._compositions: dict[tuple[str, ...], Composition] = {}
+
+    def compose(self, overrides: Sequence[str], number: int) -> Job:
+        """Return the job with these overrides."""
+        parsed = [self._parse(text) for text in overrides]
+        choices = tuple(text for text, override in zip(overrides, parsed, strict=True) if self._is_choice(override))
+        plain = [override for override in parsed if not self._is_choice(override)]
+        if all(map(_is_plain, plain)):
+            base = self._compose(choices)
+            values: Any = copy.deepcopy(base.task)
+            if all([_set(values, override.key_or_group.split("."), override.value()) for override in plain]):  # noqa: C419  # a list: all are set
+                return Job(number=number, overrides=tuple(overrides), base=base, values=values)
+        base = self._compose(tuple(overrides))
+        return Job(number=number, overrides=tuple(overrides), base=base, values=base.task)
+
+    def _compose(self, overrides: tuple[str, ...]) -> Composition:
+        if overrides not in self._compositions:
+            config = self._loader.load_sweep_config(self._master, list(overrides))
+            values = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
+            assert isinstance(values, dict)
+            task = {str(name): value for name, value in values.items() if name != "hydra"}
+            self._compositions[overrides] = Composition(config=config, hydra=values["hydra"], task=task)
+        return self._compositions[overrides]
+
+    def _parse(self, text: str) -> Override:
+        if text not in self._parsed:
+            self._parsed[text] = self._parser.parse_override(text)
+        return self._parsed[text]
+
+    def _is_choice(self, override: Override) -> bool:
+        name = override.key_or_group
+        if name not in self._groups:
+            self._groups[name] = not override.is_hydra_override() and bool(self._loader.get_group_options(name))
+        return self._groups[name] and override.type == OverrideType.CHANGE and isinstance(override.value(), str)
+
+
+def _is_plain(override: Override) -> bool:
+    return (
+        override.type == OverrideType.CHANGE
+        and override.value_type == ValueType.ELEMENT
+        and override.package is None
+        and not override.is_hydra_override()
+        and not isinstance(override.value(), list | dict)
+    )
+
+
+def _set(values: Any, path: Sequence[str], value: object) -> bool:
+    """Set a value where there is one already; return whether there was."""
+    for name in path[:-1]:
+        values = values.get(name) if isinstance(values, dict) else None
+    if not isinstance(values, dict) or path[-1] not in values or isinstance(values[path[-1]], dict | list):
+        return False
+    values[path[-1]] = value
+    return True
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")

@@ -1,0 +1,59 @@
+"""Hydra's per-job folders, with the files that Hydra users look for in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from textwrap import indent
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from pipeline.plugins.composer import Composition, Job
+from tasks.errors import ConfigError
+
+
+def write_folders(jobs: Sequence[Job]) -> None:
+    """Write ``.hydra/config.yaml``, ``overrides.yaml`` and ``hydra.yaml`` for every job."""
+    same: dict[int, dict[str, str]] = {}
+    for job in jobs:
+        try:
+            _write(job, same)
+        except OSError as error:
+            raise ConfigError(
+                f"hydra.sweep.dir must be a folder that can be written, got {job.folder()}: {error}"
+            ) from error
+
+
+def _write(job: Job, same: dict[int, dict[str, str]]) -> None:
+    folder = Path(job.folder())
+    folder.mkdir(parents=True, exist_ok=True)
+    if job.base.hydra["output_subdir"] is None:
+        return
+    files = folder / job.base.hydra["output_subdir"]
+    files.mkdir(parents=True, exist_ok=True)
+    if id(job.base) not in same:
+        same[id(job.base)] = _sections(job.base)
+    (files / "config.yaml").write_text(OmegaConf.to_yaml(dict(job.values)), encoding="utf-8")
+    (files / "overrides.yaml").write_text(OmegaConf.to_yaml(list(job.overrides)), encoding="utf-8")
+    (files / "hydra.yaml").write_text(_hydra(job, str(folder), same[id(job.base)]), encoding="utf-8")
+
+
+def _hydra(job: Job, folder: str, texts: dict[str, str]) -> str:
+    # Only these three sections differ between jobs of one composition, and dumping YAML is slow.
+    own: dict[str, dict[str, Any]] = {
+        "overrides": {**job.base.hydra["overrides"], "task": list(job.overrides)},
+        "job": {
+            **job.base.hydra["job"],
+            "id": str(job.number),
+            "num": job.number,
+            "override_dirname": job.override_dirname(),
+        },
+        "runtime": {**job.base.hydra["runtime"], "output_dir": folder},
+    }
+    sections = (OmegaConf.to_yaml({name: own[name]}) if name in own else texts[name] for name in job.base.hydra)
+    return "hydra:\n" + indent("".join(sections), "  ", lambda line: bool(line.strip()))
+
+
+def _sections(base: Composition) -> dict[str, str]:
+    return {name: OmegaConf.to_yaml({name: section}) for name, section in base.hydra.items()}

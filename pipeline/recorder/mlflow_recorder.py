@@ -1,0 +1,181 @@
+"""The recorder that writes a sweep to MLflow: a parent run, a child run a trial, in the background, in batches."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Mapping, Sequence
+
+from pipeline.engine.protocol import Failed, Finished, Progressed, Report, Started
+from pipeline.plan import PlannedTrial
+from pipeline.recorder import artifacts, sweep_run, trial_run
+from pipeline.recorder.address import absolute, how_to_look, is_http, redact
+from pipeline.recorder.outbox import Outbox
+from pipeline.recorder.protocol import Layout, RecordError, SweepHeader
+from pipeline.recorder.store import WRITING, Store, settings
+from pipeline.recorder.sweep_run import SweepRun
+from pipeline.recorder.trial_run import TrialRun
+from pipeline.recorder.writer import Writer
+from tasks.datasets.dataset import Dataset
+from tasks.events import Curve, Result
+from tasks.train import Train
+
+FLUSH_SECONDS = 1.0
+
+DRAWN_TRIALS = 20
+"""Training trials of larger sweeps get no figures of their own, but for the winner: their curves are in the charts."""
+
+
+class MlflowRecorder:
+    """Records to the MLflow store at ``uri`` (an SQLite file, a database or a server), in ``experiment``.
+
+    ``figures`` draws the figures kept with each finished trial, ``sweep_figures`` those of the sweep;
+    ``register_model`` says whether a sweep's winner becomes a version of a registered model.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        experiment: str,
+        *,
+        figures: trial_run.Figures | None = None,
+        sweep_figures: sweep_run.Figures | None = None,
+        register_model: bool = False,
+    ) -> None:
+        self.uri = absolute(uri)
+        self._experiment = experiment
+        self._figures, self._sweep_figures, self._register_model = figures, sweep_figures, register_model
+        self._runs: dict[str, TrialRun] = {}
+        self._parent: SweepRun | None = None
+        self._limits = contextlib.ExitStack()
+
+    def open(self, sweep: SweepHeader | None, dataset: Dataset) -> None:
+        """Reach the store and start the sweep's parent run, or raise a `RecordError`."""
+        self._store = Store(self.uri, self._experiment)
+        self._outbox = Outbox(self._store)
+        self._dataset = dataset
+        if sweep is not None:
+            tags = self._tags(sweep.provenance, sweep.overrides)
+            self._parent = SweepRun(self._store, sweep, dataset, tags, self.uri)
+            self._parent.describe(self._outbox, self._runs, "RUNNING")
+        self._drawn = sweep is None or len(sweep.trials) <= DRAWN_TRIALS
+        self._limits.enter_context(settings(WRITING if is_http(self.uri) else {}))
+        self._writer = Writer(self._flush, interval=FLUSH_SECONDS)
+
+    def start(self, trial: PlannedTrial, provenance: Mapping[str, str], attachments: Mapping[str, str]) -> None:
+        """Start the run of a trial; a second start of the same trial changes nothing."""
+        if trial.key in self._runs:
+            return
+        run = self._runs[trial.key] = TrialRun(trial, self._dataset, _now())
+        tags = self._tags(provenance, trial.overrides)
+        if self._parent is not None:
+            tags["mlflow.parentRunId"] = self._parent.id
+        files = {f"provenance/{name}": text.encode() for name, text in attachments.items()}
+        self._writer.submit(lambda: run.start(self._store, self._outbox, tags, files))
+        self._follow(Started(trial=trial))
+
+    def points(self, trial: PlannedTrial, curve: Curve) -> None:
+        """Write a block of points of the trial's curves."""
+        run, now = self._runs[trial.key], _now()
+        self._writer.submit(lambda: run.add(self._outbox, curve, now))
+        self._follow(Progressed(trial=trial, curve=curve))
+
+    def finish(self, trial: PlannedTrial, result: Result, layout: Layout) -> None:
+        """Write the end of a trial: its result, its arrays and figures."""
+        run, now = self._runs[trial.key], _now()
+        run.ended = True
+        self._writer.submit(lambda: run.finish(self._store, self._outbox, result, layout, now))
+        self._follow(Finished(trial=trial, result=result, layout=layout))
+        # What a task other than training has to show is its figure.
+        if self._figures is not None and (self._drawn or not isinstance(trial.trial.task, Train)):
+            draw = self._figures
+            self._writer.submit(lambda: run.draw(self._store, draw, result))
+
+    def fail(self, trial: PlannedTrial, error: str, traceback: str) -> None:
+        """Write down that a trial raised, or was lost with its worker."""
+        self.start(trial, {}, {})
+        run, now = self._runs[trial.key], _now()
+        run.ended = True
+        self._writer.submit(lambda: run.fail(self._store, self._outbox, error, traceback, now))
+        self._follow(Failed(trial=trial, error=error, traceback=traceback))
+
+    def close(self, status: str) -> None:
+        """Write the result table, end the parent run as FINISHED, FAILED or KILLED, and flush everything.
+
+        Raises
+        ------
+        RecordError
+            If anything, now or before, could not be written.
+        """
+        for run in self._runs.values():
+            if not run.ended:
+                self._writer.submit(lambda run=run: run.kill(self._outbox, _now()))  # type: ignore[misc]
+        if self._parent is not None:
+            self._close_sweep(self._parent, status)
+        errors = self._writer.close()
+        self._limits.close()
+        if errors:
+            raise RecordError(
+                f"tracking.uri must stay a store that can be written to, got {redact(self.uri)!r}: the record lacks "
+                f"what {len(errors)} failed writes held, the first: {redact(str(errors[0]))}"
+            ) from errors[0]
+
+    def run_id(self, trial: PlannedTrial) -> str | None:
+        """Return MLflow's name for the trial's run, None until it is created."""
+        run = self._runs.get(trial.key)
+        return run.id or None if run else None
+
+    def how_to_look(self) -> str:
+        """Return the command line that opens the record, followed by a link to the sweep's charts."""
+        sweep = self._parent.id if self._parent else None
+        lone = None if sweep else next((run.id for run in self._runs.values()), None)
+        return how_to_look(self.uri, self._store.experiment_id, sweep=sweep, run=lone or None)
+
+    @property
+    def busy(self) -> float:
+        """The CPU time that writing has taken, in seconds."""
+        return self._writer.busy
+
+    def _close_sweep(self, parent: SweepRun, status: str) -> None:
+        self._writer.submit(lambda: parent.end(self._outbox, self._runs, status))
+        # The record is whole before anything is drawn: who stops the process now loses pictures only.
+        self._writer.submit(self._flush)
+        if self._sweep_figures is not None:
+            draw = self._sweep_figures
+            self._writer.submit(lambda: parent.draw(self._runs, draw))
+        if not self._drawn:
+            self._writer.submit(lambda: self._draw_winner(parent))
+        if self._register_model:
+            name = re.sub(r"[/:\s]+", "-", f"{self._experiment}-{self._dataset.name}")
+            self._writer.submit(lambda: parent.register(self._runs, name))
+
+    def _draw_winner(self, parent: SweepRun) -> None:
+        if parent.winner is not None and self._figures is not None:
+            self._runs[parent.winner.trial.key].draw(self._store, self._figures, parent.winner.result)
+
+    def _follow(self, report: Report) -> None:
+        if self._parent is not None:
+            parent = self._parent
+            self._writer.submit(lambda: parent.take(report))
+
+    def _flush(self) -> None:
+        if self._parent is not None:
+            self._parent.refresh(self._outbox, self._runs)
+        self._outbox.flush()
+
+    def _tags(self, provenance: Mapping[str, str], overrides: Sequence[str]) -> dict[str, str]:
+        names = {"git.commit": "source.git.commit", "git.branch": "source.git.branch", "user": "user"}
+        tags = {f"mlflow.{name}": provenance[ours] for ours, name in names.items() if ours in provenance}
+        tags |= {"mlflow.source.name": "pipeline", "mlflow.source.type": "LOCAL"}
+        tags |= {
+            "overrides": " ".join(overrides),
+            "dataset": self._dataset.name,
+            "dataset.digest": self._dataset.digest,
+        }
+        longest = artifacts.LONGEST_TAG
+        return {key: artifacts.shorten(value, longest) for key, value in (tags | dict(provenance)).items()}
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

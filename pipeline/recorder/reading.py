@@ -1,0 +1,111 @@
+"""Reading a record back: all that is needed to run a trial again and to compare, from the record alone."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from pipeline.recorder import artifacts
+from pipeline.recorder.address import absolute, redact
+from pipeline.recorder.protocol import CLOCKED, Layout, RecordError, Series
+from pipeline.recorder.store import connect
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedRun:
+    """A trial as its record holds it.
+
+    ``versions`` maps packages to the versions that computed it; ``layout`` is None, and ``arrays`` is empty,
+    for a trial that did not end by itself.
+    """
+
+    run_id: str
+    name: str
+    experiment: str
+    experiment_id: str
+    status: str
+    config: Mapping[str, Any]
+    overrides: tuple[str, ...]
+    curves: Mapping[str, Series]
+    arrays: Mapping[str, np.ndarray]
+    layout: Layout | None
+    tags: Mapping[str, str]
+    dataset_digest: str
+    versions: Mapping[str, str]
+
+
+def read_run(uri: str, run_id: str) -> RecordedRun:
+    """Read the record of the trial ``run_id`` in the store at ``uri``.
+
+    Raises
+    ------
+    RecordError
+        If the store does not answer, holds no such trial, or its config is not the one that was recorded.
+    """
+    uri = absolute(uri)
+    client = connect(uri, create=False)
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415  # takes seconds to import
+
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        raise RecordError(f"the run must be one of {redact(uri)!r}, got {run_id!r}: {error.message}") from None
+    tags = dict(run.data.tags)
+    if "config.sha256" not in tags:
+        raise RecordError(f"the run must be one trial's, not a sweep's parent run or a foreign one, got {run_id!r}")
+    try:
+        files = _files(client, run_id)
+    except (MlflowException, OSError) as error:
+        raise RecordError(f"the artifacts of run {run_id!r} must be readable, got: {error}") from None
+    if artifacts.CONFIG not in files:
+        raise RecordError(f"the run must hold {artifacts.CONFIG}, got {run_id!r} with {sorted(files)}")
+    return RecordedRun(
+        run_id=run_id,
+        name=run.info.run_name,
+        experiment=client.get_experiment(run.info.experiment_id).name,
+        experiment_id=run.info.experiment_id,
+        status=run.info.status,
+        config=artifacts.read_config(files[artifacts.CONFIG], tags["config.sha256"]),
+        overrides=tuple(yaml.safe_load(files[artifacts.OVERRIDES])),
+        curves={
+            metric: _series(client.get_metric_history(run_id, metric))
+            for metric in sorted(run.data.metrics)
+            if not metric.startswith(CLOCKED)
+        },
+        arrays=artifacts.read_arrays(files[artifacts.ARRAYS]) if artifacts.ARRAYS in files else {},
+        layout=artifacts.read_layout(files[artifacts.LAYOUT]) if artifacts.LAYOUT in files else None,
+        tags=tags,
+        dataset_digest=tags["dataset.digest"],
+        versions={k.removeprefix("version."): v for k, v in sorted(tags.items()) if k.startswith("version.")},
+    )
+
+
+def set_tags(uri: str, run_id: str, tags: Mapping[str, str]) -> None:
+    """Add tags to a run."""
+    client = connect(absolute(uri), create=False)
+    for key, value in tags.items():
+        client.set_tag(run_id, key, value)
+
+
+def _files(client: Any, run_id: str) -> dict[str, bytes]:
+    wanted = (artifacts.CONFIG, artifacts.OVERRIDES, artifacts.ARRAYS, artifacts.LAYOUT)
+    there = {file.path for file in client.list_artifacts(run_id)}
+    with tempfile.TemporaryDirectory() as folder:
+        return {
+            name: Path(client.download_artifacts(run_id, name, folder)).read_bytes() for name in wanted if name in there
+        }
+
+
+def _series(history: list[Any]) -> Series:
+    points = sorted((metric.step, metric.value) for metric in history)
+    values = np.array([value for _, value in points], dtype=np.float64)
+    # MLflow's SQL stores hold an infinity as the largest number.
+    values[np.abs(values) == sys.float_info.max] *= np.inf
+    return Series(steps=np.array([step for step, _ in points], dtype=np.int64), values=values)

@@ -1,0 +1,140 @@
+"""An open MLflow store: it is reached once, and holds the runs of one experiment."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from pipeline.recorder.address import PROBE_SECONDS, is_http, probe, sqlite_file, unreachable
+from pipeline.recorder.batches import fastest
+from pipeline.recorder.protocol import RecordError
+from tasks.datasets.dataset import Dataset
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient  # takes seconds to import
+
+# MLflow's own defaults let a dead server stall whoever waits for it for minutes.
+REACHING = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(int(PROBE_SECONDS))}
+WRITING = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines a trial, across the display
+}
+
+
+class Store:
+    """Reaches the store at ``uri`` and opens the experiment, which is made where there is none.
+
+    Raises
+    ------
+    RecordError
+        If the store does not answer, or the experiment has been deleted.
+    """
+
+    def __init__(self, uri: str, experiment: str) -> None:
+        self.uri = uri
+        self.client = connect(uri, create=True)
+        with _alone(uri), settings(REACHING if is_http(uri) else {}):
+            self.experiment_id = _experiment(self.client, uri, experiment)
+        self.write = fastest(self.client)
+
+    def create_run(self, name: str, tags: Mapping[str, str], start: int) -> str:
+        """Create a run that started at ``start`` (milliseconds since the epoch) and return its id."""
+        run = self.client.create_run(self.experiment_id, start_time=start, tags=dict(tags), run_name=name)
+        return str(run.info.run_id)
+
+    def end_run(self, run_id: str, status: str, end: int) -> None:
+        """End a run as FINISHED, FAILED or KILLED."""
+        self.client.set_terminated(run_id, status, end_time=end)
+
+    def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Add tags to a run."""
+        for key, value in tags.items():
+            self.client.set_tag(run_id, key, value)
+
+    def attach(self, run_id: str, files: Mapping[str, bytes]) -> None:
+        """Keep files, by path, as artifacts of a run."""
+        if not files:
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in files.items():
+                path = Path(folder, name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            self.client.log_artifacts(run_id, folder)
+
+    def add_dataset(self, run_id: str, dataset: Dataset) -> None:
+        """Say what data a run was given. MLflow's own helper would copy and hash the images once more."""
+        from mlflow.entities import Dataset as Entity  # noqa: PLC0415  # takes seconds to import
+        from mlflow.entities import DatasetInput, InputTag  # noqa: PLC0415  # takes seconds to import
+
+        # 36 characters are all that MLflow takes of a digest; the whole is a tag of the run.
+        entity = Entity(dataset.name, dataset.digest[:36], source_type="local", source=dataset.name)
+        self.client.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
+
+
+def connect(uri: str, *, create: bool) -> MlflowClient:
+    """Return a client of the store at ``uri``, which answers; ``create`` makes an SQLite store that is not there."""
+    probe(uri, create=create)
+    import sqlalchemy  # noqa: PLC0415  # takes seconds to import
+    from mlflow import MlflowClient  # noqa: PLC0415  # takes seconds to import
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415  # takes seconds to import
+
+    try:
+        if not is_http(uri) and "://" in uri and sqlite_file(uri) is None:
+            # MLflow would retry a wrong password or a missing driver for a minute and a half.
+            sqlalchemy.create_engine(uri).connect().close()
+        with _alone(uri), settings(REACHING if is_http(uri) else {}):
+            client = MlflowClient(tracking_uri=uri)
+            client.search_experiments(max_results=1)
+    except (MlflowException, sqlalchemy.exc.SQLAlchemyError, ImportError, OSError) as error:
+        raise unreachable(uri, error) from error
+    return client
+
+
+@contextlib.contextmanager
+def settings(values: Mapping[str, str]) -> Iterator[None]:
+    """Set MLflow's environment variables and put them back; those that the user has set are left alone."""
+    new = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(new)
+    try:
+        yield
+    finally:
+        for name in new:
+            os.environ.pop(name, None)
+
+
+def _experiment(client: MlflowClient, uri: str, name: str) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        file = sqlite_file(uri)
+        # MLflow's default is a folder where the command happens to run; beside the database both move together.
+        place = str(file.parent / "mlruns" / quote(name, safe="")) if file else None
+        kind = {"mlflow.experimentKind": "custom_model_development"}
+        return str(client.create_experiment(name, artifact_location=place, tags=kind))
+    if found.lifecycle_stage != "active":
+        raise RecordError(f"tracking.experiment must be an experiment that is not deleted, got {name!r}")
+    return str(found.experiment_id)
+
+
+@contextlib.contextmanager
+def _alone(uri: str) -> Iterator[None]:
+    """Keep other processes out while an SQLite store is made: MLflow does not lock it against itself."""
+    file = sqlite_file(uri)
+    if file is None or os.name != "posix":
+        yield
+        return
+    import fcntl  # noqa: PLC0415  # POSIX only
+
+    # The folder is locked and not a file, so nothing is left behind.
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)

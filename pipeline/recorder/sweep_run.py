@@ -1,0 +1,108 @@
+"""A sweep's parent run: its description while it runs, and at its end the result table, figures and winner."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.engine.protocol import Finished, Report
+from pipeline.recorder import artifacts
+from pipeline.recorder.address import how_to_look, redact
+from pipeline.recorder.description import Reference, describe
+from pipeline.recorder.model import register
+from pipeline.recorder.outbox import Outbox
+from pipeline.recorder.protocol import Series, SweepHeader
+from pipeline.recorder.store import Store
+from pipeline.recorder.trial_run import FIGURES, TrialRun
+from pipeline.tally import Standing, Tally
+from tasks.datasets.dataset import Dataset
+from tasks.train import Train
+
+RESULTS = "results"
+REFRESH_SECONDS = 5.0
+"""Seconds between two versions of the description while the sweep runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialRecord:
+    """A trial of a sweep as it stands in the record: what is known of it, and its curves."""
+
+    standing: Standing
+    curves: Mapping[str, Series]
+
+
+Figures = Callable[[Sequence[TrialRecord]], Mapping[str, bytes]]
+"""Draws a sweep: from its trials, the best first, to file names and files."""
+
+
+class SweepRun:
+    """The parent run of a sweep; all methods but the construction belong to the writer's thread."""
+
+    def __init__(self, store: Store, sweep: SweepHeader, dataset: Dataset, tags: Mapping[str, str], uri: str) -> None:
+        self.tally = Tally(sweep.trials, validated=len(dataset.validation) > 0)
+        self.winner: Finished | None = None
+        self._store, self._sweep, self._dataset, self._uri = store, sweep, dataset, uri
+        self._told, self._ended = time.monotonic(), False
+        self.id = store.create_run(sweep.name, tags, time.time_ns() // 1_000_000)
+        store.attach(self.id, {f"provenance/{name}": text.encode() for name, text in sweep.attachments.items()})
+
+    def take(self, report: Report) -> None:
+        """Take into account what happened to a trial, and remember the best result."""
+        standing = self.tally.take(report)
+        if isinstance(report, Finished) and self._is_first(standing):
+            self.winner = report
+
+    def refresh(self, outbox: Outbox, runs: Mapping[str, TrialRun]) -> None:
+        """Bring the description up to date, if it is time to."""
+        if not self._ended and time.monotonic() - self._told >= REFRESH_SECONDS:
+            self._told = time.monotonic()
+            self.describe(outbox, runs, "RUNNING")
+
+    def describe(self, outbox: Outbox, runs: Mapping[str, TrialRun], status: str) -> None:
+        """Write the description."""
+        experiment = self._store.experiment_id
+        links = {key: f"#/experiments/{experiment}/runs/{run.id}" for key, run in runs.items() if run.id}
+        look = how_to_look(self._uri, experiment, sweep=self.id, run=None)
+        reference = Reference(run_id=self.id, uri=redact(self._uri), look=look, links=links)
+        note = describe(self._sweep, self._dataset, status, self.tally, reference)
+        outbox.batch(self.id).tags["mlflow.note.content"] = note
+
+    def end(self, outbox: Outbox, runs: Mapping[str, TrialRun], status: str) -> None:
+        """Write the last description and the result table, and end the run."""
+        self._ended = True
+        self.describe(outbox, runs, status)
+        outbox.end(self.id, status, time.time_ns() // 1_000_000)
+        ranking = self.tally.ranking()
+        ids = [runs[standing.trial.key].id if standing.trial.key in runs else "" for standing in ranking]
+        table = [{**row, "run_id": run_id} for row, run_id in zip(self.tally.table(), ids, strict=True)]
+        outbox.batch(self.id).tags |= artifacts.table_tag(f"{RESULTS}.json")
+        files = {f"{RESULTS}.csv": artifacts.csv_file(table), f"{RESULTS}.json": artifacts.table_file(table)}
+        self._store.attach(self.id, files)
+
+    def draw(self, runs: Mapping[str, TrialRun], figures: Figures) -> None:
+        """Keep the figures of the sweep."""
+        drawn = figures(
+            [
+                TrialRecord(standing=standing, curves=runs[standing.trial.key].points.series())
+                for standing in self.tally.ranking()
+                if standing.trial.key in runs
+            ]
+        )
+        self._store.attach(self.id, {f"{FIGURES}/{name}": image for name, image in drawn.items()})
+
+    def register(self, runs: Mapping[str, TrialRun], name: str) -> None:
+        """Register the winner, if there is one that was trained, as a new version of the model ``name``."""
+        if self.winner is None or not isinstance(self.winner.trial.trial.task, Train):
+            return
+        run = runs[self.winner.trial.key]
+        version = register(self._store, run.id, name, self.winner.result, self._dataset)
+        self._store.tag(self.id, {"winner.run_id": run.id, "winner.model": f"models:/{name}/{version}"})
+
+    def _is_first(self, standing: Standing) -> bool:
+        if standing.score == float("-inf"):
+            return False
+        if self.winner is None:
+            return True
+        best = self.tally.standings[self.winner.trial.key]
+        return (-standing.score, standing.trial.index) < (-best.score, best.trial.index)

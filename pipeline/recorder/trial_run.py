@@ -1,0 +1,93 @@
+"""A trial's run: from its config and first point to its end, its arrays and its figures."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pipeline.plan import PlannedTrial
+from pipeline.recorder import artifacts
+from pipeline.recorder.batches import Batch
+from pipeline.recorder.outbox import Outbox
+from pipeline.recorder.points import RunPoints
+from pipeline.recorder.protocol import CLOCKED, Layout, RecordError, Series
+from pipeline.recorder.store import Store
+from tasks.datasets.dataset import Dataset
+from tasks.events import Curve, Outcome, Result
+
+FIGURES = "figures"
+
+Figures = Callable[[PlannedTrial, Result, Mapping[str, Series], Dataset], Mapping[str, bytes]]
+"""Draws an ended trial: from the trial, its result, its curves and the data to file names and files."""
+
+
+class TrialRun:
+    """The run of one trial, which began at ``now`` (milliseconds since the epoch).
+
+    All methods but the construction belong to the writer's thread. ``id`` is empty until the store has named
+    the run; ``ended`` says that nothing more is expected of the trial.
+    """
+
+    def __init__(self, trial: PlannedTrial, dataset: Dataset, now: int) -> None:
+        self.trial = trial
+        self.points = RunPoints(now)
+        self.id = ""
+        self.ended = False
+        self._dataset = dataset
+        self._began = now
+
+    def start(self, store: Store, outbox: Outbox, tags: Mapping[str, str], files: Mapping[str, bytes]) -> None:
+        """Create the run, with the trial's config and what is known of its circumstances."""
+        config = artifacts.config_files(self.trial.config, self.trial.overrides)
+        tags = {**tags, "key": self.trial.key, "config.sha256": artifacts.digest_of(config[artifacts.CONFIG])}
+        self.id = store.create_run(self.trial.name, tags, self._began)
+        outbox.batch(self.id).params.update(artifacts.params(self.trial.config))
+        store.add_dataset(self.id, self._dataset)
+        store.attach(self.id, {**config, **files})
+
+    def add(self, outbox: Outbox, curve: Curve, now: int) -> None:
+        """Write the new points of a curve."""
+        self._batch(outbox).points.extend(self.points.add(curve, now))
+
+    def finish(self, store: Store, outbox: Outbox, result: Result, layout: Layout, now: int) -> None:
+        """Write the end of a trial that ended by itself."""
+        batch = self._batch(outbox)
+        batch.points.extend(self.points.end(result, now))
+        batch.points.extend(self._speed(result, now))
+        batch.tags |= {"outcome": result.outcome.value, "outcome.step": str(result.step)}
+        batch.tags |= {f"layout.{name}": str(value) for name, value in dataclasses.asdict(layout).items()}
+        if result.message:
+            batch.tags["outcome.message"] = artifacts.shorten(result.message, artifacts.LONGEST_TAG)
+        outbox.end(self.id, "FAILED" if result.outcome is Outcome.FAILED else "FINISHED", now)
+        store.attach(self.id, artifacts.result_files(result.arrays, layout))
+
+    def fail(self, store: Store, outbox: Outbox, error: str, traceback: str, now: int) -> None:
+        """Write the end of a trial that raised, or was lost with its worker."""
+        message = artifacts.shorten(error, artifacts.LONGEST_TAG)
+        self._batch(outbox).tags |= {"outcome": Outcome.FAILED.value, "outcome.message": message}
+        outbox.end(self.id, "FAILED", now)
+        store.attach(self.id, {artifacts.TRACEBACK: traceback.encode()})
+
+    def kill(self, outbox: Outbox, now: int) -> None:
+        """Write the end of a trial that was not allowed to end."""
+        self._batch(outbox).tags["outcome"] = "killed"
+        outbox.end(self.id, "KILLED", now)
+
+    def draw(self, store: Store, figures: Figures, result: Result) -> None:
+        """Keep the figures of the trial."""
+        drawn = figures(self.trial, result, self.points.series(), self._dataset)
+        store.attach(self.id, {f"{FIGURES}/{name}": image for name, image in drawn.items()})
+
+    def _batch(self, outbox: Outbox) -> Batch:
+        if not self.id:
+            raise RecordError("the run of this trial could not be started")
+        return outbox.batch(self.id)
+
+    def _speed(self, result: Result, now: int) -> list[Any]:
+        """Return the examples evaluated a second of the wall clock, fused with the other trials of the group."""
+        examples = self.points.series().get("examples")
+        if examples is None or now <= self._began:
+            return []
+        speed = float(examples.values[-1]) * 1000 / (now - self._began)
+        return [(f"{CLOCKED}examples_per_second", speed, now, result.step)]

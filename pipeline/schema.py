@@ -1,0 +1,202 @@
+"""The one schema of a config: typed, frozen, and validated as it is built from plain values."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tasks.datasets import DATASETS
+from tasks.errors import ConfigError, require, unknown_choice
+from tasks.losses import LOSSES
+from tasks.models import MODELS
+from tasks.optimizers import OPTIMIZERS
+from tasks.registry import TASKS
+from tasks.regularizers import REGULARIZERS
+from tasks.rows import build, convert, describe_row, parse_row
+from tasks.schedules import SCHEDULES
+from tasks.strategies import STRATEGIES
+from tasks.trial import Trial
+
+TABLES: Mapping[str, Mapping[str, type]] = {
+    "task": TASKS,
+    "dataset": DATASETS,
+    "model": MODELS,
+    "loss": LOSSES,
+    "regularizer": REGULARIZERS,
+    "strategy": STRATEGIES,
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+}
+"""The config groups: each key of a config that holds a row, and the table that the row is of."""
+
+ENGINES = ("inprocess", "ray")
+DEVICES = ("cpu",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """Where the Ray engine computes.
+
+    ``workers`` is the number of groups computed at once (None: as many as the machine's CPUs allow), each on
+    ``cpus_per_worker`` CPUs and ``gpus_per_worker`` GPUs. ``address`` is a Ray address; None joins the cluster
+    that was started on this machine, or starts a private one, ``local`` always starts a private one.
+    """
+
+    workers: int | None = None
+    cpus_per_worker: int = 1
+    gpus_per_worker: float = 0.0
+    address: str | None = None
+
+    def __post_init__(self) -> None:
+        require(self.workers is None or self.workers >= 1, "cluster.workers", "must be >= 1", self.workers)
+        require(self.cpus_per_worker >= 1, "cluster.cpus_per_worker", "must be >= 1", self.cpus_per_worker)
+        require(self.gpus_per_worker >= 0, "cluster.gpus_per_worker", "must be >= 0", self.gpus_per_worker)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tracking:
+    """Where the record is kept: any MLflow tracking URI, and the experiment in it."""
+
+    uri: str = "sqlite:///mlflow.db"
+    experiment: str = "descent-sweeps"
+
+    def __post_init__(self) -> None:
+        require(bool(self.uri.strip()), "tracking.uri", "must not be empty", self.uri)
+        require(bool(self.experiment.strip()), "tracking.experiment", "must not be empty", self.experiment)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """How a sweep is run: ``dry_run`` only prints the plan, ``fail_fast`` stops at the first failed trial."""
+
+    name: str | None = None
+    dry_run: bool = False
+    fail_fast: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a trial is allowed: its attempts when workers are lost, and the seconds an attempt may take."""
+
+    attempts: int = 3
+    timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        require(self.attempts >= 1, "trial.attempts", "must be >= 1", self.attempts)
+        require(self.timeout is None or self.timeout > 0, "trial.timeout", "must be > 0, or null", self.timeout)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """A resolved config: the trial and its dataset, which decide the result, and how and where it is run.
+
+    ``engine`` None means: a single run in this process, a multirun on Ray.
+    """
+
+    trial: Trial = field(default_factory=lambda: Trial(task=TASKS["train"]()))
+    dataset: Any = field(default_factory=DATASETS["digits"])
+    limits: Limits = field(default_factory=Limits)
+    device: str = "cpu"
+    engine: str | None = None
+    cluster: Cluster = field(default_factory=Cluster)
+    tracking: Tracking = field(default_factory=Tracking)
+    sweep: Sweep = field(default_factory=Sweep)
+
+    def __post_init__(self) -> None:
+        if self.device not in DEVICES:
+            raise unknown_choice("device", self.device, DEVICES)
+        if self.engine is not None and self.engine not in ENGINES:
+            raise unknown_choice("engine", self.engine, ENGINES)
+
+
+# The fields of a trial that hold numbers, by the key that holds them in a config.
+_NUMBERS = {f.name: f.name for f in dataclasses.fields(Trial) if f.name not in TABLES}
+_NUMBERS |= {"record_every": "trial.record_every", "evaluate_every": "trial.evaluate_every"}
+_SECTIONS: Mapping[str, type] = {"cluster": Cluster, "tracking": Tracking, "sweep": Sweep}
+_CHOICES: Mapping[str, Any] = {"device": str, "engine": str | None}
+
+
+def parse(values: Mapping[str, Any]) -> Config:
+    """Build the config that plain values describe; a key that is left out keeps its default.
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown or a value breaks its rule; the message names the key, the rule and the value.
+
+    >>> parse({"learning_rate": 0.5, "trial": {"record_every": 5}}).trial.record_every
+    5
+    """
+    inside_trial = {key.partition(".")[2] for key in _NUMBERS.values() if "." in key}
+    limits = {f.name for f in dataclasses.fields(Limits)}
+    top = {*TABLES, *_SECTIONS, *_CHOICES, "trial", *(key for key in _NUMBERS.values() if "." not in key)}
+    _known(values, top, "a key of the config")
+    _known(_section(values, "trial"), inside_trial | limits, "a key of trial")
+
+    rows = {group: _row(group, values[group]) for group in TABLES if group in values}
+    dataset = {"dataset": rows.pop("dataset")} if "dataset" in rows else {}
+    hints = typing.get_type_hints(Trial)
+    flat = {**values, **{f"trial.{key}": value for key, value in _section(values, "trial").items()}}
+    numbers = {name: convert(flat[key], hints[name], key) for name, key in _NUMBERS.items() if key in flat}
+    sections = {name: build(kind, _section(values, name), parameter=name) for name, kind in _SECTIONS.items()}
+    choices = {name: convert(values[name], kind, name) for name, kind in _CHOICES.items() if name in values}
+    limited = {key: value for key, value in _section(values, "trial").items() if key in limits}
+    return Config(
+        trial=Trial(**({"task": TASKS["train"]()} | rows | numbers)),
+        limits=build(Limits, limited, parameter="trial"),
+        **dataset,
+        **sections,
+        **choices,
+    )
+
+
+def describe(config: Config) -> dict[str, Any]:
+    """Return the plain values of a config, every key resolved: the inverse of `parse`."""
+    values: dict[str, Any] = {"dataset": plain(describe_row(DATASETS, config.dataset))}
+    values |= {name: getattr(config, name) for name in _CHOICES}
+    values |= {name: plain(dataclasses.asdict(getattr(config, name))) for name in _SECTIONS}
+    values["trial"] = dataclasses.asdict(config.limits)
+    for name, value in describe_trial(config.trial).items():
+        section, _, key = _NUMBERS.get(name, name).rpartition(".")
+        (values[section] if section else values)[key] = value
+    return values
+
+
+def defaults() -> dict[str, Any]:
+    """Return the default config as plain values."""
+    return describe(Config())
+
+
+def describe_trial(trial: Trial) -> dict[str, Any]:
+    """Return the plain values of a trial by the names of its fields."""
+    rows = {group: plain(describe_row(TABLES[group], getattr(trial, group))) for group in TABLES if group != "dataset"}
+    return rows | {name: getattr(trial, name) for name in _NUMBERS}
+
+
+def _row(group: str, value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        raise unknown_choice(group, value, TABLES[group])
+    for name, given in value.items():
+        require(given != "???", f"{group}.{name}", "must be given", None)
+    return parse_row(TABLES[group], group, value)
+
+
+def _section(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    section = values.get(name, {})
+    if not isinstance(section, Mapping):
+        raise ConfigError(f"{name} must be a group of keys ({name}.KEY=VALUE), got {section!r}")
+    return section
+
+
+def _known(values: Mapping[str, Any], known: set[str], what: str) -> None:
+    for name in values:
+        if name not in known:
+            raise unknown_choice(what, name, known)
+
+
+def plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values with lists for tuples: YAML and JSON have lists only."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}

@@ -1,0 +1,66 @@
+"""What tests of the record share: a small data set, trials, and one real SQLite store for the whole session."""
+
+from __future__ import annotations
+
+import itertools
+import time
+import warnings
+
+import numpy as np
+import pytest
+
+from pipeline.plan import PlannedTrial
+from pipeline.recorder.protocol import Layout
+from pipeline.schema import describe, parse
+from tasks.datasets.dataset import Split, make_dataset
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """Six images of four pixels."""
+    rng = np.random.default_rng(0)
+    split = Split(images=rng.integers(0, 256, (6, 4), dtype=np.uint8), labels=np.array([0, 1, 0, 1, 0, 1]))
+    return make_dataset(name="tiny", train=split, test=split, classes=("a", "b"), image_shape=(2, 2), validation=2)
+
+
+@pytest.fixture
+def trial():
+    """Return a maker of planned trials that differ in their key."""
+
+    def make(name="a trial", **values):
+        config = parse(values)
+        return PlannedTrial(
+            index=0,
+            key=f"key-{next(_numbers)}",
+            name=name,
+            overrides=tuple(f"{key}={value}" for key, value in values.items()),
+            config=describe(config),
+            trial=config.trial,
+        )
+
+    return make
+
+
+@pytest.fixture
+def layout():
+    return Layout(width=8, slot=2, threads=1, host="here", device="cpu", blas="openblas 0.3 Haswell")
+
+
+@pytest.fixture(scope="session")
+def store_uri(tmp_path_factory):
+    """One SQLite store: making one takes seconds, so tests take an experiment each."""
+    uri = f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
+    from pipeline.recorder.store import connect
+
+    with warnings.catch_warnings():
+        # SQLAlchemy warns of what MLflow does while its models are imported.
+        warnings.filterwarnings("ignore", "The ``noload`` loader strategy", DeprecationWarning)
+        connect(uri, create=True)
+    return uri
+
+
+@pytest.fixture
+def experiment():
+    return f"experiment-{next(_numbers)}-{time.time_ns()}"

@@ -1,0 +1,57 @@
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.engine.inprocess import InProcess
+from tasks.events import Outcome
+
+
+@pytest.fixture(scope="module")
+def computing():
+    spec = importlib.util.spec_from_file_location("computing", Path(__file__).with_name("computing.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def engine(**settings):
+    return InProcess(**{"threads": 1, "device": "cpu", "timeout": None, **settings})
+
+
+def test_every_trial_ends_once_with_its_curves(computing):
+    curves, results, failures = computing.outcomes(engine(), computing.groups_of(computing.planned(3)))
+
+    assert failures == {}
+    assert {index: result.outcome for index, result in results.items()} == dict.fromkeys(range(3), Outcome.COMPLETE)
+    assert computing.merged(curves)[2, "train/loss"][0].tolist() == [10, 20, 30, 40, 50]
+
+
+def test_the_threads_change_no_bit(computing):
+    groups = computing.groups_of(computing.planned(3))
+    one, _, _ = computing.outcomes(engine(threads=1), groups)
+    four, _, _ = computing.outcomes(engine(threads=4), groups)
+
+    for name, (steps, values) in computing.merged(one).items():
+        np.testing.assert_array_equal(steps, computing.merged(four)[name][0])
+        np.testing.assert_array_equal(values, computing.merged(four)[name][1])
+
+
+def test_what_a_trial_raises_fails_its_group_with_the_traceback(computing):
+    groups = computing.groups_of(computing.planned(2), task=computing.Raising())
+
+    curves, results, failures = computing.outcomes(engine(), groups)
+
+    assert set(curves) == {0}
+    assert results == {}
+    assert failures[1].error == "ValueError: the loss is on strike"
+    assert "Traceback" in failures[1].traceback
+
+
+def test_a_group_that_takes_too_long_fails(computing):
+    groups = computing.groups_of(computing.planned(1), task=computing.Hanging())
+
+    _, _, failures = computing.outcomes(engine(timeout=0.2), groups)
+
+    assert failures[0].error == "trial.timeout: took longer than 0.2 s"

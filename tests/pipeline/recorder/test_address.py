@@ -1,0 +1,87 @@
+"""An address is shown without credentials, and what is not there is found out at once."""
+
+import socket
+import time
+
+import pytest
+
+from pipeline.recorder.address import absolute, how_to_look, probe, redact
+from pipeline.recorder.protocol import RecordError
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://ann:s3cret@host:5000/x", "http://***@host:5000/x"),
+        ("postgresql://ann:p@ss/word@db/mlflow", "postgresql://***@db/mlflow"),
+        ("mysql://db/x?password=s3cret&a=1", "mysql://db/x?password=***&a=1"),
+        ("tracking.token=abc steps=3", "tracking.token=*** steps=3"),
+        ("AWS_SECRET_ACCESS_KEY=abc", "AWS_SECRET_ACCESS_KEY=***"),
+        ("learning_rate=1e-3", "learning_rate=1e-3"),
+    ],
+)
+def test_credentials_are_not_shown(text, shown):
+    assert redact(text) == shown
+
+
+def test_a_relative_sqlite_path_is_made_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    assert absolute("sqlite:///mlflow.db") == f"sqlite:///{tmp_path}/mlflow.db"
+    assert absolute("http://host:5000") == "http://host:5000"
+
+
+def test_a_dead_port_is_refused_at_once_without_its_password():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    start = time.monotonic()
+
+    with pytest.raises(RecordError, match=r"tracking\.uri must be a store that can be reached, got 'http://\*\*\*@"):
+        probe(f"http://ann:s3cret@127.0.0.1:{port}", create=True)
+
+    assert time.monotonic() - start < 6
+
+
+@pytest.mark.parametrize("scheme", ["http", "postgresql+psycopg2"])
+def test_an_impossible_port_is_refused(scheme):
+    with pytest.raises(RecordError, match=r"tracking\.uri must be a store"):
+        probe(f"{scheme}://127.0.0.1:99999", create=True)
+
+
+def test_a_missing_file_is_refused_for_reading_and_not_made(tmp_path):
+    with pytest.raises(RecordError, match="there is no such file"):
+        probe(f"sqlite:///{tmp_path}/none.db", create=False)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(RecordError, match=r"tracking\.uri"):
+        probe(f"sqlite:///{tmp_path}/file/mlflow.db", create=True)
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("not a database, but long enough to have a header of its own" * 20)
+
+    with pytest.raises(RecordError, match="not a database"):
+        probe(f"sqlite:///{path}", create=True)
+
+    assert path.exists()
+
+
+def test_how_to_look_names_the_command_and_the_link_to_the_sweep():
+    command, link = how_to_look("sqlite:////a b/mlflow.db", "3", sweep="f00", run=None).splitlines()
+
+    assert command == "mlflow ui --backend-store-uri 'sqlite:////a b/mlflow.db'"
+    assert link.startswith("http://127.0.0.1:5000/#/experiments/3/runs?workflowType=machine_learning&searchFilter=")
+    assert "f00" in link
+
+
+def test_how_to_look_at_a_server_is_its_link():
+    link = how_to_look("https://ann:s3cret@host/", "3", sweep=None, run="f00")
+
+    assert link == "https://***@host/#/experiments/3/runs/f00?workflowType=machine_learning"

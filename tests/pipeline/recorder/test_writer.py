@@ -1,0 +1,71 @@
+"""The writer does jobs in order, keeps errors, and never lets one out."""
+
+import threading
+
+from pipeline.recorder.writer import Writer
+
+
+def test_jobs_are_done_in_order_and_flushed_at_the_end():
+    done = []
+    writer = Writer(lambda: done.append("flush"), interval=60)
+
+    for number in range(3):
+        writer.submit(lambda number=number: done.append(number))
+
+    assert writer.close() == []
+    assert done == [0, 1, 2, "flush"]
+
+
+def test_it_flushes_while_nothing_comes():
+    flushed = threading.Event()
+    writer = Writer(flushed.set, interval=0.01)
+
+    assert flushed.wait(5)
+    writer.close()
+
+
+def test_the_error_of_a_job_is_kept_and_the_next_job_is_done():
+    done, error = [], ValueError("full")
+
+    def raises():
+        raise error
+
+    writer = Writer(lambda: None, interval=60)
+    writer.submit(raises)
+    writer.submit(lambda: done.append(1))
+
+    assert writer.close() == [error]
+    assert done == [1]
+
+
+def test_a_flush_that_works_when_it_is_called_again_is_no_error():
+    calls = []
+    worked = threading.Event()
+
+    def flush():
+        calls.append(1)
+        if len(calls) < 3:
+            raise ConnectionError
+        worked.set()
+
+    writer = Writer(flush, interval=0.01)
+
+    assert worked.wait(5)
+    assert writer.close() == []
+
+
+def test_a_store_that_fails_three_times_in_a_row_is_not_tried_again_but_once_at_the_end():
+    calls = []
+
+    def raises():
+        calls.append(1)
+        raise ConnectionError
+
+    writer = Writer(raises, interval=60)
+    for _ in range(10):
+        writer.submit(lambda: calls.append(2) or raises())
+
+    errors = writer.close()
+
+    assert calls == [2, 1] * 3 + [1]
+    assert len(errors) == 4

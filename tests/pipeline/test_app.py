@@ -1,0 +1,256 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+SMALL = ("dataset=synthetic", "steps=20", "trial.evaluate_every=10", "batch_size=32")
+
+SESSION = """
+import contextlib, io, json, sys
+from pipeline.app import main
+
+ends = []
+for arguments in json.load(sys.stdin):
+    sys.argv = ["pipeline", *arguments]
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stderr(err), contextlib.redirect_stdout(out):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+    ends.append([code, err.getvalue(), out.getvalue()])
+print(json.dumps([ends, [name for name in ("ray", "mlflow", "sklearn") if name in sys.modules]]))
+"""
+
+
+def session(folder, *commands):
+    """Run commands in one process, and return their exit codes, stderr and stdout, and what was imported."""
+    process = subprocess.run(
+        [sys.executable, "-c", SESSION],
+        input=json.dumps([list(command) for command in commands]),
+        cwd=folder,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    return json.loads(process.stdout.splitlines()[-1])
+
+
+def run(folder, *arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline", *arguments],
+        cwd=folder,
+        env={**ENVIRONMENT, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=180,
+    )
+
+
+BAD = {
+    ("learning_rat=1",): "learning_rat is no key of this config, did you mean learning_rate?",
+    ("margin=2",): "margin is no key of this config, did you mean loss.margin?",
+    ("loss.margn=2",): "loss.margn is no key of this config, did you mean loss.margin?",
+    ("+note=1",): "got 'note'",
+    ("loss=sfm",): "loss must be one of softmax, squared_hinge, svm, got 'sfm' (did you mean 'svm'?)",
+    ("loss={a: 1}",): "loss must be one of softmax, squared_hinge, svm",
+    ("loss=3",): "loss=3",
+    ("experiment=nots",): "experiment/nots",
+    ("learning_rate=-1",): "learning_rate must be > 0, got -1.0",
+    ("learning_rate=fast",): "learning_rate must be a number, got 'fast'",
+    ("learning_rate=nan",): "learning_rate must be a finite number",
+    ("learning_rate=1,2",): "learning_rate=1,2",
+    ("learning_rate=${nothing}",): "learning_rate",
+    ("learning_rate=???",): "learning_rate",
+    ("learning_rate",): "learning_rate",
+    ("batch_size=0",): "batch_size must be >= 1, or null for the full training set, got 0",
+    ("batch_size=-1",): "batch_size must be >= 1, or null for the full training set, got -1",
+    ("trial=3",): "trial must be a group of keys",
+    ("dataset=npz",): "dataset.root",
+    ("hydra/launcher=none",): "hydra/launcher must be one of basic, sweep",
+    ("hydra.run.dir=/dev/null/x",): "/dev/null/x",
+    ("tracking.uri=sqlite:////dev/null/x.db",): "tracking.uri must be a store that can be reached",
+    ("-m", "seed=range(5,5)"): "seed must have at least one value, got seed=range(5,5)",
+    ("-m", "seed=interval(0,1)"): "seed must be swept over values that can be listed",
+    ("-m", "learning_rate=1e-3,-1"): "learning_rate must be > 0, got -1.0",
+    ("-m", "learning_rat=1,2"): "learning_rat is no key of this config",
+    ("-m", "loss=svm,sfm"): "loss must be one of softmax, squared_hinge, svm, got 'sfm'",
+    ("-m", "engine=ray,inprocess"): "engine must be the same in all trials of a sweep",
+    ("-m", "dataset=digits,synthetic"): "dataset must be the same in all trials of a sweep",
+    ("-m", "seed=1,2", "hydra.sweep.dir=/dev/null/x"): "hydra.sweep.dir must be a folder that can be written",
+}
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory):
+    ends, imported = session(tmp_path_factory.mktemp("bad"), *BAD, ["--help"])
+    return dict(zip([*BAD, "help"], ends, strict=True)), imported
+
+
+@pytest.mark.parametrize("arguments", BAD, ids=" ".join)
+def test_bad_input_is_one_message_that_names_the_parameter(answers, arguments):
+    code, err, _ = answers[0][arguments]
+
+    assert code == 2
+    assert err.startswith("error: ")
+    assert BAD[arguments] in err
+    assert "Traceback" not in err
+    assert len(err.splitlines()) == 1
+
+
+def test_help_and_errors_answer_without_the_heavy_libraries(answers):
+    assert "learning_rate: " in answers[0]["help"][2]
+    assert "strategy     gradient, local, random" in answers[0]["help"][2]
+    assert answers[1] == []
+
+
+def test_full_errors_on_request(tmp_path):
+    end = run(tmp_path, "learning_rate=-1", HYDRA_FULL_ERROR="1")
+
+    assert end.returncode == 1
+    assert "Traceback" in end.stderr
+    assert "tasks.errors.ConfigError: learning_rate must be > 0, got -1.0" in end.stderr
+
+
+def test_a_batch_larger_than_the_data_is_refused_before_anything_starts(tmp_path):
+    end = run(tmp_path, "--multirun", "dataset=synthetic", "batch_size=64,5000")
+
+    assert end.returncode == 2
+    assert end.stderr.startswith("error: batch_size must be at most the ")
+    assert end.stderr.rstrip().endswith("got 5000")
+
+
+def test_a_dry_run_prints_the_plan_and_starts_nothing(tmp_path):
+    ends, imported = session(
+        tmp_path,
+        ["-m", "sweep.dry_run=true", "dataset=synthetic"],
+        ["-m", "sweep.dry_run=true", "dataset=synthetic", "strategy=local", "learning_rate=0.5"],
+    )
+
+    assert [code for code, _, _ in ends] == [0, 0]
+    assert "2 of 12 points repeat another" in ends[0][2]
+    assert "10 trials, 2 folded" in ends[0][2]
+    # Fixed values leave the rest of the default grid to be swept.
+    assert "2 trials, 0 folded" in ends[1][2]
+    assert imported == []
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_an_explicit_sweep_replaces_the_default_grid(tmp_path):
+    ends, _ = session(
+        tmp_path,
+        ["-m", "sweep.dry_run=true", "dataset=synthetic", "seed=1,2,3"],
+        ["-m", "sweep.dry_run=true", "dataset=synthetic", "experiment=notes/strategies"],
+    )
+
+    assert "3 trials, 0 folded" in ends[0][2]
+    assert "3 trials, 0 folded" in ends[1][2]
+
+
+def test_a_thousand_trials_are_planned_in_seconds(tmp_path):
+    start = time.monotonic()
+
+    end = run(tmp_path, "-m", "sweep.dry_run=true", "dataset=synthetic", "loss=svm,softmax", "seed=range(500)")
+
+    assert "1000 trials, 0 folded" in end.stdout
+    # Stock Hydra takes minutes; the bound leaves room for a busy machine.
+    assert time.monotonic() - start < 40
+
+
+@pytest.mark.slow
+def test_one_trial_in_this_process(tmp_path):
+    end = run(tmp_path, *SMALL, "learning_rate=0.5")
+
+    assert end.returncode == 0, end.stderr
+    assert "dataset=synthetic steps=20" in end.stdout
+    assert "complete" in end.stdout
+    assert "mlflow ui --backend-store-uri sqlite:" in end.stdout
+    assert list(tmp_path.glob("outputs/*/*/.hydra/config.yaml"))
+
+
+@pytest.mark.slow
+def test_a_sweep_ends_with_its_table_its_folders_and_its_record(tmp_path):
+    end = run(tmp_path, "-m", *SMALL, "engine=inprocess", "strategy=random,gradient", "learning_rate=1e-3,1e-2")
+
+    assert end.returncode == 0, end.stderr
+    assert "1 of 4 points repeat another" in end.stdout
+    lines = end.stdout.splitlines()
+    table = lines[next(k for k, line in enumerate(lines) if line.startswith("trial")) :]
+    accuracies = [float(line.split()[-6]) for line in table[1:4]]
+    assert accuracies == sorted(accuracies, reverse=True)
+    for number in range(4):
+        (folder,) = tmp_path.glob(f"multirun/*/*/{number}/.hydra")
+        assert sorted(file.name for file in folder.iterdir()) == ["config.yaml", "hydra.yaml", "overrides.yaml"]
+    statuses = stored(tmp_path, "SELECT name, status FROM runs ORDER BY name")
+    assert len(statuses) == 4
+    assert {status for _, status in statuses} == {"FINISHED"}
+
+
+@pytest.mark.slow
+def test_hydras_own_plugins_still_work(tmp_path):
+    end = run(tmp_path, "-m", *SMALL, "hydra/launcher=basic", "hydra/sweeper=basic", "seed=1,2")
+
+    assert end.returncode == 0, end.stderr
+    assert len(stored(tmp_path, "SELECT name FROM runs")) == 2
+    assert list(tmp_path.glob("multirun/*/*/1/.hydra/config.yaml"))
+
+
+@pytest.mark.slow
+def test_a_failed_trial_is_named_and_the_exit_code_says_so(tmp_path):
+    end = run(tmp_path, *SMALL, "steps=100000", "trial.timeout=0.01")
+
+    assert end.returncode == 1
+    assert "error: " in end.stderr
+    assert "trial.timeout: took longer than 0.01 s" in end.stderr
+    assert stored(tmp_path, "SELECT status FROM runs") == [("FAILED",)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("engine", ["inprocess", "ray"])
+def test_a_signal_stops_the_sweep_and_the_record_says_killed(tmp_path, engine, number, code):
+    arguments = ["-m", *SMALL, "steps=10000000", f"engine={engine}", "seed=1,2"]
+    command = [sys.executable, "-m", "pipeline", *arguments]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        for line in process.stdout:
+            if "running" in line:
+                break
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+
+    assert process.returncode == code, err
+    assert f"stopped by {number.name}" in err
+    assert "Traceback" not in err
+    statuses = stored(tmp_path, "SELECT status FROM runs")
+    assert {status for (status,) in statuses} == {"KILLED"}
+    assert len(statuses) == 3
+
+
+@pytest.mark.slow
+def test_the_default_sweep_on_ray(tmp_path):
+    end = run(tmp_path, "--multirun", "steps=50")
+
+    assert end.returncode == 0, end.stderr
+    assert "10/10 trials, 0 running, 0 failed" in end.stdout
+
+
+def stored(folder, query):
+    import sqlite3
+
+    connection = sqlite3.connect(folder / "mlflow.db")
+    try:
+        return connection.execute(query).fetchall()
+    finally:
+        connection.close()

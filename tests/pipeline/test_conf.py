@@ -1,0 +1,77 @@
+from importlib import resources
+from pathlib import Path
+
+import hydra
+import pytest
+from omegaconf import OmegaConf
+
+from pipeline.app import register
+from pipeline.groups import row_defaults
+from pipeline.schema import TABLES, defaults, parse
+from tasks.errors import ConfigError
+
+CONF = Path(str(resources.files("conf")))
+FILES = sorted(file.relative_to(CONF) for file in CONF.rglob("*.yaml"))
+
+
+@pytest.fixture(autouse=True)
+def composing():
+    register()
+    with hydra.initialize_config_module("conf", version_base="1.3"):
+        yield
+
+
+def composed(*overrides):
+    return OmegaConf.to_container(hydra.compose("config", list(overrides)), resolve=True)
+
+
+def hydra_config(*overrides):
+    config = hydra.compose("config", list(overrides), return_hydra_config=True)
+    return OmegaConf.to_container(config.hydra, resolve=False)
+
+
+def test_the_config_composes_to_the_defaults_of_the_schema():
+    # No values are tuned for a synthetic data set.
+    synthetic = defaults() | {"dataset": row_defaults("dataset", "synthetic")}
+
+    assert composed("dataset=synthetic") == synthetic
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_every_file_opens_with_its_command_and_composes(file):
+    comments = (line for line in (CONF / file).read_text().splitlines() if not line.startswith("# @package"))
+    first = next(comments)
+    choice = file.with_suffix("").as_posix()
+    group, _, name = choice.partition("/")
+
+    assert first.startswith("# python -m pipeline ")
+    if group in TABLES:
+        assert f"{group}={name}" in first
+        fixed = [f"{group}={name}"] if group == "dataset" else ["dataset=synthetic", f"{group}={name}"]
+        assert composed(*fixed)[group] == row_defaults(group, name)
+    elif group == "experiment":
+        assert f"experiment={name}" in first
+        parse(composed(f"experiment={name}"))
+    elif group == "hydra":
+        group, _, name = choice.rpartition("/")
+        assert f"{group}={name}" in first
+        assert "hydra_plugins.descent_sweeps." in hydra_config(f"{group}={name}")[file.parts[1]]["_target_"]
+    else:
+        parse(composed())
+
+
+def test_every_row_has_its_file():
+    rows = {Path(group, f"{name}.yaml") for group, table in TABLES.items() for name in table}
+
+    assert rows == {file for file in FILES if file.parts[0] in TABLES}
+
+
+@pytest.mark.parametrize(("group", "name"), [(group, name) for group, table in TABLES.items() for name in table])
+def test_every_row_parses_as_composed_or_names_what_it_needs(group, name):
+    values = composed(f"{group}={name}")
+
+    if group == "dataset" and values["dataset"].get("root", "given") is None and name in ("images", "npz"):
+        with pytest.raises(ConfigError, match=r"dataset\.root"):
+            parse(values).dataset.load()
+    else:
+        assert parse(values)

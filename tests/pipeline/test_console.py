@@ -1,0 +1,111 @@
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from pipeline.console import Display, show_table
+from pipeline.engine.protocol import Failed, Finished, Progressed, Started
+from pipeline.recorder.protocol import Layout
+from pipeline.tally import Tally
+from tasks.events import Curve, Outcome, Result
+
+LAYOUT = Layout(width=8, slot=0, threads=1, host="here", device="cpu", blas="blas")
+
+
+@pytest.fixture
+def trials(trial):
+    return [trial(name, steps=100) for name in ("first", "second", "third [x]")]
+
+
+@pytest.fixture
+def console():
+    return Console(file=io.StringIO(), width=120, highlight=False)
+
+
+def progressed(trial, step, **metrics):
+    values = {name.replace("_", "/", 1): np.array([np.nan, value]) for name, value in metrics.items()}
+    return Progressed(trial=trial, curve=Curve(trial=0, steps=np.array([step - 1, step]), metrics=values))
+
+
+def finished(trial, outcome=Outcome.COMPLETE, message="", **metrics):
+    values = {name.replace("_", "/", 1): value for name, value in metrics.items()}
+    result = Result(trial=0, outcome=outcome, step=100, metrics=values, message=message)
+    return Finished(trial=trial, result=result, layout=LAYOUT)
+
+
+def test_the_tally_counts_and_ranks(trials):
+    tally = Tally(trials, validated=True)
+    for report in (
+        Started(trial=trials[0]),
+        Started(trial=trials[1]),
+        progressed(trials[0], 50, train_accuracy=0.9, val_accuracy=0.5),
+        finished(trials[1], val_accuracy=0.7),
+        Failed(trial=trials[2], error="no", traceback=""),
+    ):
+        tally.take(report)
+
+    assert (tally.running, tally.done, tally.failed) == (1, 2, 1)
+    assert tally.steps_done == 250
+    assert tally.best.trial is trials[1]
+    assert [standing.trial.name for standing in tally.ranking()] == ["second", "first", "third [x]"]
+    assert [row["outcome"] for row in tally.table()] == ["complete", "not finished", "failed"]
+    assert tally.table()[1]["train/accuracy"] == 0.9
+
+
+def test_a_diverged_trial_is_never_the_best_and_keeps_its_value(trials):
+    tally = Tally(trials, validated=True)
+
+    tally.take(progressed(trials[0], 50, val_accuracy=0.99))
+    assert tally.best.trial is trials[0]
+    tally.take(finished(trials[0], Outcome.DIVERGED, "the loss ceased to be finite"))
+    assert tally.best is None
+    tally.take(finished(trials[1], val_accuracy=0.1))
+
+    assert tally.ranking()[0].trial is trials[1]
+    assert tally.standings[trials[0].key].metrics["val/accuracy"] == 0.99
+
+
+def test_without_a_validation_set_the_training_accuracy_ranks(trials):
+    tally = Tally(trials, validated=False)
+
+    tally.take(finished(trials[0], train_accuracy=0.3))
+
+    assert tally.best.score == 0.3
+
+
+def test_the_display_speaks_in_plain_lines_without_a_terminal(trials, console):
+    tally = Tally(trials, validated=True)
+    with Display(console, tally) as display:
+        tally.take(progressed(trials[2], 50, val_accuracy=0.5))
+        display.update()
+        display.say("failed: [bold]")
+
+    assert console.file.getvalue().splitlines() == [
+        "failed: [bold]",
+        "0/3 trials, 1 running, 0 failed, best 0.5000 (third [x]), 0 s left",
+    ]
+
+
+def test_the_table_shows_names_numbers_and_messages(trials, console):
+    tally = Tally(trials, validated=True)
+    tally.take(finished(trials[2], val_accuracy=0.25, train_loss=1.5))
+    tally.take(finished(trials[0], Outcome.DIVERGED, "too fast"))
+
+    show_table(console, tally.ranking())
+
+    lines = [line.split() for line in console.file.getvalue().splitlines()]
+    assert lines[0] == ["trial", "val/accuracy", "train/loss", "outcome"]
+    assert lines[1] == ["third", "[x]", "0.25", "1.5", "complete"]
+    assert lines[2] == ["first", "diverged"]
+    assert lines[4] == ["first:", "too", "fast"]
+
+
+def test_other_measures_are_listed_one_a_line(trials, console):
+    tally = Tally(trials[:1], validated=True)
+    tally.take(finished(trials[0], check_median=2e-9, check_largest=1e-7))
+
+    show_table(console, tally.ranking())
+
+    lines = [line.split() for line in console.file.getvalue().splitlines()]
+    assert lines[1:] == [["first", "check/largest", "1e-07", "complete"], ["check/median", "2e-09"]]

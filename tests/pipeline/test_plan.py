@@ -1,0 +1,87 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from pipeline.plan import WIDEST, Point, evaluated_examples, layout_width, make_plan
+from pipeline.schema import parse
+from tasks.datasets import Synthetic
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return Synthetic(examples=300, test_examples=20, features=12, classes=3, validation=20).load()
+
+
+def grid(**swept):
+    jobs = itertools.product(*([(name, value) for value in values] for name, values in swept.items()))
+    points = []
+    for index, job in enumerate(jobs):
+        values = {name: {"name": value} if name in ("strategy", "optimizer") else value for name, value in job}
+        overrides = tuple(f"{name}={value}" for name, value in job)
+        points.append(Point(index=index, overrides=overrides, config=parse(values)))
+    return points
+
+
+def test_points_that_are_the_same_trial_are_folded(dataset):
+    points = grid(strategy=["random", "local"], learning_rate=[0.1, 0.2])
+
+    plan = make_plan(points, dataset, workers=2)
+
+    assert plan.folded == {1: 0}
+    assert [trial.index for trial in plan.trials] == [0, 2, 3]
+
+
+def test_a_name_says_what_differs_and_is_used(dataset):
+    points = grid(strategy=["random", "local"], learning_rate=[0.1, 0.2], steps=[10])
+
+    plan = make_plan(points, dataset, workers=2)
+
+    assert [trial.name for trial in plan.trials] == [
+        "strategy=random",
+        "strategy=local learning_rate=0.1",
+        "strategy=local learning_rate=0.2",
+    ]
+
+
+def test_a_lone_point_is_named_by_all_its_overrides(dataset):
+    points = [Point(index=0, overrides=("steps=10", "~loss"), config=parse({"steps": 10}))]
+
+    assert make_plan(points, dataset, workers=1).trials[0].name == "steps=10 ~loss"
+
+
+def test_only_trials_that_share_arithmetic_share_a_group(dataset):
+    points = grid(batch_size=[16, 64], optimizer=["sgd", "adam"], learning_rate=[0.1, 0.2])
+
+    groups = make_plan(points, dataset, workers=1).groups
+
+    assert len(groups) == 4
+    for group in groups:
+        assert len({(trial.trial.batch_size, trial.trial.optimizer) for trial in group.trials}) == 1
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 8])
+@pytest.mark.parametrize("count", [1, 7, 12, 48, 500])
+def test_every_trial_is_in_one_group_that_is_wide_enough(dataset, workers, count):
+    plan = make_plan(grid(seed=range(count)), dataset, workers=workers)
+
+    assert sorted(trial.index for group in plan.groups for trial in group.trials) == list(range(count))
+    for group in plan.groups:
+        assert len(group.trials) <= group.width == layout_width(len(group.trials)) <= WIDEST
+
+
+def test_a_large_group_is_split_until_all_workers_are_busy(dataset):
+    assert len(make_plan(grid(seed=range(48)), dataset, workers=1).groups) == 1
+    assert len(make_plan(grid(seed=range(48)), dataset, workers=4).groups) == 4
+
+
+def test_a_group_is_not_split_where_that_saves_no_time(dataset):
+    assert len(make_plan(grid(seed=range(8)), dataset, workers=4).groups) == 1
+
+
+def test_the_longest_group_comes_first(dataset):
+    groups = make_plan(grid(batch_size=[16, 64, None], seed=range(4)), dataset, workers=1).groups
+
+    costs = [evaluated_examples(group.trials[0].trial, len(dataset.train)) for group in groups]
+    assert costs == sorted(costs, reverse=True)
+    assert np.prod(costs) > 0
