@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +17,11 @@ from tasks.trial import Trial
 WIDEST = 128
 """The most trials in a group: enough for full use of a CPU, and small beside the images in memory."""
 
-NARROWEST, MULTIPLE = 8, 4
-"""The least width of a layout, and what widths are multiples of, so that bits do not depend on the worker count."""
+OVERHEAD = 3
+"""What a group costs beside its trials, in trials: reading its examples and turning them into numbers."""
+
+WORTHWHILE = 0.98
+"""A group is halved if that brings the imbalance of the workers to at most this fraction of what it was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +52,7 @@ class PlannedTrial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Trials computed as one, laid out for ``width`` trials."""
+    """Trials computed as one, their arithmetic laid out for ``width`` trials."""
 
     trials: tuple[PlannedTrial, ...]
     width: int
@@ -91,8 +95,8 @@ def make_plan(points: Sequence[Point], dataset: Dataset, *, workers: int) -> Pla
 def make_groups(trials: Sequence[PlannedTrial], *, examples: int, workers: int) -> tuple[Group, ...]:
     """Fuse the trials that can share arithmetic into groups, largest first, so that all workers are busy.
 
-    A group that takes longer than a worker's fair share of the whole is halved as long as that makes it
-    shorter: its time goes with its width, which has a floor.
+    A group of the worker that would end last is halved as long as that balances the workers. How trials are
+    grouped changes no bit of them.
     """
     together: dict[tuple[Any, ...], list[PlannedTrial]] = {}
     for trial in trials:
@@ -100,28 +104,42 @@ def make_groups(trials: Sequence[PlannedTrial], *, examples: int, workers: int) 
     parts = [part for members in together.values() for part in _chunks(members, -(-len(members) // WIDEST))]
 
     def cost(part: Sequence[PlannedTrial]) -> int:
-        return max(evaluated_examples(trial.trial, examples) for trial in part) * layout_width(len(part))
+        return max(evaluated_examples(trial.trial, examples) for trial in part) * (len(part) + OVERHEAD)
 
-    share = sum(map(cost, parts)) / workers
-    waiting, settled = parts, []
-    while waiting:
-        part = waiting.pop()
-        halves = _chunks(part, 2)
-        if len(part) > 1 and cost(part) > share and max(map(cost, halves)) < cost(part):
-            waiting += halves
-        else:
-            settled.append(part)
-    settled.sort(key=lambda part: (-cost(part), part[0].index))
-    return tuple(Group(trials=tuple(part), width=layout_width(len(part))) for part in settled)
+    schedule = _Schedule(parts, cost, workers)
+    while True:
+        halved = [
+            _Schedule([*(other for other in schedule.parts if other is not part), *_chunks(part, 2)], cost, workers)
+            for part in schedule.last
+            if len(part) > 1
+        ]
+        best = min(halved, key=lambda other: other.imbalance, default=schedule)
+        if best.imbalance >= WORTHWHILE * schedule.imbalance:
+            break
+        schedule = best
+    return tuple(Group(trials=tuple(part), width=len(part)) for part in schedule.parts)
 
 
-def layout_width(trials: int) -> int:
-    """Return the number of trials that the arithmetic of a group is laid out for.
+class _Schedule:
+    """The parts of a sweep, the most costly first, each given to the worker that is free first."""
 
-    >>> layout_width(1), layout_width(9)
-    (8, 12)
-    """
-    return max(NARROWEST, -(-trials // MULTIPLE) * MULTIPLE)
+    def __init__(
+        self,
+        parts: Sequence[Sequence[PlannedTrial]],
+        cost: Callable[[Sequence[PlannedTrial]], int],
+        workers: int,
+    ) -> None:
+        self.parts = sorted(parts, key=lambda part: (-cost(part), part[0].index))
+        free = [(0, worker) for worker in range(workers)]
+        given: list[list[Sequence[PlannedTrial]]] = [[] for _ in range(workers)]
+        for part in self.parts:
+            busy, worker = heapq.heappop(free)
+            given[worker].append(part)
+            heapq.heappush(free, (busy + cost(part), worker))
+        end, latest = max(free)
+        self.last = given[latest]  # the parts of the worker that ends last
+        # Close to the end of the sweep, and lower where fewer workers reach it.
+        self.imbalance = end * sum((busy / end) ** 8 for busy, _ in free) ** (1 / 8)
 
 
 def evaluated_examples(trial: Trial, examples: int) -> int:

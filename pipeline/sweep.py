@@ -19,6 +19,7 @@ from pipeline.recorder.protocol import Recorder, SweepHeader
 from pipeline.schema import Config, describe
 from pipeline.signals import StopSignals
 from pipeline.starting import Closing, later, make_engine, open_recorder, worker_count
+from pipeline.swept import settings, swept
 from pipeline.tally import Tally
 from tasks.datasets.dataset import Dataset
 from tasks.errors import ConfigError
@@ -68,7 +69,9 @@ def run_points(
         except BaseException as error:
             header.set_exception(error)
             raise
-        header.set_result((None if sweep is None else _header(sweep, config, dataset, tags, attachments), dataset))
+        header.set_result(
+            (None if sweep is None else _header(sweep, config, plan, dataset, tags, attachments), dataset)
+        )
         show_folded(console, plan)
         tally = Tally(plan.trials, validated=len(dataset.validation) > 0)
         with Closing(opening) as closing, engine:
@@ -159,13 +162,19 @@ def _show_plan(points: Sequence[Point], config: Config, console: Console) -> Non
 def _header(
     overrides: Sequence[str],
     config: Config,
+    plan: Plan,
     dataset: Dataset,
     tags: Mapping[str, str],
     attachments: Mapping[str, str],
 ) -> SweepHeader:
-    swept = [text.partition("=")[0] for text in overrides if "," in text]
-    name = config.sweep.name or f"{', '.join(swept) or 'sweep'} on {dataset.name}"
-    return SweepHeader(name=name, overrides=tuple(overrides), provenance=tags, attachments=attachments)
+    varied = swept([settings(trial.trial) for trial in plan.trials])
+    return SweepHeader(
+        name=config.sweep.name or f"{', '.join(varied) or 'one trial'} on {dataset.name}",
+        overrides=tuple(overrides),
+        trials=plan.trials,
+        provenance=tags,
+        attachments=attachments,
+    )
 
 
 def _ends(plan: Plan, tally: Tally) -> dict[int, float | Exception]:

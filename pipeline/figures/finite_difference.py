@@ -28,7 +28,7 @@ def draw_finite_difference(trial: PlannedTrial, result: Result) -> bytes:
         axes.set_xscale("log")
         axes.set_yscale("log")
     errors = result.arrays["errors"]
-    low, high = np.log10(errors[errors > 0].min()), np.log10(errors.max())
+    low, high = np.log10(errors[errors > 0].min(initial=1.0)), np.log10(errors.max(initial=1.0))
     for p, axes in enumerate(panels):
         # One scale for both panels, with room for the legend below and the words above.
         axes.set_ylim(10 ** (low - 0.3 * (high - low)), 10 ** (high + 0.25 * (high - low)))

@@ -19,7 +19,7 @@ def draw_step_size(trial: PlannedTrial, result: Result) -> bytes:
     label(axes, x="step size", y="loss after the step")
     axes.axhline(original, color=INK, linestyle="--", linewidth=1.4, label=f"original loss: {original:.4g}")
     above = losses > original
-    axes.loglog(sizes, losses, color=BLUE, linewidth=2, marker="o", markersize=6, label="loss after the step")
+    axes.plot(sizes, losses, color=BLUE, linewidth=2, marker="o", markersize=6, label="loss after the step")
     if above.any():
         text = "overshoot: above the original loss"
         axes.plot(sizes[above], losses[above], "o", color=VERMILION, markersize=7, label=text)
@@ -31,6 +31,11 @@ def draw_step_size(trial: PlannedTrial, result: Result) -> bytes:
         axes.axvspan(
             float(np.sqrt(sizes[first - 1] * sizes[first])), sizes[-1], color=VERMILION, alpha=0.07, linewidth=0
         )
+    axes.set_xscale("log")
+    if losses.min() > 0:
+        axes.set_yscale("log")
+    else:  # a step that fits every example has no logarithm
+        axes.set_yscale("symlog", linthresh=float(losses[losses > 0].min(initial=original or 1.0)))
     # Small steps leave the loss where it was: that side is free above, or below.
     legend(axes, loc="upper left" if losses[-1] > original else "lower left")
     return finished(figure, trial)

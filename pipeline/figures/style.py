@@ -40,6 +40,15 @@ def blank(*, panels: int = 1, title: str) -> tuple[Figure, list[Axes]]:
     return figure, axes
 
 
+def grid(rows: int, columns: int, *, title: str, height: float = _HEIGHT) -> tuple[Figure, list[list[Axes]]]:
+    """Return a figure of panels in rows, ``height`` hundred pixels high, and the panels row by row."""
+    figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    figure.suptitle(title, fontsize=_TITLE, color=INK)
+    return figure, [list(row) for row in axes]
+
+
 def label(axes: Axes, *, x: str, y: str, title: str = "") -> None:
     """Name the axes and make their numbers legible."""
     axes.set_xlabel(x, fontsize=_LABEL, color=INK)
@@ -59,8 +68,13 @@ def legend(axes: Axes, **place: Any) -> None:
 
 def finished(figure: Figure, trial: PlannedTrial) -> bytes:
     """Return the figure as PNG, the trial's config in a caption at its foot."""
-    lines = textwrap.wrap(caption(trial.config), _CAPTION_COLUMNS)
-    foot = _CAPTION_HEIGHT * len(lines)
+    return captioned(figure, caption(trial.config))
+
+
+def captioned(figure: Figure, text: str) -> bytes:
+    """Return the figure as PNG, a caption at its foot."""
+    lines = textwrap.wrap(text, _CAPTION_COLUMNS)
+    foot = _CAPTION_HEIGHT * len(lines) * _HEIGHT / figure.get_figheight()
     figure.set_layout_engine(ConstrainedLayoutEngine(rect=(0, foot + 0.01, 1, 0.99 - foot)))
     figure.text(0.012, 0.012, "\n".join(lines), fontsize=_CAPTION, color=QUIET, va="bottom")
     buffer = io.BytesIO()

@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import pandas as pd  # type: ignore[import-untyped]
 from mlflow.models import set_model
-from mlflow.pyfunc import PythonModel
+from mlflow.pyfunc.model import PythonModel
 
 
-class LinearClassifier(PythonModel):  # type: ignore[misc]  # MLflow's base class has no types
+class LinearClassifier(PythonModel):
     """Scores raw uint8 images ``(N, *image_shape)``: ``(x - mean) W^T + b``, in float32 as in training."""
 
     def load_context(self, context: Any) -> None:

@@ -78,13 +78,15 @@ def _trial(place: int, standing: Standing, columns: Sequence[str], links: Mappin
     name, link = standing.trial.name.replace("|", "\\|"), links.get(standing.trial.key)
     numbers = [f"{standing.metrics[column]:.4g}" if column in standing.metrics else "" for column in columns]
     outcome = standing.outcome.value if standing.outcome else f"at step {standing.step}"
-    told = standing.message.replace("|", "\\|").replace("\n", " ")
-    return _row([str(place), f"[{name}]({link})" if link else name, *numbers, f"{outcome}: {told}" if told else outcome])
+    if standing.message:
+        outcome += ": " + standing.message.replace("|", "\\|").replace("\n", " ")
+    return _row([str(place), f"[{name}]({link})" if link else name, *numbers, outcome])
 
 
 def _commands(sweep: SweepHeader, tally: Tally, reference: Reference) -> list[str]:
     store = f"--tracking-uri {shlex.quote(reference.uri)}"
-    commands = {"Open": reference.look.splitlines()[0], "Report": f"python -m pipeline.report {reference.run_id} {store}"}
+    commands = {"Open": reference.look.splitlines()[0]}
+    commands["Write as one page"] = f"python -m pipeline.report {reference.run_id} {store}"
     if "command" in sweep.provenance:
         commands = {"Run again": sweep.provenance["command"], **commands}
     if tally.best is not None and tally.best.trial.key in reference.links:

@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from pipeline.plan import WIDEST, Point, evaluated_examples, layout_width, make_plan
+from pipeline.plan import WIDEST, Point, evaluated_examples, make_plan
 from pipeline.schema import parse
 from tasks.datasets import Synthetic
 
@@ -67,7 +67,7 @@ def test_every_trial_is_in_one_group_that_is_wide_enough(dataset, workers, count
 
     assert sorted(trial.index for group in plan.groups for trial in group.trials) == list(range(count))
     for group in plan.groups:
-        assert len(group.trials) <= group.width == layout_width(len(group.trials)) <= WIDEST
+        assert len(group.trials) == group.width <= WIDEST
 
 
 def test_a_large_group_is_split_until_all_workers_are_busy(dataset):
@@ -76,7 +76,14 @@ def test_a_large_group_is_split_until_all_workers_are_busy(dataset):
 
 
 def test_a_group_is_not_split_where_that_saves_no_time(dataset):
-    assert len(make_plan(grid(seed=range(8)), dataset, workers=4).groups) == 1
+    # given few trials, whose examples cost more to read than their arithmetic
+    assert len(make_plan(grid(seed=range(2)), dataset, workers=1).groups) == 1
+    assert len(make_plan(grid(seed=range(8)), dataset, workers=64).groups) == 8
+
+
+def test_unequal_groups_are_split_until_the_workers_end_together(dataset):
+    groups = make_plan(grid(batch_size=[64, 256], seed=range(24)), dataset, workers=2).groups
+    assert [len(group.trials) for group in groups] == [12, 12, 12, 12]
 
 
 def test_the_longest_group_comes_first(dataset):

@@ -1,0 +1,61 @@
+"""The figure of task=gradient_check: analytic against numerical gradient, and the relative errors; kinks apart."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from pipeline.figures.style import BLUE, GREEN, INK, ORANGE, VERMILION, blank, finished, label, legend
+from pipeline.plan import PlannedTrial
+from tasks.events import Result
+from tasks.gradient_check import DOUBTFUL, GOOD, WRONG
+
+_LEAST = 1e-16  # an error of 0 is shown here: logarithms have no place for it
+_MOST_POINTS = 20_000  # more are one blot, and slow to draw
+
+
+def draw_gradient_check(trial: PlannedTrial, result: Result) -> bytes:
+    """Return the comparison of both gradients, coordinate by coordinate, as PNG."""
+    kinks = result.arrays["kinks"].ravel() > 0
+    verdict = result.message.partition(":")[0]
+    figure, (left, right) = blank(panels=2, title=f"Analytic against numerical gradient: {verdict}")
+    _scatter(left, np.abs(result.arrays["analytic"]).ravel(), np.abs(result.arrays["numerical"]).ravel(), kinks)
+    _histogram(right, result.arrays["relative_error"].ravel(), kinks)
+    return finished(figure, trial)
+
+
+def _scatter(axes: Axes, analytic: np.ndarray, numerical: np.ndarray, kinks: np.ndarray) -> None:
+    label(axes, x="|analytic gradient|", y="|numerical gradient|")
+    drawn = np.linspace(0, analytic.size - 1, min(analytic.size, _MOST_POINTS)).astype(int)
+    positive = (analytic > 0) & (numerical > 0)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    for chosen, colour, marker, text in (
+        (~kinks, BLUE, "o", "coordinates without a kink"),
+        (kinks, VERMILION, "x", "with a kink within a step"),
+    ):
+        shown = drawn[(chosen & positive)[drawn]]
+        if len(shown):
+            axes.plot(analytic[shown], numerical[shown], marker, color=colour, markersize=4, alpha=0.6, label=text)
+    if positive.any():
+        ends = [analytic[positive].min(), analytic[positive].max()]
+        axes.plot(ends, ends, color=INK, linewidth=1, linestyle="--", label="equal")
+    legend(axes, loc="upper left")
+
+
+def _histogram(axes: Axes, errors: np.ndarray, kinks: np.ndarray) -> None:
+    label(axes, x="relative error |a - n| / max(|a|, |n|)", y="coordinates")
+    shown = np.clip(np.nan_to_num(errors, nan=1.0), _LEAST, 1.0)
+    bins = np.logspace(np.log10(_LEAST), 0, 49)
+    axes.hist(shown[~kinks], bins=bins, color=BLUE, alpha=0.85, label="without a kink")
+    if kinks.any():
+        axes.hist(shown[kinks], bins=bins, color=VERMILION, alpha=0.6, label="with a kink")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    for threshold, colour, text in (
+        (GOOD, GREEN, f"good below {GOOD:.0e}"),
+        (DOUBTFUL, ORANGE, f"doubtful above {DOUBTFUL:.0e}"),
+        (WRONG, VERMILION, f"wrong above {WRONG:.0e}"),
+    ):
+        axes.axvline(threshold, color=colour, linewidth=1.6, linestyle="--", label=text)
+    legend(axes, loc="upper left")

@@ -1,0 +1,95 @@
+import dataclasses
+import io
+
+import matplotlib.image
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_limits
+
+from pipeline.figures import draw
+from pipeline.figures.style import caption
+from tasks.datasets.synthetic import Synthetic
+from tasks.events import Outcome, Result
+
+TASKS = {
+    "curve": ({"name": "landscape", "dimensions": 1, "examples": 1}, "landscape.png"),
+    "map": ({"name": "landscape", "resolution": 21}, "landscape.png"),
+    "terms": ({"name": "one_dimensional"}, "one_dimensional.png"),
+    "steps": ({"name": "step_size"}, "step_size.png"),
+    "differences": ({"name": "finite_difference", "per_decade": 2}, "finite_difference.png"),
+}
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return Synthetic(examples=300, test_examples=10, features=12, classes=3, validation=10).load()
+
+
+def drawn(planned, dataset):
+    with threadpool_limits(1, user_api="blas"):
+        *_, result = planned.trial.task.run([planned.trial], dataset, width=8, threads=1)
+    return draw(planned, result, {})
+
+
+def pixels(content):
+    return matplotlib.image.imread(io.BytesIO(content), format="png")
+
+
+@pytest.mark.parametrize("regularization", [0.0, 0.1])
+@pytest.mark.parametrize(("task", "name"), TASKS.values(), ids=TASKS)
+def test_every_figure_is_a_picture_of_the_same_size_and_bytes(trial, dataset, task, name, regularization):
+    planned = trial(task=task, regularization=regularization)
+    (first,), (again,) = (drawn(planned, dataset).items() for _ in range(2))
+
+    assert first[0] == name
+    assert pixels(first[1]).shape == (600, 900, 4)
+    assert first[1] == again[1]
+
+
+def test_low_is_blue_and_high_is_red(trial):
+    # Given a bowl with its bottom in the middle.
+    planned = trial(task={"name": "landscape"})
+    a = np.linspace(-5, 5, 101)
+    bowl = a[:, None] ** 2 + a**2
+    arrays = {"a": a, "b": a, "data_loss": bowl, "regularization_loss": 0 * bowl}
+    result = Result(trial=0, outcome=Outcome.COMPLETE, step=0, metrics={}, arrays=arrays)
+
+    image = pixels(draw(planned, result, {})["landscape.png"])
+    red, _, blue = np.moveaxis(image[:, :600, :3], -1, 0)
+    strong_blue, strong_red = (blue - red > 0.4), (red - blue > 0.4)
+
+    middle = np.argwhere(strong_blue).mean(axis=0)
+    spread_blue, spread_red = (np.abs(np.argwhere(m) - middle).max(axis=1).mean() for m in (strong_blue, strong_red))
+    assert strong_red.sum() > 1000
+    assert spread_blue < spread_red
+
+
+def test_no_slope_and_no_overshoot_are_drawn_too(trial, dataset):
+    svm = trial(task={"name": "finite_difference", "lowest": -15, "highest": -12, "per_decade": 1})
+    short = trial(task={"name": "step_size", "highest": -9})
+    fitted = trial(task={"name": "step_size", "highest": 3, "examples": 1})
+
+    assert drawn(svm, dataset)
+    assert drawn(short, dataset)
+    assert drawn(fitted, dataset), "a loss of 0 has no logarithm"
+
+
+def test_what_did_not_complete_has_no_figure(trial):
+    planned = trial(task={"name": "landscape"})
+    result = Result(trial=0, outcome=Outcome.DIVERGED, step=3, metrics={})
+
+    assert draw(planned, result, {}) == {}
+    unknown = dataclasses.replace(result, outcome=Outcome.COMPLETE)
+    assert draw(trial(task={"name": "gradient_check"}), unknown, {}) == {}
+
+
+def test_the_caption_says_what_was_computed(trial):
+    config = trial(
+        task={"name": "step_size", "examples": 7}, loss={"name": "softmax"}, regularization=0.5, seed=9
+    ).config
+
+    text = caption(config)
+
+    assert text.startswith("dataset=digits · loss=softmax · regularizer=l2 · task=step_size (lowest -10, highest -1,")
+    assert "examples 7" in text
+    assert text.endswith("regularization=0.5 · seed=9 · data_seed=0")

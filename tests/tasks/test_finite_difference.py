@@ -1,0 +1,136 @@
+import numpy as np
+import pytest
+
+from tasks.errors import ConfigError
+from tasks.finite_difference import FiniteDifference, best_h, truncation_slope
+from tasks.losses import LOSSES, Softmax, SquaredHinge, Svm
+from tasks.random_streams import normal
+from tasks.trial import Trial
+from tests.tasks import plain
+
+SHAPE = (5, 38)
+
+
+def compared(dataset, *, threads=1, **changes):
+    trial = Trial(**{"task": FiniteDifference(), "loss": Softmax()} | changes)
+    curve, result = trial.task.run([trial], dataset, width=8, threads=threads)
+    return trial, curve, result
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_quotients_are_the_plain_ones(small_dataset, loss):
+    # Where truncation rules, the plain objective in float64 must give the same quotients.
+    task = FiniteDifference(lowest=-4, highest=0, per_decade=1, examples=None, weights_scale=1e-2, direction_scale=1e-3)
+    trial, _, result = compared(small_dataset, task=task, loss=LOSSES[loss](), regularization=0.1, seed=4)
+    weights = (np.float32(1e-2) * normal(4, "initial weights", shape=SHAPE)).astype(np.float64)
+    along = (np.float32(1e-3) * normal(4, "directions", 0, shape=SHAPE)).astype(np.float64)
+
+    for k, h in enumerate(result.arrays["h"]):
+        here, ahead, behind = (plain.mean_loss(trial, small_dataset, weights + s * along) for s in (0, h, -h))
+        expected = [(ahead - here) / h, (ahead - behind) / (2 * h)]
+        np.testing.assert_allclose(result.arrays["quotients"][1, :, k], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_derivative_is_where_the_quotients_go(small_dataset, loss):
+    _, _, result = compared(small_dataset, loss=LOSSES[loss](), regularization=0.1)
+
+    assert result.arrays["errors"][1].min(axis=-1).max() < 1e-5
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_softmax_shows_slope_one_and_two_and_centred_wins(small_dataset, seed):
+    _, curve, result = compared(small_dataset, seed=seed, task=FiniteDifference(per_decade=8))
+    (forward32, centred32), (forward64, centred64) = result.arrays["slopes"]
+    best, errors = result.arrays["best_h"], result.arrays["errors"]
+
+    assert forward64 == pytest.approx(1, abs=0.02)
+    assert centred64 == pytest.approx(2, abs=0.05)
+    assert forward32 == pytest.approx(1, abs=0.1)
+    assert np.isnan(centred32) or centred32 == pytest.approx(2, abs=0.4)
+    assert (best[:, 0] < best[:, 1]).all(), "the centred difference is best at a larger h"
+    assert (best[0] > best[1]).all(), "float32 needs a larger h"
+    assert (errors.min(axis=-1)[:, 0] > errors.min(axis=-1)[:, 1]).all(), "and is the better one"
+    np.testing.assert_array_equal(curve.metrics["finite_difference/float64_centred_error"], errors[1, 1])
+
+
+def test_rounding_rules_on_the_left_and_nothing_is_left_at_the_smallest_h(small_dataset):
+    _, _, result = compared(small_dataset)
+    h, errors = result.arrays["h"], result.arrays["errors"]
+
+    assert h[0] == 1e-15
+    assert (errors[:, :, 0] > 0.05).all()
+    assert (errors[0, :, 0] == 1).all(), "in float32 W + hV is W"
+    left = (h > 1e-13) & (h < 1e-9)
+    slope = np.polyfit(np.log10(h[left]), np.log10(errors[1, 0, left]), 1)[0]
+    assert slope == pytest.approx(-1, abs=0.4)
+
+
+@pytest.mark.parametrize(("loss", "warned"), [(Svm(), True), (SquaredHinge(), True), (Softmax(), False)])
+def test_a_loss_with_kinks_says_so(small_dataset, loss, warned):
+    _, _, result = compared(small_dataset, loss=loss)
+
+    assert ("has kinks" in result.message) is warned
+
+
+def test_between_kinks_the_svm_is_exact_but_for_rounding(small_dataset):
+    # A few examples have few kinks: below the nearest the forward difference is off by rounding alone.
+    _, _, result = compared(small_dataset, loss=Svm(), task=FiniteDifference(examples=3))
+    h, forward = result.arrays["h"], result.arrays["errors"][1, 0]
+
+    assert forward[(h > 1e-7) & (h < 1e-5)].max() < 1e-6
+
+
+def test_the_slope_is_fitted_where_truncation_rules():
+    # Given errors with a known truncation and rounding part, and higher terms beyond h = 0.1.
+    h = np.logspace(-12, 0, 121)
+    for order in (1, 2):
+        errors = 0.3 * h**order + 1e-14 / h + 5 * h ** (order + 3)
+        slope, (first, last) = truncation_slope(h, errors, limit=0.1)
+        assert slope == pytest.approx(order, abs=0.03)
+        assert best_h(h, errors) < first < last <= 0.1
+
+
+def test_without_a_truncation_range_there_is_no_slope():
+    h = np.logspace(-12, 0, 13)
+    slope, fitted = truncation_slope(h, 1e-14 / h, limit=0.1)
+
+    assert np.isnan(slope)
+    assert np.isnan(fitted).all()
+
+
+def test_zero_weights_are_a_point_like_another(small_dataset):
+    _, _, result = compared(small_dataset, task=FiniteDifference(weights_scale=0.0))
+
+    assert not result.arrays["weights"].any()
+    assert result.metrics["finite_difference/float64_forward_slope"] == pytest.approx(1, abs=0.02)
+
+
+def test_the_bits_depend_on_no_thread(small_dataset):
+    one, two = (compared(small_dataset, threads=n, task=FiniteDifference(examples=None))[2].arrays for n in (1, 2))
+
+    for name, values in one.items():
+        np.testing.assert_array_equal(values, two[name])
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"lowest": 0}, r"task\.lowest must be below task\.highest \(0\), got 0"),
+        ({"lowest": -31}, r"task\.lowest must be >= -30 \(float32 holds no smaller h\), got -31"),
+        ({"highest": 11}, r"task\.highest must be <= 10, got 11"),
+        ({"per_decade": 0}, r"task\.per_decade must be >= 1"),
+        ({"examples": 0}, r"task\.examples must be >= 1"),
+        ({"weights_scale": -1.0}, r"task\.weights_scale must be >= 0"),
+        ({"direction_scale": 0.0}, r"task\.direction_scale must be > 0"),
+    ],
+)
+def test_bad_fields_are_refused(fields, message):
+    with pytest.raises(ConfigError, match=message):
+        FiniteDifference(**fields)
+
+
+def test_too_many_examples_are_refused(small_dataset):
+    task = FiniteDifference(examples=9999)
+    with pytest.raises(ConfigError, match=r"task\.examples must be at most the 2150 training examples of small"):
+        task.check(Trial(task=task), small_dataset)

@@ -1,0 +1,184 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tasks.errors import ConfigError
+from tasks.events import Curve, Outcome
+from tasks.landscape import Landscape
+from tasks.losses import LOSSES, Svm
+from tasks.models.linear import Linear
+from tasks.points import natural_scale
+from tasks.problem import Problem
+from tasks.random_streams import normal, stream
+from tasks.regularizers import REGULARIZERS
+from tasks.train import Train
+from tasks.trial import Trial
+from tests.tasks import plain
+
+SHAPE = (5, 38)
+
+
+def landscape(dataset, *, threads=1, loss="svm", trial=None, **fields):
+    values = {"task": Landscape(**fields), "loss": LOSSES[loss]()} | (trial or {})
+    *curves, result = Landscape().run([Trial(**values)], dataset, width=8, threads=threads)
+    return curves, result
+
+
+def arrays(dataset, **options):
+    return landscape(dataset, **options)[1].arrays
+
+
+def second_differences(values):
+    return values[2:] - 2 * values[1:-1] + values[:-2]
+
+
+@pytest.mark.parametrize("dimensions", [1, 2])
+@pytest.mark.parametrize("regularizer", REGULARIZERS)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_point_is_the_plain_loss_there(small_dataset, loss, regularizer, dimensions):
+    scale, step = 1e-3, 2e-3
+    rows = {"regularizer": REGULARIZERS[regularizer](), "regularization": 0.5, "seed": 3}
+    fields = {"dimensions": dimensions, "resolution": 5, "extent": 2.0, "weights_scale": scale, "direction_scale": step}
+    found = arrays(small_dataset, loss=loss, trial=rows, **fields)
+
+    weights = np.float32(scale) * normal(3, "initial weights", shape=SHAPE)
+    v1, v2 = (np.float32(step) * normal(3, "directions", k, shape=SHAPE) for k in range(2))
+    trial = Trial(task=Landscape(), loss=LOSSES[loss](), **rows)
+    grid = [-2.0, -1.0, 0.0, 1.0, 2.0]
+    across = grid if dimensions == 2 else [0.0]
+    expected = [[plain.mean_loss(trial, small_dataset, weights + a * v1 + b * v2) for a in grid] for b in across]
+    penalty = [[0.5 * trial.regularizer.penalty(weights + a * v1 + b * v2) for a in grid] for b in across]
+    expected, penalty = (np.array(values) if dimensions == 2 else np.array(values)[0] for values in (expected, penalty))
+
+    np.testing.assert_array_equal(found["a"], grid)
+    assert ("b" in found) is (dimensions == 2)
+    np.testing.assert_allclose(found["data_loss"] + found["regularization_loss"], expected, rtol=1e-5)
+    np.testing.assert_allclose(found["regularization_loss"], penalty, rtol=1e-5)
+
+
+def test_three_products_serve_every_point(small_dataset, monkeypatch):
+    products = []
+    scores = Linear.scores
+    monkeypatch.setattr(Linear, "scores", lambda *a, **k: products.append(a[1].shape) or scores(*a, **k))
+
+    arrays(small_dataset, resolution=20, examples=1000)
+
+    assert products == [(3, *SHAPE)]
+
+
+def test_the_svm_loss_of_one_example_is_linear_but_at_its_kinks(small_dataset):
+    # Given the scores of one example along the ray, each term's kink is where its linear function crosses 0.
+    fields = {"dimensions": 1, "examples": 1, "resolution": 801, "weights_scale": 1e-3, "direction_scale": 1e-3}
+    found = arrays(small_dataset, trial={"seed": 1}, **fields)
+    n = stream(0, "examples").permutation(len(small_dataset.train))[0]
+    x, y = plain.features(small_dataset, small_dataset.train)[n], small_dataset.train.labels[n]
+    here = 1e-3 * normal(1, "initial weights", shape=SHAPE) @ x
+    along = 1e-3 * normal(1, "directions", 0, shape=SHAPE) @ x
+    others = np.arange(5) != y
+    kinks = -((here - here[y] + 1) / (along - along[y] + ~others))[others]
+
+    bends = second_differences(found["data_loss"])
+    step = found["a"][1] - found["a"][0]
+    near = (np.abs(found["a"][1:-1, None] - kinks) <= step).any(axis=1)
+
+    assert near.any()
+    assert not near.all()
+    assert np.abs(bends[~near]).max() < 1e-5
+    assert bends[near].max() > 1e-3
+
+
+@pytest.mark.parametrize("examples", [1, 100, None])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_slice_is_convex(small_dataset, loss, examples):
+    loss = arrays(small_dataset, loss=loss, examples=examples, resolution=41)["data_loss"]
+    slices = [*loss, *loss.T, *(flip.diagonal(k) for flip in (loss, loss[::-1]) for k in range(-30, 31, 5))]
+
+    for values in slices:
+        assert second_differences(values).min() > -1e-6 * loss.max()
+    assert max(second_differences(values).max() for values in slices) > 1e-3 * loss.max(), "it is no plane"
+
+
+def test_the_bits_depend_on_no_thread(small_dataset):
+    one, two = (arrays(small_dataset, threads=n, resolution=70, trial={"regularization": 0.1}) for n in (1, 2))
+
+    for name, values in one.items():
+        np.testing.assert_array_equal(values, two[name])
+
+
+def test_the_scale_of_itself_gives_scores_of_about_one(small_dataset):
+    like = np.empty(0, np.float32)
+    problem = Problem.of([Trial(task=Landscape())], small_dataset, like=like, width=0, threads=1)
+
+    x = plain.features(small_dataset, small_dataset.train)
+    draws = np.stack([normal(seed, "directions", 0, shape=SHAPE) for seed in range(40)]).reshape(-1, 38)
+
+    assert (natural_scale(problem) * draws @ x.T).std() == pytest.approx(1, rel=0.1)
+
+
+def test_around_trained_weights_is_around_what_training_makes(small_dataset):
+    settings = {"learning_rate": 1e-5, "batch_size": 64, "steps": 60, "evaluate_every": 30}
+    *curves, result = landscape(small_dataset, around="trained", resolution=5, trial=settings)
+    trained = list(Train().run([Trial(task=Train(), **settings)], small_dataset, width=8, threads=1))
+
+    assert len(curves[0]) == len(trained) - 1
+    assert all(isinstance(curve, Curve) for curve in curves[0])
+    np.testing.assert_array_equal(result.arrays["weights"], trained[-1].arrays["weights"])
+    assert result.metrics["test/accuracy"] == trained[-1].metrics["test/accuracy"]
+    assert result.step == 60
+    assert np.unravel_index(result.arrays["data_loss"].argmin(), (5, 5)) == (2, 2), "training ends at the bottom"
+
+
+def test_training_that_diverges_has_no_landscape(small_dataset):
+    settings = {"learning_rate": 1e30, "batch_size": 64, "steps": 60, "regularization": 1.0}
+    _, result = landscape(small_dataset, around="trained", trial=settings)
+
+    assert result.outcome is Outcome.DIVERGED
+    assert "ceased to be finite" in result.message
+    assert "data_loss" not in result.arrays
+
+
+def test_only_training_makes_its_settings_count():
+    trial = Trial(task=Landscape())
+    random, trained = Landscape(), Landscape(around="trained", examples=10)
+
+    assert {"learning_rate", "strategy", "steps", "data_seed"} <= random.unused(trial)
+    assert trained.unused(trial) == frozenset()
+    assert "data_seed" not in Landscape(examples=10).unused(trial)
+
+
+def test_trials_of_a_group_each_get_their_own(small_dataset):
+    trials = [Trial(task=Landscape(resolution=4, dimensions=d), loss=Svm(margin=d)) for d in (1, 2)]
+    together = list(Landscape().run(trials, small_dataset, width=8, threads=1))
+
+    for place, trial in enumerate(trials):
+        (alone,) = trial.task.run([trial], small_dataset, width=8, threads=1)
+        assert together[place].trial == place
+        np.testing.assert_array_equal(together[place].arrays["data_loss"], alone.arrays["data_loss"])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("dimensions", 3, r"task\.dimensions must be 1 or 2, got 3"),
+        ("extent", 0.0, r"task\.extent must be > 0, got 0\.0"),
+        ("resolution", 1, r"task\.resolution must be >= 2, got 1"),
+        ("examples", 0, r"task\.examples must be >= 1, or null for the full training set, got 0"),
+        ("around", "traned", r"task\.around must be one of random, trained, got 'traned' \(did you mean 'trained'\?\)"),
+        ("weights_scale", -1.0, r"task\.weights_scale must be >= 0, or null for scores of about 1, got -1\.0"),
+        ("direction_scale", 0.0, r"task\.direction_scale must be > 0, or null for scores of about 1, got 0\.0"),
+    ],
+)
+def test_bad_fields_are_refused(field, value, message):
+    with pytest.raises(ConfigError, match=message):
+        Landscape(**{field: value})
+
+
+def test_too_many_examples_are_refused(small_dataset):
+    task = Landscape(examples=2151)
+    with pytest.raises(ConfigError, match=r"task\.examples must be at most the 2150 training examples of small"):
+        task.check(Trial(task=task), small_dataset)
+    trained = Landscape(around="trained")
+    with pytest.raises(ConfigError, match=r"batch_size must be at most the 2150"):
+        trained.check(Trial(task=trained, batch_size=3000), small_dataset)
+    trained.check(dataclasses.replace(Trial(task=trained), batch_size=None), small_dataset)

@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+
+from tasks.errors import ConfigError
+from tasks.losses import Softmax, Svm
+from tasks.one_dimensional import OneDimensional
+from tasks.trial import Trial
+
+
+def result_of(task, loss=None):
+    (result,) = task.run([Trial(task=task, loss=loss or Svm())], None, width=8, threads=1)
+    return result
+
+
+def test_the_terms_are_those_of_the_notes():
+    # Given x = (1, -2, 3) and w = (w0, 0.5, -1), as worked out by hand for w0 = 2.
+    task = OneDimensional(points=(1.0, -2.0, 3.0), weights=(0.0, 0.5, -1.0), extent=2.0, resolution=5)
+    arrays = result_of(task).arrays
+
+    terms = arrays["terms"][:, :, -1]
+
+    assert arrays["w"].tolist() == [-2, -1, 0, 1, 2]
+    assert terms.tolist() == [
+        [0, 0, 0],  # w1 x0 - w0 x0 + 1 = 0.5 - 2 + 1, w2 x0 - w0 x0 + 1 = -1 - 2 + 1
+        [0, 0, 4],  # w0 x1 - w1 x1 + 1 = -4 + 1 + 1, w2 x1 - w1 x1 + 1 = 2 + 1 + 1
+        [10, 5.5, 0],  # w0 x2 - w2 x2 + 1 = 6 + 3 + 1, w1 x2 - w2 x2 + 1 = 1.5 + 3 + 1
+    ]
+    assert arrays["loss"][-1] == pytest.approx((4 + 10 + 5.5) / 3)
+
+
+@pytest.mark.parametrize("varied", [0, 1, 2])
+def test_each_term_is_flat_or_clamped_linear_and_their_sum_piecewise_linear(varied):
+    arrays = result_of(OneDimensional(varied=varied)).arrays
+    terms = arrays["terms"].reshape(9, -1)
+    bends = np.abs(np.diff(terms, 2, axis=-1)) > 1e-9
+    flat = np.ptp(terms, axis=-1) == 0
+
+    # The two terms without the varied weight, and the three that are none, are flat; a kink is one or two bends wide.
+    assert flat.sum() == 5
+    assert bends.sum(axis=-1).max() <= 2
+    assert bends[~flat].any(axis=-1).all()
+    loss_bends = np.diff(arrays["loss"], 2)
+    assert loss_bends.min() > -1e-9
+    np.testing.assert_array_equal(loss_bends > 1e-9, bends.any(axis=0))
+
+
+def test_a_margin_moves_the_kinks():
+    one, two = (result_of(OneDimensional(), Svm(margin=m)).arrays["terms"] for m in (1.0, 2.0))
+
+    inside = (one > 0) & (two > 0)
+    np.testing.assert_allclose((two - one)[inside], 1.0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"points": (1.0,), "weights": (1.0,)}, r"task\.points must be at least two numbers"),
+        ({"weights": (1.0, 2.0)}, r"task\.weights must be 3 numbers, one for each of task\.points, got \(1\.0, 2\.0\)"),
+        ({"varied": 3}, r"task\.varied must be a class, 0 to 2, got 3"),
+        ({"extent": -1.0}, r"task\.extent must be > 0"),
+        ({"resolution": 1}, r"task\.resolution must be >= 2"),
+    ],
+)
+def test_bad_fields_are_refused(fields, message):
+    with pytest.raises(ConfigError, match=message):
+        OneDimensional(**fields)
+
+
+def test_another_loss_is_refused(small_dataset):
+    task = OneDimensional()
+    with pytest.raises(ConfigError, match="loss must be svm for task=one_dimensional, got Softmax"):
+        task.check(Trial(task=task, loss=Softmax()), small_dataset)
+    task.check(Trial(task=task), small_dataset)

@@ -1,0 +1,111 @@
+import numpy as np
+import pytest
+
+from tasks.datasets.synthetic import Synthetic
+from tasks.errors import ConfigError
+from tasks.events import Curve, Outcome
+from tasks.losses import LOSSES
+from tasks.random_streams import normal, stream
+from tasks.step_size import StepSize, powers_of_ten
+from tasks.trial import Trial
+from tests.tasks import plain
+
+SHAPE = (5, 38)
+
+
+def table(dataset, *, threads=1, **changes):
+    trial = Trial(**changes)
+    curve, result = trial.task.run([trial], dataset, width=8, threads=threads)
+    assert isinstance(curve, Curve)
+    return trial, curve, result
+
+
+def plain_gradient(trial, dataset, weights, index):
+    x, y = plain.features(dataset, dataset.train)[index], dataset.train.labels[index]
+    _, slope = trial.loss.losses_and_gradient(weights @ x.T, y)
+    return slope @ x / len(y) + trial.regularization * trial.regularizer.gradient(weights)
+
+
+@pytest.mark.parametrize("examples", [300, None])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_table_is_the_plain_one(small_dataset, loss, examples):
+    task = StepSize(examples=examples, weights_scale=1e-3)
+    trial, curve, result = table(small_dataset, task=task, loss=LOSSES[loss](), regularization=0.1, seed=2, data_seed=5)
+    arrays = result.arrays
+
+    index = slice(None) if examples is None else stream(5, "examples").permutation(2150)[:examples]
+    weights = (np.float32(1e-3) * normal(2, "initial weights", shape=SHAPE)).astype(np.float64)
+    gradient = plain_gradient(trial, small_dataset, weights, index)
+    expected = [plain.mean_loss(trial, small_dataset, weights - s * gradient, index) for s in arrays["step_sizes"]]
+
+    np.testing.assert_array_equal(arrays["step_sizes"], [10.0**k for k in range(-10, 0)])
+    assert arrays["original_loss"] == pytest.approx(plain.mean_loss(trial, small_dataset, weights, index), rel=1e-6)
+    np.testing.assert_allclose(arrays["data_loss"] + arrays["regularization_loss"], expected, rtol=1e-5)
+    np.testing.assert_array_equal(curve.metrics["step_size/loss"], arrays["data_loss"] + arrays["regularization_loss"])
+    assert result.outcome is Outcome.COMPLETE
+    assert result.metrics["step_size/gradient_norm"] == pytest.approx(np.linalg.norm(gradient), rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_smallest_step_goes_down_as_the_gradient_says_and_the_largest_overshoots(loss):
+    # Given classes that no weights tell apart: where they can, a long step may fit every example.
+    mixed = Synthetic(examples=600, features=12, classes=5, spread=2.0).load()
+    _, _, result = table(mixed, task=StepSize(), loss=LOSSES[loss]())
+    arrays, metrics = result.arrays, result.metrics
+    original = metrics["step_size/original_loss"]
+
+    fall = original - arrays["data_loss"][0]
+
+    assert fall == pytest.approx(1e-10 * metrics["step_size/gradient_norm"] ** 2, rel=1e-3)
+    assert metrics["step_size/lowest_loss"] < original < arrays["data_loss"][-1]
+    assert arrays["data_loss"][-1] == pytest.approx(arrays["data_loss"].max())
+    assert "longer steps overshoot" in result.message
+    assert "above where it started" in result.message
+
+
+def test_a_short_table_does_not_overshoot(small_dataset):
+    _, _, result = table(small_dataset, task=StepSize(lowest=-10, highest=-8))
+
+    assert result.message.endswith("with a step of 1e-08, the largest tried: no step overshoots")
+    assert len(result.arrays["step_sizes"]) == 3
+
+
+def test_the_bits_depend_on_no_thread(small_dataset):
+    one, two = (table(small_dataset, task=StepSize(), threads=n)[2].arrays for n in (1, 2))
+
+    for name, values in one.items():
+        np.testing.assert_array_equal(values, two[name])
+
+
+def test_whole_powers_of_ten_are_exact():
+    assert powers_of_ten(-3, 0, 5)[::5].tolist() == [1e-3, 1e-2, 1e-1, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"lowest": -1}, r"task\.lowest must be below task\.highest \(-1\), got -1"),
+        ({"lowest": -400}, r"task\.lowest must be >= -300, got -400"),
+        ({"highest": 101}, r"task\.highest must be <= 100, got 101"),
+        ({"per_decade": 0}, r"task\.per_decade must be >= 1, got 0"),
+        ({"examples": -1}, r"task\.examples must be >= 1"),
+        ({"weights_scale": -1.0}, r"task\.weights_scale must be >= 0"),
+    ],
+)
+def test_bad_fields_are_refused(fields, message):
+    with pytest.raises(ConfigError, match=message):
+        StepSize(**fields)
+
+
+def test_too_many_examples_are_refused(small_dataset):
+    task = StepSize(examples=9999)
+    with pytest.raises(ConfigError, match=r"task\.examples must be at most the 2150 training examples of small"):
+        task.check(Trial(task=task), small_dataset)
+
+
+def test_what_is_trained_takes_no_part():
+    trial = Trial(task=StepSize())
+
+    assert {"learning_rate", "strategy", "data_seed"} <= StepSize().unused(trial)
+    assert "data_seed" not in StepSize(examples=5).unused(trial)
+    assert not {"loss", "seed", "regularization"} & StepSize().unused(trial)
