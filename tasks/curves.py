@@ -19,12 +19,12 @@ class Curves:
     @classmethod
     def resumed(cls, every: int, arrays: Mapping[str, np.ndarray]) -> Curves:
         """Return the curves that `state` described."""
-        carried = {name.removeprefix(_PREFIX): a for name, a in arrays.items() if name.startswith(_PREFIX)}
+        carried = {name.removeprefix(_PREFIX): a.T for name, a in arrays.items() if name.startswith(_PREFIX)}
         return cls(every=every, carried=carried)
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return the steps since the last point, as named arrays."""
-        return {_PREFIX + name: values for name, values in self._carried.items()}
+        """Return the steps since the last point, as named arrays ``(K, S)``."""
+        return {_PREFIX + name: values.T for name, values in self._carried.items()}
 
     def extend(
         self, start: int, measured: Mapping[str, np.ndarray], *, final: bool

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -54,11 +54,27 @@ class Result:
 class Checkpoint:
     """The state from which a fused group goes on as if it had never stopped.
 
-    ``step`` is the number of steps done, ``arrays`` the state of all trials of the group.
+    ``step`` is the number of steps done; ``trials`` ``(K,)`` are the positions in the group of the trials that
+    had not ended then, and ``arrays`` is their state, the trial axis first in each.
     """
 
     step: int
+    trials: np.ndarray
     arrays: Mapping[str, np.ndarray]
+
+    def of_trials(self, kept: Sequence[int]) -> Checkpoint:
+        """Return the checkpoint of the group that only the trials ``kept`` of this one are in, in that order.
+
+        >>> whole = Checkpoint(step=5, trials=np.array([2, 0]), arrays={"weights": np.array([[20.0], [0.0]])})
+        >>> whole.of_trials([2]).trials, whole.of_trials([2]).arrays["weights"]
+        (array([0]), array([[20.]]))
+        """
+        rows = [row for row, trial in enumerate(self.trials) if trial in kept]
+        return Checkpoint(
+            step=self.step,
+            trials=np.array([kept.index(self.trials[row]) for row in rows]),
+            arrays={name: array[rows] for name, array in self.arrays.items()},
+        )
 
 
 Event = Curve | Result | Checkpoint

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks.datasets.dataset import Dataset
+from tasks.error_curves import best_h, truncation_slope
 from tasks.errors import require
 from tasks.events import Checkpoint, Curve, Event, Outcome, Result
 from tasks.losses import Softmax
@@ -30,17 +31,11 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("float32", "float64")
 DIFFERENCES = ("forward", "centred")
-ORDERS = {"forward": 1, "centred": 2}
-"""The power of h with which each difference's truncation error grows."""
 
 # Up to here, in units in which h moves the scores by about h, the first term of the Taylor series rules.
 _TAYLOR = 0.3
 
-# So many times the largest rounding error is well above it.
-_CLEAR = 4
-
-# Points of the curve about one over which its error is smoothed, and the most of them evaluated at once.
-_WINDOW = 5
+# Points evaluated at once: their weights and scores stay small beside the images.
 _AT_ONCE = 32
 
 
@@ -196,40 +191,6 @@ def _compared(
         },
         message=_in_words(trial, slopes, best),
     )
-
-
-def best_h(h: np.ndarray, errors: np.ndarray) -> float:
-    """Return the ``h`` of the smallest error, smoothed by a running median: one lucky rounding is no merit.
-
-    It is the ``h`` of the median itself, so that its error is the typical one there.
-
-    >>> best_h(np.array([1.0, 2, 3, 4, 5, 6, 7, 8]), np.array([0.0, 9, 8, 7, 3, 2, 4, 5]))
-    7.0
-    """
-    width = min(_WINDOW, len(h))
-    starts = np.clip(np.arange(len(h)) - width // 2, 0, len(h) - width)
-    windows = starts[:, None] + np.arange(width)
-    middles = np.argsort(errors[windows], axis=-1)[:, width // 2]
-    typical = windows[np.arange(len(h)), middles]
-    return float(h[typical[int(np.argmin(errors[typical]))]])
-
-
-def truncation_slope(h: np.ndarray, errors: np.ndarray, *, limit: float) -> tuple[float, np.ndarray]:
-    """Return the slope of log error against log h in the truncation range, and the range's first and last h.
-
-    The range lies to the right of the best ``h`` and ends at ``limit``, beyond which higher terms of the
-    Taylor series take part. It begins where the error is well above the most that rounding adds, which goes
-    as ``1 / h`` and is measured on the left of the best ``h``. Where that leaves fewer than three points there
-    is no such range, and all is NaN.
-    """
-    best = best_h(h, errors)
-    left = h < best
-    rounding = np.max(errors[left] * h[left], initial=0.0) / h
-    inside = (h > best) & (h <= limit) & (errors > _CLEAR * rounding)
-    if np.count_nonzero(inside) < 3:
-        return np.nan, np.full(2, np.nan)
-    slope = np.polyfit(np.log10(h[inside]), np.log10(errors[inside]), 1)[0]
-    return float(slope), h[inside][[0, -1]]
 
 
 def _in_words(trial: Trial, slopes: np.ndarray, best: np.ndarray) -> str:

@@ -12,8 +12,8 @@ import numpy as np
 from tasks.datasets.dataset import Dataset
 from tasks.errors import require, unknown_choice
 from tasks.events import Checkpoint, Event, Outcome, Result
+from tasks.points import UNTRAINED, check_examples, chosen_examples, require_examples
 from tasks.problem import Batch, Problem, total
-from tasks.random_streams import stream
 from tasks.score_space_gradient import Differences, has_kink, loss_differences
 
 if TYPE_CHECKING:
@@ -56,17 +56,14 @@ class GradientCheck:
     def __post_init__(self) -> None:
         if self.variable not in _STEPS:
             raise unknown_choice("task.variable", self.variable, _STEPS)
-        require(self.examples is None or self.examples >= 1, "task.examples", "must be >= 1, or null", self.examples)
+        require_examples(self.examples)
         require(self.h is None or self.h > 0, "task.h", "must be > 0, or null", self.h)
         require(self.scale > 0, "task.scale", "must be > 0", self.scale)
 
     def unused(self, trial: Trial) -> frozenset[str]:
         """Return what only training uses, and the data's order where all examples are taken."""
         del trial
-        training = {"strategy", "optimizer", "schedule", "learning_rate", "batch_size", "steps"}
-        return frozenset(
-            training | {"record_every", "evaluate_every"} | ({"data_seed"} if not self.examples else set())
-        )
+        return UNTRAINED | ({"data_seed"} if self.examples is None else set())
 
     def fusion_key(self, trial: Trial) -> tuple[Any, ...]:
         """Return the trial itself: every check runs alone."""
@@ -75,9 +72,7 @@ class GradientCheck:
     def check(self, trial: Trial, dataset: Dataset) -> None:
         """Refuse more examples than there are."""
         del trial
-        count = len(dataset.train)
-        rule = f"must be at most the {count} training examples of {dataset.name}, or null for all of them"
-        require(self.examples is None or self.examples <= count, "task.examples", rule, self.examples)
+        check_examples(self.examples, dataset)
 
     def run(
         self,
@@ -99,14 +94,7 @@ class GradientCheck:
             weights = problem.initial_weights([self.scale])
             compare = _compare_weights if self.variable == "weights" else _compare_data
             h = self.h or _STEPS[self.variable]
-            yield _verdict(k, h, compare(problem, weights, _examples(self, trial, dataset), h))
-
-
-def _examples(check: GradientCheck, trial: Trial, dataset: Dataset) -> Batch:
-    if check.examples is None:
-        return Batch(split=dataset.train, index=None)
-    order = stream(trial.data_seed, "examples").permutation(len(dataset.train))
-    return Batch(split=dataset.train, index=np.sort(order[: check.examples]))
+            yield _verdict(k, h, compare(problem, weights, chosen_examples(trial, dataset, self.examples), h))
 
 
 def _compare_weights(problem: Problem, weights: Any, batch: Batch, h: float) -> Compared:

@@ -90,13 +90,11 @@ class _Run:
     @classmethod
     def resumed(cls, problem: Problem, order: Sequence[int], start: Checkpoint) -> _Run:
         """Return the run as it was when the checkpoint was made, without the trials that had ended."""
-        arrays = dict(start.arrays)
-        place = arrays.pop("place")
         run = cls.__new__(cls)
-        run.problem = problem.of_trials([list(order).index(k) for k in place])
-        run.place, run.step = place, start.step
-        run.curves = Curves.resumed(run.problem.trials[0].record_every, arrays)
-        run.state = {name: array for name, array in arrays.items() if name not in run.curves.state()}
+        run.problem = problem.of_trials([list(order).index(k) for k in start.trials])
+        run.place, run.step = start.trials, start.step
+        run.curves = Curves.resumed(run.problem.trials[0].record_every, start.arrays)
+        run.state = {name: array for name, array in start.arrays.items() if name not in run.curves.state()}
         return run
 
     def events(self, checkpoint_every: int | None) -> Iterator[Event]:
@@ -107,8 +105,8 @@ class _Run:
             stop = min(self.step - self.step % every + every for every in ahead if every)
             yield from self._advance(min(stop, trial.steps))
             if checkpoint_every and self.step % checkpoint_every == 0 and self.step < trial.steps and len(self.place):
-                arrays = dict(self.state) | self.curves.state() | {"place": self.place}
-                yield Checkpoint(step=self.step, arrays=arrays)
+                arrays = dict(self.state) | self.curves.state()
+                yield Checkpoint(step=self.step, trials=self.place, arrays=arrays)
 
     def _advance(self, stop: int) -> Iterator[Event]:
         """Do the steps up to ``stop``; yield their points, and the results of the trials that ended in them."""

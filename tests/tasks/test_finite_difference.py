@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tasks.errors import ConfigError
-from tasks.finite_difference import FiniteDifference, best_h, truncation_slope
+from tasks.finite_difference import FiniteDifference
 from tasks.losses import LOSSES, Softmax, SquaredHinge, Svm
 from tasks.random_streams import normal
 from tasks.trial import Trial
@@ -79,24 +79,6 @@ def test_between_kinks_the_svm_is_exact_but_for_rounding(small_dataset):
     h, forward = result.arrays["h"], result.arrays["errors"][1, 0]
 
     assert forward[(h > 1e-7) & (h < 1e-5)].max() < 1e-6
-
-
-def test_the_slope_is_fitted_where_truncation_rules():
-    # Given errors with a known truncation and rounding part, and higher terms beyond h = 0.1.
-    h = np.logspace(-12, 0, 121)
-    for order in (1, 2):
-        errors = 0.3 * h**order + 1e-14 / h + 5 * h ** (order + 3)
-        slope, (first, last) = truncation_slope(h, errors, limit=0.1)
-        assert slope == pytest.approx(order, abs=0.03)
-        assert best_h(h, errors) < first < last <= 0.1
-
-
-def test_without_a_truncation_range_there_is_no_slope():
-    h = np.logspace(-12, 0, 13)
-    slope, fitted = truncation_slope(h, 1e-14 / h, limit=0.1)
-
-    assert np.isnan(slope)
-    assert np.isnan(fitted).all()
 
 
 def test_zero_weights_are_a_point_like_another(small_dataset):

@@ -1,0 +1,22 @@
+import numpy as np
+import pytest
+
+from tasks.error_curves import best_h, truncation_slope
+
+
+def test_the_slope_is_fitted_where_truncation_rules():
+    # Given errors with a known truncation and rounding part, and higher terms beyond h = 0.1.
+    h = np.logspace(-12, 0, 121)
+    for order in (1, 2):
+        errors = 0.3 * h**order + 1e-14 / h + 5 * h ** (order + 3)
+        slope, (first, last) = truncation_slope(h, errors, limit=0.1)
+        assert slope == pytest.approx(order, abs=0.03)
+        assert best_h(h, errors) < first < last <= 0.1
+
+
+def test_without_a_truncation_range_there_is_no_slope():
+    h = np.logspace(-12, 0, 13)
+    slope, fitted = truncation_slope(h, 1e-14 / h, limit=0.1)
+
+    assert np.isnan(slope)
+    assert np.isnan(fitted).all()
