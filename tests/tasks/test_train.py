@@ -4,10 +4,12 @@ import itertools
 import numpy as np
 import pytest
 
+from tasks.datasets.dataset import Split
 from tasks.errors import ConfigError
 from tasks.events import Checkpoint, Curve, Outcome, Result
 from tasks.losses import LOSSES, Softmax, Svm
 from tasks.optimizers import OPTIMIZERS, Momentum, Sgd
+from tasks.problem import Problem
 from tasks.regularizers import L1, L2
 from tasks.schedules import SCHEDULES
 from tasks.strategies import STRATEGIES, GradientDescent, LocalSearch, RandomSearch
@@ -258,3 +260,30 @@ def test_unused_parameters():
     assert Train().unused(trial("gradient")) == frozenset()
     assert type(trial("gradient").optimizer) is Sgd
     assert {GradientDescent, LocalSearch, RandomSearch} == set(STRATEGIES.values())
+
+
+def test_copies_of_few_unique_examples_have_the_gradient_of_the_unique_ones(small_dataset):
+    # given the notes' thought experiment: a training set made of 40 copies of 50 unique examples
+    unique = Split(images=small_dataset.train.images[:50], labels=small_dataset.train.labels[:50])
+    copies = Split(images=np.tile(unique.images, (40, 1)), labels=np.tile(unique.labels, 40))
+    weights = 1e-3 * plain.normal(0, "initial weights", shape=(1, 5, 38))
+    # when the gradient is taken over both
+    gradients = []
+    for split in (unique, copies):
+        dataset = dataclasses.replace(small_dataset, train=split)
+        like = np.empty(0, dtype=np.float64)
+        problem = Problem.of([trial(batch_size=None)], dataset, like=like, width=0, threads=1)
+        gradient, loss, *_ = problem.loss_and_gradient(weights.astype(np.float64), 1)
+        gradients.append((gradient, loss))
+    # then it is the same
+    np.testing.assert_allclose(gradients[1][0], gradients[0][0], rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(gradients[1][1], gradients[0][1], rtol=1e-12)
+
+
+def test_minibatches_reach_the_full_batch_loss_for_a_fraction_of_the_arithmetic(small_dataset):
+    settings = {"steps": 60, "record_every": 1, "learning_rate": 2e-7, "loss": Softmax()}
+    full, _ = run([trial(batch_size=None, **settings)], small_dataset)
+    small, _ = run([trial(batch_size=64, **settings)], small_dataset)
+    target = full[0]["val/loss"][60]
+    assert small[0]["val/loss"][60] < 1.2 * target
+    assert small[0]["examples"][60] < full[0]["examples"][60] / 30
