@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
-from pipeline.plan import Plan
+from pipeline.engine.protocol import Retried
+from pipeline.plan import Group, Plan
+from pipeline.recorder.protocol import Past
 from pipeline.tally import COLUMNS, Standing, Tally
 
 PLAIN_EVERY = 5.0
@@ -133,6 +136,36 @@ def show_folded(console: Console, plan: Plan) -> None:
         f"and are not run twice: {pairs}{more}",
         markup=False,
     )
+
+
+def show_past(console: Console, past: Past | None, groups: Sequence[Group], damaged: Sequence[Path]) -> None:
+    """Print what is known of a sweep that is resumed: what has ended, and what goes on from where."""
+    if past is None:
+        console.print("sweep.resume: the record holds no sweep of these trials, so all of them are run")
+        return
+    further = [group for group in groups if group.start is not None]
+    console.print(
+        f"resumed: {len(past.ended)} trials are finished already, "
+        f"{sum(len(group.trials) for group in further)} go on from a checkpoint, "
+        f"{sum(len(group.trials) for group in groups if group.start is None)} start"
+    )
+    for path in damaged:
+        console.print(f"damaged, so the checkpoint before it counts: {path}", markup=False, soft_wrap=True)
+
+
+def told_of_retry(report: Retried) -> str:
+    """Return what is to be said of trials that are computed again."""
+    names = ", ".join(trial.name for trial in report.trials[:3]) + (", ..." if len(report.trials) > 3 else "")
+    halved = " in halves, to find the one that causes it" if report.parts > 1 else ""
+    return (
+        f"{report.error}: {len(report.trials)} trials ({names}) are computed again{halved}, "
+        f"attempt {report.attempt}, from step {report.step}"
+    )
+
+
+def show_how_to_resume(console: Console, command: str) -> None:
+    """Print the command that finishes a sweep that was stopped."""
+    console.print(f"to finish this sweep: {command}", markup=False, soft_wrap=True)
 
 
 def show_plan(console: Console, plan: Plan, *, workers: int, memory: int, seconds: float) -> None:

@@ -12,6 +12,7 @@ from pipeline.identity import key
 from pipeline.schema import Config, describe
 from pipeline.swept import trial_names
 from tasks.datasets.dataset import Dataset
+from tasks.events import Checkpoint, Curve
 from tasks.trial import Trial
 
 WIDEST = 128
@@ -51,11 +52,20 @@ class PlannedTrial:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a group has come: the checkpoint it goes on from, and the points of its trials up to there."""
+
+    checkpoint: Checkpoint
+    curves: tuple[Curve, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Trials computed as one, their arithmetic laid out for ``width`` trials."""
+    """Trials computed as one, their arithmetic laid out for ``width`` trials; ``start`` is where they go on from."""
 
     trials: tuple[PlannedTrial, ...]
     width: int
+    start: Progress | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tasks.datasets import DATASETS
+from tasks.devices import DEVICES
 from tasks.errors import ConfigError, require, unknown_choice
 from tasks.losses import LOSSES
 from tasks.models import MODELS
@@ -33,7 +34,6 @@ TABLES: Mapping[str, Mapping[str, type]] = {
 """The config groups: each key of a config that holds a row, and the table that the row is of."""
 
 ENGINES = ("inprocess", "ray")
-DEVICES = ("cpu",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +58,15 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tracking:
-    """Where the record is kept: any MLflow tracking URI, and the experiment in it."""
+    """Where the record is kept: any MLflow tracking URI, and the experiment in it.
+
+    ``register_model`` says whether the best trial of a sweep becomes a version of the registered model
+    ``EXPERIMENT-DATASET``.
+    """
 
     uri: str = "sqlite:///mlflow.db"
     experiment: str = "descent-sweeps"
+    register_model: bool = True
 
     def __post_init__(self) -> None:
         require(bool(self.uri.strip()), "tracking.uri", "must not be empty", self.uri)
@@ -70,23 +75,36 @@ class Tracking:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
-    """How a sweep is run: ``dry_run`` only prints the plan, ``fail_fast`` stops at the first failed trial."""
+    """How a sweep is run.
+
+    ``dry_run`` only prints the plan, ``resume`` finishes what the last sweep of the same trials and name has
+    left, ``fail_fast`` stops at the first failed trial.
+    """
 
     name: str | None = None
     dry_run: bool = False
+    resume: bool = False
     fail_fast: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a trial is allowed: its attempts when workers are lost, and the seconds an attempt may take."""
+    """What a trial is allowed, and what is kept of it while it runs.
+
+    ``attempts`` is how often a trial may lose its worker before it fails, ``timeout`` the seconds that an attempt
+    may take (null: any), ``checkpoint_every`` the steps between two points from which a trial can go on (null:
+    none; they are kept no more often than every 2 seconds).
+    """
 
     attempts: int = 3
     timeout: float | None = None
+    checkpoint_every: int | None = 100
 
     def __post_init__(self) -> None:
         require(self.attempts >= 1, "trial.attempts", "must be >= 1", self.attempts)
         require(self.timeout is None or self.timeout > 0, "trial.timeout", "must be > 0, or null", self.timeout)
+        every = self.checkpoint_every
+        require(every is None or every >= 1, "trial.checkpoint_every", "must be >= 1, or null", every)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Self, TypeVar
 
+from pipeline.checkpoints import Checkpoints
 from pipeline.engine.inprocess import InProcess
 from pipeline.engine.protocol import Engine
-from pipeline.recorder.protocol import Recorder, SweepHeader
+from pipeline.plan import PlannedTrial
+from pipeline.recorder.protocol import Past, Recorder, Series, SweepHeader
+from pipeline.recorder.sweep_run import TrialRecord
 from pipeline.schema import Config
 from tasks.datasets.dataset import Dataset
+from tasks.devices import library_for
+from tasks.errors import require
+from tasks.events import Result
 
 T = TypeVar("T")
+
+FOLDER = "checkpoints"
+"""The tag of a sweep's parent run that says where its checkpoints are."""
 
 
 def worker_count(config: Config) -> int:
@@ -27,9 +39,26 @@ def _cpus() -> int:
 
 
 def make_engine(config: Config, *, lone: bool) -> Engine:
-    """Return the engine that the config names; by default a lone trial is computed in this process."""
-    if (config.engine or ("inprocess" if lone else "ray")) == "inprocess":
-        return InProcess(threads=_cpus(), device=config.device, timeout=config.limits.timeout)
+    """Return the engine that the config names; by default a lone trial is computed in this process.
+
+    Raises
+    ------
+    ConfigError
+        If the device cannot be had: here, or, where a cluster computes, with the GPUs that its workers are given.
+    """
+    inprocess = (config.engine or ("inprocess" if lone else "ray")) == "inprocess"
+    if inprocess or config.cluster.address in {None, "local"}:
+        library_for(config.device)
+    gpus = config.cluster.gpus_per_worker
+    given = inprocess or config.device == "cpu" or gpus > 0
+    require(given, "cluster.gpus_per_worker", "must be > 0 for device=cuda", gpus)
+    if inprocess:
+        return InProcess(
+            threads=_cpus(),
+            device=config.device,
+            timeout=config.limits.timeout,
+            checkpoint_every=config.limits.checkpoint_every,
+        )
     from pipeline.engine.ray_engine import RayEngine  # noqa: PLC0415  # Ray is imported where it is used
 
     return RayEngine(
@@ -38,31 +67,90 @@ def make_engine(config: Config, *, lone: bool) -> Engine:
         device=config.device,
         attempts=config.limits.attempts,
         timeout=config.limits.timeout,
+        checkpoint_every=config.limits.checkpoint_every,
     )
 
 
-def open_recorder(config: Config, header: Future[tuple[SweepHeader | None, Dataset]]) -> Recorder:
-    """Open the record once the header is known."""
-    from pipeline.recorder.mlflow_recorder import MlflowRecorder  # noqa: PLC0415  # MLflow takes seconds to import
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """An open record, and for a sweep its checkpoints and, where it is resumed, what is known of its past."""
 
-    recorder = MlflowRecorder(config.tracking.uri, config.tracking.experiment)
-    recorder.open(*header.result())
-    return recorder
+    recorder: Recorder
+    checkpoints: Checkpoints | None
+    past: Past | None
+
+    def close(self, status: str) -> None:
+        """Close the record; the checkpoints of a sweep that is not finished are kept."""
+        try:
+            self.recorder.close(status)
+        finally:
+            if self.checkpoints is not None:
+                self.checkpoints.close(done=status == "FINISHED")
+
+
+def open_record(config: Config, header: Future[tuple[SweepHeader | None, Dataset]], folder: Path) -> Record:
+    """Open the record once the header is known; a sweep keeps its checkpoints in ``folder``."""
+    from pipeline.recorder.mlflow_recorder import MlflowRecorder  # noqa: PLC0415  # MLflow takes seconds to import
+    from pipeline.recorder.resumption import find_past  # noqa: PLC0415  # MLflow takes seconds to import
+
+    recorder = MlflowRecorder(
+        config.tracking.uri,
+        config.tracking.experiment,
+        figures=_draw,
+        quick_figures=_draw_quickly,
+        sweep_figures=_draw_sweep,
+        register_model=config.tracking.register_model,
+    )
+    sweep, dataset = header.result()
+    if sweep is None:
+        recorder.open(None, dataset)
+        return Record(recorder=recorder, checkpoints=None, past=None)
+    past = find_past(recorder.uri, config.tracking.experiment, sweep.key) if config.sweep.resume else None
+    # The folder's lock comes first: who holds it may touch the sweep's runs.
+    checkpoints = Checkpoints(Path(past.tags[FOLDER])) if past else Checkpoints.fresh(folder)
+    try:
+        tags = {**sweep.provenance, FOLDER: str(checkpoints.folder)}
+        recorder.open(dataclasses.replace(sweep, past=past, provenance=tags), dataset)
+    except BaseException:
+        checkpoints.close(done=past is None)
+        raise
+    return Record(recorder=recorder, checkpoints=checkpoints, past=past)
+
+
+def _draw(trial: PlannedTrial, result: Result, series: Mapping[str, Series], dataset: Dataset) -> Mapping[str, bytes]:
+    from pipeline.figures import draw  # noqa: PLC0415  # Matplotlib takes a second to import
+
+    return draw(trial, result, series, dataset)
+
+
+def _draw_quickly(
+    trial: PlannedTrial, result: Result, series: Mapping[str, Series], dataset: Dataset
+) -> Mapping[str, bytes]:
+    from pipeline.figures import draw_quickly  # noqa: PLC0415  # Matplotlib takes a second to import
+
+    return draw_quickly(trial, result, series, dataset)
+
+
+def _draw_sweep(trials: Sequence[TrialRecord]) -> Mapping[str, bytes]:
+    from pipeline.figures.sweep import draw_sweep  # noqa: PLC0415  # Matplotlib takes a second to import
+
+    return draw_sweep(trials)
 
 
 class Closing:
-    """Closes a record that was opened although the sweep could not start."""
+    """Closes a record that was opened although the sweep could not start; ``record`` is set once it could."""
 
-    def __init__(self, opening: Future[Recorder]) -> None:
+    def __init__(self, opening: Future[Record]) -> None:
         self._opening = opening
-        self.recorder: Recorder | None = None
+        self.record: Record | None = None
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        if self.recorder is None and self._opening.exception() is None:
-            self._opening.result().close("FAILED")
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        if self.record is None and self._opening.exception() is None:
+            failed = kind is not None and issubclass(kind, Exception)
+            self._opening.result().close("FAILED" if failed else "KILLED")
 
 
 def later(work: Callable[[], T]) -> Future[T]:

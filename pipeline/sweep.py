@@ -4,44 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.console import Display, make_console, show_folded, show_plan, show_table
-from pipeline.engine.protocol import Engine, Failed, Finished, Progressed, Report, Started
-from pipeline.errors import TrialsFailedError
+from pipeline.console import (
+    Display,
+    make_console,
+    show_folded,
+    show_how_to_resume,
+    show_past,
+    show_plan,
+    show_table,
+)
+from pipeline.errors import Interrupted, TrialsFailedError
 from pipeline.estimate import sweep_seconds, worker_memory
-from pipeline.plan import Plan, Point, make_plan
+from pipeline.following import Provenance, compute
+from pipeline.plan import Group, Plan, Point, make_plan
 from pipeline.provenance import collect
 from pipeline.recorder.address import probe
-from pipeline.recorder.protocol import Recorder, SweepHeader
+from pipeline.recorder.protocol import SweepHeader
+from pipeline.resuming import remaining, resume_command, sweep_key
 from pipeline.schema import Config, describe
 from pipeline.signals import StopSignals
-from pipeline.starting import Closing, later, make_engine, open_recorder, worker_count
+from pipeline.starting import Closing, Record, later, make_engine, open_record, worker_count
 from pipeline.swept import settings, swept
 from pipeline.tally import Tally
 from tasks.datasets.dataset import Dataset
-from tasks.errors import ConfigError
+from tasks.errors import ConfigError, require
 from tasks.events import Outcome
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Provenance:
-    """What the runs of the trials are tagged with, and the texts kept with each."""
-
-    tags: Mapping[str, str]
-    attachments: Mapping[str, str]
-
-
 def run_points(
-    points: Sequence[Point], *, sweep: Sequence[str] | None, meanwhile: Callable[[], object] | None = None
+    points: Sequence[Point],
+    *,
+    sweep: Sequence[str] | None,
+    folder: Path = Path(),
+    meanwhile: Callable[[], object] | None = None,
 ) -> dict[int, float | Exception]:
     """Run the points of a grid as one sweep, and return each one's score, or its failure, by its index.
 
     ``sweep`` are the sweep's command-line overrides; without them the one point is a lone trial, recorded
-    without a parent. ``meanwhile`` is called while engine and store start, and ends before the first trial.
-    A dry run returns nothing.
+    without a parent. A sweep's checkpoints are kept in ``folder``. ``meanwhile`` is called while engine and
+    store start, and ends before the first trial. A dry run returns nothing.
 
     Raises
     ------
@@ -49,6 +54,7 @@ def run_points(
         If the points cannot be run together, or the data, the store or the engine cannot be had.
     """
     config = _shared(points)
+    require(sweep is not None or not config.sweep.resume, "sweep.resume", "must be false without --multirun", True)
     console = make_console()
     if config.sweep.dry_run:
         _show_plan(points, config, console)
@@ -59,7 +65,7 @@ def run_points(
         # thread, since it sets signal handlers, and only once the data are known to be good.
         header: Future[tuple[SweepHeader | None, Dataset]] = Future()
         loading = later(config.dataset.load)
-        opening = later(lambda: open_recorder(config, header))
+        opening = later(lambda: open_record(config, header, folder))
         others = later(meanwhile or (lambda: None))
         engine = make_engine(config, lone=sweep is None)
         tags, attachments = collect()
@@ -69,65 +75,50 @@ def run_points(
         except BaseException as error:
             header.set_exception(error)
             raise
-        header.set_result(
-            (None if sweep is None else _header(sweep, config, plan, dataset, tags, attachments), dataset)
-        )
         show_folded(console, plan)
         tally = Tally(plan.trials, validated=len(dataset.validation) > 0)
-        with Closing(opening) as closing, engine:
-            signals.install()
-            others.result()
-            recorder = closing.recorder = opening.result()
-            # The parent run of a sweep keeps the attachments for all its trials.
-            provenance = Provenance(tags=tags, attachments=attachments if sweep is None else {})
-            try:
-                with Display(console, tally) as display:
-                    compute(plan, dataset, engine, recorder, tally, display, provenance, config)
-            finally:
-                show_table(console, tally.ranking())
-        console.print(recorder.how_to_look(), markup=False, soft_wrap=True)
+        with Closing(opening) as closing:
+            header.set_result(
+                (None if sweep is None else _header(sweep, config, plan, dataset, tags, attachments), dataset)
+            )
+            with engine:
+                signals.install()
+                others.result()
+                record = opening.result()
+                groups = _left(plan, dataset, record, tally, console, config)
+                closing.record = record
+                # The parent run of a sweep keeps the attachments for all its trials.
+                provenance = Provenance(tags=tags, attachments=attachments if sweep is None else {})
+                try:
+                    with Display(console, tally) as display:
+                        compute(groups, dataset, engine, record, tally, display, provenance, config)
+                except Interrupted:
+                    if sweep is not None:
+                        show_how_to_resume(console, resume_command())
+                    raise
+                finally:
+                    show_table(console, tally.ranking())
+        console.print(record.recorder.how_to_look(), markup=False, soft_wrap=True)
     return _ends(plan, tally)
 
 
-def compute(
-    plan: Plan,
-    dataset: Dataset,
-    engine: Engine,
-    recorder: Recorder,
-    tally: Tally,
-    display: Display,
-    provenance: Provenance,
-    config: Config,
-) -> None:
-    """Record what the engine reports until every trial has ended, and close the record whatever happens."""
-    status = "KILLED"
-    try:
-        for report in engine.run(plan.groups, dataset):
-            _record(recorder, report, provenance)
-            standing = tally.take(report)
-            if isinstance(report, Failed):
-                display.say(f"failed: {standing.trial.name}: {report.error}")
-            display.update()
-            if tally.failed and config.sweep.fail_fast:
-                break
-        status = "FAILED" if tally.failed else "FINISHED"
-    except Exception:
-        status = "FAILED"
-        raise
-    finally:
-        recorder.close(status)
-
-
-def _record(recorder: Recorder, report: Report, provenance: Provenance) -> None:
-    match report:
-        case Started(trial=trial):
-            recorder.start(trial, provenance.tags, provenance.attachments)
-        case Progressed(trial=trial, curve=curve):
-            recorder.points(trial, curve)
-        case Finished(trial=trial, result=result, layout=layout):
-            recorder.finish(trial, result, layout)
-        case Failed(trial=trial, error=error, traceback=traceback):
-            recorder.fail(trial, error, traceback)
+def _left(
+    plan: Plan, dataset: Dataset, record: Record, tally: Tally, console: Console, config: Config
+) -> tuple[Group, ...]:
+    """Return the groups that are left to compute, and make known what an earlier process has computed."""
+    if not config.sweep.resume:
+        return plan.groups
+    ended = {} if record.past is None else record.past.ended
+    saved = [] if record.checkpoints is None else record.checkpoints.load()
+    for trial in plan.trials:
+        if trial.key in ended:
+            run_id, result = ended[trial.key]
+            record.recorder.reuse(trial, run_id)
+            tally.know(trial.key, result)
+    groups = remaining(plan.trials, ended, saved, examples=len(dataset.train), workers=worker_count(config))
+    damaged = [] if record.checkpoints is None else record.checkpoints.damaged
+    show_past(console, record.past, groups, damaged)
+    return groups
 
 
 def _shared(points: Sequence[Point]) -> Config:
@@ -174,6 +165,7 @@ def _header(
         trials=plan.trials,
         provenance=tags,
         attachments=attachments,
+        key=sweep_key(plan.trials, config.sweep.name),
     )
 
 

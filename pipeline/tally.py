@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.engine.protocol import Failed, Finished, Progressed, Report, Started
+from pipeline.engine.protocol import Failed, Finished, Progressed, Started, TrialReport
 from pipeline.plan import PlannedTrial
 from pipeline.swept import settings, swept, text_of
-from tasks.events import Outcome
+from tasks.events import Outcome, Result
 
 COLUMNS = ("val/accuracy", "train/accuracy", "test/accuracy", "train/loss", "val/loss")
 
@@ -57,12 +57,9 @@ class Tally:
         self.failed = 0
         self.best: Standing | None = None
 
-    def take(self, report: Report) -> Standing:
+    def take(self, report: TrialReport) -> Standing:
         """Take a report into account, and return the trial's standing."""
-        standing = self.standings[report.trial.key]
-        if not standing.started:
-            standing.started = True
-            self.running += 1
+        standing = self._started(report.trial.key)
         match report:
             case Started():
                 pass
@@ -73,18 +70,18 @@ class Tally:
                     if len(known):
                         standing.metrics[name] = float(known[-1])
             case Finished(result=result):
-                standing.metrics |= result.metrics
-                self._end(standing, result.outcome, result.message)
-                standing.step = result.step
+                self._finish(standing, result)
             case Failed(error=error):
                 self.failed += 1
                 self._end(standing, Outcome.FAILED, error)
-        if self.best is standing:  # it may have become worse, or diverged
-            leader = self.ranking()[0]
-            self.best = leader if leader.score > -math.inf else None
-        elif standing.score > (self.best.score if self.best else -math.inf):
-            self.best = standing
+        self._compare(standing)
         return standing
+
+    def know(self, key: str, result: Result) -> None:
+        """Take into account a trial that ended in an earlier process."""
+        standing = self._started(key)
+        self._finish(standing, result)
+        self._compare(standing)
 
     def ranking(self) -> list[Standing]:
         """Return the standings, the best first, those without an answer last."""
@@ -104,6 +101,25 @@ class Tally:
             | {"step": standing.step, "message": standing.message}
             for standing in ranking
         ]
+
+    def _started(self, key: str) -> Standing:
+        standing = self.standings[key]
+        if not standing.started:
+            standing.started = True
+            self.running += 1
+        return standing
+
+    def _finish(self, standing: Standing, result: Result) -> None:
+        standing.metrics |= result.metrics
+        self._end(standing, result.outcome, result.message)
+        standing.step = result.step
+
+    def _compare(self, standing: Standing) -> None:
+        if self.best is standing:  # it may have become worse, or diverged
+            leader = self.ranking()[0]
+            self.best = leader if leader.score > -math.inf else None
+        elif standing.score > (self.best.score if self.best else -math.inf):
+            self.best = standing
 
     def _advance(self, standing: Standing, step: int) -> None:
         self.steps_done += max(0, step - standing.step)

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from array_api_compat import array_namespace
 
 from tasks.datasets.dataset import Dataset
+from tasks.devices import HOST, host, in_precision, pieces
 from tasks.error_curves import best_h, truncation_slope
 from tasks.errors import require
 from tasks.events import Checkpoint, Curve, Event, Outcome, Result
@@ -92,6 +94,7 @@ class FiniteDifference:
         threads: int,
         start: Checkpoint | None = None,  # noqa: ARG002  # a comparison is too short for checkpoints
         checkpoint_every: int | None = None,  # noqa: ARG002
+        like: Any = HOST,
     ) -> Iterator[Event]:
         """Yield each trial's errors, as a curve with one point an ``h`` and as the arrays of its result.
 
@@ -104,11 +107,12 @@ class FiniteDifference:
             task = trial.task
             assert isinstance(task, FiniteDifference)
             h = powers_of_ten(task.lowest, task.highest, task.per_decade)
-            batch = chosen_examples(trial, dataset, task.examples)
+            resident = dataset.on(like)
             problems = [
-                Problem.of([trial], dataset, like=np.empty(0, dtype), width=width, threads=threads)
-                for dtype in (np.float32, np.float64)
+                Problem.of([trial], resident, like=in_precision(like, precision), width=width, threads=threads)
+                for precision in PRECISIONS
             ]
+            batch = chosen_examples(problems[0], task.examples)
             natural = natural_scale(problems[1])
             start_scale = natural if task.weights_scale is None else task.weights_scale
             weights = gaussian(problems[1], "initial weights", scale=start_scale)
@@ -121,33 +125,33 @@ class FiniteDifference:
 
 def directional_derivative(problem: Problem, weights: np.ndarray, direction: np.ndarray, batch: Batch) -> float:
     """Return ``<gradient(W), V>`` by the analytic gradient."""
-    gradient = gradient_at(problem, problem.array(weights)[None], batch)[0]
-    return float(np.sum(gradient * problem.array(direction)))
+    gradient = gradient_at(problem, problem.array(weights)[None, ...], batch)[0, ...]
+    return float(array_namespace(gradient).sum(gradient * problem.array(direction)))
 
 
 def difference_quotients(
     problem: Problem, weights: np.ndarray, direction: np.ndarray, h: np.ndarray, batch: Batch
 ) -> np.ndarray:
     """Return the forward and centred difference quotients, float64 ``(2, H)``, taken in the problem's precision."""
+    xp = array_namespace(problem.like)
     here, along, steps = (problem.array(values) for values in (weights, direction, h))
-    signed = np.concatenate([steps, -steps, np.zeros(1, steps.dtype)])
-    losses = np.concatenate(
+    signed = problem.array(np.concatenate([h, -h, np.zeros(1)]))
+    losses = xp.concat(
         [
-            objective_values(problem, here + signed[first : first + _AT_ONCE, None, None] * along, batch)
-            for first in range(0, len(signed), _AT_ONCE)
+            objective_values(problem, here + signed[part, None, None] * along, batch)
+            for part in pieces(signed.shape[0], _AT_ONCE)
         ]
     )
     ahead, behind, middle = losses[: len(h)], losses[len(h) : -1], losses[-1]
-    quotients = np.stack([(ahead - middle) / steps, (ahead - behind) / (2 * steps)])
-    return quotients.astype(np.float64)
+    return host(xp.stack([(ahead - middle) / steps, (ahead - behind) / (2 * steps)]))
 
 
 def objective_values(problem: Problem, weights: Any, batch: Batch) -> Any:
     """Return data loss plus regularization loss ``(P,)`` of weights ``(P, C, D)`` by plain evaluation."""
-    trial = problem.trials[0]
+    xp, trial = array_namespace(weights), problem.trials[0]
 
     def sums(features: Any, labels: Any) -> Any:
-        return trial.loss.losses(trial.model.scores(weights, features), labels).sum(axis=-1)
+        return xp.sum(trial.loss.losses(trial.model.scores(weights, features), labels), axis=-1)
 
     data_loss = total(problem.over_blocks(batch, sums)) / len(batch)
     return data_loss + trial.regularization * trial.regularizer.penalty(weights)

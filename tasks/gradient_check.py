@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tasks.datasets.dataset import Dataset
+from tasks.devices import HOST, host, in_precision
 from tasks.errors import require, unknown_choice
 from tasks.events import Checkpoint, Event, Outcome, Result
-from tasks.points import UNTRAINED, check_examples, chosen_examples, require_examples
+from tasks.points import UNTRAINED, check_examples, chosen_examples, gradient_at, require_examples
 from tasks.problem import Batch, Problem, total
 from tasks.score_space_gradient import Differences, has_kink, loss_differences
 
@@ -83,35 +84,39 @@ class GradientCheck:
         threads: int,
         start: Checkpoint | None = None,
         checkpoint_every: int | None = None,
+        like: Any = HOST,
     ) -> Iterator[Event]:
         """Compare both gradients and yield the verdict."""
         del start, checkpoint_every  # seconds of work: done again rather than resumed
         for k, trial in enumerate(trials):
-            like = np.empty(0, dtype=np.float64)
-            problem = Problem.of(
-                [dataclasses.replace(trial, task=self)], dataset, like=like, width=width, threads=threads
+            # The gradient under test is of the library and device that compute, the numerical one of the host.
+            checked, plain = (
+                Problem.of(
+                    [dataclasses.replace(trial, task=self)],
+                    dataset,
+                    like=in_precision(where, "float64"),
+                    width=width,
+                    threads=threads,
+                )
+                for where in (like, HOST)
             )
-            weights = problem.initial_weights([self.scale])
             compare = _compare_weights if self.variable == "weights" else _compare_data
             h = self.h or _STEPS[self.variable]
-            yield _verdict(k, h, compare(problem, weights, chosen_examples(trial, dataset, self.examples), h))
+            yield _verdict(k, h, compare(checked, plain, h))
 
 
-def _compare_weights(problem: Problem, weights: Any, batch: Batch, h: float) -> Compared:
+def _compare_weights(checked: Problem, plain: Problem, h: float) -> Compared:
     """Compare the gradients by the weights, ``(C, D)``, of data loss and regularization loss together."""
+    trial, weights, batch = plain.trials[0], *_where(plain)
 
     def differences(features: Any, labels: Any) -> Differences:
-        scores = problem.objective.scores(weights, features)[0]
-        return loss_differences(problem.trials[0].loss.losses, scores, features, labels, h=h)
+        scores = plain.objective.scores(weights, features)[0]
+        return loss_differences(trial.loss.losses, scores, features, labels, h=h)
 
-    def gradient(features: Any, labels: Any) -> Any:
-        return problem.objective.evaluate(weights, features, labels).gradient
-
-    numerical = total(problem.over_blocks(batch, differences))
-    analytic = total(problem.over_blocks(batch, gradient)) / len(batch)
-    penalty = _regularization_changes(problem.trials[0], weights[0], h)
+    numerical = total(plain.over_blocks(batch, differences))
+    penalty = _regularization_changes(trial, weights[0], h)
     return Compared(
-        analytic=(analytic + problem.objective.regularization_gradient(weights))[0],
+        analytic=host(gradient_at(checked, *_where(checked)))[0],
         ahead=(numerical.ahead / len(batch) + penalty[0]) / h,
         behind=-(numerical.behind / len(batch) + penalty[1]) / h,
         kinks=numerical.kinks + has_kink(penalty, size=1.0),
@@ -128,21 +133,40 @@ def _regularization_changes(trial: Trial, weights: np.ndarray, h: float) -> np.n
     return np.stack([of_each(weights + step) - of_each(weights) for step in (h, -h, h / 2, -h / 2)])
 
 
-def _compare_data(problem: Problem, weights: Any, batch: Batch, h: float) -> Compared:
-    """Compare the gradients of each example's loss by its own features, ``(N, D)`` without the bias."""
-    loss, matrix = problem.trials[0].loss, weights[0][:, :-1]
+def _where(problem: Problem) -> tuple[Any, Batch]:
+    """Return the weights ``(1, C, D)`` and the examples at which the gradients are compared."""
+    check = problem.trials[0].task
+    assert isinstance(check, GradientCheck)
+    return problem.initial_weights([check.scale]), chosen_examples(problem, check.examples)
 
-    def compare(features: Any, labels: Any) -> Compared:
-        scores = problem.objective.scores(weights, features)[0]  # (C, N)
-        _, slope = loss.losses_and_gradient(scores, labels)
-        analytic = problem.trials[0].model.data_gradient(slope, matrix)
+
+def _compare_data(checked: Problem, plain: Problem, h: float) -> Compared:
+    """Compare the gradients of each example's loss by its own features, ``(N, D)`` without the bias."""
+    loss, weights, batch = plain.trials[0].loss, *_where(plain)
+    matrix = weights[0, :, :-1]
+
+    def numerical(features: Any, labels: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        scores = plain.objective.scores(weights, features)[0]  # (C, N)
         changes = np.stack([_pixel_changes(loss, scores[:, n], labels[n], h * matrix) for n in range(len(labels))])
         changes = np.moveaxis(changes, 1, 0)  # (4, N, D)
         kinks = has_kink(changes, size=1 + float(np.abs(scores).max())).astype(np.int64)
-        return Compared(analytic, changes[0] / h, -changes[1] / h, kinks)
+        return changes[0] / h, -changes[1] / h, kinks
 
-    parts = problem.over_blocks(batch, compare)
-    return Compared(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    parts = plain.over_blocks(batch, numerical)
+    ahead, behind, kinks = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Compared(_data_gradient(checked), ahead, behind, kinks)
+
+
+def _data_gradient(problem: Problem) -> np.ndarray:
+    """Return the analytic gradient of each example's loss by its features, ``(N, D)`` without the bias."""
+    weights, batch = _where(problem)
+    trial, matrix = problem.trials[0], weights[0, :, :-1]
+
+    def gradient(features: Any, labels: Any) -> np.ndarray:
+        _, slope = trial.loss.losses_and_gradient(problem.objective.scores(weights, features)[0, ...], labels)
+        return host(trial.model.data_gradient(slope, matrix))
+
+    return np.concatenate(problem.over_blocks(batch, gradient))
 
 
 def _pixel_changes(loss: Any, scores: np.ndarray, label: int, steps: np.ndarray) -> np.ndarray:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from array_api_compat import array_namespace, is_numpy_array
 
 from tasks.datasets.dataset import Dataset
+from tasks.devices import HOST, at_once, host, in_precision, pieces, placed
 from tasks.errors import require, unknown_choice
 from tasks.events import Checkpoint, Event, Outcome, Result
 from tasks.points import UNTRAINED, check_examples, chosen_examples, gaussian, require_examples, require_scale
-from tasks.problem import Batch, Problem, in_order
+from tasks.problem import Batch, Problem, total
 from tasks.train import Train
 
 if TYPE_CHECKING:
@@ -22,11 +25,7 @@ if TYPE_CHECKING:
 
 AROUND = ("random", "trained")
 
-# Numbers that are worked on at once: an array and its temporaries stay in cache, and there are enough of them
-# that a call's own cost does not show (measured: 4 ns a score for the SVM, twice that with a quarter of them).
-_AT_ONCE = 122_880
-
-# Points of a row that are one piece of work for a thread.
+# Points of a row that are one piece of work for a thread. A device takes whole rows.
 _PIECE = 64
 
 
@@ -84,6 +83,7 @@ class Landscape:
         threads: int,
         start: Checkpoint | None = None,  # noqa: ARG002  # a landscape makes no checkpoints
         checkpoint_every: int | None = None,  # noqa: ARG002
+        like: Any = HOST,
     ) -> Iterator[Event]:
         """Yield, for each trial, the curves of its training (if any) and a result with the landscape's arrays.
 
@@ -93,10 +93,10 @@ class Landscape:
         for place, trial in enumerate(trials):
             task = trial.task
             assert isinstance(task, Landscape)
-            problem = Problem.of([trial], dataset, like=np.empty(0, np.float32), width=width, threads=threads)
+            problem = Problem.of([trial], dataset, like=in_precision(like, "float32"), width=width, threads=threads)
             ending = Result(trial=place, outcome=Outcome.COMPLETE, step=0, metrics={})
             if task.around == "trained":
-                ending = yield from _trained(trial, place, dataset, width=width, threads=threads)
+                ending = yield from _trained(problem, place)
                 if ending.outcome is not Outcome.COMPLETE:
                     yield ending
                     continue
@@ -106,9 +106,12 @@ class Landscape:
             yield _surveyed(task, problem, weights, ending)
 
 
-def _trained(trial: Trial, place: int, dataset: Dataset, *, width: int, threads: int) -> Generator[Event, None, Result]:
+def _trained(problem: Problem, place: int) -> Generator[Event, None, Result]:
     """Train, yield the curves and return the result."""
-    for event in Train().run([trial], dataset, width=width, threads=threads):
+    training = Train().run(
+        problem.trials, problem.dataset, width=problem.width, threads=problem.threads, like=problem.like
+    )
+    for event in training:
         assert not isinstance(event, Checkpoint)
         ours = dataclasses.replace(event, trial=place)
         if isinstance(ours, Result):
@@ -123,7 +126,7 @@ def _surveyed(task: Landscape, problem: Problem, weights: np.ndarray, ending: Re
     b = a if task.dimensions == 2 else np.zeros(1)
     directions = [gaussian(problem, "directions", k, scale=task.direction_scale) for k in range(task.dimensions)]
     points = np.stack([weights, *directions])
-    batch = chosen_examples(problem.trials[0], problem.dataset, task.examples)
+    batch = chosen_examples(problem, task.examples)
     data_loss = data_losses(problem, points, a, b, batch)
     regularization_loss = regularization_losses(problem, points, a, b)
     loss = data_loss + regularization_loss
@@ -141,18 +144,21 @@ def data_losses(problem: Problem, points: np.ndarray, a: np.ndarray, b: np.ndarr
 
     Scores are linear in the weights, so that three products serve every point (DESIGN, contract 2).
     """
-    model, loss = problem.trials[0].model, problem.trials[0].loss
+    xp, model, loss = array_namespace(problem.like), problem.trials[0].model, problem.trials[0].loss
     weights = problem.array(points)
     blocks = problem.over_blocks(batch, lambda features, labels: (model.scores(weights, features), labels))
 
-    def sums(row: float, columns: np.ndarray) -> np.ndarray:
-        answer = np.zeros(len(columns))
+    def sums(row: float, columns: np.ndarray) -> Any:
+        of_blocks = []
         for scores, labels in blocks:
-            for part, grid_scores in _along_row(scores, row, columns):  # (P, C, N)
-                answer[part] += loss.losses(grid_scores, labels).sum(axis=-1, dtype=np.float64)
-        return answer
+            parts = [
+                xp.sum(loss.losses(grid_scores, labels), axis=-1, dtype=xp.float64)
+                for grid_scores in _along_row(scores, row, columns)  # (P, C, N)
+            ]
+            of_blocks.append(xp.concat(parts))
+        return total(of_blocks)
 
-    return _over_grid(sums, a, b, threads=problem.threads) / len(batch)
+    return _over_grid(problem, sums, a, b) / len(batch)
 
 
 def regularization_losses(problem: Problem, points: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -161,29 +167,26 @@ def regularization_losses(problem: Problem, points: np.ndarray, a: np.ndarray, b
     if trial.regularization == 0:
         return np.zeros((len(b), len(a)))
 
-    def penalties(row: float, columns: np.ndarray) -> np.ndarray:
-        answer = np.zeros(len(columns))
-        for part, grid_weights in _along_row(weights, row, columns):  # (P, C, D)
-            answer[part] = trial.regularizer.penalty(grid_weights)
-        return answer
+    def penalties(row: float, columns: np.ndarray) -> Any:
+        parts = [trial.regularizer.penalty(grid_weights) for grid_weights in _along_row(weights, row, columns)]
+        return array_namespace(weights).concat(parts)  # of (P, C, D) each
 
-    return trial.regularization * _over_grid(penalties, a, b, threads=problem.threads)
+    return trial.regularization * _over_grid(problem, penalties, a, b)
 
 
-def _along_row(arrays: Any, row: float, columns: np.ndarray) -> Iterator[tuple[slice, Any]]:
-    """Yield ``arrays[0] + a * arrays[1] + row * arrays[2]`` for the ``a`` of some columns at a time, and which."""
-    middle, along, *across = arrays
-    for direction in across:
-        middle = middle + np.asarray(row, dtype=middle.dtype) * direction
-    values = columns.astype(middle.dtype)[:, None, None]
-    count = max(1, _AT_ONCE // middle.size)
-    for first in range(0, len(columns), count):
-        part = slice(first, first + count)
-        yield part, middle + values[part] * along
+def _along_row(arrays: Any, row: float, columns: np.ndarray) -> Iterator[Any]:
+    """Yield ``arrays[0] + a * arrays[1] + row * arrays[2]`` for the ``a`` of some columns at a time."""
+    middle, along = arrays[0, ...], arrays[1, ...]
+    if arrays.shape[0] == 3:
+        middle = middle + placed([row], arrays, dtype=arrays.dtype) * arrays[2, ...]
+    values = placed(columns, arrays, dtype=arrays.dtype)[:, None, None]
+    count = max(1, at_once(arrays).numbers // math.prod(middle.shape))
+    for part in pieces(len(columns), count):
+        yield middle + values[part, ...] * along
 
 
-def _over_grid(compute: Any, a: np.ndarray, b: np.ndarray, *, threads: int) -> np.ndarray:
+def _over_grid(problem: Problem, compute: Any, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return ``compute(b, some a)`` over the grid, ``(B, A)``: the pieces are shared out, whoever computes them."""
-    pieces = [a[first : first + _PIECE] for first in range(0, len(a), _PIECE)]
-    answers = in_order(lambda piece: compute(*piece), itertools.product(b.tolist(), pieces), threads=threads)
+    of_a_row = [a[part] for part in pieces(len(a), _PIECE if is_numpy_array(problem.like) else len(a))]
+    answers = problem.in_order(lambda piece: host(compute(*piece)), itertools.product(b.tolist(), of_a_row))
     return np.concatenate(answers).reshape(len(b), len(a))

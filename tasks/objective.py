@@ -57,14 +57,14 @@ class Objective:
     def losses_of_scores(self, scores: Any, labels: Any) -> Any:
         """Return every example's data loss ``(K, N)`` from scores ``(K, C, N)``."""
         xp = array_namespace(scores)
-        parts = [loss.losses(scores[run], labels) for run, loss in self.losses]
+        parts = [loss.losses(scores[run, ...], labels) for run, loss in self.losses]
         return parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
 
     def evaluate(self, weights: Any, features: Any, labels: Any) -> Evaluation:
         """Return sums of losses and gradient over the examples of one block."""
         xp = array_namespace(weights)
         scores = self.scores(weights, features)
-        parts = [loss.losses_and_gradient(scores[run], labels) for run, loss in self.losses]
+        parts = [loss.losses_and_gradient(scores[run, ...], labels) for run, loss in self.losses]
         losses = [losses for losses, _ in parts]
         slopes = [slope for _, slope in parts]
         slope = slopes[0] if len(slopes) == 1 else xp.concat(slopes, axis=0)
@@ -74,12 +74,12 @@ class Objective:
     def regularization_loss(self, weights: Any) -> Any:
         """Return ``regularization * R(W)``, ``(K,)``."""
         xp = array_namespace(weights)
-        parts = [regularizer.penalty(weights[run]) for run, regularizer in self.regularizers]
+        parts = [regularizer.penalty(weights[run, ...]) for run, regularizer in self.regularizers]
         return self.regularization * (parts[0] if len(parts) == 1 else xp.concat(parts, axis=0))
 
     def regularization_gradient(self, weights: Any) -> Any:
         """Return the gradient of the regularization loss, ``(K, C, D)``."""
         xp = array_namespace(weights)
-        parts = [regularizer.gradient(weights[run]) for run, regularizer in self.regularizers]
+        parts = [regularizer.gradient(weights[run, ...]) for run, regularizer in self.regularizers]
         gradient = parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
         return self.regularization[:, None, None] * gradient

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks.datasets.dataset import Dataset
+from tasks.devices import HOST
 from tasks.errors import ConfigError, require
 from tasks.events import Checkpoint, Event, Outcome, Result
 from tasks.losses import Svm, violations
@@ -65,6 +66,7 @@ class OneDimensional:
         threads: int,  # noqa: ARG002
         start: Checkpoint | None = None,  # noqa: ARG002
         checkpoint_every: int | None = None,  # noqa: ARG002
+        like: Any = HOST,  # noqa: ARG002  # a few numbers
     ) -> Iterator[Event]:
         """Yield a result for each trial: the values ``w`` ``(R,)``, the ``terms`` and their mean over points, ``loss``.
 

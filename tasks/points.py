@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from array_api_compat import array_namespace
 
 from tasks.datasets.dataset import Dataset
 from tasks.errors import require
@@ -12,7 +13,7 @@ from tasks.problem import Batch, Problem, total
 from tasks.random_streams import normal, stream
 
 if TYPE_CHECKING:
-    from tasks.trial import Trial
+    pass
 
 UNTRAINED = frozenset(
     {"strategy", "optimizer", "schedule", "learning_rate", "batch_size", "steps", "record_every", "evaluate_every"}
@@ -38,15 +39,16 @@ def check_examples(count: int | None, dataset: Dataset) -> None:
     require(count is None or count <= available, "task.examples", rule, count)
 
 
-def chosen_examples(trial: Trial, dataset: Dataset, count: int | None) -> Batch:
+def chosen_examples(problem: Problem, count: int | None) -> Batch:
     """Return the first ``count`` training examples of the order that ``data_seed`` draws, None for all of them.
 
     A smaller choice is part of every larger one.
     """
-    if count is None or count == len(dataset.train):
-        return Batch(split=dataset.train, index=None)
-    order = stream(trial.data_seed, "examples").permutation(len(dataset.train))
-    return Batch(split=dataset.train, index=np.sort(order[:count]))
+    train = problem.dataset.train
+    if count is None or count == len(train):
+        return problem.batch(train)
+    order = stream(problem.trials[0].data_seed, "examples").permutation(len(train))
+    return problem.batch(train, np.sort(order[:count]))
 
 
 def gaussian(problem: Problem, name: str, *index: int, scale: float | None) -> np.ndarray:
@@ -64,8 +66,8 @@ def natural_scale(problem: Problem) -> float:
     That is one over the root mean square length of a centred training image with its bias. On CIFAR-10 it
     is about 3e-4, the spread of the notes' ``np.random.rand(10, 3073) * 0.001``.
     """
-    batch = Batch(split=problem.dataset.train, index=None)
-    squares = problem.over_blocks(batch, lambda features, _: np.sum(features * features, dtype=np.float64))
+    xp, batch = array_namespace(problem.like), problem.batch(problem.dataset.train)
+    squares = problem.over_blocks(batch, lambda features, _: xp.sum(features * features, dtype=xp.float64))
     return float((total(squares) / len(batch)) ** -0.5)
 
 

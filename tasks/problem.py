@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_numpy_array
 
 from tasks.datasets.dataset import Dataset, Split
+from tasks.devices import at_once, double, pieces, placed
 from tasks.losses import accuracy
 from tasks.objective import Objective
 from tasks.random_streams import normal, stream
@@ -18,29 +19,34 @@ from tasks.random_streams import normal, stream
 if TYPE_CHECKING:
     from tasks.trial import Trial
 
-# Examples become floating point a block at a time: memory does not grow with N, a block and its scores stay
-# in cache, and blocks are what several threads share. The size decides bits, so it is no option.
-BLOCK = 2048
-
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """The examples behind one evaluation: ``images`` uint8 ``(B, D)`` and ``labels`` ``(B,)``, read by blocks."""
+    """The examples behind one evaluation: those of a split at ``index`` ``(B,)``, None for all, read by blocks.
+
+    Examples become floating point a block at a time: memory does not grow with N, on the host a block and its
+    scores stay in cache, and blocks are what several threads share.
+    """
 
     split: Split
-    index: np.ndarray | None
+    index: Any
 
     def __len__(self) -> int:
-        return len(self.split) if self.index is None else len(self.index)
+        return len(self.split) if self.index is None else int(self.index.shape[0])
 
     def blocks(self) -> list[Split]:
-        """Return the examples in blocks of at most `BLOCK`; a block of a whole split is a view of it."""
-        starts = range(0, len(self), BLOCK)
-        chosen = [slice(i, i + BLOCK) if self.index is None else self.index[i : i + BLOCK] for i in starts]
-        return [Split(images=self.split.images[part], labels=self.split.labels[part]) for part in chosen]
+        """Return the examples in blocks; a block of a whole split is a view of it."""
+        return [self._block(part) for part in pieces(len(self), at_once(self.split.images).examples)]
+
+    def _block(self, part: slice) -> Split:
+        images, labels = self.split.images, self.split.labels
+        if self.index is None:
+            return Split(images=images[part, ...], labels=labels[part])
+        xp, index = array_namespace(images), self.index[part]
+        return Split(images=xp.take(images, index, axis=0), labels=xp.take(labels, index, axis=0))
 
 
 class Minibatches:
@@ -50,7 +56,7 @@ class Minibatches:
         self._split = split
         self._size = None if size is None or size == len(split) else size
         self._data_seed = data_seed
-        self._epoch: tuple[int, np.ndarray] | None = None
+        self._epoch: tuple[int, Any] | None = None
 
     def at(self, number: int) -> Batch:
         """Return batch ``number`` (from 0) of the stream; the full training set where there is no batch size."""
@@ -59,13 +65,16 @@ class Minibatches:
         epoch, place = divmod(number, len(self._split) // self._size)
         if self._epoch is None or self._epoch[0] != epoch:
             order = stream(self._data_seed, "data order", epoch).permutation(len(self._split))
-            self._epoch = (epoch, order)
+            self._epoch = (epoch, placed(order, self._split.labels))  # a copy to a device waits: once an epoch
         return Batch(split=self._split, index=self._epoch[1][place * self._size : (place + 1) * self._size])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """What ``K`` fused trials compute with; ``like`` is an empty array of their library, precision and device."""
+    """What ``K`` fused trials compute with; ``like`` is an empty array of their library, precision and device.
+
+    The data set lives where ``like`` does, once for all problems that are made of one another.
+    """
 
     trials: tuple[Trial, ...]
     dataset: Dataset
@@ -78,14 +87,14 @@ class Problem:
     @classmethod
     def of(cls, trials: Sequence[Trial], dataset: Dataset, *, like: Any, width: int, threads: int) -> Problem:
         """Return the problem of trials that share a model, a batch size and the order of the data."""
-        first = trials[0]
+        first, resident = trials[0], dataset.on(like)
         return cls(
             trials=tuple(trials),
-            dataset=dataset,
+            dataset=resident,
             like=like,
             width=width,
             threads=threads,
-            minibatches=Minibatches(dataset.train, first.batch_size, first.data_seed),
+            minibatches=Minibatches(resident.train, first.batch_size, first.data_seed),
             objective=Objective.of(trials, like=like, width=width),
         )
 
@@ -97,20 +106,29 @@ class Problem:
     @property
     def shape(self) -> tuple[int, int]:
         """The shape of one trial's weights, ``(C, D)``."""
-        return self.trials[0].model.shape(len(self.dataset.mean) + 1, len(self.dataset.classes))
+        return self.trials[0].model.shape(self.dataset.mean.shape[0] + 1, len(self.dataset.classes))
 
     def array(self, values: Any) -> Any:
         """Return host values as an array of the problem's library, precision and device."""
-        xp = array_namespace(self.like)
-        return xp.asarray(values, dtype=self.like.dtype, device=getattr(self.like, "device", None))
+        return placed(values, self.like, dtype=self.like.dtype)
 
-    def features(self, images: np.ndarray) -> Any:
+    def batch(self, split: Split, index: np.ndarray | None = None) -> Batch:
+        """Return the examples of a split of the problem's data set at host integers, None for all."""
+        return Batch(split=split, index=None if index is None else placed(index, self.like))
+
+    def features(self, images: Any) -> Any:
         """Return images uint8 ``(B, D)`` centred by the training mean, the bias's 1 appended: ``(B, D + 1)``."""
-        features = np.empty((images.shape[0], images.shape[1] + 1), dtype=_dtype_name(self.like))
-        features[:, :-1] = images  # cast first: a subtraction that casts as it goes takes half as long again
-        features[:, :-1] -= self.dataset.mean
-        features[:, -1] = 1
-        return self.array(features)
+        shape = (images.shape[0], images.shape[1] + 1)
+        if is_numpy_array(images):
+            features = np.empty(shape, dtype=self.like.dtype)
+            features[:, :-1] = images  # cast first: a subtraction that casts as it goes takes half as long again
+            features[:, :-1] -= self.dataset.mean
+            features[:, -1] = 1
+            return features
+        xp = array_namespace(images)
+        mean = xp.astype(self.dataset.mean, self.like.dtype, copy=False)
+        bias = xp.ones((shape[0], 1), dtype=self.like.dtype, device=getattr(self.like, "device", None))
+        return xp.concat([xp.astype(images, self.like.dtype) - mean, bias], axis=1)
 
     def initial_weights(self, scales: Sequence[float]) -> Any:
         """Return ``scale * N(0, 1)`` for every trial, ``(K, C, D)``: the same draw for trials of one seed."""
@@ -126,15 +144,20 @@ class Problem:
         def answer(block: Split) -> Answer:
             return compute(self.features(block.images), block.labels)
 
-        return in_order(answer, batch.blocks(), threads=self.threads)
+        return self.in_order(answer, batch.blocks())
 
-    def losses_and_accuracy(self, weights: Any, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+    def in_order(self, compute: Callable[[Item], Answer], items: Iterable[Item]) -> list[Answer]:
+        """Return ``compute`` of every item, in their order: on the problem's threads, or one by one on a device."""
+        return in_order(compute, items, threads=self.threads if is_numpy_array(self.like) else 1)
+
+    def losses_and_accuracy(self, weights: Any, batch: Batch) -> tuple[Any, Any]:
         """Return the mean data loss and the accuracy of every trial on the batch, float64 ``(K,)`` each."""
+        xp = array_namespace(weights)
 
-        def sums(features: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
+        def sums(features: Any, labels: Any) -> tuple[Any, Any]:
             scores = self.objective.scores(weights, features)
             losses = self.objective.losses_of_scores(scores, labels)
-            return host(losses.sum(axis=-1)), host(accuracy(scores, labels)) * len(labels)
+            return double(xp.sum(losses, axis=-1)), accuracy(scores, labels) * labels.shape[0]
 
         parts = self.over_blocks(batch, sums)
         losses, hits = (total(column) / len(batch) for column in zip(*parts, strict=True))
@@ -146,17 +169,12 @@ class Problem:
 
         def sums(features: Any, labels: Any) -> tuple[Any, Any, Any]:
             losses, gradient, scores = self.objective.evaluate(weights, features, labels)
-            return losses, gradient, accuracy(scores, labels) * len(labels)
+            return losses, gradient, accuracy(scores, labels) * labels.shape[0]
 
         parts = self.over_blocks(batch, sums)
         losses, gradient, hits = (total(column) / len(batch) for column in zip(*parts, strict=True))
         gradient = gradient + self.objective.regularization_gradient(weights)
         return gradient, losses, self.objective.regularization_loss(weights), hits
-
-
-def host(array: Any) -> np.ndarray:
-    """Return an array as float64 in the memory of the host."""
-    return np.asarray(array, dtype=np.float64)
 
 
 def total(parts: Sequence[Any]) -> Any:
@@ -171,7 +189,3 @@ def in_order(compute: Callable[[Item], Answer], items: Iterable[Item], *, thread
         return [compute(item) for item in todo]
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(compute, todo))
-
-
-def _dtype_name(like: Any) -> str:
-    return str(like.dtype).rsplit(".", maxsplit=1)[-1]

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from array_api_compat import array_namespace
 
 from tasks.datasets.dataset import Dataset
+from tasks.devices import HOST, host, in_precision
 from tasks.errors import require
 from tasks.events import Checkpoint, Curve, Event, Outcome, Result
 from tasks.points import (
@@ -72,6 +74,7 @@ class StepSize:
         threads: int,
         start: Checkpoint | None = None,  # noqa: ARG002  # a table is too short for checkpoints
         checkpoint_every: int | None = None,  # noqa: ARG002
+        like: Any = HOST,
     ) -> Iterator[Event]:
         """Yield each trial's table, as a curve with one point a step size and as the arrays of its result.
 
@@ -81,9 +84,9 @@ class StepSize:
         for place, trial in enumerate(trials):
             task = trial.task
             assert isinstance(task, StepSize)
-            problem = Problem.of([trial], dataset, like=np.empty(0, np.float64), width=width, threads=threads)
+            problem = Problem.of([trial], dataset, like=in_precision(like, "float64"), width=width, threads=threads)
             weights = gaussian(problem, "initial weights", scale=task.weights_scale)
-            batch = chosen_examples(trial, dataset, task.examples)
+            batch = chosen_examples(problem, task.examples)
             yield from _table(powers_of_ten(task.lowest, task.highest, task.per_decade), problem, weights, batch, place)
 
 
@@ -100,7 +103,7 @@ def powers_of_ten(lowest: int, highest: int, per_decade: int) -> np.ndarray:
 
 def _table(sizes: np.ndarray, problem: Problem, weights: np.ndarray, batch: Batch, place: int) -> Iterator[Event]:
     here = problem.array(weights)
-    gradient = gradient_at(problem, here[None], batch)[0]
+    gradient = gradient_at(problem, here[None, ...], batch)[0, ...]
     # The original loss is the step of size 0.
     data, regularization = losses_after(problem, here, gradient, np.concatenate([[0.0], sizes]), batch)
     loss = data + regularization
@@ -115,7 +118,7 @@ def _table(sizes: np.ndarray, problem: Problem, weights: np.ndarray, batch: Batc
             "step_size/original_loss": float(loss[0]),
             "step_size/lowest_loss": float(loss[1 + best]),
             "step_size/best_step_size": float(sizes[best]),
-            "step_size/gradient_norm": float(np.sqrt(np.sum(gradient * gradient))),
+            "step_size/gradient_norm": float(np.sqrt(np.sum(host(gradient * gradient)))),
         },
         arrays={
             "step_sizes": sizes,
@@ -135,16 +138,18 @@ def losses_after(
 
     Scores are linear in the weights: those of the weights and of the gradient are all the products there are.
     """
-    trial, ends = problem.trials[0], problem.array(np.stack([weights, gradient]))
+    xp, trial = array_namespace(weights), problem.trials[0]
+    ends = xp.stack([weights, gradient])
 
-    def sums(features: Any, labels: Any) -> np.ndarray:
-        here, along = trial.model.scores(ends, features)  # (C, N) each
+    def sums(features: Any, labels: Any) -> Any:
+        scores = trial.model.scores(ends, features)  # (2, C, N)
+        here, along = scores[0, ...], scores[1, ...]
         # A step size at a time keeps the scores in cache.
-        return np.array([trial.loss.losses(here - size * along, labels).sum() for size in sizes])
+        return xp.stack([xp.sum(trial.loss.losses(here - size * along, labels)) for size in sizes.tolist()])
 
-    data = total(problem.over_blocks(batch, sums)) / len(batch)
-    penalties = [trial.regularizer.penalty(ends[0] - size * ends[1]) for size in sizes]
-    return data, trial.regularization * np.array(penalties)
+    data = host(total(problem.over_blocks(batch, sums))) / len(batch)
+    penalties = [trial.regularizer.penalty(weights - size * gradient) for size in sizes.tolist()]
+    return data, trial.regularization * host(xp.stack(penalties))
 
 
 def _in_words(sizes: np.ndarray, losses: np.ndarray, original: float) -> str:

@@ -10,10 +10,11 @@ import numpy as np
 
 from tasks.curves import Curves
 from tasks.datasets.dataset import Dataset
+from tasks.devices import HOST, as_numpy, host, in_precision, is_out_of_memory, placed, rows
 from tasks.errors import require
 from tasks.events import Checkpoint, Curve, Event, Outcome, Result
 from tasks.optimizers import Lbfgs
-from tasks.problem import Batch, Problem
+from tasks.problem import Problem
 from tasks.strategies.gradient_descent import GradientDescent
 
 if TYPE_CHECKING:
@@ -61,24 +62,60 @@ class Train:
         threads: int,
         start: Checkpoint | None = None,
         checkpoint_every: int | None = None,
+        like: Any = HOST,
     ) -> Iterator[Event]:
         """Run the group and yield its curves, checkpoints and results."""
         # Rows of one class must stand next to each other to be computed as one.
         order = sorted(range(len(trials)), key=lambda k: _kinds(trials[k]))
-        like = np.empty(0, dtype=np.float32)
+        like = in_precision(like, "float32")
         problem = Problem.of([trials[k] for k in order], dataset, like=like, width=width, threads=threads)
-        run = _Run(problem, place=np.array(order)) if start is None else _Run.resumed(problem, order, start)
         # A loss that overflows is an outcome, not a warning.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            yield from run.events(checkpoint_every)
+            yield from _events(problem, np.array(order), start, checkpoint_every)
 
 
 def _kinds(trial: Trial) -> tuple[str, str]:
     return type(trial.loss).__name__, type(trial.regularizer).__name__
 
 
+def _events(
+    problem: Problem, place: np.ndarray, start: Checkpoint | None, checkpoint_every: int | None
+) -> Iterator[Event]:
+    """Yield the events of trials at these places of their group; where memory does not suffice, half by half.
+
+    Halves run one after the other, so that no checkpoint holds them both: they make none.
+    """
+    run: _Run | None = None
+    try:
+        run = _Run(problem, place=place) if start is None else _Run.resumed(problem, place, start)
+        yield from run.events(checkpoint_every)
+    except Exception as error:
+        running = place if run is None else run.place
+        if not is_out_of_memory(error) or len(running) == 1:
+            raise
+        start = start if run is None else run.checkpoint()
+    else:
+        return
+    # What the group held goes before its halves begin: its state is in the checkpoint, on the host.
+    del run
+    for half in np.array_split(running, 2):
+        members = [place.tolist().index(k) for k in half]
+        begin = None if start is None else _of_places(start, half)
+        yield from _events(problem.of_trials(members), half, begin, None)
+
+
+def _of_places(start: Checkpoint, places: np.ndarray) -> Checkpoint:
+    """Return the part of a checkpoint that holds the trials at these places of the group."""
+    chosen = np.flatnonzero(np.isin(start.trials, places))
+    arrays = {name: array[chosen] for name, array in start.arrays.items()}
+    return Checkpoint(step=start.step, trials=start.trials[chosen], arrays=arrays)
+
+
 class _Run:
-    """The trials of a group that are still running: their problem, state and curves, at one step."""
+    """The trials of a group that are still running: their problem, state and curves, at one step.
+
+    A stretch of steps is computed before any of it is told or kept, so that one that fails can be tried again.
+    """
 
     def __init__(self, problem: Problem, place: np.ndarray) -> None:
         self.problem = problem
@@ -88,14 +125,20 @@ class _Run:
         self.curves = Curves(every=problem.trials[0].record_every)
 
     @classmethod
-    def resumed(cls, problem: Problem, order: Sequence[int], start: Checkpoint) -> _Run:
+    def resumed(cls, problem: Problem, place: np.ndarray, start: Checkpoint) -> _Run:
         """Return the run as it was when the checkpoint was made, without the trials that had ended."""
         run = cls.__new__(cls)
-        run.problem = problem.of_trials([list(order).index(k) for k in start.trials])
+        run.problem = problem.of_trials([place.tolist().index(k) for k in start.trials])
         run.place, run.step = start.trials, start.step
         run.curves = Curves.resumed(run.problem.trials[0].record_every, start.arrays)
-        run.state = {name: array for name, array in start.arrays.items() if name not in run.curves.state()}
+        state = {name: array for name, array in start.arrays.items() if name not in run.curves.state()}
+        run.state = {name: placed(array, problem.like) for name, array in state.items()}
         return run
+
+    def checkpoint(self) -> Checkpoint:
+        """Return the state of the run, in the memory of the host."""
+        state = {name: as_numpy(array) for name, array in self.state.items()}
+        return Checkpoint(step=self.step, trials=self.place, arrays=state | self.curves.state())
 
     def events(self, checkpoint_every: int | None) -> Iterator[Event]:
         """Yield the events of the run, from its step to the end of the budget."""
@@ -105,17 +148,17 @@ class _Run:
             stop = min(self.step - self.step % every + every for every in ahead if every)
             yield from self._advance(min(stop, trial.steps))
             if checkpoint_every and self.step % checkpoint_every == 0 and self.step < trial.steps and len(self.place):
-                arrays = dict(self.state) | self.curves.state()
-                yield Checkpoint(step=self.step, trials=self.place, arrays=arrays)
+                yield self.checkpoint()
 
     def _advance(self, stop: int) -> Iterator[Event]:
         """Do the steps up to ``stop``; yield their points, and the results of the trials that ended in them."""
-        start, self.step = self.step, stop
-        trial = self.problem.trials[0]
-        self.state, measured = trial.strategy.advance(self.problem, self.state, start, stop)
+        start, trial = self.step, self.problem.trials[0]
+        state, measured = trial.strategy.advance(self.problem, self.state, start, stop)
+        final = stop == trial.steps
+        evaluated = self._evaluated(state["weights"], final=final) if final or stop % trial.evaluate_every == 0 else {}
+        self.step, self.state = stop, state
         measured = {"loss": measured["data_loss"] + measured["regularization_loss"], **measured}
         measured = {f"train/{name}": values for name, values in measured.items()}
-        final = stop == trial.steps
         finite = np.isfinite(measured["train/loss"])  # (S, K)
         alive = np.asarray(finite.all(axis=0))
         steps, means = self.curves.extend(start, measured, final=final)
@@ -127,10 +170,10 @@ class _Run:
             last = {name: values[bad : bad + 1, k] for name, values in measured.items()}
             yield from self._points(k, np.array([start + 1 + bad]), last)
             yield self._result(k, Outcome.DIVERGED, start + 1 + bad, {})
+        for k in np.flatnonzero(alive).tolist():
+            yield from self._ends(k, {name: values[k : k + 1] for name, values in evaluated.items()}, final=final)
         if not alive.all():
             self._keep(np.flatnonzero(alive))
-        if len(self.place) and (final or stop % trial.evaluate_every == 0):
-            yield from self._evaluate(final=final)
 
     def _points(self, k: int, steps: np.ndarray, metrics: Mapping[str, np.ndarray]) -> Iterator[Curve]:
         if len(steps):
@@ -138,22 +181,24 @@ class _Run:
             counts = {"evaluations": steps.astype(np.float64), "examples": examples.astype(np.float64)}
             yield Curve(trial=int(self.place[k]), steps=steps, metrics=dict(metrics) | counts)
 
-    def _evaluate(self, *, final: bool) -> Iterator[Event]:
-        """Yield the validation points of all running trials and, at the end, their tests and results."""
-        weights, dataset = self.state["weights"], self.problem.dataset
-        validation: dict[str, np.ndarray] = {}
-        if len(dataset.validation):
-            loss, hits = self.problem.losses_and_accuracy(weights, Batch(split=dataset.validation, index=None))
-            validation = {"val/loss": loss, "val/accuracy": hits}
-            for k, place in enumerate(self.place):
-                point = {name: values[k : k + 1] for name, values in validation.items()}
-                yield Curve(trial=int(place), steps=np.array([self.step]), metrics=point)
+    def _evaluated(self, weights: Any, *, final: bool) -> dict[str, np.ndarray]:
+        """Return what the validation set, and at the end the test set, say of the weights, float64 ``(K,)`` each."""
+        dataset = self.problem.dataset
+        answers: dict[str, np.ndarray] = {}
+        for name, split, due in (("val", dataset.validation, len(dataset.validation)), ("test", dataset.test, final)):
+            if due:
+                loss, hits = self.problem.losses_and_accuracy(weights, self.problem.batch(split))
+                answers |= {f"{name}/loss": host(loss), f"{name}/accuracy": host(hits)}
+        return answers
+
+    def _ends(self, k: int, evaluated: Mapping[str, np.ndarray], *, final: bool) -> Iterator[Event]:
+        """Yield a trial's validation point, and its result where it has come to its end."""
+        point = {name: values for name, values in evaluated.items() if name.startswith("val/")}
+        if point:
+            yield Curve(trial=int(self.place[k]), steps=np.array([self.step]), metrics=point)
         if final:
-            loss, hits = self.problem.losses_and_accuracy(weights, Batch(split=dataset.test, index=None))
-            ends = validation | {"test/loss": loss, "test/accuracy": hits}
-            for k in range(len(self.place)):
-                metrics = {name: float(values[k]) for name, values in ends.items()}
-                yield self._result(k, Outcome.COMPLETE, self.step, metrics)
+            metrics = {name: float(values[0]) for name, values in evaluated.items()}
+            yield self._result(k, Outcome.COMPLETE, self.step, metrics)
 
     def _result(self, k: int, outcome: Outcome, step: int, metrics: Mapping[str, float]) -> Result:
         message = f"the loss ceased to be finite at step {step}" if outcome is Outcome.DIVERGED else ""
@@ -162,7 +207,7 @@ class _Run:
             outcome=outcome,
             step=step,
             metrics=metrics,
-            arrays={"weights": np.asarray(self.state["weights"][k])},
+            arrays={"weights": as_numpy(self.state["weights"][k, ...])},
             message=message,
         )
 
@@ -172,5 +217,5 @@ class _Run:
         if not len(trials):
             return
         self.problem = self.problem.of_trials(trials.tolist())
-        self.state = {name: array[trials] for name, array in self.state.items()}
+        self.state = {name: rows(array, trials) for name, array in self.state.items()}
         self.curves.keep(trials.tolist())

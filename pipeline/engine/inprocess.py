@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
 from typing import Self
 
+from pipeline.engine.faults import after_raise, after_timeout
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.protocol import Report
-from pipeline.engine.worker import compute
+from pipeline.engine.worker import Raised, compute
 from pipeline.plan import Group
 from tasks.datasets.dataset import Dataset
+from tasks.devices import array_for
 
 
 class InProcess:
     """Computes the groups on ``threads`` CPUs of this process.
 
-    ``timeout`` (seconds, None: none) is checked between the events of a group: what never yields is not ended.
+    ``timeout`` (seconds, None: none) is checked between the events of a group: what never yields is not ended,
+    and a trial that brings its process down brings down the sweep, which can then be resumed. Every
+    ``checkpoint_every`` steps (None: never) a group can be kept where it is.
     """
 
-    def __init__(self, *, threads: int, device: str, timeout: float | None) -> None:
+    def __init__(
+        self, *, threads: int, device: str, timeout: float | None = None, checkpoint_every: int | None = None
+    ) -> None:
         self._threads = threads
         self._device = device
         self._timeout = timeout
+        self._checkpoint_every = checkpoint_every
 
     def __enter__(self) -> Self:
         return self
@@ -32,13 +40,33 @@ class InProcess:
 
     def run(self, groups: Sequence[Group], dataset: Dataset) -> Iterator[Report]:
         """Compute the groups in order and yield the reports."""
-        for group in groups:
-            ledger = Ledger(group, threads=self._threads, device=self._device)
-            trials = tuple(planned.trial for planned in group.trials)
-            deadline = float("inf") if self._timeout is None else time.monotonic() + self._timeout
-            for message in compute(trials, dataset, width=group.width, threads=self._threads):
-                yield from ledger.take(message)
-                if time.monotonic() > deadline:
-                    yield from ledger.fail(f"trial.timeout: took longer than {self._timeout} s", "")
-                    break
-            yield from ledger.end()
+        dataset = dataset.on(array_for(self._device))  # once for all groups
+        waiting = deque(Ledger.of(group, threads=self._threads, device=self._device) for group in groups)
+        while waiting:
+            waiting.extendleft(reversed((yield from self._compute(waiting.popleft(), dataset))))
+
+    def _compute(self, ledger: Ledger, dataset: Dataset) -> Generator[Report, None, list[Ledger]]:
+        """Compute a group; return the ledgers of what has to be computed again."""
+        group = ledger.begin()
+        trials = tuple(planned.trial for planned in group.trials)
+        began = time.monotonic()
+        for message in compute(
+            trials,
+            dataset,
+            width=group.width,
+            threads=self._threads,
+            start=None if group.start is None else group.start.checkpoint,
+            checkpoint_every=self._checkpoint_every,
+            device=self._device,
+        ):
+            if isinstance(message, Raised):
+                reports, again = after_raise(ledger, message)
+                yield from reports
+                return again
+            yield from ledger.take(message)
+            if self._timeout is not None and time.monotonic() - began > self._timeout:
+                reports, again = after_timeout(ledger, self._timeout, silent=0.0)
+                yield from reports
+                return again
+        yield from ledger.end()
+        return []

@@ -1,46 +1,108 @@
-"""The ledger of a group: turns a worker's messages into reports, each point and each ending exactly once."""
+"""The ledger of a group: turns its messages into reports, and knows what is left to compute after a fault."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.engine.protocol import Failed, Finished, Progressed, Report, Started
-from pipeline.engine.worker import Begun, Message, Raised
-from pipeline.plan import Group
+from pipeline.engine.protocol import Checkpointed, Failed, Finished, Progressed, Report, Retried, Started
+from pipeline.engine.worker import Begun
+from pipeline.plan import Group, PlannedTrial, Progress
 from pipeline.recorder.protocol import Layout
 from tasks.events import Checkpoint, Curve, Event, Result
 
 
-class Ledger:
-    """Follows one group over all its attempts.
+@dataclass(slots=True, kw_only=True)
+class Account:
+    """What is known of one trial over all its attempts: its points so far, and whether it has ended."""
 
-    An attempt starts over, so it tells again what the one before told; a computation is deterministic, so
-    a point at or before the last known step is the known point and is left out.
+    trial: PlannedTrial
+    started: bool = False
+    ended: bool = False
+    attempts: int = 0
+    blocks: list[Curve] = field(default_factory=list)
+    last: dict[frozenset[str], int] = field(default_factory=dict)
+
+    def new(self, curve: Curve) -> Curve | None:
+        """Keep what is new of a curve, and return it; None where nothing is.
+
+        A computation is deterministic, so a point at or before the last known step is the known point.
+        """
+        # Training and validation have curves of their own, with points at the same steps.
+        kind = frozenset(curve.metrics)
+        new = curve.steps > self.last.get(kind, -1)
+        if not np.any(new):
+            return None
+        self.last[kind] = int(curve.steps[-1])
+        kept = curve if np.all(new) else _cut(curve, new)
+        self.blocks.append(kept)
+        return kept
+
+
+class Ledger:
+    """Follows one group through one attempt; what is left after a fault is followed by ledgers of its own.
+
+    ``losses`` counts how often the trials were lost with a worker as this very group.
     """
 
-    def __init__(self, group: Group, *, threads: int, device: str) -> None:
-        self._group = group
+    def __init__(
+        self,
+        accounts: Sequence[Account],
+        *,
+        width: int,
+        threads: int,
+        device: str,
+        start: Checkpoint | None = None,
+        losses: int = 0,
+    ) -> None:
+        self.losses = losses
+        self.checkpoint = start
+        self._accounts = tuple(accounts)
+        self._width = width
         self._threads = threads
         self._device = device
+        self._start = start
         self._begun: Begun | None = None
-        self._last: dict[tuple[int, frozenset[str]], int] = {}
-        self._open = set(range(len(group.trials)))
 
-    def take(self, message: Message) -> Iterator[Report]:
+    @classmethod
+    def of(cls, group: Group, *, threads: int, device: str) -> Ledger:
+        """Return the ledger of a planned group."""
+        accounts = [Account(trial=trial) for trial in group.trials]
+        if group.start is not None:
+            for curve in group.start.curves:
+                accounts[curve.trial].new(curve)
+        start = None if group.start is None else group.start.checkpoint
+        return cls(accounts, width=group.width, threads=threads, device=device, start=start)
+
+    def begin(self) -> Group:
+        """Count an attempt, and return the group to compute."""
+        for account in self._accounts:
+            account.attempts += 1
+        trials = tuple(account.trial for account in self._accounts)
+        start = None if self._start is None else Progress(checkpoint=self._start)
+        return Group(trials=trials, width=self._width, start=start)
+
+    def open(self) -> list[int]:
+        """Return the places of the trials that have not ended."""
+        return [slot for slot, account in enumerate(self._accounts) if not account.ended]
+
+    def take(self, message: Begun | tuple[Event, ...]) -> Iterator[Report]:
         """Yield the reports that a message makes."""
-        match message:
-            case Begun():
-                if self._begun is None:
-                    yield from (Started(trial=trial) for trial in self._group.trials)
-                self._begun = message
-            case Raised(error=error, traceback=trace):
-                yield from self.fail(error, trace)
-            case events:
-                for event in events:
-                    yield from self._take_event(event)
+        if isinstance(message, Begun):
+            self._begun = message
+            for slot, account in enumerate(self._accounts):
+                if not account.started:
+                    account.started = True
+                    yield Started(trial=account.trial)
+                    # Points that an earlier process knew are told again: its record may have missed the last.
+                    yield from (Progressed(trial=account.trial, curve=_at(slot, curve)) for curve in account.blocks)
+            return
+        for event in message:
+            yield from self._take_event(event)
 
     def end(self) -> Iterator[Report]:
         """Yield the failures of the trials that the computation left without a result."""
@@ -48,30 +110,65 @@ class Ledger:
 
     def fail(self, error: str, traceback: str) -> Iterator[Report]:
         """Yield a failure for each trial that has not ended."""
-        for slot in sorted(self._open):
-            yield Failed(trial=self._group.trials[slot], error=error, traceback=traceback)
-        self._open.clear()
+        for slot in self.open():
+            account = self._accounts[slot]
+            account.ended = True
+            yield Failed(trial=account.trial, error=error, traceback=traceback)
+
+    def again(self, parts: int, error: str, *, losses: int) -> tuple[Retried, list[Ledger]]:
+        """Return the ledgers that compute what has not ended from the last checkpoint on, in so many parts.
+
+        ``losses`` is what counts against them, but for a trial that comes to stand alone: it starts at none.
+        """
+        slots = self.open()
+        cuts = [len(slots) * part // parts for part in range(parts + 1)]
+        pieces = [slots[a:b] for a, b in itertools.pairwise(cuts)]
+        accounts = [self._accounts[slot] for slot in slots]
+        retried = Retried(
+            trials=tuple(account.trial for account in accounts),
+            attempt=accounts[0].attempts + 1,
+            step=0 if self.checkpoint is None else self.checkpoint.step,
+            parts=parts,
+            error=error,
+        )
+        return retried, [
+            Ledger(
+                [self._accounts[slot] for slot in piece],
+                width=len(piece),
+                threads=self._threads,
+                device=self._device,
+                start=None if self.checkpoint is None else self.checkpoint.of_trials(piece),
+                losses=losses if parts == 1 or len(piece) > 1 else 0,
+            )
+            for piece in pieces
+        ]
 
     def _take_event(self, event: Event) -> Iterator[Report]:
-        if isinstance(event, Checkpoint) or event.trial not in self._open:
+        if isinstance(event, Checkpoint):
+            self.checkpoint = event
+            yield self._checkpointed(event)
             return
-        trial = self._group.trials[event.trial]
+        account = self._accounts[event.trial]
+        if account.ended:
+            return
         if isinstance(event, Result):
-            self._open.discard(event.trial)
-            yield Finished(trial=trial, result=event, layout=self._layout(event.trial))
-            return
-        # Training and validation have curves of their own, with points at the same steps.
-        curves = (event.trial, frozenset(event.metrics))
-        new = event.steps > self._last.get(curves, -1)
-        if np.any(new):
-            self._last[curves] = int(event.steps[-1])
-            yield Progressed(trial=trial, curve=event if np.all(new) else _cut(event, new))
+            account.ended = True
+            yield Finished(trial=account.trial, result=event, layout=self._layout(event.trial))
+        elif (new := account.new(event)) is not None:
+            yield Progressed(trial=account.trial, curve=new)
+
+    def _checkpointed(self, checkpoint: Checkpoint) -> Checkpointed:
+        slots = [slot for slot in range(len(self._accounts)) if slot in checkpoint.trials]
+        accounts = [self._accounts[slot] for slot in slots]
+        curves = tuple(_at(place, curve) for place, account in enumerate(accounts) for curve in _merged(account))
+        progress = Progress(checkpoint=checkpoint.of_trials(slots), curves=curves)
+        return Checkpointed(trials=tuple(account.trial for account in accounts), progress=progress)
 
     def _layout(self, slot: int) -> Layout:
         begun = self._begun
         assert begun is not None, "a worker says that it has begun before anything else"
         return Layout(
-            width=self._group.width,
+            width=self._width,
             slot=slot,
             threads=self._threads,
             host=begun.host,
@@ -80,6 +177,25 @@ class Ledger:
         )
 
 
+def _merged(account: Account) -> list[Curve]:
+    """Return the account's points as one block a kind of curve, and keep them so."""
+    kinds: dict[frozenset[str], list[Curve]] = {}
+    for curve in account.blocks:
+        kinds.setdefault(frozenset(curve.metrics), []).append(curve)
+    account.blocks = [_joined(blocks) for blocks in kinds.values()]
+    return account.blocks
+
+
+def _joined(blocks: Sequence[Curve]) -> Curve:
+    first = blocks[0]
+    metrics = {name: np.concatenate([block.metrics[name] for block in blocks]) for name in first.metrics}
+    return Curve(trial=first.trial, steps=np.concatenate([block.steps for block in blocks]), metrics=metrics)
+
+
 def _cut(curve: Curve, kept: np.ndarray) -> Curve:
     metrics = {name: values[kept] for name, values in curve.metrics.items()}
     return dataclasses.replace(curve, steps=curve.steps[kept], metrics=metrics)
+
+
+def _at(slot: int, curve: Curve) -> Curve:
+    return dataclasses.replace(curve, trial=slot)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
-from pipeline.plan import Group, PlannedTrial
+from pipeline.plan import Group, PlannedTrial, Progress
 from pipeline.recorder.protocol import Layout
 from tasks.datasets.dataset import Dataset
 from tasks.events import Curve, Result
@@ -38,14 +38,34 @@ class Finished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """A trial raised, or was lost with its worker."""
+    """A trial raised, took too long, or was lost with its worker in every attempt."""
 
     trial: PlannedTrial
     error: str
     traceback: str
 
 
-Report = Started | Progressed | Finished | Failed
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retried:
+    """Trials are computed again after ``error``: their ``attempt`` (from 1), from ``step``, in ``parts`` groups."""
+
+    trials: tuple[PlannedTrial, ...]
+    attempt: int
+    step: int
+    parts: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpointed:
+    """Trials have come so far together, and can go on from there."""
+
+    trials: tuple[PlannedTrial, ...]
+    progress: Progress
+
+
+TrialReport = Started | Progressed | Finished | Failed
+Report = TrialReport | Retried | Checkpointed
 
 
 class Engine(Protocol):

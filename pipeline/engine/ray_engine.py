@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections import deque
@@ -16,9 +17,10 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 import ray
 
 import pipeline
+from pipeline.engine.faults import Answer, after_loss, after_raise, after_timeout
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.protocol import Report
-from pipeline.engine.worker import compute
+from pipeline.engine.worker import Raised, compute
 from pipeline.errors import EngineError
 from pipeline.plan import Group
 from pipeline.schema import Cluster
@@ -27,31 +29,40 @@ from tasks.datasets.dataset import Dataset
 
 @dataclass(slots=True, kw_only=True)
 class _Attempt:
-    """A group on a worker: the stream of its messages, and when its time is over, counted from the first."""
+    """A group on a worker: the stream of its messages, and when the first and the last of them came."""
 
-    group: Group
     ledger: Ledger
-    number: int
     stream: Any
-    deadline: float | None = None
+    began: float | None = None
+    heard: float = 0.0
 
 
 class RayEngine:
     """Computes up to ``workers`` groups at once, each as one generator Ray task.
 
-    A group whose worker is lost is tried again, ``attempts`` times in all. The retries are made here and not
-    by Ray's ``max_retries``: Ray replays a stream by the number of its items, and batches cut by time differ
-    from attempt to attempt.
+    A group whose worker is lost is tried again from its last checkpoint, one is made every
+    ``checkpoint_every`` steps (None: never); see `pipeline.engine.faults` for ``attempts`` and ``timeout``
+    (seconds). The retries are made here and not by Ray's ``max_retries``: Ray replays a stream by the number
+    of its items, and batches cut by time differ from attempt to attempt.
     """
 
     def __init__(
-        self, cluster: Cluster, *, workers: int, device: str, attempts: int = 1, timeout: float | None = None
+        self,
+        cluster: Cluster,
+        *,
+        workers: int,
+        device: str,
+        attempts: int = 1,
+        timeout: float | None = None,
+        checkpoint_every: int | None = None,
     ) -> None:
         self._cluster = cluster
         self._workers = workers
         self._device = device
         self._attempts = attempts
-        self._timeout = float("inf") if timeout is None else timeout
+        self._timeout = timeout
+        self._checkpoint_every = checkpoint_every
+        self._running: dict[Any, _Attempt] = {}
         remote: Any = ray.remote  # its types do not know generator Ray tasks with keyword arguments
         self._compute = remote(compute).options(
             num_returns="streaming",
@@ -66,55 +77,86 @@ class RayEngine:
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             address = self._cluster.address
             raise EngineError(f"cluster.address must be a Ray cluster in reach, got {address!r}: {error}") from error
+        try:
+            _require_resources(self._cluster)
+        except BaseException:
+            ray.shutdown()
+            raise
         return self
 
     def __exit__(self, *exception: object) -> None:
+        # What is still running is ended at once: a worker in a long product would not see a polite request.
+        for stream in self._running:
+            with contextlib.suppress(ray.exceptions.RayError):
+                ray.cancel(stream, force=True)
+        self._running.clear()
         # Disconnecting ends this driver's Ray tasks; a private cluster ends with it.
         ray.shutdown()
 
     def run(self, groups: Sequence[Group], dataset: Dataset) -> Iterator[Report]:
         """Compute the groups, in order of their start, and yield the reports as they come."""
-        data = ray.put(dataset)
-        waiting = deque((group, self._ledger(group), 1) for group in groups)
-        running: dict[Any, _Attempt] = {}
+        data = _put(dataset)
+        threads = self._cluster.cpus_per_worker
+        waiting = deque(Ledger.of(group, threads=threads, device=self._device) for group in groups)
+        running = self._running
         while waiting or running:
             while waiting and len(running) < self._workers:
-                attempt = self._submit(*waiting.popleft(), data)
+                attempt = self._submit(waiting.popleft(), data)
                 running[attempt.stream] = attempt
             # A bounded wait, so that signals and deadlines are seen to.
             ray.wait(list(running), num_returns=1, timeout=0.5, fetch_local=False)
             ready, _ = ray.wait(list(running), num_returns=len(running), timeout=0, fetch_local=False)
             for stream in ready:
-                attempt = running[stream]
-                over, lost, reports = _next(attempt)
-                if attempt.deadline is None:
-                    attempt.deadline = time.monotonic() + self._timeout
+                reports, again = self._hear(running[stream])
+                waiting.extendleft(reversed(again))
                 yield from reports
-                if over:
-                    del running[stream]
-                if lost is not None and attempt.number < self._attempts:
-                    waiting.appendleft((attempt.group, attempt.ledger, attempt.number + 1))
-                elif lost is not None:
-                    error = f"lost with its worker in {attempt.number} of {self._attempts} attempts"
-                    yield from attempt.ledger.fail(error, lost)
-                elif over:
-                    yield from attempt.ledger.end()
-            yield from self._end_late(running)
+            for attempt in self._late():
+                reports, again = self._cancel(attempt)
+                waiting.extendleft(reversed(again))
+                yield from reports
 
-    def _end_late(self, running: dict[Any, _Attempt]) -> Iterator[Report]:
-        now = time.monotonic()
-        late = [stream for stream, attempt in running.items() if attempt.deadline and now > attempt.deadline]
-        for stream in late:
-            ray.cancel(stream, force=True)
-            yield from running.pop(stream).ledger.fail(f"trial.timeout: took longer than {self._timeout} s", "")
+    def _submit(self, ledger: Ledger, data: Any) -> _Attempt:
+        group = ledger.begin()
+        stream = self._compute.remote(
+            tuple(planned.trial for planned in group.trials),
+            data,
+            width=group.width,
+            threads=self._cluster.cpus_per_worker,
+            start=None if group.start is None else group.start.checkpoint,
+            checkpoint_every=self._checkpoint_every,
+            device=self._device,
+        )
+        return _Attempt(ledger=ledger, stream=stream)
 
-    def _ledger(self, group: Group) -> Ledger:
-        return Ledger(group, threads=self._cluster.cpus_per_worker, device=self._device)
+    def _hear(self, attempt: _Attempt) -> Answer:
+        """Take the next message of a stream that has one."""
+        attempt.heard = time.monotonic()
+        attempt.began = attempt.began or attempt.heard
+        try:
+            message = ray.get(next(attempt.stream))
+        except StopIteration:
+            del self._running[attempt.stream]
+            return list(attempt.ledger.end()), []
+        except ray.exceptions.RayError as error:
+            # Lost is also what the worker said last, if the node that held it is lost.
+            del self._running[attempt.stream]
+            return after_loss(attempt.ledger, str(error), attempts=self._attempts)
+        if isinstance(message, Raised):
+            del self._running[attempt.stream]
+            return after_raise(attempt.ledger, message)
+        return list(attempt.ledger.take(message)), []
 
-    def _submit(self, group: Group, ledger: Ledger, number: int, data: Any) -> _Attempt:
-        trials = tuple(planned.trial for planned in group.trials)
-        stream = self._compute.remote(trials, data, width=group.width, threads=self._cluster.cpus_per_worker)
-        return _Attempt(group=group, ledger=ledger, number=number, stream=stream)
+    def _late(self) -> list[_Attempt]:
+        if self._timeout is None:
+            return []
+        begun = time.monotonic() - self._timeout
+        return [attempt for attempt in self._running.values() if attempt.began is not None and attempt.began < begun]
+
+    def _cancel(self, attempt: _Attempt) -> Answer:
+        assert self._timeout is not None
+        ray.cancel(attempt.stream, force=True)
+        del self._running[attempt.stream]
+        return after_timeout(attempt.ledger, self._timeout, silent=time.monotonic() - attempt.heard)
 
 
 def start(cluster: Cluster, *, cpus: int) -> None:
@@ -140,12 +182,26 @@ def start(cluster: Cluster, *, cpus: int) -> None:
         ray.init(**options)
 
 
-def _next(attempt: _Attempt) -> tuple[bool, str | None, list[Report]]:
-    """Return whether the stream is over, how its worker was lost (None: it was not), and what it told."""
+def _require_resources(cluster: Cluster) -> None:
+    """Raise where no node has what one worker needs: Ray would wait for such a node for ever."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    needed = {"CPU": cluster.cpus_per_worker, "GPU": cluster.gpus_per_worker}
+    if any(all(node.get(kind, 0) >= count for kind, count in needed.items()) for node in nodes):
+        return
+    keys = {"CPU": "cluster.cpus_per_worker", "GPU": "cluster.gpus_per_worker"}
+    kind = next((kind for kind in needed if all(node.get(kind, 0) < needed[kind] for node in nodes)), "CPU")
+    has = "; ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes)
+    raise EngineError(
+        f"{keys[kind]} must be at most what a node of the cluster has, got {needed[kind]:g}: its nodes have {has}"
+    )
+
+
+def _put(dataset: Dataset) -> Any:
     try:
-        message = ray.get(next(attempt.stream))
-    except StopIteration:
-        return True, None, []
-    except ray.exceptions.RayError as error:
-        return True, str(error), []
-    return False, None, list(attempt.ledger.take(message))
+        return ray.put(dataset)
+    except (ray.exceptions.ObjectStoreFullError, ray.exceptions.OutOfDiskError) as error:
+        size = sum(part.images.nbytes for part in (dataset.train, dataset.validation, dataset.test))
+        raise EngineError(
+            f"dataset must fit into the object store of the cluster, got {dataset.name} of {size / 1e6:.0f} MB: "
+            f"{str(error).splitlines()[0]}"
+        ) from error

@@ -11,11 +11,15 @@ from dataclasses import dataclass
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from tasks.datasets.dataset import Dataset
-from tasks.events import Event
+from tasks.devices import array_for
+from tasks.events import Checkpoint, Event
 from tasks.trial import Trial
 
 EVERY = 0.3
 """Seconds between two batches: soon enough to watch, and few enough that they cost nothing."""
+
+CHECKPOINT_EVERY = 2.0
+"""Seconds between two checkpoints: what a fault may cost, and long beside the time that keeping one takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +41,20 @@ class Raised:
 Message = Begun | Raised | tuple[Event, ...]
 
 
-def compute(trials: Sequence[Trial], dataset: Dataset, *, width: int, threads: int) -> Iterator[Message]:
-    """Compute a fused group and yield what happens, events in batches of `EVERY` seconds.
+def compute(
+    trials: Sequence[Trial],
+    dataset: Dataset,
+    *,
+    width: int,
+    threads: int,
+    start: Checkpoint | None = None,
+    checkpoint_every: int | None = None,
+    device: str = "cpu",
+) -> Iterator[Message]:
+    """Compute a fused group on a device and yield what happens, events in batches of `EVERY` seconds.
+
+    The group goes on from ``start``. Every ``checkpoint_every`` steps (None: never) it can be kept where it
+    is; a checkpoint that would come less than `CHECKPOINT_EVERY` seconds after the last is left out.
 
     BLAS gets one thread whatever ``threads`` is, since a product's bits depend on its threads; the task
     spreads rows over ``threads`` threads of its own.
@@ -46,7 +62,15 @@ def compute(trials: Sequence[Trial], dataset: Dataset, *, width: int, threads: i
     with threadpool_limits(1, user_api="blas"):
         yield Begun(host=platform.node(), blas=_blas())
         try:
-            events = trials[0].task.run(trials, dataset, width=width, threads=threads, start=None)
+            events = trials[0].task.run(
+                trials,
+                dataset,
+                width=width,
+                threads=threads,
+                start=start,
+                checkpoint_every=checkpoint_every,
+                like=array_for(device),
+            )
             yield from _batches(events)
         except Exception as error:  # noqa: BLE001  # whatever a trial raises is a failure of its group, told as data
             yield Raised(error=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
@@ -54,11 +78,16 @@ def compute(trials: Sequence[Trial], dataset: Dataset, *, width: int, threads: i
 
 def _batches(events: Iterator[Event]) -> Iterator[tuple[Event, ...]]:
     batch: list[Event] = []
-    last = time.monotonic()
+    last = kept = time.monotonic()
     try:
         for event in events:
+            checkpoint = isinstance(event, Checkpoint)
+            if checkpoint and time.monotonic() - kept < CHECKPOINT_EVERY:
+                continue
             batch.append(event)
-            if time.monotonic() - last >= EVERY:
+            if checkpoint:
+                kept = time.monotonic()
+            if checkpoint or time.monotonic() - last >= EVERY:
                 yield tuple(batch)
                 batch, last = [], time.monotonic()
     except Exception:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from pipeline.figures.finite_difference import draw_finite_difference
 from pipeline.figures.gradient_check import draw_gradient_check
 from pipeline.figures.landscape import draw_landscape
 from pipeline.figures.one_dimensional import draw_one_dimensional
 from pipeline.figures.step_size import draw_step_size
-from pipeline.figures.training import draw_training
+from pipeline.figures.training import draw_curves, draw_training
 from pipeline.plan import PlannedTrial
 from pipeline.recorder.protocol import Series
 from tasks.datasets.dataset import Dataset
@@ -21,27 +21,32 @@ from tasks.one_dimensional import OneDimensional
 from tasks.step_size import StepSize
 from tasks.train import Train
 
-__all__ = ["draw"]
+__all__ = ["draw", "draw_quickly"]
+
+_FIGURES: Mapping[type, Callable[[PlannedTrial, Result], bytes]] = {
+    FiniteDifference: draw_finite_difference,
+    GradientCheck: draw_gradient_check,
+    Landscape: draw_landscape,
+    OneDimensional: draw_one_dimensional,
+    StepSize: draw_step_size,
+}
 
 
-def draw(
+def draw(trial: PlannedTrial, result: Result, series: Mapping[str, Series], dataset: Dataset) -> Mapping[str, bytes]:
+    """Return the figures of an ended trial by file name; none where there is nothing to show."""
+    task = type(trial.trial.task)
+    if task is Train:
+        return draw_training(trial, result, series, dataset)
+    # A check that failed is the one to look at.
+    shown = result.outcome is Outcome.COMPLETE or (task is GradientCheck and result.arrays)
+    name = str(trial.config["task"]["name"])
+    return {f"{name}.png": _FIGURES[task](trial, result)} if shown and task in _FIGURES else {}
+
+
+def draw_quickly(
     trial: PlannedTrial, result: Result, series: Mapping[str, Series], dataset: Dataset
 ) -> Mapping[str, bytes]:
-    """Return the figures of an ended trial by file name; none where there is nothing to show."""
-    match trial.trial.task:
-        case Train():
-            return draw_training(trial, result, series, dataset)
-        case GradientCheck() if result.arrays:
-            return {"gradient_check.png": draw_gradient_check(trial, result)}
-        case _ if result.outcome is not Outcome.COMPLETE:
-            return {}
-        case Landscape():
-            return {"landscape.png": draw_landscape(trial, result)}
-        case OneDimensional():
-            return {"one_dimensional.png": draw_one_dimensional(trial, result)}
-        case StepSize():
-            return {"step_size.png": draw_step_size(trial, result)}
-        case FiniteDifference():
-            return {"finite_difference.png": draw_finite_difference(trial, result)}
-        case _:
-            return {}
+    """Return what `draw` does, but of a training its curves only: those of a whole sweep cost little."""
+    if type(trial.trial.task) is Train:
+        return draw_curves(trial, result, series)
+    return draw(trial, result, series, dataset)

@@ -46,7 +46,7 @@ def _scatter(axes: Axes, analytic: np.ndarray, numerical: np.ndarray, kinks: np.
 def _histogram(axes: Axes, errors: np.ndarray, kinks: np.ndarray) -> None:
     label(axes, x="relative error |a - n| / max(|a|, |n|)", y="coordinates")
     shown = np.clip(np.nan_to_num(errors, nan=1.0), _LEAST, 1.0)
-    bins = np.logspace(np.log10(_LEAST), 0, 49)
+    bins = np.logspace(np.log10(_LEAST), 0, 49).tolist()
     axes.hist(shown[~kinks], bins=bins, color=BLUE, alpha=0.85, label="without a kink")
     if kinks.any():
         axes.hist(shown[kinks], bins=bins, color=VERMILION, alpha=0.6, label="with a kink")
@@ -58,4 +58,5 @@ def _histogram(axes: Axes, errors: np.ndarray, kinks: np.ndarray) -> None:
         (WRONG, VERMILION, f"wrong above {WRONG:.0e}"),
     ):
         axes.axvline(threshold, color=colour, linewidth=1.6, linestyle="--", label=text)
+    axes.set_ylim(0.7, axes.get_ylim()[1] ** 1.5)  # room for the legend
     legend(axes, loc="upper left")

@@ -40,13 +40,14 @@ def blank(*, panels: int = 1, title: str) -> tuple[Figure, list[Axes]]:
     return figure, axes
 
 
-def grid(rows: int, columns: int, *, title: str, height: float = _HEIGHT) -> tuple[Figure, list[list[Axes]]]:
-    """Return a figure of panels in rows, ``height`` hundred pixels high, and the panels row by row."""
-    figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, facecolor="white", layout="constrained")
+def sheet(*, title: str, height: float = _HEIGHT) -> tuple[Figure, Axes]:
+    """Return a figure ``height`` hundred pixels high with one panel to place images on, and the panel."""
+    figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, facecolor="white")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, columns, squeeze=False)
+    axes = figure.subplots()
+    axes.axis("off")
     figure.suptitle(title, fontsize=_TITLE, color=INK)
-    return figure, [list(row) for row in axes]
+    return figure, axes
 
 
 def label(axes: Axes, *, x: str, y: str, title: str = "") -> None:
@@ -71,11 +72,20 @@ def finished(figure: Figure, trial: PlannedTrial) -> bytes:
     return captioned(figure, caption(trial.config))
 
 
-def captioned(figure: Figure, text: str) -> bytes:
-    """Return the figure as PNG, a caption at its foot."""
+def captioned(figure: Figure, text: str, *, margins: Mapping[str, float] | None = None) -> bytes:
+    """Return the figure as PNG, a caption at its foot.
+
+    ``margins`` are where the panels begin and end, as fractions of the figure above its caption; without them the
+    layout finds out, which takes twice as long to draw.
+    """
     lines = textwrap.wrap(text, _CAPTION_COLUMNS)
     foot = _CAPTION_HEIGHT * len(lines) * _HEIGHT / figure.get_figheight()
-    figure.set_layout_engine(ConstrainedLayoutEngine(rect=(0, foot + 0.01, 1, 0.99 - foot)))
+    if margins is None:
+        figure.set_layout_engine(ConstrainedLayoutEngine(rect=(0, foot + 0.01, 1, 0.99 - foot)))
+    else:
+        figure.set_layout_engine(None)
+        upright = {side: foot + (1 - foot) * margins[side] for side in ("bottom", "top")}
+        figure.subplots_adjust(**{**margins, **upright})
     figure.text(0.012, 0.012, "\n".join(lines), fontsize=_CAPTION, color=QUIET, va="bottom")
     buffer = io.BytesIO()
     # Nothing in the file but the picture: the same trial gives the same bytes.

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
-from pipeline.figures.style import BLUE, INK, ORANGE, QUIET, VERMILION, blank, captioned, grid, label, legend
+from pipeline.figures.style import BLUE, INK, ORANGE, SKY, VERMILION, blank, captioned, label, legend, sheet
 from pipeline.plan import PlannedTrial
 from pipeline.recorder.protocol import Series
 from pipeline.swept import settings, text_of
@@ -15,15 +17,15 @@ from tasks.datasets.dataset import Dataset, Split
 from tasks.events import Outcome, Result
 
 _LOG_FROM = 8.0  # a curve that falls by this factor is read better on a logarithmic axis
+_FEW_POINTS = 25
 _MOST_CLASSES, _COLUMNS = 20, 5
-_EXAMPLES = 5
 
 
 def draw_training(
     trial: PlannedTrial, result: Result, series: Mapping[str, Series], dataset: Dataset
 ) -> dict[str, bytes]:
     """Return the figures of an ended training by file name; those of images only where there are images."""
-    figures = {"loss.png": draw_loss(trial, result, series)} if "train/loss" in series else {}
+    figures = draw_curves(trial, result, series)
     weights = result.arrays.get("weights")
     if weights is None or not np.isfinite(weights).all() or not is_image(dataset.image_shape):
         return figures
@@ -36,19 +38,21 @@ def is_image(shape: tuple[int, ...]) -> bool:
     return (len(shape) == 2 or (len(shape) == 3 and shape[0] in {1, 3})) and min(shape[-2:]) > 1
 
 
-def draw_loss(trial: PlannedTrial, result: Result, series: Mapping[str, Series]) -> bytes:
-    """Return loss and accuracy over the steps, of training and validation."""
+def draw_curves(trial: PlannedTrial, result: Result, series: Mapping[str, Series]) -> dict[str, bytes]:
+    """Return loss and accuracy over the steps, of training and validation, by file name."""
+    if "train/loss" not in series:
+        return {}
     end = "" if result.outcome is Outcome.COMPLETE else f" ({result.outcome.value} at step {result.step})"
     figure, (left, right) = blank(panels=2, title=f"{trial.name}{end}")
     label(left, x="step", y="loss")
     lines = [("train/loss", "training", BLUE, "-"), ("val/loss", "validation (data loss)", VERMILION, "-")]
     if trial.trial.regularization:
-        lines.insert(1, ("train/data_loss", "training, data loss", BLUE, ":"))
-    shown = [_line(left, series, *line) for line in lines]
-    values = np.concatenate(shown)
+        lines.insert(1, ("train/data_loss", "training, data loss", SKY, "--"))
+    values = np.concatenate([_line(left, series, *line) for line in lines])
     if values.size and values.min() > 0 and values.max() / values.min() >= _LOG_FROM:
         left.set_yscale("log")
-    legend(left)
+        left.yaxis.set_minor_formatter(NullFormatter())
+    legend(left, loc="upper right")
     label(right, x="step", y="accuracy / %")
     for name, text, colour in (("train/accuracy", "training", BLUE), ("val/accuracy", "validation", VERMILION)):
         _line(right, series, name, text, colour, "-", scale=100.0)
@@ -56,24 +60,22 @@ def draw_loss(trial: PlannedTrial, result: Result, series: Mapping[str, Series])
     if test is not None:
         mark = f"test: {100 * test:.1f} %"
         right.plot(result.step, 100 * test, "D", color=ORANGE, markeredgecolor=INK, markersize=9, label=mark)
-    legend(right)
-    return captioned(figure, _caption(trial))
+    legend(right, loc="lower right")
+    margins = {"left": 0.085, "right": 0.985, "bottom": 0.12, "top": 0.92, "wspace": 0.2}
+    return {"loss.png": captioned(figure, _caption(trial), margins=margins)}
 
 
 def draw_templates(trial: PlannedTrial, weights: np.ndarray, dataset: Dataset) -> bytes:
     """Return the learned template of each class: its row of the weights as an image."""
     count = min(len(dataset.classes), _MOST_CLASSES)
     rows = -(-count // _COLUMNS)
-    gray = len(_image(weights[0, :-1], dataset).shape) == 2
-    sense = "red pixels raise the class's score, blue ones lower it" if gray else "each spread over the colours"
-    figure, axes = grid(rows, _COLUMNS, title=f"What each class looks for: {sense}", height=1.1 + 2.2 * rows)
-    flat = [panel for row in axes for panel in row]
-    for panel in flat:
-        panel.axis("off")
+    sense = "red raises the score, blue lowers it" if _is_gray(dataset) else "each spread over all colours"
+    title = f"Learned templates ({sense})"
+    figure, axes = sheet(title=title, height=1.1 + 1.95 * rows)
     for k in range(count):
-        _show(flat[k], _image(weights[k, :-1], dataset))
-        flat[k].set_title(dataset.classes[k], fontsize=13, color=INK)
-    return captioned(figure, _caption(trial))
+        place = (k % _COLUMNS, -(k // _COLUMNS) * 1.16)
+        _show(axes, place, _image(weights[k, :-1], dataset), dataset.classes[k])
+    return _pasted(figure, axes, trial, columns=_COLUMNS, bottom=-(rows - 1) * 1.16, top=1.1)
 
 
 def draw_data_gradient(trial: PlannedTrial, weights: np.ndarray, dataset: Dataset) -> dict[str, bytes]:
@@ -83,22 +85,22 @@ def draw_data_gradient(trial: PlannedTrial, weights: np.ndarray, dataset: Datase
     # One example a class shows more than several of the first.
     chosen = np.flatnonzero(losses > 0)
     _, first = np.unique(split.labels[chosen], return_index=True)
-    chosen = chosen[np.sort(first)][:_EXAMPLES]
+    chosen = chosen[first][:_COLUMNS]
     if not len(chosen):
         return {}
-    title = "What the data gradient points at: the change of pixels that lowers the loss"
-    figure, axes = grid(2, _EXAMPLES, title=title, height=5.6)
-    for panel in (panel for row in axes for panel in row):
-        panel.axis("off")
+    sense = "red: brighter, blue: darker" if _is_gray(dataset) else "spread over all colours"
+    title = f"The change of pixels that lowers each loss ({sense})"
+    figure, axes = sheet(title=title, height=5.6)
+    brightest = float(split.images.max()) or 1.0
     for column, n in enumerate(chosen.tolist()):
-        above, below = axes[0][column], axes[1][column]
-        above.imshow(_image(split.images[n], dataset), cmap="gray", vmin=0, vmax=255)
         right, wrong = dataset.classes[split.labels[n]], dataset.classes[predicted[n]]
         taken = f"taken for {wrong}" if right != wrong else "recognised"
-        above.set_title(f"{right}\n{taken}\nloss {losses[n]:.3g}", fontsize=11, color=INK)
-        _show(below, _image(-gradient[n], dataset))
-        below.set_title("lowers the loss", fontsize=11, color=QUIET)
-    return {"data_gradient.png": captioned(figure, _caption(trial))}
+        image = _image(split.images[n], dataset) / brightest
+        axes.imshow(image, cmap="gray", vmin=0, vmax=1, extent=(column, column + 0.94, 0, 0.94))
+        text = f"{right}\n{taken}\nloss {losses[n]:.3g}"
+        axes.text(column + 0.47, 0.97, text, ha="center", va="bottom", fontsize=11, color=INK)
+        _show(axes, (column, -1.0), _image(-gradient[n], dataset), "")
+    return {"data_gradient.png": _pasted(figure, axes, trial, columns=len(chosen), bottom=-1.0, top=1.4)}
 
 
 def _line(
@@ -108,8 +110,8 @@ def _line(
     if name not in series:
         return np.empty(0)
     steps, values = series[name].steps, scale * series[name].values
-    few = {"marker": "o", "markersize": 5} if len(steps) <= 25 else {}
-    axes.plot(steps, values, color=colour, linestyle=style, linewidth=2, label=text, **few)
+    marker = "o" if len(steps) <= _FEW_POINTS else ""
+    axes.plot(steps, values, color=colour, linestyle=style, linewidth=2, marker=marker, markersize=5, label=text)
     return np.asarray(values[np.isfinite(values)])
 
 
@@ -132,14 +134,27 @@ def _image(pixels: np.ndarray, dataset: Dataset) -> np.ndarray:
     return image[0] if image.shape[0] == 1 else np.moveaxis(image, 0, -1)
 
 
-def _show(axes: Axes, image: np.ndarray) -> None:
+def _is_gray(dataset: Dataset) -> bool:
+    return len(dataset.image_shape) == 2 or dataset.image_shape[0] == 1
+
+
+def _show(axes: Axes, place: tuple[float, float], image: np.ndarray, title: str) -> None:
     """Show an image of numbers of any size: a gray one by sign, a coloured one spread from darkest to lightest."""
-    largest = float(np.abs(image).max()) or 1.0
+    x, y = place
+    extent = (x, x + 0.94, y, y + 0.94)
     if image.ndim == 2:
-        axes.imshow(image, cmap="RdBu_r", vmin=-largest, vmax=largest)
-        return
-    low, high = float(image.min()), float(image.max())
-    axes.imshow((image - low) / ((high - low) or 1.0))
+        largest = float(np.abs(image).max()) or 1.0
+        axes.imshow(image, cmap="RdBu_r", vmin=-largest, vmax=largest, extent=extent)
+    else:
+        low, high = float(image.min()), float(image.max())
+        axes.imshow((image - low) / ((high - low) or 1.0), extent=extent)
+    axes.text(x + 0.47, y + 0.96, title, ha="center", va="bottom", fontsize=13, color=INK)
+
+
+def _pasted(figure: Figure, axes: Axes, trial: PlannedTrial, *, columns: int, bottom: float, top: float) -> bytes:
+    axes.set_xlim(-0.02, columns)
+    axes.set_ylim(bottom - 0.02, top)
+    return captioned(figure, _caption(trial), margins={"left": 0.01, "right": 0.99, "bottom": 0.02, "top": 0.92})
 
 
 def _caption(trial: PlannedTrial) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log, setup_globals
@@ -51,7 +52,8 @@ class SweepLauncher(Launcher):
             for job in jobs:
                 callbacks.on_job_start(config=job.config(), task_function=self.task_function)
         overrides = tuple(self.config.hydra.overrides.task)
-        ends = run_points(points, sweep=overrides, meanwhile=lambda: write_folders(jobs))
+        folder = Path(self.config.hydra.sweep.dir).absolute()
+        ends = run_points(points, sweep=overrides, folder=folder, meanwhile=lambda: write_folders(jobs))
         returns = [_job_return(job, ends.get(job.number)) for job in jobs]
         # A config object takes milliseconds to make, so those that nobody reads are not.
         if callbacks is not None:

@@ -22,11 +22,10 @@ class LinearClassifier(PythonModel):
             self.weights, self.mean = arrays["weights"], arrays["mean"]
             self.classes = arrays["classes"].tolist()
 
-    def predict(self, context: Any, model_input: Any, params: Any = None) -> pd.DataFrame:
+    def predict(self, context: Any, model_input: np.ndarray, params: Any = None) -> pd.DataFrame:
         """Return the class with the highest score, and the scores by the names of their classes."""
         del context, params
-        images = np.asarray(model_input)
-        features = images.reshape(len(images), -1).astype(np.float32) - self.mean
+        features = model_input.reshape(len(model_input), -1).astype(np.float32) - self.mean
         scores = features @ self.weights[:, :-1].T + self.weights[:, -1]  # (N, D) @ (D, C), and the bias
         named = [dict(zip(self.classes, row, strict=True)) for row in scores.tolist()]
         return pd.DataFrame({"class": [self.classes[k] for k in scores.argmax(axis=1)], "scores": named})

@@ -7,12 +7,13 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 
-from pipeline.engine.protocol import Failed, Finished, Progressed, Report, Started
+from pipeline.engine.protocol import Failed, Finished, Progressed, Started, TrialReport
 from pipeline.plan import PlannedTrial
 from pipeline.recorder import artifacts, sweep_run, trial_run
 from pipeline.recorder.address import absolute, how_to_look, is_http, redact
 from pipeline.recorder.outbox import Outbox
 from pipeline.recorder.protocol import Layout, RecordError, SweepHeader
+from pipeline.recorder.resumption import SWEEP_KEY, adopt, recall
 from pipeline.recorder.store import WRITING, Store, settings
 from pipeline.recorder.sweep_run import SweepRun
 from pipeline.recorder.trial_run import TrialRun
@@ -24,14 +25,15 @@ from tasks.train import Train
 FLUSH_SECONDS = 1.0
 
 DRAWN_TRIALS = 20
-"""Training trials of larger sweeps get no figures of their own, but for the winner: their curves are in the charts."""
+"""Trainings of a larger sweep get no figures, but for the winner: drawing them all would slow the sweep down."""
 
 
 class MlflowRecorder:
     """Records to the MLflow store at ``uri`` (an SQLite file, a database or a server), in ``experiment``.
 
-    ``figures`` draws the figures kept with each finished trial, ``sweep_figures`` those of the sweep;
-    ``register_model`` says whether a sweep's winner becomes a version of a registered model.
+    ``figures`` draws the figures kept with a lone trial and a sweep's winner, ``quick_figures`` those of the
+    other trials of a sweep, ``sweep_figures`` those of the sweep itself; ``register_model`` says whether a
+    sweep's winner becomes a version of a registered model.
     """
 
     def __init__(
@@ -40,12 +42,14 @@ class MlflowRecorder:
         experiment: str,
         *,
         figures: trial_run.Figures | None = None,
+        quick_figures: trial_run.Figures | None = None,
         sweep_figures: sweep_run.Figures | None = None,
         register_model: bool = False,
     ) -> None:
         self.uri = absolute(uri)
         self._experiment = experiment
-        self._figures, self._sweep_figures, self._register_model = figures, sweep_figures, register_model
+        self._figures, self._quick_figures, self._sweep_figures = figures, quick_figures, sweep_figures
+        self._register_model = register_model
         self._runs: dict[str, TrialRun] = {}
         self._parent: SweepRun | None = None
         self._limits = contextlib.ExitStack()
@@ -57,6 +61,9 @@ class MlflowRecorder:
         self._dataset = dataset
         if sweep is not None:
             tags = self._tags(sweep.provenance, sweep.overrides)
+            tags |= {SWEEP_KEY: sweep.key}
+            if sweep.past is not None:
+                adopt(self._store, sweep.past, _now())
             self._parent = SweepRun(self._store, sweep, dataset, tags, self.uri)
             self._parent.describe(self._outbox, self._runs, "RUNNING")
         self._drawn = sweep is None or len(sweep.trials) <= DRAWN_TRIALS
@@ -75,6 +82,17 @@ class MlflowRecorder:
         self._writer.submit(lambda: run.start(self._store, self._outbox, tags, files))
         self._follow(Started(trial=trial))
 
+    def reuse(self, trial: PlannedTrial, run_id: str) -> None:
+        """Take the run of a trial that ended in an earlier process for the trial's own."""
+        run = self._runs[trial.key] = TrialRun(trial, self._dataset, _now())
+        run.ended = True
+        self._writer.submit(lambda: self._recall(run, run_id))
+
+    def retry(self, trial: PlannedTrial, attempt: int, error: str) -> None:
+        """Write down that a started trial is computed again, for the ``attempt``-th time, after an error."""
+        run = self._runs[trial.key]
+        self._writer.submit(lambda: run.retry(self._outbox, attempt, error))
+
     def points(self, trial: PlannedTrial, curve: Curve) -> None:
         """Write a block of points of the trial's curves."""
         run, now = self._runs[trial.key], _now()
@@ -88,8 +106,8 @@ class MlflowRecorder:
         self._writer.submit(lambda: run.finish(self._store, self._outbox, result, layout, now))
         self._follow(Finished(trial=trial, result=result, layout=layout))
         # What a task other than training has to show is its figure.
-        if self._figures is not None and (self._drawn or not isinstance(trial.trial.task, Train)):
-            draw = self._figures
+        draw = self._figures if self._parent is None else self._quick_figures
+        if draw is not None and (self._drawn or not isinstance(trial.trial.task, Train)):
             self._writer.submit(lambda: run.draw(self._store, draw, result))
 
     def fail(self, trial: PlannedTrial, error: str, traceback: str) -> None:
@@ -144,17 +162,22 @@ class MlflowRecorder:
         if self._sweep_figures is not None:
             draw = self._sweep_figures
             self._writer.submit(lambda: parent.draw(self._runs, draw))
-        if not self._drawn:
-            self._writer.submit(lambda: self._draw_winner(parent))
+        self._writer.submit(lambda: self._draw_winner(parent))
         if self._register_model:
             name = re.sub(r"[/:\s]+", "-", f"{self._experiment}-{self._dataset.name}")
             self._writer.submit(lambda: parent.register(self._runs, name))
 
     def _draw_winner(self, parent: SweepRun) -> None:
-        if parent.winner is not None and self._figures is not None:
+        if self._figures is not None and parent.winner is not None:
             self._runs[parent.winner.trial.key].draw(self._store, self._figures, parent.winner.result)
 
-    def _follow(self, report: Report) -> None:
+    def _recall(self, run: TrialRun, run_id: str) -> None:
+        curves, result, layout = recall(self.uri, run_id)
+        run.recall(run_id, curves, result)
+        if self._parent is not None:
+            self._parent.take(Finished(trial=run.trial, result=result, layout=layout))
+
+    def _follow(self, report: TrialReport) -> None:
         if self._parent is not None:
             parent = self._parent
             self._writer.submit(lambda: parent.take(report))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -12,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.recorder.address import is_http
 from pipeline.recorder.store import Store
 from tasks.datasets.dataset import Dataset
 from tasks.events import Result
@@ -36,11 +36,10 @@ def register(store: Store, run_id: str, name: str, result: Result, dataset: Data
     store.client.finalize_logged_model(logged.model_id, "READY")
     store.client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=result.step)])
     _make_name(store, name)
-    # A server knows its models by their ids; a database is read by MLflow's default client, which is another's.
-    source = f"models:/{logged.model_id}" if is_http(store.uri) else logged.artifact_location
-    version = store.client.create_model_version(
-        name, source, run_id=run_id, model_id=logged.model_id, await_creation_for=0
-    )
+    with _default_store(store.uri):
+        version = store.client.create_model_version(
+            name, f"models:/{logged.model_id}", run_id=run_id, model_id=logged.model_id, await_creation_for=0
+        )
     return int(version.version)
 
 
@@ -54,7 +53,7 @@ def _save(folder: Path, logged: Any, run_id: str, weights: np.ndarray, dataset: 
     np.savez(arrays, weights=weights, mean=dataset.mean, classes=np.array(dataset.classes))
     scores = Object([Property(name, DataType.double) for name in dataset.classes])
     signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, *dataset.image_shape), "images")]),
+        inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, *dataset.image_shape))]),
         outputs=Schema([ColSpec(DataType.string, "class"), ColSpec(scores, "scores")]),
     )
     model = Model(
@@ -83,8 +82,23 @@ def _make_name(store: Store, name: str) -> None:
 
 
 @contextlib.contextmanager
+def _default_store(uri: str) -> Iterator[None]:
+    """Make a store MLflow's default: its registry looks a model up in that, whatever store it is part of."""
+    name = "MLFLOW_TRACKING_URI"
+    before = os.environ.get(name)
+    os.environ[name] = uri
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+@contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep back MLflow's advice to add type hints and an example: the signature is given."""
+    """Keep back MLflow's advice to add an example of the input: the signature is given."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

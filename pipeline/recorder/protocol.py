@@ -30,13 +30,27 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """What the record holds of a sweep that is resumed.
+
+    ``run_id`` is its parent run with its ``tags``, ``ended`` maps the keys of the trials that ended by
+    themselves to their runs and results (without arrays), ``orphans`` are runs that nobody will end.
+    """
+
+    run_id: str
+    tags: Mapping[str, str]
+    ended: Mapping[str, tuple[str, Result]]
+    orphans: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SweepHeader:
     """What is known of a sweep before it starts.
 
-    ``name`` is the parent run's name, ``overrides`` the sweep's command-line overrides, ``trials`` are the
-    trials that it is going to run, ``provenance`` maps
-    tag names to texts (git commit, versions, command line, host, ...), ``attachments`` maps file names to
-    texts kept as artifacts (the uncommitted diff, the installed versions).
+    ``key`` identifies the sweep, ``name`` is the parent run's name, ``overrides`` are the sweep's command-line
+    overrides, ``trials`` the trials that it is going to run, ``provenance`` maps tag names to texts (git commit,
+    versions, command line, host, ...), ``attachments`` maps file names to texts kept as artifacts (the
+    uncommitted diff, the installed versions). With a ``past`` its parent run goes on, and no other is made.
     """
 
     name: str
@@ -44,6 +58,8 @@ class SweepHeader:
     trials: tuple[PlannedTrial, ...]
     provenance: Mapping[str, str]
     attachments: Mapping[str, str]
+    key: str = ""
+    past: Past | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +88,12 @@ class Recorder(Protocol):
 
     def start(self, trial: PlannedTrial, provenance: Mapping[str, str], attachments: Mapping[str, str]) -> None:
         """Start the run of a trial; a second start of the same trial changes nothing."""
+
+    def reuse(self, trial: PlannedTrial, run_id: str) -> None:
+        """Take the run of a trial that ended in an earlier process for the trial's own."""
+
+    def retry(self, trial: PlannedTrial, attempt: int, error: str) -> None:
+        """Write down that a started trial is computed again, for the ``attempt``-th time, after an error."""
 
     def points(self, trial: PlannedTrial, curve: Curve) -> None:
         """Write a block of points of the trial's curves."""
@@ -108,6 +130,7 @@ class MemoryRecorder:
         self.results: dict[str, Result] = {}
         self.layouts: dict[str, Layout] = {}
         self.failures: dict[str, str] = {}
+        self.attempts: dict[str, int] = {}
         self.status: str | None = None
 
     def open(self, sweep: SweepHeader | None, dataset: Dataset) -> None:
@@ -121,6 +144,13 @@ class MemoryRecorder:
     ) -> None:
         """Start the trial's list of points."""
         self.curves.setdefault(trial.key, [])
+
+    def reuse(self, trial: PlannedTrial, run_id: str) -> None:
+        """Know nothing of earlier processes."""
+
+    def retry(self, trial: PlannedTrial, attempt: int, error: str) -> None:  # noqa: ARG002
+        """Keep the number of attempts."""
+        self.attempts[trial.key] = attempt
 
     def points(self, trial: PlannedTrial, curve: Curve) -> None:
         """Append a block of points."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.engine.protocol import Finished, Report
+from pipeline.engine.protocol import Finished, TrialReport
 from pipeline.recorder import artifacts
 from pipeline.recorder.address import how_to_look, redact
 from pipeline.recorder.description import Reference, describe
@@ -44,10 +44,13 @@ class SweepRun:
         self.winner: Finished | None = None
         self._store, self._sweep, self._dataset, self._uri = store, sweep, dataset, uri
         self._told, self._ended = time.monotonic(), False
+        if sweep.past is not None:
+            self.id = sweep.past.run_id
+            return
         self.id = store.create_run(sweep.name, tags, time.time_ns() // 1_000_000)
         store.attach(self.id, {f"provenance/{name}": text.encode() for name, text in sweep.attachments.items()})
 
-    def take(self, report: Report) -> None:
+    def take(self, report: TrialReport) -> None:
         """Take into account what happened to a trial, and remember the best result."""
         standing = self.tally.take(report)
         if isinstance(report, Finished) and self._is_first(standing):

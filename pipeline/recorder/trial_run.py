@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pipeline.plan import PlannedTrial
@@ -45,6 +45,18 @@ class TrialRun:
         outbox.batch(self.id).params.update(artifacts.params(self.trial.config))
         store.add_dataset(self.id, self._dataset)
         store.attach(self.id, {**config, **files})
+
+    def recall(self, run_id: str, curves: Sequence[Curve], result: Result) -> None:
+        """Be the run of a trial that has ended before, and write nothing."""
+        self.id = run_id
+        for curve in curves:
+            self.points.add(curve, self._began)
+        self.points.end(result, self._began)
+
+    def retry(self, outbox: Outbox, attempt: int, error: str) -> None:
+        """Write down that the trial is computed again after an error."""
+        message = artifacts.shorten(error, artifacts.LONGEST_TAG)
+        self._batch(outbox).tags |= {"attempts": str(attempt), f"attempt.{attempt - 1}.error": message}
 
     def add(self, outbox: Outbox, curve: Curve, now: int) -> None:
         """Write the new points of a curve."""

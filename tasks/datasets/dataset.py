@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from array_api_compat import array_namespace
 
+from tasks.devices import as_numpy, placed
 from tasks.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """Images uint8 ``(N, D)``, one flattened image a row, and their labels int64 ``(N,)``."""
+    """Images uint8 ``(N, D)``, one flattened image a row, and their labels int64 ``(N,)``, of any array library."""
 
-    images: np.ndarray
-    labels: np.ndarray
+    images: Any
+    labels: Any
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return int(self.labels.shape[0])
+
+    def on(self, like: Any) -> Split:
+        """Return the split where ``like`` lives."""
+        return Split(images=placed(as_numpy(self.images), like), labels=placed(as_numpy(self.labels), like))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +44,15 @@ class Dataset:
     test: Split
     classes: tuple[str, ...]
     image_shape: tuple[int, ...]
-    mean: np.ndarray
+    mean: Any
     digest: str
+
+    def on(self, like: Any) -> Dataset:
+        """Return the data set where ``like`` lives, images as uint8; itself where it lives there already."""
+        if array_namespace(self.mean) is array_namespace(like):
+            return self
+        splits = {part: getattr(self, part).on(like) for part in ("train", "validation", "test")}
+        return dataclasses.replace(self, **splits, mean=placed(as_numpy(self.mean), like))
 
 
 def make_dataset(

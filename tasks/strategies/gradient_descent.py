@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace
 
+from tasks.devices import double, host
 from tasks.errors import require
 from tasks.optimizers import Lbfgs
-from tasks.problem import Problem, host
-from tasks.stacking import per_trial, stack
+from tasks.problem import Problem
+from tasks.stacking import stack
 from tasks.strategies import lbfgs
 from tasks.strategies.strategy import MEASURES, Measured, State
 
@@ -49,26 +51,26 @@ class GradientDescent:
             return lbfgs.advance(problem, state, start, stop)
         optimizer = stack([trial.optimizer for trial in problem.trials], like=problem.like, trailing=2)
         weights, memory = state["weights"], {name: array for name, array in state.items() if name != "weights"}
-        measured = []
-        norms = np.full((2, stop - start, len(problem.trials)), np.nan)
-        for step in range(start + 1, stop + 1):
+        rates = _rates(problem, range(start + 1, stop + 1))
+        measured, norms, recorded = [], [], []
+        for number, step in enumerate(range(start + 1, stop + 1)):
             gradient, *measures = problem.loss_and_gradient(weights, step)
-            rates = [t.learning_rate * t.schedule.factor(step, t.steps) for t in problem.trials]
-            update, memory = optimizer.update(
-                gradient, memory, learning_rate=per_trial(rates, like=problem.like, trailing=2), step=step
-            )
+            update, memory = optimizer.update(gradient, memory, learning_rate=rates[number, ...], step=step)
             weights = weights + update
             measured.append(measures)
             if step % problem.trials[0].record_every == 0:
                 # At the steps of the curve's points only: at every step it would cost some percent of it.
-                norms[0, step - start - 1] = norm(gradient)
-                norms[1, step - start - 1] = norm(update) / norm(weights)
-        columns = [np.stack([host(m) for m in column]) for column in zip(*measured, strict=True)]
-        everything = dict(zip(MEASURES, columns, strict=True))
-        return {"weights": weights} | memory, everything | {"gradient_norm": norms[0], "update_ratio": norms[1]}
+                norms.append((norm(gradient), norm(update) / norm(weights)))
+                recorded.append(number)
+        everything = dict(zip(MEASURES, _columns(measured), strict=True))
+        for name in ("gradient_norm", "update_ratio"):
+            everything[name] = np.full((stop - start, len(problem.trials)), np.nan)
+        for name, column in zip(("gradient_norm", "update_ratio"), _columns(norms), strict=False):
+            everything[name][recorded] = column
+        return {"weights": weights} | memory, everything
 
 
-def norm(array: Any) -> np.ndarray:
+def norm(array: Any) -> Any:
     """Return the Euclidean norm of every trial's part of ``(K, C, D)``, float64 ``(K,)``.
 
     >>> norm(np.array([[[3.0, 4.0]]]))
@@ -76,7 +78,18 @@ def norm(array: Any) -> np.ndarray:
     """
     xp = array_namespace(array)
     flat = xp.reshape(array, (array.shape[0], -1))
-    return np.asarray(np.sqrt(host(xp.sum(flat * flat, axis=-1))))  # a trial at a time, so that K changes no bit
+    return xp.sqrt(double(xp.sum(flat * flat, axis=-1)))  # a trial at a time, so that K changes no bit
+
+
+def _rates(problem: Problem, steps: range) -> Any:
+    """Return the learning rates of some steps, ``(S, K, 1, 1)``: one copy to a device for all of them."""
+    rates = [[t.learning_rate * t.schedule.factor(step, t.steps) for t in problem.trials] for step in steps]
+    return problem.array(np.array(rates)[:, :, None, None])
+
+
+def _columns(measured: Sequence[Sequence[Any]]) -> list[np.ndarray]:
+    """Return what was measured step by step as ``(S, K)`` arrays: one copy from a device for each."""
+    return [host(array_namespace(*column).stack(column)) for column in zip(*measured, strict=True)]
 
 
 def _scale(strategy: Any) -> float:

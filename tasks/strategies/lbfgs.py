@@ -9,8 +9,9 @@ import numpy as np
 from array_api_compat import array_namespace
 from scipy.optimize import minimize
 
+from tasks.devices import host
 from tasks.optimizers import Lbfgs
-from tasks.problem import Problem, host
+from tasks.problem import Problem
 from tasks.strategies.strategy import MEASURES, Measured, State
 
 
@@ -31,7 +32,7 @@ def advance(problem: Problem, state: State, start: int, stop: int) -> tuple[Stat
     """
     xp = array_namespace(problem.like)
     paths = [
-        _follow(problem.of_trials([k]), state["initial_weights"][k : k + 1], start, stop)
+        _follow(problem.of_trials([k]), state["initial_weights"][k : k + 1, ...], start, stop)
         for k in range(len(problem.trials))
     ]
     weights = xp.concat([problem.array(best) for best, _ in paths])

@@ -6,24 +6,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_numpy_array
 
+from tasks.devices import at_once, double
 from tasks.errors import require
 from tasks.losses import accuracy
-from tasks.problem import Batch, Problem, host, in_order, total
+from tasks.problem import Batch, Problem, total
 from tasks.stacking import per_trial
 from tasks.strategies.search import (
-    CANDIDATES,
+    History,
     Perturbations,
     advance_on_minibatches,
     blocks_of_steps,
-    perturbations,
+    drawn_ahead,
     unknown_incumbent,
 )
-from tasks.strategies.strategy import MEASURES, Measured, State
-
-# A block of perturbations keeps its scores on all examples: at most this many bytes of them.
-_BLOCK_BYTES = 96 * 2**20
+from tasks.strategies.strategy import Measured, State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,17 +54,16 @@ class LocalSearch:
             return advance_on_minibatches(problem, state, start, stop, lambda weights, unit: weights + rates * unit)
         seeds = len({trial.seed for trial in problem.trials})
         bytes_a_candidate = seeds * len(batch) * problem.shape[0] * np.dtype(np.float32).itemsize
-        largest = min(CANDIDATES // seeds, _BLOCK_BYTES // bytes_a_candidate)
-        now = dict(state)
-        history: dict[str, list[np.ndarray]] = {name: [] for name in MEASURES}
-        for numbers in blocks_of_steps(problem, start, stop, largest=largest):
-            unit = perturbations(problem, numbers)
+        # A block of perturbations keeps its scores on all examples.
+        most = at_once(problem.like)
+        largest = min(most.candidates // seeds, most.score_bytes // bytes_a_candidate)
+        now, history = dict(state), History()
+        for _, unit in drawn_ahead(problem, blocks_of_steps(problem, start, stop, largest=largest)):
             unit_scores = _scores_of_block(problem, batch, unit.draws)
             for m in unit.members():
                 _walk(problem, now, rates, unit, unit_scores, m)
-                for name, values in history.items():
-                    values.append(now[name])
-        return now, {name: np.stack(values) for name, values in history.items()}
+                history.append(now)
+        return now, history.measured()
 
 
 def _scores_of_block(problem: Problem, batch: Batch, unit: Any) -> list[Any]:
@@ -78,29 +75,28 @@ def _walk(problem: Problem, now: dict[str, Any], rates: Any, unit: Perturbations
     """Try one step of every trial: scores of the candidates by addition alone, accepted where the loss falls."""
     xp = array_namespace(rates)
     labels = problem.dataset.train.labels
-    candidates = now["weights"] + rates * unit.draws[:, m][unit.place]
+    candidates = now["weights"] + rates * unit.of_trials(unit.draws[:, m, ...])
     scores = xp.empty_like(now["scores"])
-    starts = np.cumsum([0] + [block.shape[-1] for block in unit_scores])
+    starts = np.cumsum([0] + [block.shape[-1] for block in unit_scores]).tolist()
 
-    def loss_sums(number: int) -> np.ndarray:
+    def loss_sums(number: int) -> Any:
         part = slice(starts[number], starts[number + 1])
-        step = rates * unit_scores[number][:, m][unit.place]
+        step = rates * unit.of_trials(unit_scores[number][:, m, ...])
         scores[..., part] = now["scores"][..., part] + step
-        return host(xp.sum(problem.objective.losses_of_scores(scores[..., part], labels[part]), axis=-1))
+        return double(xp.sum(problem.objective.losses_of_scores(scores[..., part], labels[part]), axis=-1))
 
-    data_loss = total(in_order(loss_sums, range(len(unit_scores)), threads=problem.threads)) / len(labels)
-    penalty = host(problem.objective.regularization_loss(candidates))
+    data_loss = total(problem.in_order(loss_sums, range(len(unit_scores)))) / labels.shape[0]
+    penalty = double(problem.objective.regularization_loss(candidates))
     better = data_loss + penalty < now["data_loss"] + now["regularization_loss"]
-    if not better.any():
-        return
-    accept = xp.asarray(better)[:, None, None]
-    hits = host(accuracy(scores, labels))
+    if is_numpy_array(better) and not better.any():
+        return  # on a device, the question would cost more than the answer saves
+    accept, hits = better[:, None, None], accuracy(scores, labels)
     now |= {
         "weights": xp.where(accept, candidates, now["weights"]),
         "scores": xp.where(accept, scores, now["scores"]),
-        "data_loss": np.where(better, data_loss, now["data_loss"]),
-        "regularization_loss": np.where(better, penalty, now["regularization_loss"]),
-        "accuracy": np.where(better, hits, now["accuracy"]),
+        "data_loss": xp.where(better, data_loss, now["data_loss"]),
+        "regularization_loss": xp.where(better, penalty, now["regularization_loss"]),
+        "accuracy": xp.where(better, hits, now["accuracy"]),
     }
 
 

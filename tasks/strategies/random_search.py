@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
+from tasks.devices import at_once, double, host, placed, rows
 from tasks.errors import require
 from tasks.objective import Objective
-from tasks.problem import Batch, Problem, host, total
+from tasks.problem import Batch, Problem, total
 from tasks.stacking import per_trial
 from tasks.strategies.search import (
-    CANDIDATES,
+    Perturbations,
     advance_on_minibatches,
     blocks_of_steps,
-    perturbations,
+    drawn_ahead,
     unknown_incumbent,
 )
 from tasks.strategies.strategy import MEASURES, Measured, State
@@ -45,30 +46,31 @@ class RandomSearch:
         if len(problem.minibatches.at(0)) < len(problem.dataset.train):
             return advance_on_minibatches(problem, state, start, stop, lambda _, unit: scales * unit)
         measured: list[Measured] = []
-        for numbers in blocks_of_steps(problem, start, stop, largest=CANDIDATES // len(problem.trials)):
-            state, measures = _try_block(problem, state, scales, numbers)
+        largest = at_once(problem.like).candidates // len(problem.trials)
+        for numbers, unit in drawn_ahead(problem, blocks_of_steps(problem, start, stop, largest=largest)):
+            state, measures = _try_block(problem, state, scales, numbers, unit)
             measured.append(measures)
         return state, {name: np.concatenate([m[name] for m in measured]) for name in MEASURES}
 
 
-def _try_block(problem: Problem, state: State, scales: Any, numbers: range) -> tuple[State, Measured]:
+def _try_block(
+    problem: Problem, state: State, scales: Any, numbers: range, unit: Perturbations
+) -> tuple[State, Measured]:
     """Evaluate a block of candidates of every trial on all examples, then keep each trial's best in their order."""
     xp = array_namespace(problem.like)
-    unit = perturbations(problem, numbers)
     batch = problem.minibatches.at(0)
     many = Objective.of([t for t in problem.trials for _ in numbers], like=problem.like)
 
-    def loss_sums(features: Any, labels: Any) -> np.ndarray:
-        unit_scores = many.model.scores_of_blocks(unit.draws, features)[:, unit.first :]  # (J, M, C, N)
-        scores = scales[..., None] * unit_scores[unit.place]  # scores are linear: (K, M, C, N)
+    def loss_sums(features: Any, labels: Any) -> Any:
+        unit_scores = many.model.scores_of_blocks(unit.draws, features)[:, unit.first :, ...]  # (J, M, C, N)
+        scores = scales[..., None] * unit.of_trials(unit_scores)  # scores are linear: (K, M, C, N)
         flat = xp.reshape(scores, (-1, *scores.shape[2:]))
-        return host(xp.sum(many.losses_of_scores(flat, labels), axis=-1))
+        return double(xp.sum(many.losses_of_scores(flat, labels), axis=-1))
 
     shape = (len(problem.trials), len(numbers))
-    data_loss = (total(problem.over_blocks(batch, loss_sums)) / len(batch)).reshape(shape)
-    candidates = xp.reshape(
-        scales[..., None] * unit.draws[:, unit.first :][unit.place], (-1, *problem.shape)
-    )  # (K * M, C, D)
+    draws = unit.of_trials(unit.draws[:, unit.first :, ...])
+    candidates = xp.reshape(scales[..., None] * draws, (-1, *problem.shape))  # (K * M, C, D)
+    data_loss = host(total(problem.over_blocks(batch, loss_sums)) / len(batch)).reshape(shape)
     penalty = host(many.regularization_loss(candidates)).reshape(shape)
     return _keep_best(problem, state, batch, candidates, data_loss, penalty)
 
@@ -78,19 +80,19 @@ def _keep_best(
 ) -> tuple[State, Measured]:
     """Walk through the candidates' losses ``(K, M)`` and return the state and the best so far at every step."""
     total = data_loss + penalty
-    before = (state["data_loss"] + state["regularization_loss"])[:, None]
+    history = {name: [host(state[name])] for name in MEASURES}
+    before = (history["data_loss"][0] + history["regularization_loss"][0])[:, None]
     best = np.fmin.accumulate(np.concatenate([before, total], axis=1), axis=1)  # fmin: NaN is never the best
     improved = total < best[:, :-1]
     hits = np.where(improved, _accuracy_of(problem, batch, candidates, improved), np.nan)
-    history = {name: [state[name]] for name in MEASURES}
     for m in range(total.shape[1]):
         for name, values in (("data_loss", data_loss), ("regularization_loss", penalty), ("accuracy", hits)):
             history[name].append(np.where(improved[:, m], values[:, m], history[name][-1]))
     xp = array_namespace(problem.like)
     last = np.where(improved.any(axis=1), improved.shape[1] - 1 - improved[:, ::-1].argmax(axis=1), 0)
-    chosen = candidates[np.arange(len(last)) * improved.shape[1] + last]
-    weights = xp.where(xp.asarray(improved.any(axis=1))[:, None, None], chosen, state["weights"])
-    after = {"weights": weights} | {name: history[name][-1] for name in MEASURES}
+    chosen = rows(candidates, np.arange(len(last)) * improved.shape[1] + last)
+    weights = xp.where(placed(improved.any(axis=1), chosen)[:, None, None], chosen, state["weights"])
+    after = {"weights": weights} | {name: placed(history[name][-1], chosen) for name in MEASURES}
     return after, {name: np.stack(history[name][1:]) for name in MEASURES}
 
 
@@ -100,7 +102,7 @@ def _accuracy_of(problem: Problem, batch: Batch, candidates: Any, improved: np.n
     if improved.any():
         owners = [problem.trials[k] for k in np.nonzero(improved)[0]]
         few = Problem.of(owners, problem.dataset, like=problem.like, width=0, threads=problem.threads)
-        found[improved] = few.losses_and_accuracy(candidates[np.flatnonzero(improved)], batch)[1]
+        found[improved] = host(few.losses_and_accuracy(rows(candidates, np.flatnonzero(improved)), batch)[1])
     return found
 
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_numpy_array
 
-from tasks.problem import BLOCK, Problem, host
+from tasks.devices import at_once, double, host, rows
+from tasks.problem import Problem, in_order
 from tasks.products import alignment
 from tasks.random_streams import normal
 from tasks.strategies.strategy import MEASURES, Measured, State
-
-# The candidates of a block stand side by side in one product: this many of them reach its full speed.
-CANDIDATES = 96
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,11 @@ class Perturbations:
         """Return the places of the steps in the block."""
         return range(self.first, self.draws.shape[1])
 
+    def of_trials(self, array: Any) -> Any:
+        """Return what each trial takes of ``(J, ...)``, ``(K, ...)``; what one seed has for all is ``(1, ...)``."""
+        shared = array.shape[0] == 1
+        return array if shared or np.array_equal(self.place, np.arange(array.shape[0])) else rows(array, self.place)
+
 
 def perturbations(problem: Problem, numbers: range) -> Perturbations:
     """Return the unit perturbations of the steps ``numbers``."""
@@ -42,10 +47,29 @@ def perturbations(problem: Problem, numbers: range) -> Perturbations:
     place = np.array([seeds.index(trial.seed) for trial in problem.trials])
     first = numbers.start % _alignment(problem)
     draws = np.zeros((len(seeds), first + len(numbers), *problem.shape), dtype=np.float32)
-    for j, seed in enumerate(seeds):
-        for m, number in enumerate(numbers, start=first):
-            draws[j, m] = normal(seed, "perturbations", number, shape=problem.shape)
+
+    def draw(some: np.ndarray) -> None:
+        for number in some.tolist():
+            for j, seed in enumerate(seeds):
+                draws[j, first + number] = normal(seed, "perturbations", numbers.start + number, shape=problem.shape)
+
+    in_order(draw, np.array_split(np.arange(len(numbers)), problem.threads), threads=problem.threads)
     return Perturbations(draws=problem.array(draws), place=place, first=first)
+
+
+def drawn_ahead(problem: Problem, blocks: Iterable[range]) -> Iterator[tuple[range, Perturbations]]:
+    """Yield blocks of steps with their perturbations; while a device computes, the host draws the next ones."""
+    if is_numpy_array(problem.like):
+        yield from ((numbers, perturbations(problem, numbers)) for numbers in blocks)
+        return
+    with ThreadPoolExecutor(1) as ahead:
+        waiting: deque[tuple[range, Future[Perturbations]]] = deque()
+        for numbers in blocks:
+            waiting.append((numbers, ahead.submit(perturbations, problem, numbers)))
+            if len(waiting) == 2:
+                ready, drawn = waiting.popleft()
+                yield ready, drawn.result()
+        yield from ((numbers, drawn.result()) for numbers, drawn in waiting)
 
 
 def blocks_of_steps(problem: Problem, start: int, stop: int, *, largest: int) -> Iterator[range]:
@@ -59,19 +83,35 @@ def blocks_of_steps(problem: Problem, start: int, stop: int, *, largest: int) ->
 
 
 def _alignment(problem: Problem) -> int:
+    if not is_numpy_array(problem.like):
+        return 1  # nothing is known of a device's panels
     classes, dimensions = problem.shape
-    return alignment(classes, np.dtype(np.float32).name, min(BLOCK, len(problem.dataset.train)), dimensions)
+    examples = min(at_once(problem.like).examples, len(problem.dataset.train))
+    return alignment(classes, np.dtype(np.float32).name, examples, dimensions)
+
+
+class History:
+    """What a search knew of its incumbents step by step."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, list[Any]] = {name: [] for name in MEASURES}
+
+    def append(self, state: State) -> None:
+        """Add the state after a step."""
+        for name, values in self._values.items():
+            values.append(state[name])
+
+    def measured(self) -> Measured:
+        """Return it all, moved to the host at once."""
+        return {name: host(array_namespace(*values).stack(values)) for name, values in self._values.items()}
 
 
 def unknown_incumbent(problem: Problem, weights: Any) -> State:
     """Return the state of a search that has evaluated nothing: any finite loss is better."""
-    count = len(problem.trials)
-    return {
-        "weights": weights,
-        "data_loss": np.full(count, np.inf),
-        "regularization_loss": np.zeros(count),
-        "accuracy": np.full(count, np.nan),
-    }
+    xp, count = array_namespace(weights), len(problem.trials)
+    values = {"data_loss": xp.inf, "regularization_loss": 0.0, "accuracy": xp.nan}
+    there = {"dtype": xp.float64, "device": getattr(weights, "device", None)}
+    return {"weights": weights} | {name: xp.full(count, value, **there) for name, value in values.items()}
 
 
 def advance_on_minibatches(
@@ -88,25 +128,30 @@ def advance_on_minibatches(
     candidates ``(K, C, D)``.
     """
     xp = array_namespace(problem.like)
-    now = dict(state)
-    history: dict[str, list[np.ndarray]] = {name: [] for name in MEASURES}
+    now, history = dict(state), History()
+    directions = _one_by_one(problem, range((start + 1) // 2, (stop + 1) // 2))
     for step in range(start + 1, stop + 1):
-        comparison = step // 2
-        batch = problem.minibatches.at(comparison)
+        batch = problem.minibatches.at(step // 2)
         if step % 2 == 0:
             now["data_loss"], now["accuracy"] = problem.losses_and_accuracy(now["weights"], batch)
         else:
-            unit = perturbations(problem, range(comparison, comparison + 1))
-            candidates = propose(now["weights"], unit.draws[:, unit.first][unit.place])
+            candidates = propose(now["weights"], next(directions))
             data_loss, hits = problem.losses_and_accuracy(candidates, batch)
-            penalty = host(problem.objective.regularization_loss(candidates))
+            penalty = double(problem.objective.regularization_loss(candidates))
             better = data_loss + penalty < now["data_loss"] + now["regularization_loss"]
-            now["weights"] = xp.where(xp.asarray(better)[:, None, None], candidates, now["weights"])
             now |= {
-                "data_loss": np.where(better, data_loss, now["data_loss"]),
-                "regularization_loss": np.where(better, penalty, now["regularization_loss"]),
-                "accuracy": np.where(better, hits, now["accuracy"]),
+                "weights": xp.where(better[:, None, None], candidates, now["weights"]),
+                "data_loss": xp.where(better, data_loss, now["data_loss"]),
+                "regularization_loss": xp.where(better, penalty, now["regularization_loss"]),
+                "accuracy": xp.where(better, hits, now["accuracy"]),
             }
-        for name, values in history.items():
-            values.append(now[name])
-    return now, {name: np.stack(values) for name, values in history.items()}
+        history.append(now)
+    return now, history.measured()
+
+
+def _one_by_one(problem: Problem, comparisons: range) -> Iterator[Any]:
+    """Yield the directions of every comparison; a device gets a block of them at once, since a copy to it waits."""
+    size = 1 if is_numpy_array(problem.like) else at_once(problem.like).candidates
+    for first in range(comparisons.start, comparisons.stop, size):
+        unit = perturbations(problem, range(first, min(first + size, comparisons.stop)))
+        yield from (unit.of_trials(unit.draws[:, m, ...]) for m in unit.members())

@@ -38,7 +38,6 @@ def load() -> str:
 
 
 def _blas() -> list[dict[str, object]]:
-    import numpy  # noqa: F401  # loads the library that is asked about
 
     return [library for library in threadpool_info() if library["user_api"] == "blas"]
 

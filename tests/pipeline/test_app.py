@@ -172,7 +172,7 @@ def test_one_trial_in_this_process(tmp_path):
     end = run(tmp_path, *SMALL, "learning_rate=0.5")
 
     assert end.returncode == 0, end.stderr
-    assert "dataset=synthetic steps=20" in end.stdout
+    assert "gradient lr=0.5 batch=32 steps=20 synthetic" in end.stdout
     assert "complete" in end.stdout
     assert "mlflow ui --backend-store-uri sqlite:" in end.stdout
     assert list(tmp_path.glob("outputs/*/*/.hydra/config.yaml"))

@@ -32,24 +32,6 @@ def test_points_that_are_the_same_trial_are_folded(dataset):
     assert [trial.index for trial in plan.trials] == [0, 2, 3]
 
 
-def test_a_name_says_what_differs_and_is_used(dataset):
-    points = grid(strategy=["random", "local"], learning_rate=[0.1, 0.2], steps=[10])
-
-    plan = make_plan(points, dataset, workers=2)
-
-    assert [trial.name for trial in plan.trials] == [
-        "strategy=random",
-        "strategy=local learning_rate=0.1",
-        "strategy=local learning_rate=0.2",
-    ]
-
-
-def test_a_lone_point_is_named_by_all_its_overrides(dataset):
-    points = [Point(index=0, overrides=("steps=10", "~loss"), config=parse({"steps": 10}))]
-
-    assert make_plan(points, dataset, workers=1).trials[0].name == "steps=10 ~loss"
-
-
 def test_only_trials_that_share_arithmetic_share_a_group(dataset):
     points = grid(batch_size=[16, 64], optimizer=["sgd", "adam"], learning_rate=[0.1, 0.2])
 

@@ -34,7 +34,7 @@ def recorded(store_uri, experiment, trial):
                 recorder.finish(report.trial, report.result, report.layout)
             case Failed():
                 pytest.fail(report.traceback)
-    recorder.close("FINISHED", ())
+    recorder.close("FINISHED")
     return [recorder.run_id(one) for one in trials]
 
 

@@ -13,6 +13,7 @@ from pipeline.plan import Point, make_plan
 from pipeline.schema import parse
 from tasks.datasets import Synthetic
 from tasks.events import Curve, Outcome, Result
+from tasks.train import Train
 
 DATASET = Synthetic(examples=300, test_examples=20, features=12, classes=3, validation=20).load()
 
@@ -63,11 +64,79 @@ def merged(curves):
     return found
 
 
+def undisturbed(points):
+    """Return the curves and results of an undisturbed sweep of the points, in this process."""
+    from pipeline.engine.inprocess import InProcess
+
+    curves, results, failures = outcomes(InProcess(threads=1, device="cpu"), groups_of(points, workers=1))
+    assert failures == {}
+    return curves, results
+
+
+def assert_same_bits(curves, results, expected):
+    """Compare what a disturbed sweep told of its trials with an undisturbed one, and that it told it once."""
+    expected_curves, expected_results = expected
+    known = merged(expected_curves)
+    for (index, name), (steps, values) in merged(curves).items():
+        if index in results:
+            np.testing.assert_array_equal(steps, known[index, name][0], err_msg=f"{index} {name}")
+            np.testing.assert_array_equal(values, known[index, name][1], err_msg=f"{index} {name}")
+    for index, result in results.items():
+        assert {name for k, name in merged(curves) if k == index} == {name for k, name in known if k == index}
+        assert result.metrics == expected_results[index].metrics
+        np.testing.assert_array_equal(result.arrays["weights"], expected_results[index].arrays["weights"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disturbed:
+    """Trains, with a pause at every event; the trial with the seed ``culprit`` does what ``how`` says at ``step``.
+
+    Every attempt leaves a file in ``folder``: its process, the steps it began and ended with, and its seeds.
+    """
+
+    folder: str
+    pause: float = 0.0
+    culprit: int = -1
+    how: str = "kill"
+    step: int = 20
+
+    def run(self, trials, dataset, **options):
+        file = Path(self.folder) / f"{os.getpid()}-{time.time_ns()}"
+        first = options["start"].step if options["start"] else 0
+        poisoned = any(trial.seed == self.culprit for trial in trials)
+        seeds = " ".join(str(trial.seed) for trial in trials)
+        for event in Train().run(trials, dataset, **options):
+            yield event
+            step = int(event.steps[-1]) if isinstance(event, Curve) else event.step
+            # Whole or not at all: the process may be killed in between.
+            file.with_suffix(".part").write_text(f"{os.getpid()} {first} {step} {seeds}")
+            file.with_suffix(".part").replace(file)
+            if poisoned and step >= self.step:
+                getattr(self, self.how)()
+            time.sleep(self.pause)
+
+    def kill(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def throw(self):
+        raise ValueError("poison")
+
+    def hang(self):
+        time.sleep(1000)
+
+
+def attempts(folder):
+    """Return what the attempts of a `Disturbed` left: (process, first step, last step, seeds)."""
+    files = [file for file in Path(folder).iterdir() if file.suffix != ".part"]
+    lines = [file.read_text().split() for file in sorted(files, key=lambda file: file.name.partition("-")[2])]
+    return [(int(line[0]), int(line[1]), int(line[2]), tuple(map(int, line[3:]))) for line in lines]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Raising:
     """Raises after a point."""
 
-    def run(self, trials, dataset, *, width, threads, start):
+    def run(self, trials, dataset, **options):
         yield Curve(trial=0, steps=np.array([1]), metrics={"train/loss": np.array([1.0])})
         raise ValueError("the loss is on strike")
 
@@ -79,7 +148,7 @@ class Dying:
     folder: str
     times: int
 
-    def run(self, trials, dataset, *, width, threads, start):
+    def run(self, trials, dataset, **options):
         for step in range(1, 11):
             for k in range(len(trials)):
                 yield Curve(trial=k, steps=np.array([step]), metrics={"train/loss": np.array([1.0 / step])})
@@ -96,7 +165,7 @@ class Dying:
 class Hanging:
     """Yields points for ever."""
 
-    def run(self, trials, dataset, *, width, threads, start):
+    def run(self, trials, dataset, **options):
         for step in range(1, 10_000):
             time.sleep(0.05)
             yield Curve(trial=0, steps=np.array([step]), metrics={"train/loss": np.array([1.0])})

@@ -43,7 +43,7 @@ def test_what_a_trial_raises_fails_its_group_with_the_traceback(computing):
 
     curves, results, failures = computing.outcomes(engine(), groups)
 
-    assert set(curves) == {0}
+    assert set(curves) == {0, 1}
     assert results == {}
     assert failures[1].error == "ValueError: the loss is on strike"
     assert "Traceback" in failures[1].traceback
@@ -55,3 +55,29 @@ def test_a_group_that_takes_too_long_fails(computing):
     _, _, failures = computing.outcomes(engine(timeout=0.2), groups)
 
     assert failures[0].error == "trial.timeout: took longer than 0.2 s"
+
+
+def test_a_trial_that_raises_fails_alone_and_its_neighbours_keep_their_bits(computing, tmp_path):
+    points = computing.planned(6)
+    task = computing.Disturbed(folder=str(tmp_path), culprit=4, how="throw")
+
+    curves, results, failures = computing.outcomes(engine(), computing.groups_of(points, task=task, workers=1))
+
+    assert {index: failure.error for index, failure in failures.items()} == {4: "ValueError: poison"}
+    assert set(results) == {0, 1, 2, 3, 5}
+    computing.assert_same_bits(curves, results, computing.undisturbed(points))
+    assert len(computing.attempts(tmp_path)) <= 7
+
+
+def test_neighbours_go_on_from_the_last_checkpoint(computing, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.engine.worker.CHECKPOINT_EVERY", 0.0)
+    points = computing.planned(4)
+    task = computing.Disturbed(folder=str(tmp_path), culprit=0, how="throw", step=37)
+
+    curves, results, failures = computing.outcomes(
+        engine(checkpoint_every=10), computing.groups_of(points, task=task, workers=1)
+    )
+
+    assert set(failures) == {0}
+    computing.assert_same_bits(curves, results, computing.undisturbed(points))
+    assert [first for _, first, _, _ in computing.attempts(tmp_path)][1:] == [30] * 4

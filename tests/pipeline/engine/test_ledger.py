@@ -1,13 +1,14 @@
 import numpy as np
 import pytest
 
+from pipeline.engine.faults import after_loss, after_raise, after_timeout
 from pipeline.engine.ledger import Ledger
-from pipeline.engine.protocol import Failed, Finished, Progressed, Started
+from pipeline.engine.protocol import Checkpointed, Failed, Finished, Progressed, Started
 from pipeline.engine.worker import Begun, Raised
 from pipeline.plan import Group, Point, make_plan
 from pipeline.schema import parse
 from tasks.datasets import Synthetic
-from tasks.events import Curve, Outcome, Result
+from tasks.events import Checkpoint, Curve, Outcome, Result
 
 BEGUN = Begun(host="here", blas="blas 1.0")
 
@@ -17,7 +18,7 @@ def ledger():
     dataset = Synthetic(examples=60, test_examples=10, features=4, classes=2, validation=10).load()
     points = [Point(index=seed, overrides=(), config=parse({"seed": seed})) for seed in range(2)]
     trials = make_plan(points, dataset, workers=1).trials
-    return Ledger(Group(trials=trials, width=8), threads=3, device="cpu")
+    return Ledger.of(Group(trials=trials, width=8), threads=3, device="cpu")
 
 
 def curve(trial, *steps):
@@ -41,7 +42,8 @@ def test_messages_become_reports_of_their_trials(ledger):
 def test_a_second_attempt_repeats_nothing(ledger):
     first = [r for m in (BEGUN, (curve(0, 10, 20), curve(1, 10), result(1))) for r in ledger.take(m)]
 
-    again = [r for m in (BEGUN, (curve(0, 10), curve(1, 10)), (curve(0, 20, 30), result(1))) for r in ledger.take(m)]
+    _, (second,) = ledger.again(1, "lost with its worker", losses=1)
+    again = [r for m in (BEGUN, (curve(0, 10),), (curve(0, 20, 30),)) for r in second.take(m)]
 
     assert len(first) == 5
     assert len(again) == 1
@@ -49,13 +51,14 @@ def test_a_second_attempt_repeats_nothing(ledger):
     assert again[0].curve.metrics["train/loss"].tolist() == [30.0]
 
 
-def test_what_raised_fails_the_trials_that_had_not_ended(ledger):
+def test_what_raised_fails_the_one_trial_that_had_not_ended(ledger):
     for message in (BEGUN, (result(0),)):
         list(ledger.take(message))
 
-    failed = list(ledger.take(Raised(error="ValueError: no", traceback="Traceback ...")))
+    reports, again = after_raise(ledger, Raised(error="ValueError: no", traceback="Traceback ..."))
 
-    assert [(type(r), r.trial.index, r.error) for r in failed] == [(Failed, 1, "ValueError: no")]
+    assert [(type(r), r.trial.index, r.error) for r in reports] == [(Failed, 1, "ValueError: no")]
+    assert again == []
     assert list(ledger.end()) == []
 
 
@@ -63,3 +66,38 @@ def test_a_trial_left_without_a_result_fails(ledger):
     list(ledger.take(BEGUN))
 
     assert [report.trial.index for report in ledger.end()] == [0, 1]
+
+
+def test_a_trial_that_kills_its_worker_is_found_in_halves(ledger):
+    (retried,), (again,) = after_loss(ledger, "killed", attempts=2)
+    assert (retried.attempt, retried.parts, len(retried.trials)) == (1, 1, 2)
+
+    (retried,), halves = after_loss(again, "killed", attempts=2)
+    assert (retried.parts, [len(half.open()) for half in halves]) == (2, [1, 1])
+
+    _, (alone,) = after_loss(halves[1], "killed", attempts=2)
+    (failed,), left = after_loss(alone, "killed", attempts=2)
+    assert (failed.trial.index, failed.error, left) == (1, "lost with its worker in 2 of 2 attempts", [])
+
+
+def test_a_group_that_was_getting_on_is_not_halved_for_being_slow(ledger):
+    reports, again = after_timeout(ledger, 10.0, silent=1.0)
+
+    assert [report.trial.index for report in reports] == [0, 1]
+    assert again == []
+
+
+def test_halves_go_on_from_the_checkpoint_of_their_group(ledger):
+    checkpoint = Checkpoint(step=20, trials=np.array([1, 0]), arrays={"weights": np.array([[1.0], [0.0]])})
+    reports = [r for m in (BEGUN, (curve(0, 10), curve(1, 10), curve(1, 20), checkpoint)) for r in ledger.take(m)]
+
+    # The report holds what another process needs: the state in the order of the trials, and their points.
+    saved = reports[-1]
+    assert isinstance(saved, Checkpointed)
+    assert saved.progress.checkpoint.trials.tolist() == [1, 0]
+    assert [(c.trial, c.steps.tolist()) for c in saved.progress.curves] == [(0, [10]), (1, [10, 20])]
+
+    _, halves = ledger.again(2, "an error", losses=1)
+    for k, half in enumerate(halves):
+        start = half.begin().start.checkpoint
+        assert (start.step, start.trials.tolist(), start.arrays["weights"].tolist()) == (20, [0], [[float(k)]])

@@ -1,0 +1,75 @@
+"""Accuracy over learning rate and batch size: one heat map a strategy, on one scale of colours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from pipeline.figures.style import INK, blank, captioned, label
+from pipeline.figures.trials import accuracy, caption_of, diverged, measure, strategy, used
+from pipeline.recorder.sweep_run import TrialRecord
+from pipeline.swept import swept, text_of
+
+_COLOUR_MAP = "cividis"
+_MOST_NUMBERS = 60  # cells that are still large enough to hold a number
+
+
+def draw_heat_maps(trials: Sequence[TrialRecord]) -> bytes:
+    """Return the accuracy of the best trial at each learning rate and batch size, for each strategy."""
+    strategies = sorted({strategy(trial) for trial in trials})
+    name = measure(trials)
+    figure, panels = blank(panels=len(strategies), title=f"{name} / % over learning rate and batch size")
+    scores = [score for trial in trials if (score := accuracy(trial)) is not None] or [0.0]
+    sizes = _values(trials, "batch_size")
+    for axes, one in zip(panels, strategies, strict=True):
+        of_strategy = [trial for trial in trials if strategy(trial) == one]
+        rates = _values(of_strategy, "learning_rate")
+        cells, failed = _cells(of_strategy, rates, sizes)
+        image = axes.pcolormesh(cells, cmap=_COLOUR_MAP, vmin=min(scores), vmax=max(scores), edgecolors="white")
+        _write(axes, cells, failed, middle=(min(scores) + max(scores)) / 2)
+        label(axes, x="learning rate", y="batch size" if axes is panels[0] else "", title=one)
+        axes.grid(visible=False)
+        texts = [text_of("learning_rate", rate) if rate is not None else "not used" for rate in rates]
+        axes.set_xticks(np.arange(len(rates)) + 0.5, texts, rotation=45 if len(rates) > 3 else 0)
+        axes.set_yticks(np.arange(len(sizes)) + 0.5, [text_of("batch_size", size) for size in sizes])
+        axes.tick_params(labelleft=axes is panels[0])
+        axes.tick_params(length=0)
+    bar = figure.colorbar(image, ax=panels, pad=0.02)
+    bar.set_label(f"{name} / %", fontsize=13)
+    bar.ax.tick_params(labelsize=12)
+    others = sorted(swept([used(trial) for trial in trials]).keys() - {"strategy", "learning_rate", "batch_size"})
+    best = f" · the best over {', '.join(others)}" if others else ""
+    return captioned(figure, f"{caption_of(trials)}{best} · x: diverged, blank: not run")
+
+
+def _values(trials: Sequence[TrialRecord], name: str) -> list[Any]:
+    """Return the values that trials use, in order; None of a learning rate: not used, of a batch size: all."""
+    found = {used(trial).get(name) for trial in trials}
+    return sorted(found, key=lambda value: float("inf") if value is None else value)
+
+
+def _cells(trials: Sequence[TrialRecord], rates: Sequence[Any], sizes: Sequence[Any]) -> tuple[Any, np.ndarray]:
+    """Return the best accuracy of every cell, masked where there is none, and where trials diverged only."""
+    cells = np.full((len(sizes), len(rates)), np.nan)
+    failed = np.zeros(cells.shape, dtype=bool)
+    for trial in trials:
+        setting: Mapping[str, Any] = used(trial)
+        place = sizes.index(setting.get("batch_size")), rates.index(setting.get("learning_rate"))
+        score = accuracy(trial)
+        if score is not None:
+            cells[place] = np.fmax(cells[place], score)
+        failed[place] |= diverged(trial)
+    return np.ma.masked_invalid(cells), failed & np.isnan(cells)
+
+
+def _write(axes: Axes, cells: Any, failed: np.ndarray, *, middle: float) -> None:
+    for row, column in np.ndindex(cells.shape):
+        at = column + 0.5, row + 0.5
+        if failed[row, column]:
+            axes.text(*at, "x", ha="center", va="center", fontsize=14, color=INK)
+        elif not np.ma.is_masked(cells[row, column]) and cells.size <= _MOST_NUMBERS:
+            colour = "white" if cells[row, column] < middle else "black"
+            axes.text(*at, f"{cells[row, column]:.1f}", ha="center", va="center", fontsize=12, color=colour)

@@ -1,0 +1,88 @@
+"""Parallel coordinates: every trial a line through its swept settings, coloured by the accuracy it reached."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+
+from pipeline.figures.style import INK, QUIET, blank, captioned
+from pipeline.figures.trials import accuracy, caption_of, measure, used
+from pipeline.recorder.sweep_run import TrialRecord
+from pipeline.swept import text_of
+
+_COLOUR_MAP = "cividis"
+_MOST_TICKS = 12
+
+
+def draw_parallel_coordinates(trials: Sequence[TrialRecord], varied: Mapping[str, Sequence[Any]]) -> bytes:
+    """Return the figure: an axis a swept setting, its values evenly spaced, and one of the accuracy."""
+    name = measure(trials)
+    figure, (axes,) = blank(title=f"Every trial through its settings, by {name}")
+    scores = [score for trial in trials if (score := accuracy(trial)) is not None] or [0.0]
+    low = min(scores)
+    high = max(*scores, low + 1e-9)
+    colour = ScalarMappable(Normalize(low, high), colormaps[_COLOUR_MAP])
+    places = [_places(setting, trials) for setting in varied]
+    # The worst first, so that the best are on top.
+    for trial in reversed(trials):
+        setting, score = used(trial), accuracy(trial)
+        heights = [place[str(setting.get(key, _UNUSED))] for key, place in zip(varied, places, strict=True)]
+        end = 0.0 if score is None else (score - low) / (high - low)
+        x, y = _smooth([*heights, end])
+        line = {"color": QUIET, "linestyle": ":"} if score is None else {"color": colour.to_rgba(np.array(score))}
+        axes.plot(x, y, linewidth=1.8, alpha=0.85, **line)
+    for position, (setting_name, place) in enumerate(zip(varied, places, strict=True)):
+        axes.axvline(position, color=INK, linewidth=1)
+        for text, height in _thinned(place):
+            told = {_UNUSED: "not used", "None": text_of(setting_name, None)}.get(text, text)
+            axes.text(position + 0.015, height, told, fontsize=11, color=INK, va="center", bbox=_BOX)
+    axes.axvline(len(varied), color=INK, linewidth=1)
+    axes.set_xticks(range(len(varied) + 1), [*varied, name], fontsize=12)
+    axes.set_yticks([])
+    axes.set_xlim(-0.08, len(varied) + 0.08)
+    axes.set_ylim(-0.04, 1.04)
+    for side in axes.spines.values():
+        side.set_visible(False)
+    bar = figure.colorbar(colour, ax=axes, pad=0.02)
+    bar.set_label(f"{name} / %", fontsize=13)
+    bar.ax.tick_params(labelsize=12)
+    return captioned(figure, f"{caption_of(trials)} · dotted: diverged or not finished")
+
+
+_UNUSED = "\0"
+_BOX = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1}
+
+
+def _places(name: str, trials: Sequence[TrialRecord]) -> dict[str, float]:
+    """Return the height of each value of a setting: evenly spaced, since learning rates span decades."""
+    values = {str(value): value for trial in trials for value in [used(trial).get(name, _UNUSED)]}
+    ordered = sorted(values, key=lambda text: _order(values[text]))
+    return {text: (k + 0.5) / len(ordered) for k, text in enumerate(ordered)}
+
+
+def _order(value: Any) -> tuple[int, float, str]:
+    number = isinstance(value, int | float)
+    if value == _UNUSED:
+        return 0, 0.0, ""
+    return (1, float(value), "") if number else (2, math.inf, str(value))
+
+
+def _thinned(place: Mapping[str, float]) -> list[tuple[str, float]]:
+    every = -(-len(place) // _MOST_TICKS)
+    return list(place.items())[::every]
+
+
+def _smooth(heights: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Return a line that is level at every axis, so that it can be followed through it."""
+    part = np.linspace(0, 1, 24, endpoint=False)
+    ease = part * part * (3 - 2 * part)
+    y = [start + (stop - start) * ease for start, stop in itertools.pairwise(heights)]
+    x = [k + part for k in range(len(y))]
+    return np.append(np.concatenate(x), len(y)), np.append(np.concatenate(y), heights[-1])

@@ -1,0 +1,52 @@
+"""What the figures of a sweep ask of its trials: their strategy, their loss, and what they have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline.recorder.sweep_run import TrialRecord
+from pipeline.swept import settings, swept, text_of
+from tasks.events import Outcome
+
+
+def used(trial: TrialRecord) -> dict[str, Any]:
+    """Return the settings that a trial uses."""
+    return settings(trial.standing.trial.trial)
+
+
+def strategy(trial: TrialRecord) -> str:
+    """Return the name of a trial's strategy."""
+    return str(used(trial)["strategy"])
+
+
+def loss_name(trial: TrialRecord) -> str:
+    """Return the name of a trial's loss."""
+    return str(used(trial)["loss"])
+
+
+def measure(trials: Sequence[TrialRecord]) -> str:
+    """Return the accuracy that the trials are ranked by."""
+    return trials[0].standing.measure
+
+
+def accuracy(trial: TrialRecord) -> float | None:
+    """Return a trial's accuracy in percent, None where it has none or diverged."""
+    score = trial.standing.score
+    return 100 * score if score >= 0 else None
+
+
+def diverged(trial: TrialRecord) -> bool:
+    """Return whether a trial diverged."""
+    return trial.standing.outcome is Outcome.DIVERGED
+
+
+def caption_of(trials: Sequence[TrialRecord]) -> str:
+    """Return how many trials there are, on which data, and the settings that they have in common."""
+    every = [used(trial) for trial in trials]
+    varied = swept(every)
+    common = {name: value for name, value in every[0].items() if all(one.get(name) == value for one in every)}
+    kept = {name: value for name, value in common.items() if name not in {"task", "model"} and name not in varied}
+    dataset = trials[0].standing.trial.config["dataset"]["name"]
+    parts = [f"{len(trials)} trials", f"dataset={dataset}"]
+    return " · ".join(parts + [f"{name}={text_of(name, value)}" for name, value in kept.items()])

@@ -1,0 +1,95 @@
+"""Following a sweep: what its engine reports is recorded, tallied and shown until every trial has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.checkpoints import Saved
+from pipeline.console import Display, told_of_retry
+from pipeline.engine.protocol import (
+    Checkpointed,
+    Engine,
+    Failed,
+    Finished,
+    Progressed,
+    Retried,
+    Started,
+    TrialReport,
+)
+from pipeline.plan import Group
+from pipeline.recorder.protocol import Recorder
+from pipeline.schema import Config
+from pipeline.starting import Record
+from pipeline.tally import Tally
+from tasks.datasets.dataset import Dataset
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """What the runs of the trials are tagged with, and the texts kept with each."""
+
+    tags: Mapping[str, str]
+    attachments: Mapping[str, str]
+
+
+def compute(
+    groups: Sequence[Group],
+    dataset: Dataset,
+    engine: Engine,
+    record: Record,
+    tally: Tally,
+    display: Display,
+    provenance: Provenance,
+    config: Config,
+) -> None:
+    """Record what the engine reports until every trial has ended, and close the record whatever happens."""
+    status = "KILLED"
+    try:
+        for report in engine.run(groups, dataset):
+            if isinstance(report, Checkpointed):
+                _keep(record, report, display)
+                continue
+            _record(record.recorder, report, provenance)
+            if isinstance(report, Retried):
+                display.say(told_of_retry(report))
+                continue
+            standing = tally.take(report)
+            if isinstance(report, Failed):
+                display.say(f"failed: {standing.trial.name}: {report.error}")
+            display.update()
+            if tally.failed and config.sweep.fail_fast:
+                break
+        status = "FAILED" if tally.failed else "FINISHED"
+    except Exception:
+        status = "FAILED"
+        raise
+    finally:
+        record.close(status)
+
+
+def _keep(record: Record, report: Checkpointed, display: Display) -> None:
+    if record.checkpoints is None:
+        return
+    saved = Saved(keys=tuple(trial.key for trial in report.trials), progress=report.progress)
+    try:
+        record.checkpoints.save(saved)
+    except OSError as error:
+        # The sweep needs it only if it is killed, and the checkpoint before stays.
+        display.say(f"no checkpoint could be written to {record.checkpoints.folder}: {error.strerror or error}")
+
+
+def _record(recorder: Recorder, report: TrialReport | Retried, provenance: Provenance) -> None:
+    match report:
+        case Started(trial=trial):
+            recorder.start(trial, provenance.tags, provenance.attachments)
+        case Progressed(trial=trial, curve=curve):
+            recorder.points(trial, curve)
+        case Finished(trial=trial, result=result, layout=layout):
+            recorder.finish(trial, result, layout)
+        case Failed(trial=trial, error=error, traceback=traceback):
+            recorder.fail(trial, error, traceback)
+        case Retried(trials=trials, attempt=attempt, error=error):
+            for trial in trials:
+                recorder.start(trial, provenance.tags, provenance.attachments)
+                recorder.retry(trial, attempt, error)

@@ -1,0 +1,65 @@
+"""``python -m tests.benchmarks``: measure, print the table, and write it as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from tests.benchmarks import machine
+from tests.benchmarks.benchmarks import BENCHMARKS
+from tests.benchmarks.report import cells, table, write_json
+from tests.benchmarks.row import Row, Settings, Skipped
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument(
+        "--only", metavar="NAME", default="", help=f"those whose name so begins: {', '.join(BENCHMARKS)}"
+    )
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the rows there, after every benchmark")
+    parser.add_argument(
+        "--repeat", metavar="N", type=int, help="rounds of everything (default: 3, 1 of minutes-long ones)"
+    )
+    parser.add_argument("--output", metavar="FOLDER", type=Path, default=Path("outputs/benchmarks"), help="for figures")
+    given = parser.parse_args()
+    chosen = [name for name in BENCHMARKS if name.startswith(given.only)]
+    if not chosen:
+        parser.error(f"--only must be the start of one of {', '.join(BENCHMARKS)}, got {given.only!r}")
+
+    console = Console(highlight=False)
+    console = console if console.is_terminal else Console(highlight=False, width=180)
+    console.print(machine.describe())
+    settings = Settings(repeat=given.repeat, output=given.output)
+    rows: list[Row] = []
+    for name in chosen:
+        start, before = time.perf_counter(), machine.load()
+        new = measure(name, settings)
+        print(
+            f"{name}: {time.perf_counter() - start:.0f} s, load {before} before, {machine.load()} after",
+            file=sys.stderr,
+        )
+        for row in new:
+            print("  " + " | ".join(cells(row)), file=sys.stderr)
+        rows += new
+        if given.json:
+            write_json(rows, given.json)
+    console.print(table(rows))
+
+
+def measure(name: str, settings: Settings) -> list[Row]:
+    """Return the rows of a benchmark; one that cannot be measured here is a row with the reason."""
+    rows: list[Row] = []
+    try:
+        rows.extend(BENCHMARKS[name](settings))
+    except Skipped as reason:
+        rows.append(Row(name=name, note=f"skipped: {reason}"))
+    return rows
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""The benchmarks by name, in the order of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tests.benchmarks import arithmetic, growth, memory, sweeps
+from tests.benchmarks.row import Benchmark
+
+BENCHMARKS: Mapping[str, Benchmark] = {
+    "random-search": arithmetic.random_search,
+    "local-search": arithmetic.local_search,
+    "numerical-gradient": arithmetic.numerical_gradient,
+    "landscape": arithmetic.landscape,
+    "sweep-cold": sweeps.cold,
+    "sweep-running-cluster": sweeps.running,
+    "sweep-steps": sweeps.steps_alone,
+    "first-step": sweeps.first_step,
+    "default-sweep": sweeps.default_sweep,
+    "planning": sweeps.planning,
+    "recording": sweeps.recording,
+    "memory": memory.two_workers,
+    "growth-trials": growth.trials,
+    "growth-images": growth.images,
+    "growth-width": growth.width,
+}

@@ -1,0 +1,79 @@
+"""``python -m tests.benchmarks.recorders IMAGES ROUNDS``: one sweep recorded in memory and by MLflow, in turns."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import statistics
+import sys
+import tempfile
+import time
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from pipeline.engine.protocol import Failed, Finished, Progressed, Started
+from pipeline.plan import Plan, Point, make_plan
+from pipeline.recorder.protocol import MemoryRecorder, Recorder
+from pipeline.schema import Config, parse
+from pipeline.starting import make_engine, open_record, worker_count
+from pipeline.sweep import _header
+from tests.benchmarks.sweeps import GRID, STEPS
+
+
+def points(images: str) -> list[Point]:
+    """Return the 48 trials with a curve point at every step."""
+    found = []
+    for index, values in enumerate(itertools.product(*(texts.split(",") for texts in GRID.values()))):
+        swept = dict(zip(GRID, values, strict=True))
+        config: dict[str, Any] = {name: float(value) for name, value in swept.items()}
+        config |= {"batch_size": int(swept["batch_size"]), "steps": STEPS, "trial": {"record_every": 1}}
+        config |= {"dataset": {"name": "cifar10", "root": images}}
+        overrides = tuple(f"{name}={value}" for name, value in swept.items())
+        found.append(Point(index=index, overrides=overrides, config=parse(config)))
+    return found
+
+
+def record(plan: Plan, dataset: Any, engine: Any, recorder: Recorder) -> float:
+    """Return the seconds from the first group to the closed record."""
+    start = time.perf_counter()
+    for report in engine.run(plan.groups, dataset):
+        match report:
+            case Started(trial=trial):
+                recorder.start(trial, {}, {})
+            case Progressed(trial=trial, curve=curve):
+                recorder.points(trial, curve)
+            case Finished(trial=trial, result=result, layout=layout):
+                recorder.finish(trial, result, layout)
+            case Failed(error=error):
+                raise RuntimeError(error)
+    recorder.close("FINISHED")
+    return time.perf_counter() - start
+
+
+def mlflow_recorder(config: Config, plan: Plan, dataset: Any) -> Recorder:
+    """Return the recorder of a sweep as the command line opens it."""
+    header: Future[Any] = Future()
+    header.set_result((_header((), config, plan, dataset, {}, {}), dataset))
+    return open_record(config, header, Path(tempfile.mkdtemp())).recorder
+
+
+def main() -> None:
+    """Print the medians as JSON."""
+    images, rounds = sys.argv[1], int(sys.argv[2])
+    swept = points(images)
+    config = swept[0].config
+    dataset = config.dataset.load()
+    plan = make_plan(swept, dataset, workers=worker_count(config))
+    taken: dict[str, list[float]] = {"memory": [], "mlflow": []}
+    with make_engine(config, lone=False) as engine:
+        record(plan, dataset, engine, MemoryRecorder())  # the workers start and import
+        for _ in range(rounds):
+            taken["memory"].append(record(plan, dataset, engine, MemoryRecorder()))
+            taken["mlflow"].append(record(plan, dataset, engine, mlflow_recorder(config, plan, dataset)))
+    note = f"48 trials x {STEPS} points, warm workers, from the first group to the closed record"
+    print(json.dumps({name: statistics.median(values) for name, values in taken.items()} | {"note": note}))
+
+
+if __name__ == "__main__":
+    main()

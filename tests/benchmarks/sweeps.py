@@ -1,0 +1,216 @@
+"""Benchmarks of whole commands: the sweep of 48 trials against its peers, and what of it is waiting."""
+
+from __future__ import annotations
+
+import functools
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tests.benchmarks.commands import (
+    PEERS,
+    STORE,
+    make_store,
+    pipeline,
+    require_peer,
+    running_cluster,
+    timed,
+)
+from tests.benchmarks.row import Reach, Row, Settings, Skipped, faster
+from tests.benchmarks.runs import difference, first_point, last_losses
+from tests.benchmarks.timing import in_turns
+
+GRID = {
+    "learning_rate": "1e-8,2e-8,5e-8,1e-7,2e-7,3e-7,4e-7,5e-7,7e-7,1e-6,2e-6,3e-6",
+    "regularization": "1e-3,1e1",
+    "batch_size": "64,256",
+}
+STEPS = 1000
+CPUS = 2
+
+# The hydra-ray-launcher's own default sizes a cluster, which one that is running refuses.
+ON_A_CLUSTER = "+hydra.launcher.ray.init.object_store_memory=null"
+
+Peer = Callable[[Path, Path, Path | None], float]
+"""Runs a peer on the images of a folder, in a folder, on the cluster of a third, and returns the seconds."""
+
+
+def grid() -> list[str]:
+    """Return the swept values as overrides."""
+    return [f"{name}={values}" for name, values in GRID.items()]
+
+
+def ours(images: Path, *more: str, steps: int = STEPS) -> list[str]:
+    """Return this project's command for the 48 trials."""
+    fixed = ("loss=svm", "dataset=cifar10", f"dataset.root={images}", f"steps={steps}")
+    return pipeline("-m", *fixed, *grid(), *more)
+
+
+def hydra_app(launcher: str, images: Path, folder: Path, rays: Path | None) -> float:
+    """Run the Hydra app with a launcher."""
+    if launcher == "ray":
+        require_peer("hydra_plugins.hydra_ray_launcher")
+    fixed = (f"hydra/launcher={launcher}", f"root={images}", f"store={make_store(folder)}", f"steps={STEPS}")
+    more = (ON_A_CLUSTER,) if rays else ()
+    return timed([sys.executable, str(PEERS / "hydra_app.py"), "-m", *fixed, *grid(), *more], folder, rays=rays)
+
+
+def ray_tune(images: Path, folder: Path, rays: Path | None) -> float:
+    """Run Ray Tune."""
+    require_peer("pyarrow")
+    require_peer("tensorboardX")
+    arguments = [str(images), make_store(folder), str(STEPS), *grid()]
+    return timed([sys.executable, str(PEERS / "ray_tune.py"), *arguments], folder, rays=rays)
+
+
+def cold(settings: Settings) -> Iterator[Row]:
+    """The whole command for 48 trials, from shell to shell, nothing running before, against three peers."""
+    peers: dict[str, tuple[Peer, float]] = {
+        "ray-launcher": (functools.partial(hydra_app, "ray"), 4),
+        "stock-hydra": (functools.partial(hydra_app, "basic"), 4),
+        "ray-tune": (ray_tune, 20),
+    }
+    yield from against_peers(settings, "sweep-cold", peers, None)
+
+
+def running(settings: Settings) -> Iterator[Row]:
+    """The same on a Ray cluster that is already running."""
+    with running_cluster(CPUS) as rays:
+        peers: dict[str, tuple[Peer, float]] = {"ray-launcher": (functools.partial(hydra_app, "ray"), 6)}
+        yield from against_peers(settings, "sweep-running-cluster", peers, rays)
+
+
+def against_peers(
+    settings: Settings, name: str, peers: dict[str, tuple[Peer, float]], rays: Path | None
+) -> Iterator[Row]:
+    """Measure this project's command before every peer and at the end; its median is held against each."""
+    images = settings.cifar10()
+    taken: list[float] = []
+    found: dict[str, tuple[float, Path] | str] = {}
+
+    def measure() -> Path:
+        folder = settings.folder()
+        taken.append(timed(ours(images), folder, rays=rays))
+        return folder
+
+    for peer, (run, _) in peers.items():
+        measure()
+        folder = settings.folder()
+        try:
+            rounds = [run(images, folder if n == 0 else settings.folder(), rays) for n in range(settings.long())]
+            found[peer] = (statistics.median(rounds), folder)
+        except Skipped as reason:
+            found[peer] = f"skipped: {reason}"
+    folder = measure()
+    seconds = statistics.median(taken)
+    losses = last_losses(folder / STORE, list(GRID))
+    for peer, (_, reach) in peers.items():
+        result = found[peer]
+        if isinstance(result, str):
+            yield Row(name=f"{name}/{peer}", unit="s", value=seconds, note=result)
+            continue
+        note = difference(losses, last_losses(result[1] / STORE, list(GRID)))
+        yield faster(f"{name}/{peer}", seconds, result[0], reach=reach, note=f"{note}; ours a median of {len(taken)}")
+
+
+def steps_alone(settings: Settings) -> Iterator[Row]:
+    """The same 48 trials, time inside steps alone, on two one-thread workers, against one trial at a time."""
+    folder = settings.folder()
+    command = [sys.executable, "-m", "tests.benchmarks.steps", str(settings.cifar10()), str(settings.short())]
+    timed(command, folder)
+    told = json.loads((folder / "output.txt").read_text(encoding="utf-8").splitlines()[-1])
+    yield faster("sweep-steps", told["fused"], told["alone"], reach=3, note=told["note"])
+
+
+def first_step(settings: Settings) -> Iterator[Row]:
+    """From the shell to the first training step of a multirun, against ``ray.init`` alone."""
+    images = settings.cifar10()
+
+    def ray_init(*options: str) -> float:
+        folder = settings.folder()
+        code = f"import ray, time; t = time.perf_counter(); ray.init({', '.join(options)}); t = time.perf_counter() - t"
+        timed([sys.executable, "-c", f"{code}; print(); print(t)"], folder)
+        return float((folder / "output.txt").read_text(encoding="utf-8").splitlines()[-1])
+
+    def shell_to_step() -> float:
+        folder, start = settings.folder(), time.time()
+        timed(ours(images, "trial.record_every=1", steps=1), folder)
+        return first_point(folder / STORE) - start
+
+    taken = in_turns(
+        {
+            "stock": ray_init,
+            "ours": shell_to_step,
+            "bare": lambda: ray_init("include_dashboard=False"),
+        },
+        rounds=settings.short(),
+    )
+    yield Row(
+        name="first-step",
+        unit="s",
+        value=taken["ours"],
+        against=taken["stock"],
+        ratio=taken["ours"] / taken["stock"],
+        reach=Reach(limit=1.35, at_least=False),
+        note=f"48 trials on CIFAR-10; first step done and known to the driver; ray.init without a dashboard "
+        f"{taken['bare']:.1f} s, that is {taken['ours'] / taken['bare']:.2f}x",
+    )
+
+
+def default_sweep(settings: Settings) -> Iterator[Row]:
+    """From the shell to the end of the default sweep, a cluster already running."""
+    with running_cluster(CPUS) as rays:
+        taken = in_turns(
+            {"ours": lambda: timed(pipeline("--multirun"), settings.folder(), rays=rays)}, rounds=settings.short()
+        )
+    reach = Reach(limit=15, at_least=False, of_value=True)
+    yield Row(name="default-sweep", unit="s", value=taken["ours"], reach=reach, note="a new MLflow store each time")
+
+
+def planning(settings: Settings) -> Iterator[Row]:
+    """Planning a grid of 1000 trials (dry run) against stock Hydra composing the same configs."""
+    thousand = ("seed=range(10)", "learning_rate=range(1,11)", "regularization=range(10)")
+
+    def stock(seeds: int) -> float:
+        overrides = ("hydra/launcher=basic", "hydra/sweeper=basic", f"seed=range({seeds})", "learning_rate=1,2,3,4,5")
+        return timed([sys.executable, "-m", "tests.benchmarks.peers.composing", "-m", *overrides], settings.folder())
+
+    taken = in_turns(
+        {
+            "ours": lambda: timed(pipeline("-m", "sweep.dry_run=true", *thousand), settings.folder()),
+            "few": lambda: stock(1),
+            "more": lambda: stock(9),
+        },
+        rounds=settings.short(),
+    )
+    each = (taken["more"] - taken["few"]) / 40
+    peer = taken["few"] + 995 * each
+    yield Row(
+        name="planning",
+        unit="s",
+        value=taken["ours"],
+        against=peer,
+        ratio=peer / taken["ours"],
+        reach=Reach(limit=10, at_least=False, of_value=True),
+        note=f"stock Hydra: {1000 * each:.0f} ms a job, of 5 and 45 jobs of the same config, scaled",
+    )
+
+
+def recording(settings: Settings) -> Iterator[Row]:
+    """48 trials x 1000 points recorded by MLflow against the same sweep kept in memory."""
+    folder = settings.folder()
+    command = [sys.executable, "-m", "tests.benchmarks.recorders", str(settings.cifar10()), str(settings.short())]
+    timed(command, folder)
+    told = json.loads((folder / "output.txt").read_text(encoding="utf-8").splitlines()[-1])
+    yield Row(
+        name="recording",
+        unit="s",
+        value=told["mlflow"],
+        against=told["memory"],
+        ratio=told["mlflow"] / told["memory"],
+        reach=Reach(limit=1.05, at_least=False),
+        note=told["note"],
+    )

@@ -1,0 +1,212 @@
+import importlib.util
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import EngineError
+from pipeline.schema import Cluster
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
+
+
+@pytest.fixture(scope="module")
+def computing():
+    import ray
+
+    spec = importlib.util.spec_from_file_location("computing", Path(__file__).with_name("computing.py"))
+    module = sys.modules["computing"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    # The workers have no such module: they get its tasks by value.
+    ray.cloudpickle.register_pickle_by_value(module)
+    yield module
+    ray.cloudpickle.unregister_pickle_by_value(module)
+    del sys.modules["computing"]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    from ray.cluster_utils import Cluster as LocalCluster
+
+    running = LocalCluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    yield running.address
+    running.shutdown()
+
+
+@pytest.fixture
+def all_cpus_free_afterwards(cluster):
+    yield
+    import ray
+
+    ray.init(cluster, log_to_driver=False)
+    try:
+        deadline = time.monotonic() + 20
+        while ray.available_resources().get("CPU") != 2:
+            assert time.monotonic() < deadline, ray.available_resources()
+            time.sleep(0.2)
+    finally:
+        ray.shutdown()
+
+
+def engine(cluster, **settings):
+    from pipeline.engine.ray_engine import RayEngine
+
+    return RayEngine(Cluster(address=cluster), **{"workers": 2, "device": "cpu", "attempts": 3, **settings})
+
+
+@pytest.mark.usefixtures("all_cpus_free_afterwards")
+def test_workers_killed_at_random_go_on_from_their_checkpoints(computing, cluster, tmp_path):
+    # given groups that take some ten seconds
+    points = computing.planned(4, steps=400, trial={"evaluate_every": 20})
+    task = computing.Disturbed(folder=str(tmp_path), pause=0.1)
+    groups = computing.groups_of(points, task=task)
+    over = threading.Event()
+
+    def kill_now_and_then():
+        generator = random.Random(6)
+        for _ in range(3):
+            if over.wait(generator.uniform(2.2, 3.5)):
+                return
+            os.kill(computing.attempts(tmp_path)[-1][0], signal.SIGKILL)
+
+    # when workers are killed three times
+    killer = threading.Thread(target=kill_now_and_then)
+    killer.start()
+    curves, results, failures = computing.outcomes(engine(cluster, attempts=9, checkpoint_every=20), groups)
+    over.set()
+    killer.join()
+
+    # then all end as if nothing had been, and no more is computed again than lies between two checkpoints
+    assert failures == {}
+    assert set(results) == set(range(4))
+    computing.assert_same_bits(curves, results, computing.undisturbed(points))
+    attempts = computing.attempts(tmp_path)
+    assert len(attempts) > len(groups)
+    assert any(first > 0 for _, first, _, _ in attempts)
+    assert sum((last - first) * len(seeds) for _, first, last, seeds in attempts) <= 1.5 * 400 * 4
+
+
+@pytest.mark.usefixtures("all_cpus_free_afterwards")
+def test_a_poison_trial_that_kills_its_worker_fails_alone(computing, cluster, tmp_path):
+    points = computing.planned(8)
+    task = computing.Disturbed(folder=str(tmp_path), culprit=5)
+
+    curves, results, failures = computing.outcomes(
+        engine(cluster, attempts=2), computing.groups_of(points, task=task, workers=1)
+    )
+
+    assert {index: failure.error for index, failure in failures.items()} == {
+        5: "lost with its worker in 2 of 2 attempts"
+    }
+    assert set(results) == set(range(8)) - {5}
+    computing.assert_same_bits(curves, results, computing.undisturbed(points))
+    # and it was found in halves: 8, 8, 4, 2, 1, 1
+    assert [len(seeds) for *_, seeds in computing.attempts(tmp_path) if 5 in seeds] == [8, 8, 4, 2, 1, 1]
+
+
+@pytest.mark.usefixtures("all_cpus_free_afterwards")
+def test_a_trial_that_raises_fails_alone(computing, cluster, tmp_path):
+    points = computing.planned(5)
+    task = computing.Disturbed(folder=str(tmp_path), culprit=2, how="throw")
+
+    curves, results, failures = computing.outcomes(engine(cluster), computing.groups_of(points, task=task))
+
+    assert {index: failure.error for index, failure in failures.items()} == {2: "ValueError: poison"}
+    assert set(results) == {0, 1, 3, 4}
+    computing.assert_same_bits(curves, results, computing.undisturbed(points))
+
+
+@pytest.mark.usefixtures("all_cpus_free_afterwards")
+def test_a_trial_that_hangs_is_ended_and_its_neighbours_finish(computing, cluster, tmp_path):
+    points = computing.planned(4)
+    task = computing.Disturbed(folder=str(tmp_path), culprit=1, how="hang")
+
+    curves, results, failures = computing.outcomes(
+        engine(cluster, timeout=3.0), computing.groups_of(points, task=task, workers=1)
+    )
+
+    assert {index: failure.error for index, failure in failures.items()} == {1: "trial.timeout: took longer than 3.0 s"}
+    assert set(results) == {0, 2, 3}
+    computing.assert_same_bits(curves, results, computing.undisturbed(points))
+
+
+@pytest.mark.usefixtures("all_cpus_free_afterwards")
+def test_a_group_that_is_only_slow_is_ended_once(computing, cluster, tmp_path):
+    task = computing.Disturbed(folder=str(tmp_path), pause=0.2)
+
+    _, results, failures = computing.outcomes(
+        engine(cluster, timeout=2.0),
+        computing.groups_of(computing.planned(4, trial={"evaluate_every": 10}), task=task, workers=1),
+    )
+
+    assert results == {}
+    assert set(failures) == set(range(4))
+    assert len(computing.attempts(tmp_path)) == 1
+
+
+@pytest.mark.usefixtures("all_cpus_free_afterwards")
+def test_a_sweep_that_is_left_early_leaves_nothing_running(computing, cluster, tmp_path):
+    task = computing.Disturbed(folder=str(tmp_path), culprit=0, how="hang")
+
+    with engine(cluster) as running:
+        for _ in running.run(computing.groups_of(computing.planned(2), task=task), computing.DATASET):
+            break
+
+
+def test_a_node_dies_and_its_trials_move(computing, tmp_path):
+    from ray.cluster_utils import Cluster as LocalCluster
+
+    # given a head without CPUs, where the driver is, and two nodes with one each
+    nodes = LocalCluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    try:
+        first = nodes.add_node(num_cpus=1)
+        nodes.add_node(num_cpus=1)
+        points = computing.planned(4, steps=200, trial={"evaluate_every": 20})
+        task = computing.Disturbed(folder=str(tmp_path), pause=0.2)
+        groups = computing.groups_of(points, task=task)
+        assert len(groups) == 2
+
+        def die():
+            while not computing.attempts(tmp_path):
+                time.sleep(0.1)
+            time.sleep(4.0)
+            nodes.remove_node(first, allow_graceful=False)
+
+        dying = threading.Thread(target=die)
+        dying.start()
+
+        # when one of them dies in the middle
+        curves, results, failures = computing.outcomes(engine(nodes.address, checkpoint_every=20), groups)
+        dying.join()
+
+        # then its trials finish on the other, from their last checkpoint
+        assert failures == {}
+        assert set(results) == set(range(4))
+        computing.assert_same_bits(curves, results, computing.undisturbed(points))
+        attempts = computing.attempts(tmp_path)
+        assert len(attempts) == 3
+        assert attempts[-1][1] > 0
+    finally:
+        nodes.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"gpus_per_worker": 1.0}, "cluster.gpus_per_worker must be at most what a node of the cluster has, got 1"),
+        ({"cpus_per_worker": 64}, "cluster.cpus_per_worker must be at most what a node of the cluster has, got 64"),
+    ],
+)
+def test_what_no_node_has_is_refused_before_anything_starts(cluster, asked, message):
+    from pipeline.engine.ray_engine import RayEngine
+
+    with pytest.raises(EngineError) as error:
+        RayEngine(Cluster(address=cluster, **asked), workers=1, device="cpu").__enter__()
+
+    assert message in str(error.value)
+    assert "2 CPUs and 0 GPUs" in str(error.value)

@@ -1,0 +1,98 @@
+"""The figures of a sweep are drawn for whatever its trials have, and show what they say."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.figures.heat_maps import _cells, _values
+from pipeline.figures.parallel_coordinates import _places
+from pipeline.figures.sweep import draw_sweep
+from pipeline.recorder.protocol import Series
+from pipeline.recorder.sweep_run import TrialRecord
+from pipeline.tally import Standing
+from tasks.events import Outcome
+
+
+@pytest.fixture
+def record(trial):
+    """Return a maker of ended trials with a loss that falls to 1 - accuracy."""
+
+    def make(accuracy, outcome=Outcome.COMPLETE, **values):
+        steps = np.arange(10, 110, 10)
+        loss = 1 - accuracy + np.exp(-steps / 20.0)
+        if outcome is Outcome.DIVERGED:
+            loss[-1] = np.inf
+        planned = trial(f"{values}", **values)
+        curves = {
+            "train/loss": Series(steps=steps, values=loss),
+            "val/loss": Series(steps=steps[-1:], values=loss[-1:]),
+            "evaluations": Series(steps=steps, values=steps.astype(float)),
+            "examples": Series(steps=steps, values=64.0 * steps),
+        }
+        metrics = {"val/accuracy": accuracy}
+        standing = Standing(trial=planned, metrics=metrics, started=True, outcome=outcome, step=100)
+        return TrialRecord(standing=standing, curves=curves)
+
+    return make
+
+
+def rows(*names):
+    return [{"strategy": {"name": name}} for name in names]
+
+
+def test_a_sweep_over_strategies_rates_and_sizes_has_every_figure(record):
+    random, local, gradient = rows("random", "local", "gradient")
+    trials = [record(0.9 - k / 10, **gradient, learning_rate=rate) for k, rate in enumerate((0.1, 0.01))]
+    trials += [record(0.4, **local, batch_size=None), record(0.1, **random), record(0.5, Outcome.DIVERGED, **gradient)]
+
+    figures = draw_sweep(trials)
+
+    assert set(figures) == {"accuracy.png", "best_loss.png", "best_and_worst.png", "parallel_coordinates.png"}
+    for image in figures.values():
+        assert Image.open(io.BytesIO(image)).size == (900, 600)
+
+
+def test_one_trial_is_no_sweep_to_draw(record):
+    assert draw_sweep([record(0.5)]) == {}
+    assert draw_sweep([]) == {}
+
+
+def test_trials_without_a_point_are_left_out(record, trial):
+    waiting = TrialRecord(standing=Standing(trial=trial("waiting", learning_rate=9.0)), curves={})
+
+    assert "accuracy.png" in draw_sweep([record(0.5, learning_rate=1.0), waiting])
+    assert "best_and_worst.png" not in draw_sweep([waiting, waiting])
+
+
+def test_only_what_diverged_is_drawn_too(record):
+    trials = [record(0.1, Outcome.DIVERGED, learning_rate=rate) for rate in (1.0, 2.0)]
+
+    assert set(draw_sweep(trials)) == {"accuracy.png", "best_loss.png", "best_and_worst.png"}
+
+
+def test_a_cell_holds_the_best_accuracy_and_what_diverged_is_marked(record):
+    # given two trials in one cell, of which one diverged, and a cell in which all did
+    trials = [
+        record(0.5, learning_rate=0.1, seed=1),
+        record(0.7, learning_rate=0.1, seed=2),
+        record(0.9, Outcome.DIVERGED, learning_rate=0.1, seed=3),
+        record(0.9, Outcome.DIVERGED, learning_rate=1.0),
+    ]
+
+    cells, failed = _cells(trials, _values(trials, "learning_rate"), _values(trials, "batch_size"))
+
+    assert cells.filled(-1).tolist() == [[70.0, -1.0]]
+    assert failed.tolist() == [[False, True]]
+
+
+def test_values_stand_in_order_and_evenly(record):
+    trials = [record(0.5, learning_rate=rate) for rate in (0.1, 0.001, 10.0)] + [
+        record(0.1, strategy={"name": "random"})
+    ]
+
+    places = _places("learning_rate", trials)
+
+    assert list(places.values()) == [0.125, 0.375, 0.625, 0.875]
+    assert list(places)[1:] == ["0.001", "0.1", "10.0"]

@@ -1,0 +1,138 @@
+"""The winner of a sweep is a model that anyone with MLflow can load and serve."""
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.recorder.mlflow_recorder import MlflowRecorder
+from pipeline.recorder.protocol import SweepHeader
+from pipeline.recorder.store import connect
+from tasks.events import Outcome, Result
+
+# The weights are zero but for one pixel a class and the biases.
+WEIGHTS = np.array([[0, 0, 0, 0, 1], [1, 0, 0, 0, 0]], dtype=np.float32)
+
+LOAD = """
+import sys
+sys.modules["pipeline"] = sys.modules["tasks"] = None  # what is not installed
+import json, mlflow, numpy as np
+mlflow.set_tracking_uri(sys.argv[1])
+model = mlflow.pyfunc.load_model(sys.argv[2])
+frame = model.predict(np.array(json.loads(sys.argv[3]), dtype=np.uint8))
+print(json.dumps([frame["class"].tolist(), frame["scores"].tolist(), str(model.metadata.signature)]))
+"""
+
+
+def image(pixel):
+    return [[pixel, 0], [0, 0]]
+
+
+@pytest.fixture
+def registered(store_uri, experiment, tiny, trial, layout):
+    """Record a sweep of two trials and return the name of the model its winner has become."""
+    header = SweepHeader(
+        name="a sweep", overrides=(), trials=(trial("worse"), trial("winner")), provenance={}, attachments={}
+    )
+    recorder = MlflowRecorder(store_uri, experiment, register_model=True)
+    recorder.open(header, tiny)
+    for planned, accuracy, weights in zip(header.trials, (0.25, 0.75), (WEIGHTS[::-1], WEIGHTS), strict=True):
+        recorder.start(planned, {}, {})
+        metrics = {"val/accuracy": accuracy}
+        recorder.finish(
+            planned,
+            Result(trial=0, outcome=Outcome.COMPLETE, step=10, metrics=metrics, arrays={"weights": weights}),
+            layout,
+        )
+    recorder.close("FINISHED")
+    return f"{experiment}-tiny", recorder.run_id(header.trials[1])
+
+
+def test_the_winner_is_a_version_of_the_registered_model(registered, store_uri):
+    name, winner = registered
+    client = connect(store_uri, create=False)
+
+    (version,) = client.search_model_versions(f"name='{name}'")
+
+    assert (version.run_id, version.status) == (winner, "READY")
+    assert version.source == f"models:/{client.get_run(winner).outputs.model_outputs[0].model_id}"
+
+
+@pytest.mark.slow
+def test_it_is_loaded_without_this_project_and_takes_raw_images(registered, store_uri, tiny, tmp_path):
+    name, _ = registered
+    bright, dark = int(tiny.mean[0]) + 20, 0
+
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-c",
+            LOAD,
+            store_uri,
+            f"models:/{name}/1",
+            json.dumps([image(bright), image(dark)]),
+        ],
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+    assert done.returncode == 0, done.stderr
+    classes, scores, signature = json.loads(done.stdout.splitlines()[-1])
+    assert classes == ["b", "a"]
+    assert scores[0] == {"a": 1.0, "b": pytest.approx(bright - float(tiny.mean[0]), abs=1e-5)}
+    assert "uint8" in signature
+    assert "(-1, 2, 2)" in signature
+
+
+@pytest.mark.slow
+def test_it_is_served(registered, store_uri, tmp_path):
+    name, _ = registered
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local"]
+    command += ["--model-uri", f"models:/{name}/1", "--host", "127.0.0.1", "--port", str(port)]
+    # MLflow looks for its web server among the commands.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": store_uri, "PATH": path}
+    with (
+        (tmp_path / "log").open("w") as log,
+        subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stdout=log, stderr=log, start_new_session=True
+        ) as server,
+    ):
+        try:
+            answer = ask(f"http://127.0.0.1:{port}/invocations", {"inputs": [image(255), image(0)]})
+        finally:
+            os.killpg(server.pid, 15)
+
+    assert [prediction["class"] for prediction in answer["predictions"]] == ["b", "a"], (tmp_path / "log").read_text()
+    assert set(answer["predictions"][0]["scores"]) == {"a", "b"}
+
+
+def ask(url, payload):
+    request = urllib.request.Request(url, json.dumps(payload).encode(), {"Content-Type": "application/json"})
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        with contextlib.suppress(ConnectionError, urllib.error.URLError):
+            try:
+                with urllib.request.urlopen(request, timeout=30) as response:
+                    return json.load(response)
+            except urllib.error.HTTPError as error:
+                pytest.fail(error.read().decode())
+        time.sleep(0.5)
+    return pytest.fail("the model server does not answer")

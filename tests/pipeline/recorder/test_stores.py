@@ -1,0 +1,180 @@
+"""Other stores than one SQLite file of one's own: a server, a server before PostgreSQL, a file shared by two sweeps."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from pipeline.recorder.reading import read_run
+from pipeline.recorder.store import connect
+
+ROOT = Path(__file__).parents[3]
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": str(ROOT),
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+}
+SWEEP = ("-m", "engine=inprocess", "dataset=synthetic", "steps=40", "trial.record_every=1", "batch_size=32")
+
+pytestmark = pytest.mark.slow
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def running(command, folder, **options):
+    """Run a process that serves, in a group of its own, and end it afterwards."""
+    with (
+        (folder / "log").open("w") as log,
+        subprocess.Popen(
+            command, cwd=folder, env=ENVIRONMENT, stdout=log, stderr=log, start_new_session=True, **options
+        ) as process,
+    ):
+        try:
+            yield
+        finally:
+            os.killpg(process.pid, 15)
+
+
+@contextmanager
+def tracking_server(folder, store):
+    port = free_port()
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store, "--workers", "1"]
+    command += ["--artifacts-destination", str(folder / "artifacts"), "--host", "127.0.0.1", "--port", str(port)]
+    with running(command, folder):
+        url = f"http://127.0.0.1:{port}"
+        wait(lambda: urllib.request.urlopen(f"{url}/health", timeout=2).close(), folder / "log")
+        yield url
+
+
+def wait(condition, log):
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        try:
+            return condition()
+        except (OSError, subprocess.CalledProcessError):
+            time.sleep(0.3)
+    return pytest.fail(f"it does not answer: {log.read_text()[-2000:]}")
+
+
+def start_sweep(folder, uri, *overrides):
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipeline", *SWEEP, f"tracking.uri={uri}", *overrides],
+        cwd=folder,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ended(process):
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    return out
+
+
+def assert_whole(uri, sweeps):
+    """Every trial of every sweep has ended, with each point of its curve once and its files."""
+    client = connect(uri, create=False)
+    (experiment,) = [e for e in client.search_experiments() if e.name == "descent-sweeps"]
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    assert len({run.data.tags["mlflow.parentRunId"] for run in children}) == len(sweeps)
+    assert sorted(run.info.run_name for run in children) == sorted(name for names in sweeps for name in names)
+    for run in runs:
+        assert run.info.status == "FINISHED"
+    for run in children:
+        recorded = read_run(uri, run.info.run_id)
+        assert recorded.curves["train/loss"].steps.tolist() == list(range(1, 41))
+        assert recorded.arrays["weights"].ndim == 2
+    parents = [run for run in runs if run not in children]
+    for parent in parents:
+        files = {file.path for file in client.list_artifacts(parent.info.run_id)}
+        assert {"results.csv", "results.json", "figures"} <= files
+        assert "done" in parent.data.tags["mlflow.note.content"]
+        assert parent.data.tags["winner.model"].startswith("models:/descent-sweeps-synthetic/")
+
+
+def test_a_tracking_server_records_the_same(tmp_path):
+    with tracking_server(tmp_path, f"sqlite:///{tmp_path}/server.db") as url:
+        out = ended(start_sweep(tmp_path, url, "learning_rate=1e-3,1e-2"))
+
+        assert f"{url}/#/experiments/" in out
+        assert_whole(url, [["gradient lr=0.001", "gradient lr=0.01"]])
+        assert reproduced(tmp_path, url)
+
+
+def test_a_tracking_server_before_postgresql_records_the_same(tmp_path):
+    with postgresql(tmp_path) as store, tracking_server(tmp_path, store) as url:
+        ended(start_sweep(tmp_path, url, "learning_rate=1e-3,1e-2"))
+
+        assert_whole(url, [["gradient lr=0.001", "gradient lr=0.01"]])
+        assert_whole(store, [["gradient lr=0.001", "gradient lr=0.01"]])
+
+
+def test_two_sweeps_at_once_on_one_file_lose_nothing(tmp_path):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+
+    both = [start_sweep(tmp_path, uri, f"seed=range({start},{start + 6})") for start in (0, 6)]
+    for process in both:
+        ended(process)
+
+    assert_whole(uri, [[f"gradient seed={seed}" for seed in range(start, start + 6)] for start in (0, 6)])
+
+
+def reproduced(folder, uri):
+    """Return whether the newest trial of a store can be reproduced bit for bit."""
+    client = connect(uri, create=False)
+    run = client.search_runs([e.experiment_id for e in client.search_experiments()], "tags.outcome = 'complete'")[0]
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.reproduce", run.info.run_id, "--tracking-uri", uri],
+        cwd=folder,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    return "verdict: bit for bit equal" in done.stdout
+
+
+@contextmanager
+def postgresql(folder):
+    """Run a PostgreSQL server of the test's own on loopback and yield the URI of an empty database."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if Path("/usr/lib/postgresql").is_dir() else []
+    if not found:
+        pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
+    pytest.importorskip("psycopg2", reason="the driver of PostgreSQL is not installed (pip install psycopg2-binary)")
+    data, port = folder / "postgresql", free_port()
+    data.mkdir()
+    # PostgreSQL refuses to run as root.
+    user = {"user": "postgres"} if os.getuid() == 0 else {}
+    if user:
+        for place in (data, *folder.parents[:3], folder):
+            place.chmod(place.stat().st_mode | 0o011)
+        shutil.chown(data, "postgres")
+    command = [found[-1] / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "--no-sync"]
+    subprocess.run(command, check=True, capture_output=True, cwd="/", **user)
+    log = folder / "postgresql.log"
+    serve = [found[-1] / "postgres", "-D", data, "-h", "127.0.0.1", "-p", str(port), "-k", ""]
+    with (
+        log.open("w") as output,
+        subprocess.Popen(serve, cwd="/", stdout=output, stderr=output, start_new_session=True, **user) as process,
+    ):
+        try:
+            create = [found[-1] / "createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "postgres", "mlflow"]
+            wait(lambda: subprocess.run(create, check=True, capture_output=True, cwd="/"), log)
+            yield f"postgresql+psycopg2://postgres@127.0.0.1:{port}/mlflow"
+        finally:
+            os.killpg(process.pid, 2)  # a fast shutdown

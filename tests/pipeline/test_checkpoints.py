@@ -1,0 +1,164 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.checkpoints import CheckpointError, Checkpoints, Saved, decode, encode, of_keys
+from pipeline.plan import Progress
+from tasks.events import Checkpoint, Curve
+
+ROOT = Path(__file__).parents[2]
+
+
+def saved(step=100, keys=("a", "b", "c")):
+    """A checkpoint of three trials whose state stands in another order than the trials do."""
+    generator = np.random.default_rng(step)
+    curves = tuple(
+        Curve(trial=k, steps=np.arange(10, step + 1, 10), metrics={"train/loss": generator.random(step // 10)})
+        for k in range(len(keys))
+    )
+    arrays = {"weights": generator.random((len(keys), 2, 3), dtype=np.float32), "curves/x": np.zeros((len(keys), 0))}
+    checkpoint = Checkpoint(step=step, trials=np.arange(len(keys))[::-1].copy(), arrays=arrays)
+    progress = Progress(checkpoint=checkpoint, curves=curves)
+    return Saved(keys=keys, progress=progress)
+
+
+def assert_equal(one, other):
+    assert one.keys == other.keys
+    a, b = one.progress.checkpoint, other.progress.checkpoint
+    assert a.step == b.step
+    np.testing.assert_array_equal(a.trials, b.trials)
+    assert a.arrays.keys() == b.arrays.keys()
+    for name in a.arrays:
+        np.testing.assert_array_equal(a.arrays[name], b.arrays[name])
+        assert a.arrays[name].dtype == b.arrays[name].dtype
+    for c, d in zip(one.progress.curves, other.progress.curves, strict=True):
+        assert c.trial == d.trial
+        np.testing.assert_array_equal(c.steps, d.steps)
+        assert c.metrics.keys() == d.metrics.keys()
+        for name in c.metrics:
+            np.testing.assert_array_equal(c.metrics[name], d.metrics[name])
+
+
+def test_what_is_written_is_read():
+    assert_equal(decode(encode(saved())), saved())
+
+
+def test_the_part_of_some_trials_is_theirs():
+    part = of_keys(saved(), ["c", "a"])
+
+    checkpoint = part.progress.checkpoint
+    assert checkpoint.trials.tolist() == [0, 1]
+    np.testing.assert_array_equal(checkpoint.arrays["weights"], saved().progress.checkpoint.arrays["weights"][[0, 2]])
+    assert [curve.trial for curve in part.progress.curves] == [1, 0]
+
+
+@given(data=st.data())
+def test_damage_is_noticed_wherever_it_is(data):
+    whole = encode(saved())
+    if data.draw(st.booleans(), label="truncated"):
+        damaged = whole[: data.draw(st.integers(0, len(whole) - 1))]
+    else:
+        place, bit = data.draw(st.integers(0, len(whole) - 1)), data.draw(st.integers(0, 7))
+        damaged = whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :]
+
+    with pytest.raises(CheckpointError, match="checksum"):
+        decode(damaged)
+
+
+@given(st.binary(max_size=300))
+def test_foreign_bytes_are_refused(content):
+    with pytest.raises(CheckpointError):
+        decode(content)
+
+
+def test_the_last_two_are_kept_and_the_one_before_replaces_a_damaged_one(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    for step in (100, 200, 300):
+        checkpoints.save(saved(step))
+    assert [path.name[-14:] for path in sorted(tmp_path.iterdir())] == ["200.checkpoint", "300.checkpoint"]
+    (found,) = checkpoints.load()
+    assert_equal(found, saved(300))
+
+    last = max(tmp_path.iterdir())
+    last.write_bytes(last.read_bytes()[:-100])
+
+    (found,) = checkpoints.load()
+    assert_equal(found, saved(200))
+    assert checkpoints.damaged == [last]
+
+
+def test_every_trial_goes_on_from_its_furthest_checkpoint(tmp_path):
+    # given a group that was halved after a fault, and one half that came further
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(saved(100, ("a", "b", "c")))
+    checkpoints.save(saved(200, ("b", "c")))
+
+    found = {one.keys: one.progress.checkpoint.step for one in checkpoints.load()}
+
+    assert found == {("a",): 100, ("b", "c"): 200}
+
+
+LIMITED = """
+import resource, signal, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_checkpoints import saved
+from pipeline.checkpoints import Checkpoints
+checkpoints = Checkpoints(Path(sys.argv[1]))
+checkpoints.save(saved(100))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    checkpoints.save(saved(200))
+except OSError as error:
+    print(error.strerror)
+"""
+
+
+def test_a_write_that_fails_leaves_the_last_good_one(tmp_path):
+    # when the system takes no more than 1000 bytes of the second checkpoint
+    script = LIMITED.format(tests=str(Path(__file__).parent))
+    end = subprocess.run(
+        [sys.executable, "-c", script, tmp_path], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert "File too large" in end.stdout
+    (file,) = tmp_path.iterdir()
+    assert_equal(decode(file.read_bytes()), saved(100))
+
+
+HOLDING = """
+import sys
+from pathlib import Path
+from pipeline.checkpoints import Checkpoints
+checkpoints = Checkpoints(Path(sys.argv[1]))
+print("mine", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_one_process_at_a_time_uses_a_folder(tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDING, tmp_path], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "mine\n"
+        with pytest.raises(CheckpointError, match="must not be running elsewhere"):
+            Checkpoints(tmp_path)
+        # The lock goes with the process, even where it is killed.
+        other.kill()
+        other.wait()
+
+    Checkpoints(tmp_path).close(done=True)
+
+    assert not tmp_path.exists()
+
+
+def test_sweeps_in_one_folder_have_checkpoints_of_their_own(tmp_path):
+    one, other = Checkpoints.fresh(tmp_path), Checkpoints.fresh(tmp_path)
+
+    assert one.folder != other.folder

@@ -1,0 +1,54 @@
+import pytest
+
+from pipeline.schema import parse
+from pipeline.swept import settings, swept, trial_names
+
+
+def trials(*values):
+    return [parse(one).trial for one in values]
+
+
+def names(*values):
+    return trial_names(trials(*values), [()] * len(values))
+
+
+def test_a_name_begins_with_the_strategy_and_says_what_differs_and_is_used():
+    random, local, gradient = ({"strategy": {"name": name}} for name in ("random", "local", "gradient"))
+
+    assert names(random, local | {"learning_rate": 0.1}, gradient | {"learning_rate": 0.01}) == [
+        "random",
+        "local lr=0.1",
+        "gradient lr=0.01",
+    ]
+
+
+def test_rows_say_by_themselves_what_they_are():
+    adam = {"optimizer": {"name": "adam"}, "loss": {"name": "svm", "margin": 2.0}, "batch_size": None}
+
+    assert names(adam, {"batch_size": 64}) == ["gradient margin=2 adam batch=all", "gradient margin=1 sgd batch=64"]
+
+
+def test_a_task_other_than_training_leads_its_names():
+    check = {"task": {"name": "gradient_check"}}
+
+    assert names(check | {"seed": 1}, check | {"seed": 2}) == ["gradient_check seed=1", "gradient_check seed=2"]
+
+
+def test_a_lone_trial_is_named_by_its_overrides():
+    overrides = ("steps=10", "~loss", "dataset=cifar10", "tracking.uri=x", "experiment=notes/strategies")
+
+    assert trial_names(trials({"steps": 10}), [overrides]) == ["gradient steps=10 notes/strategies cifar10"]
+
+
+def test_a_rows_default_is_not_swept_because_another_row_has_another():
+    used = [settings(one) for one in trials({"strategy": {"name": "local"}}, {"strategy": {"name": "gradient"}})]
+
+    assert used[0]["strategy.initial_scale"] != used[1]["strategy.initial_scale"]
+    assert swept(used) == {"strategy": ["local", "gradient"]}
+
+
+@pytest.mark.parametrize("values", [[0.1, 0.2, 0.1], [0.2, 0.1]])
+def test_swept_values_stand_in_the_order_of_the_trials(values):
+    used = [settings(one) for one in trials(*({"learning_rate": value} for value in values))]
+
+    assert swept(used) == {"learning_rate": values[:2]}

@@ -1,0 +1,75 @@
+"""README is true: its commands are run, its files exist."""
+
+import re
+import shlex
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PRESETS = sorted(path.stem for path in (ROOT / "conf/experiment/notes").glob("*.yaml"))
+NO_SWEEP = {"gradient_descent", "local_search", "random_search"}  # parts of notes/strategies, a row of their own each
+
+
+def commands():
+    """Return the arguments of every `python -m pipeline ...` in README, in its order."""
+    found = re.findall(r"python -m pipeline(?![.\w])((?:[^`\n#&]|\n(?=task))*)", README)
+    return list(dict.fromkeys(" ".join(text.split()) for text in found))
+
+
+def run(arguments, folder):
+    folder.mkdir()
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline", *shlex.split(arguments)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def test_every_preset_has_its_command_in_readme():
+    assert [name for name in PRESETS if f"experiment=notes/{name}" not in README and name not in NO_SWEEP] == []
+
+
+def test_every_picture_of_readme_is_there():
+    pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README)
+    assert pictures
+    assert [path for path in pictures if not (ROOT / path).is_file()] == []
+
+
+@pytest.mark.slow
+def test_every_command_of_readme_is_planned(tmp_path, cifar10_root):
+    todo = [command.replace("DIR", str(cifar10_root)) for command in commands()]
+    assert len(todo) > 10
+
+    def plan(number):
+        return run(f"{todo[number]} sweep.dry_run=true", tmp_path / str(number))
+
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(plan, range(len(todo))))
+    assert {c: d.stderr for c, d in zip(todo, done, strict=True) if d.returncode != 0} == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "",
+        "--multirun",
+        "experiment=notes/step_size",
+        "experiment=notes/finite_difference",
+        "--multirun experiment=notes/gradient_check",
+        "--multirun experiment=notes/landscape",
+    ],
+)
+def test_commands_of_readme_run(arguments, tmp_path):
+    assert arguments in commands()
+    done = run(arguments, tmp_path / "here")
+    assert done.returncode == 0, done.stderr
+    assert "mlflow ui --backend-store-uri sqlite:///" in done.stdout
