@@ -16,7 +16,7 @@ from tasks.events import Checkpoint, Curve
 from tasks.trial import Trial
 
 WIDEST = 128
-"""The most trials in a group: enough for full use of a CPU, and small beside the images in memory."""
+"""The most trials in a group on a CPU: enough for full use of it, and small beside the images in memory."""
 
 OVERHEAD = 3
 """What a group costs beside its trials, in trials: reading its examples and turning them into numbers."""
@@ -77,10 +77,17 @@ class Plan:
     groups: tuple[Group, ...]
 
 
-def make_plan(points: Sequence[Point], dataset: Dataset, *, workers: int) -> Plan:
+def _widest_on_cpu(trial: Trial) -> int:  # noqa: ARG001  # whatever the trial
+    return WIDEST
+
+
+def make_plan(
+    points: Sequence[Point], dataset: Dataset, *, workers: int, widest: Callable[[Trial], int] = _widest_on_cpu
+) -> Plan:
     """Give each point its key, fold those that are the same trial, and group the rest for ``workers``.
 
     ``folded`` of the plan maps the index of a point that repeats another to the index of that other.
+    ``widest`` says how many trials like one a group may have.
     """
     names = trial_names([point.config.trial for point in points], [point.overrides for point in points])
     first: dict[str, PlannedTrial] = {}
@@ -99,10 +106,13 @@ def make_plan(points: Sequence[Point], dataset: Dataset, *, workers: int) -> Pla
             trial=point.config.trial,
         )
     trials = tuple(first.values())
-    return Plan(trials=trials, folded=folded, groups=make_groups(trials, examples=len(dataset.train), workers=workers))
+    groups = make_groups(trials, examples=len(dataset.train), workers=workers, widest=widest)
+    return Plan(trials=trials, folded=folded, groups=groups)
 
 
-def make_groups(trials: Sequence[PlannedTrial], *, examples: int, workers: int) -> tuple[Group, ...]:
+def make_groups(
+    trials: Sequence[PlannedTrial], *, examples: int, workers: int, widest: Callable[[Trial], int] = _widest_on_cpu
+) -> tuple[Group, ...]:
     """Fuse the trials that can share arithmetic into groups, largest first, so that all workers are busy.
 
     A group of the worker that would end last is halved as long as that balances the workers. How trials are
@@ -111,7 +121,9 @@ def make_groups(trials: Sequence[PlannedTrial], *, examples: int, workers: int) 
     together: dict[tuple[Any, ...], list[PlannedTrial]] = {}
     for trial in trials:
         together.setdefault((type(trial.trial.task), *trial.trial.task.fusion_key(trial.trial)), []).append(trial)
-    parts = [part for members in together.values() for part in _chunks(members, -(-len(members) // WIDEST))]
+    parts = [
+        part for members in together.values() for part in _chunks(members, -(-len(members) // widest(members[0].trial)))
+    ]
 
     def cost(part: Sequence[PlannedTrial]) -> int:
         return max(evaluated_examples(trial.trial, examples) for trial in part) * (len(part) + OVERHEAD)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import shlex
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from pipeline.checkpoints import Saved, of_keys
 from pipeline.plan import Group, PlannedTrial, make_groups
+from tasks.trial import Trial
 
 
 def sweep_key(trials: Sequence[PlannedTrial], name: str | None) -> str:
@@ -18,7 +19,13 @@ def sweep_key(trials: Sequence[PlannedTrial], name: str | None) -> str:
 
 
 def remaining(
-    trials: Sequence[PlannedTrial], ended: Collection[str], saved: Sequence[Saved], *, examples: int, workers: int
+    trials: Sequence[PlannedTrial],
+    ended: Collection[str],
+    saved: Sequence[Saved],
+    *,
+    examples: int,
+    workers: int,
+    widest: Callable[[Trial], int],
 ) -> tuple[Group, ...]:
     """Return the groups of the trials that have not ended: those with a checkpoint first, from there on.
 
@@ -32,7 +39,7 @@ def remaining(
             members = tuple(left.pop(key) for key in keys)
             groups.append(Group(trials=members, width=len(members), start=of_keys(checkpoint, keys).progress))
     if left:
-        groups += make_groups(list(left.values()), examples=examples, workers=workers)
+        groups += make_groups(list(left.values()), examples=examples, workers=workers, widest=widest)
     return tuple(groups)
 
 

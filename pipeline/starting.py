@@ -14,14 +14,16 @@ from typing import Self, TypeVar
 from pipeline.checkpoints import Checkpoints
 from pipeline.engine.inprocess import InProcess
 from pipeline.engine.protocol import Engine
-from pipeline.plan import PlannedTrial
+from pipeline.plan import WIDEST, PlannedTrial
 from pipeline.recorder.protocol import Past, Recorder, Series, SweepHeader
 from pipeline.recorder.sweep_run import TrialRecord
 from pipeline.schema import Config
 from tasks.datasets.dataset import Dataset
-from tasks.devices import library_for
+from tasks.devices import ON_DEVICE, available_memory, count_gpus, library_for
 from tasks.errors import require
 from tasks.events import Result
+from tasks.memory import widest_group
+from tasks.trial import Trial
 
 T = TypeVar("T")
 
@@ -30,8 +32,20 @@ FOLDER = "checkpoints"
 
 
 def worker_count(config: Config) -> int:
-    """Return how many groups are computed at once."""
-    return config.cluster.workers or max(1, _cpus() // config.cluster.cpus_per_worker)
+    """Return how many groups are computed at once: where nothing is said, as many as the CPUs or GPUs seen allow."""
+    if config.cluster.workers is not None:
+        return config.cluster.workers
+    if config.device == "cpu":
+        return max(1, _cpus() // config.cluster.cpus_per_worker)
+    return max(1, int(count_gpus() / (config.cluster.gpus_per_worker or 1.0)))
+
+
+def widest(config: Config, dataset: Dataset) -> Callable[[Trial], int]:
+    """Return what says how many trials like one a group may have: on a GPU, as many as a worker's share of it holds."""
+    if config.device == "cpu":
+        return lambda _: WIDEST
+    available = int(available_memory() * min(1.0, config.cluster.gpus_per_worker or 1.0))
+    return lambda trial: widest_group(trial, dataset, available=available, most=ON_DEVICE)
 
 
 def _cpus() -> int:

@@ -27,7 +27,7 @@ from pipeline.recorder.protocol import SweepHeader
 from pipeline.resuming import remaining, resume_command, sweep_key
 from pipeline.schema import Config, describe
 from pipeline.signals import StopSignals
-from pipeline.starting import Closing, Record, later, make_engine, open_record, worker_count
+from pipeline.starting import Closing, Record, later, make_engine, open_record, widest, worker_count
 from pipeline.swept import settings, swept
 from pipeline.tally import Tally
 from tasks.datasets.dataset import Dataset
@@ -115,7 +115,14 @@ def _left(
             run_id, result = ended[trial.key]
             record.recorder.reuse(trial, run_id)
             tally.know(trial.key, result)
-    groups = remaining(plan.trials, ended, saved, examples=len(dataset.train), workers=worker_count(config))
+    groups = remaining(
+        plan.trials,
+        ended,
+        saved,
+        examples=len(dataset.train),
+        workers=worker_count(config),
+        widest=widest(config, dataset),
+    )
     damaged = [] if record.checkpoints is None else record.checkpoints.damaged
     show_past(console, record.past, groups, damaged)
     return groups
@@ -139,7 +146,7 @@ def _shared(points: Sequence[Point]) -> Config:
 def _make_plan(points: Sequence[Point], dataset: Dataset, config: Config) -> Plan:
     for point in points:
         point.config.trial.task.check(point.config.trial, dataset)
-    return make_plan(points, dataset, workers=worker_count(config))
+    return make_plan(points, dataset, workers=worker_count(config), widest=widest(config, dataset))
 
 
 def _show_plan(points: Sequence[Point], config: Config, console: Console) -> None:

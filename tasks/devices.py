@@ -102,6 +102,24 @@ def _blind(xp: Any) -> str | None:
         return f"sees no GPU: {error}"
 
 
+def count_gpus() -> int:
+    """Return how many GPUs this process sees, 0 where no library sees one."""
+    try:
+        xp = library_for("cuda")
+    except ConfigError:
+        return 0
+    return int(xp.cuda.device_count() if xp.__name__ == "torch" else xp.cuda.runtime.getDeviceCount())
+
+
+def available_memory() -> int:
+    """Return the bytes that are free on this process's GPU; where it sees none, those of a small one."""
+    if not count_gpus():
+        return 8 * 2**30
+    xp = library_for("cuda")
+    free, _ = xp.cuda.mem_get_info() if xp.__name__ == "torch" else xp.cuda.runtime.memGetInfo()
+    return int(free)
+
+
 def in_precision(like: Any, precision: str) -> Any:
     """Return an empty array of the library and device of ``like``, in ``float32`` or ``float64``.
 

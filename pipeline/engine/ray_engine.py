@@ -1,25 +1,20 @@
-"""The engine that computes groups on the workers of a Ray cluster; the one module that imports Ray."""
+"""The engine that computes groups on the workers of a Ray cluster."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
-
-# The workers of a sweep need neither Ray's usage reports nor their question on the terminal.
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import ray
 
-import pipeline
 from pipeline.engine.faults import Answer, after_loss, after_raise, after_timeout
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.protocol import Report
+from pipeline.engine.ray_cluster import connect
 from pipeline.engine.worker import Raised, compute
 from pipeline.errors import EngineError
 from pipeline.plan import Group
@@ -72,16 +67,7 @@ class RayEngine:
         )
 
     def __enter__(self) -> Self:
-        try:
-            start(self._cluster, cpus=self._workers * self._cluster.cpus_per_worker)
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-            address = self._cluster.address
-            raise EngineError(f"cluster.address must be a Ray cluster in reach, got {address!r}: {error}") from error
-        try:
-            _require_resources(self._cluster)
-        except BaseException:
-            ray.shutdown()
-            raise
+        connect(self._cluster, cpus=self._workers * self._cluster.cpus_per_worker)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -157,43 +143,6 @@ class RayEngine:
         ray.cancel(attempt.stream, force=True)
         del self._running[attempt.stream]
         return after_timeout(attempt.ledger, self._timeout, silent=time.monotonic() - attempt.heard)
-
-
-def start(cluster: Cluster, *, cpus: int) -> None:
-    """Join the cluster that ``cluster`` names, or the one started on this machine, or start a private one."""
-    options: dict[str, Any] = {
-        "log_to_driver": False,
-        "logging_level": "ERROR",
-        # The workers import the very code that the driver runs, installed or not.
-        "job_config": ray.job_config.JobConfig(_py_driver_sys_path=[str(Path(pipeline.__path__[0]).parent)]),
-    }
-    private: dict[str, Any] = {
-        "num_cpus": max(cpus, os.cpu_count() or 1),
-        "include_dashboard": False,
-        "_node_ip_address": "127.0.0.1",
-    }
-    if cluster.address not in (None, "local"):
-        ray.init(cluster.address, **options)
-        return
-    try:
-        ray.init(cluster.address, **options, **private)
-    except ValueError:
-        # Ray refuses to size a cluster that is running already: it is the one to join.
-        ray.init(**options)
-
-
-def _require_resources(cluster: Cluster) -> None:
-    """Raise where no node has what one worker needs: Ray would wait for such a node for ever."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    needed = {"CPU": cluster.cpus_per_worker, "GPU": cluster.gpus_per_worker}
-    if any(all(node.get(kind, 0) >= count for kind, count in needed.items()) for node in nodes):
-        return
-    keys = {"CPU": "cluster.cpus_per_worker", "GPU": "cluster.gpus_per_worker"}
-    kind = next((kind for kind in needed if all(node.get(kind, 0) < needed[kind] for node in nodes)), "CPU")
-    has = "; ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes)
-    raise EngineError(
-        f"{keys[kind]} must be at most what a node of the cluster has, got {needed[kind]:g}: its nodes have {has}"
-    )
 
 
 def _put(dataset: Dataset) -> Any:

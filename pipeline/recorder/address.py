@@ -76,17 +76,13 @@ def probe(uri: str, *, create: bool) -> None:
 def how_to_look(uri: str, experiment_id: str, *, sweep: str | None, run: str | None) -> str:
     """Return the command that opens the store and the link to a sweep's charts, or to a lone trial's run.
 
-    MLflow opens an experiment in its layout for language models unless the link asks for the other.
+    MLflow opens an experiment in its layout for language models unless the link asks for the other. Which
+    runs and columns are shown is what the sweep's `view` says.
     """
     query = {"workflowType": "machine_learning"}
     page = f"experiments/{experiment_id}/runs"
     if sweep is not None:
-        query |= {
-            "searchFilter": f"tags.`mlflow.parentRunId` = '{sweep}'",
-            "orderByKey": "metrics.`val/accuracy`",
-            "orderByAsc": "false",
-            "compareRunsMode": "CHART",
-        }
+        query |= {"compareRunsMode": "CHART", "viewStateShareKey": sweep}
     elif run is not None:
         page += f"/{run}"
     base = redact(uri.rstrip("/")) if is_http(uri) else "http://127.0.0.1:5000"

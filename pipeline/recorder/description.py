@@ -15,6 +15,7 @@ from tasks.datasets.dataset import Dataset
 from tasks.events import Outcome
 
 BEST = 5
+RESUMED = " sweep.resume=true"
 _MOST_VALUES = 12
 
 
@@ -38,7 +39,7 @@ def describe(sweep: SweepHeader, dataset: Dataset, status: str, tally: Tally, re
             "",
             *_best(tally, reference.links),
             "",
-            *_commands(sweep, tally, reference),
+            *_commands(sweep, status, tally, reference),
         ]
     )
 
@@ -83,12 +84,15 @@ def _trial(place: int, standing: Standing, columns: Sequence[str], links: Mappin
     return _row([str(place), f"[{name}]({link})" if link else name, *numbers, outcome])
 
 
-def _commands(sweep: SweepHeader, tally: Tally, reference: Reference) -> list[str]:
+def _commands(sweep: SweepHeader, status: str, tally: Tally, reference: Reference) -> list[str]:
     store = f"--tracking-uri {shlex.quote(reference.uri)}"
-    commands = {"Open": reference.look.splitlines()[0]}
-    commands["Write as one page"] = f"python -m pipeline.report {reference.run_id} {store}"
+    commands = {}
     if "command" in sweep.provenance:
-        commands = {"Run again": sweep.provenance["command"], **commands}
+        commands["Run again"] = sweep.provenance["command"]
+        if status in {"FAILED", "KILLED"}:
+            commands["Resume"] = f"{sweep.provenance['command'].removesuffix(RESUMED)}{RESUMED}"
+    commands["Open"] = reference.look.splitlines()[0]
+    commands["Write as one page"] = f"python -m pipeline.report {reference.run_id} {store}"
     if tally.best is not None and tally.best.trial.key in reference.links:
         run_id = reference.links[tally.best.trial.key].rpartition("/")[2]
         commands["Reproduce the best"] = f"python -m pipeline.reproduce {run_id} {store}"

@@ -13,7 +13,7 @@ from tasks.datasets.dataset import Dataset
 from tasks.errors import SweepError
 from tasks.events import Curve, Result
 
-CLOCKED = "speed/"
+CLOCKED = "wall_clock/"
 """What metrics begin with that depend on the clock, and so are no part of what a trial computed."""
 
 

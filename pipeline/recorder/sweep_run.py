@@ -15,6 +15,7 @@ from pipeline.recorder.outbox import Outbox
 from pipeline.recorder.protocol import Series, SweepHeader
 from pipeline.recorder.store import Store
 from pipeline.recorder.trial_run import FIGURES, TrialRun
+from pipeline.recorder.view import view
 from pipeline.tally import Standing, Tally
 from tasks.datasets.dataset import Dataset
 from tasks.train import Train
@@ -48,6 +49,7 @@ class SweepRun:
             self.id = sweep.past.run_id
             return
         self.id = store.create_run(sweep.name, tags, time.time_ns() // 1_000_000)
+        store.client.set_experiment_tag(store.experiment_id, *view(self.id, sweep.trials))
         store.attach(self.id, {f"provenance/{name}": text.encode() for name, text in sweep.attachments.items()})
 
     def take(self, report: TrialReport) -> None:

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 STEPS = 600
 # Two groups of two trials, thirty stretches of steps each.
 GRID = ("-m", "dataset=synthetic", f"steps={STEPS}", "trial.evaluate_every=20", "batch_size=32,64", "seed=1,2")
-EACH = ("trial.checkpoint_every=20",)
+EACH = ("trial.checkpoint_every=20", "cluster.address=local")
 
 
 class Sweep:
@@ -210,10 +210,11 @@ def test_a_second_interrupt_stops_at_once_and_leaves_no_process(tmp_path, undist
     time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     began = time.monotonic()
-    process.communicate(timeout=10)
+    process.wait(timeout=10)
 
     assert process.returncode == 130
     assert time.monotonic() - began < 3
+    process.communicate(timeout=15)
     _, alive = psutil.wait_procs(children, timeout=15)
     assert alive == []
 

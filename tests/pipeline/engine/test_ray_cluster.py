@@ -1,0 +1,84 @@
+import json
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.engine.ray_cluster import LOCAL, _address, connect
+from pipeline.errors import EngineError
+from pipeline.schema import Cluster
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def note(tmp_path, monkeypatch):
+    """Where Ray notes the cluster that runs on this machine."""
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    (tmp_path / "ray").mkdir()
+    return tmp_path / "ray" / "ray_current_cluster"
+
+
+@pytest.fixture
+def closed():
+    """An address at which nothing answers."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # and does not listen
+        yield f"127.0.0.1:{held.getsockname()[1]}"
+
+
+def test_a_cluster_that_died_and_left_its_note_is_not_waited_for(note, closed):
+    note.write_text(closed)
+
+    assert _address(Cluster()) == LOCAL
+
+
+def test_a_cluster_that_runs_on_this_machine_is_joined(note):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        note.write_text(f"127.0.0.1:{server.getsockname()[1]}")
+
+        assert _address(Cluster()) == note.read_text()
+        assert _address(Cluster(address="local")) == LOCAL
+
+
+@pytest.mark.parametrize("prefix", ["", "ray://"])
+def test_an_address_where_nothing_answers_is_named_at_once(closed, prefix):
+    began = time.monotonic()
+
+    with pytest.raises(EngineError, match=r"cluster\.address must be a Ray cluster in reach, got '.*127\.0\.0\.1:"):
+        connect(Cluster(address=prefix + closed), cpus=1)
+
+    assert time.monotonic() - began < 10
+
+
+def test_auto_wants_a_running_cluster(note):
+    with pytest.raises(EngineError, match="no cluster runs on this machine"):
+        connect(Cluster(address="auto"), cpus=1)
+
+
+LISTENING = """
+import json, psutil, ray
+from pipeline.engine.ray_cluster import connect
+from pipeline.schema import Cluster
+connect(Cluster(address="local"), cpus=1)
+assert ray.get(ray.remote(lambda: 1).remote()) == 1
+family = [psutil.Process(), *psutil.Process().children(recursive=True)]
+heard = {c.laddr.ip for p in family for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+print(json.dumps(sorted(heard)))
+"""
+
+
+@pytest.mark.slow
+def test_a_private_cluster_listens_on_this_machine_only():
+    end = subprocess.run(
+        [sys.executable, "-c", LISTENING], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
+    )
+
+    assert end.returncode == 0, end.stderr
+    heard = json.loads(end.stdout.splitlines()[-1])
+    assert heard
+    assert {address.removeprefix("::ffff:") for address in heard} == {"127.0.0.1"}

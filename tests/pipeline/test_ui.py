@@ -1,0 +1,182 @@
+"""MLflow's own UI, in a real browser, shows a sweep as it is meant to be seen."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from pipeline.recorder.store import connect
+from pipeline.recorder.sweeps import read_sweep
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": str(ROOT),
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+}
+QUIET = ("gpu", "quic", "background-networking", "component-update", "sync")
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
+SWEEP = ("-m", "engine=inprocess", "steps=200", "strategy=random,local,gradient", "learning_rate=1e-3,1e-2")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BROWSER is None, reason="chromium is not installed (Debian: apt-get install chromium)"),
+    # What Playwright leaves behind when its event loop ends is no error of this project's.
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    """Run a sweep; return its record and the link that it printed."""
+    folder = tmp_path_factory.mktemp("ui")
+    command = [sys.executable, "-m", "pipeline", *SWEEP]
+    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=True, timeout=240)
+    link = done.stdout.splitlines()[-1]
+    uri = f"sqlite:///{folder}/mlflow.db"
+    client = connect(uri, create=False)
+    (parent,) = client.search_runs(["1"], "tags.`winner.run_id` != ''")
+    return read_sweep(uri, parent.info.run_id), uri, link
+
+
+@pytest.fixture(scope="module")
+def page(sweep, tmp_path_factory):
+    """Open a browser beside the UI's server; return its page and the server's address."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (the extra dev)")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    folder = tmp_path_factory.mktemp("server")
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", sweep[1], "--port", str(port)]
+    with (
+        (folder / "log").open("w") as log,
+        subprocess.Popen(
+            [*command, "--workers", "1"], cwd=folder, env=ENVIRONMENT, stdout=log, stderr=log, start_new_session=True
+        ) as server,
+    ):
+        try:
+            answers(f"http://127.0.0.1:{port}")
+            with playwright.sync_playwright() as running:
+                flags = ["--no-sandbox", "--no-first-run", *(f"--disable-{name}" for name in QUIET)]
+                browser = running.chromium.launch(executable_path=BROWSER, args=flags)
+                page = browser.new_page(viewport={"width": 1600, "height": 1000})
+                page.set_default_timeout(60_000)
+                yield page, f"http://127.0.0.1:{port}"
+                browser.close()
+        finally:
+            os.killpg(server.pid, 15)
+
+
+def answers(url):
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(f"{url}/health", timeout=2).close()
+        except OSError:
+            time.sleep(0.3)
+        else:
+            return
+    pytest.fail("MLflow's UI does not start")
+
+
+@pytest.fixture
+def browse(page, tmp_path, request):
+    """Return what opens an address in a page without a past, and at the end a picture of it is taken."""
+    tab, server = page
+
+    def go(address):
+        tab.goto("about:blank")
+        tab.goto(server + "/" + address)
+        return tab
+
+    yield go
+    tab.screenshot(path=tmp_path / f"{request.node.name}.png")
+
+
+def of_run(run_id, where=""):
+    return f"#/experiments/1/runs/{run_id}{where}?workflowType=machine_learning"
+
+
+def test_the_printed_link_opens_the_sweeps_charts_in_the_layout_for_training(sweep, browse):
+    record, _, link = sweep
+
+    page = browse(link[link.index("#") :])
+
+    page.get_by_text(record.runs[0].name, exact=True).first.wait_for()
+    for section in ("train", "val"):
+        page.get_by_text(re.compile(rf"^{section}\s*\(\d+\)")).first.wait_for()
+    page.locator(".js-plotly-plot").first.wait_for()
+    text = page.inner_text("body")
+    assert f"{len(record.runs)} matching runs" in text
+    # The tabs of the layout for language models are not those of this one.
+    assert "Evaluation" not in text
+    assert record.name not in text  # the parent is not one of its trials
+
+
+def test_the_table_is_sorted_by_accuracy_and_shows_what_was_swept(sweep, browse):
+    record, _, link = sweep
+
+    page = browse(link[link.index("#") :].replace("&compareRunsMode=CHART", ""))
+
+    for column in ("val/accuracy", "test/accuracy", "train/loss", "learning_rate", "strategy"):
+        page.get_by_test_id(f"sort-header-{column}").wait_for()
+    page.get_by_text(record.runs[-1].name, exact=True).first.wait_for()
+    cells = page.locator("[role=gridcell][col-id='$$$metric$$$-val/accuracy'], [col-id*='val/accuracy'][role=gridcell]")
+    shown = [float(text.rstrip("…").rstrip(".")) for text in cells.all_inner_texts() if text]
+    assert len(shown) == len(record.runs)
+    assert shown == pytest.approx([run.metrics["val/accuracy"] for run in record.runs])
+    assert shown == sorted(shown, reverse=True)
+
+
+def test_the_trials_are_nested_under_their_sweep(sweep, browse):
+    record, _, _ = sweep
+
+    page = browse("#/experiments/1/runs?workflowType=machine_learning")
+
+    page.get_by_text(record.name, exact=True).first.wait_for()
+    expander = page.get_by_role("row").filter(has_text=record.name).get_by_role("button").first
+    expander.wait_for()
+
+
+def test_the_sweeps_page_holds_its_description_and_links(sweep, browse):
+    record, _, _ = sweep
+
+    page = browse(of_run(record.run_id))
+    page.get_by_text(f"finished, {len(record.runs)} of {len(record.runs)} trials done").first.wait_for()
+    page.get_by_text("Show more").first.click()
+
+    page.get_by_text("Run again:").first.wait_for()
+    link = page.get_by_role("link", name=record.runs[0].name).first.get_attribute("href")
+    assert link.endswith(f"/runs/{record.runs[0].run_id}")
+    page = browse(link[link.index("#") :])
+    page.get_by_role("heading", name=record.runs[0].name).wait_for()
+
+
+def test_a_figure_of_the_sweep_is_shown(sweep, browse):
+    record, _, _ = sweep
+
+    page = browse(of_run(record.run_id, "/artifacts/figures/accuracy.png"))
+
+    page.get_by_text("parallel_coordinates.png").first.wait_for()
+    image = page.locator("img[src^='blob:'], img[src*='accuracy.png']").first
+    image.wait_for()
+    page.wait_for_function("image => image.naturalWidth === 900", arg=image.element_handle())
+
+
+def test_a_trial_shows_its_loss_curve(sweep, browse):
+    record, _, _ = sweep
+
+    page = browse(of_run(record.runs[0].run_id, "/model-metrics"))
+
+    page.get_by_text(re.compile(r"^train\s*\(\d+\)")).first.wait_for()
+    page.locator(".js-plotly-plot .scatterlayer .trace path.js-line").first.wait_for(state="attached")
+    lines = page.locator(".js-plotly-plot .scatterlayer .trace path.js-line").evaluate_all(
+        "paths => paths.map(path => path.getAttribute('d').split('L').length)"
+    )
+    assert max(lines) >= 20  # a point every 10 of the 200 steps

@@ -1,0 +1,253 @@
+"""The contract of the core on every array library: what NumPy gives, within the rounding of the precision."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+from array_api_compat import array_namespace, is_numpy_array
+
+from tasks.devices import as_numpy, in_precision, placed
+from tasks.events import Checkpoint, Outcome, Result
+from tasks.finite_difference import FiniteDifference
+from tasks.gradient_check import GradientCheck
+from tasks.landscape import Landscape
+from tasks.losses import LOSSES, Softmax, Svm
+from tasks.models.linear import Linear
+from tasks.objective import Objective
+from tasks.optimizers import OPTIMIZERS
+from tasks.problem import Problem
+from tasks.regularizers import L1, L2, REGULARIZERS
+from tasks.stacking import per_trial, stack
+from tasks.step_size import StepSize
+from tasks.strategies import STRATEGIES
+from tasks.train import Train
+from tasks.trial import Trial
+from tests.tasks.backends import OTHERS, distance, like_of
+from tests.tasks.test_train import RATES, run, trial
+
+# The largest difference from NumPy, relative to the largest magnitude: of one evaluation in float64, and of 60
+# steps of training in float32, where roundings add up (measured with PyTorch on a CPU: 2.2e-6 in the weights).
+EVALUATION = 1e-13
+TRAINING = 2e-5
+
+
+@pytest.fixture(params=OTHERS)
+def like(request):
+    """Return an empty float32 array of a library that is not NumPy."""
+    return like_of(request.param)
+
+
+def there(like, *arrays):
+    return [placed(np.asarray(array), like) for array in arrays]
+
+
+def scores_and_labels(seed=1, shape=(3, 4, 20)):
+    rng = np.random.default_rng(seed)
+    return rng.normal(0, 2, size=shape), rng.integers(shape[-2], size=shape[-1])
+
+
+def mixed_trials(strategy="gradient", **changes):
+    kinds = [kind() for kind in LOSSES.values()]
+    rows = itertools.product(kinds, [(L2(), 0.0), (L1(), 1e-3)], [0, 1])
+    return [
+        trial(strategy, loss=loss, regularizer=regularizer, regularization=strength, seed=seed, **changes)
+        for loss, (regularizer, strength), seed in rows
+    ]
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_and_their_gradients(like, name):
+    scores, labels = scores_and_labels()
+    scores[1] = np.nan
+    loss = LOSSES[name]()
+    expected = [loss.losses(scores, labels), *loss.losses_and_gradient(scores, labels)]
+    strange, classes = there(like, scores, labels)
+    found = [loss.losses(strange, classes), *loss.losses_and_gradient(strange, classes)]
+    for one, other in zip(found, expected, strict=True):
+        assert array_namespace(one) is array_namespace(like)
+        assert distance(as_numpy(one)[[0, 2]], other[[0, 2]]) < EVALUATION
+    assert np.isnan(as_numpy(found[0])[1]).all()
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name != "lbfgs"])
+def test_optimizers_step_by_step(like, name):
+    kind = OPTIMIZERS[name]
+    gradients = np.random.default_rng(0).normal(size=(4, 2, 3, 5))
+    fused = [kind(), kind(**dict.fromkeys(kind.__dataclass_fields__, 0.5))]
+
+    def descend(like):
+        like = in_precision(like, "float64")
+        row, rate = stack(fused, like=like, trailing=2), per_trial([0.1, 0.01], like=like, trailing=2)
+        (weights,) = there(like, np.zeros((2, 3, 5)))
+        state = row.init(weights)
+        for step, gradient in enumerate(gradients, start=1):
+            update, state = row.update(*there(like, gradient), state, learning_rate=rate, step=step)
+            weights = weights + update
+        return as_numpy(weights)
+
+    assert distance(descend(like), descend(np.empty(0))) < EVALUATION
+
+
+@pytest.mark.parametrize("name", REGULARIZERS)
+def test_regularizers(like, name):
+    weights = np.random.default_rng(0).normal(size=(2, 3, 5))
+    (strange,) = there(like, weights)
+    row = REGULARIZERS[name]()
+    assert distance(as_numpy(row.penalty(strange)), row.penalty(weights)) < EVALUATION
+    assert distance(as_numpy(row.gradient(strange)), row.gradient(weights)) < EVALUATION
+
+
+@pytest.mark.parametrize("width", [0, 5])
+@pytest.mark.parametrize("examples", [1, 20])
+def test_the_linear_model(like, examples, width):
+    rng = np.random.default_rng(0)
+    weights, features = rng.normal(size=(3, 4, 7)), rng.normal(size=(examples, 7))
+    slope, blocks = rng.normal(size=(3, 4, examples)), rng.normal(size=(2, 3, 4, 7))
+    model = Linear()
+
+    def products(weights, features, slope, blocks):
+        return [
+            model.scores(weights, features, width=width),
+            model.weights_gradient(slope, features, width=width),
+            model.data_gradient(slope, weights),
+            model.scores_of_blocks(blocks, features),
+        ]
+
+    arrays = (weights, features, slope, blocks)
+    for one, other in zip(products(*there(like, *arrays)), products(*arrays), strict=True):
+        assert distance(as_numpy(one), other) < EVALUATION
+
+
+def test_the_objective_of_trials_that_differ(like):
+    trials = mixed_trials()
+    trials.sort(key=lambda t: (type(t.loss).__name__, type(t.regularizer).__name__))
+    rng = np.random.default_rng(0)
+    arrays = rng.normal(size=(len(trials), 4, 7)), rng.normal(size=(20, 7)), rng.integers(4, size=20)
+
+    def evaluate(like):
+        objective = Objective.of(trials, like=in_precision(like, "float64"), width=len(trials))
+        weights, features, labels = there(like, *arrays)
+        evaluation = objective.evaluate(weights, features, labels)
+        penalties = objective.regularization_loss(weights), objective.regularization_gradient(weights)
+        return [as_numpy(array) for array in (*evaluation, *penalties)]
+
+    for one, other in zip(evaluate(like), evaluate(np.empty(0)), strict=True):
+        assert distance(one, other) < EVALUATION
+
+
+@pytest.mark.parametrize("batch_size", [64, None, 1])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_training_is_that_of_numpy(like, small_dataset, strategy, batch_size):
+    # given trials that differ in all that may differ inside a group, some of one seed
+    trials = mixed_trials(strategy, batch_size=batch_size)
+    # when they are trained here and by NumPy, with the same draws and the same minibatches
+    curves, results = run(trials, small_dataset, like=like)
+    expected_curves, expected = run(trials, small_dataset)
+    # then weights and curves differ by rounding alone, and no point is missing
+    for k in range(len(trials)):
+        assert results[k].outcome is expected[k].outcome
+        assert distance(results[k].arrays["weights"], expected[k].arrays["weights"]) < TRAINING
+        assert results[k].arrays["weights"].dtype == np.float32
+        for name, points in expected_curves[k].items():
+            assert curves[k][name] == pytest.approx(points, rel=TRAINING, abs=1e-2, nan_ok=True), name
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_trains_as_with_numpy(like, small_dataset, optimizer):
+    settings = {"optimizer": OPTIMIZERS[optimizer](), "learning_rate": 1e-6, "loss": Softmax(), "regularization": 1e-2}
+    settings["batch_size"] = None if optimizer == "lbfgs" else 64
+    steps = 8 if optimizer == "lbfgs" else 60  # a line search amplifies every rounding
+    trials = [trial(seed=seed, steps=steps, **settings) for seed in (0, 1)]
+    _, results = run(trials, small_dataset, like=like)
+    _, expected = run(trials, small_dataset)
+    for k in range(2):
+        assert distance(results[k].arrays["weights"], expected[k].arrays["weights"]) < TRAINING
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_fused_trials_are_each_trial_alone(like, small_dataset, strategy):
+    trials = [
+        trial(strategy, learning_rate=RATES[strategy] * factor, seed=seed) for factor in (1, 2) for seed in (0, 1)
+    ]
+    _, fused = run(trials, small_dataset, like=like, width=len(trials))
+    for k, one in enumerate(trials):
+        _, alone = run([one], small_dataset, like=like)
+        assert distance(fused[k].arrays["weights"], alone[0].arrays["weights"]) < TRAINING
+
+
+@pytest.mark.parametrize("batch_size", [64, None])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_run_goes_on_from_a_checkpoint_that_lies_on_the_host(like, small_dataset, strategy, batch_size):
+    # given a run with a trial that diverges, where descent can
+    rates = [RATES[strategy], 1e30]
+    trials = [trial(strategy, batch_size=batch_size, learning_rate=rate) for rate in rates]
+    events = list(Train().run(trials, small_dataset, threads=1, width=0, checkpoint_every=25, like=like))
+    results = {event.trial: event for event in events if isinstance(event, Result)}
+    checkpoint = next(event for event in events if isinstance(event, Checkpoint))
+    assert all(is_numpy_array(array) for array in checkpoint.arrays.values())
+    # when it goes on from there
+    resumed = list(Train().run(trials, small_dataset, threads=1, width=0, start=checkpoint, like=like))
+    # then it ends where the uninterrupted run ended
+    ended = [event for event in resumed if isinstance(event, Result)]
+    assert ended
+    for event in ended:
+        assert event.outcome is results[event.trial].outcome
+        assert distance(event.arrays["weights"], results[event.trial].arrays["weights"]) < TRAINING
+
+
+def test_a_diverged_trial_ends_alone(like, small_dataset):
+    _, results = run([trial(learning_rate=rate) for rate in (1e-5, 1e36, 2e-5)], small_dataset, like=like)
+    assert [results[k].outcome for k in range(3)] == [Outcome.COMPLETE, Outcome.DIVERGED, Outcome.COMPLETE]
+    _, alone = run([trial(learning_rate=2e-5)], small_dataset, like=like)
+    assert distance(results[2].arrays["weights"], alone[0].arrays["weights"]) < TRAINING
+
+
+@pytest.mark.parametrize("task", [Landscape(resolution=9), Landscape(resolution=9, dimensions=1, around="trained")])
+def test_landscapes(like, small_dataset, task):
+    sliced = dataclasses.replace(trial(loss=Softmax(), regularization=1e-3), task=task)
+    here, there = (ended(sliced, small_dataset, like) for like in (np.empty(0), like))
+    for name in ("data_loss", "regularization_loss"):
+        assert distance(there.arrays[name], here.arrays[name]) < TRAINING
+
+
+@pytest.mark.parametrize("task", [StepSize(), FiniteDifference(highest=-1, lowest=-4)])
+def test_tables_in_double_precision(like, small_dataset, task):
+    tabled = dataclasses.replace(trial(loss=Softmax(), regularization=1e-3), task=task)
+    here, there = (ended(tabled, small_dataset, like) for like in (np.empty(0), like))
+    for name in ("data_loss", "regularization_loss", "derivative"):
+        if name in here.arrays:
+            assert distance(there.arrays[name], here.arrays[name]) < 1e-10
+
+
+@pytest.mark.parametrize("variable", ["weights", "data"])
+def test_the_gradient_of_the_device_is_checked(like, small_dataset, variable):
+    result = ended(Trial(task=GradientCheck(variable=variable, examples=10), regularization=1e-3), small_dataset, like)
+    assert result.outcome is Outcome.COMPLETE
+    assert 0 < result.metrics["gradient_check/largest_relative_error"] < 1e-4
+
+
+def test_the_images_are_there_once_as_they_are(like, small_dataset):
+    # given the problem of a group
+    trials = [trial(seed=seed) for seed in range(3)]
+    problem = Problem.of(trials, small_dataset, like=like, width=0, threads=1)
+    # then its images are uint8 on the device, and those of every problem made of it
+    images = problem.dataset.train.images
+    assert array_namespace(images) is array_namespace(like)
+    assert images.dtype == array_namespace(like).uint8
+    assert problem.of_trials([1]).dataset.train.images is images
+    assert problem.dataset.on(like) is problem.dataset
+    # and they come back as they were
+    np.testing.assert_array_equal(problem.dataset.on(np.empty(0)).train.images, small_dataset.train.images)
+
+
+def ended(trial, dataset, like):
+    events = trial.task.run([trial], dataset, width=0, threads=1, like=like)
+    return next(event for event in events if isinstance(event, Result))
+
+
+def test_svm_trials_at_a_kink_take_the_same_side(like):
+    # given scores exactly at the hinge's kink
+    scores, labels = there(like, np.array([[2.0], [1.0], [-5.0]]), np.array([0]))
+    _, gradient = Svm().losses_and_gradient(scores, labels)
+    np.testing.assert_array_equal(as_numpy(gradient), np.zeros((3, 1)))

@@ -1,0 +1,55 @@
+"""Groups that memory does not suffice for are halved, and lose neither a bit nor a point."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+
+from tasks.events import Checkpoint
+from tasks.losses import Svm
+from tasks.train import Train
+from tests.tasks.test_train import run, trial
+
+
+def cramped(*, most, after=0):
+    """Return an SVM loss for whose gradient only ``most`` trials fit in memory, once it was taken ``after`` times."""
+    taken = itertools.count()
+
+    @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+    class Cramped(Svm):
+        def losses_and_gradient(self, scores, labels):
+            if next(taken) >= after and scores.shape[0] > most:
+                raise MemoryError(f"{scores.shape[0]} trials")
+            return Svm.losses_and_gradient(self, scores, labels)
+
+    return Cramped
+
+
+@pytest.mark.parametrize("after", [0, 30, 55])
+@pytest.mark.parametrize("most", [1, 3])
+def test_a_group_too_large_for_memory_is_halved_until_it_fits(small_dataset, most, after):
+    # given five trials, one of which diverges, and a memory that holds fewer, from the start or from a later step
+    kind = cramped(most=most, after=after)
+    rates = [1e-6, 2e-6, 1e36, 1e-5, 2e-5]
+    trials = [trial(learning_rate=rate) for rate in rates]
+    small = [trial(learning_rate=rate, loss=kind()) for rate in rates]
+    # when they are trained, then every point is told once and every bit is that of the whole group
+    curves, results = run(small, small_dataset)
+    whole_curves, whole = run(trials, small_dataset)
+    np.testing.assert_equal(curves, whole_curves)
+    for k in range(len(trials)):
+        assert results[k].outcome is whole[k].outcome
+        np.testing.assert_array_equal(results[k].arrays["weights"], whole[k].arrays["weights"])
+
+
+def test_halves_make_no_checkpoints_and_go_on_from_the_one_before(small_dataset):
+    kind = cramped(most=1, after=30)
+    trials = [trial(learning_rate=rate, loss=kind()) for rate in (1e-6, 2e-6)]
+    events = list(Train().run(trials, small_dataset, threads=1, width=0, checkpoint_every=20))
+    assert [event.step for event in events if isinstance(event, Checkpoint)] == [20]
+
+
+def test_a_trial_that_does_not_fit_alone_fails(small_dataset):
+    with pytest.raises(MemoryError, match="1 trials"):
+        run([trial(loss=cramped(most=0)())], small_dataset)
