@@ -29,7 +29,16 @@ def is_expected(error: BaseException) -> bool:
 
 
 def complaint(error: BaseException) -> str:
-    """Return what to print of an expected error."""
+    """Return what to print of an expected error, in one line; where it names no override, they are all shown."""
+    text = " ".join(_complaint(error).split())
+    overrides = [override for override in sys.argv[1:] if not override.startswith("-")]
+    named = [override.partition("=")[0].lstrip("+~").strip() for override in overrides]
+    if isinstance(error, SweepError) or any(name and name in text for name in named):
+        return text
+    return f"{text} (the overrides were: {' '.join(map(repr, overrides))})"
+
+
+def _complaint(error: BaseException) -> str:
     if isinstance(error, MissingConfigException) and error.options:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         return str(unknown_choice(group, name, error.options))
@@ -42,7 +51,7 @@ def complaint(error: BaseException) -> str:
         return f"cannot use{what}: {error.strerror or error}"
     if isinstance(error, SweepError):
         return str(error)
-    return f"{_first_line(error)} (the overrides were: {' '.join(sys.argv[1:])})"
+    return _first_line(error)
 
 
 def _hydra_complaint(error: HydraException) -> str:

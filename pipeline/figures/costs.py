@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from pipeline.figures.style import COLOURS, blank, captioned, label, legend
+from pipeline.figures.style import COLOURS, SIDE_BY_SIDE, blank, captioned, label, legend
 from pipeline.figures.trials import caption_of, loss_name, strategy
 from pipeline.recorder.sweep_run import TrialRecord
 
@@ -27,28 +27,25 @@ def draw_costs(trials: Sequence[TrialRecord]) -> bytes:
     costs = (("evaluations", "evaluations of the loss"), ("examples", "examples evaluated (arithmetic)"))
     for axes, (cost, text) in zip(panels, costs, strict=True):
         label(axes, x=text, y="lowest training loss so far")
+        leaders = []
         for name, colour in zip(strategies, COLOURS, strict=False):
-            of_strategy = [trial for trial in shown if strategy(trial) == name and cost in trial.curves]
-            _draw(axes, [_lowest(trial, cost) for trial in of_strategy], name, colour)
+            curves = [_lowest(trial, cost) for trial in shown if strategy(trial) == name and cost in trial.curves]
+            leaders += _draw(axes, [curve for curve in curves if len(curve[1])], name, colour)
         axes.set_xscale("log")
         axes.set_yscale("log")
-    for axes in panels:
-        _limit(axes)
-    if shown:
-        legend(panels[0], loc="lower left")
-    return captioned(figure, caption_of(shown) + " · thick: the best trial of its strategy, thin: the others")
+        _limit(axes, leaders)
+    legend(panels[0], loc="lower left")
+    caption = f"{caption_of(shown)} · thick: the trial of a strategy with the best accuracy, thin: the others"
+    return captioned(figure, caption, margins=SIDE_BY_SIDE)
 
 
-def _draw(axes: Axes, curves: Sequence[tuple[np.ndarray, np.ndarray]], name: str, colour: str) -> None:
-    curves = [(cost, loss) for cost, loss in curves if len(loss)]
-    if not curves:
-        return
-    best = min(range(len(curves)), key=lambda k: float(curves[k][1][-1]))
-    for k, (cost, loss) in enumerate(curves):
-        if k != best:
-            axes.plot(cost, loss, color=colour, linewidth=0.8, alpha=0.35)
-    cost, loss = curves[best]
-    axes.plot(cost, loss, color=colour, linewidth=2.6, label=f"{name}: {loss[-1]:.3g}", zorder=3)
+def _draw(axes: Axes, curves: Sequence[tuple[np.ndarray, np.ndarray]], name: str, colour: str) -> Sequence[np.ndarray]:
+    """Draw the trials of a strategy, the best first; return the losses of the best, where there is one."""
+    for cost, loss in curves[1:]:
+        axes.plot(cost, loss, color=colour, linewidth=0.8, alpha=0.35)
+    for cost, loss in curves[:1]:
+        axes.plot(cost, loss, color=colour, linewidth=2.6, label=f"{name}: {loss[-1]:.3g}", zorder=3)
+    return [loss for _, loss in curves[:1]]
 
 
 def _lowest(trial: TrialRecord, cost: str) -> tuple[np.ndarray, np.ndarray]:
@@ -60,9 +57,10 @@ def _lowest(trial: TrialRecord, cost: str) -> tuple[np.ndarray, np.ndarray]:
     return spent.values[there][:count], np.minimum.accumulate(values[:count])
 
 
-def _limit(axes: Axes) -> None:
-    """Leave out what is far above where most trials are."""
+def _limit(axes: Axes, leaders: Sequence[np.ndarray]) -> None:
+    """Leave out what is far above where most trials are, and the minibatches without any loss below the best."""
     heights = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes.get_lines()] or [np.ones(1)])
     positive = heights[heights > 0]
-    if len(positive):
-        axes.set_ylim(top=min(float(positive.max()) * 1.2, float(np.median(positive)) * _HIGHEST))
+    ends = [float(loss[loss > 0].min()) for loss in leaders if (loss > 0).any()]
+    if len(positive) and ends:
+        axes.set_ylim(min(ends) / 2, min(float(positive.max()) * 1.2, float(np.median(positive)) * _HIGHEST))

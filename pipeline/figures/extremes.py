@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.figures.style import BLUE, VERMILION, blank, captioned, label, legend
+from pipeline.figures.style import BLUE, SIDE_BY_SIDE, VERMILION, blank, captioned, label, legend
 from pipeline.figures.trials import accuracy, caption_of
 from pipeline.recorder.sweep_run import TrialRecord
+
+_COLUMNS = 40
 
 
 def draw_extremes(trials: Sequence[TrialRecord]) -> bytes:
     """Return the loss curves of the best and the worst trial; a trial that diverged is the worst."""
-    shown = [trial for trial in trials if "train/loss" in trial.curves]
+    # Where a loss was never finite there is no curve.
+    shown = [trial for trial in trials if "train/loss" in trial.curves and _finite(trial).any()]
     if len(shown) < 2:
         return b""
     figure, panels = blank(panels=2, title="Loss of the best and of the worst trial")
@@ -24,11 +28,12 @@ def draw_extremes(trials: Sequence[TrialRecord]) -> bytes:
         score, standing = accuracy(trial), trial.standing
         outcome = standing.outcome.value if standing.outcome else "not finished"
         told = f"{score:.1f} %" if score is not None else f"{outcome} at step {standing.step}"
-        label(axes, x="step", y="loss", title=f"{what}: {standing.trial.name}\n{standing.measure}: {told}")
+        name = "\n".join(textwrap.wrap(f"{what}: {standing.trial.name}", _COLUMNS))
+        label(axes, x="step", y="loss", title=f"{name}\n{standing.measure}: {told}")
         heights = []
-        for name, text, style in (("train/loss", "training", "-"), ("val/loss", "validation (data loss)", "--")):
-            if name in trial.curves:
-                curve = trial.curves[name]
+        for metric, text, style in (("train/loss", "training", "-"), ("val/loss", "validation (data loss)", "--")):
+            if metric in trial.curves:
+                curve = trial.curves[metric]
                 finite = np.isfinite(curve.values)
                 heights.append(curve.values[finite])
                 marker = "o" if finite.sum() <= 25 else ""
@@ -45,4 +50,8 @@ def draw_extremes(trials: Sequence[TrialRecord]) -> bytes:
         if values.size and values.min() > 0 and values.max() / values.min() >= 8:
             axes.set_yscale("log")
         legend(axes, loc="upper right")
-    return captioned(figure, caption_of(trials))
+    return captioned(figure, caption_of(trials), margins={**SIDE_BY_SIDE, "top": 0.82})
+
+
+def _finite(trial: TrialRecord) -> np.ndarray:
+    return np.isfinite(trial.curves["train/loss"].values)

@@ -14,7 +14,7 @@ from pipeline.recorder.sweep_run import TrialRecord
 from pipeline.swept import swept, text_of
 
 _COLOUR_MAP = "cividis"
-_MOST_NUMBERS = 60  # cells that are still large enough to hold a number
+_LARGEST, _SMALLEST, _WIDTH = 12, 7, 125  # letters that fit into a cell: their size, and what the columns share
 
 
 def draw_heat_maps(trials: Sequence[TrialRecord]) -> bytes:
@@ -24,12 +24,13 @@ def draw_heat_maps(trials: Sequence[TrialRecord]) -> bytes:
     figure, panels = blank(panels=len(strategies), title=f"{name} / % over learning rate and batch size")
     scores = [score for trial in trials if (score := accuracy(trial)) is not None] or [0.0]
     sizes = _values(trials, "batch_size")
+    columns = sum(len(_values([t for t in trials if strategy(t) == one], "learning_rate")) for one in strategies)
     for axes, one in zip(panels, strategies, strict=True):
         of_strategy = [trial for trial in trials if strategy(trial) == one]
         rates = _values(of_strategy, "learning_rate")
         cells, failed = _cells(of_strategy, rates, sizes)
         image = axes.pcolormesh(cells, cmap=_COLOUR_MAP, vmin=min(scores), vmax=max(scores), edgecolors="white")
-        _write(axes, cells, failed, middle=(min(scores) + max(scores)) / 2)
+        _write(axes, cells, failed, middle=(min(scores) + max(scores)) / 2, letters=min(_LARGEST, _WIDTH / columns))
         label(axes, x="learning rate", y="batch size" if axes is panels[0] else "", title=one)
         axes.grid(visible=False)
         texts = [text_of("learning_rate", rate) if rate is not None else "not used" for rate in rates]
@@ -65,11 +66,11 @@ def _cells(trials: Sequence[TrialRecord], rates: Sequence[Any], sizes: Sequence[
     return np.ma.masked_invalid(cells), failed & np.isnan(cells)
 
 
-def _write(axes: Axes, cells: Any, failed: np.ndarray, *, middle: float) -> None:
+def _write(axes: Axes, cells: Any, failed: np.ndarray, *, middle: float, letters: float) -> None:
     for row, column in np.ndindex(cells.shape):
         at = column + 0.5, row + 0.5
         if failed[row, column]:
             axes.text(*at, "x", ha="center", va="center", fontsize=14, color=INK)
-        elif not np.ma.is_masked(cells[row, column]) and cells.size <= _MOST_NUMBERS:
+        elif not np.ma.is_masked(cells[row, column]) and letters >= _SMALLEST:
             colour = "white" if cells[row, column] < middle else "black"
-            axes.text(*at, f"{cells[row, column]:.1f}", ha="center", va="center", fontsize=12, color=colour)
+            axes.text(*at, f"{cells[row, column]:.1f}", ha="center", va="center", fontsize=letters, color=colour)

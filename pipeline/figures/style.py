@@ -25,6 +25,9 @@ _CAPTION_HEIGHT, _CAPTION_COLUMNS = 0.035, 116
 
 _TITLE, _LABEL, _TICK, _CAPTION = 15, 13, 12, 10
 
+SIDE_BY_SIDE = {"left": 0.09, "right": 0.985, "bottom": 0.12, "top": 0.92, "wspace": 0.22}
+"""The margins of two panels, for figures of which a sweep has many."""
+
 # What of a config takes part in what is drawn, in the order of a caption.
 _ROWS = ("loss", "regularizer", "task")
 

@@ -17,7 +17,7 @@ __all__ = ["draw_sweep"]
 
 def draw_sweep(trials: Sequence[TrialRecord]) -> Mapping[str, bytes]:
     """Return the figures of a sweep by file name: those for which it has trained and swept enough."""
-    trained = [trial for trial in trials if isinstance(trial.standing.trial.trial.task, Train)]
+    trained = [trial for trial in trials if isinstance(trial.standing.trial.trial.task, Train) and trial.curves]
     if len(trained) < 2:
         return {}
     varied = swept([settings(trial.standing.trial.trial) for trial in trained])

@@ -9,7 +9,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from pipeline.figures.style import BLUE, INK, ORANGE, SKY, VERMILION, blank, captioned, label, legend, sheet
+from pipeline.figures.style import (
+    BLUE,
+    INK,
+    ORANGE,
+    SIDE_BY_SIDE,
+    SKY,
+    VERMILION,
+    blank,
+    captioned,
+    label,
+    legend,
+    sheet,
+)
 from pipeline.plan import PlannedTrial
 from pipeline.recorder.protocol import Series
 from pipeline.swept import settings, text_of
@@ -61,8 +73,7 @@ def draw_curves(trial: PlannedTrial, result: Result, series: Mapping[str, Series
         mark = f"test: {100 * test:.1f} %"
         right.plot(result.step, 100 * test, "D", color=ORANGE, markeredgecolor=INK, markersize=9, label=mark)
     legend(right, loc="lower right")
-    margins = {"left": 0.085, "right": 0.985, "bottom": 0.12, "top": 0.92, "wspace": 0.2}
-    return {"loss.png": captioned(figure, _caption(trial), margins=margins)}
+    return {"loss.png": captioned(figure, _caption(trial), margins=SIDE_BY_SIDE)}
 
 
 def draw_templates(trial: PlannedTrial, weights: np.ndarray, dataset: Dataset) -> bytes:

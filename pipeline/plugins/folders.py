@@ -1,16 +1,41 @@
-"""Hydra's per-job folders, with the files that Hydra users look for in them."""
+"""Hydra's folders of a sweep and of its jobs, with the files that Hydra users look for in them."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import indent
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 
 from pipeline.plugins.composer import Composition, Job
 from tasks.errors import ConfigError
+
+
+def claim_folder(config: DictConfig) -> None:
+    """Write ``multirun.yaml`` to the sweep's folder, or to one beside it where a sweep has written its own."""
+    wanted = Path(str(config.hydra.sweep.dir))
+    for number in itertools.count(1):
+        folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = (folder / "multirun.yaml").open("x", encoding="utf-8")
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise ConfigError(f"hydra.sweep.dir must be a folder that can be written, got {folder}: {error}") from error
+        break
+    with file:
+        if folder != wanted:
+            print(f"hydra.sweep.dir: {wanted} holds a sweep already, so this one is in {folder}")  # noqa: T201
+            with read_write(config.hydra):
+                config.hydra.sweep.dir = str(folder)
+                # The jobs are composed anew, from the overrides.
+                quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
+                config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{quoted}'")
+        OmegaConf.save(config, file)
 
 
 def write_folders(jobs: Sequence[Job]) -> None:

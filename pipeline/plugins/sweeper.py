@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -13,8 +12,9 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from pipeline.plugins.folders import claim_folder
 from pipeline.plugins.launcher import SweepLauncher
 from tasks.errors import ConfigError
 
@@ -51,12 +51,7 @@ class GridSweeper(Sweeper):
         preset = parser.parse_overrides([f"{name}={values}" for name, values in grid.items()])
         jobs = combinations([*preset, *given])
 
-        folder = Path(str(self.config.hydra.sweep.dir))
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            OmegaConf.save(self.config, folder / "multirun.yaml")
-        except OSError as error:
-            raise ConfigError(f"hydra.sweep.dir must be a folder that can be written, got {folder}: {error}") from error
+        claim_folder(self.config)
         # This project's launcher composes all jobs before it starts any; others may not.
         if not isinstance(self.launcher, SweepLauncher):
             self.validate_batch_is_legal(jobs)

@@ -65,6 +65,11 @@ BAD = {
     ("loss=sfm",): "loss must be one of softmax, squared_hinge, svm, got 'sfm' (did you mean 'svm'?)",
     ("loss={a: 1}",): "loss must be one of softmax, squared_hinge, svm",
     ("loss=3",): "loss=3",
+    ("+loss._target_=os.system",): "a key of loss must be one of margin, got '_target_'",
+    ("sweep.resume=true",): "sweep.resume must be false without --multirun",
+    ("trial.attempts=0",): "trial.attempts must be >= 1, got 0",
+    ("trial.timeout=-1",): "trial.timeout must be > 0, or null, got -1.0",
+    ("trial.checkpoint_every=0",): "trial.checkpoint_every must be >= 1, or null, got 0",
     ("experiment=nots",): "experiment/nots",
     ("learning_rate=-1",): "learning_rate must be > 0, got -1.0",
     ("learning_rate=fast",): "learning_rate must be a number, got 'fast'",
@@ -197,6 +202,31 @@ def test_a_sweep_ends_with_its_table_its_folders_and_its_record(tmp_path):
 
 
 @pytest.mark.slow
+def test_sweeps_that_are_sent_to_one_folder_at_once_overwrite_nothing(tmp_path):
+    place = tmp_path / "it's one folder"
+    command = [sys.executable, "-m", "pipeline", "-m", *SMALL, "engine=inprocess", f"hydra.sweep.dir={quoted(place)}"]
+    processes = [
+        subprocess.Popen([*command, f"seed={seed},3"], cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE)
+        for seed in (1, 2)
+    ]
+    outs = [process.communicate(timeout=180)[0].decode() for process in processes]
+
+    assert [process.returncode for process in processes] == [0, 0]
+    assert sum("holds a sweep already" in out for out in outs) == 1
+    folders = [place, place.with_name(place.name + "-2")]
+    seeds = {tuple((folder / job / ".hydra/overrides.yaml").read_text() for job in "01") for folder in folders}
+    assert {tuple(text.splitlines()[-1] for text in texts) for texts in seeds} == {
+        ("- seed=1", "- seed=3"),
+        ("- seed=2", "- seed=3"),
+    }
+    assert len(stored(tmp_path, "SELECT name FROM runs WHERE status = 'FINISHED'")) == 6
+
+
+def quoted(path):
+    return "'" + str(path).replace("'", "\\'") + "'"
+
+
+@pytest.mark.slow
 def test_hydras_own_plugins_still_work(tmp_path):
     end = run(tmp_path, "-m", *SMALL, "hydra/launcher=basic", "hydra/sweeper=basic", "seed=1,2")
 
@@ -228,14 +258,15 @@ def test_a_signal_stops_the_sweep_and_the_record_says_killed(tmp_path, engine, n
             if "running" in line:
                 break
         process.send_signal(number)
-        _, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=60)
 
     assert process.returncode == code, err
+    assert f"to finish this sweep: python -m pipeline {' '.join(arguments)} sweep.resume=true" in out
     assert f"stopped by {number.name}" in err
     assert "Traceback" not in err
     statuses = stored(tmp_path, "SELECT status FROM runs")
     assert {status for (status,) in statuses} == {"KILLED"}
-    assert len(statuses) == 3
+    assert len(statuses) >= 2  # the sweep and the trials that had begun
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import os
 import sys
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from pipeline import sweep
@@ -13,12 +13,31 @@ from pipeline.groups import keys
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
 NUMBERS = st.one_of(st.integers(), st.floats(), st.sampled_from(["1e999", "-0", "0x10", "1_0", "1e-3", "nan", "-inf"]))
 WORDS = st.sampled_from(
-    ["null", "true", "", "???", "[]", "{}", "[1,2]", "{a:1}", "${seed}", "${nothing}", "${oc.env:HOME}", "'a", '"', "a b"]
+    [
+        "null",
+        "true",
+        "",
+        "???",
+        "[]",
+        "{}",
+        "[1,2]",
+        "{a:1}",
+        "${seed}",
+        "${nothing}",
+        "${oc.env:HOME}",
+        "'a",
+        '"',
+        "a b",
+    ]
 )
-CALLS = st.sampled_from(["range(3)", "range(0)", "choice(1,x)", "glob(*)", "interval(0,1)", "sort(2,1)", "shuffle(1,2)"])
+CALLS = st.sampled_from(
+    ["range(3)", "range(0)", "choice(1,x)", "glob(*)", "interval(0,1)", "sort(2,1)", "shuffle(1,2)"]
+)
 KEYS = st.one_of(st.sampled_from(keys()), st.sampled_from(keys()).map(lambda key: key[:-1]), TEXT)
 PREFIXES = st.sampled_from(["", "", "", "", "+", "++", "~"])
-VALUES = st.one_of(NUMBERS.map(str), WORDS, CALLS, TEXT, st.lists(NUMBERS.map(str), min_size=2, max_size=3).map(",".join))
+VALUES = st.one_of(
+    NUMBERS.map(str), WORDS, CALLS, TEXT, st.lists(NUMBERS.map(str), min_size=2, max_size=3).map(",".join)
+)
 OVERRIDES = st.one_of(st.builds("{}{}={}".format, PREFIXES, KEYS, VALUES), st.builds("{}{}".format, PREFIXES, KEYS))
 
 
@@ -28,11 +47,9 @@ class StartedError(Exception):
 
 @pytest.fixture(scope="module", autouse=True)
 def folder(tmp_path_factory):
-    """Run in a folder of its own, and without the handlers that a command puts in place."""
-    before = os.getcwd()
-    os.chdir(tmp_path_factory.mktemp("bad"))
-    yield
-    os.chdir(before)
+    """Run in a folder of its own."""
+    with contextlib.chdir(tmp_path_factory.mktemp("bad")):
+        yield
 
 
 def command(arguments):
@@ -59,7 +76,10 @@ def started(*_arguments, **_options):
 
 
 @settings(
-    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "60")), deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "40")),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # an example is short, and takes half a second
 )
 @given(many=st.booleans(), overrides=st.lists(OVERRIDES, min_size=1, max_size=3))
 @example(many=False, overrides=["learning_rate="])
@@ -74,5 +94,6 @@ def test_generated_overrides_run_or_are_one_message(many, overrides):
         lines = err.splitlines()
         assert lines[-1].startswith("error: "), err
         # The message names the parameter, or shows the override that cannot be read.
-        named = [text.lstrip("+~").partition("=")[0] for text in overrides]
-        assert any(name in lines[-1] for name in [*named, *overrides]), (overrides, err)
+        named = [text.lstrip("+~").partition("=")[0].strip() for text in overrides]
+        shown = [*named, *(repr(name.rpartition(".")[2]) for name in named), *map(repr, overrides)]
+        assert any(name in lines[-1] for name in shown), (overrides, err)

@@ -74,3 +74,9 @@ def test_the_longest_group_comes_first(dataset):
     costs = [evaluated_examples(group.trials[0].trial, len(dataset.train)) for group in groups]
     assert costs == sorted(costs, reverse=True)
     assert np.prod(costs) > 0
+
+
+def test_groups_are_as_wide_as_the_device_allows(dataset):
+    groups = make_plan(grid(seed=range(300)), dataset, workers=1, widest=lambda trial: 100).groups
+    assert [len(group.trials) for group in groups] == [100, 100, 100]
+    assert len(make_plan(grid(seed=range(300)), dataset, workers=1, widest=lambda trial: 512).groups) == 1

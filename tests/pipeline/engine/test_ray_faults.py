@@ -69,6 +69,8 @@ def test_workers_killed_at_random_go_on_from_their_checkpoints(computing, cluste
 
     def kill_now_and_then():
         generator = random.Random(6)
+        while not computing.attempts(tmp_path):
+            over.wait(0.1)
         for _ in range(3):
             if over.wait(generator.uniform(2.2, 3.5)):
                 return

@@ -62,8 +62,8 @@ def test_one_trial_is_no_sweep_to_draw(record):
 def test_trials_without_a_point_are_left_out(record, trial):
     waiting = TrialRecord(standing=Standing(trial=trial("waiting", learning_rate=9.0)), curves={})
 
-    assert "accuracy.png" in draw_sweep([record(0.5, learning_rate=1.0), waiting])
-    assert "best_and_worst.png" not in draw_sweep([waiting, waiting])
+    assert "accuracy.png" in draw_sweep([record(0.5, learning_rate=1.0), record(0.4, learning_rate=2.0), waiting])
+    assert draw_sweep([record(0.5, learning_rate=1.0), waiting]) == {}
 
 
 def test_only_what_diverged_is_drawn_too(record):

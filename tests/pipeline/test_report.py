@@ -1,0 +1,113 @@
+"""A report is one page that needs nothing else, of one sweep or of two."""
+
+import base64
+import re
+import urllib.parse
+
+import pytest
+
+from pipeline import report
+from pipeline.recorder.mlflow_recorder import MlflowRecorder
+from pipeline.recorder.protocol import SweepHeader
+from tasks.events import Outcome, Result
+
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+
+
+@pytest.fixture
+def record(store_uri, experiment, tiny, trial, layout):
+    """Return what records a sweep, of trials by name with their accuracies, and returns its run's id."""
+
+    def make(status="FINISHED", version="1.0", **accuracies):
+        trials = [trial(name.replace("_", " ")) for name in accuracies]
+        provenance = {"version.numpy": version, "cpu": "a <CPU>", "command": "python -m pipeline -m seed=1,2"}
+        header = SweepHeader(
+            name="seeds & rates", overrides=(), trials=tuple(trials), provenance=provenance, attachments={}
+        )
+        recorder = MlflowRecorder(
+            store_uri,
+            experiment,
+            figures=lambda *_: {"loss.png": PIXEL},
+            sweep_figures=lambda _: {"best_loss.png": PIXEL},
+        )
+        recorder.open(header, tiny)
+        for planned, accuracy in zip(trials, accuracies.values(), strict=True):
+            recorder.start(planned, {}, {})
+            outcome = Outcome.COMPLETE if accuracy is not None else Outcome.DIVERGED
+            metrics = {"val/accuracy": accuracy or 0.99}
+            recorder.finish(planned, Result(trial=0, outcome=outcome, step=1, metrics=metrics), layout)
+        recorder.close(status)
+        return recorder._parent.id
+
+    return make
+
+
+def rows(page):
+    lines = re.findall(r"<tr[^>]*>(.*?)</tr>", page)
+    return [[re.sub("<.*?>", "", cell) for cell in re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", line)] for line in lines]
+
+
+def test_a_report_has_the_table_the_figures_and_the_environment(record, store_uri, tmp_path, capsys):
+    run_id = record(worse=0.25, best=0.75, lost=None)
+    output = tmp_path / "page.html"
+
+    assert report.main([run_id, "--tracking-uri", store_uri, "--output", str(output)]) == 0
+
+    page = output.read_text()
+    assert capsys.readouterr().out == f"{output}\n"
+    assert "<title>seeds &amp; rates</title>" in page
+    assert rows(page)[:4] == [
+        ["trial", "val/accuracy", "outcome"],
+        ["best", "0.75", "complete"],
+        ["worse", "0.25", "complete"],
+        ["lost", "0.99", "diverged"],
+    ]
+    images = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
+    assert [base64.b64decode(image) for image in images] == [PIXEL, PIXEL]
+    assert ["version.numpy", "1.0"] in rows(page)
+    assert ["cpu", "a &lt;CPU&gt;"] in rows(page)
+    assert "The best trial: best" in page
+
+
+def test_a_page_asks_for_nothing(record, store_uri, tmp_path):
+    output = tmp_path / "page.html"
+    report.main([record(one=0.5), "--tracking-uri", store_uri, "--output", str(output)])
+
+    page = output.read_text()
+
+    assert not re.search(r"<(script|link|iframe|object)", page)
+    sources = re.findall(r"(?:src|href|url)\s*[=(]\s*[\"']?([^\"')> ]+)", page)
+    assert {urllib.parse.urlsplit(source).scheme for source in sources} == {"data"}
+
+
+def test_two_sweeps_stand_beside_each_other(record, store_uri, tmp_path):
+    one, other = record(same=0.5, only_here=0.25), record(version="2.0", same=0.75, only_there=0.125)
+    output = tmp_path / "page.html"
+
+    assert report.main([one, "--compare", other, "--tracking-uri", store_uri, "--output", str(output)]) == 0
+
+    table = rows(output.read_text())
+    assert ["same", "0.5", "", "0.75", "", "+25.00 points", "no"] in table
+    assert ["only here", "0.25", "", "", "", "", ""] in table
+    assert ["only there", "", "", "0.125", "", "", ""] in table
+    assert ["version.numpy", "1.0", "2.0"] in table
+    assert not any(row[:1] == ["cpu"] for row in table)
+
+
+def test_a_sweep_that_was_stopped_can_be_reported(record, store_uri, tmp_path):
+    output = tmp_path / "page.html"
+
+    assert report.main([record("KILLED", one=0.5), "--tracking-uri", store_uri, "--output", str(output)]) == 0
+
+    assert "killed, 1 trials (1 complete)" in output.read_text()
+
+
+def test_what_is_no_sweep_is_refused(record, store_uri, tmp_path, capsys):
+    assert report.main(["nothing", "--tracking-uri", store_uri]) == 2
+    assert "error: the run must be one of" in capsys.readouterr().err
+
+    missing = str(tmp_path / "no folder" / "page.html")
+    assert report.main([record(one=0.5), "--tracking-uri", store_uri, "--output", missing]) == 2
+    assert "error: --output must be a file that can be written" in capsys.readouterr().err
