@@ -27,7 +27,7 @@ def draw_costs(trials: Sequence[TrialRecord]) -> bytes:
     costs = (("evaluations", "evaluations of the loss"), ("examples", "examples evaluated (arithmetic)"))
     for axes, (cost, text) in zip(panels, costs, strict=True):
         label(axes, x=text, y="lowest training loss so far")
-        leaders = []
+        leaders: list[np.ndarray] = []
         for name, colour in zip(strategies, COLOURS, strict=False):
             curves = [_lowest(trial, cost) for trial in shown if strategy(trial) == name and cost in trial.curves]
             leaders += _draw(axes, [curve for curve in curves if len(curve[1])], name, colour)

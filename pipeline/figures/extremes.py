@@ -6,52 +6,50 @@ import textwrap
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from pipeline.figures.style import BLUE, SIDE_BY_SIDE, VERMILION, blank, captioned, label, legend
 from pipeline.figures.trials import accuracy, caption_of
 from pipeline.recorder.sweep_run import TrialRecord
 
 _COLUMNS = 40
+_LOG_FROM = 8.0  # a curve that falls by this factor is read better on a logarithmic axis
+_FEW_POINTS = 25
 
 
 def draw_extremes(trials: Sequence[TrialRecord]) -> bytes:
-    """Return the loss curves of the best and the worst trial; a trial that diverged is the worst."""
+    """Return the loss curves of the best and the worst trial; among the worst is what diverged after some points."""
     # Where a loss was never finite there is no curve.
-    shown = [trial for trial in trials if "train/loss" in trial.curves and _finite(trial).any()]
+    shown = [trial for trial in trials if "train/loss" in trial.curves and len(_finite(trial, "train/loss")[0])]
     if len(shown) < 2:
         return b""
-    figure, panels = blank(panels=2, title="Loss of the best and of the worst trial")
-    for axes, trial, colour, what in (
-        (panels[0], shown[0], BLUE, "best"),
-        (panels[1], shown[-1], VERMILION, "worst"),
-    ):
-        score, standing = accuracy(trial), trial.standing
-        outcome = standing.outcome.value if standing.outcome else "not finished"
-        told = f"{score:.1f} %" if score is not None else f"{outcome} at step {standing.step}"
-        name = "\n".join(textwrap.wrap(f"{what}: {standing.trial.name}", _COLUMNS))
-        label(axes, x="step", y="loss", title=f"{name}\n{standing.measure}: {told}")
-        heights = []
-        for metric, text, style in (("train/loss", "training", "-"), ("val/loss", "validation (data loss)", "--")):
-            if metric in trial.curves:
-                curve = trial.curves[metric]
-                finite = np.isfinite(curve.values)
-                heights.append(curve.values[finite])
-                marker = "o" if finite.sum() <= 25 else ""
-                axes.plot(
-                    curve.steps[finite],
-                    curve.values[finite],
-                    style,
-                    color=colour,
-                    linewidth=2,
-                    marker=marker,
-                    label=text,
-                )
-        values = np.concatenate(heights)
-        if values.size and values.min() > 0 and values.max() / values.min() >= 8:
-            axes.set_yscale("log")
-        legend(axes, loc="upper right")
+    figure, (left, right) = blank(panels=2, title="Loss of the best and of the worst trial")
+    _draw(left, shown[0], "best", BLUE)
+    _draw(right, shown[-1], "worst", VERMILION)
     return captioned(figure, caption_of(trials), margins={**SIDE_BY_SIDE, "top": 0.82})
 
 
-def _finite(trial: TrialRecord) -> np.ndarray:
-    return np.isfinite(trial.curves["train/loss"].values)
+def _draw(axes: Axes, trial: TrialRecord, what: str, colour: str) -> None:
+    score, standing = accuracy(trial), trial.standing
+    outcome = standing.outcome.value if standing.outcome else "not finished"
+    told = f"{score:.1f} %" if score is not None else f"{outcome} at step {standing.step}"
+    name = "\n".join(textwrap.wrap(f"{what}: {standing.trial.name}", _COLUMNS))
+    label(axes, x="step", y="loss", title=f"{name}\n{standing.measure}: {told}")
+    heights = []
+    for metric, text, style in (("train/loss", "training", "-"), ("val/loss", "validation (data loss)", "--")):
+        if metric in trial.curves:
+            steps, values = _finite(trial, metric)
+            marker = "o" if len(steps) <= _FEW_POINTS else ""
+            axes.plot(steps, values, style, color=colour, linewidth=2, marker=marker, label=text)
+            heights.append(values)
+    drawn = np.concatenate(heights)
+    if drawn.min() > 0 and drawn.max() / drawn.min() >= _LOG_FROM:
+        axes.set_yscale("log")
+    legend(axes, loc="upper right")
+
+
+def _finite(trial: TrialRecord, metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the steps and values of a curve where it is finite."""
+    curve = trial.curves[metric]
+    finite = np.isfinite(curve.values)
+    return curve.steps[finite], curve.values[finite]

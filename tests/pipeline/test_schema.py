@@ -53,7 +53,7 @@ def test_values_are_converted_to_their_types():
         ({"learning_rat": 1}, "did you mean 'learning_rate'?"),
         ({"trial": {"record_ever": 1}}, "did you mean 'record_every'?"),
         ({"engine": "rayy"}, "engine must be one of inprocess, ray, got 'rayy'"),
-        ({"device": "cuda"}, "device must be one of cpu, got 'cuda'"),
+        ({"device": "tpu"}, "device must be one of cpu, cuda, got 'tpu'"),
         ({"cluster": {"workers": 0}}, "cluster.workers must be >= 1, got 0"),
         ({"cluster": {"cpus_per_worker": 0}}, "cluster.cpus_per_worker must be >= 1, got 0"),
         ({"cluster": {"gpus_per_worker": -1}}, "cluster.gpus_per_worker must be >= 0, got -1.0"),

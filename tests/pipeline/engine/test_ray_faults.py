@@ -7,6 +7,7 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pipeline.errors import EngineError
@@ -74,7 +75,8 @@ def test_workers_killed_at_random_go_on_from_their_checkpoints(computing, cluste
         for _ in range(3):
             if over.wait(generator.uniform(2.2, 3.5)):
                 return
-            os.kill(computing.attempts(tmp_path)[-1][0], signal.SIGKILL)
+            alive = [process for process, *_ in computing.attempts(tmp_path) if psutil.pid_exists(process)]
+            os.kill(alive[-1], signal.SIGKILL)
 
     # when workers are killed three times
     killer = threading.Thread(target=kill_now_and_then)
