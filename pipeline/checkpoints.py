@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ from tasks.events import Checkpoint, Curve
 
 _MAGIC = b"descent-sweeps checkpoint 1\n"
 _STATE, _CURVE = "state/", "curve/"
+
+SHARE = 0.05
+"""The share of a group's time that writing its checkpoints may take of the driver's."""
 
 
 class CheckpointError(SweepError):
@@ -51,6 +55,7 @@ class Checkpoints:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.damaged: list[Path] = []
+        self._due: dict[tuple[str, ...], float] = {}
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = os.open(folder, os.O_RDONLY)
         try:
@@ -65,6 +70,10 @@ class Checkpoints:
         parent.mkdir(parents=True, exist_ok=True)
         return cls(Path(tempfile.mkdtemp(prefix="checkpoints-", dir=parent)))
 
+    def is_due(self, keys: tuple[str, ...]) -> bool:
+        """Return whether a checkpoint of these trials would not take more than its `SHARE` of the time."""
+        return time.monotonic() >= self._due.get(keys, 0.0)
+
     def save(self, saved: Saved) -> None:
         """Write a checkpoint; what was there before stays whole until it is written.
 
@@ -73,11 +82,14 @@ class Checkpoints:
         OSError
             If it cannot be written: then nothing has changed.
         """
+        began = time.monotonic()
         prefix = hashlib.sha256("\n".join(saved.keys).encode()).hexdigest()[:16]
         before = sorted(self.folder.glob(f"{prefix}-*.checkpoint"))
         write_atomically(self.folder / f"{prefix}-{saved.progress.checkpoint.step:012d}.checkpoint", encode(saved))
         for old in before[:-1]:
             old.unlink(missing_ok=True)
+        now = time.monotonic()
+        self._due[saved.keys] = now + (now - began) / SHARE
 
     def load(self) -> list[Saved]:
         """Return the furthest whole checkpoint of every trial, each with those trials only."""

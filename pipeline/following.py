@@ -69,11 +69,11 @@ def compute(
 
 
 def _keep(record: Record, report: Checkpointed, display: Display) -> None:
-    if record.checkpoints is None:
+    keys = tuple(trial.key for trial in report.trials)
+    if record.checkpoints is None or not record.checkpoints.is_due(keys):
         return
-    saved = Saved(keys=tuple(trial.key for trial in report.trials), progress=report.progress)
     try:
-        record.checkpoints.save(saved)
+        record.checkpoints.save(Saved(keys=keys, progress=report.progress))
     except OSError as error:
         # The sweep needs it only if it is killed, and the checkpoint before stays.
         display.say(f"no checkpoint could be written to {record.checkpoints.folder}: {error.strerror or error}")

@@ -19,6 +19,9 @@ from tasks.random_streams import normal, stream
 if TYPE_CHECKING:
     from tasks.trial import Trial
 
+# So many weights, and the few arrays of their size that an update makes, stay in a core's cache.
+_CACHED_NUMBERS = 2**15
+
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
@@ -163,18 +166,35 @@ class Problem:
         losses, hits = (total(column) / len(batch) for column in zip(*parts, strict=True))
         return losses, hits
 
-    def loss_and_gradient(self, weights: Any, step: int) -> tuple[Any, Any, Any, Any]:
-        """Return the gradient ``(K, C, D)``, data loss, regularization loss and accuracy ``(K,)`` at ``step``."""
+    def data_loss_and_gradient(self, weights: Any, step: int) -> tuple[Any, Any, Any]:
+        """Return the gradient ``(K, C, D)`` of the data loss, itself and the accuracy ``(K,)`` at ``step``.
+
+        The gradient is that of the sum over the batch's examples, the other two are their means.
+        """
         batch = self.minibatches.at(step - 1)
 
         def sums(features: Any, labels: Any) -> tuple[Any, Any, Any]:
             losses, gradient, scores = self.objective.evaluate(weights, features, labels)
             return losses, gradient, accuracy(scores, labels) * labels.shape[0]
 
-        parts = self.over_blocks(batch, sums)
-        losses, gradient, hits = (total(column) / len(batch) for column in zip(*parts, strict=True))
-        gradient = gradient + self.objective.regularization_gradient(weights)
+        losses, gradient, hits = (total(column) for column in zip(*self.over_blocks(batch, sums), strict=True))
+        return gradient, losses / len(batch), hits / len(batch)
+
+    def loss_and_gradient(self, weights: Any, step: int) -> tuple[Any, Any, Any, Any]:
+        """Return the gradient ``(K, C, D)``, data loss, regularization loss and accuracy ``(K,)`` at ``step``."""
+        summed, losses, hits = self.data_loss_and_gradient(weights, step)
+        gradient = summed / len(self.minibatches.at(step - 1)) + self.objective.regularization_gradient(weights)
         return gradient, losses, self.objective.regularization_loss(weights), hits
+
+    def parts(self) -> list[slice]:
+        """Return the trial axis in parts whose weights stay in a core's cache; on a device, all of it.
+
+        Arithmetic on weights alone reads and writes them many times: through memory it would take longer than
+        the products.
+        """
+        count, numbers = len(self.trials), self.shape[0] * self.shape[1]
+        size = max(1, _CACHED_NUMBERS // numbers) if is_numpy_array(self.like) else count
+        return [slice(k, min(k + size, count)) for k in range(0, count, size)]
 
 
 def total(parts: Sequence[Any]) -> Any:

