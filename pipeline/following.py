@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.checkpoints import Saved
+from pipeline.checkpoint_file import Saved
 from pipeline.console import Display, told_of_retry
 from pipeline.engine.protocol import (
     Checkpointed,

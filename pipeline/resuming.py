@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable, Collection, Sequence
 
-from pipeline.checkpoints import Saved, of_keys
+from pipeline.checkpoint_file import Saved, of_keys
 from pipeline.plan import Group, PlannedTrial, make_groups
 from tasks.trial import Trial
 

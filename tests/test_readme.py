@@ -43,6 +43,13 @@ def test_every_picture_of_readme_is_there():
     assert [path for path in pictures if not (ROOT / path).is_file()] == []
 
 
+def test_every_test_that_readme_names_is_there():
+    tests = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    named = re.findall(r"`(test_\w+)` \|$", README, flags=re.MULTILINE)
+    assert len(named) > 5
+    assert [name for name in named if f"def {name}(" not in tests] == []
+
+
 @pytest.mark.slow
 def test_every_command_of_readme_is_planned(tmp_path, cifar10_root):
     todo = [command.replace("DIR", str(cifar10_root)) for command in commands()]

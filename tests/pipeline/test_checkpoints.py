@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.checkpoints import CheckpointError, Checkpoints, Saved, decode, encode, of_keys
+from pipeline.checkpoint_file import CheckpointError, Saved, decode, encode, of_keys
+from pipeline.checkpoints import Checkpoints
 from pipeline.plan import Progress
 from tasks.events import Checkpoint, Curve
 
