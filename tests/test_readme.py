@@ -45,7 +45,7 @@ def test_every_picture_of_readme_is_there():
 
 def test_every_test_that_readme_names_is_there():
     tests = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
-    named = re.findall(r"`(test_\w+)` \|$", README, flags=re.MULTILINE)
+    named = re.findall(r"`(test_\w+)`", README.split("## What it survives")[1])
     assert len(named) > 5
     assert [name for name in named if f"def {name}(" not in tests] == []
 
