@@ -81,6 +81,38 @@ class Display:
         return ", ".join(parts)
 
 
+class Loading:
+    """Shows how far data are on their way; a context manager, called with what is done and the total.
+
+    Nothing is shown of data that are at hand: they are read without a call.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._spoke = -math.inf
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show that ``done`` of ``total`` (0: unknown) has come."""
+        if self._console.is_terminal:
+            if self._bar is None:
+                self._bar = Progress(console=self._console, transient=True)
+                self._bar.add_task("loading data")
+                self._bar.start()
+            self._bar.update(self._bar.task_ids[0], completed=done, total=total or None)
+        elif time.monotonic() - self._spoke >= PLAIN_EVERY:
+            share = f"{100 * done // total} %" if total else f"{done}"
+            self._console.print(f"loading data: {share}", markup=False)
+            self._spoke = time.monotonic()
+
+
 def show_table(console: Console, ranking: Sequence[Standing]) -> None:
     """Print the result table, the best trial first, and what is to be known of an outcome."""
     measured = {name for standing in ranking for name in standing.metrics}

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from pipeline.console import (
     Display,
+    Loading,
     make_console,
     show_folded,
     show_how_to_resume,
@@ -64,7 +65,7 @@ def run_points(
         # The data, the store and the engine take seconds each; they start side by side, Ray in the main
         # thread, since it sets signal handlers, and only once the data are known to be good.
         header: Future[tuple[SweepHeader | None, Dataset]] = Future()
-        loading = later(config.dataset.load)
+        loading = later(lambda: _load(config, console))
         opening = later(lambda: open_record(config, header, folder))
         others = later(meanwhile or (lambda: None))
         engine = make_engine(config, lone=sweep is None)
@@ -100,6 +101,12 @@ def run_points(
                     show_table(console, tally.ranking())
         console.print(record.recorder.how_to_look(), markup=False, soft_wrap=True)
     return _ends(plan, tally)
+
+
+def _load(config: Config, console: Console) -> Dataset:
+    with Loading(console) as loading:
+        dataset: Dataset = config.dataset.load(progress=loading)
+    return dataset
 
 
 def _left(
@@ -150,7 +157,7 @@ def _make_plan(points: Sequence[Point], dataset: Dataset, config: Config) -> Pla
 
 
 def _show_plan(points: Sequence[Point], config: Config, console: Console) -> None:
-    dataset = config.dataset.load()
+    dataset = _load(config, console)
     plan, workers = _make_plan(points, dataset, config), worker_count(config)
     show_folded(console, plan)
     seconds = sweep_seconds(plan, dataset, workers=workers)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from pipeline.console import Display, show_table
+from pipeline.console import Display, Loading, show_table
 from pipeline.engine.protocol import Failed, Finished, Progressed, Started
 from pipeline.recorder.protocol import Layout
 from pipeline.tally import Tally
@@ -109,3 +109,23 @@ def test_other_measures_are_listed_one_a_line(trials, console):
 
     lines = [line.split() for line in console.file.getvalue().splitlines()]
     assert lines[1:] == [["first", "check/largest", "1e-07", "complete"], ["check/median", "2e-09"]]
+
+
+def test_data_on_their_way_are_told_of_in_plain_lines_without_a_terminal(console):
+    with Loading(console) as loading:
+        for done in range(0, 101, 25):
+            loading(done, 100)
+    assert console.file.getvalue() == "loading data: 0 %\n"  # the next line is due seconds later
+
+
+def test_data_on_their_way_have_a_bar_in_a_terminal():
+    console = Console(file=io.StringIO(), width=120, force_terminal=True)
+    with Loading(console) as loading:
+        loading(40, 100)
+    assert "40%" in console.file.getvalue()
+
+
+def test_data_at_hand_are_read_without_a_word(console):
+    with Loading(console):
+        pass
+    assert console.file.getvalue() == ""

@@ -214,3 +214,24 @@ def test_what_no_node_has_is_refused_before_anything_starts(cluster, asked, mess
 
     assert message in str(error.value)
     assert "2 CPUs and 0 GPUs" in str(error.value)
+
+
+def test_data_larger_than_the_object_store_are_spilled_and_read(computing):
+    from ray.cluster_utils import Cluster as LocalCluster
+
+    from pipeline.plan import make_plan
+    from tasks.datasets import Synthetic
+
+    # given an object store of 80 MB and images of twice that
+    data = Synthetic(examples=60_000, test_examples=100, features=3072, classes=3, validation=100).load()
+    assert data.train.images.nbytes > 160_000_000
+    small = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 80_000_000}
+    node = LocalCluster(initialize_head=True, head_node_args=small)
+    try:
+        plan = make_plan(computing.planned(1, steps=20), data, workers=1)
+        with engine(node.address, workers=1) as running:
+            ends = list(running.run(plan.groups, data))
+    finally:
+        node.shutdown()
+
+    assert type(ends[-1]).__name__ == "Finished"
