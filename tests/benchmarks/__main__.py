@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -34,20 +35,17 @@ def main() -> None:
     console = Console(highlight=False)
     console = console if console.is_terminal else Console(highlight=False, width=180)
     console.print(machine.describe())
-    settings = Settings(repeat=given.repeat, output=given.output)
     rows: list[Row] = []
-    for name in chosen:
-        start, before = time.perf_counter(), machine.load()
-        new = measure(name, settings)
-        print(
-            f"{name}: {time.perf_counter() - start:.0f} s, load {before} before, {machine.load()} after",
-            file=sys.stderr,
-        )
-        for row in new:
-            print("  " + " | ".join(cells(row)), file=sys.stderr)
-        rows += new
-        if given.json:
-            write_json(rows, given.json)
+    with tempfile.TemporaryDirectory(prefix="b.", ignore_cleanup_errors=True) as scratch:
+        settings = Settings(repeat=given.repeat, output=given.output, scratch=Path(scratch))
+        for name in chosen:
+            start, before = time.perf_counter(), machine.load()
+            new = measure(name, settings)
+            took = f"{time.perf_counter() - start:.0f} s, load {before} before, {machine.load()} after"
+            print(f"{name}: {took}", *(" | ".join(cells(row)) for row in new), sep="\n  ", file=sys.stderr, flush=True)
+            rows += new
+            if given.json:
+                write_json(rows, given.json)
     console.print(table(rows))
 
 
@@ -58,6 +56,9 @@ def measure(name: str, settings: Settings) -> list[Row]:
         rows.extend(BENCHMARKS[name](settings))
     except Skipped as reason:
         rows.append(Row(name=name, note=f"skipped: {reason}"))
+    except RuntimeError as error:
+        print(error, file=sys.stderr)
+        rows.append(Row(name=name, note=f"failed: {str(error).splitlines()[0]}"))
     return rows
 
 

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -38,7 +39,7 @@ def timed(command: Sequence[str], folder: Path, *, rays: Path | None = None) -> 
     Raises
     ------
     RuntimeError
-        If it fails; its output is in ``output.txt`` of the folder.
+        If it fails, with the end of what it printed.
     """
     log = folder / "output.txt"
     with log.open("w", encoding="utf-8") as output:
@@ -54,9 +55,14 @@ def timed(command: Sequence[str], folder: Path, *, rays: Path | None = None) -> 
                 check=False,
             ).returncode
             if code:
-                raise RuntimeError(f"{' '.join(command)} exited with {code}, see {log}")
+                raise RuntimeError(f"{' '.join(command)} exited with {code}:\n{tail(log)}")
 
         return seconds(run)
+
+
+def tail(log: Path, lines: int = 15) -> str:
+    """Return the last lines of a log."""
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
 
 
 def require_peer(module: str) -> None:
@@ -76,7 +82,7 @@ def make_store(folder: Path) -> str:
 @contextlib.contextmanager
 def running_cluster(cpus: int) -> Iterator[Path]:
     """Start a Ray cluster of its own, as a user has one running, and yield the folder that leads to it."""
-    rays = Path(os.path.realpath(subprocess.check_output(["mktemp", "-d", "/tmp/r.XXXX"], text=True).strip()))
+    rays = Path(tempfile.mkdtemp(prefix="r."))
     ray = Path(sys.executable).with_name("ray")
     start = [ray, "start", "--head", "--block", "--port=0", f"--num-cpus={cpus}", "--include-dashboard=false"]
     with (rays / "output.txt").open("w", encoding="utf-8") as output:
@@ -86,7 +92,7 @@ def running_cluster(cpus: int) -> Iterator[Path]:
     try:
         while not (rays / "ray" / "ray_current_cluster").exists():
             if process.poll() is not None:
-                raise RuntimeError(f"Ray did not start, see {rays / 'output.txt'}")
+                raise RuntimeError(f"Ray did not start:\n{tail(rays / 'output.txt')}")
             time.sleep(0.2)
         time.sleep(10)  # its idle workers are starting still
         yield rays

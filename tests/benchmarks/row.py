@@ -68,10 +68,14 @@ def faster(name: str, seconds: float, peer: float, *, reach: float, note: str = 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """``repeat`` is how often everything is measured (None: 3 times what is short, once what takes minutes)."""
+    """``repeat`` is how often everything is measured (None: 3 times what is short, once what takes minutes).
+
+    Figures go to ``output``, commands run in folders of ``scratch``.
+    """
 
     repeat: int | None
     output: Path
+    scratch: Path
 
     def short(self) -> int:
         """Return how often to measure what takes seconds."""
@@ -90,7 +94,7 @@ class Settings:
 
     def folder(self) -> Path:
         """Return a new, empty folder for a command to run in. Its path is short: Ray has sockets in it."""
-        return Path(tempfile.mkdtemp(prefix="b."))
+        return Path(tempfile.mkdtemp(prefix="", dir=self.scratch))
 
 
 Benchmark = Callable[[Settings], Iterator[Row]]
