@@ -75,7 +75,9 @@ def test_workers_killed_at_random_go_on_from_their_checkpoints(computing, cluste
         for _ in range(3):
             if over.wait(generator.uniform(2.2, 3.5)):
                 return
-            alive = [process for process, *_ in computing.attempts(tmp_path) if psutil.pid_exists(process)]
+            while not (alive := [at for at, *_ in computing.attempts(tmp_path) if psutil.pid_exists(at)]):
+                if over.wait(0.1):
+                    return
             os.kill(alive[-1], signal.SIGKILL)
 
     # when workers are killed three times
