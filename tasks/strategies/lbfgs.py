@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace
-from scipy.optimize import minimize
 
 from tasks.devices import host
 from tasks.optimizers import Lbfgs
@@ -45,6 +44,8 @@ def _follow(problem: Problem, weights: Any, start: int, stop: int) -> tuple[np.n
 
     Where L-BFGS needs no more evaluations (it has converged), the last one stands for the rest.
     """
+    from scipy.optimize import minimize  # noqa: PLC0415  # half a second that only L-BFGS should cost
+
     optimizer = problem.trials[0].optimizer
     assert isinstance(optimizer, Lbfgs)
     seen: list[tuple[float, ...]] = []
