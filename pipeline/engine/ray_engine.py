@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -71,12 +70,8 @@ class RayEngine:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        # What is still running is ended at once: a worker in a long product would not see a polite request.
-        for stream in self._running:
-            with contextlib.suppress(ray.exceptions.RayError):
-                ray.cancel(stream, force=True)
-        self._running.clear()
-        # Disconnecting ends this driver's Ray tasks; a private cluster ends with it.
+        # Disconnecting ends this driver's Ray tasks and their processes; a private cluster ends with it. (Tasks
+        # cancelled just before made Ray look for their lost objects, and end the driver with exit code 1.)
         ray.shutdown()
 
     def run(self, groups: Sequence[Group], dataset: Dataset) -> Iterator[Report]:
