@@ -85,8 +85,8 @@ class RayEngine:
                 attempt = self._submit(waiting.popleft(), data)
                 running[attempt.stream] = attempt
             # A bounded wait, so that signals and deadlines are seen to.
-            ray.wait(list(running), num_returns=1, timeout=0.5, fetch_local=False)
-            ready, _ = ray.wait(list(running), num_returns=len(running), timeout=0, fetch_local=False)
+            _wait(list(running), 1, 0.5)
+            ready = _wait(list(running), len(running), 0)
             for stream in ready:
                 reports, again = self._hear(running[stream])
                 waiting.extendleft(reversed(again))
@@ -149,3 +149,13 @@ def _put(dataset: Dataset) -> Any:
             f"dataset must fit into the object store of the cluster, got {dataset.name} of {size / 1e6:.0f} MB: "
             f"{str(error).splitlines()[0]}"
         ) from error
+
+
+def _wait(streams: list[Any], count: int, timeout: float) -> list[Any]:
+    """Return the streams that are ready; a signal's exception passes through Ray's wait as what it is."""
+    try:
+        ready, _ = ray.wait(streams, num_returns=count, timeout=timeout, fetch_local=False)
+    except SystemError as error:
+        # Ray's compiled code complains of an exception raised in it by a signal handler, and hides that one.
+        raise error.__cause__ or error.__context__ or error from None
+    return list(ready)
