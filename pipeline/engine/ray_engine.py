@@ -79,7 +79,7 @@ class RayEngine:
         data = _put(dataset)
         threads = self._cluster.cpus_per_worker
         waiting = deque(Ledger.of(group, threads=threads, device=self._device) for group in groups)
-        running = self._running
+        running = self._running = {}
         while waiting or running:
             while waiting and len(running) < self._workers:
                 attempt = self._submit(waiting.popleft(), data)
