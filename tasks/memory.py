@@ -44,7 +44,7 @@ def bytes_a_trial(trial: Trial, dataset: Dataset, *, most: AtOnce) -> int:
     if isinstance(trial.strategy, GradientDescent):
         states = len(trial.optimizer.init(np.empty(0)))
         blocks = -(-(trial.batch_size or len(dataset.train)) // most.examples)  # each has a gradient of its own
-        return (7 + blocks + 4 * states) * weights + scores * max(6 * seen, 5 * evaluated)
+        return (3 + blocks + 2 * states) * weights + scores * max(6 * seen, 5 * evaluated)
     kept = 5 * scores * len(dataset.train) if _walks_in_score_space(trial) else 0
     return 5 * weights + kept + 5 * scores * max(seen, evaluated)
 

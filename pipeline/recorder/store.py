@@ -72,10 +72,18 @@ class Store:
         """Say what data a run was given. MLflow's own helper would copy and hash the images once more."""
         from mlflow.entities import Dataset as Entity  # noqa: PLC0415  # takes seconds to import
         from mlflow.entities import DatasetInput, InputTag  # noqa: PLC0415  # takes seconds to import
+        from mlflow.exceptions import MlflowException  # noqa: PLC0415  # takes seconds to import
+        from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415  # takes seconds to import
 
         # 36 characters are all that MLflow takes of a digest; the whole is a tag of the run.
         entity = Entity(dataset.name, dataset.digest[:36], source_type="local", source=dataset.name)
-        self.client.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
+        inputs = [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])]
+        try:
+            self.client.log_inputs(run_id, inputs)
+        except (MlflowException, SQLAlchemyError):
+            # MLflow looks the data up and then inserts them: of two sweeps that do so at once the second fails,
+            # and finds them when it looks again.
+            self.client.log_inputs(run_id, inputs)
 
 
 def connect(uri: str, *, create: bool) -> MlflowClient:
