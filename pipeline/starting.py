@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeVar
 
 from pipeline.checkpoints import Checkpoints
+from pipeline.drawing import draw, draw_quickly, draw_sweep
 from pipeline.engine.inprocess import InProcess
 from pipeline.engine.protocol import Engine
-from pipeline.plan import WIDEST, PlannedTrial
-from pipeline.recorder.protocol import Past, Recorder, Series, SweepHeader
-from pipeline.recorder.sweep_run import TrialRecord
+from pipeline.plan import WIDEST
+from pipeline.recorder.protocol import Past, Recorder, SweepHeader
 from pipeline.schema import Config
 from tasks.datasets.dataset import Dataset
 from tasks.devices import ON_DEVICE, available_memory, count_gpus, library_for
 from tasks.errors import require
-from tasks.events import Result
 from tasks.memory import widest_group
 from tasks.trial import Trial
 
@@ -36,7 +36,7 @@ def worker_count(config: Config) -> int:
     if config.cluster.workers is not None:
         return config.cluster.workers
     if config.device == "cpu":
-        return max(1, _cpus() // config.cluster.cpus_per_worker)
+        return max(1, cpu_count() // config.cluster.cpus_per_worker)
     return max(1, int(count_gpus() / (config.cluster.gpus_per_worker or 1.0)))
 
 
@@ -48,7 +48,8 @@ def widest(config: Config, dataset: Dataset) -> Callable[[Trial], int]:
     return lambda trial: widest_group(trial, dataset, available=available, most=ON_DEVICE)
 
 
-def _cpus() -> int:
+def cpu_count() -> int:
+    """Return how many CPUs this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -68,7 +69,7 @@ def make_engine(config: Config, *, lone: bool) -> Engine:
     require(given, "cluster.gpus_per_worker", "must be > 0 for device=cuda", gpus)
     if inprocess:
         return InProcess(
-            threads=_cpus(),
+            threads=cpu_count(),
             device=config.device,
             timeout=config.limits.timeout,
             checkpoint_every=config.limits.checkpoint_every,
@@ -102,20 +103,28 @@ class Record:
                 self.checkpoints.close(done=status == "FINISHED")
 
 
-def open_record(config: Config, header: Future[tuple[SweepHeader | None, Dataset]], folder: Path) -> Record:
-    """Open the record once the header is known; a sweep keeps its checkpoints in ``folder``."""
+def open_record(
+    config: Config, header: Future[tuple[SweepHeader | None, Dataset]], running: Future[None], folder: Path
+) -> Record:
+    """Open the record once the header is known and the engine runs: nothing is recorded of a sweep that cannot start.
+
+    A sweep keeps its checkpoints in ``folder``.
+    """
     from pipeline.recorder.mlflow_recorder import MlflowRecorder  # noqa: PLC0415  # MLflow takes seconds to import
     from pipeline.recorder.resumption import find_past  # noqa: PLC0415  # MLflow takes seconds to import
+    from pipeline.recorder.store import connect  # noqa: PLC0415  # MLflow takes seconds to import
 
     recorder = MlflowRecorder(
         config.tracking.uri,
         config.tracking.experiment,
-        figures=_draw,
-        quick_figures=_draw_quickly,
-        sweep_figures=_draw_sweep,
+        figures=draw,
+        quick_figures=draw_quickly,
+        sweep_figures=draw_sweep,
         register_model=config.tracking.register_model,
     )
     sweep, dataset = header.result()
+    connect(recorder.uri, create=True)  # a new store takes seconds to make: the engine starts meanwhile
+    running.result()
     if sweep is None:
         recorder.open(None, dataset)
         return Record(recorder=recorder, checkpoints=None, past=None)
@@ -131,24 +140,17 @@ def open_record(config: Config, header: Future[tuple[SweepHeader | None, Dataset
     return Record(recorder=recorder, checkpoints=checkpoints, past=past)
 
 
-def _draw(trial: PlannedTrial, result: Result, series: Mapping[str, Series], dataset: Dataset) -> Mapping[str, bytes]:
-    from pipeline.figures import draw  # noqa: PLC0415  # Matplotlib takes a second to import
-
-    return draw(trial, result, series, dataset)
-
-
-def _draw_quickly(
-    trial: PlannedTrial, result: Result, series: Mapping[str, Series], dataset: Dataset
-) -> Mapping[str, bytes]:
-    from pipeline.figures import draw_quickly  # noqa: PLC0415  # Matplotlib takes a second to import
-
-    return draw_quickly(trial, result, series, dataset)
-
-
-def _draw_sweep(trials: Sequence[TrialRecord]) -> Mapping[str, bytes]:
-    from pipeline.figures.sweep import draw_sweep  # noqa: PLC0415  # Matplotlib takes a second to import
-
-    return draw_sweep(trials)
+@contextlib.contextmanager
+def started(engine: Engine, running: Future[None]) -> Iterator[None]:
+    """Start an engine, and make known whether it runs."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(engine)
+        except BaseException as error:
+            running.set_exception(error)
+            raise
+        running.set_result(None)
+        yield
 
 
 class Closing:

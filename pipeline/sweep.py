@@ -28,7 +28,7 @@ from pipeline.recorder.protocol import SweepHeader
 from pipeline.resuming import remaining, resume_command, sweep_key
 from pipeline.schema import Config, describe
 from pipeline.signals import StopSignals
-from pipeline.starting import Closing, Record, later, make_engine, open_record, widest, worker_count
+from pipeline.starting import Closing, Record, later, make_engine, open_record, started, widest, worker_count
 from pipeline.swept import settings, swept
 from pipeline.tally import Tally
 from tasks.datasets.dataset import Dataset
@@ -65,8 +65,9 @@ def run_points(
         # The data, the store and the engine take seconds each; they start side by side, Ray in the main
         # thread, since it sets signal handlers, and only once the data are known to be good.
         header: Future[tuple[SweepHeader | None, Dataset]] = Future()
+        running: Future[None] = Future()
         loading = later(lambda: _load(config, console))
-        opening = later(lambda: open_record(config, header, folder))
+        opening = later(lambda: open_record(config, header, running, folder))
         others = later(meanwhile or (lambda: None))
         engine = make_engine(config, lone=sweep is None)
         tags, attachments = collect()
@@ -82,7 +83,7 @@ def run_points(
             header.set_result(
                 (None if sweep is None else _header(sweep, config, plan, dataset, tags, attachments), dataset)
             )
-            with engine:
+            with started(engine, running):
                 signals.install()
                 others.result()
                 record = opening.result()

@@ -246,6 +246,16 @@ def test_a_failed_trial_is_named_and_the_exit_code_says_so(tmp_path):
 
 
 @pytest.mark.slow
+def test_an_accelerator_that_no_node_has_is_refused_before_anything_is_recorded(tmp_path):
+    end = run(tmp_path, "-m", *SMALL, "seed=1,2", "cluster.address=local", "cluster.gpus_per_worker=1")
+    assert end.returncode == 2
+    assert "cluster.gpus_per_worker must be at most what a node of the cluster has, got 1" in end.stderr
+    assert "0 GPUs" in end.stderr
+    assert "Traceback" not in end.stderr
+    assert stored(tmp_path, "select count(*) from runs") == [(0,)]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("engine", ["inprocess", "ray"])
 def test_a_signal_stops_the_sweep_and_the_record_says_killed(tmp_path, engine, number, code):

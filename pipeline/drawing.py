@@ -1,0 +1,34 @@
+"""The figures of a record, as a recorder asks for them: Matplotlib is imported when the first is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pipeline.plan import PlannedTrial
+from pipeline.recorder.protocol import Series
+from pipeline.recorder.sweep_run import TrialRecord
+from tasks.datasets.dataset import Dataset
+from tasks.events import Result
+
+
+def draw(trial: PlannedTrial, result: Result, series: Mapping[str, Series], dataset: Dataset) -> Mapping[str, bytes]:
+    """Return the figures of an ended trial by file name, as `pipeline.figures.draw` does."""
+    from pipeline import figures  # noqa: PLC0415  # Matplotlib takes a second to import
+
+    return figures.draw(trial, result, series, dataset)
+
+
+def draw_quickly(
+    trial: PlannedTrial, result: Result, series: Mapping[str, Series], dataset: Dataset
+) -> Mapping[str, bytes]:
+    """Return those of an ended trial that cost little, as `pipeline.figures.draw_quickly` does."""
+    from pipeline import figures  # noqa: PLC0415  # Matplotlib takes a second to import
+
+    return figures.draw_quickly(trial, result, series, dataset)
+
+
+def draw_sweep(trials: Sequence[TrialRecord]) -> Mapping[str, bytes]:
+    """Return the figures of a sweep, as `pipeline.figures.sweep.draw_sweep` does."""
+    from pipeline.figures import sweep  # noqa: PLC0415  # Matplotlib takes a second to import
+
+    return sweep.draw_sweep(trials)
