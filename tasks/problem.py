@@ -19,8 +19,8 @@ from tasks.random_streams import normal, stream
 if TYPE_CHECKING:
     from tasks.trial import Trial
 
-# So many weights, and the few arrays of their size that an update makes, stay in a core's cache.
-_CACHED_NUMBERS = 2**15
+# So many weights, and the few arrays of their size that an update makes, stay in a processor's cache.
+_CACHED_NUMBERS = 2**17
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -187,7 +187,7 @@ class Problem:
         return gradient, losses, self.objective.regularization_loss(weights), hits
 
     def parts(self) -> list[slice]:
-        """Return the trial axis in parts whose weights stay in a core's cache; on a device, all of it.
+        """Return the trial axis in parts whose weights stay in a processor's cache; on a device, all of it.
 
         Arithmetic on weights alone reads and writes them many times: through memory it would take longer than
         the products.

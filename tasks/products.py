@@ -32,6 +32,21 @@ def combinations_of_units(units: Any, features: Any, *, at_least: int = 0) -> An
     return _product(units, features, transposed=False, at_least=at_least)
 
 
+def with_room(units: Any, examples: int) -> Any:
+    """Return a copy of units ``(U, R, D)`` that lies in whole panels, as products with ``examples`` want it.
+
+    Only products of the copy itself profit: arrays made from it are laid out as any other.
+    """
+    xp = array_namespace(units)
+    count, rows, inner = units.shape
+    padded = -(-rows // _quantum(units, examples, inner)) * _quantum(units, examples, inner)
+    if padded == rows:
+        return xp.asarray(units, copy=True)
+    room = _zeros((count, padded, inner), units)
+    room[:, :rows, :] = units
+    return room[:, :rows, :]
+
+
 def alignment(rows: int, dtype: str, examples: int, features: int) -> int:
     """Return how many members of ``rows`` rows fill whole panels: where a member may start inside a unit."""
     quantum = row_quantum(dtype, max(2, examples), features) or 1
@@ -41,9 +56,10 @@ def alignment(rows: int, dtype: str, examples: int, features: int) -> int:
 def _product(units: Any, features: Any, *, transposed: bool, at_least: int) -> Any:
     xp = array_namespace(units, features)
     count, rows, inner = units.shape
-    padded = _padded(units, features, transposed=transposed)
+    quantum = _quantum(units, features.shape[0], features.shape[1], transposed=transposed)
+    padded = -(-rows // quantum) * quantum
     if padded > rows:
-        units = xp.concat([units, _zeros((count, padded - rows, inner), units)], axis=1)
+        units = _in_panels(units, padded)
     if at_least > count:
         units = xp.concat([units, _zeros((at_least - count, padded, inner), units)], axis=0)
     factor = features.T if transposed else features
@@ -54,13 +70,24 @@ def _product(units: Any, features: Any, *, transposed: bool, at_least: int) -> A
     return product[:count, :rows, : features.shape[0 if transposed else 1]]
 
 
-def _padded(units: Any, features: Any, *, transposed: bool) -> int:
-    rows = int(units.shape[1])
+def _in_panels(units: Any, padded: int) -> Any:
+    """Return units ``(U, R, D)`` with zeros after their rows, ``(U, padded, D)``: the room around them, or a copy."""
+    count, rows, inner = units.shape
+    room = getattr(units, "base", None)
+    if isinstance(room, np.ndarray) and room.shape == (count, padded, inner) and room.dtype == units.dtype:
+        starts = [array.__array_interface__["data"][0] for array in (room, units)]
+        if starts[0] == starts[1] and room.strides == units.strides:
+            return room
+    return array_namespace(units).concat([units, _zeros((count, padded - rows, inner), units)], axis=1)
+
+
+def _quantum(units: Any, examples: int, features: int, *, transposed: bool = True) -> int:
     if not is_numpy_array(units):
-        return rows
-    examples = max(2, features.shape[0]) if transposed else features.shape[0]
-    quantum = row_quantum(units.dtype.name, examples, features.shape[1], transposed=transposed) or 1
-    return -(-rows // quantum) * quantum
+        return 1
+    return (
+        row_quantum(units.dtype.name, max(2, examples) if transposed else examples, features, transposed=transposed)
+        or 1
+    )
 
 
 @functools.cache

@@ -53,7 +53,7 @@ def build(kind: type, values: Mapping[str, Any], *, parameter: str = "") -> Any:
 
 
 def convert(value: Any, kind: Any, parameter: str) -> Any:
-    """Return ``value`` as ``kind`` (bool, int, float, str, a tuple of those, or one of those or None)."""
+    """Return ``value`` as ``kind`` (bool, int, float, str, a tuple or a mapping of those, or one of those or None)."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in {typing.Union, types.UnionType}:
         wanted = next(a for a in arguments if a is not type(None))
@@ -62,6 +62,10 @@ def convert(value: Any, kind: Any, parameter: str) -> Any:
         if not isinstance(value, list | tuple):
             raise ConfigError(f"{parameter} must be a list, got {value!r}")
         return tuple(convert(item, arguments[0], parameter) for item in value)
+    if origin is Mapping:
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{parameter} must be a mapping ({{KEY: VALUE}}), got {value!r}")
+        return {str(key): convert(item, arguments[1], f"{parameter}.{key}") for key, item in value.items()}
     if isinstance(value, bool) is not (kind is bool):
         raise ConfigError(f"{parameter} must be {_NAMES[kind]}, got {value!r}")
     if kind is float and isinstance(value, int | float | str):

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from tasks.devices import double, host
+from tasks.devices import at_once, double, host
 from tasks.errors import require
 from tasks.objective import Objective
 from tasks.optimizers import Lbfgs, Optimizer
 from tasks.problem import Problem
+from tasks.products import with_room
 from tasks.stacking import stack
 from tasks.strategies import lbfgs
 from tasks.strategies.strategy import MEASURES, Measured, State
@@ -52,7 +53,9 @@ class GradientDescent:
             return lbfgs.advance(problem, state, start, stop)
         xp = array_namespace(problem.like)
         # Updated in place, part by part: the state that was given stays as it is.
-        now = {name: xp.asarray(array, copy=True) for name, array in state.items()}
+        now = {name: xp.asarray(array, copy=True) for name, array in state.items() if name != "weights"}
+        examples = min(len(problem.minibatches.at(0)), at_once(problem.like).examples)
+        now["weights"] = with_room(state["weights"], examples)
         parts = [_Part.of(problem, part) for part in problem.parts()]
         rates = _rates(problem, range(start + 1, stop + 1))
         measured, norms, recorded = [], [], []
@@ -96,15 +99,17 @@ class _Part:
     def update(self, now: dict[str, Any], summed: Any, rates: Any, step: int, *, norms: bool) -> tuple[Any, ...]:
         """Update weights and optimiser state of ``now`` in place, from the summed gradient of the data loss.
 
-        Return the regularization loss and, with ``norms``, the norm of the gradient and the update's ratio.
+        ``summed`` becomes the gradient of the objective. Return the regularization loss and, with ``norms``, the
+        norm of the gradient and the update's ratio.
         """
         mine = {name: array[self.place, ...] for name, array in now.items()}
-        weights = mine.pop("weights")
+        weights, gradient = mine.pop("weights"), summed[self.place, ...]
         penalty = self.objective.regularization_loss(weights)
-        gradient = summed[self.place, ...] / self.examples + self.objective.regularization_gradient(weights)
+        gradient /= self.examples
+        gradient += self.objective.regularization_gradient(weights)
         update, memory = self.optimizer.update(gradient, mine, learning_rate=rates[self.place, ...], step=step)
-        weights = weights + update
-        for name, array in {"weights": weights, **memory}.items():
+        weights += update
+        for name, array in memory.items():
             now[name][self.place, ...] = array
         return (penalty, norm(gradient), norm(update) / norm(weights)) if norms else (penalty,)
 
