@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from array_api_compat import is_numpy_array
 
 from tasks.curves import Curves
 from tasks.datasets.dataset import Dataset
@@ -20,8 +21,10 @@ from tasks.strategies.gradient_descent import GradientDescent
 if TYPE_CHECKING:
     from tasks.trial import Trial
 
-# A stretch of steps between two looks at the clock of events: long enough that looking costs nothing.
+# A stretch of steps between two looks at the clock of events: long enough that looking costs nothing, and for a
+# descent no longer than some seconds (so many examples, each evaluated for one trial).
 _STRETCH = 100
+_EXAMPLES = 2**19
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +114,15 @@ def _of_places(start: Checkpoint, places: np.ndarray) -> Checkpoint:
     return Checkpoint(step=start.step, trials=start.trials[chosen], arrays=arrays)
 
 
+def _stretch(problem: Problem) -> int:
+    trial = problem.trials[0]
+    if not isinstance(trial.strategy, GradientDescent) or isinstance(trial.optimizer, Lbfgs):
+        return _STRETCH  # a search computes blocks of steps, and L-BFGS begins anew at every stretch
+    if not is_numpy_array(problem.like):
+        return _STRETCH  # a device waits for the host at the end of each
+    return max(1, min(_STRETCH, _EXAMPLES // (len(problem.minibatches.at(0)) * len(problem.trials))))
+
+
 class _Run:
     """The trials of a group that are still running: their problem, state and curves, at one step.
 
@@ -144,7 +156,7 @@ class _Run:
         """Yield the events of the run, from its step to the end of the budget."""
         trial = self.problem.trials[0]
         while self.step < trial.steps and len(self.place):
-            ahead = (_STRETCH, trial.evaluate_every, checkpoint_every)
+            ahead = (_stretch(self.problem), trial.evaluate_every, checkpoint_every)
             stop = min(self.step - self.step % every + every for every in ahead if every)
             yield from self._advance(min(stop, trial.steps))
             if checkpoint_every and self.step % checkpoint_every == 0 and self.step < trial.steps and len(self.place):

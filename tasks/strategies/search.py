@@ -73,9 +73,11 @@ def drawn_ahead(problem: Problem, blocks: Iterable[range]) -> Iterator[tuple[ran
 
 
 def blocks_of_steps(problem: Problem, start: int, stop: int, *, largest: int) -> Iterator[range]:
-    """Yield the steps from ``start`` to ``stop`` in blocks of at most ``largest`` that begin on whole panels."""
+    """Yield the steps from ``start`` to ``stop`` in even blocks of at most ``largest`` that begin on whole panels."""
     aligned = _alignment(problem)
-    size = max(1, largest // aligned) * aligned
+    whole = stop - start + start % aligned
+    count = -(-whole // (max(1, largest // aligned) * aligned))
+    size = -(-whole // (count * aligned)) * aligned
     while start < stop:
         end = min(start - start % aligned + size, stop)
         yield range(start, end)
