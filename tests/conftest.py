@@ -1,7 +1,8 @@
-"""Fixtures for every test: the real CIFAR-10 images, where they are beside the checkout."""
+"""What every test has: the real CIFAR-10 images, where they are beside the checkout, and Ray clusters of its own."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
+
+# A cluster that runs on the machine, another test's perhaps, is joined by those tests only that say so.
+os.environ["RAY_ADDRESS"] = "local"
 
 CIFAR10 = Path(__file__).parents[1] / ".." / "shared" / "data" / "unpack_cifar10.py"
 

@@ -86,6 +86,8 @@ def write_to_sqlite(store: Any, batches: Mapping[str, Batch]) -> None:
     text = ("key", "value", "run_uuid")
     with store.ManagedSessionMaker(read_only=False) as session:
         connection = session.connection()
+        # A sweep's indices outgrow SQLite's 2 MB, and a page written twice costs a fifth of the time.
+        connection.exec_driver_sql("PRAGMA cache_size = -65536")
         for table, columns, values, update in (
             (SqlMetric, metric, metrics, ()),
             (SqlLatestMetric, metric, latest, ("value", "is_nan", "timestamp", "step")),

@@ -21,13 +21,13 @@ from pipeline.sweep import _header
 from tests.benchmarks.sweeps import GRID, STEPS
 
 
-def points(images: str) -> list[Point]:
-    """Return the 48 trials with a curve point at every step."""
+def points(images: str, *, record_every: int = 1) -> list[Point]:
+    """Return the 48 trials with a curve point every so many steps."""
     found = []
     for index, values in enumerate(itertools.product(*(texts.split(",") for texts in GRID.values()))):
         swept = dict(zip(GRID, values, strict=True))
         config: dict[str, Any] = {name: float(value) for name, value in swept.items()}
-        config |= {"batch_size": int(swept["batch_size"]), "steps": STEPS, "trial": {"record_every": 1}}
+        config |= {"batch_size": int(swept["batch_size"]), "steps": STEPS, "trial": {"record_every": record_every}}
         config |= {"dataset": {"name": "cifar10", "root": images}}
         overrides = tuple(f"{name}={value}" for name, value in swept.items())
         found.append(Point(index=index, overrides=overrides, config=parse(config)))
@@ -55,7 +55,9 @@ def mlflow_recorder(config: Config, plan: Plan, dataset: Any) -> Recorder:
     """Return the recorder of a sweep as the command line opens it."""
     header: Future[Any] = Future()
     header.set_result((_header((), config, plan, dataset, {}, {}), dataset))
-    return open_record(config, header, Path(tempfile.mkdtemp())).recorder
+    running: Future[None] = Future()
+    running.set_result(None)
+    return open_record(config, header, running, Path(tempfile.mkdtemp())).recorder
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.markup import escape
 from rich.table import Table
 
 from tests.benchmarks.row import Row
@@ -20,7 +21,7 @@ def table(rows: Sequence[Row]) -> Table:
         number = column in {"value", "against", "ratio"}
         drawn.add_column(column, justify="right" if number else "left", no_wrap=column != "note", overflow="fold")
     for row in rows:
-        drawn.add_row(*cells(row))
+        drawn.add_row(*map(escape, cells(row)))
     return drawn
 
 
