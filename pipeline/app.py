@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -14,6 +15,8 @@ from pipeline import groups, plugins
 from pipeline.complaints import EXPECTED, complaint, is_expected
 from pipeline.errors import Interrupted, Told, TrialsFailedError
 from pipeline.plan import Point
+from pipeline.plugins.folders import hide_credentials
+from pipeline.recorder.address import redact
 from pipeline.schema import parse
 from pipeline.sweep import run_points
 
@@ -52,10 +55,12 @@ def run_trial(config: DictConfig) -> float | None:
     """Run one trial and return its score, None on a dry run (Hydra's task function)."""
     job = HydraConfig.get()
     try:
+        if job.output_subdir is not None:
+            hide_credentials(Path(job.runtime.output_dir) / job.output_subdir)
         values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         assert isinstance(values, dict)
         plain = {str(name): value for name, value in values.items()}
-        point = Point(index=0, overrides=tuple(job.overrides.task), config=parse(plain))
+        point = Point(index=0, overrides=tuple(map(redact, job.overrides.task)), config=parse(plain))
         end = run_points([point], sweep=None).get(0)
         if isinstance(end, Exception):
             raise end

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
 import tempfile
 import time
 from collections import defaultdict
@@ -84,8 +83,15 @@ class Checkpoints:
     def close(self, *, done: bool) -> None:
         """Let others use the folder; remove it where the sweep is done and needs it no more."""
         if done:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self._remove()
         os.close(self._lock)
+
+    def _remove(self) -> None:
+        """Remove the folder and what this class writes to it: a record named it, so it may hold other things."""
+        with contextlib.suppress(OSError):
+            for file in (*self.folder.glob("*.checkpoint"), *self.folder.glob("*.part")):
+                file.unlink()
+            self.folder.rmdir()
 
     def _read(self, path: Path) -> Saved | None:
         try:

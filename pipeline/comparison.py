@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,8 +50,7 @@ class Verdict:
     @property
     def equality(self) -> Equality:
         """The worst of the equalities."""
-        order = list(Equality)
-        return max((d.equality for d in self.differences), key=order.index, default=Equality.BITWISE)
+        return worst(d.equality for d in self.differences)
 
     @property
     def largest(self) -> Difference | None:
@@ -60,11 +59,21 @@ class Verdict:
         return max(unequal, key=lambda d: d.largest, default=None)
 
 
+def worst(equalities: Iterable[Equality]) -> Equality:
+    """Return the worst of some equalities."""
+    return max(equalities, key=list(Equality).index, default=Equality.BITWISE)
+
+
 def compare(old: RecordedRun, new: RecordedRun) -> Verdict:
-    """Compare every logged point and every array of two records, and say what else is not the same."""
+    """Compare every point and array of the old record, and the outcome, with the new; say what else changed.
+
+    What the new record alone has, such as a metric that the code has learnt to measure, is a change and no
+    difference.
+    """
     differences = [
-        *(_compare_series(name, old.curves.get(name), new.curves.get(name)) for name in _names(old.curves, new.curves)),
-        *(_compare_arrays(name, old.arrays.get(name), new.arrays.get(name)) for name in _names(old.arrays, new.arrays)),
+        *(_compare_outcome(name, old.tags.get(name), new.tags.get(name)) for name in _OUTCOME),
+        *(_compare_series(name, old.curves[name], new.curves.get(name)) for name in sorted(old.curves)),
+        *(_compare_arrays(name, old.arrays[name], new.arrays.get(name)) for name in sorted(old.arrays)),
     ]
     before, after = dict(_circumstances(old)), dict(_circumstances(new))
     changes = {
@@ -72,12 +81,19 @@ def compare(old: RecordedRun, new: RecordedRun) -> Verdict:
         for name in _names(before, after)
         if before.get(name) != after.get(name)
     }
-    return Verdict(differences=tuple(differences), changes=changes)
+    fresh = [*sorted(new.curves.keys() - old.curves.keys()), *sorted(new.arrays.keys() - old.arrays.keys())]
+    changes |= dict.fromkeys(fresh, ("none", "only in the new record"))
+    return Verdict(differences=tuple(d for d in differences if d is not None), changes=changes)
 
 
-def _compare_series(name: str, old: Series | None, new: Series | None) -> Difference:
-    if old is None or new is None:
-        return _incomparable(name, f"only in the {'new' if old is None else 'old'} record")
+def _compare_outcome(name: str, old: str | None, new: str | None) -> Difference | None:
+    """Return the difference of how the trials ended, None where they ended the same way."""
+    return None if old == new else _incomparable(name, f"{old or 'none'} and {new or 'none'}")
+
+
+def _compare_series(name: str, old: Series, new: Series | None) -> Difference:
+    if new is None:
+        return _incomparable(name, "only in the old record")
     if not np.array_equal(old.steps, new.steps):
         only = np.setxor1d(old.steps, new.steps)
         return _incomparable(name, f"{len(old.steps)} points and {len(new.steps)}, step {only[0]} only in one")
@@ -86,9 +102,9 @@ def _compare_series(name: str, old: Series | None, new: Series | None) -> Differ
     return _difference(name, old.values, new.values, scale, [f"step {step}" for step in old.steps])
 
 
-def _compare_arrays(name: str, old: np.ndarray | None, new: np.ndarray | None) -> Difference:
-    if old is None or new is None:
-        return _incomparable(name, f"only in the {'new' if old is None else 'old'} record")
+def _compare_arrays(name: str, old: np.ndarray, new: np.ndarray | None) -> Difference:
+    if new is None:
+        return _incomparable(name, "only in the old record")
     if old.shape != new.shape or old.dtype != new.dtype:
         return _incomparable(name, f"{old.dtype} {old.shape} and {new.dtype} {new.shape}")
     # An array is judged by its largest value: one weight near zero is nothing by itself.
@@ -133,7 +149,8 @@ def _circumstances(run: RecordedRun) -> Iterator[tuple[str, str]]:
         yield from ((f"layout.{name}", str(layout[name])) for name in ("width", "threads", "device", "blas"))
 
 
-_CIRCUMSTANCES = ("outcome", "outcome.step", "key", "git.commit", "git.dirty", "python", "platform", "cpu", "blas")
+_OUTCOME = ("outcome", "outcome.step")
+_CIRCUMSTANCES = ("key", "git.commit", "git.dirty", "python", "platform", "cpu", "blas")
 
 
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:

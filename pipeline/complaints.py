@@ -10,6 +10,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.groups import keys
+from pipeline.recorder.address import redact
 from pipeline.schema import TABLES
 from tasks.errors import SweepError, unknown_choice
 
@@ -29,9 +30,12 @@ def is_expected(error: BaseException) -> bool:
 
 
 def complaint(error: BaseException) -> str:
-    """Return what to print of an expected error, in one line; where it names no override, they are all shown."""
-    text = " ".join(_complaint(error).split())
-    overrides = [override for override in sys.argv[1:] if not override.startswith("-")]
+    """Return what to print of an expected error, in one line; where it names no override, they are all shown.
+
+    Credentials are not.
+    """
+    text = redact(" ".join(_complaint(error).split()))
+    overrides = [redact(override) for override in sys.argv[1:] if not override.startswith("-")]
     named = [override.partition("=")[0].lstrip("+~").strip() for override in overrides]
     if isinstance(error, SweepError) or any(name and name in text for name in named):
         return text

@@ -19,6 +19,7 @@ from pipeline.engine.protocol import (
 )
 from pipeline.plan import Group
 from pipeline.recorder.protocol import Recorder
+from pipeline.recorder.trial_log import FROM, HOST
 from pipeline.schema import Config
 from pipeline.starting import Record
 from pipeline.tally import Tally
@@ -44,11 +45,14 @@ def compute(
     config: Config,
 ) -> None:
     """Record what the engine reports until every trial has ended, and close the record whatever happens."""
-    status = "KILLED"
+    status, told = "KILLED", False
     try:
         for report in engine.run(groups, dataset):
             if isinstance(report, Checkpointed):
-                _keep(record, report, display)
+                unwritten = _keep(record, report)
+                if unwritten and not told:
+                    display.say(unwritten)
+                    told = True
                 continue
             _record(record.recorder, report, provenance)
             if isinstance(report, Retried):
@@ -68,28 +72,30 @@ def compute(
         record.close(status)
 
 
-def _keep(record: Record, report: Checkpointed, display: Display) -> None:
+def _keep(record: Record, report: Checkpointed) -> str | None:
+    """Keep a checkpoint if one is due; return why it could not be kept."""
     keys = tuple(trial.key for trial in report.trials)
     if record.checkpoints is None or not record.checkpoints.is_due(keys):
-        return
+        return None
     try:
         record.checkpoints.save(Saved(keys=keys, progress=report.progress))
     except OSError as error:
         # The sweep needs it only if it is killed, and the checkpoint before stays.
-        display.say(f"no checkpoint could be written to {record.checkpoints.folder}: {error.strerror or error}")
+        return f"no checkpoint could be written to {record.checkpoints.folder}: {error.strerror or error}"
+    return None
 
 
 def _record(recorder: Recorder, report: TrialReport | Retried, provenance: Provenance) -> None:
     match report:
-        case Started(trial=trial):
-            recorder.start(trial, provenance.tags, provenance.attachments)
+        case Started(trial=trial, host=host, step=step):
+            recorder.start(trial, {**provenance.tags, HOST: host, FROM: str(step)}, provenance.attachments)
         case Progressed(trial=trial, curve=curve):
             recorder.points(trial, curve)
         case Finished(trial=trial, result=result, layout=layout):
             recorder.finish(trial, result, layout)
         case Failed(trial=trial, error=error, traceback=traceback):
             recorder.fail(trial, error, traceback)
-        case Retried(trials=trials, attempt=attempt, error=error):
+        case Retried(trials=trials, attempt=attempt, step=step, error=error):
             for trial in trials:
                 recorder.start(trial, provenance.tags, provenance.attachments)
-                recorder.retry(trial, attempt, error)
+                recorder.retry(trial, attempt, f"{error}; from step {step}")

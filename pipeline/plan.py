@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import heapq
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+from pipeline.balance import OVERHEAD, Load, cut
 from pipeline.identity import key
 from pipeline.schema import Config, describe
 from pipeline.swept import trial_names
@@ -15,14 +15,10 @@ from tasks.datasets.dataset import Dataset
 from tasks.events import Checkpoint, Curve
 from tasks.trial import Trial
 
+T = TypeVar("T")
+
 WIDEST = 128
 """The most trials in a group on a CPU: enough for full use of it, and small beside the images in memory."""
-
-OVERHEAD = 3
-"""What a group costs beside its trials, in trials: reading its examples and turning them into numbers."""
-
-WORTHWHILE = 0.98
-"""A group is halved if that brings the imbalance of the workers to at most this fraction of what it was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,53 +111,23 @@ def make_groups(
 ) -> tuple[Group, ...]:
     """Fuse the trials that can share arithmetic into groups, largest first, so that all workers are busy.
 
-    A group of the worker that would end last is halved as long as that balances the workers. How trials are
-    grouped changes no bit of them.
+    How trials are grouped changes no bit of them.
     """
     together: dict[tuple[Any, ...], list[PlannedTrial]] = {}
     for trial in trials:
         together.setdefault((type(trial.trial.task), *trial.trial.task.fusion_key(trial.trial)), []).append(trial)
-    parts = [
-        part for members in together.values() for part in _chunks(members, -(-len(members) // widest(members[0].trial)))
+    families = list(together.values())
+    loads = [
+        Load(trials=len(family), cost=_cost(family, examples), widest=widest(family[0].trial)) for family in families
     ]
-
-    def cost(part: Sequence[PlannedTrial]) -> int:
-        return max(evaluated_examples(trial.trial, examples) for trial in part) * (len(part) + OVERHEAD)
-
-    schedule = _Schedule(parts, cost, workers)
-    while True:
-        halved = [
-            _Schedule([*(other for other in schedule.parts if other is not part), *_chunks(part, 2)], cost, workers)
-            for part in schedule.last
-            if len(part) > 1
-        ]
-        best = min(halved, key=lambda other: other.imbalance, default=schedule)
-        if best.imbalance >= WORTHWHILE * schedule.imbalance:
-            break
-        schedule = best
-    return tuple(Group(trials=tuple(part), width=len(part)) for part in schedule.parts)
+    counts = cut(loads, [0.0] * workers)
+    parts = [part for family, count in zip(families, counts, strict=True) for part in chunks(family, count)]
+    parts.sort(key=lambda part: (-_cost(part, examples) * (len(part) + OVERHEAD), part[0].index))
+    return tuple(Group(trials=tuple(part), width=len(part)) for part in parts)
 
 
-class _Schedule:
-    """The parts of a sweep, the most costly first, each given to the worker that is free first."""
-
-    def __init__(
-        self,
-        parts: Sequence[Sequence[PlannedTrial]],
-        cost: Callable[[Sequence[PlannedTrial]], int],
-        workers: int,
-    ) -> None:
-        self.parts = sorted(parts, key=lambda part: (-cost(part), part[0].index))
-        free = [(0, worker) for worker in range(workers)]
-        given: list[list[Sequence[PlannedTrial]]] = [[] for _ in range(workers)]
-        for part in self.parts:
-            busy, worker = heapq.heappop(free)
-            given[worker].append(part)
-            heapq.heappush(free, (busy + cost(part), worker))
-        end, latest = max(free)
-        self.last = given[latest]  # the parts of the worker that ends last
-        # Close to the end of the sweep, and lower where fewer workers reach it.
-        self.imbalance = end * sum((busy / end) ** 8 for busy, _ in free) ** (1 / 8)
+def _cost(trials: Sequence[PlannedTrial], examples: int) -> int:
+    return max(evaluated_examples(trial.trial, examples) for trial in trials)
 
 
 def evaluated_examples(trial: Trial, examples: int) -> int:
@@ -169,6 +135,11 @@ def evaluated_examples(trial: Trial, examples: int) -> int:
     return trial.steps * (trial.batch_size or examples)
 
 
-def _chunks(members: Sequence[PlannedTrial], count: int) -> list[Sequence[PlannedTrial]]:
+def chunks(members: Sequence[T], count: int) -> list[Sequence[T]]:
+    """Return the members in so many runs of even length.
+
+    >>> chunks([1, 2, 3, 4, 5], 2)
+    [[1, 2], [3, 4, 5]]
+    """
     bounds = [len(members) * part // count for part in range(count + 1)]
     return [members[start:stop] for start, stop in itertools.pairwise(bounds)]

@@ -63,11 +63,13 @@ def collect() -> tuple[dict[str, str], dict[str, str]]:
 
 def blas() -> str:
     """Return the BLAS that NumPy calls: library, version, kernel and threads."""
-    for library in threadpoolctl.threadpool_info():
-        if library["user_api"] == "blas":
-            kernel = library.get("architecture", "")
-            return f"{library['internal_api']} {library['version']} {kernel}, {library['num_threads']} threads"
-    return "unknown"
+    found = [library for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"]
+    if not found:
+        return "unknown"
+    # SciPy brings one of its own, and which of them is named first is chance.
+    library = min(found, key=lambda library: "numpy" not in library["filepath"])
+    kernel = library.get("architecture", "")
+    return f"{library['internal_api']} {library['version']} {kernel}, {library['num_threads']} threads"
 
 
 class _Git:

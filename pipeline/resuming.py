@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from pipeline.checkpoint_file import Saved, of_keys
 from pipeline.plan import Group, PlannedTrial, make_groups
+from pipeline.recorder.address import redact
 from tasks.trial import Trial
 
 
@@ -44,6 +45,6 @@ def remaining(
 
 
 def resume_command() -> str:
-    """Return the command line of this process with ``sweep.resume=true``."""
-    arguments = [text for text in sys.argv[1:] if not text.startswith("sweep.resume=")]
+    """Return the command line of this process with ``sweep.resume=true``, and without credentials."""
+    arguments = [redact(text) for text in sys.argv[1:] if not text.startswith("sweep.resume=")]
     return shlex.join(["python", "-m", "pipeline", *arguments, "sweep.resume=true"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -35,25 +36,44 @@ TABLES: Mapping[str, Mapping[str, type]] = {
 
 ENGINES = ("inprocess", "ray")
 
+_NAME = r"[a-zA-Z0-9](?:[a-zA-Z0-9_.-]{0,61}[a-zA-Z0-9])?"
+_LABEL = re.compile(rf"!?(?:{_NAME}|in\({_NAME}(?:, ?{_NAME})*\))")
+"""What Ray takes as the selector of a label."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
     """Where the Ray engine computes.
 
-    ``workers`` is the number of groups computed at once (None: as many as the machine's CPUs allow), each on
-    ``cpus_per_worker`` CPUs and ``gpus_per_worker`` GPUs. ``address`` is a Ray address; None joins the cluster
-    that was started on this machine, or starts a private one, ``local`` always starts a private one.
+    ``workers`` is the number of groups computed at once (None: as many as this machine allows or, on a cluster
+    that is joined, as the cluster has while it runs), each on ``cpus_per_worker`` CPUs, ``gpus_per_worker`` GPUs
+    and amounts of Ray's custom ``resources``, on nodes whose labels are what Ray's label selector ``labels`` says.
+    ``address`` is a Ray address (``auto``: of the cluster that runs on this machine); None joins that cluster or
+    starts a private one, ``local`` always starts a private one.
     """
 
     workers: int | None = None
-    cpus_per_worker: int = 1
+    cpus_per_worker: float = 1.0
     gpus_per_worker: float = 0.0
+    resources: Mapping[str, float] | None = None
+    labels: Mapping[str, str] | None = None
     address: str | None = None
 
     def __post_init__(self) -> None:
         require(self.workers is None or self.workers >= 1, "cluster.workers", "must be >= 1", self.workers)
-        require(self.cpus_per_worker >= 1, "cluster.cpus_per_worker", "must be >= 1", self.cpus_per_worker)
+        require(self.cpus_per_worker > 0, "cluster.cpus_per_worker", "must be > 0", self.cpus_per_worker)
         require(self.gpus_per_worker >= 0, "cluster.gpus_per_worker", "must be >= 0", self.gpus_per_worker)
+        amounts = {f"cluster.resources.{kind}": amount for kind, amount in (self.resources or {}).items()}
+        for kind, amount in (self.resources or {}).items():
+            own = kind not in {"CPU", "GPU"}
+            require(own, f"cluster.resources.{kind}", f"must be given as cluster.{kind.lower()}s_per_worker", amount)
+            require(amount > 0, f"cluster.resources.{kind}", "must be > 0", amount)
+        amounts |= {"cluster.cpus_per_worker": self.cpus_per_worker, "cluster.gpus_per_worker": self.gpus_per_worker}
+        for name, amount in amounts.items():
+            require(amount < 1 or amount % 1 == 0, name, "must be a whole number above 1", amount)
+        for key, selector in (self.labels or {}).items():
+            valid = _LABEL.fullmatch(selector) is not None
+            require(valid, f"cluster.labels.{key}", "must be VALUE, !VALUE, in(A,B) or !in(A,B)", selector)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

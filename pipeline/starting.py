@@ -36,7 +36,7 @@ def worker_count(config: Config) -> int:
     if config.cluster.workers is not None:
         return config.cluster.workers
     if config.device == "cpu":
-        return max(1, cpu_count() // config.cluster.cpus_per_worker)
+        return max(1, int(cpu_count() / config.cluster.cpus_per_worker))
     return max(1, int(count_gpus() / (config.cluster.gpus_per_worker or 1.0)))
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from pipeline.balance import Load
+from pipeline.engine.halving import Pace
 from pipeline.engine.protocol import Checkpointed, Failed, Finished, Progressed, Report, Retried, Started
 from pipeline.engine.worker import Begun
-from pipeline.plan import Group, PlannedTrial, Progress
+from pipeline.plan import Group, PlannedTrial, Progress, chunks, evaluated_examples
 from pipeline.recorder.protocol import Layout
 from tasks.events import Checkpoint, Curve, Event, Result
 
@@ -23,7 +24,7 @@ class Account:
     trial: PlannedTrial
     started: bool = False
     ended: bool = False
-    attempts: int = 0
+    attempts: int = 1
     blocks: list[Curve] = field(default_factory=list)
     last: dict[frozenset[str], int] = field(default_factory=dict)
 
@@ -79,9 +80,7 @@ class Ledger:
         return cls(accounts, width=group.width, threads=threads, device=device, start=start)
 
     def begin(self) -> Group:
-        """Count an attempt, and return the group to compute."""
-        for account in self._accounts:
-            account.attempts += 1
+        """Return the group to compute."""
         trials = tuple(account.trial for account in self._accounts)
         start = None if self._start is None else Progress(checkpoint=self._start)
         return Group(trials=trials, width=self._width, start=start)
@@ -97,7 +96,7 @@ class Ledger:
             for slot, account in enumerate(self._accounts):
                 if not account.started:
                     account.started = True
-                    yield Started(trial=account.trial)
+                    yield Started(trial=account.trial, host=message.host, step=self._start.step if self._start else 0)
                     # Points that an earlier process knew are told again: its record may have missed the last.
                     yield from (Progressed(trial=account.trial, curve=_at(slot, curve)) for curve in account.blocks)
             return
@@ -116,32 +115,54 @@ class Ledger:
             yield Failed(trial=account.trial, error=error, traceback=traceback)
 
     def again(self, parts: int, error: str, *, losses: int) -> tuple[Retried, list[Ledger]]:
-        """Return the ledgers that compute what has not ended from the last checkpoint on, in so many parts.
+        """Return the ledgers that compute what has not ended once more after an error, in so many parts.
 
         ``losses`` is what counts against them, but for a trial that comes to stand alone: it starts at none.
         """
-        slots = self.open()
-        cuts = [len(slots) * part // parts for part in range(parts + 1)]
-        pieces = [slots[a:b] for a, b in itertools.pairwise(cuts)]
-        accounts = [self._accounts[slot] for slot in slots]
+        accounts = [self._accounts[slot] for slot in self.open()]
+        for account in accounts:
+            account.attempts += 1
         retried = Retried(
             trials=tuple(account.trial for account in accounts),
-            attempt=accounts[0].attempts + 1,
+            attempt=accounts[0].attempts,
             step=0 if self.checkpoint is None else self.checkpoint.step,
             parts=parts,
             error=error,
         )
-        return retried, [
+        ledgers = self.split(parts)
+        for ledger in ledgers:
+            ledger.losses = losses if parts == 1 or len(ledger.open()) > 1 else 0
+        return retried, ledgers
+
+    def split(self, parts: int) -> list[Ledger]:
+        """Return the ledgers that compute what has not ended from the last checkpoint on, in so many parts."""
+        return [
             Ledger(
                 [self._accounts[slot] for slot in piece],
                 width=len(piece),
                 threads=self._threads,
                 device=self._device,
                 start=None if self.checkpoint is None else self.checkpoint.of_trials(piece),
-                losses=losses if parts == 1 or len(piece) > 1 else 0,
+                losses=self.losses,
             )
-            for piece in pieces
+            for piece in chunks(self.open(), parts)
         ]
+
+    def load(self, examples: int) -> Load:
+        """Return what is left to compute, its cost in evaluations of examples, of which there are so many."""
+        slots = self.open()
+        cost = max((evaluated_examples(self._accounts[slot].trial.trial, examples) for slot in slots), default=0)
+        return Load(trials=len(slots), cost=cost * max(1 - self.pace().done, 0.01), widest=max(1, len(slots)))
+
+    def pace(self) -> Pace:
+        """Return how far the group has come."""
+        steps = self._accounts[0].trial.trial.steps
+        at = [step for account in self._accounts if not account.ended for step in account.last.values()]
+        began = 0 if self._start is None else self._start.step
+        kept = 0 if self.checkpoint is None else self.checkpoint.step
+        return Pace(
+            trials=len(self.open()), began=began / steps, kept=kept / steps, done=min(max([began, *at]) / steps, 1.0)
+        )
 
     def _take_event(self, event: Event) -> Iterator[Report]:
         if isinstance(event, Checkpoint):

@@ -14,9 +14,11 @@ from tasks.events import Curve, Result
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """A trial has begun."""
+    """A trial has begun on ``host``, at ``step``: 0, or where an earlier process left it."""
 
     trial: PlannedTrial
+    host: str = ""
+    step: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 from collections.abc import Iterator
@@ -16,7 +17,10 @@ import ray
 from ray._private import ray_constants
 from ray._private.utils import read_ray_address  # where `ray start` notes its cluster
 
+import conf
 import pipeline
+import tasks
+from pipeline.engine.capacity import Node, require_room
 from pipeline.errors import EngineError
 from pipeline.schema import Cluster
 
@@ -25,56 +29,91 @@ LOCAL = "local"
 _PROBE_SECONDS = 5.0
 
 
-def connect(cluster: Cluster, *, cpus: int) -> None:
+def connect(cluster: Cluster, *, cpus: int) -> bool:
     """Join the cluster that ``cluster`` names, or the one running on this machine, or start one of ``cpus`` CPUs.
+
+    Return whether a cluster was joined.
 
     Raises
     ------
     EngineError
         If it cannot be reached, or none of its nodes has what a worker needs.
     """
-    options: dict[str, Any] = {
-        "log_to_driver": False,
-        "logging_level": "ERROR",
-        # The workers import the very code that the driver runs, installed or not.
-        "job_config": ray.job_config.JobConfig(_py_driver_sys_path=[str(Path(pipeline.__path__[0]).parent)]),
-    }
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    given = _given(cluster)
     try:
-        address = _address(cluster)
+        address = _address(given)
         if address == LOCAL:
             with _on_loopback():
-                ray.init(LOCAL, num_cpus=max(cpus, os.cpu_count() or 1), include_dashboard=False, **options)
+                ray.init(LOCAL, num_cpus=cpus, include_dashboard=False, job_config=_this_folder(), **options)
+        elif given in {None, "auto"} and cluster.address is None:
+            ray.init(address, job_config=_this_folder(), **options)
         else:
-            ray.init(address, **options)
+            ray.init(address, runtime_env=_this_code(), **options)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-        raise EngineError(
-            f"cluster.address must be a Ray cluster in reach, got {cluster.address!r}: {error}"
-        ) from error
+        key = "cluster.address" if given == cluster.address else "RAY_ADDRESS"
+        raise EngineError(f"{key} must be a Ray cluster in reach, got {given!r}: {error}") from error
     try:
-        _require_resources(cluster)
+        require_room(nodes(), cluster)
     except BaseException:
         ray.shutdown()
         raise
+    return address != LOCAL
 
 
-def _address(cluster: Cluster) -> str:
+def nodes() -> list[Node]:
+    """Return the nodes that the cluster has now."""
+    every: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return [Node(resources=node["Resources"], labels=node["Labels"]) for node in every if node["Alive"]]
+
+
+def _given(cluster: Cluster) -> str | None:
+    """Return the address that is asked for, by the config or else by Ray's own variable, which a job has set."""
+    if cluster.address in {None, "auto"}:
+        return os.environ.get("RAY_ADDRESS") or cluster.address
+    return cluster.address
+
+
+def _address(given: str | None) -> str:
     """Return the address of the cluster to join, `LOCAL` for none; Ray would wait for a dead one without end."""
-    given = cluster.address if cluster.address not in (None, "auto") else os.environ.get("RAY_ADDRESS")
     if given is None or given == "auto":
         # A cluster that was not stopped in order leaves its note behind.
         noted = read_ray_address()
         if noted and _answers(noted):
             return str(noted)
-        if "auto" in (given, cluster.address):
+        if given == "auto":
             raise ConnectionError("no cluster runs on this machine")
         return LOCAL
+    scheme = given.partition("://")[0] if "://" in given else ""
+    if scheme:
+        what = "Ray Client, which passes on no streams" if scheme == "ray" else "the dashboard, for Ray's job commands"
+        raise ConnectionError(
+            f"that is the address of {what}: give HOST:PORT of the cluster's head from a machine in its network, or "
+            "submit the command as a job, ray job submit -- python -m pipeline ..."
+        )
     if given != LOCAL and not _answers(given):
         raise ConnectionError("nothing answers there")
     return given
 
 
+def _this_folder() -> ray.job_config.JobConfig:
+    """Return what lets workers that see this machine's files import the very code that the driver runs."""
+    return ray.job_config.JobConfig(_py_driver_sys_path=[str(Path(pipeline.__path__[0]).parent)])
+
+
+def _this_code() -> dict[str, Any] | None:
+    """Return what lets workers anywhere import the very code that the driver runs: its packages, sent to the nodes.
+
+    It takes a worker seconds to start with it. A job that was submitted with modules of its own has them already.
+    """
+    job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
+    if "py_modules" in (job.get("runtime_env") or {}):
+        return None
+    return {"py_modules": [package.__path__[0] for package in (conf, pipeline, tasks)]}
+
+
 def _answers(address: str) -> bool:
-    host, _, port = address.rpartition("://")[2].rpartition(":")
+    host, _, port = address.rpartition(":")
     if not port.isdigit():
         return True  # a name that only Ray can resolve
     try:
@@ -97,17 +136,3 @@ def _on_loopback() -> Iterator[None]:
         yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
-
-
-def _require_resources(cluster: Cluster) -> None:
-    """Raise where no node has what one worker needs: Ray would wait for such a node for ever."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    needed = {"CPU": cluster.cpus_per_worker, "GPU": cluster.gpus_per_worker}
-    if any(all(node.get(kind, 0) >= count for kind, count in needed.items()) for node in nodes):
-        return
-    keys = {"CPU": "cluster.cpus_per_worker", "GPU": "cluster.gpus_per_worker"}
-    kind = next((kind for kind in needed if all(node.get(kind, 0) < needed[kind] for node in nodes)), "CPU")
-    has = "; ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes)
-    raise EngineError(
-        f"{keys[kind]} must be at most what a node of the cluster has, got {needed[kind]:g}: its nodes have {has}"
-    )

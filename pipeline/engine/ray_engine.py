@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -10,15 +11,22 @@ from typing import Any, Self
 
 import ray
 
+from pipeline.balance import cut
+from pipeline.engine.capacity import capacity
 from pipeline.engine.faults import Answer, after_loss, after_raise, after_timeout
+from pipeline.engine.halving import to_halve
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.protocol import Report
-from pipeline.engine.ray_cluster import connect
-from pipeline.engine.worker import Raised, compute
+from pipeline.engine.ray_cluster import connect, nodes
+from pipeline.engine.ray_workers import Workers
+from pipeline.engine.worker import Raised
 from pipeline.errors import EngineError
 from pipeline.plan import Group
 from pipeline.schema import Cluster
 from tasks.datasets.dataset import Dataset
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks at the cluster: whether nodes have come or gone, and who is idle."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -26,17 +34,23 @@ class _Attempt:
     """A group on a worker: the stream of its messages, and when the first and the last of them came."""
 
     ledger: Ledger
+    worker: Any
     stream: Any
+    wide: bool
     began: float | None = None
     heard: float = 0.0
 
 
 class RayEngine:
-    """Computes up to ``workers`` groups at once, each as one generator Ray task.
+    """Computes the groups on the workers of a cluster, one at a time on each.
+
+    The groups are those of a plan for ``workers`` workers. Where ``cluster.workers`` is given or the cluster is
+    private, there are so many; else as many as the cluster has room for while nodes come and go, and the groups
+    that wait are cut anew. A worker that is left with nothing to do takes half of a group that has started.
 
     A group whose worker is lost is tried again from its last checkpoint, one is made every
     ``checkpoint_every`` steps (None: never); see `pipeline.engine.faults` for ``attempts`` and ``timeout``
-    (seconds). The retries are made here and not by Ray's ``max_retries``: Ray replays a stream by the number
+    (seconds). The retries are made here and not by Ray's ``max_task_retries``: Ray replays a stream by the number
     of its items, and batches cut by time differ from attempt to attempt.
     """
 
@@ -51,43 +65,47 @@ class RayEngine:
         checkpoint_every: int | None = None,
     ) -> None:
         self._cluster = cluster
-        self._workers = workers
+        self._size = workers
         self._device = device
         self._attempts = attempts
         self._timeout = timeout
         self._checkpoint_every = checkpoint_every
+        self._threads = max(1, int(cluster.cpus_per_worker))
         self._running: dict[Any, _Attempt] = {}
-        remote: Any = ray.remote  # its types do not know generator Ray tasks with keyword arguments
-        self._compute = remote(compute).options(
-            num_returns="streaming",
-            num_cpus=cluster.cpus_per_worker,
-            num_gpus=cluster.gpus_per_worker or None,
-            max_retries=0,
-        )
+        self._pool = Workers(cluster, device)
+        self._follows = False
+        self._looked = 0.0
 
     def __enter__(self) -> Self:
-        connect(self._cluster, cpus=self._workers * self._cluster.cpus_per_worker)
+        joined = connect(self._cluster, cpus=math.ceil(self._size * self._cluster.cpus_per_worker))
+        self._follows = joined and self._cluster.workers is None
+        self._pool.want(self._size)  # they start while the record is opened
         return self
 
     def __exit__(self, *exception: object) -> None:
-        # Disconnecting ends this driver's Ray tasks and their processes; a private cluster ends with it. (Tasks
-        # cancelled just before made Ray look for their lost objects, and end the driver with exit code 1.)
+        # Disconnecting ends this driver's workers and their processes; a private cluster ends with it. (What was
+        # cancelled just before made Ray look for its lost objects, and end the driver with exit code 1.)
         ray.shutdown()
 
     def run(self, groups: Sequence[Group], dataset: Dataset) -> Iterator[Report]:
-        """Compute the groups, in order of their start, and yield the reports as they come."""
-        data = _put(dataset)
-        threads = self._cluster.cpus_per_worker
-        waiting = deque(Ledger.of(group, threads=threads, device=self._device) for group in groups)
+        """Compute the groups, the most costly first, and yield the reports as they come."""
+        data, examples = _put(dataset), len(dataset.train)
+        waiting = deque(Ledger.of(group, threads=self._threads, device=self._device) for group in groups)
         running = self._running = {}
         while waiting or running:
-            while waiting and len(running) < self._workers:
+            if time.monotonic() - self._looked >= LOOK_EVERY:
+                self._looked = time.monotonic()
+                waiting = self._adapted(waiting, examples)
+            self._pool.want(self._wanted(len(waiting)))
+            while waiting and self._pool.idle:
                 attempt = self._submit(waiting.popleft(), data)
                 running[attempt.stream] = attempt
             # A bounded wait, so that signals and deadlines are seen to.
-            _wait(list(running), 1, 0.5)
-            ready = _wait(list(running), len(running), 0)
-            for stream in ready:
+            _wait([*self._pool.coming, *running], 1, 0.5)
+            for worker in _ready(self._pool.coming):
+                self._pool.came(worker)
+                self._looked = 0.0
+            for stream in _ready(list(running)):
                 reports, again = self._hear(running[stream])
                 waiting.extendleft(reversed(again))
                 yield from reports
@@ -96,18 +114,46 @@ class RayEngine:
                 waiting.extendleft(reversed(again))
                 yield from reports
 
+    def _adapted(self, waiting: deque[Ledger], examples: int) -> deque[Ledger]:
+        """Return the groups that wait, cut anew if the number of workers has changed, or half of one that runs."""
+        size = max(1, capacity(nodes(), self._cluster)) if self._follows else self._size
+        if waiting and size != self._size:
+            left = sorted(attempt.ledger.load(examples).part_cost(1) for attempt in self._running.values())
+            counts = cut([ledger.load(examples) for ledger in waiting], [0.0] * (size - len(left)) + left[:size])
+            parts = [part for ledger, count in zip(waiting, counts, strict=True) for part in ledger.split(count)]
+            waiting = deque(sorted(parts, key=lambda ledger: -ledger.load(examples).part_cost(1)))
+        self._size = size
+        return waiting or deque(self._halved())
+
+    def _halved(self) -> list[Ledger]:
+        """Return what is left of a started group as halves, if a worker is idle and it is worth it."""
+        if not self._pool.idle:
+            return []
+        begun = [attempt for attempt in self._running.values() if attempt.began is not None]
+        place = to_halve([(attempt.ledger.pace(), attempt.heard - (attempt.began or 0.0)) for attempt in begun])
+        if place is None:
+            return []
+        self._drop(begun[place])
+        return begun[place].ledger.split(2)
+
+    def _wanted(self, waiting: int) -> int:
+        """Return how many workers there should be beside those that compute."""
+        # Of a cluster that may grow some more are asked for than it has room for, which an autoscaler sees.
+        most = self._size + 1 + self._size // 4 if self._follows else self._size
+        wide = sum(attempt.wide for attempt in self._running.values())  # an idle worker may take half of these
+        return min(waiting + wide, most - len(self._running))
+
     def _submit(self, ledger: Ledger, data: Any) -> _Attempt:
-        group = ledger.begin()
-        stream = self._compute.remote(
+        group, worker = ledger.begin(), self._pool.idle.pop()
+        stream = worker.compute.options(num_returns="streaming").remote(
             tuple(planned.trial for planned in group.trials),
             data,
             width=group.width,
-            threads=self._cluster.cpus_per_worker,
+            threads=self._threads,
             start=None if group.start is None else group.start.checkpoint,
             checkpoint_every=self._checkpoint_every,
-            device=self._device,
         )
-        return _Attempt(ledger=ledger, stream=stream)
+        return _Attempt(ledger=ledger, worker=worker, stream=stream, wide=len(group.trials) > 1)
 
     def _hear(self, attempt: _Attempt) -> Answer:
         """Take the next message of a stream that has one."""
@@ -116,14 +162,14 @@ class RayEngine:
         try:
             message = ray.get(next(attempt.stream))
         except StopIteration:
-            del self._running[attempt.stream]
+            self._free(attempt)
             return list(attempt.ledger.end()), []
         except ray.exceptions.RayError as error:
             # Lost is also what the worker said last, if the node that held it is lost.
-            del self._running[attempt.stream]
+            self._drop(attempt)
             return after_loss(attempt.ledger, str(error), attempts=self._attempts)
         if isinstance(message, Raised):
-            del self._running[attempt.stream]
+            self._free(attempt)
             return after_raise(attempt.ledger, message)
         return list(attempt.ledger.take(message)), []
 
@@ -135,9 +181,17 @@ class RayEngine:
 
     def _cancel(self, attempt: _Attempt) -> Answer:
         assert self._timeout is not None
-        ray.cancel(attempt.stream, force=True)
-        del self._running[attempt.stream]
+        self._drop(attempt)
         return after_timeout(attempt.ledger, self._timeout, silent=time.monotonic() - attempt.heard)
+
+    def _free(self, attempt: _Attempt) -> None:
+        """Let another group have the worker of a group that has ended."""
+        del self._running[attempt.stream]
+        self._pool.idle.append(attempt.worker)
+
+    def _drop(self, attempt: _Attempt) -> None:
+        del self._running[attempt.stream]
+        self._pool.end(attempt.worker)
 
 
 def _put(dataset: Dataset) -> Any:
@@ -151,10 +205,14 @@ def _put(dataset: Dataset) -> Any:
         ) from error
 
 
-def _wait(streams: list[Any], count: int, timeout: float) -> list[Any]:
-    """Return the streams that are ready; a signal's exception passes through Ray's wait as what it is."""
+def _ready(what: list[Any]) -> list[Any]:
+    return _wait(what, len(what), 0) if what else []
+
+
+def _wait(what: list[Any], count: int, timeout: float) -> list[Any]:
+    """Return the streams and workers that are ready; a signal's exception passes through Ray's wait as what it is."""
     try:
-        ready, _ = ray.wait(streams, num_returns=count, timeout=timeout, fetch_local=False)
+        ready, _ = ray.wait(what, num_returns=count, timeout=timeout, fetch_local=False)
     except SystemError as error:
         # Ray's compiled code complains of an exception raised in it by a signal handler, and hides that one.
         raise error.__cause__ or error.__context__ or error from None

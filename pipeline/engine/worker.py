@@ -37,8 +37,49 @@ class Raised:
     error: str
     traceback: str
 
+    @classmethod
+    def of(cls, error: Exception) -> Raised:
+        """Return what is told of an error that was caught."""
+        text = "".join(traceback.format_exception(error))
+        return cls(error=f"{type(error).__name__}: {error}", traceback=text)
+
 
 Message = Begun | Raised | tuple[Event, ...]
+
+
+class Worker:
+    """A process that computes one group after another; its device and the images on it serve all of them."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self._dataset: Dataset | None = None
+
+    def compute(
+        self,
+        trials: Sequence[Trial],
+        dataset: Dataset,
+        *,
+        width: int,
+        threads: int,
+        start: Checkpoint | None,
+        checkpoint_every: int | None,
+    ) -> Iterator[Message]:
+        """Compute a group of a sweep, whose data set is the same for all its groups; see `compute`."""
+        try:
+            if self._dataset is None:
+                self._dataset = dataset.on(array_for(self._device))
+        except Exception as error:  # noqa: BLE001  # a device that cannot be had is a failure of its group
+            yield Raised.of(error)
+            return
+        yield from compute(
+            trials,
+            self._dataset,
+            width=width,
+            threads=threads,
+            start=start,
+            checkpoint_every=checkpoint_every,
+            device=self._device,
+        )
 
 
 def compute(
@@ -73,7 +114,7 @@ def compute(
             )
             yield from _batches(events)
         except Exception as error:  # noqa: BLE001  # whatever a trial raises is a failure of its group, told as data
-            yield Raised(error=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
+            yield Raised.of(error)
 
 
 def _batches(events: Iterator[Event]) -> Iterator[tuple[Event, ...]]:

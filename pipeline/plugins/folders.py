@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from pipeline.plugins.composer import Composition, Job
+from pipeline.recorder.address import redact
 from tasks.errors import ConfigError
 
 
@@ -35,7 +36,7 @@ def claim_folder(config: DictConfig) -> None:
                 # The jobs are composed anew, from the overrides.
                 quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
                 config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{quoted}'")
-        OmegaConf.save(config, file)
+        file.write(redact(OmegaConf.to_yaml(config)))
 
 
 def write_folders(jobs: Sequence[Job]) -> None:
@@ -50,6 +51,14 @@ def write_folders(jobs: Sequence[Job]) -> None:
             ) from error
 
 
+def hide_credentials(folder: Path) -> None:
+    """Take the credentials out of the files that Hydra itself has written for a job."""
+    for file in folder.glob("*.yaml"):
+        text = file.read_text(encoding="utf-8")
+        if (shown := redact(text)) != text:
+            file.write_text(shown, encoding="utf-8")
+
+
 def _write(job: Job, same: dict[int, dict[str, str]]) -> None:
     folder = Path(job.folder())
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,9 +68,9 @@ def _write(job: Job, same: dict[int, dict[str, str]]) -> None:
     files.mkdir(parents=True, exist_ok=True)
     if id(job.base) not in same:
         same[id(job.base)] = _sections(job.base)
-    (files / "config.yaml").write_text(OmegaConf.to_yaml(dict(job.values)), encoding="utf-8")
-    (files / "overrides.yaml").write_text(OmegaConf.to_yaml(list(job.overrides)), encoding="utf-8")
-    (files / "hydra.yaml").write_text(_hydra(job, str(folder), same[id(job.base)]), encoding="utf-8")
+    (files / "config.yaml").write_text(redact(OmegaConf.to_yaml(dict(job.values))), encoding="utf-8")
+    (files / "overrides.yaml").write_text(redact(OmegaConf.to_yaml(list(job.overrides))), encoding="utf-8")
+    (files / "hydra.yaml").write_text(redact(_hydra(job, str(folder), same[id(job.base)])), encoding="utf-8")
 
 
 def _hydra(job: Job, folder: str, texts: dict[str, str]) -> str:

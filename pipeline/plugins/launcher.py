@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from pipeline.plan import Point
 from pipeline.plugins.composer import Composer, Job
 from pipeline.plugins.folders import write_folders
+from pipeline.recorder.address import redact
 from pipeline.schema import parse
 from pipeline.sweep import run_points
 
@@ -45,13 +46,16 @@ class SweepLauncher(Launcher):
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         composer = Composer(self.context.config_loader, self.config)
         jobs = [composer.compose(texts, initial_job_idx + place) for place, texts in enumerate(job_overrides)]
-        points = [Point(index=job.number, overrides=job.overrides, config=parse(job.resolved())) for job in jobs]
+        points = [
+            Point(index=job.number, overrides=tuple(map(redact, job.overrides)), config=parse(job.resolved()))
+            for job in jobs
+        ]
 
         callbacks = self.context.callbacks if self.config.hydra.callbacks else None
         if callbacks is not None:
             for job in jobs:
                 callbacks.on_job_start(config=job.config(), task_function=self.task_function)
-        overrides = tuple(self.config.hydra.overrides.task)
+        overrides = tuple(map(redact, self.config.hydra.overrides.task))
         folder = Path(self.config.hydra.sweep.dir).absolute()
         ends = run_points(points, sweep=overrides, folder=folder, meanwhile=lambda: write_folders(jobs))
         returns = [_job_return(job, ends.get(job.number)) for job in jobs]

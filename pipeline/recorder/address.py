@@ -15,7 +15,8 @@ from pipeline.recorder.protocol import RecordError
 PROBE_SECONDS = 5.0
 
 _SECRET = re.compile(r"(?i)\b([\w.-]*(?:password|passwd|pwd|token|secret|api_?key|access_?key)[\w.-]*)=[^\s&;]+")
-_USER_INFO = re.compile(r"://\S*@")
+# To the last @ of the word, since a password may hold an @ or a slash, or of the host, since it may hold a space.
+_USER_INFO = re.compile(r"://(?:\S*|[^/\n]*)@")
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 
@@ -60,11 +61,12 @@ def probe(uri: str, *, create: bool) -> None:
     if file is not None:
         _probe_file(uri, file, create=create)
         return
-    parts = urllib.parse.urlsplit(uri)
     try:
+        parts = urllib.parse.urlsplit(uri)
         host, port = parts.hostname, parts.port or _PORTS.get(parts.scheme.partition("+")[0])
-    except ValueError as error:
-        raise unreachable(uri, error) from None
+    except ValueError:
+        # The error would say what it took for the port: a part of a password that holds a slash.
+        raise unreachable(uri, "its host must be a name or an address, its port a number below 65536") from None
     if host is None or port is None or _behind_a_proxy(parts.scheme, host):
         return
     try:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from pipeline.recorder.address import redact
 from pipeline.recorder.protocol import Layout, RecordError
 
 CONFIG = "config.yaml"
@@ -21,6 +22,9 @@ OVERRIDES = "overrides.yaml"
 ARRAYS = "arrays.npz"
 LAYOUT = "layout.json"
 TRACEBACK = "traceback.txt"
+
+NOTE = "mlflow.note.content"
+"""The tag that MLflow's UI shows as a run's description, in Markdown."""
 
 LONGEST_PARAM, LONGEST_TAG = 6000, 5000
 
@@ -53,7 +57,7 @@ def config_files(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[st
     """Return the files of a trial's config."""
     return {
         CONFIG: yaml.safe_dump(trial_config(config), sort_keys=False).encode(),
-        OVERRIDES: yaml.safe_dump(list(overrides)).encode(),
+        OVERRIDES: yaml.safe_dump([redact(text) for text in overrides]).encode(),
     }
 
 

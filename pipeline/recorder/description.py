@@ -89,7 +89,7 @@ def _commands(sweep: SweepHeader, status: str, tally: Tally, reference: Referenc
     commands = {}
     if "command" in sweep.provenance:
         commands["Run again"] = sweep.provenance["command"]
-        if status in {"FAILED", "KILLED"}:
+        if sweep.key and status in {"FAILED", "KILLED"}:
             commands["Resume"] = f"{sweep.provenance['command'].removesuffix(RESUMED)}{RESUMED}"
     commands["Open"] = reference.look.splitlines()[0]
     commands["Write as one page"] = f"python -m pipeline.report {reference.run_id} {store}"

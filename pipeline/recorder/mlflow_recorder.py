@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import re
+import shlex
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from pipeline.engine.protocol import Failed, Finished, Progressed, Started, TrialReport
 from pipeline.plan import PlannedTrial
-from pipeline.recorder import artifacts, sweep_run, trial_run
-from pipeline.recorder.address import absolute, how_to_look, is_http, redact
+from pipeline.recorder import sweep_run, trial_run
+from pipeline.recorder.address import absolute, how_to_look, is_http, redact, unreachable
+from pipeline.recorder.delivery import Delivery
+from pipeline.recorder.journal import Head, Journal
 from pipeline.recorder.outbox import Outbox
 from pipeline.recorder.protocol import Layout, RecordError, SweepHeader
 from pipeline.recorder.resumption import SWEEP_KEY, adopt, recall
+from pipeline.recorder.scribe import Scribe, is_refusal
 from pipeline.recorder.store import WRITING, Store, settings
 from pipeline.recorder.sweep_run import SweepRun
+from pipeline.recorder.tags import run_tags
 from pipeline.recorder.trial_run import TrialRun
 from pipeline.recorder.writer import Writer
 from tasks.datasets.dataset import Dataset
@@ -31,9 +38,10 @@ DRAWN_TRIALS = 20
 class MlflowRecorder:
     """Records to the MLflow store at ``uri`` (an SQLite file, a database or a server), in ``experiment``.
 
-    ``figures`` draws the figures kept with a lone trial and a sweep's winner, ``quick_figures`` those of the
-    other trials of a sweep, ``sweep_figures`` those of the sweep itself; ``register_model`` says whether a
-    sweep's winner becomes a version of a registered model.
+    What a store that does not answer keeps waiting is kept in a journal in ``folder``. ``figures`` draws the
+    figures kept with a lone trial and a sweep's winner, ``quick_figures`` those of the other trials of a sweep,
+    ``sweep_figures`` those of the sweep itself; ``register_model`` says whether a sweep's winner becomes a version
+    of a registered model.
     """
 
     def __init__(
@@ -41,33 +49,38 @@ class MlflowRecorder:
         uri: str,
         experiment: str,
         *,
+        folder: Path = Path(),
         figures: trial_run.Figures | None = None,
         quick_figures: trial_run.Figures | None = None,
         sweep_figures: sweep_run.Figures | None = None,
         register_model: bool = False,
     ) -> None:
         self.uri = absolute(uri)
-        self._experiment = experiment
+        self._experiment, self._folder = experiment, folder
+        self._head = Head(uri=redact(self.uri), experiment=experiment)
         self._figures, self._quick_figures, self._sweep_figures = figures, quick_figures, sweep_figures
         self._register_model = register_model
         self._runs: dict[str, TrialRun] = {}
         self._parent: SweepRun | None = None
+        self._outbox = Outbox()
         self._limits = contextlib.ExitStack()
 
     def open(self, sweep: SweepHeader | None, dataset: Dataset) -> None:
         """Reach the store and start the sweep's parent run, or raise a `RecordError`."""
         self._store = Store(self.uri, self._experiment)
-        self._outbox = Outbox(self._store)
         self._dataset = dataset
-        if sweep is not None:
-            tags = self._tags(sweep.provenance, sweep.overrides)
-            tags |= {SWEEP_KEY: sweep.key}
-            if sweep.past is not None:
-                adopt(self._store, sweep.past, _now())
-            self._parent = SweepRun(self._store, sweep, dataset, tags, self.uri)
-            self._parent.describe(self._outbox, self._runs, "RUNNING")
-        self._drawn = sweep is None or len(sweep.trials) <= DRAWN_TRIALS
         self._limits.enter_context(settings(WRITING if is_http(self.uri) else {}))
+        if sweep is not None:
+            try:
+                self._open_sweep(sweep)
+            except Exception as error:
+                self._limits.close()
+                if is_refusal(error):
+                    raise
+                raise unreachable(self.uri, error) from error
+        self._drawn = sweep is None or len(sweep.trials) <= DRAWN_TRIALS
+        self._scribe = Scribe(self._store)
+        self._delivery = Delivery(self._scribe, self._make_journal)
         self._writer = Writer(self._flush, interval=FLUSH_SECONDS)
 
     def start(self, trial: PlannedTrial, provenance: Mapping[str, str], attachments: Mapping[str, str]) -> None:
@@ -75,11 +88,11 @@ class MlflowRecorder:
         if trial.key in self._runs:
             return
         run = self._runs[trial.key] = TrialRun(trial, self._dataset, _now())
-        tags = self._tags(provenance, trial.overrides)
+        tags = run_tags(provenance, trial.overrides, self._dataset)
         if self._parent is not None:
             tags["mlflow.parentRunId"] = self._parent.id
         files = {f"provenance/{name}": text.encode() for name, text in attachments.items()}
-        self._writer.submit(lambda: run.start(self._store, self._outbox, tags, files))
+        self._writer.submit(lambda: run.start(self._outbox, tags, files))
         self._follow(Started(trial=trial))
 
     def reuse(self, trial: PlannedTrial, run_id: str) -> None:
@@ -90,8 +103,8 @@ class MlflowRecorder:
 
     def retry(self, trial: PlannedTrial, attempt: int, error: str) -> None:
         """Write down that a started trial is computed again, for the ``attempt``-th time, after an error."""
-        run = self._runs[trial.key]
-        self._writer.submit(lambda: run.retry(self._outbox, attempt, error))
+        run, now = self._runs[trial.key], _now()
+        self._writer.submit(lambda: run.retry(self._outbox, attempt, error, now))
 
     def points(self, trial: PlannedTrial, curve: Curve) -> None:
         """Write a block of points of the trial's curves."""
@@ -103,19 +116,19 @@ class MlflowRecorder:
         """Write the end of a trial: its result, its arrays and figures."""
         run, now = self._runs[trial.key], _now()
         run.ended = True
-        self._writer.submit(lambda: run.finish(self._store, self._outbox, result, layout, now))
+        self._writer.submit(lambda: run.finish(self._outbox, result, layout, now))
         self._follow(Finished(trial=trial, result=result, layout=layout))
         # What a task other than training has to show is its figure.
         draw = self._figures if self._parent is None else self._quick_figures
         if draw is not None and (self._drawn or not isinstance(trial.trial.task, Train)):
-            self._writer.submit(lambda: run.draw(self._store, draw, result))
+            self._writer.submit(lambda: run.draw(self._outbox, draw, result))
 
     def fail(self, trial: PlannedTrial, error: str, traceback: str) -> None:
         """Write down that a trial raised, or was lost with its worker."""
         self.start(trial, {}, {})
         run, now = self._runs[trial.key], _now()
         run.ended = True
-        self._writer.submit(lambda: run.fail(self._store, self._outbox, error, traceback, now))
+        self._writer.submit(lambda: run.fail(self._outbox, error, traceback, now))
         self._follow(Failed(trial=trial, error=error, traceback=traceback))
 
     def close(self, status: str) -> None:
@@ -132,28 +145,37 @@ class MlflowRecorder:
         if self._parent is not None:
             self._close_sweep(self._parent, status)
         errors = self._writer.close()
-        self._limits.close()
-        if errors:
-            raise RecordError(
-                f"tracking.uri must stay a store that can be written to, got {redact(self.uri)!r}: the record lacks "
-                f"what {len(errors)} failed writes held, the first: {redact(str(errors[0]))}"
-            ) from errors[0]
+        try:
+            journal, reason = self._delivery.close()
+        finally:
+            self._limits.close()
+        errors += self._delivery.refused
+        if errors or reason:
+            raise self._error(errors, reason, journal) from (errors[0] if errors else None)
 
     def run_id(self, trial: PlannedTrial) -> str | None:
         """Return MLflow's name for the trial's run, None until it is created."""
         run = self._runs.get(trial.key)
-        return run.id or None if run else None
+        return self._scribe.id_of(run.id) if run and run.id else None
 
     def how_to_look(self) -> str:
         """Return the command line that opens the record, followed by a link to the sweep's charts."""
         sweep = self._parent.id if self._parent else None
-        lone = None if sweep else next((run.id for run in self._runs.values()), None)
-        return how_to_look(self.uri, self._store.experiment_id, sweep=sweep, run=lone or None)
+        lone = None if sweep else next((self.run_id(run.trial) for run in self._runs.values()), None)
+        return how_to_look(self.uri, self._store.experiment_id, sweep=sweep, run=lone)
 
     @property
     def busy(self) -> float:
         """The CPU time that writing has taken, in seconds."""
-        return self._writer.busy
+        return self._writer.busy + self._delivery.busy
+
+    def _open_sweep(self, sweep: SweepHeader) -> None:
+        tags = run_tags(sweep.provenance, sweep.overrides, self._dataset)
+        tags |= {SWEEP_KEY: sweep.key}
+        resumed = "0" if sweep.past is None else adopt(self._store, sweep.past, _now())
+        self._parent = SweepRun(self._store, sweep, self._dataset, tags, self.uri)
+        self._head = dataclasses.replace(self._head, parent=self._parent.id, resumed=resumed)
+        self._parent.describe(self._outbox, self._runs, "RUNNING")
 
     def _close_sweep(self, parent: SweepRun, status: str) -> None:
         self._writer.submit(lambda: parent.end(self._outbox, self._runs, status))
@@ -161,15 +183,28 @@ class MlflowRecorder:
         self._writer.submit(self._flush)
         if self._sweep_figures is not None:
             draw = self._sweep_figures
-            self._writer.submit(lambda: parent.draw(self._runs, draw))
+            self._writer.submit(lambda: parent.draw(self._outbox, self._runs, draw))
         self._writer.submit(lambda: self._draw_winner(parent))
         if self._register_model:
-            name = re.sub(r"[/:\s]+", "-", f"{self._experiment}-{self._dataset.name}")
-            self._writer.submit(lambda: parent.register(self._runs, name))
+            name = re.sub(r"[^\w-]+", "-", f"{self._experiment}-{self._dataset.name}")
+            self._writer.submit(lambda: parent.register(self._outbox, self._runs, name))
 
     def _draw_winner(self, parent: SweepRun) -> None:
         if self._figures is not None and parent.winner is not None:
-            self._runs[parent.winner.trial.key].draw(self._store, self._figures, parent.winner.result)
+            self._runs[parent.winner.trial.key].draw(self._outbox, self._figures, parent.winner.result)
+
+    def _error(self, errors: Sequence[Exception], reason: str, journal: Path | None) -> RecordError:
+        address, what = redact(self.uri), []
+        if errors:
+            what.append(f"the record lacks what {len(errors)} failed writes held, the first: {errors[0]}")
+        if reason:
+            what.append(f"the record is not whole: {reason}")
+        if journal is not None:
+            credentials = " --tracking-uri URI" if address != self.uri else ""
+            command = f"python -m pipeline.backfill {shlex.quote(str(journal))}{credentials}"
+            what.append(f"what it lacks is written by: {command}")
+        rule = f"tracking.uri must stay a store that can be written to, got {address!r}"
+        return RecordError(f"{rule}: {redact('; '.join(what))}")
 
     def _recall(self, run: TrialRun, run_id: str) -> None:
         curves, result, layout = recall(self.uri, run_id)
@@ -185,19 +220,10 @@ class MlflowRecorder:
     def _flush(self) -> None:
         if self._parent is not None:
             self._parent.refresh(self._outbox, self._runs)
-        self._outbox.flush()
+        self._delivery.post(self._outbox.take())
 
-    def _tags(self, provenance: Mapping[str, str], overrides: Sequence[str]) -> dict[str, str]:
-        names = {"git.commit": "source.git.commit", "git.branch": "source.git.branch", "user": "user"}
-        tags = {f"mlflow.{name}": provenance[ours] for ours, name in names.items() if ours in provenance}
-        tags |= {"mlflow.source.name": "pipeline", "mlflow.source.type": "LOCAL"}
-        tags |= {
-            "overrides": " ".join(overrides),
-            "dataset": self._dataset.name,
-            "dataset.digest": self._dataset.digest,
-        }
-        longest = artifacts.LONGEST_TAG
-        return {key: artifacts.shorten(value, longest) for key, value in (tags | dict(provenance)).items()}
+    def _make_journal(self) -> Journal:
+        return Journal.create(self._folder.absolute() / f"record-{time.time_ns()}.journal", self._head)
 
 
 def _now() -> int:

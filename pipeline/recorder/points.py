@@ -70,6 +70,10 @@ class RunPoints:
             for metric, blocks in self._series.items()
         }
 
+    def last(self) -> dict[str, float]:
+        """Return the last value of each metric."""
+        return {metric: float(blocks[-1][1][-1]) for metric, blocks in self._series.items()}
+
     def _take(self, metric: str, steps: np.ndarray, values: np.ndarray, times: np.ndarray) -> zip[Point]:
         self._last[metric] = int(steps[-1])
         self._series.setdefault(metric, []).append((steps, values))

@@ -17,6 +17,8 @@ from pipeline.recorder.address import absolute, redact
 from pipeline.recorder.protocol import CLOCKED, Layout, RecordError, Series
 from pipeline.recorder.store import connect
 
+_CONFIG_DIGEST = "config.sha256"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedRun:
@@ -53,12 +55,9 @@ def read_run(uri: str, run_id: str) -> RecordedRun:
     client = connect(uri, create=False)
     from mlflow.exceptions import MlflowException  # noqa: PLC0415  # takes seconds to import
 
-    try:
-        run = client.get_run(run_id)
-    except MlflowException as error:
-        raise RecordError(f"the run must be one of {redact(uri)!r}, got {run_id!r}: {error.message}") from None
+    run = get_run(client, uri, run_id)
     tags = dict(run.data.tags)
-    if "config.sha256" not in tags:
+    if _CONFIG_DIGEST not in tags:
         raise RecordError(f"the run must be one trial's, not a sweep's parent run or a foreign one, got {run_id!r}")
     try:
         files = _files(client, run_id)
@@ -72,7 +71,7 @@ def read_run(uri: str, run_id: str) -> RecordedRun:
         experiment=client.get_experiment(run.info.experiment_id).name,
         experiment_id=run.info.experiment_id,
         status=run.info.status,
-        config=artifacts.read_config(files[artifacts.CONFIG], tags["config.sha256"]),
+        config=artifacts.read_config(files[artifacts.CONFIG], tags[_CONFIG_DIGEST]),
         overrides=tuple(yaml.safe_load(files[artifacts.OVERRIDES])),
         curves={
             metric: _series(client.get_metric_history(run_id, metric))
@@ -87,11 +86,33 @@ def read_run(uri: str, run_id: str) -> RecordedRun:
     )
 
 
-def set_tags(uri: str, run_id: str, tags: Mapping[str, str]) -> None:
-    """Add tags to a run."""
+def is_trial(uri: str, run_id: str) -> bool:
+    """Return whether a run is a trial's; if not, it may be a sweep's parent run, or a foreign one.
+
+    Raises
+    ------
+    RecordError
+        If the store does not answer, or holds no such run.
+    """
+    return _CONFIG_DIGEST in get_run(connect(absolute(uri), create=False), uri, run_id).data.tags
+
+
+def tell(uri: str, run_id: str, tags: Mapping[str, str], note: str) -> None:
+    """Add tags to a run, and a note above its description."""
     client = connect(absolute(uri), create=False)
-    for key, value in tags.items():
+    before = get_run(client, uri, run_id).data.tags.get(artifacts.NOTE, "")
+    for key, value in {**tags, artifacts.NOTE: f"{note}\n\n{before}".strip()}.items():
         client.set_tag(run_id, key, value)
+
+
+def get_run(client: Any, uri: str, run_id: str) -> Any:
+    """Return a run of the store at ``uri``, or raise a `RecordError` where there is no such run."""
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415  # takes seconds to import
+
+    try:
+        return client.get_run(run_id)
+    except MlflowException as error:
+        raise RecordError(f"the run must be one of {redact(uri)!r}, got {run_id!r}: {error.message}") from None
 
 
 def _files(client: Any, run_id: str) -> dict[str, bytes]:

@@ -12,6 +12,8 @@ from pipeline.recorder.store import Store, connect
 from tasks.events import Curve, Outcome, Result
 
 SWEEP_KEY = "sweep.key"
+RESUMED = "resumed"
+"""The tag of a sweep's parent run that says how often it has been resumed."""
 
 _PAGE = 1000
 
@@ -45,14 +47,15 @@ def find_past(uri: str, experiment: str, sweep_key: str) -> Past | None:
     return Past(run_id=parent, tags=dict(parents[0].data.tags), ended=ended, orphans=tuple(orphans))
 
 
-def adopt(store: Store, past: Past, now: int) -> None:
-    """Go on with a sweep's parent run; the runs that nobody will end are ended as KILLED."""
+def adopt(store: Store, past: Past, now: int) -> str:
+    """Go on with a sweep's parent run, and return its new tag `RESUMED`; its orphans are ended as KILLED."""
     store.client.update_run(past.run_id, status="RUNNING")
-    times = int(past.tags.get("resumed", "0")) + 1
-    store.tag(past.run_id, {"resumed": str(times)})
+    resumed = str(int(past.tags.get(RESUMED, "0")) + 1)
+    store.tag(past.run_id, {RESUMED: resumed})
     for run_id in past.orphans:
         store.tag(run_id, {"outcome": "killed", "outcome.message": "its sweep was killed, and resumed with a new run"})
         store.end_run(run_id, "KILLED", now)
+    return resumed
 
 
 def recall(uri: str, run_id: str) -> tuple[list[Curve], Result, Layout]:

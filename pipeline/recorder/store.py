@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from pipeline.recorder.address import PROBE_SECONDS, is_http, probe, sqlite_file, unreachable
 from pipeline.recorder.batches import fastest
 from pipeline.recorder.protocol import RecordError
-from tasks.datasets.dataset import Dataset
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient  # takes seconds to import
 
-# MLflow's own defaults let a dead server stall whoever waits for it for minutes.
+_RUN = "recorder.run"
+
+# MLflow's own defaults let a dead server stall whoever waits for it for minutes. What is tried again is tried by the
+# delivery: MLflow would create a run anew whose creation has only lost its answer.
 REACHING = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(int(PROBE_SECONDS))}
 WRITING = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines a trial, across the display
 }
@@ -43,10 +45,25 @@ class Store:
             self.experiment_id = _experiment(self.client, uri, experiment)
         self.write = fastest(self.client)
 
-    def create_run(self, name: str, tags: Mapping[str, str], start: int) -> str:
-        """Create a run that started at ``start`` (milliseconds since the epoch) and return its id."""
-        run = self.client.create_run(self.experiment_id, start_time=start, tags=dict(tags), run_name=name)
-        return str(run.info.run_id)
+    def create_run(self, name: str, tags: Mapping[str, str], start: int, *, run: str = "") -> str:
+        """Create a run that started at ``start`` (milliseconds since the epoch) and return its id.
+
+        It can be found again by ``run``, the recorder's own name for it.
+        """
+        tags = dict(tags) | ({_RUN: run} if run else {})
+        created = self.client.create_run(self.experiment_id, start_time=start, tags=tags, run_name=name)
+        return str(created.info.run_id)
+
+    def find_runs(self, run: str) -> list[str]:
+        """Return the ids of the runs that were created as ``run``: one, or by a lost answer more, or none."""
+        return [
+            found.info.run_id for found in self.client.search_runs([self.experiment_id], f"tags.`{_RUN}` = '{run}'")
+        ]
+
+    def running(self, parent: str) -> list[str]:
+        """Return the ids of the runs of a sweep's trials that have not ended."""
+        wanted = f"tags.`mlflow.parentRunId` = '{parent}' AND attributes.status = 'RUNNING'"
+        return [found.info.run_id for found in self.client.search_runs([self.experiment_id], wanted)]
 
     def end_run(self, run_id: str, status: str, end: int) -> None:
         """End a run as FINISHED, FAILED or KILLED."""
@@ -68,7 +85,7 @@ class Store:
                 path.write_bytes(content)
             self.client.log_artifacts(run_id, folder)
 
-    def add_dataset(self, run_id: str, dataset: Dataset) -> None:
+    def add_dataset(self, run_id: str, name: str, digest: str) -> None:
         """Say what data a run was given. MLflow's own helper would copy and hash the images once more."""
         from mlflow.entities import Dataset as Entity  # noqa: PLC0415  # takes seconds to import
         from mlflow.entities import DatasetInput, InputTag  # noqa: PLC0415  # takes seconds to import
@@ -76,7 +93,7 @@ class Store:
         from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415  # takes seconds to import
 
         # 36 characters are all that MLflow takes of a digest; the whole is a tag of the run.
-        entity = Entity(dataset.name, dataset.digest[:36], source_type="local", source=dataset.name)
+        entity = Entity(name, digest[:36], source_type="local", source=name)
         inputs = [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])]
         try:
             self.client.log_inputs(run_id, inputs)
@@ -122,7 +139,8 @@ def _experiment(client: MlflowClient, uri: str, name: str) -> str:
     if found is None:
         file = sqlite_file(uri)
         # MLflow's default is a folder where the command happens to run; beside the database both move together.
-        place = str(file.parent / "mlruns" / quote(name, safe="")) if file else None
+        # Its folder's name is made of letters, digits and dashes: MLflow would read %2F..%2F as a way out of mlruns.
+        place = str(file.parent / "mlruns" / re.sub(r"[^\w-]+", "-", name)[:60]) if file else None
         kind = {"mlflow.experimentKind": "custom_model_development"}
         return str(client.create_experiment(name, artifact_location=place, tags=kind))
     if found.lifecycle_stage != "active":

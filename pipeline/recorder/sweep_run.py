@@ -10,7 +10,7 @@ from pipeline.engine.protocol import Finished, TrialReport
 from pipeline.recorder import artifacts
 from pipeline.recorder.address import how_to_look, redact
 from pipeline.recorder.description import Reference, describe
-from pipeline.recorder.model import register
+from pipeline.recorder.model import Classifier
 from pipeline.recorder.outbox import Outbox
 from pipeline.recorder.protocol import Series, SweepHeader
 from pipeline.recorder.store import Store
@@ -71,7 +71,7 @@ class SweepRun:
         look = how_to_look(self._uri, experiment, sweep=self.id, run=None)
         reference = Reference(run_id=self.id, uri=redact(self._uri), look=look, links=links)
         note = describe(self._sweep, self._dataset, status, self.tally, reference)
-        outbox.batch(self.id).tags["mlflow.note.content"] = note
+        outbox.batch(self.id).tags[artifacts.NOTE] = note
 
     def end(self, outbox: Outbox, runs: Mapping[str, TrialRun], status: str) -> None:
         """Write the last description and the result table, and end the run."""
@@ -83,9 +83,9 @@ class SweepRun:
         table = [{**row, "run_id": run_id} for row, run_id in zip(self.tally.table(), ids, strict=True)]
         outbox.batch(self.id).tags |= artifacts.table_tag(f"{RESULTS}.json")
         files = {f"{RESULTS}.csv": artifacts.csv_file(table), f"{RESULTS}.json": artifacts.table_file(table)}
-        self._store.attach(self.id, files)
+        outbox.attach(self.id, files)
 
-    def draw(self, runs: Mapping[str, TrialRun], figures: Figures) -> None:
+    def draw(self, outbox: Outbox, runs: Mapping[str, TrialRun], figures: Figures) -> None:
         """Keep the figures of the sweep."""
         drawn = figures(
             [
@@ -94,15 +94,20 @@ class SweepRun:
                 if standing.trial.key in runs
             ]
         )
-        self._store.attach(self.id, {f"{FIGURES}/{name}": image for name, image in drawn.items()})
+        outbox.attach(self.id, {f"{FIGURES}/{name}": image for name, image in drawn.items()})
 
-    def register(self, runs: Mapping[str, TrialRun], name: str) -> None:
+    def register(self, outbox: Outbox, runs: Mapping[str, TrialRun], name: str) -> None:
         """Register the winner, if there is one that was trained, as a new version of the model ``name``."""
         if self.winner is None or not isinstance(self.winner.trial.trial.task, Train):
             return
-        run = runs[self.winner.trial.key]
-        version = register(self._store, run.id, name, self.winner.result, self._dataset)
-        self._store.tag(self.id, {"winner.run_id": run.id, "winner.model": f"models:/{name}/{version}"})
+        classifier = Classifier(
+            weights=self.winner.result.arrays["weights"],
+            mean=self._dataset.mean,
+            classes=self._dataset.classes,
+            image_shape=self._dataset.image_shape,
+            step=self.winner.result.step,
+        )
+        outbox.register(runs[self.winner.trial.key].id, self.id, name, classifier)
 
     def _is_first(self, standing: Standing) -> bool:
         if standing.score == float("-inf"):

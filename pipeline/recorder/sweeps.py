@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.recorder.address import absolute, redact
+from pipeline.recorder.address import absolute
 from pipeline.recorder.protocol import RecordError
+from pipeline.recorder.reading import get_run
 from pipeline.recorder.store import connect
 from pipeline.recorder.trial_run import FIGURES
 
@@ -52,12 +53,7 @@ def read_sweep(uri: str, run_id: str) -> RecordedSweep:
     """
     uri = absolute(uri)
     client = connect(uri, create=False)
-    from mlflow.exceptions import MlflowException  # noqa: PLC0415  # takes seconds to import
-
-    try:
-        parent = client.get_run(run_id)
-    except MlflowException as error:
-        raise RecordError(f"the run must be one of {redact(uri)!r}, got {run_id!r}: {error.message}") from None
+    parent = get_run(client, uri, run_id)
     runs = sorted(_children(client, parent.info.experiment_id, run_id), key=_rank)
     if not runs:
         raise RecordError(f"the run must be a sweep's parent run, got {run_id!r}, which has no trials")

@@ -12,9 +12,11 @@ from pipeline.recorder.batches import Batch
 from pipeline.recorder.outbox import Outbox
 from pipeline.recorder.points import RunPoints
 from pipeline.recorder.protocol import CLOCKED, Layout, RecordError, Series
-from pipeline.recorder.store import Store
+from pipeline.recorder.signature import signature_file
+from pipeline.recorder.trial_log import TrialLog
 from tasks.datasets.dataset import Dataset
 from tasks.events import Curve, Outcome, Result
+from tasks.train import Train
 
 FIGURES = "figures"
 
@@ -25,8 +27,8 @@ Figures = Callable[[PlannedTrial, Result, Mapping[str, Series], Dataset], Mappin
 class TrialRun:
     """The run of one trial, which began at ``now`` (milliseconds since the epoch).
 
-    All methods but the construction belong to the writer's thread. ``id`` is empty until the store has named
-    the run; ``ended`` says that nothing more is expected of the trial.
+    All methods but the construction belong to the writer's thread. ``id`` is the recorder's name for the
+    run, empty until it is started; ``ended`` says that nothing more is expected of the trial.
     """
 
     def __init__(self, trial: PlannedTrial, dataset: Dataset, now: int) -> None:
@@ -36,15 +38,17 @@ class TrialRun:
         self.ended = False
         self._dataset = dataset
         self._began = now
+        self._log = TrialLog()
 
-    def start(self, store: Store, outbox: Outbox, tags: Mapping[str, str], files: Mapping[str, bytes]) -> None:
+    def start(self, outbox: Outbox, tags: Mapping[str, str], files: Mapping[str, bytes]) -> None:
         """Create the run, with the trial's config and what is known of its circumstances."""
+        self._log.start(self.trial, self._dataset, tags, self._began)
         config = artifacts.config_files(self.trial.config, self.trial.overrides)
         tags = {**tags, "key": self.trial.key, "config.sha256": artifacts.digest_of(config[artifacts.CONFIG])}
-        self.id = store.create_run(self.trial.name, tags, self._began)
+        self.id = outbox.create_run(self.trial.name, tags, self._began)
         outbox.batch(self.id).params.update(artifacts.params(self.trial.config))
-        store.add_dataset(self.id, self._dataset)
-        store.attach(self.id, {**config, **files})
+        outbox.add_dataset(self.id, self._dataset.name, self._dataset.digest)
+        outbox.attach(self.id, {**config, **files})
 
     def recall(self, run_id: str, curves: Sequence[Curve], result: Result) -> None:
         """Be the run of a trial that has ended before, and write nothing."""
@@ -53,16 +57,19 @@ class TrialRun:
             self.points.add(curve, self._began)
         self.points.end(result, self._began)
 
-    def retry(self, outbox: Outbox, attempt: int, error: str) -> None:
+    def retry(self, outbox: Outbox, attempt: int, error: str, now: int) -> None:
         """Write down that the trial is computed again after an error."""
+        self._log.retry(attempt, error, now)
         message = artifacts.shorten(error, artifacts.LONGEST_TAG)
         self._batch(outbox).tags |= {"attempts": str(attempt), f"attempt.{attempt - 1}.error": message}
 
     def add(self, outbox: Outbox, curve: Curve, now: int) -> None:
         """Write the new points of a curve."""
-        self._batch(outbox).points.extend(self.points.add(curve, now))
+        points = self.points.add(curve, now)
+        self._log.points(points)
+        self._batch(outbox).points.extend(points)
 
-    def finish(self, store: Store, outbox: Outbox, result: Result, layout: Layout, now: int) -> None:
+    def finish(self, outbox: Outbox, result: Result, layout: Layout, now: int) -> None:
         """Write the end of a trial that ended by itself."""
         batch = self._batch(outbox)
         batch.points.extend(self.points.end(result, now))
@@ -72,24 +79,31 @@ class TrialRun:
         if result.message:
             batch.tags["outcome.message"] = artifacts.shorten(result.message, artifacts.LONGEST_TAG)
         outbox.end(self.id, "FAILED" if result.outcome is Outcome.FAILED else "FINISHED", now)
-        store.attach(self.id, artifacts.result_files(result.arrays, layout))
+        self._log.finish(result, self.points.last(), layout, now)
+        files = artifacts.result_files(result.arrays, layout) | self._log.file()
+        if isinstance(self.trial.trial.task, Train):
+            files |= signature_file(self._dataset.image_shape, self._dataset.classes)
+        outbox.attach(self.id, files)
 
-    def fail(self, store: Store, outbox: Outbox, error: str, traceback: str, now: int) -> None:
+    def fail(self, outbox: Outbox, error: str, traceback: str, now: int) -> None:
         """Write the end of a trial that raised, or was lost with its worker."""
         message = artifacts.shorten(error, artifacts.LONGEST_TAG)
         self._batch(outbox).tags |= {"outcome": Outcome.FAILED.value, "outcome.message": message}
         outbox.end(self.id, "FAILED", now)
-        store.attach(self.id, {artifacts.TRACEBACK: traceback.encode()})
+        self._log.fail(error, now)
+        outbox.attach(self.id, {artifacts.TRACEBACK: traceback.encode(), **self._log.file()})
 
     def kill(self, outbox: Outbox, now: int) -> None:
         """Write the end of a trial that was not allowed to end."""
         self._batch(outbox).tags["outcome"] = "killed"
         outbox.end(self.id, "KILLED", now)
+        self._log.kill(now)
+        outbox.attach(self.id, self._log.file())
 
-    def draw(self, store: Store, figures: Figures, result: Result) -> None:
+    def draw(self, outbox: Outbox, figures: Figures, result: Result) -> None:
         """Keep the figures of the trial."""
         drawn = figures(self.trial, result, self.points.series(), self._dataset)
-        store.attach(self.id, {f"{FIGURES}/{name}": image for name, image in drawn.items()})
+        outbox.attach(self.id, {f"{FIGURES}/{name}": image for name, image in drawn.items()})
 
     def _batch(self, outbox: Outbox) -> Batch:
         if not self.id:

@@ -11,6 +11,8 @@ from pathlib import Path
 from tasks.datasets.download import locked, sync
 from tasks.errors import DataError
 
+_BLOCK = 1 << 20
+
 
 def unpack(archive: Path, folder: Path, members: Mapping[str, range]) -> None:
     """Write ``members`` of ``archive`` (its folder of the same name as ``folder``) to ``folder``, all or none.
@@ -45,9 +47,8 @@ def _write_members(archive: Path, fresh: Path, members: Mapping[str, range]) -> 
         file.write_bytes(content)
         sync(file)
         del missing[name]
-        if not missing:
-            return
-    raise DataError(f"{archive} must hold {next(iter(missing))}, and does not")
+    if missing:
+        raise DataError(f"{archive} must hold {next(iter(missing))}, and does not")
 
 
 def _read_members(archive: Path, wanted: Mapping[str, range]) -> Iterator[tuple[str, bytes]]:
@@ -64,5 +65,8 @@ def _read_members(archive: Path, wanted: Mapping[str, range]) -> Iterator[tuple[
                 stream = tar.extractfile(member)
                 assert stream is not None  # a regular file has one
                 yield member.name, stream.read()
+            # A compressed archive has its checksum at the very end, which is compared where it is read.
+            while tar.fileobj is not None and tar.fileobj.read(_BLOCK):
+                pass
     except (OSError, EOFError, ValueError, zlib.error, tarfile.TarError) as error:
         raise DataError(f"{archive} must be a whole tar archive: {error}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.benchmarks import arithmetic, growth, memory, sweeps
+from tests.benchmarks import arithmetic, gpu, growth, memory, simulation, sweeps
 from tests.benchmarks.row import Benchmark
 
 BENCHMARKS: Mapping[str, Benchmark] = {
@@ -20,7 +20,11 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "planning": sweeps.planning,
     "recording": sweeps.recording,
     "memory": memory.two_workers,
+    "gpu-random-search": gpu.random_search,
+    "gpu-fused": gpu.fused,
+    "gpu-landscape": gpu.landscape,
     "growth-trials": growth.trials,
     "growth-images": growth.images,
     "growth-width": growth.width,
+    "simulation": simulation.scale,
 }

@@ -13,6 +13,7 @@ from pipeline.plan import PlannedTrial
 from pipeline.recorder.protocol import Layout
 from pipeline.schema import describe, parse
 from tasks.datasets.dataset import Split, make_dataset
+from tests.pipeline.serving import Proxy, tracking_server
 
 _numbers = itertools.count()
 
@@ -64,3 +65,18 @@ def store_uri(tmp_path_factory):
 @pytest.fixture
 def experiment():
     return f"experiment-{next(_numbers)}-{time.time_ns()}"
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """One tracking server, by its port: starting one takes seconds, so tests take an experiment each."""
+    with tracking_server(tmp_path_factory.mktemp("server")) as port:
+        yield port
+
+
+@pytest.fixture
+def proxy(server):
+    """A proxy of the test's own before the tracking server."""
+    made = Proxy(server)
+    yield made
+    made.close()

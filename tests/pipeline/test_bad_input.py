@@ -84,6 +84,9 @@ def started(*_arguments, **_options):
 @given(many=st.booleans(), overrides=st.lists(OVERRIDES, min_size=1, max_size=3))
 @example(many=False, overrides=["learning_rate="])
 @example(many=True, overrides=["seed=range(1,1)"])
+@example(many=False, overrides=["seed=" + "1" * 5000])  # longer than Python reads
+@example(many=True, overrides=["+loss._target_=os.system"])
+@example(many=True, overrides=["sweep.name=" + "x" * 7000, "steps=x"])
 def test_generated_overrides_run_or_are_one_message(many, overrides):
     """More examples: ``FUZZ_EXAMPLES=5000 python -m pytest tests/pipeline/test_bad_input.py``."""
     code, out, err = command([*(["--multirun"] if many else []), *overrides])

@@ -107,6 +107,28 @@ def test_what_cannot_be_compared_is_different_and_says_why(new, where):
     assert (verdict.largest.where, verdict.largest.largest) == (where, INF)
 
 
+@pytest.mark.parametrize(
+    "new",
+    [
+        {"curves": {"train/loss": series((4.0, 2.0, 1.0)), "more": series([1.0])}},
+        {"arrays": {"weights": np.array([0.5, -1.0], np.float32), "more": np.zeros(2)}},
+    ],
+)
+def test_what_only_the_new_record_has_is_a_change_and_no_difference(new):
+    verdict = compare(record(), record(**new))
+
+    assert verdict.equality is Equality.BITWISE
+    assert verdict.changes == {"more": ("none", "only in the new record")}
+
+
+@pytest.mark.parametrize("tag", ["outcome", "outcome.step"])
+def test_another_outcome_is_a_difference(tag):
+    verdict = compare(record(tags={tag: "10"}), record(tags={tag: "20"}))
+
+    assert verdict.equality is Equality.DIFFERENT
+    assert (verdict.largest.name, verdict.largest.where) == (tag, "10 and 20")
+
+
 def test_the_verdict_is_the_worst_of_all():
     verdict = compare(record(), record(loss=(4.0, 2.0, 1.0 + 1e-7), weights=(0.5, -2.0)))
 

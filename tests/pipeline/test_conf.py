@@ -11,7 +11,7 @@ from pipeline.schema import TABLES, defaults, parse
 from tasks.errors import ConfigError
 
 CONF = Path(str(resources.files("conf")))
-FILES = sorted(file.relative_to(CONF) for file in CONF.rglob("*.yaml"))
+FILES = sorted(file.relative_to(CONF) for file in CONF.rglob("*.yaml") if "deploy" not in file.parts)
 
 
 @pytest.fixture(autouse=True)

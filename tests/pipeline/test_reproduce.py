@@ -1,30 +1,50 @@
-"""A trial is run again from its record alone, and the verdict says how equal it is."""
+"""A trial or a sweep is run again from its record alone, and the verdict says how equal it is."""
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from threadpoolctl import threadpool_info
 
-from pipeline import reproduce
+from pipeline import reproduce, rerunning
 from pipeline.engine.inprocess import InProcess
 from pipeline.engine.protocol import Failed, Finished, Progressed, Started
-from pipeline.plan import Group
+from pipeline.plan import Group, Point, make_plan
 from pipeline.recorder.mlflow_recorder import MlflowRecorder
+from pipeline.recorder.protocol import SweepHeader
 from pipeline.recorder.reading import read_run
 from pipeline.recorder.store import connect
+from pipeline.recorder.sweeps import read_sweep
+from pipeline.schema import parse
 from tasks.datasets.digits import Digits
-from tasks.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+SHORT = {"steps": 40, "trial": {"record_every": 5, "evaluate_every": 20}, "dataset": {"name": "digits"}}
+RATES = (1e-4, 1e-3, 1e30)
+EXPERIMENT = "to be reproduced"
 
 
-@pytest.fixture
-def recorded(store_uri, experiment, trial):
-    """Record a fused group of three trials, the last of which diverges, and return their runs' ids."""
-    short = {"steps": 40, "trial": {"record_every": 5, "evaluate_every": 20}, "dataset": {"name": "digits"}}
-    trials = tuple(trial(f"rate {rate:g}", learning_rate=rate, **short) for rate in (1e-4, 1e-3, 1e30))
-    recorder = MlflowRecorder(store_uri, experiment)
+@pytest.fixture(scope="module")
+def recorded(store_uri):
+    """Record a sweep that is killed: a fused group of three trials, the last diverging, and one that does not end.
+
+    Return the ids of its runs, the parent's first.
+    """
     dataset = Digits().load()
-    recorder.open(None, dataset)
+    points = [
+        Point(index=k, overrides=(f"learning_rate={rate:g}",), config=parse({"learning_rate": rate, **SHORT}))
+        for k, rate in enumerate((*RATES, 0.5))
+    ]
+    trials = make_plan(points, dataset, workers=1).trials
+    recorder = MlflowRecorder(store_uri, EXPERIMENT)
+    recorder.open(SweepHeader(name="rates", overrides=(), trials=trials, provenance={}, attachments={}), dataset)
     engine = InProcess(threads=1, device="cpu", timeout=None)
-    for report in engine.run([Group(trials=trials, width=8)], dataset):
+    for report in engine.run([Group(trials=trials[:3], width=8)], dataset):
         match report:
             case Started():
                 recorder.start(report.trial, {"version.numpy": "1.0"}, {})
@@ -34,78 +54,163 @@ def recorded(store_uri, experiment, trial):
                 recorder.finish(report.trial, report.result, report.layout)
             case Failed():
                 pytest.fail(report.traceback)
-    recorder.close("FINISHED")
-    return [recorder.run_id(one) for one in trials]
+    recorder.start(trials[3], {}, {})
+    recorder.close("KILLED")
+    ids = [recorder.run_id(trial) for trial in trials]
+    parent = connect(store_uri, create=False).get_run(ids[0]).data.tags["mlflow.parentRunId"]
+    return [parent, *ids]
 
 
 def run(store_uri, *arguments):
     return reproduce.main([*arguments, "--tracking-uri", store_uri])
 
 
-def again(store_uri, experiment, run_id):
+def again(store_uri, run_id):
     """Return the newest run that reproduces another."""
     client = connect(store_uri, create=False)
-    found = client.search_runs([client.get_experiment_by_name(experiment).experiment_id], f"tags.reproduces='{run_id}'")
-    return read_run(store_uri, found[0].info.run_id)
+    experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
+    return client.search_runs([experiment], f"tags.reproduces='{run_id}'")[0]
+
+
+def files(store_uri, run_id, folder=""):
+    return {file.path for file in connect(store_uri, create=False).list_artifacts(run_id, folder)}
 
 
 def test_a_trial_out_of_a_fused_group_is_bit_for_bit_equal_from_any_folder(
-    store_uri, experiment, recorded, capsys, tmp_path, monkeypatch
+    store_uri, recorded, capsys, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
 
-    assert run(store_uri, recorded[1]) == 0
+    assert run(store_uri, recorded[2]) == 0
 
     printed = capsys.readouterr().out
-    assert "verdict: bit for bit equal" in printed
+    assert printed.splitlines()[-1] == "verdict: bit for bit equal"
     assert "version.numpy" in printed
-    new = again(store_uri, experiment, recorded[1])
+    old, new = (read_run(store_uri, run_id) for run_id in (recorded[2], again(store_uri, recorded[2]).info.run_id))
     assert new.tags["verdict"] == "bit for bit equal"
-    assert recorded[1] in new.tags["mlflow.note.content"]
-    old = read_run(store_uri, recorded[1])
+    assert recorded[2] in new.tags["mlflow.note.content"]
+    assert "mlflow.parentRunId" not in new.tags
     assert len(old.curves["train/loss"].steps) == 8
     assert np.array_equal(old.arrays["weights"], new.arrays["weights"])
+    assert {"figures/loss.png", "figures/templates.png"} <= files(store_uri, new.run_id, "figures")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_diverged_trial_diverges_again_at_the_same_step(store_uri, recorded, capsys):
-    assert read_run(store_uri, recorded[2]).tags["outcome"] == "diverged"
+def test_neither_other_threads_nor_another_width_change_a_bit(store_uri, recorded, capsys, monkeypatch):
+    regroup = rerunning.regroup
+    wider = lambda trials, widths: regroup(trials, {key: width + 5 for key, width in widths.items()})  # noqa: E731
+    monkeypatch.setattr(rerunning, "cpu_count", lambda: 3)
+    monkeypatch.setattr(rerunning, "regroup", wider)
 
-    assert run(store_uri, recorded[2]) == 0
+    assert run(store_uri, recorded[0]) == 0
+
+    assert "verdict: bit for bit equal; of 3 trials 3 bit for bit equal" in capsys.readouterr().out
+    layout = read_run(store_uri, again(store_uri, recorded[1]).info.run_id).layout
+    assert (layout.width, layout.threads) == (13, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    platform.machine() != "x86_64" or "openblas" not in {library["internal_api"] for library in threadpool_info()},
+    reason="no other kernels to compute with: OpenBLAS on x86-64 has several",
+)
+def test_other_kernels_give_other_bits_within_the_tolerance(store_uri, recorded, tmp_path):
+    command = [sys.executable, "-m", "pipeline.reproduce", recorded[0], "--tracking-uri", store_uri]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_CORETYPE": "Nehalem", "COLUMNS": "200"}
+
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert "verdict: equal within 1e-05 relative; largest difference" in done.stdout
+    assert "OPENBLAS_CORETYPE" in done.stdout
+    old, new = (read_run(store_uri, run_id) for run_id in (recorded[2], again(store_uri, recorded[2]).info.run_id))
+    assert "Nehalem" in new.layout.blas
+    assert not np.array_equal(old.arrays["weights"], new.arrays["weights"])
+    np.testing.assert_allclose(new.arrays["weights"], old.arrays["weights"], rtol=0, atol=1e-5)
+
+
+def test_a_diverged_trial_diverges_again_at_the_same_step(store_uri, recorded, capsys):
+    assert read_run(store_uri, recorded[3]).tags["outcome"] == "diverged"
+
+    assert run(store_uri, recorded[3]) == 0
     assert "verdict: bit for bit equal" in capsys.readouterr().out
 
 
-def test_a_difference_exits_with_one_and_says_where(store_uri, recorded, capsys, monkeypatch):
-    real = reproduce.changed
+def test_a_sweep_is_reproduced_trial_by_trial_from_its_parent_run(store_uri, recorded, capsys):
+    assert run(store_uri, recorded[0]) == 0
+
+    printed = capsys.readouterr().out
+    told = "bit for bit equal; of 3 trials 3 bit for bit equal; 1 had not ended by themselves and were left out"
+    assert printed.splitlines()[-1] == f"verdict: {told}"
+    parent = again(store_uri, recorded[0])
+    assert (parent.info.run_name, parent.info.status) == ("rates again", "FINISHED")
+    assert parent.data.tags["verdict"] == "bit for bit equal"
+    assert parent.data.tags["mlflow.note.content"].startswith("Reproduces [rates](")
+    assert {"results.csv", "provenance", "figures"} <= files(store_uri, parent.info.run_id)
+    children = read_sweep(store_uri, parent.info.run_id).runs
+    assert [child.name for child in children] == [
+        run.name for run in read_sweep(store_uri, recorded[0]).runs if run.outcome != "killed"
+    ]
+    for child in children:
+        assert child.run_id[:8] in printed
+        new = read_run(store_uri, child.run_id)
+        old = read_run(store_uri, new.tags["reproduces"])
+        assert old.run_id in recorded
+        assert old.arrays["weights"].tobytes() == new.arrays["weights"].tobytes()
+
+
+@pytest.mark.parametrize("which", [0, 2])
+def test_a_difference_exits_with_one_and_says_where(store_uri, recorded, capsys, monkeypatch, which):
+    real = rerunning.changed
 
     def shifted(config, changes):
-        return real(config, changes) | {"learning_rate": 2e-3}
+        new = real(config, changes)
+        return new | {"learning_rate": 2e-3} if new["learning_rate"] == RATES[1] else new
 
-    monkeypatch.setattr(reproduce, "changed", shifted)
+    monkeypatch.setattr(rerunning, "changed", shifted)
 
-    assert run(store_uri, recorded[1]) == 1
+    assert run(store_uri, recorded[which]) == 1
     printed = capsys.readouterr().out
     assert "verdict: different; largest difference" in printed
+    assert which or "of 3 trials 2 bit for bit equal, 1 different" in printed
     assert "config.learning_rate" in printed
 
 
-def test_a_change_that_was_asked_for_is_shown_and_is_no_failure(store_uri, experiment, recorded, capsys):
-    assert run(store_uri, recorded[1], "--set", "learning_rate=2e-3", "--set", "trial.record_every=4") == 0
+def test_a_trial_that_fails_now_is_different(store_uri, recorded, capsys, monkeypatch):
+    monkeypatch.setattr("tasks.train.Train.run", lambda *_, **__: iter(()))
+
+    assert run(store_uri, recorded[2]) == 1
+    assert "complete and failed" in capsys.readouterr().out
+
+
+def test_a_change_that_was_asked_for_is_shown_and_is_no_failure(store_uri, recorded, capsys):
+    assert run(store_uri, recorded[2], "--set", "learning_rate=2e-3", "--set", "trial.record_every=4") == 0
 
     printed = capsys.readouterr().out
     assert "verdict: different (as was asked for by --set)" in printed
-    new = again(store_uri, experiment, recorded[1])
+    new = read_run(store_uri, again(store_uri, recorded[2]).info.run_id)
     assert (new.config["learning_rate"], len(new.curves["train/loss"].steps)) == (2e-3, 10)
+    assert new.name.endswith("with learning_rate=2e-3, trial.record_every=4")
 
 
+def test_trials_that_a_change_makes_one_are_run_once(store_uri, recorded, capsys):
+    assert run(store_uri, recorded[0], "--set", "learning_rate=1e-3") == 0
+
+    printed = capsys.readouterr().out
+    assert "different (as was asked for by --set)" in printed
+    assert "of 3 trials 1 bit for bit equal, 2 different" in printed
+    assert len(read_sweep(store_uri, again(store_uri, recorded[0]).info.run_id).runs) == 1
+
+
+@pytest.mark.parametrize("which", [0, 2])
 @pytest.mark.parametrize(
     "changes",
     [["learning_rat=1"], ["learning_rate"], ["learning_rate=0"], ["loss=nothing"], ["steps=[1"], ["trial=3"]],
 )
-def test_a_change_that_breaks_a_rule_is_refused(store_uri, recorded, capsys, changes):
+def test_a_change_that_breaks_a_rule_is_refused(store_uri, recorded, capsys, changes, which):
     options = [option for change in changes for option in ("--set", change)]
 
-    assert run(store_uri, recorded[1], *options) == 2
+    assert run(store_uri, recorded[which], *options) == 2
 
     error = capsys.readouterr().err
     assert error.startswith("error: ")
@@ -114,25 +219,19 @@ def test_a_change_that_breaks_a_rule_is_refused(store_uri, recorded, capsys, cha
 
 def test_a_config_that_was_changed_after_recording_is_refused(store_uri, recorded, capsys):
     client = connect(store_uri, create=False)
-    config = dict(read_run(store_uri, recorded[0]).config)
-    client.log_text(recorded[0], yaml.safe_dump(config | {"learning_rate": 0.5}), "config.yaml")
+    text = Path(client.download_artifacts(recorded[1], "config.yaml")).read_text()
+    client.log_text(recorded[1], yaml.safe_dump(yaml.safe_load(text) | {"learning_rate": 0.5}), "config.yaml")
+    try:
+        for which in (recorded[1], recorded[0]):
+            assert run(store_uri, which) == 2
+            assert "config.yaml must be as it was recorded" in capsys.readouterr().err
+    finally:
+        client.log_text(recorded[1], text, "config.yaml")
 
-    assert run(store_uri, recorded[0]) == 2
-    assert "config.yaml must be as it was recorded" in capsys.readouterr().err
 
-
-def test_a_run_that_is_not_there_is_refused(store_uri, capsys):
+def test_a_run_that_is_not_there_or_never_ended_is_refused(store_uri, recorded, capsys):
     assert run(store_uri, "nothing") == 2
     assert "got 'nothing'" in capsys.readouterr().err
 
-
-def test_changing_a_config_leaves_the_recorded_one_alone():
-    config = {"loss": {"name": "svm", "margin": 1.0}}
-
-    assert reproduce.changed(config, ["loss.margin=2.5"]) == {"loss": {"name": "svm", "margin": 2.5}}
-    assert config == {"loss": {"name": "svm", "margin": 1.0}}
-
-
-def test_a_section_cannot_be_replaced_whole():
-    with pytest.raises(ConfigError, match="--set"):
-        reproduce.changed({"trial": {"record_every": 1}}, ["trial=3"])
+    assert run(store_uri, recorded[4]) == 2
+    assert "must have ended by itself" in capsys.readouterr().err

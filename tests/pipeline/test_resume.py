@@ -2,6 +2,7 @@ import itertools
 import json
 import os
 import random
+import re
 import signal
 import sqlite3
 import subprocess
@@ -238,7 +239,10 @@ def test_a_killed_worker_is_replaced_and_the_record_counts_the_attempts(tmp_path
     assert "lost with its worker: 2 trials" in out
     assert "are computed again, attempt 2, from step " in out
     assert sweep.query("SELECT value FROM tags WHERE key = 'attempts'") == [("2",), ("2",)]
-    assert sweep.query("SELECT value FROM tags WHERE key = 'attempt.1.error'") == [("lost with its worker",)] * 2
+    errors = [text for (text,) in sweep.query("SELECT value FROM tags WHERE key = 'attempt.1.error'")]
+    assert [re.sub(r"\d+", "N", text) for text in errors] == ["lost with its worker; from step N"] * 2
+    logs = [log.read_text() for log in tmp_path.rglob("trial.log")]
+    assert sum(f"attempt 2, after: {errors[0]}\n" in log for log in logs) == 2
     assert_equal(sweep.results(), undisturbed)
 
 

@@ -34,6 +34,15 @@ def test_values_are_converted_to_their_types():
     assert config.cluster.gpus_per_worker == 1.0
 
 
+def test_a_worker_can_ask_for_resources_and_labels():
+    asked = {"resources": {"tpu": 1}, "labels": {"zone": "!in(a, b)", "ray.io/accelerator-type": "H100"}}
+
+    config = parse({"cluster": asked})
+
+    assert config.cluster.resources == {"tpu": 1.0}
+    assert parse(describe(config)) == config
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -55,8 +64,15 @@ def test_values_are_converted_to_their_types():
         ({"engine": "rayy"}, "engine must be one of inprocess, ray, got 'rayy'"),
         ({"device": "tpu"}, "device must be one of cpu, cuda, got 'tpu'"),
         ({"cluster": {"workers": 0}}, "cluster.workers must be >= 1, got 0"),
-        ({"cluster": {"cpus_per_worker": 0}}, "cluster.cpus_per_worker must be >= 1, got 0"),
+        ({"cluster": {"cpus_per_worker": 0}}, "cluster.cpus_per_worker must be > 0, got 0.0"),
+        ({"cluster": {"cpus_per_worker": 1.5}}, "cluster.cpus_per_worker must be a whole number above 1, got 1.5"),
         ({"cluster": {"gpus_per_worker": -1}}, "cluster.gpus_per_worker must be >= 0, got -1.0"),
+        ({"cluster": {"gpus_per_worker": 2.5}}, "cluster.gpus_per_worker must be a whole number above 1, got 2.5"),
+        ({"cluster": {"resources": ["a"]}}, "cluster.resources must be a mapping ({KEY: VALUE}), got ['a']"),
+        ({"cluster": {"resources": {"tpu": 0}}}, "cluster.resources.tpu must be > 0, got 0.0"),
+        ({"cluster": {"resources": {"tpu": "x"}}}, "cluster.resources.tpu must be a number, got 'x'"),
+        ({"cluster": {"resources": {"CPU": 2}}}, "cluster.resources.CPU must be given as cluster.cpus_per_worker"),
+        ({"cluster": {"labels": {"zone": "!!a"}}}, "cluster.labels.zone must be VALUE, !VALUE, in(A,B) or !in(A,B)"),
         ({"tracking": {"uri": " "}}, "tracking.uri must not be empty"),
         ({"sweep": {"dry_run": "maybe"}}, "sweep.dry_run must be true or false, got 'maybe'"),
     ],

@@ -1,5 +1,6 @@
 """Tasks that fail in ways no real task should, and what a sweep of them is made of."""
 
+import json
 import os
 import signal
 import time
@@ -35,11 +36,12 @@ def groups_of(points, task=None, workers=2):
     )
 
 
-def outcomes(engine, groups):
+def outcomes(engine, groups, watch=lambda report: None):
     """Run the groups and return the curves, results and failures by the trials' indices."""
     curves, results, failures = {}, {}, {}
     with engine:
         for report in engine.run(groups, DATASET):
+            watch(report)
             match report:
                 case Progressed(trial=trial, curve=curve):
                     curves.setdefault(trial.index, []).append(curve)
@@ -124,6 +126,11 @@ class Disturbed:
     def hang(self):
         time.sleep(1000)
 
+    def wait(self):
+        deadline = time.monotonic() + 60
+        while not Path(self.folder, "go.part").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+
 
 def attempts(folder):
     """Return what the attempts of a `Disturbed` left: (process, first step, last step, seeds)."""
@@ -169,3 +176,25 @@ class Hanging:
         for step in range(1, 10_000):
             time.sleep(0.05)
             yield Curve(trial=0, steps=np.array([step]), metrics={"train/loss": np.array([1.0])})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Telling:
+    """Trains, and leaves a file in ``folder`` that says where: its process, its code and the labels of its node."""
+
+    folder: str
+
+    def run(self, trials, dataset, **options):
+        import ray
+
+        import pipeline
+
+        labels = ray.get_runtime_context().get_node_labels()
+        told = {"process": os.getpid(), "code": pipeline.__file__, "labels": labels}
+        (Path(self.folder) / f"{os.getpid()}-{time.time_ns()}").write_text(json.dumps(told))
+        yield from Train().run(trials, dataset, **options)
+
+
+def told(folder):
+    """Return what the groups of a `Telling` left."""
+    return [json.loads(file.read_text()) for file in Path(folder).iterdir()]

@@ -70,7 +70,7 @@ def test_a_trial_left_without_a_result_fails(ledger):
 
 def test_a_trial_that_kills_its_worker_is_found_in_halves(ledger):
     (retried,), (again,) = after_loss(ledger, "killed", attempts=2)
-    assert (retried.attempt, retried.parts, len(retried.trials)) == (1, 1, 2)
+    assert (retried.attempt, retried.parts, len(retried.trials)) == (2, 1, 2)
 
     (retried,), halves = after_loss(again, "killed", attempts=2)
     assert (retried.parts, [len(half.open()) for half in halves]) == (2, [1, 1])

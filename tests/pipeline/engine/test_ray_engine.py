@@ -1,48 +1,13 @@
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from pipeline.engine.inprocess import InProcess
 from pipeline.errors import EngineError
-from pipeline.schema import Cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
 
-@pytest.fixture(scope="module")
-def computing():
-    import ray
-
-    spec = importlib.util.spec_from_file_location("computing", Path(__file__).with_name("computing.py"))
-    module = sys.modules["computing"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    # The workers have no such module: they get its tasks by value.
-    ray.cloudpickle.register_pickle_by_value(module)
-    yield module
-    ray.cloudpickle.unregister_pickle_by_value(module)
-    del sys.modules["computing"]
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    """One Ray cluster for all tests of the module, as a user would have one running."""
-    from ray.cluster_utils import Cluster as LocalCluster
-
-    running = LocalCluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
-    yield running.address
-    running.shutdown()
-
-
-def engine(cluster, **settings):
-    from pipeline.engine.ray_engine import RayEngine
-
-    return RayEngine(Cluster(address=cluster), **{"workers": 2, "device": "cpu", **settings})
-
-
-def test_one_worker_two_and_this_process_give_the_same_numbers(computing, cluster):
+def test_one_worker_two_and_this_process_give_the_same_numbers(computing, engine):
     points = computing.planned(12)
     here, results_here, _ = computing.outcomes(
         InProcess(threads=2, device="cpu", timeout=None), computing.groups_of(points, workers=1)
@@ -50,7 +15,7 @@ def test_one_worker_two_and_this_process_give_the_same_numbers(computing, cluste
 
     for workers in (1, 2):
         there, results, failures = computing.outcomes(
-            engine(cluster, workers=workers), computing.groups_of(points, workers=workers)
+            engine(workers=workers), computing.groups_of(points, workers=workers)
         )
 
         assert failures == {}
@@ -62,9 +27,9 @@ def test_one_worker_two_and_this_process_give_the_same_numbers(computing, cluste
             np.testing.assert_array_equal(result.arrays["weights"], results[index].arrays["weights"])
 
 
-def test_what_a_trial_raises_fails_its_group_with_the_traceback(computing, cluster):
+def test_what_a_trial_raises_fails_its_group_with_the_traceback(computing, engine):
     _, results, failures = computing.outcomes(
-        engine(cluster), computing.groups_of(computing.planned(2), task=computing.Raising())
+        engine(), computing.groups_of(computing.planned(2), task=computing.Raising())
     )
 
     assert results == {}
@@ -72,11 +37,11 @@ def test_what_a_trial_raises_fails_its_group_with_the_traceback(computing, clust
     assert "Traceback" in failures[1].traceback
 
 
-def test_a_lost_worker_is_replaced_and_nothing_is_told_twice(computing, cluster, tmp_path):
+def test_a_lost_worker_is_replaced_and_nothing_is_told_twice(computing, engine, tmp_path):
     task = computing.Dying(folder=str(tmp_path), times=2)
 
     curves, results, failures = computing.outcomes(
-        engine(cluster, attempts=3), computing.groups_of(computing.planned(2), task=task)
+        engine(attempts=3), computing.groups_of(computing.planned(2), task=task)
     )
 
     assert failures == {}
@@ -85,32 +50,30 @@ def test_a_lost_worker_is_replaced_and_nothing_is_told_twice(computing, cluster,
         assert computing.merged(curves)[index, "train/loss"][0].tolist() == list(range(1, 11))
 
 
-def test_a_trial_fails_when_its_attempts_are_spent(computing, cluster, tmp_path):
+def test_a_trial_fails_when_its_attempts_are_spent(computing, engine, tmp_path):
     task = computing.Dying(folder=str(tmp_path), times=9)
 
-    _, results, failures = computing.outcomes(
-        engine(cluster, attempts=2), computing.groups_of(computing.planned(1), task=task)
-    )
+    _, results, failures = computing.outcomes(engine(attempts=2), computing.groups_of(computing.planned(1), task=task))
 
     assert results == {}
     assert failures[0].error == "lost with its worker in 2 of 2 attempts"
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_group_that_takes_too_long_fails(computing, cluster):
+def test_a_group_that_takes_too_long_fails(computing, engine):
     _, _, failures = computing.outcomes(
-        engine(cluster, timeout=1.0), computing.groups_of(computing.planned(1), task=computing.Hanging())
+        engine(timeout=1.0), computing.groups_of(computing.planned(1), task=computing.Hanging())
     )
 
     assert failures[0].error == "trial.timeout: took longer than 1.0 s"
 
 
-def test_a_cluster_out_of_reach_is_named():
-    with pytest.raises(EngineError, match=r"cluster\.address must be a Ray cluster in reach, got 'ray://127"):
-        engine("ray://127.0.0.1:1").__enter__()
+def test_a_cluster_out_of_reach_is_named(engine):
+    with pytest.raises(EngineError, match=r"cluster\.address must be a Ray cluster in reach, got '127"):
+        engine("127.0.0.1:1").__enter__()
 
 
-def test_a_running_cluster_is_joined_and_left_running(computing, cluster, monkeypatch):
+def test_a_running_cluster_is_joined_and_left_running(computing, engine, cluster, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", cluster)
 
     for _ in range(2):

@@ -1,42 +1,13 @@
-import importlib.util
 import os
 import random
 import signal
-import sys
 import threading
 import time
-from pathlib import Path
 
 import psutil
 import pytest
 
-from pipeline.errors import EngineError
-from pipeline.schema import Cluster
-
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
-
-
-@pytest.fixture(scope="module")
-def computing():
-    import ray
-
-    spec = importlib.util.spec_from_file_location("computing", Path(__file__).with_name("computing.py"))
-    module = sys.modules["computing"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    # The workers have no such module: they get its tasks by value.
-    ray.cloudpickle.register_pickle_by_value(module)
-    yield module
-    ray.cloudpickle.unregister_pickle_by_value(module)
-    del sys.modules["computing"]
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    from ray.cluster_utils import Cluster as LocalCluster
-
-    running = LocalCluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
-    yield running.address
-    running.shutdown()
 
 
 @pytest.fixture
@@ -54,14 +25,8 @@ def all_cpus_free_afterwards(cluster):
         ray.shutdown()
 
 
-def engine(cluster, **settings):
-    from pipeline.engine.ray_engine import RayEngine
-
-    return RayEngine(Cluster(address=cluster), **{"workers": 2, "device": "cpu", "attempts": 3, **settings})
-
-
 @pytest.mark.usefixtures("all_cpus_free_afterwards")
-def test_workers_killed_at_random_go_on_from_their_checkpoints(computing, cluster, tmp_path):
+def test_workers_killed_at_random_go_on_from_their_checkpoints(computing, engine, tmp_path):
     # given groups that take some ten seconds
     points = computing.planned(4, steps=400, trial={"evaluate_every": 20})
     task = computing.Disturbed(folder=str(tmp_path), pause=0.1)
@@ -83,7 +48,7 @@ def test_workers_killed_at_random_go_on_from_their_checkpoints(computing, cluste
     # when workers are killed three times
     killer = threading.Thread(target=kill_now_and_then)
     killer.start()
-    curves, results, failures = computing.outcomes(engine(cluster, attempts=9, checkpoint_every=20), groups)
+    curves, results, failures = computing.outcomes(engine(attempts=9, checkpoint_every=20), groups)
     over.set()
     killer.join()
 
@@ -98,12 +63,12 @@ def test_workers_killed_at_random_go_on_from_their_checkpoints(computing, cluste
 
 
 @pytest.mark.usefixtures("all_cpus_free_afterwards")
-def test_a_poison_trial_that_kills_its_worker_fails_alone(computing, cluster, tmp_path):
+def test_a_poison_trial_that_kills_its_worker_fails_alone(computing, engine, tmp_path):
     points = computing.planned(8)
     task = computing.Disturbed(folder=str(tmp_path), culprit=5)
 
     curves, results, failures = computing.outcomes(
-        engine(cluster, attempts=2), computing.groups_of(points, task=task, workers=1)
+        engine(attempts=2), computing.groups_of(points, task=task, workers=1)
     )
 
     assert {index: failure.error for index, failure in failures.items()} == {
@@ -116,11 +81,11 @@ def test_a_poison_trial_that_kills_its_worker_fails_alone(computing, cluster, tm
 
 
 @pytest.mark.usefixtures("all_cpus_free_afterwards")
-def test_a_trial_that_raises_fails_alone(computing, cluster, tmp_path):
+def test_a_trial_that_raises_fails_alone(computing, engine, tmp_path):
     points = computing.planned(5)
     task = computing.Disturbed(folder=str(tmp_path), culprit=2, how="throw")
 
-    curves, results, failures = computing.outcomes(engine(cluster), computing.groups_of(points, task=task))
+    curves, results, failures = computing.outcomes(engine(), computing.groups_of(points, task=task))
 
     assert {index: failure.error for index, failure in failures.items()} == {2: "ValueError: poison"}
     assert set(results) == {0, 1, 3, 4}
@@ -128,12 +93,12 @@ def test_a_trial_that_raises_fails_alone(computing, cluster, tmp_path):
 
 
 @pytest.mark.usefixtures("all_cpus_free_afterwards")
-def test_a_trial_that_hangs_is_ended_and_its_neighbours_finish(computing, cluster, tmp_path):
+def test_a_trial_that_hangs_is_ended_and_its_neighbours_finish(computing, engine, tmp_path):
     points = computing.planned(4)
     task = computing.Disturbed(folder=str(tmp_path), culprit=1, how="hang")
 
     curves, results, failures = computing.outcomes(
-        engine(cluster, timeout=3.0), computing.groups_of(points, task=task, workers=1)
+        engine(timeout=3.0), computing.groups_of(points, task=task, workers=1)
     )
 
     assert {index: failure.error for index, failure in failures.items()} == {1: "trial.timeout: took longer than 3.0 s"}
@@ -142,11 +107,11 @@ def test_a_trial_that_hangs_is_ended_and_its_neighbours_finish(computing, cluste
 
 
 @pytest.mark.usefixtures("all_cpus_free_afterwards")
-def test_a_group_that_is_only_slow_is_ended_once(computing, cluster, tmp_path):
+def test_a_group_that_is_only_slow_is_ended_once(computing, engine, tmp_path):
     task = computing.Disturbed(folder=str(tmp_path), pause=0.2)
 
     _, results, failures = computing.outcomes(
-        engine(cluster, timeout=2.0),
+        engine(timeout=2.0),
         computing.groups_of(computing.planned(4, trial={"evaluate_every": 10}), task=task, workers=1),
     )
 
@@ -156,15 +121,15 @@ def test_a_group_that_is_only_slow_is_ended_once(computing, cluster, tmp_path):
 
 
 @pytest.mark.usefixtures("all_cpus_free_afterwards")
-def test_a_sweep_that_is_left_early_leaves_nothing_running(computing, cluster, tmp_path):
+def test_a_sweep_that_is_left_early_leaves_nothing_running(computing, engine, tmp_path):
     task = computing.Disturbed(folder=str(tmp_path), culprit=0, how="hang")
 
-    with engine(cluster) as running:
+    with engine() as running:
         for _ in running.run(computing.groups_of(computing.planned(2), task=task), computing.DATASET):
             break
 
 
-def test_a_node_dies_and_its_trials_move(computing, tmp_path):
+def test_a_node_dies_and_its_trials_move(computing, engine, tmp_path):
     from ray.cluster_utils import Cluster as LocalCluster
 
     # given a head without CPUs, where the driver is, and two nodes with one each
@@ -201,24 +166,7 @@ def test_a_node_dies_and_its_trials_move(computing, tmp_path):
         nodes.shutdown()
 
 
-@pytest.mark.parametrize(
-    ("asked", "message"),
-    [
-        ({"gpus_per_worker": 1.0}, "cluster.gpus_per_worker must be at most what a node of the cluster has, got 1"),
-        ({"cpus_per_worker": 64}, "cluster.cpus_per_worker must be at most what a node of the cluster has, got 64"),
-    ],
-)
-def test_what_no_node_has_is_refused_before_anything_starts(cluster, asked, message):
-    from pipeline.engine.ray_engine import RayEngine
-
-    with pytest.raises(EngineError) as error:
-        RayEngine(Cluster(address=cluster, **asked), workers=1, device="cpu").__enter__()
-
-    assert message in str(error.value)
-    assert "2 CPUs and 0 GPUs" in str(error.value)
-
-
-def test_data_larger_than_the_object_store_are_spilled_and_read(computing):
+def test_data_larger_than_the_object_store_are_spilled_and_read(computing, engine):
     from ray.cluster_utils import Cluster as LocalCluster
 
     from pipeline.plan import make_plan

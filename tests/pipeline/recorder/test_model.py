@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mlflow.models import ModelSignature, get_model_info
 
 from pipeline.recorder.mlflow_recorder import MlflowRecorder
 from pipeline.recorder.protocol import SweepHeader
@@ -65,6 +66,17 @@ def test_the_winner_is_a_version_of_the_registered_model(registered, store_uri):
 
     assert (version.run_id, version.status) == (winner, "READY")
     assert version.source == f"models:/{client.get_run(winner).outputs.model_outputs[0].model_id}"
+
+
+def test_its_signature_is_the_one_kept_with_every_trained_trial(registered, store_uri, monkeypatch):
+    name, winner = registered
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store_uri)
+    client = connect(store_uri, create=False)
+
+    model = get_model_info(f"models:/{name}/1")
+
+    kept = Path(client.download_artifacts(winner, "signature.json")).read_text()
+    assert model.signature == ModelSignature.from_dict(json.loads(kept))
 
 
 @pytest.mark.slow

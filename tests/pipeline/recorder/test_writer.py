@@ -38,34 +38,17 @@ def test_the_error_of_a_job_is_kept_and_the_next_job_is_done():
     assert done == [1]
 
 
-def test_a_flush_that_works_when_it_is_called_again_is_no_error():
-    calls = []
-    worked = threading.Event()
+def test_the_error_of_a_flush_is_kept_and_it_is_called_again():
+    calls, error = [], ValueError("full")
+    again = threading.Event()
 
     def flush():
         calls.append(1)
-        if len(calls) < 3:
-            raise ConnectionError
-        worked.set()
+        if len(calls) == 1:
+            raise error
+        again.set()
 
     writer = Writer(flush, interval=0.01)
 
-    assert worked.wait(5)
-    assert writer.close() == []
-
-
-def test_a_store_that_fails_three_times_in_a_row_is_not_tried_again_but_once_at_the_end():
-    calls = []
-
-    def raises():
-        calls.append(1)
-        raise ConnectionError
-
-    writer = Writer(raises, interval=60)
-    for _ in range(10):
-        writer.submit(lambda: calls.append(2) or raises())
-
-    errors = writer.close()
-
-    assert calls == [2, 1] * 3 + [1]
-    assert len(errors) == 4
+    assert again.wait(5)
+    assert writer.close() == [error]

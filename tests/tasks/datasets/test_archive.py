@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import tarfile
 
@@ -84,6 +85,21 @@ def test_a_damaged_archive_is_named(write, tmp_path, damage):
     archive.write_bytes(damage(archive.read_bytes()))
 
     with pytest.raises(DataError, match=r"set\.tar\.gz must be a whole tar archive"):
+        unpack(archive, tmp_path / "set", MEMBERS)
+
+    assert not (tmp_path / "set").exists()
+
+
+def test_an_archive_whose_content_has_changed_is_noticed_by_its_checksum(tmp_path):
+    # given an archive that is stored without compression, where a changed bit is no error of its format
+    plain, archive = io.BytesIO(), tmp_path / "set.tar.gz"
+    with tarfile.open(fileobj=plain, mode="w") as tar:
+        for info, stream in (A, NOTES):
+            stream.seek(0)
+            tar.addfile(info, stream)
+    archive.write_bytes(gzip.compress(plain.getvalue(), compresslevel=0).replace(b"abc", b"abd"))
+
+    with pytest.raises(DataError, match=r"set\.tar\.gz must be a whole tar archive: CRC check failed"):
         unpack(archive, tmp_path / "set", MEMBERS)
 
     assert not (tmp_path / "set").exists()

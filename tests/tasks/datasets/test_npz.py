@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 
 import numpy as np
 import pytest
@@ -91,6 +92,22 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
 
     with pytest.raises(DataError, match=r"set\.npz must be a \.npz file of plain arrays"):
         Npz(root=str(tmp_path / "set.npz")).load()
+
+
+class Evil:
+    """Makes a folder when it is unpickled."""
+
+    def __reduce__(self):
+        return (os.mkdir, ("evil",))
+
+
+def test_a_pickle_in_the_file_is_refused_and_runs_nothing(save, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(DataError, match=r"must be a \.npz file of plain arrays: .*allow_pickle=False"):
+        save(arrays(classes=np.array([Evil(), Evil()], dtype=object))).load()
+
+    assert [path.name for path in tmp_path.iterdir()] == ["set.npz"]
 
 
 def packed():

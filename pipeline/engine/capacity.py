@@ -1,0 +1,78 @@
+"""What the nodes of a cluster hold: how many workers, or why not one."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.errors import EngineError
+from pipeline.schema import Cluster
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """What a node has in all: amounts of its resources (``CPU``, ``GPU`` and Ray's custom ones), and its labels."""
+
+    resources: Mapping[str, float]
+    labels: Mapping[str, str]
+
+    def holds(self, cluster: Cluster) -> int:
+        """Return how many workers the node holds."""
+        if not all(_fits(self.labels.get(key), selector) for key, selector in (cluster.labels or {}).items()):
+            return 0
+        # Ray counts in parts of 1/10,000: 1 / 0.1 is 10 workers, not 9.
+        return min(math.floor(self.resources.get(kind, 0) / need + 1e-4) for kind, need in _needs(cluster).items())
+
+    def __str__(self) -> str:
+        # Those that Ray makes itself, such as node:ADDRESS, cannot be asked for in a config.
+        own = {"CPU", "GPU", "memory", "object_store_memory"}
+        others = {kind: n for kind, n in self.resources.items() if kind not in own and not kind.startswith("node:")}
+        has = f"{self.resources.get('CPU', 0):g} CPUs and {self.resources.get('GPU', 0):g} GPUs"
+        has += "".join(f", {amount:g} {kind}" for kind, amount in sorted(others.items()))
+        labels = [f"{key}={value}" for key, value in sorted(self.labels.items()) if key != "ray.io/node-id"]
+        return has + (f" (labels {', '.join(labels)})" if labels else "")
+
+
+def capacity(nodes: Sequence[Node], cluster: Cluster) -> int:
+    """Return how many workers the nodes hold together, were nothing else on them."""
+    return sum(node.holds(cluster) for node in nodes)
+
+
+def require_room(nodes: Sequence[Node], cluster: Cluster) -> None:
+    """Raise where no node has what one worker needs: Ray would wait for such a node for ever.
+
+    Raises
+    ------
+    EngineError
+        The message names the key that asks for too much, and what the nodes have.
+    """
+    if capacity(nodes, cluster):
+        return
+    keys = {"CPU": "cluster.cpus_per_worker", "GPU": "cluster.gpus_per_worker"}
+    has = "; ".join(f"{count} x {text}" for text, count in Counter(map(str, nodes)).items())
+    for kind, need in _needs(cluster).items():
+        if all(node.resources.get(kind, 0) < need for node in nodes):
+            raise EngineError(
+                f"{keys.get(kind, f'cluster.resources.{kind}')} must be at most what a node of the cluster has, "
+                f"got {need:g}: its nodes have {has}"
+            )
+    for key, selector in (cluster.labels or {}).items():
+        if not any(_fits(node.labels.get(key), selector) for node in nodes):
+            raise EngineError(
+                f"cluster.labels.{key} must be a label of a node of the cluster, got {selector!r}: its nodes have {has}"
+            )
+    raise EngineError(f"cluster must ask for no more than one node of the cluster has: its nodes have {has}")
+
+
+def _needs(cluster: Cluster) -> dict[str, float]:
+    needs = {"CPU": cluster.cpus_per_worker, "GPU": cluster.gpus_per_worker, **(cluster.resources or {})}
+    return {kind: amount for kind, amount in needs.items() if amount}
+
+
+def _fits(label: str | None, selector: str) -> bool:
+    """Return whether Ray takes a node with this label (None: it has none) for this selector."""
+    wanted = selector.removeprefix("!")
+    values = wanted.removeprefix("in(").removesuffix(")").split(",") if wanted.startswith("in(") else [wanted]
+    return (label in {value.strip() for value in values}) is not selector.startswith("!")

@@ -1,0 +1,127 @@
+"""Running recorded trials again, from their records alone and laid out as they were, into a record of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+
+from pipeline import provenance
+from pipeline.changes import changed
+from pipeline.console import Display
+from pipeline.drawing import draw, draw_quickly, draw_sweep
+from pipeline.engine.inprocess import InProcess
+from pipeline.following import Provenance, compute
+from pipeline.identity import key
+from pipeline.plan import Group, PlannedTrial
+from pipeline.recorder.mlflow_recorder import MlflowRecorder
+from pipeline.recorder.protocol import RecordError, SweepHeader
+from pipeline.recorder.reading import RecordedRun, read_run
+from pipeline.recorder.sweeps import RecordedSweep
+from pipeline.schema import Config, describe, parse
+from pipeline.starting import Record, cpu_count
+from pipeline.tally import Tally
+from tasks.datasets.dataset import Dataset
+from tasks.devices import library_for
+
+REPRODUCES = "reproduces"
+"""The tag of a run that says which run it was made from."""
+
+
+def rerun(
+    uri: str, olds: Sequence[RecordedRun], sweep: RecordedSweep | None, changes: Sequence[str], console: Console
+) -> list[RecordedRun]:
+    """Run the trials of records again, with ``changes`` to their configs, and return the new record of each.
+
+    Those of a ``sweep`` get a parent run; trials that the changes make one are run once. Only rows of the
+    project's tables are built from a recorded config: nothing in it is imported or run.
+
+    Raises
+    ------
+    ConfigError
+        If a change names no key, or a config breaks a rule.
+    RecordError
+        If a trial never got as far as to be laid out, or the new record cannot be written.
+    """
+    for old in olds:
+        if old.layout is None:
+            raise RecordError(f"the run must have ended by itself to be compared, got {old.run_id!r}, {old.status}")
+    configs = [parse(changed(old.config, changes)) for old in olds]
+    library_for(configs[0].device)
+    dataset = _load(configs)
+    again = f"with {', '.join(changes)}" if changes else "again"
+    trials = [
+        PlannedTrial(
+            index=index,
+            key=key(config, dataset.digest),
+            name=old.name if sweep else f"{old.name} {again}",
+            overrides=(*old.overrides, *changes),
+            config=describe(config),
+            trial=config.trial,
+        )
+        for index, (old, config) in enumerate(zip(olds, configs, strict=True))
+    ]
+    widths = {trial.key: old.layout.width for trial, old in zip(trials, olds, strict=True) if old.layout}
+    groups = regroup(list({trial.key: trial for trial in trials}.values()), widths)
+    name = f"{sweep.name} {again}" if sweep else None
+    link = {REPRODUCES: sweep.run_id if sweep else olds[0].run_id}
+    recorder = MlflowRecorder(
+        uri, olds[0].experiment, figures=draw, quick_figures=draw_quickly, sweep_figures=draw_sweep
+    )
+    _compute(groups, dataset, configs[0], recorder, name, link, console)
+    return [read_run(uri, str(recorder.run_id(trial))) for trial in trials]
+
+
+def regroup(trials: Sequence[PlannedTrial], widths: Mapping[str, int]) -> tuple[Group, ...]:
+    """Group trials as they were, each in a group laid out for as many as the first time (by the trials' keys).
+
+    Which of those that can be fused are together, and where, changes no bit of them.
+    """
+    together: dict[tuple[Any, ...], list[PlannedTrial]] = {}
+    for trial in trials:
+        like = (type(trial.trial.task), trial.trial.task.fusion_key(trial.trial), widths[trial.key])
+        together.setdefault(like, []).append(trial)
+    return tuple(
+        Group(trials=tuple(members[start : start + width]), width=width)
+        for (_, _, width), members in together.items()
+        for start in range(0, len(members), width)
+    )
+
+
+def _load(configs: Sequence[Config]) -> Dataset:
+    for config in configs:
+        if config.dataset != configs[0].dataset:
+            raise RecordError(f"the dataset must be one for a whole sweep, got {configs[0].dataset}, {config.dataset}")
+    dataset: Dataset = configs[0].dataset.load()
+    for config in configs:
+        config.trial.task.check(config.trial, dataset)
+    return dataset
+
+
+def _compute(
+    groups: Sequence[Group],
+    dataset: Dataset,
+    config: Config,
+    recorder: MlflowRecorder,
+    name: str | None,
+    link: Mapping[str, str],
+    console: Console,
+) -> None:
+    """Compute the groups in this process and record them; as a sweep, where it has a ``name``."""
+    trials = tuple(trial for group in groups for trial in group.trials)
+    tags, attachments = provenance.collect()
+    if name is None:
+        recorder.open(None, dataset)
+        told = Provenance(tags={**tags, **link}, attachments=attachments)
+    else:
+        tagged = {**tags, **link}
+        recorder.open(
+            SweepHeader(name=name, overrides=(), trials=trials, provenance=tagged, attachments=attachments), dataset
+        )
+        told = Provenance(tags=tags, attachments={})
+    record = Record(recorder=recorder, checkpoints=None, past=None)
+    tally = Tally(trials, validated=len(dataset.validation) > 0)
+    # The bits depend on the layout and not on the threads.
+    with InProcess(threads=cpu_count(), device=config.device) as engine, Display(console, tally) as display:
+        compute(groups, dataset, engine, record, tally, display, told, config)

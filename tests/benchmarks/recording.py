@@ -1,0 +1,97 @@
+"""``python -m tests.benchmarks.recording IMAGES``: what the record of 48 trials holds and costs, point by point."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, event
+
+from pipeline.engine.protocol import Finished, Progressed, Report
+from pipeline.plan import Group, make_plan
+from pipeline.recorder.address import absolute
+from pipeline.recorder.store import connect
+from pipeline.starting import make_engine, worker_count
+from tests.benchmarks.recorders import mlflow_recorder, points, record
+
+RECORD_EVERY = 10
+"""Steps between two points of a curve: the default."""
+
+
+class Counting:
+    """An engine that notes every point it reports, by trial, metric and step."""
+
+    def __init__(self, engine: Any) -> None:
+        self.told: set[tuple[str, str, int]] = set()
+        self._engine = engine
+
+    def run(self, groups: Sequence[Group], dataset: Any) -> Iterator[Report]:
+        """Pass on what the engine reports."""
+        for report in self._engine.run(groups, dataset):
+            if isinstance(report, Progressed):
+                for name, values in report.curve.metrics.items():
+                    self._note(report.trial.key, name, zip(report.curve.steps.tolist(), values.tolist(), strict=True))
+            elif isinstance(report, Finished):
+                for name, value in report.result.metrics.items():
+                    self._note(report.trial.key, name, [(report.result.step, value)])
+            yield report
+
+    def _note(self, key: str, name: str, values: Iterable[tuple[int, float]]) -> None:
+        self.told |= {(key, name, step) for step, value in values if not math.isnan(value)}
+
+
+@contextlib.contextmanager
+def transactions() -> Iterator[list[int]]:
+    """Count what SQLAlchemy commits in this process, in the list's one number."""
+    count = [0]
+
+    def one_more(connection: Any) -> None:
+        count[0] += 1
+
+    event.listen(Engine, "commit", one_more)
+    try:
+        yield count
+    finally:
+        event.remove(Engine, "commit", one_more)
+
+
+def stored(folder: Path) -> tuple[list[tuple[str, str, int]], dict[str, int]]:
+    """Return the points in the folder's store, by trial, metric and step, and its bytes."""
+    with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as database:
+        rows = database.execute(
+            "SELECT tags.value, metrics.key, step FROM metrics JOIN tags USING (run_uuid)"
+            " WHERE tags.key = 'key' AND metrics.key NOT LIKE 'wall_clock/%'"
+        ).fetchall()
+    files = [path for path in (folder / "mlruns").rglob("*") if path.is_file()]
+    sizes = {"database": (folder / "mlflow.db").stat().st_size, "files": sum(path.stat().st_size for path in files)}
+    return rows, sizes | {"number of files": len(files)}
+
+
+def main() -> None:
+    """Print the counts as JSON."""
+    with tempfile.TemporaryDirectory() as name, contextlib.chdir(name):
+        swept = points(sys.argv[1], record_every=RECORD_EVERY)
+        config = swept[0].config
+        dataset = config.dataset.load()
+        plan = make_plan(swept, dataset, workers=worker_count(config))
+        with make_engine(config, lone=True) as engine:  # what is recorded does not depend on where it is computed
+            connect(absolute(config.tracking.uri), create=True)  # MLflow's migrations are no part of a sweep
+            counting = Counting(engine)
+            with transactions() as commits:
+                recorder: Any = mlflow_recorder(config, plan, dataset)
+                seconds = record(plan, dataset, counting, recorder)
+        rows, sizes = stored(Path(name))
+    once = len(rows) == len(set(rows)) and set(rows) == counting.told
+    told = {"points": len(rows), "each exactly once": once, "transactions": commits[0]}
+    print(json.dumps(told | {"CPU seconds of the recorder": recorder.busy, "seconds": seconds, "bytes": sizes}))
+
+
+if __name__ == "__main__":
+    main()

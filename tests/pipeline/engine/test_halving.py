@@ -1,0 +1,35 @@
+import pytest
+
+from pipeline.engine.halving import Pace, to_halve
+
+
+def test_a_half_is_faster_but_goes_on_from_the_checkpoint():
+    # given 13 trials that took 40 s for half of their steps, of which the last checkpoint has 2/5
+    pace = Pace(trials=13, began=0.0, kept=0.4, done=0.5)
+
+    # then the rest takes 40 s, and 80 s * 3/5 * (7 + 3) / (13 + 3) = 30 s in halves
+    assert pace.saved(40.0) == pytest.approx(10.0)
+
+
+def test_the_group_that_saves_the_most_is_halved():
+    slow, fast = (Pace(trials=20, began=0.0, kept=kept, done=kept) for kept in (0.1, 0.9))
+
+    assert to_halve([(fast, 60.0), (slow, 60.0)]) == 1
+
+
+@pytest.mark.parametrize(
+    "pace",
+    [
+        Pace(trials=1, began=0.0, kept=0.1, done=0.1),  # alone
+        Pace(trials=99, began=0.0, kept=0.0, done=0.9),  # most would be computed again
+        Pace(trials=99, began=0.0, kept=0.99, done=0.99),  # nearly done
+        Pace(trials=99, began=0.3, kept=0.3, done=0.3),  # nothing known of its pace
+    ],
+    ids=str,
+)
+def test_what_saves_too_little_is_left_alone(pace):
+    assert to_halve([(pace, 100.0)]) is None
+
+
+def test_without_groups_none_is_halved():
+    assert to_halve([]) is None

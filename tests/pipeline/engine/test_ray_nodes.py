@@ -1,0 +1,169 @@
+from dataclasses import replace
+
+import psutil
+import pytest
+
+from pipeline.engine.protocol import Checkpointed
+from pipeline.errors import EngineError
+from pipeline.plan import Group, make_plan
+from pipeline.schema import Cluster
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
+
+STORE = 80_000_000
+"""Bytes of each node's object store: the least that Ray allows."""
+
+
+class Nodes:
+    """A Ray cluster whose head has no CPUs, and whose nodes come and go."""
+
+    def __init__(self):
+        from ray.cluster_utils import Cluster as LocalCluster
+
+        head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE}
+        self.cluster = LocalCluster(initialize_head=True, head_node_args=head)
+        self.running = []
+
+    def add(self, **has):
+        self.running.append(self.cluster.add_node(object_store_memory=STORE, **{"num_cpus": 1, **has}))
+
+    def remove(self):
+        self.cluster.remove_node(self.running.pop(0), allow_graceful=False)
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    nodes = Nodes()
+    nodes.add(num_gpus=1, resources={"press": 1}, labels={"zone": "north"})
+    yield nodes
+    nodes.cluster.shutdown()
+
+
+@pytest.fixture
+def engine_of(nodes):
+    """Return a maker of engines on the cluster of nodes; without ``workers`` they follow what it has."""
+    from pipeline.engine.ray_engine import RayEngine
+
+    def make(planned=1, checkpoint_every=None, **asked):
+        where = Cluster(address=nodes.cluster.address, **asked)
+        return RayEngine(where, workers=planned, device="cpu", attempts=3, checkpoint_every=checkpoint_every)
+
+    return make
+
+
+def families(computing, count, *batch_sizes, **values):
+    """Return so many points of each batch size, which cannot be computed together."""
+    points = [point for size in batch_sizes for point in computing.planned(count, batch_size=size, **values)]
+    return [replace(point, index=index) for index, point in enumerate(points)]
+
+
+def test_one_process_with_its_share_of_a_gpu_computes_group_after_group(computing, engine_of, tmp_path):
+    # given three groups, and a node that says it has a GPU, a resource of its own and a label
+    points = families(computing, 2, 16, 32, 64)
+    groups = computing.groups_of(points, task=computing.Telling(folder=str(tmp_path)), workers=1)
+    asked = {"gpus_per_worker": 0.5, "resources": {"press": 0.5}, "labels": {"zone": "in(north, south)"}}
+    assert len(groups) == 3
+
+    # when one worker computes them
+    computing.outcomes(engine_of(workers=1, cpus_per_worker=0.5, **asked), groups)
+
+    # then it is one process, so that CUDA is started once, on that node
+    told = computing.told(tmp_path)
+    assert len(told) == 3
+    assert len({group["process"] for group in told}) == 1
+    assert told[0]["labels"]["zone"] == "north"
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"gpus_per_worker": 2}, "cluster.gpus_per_worker must be at most what a node of the cluster has, got 2"),
+        ({"resources": {"tpu": 1}}, "cluster.resources.tpu must be at most what a node of the cluster has, got 1"),
+        ({"labels": {"zone": "south"}}, "cluster.labels.zone must be a label of a node of the cluster, got 'south'"),
+    ],
+)
+def test_what_no_node_has_is_refused_with_what_the_cluster_has(engine_of, asked, message):
+    with pytest.raises(EngineError) as error:
+        engine_of(**asked).__enter__()
+
+    assert message in str(error.value)
+    assert "1 x 1 CPUs and 1 GPUs, 1 press (labels zone=north)" in str(error.value)
+
+
+def test_groups_that_wait_are_cut_for_a_node_that_joins_and_a_node_that_leaves_is_made_up_for(
+    computing, engine_of, nodes, tmp_path
+):
+    # given a sweep planned for one worker, in two groups, the first of which waits when half of it is done
+    points = families(computing, 6, 32, 64, steps=200)
+    task = computing.Disturbed(folder=str(tmp_path), pause=0.1, culprit=0, how="wait", step=100)
+    groups = computing.groups_of(points, task=task, workers=1)
+    assert len(groups) == 2
+
+    def come_and_go(report):
+        processes = {at for at, *_ in computing.attempts(tmp_path)}
+        if isinstance(report, Checkpointed) and len(nodes.running) == 1:
+            nodes.add()
+            nodes.add()
+        elif len(processes) == 3 and len(nodes.running) == 3:
+            nodes.remove()
+            (tmp_path / "go.part").touch()
+
+    # when two nodes join meanwhile, and then the first leaves
+    curves, results, failures = computing.outcomes(engine_of(checkpoint_every=20), groups, come_and_go)
+
+    # then the other group is halved for them, the first goes on from its checkpoint, and all bits are the same
+    assert failures == {}
+    assert set(results) == set(range(12))
+    computing.assert_same_bits(curves, results, computing.undisturbed(points))
+    attempts = computing.attempts(tmp_path)
+    assert sorted((first > 0, len(seeds)) for _, first, _, seeds in attempts)[:3] == [
+        (False, 3),
+        (False, 3),
+        (False, 6),
+    ]
+    assert {first > 0 for _, first, _, seeds in attempts[3:]} == {True}
+
+
+def test_the_results_are_the_same_on_1_2_4_and_8_nodes(computing, engine_of, nodes, tmp_path):
+    points = computing.planned(16)
+    expected = computing.undisturbed(points)
+
+    for size in (1, 2, 4, 8):
+        while len(nodes.running) < size:
+            nodes.add()
+        folder = tmp_path / str(size)
+        folder.mkdir()
+        task = computing.Telling(folder=str(folder))
+
+        curves, results, failures = computing.outcomes(
+            engine_of(planned=2 * size, workers=2 * size, cpus_per_worker=0.5),
+            computing.groups_of(points, task=task, workers=2 * size),
+        )
+
+        assert failures == {}
+        assert set(results) == set(range(16))
+        computing.assert_same_bits(curves, results, expected)
+        assert len({group["labels"]["ray.io/node-id"] for group in computing.told(folder)}) == size
+
+
+def test_ten_thousand_trials_leave_nothing_behind_in_the_driver(computing, engine_of):
+    # given ten thousand short trials in fused groups
+    plan = make_plan(computing.planned(1, steps=5), computing.DATASET, workers=1)
+    first = plan.trials[0]
+    trials = [
+        replace(first, index=seed, key=str(seed), trial=replace(first.trial, seed=seed)) for seed in range(10_000)
+    ]
+    groups = [Group(trials=tuple(trials[at : at + 100]), width=100) for at in range(0, 10_000, 100)]
+
+    # when they are computed
+    ended, memory = 0, []
+    with engine_of(workers=2) as engine:
+        for report in engine.run(groups, computing.DATASET):
+            if type(report).__name__ == "Finished":
+                ended += 1
+                if ended % 1000 == 0:
+                    memory.append(psutil.Process().memory_info().rss)
+
+    # then the driver holds no more after the last than after the second thousand
+    assert ended == 10_000
+    assert memory[-1] - memory[1] < 20e6

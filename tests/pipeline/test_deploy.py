@@ -1,0 +1,155 @@
+"""The manifests of `python -m pipeline.deploy`: right by their schemas and by Ray's own readers, and their job runs."""
+
+import importlib.metadata
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
+from ray.autoscaler._private.util import prepare_config, validate_config
+
+from pipeline.deploy import TARGETS, main, render
+from tests.pipeline.rayjob_schema import RAYJOB
+
+ROOT = Path(__file__).parents[2]
+GPUS = ["device=cuda", "cluster.gpus_per_worker=0.25", "cluster.workers=10"]
+CPUS = ["cluster.workers=10", "cluster.cpus_per_worker=3", "deploy.cpus=7"]
+
+
+def rendered(target, *overrides):
+    return yaml.safe_load(render(target, overrides))
+
+
+@pytest.mark.parametrize("overrides", [CPUS, GPUS, ["experiment=notes/strategies", *CPUS]])
+def test_the_kuberay_job_is_right_by_its_schema_and_readable_for_the_autoscaler_of_ray(overrides):
+    job = rendered("kuberay", *overrides)
+
+    jsonschema.validate(job, RAYJOB)
+    cluster = job["spec"]["rayClusterSpec"]
+    found = _derive_autoscaling_config_from_ray_cr({"metadata": job["metadata"], "spec": cluster})
+
+    types = found["available_node_types"]
+    assert types["headgroup"]["resources"]["CPU"] == 0
+    assert cluster["rayVersion"] == importlib.metadata.version("ray")
+    if overrides is GPUS:  # four workers share a node's GPU
+        assert types["workers"]["resources"] | {"memory": 0} == {"CPU": 8, "GPU": 1, "memory": 0}
+        assert types["workers"]["max_workers"] == 3
+    else:  # two workers of 3 CPUs on a node of 7
+        assert types["workers"]["resources"] | {"memory": 0} == {"CPU": 7, "memory": 0}
+        assert types["workers"]["max_workers"] == 5
+
+
+@pytest.mark.parametrize("path", [("spec", "entrypoint"), ("spec", "rayClusterSpec", "headGroupSpec"), ("kind",)])
+@pytest.mark.parametrize("change", ["left out", "misspelt"])
+def test_the_schema_refuses_a_job_that_is_not_right(path, change):
+    job = rendered("kuberay", *CPUS)
+    *outer, last = path
+    holder = job
+    for name in outer:
+        holder = holder[name]
+    value = holder.pop(last)
+    if change == "misspelt":
+        holder[last.lower() + "s"] = value
+
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(job, RAYJOB)
+
+
+@pytest.mark.parametrize("overrides", [CPUS, GPUS])
+def test_the_ray_cluster_is_right_by_the_schema_of_ray(overrides):
+    cluster = prepare_config(rendered("ray", *overrides))
+
+    validate_config(cluster)
+    worker = cluster["available_node_types"]["worker"]
+    assert worker["resources"] == ({"CPU": 8, "GPU": 1} if overrides is GPUS else {"CPU": 7})
+    assert worker["max_workers"] == cluster["max_workers"] == (3 if overrides is GPUS else 5)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_job_runs_the_overrides_as_they_were_given(target):
+    given = [*CPUS[:2], "learning_rate=1e-3,1e-2", "sweep.name='a b'", "dataset=npz", "dataset.root=${oc.env:HOME}/x"]
+
+    text = render(target, [*given, "deploy.name=mine"])
+
+    if target == "kuberay":
+        command = yaml.safe_load(text)["spec"]["entrypoint"]
+    else:
+        (line,) = (line for line in text.splitlines() if line.startswith("# ray exec"))
+        command = shlex.split(line)[-1]
+    words = shlex.split(command)
+    start = words.index("--multirun")
+    assert words[start + 1 :] == ["tracking.uri=${oc.env:MLFLOW_TRACKING_URI}", *given, "cluster=existing"]
+    assert "mine" in text
+    assert "${deploy" not in text
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["tracking.uri=postgresql://ann:hush@host/mlflow", *CPUS], "tracking.uri must hold no password"),
+        (["steps=5"], "cluster.workers must be given"),
+        ([*CPUS, "deploy.cpus=2"], "cluster.cpus_per_worker must be <= deploy.cpus=2, got 3"),
+        (["cluster.workers=1", "cluster.gpus_per_worker=2"], "cluster.gpus_per_worker must be <= deploy.gpus=1, got 2"),
+        ([*CPUS, "cluster.labels={zone:a}"], "cluster.labels must be left out"),
+        ([*CPUS, "device=cuda"], "cluster.gpus_per_worker must be > 0 for device=cuda"),
+        ([*CPUS, "learning_rat=1,2"], "did you mean learning_rate"),
+        ([*CPUS, "deploy.imag=x"], "deploy.imag is no key"),
+    ],
+)
+def test_what_cannot_be_deployed_is_one_message(overrides, message, capsys, tmp_path):
+    file = tmp_path / "job.yaml"
+
+    assert main(["kuberay", *overrides, "--output", str(file)]) == 2
+
+    told = capsys.readouterr()
+    assert message in told.err
+    assert "hush" not in told.out + told.err
+    assert not file.exists()
+
+
+def test_every_command_that_is_written_down_renders(capsys):
+    texts = [(ROOT / "README.md"), *(ROOT / "conf/cluster/deploy").glob("*.yaml")]
+    found = [
+        line
+        for text in texts
+        for line in re.findall(r"python -m pipeline\.deploy (k[^`\n#>]*|r[^`\n#>]*)", text.read_text())
+    ]
+    assert len(found) >= len(TARGETS)
+
+    for arguments in found:
+        assert main([word for word in shlex.split(arguments) if "yaml" not in word and word != "--output"]) == 0, (
+            arguments
+        )
+        assert yaml.safe_load(capsys.readouterr().out)
+
+
+@pytest.mark.slow
+def test_the_entrypoint_runs_and_keeps_the_address_of_mlflow_to_itself(tmp_path):
+    (tmp_path / "data").mkdir()
+    sweep = ["engine=inprocess", "cluster.workers=1", "learning_rate=1e-3,1e-2", "steps=3", "dataset=synthetic"]
+    file = tmp_path / "job.yaml"
+    assert main(["kuberay", *sweep, f"deploy.data={tmp_path / 'data'}", "--output", str(file)]) == 0
+    entrypoint = yaml.safe_load(file.read_text())["spec"]["entrypoint"]
+    store = tmp_path / "hush.db"
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
+    end = subprocess.run(
+        ["/bin/sh", "-c", entrypoint],
+        env={**os.environ, "PATH": path, "MLFLOW_TRACKING_URI": f"sqlite:///{store}"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+    assert end.returncode == 0, end.stderr
+    assert store.is_file()
+    kept = [path for path in (tmp_path / "data" / "multirun").rglob("*") if path.is_file()]
+    assert len(kept) > 2
+    assert [path for path in kept if b"hush" in path.read_bytes()] == []
