@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from tasks.trial import Trial
 
 
+MOST = 10
+"""Points whose terms can still be told apart in a figure."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OneDimensional:
     """Take the SVM loss of one-dimensional points apart into its terms, as functions of one weight.
@@ -36,7 +40,8 @@ class OneDimensional:
     resolution: int = 801
 
     def __post_init__(self) -> None:
-        require(len(self.points) >= 2, "task.points", "must be at least two numbers", self.points)
+        rule = f"must be 2 to {MOST} numbers: each pair is a line of the figure"
+        require(2 <= len(self.points) <= MOST, "task.points", rule, self.points)
         rule = f"must be {len(self.points)} numbers, one for each of task.points"
         require(len(self.weights) == len(self.points), "task.weights", rule, self.weights)
         rule = f"must be a class, 0 to {len(self.points) - 1}"
