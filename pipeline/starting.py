@@ -108,7 +108,7 @@ def open_record(
 ) -> Record:
     """Open the record once the header is known and the engine runs: nothing is recorded of a sweep that cannot start.
 
-    A sweep keeps its checkpoints in ``folder``.
+    A sweep keeps its checkpoints in ``folder``, any record its journal.
     """
     from pipeline.recorder.mlflow_recorder import MlflowRecorder  # noqa: PLC0415  # MLflow takes seconds to import
     from pipeline.recorder.resumption import find_past  # noqa: PLC0415  # MLflow takes seconds to import
@@ -117,6 +117,7 @@ def open_record(
     recorder = MlflowRecorder(
         config.tracking.uri,
         config.tracking.experiment,
+        folder=folder,
         figures=draw,
         quick_figures=draw_quickly,
         sweep_figures=draw_sweep,

@@ -50,9 +50,8 @@ def backfill(path: Path, uri: str | None) -> Backfilled:
     try:
         uri = absolute(uri or _without_secrets(head))
         with settings(WRITING if is_http(uri) else {}):
-            connect(uri, create=False)
+            _check(uri, head)
             filling = _Filling(uri, head)
-            filling.check()
             filling.write(journal)
         if not filling.losses:
             journal.remove()
@@ -67,6 +66,26 @@ def _without_secrets(head: Head) -> str:
     return head.uri
 
 
+def _check(uri: str, head: Head) -> None:
+    """Raise a `RecordError` where the store is not that of the sweep, or the sweep has gone on since."""
+    client = connect(uri, create=False)
+    if not head.parent:
+        return
+    try:
+        tags = client.get_run(head.parent).data.tags
+    except Exception as error:
+        if not is_refusal(error):
+            raise unreachable(uri, error) from error
+        raise RecordError(
+            f"--tracking-uri must be the store of the sweep {head.parent}, got {redact(uri)}: {error}"
+        ) from None
+    if tags.get(RESUMED, "0") != head.resumed:
+        raise RecordError(
+            f"the sweep {head.parent} must not have been resumed since the journal was written: it has been, so its "
+            "trials were computed again, and the journal is of no use any more"
+        )
+
+
 class _Filling:
     """Writes one journal to one store."""
 
@@ -77,24 +96,6 @@ class _Filling:
         self._store = Store(uri, head.experiment)
         self._scribe = Scribe(self._store)
         self._touched: dict[str, bool] = {}  # by run, whether its end was written
-
-    def check(self) -> None:
-        """Raise a `RecordError` where the store is not that of the sweep, or has been written to since."""
-        if not self._head.parent:
-            return
-        try:
-            tags = self._patiently(lambda: self._store.client.get_run(self._head.parent)).data.tags
-        except RecordError:
-            raise
-        except Exception as error:  # noqa: BLE001  # whatever the store refuses it with
-            raise RecordError(
-                f"--tracking-uri must be the store of the sweep {self._head.parent}, got {redact(self._uri)}: {error}"
-            ) from None
-        if tags.get(RESUMED, "0") != self._head.resumed:
-            raise RecordError(
-                f"the sweep {self._head.parent} must not have been resumed since the journal was written: it has been, "
-                "so its trials were computed again and the journal is of no use any more"
-            )
 
     def write(self, journal: Journal) -> None:
         """Write what can be read."""

@@ -109,9 +109,17 @@ def decode(content: bytes) -> Write:
         values = json.loads(content)
         kind = _KINDS[values.pop("write")]
         hints = typing.get_type_hints(kind)
-        return kind(**{name: _READERS[hints[name]](value) for name, value in values.items()})
+        write = kind(**{name: _READERS[hints[name]](value) for name, value in values.items()})
+        if isinstance(write, CreateRun):
+            _own(write.run)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise RecordError(f"a write must be one of {', '.join(_KINDS)}, got {content[:60]!r}: {error}") from None
+    return write
+
+
+def _own(run: str) -> None:
+    if not RUN.fullmatch(run):
+        raise ValueError(f"a run to be created must have a name of the recorder's, got {run!r}")
 
 
 def _base64(content: Any) -> str:

@@ -18,8 +18,9 @@ from pipeline.recorder.store import connect
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-# Two groups of two trials, thirty stretches of steps each.
-GRID = ("-m", "dataset=synthetic", "steps=600", "trial.evaluate_every=20", "batch_size=32,64", "seed=1,2")
+# Two groups of two trials, fifteen stretches of steps each.
+GRID = ("-m", "dataset=synthetic", "steps=300", "trial.evaluate_every=20", "batch_size=32,64", "seed=1,2")
+EACH = ("engine=inprocess", "tracking.register_model=false")
 
 
 def start(folder, uri, experiment, *, pause):
@@ -91,10 +92,10 @@ def undisturbed(tmp_path_factory):
 def test_a_server_that_is_away_in_the_middle_of_a_sweep_has_all_of_it_at_the_end(
     tmp_path, proxy, experiment, undisturbed
 ):
-    with start(tmp_path, proxy.uri, experiment, pause=0.1) as process:
+    with start(tmp_path, proxy.uri, experiment, pause=0.2) as process:
         wait_for(lambda: any((tmp_path / "notes").iterdir()), process)
         proxy.fault = "down"
-        wait_for(lambda: list(tmp_path.rglob("record-*.journal")), process)
+        wait_for(lambda: list((tmp_path / "multirun").rglob("record-*.journal")), process)
         proxy.fault = None
         out, err = process.communicate(timeout=180)
 

@@ -128,7 +128,9 @@ class Disturbed:
 
     def wait(self):
         deadline = time.monotonic() + 60
-        while not Path(self.folder, "go.part").exists() and time.monotonic() < deadline:
+        while not Path(self.folder, "go.part").exists():
+            if time.monotonic() > deadline:
+                raise TimeoutError("nobody said go")
             time.sleep(0.05)
 
 
@@ -180,9 +182,13 @@ class Hanging:
 
 @dataclass(frozen=True, kw_only=True)
 class Telling:
-    """Trains, and leaves a file in ``folder`` that says where: its process, its code and the labels of its node."""
+    """Trains, and leaves a file in ``folder`` that says where: its process, its code and the labels of its node.
+
+    It goes on when so many groups are there ``together``.
+    """
 
     folder: str
+    together: int = 1
 
     def run(self, trials, dataset, **options):
         import ray
@@ -192,6 +198,11 @@ class Telling:
         labels = ray.get_runtime_context().get_node_labels()
         told = {"process": os.getpid(), "code": pipeline.__file__, "labels": labels}
         (Path(self.folder) / f"{os.getpid()}-{time.time_ns()}").write_text(json.dumps(told))
+        deadline = time.monotonic() + 60
+        while len(list(Path(self.folder).iterdir())) < self.together:
+            if time.monotonic() > deadline:
+                raise TimeoutError("the other groups have not come")
+            time.sleep(0.05)
         yield from Train().run(trials, dataset, **options)
 
 

@@ -94,7 +94,7 @@ def test_groups_that_wait_are_cut_for_a_node_that_joins_and_a_node_that_leaves_i
     computing, engine_of, nodes, tmp_path
 ):
     # given a sweep planned for one worker, in two groups, the first of which waits when half of it is done
-    points = families(computing, 6, 32, 64, steps=200)
+    points = families(computing, 6, 60, 64, steps=200)
     task = computing.Disturbed(folder=str(tmp_path), pause=0.1, culprit=0, how="wait", step=100)
     groups = computing.groups_of(points, task=task, workers=1)
     assert len(groups) == 2
@@ -129,15 +129,17 @@ def test_the_results_are_the_same_on_1_2_4_and_8_nodes(computing, engine_of, nod
     expected = computing.undisturbed(points)
 
     for size in (1, 2, 4, 8):
+        while len(nodes.running) > size:
+            nodes.remove()
         while len(nodes.running) < size:
             nodes.add()
         folder = tmp_path / str(size)
         folder.mkdir()
-        task = computing.Telling(folder=str(folder))
+        task = computing.Telling(folder=str(folder), together=size)
 
+        # A node of one CPU holds one worker of three quarters.
         curves, results, failures = computing.outcomes(
-            engine_of(planned=2 * size, workers=2 * size, cpus_per_worker=0.5),
-            computing.groups_of(points, task=task, workers=2 * size),
+            engine_of(planned=size, cpus_per_worker=0.75), computing.groups_of(points, task=task, workers=size)
         )
 
         assert failures == {}

@@ -178,6 +178,7 @@ STRANGE = [
     b'{"write": "Log", "run": "1", "points": [["loss", 1, 1]]}',
     b'{"write": "Log", "run": "1", "tags": {"a": {"_target_": "os.system"}}}',
     b'{"write": "Attach", "run": "1", "files": {"a": "not base64"}}',
+    b'{"write": "CreateRun", "run": "x\' or", "name": "", "tags": {}, "start": 1}',
     *(
         json.dumps({"write": "Attach", "run": "1", "files": {name: "AAAA"}}).encode()
         for name in ("../up", "/etc/passwd", "a/../../up", "", ".", "..\\up", "a\0b")
