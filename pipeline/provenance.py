@@ -13,8 +13,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-import threadpoolctl
-
+from pipeline.blas import blas
 from pipeline.recorder.address import redact
 
 PACKAGES = (
@@ -50,7 +49,7 @@ def collect() -> tuple[dict[str, str], dict[str, str]]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": _cpu(),
-        "blas": blas(),
+        "blas": "{}, {} threads".format(*blas()),
     }
     tags |= {f"environment.{name}": os.environ[name] for name in _VARIABLES if name in os.environ}
     tags |= {f"version.{name}": version for name in PACKAGES if (version := _version(name))}
@@ -59,17 +58,6 @@ def collect() -> tuple[dict[str, str], dict[str, str]]:
     if diff:
         attachments[DIFF] = diff
     return tags | found, attachments
-
-
-def blas() -> str:
-    """Return the BLAS that NumPy calls: library, version, kernel and threads."""
-    found = [library for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"]
-    if not found:
-        return "unknown"
-    # SciPy brings one of its own, and which of them is named first is chance.
-    library = min(found, key=lambda library: "numpy" not in library["filepath"])
-    kernel = library.get("architecture", "")
-    return f"{library['internal_api']} {library['version']} {kernel}, {library['num_threads']} threads"
 
 
 class _Git:

@@ -8,8 +8,9 @@ import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_limits
 
+from pipeline.blas import blas
 from tasks.datasets.dataset import Dataset
 from tasks.devices import array_for
 from tasks.events import Checkpoint, Event
@@ -101,7 +102,7 @@ def compute(
     spreads rows over ``threads`` threads of its own.
     """
     with threadpool_limits(1, user_api="blas"):
-        yield Begun(host=platform.node(), blas=_blas())
+        yield Begun(host=platform.node(), blas=blas()[0])
         try:
             events = trials[0].task.run(
                 trials,
@@ -138,12 +139,3 @@ def _batches(events: Iterator[Event]) -> Iterator[tuple[Event, ...]]:
         raise
     if batch:
         yield tuple(batch)
-
-
-def _blas() -> str:
-    libraries = {
-        f"{library['internal_api']} {library['version']} {library.get('architecture', '')}".strip()
-        for library in threadpool_info()
-        if library["user_api"] == "blas"
-    }
-    return ", ".join(sorted(libraries))

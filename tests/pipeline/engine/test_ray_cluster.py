@@ -54,6 +54,17 @@ def test_an_address_where_nothing_answers_is_named_at_once(closed):
     assert time.monotonic() - began < 10
 
 
+@pytest.mark.parametrize("scheme", ["ray", "http"])
+def test_an_address_that_passes_on_no_streams_is_refused_with_what_to_do(note, monkeypatch, scheme):
+    monkeypatch.setenv("RAY_ADDRESS", f"{scheme}://head:10001")
+
+    with pytest.raises(EngineError) as error:
+        connect(Cluster(), cpus=1)
+
+    assert f"RAY_ADDRESS must be a Ray cluster in reach, got '{scheme}://head:10001'" in str(error.value)
+    assert "ray job submit -- python -m pipeline" in str(error.value)
+
+
 def test_auto_wants_a_running_cluster(note):
     with pytest.raises(EngineError, match="no cluster runs on this machine"):
         connect(Cluster(address="auto"), cpus=1)
