@@ -1,8 +1,13 @@
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from pipeline.engine.inprocess import InProcess
 from pipeline.errors import EngineError
+
+ROOT = Path(__file__).parents[3]
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
@@ -74,13 +79,13 @@ def test_a_cluster_out_of_reach_is_named(engine):
 
 
 @pytest.mark.parametrize(
-    "job", [None, '{"runtime_env": {"env_vars": {"A": "B"}}}', '{"runtime_env": {"py_modules": []}}'], ids=str
+    "job", [None, {"env_vars": {"A": "B"}}, {"working_dir": str(ROOT / "pipeline")}], ids=["none", "plain", "with code"]
 )
 def test_a_running_cluster_is_joined_and_left_running(computing, engine, cluster, monkeypatch, job):
     # given what Ray sets for the driver of a job that was submitted
     monkeypatch.setenv("RAY_ADDRESS", cluster)
     if job:
-        monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", job)
+        monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps({"runtime_env": job}))
 
     _, results, _ = computing.outcomes(engine(None), computing.groups_of(computing.planned(1)))
 
@@ -90,15 +95,15 @@ def test_a_running_cluster_is_joined_and_left_running(computing, engine, cluster
 def test_the_workers_of_a_cluster_run_the_code_of_the_driver(computing, engine, tmp_path):
     import pipeline
 
-    _, results, _ = computing.outcomes(
-        engine(), computing.groups_of(computing.planned(1), task=computing.Telling(folder=str(tmp_path)))
-    )
+    task = computing.Telling(folder=str(tmp_path))
+
+    computing.outcomes(engine(), computing.groups_of(computing.planned(1), task=task))
 
     # given to the node, where the driver's own folder need not be
     (told,) = computing.told(tmp_path)
     here, there = Path(pipeline.__file__).parent, Path(told["code"]).parent
-    assert "py_modules_files" in there.parts
+    assert "working_dir_files" in there.parts
+    assert sorted(package.name for package in there.parent.iterdir()) == ["conf", "pipeline", "tasks"]
     assert {file.name: file.read_bytes() for file in there.glob("*.py")} == {
         file.name: file.read_bytes() for file in here.glob("*.py")
     }
-    assert sorted(package.name for package in there.parents[1].glob("_ray_pkg_*/*")) == ["conf", "pipeline", "tasks"]
