@@ -21,7 +21,7 @@ from pipeline.plan import Group
 from pipeline.recorder.protocol import Recorder
 from pipeline.recorder.trial_log import FROM, HOST
 from pipeline.schema import Config
-from pipeline.starting import Record
+from pipeline.starting import Record, later
 from pipeline.tally import Tally
 from tasks.datasets.dataset import Dataset
 
@@ -44,7 +44,7 @@ def compute(
     provenance: Provenance,
     config: Config,
 ) -> None:
-    """Record what the engine reports until every trial has ended, and close the record whatever happens."""
+    """Record what the engine reports until every trial has ended; close engine and record whatever happens."""
     status, told = "KILLED", False
     try:
         for report in engine.run(groups, dataset):
@@ -69,7 +69,12 @@ def compute(
         status = "FAILED"
         raise
     finally:
-        record.close(status)
+        # The workers end while the last figures are drawn.
+        written = later(lambda: record.close(status))
+        try:
+            engine.close()
+        finally:
+            written.result()
 
 
 def _keep(record: Record, report: Checkpointed) -> str | None:

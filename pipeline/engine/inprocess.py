@@ -38,6 +38,9 @@ class InProcess:
     def __exit__(self, *exception: object) -> None:
         pass
 
+    def close(self) -> None:
+        """Stop nothing: no process was started."""
+
     def run(self, groups: Sequence[Group], dataset: Dataset) -> Iterator[Report]:
         """Compute the groups in order and yield the reports."""
         dataset = dataset.on(array_for(self._device))  # once for all groups

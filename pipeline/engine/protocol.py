@@ -79,3 +79,6 @@ class Engine(Protocol):
 
     def run(self, groups: Sequence[Group], dataset: Dataset) -> Iterator[Report]:
         """Compute the groups and yield the reports; every trial ends in exactly one Finished or Failed."""
+
+    def close(self) -> None:
+        """Stop what was started; leaving the context does so too, and doing it twice changes nothing."""

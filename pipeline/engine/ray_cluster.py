@@ -17,7 +17,9 @@ import ray
 from ray._private import ray_constants
 from ray._private.utils import read_ray_address  # where `ray start` notes its cluster
 
+import conf
 import pipeline
+import tasks
 from pipeline.engine.capacity import Node, require_room
 from pipeline.errors import EngineError
 from pipeline.schema import Cluster
@@ -102,14 +104,15 @@ def _this_folder() -> ray.job_config.JobConfig:
 def _this_code() -> dict[str, Any] | None:
     """Return what lets workers anywhere import the very code that the driver runs: its packages, sent to the nodes.
 
-    They are sent as a working directory: with ``py_modules`` Ray would look into this process's current folder
-    first, where a node may have other code. A job that was submitted with its own has the code there already.
+    A job that was submitted with a folder or modules has its code there already.
     """
-    job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
-    if "working_dir" in (job.get("runtime_env") or {}):
+    job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")).get("runtime_env") or {}
+    if "working_dir" in job or "py_modules" in job:
         return None
-    folder = str(Path(pipeline.__path__[0]).parent)
-    return {"working_dir": folder, "excludes": ["/*", "!/conf", "!/pipeline", "!/tasks"]}
+    packages = [package.__path__[0] for package in (conf, pipeline, tasks)]
+    # Without a working directory Ray has the workers look first into this process's current one, where a node
+    # may have other code; the smallest of the packages does.
+    return {"working_dir": packages[0], "py_modules": packages}
 
 
 def _answers(address: str) -> bool:

@@ -83,6 +83,10 @@ class RayEngine:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the workers and leave the cluster; a private one ends as well."""
         # Disconnecting ends this driver's workers and their processes; a private cluster ends with it. (What was
         # cancelled just before made Ray look for its lost objects, and end the driver with exit code 1.)
         ray.shutdown()
