@@ -24,6 +24,7 @@ from pipeline.schema import Config
 from pipeline.starting import Record, later
 from pipeline.tally import Tally
 from tasks.datasets.dataset import Dataset
+from tasks.errors import SweepError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +75,11 @@ def compute(
         try:
             engine.close()
         finally:
-            written.result()
+            error = written.exception()
+        if isinstance(error, SweepError) and status == "KILLED":
+            display.say(f"error: {error}")  # the signal that stopped the sweep decides how the command ends
+        elif error is not None:
+            raise error
 
 
 def _keep(record: Record, report: Checkpointed) -> str | None:
