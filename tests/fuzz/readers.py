@@ -194,7 +194,9 @@ def _cache() -> dict[str, bytes]:
 
 _CACHE = _cache()
 _HEAD = Head(uri="sqlite:////x.db", experiment="descent-sweeps", parent="1" * 32)
-_WRITES = [CreateRun(run="2" * 32, name=f"trial {number}", tags={"key": "k"}, start=number) for number in range(9)]
+_WRITES = [
+    CreateRun(run="run-" + "2" * 32, name=f"trial {number}", tags={"key": "k"}, start=number) for number in range(9)
+]
 _BATCH = {b"labels": [6, 9], b"data": _RECORDS[:, 1:].copy(), b"filenames": [b"a.png"]}
 
 READERS = {
