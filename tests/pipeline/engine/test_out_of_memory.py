@@ -18,7 +18,7 @@ from tasks.train import Train
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
-ROOM = 2_000_000_000
+ROOM = 4_000_000_000
 """Bytes that the machine's processes may take beyond what they take when the cluster starts."""
 
 
