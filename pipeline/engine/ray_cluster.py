@@ -52,7 +52,8 @@ def connect(cluster: Cluster, *, cpus: int) -> bool:
             ray.init(address, runtime_env=_this_code(), **options)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         key = "cluster.address" if given == cluster.address else "RAY_ADDRESS"
-        raise EngineError(f"{key} must be a Ray cluster in reach, got {given!r}: {error}") from error
+        token = "" if given in {None, "auto", LOCAL} else " (one that asks for a token: set RAY_AUTH_MODE=token)"
+        raise EngineError(f"{key} must be a Ray cluster in reach, got {given!r}: {error}{token}") from error
     try:
         require_room(nodes(), cluster)
     except BaseException:
@@ -80,7 +81,7 @@ def _address(given: str | None) -> str:
         # A cluster that was not stopped in order leaves its note behind.
         noted = read_ray_address()
         if noted and _answers(noted):
-            return str(noted)
+            return "auto"  # Ray shows its token to the cluster that it finds itself, and to no other
         if given == "auto":
             raise ConnectionError("no cluster runs on this machine")
         return LOCAL

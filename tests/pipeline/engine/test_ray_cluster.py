@@ -1,7 +1,9 @@
 import json
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -41,8 +43,41 @@ def test_a_cluster_that_runs_on_this_machine_is_joined(note):
     with socket.create_server(("127.0.0.1", 0)) as server:
         note.write_text(f"127.0.0.1:{server.getsockname()[1]}")
 
-        assert _address(_given(Cluster())) == note.read_text()
+        assert _address(_given(Cluster())) == "auto"
         assert _address(_given(Cluster(address="local"))) == LOCAL
+
+
+@pytest.mark.slow
+def test_a_cluster_that_asks_for_this_machines_token_is_joined(tmp_path, monkeypatch):
+    # given a user with a token, and a cluster that the user has started (its sockets need a short path)
+    short = Path(tempfile.mkdtemp(prefix="r."))
+    monkeypatch.setenv("RAY_TMPDIR", str(short))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    ray = Path(sys.executable).with_name("ray")
+    subprocess.run([ray, "get-auth-token", "--generate"], check=True, capture_output=True)
+    start = [ray, "start", "--head", "--block", "--port=0", "--num-cpus=2", "--include-dashboard=false"]
+    with subprocess.Popen(start, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as cluster:
+        try:
+            deadline = time.monotonic() + 90
+            while not (short / "ray" / "ray_current_cluster").exists():
+                assert time.monotonic() < deadline, "Ray did not start"
+                time.sleep(0.2)
+            # when a sweep is run
+            command = [sys.executable, "-m", "pipeline", "-m", "dataset=synthetic", "steps=5", "seed=1,2"]
+            options = ["cluster=existing", "tracking.register_model=false"]
+            end = subprocess.run(
+                [*command, *options], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=180
+            )
+        finally:
+            cluster.terminate()
+            cluster.wait()
+            shutil.rmtree(short, ignore_errors=True)
+    # then it is computed there
+    assert end.returncode == 0, end.stderr
+    assert "2/2 trials, 0 running, 0 failed" in end.stdout
 
 
 def test_an_address_where_nothing_answers_is_named_at_once(closed):
