@@ -39,7 +39,7 @@ def with_room(units: Any, examples: int) -> Any:
     """
     xp = array_namespace(units)
     count, rows, inner = units.shape
-    padded = -(-rows // _quantum(units, examples, inner)) * _quantum(units, examples, inner)
+    padded = _padded(units, examples, inner)
     if padded == rows:
         return xp.asarray(units, copy=True)
     room = _zeros((count, padded, inner), units)
@@ -56,8 +56,7 @@ def alignment(rows: int, dtype: str, examples: int, features: int) -> int:
 def _product(units: Any, features: Any, *, transposed: bool, at_least: int) -> Any:
     xp = array_namespace(units, features)
     count, rows, inner = units.shape
-    quantum = _quantum(units, features.shape[0], features.shape[1], transposed=transposed)
-    padded = -(-rows // quantum) * quantum
+    padded = _padded(units, features.shape[0], features.shape[1], transposed=transposed)
     if padded > rows:
         units = _in_panels(units, padded)
     if at_least > count:
@@ -81,13 +80,15 @@ def _in_panels(units: Any, padded: int) -> Any:
     return array_namespace(units).concat([units, _zeros((count, padded - rows, inner), units)], axis=1)
 
 
-def _quantum(units: Any, examples: int, features: int, *, transposed: bool = True) -> int:
+def _padded(units: Any, examples: int, features: int, *, transposed: bool = True) -> int:
+    """Return how many rows the whole panels have that hold a unit's rows; nothing is known of a device's panels."""
+    rows = int(units.shape[1])
     if not is_numpy_array(units):
-        return 1
-    return (
-        row_quantum(units.dtype.name, max(2, examples) if transposed else examples, features, transposed=transposed)
-        or 1
-    )
+        return rows
+    # A product with one column gets a second.
+    columns = max(2, examples) if transposed else examples
+    quantum = row_quantum(units.dtype.name, columns, features, transposed=transposed) or 1
+    return -(-rows // quantum) * quantum
 
 
 @functools.cache

@@ -20,11 +20,12 @@ from pipeline.engine.protocol import Finished, Progressed, Started
 from pipeline.engine.worker import Begun, compute
 from pipeline.plan import Group, Plan, Point, make_plan
 from pipeline.recorder.mlflow_recorder import MlflowRecorder
-from pipeline.recorder.protocol import Recorder, SweepHeader
+from pipeline.recorder.protocol import SweepHeader
 from pipeline.schema import parse
 from pipeline.starting import make_engine
 from pipeline.tally import Tally
 from tasks.events import Curve, Outcome, Result
+from tests.benchmarks.recorders import told
 from tests.benchmarks.timing import seconds
 
 CLASSES, FEATURES = 10, 3072
@@ -134,17 +135,6 @@ def made_up(trials: int, reports: int, steps: int) -> Any:
     weights = {"weights": np.zeros((CLASSES, FEATURES + 1), np.float32)}
     for k in range(trials):
         yield (Result(trial=k, outcome=Outcome.COMPLETE, step=reports * steps, metrics={}, arrays=weights),)
-
-
-def told(recorder: Recorder, report: Any) -> None:
-    """Record a report."""
-    match report:
-        case Started(trial=trial):
-            recorder.start(trial, {}, {})
-        case Progressed(trial=trial, curve=curve):
-            recorder.points(trial, curve)
-        case Finished(trial=trial, result=result, layout=layout):
-            recorder.finish(trial, result, layout)
 
 
 def of_ray() -> dict[str, float]:

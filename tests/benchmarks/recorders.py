@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from pipeline.engine.protocol import Failed, Finished, Progressed, Started
+from pipeline.engine.protocol import Failed, Finished, Progressed, Report, Started
 from pipeline.plan import Plan, Point, make_plan
 from pipeline.recorder.protocol import MemoryRecorder, Recorder
 from pipeline.schema import Config, parse
@@ -38,17 +38,22 @@ def record(plan: Plan, dataset: Any, engine: Any, recorder: Recorder) -> float:
     """Return the seconds from the first group to the closed record."""
     start = time.perf_counter()
     for report in engine.run(plan.groups, dataset):
-        match report:
-            case Started(trial=trial):
-                recorder.start(trial, {}, {})
-            case Progressed(trial=trial, curve=curve):
-                recorder.points(trial, curve)
-            case Finished(trial=trial, result=result, layout=layout):
-                recorder.finish(trial, result, layout)
-            case Failed(error=error):
-                raise RuntimeError(error)
+        told(recorder, report)
     recorder.close("FINISHED")
     return time.perf_counter() - start
+
+
+def told(recorder: Recorder, report: Report) -> None:
+    """Record a report; raise the error of a failed trial."""
+    match report:
+        case Started(trial=trial):
+            recorder.start(trial, {}, {})
+        case Progressed(trial=trial, curve=curve):
+            recorder.points(trial, curve)
+        case Finished(trial=trial, result=result, layout=layout):
+            recorder.finish(trial, result, layout)
+        case Failed(error=error):
+            raise RuntimeError(error)
 
 
 def mlflow_recorder(config: Config, plan: Plan, dataset: Any) -> Recorder:

@@ -1,6 +1,5 @@
 """Trials that take more memory than there is, each time: they fail alone, whoever says no to them."""
 
-import importlib.util
 import os
 import resource
 import sys
@@ -62,18 +61,14 @@ class Hungry:
 
 
 @pytest.fixture(scope="module")
-def computing():
+def computing(computing):
+    """The engines' tasks; a worker, which has not this module either, gets its own by value too."""
     import ray
 
-    spec = importlib.util.spec_from_file_location("computing", Path(__file__).with_name("computing.py"))
-    module = sys.modules["computing"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    # The workers have neither module: they get the tasks by value.
     here = sys.modules[__name__]
     ray.cloudpickle.register_pickle_by_value(here)
-    yield module
+    yield computing
     ray.cloudpickle.unregister_pickle_by_value(here)
-    del sys.modules["computing"]
 
 
 @pytest.fixture(scope="module")

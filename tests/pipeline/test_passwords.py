@@ -1,0 +1,177 @@
+"""No password is told: not by an error, not by a sweep's record or files."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from pipeline import provenance, resuming
+from pipeline.complaints import complaint
+from tests.pipeline.secret import SECRET, holding
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+SMALL = ("dataset=synthetic", "steps=20", "batch_size=32", "engine=inprocess")
+
+
+def test_what_is_printed_and_recorded_of_a_command_line_has_no_password(monkeypatch):
+    line = ["pipeline", "-m", f"tracking.uri=postgresql://ann:{SECRET}@host/db", "seed=1,2"]
+    monkeypatch.setattr(sys, "argv", line)
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", *line])
+
+    told = [resuming.resume_command(), provenance.collect()[0]["command"], complaint(ValueError("something"))]
+
+    for text in told:
+        assert "tracking.uri=postgresql://***@host/db" in text
+        assert SECRET not in text
+
+
+SESSION = """
+import contextlib, io, json, sys
+from pipeline.app import main
+
+ends = []
+for arguments in json.load(sys.stdin):
+    sys.argv = ["pipeline", *arguments]
+    told, code = io.StringIO(), 0
+    with contextlib.redirect_stderr(told), contextlib.redirect_stdout(told):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+    ends.append([code, told.getvalue()])
+print(json.dumps(ends))
+"""
+
+
+@pytest.fixture
+def odd():
+    """Return the port of a server that answers whoever comes with something that is no store's answer."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        import threading
+
+        def answer():
+            while True:
+                try:
+                    connection, _ = listening.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.recv(4096)
+                    connection.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield listening.getsockname()[1]
+        listening.shutdown(socket.SHUT_RDWR)
+    thread.join()
+
+
+@pytest.mark.slow
+def test_no_error_shows_the_password_of_a_store_that_cannot_be_used(tmp_path, odd):
+    # given stores that refuse, answer nonsense, cannot be found, have no driver, and addresses that are none
+    places = [
+        f"postgresql://ann:{SECRET}@127.0.0.1:1/db",
+        f"https://ann:{SECRET}@127.0.0.1:1",
+        f"http://ann:{SECRET}@127.0.0.1:{odd}",
+        f"https://ann:{SECRET}@127.0.0.1:{odd}",
+        f"postgresql+psycopg2://ann:{SECRET}@127.0.0.1:{odd}/db",
+        f"mysql://ann:{SECRET}@127.0.0.1:{odd}/db",
+        f"postgresql://ann:{SECRET}@nowhere.invalid/db",
+        f"postgresql://ann:{SECRET}@127.0.0.1:99999/db",
+        f"nosuch://ann:{SECRET}@127.0.0.1/db",
+        f"http://ann:{SECRET}/word@127.0.0.1:{odd}",
+        f"postgresql://ann:{SECRET}@[::1/db",  # Hydra cannot read it
+        f"'postgresql://ann:{SECRET}@[::1/db'",
+        f"[postgresql://ann:{SECRET}@host/db]",  # a list
+        f"${{postgresql://ann:{SECRET}@host/db}}",
+    ]
+    commands = [[*SMALL, f"tracking.uri={uri}"] for uri in places]
+    commands += [["-m", "seed=1,2", *SMALL, f"tracking.uri={uri}"] for uri in places[:3]]
+    commands += [[*SMALL, f"tracking.uri={places[0]}", other] for other in ("learning_rat=1", "loss=none", "seed=[")]
+
+    # when each is used
+    done = subprocess.run(
+        [sys.executable, "-c", SESSION],
+        input=json.dumps(commands),
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
+
+    # then each is an error, and the password is neither in it nor in a file
+    assert SECRET not in done.stdout + done.stderr
+    ends = json.loads(done.stdout.splitlines()[-1])
+    assert {code for code, _ in ends} == {2}
+    assert all("error: " in told for _, told in ends)
+    assert holding(tmp_path) == []
+
+
+@contextmanager
+def tracking_server(folder):
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder}/server.db"]
+    command += ["--artifacts-destination", str(folder / "artifacts"), "--host", "127.0.0.1", "--port", str(port)]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    with (
+        (folder / "log").open("w") as log,
+        subprocess.Popen(
+            [*command, "--workers", "1"],
+            cwd=folder,
+            env={**ENVIRONMENT, "PATH": path},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        ) as process,
+    ):
+        try:
+            deadline = time.monotonic() + 120
+            while True:
+                try:
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
+                    break
+                except OSError:
+                    assert time.monotonic() < deadline, (folder / "log").read_text()[-2000:]
+                    time.sleep(0.3)
+            yield port
+        finally:
+            os.killpg(process.pid, 15)
+
+
+@pytest.mark.slow
+def test_a_sweep_on_a_store_with_a_password_leaves_it_nowhere(tmp_path):
+    (tmp_path / "server").mkdir()
+    (tmp_path / "here").mkdir()
+    uri = f"http://ann:{SECRET}@127.0.0.1"
+    with tracking_server(tmp_path / "server") as port:
+        # given a sweep that writes to a server for which it has a password
+        arguments = ["-m", *SMALL, "seed=1,2", f"tracking.uri={uri}:{port}"]
+        done = subprocess.run(
+            [sys.executable, "-m", "pipeline", *arguments],
+            cwd=tmp_path / "here",
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=240,
+        )
+        assert done.returncode == 0, done.stderr
+
+    # then neither what it printed, nor its folders, nor the record, nor the server's log hold it
+    assert f"http://***@127.0.0.1:{port}/#/experiments/" in done.stdout
+    assert SECRET not in done.stdout + done.stderr
+    assert holding(tmp_path) == []
+    assert any("multirun" in str(path) for path in (tmp_path / "here").rglob(".hydra/config.yaml"))
+    assert list((tmp_path / "server" / "artifacts").rglob("overrides.yaml"))
