@@ -13,9 +13,10 @@ import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
 from tasks.datasets.dataset import Dataset
-from tasks.devices import HOST, at_once, host, in_precision, pieces, placed
+from tasks.devices import HOST, at_once, double, host, in_precision, pieces, placed
 from tasks.errors import require, unknown_choice
 from tasks.events import Checkpoint, Event, Outcome, Result
+from tasks.losses import excesses
 from tasks.points import UNTRAINED, check_examples, chosen_examples, gaussian, require_examples, require_scale
 from tasks.problem import Batch, Problem, total
 from tasks.train import Train
@@ -142,20 +143,23 @@ def _surveyed(task: Landscape, problem: Problem, weights: np.ndarray, ending: Re
 def data_losses(problem: Problem, points: np.ndarray, a: np.ndarray, b: np.ndarray, batch: Batch) -> np.ndarray:
     """Return the mean data loss at ``W + a V1 + b V2``, float64 ``(B, A)``; points are W, V1 (and V2), ``(2|3, C, D)``.
 
-    Scores are linear in the weights, so that three products serve every point (DESIGN, contract 2).
+    Scores are linear in the weights, so that three products serve every point (DESIGN, contract 2); and so are
+    their differences to the correct class's, which are all that a loss depends on.
     """
     xp, model, loss = array_namespace(problem.like), problem.trials[0].model, problem.trials[0].loss
     weights = problem.array(points)
-    blocks = problem.over_blocks(batch, lambda features, labels: (model.scores(weights, features), labels))
+
+    def of_points(features: Any, labels: Any) -> Any:
+        scores = model.scores(weights, features)  # (2|3, C, n)
+        middle, directions = excesses(scores[:1, ...], labels, loss.margin), excesses(scores[1:, ...], labels, 0.0)
+        return xp.concat([middle, directions])
+
+    blocks = problem.over_blocks(batch, of_points)
 
     def sums(row: float, columns: np.ndarray) -> Any:
-        of_blocks = []
-        for scores, labels in blocks:
-            parts = [
-                xp.sum(loss.losses(grid_scores, labels), axis=-1, dtype=xp.float64)
-                for grid_scores in _along_row(scores, row, columns)  # (P, C, N)
-            ]
-            of_blocks.append(xp.concat(parts))
+        of_blocks = [
+            xp.concat([double(loss.sums(of_grid)) for of_grid in _along_row(block, row, columns)]) for block in blocks
+        ]
         return total(of_blocks)
 
     return _over_grid(problem, sums, a, b) / len(batch)
@@ -176,13 +180,16 @@ def regularization_losses(problem: Problem, points: np.ndarray, a: np.ndarray, b
 
 def _along_row(arrays: Any, row: float, columns: np.ndarray) -> Iterator[Any]:
     """Yield ``arrays[0] + a * arrays[1] + row * arrays[2]`` for the ``a`` of some columns at a time."""
+    xp, shape = array_namespace(arrays), arrays.shape[1:]
     middle, along = arrays[0, ...], arrays[1, ...]
     if arrays.shape[0] == 3:
         middle = middle + placed([row], arrays, dtype=arrays.dtype) * arrays[2, ...]
-    values = placed(columns, arrays, dtype=arrays.dtype)[:, None, None]
-    count = max(1, at_once(arrays).numbers // math.prod(middle.shape))
+    line = xp.stack([xp.reshape(middle, (-1,)), xp.reshape(along, (-1,))])
+    # As a product every number is written once, and nothing else of its size is.
+    coefficients = placed(np.stack([np.ones_like(columns), columns], axis=1), arrays, dtype=arrays.dtype)
+    count = max(1, at_once(arrays).numbers // math.prod(shape))
     for part in pieces(len(columns), count):
-        yield middle + values[part, ...] * along
+        yield xp.reshape(coefficients[part, ...] @ line, (-1, *shape))
 
 
 def _over_grid(problem: Problem, compute: Any, a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -15,13 +15,20 @@ from tasks.errors import require
 
 
 class Loss(Protocol):
-    """A loss: a row of `LOSSES`."""
+    """A loss: a row of `LOSSES`. It depends on the scores through their differences to the correct class's alone."""
+
+    @property
+    def margin(self) -> Any:
+        """What is added to every difference."""
 
     def losses(self, scores: Any, labels: Any) -> Any:
         """Return the loss of every example, ``(*trials, N)``."""
 
     def losses_and_gradient(self, scores: Any, labels: Any) -> tuple[Any, Any]:
         """Return the losses ``(*trials, N)`` and the gradient of each by its scores, ``(*trials, C, N)``."""
+
+    def sums(self, excesses: Any) -> Any:
+        """Return the sum of the examples' losses, ``(*trials,)``, from what `excesses` returns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +61,11 @@ class Svm:
         count = xp.sum(violated, axis=-2, keepdims=True)
         return xp.sum(excess, axis=-2), violated - count * xp.astype(is_correct(scores, labels), scores.dtype)
 
+    def sums(self, excesses: Any) -> Any:
+        """Return the sum of all that exceeds 0, ``(*trials,)``."""
+        xp = array_namespace(excesses)
+        return xp.sum(xp.maximum(excesses, _zero(excesses)), axis=(-2, -1))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SquaredHinge:
@@ -79,6 +91,12 @@ class SquaredHinge:
         correct = xp.astype(is_correct(scores, labels), scores.dtype)
         return xp.sum(excess * excess, axis=-2), slope - total * correct
 
+    def sums(self, excesses: Any) -> Any:
+        """Return the sum of the squares of all that exceeds 0, ``(*trials,)``."""
+        xp = array_namespace(excesses)
+        positive = xp.maximum(excesses, _zero(excesses))
+        return xp.sum(positive * positive, axis=(-2, -1))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Softmax:
@@ -88,6 +106,11 @@ class Softmax:
     >>> Softmax().losses(np.array([[1e5], [0.0]]), np.array([0]))
     array([0.])
     """
+
+    @property
+    def margin(self) -> float:
+        """None: what is added to the differences is 0."""
+        return 0.0
 
     def losses(self, scores: Any, labels: Any) -> Any:
         """Return the loss of every example, ``(*trials, N)``."""
@@ -105,6 +128,13 @@ class Softmax:
         losses = xp.log(total)[..., 0, :] - correct_scores(shifted, labels)[..., 0, :]
         return losses, exponentials / total - xp.astype(is_correct(scores, labels), scores.dtype)
 
+    def sums(self, excesses: Any) -> Any:
+        """Return the sum of ``log(1 + sum_j exp(s_j - s_y))``, ``(*trials,)``."""
+        xp = array_namespace(excesses)
+        top = xp.maximum(xp.max(excesses, axis=-2, keepdims=True), _zero(excesses))  # the correct class's excess is 0
+        total = xp.exp(-top) + xp.sum(xp.exp(excesses - top), axis=-2, keepdims=True)
+        return xp.sum(xp.log(total) + top, axis=(-2, -1))
+
 
 LOSSES: Mapping[str, type[Loss]] = {"svm": Svm, "softmax": Softmax, "squared_hinge": SquaredHinge}
 
@@ -116,6 +146,15 @@ def violations(scores: Any, labels: Any, margin: Any) -> Any:
     # maximum() passes NaN on, so that a diverged trial is seen to have diverged. The mask, a number for every
     # class and example whatever the trials, is multiplied: four times faster than choosing by it.
     return xp.maximum(excess, _zero(scores)) * xp.astype(~is_correct(scores, labels), scores.dtype)
+
+
+def excesses(scores: Any, labels: Any, margin: Any) -> Any:
+    """Return ``s_j - s_y + margin`` for the classes j other than y, ``(*trials, C - 1, N)``: affine in the scores."""
+    xp = array_namespace(scores)
+    others = xp.arange(scores.shape[-2] - 1, dtype=labels.dtype, device=getattr(labels, "device", None))[:, None]
+    others = others + xp.astype(others >= labels, labels.dtype)  # (C - 1, N)
+    index = xp.reshape(others, (1,) * (scores.ndim - 2) + others.shape)
+    return xp.take_along_axis(scores, index, axis=-2) - (correct_scores(scores, labels) - margin)
 
 
 def correct_scores(scores: Any, labels: Any) -> Any:

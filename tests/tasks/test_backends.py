@@ -12,7 +12,7 @@ from tasks.events import Checkpoint, Outcome, Result
 from tasks.finite_difference import FiniteDifference
 from tasks.gradient_check import GradientCheck
 from tasks.landscape import Landscape
-from tasks.losses import LOSSES, Softmax, Svm
+from tasks.losses import LOSSES, Softmax, Svm, excesses
 from tasks.models.linear import Linear
 from tasks.objective import Objective
 from tasks.optimizers import OPTIMIZERS
@@ -61,9 +61,12 @@ def test_losses_and_their_gradients(like, name):
     scores, labels = scores_and_labels()
     scores[1] = np.nan
     loss = LOSSES[name]()
-    expected = [loss.losses(scores, labels), *loss.losses_and_gradient(scores, labels)]
-    strange, classes = there(like, scores, labels)
-    found = [loss.losses(strange, classes), *loss.losses_and_gradient(strange, classes)]
+
+    def everything(scores, labels):
+        sums = loss.sums(excesses(scores, labels, loss.margin))
+        return [loss.losses(scores, labels), *loss.losses_and_gradient(scores, labels), sums]
+
+    expected, found = everything(scores, labels), everything(*there(like, scores, labels))
     for one, other in zip(found, expected, strict=True):
         assert array_namespace(one) is array_namespace(like)
         assert distance(as_numpy(one)[[0, 2]], other[[0, 2]]) < EVALUATION

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.errors import ConfigError
-from tasks.losses import LOSSES, Softmax, SquaredHinge, Svm, accuracy
+from tasks.losses import LOSSES, Softmax, SquaredHinge, Svm, accuracy, excesses
 from tasks.rows import parse_row
 from tests.tasks.plain import loss_of_example
 
@@ -49,6 +49,15 @@ def test_losses_are_those_of_the_loop(seed, classes, count):
     for row in ROWS:
         expected = [loss_of_example(row, scores[:, n], labels[n]) for n in range(count)]
         np.testing.assert_allclose(row.losses(scores, labels), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1, 1e30])
+def test_sums_of_what_exceeds_are_those_of_the_losses(loss, size):
+    rng = np.random.default_rng(2)
+    scores, labels = rng.normal(0, 2, size=(3, 6, 30)), rng.integers(6, size=30)
+    scores[1] *= size
+    found = loss.sums(excesses(scores, labels, loss.margin))
+    np.testing.assert_allclose(found, loss.losses(scores, labels).sum(axis=-1), rtol=1e-12)
 
 
 def test_gradient_is_the_slope_of_the_losses(loss):
