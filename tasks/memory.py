@@ -51,7 +51,7 @@ def bytes_a_trial(trial: Trial, dataset: Dataset, *, most: AtOnce) -> int:
 
 def _bytes_a_candidate(trial: Trial, dataset: Dataset, block: int) -> int:
     examples = len(dataset.train) if _walks_in_score_space(trial) else 5 * block
-    return 4 * _weights(trial, dataset) + _FLOAT * len(dataset.classes) * examples
+    return 8 * _weights(trial, dataset) + _FLOAT * len(dataset.classes) * examples
 
 
 def _walks_in_score_space(trial: Trial) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
 from tasks.datasets.dataset import Dataset, Split
-from tasks.devices import at_once, double, pieces, placed
+from tasks.devices import at_once, double, pieces, placed, rows
 from tasks.losses import accuracy
 from tasks.objective import Objective
 from tasks.random_streams import normal, stream
@@ -135,11 +135,11 @@ class Problem:
 
     def initial_weights(self, scales: Sequence[float]) -> Any:
         """Return ``scale * N(0, 1)`` for every trial, ``(K, C, D)``: the same draw for trials of one seed."""
-        draws = [
-            np.float32(scale) * normal(trial.seed, "initial weights", shape=self.shape)
-            for trial, scale in zip(self.trials, scales, strict=True)
-        ]
-        return self.array(np.stack(draws))
+        seeds = sorted({trial.seed for trial in self.trials})
+        draws = [self.array(normal(seed, "initial weights", shape=self.shape)) for seed in seeds]
+        place = [seeds.index(trial.seed) for trial in self.trials]
+        factors = self.array(np.asarray(scales)[:, None, None])
+        return factors * rows(array_namespace(self.like).stack(draws), place)
 
     def over_blocks(self, batch: Batch, compute: Callable[[Any, Any], Answer]) -> list[Answer]:
         """Return ``compute(features, labels)`` of every block of the batch, in their order."""

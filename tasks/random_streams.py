@@ -27,9 +27,11 @@ def stream(seed: int, name: str, *index: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(sequence))
 
 
-def normal(seed: int, name: str, *index: int, shape: tuple[int, ...]) -> np.ndarray:
-    """Return standard normal draws, float32 of the given shape, of the stream at ``index``.
+def normal(
+    seed: int, name: str, *index: int, shape: tuple[int, ...] | None = None, out: np.ndarray | None = None
+) -> np.ndarray:
+    """Return standard normal draws, float32 of the given shape (or in ``out``), of the stream at ``index``.
 
     They are drawn in float32 whatever they are used as, so that every precision and device sees the same.
     """
-    return stream(seed, name, *index).standard_normal(shape, dtype=np.float32)
+    return stream(seed, name, *index).standard_normal(shape, dtype=np.float32, out=out)

@@ -11,7 +11,7 @@ from array_api_compat import is_numpy_array
 
 from tasks.curves import Curves
 from tasks.datasets.dataset import Dataset
-from tasks.devices import HOST, as_numpy, host, in_precision, is_out_of_memory, placed, rows
+from tasks.devices import HOST, as_numpy, at_once, host, in_precision, is_out_of_memory, placed, rows
 from tasks.errors import require
 from tasks.events import Checkpoint, Curve, Event, Outcome, Result
 from tasks.optimizers import Lbfgs
@@ -117,7 +117,9 @@ def _of_places(start: Checkpoint, places: np.ndarray) -> Checkpoint:
 def _stretch(problem: Problem) -> int:
     trial = problem.trials[0]
     if not isinstance(trial.strategy, GradientDescent) or isinstance(trial.optimizer, Lbfgs):
-        return _STRETCH  # a search computes blocks of steps, and L-BFGS begins anew at every stretch
+        # A search computes blocks of steps, a device's several that overlap; L-BFGS begins anew at every stretch.
+        blocks = 0 if is_numpy_array(problem.like) else 2 * at_once(problem.like).candidates // len(problem.trials)
+        return max(_STRETCH, blocks)
     if not is_numpy_array(problem.like):
         return _STRETCH  # a device waits for the host at the end of each
     return max(1, min(_STRETCH, _EXAMPLES // (len(problem.minibatches.at(0)) * len(problem.trials))))

@@ -67,8 +67,12 @@ class LocalSearch:
 
 
 def _scores_of_block(problem: Problem, batch: Batch, unit: Any) -> list[Any]:
-    """Return the scores of unit perturbations on all examples, ``(J, M, C, n)`` for every block of n examples."""
-    return problem.over_blocks(batch, lambda features, _: problem.objective.model.scores_of_blocks(unit, features))
+    """Return the scores of unit perturbations on all examples, ``(J, M, C, n)`` for every block of n examples.
+
+    A device, which walks through all examples in the time that it starts on some, gets them in one.
+    """
+    of_blocks = problem.over_blocks(batch, lambda features, _: problem.objective.model.scores_of_blocks(unit, features))
+    return of_blocks if is_numpy_array(unit) else [array_namespace(unit).concat(of_blocks, axis=-1)]
 
 
 def _walk(problem: Problem, now: dict[str, Any], rates: Any, unit: Perturbations, unit_scores: Any, m: int) -> None:

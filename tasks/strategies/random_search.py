@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_numpy_array
 
 from tasks.devices import at_once, double, host, placed, rows
 from tasks.errors import require
@@ -46,17 +48,39 @@ class RandomSearch:
         if len(problem.minibatches.at(0)) < len(problem.dataset.train):
             return advance_on_minibatches(problem, state, start, stop, lambda _, unit: scales * unit)
         measured: list[Measured] = []
-        largest = at_once(problem.like).candidates // len(problem.trials)
+        tried: list[_Tried] = []
+        largest = max(1, at_once(problem.like).candidates // len(problem.trials))
         for numbers, unit in drawn_ahead(problem, blocks_of_steps(problem, start, stop, largest=largest)):
-            state, measures = _try_block(problem, state, scales, numbers, unit)
-            measured.append(measures)
+            tried.append(_try_block(problem, scales, numbers, unit))
+            # Looking at the losses waits for a device: it is asked for some blocks before.
+            enough = 1 if is_numpy_array(problem.like) else 2 * largest
+            if numbers.stop == stop or sum(block.candidates.shape[1] for block in tried) >= enough:
+                state, measures = _keep_best(problem, state, _Tried.joined(tried))
+                measured.append(measures)
+                tried = []
         return state, {name: np.concatenate([m[name] for m in measured]) for name in MEASURES}
 
 
-def _try_block(
-    problem: Problem, state: State, scales: Any, numbers: range, unit: Perturbations
-) -> tuple[State, Measured]:
-    """Evaluate a block of candidates of every trial on all examples, then keep each trial's best in their order."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tried:
+    """Candidates ``(K, M, C, D)`` of every trial, and their losses on all examples ``(K, M)``, where they live."""
+
+    candidates: Any
+    data_loss: Any
+    penalty: Any
+
+    @classmethod
+    def joined(cls, blocks: Sequence[_Tried]) -> _Tried:
+        """Return the candidates of blocks that follow one another."""
+        if len(blocks) == 1:
+            return blocks[0]
+        xp = array_namespace(blocks[0].candidates)
+        names = [field.name for field in dataclasses.fields(cls)]
+        return cls(**{name: xp.concat([getattr(block, name) for block in blocks], axis=1) for name in names})
+
+
+def _try_block(problem: Problem, scales: Any, numbers: range, unit: Perturbations) -> _Tried:
+    """Evaluate a block of candidates of every trial on all examples."""
     xp = array_namespace(problem.like)
     batch = problem.minibatches.at(0)
     many = Objective.of([t for t in problem.trials for _ in numbers], like=problem.like)
@@ -69,17 +93,19 @@ def _try_block(
 
     shape = (len(problem.trials), len(numbers))
     draws = unit.of_trials(unit.draws[:, unit.first :, ...])
-    candidates = xp.reshape(scales[..., None] * draws, (-1, *problem.shape))  # (K * M, C, D)
-    data_loss = host(total(problem.over_blocks(batch, loss_sums)) / len(batch)).reshape(shape)
-    penalty = host(many.regularization_loss(candidates)).reshape(shape)
-    return _keep_best(problem, state, batch, candidates, data_loss, penalty)
+    candidates = scales[..., None] * draws  # (K, M, C, D)
+    data_loss = total(problem.over_blocks(batch, loss_sums)) / len(batch)
+    penalty = many.regularization_loss(xp.reshape(candidates, (-1, *problem.shape)))
+    return _Tried(
+        candidates=candidates, data_loss=xp.reshape(data_loss, shape), penalty=double(xp.reshape(penalty, shape))
+    )
 
 
-def _keep_best(
-    problem: Problem, state: State, batch: Batch, candidates: Any, data_loss: np.ndarray, penalty: np.ndarray
-) -> tuple[State, Measured]:
-    """Walk through the candidates' losses ``(K, M)`` and return the state and the best so far at every step."""
-    total = data_loss + penalty
+def _keep_best(problem: Problem, state: State, tried: _Tried) -> tuple[State, Measured]:
+    """Walk through the candidates' losses and return the state and the best so far at every step."""
+    candidates = array_namespace(tried.candidates).reshape(tried.candidates, (-1, *problem.shape))  # (K * M, C, D)
+    data_loss, penalty = host(tried.data_loss), host(tried.penalty)
+    batch, total = problem.minibatches.at(0), data_loss + penalty
     history = {name: [host(state[name])] for name in MEASURES}
     before = (history["data_loss"][0] + history["regularization_loss"][0])[:, None]
     best = np.fmin.accumulate(np.concatenate([before, total], axis=1), axis=1)  # fmin: NaN is never the best

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
-from tasks.devices import at_once, double, host, rows
+from tasks.devices import at_once, double, host, rows, staging
 from tasks.problem import Problem, in_order
 from tasks.products import alignment
 from tasks.random_streams import normal
@@ -46,12 +46,13 @@ def perturbations(problem: Problem, numbers: range) -> Perturbations:
     seeds = sorted({trial.seed for trial in problem.trials})
     place = np.array([seeds.index(trial.seed) for trial in problem.trials])
     first = numbers.start % _alignment(problem)
-    draws = np.zeros((len(seeds), first + len(numbers), *problem.shape), dtype=np.float32)
+    draws = staging((len(seeds), first + len(numbers), *problem.shape), problem.like)
+    draws[:, :first] = 0
 
     def draw(some: np.ndarray) -> None:
         for number in some.tolist():
             for j, seed in enumerate(seeds):
-                draws[j, first + number] = normal(seed, "perturbations", numbers.start + number, shape=problem.shape)
+                normal(seed, "perturbations", numbers.start + number, out=draws[j, first + number])
 
     in_order(draw, np.array_split(np.arange(len(numbers)), problem.threads), threads=problem.threads)
     return Perturbations(draws=problem.array(draws), place=place, first=first)
@@ -73,7 +74,13 @@ def drawn_ahead(problem: Problem, blocks: Iterable[range]) -> Iterator[tuple[ran
 
 
 def blocks_of_steps(problem: Problem, start: int, stop: int, *, largest: int) -> Iterator[range]:
-    """Yield the steps from ``start`` to ``stop`` in even blocks of at most ``largest`` that begin on whole panels."""
+    """Yield the steps from ``start`` to ``stop`` in even blocks of at most ``largest`` that begin on whole panels.
+
+    A device begins with a small one: while it computes, the host draws the next.
+    """
+    if not is_numpy_array(problem.like) and stop - start > largest:
+        yield range(start, start + max(1, largest // 8))
+        start += max(1, largest // 8)
     aligned = _alignment(problem)
     whole = stop - start + start % aligned
     count = -(-whole // (max(1, largest // aligned) * aligned))
@@ -153,7 +160,8 @@ def advance_on_minibatches(
 
 def _one_by_one(problem: Problem, comparisons: range) -> Iterator[Any]:
     """Yield the directions of every comparison; a device gets a block of them at once, since a copy to it waits."""
-    size = 1 if is_numpy_array(problem.like) else at_once(problem.like).candidates
+    seeds = len({trial.seed for trial in problem.trials})
+    size = 1 if is_numpy_array(problem.like) else max(1, at_once(problem.like).candidates // seeds)
     for first in range(comparisons.start, comparisons.stop, size):
         unit = perturbations(problem, range(first, min(first + size, comparisons.stop)))
         yield from (unit.of_trials(unit.draws[:, m, ...]) for m in unit.members())

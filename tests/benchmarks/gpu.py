@@ -10,7 +10,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from tasks.datasets.dataset import Dataset
-from tasks.devices import ON_DEVICE, array_for, host, library_for
+from tasks.devices import ON_DEVICE, array_for, host, library_for, placed
 from tasks.errors import ConfigError
 from tasks.events import Event
 from tasks.landscape import Landscape
@@ -121,9 +121,11 @@ def run(trials: Sequence[Trial], dataset: Dataset, like: Any) -> list[Event]:
 
 def product_peak(like: Any, dataset: Dataset) -> float:
     """Return the speed in TFLOP/s of the product that a block of candidates is."""
-    xp, features = array_namespace(like), dataset.mean.shape[0] + 1
-    place = {"dtype": like.dtype, "device": like.device}
-    candidates, examples = xp.ones((10 * ON_DEVICE.candidates, features), **place), xp.ones((16_384, features), **place)
+    features = dataset.mean.shape[0] + 1
+    # Random numbers: products of ones take less power, and so less time.
+    rng = np.random.default_rng(0)
+    shapes = ((10 * ON_DEVICE.candidates, features), (ON_DEVICE.examples, features))
+    candidates, examples = (placed(rng.standard_normal(shape, dtype=np.float32), like) for shape in shapes)
     taken = repeated(lambda: candidates @ examples.T)
     return 2 * candidates.shape[0] * features * examples.shape[0] / taken / 1e12
 
@@ -132,7 +134,10 @@ def copy_seconds(like: Any) -> float:
     """Return how long it takes to read an array of 1 GiB and write it elsewhere."""
     xp = array_namespace(like)
     numbers = xp.ones((COPIED,), dtype=like.dtype, device=like.device)
-    return repeated(lambda: xp.asarray(numbers, copy=True))
+    if library_for("cuda").__name__ == "torch":
+        return repeated(numbers.clone)
+    copy = xp.empty_like(numbers)  # CuPy's own copies are kernels that take longer than the driver's
+    return repeated(lambda: copy.data.copy_from_device_async(numbers.data, numbers.nbytes) or copy)
 
 
 def repeated(work: Callable[[], Any], count: int = 20) -> float:

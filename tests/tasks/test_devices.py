@@ -38,7 +38,7 @@ def test_an_unknown_device_is_refused():
 def test_where_there_is_no_gpu_the_message_says_what_was_looked_for():
     if count_gpus():
         pytest.skip("there is a GPU")
-    with pytest.raises(ConfigError, match=r"device must be cpu .* got 'cuda' \(CuPy .*; PyTorch .*cuda12"):
+    with pytest.raises(ConfigError, match=r"device must be cpu .* got 'cuda' \(PyTorch .*; CuPy .*cuda12"):
         array_for("cuda")
 
 
