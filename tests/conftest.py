@@ -1,8 +1,9 @@
-"""What every test has: the real CIFAR-10 images, where they are beside the checkout, and Ray clusters of its own."""
+"""What every test has: the real CIFAR-10 images, where they are beside the checkout, and one Ray cluster to join."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,39 @@ from tests.benchmarks.images import UNPACK, cifar10
 os.environ["RAY_ADDRESS"] = "local"
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let one of two workers begin with the modules that join a Ray cluster, the other with the other slow ones.
+
+    Workers are dealt the tests in stretches, and one that has none left steals from the end of another's: there
+    stand the quick tests, so that no second cluster, server or browser is started for a test or two.
+    """
+    if not hasattr(config, "workerinput"):
+        return
+
+    def modules(wanted: Callable[[pytest.Item], bool]) -> set[Path]:
+        return {item.path for item in items if wanted(item)}
+
+    slow = modules(lambda item: item.get_closest_marker("slow") is not None)
+    joining = slow & modules(lambda item: not {"cluster", "nodes"}.isdisjoint(getattr(item, "fixturenames", ())))
+    first = [item for item in items if item.path in joining]
+    second = [item for item in items if item.path in slow - joining]
+    quick = [item for item in items if item.path not in slow]
+    rest = max(0, len(items) // 2 - len(first))
+    items[:] = [*first, *quick[:rest], *second, *quick[rest:]]
+
+
 @pytest.fixture(scope="session")
 def cifar10_root() -> Path:
     """Return a folder that holds cifar-10-batches-bin, unpacked once for all sessions."""
     root = cifar10()
     return root or pytest.skip(f"the CIFAR-10 images are not beside the checkout ({UNPACK.parent.resolve()})")
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[str]:
+    """Yield the address of one Ray cluster of two CPUs, as a user would have one running; tests leave it as it was."""
+    from ray.cluster_utils import Cluster
+
+    running = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    yield running.address
+    running.shutdown()

@@ -2,12 +2,12 @@
 
 import re
 import shlex
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
+from tests.pipeline import commands
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -15,22 +15,15 @@ PRESETS = sorted(path.stem for path in (ROOT / "conf/experiment/notes").glob("*.
 NO_SWEEP = {"gradient_descent", "local_search", "random_search"}  # parts of notes/strategies, a row of their own each
 
 
-def commands():
+def written():
     """Return the arguments of every `python -m pipeline ...` in README, in its order."""
     found = re.findall(r"python -m pipeline(?![.\w])((?:[^`\n#&]|\n(?=task))*)", README)
     return list(dict.fromkeys(" ".join(text.split()) for text in found))
 
 
-def run(arguments, folder):
+def run(arguments, folder, **environment):
     folder.mkdir()
-    return subprocess.run(
-        [sys.executable, "-m", "pipeline", *shlex.split(arguments)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    return commands.run(["-m", "pipeline", *shlex.split(arguments)], folder, timeout=300, **environment)
 
 
 def test_every_preset_has_its_command_in_readme():
@@ -52,7 +45,7 @@ def test_every_test_that_readme_names_is_there():
 
 @pytest.mark.slow
 def test_every_command_of_readme_is_planned(tmp_path, cifar10_root):
-    todo = [command.replace("DIR", str(cifar10_root)) for command in commands()]
+    todo = [command.replace("DIR", str(cifar10_root)) for command in written()]
     assert len(todo) > 10
 
     def plan(number):
@@ -64,19 +57,27 @@ def test_every_command_of_readme_is_planned(tmp_path, cifar10_root):
 
 
 @pytest.mark.slow
+def test_the_default_sweep_of_readme_runs_on_a_cluster_of_its_own(tmp_path):
+    assert "--multirun" in written()
+    done = run("--multirun", tmp_path / "here")
+    assert done.returncode == 0, done.stderr
+    assert "10/10 trials, 0 running, 0 failed" in done.stdout
+    assert "mlflow ui --backend-store-uri sqlite:///" in done.stdout
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
         "",
-        "--multirun",
         "experiment=notes/step_size",
         "experiment=notes/finite_difference",
         "--multirun experiment=notes/gradient_check",
         "--multirun experiment=notes/landscape",
     ],
 )
-def test_commands_of_readme_run(arguments, tmp_path):
-    assert arguments in commands()
-    done = run(arguments, tmp_path / "here")
+def test_commands_of_readme_run(arguments, tmp_path, cluster):
+    assert arguments in written()
+    done = run(arguments, tmp_path / "here", RAY_ADDRESS=cluster)
     assert done.returncode == 0, done.stderr
     assert "mlflow ui --backend-store-uri sqlite:///" in done.stdout

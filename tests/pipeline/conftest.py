@@ -1,8 +1,9 @@
-"""What tests of the record share: a small data set, trials, and one real SQLite store for the whole session."""
+"""What tests share: a small data set, trials, and for the whole session one real store and tracking server."""
 
 from __future__ import annotations
 
 import itertools
+import shutil
 import time
 import warnings
 
@@ -50,16 +51,22 @@ def layout():
 
 
 @pytest.fixture(scope="session")
-def store_uri(tmp_path_factory):
-    """One SQLite store: making one takes seconds, so tests take an experiment each."""
-    uri = f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
+def empty_store(tmp_path_factory):
+    """An SQLite store without experiments, to be copied: making one takes seconds."""
+    file = tmp_path_factory.mktemp("empty") / "mlflow.db"
     from pipeline.recorder.store import connect
 
     with warnings.catch_warnings():
         # SQLAlchemy warns of what MLflow does while its models are imported.
         warnings.filterwarnings("ignore", "The ``noload`` loader strategy", DeprecationWarning)
-        connect(uri, create=True)
-    return uri
+        connect(f"sqlite:///{file}", create=True)
+    return file
+
+
+@pytest.fixture(scope="session")
+def store_uri(empty_store, tmp_path_factory):
+    """One SQLite store, in which tests take an experiment each."""
+    return f"sqlite:///{shutil.copy(empty_store, tmp_path_factory.mktemp('store'))}"
 
 
 @pytest.fixture
@@ -68,9 +75,16 @@ def experiment():
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory):
+def server_folder(tmp_path_factory):
+    """Where the tracking server keeps its database, its artifacts and its log."""
+    return tmp_path_factory.mktemp("server")
+
+
+@pytest.fixture(scope="session")
+def server(server_folder, empty_store):
     """One tracking server, by its port: starting one takes seconds, so tests take an experiment each."""
-    with tracking_server(tmp_path_factory.mktemp("server")) as port:
+    shutil.copy(empty_store, server_folder / "server.db")
+    with tracking_server(server_folder) as port:
         yield port
 
 

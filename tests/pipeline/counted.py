@@ -1,5 +1,10 @@
-"""The command line with a training that takes its time and leaves a note of every attempt in $NOTES."""
+"""The command line with a training that takes its time and leaves a note of every attempt in $NOTES.
 
+The pipeline's constants that $CONSTANTS names have its values, so that what takes a minute takes a second.
+"""
+
+import importlib
+import json
 import os
 import time
 from dataclasses import dataclass
@@ -8,6 +13,16 @@ from pathlib import Path
 from tasks.events import Curve
 from tasks.registry import TASKS
 from tasks.train import Train
+
+# They travel with the training: the workers of a cluster that was joined have another environment.
+NOTES, PAUSE, RAISES = os.environ.get("NOTES", ""), float(os.environ.get("PAUSE", "0")), os.environ.get("RAISES")
+CONSTANTS = json.loads(os.environ.get("CONSTANTS", "{}"))
+
+
+def set_constants():
+    for name, value in CONSTANTS.items():
+        module, _, constant = name.rpartition(".")
+        setattr(importlib.import_module(module), constant, value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,20 +39,22 @@ class Counted:
         Train().check(trial, dataset)
 
     def run(self, trials, dataset, **options):
-        note = Path(os.environ["NOTES"]) / f"{os.getpid()}-{time.time_ns()}"
+        set_constants()
+        note = Path(NOTES) / f"{os.getpid()}-{time.time_ns()}"
         first = options["start"].step if options["start"] else 0
         for event in Train().run(trials, dataset, **options):
             yield event
             step = int(event.steps[-1]) if isinstance(event, Curve) else event.step
             note.with_suffix(".part").write_text(f"{os.getpid()} {first} {step} {len(trials)}")
             note.with_suffix(".part").replace(note)
-            if any(str(trial.seed) == os.environ.get("RAISES") for trial in trials):
+            if any(str(trial.seed) == RAISES for trial in trials):
                 raise ValueError("poison")
-            time.sleep(float(os.environ["PAUSE"]))
+            time.sleep(PAUSE)
 
 
 if __name__ == "__main__":
     TASKS["train"] = Counted
+    set_constants()
     from pipeline.app import main
 
     main()

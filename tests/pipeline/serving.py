@@ -10,6 +10,7 @@ import time
 import urllib.request
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 
 def free_port():
@@ -18,17 +19,23 @@ def free_port():
 
 
 @contextmanager
-def tracking_server(folder):
-    """Run a server with an SQLite file in ``folder``, and yield its port."""
+def tracking_server(folder, store=None, *, name="server"):
+    """Run `mlflow server` (or ``name``) before ``store``, by default an SQLite file in ``folder``; yield its port."""
     port = free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder}/server.db"]
+    command = [sys.executable, "-m", "mlflow", name]
+    command += ["--backend-store-uri", store or f"sqlite:///{folder}/server.db"]
     command += ["--artifacts-destination", str(folder / "artifacts"), "--workers", "1"]
     with (
         (folder / "log").open("w") as log,
         subprocess.Popen(
             [*command, "--host", "127.0.0.1", "--port", str(port)],
             cwd=folder,
-            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # two processes more, to no use
+            env={
+                **os.environ,
+                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # two processes more, to no use
+                # MLflow looks for its web server among the commands.
+                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            },
             stdout=log,
             stderr=log,
             start_new_session=True,

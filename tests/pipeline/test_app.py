@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.pipeline import commands
+
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
-SMALL = ("dataset=synthetic", "steps=20", "trial.evaluate_every=10", "batch_size=32")
+SMALL = ("dataset=synthetic", "steps=20", "trial.evaluate_every=10", "batch_size=32", "tracking.register_model=false")
 
 SESSION = """
 import contextlib, io, json, sys
@@ -46,15 +49,7 @@ def session(folder, *commands):
 
 
 def run(folder, *arguments, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "pipeline", *arguments],
-        cwd=folder,
-        env={**ENVIRONMENT, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=180,
-    )
+    return commands.run(["-m", "pipeline", *arguments], folder, **environment)
 
 
 BAD = {
@@ -172,7 +167,10 @@ def test_a_thousand_trials_are_planned_in_seconds(tmp_path):
 
 @pytest.mark.slow
 def test_one_trial_in_this_process(tmp_path):
-    end = run(tmp_path, *SMALL, "learning_rate=0.5")
+    command = [sys.executable, "-m", "pipeline", *SMALL, "learning_rate=0.5"]
+    end = subprocess.run(
+        command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=180
+    )
 
     assert end.returncode == 0, end.stderr
     assert "gradient lr=0.5 batch=32 steps=20 synthetic" in end.stdout
@@ -202,12 +200,9 @@ def test_a_sweep_ends_with_its_table_its_folders_and_its_record(tmp_path):
 @pytest.mark.slow
 def test_sweeps_that_are_sent_to_one_folder_at_once_overwrite_nothing(tmp_path):
     place = tmp_path / "it's one folder"
-    command = [sys.executable, "-m", "pipeline", "-m", *SMALL, "engine=inprocess", f"hydra.sweep.dir={quoted(place)}"]
-    processes = [
-        subprocess.Popen([*command, f"seed={seed},3"], cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE)
-        for seed in (1, 2)
-    ]
-    outs = [process.communicate(timeout=180)[0].decode() for process in processes]
+    command = ["-m", "pipeline", "-m", *SMALL, "engine=inprocess", f"hydra.sweep.dir={quoted(place)}"]
+    processes = [commands.Command([*command, f"seed={seed},3"], tmp_path) for seed in (1, 2)]
+    outs = [process.communicate(timeout=180)[0] for process in processes]
 
     assert [process.returncode for process in processes] == [0, 0]
     assert sum("holds a sweep already" in out for out in outs) == 1
@@ -244,8 +239,8 @@ def test_a_failed_trial_is_named_and_the_exit_code_says_so(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_accelerator_that_no_node_has_is_refused_before_anything_is_recorded(tmp_path):
-    end = run(tmp_path, "-m", *SMALL, "seed=1,2", "cluster.address=local", "cluster.gpus_per_worker=1")
+def test_an_accelerator_that_no_node_has_is_refused_before_anything_is_recorded(tmp_path, cluster):
+    end = run(tmp_path, "-m", *SMALL, "seed=1,2", f"cluster.address={cluster}", "cluster.gpus_per_worker=1")
     assert end.returncode == 2
     assert "cluster.gpus_per_worker must be at most what a node of the cluster has, got 1" in end.stderr
     assert "0 GPUs" in end.stderr
@@ -256,13 +251,12 @@ def test_an_accelerator_that_no_node_has_is_refused_before_anything_is_recorded(
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("engine", ["inprocess", "ray"])
-def test_a_signal_stops_the_sweep_and_the_record_says_killed(tmp_path, engine, number, code):
-    arguments = ["-m", *SMALL, "steps=10000000", f"engine={engine}", "seed=1,2"]
-    command = [sys.executable, "-m", "pipeline", *arguments]
-    with subprocess.Popen(
-        command, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        for line in process.stdout:
+def test_a_signal_stops_the_sweep_and_the_record_says_killed(tmp_path, cluster, empty_store, engine, number, code):
+    shutil.copy(empty_store, tmp_path)
+    where = [f"cluster.address={cluster}"] if engine == "ray" else []
+    arguments = ["-m", *SMALL, "steps=10000000", f"engine={engine}", "seed=1,2", *where]
+    with commands.Command(["-m", "pipeline", *arguments], tmp_path) as process:
+        for line in process.lines():
             if "running" in line:
                 break
         process.send_signal(number)
@@ -275,14 +269,6 @@ def test_a_signal_stops_the_sweep_and_the_record_says_killed(tmp_path, engine, n
     statuses = stored(tmp_path, "SELECT status FROM runs")
     assert {status for (status,) in statuses} == {"KILLED"}
     assert len(statuses) >= 2  # the sweep and the trials that had begun
-
-
-@pytest.mark.slow
-def test_the_default_sweep_on_ray(tmp_path):
-    end = run(tmp_path, "--multirun", "steps=50")
-
-    assert end.returncode == 0, end.stderr
-    assert "10/10 trials, 0 running, 0 failed" in end.stdout
 
 
 def stored(folder, query):

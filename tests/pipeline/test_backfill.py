@@ -1,10 +1,9 @@
 """A sweep on the command line whose tracking server goes away loses nothing: it is told how to write the rest later."""
 
-import os
+import json
 import re
 import shlex
-import subprocess
-import sys
+import shutil
 import time
 from pathlib import Path
 
@@ -14,34 +13,24 @@ import pytest
 from pipeline.backfill import main
 from pipeline.recorder.reading import read_run
 from pipeline.recorder.store import connect
+from tests.pipeline.commands import Command
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
 # Two groups of two trials, fifteen stretches of steps each.
 GRID = ("-m", "dataset=synthetic", "steps=300", "trial.evaluate_every=20", "batch_size=32,64", "seed=1,2")
+DELIVERY = {"JOURNAL_AFTER": 0.5, "RETRY_SECONDS": 0.2, "LONGEST_PAUSE": 0.2, "PATIENCE": 1.0}
+CONSTANTS = json.dumps({f"pipeline.recorder.delivery.{name}": value for name, value in DELIVERY.items()})
 EACH = ("engine=inprocess", "tracking.register_model=false")
 
 
 def start(folder, uri, experiment, *, pause):
     notes = folder / "notes"
     notes.mkdir()
-    program = str(Path(__file__).with_name("counted.py"))
-    return subprocess.Popen(
-        [
-            sys.executable,
-            program,
-            *GRID,
-            "engine=inprocess",
-            f"tracking.uri={uri}",
-            f"tracking.experiment={experiment}",
-        ],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "NOTES": str(notes), "PAUSE": str(pause)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    where = (f"tracking.uri={uri}", f"tracking.experiment={experiment}")
+    program = Path(__file__).with_name("counted.py")
+    times = {"PAUSE": str(pause), "CONSTANTS": CONSTANTS}
+    return Command([program, *GRID, *EACH, *where], folder, NOTES=str(notes), **times)
 
 
 def wait_for(condition, process):
@@ -78,8 +67,9 @@ def assert_equal(trials, expected):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
+def undisturbed(tmp_path_factory, empty_store):
     folder = tmp_path_factory.mktemp("undisturbed")
+    shutil.copy(empty_store, folder)
     uri = f"sqlite:///{folder}/mlflow.db"
     with start(folder, uri, "sweep", pause=0) as process:
         _, err = process.communicate(timeout=180)
@@ -92,7 +82,7 @@ def undisturbed(tmp_path_factory):
 def test_a_server_that_is_away_in_the_middle_of_a_sweep_has_all_of_it_at_the_end(
     tmp_path, proxy, experiment, undisturbed
 ):
-    with start(tmp_path, proxy.uri, experiment, pause=0.2) as process:
+    with start(tmp_path, proxy.uri, experiment, pause=0.02) as process:
         wait_for(lambda: any((tmp_path / "notes").iterdir()), process)
         proxy.fault = "down"
         wait_for(lambda: list((tmp_path / "multirun").rglob("record-*.journal")), process)
@@ -112,7 +102,7 @@ def test_what_a_server_lacks_that_is_away_to_the_end_is_written_by_the_line_that
     tmp_path, proxy, experiment, undisturbed, capsys
 ):
     uri = proxy.uri.replace("://", "://ann:s3cret@")
-    with start(tmp_path, uri, experiment, pause=0.02) as process:
+    with start(tmp_path, uri, experiment, pause=0.01) as process:
         wait_for(lambda: any((tmp_path / "notes").iterdir()), process)
         proxy.fault = "down"
         out, err = process.communicate(timeout=180)

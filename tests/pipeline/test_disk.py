@@ -2,21 +2,21 @@
 
 import contextlib
 import errno
+import json
 import os
+import shutil
 import sqlite3
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from pipeline.checkpoint_file import decode
+from tests.pipeline.commands import Command, run
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 SWEEP = ("-m", "dataset=synthetic", "engine=inprocess", "batch_size=32", "learning_rate=0.01,0.1")
 
 
@@ -43,17 +43,6 @@ def fill(disk, *, leave=0):
     os.truncate(disk / "filler", (disk / "filler").stat().st_size - leave)
 
 
-def start(folder, *arguments, program=("-m", "pipeline"), **environment):
-    return subprocess.Popen(
-        [sys.executable, *program, *arguments],
-        cwd=folder,
-        env={**ENVIRONMENT, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def statuses(folder):
     if not (folder / "mlflow.db").exists():
         return []
@@ -70,7 +59,7 @@ def statuses(folder):
     ("state", "why"), [("read-only", errno.EROFS), ("full", errno.ENOSPC), ("nearly full", errno.ENOSPC)]
 )
 @pytest.mark.parametrize("many", [True, False], ids=["a sweep", "a trial"])
-def test_hydras_files_that_cannot_be_written_are_one_clear_error(tmp_path, disk, state, why, many):
+def test_hydras_files_that_cannot_be_written_are_one_clear_error(tmp_path, disk, empty_store, state, why, many):
     # given a disk that takes no file, or a file or two
     if state == "read-only":
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
@@ -79,12 +68,13 @@ def test_hydras_files_that_cannot_be_written_are_one_clear_error(tmp_path, disk,
     arguments = [*SWEEP, f"hydra.sweep.dir={disk}/x"] if many else [*SWEEP[1:-1], f"hydra.run.dir={disk}/x"]
 
     # when a command is sent there
-    _, err = (process := start(tmp_path, *arguments, "steps=20")).communicate(timeout=120)
+    shutil.copy(empty_store, tmp_path)
+    done = run(["-m", "pipeline", *arguments, "steps=20"], tmp_path)
 
     # then it ends with what is wrong and where, and no trial has run
-    assert process.returncode == 2
-    assert "Traceback" not in err
-    (line,) = (line for line in err.splitlines() if "INFO mlflow" not in line)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    (line,) = (line for line in done.stderr.splitlines() if "INFO mlflow" not in line)
     assert line.startswith("error: ")
     assert os.strerror(why) in line
     assert str(disk) in line
@@ -93,12 +83,14 @@ def test_hydras_files_that_cannot_be_written_are_one_clear_error(tmp_path, disk,
     assert len(statuses(tmp_path)) <= 1
 
 
-def test_a_disk_that_is_full_in_the_middle_costs_checkpoints_only_and_is_told_once(tmp_path, disk):
+def test_a_disk_that_is_full_in_the_middle_costs_checkpoints_only_and_is_told_once(tmp_path, disk, empty_store):
+    shutil.copy(empty_store, tmp_path)
     notes = tmp_path / "notes"
     notes.mkdir()
     each = ("steps=400", "trial.evaluate_every=20", "trial.checkpoint_every=20", f"hydra.sweep.dir={disk}/x")
-    counted = (str(Path(__file__).with_name("counted.py")),)
-    process = start(tmp_path, *SWEEP, *each, program=counted, NOTES=str(notes), PAUSE="0.08")
+    program = Path(__file__).with_name("counted.py")
+    soon = json.dumps({"pipeline.engine.worker.CHECKPOINT_EVERY": 0.3})
+    process = Command([program, *SWEEP, *each], tmp_path, NOTES=str(notes), PAUSE="0.03", CONSTANTS=soon)
 
     # given a sweep with a checkpoint
     while not (good := sorted(disk.rglob("*.checkpoint"))):
@@ -107,8 +99,9 @@ def test_a_disk_that_is_full_in_the_middle_costs_checkpoints_only_and_is_told_on
     content = good[-1].read_bytes()
     # when the disk is full
     fill(disk)
-    said = next(line for line in process.stdout if "no checkpoint could be written" in line)
-    said += next(process.stdout)  # the end of the message, where it is long
+    told = process.lines()
+    said = next(line for line in told if "no checkpoint could be written" in line)
+    said += next(told)  # the end of the message, where it is long
 
     # then what was good is good still, nothing half-written is beside it, and the sweep ends well
     assert process.poll() is None
@@ -117,7 +110,7 @@ def test_a_disk_that_is_full_in_the_middle_costs_checkpoints_only_and_is_told_on
     assert list(disk.rglob("*.part")) == []
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
-    assert "no checkpoint could be written" not in out
+    assert out.count("no checkpoint could be written") == 1
     assert f"{good[-1].parent}: {os.strerror(errno.ENOSPC)}" in " ".join(said.split())
     assert statuses(tmp_path) == ["FINISHED"] * 3
     assert list(disk.rglob("*.checkpoint")) == []

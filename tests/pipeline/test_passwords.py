@@ -5,16 +5,13 @@ import os
 import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from pipeline import provenance, resuming
 from pipeline.complaints import complaint
+from tests.pipeline.commands import run
 from tests.pipeline.secret import SECRET, holding
 
 ROOT = Path(__file__).parents[2]
@@ -118,60 +115,18 @@ def test_no_error_shows_the_password_of_a_store_that_cannot_be_used(tmp_path, od
     assert holding(tmp_path) == []
 
 
-@contextmanager
-def tracking_server(folder):
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder}/server.db"]
-    command += ["--artifacts-destination", str(folder / "artifacts"), "--host", "127.0.0.1", "--port", str(port)]
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    with (
-        (folder / "log").open("w") as log,
-        subprocess.Popen(
-            [*command, "--workers", "1"],
-            cwd=folder,
-            env={**ENVIRONMENT, "PATH": path},
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        ) as process,
-    ):
-        try:
-            deadline = time.monotonic() + 120
-            while True:
-                try:
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
-                    break
-                except OSError:
-                    assert time.monotonic() < deadline, (folder / "log").read_text()[-2000:]
-                    time.sleep(0.3)
-            yield port
-        finally:
-            os.killpg(process.pid, 15)
-
-
 @pytest.mark.slow
-def test_a_sweep_on_a_store_with_a_password_leaves_it_nowhere(tmp_path):
-    (tmp_path / "server").mkdir()
-    (tmp_path / "here").mkdir()
-    uri = f"http://ann:{SECRET}@127.0.0.1"
-    with tracking_server(tmp_path / "server") as port:
-        # given a sweep that writes to a server for which it has a password
-        arguments = ["-m", *SMALL, "seed=1,2", f"tracking.uri={uri}:{port}"]
-        done = subprocess.run(
-            [sys.executable, "-m", "pipeline", *arguments],
-            cwd=tmp_path / "here",
-            env=ENVIRONMENT,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=240,
-        )
-        assert done.returncode == 0, done.stderr
+def test_a_sweep_on_a_store_with_a_password_leaves_it_nowhere(tmp_path, server, server_folder, experiment):
+    # given a sweep that writes to a server for which it has a password
+    uri = f"http://ann:{SECRET}@127.0.0.1:{server}"
+    where = [f"tracking.uri={uri}", f"tracking.experiment={experiment}"]
+    done = run(["-m", "pipeline", "-m", *SMALL, "seed=1,2", *where], tmp_path)
+    assert done.returncode == 0, done.stderr
 
     # then neither what it printed, nor its folders, nor the record, nor the server's log hold it
-    assert f"http://***@127.0.0.1:{port}/#/experiments/" in done.stdout
+    assert f"http://***@127.0.0.1:{server}/#/experiments/" in done.stdout
     assert SECRET not in done.stdout + done.stderr
     assert holding(tmp_path) == []
-    assert any("multirun" in str(path) for path in (tmp_path / "here").rglob(".hydra/config.yaml"))
-    assert list((tmp_path / "server" / "artifacts").rglob("overrides.yaml"))
+    assert holding(server_folder) == []
+    assert any("multirun" in str(path) for path in tmp_path.rglob(".hydra/config.yaml"))
+    assert list((server_folder / "artifacts").rglob("overrides.yaml"))

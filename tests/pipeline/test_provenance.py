@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 from pipeline import provenance
+from tests.pipeline.secret import SECRET
 
 
 def collect_in_a_process(*arguments, **environment):
@@ -39,11 +40,13 @@ def test_what_decides_a_result_is_there():
 
 
 def test_no_secret_of_the_environment_or_the_command_line_is_kept(monkeypatch):
-    environment = {"AWS_SECRET_ACCESS_KEY": "s3cret", "OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_PASSWORD": "s3cret"}
+    environment = {"AWS_SECRET_ACCESS_KEY": SECRET, "OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_PASSWORD": SECRET}
 
-    tags, attachments, _ = collect_in_a_process("tracking.uri=http://ann:s3cret@host", "token=s3cret", **environment)
+    tags, attachments, _ = collect_in_a_process(
+        f"tracking.uri=http://ann:{SECRET}@host", f"token={SECRET}", **environment
+    )
 
-    assert "s3cret" not in json.dumps([tags, attachments])
+    assert SECRET not in json.dumps([tags, attachments])
     assert "tracking.uri=http://***@host" in tags["command"]
     assert tags["environment.OMP_NUM_THREADS"] == "1"
     assert not {name for name in tags if "AWS" in name or "MLFLOW_" in name}

@@ -3,10 +3,9 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,35 +13,30 @@ import numpy as np
 import psutil
 import pytest
 
+from tests.pipeline.commands import Command
+
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
-STEPS = 600
-# Two groups of two trials, thirty stretches of steps each.
+STEPS = 400
+# Two groups of two trials, twenty stretches of steps each.
 GRID = ("-m", "dataset=synthetic", f"steps={STEPS}", "trial.evaluate_every=20", "batch_size=32,64", "seed=1,2")
-EACH = ("trial.checkpoint_every=20", "cluster.address=local")
+EACH = ("trial.checkpoint_every=20",)
 
 
 class Sweep:
     """The command line in a folder of its own, where it can be killed."""
 
-    def __init__(self, folder, pause=0.08, **environment):
+    def __init__(self, folder, store, pause=0.05, **environment):
         self.folder = folder
         self.notes = folder / "notes"
         self.notes.mkdir()
-        self.environment = {**os.environ, "PYTHONPATH": str(ROOT), "NOTES": str(self.notes), "PAUSE": str(pause)}
-        self.environment |= environment
+        shutil.copy(store, folder)
+        constants = json.dumps({"pipeline.engine.worker.CHECKPOINT_EVERY": 0.3})
+        self.environment = {"NOTES": str(self.notes), "PAUSE": str(pause), "CONSTANTS": constants, **environment}
 
     def start(self, *arguments):
-        command = [sys.executable, str(Path(__file__).with_name("counted.py")), *GRID, *EACH, *arguments]
-        return subprocess.Popen(
-            command,
-            cwd=self.folder,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        program = Path(__file__).with_name("counted.py")
+        return Command([program, *GRID, *EACH, *arguments], self.folder, **self.environment)
 
     def run(self, *arguments):
         with self.start(*arguments) as process:
@@ -107,8 +101,8 @@ def assert_equal(results, expected):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    sweep = Sweep(tmp_path_factory.mktemp("undisturbed"), pause=0)
+def undisturbed(tmp_path_factory, empty_store):
+    sweep = Sweep(tmp_path_factory.mktemp("undisturbed"), empty_store, pause=0)
     code, _, err = sweep.run("engine=inprocess")
     assert code == 0, err
     results = sweep.results()
@@ -116,13 +110,13 @@ def undisturbed(tmp_path_factory):
     return results
 
 
-def test_a_driver_killed_at_five_random_moments_is_resumed_to_the_same_end(tmp_path, undisturbed):
-    sweep, generator = Sweep(tmp_path), random.Random(6)
+def test_a_driver_killed_at_five_random_moments_is_resumed_to_the_same_end(tmp_path, empty_store, undisturbed):
+    sweep, generator = Sweep(tmp_path, empty_store), random.Random(6)
 
     # given a driver that is killed, resumed, killed ...
     for number in range(5):
         resume = ["sweep.resume=true"] if number else []
-        process = sweep.kill("engine=inprocess", *resume, after=generator.uniform(2.2, 4.5))
+        process = sweep.kill("engine=inprocess", *resume, after=generator.uniform(0.6, 1.4))
         process.communicate()
         assert process.returncode == -signal.SIGKILL
     # when the same command is left to end
@@ -148,12 +142,12 @@ def test_a_driver_killed_at_five_random_moments_is_resumed_to_the_same_end(tmp_p
     assert sweep.statuses() == (["FINISHED"], trials)
 
 
-def test_a_driver_killed_on_ray_is_resumed_on_another_number_of_workers(tmp_path, undisturbed):
-    sweep = Sweep(tmp_path)
-    process = sweep.kill("engine=ray", "cluster.workers=2", after=4.0)
+def test_a_driver_killed_on_ray_is_resumed_on_another_number_of_workers(tmp_path, empty_store, undisturbed, cluster):
+    sweep, here = Sweep(tmp_path, empty_store, pause=0.03), ("engine=ray", f"cluster.address={cluster}")
+    process = sweep.kill(*here, "cluster.workers=2", after=1.5)
     process.communicate()
 
-    code, out, err = sweep.run("engine=ray", "cluster.workers=1", "sweep.resume=true")
+    code, out, err = sweep.run(*here, "cluster.workers=1", "sweep.resume=true")
 
     assert code == 0, err
     assert "4 go on from a checkpoint" in out
@@ -161,9 +155,9 @@ def test_a_driver_killed_on_ray_is_resumed_on_another_number_of_workers(tmp_path
     assert sweep.work() <= 1.5 * 4 * STEPS
 
 
-def test_a_damaged_checkpoint_is_told_of_and_the_one_before_is_used(tmp_path, undisturbed):
-    sweep = Sweep(tmp_path)
-    process = sweep.kill("engine=inprocess", after=5.0)
+def test_a_damaged_checkpoint_is_told_of_and_the_one_before_is_used(tmp_path, empty_store, undisturbed):
+    sweep = Sweep(tmp_path, empty_store, pause=0.03)
+    process = sweep.kill("engine=inprocess", after=1.2)
     process.communicate()
     last = max(tmp_path.rglob("*.checkpoint"))
     content = bytearray(last.read_bytes())
@@ -178,8 +172,8 @@ def test_a_damaged_checkpoint_is_told_of_and_the_one_before_is_used(tmp_path, un
     assert_equal(sweep.results(), undisturbed)
 
 
-def test_a_sweep_that_is_running_is_not_resumed_beside_itself(tmp_path):
-    sweep = Sweep(tmp_path, pause=0.5)
+def test_a_sweep_that_is_running_is_not_resumed_beside_itself(tmp_path, empty_store):
+    sweep = Sweep(tmp_path, empty_store, pause=0.5)
     process = sweep.kill("engine=inprocess", after=0, number=0)
 
     code, _, err = sweep.run("engine=inprocess", "sweep.resume=true")
@@ -192,8 +186,8 @@ def test_a_sweep_that_is_running_is_not_resumed_beside_itself(tmp_path):
     assert "KILLED" not in json.dumps(sweep.statuses())
 
 
-def test_without_an_earlier_sweep_resuming_starts_one(tmp_path, undisturbed):
-    sweep = Sweep(tmp_path, pause=0)
+def test_without_an_earlier_sweep_resuming_starts_one(tmp_path, empty_store, undisturbed):
+    sweep = Sweep(tmp_path, empty_store, pause=0)
 
     code, out, err = sweep.run("engine=inprocess", "sweep.resume=true")
 
@@ -202,9 +196,9 @@ def test_without_an_earlier_sweep_resuming_starts_one(tmp_path, undisturbed):
     assert_equal(sweep.results(), undisturbed)
 
 
-def test_a_second_interrupt_stops_at_once_and_leaves_no_process(tmp_path, undisturbed):
-    sweep = Sweep(tmp_path)
-    process = sweep.kill("engine=ray", after=2.5, number=0)
+def test_a_second_interrupt_stops_at_once_and_leaves_no_process(tmp_path, empty_store, undisturbed, cluster):
+    sweep = Sweep(tmp_path, empty_store, pause=0.03)
+    process = sweep.kill("engine=ray", "cluster.address=local", after=1.0, number=0)
     children = psutil.Process(process.pid).children(recursive=True)
     assert any("ray::" in " ".join(child.cmdline()) for child in children)
 
@@ -220,15 +214,15 @@ def test_a_second_interrupt_stops_at_once_and_leaves_no_process(tmp_path, undist
     assert [child for child in alive if not child.name().endswith("Agent")] == []
 
     # and what was known can be gone on from
-    code, _, err = sweep.run("engine=ray", "sweep.resume=true")
+    code, _, err = sweep.run("engine=ray", f"cluster.address={cluster}", "sweep.resume=true")
     assert code == 0, err
     assert sweep.statuses()[0] == ["FINISHED"]
     assert_equal(sweep.results(), undisturbed)
 
 
-def test_a_killed_worker_is_replaced_and_the_record_counts_the_attempts(tmp_path, undisturbed):
-    sweep = Sweep(tmp_path)
-    process = sweep.kill("engine=ray", after=2.5, number=0)
+def test_a_killed_worker_is_replaced_and_the_record_counts_the_attempts(tmp_path, empty_store, undisturbed, cluster):
+    sweep = Sweep(tmp_path, empty_store, pause=0.03)
+    process = sweep.kill("engine=ray", f"cluster.address={cluster}", after=1.0, number=0)
     os.kill(sweep.attempts()[-1][0], signal.SIGKILL)
 
     out, err = process.communicate(timeout=120)
@@ -244,8 +238,8 @@ def test_a_killed_worker_is_replaced_and_the_record_counts_the_attempts(tmp_path
     assert_equal(sweep.results(), undisturbed)
 
 
-def test_a_trial_that_raises_costs_the_others_nothing_and_is_run_again_on_resuming(tmp_path, undisturbed):
-    sweep = Sweep(tmp_path, pause=0, RAISES="2")
+def test_a_trial_that_raises_costs_the_others_nothing_and_is_run_again_on_resuming(tmp_path, empty_store, undisturbed):
+    sweep = Sweep(tmp_path, empty_store, pause=0, RAISES="2")
 
     code, out, err = sweep.run("engine=inprocess")
 
@@ -266,8 +260,8 @@ def test_a_trial_that_raises_costs_the_others_nothing_and_is_run_again_on_resumi
     assert_equal(sweep.results(), undisturbed)
 
 
-def test_fail_fast_starts_nothing_after_a_failure(tmp_path):
-    sweep = Sweep(tmp_path, pause=0, RAISES="2")
+def test_fail_fast_starts_nothing_after_a_failure(tmp_path, empty_store):
+    sweep = Sweep(tmp_path, empty_store, pause=0, RAISES="2")
 
     code, out, _ = sweep.run("engine=inprocess", "sweep.fail_fast=true")
 

@@ -1,26 +1,15 @@
 """MLflow's own UI, in a real browser, shows a sweep as it is meant to be seen."""
 
-import os
 import re
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from pathlib import Path
 
 import pytest
 
 from pipeline.recorder.store import connect
 from pipeline.recorder.sweeps import read_sweep
+from tests.pipeline.commands import run
+from tests.pipeline.serving import tracking_server
 
-ROOT = Path(__file__).parents[2]
-ENVIRONMENT = {
-    **os.environ,
-    "PYTHONPATH": str(ROOT),
-    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-}
 QUIET = ("gpu", "quic", "background-networking", "component-update", "sync")
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 SWEEP = ("-m", "engine=inprocess", "steps=200", "strategy=random,local,gradient", "learning_rate=1e-3,1e-2")
@@ -34,11 +23,11 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def sweep(tmp_path_factory):
+def sweep(tmp_path_factory, empty_store):
     """Run a sweep; return its record and the link that it printed."""
     folder = tmp_path_factory.mktemp("ui")
-    command = [sys.executable, "-m", "pipeline", *SWEEP]
-    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=True, timeout=240)
+    shutil.copy(empty_store, folder)
+    done = run(["-m", "pipeline", *SWEEP], folder)
     link = done.stdout.splitlines()[-1]
     uri = f"sqlite:///{folder}/mlflow.db"
     client = connect(uri, create=False)
@@ -50,39 +39,14 @@ def sweep(tmp_path_factory):
 def page(sweep, tmp_path_factory):
     """Open a browser beside the UI's server; return its page and the server's address."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (the extra dev)")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     folder = tmp_path_factory.mktemp("server")
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", sweep[1], "--port", str(port)]
-    with (
-        (folder / "log").open("w") as log,
-        subprocess.Popen(
-            [*command, "--workers", "1"], cwd=folder, env=ENVIRONMENT, stdout=log, stderr=log, start_new_session=True
-        ) as server,
-    ):
-        try:
-            answers(f"http://127.0.0.1:{port}")
-            with playwright.sync_playwright() as running:
-                flags = ["--no-sandbox", "--no-first-run", *(f"--disable-{name}" for name in QUIET)]
-                browser = running.chromium.launch(executable_path=BROWSER, args=flags)
-                page = browser.new_page(viewport={"width": 1600, "height": 1000})
-                page.set_default_timeout(60_000)
-                yield page, f"http://127.0.0.1:{port}"
-                browser.close()
-        finally:
-            os.killpg(server.pid, 15)
-
-
-def answers(url):
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        try:
-            urllib.request.urlopen(f"{url}/health", timeout=2).close()
-        except OSError:
-            time.sleep(0.3)
-        else:
-            return
-    pytest.fail("MLflow's UI does not start")
+    with tracking_server(folder, sweep[1], name="ui") as port, playwright.sync_playwright() as running:
+        flags = ["--no-sandbox", "--no-first-run", *(f"--disable-{name}" for name in QUIET)]
+        browser = running.chromium.launch(executable_path=BROWSER, args=flags)
+        page = browser.new_page(viewport={"width": 1600, "height": 1000})
+        page.set_default_timeout(60_000)
+        yield page, f"http://127.0.0.1:{port}"
+        browser.close()
 
 
 @pytest.fixture

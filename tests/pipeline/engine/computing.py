@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.engine import worker
 from pipeline.engine.protocol import Failed, Finished, Progressed
 from pipeline.plan import Point, make_plan
 from pipeline.schema import parse
@@ -94,6 +95,7 @@ class Disturbed:
     """Trains, with a pause at every event; the trial with the seed ``culprit`` does what ``how`` says at ``step``.
 
     Every attempt leaves a file in ``folder``: its process, the steps it began and ended with, and its seeds.
+    On Ray ``between`` are the least seconds between two checkpoints.
     """
 
     folder: str
@@ -101,8 +103,11 @@ class Disturbed:
     culprit: int = -1
     how: str = "kill"
     step: int = 20
+    between: float | None = None
 
     def run(self, trials, dataset, **options):
+        if self.between is not None:
+            worker.CHECKPOINT_EVERY = self.between
         file = Path(self.folder) / f"{os.getpid()}-{time.time_ns()}"
         first = options["start"].step if options["start"] else 0
         poisoned = any(trial.seed == self.culprit for trial in trials)

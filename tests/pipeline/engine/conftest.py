@@ -1,4 +1,4 @@
-"""What the tests of the engines share: tasks that fail on purpose, and one Ray cluster."""
+"""What the tests of the engines share: tasks that fail on purpose, and engines on one Ray cluster."""
 
 import importlib.util
 import sys
@@ -19,16 +19,6 @@ def computing():
     yield module
     ray.cloudpickle.unregister_pickle_by_value(module)
     del sys.modules["computing"]
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    """Return the address of one Ray cluster of two CPUs for the tests of a module, as a user would have one running."""
-    from ray.cluster_utils import Cluster
-
-    running = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
-    yield running.address
-    running.shutdown()
 
 
 @pytest.fixture

@@ -27,9 +27,9 @@ def all_cpus_free_afterwards(cluster):
 
 @pytest.mark.usefixtures("all_cpus_free_afterwards")
 def test_workers_killed_at_random_go_on_from_their_checkpoints(computing, engine, tmp_path):
-    # given groups that take some ten seconds
+    # given groups that take some seconds
     points = computing.planned(4, steps=400, trial={"evaluate_every": 20})
-    task = computing.Disturbed(folder=str(tmp_path), pause=0.1)
+    task = computing.Disturbed(folder=str(tmp_path), pause=0.05, between=0.5)
     groups = computing.groups_of(points, task=task)
     over = threading.Event()
 
@@ -38,7 +38,7 @@ def test_workers_killed_at_random_go_on_from_their_checkpoints(computing, engine
         while not computing.attempts(tmp_path):
             over.wait(0.1)
         for _ in range(3):
-            if over.wait(generator.uniform(2.2, 3.5)):
+            if over.wait(generator.uniform(0.8, 1.4)):
                 return
             while not (alive := [at for at, *_ in computing.attempts(tmp_path) if psutil.pid_exists(at)]):
                 if over.wait(0.1):
@@ -98,10 +98,10 @@ def test_a_trial_that_hangs_is_ended_and_its_neighbours_finish(computing, engine
     task = computing.Disturbed(folder=str(tmp_path), culprit=1, how="hang")
 
     curves, results, failures = computing.outcomes(
-        engine(timeout=3.0), computing.groups_of(points, task=task, workers=1)
+        engine(timeout=1.5), computing.groups_of(points, task=task, workers=1)
     )
 
-    assert {index: failure.error for index, failure in failures.items()} == {1: "trial.timeout: took longer than 3.0 s"}
+    assert {index: failure.error for index, failure in failures.items()} == {1: "trial.timeout: took longer than 1.5 s"}
     assert set(results) == {0, 2, 3}
     computing.assert_same_bits(curves, results, computing.undisturbed(points))
 
@@ -111,7 +111,7 @@ def test_a_group_that_is_only_slow_is_ended_once(computing, engine, tmp_path):
     task = computing.Disturbed(folder=str(tmp_path), pause=0.2)
 
     _, results, failures = computing.outcomes(
-        engine(timeout=2.0),
+        engine(timeout=1.0),
         computing.groups_of(computing.planned(4, trial={"evaluate_every": 10}), task=task, workers=1),
     )
 
@@ -129,52 +129,15 @@ def test_a_sweep_that_is_left_early_leaves_nothing_running(computing, engine, tm
             break
 
 
-def test_a_node_dies_and_its_trials_move(computing, engine, tmp_path):
-    from ray.cluster_utils import Cluster as LocalCluster
-
-    # given a head without CPUs, where the driver is, and two nodes with one each
-    nodes = LocalCluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    try:
-        first = nodes.add_node(num_cpus=1)
-        nodes.add_node(num_cpus=1)
-        points = computing.planned(4, steps=200, trial={"evaluate_every": 20})
-        task = computing.Disturbed(folder=str(tmp_path), pause=0.2)
-        groups = computing.groups_of(points, task=task)
-        assert len(groups) == 2
-
-        def die():
-            while not computing.attempts(tmp_path):
-                time.sleep(0.1)
-            time.sleep(4.0)
-            nodes.remove_node(first, allow_graceful=False)
-
-        dying = threading.Thread(target=die)
-        dying.start()
-
-        # when one of them dies in the middle
-        curves, results, failures = computing.outcomes(engine(nodes.address, checkpoint_every=20), groups)
-        dying.join()
-
-        # then its trials finish on the other, from their last checkpoint
-        assert failures == {}
-        assert set(results) == set(range(4))
-        computing.assert_same_bits(curves, results, computing.undisturbed(points))
-        attempts = computing.attempts(tmp_path)
-        assert len(attempts) == 3
-        assert attempts[-1][1] > 0
-    finally:
-        nodes.shutdown()
-
-
 def test_data_larger_than_the_object_store_are_spilled_and_read(computing, engine):
     from ray.cluster_utils import Cluster as LocalCluster
 
     from pipeline.plan import make_plan
     from tasks.datasets import Synthetic
 
-    # given an object store of 80 MB and images of twice that
-    data = Synthetic(examples=60_000, test_examples=100, features=3072, classes=3, validation=100).load()
-    assert data.train.images.nbytes > 160_000_000
+    # given an object store of 80 MB and images of half as much again
+    data = Synthetic(examples=40_000, test_examples=100, features=3072, classes=3, validation=100).load()
+    assert data.train.images.nbytes > 120_000_000
     small = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 80_000_000}
     node = LocalCluster(initialize_head=True, head_node_args=small)
     try:

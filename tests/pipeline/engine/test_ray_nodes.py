@@ -1,3 +1,5 @@
+import threading
+import time
 from dataclasses import replace
 
 import psutil
@@ -29,6 +31,12 @@ class Nodes:
 
     def remove(self):
         self.cluster.remove_node(self.running.pop(0), allow_graceful=False)
+
+    def resize(self, count):
+        while len(self.running) > count:
+            self.remove()
+        while len(self.running) < count:
+            self.add()
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +103,7 @@ def test_groups_that_wait_are_cut_for_a_node_that_joins_and_a_node_that_leaves_i
 ):
     # given a sweep planned for one worker, in two groups, the first of which waits when half of it is done
     points = families(computing, 6, 60, 64, steps=200)
-    task = computing.Disturbed(folder=str(tmp_path), pause=0.1, culprit=0, how="wait", step=100)
+    task = computing.Disturbed(folder=str(tmp_path), pause=0.05, culprit=0, how="wait", step=100, between=0.5)
     groups = computing.groups_of(points, task=task, workers=1)
     assert len(groups) == 2
 
@@ -124,30 +132,6 @@ def test_groups_that_wait_are_cut_for_a_node_that_joins_and_a_node_that_leaves_i
     assert {first > 0 for _, first, _, seeds in attempts[3:]} == {True}
 
 
-def test_the_results_are_the_same_on_1_2_4_and_8_nodes(computing, engine_of, nodes, tmp_path):
-    points = computing.planned(16)
-    expected = computing.undisturbed(points)
-
-    for size in (1, 2, 4, 8):
-        while len(nodes.running) > size:
-            nodes.remove()
-        while len(nodes.running) < size:
-            nodes.add()
-        folder = tmp_path / str(size)
-        folder.mkdir()
-        task = computing.Telling(folder=str(folder), together=size)
-
-        # A node of one CPU holds one worker of three quarters.
-        curves, results, failures = computing.outcomes(
-            engine_of(planned=size, cpus_per_worker=0.75), computing.groups_of(points, task=task, workers=size)
-        )
-
-        assert failures == {}
-        assert set(results) == set(range(16))
-        computing.assert_same_bits(curves, results, expected)
-        assert len({group["labels"]["ray.io/node-id"] for group in computing.told(folder)}) == size
-
-
 def test_ten_thousand_trials_leave_nothing_behind_in_the_driver(computing, engine_of):
     # given ten thousand short trials in fused groups
     plan = make_plan(computing.planned(1, steps=5), computing.DATASET, workers=1)
@@ -169,3 +153,55 @@ def test_ten_thousand_trials_leave_nothing_behind_in_the_driver(computing, engin
     # then the driver holds no more after the last than after the second thousand
     assert ended == 10_000
     assert memory[-1] - memory[1] < 20e6
+
+
+def test_a_node_dies_and_its_trials_move(computing, engine_of, nodes, tmp_path):
+    # given two nodes with one CPU each
+    nodes.resize(2)
+    points = computing.planned(4, steps=200, trial={"evaluate_every": 20})
+    task = computing.Disturbed(folder=str(tmp_path), pause=0.1, between=0.3)
+    groups = computing.groups_of(points, task=task)
+    assert len(groups) == 2
+
+    def die():
+        while not computing.attempts(tmp_path):
+            time.sleep(0.1)
+        time.sleep(2.0)
+        nodes.remove()
+
+    dying = threading.Thread(target=die)
+    dying.start()
+
+    # when one of them dies in the middle
+    engine = engine_of(planned=2, workers=2, checkpoint_every=20)
+    curves, results, failures = computing.outcomes(engine, groups)
+    dying.join()
+
+    # then its trials finish on the other, from their last checkpoint
+    assert failures == {}
+    assert set(results) == set(range(4))
+    computing.assert_same_bits(curves, results, computing.undisturbed(points))
+    attempts = computing.attempts(tmp_path)
+    assert len(attempts) == 3
+    assert attempts[-1][1] > 0
+
+
+def test_the_results_are_the_same_on_1_2_4_and_8_nodes(computing, engine_of, nodes, tmp_path):
+    points = computing.planned(16)
+    expected = computing.undisturbed(points)
+
+    for size in (1, 2, 4, 8):
+        nodes.resize(size)
+        folder = tmp_path / str(size)
+        folder.mkdir()
+        task = computing.Telling(folder=str(folder), together=size)
+
+        # A node of one CPU holds one worker of three quarters.
+        curves, results, failures = computing.outcomes(
+            engine_of(planned=size, cpus_per_worker=0.75), computing.groups_of(points, task=task, workers=size)
+        )
+
+        assert failures == {}
+        assert set(results) == set(range(16))
+        computing.assert_same_bits(curves, results, expected)
+        assert len({group["labels"]["ray.io/node-id"] for group in computing.told(folder)}) == size

@@ -109,6 +109,7 @@ def test_a_trial_that_starts_and_reports_again_is_recorded_once(store_uri, exper
 def test_a_store_that_fails_is_told_at_the_end_and_never_before(
     store_uri, experiment, tiny, trial, layout, tmp_path, monkeypatch
 ):
+    monkeypatch.setattr(delivery, "JOURNAL_AFTER", 0.2)
     monkeypatch.setattr(delivery, "PATIENCE", 0.5)
     planned = trial()
     recorder = MlflowRecorder(store_uri, experiment, folder=tmp_path)

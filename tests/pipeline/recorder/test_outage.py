@@ -21,8 +21,8 @@ VOLATILE = {"mlflow.parentRunId", "recorder.run", "mlflow.note.content", "winner
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(delivery, "JOURNAL_AFTER", 0.2)
-    monkeypatch.setattr(delivery, "RETRY_SECONDS", 0.2)
-    monkeypatch.setattr(delivery, "LONGEST_PAUSE", 0.2)
+    monkeypatch.setattr(delivery, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(delivery, "LONGEST_PAUSE", 0.05)
     monkeypatch.setattr(delivery, "PATIENCE", 60.0)
     monkeypatch.setattr(delivery, "SILENCE", 120.0)
     monkeypatch.setattr(backfilling, "PAUSE", 0.1)
