@@ -19,6 +19,7 @@ from tasks.events import Checkpoint, Event, Outcome, Result
 from tasks.losses import excesses
 from tasks.points import UNTRAINED, check_examples, chosen_examples, gaussian, require_examples, require_scale
 from tasks.problem import Batch, Problem, total
+from tasks.stacking import per_trial
 from tasks.train import Train
 
 if TYPE_CHECKING:
@@ -148,13 +149,9 @@ def data_losses(problem: Problem, points: np.ndarray, a: np.ndarray, b: np.ndarr
     """
     xp, model, loss = array_namespace(problem.like), problem.trials[0].model, problem.trials[0].loss
     weights = problem.array(points)
-
-    def of_points(features: Any, labels: Any) -> Any:
-        scores = model.scores(weights, features)  # (2|3, C, n)
-        middle, directions = excesses(scores[:1, ...], labels, loss.margin), excesses(scores[1:, ...], labels, 0.0)
-        return xp.concat([middle, directions])
-
-    blocks = problem.over_blocks(batch, of_points)
+    # The margin counts once, at W: what a direction adds to a difference has none.
+    margins = per_trial([loss.margin] + [0.0] * (len(points) - 1), like=problem.like, trailing=2)
+    blocks = problem.over_blocks(batch, lambda x, labels: excesses(model.scores(weights, x), labels, margins))
 
     def sums(row: float, columns: np.ndarray) -> Any:
         of_blocks = [

@@ -50,7 +50,8 @@ def bytes_a_trial(trial: Trial, dataset: Dataset, *, most: AtOnce) -> int:
 
 
 def _bytes_a_candidate(trial: Trial, dataset: Dataset, block: int) -> int:
-    examples = len(dataset.train) if _walks_in_score_space(trial) else 5 * block
+    # The scores on all examples are joined from those of blocks; draws and candidates of several blocks are kept.
+    examples = 2 * len(dataset.train) if _walks_in_score_space(trial) else 5 * block
     return 8 * _weights(trial, dataset) + _FLOAT * len(dataset.classes) * examples
 
 

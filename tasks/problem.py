@@ -11,7 +11,7 @@ import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
 from tasks.datasets.dataset import Dataset, Split
-from tasks.devices import at_once, double, pieces, placed, rows
+from tasks.devices import at_once, double, pieces, placed
 from tasks.losses import accuracy
 from tasks.objective import Objective
 from tasks.random_streams import normal, stream
@@ -111,6 +111,11 @@ class Problem:
         """The shape of one trial's weights, ``(C, D)``."""
         return self.trials[0].model.shape(self.dataset.mean.shape[0] + 1, len(self.dataset.classes))
 
+    @property
+    def seeds(self) -> list[int]:
+        """The different seeds of the trials, in ascending order: trials of one seed share their draws."""
+        return sorted({trial.seed for trial in self.trials})
+
     def array(self, values: Any) -> Any:
         """Return host values as an array of the problem's library, precision and device."""
         return placed(values, self.like, dtype=self.like.dtype)
@@ -135,11 +140,10 @@ class Problem:
 
     def initial_weights(self, scales: Sequence[float]) -> Any:
         """Return ``scale * N(0, 1)`` for every trial, ``(K, C, D)``: the same draw for trials of one seed."""
-        seeds = sorted({trial.seed for trial in self.trials})
-        draws = [self.array(normal(seed, "initial weights", shape=self.shape)) for seed in seeds]
-        place = [seeds.index(trial.seed) for trial in self.trials]
-        factors = self.array(np.asarray(scales)[:, None, None])
-        return factors * rows(array_namespace(self.like).stack(draws), place)
+        draws = {seed: normal(seed, "initial weights", shape=self.shape) for seed in self.seeds}
+        # In float32 as they are drawn: every precision starts from the same weights.
+        scaled = [np.float32(scale) * draws[trial.seed] for trial, scale in zip(self.trials, scales, strict=True)]
+        return self.array(np.stack(scaled))
 
     def over_blocks(self, batch: Batch, compute: Callable[[Any, Any], Answer]) -> list[Answer]:
         """Return ``compute(features, labels)`` of every block of the batch, in their order."""

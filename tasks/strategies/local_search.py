@@ -52,7 +52,7 @@ class LocalSearch:
         batch = problem.minibatches.at(0)
         if len(batch) < len(problem.dataset.train):
             return advance_on_minibatches(problem, state, start, stop, lambda weights, unit: weights + rates * unit)
-        seeds = len({trial.seed for trial in problem.trials})
+        seeds = len(problem.seeds)
         bytes_a_candidate = seeds * len(batch) * problem.shape[0] * np.dtype(np.float32).itemsize
         # A block of perturbations keeps its scores on all examples.
         most = at_once(problem.like)

@@ -43,7 +43,7 @@ class Perturbations:
 
 def perturbations(problem: Problem, numbers: range) -> Perturbations:
     """Return the unit perturbations of the steps ``numbers``."""
-    seeds = sorted({trial.seed for trial in problem.trials})
+    seeds = problem.seeds
     place = np.array([seeds.index(trial.seed) for trial in problem.trials])
     first = numbers.start % _alignment(problem)
     draws = staging((len(seeds), first + len(numbers), *problem.shape), problem.like)
@@ -79,8 +79,9 @@ def blocks_of_steps(problem: Problem, start: int, stop: int, *, largest: int) ->
     A device begins with a small one: while it computes, the host draws the next.
     """
     if not is_numpy_array(problem.like) and stop - start > largest:
-        yield range(start, start + max(1, largest // 8))
-        start += max(1, largest // 8)
+        begun = start + max(1, largest // 8)
+        yield range(start, begun)
+        start = begun
     aligned = _alignment(problem)
     whole = stop - start + start % aligned
     count = -(-whole // (max(1, largest // aligned) * aligned))
@@ -160,8 +161,8 @@ def advance_on_minibatches(
 
 def _one_by_one(problem: Problem, comparisons: range) -> Iterator[Any]:
     """Yield the directions of every comparison; a device gets a block of them at once, since a copy to it waits."""
-    seeds = len({trial.seed for trial in problem.trials})
-    size = 1 if is_numpy_array(problem.like) else max(1, at_once(problem.like).candidates // seeds)
+    most = at_once(problem.like).candidates // len(problem.seeds)
+    size = 1 if is_numpy_array(problem.like) else max(1, most)
     for first in range(comparisons.start, comparisons.stop, size):
         unit = perturbations(problem, range(first, min(first + size, comparisons.stop)))
         yield from (unit.of_trials(unit.draws[:, m, ...]) for m in unit.members())

@@ -1,4 +1,3 @@
-import json
 import os
 import shutil
 import signal
@@ -10,42 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.pipeline import commands
+from tests.pipeline.session import session
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 SMALL = ("dataset=synthetic", "steps=20", "trial.evaluate_every=10", "batch_size=32", "tracking.register_model=false")
-
-SESSION = """
-import contextlib, io, json, sys
-from pipeline.app import main
-
-ends = []
-for arguments in json.load(sys.stdin):
-    sys.argv = ["pipeline", *arguments]
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    with contextlib.redirect_stderr(err), contextlib.redirect_stdout(out):
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code
-    ends.append([code, err.getvalue(), out.getvalue()])
-print(json.dumps([ends, [name for name in ("ray", "mlflow", "sklearn") if name in sys.modules]]))
-"""
-
-
-def session(folder, *commands):
-    """Run commands in one process, and return their exit codes, stderr and stdout, and what was imported."""
-    process = subprocess.run(
-        [sys.executable, "-c", SESSION],
-        input=json.dumps([list(command) for command in commands]),
-        cwd=folder,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    )
-    return json.loads(process.stdout.splitlines()[-1])
 
 
 def run(folder, *arguments, **environment):

@@ -1,21 +1,16 @@
 """No password is told: not by an error, not by a sweep's record or files."""
 
-import json
-import os
 import socket
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from pipeline import provenance, resuming
 from pipeline.complaints import complaint
+from tests.pipeline import session
 from tests.pipeline.commands import run
 from tests.pipeline.secret import SECRET, holding
 
-ROOT = Path(__file__).parents[2]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 SMALL = ("dataset=synthetic", "steps=20", "batch_size=32", "engine=inprocess")
 
 
@@ -29,24 +24,6 @@ def test_what_is_printed_and_recorded_of_a_command_line_has_no_password(monkeypa
     for text in told:
         assert "tracking.uri=postgresql://***@host/db" in text
         assert SECRET not in text
-
-
-SESSION = """
-import contextlib, io, json, sys
-from pipeline.app import main
-
-ends = []
-for arguments in json.load(sys.stdin):
-    sys.argv = ["pipeline", *arguments]
-    told, code = io.StringIO(), 0
-    with contextlib.redirect_stderr(told), contextlib.redirect_stdout(told):
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code
-    ends.append([code, told.getvalue()])
-print(json.dumps(ends))
-"""
 
 
 @pytest.fixture
@@ -96,22 +73,13 @@ def test_no_error_shows_the_password_of_a_store_that_cannot_be_used(tmp_path, od
     commands += [[*SMALL, f"tracking.uri={places[0]}", other] for other in ("learning_rat=1", "loss=none", "seed=[")]
 
     # when each is used
-    done = subprocess.run(
-        [sys.executable, "-c", SESSION],
-        input=json.dumps(commands),
-        cwd=tmp_path,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=300,
-    )
+    done = session.run(tmp_path, *commands)
 
     # then each is an error, and the password is neither in it nor in a file
     assert SECRET not in done.stdout + done.stderr
-    ends = json.loads(done.stdout.splitlines()[-1])
-    assert {code for code, _ in ends} == {2}
-    assert all("error: " in told for _, told in ends)
+    ends, _ = session.ends(done)
+    assert {code for code, *_ in ends} == {2}
+    assert all("error: " in err for _, err, _ in ends)
     assert holding(tmp_path) == []
 
 

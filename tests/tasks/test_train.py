@@ -287,3 +287,13 @@ def test_minibatches_reach_the_full_batch_loss_for_a_fraction_of_the_arithmetic(
     target = full[0]["val/loss"][60]
     assert small[0]["val/loss"][60] < 1.2 * target
     assert small[0]["examples"][60] < full[0]["examples"][60] / 30
+
+
+def test_every_precision_starts_from_the_same_weights(small_dataset):
+    trials = [trial(seed=seed) for seed in (1, 0, 1)]
+    single, double = (
+        Problem.of(trials, small_dataset, like=np.empty(0, dtype), width=0, threads=1).initial_weights([0.1, 0.1, 0.3])
+        for dtype in (np.float32, np.float64)
+    )
+    assert double.dtype == np.float64
+    np.testing.assert_array_equal(single, double)
