@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import indent
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from pipeline.plugins.composer import Composition, Job
+from pipeline.plugins.composer import Job
 from pipeline.recorder.address import redact
 from tasks.errors import ConfigError
 
@@ -41,10 +41,10 @@ def claim_folder(config: DictConfig) -> None:
 
 def write_folders(jobs: Sequence[Job]) -> None:
     """Write ``.hydra/config.yaml``, ``overrides.yaml`` and ``hydra.yaml`` for every job."""
-    same: dict[int, dict[str, str]] = {}
+    yaml = _Yaml()
     for job in jobs:
         try:
-            _write(job, same)
+            _write(job, yaml)
         except OSError as error:
             raise ConfigError(
                 f"hydra.sweep.dir must be a folder that can be written, got {job.folder()}: {error}"
@@ -59,35 +59,46 @@ def hide_credentials(folder: Path) -> None:
             file.write_text(shown, encoding="utf-8")
 
 
-def _write(job: Job, same: dict[int, dict[str, str]]) -> None:
+class _Yaml:
+    """YAML as OmegaConf writes it, entry by entry: the jobs of a sweep share most of theirs, and dumping is slow."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, str] = {}
+
+    def dump(self, values: Mapping[str, Any]) -> str:
+        """Return the entries of a mapping as YAML."""
+        return "".join(self._entry(name, value) for name, value in values.items())
+
+    def _entry(self, name: str, value: Any) -> str:
+        key = repr((name, value))
+        if key not in self._entries:
+            nested = isinstance(value, Mapping) and value
+            self._entries[key] = self._nested(name, value) if nested else OmegaConf.to_yaml({name: value})
+        return self._entries[key]
+
+    def _nested(self, name: str, values: Mapping[str, Any]) -> str:
+        head = self._entry(name, {}).removesuffix(" {}\n")
+        return f"{head}\n" + indent(self.dump(values), "  ", lambda line: bool(line.strip()))
+
+
+def _write(job: Job, yaml: _Yaml) -> None:
     folder = Path(job.folder())
     folder.mkdir(parents=True, exist_ok=True)
     if job.base.hydra["output_subdir"] is None:
         return
     files = folder / job.base.hydra["output_subdir"]
     files.mkdir(parents=True, exist_ok=True)
-    if id(job.base) not in same:
-        same[id(job.base)] = _sections(job.base)
-    (files / "config.yaml").write_text(redact(OmegaConf.to_yaml(dict(job.values))), encoding="utf-8")
+    (files / "config.yaml").write_text(redact(yaml.dump(job.values)), encoding="utf-8")
     (files / "overrides.yaml").write_text(redact(OmegaConf.to_yaml(list(job.overrides))), encoding="utf-8")
-    (files / "hydra.yaml").write_text(redact(_hydra(job, str(folder), same[id(job.base)])), encoding="utf-8")
+    (files / "hydra.yaml").write_text(redact(yaml.dump({"hydra": _hydra(job, str(folder))})), encoding="utf-8")
 
 
-def _hydra(job: Job, folder: str, texts: dict[str, str]) -> str:
-    # Only these three sections differ between jobs of one composition, and dumping YAML is slow.
-    own: dict[str, dict[str, Any]] = {
-        "overrides": {**job.base.hydra["overrides"], "task": list(job.overrides)},
-        "job": {
-            **job.base.hydra["job"],
-            "id": str(job.number),
-            "num": job.number,
-            "override_dirname": job.override_dirname(),
-        },
-        "runtime": {**job.base.hydra["runtime"], "output_dir": folder},
+def _hydra(job: Job, folder: str) -> dict[str, Any]:
+    hydra = job.base.hydra
+    number = {"id": str(job.number), "num": job.number, "override_dirname": job.override_dirname()}
+    return {
+        **hydra,
+        "overrides": {**hydra["overrides"], "task": list(job.overrides)},
+        "job": {**hydra["job"], **number},
+        "runtime": {**hydra["runtime"], "output_dir": folder},
     }
-    sections = (OmegaConf.to_yaml({name: own[name]}) if name in own else texts[name] for name in job.base.hydra)
-    return "hydra:\n" + indent("".join(sections), "  ", lambda line: bool(line.strip()))
-
-
-def _sections(base: Composition) -> dict[str, str]:
-    return {name: OmegaConf.to_yaml({name: section}) for name, section in base.hydra.items()}
