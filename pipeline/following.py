@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.checkpoint_file import Saved
+from pipeline.checkpoints import Checkpoints
 from pipeline.console import Display, told_of_retry
 from pipeline.engine.protocol import (
     Checkpointed,
@@ -45,12 +46,16 @@ def compute(
     provenance: Provenance,
     config: Config,
 ) -> None:
-    """Record what the engine reports until every trial has ended; close engine and record whatever happens."""
+    """Record what the engine reports until every trial has ended; close engine and record whatever happens.
+
+    Trials are computed while the record is being opened; they are stopped if it cannot be.
+    """
     status, told = "KILLED", False
     try:
         for report in engine.run(groups, dataset):
+            checkpoints = record.checkpoints()  # raises, where the record cannot be opened
             if isinstance(report, Checkpointed):
-                unwritten = _keep(record, report)
+                unwritten = _keep(checkpoints, report)
                 if unwritten and not told:
                     display.say(unwritten)
                     told = True
@@ -82,16 +87,16 @@ def compute(
             raise error
 
 
-def _keep(record: Record, report: Checkpointed) -> str | None:
+def _keep(checkpoints: Checkpoints | None, report: Checkpointed) -> str | None:
     """Keep a checkpoint if one is due; return why it could not be kept."""
     keys = tuple(trial.key for trial in report.trials)
-    if record.checkpoints is None or not record.checkpoints.is_due(keys):
+    if checkpoints is None or not checkpoints.is_due(keys):
         return None
     try:
-        record.checkpoints.save(Saved(keys=keys, progress=report.progress))
+        checkpoints.save(Saved(keys=keys, progress=report.progress))
     except OSError as error:
         # The sweep needs it only if it is killed, and the checkpoint before stays.
-        return f"no checkpoint could be written to {record.checkpoints.folder}: {error.strerror or error}"
+        return f"no checkpoint could be written to {checkpoints.folder}: {error.strerror or error}"
     return None
 
 

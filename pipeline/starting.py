@@ -17,7 +17,10 @@ from pipeline.drawing import draw, draw_quickly, draw_sweep
 from pipeline.engine.inprocess import InProcess
 from pipeline.engine.protocol import Engine
 from pipeline.plan import WIDEST
+from pipeline.recorder.mlflow_recorder import MlflowRecorder
 from pipeline.recorder.protocol import Past, Recorder, SweepHeader
+from pipeline.recorder.resumption import find_past
+from pipeline.recorder.store import connect
 from pipeline.schema import Config
 from tasks.datasets.dataset import Dataset
 from tasks.devices import ON_DEVICE, available_memory, count_gpus, library_for
@@ -87,34 +90,45 @@ def make_engine(config: Config, *, lone: bool) -> Engine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """An open record, and for a sweep its checkpoints and, where it is resumed, what is known of its past."""
+class Opened:
+    """What an open record has: for a sweep its checkpoints and, where it is resumed, what is known of its past."""
 
-    recorder: Recorder
-    checkpoints: Checkpoints | None
-    past: Past | None
+    checkpoints: Checkpoints | None = None
+    past: Past | None = None
+
+
+class Record:
+    """A record that is opened in the background; its recorder may be told of trials meanwhile."""
+
+    def __init__(self, recorder: Recorder, opening: Future[Opened]) -> None:
+        self.recorder = recorder
+        self._opening = opening
+
+    def opened(self) -> Opened:
+        """Wait until the record is open, or raise why it cannot be."""
+        return self._opening.result()
+
+    def checkpoints(self) -> Checkpoints | None:
+        """Return a sweep's checkpoints, None as long as the record is not open; raise why it cannot be."""
+        return self.opened().checkpoints if self._opening.done() else None
+
+    def is_lost(self) -> bool:
+        """Wait until the record is open or cannot be, and return which."""
+        return self._opening.exception() is not None
 
     def close(self, status: str) -> None:
-        """Close the record; the checkpoints of a sweep that is not finished are kept."""
+        """Close the record once it is open; the checkpoints of a sweep that is not finished are kept."""
+        checkpoints = self.opened().checkpoints
         try:
             self.recorder.close(status)
         finally:
-            if self.checkpoints is not None:
-                self.checkpoints.close(done=status == "FINISHED")
+            if checkpoints is not None:
+                checkpoints.close(done=status == "FINISHED")
 
 
-def open_record(
-    config: Config, header: Future[tuple[SweepHeader | None, Dataset]], running: Future[None], folder: Path
-) -> Record:
-    """Open the record once the header is known and the engine runs: nothing is recorded of a sweep that cannot start.
-
-    A sweep keeps its checkpoints in ``folder``, any record its journal.
-    """
-    from pipeline.recorder.mlflow_recorder import MlflowRecorder  # noqa: PLC0415  # MLflow takes seconds to import
-    from pipeline.recorder.resumption import find_past  # noqa: PLC0415  # MLflow takes seconds to import
-    from pipeline.recorder.store import connect  # noqa: PLC0415  # MLflow takes seconds to import
-
-    recorder = MlflowRecorder(
+def make_recorder(config: Config, folder: Path) -> MlflowRecorder:
+    """Return the recorder of a sweep, which keeps its journal in ``folder``."""
+    return MlflowRecorder(
         config.tracking.uri,
         config.tracking.experiment,
         folder=folder,
@@ -123,12 +137,25 @@ def open_record(
         sweep_figures=draw_sweep,
         register_model=config.tracking.register_model,
     )
+
+
+def open_record(
+    recorder: MlflowRecorder,
+    config: Config,
+    header: Future[tuple[SweepHeader | None, Dataset]],
+    running: Future[None],
+    folder: Path,
+) -> Opened:
+    """Open the record once the header is known and the engine runs: nothing is recorded of a sweep that cannot start.
+
+    A sweep keeps its checkpoints in ``folder``.
+    """
     sweep, dataset = header.result()
     connect(recorder.uri, create=True)  # a new store takes seconds to make: the engine starts meanwhile
     running.result()
     if sweep is None:
         recorder.open(None, dataset)
-        return Record(recorder=recorder, checkpoints=None, past=None)
+        return Opened()
     past = find_past(recorder.uri, config.tracking.experiment, sweep.key) if config.sweep.resume else None
     # The folder's lock comes first: who holds it may touch the sweep's runs.
     checkpoints = Checkpoints(Path(past.tags[FOLDER])) if past else Checkpoints.fresh(folder)
@@ -138,7 +165,7 @@ def open_record(
     except BaseException:
         checkpoints.close(done=past is None)
         raise
-    return Record(recorder=recorder, checkpoints=checkpoints, past=past)
+    return Opened(checkpoints=checkpoints, past=past)
 
 
 @contextlib.contextmanager
@@ -155,19 +182,19 @@ def started(engine: Engine, running: Future[None]) -> Iterator[None]:
 
 
 class Closing:
-    """Closes a record that was opened although the sweep could not start; ``record`` is set once it could."""
+    """Closes a record that was opened although the sweep could not start; ``started`` is set once it could."""
 
-    def __init__(self, opening: Future[Record]) -> None:
-        self._opening = opening
-        self.record: Record | None = None
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self.started = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
-        if self.record is None and self._opening.exception() is None:
+        if not self.started and not self._record.is_lost():
             failed = kind is not None and issubclass(kind, Exception)
-            self._opening.result().close("FAILED" if failed else "KILLED")
+            self._record.close("FAILED" if failed else "KILLED")
 
 
 def later(work: Callable[[], T]) -> Future[T]:

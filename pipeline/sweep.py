@@ -28,7 +28,17 @@ from pipeline.recorder.protocol import SweepHeader
 from pipeline.resuming import remaining, resume_command, sweep_key
 from pipeline.schema import Config, describe
 from pipeline.signals import StopSignals
-from pipeline.starting import Closing, Record, later, make_engine, open_record, started, widest, worker_count
+from pipeline.starting import (
+    Closing,
+    Record,
+    later,
+    make_engine,
+    make_recorder,
+    open_record,
+    started,
+    widest,
+    worker_count,
+)
 from pipeline.swept import settings, swept
 from pipeline.tally import Tally
 from tasks.datasets.dataset import Dataset
@@ -67,7 +77,8 @@ def run_points(
         header: Future[tuple[SweepHeader | None, Dataset]] = Future()
         running: Future[None] = Future()
         loading = later(lambda: _load(config, console))
-        opening = later(lambda: open_record(config, header, running, folder))
+        recorder = make_recorder(config, folder)
+        record = Record(recorder, later(lambda: open_record(recorder, config, header, running, folder)))
         others = later(meanwhile or (lambda: None))
         engine = make_engine(config, lone=sweep is None)
         tags, attachments = collect()
@@ -79,16 +90,15 @@ def run_points(
             raise
         show_folded(console, plan)
         tally = Tally(plan.trials, validated=len(dataset.validation) > 0)
-        with Closing(opening) as closing:
+        with Closing(record) as closing:
             header.set_result(
                 (None if sweep is None else _header(sweep, config, plan, dataset, tags, attachments), dataset)
             )
             with started(engine, running):
                 signals.install()
                 others.result()
-                record = opening.result()
                 groups = _left(plan, dataset, record, tally, console, config)
-                closing.record = record
+                closing.started = True
                 # The parent run of a sweep keeps the attachments for all its trials.
                 provenance = Provenance(tags=tags, attachments=attachments if sweep is None else {})
                 try:
@@ -100,7 +110,7 @@ def run_points(
                     raise
                 finally:
                     show_table(console, tally.ranking())
-        console.print(record.recorder.how_to_look(), markup=False, soft_wrap=True)
+        console.print(recorder.how_to_look(), markup=False, soft_wrap=True)
     return _ends(plan, tally)
 
 
@@ -116,8 +126,9 @@ def _left(
     """Return the groups that are left to compute, and make known what an earlier process has computed."""
     if not config.sweep.resume:
         return plan.groups
-    ended = {} if record.past is None else record.past.ended
-    saved = [] if record.checkpoints is None else record.checkpoints.load()
+    past, checkpoints = record.opened().past, record.checkpoints()
+    ended = {} if past is None else past.ended
+    saved = [] if checkpoints is None else checkpoints.load()
     for trial in plan.trials:
         if trial.key in ended:
             run_id, result = ended[trial.key]
@@ -131,8 +142,8 @@ def _left(
         workers=worker_count(config),
         widest=widest(config, dataset),
     )
-    damaged = [] if record.checkpoints is None else record.checkpoints.damaged
-    show_past(console, record.past, groups, damaged)
+    damaged = [] if checkpoints is None else checkpoints.damaged
+    show_past(console, past, groups, damaged)
     return groups
 
 

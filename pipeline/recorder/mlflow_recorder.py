@@ -38,6 +38,8 @@ DRAWN_TRIALS = 20
 class MlflowRecorder:
     """Records to the MLflow store at ``uri`` (an SQLite file, a database or a server), in ``experiment``.
 
+    It may be told of trials while `open` has not returned: that is written once the store is open.
+
     What a store that does not answer keeps waiting is kept in a journal in ``folder``. ``figures`` draws the
     figures kept with a lone trial and a sweep's winner, ``quick_figures`` those of the other trials of a sweep,
     ``sweep_figures`` those of the sweep itself; ``register_model`` says whether a sweep's winner becomes a version
@@ -63,6 +65,7 @@ class MlflowRecorder:
         self._runs: dict[str, TrialRun] = {}
         self._parent: SweepRun | None = None
         self._outbox = Outbox()
+        self._writer = Writer(self._flush, interval=FLUSH_SECONDS)
         self._limits = contextlib.ExitStack()
 
     def open(self, sweep: SweepHeader | None, dataset: Dataset) -> None:
@@ -81,23 +84,27 @@ class MlflowRecorder:
         self._drawn = sweep is None or len(sweep.trials) <= DRAWN_TRIALS
         self._scribe = Scribe(self._store)
         self._delivery = Delivery(self._scribe, self._make_journal)
-        self._writer = Writer(self._flush, interval=FLUSH_SECONDS)
+        self._writer.start()
 
     def start(self, trial: PlannedTrial, provenance: Mapping[str, str], attachments: Mapping[str, str]) -> None:
         """Start the run of a trial; a second start of the same trial changes nothing."""
         if trial.key in self._runs:
             return
-        run = self._runs[trial.key] = TrialRun(trial, self._dataset, _now())
-        tags = run_tags(provenance, trial.overrides, self._dataset)
-        if self._parent is not None:
-            tags["mlflow.parentRunId"] = self._parent.id
+        run = self._runs[trial.key] = TrialRun(trial, _now())
         files = {f"provenance/{name}": text.encode() for name, text in attachments.items()}
-        self._writer.submit(lambda: run.start(self._outbox, tags, files))
+
+        def begin() -> None:
+            tags = run_tags(provenance, trial.overrides, self._dataset)
+            if self._parent is not None:
+                tags["mlflow.parentRunId"] = self._parent.id
+            run.start(self._outbox, self._dataset, tags, files)
+
+        self._writer.submit(begin)
         self._follow(Started(trial=trial))
 
     def reuse(self, trial: PlannedTrial, run_id: str) -> None:
         """Take the run of a trial that ended in an earlier process for the trial's own."""
-        run = self._runs[trial.key] = TrialRun(trial, self._dataset, _now())
+        run = self._runs[trial.key] = TrialRun(trial, _now())
         run.ended = True
         self._writer.submit(lambda: self._recall(run, run_id))
 
@@ -116,12 +123,16 @@ class MlflowRecorder:
         """Write the end of a trial: its result, its arrays and figures."""
         run, now = self._runs[trial.key], _now()
         run.ended = True
-        self._writer.submit(lambda: run.finish(self._outbox, result, layout, now))
+
+        def draw() -> None:
+            figures = self._figures if self._parent is None else self._quick_figures
+            # What a task other than training has to show is its figure.
+            if figures is not None and (self._drawn or not isinstance(trial.trial.task, Train)):
+                run.draw(self._outbox, self._dataset, figures, result)
+
+        self._writer.submit(lambda: run.finish(self._outbox, self._dataset, result, layout, now))
         self._follow(Finished(trial=trial, result=result, layout=layout))
-        # What a task other than training has to show is its figure.
-        draw = self._figures if self._parent is None else self._quick_figures
-        if draw is not None and (self._drawn or not isinstance(trial.trial.task, Train)):
-            self._writer.submit(lambda: run.draw(self._outbox, draw, result))
+        self._writer.submit(draw)
 
     def fail(self, trial: PlannedTrial, error: str, traceback: str) -> None:
         """Write down that a trial raised, or was lost with its worker."""
@@ -191,7 +202,8 @@ class MlflowRecorder:
 
     def _draw_winner(self, parent: SweepRun) -> None:
         if self._figures is not None and parent.winner is not None:
-            self._runs[parent.winner.trial.key].draw(self._outbox, self._figures, parent.winner.result)
+            run = self._runs[parent.winner.trial.key]
+            run.draw(self._outbox, self._dataset, self._figures, parent.winner.result)
 
     def _error(self, errors: Sequence[Exception], reason: str, journal: Path | None) -> RecordError:
         address, what = redact(self.uri), []
@@ -213,9 +225,11 @@ class MlflowRecorder:
             self._parent.take(Finished(trial=run.trial, result=result, layout=layout))
 
     def _follow(self, report: TrialReport) -> None:
-        if self._parent is not None:
-            parent = self._parent
-            self._writer.submit(lambda: parent.take(report))
+        def take() -> None:
+            if self._parent is not None:
+                self._parent.take(report)
+
+        self._writer.submit(take)
 
     def _flush(self) -> None:
         if self._parent is not None:

@@ -77,10 +77,10 @@ class Layout:
 class Recorder(Protocol):
     """Writes a sweep down.
 
-    `open` reaches the store before it returns; the calls after it return at once and never raise, the
-    writing happens in the background, in order; `close` waits for it. A lone trial is recorded the same
-    way, without a parent: ``sweep`` is then None. A point that comes twice (from a retried group) is
-    written once.
+    `open` reaches the store before it returns; the other calls, which may come while it has not, return at once
+    and never raise: the writing happens in the background, in order. `close`, which may come once it has, waits
+    for it. A lone trial is recorded the same way, without a parent: ``sweep`` is then None. A point that comes
+    twice (from a retried group) is written once.
     """
 
     def open(self, sweep: SweepHeader | None, dataset: Dataset) -> None:

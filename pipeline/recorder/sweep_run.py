@@ -67,7 +67,8 @@ class SweepRun:
     def describe(self, outbox: Outbox, runs: Mapping[str, TrialRun], status: str) -> None:
         """Write the description."""
         experiment = self._store.experiment_id
-        links = {key: f"#/experiments/{experiment}/runs/{run.id}" for key, run in runs.items() if run.id}
+        known = tuple(runs.items())  # another thread adds to them
+        links = {key: f"#/experiments/{experiment}/runs/{run.id}" for key, run in known if run.id}
         look = how_to_look(self._uri, experiment, sweep=self.id, run=None)
         reference = Reference(run_id=self.id, uri=redact(self._uri), look=look, links=links)
         note = describe(self._sweep, self._dataset, status, self.tally, reference)

@@ -31,23 +31,22 @@ class TrialRun:
     run, empty until it is started; ``ended`` says that nothing more is expected of the trial.
     """
 
-    def __init__(self, trial: PlannedTrial, dataset: Dataset, now: int) -> None:
+    def __init__(self, trial: PlannedTrial, now: int) -> None:
         self.trial = trial
         self.points = RunPoints(now)
         self.id = ""
         self.ended = False
-        self._dataset = dataset
         self._began = now
         self._log = TrialLog()
 
-    def start(self, outbox: Outbox, tags: Mapping[str, str], files: Mapping[str, bytes]) -> None:
+    def start(self, outbox: Outbox, dataset: Dataset, tags: Mapping[str, str], files: Mapping[str, bytes]) -> None:
         """Create the run, with the trial's config and what is known of its circumstances."""
-        self._log.start(self.trial, self._dataset, tags, self._began)
+        self._log.start(self.trial, dataset, tags, self._began)
         config = artifacts.config_files(self.trial.config, self.trial.overrides)
         tags = {**tags, "key": self.trial.key, "config.sha256": artifacts.digest_of(config[artifacts.CONFIG])}
         self.id = outbox.create_run(self.trial.name, tags, self._began)
         outbox.batch(self.id).params.update(artifacts.params(self.trial.config))
-        outbox.add_dataset(self.id, self._dataset.name, self._dataset.digest)
+        outbox.add_dataset(self.id, dataset.name, dataset.digest)
         outbox.attach(self.id, {**config, **files})
 
     def recall(self, run_id: str, curves: Sequence[Curve], result: Result) -> None:
@@ -69,7 +68,7 @@ class TrialRun:
         self._log.points(points)
         self._batch(outbox).points.extend(points)
 
-    def finish(self, outbox: Outbox, result: Result, layout: Layout, now: int) -> None:
+    def finish(self, outbox: Outbox, dataset: Dataset, result: Result, layout: Layout, now: int) -> None:
         """Write the end of a trial that ended by itself."""
         batch = self._batch(outbox)
         batch.points.extend(self.points.end(result, now))
@@ -82,7 +81,7 @@ class TrialRun:
         self._log.finish(result, self.points.last(), layout, now)
         files = artifacts.result_files(result.arrays, layout) | self._log.file()
         if isinstance(self.trial.trial.task, Train):
-            files |= signature_file(self._dataset.image_shape, self._dataset.classes)
+            files |= signature_file(dataset.image_shape, dataset.classes)
         outbox.attach(self.id, files)
 
     def fail(self, outbox: Outbox, error: str, traceback: str, now: int) -> None:
@@ -100,9 +99,9 @@ class TrialRun:
         self._log.kill(now)
         outbox.attach(self.id, self._log.file())
 
-    def draw(self, outbox: Outbox, figures: Figures, result: Result) -> None:
+    def draw(self, outbox: Outbox, dataset: Dataset, figures: Figures, result: Result) -> None:
         """Keep the figures of the trial."""
-        drawn = figures(self.trial, result, self.points.series(), self._dataset)
+        drawn = figures(self.trial, result, self.points.series(), dataset)
         outbox.attach(self.id, {f"{FIGURES}/{name}": image for name, image in drawn.items()})
 
     def _batch(self, outbox: Outbox) -> Batch:

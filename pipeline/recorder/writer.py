@@ -11,8 +11,8 @@ from collections.abc import Callable
 class Writer:
     """Does jobs in the background, in order, and calls ``flush`` every ``interval`` seconds and at the end.
 
-    A job or flush that raises is not done again; its error is kept. ``busy`` is the CPU time the thread has used,
-    in seconds.
+    Jobs may be submitted before it is started: they wait. A job or flush that raises is not done again; its error
+    is kept. ``busy`` is the CPU time the thread has used, in seconds.
     """
 
     def __init__(self, flush: Callable[[], None], *, interval: float) -> None:
@@ -22,6 +22,9 @@ class Writer:
         self._interval = interval
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
+
+    def start(self) -> None:
+        """Begin to do the jobs."""
         self._thread.start()
 
     def submit(self, job: Callable[[], None]) -> None:
@@ -29,7 +32,7 @@ class Writer:
         self._jobs.put(job)
 
     def close(self) -> list[Exception]:
-        """Wait until all jobs are done and flushed; return what could not be done."""
+        """Wait until all jobs are done and flushed, by a writer that was started; return what could not be done."""
         self._jobs.put(None)
         self._thread.join()
         return self._errors

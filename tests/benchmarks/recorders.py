@@ -16,7 +16,7 @@ from pipeline.engine.protocol import Failed, Finished, Progressed, Report, Start
 from pipeline.plan import Plan, Point, make_plan
 from pipeline.recorder.protocol import MemoryRecorder, Recorder
 from pipeline.schema import Config, parse
-from pipeline.starting import make_engine, open_record, worker_count
+from pipeline.starting import make_engine, make_recorder, open_record, worker_count
 from pipeline.sweep import _header
 from tests.benchmarks.sweeps import GRID, STEPS
 
@@ -62,7 +62,10 @@ def mlflow_recorder(config: Config, plan: Plan, dataset: Any) -> Recorder:
     header.set_result((_header((), config, plan, dataset, {}, {}), dataset))
     running: Future[None] = Future()
     running.set_result(None)
-    return open_record(config, header, running, Path(tempfile.mkdtemp())).recorder
+    folder = Path(tempfile.mkdtemp())
+    recorder = make_recorder(config, folder)
+    open_record(recorder, config, header, running, folder)
+    return recorder
 
 
 def main() -> None:

@@ -1,15 +1,19 @@
 import io
 import signal
+import threading
+from concurrent.futures import Future
 
 import pytest
 from rich.console import Console
 
 from pipeline.console import Display
+from pipeline.engine.protocol import Started
 from pipeline.errors import Interrupted
 from pipeline.following import Provenance, compute
+from pipeline.plan import Group
 from pipeline.recorder.protocol import MemoryRecorder, RecordError
 from pipeline.schema import Config
-from pipeline.starting import Record
+from pipeline.starting import Opened, Record
 from pipeline.tally import Tally
 
 
@@ -24,6 +28,20 @@ class Stopped:
         pass
 
 
+class Endless:
+    """An engine that begins the same trial without end."""
+
+    def __init__(self):
+        self.closed = False
+
+    def run(self, groups, dataset):
+        while True:
+            yield Started(trial=groups[0].trials[0], host="here")
+
+    def close(self):
+        self.closed = True
+
+
 class Broken(MemoryRecorder):
     def close(self, status):
         super().close(status)
@@ -32,9 +50,22 @@ class Broken(MemoryRecorder):
 
 def test_a_signal_stays_one_if_the_record_cannot_be_closed_either(tiny):
     out, recorder, tally = io.StringIO(), Broken(), Tally([], validated=True)
-    record = Record(recorder=recorder, checkpoints=None, past=None)
+    opened: Future[Opened] = Future()
+    opened.set_result(Opened())
+    record = Record(recorder, opened)
     with pytest.raises(Interrupted), Display(Console(file=out), tally) as display:
         compute([], tiny, Stopped(), record, tally, display, Provenance(tags={}, attachments={}), Config())
 
     assert recorder.status == "KILLED"
     assert "error: the store is gone" in out.getvalue()
+
+
+def test_trials_are_stopped_if_the_record_cannot_be_opened(tiny, trial):
+    planned, engine, opening = trial("one"), Endless(), Future()
+    tally, group = Tally([planned], validated=True), Group(trials=(planned,), width=1)
+    threading.Timer(0.2, opening.set_exception, [RecordError("no such store")]).start()
+    record = Record(MemoryRecorder(), opening)
+    with pytest.raises(RecordError, match="no such store"), Display(Console(file=io.StringIO()), tally) as display:
+        compute([group], tiny, engine, record, tally, display, Provenance(tags={}, attachments={}), Config())
+
+    assert engine.closed

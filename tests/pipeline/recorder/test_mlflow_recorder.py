@@ -57,6 +57,27 @@ def test_a_sweep_is_a_parent_and_its_children_with_all_that_is_needed_to_run_the
     assert parent.info.run_id in recorder.how_to_look()
 
 
+def test_what_is_told_before_the_store_is_open_is_recorded_with_its_own_times(
+    store_uri, experiment, client, tiny, trial, layout
+):
+    planned, recorder = trial("early"), MlflowRecorder(store_uri, experiment)
+    recorder.start(planned, {}, {})
+    recorder.points(planned, block(0, 10, **{"train/loss": lambda s: 1 / (s + 3)}))
+    told = time.time_ns() // 1_000_000
+    time.sleep(0.05)
+
+    recorder.open(header(planned), tiny)
+    recorder.finish(planned, done(step=9), layout)
+    recorder.close("FINISHED")
+
+    run = client.get_run(recorder.run_id(planned))
+    points = client.get_metric_history(run.info.run_id, "train/loss")
+    assert [point.step for point in points] == list(range(10))
+    assert max(point.timestamp for point in points) <= told
+    assert run.info.start_time <= told
+    assert client.get_run(run.data.tags["mlflow.parentRunId"]).info.status == "FINISHED"
+
+
 def test_a_lone_trial_has_no_parent(store_uri, experiment, client, tiny, trial, layout):
     planned = trial()
     recorder = MlflowRecorder(store_uri, experiment)

@@ -8,6 +8,7 @@ from pipeline.recorder.writer import Writer
 def test_jobs_are_done_in_order_and_flushed_at_the_end():
     done = []
     writer = Writer(lambda: done.append("flush"), interval=60)
+    writer.start()
 
     for number in range(3):
         writer.submit(lambda number=number: done.append(number))
@@ -19,6 +20,7 @@ def test_jobs_are_done_in_order_and_flushed_at_the_end():
 def test_it_flushes_while_nothing_comes():
     flushed = threading.Event()
     writer = Writer(flushed.set, interval=0.01)
+    writer.start()
 
     assert flushed.wait(5)
     writer.close()
@@ -31,6 +33,7 @@ def test_the_error_of_a_job_is_kept_and_the_next_job_is_done():
         raise error
 
     writer = Writer(lambda: None, interval=60)
+    writer.start()
     writer.submit(raises)
     writer.submit(lambda: done.append(1))
 
@@ -49,6 +52,7 @@ def test_the_error_of_a_flush_is_kept_and_it_is_called_again():
         again.set()
 
     writer = Writer(flush, interval=0.01)
+    writer.start()
 
     assert again.wait(5)
     assert writer.close() == [error]
