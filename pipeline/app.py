@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 from pathlib import Path
@@ -24,6 +26,8 @@ from pipeline.sweep import run_points
 def main() -> None:
     """Run the command line; exit with 1 where a trial failed, 2 on an error, 128 + N on signal N."""
     register()
+    # As it ends, Python would look for cycles in all that MLflow and Ray hold, which takes a second.
+    atexit.register(gc.freeze)
     full_error = os.environ.get("HYDRA_FULL_ERROR")
     # Hydra then raises what it would otherwise print as a traceback of its own making.
     os.environ["HYDRA_FULL_ERROR"] = "1"

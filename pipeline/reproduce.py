@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -30,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="run with this change; what it makes different is shown, and is no failure",
     )
     options = parser.parse_args(arguments)
+    atexit.register(gc.freeze)  # as `pipeline.app` does
     console = make_console()
     try:
         sweep, olds, left_out = _read(options.tracking_uri, options.run_id)

@@ -14,7 +14,8 @@ from pipeline.recorder.protocol import RecordError
 from pipeline.recorder.record_file import DamagedError
 from pipeline.recorder.resumption import RESUMED
 from pipeline.recorder.scribe import Scribe, is_refusal
-from pipeline.recorder.store import WRITING, Store, connect, settings
+from pipeline.recorder.sqlite_store import open_store
+from pipeline.recorder.store import WRITING, connect, settings
 from pipeline.recorder.writes import CreateRun, EndRun, Write
 
 T = TypeVar("T")
@@ -93,7 +94,7 @@ class _Filling:
         self.losses: list[str] = []
         self.done = 0
         self._uri, self._head = uri, head
-        self._store = Store(uri, head.experiment)
+        self._store = open_store(uri, head.experiment)
         self._scribe = Scribe(self._store)
         self._touched: dict[str, bool] = {}  # by run, whether its end was written
 

@@ -20,7 +20,8 @@ from pipeline.recorder.outbox import Outbox
 from pipeline.recorder.protocol import Layout, RecordError, SweepHeader
 from pipeline.recorder.resumption import SWEEP_KEY, adopt, recall
 from pipeline.recorder.scribe import Scribe, is_refusal
-from pipeline.recorder.store import WRITING, Store, settings
+from pipeline.recorder.sqlite_store import open_store
+from pipeline.recorder.store import WRITING, settings
 from pipeline.recorder.sweep_run import SweepRun
 from pipeline.recorder.tags import run_tags
 from pipeline.recorder.trial_run import TrialRun
@@ -70,7 +71,7 @@ class MlflowRecorder:
 
     def open(self, sweep: SweepHeader | None, dataset: Dataset) -> None:
         """Reach the store and start the sweep's parent run, or raise a `RecordError`."""
-        self._store = Store(self.uri, self._experiment)
+        self._store = open_store(self.uri, self._experiment)
         self._dataset = dataset
         self._limits.enter_context(settings(WRITING if is_http(self.uri) else {}))
         if sweep is not None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.recorder.address import PROBE_SECONDS, is_http, probe, sqlite_file, unreachable
-from pipeline.recorder.batches import fastest
+from pipeline.recorder.batches import Batch, write_by_log_batch
 from pipeline.recorder.protocol import RecordError
 
 if TYPE_CHECKING:
@@ -30,29 +30,33 @@ WRITING = {
 
 
 class Store:
-    """Reaches the store at ``uri`` and opens the experiment, which is made where there is none.
+    """Opens the experiment in the store at ``uri``, reached by ``client``; it is made where there is none.
 
     Raises
     ------
     RecordError
-        If the store does not answer, or the experiment has been deleted.
+        If the experiment has been deleted.
     """
 
-    def __init__(self, uri: str, experiment: str) -> None:
+    def __init__(self, uri: str, experiment: str, client: MlflowClient) -> None:
         self.uri = uri
-        self.client = connect(uri, create=True)
+        self.client = client
         with _alone(uri), settings(REACHING if is_http(uri) else {}):
             self.experiment_id = _experiment(self.client, uri, experiment)
-        self.write = fastest(self.client)
 
     def create_run(self, name: str, tags: Mapping[str, str], start: int, *, run: str = "") -> str:
         """Create a run that started at ``start`` (milliseconds since the epoch) and return its id.
 
         It can be found again by ``run``, the recorder's own name for it.
         """
-        tags = dict(tags) | ({_RUN: run} if run else {})
-        created = self.client.create_run(self.experiment_id, start_time=start, tags=tags, run_name=name)
+        texts = self.tags_of(tags, run)
+        created = self.client.create_run(self.experiment_id, start_time=start, tags=texts, run_name=name)
         return str(created.info.run_id)
+
+    @staticmethod
+    def tags_of(tags: Mapping[str, str], run: str) -> dict[str, str]:
+        """Return the tags of a run and the one by which it can be found again."""
+        return dict(tags) | ({_RUN: run} if run else {})
 
     def find_runs(self, run: str) -> list[str]:
         """Return the ids of the runs that were created as ``run``: one, or by a lost answer more, or none."""
@@ -84,6 +88,10 @@ class Store:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
             self.client.log_artifacts(run_id, folder)
+
+    def write(self, batches: Mapping[str, Batch]) -> None:
+        """Write the batches of several runs, by run id; doing it twice has no further effect."""
+        write_by_log_batch(self.client, batches)
 
     def add_dataset(self, run_id: str, name: str, digest: str) -> None:
         """Say what data a run was given. MLflow's own helper would copy and hash the images once more."""

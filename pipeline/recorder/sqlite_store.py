@@ -1,0 +1,175 @@
+"""An SQLite store, written to through MLflow's own tables: the driver has no CPU to spare while its workers compute."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sys
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.recorder.batches import Batch
+from pipeline.recorder.points import Point
+from pipeline.recorder.store import Store, connect
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient  # takes seconds to import
+
+Row = dict[str, Any]
+
+
+def open_store(uri: str, experiment: str) -> Store:
+    """Return the store at ``uri``, opened for an experiment, of the kind that writes to it fastest; see `Store`."""
+    client = connect(uri, create=True)
+    return (SqliteStore if _tables(client) is not None else Store)(uri, experiment, client)
+
+
+class SqliteStore(Store):
+    """A store in an SQLite file, in which a run is made like the first one, which MLflow has made.
+
+    MLflow looks everything up and loads it again before and after it writes: a run, its data set, its end and its
+    artifacts were 39 ms of a core, and are 5 ms this way. ``log_batch`` builds an object a point, looks the run up
+    five times and commits four times a call: 117 us a point, and 12 us this way, of which SQLite's three indices
+    take most.
+    """
+
+    def __init__(self, uri: str, experiment: str, client: MlflowClient) -> None:
+        super().__init__(uri, experiment, client)
+        self._run: Row | None = None
+        self._artifacts: str | None = None
+        self._inputs: dict[tuple[str, str], tuple[Row, list[Row]]] = {}
+
+    def create_run(self, name: str, tags: Mapping[str, str], start: int, *, run: str = "") -> str:
+        """Create a run, as `Store.create_run` does."""
+        if self._run is None:
+            first = super().create_run(name, tags, start, run=run)
+            with self._transaction() as connection:
+                (self._run,) = _rows(connection, "runs", run_uuid=first)
+            self._artifacts = _folder(self.client, first)
+            return first
+        made = uuid.uuid4().hex
+        texts = {**self.tags_of(tags, run), "mlflow.runName": name}
+        own = {
+            "run_uuid": made,
+            "name": name,
+            "user_id": texts.get("mlflow.user", "unknown"),
+            "start_time": start,
+            "artifact_uri": self._run["artifact_uri"].replace(self._run["run_uuid"], made),
+        }
+        with self._transaction() as connection:
+            _insert(connection, "runs", [{**self._run, **own}])
+            _insert(connection, "tags", _texts(made, texts))
+        return made
+
+    def add_dataset(self, run_id: str, name: str, digest: str) -> None:
+        """Say what data a run was given, as the first run was."""
+        known = self._inputs.get((name, digest))
+        if known is None:
+            super().add_dataset(run_id, name, digest)
+            with self._transaction() as connection:
+                (row,) = _rows(connection, "inputs", destination_id=run_id, source_type="DATASET")
+                self._inputs[name, digest] = row, _rows(connection, "input_tags", input_uuid=row["input_uuid"])
+            return
+        row, tags = known
+        with self._transaction() as connection:
+            if _rows(connection, "inputs", destination_id=run_id, source_type="DATASET"):
+                return
+            made = uuid.uuid4().hex
+            _insert(connection, "inputs", [{**row, "input_uuid": made, "destination_id": run_id}])
+            _insert(connection, "input_tags", [{**tag, "input_uuid": made} for tag in tags])
+
+    def end_run(self, run_id: str, status: str, end: int) -> None:
+        """End a run as FINISHED, FAILED or KILLED."""
+        text = "UPDATE runs SET status = ?, end_time = ? WHERE run_uuid = ? AND lifecycle_stage = 'active'"
+        with self._transaction() as connection:
+            ended = connection.exec_driver_sql(text, (status, end, run_id)).rowcount
+        if not ended:
+            super().end_run(run_id, status, end)  # which says why
+
+    def attach(self, run_id: str, files: Mapping[str, bytes]) -> None:
+        """Keep files, by path, as artifacts of a run: in the folder that MLflow would copy them to."""
+        if self._run is None or self._artifacts is None:
+            super().attach(run_id, files)
+            return
+        folder = Path(self._artifacts.replace(self._run["run_uuid"], run_id))
+        for name, content in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
+    def write(self, batches: Mapping[str, Batch]) -> None:
+        """Write the batches of all runs, by run id, in one transaction."""
+        metrics, latest, params, tags = [], [], [], []
+        for run_id, batch in batches.items():
+            rows = [_metric(point, run_id) for point in batch.points]
+            metrics += rows
+            latest += list({row["key"]: row for row in rows}.values())  # a run's points of a metric come in order
+            params += _texts(run_id, batch.params)
+            tags += _texts(run_id, batch.tags)
+        with self._transaction() as connection:
+            # A sweep's indices outgrow SQLite's 2 MB, and a page written twice costs a fifth of the time.
+            connection.exec_driver_sql("PRAGMA cache_size = -65536")
+            _insert(connection, "metrics", metrics)
+            _insert(connection, "latest_metrics", latest, update=("value", "is_nan", "timestamp", "step"))
+            _insert(connection, "params", params)
+            _insert(connection, "tags", tags, update=("value",))
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Any]:
+        """Yield a connection in a transaction of MLflow's own session, whose errors are MLflow's."""
+        with _tables(self.client).ManagedSessionMaker(read_only=False) as session:
+            yield session.connection()
+
+
+def _tables(client: MlflowClient) -> Any:
+    """Return what MLflow keeps a client's SQLite store with, None for any other store."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # noqa: PLC0415  # takes seconds to import
+
+    store = getattr(getattr(client, "_tracking_client", None), "store", None)
+    return store if isinstance(store, SqlAlchemyStore) and store.db_type == "sqlite" else None
+
+
+def _folder(client: MlflowClient, run_id: str) -> str | None:
+    """Return the folder that a run's artifacts are kept in, None where they are kept otherwise."""
+    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository  # noqa: PLC0415  # takes seconds to import
+
+    kept: Any = client._tracking_client._get_artifact_repo(run_id)  # noqa: SLF001  # it alone knows what a URI's %2F is
+    return str(kept.artifact_dir) if isinstance(kept, LocalArtifactRepository) else None
+
+
+def _rows(connection: Any, table: str, **where: str) -> list[Row]:
+    condition = " AND ".join(f"{name} = ?" for name in where)
+    found = connection.exec_driver_sql(f"SELECT * FROM {table} WHERE {condition}", tuple(where.values()))  # noqa: S608  # no user's text
+    return [dict(row) for row in found.mappings()]
+
+
+def _insert(connection: Any, table: str, rows: Sequence[Row], *, update: Sequence[str] = ()) -> None:
+    """Insert rows of equal columns; one whose key is there already changes the columns ``update`` of that."""
+    if not rows:
+        return
+    columns = list(rows[0])
+    text = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608  # no user's text
+    changes = ", ".join(f"{name} = excluded.{name}" for name in update)
+    text += f" ON CONFLICT (key, run_uuid) DO UPDATE SET {changes}" if update else " ON CONFLICT DO NOTHING"
+    connection.exec_driver_sql(text, [tuple(row.values()) for row in rows])
+
+
+def _texts(run_id: str, texts: Mapping[str, str]) -> list[Row]:
+    return [{"key": key, "value": value, "run_uuid": run_id} for key, value in texts.items()]
+
+
+def _metric(point: Point, run_id: str) -> Row:
+    key, value, timestamp, step = point
+    finite = math.isfinite(value)
+    # As MLflow stores them: SQL has no NaN and no infinity.
+    stored = value if finite else 0.0 if math.isnan(value) else math.copysign(sys.float_info.max, value)
+    return {
+        "key": key,
+        "value": stored,
+        "is_nan": math.isnan(value),
+        "timestamp": timestamp,
+        "step": step,
+        "run_uuid": run_id,
+    }

@@ -1,0 +1,127 @@
+"""The fast way into SQLite writes the same record as MLflow's own."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.recorder.batches import Batch
+from pipeline.recorder.sqlite_store import SqliteStore, _tables, open_store
+from pipeline.recorder.store import Store, connect
+
+INF, NAN = float("inf"), float("nan")
+
+
+def batches(run_id):
+    """Two batches: 2100 points of three metrics with every odd value, then more of one of them."""
+    values = np.random.default_rng(0).standard_normal(700).tolist()
+    values[:5] = [NAN, INF, -INF, -0.0, 5e-324]
+    points = [(name, value, 1000 + step, step) for name in "abc" for step, value in enumerate(values)]
+    first = Batch(params={f"p{k}": str(k) for k in range(150)}, tags={f"t{k}": "x" for k in range(120)}, points=points)
+    second = Batch(tags={"t0": "y"}, points=[("a", 7.0, 5000, 700), ("a", NAN, 5001, 701)])
+    return {run_id: first}, {run_id: second}
+
+
+def everything(store, run_id):
+    run = store.client.get_run(run_id)
+    history = {name: store.client.get_metric_history(run_id, name) for name in run.data.metrics}
+    points = {name: sorted((m.step, m.timestamp, repr(m.value)) for m in metrics) for name, metrics in history.items()}
+    latest = {name: repr(value) for name, value in run.data.metrics.items()}
+    tags = {key: value for key, value in run.data.tags.items() if key != "mlflow.runName"}
+    return points, latest, run.data.params, tags
+
+
+@pytest.fixture(scope="module")
+def store(store_uri):
+    return open_store(store_uri, "odd / name %2F..")
+
+
+@pytest.fixture(scope="module")
+def plain(store_uri):
+    """The same store, written to as any other kind is."""
+    return Store(store_uri, "odd / name %2F..", connect(store_uri, create=True))
+
+
+def test_both_ways_write_the_same_batches(store, plain):
+    records = []
+    for way in (store, plain):
+        run_id = store.create_run("run", {}, 0)
+        for batch in batches(run_id):
+            way.write(batch)
+        records.append(everything(store, run_id))
+
+    points, latest, params, tags = records[0]
+    assert records[1] == records[0]
+    assert [len(points[name]) for name in "abc"] == [702, 700, 700]
+    assert (latest["a"], params["p149"], tags["t0"], tags["t119"]) == ("nan", "149", "y", "x")
+
+
+def test_writing_a_batch_twice_changes_nothing(store, plain):
+    for way in (store, plain):
+        run_id = store.create_run("run", {}, 0)
+        first, _ = batches(run_id)
+        way.write(first)
+        once = everything(store, run_id)
+
+        way.write(first)
+
+        assert everything(store, run_id) == once
+
+
+def test_a_batch_that_fails_leaves_nothing_behind(store):
+    from mlflow.exceptions import MlflowException
+
+    run_id = store.create_run("run", {}, 0)
+    first, _ = batches(run_id)
+
+    with pytest.raises(MlflowException, match="FOREIGN KEY"):
+        store.write(first | {"no such run": first[run_id]})
+
+    assert everything(store, run_id) == ({}, {}, {}, {})
+
+
+def test_an_sqlite_store_is_written_the_fast_way(store):
+    assert isinstance(store, SqliteStore)
+
+
+def told(store, run_id):
+    """All that MLflow tells of a run, its own id and the folder of its artifacts but for the id left out."""
+    run = store.client.get_run(run_id).to_dictionary()
+    files = [file.path for file in store.client.list_artifacts(run_id, "config")]
+    content = Path(store.client.download_artifacts(run_id, "config/config.yaml")).read_bytes()
+    text = json.dumps(run, sort_keys=True, default=str).replace(run_id, "ID")
+    return json.loads(text), files, content
+
+
+def test_a_run_is_the_same_whichever_way_it_is_made(store, plain):
+    runs = []
+    for way in (plain, store, store):
+        run_id = way.create_run("a name", {"mlflow.user": "ann", "key": "1"}, 12, run="run-1")
+        for _ in range(2):  # doing it twice has no further effect
+            way.add_dataset(run_id, "digits", "d" * 64)
+            way.attach(run_id, {"config/config.yaml": b"steps: 1", "config/overrides.yaml": b""})
+            way.end_run(run_id, "FAILED", 34)
+        runs.append(told(store, run_id))
+
+    assert runs[0][0]["info"]["status"] == "FAILED"
+    assert runs[0][0]["inputs"]["dataset_inputs"][0]["dataset"]["digest"] == "d" * 36
+    assert runs[0][1:] == (["config/config.yaml", "config/overrides.yaml"], b"steps: 1")
+    assert runs[1] == runs[0]
+    assert runs[2] == runs[0]
+
+
+def test_a_run_that_has_been_deleted_is_not_ended(store):
+    from mlflow.exceptions import MlflowException
+
+    run_id = store.create_run("run", {}, 0)
+    store.client.delete_run(run_id)
+
+    with pytest.raises(MlflowException, match="active"):
+        store.end_run(run_id, "FINISHED", 1)
+
+
+def test_any_other_store_is_not(store, monkeypatch):
+    monkeypatch.setattr(store.client._tracking_client.store, "db_type", "postgresql")
+
+    assert _tables(store.client) is None
