@@ -42,6 +42,13 @@ def wait_for(condition, process):
     return found
 
 
+def is_open(uri, experiment):
+    """Return whether the record is open, and so has the run of a trial: trials may be computed before."""
+    client = connect(uri, create=False)
+    found = client.get_experiment_by_name(experiment)
+    return found is not None and len(client.search_runs([found.experiment_id])) > 1
+
+
 def runs(uri, experiment):
     """Return the statuses of the parent runs, and what the runs of the trials hold, by name."""
     client = connect(uri, create=False)
@@ -82,8 +89,8 @@ def undisturbed(tmp_path_factory, empty_store):
 def test_a_server_that_is_away_in_the_middle_of_a_sweep_has_all_of_it_at_the_end(
     tmp_path, proxy, experiment, undisturbed
 ):
-    with start(tmp_path, proxy.uri, experiment, pause=0.02) as process:
-        wait_for(lambda: any((tmp_path / "notes").iterdir()), process)
+    with start(tmp_path, proxy.uri, experiment, pause=0.1) as process:
+        wait_for(lambda: is_open(proxy.uri, experiment), process)
         proxy.fault = "down"
         wait_for(lambda: list((tmp_path / "multirun").rglob("record-*.journal")), process)
         proxy.fault = None
@@ -102,8 +109,8 @@ def test_what_a_server_lacks_that_is_away_to_the_end_is_written_by_the_line_that
     tmp_path, proxy, experiment, undisturbed, capsys
 ):
     uri = proxy.uri.replace("://", "://ann:s3cret@")
-    with start(tmp_path, uri, experiment, pause=0.01) as process:
-        wait_for(lambda: any((tmp_path / "notes").iterdir()), process)
+    with start(tmp_path, uri, experiment, pause=0.1) as process:
+        wait_for(lambda: is_open(proxy.uri, experiment), process)
         proxy.fault = "down"
         out, err = process.communicate(timeout=180)
 

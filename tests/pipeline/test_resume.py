@@ -44,10 +44,13 @@ class Sweep:
         return process.returncode, out, err
 
     def kill(self, *arguments, after, number=signal.SIGKILL):
-        """Start, and send a signal ``after`` seconds of computing; return the process, whose output is not read."""
+        """Start, and send a signal ``after`` seconds of computing with an open record.
+
+        Return the process, whose output is not read.
+        """
         process = self.start(*arguments)
         before = len(self.attempts())
-        while len(self.attempts()) == before:
+        while len(self.attempts()) == before or "RUNNING" not in self.statuses()[0]:
             assert process.poll() is None, process.communicate()
             time.sleep(0.05)
         time.sleep(after)
