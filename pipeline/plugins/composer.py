@@ -65,7 +65,7 @@ class Job:
             subdir = str(self.number)
         elif "${" in str(subdir):
             subdir = self.config().hydra.sweep.subdir
-        return os.path.abspath(os.path.join(str(self.base.config.hydra.sweep.dir), str(subdir)))  # noqa: PTH100, PTH118  # as Hydra does
+        return os.path.abspath(os.path.join(self.base.folder, str(subdir)))  # noqa: PTH100, PTH118  # as Hydra does
 
     def override_dirname(self) -> str:
         """Return what Hydra offers for the names of folders."""
@@ -76,9 +76,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Composition:
-    """A config that Hydra composed, and the plain, unresolved values of its two parts."""
+    """A config that Hydra composed, the sweep's folder in it, and the plain, unresolved values of its two parts."""
 
     config: DictConfig
+    folder: str
     hydra: Mapping[str, Any]
     task: Mapping[str, Any]
 
@@ -118,7 +119,9 @@ class Composer:
             values = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
             assert isinstance(values, dict)
             task = {str(name): value for name, value in values.items() if name != "hydra"}
-            self._compositions[overrides] = Composition(config=config, hydra=values["hydra"], task=task)
+            self._compositions[overrides] = Composition(
+                config=config, folder=str(config.hydra.sweep.dir), hydra=values["hydra"], task=task
+            )
         return self._compositions[overrides]
 
     def _parse(self, text: str) -> Override:

@@ -69,16 +69,28 @@ class _Yaml:
         """Return the entries of a mapping as YAML."""
         return "".join(self._entry(name, value) for name, value in values.items())
 
+    def items(self, values: Sequence[Any]) -> str:
+        """Return the items of a list as YAML."""
+        return "".join(self._item(value) for value in values)
+
+    def _item(self, value: Any) -> str:
+        key = repr(value)
+        if key not in self._entries:
+            self._entries[key] = OmegaConf.to_yaml([value])
+        return self._entries[key]
+
     def _entry(self, name: str, value: Any) -> str:
         key = repr((name, value))
         if key not in self._entries:
-            nested = isinstance(value, Mapping) and value
-            self._entries[key] = self._nested(name, value) if nested else OmegaConf.to_yaml({name: value})
+            if isinstance(value, Mapping) and value:
+                head = self._entry(name, {}).removesuffix(" {}\n")
+                self._entries[key] = f"{head}\n" + indent(self.dump(value), "  ", lambda line: bool(line.strip()))
+            elif isinstance(value, list) and value:
+                head = self._entry(name, []).removesuffix(" []\n")
+                self._entries[key] = f"{head}\n" + self.items(value)
+            else:
+                self._entries[key] = OmegaConf.to_yaml({name: value})
         return self._entries[key]
-
-    def _nested(self, name: str, values: Mapping[str, Any]) -> str:
-        head = self._entry(name, {}).removesuffix(" {}\n")
-        return f"{head}\n" + indent(self.dump(values), "  ", lambda line: bool(line.strip()))
 
 
 def _write(job: Job, yaml: _Yaml) -> None:
@@ -89,7 +101,7 @@ def _write(job: Job, yaml: _Yaml) -> None:
     files = folder / job.base.hydra["output_subdir"]
     files.mkdir(parents=True, exist_ok=True)
     (files / "config.yaml").write_text(redact(yaml.dump(job.values)), encoding="utf-8")
-    (files / "overrides.yaml").write_text(redact(OmegaConf.to_yaml(list(job.overrides))), encoding="utf-8")
+    (files / "overrides.yaml").write_text(redact(yaml.items(job.overrides)), encoding="utf-8")
     (files / "hydra.yaml").write_text(redact(yaml.dump({"hydra": _hydra(job, str(folder))})), encoding="utf-8")
 
 

@@ -108,8 +108,7 @@ def decode(content: bytes) -> Write:
     try:
         values = json.loads(content)
         kind = _KINDS[values.pop("write")]
-        hints = typing.get_type_hints(kind)
-        write = kind(**{name: _READERS[hints[name]](value) for name, value in values.items()})
+        write = kind(**{name: _FIELDS[kind.__name__][name](value) for name, value in values.items()})
         if isinstance(write, CreateRun):
             _own(write.run)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -174,4 +173,9 @@ _READERS: Mapping[Any, Callable[[Any], Any]] = {
     dict[str, bytes]: _files,
     list[Point]: _points,
     tuple[int, ...]: _shape,
+}
+
+_FIELDS: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
+    name: {field: _READERS[hint] for field, hint in typing.get_type_hints(kind).items()}
+    for name, kind in _KINDS.items()
 }
