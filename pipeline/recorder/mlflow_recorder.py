@@ -36,6 +36,10 @@ DRAWN_TRIALS = 20
 """Trainings of a larger sweep get no figures, but for the winner: drawing them all would slow the sweep down."""
 
 
+CURVE_POINTS = 200
+"""Points of a curve that are kept in memory for the figures of a larger sweep: no figure shows more."""
+
+
 class MlflowRecorder:
     """Records to the MLflow store at ``uri`` (an SQLite file, a database or a server), in ``experiment``.
 
@@ -130,6 +134,7 @@ class MlflowRecorder:
             # What a task other than training has to show is its figure.
             if figures is not None and (self._drawn or not isinstance(trial.trial.task, Train)):
                 run.draw(self._outbox, self._dataset, figures, result)
+            self._slim(run)
 
         self._writer.submit(lambda: run.finish(self._outbox, self._dataset, result, layout, now))
         self._follow(Finished(trial=trial, result=result, layout=layout))
@@ -224,6 +229,7 @@ class MlflowRecorder:
         run.recall(run_id, curves, result)
         if self._parent is not None:
             self._parent.take(Finished(trial=run.trial, result=result, layout=layout))
+            self._slim(run)
 
     def _follow(self, report: TrialReport) -> None:
         def take() -> None:
@@ -236,6 +242,12 @@ class MlflowRecorder:
         if self._parent is not None:
             self._parent.refresh(self._outbox, self._runs)
         self._delivery.post(self._outbox.take())
+
+    def _slim(self, run: TrialRun) -> None:
+        """Forget most points of an ended trial of a larger sweep, unless it is the winner so far."""
+        winner = None if self._parent is None else self._parent.winner
+        if not self._drawn and (winner is None or winner.trial.key != run.trial.key):
+            run.points.thin(CURVE_POINTS)
 
     def _make_journal(self) -> Journal:
         return Journal.create(self._folder.absolute() / f"record-{time.time_ns()}.journal", self._head)

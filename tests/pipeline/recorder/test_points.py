@@ -83,3 +83,15 @@ def test_series_are_the_points_in_order():
 
     assert series.steps.tolist() == [1, 2, 3]
     assert series.values.tolist() == [3, 2, 1]
+
+
+def test_a_thin_curve_has_its_ends_and_what_is_spread_between_them():
+    run = RunPoints(0)
+    run.add(curve(range(1, 1001), loss=np.arange(1000) / 7, early=[1.0] + [NAN] * 999), 10)
+
+    run.thin(5)
+
+    loss, early = run.series()["loss"], run.series()["early"]
+    assert loss.steps.tolist() == [1, 251, 501, 750, 1000]
+    assert loss.values.tolist() == ((loss.steps - 1) / 7).tolist()
+    assert (early.steps.tolist(), early.values.tolist()) == ([1], [1.0])
