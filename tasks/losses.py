@@ -28,7 +28,7 @@ class Loss(Protocol):
         """Return the losses ``(*trials, N)`` and the gradient of each by its scores, ``(*trials, C, N)``."""
 
     def sums(self, excesses: Any) -> Any:
-        """Return the sum of the examples' losses, ``(*trials,)``, from what `excesses` returns."""
+        """Return the sum of the examples' losses, ``(*trials,)``, from `excesses` or `leads` with their margins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,11 +157,26 @@ def excesses(scores: Any, labels: Any, margin: Any) -> Any:
     return xp.take_along_axis(scores, index, axis=-2) - (correct_scores(scores, labels) - margin)
 
 
+def differences(scores: Any, labels: Any) -> Any:
+    """Return ``s_j - s_y``, ``(*trials, C, N)``, 0 for the correct class: linear in the scores."""
+    return scores - correct_scores(scores, labels)
+
+
+def leads(scores: Any, labels: Any) -> Any:
+    """Return ``s_j - s_y``, ``(*trials, C, N)``, ``-inf`` for the correct class: an excess that no loss counts."""
+    xp = array_namespace(scores)
+    nothing = xp.asarray(-xp.inf, dtype=scores.dtype, device=getattr(scores, "device", None))
+    return xp.where(is_correct(scores, labels), nothing, differences(scores, labels))
+
+
 def correct_scores(scores: Any, labels: Any) -> Any:
     """Return the score of each example's correct class, ``(*trials, 1, N)``."""
     xp = array_namespace(scores)
-    index = xp.reshape(labels, (1,) * (scores.ndim - 1) + labels.shape)
-    return xp.take_along_axis(scores, index, axis=-2)
+    *trials, classes, count = scores.shape
+    # One index for all trials: for many of them, NumPy takes so four times as fast as along the axis.
+    place = labels * count + xp.arange(count, dtype=labels.dtype, device=getattr(labels, "device", None))
+    taken = xp.take(xp.reshape(scores, (*trials, classes * count)), place, axis=-1)
+    return xp.reshape(taken, (*trials, 1, count))
 
 
 def is_correct(scores: Any, labels: Any) -> Any:

@@ -60,6 +60,12 @@ class Objective:
         parts = [loss.losses(scores[run, ...], labels) for run, loss in self.losses]
         return parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
 
+    def sums_of_excesses(self, excesses: Any) -> Any:
+        """Return the sum of the examples' data losses ``(K,)`` from excesses ``(K, C, N)``; see `Loss.sums`."""
+        xp = array_namespace(excesses)
+        parts = [loss.sums(excesses[run, ...]) for run, loss in self.losses]
+        return parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
+
     def evaluate(self, weights: Any, features: Any, labels: Any) -> Evaluation:
         """Return sums of losses and gradient over the examples of one block."""
         xp = array_namespace(weights)

@@ -19,7 +19,7 @@ from tasks.random_streams import normal, stream
 if TYPE_CHECKING:
     from tasks.trial import Trial
 
-# So many weights, and the few arrays of their size that an update makes, stay in a processor's cache.
+# So many numbers, and the few arrays of their size that arithmetic on them makes, stay in a processor's cache.
 _CACHED_NUMBERS = 2**17
 
 Item = TypeVar("Item")
@@ -190,15 +190,13 @@ class Problem:
         gradient = summed / len(self.minibatches.at(step - 1)) + self.objective.regularization_gradient(weights)
         return gradient, losses, self.objective.regularization_loss(weights), hits
 
-    def parts(self) -> list[slice]:
-        """Return the trial axis in parts whose weights stay in a processor's cache; on a device, all of it.
+    def parts(self, numbers: int) -> list[slice]:
+        """Return the trial axis in parts that stay in a processor's cache, ``numbers`` a trial; on a device, all of it.
 
-        Arithmetic on weights alone reads and writes them many times: through memory it would take longer than
-        the products.
+        What arithmetic reads and writes many times would, through memory, take longer than the products.
         """
-        count, numbers = len(self.trials), self.shape[0] * self.shape[1]
-        size = max(1, _CACHED_NUMBERS // numbers) if is_numpy_array(self.like) else count
-        return [slice(k, min(k + size, count)) for k in range(0, count, size)]
+        count = len(self.trials)
+        return pieces(count, max(1, _CACHED_NUMBERS // numbers) if is_numpy_array(self.like) else count)
 
 
 def total(parts: Sequence[Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -56,7 +57,7 @@ class GradientDescent:
         now = {name: xp.asarray(array, copy=True) for name, array in state.items() if name != "weights"}
         examples = min(len(problem.minibatches.at(0)), at_once(problem.like).examples)
         now["weights"] = with_room(state["weights"], examples)
-        parts = [_Part.of(problem, part) for part in problem.parts()]
+        parts = [_Part.of(problem, part) for part in problem.parts(math.prod(problem.shape))]
         rates = _rates(problem, range(start + 1, stop + 1))
         measured, norms, recorded = [], [], []
         for number, step in enumerate(range(start + 1, stop + 1)):

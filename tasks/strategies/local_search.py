@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
-from tasks.devices import at_once, double
+from tasks.devices import at_once, double, pieces
 from tasks.errors import require
-from tasks.losses import accuracy
+from tasks.losses import differences, leads
 from tasks.problem import Batch, Problem, total
 from tasks.stacking import per_trial
 from tasks.strategies.search import (
@@ -21,7 +22,7 @@ from tasks.strategies.search import (
     drawn_ahead,
     unknown_incumbent,
 )
-from tasks.strategies.strategy import Measured, State
+from tasks.strategies.strategy import MEASURES, Measured, State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,65 +44,113 @@ class LocalSearch:
         state = unknown_incumbent(problem, weights)
         if len(batch := problem.minibatches.at(0)) < len(problem.dataset.train):
             return state
-        parts = problem.over_blocks(batch, lambda features, _: problem.objective.scores(weights, features))
-        return dict(state) | {"scores": array_namespace(weights).concat(parts, axis=-1)}
+        blocks = problem.over_blocks(
+            batch, lambda features, labels: leads(problem.objective.scores(weights, features), labels)
+        )
+        return dict(state) | {"leads": array_namespace(weights).concat(blocks, axis=-1)}
 
     def advance(self, problem: Problem, state: State, start: int, stop: int) -> tuple[State, Measured]:
         """Do steps ``start + 1`` to ``stop``."""
-        rates = per_trial([trial.learning_rate for trial in problem.trials], like=problem.like, trailing=2)
         batch = problem.minibatches.at(0)
         if len(batch) < len(problem.dataset.train):
+            rates = _rates(problem)
             return advance_on_minibatches(problem, state, start, stop, lambda weights, unit: weights + rates * unit)
         seeds = len(problem.seeds)
         bytes_a_candidate = seeds * len(batch) * problem.shape[0] * np.dtype(np.float32).itemsize
-        # A block of perturbations keeps its scores on all examples.
+        # A block of perturbations keeps what it adds to the scores of all examples.
         most = at_once(problem.like)
         largest = min(most.candidates // seeds, most.score_bytes // bytes_a_candidate)
-        now, history = dict(state), History()
+        xp, walks = array_namespace(problem.like), _walks(problem, state)
         for _, unit in drawn_ahead(problem, blocks_of_steps(problem, start, stop, largest=largest)):
-            unit_scores = _scores_of_block(problem, batch, unit.draws)
-            for m in unit.members():
-                _walk(problem, now, rates, unit, unit_scores, m)
-                history.append(now)
-        return now, history.measured()
+            moves = _moves(problem, batch, unit.draws)
+            for walk in walks:
+                walk.through(unit, moves)
+        now = {name: xp.concat([walk.now[name] for walk in walks], axis=0) for name in state}
+        measured = [walk.history.measured() for walk in walks]
+        return now, {name: np.concatenate([of_walk[name] for of_walk in measured], axis=1) for name in MEASURES}
 
 
-def _scores_of_block(problem: Problem, batch: Batch, unit: Any) -> list[Any]:
-    """Return the scores of unit perturbations on all examples, ``(J, M, C, n)`` for every block of n examples.
+def _moves(problem: Problem, batch: Batch, unit: Any) -> list[Any]:
+    """Return what unit perturbations add to the differences, ``(J, M, C, n)`` for every block of n examples.
 
     A device, which walks through all examples in the time that it starts on some, gets them in one.
     """
-    of_blocks = problem.over_blocks(batch, lambda features, _: problem.objective.model.scores_of_blocks(unit, features))
+    model = problem.objective.model
+    of_blocks = problem.over_blocks(batch, lambda x, labels: differences(model.scores_of_blocks(unit, x), labels))
     return of_blocks if is_numpy_array(unit) else [array_namespace(unit).concat(of_blocks, axis=-1)]
 
 
-def _walk(problem: Problem, now: dict[str, Any], rates: Any, unit: Perturbations, unit_scores: Any, m: int) -> None:
-    """Try one step of every trial: scores of the candidates by addition alone, accepted where the loss falls."""
-    xp = array_namespace(rates)
-    labels = problem.dataset.train.labels
-    candidates = now["weights"] + rates * unit.of_trials(unit.draws[:, m, ...])
-    scores = xp.empty_like(now["scores"])
-    starts = np.cumsum([0] + [block.shape[-1] for block in unit_scores]).tolist()
+class _Walk:
+    """Some trials on their way: their state ``now``, its history, and where they stand on every block of n examples.
 
-    def loss_sums(number: int) -> Any:
-        part = slice(starts[number], starts[number + 1])
-        step = rates * unit.of_trials(unit_scores[number][:, m, ...])
-        scores[..., part] = now["scores"][..., part] + step
-        return double(xp.sum(problem.objective.losses_of_scores(scores[..., part], labels[part]), axis=-1))
+    A loss depends on the differences of the scores to the correct class's alone, and what a step adds to them is
+    known. ``leads (K, C, n)`` are views of the state's, and ``excesses`` are leads with margins.
+    """
 
-    data_loss = total(problem.in_order(loss_sums, range(len(unit_scores)))) / labels.shape[0]
-    penalty = double(problem.objective.regularization_loss(candidates))
-    better = data_loss + penalty < now["data_loss"] + now["regularization_loss"]
-    if is_numpy_array(better) and not better.any():
-        return  # on a device, the question would cost more than the answer saves
-    accept, hits = better[:, None, None], accuracy(scores, labels)
-    now |= {
-        "weights": xp.where(accept, candidates, now["weights"]),
-        "scores": xp.where(accept, scores, now["scores"]),
-        "data_loss": xp.where(better, data_loss, now["data_loss"]),
-        "regularization_loss": xp.where(better, penalty, now["regularization_loss"]),
-        "accuracy": xp.where(better, hits, now["accuracy"]),
-    }
+    def __init__(self, problem: Problem, state: State, part: slice, blocks: list[slice]) -> None:
+        xp, self.history = array_namespace(problem.like), History()
+        self.now = {name: array[part, ...] for name, array in state.items()}
+        self.now["leads"] = xp.asarray(self.now["leads"], copy=True)  # it is moved in place
+        self._part, self._problem = part, problem.of_trials(range(len(problem.trials))[part])
+        self._rates = _rates(self._problem)
+        margins = [trial.loss.margin for trial in self._problem.trials]
+        self._margins = per_trial(margins, like=problem.like, trailing=2)
+        self._leads = [self.now["leads"][..., block] for block in blocks]
+        self._excesses = [here + self._margins for here in self._leads]
+
+    def through(self, unit: Perturbations, moves: list[Any]) -> None:
+        """Try the steps of a block one by one."""
+        own = dataclasses.replace(unit, place=unit.place[self._part])
+        for m in own.members():
+            step = self._rates * own.of_trials(own.draws[:, m, ...])
+            self._try(step, [own.of_trials(of_block[:, m, ...]) for of_block in moves])
+            self.history.append(self.now)
+
+    def _try(self, step: Any, moves: list[Any]) -> None:
+        """Try one step of every trial, accepted where the loss falls."""
+        xp, now, objective = array_namespace(step), self.now, self._problem.objective
+        tried = zip(self._excesses, moves, strict=True)
+        sums = [double(objective.sums_of_excesses(excesses + self._rates * move)) for excesses, move in tried]
+        data_loss = total(sums) / len(self._problem.dataset.train)
+        candidates = now["weights"] + step
+        penalty = double(objective.regularization_loss(candidates))
+        better = data_loss + penalty < now["data_loss"] + now["regularization_loss"]
+        if is_numpy_array(better) and not better.any():
+            return  # on a device, the question would cost more than the answer saves
+        accept = better[:, None, None]
+        self._move(accept, moves)
+        now |= {
+            "weights": xp.where(accept, candidates, now["weights"]),
+            "data_loss": xp.where(better, data_loss, now["data_loss"]),
+            "regularization_loss": xp.where(better, penalty, now["regularization_loss"]),
+            "accuracy": xp.where(better, self._accuracy(), now["accuracy"]),
+        }
+
+    def _move(self, accept: Any, moves: list[Any]) -> None:
+        xp = array_namespace(accept)
+        for number, (here, move) in enumerate(zip(self._leads, moves, strict=True)):
+            here[...] = xp.where(accept, here + self._rates * move, here)
+            self._excesses[number] = here + self._margins
+
+    def _accuracy(self) -> Any:
+        xp = array_namespace(*self._leads)
+        hits = [xp.astype(xp.max(here, axis=-2) < 0, xp.float64) for here in self._leads]
+        return total([xp.sum(of_block, axis=-1) for of_block in hits]) / len(self._problem.dataset.train)
+
+
+def _walks(problem: Problem, state: State) -> list[_Walk]:
+    """Return the walks of the trials, so few in each that a block of examples stays in cache; on a device, of all.
+
+    They go on one thread: arrays that small are computed sooner than another thread is told of them.
+    """
+    count = len(problem.dataset.train)
+    size = at_once(problem.like).examples if is_numpy_array(problem.like) else count
+    blocks = pieces(count, size)
+    return [_Walk(problem, state, part, blocks) for part in problem.parts(problem.shape[0] * min(size, count))]
+
+
+def _rates(problem: Problem) -> Any:
+    return per_trial([trial.learning_rate for trial in problem.trials], like=problem.like, trailing=2)
 
 
 def _scale(strategy: Any) -> float:

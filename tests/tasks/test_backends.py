@@ -12,7 +12,7 @@ from tasks.events import Checkpoint, Outcome, Result
 from tasks.finite_difference import FiniteDifference
 from tasks.gradient_check import GradientCheck
 from tasks.landscape import Landscape
-from tasks.losses import LOSSES, Softmax, Svm, excesses
+from tasks.losses import LOSSES, Softmax, Svm, excesses, leads
 from tasks.models.linear import Linear
 from tasks.objective import Objective
 from tasks.optimizers import OPTIMIZERS
@@ -63,8 +63,8 @@ def test_losses_and_their_gradients(like, name):
     loss = LOSSES[name]()
 
     def everything(scores, labels):
-        sums = loss.sums(excesses(scores, labels, loss.margin))
-        return [loss.losses(scores, labels), *loss.losses_and_gradient(scores, labels), sums]
+        ahead = excesses(scores, labels, loss.margin), leads(scores, labels) + loss.margin
+        return [loss.losses(scores, labels), *loss.losses_and_gradient(scores, labels), *map(loss.sums, ahead)]
 
     expected, found = everything(scores, labels), everything(*there(like, scores, labels))
     for one, other in zip(found, expected, strict=True):

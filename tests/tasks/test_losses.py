@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.errors import ConfigError
-from tasks.losses import LOSSES, Softmax, SquaredHinge, Svm, accuracy, excesses
+from tasks.losses import LOSSES, Softmax, SquaredHinge, Svm, accuracy, differences, excesses, leads
 from tasks.rows import parse_row
 from tests.tasks.plain import loss_of_example
 
@@ -58,6 +58,24 @@ def test_sums_of_what_exceeds_are_those_of_the_losses(loss, size):
     scores[1] *= size
     found = loss.sums(excesses(scores, labels, loss.margin))
     np.testing.assert_allclose(found, loss.losses(scores, labels).sum(axis=-1), rtol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1, 1e30])
+def test_leads_with_margins_exceed_as_much(loss, size):
+    rng = np.random.default_rng(2)
+    scores, labels = rng.normal(0, 2, size=(3, 6, 30)), rng.integers(6, size=30)
+    scores[1] *= size
+    found = loss.sums(leads(scores, labels) + loss.margin)
+    np.testing.assert_allclose(found, loss.losses(scores, labels).sum(axis=-1), rtol=1e-12)
+
+
+def test_differences_are_linear_and_what_they_add_to_leads():
+    rng = np.random.default_rng(3)
+    (scores, step), labels = rng.normal(size=(2, 3, 6, 30)), rng.integers(6, size=30)
+    moved = leads(scores, labels) + 0.5 * differences(step, labels)
+    np.testing.assert_allclose(moved, leads(scores + 0.5 * step, labels), atol=1e-14)
+    # and an example is right where no class leads
+    np.testing.assert_array_equal((moved.max(axis=-2) < 0).mean(axis=-1), accuracy(scores + 0.5 * step, labels))
 
 
 def test_gradient_is_the_slope_of_the_losses(loss):

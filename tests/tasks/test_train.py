@@ -7,7 +7,7 @@ import pytest
 from tasks.datasets.dataset import Split
 from tasks.errors import ConfigError
 from tasks.events import Checkpoint, Curve, Outcome, Result
-from tasks.losses import LOSSES, Softmax, Svm
+from tasks.losses import LOSSES, Softmax, Svm, accuracy
 from tasks.optimizers import OPTIMIZERS, Momentum, Sgd
 from tasks.problem import Problem
 from tasks.regularizers import L1, L2
@@ -198,6 +198,9 @@ def test_score_space_search_is_the_plain_loop(small_dataset, strategy, loop, los
     # then the same candidates were accepted
     np.testing.assert_allclose(list(curves[0]["train/loss"].values()), history, rtol=1e-5)
     np.testing.assert_allclose(results[0].arrays["weights"], weights, rtol=1e-4, atol=1e-7)
+    # and the accuracy is that of the best
+    scores = weights @ plain.features(small_dataset, small_dataset.train).T
+    assert curves[0]["train/accuracy"][150] == pytest.approx(accuracy(scores, small_dataset.train.labels), abs=1e-3)
 
 
 def test_trials_of_one_seed_share_their_directions(small_dataset):
