@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -11,9 +11,6 @@ from tasks.datasets.dataset import Dataset
 from tasks.errors import require
 from tasks.problem import Batch, Problem, total
 from tasks.random_streams import normal, stream
-
-if TYPE_CHECKING:
-    pass
 
 UNTRAINED = frozenset(
     {"strategy", "optimizer", "schedule", "learning_rate", "batch_size", "steps", "record_every", "evaluate_every"}
