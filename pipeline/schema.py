@@ -48,8 +48,8 @@ class Cluster:
     ``workers`` is the number of groups computed at once (None: as many as this machine allows or, on a cluster
     that is joined, as the cluster has while it runs), each on ``cpus_per_worker`` CPUs, ``gpus_per_worker`` GPUs
     and amounts of Ray's custom ``resources``, on nodes whose labels are what Ray's label selector ``labels`` says.
-    ``address`` is a Ray address (``auto``: of the cluster that runs on this machine); None joins that cluster or
-    starts a private one, ``local`` always starts a private one.
+    ``address`` is a Ray address (``auto``: of the cluster that runs on this machine; ``ray://HOST:PORT``: through
+    Ray Client); None joins that cluster or starts a private one, ``local`` always starts a private one.
     """
 
     workers: int | None = None

@@ -77,9 +77,13 @@ def make_engine(config: Config, *, lone: bool) -> Engine:
             timeout=config.limits.timeout,
             checkpoint_every=config.limits.checkpoint_every,
         )
-    from pipeline.engine.ray_engine import RayEngine  # noqa: PLC0415  # Ray is imported where it is used
+    # Ray is imported where it is used.
+    from pipeline.engine.ray_client import ClientEngine  # noqa: PLC0415
+    from pipeline.engine.ray_cluster import through_client  # noqa: PLC0415
+    from pipeline.engine.ray_engine import RayEngine  # noqa: PLC0415
 
-    return RayEngine(
+    engine = ClientEngine if through_client(config.cluster) else RayEngine
+    return engine(
         config.cluster,
         workers=worker_count(config),
         device=config.device,

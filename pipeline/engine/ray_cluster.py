@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import socket
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,11 @@ from pipeline.errors import EngineError
 from pipeline.schema import Cluster
 
 LOCAL = "local"
+CLIENT = "ray"
+"""The scheme of an address of Ray Client."""
+
+CLIENT_TRIES = 3
+"""How often the server of Ray Client is asked: now and then the process that it forks does not start (ray#63202)."""
 
 _PROBE_SECONDS = 5.0
 
@@ -48,6 +54,8 @@ def connect(cluster: Cluster, *, cpus: int) -> bool:
                 ray.init(LOCAL, num_cpus=cpus, include_dashboard=False, job_config=_this_folder(), **options)
         elif given in {None, "auto"} and cluster.address is None:
             ray.init(address, job_config=_this_folder(), **options)
+        elif address.startswith(f"{CLIENT}://"):
+            _join_through_client(address, runtime_env=_this_code(), **options)
         else:
             ray.init(address, runtime_env=_this_code(), **options)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
@@ -60,6 +68,11 @@ def connect(cluster: Cluster, *, cpus: int) -> bool:
         ray.shutdown()
         raise
     return address != LOCAL
+
+
+def through_client(cluster: Cluster) -> bool:
+    """Return whether the address of the cluster is one of Ray Client."""
+    return (_given(cluster) or "").startswith(f"{CLIENT}://")
 
 
 def nodes() -> list[Node]:
@@ -85,16 +98,29 @@ def _address(given: str | None) -> str:
         if given == "auto":
             raise ConnectionError("no cluster runs on this machine")
         return LOCAL
-    scheme = given.partition("://")[0] if "://" in given else ""
-    if scheme:
-        what = "Ray Client, which passes on no streams" if scheme == "ray" else "the dashboard, for Ray's job commands"
+    scheme, _, place = given.rpartition("://")
+    if scheme not in {"", CLIENT}:
         raise ConnectionError(
-            f"that is the address of {what}: give HOST:PORT of the cluster's head from a machine in its network, or "
-            "submit the command as a job, ray job submit -- python -m pipeline ..."
+            "that is the address of the dashboard, for Ray's job commands: give HOST:PORT of the cluster's head from a "
+            "machine in its network, or ray://HOST:PORT of its client server from any other, or submit the command as "
+            "a job, ray job submit -- python -m pipeline ..."
         )
-    if given != LOCAL and not _answers(given):
+    if given != LOCAL and not _answers(place):
         raise ConnectionError("nothing answers there")
     return given
+
+
+def _join_through_client(address: str, **options: Any) -> None:
+    # It warns before an error that says the same, and after hours of small calls that they are many.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"ray\.util\.client")
+    for left in reversed(range(CLIENT_TRIES)):
+        try:
+            ray.init(address, **options)
+        except ConnectionAbortedError:
+            if not left:
+                raise
+        else:
+            return
 
 
 def _this_folder() -> ray.job_config.JobConfig:

@@ -78,12 +78,16 @@ class RayEngine:
 
     def __enter__(self) -> Self:
         joined = connect(self._cluster, cpus=math.ceil(self._size * self._cluster.cpus_per_worker))
-        self._follows = joined and self._cluster.workers is None
-        self._pool.want(self._size)  # they start while the record is opened
+        self.start(follows=joined and self._cluster.workers is None)
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def start(self, *, follows: bool) -> None:
+        """Ask the cluster for the workers; ``follows`` says whether their number is to follow what it has room for."""
+        self._follows = follows
+        self._pool.want(self._size)  # they start while the record is opened
 
     def close(self) -> None:
         """End the workers and leave the cluster; a private one ends as well."""
@@ -93,7 +97,11 @@ class RayEngine:
 
     def run(self, groups: Sequence[Group], dataset: Dataset) -> Iterator[Report]:
         """Compute the groups, the most costly first, and yield the reports as they come."""
-        data, examples = _put(dataset), len(dataset.train)
+        for reports in self.turns(groups, put(dataset), examples=len(dataset.train)):
+            yield from reports
+
+    def turns(self, groups: Sequence[Group], data: Any, *, examples: int) -> Iterator[list[Report]]:
+        """Compute the groups on what was `put`, of so many examples; yield what is reported, twice a second or more."""
         waiting = deque(Ledger.of(group, threads=self._threads, device=self._device) for group in groups)
         running = self._running = {}
         while waiting or running:
@@ -109,14 +117,17 @@ class RayEngine:
             for worker in _ready(self._pool.coming):
                 self._pool.came(worker)
                 self._looked = 0.0
-            for stream in _ready(list(running)):
-                reports, again = self._hear(running[stream])
+            told: list[Report] = []
+            for reports, again in self._answers():
+                told += reports
                 waiting.extendleft(reversed(again))
-                yield from reports
-            for attempt in self._late():
-                reports, again = self._cancel(attempt)
-                waiting.extendleft(reversed(again))
-                yield from reports
+            yield told
+
+    def _answers(self) -> Iterator[Answer]:
+        for stream in _ready(list(self._running)):
+            yield self._hear(self._running[stream])
+        for attempt in self._late():
+            yield self._cancel(attempt)
 
     def _adapted(self, waiting: deque[Ledger], examples: int) -> deque[Ledger]:
         """Return the groups that wait, cut anew if the number of workers has changed, or half of one that runs."""
@@ -198,7 +209,14 @@ class RayEngine:
         self._pool.end(attempt.worker)
 
 
-def _put(dataset: Dataset) -> Any:
+def put(dataset: Dataset) -> Any:
+    """Return the reference to a data set in the object store, from where each node has it once.
+
+    Raises
+    ------
+    EngineError
+        If it does not fit in there.
+    """
     try:
         return ray.put(dataset)
     except (ray.exceptions.ObjectStoreFullError, ray.exceptions.OutOfDiskError) as error:

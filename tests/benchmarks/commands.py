@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tests.benchmarks.row import Skipped
 from tests.benchmarks.timing import seconds
+from tests.pipeline.serving import free_port
 
 ROOT = Path(__file__).parents[2]
 PEERS = Path(__file__).with_name("peers")
@@ -85,6 +86,8 @@ def running_cluster(cpus: int) -> Iterator[Path]:
     rays = Path(tempfile.mkdtemp(prefix="r."))
     ray = Path(sys.executable).with_name("ray")
     start = [ray, "start", "--head", "--block", "--port=0", f"--num-cpus={cpus}", "--include-dashboard=false"]
+    if importlib.util.find_spec("grpc"):
+        start.append(f"--ray-client-server-port={free_port()}")  # else it is 10001, which another cluster may have
     with (rays / "output.txt").open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
             start, env=environment(rays), stdout=output, stderr=subprocess.STDOUT, start_new_session=True

@@ -12,6 +12,7 @@ from pipeline.engine.ray_cluster import LOCAL, _address, _given, connect
 from pipeline.errors import EngineError
 from pipeline.schema import Cluster
 from tests.pipeline import commands
+from tests.pipeline.serving import free_port
 
 ROOT = Path(__file__).parents[3]
 
@@ -60,6 +61,7 @@ def test_a_cluster_that_asks_for_this_machines_token_is_joined(tmp_path, monkeyp
     (tmp_path / ".ray").mkdir()
     (tmp_path / ".ray" / "auth_token").write_text("4f" * 32)
     start = [ray, "start", "--head", "--block", "--port=0", "--num-cpus=2", "--include-dashboard=false"]
+    start.append(f"--ray-client-server-port={free_port()}")  # else it is 10001, which another cluster may have
     with subprocess.Popen(start, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as cluster:
         try:
             deadline = time.monotonic() + 90
@@ -79,24 +81,36 @@ def test_a_cluster_that_asks_for_this_machines_token_is_joined(tmp_path, monkeyp
     assert "2/2 trials, 0 running, 0 failed" in end.stdout
 
 
-def test_an_address_where_nothing_answers_is_named_at_once(closed):
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_an_address_where_nothing_answers_is_named_at_once(closed, scheme):
     began = time.monotonic()
 
-    with pytest.raises(EngineError, match=r"cluster\.address must be a Ray cluster in reach, got '127\.0\.0\.1:"):
-        connect(Cluster(address=closed), cpus=1)
+    with pytest.raises(EngineError) as error:
+        connect(Cluster(address=f"{scheme}{closed}"), cpus=1)
+
+    expected = f"cluster.address must be a Ray cluster in reach, got '{scheme}{closed}': nothing answers there"
+    assert str(error.value).startswith(expected)
 
     assert time.monotonic() - began < 10
 
 
-@pytest.mark.parametrize("scheme", ["ray", "http"])
-def test_an_address_that_passes_on_no_streams_is_refused_with_what_to_do(note, monkeypatch, scheme):
-    monkeypatch.setenv("RAY_ADDRESS", f"{scheme}://head:10001")
+def test_the_address_of_the_dashboard_is_refused_with_what_to_do(note, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "http://head:8265")
 
     with pytest.raises(EngineError) as error:
         connect(Cluster(), cpus=1)
 
-    assert f"RAY_ADDRESS must be a Ray cluster in reach, got '{scheme}://head:10001'" in str(error.value)
+    assert "RAY_ADDRESS must be a Ray cluster in reach, got 'http://head:8265'" in str(error.value)
     assert "ray job submit -- python -m pipeline" in str(error.value)
+
+
+def test_a_client_without_its_packages_is_told_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "grpc", None)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"ray://127.0.0.1:{server.getsockname()[1]}"
+
+        with pytest.raises(EngineError, match=r"pip install ray\[client\]"):
+            connect(Cluster(address=address), cpus=1)
 
 
 def test_auto_wants_a_running_cluster(note):

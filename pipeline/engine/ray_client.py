@@ -1,0 +1,108 @@
+"""The engine for a driver outside the cluster: its messages are heard in there, and fetched through Ray Client."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
+
+import ray
+
+from pipeline.engine.protocol import Report
+from pipeline.engine.ray_cluster import connect
+from pipeline.engine.ray_engine import RayEngine, put
+from pipeline.errors import EngineError
+from pipeline.plan import Group
+from pipeline.schema import Cluster
+from tasks.datasets.dataset import Dataset
+
+EVERY = 0.3
+"""Seconds that reports are gathered before they are sent: the cluster waits for no answer from far away in them."""
+
+AHEAD = 2
+"""Calls on their way at once: the next reports are gathered while those before travel."""
+
+
+class Relay:
+    """A process on the head of the cluster that computes with its workers, and gathers the reports for a client."""
+
+    def __init__(self, cluster: Cluster, settings: dict[str, Any]) -> None:
+        self._engine = RayEngine(cluster, **settings)
+        self._engine.start(follows=cluster.workers is None)
+        self._turns: Iterator[list[Report]] = iter(())
+
+    def begin(self, groups: Sequence[Group], data: list[Any], examples: int) -> None:
+        """Take in the groups, and the reference to their data set in a list: outside of one Ray would resolve it."""
+        self._turns = self._engine.turns(groups, data[0], examples=examples)
+
+    def reports(self) -> list[Report] | None:
+        """Return what is reported within the next `EVERY` seconds, None once all has been."""
+        gathered: list[Report] = []
+        until = time.monotonic() + EVERY
+        for reports in self._turns:
+            gathered += reports
+            if time.monotonic() >= until:
+                return gathered
+        return gathered or None
+
+
+class ClientEngine:
+    """Computes the groups as `RayEngine` does, whose ``settings`` it takes, on a cluster at a ``ray://`` address.
+
+    Ray Client cannot pass on streams, so who listens to the workers is a `Relay` in the cluster. It ends with the
+    client, and the workers with it.
+    """
+
+    def __init__(self, cluster: Cluster, **settings: Any) -> None:
+        self._cluster = cluster
+        self._settings = settings
+        self._relay: Any = None
+
+    def __enter__(self) -> Self:
+        connect(self._cluster, cpus=0)
+        remote: Any = ray.remote  # its types do not know an actor's own methods
+        # On the head, since this client's data and its connection end there too.
+        head = remote(Relay).options(num_cpus=0, resources={"node:__internal_head__": 0.001})
+        self._relay = head.remote(self._cluster, self._settings)
+        try:
+            with _told():
+                ray.get(self._relay.__ray_ready__.remote())  # what the cluster lacks is known before there is a record
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the cluster, which ends the relay and the workers."""
+        ray.shutdown()
+
+    def run(self, groups: Sequence[Group], dataset: Dataset) -> Iterator[Report]:
+        """Compute the groups, the most costly first, and yield the reports as they come.
+
+        Raises
+        ------
+        EngineError
+            If the connection or the relay is lost.
+        """
+        with _told():
+            ray.get(self._relay.begin.remote(ray.put(list(groups)), [put(dataset)], len(dataset.train)))
+            coming = deque(self._relay.reports.remote() for _ in range(AHEAD))
+            while (reports := ray.get(coming.popleft())) is not None:
+                coming.append(self._relay.reports.remote())
+                yield from reports
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Raise what the relay raises as what it was in there, and any other fault as an `EngineError`."""
+    try:
+        yield
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from error
+    except (ConnectionError, ray.exceptions.RayError) as error:
+        raise EngineError(f"cluster must stay in reach and have what this package needs, got: {error}") from error
