@@ -54,6 +54,9 @@ def register() -> None:
         for name in table:
             store.store(group=f"schema/{group}", name=name, node=row_defaults(group, name))
     store.store(group="hydra/help", name="sweeps", node={"app_name": "pipeline", "template": _help()})
+    # Hydra copies its config sources each time that it looks for a group, and with them the one store of the process,
+    # which it only reads: for --help 180 times, which took four seconds.
+    setattr(store, "__deepcopy__", lambda _: store)  # noqa: B010  # Hydra's class has none
 
 
 def _help() -> str:
