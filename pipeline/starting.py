@@ -20,6 +20,7 @@ from pipeline.plan import WIDEST
 from pipeline.recorder.mlflow_recorder import MlflowRecorder
 from pipeline.recorder.protocol import Past, Recorder, SweepHeader
 from pipeline.recorder.resumption import find_past
+from pipeline.recorder.store import connect
 from pipeline.schema import Config
 from tasks.datasets.dataset import Dataset
 from tasks.devices import ON_DEVICE, available_memory, count_gpus, library_for
@@ -154,7 +155,8 @@ def open_record(
     A sweep keeps its checkpoints in ``folder``.
     """
     sweep, dataset = header.result()
-    running.result()  # trials need the engine, and not the record: MLflow is imported once it runs
+    connect(recorder.uri, create=True)  # a new store takes seconds to make: the engine starts meanwhile
+    running.result()
     if sweep is None:
         recorder.open(None, dataset)
         return Opened()
