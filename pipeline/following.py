@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from pipeline.checkpoint_file import Saved
@@ -18,11 +19,12 @@ from pipeline.engine.protocol import (
     Started,
     TrialReport,
 )
+from pipeline.errors import Interrupted
 from pipeline.plan import Group
 from pipeline.recorder.protocol import Recorder
 from pipeline.recorder.trial_log import FROM, HOST
 from pipeline.schema import Config
-from pipeline.starting import Record, later
+from pipeline.starting import Record
 from pipeline.tally import Tally
 from tasks.datasets.dataset import Dataset
 from tasks.errors import SweepError
@@ -76,15 +78,24 @@ def compute(
         raise
     finally:
         # The workers end while the last figures are drawn.
-        written = later(lambda: record.close(status))
+        written = record.close_in_background(status)
         try:
             engine.close()
         finally:
-            error = written.exception()
-        if isinstance(error, SweepError) and status == "KILLED":
+            error = _awaited(written)
+        if isinstance(error, SweepError | OSError) and status == "KILLED":
             display.say(f"error: {error}")  # the signal that stopped the sweep decides how the command ends
         elif error is not None:
             raise error
+
+
+def _awaited(written: Future[None]) -> BaseException | None:
+    """Return why the record could not be written, if so; a first signal is heard once it is, a second ends all."""
+    try:
+        return written.exception()
+    except Interrupted:
+        written.exception()
+        raise
 
 
 def _keep(checkpoints: Checkpoints | None, report: Checkpointed) -> str | None:

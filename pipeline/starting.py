@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from pipeline.checkpoints import Checkpoints
 from pipeline.drawing import draw, draw_quickly, draw_sweep
 from pipeline.engine.inprocess import InProcess
 from pipeline.engine.protocol import Engine
+from pipeline.errors import EngineError
 from pipeline.plan import WIDEST
 from pipeline.recorder.mlflow_recorder import MlflowRecorder
 from pipeline.recorder.protocol import Past, Recorder, SweepHeader
@@ -65,7 +66,8 @@ def make_engine(config: Config, *, lone: bool) -> Engine:
         If the device cannot be had: here, or, where a cluster computes, with the GPUs that its workers are given.
     """
     inprocess = (config.engine or ("inprocess" if lone else "ray")) == "inprocess"
-    if inprocess or config.cluster.address in {None, "local"}:
+    here = config.cluster.address in {None, "local"} and not os.environ.get("RAY_ADDRESS")
+    if inprocess or here:
         library_for(config.device)
     gpus = config.cluster.gpus_per_worker
     given = inprocess or config.device == "cpu" or gpus > 0
@@ -102,10 +104,14 @@ class Opened:
 
 
 class Record:
-    """A record that is opened in the background; its recorder may be told of trials meanwhile."""
+    """A record that is opened in the background; its recorder may be told of trials meanwhile.
+
+    ``closed`` says that it is being closed, or has been.
+    """
 
     def __init__(self, recorder: Recorder, opening: Future[Opened]) -> None:
         self.recorder = recorder
+        self.closed = False
         self._opening = opening
 
     def opened(self) -> Opened:
@@ -120,8 +126,14 @@ class Record:
         """Wait until the record is open or cannot be, and return which."""
         return self._opening.exception() is not None
 
+    def close_in_background(self, status: str) -> Future[None]:
+        """Begin to close the record."""
+        self.closed = True
+        return later(lambda: self.close(status))
+
     def close(self, status: str) -> None:
         """Close the record once it is open; the checkpoints of a sweep that is not finished are kept."""
+        self.closed = True
         checkpoints = self.opened().checkpoints
         try:
             self.recorder.close(status)
@@ -186,17 +198,22 @@ def started(engine: Engine, running: Future[None]) -> Iterator[None]:
 
 
 class Closing:
-    """Closes a record that was opened although the sweep could not start; ``started`` is set once it could."""
+    """Closes a record that was opened although the sweep could not start; what it still waits for will not come."""
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Record, *awaited: Future[Any]) -> None:
         self._record = record
-        self.started = False
+        self._awaited = awaited
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
-        if not self.started and not self._record.is_lost():
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *traceback: object) -> None:
+        if self._record.closed:
+            return
+        for future in self._awaited:
+            if not future.done():
+                future.set_exception(error or EngineError("the sweep has not started"))
+        if not self._record.is_lost():
             failed = kind is not None and issubclass(kind, Exception)
             self._record.close("FAILED" if failed else "KILLED")
 

@@ -90,7 +90,7 @@ def run_points(
             raise
         show_folded(console, plan)
         tally = Tally(plan.trials, validated=len(dataset.validation) > 0)
-        with Closing(record) as closing:
+        with Closing(record, header, running):
             header.set_result(
                 (None if sweep is None else _header(sweep, config, plan, dataset, tags, attachments), dataset)
             )
@@ -98,7 +98,6 @@ def run_points(
                 signals.install()
                 others.result()
                 groups = _left(plan, dataset, record, tally, console, config)
-                closing.started = True
                 # The parent run of a sweep keeps the attachments for all its trials.
                 provenance = Provenance(tags=tags, attachments=attachments if sweep is None else {})
                 try:

@@ -169,6 +169,14 @@ def leads(scores: Any, labels: Any) -> Any:
     return xp.where(is_correct(scores, labels), nothing, differences(scores, labels))
 
 
+def nobody_leads(leads: Any, labels: Any) -> Any:
+    """Return whether the correct class has the highest score (the first, in a tie), bool ``(*trials, N)``."""
+    xp = array_namespace(leads)
+    classes = xp.arange(leads.shape[-2], dtype=labels.dtype, device=getattr(labels, "device", None))
+    first = classes[:, None] < labels[None, :]  # (C, N)
+    return ~xp.any((leads > 0) | (first & (leads == 0)), axis=-2)
+
+
 def correct_scores(scores: Any, labels: Any) -> Any:
     """Return the score of each example's correct class, ``(*trials, 1, N)``."""
     xp = array_namespace(scores)

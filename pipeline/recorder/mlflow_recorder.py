@@ -37,7 +37,7 @@ DRAWN_TRIALS = 20
 
 
 CURVE_POINTS = 200
-"""Points of a curve that are kept in memory for the figures of a larger sweep: no figure shows more."""
+"""Points of a curve that are kept in memory for the figures of a larger sweep: one for every two pixels of a panel."""
 
 
 class MlflowRecorder:

@@ -70,11 +70,21 @@ class RunPoints:
             for metric, blocks in self._series.items()
         }
 
-    def thin(self, most: int) -> None:
-        """Forget all but ``most`` points of every curve, the first and the last among those that stay."""
-        for metric, one in self.series().items():
-            kept = np.unique(np.linspace(0, len(one.steps) - 1, most).round().astype(np.int64))
-            self._series[metric] = [(one.steps[kept], one.values[kept])]
+    def thin(self, most: int, *, leading: str = "train/loss") -> None:
+        """Forget points of curves that have more than ``most``, if the curve ``leading`` is one.
+
+        Of that the lowest point of every stretch stays, and the last; of the others what is of the same steps.
+        """
+        curves = self.series()
+        if leading not in curves or len(curves[leading].steps) <= most:
+            return
+        steps, values = curves[leading].steps, curves[leading].values
+        stretches = np.array_split(np.arange(len(steps)), most - 1)
+        kept = steps[[*(stretch[np.argmin(values[stretch])] for stretch in stretches), -1]]
+        for metric, one in curves.items():
+            if len(one.steps) > most:
+                same = np.isin(one.steps, kept)
+                self._series[metric] = [(one.steps[same], one.values[same])]
 
     def last(self) -> dict[str, float]:
         """Return the last value of each metric."""

@@ -11,7 +11,7 @@ from array_api_compat import array_namespace, is_numpy_array
 
 from tasks.devices import at_once, double, pieces
 from tasks.errors import require
-from tasks.losses import differences, leads
+from tasks.losses import differences, leads, nobody_leads
 from tasks.problem import Batch, Problem, total
 from tasks.stacking import per_trial
 from tasks.strategies.search import (
@@ -95,6 +95,7 @@ class _Walk:
         self._rates = _rates(self._problem)
         margins = [trial.loss.margin for trial in self._problem.trials]
         self._margins = per_trial(margins, like=problem.like, trailing=2)
+        self._blocks = blocks
         self._leads = [self.now["leads"][..., block] for block in blocks]
         self._excesses = [here + self._margins for here in self._leads]
 
@@ -134,8 +135,10 @@ class _Walk:
 
     def _accuracy(self) -> Any:
         xp = array_namespace(*self._leads)
-        hits = [xp.astype(xp.max(here, axis=-2) < 0, xp.float64) for here in self._leads]
-        return total([xp.sum(of_block, axis=-1) for of_block in hits]) / len(self._problem.dataset.train)
+        labels = self._problem.dataset.train.labels
+        blocks = zip(self._leads, self._blocks, strict=True)
+        hits = [xp.sum(xp.astype(nobody_leads(here, labels[block]), xp.float64), axis=-1) for here, block in blocks]
+        return total(hits) / len(self._problem.dataset.train)
 
 
 def _walks(problem: Problem, state: State) -> list[_Walk]:

@@ -1,6 +1,8 @@
 import io
+import os
 import signal
 import threading
+import time
 from concurrent.futures import Future
 
 import pytest
@@ -13,7 +15,8 @@ from pipeline.following import Provenance, compute
 from pipeline.plan import Group
 from pipeline.recorder.protocol import MemoryRecorder, RecordError
 from pipeline.schema import Config
-from pipeline.starting import Opened, Record
+from pipeline.signals import StopSignals
+from pipeline.starting import Closing, Opened, Record, later
 from pipeline.tally import Tally
 
 
@@ -40,6 +43,19 @@ class Endless:
 
     def close(self):
         self.closed = True
+
+
+class Idle(Endless):
+    """An engine that has nothing to do."""
+
+    def run(self, groups, dataset):
+        return iter(())
+
+
+class Slow(MemoryRecorder):
+    def close(self, status):
+        time.sleep(1)
+        super().close(status)
 
 
 class Broken(MemoryRecorder):
@@ -69,3 +85,23 @@ def test_trials_are_stopped_if_the_record_cannot_be_opened(tiny, trial):
         compute([group], tiny, engine, record, tally, display, Provenance(tags={}, attachments={}), Config())
 
     assert engine.closed
+
+
+def test_a_signal_while_the_record_is_being_closed_is_heard_once_it_is(tiny):
+    recorder, tally, opened = Slow(), Tally([], validated=True), Future()
+    opened.set_result(Opened())
+    threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT]).start()
+    record, provenance = Record(recorder, opened), Provenance(tags={}, attachments={})
+    with StopSignals(), pytest.raises(Interrupted), Display(Console(file=io.StringIO()), tally) as display:
+        compute([], tiny, Idle(), record, tally, display, provenance, Config())
+
+    assert recorder.status == "FINISHED"
+
+
+def test_a_record_does_not_wait_for_what_a_sweep_that_failed_will_not_say():
+    header = Future()
+    record = Record(MemoryRecorder(), later(header.result))
+    with pytest.raises(ValueError, match="no header"), Closing(record, header):
+        raise ValueError("no header")
+
+    assert record.is_lost()

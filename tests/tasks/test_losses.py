@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.errors import ConfigError
-from tasks.losses import LOSSES, Softmax, SquaredHinge, Svm, accuracy, differences, excesses, leads
+from tasks.losses import LOSSES, Softmax, SquaredHinge, Svm, accuracy, differences, excesses, leads, nobody_leads
 from tasks.rows import parse_row
 from tests.tasks.plain import loss_of_example
 
@@ -75,7 +75,7 @@ def test_differences_are_linear_and_what_they_add_to_leads():
     moved = leads(scores, labels) + 0.5 * differences(step, labels)
     np.testing.assert_allclose(moved, leads(scores + 0.5 * step, labels), atol=1e-14)
     # and an example is right where no class leads
-    np.testing.assert_array_equal((moved.max(axis=-2) < 0).mean(axis=-1), accuracy(scores + 0.5 * step, labels))
+    np.testing.assert_array_equal(nobody_leads(moved, labels).mean(axis=-1), accuracy(scores + 0.5 * step, labels))
 
 
 def test_gradient_is_the_slope_of_the_losses(loss):
@@ -129,3 +129,8 @@ def test_accuracy_takes_the_first_of_tied_scores():
 def test_negative_margin_is_refused(name):
     with pytest.raises(ConfigError, match=r"loss\.margin must be >= 0, got -1"):
         parse_row(LOSSES, "loss", {"name": name, "margin": -1})
+
+
+def test_nobody_leads_where_the_correct_class_is_the_first_of_tied_scores():
+    labels = np.array([0, 1, 2, 0])
+    assert nobody_leads(leads(np.zeros((3, 4)), labels), labels).tolist() == [True, False, False, True]

@@ -85,13 +85,14 @@ def test_series_are_the_points_in_order():
     assert series.values.tolist() == [3, 2, 1]
 
 
-def test_a_thin_curve_has_its_ends_and_what_is_spread_between_them():
-    run = RunPoints(0)
-    run.add(curve(range(1, 1001), loss=np.arange(1000) / 7, early=[1.0] + [NAN] * 999), 10)
+def test_a_thin_curve_keeps_the_lowest_point_of_every_stretch_and_the_others_what_is_of_the_same_steps():
+    run, loss = RunPoints(0), np.random.default_rng(0).standard_normal(1000)
+    run.add(curve(range(1, 1001), **{"train/loss": loss, "examples": np.arange(1000), "early": [1.0] + [NAN] * 999}), 1)
 
     run.thin(5)
 
-    loss, early = run.series()["loss"], run.series()["early"]
-    assert loss.steps.tolist() == [1, 251, 501, 750, 1000]
-    assert loss.values.tolist() == ((loss.steps - 1) / 7).tolist()
+    lowest, examples, early = (run.series()[name] for name in ("train/loss", "examples", "early"))
+    assert lowest.values.tolist() == [*(part.min() for part in np.split(loss, 4)), loss[-1]]
+    assert lowest.values.tolist() == loss[lowest.steps - 1].tolist()
+    assert examples.steps.tolist() == lowest.steps.tolist()
     assert (early.steps.tolist(), early.values.tolist()) == ([1], [1.0])

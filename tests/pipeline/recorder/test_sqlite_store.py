@@ -121,6 +121,17 @@ def test_a_run_that_has_been_deleted_is_not_ended(store):
         store.end_run(run_id, "FINISHED", 1)
 
 
+def test_no_run_is_made_in_an_experiment_that_has_been_deleted(store_uri):
+    from mlflow.exceptions import MlflowException
+
+    store = open_store(store_uri, "to be deleted")
+    store.create_run("the first", {}, 0)
+    store.client.delete_experiment(store.experiment_id)
+
+    with pytest.raises(MlflowException, match="active"):
+        store.create_run("the second", {}, 0)
+
+
 def test_any_other_store_is_not(store, monkeypatch):
     monkeypatch.setattr(store.client._tracking_client.store, "db_type", "postgresql")
 

@@ -142,19 +142,19 @@ def test_a_larger_sweep_keeps_few_points_of_all_but_its_winner_for_its_figures(
     trials, seen = [trial("good"), trial("bad")], {}
 
     def figures(records):
-        seen.update({record.standing.trial.name: len(record.curves["loss"].steps) for record in records})
+        seen.update({record.standing.trial.name: len(record.curves["train/loss"].steps) for record in records})
         return {}
 
     recorder = MlflowRecorder(store_uri, experiment, sweep_figures=figures)
     recorder.open(header(*trials), tiny)
     for planned, accuracy in zip(trials, (0.75, 0.25), strict=True):
         recorder.start(planned, {}, {})
-        recorder.points(planned, block(0, 100, loss=lambda s: s))
+        recorder.points(planned, block(0, 100, **{"train/loss": lambda s: s}))
         recorder.finish(planned, done(**{"val/accuracy": accuracy}), layout)
     recorder.close("FINISHED")
 
     assert seen == {"good": 100, "bad": 10}
-    assert len(client.get_metric_history(recorder.run_id(trials[1]), "loss")) == 100
+    assert len(client.get_metric_history(recorder.run_id(trials[1]), "train/loss")) == 100
 
 
 def test_a_figure_that_cannot_be_drawn_costs_nothing_else(store_uri, experiment, client, tiny, trial, layout):
