@@ -122,7 +122,7 @@ class Record:
         """Return a sweep's checkpoints, None as long as the record is not open; raise why it cannot be."""
         return self.opened().checkpoints if self._opening.done() else None
 
-    def is_lost(self) -> bool:
+    def failed_to_open(self) -> bool:
         """Wait until the record is open or cannot be, and return which."""
         return self._opening.exception() is not None
 
@@ -213,7 +213,7 @@ class Closing:
         for future in self._awaited:
             if not future.done():
                 future.set_exception(error or EngineError("the sweep has not started"))
-        if not self._record.is_lost():
+        if not self._record.failed_to_open():
             failed = kind is not None and issubclass(kind, Exception)
             self._record.close("FAILED" if failed else "KILLED")
 

@@ -28,7 +28,7 @@ class TrialRun:
     """The run of one trial, which began at ``now`` (milliseconds since the epoch).
 
     All methods but the construction belong to the writer's thread. ``id`` is the recorder's name for the
-    run, empty until it is started; ``ended`` says that nothing more is expected of the trial.
+    run, empty until it is started; ``ended`` is set by whoever tells of the trial: nothing more is expected of it.
     """
 
     def __init__(self, trial: PlannedTrial, now: int) -> None:

@@ -104,4 +104,4 @@ def test_a_record_does_not_wait_for_what_a_sweep_that_failed_will_not_say():
     with pytest.raises(ValueError, match="no header"), Closing(record, header):
         raise ValueError("no header")
 
-    assert record.is_lost()
+    assert record.failed_to_open()
