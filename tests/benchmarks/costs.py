@@ -19,7 +19,7 @@ from pipeline.engine.ledger import Ledger
 from pipeline.engine.protocol import Finished, Progressed, Started
 from pipeline.engine.worker import Begun, compute
 from pipeline.plan import Group, Plan, Point, make_plan
-from pipeline.recorder.mlflow_recorder import MlflowRecorder
+from pipeline.recorder.mlflow_recorder import DRAWN_TRIALS, MlflowRecorder
 from pipeline.recorder.protocol import SweepHeader
 from pipeline.schema import parse
 from pipeline.starting import make_engine
@@ -78,9 +78,10 @@ def of_record(dataset: Any) -> dict[str, float]:
         return {f"{prefix}_{name}": cost for name, cost in zip(names, found, strict=True)}
 
     tracemalloc.start()
-    few, many = (recorded(dataset, trials, *KEPT)[3] for trials in (2, 12))
+    # More than are drawn one by one: of these, as of the trials of any larger sweep, few points are kept.
+    few, many = (recorded(dataset, DRAWN_TRIALS + trials, *KEPT)[3] for trials in (2, 42))
     tracemalloc.stop()
-    memory = {"memory_trial": max(0.0, many - few) / 10}
+    memory = {"memory_trial": max(0.0, many - few) / 40}
     return solved("driver", driver) | solved("writer", writer) | solved("bytes", size) | memory
 
 
