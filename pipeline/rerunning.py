@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
 from typing import Any
 
 from rich.console import Console
@@ -21,7 +20,7 @@ from pipeline.recorder.protocol import RecordError, SweepHeader
 from pipeline.recorder.reading import RecordedRun, read_run
 from pipeline.recorder.sweeps import RecordedSweep
 from pipeline.schema import Config, describe, parse
-from pipeline.starting import Opened, Record, cpu_count
+from pipeline.starting import Opened, Record, cpu_count, later
 from pipeline.tally import Tally
 from tasks.datasets.dataset import Dataset
 from tasks.devices import library_for
@@ -121,9 +120,7 @@ def _compute(
             SweepHeader(name=name, overrides=(), trials=trials, provenance=tagged, attachments=attachments), dataset
         )
         told = Provenance(tags=tags, attachments={})
-    opened: Future[Opened] = Future()
-    opened.set_result(Opened())
     tally = Tally(trials, validated=len(dataset.validation) > 0)
     # The bits depend on the layout and not on the threads.
     with InProcess(threads=cpu_count(), device=config.device) as engine, Display(console, tally) as display:
-        compute(groups, dataset, engine, Record(recorder, opened), tally, display, told, config)
+        compute(groups, dataset, engine, Record(recorder, later(Opened)), tally, display, told, config)

@@ -172,8 +172,7 @@ def leads(scores: Any, labels: Any) -> Any:
 def nobody_leads(leads: Any, labels: Any) -> Any:
     """Return whether the correct class has the highest score (the first, in a tie), bool ``(*trials, N)``."""
     xp = array_namespace(leads)
-    classes = xp.arange(leads.shape[-2], dtype=labels.dtype, device=getattr(labels, "device", None))
-    first = classes[:, None] < labels[None, :]  # (C, N)
+    first = _classes(leads, labels) < labels  # (C, N)
     return ~xp.any((leads > 0) | (first & (leads == 0)), axis=-2)
 
 
@@ -189,9 +188,7 @@ def correct_scores(scores: Any, labels: Any) -> Any:
 
 def is_correct(scores: Any, labels: Any) -> Any:
     """Return which class is each example's correct one, bool ``(C, N)``."""
-    xp = array_namespace(scores, labels)
-    classes = xp.arange(scores.shape[-2], dtype=labels.dtype, device=getattr(labels, "device", None))
-    return classes[:, None] == labels[None, :]
+    return _classes(scores, labels) == labels
 
 
 def accuracy(scores: Any, labels: Any) -> Any:
@@ -199,6 +196,12 @@ def accuracy(scores: Any, labels: Any) -> Any:
     xp = array_namespace(scores)
     hits = xp.argmax(scores, axis=-2) == labels
     return xp.mean(xp.astype(hits, xp.float64), axis=-1)
+
+
+def _classes(scores: Any, labels: Any) -> Any:
+    """Return the number of every class, ``(C, 1)``, beside the labels."""
+    xp = array_namespace(scores, labels)
+    return xp.arange(scores.shape[-2], dtype=labels.dtype, device=getattr(labels, "device", None))[:, None]
 
 
 def _zero(scores: Any) -> Any:

@@ -66,9 +66,7 @@ class Broken(MemoryRecorder):
 
 def test_a_signal_stays_one_if_the_record_cannot_be_closed_either(tiny):
     out, recorder, tally = io.StringIO(), Broken(), Tally([], validated=True)
-    opened: Future[Opened] = Future()
-    opened.set_result(Opened())
-    record = Record(recorder, opened)
+    record = Record(recorder, later(Opened))
     with pytest.raises(Interrupted), Display(Console(file=out), tally) as display:
         compute([], tiny, Stopped(), record, tally, display, Provenance(tags={}, attachments={}), Config())
 
@@ -88,10 +86,9 @@ def test_trials_are_stopped_if_the_record_cannot_be_opened(tiny, trial):
 
 
 def test_a_signal_while_the_record_is_being_closed_is_heard_once_it_is(tiny):
-    recorder, tally, opened = Slow(), Tally([], validated=True), Future()
-    opened.set_result(Opened())
+    recorder, tally = Slow(), Tally([], validated=True)
     threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT]).start()
-    record, provenance = Record(recorder, opened), Provenance(tags={}, attachments={})
+    record, provenance = Record(recorder, later(Opened)), Provenance(tags={}, attachments={})
     with StopSignals(), pytest.raises(Interrupted), Display(Console(file=io.StringIO()), tally) as display:
         compute([], tiny, Idle(), record, tally, display, provenance, Config())
 
