@@ -17,6 +17,7 @@ from array_api_compat import array_namespace, is_numpy_array
 
 _CANDIDATES = (1, 2, 4, 8, 12, 16, 24, 32, 48)
 _PROBED_ROWS = 96
+_DRAWS = 65537  # a prime: no two rows repeat in step
 
 
 def scores_of_units(units: Any, features: Any, *, at_least: int = 0) -> Any:
@@ -99,10 +100,11 @@ def row_quantum(dtype: str, examples: int, features: int, *, transposed: bool = 
     threads that are in force. None where no candidate up to 48 rows will do: then bits hold only for the
     same rows laid out the same way.
     """
-    rng = np.random.default_rng(231)
-    matrix = rng.standard_normal((examples, features)).astype(dtype)
+    # Repeated draws do as well as fresh ones, which would take longer than the products.
+    draws = np.random.default_rng(231).standard_normal(_DRAWS).astype(dtype)
+    matrix = np.resize(draws, (examples, features))
     factor = matrix.T if transposed else matrix
-    rows = rng.standard_normal((_PROBED_ROWS, factor.shape[0])).astype(dtype)
+    rows = np.resize(draws[::-1], (_PROBED_ROWS, factor.shape[0]))
     return next((quantum for quantum in _CANDIDATES if _holds(quantum, rows, factor)), None)
 
 

@@ -31,7 +31,6 @@ _FORKED.set_forkserver_preload(
         "alembic.command",
         "mlflow.store.tracking.sqlalchemy_store",
         "mlflow.store.model_registry.sqlalchemy_store",
-        "sklearn.datasets",
     ]
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tasks.datasets import digits
 from tasks.datasets.digits import Digits
 
 
@@ -32,3 +33,11 @@ def test_every_digit_is_tested_about_equally_often():
 
     assert counts.min() >= 25
     assert len(dataset.validation) == 287
+
+
+def test_a_scikit_learn_that_keeps_its_file_elsewhere_is_asked_for_the_same_digits(monkeypatch):
+    known = Digits().load()
+
+    monkeypatch.setattr(digits, "FILE", "elsewhere.csv.gz")
+
+    assert Digits().load().digest == known.digest
