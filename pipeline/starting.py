@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from pipeline.checkpoints import Checkpoints
+from pipeline.drawers import Processes
 from pipeline.drawing import draw, draw_quickly, draw_sweep
 from pipeline.engine.inprocess import InProcess
 from pipeline.engine.protocol import Engine
@@ -30,6 +31,9 @@ from tasks.memory import widest_group
 from tasks.trial import Trial
 
 T = TypeVar("T")
+
+DRAWERS = 2
+"""Processes that draw the figures of a sweep: with more, starting them takes longer than drawing."""
 
 FOLDER = "checkpoints"
 """The tag of a sweep's parent run that says where its checkpoints are."""
@@ -142,8 +146,8 @@ class Record:
                 checkpoints.close(done=status == "FINISHED")
 
 
-def make_recorder(config: Config, folder: Path) -> MlflowRecorder:
-    """Return the recorder of a sweep, which keeps its journal in ``folder``."""
+def make_recorder(config: Config, folder: Path, *, lone: bool) -> MlflowRecorder:
+    """Return the recorder of a lone trial or a sweep, which keeps its journal in ``folder``."""
     return MlflowRecorder(
         config.tracking.uri,
         config.tracking.experiment,
@@ -151,6 +155,7 @@ def make_recorder(config: Config, folder: Path) -> MlflowRecorder:
         figures=draw,
         quick_figures=draw_quickly,
         sweep_figures=draw_sweep,
+        drawers=None if lone else Processes(min(DRAWERS, cpu_count())),
         register_model=config.tracking.register_model,
     )
 

@@ -77,7 +77,7 @@ def run_points(
         header: Future[tuple[SweepHeader | None, Dataset]] = Future()
         running: Future[None] = Future()
         loading = later(lambda: _load(config, console))
-        recorder = make_recorder(config, folder)
+        recorder = make_recorder(config, folder, lone=sweep is None)
         record = Record(recorder, later(lambda: open_record(recorder, config, header, running, folder)))
         others = later(meanwhile or (lambda: None))
         engine = make_engine(config, lone=sweep is None)

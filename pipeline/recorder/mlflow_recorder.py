@@ -15,6 +15,7 @@ from pipeline.plan import PlannedTrial
 from pipeline.recorder import sweep_run, trial_run
 from pipeline.recorder.address import absolute, how_to_look, is_http, redact, unreachable
 from pipeline.recorder.delivery import Delivery
+from pipeline.recorder.drawings import AtOnce, Drawers, Drawings
 from pipeline.recorder.journal import Head, Journal
 from pipeline.recorder.outbox import Outbox
 from pipeline.recorder.protocol import Layout, RecordError, SweepHeader
@@ -35,6 +36,8 @@ FLUSH_SECONDS = 1.0
 DRAWN_TRIALS = 20
 """Trainings of a larger sweep get no figures, but for the winner: drawing them all would slow the sweep down."""
 
+SHOWN_EXAMPLES = 1000
+"""Examples of a split that the figures of a trial may choose from."""
 
 CURVE_POINTS = 200
 """Points of a curve that are kept in memory for the figures of a larger sweep: one for every two pixels of a panel."""
@@ -47,8 +50,8 @@ class MlflowRecorder:
 
     What a store that does not answer keeps waiting is kept in a journal in ``folder``. ``figures`` draws the
     figures kept with a lone trial and a sweep's winner, ``quick_figures`` those of the other trials of a sweep,
-    ``sweep_figures`` those of the sweep itself; ``register_model`` says whether a sweep's winner becomes a version
-    of a registered model.
+    ``sweep_figures`` those of the sweep itself; ``drawers`` has them drawn, by default at once. ``register_model``
+    says whether a sweep's winner becomes a version of a registered model.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class MlflowRecorder:
         figures: trial_run.Figures | None = None,
         quick_figures: trial_run.Figures | None = None,
         sweep_figures: sweep_run.Figures | None = None,
+        drawers: Drawers | None = None,
         register_model: bool = False,
     ) -> None:
         self.uri = absolute(uri)
@@ -70,13 +74,14 @@ class MlflowRecorder:
         self._runs: dict[str, TrialRun] = {}
         self._parent: SweepRun | None = None
         self._outbox = Outbox()
+        self._drawings = Drawings(drawers or AtOnce())
         self._writer = Writer(self._flush, interval=FLUSH_SECONDS)
         self._limits = contextlib.ExitStack()
 
     def open(self, sweep: SweepHeader | None, dataset: Dataset) -> None:
         """Reach the store and start the sweep's parent run, or raise a `RecordError`."""
         self._store = open_store(self.uri, self._experiment)
-        self._dataset = dataset
+        self._dataset, self._shown = dataset, dataset.first(SHOWN_EXAMPLES)
         self._limits.enter_context(settings(WRITING if is_http(self.uri) else {}))
         if sweep is not None:
             try:
@@ -133,7 +138,7 @@ class MlflowRecorder:
             figures = self._figures if self._parent is None else self._quick_figures
             # What a task other than training has to show is its figure.
             if figures is not None and (self._drawn or not isinstance(trial.trial.task, Train)):
-                run.draw(self._outbox, self._dataset, figures, result)
+                run.draw(self._drawings, self._shown, figures, result)
             self._slim(run)
 
         self._writer.submit(lambda: run.finish(self._outbox, self._dataset, result, layout, now))
@@ -161,6 +166,7 @@ class MlflowRecorder:
                 self._writer.submit(lambda run=run: run.kill(self._outbox, _now()))  # type: ignore[misc]
         if self._parent is not None:
             self._close_sweep(self._parent, status)
+        self._writer.submit(lambda: self._drawings.close(self._outbox))
         errors = self._writer.close()
         try:
             journal, reason = self._delivery.close()
@@ -200,16 +206,17 @@ class MlflowRecorder:
         self._writer.submit(self._flush)
         if self._sweep_figures is not None:
             draw = self._sweep_figures
-            self._writer.submit(lambda: parent.draw(self._outbox, self._runs, draw))
+            self._writer.submit(lambda: parent.draw(self._drawings, self._runs, draw))
         self._writer.submit(lambda: self._draw_winner(parent))
         if self._register_model:
             name = re.sub(r"[^\w-]+", "-", f"{self._experiment}-{self._dataset.name}")
             self._writer.submit(lambda: parent.register(self._outbox, self._runs, name))
+            self._writer.submit(self._flush)  # it is registered while the figures are drawn
 
     def _draw_winner(self, parent: SweepRun) -> None:
         if self._figures is not None and parent.winner is not None:
             run = self._runs[parent.winner.trial.key]
-            run.draw(self._outbox, self._dataset, self._figures, parent.winner.result)
+            run.draw(self._drawings, self._shown, self._figures, parent.winner.result)
 
     def _error(self, errors: Sequence[Exception], reason: str, journal: Path | None) -> RecordError:
         address, what = redact(self.uri), []
@@ -241,7 +248,10 @@ class MlflowRecorder:
     def _flush(self) -> None:
         if self._parent is not None:
             self._parent.refresh(self._outbox, self._runs)
-        self._delivery.post(self._outbox.take())
+        try:
+            self._drawings.keep(self._outbox)
+        finally:
+            self._delivery.post(self._outbox.take())
 
     def _slim(self, run: TrialRun) -> None:
         """Forget most points of an ended trial of a larger sweep, unless it is the winner so far."""

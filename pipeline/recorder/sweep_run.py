@@ -10,11 +10,12 @@ from pipeline.engine.protocol import Finished, TrialReport
 from pipeline.recorder import artifacts
 from pipeline.recorder.address import how_to_look, redact
 from pipeline.recorder.description import Reference, describe
+from pipeline.recorder.drawings import Drawings, Drawn
 from pipeline.recorder.model import Classifier
 from pipeline.recorder.outbox import Outbox
 from pipeline.recorder.protocol import Series, SweepHeader
 from pipeline.recorder.store import Store
-from pipeline.recorder.trial_run import FIGURES, TrialRun
+from pipeline.recorder.trial_run import TrialRun
 from pipeline.recorder.view import view
 from pipeline.tally import Standing, Tally
 from tasks.datasets.dataset import Dataset
@@ -33,8 +34,8 @@ class TrialRecord:
     curves: Mapping[str, Series]
 
 
-Figures = Callable[[Sequence[TrialRecord]], Mapping[str, bytes]]
-"""Draws a sweep: from its trials, the best first, to file names and files."""
+Figures = Callable[[Sequence[TrialRecord]], Drawn]
+"""Draws a sweep, from its trials, the best first."""
 
 
 class SweepRun:
@@ -86,16 +87,14 @@ class SweepRun:
         files = {f"{RESULTS}.csv": artifacts.csv_file(table), f"{RESULTS}.json": artifacts.table_file(table)}
         outbox.attach(self.id, files)
 
-    def draw(self, outbox: Outbox, runs: Mapping[str, TrialRun], figures: Figures) -> None:
-        """Keep the figures of the sweep."""
-        drawn = figures(
-            [
-                TrialRecord(standing=standing, curves=runs[standing.trial.key].points.series())
-                for standing in self.tally.ranking()
-                if standing.trial.key in runs
-            ]
-        )
-        outbox.attach(self.id, {f"{FIGURES}/{name}": image for name, image in drawn.items()})
+    def draw(self, drawings: Drawings, runs: Mapping[str, TrialRun], figures: Figures) -> None:
+        """Have the figures of the sweep drawn."""
+        records = [
+            TrialRecord(standing=standing, curves=runs[standing.trial.key].points.series())
+            for standing in self.tally.ranking()
+            if standing.trial.key in runs
+        ]
+        drawings.draw(self.id, figures, records)
 
     def register(self, outbox: Outbox, runs: Mapping[str, TrialRun], name: str) -> None:
         """Register the winner, if there is one that was trained, as a new version of the model ``name``."""

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.recorder.address import absolute
+from pipeline.recorder.drawings import FIGURES
 from pipeline.recorder.protocol import RecordError
 from pipeline.recorder.reading import get_run
 from pipeline.recorder.store import connect
-from pipeline.recorder.trial_run import FIGURES
 
 _AT_ONCE = 1000
 

@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.plan import PlannedTrial
 from pipeline.recorder import artifacts
 from pipeline.recorder.batches import Batch
+from pipeline.recorder.drawings import Drawings, Drawn
 from pipeline.recorder.outbox import Outbox
 from pipeline.recorder.points import RunPoints
 from pipeline.recorder.protocol import CLOCKED, Layout, RecordError, Series
@@ -18,10 +19,8 @@ from tasks.datasets.dataset import Dataset
 from tasks.events import Curve, Outcome, Result
 from tasks.train import Train
 
-FIGURES = "figures"
-
-Figures = Callable[[PlannedTrial, Result, Mapping[str, Series], Dataset], Mapping[str, bytes]]
-"""Draws an ended trial: from the trial, its result, its curves and the data to file names and files."""
+Figures = Callable[[PlannedTrial, Result, Mapping[str, Series], Dataset], Drawn]
+"""Draws an ended trial: from the trial, its result, its curves and some of the data."""
 
 
 class TrialRun:
@@ -99,10 +98,9 @@ class TrialRun:
         self._log.kill(now)
         outbox.attach(self.id, self._log.file())
 
-    def draw(self, outbox: Outbox, dataset: Dataset, figures: Figures, result: Result) -> None:
-        """Keep the figures of the trial."""
-        drawn = figures(self.trial, result, self.points.series(), dataset)
-        outbox.attach(self.id, {f"{FIGURES}/{name}": image for name, image in drawn.items()})
+    def draw(self, drawings: Drawings, dataset: Dataset, figures: Figures, result: Result) -> None:
+        """Have the figures of the trial drawn, from some of the data."""
+        drawings.draw(self.id, figures, self.trial, result, self.points.series(), dataset)
 
     def _batch(self, outbox: Outbox) -> Batch:
         if not self.id:

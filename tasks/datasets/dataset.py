@@ -13,6 +13,8 @@ from array_api_compat import array_namespace
 from tasks.devices import as_numpy, placed
 from tasks.errors import ConfigError, DataError
 
+_SPLITS = ("train", "validation", "test")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
@@ -23,6 +25,10 @@ class Split:
 
     def __len__(self) -> int:
         return int(self.labels.shape[0])
+
+    def first(self, count: int) -> Split:
+        """Return the first ``count`` examples, or all where there are fewer."""
+        return Split(images=self.images[:count], labels=self.labels[:count])
 
     def on(self, like: Any) -> Split:
         """Return the split where ``like`` lives."""
@@ -47,11 +53,15 @@ class Dataset:
     mean: Any
     digest: str
 
+    def first(self, count: int) -> Dataset:
+        """Return the first ``count`` examples of every split; all else, the digest too, stays that of the whole."""
+        return dataclasses.replace(self, **{part: getattr(self, part).first(count) for part in _SPLITS})
+
     def on(self, like: Any) -> Dataset:
         """Return the data set where ``like`` lives, images as uint8; itself where it lives there already."""
         if array_namespace(self.mean) is array_namespace(like):
             return self
-        splits = {part: getattr(self, part).on(like) for part in ("train", "validation", "test")}
+        splits = {part: getattr(self, part).on(like) for part in _SPLITS}
         return dataclasses.replace(self, **splits, mean=placed(as_numpy(self.mean), like))
 
 

@@ -63,7 +63,7 @@ def mlflow_recorder(config: Config, plan: Plan, dataset: Any) -> Recorder:
     running: Future[None] = Future()
     running.set_result(None)
     folder = Path(tempfile.mkdtemp())
-    recorder = make_recorder(config, folder)
+    recorder = make_recorder(config, folder, lone=False)
     open_record(recorder, config, header, running, folder)
     return recorder
 

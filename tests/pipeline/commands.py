@@ -116,6 +116,9 @@ def run(arguments, folder, *, timeout=240, **environment):
 
 
 def _run(arguments, folder, variables, out, err):
+    from pipeline import starting
+    from pipeline.recorder.drawings import AtOnce
+
     for path, number in ((out, 1), (err, 2)):
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(file, number)
@@ -124,6 +127,7 @@ def _run(arguments, folder, variables, out, err):
     os.environ.update(variables)
     os.chdir(folder)
     sys.orig_argv = [sys.executable, *arguments]
+    starting.Processes = lambda _: AtOnce()  # Matplotlib has been imported here, and would be once more elsewhere
     try:
         if arguments[0] == "-m":
             sys.argv = arguments[1:]

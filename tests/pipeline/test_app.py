@@ -166,6 +166,28 @@ def test_a_sweep_ends_with_its_table_its_folders_and_its_record(tmp_path):
 
 
 @pytest.mark.slow
+def test_the_figures_of_a_sweep_are_drawn_by_processes_that_have_ended_with_it(tmp_path):
+    command = [sys.executable, "-m", "pipeline", "-m", *SMALL, "engine=inprocess", "learning_rate=1e-3,1e-2"]
+    end = subprocess.run(
+        command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=180
+    )
+
+    assert end.returncode == 0, end.stderr
+    drawn = sorted(path.name for path in tmp_path.glob("mlruns/*/*/artifacts/figures/*.png"))
+    assert drawn.count("loss.png") == 2
+    assert {"best_loss.png", "best_and_worst.png"} <= set(drawn)
+    assert not [path for path in Path("/proc").glob("[0-9]*/cwd") if goes_to(path, tmp_path)]
+
+
+def goes_to(link, folder):
+    """Return whether a process that may just have ended is at work in a folder."""
+    try:
+        return link.readlink() == folder
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
 def test_sweeps_that_are_sent_to_one_folder_at_once_overwrite_nothing(tmp_path):
     place = tmp_path / "it's one folder"
     command = ["-m", "pipeline", "-m", *SMALL, "engine=inprocess", f"hydra.sweep.dir={quoted(place)}"]

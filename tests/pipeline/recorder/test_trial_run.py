@@ -68,7 +68,7 @@ def test_figures_are_drawn_from_the_trials_curves(store_uri, experiment, client,
     planned = trial()
 
     def figures(drawn, result, curves, dataset):
-        assert (drawn, dataset) == (planned, tiny)
+        assert (drawn, dataset.digest) == (planned, tiny.digest)
         return {"loss.txt": str(curves["loss"].values.sum()).encode()}
 
     recorder = MlflowRecorder(store_uri, experiment, figures=figures)

@@ -158,3 +158,16 @@ def test_the_callers_arrays_stay_writeable():
 def test_arrays_that_do_not_fit_are_refused(images, labels, message):
     with pytest.raises(DataError, match=message):
         make_dataset(**example(train=Split(images=images, labels=labels)))
+
+
+def test_the_first_examples_of_a_dataset_are_a_dataset_of_the_same_kind(source):
+    dataset = source.load()
+
+    first = dataset.first(11)
+
+    for part in ("train", "validation", "test"):
+        whole, some = getattr(dataset, part), getattr(first, part)
+        assert len(some) == min(11, len(whole))
+        assert np.array_equal(some.images, whole.images[:11])
+        assert np.array_equal(some.labels, whole.labels[:11])
+    assert (first.digest, first.mean is dataset.mean) == (dataset.digest, True)

@@ -1,0 +1,69 @@
+"""The figures of a record on their way: asked for, drawn by whoever draws, and kept with their runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
+from typing import Any, Protocol
+
+from pipeline.recorder.outbox import Outbox
+
+FIGURES = "figures"
+
+Drawn = Mapping[str, bytes]
+"""Figures by file name."""
+
+
+class Drawers(Protocol):
+    """Who draws."""
+
+    def submit(self, draw: Callable[..., Drawn], *arguments: Any) -> Future[Drawn]:
+        """Begin to draw ``draw(*arguments)``."""
+
+    def close(self) -> None:
+        """End; nothing is asked for any more."""
+
+
+class AtOnce:
+    """Draws in the thread that asks."""
+
+    def submit(self, draw: Callable[..., Drawn], *arguments: Any) -> Future[Drawn]:
+        """Draw ``draw(*arguments)``."""
+        drawn: Future[Drawn] = Future()
+        try:
+            drawn.set_result(draw(*arguments))
+        except Exception as error:  # noqa: BLE001  # it is raised where the figures are asked for
+            drawn.set_exception(error)
+        return drawn
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+
+class Drawings:
+    """The figures that are being drawn, and the runs that they belong to; all methods belong to one thread."""
+
+    def __init__(self, drawers: Drawers) -> None:
+        self._drawers = drawers
+        self._awaited: list[tuple[str, Future[Drawn]]] = []
+
+    def draw(self, run: str, draw: Callable[..., Drawn], *arguments: Any) -> None:
+        """Have the figures ``draw(*arguments)`` of a run drawn."""
+        self._awaited.append((run, self._drawers.submit(draw, *arguments)))
+
+    def keep(self, outbox: Outbox) -> None:
+        """Keep what has been drawn since; raise the first error of what could not be."""
+        ended = [(run, drawn) for run, drawn in self._awaited if drawn.done()]
+        self._awaited = [(run, drawn) for run, drawn in self._awaited if not drawn.done()]
+        errors = [drawn.exception() for _, drawn in ended]
+        for (run, drawn), error in zip(ended, errors, strict=True):
+            if error is None:
+                outbox.attach(run, {f"{FIGURES}/{name}": image for name, image in drawn.result().items()})
+        for error in filter(None, errors):
+            raise error
+
+    def close(self, outbox: Outbox) -> None:
+        """Wait for what is being drawn and keep it; raise the first error of what could not be."""
+        wait([drawn for _, drawn in self._awaited])
+        self._drawers.close()
+        self.keep(outbox)
