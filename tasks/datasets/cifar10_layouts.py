@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +26,12 @@ def read_binary(folder: Path) -> tuple[Split, Split]:
     if meta.exists():
         names = _read(meta, 1024).decode("latin1").split()
         _check_classes(meta, names)
-    splits = []
-    for name in (*TRAIN, TEST):
+
+    def read(name: str) -> Split:
         file = folder / f"{name}.bin"
-        splits.append(parse_binary(_read(file, RECORDS * RECORD), file))
-    return _join(splits[:-1]), splits[-1]
+        return parse_binary(_read(file, RECORDS * RECORD), file)
+
+    return _join(map(read, TRAIN)), read(TEST)
 
 
 def read_python(folder: Path) -> tuple[Split, Split]:
@@ -38,11 +40,12 @@ def read_python(folder: Path) -> tuple[Split, Split]:
     if meta.exists():
         names = loads(_read(meta, 1 << 16), meta).get(b"label_names")
         _check_classes(meta, [_text(name) for name in names] if isinstance(names, list) else [])
-    splits = []
-    for name in (*TRAIN, TEST):
+
+    def read(name: str) -> Split:
         file = folder / name
-        splits.append(parse_python(_read(file, PICKLE), file))
-    return _join(splits[:-1]), splits[-1]
+        return parse_python(_read(file, PICKLE), file)
+
+    return _join(map(read, TRAIN)), read(TEST)
 
 
 def parse_binary(content: bytes, file: Path, *, records: int = RECORDS) -> Split:
@@ -81,11 +84,14 @@ def _label_error(file: Path, label: int) -> DataError:
     return DataError(f"{file}: a label must be 0 to {len(CLASSES) - 1}, got {label}")
 
 
-def _join(splits: list[Split]) -> Split:
-    return Split(
-        images=np.concatenate([split.images for split in splits]),
-        labels=np.concatenate([split.labels for split in splits]),
-    )
+def _join(files: Iterable[Split]) -> Split:
+    """Return the training files' splits as one; beside it only one of them is in memory at a time."""
+    images = np.empty((len(TRAIN) * RECORDS, FEATURES), dtype=np.uint8)
+    labels = np.empty(len(TRAIN) * RECORDS, dtype=np.int64)
+    for number, split in enumerate(files):
+        place = slice(number * RECORDS, (number + 1) * RECORDS)
+        images[place], labels[place] = split.images, split.labels
+    return Split(images=images, labels=labels)
 
 
 def _read(file: Path, most: int) -> bytes:
