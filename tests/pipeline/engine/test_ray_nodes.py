@@ -5,6 +5,7 @@ from dataclasses import replace
 import psutil
 import pytest
 
+from pipeline.engine import halving
 from pipeline.engine.protocol import Checkpointed
 from pipeline.errors import EngineError
 from pipeline.plan import Group, make_plan
@@ -130,6 +131,33 @@ def test_groups_that_wait_are_cut_for_a_node_that_joins_and_a_node_that_leaves_i
         (False, 6),
     ]
     assert {first > 0 for _, first, _, seeds in attempts[3:]} == {True}
+
+
+def test_a_group_that_has_started_is_halved_for_a_node_that_joins(computing, engine_of, nodes, tmp_path, monkeypatch):
+    # given a sweep of one group, of which a second saved is worth a process
+    monkeypatch.setattr(halving, "WORTH", 1.0)
+    points = families(computing, 6, 60, steps=600)
+    task = computing.Disturbed(folder=str(tmp_path), pause=0.03, between=0.5)
+    groups = computing.groups_of(points, task=task, workers=1)
+    assert len(groups) == 1
+    nodes.resize(1)
+
+    def join(report):
+        if isinstance(report, Checkpointed) and len(nodes.running) == 1:
+            nodes.add()
+
+    # when a node joins after its first checkpoint
+    curves, results, failures = computing.outcomes(engine_of(checkpoint_every=20), groups, join)
+
+    # then two processes go on with half of the trials each, and all bits are the same
+    assert failures == {}
+    assert set(results) == set(range(6))
+    computing.assert_same_bits(curves, results, computing.undisturbed(points))
+    whole, *halves = computing.attempts(tmp_path)
+    assert (whole[1], whole[3]) == (0, (0, 1, 2, 3, 4, 5))
+    assert sorted(seeds for *_, seeds in halves) == [(0, 1, 2), (3, 4, 5)]
+    assert all(first > 0 for _, first, *_ in halves)
+    assert len({process for process, *_ in halves} - {whole[0]}) == 2
 
 
 def test_ten_thousand_trials_leave_nothing_behind_in_the_driver(computing, engine_of):
