@@ -22,12 +22,17 @@ from pipeline.recorder.address import redact
 from pipeline.schema import parse
 from pipeline.sweep import run_points
 
+ALLOCATIONS = 20_000
+"""Objects that are made between two looks for cycles; Python's own number is 700."""
+
 
 def main() -> None:
     """Run the command line; exit with 1 where a trial failed, 2 on an error, 128 + N on signal N."""
-    register()
-    # As it ends, Python would look for cycles in all that MLflow and Ray hold, which takes a second.
+    # Python would look for cycles in what Ray and MLflow make as they are imported, for half a second, and in all that
+    # they hold as it ends, for a second.
+    gc.set_threshold(ALLOCATIONS)
     atexit.register(gc.freeze)
+    register()
     full_error = os.environ.get("HYDRA_FULL_ERROR")
     # Hydra then raises what it would otherwise print as a traceback of its own making.
     os.environ["HYDRA_FULL_ERROR"] = "1"

@@ -2,59 +2,76 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, cast
+from typing import Any
 
 from pipeline.recorder.drawings import Drawn
 
+TRIES = 2
+"""How often a figure is asked for: a process that was killed need not be the figure's fault."""
 
-class Processes:
+
+class DrawingProcesses:
     """Up to ``count`` processes, each started when there is a figure to draw and the others are busy.
 
-    They are asked and answer through their stdin and stdout, end with this process whatever ends it, and no
-    terminal's signal reaches them.
+    What they are to call must be importable. They end by themselves when they have drawn their last figure and
+    this process is no more; a signal that is meant for this process does not stop them.
     """
 
     def __init__(self, count: int) -> None:
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="drawing")
         self._mine = threading.local()
-        self._started: list[subprocess.Popen[bytes]] = []
+        self._started: list[Any] = []
 
     def submit(self, draw: Callable[..., Drawn], *arguments: Any) -> Future[Drawn]:
-        """Begin to draw ``draw(*arguments)``; what cannot be drawn is a `RuntimeError` that says why."""
-        return self._threads.submit(self._ask, draw, arguments)
+        """Begin to draw ``draw(*arguments)``; the error of what cannot be drawn says why."""
+        return self._threads.submit(self._drawn, draw, arguments)
 
     def close(self) -> None:
-        """Let the processes end, and wait until they have."""
+        """Wait for what is being drawn, let the processes end, and wait until they have."""
         self._threads.shutdown()
-        for process in self._started:
-            process.communicate()
+        with contextlib.ExitStack() as ending:
+            for process in self._started:
+                ending.enter_context(process)  # it is waited for
+                with contextlib.suppress(OSError):
+                    process.stdin.close()
 
-    def _ask(self, draw: Callable[..., Drawn], arguments: tuple[Any, ...]) -> Drawn:
-        request, process = pickle.dumps((draw, arguments)), self._process()
-        try:
-            process.stdin.write(request)
-            process.stdin.flush()
-            drawn, reason = pickle.load(process.stdout)  # noqa: S301  # from a process of our own
-        except (OSError, EOFError):
-            del self._mine.process
-            raise RuntimeError("the process that drew a figure has ended") from None
-        if reason:
-            raise RuntimeError(reason)
-        return cast("Drawn", drawn)
+    def _drawn(self, draw: Callable[..., Drawn], arguments: tuple[Any, ...]) -> Drawn:
+        request = pickle.dumps((draw, arguments))
+        for _ in range(TRIES):
+            try:
+                drawn, reason = self._answer(request)
+            except (OSError, EOFError, pickle.UnpicklingError):
+                self._end()
+                continue
+            if reason:
+                raise RuntimeError(reason)
+            return drawn
+        raise RuntimeError("the process that drew a figure has ended")
+
+    def _answer(self, request: bytes) -> tuple[Drawn, str]:
+        process = self._process()
+        pickle.dump(request, process.stdin)
+        process.stdin.flush()
+        drawn, reason = pickle.load(process.stdout)  # noqa: S301  # from a process of our own
+        return drawn, reason
 
     def _process(self) -> Any:
         """Return the process of this thread."""
-        if not hasattr(self._mine, "process"):
+        if getattr(self._mine, "process", None) is None:
+            # It imports what this process imports from where it does, whatever folder they are in.
+            path = os.pathsep.join(place or os.getcwd() for place in sys.path)  # noqa: PTH109
             self._mine.process = subprocess.Popen(
-                [sys.executable, "-m", "pipeline.drawers"],
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                [sys.executable, "-P", "-m", "pipeline.drawers"],
+                env={**os.environ, "PYTHONPATH": path},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 start_new_session=True,
@@ -62,26 +79,33 @@ class Processes:
             self._started.append(self._mine.process)
         return self._mine.process
 
+    def _end(self) -> None:
+        """End the process of this thread, which does not answer as it should."""
+        if getattr(self._mine, "process", None) is not None:
+            self._mine.process.kill()
+            self._mine.process = None
+
 
 def main() -> None:
     """Draw what is asked for until nobody asks any more; an answer is figures, and why there are none."""
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a library's words are no answer
-    while True:
-        try:
-            draw, arguments = pickle.load(sys.stdin.buffer)  # noqa: S301  # from the process that started this one
-        except EOFError:
-            break
-        try:
-            answer = draw(*arguments), ""
-        except Exception as error:  # noqa: BLE001  # whatever it is, who asked is told
-            answer = {}, f"{type(error).__name__}: {error}"
-        try:
-            pickle.dump(answer, answers)
+    # `ray job stop` and service managers signal a process and its children; the driver may still ask for figures.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # a library's words are no answer
+    with contextlib.suppress(EOFError, BrokenPipeError, pickle.UnpicklingError):  # who asked is no more
+        while True:
+            request = pickle.load(sys.stdin.buffer)  # noqa: S301  # from the process that started this one
+            pickle.dump(_answer(request), answers)
             answers.flush()
-        except BrokenPipeError:
-            break
-    os._exit(0)  # at once: there is nothing to tidy up
+
+
+def _answer(request: bytes) -> tuple[Drawn, str]:
+    try:
+        draw, arguments = pickle.loads(request)  # noqa: S301  # as above
+        return draw(*arguments), ""
+    except Exception as error:  # noqa: BLE001  # whatever it is, who asked is told
+        return {}, f"{type(error).__name__}: {error}"
 
 
 if __name__ == "__main__":

@@ -18,13 +18,11 @@ def draw(trial: PlannedTrial, result: Result, series: Mapping[str, Series], data
     return figures.draw(trial, result, series, dataset)
 
 
-def draw_quickly(
-    trial: PlannedTrial, result: Result, series: Mapping[str, Series], dataset: Dataset
-) -> Mapping[str, bytes]:
+def draw_quickly(trial: PlannedTrial, result: Result, series: Mapping[str, Series]) -> Mapping[str, bytes]:
     """Return those of an ended trial that cost little, as `pipeline.figures.draw_quickly` does."""
     from pipeline import figures  # noqa: PLC0415  # Matplotlib takes a second to import
 
-    return figures.draw_quickly(trial, result, series, dataset)
+    return figures.draw_quickly(trial, result, series)
 
 
 def draw_sweep(trials: Sequence[TrialRecord]) -> Mapping[str, bytes]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from pipeline.checkpoints import Checkpoints
-from pipeline.drawers import Processes
+from pipeline.drawers import DrawingProcesses
 from pipeline.drawing import draw, draw_quickly, draw_sweep
 from pipeline.engine.inprocess import InProcess
 from pipeline.engine.protocol import Engine
@@ -155,7 +155,7 @@ def make_recorder(config: Config, folder: Path, *, lone: bool) -> MlflowRecorder
         figures=draw,
         quick_figures=draw_quickly,
         sweep_figures=draw_sweep,
-        drawers=None if lone else Processes(min(DRAWERS, cpu_count())),
+        drawers=None if lone else DrawingProcesses(min(DRAWERS, cpu_count())),
         register_model=config.tracking.register_model,
     )
 

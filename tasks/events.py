@@ -5,11 +5,8 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 import numpy as np
-
-NOTHING: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
 class Outcome(enum.Enum):
@@ -46,7 +43,7 @@ class Result:
     outcome: Outcome
     step: int
     metrics: Mapping[str, float]
-    arrays: Mapping[str, np.ndarray] = field(default_factory=lambda: NOTHING)
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
     message: str = ""
 
 

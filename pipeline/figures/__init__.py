@@ -34,19 +34,17 @@ _FIGURES: Mapping[type, Callable[[PlannedTrial, Result], bytes]] = {
 
 def draw(trial: PlannedTrial, result: Result, series: Mapping[str, Series], dataset: Dataset) -> Mapping[str, bytes]:
     """Return the figures of an ended trial by file name; none where there is nothing to show."""
+    if type(trial.trial.task) is Train:
+        return draw_training(trial, result, series, dataset)
+    return draw_quickly(trial, result, series)
+
+
+def draw_quickly(trial: PlannedTrial, result: Result, series: Mapping[str, Series]) -> Mapping[str, bytes]:
+    """Return what `draw` does, but of a training its curves only: those of a whole sweep cost little."""
     task = type(trial.trial.task)
     if task is Train:
-        return draw_training(trial, result, series, dataset)
+        return draw_curves(trial, result, series)
     # A check that failed is the one to look at.
     shown = result.outcome is Outcome.COMPLETE or (task is GradientCheck and result.arrays)
     name = str(trial.config["task"]["name"])
     return {f"{name}.png": _FIGURES[task](trial, result)} if shown and task in _FIGURES else {}
-
-
-def draw_quickly(
-    trial: PlannedTrial, result: Result, series: Mapping[str, Series], dataset: Dataset
-) -> Mapping[str, bytes]:
-    """Return what `draw` does, but of a training its curves only: those of a whole sweep cost little."""
-    if type(trial.trial.task) is Train:
-        return draw_curves(trial, result, series)
-    return draw(trial, result, series, dataset)

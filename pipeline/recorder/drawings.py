@@ -24,8 +24,8 @@ class Drawers(Protocol):
         """End; nothing is asked for any more."""
 
 
-class AtOnce:
-    """Draws in the thread that asks."""
+class InThisThread:
+    """Draws when it is asked to."""
 
     def submit(self, draw: Callable[..., Drawn], *arguments: Any) -> Future[Drawn]:
         """Draw ``draw(*arguments)``."""
@@ -41,9 +41,13 @@ class AtOnce:
 
 
 class Drawings:
-    """The figures that are being drawn, and the runs that they belong to; all methods belong to one thread."""
+    """The figures that are being drawn, and the runs that they belong to; all methods belong to one thread.
+
+    ``errors`` say why some could not be.
+    """
 
     def __init__(self, drawers: Drawers) -> None:
+        self.errors: list[Exception] = []
         self._drawers = drawers
         self._awaited: list[tuple[str, Future[Drawn]]] = []
 
@@ -52,18 +56,21 @@ class Drawings:
         self._awaited.append((run, self._drawers.submit(draw, *arguments)))
 
     def keep(self, outbox: Outbox) -> None:
-        """Keep what has been drawn since; raise the first error of what could not be."""
-        ended = [(run, drawn) for run, drawn in self._awaited if drawn.done()]
-        self._awaited = [(run, drawn) for run, drawn in self._awaited if not drawn.done()]
-        errors = [drawn.exception() for _, drawn in ended]
-        for (run, drawn), error in zip(ended, errors, strict=True):
-            if error is None:
-                outbox.attach(run, {f"{FIGURES}/{name}": image for name, image in drawn.result().items()})
-        for error in filter(None, errors):
-            raise error
+        """Keep what has been drawn since."""
+        awaited, self._awaited = self._awaited, []
+        for run, drawn in awaited:
+            if not drawn.done():
+                self._awaited.append((run, drawn))
+                continue
+            try:
+                images = drawn.result()
+            except Exception as error:  # noqa: BLE001  # whatever it is, it costs no other figure
+                self.errors.append(error)
+            else:
+                outbox.attach(run, {f"{FIGURES}/{name}": image for name, image in images.items()})
 
     def close(self, outbox: Outbox) -> None:
-        """Wait for what is being drawn and keep it; raise the first error of what could not be."""
+        """Wait for what is being drawn, and keep it."""
         wait([drawn for _, drawn in self._awaited])
-        self._drawers.close()
         self.keep(outbox)
+        self._drawers.close()

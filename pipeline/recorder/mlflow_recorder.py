@@ -15,7 +15,7 @@ from pipeline.plan import PlannedTrial
 from pipeline.recorder import sweep_run, trial_run
 from pipeline.recorder.address import absolute, how_to_look, is_http, redact, unreachable
 from pipeline.recorder.delivery import Delivery
-from pipeline.recorder.drawings import AtOnce, Drawers, Drawings
+from pipeline.recorder.drawings import Drawers, Drawings, InThisThread
 from pipeline.recorder.journal import Head, Journal
 from pipeline.recorder.outbox import Outbox
 from pipeline.recorder.protocol import Layout, RecordError, SweepHeader
@@ -36,7 +36,7 @@ FLUSH_SECONDS = 1.0
 DRAWN_TRIALS = 20
 """Trainings of a larger sweep get no figures, but for the winner: drawing them all would slow the sweep down."""
 
-SHOWN_EXAMPLES = 1000
+SHOWN_EXAMPLES = 500
 """Examples of a split that the figures of a trial may choose from."""
 
 CURVE_POINTS = 200
@@ -61,7 +61,7 @@ class MlflowRecorder:
         *,
         folder: Path = Path(),
         figures: trial_run.Figures | None = None,
-        quick_figures: trial_run.Figures | None = None,
+        quick_figures: trial_run.QuickFigures | None = None,
         sweep_figures: sweep_run.Figures | None = None,
         drawers: Drawers | None = None,
         register_model: bool = False,
@@ -74,14 +74,14 @@ class MlflowRecorder:
         self._runs: dict[str, TrialRun] = {}
         self._parent: SweepRun | None = None
         self._outbox = Outbox()
-        self._drawings = Drawings(drawers or AtOnce())
+        self._drawings = Drawings(drawers or InThisThread())
         self._writer = Writer(self._flush, interval=FLUSH_SECONDS)
         self._limits = contextlib.ExitStack()
 
     def open(self, sweep: SweepHeader | None, dataset: Dataset) -> None:
         """Reach the store and start the sweep's parent run, or raise a `RecordError`."""
         self._store = open_store(self.uri, self._experiment)
-        self._dataset, self._shown = dataset, dataset.first(SHOWN_EXAMPLES)
+        self._dataset = dataset
         self._limits.enter_context(settings(WRITING if is_http(self.uri) else {}))
         if sweep is not None:
             try:
@@ -135,10 +135,11 @@ class MlflowRecorder:
         run.ended = True
 
         def draw() -> None:
-            figures = self._figures if self._parent is None else self._quick_figures
+            if self._parent is None:
+                self._draw(run, result)
             # What a task other than training has to show is its figure.
-            if figures is not None and (self._drawn or not isinstance(trial.trial.task, Train)):
-                run.draw(self._drawings, self._shown, figures, result)
+            elif self._quick_figures is not None and (self._drawn or not isinstance(trial.trial.task, Train)):
+                run.draw_quickly(self._drawings, self._quick_figures, result)
             self._slim(run)
 
         self._writer.submit(lambda: run.finish(self._outbox, self._dataset, result, layout, now))
@@ -167,7 +168,7 @@ class MlflowRecorder:
         if self._parent is not None:
             self._close_sweep(self._parent, status)
         self._writer.submit(lambda: self._drawings.close(self._outbox))
-        errors = self._writer.close()
+        errors = self._writer.close() + self._drawings.errors
         try:
             journal, reason = self._delivery.close()
         finally:
@@ -214,9 +215,12 @@ class MlflowRecorder:
             self._writer.submit(self._flush)  # it is registered while the figures are drawn
 
     def _draw_winner(self, parent: SweepRun) -> None:
-        if self._figures is not None and parent.winner is not None:
-            run = self._runs[parent.winner.trial.key]
-            run.draw(self._drawings, self._shown, self._figures, parent.winner.result)
+        if parent.winner is not None:
+            self._draw(self._runs[parent.winner.trial.key], parent.winner.result)
+
+    def _draw(self, run: TrialRun, result: Result) -> None:
+        if self._figures is not None:
+            run.draw(self._drawings, self._figures, result, self._dataset.sample(SHOWN_EXAMPLES))
 
     def _error(self, errors: Sequence[Exception], reason: str, journal: Path | None) -> RecordError:
         address, what = redact(self.uri), []
@@ -248,10 +252,8 @@ class MlflowRecorder:
     def _flush(self) -> None:
         if self._parent is not None:
             self._parent.refresh(self._outbox, self._runs)
-        try:
-            self._drawings.keep(self._outbox)
-        finally:
-            self._delivery.post(self._outbox.take())
+        self._drawings.keep(self._outbox)
+        self._delivery.post(self._outbox.take())
 
     def _slim(self, run: TrialRun) -> None:
         """Forget most points of an ended trial of a larger sweep, unless it is the winner so far."""

@@ -19,8 +19,13 @@ from tasks.datasets.dataset import Dataset
 from tasks.events import Curve, Outcome, Result
 from tasks.train import Train
 
-Figures = Callable[[PlannedTrial, Result, Mapping[str, Series], Dataset], Drawn]
+Curves = Mapping[str, Series]
+
+Figures = Callable[[PlannedTrial, Result, Curves, Dataset], Drawn]
 """Draws an ended trial: from the trial, its result, its curves and some of the data."""
+
+QuickFigures = Callable[[PlannedTrial, Result, Curves], Drawn]
+"""Draws what of it needs no data."""
 
 
 class TrialRun:
@@ -98,9 +103,13 @@ class TrialRun:
         self._log.kill(now)
         outbox.attach(self.id, self._log.file())
 
-    def draw(self, drawings: Drawings, dataset: Dataset, figures: Figures, result: Result) -> None:
-        """Have the figures of the trial drawn, from some of the data."""
-        drawings.draw(self.id, figures, self.trial, result, self.points.series(), dataset)
+    def draw(self, drawings: Drawings, figures: Figures, result: Result, some: Dataset) -> None:
+        """Have the figures of the trial drawn, with some of the data."""
+        drawings.draw(self.id, figures, self.trial, result, self.points.series(), some)
+
+    def draw_quickly(self, drawings: Drawings, figures: QuickFigures, result: Result) -> None:
+        """Have those figures of the trial drawn that need no data."""
+        drawings.draw(self.id, figures, self.trial, result, self.points.series())
 
     def _batch(self, outbox: Outbox) -> Batch:
         if not self.id:

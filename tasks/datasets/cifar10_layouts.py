@@ -85,7 +85,7 @@ def _label_error(file: Path, label: int) -> DataError:
 
 
 def _join(files: Iterable[Split]) -> Split:
-    """Return the training files' splits as one; beside it only one of them is in memory at a time."""
+    """Return the training files' splits as one, into which each is copied as it is read."""
     images = np.empty((len(TRAIN) * RECORDS, FEATURES), dtype=np.uint8)
     labels = np.empty(len(TRAIN) * RECORDS, dtype=np.int64)
     for number, split in enumerate(files):

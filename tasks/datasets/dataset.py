@@ -26,9 +26,10 @@ class Split:
     def __len__(self) -> int:
         return int(self.labels.shape[0])
 
-    def first(self, count: int) -> Split:
-        """Return the first ``count`` examples, or all where there are fewer."""
-        return Split(images=self.images[:count], labels=self.labels[:count])
+    def sample(self, count: int) -> Split:
+        """Return ``count`` examples, evenly spread, or all where there are fewer; host arrays only."""
+        places = np.linspace(0, len(self) - 1, min(count, len(self))).astype(np.int64)
+        return Split(images=self.images[places], labels=self.labels[places])
 
     def on(self, like: Any) -> Split:
         """Return the split where ``like`` lives."""
@@ -53,9 +54,9 @@ class Dataset:
     mean: Any
     digest: str
 
-    def first(self, count: int) -> Dataset:
-        """Return the first ``count`` examples of every split; all else, the digest too, stays that of the whole."""
-        return dataclasses.replace(self, **{part: getattr(self, part).first(count) for part in _SPLITS})
+    def sample(self, count: int) -> Dataset:
+        """Return ``count`` examples of every split, evenly spread; all else, the digest too, is of the whole."""
+        return dataclasses.replace(self, **{part: getattr(self, part).sample(count) for part in _SPLITS})
 
     def on(self, like: Any) -> Dataset:
         """Return the data set where ``like`` lives, images as uint8; itself where it lives there already."""

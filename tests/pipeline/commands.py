@@ -117,7 +117,7 @@ def run(arguments, folder, *, timeout=240, **environment):
 
 def _run(arguments, folder, variables, out, err):
     from pipeline import starting
-    from pipeline.recorder.drawings import AtOnce
+    from pipeline.recorder.drawings import InThisThread
 
     for path, number in ((out, 1), (err, 2)):
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -127,7 +127,8 @@ def _run(arguments, folder, variables, out, err):
     os.environ.update(variables)
     os.chdir(folder)
     sys.orig_argv = [sys.executable, *arguments]
-    starting.Processes = lambda _: AtOnce()  # Matplotlib has been imported here, and would be once more elsewhere
+    # Matplotlib has been imported here, and would have to be once more in each of them.
+    starting.DrawingProcesses = lambda _: InThisThread()
     try:
         if arguments[0] == "-m":
             sys.argv = arguments[1:]

@@ -5,28 +5,27 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from pipeline.drawers import Processes
+from pipeline.drawers import DrawingProcesses
 
 DRIVER = """
-import os
-from pipeline.drawers import Processes
+import os, sys
+from pipeline.drawers import DrawingProcesses
 
-drawers = Processes(1)
-pid = drawers.submit(os.getpid).result()
-print(pid, flush=True)
-drawers.submit(__import__("time").sleep, 0.5)
+drawers = DrawingProcesses(1)
+print(drawers.submit(os.getpid).result(), flush=True)
 os.kill(os.getpid(), 9)
 """
 
 
 @pytest.fixture
 def drawers():
-    drawers = Processes(2)
+    drawers = DrawingProcesses(2)
     yield drawers
     drawers.close()
 
@@ -38,14 +37,38 @@ def is_alive(pid):
         return False
 
 
-def test_several_processes_draw_and_have_ended_when_they_are_closed(drawers):
-    slow = [drawers.submit(time.sleep, 1) for _ in range(2)]
-    pids = [drawers.submit(os.getpid).result() for _ in range(4)]
+def wait_for_the_end(pid):
+    deadline = time.monotonic() + 10
+    while is_alive(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
-    assert [drawn.result() for drawn in slow] == [None, None]
-    assert os.getpid() not in pids
+
+def pids(drawers):
+    """Return the processes of both threads: while one of them is busy the other is asked."""
+    return {drawn.result() for drawn in [drawers.submit(slow_pid) for _ in range(2)]}
+
+
+def slow_pid():
+    time.sleep(0.5)
+    return os.getpid()
+
+
+def killed_once(file):
+    """Draw, but for the first time, when the process ends."""
+    if not Path(file).exists():
+        Path(file).touch()
+        os._exit(1)
+    return {"loss.png": b"png"}
+
+
+def test_two_processes_draw_side_by_side_and_have_ended_when_they_are_closed(drawers):
+    found = pids(drawers)
+
+    assert len(found - {os.getpid()}) == 2
+    assert all(map(is_alive, found))
     drawers.close()
-    assert not any(map(is_alive, pids))
+    assert not any(map(is_alive, found))
 
 
 def test_a_figure_that_cannot_be_drawn_says_why_and_the_next_is_drawn(drawers):
@@ -56,29 +79,51 @@ def test_a_figure_that_cannot_be_drawn_says_why_and_the_next_is_drawn(drawers):
     assert drawers.submit(dict, [("loss.png", b"png")]).result() == {"loss.png": b"png"}
 
 
-def test_what_a_library_prints_is_no_figure(drawers):
-    assert drawers.submit(print, "a warning").result() is None
+def test_what_a_library_writes_is_no_answer(drawers):
+    assert drawers.submit(os.write, 1, b"a warning\n").result() == 10
 
 
-def test_a_process_that_ends_fails_its_figure_only(drawers):
+def test_a_figure_whose_process_is_killed_is_drawn_by_another(drawers, tmp_path):
+    assert drawers.submit(killed_once, str(tmp_path / "once")).result() == {"loss.png": b"png"}
+
+
+def test_a_figure_that_kills_every_process_fails_alone(drawers):
     with pytest.raises(RuntimeError, match="the process that drew a figure has ended"):
         drawers.submit(os._exit, 1).result()
 
     assert drawers.submit(dict, [("loss.png", b"png")]).result() == {"loss.png": b"png"}
 
 
-def test_a_terminals_interrupt_reaches_none(drawers):
-    pid = drawers.submit(os.getpid).result()
+def test_what_cannot_be_sent_fails_alone(drawers):
+    with pytest.raises(TypeError, match="cannot pickle"):
+        drawers.submit(dict, threading.Lock()).result()
 
-    assert os.getpgid(pid) != os.getpgid(0)
+    assert drawers.submit(dict).result() == {}
 
 
-def test_a_driver_that_is_killed_leaves_no_process():
-    end = subprocess.run([sys.executable, "-c", DRIVER], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_that_stop_a_sweep_let_its_figures_be_drawn(drawers, number):
+    (pid, *_) = pids(drawers)
+
+    os.kill(pid, number)
+    time.sleep(0.2)
+
+    assert is_alive(pid)
+    assert os.getpgid(pid) != os.getpgid(0)  # a terminal's do not even reach it
+
+
+def test_what_stands_in_the_current_folder_is_not_imported(drawers, tmp_path, monkeypatch):
+    (tmp_path / "tasks.py").write_text("raise RuntimeError('some other tasks')")
+    monkeypatch.chdir(tmp_path)
+
+    assert drawers.submit(dict).result() == {}
+
+
+def test_a_driver_that_is_killed_leaves_no_process(tmp_path):
+    told = tmp_path / "pid"
+    with told.open("w") as file:
+        end = subprocess.run([sys.executable, "-c", DRIVER], stdout=file, stderr=file, check=False, timeout=60)
 
     assert end.returncode == -signal.SIGKILL
-    deadline = time.monotonic() + 10
-    while is_alive(int(end.stdout)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not is_alive(int(end.stdout))
-    assert "Traceback" not in end.stderr
+    wait_for_the_end(int(told.read_text()))
+    assert told.read_text().strip().isdecimal()  # it says nothing

@@ -35,7 +35,7 @@ def test_images_have_templates_and_gradients_beside_the_curves(trial, tiny, curv
     assert set(figures) == {"loss.png", "templates.png", "data_gradient.png"}
     for image in figures.values():
         assert Image.open(io.BytesIO(image)).width == 900
-    assert set(draw_quickly(trial(), ended(weights), curves, tiny)) == {"loss.png"}
+    assert set(draw_quickly(trial(), ended(weights), curves)) == {"loss.png"}
 
 
 def test_a_figure_is_the_same_bytes_again(trial, tiny, curves):

@@ -33,7 +33,7 @@ def quick(monkeypatch):
 def record(tiny, trial, layout, tmp_path):
     """Record a sweep of three trials, and do things in between: at the start, in the middle and before the end."""
 
-    def draw(planned, result, series, dataset):
+    def draw(planned, result, series, *some):
         return {"loss.png": series["train/loss"].values.tobytes()}
 
     def make(uri, experiment, *, opened=lambda: None, begun=lambda: None, ended=lambda: None, **options):

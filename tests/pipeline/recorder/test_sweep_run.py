@@ -1,6 +1,7 @@
 """A sweep's parent run has a table, a description and figures, however the sweep ends."""
 
 import time
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ import pytest
 from pipeline.recorder import mlflow_recorder, sweep_run
 from pipeline.recorder.address import redact
 from pipeline.recorder.description import Reference, describe
+from pipeline.recorder.drawings import Drawings
 from pipeline.recorder.mlflow_recorder import MlflowRecorder
+from pipeline.recorder.outbox import Outbox
 from pipeline.recorder.protocol import RecordError
 from pipeline.tally import Tally
 from tasks.events import Outcome
@@ -157,7 +160,41 @@ def test_a_larger_sweep_keeps_few_points_of_all_but_its_winner_for_its_figures(
     assert len(client.get_metric_history(recorder.run_id(trials[1]), "train/loss")) == 100
 
 
-def test_a_figure_that_cannot_be_drawn_costs_nothing_else(store_uri, experiment, client, tiny, trial, layout):
+class Slow:
+    """Has drawn when it is asked a second time whether it has."""
+
+    def __init__(self):
+        self.asked = 0
+
+    def submit(self, draw, *arguments):
+        drawn = Future()
+        drawn.set_result(draw(*arguments))
+        drawn.done = self._done
+        return drawn
+
+    def close(self):
+        pass
+
+    def _done(self):
+        self.asked += 1
+        return self.asked > 1
+
+
+def test_a_figure_that_is_done_while_the_record_looks_is_kept():
+    drawings, outbox = Drawings(Slow()), Outbox()
+
+    drawings.draw("run", lambda: {"loss.png": b"png"})
+    drawings.keep(outbox)
+    assert outbox.take() == []
+    drawings.keep(outbox)
+
+    (attached,) = outbox.take()
+    assert attached.files == {"figures/loss.png": b"png"}
+
+
+def test_figures_that_cannot_be_drawn_are_counted_and_cost_nothing_else(
+    store_uri, experiment, client, tiny, trial, layout
+):
     def broken(*_):
         raise ValueError("no such colour")
 
@@ -167,7 +204,7 @@ def test_a_figure_that_cannot_be_drawn_costs_nothing_else(store_uri, experiment,
     recorder.start(planned, {}, {})
     recorder.finish(planned, done(**{"val/accuracy": 0.5}), layout)
 
-    with pytest.raises(RecordError, match="no such colour"):
+    with pytest.raises(RecordError, match="what 3 failed writes held, the first: no such colour"):
         recorder.close("FINISHED")
 
     assert client.get_run(parent_of(recorder)).info.status == "FINISHED"

@@ -160,14 +160,16 @@ def test_arrays_that_do_not_fit_are_refused(images, labels, message):
         make_dataset(**example(train=Split(images=images, labels=labels)))
 
 
-def test_the_first_examples_of_a_dataset_are_a_dataset_of_the_same_kind(source):
+def test_a_sample_of_a_dataset_is_evenly_spread_and_of_the_same_kind(source):
     dataset = source.load()
 
-    first = dataset.first(11)
+    some = dataset.sample(11)
 
     for part in ("train", "validation", "test"):
-        whole, some = getattr(dataset, part), getattr(first, part)
-        assert len(some) == min(11, len(whole))
-        assert np.array_equal(some.images, whole.images[:11])
-        assert np.array_equal(some.labels, whole.labels[:11])
-    assert (first.digest, first.mean is dataset.mean) == (dataset.digest, True)
+        whole, spread = getattr(dataset, part), getattr(some, part)
+        assert len(spread) == min(11, len(whole))
+        places = [n * (len(whole) - 1) // (len(spread) - 1) for n in range(len(spread))]
+        assert np.array_equal(spread.images, whole.images[places])
+        assert np.array_equal(spread.labels, whole.labels[places])
+    assert (some.digest, some.mean is dataset.mean) == (dataset.digest, True)
+    assert len(dataset.sample(0).train) == 0
