@@ -141,6 +141,7 @@ def test_a_group_that_has_started_is_halved_for_a_node_that_joins(computing, eng
     groups = computing.groups_of(points, task=task, workers=1)
     assert len(groups) == 1
     nodes.resize(1)
+    nodes.cluster.wait_for_nodes()  # Ray notices seconds later that one is gone
 
     def join(report):
         if isinstance(report, Checkpointed) and len(nodes.running) == 1:
