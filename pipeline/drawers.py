@@ -19,6 +19,12 @@ TRIES = 2
 """How often a figure is asked for: a process that was killed need not be the figure's fault."""
 
 
+class _OfThread(threading.local):
+    """The process that a thread asks."""
+
+    process: Any = None
+
+
 class DrawingProcesses:
     """Up to ``count`` processes, each started when there is a figure to draw and the others are busy.
 
@@ -28,7 +34,7 @@ class DrawingProcesses:
 
     def __init__(self, count: int) -> None:
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="drawing")
-        self._mine = threading.local()
+        self._mine = _OfThread()
         self._started: list[Any] = []
 
     def submit(self, draw: Callable[..., Drawn], *arguments: Any) -> Future[Drawn]:
@@ -66,7 +72,7 @@ class DrawingProcesses:
 
     def _process(self) -> Any:
         """Return the process of this thread."""
-        if getattr(self._mine, "process", None) is None:
+        if self._mine.process is None:
             # It imports what this process imports from where it does, whatever folder they are in.
             path = os.pathsep.join(place or os.getcwd() for place in sys.path)  # noqa: PTH109
             self._mine.process = subprocess.Popen(
@@ -81,7 +87,7 @@ class DrawingProcesses:
 
     def _end(self) -> None:
         """End the process of this thread, which does not answer as it should."""
-        if getattr(self._mine, "process", None) is not None:
+        if self._mine.process is not None:
             self._mine.process.kill()
             self._mine.process = None
 

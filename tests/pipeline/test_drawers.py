@@ -9,12 +9,13 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pipeline.drawers import DrawingProcesses
 
 DRIVER = """
-import os, sys
+import os
 from pipeline.drawers import DrawingProcesses
 
 drawers = DrawingProcesses(1)
@@ -32,16 +33,9 @@ def drawers():
 
 def is_alive(pid):
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
-
-
-def wait_for_the_end(pid):
-    deadline = time.monotonic() + 10
-    while is_alive(pid):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def pids(drawers):
@@ -125,5 +119,8 @@ def test_a_driver_that_is_killed_leaves_no_process(tmp_path):
         end = subprocess.run([sys.executable, "-c", DRIVER], stdout=file, stderr=file, check=False, timeout=60)
 
     assert end.returncode == -signal.SIGKILL
-    wait_for_the_end(int(told.read_text()))
+    deadline = time.monotonic() + 10
+    while is_alive(int(told.read_text())):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     assert told.read_text().strip().isdecimal()  # it says nothing
