@@ -194,7 +194,10 @@ def is_correct(scores: Any, labels: Any) -> Any:
 def accuracy(scores: Any, labels: Any) -> Any:
     """Return the fraction of examples whose highest score (the first, in a tie) is their label's, ``(*trials,)``."""
     xp = array_namespace(scores)
-    hits = xp.argmax(scores, axis=-2) == labels
+    # NumPy finds the largest ten times as fast as its place.
+    highest = xp.max(scores, axis=-2, keepdims=True)
+    beaten = xp.any((scores == highest) & (_classes(scores, labels) < labels), axis=-2)
+    hits = (correct_scores(scores, labels) == highest)[..., 0, :] & ~beaten
     return xp.mean(xp.astype(hits, xp.float64), axis=-1)
 
 

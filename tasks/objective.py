@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Evaluation(NamedTuple):
-    """Sums over examples of one block: losses ``(K,)`` and their gradient ``(K, C, D)``, and the scores."""
+    """What a block's examples add to the losses ``(K,)`` and gradient ``(K, C, D)`` of a batch, and their scores."""
 
     losses: Any
     gradient: Any
@@ -66,14 +66,17 @@ class Objective:
         parts = [loss.sums(excesses[run, ...]) for run, loss in self.losses]
         return parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
 
-    def evaluate(self, weights: Any, features: Any, labels: Any) -> Evaluation:
-        """Return sums of losses and gradient over the examples of one block."""
+    def evaluate(self, weights: Any, features: Any, labels: Any, *, examples: int) -> Evaluation:
+        """Return what the examples of one block add to losses and gradient of a batch of ``examples``.
+
+        The losses are a sum; the gradient is the part of that of the batch's mean loss.
+        """
         xp = array_namespace(weights)
         scores = self.scores(weights, features)
         parts = [loss.losses_and_gradient(scores[run, ...], labels) for run, loss in self.losses]
         losses = [losses for losses, _ in parts]
         slopes = [slope for _, slope in parts]
-        slope = slopes[0] if len(slopes) == 1 else xp.concat(slopes, axis=0)
+        slope = (slopes[0] if len(slopes) == 1 else xp.concat(slopes, axis=0)) / examples  # fewer than the weights
         total = xp.sum(losses[0] if len(losses) == 1 else xp.concat(losses, axis=0), axis=-1)
         return Evaluation(total, self.model.weights_gradient(slope, features, width=self.width), scores)
 
@@ -86,6 +89,6 @@ class Objective:
     def regularization_gradient(self, weights: Any) -> Any:
         """Return the gradient of the regularization loss, ``(K, C, D)``."""
         xp = array_namespace(weights)
-        parts = [regularizer.gradient(weights[run, ...]) for run, regularizer in self.regularizers]
-        gradient = parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
-        return self.regularization[:, None, None] * gradient
+        strength = self.regularization[:, None, None]
+        parts = [rule.gradient(weights[run, ...], strength[run, ...]) for run, rule in self.regularizers]
+        return parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)

@@ -70,5 +70,8 @@ def natural_scale(problem: Problem) -> float:
 
 def gradient_at(problem: Problem, weights: Any, batch: Batch) -> Any:
     """Return the gradient of the objective of the whole batch at weights ``(K, C, D)``, of their shape."""
-    parts = problem.over_blocks(batch, lambda x, y: problem.objective.evaluate(weights, x, y).gradient)
-    return total(parts) / len(batch) + problem.objective.regularization_gradient(weights)
+
+    def part(features: Any, labels: Any) -> Any:
+        return problem.objective.evaluate(weights, features, labels, examples=len(batch)).gradient
+
+    return total(problem.over_blocks(batch, part)) + problem.objective.regularization_gradient(weights)

@@ -173,12 +173,12 @@ class Problem:
     def data_loss_and_gradient(self, weights: Any, step: int) -> tuple[Any, Any, Any]:
         """Return the gradient ``(K, C, D)`` of the data loss, itself and the accuracy ``(K,)`` at ``step``.
 
-        The gradient is that of the sum over the batch's examples, the other two are their means.
+        All three are of the mean over the batch's examples.
         """
         batch = self.minibatches.at(step - 1)
 
         def sums(features: Any, labels: Any) -> tuple[Any, Any, Any]:
-            losses, gradient, scores = self.objective.evaluate(weights, features, labels)
+            losses, gradient, scores = self.objective.evaluate(weights, features, labels, examples=len(batch))
             return losses, gradient, accuracy(scores, labels) * labels.shape[0]
 
         losses, gradient, hits = (total(column) for column in zip(*self.over_blocks(batch, sums), strict=True))
@@ -186,8 +186,8 @@ class Problem:
 
     def loss_and_gradient(self, weights: Any, step: int) -> tuple[Any, Any, Any, Any]:
         """Return the gradient ``(K, C, D)``, data loss, regularization loss and accuracy ``(K,)`` at ``step``."""
-        summed, losses, hits = self.data_loss_and_gradient(weights, step)
-        gradient = summed / len(self.minibatches.at(step - 1)) + self.objective.regularization_gradient(weights)
+        gradient, losses, hits = self.data_loss_and_gradient(weights, step)
+        gradient = gradient + self.objective.regularization_gradient(weights)
         return gradient, losses, self.objective.regularization_loss(weights), hits
 
     def parts(self, numbers: int) -> list[slice]:

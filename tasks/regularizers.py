@@ -1,4 +1,4 @@
-"""Regularizers: the penalty of the weights, and its gradient, before its strength is applied."""
+"""Regularizers: the penalty of the weights, and its gradient at a strength."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Regularizer(Protocol):
     def penalty(self, weights: Any) -> Any:
         """Return ``R`` of weights ``(*trials, C, D)`` as ``(*trials)``."""
 
-    def gradient(self, weights: Any) -> Any:
-        """Return the gradient of ``R``, of the shape of the weights."""
+    def gradient(self, weights: Any, strength: Any) -> Any:
+        """Return ``strength`` times the gradient of ``R``, of the shape of the weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +28,9 @@ class L2:
         xp = array_namespace(weights)
         return xp.sum(xp.vecdot(weights, weights, axis=-1), axis=-1)
 
-    def gradient(self, weights: Any) -> Any:
-        """Return ``2 W``."""
-        return 2 * weights
+    def gradient(self, weights: Any, strength: Any) -> Any:
+        """Return ``strength * 2 W``."""
+        return (2 * strength) * weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +42,9 @@ class L1:
         xp = array_namespace(weights)
         return xp.sum(xp.sum(xp.abs(weights), axis=-1), axis=-1)
 
-    def gradient(self, weights: Any) -> Any:
-        """Return ``sign(W)``."""
-        return array_namespace(weights).sign(weights)
+    def gradient(self, weights: Any, strength: Any) -> Any:
+        """Return ``strength * sign(W)``."""
+        return strength * array_namespace(weights).sign(weights)
 
 
 REGULARIZERS: Mapping[str, type[Regularizer]] = {"l2": L2, "l1": L1}

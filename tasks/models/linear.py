@@ -7,7 +7,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from tasks.products import combinations_of_units, scores_of_units
+from tasks.products import combinations_of_units, scores_of_blocks, scores_of_units
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,12 +33,12 @@ class Linear:
     def scores_of_blocks(self, blocks: Any, features: Any) -> Any:
         """Return the scores ``(J, M, C, N)`` of ``J`` blocks of ``M`` weights, ``(J, M, C, D)``, laid out densely.
 
-        A block is one unit of the product: its members' bits depend on their place in it, modulo `alignment`.
+        Its members' bits depend on their place in a block, modulo `alignment`.
         """
         xp = array_namespace(blocks)
         outer, members, classes, dimensions = blocks.shape
         units = xp.reshape(blocks, (outer, members * classes, dimensions))
-        return xp.reshape(scores_of_units(units, features), (outer, members, classes, features.shape[0]))
+        return xp.reshape(scores_of_blocks(units, features), (outer, members, classes, features.shape[0]))
 
     def weights_gradient(self, scores_gradient: Any, features: Any, *, width: int = 0) -> Any:
         """Return ``sum_n dL/ds_n x_n^T``: ``(*trials, C, N)`` and ``(N, D)`` give ``(*trials, C, D)``."""

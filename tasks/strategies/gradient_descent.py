@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from tasks.devices import at_once, double, host
+from tasks.devices import double, host
 from tasks.errors import require
 from tasks.objective import Objective
 from tasks.optimizers import Lbfgs, Optimizer
 from tasks.problem import Problem
-from tasks.products import with_room
 from tasks.stacking import stack
 from tasks.strategies import lbfgs
 from tasks.strategies.strategy import MEASURES, Measured, State
@@ -54,19 +53,15 @@ class GradientDescent:
             return lbfgs.advance(problem, state, start, stop)
         xp = array_namespace(problem.like)
         # Updated in place, part by part: the state that was given stays as it is.
-        now = {name: xp.asarray(array, copy=True) for name, array in state.items() if name != "weights"}
-        examples = min(len(problem.minibatches.at(0)), at_once(problem.like).examples)
-        now["weights"] = with_room(state["weights"], examples)
+        now = {name: xp.asarray(array, copy=True) for name, array in state.items()}
         parts = [_Part.of(problem, part) for part in problem.parts(math.prod(problem.shape))]
         rates = _rates(problem, range(start + 1, stop + 1))
         measured, norms, recorded = [], [], []
         for number, step in enumerate(range(start + 1, stop + 1)):
-            summed, data_loss, hits = problem.data_loss_and_gradient(now["weights"], step)
             # At the steps of the curve's points only: at every step it would cost some percent of it.
             wanted = step % problem.trials[0].record_every == 0
-            told = [part.update(now, summed, rates[number, ...], step, norms=wanted) for part in parts]
-            penalty, *more = (xp.concat(column) for column in zip(*told, strict=True))
-            measured.append((data_loss, penalty, hits))
+            measures, more = _step(problem, parts, now, rates[number, ...], step, norms=wanted)
+            measured.append(measures)
             if wanted:
                 norms.append(more)
                 recorded.append(number)
@@ -78,6 +73,16 @@ class GradientDescent:
         return now, everything
 
 
+def _step(
+    problem: Problem, parts: Sequence[_Part], now: dict[str, Any], rates: Any, step: int, *, norms: bool
+) -> tuple[tuple[Any, ...], list[Any]]:
+    """Do one step, in place, and return its `MEASURES` and, with ``norms``, what else is told of it."""
+    gradients, data_loss, hits = problem.data_loss_and_gradient(now["weights"], step)
+    told = [part.update(now, gradients, rates, step, norms=norms) for part in parts]
+    penalty, *more = (array_namespace(*column).concat(column) for column in zip(*told, strict=True))
+    return (data_loss, penalty, hits), more
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Part:
     """Some of a group's trials: what is done to their weights alone, their place on the trial axis."""
@@ -85,7 +90,6 @@ class _Part:
     place: slice
     objective: Objective
     optimizer: Optimizer
-    examples: int
 
     @classmethod
     def of(cls, problem: Problem, place: slice) -> _Part:
@@ -94,19 +98,17 @@ class _Part:
             place=place,
             objective=Objective.of(trials, like=problem.like),
             optimizer=stack([trial.optimizer for trial in trials], like=problem.like, trailing=2),
-            examples=len(problem.minibatches.at(0)),
         )
 
-    def update(self, now: dict[str, Any], summed: Any, rates: Any, step: int, *, norms: bool) -> tuple[Any, ...]:
-        """Update weights and optimiser state of ``now`` in place, from the summed gradient of the data loss.
+    def update(self, now: dict[str, Any], gradients: Any, rates: Any, step: int, *, norms: bool) -> tuple[Any, ...]:
+        """Update weights and optimiser state of ``now`` in place, from the gradient of the data loss.
 
-        ``summed`` becomes the gradient of the objective. Return the regularization loss and, with ``norms``, the
+        ``gradients`` become those of the objective. Return the regularization loss and, with ``norms``, the
         norm of the gradient and the update's ratio.
         """
         mine = {name: array[self.place, ...] for name, array in now.items()}
-        weights, gradient = mine.pop("weights"), summed[self.place, ...]
+        weights, gradient = mine.pop("weights"), gradients[self.place, ...]
         penalty = self.objective.regularization_loss(weights)
-        gradient /= self.examples
         gradient += self.objective.regularization_gradient(weights)
         update, memory = self.optimizer.update(gradient, mine, learning_rate=rates[self.place, ...], step=step)
         weights += update

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tasks.products import combinations_of_units, row_quantum, scores_of_units
+from tasks.products import combinations_of_units, panel_of, scores_of_units
 
 PLACES = (slice(0, 1), slice(1, 2), slice(5, 9), slice(12, 13), slice(2, 13))
 
@@ -10,7 +10,7 @@ PLACES = (slice(0, 1), slice(1, 2), slice(5, 9), slice(12, 13), slice(2, 13))
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("examples", "features"), [(64, 65), (256, 3073), (1024, 3073), (1, 65), (7, 38)])
 def test_a_unit_has_the_same_bits_alone_and_anywhere_among_others(dtype, examples, features, classes):
-    if row_quantum(dtype, max(2, examples), features) is None:
+    if panel_of(dtype, max(2, examples), features) is None:
         pytest.skip("this BLAS has no row quantum up to 48 for this shape")
     rng = np.random.default_rng(0)
     matrix = rng.normal(size=(examples, features)).astype(dtype)
@@ -23,7 +23,7 @@ def test_a_unit_has_the_same_bits_alone_and_anywhere_among_others(dtype, example
 
 @pytest.mark.parametrize(("examples", "features"), [(64, 65), (256, 3073), (1, 65), (64, 3073)])
 def test_combinations_have_the_same_bits_too(examples, features):
-    if row_quantum("float32", examples, features, transposed=False) is None:
+    if panel_of("float32", examples, features, transposed=False) is None:
         pytest.skip("this BLAS has no row quantum up to 48 for this shape")
     rng = np.random.default_rng(0)
     matrix = rng.normal(size=(examples, features)).astype("f4")

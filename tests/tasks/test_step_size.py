@@ -23,7 +23,7 @@ def table(dataset, *, threads=1, **changes):
 def plain_gradient(trial, dataset, weights, index):
     x, y = plain.features(dataset, dataset.train)[index], dataset.train.labels[index]
     _, slope = trial.loss.losses_and_gradient(weights @ x.T, y)
-    return slope @ x / len(y) + trial.regularization * trial.regularizer.gradient(weights)
+    return slope @ x / len(y) + trial.regularizer.gradient(weights, trial.regularization)
 
 
 @pytest.mark.parametrize("examples", [300, None])
