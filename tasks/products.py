@@ -73,7 +73,7 @@ def _product(units: Any, features: Any, *, transposed: bool, at_least: int) -> A
             units = xp.concat([units, _zeros((at_least - count, rows, inner), units)], axis=0)
         product = xp.reshape(xp.reshape(units, (-1, inner)) @ factor, (-1, rows, factor.shape[1]))[:count, ...]
     else:
-        places, height = _places(max(count, at_least), rows, panel)
+        places, height = places_in_panels(max(count, at_least), rows, panel)
         places = places[:count]
         full = places.size == height
         laid = (np.empty if full else np.zeros)((height, inner), dtype=units.dtype)
@@ -92,10 +92,13 @@ def _panel(units: Any, features: Any, *, transposed: bool) -> Panel | None:
 
 
 @functools.cache
-def _places(units: int, rows: int, panel: Panel) -> tuple[np.ndarray, int]:
+def places_in_panels(units: int, rows: int, panel: Panel) -> tuple[np.ndarray, int]:
     """Return the row of a product that each row of each unit takes, ``(units, rows)``, and how many the product has.
 
     A unit's first rows go to the first run of some panels, its next ones to the second run, and so on.
+
+    >>> places_in_panels(2, 3, Panel(rows=4, run=2))[0].tolist()
+    [[0, 1, 2], [4, 5, 6]]
     """
     runs = panel.rows // panel.run
     each = -(-rows // runs)

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from tasks.products import combinations_of_units, panel_of, scores_of_units
+from tasks.products import Panel, combinations_of_units, panel_of, places_in_panels, scores_of_blocks, scores_of_units
 
 PLACES = (slice(0, 1), slice(1, 2), slice(5, 9), slice(12, 13), slice(2, 13))
 
 
-@pytest.mark.parametrize("classes", [10, 5])
+@pytest.mark.parametrize("classes", [10, 5, 3, 12, 25])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("examples", "features"), [(64, 65), (256, 3073), (1024, 3073), (1, 65), (7, 38)])
 def test_a_unit_has_the_same_bits_alone_and_anywhere_among_others(dtype, examples, features, classes):
@@ -32,6 +32,37 @@ def test_combinations_have_the_same_bits_too(examples, features):
     for part in PLACES:
         np.testing.assert_array_equal(combinations_of_units(units[part], matrix), together[part])
     np.testing.assert_allclose(together, units @ matrix, rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize("panel", [Panel(12, 6), Panel(12, 12), Panel(8, 2), Panel(4, 1), Panel(1, 1)])
+@pytest.mark.parametrize("rows", [1, 3, 10, 25])
+@pytest.mark.parametrize("units", [1, 5, 6, 13])
+def test_a_row_of_every_unit_has_places_of_one_kind_and_few_stay_empty(units, rows, panel):
+    places, height = places_in_panels(units, rows, panel)
+    assert places.shape == (units, rows)
+    assert len(set(places.ravel().tolist())) == units * rows
+    assert places.min() == 0
+    assert places.max() < height
+    assert height % panel.rows == 0
+    runs = places % panel.rows // panel.run
+    assert (runs == runs[0]).all()
+    # a place or less of every run for each unit, but for the last panel
+    assert height < units * (rows + panel.rows // panel.run) + panel.rows
+
+
+def test_ten_classes_of_six_trials_fill_five_panels():
+    assert places_in_panels(6, 10, Panel(12, 6))[1] == 60
+
+
+def test_the_rows_of_a_block_have_the_same_bits_whatever_follows_them():
+    if panel_of("float32", 64, 3073) is None:
+        pytest.skip("this BLAS has no row quantum up to 48 for this shape")
+    rng = np.random.default_rng(0)
+    matrix, blocks = rng.normal(size=(64, 3073)).astype("f4"), rng.normal(size=(2, 110, 3073)).astype("f4")
+    whole = scores_of_blocks(blocks, matrix)
+    for rows in (1, 10, 36, 70):
+        np.testing.assert_array_equal(scores_of_blocks(blocks[:, :rows], matrix), whole[:, :rows])
+    np.testing.assert_allclose(whole, blocks @ matrix.T, rtol=1e-3, atol=1e-2)
 
 
 def test_other_units_do_not_matter_even_if_they_are_nan():
