@@ -6,7 +6,7 @@ from tasks.products import Panel, combinations_of_units, panel_of, places_in_pan
 PLACES = (slice(0, 1), slice(1, 2), slice(5, 9), slice(12, 13), slice(2, 13))
 
 
-@pytest.mark.parametrize("classes", [10, 5, 3, 12, 25])
+@pytest.mark.parametrize("classes", [10, 3, 12])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("examples", "features"), [(64, 65), (256, 3073), (1024, 3073), (1, 65), (7, 38)])
 def test_a_unit_has_the_same_bits_alone_and_anywhere_among_others(dtype, examples, features, classes):
