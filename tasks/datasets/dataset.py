@@ -101,11 +101,12 @@ def make_dataset(
         validating = Split(images=train.images[held_out], labels=train.labels[held_out])
     else:
         kept, validating = train, Split(images=train.images[:0], labels=train.labels[:0])
+    kept, validating, test = map(_read_only, (kept, validating, test))
     return Dataset(
         name=name,
-        train=_read_only(kept),
-        validation=_read_only(validating),
-        test=_read_only(test),
+        train=kept,
+        validation=validating,
+        test=test,
         classes=classes,
         image_shape=image_shape,
         mean=kept.images.mean(axis=0, dtype=np.float64).astype(np.float32),
@@ -136,6 +137,6 @@ def _digest(splits: tuple[Split, ...], classes: tuple[str, ...]) -> str:
     digest = hashlib.sha256(repr(classes).encode())
     for split in splits:
         digest.update(repr(split.images.shape).encode())
-        digest.update(np.ascontiguousarray(split.images).data)
-        digest.update(np.ascontiguousarray(split.labels).data)
+        digest.update(split.images.data)
+        digest.update(split.labels.data)
     return digest.hexdigest()
