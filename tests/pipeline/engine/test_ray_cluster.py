@@ -1,3 +1,5 @@
+import contextlib
+import os
 import shutil
 import socket
 import subprocess
@@ -49,8 +51,8 @@ def test_a_cluster_that_runs_on_this_machine_is_joined(note):
 
 
 @pytest.mark.slow
-def test_a_cluster_that_asks_for_this_machines_token_is_joined(tmp_path, monkeypatch):
-    # given a user with a token, and a cluster that the user has started (its sockets need a short path)
+def test_a_cluster_of_machines_that_asks_for_the_users_token_is_joined(tmp_path, monkeypatch):
+    # given a user with a token, and a cluster that the user has started as README says (its sockets need a short path)
     short = Path(tempfile.mkdtemp(prefix="r."))
     monkeypatch.setenv("RAY_TMPDIR", str(short))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
@@ -62,23 +64,35 @@ def test_a_cluster_that_asks_for_this_machines_token_is_joined(tmp_path, monkeyp
     (tmp_path / ".ray" / "auth_token").write_text("4f" * 32)
     start = [ray, "start", "--head", "--block", "--port=0", "--num-cpus=2", "--include-dashboard=false"]
     start.append(f"--ray-client-server-port={free_port()}")  # else it is 10001, which another cluster may have
-    with subprocess.Popen(start, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as cluster:
-        try:
-            deadline = time.monotonic() + 90
-            while not (short / "ray" / "ray_current_cluster").exists():
-                assert time.monotonic() < deadline, "Ray did not start"
-                time.sleep(0.2)
-            # when a sweep is run
-            sweep = ["-m", "dataset=synthetic", "steps=5", "seed=1,2"]
-            options = ["cluster=existing", "tracking.register_model=false"]
-            end = commands.run(["-m", "pipeline", *sweep, *options], tmp_path)
-        finally:
-            cluster.terminate()
-            cluster.wait()
-            shutil.rmtree(short, ignore_errors=True)
+    note = short / "ray" / "ray_current_cluster"
+    with contextlib.ExitStack() as running:
+        running.callback(shutil.rmtree, short, ignore_errors=True)
+        running.enter_context(_machine(start))
+        deadline = time.monotonic() + 90
+        while not note.exists():
+            assert time.monotonic() < deadline, "Ray did not start"
+            time.sleep(0.2)
+        second = [ray, "start", f"--address={note.read_text()}", "--block", "--num-cpus=1", '--resources={"second": 1}']
+        other = running.enter_context(_machine(second, RAY_AUTH_MODE="token"))
+        assert any("Ray runtime started" in line for line in other.stdout), "the second machine did not join"
+        # when a sweep is run that wants what the second machine has
+        sweep = ["-m", "dataset=synthetic", "steps=5", "seed=1,2"]
+        options = ["cluster=existing", "cluster.resources={second: 0.5}", "tracking.register_model=false"]
+        end = commands.run(["-m", "pipeline", *sweep, *options], tmp_path)
     # then it is computed there
     assert end.returncode == 0, end.stderr
     assert "2/2 trials, 0 running, 0 failed" in end.stdout
+
+
+@contextlib.contextmanager
+def _machine(start, **environment):
+    """Have a machine of a cluster run, and stop it."""
+    told = {**os.environ, **environment}
+    with subprocess.Popen(start, env=told, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as machine:
+        try:
+            yield machine
+        finally:
+            machine.terminate()
 
 
 @pytest.mark.parametrize("scheme", ["", "ray://"])
