@@ -192,7 +192,10 @@ def is_correct(scores: Any, labels: Any) -> Any:
 
 
 def accuracy(scores: Any, labels: Any) -> Any:
-    """Return the fraction of examples whose highest score (the first, in a tie) is their label's, ``(*trials,)``."""
+    """Return the fraction of examples whose highest score (the first, in a tie) is their label's, ``(*trials,)``.
+
+    An example with a score that is NaN has no highest one.
+    """
     xp = array_namespace(scores)
     # NumPy finds the largest ten times as fast as its place.
     highest = xp.max(scores, axis=-2, keepdims=True)

@@ -76,7 +76,7 @@ class Objective:
         parts = [loss.losses_and_gradient(scores[run, ...], labels) for run, loss in self.losses]
         losses = [losses for losses, _ in parts]
         slopes = [slope for _, slope in parts]
-        slope = (slopes[0] if len(slopes) == 1 else xp.concat(slopes, axis=0)) / examples  # fewer than the weights
+        slope = (slopes[0] if len(slopes) == 1 else xp.concat(slopes, axis=0)) / examples
         total = xp.sum(losses[0] if len(losses) == 1 else xp.concat(losses, axis=0), axis=-1)
         return Evaluation(total, self.model.weights_gradient(slope, features, width=self.width), scores)
 

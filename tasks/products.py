@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
-_CANDIDATES = (1, 2, 4, 8, 12, 16, 24, 32, 48)
+_CANDIDATES = (2, 4, 8, 12, 16, 24, 32, 48)  # a single row is left to another routine
 _PROBED_ROWS = 96
 _PROBED_ALIKE = 8
 _DRAWS = 65537  # a prime: no two rows repeat in step
@@ -55,7 +55,7 @@ def combinations_of_units(units: Any, features: Any, *, at_least: int = 0) -> An
 
 
 def alignment(rows: int, dtype: str, examples: int, features: int) -> int:
-    """Return how many members of ``rows`` rows fill whole panels: where a member may start inside a unit."""
+    """Return how many members of ``rows`` rows fill whole panels: where a member may start in a block."""
     panel = panel_of(dtype, max(2, examples), features)
     return panel.rows // math.gcd(panel.rows, rows) if panel else 1
 
@@ -119,28 +119,28 @@ def panel_of(dtype: str, examples: int, features: int, *, transposed: bool = Tru
     matrix = np.resize(draws, (examples, features))
     factor = matrix.T if transposed else matrix
     rows = np.resize(draws[::-1], (_PROBED_ROWS, factor.shape[0]))
-    quantum = next((quantum for quantum in _CANDIDATES if _holds(quantum, rows, factor)), None)
-    return None if quantum is None else Panel(quantum, _run(quantum, rows, factor))
+    height = next((height for height in _CANDIDATES if _holds(height, rows, factor)), None)
+    return None if height is None else Panel(height, _run(height, rows, factor))
 
 
-def _holds(quantum: int, rows: np.ndarray, factor: np.ndarray) -> bool:
-    """Return whether the first block of ``quantum`` rows has the same bits alone, repeated and among others."""
-    block, alone = rows[:quantum], rows[:quantum] @ factor
-    for count in range(2, _PROBED_ROWS // quantum + 1):
+def _holds(height: int, rows: np.ndarray, factor: np.ndarray) -> bool:
+    """Return whether the first block of ``height`` rows has the same bits alone, repeated and among others."""
+    block, alone = rows[:height], rows[:height] @ factor
+    for count in range(2, _PROBED_ROWS // height + 1):
         # Every number of blocks is tried: what is left over after whole panels goes through other kernels.
         if not np.array_equal(np.tile(block, (count, 1)) @ factor, np.tile(alone, (count, 1))):
             return False
-    among_others = np.concatenate([rows[quantum:], block]) @ factor
-    return np.array_equal(among_others[-quantum:], alone)
+    among_others = np.concatenate([rows[height:], block]) @ factor
+    return np.array_equal(among_others[-height:], alone)
 
 
-def _run(quantum: int, rows: np.ndarray, factor: np.ndarray) -> int:
-    """Return the longest run, a divisor of the quantum, whose places all give a row the same bits."""
-    products = [np.tile(row, (quantum, 1)) @ factor for row in rows[:_PROBED_ALIKE]]
+def _run(height: int, rows: np.ndarray, factor: np.ndarray) -> int:
+    """Return the longest run, a divisor of a panel's height, whose places all give a row the same bits."""
+    products = [np.tile(row, (height, 1)) @ factor for row in rows[:_PROBED_ALIKE]]
     return next(
         run
-        for run in range(quantum, 0, -1)
-        if quantum % run == 0 and all(np.array_equal(np.repeat(p[::run], run, axis=0), p) for p in products)
+        for run in range(height, 0, -1)
+        if height % run == 0 and all(np.array_equal(np.repeat(p[::run], run, axis=0), p) for p in products)
     )
 
 

@@ -125,6 +125,11 @@ def test_accuracy_takes_the_first_of_tied_scores():
     assert accuracy(np.zeros((3, 4)), np.array([0, 1, 2, 0])) == 0.5
 
 
+def test_a_score_that_is_nan_is_no_hit():
+    scores = np.array([[np.nan, 2.0], [np.nan, 1.0]])
+    assert accuracy(scores, np.array([0, 0])) == 0.5
+
+
 @pytest.mark.parametrize("name", ["svm", "squared_hinge"])
 def test_negative_margin_is_refused(name):
     with pytest.raises(ConfigError, match=r"loss\.margin must be >= 0, got -1"):

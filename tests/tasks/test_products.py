@@ -6,12 +6,12 @@ from tasks.products import Panel, combinations_of_units, panel_of, places_in_pan
 PLACES = (slice(0, 1), slice(1, 2), slice(5, 9), slice(12, 13), slice(2, 13))
 
 
-@pytest.mark.parametrize("classes", [10, 3, 12])
+@pytest.mark.parametrize("classes", [10, 3, 1, 12])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("examples", "features"), [(64, 65), (256, 3073), (1024, 3073), (1, 65), (7, 38)])
 def test_a_unit_has_the_same_bits_alone_and_anywhere_among_others(dtype, examples, features, classes):
     if panel_of(dtype, max(2, examples), features) is None:
-        pytest.skip("this BLAS has no row quantum up to 48 for this shape")
+        pytest.skip("this BLAS has no panel of up to 48 rows for this shape")
     rng = np.random.default_rng(0)
     matrix = rng.normal(size=(examples, features)).astype(dtype)
     units = rng.normal(size=(13, classes, features)).astype(dtype)
@@ -24,7 +24,7 @@ def test_a_unit_has_the_same_bits_alone_and_anywhere_among_others(dtype, example
 @pytest.mark.parametrize(("examples", "features"), [(64, 65), (256, 3073), (1, 65), (64, 3073)])
 def test_combinations_have_the_same_bits_too(examples, features):
     if panel_of("float32", examples, features, transposed=False) is None:
-        pytest.skip("this BLAS has no row quantum up to 48 for this shape")
+        pytest.skip("this BLAS has no panel of up to 48 rows for this shape")
     rng = np.random.default_rng(0)
     matrix = rng.normal(size=(examples, features)).astype("f4")
     units = rng.normal(size=(13, 10, examples)).astype("f4")
@@ -56,7 +56,7 @@ def test_ten_classes_of_six_trials_fill_five_panels():
 
 def test_the_rows_of_a_block_have_the_same_bits_whatever_follows_them():
     if panel_of("float32", 64, 3073) is None:
-        pytest.skip("this BLAS has no row quantum up to 48 for this shape")
+        pytest.skip("this BLAS has no panel of up to 48 rows for this shape")
     rng = np.random.default_rng(0)
     matrix, blocks = rng.normal(size=(64, 3073)).astype("f4"), rng.normal(size=(2, 110, 3073)).astype("f4")
     whole = scores_of_blocks(blocks, matrix)
@@ -77,7 +77,9 @@ def test_other_units_do_not_matter_even_if_they_are_nan():
 
 def test_laid_out_for_more_units_gives_the_same_units():
     rng = np.random.default_rng(0)
-    matrix, units = rng.normal(size=(64, 65)), rng.normal(size=(1, 10, 65))
+    matrix, units = rng.normal(size=(64, 65)), rng.normal(size=(3, 10, 65))
     laid_out = scores_of_units(units, matrix, at_least=12)
-    assert laid_out.shape == (1, 10, 64)
+    assert laid_out.shape == (3, 10, 64)
+    if panel_of("float64", 64, 65):
+        np.testing.assert_array_equal(laid_out, scores_of_units(units, matrix))
     np.testing.assert_allclose(laid_out, units @ matrix.T, rtol=1e-12)

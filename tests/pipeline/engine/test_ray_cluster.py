@@ -67,14 +67,12 @@ def test_a_cluster_of_machines_that_asks_for_the_users_token_is_joined(tmp_path,
     note = short / "ray" / "ray_current_cluster"
     with contextlib.ExitStack() as running:
         running.callback(shutil.rmtree, short, ignore_errors=True)
-        running.enter_context(_machine(start))
-        deadline = time.monotonic() + 90
-        while not note.exists():
-            assert time.monotonic() < deadline, "Ray did not start"
-            time.sleep(0.2)
+        running.enter_context(_machine(start, tmp_path / "first.log"))
+        _wait(lambda: note.exists() and note.read_text(), "Ray did not start")
         second = [ray, "start", f"--address={note.read_text()}", "--block", "--num-cpus=1", '--resources={"second": 1}']
-        other = running.enter_context(_machine(second, RAY_AUTH_MODE="token"))
-        assert any("Ray runtime started" in line for line in other.stdout), "the second machine did not join"
+        log = tmp_path / "second.log"
+        running.enter_context(_machine(second, log, RAY_AUTH_MODE="token"))
+        _wait(lambda: "Ray runtime started" in log.read_text(), "the second machine did not join")
         # when a sweep is run that wants what the second machine has
         sweep = ["-m", "dataset=synthetic", "steps=5", "seed=1,2"]
         options = ["cluster=existing", "cluster.resources={second: 0.5}", "tracking.register_model=false"]
@@ -85,14 +83,21 @@ def test_a_cluster_of_machines_that_asks_for_the_users_token_is_joined(tmp_path,
 
 
 @contextlib.contextmanager
-def _machine(start, **environment):
+def _machine(start, log, **environment):
     """Have a machine of a cluster run, and stop it."""
     told = {**os.environ, **environment}
-    with subprocess.Popen(start, env=told, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as machine:
+    with log.open("w") as out, subprocess.Popen(start, env=told, stdout=out, stderr=out) as machine:
         try:
-            yield machine
+            yield
         finally:
             machine.terminate()
+
+
+def _wait(what, otherwise):
+    deadline = time.monotonic() + 90
+    while not what():
+        assert time.monotonic() < deadline, otherwise
+        time.sleep(0.2)
 
 
 @pytest.mark.parametrize("scheme", ["", "ray://"])
