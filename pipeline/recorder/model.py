@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
+import shutil
 import tempfile
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -13,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from pipeline.recorder.signature import signature
 from pipeline.recorder.store import Store
 
 _CODE = Path(__file__).with_name("classifier.py")
 _PACKAGES = ("mlflow", "numpy", "pandas")
+_ARRAYS, _CONDA, _VIRTUALENV = "artifacts/arrays.npz", "conda.yaml", "python_env.yaml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +53,7 @@ def register(store: Store, run_id: str, name: str, classifier: Classifier) -> in
     )
     with tempfile.TemporaryDirectory() as folder:
         _save(Path(folder), logged, run_id, classifier)
-        store.client.log_model_artifacts(logged.model_id, str(Path(folder, "model")))
+        store.client.log_model_artifacts(logged.model_id, folder)
     store.client.finalize_logged_model(logged.model_id, "READY")
     store.client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=classifier.step)])
     _make_name(store, name)
@@ -62,24 +65,45 @@ def register(store: Store, run_id: str, name: str, classifier: Classifier) -> in
 
 
 def _save(folder: Path, logged: Any, run_id: str, classifier: Classifier) -> None:
-    from mlflow import pyfunc  # noqa: PLC0415  # takes seconds to import
+    """Write a model in the form of MLflow's "models from code", with the packages that it needs to be served.
+
+    ``pyfunc.save_model`` writes the same, after a second in which it goes through all installed packages for a
+    warning. Source: mlflow.org/docs/latest/ml/model, "MLflow Model Format" and "Models From Code".
+    """
     from mlflow.models import Model, ModelSignature  # noqa: PLC0415  # takes seconds to import
 
-    arrays = folder / "arrays.npz"
+    arrays = folder / _ARRAYS
+    arrays.parent.mkdir()
     np.savez(arrays, weights=classifier.weights, mean=classifier.mean, classes=np.array(classifier.classes))
+    shutil.copyfile(_CODE, folder / _CODE.name)
+    packages = [f"{package}=={metadata.version(package)}" for package in _PACKAGES]
+    python = platform.python_version()
+    dependencies = [f"python={python}", "pip", {"pip": packages}]
+    (folder / "requirements.txt").write_text("\n".join(packages), encoding="utf-8")
+    _write_yaml(folder / _CONDA, {"name": "mlflow-env", "channels": ["conda-forge"], "dependencies": dependencies})
+    _write_yaml(folder / _VIRTUALENV, {"python": python, "dependencies": ["-r requirements.txt"]})
     model = Model(
-        artifact_path=logged.artifact_location, model_uuid=logged.model_id, model_id=logged.model_id, run_id=run_id
+        artifact_path=logged.artifact_location,
+        model_uuid=logged.model_id,
+        model_id=logged.model_id,
+        run_id=run_id,
+        signature=ModelSignature.from_dict(signature(classifier.image_shape, classifier.classes)),
+        model_size_bytes=sum(file.stat().st_size for file in (arrays, folder / _CODE.name)),
     )
-    with _quiet():
-        pyfunc.save_model(
-            path=str(folder / "model"),
-            python_model=str(_CODE),
-            artifacts={"arrays": str(arrays)},
-            signature=ModelSignature.from_dict(signature(classifier.image_shape, classifier.classes)),
-            # Without them MLflow finds them out by running the model in another process.
-            pip_requirements=[f"{package}=={metadata.version(package)}" for package in _PACKAGES],
-            mlflow_model=model,
-        )
+    model.add_flavor(
+        "python_function",
+        loader_module="mlflow.pyfunc.loaders.code_model",
+        model_code_path=_CODE.name,
+        artifacts={arrays.stem: {"path": _ARRAYS, "uri": _ARRAYS}},
+        env={"conda": _CONDA, "virtualenv": _VIRTUALENV},
+        python_version=python,
+        streamable=False,
+    )
+    model.save(folder / "MLmodel")
+
+
+def _write_yaml(path: Path, content: Any) -> None:
+    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 
 
 def _make_name(store: Store, name: str) -> None:
@@ -105,11 +129,3 @@ def _default_store(uri: str) -> Iterator[None]:
             del os.environ[name]
         else:
             os.environ[name] = before
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep back MLflow's advice to add an example of the input: the signature is given."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

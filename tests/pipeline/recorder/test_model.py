@@ -3,16 +3,20 @@
 import contextlib
 import json
 import os
+import platform
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+from mlflow.artifacts import download_artifacts
 from mlflow.models import ModelSignature, get_model_info
 
 from pipeline.recorder.mlflow_recorder import MlflowRecorder
@@ -77,6 +81,21 @@ def test_its_signature_is_the_one_kept_with_every_trained_trial(registered, stor
 
     kept = Path(client.download_artifacts(winner, "signature.json")).read_text()
     assert model.signature == ModelSignature.from_dict(json.loads(kept))
+
+
+def test_what_it_needs_to_be_served_elsewhere_is_kept_with_it(registered, store_uri, tmp_path, monkeypatch):
+    name, _ = registered
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store_uri)
+    packages = [f"{package}=={metadata.version(package)}" for package in ("mlflow", "numpy", "pandas")]
+
+    model = Path(download_artifacts(f"models:/{name}/1", dst_path=str(tmp_path)))
+
+    assert (model / "requirements.txt").read_text().splitlines() == packages
+    conda = yaml.safe_load((model / "conda.yaml").read_text())
+    assert conda["dependencies"] == [f"python={platform.python_version()}", "pip", {"pip": packages}]
+    flavor = yaml.safe_load((model / "MLmodel").read_text())["flavors"]["python_function"]
+    files = [*flavor["env"].values(), flavor["model_code_path"], flavor["artifacts"]["arrays"]["path"]]
+    assert all((model / file).is_file() for file in files)
 
 
 @pytest.mark.slow
