@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import pickle
 import signal
@@ -11,12 +12,20 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pipeline.recorder.drawings import Drawn
+from pipeline.background import later
+
+if TYPE_CHECKING:
+    from pipeline.recorder.drawings import Drawn  # with NumPy, which a process that waits does without
 
 TRIES = 2
 """How often a figure is asked for: a process that was killed need not be the figure's fault."""
+
+NICE = 10
+"""How nice the thread is that imports: what computes gets ten times its CPU where cores are few."""
+
+_FIGURES = "pipeline.figures.sweep"
 
 
 class _OfThread(threading.local):
@@ -26,7 +35,7 @@ class _OfThread(threading.local):
 
 
 class DrawingProcesses:
-    """Up to ``count`` processes, each started when there is a figure to draw and the others are busy.
+    """``count`` processes that import what most figures need as soon as there is CPU that nothing else wants.
 
     What they are to call must be importable. They end by themselves when they have drawn their last figure and
     this process is no more; a signal that is meant for this process does not stop them.
@@ -36,6 +45,8 @@ class DrawingProcesses:
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="drawing")
         self._mine = _OfThread()
         self._started: list[Any] = []
+        for _ in range(count):
+            self.submit(dict)  # starts the process of a thread
 
     def submit(self, draw: Callable[..., Drawn], *arguments: Any) -> Future[Drawn]:
         """Begin to draw ``draw(*arguments)``; the error of what cannot be drawn says why."""
@@ -80,7 +91,7 @@ class DrawingProcesses:
                 env={**os.environ, "PYTHONPATH": path},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                start_new_session=True,
+                process_group=0,  # in a session of its own, Linux would not let it be nice to the others
             )
             self._started.append(self._mine.process)
         return self._mine.process
@@ -97,6 +108,7 @@ def main() -> None:
     # `ray job stop` and service managers signal a process and its children; the driver may still ask for figures.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    later(lambda: importlib.import_module(_FIGURES), nice=NICE)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # a library's words are no answer
     with contextlib.suppress(EOFError, BrokenPipeError, pickle.UnpicklingError):  # who asked is no more

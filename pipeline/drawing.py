@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 
 from pipeline.plan import PlannedTrial
 from pipeline.recorder.protocol import Series
-from pipeline.recorder.sweep_run import TrialRecord
+from pipeline.recorder.sweep_run import Figures, TrialRecord
 from tasks.datasets.dataset import Dataset
 from tasks.events import Result
 
@@ -25,8 +26,15 @@ def draw_quickly(trial: PlannedTrial, result: Result, series: Mapping[str, Serie
     return figures.draw_quickly(trial, result, series)
 
 
-def draw_sweep(trials: Sequence[TrialRecord]) -> Mapping[str, bytes]:
-    """Return the figures of a sweep, as `pipeline.figures.sweep.draw_sweep` does."""
+def draw_sweep(name: str, trials: Sequence[TrialRecord]) -> Mapping[str, bytes]:
+    """Return a figure of a sweep, as `pipeline.figures.sweep.draw_sweep` does."""
     from pipeline.figures import sweep  # noqa: PLC0415  # Matplotlib takes a second to import
 
-    return sweep.draw_sweep(trials)
+    return sweep.draw_sweep(name, trials)
+
+
+SWEEP_FIGURES: Sequence[Figures] = tuple(
+    functools.partial(draw_sweep, name)
+    for name in ("best_loss.png", "best_and_worst.png", "accuracy.png", "parallel_coordinates.png")
+)
+"""What draws the figures of a sweep, each by itself: they are drawn side by side, and one that fails fails alone."""

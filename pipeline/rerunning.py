@@ -8,9 +8,10 @@ from typing import Any
 from rich.console import Console
 
 from pipeline import provenance
+from pipeline.background import later
 from pipeline.changes import changed
 from pipeline.console import Display
-from pipeline.drawing import draw, draw_quickly, draw_sweep
+from pipeline.drawing import SWEEP_FIGURES, draw, draw_quickly
 from pipeline.engine.inprocess import InProcess
 from pipeline.following import Provenance, compute
 from pipeline.identity import key
@@ -20,7 +21,7 @@ from pipeline.recorder.protocol import RecordError, SweepHeader
 from pipeline.recorder.reading import RecordedRun, read_run
 from pipeline.recorder.sweeps import RecordedSweep
 from pipeline.schema import Config, describe, parse
-from pipeline.starting import Opened, Record, cpu_count, later
+from pipeline.starting import Opened, Record, cpu_count
 from pipeline.tally import Tally
 from tasks.datasets.dataset import Dataset
 from tasks.devices import library_for
@@ -67,7 +68,7 @@ def rerun(
     name = f"{sweep.name} {again}" if sweep else None
     link = {REPRODUCES: sweep.run_id if sweep else olds[0].run_id}
     recorder = MlflowRecorder(
-        uri, olds[0].experiment, figures=draw, quick_figures=draw_quickly, sweep_figures=draw_sweep
+        uri, olds[0].experiment, figures=draw, quick_figures=draw_quickly, sweep_figures=SWEEP_FIGURES
     )
     _compute(groups, dataset, configs[0], recorder, name, link, console)
     return [read_run(uri, str(recorder.run_id(trial))) for trial in trials]

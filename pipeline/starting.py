@@ -5,17 +5,16 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import sys
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
+from pipeline.background import later
 from pipeline.checkpoints import Checkpoints
 from pipeline.drawers import DrawingProcesses
-from pipeline.drawing import draw, draw_quickly, draw_sweep
+from pipeline.drawing import SWEEP_FIGURES, draw, draw_quickly
 from pipeline.engine.inprocess import InProcess
 from pipeline.engine.protocol import Engine
 from pipeline.errors import EngineError
@@ -30,8 +29,6 @@ from tasks.devices import ON_DEVICE, available_memory, count_gpus, library_for
 from tasks.errors import require
 from tasks.memory import widest_group
 from tasks.trial import Trial
-
-T = TypeVar("T")
 
 DRAWERS = 2
 """Processes that draw the figures of a sweep: with more, starting them takes longer than drawing."""
@@ -158,7 +155,7 @@ def make_recorder(config: Config, folder: Path, *, lone: bool) -> MlflowRecorder
         folder=folder,
         figures=draw,
         quick_figures=draw_quickly,
-        sweep_figures=draw_sweep,
+        sweep_figures=SWEEP_FIGURES,
         drawers=None if lone else DrawingProcesses(min(DRAWERS, cpu_count())),
         register_model=config.tracking.register_model,
     )
@@ -226,20 +223,3 @@ class Closing:
         if not self._record.failed_to_open():
             failed = kind is not None and issubclass(kind, Exception)
             self._record.close("FAILED" if failed else "KILLED")
-
-
-def later(work: Callable[[], T], *, nice: int = 0) -> Future[T]:
-    """Start work in a thread that nobody waits for when the process ends, ``nice`` to all others where it can be."""
-    future: Future[T] = Future()
-
-    def run() -> None:
-        if nice and sys.platform == "linux":  # elsewhere it would be the whole process
-            with contextlib.suppress(OSError):
-                os.nice(nice)
-        try:
-            future.set_result(work())
-        except BaseException as error:  # noqa: BLE001  # it is raised where the result is asked for
-            future.set_exception(error)
-
-    threading.Thread(target=run, daemon=True).start()
-    return future

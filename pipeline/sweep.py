@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from pipeline.background import later
 from pipeline.console import (
     Display,
     Loading,
@@ -31,7 +32,6 @@ from pipeline.signals import StopSignals
 from pipeline.starting import (
     Closing,
     Record,
-    later,
     make_engine,
     make_recorder,
     open_record,

@@ -18,7 +18,13 @@ _LARGEST, _SMALLEST, _WIDTH = 12, 7, 125  # letters that fit into a cell: their 
 
 
 def draw_heat_maps(trials: Sequence[TrialRecord]) -> bytes:
-    """Return the accuracy of the best trial at each learning rate and batch size, for each strategy."""
+    """Return the accuracy of the best trial at each learning rate and batch size, for each strategy.
+
+    Where neither is swept there is nothing to draw.
+    """
+    varied = swept([used(trial) for trial in trials])
+    if not {"learning_rate", "batch_size"} & varied.keys():
+        return b""
     strategies = sorted({strategy(trial) for trial in trials})
     name = measure(trials)
     figure, panels = blank(panels=len(strategies), title=f"{name} / % over learning rate and batch size")
@@ -41,7 +47,7 @@ def draw_heat_maps(trials: Sequence[TrialRecord]) -> bytes:
     bar = figure.colorbar(image, ax=panels, pad=0.02)
     bar.set_label(f"{name} / %", fontsize=13)
     bar.ax.tick_params(labelsize=12)
-    others = sorted(swept([used(trial) for trial in trials]).keys() - {"strategy", "learning_rate", "batch_size"})
+    others = sorted(varied.keys() - {"strategy", "learning_rate", "batch_size"})
     best = f" · the best over {', '.join(others)}" if others else ""
     return captioned(figure, f"{caption_of(trials)}{best} · x: diverged, blank: not run")
 

@@ -16,14 +16,20 @@ from matplotlib.colors import Normalize
 from pipeline.figures.style import INK, QUIET, blank, captioned
 from pipeline.figures.trials import accuracy, caption_of, measure, used
 from pipeline.recorder.sweep_run import TrialRecord
-from pipeline.swept import text_of
+from pipeline.swept import swept, text_of
 
 _COLOUR_MAP = "cividis"
 _MOST_TICKS = 12
 
 
-def draw_parallel_coordinates(trials: Sequence[TrialRecord], varied: Mapping[str, Sequence[Any]]) -> bytes:
-    """Return the figure: an axis a swept setting, its values evenly spaced, and one of the accuracy."""
+def draw_parallel_coordinates(trials: Sequence[TrialRecord]) -> bytes:
+    """Return the figure: an axis a swept setting, its values evenly spaced, and one of the accuracy.
+
+    Of a single setting the other figures show more.
+    """
+    varied = swept([used(trial) for trial in trials])
+    if len(varied) < 2:
+        return b""
     name = measure(trials)
     figure, (axes,) = blank(title=f"Every trial through its settings, by {name}")
     scores = [score for trial in trials if (score := accuracy(trial)) is not None] or [0.0]

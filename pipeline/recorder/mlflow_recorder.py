@@ -62,7 +62,7 @@ class MlflowRecorder:
         folder: Path = Path(),
         figures: trial_run.Figures | None = None,
         quick_figures: trial_run.QuickFigures | None = None,
-        sweep_figures: sweep_run.Figures | None = None,
+        sweep_figures: Sequence[sweep_run.Figures] = (),
         drawers: Drawers | None = None,
         register_model: bool = False,
     ) -> None:
@@ -205,9 +205,7 @@ class MlflowRecorder:
         self._writer.submit(lambda: parent.end(self._outbox, self._runs, status))
         # The record is whole before anything is drawn: who stops the process now loses pictures only.
         self._writer.submit(self._flush)
-        if self._sweep_figures is not None:
-            draw = self._sweep_figures
-            self._writer.submit(lambda: parent.draw(self._drawings, self._runs, draw))
+        self._writer.submit(lambda: parent.draw(self._drawings, self._runs, self._sweep_figures))
         self._writer.submit(lambda: self._draw_winner(parent))
         if self._register_model:
             name = re.sub(r"[^\w-]+", "-", f"{self._experiment}-{self._dataset.name}")

@@ -35,7 +35,7 @@ class TrialRecord:
 
 
 Figures = Callable[[Sequence[TrialRecord]], Drawn]
-"""Draws a sweep, from its trials, the best first."""
+"""Draws a figure of a sweep, from its trials, the best first."""
 
 
 class SweepRun:
@@ -87,14 +87,15 @@ class SweepRun:
         files = {f"{RESULTS}.csv": artifacts.csv_file(table), f"{RESULTS}.json": artifacts.table_file(table)}
         outbox.attach(self.id, files)
 
-    def draw(self, drawings: Drawings, runs: Mapping[str, TrialRun], figures: Figures) -> None:
+    def draw(self, drawings: Drawings, runs: Mapping[str, TrialRun], figures: Sequence[Figures]) -> None:
         """Have the figures of the sweep drawn."""
         records = [
             TrialRecord(standing=standing, curves=runs[standing.trial.key].points.series())
             for standing in self.tally.ranking()
             if standing.trial.key in runs
         ]
-        drawings.draw(self.id, figures, records)
+        for draw in figures:
+            drawings.draw(self.id, draw, records)
 
     def register(self, outbox: Outbox, runs: Mapping[str, TrialRun], name: str) -> None:
         """Register the winner, if there is one that was trained, as a new version of the model ``name``."""

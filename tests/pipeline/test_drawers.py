@@ -48,6 +48,10 @@ def slow_pid():
     return os.getpid()
 
 
+def has_matplotlib():
+    return "matplotlib.figure" in sys.modules
+
+
 def killed_once(file):
     """Draw, but for the first time, when the process ends."""
     if not Path(file).exists():
@@ -63,6 +67,13 @@ def test_two_processes_draw_side_by_side_and_have_ended_when_they_are_closed(dra
     assert all(map(is_alive, found))
     drawers.close()
     assert not any(map(is_alive, found))
+
+
+def test_what_draws_is_imported_before_it_is_asked_for(drawers):
+    deadline = time.monotonic() + 30
+    while not drawers.submit(has_matplotlib).result():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_a_figure_that_cannot_be_drawn_says_why_and_the_next_is_drawn(drawers):

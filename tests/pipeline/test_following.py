@@ -8,6 +8,7 @@ from concurrent.futures import Future
 import pytest
 from rich.console import Console
 
+from pipeline.background import later
 from pipeline.console import Display
 from pipeline.engine.protocol import Started
 from pipeline.errors import Interrupted
@@ -16,7 +17,7 @@ from pipeline.plan import Group
 from pipeline.recorder.protocol import MemoryRecorder, RecordError
 from pipeline.schema import Config
 from pipeline.signals import StopSignals
-from pipeline.starting import Closing, Opened, Record, later
+from pipeline.starting import Closing, Opened, Record
 from pipeline.tally import Tally
 
 

@@ -30,7 +30,7 @@ def record(store_uri, experiment, tiny, trial, layout):
             store_uri,
             experiment,
             figures=lambda *_: {"loss.png": PIXEL},
-            sweep_figures=lambda _: {"best_loss.png": PIXEL},
+            sweep_figures=[lambda _: {"best_loss.png": PIXEL}],
         )
         recorder.open(header, tiny)
         for planned, accuracy in zip(trials, accuracies.values(), strict=True):

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.drawing import SWEEP_FIGURES
 from pipeline.figures.heat_maps import _cells, _values
 from pipeline.figures.parallel_coordinates import _places
-from pipeline.figures.sweep import draw_sweep
+from pipeline.figures.sweep import FIGURES
 from pipeline.recorder.protocol import Series
 from pipeline.recorder.sweep_run import TrialRecord
 from pipeline.tally import Standing
@@ -38,6 +39,11 @@ def record(trial):
     return make
 
 
+def drawn(trials):
+    """Return all figures of a sweep."""
+    return {name: image for draw in SWEEP_FIGURES for name, image in draw(trials).items()}
+
+
 def rows(*names):
     return [{"strategy": {"name": name}} for name in names]
 
@@ -47,29 +53,30 @@ def test_a_sweep_over_strategies_rates_and_sizes_has_every_figure(record):
     trials = [record(0.9 - k / 10, **gradient, learning_rate=rate) for k, rate in enumerate((0.1, 0.01))]
     trials += [record(0.4, **local, batch_size=None), record(0.1, **random), record(0.5, Outcome.DIVERGED, **gradient)]
 
-    figures = draw_sweep(trials)
+    figures = drawn(trials)
 
+    assert figures.keys() == FIGURES.keys()
     assert set(figures) == {"accuracy.png", "best_loss.png", "best_and_worst.png", "parallel_coordinates.png"}
     for image in figures.values():
         assert Image.open(io.BytesIO(image)).size == (900, 600)
 
 
 def test_one_trial_is_no_sweep_to_draw(record):
-    assert draw_sweep([record(0.5)]) == {}
-    assert draw_sweep([]) == {}
+    assert drawn([record(0.5)]) == {}
+    assert drawn([]) == {}
 
 
 def test_trials_without_a_point_are_left_out(record, trial):
     waiting = TrialRecord(standing=Standing(trial=trial("waiting", learning_rate=9.0)), curves={})
 
-    assert "accuracy.png" in draw_sweep([record(0.5, learning_rate=1.0), record(0.4, learning_rate=2.0), waiting])
-    assert draw_sweep([record(0.5, learning_rate=1.0), waiting]) == {}
+    assert "accuracy.png" in drawn([record(0.5, learning_rate=1.0), record(0.4, learning_rate=2.0), waiting])
+    assert drawn([record(0.5, learning_rate=1.0), waiting]) == {}
 
 
 def test_only_what_diverged_is_drawn_too(record):
     trials = [record(0.1, Outcome.DIVERGED, learning_rate=rate) for rate in (1.0, 2.0)]
 
-    assert set(draw_sweep(trials)) == {"accuracy.png", "best_loss.png", "best_and_worst.png"}
+    assert set(drawn(trials)) == {"accuracy.png", "best_loss.png", "best_and_worst.png"}
 
 
 def test_a_cell_holds_the_best_accuracy_and_what_diverged_is_marked(record):

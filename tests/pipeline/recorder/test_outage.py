@@ -43,9 +43,9 @@ def record(tiny, trial, layout, tmp_path):
             experiment,
             figures=draw,
             quick_figures=draw,
-            sweep_figures=lambda records: {
-                "all.png": b"".join(r.curves["train/loss"].values.tobytes() for r in records)
-            },
+            sweep_figures=[
+                lambda records: {"all.png": b"".join(r.curves["train/loss"].values.tobytes() for r in records)}
+            ],
             **({"folder": tmp_path, "register_model": True} | options),
         )
         recorder.open(header(*trials), tiny)

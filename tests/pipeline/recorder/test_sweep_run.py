@@ -124,7 +124,7 @@ def test_a_sweep_draws_its_winner_and_of_the_others_what_is_quick(
         experiment,
         figures=lambda *_: {"whole": b""},
         quick_figures=lambda *_: {"quick": b""},
-        sweep_figures=lambda records: {"+".join(record.standing.trial.name for record in records): b""},
+        sweep_figures=[lambda records: {"+".join(record.standing.trial.name for record in records): b""}],
     )
     recorder.open(header(*trials), tiny)
     for planned, accuracy in zip(trials, (0.25, 0.75), strict=True):
@@ -148,7 +148,7 @@ def test_a_larger_sweep_keeps_few_points_of_all_but_its_winner_for_its_figures(
         seen.update({record.standing.trial.name: len(record.curves["train/loss"].steps) for record in records})
         return {}
 
-    recorder = MlflowRecorder(store_uri, experiment, sweep_figures=figures)
+    recorder = MlflowRecorder(store_uri, experiment, sweep_figures=[figures])
     recorder.open(header(*trials), tiny)
     for planned, accuracy in zip(trials, (0.75, 0.25), strict=True):
         recorder.start(planned, {}, {})
@@ -199,7 +199,7 @@ def test_figures_that_cannot_be_drawn_are_counted_and_cost_nothing_else(
         raise ValueError("no such colour")
 
     planned = trial()
-    recorder = MlflowRecorder(store_uri, experiment, figures=broken, quick_figures=broken, sweep_figures=broken)
+    recorder = MlflowRecorder(store_uri, experiment, figures=broken, quick_figures=broken, sweep_figures=[broken])
     recorder.open(header(planned), tiny)
     recorder.start(planned, {}, {})
     recorder.finish(planned, done(**{"val/accuracy": 0.5}), layout)
