@@ -205,8 +205,8 @@ class MlflowRecorder:
         self._writer.submit(lambda: parent.end(self._outbox, self._runs, status))
         # The record is whole before anything is drawn: who stops the process now loses pictures only.
         self._writer.submit(self._flush)
+        self._writer.submit(lambda: self._draw_winner(parent))  # the longest comes first
         self._writer.submit(lambda: parent.draw(self._drawings, self._runs, self._sweep_figures))
-        self._writer.submit(lambda: self._draw_winner(parent))
         if self._register_model:
             name = re.sub(r"[^\w-]+", "-", f"{self._experiment}-{self._dataset.name}")
             self._writer.submit(lambda: parent.register(self._outbox, self._runs, name))
