@@ -23,7 +23,7 @@ TRIES = 2
 """How often a figure is asked for: a process that was killed need not be the figure's fault."""
 
 NICE = 10
-"""How nice the thread is that imports: what computes gets ten times its CPU where cores are few."""
+"""How nice the thread is that imports: what this sweep has started gets ten times its CPU where cores are few."""
 
 _FIGURES = "pipeline.figures.sweep"
 
@@ -35,18 +35,23 @@ class _OfThread(threading.local):
 
 
 class DrawingProcesses:
-    """``count`` processes that import what most figures need as soon as there is CPU that nothing else wants.
+    """``count`` processes that import what most figures need where there is CPU that nothing else wants.
 
-    What they are to call must be importable. They end by themselves when they have drawn their last figure and
+    Each is started by `start`, or when there is a figure to draw and the others are busy. What they are to call must
+    be importable. They end by themselves when they have drawn their last figure and
     this process is no more; a signal that is meant for this process does not stop them.
     """
 
     def __init__(self, count: int) -> None:
+        self._count = count
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="drawing")
         self._mine = _OfThread()
         self._started: list[Any] = []
-        for _ in range(count):
-            self.submit(dict)  # starts the process of a thread
+
+    def start(self) -> None:
+        """Start the processes before there is anything to draw."""
+        for _ in range(self._count):
+            self._threads.submit(self._process)
 
     def submit(self, draw: Callable[..., Drawn], *arguments: Any) -> Future[Drawn]:
         """Begin to draw ``draw(*arguments)``; the error of what cannot be drawn says why."""
@@ -108,9 +113,9 @@ def main() -> None:
     # `ray job stop` and service managers signal a process and its children; the driver may still ask for figures.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    later(lambda: importlib.import_module(_FIGURES), nice=NICE)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # a library's words are no answer
+    later(lambda: importlib.import_module(_FIGURES), nice=NICE)
     with contextlib.suppress(EOFError, BrokenPipeError, pickle.UnpicklingError):  # who asked is no more
         while True:
             request = pickle.load(sys.stdin.buffer)  # noqa: S301  # from the process that started this one
@@ -128,3 +133,4 @@ def _answer(request: bytes) -> tuple[Drawn, str]:
 
 if __name__ == "__main__":
     main()
+    os._exit(0)  # a thread that is importing still must not meet an interpreter that is taken down

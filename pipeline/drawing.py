@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from pipeline.plan import PlannedTrial
 from pipeline.recorder.protocol import Series
-from pipeline.recorder.sweep_run import Figures, TrialRecord
+from pipeline.recorder.sweep_run import Figure, TrialRecord
 from tasks.datasets.dataset import Dataset
 from tasks.events import Result
 
@@ -33,7 +33,7 @@ def draw_sweep(name: str, trials: Sequence[TrialRecord]) -> Mapping[str, bytes]:
     return sweep.draw_sweep(name, trials)
 
 
-SWEEP_FIGURES: Sequence[Figures] = tuple(
+SWEEP_FIGURES: Sequence[Figure] = tuple(
     functools.partial(draw_sweep, name)
     for name in ("best_loss.png", "best_and_worst.png", "accuracy.png", "parallel_coordinates.png")
 )

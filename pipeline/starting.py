@@ -31,7 +31,7 @@ from tasks.memory import widest_group
 from tasks.trial import Trial
 
 DRAWERS = 2
-"""Processes that draw the figures of a sweep: with more, starting them takes longer than drawing."""
+"""Processes that draw the figures of a sweep: each imports Matplotlib, which takes as long as three figures."""
 
 BEHIND = 5
 """How nice the thread is that opens the store: Ray's start, which it runs beside, gets three times its CPU."""
@@ -174,8 +174,20 @@ def open_record(
     """
     sweep, dataset = header.result()
     # A new store takes seconds to make: the engine starts meanwhile, and comes first where CPUs are few.
-    later(lambda: connect(recorder.uri, create=True), nice=BEHIND).result()
-    running.result()
+    connecting = later(lambda: connect(recorder.uri, create=True), nice=BEHIND)
+    try:
+        running.result()
+        recorder.drawers.start()
+        connecting.result()
+        return _open(recorder, config, sweep, dataset, folder)
+    except BaseException:
+        recorder.drawers.close()
+        raise
+
+
+def _open(
+    recorder: MlflowRecorder, config: Config, sweep: SweepHeader | None, dataset: Dataset, folder: Path
+) -> Opened:
     if sweep is None:
         recorder.open(None, dataset)
         return Opened()

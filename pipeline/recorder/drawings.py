@@ -17,6 +17,9 @@ Drawn = Mapping[str, bytes]
 class Drawers(Protocol):
     """Who draws."""
 
+    def start(self) -> None:
+        """Get ready to draw, ahead of the first figure."""
+
     def submit(self, draw: Callable[..., Drawn], *arguments: Any) -> Future[Drawn]:
         """Begin to draw ``draw(*arguments)``."""
 
@@ -26,6 +29,9 @@ class Drawers(Protocol):
 
 class InThisThread:
     """Draws when it is asked to."""
+
+    def start(self) -> None:
+        """Nothing is to be started."""
 
     def submit(self, draw: Callable[..., Drawn], *arguments: Any) -> Future[Drawn]:
         """Draw ``draw(*arguments)``."""

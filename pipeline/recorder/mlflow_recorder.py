@@ -50,8 +50,8 @@ class MlflowRecorder:
 
     What a store that does not answer keeps waiting is kept in a journal in ``folder``. ``figures`` draws the
     figures kept with a lone trial and a sweep's winner, ``quick_figures`` those of the other trials of a sweep,
-    ``sweep_figures`` those of the sweep itself; ``drawers`` has them drawn, by default at once. ``register_model``
-    says whether a sweep's winner becomes a version of a registered model.
+    ``sweep_figures`` those of the sweep itself; ``drawers`` has them drawn, by default at once, until `close` ends
+    them. ``register_model`` says whether a sweep's winner becomes a version of a registered model.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class MlflowRecorder:
         folder: Path = Path(),
         figures: trial_run.Figures | None = None,
         quick_figures: trial_run.QuickFigures | None = None,
-        sweep_figures: Sequence[sweep_run.Figures] = (),
+        sweep_figures: Sequence[sweep_run.Figure] = (),
         drawers: Drawers | None = None,
         register_model: bool = False,
     ) -> None:
@@ -74,7 +74,8 @@ class MlflowRecorder:
         self._runs: dict[str, TrialRun] = {}
         self._parent: SweepRun | None = None
         self._outbox = Outbox()
-        self._drawings = Drawings(drawers or InThisThread())
+        self.drawers = drawers or InThisThread()
+        self._drawings = Drawings(self.drawers)
         self._writer = Writer(self._flush, interval=FLUSH_SECONDS)
         self._limits = contextlib.ExitStack()
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -67,7 +67,7 @@ def register(store: Store, run_id: str, name: str, classifier: Classifier) -> in
 def _save(folder: Path, logged: Any, run_id: str, classifier: Classifier) -> None:
     """Write a model in the form of MLflow's "models from code", with the packages that it needs to be served.
 
-    ``pyfunc.save_model`` writes the same, after a second in which it goes through all installed packages for a
+    ``pyfunc.save_model`` would write as much, after a second in which it goes through all installed packages for a
     warning. Source: mlflow.org/docs/latest/ml/model, "MLflow Model Format" and "Models From Code".
     """
     from mlflow.models import Model, ModelSignature  # noqa: PLC0415  # takes seconds to import
@@ -76,12 +76,8 @@ def _save(folder: Path, logged: Any, run_id: str, classifier: Classifier) -> Non
     arrays.parent.mkdir()
     np.savez(arrays, weights=classifier.weights, mean=classifier.mean, classes=np.array(classifier.classes))
     shutil.copyfile(_CODE, folder / _CODE.name)
-    packages = [f"{package}=={metadata.version(package)}" for package in _PACKAGES]
-    python = platform.python_version()
-    dependencies = [f"python={python}", "pip", {"pip": packages}]
-    (folder / "requirements.txt").write_text("\n".join(packages), encoding="utf-8")
-    _write_yaml(folder / _CONDA, {"name": "mlflow-env", "channels": ["conda-forge"], "dependencies": dependencies})
-    _write_yaml(folder / _VIRTUALENV, {"python": python, "dependencies": ["-r requirements.txt"]})
+    python = ".".join(map(str, sys.version_info[:3]))
+    _write_environment(folder, python)
     model = Model(
         artifact_path=logged.artifact_location,
         model_uuid=logged.model_id,
@@ -102,8 +98,15 @@ def _save(folder: Path, logged: Any, run_id: str, classifier: Classifier) -> Non
     model.save(folder / "MLmodel")
 
 
-def _write_yaml(path: Path, content: Any) -> None:
-    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+def _write_environment(folder: Path, python: str) -> None:
+    packages = [f"{package}=={metadata.version(package)}" for package in _PACKAGES]
+    dependencies = [f"python={python}", "pip", {"pip": packages}]
+    conda = {"name": "mlflow-env", "channels": ["conda-forge"], "dependencies": dependencies}
+    build = ["pip", "setuptools", "wheel"]
+    virtualenv = {"python": python, "build_dependencies": build, "dependencies": ["-r requirements.txt"]}
+    (folder / "requirements.txt").write_text("\n".join(packages), encoding="utf-8")
+    (folder / _CONDA).write_text(yaml.safe_dump(conda, sort_keys=False), encoding="utf-8")
+    (folder / _VIRTUALENV).write_text(yaml.safe_dump(virtualenv, sort_keys=False), encoding="utf-8")
 
 
 def _make_name(store: Store, name: str) -> None:

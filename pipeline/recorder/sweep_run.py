@@ -34,7 +34,7 @@ class TrialRecord:
     curves: Mapping[str, Series]
 
 
-Figures = Callable[[Sequence[TrialRecord]], Drawn]
+Figure = Callable[[Sequence[TrialRecord]], Drawn]
 """Draws a figure of a sweep, from its trials, the best first."""
 
 
@@ -87,7 +87,7 @@ class SweepRun:
         files = {f"{RESULTS}.csv": artifacts.csv_file(table), f"{RESULTS}.json": artifacts.table_file(table)}
         outbox.attach(self.id, files)
 
-    def draw(self, drawings: Drawings, runs: Mapping[str, TrialRun], figures: Sequence[Figures]) -> None:
+    def draw(self, drawings: Drawings, runs: Mapping[str, TrialRun], figures: Sequence[Figure]) -> None:
         """Have the figures of the sweep drawn."""
         records = [
             TrialRecord(standing=standing, curves=runs[standing.trial.key].points.series())

@@ -70,10 +70,18 @@ def test_two_processes_draw_side_by_side_and_have_ended_when_they_are_closed(dra
 
 
 def test_what_draws_is_imported_before_it_is_asked_for(drawers):
-    deadline = time.monotonic() + 30
+    drawers.start()
+    deadline = time.monotonic() + 120
     while not drawers.submit(has_matplotlib).result():
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def test_processes_that_are_started_and_asked_for_nothing_end(drawers):
+    drawers.start()
+    drawers.close()
+
+    assert not [child for child in psutil.Process().children() if "pipeline.drawers" in child.cmdline()]
 
 
 def test_a_figure_that_cannot_be_drawn_says_why_and_the_next_is_drawn(drawers):
@@ -115,6 +123,7 @@ def test_signals_that_stop_a_sweep_let_its_figures_be_drawn(drawers, number):
 
     assert is_alive(pid)
     assert os.getpgid(pid) != os.getpgid(0)  # a terminal's do not even reach it
+    assert os.getsid(pid) == os.getsid(0)  # within a session Linux heeds how nice a thread is
 
 
 def test_what_stands_in_the_current_folder_is_not_imported(drawers, tmp_path, monkeypatch):

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import platform
 import socket
 import subprocess
 import sys
@@ -91,8 +90,11 @@ def test_what_it_needs_to_be_served_elsewhere_is_kept_with_it(registered, store_
     model = Path(download_artifacts(f"models:/{name}/1", dst_path=str(tmp_path)))
 
     assert (model / "requirements.txt").read_text().splitlines() == packages
+    python = ".".join(map(str, sys.version_info[:3]))
     conda = yaml.safe_load((model / "conda.yaml").read_text())
-    assert conda["dependencies"] == [f"python={platform.python_version()}", "pip", {"pip": packages}]
+    assert conda["dependencies"] == [f"python={python}", "pip", {"pip": packages}]
+    virtualenv = yaml.safe_load((model / "python_env.yaml").read_text())
+    assert (virtualenv["python"], virtualenv["dependencies"]) == (python, ["-r requirements.txt"])
     flavor = yaml.safe_load((model / "MLmodel").read_text())["flavors"]["python_function"]
     files = [*flavor["env"].values(), flavor["model_code_path"], flavor["artifacts"]["arrays"]["path"]]
     assert all((model / file).is_file() for file in files)
