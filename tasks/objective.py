@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,6 +10,7 @@ from array_api_compat import array_namespace
 
 from tasks.losses import Loss
 from tasks.models.linear import Linear
+from tasks.products import Layout
 from tasks.regularizers import Regularizer
 from tasks.stacking import per_trial, segments, stack
 
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 
 
 class Evaluation(NamedTuple):
-    """What a block's examples add to the losses ``(K,)`` and gradient ``(K, C, D)`` of a batch, and their scores."""
+    """What a block's examples add to the losses ``(K,)`` and to the gradient of a batch, laid out as rows ``(H, D)``.
+
+    The scores are the block's, ``(K, C, N)``.
+    """
 
     losses: Any
     gradient: Any
@@ -66,19 +70,24 @@ class Objective:
         parts = [loss.sums(excesses[run, ...]) for run, loss in self.losses]
         return parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
 
-    def evaluate(self, weights: Any, features: Any, labels: Any, *, examples: int) -> Evaluation:
+    def layout(self, shape: tuple[int, int], examples: Iterable[int], *, like: Any) -> Layout:
+        """Return where the rows of the trials' weights stand in a descent; see `Linear.layout`."""
+        return self.model.layout(self.regularization.shape[0], shape, examples, like=like, width=self.width)
+
+    def evaluate(self, rows: Any, features: Any, labels: Any, *, examples: int, layout: Layout) -> Evaluation:
         """Return what the examples of one block add to losses and gradient of a batch of ``examples``.
 
-        The losses are a sum; the gradient is the part of that of the batch's mean loss.
+        The weights are laid out as rows ``(H, D)``. The losses are a sum; the gradient is the part of that of the
+        batch's mean loss.
         """
-        xp = array_namespace(weights)
-        scores = self.scores(weights, features)
+        xp = array_namespace(rows)
+        scores = self.model.scores_of_rows(rows, features, layout)
         parts = [loss.losses_and_gradient(scores[run, ...], labels) for run, loss in self.losses]
         losses = [losses for losses, _ in parts]
         slopes = [slope for _, slope in parts]
         slope = (slopes[0] if len(slopes) == 1 else xp.concat(slopes, axis=0)) / examples
         total = xp.sum(losses[0] if len(losses) == 1 else xp.concat(losses, axis=0), axis=-1)
-        return Evaluation(total, self.model.weights_gradient(slope, features, width=self.width), scores)
+        return Evaluation(total, self.model.weights_gradient(slope, features, layout), scores)
 
     def regularization_loss(self, weights: Any) -> Any:
         """Return ``regularization * R(W)``, ``(K,)``."""

@@ -70,8 +70,11 @@ def natural_scale(problem: Problem) -> float:
 
 def gradient_at(problem: Problem, weights: Any, batch: Batch) -> Any:
     """Return the gradient of the objective of the whole batch at weights ``(K, C, D)``, of their shape."""
+    layout = problem.layout(len(batch))
+    rows = layout.rows(weights)
 
     def part(features: Any, labels: Any) -> Any:
-        return problem.objective.evaluate(weights, features, labels, examples=len(batch)).gradient
+        return problem.objective.evaluate(rows, features, labels, examples=len(batch), layout=layout).gradient
 
-    return total(problem.over_blocks(batch, part)) + problem.objective.regularization_gradient(weights)
+    gradient = layout.units(total(problem.over_blocks(batch, part)))
+    return gradient + problem.objective.regularization_gradient(weights)

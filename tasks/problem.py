@@ -14,6 +14,7 @@ from tasks.datasets.dataset import Dataset, Split
 from tasks.devices import at_once, double, pieces, placed
 from tasks.losses import accuracy
 from tasks.objective import Objective
+from tasks.products import Layout
 from tasks.random_streams import normal, stream
 
 if TYPE_CHECKING:
@@ -170,32 +171,38 @@ class Problem:
         losses, hits = (total(column) / len(batch) for column in zip(*parts, strict=True))
         return losses, hits
 
-    def data_loss_and_gradient(self, weights: Any, step: int) -> tuple[Any, Any, Any]:
-        """Return the gradient ``(K, C, D)`` of the data loss, itself and the accuracy ``(K,)`` at ``step``.
+    def layout(self, examples: int) -> Layout:
+        """Return where the rows of the trials' weights stand in the products over a batch of so many examples."""
+        blocks = pieces(examples, at_once(self.like).examples)
+        return self.objective.layout(self.shape, {block.stop - block.start for block in blocks}, like=self.like)
 
-        All three are of the mean over the batch's examples.
+    def data_loss_and_gradient(self, rows: Any, step: int, layout: Layout) -> tuple[Any, Any, Any]:
+        """Return the gradient of the data loss at ``step``, itself and the accuracy ``(K,)``.
+
+        All three are of the mean over the batch's examples. Weights and gradient are laid out as rows ``(H, D)``.
         """
         batch = self.minibatches.at(step - 1)
 
         def sums(features: Any, labels: Any) -> tuple[Any, Any, Any]:
-            losses, gradient, scores = self.objective.evaluate(weights, features, labels, examples=len(batch))
-            return losses, gradient, accuracy(scores, labels) * labels.shape[0]
+            evaluation = self.objective.evaluate(rows, features, labels, examples=len(batch), layout=layout)
+            hits = accuracy(evaluation.scores, labels) * labels.shape[0]
+            return evaluation.losses, evaluation.gradient, hits
 
         losses, gradient, hits = (total(column) for column in zip(*self.over_blocks(batch, sums), strict=True))
         return gradient, losses / len(batch), hits / len(batch)
 
     def loss_and_gradient(self, weights: Any, step: int) -> tuple[Any, Any, Any, Any]:
         """Return the gradient ``(K, C, D)``, data loss, regularization loss and accuracy ``(K,)`` at ``step``."""
-        gradient, losses, hits = self.data_loss_and_gradient(weights, step)
-        gradient = gradient + self.objective.regularization_gradient(weights)
+        layout = self.layout(len(self.minibatches.at(step - 1)))
+        gradient, losses, hits = self.data_loss_and_gradient(layout.rows(weights), step, layout)
+        gradient = layout.units(gradient) + self.objective.regularization_gradient(weights)
         return gradient, losses, self.objective.regularization_loss(weights), hits
 
-    def parts(self, numbers: int) -> list[slice]:
-        """Return the trial axis in parts that stay in a processor's cache, ``numbers`` a trial; on a device, all of it.
+    def parts(self, count: int, numbers: int) -> list[slice]:
+        """Return ``count`` items of ``numbers`` each in parts that stay in a processor's cache; on a device, all.
 
         What arithmetic reads and writes many times would, through memory, take longer than the products.
         """
-        count = len(self.trials)
         return pieces(count, max(1, _CACHED_NUMBERS // numbers) if is_numpy_array(self.like) else count)
 
 

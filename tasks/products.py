@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,12 +30,58 @@ class Panel(NamedTuple):
     run: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Where the rows of units stand among the ``height`` rows that a product is made of; the others are zero.
+
+    ``places`` ``(U, R)`` holds the place of each row of each unit, ``in_order`` whether they follow one another.
+    """
+
+    places: np.ndarray
+    height: int
+    in_order: bool
+
+    def rows(self, units: Any) -> Any:
+        """Return units ``(U, R, X)`` as the rows of a product, ``(height, X)``."""
+        if not self.in_order:
+            rows = (np.empty if self.places.size == self.height else np.zeros)(
+                (self.height, units.shape[2]), units.dtype
+            )
+            rows[self.places] = units
+            return rows
+        rows = array_namespace(units).reshape(units, (self.places.size, units.shape[2]))
+        return _followed_by_zeros(rows, self.height - self.places.size)
+
+    def owners(self) -> np.ndarray:
+        """Return the unit that has each row, ``(height,)``; of rows that nobody has, the first."""
+        owners = np.zeros(self.height, dtype=np.int64)
+        owners[self.places] = np.arange(len(self.places))[:, None]
+        return owners
+
+    def units(self, rows: Any) -> Any:
+        """Return the units ``(U, R, ...)`` that stand in rows ``(height, ...)``."""
+        if not self.in_order:
+            return rows[self.places]
+        return array_namespace(rows).reshape(rows[: self.places.size, ...], (*self.places.shape, *rows.shape[1:]))
+
+
+def product(rows: Any, factor: Any) -> Any:
+    """Return ``rows @ factor``, rounded by the places of the rows alone: ``(H, I)`` and ``(I, X)`` give ``(H, X)``."""
+    if factor.shape[1] > 1:
+        return rows @ factor
+    # A product with one column is left to another routine, which rounds otherwise: give it a second column.
+    xp = array_namespace(factor)
+    return (rows @ xp.concat([factor, xp.zeros_like(factor)], axis=1))[:, :1]
+
+
 def scores_of_units(units: Any, features: Any, *, at_least: int = 0) -> Any:
     """Return ``units @ features.T``: ``(U, R, D)`` and ``(N, D)`` give ``(U, R, N)``.
 
     The product is laid out for at least ``at_least`` units.
     """
-    return _product(units, features, transposed=True, at_least=at_least)
+    count, rows, _ = units.shape
+    layout = layout_of(count, rows, _panel_of_scores(units, *features.shape), at_least=at_least)
+    return layout.units(product(layout.rows(units), features.T))
 
 
 def scores_of_blocks(blocks: Any, features: Any) -> Any:
@@ -42,16 +90,13 @@ def scores_of_blocks(blocks: Any, features: Any) -> Any:
     A row's bits depend on its place in its block, modulo the rows of a panel, and not on how many follow.
     """
     count, rows, inner = blocks.shape
-    panel = _panel(blocks, features, transposed=True)
+    panel = _panel_of_scores(blocks, *features.shape)
     lacking = -rows % panel.rows if panel else 0
     if lacking:
-        blocks = array_namespace(blocks).concat([blocks, _zeros((count, lacking, inner), blocks)], axis=1)
-    return _product(blocks, features, transposed=True, at_least=0)[:, :rows, :]
-
-
-def combinations_of_units(units: Any, features: Any, *, at_least: int = 0) -> Any:
-    """Return ``units @ features``: ``(U, R, N)`` and ``(N, D)`` give ``(U, R, D)``."""
-    return _product(units, features, transposed=False, at_least=at_least)
+        xp = array_namespace(blocks)
+        blocks = xp.concat([blocks, _zeros((count, lacking, inner), blocks)], axis=1)
+    layout = layout_of(count, rows + lacking, panel)
+    return layout.units(product(layout.rows(blocks), features.T))[:, :rows, :]
 
 
 def alignment(rows: int, dtype: str, examples: int, features: int) -> int:
@@ -60,38 +105,37 @@ def alignment(rows: int, dtype: str, examples: int, features: int) -> int:
     return panel.rows // math.gcd(panel.rows, rows) if panel else 1
 
 
-def _product(units: Any, features: Any, *, transposed: bool, at_least: int) -> Any:
-    xp = array_namespace(units, features)
-    count, rows, inner = units.shape
-    factor = features.T if transposed else features
-    if factor.shape[1] == 1:
-        # A product with one column is left to another routine, which rounds by place: give it a second column.
-        factor = xp.concat([factor, _zeros(factor.shape, factor)], axis=1)
-    panel = _panel(units, features, transposed=transposed)
-    if panel is None or rows % panel.rows == 0:
-        if at_least > count:
-            units = xp.concat([units, _zeros((at_least - count, rows, inner), units)], axis=0)
-        product = xp.reshape(xp.reshape(units, (-1, inner)) @ factor, (-1, rows, factor.shape[1]))[:count, ...]
-    else:
-        places, height = places_in_panels(max(count, at_least), rows, panel)
-        places = places[:count]
-        full = places.size == height
-        laid = (np.empty if full else np.zeros)((height, inner), dtype=units.dtype)
-        laid[places] = units
-        product = (laid @ factor)[places]
-    return product[..., : features.shape[0 if transposed else 1]]
-
-
-def _panel(units: Any, features: Any, *, transposed: bool) -> Panel | None:
-    """Return the panel of a product with features ``(N, D)``; nothing is known of a device's."""
-    if not is_numpy_array(units):
+def panel_of_descent(like: Any, examples: Iterable[int], features: int) -> Panel | None:
+    """Return the panel of the scores and of the gradients of blocks of so many ``examples``: it is one of each."""
+    if not is_numpy_array(like):
         return None
-    examples, width = features.shape
+    dtype, panels = like.dtype.name, []
+    for count in examples:
+        panels += [_panel_of_scores(like, count, features), panel_of(dtype, count, features, transposed=False)]
+    known = [panel for panel in panels if panel]
+    if len(known) < len(panels):
+        return None
+    return Panel(math.lcm(*(panel.rows for panel in known)), math.gcd(*(panel.run for panel in known)))
+
+
+def _panel_of_scores(like: Any, examples: int, features: int) -> Panel | None:
+    """Return the panel of products with the transpose of features ``(N, D)``; nothing is known of a device's."""
     # A product with one column gets a second.
-    return panel_of(units.dtype.name, max(2, examples) if transposed else examples, width, transposed=transposed)
+    return panel_of(like.dtype.name, max(2, examples), features) if is_numpy_array(like) else None
 
 
 @functools.cache
+def layout_of(units: int, rows: int, panel: Panel | None, *, at_least: int = 0) -> Layout:
+    """Return the layout of units of ``rows`` rows in panels, with room for at least ``at_least`` of them."""
+    count = max(units, at_least)
+    if panel is None or rows % panel.rows == 0:
+        places, height = np.arange(count * rows).reshape(count, rows), count * rows
+    else:
+        places, height = places_in_panels(count, rows, panel)
+    places = places[:units]
+    return Layout(places=places, height=height, in_order=bool((places.ravel() == np.arange(places.size)).all()))
+
+
 def places_in_panels(units: int, rows: int, panel: Panel) -> tuple[np.ndarray, int]:
     """Return the row of a product that each row of each unit takes, ``(units, rows)``, and how many the product has.
 
@@ -142,6 +186,10 @@ def _run(height: int, rows: np.ndarray, factor: np.ndarray) -> int:
         for run in range(height, 0, -1)
         if height % run == 0 and all(np.array_equal(np.repeat(p[::run], run, axis=0), p) for p in products)
     )
+
+
+def _followed_by_zeros(rows: Any, lacking: int) -> Any:
+    return array_namespace(rows).concat([rows, _zeros((lacking, rows.shape[1]), rows)], axis=0) if lacking else rows
 
 
 def _zeros(shape: tuple[int, ...], like: Any) -> Any:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from array_api_compat import array_namespace
 
-from tasks.products import combinations_of_units, scores_of_blocks, scores_of_units
+from tasks.products import Layout, layout_of, panel_of_descent, product, scores_of_blocks, scores_of_units
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,13 +41,21 @@ class Linear:
         units = xp.reshape(blocks, (outer, members * classes, dimensions))
         return xp.reshape(scores_of_blocks(units, features), (outer, members, classes, features.shape[0]))
 
-    def weights_gradient(self, scores_gradient: Any, features: Any, *, width: int = 0) -> Any:
-        """Return ``sum_n dL/ds_n x_n^T``: ``(*trials, C, N)`` and ``(N, D)`` give ``(*trials, C, D)``."""
-        xp = array_namespace(scores_gradient)
-        *trials, classes, examples = scores_gradient.shape
-        units = xp.reshape(scores_gradient, (-1, classes, examples))
-        gradient = combinations_of_units(units, features, at_least=width)  # (K*C, N) @ (N, D)
-        return xp.reshape(gradient, (*trials, classes, features.shape[1]))
+    def layout(self, trials: int, shape: tuple[int, int], examples: Iterable[int], *, like: Any, width: int) -> Layout:
+        """Return where the rows of weights ``(K, C, D)`` stand in a descent on blocks of so many ``examples``.
+
+        They stay there from step to step; ``shape`` is ``(C, D)``, ``like`` an array of the library and precision.
+        """
+        classes, features = shape
+        return layout_of(trials, classes, panel_of_descent(like, examples, features), at_least=width)
+
+    def scores_of_rows(self, rows: Any, features: Any, layout: Layout) -> Any:
+        """Return the scores ``(K, C, N)`` of weights that are laid out as rows ``(H, D)``."""
+        return layout.units(product(rows, features.T))  # (H, D) @ (D, N)
+
+    def weights_gradient(self, scores_gradient: Any, features: Any, layout: Layout) -> Any:
+        """Return ``sum_n dL/ds_n x_n^T``, laid out: ``(K, C, N)`` and ``(N, D)`` give ``(H, D)``."""
+        return product(layout.rows(scores_gradient), features)  # (H, N) @ (N, D)
 
     def data_gradient(self, scores_gradient: Any, weights: Any) -> Any:
         """Return ``W^T dL/ds_n`` for every example: ``(*trials, N, D)``."""

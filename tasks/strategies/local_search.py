@@ -149,7 +149,8 @@ def _walks(problem: Problem, state: State) -> list[_Walk]:
     count = len(problem.dataset.train)
     size = at_once(problem.like).examples if is_numpy_array(problem.like) else count
     blocks = pieces(count, size)
-    return [_Walk(problem, state, part, blocks) for part in problem.parts(problem.shape[0] * min(size, count))]
+    parts = problem.parts(len(problem.trials), problem.shape[0] * min(size, count))
+    return [_Walk(problem, state, part, blocks) for part in parts]
 
 
 def _rates(problem: Problem) -> Any:

@@ -110,9 +110,10 @@ def test_the_linear_model(like, examples, width):
     model = Linear()
 
     def products(weights, features, slope, blocks):
+        layout = model.layout(3, (4, 7), [examples], like=weights, width=width)
         return [
             model.scores(weights, features, width=width),
-            model.weights_gradient(slope, features, width=width),
+            layout.units(model.weights_gradient(slope, features, layout)),
             model.data_gradient(slope, weights),
             model.scores_of_blocks(blocks, features),
         ]
@@ -131,9 +132,12 @@ def test_the_objective_of_trials_that_differ(like):
     def evaluate(like):
         objective = Objective.of(trials, like=in_precision(like, "float64"), width=len(trials))
         weights, features, labels = there(like, *arrays)
-        evaluation = objective.evaluate(weights, features, labels, examples=20)
+        layout = objective.layout((4, 7), [20], like=weights)
+        losses, gradient, scores = objective.evaluate(
+            layout.rows(weights), features, labels, examples=20, layout=layout
+        )
         penalties = objective.regularization_loss(weights), objective.regularization_gradient(weights)
-        return [as_numpy(array) for array in (*evaluation, *penalties)]
+        return [as_numpy(array) for array in (losses, layout.units(gradient), scores, *penalties)]
 
     for one, other in zip(evaluate(like), evaluate(np.empty(0)), strict=True):
         assert distance(one, other) < EVALUATION

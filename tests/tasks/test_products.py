@@ -1,7 +1,16 @@
 import numpy as np
 import pytest
 
-from tasks.products import Panel, combinations_of_units, panel_of, places_in_panels, scores_of_blocks, scores_of_units
+from tasks.products import (
+    Panel,
+    layout_of,
+    panel_of,
+    panel_of_descent,
+    places_in_panels,
+    product,
+    scores_of_blocks,
+    scores_of_units,
+)
 
 PLACES = (slice(0, 1), slice(1, 2), slice(5, 9), slice(12, 13), slice(2, 13))
 
@@ -22,16 +31,39 @@ def test_a_unit_has_the_same_bits_alone_and_anywhere_among_others(dtype, example
 
 
 @pytest.mark.parametrize(("examples", "features"), [(64, 65), (256, 3073), (1, 65), (64, 3073)])
-def test_combinations_have_the_same_bits_too(examples, features):
-    if panel_of("float32", examples, features, transposed=False) is None:
+def test_rows_that_are_laid_out_once_have_the_same_bits_in_both_products_of_a_descent(examples, features):
+    panel = panel_of_descent(np.empty(0, "f4"), [examples], features)
+    if panel is None:
         pytest.skip("this BLAS has no panel of up to 48 rows for this shape")
     rng = np.random.default_rng(0)
     matrix = rng.normal(size=(examples, features)).astype("f4")
-    units = rng.normal(size=(13, 10, examples)).astype("f4")
-    together = combinations_of_units(units, matrix)
+    weights, slopes = (rng.normal(size=(13, 10, inner)).astype("f4") for inner in (features, examples))
+
+    def products(part):
+        layout = layout_of(len(weights[part]), 10, panel)
+        rows, slope_rows = layout.rows(weights[part]), layout.rows(slopes[part])
+        return layout.units(product(rows, matrix.T)), layout.units(product(slope_rows, matrix))
+
+    scores, combinations = products(slice(None))
     for part in PLACES:
-        np.testing.assert_array_equal(combinations_of_units(units[part], matrix), together[part])
-    np.testing.assert_allclose(together, units @ matrix, rtol=1e-3, atol=1e-2)
+        np.testing.assert_array_equal(products(part)[0], scores[part])
+        np.testing.assert_array_equal(products(part)[1], combinations[part])
+    np.testing.assert_allclose(scores, weights @ matrix.T, rtol=1e-3, atol=1e-2)
+    np.testing.assert_allclose(combinations, slopes @ matrix, rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize("panel", [Panel(12, 6), Panel(12, 12), Panel(8, 2), None])
+@pytest.mark.parametrize("at_least", [0, 9])
+@pytest.mark.parametrize("units", [1, 6])
+def test_a_layout_gives_back_what_was_laid_out_among_zeros(units, at_least, panel):
+    layout = layout_of(units, 10, panel, at_least=at_least)
+    laid_out = np.random.default_rng(0).normal(size=(units, 10, 3))
+    rows = layout.rows(laid_out)
+    assert rows.shape == (layout.height, 3)
+    assert np.count_nonzero(rows) == laid_out.size
+    np.testing.assert_array_equal(layout.units(rows), laid_out)
+    np.testing.assert_array_equal(layout.units(rows[:, 0]), laid_out[..., 0])
+    np.testing.assert_array_equal(layout.units(layout.owners()), np.repeat(np.arange(units)[:, None], 10, axis=1))
 
 
 @pytest.mark.parametrize("panel", [Panel(12, 6), Panel(12, 12), Panel(8, 2), Panel(4, 1), Panel(1, 1)])
