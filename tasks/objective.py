@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 
 
 class Evaluation(NamedTuple):
-    """What a block's examples add to the losses ``(K,)`` and to the gradient of a batch, laid out as rows ``(H, D)``.
-
-    The scores are the block's, ``(K, C, N)``.
-    """
+    """Of a block of examples: losses ``(K,)``, gradient, laid out as rows ``(H, D)``, and scores ``(K, C, N)``."""
 
     losses: Any
     gradient: Any
@@ -74,18 +71,20 @@ class Objective:
         """Return where the rows of the trials' weights stand in a descent; see `Linear.layout`."""
         return self.model.layout(self.regularization.shape[0], shape, examples, like=like, width=self.width)
 
-    def evaluate(self, rows: Any, features: Any, labels: Any, *, examples: int, layout: Layout) -> Evaluation:
-        """Return what the examples of one block add to losses and gradient of a batch of ``examples``.
+    def evaluate(
+        self, rows: Any, features: Any, labels: Any, *, layout: Layout, factor: Any, scale: Any = None
+    ) -> Evaluation:
+        """Return the sum of one block's losses, the gradient of it times ``factor``, and the scores.
 
-        The weights are laid out as rows ``(H, D)``. The losses are a sum; the gradient is the part of that of the
-        batch's mean loss.
+        The weights are ``scale`` times rows ``(H, D)``; both numbers are one for all trials or ``(K, 1, 1)``.
         """
         xp = array_namespace(rows)
         scores = self.model.scores_of_rows(rows, features, layout)
+        scores = scores if scale is None else scale * scores
         parts = [loss.losses_and_gradient(scores[run, ...], labels) for run, loss in self.losses]
         losses = [losses for losses, _ in parts]
         slopes = [slope for _, slope in parts]
-        slope = (slopes[0] if len(slopes) == 1 else xp.concat(slopes, axis=0)) / examples
+        slope = (slopes[0] if len(slopes) == 1 else xp.concat(slopes, axis=0)) * factor
         total = xp.sum(losses[0] if len(losses) == 1 else xp.concat(losses, axis=0), axis=-1)
         return Evaluation(total, self.model.weights_gradient(slope, features, layout), scores)
 

@@ -74,7 +74,7 @@ def gradient_at(problem: Problem, weights: Any, batch: Batch) -> Any:
     rows = layout.rows(weights)
 
     def part(features: Any, labels: Any) -> Any:
-        return problem.objective.evaluate(rows, features, labels, examples=len(batch), layout=layout).gradient
+        return problem.objective.evaluate(rows, features, labels, layout=layout, factor=1 / len(batch)).gradient
 
     gradient = layout.units(total(problem.over_blocks(batch, part)))
     return gradient + problem.objective.regularization_gradient(weights)

@@ -176,15 +176,19 @@ class Problem:
         blocks = pieces(examples, at_once(self.like).examples)
         return self.objective.layout(self.shape, {block.stop - block.start for block in blocks}, like=self.like)
 
-    def data_loss_and_gradient(self, rows: Any, step: int, layout: Layout) -> tuple[Any, Any, Any]:
-        """Return the gradient of the data loss at ``step``, itself and the accuracy ``(K,)``.
+    def data_loss_and_gradient(
+        self, rows: Any, step: int, layout: Layout, *, scale: Any = None, factor: Any = 1
+    ) -> tuple[Any, Any, Any]:
+        """Return ``factor`` times the gradient of the data loss at ``step``, itself and the accuracy ``(K,)``.
 
-        All three are of the mean over the batch's examples. Weights and gradient are laid out as rows ``(H, D)``.
+        All three are of the mean over the batch's examples. Weights, which are ``scale`` times ``rows``, and
+        gradient are laid out as rows ``(H, D)``; scale and factor are one for all trials or ``(K, 1, 1)``.
         """
         batch = self.minibatches.at(step - 1)
+        factor = factor / len(batch)
 
         def sums(features: Any, labels: Any) -> tuple[Any, Any, Any]:
-            evaluation = self.objective.evaluate(rows, features, labels, examples=len(batch), layout=layout)
+            evaluation = self.objective.evaluate(rows, features, labels, layout=layout, factor=factor, scale=scale)
             hits = accuracy(evaluation.scores, labels) * labels.shape[0]
             return evaluation.losses, evaluation.gradient, hits
 

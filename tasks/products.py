@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -63,6 +63,11 @@ class Layout:
         if not self.in_order:
             return rows[self.places]
         return array_namespace(rows).reshape(rows[: self.places.size, ...], (*self.places.shape, *rows.shape[1:]))
+
+    def sums(self, parts: Sequence[Any]) -> Any:
+        """Return the sum ``(U,)`` over each unit's rows of numbers ``(height,)``, which are given in parts."""
+        xp = array_namespace(*parts)
+        return xp.sum(self.units(xp.concat(list(parts))), axis=-1)
 
 
 def product(rows: Any, factor: Any) -> Any:

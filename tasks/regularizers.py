@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from array_api_compat import array_namespace
 
 
 class Regularizer(Protocol):
-    """A penalty ``R(W)``: a row of `REGULARIZERS`."""
+    """A penalty ``R(W)``: a row of `REGULARIZERS`.
+
+    Where its gradient is a multiple of the weights, ``decay`` is that number and ``R`` is ``decay / 2 * sum W^2``;
+    else 0.
+    """
+
+    decay: ClassVar[float]
 
     def penalty(self, weights: Any) -> Any:
         """Return ``R`` of weights ``(*trials, C, D)`` as ``(*trials)``."""
@@ -23,6 +29,8 @@ class Regularizer(Protocol):
 class L2:
     """``R(W) = sum W^2``, with gradient ``2 W`` (CS231n's convention: no factor one half)."""
 
+    decay: ClassVar[float] = 2.0
+
     def penalty(self, weights: Any) -> Any:
         """Return the sum of squares."""
         xp = array_namespace(weights)
@@ -30,12 +38,14 @@ class L2:
 
     def gradient(self, weights: Any, strength: Any) -> Any:
         """Return ``strength * 2 W``."""
-        return (2 * strength) * weights
+        return (self.decay * strength) * weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class L1:
     """``R(W) = sum |W|``, with subgradient ``sign(W)``, 0 at its kink."""
+
+    decay: ClassVar[float] = 0.0
 
     def penalty(self, weights: Any) -> Any:
         """Return the sum of magnitudes."""

@@ -134,7 +134,7 @@ def test_the_objective_of_trials_that_differ(like):
         weights, features, labels = there(like, *arrays)
         layout = objective.layout((4, 7), [20], like=weights)
         losses, gradient, scores = objective.evaluate(
-            layout.rows(weights), features, labels, examples=20, layout=layout
+            layout.rows(weights), features, labels, layout=layout, factor=1 / 20
         )
         penalties = objective.regularization_loss(weights), objective.regularization_gradient(weights)
         return [as_numpy(array) for array in (losses, layout.units(gradient), scores, *penalties)]
