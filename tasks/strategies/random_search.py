@@ -81,24 +81,37 @@ class _Tried:
 
 def _try_block(problem: Problem, scales: Any, numbers: range, unit: Perturbations) -> _Tried:
     """Evaluate a block of candidates of every trial on all examples."""
-    xp = array_namespace(problem.like)
-    batch = problem.minibatches.at(0)
-    many = Objective.of([t for t in problem.trials for _ in numbers], like=problem.like)
+    xp, batch = array_namespace(problem.like), problem.minibatches.at(0)
+    model, parts = problem.trials[0].model, _parts(problem, len(numbers), batch)
 
     def loss_sums(features: Any, labels: Any) -> Any:
-        unit_scores = many.model.scores_of_blocks(unit.draws, features)[:, unit.first :, ...]  # (J, M, C, N)
-        scores = scales[..., None] * unit.of_trials(unit_scores)  # scores are linear: (K, M, C, N)
-        flat = xp.reshape(scores, (-1, *scores.shape[2:]))
-        return double(xp.sum(many.losses_of_scores(flat, labels), axis=-1))
+        unit_scores = model.scores_of_blocks(unit.draws, features)[:, unit.first :, ...]  # (J, M, C, N)
+        sums = []
+        for part, objective in parts:
+            scores = scales[..., None] * unit.of_trials(unit_scores[:, part, ...])  # scores are linear: (K, M', C, N)
+            losses = objective.losses_of_scores(xp.reshape(scores, (-1, *scores.shape[2:])), labels)
+            sums.append(xp.reshape(double(xp.sum(losses, axis=-1)), scores.shape[:2]))
+        return xp.concat(sums, axis=1)
 
-    shape = (len(problem.trials), len(numbers))
     draws = unit.of_trials(unit.draws[:, unit.first :, ...])
     candidates = scales[..., None] * draws  # (K, M, C, D)
-    data_loss = total(problem.over_blocks(batch, loss_sums)) / len(batch)
-    penalty = many.regularization_loss(xp.reshape(candidates, (-1, *problem.shape)))
+    penalties = [
+        xp.reshape(objective.regularization_loss(xp.reshape(some, (-1, *problem.shape))), some.shape[:2])
+        for some, objective in ((candidates[:, part, ...], objective) for part, objective in parts)
+    ]
     return _Tried(
-        candidates=candidates, data_loss=xp.reshape(data_loss, shape), penalty=double(xp.reshape(penalty, shape))
+        candidates=candidates,
+        data_loss=total(problem.over_blocks(batch, loss_sums)) / len(batch),
+        penalty=double(xp.concat(penalties, axis=1)),
     )
+
+
+def _parts(problem: Problem, candidates: int, batch: Batch) -> list[tuple[slice, Objective]]:
+    """Return a block of every trial's candidates in parts whose scores stay in cache, and the objective of each."""
+    scores = len(problem.trials) * problem.shape[0] * min(len(batch), at_once(problem.like).examples)
+    parts = problem.parts(candidates, scores)
+    owners = [[trial for trial in problem.trials for _ in range(part.start, part.stop)] for part in parts]
+    return [(part, Objective.of(some, like=problem.like)) for part, some in zip(parts, owners, strict=True)]
 
 
 def _keep_best(problem: Problem, state: State, tried: _Tried) -> tuple[State, Measured]:
