@@ -14,7 +14,7 @@ from pipeline.plan import Progress
 from tasks.errors import SweepError
 from tasks.events import Checkpoint, Curve
 
-_MAGIC = b"descent-sweeps checkpoint 2\n"
+_MAGIC = b"descent-sweeps checkpoint 3\n"
 _STATE, _CURVE = "state/", "curve/"
 
 

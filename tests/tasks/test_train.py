@@ -127,10 +127,13 @@ def test_threads_change_no_bit(small_dataset, strategy, batch_size):
 @pytest.mark.parametrize("batch_size", [64, None])
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("every", [7, 25])
-def test_a_run_resumed_from_any_checkpoint_is_the_uninterrupted_one(small_dataset, strategy, batch_size, every):
-    # given an uninterrupted run of trials, one of which diverges in gradient descent
-    rates = [RATES[strategy], 1e30]
-    trials = [trial(strategy, batch_size=batch_size, learning_rate=rate, optimizer=Momentum()) for rate in rates]
+@pytest.mark.parametrize("optimizer", [Sgd(), Momentum()])
+def test_a_run_resumed_from_any_checkpoint_is_the_uninterrupted_one(
+    small_dataset, strategy, batch_size, every, optimizer
+):
+    # given an uninterrupted run of trials whose weights decay, one of which diverges in gradient descent
+    settings = {"batch_size": batch_size, "optimizer": optimizer, "regularization": 5e2}
+    trials = [trial(strategy, learning_rate=rate, **settings) for rate in (RATES[strategy], 1e30)]
     events = list(Train().run(trials, small_dataset, threads=1, width=0, checkpoint_every=every))
     curves, results = run(trials, small_dataset)
     checkpoints = [event for event in events if isinstance(event, Checkpoint)]

@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+
+from tasks.losses import LOSSES, Svm
+from tasks.problem import Problem
+from tasks.regularizers import L1, L2
+from tasks.schedules import Cosine
+from tasks.strategies.optimizer_descent import OptimizerDescent
+from tasks.strategies.scaled_descent import ScaledDescent, init, scales
+from tasks.train import Train
+from tasks.trial import Trial
+
+STEPS = range(1, 31)
+# What a step leaves of the weights: nearly all, so little that scales are renewed, their opposite, more than they were.
+DECAYS = (1 - 1e-7, 0.9, 0.2, 1e-3, -0.7, -1.02)
+
+
+def trial(**changes):
+    return Trial(**{"task": Train(), "learning_rate": 1e-5, "batch_size": 64, "steps": len(STEPS), **changes})
+
+
+def followed(kind, trials, dataset, *, precision):
+    """Return the weights after the steps, what they measured (S, 3, K), and the norms they told (S, 2, K)."""
+    problem = Problem.of(trials, dataset, like=np.empty(0, precision), width=0, threads=1)
+    state = init(problem.initial_weights([1e-2] * len(trials)))
+    descent = kind(problem, state if kind is ScaledDescent else {"weights": state["weights"]}, STEPS)
+    told = [descent.step(number, norms=True) for number in range(len(STEPS))]
+    measures, norms = (np.array([[np.asarray(column) for column in step[part]] for step in told]) for part in (0, 1))
+    return descent.state()["weights"], measures, norms
+
+
+@pytest.mark.parametrize("batch_size", [64, None, 1])
+@pytest.mark.parametrize("loss", list(LOSSES.values()))
+def test_steps_on_scaled_weights_are_those_of_the_plain_rule(small_dataset, loss, batch_size):
+    # given trials whose weights decay in all manners, some by L1, one by less and less
+    rows = [{"regularization": (1 - decay) / 2e-5} for decay in DECAYS]
+    rows += [{"regularizer": L1(), "regularization": 10.0}, {"regularization": 4e3, "schedule": Cosine()}]
+    trials = [trial(loss=loss(), batch_size=batch_size, **row) for row in rows]
+    trials.sort(key=lambda t: type(t.regularizer).__name__)
+    # when the same steps are done by the update rule of SGD, in double precision
+    weights, measures, norms = followed(OptimizerDescent, trials, small_dataset, precision=np.float64)
+    scaled_weights, scaled_measures, scaled_norms = followed(ScaledDescent, trials, small_dataset, precision=np.float64)
+    # then it is the same descent, and what is told of it is the same
+    np.testing.assert_allclose(scaled_weights, weights, rtol=1e-8, atol=1e-12)
+    np.testing.assert_allclose(scaled_measures[:, :2], measures[:, :2], rtol=1e-8, atol=1e-12)
+    np.testing.assert_allclose(scaled_norms, norms, rtol=1e-8, atol=1e-12)
+
+
+def test_a_decay_that_single_precision_cannot_tell_from_none_is_not_lost(small_dataset):
+    # given a decay of a quarter of what lies between 1 and the number below it, in float32
+    steps, decay = 20_000, 2.0**-26
+    every, renewals = scales(np.ones(1), np.full((steps, 1), 1 - decay))
+    # then all of them together are what they should be, and the weights were passed over for none
+    assert every[-1] == pytest.approx((1 - decay) ** steps, rel=1e-9)
+    assert every[-1] < 1 - 2e-4
+    assert (renewals == 1).all()
+
+
+def test_scales_stay_near_1_and_a_scale_of_nothing_begins_anew():
+    every, renewals = scales(np.ones(3), np.array([[0.6, 0.0, np.nan]] * 4))
+    np.testing.assert_array_equal(every[:, 0], [1, 0.6, 1, 0.6, 1])
+    np.testing.assert_array_equal(renewals[:, 0], [1, 0.36, 1, 0.36])
+    np.testing.assert_array_equal(every[:, 1:], 1)
+    np.testing.assert_array_equal(renewals[:, 1:], [[0.0, np.nan]] * 4)
+
+
+def test_the_neighbours_of_a_trial_whose_scale_is_renewed_lose_no_bit(small_dataset):
+    trials = [trial(loss=Svm(), regularizer=L2(), regularization=(1 - decay) / 2e-5) for decay in (*DECAYS, 0.0)]
+    together, *_ = followed(ScaledDescent, trials, small_dataset, precision=np.float32)
+    for k, alone in enumerate(trials):
+        np.testing.assert_array_equal(
+            followed(ScaledDescent, [alone], small_dataset, precision=np.float32)[0][0], together[k]
+        )
