@@ -38,27 +38,33 @@ class DrawingProcesses:
     """``count`` processes that import what most figures need where there is CPU that nothing else wants.
 
     Each is started by `start`, or when there is a figure to draw and the others are busy. What they are to call must
-    be importable. They end by themselves when they have drawn their last figure and
-    this process is no more; a signal that is meant for this process does not stop them.
+    be importable. They end by themselves when they have drawn their last figure and this process is no more; a signal
+    that is meant for this process does not stop them.
     """
 
     def __init__(self, count: int) -> None:
         self._count = count
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="drawing")
         self._mine = _OfThread()
+        self._begun = False
         self._started: list[Any] = []
 
     def start(self) -> None:
-        """Start the processes before there is anything to draw."""
-        for _ in range(self._count):
-            self._threads.submit(self._process)
+        """Start the processes before there is anything to draw; a second time changes nothing."""
+        if self._begun:
+            return
+        self._begun = True
+        with contextlib.suppress(RuntimeError):  # they have been closed meanwhile
+            for _ in range(self._count):
+                self._threads.submit(self._process)
 
     def submit(self, draw: Callable[..., Drawn], *arguments: Any) -> Future[Drawn]:
         """Begin to draw ``draw(*arguments)``; the error of what cannot be drawn says why."""
         return self._threads.submit(self._drawn, draw, arguments)
 
     def close(self) -> None:
-        """Wait for what is being drawn, let the processes end, and wait until they have."""
+        """Wait for what is being drawn, start nothing more, let the processes end, and wait until they have."""
+        self._begun = True
         self._threads.shutdown()
         with contextlib.ExitStack() as ending:
             for process in self._started:

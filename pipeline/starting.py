@@ -177,7 +177,6 @@ def open_record(
     connecting = later(lambda: connect(recorder.uri, create=True), nice=BEHIND)
     try:
         running.result()
-        recorder.drawers.start()
         connecting.result()
         return _open(recorder, config, sweep, dataset, folder)
     except BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import time
 import traceback
@@ -95,8 +96,9 @@ def compute(
 ) -> Iterator[Message]:
     """Compute a fused group on a device and yield what happens, events in batches of `EVERY` seconds.
 
-    The group goes on from ``start``. Every ``checkpoint_every`` steps (None: never) it can be kept where it
-    is; a checkpoint that would come less than `CHECKPOINT_EVERY` seconds after the last is left out.
+    The group goes on from ``start``; its first event is told at once. Every ``checkpoint_every`` steps (None: never)
+    it can be kept where it is; a checkpoint that would come less than `CHECKPOINT_EVERY` seconds after the last is
+    left out.
 
     BLAS gets one thread whatever ``threads`` is, since a product's bits depend on its threads; the task
     spreads rows over ``threads`` threads of its own.
@@ -120,7 +122,7 @@ def compute(
 
 def _batches(events: Iterator[Event]) -> Iterator[tuple[Event, ...]]:
     batch: list[Event] = []
-    last = kept = time.monotonic()
+    last, kept = -math.inf, time.monotonic()  # the first is told at once: somebody waits to see it begin
     try:
         for event in events:
             checkpoint = isinstance(event, Checkpoint)

@@ -18,7 +18,7 @@ class Drawers(Protocol):
     """Who draws."""
 
     def start(self) -> None:
-        """Get ready to draw, ahead of the first figure."""
+        """Get ready to draw, ahead of the first figure; a second time changes nothing."""
 
     def submit(self, draw: Callable[..., Drawn], *arguments: Any) -> Future[Drawn]:
         """Begin to draw ``draw(*arguments)``."""

@@ -126,6 +126,9 @@ class MlflowRecorder:
 
     def points(self, trial: PlannedTrial, curve: Curve) -> None:
         """Write a block of points of the trial's curves."""
+        # What draws gets ready when there is something to draw: earlier it would take the CPU that the workers' start
+        # and the first step need.
+        self.drawers.start()
         run, now = self._runs[trial.key], _now()
         self._writer.submit(lambda: run.add(self._outbox, curve, now))
         self._follow(Progressed(trial=trial, curve=curve))

@@ -137,7 +137,8 @@ def first_step(settings: Settings) -> Iterator[Row]:
 
     def shell_to_step() -> float:
         folder, start = settings.folder(), time.time()
-        timed(ours(images, "trial.record_every=1", steps=1), folder)
+        # Where a checkpoint may be made after each step, the first is told before the next is done or anything tested.
+        timed(ours(images, "trial.record_every=1", "trial.checkpoint_every=1", steps=2), folder)
         return first_point(folder / STORE) - start
 
     taken = in_turns(

@@ -79,7 +79,9 @@ def test_what_draws_is_imported_before_it_is_asked_for(drawers):
 
 def test_processes_that_are_started_and_asked_for_nothing_end(drawers):
     drawers.start()
+    drawers.start()
     drawers.close()
+    drawers.start()
 
     assert not [child for child in psutil.Process().children() if "pipeline.drawers" in child.cmdline()]
 
