@@ -71,7 +71,9 @@ def decode(content: bytes) -> Saved:
         If they are not, or not whole.
     """
     digest, _, body = content.removeprefix(_MAGIC).partition(b"\n")
-    if not content.startswith(_MAGIC) or hashlib.sha256(body).hexdigest().encode() != digest:
+    if not content.startswith(_MAGIC):
+        raise CheckpointError("a checkpoint must be of this version's form, got another")
+    if hashlib.sha256(body).hexdigest().encode() != digest:
         raise CheckpointError("a checkpoint must be as it was written, got one whose checksum differs")
     with np.load(io.BytesIO(body), allow_pickle=False) as file:
         arrays = dict(file)

@@ -12,6 +12,7 @@ import numpy as np
 
 from tasks.datasets.dataset import Dataset
 from tasks.devices import AtOnce
+from tasks.optimizers import Sgd
 from tasks.strategies import GradientDescent, LocalSearch
 from tasks.trial import Trial
 
@@ -42,7 +43,8 @@ def bytes_a_trial(trial: Trial, dataset: Dataset, *, most: AtOnce) -> int:
     seen = min(trial.batch_size or len(dataset.train), most.examples)
     weights, scores = _weights(trial, dataset), _FLOAT * len(dataset.classes)
     if isinstance(trial.strategy, GradientDescent):
-        states = len(trial.optimizer.init(np.empty(0)))
+        # Plain descent keeps its weights unscaled as well.
+        states = 1 if isinstance(trial.optimizer, Sgd) else len(trial.optimizer.init(np.empty(0)))
         blocks = -(-(trial.batch_size or len(dataset.train)) // most.examples)  # each has a gradient of its own
         return (3 + blocks + 2 * states) * weights + scores * max(6 * seen, 5 * evaluated)
     kept = 5 * scores * len(dataset.train) if _walks_in_score_space(trial) else 0

@@ -24,7 +24,7 @@ class Optimizer(Protocol):
         """Return the state before the first step: named arrays of the shape of the weights."""
 
     def update(self, gradient: Any, state: State, *, learning_rate: Any, step: int) -> tuple[Any, State]:
-        """Return what to add to the weights, and the next state; the gradient may be overwritten."""
+        """Return what to add to the weights, and the next state."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +41,9 @@ class Sgd:
         return {}
 
     def update(self, gradient: Any, state: State, *, learning_rate: Any, step: int) -> tuple[Any, State]:
-        """Return ``-learning_rate * g``, in the place of ``g``."""
+        """Return ``-learning_rate * g``."""
         del step
-        gradient *= -learning_rate
-        return gradient, state
+        return -learning_rate * gradient, state
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

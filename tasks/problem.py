@@ -102,10 +102,13 @@ class Problem:
             objective=Objective.of(trials, like=like, width=width),
         )
 
-    def of_trials(self, keep: Sequence[int]) -> Problem:
-        """Return the problem of some of its trials: their bits stay, since they do not depend on the others."""
-        trials = [self.trials[k] for k in keep]
-        return Problem.of(trials, self.dataset, like=self.like, width=self.width, threads=self.threads)
+    def of_trials(self, keep: Sequence[int], *, width: int | None = None) -> Problem:
+        """Return the problem of some of its trials: their bits stay, since they do not depend on the others.
+
+        ``width`` is by default as it was.
+        """
+        trials, width = [self.trials[k] for k in keep], self.width if width is None else width
+        return Problem.of(trials, self.dataset, like=self.like, width=width, threads=self.threads)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -181,7 +184,7 @@ class Problem:
     def data_loss_and_gradient(
         self, rows: Any, step: int, layout: Layout, *, scale: Any = None, factor: Any = 1
     ) -> tuple[Any, Any, Any]:
-        """Return ``factor`` times the gradient of the data loss at ``step``, itself and the accuracy ``(K,)``.
+        """Return ``factor`` times the gradient of the data loss at ``step``, that loss and the accuracy ``(K,)``.
 
         All three are of the mean over the batch's examples. Weights, which are ``scale`` times ``rows``, and
         gradient are laid out as rows ``(H, D)``; scale and factor are one for all trials or ``(K, 1, 1)``.

@@ -111,7 +111,11 @@ def alignment(rows: int, dtype: str, examples: int, features: int) -> int:
 
 
 def panel_of_descent(like: Any, examples: Iterable[int], features: int) -> Panel | None:
-    """Return the panel of the scores and of the gradients of blocks of so many ``examples``: it is one of each."""
+    """Return the panel of the scores and of the gradients of blocks of so many ``examples``: one that is each's.
+
+    Where theirs differ, it is of their least common height and runs of the greatest common length, which may leave
+    places empty.
+    """
     if not is_numpy_array(like):
         return None
     dtype, panels = like.dtype.name, []

@@ -104,7 +104,8 @@ def _events(
     for half in np.array_split(running, 2):
         members = [place.tolist().index(k) for k in half]
         begin = None if start is None else _of_places(start, half)
-        yield from _events(problem.of_trials(members), half, begin, None)
+        # Laid out for no more than they are: the memory of a wider layout is what was lacking.
+        yield from _events(problem.of_trials(members, width=len(half)), half, begin, None)
 
 
 def _of_places(start: Checkpoint, places: np.ndarray) -> Checkpoint:

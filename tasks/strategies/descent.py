@@ -35,6 +35,15 @@ def laid_out(array: Any, layout: Layout) -> Any:
     return array_namespace(array).asarray(layout.rows(array), copy=True)
 
 
+def owned(problem: Problem, layout: Layout) -> list[tuple[slice, np.ndarray]]:
+    """Return the rows in parts that stay in cache, up to the last that a trial has, and whose each row is.
+
+    A row between them that nobody has is treated as one of the first trial.
+    """
+    owners, last = layout.owners(), int(layout.places.max())
+    return [(part, owners[part]) for part in problem.parts(last + 1, problem.shape[1])]
+
+
 def rates_of(problem: Problem, steps: range) -> np.ndarray:
     """Return the learning rates of some steps, ``(S, K)``."""
     return np.array([[t.learning_rate * t.schedule.factor(step, t.steps) for t in problem.trials] for step in steps])

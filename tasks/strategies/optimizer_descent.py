@@ -12,7 +12,7 @@ from tasks.objective import Objective
 from tasks.optimizers import Optimizer
 from tasks.problem import Problem
 from tasks.stacking import stack
-from tasks.strategies.descent import Step, laid_out, rates_of, squared_norm
+from tasks.strategies.descent import Step, laid_out, owned, rates_of, squared_norm
 from tasks.strategies.strategy import State
 
 
@@ -23,11 +23,9 @@ class OptimizerDescent:
         self._problem, self._steps = problem, steps
         self._layout = problem.layout(len(problem.minibatches.at(0)))
         self._now = {name: laid_out(array, self._layout) for name, array in state.items()}
-        owners = self._layout.owners()
-        parts = problem.parts(self._layout.height, problem.shape[1])
-        self._parts = [_Part.of(problem, part, owners) for part in parts]
+        self._parts = [_Part.of(problem, place, owners) for place, owners in owned(problem, self._layout)]
         # Of every row, (S, H, 1, 1): one copy to a device for all of them.
-        self._rates = problem.array(rates_of(problem, steps)[:, owners, None, None])
+        self._rates = problem.array(rates_of(problem, steps)[:, self._layout.owners(), None, None])
 
     def state(self) -> State:
         """Return the state after the steps."""
@@ -50,7 +48,7 @@ class OptimizerDescent:
 class _Part:
     """Some of a group's rows, and what is done to their weights alone.
 
-    To rules that are elementwise each row is a trial of one class, ``(H, 1, D)``. Rows that nobody has stay zero.
+    To rules that are elementwise each row is a trial of one class, ``(H, 1, D)``.
     """
 
     place: slice
@@ -59,7 +57,7 @@ class _Part:
 
     @classmethod
     def of(cls, problem: Problem, place: slice, owners: np.ndarray) -> _Part:
-        trials = [problem.trials[k] for k in owners[place].tolist()]
+        trials = [problem.trials[k] for k in owners.tolist()]
         return cls(
             place=place,
             objective=Objective.of(trials, like=problem.like),

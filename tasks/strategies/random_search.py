@@ -95,10 +95,11 @@ def _try_block(problem: Problem, scales: Any, numbers: range, unit: Perturbation
 
     draws = unit.of_trials(unit.draws[:, unit.first :, ...])
     candidates = scales[..., None] * draws  # (K, M, C, D)
-    penalties = [
-        xp.reshape(objective.regularization_loss(xp.reshape(some, (-1, *problem.shape))), some.shape[:2])
-        for some, objective in ((candidates[:, part, ...], objective) for part, objective in parts)
-    ]
+    penalties = []
+    for part, objective in parts:
+        some = candidates[:, part, ...]
+        penalty = objective.regularization_loss(xp.reshape(some, (-1, *problem.shape)))
+        penalties.append(xp.reshape(penalty, some.shape[:2]))
     return _Tried(
         candidates=candidates,
         data_loss=total(problem.over_blocks(batch, loss_sums)) / len(batch),

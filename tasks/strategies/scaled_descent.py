@@ -2,14 +2,16 @@
 
 L2 takes the same fraction off all weights of a trial at a step, so that their decay is one number (Bottou 2012,
 "Stochastic Gradient Descent Tricks", section 5.1, for sparse data; here it spares the memory's bandwidth). The
-learning rate multiplies the gradient by the scores, which is small, and the product is the update itself.
+learning rate multiplies the gradient with respect to the scores, a small array, so that the product of that and the
+features is the update itself.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -17,11 +19,14 @@ from array_api_compat import array_namespace
 from tasks.devices import host, placed
 from tasks.objective import Objective
 from tasks.problem import Problem
-from tasks.strategies.descent import Step, laid_out, rates_of, squared_norm
+from tasks.strategies.descent import Step, laid_out, owned, rates_of, squared_norm
 from tasks.strategies.strategy import State
 
-# Weights whose scale leaves this range are multiplied by it, and have a scale of 1 again.
+# Unscaled weights whose scale leaves this range are multiplied by the scale, which is 1 again.
 _SMALLEST, _LARGEST = 0.5, 2.0
+
+# Of an update by less, single precision could not tell the gradient; it changes no weights but those near 0.
+_LEAST_RATE = 1e-36
 
 
 def init(weights: Any) -> State:
@@ -37,15 +42,20 @@ class ScaledDescent:
     def __init__(self, problem: Problem, state: State, steps: range) -> None:
         self._problem, self._steps = problem, steps
         self._layout = problem.layout(len(problem.minibatches.at(0)))
-        self._owners = self._layout.owners()
         self._unscaled = laid_out(state["unscaled"], self._layout)
-        parts = problem.parts(self._layout.height, problem.shape[1])
-        self._parts = [_Part.of(problem, part, self._owners) for part in parts]
-        self._rates = rates_of(problem, steps)
-        self._decays = np.array([trial.regularizer.decay * trial.regularization for trial in problem.trials])
-        self._scales, self._renewals = scales(host(state["scale"])[:, 0, 0], 1 - self._rates * self._decays)
-        self._before = problem.array(self._scales[:-1, :, None, None])
-        self._factors = problem.array((-self._rates / self._scales[1:])[:, :, None, None])
+        rates = np.maximum(rates_of(problem, steps), _LEAST_RATE)
+        decays = np.array([trial.regularizer.decay * trial.regularization for trial in problem.trials])
+        self._scales, renewals = scales(host(state["scale"])[:, 0, 0], 1 - rates * decays)
+        before, after = self._scales[:-1], self._scales[1:]
+        self._parts = [_Part.of(problem, place, owners, renewals) for place, owners in owned(problem, self._layout)]
+        # What the steps need of every trial, (S, K, 1, 1), and of every row, (S, H, 1, 1): one copy to a device each.
+        self._before = problem.array(before[..., None, None])
+        self._factors = problem.array((-rates / after)[..., None, None])
+        self._ratios = placed(rates / np.abs(after), problem.like)
+        owners = self._layout.owners()
+        self._of_rows = _OfRows(
+            *(problem.array(v[:, owners, None, None]) for v in (rates, renewals, -after / rates, decays * before))
+        )
 
     def state(self) -> State:
         """Return the state after the steps."""
@@ -64,53 +74,59 @@ class ScaledDescent:
         measures = (data_loss, scale[:, 0, 0] ** 2 * penalty, hits)  # where it is not 1, the penalty is L2
         if not norms:
             return measures, ()
-        gradient, weights = (array_namespace(square).sqrt(square) for square in squares)
-        ratio = placed(self._rates[number] / np.abs(self._scales[number + 1]), gradient)
-        return measures, (gradient, gradient * ratio / weights)
+        gradient, unscaled = (array_namespace(square).sqrt(square) for square in squares)
+        return measures, (gradient, gradient * self._ratios[number, ...] / unscaled)
 
     def _update(self, part: _Part, updates: Any, number: int, *, norms: bool) -> tuple[Any, ...]:
         """Update some rows, and return their parts of the penalty of the unscaled, ``(H,)``.
 
-        With ``norms``, return also those of the squared norms of gradient and new unscaled weights.
+        With ``norms``, return also those of the squared norms of the gradient and of the new unscaled weights.
         """
         unscaled, update = (rows[part.place, None, :] for rows in (self._unscaled, updates))
+        rate, renewal, per_update, per_unscaled = (column[number, part.place, ...] for column in self._of_rows)
         penalty = part.objective.regularization_loss(unscaled)
         if part.not_decaying:
-            update -= self._of_rows(part, self._rates[number]) * part.not_decaying.regularization_gradient(unscaled)
-        squares: tuple[Any, ...] = ()
-        if norms:
-            gradient = self._of_rows(part, -self._scales[number + 1] / self._rates[number]) * update
-            gradient += self._of_rows(part, self._decays * self._scales[number]) * unscaled
-            squares = (squared_norm(gradient),)
-        if (self._renewals[number] != 1).any():
-            unscaled *= self._of_rows(part, self._renewals[number])
+            update -= rate * part.not_decaying.regularization_gradient(unscaled)
+        gradient = squared_norm(per_update * update + per_unscaled * unscaled) if norms else None
+        if part.renewed[number]:
+            unscaled *= renewal
         unscaled += update
-        return (penalty, *squares, squared_norm(unscaled)) if norms else (penalty,)
+        return (penalty, gradient, squared_norm(unscaled)) if norms else (penalty,)
 
-    def _of_rows(self, part: _Part, values: np.ndarray) -> Any:
-        """Return a value of every trial ``(K,)`` as one of every row of the part, ``(H, 1, 1)``."""
-        return self._problem.array(values[self._owners[part.place], None, None])
+
+class _OfRows(NamedTuple):
+    """What the steps need of every row, ``(S, H, 1, 1)``; the last two make a gradient of update and unscaled."""
+
+    rate: Any
+    renewal: Any
+    per_update: Any
+    per_unscaled: Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Part:
     """Some of a group's rows, their objective, and that of the ones whose regularizer is no decay, where any are.
 
-    To the objective each row is a trial of one class, ``(H, 1, D)``. Rows that nobody has stay zero.
+    To the objective each row is a trial of one class, ``(H, 1, D)``. ``renewed`` ``(S,)`` says whether any row's
+    scale is at a step.
     """
 
     place: slice
     objective: Objective
     not_decaying: Objective | None
+    renewed: Sequence[bool]
 
     @classmethod
-    def of(cls, problem: Problem, place: slice, owners: np.ndarray) -> _Part:
-        trials = [problem.trials[k] for k in owners[place].tolist()]
-        others = [dataclasses.replace(t, regularization=0.0) if t.regularizer.decay else t for t in trials]
+    def of(cls, problem: Problem, place: slice, owners: np.ndarray, renewals: np.ndarray) -> _Part:
+        trials = [problem.trials[k] for k in owners.tolist()]
+        objective = Objective.of(trials, like=problem.like)
+        others = np.array([t.regularization > 0 and not t.regularizer.decay for t in trials])
+        strength = objective.regularization * problem.array(others)
         return cls(
             place=place,
-            objective=Objective.of(trials, like=problem.like),
-            not_decaying=Objective.of(others, like=problem.like) if any(t.regularization for t in others) else None,
+            objective=objective,
+            not_decaying=dataclasses.replace(objective, regularization=strength) if others.any() else None,
+            renewed=(renewals[:, owners] != 1).any(axis=1).tolist(),
         )
 
 

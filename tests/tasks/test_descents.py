@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from tasks.losses import LOSSES, Svm
+from tasks.losses import LOSSES
 from tasks.problem import Problem
-from tasks.regularizers import L1, L2
+from tasks.regularizers import L1
 from tasks.schedules import Cosine
 from tasks.strategies.optimizer_descent import OptimizerDescent
 from tasks.strategies.scaled_descent import ScaledDescent, init, scales
@@ -19,9 +19,9 @@ def trial(**changes):
     return Trial(**{"task": Train(), "learning_rate": 1e-5, "batch_size": 64, "steps": len(STEPS), **changes})
 
 
-def followed(kind, trials, dataset, *, precision):
+def followed(kind, trials, dataset, *, precision, width=0):
     """Return the weights after the steps, what they measured (S, 3, K), and the norms they told (S, 2, K)."""
-    problem = Problem.of(trials, dataset, like=np.empty(0, precision), width=0, threads=1)
+    problem = Problem.of(trials, dataset, like=np.empty(0, precision), width=width, threads=1)
     state = init(problem.initial_weights([1e-2] * len(trials)))
     descent = kind(problem, state if kind is ScaledDescent else {"weights": state["weights"]}, STEPS)
     told = [descent.step(number, norms=True) for number in range(len(STEPS))]
@@ -64,10 +64,24 @@ def test_scales_stay_near_1_and_a_scale_of_nothing_begins_anew():
     np.testing.assert_array_equal(renewals[:, 1:], [[0.0, np.nan]] * 4)
 
 
-def test_the_neighbours_of_a_trial_whose_scale_is_renewed_lose_no_bit(small_dataset):
-    trials = [trial(loss=Svm(), regularizer=L2(), regularization=(1 - decay) / 2e-5) for decay in (*DECAYS, 0.0)]
-    together, *_ = followed(ScaledDescent, trials, small_dataset, precision=np.float32)
-    for k, alone in enumerate(trials):
-        np.testing.assert_array_equal(
-            followed(ScaledDescent, [alone], small_dataset, precision=np.float32)[0][0], together[k]
-        )
+@pytest.mark.parametrize("width", [0, 13])
+@pytest.mark.parametrize("loss", list(LOSSES.values()))
+def test_the_neighbours_of_a_trial_whose_scale_is_renewed_lose_no_bit(small_dataset, loss, width):
+    # given trials that decay in all manners beside one whose regularizer is no decay
+    rows = [{"regularizer": L1(), "regularization": 10.0}]
+    rows += [{"regularization": (1 - decay) / 2e-5} for decay in (*DECAYS, 0.0)]
+    trials = [trial(loss=loss(), **row) for row in rows]
+    # when they are fused, some in a layout for more, and alone
+    together = followed(ScaledDescent, trials, small_dataset, precision=np.float32, width=width)
+    for k, lone in enumerate(trials):
+        alone = followed(ScaledDescent, [lone], small_dataset, precision=np.float32)
+        # then every bit is the same, of what is measured and of the norms too
+        np.testing.assert_array_equal(alone[0][0], together[0][k])
+        np.testing.assert_array_equal(alone[1][..., 0], together[1][..., k])
+        np.testing.assert_array_equal(alone[2][..., 0], together[2][..., k])
+
+
+def test_the_gradient_of_steps_too_small_for_single_precision_is_told_right(small_dataset):
+    trials = [trial(learning_rate=rate, regularization=1e-2) for rate in (1e-42, 1e-12)]
+    _, _, norms = followed(ScaledDescent, trials, small_dataset, precision=np.float32)
+    np.testing.assert_allclose(norms[:, 0, 0], norms[:, 0, 1], rtol=1e-4)

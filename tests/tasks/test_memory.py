@@ -31,7 +31,7 @@ def peak(group, dataset):
 def test_a_trial_adds_the_bytes_that_the_model_says(features, batch_size, optimizer):
     # given images with many pixels and few examples a step, where weights count, and the reverse
     dataset = DATASETS["synthetic"](examples=3000, features=features, validation=0).load()
-    changes = {"optimizer": OPTIMIZERS[optimizer](), "batch_size": batch_size}
+    changes = {"optimizer": OPTIMIZERS[optimizer](), "batch_size": batch_size, "evaluate_every": 4}
     peak(trials(1, "gradient", **changes), dataset)  # what the first call leaves behind is no trial's
     # when 20 trials more are trained
     more = peak(trials(40, "gradient", **changes), dataset) - peak(trials(20, "gradient", **changes), dataset)

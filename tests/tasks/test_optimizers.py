@@ -56,10 +56,10 @@ def test_stacked_hyperparameters_are_those_of_each_trial_alone(kind):
     alone, states = [np.zeros((3, 5))] * 2, [row.init(np.zeros((3, 5))) for row in rows]
     for step, gradient in enumerate(gradients, start=1):
         rate = per_trial(rates, like=gradients, trailing=2)
-        update, state = fused.update(gradient.copy(), state, learning_rate=rate, step=step)
+        update, state = fused.update(gradient, state, learning_rate=rate, step=step)
         together = together + update
         for k, row in enumerate(rows):
-            update, states[k] = row.update(gradient[k].copy(), states[k], learning_rate=rates[k], step=step)
+            update, states[k] = row.update(gradient[k], states[k], learning_rate=rates[k], step=step)
             alone[k] = alone[k] + update
     # then they are the same
     np.testing.assert_allclose(together, alone, rtol=1e-14)

@@ -132,8 +132,9 @@ def test_a_run_resumed_from_any_checkpoint_is_the_uninterrupted_one(
     small_dataset, strategy, batch_size, every, optimizer
 ):
     # given an uninterrupted run of trials whose weights decay, one of which diverges in gradient descent
-    settings = {"batch_size": batch_size, "optimizer": optimizer, "regularization": 5e2}
+    settings = {"batch_size": batch_size, "optimizer": optimizer, "regularization": 2e3}
     trials = [trial(strategy, learning_rate=rate, **settings) for rate in (RATES[strategy], 1e30)]
+    trials.append(trial(strategy, **settings | {"regularizer": L1(), "regularization": 1.0}))
     events = list(Train().run(trials, small_dataset, threads=1, width=0, checkpoint_every=every))
     curves, results = run(trials, small_dataset)
     checkpoints = [event for event in events if isinstance(event, Checkpoint)]
