@@ -72,7 +72,7 @@ def decode(content: bytes) -> Saved:
     """
     digest, _, body = content.removeprefix(_MAGIC).partition(b"\n")
     if not content.startswith(_MAGIC):
-        raise CheckpointError("a checkpoint must be of this version's form, got another")
+        raise CheckpointError(f"a checkpoint must begin with {_MAGIC.decode().strip()!r}, got a file of another form")
     if hashlib.sha256(body).hexdigest().encode() != digest:
         raise CheckpointError("a checkpoint must be as it was written, got one whose checksum differs")
     with np.load(io.BytesIO(body), allow_pickle=False) as file:

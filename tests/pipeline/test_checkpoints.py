@@ -67,8 +67,14 @@ def test_damage_is_noticed_wherever_it_is(data):
         place, bit = data.draw(st.integers(0, len(whole) - 1)), data.draw(st.integers(0, 7))
         damaged = whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :]
 
-    with pytest.raises(CheckpointError, match="checksum"):
+    with pytest.raises(CheckpointError, match=r"checksum|another form"):
         decode(damaged)
+
+
+def test_a_checkpoint_of_an_older_form_is_refused():
+    older = encode(saved()).replace(b"checkpoint 3", b"checkpoint 2", 1)
+    with pytest.raises(CheckpointError, match="descent-sweeps checkpoint 3"):
+        decode(older)
 
 
 @given(st.binary(max_size=300))
