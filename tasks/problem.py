@@ -62,6 +62,11 @@ class Minibatches:
         self._data_seed = data_seed
         self._epoch: tuple[int, Any] | None = None
 
+    @property
+    def batch_size(self) -> int:
+        """The number of examples in every batch."""
+        return len(self._split) if self._size is None else self._size
+
     def at(self, number: int) -> Batch:
         """Return batch ``number`` (from 0) of the stream; the full training set where there is no batch size."""
         if self._size is None:
@@ -202,7 +207,7 @@ class Problem:
 
     def loss_and_gradient(self, weights: Any, step: int) -> tuple[Any, Any, Any, Any]:
         """Return the gradient ``(K, C, D)``, data loss, regularization loss and accuracy ``(K,)`` at ``step``."""
-        layout = self.layout(len(self.minibatches.at(step - 1)))
+        layout = self.layout(self.minibatches.batch_size)
         gradient, losses, hits = self.data_loss_and_gradient(layout.rows(weights), step, layout)
         gradient = layout.units(gradient) + self.objective.regularization_gradient(weights)
         return gradient, losses, self.objective.regularization_loss(weights), hits

@@ -44,9 +44,8 @@ class Layout:
     def rows(self, units: Any) -> Any:
         """Return units ``(U, R, X)`` as the rows of a product, ``(height, X)``."""
         if not self.in_order:
-            rows = (np.empty if self.places.size == self.height else np.zeros)(
-                (self.height, units.shape[2]), units.dtype
-            )
+            empty = np.empty if self.places.size == self.height else np.zeros
+            rows = empty((self.height, units.shape[2]), units.dtype)
             rows[self.places] = units
             return rows
         rows = array_namespace(units).reshape(units, (self.places.size, units.shape[2]))

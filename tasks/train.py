@@ -123,7 +123,7 @@ def _stretch(problem: Problem) -> int:
         return max(_STRETCH, blocks)
     if not is_numpy_array(problem.like):
         return _STRETCH  # a device waits for the host at the end of each
-    return max(1, min(_STRETCH, _EXAMPLES // (len(problem.minibatches.at(0)) * len(problem.trials))))
+    return max(1, min(_STRETCH, _EXAMPLES // (problem.minibatches.batch_size * len(problem.trials))))
 
 
 class _Run:
@@ -192,7 +192,7 @@ class _Run:
 
     def _points(self, k: int, steps: np.ndarray, metrics: Mapping[str, np.ndarray]) -> Iterator[Curve]:
         if len(steps):
-            examples = steps * len(self.problem.minibatches.at(0))
+            examples = steps * self.problem.minibatches.batch_size
             counts = {"evaluations": steps.astype(np.float64), "examples": examples.astype(np.float64)}
             yield Curve(trial=int(self.place[k]), steps=steps, metrics=dict(metrics) | counts)
 

@@ -21,7 +21,7 @@ class OptimizerDescent:
 
     def __init__(self, problem: Problem, state: State, steps: range) -> None:
         self._problem, self._steps = problem, steps
-        self._layout = problem.layout(len(problem.minibatches.at(0)))
+        self._layout = problem.layout(problem.minibatches.batch_size)
         self._now = {name: laid_out(array, self._layout) for name, array in state.items()}
         self._parts = [_Part.of(problem, place, owners) for place, owners in owned(problem, self._layout)]
         # Of every row, (S, H, 1, 1): one copy to a device for all of them.
@@ -33,8 +33,8 @@ class OptimizerDescent:
 
     def step(self, number: int, *, norms: bool) -> Step:
         """Do the next step, ``number`` (from 0) of these; see `Descent`."""
-        step, weights = self._steps[number], self._now["weights"]
-        gradients, data_loss, hits = self._problem.data_loss_and_gradient(weights, step, self._layout)
+        step = self._steps[number]
+        gradients, data_loss, hits = self._problem.data_loss_and_gradient(self._now["weights"], step, self._layout)
         rates = self._rates[number, ...]
         told = [part.update(self._now, gradients, rates, step, norms=norms) for part in self._parts]
         penalty, *squares = (self._layout.sums(column) for column in zip(*told, strict=True))

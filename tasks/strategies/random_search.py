@@ -45,7 +45,7 @@ class RandomSearch:
     def advance(self, problem: Problem, state: State, start: int, stop: int) -> tuple[State, Measured]:
         """Do steps ``start + 1`` to ``stop``."""
         scales = per_trial([_scale(trial.strategy) for trial in problem.trials], like=problem.like, trailing=2)
-        if len(problem.minibatches.at(0)) < len(problem.dataset.train):
+        if problem.minibatches.batch_size < len(problem.dataset.train):
             return advance_on_minibatches(problem, state, start, stop, lambda _, unit: scales * unit)
         measured: list[Measured] = []
         tried: list[_Tried] = []

@@ -41,7 +41,7 @@ class ScaledDescent:
 
     def __init__(self, problem: Problem, state: State, steps: range) -> None:
         self._problem, self._steps = problem, steps
-        self._layout = problem.layout(len(problem.minibatches.at(0)))
+        self._layout = problem.layout(problem.minibatches.batch_size)
         self._unscaled = laid_out(state["unscaled"], self._layout)
         rates = np.maximum(rates_of(problem, steps), _LEAST_RATE)
         decays = np.array([trial.regularizer.decay * trial.regularization for trial in problem.trials])
