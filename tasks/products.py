@@ -3,7 +3,8 @@
 A BLAS computes rows in panels, and how a row is rounded depends on its place in its panel: in OpenBLAS's Haswell
 sgemm a panel has 12 rows, and its halves round differently. So every row of a unit has places of one kind, a half
 of a panel, which units fill together; what a panel is is probed, not assumed. A trial alone and the same trial in
-any group are then equal bit for bit, and ten classes of six trials fill five panels.
+any group are then equal bit for bit, and ten classes of six trials fill five panels. Where small products go through
+kernels of their own, as with AVX-512, a panel has as many rows as take a product past them.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
-_CANDIDATES = (2, 4, 8, 12, 16, 24, 32, 48)  # a single row is left to another routine
+# A single row is left to another routine. Small products may be too: those with tall panels are not small.
+_CANDIDATES = (2, 4, 8, 12, 16, 24, 32, 48, *(96 * 2**k for k in range(7)))
 _PROBED_ROWS = 96
 _PROBED_ALIKE = 8
+_SMALL = 2**21  # multiplications: twice what OpenBLAS leaves to kernels for small products
 _DRAWS = 65537  # a prime: no two rows repeat in step
 
 
@@ -112,8 +115,7 @@ def alignment(rows: int, dtype: str, examples: int, features: int) -> int:
 def panel_of_descent(like: Any, examples: Iterable[int], features: int) -> Panel | None:
     """Return the panel of the scores and of the gradients of blocks of so many ``examples``: one that is each's.
 
-    Where theirs differ, it is of their least common height and runs of the greatest common length, which may leave
-    places empty.
+    Where theirs differ, it is of their least common height and of runs that divide theirs: it may leave places empty.
     """
     if not is_numpy_array(like):
         return None
@@ -123,7 +125,9 @@ def panel_of_descent(like: Any, examples: Iterable[int], features: int) -> Panel
     known = [panel for panel in panels if panel]
     if len(known) < len(panels):
         return None
-    return Panel(math.lcm(*(panel.rows for panel in known)), math.gcd(*(panel.run for panel in known)))
+    height = math.lcm(*(panel.rows for panel in known))
+    # In a panel of one run all rows round alike, and so they do in several of them.
+    return Panel(height, math.gcd(height, *(panel.run for panel in known if panel.run < panel.rows)))
 
 
 def _panel_of_scores(like: Any, examples: int, features: int) -> Panel | None:
@@ -164,26 +168,38 @@ def panel_of(dtype: str, examples: int, features: int, *, transposed: bool = Tru
     """Return the panel of products with ``features (examples, features)``.
 
     Probed once a process for that shape, with the BLAS and the number of threads that are in force. None where no
-    candidate up to 48 rows will do: then bits hold only for the same rows laid out the same way.
+    candidate up to 6144 rows will do: then bits hold only for the same rows laid out the same way.
     """
     # Repeated draws do as well as fresh ones, which would take longer than the products.
     draws = np.random.default_rng(231).standard_normal(_DRAWS).astype(dtype)
     matrix = np.resize(draws, (examples, features))
     factor = matrix.T if transposed else matrix
-    rows = np.resize(draws[::-1], (_PROBED_ROWS, factor.shape[0]))
-    height = next((height for height in _CANDIDATES if _holds(height, rows, factor)), None)
+    # Past the small products, a panel need not be taller.
+    heights = [height for height in _CANDIDATES if 2 * height <= _PROBED_ROWS or height * factor.size <= _SMALL]
+    rows = np.resize(draws[::-1], (max(_PROBED_ROWS, 2 * heights[-1]), factor.shape[0]))
+    height = next((height for height in heights if _holds(height, rows, factor)), None)
     return None if height is None else Panel(height, _run(height, rows, factor))
 
 
 def _holds(height: int, rows: np.ndarray, factor: np.ndarray) -> bool:
     """Return whether the first block of ``height`` rows has the same bits alone, repeated and among others."""
     block, alone = rows[:height], rows[:height] @ factor
-    for count in range(2, _PROBED_ROWS // height + 1):
-        # Every number of blocks is tried: what is left over after whole panels goes through other kernels.
+    for count in _counts(height, factor.size):
         if not np.array_equal(np.tile(block, (count, 1)) @ factor, np.tile(alone, (count, 1))):
             return False
-    among_others = np.concatenate([rows[height:], block]) @ factor
+    among_others = np.concatenate([rows[height : max(_PROBED_ROWS, 2 * height)], block]) @ factor
     return np.array_equal(among_others[-height:], alone)
+
+
+def _counts(height: int, multiplications: int) -> list[int]:
+    """Return which numbers of blocks are tried, where a row takes so many multiplications.
+
+    All of a few, since what is left over after whole panels goes through other kernels; then ever more, up to one
+    that is no small product.
+    """
+    few = range(2, _PROBED_ROWS // height + 1)
+    most = min(_SMALL // multiplications, _CANDIDATES[-1]) // height
+    return [*few, *(count for k in range(1, most.bit_length() + 1) for count in (2**k, 2**k + 1) if count not in few)]
 
 
 def _run(height: int, rows: np.ndarray, factor: np.ndarray) -> int:

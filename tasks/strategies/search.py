@@ -97,7 +97,7 @@ def _alignment(problem: Problem) -> int:
         return 1  # nothing is known of a device's panels
     classes, dimensions = problem.shape
     examples = min(at_once(problem.like).examples, len(problem.dataset.train))
-    return alignment(classes, np.dtype(np.float32).name, examples, dimensions)
+    return alignment(classes, problem.like.dtype.name, examples, dimensions)
 
 
 class History:

@@ -1,5 +1,11 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 from tasks.products import (
     Panel,
@@ -14,13 +20,16 @@ from tasks.products import (
 
 PLACES = (slice(0, 1), slice(1, 2), slice(5, 9), slice(12, 13), slice(2, 13))
 
+# OpenBLAS chooses one by the processor, or as it is told.
+KERNELS = ("Nehalem", "Sandybridge", "Haswell", "SkylakeX")
+
 
 @pytest.mark.parametrize("classes", [10, 3, 1, 12])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("examples", "features"), [(64, 65), (256, 3073), (1024, 3073), (1, 65), (7, 38)])
 def test_a_unit_has_the_same_bits_alone_and_anywhere_among_others(dtype, examples, features, classes):
     if panel_of(dtype, max(2, examples), features) is None:
-        pytest.skip("this BLAS has no panel of up to 48 rows for this shape")
+        pytest.skip("this BLAS has no panel for this shape")
     rng = np.random.default_rng(0)
     matrix = rng.normal(size=(examples, features)).astype(dtype)
     units = rng.normal(size=(13, classes, features)).astype(dtype)
@@ -34,7 +43,7 @@ def test_a_unit_has_the_same_bits_alone_and_anywhere_among_others(dtype, example
 def test_rows_that_are_laid_out_once_have_the_same_bits_in_both_products_of_a_descent(examples, features):
     panel = panel_of_descent(np.empty(0, "f4"), [examples], features)
     if panel is None:
-        pytest.skip("this BLAS has no panel of up to 48 rows for this shape")
+        pytest.skip("this BLAS has no panel for this shape")
     rng = np.random.default_rng(0)
     matrix = rng.normal(size=(examples, features)).astype("f4")
     weights, slopes = (rng.normal(size=(13, 10, inner)).astype("f4") for inner in (features, examples))
@@ -50,6 +59,47 @@ def test_rows_that_are_laid_out_once_have_the_same_bits_in_both_products_of_a_de
         np.testing.assert_array_equal(products(part)[1], combinations[part])
     np.testing.assert_allclose(scores, weights @ matrix.T, rtol=1e-3, atol=1e-2)
     np.testing.assert_allclose(combinations, slopes @ matrix, rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("examples", "features"), [(2, 785), (16, 65), (64, 65), (250, 65), (16, 785), (64, 3073)])
+def test_a_unit_has_the_same_bits_among_few_others_and_many(dtype, examples, features):
+    # given products that are small with few units, for which a BLAS may have kernels of their own, and large with many
+    panel = panel_of_descent(np.empty(0, dtype), [examples], features)
+    if panel is None:
+        pytest.skip("this BLAS has no panel for this shape")
+    rng = np.random.default_rng(0)
+    matrix = rng.normal(size=(examples, features)).astype(dtype)
+    weights, slopes = (rng.normal(size=(130, 10, inner)).astype(dtype) for inner in (features, examples))
+
+    def products(count):
+        layout = layout_of(count, 10, panel)
+        rows, slope_rows = layout.rows(weights[:count]), layout.rows(slopes[:count])
+        return layout.units(product(rows, matrix.T)), layout.units(product(slope_rows, matrix))
+
+    scores, combinations = products(130)
+    together = scores_of_units(weights, matrix)
+    for count in (1, 2, 7, 26, 60):
+        # then every number of them gives the same bits
+        np.testing.assert_array_equal(products(count)[0], scores[:count])
+        np.testing.assert_array_equal(products(count)[1], combinations[:count])
+        np.testing.assert_array_equal(scores_of_units(weights[:count], matrix), together[:count])
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_the_same_holds_with_every_kernel_of_the_blas(kernel):
+    if not any(library["internal_api"] == "openblas" for library in threadpool_info()):
+        pytest.skip("only OpenBLAS can be told which kernel to take")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "same_bits", "-rs", __file__]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("OPENBLAS", "PYTEST"))}
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        command, cwd=root, env=environment | {"OPENBLAS_CORETYPE": kernel}, text=True, capture_output=True, check=False
+    )
+    if done.returncode == -4:
+        pytest.skip(f"this processor lacks the instructions of {kernel}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "skipped" not in done.stdout, done.stdout
 
 
 @pytest.mark.parametrize("panel", [Panel(12, 6), Panel(12, 12), Panel(8, 2), None])
@@ -88,7 +138,7 @@ def test_ten_classes_of_six_trials_fill_five_panels():
 
 def test_the_rows_of_a_block_have_the_same_bits_whatever_follows_them():
     if panel_of("float32", 64, 3073) is None:
-        pytest.skip("this BLAS has no panel of up to 48 rows for this shape")
+        pytest.skip("this BLAS has no panel for this shape")
     rng = np.random.default_rng(0)
     matrix, blocks = rng.normal(size=(64, 3073)).astype("f4"), rng.normal(size=(2, 110, 3073)).astype("f4")
     whole = scores_of_blocks(blocks, matrix)
