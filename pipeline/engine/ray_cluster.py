@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import socket
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +13,13 @@ from typing import Any
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import ray
-from ray._private import ray_constants
 from ray._private.utils import read_ray_address  # where `ray start` notes its cluster
 
 import conf
 import pipeline
 import tasks
 from pipeline.engine.capacity import Node, require_room
+from pipeline.engine.ray_private_cluster import for_this_driver
 from pipeline.errors import EngineError
 from pipeline.schema import Cluster
 
@@ -50,7 +48,7 @@ def connect(cluster: Cluster, *, cpus: int) -> bool:
     try:
         address = _address(given)
         if address == LOCAL:
-            with _on_loopback():
+            with for_this_driver():
                 ray.init(LOCAL, num_cpus=cpus, include_dashboard=False, job_config=_this_folder(), **options)
         elif given in {None, "auto"} and cluster.address is None:
             ray.init(address, job_config=_this_folder(), **options)
@@ -151,18 +149,3 @@ def _answers(address: str) -> bool:
     except OSError:
         return False
     return True
-
-
-@contextlib.contextmanager
-def _on_loopback() -> Iterator[None]:
-    """Start what is started in here on 127.0.0.1, where only this machine can reach it.
-
-    Ray knows no setting for it (it turns ``_node_ip_address="127.0.0.1"`` into the outer address) but does so
-    itself on systems whose firewall would ask; what listens was looked at in each of its processes.
-    """
-    before = ray_constants.ENABLE_RAY_CLUSTER
-    ray_constants.ENABLE_RAY_CLUSTER = False
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before

@@ -32,6 +32,7 @@ print(json.dumps({
     "gcs": ray.get_runtime_context().gcs_address,
     "dashboard": node.webui_url,
     "logs": node.get_session_dir_path(),
+    "started": sorted(node.all_processes),
 }), flush=True)
 sys.stdin.read()
 """
@@ -70,6 +71,8 @@ def test_a_private_cluster_listens_here_only_and_to_who_has_the_token(tmp_path):
         assert told["heard"]
         assert {place.removeprefix("::ffff:") for _, place, _ in told["heard"]} == {"127.0.0.1"}
         assert not told["dashboard"]
+        # nor what follows an autoscaler or the workers' output: processes of Python that nobody here asks
+        assert told["started"] == ["gcs_server", "raylet"]
         for name, _, port in told["heard"]:
             assert jobs(port) not in {200, 404}, name
         # and a client is let in with the token only

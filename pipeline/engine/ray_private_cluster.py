@@ -1,0 +1,39 @@
+"""A private Ray cluster: what it starts listens on this machine only, and is no more than trials need."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+from ray._private import parameter, ray_constants
+from ray._private.node import Node
+
+
+@contextlib.contextmanager
+def for_this_driver() -> Iterator[None]:
+    """Start what is started in here on 127.0.0.1, and without what a cluster of many machines and drivers has.
+
+    Ray knows no setting for the address (it turns ``_node_ip_address="127.0.0.1"`` into the outer one) but does so
+    itself on systems whose firewall would ask; what listens was looked at in each of its processes.
+
+    Left out are the monitor of an autoscaler, the one that sends what workers print to drivers, and the head of the
+    dashboard, which would report usage only: three processes of Python that take a second and a half of CPU to start,
+    and one of them a second to end. Ray has settings for two of them, but in ``ray start`` alone.
+    """
+    kind: Any = parameter.RayParams  # its types say that a flag is a text
+    lean = functools.partial(kind, no_monitor=True, include_log_monitor=False)
+    swapped: list[tuple[Any, str, Any]] = [
+        (ray_constants, "ENABLE_RAY_CLUSTER", False),
+        (parameter, "RayParams", lean),
+        (Node, "start_api_server", lambda *_, **__: None),
+    ]
+    before = [getattr(place, name) for place, name, _ in swapped]
+    try:
+        for place, name, value in swapped:
+            setattr(place, name, value)
+        yield
+    finally:
+        for (place, name, _), value in zip(swapped, before, strict=True):
+            setattr(place, name, value)
