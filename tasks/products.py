@@ -20,7 +20,7 @@ from array_api_compat import array_namespace, is_numpy_array
 
 # A single row is left to another routine. Small products may be too: those with tall panels are not small.
 _CANDIDATES = (2, 4, 8, 12, 16, 24, 32, 48, *(96 * 2**k for k in range(7)))
-_PROBED_ROWS = 96
+_PROBED_ROWS = 48
 _PROBED_ALIKE = 8
 _SMALL = 2**21  # multiplications: twice what OpenBLAS leaves to kernels for small products
 _DRAWS = 65537  # a prime: no two rows repeat in step
@@ -175,8 +175,8 @@ def panel_of(dtype: str, examples: int, features: int, *, transposed: bool = Tru
     matrix = np.resize(draws, (examples, features))
     factor = matrix.T if transposed else matrix
     # Past the small products, a panel need not be taller.
-    heights = [height for height in _CANDIDATES if 2 * height <= _PROBED_ROWS or height * factor.size <= _SMALL]
-    rows = np.resize(draws[::-1], (max(_PROBED_ROWS, 2 * heights[-1]), factor.shape[0]))
+    heights = [height for height in _CANDIDATES if height <= _PROBED_ROWS or height * factor.size <= _SMALL]
+    rows = np.resize(draws[::-1], (2 * heights[-1], factor.shape[0]))
     height = next((height for height in heights if _holds(height, rows, factor)), None)
     return None if height is None else Panel(height, _run(height, rows, factor))
 
@@ -197,7 +197,7 @@ def _counts(height: int, multiplications: int) -> list[int]:
     All of a few, since what is left over after whole panels goes through other kernels; then ever more, up to one
     that is no small product.
     """
-    few = range(2, _PROBED_ROWS // height + 1)
+    few = range(2, max(2, _PROBED_ROWS // height) + 1)
     most = min(_SMALL // multiplications, _CANDIDATES[-1]) // height
     return [*few, *(count for k in range(1, most.bit_length() + 1) for count in (2**k, 2**k + 1) if count not in few)]
 
