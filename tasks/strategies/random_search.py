@@ -22,7 +22,7 @@ from tasks.strategies.search import (
     drawn_ahead,
     unknown_incumbent,
 )
-from tasks.strategies.strategy import MEASURES, Measured, State
+from tasks.strategies.strategy import Measured, State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class RandomSearch:
         scales = per_trial([_scale(trial.strategy) for trial in problem.trials], like=problem.like, trailing=2)
         if problem.minibatches.batch_size < len(problem.dataset.train):
             return advance_on_minibatches(problem, state, start, stop, lambda _, unit: scales * unit)
-        measured: list[Measured] = []
+        kept: list[_Kept] = []
         tried: list[_Tried] = []
         largest = max(1, at_once(problem.like).candidates // len(problem.trials))
         for numbers, unit in drawn_ahead(problem, blocks_of_steps(problem, start, stop, largest=largest)):
@@ -55,10 +55,10 @@ class RandomSearch:
             # Looking at the losses waits for a device: it is asked for some blocks before.
             enough = 1 if is_numpy_array(problem.like) else 2 * largest
             if numbers.stop == stop or sum(block.candidates.shape[1] for block in tried) >= enough:
-                state, measures = _keep_best(problem, state, _Tried.joined(tried))
-                measured.append(measures)
+                state, found = _keep_best(problem, state, _Tried.joined(tried))
+                kept.append(found)
                 tried = []
-        return state, {name: np.concatenate([m[name] for m in measured]) for name in MEASURES}
+        return _with_accuracy(problem, state, kept)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,35 +115,63 @@ def _parts(problem: Problem, candidates: int, batch: Batch) -> list[tuple[slice,
     return [(part, Objective.of(some, like=problem.like)) for part, some in zip(parts, owners, strict=True)]
 
 
-def _keep_best(problem: Problem, state: State, tried: _Tried) -> tuple[State, Measured]:
-    """Walk through the candidates' losses and return the state and the best so far at every step."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kept:
+    """Which candidates of a block improved ``(K, M)``, they themselves ``(I, C, D)``, and the best losses so far.
+
+    ``losses`` are what is measured but for the accuracy, ``(M, K)`` each.
+    """
+
+    improved: np.ndarray
+    weights: Any
+    losses: Measured
+
+
+def _keep_best(problem: Problem, state: State, tried: _Tried) -> tuple[State, _Kept]:
+    """Walk through the candidates' losses, and return the state, but for its accuracy, and what was kept on the way."""
     candidates = array_namespace(tried.candidates).reshape(tried.candidates, (-1, *problem.shape))  # (K * M, C, D)
-    data_loss, penalty = host(tried.data_loss), host(tried.penalty)
-    batch, total = problem.minibatches.at(0), data_loss + penalty
-    history = {name: [host(state[name])] for name in MEASURES}
-    before = (history["data_loss"][0] + history["regularization_loss"][0])[:, None]
-    best = np.fmin.accumulate(np.concatenate([before, total], axis=1), axis=1)  # fmin: NaN is never the best
+    losses = {"data_loss": host(tried.data_loss), "regularization_loss": host(tried.penalty)}
+    total = losses["data_loss"] + losses["regularization_loss"]
+    before = host(state["data_loss"]) + host(state["regularization_loss"])
+    best = np.fmin.accumulate(np.concatenate([before[:, None], total], axis=1), axis=1)  # fmin: NaN is never the best
     improved = total < best[:, :-1]
-    hits = np.where(improved, _accuracy_of(problem, batch, candidates, improved), np.nan)
-    for m in range(total.shape[1]):
-        for name, values in (("data_loss", data_loss), ("regularization_loss", penalty), ("accuracy", hits)):
-            history[name].append(np.where(improved[:, m], values[:, m], history[name][-1]))
+    history = {name: _filled(host(state[name]), improved, values) for name, values in losses.items()}
     xp = array_namespace(problem.like)
     last = np.where(improved.any(axis=1), improved.shape[1] - 1 - improved[:, ::-1].argmax(axis=1), 0)
     chosen = rows(candidates, np.arange(len(last)) * improved.shape[1] + last)
     weights = xp.where(placed(improved.any(axis=1), chosen)[:, None, None], chosen, state["weights"])
-    after = {"weights": weights} | {name: placed(history[name][-1], chosen) for name in MEASURES}
-    return after, {name: np.stack(history[name][1:]) for name in MEASURES}
+    after = {**state, "weights": weights} | {name: placed(values[-1], chosen) for name, values in history.items()}
+    return after, _Kept(improved=improved, weights=rows(candidates, np.flatnonzero(improved)), losses=history)
 
 
-def _accuracy_of(problem: Problem, batch: Batch, candidates: Any, improved: np.ndarray) -> np.ndarray:
-    """Return the accuracy of the candidates that improved, ``(K, M)``: few, so they are scored once more."""
-    found = np.full(improved.shape, np.nan)
-    if improved.any():
-        owners = [problem.trials[k] for k in np.nonzero(improved)[0]]
-        few = Problem.of(owners, problem.dataset, like=problem.like, width=0, threads=problem.threads)
-        found[improved] = host(few.losses_and_accuracy(rows(candidates, np.flatnonzero(improved)), batch)[1])
-    return found
+def _with_accuracy(problem: Problem, state: State, kept: Sequence[_Kept]) -> tuple[State, Measured]:
+    """Return the state and the best so far at every step, with the accuracy of the candidates that improved."""
+    history = {name: np.concatenate([block.losses[name] for block in kept]) for name in kept[0].losses}
+    improved = np.concatenate([block.improved for block in kept], axis=1)
+    hits = np.split(_accuracy_of(problem, kept), np.cumsum([block.weights.shape[0] for block in kept])[:-1])
+    accuracy = [np.full(block.improved.shape, np.nan) for block in kept]
+    for block, values, some in zip(kept, accuracy, hits, strict=True):
+        values[block.improved] = some
+    history["accuracy"] = _filled(host(state["accuracy"]), improved, np.concatenate(accuracy, axis=1))
+    return {**state, "accuracy": placed(history["accuracy"][-1], state["weights"])}, history
+
+
+def _accuracy_of(problem: Problem, kept: Sequence[_Kept]) -> np.ndarray:
+    """Return the accuracy of all that improved: few, so they are scored once more, those of all blocks together."""
+    owners = [problem.trials[k] for block in kept for k in np.nonzero(block.improved)[0]]
+    if not owners:
+        return np.empty(0)
+    few = Problem.of(owners, problem.dataset, like=problem.like, width=0, threads=problem.threads)
+    weights = array_namespace(problem.like).concat([block.weights for block in kept], axis=0)
+    return host(few.losses_and_accuracy(weights, problem.minibatches.at(0))[1])
+
+
+def _filled(before: np.ndarray, improved: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return ``values`` ``(K, M)`` where they ``improved``, else those of the step before, as ``(M, K)``."""
+    history = [before]
+    for better, value in zip(improved.T, values.T, strict=True):
+        history.append(np.where(better, value, history[-1]))
+    return np.stack(history[1:])
 
 
 def _scale(strategy: Any) -> float:
