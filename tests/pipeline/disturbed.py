@@ -1,5 +1,6 @@
 """A sweep of the command line that takes its time and is disturbed, and what its record holds in the end."""
 
+import contextlib
 import json
 import shutil
 import signal
@@ -63,6 +64,16 @@ class Sweep:
         connection = sqlite3.connect(self.folder / "mlflow.db", timeout=30)
         try:
             return connection.execute(text, values).fetchall()
+        finally:
+            connection.close()
+
+    @contextlib.contextmanager
+    def store_locked(self):
+        """Let nobody else write to the store meanwhile."""
+        connection = sqlite3.connect(self.folder / "mlflow.db", timeout=30, isolation_level=None)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            yield
         finally:
             connection.close()
 

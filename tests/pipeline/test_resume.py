@@ -116,10 +116,12 @@ def test_a_second_interrupt_stops_at_once_and_leaves_no_process(tmp_path, empty_
     children = psutil.Process(process.pid).children(recursive=True)
     assert any("ray::" in " ".join(child.cmdline()) for child in children)
 
-    process.send_signal(signal.SIGINT)
-    time.sleep(1.0)  # two that come as one are one
-    process.send_signal(signal.SIGINT)
-    process.wait(timeout=10)
+    # given a first interrupt that waits for its record
+    with sweep.store_locked():
+        process.send_signal(signal.SIGINT)
+        time.sleep(1.0)  # two that come as one are one
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=10)
 
     assert process.returncode == 130
     process.communicate(timeout=15)
