@@ -116,13 +116,13 @@ def _of_places(start: Checkpoint, places: np.ndarray) -> Checkpoint:
 
 
 def _stretch(problem: Problem) -> int:
-    trial = problem.trials[0]
-    if not isinstance(trial.strategy, GradientDescent) or isinstance(trial.optimizer, Lbfgs):
-        # A search computes blocks of steps, a device's several that overlap; L-BFGS begins anew at every stretch.
-        blocks = 0 if is_numpy_array(problem.like) else 2 * at_once(problem.like).candidates // len(problem.trials)
-        return max(_STRETCH, blocks)
-    if not is_numpy_array(problem.like):
-        return _STRETCH  # a device waits for the host at the end of each
+    trial, on_host = problem.trials[0], is_numpy_array(problem.like)
+    if not isinstance(trial.strategy, GradientDescent):
+        # A search computes blocks of steps, a device's several that overlap.
+        blocks = at_once(problem.like).candidates // len(problem.trials)
+        return max(_STRETCH, blocks if on_host else 2 * blocks)
+    if isinstance(trial.optimizer, Lbfgs) or not on_host:
+        return _STRETCH  # L-BFGS begins anew at every stretch; a device waits for the host at the end of each
     return max(1, min(_STRETCH, _EXAMPLES // (problem.minibatches.batch_size * len(problem.trials))))
 
 
