@@ -7,14 +7,13 @@ import importlib
 import os
 import pickle
 import signal
+import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
-
-from pipeline.background import later
 
 if TYPE_CHECKING:
     from pipeline.recorder.drawings import Drawn  # with NumPy, which a process that waits does without
@@ -22,41 +21,39 @@ if TYPE_CHECKING:
 TRIES = 2
 """How often a figure is asked for: a process that was killed need not be the figure's fault."""
 
-NICE = 10
-"""How nice the thread is that imports: what this sweep has started gets ten times its CPU where cores are few."""
-
 _FIGURES = "pipeline.figures.sweep"
 
 
 class _OfThread(threading.local):
-    """The process that a thread asks."""
+    """The process that a thread asks, by the socket to it."""
 
-    process: Any = None
+    asked: socket.socket | None = None
 
 
 class DrawingProcesses:
-    """``count`` processes that import what most figures need where there is CPU that nothing else wants.
+    """``count`` processes, one that imports what figures need and others that are forked from it when it has.
 
-    Each is started by `start`, or when there is a figure to draw and the others are busy. What they are to call must
-    be importable. They end by themselves when they have drawn their last figure and this process is no more; a signal
-    that is meant for this process does not stop them.
+    They are started by `start`, or when there is a figure to draw. What they are to call must be importable. They end
+    by themselves when they have drawn their last figure and this process is no more; a signal that is meant for this
+    process does not stop them.
     """
 
     def __init__(self, count: int) -> None:
         self._count = count
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="drawing")
         self._mine = _OfThread()
+        self._lock = threading.Lock()
         self._begun = False
+        self._idle: list[socket.socket] = []
+        self._all: list[socket.socket] = []
         self._started: list[Any] = []
 
     def start(self) -> None:
         """Start the processes before there is anything to draw; a second time changes nothing."""
-        if self._begun:
-            return
-        self._begun = True
-        with contextlib.suppress(RuntimeError):  # they have been closed meanwhile
-            for _ in range(self._count):
-                self._threads.submit(self._process)
+        with self._lock:
+            if not self._begun:
+                self._begun = True
+                self._idle = self._start(self._count)
 
     def submit(self, draw: Callable[..., Drawn], *arguments: Any) -> Future[Drawn]:
         """Begin to draw ``draw(*arguments)``; the error of what cannot be drawn says why."""
@@ -64,13 +61,13 @@ class DrawingProcesses:
 
     def close(self) -> None:
         """Wait for what is being drawn, start nothing more, let the processes end, and wait until they have."""
-        self._begun = True
+        with self._lock:
+            self._begun = True
         self._threads.shutdown()
-        with contextlib.ExitStack() as ending:
-            for process in self._started:
-                ending.enter_context(process)  # it is waited for
-                with contextlib.suppress(OSError):
-                    process.stdin.close()
+        for asked in self._all:
+            asked.close()
+        for process in self._started:
+            process.wait()
 
     def _drawn(self, draw: Callable[..., Drawn], arguments: tuple[Any, ...]) -> Drawn:
         request = pickle.dumps((draw, arguments))
@@ -86,50 +83,79 @@ class DrawingProcesses:
         raise RuntimeError("the process that drew a figure has ended")
 
     def _answer(self, request: bytes) -> tuple[Drawn, str]:
-        process = self._process()
-        pickle.dump(request, process.stdin)
-        process.stdin.flush()
-        drawn, reason = pickle.load(process.stdout)  # noqa: S301  # from a process of our own
+        with self._asked().makefile("rwb") as stream:
+            pickle.dump(request, stream)
+            stream.flush()
+            drawn, reason = pickle.load(stream)  # noqa: S301  # from a process of our own
         return drawn, reason
 
-    def _process(self) -> Any:
-        """Return the process of this thread."""
-        if self._mine.process is None:
-            # It imports what this process imports from where it does, whatever folder they are in.
-            path = os.pathsep.join(place or os.getcwd() for place in sys.path)  # noqa: PTH109
-            self._mine.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "pipeline.drawers"],
-                env={**os.environ, "PYTHONPATH": path},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                process_group=0,  # in a session of its own, Linux would not let it be nice to the others
+    def _asked(self) -> socket.socket:
+        """Return the socket to the process of this thread."""
+        if self._mine.asked is None:
+            self.start()
+            with self._lock:
+                self._mine.asked = (self._idle or self._start(1)).pop()
+        return self._mine.asked
+
+    def _start(self, count: int) -> list[socket.socket]:
+        """Start processes, and return the socket to each."""
+        ours, theirs = zip(*(socket.socketpair() for _ in range(count)), strict=True)
+        # They import what this process imports from where it does, whatever folder they are in, and need BLAS for
+        # hardly anything: threads of its own would not be forked.
+        path = os.pathsep.join(place or os.getcwd() for place in sys.path)  # noqa: PTH109
+        one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        numbers = [end.fileno() for end in theirs]
+        self._started.append(
+            subprocess.Popen(  # noqa: S603  # nothing in it is a user's
+                [sys.executable, "-P", "-m", "pipeline.drawers", *map(str, numbers)],
+                env={**os.environ, **one_thread, "PYTHONPATH": path},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,  # a library's words are nobody's
+                pass_fds=numbers,
+                process_group=0,  # a session of its own would get as much CPU as the driver and its workers together
             )
-            self._started.append(self._mine.process)
-        return self._mine.process
+        )
+        for end in theirs:
+            end.close()
+        self._all += ours
+        return list(ours)
 
     def _end(self) -> None:
-        """End the process of this thread, which does not answer as it should."""
-        if self._mine.process is not None:
-            self._mine.process.kill()
-            self._mine.process = None
+        """Leave the process of this thread, which does not answer as it should; it ends when it notices."""
+        if self._mine.asked is not None:
+            self._mine.asked.close()
+            self._mine.asked = None
 
 
-def main() -> None:
-    """Draw what is asked for until nobody asks any more; an answer is figures, and why there are none."""
+def main(numbers: Sequence[int]) -> None:
+    """Draw what is asked for on each of these sockets, by as many processes, until nobody asks any more."""
     # `ray job stop` and service managers signal a process and its children; the driver may still ask for figures.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # a library's words are no answer
-    later(lambda: importlib.import_module(_FIGURES), nice=NICE)
-    with contextlib.suppress(EOFError, BrokenPipeError, pickle.UnpicklingError):  # who asked is no more
+    with contextlib.suppress(Exception):  # who asks for a figure is told why there is none
+        importlib.import_module(_FIGURES)
+    mine, *others = (socket.socket(fileno=number) for number in numbers)
+    forked = []
+    while others:
+        other = others.pop()
+        if child := os.fork():
+            forked.append(child)
+            other.close()
+        else:
+            for another in (mine, *others):
+                another.close()
+            mine, others, forked = other, [], []
+    with contextlib.suppress(EOFError, OSError, pickle.UnpicklingError), mine.makefile("rwb") as stream:
         while True:
-            request = pickle.load(sys.stdin.buffer)  # noqa: S301  # from the process that started this one
-            pickle.dump(_answer(request), answers)
-            answers.flush()
+            request = pickle.load(stream)  # noqa: S301  # from the process that started this one
+            pickle.dump(_answer(request), stream)
+            stream.flush()
+    for child in forked:  # who waits for this process waits for them all
+        os.waitpid(child, 0)
 
 
 def _answer(request: bytes) -> tuple[Drawn, str]:
+    """Return figures, and why there are none."""
     try:
         draw, arguments = pickle.loads(request)  # noqa: S301  # as above
         return draw(*arguments), ""
@@ -138,5 +164,5 @@ def _answer(request: bytes) -> tuple[Drawn, str]:
 
 
 if __name__ == "__main__":
-    main()
-    os._exit(0)  # a thread that is importing still must not meet an interpreter that is taken down
+    main([int(number) for number in sys.argv[1:]])
+    os._exit(0)  # nothing is to be cleaned up, by a forked process least of all

@@ -31,7 +31,7 @@ from tasks.memory import widest_group
 from tasks.trial import Trial
 
 DRAWERS = 2
-"""Processes that draw the figures of a sweep: each imports Matplotlib, which takes as long as three figures."""
+"""Processes that draw the figures of a sweep: the longest takes as long as two others."""
 
 BEHIND = 5
 """How nice the thread is that opens the store: Ray's start, which it runs beside, gets three times its CPU."""
@@ -172,10 +172,10 @@ def open_record(
 
     A sweep keeps its checkpoints in ``folder``.
     """
-    sweep, dataset = header.result()
-    # A new store takes seconds to make: the engine starts meanwhile, and comes first where CPUs are few.
-    connecting = later(lambda: connect(recorder.uri, create=True), nice=BEHIND)
     try:
+        sweep, dataset = header.result()
+        # A new store takes seconds to make: the engine starts meanwhile, and comes first where CPUs are few.
+        connecting = later(lambda: connect(recorder.uri, create=True), nice=BEHIND)
         running.result()
         connecting.result()
         return _open(recorder, config, sweep, dataset, folder)

@@ -77,6 +77,13 @@ def test_what_draws_is_imported_before_it_is_asked_for(drawers):
         time.sleep(0.1)
 
 
+def test_one_process_imports_and_the_other_is_forked_from_it(drawers):
+    first, other = sorted(pids(drawers), key=lambda pid: psutil.Process(pid).ppid() != os.getpid())
+
+    assert psutil.Process(first).ppid() == os.getpid()
+    assert psutil.Process(other).ppid() == first
+
+
 def test_processes_that_are_started_and_asked_for_nothing_end(drawers):
     drawers.start()
     drawers.start()
@@ -125,7 +132,7 @@ def test_signals_that_stop_a_sweep_let_its_figures_be_drawn(drawers, number):
 
     assert is_alive(pid)
     assert os.getpgid(pid) != os.getpgid(0)  # a terminal's do not even reach it
-    assert os.getsid(pid) == os.getsid(0)  # within a session Linux heeds how nice a thread is
+    assert os.getsid(pid) == os.getsid(0)  # Linux shares CPU out by sessions
 
 
 def test_what_stands_in_the_current_folder_is_not_imported(drawers, tmp_path, monkeypatch):
