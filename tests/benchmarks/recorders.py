@@ -1,4 +1,4 @@
-"""``python -m tests.benchmarks.recorders IMAGES ROUNDS``: one sweep recorded in memory and by MLflow, in turns."""
+"""``python -m tests.benchmarks.recorders IMAGES ROUNDS EVERY``: one sweep kept in memory and by MLflow, in turns."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ from pipeline.recorder.protocol import MemoryRecorder, Recorder
 from pipeline.schema import Config, parse
 from pipeline.starting import make_engine, make_recorder, open_record, worker_count
 from pipeline.sweep import _header
-from tests.benchmarks.sweeps import GRID, STEPS
+from tests.benchmarks.sweeps import GRID
+
+POINTS = 1000
 
 
-def points(images: str, *, record_every: int = 1) -> list[Point]:
+def points(images: str, *, record_every: int, steps: int) -> list[Point]:
     """Return the 48 trials with a curve point every so many steps."""
     found = []
     for index, values in enumerate(itertools.product(*(texts.split(",") for texts in GRID.values()))):
         swept = dict(zip(GRID, values, strict=True))
         config: dict[str, Any] = {name: float(value) for name, value in swept.items()}
-        config |= {"batch_size": int(swept["batch_size"]), "steps": STEPS, "trial": {"record_every": record_every}}
+        config |= {"batch_size": int(swept["batch_size"]), "steps": steps, "trial": {"record_every": record_every}}
         config |= {"dataset": {"name": "cifar10", "root": images}}
         overrides = tuple(f"{name}={value}" for name, value in swept.items())
         found.append(Point(index=index, overrides=overrides, config=parse(config)))
@@ -70,18 +72,20 @@ def mlflow_recorder(config: Config, plan: Plan, dataset: Any) -> Recorder:
 
 def main() -> None:
     """Print the medians as JSON."""
-    images, rounds = sys.argv[1], int(sys.argv[2])
-    swept = points(images)
+    images, rounds, every = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    swept = points(images, record_every=every, steps=POINTS * every)
     config = swept[0].config
     dataset = config.dataset.load()
     plan = make_plan(swept, dataset, workers=worker_count(config))
+    few = make_plan(points(images, record_every=1, steps=1), dataset, workers=worker_count(config))
     taken: dict[str, list[float]] = {"memory": [], "mlflow": []}
     with make_engine(config, lone=False) as engine:
-        record(plan, dataset, engine, MemoryRecorder())  # the workers start and import
+        record(few, dataset, engine, MemoryRecorder())  # the workers start and import
         for _ in range(rounds):
             taken["memory"].append(record(plan, dataset, engine, MemoryRecorder()))
             taken["mlflow"].append(record(plan, dataset, engine, mlflow_recorder(config, plan, dataset)))
-    note = f"48 trials x {STEPS} points, warm workers, from the first group to the closed record"
+    steps = f"{POINTS * every} steps, {POINTS} points"
+    note = f"48 trials, each {steps}; warm workers, from the first group to the closed record"
     print(json.dumps({name: statistics.median(values) for name, values in taken.items()} | {"note": note}))
 
 

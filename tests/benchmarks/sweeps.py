@@ -93,6 +93,7 @@ def against_peers(
 
     def measure() -> Path:
         folder = settings.folder()
+        make_store(folder)  # as the peers have one
         taken.append(timed(ours(images), folder, rays=rays))
         return folder
 
@@ -201,13 +202,19 @@ def planning(settings: Settings) -> Iterator[Row]:
 
 
 def recording(settings: Settings) -> Iterator[Row]:
-    """48 trials x 1000 points recorded by MLflow against the same sweep kept in memory."""
+    """48 trials x 1000 points recorded by MLflow against the same sweep in memory: of every tenth step, and of each."""
+    yield recorded(settings, "recording", every=10)
+    yield recorded(settings, "recording-every-step", every=1)
+
+
+def recorded(settings: Settings, name: str, *, every: int) -> Row:
+    """Return the row of 1000 points a trial, one every so many steps."""
     folder = settings.folder()
-    command = [sys.executable, "-m", "tests.benchmarks.recorders", str(settings.cifar10()), str(settings.short())]
-    timed(command, folder)
+    arguments = [str(settings.cifar10()), str(settings.short()), str(every)]
+    timed([sys.executable, "-m", "tests.benchmarks.recorders", *arguments], folder)
     told = json.loads((folder / "output.txt").read_text(encoding="utf-8").splitlines()[-1])
-    yield Row(
-        name="recording",
+    return Row(
+        name=name,
         unit="s",
         value=told["mlflow"],
         against=told["memory"],
