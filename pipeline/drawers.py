@@ -50,7 +50,7 @@ class DrawingProcesses:
 
     def start(self) -> None:
         """Start the processes before there is anything to draw; a second time changes nothing."""
-        with self._lock:
+        with self._lock, contextlib.suppress(OSError):  # where there is no room for them now, a figure tries again
             if not self._begun:
                 self._begun = True
                 self._idle = self._start(self._count)
@@ -66,7 +66,11 @@ class DrawingProcesses:
         self._threads.shutdown()
         for asked in self._all:
             asked.close()
-        for process in self._started:
+        unasked = self._idle == self._all
+        while self._started:
+            process = self._started.pop()
+            if unasked:  # it may be importing still
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
     def _drawn(self, draw: Callable[..., Drawn], arguments: tuple[Any, ...]) -> Drawn:
@@ -99,14 +103,14 @@ class DrawingProcesses:
 
     def _start(self, count: int) -> list[socket.socket]:
         """Start processes, and return the socket to each."""
-        ours, theirs = zip(*(socket.socketpair() for _ in range(count)), strict=True)
         # They import what this process imports from where it does, whatever folder they are in, and need BLAS for
         # hardly anything: threads of its own would not be forked.
         path = os.pathsep.join(place or os.getcwd() for place in sys.path)  # noqa: PTH109
         one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        numbers = [end.fileno() for end in theirs]
-        self._started.append(
-            subprocess.Popen(  # noqa: S603  # nothing in it is a user's
+        with contextlib.ExitStack() as passed:
+            ours, theirs = zip(*(socket.socketpair() for _ in range(count)), strict=True)
+            numbers = [passed.enter_context(end).fileno() for end in theirs]
+            process = subprocess.Popen(  # noqa: S603  # nothing in it is a user's
                 [sys.executable, "-P", "-m", "pipeline.drawers", *map(str, numbers)],
                 env={**os.environ, **one_thread, "PYTHONPATH": path},
                 stdin=subprocess.DEVNULL,
@@ -114,9 +118,7 @@ class DrawingProcesses:
                 pass_fds=numbers,
                 process_group=0,  # a session of its own would get as much CPU as the driver and its workers together
             )
-        )
-        for end in theirs:
-            end.close()
+        self._started.append(process)
         self._all += ours
         return list(ours)
 

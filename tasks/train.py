@@ -159,9 +159,8 @@ class _Run:
         """Yield the events of the run, from its step to the end of the budget."""
         trial = self.problem.trials[0]
         while self.step < trial.steps and len(self.place):
-            ahead = (_stretch(self.problem), trial.evaluate_every, checkpoint_every)
-            stop = min(self.step - self.step % every + every for every in ahead if every)
-            yield from self._advance(min(stop, trial.steps))
+            due = [self.step - self.step % every + every for every in (trial.evaluate_every, checkpoint_every) if every]
+            yield from self._advance(min(self.step + _stretch(self.problem), trial.steps, *due))
             if checkpoint_every and self.step % checkpoint_every == 0 and self.step < trial.steps and len(self.place):
                 yield self.checkpoint()
 

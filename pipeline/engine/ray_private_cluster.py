@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
 from ray._private import parameter, ray_constants
 from ray._private.node import Node
+
+_LEFT_OUT = {"no_monitor": True, "include_log_monitor": False}
 
 
 @contextlib.contextmanager
@@ -20,15 +23,18 @@ def for_this_driver() -> Iterator[None]:
 
     Left out are the monitor of an autoscaler, the one that sends what workers print to drivers, and the head of the
     dashboard, which would report usage only: three processes of Python that take a second and a half of CPU to start,
-    and one of them a second to end. Ray has settings for two of them, but in ``ray start`` alone.
+    and one of them a second to end. Ray has settings for two of them, but in ``ray start`` alone. A version of Ray that
+    knows one of these names no more starts what it stands for.
     """
     kind: Any = parameter.RayParams  # its types say that a flag is a text
-    lean = functools.partial(kind, no_monitor=True, include_log_monitor=False)
+    known = inspect.signature(kind).parameters
+    left_out = {name: value for name, value in _LEFT_OUT.items() if name in known}
     swapped: list[tuple[Any, str, Any]] = [
         (ray_constants, "ENABLE_RAY_CLUSTER", False),
-        (parameter, "RayParams", lean),
-        (Node, "start_api_server", lambda *_, **__: None),
+        (parameter, "RayParams", functools.partial(kind, **left_out)),
     ]
+    if hasattr(Node, "start_api_server"):
+        swapped.append((Node, "start_api_server", lambda *_, **__: None))
     before = [getattr(place, name) for place, name, _ in swapped]
     try:
         for place, name, value in swapped:

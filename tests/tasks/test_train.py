@@ -4,6 +4,7 @@ import itertools
 import numpy as np
 import pytest
 
+from tasks import devices
 from tasks.datasets.dataset import Split
 from tasks.errors import ConfigError
 from tasks.events import Checkpoint, Curve, Outcome, Result
@@ -195,9 +196,11 @@ def test_data_and_regularization_loss_are_reported_apart(small_dataset):
 
 @pytest.mark.parametrize("loss", [Svm(), Softmax()])
 @pytest.mark.parametrize(("strategy", "loop"), [("random", plain.random_search), ("local", plain.local_search)])
-def test_score_space_search_is_the_plain_loop(small_dataset, strategy, loop, loss):
+def test_score_space_search_is_the_plain_loop(small_dataset, strategy, loop, loss, monkeypatch):
     # given a search over all examples with more candidates than fit one block
-    searching = trial(strategy, loss=loss, regularization=1e-3, batch_size=None, steps=150, record_every=1)
+    monkeypatch.setattr(devices, "ON_HOST", dataclasses.replace(devices.ON_HOST, candidates=54))
+    stretch = {"record_every": 1, "evaluate_every": 150}
+    searching = trial(strategy, loss=loss, regularization=1e-3, batch_size=None, steps=150, **stretch)
     curves, results = run([searching], small_dataset)
     # when the notes' loop makes the same draws
     weights, history = loop(searching, small_dataset)
