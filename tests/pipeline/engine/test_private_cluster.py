@@ -99,12 +99,15 @@ def client(address, environment):
 
 
 def jobs(port, token=None):
-    """Return what the jobs API at a port answers, None where there is none."""
+    """Return what the jobs API at a port answers, None where there is none.
+
+    With `ray[default]` an agent tells its metrics, as plain text, to whoever asks for any page.
+    """
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     request = urllib.request.Request(f"http://127.0.0.1:{port}/api/jobs/", headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=10) as response:
-            return response.status
+            return response.status if response.headers.get_content_type() == "application/json" else None
     except urllib.error.HTTPError as error:
         with error:
             return error.code
