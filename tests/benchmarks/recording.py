@@ -20,6 +20,7 @@ from pipeline.recorder.address import absolute
 from pipeline.recorder.store import connect
 from pipeline.starting import make_engine, worker_count
 from tests.benchmarks.recorders import mlflow_recorder, points, record
+from tests.benchmarks.sweeps import STEPS
 
 RECORD_EVERY = 10
 """Steps between two points of a curve: the default."""
@@ -77,7 +78,7 @@ def stored(folder: Path) -> tuple[list[tuple[str, str, int]], dict[str, int]]:
 def main() -> None:
     """Print the counts as JSON."""
     with tempfile.TemporaryDirectory() as name, contextlib.chdir(name):
-        swept = points(sys.argv[1], record_every=RECORD_EVERY)
+        swept = points(sys.argv[1], record_every=RECORD_EVERY, steps=STEPS)
         config = swept[0].config
         dataset = config.dataset.load()
         plan = make_plan(swept, dataset, workers=worker_count(config))
