@@ -195,7 +195,7 @@ def _counts(height: int, multiplications: int) -> list[int]:
     """Return which numbers of blocks are tried, where a row takes so many multiplications.
 
     All of a few, since what is left over after whole panels goes through other kernels; then ever more, up to one
-    that is no small product.
+    that is no small product, or of 6144 rows.
     """
     few = range(2, max(2, _PROBED_ROWS // height) + 1)
     most = min(_SMALL // multiplications, _CANDIDATES[-1]) // height
