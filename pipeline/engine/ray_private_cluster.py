@@ -5,13 +5,19 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from ray._private import parameter, ray_constants
+from ray._private import parameter, ray_constants, services
 from ray._private.node import Node
+from ray._private.state import GlobalState
 
 _LEFT_OUT = {"no_monitor": True, "include_log_monitor": False}
+
+_LOOK_EVERY = 0.03
+_LOOK_FOR = 30.0
+"""Seconds between two looks for the node that starts, and until Ray alone waits for it."""
 
 
 @contextlib.contextmanager
@@ -23,8 +29,9 @@ def for_this_driver() -> Iterator[None]:
 
     Left out are the monitor of an autoscaler, the one that sends what workers print to drivers, and the head of the
     dashboard, which would report usage only: three processes of Python that take a second and a half of CPU to start,
-    and one of them a second to end. Ray has settings for two of them, but in ``ray start`` alone. A version of Ray that
-    knows one of these names no more starts what it stands for.
+    and one of them a second to end. Ray has settings for two of them, but in ``ray start`` alone. And Ray looks once a
+    second whether its node is there, which takes one and a half: here it is looked for more often. A version of Ray
+    that knows one of these names no more does as it does.
     """
     kind: Any = parameter.RayParams  # its types say that a flag is a text
     known = inspect.signature(kind).parameters
@@ -35,6 +42,8 @@ def for_this_driver() -> Iterator[None]:
     ]
     if hasattr(Node, "start_api_server"):
         swapped.append((Node, "start_api_server", lambda *_, **__: None))
+    if hasattr(services, "get_node"):
+        swapped.append((services, "get_node", _soon(services.get_node)))
     before = [getattr(place, name) for place, name, _ in swapped]
     try:
         for place, name, value in swapped:
@@ -43,3 +52,19 @@ def for_this_driver() -> Iterator[None]:
     finally:
         for (place, name, _), value in zip(swapped, before, strict=True):
             setattr(place, name, value)
+
+
+def _soon(get_node: Callable[[str, str], Any]) -> Callable[[str, str], Any]:
+    """Return ``get_node``, asked once the node is there: if it is not, it waits a second to look again."""
+    made: Any = GlobalState  # neither is typed
+    options_for: Any = services._get_gcs_client_options  # noqa: SLF001  # as Ray does in get_node
+
+    def get(gcs_address: str, node_id: str) -> Any:
+        state = made()
+        state._initialize_global_state(options_for(gcs_address))  # noqa: SLF001
+        end = time.monotonic() + _LOOK_FOR
+        while node_id not in {node["NodeID"] for node in state.node_table()} and time.monotonic() < end:
+            time.sleep(_LOOK_EVERY)
+        return get_node(gcs_address, node_id)
+
+    return get

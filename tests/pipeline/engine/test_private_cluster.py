@@ -145,15 +145,17 @@ def test_the_jobs_api_of_a_cluster_with_a_dashboard_wants_the_token(tmp_path):
 
 
 def test_a_ray_that_knows_other_names_starts_what_they_stand_for(monkeypatch):
-    from ray._private import parameter, ray_constants
+    from ray._private import parameter, ray_constants, services
     from ray._private.node import Node
 
     from pipeline.engine.ray_private_cluster import for_this_driver
 
     monkeypatch.delattr(Node, "start_api_server")
+    monkeypatch.delattr(services, "get_node")
     monkeypatch.setattr(parameter, "RayParams", lambda *, num_cpus: num_cpus)
 
     with for_this_driver():
         assert parameter.RayParams(num_cpus=2) == 2
         assert not ray_constants.ENABLE_RAY_CLUSTER  # what keeps it on loopback is never left out
     assert not hasattr(Node, "start_api_server")
+    assert not hasattr(services, "get_node")
