@@ -1,1 +1,31 @@
 """The world outside the mathematics: command line, plan, Ray, MLflow, provenance, pictures."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+HOME = Path(__file__).resolve().parent.parent
+"""The folder that holds ``conf``, ``pipeline`` and ``tasks``, in a checkout as in an environment."""
+
+
+def _import_own(name: str) -> None:
+    """Import the package ``name`` that stands beside this one.
+
+    Its name is everybody's: in a working folder with a file or folder of that name, Python would find that first.
+    """
+    source = HOME / name / "__init__.py"
+    if not source.is_file():  # on a Ray node that was sent the packages, each has a folder of its own
+        return
+    if name in sys.modules:
+        file = getattr(sys.modules[name], "__file__", None)
+        if file is None or Path(file).resolve() != source:
+            raise ImportError(f"{name} must be the package {source.parent}, got {file or sys.modules[name]}")
+        return
+    spec = importlib.util.spec_from_file_location(name, source)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+
+_import_own("tasks")

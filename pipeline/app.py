@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from pipeline import groups, plugins
+from pipeline import HOME, groups, plugins
 from pipeline.complaints import EXPECTED, complaint, is_expected
 from pipeline.errors import Interrupted, Told, TrialsFailedError
 from pipeline.plan import Point
@@ -21,6 +21,9 @@ from pipeline.plugins.folders import hide_credentials
 from pipeline.recorder.address import redact
 from pipeline.schema import parse
 from pipeline.sweep import run_points
+
+CONF = str(HOME / "conf")
+"""Where the config groups are: by its place, since ``pkg://conf`` may be a folder of the user's."""
 
 ALLOCATIONS = 20_000
 """Objects that are made between two looks for cycles; Python's own number is 700."""
@@ -37,7 +40,7 @@ def main() -> None:
     # Hydra then raises what it would otherwise print as a traceback of its own making.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        hydra.main(config_path="pkg://conf", config_name="config", version_base="1.3")(run_trial)()
+        hydra.main(config_path=CONF, config_name="config", version_base="1.3")(run_trial)()
     except BaseException as raised:
         error = raised.error if isinstance(raised, Told) else raised
         if isinstance(error, Interrupted | KeyboardInterrupt):

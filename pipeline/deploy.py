@@ -16,7 +16,7 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from pipeline.app import register
+from pipeline.app import CONF, register
 from pipeline.complaints import complaint, is_expected
 from pipeline.plugins.sweeper import combinations
 from pipeline.recorder.address import redact
@@ -72,7 +72,7 @@ def render(target: str, overrides: Sequence[str]) -> str:
         name = text.partition("=")[0]
         require(redact(text) == text, name, "must hold no password: it goes to the cluster as a secret", redact(text))
     first = [combinations([parsed])[0][0] for parsed in OverridesParser.create().parse_overrides(swept)]
-    with hydra.initialize_config_module("conf", version_base="1.3"):
+    with hydra.initialize_config_dir(CONF, version_base="1.3"):
         composed = hydra.compose("config", [f"+cluster/deploy={target}", *first, *own])
     config = parse(_plain({name: composed[name] for name in composed if name != "deploy"}))
     deploy = composed.deploy

@@ -6,7 +6,6 @@ import json
 import os
 import socket
 import warnings
-from pathlib import Path
 from typing import Any
 
 # The workers of a sweep need neither Ray's usage reports nor their question on the terminal.
@@ -15,9 +14,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 import ray
 from ray._private.utils import read_ray_address  # where `ray start` notes its cluster
 
-import conf
-import pipeline
-import tasks
+from pipeline import HOME
 from pipeline.engine.capacity import Node, require_room
 from pipeline.engine.ray_private_cluster import for_this_driver
 from pipeline.errors import EngineError
@@ -49,9 +46,9 @@ def connect(cluster: Cluster, *, cpus: int) -> bool:
         address = _address(given)
         if address == LOCAL:
             with for_this_driver():
-                ray.init(LOCAL, num_cpus=cpus, include_dashboard=False, job_config=_this_folder(), **options)
+                ray.init(LOCAL, num_cpus=cpus, include_dashboard=False, job_config=_ThisFolder(), **options)
         elif given in {None, "auto"} and cluster.address is None:
-            ray.init(address, job_config=_this_folder(), **options)
+            ray.init(address, job_config=_ThisFolder(), **options)
         elif address.startswith(f"{CLIENT}://"):
             _join_through_client(address, runtime_env=_this_code(), **options)
         else:
@@ -121,9 +118,18 @@ def _join_through_client(address: str, **options: Any) -> None:
             return
 
 
-def _this_folder() -> ray.job_config.JobConfig:
-    """Return what lets workers that see this machine's files import the very code that the driver runs."""
-    return ray.job_config.JobConfig(_py_driver_sys_path=[str(Path(pipeline.__path__[0]).parent)])
+class _ThisFolder(ray.job_config.JobConfig):
+    """Lets workers that see this machine's files import the very code that the driver runs, and from nowhere else.
+
+    Ray would have them look first into the folder that the driver was started in, where a ``tasks.py`` or a
+    ``random.py`` of the user's may lie; it does not where it believes that they have been given a folder.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(_py_driver_sys_path=[str(HOME)])
+
+    def _runtime_env_has_working_dir(self) -> bool:
+        return True
 
 
 def _this_code() -> dict[str, Any] | None:
@@ -134,7 +140,7 @@ def _this_code() -> dict[str, Any] | None:
     job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")).get("runtime_env") or {}
     if "working_dir" in job or "py_modules" in job:
         return None
-    packages = [package.__path__[0] for package in (conf, pipeline, tasks)]
+    packages = [str(HOME / name) for name in ("conf", "pipeline", "tasks")]
     # Without a working directory Ray has the workers look first into this process's current one, where a node
     # may have other code; the smallest of the packages does.
     return {"working_dir": packages[0], "py_modules": packages}

@@ -7,7 +7,7 @@ from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from pipeline.app import register
+from pipeline.app import CONF, register
 from pipeline.plugins.composer import Composer
 
 
@@ -17,7 +17,7 @@ def loader():
 
     setup_globals()
     register()
-    return ConfigLoaderImpl(create_config_search_path("pkg://conf"))
+    return ConfigLoaderImpl(create_config_search_path(CONF))
 
 
 def master_of(loader):
