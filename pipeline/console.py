@@ -207,12 +207,12 @@ def show_plan(console: Console, plan: Plan, *, workers: int, memory: int, second
         f"about {memory / 1e6:.0f} MB a worker beside the shared data, about {_duration(seconds)}",
         markup=False,
     )
-    table = _table("group", "trials", "width", "strategy", "batch_size", "steps", "first trial")
+    table = _table("group", "trials", "strategy", "batch_size", "steps", "first trial")
     for number, group in enumerate(plan.groups[:LONGEST]):
         first = group.trials[0]
         strategy = type(first.trial.strategy).__name__
         size = "all" if first.trial.batch_size is None else str(first.trial.batch_size)
-        counts = (str(number), str(len(group.trials)), str(group.width), strategy, size, str(first.trial.steps))
+        counts = (str(number), str(len(group.trials)), strategy, size, str(first.trial.steps))
         table.add_row(*counts, _escape(first.name))
     console.print(table)
     if len(plan.groups) > LONGEST:

@@ -23,7 +23,8 @@ def worker_memory(plan: Plan, dataset: Dataset) -> int:
     outputs = len(dataset.classes)
 
     def group_memory(group: Group) -> int:
-        return 4 * (COPIES * group.width * outputs * features + BLOCK * (features + 2 * group.width * outputs))
+        trials = len(group.trials)
+        return 4 * (COPIES * trials * outputs * features + BLOCK * (features + 2 * trials * outputs))
 
     return max(map(group_memory, plan.groups), default=0)
 
@@ -36,7 +37,7 @@ def sweep_seconds(plan: Plan, dataset: Dataset, *, workers: int) -> float:
     for group in plan.groups:  # the largest first, each on the worker that is free first
         examples = max(evaluated_examples(trial.trial, len(dataset.train)) for trial in group.trials)
         # A product forward and, for a gradient, one back: two operations a weight each.
-        operations = 4 * examples * weights * group.width
+        operations = 4 * examples * weights * len(group.trials)
         heapq.heapreplace(ends, ends[0] + operations / speed)
     return max(ends)
 

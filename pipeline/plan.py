@@ -57,10 +57,9 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Trials computed as one, their arithmetic laid out for ``width`` trials; ``start`` is where they go on from."""
+    """Trials computed as one; ``start`` is where they go on from."""
 
     trials: tuple[PlannedTrial, ...]
-    width: int
     start: Progress | None = None
 
 
@@ -123,7 +122,7 @@ def make_groups(
     counts = cut(loads, [0.0] * workers)
     parts = [part for family, count in zip(families, counts, strict=True) for part in chunks(family, count)]
     parts.sort(key=lambda part: (-_cost(part, examples) * (len(part) + OVERHEAD), part[0].index))
-    return tuple(Group(trials=tuple(part), width=len(part)) for part in parts)
+    return tuple(Group(trials=tuple(part)) for part in parts)
 
 
 def _cost(trials: Sequence[PlannedTrial], examples: int) -> int:

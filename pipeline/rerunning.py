@@ -1,9 +1,8 @@
-"""Running recorded trials again, from their records alone and laid out as they were, into a record of their own."""
+"""Running recorded trials again, from their records alone, into a record of their own."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from rich.console import Console
 
@@ -15,7 +14,7 @@ from pipeline.drawing import SWEEP_FIGURES, draw, draw_quickly
 from pipeline.engine.inprocess import InProcess
 from pipeline.following import Provenance, compute
 from pipeline.identity import key
-from pipeline.plan import Group, PlannedTrial
+from pipeline.plan import Group, PlannedTrial, make_groups
 from pipeline.recorder.mlflow_recorder import MlflowRecorder
 from pipeline.recorder.protocol import RecordError, SweepHeader
 from pipeline.recorder.reading import RecordedRun, read_run
@@ -63,8 +62,8 @@ def rerun(
         )
         for index, (old, config) in enumerate(zip(olds, configs, strict=True))
     ]
-    widths = {trial.key: old.layout.width for trial, old in zip(trials, olds, strict=True) if old.layout}
-    groups = regroup(list({trial.key: trial for trial in trials}.values()), widths)
+    distinct = list({trial.key: trial for trial in trials}.values())
+    groups = make_groups(distinct, examples=len(dataset.train), workers=1)
     name = f"{sweep.name} {again}" if sweep else None
     link = {REPRODUCES: sweep.run_id if sweep else olds[0].run_id}
     recorder = MlflowRecorder(
@@ -72,22 +71,6 @@ def rerun(
     )
     _compute(groups, dataset, configs[0], recorder, name, link, console)
     return [read_run(uri, str(recorder.run_id(trial))) for trial in trials]
-
-
-def regroup(trials: Sequence[PlannedTrial], widths: Mapping[str, int]) -> tuple[Group, ...]:
-    """Group trials as they were, each in a group laid out for as many as the first time (by the trials' keys).
-
-    Which of those that can be fused are together, and where, changes no bit of them.
-    """
-    together: dict[tuple[Any, ...], list[PlannedTrial]] = {}
-    for trial in trials:
-        like = (type(trial.trial.task), trial.trial.task.fusion_key(trial.trial), widths[trial.key])
-        together.setdefault(like, []).append(trial)
-    return tuple(
-        Group(trials=tuple(members[start : start + width]), width=width)
-        for (_, _, width), members in together.items()
-        for start in range(0, len(members), width)
-    )
 
 
 def _load(configs: Sequence[Config]) -> Dataset:

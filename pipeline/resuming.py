@@ -38,7 +38,7 @@ def remaining(
         keys = [key for key in checkpoint.keys if key in left]
         if keys:
             members = tuple(left.pop(key) for key in keys)
-            groups.append(Group(trials=members, width=len(members), start=of_keys(checkpoint, keys).progress))
+            groups.append(Group(trials=members, start=of_keys(checkpoint, keys).progress))
     if left:
         groups += make_groups(list(left.values()), examples=examples, workers=workers, widest=widest)
     return tuple(groups)

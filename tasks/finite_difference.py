@@ -90,7 +90,6 @@ class FiniteDifference:
         trials: Sequence[Trial],
         dataset: Dataset,
         *,
-        width: int,
         threads: int,
         start: Checkpoint | None = None,  # noqa: ARG002  # a comparison is too short for checkpoints
         checkpoint_every: int | None = None,  # noqa: ARG002
@@ -109,7 +108,7 @@ class FiniteDifference:
             h = powers_of_ten(task.lowest, task.highest, task.per_decade)
             resident = dataset.on(like)
             problems = [
-                Problem.of([trial], resident, like=in_precision(like, precision), width=width, threads=threads)
+                Problem.of([trial], resident, like=in_precision(like, precision), threads=threads)
                 for precision in PRECISIONS
             ]
             batch = chosen_examples(problems[0], task.examples)

@@ -88,7 +88,6 @@ class GradientCheck:
         trials: Sequence[Trial],
         dataset: Dataset,
         *,
-        width: int,
         threads: int,
         start: Checkpoint | None = None,
         checkpoint_every: int | None = None,
@@ -103,7 +102,6 @@ class GradientCheck:
                     [dataclasses.replace(trial, task=self)],
                     dataset,
                     like=in_precision(where, "float64"),
-                    width=width,
                     threads=threads,
                 )
                 for where in (like, HOST)

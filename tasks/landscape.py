@@ -81,7 +81,6 @@ class Landscape:
         trials: Sequence[Trial],
         dataset: Dataset,
         *,
-        width: int,
         threads: int,
         start: Checkpoint | None = None,  # noqa: ARG002  # a landscape makes no checkpoints
         checkpoint_every: int | None = None,  # noqa: ARG002
@@ -95,7 +94,7 @@ class Landscape:
         for place, trial in enumerate(trials):
             task = trial.task
             assert isinstance(task, Landscape)
-            problem = Problem.of([trial], dataset, like=in_precision(like, "float32"), width=width, threads=threads)
+            problem = Problem.of([trial], dataset, like=in_precision(like, "float32"), threads=threads)
             ending = Result(trial=place, outcome=Outcome.COMPLETE, step=0, metrics={})
             if task.around == "trained":
                 ending = yield from _trained(problem, place)
@@ -110,9 +109,7 @@ class Landscape:
 
 def _trained(problem: Problem, place: int) -> Generator[Event, None, Result]:
     """Train, yield the curves and return the result."""
-    training = Train().run(
-        problem.trials, problem.dataset, width=problem.width, threads=problem.threads, like=problem.like
-    )
+    training = Train().run(problem.trials, problem.dataset, threads=problem.threads, like=problem.like)
     for event in training:
         assert not isinstance(event, Checkpoint)
         ours = dataclasses.replace(event, trial=place)

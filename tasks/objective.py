@@ -31,29 +31,27 @@ class Objective:
     """``mean over examples of loss(scores, label) + regularization * R(W)`` for ``K`` trials at once.
 
     Trials with losses (or regularizers) of one class stand next to each other; each run of them is
-    computed as one. ``width`` is the number of trials that products are laid out for.
+    computed as one.
     """
 
     model: Linear
     losses: tuple[tuple[slice, Loss], ...]
     regularizers: tuple[tuple[slice, Regularizer], ...]
     regularization: Any
-    width: int
 
     @classmethod
-    def of(cls, trials: Sequence[Trial], *, like: Any, width: int = 0) -> Objective:
+    def of(cls, trials: Sequence[Trial], *, like: Any) -> Objective:
         """Return the objective of trials that share a model, in the precision and on the device of ``like``."""
         return cls(
             model=trials[0].model,
             losses=tuple((run, stack(rows, like=like, trailing=2)) for run, rows in segments([t.loss for t in trials])),
             regularizers=tuple((run, rows[0]) for run, rows in segments([t.regularizer for t in trials])),
             regularization=per_trial([t.regularization for t in trials], like=like, trailing=0),
-            width=width,
         )
 
     def scores(self, weights: Any, features: Any) -> Any:
         """Return the scores ``(K, C, N)`` of weights ``(K, C, D)`` on features ``(N, D)``."""
-        return self.model.scores(weights, features, width=self.width)
+        return self.model.scores(weights, features)
 
     def losses_of_scores(self, scores: Any, labels: Any) -> Any:
         """Return every example's data loss ``(K, N)`` from scores ``(K, C, N)``."""
@@ -69,7 +67,7 @@ class Objective:
 
     def layout(self, shape: tuple[int, int], examples: Iterable[int], *, like: Any) -> Layout:
         """Return where the rows of the trials' weights stand in a descent; see `Linear.layout`."""
-        return self.model.layout(self.regularization.shape[0], shape, examples, like=like, width=self.width)
+        return self.model.layout(self.regularization.shape[0], shape, examples, like=like)
 
     def evaluate(
         self, rows: Any, features: Any, labels: Any, *, layout: Layout, factor: Any, scale: Any = None

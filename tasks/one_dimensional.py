@@ -67,7 +67,6 @@ class OneDimensional:
         trials: Sequence[Trial],
         dataset: Dataset,  # noqa: ARG002
         *,
-        width: int,  # noqa: ARG002
         threads: int,  # noqa: ARG002
         start: Checkpoint | None = None,  # noqa: ARG002
         checkpoint_every: int | None = None,  # noqa: ARG002

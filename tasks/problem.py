@@ -88,32 +88,27 @@ class Problem:
     trials: tuple[Trial, ...]
     dataset: Dataset
     like: Any
-    width: int
     threads: int
     minibatches: Minibatches
     objective: Objective
 
     @classmethod
-    def of(cls, trials: Sequence[Trial], dataset: Dataset, *, like: Any, width: int, threads: int) -> Problem:
+    def of(cls, trials: Sequence[Trial], dataset: Dataset, *, like: Any, threads: int) -> Problem:
         """Return the problem of trials that share a model, a batch size and the order of the data."""
         first, resident = trials[0], dataset.on(like)
         return cls(
             trials=tuple(trials),
             dataset=resident,
             like=like,
-            width=width,
             threads=threads,
             minibatches=Minibatches(resident.train, first.batch_size, first.data_seed),
-            objective=Objective.of(trials, like=like, width=width),
+            objective=Objective.of(trials, like=like),
         )
 
-    def of_trials(self, keep: Sequence[int], *, width: int | None = None) -> Problem:
-        """Return the problem of some of its trials: their bits stay, since they do not depend on the others.
-
-        ``width`` is by default as it was.
-        """
-        trials, width = [self.trials[k] for k in keep], self.width if width is None else width
-        return Problem.of(trials, self.dataset, like=self.like, width=width, threads=self.threads)
+    def of_trials(self, keep: Sequence[int]) -> Problem:
+        """Return the problem of some of its trials: their bits stay, since they do not depend on the others."""
+        trials = [self.trials[k] for k in keep]
+        return Problem.of(trials, self.dataset, like=self.like, threads=self.threads)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -81,13 +81,10 @@ def product(rows: Any, factor: Any) -> Any:
     return (rows @ xp.concat([factor, xp.zeros_like(factor)], axis=1))[:, :1]
 
 
-def scores_of_units(units: Any, features: Any, *, at_least: int = 0) -> Any:
-    """Return ``units @ features.T``: ``(U, R, D)`` and ``(N, D)`` give ``(U, R, N)``.
-
-    The product is laid out for at least ``at_least`` units.
-    """
+def scores_of_units(units: Any, features: Any) -> Any:
+    """Return ``units @ features.T``: ``(U, R, D)`` and ``(N, D)`` give ``(U, R, N)``."""
     count, rows, _ = units.shape
-    layout = layout_of(count, rows, _panel_of_scores(units, *features.shape), at_least=at_least)
+    layout = layout_of(count, rows, _panel_of_scores(units, *features.shape))
     return layout.units(product(layout.rows(units), features.T))
 
 
@@ -137,14 +134,12 @@ def _panel_of_scores(like: Any, examples: int, features: int) -> Panel | None:
 
 
 @functools.cache
-def layout_of(units: int, rows: int, panel: Panel | None, *, at_least: int = 0) -> Layout:
-    """Return the layout of units of ``rows`` rows in panels, with room for at least ``at_least`` of them."""
-    count = max(units, at_least)
+def layout_of(units: int, rows: int, panel: Panel | None) -> Layout:
+    """Return the layout of units of ``rows`` rows in panels."""
     if panel is None or rows % panel.rows == 0:
-        places, height = np.arange(count * rows).reshape(count, rows), count * rows
+        places, height = np.arange(units * rows).reshape(units, rows), units * rows
     else:
-        places, height = places_in_panels(count, rows, panel)
-    places = places[:units]
+        places, height = places_in_panels(units, rows, panel)
     return Layout(places=places, height=height, in_order=bool((places.ravel() == np.arange(places.size)).all()))
 
 

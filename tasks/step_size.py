@@ -70,7 +70,6 @@ class StepSize:
         trials: Sequence[Trial],
         dataset: Dataset,
         *,
-        width: int,
         threads: int,
         start: Checkpoint | None = None,  # noqa: ARG002  # a table is too short for checkpoints
         checkpoint_every: int | None = None,  # noqa: ARG002
@@ -84,7 +83,7 @@ class StepSize:
         for place, trial in enumerate(trials):
             task = trial.task
             assert isinstance(task, StepSize)
-            problem = Problem.of([trial], dataset, like=in_precision(like, "float64"), width=width, threads=threads)
+            problem = Problem.of([trial], dataset, like=in_precision(like, "float64"), threads=threads)
             weights = gaussian(problem, "initial weights", scale=task.weights_scale)
             batch = chosen_examples(problem, task.examples)
             yield from _table(powers_of_ten(task.lowest, task.highest, task.per_decade), problem, weights, batch, place)

@@ -61,7 +61,6 @@ class Train:
         trials: Sequence[Trial],
         dataset: Dataset,
         *,
-        width: int,
         threads: int,
         start: Checkpoint | None = None,
         checkpoint_every: int | None = None,
@@ -71,7 +70,7 @@ class Train:
         # Rows of one class must stand next to each other to be computed as one.
         order = sorted(range(len(trials)), key=lambda k: _kinds(trials[k]))
         like = in_precision(like, "float32")
-        problem = Problem.of([trials[k] for k in order], dataset, like=like, width=width, threads=threads)
+        problem = Problem.of([trials[k] for k in order], dataset, like=like, threads=threads)
         # A loss that overflows is an outcome, not a warning.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             yield from _events(problem, np.array(order), start, checkpoint_every)
@@ -104,8 +103,7 @@ def _events(
     for half in np.array_split(running, 2):
         members = [place.tolist().index(k) for k in half]
         begin = None if start is None else _of_places(start, half)
-        # Laid out for no more than they are: the memory of a wider layout is what was lacking.
-        yield from _events(problem.of_trials(members, width=len(half)), half, begin, None)
+        yield from _events(problem.of_trials(members), half, begin, None)
 
 
 def _of_places(start: Checkpoint, places: np.ndarray) -> Checkpoint:

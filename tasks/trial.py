@@ -78,7 +78,6 @@ class Task(Protocol):
         trials: Sequence[Trial],
         dataset: Dataset,
         *,
-        width: int,
         threads: int,
         start: Checkpoint | None = None,
         checkpoint_every: int | None = None,
@@ -86,8 +85,6 @@ class Task(Protocol):
     ) -> Iterator[Event]:
         """Run a fused group and yield its events; every trial ends in exactly one `Result`.
 
-        ``width`` is the number of trials the arithmetic is laid out for, at least ``len(trials)``: a trial
-        gives the same bits in every group laid out with the same width and place-independent columns.
         ``threads`` is how many CPUs the group may use (the bits do not depend on it). ``start`` is a
         checkpoint of this very group to go on from, ``checkpoint_every`` the steps between two of them. ``like``
         is an array of the library and on the device that computes; its precision is the task's to choose.

@@ -56,7 +56,6 @@ class InProcess:
         for message in compute(
             trials,
             dataset,
-            width=group.width,
             threads=self._threads,
             start=None if group.start is None else group.start.checkpoint,
             checkpoint_every=self._checkpoint_every,

@@ -54,7 +54,6 @@ class Ledger:
         self,
         accounts: Sequence[Account],
         *,
-        width: int,
         threads: int,
         device: str,
         start: Checkpoint | None = None,
@@ -63,7 +62,6 @@ class Ledger:
         self.losses = losses
         self.checkpoint = start
         self._accounts = tuple(accounts)
-        self._width = width
         self._threads = threads
         self._device = device
         self._start = start
@@ -77,13 +75,13 @@ class Ledger:
             for curve in group.start.curves:
                 accounts[curve.trial].new(curve)
         start = None if group.start is None else group.start.checkpoint
-        return cls(accounts, width=group.width, threads=threads, device=device, start=start)
+        return cls(accounts, threads=threads, device=device, start=start)
 
     def begin(self) -> Group:
         """Return the group to compute."""
         trials = tuple(account.trial for account in self._accounts)
         start = None if self._start is None else Progress(checkpoint=self._start)
-        return Group(trials=trials, width=self._width, start=start)
+        return Group(trials=trials, start=start)
 
     def open(self) -> list[int]:
         """Return the places of the trials that have not ended."""
@@ -139,7 +137,6 @@ class Ledger:
         return [
             Ledger(
                 [self._accounts[slot] for slot in piece],
-                width=len(piece),
                 threads=self._threads,
                 device=self._device,
                 start=None if self.checkpoint is None else self.checkpoint.of_trials(piece),
@@ -189,7 +186,7 @@ class Ledger:
         begun = self._begun
         assert begun is not None, "a worker says that it has begun before anything else"
         return Layout(
-            width=self._width,
+            width=len(self._accounts),
             slot=slot,
             threads=self._threads,
             host=begun.host,

@@ -163,7 +163,6 @@ class RayEngine:
         stream = worker.compute.options(num_returns="streaming").remote(
             tuple(planned.trial for planned in group.trials),
             data,
-            width=group.width,
             threads=self._threads,
             start=None if group.start is None else group.start.checkpoint,
             checkpoint_every=self._checkpoint_every,

@@ -61,7 +61,6 @@ class Worker:
         trials: Sequence[Trial],
         dataset: Dataset,
         *,
-        width: int,
         threads: int,
         start: Checkpoint | None,
         checkpoint_every: int | None,
@@ -76,7 +75,6 @@ class Worker:
         yield from compute(
             trials,
             self._dataset,
-            width=width,
             threads=threads,
             start=start,
             checkpoint_every=checkpoint_every,
@@ -88,7 +86,6 @@ def compute(
     trials: Sequence[Trial],
     dataset: Dataset,
     *,
-    width: int,
     threads: int,
     start: Checkpoint | None = None,
     checkpoint_every: int | None = None,
@@ -109,7 +106,6 @@ def compute(
             events = trials[0].task.run(
                 trials,
                 dataset,
-                width=width,
                 threads=threads,
                 start=start,
                 checkpoint_every=checkpoint_every,

@@ -15,20 +15,19 @@ from tasks.products import Layout, layout_of, panel_of_descent, product, scores_
 class Linear:
     """Class scores that are linear in the weights ``(*trials, C, D)``.
 
-    Trials that see the same examples are one product, ``(K*C, D) @ (D, N)``. ``width`` lays it out for
-    at least that many trials.
+    Trials that see the same examples are one product, ``(K*C, D) @ (D, N)``.
     """
 
     def shape(self, features: int, classes: int) -> tuple[int, int]:
         """Return the shape of one trial's weights, ``(C, D)``."""
         return (classes, features)
 
-    def scores(self, weights: Any, features: Any, *, width: int = 0) -> Any:
+    def scores(self, weights: Any, features: Any) -> Any:
         """Return the scores of features ``(N, D)`` as ``(*trials, C, N)``."""
         xp = array_namespace(weights)
         *trials, classes, dimensions = weights.shape
         units = xp.reshape(weights, (-1, classes, dimensions))
-        scores = scores_of_units(units, features, at_least=width)  # (K*C, D) @ (D, N)
+        scores = scores_of_units(units, features)  # (K*C, D) @ (D, N)
         return xp.reshape(scores, (*trials, classes, features.shape[0]))
 
     def scores_of_blocks(self, blocks: Any, features: Any) -> Any:
@@ -41,13 +40,13 @@ class Linear:
         units = xp.reshape(blocks, (outer, members * classes, dimensions))
         return xp.reshape(scores_of_blocks(units, features), (outer, members, classes, features.shape[0]))
 
-    def layout(self, trials: int, shape: tuple[int, int], examples: Iterable[int], *, like: Any, width: int) -> Layout:
+    def layout(self, trials: int, shape: tuple[int, int], examples: Iterable[int], *, like: Any) -> Layout:
         """Return where the rows of weights ``(K, C, D)`` stand in a descent on blocks of so many ``examples``.
 
         They stay there from step to step; ``shape`` is ``(C, D)``, ``like`` an array of the library and precision.
         """
         classes, features = shape
-        return layout_of(trials, classes, panel_of_descent(like, examples, features), at_least=width)
+        return layout_of(trials, classes, panel_of_descent(like, examples, features))
 
     def scores_of_rows(self, rows: Any, features: Any, layout: Layout) -> Any:
         """Return the scores ``(K, C, N)`` of weights that are laid out as rows ``(H, D)``."""

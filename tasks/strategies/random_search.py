@@ -161,7 +161,7 @@ def _accuracy_of(problem: Problem, kept: Sequence[_Kept]) -> np.ndarray:
     owners = [problem.trials[k] for block in kept for k in np.nonzero(block.improved)[0]]
     if not owners:
         return np.empty(0)
-    few = Problem.of(owners, problem.dataset, like=problem.like, width=0, threads=problem.threads)
+    few = Problem.of(owners, problem.dataset, like=problem.like, threads=problem.threads)
     weights = array_namespace(problem.like).concat([block.weights for block in kept], axis=0)
     return host(few.losses_and_accuracy(weights, problem.minibatches.at(0))[1])
 

@@ -146,7 +146,7 @@ def images(settings: Settings) -> Any:
 def run(trial: Trial, dataset: Any) -> list[Any]:
     """Compute a trial as the engine in this process does, on all CPUs, and return its events."""
     events: list[Any] = []
-    for message in compute([trial], dataset, width=1, threads=os.cpu_count() or 1):
+    for message in compute([trial], dataset, threads=os.cpu_count() or 1):
         if isinstance(message, Raised):
             raise RuntimeError(message.traceback)  # noqa: TRY004  # it is what the trial raised
         events += message if isinstance(message, tuple) else []

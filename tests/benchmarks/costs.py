@@ -57,9 +57,9 @@ def of_steps(dataset: Any) -> dict[str, float]:
     taken = {}
     for width in (NARROW, WIDE):
         trials = [point.config.trial for point in points(width, steps=STEPS)]
-        list(compute(trials[:1], dataset, width=width, threads=1))  # probes the BLAS
+        list(compute(trials[:1], dataset, threads=1))  # probes the BLAS
         clock = time.process_time()
-        list(compute(trials, dataset, width=width, threads=1))
+        list(compute(trials, dataset, threads=1))
         taken[width] = (time.process_time() - clock) / STEPS
     each = (taken[WIDE] - taken[NARROW]) / (WIDE - NARROW)
     return {"step_trial": each, "step_base": max(0.0, taken[NARROW] - NARROW * each)}
@@ -93,7 +93,7 @@ def recorded(dataset: Any, trials: int, reports: int, steps: int) -> tuple[float
         recorder = MlflowRecorder(f"sqlite:///{folder}/mlflow.db", "costs")
         recorder.open(SweepHeader(name="c", overrides=(), trials=plan.trials, provenance={}, attachments={}), dataset)
         empty = size_of(folder)
-        ledger = Ledger.of(Group(trials=plan.trials, width=trials), threads=1, device="cpu")
+        ledger = Ledger.of(Group(trials=plan.trials), threads=1, device="cpu")
         ledger.begin()
         tally, clock, whole = Tally(plan.trials, validated=True), time.thread_time(), cpu_seconds()
         for message in made_up(trials, reports, steps):

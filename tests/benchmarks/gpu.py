@@ -116,7 +116,7 @@ def name(like: Any) -> str:
 def run(trials: Sequence[Trial], dataset: Dataset, like: Any) -> list[Event]:
     """Compute a group and return its events; its results are on the host, so that nothing is still going on."""
     threads = os.cpu_count() or 1
-    return list(trials[0].task.run(trials, dataset, width=len(trials), threads=threads, like=like))
+    return list(trials[0].task.run(trials, dataset, threads=threads, like=like))
 
 
 def product_peak(like: Any, dataset: Dataset) -> float:

@@ -59,7 +59,7 @@ def of_width(dataset: Any, kind: str, size: int) -> Callable[[], None]:
 
 def run(trials: list[Trial], dataset: Any, *, threads: int) -> None:
     """Compute a group as a worker does."""
-    for message in compute(trials, dataset, width=len(trials), threads=threads):
+    for message in compute(trials, dataset, threads=threads):
         if isinstance(message, Raised):
             raise RuntimeError(message.traceback)  # noqa: TRY004  # it is what the trial raised
 

@@ -44,7 +44,7 @@ def fused(images: str, batch_size: int, worker: int) -> float:
     """Return the seconds of the steps of a worker's half of the trials, as one group."""
     half = trials(batch_size)[worker::CPUS]
     with threadpool_limits(1, user_api="blas"):
-        problem = Problem.of(half, _dataset(images), like=np.empty(0, np.float32), width=len(half), threads=1)
+        problem = Problem.of(half, _dataset(images), like=np.empty(0, np.float32), threads=1)
         strategy = half[0].strategy
         state = strategy.init(problem)
         state, _ = strategy.advance(problem, state, 0, 1)  # probes the BLAS, once a process

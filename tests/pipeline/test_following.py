@@ -77,7 +77,7 @@ def test_a_signal_stays_one_if_the_record_cannot_be_closed_either(tiny):
 
 def test_trials_are_stopped_if_the_record_cannot_be_opened(tiny, trial):
     planned, engine, opening = trial("one"), Endless(), Future()
-    tally, group = Tally([planned], validated=True), Group(trials=(planned,), width=1)
+    tally, group = Tally([planned], validated=True), Group(trials=(planned,))
     threading.Timer(0.2, opening.set_exception, [RecordError("no such store")]).start()
     record = Record(MemoryRecorder(), opening)
     with pytest.raises(RecordError, match="no such store"), Display(Console(file=io.StringIO()), tally) as display:

@@ -101,18 +101,17 @@ def test_regularizers(like, name):
     assert distance(as_numpy(row.gradient(strange, 0.5)), row.gradient(weights, 0.5)) < EVALUATION
 
 
-@pytest.mark.parametrize("width", [0, 5])
 @pytest.mark.parametrize("examples", [1, 20])
-def test_the_linear_model(like, examples, width):
+def test_the_linear_model(like, examples):
     rng = np.random.default_rng(0)
     weights, features = rng.normal(size=(3, 4, 7)), rng.normal(size=(examples, 7))
     slope, blocks = rng.normal(size=(3, 4, examples)), rng.normal(size=(2, 3, 4, 7))
     model = Linear()
 
     def products(weights, features, slope, blocks):
-        layout = model.layout(3, (4, 7), [examples], like=weights, width=width)
+        layout = model.layout(3, (4, 7), [examples], like=weights)
         return [
-            model.scores(weights, features, width=width),
+            model.scores(weights, features),
             layout.units(model.weights_gradient(slope, features, layout)),
             model.data_gradient(slope, weights),
             model.scores_of_blocks(blocks, features),
@@ -130,7 +129,7 @@ def test_the_objective_of_trials_that_differ(like):
     arrays = rng.normal(size=(len(trials), 4, 7)), rng.normal(size=(20, 7)), rng.integers(4, size=20)
 
     def evaluate(like):
-        objective = Objective.of(trials, like=in_precision(like, "float64"), width=len(trials))
+        objective = Objective.of(trials, like=in_precision(like, "float64"))
         weights, features, labels = there(like, *arrays)
         layout = objective.layout((4, 7), [20], like=weights)
         losses, gradient, scores = objective.evaluate(
@@ -177,7 +176,7 @@ def test_fused_trials_are_each_trial_alone(like, small_dataset, strategy):
     trials = [
         trial(strategy, learning_rate=RATES[strategy] * factor, seed=seed) for factor in (1, 2) for seed in (0, 1)
     ]
-    _, fused = run(trials, small_dataset, like=like, width=len(trials))
+    _, fused = run(trials, small_dataset, like=like)
     for k, one in enumerate(trials):
         _, alone = run([one], small_dataset, like=like)
         assert distance(fused[k].arrays["weights"], alone[0].arrays["weights"]) < TRAINING
@@ -189,12 +188,12 @@ def test_a_run_goes_on_from_a_checkpoint_that_lies_on_the_host(like, small_datas
     # given a run with a trial that diverges, where descent can
     rates = [RATES[strategy], 1e30]
     trials = [trial(strategy, batch_size=batch_size, learning_rate=rate) for rate in rates]
-    events = list(Train().run(trials, small_dataset, threads=1, width=0, checkpoint_every=25, like=like))
+    events = list(Train().run(trials, small_dataset, threads=1, checkpoint_every=25, like=like))
     results = {event.trial: event for event in events if isinstance(event, Result)}
     checkpoint = next(event for event in events if isinstance(event, Checkpoint))
     assert all(is_numpy_array(array) for array in checkpoint.arrays.values())
     # when it goes on from there
-    resumed = list(Train().run(trials, small_dataset, threads=1, width=0, start=checkpoint, like=like))
+    resumed = list(Train().run(trials, small_dataset, threads=1, start=checkpoint, like=like))
     # then it ends where the uninterrupted run ended
     ended = [event for event in resumed if isinstance(event, Result)]
     assert ended
@@ -237,7 +236,7 @@ def test_the_gradient_of_the_device_is_checked(like, small_dataset, variable):
 def test_the_images_are_there_once_as_they_are(like, small_dataset):
     # given the problem of a group
     trials = [trial(seed=seed) for seed in range(3)]
-    problem = Problem.of(trials, small_dataset, like=like, width=0, threads=1)
+    problem = Problem.of(trials, small_dataset, like=like, threads=1)
     # then its images are uint8 on the device, and those of every problem made of it
     images = problem.dataset.train.images
     assert array_namespace(images) is array_namespace(like)
@@ -249,7 +248,7 @@ def test_the_images_are_there_once_as_they_are(like, small_dataset):
 
 
 def ended(trial, dataset, like):
-    events = trial.task.run([trial], dataset, width=0, threads=1, like=like)
+    events = trial.task.run([trial], dataset, threads=1, like=like)
     return next(event for event in events if isinstance(event, Result))
 
 

@@ -19,9 +19,9 @@ def trial(**changes):
     return Trial(**{"task": Train(), "learning_rate": 1e-5, "batch_size": 64, "steps": len(STEPS), **changes})
 
 
-def followed(kind, trials, dataset, *, precision, width=0):
+def followed(kind, trials, dataset, *, precision):
     """Return the weights after the steps, what they measured (S, 3, K), and the norms they told (S, 2, K)."""
-    problem = Problem.of(trials, dataset, like=np.empty(0, precision), width=width, threads=1)
+    problem = Problem.of(trials, dataset, like=np.empty(0, precision), threads=1)
     state = init(problem.initial_weights([1e-2] * len(trials)))
     descent = kind(problem, state if kind is ScaledDescent else {"weights": state["weights"]}, STEPS)
     told = [descent.step(number, norms=True) for number in range(len(STEPS))]
@@ -64,15 +64,14 @@ def test_scales_stay_near_1_and_a_scale_of_nothing_begins_anew():
     np.testing.assert_array_equal(renewals[:, 1:], [[0.0, np.nan]] * 4)
 
 
-@pytest.mark.parametrize("width", [0, 13])
 @pytest.mark.parametrize("loss", list(LOSSES.values()))
-def test_the_neighbours_of_a_trial_whose_scale_is_renewed_lose_no_bit(small_dataset, loss, width):
+def test_the_neighbours_of_a_trial_whose_scale_is_renewed_lose_no_bit(small_dataset, loss):
     # given trials that decay in all manners beside one whose regularizer is no decay
     rows = [{"regularizer": L1(), "regularization": 10.0}]
     rows += [{"regularization": (1 - decay) / 2e-5} for decay in (*DECAYS, 0.0)]
     trials = [trial(loss=loss(), **row) for row in rows]
-    # when they are fused, some in a layout for more, and alone
-    together = followed(ScaledDescent, trials, small_dataset, precision=np.float32, width=width)
+    # when they are fused and alone
+    together = followed(ScaledDescent, trials, small_dataset, precision=np.float32)
     for k, lone in enumerate(trials):
         alone = followed(ScaledDescent, [lone], small_dataset, precision=np.float32)
         # then every bit is the same, of what is measured and of the norms too

@@ -13,7 +13,7 @@ SHAPE = (5, 38)
 
 def compared(dataset, *, threads=1, **changes):
     trial = Trial(**{"task": FiniteDifference(), "loss": Softmax()} | changes)
-    curve, result = trial.task.run([trial], dataset, width=8, threads=threads)
+    curve, result = trial.task.run([trial], dataset, threads=threads)
     return trial, curve, result
 
 

@@ -16,7 +16,7 @@ from tests.tasks import plain
 def checked(dataset, **changes):
     task = changes.pop("task", GradientCheck())
     trial = Trial(task=task, **changes)
-    (result,) = task.run([trial], dataset, width=0, threads=1)
+    (result,) = task.run([trial], dataset, threads=1)
     return result
 
 

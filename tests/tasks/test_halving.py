@@ -28,16 +28,15 @@ def cramped(*, most, after=0):
 
 @pytest.mark.parametrize("after", [0, 30, 55])
 @pytest.mark.parametrize("most", [1, 3])
-@pytest.mark.parametrize("width", [0, 5])
-def test_a_group_too_large_for_memory_is_halved_until_it_fits(small_dataset, width, most, after):
+def test_a_group_too_large_for_memory_is_halved_until_it_fits(small_dataset, most, after):
     # given five trials, one of which diverges, and a memory that holds fewer, from the start or from a later step
     kind = cramped(most=most, after=after)
     rates = [1e-6, 2e-6, 1e36, 1e-5, 2e-5]
     trials = [trial(learning_rate=rate) for rate in rates]
     small = [trial(learning_rate=rate, loss=kind()) for rate in rates]
     # when they are trained, then every point is told once and every bit is that of the whole group
-    curves, results = run(small, small_dataset, width=width)
-    whole_curves, whole = run(trials, small_dataset, width=width)
+    curves, results = run(small, small_dataset)
+    whole_curves, whole = run(trials, small_dataset)
     np.testing.assert_equal(curves, whole_curves)
     for k in range(len(trials)):
         assert results[k].outcome is whole[k].outcome
@@ -47,7 +46,7 @@ def test_a_group_too_large_for_memory_is_halved_until_it_fits(small_dataset, wid
 def test_halves_make_no_checkpoints_and_go_on_from_the_one_before(small_dataset):
     kind = cramped(most=1, after=30)
     trials = [trial(learning_rate=rate, loss=kind()) for rate in (1e-6, 2e-6)]
-    events = list(Train().run(trials, small_dataset, threads=1, width=0, checkpoint_every=20))
+    events = list(Train().run(trials, small_dataset, threads=1, checkpoint_every=20))
     assert [event.step for event in events if isinstance(event, Checkpoint)] == [20]
 
 

@@ -21,7 +21,7 @@ SHAPE = (5, 38)
 
 def landscape(dataset, *, threads=1, loss="svm", trial=None, **fields):
     values = {"task": Landscape(**fields), "loss": LOSSES[loss]()} | (trial or {})
-    *curves, result = Landscape().run([Trial(**values)], dataset, width=8, threads=threads)
+    *curves, result = Landscape().run([Trial(**values)], dataset, threads=threads)
     return curves, result
 
 
@@ -108,7 +108,7 @@ def test_the_bits_depend_on_no_thread(small_dataset):
 
 def test_the_scale_of_itself_gives_scores_of_about_one(small_dataset):
     like = np.empty(0, np.float32)
-    problem = Problem.of([Trial(task=Landscape())], small_dataset, like=like, width=0, threads=1)
+    problem = Problem.of([Trial(task=Landscape())], small_dataset, like=like, threads=1)
 
     x = plain.features(small_dataset, small_dataset.train)
     draws = np.stack([normal(seed, "directions", 0, shape=SHAPE) for seed in range(40)]).reshape(-1, 38)
@@ -119,7 +119,7 @@ def test_the_scale_of_itself_gives_scores_of_about_one(small_dataset):
 def test_around_trained_weights_is_around_what_training_makes(small_dataset):
     settings = {"learning_rate": 1e-5, "batch_size": 64, "steps": 60, "evaluate_every": 30}
     *curves, result = landscape(small_dataset, around="trained", resolution=5, trial=settings)
-    trained = list(Train().run([Trial(task=Train(), **settings)], small_dataset, width=8, threads=1))
+    trained = list(Train().run([Trial(task=Train(), **settings)], small_dataset, threads=1))
 
     assert len(curves[0]) == len(trained) - 1
     assert all(isinstance(curve, Curve) for curve in curves[0])
@@ -149,10 +149,10 @@ def test_only_training_makes_its_settings_count():
 
 def test_trials_of_a_group_each_get_their_own(small_dataset):
     trials = [Trial(task=Landscape(resolution=4, dimensions=d), loss=Svm(margin=d)) for d in (1, 2)]
-    together = list(Landscape().run(trials, small_dataset, width=8, threads=1))
+    together = list(Landscape().run(trials, small_dataset, threads=1))
 
     for place, trial in enumerate(trials):
-        (alone,) = trial.task.run([trial], small_dataset, width=8, threads=1)
+        (alone,) = trial.task.run([trial], small_dataset, threads=1)
         assert together[place].trial == place
         np.testing.assert_array_equal(together[place].arrays["data_loss"], alone.arrays["data_loss"])
 

@@ -20,7 +20,7 @@ def peak(group, dataset):
     """Return the most memory that training a group takes."""
     tracemalloc.start()
     try:
-        list(Train().run(group, dataset, width=0, threads=1))
+        list(Train().run(group, dataset, threads=1))
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

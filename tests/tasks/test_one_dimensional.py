@@ -8,7 +8,7 @@ from tasks.trial import Trial
 
 
 def result_of(task, loss=None):
-    (result,) = task.run([Trial(task=task, loss=loss or Svm())], None, width=8, threads=1)
+    (result,) = task.run([Trial(task=task, loss=loss or Svm())], None, threads=1)
     return result
 
 

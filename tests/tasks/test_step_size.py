@@ -15,7 +15,7 @@ SHAPE = (5, 38)
 
 def table(dataset, *, threads=1, **changes):
     trial = Trial(**changes)
-    curve, result = trial.task.run([trial], dataset, width=8, threads=threads)
+    curve, result = trial.task.run([trial], dataset, threads=threads)
     assert isinstance(curve, Curve)
     return trial, curve, result
 

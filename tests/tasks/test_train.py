@@ -33,8 +33,8 @@ def trial(strategy="gradient", **changes):
     return Trial(**values | changes)
 
 
-def run(trials, dataset, *, threads=1, width=0, **options):
-    events = list(Train().run(trials, dataset, threads=threads, width=width, **options))
+def run(trials, dataset, *, threads=1, **options):
+    events = list(Train().run(trials, dataset, threads=threads, **options))
     curves = {}
     for event in events:
         if isinstance(event, Curve):
@@ -93,9 +93,9 @@ def test_lbfgs_fused_resumed_and_alone_are_the_same_and_it_beats_sgd(small_datas
     fused = by_trial(*run(trials, small_dataset))
     assert_same_bits(fused, [by_trial(*run([t], small_dataset))[0] for t in trials])
     # when it goes on from a checkpoint, then it is the same
-    events = list(Train().run(trials, small_dataset, threads=1, width=0, checkpoint_every=30))
+    events = list(Train().run(trials, small_dataset, threads=1, checkpoint_every=30))
     checkpoint = next(event for event in events if isinstance(event, Checkpoint))
-    resumed = list(Train().run(trials, small_dataset, threads=1, width=0, start=checkpoint))
+    resumed = list(Train().run(trials, small_dataset, threads=1, start=checkpoint))
     for event in resumed:
         if isinstance(event, Result):
             np.testing.assert_array_equal(event.arrays["weights"], fused[event.trial][1].arrays["weights"])
@@ -138,13 +138,13 @@ def test_a_run_resumed_from_any_checkpoint_is_the_uninterrupted_one(
     settings = {"batch_size": batch_size, "optimizer": optimizer, "regularization": 2e3}
     trials = [trial(strategy, learning_rate=rate, **settings) for rate in (RATES[strategy], 1e30)]
     trials.append(trial(strategy, **settings | {"regularizer": L1(), "regularization": 1.0}))
-    events = list(Train().run(trials, small_dataset, threads=1, width=0, checkpoint_every=every))
+    events = list(Train().run(trials, small_dataset, threads=1, checkpoint_every=every))
     curves, results = run(trials, small_dataset)
     checkpoints = [event for event in events if isinstance(event, Checkpoint)]
     assert [c.step for c in checkpoints] == list(range(every, 60, every))
     for checkpoint in checkpoints:
         # when it goes on from a checkpoint
-        for event in Train().run(trials, small_dataset, threads=1, width=0, start=checkpoint):
+        for event in Train().run(trials, small_dataset, threads=1, start=checkpoint):
             # then all that comes after is the same, bit for bit
             if isinstance(event, Result):
                 expected = results[event.trial]
@@ -284,7 +284,7 @@ def test_copies_of_few_unique_examples_have_the_gradient_of_the_unique_ones(smal
     for split in (unique, copies):
         dataset = dataclasses.replace(small_dataset, train=split)
         like = np.empty(0, dtype=np.float64)
-        problem = Problem.of([trial(batch_size=None)], dataset, like=like, width=0, threads=1)
+        problem = Problem.of([trial(batch_size=None)], dataset, like=like, threads=1)
         gradient, loss, *_ = problem.loss_and_gradient(weights.astype(np.float64), 1)
         gradients.append((gradient, loss))
     # then it is the same
@@ -304,7 +304,7 @@ def test_minibatches_reach_the_full_batch_loss_for_a_fraction_of_the_arithmetic(
 def test_every_precision_starts_from_the_same_weights(small_dataset):
     trials = [trial(seed=seed) for seed in (1, 0, 1)]
     single, double = (
-        Problem.of(trials, small_dataset, like=np.empty(0, dtype), width=0, threads=1).initial_weights([0.1, 0.1, 0.3])
+        Problem.of(trials, small_dataset, like=np.empty(0, dtype), threads=1).initial_weights([0.1, 0.1, 0.3])
         for dtype in (np.float32, np.float64)
     )
     assert double.dtype == np.float64

@@ -18,7 +18,7 @@ def ledger():
     dataset = Synthetic(examples=60, test_examples=10, features=4, classes=2, validation=10).load()
     points = [Point(index=seed, overrides=(), config=parse({"seed": seed})) for seed in range(2)]
     trials = make_plan(points, dataset, workers=1).trials
-    return Ledger.of(Group(trials=trials, width=8), threads=3, device="cpu")
+    return Ledger.of(Group(trials=trials), threads=3, device="cpu")
 
 
 def curve(trial, *steps):
@@ -35,7 +35,7 @@ def test_messages_become_reports_of_their_trials(ledger):
     assert [type(report) for report in reports] == [Started, Started, Progressed, Finished, Finished]
     assert reports[2].trial.index == 1
     assert reports[3].layout.slot == 1
-    assert (reports[3].layout.width, reports[3].layout.threads, reports[3].layout.host) == (8, 3, "here")
+    assert (reports[3].layout.width, reports[3].layout.threads, reports[3].layout.host) == (2, 3, "here")
     assert list(ledger.end()) == []
 
 

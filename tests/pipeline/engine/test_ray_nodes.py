@@ -168,7 +168,7 @@ def test_ten_thousand_trials_leave_nothing_behind_in_the_driver(computing, engin
     trials = [
         replace(first, index=seed, key=str(seed), trial=replace(first.trial, seed=seed)) for seed in range(10_000)
     ]
-    groups = [Group(trials=tuple(trials[at : at + 100]), width=100) for at in range(0, 10_000, 100)]
+    groups = [Group(trials=tuple(trials[at : at + 100])) for at in range(0, 10_000, 100)]
 
     # when they are computed
     ended, memory = 0, []

@@ -16,7 +16,7 @@ def test_the_first_event_is_told_at_once_and_the_others_in_batches(dataset):
     # given a group whose first step is all that comes before much else
     trials = [Trial(task=Train(), steps=300, record_every=1, learning_rate=rate) for rate in (1e-6, 1e-5)]
     # when it is computed, a checkpoint to be made after every step
-    begun, first, *others = compute(trials, dataset, width=0, threads=1, checkpoint_every=1)
+    begun, first, *others = compute(trials, dataset, threads=1, checkpoint_every=1)
     # then the first step is told alone, before the next is done
     assert isinstance(begun, Begun)
     (event,) = first

@@ -26,7 +26,7 @@ def dataset():
 
 def drawn(planned, dataset):
     with threadpool_limits(1, user_api="blas"):
-        *_, result = planned.trial.task.run([planned.trial], dataset, width=8, threads=1)
+        *_, result = planned.trial.task.run([planned.trial], dataset, threads=1)
     return draw(planned, result, {}, dataset)
 
 

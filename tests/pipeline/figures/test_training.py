@@ -74,7 +74,7 @@ def test_the_data_gradient_is_the_slope_of_the_loss(trial):
 @pytest.mark.parametrize("variable", ["weights", "data"])
 def test_a_gradient_check_is_drawn(trial, tiny, variable):
     planned = trial(task={"name": "gradient_check", "variable": variable, "examples": 4})
-    (result,) = GradientCheck(variable=variable, examples=4).run([planned.trial], tiny, width=1, threads=1)
+    (result,) = GradientCheck(variable=variable, examples=4).run([planned.trial], tiny, threads=1)
 
     (image,) = draw(planned, dataclasses.replace(result, outcome=Outcome.FAILED), {}, tiny).values()
 
