@@ -154,13 +154,3 @@ def test_other_units_do_not_matter_even_if_they_are_nan():
     spoilt = scores_of_units(units, matrix)
     np.testing.assert_array_equal(spoilt[[0, 1, 3]], clean[[0, 1, 3]])
     assert np.isnan(spoilt[2]).all()
-
-
-def test_laid_out_for_more_units_gives_the_same_units():
-    rng = np.random.default_rng(0)
-    matrix, units = rng.normal(size=(64, 65)), rng.normal(size=(3, 10, 65))
-    laid_out = scores_of_units(units, matrix, at_least=12)
-    assert laid_out.shape == (3, 10, 64)
-    if panel_of("float64", 64, 65):
-        np.testing.assert_array_equal(laid_out, scores_of_units(units, matrix))
-    np.testing.assert_allclose(laid_out, units @ matrix.T, rtol=1e-12)
