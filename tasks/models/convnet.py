@@ -1,0 +1,118 @@
+"""A small convolutional network: blocks of convolution, relu and max pooling, then fully connected layers."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tasks.errors import ConfigError, require
+from tasks.models.initial import check_initial, spread_but_bias
+from tasks.models.layers import Affine, Convolution, Flattening, Images, Layer, MaxPooling, Relu
+from tasks.models.network import Network
+from tasks.products import layout_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvNet:
+    """A block for each of ``channels`` (convolution with a ``kernel``, relu, 2 x 2 max pooling), then ``hidden``.
+
+    Relu is done after max pooling: the larger of two numbers stays the larger, so all is the same at a quarter of the
+    work. Source: CS231n, "Convolutional Neural Networks".
+    """
+
+    channels: tuple[int, ...] = (32, 64, 128)
+    kernel: int = 3
+    hidden: tuple[int, ...] = ()
+    initial: str = "he"
+
+    def __post_init__(self) -> None:
+        require(self.channels, "model.channels", "must name the channels of at least one block", self.channels)
+        require(all(count >= 1 for count in self.channels), "model.channels", "must be numbers >= 1", self.channels)
+        require(self.kernel >= 1 and self.kernel % 2, "model.kernel", "must be an odd number >= 1", self.kernel)
+        require(all(width >= 1 for width in self.hidden), "model.hidden", "must be widths >= 1", self.hidden)
+        check_initial(self.initial)
+
+    def check(self, image_shape: tuple[int, ...]) -> None:
+        """Raise a `ConfigError` where features are no images, or images too small for the poolings."""
+        shape = "x".join(map(str, image_shape))
+        if len(image_shape) not in {2, 3}:
+            raise ConfigError(f"model=convnet must be given images (H x W or C x H x W), got features of shape {shape}")
+        least = 2 ** len(self.channels)
+        if min(image_shape[-2:]) < least:
+            raise ConfigError(
+                f"model.channels must name at most as many blocks as an image can be halved, got {list(self.channels)}:"
+                f" {len(self.channels)} blocks need images of at least {least}x{least} pixels, these are {shape}"
+            )
+
+    def shapes(self, image_shape: tuple[int, ...], classes: int) -> Mapping[str, tuple[int, int]]:
+        """Return the shapes ``convolution1 (F_1, C*k*k + 1)``, ..., ``hidden1 (H_1, F*h*w + 1)``, ..., ``scores``."""
+        depths = [block[0] for block in self._blocks(image_shape)]
+        shapes = {
+            f"convolution{number}": (after, before * self.kernel**2 + 1)
+            for number, (before, after) in enumerate(itertools.pairwise(depths), start=1)
+        }
+        widths = [int(np.prod(self._blocks(image_shape)[-1])), *self.hidden, classes]
+        names = [*(f"hidden{number}" for number in range(1, len(self.hidden) + 1)), "scores"]
+        connected = zip(names, itertools.pairwise(widths), strict=True)
+        return shapes | {name: (after, before + 1) for name, (before, after) in connected}
+
+    def spreads(self, image_shape: tuple[int, ...], classes: int) -> Mapping[str, np.ndarray]:
+        """Return the standard deviation of the first draw of every matrix's columns, ``(1, D)``, 0 for the bias."""
+        outputs = {f"convolution{number}": self.kernel**2 for number in range(1, len(self.channels) + 1)}
+        return {
+            name: spread_but_bias(
+                self.initial, fan_in=columns - 1, fan_out=units * outputs.get(name, 1), columns=columns
+            )
+            for name, (units, columns) in self.shapes(image_shape, classes).items()
+        }
+
+    def arrange(
+        self, trials: int, image_shape: tuple[int, ...], classes: int, examples: Iterable[int], *, like: Any
+    ) -> Network:
+        """Return the layers of fused trials: they share the patches of the images, and each has its own products."""
+        del examples, like
+        shapes = tuple(self.shapes(image_shape, classes).values())
+        layers: list[Layer] = [Images(shape=self._blocks(image_shape)[0])]
+        for filters in self.channels:
+            layers += [Convolution(filters=filters, kernel=self.kernel), MaxPooling(), Relu()]
+        layers.append(Flattening())
+        for units in self.hidden:
+            layers += [Affine(units=units), Relu()]
+        layers.append(Affine(units=classes))
+        layouts = tuple(layout_of(trials, units, None) for units, _ in shapes)
+        return Network(layers=tuple(layers), shapes=shapes, layouts=layouts)
+
+    def block(self, image_shape: tuple[int, ...], classes: int) -> int:
+        """Return how many examples to work on at once: so many that a layer's patches stay in a processor's cache."""
+        del classes
+        self.check(image_shape)
+        return 16
+
+    def numbers(self, image_shape: tuple[int, ...], classes: int) -> int:
+        """Return what a step keeps an example: patches of every block, answers, poolings, and their gradients."""
+        total = 0
+        for (channels, height, width), (filters, *_) in itertools.pairwise(self._blocks(image_shape)):
+            total += height * width * (2 * channels * self.kernel**2 + 4 * filters)
+        return total + 4 * (sum(self.hidden) + classes)
+
+    def multiplications(self, image_shape: tuple[int, ...], classes: int) -> int:
+        """Return how many multiplications one example's scores take: of a convolution, one a weight and a pixel."""
+        pixels = {
+            f"convolution{number}": height * width
+            for number, (_, height, width) in enumerate(self._blocks(image_shape)[:-1], start=1)
+        }
+        return sum(
+            units * columns * pixels.get(name, 1)
+            for name, (units, columns) in self.shapes(image_shape, classes).items()
+        )
+
+    def _blocks(self, image_shape: tuple[int, ...]) -> list[tuple[int, int, int]]:
+        """Return the shape ``(C, H, W)`` of the images that go into each block, and of what comes out of the last."""
+        self.check(image_shape)
+        height, width = image_shape[-2:]
+        depths = [image_shape[0] if len(image_shape) == 3 else 1, *self.channels]
+        return [(depth, height >> halved, width >> halved) for halved, depth in enumerate(depths)]

@@ -1,0 +1,34 @@
+"""What a network of images begins with: features as images, what all trials share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from array_api_compat import array_namespace
+
+from tasks.models.layers.layer import Forward, no_weights
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Images:
+    """Features ``(N, C*H*W + 1)``, whose last, the bias's 1, is left out, as images ``(1, C, H, W, N)``.
+
+    >>> import numpy as np
+    >>> Images(shape=(1, 1, 2)).forward(np.array([[3, 4, 1], [5, 6, 1]])).outputs.tolist()
+    [[[[[3, 5], [4, 6]]]]]
+    """
+
+    shape: tuple[int, int, int]
+    matrices: ClassVar[int] = 0
+
+    def forward(self, inputs: Any) -> Forward:
+        """Return the images; what comes back by them goes to features ``(K, N, C*H*W + 1)``, 0 by the bias's 1."""
+        xp, examples = array_namespace(inputs), inputs.shape[0]
+        pixels = xp.asarray(xp.matrix_transpose(inputs[:, :-1]), copy=True)
+
+        def to_inputs(slope: Any) -> Any:
+            flat = xp.matrix_transpose(xp.reshape(slope, (slope.shape[0], -1, examples)))
+            return xp.concat([flat, xp.zeros_like(flat[..., :1])], axis=-1)
+
+        return Forward(xp.reshape(pixels, (1, *self.shape, examples)), to_inputs, no_weights)

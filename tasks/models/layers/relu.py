@@ -1,0 +1,33 @@
+"""The rectified linear unit, ``y = max(0, x)``, of any shape. Source: Nair and Hinton 2010."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from array_api_compat import array_namespace
+
+from tasks.models.layers.layer import Forward, no_weights
+
+
+@dataclass(frozen=True, slots=True)
+class Relu:
+    """``y = max(0, x)``; at the kink, 0, the subgradient 0 is taken.
+
+    >>> import numpy as np
+    >>> outputs, to_inputs, _ = Relu().forward(np.array([-1.0, 0.0, 2.0]))
+    >>> outputs, to_inputs(np.array([5.0, 5.0, 5.0]))
+    (array([0., 0., 2.]), array([0., 0., 5.]))
+    """
+
+    matrices: ClassVar[int] = 0
+
+    def forward(self, inputs: Any) -> Forward:
+        """Return ``max(0, x)``; ``dL/dx = dL/dy`` where ``x > 0``, which is where ``y > 0``."""
+        xp = array_namespace(inputs)
+        outputs = xp.maximum(inputs, xp.zeros_like(inputs))
+
+        def to_inputs(slope: Any) -> Any:
+            return slope * xp.astype(outputs > 0, slope.dtype)
+
+        return Forward(outputs, to_inputs, no_weights)

@@ -1,0 +1,34 @@
+"""A fully connected layer on inputs that all trials share: one product of all trials' rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from array_api_compat import array_namespace
+
+from tasks.models.layers.layer import Forward
+from tasks.products import Layout, product
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedAffine:
+    """``y = W x`` for features ``(N, D)`` that end in the bias's 1; weights are rows ``(H, D)``, laid out in panels.
+
+    The bits of a trial's rows depend neither on the other trials nor on their number.
+    """
+
+    layout: Layout
+    matrices: ClassVar[int] = 1
+
+    def forward(self, inputs: Any, weights: Any) -> Forward:
+        """Return ``W x``; ``dL/dx = W^T dL/dy``, one for every trial, and ``dL/dW = sum_n dL/dy_n x_n^T``."""
+        xp = array_namespace(inputs)
+
+        def to_inputs(slope: Any) -> Any:
+            return xp.matmul(xp.matrix_transpose(slope), self.layout.units(weights))  # (K, N, R) @ (K, R, D)
+
+        def to_weights(slope: Any) -> list[Any]:
+            return [product(self.layout.rows(slope), inputs)]  # (H, N) @ (N, D)
+
+        return Forward(self.layout.units(product(weights, inputs.T)), to_inputs, to_weights)  # (H, D) @ (D, N)

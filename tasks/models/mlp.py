@@ -1,0 +1,81 @@
+"""A fully connected network: ``s = W_3 f(W_2 f(W_1 x))``, every layer with its bias."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tasks.errors import require, unknown_choice
+from tasks.models.initial import check_initial, spread_but_bias
+from tasks.models.layers import Affine, Layer, Relu, SharedAffine, Tanh
+from tasks.models.network import Network
+from tasks.products import layout_of, panel_of_descent
+
+ACTIVATIONS: Mapping[str, type[Relu | Tanh]] = {"relu": Relu, "tanh": Tanh}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mlp:
+    """Hidden layers of ``hidden`` units each and a layer of scores; see `Model`.
+
+    The first layer of all trials is one product, ``(K*H, D) @ (D, N)``. Source: CS231n, "Neural Networks Part 1".
+    """
+
+    hidden: tuple[int, ...] = (100,)
+    activation: str = "relu"
+    initial: str = "he"
+
+    def __post_init__(self) -> None:
+        require(self.hidden, "model.hidden", "must name the width of at least one layer", self.hidden)
+        require(all(width >= 1 for width in self.hidden), "model.hidden", "must be widths >= 1", self.hidden)
+        if self.activation not in ACTIVATIONS:
+            raise unknown_choice("model.activation", self.activation, ACTIVATIONS)
+        check_initial(self.initial)
+
+    def check(self, image_shape: tuple[int, ...]) -> None:
+        """Accept features of any shape."""
+
+    def shapes(self, image_shape: tuple[int, ...], classes: int) -> Mapping[str, tuple[int, int]]:
+        """Return the shapes ``hidden1 (H_1, D)``, ``hidden2 (H_2, H_1 + 1)``, ..., ``scores (C, H + 1)``."""
+        widths = [math.prod(image_shape), *self.hidden, classes]
+        names = [*(f"hidden{number}" for number in range(1, len(self.hidden) + 1)), "scores"]
+        return {
+            name: (after, before + 1) for name, (before, after) in zip(names, itertools.pairwise(widths), strict=True)
+        }
+
+    def spreads(self, image_shape: tuple[int, ...], classes: int) -> Mapping[str, np.ndarray]:
+        """Return the standard deviation of the first draw of every matrix's columns, ``(1, D)``, 0 for the bias."""
+        return {
+            name: spread_but_bias(self.initial, fan_in=columns - 1, fan_out=units, columns=columns)
+            for name, (units, columns) in self.shapes(image_shape, classes).items()
+        }
+
+    def arrange(
+        self, trials: int, image_shape: tuple[int, ...], classes: int, examples: Iterable[int], *, like: Any
+    ) -> Network:
+        """Return the layers of fused trials: the first on features that all share, the others a product a trial."""
+        first, *others = shapes = tuple(self.shapes(image_shape, classes).values())
+        shared = layout_of(trials, first[0], panel_of_descent(like, examples, first[1]))
+        activation = ACTIVATIONS[self.activation]()
+        layers: list[Layer] = [SharedAffine(layout=shared)]
+        for units, _ in others:
+            layers += [activation, Affine(units=units)]
+        layouts = (shared, *(layout_of(trials, units, None) for units, _ in others))
+        return Network(layers=tuple(layers), shapes=shapes, layouts=layouts)
+
+    def block(self, image_shape: tuple[int, ...], classes: int) -> None:
+        """Return None: examples are worked on as the linear model's are."""
+
+    def numbers(self, image_shape: tuple[int, ...], classes: int) -> int:
+        """Return what a step keeps an example: of every unit what goes into it, what comes out, and both gradients."""
+        del image_shape
+        return 4 * (sum(self.hidden) + classes)
+
+    def multiplications(self, image_shape: tuple[int, ...], classes: int) -> int:
+        """Return how many multiplications one example's scores take: one a weight."""
+        return sum(units * columns for units, columns in self.shapes(image_shape, classes).values())

@@ -1,0 +1,79 @@
+"""What a model is: the shapes of its parameters, their first draw, and its arrangement in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+# Takes dL/dscores (K, C, N) and gives the gradient of every matrix, laid out like rows.
+ToRows = Callable[[Any], list[Any]]
+
+
+class Model(Protocol):
+    """A model: a row of `MODELS`.
+
+    A trial's parameters are a few named matrices ``(R, D)``: a row an output unit (a class, a hidden unit, a filter),
+    the bias its last column. All of them, flattened and concatenated in order, are a *point*, ``(P,)``.
+    Features ``(N, D)`` are centred pixels, channels first, that end in a 1; ``image_shape`` is that of the pixels.
+    """
+
+    def check(self, image_shape: tuple[int, ...]) -> None:
+        """Raise a `ConfigError` where images of that shape are none for this model."""
+
+    def shapes(self, image_shape: tuple[int, ...], classes: int) -> Mapping[str, tuple[int, int]]:
+        """Return the shape ``(R, D)`` of every matrix by its name, in the order in which they are multiplied."""
+
+    def spreads(self, image_shape: tuple[int, ...], classes: int) -> Mapping[str, np.ndarray]:
+        """Return the standard deviation of the first draw of every matrix's entries, ``(1, D)``, 0 for the bias."""
+
+    def arrange(
+        self, trials: int, image_shape: tuple[int, ...], classes: int, examples: Iterable[int], *, like: Any
+    ) -> Arrangement:
+        """Return how the points of fused trials lie in memory.
+
+        ``examples`` are the sizes of the blocks that it is used on, ``like`` an array of the library and precision.
+        """
+
+    def block(self, image_shape: tuple[int, ...], classes: int) -> int | None:
+        """Return how many examples to work on at once on the host, None where the model does not care.
+
+        It decides bits (sums of blocks are rounded), so it depends on shapes alone and never on the trials.
+        """
+
+    def numbers(self, image_shape: tuple[int, ...], classes: int) -> int:
+        """Return how many numbers a step keeps an example of a trial: activations, and what backpropagation makes."""
+
+    def multiplications(self, image_shape: tuple[int, ...], classes: int) -> int:
+        """Return how many multiplications one example's scores take."""
+
+
+class Arrangement(Protocol):
+    """How the points of ``K`` fused trials lie in memory: a few matrices of rows, each row owned by a trial.
+
+    A trial's numbers are the same bit for bit alone and in any group. Rows that nobody has are zero, and stay zero
+    under every update rule that leaves a zero of gradient 0 where it is.
+    """
+
+    @property
+    def owners(self) -> Sequence[np.ndarray]:
+        """Of each matrix, the trial that owns each of its rows, ``(H_i,)``; of rows that nobody has, the first."""
+
+    def rows(self, points: Any) -> list[Any]:
+        """Return points ``(K, P)`` as matrices ``(H_i, D_i)``, arrays of their own that may be updated in place."""
+
+    def points(self, rows: Sequence[Any]) -> Any:
+        """Return the points ``(K, P)`` of matrices: the inverse of `rows`."""
+
+    def scores(self, rows: Sequence[Any], features: Any) -> Any:
+        """Return the scores of features ``(N, D)``, ``(K, C, N)``."""
+
+    def scores_and_vjp(self, rows: Sequence[Any], features: Any) -> tuple[Any, ToRows]:
+        """Return the scores ``(K, C, N)``, and what makes of dL/dscores the gradient of every matrix."""
+
+    def data_gradient(self, rows: Sequence[Any], features: Any, slope: Any) -> Any:
+        """Return dL/dfeatures but for the bias's 1, ``(K, N, D - 1)``, from ``slope``, dL/dscores ``(K, C, N)``."""
+
+    def last_layer_inputs(self, rows: Sequence[Any], features: Any) -> Any:
+        """Return what the last matrix multiplies, its 1 appended: ``(K, N, H + 1)``."""
