@@ -16,6 +16,10 @@ from tasks.models.layers import Affine, Layer, Relu, SharedAffine, Tanh
 from tasks.models.network import Network
 from tasks.products import layout_of, panel_of_descent
 
+# Numbers of a gradient that is had in parts. With fewer, a product takes longer; with more, an update does: of 48 nets
+# with 100 hidden units on CIFAR-10, the step takes least with parts of 192 to 384 rows of 3073, and a tenth more whole.
+_PART = 2**20
+
 ACTIVATIONS: Mapping[str, type[Relu | Tanh]] = {"relu": Relu, "tanh": Tanh}
 
 
@@ -60,9 +64,11 @@ class Mlp:
     ) -> Network:
         """Return the layers of fused trials: the first on features that all share, the others a product a trial."""
         first, *others = shapes = tuple(self.shapes(image_shape, classes).values())
-        shared = layout_of(trials, first[0], panel_of_descent(like, examples, first[1]))
+        panel = panel_of_descent(like, examples, first[1])
+        shared = layout_of(trials, first[0], panel)
+        part = max(1, _PART // (first[1] * panel.rows)) * panel.rows if panel else shared.height
         activation = ACTIVATIONS[self.activation]()
-        layers: list[Layer] = [SharedAffine(layout=shared)]
+        layers: list[Layer] = [SharedAffine(layout=shared, part=part)]
         for units, _ in others:
             layers += [activation, Affine(units=units)]
         layouts = (shared, *(layout_of(trials, units, None) for units, _ in others))

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-# Takes dL/dscores (K, C, N) and gives the gradient of every matrix, laid out like rows.
+
+class Part(NamedTuple):
+    """A part of a gradient: the number of the matrix, the place among its rows, and the gradient of those rows."""
+
+    matrix: int
+    place: slice
+    gradient: Any
+
+
+# Both take dL/dscores (K, C, N) and give the gradient of every matrix, laid out like rows.
 ToRows = Callable[[Any], list[Any]]
+ToParts = Callable[[Any], Iterator[Part]]
 
 
 class Model(Protocol):
@@ -71,6 +81,13 @@ class Arrangement(Protocol):
 
     def scores_and_vjp(self, rows: Sequence[Any], features: Any) -> tuple[Any, ToRows]:
         """Return the scores ``(K, C, N)``, and what makes of dL/dscores the gradient of every matrix."""
+
+    def scores_and_parts(self, rows: Sequence[Any], features: Any) -> tuple[Any, ToParts]:
+        """Return the scores ``(K, C, N)``, and what yields the gradients of `scores_and_vjp` in parts.
+
+        The rows of a part may be updated as soon as it is there: while it is in a processor's cache. Parts come from
+        the last matrix to the first, and have the bits of the whole.
+        """
 
     def data_gradient(self, rows: Sequence[Any], features: Any, slope: Any) -> Any:
         """Return dL/dfeatures but for the bias's 1, ``(K, N, D - 1)``, from ``slope``, dL/dscores ``(K, C, N)``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from tasks.models.layers.layer import Forward, Layer
-from tasks.models.model import ToRows
+from tasks.models.model import Part, ToParts, ToRows
 from tasks.products import Layout
 
 
@@ -52,23 +52,36 @@ class Network:
         return self._outputs(self.layers, rows, features)
 
     def scores_and_vjp(self, rows: Sequence[Any], features: Any) -> tuple[Any, ToRows]:
-        """Return the scores ``(K, C, N)``, and what makes of dL/dscores the gradient of every matrix.
-
-        Backpropagation: the last layer first, each turns the gradient by its outputs into that by its weights and
-        that by its inputs, which are the outputs of the layer before.
-        """
+        """Return the scores ``(K, C, N)``, and what makes of dL/dscores the gradient of every matrix."""
         passes = self._forward(rows, features)
 
         def to_rows(slope: Any) -> list[Any]:
             gradients: list[Any] = []
-            for forward in reversed(passes):
-                gradients = forward.to_weights(slope) + gradients
-                if len(gradients) == len(self.layouts):
-                    break  # no layer before has weights
-                slope = forward.to_inputs(slope)
+            for forward, by_outputs in self._backward(passes, slope):
+                gradients = forward.to_weights(by_outputs) + gradients
             return gradients
 
         return passes[-1].outputs, to_rows
+
+    def scores_and_parts(self, rows: Sequence[Any], features: Any) -> tuple[Any, ToParts]:
+        """Return the scores ``(K, C, N)``, and what yields the gradients of `scores_and_vjp` in parts.
+
+        The rows of a part may be updated as soon as it is there.
+        """
+        passes = self._forward(rows, features)
+
+        def to_parts(slope: Any) -> Iterator[Part]:
+            matrix = len(self.layouts)
+            for forward, by_outputs in self._backward(passes, slope):
+                if forward.parts is not None:
+                    matrix -= 1
+                    yield from (Part(matrix, place, gradient) for place, gradient in forward.parts(by_outputs))
+                    continue
+                for gradient in reversed(forward.to_weights(by_outputs)):
+                    matrix -= 1
+                    yield Part(matrix, slice(0, gradient.shape[0]), gradient)
+
+        return passes[-1].outputs, to_parts
 
     def data_gradient(self, rows: Sequence[Any], features: Any, slope: Any) -> Any:
         """Return dL/dfeatures but for the bias's 1, ``(K, N, D - 1)``, from ``slope``, dL/dscores ``(K, C, N)``."""
@@ -97,3 +110,16 @@ class Network:
             passes.append(layer.forward(outputs, *itertools.islice(weights, layer.matrices)))
             outputs = passes[-1].outputs
         return passes
+
+    def _backward(self, passes: Sequence[Forward], slope: Any) -> Iterator[tuple[Forward, Any]]:
+        """Yield the layers from the last to the first that has weights, each with the gradient by its outputs.
+
+        Backpropagation: each layer turns the gradient by its outputs into that by its inputs, which are the outputs of
+        the layer before. It does so before it is yielded: its weights may change then.
+        """
+        first = next(number for number, layer in enumerate(self.layers) if layer.matrices)
+        for number in range(len(passes) - 1, first, -1):
+            by_inputs = passes[number].to_inputs(slope)
+            yield passes[number], slope
+            slope = by_inputs
+        yield passes[first], slope  # nobody asks for the gradient by what comes before

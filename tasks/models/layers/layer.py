@@ -14,16 +14,20 @@ Neither Jacobian is ever formed. Source: CS231n, "Backpropagation, Intuitions"; 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 
 class Forward(NamedTuple):
-    """What a forward pass gives: outputs, and from dL/doutputs the gradients by the inputs and by every matrix."""
+    """What a forward pass gives: outputs, and from dL/doutputs the gradients by the inputs and by every matrix.
+
+    A gradient too large for a processor's cache may also be had in ``parts``, each with its place among the rows.
+    """
 
     outputs: Any
     to_inputs: Callable[[Any], Any]
     to_weights: Callable[[Any], list[Any]]
+    parts: Callable[[Any], Iterator[tuple[slice, Any]]] | None = None
 
 
 class Layer(Protocol):

@@ -15,7 +15,7 @@ class Relu:
     """``y = max(0, x)``; at the kink, 0, the subgradient 0 is taken.
 
     >>> import numpy as np
-    >>> outputs, to_inputs, _ = Relu().forward(np.array([-1.0, 0.0, 2.0]))
+    >>> outputs, to_inputs, *_ = Relu().forward(np.array([-1.0, 0.0, 2.0]))
     >>> outputs, to_inputs(np.array([5.0, 5.0, 5.0]))
     (array([0., 0., 2.]), array([0., 0., 5.]))
     """

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from array_api_compat import array_namespace
 
+from tasks.devices import pieces
 from tasks.models.layers.layer import Forward
 from tasks.products import Layout, product
 
@@ -15,10 +17,12 @@ from tasks.products import Layout, product
 class SharedAffine:
     """``y = W x`` for features ``(N, D)`` that end in the bias's 1; weights are rows ``(H, D)``, laid out in panels.
 
-    The bits of a trial's rows depend neither on the other trials nor on their number.
+    The bits of a trial's rows depend neither on the other trials nor on their number. Gradients are also given in parts
+    of ``part`` rows, whole panels, with the same bits.
     """
 
     layout: Layout
+    part: int
     matrices: ClassVar[int] = 1
 
     def forward(self, inputs: Any, weights: Any) -> Forward:
@@ -31,4 +35,9 @@ class SharedAffine:
         def to_weights(slope: Any) -> list[Any]:
             return [product(self.layout.rows(slope), inputs)]  # (H, N) @ (N, D)
 
-        return Forward(self.layout.units(product(weights, inputs.T)), to_inputs, to_weights)  # (H, D) @ (D, N)
+        def parts(slope: Any) -> Iterator[tuple[slice, Any]]:
+            rows = self.layout.rows(slope)
+            for place in pieces(self.layout.height, self.part):
+                yield place, product(rows[place, :], inputs)
+
+        return Forward(self.layout.units(product(weights, inputs.T)), to_inputs, to_weights, parts)  # (H, D) @ (D, N)

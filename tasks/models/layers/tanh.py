@@ -15,7 +15,7 @@ class Tanh:
     """``y = tanh(x)``.
 
     >>> import numpy as np
-    >>> outputs, to_inputs, _ = Tanh().forward(np.array([0.0, 40.0]))
+    >>> outputs, to_inputs, *_ = Tanh().forward(np.array([0.0, 40.0]))
     >>> outputs, to_inputs(np.array([5.0, 5.0]))
     (array([0., 1.]), array([5., 0.]))
     """

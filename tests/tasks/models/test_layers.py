@@ -21,7 +21,7 @@ LAYERS = {
     "affine": (Affine(units=3), drawn(2, 4, 5), [drawn(6, 5)]),
     "affine_one_trial": (Affine(units=3), drawn(1, 4, 5), [drawn(3, 5)]),
     "affine_one_example": (Affine(units=3), drawn(2, 4, 1), [drawn(6, 5)]),
-    "shared_affine": (SharedAffine(layout=layout_of(2, 3, None)), drawn(5, 4), [drawn(6, 4)]),
+    "shared_affine": (SharedAffine(layout=layout_of(2, 3, None), part=4), drawn(5, 4), [drawn(6, 4)]),
     "images": (Images(shape=(2, 3, 4)), drawn(5, 25), []),
     "flattening": (Flattening(), drawn(2, 3, 4, 2, 5), []),
     "max_pooling": (MaxPooling(), drawn(2, 3, 4, 6, 2), []),
@@ -38,7 +38,7 @@ def test_gradients_are_those_of_differences(name):
     # given L = sum of c * outputs, whose gradient by the outputs is c
     layer, inputs, weights = LAYERS[name]
     assert len(weights) == layer.matrices
-    outputs, to_inputs, to_weights = layer.forward(inputs, *weights)
+    outputs, to_inputs, to_weights = layer.forward(inputs, *weights)[:3]
     slope = drawn(*outputs.shape)
 
     def loss(_):
@@ -63,7 +63,7 @@ def over_trials(gradient, array):
 def test_a_layer_leaves_what_it_is_given(name):
     layer, inputs, weights = LAYERS[name]
     before = [array.copy() for array in (inputs, *weights)]
-    outputs, to_inputs, to_weights = layer.forward(inputs, *weights)
+    outputs, to_inputs, to_weights = layer.forward(inputs, *weights)[:3]
     slope = drawn(*outputs.shape)
     same = slope.copy()
     first = [to_inputs(slope), *to_weights(slope)]
@@ -76,7 +76,7 @@ def test_a_layer_leaves_what_it_is_given(name):
 def test_an_affine_layer_by_hand():
     # given one trial, y = [[1, 2], [3, 4]] x + [5, 6]
     weights = np.array([[1.0, 2.0, 5.0], [3.0, 4.0, 6.0]])
-    outputs, to_inputs, to_weights = Affine(units=2).forward(np.array([[[10.0], [1.0]]]), weights)
+    outputs, to_inputs, to_weights = Affine(units=2).forward(np.array([[[10.0], [1.0]]]), weights)[:3]
     np.testing.assert_array_equal(outputs, [[[17], [40]]])
     # when dL/dy = (1, -1)
     slope = np.array([[[1.0], [-1.0]]])
@@ -88,7 +88,7 @@ def test_an_affine_layer_by_hand():
 def test_a_shared_affine_layer_is_an_affine_one_of_every_trial():
     features, weights, slope = drawn(7, 5), drawn(6, 5), drawn(3, 2, 7)
     features[:, -1] = 1
-    shared = SharedAffine(layout=layout_of(3, 2, None)).forward(features, weights)
+    shared = SharedAffine(layout=layout_of(3, 2, None), part=6).forward(features, weights)
     alike = Affine(units=2).forward(np.broadcast_to(features[:, :-1].T, (3, 4, 7)), weights)
     np.testing.assert_allclose(shared.outputs, alike.outputs)
     np.testing.assert_allclose(shared.to_weights(slope)[0], alike.to_weights(slope)[0])
@@ -97,7 +97,7 @@ def test_a_shared_affine_layer_is_an_affine_one_of_every_trial():
 
 def test_max_pooling_by_hand():
     image = np.reshape([[1.0, 2, 5, 5, 9], [4, 3, 5, 5, 9], [9, 9, 9, 9, 9]], (1, 1, 3, 5, 1))
-    outputs, to_inputs, _ = MaxPooling().forward(image)
+    outputs, to_inputs, _ = MaxPooling().forward(image)[:3]
     np.testing.assert_array_equal(outputs.ravel(), [4, 5])
     # of equal ones the first takes the gradient; the last row and column, which have no partner, take none
     back = to_inputs(np.reshape([7.0, 8.0], (1, 1, 1, 2, 1)))

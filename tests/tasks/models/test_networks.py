@@ -52,8 +52,21 @@ def of_trials(name, part, points, features, slope, *, classes=10):
     rows = group.rows(points[part])
     scores, vjp = group.scores_and_vjp(rows, features)
     np.testing.assert_array_equal(group.scores(rows, features), scores)
-    gradient = group.points(vjp(slope[part]))
+    gradients = vjp(slope[part])
+    gradient = group.points(gradients)
+    assert_parts_are_the_whole(group, [matrix.copy() for matrix in rows], features, slope[part], gradients)
     return scores, gradient, group.data_gradient(rows, features, slope[part]), group.last_layer_inputs(rows, features)
+
+
+def assert_parts_are_the_whole(group, rows, features, slope, gradients):
+    """Compare bits, though the rows of a part change as soon as it is there."""
+    _, to_parts = group.scores_and_parts(rows, features)
+    seen = [np.zeros(len(matrix), dtype=int) for matrix in rows]
+    for matrix, place, gradient in to_parts(slope):
+        np.testing.assert_array_equal(gradient, gradients[matrix][place])
+        rows[matrix][place] = np.nan
+        seen[matrix][place] += 1
+    assert all((count == 1).all() for count in seen)
 
 
 @pytest.mark.parametrize(
