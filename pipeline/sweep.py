@@ -24,7 +24,8 @@ from pipeline.estimate import sweep_seconds, worker_memory
 from pipeline.following import Provenance, compute
 from pipeline.plan import Group, Plan, Point, make_plan
 from pipeline.provenance import collect
-from pipeline.recorder.address import probe
+from pipeline.recorder.address import sqlite_file
+from pipeline.recorder.probing import probe
 from pipeline.recorder.protocol import SweepHeader
 from pipeline.resuming import remaining, resume_command, sweep_key
 from pipeline.schema import Config, describe
@@ -70,7 +71,7 @@ def run_points(
     if config.sweep.dry_run:
         _show_plan(points, config, console)
         return {}
-    probe(config.tracking.uri, create=True)
+    probe(config.tracking.uri, create=True, experiment=config.tracking.experiment)
     with StopSignals() as signals:
         # The data, the store and the engine take seconds each; they start side by side, Ray in the main
         # thread, since it sets signal handlers, and only once the data are known to be good.
@@ -124,6 +125,8 @@ def _left(
 ) -> tuple[Group, ...]:
     """Return the groups that are left to compute, and make known what an earlier process has computed."""
     if not config.sweep.resume:
+        if sqlite_file(config.tracking.uri) is None:
+            record.opened()  # what MLflow refuses is told before anything is computed; a file has been probed
         return plan.groups
     past, checkpoints = record.opened().past, record.checkpoints()
     ended = {} if past is None else past.ended

@@ -1,23 +1,22 @@
-"""Where a store is: its address made absolute, shown without credentials, probed before anyone waits for it."""
+"""Where a store is: its address made absolute, and shown without credentials."""
 
 from __future__ import annotations
 
 import re
 import shlex
-import socket
-import sqlite3
 import urllib.parse
-import urllib.request
 from pathlib import Path
 
 from pipeline.recorder.protocol import RecordError
 
-PROBE_SECONDS = 5.0
-
 _SECRET = re.compile(r"(?i)\b([\w.-]*(?:password|passwd|pwd|token|secret|api_?key|access_?key)[\w.-]*)=[^\s&;]+")
 # To the last @ of the word, since a password may hold an @ or a slash, or of the host, since it may hold a space.
-_USER_INFO = re.compile(r"://(?:\S*|[^/\n]*)@")
-_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
+# A file's address has no such part, and an @ in it is a folder's.
+_USER_INFO = re.compile(r"(?:(?<!sqlite)(?<!file)://|://(?!/))(?:\S*|[^/\n]*)@")
+_FILE, _FILE_BY_DRIVER = "sqlite:///", "sqlite+pysqlite:///"
+
+IN_MEMORY = ("sqlite://", _FILE, f"{_FILE}:memory:")
+"""The addresses of SQLite stores that end with the process."""
 
 
 def redact(text: str) -> str:
@@ -30,15 +29,35 @@ def redact(text: str) -> str:
 
 
 def absolute(uri: str) -> str:
-    """Return ``uri`` with the path of an SQLite file made absolute, so that it holds from any folder."""
+    """Return ``uri`` with the path of an SQLite file made absolute, so that it holds from any folder.
+
+    Raises
+    ------
+    RecordError
+        If SQLAlchemy can name no such path.
+    """
     file = sqlite_file(uri)
-    return uri if file is None else f"sqlite:///{file}"
+    if file is None:
+        return uri
+    _, mark, query = uri.partition("?")
+    path = str(file)
+    if not re.search("[%?]", path):
+        return f"{_FILE}{path}{mark}{query}"
+    quoted = path.replace("%", "%25").replace("?", "%3F") if _unquotes() else path
+    if "?" in quoted:
+        raise unreachable(uri, "SQLAlchemy 2.1 or later is needed for a path that holds a question mark")
+    # MLflow would make the folders of a path that it takes as it is written; this form it leaves to SQLAlchemy.
+    return f"{_FILE_BY_DRIVER}{quoted}{mark}{query}"
 
 
 def sqlite_file(uri: str) -> Path | None:
-    """Return the absolute path of the SQLite file that ``uri`` names, None for any other store."""
-    prefix = "sqlite:///"
-    return Path(uri.removeprefix(prefix)).absolute() if uri.startswith(prefix) else None
+    """Return the absolute path of the SQLite file that SQLAlchemy opens for ``uri``, None for any other store."""
+    for prefix in (_FILE, _FILE_BY_DRIVER):
+        if uri.startswith(prefix):
+            path = uri.removeprefix(prefix).partition("?")[0]
+            path = urllib.parse.unquote(path) if "%" in path and _unquotes() else path
+            return Path(path).expanduser().absolute() if path not in {"", ":memory:"} else None
+    return None
 
 
 def is_http(uri: str) -> bool:
@@ -49,30 +68,6 @@ def is_http(uri: str) -> bool:
 def unreachable(uri: str, reason: object) -> RecordError:
     """Return the error for a store that does not answer."""
     return RecordError(f"tracking.uri must be a store that can be reached, got {redact(uri)!r}: {redact(str(reason))}")
-
-
-def probe(uri: str, *, create: bool) -> None:
-    """Raise a `RecordError` at once for a store that is plainly not there.
-
-    Without this MLflow finds out only after minutes of retries. ``create`` says whether an SQLite file
-    that does not exist yet will do.
-    """
-    file = sqlite_file(uri)
-    if file is not None:
-        _probe_file(uri, file, create=create)
-        return
-    try:
-        parts = urllib.parse.urlsplit(uri)
-        host, port = parts.hostname, parts.port or _PORTS.get(parts.scheme.partition("+")[0])
-    except ValueError:
-        # The error would say what it took for the port: a part of a password that holds a slash.
-        raise unreachable(uri, "its host must be a name or an address, its port a number below 65536") from None
-    if host is None or port is None or _behind_a_proxy(parts.scheme, host):
-        return
-    try:
-        socket.create_connection((host, port), timeout=PROBE_SECONDS).close()
-    except OSError as error:
-        raise unreachable(uri, error) from None
 
 
 def how_to_look(uri: str, experiment_id: str, *, sweep: str | None, run: str | None) -> str:
@@ -92,22 +87,8 @@ def how_to_look(uri: str, experiment_id: str, *, sweep: str | None, run: str | N
     return link if is_http(uri) else f"mlflow ui --backend-store-uri {shlex.quote(redact(uri))}\n{link}"
 
 
-def _probe_file(uri: str, file: Path, *, create: bool) -> None:
-    if not create and not file.is_file():
-        raise unreachable(uri, "there is no such file")
-    try:
-        if create:
-            file.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(file, timeout=PROBE_SECONDS)
-        try:
-            # Taking and leaving the write lock shows that the file is a database and may be written to.
-            connection.execute("BEGIN IMMEDIATE" if create else "SELECT 1 FROM sqlite_master LIMIT 1")
-            connection.rollback()
-        finally:
-            connection.close()
-    except (OSError, sqlite3.Error) as error:
-        raise unreachable(uri, error) from None
+def _unquotes() -> bool:
+    """Return whether SQLAlchemy reads a %25 in a path as %: from 2.1 on it does."""
+    from sqlalchemy import make_url  # noqa: PLC0415  # takes a fifth of a second to import
 
-
-def _behind_a_proxy(scheme: str, host: str) -> bool:
-    return scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(host)
+    return make_url(f"{_FILE}%25").database == "%"

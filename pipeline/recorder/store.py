@@ -10,14 +10,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.recorder.address import PROBE_SECONDS, is_http, probe, sqlite_file, unreachable
+from pipeline.recorder.address import is_http, sqlite_file, unreachable
 from pipeline.recorder.batches import Batch, write_by_log_batch
-from pipeline.recorder.protocol import RecordError
+from pipeline.recorder.probing import PROBE_SECONDS, deleted, probe
+from pipeline.recorder.revision import check_revision
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient  # takes seconds to import
 
 _RUN = "recorder.run"
+_SERVED = re.compile(r"(?:postgresql|mysql|mssql)(?:\+\w+)?://")
+"""What the address of a database behind a server begins with."""
 
 # MLflow's own defaults let a dead server stall whoever waits for it for minutes. What is tried again is tried by the
 # delivery: MLflow would create a run anew whose creation has only lost its answer.
@@ -119,9 +122,11 @@ def connect(uri: str, *, create: bool) -> MlflowClient:
     from mlflow.exceptions import MlflowException  # noqa: PLC0415  # takes seconds to import
 
     try:
-        if not is_http(uri) and "://" in uri and sqlite_file(uri) is None:
+        if _SERVED.match(uri):
             # MLflow would retry a wrong password or a missing driver for a minute and a half.
-            sqlalchemy.create_engine(uri).connect().close()
+            with sqlalchemy.create_engine(uri).connect() as connection:
+                if sqlalchemy.inspect(connection).has_table("alembic_version"):
+                    check_revision(uri, lambda statement: connection.execute(sqlalchemy.text(statement)).fetchone())
         with _alone(uri), settings(REACHING if is_http(uri) else {}):
             client = MlflowClient(tracking_uri=uri)
             client.search_experiments(max_results=1)
@@ -148,11 +153,12 @@ def _experiment(client: MlflowClient, uri: str, name: str) -> str:
         file = sqlite_file(uri)
         # MLflow's default is a folder where the command happens to run; beside the database both move together.
         # Its folder's name is made of letters, digits and dashes: MLflow would read %2F..%2F as a way out of mlruns.
-        place = str(file.parent / "mlruns" / re.sub(r"[^\w-]+", "-", name)[:60]) if file else None
+        # It is a URI: MLflow would take a path for one, and a % in it for the start of another character.
+        place = (file.parent / "mlruns" / re.sub(r"[^\w-]+", "-", name)[:60]).as_uri() if file else None
         kind = {"mlflow.experimentKind": "custom_model_development"}
         return str(client.create_experiment(name, artifact_location=place, tags=kind))
     if found.lifecycle_stage != "active":
-        raise RecordError(f"tracking.experiment must be an experiment that is not deleted, got {name!r}")
+        raise deleted(name)
     return str(found.experiment_id)
 
 

@@ -2,10 +2,13 @@
 
 import socket
 import time
+from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine
 
-from pipeline.recorder.address import absolute, how_to_look, probe, redact
+from pipeline.recorder.address import absolute, how_to_look, redact, sqlite_file
+from pipeline.recorder.probing import probe
 from pipeline.recorder.protocol import RecordError
 
 
@@ -18,6 +21,8 @@ from pipeline.recorder.protocol import RecordError
         ("tracking.token=abc steps=3", "tracking.token=*** steps=3"),
         ("AWS_SECRET_ACCESS_KEY=abc", "AWS_SECRET_ACCESS_KEY=***"),
         ("learning_rate=1e-3", "learning_rate=1e-3"),
+        ("sqlite:////home/ann@work/mlflow.db", "sqlite:////home/ann@work/mlflow.db"),
+        ("file:///a@b x=http://ann:s3cret@host", "file:///a@b x=http://***@host"),
     ],
 )
 def test_credentials_are_not_shown(text, shown):
@@ -29,6 +34,41 @@ def test_a_relative_sqlite_path_is_made_absolute(tmp_path, monkeypatch):
 
     assert absolute("sqlite:///mlflow.db") == f"sqlite:///{tmp_path}/mlflow.db"
     assert absolute("http://host:5000") == "http://host:5000"
+
+
+@pytest.mark.parametrize(
+    "name", ["a%20b", "a%2520b", "50%", "a?b", "a#b", "a b", "a+b", "ü", "a@b:c", "a;b&c=d", "Ann's"]
+)
+def test_the_file_that_is_probed_is_the_one_that_sqlalchemy_opens(name, tmp_path, monkeypatch):
+    folder = tmp_path / name
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    uri = absolute("sqlite:///mlflow.db")
+
+    with create_engine(uri).connect() as connection:
+        connection.exec_driver_sql("CREATE TABLE made_by_sqlalchemy (x)")
+
+    assert sqlite_file(uri) == folder / "mlflow.db"
+    assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*")] == [Path(name), Path(name, "mlflow.db")]
+    assert absolute(uri) == uri
+    probe(uri, create=False)
+
+
+def test_a_home_folder_and_options_of_the_driver_are_understood(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    assert absolute("sqlite:///~/x.db?timeout=60") == f"sqlite:///{tmp_path}/x.db?timeout=60"
+    assert sqlite_file("sqlite:///~/x.db?timeout=60") == tmp_path / "x.db"
+
+
+@pytest.mark.parametrize("uri", ["sqlite://", "sqlite:///", "sqlite:///:memory:"])
+def test_a_store_that_ends_with_the_command_is_refused(uri, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(RecordError, match="in memory"):
+        probe(uri, create=True)
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_dead_port_is_refused_at_once_without_its_password():

@@ -1,6 +1,8 @@
 """Other stores than one SQLite file of one's own: a server, a server before PostgreSQL, a file shared by two sweeps."""
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import time
@@ -129,3 +131,24 @@ def postgresql(folder):
             yield f"postgresql+psycopg2://postgres@127.0.0.1:{port}/mlflow"
         finally:
             os.killpg(process.pid, 2)  # a fast shutdown
+
+
+@pytest.mark.parametrize("name", ["a%20b", "what?%41", "ü #;@&'"])
+def test_a_folder_of_any_name_keeps_its_record_to_itself(name, tmp_path):
+    folder = tmp_path / name
+    folder.mkdir()
+    neighbours = [tmp_path / "a b", tmp_path / "what", tmp_path / "elsewhere"]
+    for neighbour in neighbours:
+        neighbour.mkdir()
+
+    out = ended(start_sweep(folder, "sqlite:///mlflow.db", "learning_rate=0.01,0.1"))
+
+    (line,) = [line for line in out.splitlines() if line.startswith("mlflow ui")]
+    uri = shlex.split(line)[-1]
+    assert_whole(uri, [["gradient lr=0.01", "gradient lr=0.1"]])
+    assert {path.name for path in folder.iterdir()} == {"mlflow.db", "mlruns", "multirun"}
+    parent = re.search("viewStateShareKey=(\\w+)", out)[1]
+    again = commands.run(["-m", "pipeline.reproduce", parent, "--tracking-uri", uri], neighbours[-1])
+    assert again.returncode == 0, again.stderr
+    assert sorted(tmp_path.iterdir()) == sorted([folder, *neighbours])
+    assert [path for neighbour in neighbours for path in neighbour.iterdir()] == []
