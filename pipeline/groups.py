@@ -8,6 +8,7 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
+from pipeline.environment import tracking_defaults
 from pipeline.schema import TABLES, defaults, plain
 
 
@@ -49,6 +50,7 @@ def register() -> None:
     """
     store = ConfigStore.instance()
     plain_keys = {name: value for name, value in defaults().items() if name not in TABLES}
+    plain_keys["tracking"] |= tracking_defaults()
     store.store(group="schema", name="config", node=plain_keys)
     for group, table in TABLES.items():
         for name in table:

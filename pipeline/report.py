@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.environment import DEFAULT_URI, default_uri
 from pipeline.page import comparison_page, sweep_page
 from pipeline.recorder.sweeps import read_sweep
 from tasks.errors import SweepError
@@ -16,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write the page; return 0, or 2 where it cannot be written."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.report", description=__doc__)
     parser.add_argument("run_id", metavar="SWEEP_RUN_ID", help="the sweep's parent run, as MLflow names it")
-    parser.add_argument("--tracking-uri", default="sqlite:///mlflow.db", metavar="URI", help="default: %(default)s")
+    parser.add_argument("--tracking-uri", default=default_uri(), metavar="URI", help=DEFAULT_URI)
     parser.add_argument("--output", type=Path, metavar="FILE", help="default: report-SWEEP_RUN_ID.html")
     parser.add_argument("--compare", metavar="OTHER", help="the parent run of another sweep, to set beside this one")
     options = parser.parse_args(arguments)

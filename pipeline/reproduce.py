@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from pipeline.comparison import Equality, compare, worst
 from pipeline.console import make_console
+from pipeline.environment import DEFAULT_URI, default_uri
 from pipeline.recorder.protocol import RecordError
 from pipeline.recorder.reading import RecordedRun, is_trial, read_run, tell
 from pipeline.recorder.sweeps import RecordedSweep, read_sweep
@@ -22,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Reproduce a run; return 0 where it is equal, 1 different, 2 it cannot be run, 130 it was stopped."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.reproduce", description=__doc__)
     parser.add_argument("run_id", metavar="RUN_ID", help="the run of a trial, or a sweep's parent run, in MLflow")
-    parser.add_argument("--tracking-uri", default="sqlite:///mlflow.db", metavar="URI", help="default: %(default)s")
+    parser.add_argument("--tracking-uri", default=default_uri(), metavar="URI", help=DEFAULT_URI)
     parser.add_argument(
         "--set",
         action="append",

@@ -70,6 +70,7 @@ def rerun(
         uri, olds[0].experiment, figures=draw, quick_figures=draw_quickly, sweep_figures=SWEEP_FIGURES
     )
     _compute(groups, dataset, configs[0], recorder, name, link, console)
+    console.print(recorder.how_to_look(), markup=False, soft_wrap=True)
     return [read_run(uri, str(recorder.run_id(trial))) for trial in trials]
 
 

@@ -1,1 +1,6 @@
 """The record of a sweep: what is written down, and who writes it."""
+
+import os
+
+# MLflow would report what it is used for to its makers; who wants that sets the variable to false.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
