@@ -14,7 +14,7 @@ from tasks.devices import HOST, host, in_precision, pieces
 from tasks.error_curves import best_h, truncation_slope
 from tasks.errors import require
 from tasks.events import Checkpoint, Curve, Event, Outcome, Result
-from tasks.losses import Softmax
+from tasks.losses import LOSSES, Softmax
 from tasks.points import (
     UNTRAINED,
     check_examples,
@@ -26,6 +26,7 @@ from tasks.points import (
     require_scale,
 )
 from tasks.problem import Batch, Problem, total
+from tasks.rows import row_name
 from tasks.step_size import powers_of_ten
 
 if TYPE_CHECKING:
@@ -206,7 +207,6 @@ def _in_words(trial: Trial, slopes: np.ndarray, best: np.ndarray) -> str:
         for p, precision in enumerate(PRECISIONS)
     ]
     if not isinstance(trial.loss, Softmax):
-        parts.append(
-            f"{type(trial.loss).__name__} has kinks, so its slopes need not be 1 and 2: loss=softmax is smooth"
-        )
+        name = row_name(LOSSES, trial.loss)
+        parts.append(f"loss={name} has kinks, so its slopes need not be 1 and 2: loss=softmax is smooth")
     return "; ".join(parts)

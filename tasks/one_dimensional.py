@@ -12,8 +12,9 @@ from tasks.datasets.dataset import Dataset
 from tasks.devices import HOST
 from tasks.errors import ConfigError, require
 from tasks.events import Checkpoint, Event, Outcome, Result
-from tasks.losses import Svm, violations
+from tasks.losses import LOSSES, Svm, violations
 from tasks.points import UNTRAINED
+from tasks.rows import row_name
 
 if TYPE_CHECKING:
     from tasks.trial import Trial
@@ -60,7 +61,7 @@ class OneDimensional:
     def check(self, trial: Trial, dataset: Dataset) -> None:  # noqa: ARG002  # the points are the task's own
         """Refuse another loss than the SVM's: its terms are those of the notes."""
         if not isinstance(trial.loss, Svm):
-            raise ConfigError(f"loss must be svm for task=one_dimensional, got {type(trial.loss).__name__}")
+            raise ConfigError(f"loss must be svm for task=one_dimensional, got {row_name(LOSSES, trial.loss)!r}")
 
     def run(
         self,

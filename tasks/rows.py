@@ -26,13 +26,24 @@ def parse_row(table: Mapping[str, type], parameter: str, config: Mapping[str, An
     if not isinstance(name, str) or name not in table:
         raise unknown_choice(parameter, name, table)
     fields = {key: value for key, value in config.items() if key != "name"}
+    if fields and not dataclasses.fields(table[name]):
+        raise ConfigError(f"{parameter}={name} must have no keys of its own, got {next(iter(fields))!r}")
     return build(table[name], fields, parameter=parameter)
 
 
 def describe_row(table: Mapping[str, type], row: Any) -> dict[str, Any]:
     """Return the config of a row: the inverse of `parse_row`."""
-    name = next(name for name, kind in table.items() if kind is type(row))
-    return {"name": name} | {f.name: getattr(row, f.name) for f in dataclasses.fields(row)}
+    return {"name": row_name(table, row)} | {f.name: getattr(row, f.name) for f in dataclasses.fields(row)}
+
+
+def row_name(table: Mapping[str, type], row: object) -> str:
+    """Return a row's name in its table, by which configs and messages know it.
+
+    >>> from tasks.losses import LOSSES, SquaredHinge
+    >>> row_name(LOSSES, SquaredHinge())
+    'squared_hinge'
+    """
+    return next(name for name, kind in table.items() if kind is type(row))
 
 
 def build(kind: type, values: Mapping[str, Any], *, parameter: str = "") -> Any:
@@ -66,6 +77,8 @@ def convert(value: Any, kind: Any, parameter: str) -> Any:
         if not isinstance(value, Mapping):
             raise ConfigError(f"{parameter} must be a mapping ({{KEY: VALUE}}), got {value!r}")
         return {str(key): convert(item, arguments[1], f"{parameter}.{key}") for key, item in value.items()}
+    if kind in {bool, int} and isinstance(value, str) and (spelled := _spelled(value, kind)) is not None:
+        return spelled
     if isinstance(value, bool) is not (kind is bool):
         raise ConfigError(f"{parameter} must be {_NAMES[kind]}, got {value!r}")
     if kind is float and isinstance(value, int | float | str):
@@ -77,6 +90,16 @@ def convert(value: Any, kind: Any, parameter: str) -> Any:
 
 
 _NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+
+
+def _spelled(text: str, kind: type) -> bool | int | None:
+    """Return what a text spells, if it does: an environment variable, as in ``${oc.env:STEPS}``, is always a text."""
+    if kind is bool:
+        return {"true": True, "false": False}.get(text.lower())
+    try:
+        return int(text)
+    except ValueError:
+        return None
 
 
 def _number(value: float | str, parameter: str) -> float:

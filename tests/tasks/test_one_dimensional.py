@@ -69,6 +69,6 @@ def test_bad_fields_are_refused(fields, message):
 
 def test_another_loss_is_refused(small_dataset):
     task = OneDimensional()
-    with pytest.raises(ConfigError, match="loss must be svm for task=one_dimensional, got Softmax"):
+    with pytest.raises(ConfigError, match="loss must be svm for task=one_dimensional, got 'softmax'"):
         task.check(Trial(task=task, loss=Softmax()), small_dataset)
     task.check(Trial(task=task), small_dataset)

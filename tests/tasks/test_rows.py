@@ -43,6 +43,8 @@ def test_bad_values_name_parameter_rule_and_value(config, message):
         (None, int | None, None),
         ("64", str, "64"),
         (7, str, "7"),
+        ("20", int, 20),
+        ("True", bool, True),
         ([1, 2], tuple[float, ...], (1.0, 2.0)),
     ],
 )
@@ -53,7 +55,8 @@ def test_values_become_what_their_field_is(value, kind, expected):
 
 
 @pytest.mark.parametrize(
-    ("value", "kind"), [(1.5, int), (True, int), (1, bool), ("1", int), ({}, str), (3, tuple[int, ...])]
+    ("value", "kind"),
+    [(1.5, int), (True, int), (1, bool), ("1", bool), ("a", int), ("1.5", int), ({}, str), (3, tuple[int, ...])],
 )
 def test_what_cannot_be_converted_is_refused(value, kind):
     with pytest.raises(ConfigError, match=r"x must be .*, got "):
