@@ -6,9 +6,11 @@ import atexit
 import gc
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -18,6 +20,7 @@ from pipeline.complaints import EXPECTED, complaint, is_expected
 from pipeline.errors import Interrupted, Told, TrialsFailedError
 from pipeline.plan import Point
 from pipeline.plugins.folders import hide_credentials
+from pipeline.plugins.sweeper import deferred
 from pipeline.recorder.address import redact
 from pipeline.schema import parse
 from pipeline.sweep import run_points
@@ -40,25 +43,35 @@ def main() -> None:
     # Hydra then raises what it would otherwise print as a traceback of its own making.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
+        sys.argv[1:] = arranged(sys.argv[1:])
         hydra.main(config_path=CONF, config_name="config", version_base="1.3")(run_trial)()
-    except BaseException as raised:  # noqa: BLE001  # it is told or raised below, where it has no other error around it
+    except BaseException as raised:
         error = raised.error if isinstance(raised, Told) else raised
-    else:
-        return
+        if isinstance(error, Interrupted | KeyboardInterrupt):
+            print(f"stopped: {error or 'interrupted'}", file=sys.stderr)  # noqa: T201
+            sys.exit(128 + getattr(error, "number", 2))
+        if full_error == "1" or not is_expected(error):
+            raise
+        print(f"error: {complaint(error)}", file=sys.stderr)  # noqa: T201
+        sys.exit(1 if isinstance(error, TrialsFailedError) else 2)
     finally:
         if full_error is None:
             del os.environ["HYDRA_FULL_ERROR"]
         else:
             os.environ["HYDRA_FULL_ERROR"] = full_error
-    if isinstance(error, Interrupted | KeyboardInterrupt):
-        print(f"stopped: {error or 'interrupted'}", file=sys.stderr)  # noqa: T201
-        sys.exit(128 + getattr(error, "number", 2))
-    if full_error == "1" and isinstance(error, TrialsFailedError) and error.__cause__ is not None:
-        raise error.__cause__  # a lone trial's own error, so that a debugger stands where it was raised
-    if full_error == "1" or not is_expected(error):
-        raise error
-    print(f"error: {complaint(error)}", file=sys.stderr)  # noqa: T201
-    sys.exit(1 if isinstance(error, TrialsFailedError) else 2)
+
+
+def arranged(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments as Hydra takes them: the overrides last, and in a multirun as `deferred` has them.
+
+    >>> arranged(["seed=1,2", "--multirun", "--config-name", "mine", "steps=20"])
+    ['--multirun', '--config-name', 'mine', 'seed=1,2', 'steps=20']
+    """
+    # argparse takes the overrides from one place of the line only.
+    given = get_args_parser().parse_intermixed_args(arguments)
+    options = [argument for argument in arguments if argument not in given.overrides]
+    many = given.multirun or "hydra.mode=MULTIRUN" in given.overrides
+    return options + (deferred(given.overrides) if many else given.overrides)
 
 
 def register() -> None:
@@ -77,7 +90,7 @@ def run_trial(config: DictConfig) -> float | None:
         assert isinstance(values, dict)
         plain = {str(name): value for name, value in values.items()}
         point = Point(index=0, overrides=tuple(map(redact, job.overrides.task)), config=parse(plain))
-        end = run_points([point], sweep=None, folder=Path(job.runtime.output_dir)).get(0)
+        end = run_points([point], sweep=None).get(0)
         if isinstance(end, Exception):
             raise end
     except EXPECTED as error:

@@ -9,8 +9,7 @@ import sys
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline.errors import TrialsFailedError
-from pipeline.groups import keys
+from pipeline.groups import choices_with, keys, misplaced, unknown_hydra_key
 from pipeline.recorder.address import redact
 from pipeline.schema import TABLES
 from tasks.errors import SweepError, unknown_choice
@@ -35,8 +34,6 @@ def complaint(error: BaseException) -> str:
 
     Credentials are not.
     """
-    if isinstance(error, TrialsFailedError):
-        return redact(str(error))
     text = redact(" ".join(_complaint(error).split()))
     overrides = [redact(override) for override in sys.argv[1:] if not override.startswith("-")]
     named = [override.partition("=")[0].lstrip("+~").strip() for override in overrides]
@@ -63,9 +60,12 @@ def _complaint(error: BaseException) -> str:
 
 def _hydra_complaint(error: HydraException) -> str:
     text = str(error)
-    unknown = re.search(r"Could not (?:override|delete from config\.) '?([^'\s]+)'?", text)
-    if unknown and "To append to your config" in text:
-        return _unknown_key(unknown.group(1).removesuffix("."))
+    unknown = re.search(r"Could not override '([^']+)'", text)
+    if unknown:
+        key = unknown.group(1).removesuffix(".")
+        return unknown_hydra_key(key) if key.startswith("hydra.") else _unknown_key(key)
+    if composed := re.search(r"(In '[^']+'): ConfigKeyError raised.*full_key: (hydra\.\S+)", text, re.DOTALL):
+        return f"{composed.group(1)}: {unknown_hydra_key(composed.group(2))}"
     if isinstance(error.__cause__, OmegaConfBaseException) and not text:
         return complaint(error.__cause__)
     cause = error.__cause__ or error.__context__
@@ -76,6 +76,8 @@ def _hydra_complaint(error: HydraException) -> str:
 
 
 def _unknown_key(key: str) -> str:
+    if choices_with(key):
+        return misplaced(key)
     if key in TABLES:
         return f"{key} must be one of {', '.join(sorted(TABLES[key]))} ({key}=CHOICE)"
     close = difflib.get_close_matches(key, keys(), n=3)

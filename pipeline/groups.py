@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import functools
+import typing
 from collections.abc import Mapping
 from typing import Any
 
+from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigStore
 
 from pipeline.environment import tracking_defaults
@@ -33,6 +37,54 @@ def keys() -> list[str]:
     for group, table in TABLES.items():
         found |= {group, *(f"{group}.{key}" for name in table for key in row_defaults(group, name) if key != "name")}
     return sorted(key for key in found if not key.endswith(".name") or key == "sweep.name")
+
+
+@functools.cache
+def choices_with(key: str) -> tuple[str, ...]:
+    """Return the choices of a key's group that have the key, none where all do.
+
+    >>> choices_with("optimizer.momentum"), choices_with("seed")
+    (('momentum', 'nesterov'), ())
+    """
+    group, _, inner = key.partition(".")
+    field = inner.partition(".")[0]
+    table = TABLES.get(group, {})
+    names = tuple(name for name, row in table.items() if field in {f.name for f in dataclasses.fields(row)})
+    return () if len(names) == len(table) else names
+
+
+def misplaced(key: str) -> str:
+    """Return what to say of a key that the choice in its group does not have, where others do.
+
+    >>> misplaced("optimizer.momentum")
+    'optimizer.momentum must be set with optimizer=momentum or optimizer=nesterov only: other choices have no such key'
+    """
+    group = key.partition(".")[0]
+    names = " or ".join(f"{group}={name}" for name in choices_with(key))
+    return f"{key} must be set with {names} only: other choices have no such key"
+
+
+def unknown_hydra_key(key: str) -> str:
+    """Return what to say of a key that Hydra's own config does not have.
+
+    >>> unknown_hydra_key("hydra.sweep.dri")
+    "hydra.sweep.dri is no key of Hydra's config, did you mean hydra.sweep.dir? (see --hydra-help)"
+    >>> unknown_hydra_key("hydra.job.env_set.HOME")
+    "hydra.job.env_set.HOME is no key of Hydra's config yet: +hydra.job.env_set.HOME=VALUE adds it"
+    """
+    kind: Any = HydraConf
+    above, *names = key.split(".")
+    for name in names:
+        if not dataclasses.is_dataclass(kind):
+            return f"{key} is no key of Hydra's config yet: +{key}=VALUE adds it"
+        known = [f.name for f in dataclasses.fields(kind)]
+        if name not in known:
+            close = " or ".join(f"{above}.{other}" for other in difflib.get_close_matches(name, known))
+            hint = f", did you mean {close}?" if close else f": {above} has {', '.join(known)}"
+            return f"{above}.{name} is no key of Hydra's config{hint} (see --hydra-help)"
+        kind = typing.get_type_hints(kind)[name]
+        above = f"{above}.{name}"
+    return f"{key} is no key of Hydra's config (see --hydra-help)"
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -19,10 +20,8 @@ from pipeline.console import (
     show_plan,
     show_table,
 )
-from pipeline.errors import Interrupted
+from pipeline.errors import Interrupted, TrialsFailedError
 from pipeline.estimate import sweep_seconds, worker_memory
-from pipeline.failures import Failures
-from pipeline.fault_log import FaultLog
 from pipeline.following import Provenance, compute
 from pipeline.plan import Group, Plan, Point, make_plan
 from pipeline.provenance import collect
@@ -93,7 +92,6 @@ def run_points(
             raise
         show_folded(console, plan)
         tally = Tally(plan.trials, validated=len(dataset.validation) > 0)
-        failures = Failures(len(plan.trials), FaultLog(folder))
         with Closing(record, header, running):
             header.set_result(
                 (None if sweep is None else _header(sweep, config, plan, dataset, tags, attachments), dataset)
@@ -106,7 +104,7 @@ def run_points(
                 provenance = Provenance(tags=tags, attachments=attachments if sweep is None else {})
                 try:
                     with Display(console, tally) as display:
-                        compute(groups, dataset, engine, record, tally, display, provenance, config, failures)
+                        compute(groups, dataset, engine, record, tally, display, provenance, config)
                 except Interrupted:
                     if sweep is not None:
                         show_how_to_resume(console, resume_command())
@@ -114,7 +112,7 @@ def run_points(
                 finally:
                     show_table(console, tally.ranking())
         console.print(recorder.how_to_look(), markup=False, soft_wrap=True)
-    return _ends(plan, tally, failures)
+    return _ends(plan, tally)
 
 
 def _load(config: Config, console: Console) -> Dataset:
@@ -156,15 +154,26 @@ def _shared(points: Sequence[Point]) -> Config:
     """Return the config of the first point, which must be that of all but for their trials."""
     if not points:
         raise ConfigError("the grid must have at least one point, got none")
-    first = describe(points[0].config)
+    first = _common(points[0].config)
     for point in points[1:]:
-        other = describe(point.config)
-        for name in ("dataset", "device", "engine", "cluster", "tracking", "sweep"):
-            if other[name] != first[name]:
-                raise ConfigError(
-                    f"{name} must be the same in all trials of a sweep, got {first[name]!r} and {other[name]!r}"
-                )
+        other = _common(point.config)
+        if other != first:
+            name = next(name for name in {**first, **other} if first.get(name) != other.get(name))
+            raise ConfigError(
+                f"{name} must be the same in all trials of a sweep, got {first.get(name)!r} and {other.get(name)!r}"
+            )
     return points[0].config
+
+
+def _common(config: Config) -> dict[str, Any]:
+    values = describe(config)
+    flat: dict[str, Any] = {}
+    for section in ("dataset", "device", "engine", "cluster", "tracking", "sweep"):
+        value = values[section]
+        flat |= (
+            {f"{section}.{key}": inner for key, inner in value.items()} if isinstance(value, dict) else {section: value}
+        )
+    return {"dataset": flat.pop("dataset.name"), **flat}
 
 
 def _make_plan(points: Sequence[Point], dataset: Dataset, config: Config) -> Plan:
@@ -200,10 +209,10 @@ def _header(
     )
 
 
-def _ends(plan: Plan, tally: Tally, failures: Failures) -> dict[int, float | Exception]:
-    error = failures.error()  # of all: Hydra tells of the first only
-    ends: dict[int, float | Exception] = {
-        standing.trial.index: error if standing.outcome in (None, Outcome.FAILED) else standing.score
-        for standing in tally.standings.values()
-    }
+def _ends(plan: Plan, tally: Tally) -> dict[int, float | Exception]:
+    ends: dict[int, float | Exception] = {}
+    for standing in tally.standings.values():
+        failed = standing.outcome in (None, Outcome.FAILED)
+        error = f"{standing.trial.name}: {standing.message or 'not finished'}"
+        ends[standing.trial.index] = TrialsFailedError(error) if failed else standing.score
     return ends | {index: ends[first] for index, first in plan.folded.items()}

@@ -7,11 +7,10 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from typing import Self
 
-from pipeline.engine.faults import after_end, after_message, after_raise, after_timeout
+from pipeline.engine.faults import after_raise, after_timeout
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.protocol import Report
-from pipeline.engine.raised import Raised
-from pipeline.engine.worker import compute
+from pipeline.engine.worker import Raised, compute
 from pipeline.plan import Group
 from tasks.datasets.dataset import Dataset
 from tasks.devices import array_for
@@ -53,7 +52,7 @@ class InProcess:
         """Compute a group; return the ledgers of what has to be computed again."""
         group = ledger.begin()
         trials = tuple(planned.trial for planned in group.trials)
-        began, freed = time.monotonic(), list[Ledger]()
+        began = time.monotonic()
         for message in compute(
             trials,
             dataset,
@@ -65,14 +64,11 @@ class InProcess:
             if isinstance(message, Raised):
                 reports, again = after_raise(ledger, message)
                 yield from reports
-                return freed + again
-            reports, again = after_message(ledger, message)
-            freed += again
-            yield from reports
+                return again
+            yield from ledger.take(message)
             if self._timeout is not None and time.monotonic() - began > self._timeout:
                 reports, again = after_timeout(ledger, self._timeout, silent=0.0)
                 yield from reports
-                return freed + again
-        reports, again = after_end(ledger)
-        yield from reports
-        return freed + again
+                return again
+        yield from ledger.end()
+        return []

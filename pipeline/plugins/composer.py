@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,19 +15,30 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType, ValueType
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from pipeline.groups import choices_with, misplaced
+from pipeline.schema import TABLES
+from tasks.errors import ConfigError
+
+_RESOLVER = re.compile(r"\$\{[^{}]*:")
+"""An interpolation that calls a resolver, which may ask for anything that Hydra gives to a job."""
+
+_STARTED = re.compile(r"\$\{now:[^{}]*\}")
+"""The time, which is that of the sweep's start in all of its jobs."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """A composed job: its number, its overrides, and its config.
 
     ``base`` is a composition by Hydra, shared between jobs; ``values`` are the job's own task config as plain
-    values, not resolved.
+    values, not resolved; ``left_out`` are the overrides of keys that its choices do not have, but others' do.
     """
 
     number: int
     overrides: tuple[str, ...]
     base: Composition
     values: Mapping[str, Any]
+    left_out: tuple[Override, ...] = ()
 
     def config(self) -> DictConfig:
         """Return the config as Hydra's own launchers compose it, its ``hydra`` node included."""
@@ -41,31 +53,32 @@ class Job:
             config.hydra.job.override_dirname = self.override_dirname()
         return config
 
+    def resolves(self) -> bool:
+        """Return whether a value of the task config calls a resolver, which may ask for what Hydra gives to a job."""
+        return _RESOLVER.search(repr(self.values)) is not None
+
     def resolved(self) -> dict[str, Any]:
         """Return the task config as plain values, interpolations resolved."""
         text = repr(self.values)
         if "${" not in text and "???" not in text:
             return dict(self.values)
-        if "${hydra" in text:
-            config = self.config()
-            HydraConfig.instance().set_config(config)
-            with open_dict(config):
-                del config["hydra"]
-        else:
-            config = OmegaConf.create(dict(self.values))
-            OmegaConf.copy_cache(from_config=self.base.config, to_config=config)
+        config = OmegaConf.create(dict(self.values))
+        OmegaConf.copy_cache(from_config=self.base.config, to_config=config)
         resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         assert isinstance(resolved, dict)
         return {str(name): value for name, value in resolved.items()}
 
     def folder(self) -> str:
-        """Return the job's output folder, absolute."""
-        subdir = self.base.hydra["sweep"]["subdir"]
-        if subdir == "${hydra.job.num}":
-            subdir = str(self.number)
-        elif "${" in str(subdir):
-            subdir = self.config().hydra.sweep.subdir
-        return os.path.abspath(os.path.join(self.base.folder, str(subdir)))  # noqa: PTH100, PTH118  # as Hydra does
+        """Return the job's output folder, absolute (in a process that has not changed its own since it was started)."""
+        sweep = self.base.hydra["sweep"]
+        if sweep["subdir"] == "${hydra.job.num}" and "${" not in _STARTED.sub("", sweep["dir"]):
+            place = [str(self.base.config.hydra.sweep.dir), str(self.number)]
+        else:
+            before, config = HydraConfig.instance().cfg, self.config()
+            HydraConfig.instance().set_config(config)
+            place = [str(config.hydra.sweep.dir), str(config.hydra.sweep.subdir)]
+            HydraConfig.instance().cfg = before
+        return os.path.abspath(os.path.join(*place))  # noqa: PTH100, PTH118  # as Hydra does
 
     def override_dirname(self) -> str:
         """Return what Hydra offers for the names of folders."""
@@ -76,10 +89,9 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Composition:
-    """A config that Hydra composed, the sweep's folder in it, and the plain, unresolved values of its two parts."""
+    """A config that Hydra composed, and the plain, unresolved values of its two parts."""
 
     config: DictConfig
-    folder: str
     hydra: Mapping[str, Any]
     task: Mapping[str, Any]
 
@@ -102,16 +114,45 @@ class Composer:
 
     def compose(self, overrides: Sequence[str], number: int) -> Job:
         """Return the job with these overrides."""
-        parsed = [self._parse(text) for text in overrides]
-        choices = tuple(text for text, override in zip(overrides, parsed, strict=True) if self._is_choice(override))
-        plain = [override for override in parsed if not self._is_choice(override)]
+        parsed = {text: self._parse(text) for text in overrides}
+        choices = tuple(text for text, override in parsed.items() if self._is_choice(override))
+        missing = tuple(text for text, override in parsed.items() if self._is_missing(override, choices))
+        kept = tuple(text for text in overrides if text not in missing)
+        left_out = tuple(parsed[text] for text in missing)
+        plain = [parsed[text] for text in kept if text not in choices]
         if all(map(_is_plain, plain)):
             base = self._compose(choices)
             values: Any = copy.deepcopy(base.task)
             if all([_set(values, override.key_or_group.split("."), override.value()) for override in plain]):  # noqa: C419  # a list: all are set
-                return Job(number=number, overrides=tuple(overrides), base=base, values=values)
-        base = self._compose(tuple(overrides))
-        return Job(number=number, overrides=tuple(overrides), base=base, values=base.task)
+                return Job(number=number, overrides=kept, base=base, values=values, left_out=left_out)
+        base = self._compose(kept)
+        return Job(number=number, overrides=kept, base=base, values=base.task, left_out=left_out)
+
+    def batch(self, batch: Sequence[Sequence[str]], first: int) -> list[Job]:
+        """Return the jobs with these overrides, numbered from ``first``.
+
+        Raises
+        ------
+        ConfigError
+            If an override is of a key that no job's choices have.
+        """
+        jobs = [self.compose(overrides, first + place) for place, overrides in enumerate(batch)]
+        given = {override.key_or_group for job in jobs for override in job.left_out}
+        used = {key for job in jobs for key in map(_key, job.overrides) if key in given}
+        for key in sorted(given - used):
+            raise ConfigError(misplaced(key))
+        return jobs
+
+    def is_group(self, name: str) -> bool:
+        """Return whether the name is of a config group."""
+        if name not in self._groups:
+            # A group may hold nothing but groups (experiment=notes/minibatch).
+            self._groups[name] = bool(self._loader.get_group_options(name) or self._loader.list_groups(name))
+        return self._groups[name]
+
+    def forget(self) -> None:
+        """Compose anew from here on: the config of the sweep has changed."""
+        self._compositions.clear()
 
     def _compose(self, overrides: tuple[str, ...]) -> Composition:
         if overrides not in self._compositions:
@@ -119,9 +160,7 @@ class Composer:
             values = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
             assert isinstance(values, dict)
             task = {str(name): value for name, value in values.items() if name != "hydra"}
-            self._compositions[overrides] = Composition(
-                config=config, folder=str(config.hydra.sweep.dir), hydra=values["hydra"], task=task
-            )
+            self._compositions[overrides] = Composition(config=config, hydra=values["hydra"], task=task)
         return self._compositions[overrides]
 
     def _parse(self, text: str) -> Override:
@@ -130,10 +169,17 @@ class Composer:
         return self._parsed[text]
 
     def _is_choice(self, override: Override) -> bool:
-        name = override.key_or_group
-        if name not in self._groups:
-            self._groups[name] = not override.is_hydra_override() and bool(self._loader.get_group_options(name))
-        return self._groups[name] and override.type == OverrideType.CHANGE and isinstance(override.value(), str)
+        changes = override.type == OverrideType.CHANGE and not override.is_hydra_override()
+        return changes and self.is_group(override.key_or_group) and isinstance(override.value(), str)
+
+    def _is_missing(self, override: Override, choices: tuple[str, ...]) -> bool:
+        """Return whether an override sets a key that the job's choice in its group lacks, but another choice has."""
+        names = choices_with(override.key_or_group)
+        if override.type != OverrideType.CHANGE or not names:
+            return False
+        group = override.key_or_group.partition(".")[0]
+        row = self._compose(choices).task.get(group)
+        return isinstance(row, Mapping) and row.get("name") in TABLES[group] and row["name"] not in names
 
 
 def _is_plain(override: Override) -> bool:

@@ -15,11 +15,17 @@ from pipeline.recorder.address import redact
 from tasks.errors import ConfigError
 
 
-def claim_folder(config: DictConfig) -> None:
-    """Write ``multirun.yaml`` to the sweep's folder, or to one beside it where a sweep has written its own."""
+def claim_folder(config: DictConfig) -> bool:
+    """Write ``multirun.yaml`` to the sweep's folder, or to one beside it where a sweep has written its own.
+
+    Beside a folder that the command was called in, or that holds it, is not the sweep's place: the other is in it.
+    Returns whether it is another one.
+    """
     wanted = Path(str(config.hydra.sweep.dir))
+    ours = Path.cwd().is_relative_to(wanted.resolve())
     for number in itertools.count(1):
-        folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
+        other = wanted / f"sweep-{number}" if ours else wanted.with_name(f"{wanted.name}-{number}")
+        folder = wanted if number == 1 else other
         try:
             folder.mkdir(parents=True, exist_ok=True)
             file = (folder / "multirun.yaml").open("x", encoding="utf-8")
@@ -37,18 +43,31 @@ def claim_folder(config: DictConfig) -> None:
                 quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
                 config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{quoted}'")
         file.write(redact(OmegaConf.to_yaml(config)))
+    return folder != wanted
 
 
-def write_folders(jobs: Sequence[Job]) -> None:
-    """Write ``.hydra/config.yaml``, ``overrides.yaml`` and ``hydra.yaml`` for every job."""
+def write_folders(jobs: Mapping[str, Job]) -> None:
+    """Write ``.hydra/config.yaml``, ``overrides.yaml`` and ``hydra.yaml`` for every job, by their folders."""
     yaml = _Yaml()
-    for job in jobs:
+    for folder, job in jobs.items():
         try:
-            _write(job, yaml)
+            _write(job, folder, yaml)
         except OSError as error:
-            raise ConfigError(
-                f"hydra.sweep.dir must be a folder that can be written, got {job.folder()}: {error}"
-            ) from error
+            raise ConfigError(f"hydra.sweep.dir must be a folder that can be written, got {folder}: {error}") from error
+
+
+def make_folder(folder: str) -> None:
+    """Make a job's output folder.
+
+    Raises
+    ------
+    ConfigError
+        If that cannot be done.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"hydra.sweep.dir must be a folder that can be written, got {folder}: {error}") from error
 
 
 def hide_credentials(folder: Path) -> None:
@@ -93,16 +112,15 @@ class _Yaml:
         return self._entries[key]
 
 
-def _write(job: Job, yaml: _Yaml) -> None:
-    folder = Path(job.folder())
-    folder.mkdir(parents=True, exist_ok=True)
+def _write(job: Job, folder: str, yaml: _Yaml) -> None:
+    Path(folder).mkdir(parents=True, exist_ok=True)
     if job.base.hydra["output_subdir"] is None:
         return
-    files = folder / job.base.hydra["output_subdir"]
+    files = Path(folder) / job.base.hydra["output_subdir"]
     files.mkdir(parents=True, exist_ok=True)
     (files / "config.yaml").write_text(redact(yaml.dump(job.values)), encoding="utf-8")
     (files / "overrides.yaml").write_text(redact(yaml.items(job.overrides)), encoding="utf-8")
-    (files / "hydra.yaml").write_text(redact(yaml.dump({"hydra": _hydra(job, str(folder))})), encoding="utf-8")
+    (files / "hydra.yaml").write_text(redact(yaml.dump({"hydra": _hydra(job, folder)})), encoding="utf-8")
 
 
 def _hydra(job: Job, folder: str) -> dict[str, Any]:

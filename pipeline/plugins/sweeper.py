@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
+from hydra.errors import OverrideParseException
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from pipeline.groups import choices_with
+from pipeline.plugins.composer import Composer
 from pipeline.plugins.folders import claim_folder
 from pipeline.plugins.launcher import SweepLauncher
 from tasks.errors import ConfigError
@@ -44,21 +48,91 @@ class GridSweeper(Sweeper):
         assert self.hydra_context is not None
         assert self.config is not None
         assert self.launcher is not None
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        given = parser.parse_overrides(arguments)
-        swept = bool(self.params) or any(override.is_sweep_override() for override in given)
-        grid = self.params if swept else self.default_grid
-        preset = parser.parse_overrides([f"{name}={values}" for name, values in grid.items()])
-        jobs = combinations([*preset, *given])
+        ours = self.launcher.composer if isinstance(self.launcher, SweepLauncher) else None
+        composer = ours or Composer(self.hydra_context.config_loader, self.config)
+        jobs = self._jobs(arguments, composer)
 
-        claim_folder(self.config)
+        if claim_folder(self.config):
+            composer.forget()
         # This project's launcher composes all jobs before it starts any; others may not.
-        if not isinstance(self.launcher, SweepLauncher):
+        if ours is None:
             self.validate_batch_is_legal(jobs)
         results = self.launcher.launch(jobs, initial_job_idx=0)
         for result in results:
             _ = result.return_value  # raises the error of a job that failed
         return [results]
+
+    def _jobs(self, arguments: Sequence[str], composer: Composer) -> list[list[str]]:
+        """Return the overrides of each job; where presets are swept, each with its own ``params``."""
+        parser = OverridesParser.create()
+        given = parser.parse_overrides(list(arguments))
+        swept = [override for override in given if override.is_sweep_override() and not _is_deferred(override)]
+        groups = {override.get_key_element() for override in swept if composer.is_group(override.key_or_group)}
+        own = _plain(self.params)
+        if groups:
+            outer = [one for one in given if one not in swept or one.get_key_element() in groups]
+            grids = {tuple(texts): _params(composer, texts) for texts in combinations(outer)}
+            if any(params != own for params in grids.values()):
+                parts = [[*_texts(params), *arguments, *texts] for texts, params in grids.items()]
+                return [job for part in parts for job in combinations(parser.parse_overrides(part))]
+        grid = own if own or swept else _plain(self.default_grid)
+        return combinations([*parser.parse_overrides(_texts(grid)), *given])
+
+
+def deferred(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments of a multirun with the values in ``choice()`` of the keys that not all choices have.
+
+    Hydra composes the config of the sweep itself with the default choice of each group that is swept, and refuses a
+    key that this one lacks, but only looks at what is swept as it composes the jobs.
+
+    >>> deferred(["optimizer=sgd,adam", "optimizer.beta1=0.8", "seed=3"])
+    ['optimizer=sgd,adam', 'optimizer.beta1=choice(0.8)', 'seed=3']
+    """
+    return [_deferred(text) for text in arguments]
+
+
+def _deferred(text: str) -> str:
+    key, _, value = text.partition("=")
+    if not choices_with(key):
+        return text
+    try:
+        (override,) = OverridesParser.create().parse_overrides([text])
+    except OverrideParseException:
+        return text  # which Hydra will refuse
+    return text if override.is_sweep_override() else f"{key}=choice({value})"
+
+
+def _is_deferred(override: Override) -> bool:
+    chosen = override.is_choice_sweep() and bool(choices_with(override.key_or_group))
+    return chosen and len(list(override.sweep_string_iterator())) == 1
+
+
+def _params(composer: Composer, overrides: Sequence[str]) -> dict[str, Any]:
+    """Return what the presets among some overrides sweep over."""
+    return _plain(composer.compose(overrides, 0).base.config.hydra.sweeper.get("params") or {})
+
+
+def _plain(params: Any) -> dict[str, Any]:
+    values = OmegaConf.to_container(OmegaConf.create(params), resolve=True)
+    assert isinstance(values, dict)
+    return {str(name): value for name, value in values.items()}
+
+
+def _texts(params: Mapping[str, Any]) -> list[str]:
+    return [f"{name}={_text(value)}" for name, value in params.items()]
+
+
+def _text(value: Any) -> str:
+    """Return a value of a YAML file as the command line has it; a text is the command line's already.
+
+    >>> _text([None, True, 0.5]), _text("range(3)")
+    ('[null,true,0.5]', 'range(3)')
+    """
+    if isinstance(value, list):
+        return f"[{','.join(map(_text, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{name}:{_text(inner)}' for name, inner in value.items())}}}"
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def combinations(overrides: Sequence[Override]) -> list[list[str]]:

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.engine.raised import Raised
-from pipeline.engine.worker import compute
+from pipeline.engine.worker import Raised, compute
 from tasks.datasets import Cifar10
 from tasks.events import Curve, Result
 from tasks.gradient_check import GradientCheck

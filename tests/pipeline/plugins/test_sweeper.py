@@ -1,0 +1,102 @@
+import re
+
+import pytest
+
+from tests.pipeline.session import session
+
+PLAN = ("sweep.dry_run=true", "dataset=synthetic")
+PRESETS = {
+    "full_batch": "# @package _global_\nhydra: {sweeper: {params: {batch_size: null, trial.timeout: 0.5, seed: '1,2'}}}\n",
+    "unpackaged": "steps: 7\nlearning_rate: 0.5\n",
+    "misspelt": "# @package _global_\nhydra: {swepper: {params: {seed: '1,2'}}}\n",
+    "momentum": "# @package _global_\ndefaults: [override /optimizer: momentum]\n",
+    "losses": "# @package _global_\nhydra: {sweeper: {params: {loss: 'svm,softmax', loss.margin: '1,2'}}}\n",
+}
+
+COUNTS = {
+    ("experiment=notes/minibatch,notes/optimizers",): (16, 0),
+    ("experiment=notes/minibatch,notes/optimizers", "seed=1,2"): (32, 0),
+    ("experiment=notes/minibatch,notes/optimizers", "batch_size=64"): (13, 0),
+    ("experiment=notes/minibatch,notes/gradient_descent", "learning_rate=0.1,0.2"): (10, 0),
+    ("experiment=full_batch,losses",): (5, 1),
+    ("experiment=losses",): (3, 1),
+    ("loss=svm,softmax", "loss.margin=1,2"): (3, 1),
+    ("loss=svm,softmax", "loss.margin=2"): (2, 0),
+    ("optimizer=sgd,momentum", "optimizer.momentum=0.5,0.9"): (3, 1),
+    ("optimizer=momentum,nesterov", "optimizer.momentum=0.5"): (2, 0),
+    ("experiment=notes/optimizers", "optimizer.momentum=0.3"): (12, 0),
+    ("task=train,landscape", "task.extent=1,2"): (3, 1),
+    # A lone value is swept over the default grid, as it is where all choices have its key.
+    ("optimizer=momentum", "optimizer.momentum=0.3"): (10, 2),
+    ("experiment=momentum", "optimizer.momentum=0.3"): (10, 2),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("presets")
+    (made / "mine/experiment").mkdir(parents=True)
+    for name, text in PRESETS.items():
+        (made / f"mine/experiment/{name}.yaml").write_text(text)
+    return made
+
+
+def planned(out):
+    """Return how many trials a dry run has planned, and how many points it has folded."""
+    return tuple(map(int, re.search(r"(\d+) trials, (\d+) folded", out).groups()))
+
+
+def test_presets_that_are_swept_keep_their_sweeps_and_keys_go_to_the_choices_that_have_them(folder):
+    commands = [["-m", "--config-dir", "mine", *overrides, *PLAN] for overrides in COUNTS]
+
+    ends, _ = session(folder, *commands)
+
+    assert [(code, err) for code, err, _ in ends] == [(0, "")] * len(ends)
+    assert {overrides: planned(end[2]) for overrides, end in zip(COUNTS, ends, strict=True)} == COUNTS
+
+
+def test_what_is_left_out_is_said(folder):
+    ends, _ = session(folder, ["-m", "loss=svm,softmax", "seed=1,2", "loss.margin=2", *PLAN])
+
+    assert "loss.margin is left out of 2 of 4 points, whose loss has no such key" in ends[0][2]
+
+
+def test_presets_are_told_what_is_wrong_with_them(folder):
+    (one, two), _ = session(
+        folder, *(["-m", "--config-dir", "mine", f"experiment={name}", *PLAN] for name in ("unpackaged", "misspelt"))
+    )
+
+    assert one[0] == two[0] == 2
+    assert "experiment is no group of keys, but holds learning_rate, steps: the file of experiment=CHOICE" in one[1]
+    assert "'# @package _global_'" in one[1]
+    assert "In 'experiment/misspelt': hydra.swepper is no key of Hydra's config, did you mean hydra.sweeper" in two[1]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["seed=1,2", "-m", "steps=20"],
+        ["seed=1,2", "--multirun", "--config-dir", "mine", "steps=20"],
+        ["--config-dir", "mine", "seed=1,2", "steps=20", "--multirun"],
+    ],
+    ids=" ".join,
+)
+def test_overrides_may_stand_on_both_sides_of_an_option(folder, line):
+    ((code, err, out),), _ = session(folder, [*line, *PLAN])
+
+    assert (code, err) == (0, "")
+    assert planned(out) == (2, 0)
+
+
+@pytest.mark.parametrize("place", [".", "..", "out", "out/deeper"])
+def test_a_folder_that_holds_a_sweep_already_is_left_alone(tmp_path, place):
+    here = tmp_path / "here"
+    here.mkdir()
+
+    ends, _ = session(here, *[["-m", "seed=1,2", f"hydra.sweep.dir={place}", *PLAN]] * 3)
+
+    assert [(code, err) for code, err, _ in ends] == [(0, "")] * 3
+    inside = place in {".", ".."}
+    others = [here / place / f"sweep-{n}" if inside else here / f"{place}-{n}" for n in (2, 3)]
+    assert all((folder / "multirun.yaml").is_file() for folder in [here / place, *others])
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir() and "sweep" not in path.name) == ["here"]
