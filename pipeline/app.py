@@ -45,20 +45,24 @@ def main() -> None:
     try:
         sys.argv[1:] = arranged(sys.argv[1:])
         hydra.main(config_path=CONF, config_name="config", version_base="1.3")(run_trial)()
-    except BaseException as raised:
+    except BaseException as raised:  # noqa: BLE001  # it is told or raised below, where it has no other error around it
         error = raised.error if isinstance(raised, Told) else raised
-        if isinstance(error, Interrupted | KeyboardInterrupt):
-            print(f"stopped: {error or 'interrupted'}", file=sys.stderr)  # noqa: T201
-            sys.exit(128 + getattr(error, "number", 2))
-        if full_error == "1" or not is_expected(error):
-            raise
-        print(f"error: {complaint(error)}", file=sys.stderr)  # noqa: T201
-        sys.exit(1 if isinstance(error, TrialsFailedError) else 2)
+    else:
+        return
     finally:
         if full_error is None:
             del os.environ["HYDRA_FULL_ERROR"]
         else:
             os.environ["HYDRA_FULL_ERROR"] = full_error
+    if isinstance(error, Interrupted | KeyboardInterrupt):
+        print(f"stopped: {error or 'interrupted'}", file=sys.stderr)  # noqa: T201
+        sys.exit(128 + getattr(error, "number", 2))
+    if full_error == "1" and isinstance(error, TrialsFailedError) and error.__cause__ is not None:
+        raise error.__cause__  # a lone trial's own error, so that a debugger stands where it was raised
+    if full_error == "1" or not is_expected(error):
+        raise error
+    print(f"error: {complaint(error)}", file=sys.stderr)  # noqa: T201
+    sys.exit(1 if isinstance(error, TrialsFailedError) else 2)
 
 
 def arranged(arguments: Sequence[str]) -> list[str]:
@@ -90,7 +94,7 @@ def run_trial(config: DictConfig) -> float | None:
         assert isinstance(values, dict)
         plain = {str(name): value for name, value in values.items()}
         point = Point(index=0, overrides=tuple(map(redact, job.overrides.task)), config=parse(plain))
-        end = run_points([point], sweep=None).get(0)
+        end = run_points([point], sweep=None, folder=Path(job.runtime.output_dir)).get(0)
         if isinstance(end, Exception):
             raise end
     except EXPECTED as error:

@@ -9,6 +9,7 @@ import sys
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
+from pipeline.errors import TrialsFailedError
 from pipeline.groups import choices_with, keys, misplaced, unknown_hydra_key
 from pipeline.recorder.address import redact
 from pipeline.schema import TABLES
@@ -34,6 +35,8 @@ def complaint(error: BaseException) -> str:
 
     Credentials are not.
     """
+    if isinstance(error, TrialsFailedError):
+        return redact(str(error))
     text = redact(" ".join(_complaint(error).split()))
     overrides = [redact(override) for override in sys.argv[1:] if not override.startswith("-")]
     named = [override.partition("=")[0].lstrip("+~").strip() for override in overrides]

@@ -17,6 +17,7 @@ from pipeline.plan import Group, Plan
 from pipeline.recorder.protocol import Past
 from pipeline.schema import TABLES
 from pipeline.tally import COLUMNS, Standing, Tally
+from tasks.events import Outcome
 from tasks.rows import row_name
 
 PLAIN_EVERY = 5.0
@@ -122,7 +123,7 @@ def show_table(console: Console, ranking: Sequence[Standing]) -> None:
     shown = ranking[:LONGEST]
     console.print(_ranked(shown, columns) if columns or not measured else _listed(shown))
     for standing in shown:
-        if standing.message:
+        if standing.message and standing.outcome is not Outcome.FAILED:  # failures are told of at the very end
             console.print(f"{standing.trial.name}: {standing.message}", markup=False)
     if len(ranking) > LONGEST:
         console.print(f"and {len(ranking) - LONGEST} more in the record")
@@ -190,11 +191,11 @@ def show_past(console: Console, past: Past | None, groups: Sequence[Group], dama
 def told_of_retry(report: Retried) -> str:
     """Return what is to be said of trials that are computed again."""
     names = ", ".join(trial.name for trial in report.trials[:3]) + (", ..." if len(report.trials) > 3 else "")
-    halved = " in halves, to find the one that causes it" if report.parts > 1 else ""
-    return (
-        f"{report.error}: {len(report.trials)} trials ({names}) are computed again{halved}, "
-        f"attempt {report.attempt}, from step {report.step}"
-    )
+    count = len(report.trials)
+    who = f"{count} trials ({names}) are" if count > 1 else f"{names} is"
+    halved = " in halves, to find which of them cause it" if report.parts > 1 else ""
+    alone = f", {report.alone[0]} of {report.alone[1]} alone" if report.alone else ""
+    return f"{report.error}: {who} computed again{halved}, attempt {report.attempt}{alone}, from step {report.step}"
 
 
 def show_how_to_resume(console: Console, command: str) -> None:

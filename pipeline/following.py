@@ -20,6 +20,7 @@ from pipeline.engine.protocol import (
     TrialReport,
 )
 from pipeline.errors import Interrupted
+from pipeline.failures import Failures
 from pipeline.plan import Group
 from pipeline.recorder.protocol import Recorder
 from pipeline.recorder.trial_log import FROM, HOST
@@ -28,6 +29,7 @@ from pipeline.starting import Record
 from pipeline.tally import Tally
 from tasks.datasets.dataset import Dataset
 from tasks.errors import SweepError
+from tasks.events import Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +49,13 @@ def compute(
     display: Display,
     provenance: Provenance,
     config: Config,
+    failures: Failures,
 ) -> None:
     """Record what the engine reports until every trial has ended; close engine and record whatever happens.
 
     Trials are computed while the record is being opened; they are stopped if it cannot be.
     """
-    status, told = "KILLED", False
+    status, told, searched = "KILLED", False, set[str]()
     try:
         for report in engine.run(groups, dataset):
             checkpoints = record.checkpoints()  # raises, where the record cannot be opened
@@ -64,11 +67,12 @@ def compute(
                 continue
             _record(record.recorder, report, provenance)
             if isinstance(report, Retried):
-                display.say(told_of_retry(report))
+                _say(display, report, searched)
                 continue
-            standing = tally.take(report)
-            if isinstance(report, Failed):
-                display.say(f"failed: {standing.trial.name}: {report.error}")
+            tally.take(report)
+            failed = _failed(report)
+            if failed is not None and failures.take(failed):
+                display.say(f"failed: {failed.trial.name}: {failed.error}")
             display.update()
             if tally.failed and config.sweep.fail_fast:
                 break
@@ -87,6 +91,20 @@ def compute(
             display.say(f"error: {error}")  # the signal that stopped the sweep decides how the command ends
         elif error is not None:
             raise error
+
+
+def _say(display: Display, report: Retried, searched: set[str]) -> None:
+    """Tell that trials are computed again: of the search for those that raise an error once, of a loss each time."""
+    if not report.raised or report.error not in searched:
+        display.say(told_of_retry(report))
+    searched.add(report.error)
+
+
+def _failed(report: TrialReport) -> Failed | None:
+    """Return a report's failure, if it is one: a trial may also have ended by itself, and its verdict be a failure."""
+    if isinstance(report, Finished) and report.result.outcome is Outcome.FAILED:
+        return Failed(trial=report.trial, error=report.result.message, traceback="")
+    return report if isinstance(report, Failed) else None
 
 
 def _awaited(written: Future[None]) -> BaseException | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from rich.console import Console
 
@@ -12,6 +13,8 @@ from pipeline.changes import changed
 from pipeline.console import Display
 from pipeline.drawing import SWEEP_FIGURES, draw, draw_quickly
 from pipeline.engine.inprocess import InProcess
+from pipeline.failures import Failures
+from pipeline.fault_log import FaultLog
 from pipeline.following import Provenance, compute
 from pipeline.identity import key
 from pipeline.plan import Group, PlannedTrial, make_groups
@@ -106,6 +109,9 @@ def _compute(
         )
         told = Provenance(tags=tags, attachments={})
     tally = Tally(trials, validated=len(dataset.validation) > 0)
+    failures = Failures(len(trials), FaultLog(Path()))
     # The bits depend on the layout and not on the threads.
     with InProcess(threads=cpu_count(), device=config.device) as engine, Display(console, tally) as display:
-        compute(groups, dataset, engine, Record(recorder, later(Opened)), tally, display, told, config)
+        compute(groups, dataset, engine, Record(recorder, later(Opened)), tally, display, told, config, failures)
+    if tally.failed:
+        console.print(str(failures.error()), markup=False, soft_wrap=True)

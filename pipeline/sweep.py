@@ -20,8 +20,10 @@ from pipeline.console import (
     show_plan,
     show_table,
 )
-from pipeline.errors import Interrupted, TrialsFailedError
+from pipeline.errors import Interrupted
 from pipeline.estimate import sweep_seconds, worker_memory
+from pipeline.failures import Failures
+from pipeline.fault_log import FaultLog
 from pipeline.following import Provenance, compute
 from pipeline.plan import Group, Plan, Point, make_plan
 from pipeline.provenance import collect
@@ -92,6 +94,7 @@ def run_points(
             raise
         show_folded(console, plan)
         tally = Tally(plan.trials, validated=len(dataset.validation) > 0)
+        failures = Failures(len(plan.trials), FaultLog(folder))
         with Closing(record, header, running):
             header.set_result(
                 (None if sweep is None else _header(sweep, config, plan, dataset, tags, attachments), dataset)
@@ -104,7 +107,7 @@ def run_points(
                 provenance = Provenance(tags=tags, attachments=attachments if sweep is None else {})
                 try:
                     with Display(console, tally) as display:
-                        compute(groups, dataset, engine, record, tally, display, provenance, config)
+                        compute(groups, dataset, engine, record, tally, display, provenance, config, failures)
                 except Interrupted:
                     if sweep is not None:
                         show_how_to_resume(console, resume_command())
@@ -112,7 +115,7 @@ def run_points(
                 finally:
                     show_table(console, tally.ranking())
         console.print(recorder.how_to_look(), markup=False, soft_wrap=True)
-    return _ends(plan, tally)
+    return _ends(plan, tally, failures)
 
 
 def _load(config: Config, console: Console) -> Dataset:
@@ -209,10 +212,10 @@ def _header(
     )
 
 
-def _ends(plan: Plan, tally: Tally) -> dict[int, float | Exception]:
-    ends: dict[int, float | Exception] = {}
-    for standing in tally.standings.values():
-        failed = standing.outcome in (None, Outcome.FAILED)
-        error = f"{standing.trial.name}: {standing.message or 'not finished'}"
-        ends[standing.trial.index] = TrialsFailedError(error) if failed else standing.score
+def _ends(plan: Plan, tally: Tally, failures: Failures) -> dict[int, float | Exception]:
+    error = failures.error()  # of all: Hydra tells of the first only
+    ends: dict[int, float | Exception] = {
+        standing.trial.index: error if standing.outcome in (None, Outcome.FAILED) else standing.score
+        for standing in tally.standings.values()
+    }
     return ends | {index: ends[first] for index, first in plan.folded.items()}

@@ -7,10 +7,11 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from typing import Self
 
-from pipeline.engine.faults import after_raise, after_timeout
+from pipeline.engine.faults import after_end, after_message, after_raise, after_timeout
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.protocol import Report
-from pipeline.engine.worker import Raised, compute
+from pipeline.engine.raised import Raised
+from pipeline.engine.worker import compute
 from pipeline.plan import Group
 from tasks.datasets.dataset import Dataset
 from tasks.devices import array_for
@@ -52,7 +53,7 @@ class InProcess:
         """Compute a group; return the ledgers of what has to be computed again."""
         group = ledger.begin()
         trials = tuple(planned.trial for planned in group.trials)
-        began = time.monotonic()
+        began, freed = time.monotonic(), list[Ledger]()
         for message in compute(
             trials,
             dataset,
@@ -64,11 +65,14 @@ class InProcess:
             if isinstance(message, Raised):
                 reports, again = after_raise(ledger, message)
                 yield from reports
-                return again
-            yield from ledger.take(message)
+                return freed + again
+            reports, again = after_message(ledger, message)
+            freed += again
+            yield from reports
             if self._timeout is not None and time.monotonic() - began > self._timeout:
                 reports, again = after_timeout(ledger, self._timeout, silent=0.0)
                 yield from reports
-                return again
-        yield from ledger.end()
-        return []
+                return freed + again
+        reports, again = after_end(ledger)
+        yield from reports
+        return freed + again

@@ -11,6 +11,7 @@ import numpy as np
 from pipeline.balance import Load
 from pipeline.engine.halving import Pace
 from pipeline.engine.protocol import Checkpointed, Failed, Finished, Progressed, Report, Retried, Started
+from pipeline.engine.raised import Raised
 from pipeline.engine.worker import Begun
 from pipeline.plan import Group, PlannedTrial, Progress, chunks, evaluated_examples
 from pipeline.recorder.protocol import Layout
@@ -44,10 +45,30 @@ class Account:
         return kept
 
 
+@dataclass(slots=True, kw_only=True)
+class Doubt:
+    """Whether every trial of a group that has ``raised`` at ``step`` does so, as it seems while each of its parts does.
+
+    ``alike`` are the parts that have, which wait for the others, ``rest`` is what waits beside the ``parts``.
+    """
+
+    raised: Raised
+    step: int
+    parts: int
+    alike: list[Ledger] = field(default_factory=list)
+    rest: list[Ledger] = field(default_factory=list)
+    dispelled: bool = False
+
+    def same(self, raised: Raised, step: int) -> bool:
+        """Return whether a part that raises strengthens the doubt."""
+        return not self.dispelled and raised.place == self.raised.place and step <= self.step
+
+
 class Ledger:
     """Follows one group through one attempt; what is left after a fault is followed by ledgers of its own.
 
-    ``losses`` counts how often the trials were lost with a worker as this very group.
+    ``losses`` counts how often the trials were lost with a worker as this very group, ``doubt`` is what it is a part
+    of.
     """
 
     def __init__(
@@ -60,6 +81,7 @@ class Ledger:
         losses: int = 0,
     ) -> None:
         self.losses = losses
+        self.doubt: Doubt | None = None
         self.checkpoint = start
         self._accounts = tuple(accounts)
         self._threads = threads
@@ -105,17 +127,29 @@ class Ledger:
         """Yield the failures of the trials that the computation left without a result."""
         yield from self.fail("the computation ended without a result for this trial", "")
 
-    def fail(self, error: str, traceback: str) -> Iterator[Report]:
+    def fail(self, error: str, traceback: str, raised: Raised | None = None) -> Iterator[Report]:
         """Yield a failure for each trial that has not ended."""
         for slot in self.open():
             account = self._accounts[slot]
             account.ended = True
-            yield Failed(trial=account.trial, error=error, traceback=traceback)
+            yield Failed(trial=account.trial, error=error, traceback=traceback, raised=raised)
 
-    def again(self, parts: int, error: str, *, losses: int) -> tuple[Retried, list[Ledger]]:
+    def step(self) -> int:
+        """Return the furthest step that is known of the trials that have not ended."""
+        return max([step for slot in self.open() for step in self._accounts[slot].last.values()], default=0)
+
+    def attempt(self) -> int:
+        """Return how often the trials have been tried."""
+        return max([self._accounts[slot].attempts for slot in self.open()], default=1)
+
+    def again(
+        self, parts: int, error: str, *, losses: int, alone: tuple[int, int] | None = None, raised: bool = False
+    ) -> tuple[Retried, list[Ledger]]:
         """Return the ledgers that compute what has not ended once more after an error, in so many parts.
 
         ``losses`` is what counts against them, but for a trial that comes to stand alone: it starts at none.
+        ``alone`` says of a trial alone which of how many attempts it is given, ``raised`` whether it is the
+        computation that raised the error.
         """
         accounts = [self._accounts[slot] for slot in self.open()]
         for account in accounts:
@@ -126,6 +160,8 @@ class Ledger:
             step=0 if self.checkpoint is None else self.checkpoint.step,
             parts=parts,
             error=error,
+            alone=alone,
+            raised=raised,
         )
         ledgers = self.split(parts)
         for ledger in ledgers:
@@ -134,7 +170,11 @@ class Ledger:
 
     def split(self, parts: int) -> list[Ledger]:
         """Return the ledgers that compute what has not ended from the last checkpoint on, in so many parts."""
-        return [
+        return self.cut(chunks(self.open(), parts))
+
+    def cut(self, pieces: Sequence[Sequence[int]]) -> list[Ledger]:
+        """Return the ledgers of pieces of the trials, each by the places of its trials."""
+        ledgers = [
             Ledger(
                 [self._accounts[slot] for slot in piece],
                 threads=self._threads,
@@ -142,8 +182,13 @@ class Ledger:
                 start=None if self.checkpoint is None else self.checkpoint.of_trials(piece),
                 losses=self.losses,
             )
-            for piece in chunks(self.open(), parts)
+            for piece in pieces
         ]
+        if self.doubt is not None:
+            self.doubt.parts += len(ledgers) - 1
+            for ledger in ledgers:
+                ledger.doubt = self.doubt
+        return ledgers
 
     def load(self, examples: int) -> Load:
         """Return what is left to compute, its cost in evaluations of examples, of which there are so many."""

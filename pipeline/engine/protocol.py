@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
+from pipeline.engine.raised import Raised
 from pipeline.plan import Group, PlannedTrial, Progress
 from pipeline.recorder.protocol import Layout
 from tasks.datasets.dataset import Dataset
@@ -45,17 +46,24 @@ class Failed:
     trial: PlannedTrial
     error: str
     traceback: str
+    raised: Raised | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retried:
-    """Trials are computed again after ``error``: their ``attempt`` (from 1), from ``step``, in ``parts`` groups."""
+    """Trials are computed again after ``error``: their ``attempt`` (from 1), from ``step``, in ``parts`` groups.
+
+    ``alone`` says of a trial that is computed alone because its worker was lost which of how many such attempts it is,
+    ``raised`` whether it was the computation that raised the error.
+    """
 
     trials: tuple[PlannedTrial, ...]
     attempt: int
     step: int
     parts: int
     error: str
+    alone: tuple[int, int] | None = None
+    raised: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

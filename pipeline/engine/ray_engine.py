@@ -13,13 +13,15 @@ import ray
 
 from pipeline.balance import cut
 from pipeline.engine.capacity import capacity
-from pipeline.engine.faults import Answer, after_loss, after_raise, after_timeout
+from pipeline.engine.faults import Answer, after_end, after_loss, after_message, after_raise, after_timeout
 from pipeline.engine.halving import to_halve
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.protocol import Report
+from pipeline.engine.raised import Raised
 from pipeline.engine.ray_cluster import connect, nodes
+from pipeline.engine.ray_losses import kernel_kills, why_lost
 from pipeline.engine.ray_workers import Workers
-from pipeline.engine.worker import Raised
+from pipeline.engine.worker import Begun
 from pipeline.errors import EngineError
 from pipeline.plan import Group
 from pipeline.schema import Cluster
@@ -31,14 +33,19 @@ LOOK_EVERY = 1.0
 
 @dataclass(slots=True, kw_only=True)
 class _Attempt:
-    """A group on a worker: the stream of its messages, and when the first and the last of them came."""
+    """A group on a worker: the stream of its messages, and when the first and the last of them came.
+
+    ``host`` is where it has begun, ``killed_before`` how many processes this machine had killed for memory by then.
+    """
 
     ledger: Ledger
     worker: Any
     stream: Any
     wide: bool
+    killed_before: int
     began: float | None = None
     heard: float = 0.0
+    host: str = ""
 
 
 class RayEngine:
@@ -167,7 +174,9 @@ class RayEngine:
             start=None if group.start is None else group.start.checkpoint,
             checkpoint_every=self._checkpoint_every,
         )
-        return _Attempt(ledger=ledger, worker=worker, stream=stream, wide=len(group.trials) > 1)
+        return _Attempt(
+            ledger=ledger, worker=worker, stream=stream, wide=len(group.trials) > 1, killed_before=kernel_kills()
+        )
 
     def _hear(self, attempt: _Attempt) -> Answer:
         """Take the next message of a stream that has one."""
@@ -177,15 +186,18 @@ class RayEngine:
             message = ray.get(next(attempt.stream))
         except StopIteration:
             self._free(attempt)
-            return list(attempt.ledger.end()), []
+            return after_end(attempt.ledger)
         except ray.exceptions.RayError as error:
             # Lost is also what the worker said last, if the node that held it is lost.
             self._drop(attempt)
-            return after_loss(attempt.ledger, str(error), attempts=self._attempts)
+            why, detail = why_lost(error, host=attempt.host, killed_before=attempt.killed_before)
+            return after_loss(attempt.ledger, why, detail, attempts=self._attempts)
         if isinstance(message, Raised):
             self._free(attempt)
             return after_raise(attempt.ledger, message)
-        return list(attempt.ledger.take(message)), []
+        if isinstance(message, Begun):
+            attempt.host = message.host
+        return after_message(attempt.ledger, message)
 
     def _late(self) -> list[_Attempt]:
         if self._timeout is None:

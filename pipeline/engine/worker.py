@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import platform
 import time
-import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from threadpoolctl import threadpool_limits
 
 from pipeline.blas import blas
+from pipeline.engine.raised import Raised, is_from_outside
 from tasks.datasets.dataset import Dataset
 from tasks.devices import array_for
 from tasks.events import Checkpoint, Event
@@ -30,20 +30,6 @@ class Begun:
 
     host: str
     blas: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Raised:
-    """The group has raised; the traceback is data, so nothing else need cross the process boundary."""
-
-    error: str
-    traceback: str
-
-    @classmethod
-    def of(cls, error: Exception) -> Raised:
-        """Return what is told of an error that was caught."""
-        text = "".join(traceback.format_exception(error))
-        return cls(error=f"{type(error).__name__}: {error}", traceback=text)
 
 
 Message = Begun | Raised | tuple[Event, ...]
@@ -70,9 +56,9 @@ class Worker:
             if self._dataset is None:
                 self._dataset = dataset.on(array_for(self._device))
         except Exception as error:  # noqa: BLE001  # a device that cannot be had is a failure of its group
-            yield Raised.of(error)
+            yield Raised.of(error).as_data()
             return
-        yield from compute(
+        messages = compute(
             trials,
             self._dataset,
             threads=threads,
@@ -80,6 +66,12 @@ class Worker:
             checkpoint_every=checkpoint_every,
             device=self._device,
         )
+        try:
+            for message in messages:
+                yield message.as_data() if isinstance(message, Raised) else message
+        except KeyboardInterrupt as error:
+            # Nobody interrupts a worker: the trial's own code has raised it, and Ray would call it a cancelled call.
+            yield Raised.of(error).as_data()
 
 
 def compute(
@@ -112,7 +104,9 @@ def compute(
                 like=array_for(device),
             )
             yield from _batches(events)
-        except Exception as error:  # noqa: BLE001  # whatever a trial raises is a failure of its group, told as data
+        except (Exception, SystemExit) as error:  # whatever a trial raises is a failure of its group
+            if is_from_outside(error):
+                raise
             yield Raised.of(error)
 
 
@@ -130,7 +124,7 @@ def _batches(events: Iterator[Event]) -> Iterator[tuple[Event, ...]]:
             if checkpoint or time.monotonic() - last >= EVERY:
                 yield tuple(batch)
                 batch, last = [], time.monotonic()
-    except Exception:
+    except (Exception, SystemExit, KeyboardInterrupt):
         # What happened before the failure is known, and told first.
         if batch:
             yield tuple(batch)

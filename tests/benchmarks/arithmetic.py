@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.engine.worker import Raised, compute
+from pipeline.engine.raised import Raised
+from pipeline.engine.worker import compute
 from tasks.datasets import Cifar10
 from tasks.events import Curve, Result
 from tasks.gradient_check import GradientCheck

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.engine.worker import Raised, compute
+from pipeline.engine.raised import Raised
+from pipeline.engine.worker import compute
 from tasks.datasets import Cifar10
 from tasks.datasets.dataset import Split
 from tasks.strategies import GradientDescent, LocalSearch, RandomSearch

@@ -4,6 +4,7 @@ import signal
 import threading
 import time
 from concurrent.futures import Future
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -12,6 +13,8 @@ from pipeline.background import later
 from pipeline.console import Display
 from pipeline.engine.protocol import Started
 from pipeline.errors import Interrupted
+from pipeline.failures import Failures
+from pipeline.fault_log import FaultLog
 from pipeline.following import Provenance, compute
 from pipeline.plan import Group
 from pipeline.recorder.protocol import MemoryRecorder, RecordError
@@ -19,6 +22,8 @@ from pipeline.schema import Config
 from pipeline.signals import StopSignals
 from pipeline.starting import Closing, Opened, Record
 from pipeline.tally import Tally
+
+FAILURES = Failures(1, FaultLog(Path()))
 
 
 class Stopped:
@@ -69,7 +74,17 @@ def test_a_signal_stays_one_if_the_record_cannot_be_closed_either(tiny):
     out, recorder, tally = io.StringIO(), Broken(), Tally([], validated=True)
     record = Record(recorder, later(Opened))
     with pytest.raises(Interrupted), Display(Console(file=out), tally) as display:
-        compute([], tiny, Stopped(), record, tally, display, Provenance(tags={}, attachments={}), Config())
+        compute(
+            [],
+            tiny,
+            Stopped(),
+            record,
+            tally,
+            display,
+            Provenance(tags={}, attachments={}),
+            Config(),
+            FAILURES,
+        )
 
     assert recorder.status == "KILLED"
     assert "error: the store is gone" in out.getvalue()
@@ -81,7 +96,17 @@ def test_trials_are_stopped_if_the_record_cannot_be_opened(tiny, trial):
     threading.Timer(0.2, opening.set_exception, [RecordError("no such store")]).start()
     record = Record(MemoryRecorder(), opening)
     with pytest.raises(RecordError, match="no such store"), Display(Console(file=io.StringIO()), tally) as display:
-        compute([group], tiny, engine, record, tally, display, Provenance(tags={}, attachments={}), Config())
+        compute(
+            [group],
+            tiny,
+            engine,
+            record,
+            tally,
+            display,
+            Provenance(tags={}, attachments={}),
+            Config(),
+            FAILURES,
+        )
 
     assert engine.closed
 
@@ -91,7 +116,7 @@ def test_a_signal_while_the_record_is_being_closed_is_heard_once_it_is(tiny):
     threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT]).start()
     record, provenance = Record(recorder, later(Opened)), Provenance(tags={}, attachments={})
     with StopSignals(), pytest.raises(Interrupted), Display(Console(file=io.StringIO()), tally) as display:
-        compute([], tiny, Idle(), record, tally, display, provenance, Config())
+        compute([], tiny, Idle(), record, tally, display, provenance, Config(), FAILURES)
 
     assert recorder.status == "FINISHED"
 

@@ -144,11 +144,11 @@ def test_a_killed_worker_is_replaced_and_the_record_counts_the_attempts(tmp_path
     out, err = process.communicate(timeout=120)
 
     assert process.returncode == 0, err
-    assert "lost with its worker: 2 trials" in out
+    assert ": 2 trials (gradient batch=" in out
     assert "are computed again, attempt 2, from step " in out
     assert sweep.query("SELECT value FROM tags WHERE key = 'attempts'") == [("2",), ("2",)]
     errors = [text for (text,) in sweep.query("SELECT value FROM tags WHERE key = 'attempt.1.error'")]
-    assert [re.sub(r"\d+", "N", text) for text in errors] == ["lost with its worker; from step N"] * 2
+    assert [re.sub(r"\(.*\)|\d+", "N", text) for text in errors] == ["lost with its worker N; from step N"] * 2
     logs = [log.read_text() for log in tmp_path.rglob("trial.log")]
     assert sum(f"attempt 2, after: {errors[0]}\n" in log for log in logs) == 2
     assert_equal(sweep.results(), undisturbed)
@@ -160,8 +160,15 @@ def test_a_trial_that_raises_costs_the_others_nothing_and_is_run_again_on_resumi
     code, out, err = sweep.run("engine=inprocess")
 
     assert code == 1
-    assert "failed: gradient batch=32 seed=2: ValueError: poison" in out
-    assert "gradient batch=32 seed=2: ValueError: poison" in err
+    assert len(re.findall("^failed: gradient batch=(32|64) seed=2: ValueError: poison$", out, re.MULTILINE)) == 1
+    assert out.count("ValueError: poison") == 2  # where it was met first, and how it is looked for
+    assert "2 of 4 trials failed: ValueError: poison" in err
+    assert 'raise ValueError("poison")' in err
+    assert "trials: gradient batch=32 seed=2, gradient batch=64 seed=2\n" in err
+    assert "  again, here, in a debugger: HYDRA_FULL_ERROR=1 python -m pdb " in err
+    (log,) = tmp_path.rglob("faults.log")
+    assert f"in full: {log} and" in err
+    assert log.read_text().count("Traceback (most recent call last)") == 1
     parents, trials = sweep.statuses()
     assert parents == ["FAILED"]
     assert sorted(itertools.chain.from_iterable(trials.values())) == ["FAILED", "FAILED", "FINISHED", "FINISHED"]

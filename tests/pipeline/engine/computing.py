@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -94,13 +95,15 @@ def assert_same_bits(curves, results, expected):
 class Disturbed:
     """Trains, with a pause at every event; the trial with the seed ``culprit`` does what ``how`` says at ``step``.
 
+    So do those with one of several seeds, or all (None).
+
     Every attempt leaves a file in ``folder``: its process, the steps it began and ended with, and its seeds.
     On Ray ``between`` are the least seconds between two checkpoints.
     """
 
     folder: str
     pause: float = 0.0
-    culprit: int = -1
+    culprit: int | tuple[int, ...] | None = -1
     how: str = "kill"
     step: int = 20
     between: float | None = None
@@ -110,7 +113,8 @@ class Disturbed:
             worker.CHECKPOINT_EVERY = self.between
         file = Path(self.folder) / f"{os.getpid()}-{time.time_ns()}"
         first = options["start"].step if options["start"] else 0
-        poisoned = any(trial.seed == self.culprit for trial in trials)
+        culprits = self.culprit if isinstance(self.culprit, tuple) else (self.culprit,)
+        poisoned = self.culprit is None or any(trial.seed in culprits for trial in trials)
         seeds = " ".join(str(trial.seed) for trial in trials)
         for event in Train().run(trials, dataset, **options):
             yield event
@@ -124,6 +128,23 @@ class Disturbed:
 
     def kill(self):
         os.kill(os.getpid(), signal.SIGKILL)
+
+    def crash(self):
+        os.kill(os.getpid(), signal.SIGSEGV)
+        time.sleep(10)
+
+    def terminate(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+
+    def leave(self):
+        os._exit(0)
+
+    def exit(self):
+        sys.exit(3)
+
+    def interrupt(self):
+        raise KeyboardInterrupt
 
     def throw(self):
         raise ValueError("poison")

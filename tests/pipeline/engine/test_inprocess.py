@@ -81,3 +81,38 @@ def test_neighbours_go_on_from_the_last_checkpoint(computing, tmp_path, monkeypa
     assert set(failures) == {0}
     computing.assert_same_bits(curves, results, computing.undisturbed(points))
     assert [first for _, first, _, _ in computing.attempts(tmp_path)][1:] == [30] * 4
+
+
+def test_what_all_trials_raise_is_not_looked_for_further_than_both_halves_and_two_alone(computing, tmp_path):
+    task = computing.Disturbed(folder=str(tmp_path), culprit=None, how="throw")
+
+    _, results, failures = computing.outcomes(
+        engine(), computing.groups_of(computing.planned(16), task=task, workers=1)
+    )
+
+    assert results == {}
+    assert {failure.error for failure in failures.values()} == {"ValueError: poison"}
+    assert len(failures) == 16
+    assert sorted(len(seeds) for *_, seeds in computing.attempts(tmp_path)) == [1, 1, 8, 8, 16]
+
+
+@pytest.mark.parametrize("culprits", [(1, 9), (0, 15), (0, 8), (3, 4, 12), tuple(range(1, 16))], ids=str)
+def test_trials_of_both_halves_that_raise_the_same_do_not_take_the_others_along(computing, tmp_path, culprits):
+    points = computing.planned(16)
+    task = computing.Disturbed(folder=str(tmp_path), culprit=culprits, how="throw")
+
+    curves, results, failures = computing.outcomes(engine(), computing.groups_of(points, task=task, workers=1))
+
+    # What both the first and the last trial raise is taken to be everybody's.
+    everybody = {0, 15} <= set(culprits)
+    assert set(failures) == (set(range(16)) if everybody else set(culprits))
+    if not everybody:
+        computing.assert_same_bits(curves, results, computing.undisturbed(points))
+
+
+def test_a_trial_that_asks_its_process_to_exit_fails(computing, tmp_path):
+    task = computing.Disturbed(folder=str(tmp_path), culprit=0, how="exit")
+
+    _, _, failures = computing.outcomes(engine(), computing.groups_of(computing.planned(1), task=task))
+
+    assert failures[0].error == "SystemExit: 3 (it asked its process to exit)"

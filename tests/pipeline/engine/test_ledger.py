@@ -4,12 +4,14 @@ import pytest
 from pipeline.engine.faults import after_loss, after_raise, after_timeout
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.protocol import Checkpointed, Failed, Finished, Progressed, Started
-from pipeline.engine.worker import Begun, Raised
+from pipeline.engine.raised import Raised
+from pipeline.engine.worker import Begun
 from pipeline.plan import Group, Point, make_plan
 from pipeline.schema import parse
 from tasks.datasets import Synthetic
 from tasks.events import Checkpoint, Curve, Outcome, Result
 
+LOST = "lost with its worker (exit code 3) in attempt {}, 2 of 2 alone"
 BEGUN = Begun(host="here", blas="blas 1.0")
 
 
@@ -69,15 +71,16 @@ def test_a_trial_left_without_a_result_fails(ledger):
 
 
 def test_a_trial_that_kills_its_worker_is_found_in_halves(ledger):
-    (retried,), (again,) = after_loss(ledger, "killed", attempts=2)
+    (retried,), (again,) = after_loss(ledger, "exit code 3", "killed", attempts=2)
     assert (retried.attempt, retried.parts, len(retried.trials)) == (2, 1, 2)
 
-    (retried,), halves = after_loss(again, "killed", attempts=2)
+    (retried,), halves = after_loss(again, "exit code 3", "killed", attempts=2)
     assert (retried.parts, [len(half.open()) for half in halves]) == (2, [1, 1])
 
-    _, (alone,) = after_loss(halves[1], "killed", attempts=2)
-    (failed,), left = after_loss(alone, "killed", attempts=2)
-    assert (failed.trial.index, failed.error, left) == (1, "lost with its worker in 2 of 2 attempts", [])
+    (retried,), (alone,) = after_loss(halves[1], "exit code 3", "killed", attempts=2)
+    assert (retried.attempt, retried.alone) == (4, (2, 2))
+    (failed,), left = after_loss(alone, "exit code 3", "killed", attempts=2)
+    assert (failed.trial.index, failed.error, left) == (1, LOST.format(4), [])
 
 
 def test_a_group_that_was_getting_on_is_not_halved_for_being_slow(ledger):

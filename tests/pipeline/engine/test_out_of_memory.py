@@ -88,7 +88,10 @@ def cluster():
 
 @pytest.mark.parametrize(
     ("limited", "error"),
-    [(False, "lost with its worker in 1 of 1 attempts"), (True, "MemoryError: Unable to allocate")],
+    [
+        (False, "lost with its worker (out of memory: Ray's memory monitor ended it, with "),
+        (True, "MemoryError: Unable to allocate"),
+    ],
     ids=["ended by the memory monitor", "refused by the system"],
 )
 def test_a_trial_that_runs_out_of_memory_fails_alone(computing, cluster, tmp_path, limited, error):

@@ -7,6 +7,8 @@ import time
 import psutil
 import pytest
 
+WORDLESS = "it ended without a word: by SIGKILL, as when the system is out of memory, or by os._exit"
+
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
 
@@ -72,12 +74,33 @@ def test_a_poison_trial_that_kills_its_worker_fails_alone(computing, engine, tmp
     )
 
     assert {index: failure.error for index, failure in failures.items()} == {
-        5: "lost with its worker in 2 of 2 attempts"
+        5: f"lost with its worker ({WORDLESS}) in attempt 6, 2 of 2 alone"
     }
     assert set(results) == set(range(8)) - {5}
     computing.assert_same_bits(curves, results, computing.undisturbed(points))
     # and it was found in halves: 8, 8, 4, 2, 1, 1
     assert [len(seeds) for *_, seeds in computing.attempts(tmp_path) if 5 in seeds] == [8, 8, 4, 2, 1, 1]
+
+
+@pytest.mark.usefixtures("all_cpus_free_afterwards")
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ("crash", "lost with its worker (by SIGSEGV) in attempt 1, 1 of 1 alone"),
+        ("terminate", "lost with its worker (by SIGTERM) in attempt 1, 1 of 1 alone"),
+        ("leave", f"lost with its worker ({WORDLESS}) in attempt 1, 1 of 1 alone"),
+        ("exit", "SystemExit: 3 (it asked its process to exit)"),
+        ("interrupt", "KeyboardInterrupt"),
+    ],
+)
+def test_why_a_worker_was_lost_is_said(computing, engine, tmp_path, how, why):
+    task = computing.Disturbed(folder=str(tmp_path), culprit=0, how=how)
+
+    _, _, failures = computing.outcomes(engine(attempts=1), computing.groups_of(computing.planned(1), task=task))
+
+    assert failures[0].error == why
+    if how in ("crash", "exit", "interrupt"):  # the whole has the place
+        assert f"in {how}" in failures[0].traceback
 
 
 @pytest.mark.usefixtures("all_cpus_free_afterwards")

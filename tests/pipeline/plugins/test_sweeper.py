@@ -6,7 +6,7 @@ from tests.pipeline.session import session
 
 PLAN = ("sweep.dry_run=true", "dataset=synthetic")
 PRESETS = {
-    "full_batch": "# @package _global_\nhydra: {sweeper: {params: {batch_size: null, trial.timeout: 0.5, seed: '1,2'}}}\n",
+    "full_batch": "# @package _global_\nhydra: {sweeper: {params: {batch_size: null, seed: '1,2'}}}\n",
     "unpackaged": "steps: 7\nlearning_rate: 0.5\n",
     "misspelt": "# @package _global_\nhydra: {swepper: {params: {seed: '1,2'}}}\n",
     "momentum": "# @package _global_\ndefaults: [override /optimizer: momentum]\n",

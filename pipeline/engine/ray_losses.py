@@ -1,0 +1,66 @@
+"""Why a worker was lost, in words: what Ray says of it, and what the machine knows."""
+
+from __future__ import annotations
+
+import platform
+import re
+from pathlib import Path
+
+import ray
+
+_KILLS = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
+_SIGTERM = re.compile(r"receives? a (SIG[A-Z]+)")
+_EXIT = re.compile(r"(exit code \d+)")
+_SIGNAL = re.compile(r"\*\*\* (SIG[A-Z]+) received")
+_MOST = 20_000
+_WORDLESS = "it ended without a word: by SIGKILL, as when the system is out of memory, or by os._exit"
+
+
+def kernel_kills() -> int:
+    """Return how many processes this machine has killed because it was out of memory, 0 where it does not say."""
+    try:
+        found = _KILLS.search(Path("/proc/vmstat").read_text(encoding="ascii"))
+    except OSError:
+        return 0
+    return int(found[1]) if found else 0
+
+
+def why_lost(error: ray.exceptions.RayError, *, host: str, killed_before: int) -> tuple[str, str]:
+    """Return why the worker on ``host`` was lost whose call ended with an error of Ray's, in words and in full.
+
+    ``killed_before`` is what `kernel_kills` returned before the loss.
+    """
+    text = str(error)
+    if isinstance(error, ray.exceptions.OutOfMemoryError):
+        used = re.search(r"was ([\d.]+ ?[KMGT]?B) used / ([\d.]+ ?[KMGT]?B)", text)
+        amount = f", with {used[1]} of {used[2]} in use" if used else ""
+        return f"out of memory: Ray's memory monitor ended it{amount}", text
+    if found := _SIGTERM.search(text) or _EXIT.search(text):
+        return f"by {found[1]}", text
+    if "connection error" not in text:
+        return _words(error), text
+    last = _last_words(text)
+    if crashed := _SIGNAL.search(last):
+        return f"by {crashed[1]}", f"{last[crashed.start() :]}\n{text}"
+    if host == platform.node() and kernel_kills() > killed_before:
+        return "out of memory: the system ended it by SIGKILL", text
+    return _WORDLESS, text
+
+
+def _words(error: ray.exceptions.RayError) -> str:
+    text = str(error)
+    if re.search(r"\bnode\b.{0,80}\b(died|dead|failed|removed|terminated)\b", text, re.IGNORECASE | re.DOTALL):
+        return "its node was lost"
+    return next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
+
+
+def _last_words(text: str) -> str:
+    """Return the end of what the process has written to its standard error, nothing where it was on another machine."""
+    process = re.search(r"pid: (\d+)", text)
+    context = ray.get_runtime_context()
+    try:
+        logs = Path(context.get_temp_dir(), context.get_session_name(), "logs")
+        found = next(logs.glob(f"worker-*-{process[1]}.err"), None) if process else None
+        return "" if found is None else found.read_text(encoding="utf-8", errors="replace")[-_MOST:]
+    except (OSError, AttributeError):  # Ray 2.54 does not say where its files are
+        return ""

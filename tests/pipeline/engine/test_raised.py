@@ -1,0 +1,95 @@
+"""An exception becomes data: one line for the screen, the frames of whose code it is, and the whole."""
+
+import json
+import pickle
+import threading
+
+import pytest
+
+from pipeline.engine.raised import LONGEST_LINE, LONGEST_TRACEBACK, Raised
+
+
+class OddError(Exception):
+    """Can neither be pickled nor shown."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+
+    def __str__(self):
+        raise RuntimeError("no words")
+
+
+def raised(do):
+    try:
+        do()
+    except BaseException as error:  # noqa: BLE001  # an exit too
+        return Raised.of(error)
+
+
+def raises(error):
+    raise error
+
+
+def forever():
+    forever()
+
+
+def test_the_frames_are_those_of_ones_own_code_and_the_last():
+    told = raised(lambda: json.loads("{"))
+
+    assert told.error.startswith("JSONDecodeError: Expecting property name")
+    files = [line.split('"')[1] for line in told.frames.splitlines() if "File" in line]
+    assert [file.rpartition("/")[2] for file in files] == ["test_raised.py", "test_raised.py", "decoder.py"]
+    assert 'json.loads("{")' in told.frames
+    # and the whole has the library's frames too
+    assert "__init__.py" in told.traceback
+
+
+def test_the_same_error_at_the_same_place_has_the_same_place_whatever_it_says():
+    first, second = (raised(lambda seed=seed: raises(ValueError(f"seed {seed}"))) for seed in (1, 2))
+    other = raised(lambda: raises(ValueError("seed 1")))
+
+    assert (first.error, second.error) == ("ValueError: seed 1", "ValueError: seed 2")
+    assert first.place == second.place != other.place
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (AssertionError(), "AssertionError"),
+        (SystemExit(3), "SystemExit: 3 (it asked its process to exit)"),
+        (ValueError("\n one\ntwo\nthree"), "ValueError: one (and 2 more lines)"),
+        (ValueError("\x1b[2J\x00 ü \u202e\ud800"), r"ValueError: \x1b[2J\x00 ü \u202e\ud800"),
+        (OddError(), "OddError: its message cannot be read: RuntimeError"),
+    ],
+    ids=["nothing", "exit", "lines", "control characters", "no words"],
+)
+def test_whatever_an_exception_says_is_one_line_that_can_be_shown(error, line):
+    told = raised(lambda: raises(error))
+
+    assert told.error == line
+    assert "\x1b" not in told.traceback
+    told.traceback.encode()
+
+
+def test_what_is_huge_is_cut_in_the_middle():
+    told = raised(lambda: raises(ValueError("x" * 1_000_000)))
+
+    assert len(told.error) < 2 * LONGEST_LINE
+    assert len(told.traceback) < 2 * LONGEST_TRACEBACK
+    assert "characters" in told.error
+
+
+def test_a_recursion_is_a_frame_or_two():
+    told = raised(forever)
+
+    assert told.error.startswith("RecursionError: maximum recursion depth exceeded")
+    assert told.frames.count("forever()") == 1
+
+
+def test_as_data_it_crosses_processes_though_its_exception_cannot():
+    told = raised(lambda: raises(OddError()))
+
+    with pytest.raises(TypeError, match="pickle"):
+        pickle.dumps(told)
+    assert pickle.loads(pickle.dumps(told.as_data())).error == told.error

@@ -1,0 +1,67 @@
+"""Failures are told by what failed: once, with the frames, where the whole is, and how to run one again."""
+
+import shlex
+from pathlib import Path
+
+from pipeline.engine.protocol import Failed
+from pipeline.engine.raised import Raised
+from pipeline.failures import Failures, rerun_command
+from pipeline.fault_log import NAME, FaultLog
+
+
+def failed(trial, line, *, at="here"):
+    raised = Raised(error=line, traceback=f"Traceback of {line}", frames=f'  File "{at}", line 1, in f\n', place=at)
+    return Failed(trial=trial, error=line, traceback=raised.traceback, raised=raised)
+
+
+def test_trials_that_raise_at_one_place_are_told_of_together(tmp_path, trial):
+    failures = Failures(9, FaultLog(tmp_path))
+    fresh = [failures.take(failed(trial(f"t{number}"), f"ValueError: {number}")) for number in range(5)]
+    fresh.append(failures.take(failed(trial("other"), "KeyError: 1", at="there")))
+
+    assert fresh == [True, False, False, False, False, True]
+    error = failures.error()
+    assert str(error).splitlines()[:3] == [
+        "5 of 9 trials failed: ValueError: 0",
+        '  File "here", line 1, in f',
+        "  trials: t0, t1, t2 and 2 more",
+    ]
+    assert "1 of 9 trials failed: KeyError: 1" in str(error)
+    assert f"in full: {tmp_path / NAME} and traceback.txt" in str(error)
+    # the log holds each kind once, and so do the notes that HYDRA_FULL_ERROR=1 shows
+    log = (tmp_path / NAME).read_text()
+    assert (log.count("Traceback of ValueError"), log.count("Traceback of KeyError")) == (1, 1)
+    assert [note.splitlines()[1] for note in error.__notes__] == [
+        "Traceback of ValueError: 0",
+        "Traceback of KeyError: 1",
+    ]
+
+
+def test_a_lone_trial_is_told_of_at_the_end_only_and_its_exception_is_the_cause(tmp_path, trial):
+    failures, exception = Failures(1, FaultLog(tmp_path)), ValueError("no")
+    raised = Raised(error="ValueError: no", traceback="Traceback", place="here", exception=exception)
+
+    assert not failures.take(Failed(trial=trial("alone"), error=raised.error, traceback="Traceback", raised=raised))
+
+    error = failures.error()
+    assert str(error).startswith("the trial failed: ValueError: no\n")
+    assert "trials:" not in str(error)
+    assert error.__cause__ is exception
+
+
+def test_a_log_that_cannot_be_written_is_not_named(tmp_path, trial):
+    failures = Failures(2, FaultLog(Path(tmp_path, "nowhere")))
+    failures.take(failed(trial("a"), "ValueError: no"))
+
+    assert NAME not in str(failures.error())
+    assert "in full: traceback.txt in the record of each" in str(failures.error())
+
+
+def test_the_command_runs_the_trial_in_its_own_process(trial):
+    planned = trial("a", steps=5)
+    object.__setattr__(planned, "overrides", ("engine=ray", "cluster.workers=2", "+x='a b'", "seed=3", "sweep.name=s"))
+
+    variable, *command = shlex.split(rerun_command(planned))
+
+    assert variable == "HYDRA_FULL_ERROR=1"
+    assert command[command.index("pipeline") + 1 :] == ["+x='a b'", "seed=3", "engine=inprocess"]
