@@ -8,11 +8,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from array_api_compat import is_numpy_array
 
 from tasks.errors import ConfigError, require
 from tasks.models.initial import check_initial, spread_but_bias
-from tasks.models.layers import Affine, Convolution, Flattening, Images, Layer, MaxPooling, Relu
+from tasks.models.layers import (
+    Affine,
+    Convolution,
+    Flattening,
+    Images,
+    Layer,
+    MaxPooling,
+    Patches,
+    Relu,
+    SharedConvolution,
+)
 from tasks.models.network import Network
+from tasks.models.one_by_one import OneByOne
 from tasks.products import layout_of
 
 
@@ -72,19 +84,27 @@ class ConvNet:
 
     def arrange(
         self, trials: int, image_shape: tuple[int, ...], classes: int, examples: Iterable[int], *, like: Any
-    ) -> Network:
+    ) -> Network | OneByOne:
         """Return the layers of fused trials: they share the patches of the images, and each has its own products."""
-        del examples, like
+        del examples
         shapes = tuple(self.shapes(image_shape, classes).values())
-        layers: list[Layer] = [Images(shape=self._blocks(image_shape)[0])]
-        for filters in self.channels:
-            layers += [Convolution(filters=filters, kernel=self.kernel), MaxPooling(), Relu()]
-        layers.append(Flattening())
+        shared = (Images(shape=self._blocks(image_shape)[0]), Patches(kernel=self.kernel))
+        own: list[Layer] = [SharedConvolution(filters=self.channels[0]), MaxPooling(), Relu()]
+        for filters in self.channels[1:]:
+            own += [Convolution(filters=filters, kernel=self.kernel), MaxPooling(), Relu()]
+        own.append(Flattening())
         for units in self.hidden:
-            layers += [Affine(units=units), Relu()]
-        layers.append(Affine(units=classes))
-        layouts = tuple(layout_of(trials, units, None) for units, _ in shapes)
-        return Network(layers=tuple(layers), shapes=shapes, layouts=layouts)
+            own += [Affine(units=units), Relu()]
+        own.append(Affine(units=classes))
+        if not is_numpy_array(like):
+            layouts = tuple(layout_of(trials, units, None) for units, _ in shapes)
+            return Network(layers=(*shared, *own), shapes=shapes, layouts=layouts)
+        layouts = tuple(layout_of(1, units, None) for units, _ in shapes)
+        return OneByOne(
+            trials=trials,
+            shared=Network(layers=shared, shapes=(), layouts=()),
+            own=Network(layers=tuple(own), shapes=shapes, layouts=layouts),
+        )
 
     def block(self, image_shape: tuple[int, ...], classes: int) -> int:
         """Return how many examples to work on at once: so many that a layer's patches stay in a processor's cache."""

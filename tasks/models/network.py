@@ -85,9 +85,13 @@ class Network:
 
     def data_gradient(self, rows: Sequence[Any], features: Any, slope: Any) -> Any:
         """Return dL/dfeatures but for the bias's 1, ``(K, N, D - 1)``, from ``slope``, dL/dscores ``(K, C, N)``."""
-        for forward in reversed(self._forward(rows, features)):
+        return self.inputs_gradient(rows, features, slope)[..., :-1]
+
+    def inputs_gradient(self, rows: Sequence[Any], inputs: Any, slope: Any) -> Any:
+        """Return the gradient by what the first layer is given, from that by the scores."""
+        for forward in reversed(self._forward(rows, inputs)):
             slope = forward.to_inputs(slope)
-        return slope[..., :-1]
+        return slope
 
     def last_layer_inputs(self, rows: Sequence[Any], features: Any) -> Any:
         """Return what the last matrix multiplies, its 1 appended: ``(K, N, H + 1)``."""

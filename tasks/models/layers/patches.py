@@ -1,0 +1,69 @@
+"""The patches of an image: around every pixel what a filter sees, so that a convolution is a product.
+
+Source: CS231n, "Convolutional Neural Networks" ("Implementation as Matrix Multiplication"); Chellapilla et al. 2006.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from array_api_compat import array_namespace
+
+from tasks.models.layers.layer import Forward, no_weights
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patches:
+    """Images ``(K, C, H, W, N)`` as ``(K, C*k*k + 1, H, W, N)``: of every pixel its patch, and the bias's 1.
+
+    What lies outside of an image is 0; ``kernel``, ``k``, is odd.
+
+    >>> import numpy as np
+    >>> image = np.reshape([1.0, 2.0, 3.0], (1, 1, 1, 3, 1))
+    >>> Patches(kernel=3).forward(image).outputs[0, 3:6, 0, :, 0]  # the middle row of the patches
+    array([[0., 1., 2.],
+           [1., 2., 3.],
+           [2., 3., 0.]])
+    """
+
+    kernel: int
+    matrices: ClassVar[int] = 0
+
+    def forward(self, inputs: Any) -> Forward:
+        """Return the patches; a pixel is in up to ``k*k`` of them, and its gradient is the sum of theirs."""
+        return Forward(patches(inputs, self.kernel), lambda slope: sum_of_patches(slope, self.kernel), no_weights)
+
+
+def patches(images: Any, kernel: int) -> Any:
+    """Return of images ``(K, C, H, W, N)`` the patch of every pixel, and a 1: ``(K, C*k*k + 1, H, W, N)``."""
+    xp, (trials, channels, height, width, examples) = array_namespace(images), images.shape
+    like: Any = {"dtype": images.dtype, "device": getattr(images, "device", None)}
+    padded = xp.zeros((trials, channels, height + kernel - 1, width + kernel - 1, examples), **like)
+    _inside(padded, kernel)[...] = images
+    columns = xp.empty((trials, channels * kernel**2 + 1, height, width, examples), **like)
+    columns[:, -1, ...] = 1
+    for i in range(kernel):
+        for j in range(kernel):
+            places = slice(i * kernel + j, channels * kernel**2, kernel**2)  # one of every channel
+            columns[:, places, ...] = padded[:, :, i : i + height, j : j + width, :]
+    return columns
+
+
+def sum_of_patches(columns: Any, kernel: int) -> Any:
+    """Return of every pixel the sum of what stands for it in patches: the transpose of `patches` as a linear map."""
+    xp, (trials, rows, height, width, examples) = array_namespace(columns), columns.shape
+    shape = (trials, rows // kernel**2, height + kernel - 1, width + kernel - 1, examples)
+    padded = xp.zeros(shape, dtype=columns.dtype, device=getattr(columns, "device", None))
+    for i in range(kernel):
+        for j in range(kernel):
+            places = slice(i * kernel + j, rows // kernel**2 * kernel**2, kernel**2)
+            padded[:, :, i : i + height, j : j + width, :] += columns[:, places, ...]
+    return _inside(padded, kernel)
+
+
+def _inside(padded: Any, kernel: int) -> Any:
+    """Return the view of padded images that leaves out their edge of zeros."""
+    edge = kernel // 2
+    height, width = padded.shape[2] - 2 * edge, padded.shape[3] - 2 * edge
+    return padded[:, :, edge : edge + height, edge : edge + width, :]

@@ -1,0 +1,41 @@
+"""A convolution of images that all trials share, from their patches: a product a trial."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from array_api_compat import array_namespace
+
+from tasks.models.layers.layer import Forward
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedConvolution:
+    """``y = W p`` for patches ``p`` ``(1, D, H, W, N)`` that end in the bias's 1: ``(K, filters, H, W, N)``.
+
+    Weights are rows ``(K*filters, D)``.
+    """
+
+    filters: int
+    matrices: ClassVar[int] = 1
+
+    def forward(self, inputs: Any, weights: Any) -> Forward:
+        """Return the filters' answers; ``dL/dp = W^T dL/dy`` and ``dL/dW = sum dL/dy p^T`` over pixels and examples."""
+        xp, (_, size, *pixels) = array_namespace(inputs), inputs.shape
+        weights = xp.reshape(weights, (-1, self.filters, size))
+        columns = xp.reshape(inputs, (1, size, -1))
+
+        def flat(slope: Any) -> Any:
+            return xp.reshape(slope, (slope.shape[0], self.filters, -1))
+
+        def to_inputs(slope: Any) -> Any:
+            by_patch = xp.matmul(xp.matrix_transpose(weights), flat(slope))  # (K, D, F) @ (K, F, H*W*N)
+            return xp.reshape(by_patch, (-1, size, *pixels))
+
+        def to_weights(slope: Any) -> list[Any]:
+            gradient = xp.matmul(flat(slope), xp.matrix_transpose(columns))  # (K, F, H*W*N) @ (1, H*W*N, D)
+            return [xp.reshape(gradient, (-1, size))]
+
+        answers = xp.matmul(weights, columns)  # (K, F, D) @ (1, D, H*W*N)
+        return Forward(xp.reshape(answers, (-1, self.filters, *pixels)), to_inputs, to_weights)

@@ -1,0 +1,96 @@
+"""Fused trials of a network with large activations: what they share is done once, the rest a trial at a time.
+
+The activations of one trial stay in a processor's cache, those of all trials would not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from tasks.models.model import Part, ToParts, ToRows
+from tasks.models.network import Network
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OneByOne:
+    """``K`` fused trials; see `Arrangement`. ``shared`` has no weights, ``own`` is the rest of one trial's network."""
+
+    trials: int
+    shared: Network
+    own: Network
+
+    @property
+    def owners(self) -> list[np.ndarray]:
+        """Of each matrix, the trial that owns each of its rows, ``(H_i,)``."""
+        return [np.repeat(np.arange(self.trials), units) for units, _ in self.own.shapes]
+
+    def rows(self, points: Any) -> list[Any]:
+        """Return points ``(K, P)`` as matrices ``(H_i, D_i)``, arrays of their own that may be updated in place."""
+        each = [self.own.rows(points[k : k + 1, :]) for k in range(self.trials)]
+        return [_joined(matrices) for matrices in zip(*each, strict=True)]
+
+    def points(self, rows: Sequence[Any]) -> Any:
+        """Return the points ``(K, P)`` of matrices: the inverse of `rows`."""
+        return _joined([self.own.points(matrices) for matrices in self._each(rows)])
+
+    def scores(self, rows: Sequence[Any], features: Any) -> Any:
+        """Return the scores of features ``(N, D)``, ``(K, C, N)``."""
+        inputs = self.shared.scores([], features)
+        return _joined([self.own.scores(matrices, inputs) for matrices in self._each(rows)])
+
+    def scores_and_vjp(self, rows: Sequence[Any], features: Any) -> tuple[Any, ToRows]:
+        """Return the scores ``(K, C, N)``, and what makes of dL/dscores the gradient of every matrix."""
+        inputs = self.shared.scores([], features)
+        passes = [self.own.scores_and_vjp(matrices, inputs) for matrices in self._each(rows)]
+
+        def to_rows(slope: Any) -> list[Any]:
+            gradients = [vjp(slope[k : k + 1, ...]) for k, (_, vjp) in enumerate(passes)]
+            return [_joined(matrices) for matrices in zip(*gradients, strict=True)]
+
+        return _joined([scores for scores, _ in passes]), to_rows
+
+    def scores_and_parts(self, rows: Sequence[Any], features: Any) -> tuple[Any, ToParts]:
+        """Return the scores ``(K, C, N)``, and what yields the gradients of `scores_and_vjp`, a trial at a time."""
+        inputs = self.shared.scores([], features)
+        passes = [self.own.scores_and_parts(matrices, inputs) for matrices in self._each(rows)]
+
+        def to_parts(slope: Any) -> Iterator[Part]:
+            for k, (_, own_parts) in enumerate(passes):
+                for matrix, place, gradient in own_parts(slope[k : k + 1, ...]):
+                    start = k * self.own.shapes[matrix][0]
+                    yield Part(matrix, slice(start + place.start, start + place.stop), gradient)
+
+        return _joined([scores for scores, _ in passes]), to_parts
+
+    def data_gradient(self, rows: Sequence[Any], features: Any, slope: Any) -> Any:
+        """Return dL/dfeatures but for the bias's 1, ``(K, N, D - 1)``, from ``slope``, dL/dscores ``(K, C, N)``."""
+        inputs = self.shared.scores([], features)
+        return _joined(
+            [
+                self.shared.data_gradient([], features, self.own.inputs_gradient(own, inputs, slope[k : k + 1, ...]))
+                for k, own in enumerate(self._each(rows))
+            ]
+        )
+
+    def last_layer_inputs(self, rows: Sequence[Any], features: Any) -> Any:
+        """Return what the last matrix multiplies, its 1 appended: ``(K, N, H + 1)``."""
+        inputs = self.shared.scores([], features)
+        return _joined([self.own.last_layer_inputs(matrices, inputs) for matrices in self._each(rows)])
+
+    def _each(self, rows: Sequence[Any]) -> list[list[Any]]:
+        """Return the matrices of every trial, views."""
+        heights = [units for units, _ in self.own.shapes]
+        return [
+            [matrix[k * units : (k + 1) * units, :] for matrix, units in zip(rows, heights, strict=True)]
+            for k in range(self.trials)
+        ]
+
+
+def _joined(arrays: Sequence[Any]) -> Any:
+    """Return the arrays of all trials as one."""
+    return array_namespace(*arrays).concat(list(arrays), axis=0)
