@@ -55,7 +55,7 @@ def main() -> None:
         else:
             os.environ["HYDRA_FULL_ERROR"] = full_error
     if isinstance(error, Interrupted | KeyboardInterrupt):
-        print(f"stopped: {error or 'interrupted'}", file=sys.stderr)  # noqa: T201
+        print(f"stopped: {str(error) or 'interrupted'}", file=sys.stderr)  # noqa: T201
         sys.exit(128 + getattr(error, "number", 2))
     if full_error == "1" and isinstance(error, TrialsFailedError) and error.__cause__ is not None:
         raise error.__cause__  # a lone trial's own error, so that a debugger stands where it was raised

@@ -2,50 +2,102 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 import sys
 import threading
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any, Self
 
 from pipeline.errors import Interrupted
 
-STOPPING = (signal.SIGINT, signal.SIGTERM)
+STOPPING = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
 _SHOW_CURSOR = b"\x1b[?25h"  # the progress display hides it
 
 
 class StopSignals:
-    """Raises `Interrupted` at the first SIGINT or SIGTERM; the second ends the process at once.
+    """Raises `Interrupted` at the first of the `STOPPING` signals; the second ends the process at once.
 
-    `install` again after a library has put handlers of its own in place.
+    The second does so even where the main thread waits in a library that lets no handler of Python's run.
     """
 
     def __init__(self) -> None:
         self._before: dict[int, Any] = {}
         self._stopping = False
+        self._woken = -1
+        self._bell: socket.socket | None = None
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.getsignal(number) for number in STOPPING}
-        self.install()
+            self._before = {number: signal.getsignal(number) for number in STOPPING if not _left_alone(number)}
+            for number in self._before:
+                signal.signal(number, self._stop)
+            heard, self._bell = socket.socketpair()
+            self._bell.setblocking(False)
+            self._woken = signal.set_wakeup_fd(self._bell.fileno(), warn_on_full_buffer=False)
+            threading.Thread(target=self._listen, args=(heard,), daemon=True).start()
         return self
 
     def __exit__(self, *exception: object) -> None:
+        if self._bell is not None:
+            signal.set_wakeup_fd(self._woken)
+            self._bell.close()
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def install(self) -> None:
-        """Put the handlers in place (in the main thread, where alone Python allows it)."""
-        for number in self._before:
-            signal.signal(number, self._stop)
-
     def _stop(self, number: int, _frame: FrameType | None) -> None:
-        if self._stopping:
-            if sys.stdout.isatty():
-                os.write(sys.stdout.fileno(), _SHOW_CURSOR)
-            # Nothing may hold up the end: no record that waits for its store, no library that cleans up.
-            os._exit(128 + number)
-        self._stopping = True
-        raise Interrupted(number)
+        if not self._stopping:
+            self._stopping = True
+            raise Interrupted(number)
+
+    def _listen(self, heard: socket.socket) -> None:
+        """Count the signals as they come, whatever the main thread does."""
+        came = 0
+        with heard:
+            while numbers := heard.recv(1):
+                came += numbers[0] in self._before
+                if came == 2:
+                    if sys.stdout.isatty():
+                        os.write(sys.stdout.fileno(), _SHOW_CURSOR)
+                    # Nothing may hold up the end: no record that waits for its store, no library that cleans up.
+                    os._exit(128 + numbers[0])
+
+
+@contextlib.contextmanager
+def deferred(why: str) -> Iterator[None]:
+    """Hold back the `STOPPING` signals, and handle the first of them afterwards as it would have been.
+
+    ``why`` is said on stderr when there is one. What is done meanwhile does not bear an exception in its middle, and
+    may put handlers of its own in place: in the end they are those from before.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        if not came:
+            with contextlib.suppress(OSError):  # a terminal that has been closed
+                os.write(2, f"stopping: {why}; a second signal ends at once\n".encode())
+        came.append(number)
+
+    before = {int(number): signal.getsignal(number) for number in STOPPING}
+    taken = {number: handler for number, handler in before.items() if callable(handler)}
+    for number in taken:
+        signal.signal(number, note)
+    try:
+        yield
+    finally:
+        for number, handler in taken.items():
+            signal.signal(number, handler)
+        for number in came[:1]:
+            taken[number](number, None)
+
+
+def _left_alone(number: int) -> bool:
+    """Return whether whoever started this process wants it not to hear of this signal, as ``nohup`` does."""
+    return number not in {signal.SIGINT, signal.SIGTERM} and signal.getsignal(number) is signal.SIG_IGN

@@ -75,7 +75,7 @@ def run_points(
         _show_plan(points, config, console)
         return {}
     probe(config.tracking.uri, create=True, experiment=config.tracking.experiment)
-    with StopSignals() as signals:
+    with StopSignals():
         # The data, the store and the engine take seconds each; they start side by side, Ray in the main
         # thread, since it sets signal handlers, and only once the data are known to be good.
         header: Future[tuple[SweepHeader | None, Dataset]] = Future()
@@ -100,7 +100,6 @@ def run_points(
                 (None if sweep is None else _header(sweep, config, plan, dataset, tags, attachments), dataset)
             )
             with started(engine, running):
-                signals.install()
                 others.result()
                 groups = _left(plan, dataset, record, tally, console, config)
                 # The parent run of a sweep keeps the attachments for all its trials.

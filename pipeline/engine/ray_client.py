@@ -11,7 +11,7 @@ from typing import Any, Self
 import ray
 
 from pipeline.engine.protocol import Report
-from pipeline.engine.ray_cluster import connect
+from pipeline.engine.ray_cluster import connect, leave
 from pipeline.engine.ray_engine import RayEngine, put
 from pipeline.errors import EngineError
 from pipeline.plan import Group
@@ -79,7 +79,7 @@ class ClientEngine:
 
     def close(self) -> None:
         """Leave the cluster, which ends the relay and the workers."""
-        ray.shutdown()
+        leave()
 
     def run(self, groups: Sequence[Group], dataset: Dataset) -> Iterator[Report]:
         """Compute the groups, the most costly first, and yield the reports as they come.

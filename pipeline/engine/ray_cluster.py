@@ -19,6 +19,7 @@ from pipeline.engine.capacity import Node, require_room
 from pipeline.engine.ray_private_cluster import for_this_driver
 from pipeline.errors import EngineError
 from pipeline.schema import Cluster
+from pipeline.signals import deferred
 
 LOCAL = "local"
 CLIENT = "ray"
@@ -44,15 +45,17 @@ def connect(cluster: Cluster, *, cpus: int) -> bool:
     given = _given(cluster)
     try:
         address = _address(given)
-        if address == LOCAL:
-            with for_this_driver():
-                ray.init(LOCAL, num_cpus=cpus, include_dashboard=False, job_config=_ThisFolder(), **options)
-        elif given in {None, "auto"} and cluster.address is None:
-            ray.init(address, job_config=_ThisFolder(), **options)
-        elif address.startswith(f"{CLIENT}://"):
-            _join_through_client(address, runtime_env=_this_code(), **options)
-        else:
-            ray.init(address, runtime_env=_this_code(), **options)
+        # Ray's compiled code has threads of its own by then, which outlive an exception in its middle, and crash.
+        with deferred("Ray has to start first, to be ended in order"):
+            if address == LOCAL:
+                with for_this_driver():
+                    ray.init(LOCAL, num_cpus=cpus, include_dashboard=False, job_config=_ThisFolder(), **options)
+            elif given in {None, "auto"} and cluster.address is None:
+                ray.init(address, job_config=_ThisFolder(), **options)
+            elif address.startswith(f"{CLIENT}://"):
+                _join_through_client(address, runtime_env=_this_code(), **options)
+            else:
+                ray.init(address, runtime_env=_this_code(), **options)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         key = "cluster.address" if given == cluster.address else "RAY_ADDRESS"
         token = "" if given in {None, "auto", LOCAL} else " (one that asks for a token: set RAY_AUTH_MODE=token)"
@@ -60,9 +63,15 @@ def connect(cluster: Cluster, *, cpus: int) -> bool:
     try:
         require_room(nodes(), cluster)
     except BaseException:
-        ray.shutdown()
+        leave()
         raise
     return address != LOCAL
+
+
+def leave() -> None:
+    """Leave the cluster; a private one ends as well."""
+    with deferred("Ray is ending"):
+        ray.shutdown()
 
 
 def through_client(cluster: Cluster) -> bool:

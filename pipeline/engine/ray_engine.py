@@ -18,7 +18,7 @@ from pipeline.engine.halving import to_halve
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.protocol import Report
 from pipeline.engine.raised import Raised
-from pipeline.engine.ray_cluster import connect, nodes
+from pipeline.engine.ray_cluster import connect, leave, nodes
 from pipeline.engine.ray_losses import kernel_kills, why_lost
 from pipeline.engine.ray_workers import Workers
 from pipeline.engine.worker import Begun
@@ -100,7 +100,7 @@ class RayEngine:
         """End the workers and leave the cluster; a private one ends as well."""
         # Disconnecting ends this driver's workers and their processes; a private cluster ends with it. (What was
         # cancelled just before made Ray look for its lost objects, and end the driver with exit code 1.)
-        ray.shutdown()
+        leave()
 
     def run(self, groups: Sequence[Group], dataset: Dataset) -> Iterator[Report]:
         """Compute the groups, the most costly first, and yield the reports as they come."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import signal
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -32,6 +33,9 @@ def for_this_driver() -> Iterator[None]:
     and one of them a second to end. Ray has settings for two of them, but in ``ray start`` alone. And Ray looks once a
     second whether its node is there, which takes one and a half: here it is looked for more often. A version of Ray
     that knows one of these names no more does as it does.
+
+    A terminal that is closed sends SIGHUP to all that was started in it: Ray's processes inherit that it is blocked,
+    as Ray itself has them block SIGINT, so that the driver ends them in order.
     """
     kind: Any = parameter.RayParams  # its types say that a flag is a text
     known = inspect.signature(kind).parameters
@@ -45,11 +49,13 @@ def for_this_driver() -> Iterator[None]:
     if hasattr(services, "get_node"):
         swapped.append((services, "get_node", _soon(services.get_node)))
     before = [getattr(place, name) for place, name, _ in swapped]
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
         for place, name, value in swapped:
             setattr(place, name, value)
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for (place, name, _), value in zip(swapped, before, strict=True):
             setattr(place, name, value)
 

@@ -1,0 +1,109 @@
+"""What a person does to a sweep at a terminal: its keys reach every process in it, and its window can be closed."""
+
+import shutil
+import socket
+import sqlite3
+import sys
+import time
+
+import pytest
+
+from tests.pipeline.terminal import CTRL_C, Terminal
+
+pytestmark = pytest.mark.slow
+
+SWEEP = ("-m", "dataset=synthetic", "steps=1000000", "seed=1,2", "cluster.address=local", "cluster.workers=2")
+
+NOHUP = "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); os.execv(sys.executable, sys.argv[1:])"
+
+AT_ITS_WORST = """
+import sys, time
+import ray
+
+made = ray._raylet.CoreWorker
+
+def make(*arguments, **options):
+    worker = made(*arguments, **options)
+    print("Ray has threads of its own", flush=True)
+    time.sleep(1.0)
+    return worker
+
+ray._raylet.CoreWorker = make
+from pipeline.app import main
+main()
+"""
+
+
+def test_ctrl_c_in_the_middle_of_rays_start_ends_it_in_order(tmp_path, empty_store):
+    shutil.copy(empty_store, tmp_path)
+    with Terminal(["-c", AT_ITS_WORST, *SWEEP], tmp_path) as terminal:
+        terminal.wait_for("Ray has threads of its own")
+        terminal.press(CTRL_C)
+
+        assert terminal.wait() == 130
+        assert "stopping: Ray has to start first, to be ended in order; a second signal ends at once" in terminal.said
+        assert "stopped: stopped by SIGINT" in terminal.said
+        assert terminal.left(after=5) == []
+    assert statuses(tmp_path) == []  # nothing is recorded of a sweep that has not started
+
+
+@pytest.mark.parametrize("after", [0.0, 0.5, 1.0, 1.5, 2.5])
+def test_ctrl_c_at_any_moment_of_the_start_ends_with_130_and_leaves_nothing(tmp_path, empty_store, after):
+    shutil.copy(empty_store, tmp_path)
+    with Terminal(["-m", "pipeline", *SWEEP], tmp_path) as terminal:
+        while not (tmp_path / "multirun").exists():  # Python itself has been started and imported what it needs
+            time.sleep(0.02)
+        time.sleep(after)
+        terminal.press(CTRL_C)
+
+        assert terminal.wait() == 130
+        assert "Traceback" not in terminal.said
+        assert terminal.left(after=5) == []
+    assert {status for _, status in statuses(tmp_path)} <= {"KILLED"}
+
+
+def test_a_second_ctrl_c_ends_at_once_although_ray_waits_for_what_does_not_answer(tmp_path, empty_store):
+    shutil.copy(empty_store, tmp_path)
+    with socket.create_server(("", 0)) as silent:  # no cluster, but something listens
+        silent.settimeout(60)
+        address = f"cluster.address=127.0.0.1:{silent.getsockname()[1]}"
+        with Terminal(["-m", "pipeline", *SWEEP, address], tmp_path) as terminal:
+            asked = [silent.accept() for _ in range(2)]  # whether somebody is there, and by Ray
+            time.sleep(0.5)
+            terminal.press(CTRL_C)
+            time.sleep(1.0)  # two that come as one are one
+            terminal.press(CTRL_C)
+
+            assert terminal.wait(timeout=5) == 130
+            for connection, _ in asked:
+                connection.close()
+
+
+def test_a_terminal_that_is_closed_stops_the_sweep_in_order(tmp_path, empty_store):
+    shutil.copy(empty_store, tmp_path)
+    with Terminal(["-m", "pipeline", *SWEEP], tmp_path) as terminal:
+        terminal.wait_for("2 running")
+        terminal.close()
+
+        terminal.wait()
+        assert terminal.left(after=5) == []
+    assert [status for _, status in statuses(tmp_path)] == ["KILLED"] * 3
+
+
+def test_nohup_lets_a_sweep_outlive_its_terminal(tmp_path, empty_store):
+    shutil.copy(empty_store, tmp_path)
+    short = [*SWEEP, "steps=3000", "engine=inprocess"]
+    with Terminal(["-c", NOHUP, sys.executable, "-m", "pipeline", *short], tmp_path) as terminal:
+        terminal.wait_for("0 failed")
+        terminal.close()
+
+        terminal.wait()
+    assert [status for _, status in statuses(tmp_path)] == ["FINISHED"] * 3
+
+
+def statuses(folder):
+    connection = sqlite3.connect(folder / "mlflow.db")
+    try:
+        return connection.execute("SELECT name, status FROM runs").fetchall()
+    finally:
+        connection.close()
