@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pipeline.blas import blas
 from pipeline.recorder.address import redact
+from pipeline.recorder.protocol import FOLDER
 
 PACKAGES = (
     "descent-sweeps",
@@ -44,6 +45,7 @@ def collect() -> tuple[dict[str, str], dict[str, str]]:
     git = _Git(Path(__file__).resolve().parent.parent)
     tags = {
         "command": redact(shlex.join(sys.orig_argv)),
+        FOLDER: str(Path.cwd()),
         "user": _user(),
         "host": socket.gethostname(),
         "python": platform.python_version(),

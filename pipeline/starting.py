@@ -20,7 +20,7 @@ from pipeline.engine.protocol import Engine
 from pipeline.errors import EngineError
 from pipeline.plan import WIDEST
 from pipeline.recorder.mlflow_recorder import MlflowRecorder
-from pipeline.recorder.protocol import Past, Recorder, SweepHeader
+from pipeline.recorder.protocol import CHECKPOINTS, Past, Recorder, SweepHeader
 from pipeline.recorder.resumption import find_past
 from pipeline.recorder.store import connect
 from pipeline.schema import Config
@@ -35,9 +35,6 @@ DRAWERS = 2
 
 BEHIND = 5
 """How nice the thread is that opens the store: Ray's start, which it runs beside, gets three times its CPU."""
-
-FOLDER = "checkpoints"
-"""The tag of a sweep's parent run that says where its checkpoints are."""
 
 
 def worker_count(config: Config) -> int:
@@ -192,9 +189,10 @@ def _open(
         return Opened()
     past = find_past(recorder.uri, config.tracking.experiment, sweep.key) if config.sweep.resume else None
     # The folder's lock comes first: who holds it may touch the sweep's runs.
-    checkpoints = Checkpoints(Path(past.tags[FOLDER])) if past else Checkpoints.fresh(folder)
+    kept = Path(past.tags[CHECKPOINTS]) if past else None
+    checkpoints = Checkpoints(kept) if kept and kept.parent.is_dir() else Checkpoints.fresh(folder)
     try:
-        tags = {**sweep.provenance, FOLDER: str(checkpoints.folder)}
+        tags = {**sweep.provenance, CHECKPOINTS: str(checkpoints.folder)}
         recorder.open(dataclasses.replace(sweep, past=past, provenance=tags), dataset)
     except BaseException:
         checkpoints.close(done=past is None)

@@ -19,6 +19,7 @@ from pipeline.recorder.drawings import Drawers, Drawings, InThisThread
 from pipeline.recorder.journal import Head, Journal
 from pipeline.recorder.outbox import Outbox
 from pipeline.recorder.protocol import Layout, RecordError, SweepHeader
+from pipeline.recorder.relocation import PLACES
 from pipeline.recorder.resumption import SWEEP_KEY, adopt, recall
 from pipeline.recorder.scribe import Scribe, is_refusal
 from pipeline.recorder.sqlite_store import open_store
@@ -200,7 +201,8 @@ class MlflowRecorder:
     def _open_sweep(self, sweep: SweepHeader) -> None:
         tags = run_tags(sweep.provenance, sweep.overrides, self._dataset)
         tags |= {SWEEP_KEY: sweep.key}
-        resumed = "0" if sweep.past is None else adopt(self._store, sweep.past, _now())
+        places = {name: tags[name] for name in PLACES if name in tags}
+        resumed = "0" if sweep.past is None else adopt(self._store, sweep.past, _now(), places)
         self._parent = SweepRun(self._store, sweep, self._dataset, tags, self.uri)
         self._head = dataclasses.replace(self._head, parent=self._parent.id, resumed=resumed)
         self._parent.describe(self._outbox, self._runs, "RUNNING")

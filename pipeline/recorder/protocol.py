@@ -16,6 +16,12 @@ from tasks.events import Curve, Result
 CLOCKED = "wall_clock/"
 """What metrics begin with that depend on the clock, and so are no part of what a trial computed."""
 
+CHECKPOINTS = "checkpoints"
+"""The tag of a sweep's parent run that says where its checkpoints are."""
+
+FOLDER = "folder"
+"""The tag of a run that says which folder its command was run in, where relative paths in its config begin."""
+
 
 class RecordError(SweepError):
     """The record cannot be reached, read or written whole."""

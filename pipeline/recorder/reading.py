@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ import numpy as np
 import yaml
 
 from pipeline.recorder import artifacts
-from pipeline.recorder.address import absolute, redact
-from pipeline.recorder.protocol import CLOCKED, Layout, RecordError, Series
+from pipeline.recorder.address import absolute, redact, sqlite_file
+from pipeline.recorder.protocol import CLOCKED, FOLDER, Layout, RecordError, Series
 from pipeline.recorder.store import connect
 
 _CONFIG_DIGEST = "config.sha256"
@@ -64,14 +64,16 @@ def read_run(uri: str, run_id: str) -> RecordedRun:
     except (MlflowException, OSError) as error:
         raise RecordError(f"the artifacts of run {run_id!r} must be readable, got: {error}") from None
     if artifacts.CONFIG not in files:
-        raise RecordError(f"the run must hold {artifacts.CONFIG}, got {run_id!r} with {sorted(files)}")
+        raise RecordError(
+            f"the run must hold {artifacts.CONFIG}, got {run_id!r} with {sorted(files)} in {run.info.artifact_uri}"
+        )
     return RecordedRun(
         run_id=run_id,
         name=run.info.run_name,
         experiment=client.get_experiment(run.info.experiment_id).name,
         experiment_id=run.info.experiment_id,
         status=run.info.status,
-        config=artifacts.read_config(files[artifacts.CONFIG], tags[_CONFIG_DIGEST]),
+        config=_placed(artifacts.read_config(files[artifacts.CONFIG], tags[_CONFIG_DIGEST]), _folders(tags, uri)),
         overrides=tuple(yaml.safe_load(files[artifacts.OVERRIDES])),
         curves={
             metric: _series(client.get_metric_history(run_id, metric))
@@ -113,6 +115,26 @@ def get_run(client: Any, uri: str, run_id: str) -> Any:
         return client.get_run(run_id)
     except MlflowException as error:
         raise RecordError(f"the run must be one of {redact(uri)!r}, got {run_id!r}: {error.message}") from None
+
+
+def _folders(tags: Mapping[str, str], uri: str) -> list[Path]:
+    """Return where a run's relative paths may begin: where its command was run, and beside its store."""
+    store = sqlite_file(uri)
+    run_in = [Path(tags[FOLDER])] if FOLDER in tags else []  # an older record does not say
+    return [*run_in, *([store.parent] if store else [])]
+
+
+def _placed(config: dict[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
+    """Return a config in which the path of the data holds from any folder; it is taken from the first that has it.
+
+    A path that none of them has is left as it was given.
+    """
+    dataset = config.get("dataset") or {}
+    root = dataset.get("root")
+    if root is None:
+        return config
+    there = [str(path) for folder in folders if (path := folder / Path(root).expanduser()).exists()]
+    return {**config, "dataset": {**dataset, "root": next(iter(there), root)}}
 
 
 def _files(client: Any, run_id: str) -> dict[str, bytes]:

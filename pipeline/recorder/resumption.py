@@ -47,11 +47,14 @@ def find_past(uri: str, experiment: str, sweep_key: str) -> Past | None:
     return Past(run_id=parent, tags=dict(parents[0].data.tags), ended=ended, orphans=tuple(orphans))
 
 
-def adopt(store: Store, past: Past, now: int) -> str:
-    """Go on with a sweep's parent run, and return its new tag `RESUMED`; its orphans are ended as KILLED."""
+def adopt(store: Store, past: Past, now: int, places: Mapping[str, str]) -> str:
+    """Go on with a sweep's parent run, and return its new tag `RESUMED`; its orphans are ended as KILLED.
+
+    ``places`` are the tags that say where it goes on.
+    """
     store.client.update_run(past.run_id, status="RUNNING")
     resumed = str(int(past.tags.get(RESUMED, "0")) + 1)
-    store.tag(past.run_id, {RESUMED: resumed})
+    store.tag(past.run_id, {RESUMED: resumed, **places})
     for run_id in past.orphans:
         store.tag(run_id, {"outcome": "killed", "outcome.message": "its sweep was killed, and resumed with a new run"})
         store.end_run(run_id, "KILLED", now)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pipeline.recorder.address import is_http, sqlite_file, unreachable
 from pipeline.recorder.batches import Batch, write_by_log_batch
 from pipeline.recorder.probing import PROBE_SECONDS, deleted, probe
+from pipeline.recorder.relocation import artifact_folder, relocate
 from pipeline.recorder.revision import check_revision
 
 if TYPE_CHECKING:
@@ -130,6 +131,8 @@ def connect(uri: str, *, create: bool) -> MlflowClient:
         with _alone(uri), settings(REACHING if is_http(uri) else {}):
             client = MlflowClient(tracking_uri=uri)
             client.search_experiments(max_results=1)
+            if file := sqlite_file(uri):
+                relocate(file)
     except (MlflowException, sqlalchemy.exc.SQLAlchemyError, ImportError, OSError) as error:
         raise unreachable(uri, error) from error
     return client
@@ -151,10 +154,8 @@ def _experiment(client: MlflowClient, uri: str, name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         file = sqlite_file(uri)
-        # MLflow's default is a folder where the command happens to run; beside the database both move together.
-        # Its folder's name is made of letters, digits and dashes: MLflow would read %2F..%2F as a way out of mlruns.
         # It is a URI: MLflow would take a path for one, and a % in it for the start of another character.
-        place = (file.parent / "mlruns" / re.sub(r"[^\w-]+", "-", name)[:60]).as_uri() if file else None
+        place = artifact_folder(file, name).as_uri() if file else None
         kind = {"mlflow.experimentKind": "custom_model_development"}
         return str(client.create_experiment(name, artifact_location=place, tags=kind))
     if found.lifecycle_stage != "active":

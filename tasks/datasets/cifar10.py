@@ -27,7 +27,7 @@ class Cifar10:
     cifar-10-binary.tar.gz, or is one of those two folders. Where it holds none, ``download`` fetches the archive.
     """
 
-    root: str | None = None
+    root: str | None = "data"
     download: bool = False
     validation: int = 1000
 

@@ -1,0 +1,61 @@
+"""A project is moved after a sweep: what it records and reads is where it is now, from whatever folder it is read."""
+
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from tests.pipeline.commands import run
+
+SWEEP = (
+    "-m",
+    "pipeline",
+    "-m",
+    "engine=inprocess",
+    "steps=5",
+    "batch_size=8",
+    "dataset=npz",
+    "dataset.root=data/set.npz",
+    "seed=0,1",
+)
+
+pytestmark = pytest.mark.slow
+
+
+def swept(folder, *overrides):
+    """Run a sweep and return its parent run."""
+    done = run([*SWEEP, *overrides], folder)
+    assert done.returncode == 0, done.stderr
+    return re.search(r"viewStateShareKey=(\w+)", done.stdout)[1]
+
+
+def reproduced(parent, store, folder):
+    done = run(["-m", "pipeline.reproduce", parent, "--tracking-uri", f"sqlite:///{store}/mlflow.db"], folder)
+    assert done.returncode == 0, done.stderr
+    assert "2 bit for bit equal" in done.stdout
+
+
+def test_a_project_that_is_moved_is_reproduced_from_anywhere_and_goes_on_where_it_is(tmp_path):
+    old, new, elsewhere = tmp_path / "old", tmp_path / "new", tmp_path / "elsewhere"
+    for folder in (old / "data", elsewhere):
+        folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (60, 4, 4), dtype=np.uint8), rng.integers(0, 3, 60)
+    arrays = {"images": images, "labels": labels}
+    parts = {f"{part}_{what}": array for part in ("train", "test") for what, array in arrays.items()}
+    np.savez(old / "data/set.npz", **parts)
+    first = swept(old)
+    reproduced(first, old, elsewhere)
+
+    shutil.move(old, new)
+
+    reproduced(first, new, elsewhere)
+    reproduced(swept(new, "learning_rate=0.5"), new, elsewhere)
+    resumed = run([*SWEEP, "sweep.resume=true"], new)
+    assert resumed.returncode == 0, resumed.stderr
+    page = run(["-m", "pipeline.report", first, "--tracking-uri", f"sqlite:///{new}/mlflow.db"], elsewhere)
+    assert page.returncode == 0, page.stderr
+    assert "<img" in (elsewhere / f"report-{first}.html").read_text()
+    assert not old.exists()
+    assert {path.name for path in elsewhere.iterdir()} == {f"report-{first}.html"}
