@@ -90,7 +90,7 @@ class _Yaml:
 
     def items(self, values: Sequence[Any]) -> str:
         """Return the items of a list as YAML."""
-        return "".join(self._item(value) for value in values)
+        return "".join(self._item(value) for value in values) or "[]\n"
 
     def _item(self, value: Any) -> str:
         key = repr(value)

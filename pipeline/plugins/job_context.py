@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
-from hydra import version
 from hydra._internal.callbacks import Callbacks
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log, env_override
@@ -45,11 +44,10 @@ def given(config: DictConfig, folder: str, *, log: bool) -> Iterator[DictConfig]
     with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
         config.hydra.runtime.output_dir = folder
     HydraConfig.instance().set_config(config)
-    moves = _moves(config.hydra.job.chdir)
     try:
-        if log or moves:
+        if log or config.hydra.job.chdir:
             make_folder(folder)
-        if moves:
+        if config.hydra.job.chdir:
             os.chdir(folder)
         if log:
             configure_log(config.hydra.job_logging, config.hydra.verbose)
@@ -81,7 +79,7 @@ def begin(job: Job, callbacks: Callbacks | None, task_function: TaskFunction) ->
 def end(begun: Begun, value: Any, callbacks: Callbacks | None) -> JobReturn:
     """End a job as `hydra.core.utils.run_job` does: ``value`` is what it returns, or the exception that it raised."""
     result: JobReturn = LazyReturn(begun)
-    moves = _moves(begun.job.base.hydra["job"]["chdir"])
+    moves = begun.job.base.hydra["job"]["chdir"]
     result.working_dir = begun.folder if moves else os.getcwd()  # noqa: PTH109
     result.task_name = JobRuntime.instance().get("name")
     result.status = JobStatus.FAILED if isinstance(value, Exception) else JobStatus.COMPLETED
@@ -129,11 +127,6 @@ class LazyReturn(JobReturn):
         """Return what a plain result of the same job is made of: what Hydra pickles is read where we may not be."""
         plain = (self.overrides, self.cfg, self.hydra_cfg, self.working_dir, self.task_name, self.status)
         return JobReturn, (*plain, self._return_value)
-
-
-def _moves(chdir: bool | None) -> bool:  # noqa: FBT001  # the key's own value
-    """Return whether a job works in its output folder."""
-    return not version.base_at_least("1.2") if chdir is None else chdir
 
 
 def _set(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
