@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +22,11 @@ from tasks.points import (
     gaussian,
     gradient_at,
     natural_scale,
+    objective_values,
     require_examples,
     require_scale,
 )
-from tasks.problem import Batch, Problem, total
+from tasks.problem import Batch, Problem
 from tasks.rows import row_name
 from tasks.step_size import powers_of_ten
 
@@ -120,7 +121,8 @@ class FiniteDifference:
             direction = gaussian(problems[1], "directions", 0, scale=scale)
             quotients = np.stack([difference_quotients(p, weights, direction, h, batch) for p in problems])
             derivative = directional_derivative(problems[1], weights, direction, batch)
-            yield from _compared(trial, place, h, quotients, derivative, weights, natural / scale)
+            named = problems[1].named(weights)
+            yield from _compared(trial, place, h, quotients, derivative, named, natural / scale)
 
 
 def directional_derivative(problem: Problem, weights: np.ndarray, direction: np.ndarray, batch: Batch) -> float:
@@ -138,23 +140,12 @@ def difference_quotients(
     signed = problem.array(np.concatenate([h, -h, np.zeros(1)]))
     losses = xp.concat(
         [
-            objective_values(problem, here + signed[part, None, None] * along, batch)
+            sum(objective_values(problem, here + signed[part, None] * along, batch))
             for part in pieces(signed.shape[0], _AT_ONCE)
         ]
     )
     ahead, behind, middle = losses[: len(h)], losses[len(h) : -1], losses[-1]
     return host(xp.stack([(ahead - middle) / steps, (ahead - behind) / (2 * steps)]))
-
-
-def objective_values(problem: Problem, weights: Any, batch: Batch) -> Any:
-    """Return data loss plus regularization loss ``(P,)`` of weights ``(P, C, D)`` by plain evaluation."""
-    xp, trial = array_namespace(weights), problem.trials[0]
-
-    def sums(features: Any, labels: Any) -> Any:
-        return xp.sum(trial.loss.losses(trial.model.scores(weights, features), labels), axis=-1)
-
-    data_loss = total(problem.over_blocks(batch, sums)) / len(batch)
-    return data_loss + trial.regularization * trial.regularizer.penalty(weights)
 
 
 def _compared(
@@ -163,7 +154,7 @@ def _compared(
     h: np.ndarray,
     quotients: np.ndarray,
     derivative: float,
-    weights: np.ndarray,
+    named: Mapping[str, np.ndarray],
     unit: float,
 ) -> Iterator[Event]:
     """Yield the curve and the result; ``unit`` is the ``h`` that moves the scores by about 1."""
@@ -191,7 +182,7 @@ def _compared(
             "slopes": slopes,
             "fitted": fitted,
             "derivative": np.asarray(derivative),
-            "weights": weights,
+            **named,
         },
         message=_in_words(trial, slopes, best),
     )

@@ -13,9 +13,10 @@ from tasks.datasets.dataset import Dataset
 from tasks.devices import HOST, host, in_precision
 from tasks.errors import require, unknown_choice
 from tasks.events import Checkpoint, Event, Outcome, Result
+from tasks.models.model import ScoreLinear
 from tasks.points import UNTRAINED, check_examples, chosen_examples, gradient_at, require_examples
 from tasks.problem import Batch, Problem, total
-from tasks.score_space_gradient import Differences, has_kink, loss_differences
+from tasks.score_space.gradient import Differences, has_kink, loss_differences
 
 if TYPE_CHECKING:
     from tasks.trial import Trial
@@ -113,16 +114,18 @@ class GradientCheck:
 
 def _compare_weights(checked: Problem, plain: Problem, h: float) -> Compared:
     """Compare the gradients by the weights, ``(C, D)``, of data loss and regularization loss together."""
-    trial, weights, batch = plain.trials[0], *_where(plain)
+    trial, model, (weights, batch) = plain.trials[0], plain.model, _where(plain)
+    assert isinstance(model, ScoreLinear)
+    matrix = plain.matrices(weights[0])[0]
 
     def differences(features: Any, labels: Any) -> Differences:
-        scores = plain.objective.scores(weights, features)[0]
+        scores = model.scores_of_points(weights, features)[0]
         return loss_differences(trial.loss.losses, scores, features, labels, h=h)
 
     numerical = total(plain.over_blocks(batch, differences))
-    penalty = _regularization_changes(trial, weights[0], h)
+    penalty = _regularization_changes(trial, matrix, h)
     return Compared(
-        analytic=host(gradient_at(checked, *_where(checked)))[0],
+        analytic=checked.matrices(host(gradient_at(checked, *_where(checked)))[0])[0],
         ahead=(numerical.ahead / len(batch) + penalty[0]) / h,
         behind=-(numerical.behind / len(batch) + penalty[1]) / h,
         kinks=numerical.kinks + has_kink(penalty, size=1.0),
@@ -133,14 +136,14 @@ def _regularization_changes(trial: Trial, weights: np.ndarray, h: float) -> np.n
     """Return the changes of the regularization loss by ``+h, -h, +h/2, -h/2`` in every weight, ``(4, C, D)``."""
 
     def of_each(values: np.ndarray) -> np.ndarray:
-        penalty = trial.regularizer.penalty(values[..., None, None])  # each weight as weights of its own
+        penalty = trial.regularizer.penalty(values[..., None])  # each weight as a row of its own
         return trial.regularization * np.asarray(penalty)
 
     return np.stack([of_each(weights + step) - of_each(weights) for step in (h, -h, h / 2, -h / 2)])
 
 
 def _where(problem: Problem) -> tuple[Any, Batch]:
-    """Return the weights ``(1, C, D)`` and the examples at which the gradients are compared."""
+    """Return the weights ``(1, P)`` and the examples at which the gradients are compared."""
     check = problem.trials[0].task
     assert isinstance(check, GradientCheck)
     return problem.initial_weights([check.scale]), chosen_examples(problem, check.examples)
@@ -148,11 +151,12 @@ def _where(problem: Problem) -> tuple[Any, Batch]:
 
 def _compare_data(checked: Problem, plain: Problem, h: float) -> Compared:
     """Compare the gradients of each example's loss by its own features, ``(N, D)`` without the bias."""
-    loss, weights, batch = plain.trials[0].loss, *_where(plain)
-    matrix = weights[0, :, :-1]
+    loss, model, (weights, batch) = plain.trials[0].loss, plain.model, _where(plain)
+    assert isinstance(model, ScoreLinear)
+    matrix = plain.matrices(weights[0])[0][:, :-1]
 
     def numerical(features: Any, labels: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        scores = plain.objective.scores(weights, features)[0]  # (C, N)
+        scores = model.scores_of_points(weights, features)[0]  # (C, N)
         changes = np.stack([_pixel_changes(loss, scores[:, n], labels[n], h * matrix) for n in range(len(labels))])
         changes = np.moveaxis(changes, 1, 0)  # (4, N, D)
         kinks = has_kink(changes, size=1 + float(np.abs(scores).max())).astype(np.int64)
@@ -166,11 +170,12 @@ def _compare_data(checked: Problem, plain: Problem, h: float) -> Compared:
 def _data_gradient(problem: Problem) -> np.ndarray:
     """Return the analytic gradient of each example's loss by its features, ``(N, D)`` without the bias."""
     weights, batch = _where(problem)
-    trial, matrix = problem.trials[0], weights[0, :, :-1]
+    arrangement, loss = problem.arrange(batch), problem.trials[0].loss
+    rows = arrangement.rows(weights)
 
     def gradient(features: Any, labels: Any) -> np.ndarray:
-        _, slope = trial.loss.losses_and_gradient(problem.objective.scores(weights, features)[0, ...], labels)
-        return host(trial.model.data_gradient(slope, matrix))
+        _, slope = loss.losses_and_gradient(arrangement.scores(rows, features), labels)
+        return np.asarray(host(arrangement.data_gradient(rows, features, slope))[0])
 
     return np.concatenate(problem.over_blocks(batch, gradient))
 

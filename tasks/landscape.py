@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-import math
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from array_api_compat import array_namespace, is_numpy_array
+from array_api_compat import array_namespace
 
 from tasks.datasets.dataset import Dataset
-from tasks.devices import HOST, at_once, double, host, in_precision, pieces, placed
+from tasks.devices import HOST, in_precision
 from tasks.errors import require, unknown_choice
 from tasks.events import Checkpoint, Event, Outcome, Result
-from tasks.losses import excesses
-from tasks.points import UNTRAINED, check_examples, chosen_examples, gaussian, require_examples, require_scale
+from tasks.grid import along_row, over_grid
+from tasks.models.model import ScoreLinear
+from tasks.points import (
+    UNTRAINED,
+    check_examples,
+    chosen_examples,
+    gaussian,
+    objective_values,
+    require_examples,
+    require_scale,
+)
 from tasks.problem import Batch, Problem, total
-from tasks.stacking import per_trial
+from tasks.score_space import landscape as score_space
 from tasks.train import Train
 
 if TYPE_CHECKING:
     from tasks.trial import Trial
 
 AROUND = ("random", "trained")
-
-# Points of a row that are one piece of work for a thread. A device takes whole rows.
-_PIECE = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +105,7 @@ class Landscape:
                 if ending.outcome is not Outcome.COMPLETE:
                     yield ending
                     continue
-                weights = ending.arrays["weights"]
+                weights = np.concatenate([ending.arrays[name].ravel() for name in problem.shapes])
             else:
                 weights = gaussian(problem, "initial weights", scale=task.weights_scale)
             yield _surveyed(task, problem, weights, ending)
@@ -134,29 +138,21 @@ def _surveyed(task: Landscape, problem: Problem, weights: np.ndarray, ending: Re
         arrays = {"a": a, "data_loss": data_loss[0], "regularization_loss": regularization_loss[0]}
     extremes = {"landscape/lowest_loss": float(loss.min()), "landscape/highest_loss": float(loss.max())}
     return dataclasses.replace(
-        ending, metrics={**ending.metrics, **extremes}, arrays=arrays | {"weights": np.asarray(weights)}
+        ending, metrics={**ending.metrics, **extremes}, arrays=arrays | problem.named(np.asarray(weights))
     )
 
 
 def data_losses(problem: Problem, points: np.ndarray, a: np.ndarray, b: np.ndarray, batch: Batch) -> np.ndarray:
-    """Return the mean data loss at ``W + a V1 + b V2``, float64 ``(B, A)``; points are W, V1 (and V2), ``(2|3, C, D)``.
-
-    Scores are linear in the weights, so that three products serve every point (DESIGN, contract 2); and so are
-    their differences to the correct class's, which are all that a loss depends on.
-    """
-    xp, model, loss = array_namespace(problem.like), problem.trials[0].model, problem.trials[0].loss
+    """Return the mean data loss at ``W + a V1 + b V2``, float64 ``(B, A)``; points are W, V1 (and V2), ``(2|3, P)``."""
+    if isinstance(problem.model, ScoreLinear):
+        return score_space.data_losses(problem, points, a, b, batch)
     weights = problem.array(points)
-    # The margin counts once, at W: what a direction adds to a difference has none.
-    margins = per_trial([loss.margin] + [0.0] * (len(points) - 1), like=problem.like, trailing=2)
-    blocks = problem.over_blocks(batch, lambda x, labels: excesses(model.scores(weights, x), labels, margins))
 
-    def sums(row: float, columns: np.ndarray) -> Any:
-        of_blocks = [
-            xp.concat([double(loss.sums(of_grid)) for of_grid in _along_row(block, row, columns)]) for block in blocks
-        ]
-        return total(of_blocks)
+    def losses(row: float, columns: np.ndarray) -> Any:
+        values = [objective_values(problem, some, batch)[0] for some in along_row(weights, row, columns)]
+        return array_namespace(weights).concat(values)
 
-    return _over_grid(problem, sums, a, b) / len(batch)
+    return over_grid(problem, losses, a, b)
 
 
 def regularization_losses(problem: Problem, points: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -164,30 +160,13 @@ def regularization_losses(problem: Problem, points: np.ndarray, a: np.ndarray, b
     trial, weights = problem.trials[0], problem.array(points)
     if trial.regularization == 0:
         return np.zeros((len(b), len(a)))
+    xp = array_namespace(weights)
 
     def penalties(row: float, columns: np.ndarray) -> Any:
-        parts = [trial.regularizer.penalty(grid_weights) for grid_weights in _along_row(weights, row, columns)]
-        return array_namespace(weights).concat(parts)  # of (P, C, D) each
+        parts = []
+        for some in along_row(weights, row, columns):  # (M, P) each
+            matrices = [xp.sum(trial.regularizer.penalty(matrix), axis=-1) for matrix in problem.matrices(some)]
+            parts.append(total(matrices))
+        return xp.concat(parts)
 
-    return trial.regularization * _over_grid(problem, penalties, a, b)
-
-
-def _along_row(arrays: Any, row: float, columns: np.ndarray) -> Iterator[Any]:
-    """Yield ``arrays[0] + a * arrays[1] + row * arrays[2]`` for the ``a`` of some columns at a time."""
-    xp, shape = array_namespace(arrays), arrays.shape[1:]
-    middle, along = arrays[0, ...], arrays[1, ...]
-    if arrays.shape[0] == 3:
-        middle = middle + placed([row], arrays, dtype=arrays.dtype) * arrays[2, ...]
-    line = xp.stack([xp.reshape(middle, (-1,)), xp.reshape(along, (-1,))])
-    # As a product every number is written once, and nothing else of its size is.
-    coefficients = placed(np.stack([np.ones_like(columns), columns], axis=1), arrays, dtype=arrays.dtype)
-    count = max(1, at_once(arrays).numbers // math.prod(shape))
-    for part in pieces(len(columns), count):
-        yield xp.reshape(coefficients[part, ...] @ line, (-1, *shape))
-
-
-def _over_grid(problem: Problem, compute: Any, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return ``compute(b, some a)`` over the grid, ``(B, A)``: the pieces are shared out, whoever computes them."""
-    of_a_row = [a[part] for part in pieces(len(a), _PIECE if is_numpy_array(problem.like) else len(a))]
-    answers = problem.in_order(lambda piece: host(compute(*piece)), itertools.product(b.tolist(), of_a_row))
-    return np.concatenate(answers).reshape(len(b), len(a))
+    return trial.regularization * over_grid(problem, penalties, a, b)

@@ -7,19 +7,59 @@ only). A model that errs costs little: a group that does not fit is halved where
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
 from tasks.datasets.dataset import Dataset
-from tasks.devices import AtOnce
-from tasks.optimizers import Sgd
-from tasks.strategies import GradientDescent, LocalSearch
+from tasks.devices import ON_DEVICE, AtOnce
 from tasks.trial import Trial
 
 # Of the memory that is free: the library keeps freed pieces that it cannot join.
 _SHARE = 0.8
 
 _FLOAT = np.dtype(np.float32).itemsize
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """What the memory of a trial depends on.
+
+    ``weights`` are the bytes of a trial's parameters, ``scores`` those of one example's scores, ``layers`` those that
+    its layers keep of one example in a step. ``train``, ``evaluated`` and ``examples_a_step`` are the examples of the
+    training set, of the largest block that is evaluated and behind one step; ``block`` and ``candidates`` are worked
+    on at once.
+    """
+
+    weights: int
+    scores: int
+    layers: int
+    train: int
+    evaluated: int
+    examples_a_step: int
+    block: int
+    candidates: int
+
+    def of_examples(self, seen: int) -> int:
+        """Return the bytes of what the examples make, where a step has gradients of a block of so many."""
+        return max((6 * self.scores + self.layers) * seen, (5 * self.scores + self.layers) * self.evaluated)
+
+    @classmethod
+    def of(cls, trial: Trial, dataset: Dataset, *, most: AtOnce) -> Sizes:
+        """Return the sizes of a trial on a dataset, on a device that works on ``most`` at once."""
+        shapes = trial.model.shapes(dataset.image_shape, len(dataset.classes))
+        block = most.examples if most is ON_DEVICE else trial.model.block(dataset.image_shape, len(dataset.classes))
+        block = block or most.examples
+        return cls(
+            weights=_FLOAT * sum(math.prod(shape) for shape in shapes.values()),
+            scores=_FLOAT * len(dataset.classes),
+            layers=_FLOAT * trial.model.numbers(dataset.image_shape, len(dataset.classes)),
+            train=len(dataset.train),
+            evaluated=min(max(len(dataset.validation), len(dataset.test)), block),
+            examples_a_step=trial.batch_size or len(dataset.train),
+            block=block,
+            candidates=most.candidates,
+        )
 
 
 def widest_group(trial: Trial, dataset: Dataset, *, available: int, most: AtOnce) -> int:
@@ -32,34 +72,11 @@ def widest_group(trial: Trial, dataset: Dataset, *, available: int, most: AtOnce
     )
     block = min(len(dataset.train), most.examples)
     beside += 4 * _FLOAT * block * (dataset.mean.size + 1)  # a block of features, and what it is made from
-    if trial.batch_size is None and not isinstance(trial.strategy, GradientDescent):
-        beside += most.candidates * _bytes_a_candidate(trial, dataset, block)
-    return max(1, int((_SHARE * available - beside) // bytes_a_trial(trial, dataset, most=most)))
+    sizes = Sizes.of(trial, dataset, most=most)
+    beside += trial.strategy.bytes_beside(trial, sizes)
+    return max(1, int((_SHARE * available - beside) // trial.strategy.bytes_a_trial(trial, sizes)))
 
 
 def bytes_a_trial(trial: Trial, dataset: Dataset, *, most: AtOnce) -> int:
     """Return the bytes that a trial adds to its group while it is trained."""
-    evaluated = min(max(len(dataset.validation), len(dataset.test)), most.examples)
-    seen = min(trial.batch_size or len(dataset.train), most.examples)
-    weights, scores = _weights(trial, dataset), _FLOAT * len(dataset.classes)
-    if isinstance(trial.strategy, GradientDescent):
-        # Plain descent keeps its weights unscaled as well.
-        states = 1 if isinstance(trial.optimizer, Sgd) else len(trial.optimizer.init(np.empty(0)))
-        blocks = -(-(trial.batch_size or len(dataset.train)) // most.examples)  # each has a gradient of its own
-        return (3 + blocks + 2 * states) * weights + scores * max(6 * seen, 5 * evaluated)
-    kept = 5 * scores * len(dataset.train) if _walks_in_score_space(trial) else 0
-    return 5 * weights + kept + 5 * scores * max(seen, evaluated)
-
-
-def _bytes_a_candidate(trial: Trial, dataset: Dataset, block: int) -> int:
-    # The scores on all examples are joined from those of blocks; draws and candidates of several blocks are kept.
-    examples = 2 * len(dataset.train) if _walks_in_score_space(trial) else 5 * block
-    return 8 * _weights(trial, dataset) + _FLOAT * len(dataset.classes) * examples
-
-
-def _walks_in_score_space(trial: Trial) -> bool:
-    return isinstance(trial.strategy, LocalSearch) and trial.batch_size is None
-
-
-def _weights(trial: Trial, dataset: Dataset) -> int:
-    return _FLOAT * math.prod(trial.model.shape(dataset.mean.size + 1, len(dataset.classes)))
+    return trial.strategy.bytes_a_trial(trial, Sizes.of(trial, dataset, most=most))

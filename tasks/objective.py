@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from array_api_compat import array_namespace
 
 from tasks.losses import Loss
-from tasks.models.linear import Linear
-from tasks.products import Layout
+from tasks.models.model import Arrangement
 from tasks.regularizers import Regularizer
 from tasks.stacking import per_trial, segments, stack
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class Evaluation(NamedTuple):
-    """Of a block of examples: losses ``(K,)``, gradient, laid out as rows ``(H, D)``, and scores ``(K, C, N)``."""
+    """Of a block of examples: losses ``(K,)``, the gradient of every matrix of rows, and scores ``(K, C, N)``."""
 
     losses: Any
-    gradient: Any
+    gradient: list[Any]
     scores: Any
 
 
@@ -34,67 +34,65 @@ class Objective:
     computed as one.
     """
 
-    model: Linear
     losses: tuple[tuple[slice, Loss], ...]
     regularizers: tuple[tuple[slice, Regularizer], ...]
     regularization: Any
 
     @classmethod
     def of(cls, trials: Sequence[Trial], *, like: Any) -> Objective:
-        """Return the objective of trials that share a model, in the precision and on the device of ``like``."""
+        """Return the objective of trials, in the precision and on the device of ``like``."""
         return cls(
-            model=trials[0].model,
             losses=tuple((run, stack(rows, like=like, trailing=2)) for run, rows in segments([t.loss for t in trials])),
             regularizers=tuple((run, rows[0]) for run, rows in segments([t.regularizer for t in trials])),
             regularization=per_trial([t.regularization for t in trials], like=like, trailing=0),
         )
 
-    def scores(self, weights: Any, features: Any) -> Any:
-        """Return the scores ``(K, C, N)`` of weights ``(K, C, D)`` on features ``(N, D)``."""
-        return self.model.scores(weights, features)
-
     def losses_of_scores(self, scores: Any, labels: Any) -> Any:
         """Return every example's data loss ``(K, N)`` from scores ``(K, C, N)``."""
-        xp = array_namespace(scores)
-        parts = [loss.losses(scores[run, ...], labels) for run, loss in self.losses]
-        return parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
+        return _joined([loss.losses(scores[run, ...], labels) for run, loss in self.losses])
 
     def sums_of_excesses(self, excesses: Any) -> Any:
         """Return the sum of the examples' data losses ``(K,)`` from excesses ``(K, C, N)``; see `Loss.sums`."""
-        xp = array_namespace(excesses)
-        parts = [loss.sums(excesses[run, ...]) for run, loss in self.losses]
-        return parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
-
-    def layout(self, shape: tuple[int, int], examples: Iterable[int], *, like: Any) -> Layout:
-        """Return where the rows of the trials' weights stand in a descent; see `Linear.layout`."""
-        return self.model.layout(self.regularization.shape[0], shape, examples, like=like)
+        return _joined([loss.sums(excesses[run, ...]) for run, loss in self.losses])
 
     def evaluate(
-        self, rows: Any, features: Any, labels: Any, *, layout: Layout, factor: Any, scale: Any = None
+        self, arrangement: Arrangement, rows: Sequence[Any], features: Any, labels: Any, *, factor: Any, scale: Any
     ) -> Evaluation:
         """Return the sum of one block's losses, the gradient of it times ``factor``, and the scores.
 
-        The weights are ``scale`` times rows ``(H, D)``; both numbers are one for all trials or ``(K, 1, 1)``.
+        The scores are ``scale`` (None: 1) times those of ``rows``; both numbers are one for all trials or
+        ``(K, 1, 1)``.
         """
-        xp = array_namespace(rows)
-        scores = self.model.scores_of_rows(rows, features, layout)
+        xp = array_namespace(features)
+        scores, vjp = arrangement.scores_and_vjp(rows, features)
         scores = scores if scale is None else scale * scores
         parts = [loss.losses_and_gradient(scores[run, ...], labels) for run, loss in self.losses]
-        losses = [losses for losses, _ in parts]
-        slopes = [slope for _, slope in parts]
-        slope = (slopes[0] if len(slopes) == 1 else xp.concat(slopes, axis=0)) * factor
-        total = xp.sum(losses[0] if len(losses) == 1 else xp.concat(losses, axis=0), axis=-1)
-        return Evaluation(total, self.model.weights_gradient(slope, features, layout), scores)
+        slope = _joined([slope for _, slope in parts]) * factor
+        total = xp.sum(_joined([losses for losses, _ in parts]), axis=-1)
+        return Evaluation(total, vjp(slope), scores)
 
-    def regularization_loss(self, weights: Any) -> Any:
-        """Return ``regularization * R(W)``, ``(K,)``."""
-        xp = array_namespace(weights)
-        parts = [regularizer.penalty(weights[run, ...]) for run, regularizer in self.regularizers]
-        return self.regularization * (parts[0] if len(parts) == 1 else xp.concat(parts, axis=0))
+    def regularization_loss(self, matrices: Sequence[Any]) -> Any:
+        """Return ``regularization * R(W)``, ``(K,)``, of the matrices of weights, ``(K, R_i, D_i)`` each."""
+        xp = array_namespace(*matrices)
+        rows = [xp.sum(self.penalties(matrix), axis=-1) for matrix in matrices]
+        return self.regularization * sum(rows[1:], start=rows[0])
+
+    def penalties(self, rows: Any) -> Any:
+        """Return ``R`` of every row of weights, ``(K, *rows, D)`` as ``(K, *rows)``."""
+        return _joined([regularizer.penalty(rows[run, ...]) for run, regularizer in self.regularizers])
 
     def regularization_gradient(self, weights: Any) -> Any:
-        """Return the gradient of the regularization loss, ``(K, C, D)``."""
-        xp = array_namespace(weights)
-        strength = self.regularization[:, None, None]
-        parts = [rule.gradient(weights[run, ...], strength[run, ...]) for run, rule in self.regularizers]
-        return parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
+        """Return the gradient of the regularization loss by any of the trials' weights, ``(K, D)``."""
+        strength = self.regularization[:, None]
+        return _joined([rule.gradient(weights[run, ...], strength[run, ...]) for run, rule in self.regularizers])
+
+
+def split(points: Any, shapes: Sequence[tuple[int, int]]) -> list[Any]:
+    """Return the matrices ``(*K, R_i, D_i)`` of points ``(*K, P)``: views of them where they can be."""
+    xp, ends = array_namespace(points), list(itertools.accumulate(rows * columns for rows, columns in shapes))
+    parts = [points[..., start:end] for start, end in itertools.pairwise([0, *ends])]
+    return [xp.reshape(part, (*part.shape[:-1], *shape)) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    return parts[0] if len(parts) == 1 else array_namespace(*parts).concat(list(parts), axis=0)

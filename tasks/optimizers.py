@@ -1,24 +1,33 @@
 """Optimisers: each a pair of pure functions, ``init`` and ``update``, in the manner of optax.
 
-Arrays are weights-shaped, ``(*trials, C, D)``; a stacked row holds hyperparameters ``(*trials, 1, 1)``, and
-so is the learning rate. ``step`` counts from 1. An update is what is added to the weights.
+Weights are points ``(K, P)``, all parameters of ``K`` trials; a stacked row holds hyperparameters ``(K, 1)``, and so
+is the learning rate. ``step`` counts from 1. An update is what is added to the weights. An elementwise rule may be
+given any part of the parameters instead of all, ``(H, D)``: rows, each of one trial.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from array_api_compat import array_namespace
 
-from tasks.errors import ConfigError, require
+from tasks.errors import require
 
 State = Mapping[str, Any]
 
 
 class Optimizer(Protocol):
-    """An update rule: a row of `OPTIMIZERS`."""
+    """An update rule: a row of `OPTIMIZERS`.
+
+    ``elementwise`` says that a parameter's update depends on its own gradient alone. A rule that looks at others, at
+    the norm of a trial's gradient for instance, says False, and gets all parameters of a trial together.
+    ``plain`` says that the update is ``-learning_rate * g`` and nothing else.
+    """
+
+    elementwise: ClassVar[bool]
+    plain: ClassVar[bool]
 
     def init(self, weights: Any) -> State:
         """Return the state before the first step: named arrays of the shape of the weights."""
@@ -35,6 +44,9 @@ class Sgd:
     -1.0
     """
 
+    elementwise: ClassVar[bool] = True
+    plain: ClassVar[bool] = True
+
     def init(self, weights: Any) -> State:
         """Return no state."""
         del weights
@@ -49,6 +61,9 @@ class Sgd:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Momentum:
     """Heavy-ball momentum: ``v <- momentum v - learning_rate g``, update ``v`` (Polyak 1964)."""
+
+    elementwise: ClassVar[bool] = True
+    plain: ClassVar[bool] = False
 
     momentum: float = 0.9
 
@@ -73,6 +88,9 @@ class Nesterov:
     ``v <- momentum v - learning_rate g``, update ``momentum v - learning_rate g`` with the new ``v``.
     """
 
+    elementwise: ClassVar[bool] = True
+    plain: ClassVar[bool] = False
+
     momentum: float = 0.9
 
     def __post_init__(self) -> None:
@@ -93,6 +111,9 @@ class Nesterov:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adagrad:
     """Adagrad: ``G <- G + g^2``, update ``-learning_rate g / (sqrt(G) + epsilon)`` (Duchi et al. 2011)."""
+
+    elementwise: ClassVar[bool] = True
+    plain: ClassVar[bool] = False
 
     epsilon: float = 1e-8
 
@@ -117,6 +138,9 @@ class Rmsprop:
 
     Source: Tieleman and Hinton 2012, lecture 6.5.
     """
+
+    elementwise: ClassVar[bool] = True
+    plain: ClassVar[bool] = False
 
     decay: float = 0.99
     epsilon: float = 1e-8
@@ -144,6 +168,9 @@ class Adam:
     Update ``-learning_rate m' / (sqrt(v') + epsilon)`` (Kingma and Ba 2015, algorithm 1).
     """
 
+    elementwise: ClassVar[bool] = True
+    plain: ClassVar[bool] = False
+
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
@@ -168,30 +195,6 @@ class Adam:
         return update, {"mean": mean, "squares": squares}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lbfgs:
-    """L-BFGS with the last ``history`` pairs (Liu and Nocedal 1989), scipy's, line search included.
-
-    It chooses its own steps and evaluations, so it is no update rule: gradient descent on the full training
-    set hands its objective over to it (`tasks.lbfgs`), and there is no learning rate.
-    """
-
-    history: int = 10
-
-    def __post_init__(self) -> None:
-        require(self.history >= 1, "optimizer.history", "must be >= 1", self.history)
-
-    def init(self, weights: Any) -> State:
-        """Return no state: what L-BFGS has seen is evaluated again where it goes on."""
-        del weights
-        return {}
-
-    def update(self, gradient: Any, state: State, *, learning_rate: Any, step: int) -> tuple[Any, State]:
-        """Refuse: there is no update of one gradient."""
-        del gradient, state, learning_rate, step
-        raise ConfigError("optimizer=lbfgs must be run on the full training set (batch_size=null)")
-
-
 OPTIMIZERS: Mapping[str, type[Optimizer]] = {
     "sgd": Sgd,
     "momentum": Momentum,
@@ -199,7 +202,6 @@ OPTIMIZERS: Mapping[str, type[Optimizer]] = {
     "adagrad": Adagrad,
     "rmsprop": Rmsprop,
     "adam": Adam,
-    "lbfgs": Lbfgs,
 }
 
 

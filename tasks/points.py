@@ -9,11 +9,22 @@ from array_api_compat import array_namespace
 
 from tasks.datasets.dataset import Dataset
 from tasks.errors import require
+from tasks.models.model import ScoreLinear
 from tasks.problem import Batch, Problem, total
-from tasks.random_streams import normal, stream
+from tasks.random_streams import stream
 
 UNTRAINED = frozenset(
-    {"strategy", "optimizer", "schedule", "learning_rate", "batch_size", "steps", "record_every", "evaluate_every"}
+    {
+        "strategy",
+        "optimizer",
+        "schedule",
+        "clip",
+        "learning_rate",
+        "batch_size",
+        "steps",
+        "record_every",
+        "evaluate_every",
+    }
 )
 """The fields of a trial that have no influence where nothing is trained."""
 
@@ -49,32 +60,44 @@ def chosen_examples(problem: Problem, count: int | None) -> Batch:
 
 
 def gaussian(problem: Problem, name: str, *index: int, scale: float | None) -> np.ndarray:
-    """Return ``scale * N(0, 1)``, float32 ``(C, D)``, of the first trial's stream ``name`` at ``index``.
+    """Return ``scale`` times the model's draw, float32 ``(P,)``, of the first trial's stream ``name`` at ``index``.
 
     The scale None is `natural_scale`.
     """
-    drawn = normal(problem.trials[0].seed, name, *index, shape=problem.shape)
+    drawn = problem.draw(problem.trials[0].seed, name, *index)
     return np.float32(natural_scale(problem) if scale is None else scale) * drawn
 
 
 def natural_scale(problem: Problem) -> float:
-    """Return the scale at which Gaussian weights give scores of about 1 (root mean square), whatever the data.
+    """Return the scale at which a draw gives scores of about 1 (root mean square), whatever the data.
 
-    That is one over the root mean square length of a centred training image with its bias. On CIFAR-10 it
-    is about 3e-4, the spread of the notes' ``np.random.rand(10, 3073) * 0.001``.
+    A network's draw has it by itself. For scores that are linear in the weights it is one over the root mean square
+    length of a centred training image with its bias. On CIFAR-10 it is about 3e-4, the spread of the notes'
+    ``np.random.rand(10, 3073) * 0.001``.
     """
+    if not isinstance(problem.model, ScoreLinear):
+        return 1.0
     xp, batch = array_namespace(problem.like), problem.batch(problem.dataset.train)
     squares = problem.over_blocks(batch, lambda features, _: xp.sum(features * features, dtype=xp.float64))
     return float((total(squares) / len(batch)) ** -0.5)
 
 
-def gradient_at(problem: Problem, weights: Any, batch: Batch) -> Any:
-    """Return the gradient of the objective of the whole batch at weights ``(K, C, D)``, of their shape."""
-    layout = problem.layout(len(batch))
-    rows = layout.rows(weights)
+def gradient_at(problem: Problem, points: Any, batch: Batch) -> Any:
+    """Return the gradient of the objective of the whole batch at points ``(K, P)``, of their shape."""
+    return problem.loss_and_gradient(points, batch)[0]
 
-    def part(features: Any, labels: Any) -> Any:
-        return problem.objective.evaluate(rows, features, labels, layout=layout, factor=1 / len(batch)).gradient
 
-    gradient = layout.units(total(problem.over_blocks(batch, part)))
-    return gradient + problem.objective.regularization_gradient(weights)
+def objective_values(problem: Problem, points: Any, batch: Batch) -> tuple[Any, Any]:
+    """Return the data loss and the regularization loss ``(M,)`` of the first trial at points ``(M, P)``.
+
+    Everything is done in the problem's precision, by plain evaluation: the points are its trials.
+    """
+    xp = array_namespace(points)
+    here = Problem.of(problem.trials[:1] * points.shape[0], problem.dataset, like=problem.like, threads=problem.threads)
+    arrangement = here.arrange(batch)
+    rows = arrangement.rows(points)
+
+    def sums(features: Any, labels: Any) -> Any:
+        return xp.sum(here.objective.losses_of_scores(arrangement.scores(rows, features), labels), axis=-1)
+
+    return total(here.over_blocks(batch, sums)) / len(batch), here.regularization_loss(points)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,8 +14,8 @@ from array_api_compat import array_namespace, is_numpy_array
 from tasks.datasets.dataset import Dataset, Split
 from tasks.devices import at_once, double, pieces, placed
 from tasks.losses import accuracy
-from tasks.objective import Objective
-from tasks.products import Layout
+from tasks.models.model import Arrangement, Model
+from tasks.objective import Objective, split
 from tasks.random_streams import normal, stream
 
 if TYPE_CHECKING:
@@ -41,9 +42,9 @@ class Batch:
     def __len__(self) -> int:
         return len(self.split) if self.index is None else int(self.index.shape[0])
 
-    def blocks(self) -> list[Split]:
-        """Return the examples in blocks; a block of a whole split is a view of it."""
-        return [self._block(part) for part in pieces(len(self), at_once(self.split.images).examples)]
+    def blocks(self, size: int) -> list[Split]:
+        """Return the examples in blocks of so many; a block of a whole split is a view of it."""
+        return [self._block(part) for part in pieces(len(self), size)]
 
     def _block(self, part: slice) -> Split:
         images, labels = self.split.images, self.split.labels
@@ -111,9 +112,25 @@ class Problem:
         return Problem.of(trials, self.dataset, like=self.like, threads=self.threads)
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """The shape of one trial's weights, ``(C, D)``."""
-        return self.trials[0].model.shape(self.dataset.mean.shape[0] + 1, len(self.dataset.classes))
+    def model(self) -> Model:
+        """The model of all trials."""
+        return self.trials[0].model
+
+    @functools.cached_property
+    def shapes(self) -> Mapping[str, tuple[int, int]]:
+        """The shapes of the model's matrices of parameters, by their names."""
+        return self.model.shapes(self.dataset.image_shape, len(self.dataset.classes))
+
+    @functools.cached_property
+    def size(self) -> int:
+        """How many numbers a point has, P."""
+        return sum(rows * columns for rows, columns in self.shapes.values())
+
+    @property
+    def block(self) -> int:
+        """How many examples are worked on at once."""
+        own = self.model.block(self.dataset.image_shape, len(self.dataset.classes))
+        return own if own and is_numpy_array(self.like) else at_once(self.like).examples
 
     @property
     def seeds(self) -> list[int]:
@@ -144,12 +161,40 @@ class Problem:
         bias = xp.ones((shape[0], 1), dtype=self.like.dtype, device=getattr(self.like, "device", None))
         return xp.concat([xp.astype(images, self.like.dtype) - mean, bias], axis=1)
 
+    def draw(self, seed: int, name: str, *index: int, out: np.ndarray | None = None) -> np.ndarray:
+        """Return the model's draw of a point from a random stream, float32 ``(P,)``: Gaussian, of its own spreads."""
+        drawn = normal(seed, name, *index, shape=None if out is not None else (self.size,), out=out)
+        if self._spread is not None:
+            drawn *= self._spread
+        return drawn
+
+    @functools.cached_property
+    def _spread(self) -> np.ndarray | None:
+        """The spread of every number of a point, ``(P,)``, None where it is 1."""
+        spreads = self.model.spreads(self.dataset.image_shape, len(self.dataset.classes))
+        each = [np.broadcast_to(spreads[name], shape).ravel() for name, shape in self.shapes.items()]
+        return None if all((spread == 1).all() for spread in each) else np.concatenate(each).astype(np.float32)
+
     def initial_weights(self, scales: Sequence[float]) -> Any:
-        """Return ``scale * N(0, 1)`` for every trial, ``(K, C, D)``: the same draw for trials of one seed."""
-        draws = {seed: normal(seed, "initial weights", shape=self.shape) for seed in self.seeds}
+        """Return a scale times the model's draw for every trial, ``(K, P)``: the same draw for trials of one seed."""
+        draws = {seed: self.draw(seed, "initial weights") for seed in self.seeds}
         # In float32 as they are drawn: every precision starts from the same weights.
         scaled = [np.float32(scale) * draws[trial.seed] for trial, scale in zip(self.trials, scales, strict=True)]
         return self.array(np.stack(scaled))
+
+    def matrices(self, points: Any) -> list[Any]:
+        """Return the matrices ``(*K, R_i, D_i)`` of points ``(*K, P)``."""
+        return split(points, list(self.shapes.values()))
+
+    def named(self, point: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the parameters of a point ``(P,)`` by their names, ``(R_i, D_i)`` each."""
+        return dict(zip(self.shapes, self.matrices(point), strict=True))
+
+    def arrange(self, batch: Batch) -> Arrangement:
+        """Return how the trials' points lie in memory for the products over a batch."""
+        blocks = {block.stop - block.start for block in pieces(len(batch), self.block)}
+        classes = len(self.dataset.classes)
+        return self.model.arrange(len(self.trials), self.dataset.image_shape, classes, blocks, like=self.like)
 
     def over_blocks(self, batch: Batch, compute: Callable[[Any, Any], Answer]) -> list[Answer]:
         """Return ``compute(features, labels)`` of every block of the batch, in their order."""
@@ -157,18 +202,19 @@ class Problem:
         def answer(block: Split) -> Answer:
             return compute(self.features(block.images), block.labels)
 
-        return self.in_order(answer, batch.blocks())
+        return self.in_order(answer, batch.blocks(self.block))
 
     def in_order(self, compute: Callable[[Item], Answer], items: Iterable[Item]) -> list[Answer]:
         """Return ``compute`` of every item, in their order: on the problem's threads, or one by one on a device."""
         return in_order(compute, items, threads=self.threads if is_numpy_array(self.like) else 1)
 
-    def losses_and_accuracy(self, weights: Any, batch: Batch) -> tuple[Any, Any]:
+    def losses_and_accuracy(self, points: Any, batch: Batch) -> tuple[Any, Any]:
         """Return the mean data loss and the accuracy of every trial on the batch, float64 ``(K,)`` each."""
-        xp = array_namespace(weights)
+        xp, arrangement = array_namespace(points), self.arrange(batch)
+        rows = arrangement.rows(points)
 
         def sums(features: Any, labels: Any) -> tuple[Any, Any]:
-            scores = self.objective.scores(weights, features)
+            scores = arrangement.scores(rows, features)
             losses = self.objective.losses_of_scores(scores, labels)
             return double(xp.sum(losses, axis=-1)), accuracy(scores, labels) * labels.shape[0]
 
@@ -176,36 +222,36 @@ class Problem:
         losses, hits = (total(column) / len(batch) for column in zip(*parts, strict=True))
         return losses, hits
 
-    def layout(self, examples: int) -> Layout:
-        """Return where the rows of the trials' weights stand in the products over a batch of so many examples."""
-        blocks = pieces(examples, at_once(self.like).examples)
-        return self.objective.layout(self.shape, {block.stop - block.start for block in blocks}, like=self.like)
+    def regularization_loss(self, points: Any) -> Any:
+        """Return the regularization loss ``(K,)`` of points ``(K, P)``."""
+        return self.objective.regularization_loss(self.matrices(points))
 
     def data_loss_and_gradient(
-        self, rows: Any, step: int, layout: Layout, *, scale: Any = None, factor: Any = 1
-    ) -> tuple[Any, Any, Any]:
-        """Return ``factor`` times the gradient of the data loss at ``step``, that loss and the accuracy ``(K,)``.
+        self, arrangement: Arrangement, rows: Sequence[Any], batch: Batch, *, scale: Any = None, factor: Any = 1
+    ) -> tuple[list[Any], Any, Any]:
+        """Return ``factor`` times the gradient of the data loss on a batch, that loss and the accuracy ``(K,)``.
 
-        All three are of the mean over the batch's examples. Weights, which are ``scale`` times ``rows``, and
-        gradient are laid out as rows ``(H, D)``; scale and factor are one for all trials or ``(K, 1, 1)``.
+        All three are of the mean over the batch's examples. Gradient and weights, which are ``rows``, are matrices
+        of the arrangement; ``scale`` is what their scores are multiplied by; scale and factor are one for all trials
+        or ``(K, 1, 1)``.
         """
-        batch = self.minibatches.at(step - 1)
         factor = factor / len(batch)
 
-        def sums(features: Any, labels: Any) -> tuple[Any, Any, Any]:
-            evaluation = self.objective.evaluate(rows, features, labels, layout=layout, factor=factor, scale=scale)
+        def sums(features: Any, labels: Any) -> tuple[Any, Any, list[Any]]:
+            evaluation = self.objective.evaluate(arrangement, rows, features, labels, factor=factor, scale=scale)
             hits = accuracy(evaluation.scores, labels) * labels.shape[0]
-            return evaluation.losses, evaluation.gradient, hits
+            return evaluation.losses, hits, evaluation.gradient
 
-        losses, gradient, hits = (total(column) for column in zip(*self.over_blocks(batch, sums), strict=True))
-        return gradient, losses / len(batch), hits / len(batch)
+        losses, hits, gradients = zip(*self.over_blocks(batch, sums), strict=True)
+        gradient = [total(blocks) for blocks in zip(*gradients, strict=True)]
+        return gradient, total(losses) / len(batch), total(hits) / len(batch)
 
-    def loss_and_gradient(self, weights: Any, step: int) -> tuple[Any, Any, Any, Any]:
-        """Return the gradient ``(K, C, D)``, data loss, regularization loss and accuracy ``(K,)`` at ``step``."""
-        layout = self.layout(self.minibatches.batch_size)
-        gradient, losses, hits = self.data_loss_and_gradient(layout.rows(weights), step, layout)
-        gradient = layout.units(gradient) + self.objective.regularization_gradient(weights)
-        return gradient, losses, self.objective.regularization_loss(weights), hits
+    def loss_and_gradient(self, points: Any, batch: Batch) -> tuple[Any, Any, Any, Any]:
+        """Return the gradient ``(K, P)``, data loss, regularization loss and accuracy ``(K,)`` at points ``(K, P)``."""
+        arrangement = self.arrange(batch)
+        gradient, losses, hits = self.data_loss_and_gradient(arrangement, arrangement.rows(points), batch)
+        whole = arrangement.points(gradient) + self.objective.regularization_gradient(points)
+        return whole, losses, self.regularization_loss(points), hits
 
     def parts(self, count: int, numbers: int) -> list[slice]:
         """Return ``count`` items of ``numbers`` each in parts that stay in a processor's cache; on a device, all.

@@ -10,7 +10,7 @@ from array_api_compat import array_namespace
 
 
 class Regularizer(Protocol):
-    """A penalty ``R(W)``: a row of `REGULARIZERS`.
+    """A penalty ``R(W)``, a sum over the rows of the weights: a row of `REGULARIZERS`.
 
     Where its gradient is a multiple of the weights, ``decay`` is that number and ``R`` is ``decay / 2 * sum W^2``;
     else 0.
@@ -19,7 +19,7 @@ class Regularizer(Protocol):
     decay: ClassVar[float]
 
     def penalty(self, weights: Any) -> Any:
-        """Return ``R`` of weights ``(*trials, C, D)`` as ``(*trials)``."""
+        """Return ``R`` of every row of weights, ``(*rows, D)`` as ``(*rows,)``."""
 
     def gradient(self, weights: Any, strength: Any) -> Any:
         """Return ``strength`` times the gradient of ``R``, of the shape of the weights."""
@@ -33,8 +33,7 @@ class L2:
 
     def penalty(self, weights: Any) -> Any:
         """Return the sum of squares."""
-        xp = array_namespace(weights)
-        return xp.sum(xp.vecdot(weights, weights, axis=-1), axis=-1)
+        return array_namespace(weights).vecdot(weights, weights, axis=-1)
 
     def gradient(self, weights: Any, strength: Any) -> Any:
         """Return ``strength * 2 W``."""
@@ -50,7 +49,7 @@ class L1:
     def penalty(self, weights: Any) -> Any:
         """Return the sum of magnitudes."""
         xp = array_namespace(weights)
-        return xp.sum(xp.sum(xp.abs(weights), axis=-1), axis=-1)
+        return xp.sum(xp.abs(weights), axis=-1)
 
     def gradient(self, weights: Any, strength: Any) -> Any:
         """Return ``strength * sign(W)``."""

@@ -13,16 +13,19 @@ from tasks.datasets.dataset import Dataset
 from tasks.devices import HOST, host, in_precision
 from tasks.errors import require
 from tasks.events import Checkpoint, Curve, Event, Outcome, Result
+from tasks.models.model import ScoreLinear
 from tasks.points import (
     UNTRAINED,
     check_examples,
     chosen_examples,
     gaussian,
     gradient_at,
+    objective_values,
     require_examples,
     require_scale,
 )
-from tasks.problem import Batch, Problem, total
+from tasks.problem import Batch, Problem
+from tasks.score_space import step_size as score_space
 
 if TYPE_CHECKING:
     from tasks.trial import Trial
@@ -124,7 +127,7 @@ def _table(sizes: np.ndarray, problem: Problem, weights: np.ndarray, batch: Batc
             "data_loss": data[1:],
             "regularization_loss": regularization[1:],
             "original_loss": np.asarray(loss[0]),
-            "weights": weights,
+            **problem.named(weights),
         },
         message=_in_words(sizes, loss[1:], float(loss[0])),
     )
@@ -135,20 +138,13 @@ def losses_after(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the data and regularization loss ``(S,)`` at ``weights - size * gradient`` for every step size.
 
-    Scores are linear in the weights: those of the weights and of the gradient are all the products there are.
+    The weights and the gradient are points ``(P,)``.
     """
-    xp, trial = array_namespace(weights), problem.trials[0]
-    ends = xp.stack([weights, gradient])
-
-    def sums(features: Any, labels: Any) -> Any:
-        scores = trial.model.scores(ends, features)  # (2, C, N)
-        here, along = scores[0, ...], scores[1, ...]
-        # A step size at a time keeps the scores in cache.
-        return xp.stack([xp.sum(trial.loss.losses(here - size * along, labels)) for size in sizes.tolist()])
-
-    data = host(total(problem.over_blocks(batch, sums))) / len(batch)
-    penalties = [trial.regularizer.penalty(weights - size * gradient) for size in sizes.tolist()]
-    return data, trial.regularization * host(xp.stack(penalties))
+    if isinstance(problem.model, ScoreLinear):
+        return score_space.losses_after(problem, weights, gradient, sizes, batch)
+    each = [objective_values(problem, (weights - size * gradient)[None, :], batch) for size in sizes.tolist()]
+    data, regularization = (host(array_namespace(weights).concat(list(column))) for column in zip(*each, strict=True))
+    return data, regularization
 
 
 def _in_words(sizes: np.ndarray, losses: np.ndarray, original: float) -> str:

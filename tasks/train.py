@@ -7,24 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from array_api_compat import is_numpy_array
 
 from tasks.curves import Curves
 from tasks.datasets.dataset import Dataset
-from tasks.devices import HOST, as_numpy, at_once, host, in_precision, is_out_of_memory, placed, rows
+from tasks.devices import HOST, as_numpy, host, in_precision, is_out_of_memory, placed, rows
 from tasks.errors import require
 from tasks.events import Checkpoint, Curve, Event, Outcome, Result
-from tasks.optimizers import Lbfgs
 from tasks.problem import Problem
-from tasks.strategies.gradient_descent import GradientDescent
 
 if TYPE_CHECKING:
     from tasks.trial import Trial
-
-# A stretch of steps between two looks at the clock of events: long enough that looking costs nothing, and for a
-# descent no longer than some seconds (so many examples, each evaluated for one trial).
-_STRETCH = 100
-_EXAMPLES = 2**19
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,28 +25,21 @@ class Train:
 
     def unused(self, trial: Trial) -> frozenset[str]:
         """Return what the trial's strategy does not use, and the data's order where every step sees all of it."""
-        lbfgs = isinstance(trial.strategy, GradientDescent) and isinstance(trial.optimizer, Lbfgs)
-        return (
-            trial.strategy.unused()
-            | ({"data_seed"} if trial.batch_size is None else set())
-            | ({"learning_rate", "schedule"} if lbfgs else set())
-        )
+        return trial.strategy.unused() | ({"data_seed"} if trial.batch_size is None else set())
 
     def fusion_key(self, trial: Trial) -> tuple[Any, ...]:
         """Return what decides which examples are seen when, and which arithmetic is done on them."""
-        kinds = tuple(type(row).__name__ for row in (trial.strategy, trial.optimizer))
+        strategy = (type(trial.strategy).__name__, *trial.strategy.fusion_key(trial))
         data = (trial.batch_size, None if trial.batch_size is None else trial.data_seed)
-        return (*kinds, trial.model, data, trial.steps, trial.record_every, trial.evaluate_every)
+        return (*strategy, trial.model, data, trial.steps, trial.record_every, trial.evaluate_every)
 
     def check(self, trial: Trial, dataset: Dataset) -> None:
-        """Refuse a batch larger than the training set."""
+        """Refuse a batch larger than the training set, and what model and strategy refuse."""
         count = len(dataset.train)
         rule = f"must be at most the {count} training examples of {dataset.name}, or null for all of them"
         require(trial.batch_size is None or trial.batch_size <= count, "batch_size", rule, trial.batch_size)
-        if isinstance(trial.strategy, GradientDescent) and isinstance(trial.optimizer, Lbfgs):
-            require(
-                trial.batch_size in {None, count}, "batch_size", "must be null for optimizer=lbfgs", trial.batch_size
-            )
+        trial.model.check(dataset.image_shape)
+        trial.strategy.check(trial, dataset)
 
     def run(
         self,
@@ -113,17 +98,6 @@ def _of_places(start: Checkpoint, places: np.ndarray) -> Checkpoint:
     return Checkpoint(step=start.step, trials=start.trials[chosen], arrays=arrays)
 
 
-def _stretch(problem: Problem) -> int:
-    trial, on_host = problem.trials[0], is_numpy_array(problem.like)
-    if not isinstance(trial.strategy, GradientDescent):
-        # A search computes blocks of steps, a device's several that overlap.
-        blocks = at_once(problem.like).candidates // len(problem.trials)
-        return max(_STRETCH, blocks if on_host else 2 * blocks)
-    if isinstance(trial.optimizer, Lbfgs) or not on_host:
-        return _STRETCH  # L-BFGS begins anew at every stretch; a device waits for the host at the end of each
-    return max(1, min(_STRETCH, _EXAMPLES // (problem.minibatches.batch_size * len(problem.trials))))
-
-
 class _Run:
     """The trials of a group that are still running: their problem, state and curves, at one step.
 
@@ -158,7 +132,7 @@ class _Run:
         trial = self.problem.trials[0]
         while self.step < trial.steps and len(self.place):
             due = [self.step - self.step % every + every for every in (trial.evaluate_every, checkpoint_every) if every]
-            yield from self._advance(min(self.step + _stretch(self.problem), trial.steps, *due))
+            yield from self._advance(min(self.step + trial.strategy.stretch(self.problem), trial.steps, *due))
             if checkpoint_every and self.step % checkpoint_every == 0 and self.step < trial.steps and len(self.place):
                 yield self.checkpoint()
 
@@ -219,7 +193,7 @@ class _Run:
             outcome=outcome,
             step=step,
             metrics=metrics,
-            arrays={"weights": as_numpy(self.state["weights"][k, ...])},
+            arrays=self.problem.named(as_numpy(self.state["weights"][k, ...])),
             message=message,
         )
 

@@ -11,7 +11,7 @@ from tasks.devices import HOST
 from tasks.errors import require
 from tasks.events import Checkpoint, Event
 from tasks.losses import Loss, Svm
-from tasks.models.linear import Linear
+from tasks.models import Linear, Model
 from tasks.optimizers import Optimizer, Sgd
 from tasks.regularizers import L2, Regularizer
 from tasks.schedules import Constant, Schedule
@@ -25,12 +25,13 @@ class Trial:
     ``batch_size`` is the number of examples behind one evaluation, None for the full training set;
     ``steps`` is the budget: one step is one evaluation of the loss for a search, one of loss and gradient
     for gradient descent. ``seed`` draws initial weights and perturbations; ``data_seed`` draws the order of
-    the examples, so trials with one ``data_seed`` see the same minibatches. A curve gets a point every
-    ``record_every`` steps, the validation set is evaluated every ``evaluate_every`` steps.
+    the examples, so trials with one ``data_seed`` see the same minibatches. A descent shortens a gradient whose
+    Euclidean norm, over all parameters of the trial, is above ``clip`` to that (None: never). A curve gets a point
+    every ``record_every`` steps, the validation set is evaluated every ``evaluate_every`` steps.
     """
 
     task: Task
-    model: Linear = field(default_factory=Linear)
+    model: Model = field(default_factory=Linear)
     loss: Loss = field(default_factory=Svm)
     regularizer: Regularizer = field(default_factory=L2)
     regularization: float = 0.0
@@ -41,6 +42,7 @@ class Trial:
     batch_size: int | None = 256
     seed: int = 0
     data_seed: int = 0
+    clip: float | None = None
     steps: int = 1000
     record_every: int = 10
     evaluate_every: int = 100
@@ -56,6 +58,7 @@ class Trial:
         )
         require(self.seed >= 0, "seed", "must be >= 0", self.seed)
         require(self.data_seed >= 0, "data_seed", "must be >= 0", self.data_seed)
+        require(self.clip is None or self.clip > 0, "clip", "must be > 0, or null for any gradient", self.clip)
         require(self.steps >= 1, "steps", "must be >= 1", self.steps)
         require(self.record_every >= 1, "trial.record_every", "must be >= 1", self.record_every)
         require(self.evaluate_every >= 1, "trial.evaluate_every", "must be >= 1", self.evaluate_every)

@@ -38,11 +38,13 @@ def draw_training(
 ) -> dict[str, bytes]:
     """Return the figures of an ended training by file name; those of images only where there are images."""
     figures = draw_curves(trial, result, series)
-    weights = result.arrays.get("weights")
-    if weights is None or not np.isfinite(weights).all() or not is_image(dataset.image_shape):
+    names = trial.trial.model.shapes(dataset.image_shape, len(dataset.classes))
+    known = all(name in result.arrays and np.isfinite(result.arrays[name]).all() for name in names)
+    if not known or not is_image(dataset.image_shape):
         return figures
-    figures["templates.png"] = draw_templates(trial, weights, dataset)
-    return figures | draw_data_gradient(trial, weights, dataset)
+    if "weights" in names:
+        figures["templates.png"] = draw_templates(trial, result.arrays["weights"], dataset)
+    return figures | draw_data_gradient(trial, result.arrays, dataset)
 
 
 def is_image(shape: tuple[int, ...]) -> bool:
@@ -89,10 +91,10 @@ def draw_templates(trial: PlannedTrial, weights: np.ndarray, dataset: Dataset) -
     return _pasted(figure, axes, trial, columns=_COLUMNS, bottom=-(rows - 1) * 1.16, top=1.1)
 
 
-def draw_data_gradient(trial: PlannedTrial, weights: np.ndarray, dataset: Dataset) -> dict[str, bytes]:
+def draw_data_gradient(trial: PlannedTrial, arrays: Mapping[str, np.ndarray], dataset: Dataset) -> dict[str, bytes]:
     """Return examples that still have a loss, and the change of their pixels that would lower it most."""
     split = dataset.validation if len(dataset.validation) else dataset.test
-    gradient, losses, predicted = _data_gradient(trial, weights, split, dataset.mean)
+    gradient, losses, predicted = _data_gradient(trial, arrays, split, dataset)
     # One example a class shows more than several of the first.
     chosen = np.flatnonzero(losses > 0)
     _, first = np.unique(split.labels[chosen], return_index=True)
@@ -127,13 +129,17 @@ def _line(
 
 
 def _data_gradient(
-    trial: PlannedTrial, weights: np.ndarray, split: Split, mean: np.ndarray
+    trial: PlannedTrial, arrays: Mapping[str, np.ndarray], split: Split, dataset: Dataset
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the gradient of each example's loss by its pixels ``(N, D)``, its loss, and the class it is taken for."""
-    matrix = weights.astype(np.float64)
-    scores = matrix[:, :-1] @ (split.images - mean).T + matrix[:, -1:]  # (C, D) @ (D, N), and the bias
+    model, shape, classes = trial.trial.model, dataset.image_shape, len(dataset.classes)
+    features = np.concatenate([split.images - dataset.mean.astype(np.float64), np.ones((len(split), 1))], axis=1)
+    point = np.concatenate([arrays[name].ravel() for name in model.shapes(shape, classes)]).astype(np.float64)
+    arrangement = model.arrange(1, shape, classes, [len(split)], like=point)
+    rows = arrangement.rows(point[None, :])
+    scores = arrangement.scores(rows, features)[0]  # (C, N)
     losses, slope = trial.trial.loss.losses_and_gradient(scores, split.labels)
-    gradient = trial.trial.model.data_gradient(slope, matrix[:, :-1])
+    gradient = arrangement.data_gradient(rows, features, slope[None, ...])[0]
     return np.asarray(gradient), np.asarray(losses), scores.argmax(axis=0)
 
 

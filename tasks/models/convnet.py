@@ -23,6 +23,7 @@ from tasks.models.layers import (
     Relu,
     SharedConvolution,
 )
+from tasks.models.model import Arrangement
 from tasks.models.network import Network
 from tasks.models.one_by_one import OneByOne
 from tasks.products import layout_of
@@ -82,9 +83,14 @@ class ConvNet:
             for name, (units, columns) in self.shapes(image_shape, classes).items()
         }
 
+    def initial_scale(self, usual: float) -> float:
+        """Return 1: the draw's own spread is one to train from."""
+        del usual
+        return 1.0
+
     def arrange(
         self, trials: int, image_shape: tuple[int, ...], classes: int, examples: Iterable[int], *, like: Any
-    ) -> Network | OneByOne:
+    ) -> Arrangement:
         """Return the layers of fused trials: they share the patches of the images, and each has its own products."""
         del examples
         shapes = tuple(self.shapes(image_shape, classes).values())

@@ -2,61 +2,137 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from array_api_compat import array_namespace
 
-from tasks.products import Layout, layout_of, panel_of_descent, product, scores_of_blocks, scores_of_units
+from tasks.models.model import Part, ToParts, ToRows
+from tasks.products import (
+    Layout,
+    alignment,
+    layout_of,
+    panel_of_descent,
+    product,
+    scores_of_blocks,
+    scores_of_units,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Linear:
-    """Class scores that are linear in the weights ``(*trials, C, D)``.
+    """Class scores that are linear in the weights ``(C, D)``, one row a class: see `ScoreLinear`."""
 
-    Trials that see the same examples are one product, ``(K*C, D) @ (D, N)``.
-    """
+    def check(self, image_shape: tuple[int, ...]) -> None:
+        """Take images of any shape."""
 
-    def shape(self, features: int, classes: int) -> tuple[int, int]:
-        """Return the shape of one trial's weights, ``(C, D)``."""
-        return (classes, features)
+    def shapes(self, image_shape: tuple[int, ...], classes: int) -> Mapping[str, tuple[int, int]]:
+        """Return the shape of the weights, ``(C, D)``."""
+        return {"weights": (classes, math.prod(image_shape) + 1)}
 
-    def scores(self, weights: Any, features: Any) -> Any:
-        """Return the scores of features ``(N, D)`` as ``(*trials, C, N)``."""
-        xp = array_namespace(weights)
-        *trials, classes, dimensions = weights.shape
-        units = xp.reshape(weights, (-1, classes, dimensions))
-        scores = scores_of_units(units, features)  # (K*C, D) @ (D, N)
-        return xp.reshape(scores, (*trials, classes, features.shape[0]))
+    def spreads(self, image_shape: tuple[int, ...], classes: int) -> Mapping[str, np.ndarray]:  # noqa: ARG002
+        """Return 1 for every weight, the bias too: how large they are is the strategy's to say."""
+        return {"weights": np.ones((1, math.prod(image_shape) + 1))}
+
+    def initial_scale(self, usual: float) -> float:
+        """Return what a strategy takes where nothing is said: draws of spread 1 are far too large."""
+        return usual
+
+    def arrange(
+        self, trials: int, image_shape: tuple[int, ...], classes: int, examples: Iterable[int], *, like: Any
+    ) -> LinearArrangement:
+        """Return the weights of all trials as the rows of one product, ``(K*C, D) @ (D, N)``."""
+        features = math.prod(image_shape) + 1
+        layout = layout_of(trials, classes, panel_of_descent(like, examples, features))
+        return LinearArrangement(layout=layout, features=features)
+
+    def block(self, image_shape: tuple[int, ...], classes: int) -> int | None:  # noqa: ARG002
+        """Return None: any number of examples will do."""
+        return None
+
+    def numbers(self, image_shape: tuple[int, ...], classes: int) -> int:  # noqa: ARG002
+        """Return nothing: an example makes scores alone."""
+        return 0
+
+    def multiplications(self, image_shape: tuple[int, ...], classes: int) -> int:
+        """Return one a weight."""
+        return classes * (math.prod(image_shape) + 1)
 
     def scores_of_blocks(self, blocks: Any, features: Any) -> Any:
-        """Return the scores ``(J, M, C, N)`` of ``J`` blocks of ``M`` weights, ``(J, M, C, D)``, laid out densely.
-
-        Its members' bits depend on their place in a block, modulo `alignment`.
-        """
+        """Return the scores ``(J, M, C, N)`` of ``J`` blocks of ``M`` points ``(J, M, P)``; see `ScoreLinear`."""
         xp = array_namespace(blocks)
-        outer, members, classes, dimensions = blocks.shape
-        units = xp.reshape(blocks, (outer, members * classes, dimensions))
+        outer, members, numbers = blocks.shape
+        classes = numbers // features.shape[1]
+        units = xp.reshape(blocks, (outer, members * classes, features.shape[1]))
         return xp.reshape(scores_of_blocks(units, features), (outer, members, classes, features.shape[0]))
 
-    def layout(self, trials: int, shape: tuple[int, int], examples: Iterable[int], *, like: Any) -> Layout:
-        """Return where the rows of weights ``(K, C, D)`` stand in a descent on blocks of so many ``examples``.
+    def scores_of_points(self, points: Any, features: Any) -> Any:
+        """Return the scores ``(K, C, N)`` of points ``(K, P)`` on features ``(N, D)``."""
+        xp = array_namespace(points)
+        return scores_of_units(xp.reshape(points, (points.shape[0], -1, features.shape[1])), features)
 
-        They stay there from step to step; ``shape`` is ``(C, D)``, ``like`` an array of the library and precision.
-        """
-        classes, features = shape
-        return layout_of(trials, classes, panel_of_descent(like, examples, features))
+    def alignment(self, image_shape: tuple[int, ...], classes: int, examples: int, *, dtype: str) -> int:
+        """Return how many points fill whole panels of a product with so many examples; see `ScoreLinear`."""
+        return alignment(classes, dtype, examples, math.prod(image_shape) + 1)
 
-    def scores_of_rows(self, rows: Any, features: Any, layout: Layout) -> Any:
-        """Return the scores ``(K, C, N)`` of weights that are laid out as rows ``(H, D)``."""
-        return layout.units(product(rows, features.T))  # (H, D) @ (D, N)
 
-    def weights_gradient(self, scores_gradient: Any, features: Any, layout: Layout) -> Any:
-        """Return ``sum_n dL/ds_n x_n^T``, laid out: ``(K, C, N)`` and ``(N, D)`` give ``(H, D)``."""
-        return product(layout.rows(scores_gradient), features)  # (H, N) @ (N, D)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinearArrangement:
+    """The weights of fused trials as rows of one matrix ``(H, D)``, laid out in panels."""
 
-    def data_gradient(self, scores_gradient: Any, weights: Any) -> Any:
-        """Return ``W^T dL/ds_n`` for every example: ``(*trials, N, D)``."""
-        xp = array_namespace(weights)
-        return xp.matmul(xp.matrix_transpose(scores_gradient), weights)  # (N, C) @ (C, D)
+    layout: Layout
+    features: int
+
+    @property
+    def layouts(self) -> Sequence[Layout]:
+        """The layout of the one matrix."""
+        return [self.layout]
+
+    def rows(self, points: Any) -> list[Any]:
+        """Return the weights laid out, in an array of their own."""
+        xp = array_namespace(points)
+        units = xp.reshape(points, (points.shape[0], -1, self.features))
+        return [xp.asarray(self.layout.rows(units), copy=True)]
+
+    def points(self, rows: Sequence[Any]) -> Any:
+        """Return the points ``(K, P)``."""
+        units = self.layout.units(rows[0])
+        return array_namespace(units).reshape(units, (units.shape[0], -1))
+
+    def scores(self, rows: Sequence[Any], features: Any) -> Any:
+        """Return the scores ``(K, C, N)``: one product."""
+        return scores_of_units(self.layout.units(rows[0]), features)  # (K*C, D) @ (D, N)
+
+    def scores_and_vjp(self, rows: Sequence[Any], features: Any) -> tuple[Any, ToRows]:
+        """Return the scores, and what makes of ``dL/ds`` the gradient ``sum_n dL/ds_n x_n^T``: a product each."""
+        scores = self.layout.units(product(rows[0], features.T))  # (H, D) @ (D, N)
+
+        def vjp(slope: Any) -> list[Any]:
+            return [product(self.layout.rows(slope), features)]  # (H, N) @ (N, D)
+
+        return scores, vjp
+
+    def scores_and_parts(self, rows: Sequence[Any], features: Any) -> tuple[Any, ToParts]:
+        """Return the scores, and the gradient as one part."""
+        scores, vjp = self.scores_and_vjp(rows, features)
+
+        def parts(slope: Any) -> Iterator[Part]:
+            (gradient,) = vjp(slope)
+            yield Part(0, slice(0, gradient.shape[0]), gradient)
+
+        return scores, parts
+
+    def data_gradient(self, rows: Sequence[Any], features: Any, slope: Any) -> Any:  # noqa: ARG002
+        """Return ``W^T dL/ds_n`` for every example but for its bias: ``(K, N, D - 1)``."""
+        xp = array_namespace(slope)
+        weights = self.layout.units(rows[0])[..., :-1]
+        return xp.matmul(xp.matrix_transpose(slope), weights)  # (N, C) @ (C, D - 1)
+
+    def last_layer_inputs(self, rows: Sequence[Any], features: Any) -> Any:
+        """Return the features: the first layer is the last, ``(K, N, D)``."""
+        del rows
+        count = self.layout.places.shape[0]
+        return array_namespace(features).broadcast_to(features, (count, *features.shape))

@@ -59,6 +59,11 @@ class Mlp:
             for name, (units, columns) in self.shapes(image_shape, classes).items()
         }
 
+    def initial_scale(self, usual: float) -> float:
+        """Return 1: the draw's own spread is one to train from."""
+        del usual
+        return 1.0
+
     def arrange(
         self, trials: int, image_shape: tuple[int, ...], classes: int, examples: Iterable[int], *, like: Any
     ) -> Network:

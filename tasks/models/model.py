@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+
+from tasks.products import Layout
 
 
 class Part(NamedTuple):
@@ -38,6 +40,12 @@ class Model(Protocol):
     def spreads(self, image_shape: tuple[int, ...], classes: int) -> Mapping[str, np.ndarray]:
         """Return the standard deviation of the first draw of every matrix's entries, ``(1, D)``, 0 for the bias."""
 
+    def initial_scale(self, usual: float) -> float:
+        """Return what a strategy multiplies the first draw by where nothing is said, and ``usual`` is its own choice.
+
+        A model whose draw has a spread of its own, fit to train from, says 1.
+        """
+
     def arrange(
         self, trials: int, image_shape: tuple[int, ...], classes: int, examples: Iterable[int], *, like: Any
     ) -> Arrangement:
@@ -53,7 +61,7 @@ class Model(Protocol):
         """
 
     def numbers(self, image_shape: tuple[int, ...], classes: int) -> int:
-        """Return how many numbers a step keeps an example of a trial: activations, and what backpropagation makes."""
+        """Return how many numbers a step keeps of an example for a trial, beside scores and what the loss makes."""
 
     def multiplications(self, image_shape: tuple[int, ...], classes: int) -> int:
         """Return how many multiplications one example's scores take."""
@@ -67,8 +75,8 @@ class Arrangement(Protocol):
     """
 
     @property
-    def owners(self) -> Sequence[np.ndarray]:
-        """Of each matrix, the trial that owns each of its rows, ``(H_i,)``; of rows that nobody has, the first."""
+    def layouts(self) -> Sequence[Layout]:
+        """Of each matrix, where the rows of every trial stand in it."""
 
     def rows(self, points: Any) -> list[Any]:
         """Return points ``(K, P)`` as matrices ``(H_i, D_i)``, arrays of their own that may be updated in place."""
@@ -94,3 +102,23 @@ class Arrangement(Protocol):
 
     def last_layer_inputs(self, rows: Sequence[Any], features: Any) -> Any:
         """Return what the last matrix multiplies, its 1 appended: ``(K, N, H + 1)``."""
+
+
+@runtime_checkable
+class ScoreLinear(Protocol):
+    """The capability of a model whose scores are linear in its parameters: what `tasks.score_space` is built on.
+
+    Scores at ``W + a V`` are then those at ``W`` plus ``a`` times those at ``V``.
+    """
+
+    def scores_of_points(self, points: Any, features: Any) -> Any:
+        """Return the scores ``(K, C, N)`` of points ``(K, P)`` on features ``(N, D)``."""
+
+    def scores_of_blocks(self, blocks: Any, features: Any) -> Any:
+        """Return the scores ``(J, M, C, N)`` of ``J`` blocks of ``M`` points ``(J, M, P)``, laid out densely.
+
+        A point's bits depend on its place in its block, modulo `alignment`.
+        """
+
+    def alignment(self, image_shape: tuple[int, ...], classes: int, examples: int, *, dtype: str) -> int:
+        """Return how many points fill whole panels of a product with so many examples."""

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from array_api_compat import array_namespace
 
 from tasks.models.layers.layer import Forward, Layer
@@ -26,11 +25,6 @@ class Network:
     layers: tuple[Layer, ...]
     shapes: tuple[tuple[int, int], ...]
     layouts: tuple[Layout, ...]
-
-    @property
-    def owners(self) -> list[np.ndarray]:
-        """Of each matrix, the trial that owns each of its rows, ``(H_i,)``; of rows that nobody has, the first."""
-        return [layout.owners() for layout in self.layouts]
 
     def rows(self, points: Any) -> list[Any]:
         """Return points ``(K, P)`` as matrices ``(H_i, D_i)``, arrays of their own that may be updated in place."""

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from array_api_compat import array_namespace
 
 from tasks.models.model import Part, ToParts, ToRows
 from tasks.models.network import Network
+from tasks.products import Layout, layout_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,9 +25,9 @@ class OneByOne:
     own: Network
 
     @property
-    def owners(self) -> list[np.ndarray]:
-        """Of each matrix, the trial that owns each of its rows, ``(H_i,)``."""
-        return [np.repeat(np.arange(self.trials), units) for units, _ in self.own.shapes]
+    def layouts(self) -> Sequence[Layout]:
+        """Of each matrix, where the rows of every trial stand in it: one after the other."""
+        return [layout_of(self.trials, units, None) for units, _ in self.own.shapes]
 
     def rows(self, points: Any) -> list[Any]:
         """Return points ``(K, P)`` as matrices ``(H_i, D_i)``, arrays of their own that may be updated in place."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from tasks.strategies.gradient_descent import GradientDescent
+from tasks.strategies.lbfgs import Lbfgs
 from tasks.strategies.local_search import LocalSearch
 from tasks.strategies.random_search import RandomSearch
 from tasks.strategies.strategy import Strategy
@@ -11,6 +12,7 @@ STRATEGIES: Mapping[str, type[Strategy]] = {
     "random": RandomSearch,
     "local": LocalSearch,
     "gradient": GradientDescent,
+    "lbfgs": Lbfgs,
 }
 
-__all__ = ["STRATEGIES", "GradientDescent", "LocalSearch", "RandomSearch", "Strategy"]
+__all__ = ["STRATEGIES", "GradientDescent", "Lbfgs", "LocalSearch", "RandomSearch", "Strategy"]

@@ -3,51 +3,117 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from array_api_compat import array_namespace
 
+from tasks.datasets.dataset import Dataset
 from tasks.devices import host
-from tasks.optimizers import Lbfgs
+from tasks.errors import require
 from tasks.problem import Problem
-from tasks.strategies.strategy import MEASURES, Measured, State
+from tasks.state import MEASURES, Measured, State
+
+if TYPE_CHECKING:
+    from tasks.memory import Sizes
+    from tasks.trial import Trial
+
+_INITIAL_SCALE = 1e-4
+"""Where nothing is said, for scores that are linear in raw pixels: that of gradient descent."""
+
+_STRETCH = 100
 
 
 class _BudgetSpentError(Exception):
     """The last evaluation of the budget is done."""
 
 
-def init(weights: Any) -> State:
-    """Return the state before the first evaluation: where every trial begins, which is kept."""
-    return {"weights": weights, "initial_weights": weights}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lbfgs:
+    """L-BFGS with the last ``history`` pairs (Liu and Nocedal 1989), scipy's, line search included.
 
-
-def advance(problem: Problem, state: State, start: int, stop: int) -> tuple[State, Measured]:
-    """Follow every trial to its evaluation ``stop``; the best weights evaluated are its answer so far.
-
-    scipy's L-BFGS cannot be stopped and taken up again, but it is deterministic: evaluations up to ``start``
-    are made again, which costs a trial of 1000 steps 5.5 times its evaluations, and one of 100 nothing.
+    It starts from ``initial_scale`` times the model's draw (null: 1e-4, for a network 1) and chooses its own steps
+    and evaluations, so that there is no learning rate. Source: the notes name it beside gradient descent.
     """
-    xp = array_namespace(problem.like)
-    paths = [
-        _follow(problem.of_trials([k]), state["initial_weights"][k : k + 1, ...], start, stop)
-        for k in range(len(problem.trials))
-    ]
-    weights = xp.concat([problem.array(best) for best, _ in paths])
-    measured = np.stack([rows for _, rows in paths], axis=1)  # (S, K, 3)
-    return dict(state) | {"weights": weights}, {name: measured[..., m] for m, name in enumerate(MEASURES)}
+
+    history: int = 10
+    initial_scale: float | None = None
+
+    def __post_init__(self) -> None:
+        require(self.history >= 1, "strategy.history", "must be >= 1", self.history)
+        scale = self.initial_scale
+        require(scale is None or scale >= 0, "strategy.initial_scale", "must be >= 0, or null", scale)
+
+    def unused(self) -> frozenset[str]:
+        """Return what only a descent by an update rule has."""
+        return frozenset({"learning_rate", "optimizer", "schedule", "clip"})
+
+    def fusion_key(self, trial: Trial) -> tuple[Any, ...]:
+        """Return nothing more than what all strategies share."""
+        del trial
+        return ()
+
+    def check(self, trial: Trial, dataset: Dataset) -> None:
+        """Refuse minibatches: a line search needs one objective."""
+        whole = trial.batch_size in {None, len(dataset.train)}
+        require(whole, "batch_size", "must be null for strategy=lbfgs", trial.batch_size)
+
+    def stretch(self, problem: Problem) -> int:
+        """Return many steps: it begins anew at every stretch."""
+        del problem
+        return _STRETCH
+
+    def bytes_a_trial(self, trial: Trial, sizes: Sizes) -> int:
+        """Return the bytes of weights, gradients and the pairs, and of what examples make."""
+        del trial
+        blocks = -(-sizes.examples_a_step // sizes.block)
+        seen = min(sizes.examples_a_step, sizes.block)
+        return (4 + blocks) * sizes.weights + sizes.of_examples(seen)
+
+    def bytes_beside(self, trial: Trial, sizes: Sizes) -> int:
+        """Return those of the pairs, in double precision: trials follow their paths one after the other."""
+        assert isinstance(trial.strategy, Lbfgs)
+        return 2 * (2 * trial.strategy.history + 8) * sizes.weights
+
+    def init(self, problem: Problem) -> State:
+        """Return the state before the first evaluation: where every trial begins, which is kept."""
+        weights = problem.initial_weights([_own(trial).scale(trial) for trial in problem.trials])
+        return {"weights": weights, "initial_weights": weights}
+
+    def scale(self, trial: Trial) -> float:
+        """Return what the model's draw is multiplied by."""
+        return trial.model.initial_scale(_INITIAL_SCALE) if self.initial_scale is None else self.initial_scale
+
+    def advance(self, problem: Problem, state: State, start: int, stop: int) -> tuple[State, Measured]:
+        """Follow every trial to its evaluation ``stop``; the best weights evaluated are its answer so far.
+
+        scipy's L-BFGS cannot be stopped and taken up again, but it is deterministic: evaluations up to ``start``
+        are made again, which costs a trial of 1000 steps 5.5 times its evaluations, and one of 100 nothing.
+        """
+        xp = array_namespace(problem.like)
+        paths = [
+            _follow(problem.of_trials([k]), state["initial_weights"][k : k + 1, ...], start, stop)
+            for k in range(len(problem.trials))
+        ]
+        weights = xp.concat([problem.array(best) for best, _ in paths])
+        measured = np.stack([rows for _, rows in paths], axis=1)  # (S, K, 3)
+        return dict(state) | {"weights": weights}, {name: measured[..., m] for m, name in enumerate(MEASURES)}
+
+
+def _own(trial: Trial) -> Lbfgs:
+    assert isinstance(trial.strategy, Lbfgs)
+    return trial.strategy
 
 
 def _follow(problem: Problem, weights: Any, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return a lone trial's best weights ``(1, C, D)`` and what it measured after ``start``, ``(stop - start, 3)``.
+    """Return a lone trial's best weights ``(1, P)`` and what it measured after ``start``, ``(stop - start, 3)``.
 
     Where L-BFGS needs no more evaluations (it has converged), the last one stands for the rest.
     """
     from scipy.optimize import minimize  # noqa: PLC0415  # half a second that only L-BFGS should cost
 
-    optimizer = problem.trials[0].optimizer
-    assert isinstance(optimizer, Lbfgs)
+    batch = problem.minibatches.at(0)
     seen: list[tuple[float, ...]] = []
     best = (np.inf, host(weights))
 
@@ -56,14 +122,14 @@ def _follow(problem: Problem, weights: Any, start: int, stop: int) -> tuple[np.n
         if len(seen) == stop:
             raise _BudgetSpentError
         here = flat.reshape(weights.shape)
-        gradient, *measures = problem.loss_and_gradient(problem.array(here), len(seen) + 1)
+        gradient, *measures = problem.loss_and_gradient(problem.array(here), batch)
         seen.append(tuple(float(measure[0]) for measure in measures))
         loss = seen[-1][0] + seen[-1][1]
         if loss < best[0]:
             best = (loss, here.copy())
         return loss, host(gradient).ravel()
 
-    options = {"maxcor": optimizer.history, "maxfun": stop + 1, "maxiter": stop + 1, "ftol": 0, "gtol": 0}
+    options = {"maxcor": _own(problem.trials[0]).history, "maxfun": stop + 1, "maxiter": stop + 1, "ftol": 0, "gtol": 0}
     with contextlib.suppress(_BudgetSpentError):
         minimize(evaluate, host(weights).ravel(), jac=True, method="L-BFGS-B", options=options)
     seen += [seen[-1]] * (stop - len(seen))

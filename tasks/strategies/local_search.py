@@ -1,162 +1,79 @@
-"""Random local search: try a random step, keep it if it lowers the loss; a block of steps is one product."""
+"""Random local search: try a random step, keep it if it lowers the loss."""
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from array_api_compat import array_namespace, is_numpy_array
-
-from tasks.devices import at_once, double, pieces
+from tasks.datasets.dataset import Dataset
 from tasks.errors import require
-from tasks.losses import differences, leads, nobody_leads
-from tasks.problem import Batch, Problem, total
+from tasks.problem import Problem
+from tasks.score_space import local_search as score_space
 from tasks.stacking import per_trial
-from tasks.strategies.search import (
-    History,
-    Perturbations,
-    advance_on_minibatches,
-    blocks_of_steps,
-    drawn_ahead,
-    unknown_incumbent,
-)
-from tasks.strategies.strategy import MEASURES, Measured, State
+from tasks.state import Measured, State, unknown_incumbent
+from tasks.strategies.search import advance_one_by_one, bytes_of_search, in_score_space, stretch
+
+if TYPE_CHECKING:
+    from tasks.memory import Sizes
+    from tasks.trial import Trial
+
+_INITIAL_SCALE = 1e-3
+"""The notes' own, for scores that are linear in raw pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalSearch:
-    """From ``initial_scale * N(0, 1)``, candidates ``W + learning_rate * N(0, 1)``. Source: notes, "Strategy #2"."""
+    """From ``initial_scale`` times the model's draw, candidates ``W + learning_rate`` times a draw.
 
-    initial_scale: float = 1e-3
+    ``initial_scale`` null is 1e-3, for a network 1. Source: notes, "Strategy #2".
+    """
+
+    initial_scale: float | None = None
 
     def __post_init__(self) -> None:
-        require(self.initial_scale >= 0, "strategy.initial_scale", "must be >= 0", self.initial_scale)
+        scale = self.initial_scale
+        require(scale is None or scale >= 0, "strategy.initial_scale", "must be >= 0, or null", scale)
 
     def unused(self) -> frozenset[str]:
         """Return what only a descent has."""
-        return frozenset({"optimizer", "schedule"})
+        return frozenset({"optimizer", "schedule", "clip"})
+
+    def fusion_key(self, trial: Trial) -> tuple[Any, ...]:
+        """Return nothing more than what all strategies share."""
+        del trial
+        return ()
+
+    def check(self, trial: Trial, dataset: Dataset) -> None:
+        """Take any trial."""
+
+    def stretch(self, problem: Problem) -> int:
+        """Return how many steps are done at a time."""
+        return stretch(problem)
+
+    def bytes_a_trial(self, trial: Trial, sizes: Sizes) -> int:
+        """Return those of the weights and a candidate, of what examples make and, in score space, of all scores."""
+        kept = 5 * sizes.scores * sizes.train if trial.batch_size is None else 0
+        return bytes_of_search(sizes) + kept
+
+    def bytes_beside(self, trial: Trial, sizes: Sizes) -> int:
+        """Return those of a block of steps in score space: draws, and scores on all examples joined from blocks."""
+        each = 8 * sizes.weights + 2 * sizes.scores * sizes.train
+        return sizes.candidates * each if trial.batch_size is None else 0
 
     def init(self, problem: Problem) -> State:
-        """Return the initial weights, not evaluated yet, and their scores where every step sees all examples."""
-        weights = problem.initial_weights([_scale(trial.strategy) for trial in problem.trials])
-        state = unknown_incumbent(problem, weights)
-        if len(batch := problem.minibatches.at(0)) < len(problem.dataset.train):
-            return state
-        blocks = problem.over_blocks(
-            batch, lambda features, labels: leads(problem.objective.scores(weights, features), labels)
-        )
-        return dict(state) | {"leads": array_namespace(weights).concat(blocks, axis=-1)}
+        """Return the initial weights, not evaluated yet."""
+        state = unknown_incumbent(problem.initial_weights([_scale(trial) for trial in problem.trials]))
+        return score_space.init(problem, state) if in_score_space(problem) else state
 
     def advance(self, problem: Problem, state: State, start: int, stop: int) -> tuple[State, Measured]:
         """Do steps ``start + 1`` to ``stop``."""
-        batch = problem.minibatches.at(0)
-        if len(batch) < len(problem.dataset.train):
-            rates = _rates(problem)
-            return advance_on_minibatches(problem, state, start, stop, lambda weights, unit: weights + rates * unit)
-        seeds = len(problem.seeds)
-        bytes_a_candidate = seeds * len(batch) * problem.shape[0] * np.dtype(np.float32).itemsize
-        # A block of perturbations keeps what it adds to the scores of all examples.
-        most = at_once(problem.like)
-        largest = min(most.candidates // seeds, most.score_bytes // bytes_a_candidate)
-        xp, walks = array_namespace(problem.like), _walks(problem, state)
-        for _, unit in drawn_ahead(problem, blocks_of_steps(problem, start, stop, largest=largest)):
-            moves = _moves(problem, batch, unit.draws)
-            for walk in walks:
-                walk.through(unit, moves)
-        now = {name: xp.concat([walk.now[name] for walk in walks], axis=0) for name in state}
-        measured = [walk.history.measured() for walk in walks]
-        return now, {name: np.concatenate([of_walk[name] for of_walk in measured], axis=1) for name in MEASURES}
+        if in_score_space(problem):
+            return score_space.advance(problem, state, start, stop)
+        rates = per_trial([trial.learning_rate for trial in problem.trials], like=problem.like, trailing=1)
+        return advance_one_by_one(problem, state, start, stop, lambda weights, unit: weights + rates * unit)
 
 
-def _moves(problem: Problem, batch: Batch, unit: Any) -> list[Any]:
-    """Return what unit perturbations add to the differences, ``(J, M, C, n)`` for every block of n examples.
-
-    A device, which walks through all examples in the time that it starts on some, gets them in one.
-    """
-    model = problem.objective.model
-    of_blocks = problem.over_blocks(batch, lambda x, labels: differences(model.scores_of_blocks(unit, x), labels))
-    return of_blocks if is_numpy_array(unit) else [array_namespace(unit).concat(of_blocks, axis=-1)]
-
-
-class _Walk:
-    """Some trials on their way: their state ``now``, its history, and where they stand on every block of n examples.
-
-    A loss depends on the differences of the scores to the correct class's alone, and what a step adds to them is
-    known. ``leads (K, C, n)`` are views of the state's, and ``excesses`` are leads with margins.
-    """
-
-    def __init__(self, problem: Problem, state: State, part: slice, blocks: list[slice]) -> None:
-        xp, self.history = array_namespace(problem.like), History()
-        self.now = {name: array[part, ...] for name, array in state.items()}
-        self.now["leads"] = xp.asarray(self.now["leads"], copy=True)  # it is moved in place
-        self._part, self._problem = part, problem.of_trials(range(len(problem.trials))[part])
-        self._rates = _rates(self._problem)
-        margins = [trial.loss.margin for trial in self._problem.trials]
-        self._margins = per_trial(margins, like=problem.like, trailing=2)
-        self._blocks = blocks
-        self._leads = [self.now["leads"][..., block] for block in blocks]
-        self._excesses = [here + self._margins for here in self._leads]
-
-    def through(self, unit: Perturbations, moves: list[Any]) -> None:
-        """Try the steps of a block one by one."""
-        own = dataclasses.replace(unit, place=unit.place[self._part])
-        for m in own.members():
-            step = self._rates * own.of_trials(own.draws[:, m, ...])
-            self._try(step, [own.of_trials(of_block[:, m, ...]) for of_block in moves])
-            self.history.append(self.now)
-
-    def _try(self, step: Any, moves: list[Any]) -> None:
-        """Try one step of every trial, accepted where the loss falls."""
-        xp, now, objective = array_namespace(step), self.now, self._problem.objective
-        tried = zip(self._excesses, moves, strict=True)
-        sums = [double(objective.sums_of_excesses(excesses + self._rates * move)) for excesses, move in tried]
-        data_loss = total(sums) / len(self._problem.dataset.train)
-        candidates = now["weights"] + step
-        penalty = double(objective.regularization_loss(candidates))
-        better = data_loss + penalty < now["data_loss"] + now["regularization_loss"]
-        if is_numpy_array(better) and not better.any():
-            return  # on a device, the question would cost more than the answer saves
-        accept = better[:, None, None]
-        self._move(accept, moves)
-        now |= {
-            "weights": xp.where(accept, candidates, now["weights"]),
-            "data_loss": xp.where(better, data_loss, now["data_loss"]),
-            "regularization_loss": xp.where(better, penalty, now["regularization_loss"]),
-            "accuracy": xp.where(better, self._accuracy(), now["accuracy"]),
-        }
-
-    def _move(self, accept: Any, moves: list[Any]) -> None:
-        xp = array_namespace(accept)
-        for number, (here, move) in enumerate(zip(self._leads, moves, strict=True)):
-            here[...] = xp.where(accept, here + self._rates * move, here)
-            self._excesses[number] = here + self._margins
-
-    def _accuracy(self) -> Any:
-        xp = array_namespace(*self._leads)
-        labels = self._problem.dataset.train.labels
-        blocks = zip(self._leads, self._blocks, strict=True)
-        hits = [xp.sum(xp.astype(nobody_leads(here, labels[block]), xp.float64), axis=-1) for here, block in blocks]
-        return total(hits) / len(self._problem.dataset.train)
-
-
-def _walks(problem: Problem, state: State) -> list[_Walk]:
-    """Return the walks of the trials, so few in each that a block of examples stays in cache; on a device, of all.
-
-    They go on one thread: arrays that small are computed sooner than another thread is told of them.
-    """
-    count = len(problem.dataset.train)
-    size = at_once(problem.like).examples if is_numpy_array(problem.like) else count
-    blocks = pieces(count, size)
-    parts = problem.parts(len(problem.trials), problem.shape[0] * min(size, count))
-    return [_Walk(problem, state, part, blocks) for part in parts]
-
-
-def _rates(problem: Problem) -> Any:
-    return per_trial([trial.learning_rate for trial in problem.trials], like=problem.like, trailing=2)
-
-
-def _scale(strategy: Any) -> float:
-    assert isinstance(strategy, LocalSearch)
-    return strategy.initial_scale
+def _scale(trial: Trial) -> float:
+    assert isinstance(trial.strategy, LocalSearch)
+    scale = trial.strategy.initial_scale
+    return trial.model.initial_scale(_INITIAL_SCALE) if scale is None else scale

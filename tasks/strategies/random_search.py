@@ -1,179 +1,78 @@
-"""Random search: draw weights, keep the best; many candidates are one product over the examples."""
+"""Random search: draw weights, keep the best."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from array_api_compat import array_namespace, is_numpy_array
-
-from tasks.devices import at_once, double, host, placed, rows
+from tasks.datasets.dataset import Dataset
 from tasks.errors import require
-from tasks.objective import Objective
-from tasks.problem import Batch, Problem, total
+from tasks.problem import Problem
+from tasks.score_space import random_search as score_space
 from tasks.stacking import per_trial
-from tasks.strategies.search import (
-    Perturbations,
-    advance_on_minibatches,
-    blocks_of_steps,
-    drawn_ahead,
-    unknown_incumbent,
-)
-from tasks.strategies.strategy import Measured, State
+from tasks.state import Measured, State, unknown_incumbent
+from tasks.strategies.search import advance_one_by_one, bytes_of_search, in_score_space, stretch
+
+if TYPE_CHECKING:
+    from tasks.memory import Sizes
+    from tasks.trial import Trial
+
+_SCALE = 1e-4
+"""The notes' own, for scores that are linear in raw pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RandomSearch:
-    """Every candidate is ``scale * N(0, 1)``. Source: the notes, "Strategy #1"."""
+    """Every candidate is ``scale`` times the model's draw.
 
-    scale: float = 1e-4
+    ``scale`` null is 1e-4, for a network 1. Source: the notes, "Strategy #1".
+    """
+
+    scale: float | None = None
 
     def __post_init__(self) -> None:
-        require(self.scale > 0, "strategy.scale", "must be > 0", self.scale)
+        require(self.scale is None or self.scale > 0, "strategy.scale", "must be > 0, or null", self.scale)
 
     def unused(self) -> frozenset[str]:
         """Return what only a descent or a step has."""
-        return frozenset({"learning_rate", "optimizer", "schedule"})
+        return frozenset({"learning_rate", "optimizer", "schedule", "clip"})
+
+    def fusion_key(self, trial: Trial) -> tuple[Any, ...]:
+        """Return nothing more than what all strategies share."""
+        del trial
+        return ()
+
+    def check(self, trial: Trial, dataset: Dataset) -> None:
+        """Take any trial."""
+
+    def stretch(self, problem: Problem) -> int:
+        """Return how many steps are done at a time."""
+        return stretch(problem)
+
+    def bytes_a_trial(self, trial: Trial, sizes: Sizes) -> int:
+        """Return the bytes of the weights so far and of a candidate, and of what examples make."""
+        del trial
+        return bytes_of_search(sizes)
+
+    def bytes_beside(self, trial: Trial, sizes: Sizes) -> int:
+        """Return those of a block of candidates in score space: draws, candidates and scores of several blocks."""
+        each = 8 * sizes.weights + 5 * sizes.scores * min(sizes.train, sizes.block)
+        return sizes.candidates * each if trial.batch_size is None else 0
 
     def init(self, problem: Problem) -> State:
         """Return no incumbent yet."""
-        return unknown_incumbent(problem, problem.initial_weights([0.0] * len(problem.trials)))
+        return unknown_incumbent(problem.initial_weights([0.0] * len(problem.trials)))
 
     def advance(self, problem: Problem, state: State, start: int, stop: int) -> tuple[State, Measured]:
         """Do steps ``start + 1`` to ``stop``."""
-        scales = per_trial([_scale(trial.strategy) for trial in problem.trials], like=problem.like, trailing=2)
-        if problem.minibatches.batch_size < len(problem.dataset.train):
-            return advance_on_minibatches(problem, state, start, stop, lambda _, unit: scales * unit)
-        kept: list[_Kept] = []
-        tried: list[_Tried] = []
-        largest = max(1, at_once(problem.like).candidates // len(problem.trials))
-        for numbers, unit in drawn_ahead(problem, blocks_of_steps(problem, start, stop, largest=largest)):
-            tried.append(_try_block(problem, scales, numbers, unit))
-            # Looking at the losses waits for a device: it is asked for some blocks before.
-            enough = 1 if is_numpy_array(problem.like) else 2 * largest
-            if numbers.stop == stop or sum(block.candidates.shape[1] for block in tried) >= enough:
-                state, found = _keep_best(problem, state, _Tried.joined(tried))
-                kept.append(found)
-                tried = []
-        return _with_accuracy(problem, state, kept)
+        scales = [_scale(trial) for trial in problem.trials]
+        if in_score_space(problem):
+            return score_space.advance(problem, state, start, stop, scales=scales)
+        each = per_trial(scales, like=problem.like, trailing=1)
+        return advance_one_by_one(problem, state, start, stop, lambda _, unit: each * unit)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Tried:
-    """Candidates ``(K, M, C, D)`` of every trial, and their losses on all examples ``(K, M)``, where they live."""
-
-    candidates: Any
-    data_loss: Any
-    penalty: Any
-
-    @classmethod
-    def joined(cls, blocks: Sequence[_Tried]) -> _Tried:
-        """Return the candidates of blocks that follow one another."""
-        if len(blocks) == 1:
-            return blocks[0]
-        xp = array_namespace(blocks[0].candidates)
-        names = [field.name for field in dataclasses.fields(cls)]
-        return cls(**{name: xp.concat([getattr(block, name) for block in blocks], axis=1) for name in names})
-
-
-def _try_block(problem: Problem, scales: Any, numbers: range, unit: Perturbations) -> _Tried:
-    """Evaluate a block of candidates of every trial on all examples."""
-    xp, batch = array_namespace(problem.like), problem.minibatches.at(0)
-    model, parts = problem.trials[0].model, _parts(problem, len(numbers), batch)
-
-    def loss_sums(features: Any, labels: Any) -> Any:
-        unit_scores = model.scores_of_blocks(unit.draws, features)[:, unit.first :, ...]  # (J, M, C, N)
-        sums = []
-        for part, objective in parts:
-            scores = scales[..., None] * unit.of_trials(unit_scores[:, part, ...])  # scores are linear: (K, M', C, N)
-            losses = objective.losses_of_scores(xp.reshape(scores, (-1, *scores.shape[2:])), labels)
-            sums.append(xp.reshape(double(xp.sum(losses, axis=-1)), scores.shape[:2]))
-        return xp.concat(sums, axis=1)
-
-    draws = unit.of_trials(unit.draws[:, unit.first :, ...])
-    candidates = scales[..., None] * draws  # (K, M, C, D)
-    penalties = []
-    for part, objective in parts:
-        some = candidates[:, part, ...]
-        penalty = objective.regularization_loss(xp.reshape(some, (-1, *problem.shape)))
-        penalties.append(xp.reshape(penalty, some.shape[:2]))
-    return _Tried(
-        candidates=candidates,
-        data_loss=total(problem.over_blocks(batch, loss_sums)) / len(batch),
-        penalty=double(xp.concat(penalties, axis=1)),
-    )
-
-
-def _parts(problem: Problem, candidates: int, batch: Batch) -> list[tuple[slice, Objective]]:
-    """Return a block of every trial's candidates in parts whose scores stay in cache, and the objective of each."""
-    scores = len(problem.trials) * problem.shape[0] * min(len(batch), at_once(problem.like).examples)
-    parts = problem.parts(candidates, scores)
-    owners = [[trial for trial in problem.trials for _ in range(part.start, part.stop)] for part in parts]
-    return [(part, Objective.of(some, like=problem.like)) for part, some in zip(parts, owners, strict=True)]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Kept:
-    """Which candidates of a block improved ``(K, M)``, they themselves ``(I, C, D)``, and the best losses so far.
-
-    ``losses`` are what is measured but for the accuracy, ``(M, K)`` each.
-    """
-
-    improved: np.ndarray
-    weights: Any
-    losses: Measured
-
-
-def _keep_best(problem: Problem, state: State, tried: _Tried) -> tuple[State, _Kept]:
-    """Walk through the candidates' losses, and return the state, but for its accuracy, and what was kept on the way."""
-    candidates = array_namespace(tried.candidates).reshape(tried.candidates, (-1, *problem.shape))  # (K * M, C, D)
-    losses = {"data_loss": host(tried.data_loss), "regularization_loss": host(tried.penalty)}
-    total = losses["data_loss"] + losses["regularization_loss"]
-    before = host(state["data_loss"]) + host(state["regularization_loss"])
-    best = np.fmin.accumulate(np.concatenate([before[:, None], total], axis=1), axis=1)  # fmin: NaN is never the best
-    improved = total < best[:, :-1]
-    history = {name: _filled(host(state[name]), improved, values) for name, values in losses.items()}
-    xp = array_namespace(problem.like)
-    last = np.where(improved.any(axis=1), improved.shape[1] - 1 - improved[:, ::-1].argmax(axis=1), 0)
-    chosen = rows(candidates, np.arange(len(last)) * improved.shape[1] + last)
-    weights = xp.where(placed(improved.any(axis=1), chosen)[:, None, None], chosen, state["weights"])
-    after = {**state, "weights": weights} | {name: placed(values[-1], chosen) for name, values in history.items()}
-    return after, _Kept(improved=improved, weights=rows(candidates, np.flatnonzero(improved)), losses=history)
-
-
-def _with_accuracy(problem: Problem, state: State, kept: Sequence[_Kept]) -> tuple[State, Measured]:
-    """Return the state and the best so far at every step, with the accuracy of the candidates that improved."""
-    history = {name: np.concatenate([block.losses[name] for block in kept]) for name in kept[0].losses}
-    improved = np.concatenate([block.improved for block in kept], axis=1)
-    hits = np.split(_accuracy_of(problem, kept), np.cumsum([block.weights.shape[0] for block in kept])[:-1])
-    accuracy = [np.full(block.improved.shape, np.nan) for block in kept]
-    for block, values, some in zip(kept, accuracy, hits, strict=True):
-        values[block.improved] = some
-    history["accuracy"] = _filled(host(state["accuracy"]), improved, np.concatenate(accuracy, axis=1))
-    return {**state, "accuracy": placed(history["accuracy"][-1], state["weights"])}, history
-
-
-def _accuracy_of(problem: Problem, kept: Sequence[_Kept]) -> np.ndarray:
-    """Return the accuracy of all that improved: few, so they are scored once more, those of all blocks together."""
-    owners = [problem.trials[k] for block in kept for k in np.nonzero(block.improved)[0]]
-    if not owners:
-        return np.empty(0)
-    few = Problem.of(owners, problem.dataset, like=problem.like, threads=problem.threads)
-    weights = array_namespace(problem.like).concat([block.weights for block in kept], axis=0)
-    return host(few.losses_and_accuracy(weights, problem.minibatches.at(0))[1])
-
-
-def _filled(before: np.ndarray, improved: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return ``values`` ``(K, M)`` where they ``improved``, else those of the step before, as ``(M, K)``."""
-    history = [before]
-    for better, value in zip(improved.T, values.T, strict=True):
-        history.append(np.where(better, value, history[-1]))
-    return np.stack(history[1:])
-
-
-def _scale(strategy: Any) -> float:
-    assert isinstance(strategy, RandomSearch)
-    return strategy.scale
+def _scale(trial: Trial) -> float:
+    assert isinstance(trial.strategy, RandomSearch)
+    scale = trial.strategy.scale
+    return trial.model.initial_scale(_SCALE) if scale is None else scale

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
+from tasks.datasets.dataset import Dataset
 from tasks.problem import Problem
+from tasks.state import Measured, State
 
-# Named arrays, the trial axis first in each; "weights" (K, C, D) is the answer so far.
-State = Mapping[str, Any]
-
-# What every strategy measures at every step.
-MEASURES = ("data_loss", "regularization_loss", "accuracy")
-
-# Named float64 arrays (steps, K): what was measured at every step.
-Measured = Mapping[str, np.ndarray]
+if TYPE_CHECKING:
+    from tasks.memory import Sizes
+    from tasks.trial import Trial
 
 
 class Strategy(Protocol):
@@ -24,6 +18,21 @@ class Strategy(Protocol):
 
     def unused(self) -> frozenset[str]:
         """Return the fields of a trial that have no influence on this strategy."""
+
+    def fusion_key(self, trial: Trial) -> tuple[Any, ...]:
+        """Return what trials of this strategy must have in common to be fused, beside their data and steps."""
+
+    def check(self, trial: Trial, dataset: Dataset) -> None:
+        """Raise a `ConfigError` where the strategy cannot run the trial."""
+
+    def stretch(self, problem: Problem) -> int:
+        """Return how many steps are done between two looks at what is due; it changes no bit of the result."""
+
+    def bytes_a_trial(self, trial: Trial, sizes: Sizes) -> int:
+        """Return the bytes that a trial adds to its group."""
+
+    def bytes_beside(self, trial: Trial, sizes: Sizes) -> int:
+        """Return the bytes that a group holds beside its trials and the examples, whatever their number."""
 
     def init(self, problem: Problem) -> State:
         """Return the state before the first step."""

@@ -82,7 +82,7 @@ def test_bad_input_is_one_message_that_names_the_parameter(answers):
 
 def test_help_and_errors_answer_without_the_heavy_libraries(answers):
     assert "learning_rate: " in answers[0]["help"][2]
-    assert "strategy     gradient, local, random" in answers[0]["help"][2]
+    assert "strategy     gradient, lbfgs, local, random" in answers[0]["help"][2]
     assert answers[1] == []
 
 

@@ -33,7 +33,7 @@ def mean_loss(trial, dataset, weights, index=None):
         x, y = x[index], y[index]
     scores = weights.astype(np.float64) @ x.T
     data = trial.loss.losses(scores, y).mean()
-    return data + trial.regularization * float(trial.regularizer.penalty(weights.astype(np.float64)))
+    return data + trial.regularization * float(trial.regularizer.penalty(weights.astype(np.float64)).sum())
 
 
 def random_search(trial, dataset):
@@ -41,7 +41,7 @@ def random_search(trial, dataset):
     shape = (len(dataset.classes), len(dataset.mean) + 1)
     best, best_weights, history = math.inf, None, []
     for step in range(trial.steps):
-        weights = np.float32(trial.strategy.scale) * normal(trial.seed, "perturbations", step, shape=shape)
+        weights = np.float32(1e-4) * normal(trial.seed, "perturbations", step, shape=shape)
         loss = mean_loss(trial, dataset, weights)
         if loss < best:
             best, best_weights = loss, weights
@@ -52,7 +52,7 @@ def random_search(trial, dataset):
 def local_search(trial, dataset):
     """Return the last weights, and the loss after every step: the notes' second loop."""
     shape = (len(dataset.classes), len(dataset.mean) + 1)
-    weights = np.float32(trial.strategy.initial_scale) * normal(trial.seed, "initial weights", shape=shape)
+    weights = np.float32(1e-3) * normal(trial.seed, "initial weights", shape=shape)
     best, history = math.inf, []
     for step in range(trial.steps):
         step_taken = np.float32(trial.learning_rate) * normal(trial.seed, "perturbations", step, shape=shape)

@@ -1,12 +1,15 @@
 import numpy as np
 import pytest
 
+from tasks.events import Result
 from tasks.losses import LOSSES
+from tasks.optimizers import OPTIMIZERS
 from tasks.problem import Problem
 from tasks.regularizers import L1
 from tasks.schedules import Cosine
-from tasks.strategies.optimizer_descent import OptimizerDescent
-from tasks.strategies.scaled_descent import ScaledDescent, init, scales
+from tasks.score_space.scaled_descent import ScaledDescent, scales
+from tasks.strategies.plain_descent import PlainDescent
+from tasks.strategies.row_descent import RowDescent
 from tasks.train import Train
 from tasks.trial import Trial
 
@@ -22,8 +25,7 @@ def trial(**changes):
 def followed(kind, trials, dataset, *, precision):
     """Return the weights after the steps, what they measured (S, 3, K), and the norms they told (S, 2, K)."""
     problem = Problem.of(trials, dataset, like=np.empty(0, precision), threads=1)
-    state = init(problem.initial_weights([1e-2] * len(trials)))
-    descent = kind(problem, state if kind is ScaledDescent else {"weights": state["weights"]}, STEPS)
+    descent = kind(problem, kind.init(problem, problem.initial_weights([1e-2] * len(trials))), STEPS)
     told = [descent.step(number, norms=True) for number in range(len(STEPS))]
     measures, norms = (np.array([[np.asarray(column) for column in step[part]] for step in told]) for part in (0, 1))
     return descent.state()["weights"], measures, norms
@@ -31,19 +33,58 @@ def followed(kind, trials, dataset, *, precision):
 
 @pytest.mark.parametrize("batch_size", [64, None, 1])
 @pytest.mark.parametrize("loss", list(LOSSES.values()))
-def test_steps_on_scaled_weights_are_those_of_the_plain_rule(small_dataset, loss, batch_size):
+def test_steps_on_scaled_weights_and_on_rows_are_those_of_the_textbook(small_dataset, loss, batch_size):
     # given trials whose weights decay in all manners, some by L1, one by less and less
     rows = [{"regularization": (1 - decay) / 2e-5} for decay in DECAYS]
     rows += [{"regularizer": L1(), "regularization": 10.0}, {"regularization": 4e3, "schedule": Cosine()}]
     trials = [trial(loss=loss(), batch_size=batch_size, **row) for row in rows]
     trials.sort(key=lambda t: type(t.regularizer).__name__)
-    # when the same steps are done by the update rule of SGD, in double precision
-    weights, measures, norms = followed(OptimizerDescent, trials, small_dataset, precision=np.float64)
-    scaled_weights, scaled_measures, scaled_norms = followed(ScaledDescent, trials, small_dataset, precision=np.float64)
+    # when the same steps are done by w -= learning_rate * gradient, in double precision
+    plain = followed(PlainDescent, trials, small_dataset, precision=np.float64)
     # then it is the same descent, and what is told of it is the same
-    np.testing.assert_allclose(scaled_weights, weights, rtol=1e-8, atol=1e-12)
-    np.testing.assert_allclose(scaled_measures[:, :2], measures[:, :2], rtol=1e-8, atol=1e-12)
-    np.testing.assert_allclose(scaled_norms, norms, rtol=1e-8, atol=1e-12)
+    for fast in (ScaledDescent, RowDescent):
+        weights, measures, norms = followed(fast, trials, small_dataset, precision=np.float64)
+        np.testing.assert_allclose(weights, plain[0], rtol=1e-8, atol=1e-12)
+        np.testing.assert_allclose(measures[:, :2], plain[1][:, :2], rtol=1e-8, atol=1e-12)
+        np.testing.assert_allclose(norms, plain[2], rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("optimizer", list(OPTIMIZERS.values()))
+def test_rows_are_updated_as_the_textbook_updates_all(small_dataset, optimizer):
+    trials = [trial(optimizer=optimizer(), learning_rate=rate, regularization=1e-2) for rate in (1e-5, 1e-4)]
+    plain = followed(PlainDescent, trials, small_dataset, precision=np.float64)
+    rows = followed(RowDescent, trials, small_dataset, precision=np.float64)
+    for one, other in zip(rows, plain, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum"])
+def test_a_gradient_is_clipped_by_the_norm_of_all_of_a_trials_parameters(small_dataset, optimizer):
+    # given a clip above every norm, one far below them, and none
+    settings = {"optimizer": OPTIMIZERS[optimizer](), "steps": 5, "record_every": 1}
+    trials = [trial(clip=clip, **settings) for clip in (1e9, 1e-3)] + [trial(**settings)]
+    weights, _, norms = followed(PlainDescent, trials, small_dataset, precision=np.float64)
+    # then one that is above changes nothing, the gradient is told as it was, and the first step has the clip's length
+    np.testing.assert_array_equal(weights[0], weights[2])
+    np.testing.assert_allclose(norms[0, 0], norms[0, 0, 0])
+    problem = Problem.of(trials, small_dataset, like=np.empty(0), threads=1)
+    start = problem.initial_weights([1e-2] * len(trials))
+    descent = PlainDescent(problem, PlainDescent.init(problem, start), range(1, 2))
+    descent.step(0, norms=False)
+    moved = np.linalg.norm(descent.state()["weights"] - start, axis=1)
+    assert moved[1] == pytest.approx(1e-5 * 1e-3)
+    assert moved[0] > 1e3 * moved[1]
+
+
+def test_clipped_trials_are_fused_with_clipped_ones_and_keep_their_bits(small_dataset):
+    trials = [trial(clip=clip, seed=seed) for clip, seed in ((1.0, 0), (50.0, 1), (1e9, 0))]
+    assert len({t.task.fusion_key(t) for t in trials}) == 1
+    assert trials[0].task.fusion_key(trials[0]) != trial().task.fusion_key(trial())
+    events = list(Train().run(trials, small_dataset, threads=1))
+    fused = {event.trial: event.arrays["weights"] for event in events if isinstance(event, Result)}
+    for k, one in enumerate(trials):
+        (alone,) = [e for e in Train().run([one], small_dataset, threads=1) if isinstance(e, Result)]
+        np.testing.assert_array_equal(fused[k], alone.arrays["weights"])
 
 
 def test_a_decay_that_single_precision_cannot_tell_from_none_is_not_lost(small_dataset):

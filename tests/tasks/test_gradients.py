@@ -4,7 +4,7 @@ import pytest
 from tasks.errors import ConfigError
 from tasks.gradients import directional_derivative, numerical_gradient
 from tasks.losses import LOSSES
-from tasks.score_space_gradient import loss_differences
+from tasks.score_space.gradient import loss_differences
 
 
 def cubic(x):

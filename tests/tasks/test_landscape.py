@@ -48,7 +48,7 @@ def test_every_point_is_the_plain_loss_there(small_dataset, loss, regularizer, d
     grid = [-2.0, -1.0, 0.0, 1.0, 2.0]
     across = grid if dimensions == 2 else [0.0]
     expected = [[plain.mean_loss(trial, small_dataset, weights + a * v1 + b * v2) for a in grid] for b in across]
-    penalty = [[0.5 * trial.regularizer.penalty(weights + a * v1 + b * v2) for a in grid] for b in across]
+    penalty = [[0.5 * trial.regularizer.penalty(weights + a * v1 + b * v2).sum() for a in grid] for b in across]
     expected, penalty = (np.array(values) if dimensions == 2 else np.array(values)[0] for values in (expected, penalty))
 
     np.testing.assert_array_equal(found["a"], grid)
@@ -59,12 +59,12 @@ def test_every_point_is_the_plain_loss_there(small_dataset, loss, regularizer, d
 
 def test_three_products_serve_every_point(small_dataset, monkeypatch):
     products = []
-    scores = Linear.scores
-    monkeypatch.setattr(Linear, "scores", lambda *a, **k: products.append(a[1].shape) or scores(*a, **k))
+    scores = Linear.scores_of_points
+    monkeypatch.setattr(Linear, "scores_of_points", lambda *a, **k: products.append(a[1].shape) or scores(*a, **k))
 
     arrays(small_dataset, resolution=20, examples=1000)
 
-    assert products == [(3, *SHAPE)]
+    assert products == [(3, SHAPE[0] * SHAPE[1])]
 
 
 def test_the_svm_loss_of_one_example_is_linear_but_at_its_kinks(small_dataset):

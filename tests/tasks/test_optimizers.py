@@ -1,11 +1,11 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from tasks.errors import ConfigError
 from tasks.optimizers import OPTIMIZERS, Adagrad, Adam, Momentum, Nesterov, Rmsprop, Sgd
 from tasks.stacking import per_trial, stack
-
-RULES = {name: kind for name, kind in OPTIMIZERS.items() if name != "lbfgs"}  # L-BFGS chooses its own steps
 
 
 def two_updates(optimizer, first=1.0, second=2.0, rate=0.1):
@@ -33,7 +33,7 @@ def test_updates_by_hand(optimizer, expected):
     np.testing.assert_allclose(two_updates(optimizer), expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize("optimizer", [kind() for kind in RULES.values()], ids=list(RULES))
+@pytest.mark.parametrize("optimizer", [kind() for kind in OPTIMIZERS.values()], ids=list(OPTIMIZERS))
 def test_every_optimizer_reaches_the_minimum_of_a_bowl(optimizer):
     weights = np.array([[1.0, -0.5]])
     state = optimizer.init(weights)
@@ -43,19 +43,19 @@ def test_every_optimizer_reaches_the_minimum_of_a_bowl(optimizer):
     assert np.abs(weights).max() < 0.06
 
 
-@pytest.mark.parametrize("kind", list(RULES.values()), ids=list(RULES))
+@pytest.mark.parametrize("kind", list(OPTIMIZERS.values()), ids=list(OPTIMIZERS))
 def test_stacked_hyperparameters_are_those_of_each_trial_alone(kind):
     # given two trials with different learning rates and, where there are any, hyperparameters
-    names = kind.__dataclass_fields__
+    names = [field.name for field in dataclasses.fields(kind)]
     rows = [kind(), kind(**dict.fromkeys(names, 0.5))]
     rng, rates = np.random.default_rng(0), [0.1, 0.01]
-    gradients = rng.normal(size=(4, 2, 3, 5))
+    gradients = rng.normal(size=(4, 2, 15))
     # when they are fused, and alone
-    fused, together = stack(rows, like=gradients, trailing=2), np.zeros((2, 3, 5))
+    fused, together = stack(rows, like=gradients, trailing=1), np.zeros((2, 15))
     state = fused.init(together)
-    alone, states = [np.zeros((3, 5))] * 2, [row.init(np.zeros((3, 5))) for row in rows]
+    alone, states = [np.zeros(15)] * 2, [row.init(np.zeros(15)) for row in rows]
     for step, gradient in enumerate(gradients, start=1):
-        rate = per_trial(rates, like=gradients, trailing=2)
+        rate = per_trial(rates, like=gradients, trailing=1)
         update, state = fused.update(gradient, state, learning_rate=rate, step=step)
         together = together + update
         for k, row in enumerate(rows):

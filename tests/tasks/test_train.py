@@ -13,12 +13,12 @@ from tasks.optimizers import OPTIMIZERS, Momentum, Sgd
 from tasks.problem import Problem
 from tasks.regularizers import L1, L2
 from tasks.schedules import SCHEDULES
-from tasks.strategies import STRATEGIES, GradientDescent, LocalSearch, RandomSearch
+from tasks.strategies import STRATEGIES, GradientDescent, Lbfgs, LocalSearch, RandomSearch
 from tasks.train import Train
 from tasks.trial import Trial
 from tests.tasks import plain
 
-RATES = {"gradient": 1e-5, "local": 1e-3, "random": 1.0}
+RATES = {"gradient": 1e-5, "lbfgs": 1.0, "local": 1e-3, "random": 1.0}
 
 
 def trial(strategy="gradient", **changes):
@@ -31,6 +31,11 @@ def trial(strategy="gradient", **changes):
         "evaluate_every": 25,
     }
     return Trial(**values | changes)
+
+
+def on_batches(*sizes):
+    """Return every strategy with every batch size that it takes."""
+    return [(name, size) for name in STRATEGIES for size in sizes if name != "lbfgs" or size is None]
 
 
 def run(trials, dataset, *, threads=1, **options):
@@ -59,8 +64,7 @@ def by_trial(curves, results):
     return [(curves[k], results[k]) for k in sorted(results)]
 
 
-@pytest.mark.parametrize("batch_size", [64, None, 1])
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize(("strategy", "batch_size"), on_batches(64, None, 1))
 def test_fused_trials_equal_each_trial_alone_bit_for_bit(small_dataset, strategy, batch_size):
     # given trials that differ in all that may differ inside a group
     losses = [kind() for kind in LOSSES.values()]
@@ -76,10 +80,10 @@ def test_fused_trials_equal_each_trial_alone_bit_for_bit(small_dataset, strategy
     assert_same_bits(fused, alone)
 
 
-@pytest.mark.parametrize("optimizer", [name for name in OPTIMIZERS if name != "lbfgs"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_fused_optimizers_equal_alone_bit_for_bit(small_dataset, optimizer):
     kind = OPTIMIZERS[optimizer]
-    rows = [kind(), kind(**dict.fromkeys(kind.__dataclass_fields__, 0.25))]
+    rows = [kind(), kind(**dict.fromkeys([field.name for field in dataclasses.fields(kind)], 0.25))]
     trials = [trial(optimizer=row, learning_rate=rate) for row in rows for rate in (1e-6, 1e-5)]
     fused = by_trial(*run(trials, small_dataset))
     assert_same_bits(fused, [by_trial(*run([t], small_dataset))[0] for t in trials])
@@ -87,9 +91,9 @@ def test_fused_optimizers_equal_alone_bit_for_bit(small_dataset, optimizer):
 
 def test_lbfgs_fused_resumed_and_alone_are_the_same_and_it_beats_sgd(small_dataset):
     # given L-BFGS on the full training set, of which one converges before its budget is spent
-    rows = [OPTIMIZERS["lbfgs"](history=history) for history in (3, 10)]
+    rows = [STRATEGIES["lbfgs"](history=history) for history in (3, 10)]
     settings = {"batch_size": None, "loss": Softmax(), "regularization": 1e-2}
-    trials = [trial(optimizer=row, **settings) for row in rows]
+    trials = [dataclasses.replace(trial(**settings), strategy=row) for row in rows]
     fused = by_trial(*run(trials, small_dataset))
     assert_same_bits(fused, [by_trial(*run([t], small_dataset))[0] for t in trials])
     # when it goes on from a checkpoint, then it is the same
@@ -105,10 +109,10 @@ def test_lbfgs_fused_resumed_and_alone_are_the_same_and_it_beats_sgd(small_datas
 
 
 def test_lbfgs_wants_the_full_training_set(small_dataset):
-    with pytest.raises(ConfigError, match="batch_size must be null for optimizer=lbfgs, got 64"):
-        Train().check(trial(optimizer=OPTIMIZERS["lbfgs"]()), small_dataset)
-    full = trial(optimizer=OPTIMIZERS["lbfgs"](), batch_size=None)
-    assert {"learning_rate", "schedule"} < Train().unused(full)
+    with pytest.raises(ConfigError, match="batch_size must be null for strategy=lbfgs, got 64"):
+        Train().check(trial("lbfgs"), small_dataset)
+    full = trial("lbfgs", batch_size=None)
+    assert {"learning_rate", "schedule", "optimizer"} < Train().unused(full)
 
 
 def test_schedules_differ_inside_a_group(small_dataset):
@@ -118,8 +122,7 @@ def test_schedules_differ_inside_a_group(small_dataset):
     assert len({result.arrays["weights"].tobytes() for _, result in fused}) >= 4
 
 
-@pytest.mark.parametrize("batch_size", [64, None])
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize(("strategy", "batch_size"), on_batches(64, None))
 def test_threads_change_no_bit(small_dataset, strategy, batch_size):
     trials = [trial(strategy, batch_size=batch_size, seed=seed) for seed in range(2)]
     assert_same_bits(by_trial(*run(trials, small_dataset)), by_trial(*run(trials, small_dataset, threads=3)))
@@ -267,25 +270,25 @@ def test_batch_larger_than_the_training_set_is_refused(small_dataset):
 
 
 def test_unused_parameters():
-    assert Train().unused(trial("random")) == {"learning_rate", "optimizer", "schedule"}
-    assert Train().unused(trial("local", batch_size=None)) == {"optimizer", "schedule", "data_seed"}
+    assert Train().unused(trial("random")) == {"learning_rate", "optimizer", "schedule", "clip"}
+    assert Train().unused(trial("local", batch_size=None)) == {"optimizer", "schedule", "data_seed", "clip"}
     assert Train().unused(trial("gradient")) == frozenset()
     assert type(trial("gradient").optimizer) is Sgd
-    assert {GradientDescent, LocalSearch, RandomSearch} == set(STRATEGIES.values())
+    assert {GradientDescent, Lbfgs, LocalSearch, RandomSearch} == set(STRATEGIES.values())
 
 
 def test_copies_of_few_unique_examples_have_the_gradient_of_the_unique_ones(small_dataset):
     # given the notes' thought experiment: a training set made of 40 copies of 50 unique examples
     unique = Split(images=small_dataset.train.images[:50], labels=small_dataset.train.labels[:50])
     copies = Split(images=np.tile(unique.images, (40, 1)), labels=np.tile(unique.labels, 40))
-    weights = 1e-3 * plain.normal(0, "initial weights", shape=(1, 5, 38))
+    weights = 1e-3 * plain.normal(0, "initial weights", shape=(1, 190))
     # when the gradient is taken over both
     gradients = []
     for split in (unique, copies):
         dataset = dataclasses.replace(small_dataset, train=split)
         like = np.empty(0, dtype=np.float64)
         problem = Problem.of([trial(batch_size=None)], dataset, like=like, threads=1)
-        gradient, loss, *_ = problem.loss_and_gradient(weights.astype(np.float64), 1)
+        gradient, loss, *_ = problem.loss_and_gradient(weights.astype(np.float64), problem.minibatches.at(0))
         gradients.append((gradient, loss))
     # then it is the same
     np.testing.assert_allclose(gradients[1][0], gradients[0][0], rtol=1e-12, atol=1e-12)

@@ -10,7 +10,7 @@ from PIL import Image
 from pipeline.figures import draw, draw_quickly
 from pipeline.figures.training import _data_gradient, is_image
 from pipeline.recorder.protocol import Series
-from tasks.datasets.dataset import Split
+from tasks.datasets.dataset import Split, make_dataset
 from tasks.events import Outcome, Result
 from tasks.gradient_check import GradientCheck
 
@@ -62,10 +62,12 @@ def test_data_that_are_no_images_have_no_templates(trial, tiny, curves):
 
 def test_the_data_gradient_is_the_slope_of_the_loss(trial):
     # given an example of class 1 that is taken for class 0 by (2 + 1) - (0) + the margin of 1
-    weights = np.array([[2.0, 0.0, 1.0], [0.0, 3.0, 0.0]])
+    weights = {"weights": np.array([[2.0, 0.0, 1.0], [0.0, 3.0, 0.0]])}
     split = Split(images=np.array([[1, 0]], dtype=np.uint8), labels=np.array([1]))
+    dataset = make_dataset(name="d", train=split, test=split, classes=("a", "b"), image_shape=(2,), validation=0)
+    centred = dataclasses.replace(dataset, mean=np.zeros(2))
 
-    gradient, losses, predicted = _data_gradient(trial(), weights, split, np.zeros(2))
+    gradient, losses, predicted = _data_gradient(trial(), weights, split, centred)
 
     assert (losses.tolist(), predicted.tolist()) == ([4.0], [0])
     assert gradient.tolist() == [[2.0, -3.0]]  # the wrong class's template minus the right one's

@@ -130,7 +130,8 @@ def test_rows_hold_the_points_and_are_arrays_of_their_own(name):
     rows = group.rows(points)
     np.testing.assert_array_equal(group.points(rows), points)
     numbered = group.rows(np.broadcast_to(np.arange(5, dtype=np.float32)[:, None], points.shape))
-    for owners, matrix, count in zip(group.owners, numbered, rows, strict=True):
+    for layout, matrix, count in zip(group.layouts, numbered, rows, strict=True):
+        owners = layout.owners()
         assert owners.shape == (len(count),)
         # a row holds its owner's numbers, or zeros
         np.testing.assert_array_equal(matrix, np.where(matrix.any(axis=1), owners, 0)[:, None] + 0 * matrix)

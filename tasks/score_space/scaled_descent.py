@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from array_api_compat import array_namespace
 
+from tasks.descent import Owned, Step, owned, rates_of, squared_norm, sums
 from tasks.devices import host, placed
 from tasks.objective import Objective
 from tasks.problem import Problem
-from tasks.strategies.descent import Step, laid_out, owned, rates_of, squared_norm
-from tasks.strategies.strategy import State
+from tasks.state import State
 
 # Unscaled weights whose scale leaves this range are multiplied by the scale, which is 1 again.
 _SMALLEST, _LARGEST = 0.5, 2.0
@@ -29,62 +29,66 @@ _SMALLEST, _LARGEST = 0.5, 2.0
 _LEAST_RATE = 1e-36
 
 
-def init(weights: Any) -> State:
-    """Return the state before the first step: weights ``(K, C, D)``, what is scaled to them, scales ``(K, 1, 1)``."""
-    xp = array_namespace(weights)
-    scale = xp.ones((weights.shape[0], 1, 1), dtype=xp.float64, device=getattr(weights, "device", None))
-    return {"weights": weights, "unscaled": weights, "scale": scale}
-
-
 class ScaledDescent:
     """Consecutive steps of a group from one of its states; see `Descent`."""
 
     def __init__(self, problem: Problem, state: State, steps: range) -> None:
         self._problem, self._steps = problem, steps
-        self._layout = problem.layout(problem.minibatches.batch_size)
-        self._unscaled = laid_out(state["unscaled"], self._layout)
+        self._arrangement = problem.arrange(problem.minibatches.at(0))
+        self._unscaled = self._arrangement.rows(state["unscaled"])
         rates = np.maximum(rates_of(problem, steps), _LEAST_RATE)
         decays = np.array([trial.regularizer.decay * trial.regularization for trial in problem.trials])
-        self._scales, renewals = scales(host(state["scale"])[:, 0, 0], 1 - rates * decays)
+        self._scales, renewals = scales(host(state["scale"])[:, 0], 1 - rates * decays)
         before, after = self._scales[:-1], self._scales[1:]
-        self._parts = [_Part.of(problem, place, owners, renewals) for place, owners in owned(problem, self._layout)]
-        # What the steps need of every trial, (S, K, 1, 1), and of every row, (S, H, 1, 1): one copy to a device each.
+        self._owned = owned(problem, self._arrangement)
+        self._parts = [_Part.of(problem, rows, renewals) for rows in self._owned]
+        # What the steps need of every trial, (S, K, 1, 1), and of every row, (S, H, 1): one copy to a device each.
         self._before = problem.array(before[..., None, None])
         self._factors = problem.array((-rates / after)[..., None, None])
         self._ratios = placed(rates / np.abs(after), problem.like)
-        owners = self._layout.owners()
-        self._of_rows = _OfRows(
-            *(problem.array(v[:, owners, None, None]) for v in (rates, renewals, -after / rates, decays * before))
-        )
+        of_trials = (rates, renewals, -after / rates, decays * before)
+        self._of_rows = [
+            _OfRows(*(problem.array(values[:, layout.owners(), None]) for values in of_trials))
+            for layout in self._arrangement.layouts
+        ]
+
+    @staticmethod
+    def init(problem: Problem, weights: Any) -> State:
+        """Return weights ``(K, P)``, what is scaled to them, and the scales ``(K, 1)``."""
+        del problem
+        xp = array_namespace(weights)
+        scale = xp.ones((weights.shape[0], 1), dtype=xp.float64, device=getattr(weights, "device", None))
+        return {"weights": weights, "unscaled": weights, "scale": scale}
 
     def state(self) -> State:
         """Return the state after the steps."""
-        unscaled, scale = self._layout.units(self._unscaled), self._scales[-1][:, None, None]
+        unscaled, scale = self._arrangement.points(self._unscaled), self._scales[-1][:, None]
         weights = self._problem.array(scale) * unscaled
         return {"weights": weights, "unscaled": unscaled, "scale": placed(scale, self._problem.like)}
 
     def step(self, number: int, *, norms: bool) -> Step:
         """Do the next step, ``number`` (from 0) of these; see `Descent`."""
-        scale = self._before[number, ...]
+        scale, batch = self._before[number, ...], self._problem.minibatches.at(self._steps[number] - 1)
         updates, data_loss, hits = self._problem.data_loss_and_gradient(
-            self._unscaled, self._steps[number], self._layout, scale=scale, factor=self._factors[number, ...]
+            self._arrangement, self._unscaled, batch, scale=scale, factor=self._factors[number, ...]
         )
         told = [self._update(part, updates, number, norms=norms) for part in self._parts]
-        penalty, *squares = (self._layout.sums(column) for column in zip(*told, strict=True))
+        penalty, *squares = sums(self._arrangement, self._owned, told)
         measures = (data_loss, scale[:, 0, 0] ** 2 * penalty, hits)  # where it is not 1, the penalty is L2
         if not norms:
             return measures, ()
         gradient, unscaled = (array_namespace(square).sqrt(square) for square in squares)
         return measures, (gradient, gradient * self._ratios[number, ...] / unscaled)
 
-    def _update(self, part: _Part, updates: Any, number: int, *, norms: bool) -> tuple[Any, ...]:
+    def _update(self, part: _Part, updates: list[Any], number: int, *, norms: bool) -> tuple[Any, ...]:
         """Update some rows, and return their parts of the penalty of the unscaled, ``(H,)``.
 
         With ``norms``, return also those of the squared norms of the gradient and of the new unscaled weights.
         """
-        unscaled, update = (rows[part.place, None, :] for rows in (self._unscaled, updates))
-        rate, renewal, per_update, per_unscaled = (column[number, part.place, ...] for column in self._of_rows)
-        penalty = part.objective.regularization_loss(unscaled)
+        matrix, place, _ = part.rows
+        unscaled, update = (rows[matrix][place, :] for rows in (self._unscaled, updates))
+        rate, renewal, per_update, per_unscaled = (column[number, place, :] for column in self._of_rows[matrix])
+        penalty = part.objective.regularization * part.objective.penalties(unscaled)
         if part.not_decaying:
             update -= rate * part.not_decaying.regularization_gradient(unscaled)
         gradient = squared_norm(per_update * update + per_unscaled * unscaled) if norms else None
@@ -95,7 +99,7 @@ class ScaledDescent:
 
 
 class _OfRows(NamedTuple):
-    """What the steps need of every row, ``(S, H, 1, 1)``; the last two make a gradient of update and unscaled."""
+    """What the steps need of every row, ``(S, H, 1)``; the last two make a gradient of update and unscaled."""
 
     rate: Any
     renewal: Any
@@ -107,26 +111,25 @@ class _OfRows(NamedTuple):
 class _Part:
     """Some of a group's rows, their objective, and that of the ones whose regularizer is no decay, where any are.
 
-    To the objective each row is a trial of one class, ``(H, 1, D)``. ``renewed`` ``(S,)`` says whether any row's
-    scale is at a step.
+    To the objective each row is a trial. ``renewed`` ``(S,)`` says whether any row's scale is at a step.
     """
 
-    place: slice
+    rows: Owned
     objective: Objective
     not_decaying: Objective | None
     renewed: Sequence[bool]
 
     @classmethod
-    def of(cls, problem: Problem, place: slice, owners: np.ndarray, renewals: np.ndarray) -> _Part:
-        trials = [problem.trials[k] for k in owners.tolist()]
+    def of(cls, problem: Problem, rows: Owned, renewals: np.ndarray) -> _Part:
+        trials = [problem.trials[k] for k in rows.owners.tolist()]
         objective = Objective.of(trials, like=problem.like)
         others = np.array([t.regularization > 0 and not t.regularizer.decay for t in trials])
         strength = objective.regularization * problem.array(others)
         return cls(
-            place=place,
+            rows=rows,
             objective=objective,
             not_decaying=dataclasses.replace(objective, regularization=strength) if others.any() else None,
-            renewed=(renewals[:, owners] != 1).any(axis=1).tolist(),
+            renewed=(renewals[:, rows.owners] != 1).any(axis=1).tolist(),
         )
 
 

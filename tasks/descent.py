@@ -1,0 +1,80 @@
+"""What a descent is: consecutive steps of a fused group along the gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from tasks.devices import double
+from tasks.models.model import Arrangement
+from tasks.problem import Problem
+from tasks.state import State
+
+# The `MEASURES` of a step, and what else is told of it, ``(K,)`` each.
+Step = tuple[Sequence[Any], Sequence[Any]]
+
+
+class Descent(Protocol):
+    """Consecutive steps of a group from one of its states."""
+
+    def __init__(self, problem: Problem, state: State, steps: range) -> None: ...
+
+    @staticmethod
+    def init(problem: Problem, weights: Any) -> State:
+        """Return the state before the first step, at weights ``(K, P)``."""
+
+    def step(self, number: int, *, norms: bool) -> Step:
+        """Do the next step, ``number`` (from 0) of these, and return its `MEASURES`.
+
+        With ``norms`` it is also told the norm of the gradient, and that of the update over that of the weights.
+        """
+
+    def state(self) -> State:
+        """Return the state after the steps."""
+
+
+class Owned(NamedTuple):
+    """Some rows of a matrix of the arrangement that stay in cache, and the trial that each is of."""
+
+    matrix: int
+    place: slice
+    owners: np.ndarray
+
+
+def owned(problem: Problem, arrangement: Arrangement) -> list[Owned]:
+    """Return the rows of all matrices in parts, up to the last that a trial has.
+
+    A row between them that nobody has is treated as one of the first trial.
+    """
+    parts = []
+    for number, (layout, (_, columns)) in enumerate(zip(arrangement.layouts, problem.shapes.values(), strict=True)):
+        owners, last = layout.owners(), int(layout.places.max())
+        parts += [Owned(number, part, owners[part]) for part in problem.parts(last + 1, columns)]
+    return parts
+
+
+def sums(arrangement: Arrangement, parts: Sequence[Owned], told: Sequence[Sequence[Any]]) -> list[Any]:
+    """Return the sums ``(K,)`` over each trial's rows of what every part tells of its rows, ``(H,)`` each."""
+    totals: list[Any] = []
+    for number, layout in enumerate(arrangement.layouts):
+        of_matrix = [numbers for part, numbers in zip(parts, told, strict=True) if part.matrix == number]
+        columns = [layout.sums(column) for column in zip(*of_matrix, strict=True)]
+        totals = columns if not totals else [before + more for before, more in zip(totals, columns, strict=True)]
+    return totals
+
+
+def rates_of(problem: Problem, steps: range) -> np.ndarray:
+    """Return the learning rates of some steps, ``(S, K)``."""
+    return np.array([[t.learning_rate * t.schedule.factor(step, t.steps) for t in problem.trials] for step in steps])
+
+
+def squared_norm(rows: Any) -> Any:
+    """Return the squared Euclidean norm of every row of ``(H, D)``, float64 ``(H,)``.
+
+    >>> squared_norm(np.array([[3.0, 4.0]]))
+    array([25.])
+    """
+    return double(array_namespace(rows).vecdot(rows, rows, axis=-1))

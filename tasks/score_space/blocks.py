@@ -1,0 +1,44 @@
+"""Blocks of steps whose candidates are one product: they begin where a panel of the product does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from array_api_compat import is_numpy_array
+
+from tasks.devices import at_once
+from tasks.models.model import ScoreLinear
+from tasks.perturbations import Perturbations, perturbations
+from tasks.problem import Problem
+
+
+def aligned_perturbations(problem: Problem, numbers: range) -> Perturbations:
+    """Return the unit perturbations of some steps, each in a place of a panel that depends on its number alone."""
+    return perturbations(problem, numbers, first=numbers.start % _alignment(problem))
+
+
+def blocks_of_steps(problem: Problem, start: int, stop: int, *, largest: int) -> Iterator[range]:
+    """Yield the steps from ``start`` to ``stop`` in even blocks of at most ``largest`` that begin on whole panels.
+
+    A device begins with a small one: while it computes, the host draws the next.
+    """
+    if not is_numpy_array(problem.like) and stop - start > largest:
+        begun = start + max(1, largest // 8)
+        yield range(start, begun)
+        start = begun
+    aligned = _alignment(problem)
+    whole = stop - start + start % aligned
+    count = -(-whole // (max(1, largest // aligned) * aligned))
+    size = -(-whole // (count * aligned)) * aligned
+    while start < stop:
+        end = min(start - start % aligned + size, stop)
+        yield range(start, end)
+        start = end
+
+
+def _alignment(problem: Problem) -> int:
+    if not is_numpy_array(problem.like):
+        return 1  # nothing is known of a device's panels
+    assert isinstance(problem.model, ScoreLinear)
+    examples, dataset = min(at_once(problem.like).examples, len(problem.dataset.train)), problem.dataset
+    return problem.model.alignment(dataset.image_shape, len(dataset.classes), examples, dtype=problem.like.dtype.name)

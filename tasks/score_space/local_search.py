@@ -1,0 +1,131 @@
+"""Local search in score space: what a step adds to the scores is known, so that a block of steps is one product."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace, is_numpy_array
+
+from tasks.devices import at_once, double, pieces
+from tasks.losses import differences, leads, nobody_leads
+from tasks.models.model import ScoreLinear
+from tasks.perturbations import Perturbations, drawn_ahead
+from tasks.problem import Batch, Problem, total
+from tasks.score_space.blocks import aligned_perturbations, blocks_of_steps
+from tasks.stacking import per_trial
+from tasks.state import MEASURES, History, Measured, State
+
+
+def init(problem: Problem, state: State) -> State:
+    """Return the state with what the losses depend on at the weights, for every example."""
+    model, weights = problem.model, state["weights"]
+    assert isinstance(model, ScoreLinear)
+    blocks = problem.over_blocks(
+        problem.minibatches.at(0), lambda features, labels: leads(model.scores_of_points(weights, features), labels)
+    )
+    return dict(state) | {"leads": array_namespace(weights).concat(blocks, axis=-1)}
+
+
+def advance(problem: Problem, state: State, start: int, stop: int) -> tuple[State, Measured]:
+    """Do steps ``start + 1`` to ``stop``."""
+    batch, seeds = problem.minibatches.at(0), len(problem.seeds)
+    bytes_a_candidate = seeds * len(batch) * len(problem.dataset.classes) * np.dtype(np.float32).itemsize
+    # A block of perturbations keeps what it adds to the scores of all examples.
+    most = at_once(problem.like)
+    largest = min(most.candidates // seeds, most.score_bytes // bytes_a_candidate)
+    xp, walks = array_namespace(problem.like), _walks(problem, state)
+    blocks = blocks_of_steps(problem, start, stop, largest=largest)
+    for _, unit in drawn_ahead(problem, blocks, aligned_perturbations):
+        moves = _moves(problem, batch, unit.draws)
+        for walk in walks:
+            walk.through(unit, moves)
+    now = {name: xp.concat([walk.now[name] for walk in walks], axis=0) for name in state}
+    measured = [walk.history.measured() for walk in walks]
+    return now, {name: np.concatenate([of_walk[name] for of_walk in measured], axis=1) for name in MEASURES}
+
+
+def _moves(problem: Problem, batch: Batch, unit: Any) -> list[Any]:
+    """Return what unit perturbations add to the differences, ``(J, M, C, n)`` for every block of n examples.
+
+    A device, which walks through all examples in the time that it starts on some, gets them in one.
+    """
+    model = problem.model
+    assert isinstance(model, ScoreLinear)
+    of_blocks = problem.over_blocks(batch, lambda x, labels: differences(model.scores_of_blocks(unit, x), labels))
+    return of_blocks if is_numpy_array(unit) else [array_namespace(unit).concat(of_blocks, axis=-1)]
+
+
+class _Walk:
+    """Some trials on their way: their state ``now``, its history, and where they stand on every block of n examples.
+
+    A loss depends on the differences of the scores to the correct class's alone, and what a step adds to them is
+    known. ``leads (K, C, n)`` are views of the state's, and ``excesses`` are leads with margins.
+    """
+
+    def __init__(self, problem: Problem, state: State, part: slice, blocks: list[slice]) -> None:
+        xp, self.history = array_namespace(problem.like), History()
+        self.now = {name: array[part, ...] for name, array in state.items()}
+        self.now["leads"] = xp.asarray(self.now["leads"], copy=True)  # it is moved in place
+        self._part, self._problem = part, problem.of_trials(range(len(problem.trials))[part])
+        rates = [trial.learning_rate for trial in self._problem.trials]
+        self._rates = per_trial(rates, like=problem.like, trailing=1)
+        self._rates_of_scores = per_trial(rates, like=problem.like, trailing=2)
+        margins = [trial.loss.margin for trial in self._problem.trials]
+        self._margins = per_trial(margins, like=problem.like, trailing=2)
+        self._blocks = blocks
+        self._leads = [self.now["leads"][..., block] for block in blocks]
+        self._excesses = [here + self._margins for here in self._leads]
+
+    def through(self, unit: Perturbations, moves: list[Any]) -> None:
+        """Try the steps of a block one by one."""
+        own = dataclasses.replace(unit, place=unit.place[self._part])
+        for m in own.members():
+            step = self._rates * own.of_trials(own.draws[:, m, ...])
+            self._try(step, [own.of_trials(of_block[:, m, ...]) for of_block in moves])
+            self.history.append(self.now)
+
+    def _try(self, step: Any, moves: list[Any]) -> None:
+        """Try one step of every trial, accepted where the loss falls."""
+        xp, now, objective = array_namespace(step), self.now, self._problem.objective
+        tried = zip(self._excesses, moves, strict=True)
+        sums = [double(objective.sums_of_excesses(excesses + self._rates_of_scores * move)) for excesses, move in tried]
+        data_loss = total(sums) / len(self._problem.dataset.train)
+        candidates = now["weights"] + step
+        penalty = double(self._problem.regularization_loss(candidates))
+        better = data_loss + penalty < now["data_loss"] + now["regularization_loss"]
+        if is_numpy_array(better) and not better.any():
+            return  # on a device, the question would cost more than the answer saves
+        self._move(better[:, None, None], moves)
+        now |= {
+            "weights": xp.where(better[:, None], candidates, now["weights"]),
+            "data_loss": xp.where(better, data_loss, now["data_loss"]),
+            "regularization_loss": xp.where(better, penalty, now["regularization_loss"]),
+            "accuracy": xp.where(better, self._accuracy(), now["accuracy"]),
+        }
+
+    def _move(self, accept: Any, moves: list[Any]) -> None:
+        xp = array_namespace(accept)
+        for number, (here, move) in enumerate(zip(self._leads, moves, strict=True)):
+            here[...] = xp.where(accept, here + self._rates_of_scores * move, here)
+            self._excesses[number] = here + self._margins
+
+    def _accuracy(self) -> Any:
+        xp = array_namespace(*self._leads)
+        labels = self._problem.dataset.train.labels
+        blocks = zip(self._leads, self._blocks, strict=True)
+        hits = [xp.sum(xp.astype(nobody_leads(here, labels[block]), xp.float64), axis=-1) for here, block in blocks]
+        return total(hits) / len(self._problem.dataset.train)
+
+
+def _walks(problem: Problem, state: State) -> list[_Walk]:
+    """Return the walks of the trials, so few in each that a block of examples stays in cache; on a device, of all.
+
+    They go on one thread: arrays that small are computed sooner than another thread is told of them.
+    """
+    count = len(problem.dataset.train)
+    size = at_once(problem.like).examples if is_numpy_array(problem.like) else count
+    blocks = pieces(count, size)
+    parts = problem.parts(len(problem.trials), len(problem.dataset.classes) * min(size, count))
+    return [_Walk(problem, state, part, blocks) for part in parts]

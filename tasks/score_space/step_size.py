@@ -1,0 +1,34 @@
+"""The losses along a ray in score space: two products serve every step size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from tasks.devices import host
+from tasks.models.model import ScoreLinear
+from tasks.problem import Batch, Problem, total
+
+
+def losses_after(
+    problem: Problem, weights: Any, gradient: Any, sizes: np.ndarray, batch: Batch
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the data and regularization loss ``(S,)`` at ``weights - size * gradient``, both points ``(P,)``.
+
+    The scores of the weights and of the gradient are all the products there are.
+    """
+    xp, trial, model = array_namespace(weights), problem.trials[0], problem.model
+    assert isinstance(model, ScoreLinear)
+    ends = xp.stack([weights, gradient])
+
+    def sums(features: Any, labels: Any) -> Any:
+        scores = model.scores_of_points(ends, features)  # (2, C, N)
+        here, along = scores[0, ...], scores[1, ...]
+        # A step size at a time keeps the scores in cache.
+        return xp.stack([xp.sum(trial.loss.losses(here - size * along, labels)) for size in sizes.tolist()])
+
+    data = host(total(problem.over_blocks(batch, sums))) / len(batch)
+    points = (weights - size * gradient for size in sizes.tolist())
+    return data, host(xp.concat([problem.regularization_loss(point[None, :]) for point in points]))

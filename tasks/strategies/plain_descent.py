@@ -1,0 +1,71 @@
+"""Gradient descent as the notes write it: ``w -= learning_rate * gradient``, for any model and any update rule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from tasks.descent import Step, rates_of, squared_norm
+from tasks.problem import Problem
+from tasks.stacking import per_trial, stack
+from tasks.state import State
+
+
+class PlainDescent:
+    """Consecutive steps of a group from one of its states; see `Descent`.
+
+    A rule sees all parameters of a trial together, so that it may look at its whole gradient. It is the oracle of the
+    faster descents, and runs what they cannot: rules that are not elementwise, and gradients that are clipped.
+    """
+
+    def __init__(self, problem: Problem, state: State, steps: range) -> None:
+        self._problem, self._steps, self._now = problem, steps, dict(state)
+        self._optimizer = stack([trial.optimizer for trial in problem.trials], like=problem.like, trailing=1)
+        self._rates = problem.array(rates_of(problem, steps)[..., None])  # (S, K, 1)
+        longest = [np.inf if trial.clip is None else trial.clip for trial in problem.trials]
+        self._longest = per_trial(longest, like=problem.like, trailing=1)
+
+    @staticmethod
+    def init(problem: Problem, weights: Any) -> State:
+        """Return the weights and the optimiser's state."""
+        return {"weights": weights} | dict(problem.trials[0].optimizer.init(weights))
+
+    def state(self) -> State:
+        """Return the state after the steps."""
+        return self._now
+
+    def step(self, number: int, *, norms: bool) -> Step:
+        """Do the next step, ``number`` (from 0) of these; see `Descent`."""
+        step, (weights, memory) = self._steps[number], self._parts()
+        batch = self._problem.minibatches.at(step - 1)
+        gradient, data_loss, penalty, hits = self._problem.loss_and_gradient(weights, batch)
+        length = _norm(gradient)
+        gradient = clipped(gradient, length, self._longest)
+        update, memory = self._optimizer.update(gradient, memory, learning_rate=self._rates[number, ...], step=step)
+        weights = weights + update  # w -= learning_rate * gradient, where the rule is plain
+        self._now = {"weights": weights, **memory}
+        measures = (data_loss, penalty, hits)
+        return measures, (length, _norm(update) / _norm(weights)) if norms else ()
+
+    def _parts(self) -> tuple[Any, State]:
+        return self._now["weights"], {name: array for name, array in self._now.items() if name != "weights"}
+
+
+def clipped(gradient: Any, length: Any, longest: Any) -> Any:
+    """Return gradients ``(K, P)`` of a norm ``length`` ``(K,)``, none longer than ``longest`` ``(K, 1)``.
+
+    Source: Pascanu, Mikolov and Bengio 2013, "On the difficulty of training recurrent neural networks", algorithm 1.
+
+    >>> clipped(np.array([[3.0, 4.0]]), np.array([5.0]), np.array([[1.0]]))
+    array([[0.6, 0.8]])
+    """
+    xp = array_namespace(gradient)
+    excess = xp.astype(length, gradient.dtype)[:, None] / longest
+    return gradient / xp.maximum(excess, xp.ones_like(excess))
+
+
+def _norm(points: Any) -> Any:
+    """Return the Euclidean norm of every point ``(K, P)``, float64 ``(K,)``."""
+    return array_namespace(points).sqrt(squared_norm(points))
