@@ -68,8 +68,8 @@ class Display:
         self._spoke = now
 
     def say(self, text: str) -> None:
-        """Print a line above the progress."""
-        self._console.print(text, markup=False)
+        """Print a line above the progress, unbroken: it may hold a path or a command to be copied."""
+        self._console.print(text, markup=False, soft_wrap=True)
 
     def _line(self) -> str:
         tally = self._tally

@@ -9,6 +9,8 @@ from pathlib import Path
 from pipeline.recorder.address import redact
 
 NAME = "faults.log"
+LONGEST = 300
+"""The most characters of an error that are told in a line; the log has the whole."""
 
 
 class FaultLog:
@@ -28,3 +30,10 @@ class FaultLog:
         except OSError:
             return False
         return True
+
+
+def brief(error: object) -> str:
+    """Return what an error says in its first line, cut in the middle where that is long, and without credentials."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    text = redact(lines[0])
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"

@@ -86,7 +86,7 @@ def compute(
         try:
             engine.close()
         finally:
-            error = _awaited(written)
+            error = _awaited(written, record, display)
         if isinstance(error, SweepError | OSError) and status == "KILLED":
             display.say(f"error: {error}")  # the signal that stopped the sweep decides how the command ends
         elif error is not None:
@@ -107,12 +107,19 @@ def _failed(report: TrialReport) -> Failed | None:
     return report if isinstance(report, Failed) else None
 
 
-def _awaited(written: Future[None]) -> BaseException | None:
-    """Return why the record could not be written, if so; a first signal is heard once it is, a second ends all."""
+def _awaited(written: Future[None], record: Record, display: Display) -> BaseException | None:
+    """Return why the record could not be written, if so.
+
+    A first signal ends the waiting for a store that does not answer, and is heard once the record is closed; a second
+    ends all.
+    """
     try:
         return written.exception()
     except Interrupted:
-        written.exception()
+        record.recorder.hurry()
+        error = written.exception()
+        if error is not None:
+            display.say(f"error: {error}")
         raise
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -18,7 +19,9 @@ from pipeline.drawing import SWEEP_FIGURES, draw, draw_quickly
 from pipeline.engine.inprocess import InProcess
 from pipeline.engine.protocol import Engine
 from pipeline.errors import EngineError
+from pipeline.fault_log import FaultLog
 from pipeline.plan import WIDEST
+from pipeline.recorder.backfilling import backfill, journals_of
 from pipeline.recorder.mlflow_recorder import MlflowRecorder
 from pipeline.recorder.protocol import CHECKPOINTS, Past, Recorder, SweepHeader
 from pipeline.recorder.resumption import find_past
@@ -35,6 +38,8 @@ DRAWERS = 2
 
 BEHIND = 5
 """How nice the thread is that opens the store: Ray's start, which it runs beside, gets three times its CPU."""
+
+_log = logging.getLogger(__name__)
 
 
 def worker_count(config: Config) -> int:
@@ -192,12 +197,26 @@ def _open(
     kept = Path(past.tags[CHECKPOINTS]) if past else None
     checkpoints = Checkpoints(kept) if kept and kept.parent.is_dir() else Checkpoints.fresh(folder)
     try:
+        past = _backfilled(recorder.uri, config, sweep, past, FaultLog(folder))
         tags = {**sweep.provenance, CHECKPOINTS: str(checkpoints.folder)}
         recorder.open(dataclasses.replace(sweep, past=past, provenance=tags), dataset)
     except BaseException:
         checkpoints.close(done=past is None)
         raise
     return Opened(checkpoints=checkpoints, past=past)
+
+
+def _backfilled(uri: str, config: Config, sweep: SweepHeader, past: Past | None, log: FaultLog) -> Past | None:
+    """Return what the record holds once it has what journals beside the checkpoints hold: that was computed already."""
+    journals = [] if past is None else journals_of(Path(past.tags[CHECKPOINTS]).parent, past)
+    if not journals:
+        return past
+    for journal in journals:
+        done = backfill(journal, uri)
+        _log.warning("%d writes that the record lacked are in it now, from %s", done.writes, journal)
+        if done.losses:
+            log.write(f"of {journal} is lost, and computed again", "\n".join(done.losses))
+    return find_past(uri, config.tracking.experiment, sweep.key)
 
 
 @contextlib.contextmanager

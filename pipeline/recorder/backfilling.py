@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from pipeline.recorder.address import absolute, how_to_look, is_http, redact, unreachable
-from pipeline.recorder.journal import Head, Journal
-from pipeline.recorder.protocol import RecordError
+from pipeline.recorder.journal import JOURNALS, Head, Journal
+from pipeline.recorder.protocol import Past, RecordError
 from pipeline.recorder.record_file import DamagedError
 from pipeline.recorder.resumption import RESUMED
 from pipeline.recorder.scribe import Scribe, is_refusal
@@ -59,6 +59,20 @@ def backfill(path: Path, uri: str | None) -> Backfilled:
     finally:
         journal.close()
     return Backfilled(writes=filling.done, look=filling.look(), losses=tuple(filling.losses))
+
+
+def journals_of(folder: Path, past: Past) -> list[Path]:
+    """Return the journals in ``folder`` that hold what the record of a sweep lacks, the oldest first."""
+    return [path for path in sorted(folder.glob(JOURNALS)) if _belongs(path, past)]
+
+
+def _belongs(path: Path, past: Past) -> bool:
+    try:
+        journal, head = Journal.open(path)
+    except RecordError:
+        return False  # damaged from its head on, or another's
+    journal.close()
+    return head.parent == past.run_id and head.resumed == past.tags.get(RESUMED, "0")
 
 
 def _without_secrets(head: Head) -> str:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import shlex
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pipeline.recorder.address import redact
+from pipeline.fault_log import FaultLog, brief
 from pipeline.recorder.journal import AT_ONCE, Journal
 from pipeline.recorder.protocol import RecordError
+from pipeline.recorder.quiet import Quiet
 from pipeline.recorder.scribe import Scribe, is_refusal
 from pipeline.recorder.writes import Write
 
@@ -26,11 +29,11 @@ RETRY_SECONDS = 1.0
 LONGEST_PAUSE = 10.0
 """The most seconds between two tries."""
 
-PATIENCE = 15.0
-"""Seconds after which a closing delivery leaves the rest to its journal, if the store failed at every try."""
+PATIENCE = 180.0
+"""Seconds after which a closing delivery leaves the rest to its journal: a server that starts again takes a minute."""
 
-SILENCE = 45.0
-"""The same, if the store is still to answer the first: it may be slow, or what it is given large."""
+HURRY = 15.0
+"""The same, if somebody has stopped the sweep, and so waits for its end."""
 
 _QUIETLY = 5.0
 
@@ -41,11 +44,15 @@ class Delivery:
     """Hands writes to a scribe, each until it is done or refused.
 
     ``make_journal`` makes the journal, which is there only while something waits for long; it bounds what is
-    held in memory, as long as it can be written. ``refused`` are the errors of the writes that the store will
-    never take, ``busy`` is the CPU time of the thread in seconds.
+    held in memory, as long as it can be written. What happens is told in a line, and in full in ``log``.
+    Once ``hurry`` is set, `close` waits no longer for a store that does not answer; one that does still gets the rest.
+    ``refused`` are the errors of the writes that the store will never take, ``busy`` is the CPU time of the thread
+    in seconds.
     """
 
-    def __init__(self, scribe: Scribe, make_journal: Callable[[], Journal]) -> None:
+    def __init__(
+        self, scribe: Scribe, make_journal: Callable[[], Journal], log: FaultLog, hurry: threading.Event
+    ) -> None:
         self.refused: list[Exception] = []
         self.busy = 0.0
         self._scribe = scribe
@@ -53,7 +60,9 @@ class Delivery:
         self._waiting: deque[tuple[float, Write]] = deque()  # after what is in the journal
         self._journal: Journal | None = None
         self._failure: Exception | None = None
-        self._away = False
+        self._log = log
+        self._began_away: float | None = None
+        self._hurry = hurry
         self._unwritable: OSError | None = None
         self._succeeded = time.monotonic()
         self._pause = RETRY_SECONDS
@@ -70,9 +79,10 @@ class Delivery:
                 self._keep(now)
             self._changed.notify_all()
 
-    def close(self) -> tuple[Path | None, str]:
+    def close(self, *, stopped: bool = False) -> tuple[Path | None, str]:
         """Wait for the store as long as it takes writes, and say what is left: the journal, and why.
 
+        ``stopped`` says that the sweep was, so that its end is waited for.
         The path is None where the journal holds not all of it; without a reason nothing is left.
         """
         with self._changed:
@@ -86,7 +96,7 @@ class Delivery:
                 if not self._is_empty():
                     self._keep(float("inf"))
                     self._finish_journal()
-            self._wait()
+            self._wait(HURRY if stopped else PATIENCE)
             self._closed = True
             self._changed.notify_all()
             if self._is_empty():
@@ -95,35 +105,44 @@ class Delivery:
             kept = self._journal.path if self._journal is not None and not self._waiting else None
             if self._journal is not None:
                 self._journal.close()
-        reason = str(self._failure or f"no answer for {SILENCE:.0f} s")
+        silent = time.monotonic() - self._succeeded
+        reason = brief(self._failure) if self._failure else f"no answer for {silent:.0f} s"
         if kept is None:
             reason += f"; and the journal cannot be written: {self._unwritable}"
         return kept, reason
 
-    def _wait(self) -> None:
+    def _wait(self, patience: float) -> None:
         began, told = time.monotonic(), False
         while not self._is_empty():
             now = time.monotonic()
-            if now > self._succeeded + (PATIENCE if self._failure else SILENCE):
+            silent = now - self._succeeded
+            if silent > patience or (self._hurry.is_set() and (self._failure or silent > _QUIETLY)):
                 break
             if not told and self._journal is not None and (self._failure or now > began + _QUIETLY):
                 told = True
-                _log.warning("the store is waited for; what it lacks is in %s", self._journal.path)
+                _log.warning(
+                    "the store is waited for, %.0f s at most (Ctrl-C: no longer); what it lacks then is written by: "
+                    "python -m pipeline.backfill %s",
+                    patience,
+                    shlex.quote(str(self._journal.path)),
+                )
             self._changed.wait(RETRY_SECONDS)
 
     def _settle(self) -> None:
         try:
-            self._scribe.settle()
+            with Quiet(self._log):
+                self._scribe.settle()
         except Exception as error:  # noqa: BLE001  # whatever a store raises must not end the sweep
             self.refused.append(error)
 
     def _work(self) -> None:
         try:
-            while writes := self._next():
-                began = time.thread_time()
-                done, error = self._try(writes)
-                self.busy += time.thread_time() - began
-                self._account(done, error)
+            with Quiet(self._log):
+                while writes := self._next():
+                    began = time.thread_time()
+                    done, error = self._try(writes)
+                    self.busy += time.thread_time() - began
+                    self._account(done, error)
         except (RecordError, OSError) as error:
             # The journal cannot be read back: it keeps what it can, and backfilling will tell what is lost.
             self._failure = error
@@ -144,7 +163,7 @@ class Delivery:
         with self._changed:
             if self._closed:
                 return
-            if done:
+            if done or error is None:
                 self._take(done, error)
             else:
                 self._fail(error)
@@ -161,14 +180,20 @@ class Delivery:
             self._drop_journal()
         self._failure, self._pause = None, RETRY_SECONDS
         self._succeeded = time.monotonic()
-        if self._away and self._is_empty():
-            self._away = False
-            _log.warning("the store answers again, and has everything")
+        if self._began_away is not None and self._is_empty():
+            told = f"the store answers again after {time.monotonic() - self._began_away:.0f} s, and has everything"
+            self._began_away = None
+            self._log.write(told)
+            _log.warning("%s", told)
 
-    def _fail(self, error: Exception | None) -> None:
-        if not self._away:
-            self._away = True
-            _log.warning("the store does not answer, and training goes on: %s", redact(str(error)))
+    def _fail(self, error: Exception) -> None:
+        if self._began_away is None:
+            self._began_away = time.monotonic()
+            logged = self._log.write("the store does not answer", "".join(traceback.format_exception(error)))
+            where = f" (in full: {self._log.path})" if logged else ""
+            _log.warning("the store does not answer, and training goes on: %s%s", brief(error), where)
+        elif self._failure is None or brief(error) != brief(self._failure):
+            self._log.write(f"still not: {brief(error)}")
         self._failure = error
         if self._unwritable is None:
             self._keep(time.monotonic())

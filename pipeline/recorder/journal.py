@@ -15,6 +15,9 @@ from pipeline.recorder.protocol import RecordError
 from pipeline.recorder.record_file import DamagedError, Place, RecordFile
 from pipeline.recorder.writes import Write, decode, encode
 
+JOURNALS = "record-*.journal"
+"""What the names of journals are like."""
+
 AT_ONCE = 100
 """The most writes that are read at once."""
 

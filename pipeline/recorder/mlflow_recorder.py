@@ -6,17 +6,19 @@ import contextlib
 import dataclasses
 import re
 import shlex
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.engine.protocol import Failed, Finished, Progressed, Started, TrialReport
+from pipeline.fault_log import FaultLog, brief
 from pipeline.plan import PlannedTrial
 from pipeline.recorder import sweep_run, trial_run
 from pipeline.recorder.address import absolute, how_to_look, is_http, redact, unreachable
 from pipeline.recorder.delivery import Delivery
 from pipeline.recorder.drawings import Drawers, Drawings, InThisThread
-from pipeline.recorder.journal import Head, Journal
+from pipeline.recorder.journal import JOURNALS, Head, Journal
 from pipeline.recorder.outbox import Outbox
 from pipeline.recorder.protocol import Layout, RecordError, SweepHeader
 from pipeline.recorder.relocation import PLACES
@@ -79,6 +81,7 @@ class MlflowRecorder:
         self._drawings = Drawings(self.drawers)
         self._writer = Writer(self._flush, interval=FLUSH_SECONDS)
         self._limits = contextlib.ExitStack()
+        self._hurry = threading.Event()
 
     def open(self, sweep: SweepHeader | None, dataset: Dataset) -> None:
         """Reach the store and start the sweep's parent run, or raise a `RecordError`."""
@@ -95,7 +98,7 @@ class MlflowRecorder:
                 raise unreachable(self.uri, error) from error
         self._drawn = sweep is None or len(sweep.trials) <= DRAWN_TRIALS
         self._scribe = Scribe(self._store)
-        self._delivery = Delivery(self._scribe, self._make_journal)
+        self._delivery = Delivery(self._scribe, self._make_journal, FaultLog(self._folder), self._hurry)
         self._writer.start()
 
     def start(self, trial: PlannedTrial, provenance: Mapping[str, str], attachments: Mapping[str, str]) -> None:
@@ -175,12 +178,16 @@ class MlflowRecorder:
         self._writer.submit(lambda: self._drawings.close(self._outbox))
         errors = self._writer.close() + self._drawings.errors
         try:
-            journal, reason = self._delivery.close()
+            journal, reason = self._delivery.close(stopped=status == "KILLED")
         finally:
             self._limits.close()
         errors += self._delivery.refused
         if errors or reason:
             raise self._error(errors, reason, journal) from (errors[0] if errors else None)
+
+    def hurry(self) -> None:
+        """Have `close` wait no longer for a store that does not answer; one that does still gets the rest."""
+        self._hurry.set()
 
     def run_id(self, trial: PlannedTrial) -> str | None:
         """Return MLflow's name for the trial's run, None until it is created."""
@@ -229,7 +236,7 @@ class MlflowRecorder:
     def _error(self, errors: Sequence[Exception], reason: str, journal: Path | None) -> RecordError:
         address, what = redact(self.uri), []
         if errors:
-            what.append(f"the record lacks what {len(errors)} failed writes held, the first: {errors[0]}")
+            what.append(f"the record lacks what {len(errors)} failed writes held, the first: {brief(errors[0])}")
         if reason:
             what.append(f"the record is not whole: {reason}")
         if journal is not None:
@@ -266,7 +273,7 @@ class MlflowRecorder:
             run.points.thin(CURVE_POINTS)
 
     def _make_journal(self) -> Journal:
-        return Journal.create(self._folder.absolute() / f"record-{time.time_ns()}.journal", self._head)
+        return Journal.create(self._folder.absolute() / JOURNALS.replace("*", str(time.time_ns())), self._head)
 
 
 def _now() -> int:

@@ -121,6 +121,9 @@ class Recorder(Protocol):
             If anything, now or before, could not be written.
         """
 
+    def hurry(self) -> None:
+        """Have `close` wait no longer for a store that does not answer; one that does still gets the rest."""
+
     def run_id(self, trial: PlannedTrial) -> str | None:
         """Return the store's name for the trial's run, where it has one already."""
 
@@ -174,6 +177,9 @@ class MemoryRecorder:
     def close(self, status: str) -> None:
         """Keep the status."""
         self.status = status
+
+    def hurry(self) -> None:
+        """Wait for nothing anyway."""
 
     def run_id(self, trial: PlannedTrial) -> str | None:
         """Return the trial's key."""

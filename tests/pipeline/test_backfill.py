@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import shutil
+import signal
 import time
 from pathlib import Path
 
@@ -24,13 +25,13 @@ CONSTANTS = json.dumps({f"pipeline.recorder.delivery.{name}": value for name, va
 EACH = ("engine=inprocess", "tracking.register_model=false")
 
 
-def start(folder, uri, experiment, *, pause):
+def start(folder, uri, experiment, *arguments, pause, constants=CONSTANTS):
     notes = folder / "notes"
-    notes.mkdir()
+    notes.mkdir(exist_ok=True)
     where = (f"tracking.uri={uri}", f"tracking.experiment={experiment}")
     program = Path(__file__).with_name("counted.py")
-    times = {"PAUSE": str(pause), "CONSTANTS": CONSTANTS}
-    return Command([program, *GRID, *EACH, *where], folder, NOTES=str(notes), **times)
+    times = {"PAUSE": str(pause), "CONSTANTS": constants}
+    return Command([program, *GRID, *EACH, *where, *arguments], folder, NOTES=str(notes), **times)
 
 
 def wait_for(condition, process):
@@ -98,8 +99,67 @@ def test_a_server_that_is_away_in_the_middle_of_a_sweep_has_all_of_it_at_the_end
 
     assert process.returncode == 0, err
     assert "the store does not answer, and training goes on" in out + err
-    assert "the store answers again, and has everything" in out + err
+    assert re.search(r"the store answers again after \d+ s, and has everything", out + err)
     assert list(tmp_path.rglob("record-*.journal")) == []
+    parents, trials = runs(proxy.uri, experiment)
+    assert parents == ["FINISHED"]
+    assert_equal(trials, undisturbed)
+
+
+def patient(**values):
+    """Return the constants with the product's own patience, but for ``values``."""
+    chosen = {**DELIVERY, **values} if values else {k: v for k, v in DELIVERY.items() if k != "PATIENCE"}
+    return json.dumps({f"pipeline.recorder.delivery.{name}": value for name, value in chosen.items()})
+
+
+def test_a_server_that_starts_again_while_the_sweep_ends_is_waited_for(tmp_path, proxy, experiment, undisturbed):
+    with start(tmp_path, proxy.uri, experiment, pause=0.05, constants=patient()) as process:
+        wait_for(lambda: is_open(proxy.uri, experiment), process)
+        proxy.fault = "down"
+        told = next(line for line in process.lines() if "the store is waited for, 180 s at most" in line)
+        time.sleep(20)
+        proxy.fault = None
+        out, err = process.communicate(timeout=180)
+
+    assert process.returncode == 0, err
+    assert "Ctrl-C: no longer" in told
+    assert "the store answers again after " in out
+    parents, trials = runs(proxy.uri, experiment)
+    assert parents == ["FINISHED"]
+    assert_equal(trials, undisturbed)
+    # A line when it began, one when it was waited for, one when it was over; and the whole in the log.
+    assert len(re.findall("the store ", out + err)) == 3
+    assert "Traceback" not in out + err
+    (log,) = tmp_path.rglob("faults.log")
+    assert str(log) in out + err
+    assert "Traceback" in log.read_text()
+
+
+def test_who_waits_no_longer_has_a_journal_that_a_resume_knows(tmp_path, proxy, experiment, undisturbed):
+    # given a sweep whose server was away at its end, and somebody who did not wait for it
+    with start(tmp_path, proxy.uri, experiment, pause=0.05, constants=patient(PATIENCE=600.0)) as process:
+        wait_for(lambda: is_open(proxy.uri, experiment), process)
+        proxy.fault = "down"
+        next(line for line in process.lines() if "the store is waited for, 600 s at most" in line)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    (journal,) = tmp_path.rglob("record-*.journal")
+    assert process.returncode == 130, err
+    assert out.count(f"python -m pipeline.backfill {journal}") == 2  # while it waits, and at the end
+    assert "sweep.resume=true" in out
+    computed = len(list((tmp_path / "notes").iterdir()))
+
+    # when the sweep is resumed once the server is back
+    proxy.fault = None
+    with start(tmp_path, proxy.uri, experiment, "sweep.resume=true", pause=0) as process:
+        out, err = process.communicate(timeout=180)
+
+    # then what the journal holds is in the record, and is not computed again
+    assert process.returncode == 0, err
+    assert f"writes that the record lacked are in it now, from {journal}" in out + err
+    assert "resumed: 4 trials are finished already, 0 go on from a checkpoint, 0 start" in out
+    assert len(list((tmp_path / "notes").iterdir())) == computed
+    assert not journal.exists()
     parents, trials = runs(proxy.uri, experiment)
     assert parents == ["FINISHED"]
     assert_equal(trials, undisturbed)

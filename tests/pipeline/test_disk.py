@@ -101,7 +101,6 @@ def test_a_disk_that_is_full_in_the_middle_costs_checkpoints_only_and_is_told_on
     fill(disk)
     told = process.lines()
     said = next(line for line in told if "no checkpoint could be written" in line)
-    said += next(told)  # the end of the message, where it is long
 
     # then what was good is good still, nothing half-written is beside it, and the sweep ends well
     assert process.poll() is None
@@ -111,6 +110,6 @@ def test_a_disk_that_is_full_in_the_middle_costs_checkpoints_only_and_is_told_on
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert out.count("no checkpoint could be written") == 1
-    assert f"{good[-1].parent}: {os.strerror(errno.ENOSPC)}" in " ".join(said.split())
+    assert f"{good[-1].parent}: {os.strerror(errno.ENOSPC)}" in said
     assert statuses(tmp_path) == ["FINISHED"] * 3
     assert list(disk.rglob("*.checkpoint")) == []

@@ -24,7 +24,6 @@ def quick(monkeypatch):
     monkeypatch.setattr(delivery, "RETRY_SECONDS", 0.05)
     monkeypatch.setattr(delivery, "LONGEST_PAUSE", 0.05)
     monkeypatch.setattr(delivery, "PATIENCE", 60.0)
-    monkeypatch.setattr(delivery, "SILENCE", 120.0)
     monkeypatch.setattr(backfilling, "PAUSE", 0.1)
     monkeypatch.setattr("pipeline.recorder.mlflow_recorder.FLUSH_SECONDS", 0.1)
 
