@@ -146,20 +146,24 @@ class Problem:
         return Batch(split=split, index=None if index is None else placed(index, self.like))
 
     def features(self, images: Any) -> Any:
-        """Return images uint8 ``(B, D)`` centred by the training mean, the bias's 1 appended: ``(B, D + 1)``."""
-        shape = (images.shape[0], images.shape[1] + 1)
+        """Return images ``(B, D)`` centred by the training mean and scaled, the bias's 1 appended: ``(B, D + 1)``."""
+        shape, scale = (images.shape[0], images.shape[1] + 1), self.dataset.scale
         if is_numpy_array(images):
             features = np.empty(shape, dtype=self.like.dtype)
             for part in self.parts(*shape):
                 centred = features[part, :-1]
                 centred[...] = images[part]  # cast first: a subtraction that casts as it goes takes half as long again
                 centred -= self.dataset.mean
+                if scale is not None:
+                    centred *= scale
             features[:, -1] = 1
             return features
         xp = array_namespace(images)
-        mean = xp.astype(self.dataset.mean, self.like.dtype, copy=False)
+        centred = xp.astype(images, self.like.dtype) - xp.astype(self.dataset.mean, self.like.dtype, copy=False)
+        if scale is not None:
+            centred = centred * xp.astype(scale, self.like.dtype, copy=False)
         bias = xp.ones((shape[0], 1), dtype=self.like.dtype, device=getattr(self.like, "device", None))
-        return xp.concat([xp.astype(images, self.like.dtype) - mean, bias], axis=1)
+        return xp.concat([centred, bias], axis=1)
 
     def draw(self, seed: int, name: str, *index: int, out: np.ndarray | None = None) -> np.ndarray:
         """Return the model's draw of a point from a random stream, float32 ``(P,)``: Gaussian, of its own spreads."""

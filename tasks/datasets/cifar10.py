@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.datasets.cifar10_layouts import CLASSES, RECORD, RECORDS, TEST, TRAIN, read_binary, read_python
-from tasks.datasets.dataset import Dataset, make_dataset
+from tasks.datasets.dataset import Dataset, check_scaling, make_dataset
 from tasks.datasets.source import Progress
 from tasks.errors import DataError, require
 
@@ -30,8 +30,10 @@ class Cifar10:
     root: str | None = "data"
     download: bool = False
     validation: int = 1000
+    scaling: str = "none"
 
     def __post_init__(self) -> None:
+        check_scaling(self.scaling)
         require(self.validation >= 0, "dataset.validation", "must be >= 0", self.validation)
 
     def load(self, *, progress: Progress | None = None) -> Dataset:
@@ -47,6 +49,7 @@ class Cifar10:
             classes=CLASSES,
             image_shape=(3, 32, 32),
             validation=self.validation,
+            scaling=self.scaling,
         )
 
 

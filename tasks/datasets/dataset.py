@@ -10,10 +10,16 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from tasks.devices import as_numpy, placed
-from tasks.errors import ConfigError, DataError
+from tasks.devices import as_numpy, pieces, placed
+from tasks.errors import ConfigError, DataError, unknown_choice
+
+SCALINGS = ("none", "standard")
+"""What centred features are divided by: nothing, or their standard deviation over the training set."""
 
 _SPLITS = ("train", "validation", "test")
+
+# Examples whose features are squared at once.
+_SQUARED = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +47,9 @@ class Dataset:
     """A classification data set; `make_dataset` is the way to build one.
 
     ``image_shape`` is the shape of one image before flattening, channels first where there are any:
-    ``(8, 8)``, ``(3, 32, 32)``. ``mean`` is the mean training image, float32 ``(D,)``.
-    ``digest`` is the SHA-256 of the arrays and class names, in hexadecimal.
+    ``(8, 8)``, ``(3, 32, 32)``. ``mean`` is the mean training image, float32 ``(D,)``; ``scale`` is what centred
+    features are multiplied by, float32 ``(D,)``, None for 1.
+    ``digest`` is the SHA-256 of the arrays, class names and scaling, in hexadecimal.
     """
 
     name: str
@@ -52,6 +59,7 @@ class Dataset:
     classes: tuple[str, ...]
     image_shape: tuple[int, ...]
     mean: Any
+    scale: Any
     digest: str
 
     def sample(self, count: int) -> Dataset:
@@ -63,7 +71,8 @@ class Dataset:
         if array_namespace(self.mean) is array_namespace(like):
             return self
         splits = {part: getattr(self, part).on(like) for part in _SPLITS}
-        return dataclasses.replace(self, **splits, mean=placed(as_numpy(self.mean), like))
+        scale = None if self.scale is None else placed(as_numpy(self.scale), like)
+        return dataclasses.replace(self, **splits, mean=placed(as_numpy(self.mean), like), scale=scale)
 
 
 def make_dataset(
@@ -74,8 +83,9 @@ def make_dataset(
     classes: tuple[str, ...],
     image_shape: tuple[int, ...],
     validation: int,
+    scaling: str = "none",
 ) -> Dataset:
-    """Check the arrays, set ``validation`` training examples apart and compute mean and digest.
+    """Check the arrays, set ``validation`` training examples apart and compute mean, scale and digest.
 
     The arrays of the result are contiguous and read-only: one copy serves every trial of a node.
     The validation examples are drawn without replacement by a fixed seed, so they are the same for
@@ -102,6 +112,7 @@ def make_dataset(
     else:
         kept, validating = train, Split(images=train.images[:0], labels=train.labels[:0])
     kept, validating, test = map(_read_only, (kept, validating, test))
+    mean = kept.images.mean(axis=0, dtype=np.float64)
     return Dataset(
         name=name,
         train=kept,
@@ -109,8 +120,9 @@ def make_dataset(
         test=test,
         classes=classes,
         image_shape=image_shape,
-        mean=kept.images.mean(axis=0, dtype=np.float64).astype(np.float32),
-        digest=_digest((kept, validating, test), classes),
+        mean=mean.astype(np.float32),
+        scale=None if scaling == "none" else _standard(kept.images, mean),
+        digest=_digest((kept, validating, test), classes, scaling),
     )
 
 
@@ -133,8 +145,21 @@ def _read_only(split: Split) -> Split:
     return Split(images=images, labels=labels)
 
 
-def _digest(splits: tuple[Split, ...], classes: tuple[str, ...]) -> str:
-    digest = hashlib.sha256(repr(classes).encode())
+def check_scaling(scaling: str) -> None:
+    """Raise a `ConfigError` unless ``scaling`` is one of `SCALINGS`."""
+    if scaling not in SCALINGS:
+        raise unknown_choice("dataset.scaling", scaling, SCALINGS)
+
+
+def _standard(images: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Return one over the standard deviation of every feature ``(D,)``; 1 for one that is the same in all images."""
+    squares = sum(((images[part] - mean) ** 2).sum(axis=0) for part in pieces(len(images), _SQUARED))
+    deviation = np.sqrt(squares / len(images))
+    return np.asarray(1 / np.where(deviation > 0, deviation, 1.0), dtype=np.float32)
+
+
+def _digest(splits: tuple[Split, ...], classes: tuple[str, ...], scaling: str) -> str:
+    digest = hashlib.sha256(repr(classes if scaling == "none" else (classes, scaling)).encode())
     for split in splits:
         digest.update(repr(split.images.shape).encode())
         digest.update(split.images.data)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.datasets.dataset import Dataset, Split, make_dataset
+from tasks.datasets.dataset import Dataset, Split, check_scaling, make_dataset
 from tasks.datasets.source import Progress
 from tasks.errors import require
 
@@ -29,8 +29,10 @@ class Digits:
     """
 
     validation: int = 287
+    scaling: str = "none"
 
     def __post_init__(self) -> None:
+        check_scaling(self.scaling)
         require(self.validation >= 0, "dataset.validation", "must be >= 0", self.validation)
 
     def load(self, *, progress: Progress | None = None) -> Dataset:  # noqa: ARG002 - it is read at once
@@ -45,6 +47,7 @@ class Digits:
             classes=tuple("0123456789"),
             image_shape=(8, 8),
             validation=self.validation,
+            scaling=self.scaling,
         )
 
 

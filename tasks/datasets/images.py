@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.datasets.dataset import Dataset, Split, make_dataset
+from tasks.datasets.dataset import Dataset, Split, check_scaling, make_dataset
 from tasks.datasets.source import Progress
 from tasks.errors import ConfigError, DataError, require
 
@@ -27,8 +27,10 @@ class Images:
 
     root: str | None = None
     validation: int = 0
+    scaling: str = "none"
 
     def __post_init__(self) -> None:
+        check_scaling(self.scaling)
         require(self.validation >= 0, "dataset.validation", "must be >= 0", self.validation)
 
     def load(self, *, progress: Progress | None = None) -> Dataset:
@@ -54,6 +56,7 @@ class Images:
             classes=classes,
             image_shape=first.shape,
             validation=self.validation,
+            scaling=self.scaling,
         )
 
 

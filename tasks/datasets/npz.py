@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.datasets.dataset import Dataset, Split, make_dataset
+from tasks.datasets.dataset import Dataset, Split, check_scaling, make_dataset
 from tasks.datasets.source import Progress
 from tasks.errors import ConfigError, DataError, require
 
@@ -26,8 +26,10 @@ class Npz:
 
     root: str | None = None
     validation: int = 0
+    scaling: str = "none"
 
     def __post_init__(self) -> None:
+        check_scaling(self.scaling)
         require(self.validation >= 0, "dataset.validation", "must be >= 0", self.validation)
 
     def load(self, *, progress: Progress | None = None) -> Dataset:  # noqa: ARG002 - NumPy reads without a pause
@@ -49,6 +51,7 @@ class Npz:
             classes=_classes(file, arrays),
             image_shape=shape,
             validation=self.validation,
+            scaling=self.scaling,
         )
 
 

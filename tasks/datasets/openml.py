@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.datasets.dataset import Dataset, Split, make_dataset
+from tasks.datasets.dataset import Dataset, Split, check_scaling, make_dataset
 from tasks.datasets.source import Progress
 from tasks.errors import DataError, require
 
@@ -29,8 +29,10 @@ class OpenMl:
     test: int = 10_000
     split_seed: int | None = None
     validation: int = 5_000
+    scaling: str = "none"
 
     def __post_init__(self) -> None:
+        check_scaling(self.scaling)
         require(bool(self.data_name.strip()), "dataset.data_name", "must be a name of openml.org", self.data_name)
         require(self.version >= 1, "dataset.version", "must be >= 1", self.version)
         require(self.test >= 1, "dataset.test", "must be >= 1", self.test)
@@ -56,6 +58,7 @@ class OpenMl:
             classes=classes,
             image_shape=image_shape(images.shape[1]),
             validation=self.validation,
+            scaling=self.scaling,
         )
 
     def _fetch(self, title: str) -> tuple[Any, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.datasets.dataset import Dataset, Split, make_dataset
+from tasks.datasets.dataset import Dataset, Split, check_scaling, make_dataset
 from tasks.datasets.source import Progress
 from tasks.errors import require
 
@@ -35,8 +35,10 @@ class Synthetic:
     noise: float = 48.0
     seed: int = 0
     validation: int = 100
+    scaling: str = "none"
 
     def __post_init__(self) -> None:
+        check_scaling(self.scaling)
         for parameter in ("examples", "test_examples", "features"):
             value = getattr(self, parameter)
             require(value >= 1, f"dataset.{parameter}", "must be >= 1", value)
@@ -64,6 +66,7 @@ class Synthetic:
             classes=tuple(f"class {number}" for number in range(self.classes)),
             image_shape=(self.features,),
             validation=self.validation,
+            scaling=self.scaling,
         )
 
     def _draw(self, centres: np.ndarray, count: int, rng: np.random.Generator, progress: Progress | None) -> Split:

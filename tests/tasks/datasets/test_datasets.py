@@ -62,6 +62,20 @@ def test_every_row_loads_what_a_dataset_must_be(source):
     assert len(dataset.digest) == 64
 
 
+def test_every_row_is_scaled_to_a_deviation_of_1_where_that_is_asked_for(source):
+    plain, scaled = source.load(), dataclasses.replace(source, scaling="standard").load()
+
+    centred = (scaled.train.images - scaled.mean) * scaled.scale
+    deviation = np.std(centred, axis=0, dtype=np.float64)
+    varies = scaled.train.images.std(axis=0) > 0
+    np.testing.assert_allclose(deviation[varies], 1, rtol=1e-4)
+    assert (scaled.scale[~varies] == 1).all()
+    assert plain.scale is None
+    assert scaled.digest != plain.digest
+    with pytest.raises(ConfigError, match=r"dataset\.scaling must be one of none, standard, got 'standrad'"):
+        dataclasses.replace(source, scaling="standrad")
+
+
 def test_every_row_loads_the_same_twice(source):
     first, second = source.load(), source.load()
 
