@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 # The workers of a sweep need neither Ray's usage reports nor their question on the terminal.
@@ -16,12 +17,11 @@ from ray._private.utils import read_ray_address  # where `ray start` notes its c
 
 from pipeline import HOME
 from pipeline.engine.capacity import Node, require_room
-from pipeline.engine.ray_private_cluster import for_this_driver
+from pipeline.engine.ray_private_cluster import LOCAL, start_private
 from pipeline.errors import EngineError
 from pipeline.schema import Cluster
 from pipeline.signals import deferred
 
-LOCAL = "local"
 CLIENT = "ray"
 """The scheme of an address of Ray Client."""
 
@@ -45,20 +45,15 @@ def connect(cluster: Cluster, *, cpus: int) -> bool:
     given = _given(cluster)
     try:
         address = _address(given)
-        # Ray's compiled code has threads of its own by then, which outlive an exception in its middle, and crash.
-        with deferred("Ray has to start first, to be ended in order"):
-            if address == LOCAL:
-                with for_this_driver():
-                    ray.init(LOCAL, num_cpus=cpus, include_dashboard=False, job_config=_ThisFolder(), **options)
-            elif given in {None, "auto"} and cluster.address is None:
-                ray.init(address, job_config=_ThisFolder(), **options)
-            elif address.startswith(f"{CLIENT}://"):
-                _join_through_client(address, runtime_env=_this_code(), **options)
-            else:
-                ray.init(address, runtime_env=_this_code(), **options)
+        if address == LOCAL:
+            start_private(cpus=cpus, job_config=_ThisFolder(), **options)
+        else:
+            # Ray's compiled code has threads of its own by then: they outlive an exception in its middle, and crash.
+            with deferred("Ray has to answer first"):
+                _join(cluster, given, address, options)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         key = "cluster.address" if given == cluster.address else "RAY_ADDRESS"
-        token = "" if given in {None, "auto", LOCAL} else " (one that asks for a token: set RAY_AUTH_MODE=token)"
+        token = "" if given in {None, "auto"} else " (one that asks for a token: set RAY_AUTH_MODE=token)"
         raise EngineError(f"{key} must be a Ray cluster in reach, got {given!r}: {error}{token}") from error
     try:
         require_room(nodes(), cluster)
@@ -112,6 +107,15 @@ def _address(given: str | None) -> str:
     if given != LOCAL and not _answers(place):
         raise ConnectionError("nothing answers there")
     return given
+
+
+def _join(cluster: Cluster, given: str | None, address: str, options: Mapping[str, Any]) -> None:
+    if given in {None, "auto"} and cluster.address is None:
+        ray.init(address, job_config=_ThisFolder(), **options)
+    elif address.startswith(f"{CLIENT}://"):
+        _join_through_client(address, runtime_env=_this_code(), **options)
+    else:
+        ray.init(address, runtime_env=_this_code(), **options)
 
 
 def _join_through_client(address: str, **options: Any) -> None:

@@ -5,20 +5,62 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import os
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import ray
 from ray._private import parameter, ray_constants, services
 from ray._private.node import Node
 from ray._private.state import GlobalState
+
+from pipeline.errors import EngineError
+from pipeline.signals import deferred
+
+LOCAL = "local"
+"""The address of a private cluster."""
 
 _LEFT_OUT = {"no_monitor": True, "include_log_monitor": False}
 
 _LOOK_EVERY = 0.03
 _LOOK_FOR = 30.0
 """Seconds between two looks for the node that starts, and until Ray alone waits for it."""
+
+
+def start_private(*, cpus: int, **options: Any) -> None:
+    """Start a private cluster of so many CPUs; ``options`` are those of ``ray.init``.
+
+    Raises
+    ------
+    EngineError
+        If it cannot start: the message says what stands in its way.
+    """
+    try:
+        # Ray's compiled code has threads of its own by then: they outlive an exception in its middle, and crash.
+        with deferred("Ray has to start first, to be ended in order"), for_this_driver():
+            ray.init(LOCAL, num_cpus=cpus, include_dashboard=False, **options)
+    except Exception as error:  # Ray raises bare ones, too
+        raise EngineError(_obstacle(error)) from error
+
+
+def _obstacle(error: Exception) -> str:
+    """Return what stands in the way of a private cluster, by the error that its start ended in."""
+    text = str(error) or type(error).__name__
+    key = next((name for name in ("RAY_TMPDIR", "TMPDIR") if os.environ.get(name)), "RAY_TMPDIR")
+    folder = os.environ.get(key) or tempfile.gettempdir()
+    if "AF_UNIX path length" in text:
+        return (
+            f"{key} must be a folder whose path leaves room for those of Ray's sockets (of 107 bytes), got {folder!r} "
+            f"of {len(os.fsencode(folder))}: set RAY_TMPDIR to a shorter one, such as /tmp"
+        )
+    if isinstance(error, OSError) and error.filename:
+        return f"{key} must be a folder that Ray can write to, got {folder!r}: {error.strerror or text}"
+    if "object store memory" in text:
+        return f"memory must be free for a private Ray cluster, for its store of objects at least: {text}"
+    return f"a private Ray cluster could not start: {text} (its logs are in {folder}/ray/session_latest/logs)"
 
 
 @contextlib.contextmanager

@@ -135,3 +135,44 @@ def test_a_client_without_its_packages_is_told_what_to_install(monkeypatch):
 def test_auto_wants_a_running_cluster(note):
     with pytest.raises(EngineError, match="no cluster runs on this machine"):
         connect(Cluster(address="auto"), cpus=1)
+
+
+def test_a_private_cluster_whose_sockets_have_no_room_says_so(note, monkeypatch):
+    folder = note.parent / ("x" * 80)
+    folder.mkdir()
+    monkeypatch.setenv("RAY_TMPDIR", str(folder))
+
+    with pytest.raises(EngineError) as error:
+        connect(Cluster(), cpus=1)
+
+    assert str(error.value) == (
+        f"RAY_TMPDIR must be a folder whose path leaves room for those of Ray's sockets (of 107 bytes), "
+        f"got {str(folder)!r} of {len(str(folder))}: set RAY_TMPDIR to a shorter one, such as /tmp"
+    )
+
+
+def test_a_private_cluster_without_a_folder_says_so(note, monkeypatch):
+    note.write_text("")
+    monkeypatch.setenv("RAY_TMPDIR", str(note))
+
+    with pytest.raises(EngineError) as error:
+        connect(Cluster(address="local"), cpus=1)
+
+    assert str(error.value) == f"RAY_TMPDIR must be a folder that Ray can write to, got {str(note)!r}: Not a directory"
+
+
+POOR = """
+from pipeline.engine.ray_private_cluster import start_private
+start_private(cpus=1, object_store_memory=1_000_000)  # what Ray takes of a machine that has hardly any
+"""
+
+
+@pytest.mark.slow
+def test_a_private_cluster_without_memory_says_so():
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, "-c", POOR], env=environment, stderr=subprocess.PIPE, text=True) as process:
+        _, err = process.communicate(timeout=120)
+
+    last = err.splitlines()[-1]
+    assert "EngineError: memory must be free for a private Ray cluster, for its store of objects at least: " in last
+    assert "the minimum allowed is 78643200 bytes" in last
