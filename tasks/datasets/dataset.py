@@ -82,10 +82,12 @@ def make_dataset(
     test: Split,
     classes: tuple[str, ...],
     image_shape: tuple[int, ...],
-    validation: int,
+    validation: int | Split,
     scaling: str = "none",
 ) -> Dataset:
     """Check the arrays, set ``validation`` training examples apart and compute mean, scale and digest.
+
+    Where ``validation`` are examples of the data set's own, no training example is set apart.
 
     The arrays of the result are contiguous and read-only: one copy serves every trial of a node.
     The validation examples are drawn without replacement by a fixed seed, so they are the same for
@@ -98,19 +100,13 @@ def make_dataset(
     ConfigError
         If ``validation`` leaves no training example.
     """
-    for part, split in (("train", train), ("test", test)):
+    own = {"validation": validation} if isinstance(validation, Split) else {}
+    for part, split in {"train": train, "test": test, **own}.items():
         _check(f"{name} {part}", split, len(classes), int(np.prod(image_shape)))
-    if not 0 <= validation < len(train):
-        raise ConfigError(
-            f"dataset.validation must be at least 0 and below the {len(train)} training examples, got {validation}"
-        )
-    if validation:
-        held_out = np.zeros(len(train), dtype=bool)
-        held_out[np.random.default_rng(0).permutation(len(train))[:validation]] = True
-        kept = Split(images=train.images[~held_out], labels=train.labels[~held_out])
-        validating = Split(images=train.images[held_out], labels=train.labels[held_out])
+    if isinstance(validation, Split):
+        kept, validating = train, validation
     else:
-        kept, validating = train, Split(images=train.images[:0], labels=train.labels[:0])
+        kept, validating = _set_apart(train, validation)
     kept, validating, test = map(_read_only, (kept, validating, test))
     mean = kept.images.mean(axis=0, dtype=np.float64)
     return Dataset(
@@ -123,6 +119,22 @@ def make_dataset(
         mean=mean.astype(np.float32),
         scale=None if scaling == "none" else _standard(kept.images, mean),
         digest=_digest((kept, validating, test), classes, scaling),
+    )
+
+
+def _set_apart(train: Split, validation: int) -> tuple[Split, Split]:
+    """Return the examples that stay for training, and those for validation."""
+    if not 0 <= validation < len(train):
+        raise ConfigError(
+            f"dataset.validation must be at least 0 and below the {len(train)} training examples, got {validation}"
+        )
+    if not validation:
+        return train, Split(images=train.images[:0], labels=train.labels[:0])
+    held_out = np.zeros(len(train), dtype=bool)
+    held_out[np.random.default_rng(0).permutation(len(train))[:validation]] = True
+    return (
+        Split(images=train.images[~held_out], labels=train.labels[~held_out]),
+        Split(images=train.images[held_out], labels=train.labels[held_out]),
     )
 
 

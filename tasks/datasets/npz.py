@@ -1,8 +1,8 @@
-"""A dataset from one NumPy archive: train_images, train_labels, test_images, test_labels and perhaps classes."""
+"""A dataset from one NumPy archive, whose arrays are named as MedMNIST or as Keras names them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,16 +12,20 @@ from tasks.datasets.dataset import Dataset, Split, check_scaling, make_dataset
 from tasks.datasets.source import Progress
 from tasks.errors import ConfigError, DataError, require
 
-ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+STYLES = ("{part}_images", "{part}_labels"), ("x_{part}", "y_{part}")
+"""What the images and the labels of a part (train, val, test) may be called."""
+
+CLASSES = "classes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Npz:
     """The arrays of the .npz file ``root``.
 
-    Images are uint8 ``(N, ...)``, of one shape in both splits, labels whole numbers ``(N,)``. ``classes``, an
-    array of texts, names label 0, 1, ...; without it the classes are the numbers 0 to C-1, each of which must
-    then occur among the training labels.
+    They are ``train_images``, ``train_labels``, ``test_images`` and ``test_labels``, and perhaps ``val_images`` and
+    ``val_labels``, or ``x_train``, ``y_train`` and so on. Images are uint8 ``(N, ...)``, of one shape in all parts,
+    labels whole numbers ``(N,)`` or ``(N, 1)``. ``classes``, an array of texts, names label 0, 1, ...; without it the
+    classes are the numbers 0 to C-1, each of which must then occur among the training labels.
     """
 
     root: str | None = None
@@ -37,56 +41,99 @@ class Npz:
         if self.root is None:
             raise ConfigError("dataset.root must be the .npz file to read, got None")
         file = Path(self.root).expanduser()
-        arrays = _read(file)
-        train = _split(file, arrays, "train")
-        test = _split(file, arrays, "test")
-        shape = arrays["train_images"].shape[1:]
-        if arrays["test_images"].shape[1:] != shape:
-            found = arrays["test_images"].shape[1:]
-            raise DataError(f"{file}: an image of test_images must have the shape {shape} of the others, got {found}")
+        arrays, style = _read(file)
+        parts = {
+            part: _split(file, arrays, style, part) for part in ("train", "test", "val") if _has(arrays, style, part)
+        }
+        if "val" in parts and self.validation:
+            name = _names(style, "val")[0]
+            raise ConfigError(f"dataset.validation must be 0 for a file with {name}, got {self.validation}: {file}")
         return make_dataset(
             name=file.stem,
-            train=train,
-            test=test,
-            classes=_classes(file, arrays),
-            image_shape=shape,
-            validation=self.validation,
+            train=parts["train"],
+            test=parts["test"],
+            classes=_classes(file, arrays, _names(style, "train")[1]),
+            image_shape=arrays[_names(style, "train")[0]].shape[1:],
+            validation=parts.get("val", self.validation),
             scaling=self.scaling,
         )
 
 
-def _read(file: Path) -> Mapping[str, np.ndarray]:
+Style = tuple[str, str]
+
+
+def _read(file: Path) -> tuple[Mapping[str, np.ndarray], Style]:
+    """Return the arrays of a file that are of use, and the style of their names."""
     if not file.is_file():
         raise DataError(f"dataset.root must be an .npz file, got {str(file)!r}, and there is no such file")
     try:
-        with np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in (*ARRAYS, "classes") if name in archive}
+        loaded = np.load(file, allow_pickle=False)
+        if not isinstance(loaded, np.lib.npyio.NpzFile):
+            raise TypeError("it holds a single array (.npy)")  # noqa: TRY301  # told as any other fault of the file
+        with loaded as archive:
+            style = _style(file, archive.files)
+            names = {name for part in ("train", "test", "val") for name in _names(style, part)} | {CLASSES}
+            arrays = {name: archive[name] for name in archive.files if name in names}
+    except DataError:
+        raise
     except Exception as error:  # damage surfaces as any of a dozen types from zipfile, zlib and NumPy
         raise DataError(f"{file} must be a .npz file of plain arrays: {error or type(error).__name__}") from error
-    missing = [name for name in ARRAYS if name not in arrays]
-    if missing:
-        raise DataError(f"{file}: the arrays {', '.join(ARRAYS)} must be there, {missing[0]} is missing")
-    return arrays
+    return arrays, style
 
 
-def _split(file: Path, arrays: Mapping[str, np.ndarray], part: str) -> Split:
-    images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
+def _style(file: Path, names: Collection[str]) -> Style:
+    """Return the one style in which the arrays of training and test are all there."""
+    needed = {style: (*_names(style, "train"), *_names(style, "test")) for style in STYLES}
+    begun = [style for style in STYLES if any(name in names for name in needed[style])]
+    if len(begun) == 1 and all(name in names for name in needed[begun[0]]):
+        return begun[0]
+    choices = " or ".join(", ".join(needed[style]) for style in begun or STYLES)
+    if len(begun) > 1:
+        raise DataError(f"{file}: the arrays must be named in one way, {choices}, got {', '.join(sorted(names))}")
+    missing = next((name for style in begun for name in needed[style] if name not in names), None)
+    found = f"{missing} is missing" if missing else f"got {', '.join(sorted(names)) or 'none'}"
+    raise DataError(f"{file}: the arrays {choices} must be there, {found}")
+
+
+def _names(style: Style, part: str) -> tuple[str, str]:
+    """Return what the images and the labels of a part are called."""
+    images, labels = style
+    return images.format(part=part), labels.format(part=part)
+
+
+def _has(arrays: Collection[str], style: Style, part: str) -> bool:
+    return any(name in arrays for name in _names(style, part))
+
+
+def _split(file: Path, arrays: Mapping[str, np.ndarray], style: Style, part: str) -> Split:
+    of_images, of_labels = _names(style, part)
+    for name in (of_images, of_labels):
+        if name not in arrays:
+            raise DataError(f"{file}: the arrays {of_images} and {of_labels} must be there both, {name} is missing")
+    images, labels = arrays[of_images], arrays[of_labels]
     if images.dtype != np.uint8 or images.ndim < 2 or 0 in images.shape:
-        raise DataError(f"{file}: {part}_images must be uint8 (N, ...), got {images.dtype} {images.shape}")
-    if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
+        raise DataError(f"{file}: {of_images} must be uint8 (N, ...), got {images.dtype} {images.shape}")
+    first = _names(style, "train")[0]
+    shape = arrays[first].shape[1:]
+    if images.shape[1:] != shape:
+        raise DataError(
+            f"{file}: an image of {of_images} must have the shape {shape} of {first}'s, got {images.shape[1:]}"
+        )
+    count = len(images)
+    if labels.dtype.kind not in "iu" or labels.shape not in {(count,), (count, 1)}:
         found = f"{labels.dtype} {labels.shape}"
-        raise DataError(f"{file}: {part}_labels must be whole numbers ({len(images)},), got {found}")
-    return Split(images=images.reshape(len(images), -1), labels=labels.astype(np.int64))
+        raise DataError(f"{file}: {of_labels} must be whole numbers ({count},) or ({count}, 1), got {found}")
+    return Split(images=images.reshape(count, -1), labels=labels.reshape(count).astype(np.int64))
 
 
-def _classes(file: Path, arrays: Mapping[str, np.ndarray]) -> tuple[str, ...]:
-    if "classes" in arrays:
-        names = arrays["classes"]
+def _classes(file: Path, arrays: Mapping[str, np.ndarray], of_labels: str) -> tuple[str, ...]:
+    if CLASSES in arrays:
+        names = arrays[CLASSES]
         if names.dtype.kind != "U" or names.ndim != 1:
-            raise DataError(f"{file}: classes must be texts (C,), got {names.dtype} {names.shape}")
+            raise DataError(f"{file}: {CLASSES} must be texts (C,), got {names.dtype} {names.shape}")
         return tuple(names.tolist())
-    present = np.unique(arrays["train_labels"])
+    present = np.unique(arrays[of_labels])
     if present[0] != 0 or present[-1] != len(present) - 1:
         found = f"{len(present)} different ones from {present[0]} to {present[-1]}"
-        raise DataError(f"{file}: without classes, train_labels must be 0 to C-1 with none left out, got {found}")
+        raise DataError(f"{file}: without {CLASSES}, {of_labels} must be 0 to C-1 with none left out, got {found}")
     return tuple(str(number) for number in present)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 
@@ -48,6 +49,32 @@ def test_images_of_any_shape_and_labels_of_any_width(save):
     assert dataset.classes == ("0", "1", "2")
 
 
+KERAS = {"train_images": "x_train", "train_labels": "y_train", "test_images": "x_test", "test_labels": "y_test"}
+
+
+def test_names_and_labels_as_keras_has_them(save):
+    plain = save(arrays()).load()
+    columns = {name: array[:, None] if "labels" in name else array for name, array in arrays().items()}
+
+    assert save({KERAS[name]: array for name, array in columns.items()}).load().digest == plain.digest
+    assert save(columns).load().digest == plain.digest
+
+
+@pytest.mark.parametrize("names", [("val_images", "val_labels"), ("x_val", "y_val")])
+def test_validation_examples_of_the_file_are_the_validation(save, names):
+    content = arrays() if names[0] == "val_images" else {KERAS[name]: array for name, array in arrays().items()}
+    images = np.full((3, 2, 2), 200, np.uint8)
+    row = save(content | dict(zip(names, (images, np.array([[2], [1], [0]])), strict=True)))
+
+    dataset = row.load()
+
+    assert len(dataset.train) == 6
+    np.testing.assert_array_equal(dataset.validation.images, images.reshape(3, 4))
+    assert dataset.validation.labels.tolist() == [2, 1, 0]
+    with pytest.raises(ConfigError, match=rf"dataset\.validation must be 0 for a file with {names[0]}, got 2"):
+        dataclasses.replace(row, validation=2).load()
+
+
 def test_classes_can_be_named(save):
     assert save(arrays(classes=np.array(["x", "y", "z", "never seen"]))).load().classes[3] == "never seen"
 
@@ -58,8 +85,11 @@ def test_classes_can_be_named(save):
         ({"train_images": np.zeros((6, 2, 2))}, r"train_images must be uint8 \(N, \.\.\.\), got float64 \(6, 2, 2\)"),
         ({"test_images": np.zeros(2, np.uint8)}, r"test_images must be uint8 \(N, \.\.\.\), got uint8 \(2,\)"),
         ({"test_images": np.zeros((2, 4), np.uint8)}, r"of test_images must have the shape \(2, 2\) .*, got \(4,\)"),
-        ({"train_labels": np.zeros(6)}, r"train_labels must be whole numbers \(6,\), got float64 \(6,\)"),
-        ({"train_labels": np.zeros(5, int)}, r"train_labels must be whole numbers \(6,\), got int64 \(5,\)"),
+        ({"train_labels": np.zeros(6)}, r"train_labels must be whole numbers \(6,\) or \(6, 1\), got float64 \(6,\)"),
+        ({"train_labels": np.zeros(5, int)}, r"train_labels must be whole numbers .*, got int64 \(5,\)"),
+        ({"train_labels": np.eye(6, 3, dtype=int)}, r"train_labels must be whole numbers .*, got int64 \(6, 3\)"),
+        ({"val_images": np.zeros((2, 2, 2), np.uint8)}, r"val_images and val_labels must be .*, val_labels is missing"),
+        ({"x_train": np.zeros((6, 2, 2), np.uint8)}, r"named in one way, .* or x_train, y_train, x_test, y_test, got "),
         ({"train_labels": np.arange(6) % 3 + 1}, r"train_labels must be 0 to C-1 .*, got 3 different ones from 1 to 3"),
         ({"test_labels": np.array([0, 3])}, r"one of the 3 classes 0 to 2, got 3"),
         ({"classes": np.array(["a", "b"])}, r"one of the 2 classes 0 to 1, got 2"),
@@ -78,6 +108,8 @@ def test_an_array_that_is_missing_is_named(save):
 
     with pytest.raises(DataError, match=r"set\.npz: the arrays .* must be there, test_labels is missing"):
         save(content).load()
+    with pytest.raises(DataError, match=r"test_labels or x_train, y_train, x_test, y_test must be there, got a, b"):
+        save({"a": np.zeros(2), "b": np.zeros(2)}).load()
 
 
 def test_a_file_that_is_missing_or_not_given(tmp_path):
