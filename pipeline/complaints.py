@@ -87,7 +87,7 @@ def _unknown_key(key: str) -> str:
     # A key without its group (margin for loss.margin) is near to no key as a whole.
     close += [known for known in keys() if known.endswith(f".{key}") and known not in close]
     hint = f", did you mean {' or '.join(close)}?" if close else ""
-    return f"{key} is no key of this config{hint} (see python -m pipeline --help)"
+    return f"{key} is no key of this config{hint} (see descent-sweeps --help)"
 
 
 def _first_line(error: BaseException) -> str:

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "overrides",
         nargs="*",
         metavar="KEY=VALUE",
-        help="those of the sweep, as python -m pipeline --multirun takes them, and deploy.KEY=VALUE of the template",
+        help="those of the sweep, as descent-sweeps --multirun takes them, and deploy.KEY=VALUE of the template",
     )
     options = parser.parse_intermixed_args(arguments)
     try:

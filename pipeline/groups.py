@@ -117,10 +117,10 @@ def _help() -> str:
     choices = "\n".join(f"  {group:12} {', '.join(sorted(table))}" for group, table in TABLES.items())
     return f"""Sweeps over how a model is optimised: Hydra composes the trials, Ray runs them, MLflow keeps the record.
 
-  python -m pipeline KEY=VALUE ...               one trial, in this process
-  python -m pipeline --multirun KEY=A,B ...      a trial for every combination; without a list, the default grid
-  python -m pipeline --multirun sweep.dry_run=true ...   only the plan
-  python -m pipeline --multirun experiment=notes/strategies   a preset
+  descent-sweeps KEY=VALUE ...               one trial, in this process
+  descent-sweeps --multirun KEY=A,B ...      a trial for every combination; without a list, the default grid
+  descent-sweeps --multirun sweep.dry_run=true ...   only the plan
+  descent-sweeps --multirun experiment=notes/strategies   a preset
 
 Groups (GROUP=CHOICE, --cfg job shows what is chosen):
 {choices}

@@ -6,11 +6,15 @@ import hashlib
 import shlex
 import sys
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 
 from pipeline.checkpoint_file import Saved, of_keys
 from pipeline.plan import Group, PlannedTrial, make_groups
 from pipeline.recorder.address import redact
 from tasks.trial import Trial
+
+SCRIPT = "descent-sweeps"
+"""The name of the command, which ``python -m pipeline`` is another form of."""
 
 
 def sweep_key(trials: Sequence[PlannedTrial], name: str | None) -> str:
@@ -47,4 +51,5 @@ def remaining(
 def resume_command() -> str:
     """Return the command line of this process with ``sweep.resume=true``, and without credentials."""
     arguments = [redact(text) for text in sys.argv[1:] if not text.startswith("sweep.resume=")]
-    return shlex.join(["python", "-m", "pipeline", *arguments, "sweep.resume=true"])
+    script = Path(sys.argv[0]).name == SCRIPT
+    return shlex.join([*([sys.argv[0]] if script else ["python", "-m", "pipeline"]), *arguments, "sweep.resume=true"])

@@ -44,7 +44,7 @@ def test_every_file_opens_with_its_command_and_composes(file):
     choice = file.with_suffix("").as_posix()
     group, _, name = choice.partition("/")
 
-    assert first.startswith("# python -m pipeline ")
+    assert first.startswith(("# descent-sweeps ", "# python -m pipeline "))
     if group in TABLES:
         assert f"{group}={name}" in first
         fixed = [f"{group}={name}"] if group == "dataset" else ["dataset=synthetic", f"{group}={name}"]

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.resuming import resume_command
+
 SCRIPT = (str(Path(sys.executable).with_name("descent-sweeps")),)
 MODULE = (sys.executable, "-m", "pipeline")
 IN_THE_WAY = "raise RuntimeError('this file is the user\\'s')\n"
@@ -74,3 +76,12 @@ def test_a_foreign_package_of_our_name_that_has_been_imported_is_named(folder):
     done = run(folder, sys.executable, "-c", "import tasks, pipeline")
 
     assert f"got {folder}/tasks.py" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("typed", "printed"), [("/venv/bin/descent-sweeps", "/venv/bin/descent-sweeps"), ("pipeline", "python -m pipeline")]
+)
+def test_a_sweep_is_resumed_by_the_command_that_started_it(typed, printed, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [typed, "-m", "seed=0,1"])
+
+    assert resume_command() == f"{printed} -m seed=0,1 sweep.resume=true"

@@ -110,7 +110,7 @@ def test_every_row_is_described_as_it_was_parsed(source):
 def test_every_row_has_a_config_file_that_opens_with_its_command():
     for name in DATASETS:
         lines = (CONF / f"{name}.yaml").read_text().splitlines()
-        assert lines[0].startswith(f"# python -m pipeline dataset={name}")
+        assert lines[0].startswith(f"# descent-sweeps dataset={name}")
         assert lines[1] == f"defaults: [/schema/dataset/{name}@_here_]"
     assert {file.stem for file in CONF.iterdir()} == set(DATASETS)
 
