@@ -7,19 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from array_api_compat import array_namespace
 
+from tasks.coordinates import DIFFERENCES, Coordinates
 from tasks.errors import require
+from tasks.labels import correct_scores, is_correct
 
 
 class Loss(Protocol):
-    """A loss: a row of `LOSSES`. It depends on the scores through their differences to the correct class's alone."""
+    """A loss: a row of `LOSSES`. It depends on the scores through its ``coordinates`` alone."""
+
+    coordinates: ClassVar[Coordinates]
 
     @property
-    def margin(self) -> Any:
-        """What is added to every difference."""
+    def offset(self) -> Any:
+        """What is added to every coordinate."""
 
     def losses(self, scores: Any, labels: Any) -> Any:
         """Return the loss of every example, ``(*trials, N)``."""
@@ -27,8 +31,8 @@ class Loss(Protocol):
     def losses_and_gradient(self, scores: Any, labels: Any) -> tuple[Any, Any]:
         """Return the losses ``(*trials, N)`` and the gradient of each by its scores, ``(*trials, C, N)``."""
 
-    def sums(self, excesses: Any) -> Any:
-        """Return the sum of the examples' losses, ``(*trials,)``, from `excesses` or `leads` with their margins."""
+    def sums(self, coordinates: Any) -> Any:
+        """Return the sum of the examples' losses, ``(*trials,)``, from coordinates ``(*trials, Z, N)`` with offset."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,10 +47,17 @@ class Svm:
     array([2.9])
     """
 
+    coordinates: ClassVar[Coordinates] = DIFFERENCES
+
     margin: float = 1.0
 
     def __post_init__(self) -> None:
         require(self.margin >= 0, "loss.margin", "must be >= 0", self.margin)
+
+    @property
+    def offset(self) -> Any:
+        """The margin."""
+        return self.margin
 
     def losses(self, scores: Any, labels: Any) -> Any:
         """Return the loss of every example, ``(*trials, N)``."""
@@ -61,20 +72,27 @@ class Svm:
         count = xp.sum(violated, axis=-2, keepdims=True)
         return xp.sum(excess, axis=-2), violated - count * xp.astype(is_correct(scores, labels), scores.dtype)
 
-    def sums(self, excesses: Any) -> Any:
+    def sums(self, coordinates: Any) -> Any:
         """Return the sum of all that exceeds 0, ``(*trials,)``."""
-        xp = array_namespace(excesses)
-        return xp.sum(xp.maximum(excesses, _zeros(excesses)), axis=(-2, -1))
+        xp = array_namespace(coordinates)
+        return xp.sum(xp.maximum(coordinates, _zeros(coordinates)), axis=(-2, -1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SquaredHinge:
     """Squared hinge loss, ``sum_{j != y} max(0, s_j - s_y + margin)^2``: smooth but for its second derivative."""
 
+    coordinates: ClassVar[Coordinates] = DIFFERENCES
+
     margin: float = 1.0
 
     def __post_init__(self) -> None:
         require(self.margin >= 0, "loss.margin", "must be >= 0", self.margin)
+
+    @property
+    def offset(self) -> Any:
+        """The margin."""
+        return self.margin
 
     def losses(self, scores: Any, labels: Any) -> Any:
         """Return the loss of every example, ``(*trials, N)``."""
@@ -91,10 +109,10 @@ class SquaredHinge:
         correct = xp.astype(is_correct(scores, labels), scores.dtype)
         return xp.sum(excess * excess, axis=-2), slope - total * correct
 
-    def sums(self, excesses: Any) -> Any:
+    def sums(self, coordinates: Any) -> Any:
         """Return the sum of the squares of all that exceeds 0, ``(*trials,)``."""
-        xp = array_namespace(excesses)
-        positive = xp.maximum(excesses, _zeros(excesses))
+        xp = array_namespace(coordinates)
+        positive = xp.maximum(coordinates, _zeros(coordinates))
         return xp.sum(positive * positive, axis=(-2, -1))
 
 
@@ -107,9 +125,11 @@ class Softmax:
     array([0.])
     """
 
+    coordinates: ClassVar[Coordinates] = DIFFERENCES
+
     @property
-    def margin(self) -> float:
-        """None: what is added to the differences is 0."""
+    def offset(self) -> float:
+        """Nothing."""
         return 0.0
 
     def losses(self, scores: Any, labels: Any) -> Any:
@@ -128,12 +148,12 @@ class Softmax:
         losses = xp.log(total)[..., 0, :] - correct_scores(shifted, labels)[..., 0, :]
         return losses, exponentials / total - xp.astype(is_correct(scores, labels), scores.dtype)
 
-    def sums(self, excesses: Any) -> Any:
+    def sums(self, coordinates: Any) -> Any:
         """Return the sum of ``log(1 + sum_j exp(s_j - s_y))``, ``(*trials,)``."""
-        xp = array_namespace(excesses)
-        top = xp.max(excesses, axis=-2, keepdims=True)
-        top = xp.maximum(top, _zeros(top))  # the correct class's excess is 0
-        total = xp.exp(-top) + xp.sum(xp.exp(excesses - top), axis=-2, keepdims=True)
+        xp = array_namespace(coordinates)
+        top = xp.max(coordinates, axis=-2, keepdims=True)
+        top = xp.maximum(top, _zeros(top))  # the correct class's difference is 0
+        total = xp.exp(-top) + xp.sum(xp.exp(coordinates - top), axis=-2, keepdims=True)
         return xp.sum(xp.log(total) + top, axis=(-2, -1))
 
 
@@ -147,68 +167,6 @@ def violations(scores: Any, labels: Any, margin: Any) -> Any:
     # maximum() passes NaN on, so that a diverged trial is seen to have diverged. The mask, a number for every
     # class and example whatever the trials, is multiplied: four times faster than choosing by it.
     return xp.maximum(excess, _zeros(scores)) * xp.astype(~is_correct(scores, labels), scores.dtype)
-
-
-def excesses(scores: Any, labels: Any, margin: Any) -> Any:
-    """Return ``s_j - s_y + margin`` for the classes j other than y, ``(*trials, C - 1, N)``: affine in the scores."""
-    xp = array_namespace(scores)
-    others = xp.arange(scores.shape[-2] - 1, dtype=labels.dtype, device=getattr(labels, "device", None))[:, None]
-    others = others + xp.astype(others >= labels, labels.dtype)  # (C - 1, N)
-    index = xp.reshape(others, (1,) * (scores.ndim - 2) + others.shape)
-    return xp.take_along_axis(scores, index, axis=-2) - (correct_scores(scores, labels) - margin)
-
-
-def differences(scores: Any, labels: Any) -> Any:
-    """Return ``s_j - s_y``, ``(*trials, C, N)``, 0 for the correct class: linear in the scores."""
-    return scores - correct_scores(scores, labels)
-
-
-def leads(scores: Any, labels: Any) -> Any:
-    """Return ``s_j - s_y``, ``(*trials, C, N)``, ``-inf`` for the correct class: an excess that no loss counts."""
-    xp = array_namespace(scores)
-    nothing = xp.asarray(-xp.inf, dtype=scores.dtype, device=getattr(scores, "device", None))
-    return xp.where(is_correct(scores, labels), nothing, differences(scores, labels))
-
-
-def nobody_leads(leads: Any, labels: Any) -> Any:
-    """Return whether the correct class has the highest score (the first, in a tie), bool ``(*trials, N)``."""
-    xp = array_namespace(leads)
-    first = _classes(leads, labels) < labels  # (C, N)
-    return ~xp.any((leads > 0) | (first & (leads == 0)), axis=-2)
-
-
-def correct_scores(scores: Any, labels: Any) -> Any:
-    """Return the score of each example's correct class, ``(*trials, 1, N)``."""
-    xp = array_namespace(scores)
-    *trials, classes, count = scores.shape
-    # One index for all trials: for many of them, NumPy takes so four times as fast as along the axis.
-    place = labels * count + xp.arange(count, dtype=labels.dtype, device=getattr(labels, "device", None))
-    taken = xp.take(xp.reshape(scores, (*trials, classes * count)), place, axis=-1)
-    return xp.reshape(taken, (*trials, 1, count))
-
-
-def is_correct(scores: Any, labels: Any) -> Any:
-    """Return which class is each example's correct one, bool ``(C, N)``."""
-    return _classes(scores, labels) == labels
-
-
-def accuracy(scores: Any, labels: Any) -> Any:
-    """Return the fraction of examples whose highest score (the first, in a tie) is their label's, ``(*trials,)``.
-
-    An example with a score that is NaN has no highest one.
-    """
-    xp = array_namespace(scores)
-    # NumPy finds the largest ten times as fast as its place.
-    highest = xp.max(scores, axis=-2, keepdims=True)
-    beaten = xp.any((scores == highest) & (_classes(scores, labels) < labels), axis=-2)
-    hits = (correct_scores(scores, labels) == highest)[..., 0, :] & ~beaten
-    return xp.mean(xp.astype(hits, xp.float64), axis=-1)
-
-
-def _classes(scores: Any, labels: Any) -> Any:
-    """Return the number of every class, ``(C, 1)``, beside the labels."""
-    xp = array_namespace(scores, labels)
-    return xp.arange(scores.shape[-2], dtype=labels.dtype, device=getattr(labels, "device", None))[:, None]
 
 
 def _zeros(scores: Any) -> Any:

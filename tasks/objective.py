@@ -51,9 +51,9 @@ class Objective:
         """Return every example's data loss ``(K, N)`` from scores ``(K, C, N)``."""
         return _joined([loss.losses(scores[run, ...], labels) for run, loss in self.losses])
 
-    def sums_of_excesses(self, excesses: Any) -> Any:
-        """Return the sum of the examples' data losses ``(K,)`` from excesses ``(K, C, N)``; see `Loss.sums`."""
-        return _joined([loss.sums(excesses[run, ...]) for run, loss in self.losses])
+    def sums_of_coordinates(self, coordinates: Any) -> Any:
+        """Return the sum of the examples' data losses ``(K,)`` from coordinates ``(K, C, N)``; see `Loss.sums`."""
+        return _joined([loss.sums(coordinates[run, ...]) for run, loss in self.losses])
 
     def evaluate(
         self, arrangement: Arrangement, rows: Sequence[Any], features: Any, labels: Any, *, factor: Any, scale: Any

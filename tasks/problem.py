@@ -13,7 +13,7 @@ from array_api_compat import array_namespace, is_numpy_array
 
 from tasks.datasets.dataset import Dataset, Split
 from tasks.devices import at_once, double, pieces, placed
-from tasks.losses import accuracy
+from tasks.labels import accuracy
 from tasks.models.model import Arrangement, Model
 from tasks.objective import Objective, split
 from tasks.random_streams import normal, stream

@@ -9,7 +9,6 @@ import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
 from tasks.devices import at_once, double, pieces
-from tasks.losses import differences, leads, nobody_leads
 from tasks.models.model import ScoreLinear
 from tasks.perturbations import Perturbations, drawn_ahead
 from tasks.problem import Batch, Problem, total
@@ -20,12 +19,12 @@ from tasks.state import MEASURES, History, Measured, State
 
 def init(problem: Problem, state: State) -> State:
     """Return the state with what the losses depend on at the weights, for every example."""
-    model, weights = problem.model, state["weights"]
+    model, weights, kind = problem.model, state["weights"], problem.trials[0].loss.coordinates
     assert isinstance(model, ScoreLinear)
     blocks = problem.over_blocks(
-        problem.minibatches.at(0), lambda features, labels: leads(model.scores_of_points(weights, features), labels)
+        problem.minibatches.at(0), lambda features, labels: kind.of(model.scores_of_points(weights, features), labels)
     )
-    return dict(state) | {"leads": array_namespace(weights).concat(blocks, axis=-1)}
+    return dict(state) | {"coordinates": array_namespace(weights).concat(blocks, axis=-1)}
 
 
 def advance(problem: Problem, state: State, start: int, stop: int) -> tuple[State, Measured]:
@@ -47,36 +46,36 @@ def advance(problem: Problem, state: State, start: int, stop: int) -> tuple[Stat
 
 
 def _moves(problem: Problem, batch: Batch, unit: Any) -> list[Any]:
-    """Return what unit perturbations add to the differences, ``(J, M, C, n)`` for every block of n examples.
+    """Return what unit perturbations add to the coordinates, ``(J, M, C, n)`` for every block of n examples.
 
     A device, which walks through all examples in the time that it starts on some, gets them in one.
     """
-    model = problem.model
+    model, kind = problem.model, problem.trials[0].loss.coordinates
     assert isinstance(model, ScoreLinear)
-    of_blocks = problem.over_blocks(batch, lambda x, labels: differences(model.scores_of_blocks(unit, x), labels))
+    of_blocks = problem.over_blocks(batch, lambda x, labels: kind.changes(model.scores_of_blocks(unit, x), labels))
     return of_blocks if is_numpy_array(unit) else [array_namespace(unit).concat(of_blocks, axis=-1)]
 
 
 class _Walk:
     """Some trials on their way: their state ``now``, its history, and where they stand on every block of n examples.
 
-    A loss depends on the differences of the scores to the correct class's alone, and what a step adds to them is
-    known. ``leads (K, C, n)`` are views of the state's, and ``excesses`` are leads with margins.
+    A loss depends on its coordinates alone, of one kind in a group, and what a step adds to them is known.
+    Coordinates ``(K, C, n)`` are views of the state's; they are also kept with the losses' offsets.
     """
 
     def __init__(self, problem: Problem, state: State, part: slice, blocks: list[slice]) -> None:
         xp, self.history = array_namespace(problem.like), History()
         self.now = {name: array[part, ...] for name, array in state.items()}
-        self.now["leads"] = xp.asarray(self.now["leads"], copy=True)  # it is moved in place
+        self.now["coordinates"] = xp.asarray(self.now["coordinates"], copy=True)  # it is moved in place
         self._part, self._problem = part, problem.of_trials(range(len(problem.trials))[part])
         rates = [trial.learning_rate for trial in self._problem.trials]
         self._rates = per_trial(rates, like=problem.like, trailing=1)
         self._rates_of_scores = per_trial(rates, like=problem.like, trailing=2)
-        margins = [trial.loss.margin for trial in self._problem.trials]
-        self._margins = per_trial(margins, like=problem.like, trailing=2)
+        offsets = [trial.loss.offset for trial in self._problem.trials]
+        self._offsets = per_trial(offsets, like=problem.like, trailing=2)
         self._blocks = blocks
-        self._leads = [self.now["leads"][..., block] for block in blocks]
-        self._excesses = [here + self._margins for here in self._leads]
+        self._coordinates = [self.now["coordinates"][..., block] for block in blocks]
+        self._with_offset = [here + self._offsets for here in self._coordinates]
 
     def through(self, unit: Perturbations, moves: list[Any]) -> None:
         """Try the steps of a block one by one."""
@@ -89,8 +88,8 @@ class _Walk:
     def _try(self, step: Any, moves: list[Any]) -> None:
         """Try one step of every trial, accepted where the loss falls."""
         xp, now, objective = array_namespace(step), self.now, self._problem.objective
-        tried = zip(self._excesses, moves, strict=True)
-        sums = [double(objective.sums_of_excesses(excesses + self._rates_of_scores * move)) for excesses, move in tried]
+        tried = zip(self._with_offset, moves, strict=True)
+        sums = [double(objective.sums_of_coordinates(here + self._rates_of_scores * move)) for here, move in tried]
         data_loss = total(sums) / len(self._problem.dataset.train)
         candidates = now["weights"] + step
         penalty = double(self._problem.regularization_loss(candidates))
@@ -107,15 +106,15 @@ class _Walk:
 
     def _move(self, accept: Any, moves: list[Any]) -> None:
         xp = array_namespace(accept)
-        for number, (here, move) in enumerate(zip(self._leads, moves, strict=True)):
+        for number, (here, move) in enumerate(zip(self._coordinates, moves, strict=True)):
             here[...] = xp.where(accept, here + self._rates_of_scores * move, here)
-            self._excesses[number] = here + self._margins
+            self._with_offset[number] = here + self._offsets
 
     def _accuracy(self) -> Any:
-        xp = array_namespace(*self._leads)
+        xp, kind = array_namespace(*self._coordinates), self._problem.trials[0].loss.coordinates
         labels = self._problem.dataset.train.labels
-        blocks = zip(self._leads, self._blocks, strict=True)
-        hits = [xp.sum(xp.astype(nobody_leads(here, labels[block]), xp.float64), axis=-1) for here, block in blocks]
+        blocks = zip(self._coordinates, self._blocks, strict=True)
+        hits = [xp.sum(xp.astype(kind.hits(here, labels[block]), xp.float64), axis=-1) for here, block in blocks]
         return total(hits) / len(self._problem.dataset.train)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.datasets.dataset import Dataset
 from tasks.errors import require
+from tasks.models.model import ScoreLinear
 from tasks.problem import Problem
 from tasks.score_space import local_search as score_space
 from tasks.stacking import per_trial
@@ -39,9 +40,9 @@ class LocalSearch:
         return frozenset({"optimizer", "schedule", "clip"})
 
     def fusion_key(self, trial: Trial) -> tuple[Any, ...]:
-        """Return nothing more than what all strategies share."""
-        del trial
-        return ()
+        """Return the kind of the loss's coordinates where the search goes along them."""
+        along = isinstance(trial.model, ScoreLinear) and trial.batch_size is None
+        return (type(trial.loss.coordinates).__name__,) if along else ()
 
     def check(self, trial: Trial, dataset: Dataset) -> None:
         """Take any trial."""

@@ -6,10 +6,14 @@ import numpy as np
 
 from tasks.losses import Softmax, SquaredHinge, Svm
 from tasks.random_streams import normal
+from tests.tasks import logistic
+from tests.tasks.logistic import Logistic
 
 
 def loss_of_example(loss, scores, label):
     """Return the loss of one example from its scores ``(C,)``, class by class."""
+    if isinstance(loss, Logistic):
+        return logistic.loss_of_example(scores, label)
     others = [s for j, s in enumerate(scores) if j != label]
     if isinstance(loss, Svm):
         return sum(max(0.0, s - scores[label] + loss.margin) for s in others)

@@ -12,7 +12,7 @@ from tasks.events import Checkpoint, Outcome, Result
 from tasks.finite_difference import FiniteDifference
 from tasks.gradient_check import GradientCheck
 from tasks.landscape import Landscape
-from tasks.losses import LOSSES, Softmax, Svm, excesses, leads
+from tasks.losses import LOSSES, Softmax, Svm
 from tasks.models.linear import Linear
 from tasks.objective import Objective, split
 from tasks.optimizers import OPTIMIZERS
@@ -62,7 +62,8 @@ def test_losses_and_their_gradients(like, name):
     loss = LOSSES[name]()
 
     def everything(scores, labels):
-        ahead = excesses(scores, labels, loss.margin), leads(scores, labels) + loss.margin
+        kind = loss.coordinates
+        ahead = kind.counted(scores, labels, loss.offset), kind.of(scores, labels) + loss.offset
         return [loss.losses(scores, labels), *loss.losses_and_gradient(scores, labels), *map(loss.sums, ahead)]
 
     expected, found = everything(scores, labels), everything(*there(like, scores, labels))

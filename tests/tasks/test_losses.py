@@ -4,14 +4,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.errors import ConfigError
-from tasks.losses import LOSSES, Softmax, SquaredHinge, Svm, accuracy, differences, excesses, leads, nobody_leads
+from tasks.labels import accuracy
+from tasks.losses import LOSSES, Softmax, SquaredHinge, Svm
 from tasks.rows import parse_row
+from tests.tasks.logistic import Logistic
 from tests.tasks.plain import loss_of_example
 
-ROWS = [kind() for kind in LOSSES.values()]
+# A loss of other coordinates than those of the table must hold the same contract.
+ROWS = [*(kind() for kind in LOSSES.values()), Logistic()]
 
 
-@pytest.fixture(params=ROWS, ids=list(LOSSES))
+@pytest.fixture(params=ROWS, ids=[*LOSSES, "logistic"])
 def loss(request):
     return request.param
 
@@ -52,30 +55,22 @@ def test_losses_are_those_of_the_loop(seed, classes, count):
 
 
 @pytest.mark.parametrize("size", [1, 1e30])
-def test_sums_of_what_exceeds_are_those_of_the_losses(loss, size):
+def test_sums_of_coordinates_are_those_of_the_losses(loss, size):
     rng = np.random.default_rng(2)
     scores, labels = rng.normal(0, 2, size=(3, 6, 30)), rng.integers(6, size=30)
     scores[1] *= size
-    found = loss.sums(excesses(scores, labels, loss.margin))
-    np.testing.assert_allclose(found, loss.losses(scores, labels).sum(axis=-1), rtol=1e-12)
+    expected, kind = loss.losses(scores, labels).sum(axis=-1), loss.coordinates
+    np.testing.assert_allclose(loss.sums(kind.counted(scores, labels, loss.offset)), expected, rtol=1e-12)
+    np.testing.assert_allclose(loss.sums(kind.of(scores, labels) + loss.offset), expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("size", [1, 1e30])
-def test_leads_with_margins_exceed_as_much(loss, size):
-    rng = np.random.default_rng(2)
-    scores, labels = rng.normal(0, 2, size=(3, 6, 30)), rng.integers(6, size=30)
-    scores[1] *= size
-    found = loss.sums(leads(scores, labels) + loss.margin)
-    np.testing.assert_allclose(found, loss.losses(scores, labels).sum(axis=-1), rtol=1e-12)
-
-
-def test_differences_are_linear_and_what_they_add_to_leads():
-    rng = np.random.default_rng(3)
+def test_changes_are_linear_and_what_scores_add_to_coordinates(loss):
+    rng, kind = np.random.default_rng(3), loss.coordinates
     (scores, step), labels = rng.normal(size=(2, 3, 6, 30)), rng.integers(6, size=30)
-    moved = leads(scores, labels) + 0.5 * differences(step, labels)
-    np.testing.assert_allclose(moved, leads(scores + 0.5 * step, labels), atol=1e-14)
-    # and an example is right where no class leads
-    np.testing.assert_array_equal(nobody_leads(moved, labels).mean(axis=-1), accuracy(scores + 0.5 * step, labels))
+    moved = kind.of(scores, labels) + 0.5 * kind.changes(step, labels)
+    np.testing.assert_allclose(moved, kind.of(scores + 0.5 * step, labels), atol=1e-14)
+    # and they say which examples are right
+    np.testing.assert_array_equal(kind.hits(moved, labels).mean(axis=-1), accuracy(scores + 0.5 * step, labels))
 
 
 def test_gradient_is_the_slope_of_the_losses(loss):
@@ -136,6 +131,6 @@ def test_negative_margin_is_refused(name):
         parse_row(LOSSES, "loss", {"name": name, "margin": -1})
 
 
-def test_nobody_leads_where_the_correct_class_is_the_first_of_tied_scores():
-    labels = np.array([0, 1, 2, 0])
-    assert nobody_leads(leads(np.zeros((3, 4)), labels), labels).tolist() == [True, False, False, True]
+def test_an_example_is_right_where_the_correct_class_is_the_first_of_tied_scores(loss):
+    labels, kind = np.array([0, 1, 2, 0]), loss.coordinates
+    assert kind.hits(kind.of(np.zeros((3, 4)), labels), labels).tolist() == [True, False, False, True]

@@ -8,7 +8,8 @@ from tasks import devices
 from tasks.datasets.dataset import Split
 from tasks.errors import ConfigError
 from tasks.events import Checkpoint, Curve, Outcome, Result
-from tasks.losses import LOSSES, Softmax, Svm, accuracy
+from tasks.labels import accuracy
+from tasks.losses import LOSSES, Softmax, Svm
 from tasks.optimizers import OPTIMIZERS, Momentum, Sgd
 from tasks.problem import Problem
 from tasks.regularizers import L1, L2
