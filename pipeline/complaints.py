@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import sys
+import traceback
 
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
@@ -23,11 +24,9 @@ def is_expected(error: BaseException) -> bool:
     """Return whether a person caused the error: by its type, or because Hydra raised it over an override."""
     if isinstance(error, EXPECTED):
         return True
-    innermost = error.__traceback__
-    while innermost is not None and innermost.tb_next is not None:
-        innermost = innermost.tb_next
-    module = innermost.tb_frame.f_globals.get("__name__", "") if innermost else ""
-    return isinstance(error, Exception) and module.partition(".")[0] in ("hydra", "omegaconf", "antlr4")
+    modules = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__))
+    outside = [package for module in modules if (package := module.partition(".")[0]) not in sys.stdlib_module_names]
+    return isinstance(error, Exception) and outside[-1:] in (["hydra"], ["omegaconf"], ["antlr4"])
 
 
 def complaint(error: BaseException) -> str:
@@ -58,7 +57,8 @@ def _complaint(error: BaseException) -> str:
         return f"cannot use{what}: {error.strerror or error}"
     if isinstance(error, SweepError):
         return str(error)
-    return _first_line(error)
+    # An environment variable that hydra.job.env_copy names may be missing.
+    return f"{error} must be set" if isinstance(error, KeyError) else _first_line(error)
 
 
 def _hydra_complaint(error: HydraException) -> str:

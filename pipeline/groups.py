@@ -72,6 +72,9 @@ def unknown_hydra_key(key: str) -> str:
     >>> unknown_hydra_key("hydra.job.env_set.HOME")
     "hydra.job.env_set.HOME is no key of Hydra's config yet: +hydra.job.env_set.HOME=VALUE adds it"
     """
+    plugin = ".".join(key.split(".")[:2])
+    if plugin in {"hydra.launcher", "hydra.sweeper"} and not key.startswith("hydra.sweeper.params."):
+        return f"{key} is no key of the {plugin.removeprefix('hydra.')} that is chosen (see --cfg hydra -p {plugin})"
     kind: Any = HydraConf
     above, *names = key.split(".")
     for name in names:

@@ -19,8 +19,11 @@ from pipeline.groups import choices_with, misplaced
 from pipeline.schema import TABLES
 from tasks.errors import ConfigError
 
-_RESOLVER = re.compile(r"\$\{[^{}]*:")
-"""An interpolation that calls a resolver, which may ask for anything that Hydra gives to a job."""
+_RESOLVER = re.compile(r"\$\{([^{}:]*):")
+"""An interpolation that calls a resolver."""
+
+_SELF_CONTAINED = {"now", "python_version", "oc.decode", "oc.select", "oc.create", "oc.dict.keys", "oc.dict.values"}
+"""Resolvers that ask for nothing but what stands in the config itself; others may, for what Hydra gives to a job."""
 
 _STARTED = re.compile(r"\$\{now:[^{}]*\}")
 """The time, which is that of the sweep's start in all of its jobs."""
@@ -53,9 +56,11 @@ class Job:
             config.hydra.job.override_dirname = self.override_dirname()
         return config
 
-    def resolves(self) -> bool:
-        """Return whether a value of the task config calls a resolver, which may ask for what Hydra gives to a job."""
-        return _RESOLVER.search(repr(self.values)) is not None
+    def asks(self) -> bool:
+        """Return whether the job's values, or those of its environment, may ask for what Hydra gives to it."""
+        environment = self.base.hydra["job"]["env_set"]
+        known = _SELF_CONTAINED if environment else _SELF_CONTAINED | {"oc.env"}
+        return "${" in repr(environment) or not known.issuperset(_RESOLVER.findall(repr(self.values)))
 
     def resolved(self) -> dict[str, Any]:
         """Return the task config as plain values, interpolations resolved."""

@@ -63,7 +63,7 @@ def begin(job: Job, callbacks: Callbacks | None, task_function: TaskFunction) ->
     That takes milliseconds, so a job that nobody watches and whose values ask for nothing is only resolved.
     """
     folder, environment = job.folder(), job.base.hydra["job"]["env_set"]
-    if callbacks is None and not job.resolves() and "${" not in repr(environment):
+    if callbacks is None and not job.asks():
         return Begun(job=job, folder=folder, values=job.resolved(), environment=environment)
     marks: list[Mapping[str, Any]] = []
     with given(job.config(), folder, log=callbacks is not None) as config, env_override(config.hydra.job.env_set):

@@ -52,6 +52,8 @@ BAD = {
     ("loss=softmax", "+loss.margin=2"): "loss=softmax must have no keys of its own, got 'margin'",
     ("hydra.sweep.dri=x",): "hydra.sweep.dri is no key of Hydra's config, did you mean hydra.sweep.dir?",
     ("hydra.job.env_set.X=1",): "+hydra.job.env_set.X=VALUE adds it",
+    ("hydra.sweeper.max_batch_size=2",): "hydra.sweeper.max_batch_size is no key of the sweeper that is chosen",
+    ("hydra.job.env_copy=[NOWHERE_X]",): "'NOWHERE_X' must be set",
     ("-m", "loss=softmax", "seed=1,2", "loss.margin=2"): "loss.margin must be set with loss=svm or loss=squared_hinge",
     ("-m", "seed=1,2", "tracking.uri=sqlite:///${hydra:runtime.output_dir}/z.db"): "tracking.uri must be the same in",
     ("-m", "seed=range(5,5)"): "seed must have at least one value, got seed=range(5,5)",
