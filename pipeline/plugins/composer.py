@@ -75,9 +75,8 @@ class Job:
 
     def folder(self) -> str:
         """Return the job's output folder, absolute (in a process that has not changed its own since it was started)."""
-        sweep = self.base.hydra["sweep"]
-        if sweep["subdir"] == "${hydra.job.num}" and "${" not in _STARTED.sub("", sweep["dir"]):
-            place = [str(self.base.config.hydra.sweep.dir), str(self.number)]
+        if self.base.folder is not None and self.base.hydra["sweep"]["subdir"] == "${hydra.job.num}":
+            place = [self.base.folder, str(self.number)]
         else:
             before, config = HydraConfig.instance().cfg, self.config()
             HydraConfig.instance().set_config(config)
@@ -94,9 +93,13 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Composition:
-    """A config that Hydra composed, and the plain, unresolved values of its two parts."""
+    """A config that Hydra composed, and the plain, unresolved values of its two parts.
+
+    ``folder`` is that of the sweep, None where each job may have another.
+    """
 
     config: DictConfig
+    folder: str | None
     hydra: Mapping[str, Any]
     task: Mapping[str, Any]
 
@@ -165,7 +168,9 @@ class Composer:
             values = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
             assert isinstance(values, dict)
             task = {str(name): value for name, value in values.items() if name != "hydra"}
-            self._compositions[overrides] = Composition(config=config, hydra=values["hydra"], task=task)
+            alike = "${" not in _STARTED.sub("", values["hydra"]["sweep"]["dir"])
+            folder = str(config.hydra.sweep.dir) if alike else None
+            self._compositions[overrides] = Composition(config=config, folder=folder, hydra=values["hydra"], task=task)
         return self._compositions[overrides]
 
     def _parse(self, text: str) -> Override:
