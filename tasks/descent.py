@@ -37,27 +37,18 @@ class Descent(Protocol):
 
 
 class Owned(NamedTuple):
-    """Some rows of a matrix of the arrangement that stay in cache, and the trial that each is of."""
+    """Some consecutive rows of a matrix of the arrangement, so few that they stay in cache."""
 
     matrix: int
-    place: slice
-    owners: np.ndarray
-
-
-def owned(problem: Problem, arrangement: Arrangement) -> list[Owned]:
-    """Return the rows of all matrices in parts, up to the last that a trial has.
-
-    A row between them that nobody has is treated as one of the first trial.
-    """
-    parts = []
-    for number, (layout, (_, columns)) in enumerate(zip(arrangement.layouts, problem.shapes.values(), strict=True)):
-        owners, last = layout.owners(), int(layout.places.max())
-        parts += [Owned(number, part, owners[part]) for part in problem.parts(last + 1, columns)]
-    return parts
+    start: int
+    stop: int
 
 
 def sums(arrangement: Arrangement, parts: Sequence[Owned], told: Sequence[Sequence[Any]]) -> list[Any]:
-    """Return the sums ``(K,)`` over each trial's rows of what every part tells of its rows, ``(H,)`` each."""
+    """Return the sums ``(K,)`` over each trial's rows of what every part tells of its rows, ``(H,)`` each.
+
+    The parts are in the order of their rows, and hold all that a trial has.
+    """
     totals: list[Any] = []
     for number, layout in enumerate(arrangement.layouts):
         of_matrix = [numbers for part, numbers in zip(parts, told, strict=True) if part.matrix == number]

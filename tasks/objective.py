@@ -63,13 +63,16 @@ class Objective:
         The scores are ``scale`` (None: 1) times those of ``rows``; both numbers are one for all trials or
         ``(K, 1, 1)``.
         """
-        xp = array_namespace(features)
         scores, vjp = arrangement.scores_and_vjp(rows, features)
         scores = scores if scale is None else scale * scores
+        losses, slope = self.losses_and_slope(scores, labels)
+        return Evaluation(losses, vjp(slope * factor), scores)
+
+    def losses_and_slope(self, scores: Any, labels: Any) -> tuple[Any, Any]:
+        """Return the sum of the examples' losses ``(K,)``, and its gradient by the scores, ``(K, C, N)``."""
         parts = [loss.losses_and_gradient(scores[run, ...], labels) for run, loss in self.losses]
-        slope = _joined([slope for _, slope in parts]) * factor
-        total = xp.sum(_joined([losses for losses, _ in parts]), axis=-1)
-        return Evaluation(total, vjp(slope), scores)
+        losses = _joined([losses for losses, _ in parts])
+        return array_namespace(scores).sum(losses, axis=-1), _joined([slope for _, slope in parts])
 
     def regularization_loss(self, matrices: Sequence[Any]) -> Any:
         """Return ``regularization * R(W)``, ``(K,)``, of the matrices of weights, ``(K, R_i, D_i)`` each."""

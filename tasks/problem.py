@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,7 +14,7 @@ from array_api_compat import array_namespace, is_numpy_array
 from tasks.datasets.dataset import Dataset, Split
 from tasks.devices import at_once, double, pieces, placed
 from tasks.labels import accuracy
-from tasks.models.model import Arrangement, Model
+from tasks.models.model import Arrangement, Model, Part
 from tasks.objective import Objective, split
 from tasks.random_streams import normal, stream
 
@@ -249,6 +249,23 @@ class Problem:
         losses, hits, gradients = zip(*self.over_blocks(batch, sums), strict=True)
         gradient = [total(blocks) for blocks in zip(*gradients, strict=True)]
         return gradient, total(losses) / len(batch), total(hits) / len(batch)
+
+    def data_loss_and_parts(
+        self, arrangement: Arrangement, rows: Sequence[Any], batch: Batch
+    ) -> tuple[Any, Any, Iterator[Part]]:
+        """Return the data loss and the accuracy ``(K,)``, and the gradient in parts; see `data_loss_and_gradient`.
+
+        Of a batch that is one block, a part is computed when it is asked for, and the rows of those before may be
+        updated by then: they are still in cache.
+        """
+        if len(batch) > self.block:
+            gradient, loss, hits = self.data_loss_and_gradient(arrangement, rows, batch)
+            whole = (Part(number, slice(0, matrix.shape[0]), matrix) for number, matrix in enumerate(gradient))
+            return loss, hits, whole
+        (block,) = batch.blocks(self.block)
+        scores, parts = arrangement.scores_and_parts(rows, self.features(block.images))
+        losses, slope = self.objective.losses_and_slope(scores, block.labels)
+        return losses / len(batch), accuracy(scores, block.labels), parts(slope * (1 / len(batch)))
 
     def loss_and_gradient(self, points: Any, batch: Batch) -> tuple[Any, Any, Any, Any]:
         """Return the gradient ``(K, P)``, data loss, regularization loss and accuracy ``(K,)`` at points ``(K, P)``."""

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from array_api_compat import array_namespace
 
-from tasks.descent import Owned, Step, owned, rates_of, squared_norm, sums
+from tasks.descent import Owned, Step, rates_of, squared_norm, sums
 from tasks.devices import host, placed
 from tasks.objective import Objective
 from tasks.problem import Problem
@@ -40,8 +40,11 @@ class ScaledDescent:
         decays = np.array([trial.regularizer.decay * trial.regularization for trial in problem.trials])
         self._scales, renewals = scales(host(state["scale"])[:, 0], 1 - rates * decays)
         before, after = self._scales[:-1], self._scales[1:]
-        self._owned = owned(problem, self._arrangement)
-        self._parts = [_Part.of(problem, rows, renewals) for rows in self._owned]
+        self._parts = [
+            _Part.of(problem, number, piece, layout.owners(), renewals)
+            for number, layout in enumerate(self._arrangement.layouts)
+            for piece in problem.parts(int(layout.places.max()) + 1, self._unscaled[number].shape[1])
+        ]
         # What the steps need of every trial, (S, K, 1, 1), and of every row, (S, H, 1): one copy to a device each.
         self._before = problem.array(before[..., None, None])
         self._factors = problem.array((-rates / after)[..., None, None])
@@ -73,7 +76,7 @@ class ScaledDescent:
             self._arrangement, self._unscaled, batch, scale=scale, factor=self._factors[number, ...]
         )
         told = [self._update(part, updates, number, norms=norms) for part in self._parts]
-        penalty, *squares = sums(self._arrangement, self._owned, told)
+        penalty, *squares = sums(self._arrangement, [part.rows for part in self._parts], told)
         measures = (data_loss, scale[:, 0, 0] ** 2 * penalty, hits)  # where it is not 1, the penalty is L2
         if not norms:
             return measures, ()
@@ -85,7 +88,7 @@ class ScaledDescent:
 
         With ``norms``, return also those of the squared norms of the gradient and of the new unscaled weights.
         """
-        matrix, place, _ = part.rows
+        matrix, place = part.rows.matrix, slice(part.rows.start, part.rows.stop)
         unscaled, update = (rows[matrix][place, :] for rows in (self._unscaled, updates))
         rate, renewal, per_update, per_unscaled = (column[number, place, :] for column in self._of_rows[matrix])
         penalty = part.objective.regularization * part.objective.penalties(unscaled)
@@ -120,16 +123,18 @@ class _Part:
     renewed: Sequence[bool]
 
     @classmethod
-    def of(cls, problem: Problem, rows: Owned, renewals: np.ndarray) -> _Part:
-        trials = [problem.trials[k] for k in rows.owners.tolist()]
+    def of(cls, problem: Problem, matrix: int, place: slice, owners: np.ndarray, renewals: np.ndarray) -> _Part:
+        # A row between those of the trials that nobody has is treated as one of the first.
+        owners = owners[place]
+        trials = [problem.trials[k] for k in owners.tolist()]
         objective = Objective.of(trials, like=problem.like)
         others = np.array([t.regularization > 0 and not t.regularizer.decay for t in trials])
         strength = objective.regularization * problem.array(others)
         return cls(
-            rows=rows,
+            rows=Owned(matrix, place.start, place.stop),
             objective=objective,
             not_decaying=dataclasses.replace(objective, regularization=strength) if others.any() else None,
-            renewed=(renewals[:, rows.owners] != 1).any(axis=1).tolist(),
+            renewed=(renewals[:, owners] != 1).any(axis=1).tolist(),
         )
 
 

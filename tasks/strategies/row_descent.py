@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from array_api_compat import array_namespace
 
-from tasks.descent import Owned, Step, owned, rates_of, squared_norm, sums
+from tasks.descent import Owned, Step, rates_of, squared_norm, sums
 from tasks.objective import Objective
 from tasks.optimizers import Optimizer
 from tasks.problem import Problem
@@ -17,14 +19,16 @@ from tasks.strategies.plain_descent import PlainDescent
 
 
 class RowDescent:
-    """Consecutive steps of a group from one of its states; see `Descent`."""
+    """Consecutive steps of a group from one of its states; see `Descent`.
+
+    Rows are updated as soon as their part of the gradient is there, a few at a time.
+    """
 
     def __init__(self, problem: Problem, state: State, steps: range) -> None:
         self._problem, self._steps = problem, steps
         self._arrangement = problem.arrange(problem.minibatches.at(0))
         self._now = {name: self._arrangement.rows(array) for name, array in state.items()}
-        self._owned = owned(problem, self._arrangement)
-        self._parts = [_Part.of(problem, part) for part in self._owned]
+        self._parts: dict[tuple[int, int, int], _Part] = {}
         # Of every row of every matrix, (S, H, 1): one copy to a device for all of them.
         rates = rates_of(problem, steps)
         self._rates = [problem.array(rates[:, layout.owners(), None]) for layout in self._arrangement.layouts]
@@ -40,16 +44,31 @@ class RowDescent:
 
     def step(self, number: int, *, norms: bool) -> Step:
         """Do the next step, ``number`` (from 0) of these; see `Descent`."""
-        step, arrangement = self._steps[number], self._arrangement
+        step = self._steps[number]
         batch = self._problem.minibatches.at(step - 1)
-        gradients, data_loss, hits = self._problem.data_loss_and_gradient(arrangement, self._now["weights"], batch)
-        rates = [matrix[number, ...] for matrix in self._rates]
-        told = [part.update(self._now, gradients, rates, step, norms=norms) for part in self._parts]
-        penalty, *squares = sums(arrangement, self._owned, told)
+        data_loss, hits, parts = self._problem.data_loss_and_parts(self._arrangement, self._now["weights"], batch)
+        told: dict[Owned, Sequence[Any]] = {}
+        for matrix, place, gradient in parts:
+            for part in self._rows_of(matrix, place):
+                mine = gradient[part.rows.start - place.start : part.rows.stop - place.start, :]
+                rates = self._rates[matrix][number, part.rows.start : part.rows.stop, :]
+                told[part.rows] = part.update(self._now, mine, rates, step, norms=norms)
+        order = sorted(told)
+        penalty, *squares = sums(self._arrangement, order, [told[rows] for rows in order])
         if not norms:
             return (data_loss, penalty, hits), ()
         gradient, update, weights = (array_namespace(square).sqrt(square) for square in squares)
         return (data_loss, penalty, hits), (gradient, update / weights)
+
+    def _rows_of(self, matrix: int, place: slice) -> Iterator[_Part]:
+        """Yield the rows at a place of a matrix in parts that stay in cache, but for those after the last trial's."""
+        layout = self._arrangement.layouts[matrix]
+        stop = min(place.stop, int(layout.places.max()) + 1)
+        for piece in self._problem.parts(stop - place.start, self._now["weights"][matrix].shape[1]):
+            key = (matrix, place.start + piece.start, place.start + piece.stop)
+            if key not in self._parts:
+                self._parts[key] = _Part.of(self._problem, Owned(*key), layout.owners()[key[1] : key[2]])
+            yield self._parts[key]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +80,8 @@ class _Part:
     optimizer: Optimizer
 
     @classmethod
-    def of(cls, problem: Problem, rows: Owned) -> _Part:
-        trials = [problem.trials[k] for k in rows.owners.tolist()]
+    def of(cls, problem: Problem, rows: Owned, owners: np.ndarray) -> _Part:
+        trials = [problem.trials[k] for k in owners.tolist()]
         return cls(
             rows=rows,
             objective=Objective.of(trials, like=problem.like),
@@ -70,21 +89,21 @@ class _Part:
         )
 
     def update(
-        self, now: dict[str, list[Any]], gradients: list[Any], rates: list[Any], step: int, *, norms: bool
+        self, now: dict[str, list[Any]], gradient: Any, rates: Any, step: int, *, norms: bool
     ) -> tuple[Any, ...]:
-        """Update weights and optimiser state of ``now`` in place, from the gradient of the data loss.
+        """Update weights and optimiser state of ``now`` in place, from the rows' gradient of the data loss.
 
-        ``gradients`` are overwritten. Return the rows' parts of the regularization loss and, with ``norms``, of the
+        The gradient is overwritten. Return the rows' parts of the regularization loss and, with ``norms``, of the
         squared norms of gradient, update and new weights, ``(H,)`` each.
         """
-        matrix, place, _ = self.rows
-        mine = {name: matrices[matrix][place, :] for name, matrices in now.items()}
-        weights, gradient = mine.pop("weights"), gradients[matrix][place, :]
+        matrix, start, stop = self.rows
+        mine = {name: matrices[matrix][start:stop, :] for name, matrices in now.items()}
+        weights = mine.pop("weights")
         penalty = self.objective.regularization * self.objective.penalties(weights)
         gradient += self.objective.regularization_gradient(weights)
         square = squared_norm(gradient) if norms else None
-        update, memory = self.optimizer.update(gradient, mine, learning_rate=rates[matrix][place, :], step=step)
+        update, memory = self.optimizer.update(gradient, mine, learning_rate=rates, step=step)
         weights += update
         for name, array in memory.items():
-            now[name][matrix][place, :] = array
+            now[name][matrix][start:stop, :] = array
         return (penalty, square, squared_norm(update), squared_norm(weights)) if norms else (penalty,)
