@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import sysconfig
 import traceback
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Self
 
 import pipeline
 import tasks
+from pipeline.recorder.address import redact
 
 LONGEST_LINE = 300
 LONGEST_TRACEBACK = 200_000
@@ -41,11 +43,12 @@ class Raised:
     def of(cls, exception: BaseException) -> Self:
         """Return what is told of an exception that was caught."""
         told = traceback.TracebackException.from_exception(exception)
-        frames = [frame for frame in told.stack if not _inside(frame, _PIPELINE)] or list(told.stack)
+        frames = next((frames for stack in _stacks(told) if (frames := _of_trial(stack))), list(told.stack))
+        shown = "".join(traceback.StackSummary.from_list(_deepest(frames)).format())
         return cls(
-            error=_line(exception),
-            traceback=_plain(_middle("".join(told.format()), LONGEST_TRACEBACK), kept="\n\t"),
-            frames=_plain("".join(traceback.StackSummary.from_list(_deepest(frames)).format()), kept="\n\t"),
+            error=redact(_line(exception)),
+            traceback=_plain(redact(_middle("".join(told.format()), LONGEST_TRACEBACK)), kept="\n\t"),
+            frames=_plain(redact(shown), kept="\n\t"),
             place=" ".join(dict.fromkeys([type(exception).__qualname__, *map(_where, frames)])),
             exception=exception,
         )
@@ -56,7 +59,12 @@ class Raised:
 
 
 def is_from_outside(exception: BaseException) -> bool:
-    """Return whether it was Ray that asked the process to exit, by an exception: it does so at SIGTERM."""
+    """Return whether it was no trial that asked the process to end: Ray does so by an exception at SIGTERM.
+
+    A KeyboardInterrupt is the user's where Python's own handler makes it; while a sweep runs, none does.
+    """
+    if isinstance(exception, KeyboardInterrupt):
+        return signal.getsignal(signal.SIGINT) is signal.default_int_handler
     innermost = exception.__traceback__
     while innermost is not None and innermost.tb_next is not None:
         innermost = innermost.tb_next
@@ -70,6 +78,18 @@ def _deepest(frames: list[traceback.FrameSummary]) -> list[traceback.FrameSummar
     once = [next(group) for _, group in alike]  # a recursion is one frame a thousand times
     own = [frame for frame in once if _is_own(frame)][-DEEPEST:]
     return own if once[-1:] == own[-1:] else own + once[-1:]
+
+
+def _stacks(told: traceback.TracebackException) -> Iterator[traceback.StackSummary]:
+    """Yield the stacks of an exception, and of those that it was raised from: Python raises for a StopIteration."""
+    following: traceback.TracebackException | None = told
+    while following is not None:
+        yield following.stack
+        following = following.__cause__ or following.__context__
+
+
+def _of_trial(stack: traceback.StackSummary) -> list[traceback.FrameSummary]:
+    return [frame for frame in stack if not _inside(frame, _PIPELINE)]
 
 
 def _where(frame: traceback.FrameSummary) -> str:

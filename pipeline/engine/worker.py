@@ -104,7 +104,7 @@ def compute(
                 like=array_for(device),
             )
             yield from _batches(events)
-        except (Exception, SystemExit) as error:  # whatever a trial raises is a failure of its group
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # whatever a trial raises is a failure of its group
             if is_from_outside(error):
                 raise
             yield Raised.of(error)

@@ -157,7 +157,10 @@ class Delivery:
         try:
             return self._scribe.do(writes), None
         except Exception as error:  # noqa: BLE001  # whatever a store raises must not end the sweep
-            return int(is_refusal(error)), error
+            if not is_refusal(error) or len(writes) == 1:
+                return int(is_refusal(error)), error
+        # Of those that went together it may be any, or all together.
+        return self._try(writes[:1])
 
     def _account(self, done: int, error: Exception | None) -> None:
         with self._changed:

@@ -26,6 +26,10 @@ _REFUSALS = {
     "RESOURCE_DOES_NOT_EXIST",
 }
 
+# But for one: a proxy that takes so much and no more is not put right by waiting, and what follows is smaller.
+_STATUS_TOO_LARGE = 413
+_TOO_LARGE = f"failed with error code {_STATUS_TOO_LARGE}"
+
 
 class Scribe:
     """Does writes on a store, each as if it were done once however often it is tried."""
@@ -132,6 +136,8 @@ class Scribe:
 def is_refusal(error: Exception) -> bool:
     """Return whether a write will fail however often it is tried, as against a store that does not answer."""
     code = getattr(error, "error_code", None)
+    if _TOO_LARGE in str(error) or getattr(getattr(error, "response", None), "status_code", None) == _STATUS_TOO_LARGE:
+        return True
     if code is not None:
         return code in _REFUSALS
     # SQLAlchemy's errors are a database's; those of the network and of files are an OSError.

@@ -64,6 +64,7 @@ class Proxy:
 
     - ``down``: hangs up without an answer,
     - ``503``: says so,
+    - ``small``: says 413 to a request of more than 2000 bytes,
     - ``lost``: passes every request on, and hangs up instead of answering one that is new,
     - ``slow``: takes its time for every answer,
     - ``stuck``: answers only once ``fault`` is something else.
@@ -105,6 +106,9 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(0.05)
         if proxy.fault == "503":
             self.reply(503, [], b"later")
+            return
+        if proxy.fault == "small" and len(body) > 2000:
+            self.reply(413, [], b"<html>too large</html>")
             return
         self.close_connection = proxy.fault == "down"
         if proxy.fault != "down":

@@ -146,6 +146,9 @@ class Disturbed:
     def interrupt(self):
         raise KeyboardInterrupt
 
+    def stop(self):
+        next(iter(()))
+
     def throw(self):
         raise ValueError("poison")
 

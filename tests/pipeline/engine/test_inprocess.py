@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from pipeline.engine.inprocess import InProcess
+from pipeline.signals import StopSignals
 from tasks.events import Outcome
 
 
@@ -110,9 +111,23 @@ def test_trials_of_both_halves_that_raise_the_same_do_not_take_the_others_along(
         computing.assert_same_bits(curves, results, computing.undisturbed(points))
 
 
-def test_a_trial_that_asks_its_process_to_exit_fails(computing, tmp_path):
-    task = computing.Disturbed(folder=str(tmp_path), culprit=0, how="exit")
+@pytest.mark.parametrize(
+    ("how", "error"),
+    [("exit", "SystemExit: 3 (it asked its process to exit)"), ("interrupt", "KeyboardInterrupt")],
+)
+def test_a_trial_that_asks_its_process_to_end_fails(computing, tmp_path, how, error):
+    task = computing.Disturbed(folder=str(tmp_path), culprit=0, how=how)
+
+    with StopSignals():
+        _, _, failures = computing.outcomes(engine(), computing.groups_of(computing.planned(1), task=task))
+
+    assert failures[0].error == error
+
+
+def test_the_frames_of_what_python_raises_anew_are_those_of_its_cause(computing, tmp_path):
+    task = computing.Disturbed(folder=str(tmp_path), culprit=0, how="stop")
 
     _, _, failures = computing.outcomes(engine(), computing.groups_of(computing.planned(1), task=task))
 
-    assert failures[0].error == "SystemExit: 3 (it asked its process to exit)"
+    assert failures[0].error == "RuntimeError: generator raised StopIteration"
+    assert "next(iter(()))" in failures[0].raised.frames

@@ -72,6 +72,13 @@ def test_whatever_an_exception_says_is_one_line_that_can_be_shown(error, line):
     told.traceback.encode()
 
 
+def test_a_password_in_a_message_is_told_nowhere():
+    told = raised(lambda: raises(ValueError("no answer from postgresql://ann:s3cret@host/db")))
+
+    assert told.error == "ValueError: no answer from postgresql://***@host/db"
+    assert "s3cret" not in told.frames + told.traceback
+
+
 def test_what_is_huge_is_cut_in_the_middle():
     told = raised(lambda: raises(ValueError("x" * 1_000_000)))
 

@@ -299,3 +299,15 @@ def test_without_server_and_journal_the_loss_is_told(record, proxy, experiment, 
             begun=lambda: setattr(proxy, "fault", "down"),
             folder=tmp_path / "file",
         )
+
+
+def test_what_a_proxy_finds_too_large_is_lost_alone_and_told(record, found, undisturbed, proxy, experiment, tmp_path):
+    began = time.monotonic()
+    with pytest.raises(RecordError, match=r"the record lacks what \d+ failed writes held, the first: .* 413"):
+        record(proxy.uri, experiment, opened=lambda: setattr(proxy, "fault", "small"), register_model=False)
+
+    assert time.monotonic() - began < delivery.PATIENCE / 2
+    runs = found(experiment)
+    assert {name: runs[name]["status"] for name in "abc"} == dict.fromkeys("abc", "FINISHED")
+    assert all(runs[name]["points"].items() <= undisturbed[name]["points"].items() for name in "abc")
+    assert list(tmp_path.glob("*.journal")) == []
