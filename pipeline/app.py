@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import faulthandler
 import gc
 import os
 import sys
@@ -32,12 +33,16 @@ ALLOCATIONS = 20_000
 """Objects that are made between two looks for cycles; Python's own number is 700."""
 
 
+_STDERR = 2
+
+
 def main() -> None:
     """Run the command line; exit with 1 where a trial failed, 2 on an error, 128 + N on signal N."""
     # Python would look for cycles in what Ray and MLflow make as they are imported, for half a second, and in all that
     # they hold as it ends, for a second.
     gc.set_threshold(ALLOCATIONS)
     atexit.register(gc.freeze)
+    faulthandler.enable(file=_STDERR)  # a crash in native code says where
     register()
     full_error = os.environ.get("HYDRA_FULL_ERROR")
     # Hydra then raises what it would otherwise print as a traceback of its own making.

@@ -3,10 +3,13 @@
 import shlex
 from pathlib import Path
 
+import pytest
+
 from pipeline.engine.protocol import Failed
 from pipeline.engine.raised import Raised
 from pipeline.failures import Failures, rerun_command
 from pipeline.fault_log import NAME, FaultLog
+from tests.pipeline.commands import run
 
 
 def failed(trial, line, *, at="here"):
@@ -65,3 +68,42 @@ def test_the_command_runs_the_trial_in_its_own_process(trial):
 
     assert variable == "HYDRA_FULL_ERROR=1"
     assert command[command.index("pipeline") + 1 :] == ["+x='a b'", "seed=3", "engine=inprocess"]
+
+
+PROGRAM = """
+import os, signal
+from tasks.registry import TASKS
+from tasks.train import Train
+
+class Mine(Train):
+    def run(self, trials, dataset, **options):
+        yield from ()
+        {how}
+
+TASKS["train"] = Mine
+from pipeline.app import main
+main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("how", "code", "last", "lines"),
+    [
+        ("raise ValueError('mine')", 1, "ValueError: mine", {"Traceback (most recent call last):"}),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", -11, "", {"Fatal Python error: Segmentation fault"}),
+    ],
+    ids=["raises", "crashes"],
+)
+def test_everything_is_shown_of_a_lone_trial_to_who_asks(tmp_path, how, code, last, lines):
+    program = tmp_path / "mine.py"
+    program.write_text(PROGRAM.format(how=how))
+
+    done = run([program, "dataset=synthetic", "steps=20"], tmp_path, HYDRA_FULL_ERROR="1")
+
+    assert done.returncode == code
+    assert lines <= set(done.stderr.splitlines())
+    assert last in done.stderr.splitlines()[-1]
+    # The trial's own error is what is raised, and its own frame the last: there a debugger stands.
+    assert f'{program}", line 9' in done.stderr
+    assert "TrialsFailedError" not in done.stderr
