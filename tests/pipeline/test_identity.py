@@ -1,0 +1,69 @@
+"""The version of the code in a trial's key: a comment keeps it, a change of what is computed does not."""
+
+from pathlib import Path
+
+import pytest
+
+import tasks
+from pipeline.identity import syntax
+
+SOURCE = b'''"""A module."""
+
+import math
+
+
+class Row:
+    """A row."""
+
+    scale: float = 1.0
+    """What scale is."""
+
+    def value(self, x: float) -> float:
+        """Return it."""
+        return f"{x:.2f}" if x else math.pow(self.scale * x, 2)
+'''
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"import math\n", b"import math  # and nothing else\n"),
+        (b'"""Return it."""', b'"""Return another thing, more precisely said."""'),
+        (b'        """Return it."""\n', b""),
+        (b'    """What scale is."""\n', b""),
+        (b'"""A module."""', b""),
+        (b"math.pow(self.scale * x, 2)", b"math.pow(\n            self.scale * x,\n            2,\n        )"),
+        (b'f"{x:.2f}"', b"f'{x:.2f}'"),
+        (b"2)", b"0x2)"),
+        (b"\n", b"\r\n"),
+    ],
+)
+def test_what_cannot_change_a_result_keeps_the_version(old, new):
+    assert old in SOURCE
+    assert syntax(SOURCE.replace(old, new)) == syntax(SOURCE)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"* x, 2", b"* x, 3"),
+        (b"* x, 2", b"* x, 2.0"),
+        (b"* x, 2", b"+ x, 2"),
+        (b"x:.2f", b"x:.3f"),
+        (b"1.0", b"-1.0"),
+        (b"if x", b"if not x"),
+        (b"return f", b"yield f"),
+        (b"x: float)", b"x: float = 0)"),
+        (b"math.pow", b"math.fmod"),
+    ],
+)
+def test_what_may_change_a_result_changes_the_version(old, new):
+    assert old in SOURCE
+    assert syntax(SOURCE.replace(old, new)) != syntax(SOURCE)
+
+
+def test_every_source_of_tasks_is_read():
+    sources = list(Path(tasks.__path__[0]).rglob("*.py"))
+
+    assert sources
+    assert all(syntax(source.read_bytes()).startswith("Module") for source in sources)
