@@ -46,6 +46,16 @@ class Checkpoints:
         parent.mkdir(parents=True, exist_ok=True)
         return cls(Path(tempfile.mkdtemp(prefix="checkpoints-", dir=parent)))
 
+    @classmethod
+    def are_used(cls, folder: Path) -> bool:
+        """Return whether a process uses the checkpoints in ``folder``, if there are any."""
+        try:
+            if folder.is_dir():
+                cls(folder).close(done=False)
+        except CheckpointError:
+            return True
+        return False
+
     def is_due(self, keys: tuple[str, ...]) -> bool:
         """Return whether a checkpoint of these trials would not take more than its `SHARE` of the time."""
         return time.monotonic() >= self._due.get(keys, 0.0)

@@ -173,11 +173,8 @@ def show_folded(console: Console, plan: Plan) -> None:
     )
 
 
-def show_past(console: Console, past: Past | None, groups: Sequence[Group], damaged: Sequence[Path]) -> None:
+def show_past(console: Console, past: Past, groups: Sequence[Group], damaged: Sequence[Path]) -> None:
     """Print what is known of a sweep that is resumed: what has ended, and what goes on from where."""
-    if past is None:
-        console.print("sweep.resume: the record holds no sweep of these trials, so all of them are run")
-        return
     further = [group for group in groups if group.start is not None]
     console.print(
         f"resumed: {len(past.ended)} trials are finished already, "

@@ -27,6 +27,7 @@ from pipeline.recorder.protocol import CHECKPOINTS, Past, Recorder, SweepHeader
 from pipeline.recorder.resumption import find_past
 from pipeline.recorder.store import connect
 from pipeline.schema import Config
+from pipeline.unresumed import unresumed
 from tasks.datasets.dataset import Dataset
 from tasks.devices import ON_DEVICE, available_memory, count_gpus, library_for
 from tasks.errors import require
@@ -104,10 +105,14 @@ def make_engine(config: Config, *, lone: bool) -> Engine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """What an open record has: for a sweep its checkpoints and, where it is resumed, what is known of its past."""
+    """What an open record has: for a sweep its checkpoints and, where it is resumed, what is known of its past.
+
+    ``unresumed`` says why there is no past, where one was asked for.
+    """
 
     checkpoints: Checkpoints | None = None
     past: Past | None = None
+    unresumed: str = ""
 
 
 class Record:
@@ -193,6 +198,8 @@ def _open(
         recorder.open(None, dataset)
         return Opened()
     past = find_past(recorder.uri, config.tracking.experiment, sweep.key) if config.sweep.resume else None
+    missing = config.sweep.resume and past is None
+    told = unresumed(recorder.uri, config.tracking.experiment, sweep, dataset.digest) if missing else ""
     # The folder's lock comes first: who holds it may touch the sweep's runs.
     kept = Path(past.tags[CHECKPOINTS]) if past else None
     checkpoints = Checkpoints(kept) if kept and kept.parent.is_dir() else Checkpoints.fresh(folder)
@@ -203,7 +210,7 @@ def _open(
     except BaseException:
         checkpoints.close(done=past is None)
         raise
-    return Opened(checkpoints=checkpoints, past=past)
+    return Opened(checkpoints=checkpoints, past=past, unresumed=told)
 
 
 def _backfilled(uri: str, config: Config, sweep: SweepHeader, past: Past | None, log: FaultLog) -> Past | None:

@@ -25,6 +25,7 @@ from pipeline.estimate import sweep_seconds, worker_memory
 from pipeline.failures import Failures
 from pipeline.fault_log import FaultLog
 from pipeline.following import Provenance, compute
+from pipeline.identity import CODE, code_version
 from pipeline.plan import Group, Plan, Point, make_plan
 from pipeline.provenance import collect
 from pipeline.recorder.address import sqlite_file
@@ -132,7 +133,10 @@ def _left(
             record.opened()  # what MLflow refuses is told before anything is computed; a file has been probed
         return plan.groups
     past, checkpoints = record.opened().past, record.checkpoints()
-    ended = {} if past is None else past.ended
+    if past is None:
+        console.print(record.opened().unresumed, markup=False, soft_wrap=True)
+        return plan.groups
+    ended = past.ended
     saved = [] if checkpoints is None else checkpoints.load()
     for trial in plan.trials:
         if trial.key in ended:
@@ -205,7 +209,7 @@ def _header(
         name=config.sweep.name or f"{', '.join(varied) or 'one trial'} on {dataset.name}",
         overrides=tuple(overrides),
         trials=plan.trials,
-        provenance=tags,
+        provenance={**tags, CODE: code_version()},
         attachments=attachments,
         key=sweep_key(plan.trials, config.sweep.name),
     )

@@ -50,6 +50,21 @@ class Past:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OtherSweep:
+    """What the record holds of a sweep that is not the one asked for.
+
+    ``tags`` are those of its parent run, ``params`` the params of its trials' runs, ``unended`` its runs that have not
+    ended, the parent run last.
+    """
+
+    run_id: str
+    name: str
+    tags: Mapping[str, str]
+    params: tuple[Mapping[str, str], ...]
+    unended: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SweepHeader:
     """What is known of a sweep before it starts.
 

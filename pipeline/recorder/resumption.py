@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from pipeline.recorder.address import absolute
-from pipeline.recorder.protocol import CLOCKED, Layout, Past, RecordError
+from pipeline.recorder.protocol import CLOCKED, Layout, OtherSweep, Past, RecordError
 from pipeline.recorder.reading import read_run
 from pipeline.recorder.store import Store, connect
 from tasks.events import Curve, Outcome, Result
@@ -16,6 +17,10 @@ RESUMED = "resumed"
 """The tag of a sweep's parent run that says how often it has been resumed."""
 
 _PAGE = 1000
+_LATEST = 20
+"""Sweeps that one which cannot be resumed is compared with."""
+
+_UNENDED = ("RUNNING", "SCHEDULED")
 
 
 def find_past(uri: str, experiment: str, sweep_key: str) -> Past | None:
@@ -33,18 +38,59 @@ def find_past(uri: str, experiment: str, sweep_key: str) -> Past | None:
     if not parents:
         return None
     parent = parents[0].info.run_id
-    ended, orphans, page = {}, [], None
-    while page is None or page:
-        children = client.search_runs(
-            [found.experiment_id], f"tags.`mlflow.parentRunId` = '{parent}'", max_results=_PAGE, page_token=page
-        )
-        for run in children:
-            if run.info.status == "FINISHED" and "key" in run.data.tags:
-                ended[run.data.tags["key"]] = (run.info.run_id, _result(run.data.tags, run.data.metrics))
-            elif run.info.status in ("RUNNING", "SCHEDULED"):
-                orphans.append(run.info.run_id)
-        page = children.token or ""
+    ended, orphans = {}, []
+    for run in _children(client, found.experiment_id, parent):
+        if run.info.status == "FINISHED" and "key" in run.data.tags:
+            ended[run.data.tags["key"]] = (run.info.run_id, _result(run.data.tags, run.data.metrics))
+        elif run.info.status in _UNENDED:
+            orphans.append(run.info.run_id)
     return Past(run_id=parent, tags=dict(parents[0].data.tags), ended=ended, orphans=tuple(orphans))
+
+
+def others(uri: str, experiment: str) -> list[OtherSweep]:
+    """Return what the record holds of its latest sweeps, the latest first."""
+    client = connect(absolute(uri), create=True)
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        return []
+    parents = client.search_runs(
+        [found.experiment_id],
+        f"tags.`{SWEEP_KEY}` LIKE '%'",
+        order_by=["attributes.start_time DESC"],
+        max_results=_LATEST,
+    )
+    sweeps = []
+    for parent in parents:
+        runs = [*_children(client, found.experiment_id, parent.info.run_id), parent]
+        sweeps.append(
+            OtherSweep(
+                run_id=parent.info.run_id,
+                name=parent.info.run_name,
+                tags=dict(parent.data.tags),
+                params=tuple(dict(run.data.params) for run in runs[:-1]),
+                unended=tuple(run.info.run_id for run in runs if run.info.status in _UNENDED),
+            )
+        )
+    return sweeps
+
+
+def abandon(uri: str, sweep: OtherSweep) -> None:
+    """End the runs of a sweep that nobody computes any more as KILLED."""
+    client = connect(absolute(uri), create=True)
+    for run_id in sweep.unended:
+        client.set_tag(run_id, "outcome", "killed")
+        client.set_tag(run_id, "outcome.message", "its process ended without a word, and nobody went on with it")
+        client.set_terminated(run_id, "KILLED")
+
+
+def _children(client: Any, experiment_id: str, parent: str) -> Iterator[Any]:
+    page = None
+    while page != "":
+        runs = client.search_runs(
+            [experiment_id], f"tags.`mlflow.parentRunId` = '{parent}'", max_results=_PAGE, page_token=page
+        )
+        yield from runs
+        page = runs.token or ""
 
 
 def adopt(store: Store, past: Past, now: int, places: Mapping[str, str]) -> str:

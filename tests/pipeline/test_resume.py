@@ -110,6 +110,49 @@ def test_without_an_earlier_sweep_resuming_starts_one(tmp_path, empty_store, und
     assert_equal(sweep.results(), undisturbed)
 
 
+def test_of_changed_trials_it_is_said_what_differs_and_what_nobody_computes_is_ended(tmp_path, empty_store):
+    sweep = Sweep(tmp_path, empty_store, pause=0.03)
+    process = sweep.kill("engine=inprocess", after=0, number=0)
+    while not sweep.query("SELECT * FROM params"):  # what a trial is has been recorded
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    sweep.environment["PAUSE"] = "0"
+
+    code, out, err = sweep.run("engine=inprocess", "learning_rate=0.005", "sweep.resume=true")
+
+    assert code == 0, err
+    told = re.search(r"the nearest is batch_size, seed on synthetic \(run \w+\): (.*)", out)
+    assert told is not None, out
+    assert told[1] == "learning_rate was 0.001, is 0.005"
+    assert re.search(r"ended as KILLED: \d runs that nobody computes any more, of batch_size, seed on synthetic", out)
+    parents, trials = sweep.statuses()
+    assert sorted(parents) == ["FINISHED", "KILLED"]
+    assert set(itertools.chain.from_iterable(trials.values())) == {"FINISHED", "KILLED"}
+
+    # and what was ended can be gone on with nevertheless
+    code, out, err = sweep.run("engine=inprocess", "sweep.resume=true")
+    assert code == 0, err
+    assert "resumed: " in out
+    assert sweep.statuses()[0] == ["FINISHED", "FINISHED"]
+
+
+def test_a_sweep_that_is_running_is_left_alone_by_one_of_changed_trials(tmp_path, empty_store):
+    sweep = Sweep(tmp_path, empty_store, pause=0.5)
+    process = sweep.kill("engine=inprocess", after=0, number=0)
+    sweep.environment["PAUSE"] = "0"
+
+    code, out, err = sweep.run("engine=inprocess", "learning_rate=0.005", "sweep.resume=true")
+    running = sweep.statuses()[0]
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+    assert code == 0, err
+    assert "the nearest is" in out
+    assert "ended as KILLED" not in out
+    assert sorted(running) == ["FINISHED", "RUNNING"]
+
+
 def test_a_second_interrupt_stops_at_once_and_leaves_no_process(tmp_path, empty_store, undisturbed, cluster):
     sweep = Sweep(tmp_path, empty_store, pause=0.03)
     process = sweep.kill("engine=ray", "cluster.address=local", after=1.0, number=0)
