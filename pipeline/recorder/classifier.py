@@ -1,10 +1,15 @@
-"""The code inside a registered model: a linear classifier of raw images that needs nothing of this project.
+"""The code inside a registered model: a classifier of raw images, layer by layer, that needs nothing of this project.
 
-MLflow copies this file into the model and executes it there.
+MLflow copies this file into the model and executes it there. Beside it are ``layers.json``, which says what is done to
+an image, and ``arrays.npz``: the layers' ``weights/NAME``, one row an output and the bias in the last column, the
+``mean`` image and the ``scale`` that make of pixels what the network was trained on, and the names of the ``classes``.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,23 +17,94 @@ import pandas as pd  # type: ignore[import-untyped]
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
+AT_ONCE = 64
+"""Images that go through the layers at once: what a convolution makes of more would fill the memory."""
 
-class LinearClassifier(PythonModel):
-    """Scores raw uint8 images ``(N, *image_shape)``: ``(x - mean) W^T + b``, in float32 as in training."""
+
+class ImageClassifier(PythonModel):
+    """Classifies raw uint8 images ``(N, *image_shape)``, in float32 as in training."""
 
     def load_context(self, context: Any) -> None:
-        """Read the weights, the mean training image and the class names."""
+        """Read the layers, their weights, what makes features of pixels, and the class names."""
+        self.layers = json.loads(Path(context.artifacts["layers"]).read_text(encoding="utf-8"))
         with np.load(context.artifacts["arrays"], allow_pickle=False) as arrays:
-            self.weights, self.mean = arrays["weights"], arrays["mean"]
+            self.weights = {name: arrays[f"weights/{name}"] for name in _names(self.layers)}
+            self.mean, self.scale = arrays["mean"], arrays["scale"]
             self.classes = arrays["classes"].tolist()
 
     def predict(self, context: Any, model_input: np.ndarray, params: Any = None) -> pd.DataFrame:
         """Return the class with the highest score, and the scores by the names of their classes."""
         del context, params
-        features = model_input.reshape(len(model_input), -1).astype(np.float32) - self.mean
-        scores = features @ self.weights[:, :-1].T + self.weights[:, -1]  # (N, D) @ (D, C), and the bias
+        starts = range(0, max(1, len(model_input)), AT_ONCE)
+        scores = np.concatenate([self._scores(model_input[start : start + AT_ONCE]) for start in starts])
         named = [dict(zip(self.classes, row, strict=True)) for row in scores.tolist()]
         return pd.DataFrame({"class": [self.classes[k] for k in scores.argmax(axis=1)], "scores": named})
 
+    def _scores(self, images: np.ndarray) -> np.ndarray:
+        """Return the scores ``(N, C)``: ``f_L(... f_1((x - mean) * scale))``."""
+        values = images.reshape(len(images), self.mean.size).astype(np.float32)
+        values = (values - self.mean) * self.scale
+        for layer in self.layers:
+            weights = (self.weights[layer["weights"]],) if "weights" in layer else ()
+            values = LAYERS[layer["layer"]](layer, values, *weights)
+        return values
 
-set_model(LinearClassifier())
+
+def _names(layers: list[dict[str, Any]]) -> list[str]:
+    return [layer["weights"] for layer in layers if "weights" in layer]
+
+
+def images(layer: Mapping[str, Any], values: np.ndarray) -> np.ndarray:
+    """Return features ``(N, D)`` as images ``(N, C, H, W)``."""
+    return values.reshape(len(values), *layer["shape"])
+
+
+def convolution(layer: Mapping[str, Any], values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the answers ``(N, F, H, W)`` of filters to the patch around every pixel, zeros around the image."""
+    _, channels, height, width = values.shape
+    kernel = layer["filter"][-1]
+    edge = (kernel // 2, kernel // 2)
+    padded = np.pad(values, ((0, 0), (0, 0), edge, edge))
+    seen = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), axis=(2, 3))  # (N, C, H, W, k, k)
+    patches = np.moveaxis(seen, 1, 3).reshape(-1, channels * kernel**2)  # (N*H*W, C*k*k)
+    answers = affine(layer, patches, weights).reshape(-1, height, width, len(weights))
+    return np.moveaxis(answers, 3, 1)
+
+
+def max_pooling(layer: Mapping[str, Any], values: np.ndarray) -> np.ndarray:
+    """Return the largest of every 2 x 2 pixels, ``(N, C, H // 2, W // 2)``."""
+    del layer
+    count, channels, height, width = values.shape
+    whole = values[:, :, : height // 2 * 2, : width // 2 * 2]
+    return np.asarray(whole.reshape(count, channels, height // 2, 2, width // 2, 2).max(axis=(3, 5)))
+
+
+def flattening(layer: Mapping[str, Any], values: np.ndarray) -> np.ndarray:
+    """Return images ``(N, C, H, W)`` as rows ``(N, C*H*W)``."""
+    del layer
+    return values.reshape(len(values), int(np.prod(values.shape[1:])))
+
+
+def affine(layer: Mapping[str, Any], values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return ``W x + b`` of every row ``x``: ``(N, D)`` to ``(N, R)``."""
+    del layer
+    return np.asarray(values @ weights[:, :-1].T + weights[:, -1])
+
+
+def relu(layer: Mapping[str, Any], values: np.ndarray) -> np.ndarray:
+    """Return ``max(0, x)``."""
+    del layer
+    return np.asarray(np.maximum(values, 0))
+
+
+def tanh(layer: Mapping[str, Any], values: np.ndarray) -> np.ndarray:
+    """Return ``tanh(x)``."""
+    del layer
+    return np.asarray(np.tanh(values))
+
+
+LAYERS: Mapping[str, Callable[..., np.ndarray]] = {
+    layer.__name__: layer for layer in (images, convolution, max_pooling, flattening, affine, relu, tanh)
+}
+
+set_model(ImageClassifier())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import json
 import os
 import shutil
 import sys
@@ -18,21 +20,49 @@ import yaml
 
 from pipeline.recorder.signature import signature
 from pipeline.recorder.store import Store
+from tasks.datasets.dataset import Dataset
+from tasks.events import Result
+from tasks.models.layered import Layered
 
 _CODE = Path(__file__).with_name("classifier.py")
 _PACKAGES = ("mlflow", "numpy", "pandas")
-_ARRAYS, _CONDA, _VIRTUALENV = "artifacts/arrays.npz", "conda.yaml", "python_env.yaml"
+_ARRAYS, _LAYERS = "artifacts/arrays.npz", "artifacts/layers.json"
+_CONDA, _VIRTUALENV = "conda.yaml", "python_env.yaml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Classifier:
-    """A trained linear model: weights ``(C, D + 1)``, the mean image ``(D,)``, and the step it comes from."""
+    """A trained model as plain data: what `pipeline.recorder.classifier` computes with, and the step it comes from.
 
-    weights: np.ndarray
-    mean: np.ndarray
-    classes: tuple[str, ...]
+    ``layers`` is JSON, ``arrays`` an npz file; see that module.
+    """
+
+    layers: str
+    arrays: bytes
     image_shape: tuple[int, ...]
     step: int
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes."""
+        with np.load(io.BytesIO(self.arrays), allow_pickle=False) as arrays:
+            return tuple(arrays["classes"].tolist())
+
+    @classmethod
+    def of(cls, model: Layered, dataset: Dataset, result: Result) -> Classifier:
+        """Return the classifier that a training on a data set has made of a model."""
+        layers = model.layers(dataset.image_shape)
+        names = [layer["weights"] for layer in layers if "weights" in layer]
+        weights = {f"weights/{name}": result.arrays[name] for name in names}
+        scale = np.ones_like(dataset.mean) if dataset.scale is None else dataset.scale
+        file, classes = io.BytesIO(), np.array(dataset.classes)
+        np.savez(file, allow_pickle=False, mean=dataset.mean, scale=scale, classes=classes, **weights)
+        return cls(
+            layers=json.dumps(layers, indent=2),
+            arrays=file.getvalue(),
+            image_shape=dataset.image_shape,
+            step=result.step,
+        )
 
 
 def register(store: Store, run_id: str, name: str, classifier: Classifier) -> int:
@@ -72,9 +102,10 @@ def _save(folder: Path, logged: Any, run_id: str, classifier: Classifier) -> Non
     """
     from mlflow.models import Model, ModelSignature  # noqa: PLC0415  # takes seconds to import
 
-    arrays = folder / _ARRAYS
+    layers, arrays = folder / _LAYERS, folder / _ARRAYS
     arrays.parent.mkdir()
-    np.savez(arrays, weights=classifier.weights, mean=classifier.mean, classes=np.array(classifier.classes))
+    layers.write_text(classifier.layers, encoding="utf-8")
+    arrays.write_bytes(classifier.arrays)
     shutil.copyfile(_CODE, folder / _CODE.name)
     python = ".".join(map(str, sys.version_info[:3]))
     _write_environment(folder, python)
@@ -84,13 +115,13 @@ def _save(folder: Path, logged: Any, run_id: str, classifier: Classifier) -> Non
         model_id=logged.model_id,
         run_id=run_id,
         signature=ModelSignature.from_dict(signature(classifier.image_shape, classifier.classes)),
-        model_size_bytes=sum(file.stat().st_size for file in (arrays, folder / _CODE.name)),
+        model_size_bytes=sum(file.stat().st_size for file in (layers, arrays, folder / _CODE.name)),
     )
     model.add_flavor(
         "python_function",
         loader_module="mlflow.pyfunc.loaders.code_model",
         model_code_path=_CODE.name,
-        artifacts={arrays.stem: {"path": _ARRAYS, "uri": _ARRAYS}},
+        artifacts={Path(file).stem: {"path": file, "uri": file} for file in (_LAYERS, _ARRAYS)},
         env={"conda": _CONDA, "virtualenv": _VIRTUALENV},
         python_version=python,
         streamable=False,

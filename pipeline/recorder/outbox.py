@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
-
-import numpy as np
 
 from pipeline.recorder.batches import Batch
 from pipeline.recorder.model import Classifier
@@ -48,9 +45,6 @@ class Outbox:
 
     def register(self, run: str, parent: str, name: str, classifier: Classifier) -> None:
         """Make the classifier of a run a version of the registered model ``name``, and tell the run ``parent``."""
-        arrays = io.BytesIO()
-        names = np.array(classifier.classes)
-        np.savez(arrays, allow_pickle=False, weights=classifier.weights, mean=classifier.mean, classes=names)
         self._first.append(
             Register(
                 run=run,
@@ -58,7 +52,8 @@ class Outbox:
                 name=name,
                 step=classifier.step,
                 image_shape=classifier.image_shape,
-                arrays=arrays.getvalue(),
+                layers=classifier.layers,
+                arrays=classifier.arrays,
             )
         )
 

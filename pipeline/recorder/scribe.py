@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import re
 from collections.abc import Sequence
-
-import numpy as np
 
 from pipeline.recorder.batches import Batch
 from pipeline.recorder.model import Classifier, register
@@ -106,14 +103,9 @@ class Scribe:
 
     def _register(self, write: Register) -> None:
         run_id = self._id(write.run)
-        with np.load(io.BytesIO(write.arrays), allow_pickle=False) as arrays:
-            classifier = Classifier(
-                weights=arrays["weights"],
-                mean=arrays["mean"],
-                classes=tuple(arrays["classes"].tolist()),
-                image_shape=write.image_shape,
-                step=write.step,
-            )
+        classifier = Classifier(
+            layers=write.layers, arrays=write.arrays, image_shape=write.image_shape, step=write.step
+        )
         version = register(self._store, run_id, write.name, classifier)
         self._store.tag(
             self._id(write.parent), {"winner.run_id": run_id, "winner.model": f"models:/{write.name}/{version}"}

@@ -19,6 +19,7 @@ from pipeline.recorder.trial_run import TrialRun
 from pipeline.recorder.view import view
 from pipeline.tally import Standing, Tally
 from tasks.datasets.dataset import Dataset
+from tasks.models.layered import Layered
 from tasks.train import Train
 
 RESULTS = "results"
@@ -98,16 +99,13 @@ class SweepRun:
             drawings.draw(self.id, draw, records)
 
     def register(self, outbox: Outbox, runs: Mapping[str, TrialRun], name: str) -> None:
-        """Register the winner, if there is one that was trained, as a new version of the model ``name``."""
-        if self.winner is None or not isinstance(self.winner.trial.trial.task, Train):
+        """Register the winner as a new version of the model ``name``: one that was trained and tells its layers."""
+        if self.winner is None:
             return
-        classifier = Classifier(
-            weights=self.winner.result.arrays["weights"],
-            mean=self._dataset.mean,
-            classes=self._dataset.classes,
-            image_shape=self._dataset.image_shape,
-            step=self.winner.result.step,
-        )
+        trial = self.winner.trial.trial
+        if not isinstance(trial.task, Train) or not isinstance(trial.model, Layered):
+            return
+        classifier = Classifier.of(trial.model, self._dataset, self.winner.result)
         outbox.register(runs[self.winner.trial.key].id, self.id, name, classifier)
 
     def _is_first(self, standing: Standing) -> bool:

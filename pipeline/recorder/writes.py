@@ -74,8 +74,8 @@ class EndRun:
 class Register:
     """Make the classifier of a run a version of the registered model ``name``, and tell the run ``parent`` of it.
 
-    ``arrays`` is an npz file with its ``weights``, the ``mean`` image and the names of the ``classes``, ``step``
-    the step of the training that it comes from.
+    ``layers`` is JSON and ``arrays`` an npz file, what `pipeline.recorder.classifier` computes with; ``step`` is the
+    step of the training that it comes from.
     """
 
     run: str
@@ -83,6 +83,7 @@ class Register:
     name: str
     step: int
     image_shape: tuple[int, ...]
+    layers: str
     arrays: bytes
 
 

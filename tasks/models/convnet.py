@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,6 +135,19 @@ class ConvNet:
             units * columns * pixels.get(name, 1)
             for name, (units, columns) in self.shapes(image_shape, classes).items()
         )
+
+    def layers(self, image_shape: tuple[int, ...]) -> Sequence[Mapping[str, Any]]:
+        """Return the layers by name; see `Layered`."""
+        images, *_ = blocks = self._blocks(image_shape)
+        told: list[Mapping[str, Any]] = [{"layer": "images", "shape": list(images)}]
+        for number, (depth, *_) in enumerate(blocks[:-1], start=1):
+            seen = [depth, self.kernel, self.kernel]
+            told.append({"layer": "convolution", "weights": f"convolution{number}", "filter": seen})
+            told += [{"layer": "max_pooling"}, {"layer": "relu"}]
+        told.append({"layer": "flattening"})
+        for number in range(1, len(self.hidden) + 1):
+            told += [{"layer": "affine", "weights": f"hidden{number}"}, {"layer": "relu"}]
+        return [*told, {"layer": "affine", "weights": "scores"}]
 
     def _blocks(self, image_shape: tuple[int, ...]) -> list[tuple[int, int, int]]:
         """Return the shape ``(C, H, W)`` of the images that go into each block, and of what comes out of the last."""

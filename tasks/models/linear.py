@@ -61,6 +61,10 @@ class Linear:
         """Return one a weight."""
         return classes * (math.prod(image_shape) + 1)
 
+    def layers(self, image_shape: tuple[int, ...]) -> Sequence[Mapping[str, Any]]:  # noqa: ARG002
+        """Return the one layer; see `Layered`."""
+        return [{"layer": "affine", "weights": "weights"}]
+
     def scores_of_blocks(self, blocks: Any, features: Any) -> Any:
         """Return the scores ``(J, M, C, N)`` of ``J`` blocks of ``M`` points ``(J, M, P)``; see `ScoreLinear`."""
         xp = array_namespace(blocks)

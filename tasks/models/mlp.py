@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,3 +90,11 @@ class Mlp:
     def multiplications(self, image_shape: tuple[int, ...], classes: int) -> int:
         """Return how many multiplications one example's scores take: one a weight."""
         return sum(units * columns for units, columns in self.shapes(image_shape, classes).values())
+
+    def layers(self, image_shape: tuple[int, ...]) -> Sequence[Mapping[str, Any]]:
+        """Return the layers by name; see `Layered`."""
+        first, *others = self.shapes(image_shape, classes=1)
+        told: list[Mapping[str, Any]] = [{"layer": "affine", "weights": first}]
+        for name in others:
+            told += [{"layer": self.activation}, {"layer": "affine", "weights": name}]
+        return told

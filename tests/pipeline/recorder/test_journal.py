@@ -29,7 +29,7 @@ WRITES = [
         tags={"outcome": "complete"},
         points=[("train/loss", 1 / 3, 1, 0), ("norm", float("inf"), 2, 1), ("norm", -0.0, 2**62, 2)],
     ),
-    Register(run=RUN, parent="1" * 32, name="model", step=10, image_shape=(3, 32, 32), arrays=b"PK"),
+    Register(run=RUN, parent="1" * 32, name="model", step=10, image_shape=(3, 32, 32), layers="[]", arrays=b"PK"),
     EndRun(run=RUN, status="FINISHED", end=1_700_000_000_001),
 ]
 

@@ -21,7 +21,10 @@ from mlflow.models import ModelSignature, get_model_info
 from pipeline.recorder.mlflow_recorder import MlflowRecorder
 from pipeline.recorder.protocol import SweepHeader
 from pipeline.recorder.store import connect
+from tasks.datasets.dataset import Split, make_dataset
+from tasks.devices import HOST
 from tasks.events import Outcome, Result
+from tasks.problem import Problem
 
 # The weights are zero but for one pixel a class and the biases.
 WEIGHTS = np.array([[0, 0, 0, 0, 1], [1, 0, 0, 0, 0]], dtype=np.float32)
@@ -41,24 +44,40 @@ def image(pixel):
     return [[pixel, 0], [0, 0]]
 
 
+def register(store_uri, experiment, dataset, trials, arrays, layout):
+    """Record a sweep whose last trial wins and return the name of the model it has become, and its run."""
+    header = SweepHeader(name="a sweep", overrides=(), trials=trials, provenance={}, attachments={})
+    recorder = MlflowRecorder(store_uri, experiment, register_model=True)
+    recorder.open(header, dataset)
+    for place, (planned, of_trial) in enumerate(zip(trials, arrays, strict=True)):
+        recorder.start(planned, {}, {})
+        metrics = {"val/accuracy": 0.25 + 0.5 * place}
+        result = Result(trial=0, outcome=Outcome.COMPLETE, step=10, metrics=metrics, arrays=of_trial)
+        recorder.finish(planned, result, layout)
+    recorder.close("FINISHED")
+    return f"{experiment}-{dataset.name}", recorder.run_id(trials[-1])
+
+
 @pytest.fixture
 def registered(store_uri, experiment, tiny, trial, layout):
     """Record a sweep of two trials and return the name of the model its winner has become."""
-    header = SweepHeader(
-        name="a sweep", overrides=(), trials=(trial("worse"), trial("winner")), provenance={}, attachments={}
+    arrays = [{"weights": WEIGHTS[::-1]}, {"weights": WEIGHTS}]
+    return register(store_uri, experiment, tiny, (trial("worse"), trial("winner")), arrays, layout)
+
+
+def load(uri, images, store_uri, folder):
+    """Return the classes, the scores and the signature that a model gives where this project is not installed."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", LOAD, store_uri, uri, json.dumps(images)],
+        cwd=folder,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
-    recorder = MlflowRecorder(store_uri, experiment, register_model=True)
-    recorder.open(header, tiny)
-    for planned, accuracy, weights in zip(header.trials, (0.25, 0.75), (WEIGHTS[::-1], WEIGHTS), strict=True):
-        recorder.start(planned, {}, {})
-        metrics = {"val/accuracy": accuracy}
-        recorder.finish(
-            planned,
-            Result(trial=0, outcome=Outcome.COMPLETE, step=10, metrics=metrics, arrays={"weights": weights}),
-            layout,
-        )
-    recorder.close("FINISHED")
-    return f"{experiment}-tiny", recorder.run_id(header.trials[1])
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def test_the_winner_is_a_version_of_the_registered_model(registered, store_uri):
@@ -105,31 +124,38 @@ def test_it_is_loaded_without_this_project_and_takes_raw_images(registered, stor
     name, _ = registered
     bright, dark = int(tiny.mean[0]) + 20, 0
 
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-W",
-            "ignore",
-            "-c",
-            LOAD,
-            store_uri,
-            f"models:/{name}/1",
-            json.dumps([image(bright), image(dark)]),
-        ],
-        cwd=tmp_path,
-        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    classes, scores, signature = load(f"models:/{name}/1", [image(bright), image(dark)], store_uri, tmp_path)
 
-    assert done.returncode == 0, done.stderr
-    classes, scores, signature = json.loads(done.stdout.splitlines()[-1])
     assert classes == ["b", "a"]
     assert scores[0] == {"a": 1.0, "b": pytest.approx(bright - float(tiny.mean[0]), abs=1e-5)}
     assert "uint8" in signature
     assert "(-1, 2, 2)" in signature
+
+
+@pytest.mark.slow
+def test_a_network_that_won_is_loaded_without_this_project_too(store_uri, experiment, trial, layout, tmp_path):
+    # given a convolutional network, trained on scaled features
+    raw = np.random.default_rng(0).integers(0, 256, (6, 48), dtype=np.uint8)
+    split = Split(images=raw, labels=np.arange(6) % 2)
+    dataset = make_dataset(
+        name="coloured",
+        train=split,
+        test=split,
+        classes=("a", "b"),
+        image_shape=(3, 4, 4),
+        validation=2,
+        scaling="standard",
+    )
+    winner = trial("winner", model={"name": "convnet", "channels": [4, 2], "hidden": [3]})
+    problem = Problem.of([winner.trial], dataset, like=HOST, threads=1)
+    points = problem.initial_weights([1.0])
+    # when it is registered, and loaded elsewhere
+    name, _ = register(store_uri, experiment, dataset, (winner,), [problem.named(points[0])], layout)
+    _, scores, _ = load(f"models:/{name}/1", raw.reshape(6, 3, 4, 4).tolist(), store_uri, tmp_path)
+    # then its scores are the project's
+    arrangement = winner.trial.model.arrange(1, (3, 4, 4), 2, [6], like=HOST)
+    expected = arrangement.scores(arrangement.rows(points), problem.features(raw))[0].T
+    np.testing.assert_allclose([[row["a"], row["b"]] for row in scores], expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow

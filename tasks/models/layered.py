@@ -1,0 +1,42 @@
+"""A model told layer by layer, as plain values: for who shows its filters, or computes it without this project."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from tasks.models.model import Model
+
+
+@runtime_checkable
+class Layered(Protocol):
+    """The capability of a model that is a chain of known layers."""
+
+    def layers(self, image_shape: tuple[int, ...]) -> Sequence[Mapping[str, Any]]:
+        """Return what is done to the pixels' features, one layer after the other, as values that JSON can hold.
+
+        ``layer`` is ``affine``, ``convolution`` (zero padding, the size stays; a filter has the shape ``filter``),
+        ``max_pooling`` (of 2 x 2), ``relu``, ``tanh``, ``images`` (of the ``shape`` ``(C, H, W)``) or ``flattening``;
+        ``weights`` is the name of the matrix of one that has weights.
+        """
+
+
+class Filters(NamedTuple):
+    """Rows that multiply pixels: their matrix, the shape of one but for its bias, and whether each is a class's."""
+
+    matrix: str
+    shape: tuple[int, ...]
+    of_classes: bool
+
+
+def first_filters(model: Model, image_shape: tuple[int, ...]) -> Filters | None:
+    """Return the filters of the first layer with weights, None of a model that does not tell its layers.
+
+    >>> from tasks.models.mlp import Mlp
+    >>> first_filters(Mlp(), (8, 8))
+    Filters(matrix='hidden1', shape=(8, 8), of_classes=False)
+    """
+    if not isinstance(model, Layered):
+        return None
+    first, *others = [layer for layer in model.layers(image_shape) if "weights" in layer]
+    return Filters(first["weights"], tuple(first.get("filter", image_shape)), of_classes=not others)
