@@ -9,8 +9,7 @@ from pathlib import Path
 import ray
 
 _KILLS = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
-_SIGTERM = re.compile(r"receives? a (SIG[A-Z]+)")
-_EXIT = re.compile(r"(exit code \d+)")
+_TOLD = re.compile(r"receives? a (SIG[A-Z]+)|(exit code \d+)(?!.*receives? a SIG)")
 _SIGNAL = re.compile(r"\*\*\* (SIG[A-Z]+) received")
 _MOST = 20_000
 _WORDLESS = "it ended without a word: by SIGKILL, as when the system is out of memory, or by os._exit"
@@ -35,8 +34,8 @@ def why_lost(error: ray.exceptions.RayError, *, host: str, killed_before: int) -
         used = re.search(r"was ([\d.]+ ?[KMGT]?B) used / ([\d.]+ ?[KMGT]?B)", text)
         amount = f", with {used[1]} of {used[2]} in use" if used else ""
         return f"out of memory: Ray's memory monitor ended it{amount}", text
-    if found := _SIGTERM.search(text) or _EXIT.search(text):
-        return f"by {found[1]}", text
+    if found := _TOLD.search(text):
+        return (f"by {found[1]}" if found[1] else found[2]), text
     if "connection error" not in text:
         return _words(error), text
     last = _last_words(text)

@@ -20,7 +20,7 @@ from pipeline.recorder.delivery import Delivery
 from pipeline.recorder.drawings import Drawers, Drawings, InThisThread
 from pipeline.recorder.journal import JOURNALS, Head, Journal
 from pipeline.recorder.outbox import Outbox
-from pipeline.recorder.protocol import Layout, RecordError, SweepHeader
+from pipeline.recorder.protocol import CHECKPOINTS, Layout, RecordError, SweepHeader
 from pipeline.recorder.relocation import PLACES
 from pipeline.recorder.resumption import SWEEP_KEY, adopt, recall
 from pipeline.recorder.scribe import Scribe, is_refusal
@@ -51,7 +51,8 @@ class MlflowRecorder:
 
     It may be told of trials while `open` has not returned: that is written once the store is open.
 
-    What a store that does not answer keeps waiting is kept in a journal in ``folder``. ``figures`` draws the
+    What a store that does not answer keeps waiting is kept in a journal beside the sweep's checkpoints, else in
+    ``folder``. ``figures`` draws the
     figures kept with a lone trial and a sweep's winner, ``quick_figures`` those of the other trials of a sweep,
     ``sweep_figures`` those of the sweep itself; ``drawers`` has them drawn, by default at once, until `close` ends
     them. ``register_model`` says whether a sweep's winner becomes a version of a registered model.
@@ -70,7 +71,7 @@ class MlflowRecorder:
         register_model: bool = False,
     ) -> None:
         self.uri = absolute(uri)
-        self._experiment, self._folder = experiment, folder
+        self._experiment, self._folder, self._journals = experiment, folder, folder
         self._head = Head(uri=redact(self.uri), experiment=experiment)
         self._figures, self._quick_figures, self._sweep_figures = figures, quick_figures, sweep_figures
         self._register_model = register_model
@@ -210,6 +211,9 @@ class MlflowRecorder:
         tags |= {SWEEP_KEY: sweep.key}
         places = {name: tags[name] for name in PLACES if name in tags}
         resumed = "0" if sweep.past is None else adopt(self._store, sweep.past, _now(), places)
+        if CHECKPOINTS in sweep.provenance:
+            # Where a resume looks for it, also once the sweep has been resumed from another folder.
+            self._journals = Path(sweep.provenance[CHECKPOINTS]).parent
         self._parent = SweepRun(self._store, sweep, self._dataset, tags, self.uri)
         self._head = dataclasses.replace(self._head, parent=self._parent.id, resumed=resumed)
         self._parent.describe(self._outbox, self._runs, "RUNNING")
@@ -273,7 +277,7 @@ class MlflowRecorder:
             run.points.thin(CURVE_POINTS)
 
     def _make_journal(self) -> Journal:
-        return Journal.create(self._folder.absolute() / JOURNALS.replace("*", str(time.time_ns())), self._head)
+        return Journal.create(self._journals.absolute() / JOURNALS.replace("*", str(time.time_ns())), self._head)
 
 
 def _now() -> int:

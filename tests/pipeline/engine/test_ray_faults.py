@@ -116,6 +116,20 @@ def test_a_trial_that_raises_fails_alone(computing, engine, tmp_path):
 
 
 @pytest.mark.usefixtures("all_cpus_free_afterwards")
+def test_what_all_trials_raise_is_found_to_be_so_on_several_workers(computing, engine, tmp_path):
+    task = computing.Disturbed(folder=str(tmp_path), culprit=None, how="throw")
+
+    _, results, failures = computing.outcomes(
+        engine(), computing.groups_of(computing.planned(16), task=task, workers=1)
+    )
+
+    assert results == {}
+    assert {failure.raised.error for failure in failures.values()} == {"ValueError: poison"}
+    assert len(failures) == 16
+    assert sorted(len(seeds) for *_, seeds in computing.attempts(tmp_path)) == [1, 1, 8, 8, 16]
+
+
+@pytest.mark.usefixtures("all_cpus_free_afterwards")
 def test_a_trial_that_hangs_is_ended_and_its_neighbours_finish(computing, engine, tmp_path):
     points = computing.planned(4)
     task = computing.Disturbed(folder=str(tmp_path), culprit=1, how="hang")

@@ -5,10 +5,11 @@ import time
 
 import pytest
 
+from pipeline.fault_log import NAME
 from pipeline.recorder import backfilling, delivery
-from pipeline.recorder.backfilling import backfill
+from pipeline.recorder.backfilling import backfill, journals_of
 from pipeline.recorder.mlflow_recorder import MlflowRecorder
-from pipeline.recorder.protocol import RecordError
+from pipeline.recorder.protocol import CHECKPOINTS, RecordError
 from pipeline.recorder.resumption import find_past
 from pipeline.recorder.store import connect
 from tests.pipeline.recorder.recording import block, done, header
@@ -311,3 +312,20 @@ def test_what_a_proxy_finds_too_large_is_lost_alone_and_told(record, found, undi
     assert {name: runs[name]["status"] for name in "abc"} == dict.fromkeys("abc", "FINISHED")
     assert all(runs[name]["points"].items() <= undisturbed[name]["points"].items() for name in "abc")
     assert list(tmp_path.glob("*.journal")) == []
+
+
+def test_the_journal_of_a_sweep_lies_beside_its_checkpoints_wherever_it_was_resumed(
+    proxy, experiment, tiny, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(delivery, "PATIENCE", 0.5)
+    first, now = tmp_path / "first", tmp_path / "now"
+    now.mkdir()
+    recorder = MlflowRecorder(proxy.uri, experiment, folder=now)
+    recorder.open(dataclasses.replace(header(), provenance={CHECKPOINTS: str(first / "checkpoints-1")}), tiny)
+    proxy.fault = "down"
+    with pytest.raises(RecordError, match=r"pipeline\.backfill"):
+        recorder.close("FINISHED")
+    proxy.fault = None
+
+    assert journals_of(first, find_past(proxy.uri, experiment, "a sweep")) == list(first.iterdir())
+    assert [file.name for file in now.iterdir()] == [NAME]

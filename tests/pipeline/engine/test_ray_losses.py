@@ -1,0 +1,66 @@
+"""What Ray says of a lost worker becomes a few words that say why."""
+
+import platform
+
+import pytest
+import ray
+
+from pipeline.engine import ray_losses
+from pipeline.engine.ray_losses import why_lost
+
+# As Ray 2.60 says it.
+MEMORY = (
+    "1 worker(s) were killed due to the node running low on memory. Memory on the node (IP: 10.0.0.1, ID: 59) was "
+    "22.92GB used / 23.54GB limit (0.97)"
+)
+DIED = "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: "
+WORDLESS = (
+    f"{DIED}Worker unexpectedly exits with a connection error code 2. End of file. Some common causes include: (1) the "
+    "process was killed by the OOM killer due to high memory usage, (2) ray stop --force was called, or (3) the worker "
+    "crashed unexpectedly due to SIGSEGV or another unexpected error. (verifiable by checking for OOM in dmesg of the "
+    "OOMing node), consider enabling resource isolation to prevent node deaths by resource contention"
+)
+
+
+class LostError(ray.exceptions.RayError):
+    """What Ray raises where a worker is lost, with the text it has then."""
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (f"{DIED}Worker exits unexpectedly. Worker exits with an exit code 3.", "exit code 3"),
+        (f"{DIED}Worker exits with an exit code 1. The process receives a SIGTERM.", "by SIGTERM"),
+        ("The actor died because its node has died. Node Id: 12", "its node was lost"),
+        ("\n  something new\nof Ray's", "something new"),
+    ],
+)
+def test_the_reason_is_in_what_ray_says(text, why):
+    assert why_lost(LostError(text), host="there", killed_before=0) == (why, text)
+
+
+def test_memory_is_said_with_how_much_there_was():
+    why, _ = why_lost(ray.exceptions.OutOfMemoryError(MEMORY), host="there", killed_before=0)
+
+    assert why == "out of memory: Ray's memory monitor ended it, with 22.92GB of 23.54GB in use"
+
+
+@pytest.mark.parametrize(
+    ("host", "before", "last", "why"),
+    [
+        (platform.node(), 4, "", "out of memory: the system ended it by SIGKILL"),
+        (platform.node(), 5, "", "it ended without a word"),
+        ("elsewhere", 4, "", "it ended without a word"),
+        (platform.node(), 4, "*** SIGSEGV received at time=1\nFatal Python error: Segmentation fault", "by SIGSEGV"),
+    ],
+    ids=["killed for memory", "nobody was", "elsewhere", "crashed"],
+)
+def test_where_ray_knows_nothing_the_machine_may(monkeypatch, host, before, last, why):
+    monkeypatch.setattr(ray_losses, "kernel_kills", lambda: 5)
+    monkeypatch.setattr(ray_losses, "_last_words", lambda text: last)
+
+    told, detail = why_lost(LostError(WORDLESS), host=host, killed_before=before)
+
+    assert told.startswith(why)
+    assert last in detail
+    assert WORDLESS in detail
