@@ -20,6 +20,7 @@ from pipeline.groups import choices_with
 from pipeline.plugins.composer import Composer
 from pipeline.plugins.folders import claim_folder
 from pipeline.plugins.launcher import SweepLauncher
+from pipeline.schema import TABLES
 from tasks.errors import ConfigError
 
 
@@ -65,15 +66,16 @@ class GridSweeper(Sweeper):
     def _jobs(self, arguments: Sequence[str], composer: Composer) -> list[list[str]]:
         """Return the overrides of each job; where presets are swept, each with its own ``params``."""
         parser = OverridesParser.create()
-        given = parser.parse_overrides(list(arguments))
-        swept = [override for override in given if override.is_sweep_override() and not _is_deferred(override)]
+        texts = [_recalled(text) for text in arguments]
+        given = parser.parse_overrides(texts)
+        swept = [override for override in given if override.is_sweep_override()]
         groups = {override.get_key_element() for override in swept if composer.is_group(override.key_or_group)}
         own = _plain(self.params)
         if groups:
             outer = [one for one in given if one not in swept or one.get_key_element() in groups]
-            grids = {tuple(texts): _params(composer, texts) for texts in combinations(outer)}
+            grids = {tuple(job): _params(composer, job) for job in combinations(outer)}
             if any(params != own for params in grids.values()):
-                parts = [[*_texts(params), *arguments, *texts] for texts, params in grids.items()]
+                parts = [[*_texts(params), *texts, *job] for job, params in grids.items()]
                 return [job for part in parts for job in combinations(parser.parse_overrides(part))]
         grid = own if own or swept else _plain(self.default_grid)
         return combinations([*parser.parse_overrides(_texts(grid)), *given])
@@ -85,26 +87,35 @@ def deferred(arguments: Sequence[str]) -> list[str]:
     Hydra composes the config of the sweep itself with the default choice of each group that is swept, and refuses a
     key that this one lacks, but only looks at what is swept as it composes the jobs.
 
-    >>> deferred(["optimizer=sgd,adam", "optimizer.beta1=0.8", "seed=3"])
-    ['optimizer=sgd,adam', 'optimizer.beta1=choice(0.8)', 'seed=3']
+    >>> deferred(["optimizer=sgd,adam", "optimizer.beta1=0.8", "loss=svm", "loss.margin=2"])
+    ['optimizer=sgd,adam', 'optimizer.beta1=choice(0.8)', 'loss=svm', 'loss.margin=2']
     """
-    return [_deferred(text) for text in arguments]
+    chosen = {key for key, _, value in (text.partition("=") for text in arguments) if value in TABLES.get(key, ())}
+    return [text if text.partition(".")[0] in chosen else _deferred(text) for text in arguments]
 
 
 def _deferred(text: str) -> str:
     key, _, value = text.partition("=")
-    if not choices_with(key):
-        return text
+    override = _of_some(text)
+    return text if override is None or override.is_sweep_override() else f"{key}=choice({value})"
+
+
+def _recalled(text: str) -> str:
+    """Return an argument as it was before `deferred`: Hydra does not quote again what it takes out of ``choice()``."""
+    key, _, value = text.partition("=")
+    override = _of_some(text) if value.startswith("choice(") else None
+    alone = override is not None and len(list(override.sweep_string_iterator())) == 1
+    return f"{key}={value.removeprefix('choice(').removesuffix(')')}" if alone else text
+
+
+def _of_some(text: str) -> Override | None:
+    """Return the override, if it is of a key that some choices of its group have and others have not."""
+    if not choices_with(text.partition("=")[0]):
+        return None
     try:
-        (override,) = OverridesParser.create().parse_overrides([text])
+        return OverridesParser.create().parse_override(text)
     except OverrideParseException:
-        return text  # which Hydra will refuse
-    return text if override.is_sweep_override() else f"{key}=choice({value})"
-
-
-def _is_deferred(override: Override) -> bool:
-    chosen = override.is_choice_sweep() and bool(choices_with(override.key_or_group))
-    return chosen and len(list(override.sweep_string_iterator())) == 1
+        return None  # Hydra will refuse it
 
 
 def _params(composer: Composer, overrides: Sequence[str]) -> dict[str, Any]:

@@ -1,5 +1,7 @@
+import os
 import re
 
+import numpy as np
 import pytest
 
 from tests.pipeline.session import session
@@ -53,6 +55,23 @@ def test_presets_that_are_swept_keep_their_sweeps_and_keys_go_to_the_choices_tha
 
     assert [(code, err) for code, err, _ in ends] == [(0, "")] * len(ends)
     assert {overrides: planned(end[2]) for overrides, end in zip(COUNTS, ends, strict=True)} == COUNTS
+
+
+def test_a_value_that_is_deferred_is_read_as_it_was_typed(tmp_path):
+    # given a file whose name needs its quotes, of a data set that no plain choice names
+    images, labels = np.zeros((6, 4), np.uint8), np.arange(6) % 2
+    np.savez(tmp_path / "ü, 名.npz", train_images=images, train_labels=labels, test_images=images, test_labels=labels)
+    root = f"dataset.root='{tmp_path}/ü, 名.npz'"
+
+    ends, _ = session(
+        tmp_path,
+        ["-m", "dataset='npz'", root, "seed=1,2", "batch_size=2", PLAN[0]],
+        ["-m", "dataset=npz", "dataset.root=${oc.env:HOME}/nothing", "seed=1,2", PLAN[0]],
+    )
+
+    assert ends[0][:2] == [0, ""]
+    assert planned(ends[0][2]) == (2, 0)
+    assert f"{os.environ['HOME']}/nothing" in ends[1][1]
 
 
 def test_what_is_left_out_is_said(folder):
