@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_numpy_array
 
 from tasks.datasets.dataset import Dataset
+from tasks.devices import at_once
 from tasks.errors import require
 from tasks.models.model import ScoreLinear
 from tasks.problem import Batch, Problem, total
 from tasks.random_streams import stream
+
+# Of points that are evaluated at once, and of what their examples make: 64 MiB in float32, and a few copies of it.
+_NUMBERS = 2**24
 
 UNTRAINED = frozenset(
     {
@@ -92,8 +96,7 @@ def objective_values(problem: Problem, points: Any, batch: Batch) -> tuple[Any, 
 
     Everything is done in the problem's precision, by plain evaluation: the points are its trials.
     """
-    xp = array_namespace(points)
-    here = Problem.of(problem.trials[:1] * points.shape[0], problem.dataset, like=problem.like, threads=problem.threads)
+    xp, here = array_namespace(points), _at(problem, points)
     arrangement = here.arrange(batch)
     rows = arrangement.rows(points)
 
@@ -101,3 +104,34 @@ def objective_values(problem: Problem, points: Any, batch: Batch) -> tuple[Any, 
         return xp.sum(here.objective.losses_of_scores(arrangement.scores(rows, features), labels), axis=-1)
 
     return total(here.over_blocks(batch, sums)) / len(batch), here.regularization_loss(points)
+
+
+def example_losses(problem: Problem, points: Any, batch: Batch) -> tuple[Any, Any, Any]:
+    """Return every example's data loss ``(M, N)``, the regularization loss ``(M,)``, and the largest score ``(M, N)``.
+
+    They are those of the first trial at points ``(M, P)``, as in `objective_values`; largest are absolute values.
+    """
+    xp, here = array_namespace(points), _at(problem, points)
+    arrangement = here.arrange(batch)
+    rows = arrangement.rows(points)
+
+    def losses(features: Any, labels: Any) -> tuple[Any, Any]:
+        scores = arrangement.scores(rows, features)
+        return here.objective.losses_of_scores(scores, labels), xp.max(xp.abs(scores), axis=-2)
+
+    of_blocks = zip(*here.over_blocks(batch, losses), strict=True)
+    each, largest = (xp.concat(column, axis=-1) for column in of_blocks)
+    return each, here.regularization_loss(points), largest
+
+
+def points_at_once(problem: Problem, batch: Batch) -> int:
+    """Return how many points to evaluate at once: so many that they, and what layers make of a block, stay small."""
+    of_example = problem.model.numbers(problem.dataset.image_shape, len(problem.dataset.classes))
+    numbers = problem.size + min(len(batch), problem.block) * (of_example + len(problem.dataset.classes))
+    return max(1, (_NUMBERS if is_numpy_array(problem.like) else at_once(problem.like).numbers) // numbers)
+
+
+def _at(problem: Problem, points: Any) -> Problem:
+    """Return the problem whose trials are the first one, at each of some points."""
+    copies = problem.trials[:1] * points.shape[0]
+    return Problem.of(copies, problem.dataset, like=problem.like, threads=problem.threads)

@@ -1,4 +1,4 @@
-"""The numerical gradient by every weight of a linear model, with no product per weight.
+"""The numerical gradient by every weight that scores are linear in, with no product per weight.
 
 A step ``h`` of weight ``(c, d)`` adds ``h * x_d`` to score ``c`` of every example and changes nothing else. So
 the difference that the plain loop takes is a sum over examples of ``phi(h * x_d)``, where ``phi(t)`` is the
@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tasks.slopes import ROUNDING, has_kink
+
 # Interpolated at 0 and four nodes, confirmed at four more points: a function of two polynomial pieces has at
 # least five of the nine on one piece, so it cannot pass unless its kink is within rounding of an end.
 _NODES = np.array([-1.0, -0.5, 0.5, 1.0])
@@ -23,8 +25,8 @@ _DEGREES = np.array([1, 2, 3, 4])
 _VANDERMONDE = _NODES[:, None] ** _DEGREES
 _CHECK_POWERS = _CHECKS[:, None] ** _DEGREES
 
-# Rounding of a difference of two losses, in units of the last place of the larger.
-_ROUNDING = 16 * np.finfo(np.float64).eps
+# What the even part of a loss must exceed, in units of the last place, to be no rounding.
+TOLD = 64 * ROUNDING
 
 Losses = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -71,7 +73,7 @@ def loss_differences(
             changes = _changes(losses, scores[:, n], labels[n], c, h * features[n])
             ahead[c] += changes[0]
             behind[c] += changes[1]
-            kinks[c] += has_kink(changes, size=1 + abs(float(here[n])))
+            kinks[c] += has_kink(changes, least=TOLD * (1 + abs(float(here[n]))))
     return Differences(ahead=ahead, behind=behind, kinks=kinks)
 
 
@@ -92,8 +94,8 @@ def _interpolate(
     residual = np.abs(phi(_CHECKS) - _CHECK_POWERS @ coefficients).max(axis=0)
     scale = np.abs(here) + np.abs(scores).max(axis=0) + 1
     # What is below rounding is noise: without it, a piecewise linear loss needs a single product.
-    coefficients[:, :] = np.where(np.abs(coefficients) > 4 * _ROUNDING * scale, coefficients, 0)
-    return coefficients, residual <= 4 * _ROUNDING * scale
+    coefficients[:, :] = np.where(np.abs(coefficients) > 4 * ROUNDING * scale, coefficients, 0)
+    return coefficients, residual <= 4 * ROUNDING * scale
 
 
 def _sums_of_powers(coefficients: np.ndarray, scaled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -113,12 +115,3 @@ def _changes(losses: Losses, scores: np.ndarray, label: int, c: int, steps: np.n
     moved[c] += np.concatenate([steps, -steps, steps / 2, -steps / 2])
     here = losses(scores[:, None], np.array([label]))
     return (losses(moved, np.full(moved.shape[1], label)) - here).reshape(4, -1)
-
-
-def has_kink(changes: np.ndarray, *, size: float) -> np.ndarray:
-    """Return where changes by ``+h, -h, +h/2, -h/2``, ``(4, ...)``, of values of about ``size`` show a kink.
-
-    The even part of a smooth function falls to a quarter with half the step; that of a kink does not.
-    """
-    whole, half = changes[0] + changes[1], changes[2] + changes[3]
-    return np.asarray(np.abs(whole - 4 * half) > 64 * _ROUNDING * size)

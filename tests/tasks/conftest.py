@@ -7,9 +7,9 @@ from threadpoolctl import threadpool_limits
 from tasks.datasets.dataset import Split, make_dataset
 
 
-def _split(count, rng, prototypes):
+def _split(count, rng, prototypes, noise=30):
     labels = rng.integers(len(prototypes), size=count)
-    images = np.clip(prototypes[labels] + rng.normal(0, 30, size=(count, prototypes.shape[1])), 0, 255)
+    images = np.clip(prototypes[labels] + rng.normal(0, noise, size=(count, prototypes.shape[1])), 0, 255)
     return Split(images=images.astype(np.uint8), labels=labels)
 
 
@@ -24,6 +24,20 @@ def small_dataset():
         classes=tuple("abcde"),
         image_shape=(37,),
         validation=150,
+    )
+
+
+@pytest.fixture(scope="session")
+def image_dataset():
+    rng = np.random.default_rng(8)
+    prototypes = rng.uniform(0, 16, size=(4, 2 * 8 * 8))
+    return make_dataset(
+        name="images",
+        train=_split(330, rng, prototypes, noise=3),
+        test=_split(50, rng, prototypes, noise=3),
+        classes=tuple("abcd"),
+        image_shape=(2, 8, 8),
+        validation=30,
     )
 
 
