@@ -88,7 +88,7 @@ class GradientCheck:
     """Check the gradient by ``variable`` in float64, at ``scale`` times the model's draw, with centred differences.
 
     ``examples`` are how many training examples the loss is a mean over (null: all; few of them have few
-    kinks), ``h`` is the step (null: 1e-4 over the largest pixel for a weight; 1e-2 for a pixel, 1e-3 for a network's),
+    kinks), ``h`` is the step (null: 1e-4 over the largest input for a weight; 1e-2 for a pixel, 1e-3 for a network's),
     ``scale`` null is 1e-3, for a network 1. For ``variable=data`` each pixel of each example is a coordinate.
 
     Every coordinate is checked that scores are linear in: all of a linear model, the last layer of a network. Each of
@@ -120,7 +120,10 @@ class GradientCheck:
     def _step(self, trial: Trial, dataset: Dataset) -> float:
         if self.variable == "data":
             return _PIXEL_STEP if isinstance(trial.model, ScoreLinear) else _PIXEL_STEP / 10
-        return _SCORE_STEP / max(1.0, float(dataset.train.images.max()))
+        largest = float(dataset.train.images.max())
+        if dataset.scale is not None:
+            largest = float((np.maximum(dataset.mean, largest - dataset.mean) * dataset.scale).max())
+        return _SCORE_STEP / max(1.0, largest)
 
     def fusion_key(self, trial: Trial) -> tuple[Any, ...]:
         """Return the trial itself: every check runs alone."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from matplotlib.axes import Axes
 
-from pipeline.figures.style import BLUE, GREEN, INK, ORANGE, VERMILION, blank, finished, label, legend
+from pipeline.figures.style import BLUE, COLOURS, GREEN, INK, ORANGE, VERMILION, blank, finished, label, legend
 from pipeline.plan import PlannedTrial
 from tasks.events import Result
 from tasks.gradient_check import DOUBTFUL, GOOD, WRONG
@@ -17,26 +19,38 @@ _MOST_POINTS = 20_000  # more are one blot, and slow to draw
 def draw_gradient_check(trial: PlannedTrial, result: Result) -> bytes:
     """Return the comparison of both gradients, coordinate by coordinate, as PNG."""
     kinks = result.arrays["kinks"].ravel() > 0
-    verdict = result.message.partition(":")[0]
+    verdict = result.message.partition(":")[0].partition(",")[0]
     figure, (left, right) = blank(panels=2, title=f"Analytic against numerical gradient: {verdict}")
-    _scatter(left, np.abs(result.arrays["analytic"]).ravel(), np.abs(result.arrays["numerical"]).ravel(), kinks)
+    analytic, numerical = (np.abs(result.arrays[name]).ravel() for name in ("analytic", "numerical"))
+    _scatter(left, analytic, numerical, _series(result, kinks))
     _histogram(right, result.arrays["relative_error"].ravel(), kinks)
     return finished(figure, trial)
 
 
-def _scatter(axes: Axes, analytic: np.ndarray, numerical: np.ndarray, kinks: np.ndarray) -> None:
+def _series(result: Result, kinks: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """Return names and coordinates of the points: of a network without a kink in every layer, and with one in any."""
+    with_kinks = [("with a kink within a step", kinks)]
+    if "layer" not in result.arrays:
+        return [("coordinates without a kink", ~kinks), *with_kinks]
+    layers = result.arrays["layer"]
+    names = list(dict.fromkeys(layers.tolist()))
+    return [(f"{name}, without a kink", (layers == name) & ~kinks) for name in names] + with_kinks
+
+
+def _scatter(axes: Axes, analytic: np.ndarray, numerical: np.ndarray, series: list[tuple[str, np.ndarray]]) -> None:
     label(axes, x="|analytic gradient|", y="|numerical gradient|")
-    drawn = np.linspace(0, analytic.size - 1, min(analytic.size, _MOST_POINTS)).astype(int)
     positive = (analytic > 0) & (numerical > 0)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    for chosen, colour, marker, text in (
-        (~kinks, BLUE, "o", "coordinates without a kink"),
-        (kinks, VERMILION, "x", "with a kink within a step"),
-    ):
-        shown = drawn[(chosen & positive)[drawn]]
+    *smooth, (with_kinks, kinks) = series
+    colours = itertools.cycle(colour for colour in COLOURS if colour != VERMILION)
+    points = [(text, chosen, next(colours), "o") for text, chosen in smooth] + [(with_kinks, kinks, VERMILION, "x")]
+    for text, chosen, colour, marker in points:
+        shown = np.flatnonzero(chosen & positive)
+        shown = shown[np.linspace(0, len(shown) - 1, min(len(shown), _MOST_POINTS)).astype(int)]
         if len(shown):
             axes.plot(analytic[shown], numerical[shown], marker, color=colour, markersize=4, alpha=0.6, label=text)
+            axes.lines[-1].set_zorder(2 + 1 / len(shown))  # the fewest on top
     if positive.any():
         ends = [analytic[positive].min(), analytic[positive].max()]
         axes.plot(ends, ends, color=INK, linewidth=1, linestyle="--", label="equal")

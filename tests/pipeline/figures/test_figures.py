@@ -15,6 +15,7 @@ TASKS = {
     "map": ({"name": "landscape", "resolution": 21}, "landscape.png"),
     "terms": ({"name": "one_dimensional"}, "one_dimensional.png"),
     "steps": ({"name": "step_size"}, "step_size.png"),
+    "check": ({"name": "gradient_check", "examples": 10}, "gradient_check.png"),
     "differences": ({"name": "finite_difference", "per_decade": 2}, "finite_difference.png"),
 }
 
@@ -43,6 +44,16 @@ def test_every_figure_is_a_picture_of_the_same_size_and_bytes(trial, dataset, ta
     assert first[0] == name
     assert pixels(first[1]).shape == (600, 900, 4)
     assert first[1] == again[1]
+
+
+def test_the_check_of_a_network_shows_its_layers(trial, dataset):
+    network = {"name": "mlp", "hidden": [6]}
+    planned = trial(task={"name": "gradient_check", "examples": 10}, model=network)
+    flat = drawn(planned, dataset)["gradient_check.png"]
+    assert pixels(flat).shape == (600, 900, 4)
+    # by the data there is one kind of coordinate, as for the linear model
+    data = trial(task={"name": "gradient_check", "examples": 10, "variable": "data"}, model=network)
+    assert pixels(drawn(data, dataset)["gradient_check.png"]).shape == (600, 900, 4)
 
 
 def test_low_is_blue_and_high_is_red(trial, dataset):
