@@ -22,7 +22,7 @@ from pipeline.recorder.journal import JOURNALS, Head, Journal
 from pipeline.recorder.outbox import Outbox
 from pipeline.recorder.protocol import CHECKPOINTS, Layout, RecordError, SweepHeader
 from pipeline.recorder.relocation import PLACES
-from pipeline.recorder.resumption import SWEEP_KEY, adopt, recall
+from pipeline.recorder.resumption import SWEEP_KEY, adopt, has_figures, recall
 from pipeline.recorder.scribe import Scribe, is_refusal
 from pipeline.recorder.sqlite_store import open_store
 from pipeline.recorder.store import WRITING, settings
@@ -146,9 +146,8 @@ class MlflowRecorder:
         def draw() -> None:
             if self._parent is None:
                 self._draw(run, result)
-            # What a task other than training has to show is its figure.
-            elif self._quick_figures is not None and (self._drawn or not isinstance(trial.trial.task, Train)):
-                run.draw_quickly(self._drawings, self._quick_figures, result)
+            else:
+                self._draw_quickly(run, result)
             self._slim(run)
 
         self._writer.submit(lambda: run.finish(self._outbox, self._dataset, result, layout, now))
@@ -237,6 +236,11 @@ class MlflowRecorder:
         if self._figures is not None:
             run.draw(self._drawings, self._figures, result, self._dataset.sample(SHOWN_EXAMPLES))
 
+    def _draw_quickly(self, run: TrialRun, result: Result) -> None:
+        # What a task other than training has to show is its figure.
+        if self._quick_figures is not None and (self._drawn or not isinstance(run.trial.trial.task, Train)):
+            run.draw_quickly(self._drawings, self._quick_figures, result)
+
     def _error(self, errors: Sequence[Exception], reason: str, journal: Path | None) -> RecordError:
         address, what = redact(self.uri), []
         if errors:
@@ -255,6 +259,8 @@ class MlflowRecorder:
         run.recall(run_id, curves, result)
         if self._parent is not None:
             self._parent.take(Finished(trial=run.trial, result=result, layout=layout))
+            if not has_figures(self.uri, run_id):  # its process was killed before they were drawn
+                self._draw_quickly(run, result)
             self._slim(run)
 
     def _follow(self, report: TrialReport) -> None:

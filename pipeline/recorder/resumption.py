@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.recorder.address import absolute
+from pipeline.recorder.drawings import FIGURES
 from pipeline.recorder.protocol import CLOCKED, Layout, OtherSweep, Past, RecordError
 from pipeline.recorder.reading import read_run
 from pipeline.recorder.store import Store, connect
@@ -115,6 +116,11 @@ def recall(uri: str, run_id: str) -> tuple[list[Curve], Result, Layout]:
     curves = [Curve(trial=0, steps=one.steps, metrics={name: one.values}) for name, one in run.curves.items()]
     last = {name: float(one.values[-1]) for name, one in run.curves.items()}
     return curves, dataclasses.replace(_result(run.tags, last), arrays=run.arrays), run.layout
+
+
+def has_figures(uri: str, run_id: str) -> bool:
+    """Return whether a run holds figures."""
+    return bool(connect(absolute(uri), create=False).list_artifacts(run_id, FIGURES))
 
 
 def _result(tags: Mapping[str, str], metrics: Mapping[str, float]) -> Result:

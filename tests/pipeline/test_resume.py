@@ -3,12 +3,14 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import time
 
 import psutil
 import pytest
 
+from tests.pipeline import commands
 from tests.pipeline.disturbed import STEPS, Sweep, assert_equal
 
 pytestmark = pytest.mark.slow
@@ -151,6 +153,25 @@ def test_a_sweep_that_is_running_is_left_alone_by_one_of_changed_trials(tmp_path
     assert "the nearest is" in out
     assert "ended as KILLED" not in out
     assert sorted(running) == ["FINISHED", "RUNNING"]
+
+
+def test_figures_of_finished_trials_that_were_not_drawn_any_more_are_drawn_on_resuming(tmp_path, empty_store):
+    shutil.copy(empty_store, tmp_path)
+    sweep = ["-m", "pipeline", "-m", "dataset=synthetic", "steps=20", "seed=1,2", "engine=inprocess"]
+    sweep.append("tracking.register_model=false")
+    end = commands.run(sweep, tmp_path)
+    assert end.returncode == 0, end.stderr
+    drawn = set(tmp_path.glob("mlruns/*/*/artifacts/figures/*"))
+    assert len({path.parent for path in drawn}) == 3  # of two trials and the sweep
+    # given a driver that was killed when all trials had ended and no figure had been drawn
+    for folder in {path.parent for path in drawn}:
+        shutil.rmtree(folder)
+
+    end = commands.run([*sweep, "sweep.resume=true"], tmp_path)
+
+    assert end.returncode == 0, end.stderr
+    assert "resumed: 2 trials are finished already" in end.stdout
+    assert set(tmp_path.glob("mlruns/*/*/artifacts/figures/*")) == drawn
 
 
 def test_a_second_interrupt_stops_at_once_and_leaves_no_process(tmp_path, empty_store, undisturbed, cluster):
