@@ -53,7 +53,8 @@ def _complaint(error: BaseException) -> str:
     if isinstance(error, OmegaConfBaseException):
         return _first_line(error) + (f" (in {error.full_key})" if error.full_key else "")
     if isinstance(error, OSError) and not isinstance(error, SweepError):
-        what = f" {error.filename}" if error.filename else ""
+        # Only the working folder has no name, when it is no more.
+        what = f" {error.filename or 'the working folder' * isinstance(error, FileNotFoundError)}".rstrip()
         return f"cannot use{what}: {error.strerror or error}"
     if isinstance(error, SweepError):
         return str(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import urllib.parse
@@ -56,7 +57,9 @@ def sqlite_file(uri: str) -> Path | None:
         if uri.startswith(prefix):
             path = uri.removeprefix(prefix).partition("?")[0]
             path = urllib.parse.unquote(path) if "%" in path and _unquotes() else path
-            return Path(path).expanduser().absolute() if path not in {"", ":memory:"} else None
+            if path in {"", ":memory:"}:
+                return None
+            return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100  # as SQLAlchemy does, `..` and all
     return None
 
 

@@ -16,6 +16,7 @@ from pipeline.recorder.revision import check_revision
 PROBE_SECONDS = 5.0
 
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
+_TRYING = ("BEGIN IMMEDIATE", "CREATE TABLE descent_sweeps_probe (x)")
 
 
 def deleted(experiment: str) -> RecordError:
@@ -51,14 +52,15 @@ def probe(uri: str, *, create: bool, experiment: str | None = None) -> None:
 
 def _probe_file(uri: str, file: Path, *, create: bool, experiment: str | None) -> None:
     if not create and not file.is_file():
-        raise unreachable(uri, "there is no such file")
+        raise unreachable(uri, "there is no such file (--tracking-uri or MLFLOW_TRACKING_URI names another)")
     try:
         if create:
             file.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(file, timeout=PROBE_SECONDS)
         try:
-            # Taking and leaving the write lock shows that the file is a database and may be written to.
-            connection.execute("BEGIN IMMEDIATE" if create else "SELECT 1 FROM sqlite_master LIMIT 1")
+            # Writing, and taking it back, shows that the file is a database and may be written to, and its folder.
+            for statement in _TRYING if create else ("SELECT 1 FROM sqlite_master LIMIT 1",):
+                connection.execute(statement)
             connection.rollback()
             _check_tables(uri, connection, experiment)
         finally:

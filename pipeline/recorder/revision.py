@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.recorder.address import redact
+from pipeline.recorder.address import absolute, redact
 from pipeline.recorder.protocol import RecordError
 
 Query = Callable[[str], Sequence[Any] | None]
@@ -34,7 +35,7 @@ def check_revision(uri: str, query: Query) -> None:
     if found in known:
         how = (
             f"an older MLflow made it (revision {found}, this one has {head}): copy it to a safe place, then run "
-            f"mlflow db upgrade {redact(uri)}"
+            f"mlflow db upgrade {shlex.quote(redact(absolute(uri)))}"
         )
     else:
         how = f"another program made it, or a newer MLflow than is installed here (revision {found})"

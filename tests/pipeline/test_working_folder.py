@@ -70,6 +70,15 @@ def test_workers_import_our_own_whatever_lies_in_the_folder(folder):
     assert "2/2 trials, 0 running, 0 failed" in done.stdout
 
 
+def test_a_folder_that_is_no_more_is_told_of(tmp_path):
+    gone = "import os; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone'); from pipeline.app import main; main()"
+
+    done = run(tmp_path, sys.executable, "-c", gone)
+
+    assert done.returncode == 2
+    assert "cannot use the working folder: No such file or directory" in done.stderr
+
+
 def test_a_foreign_package_of_our_name_that_has_been_imported_is_named(folder):
     (folder / "tasks.py").write_text("")
 

@@ -1,6 +1,11 @@
 """An address is shown without credentials, and what is not there is found out at once."""
 
+import os
+import shutil
 import socket
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -52,6 +57,17 @@ def test_the_file_that_is_probed_is_the_one_that_sqlalchemy_opens(name, tmp_path
     assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*")] == [Path(name), Path(name, "mlflow.db")]
     assert absolute(uri) == uri
     probe(uri, create=False)
+
+
+def test_a_way_up_is_gone_up_as_sqlalchemy_does(tmp_path, monkeypatch):
+    (tmp_path / "far/away").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "far/away")
+    uri = absolute(f"sqlite:///{tmp_path}/link/../mlflow.db")
+
+    create_engine(uri).connect().close()
+
+    assert uri == f"sqlite:///{tmp_path}/mlflow.db"
+    assert (tmp_path / "mlflow.db").exists()
 
 
 def test_a_home_folder_and_options_of_the_driver_are_understood(tmp_path, monkeypatch):
@@ -111,6 +127,26 @@ def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path):
         probe(f"sqlite:///{path}", create=True)
 
     assert path.exists()
+
+
+def test_a_store_that_may_only_be_read_is_refused_for_writing(empty_store):
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-c"]
+    if os.getuid() != 0 or subprocess.run([*nobody, "import pipeline"], capture_output=True, check=False).returncode:
+        pytest.skip("needs root and an environment that others may use: files that root owns are somebody else's then")
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # pytest's own is closed to others
+        Path(folder).chmod(0o755)
+        file = shutil.copy(empty_store, folder)
+        Path(file).chmod(0o644)
+        probing = f"from pipeline.recorder.probing import probe; probe('sqlite:///{file}', create="
+
+        read, written = (
+            subprocess.run([*nobody, f"{probing}{create})"], capture_output=True, text=True, check=False, cwd="/")
+            for create in (False, True)
+        )
+
+    assert read.returncode == 0, read.stderr
+    assert "RecordError: tracking.uri must be a store that can be reached" in written.stderr
+    assert "readonly" in written.stderr
 
 
 def test_how_to_look_names_the_command_and_the_link_to_the_sweep():
