@@ -47,7 +47,7 @@ class Network:
 
     def scores_and_vjp(self, rows: Sequence[Any], features: Any) -> tuple[Any, ToRows]:
         """Return the scores ``(K, C, N)``, and what makes of dL/dscores the gradient of every matrix."""
-        passes = self._forward(rows, features)
+        scores, passes = self._forward(rows, features)
 
         def to_rows(slope: Any) -> list[Any]:
             gradients: list[Any] = []
@@ -55,14 +55,14 @@ class Network:
                 gradients = forward.to_weights(by_outputs) + gradients
             return gradients
 
-        return passes[-1].outputs, to_rows
+        return scores, to_rows
 
     def scores_and_parts(self, rows: Sequence[Any], features: Any) -> tuple[Any, ToParts]:
         """Return the scores ``(K, C, N)``, and what yields the gradients of `scores_and_vjp` in parts.
 
         The rows of a part may be updated as soon as it is there.
         """
-        passes = self._forward(rows, features)
+        scores, passes = self._forward(rows, features)
 
         def to_parts(slope: Any) -> Iterator[Part]:
             matrix = len(self.layouts)
@@ -75,7 +75,7 @@ class Network:
                     matrix -= 1
                     yield Part(matrix, slice(0, gradient.shape[0]), gradient)
 
-        return passes[-1].outputs, to_parts
+        return scores, to_parts
 
     def data_gradient(self, rows: Sequence[Any], features: Any, slope: Any) -> Any:
         """Return dL/dfeatures but for the bias's 1, ``(K, N, D - 1)``, from ``slope``, dL/dscores ``(K, C, N)``."""
@@ -83,7 +83,8 @@ class Network:
 
     def inputs_gradient(self, rows: Sequence[Any], inputs: Any, slope: Any) -> Any:
         """Return the gradient by what the first layer is given, from that by the scores."""
-        for forward in reversed(self._forward(rows, inputs)):
+        _, passes = self._forward(rows, inputs)
+        for forward in reversed(passes):
             slope = forward.to_inputs(slope)
         return slope
 
@@ -101,13 +102,14 @@ class Network:
             outputs = layer.forward(outputs, *itertools.islice(weights, layer.matrices)).outputs
         return outputs
 
-    def _forward(self, rows: Sequence[Any], features: Any) -> list[Forward]:
-        """Return the forward pass of every layer."""
+    def _forward(self, rows: Sequence[Any], features: Any) -> tuple[Any, list[Forward]]:
+        """Return the scores, and of every layer how gradients go back: its outputs are kept where that takes them."""
         weights, outputs, passes = iter(rows), features, []
         for layer in self.layers:
-            passes.append(layer.forward(outputs, *itertools.islice(weights, layer.matrices)))
-            outputs = passes[-1].outputs
-        return passes
+            forward = layer.forward(outputs, *itertools.islice(weights, layer.matrices))
+            outputs = forward.outputs
+            passes.append(forward._replace(outputs=None))
+        return outputs, passes
 
     def _backward(self, passes: Sequence[Forward], slope: Any) -> Iterator[tuple[Forward, Any]]:
         """Yield the layers from the last to the first that has weights, each with the gradient by its outputs.

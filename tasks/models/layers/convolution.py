@@ -51,8 +51,9 @@ class Convolution:
             return sum_of_patches(xp.reshape(by_patch, (-1, size, *pixels)), self.kernel)
 
         def to_weights(slope: Any) -> list[Any]:
-            gradient = xp.matmul(flat(slope), xp.matrix_transpose(columns()))  # (K, F, H*W*N) @ (K, H*W*N, C*k*k + 1)
-            return [xp.reshape(gradient, (-1, size + 1))]
+            # (p dL/dy^T)^T, (K, C*k*k + 1, H*W*N) @ (K, H*W*N, F): a BLAS takes longer for dL/dy p^T.
+            transposed = xp.matmul(columns(), xp.matrix_transpose(flat(slope)))
+            return [xp.reshape(xp.matrix_transpose(transposed), (-1, size + 1))]
 
         answers = xp.matmul(weights, columns())  # (K, F, C*k*k + 1) @ (K, C*k*k + 1, H*W*N)
         return Forward(xp.reshape(answers, (-1, self.filters, *pixels)), to_inputs, to_weights)

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from array_api_compat import array_namespace
+import numpy as np
+from array_api_compat import array_namespace, is_numpy_array
 
 from tasks.models.layers.layer import Forward, no_weights
 
@@ -26,30 +27,35 @@ class MaxPooling:
 
     def forward(self, inputs: Any) -> Forward:
         """Return the largest of every four; all of ``dL/dy`` goes to the one that it is."""
-        height, width = inputs.shape[2] // 2 * 2, inputs.shape[3] // 2 * 2
-        upper, lower = inputs[:, :, 0:height:2, :width, :], inputs[:, :, 1:height:2, :width, :]
-        columns, to_rows = _larger(upper, lower)
+        shape = inputs.shape
+        height, width = shape[2] // 2 * 2, shape[3] // 2 * 2
+        columns, to_rows = _larger(inputs[:, :, 0:height:2, :width, :], inputs[:, :, 1:height:2, :width, :])
         outputs, to_columns = _larger(columns[:, :, :, 0::2, :], columns[:, :, :, 1::2, :])
+        shape_of_columns = columns.shape
 
         def to_inputs(slope: Any) -> Any:
             xp = array_namespace(slope)
-            by_column = xp.empty_like(columns)
-            by_column[:, :, :, 0::2, :], by_column[:, :, :, 1::2, :] = to_columns(slope)
-            whole = (height, width) == inputs.shape[2:4]
-            gradient = xp.empty_like(inputs) if whole else xp.zeros_like(inputs)
-            gradient[:, :, 0:height:2, :width, :], gradient[:, :, 1:height:2, :width, :] = to_rows(by_column)
+            like: Any = {"dtype": slope.dtype, "device": getattr(slope, "device", None)}
+            by_column = xp.empty(shape_of_columns, **like)
+            to_columns(slope, by_column[:, :, :, 0::2, :], by_column[:, :, :, 1::2, :])
+            gradient = (xp.empty if (height, width) == shape[2:4] else xp.zeros)(shape, **like)
+            to_rows(by_column, gradient[:, :, 0:height:2, :width, :], gradient[:, :, 1:height:2, :width, :])
             return gradient
 
         return Forward(outputs, to_inputs, no_weights)
 
 
-def _larger(first: Any, second: Any) -> tuple[Any, Callable[[Any], tuple[Any, Any]]]:
-    """Return the larger of each pair, and what gives its gradient to one of the two."""
+def _larger(first: Any, second: Any) -> tuple[Any, Callable[[Any, Any, Any], None]]:
+    """Return the larger of each pair, and what writes its gradient to one of the two, and 0 to the other."""
     xp = array_namespace(first)
     is_first = first >= second
 
-    def to_pair(slope: Any) -> tuple[Any, Any]:
-        to_first = slope * xp.astype(is_first, slope.dtype)
-        return to_first, slope - to_first
+    def to_pair(slope: Any, by_first: Any, by_second: Any) -> None:
+        if is_numpy_array(slope):  # in place, in two thirds of the time
+            np.multiply(slope, is_first, out=by_first)
+            np.subtract(slope, by_first, out=by_second)
+            return
+        by_first[...] = slope * xp.astype(is_first, slope.dtype)
+        by_second[...] = slope - by_first
 
     return xp.maximum(first, second), to_pair

@@ -34,8 +34,9 @@ class SharedConvolution:
             return xp.reshape(by_patch, (-1, size, *pixels))
 
         def to_weights(slope: Any) -> list[Any]:
-            gradient = xp.matmul(flat(slope), xp.matrix_transpose(columns))  # (K, F, H*W*N) @ (1, H*W*N, D)
-            return [xp.reshape(gradient, (-1, size))]
+            # (p dL/dy^T)^T, (1, D, H*W*N) @ (K, H*W*N, F): a BLAS takes longer for dL/dy p^T.
+            transposed = xp.matmul(columns, xp.matrix_transpose(flat(slope)))
+            return [xp.reshape(xp.matrix_transpose(transposed), (-1, size))]
 
         answers = xp.matmul(weights, columns)  # (K, F, D) @ (1, D, H*W*N)
         return Forward(xp.reshape(answers, (-1, self.filters, *pixels)), to_inputs, to_weights)

@@ -104,6 +104,12 @@ def test_a_convnet_refuses_what_is_no_image_and_what_is_too_small(ask):
     asked((8, 8))
 
 
+def test_a_convnet_works_on_a_power_of_2_of_examples_and_fewer_where_images_are_large():
+    blocks = [ConvNet().block(shape, 10) for shape in ((8, 8), (1, 28, 28), CIFAR10, (3, 64, 64), (3, 999, 999))]
+    assert blocks == [256, 16, 16, 4, 1]
+    assert Mlp().block(CIFAR10, 10) is None
+
+
 def test_an_mlp_takes_features_of_any_shape():
     Mlp().check((37,))
     Mlp().check(CIFAR10)

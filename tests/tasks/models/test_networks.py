@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -178,3 +179,21 @@ def test_a_diverged_trial_touches_its_own_numbers_only(name):
         spoilt = of_trials(name, slice(None), points, features, slope)
     for one, other in zip(spoilt, clean, strict=True):
         np.testing.assert_array_equal(one[[0, 2]], other[[0, 2]])
+
+
+@pytest.mark.parametrize("trials", [1, 5])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_step_keeps_no_more_numbers_than_the_model_says(name, trials):
+    model, image_shape = NETWORKS[name]
+    group, points, features, slope = given(name, trials=trials, examples=16)
+    rows = group.rows(points)
+    group.scores_and_vjp(rows, features)[1](slope)  # what is made once is there
+    tracemalloc.start()
+    try:
+        gradients = group.scores_and_vjp(rows, features)[1](slope)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # beside the gradients, which are joined of those of every trial
+    numbers = (peak - 2 * sum(gradient.nbytes for gradient in gradients)) / points.itemsize
+    assert numbers <= trials * 16 * model.numbers(image_shape, 10) + 2**14
