@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import faulthandler
 import gc
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -43,6 +44,7 @@ def main() -> None:
     gc.set_threshold(ALLOCATIONS)
     atexit.register(gc.freeze)
     faulthandler.enable(file=_STDERR)  # a crash in native code says where
+    logging.raiseExceptions = False  # a full disk under a log file would print a traceback a line
     register()
     full_error = os.environ.get("HYDRA_FULL_ERROR")
     # Hydra then raises what it would otherwise print as a traceback of its own making.

@@ -113,3 +113,15 @@ def test_a_disk_that_is_full_in_the_middle_costs_checkpoints_only_and_is_told_on
     assert f"{good[-1].parent}: {os.strerror(errno.ENOSPC)}" in said
     assert statuses(tmp_path) == ["FINISHED"] * 3
     assert list(disk.rglob("*.checkpoint")) == []
+
+
+def test_a_log_file_on_a_full_disk_costs_the_log_only(tmp_path, empty_store):
+    shutil.copy(empty_store, tmp_path)
+    full = ("hydra.job_logging.handlers.file.filename=/dev/full", "hydra.verbose=true")
+
+    done = run(["-m", "pipeline", "dataset=synthetic", "steps=20", *full], tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert statuses(tmp_path) == ["FINISHED"]
+    assert "Logging error" not in done.stderr
+    assert os.strerror(errno.ENOSPC) not in done.stderr
