@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.plan import PlannedTrial
 from pipeline.recorder.sweep_run import TrialRecord
 from pipeline.swept import settings, swept, text_of
 from tasks.events import Outcome
@@ -46,7 +47,15 @@ def caption_of(trials: Sequence[TrialRecord]) -> str:
     every = [used(trial) for trial in trials]
     varied = swept(every)
     common = {name: value for name, value in every[0].items() if all(one.get(name) == value for one in every)}
-    kept = {name: value for name, value in common.items() if name not in {"task", "model"} and name not in varied}
-    dataset = trials[0].standing.trial.config["dataset"]["name"]
-    parts = [f"{len(trials)} trials", f"dataset={dataset}"]
-    return " · ".join(parts + [f"{name}={text_of(name, value)}" for name, value in kept.items()])
+    kept = {name: value for name, value in common.items() if name not in varied}
+    return f"{len(trials)} trials · {_caption(trials[0].standing.trial, kept)}"
+
+
+def caption_of_trial(trial: PlannedTrial) -> str:
+    """Return on which data a trial is, and all settings that it uses."""
+    return _caption(trial, settings(trial.trial))
+
+
+def _caption(trial: PlannedTrial, values: Mapping[str, Any]) -> str:
+    parts = [f"{name}={text_of(name, value)}" for name, value in values.items() if name != "task"]
+    return " · ".join([f"dataset={trial.config['dataset']['name']}", *parts])

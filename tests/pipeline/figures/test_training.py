@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from pipeline.figures import draw, draw_quickly
-from pipeline.figures.training import _data_gradient, is_image
+from pipeline.figures.data_gradient import data_gradient
+from pipeline.figures.filters import draw_filters
+from pipeline.figures.pictures import is_image
 from pipeline.recorder.protocol import Series
 from tasks.datasets.dataset import Split, make_dataset
 from tasks.events import Outcome, Result
@@ -67,10 +69,67 @@ def test_the_data_gradient_is_the_slope_of_the_loss(trial):
     dataset = make_dataset(name="d", train=split, test=split, classes=("a", "b"), image_shape=(2,), validation=0)
     centred = dataclasses.replace(dataset, mean=np.zeros(2))
 
-    gradient, losses, predicted = _data_gradient(trial(), weights, split, centred)
+    shown = data_gradient(trial().trial, weights, split, centred)
 
-    assert (losses.tolist(), predicted.tolist()) == ([4.0], [0])
-    assert gradient.tolist() == [[2.0, -3.0]]  # the wrong class's template minus the right one's
+    assert (shown.losses.tolist(), shown.predicted.tolist()) == ([4.0], [0])
+    assert shown.gradient.tolist() == [[2.0, -3.0]]  # the wrong class's template minus the right one's
+
+
+def images(count, image_shape):
+    rng = np.random.default_rng(0)
+    raw = rng.integers(0, 256, (count, int(np.prod(image_shape))), dtype=np.uint8)
+    split = Split(images=raw, labels=np.arange(count) % 3)
+    return make_dataset(
+        name="d", train=split, test=split, classes=("a", "b", "c"), image_shape=image_shape, validation=0
+    )
+
+
+def drawn_weights(planned, dataset):
+    shapes = planned.trial.model.shapes(dataset.image_shape, len(dataset.classes))
+    rng = np.random.default_rng(1)
+    return {name: rng.normal(scale=0.1, size=shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize(("model", "image_shape"), [("mlp", (5, 4)), ("convnet", (3, 8, 8))])
+def test_networks_have_first_filters_and_gradients(trial, curves, model, image_shape):
+    planned = trial(model={"name": model}, dataset={"name": "synthetic"})
+    dataset = images(20, image_shape)
+    result = dataclasses.replace(ended(None), arrays=drawn_weights(planned, dataset))
+
+    figures = draw(planned, result, curves, dataset)
+
+    assert set(figures) == {"loss.png", "filters.png", "data_gradient.png"}
+    for image in figures.values():
+        assert Image.open(io.BytesIO(image)).width == 900
+
+
+def test_the_filters_with_the_largest_norms_are_shown_of_many(trial):
+    # given 60 hidden units, the last ten smaller than the others
+    planned, dataset = trial(model={"name": "mlp", "hidden": [60]}), images(6, (3, 3))
+    arrays = drawn_weights(planned, dataset)
+    arrays["hidden1"][50:] *= 1e-3
+    shown = draw_filters(planned, arrays, dataset)
+    # when one of the small ones changes nothing is seen of it, of a large one it is
+    arrays["hidden1"][55, 2] *= -1
+    assert draw_filters(planned, arrays, dataset) == shown
+    arrays["hidden1"][5, 2] *= -1
+    assert draw_filters(planned, arrays, dataset) != shown
+
+
+def test_the_data_gradient_of_a_network_is_the_slope_of_the_loss(trial):
+    # given a network and examples in more blocks than one
+    planned, dataset = trial(model={"name": "convnet", "channels": [3]}, loss={"name": "softmax"}), images(40, (4, 4))
+    arrays = drawn_weights(planned, dataset)
+    shown = data_gradient(planned.trial, arrays, dataset.test, dataset)
+    assert dataset.test.labels[shown.places].tolist() == [0, 1, 2]
+    # when a pixel of the first shown example is one brighter
+    brighter = dataset.test.images[shown.places].copy()
+    before = data_gradient(planned.trial, arrays, Split(images=brighter, labels=np.arange(3)), dataset).losses
+    brighter[0, 5] += 1
+    after = data_gradient(planned.trial, arrays, Split(images=brighter, labels=np.arange(3)), dataset).losses
+    # then its loss changes by the gradient there, and no other does
+    np.testing.assert_allclose(after - before, [shown.gradient[0, 5], 0, 0], rtol=0.05, atol=1e-9)
+    np.testing.assert_array_equal(before, shown.losses)
 
 
 @pytest.mark.parametrize("variable", ["weights", "data"])

@@ -1,0 +1,80 @@
+"""The gradient by the data: examples that still have a loss, and the change of their pixels that lowers it most."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipeline.figures.pictures import is_gray, pasted, picture, show_photograph, show_signed, write_above
+from pipeline.figures.style import sheet
+from pipeline.figures.trials import caption_of_trial
+from pipeline.plan import PlannedTrial
+from tasks.datasets.dataset import Dataset, Split
+from tasks.devices import HOST, in_precision
+from tasks.problem import Problem
+from tasks.trial import Trial
+
+_COLUMNS = 5
+
+
+class Shown(NamedTuple):
+    """Examples at places of a split: their losses, the class each is taken for, and the gradient by them ``(N, D)``."""
+
+    places: np.ndarray
+    losses: np.ndarray
+    predicted: np.ndarray
+    gradient: np.ndarray
+
+
+def draw_data_gradient(trial: PlannedTrial, arrays: Mapping[str, np.ndarray], dataset: Dataset) -> dict[str, bytes]:
+    """Return the figure by its name; nothing where no example has a loss."""
+    split = dataset.validation if len(dataset.validation) else dataset.test
+    shown = data_gradient(trial.trial, arrays, split, dataset)
+    if not len(shown.places):
+        return {}
+    shape, columns = dataset.image_shape, len(shown.places)
+    sense = "red: brighter, blue: darker" if is_gray(shape) else "spread over all colours"
+    pixels = "pixels" if dataset.scale is None else "scaled pixels"
+    figure, axes = sheet(title=f"The change of {pixels} that lowers each loss ({sense})", height=5.6)
+    brightest = float(split.images.max()) or 1.0
+    for column, n in enumerate(shown.places.tolist()):
+        right, wrong = dataset.classes[split.labels[n]], dataset.classes[shown.predicted[column]]
+        taken = f"taken for {wrong}" if right != wrong else "recognised"
+        show_photograph(axes, (column, 0), picture(split.images[n], shape), brightest=brightest)
+        write_above(axes, (column, 0), f"{right}\n{taken}\nloss {shown.losses[column]:.3g}", letters=11)
+        show_signed(axes, (column, -1.0), picture(-shown.gradient[column], shape))
+    return {"data_gradient.png": pasted(figure, axes, caption_of_trial(trial), columns=columns, bottom=-1.0, top=1.4)}
+
+
+def data_gradient(trial: Trial, arrays: Mapping[str, np.ndarray], split: Split, dataset: Dataset) -> Shown:
+    """Return the first example of each class that has a loss, at most five, and its gradient by what the model sees.
+
+    By pixels where they are not scaled; else those that hardly ever change would outshine all others.
+    """
+    problem = Problem.of([trial], dataset, like=in_precision(HOST, "float64"), threads=1)
+    point = np.concatenate([arrays[name].ravel() for name in problem.shapes])[None, :].astype(np.float64)
+
+    def losses_and_scores(features: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
+        arrangement = problem.model.arrange(1, dataset.image_shape, len(dataset.classes), [len(labels)], like=point)
+        scores = arrangement.scores(arrangement.rows(point), features)
+        return problem.objective.losses_of_scores(scores, labels)[0], scores[0].argmax(axis=0)
+
+    blocks = problem.over_blocks(problem.batch(split), losses_and_scores)
+    losses, predicted = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    # One example a class shows more than several of the first.
+    lossy = np.flatnonzero(losses > 0)
+    _, first = np.unique(split.labels[lossy], return_index=True)
+    places = lossy[first][:_COLUMNS]
+    gradient = _gradient(problem, point, problem.features(split.images[places]), split.labels[places])
+    return Shown(places, losses[places], predicted[places], gradient)
+
+
+def _gradient(problem: Problem, point: np.ndarray, features: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the gradient of each example's loss by its features but for the bias, ``(N, D)``."""
+    shape, classes = problem.dataset.image_shape, len(problem.dataset.classes)
+    arrangement = problem.model.arrange(1, shape, classes, [len(labels)], like=point)
+    rows = arrangement.rows(point)
+    _, slope = problem.trials[0].loss.losses_and_gradient(arrangement.scores(rows, features), labels)
+    return np.asarray(arrangement.data_gradient(rows, features, slope)[0])
