@@ -8,6 +8,7 @@ import inspect
 import os
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,6 +23,8 @@ from pipeline.signals import deferred
 
 LOCAL = "local"
 """The address of a private cluster."""
+
+_ENDED = b"Ray's own process has ended, which ends this one: go on with the same command and sweep.resume=true\n"
 
 _LEFT_OUT = {"no_monitor": True, "include_log_monitor": False}
 
@@ -44,6 +47,19 @@ def start_private(*, cpus: int, **options: Any) -> None:
             ray.init(LOCAL, num_cpus=cpus, include_dashboard=False, **options)
     except Exception as error:  # Ray raises bare ones, too
         raise EngineError(_obstacle(error)) from error
+    threading.Thread(target=_tell_of_its_end, daemon=True).start()
+
+
+def _tell_of_its_end() -> None:
+    """Wait for the end of Ray's process on this node, and say what to do if nobody has asked for it.
+
+    Ray then ends this process too, from its compiled code and without a word.
+    """
+    node: Any = ray._private.worker._global_node  # noqa: SLF001
+    node.all_processes[ray_constants.PROCESS_TYPE_RAYLET][0].process.wait()
+    if ray.is_initialized():
+        with contextlib.suppress(OSError):  # a terminal that has been closed
+            os.write(2, _ENDED)
 
 
 def _obstacle(error: Exception) -> str:

@@ -200,6 +200,22 @@ def test_a_second_interrupt_stops_at_once_and_leaves_no_process(tmp_path, empty_
     assert_equal(sweep.results(), undisturbed)
 
 
+def test_a_driver_that_ray_takes_with_it_has_said_how_to_go_on(tmp_path, empty_store, undisturbed):
+    sweep = Sweep(tmp_path, empty_store, pause=0.05)
+    process = sweep.kill("engine=ray", "cluster.address=local", after=1.0, number=0)
+    children = psutil.Process(process.pid).children(recursive=True)
+    next(child for child in children if child.name() == "raylet").kill()
+
+    _, err = process.communicate(timeout=120)
+
+    assert process.returncode != 0
+    assert "Ray's own process has ended, which ends this one: go on with the same command and sweep.resume=true" in err
+    code, out, err = sweep.run("engine=inprocess", "sweep.resume=true")
+    assert code == 0, err
+    assert "resumed: " in out
+    assert_equal(sweep.results(), undisturbed)
+
+
 def test_a_killed_worker_is_replaced_and_the_record_counts_the_attempts(tmp_path, empty_store, undisturbed, cluster):
     sweep = Sweep(tmp_path, empty_store, pause=0.03)
     process = sweep.kill("engine=ray", f"cluster.address={cluster}", after=1.0, number=0)
