@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.benchmarks import arithmetic, gpu, growth, memory, simulation, sweeps
+from tests.benchmarks import arithmetic, gpu, growth, memory, networks, simulation, sweeps
 from tests.benchmarks.row import Benchmark
 
 BENCHMARKS: Mapping[str, Benchmark] = {
@@ -12,6 +12,8 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "local-search": arithmetic.local_search,
     "numerical-gradient": arithmetic.numerical_gradient,
     "landscape": arithmetic.landscape,
+    "two-layer": networks.two_layer,
+    "convnet": networks.convnet,
     "sweep-cold": sweeps.cold,
     "sweep-running-cluster": sweeps.running,
     "sweep-steps": sweeps.steps_alone,
