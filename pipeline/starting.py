@@ -29,7 +29,7 @@ from pipeline.recorder.store import connect
 from pipeline.schema import Config
 from pipeline.unresumed import unresumed
 from tasks.datasets.dataset import Dataset
-from tasks.devices import ON_DEVICE, available_memory, count_gpus, library_for
+from tasks.devices import ON_DEVICE, ON_HOST, available_memory, count_gpus, library_for
 from tasks.errors import require
 from tasks.memory import widest_group
 from tasks.trial import Trial
@@ -53,9 +53,13 @@ def worker_count(config: Config) -> int:
 
 
 def widest(config: Config, dataset: Dataset) -> Callable[[Trial], int]:
-    """Return what says how many trials like one a group may have: on a GPU, as many as a worker's share of it holds."""
+    """Return what says how many trials like one a group may have: as many as a worker's share of the memory holds.
+
+    On a CPU no more than `WIDEST`; its memory is this machine's, on other nodes too.
+    """
     if config.device == "cpu":
-        return lambda _: WIDEST
+        share = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // worker_count(config)
+        return lambda trial: min(WIDEST, widest_group(trial, dataset, available=share, most=ON_HOST))
     available = int(available_memory() * min(1.0, config.cluster.gpus_per_worker or 1.0))
     return lambda trial: widest_group(trial, dataset, available=available, most=ON_DEVICE)
 

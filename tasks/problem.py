@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -210,7 +211,12 @@ class Problem:
 
     def in_order(self, compute: Callable[[Item], Answer], items: Iterable[Item]) -> list[Answer]:
         """Return ``compute`` of every item, in their order: on the problem's threads, or one by one on a device."""
-        return in_order(compute, items, threads=self.threads if is_numpy_array(self.like) else 1)
+        return in_order(compute, items, threads=self._own_threads)
+
+    @property
+    def _own_threads(self) -> int:
+        """How many threads blocks are spread over: a device has its own."""
+        return self.threads if is_numpy_array(self.like) else 1
 
     def losses_and_accuracy(self, points: Any, batch: Batch) -> tuple[Any, Any]:
         """Return the mean data loss and the accuracy of every trial on the batch, float64 ``(K,)`` each."""
@@ -241,14 +247,16 @@ class Problem:
         """
         factor = factor / len(batch)
 
-        def sums(features: Any, labels: Any) -> tuple[Any, Any, list[Any]]:
+        def sums(block: Split) -> list[Any]:
+            features, labels = self.features(block.images), block.labels
             evaluation = self.objective.evaluate(arrangement, rows, features, labels, factor=factor, scale=scale)
             hits = accuracy(evaluation.scores, labels) * labels.shape[0]
-            return evaluation.losses, hits, evaluation.gradient
+            return [evaluation.losses, hits, *evaluation.gradient]
 
-        losses, hits, gradients = zip(*self.over_blocks(batch, sums), strict=True)
-        gradient = [total(blocks) for blocks in zip(*gradients, strict=True)]
-        return gradient, total(losses) / len(batch), total(hits) / len(batch)
+        # Added as they come: a network's blocks are small, and a gradient of each would be many.
+        blocks = in_turn(sums, batch.blocks(self.block), threads=self._own_threads)
+        losses, hits, *gradient = functools.reduce(lambda so_far, more: list(map(operator.add, so_far, more)), blocks)
+        return gradient, losses / len(batch), hits / len(batch)
 
     def data_loss_and_parts(
         self, arrangement: Arrangement, rows: Sequence[Any], batch: Batch
@@ -289,8 +297,14 @@ def total(parts: Sequence[Any]) -> Any:
 
 def in_order(compute: Callable[[Item], Answer], items: Iterable[Item], *, threads: int) -> list[Answer]:
     """Return ``compute`` of every item, in their order, on several threads: the same bits on any number of them."""
+    return list(in_turn(compute, items, threads=threads))
+
+
+def in_turn(compute: Callable[[Item], Answer], items: Iterable[Item], *, threads: int) -> Iterator[Answer]:
+    """Yield ``compute`` of every item, in their order, on several threads."""
     todo = list(items)
     if threads == 1 or len(todo) == 1:
-        return [compute(item) for item in todo]
+        yield from map(compute, todo)
+        return
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(compute, todo))
+        yield from pool.map(compute, todo)

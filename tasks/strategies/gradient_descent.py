@@ -69,7 +69,7 @@ class GradientDescent:
         """Return the bytes of weights, gradients and updates, of the optimiser's state, and of what examples make."""
         # Plain descent keeps its weights unscaled as well.
         states = 1 if trial.optimizer.plain else len(trial.optimizer.init(np.empty(0)))
-        blocks = -(-sizes.examples_a_step // sizes.block)  # each has a gradient of its own
+        blocks = min(2, -(-sizes.examples_a_step // sizes.block))  # a gradient so far, and that of a block
         seen = min(sizes.examples_a_step, sizes.block)
         return (3 + blocks + 2 * states) * sizes.weights + sizes.of_examples(seen)
 

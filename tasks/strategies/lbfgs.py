@@ -67,7 +67,7 @@ class Lbfgs:
     def bytes_a_trial(self, trial: Trial, sizes: Sizes) -> int:
         """Return the bytes of weights, gradients and the pairs, and of what examples make."""
         del trial
-        blocks = -(-sizes.examples_a_step // sizes.block)
+        blocks = min(2, -(-sizes.examples_a_step // sizes.block))
         seen = min(sizes.examples_a_step, sizes.block)
         return (4 + blocks) * sizes.weights + sizes.of_examples(seen)
 

@@ -41,8 +41,7 @@ class LocalSearch:
 
     def fusion_key(self, trial: Trial) -> tuple[Any, ...]:
         """Return the kind of the loss's coordinates where the search goes along them."""
-        along = isinstance(trial.model, ScoreLinear) and trial.batch_size is None
-        return (type(trial.loss.coordinates).__name__,) if along else ()
+        return (type(trial.loss.coordinates).__name__,) if _along(trial) else ()
 
     def check(self, trial: Trial, dataset: Dataset) -> None:
         """Take any trial."""
@@ -53,13 +52,12 @@ class LocalSearch:
 
     def bytes_a_trial(self, trial: Trial, sizes: Sizes) -> int:
         """Return those of the weights and a candidate, of what examples make and, in score space, of all scores."""
-        kept = 5 * sizes.scores * sizes.train if trial.batch_size is None else 0
-        return bytes_of_search(sizes) + kept
+        return bytes_of_search(sizes) + (5 * sizes.scores * sizes.train if _along(trial) else 0)
 
     def bytes_beside(self, trial: Trial, sizes: Sizes) -> int:
         """Return those of a block of steps in score space: draws, and scores on all examples joined from blocks."""
         each = 8 * sizes.weights + 2 * sizes.scores * sizes.train
-        return sizes.candidates * each if trial.batch_size is None else 0
+        return sizes.candidates * each if _along(trial) else 0
 
     def init(self, problem: Problem) -> State:
         """Return the initial weights, not evaluated yet."""
@@ -72,6 +70,11 @@ class LocalSearch:
             return score_space.advance(problem, state, start, stop)
         rates = per_trial([trial.learning_rate for trial in problem.trials], like=problem.like, trailing=1)
         return advance_one_by_one(problem, state, start, stop, lambda weights, unit: weights + rates * unit)
+
+
+def _along(trial: Trial) -> bool:
+    """Return whether a trial goes along the coordinates of its loss, in score space."""
+    return isinstance(trial.model, ScoreLinear) and trial.batch_size is None
 
 
 def _scale(trial: Trial) -> float:

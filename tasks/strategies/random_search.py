@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.datasets.dataset import Dataset
 from tasks.errors import require
+from tasks.models.model import ScoreLinear
 from tasks.problem import Problem
 from tasks.score_space import random_search as score_space
 from tasks.stacking import per_trial
@@ -57,7 +58,8 @@ class RandomSearch:
     def bytes_beside(self, trial: Trial, sizes: Sizes) -> int:
         """Return those of a block of candidates in score space: draws, candidates and scores of several blocks."""
         each = 8 * sizes.weights + 5 * sizes.scores * min(sizes.train, sizes.block)
-        return sizes.candidates * each if trial.batch_size is None else 0
+        along = isinstance(trial.model, ScoreLinear) and trial.batch_size is None
+        return sizes.candidates * each if along else 0
 
     def init(self, problem: Problem) -> State:
         """Return no incumbent yet."""
