@@ -16,6 +16,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "convnet": networks.convnet,
     "sweep-cold": sweeps.cold,
     "sweep-running-cluster": sweeps.running,
+    "network-sweep": sweeps.running_networks,
     "sweep-steps": sweeps.steps_alone,
     "first-step": sweeps.first_step,
     "default-sweep": sweeps.default_sweep,

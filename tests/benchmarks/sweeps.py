@@ -7,7 +7,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from tests.benchmarks.commands import (
@@ -28,6 +28,11 @@ GRID = {
     "regularization": "1e-3,1e1",
     "batch_size": "64,256",
 }
+NETWORK_GRID = {
+    "learning_rate": "1e-4,2e-4,5e-4,1e-3,2e-3,3e-3,5e-3,7e-3,1e-2,2e-2,3e-2,5e-2",
+    "regularization": "1e-4,1e-3",
+    "batch_size": "64,256",
+}
 STEPS = 1000
 CPUS = 2
 
@@ -38,9 +43,13 @@ Peer = Callable[[Path, Path, Path | None], float]
 """Runs a peer on the images of a folder, in a folder, on the cluster of a third, and returns the seconds."""
 
 
-def grid() -> list[str]:
+Command = Callable[[Path], list[str]]
+"""This project's command on the images of a folder."""
+
+
+def grid(values: Mapping[str, str] = GRID) -> list[str]:
     """Return the swept values as overrides."""
-    return [f"{name}={values}" for name, values in GRID.items()]
+    return [f"{name}={swept}" for name, swept in values.items()]
 
 
 def ours(images: Path, *more: str, steps: int = STEPS) -> list[str]:
@@ -49,13 +58,21 @@ def ours(images: Path, *more: str, steps: int = STEPS) -> list[str]:
     return pipeline("-m", *fixed, *grid(), *more)
 
 
-def hydra_app(launcher: str, images: Path, folder: Path, rays: Path | None) -> float:
-    """Run the Hydra app with a launcher."""
+def networks(images: Path) -> list[str]:
+    """Return this project's command for the 48 two-layer networks."""
+    fixed = ("model=mlp", "loss=softmax", "dataset=cifar10", "dataset.scaling=standard", f"dataset.root={images}")
+    return pipeline("-m", *fixed, f"steps={STEPS}", *grid(NETWORK_GRID))
+
+
+def hydra_app(
+    launcher: str, images: Path, folder: Path, rays: Path | None, *, app: str = "hydra_app.py", swept: list[str]
+) -> float:
+    """Run a Hydra app with a launcher."""
     if launcher == "ray":
         require_peer("hydra_plugins.hydra_ray_launcher")
     fixed = (f"hydra/launcher={launcher}", f"root={images}", f"store={make_store(folder)}", f"steps={STEPS}")
     more = (ON_A_CLUSTER,) if rays else ()
-    return timed([sys.executable, str(PEERS / "hydra_app.py"), "-m", *fixed, *grid(), *more], folder, rays=rays)
+    return timed([sys.executable, str(PEERS / app), "-m", *fixed, *swept, *more], folder, rays=rays)
 
 
 def ray_tune(images: Path, folder: Path, rays: Path | None) -> float:
@@ -69,8 +86,8 @@ def ray_tune(images: Path, folder: Path, rays: Path | None) -> float:
 def cold(settings: Settings) -> Iterator[Row]:
     """The whole command for 48 trials, from shell to shell, nothing running before, against three peers."""
     peers: dict[str, tuple[Peer, float]] = {
-        "ray-launcher": (functools.partial(hydra_app, "ray"), 4),
-        "stock-hydra": (functools.partial(hydra_app, "basic"), 4),
+        "ray-launcher": (functools.partial(hydra_app, "ray", swept=grid()), 4),
+        "stock-hydra": (functools.partial(hydra_app, "basic", swept=grid()), 4),
         "ray-tune": (ray_tune, 20),
     }
     yield from against_peers(settings, "sweep-cold", peers, None)
@@ -79,12 +96,26 @@ def cold(settings: Settings) -> Iterator[Row]:
 def running(settings: Settings) -> Iterator[Row]:
     """The same on a Ray cluster that is already running."""
     with running_cluster(CPUS) as rays:
-        peers: dict[str, tuple[Peer, float]] = {"ray-launcher": (functools.partial(hydra_app, "ray"), 6)}
+        peers: dict[str, tuple[Peer, float]] = {"ray-launcher": (functools.partial(hydra_app, "ray", swept=grid()), 6)}
         yield from against_peers(settings, "sweep-running-cluster", peers, rays)
 
 
+def running_networks(settings: Settings) -> Iterator[Row]:
+    """48 two-layer networks on a running cluster against hydra-ray-launcher with PyTorch."""
+    with running_cluster(CPUS) as rays:
+        require_peer("torch")
+        peer = functools.partial(hydra_app, "ray", app="two_layer_app.py", swept=grid(NETWORK_GRID))
+        peers: dict[str, tuple[Peer, float]] = {"ray-launcher": (peer, 2.5)}
+        yield from against_peers(settings, "network-sweep", peers, rays, command=networks)
+
+
 def against_peers(
-    settings: Settings, name: str, peers: dict[str, tuple[Peer, float]], rays: Path | None
+    settings: Settings,
+    name: str,
+    peers: dict[str, tuple[Peer, float]],
+    rays: Path | None,
+    *,
+    command: Command = ours,
 ) -> Iterator[Row]:
     """Measure this project's command before every peer and at the end; its median is held against each."""
     images = settings.cifar10()
@@ -94,7 +125,7 @@ def against_peers(
     def measure() -> Path:
         folder = settings.folder()
         make_store(folder)  # as the peers have one
-        taken.append(timed(ours(images), folder, rays=rays))
+        taken.append(timed(command(images), folder, rays=rays))
         return folder
 
     for peer, (run, _) in peers.items():
