@@ -15,6 +15,7 @@ from tasks.regularizers import L1, L2
 from tasks.strategies import STRATEGIES
 from tasks.train import Train
 from tasks.trial import Trial
+from tests.tasks.backends import OTHERS, distance, like_of
 
 ROWS = {
     **{name: kind() for name, kind in MODELS.items()},
@@ -138,3 +139,16 @@ def test_every_model_learns(images, model):
     ((_, result),) = followed([trial(model, **settings)], images)
     assert result.outcome is Outcome.COMPLETE
     assert result.metrics["test/accuracy"] > 0.8
+
+
+@pytest.mark.parametrize("backend", OTHERS)
+@pytest.mark.parametrize("strategy", ["random", "local", "gradient"])
+@pytest.mark.parametrize("model", ROWS)
+def test_training_is_that_of_numpy(images, model, strategy, backend):
+    like = like_of(backend)
+    trials = [trial(model, strategy, seed=seed) for seed in (0, 1)]
+    for one, other in zip(followed(trials, images, like=like), followed(trials, images), strict=True):
+        for at, value in other[0].items():
+            assert one[0][at] == pytest.approx(value, rel=1e-3, abs=1e-2, nan_ok=True), at
+        for name, array in other[1].arrays.items():
+            assert distance(one[1].arrays[name], array) < 1e-3
