@@ -15,6 +15,8 @@ from tasks.error_curves import best_h, truncation_slope
 from tasks.errors import require
 from tasks.events import Checkpoint, Curve, Event, Outcome, Result
 from tasks.losses import LOSSES, Softmax
+from tasks.models import MODELS
+from tasks.models.model import ScoreLinear
 from tasks.points import (
     UNTRAINED,
     check_examples,
@@ -23,6 +25,7 @@ from tasks.points import (
     gradient_at,
     natural_scale,
     objective_values,
+    points_at_once,
     require_examples,
     require_scale,
 )
@@ -48,7 +51,7 @@ class FiniteDifference:
     """Compare the directional derivative ``<gradient, V>`` with its forward and centred differences over many ``h``.
 
     ``h`` takes the powers of ten from ``10^lowest`` to ``10^highest``, ``per_decade`` of them a decade. The point is
-    ``weights_scale * N(0, 1)``, the direction ``direction_scale * N(0, 1)``, both exact in float32; None
+    ``weights_scale`` times the model's draw, the direction ``direction_scale`` times it, both exact in float32; None
     is the scale at which a training image's scores are about 1 (`natural_scale`). The loss is the mean
     over ``examples`` training examples drawn by ``data_seed``, None for all.
 
@@ -83,9 +86,10 @@ class FiniteDifference:
         """Return the trial itself: a comparison is a group of its own, its points are its trial axis."""
         return (trial,)
 
-    def check(self, trial: Trial, dataset: Dataset) -> None:  # noqa: ARG002  # whatever the trial
-        """Refuse more examples than there are."""
+    def check(self, trial: Trial, dataset: Dataset) -> None:
+        """Refuse more examples than there are, and images that are none for the model."""
         check_examples(self.examples, dataset)
+        trial.model.check(dataset.image_shape)
 
     def run(
         self,
@@ -141,7 +145,7 @@ def difference_quotients(
     losses = xp.concat(
         [
             sum(objective_values(problem, here + signed[part, None] * along, batch))
-            for part in pieces(signed.shape[0], _AT_ONCE)
+            for part in pieces(signed.shape[0], min(_AT_ONCE, points_at_once(problem, batch)))
         ]
     )
     ahead, behind, middle = losses[: len(h)], losses[len(h) : -1], losses[-1]
@@ -200,4 +204,9 @@ def _in_words(trial: Trial, slopes: np.ndarray, best: np.ndarray) -> str:
     if not isinstance(trial.loss, Softmax):
         name = row_name(LOSSES, trial.loss)
         parts.append(f"loss={name} has kinks, so its slopes need not be 1 and 2: loss=softmax is smooth")
+    if not isinstance(trial.model, ScoreLinear):
+        name = row_name(MODELS, trial.model)
+        parts.append(
+            f"model={name} has kinks where it has relu or max pooling, and its slopes need not be 1 and 2 there"
+        )
     return "; ".join(parts)

@@ -17,8 +17,11 @@ from tasks.problem import Problem
 _PIECE = 64
 
 
-def along_row(arrays: Any, row: float, columns: np.ndarray) -> Iterator[Any]:
-    """Yield ``arrays[0] + a * arrays[1] + row * arrays[2]`` for the ``a`` of some columns at a time."""
+def along_row(arrays: Any, row: float, columns: np.ndarray, *, count: int | None = None) -> Iterator[Any]:
+    """Yield ``arrays[0] + a * arrays[1] + row * arrays[2]`` for some columns ``a`` at a time.
+
+    They are ``count``; None: as many as stay in cache.
+    """
     xp, shape = array_namespace(arrays), arrays.shape[1:]
     middle, along = arrays[0, ...], arrays[1, ...]
     if arrays.shape[0] == 3:
@@ -26,7 +29,7 @@ def along_row(arrays: Any, row: float, columns: np.ndarray) -> Iterator[Any]:
     line = xp.stack([xp.reshape(middle, (-1,)), xp.reshape(along, (-1,))])
     # As a product every number is written once, and nothing else of its size is.
     coefficients = placed(np.stack([np.ones_like(columns), columns], axis=1), arrays, dtype=arrays.dtype)
-    count = max(1, at_once(arrays).numbers // math.prod(shape))
+    count = count or max(1, at_once(arrays).numbers // math.prod(shape))
     for part in pieces(len(columns), count):
         yield xp.reshape(coefficients[part, ...] @ line, (-1, *shape))
 

@@ -1,4 +1,4 @@
-"""task=landscape: the loss along a ray ``W + a V1`` or over a plane ``W + a V1 + b V2``, in score space."""
+"""task=landscape: the loss along a ray ``W + a V1`` or over a plane ``W + a V1 + b V2``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from tasks.datasets.dataset import Dataset
-from tasks.devices import HOST, in_precision
+from tasks.devices import HOST, as_numpy, in_precision
+from tasks.directions import Plane, drawn, plane_of_path, row_by_row
 from tasks.errors import require, unknown_choice
 from tasks.events import Checkpoint, Event, Outcome, Result
 from tasks.grid import along_row, over_grid
@@ -22,6 +23,7 @@ from tasks.points import (
     chosen_examples,
     gaussian,
     objective_values,
+    points_at_once,
     require_examples,
     require_scale,
 )
@@ -33,35 +35,48 @@ if TYPE_CHECKING:
     from tasks.trial import Trial
 
 AROUND = ("random", "trained")
+DIRECTIONS = ("gaussian", "filter", "path")
+
+# How far a landscape reaches where nothing is said, in units of its directions; of a path, of half its length.
+_EXTENT = {"gaussian": 5.0, "filter": 1.0, "path": 2.0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Landscape:
-    """Slice the loss along one random direction, or two, through random or trained weights.
+    """Slice the loss along one direction, or two, through random or trained weights.
 
     ``a`` (and ``b``) take ``resolution`` values from ``-extent`` to ``extent``. The loss is the mean over
     ``examples`` training examples drawn by ``data_seed``, None for all. Random weights are
-    ``weights_scale * N(0, 1)``; trained ones are what the trial's own strategy makes of its steps.
-    Directions are ``direction_scale * N(0, 1)``. A scale None is the one at which the scores of a training image
-    are about 1: a step of 1 in ``a`` then moves the scores by about a margin, on any data set (`natural_scale`).
-    Source: the notes, "Visualizing the Loss Function".
+    ``weights_scale`` times the model's draw; trained ones are what the trial's own strategy makes of its steps.
+
+    ``directions=gaussian`` are ``direction_scale`` times the model's draw. A scale None is the one at which the scores
+    of a training image are about 1 (`natural_scale`): a step of 1 in ``a`` then moves the scores of a linear model
+    by about a margin, on any data set. Of ``directions=filter`` each row, which is a filter or what goes into a unit,
+    has ``direction_scale`` (None: 1) times the norm of that row of the weights. ``directions=path`` are the main
+    directions, of length 1, of the path of a training: of its weights at every ``evaluate_every`` steps.
+    There ``a`` and ``b`` have the path in their middle, and are ``extent`` times as long. An extent None is 5 for
+    gaussian, 1 for filter and 2 for a path.
+    Source: the notes, "Visualizing the Loss Function"; Li et al. 2018, "Visualizing the Loss Landscape of Neural Nets".
     """
 
     dimensions: int = 2
-    extent: float = 5.0
+    extent: float | None = None
     resolution: int = 101
     examples: int | None = None
     around: str = "random"
     weights_scale: float | None = None
+    directions: str = "gaussian"
     direction_scale: float | None = None
 
     def __post_init__(self) -> None:
         require(self.dimensions in {1, 2}, "task.dimensions", "must be 1 or 2", self.dimensions)
-        require(self.extent > 0, "task.extent", "must be > 0", self.extent)
+        require(self.extent is None or self.extent > 0, "task.extent", "must be > 0, or null", self.extent)
         require(self.resolution >= 2, "task.resolution", "must be >= 2", self.resolution)
         require_examples(self.examples)
         if self.around not in AROUND:
             raise unknown_choice("task.around", self.around, AROUND)
+        if self.directions not in DIRECTIONS:
+            raise unknown_choice("task.directions", self.directions, DIRECTIONS)
         require_scale("task.weights_scale", self.weights_scale, zero=True)
         require_scale("task.direction_scale", self.direction_scale)
 
@@ -75,10 +90,19 @@ class Landscape:
         return (trial,)
 
     def check(self, trial: Trial, dataset: Dataset) -> None:
-        """Refuse more examples than there are, and what training refuses where the weights are trained."""
+        """Refuse more examples than there are, a path of no training, and what training and the model refuse."""
         check_examples(self.examples, dataset)
+        trial.model.check(dataset.image_shape)
         if self.around == "trained":
             Train().check(trial, dataset)
+        if self.directions == "path":
+            rule = "must be trained for task.directions=path: random weights have no path"
+            require(self.around == "trained", "task.around", rule, self.around)
+            rule = "must be null for task.directions=path, whose directions have length 1"
+            require(self.direction_scale is None, "task.direction_scale", rule, self.direction_scale)
+            rule = f"must be below steps ({trial.steps}) for the plane of a path, which takes three points"
+            short = self.dimensions == 2 and trial.evaluate_every >= trial.steps
+            require(not short, "trial.evaluate_every", rule, trial.evaluate_every)
 
     def run(
         self,
@@ -93,42 +117,55 @@ class Landscape:
         """Yield, for each trial, the curves of its training (if any) and a result with the landscape's arrays.
 
         They are ``a`` ``(A,)``, for a plane ``b`` ``(B,)``, and ``data_loss`` and ``regularization_loss``,
-        ``(A,)`` or ``(B, A)``; and the ``weights`` in the middle.
+        ``(A,)`` or ``(B, A)``; the parameters in the middle by their names; and for ``directions=path`` the ``path``
+        ``(S, 1)`` or ``(S, 2)``, in units of ``a`` and ``b``, with the steps of its points, ``path_steps`` ``(S,)``.
         """
         for place, trial in enumerate(trials):
             task = trial.task
             assert isinstance(task, Landscape)
             problem = Problem.of([trial], dataset, like=in_precision(like, "float32"), threads=threads)
             ending = Result(trial=place, outcome=Outcome.COMPLETE, step=0, metrics={})
+            points: list[np.ndarray] = []
             if task.around == "trained":
-                ending = yield from _trained(problem, place)
+                points, ending = yield from _trained(problem, place, every_point=task.directions == "path")
                 if ending.outcome is not Outcome.COMPLETE:
                     yield ending
                     continue
-                weights = np.concatenate([ending.arrays[name].ravel() for name in problem.shapes])
             else:
-                weights = gaussian(problem, "initial weights", scale=task.weights_scale)
-            yield _surveyed(task, problem, weights, ending)
+                points = [gaussian(problem, "initial weights", scale=task.weights_scale)]
+            yield _surveyed(task, problem, points, ending)
 
 
-def _trained(problem: Problem, place: int) -> Generator[Event, None, Result]:
-    """Train, yield the curves and return the result."""
-    training = Train().run(problem.trials, problem.dataset, threads=problem.threads, like=problem.like)
+def _trained(
+    problem: Problem, place: int, *, every_point: bool
+) -> Generator[Event, None, tuple[list[np.ndarray], Result]]:
+    """Train, yield the curves and return the last point, or those at every evaluation, and the result."""
+    trial, points = problem.trials[0], []
+    if every_point:
+        points = [as_numpy(trial.strategy.init(problem)["weights"])[0].copy()]
+    training = Train().run(
+        problem.trials,
+        problem.dataset,
+        threads=problem.threads,
+        checkpoint_every=trial.evaluate_every if every_point else None,
+        like=problem.like,
+    )
     for event in training:
-        assert not isinstance(event, Checkpoint)
+        if isinstance(event, Checkpoint):
+            points.append(event.arrays["weights"][0].copy())
+            continue
         ours = dataclasses.replace(event, trial=place)
         if isinstance(ours, Result):
-            return ours
+            return [*points, np.concatenate([ours.arrays[name].ravel() for name in problem.shapes])], ours
         yield ours
     raise AssertionError("every trial ends in a result")
 
 
-def _surveyed(task: Landscape, problem: Problem, weights: np.ndarray, ending: Result) -> Result:
-    """Return the ending with the landscape about the weights."""
-    a = np.linspace(-task.extent, task.extent, task.resolution)
-    b = a if task.dimensions == 2 else np.zeros(1)
-    directions = [gaussian(problem, "directions", k, scale=task.direction_scale) for k in range(task.dimensions)]
-    points = np.stack([weights, *directions])
+def _surveyed(task: Landscape, problem: Problem, passed: Sequence[np.ndarray], ending: Result) -> Result:
+    """Return the ending with the landscape about the last of the points that were passed."""
+    weights, plane = passed[-1], _plane(task, problem, passed)
+    a, b = (*plane.axes, np.zeros(1))[:2]
+    points = np.stack([weights, *plane.directions])
     batch = chosen_examples(problem, task.examples)
     data_loss = data_losses(problem, points, a, b, batch)
     regularization_loss = regularization_losses(problem, points, a, b)
@@ -136,21 +173,46 @@ def _surveyed(task: Landscape, problem: Problem, weights: np.ndarray, ending: Re
     arrays = {"a": a, "b": b, "data_loss": data_loss, "regularization_loss": regularization_loss}
     if task.dimensions == 1:
         arrays = {"a": a, "data_loss": data_loss[0], "regularization_loss": regularization_loss[0]}
-    extremes = {"landscape/lowest_loss": float(loss.min()), "landscape/highest_loss": float(loss.max())}
+    metrics = {"landscape/lowest_loss": float(loss.min()), "landscape/highest_loss": float(loss.max())}
+    message = ending.message
+    if plane.path is not None and plane.shares is not None:
+        every = problem.trials[0].evaluate_every
+        steps = np.minimum(every * np.arange(len(passed)), problem.trials[0].steps)
+        arrays |= {"path": plane.path, "path_steps": steps}
+        metrics |= {f"landscape/path_variance_{k}": float(share) for k, share in enumerate(plane.shares, start=1)}
+        shares = " and ".join(f"{share:.1%}" for share in plane.shares)
+        message = f"the directions have {shares} of the variance of the path's {len(passed)} points"
     return dataclasses.replace(
-        ending, metrics={**ending.metrics, **extremes}, arrays=arrays | problem.named(np.asarray(weights))
+        ending,
+        metrics={**ending.metrics, **metrics},
+        arrays=arrays | problem.named(np.asarray(weights)),
+        message=message,
     )
+
+
+def _plane(task: Landscape, problem: Problem, passed: Sequence[np.ndarray]) -> Plane:
+    """Return the directions of a landscape and its axes."""
+    extent = _EXTENT[task.directions] if task.extent is None else task.extent
+    if task.directions == "path":
+        return plane_of_path(np.stack(passed), task.dimensions, extent=extent, resolution=task.resolution)
+    if task.directions == "filter":
+        directions = row_by_row(problem, passed[-1], task.dimensions, scale=task.direction_scale)
+    else:
+        directions = drawn(problem, task.dimensions, scale=task.direction_scale)
+    axis = np.linspace(-extent, extent, task.resolution)
+    return Plane(directions=directions, axes=[axis] * task.dimensions)
 
 
 def data_losses(problem: Problem, points: np.ndarray, a: np.ndarray, b: np.ndarray, batch: Batch) -> np.ndarray:
     """Return the mean data loss at ``W + a V1 + b V2``, float64 ``(B, A)``; points are W, V1 (and V2), ``(2|3, P)``."""
     if isinstance(problem.model, ScoreLinear):
         return score_space.data_losses(problem, points, a, b, batch)
-    weights = problem.array(points)
+    weights, count = problem.array(points), points_at_once(problem, batch)
+    alone = dataclasses.replace(problem, threads=1)  # threads share the points
 
     def losses(row: float, columns: np.ndarray) -> Any:
-        values = [objective_values(problem, some, batch)[0] for some in along_row(weights, row, columns)]
-        return array_namespace(weights).concat(values)
+        parts = along_row(weights, row, columns, count=count)
+        return array_namespace(weights).concat([objective_values(alone, some, batch)[0] for some in parts])
 
     return over_grid(problem, losses, a, b)
 

@@ -13,6 +13,8 @@ from tasks.devices import HOST
 from tasks.errors import ConfigError, require
 from tasks.events import Checkpoint, Event, Outcome, Result
 from tasks.losses import LOSSES, Svm, violations
+from tasks.models import MODELS
+from tasks.models.model import ScoreLinear
 from tasks.points import UNTRAINED
 from tasks.rows import row_name
 
@@ -59,9 +61,12 @@ class OneDimensional:
         return (trial,)
 
     def check(self, trial: Trial, dataset: Dataset) -> None:  # noqa: ARG002  # the points are the task's own
-        """Refuse another loss than the SVM's: its terms are those of the notes."""
+        """Refuse a loss and a model that are not the notes': the SVM's terms are linear functions of the one weight."""
         if not isinstance(trial.loss, Svm):
             raise ConfigError(f"loss must be svm for task=one_dimensional, got {row_name(LOSSES, trial.loss)!r}")
+        if not isinstance(trial.model, ScoreLinear):
+            name = row_name(MODELS, trial.model)
+            raise ConfigError(f"model must be linear for task=one_dimensional, whose scores are its own, got {name!r}")
 
     def run(
         self,

@@ -10,7 +10,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from tasks.datasets.dataset import Dataset
-from tasks.devices import HOST, host, in_precision
+from tasks.devices import HOST, host, in_precision, pieces
 from tasks.errors import require
 from tasks.events import Checkpoint, Curve, Event, Outcome, Result
 from tasks.models.model import ScoreLinear
@@ -21,6 +21,7 @@ from tasks.points import (
     gaussian,
     gradient_at,
     objective_values,
+    points_at_once,
     require_examples,
     require_scale,
 )
@@ -36,8 +37,8 @@ class StepSize:
     """Take one step of each size along the negative analytic gradient, all from the same point.
 
     Step sizes are the powers of ten from ``10^lowest`` to ``10^highest``, ``per_decade`` of them a decade.
-    The point is ``weights_scale * N(0, 1)`` (None: scores of about 1, `natural_scale`); gradient and loss are
-    those of ``examples`` training examples drawn by ``data_seed``, None for all.
+    The point is ``weights_scale`` times the model's draw (None: scores of about 1, `natural_scale`); gradient and loss
+    are those of ``examples`` training examples drawn by ``data_seed``, None for all.
     Everything is in float64, for a step of 1e-10 moves the loss by less than float32 resolves.
     Source: the notes, "Computing the gradient numerically with finite differences", the table of step sizes.
     """
@@ -64,9 +65,10 @@ class StepSize:
         """Return the trial itself: a table is a group of its own, its step sizes are its trial axis."""
         return (trial,)
 
-    def check(self, trial: Trial, dataset: Dataset) -> None:  # noqa: ARG002  # whatever the trial
-        """Refuse more examples than there are."""
+    def check(self, trial: Trial, dataset: Dataset) -> None:
+        """Refuse more examples than there are, and images that are none for the model."""
         check_examples(self.examples, dataset)
+        trial.model.check(dataset.image_shape)
 
     def run(
         self,
@@ -142,8 +144,11 @@ def losses_after(
     """
     if isinstance(problem.model, ScoreLinear):
         return score_space.losses_after(problem, weights, gradient, sizes, batch)
-    each = [objective_values(problem, (weights - size * gradient)[None, :], batch) for size in sizes.tolist()]
-    data, regularization = (host(array_namespace(weights).concat(list(column))) for column in zip(*each, strict=True))
+    xp = array_namespace(weights)
+    parts = pieces(len(sizes), points_at_once(problem, batch))
+    moved = (xp.stack([weights - size * gradient for size in sizes[part].tolist()]) for part in parts)
+    values = [objective_values(problem, points, batch) for points in moved]
+    data, regularization = (host(xp.concat(list(column))) for column in zip(*values, strict=True))
     return data, regularization
 
 

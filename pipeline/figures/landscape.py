@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from matplotlib import patheffects
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import MaxNLocator
 
-from pipeline.figures.style import BLUE, INK, VERMILION, blank, finished, label, legend, loss_name
+from pipeline.figures.style import BLUE, GREEN, INK, VERMILION, blank, finished, label, legend, loss_name
 from pipeline.plan import PlannedTrial
 from tasks.events import Result
 from tasks.landscape import Landscape
@@ -14,13 +16,18 @@ from tasks.landscape import Landscape
 _COLOUR_MAP = "RdYlBu_r"
 _CONTOURS = 18
 
+# A land this many times as high as its foot is drawn on a scale of logarithms, if a path goes down to that.
+_STEEP = 10
+
 
 def draw_landscape(trial: PlannedTrial, result: Result) -> bytes:
     """Return the landscape as PNG."""
     task = trial.trial.task
     assert isinstance(task, Landscape)
     count = {None: "all training examples", 1: "one example"}.get(task.examples, f"{task.examples} examples")
-    title = f"The {loss_name(trial)} loss around {task.around} weights, {count}"
+    title = (
+        f"The {loss_name(trial)} loss around {task.around} weights of model={trial.config['model']['name']}, {count}"
+    )
     return (_curve if task.dimensions == 1 else _map)(trial, result, title)
 
 
@@ -28,7 +35,7 @@ def _curve(trial: PlannedTrial, result: Result, title: str) -> bytes:
     a, data_loss = result.arrays["a"], result.arrays["data_loss"]
     loss = data_loss + result.arrays["regularization_loss"]
     figure, (axes,) = blank(title=title)
-    label(axes, x="a, the steps along V₁ from the weights W", y="loss at W + a V₁")
+    label(axes, x=_axis("a, the steps along V₁ from the weights W", result, 1), y="loss at W + a V₁")
     if trial.trial.regularization:
         axes.plot(a, loss, color=VERMILION, linewidth=4.5, label="data loss + regularization loss")
         axes.plot(a, data_loss, color=BLUE, linewidth=2.2, label="data loss")
@@ -36,6 +43,9 @@ def _curve(trial: PlannedTrial, result: Result, title: str) -> bytes:
     else:
         axes.plot(a, data_loss, color=BLUE, linewidth=2.2, label="data loss (no regularization)")
     lowest = int(np.argmin(loss))
+    if "path" in result.arrays:
+        path = result.arrays["path"][:, 0]
+        axes.plot(path, np.interp(path, a, loss), ".-", color=GREEN, markersize=8, label=_of_path(result))
     axes.plot(0, np.interp(0, a, loss), "o", color=INK, markersize=7, label="W")
     axes.plot(a[lowest], loss[lowest], "v", color=INK, markersize=8, label=f"lowest: {loss[lowest]:.4g}")
     axes.set_xlim(a[0], a[-1])
@@ -47,17 +57,21 @@ def _map(trial: PlannedTrial, result: Result, title: str) -> bytes:
     a, b = result.arrays["a"], result.arrays["b"]
     loss = result.arrays["data_loss"] + result.arrays["regularization_loss"]  # (B, A)
     figure, (axes,) = blank(title=title)
-    label(axes, x="a, the steps along V₁", y="b, the steps along V₂")
+    label(axes, x=_axis("a, the steps along V₁", result, 1), y=_axis("b, the steps along V₂", result, 2))
     axes.grid(visible=False)
-    heat = axes.pcolormesh(a, b, loss, cmap=_COLOUR_MAP, shading="nearest", rasterized=True)
+    levels, norm = _levels(loss, steep="path" in result.arrays)
+    heat = axes.pcolormesh(a, b, loss, cmap=_COLOUR_MAP, norm=norm, shading="nearest", rasterized=True)
     if loss.max() > loss.min():
-        levels = MaxNLocator(_CONTOURS).tick_values(float(loss.min()), float(loss.max()))
         axes.contour(a, b, loss, levels=levels, colors=INK, linewidths=0.7, alpha=0.75)
     bar = figure.colorbar(heat, ax=axes, pad=0.02)
     included = ", regularization included" if trial.trial.regularization else ""
     bar.set_label(f"loss at W + a V₁ + b V₂{included}", fontsize=13)
     bar.ax.tick_params(labelsize=12)
     row, column = np.unravel_index(int(np.argmin(loss)), loss.shape)
+    if "path" in result.arrays:
+        path = result.arrays["path"]
+        outline = [patheffects.withStroke(linewidth=4, foreground="white")]
+        axes.plot(*path.T, ".-", color=INK, markersize=9, path_effects=outline, label=_of_path(result), clip_on=True)
     axes.plot(0, 0, "o", color="white", markeredgecolor=INK, markersize=8, label="W", linestyle="none")
     mark = f"lowest: {loss[row, column]:.4g}"
     axes.plot(
@@ -71,6 +85,26 @@ def _map(trial: PlannedTrial, result: Result, title: str) -> bytes:
         linestyle="none",
         clip_on=False,
     )
+    axes.set_xlim(a[0], a[-1])
+    axes.set_ylim(b[0], b[-1])
     axes.set_aspect("equal")
     legend(axes, loc="upper right")
     return finished(figure, trial)
+
+
+def _levels(loss: np.ndarray, *, steep: bool) -> tuple[np.ndarray, Normalize]:
+    """Return the contours and the scale of the colours: of a ``steep`` land logarithms, or its foot would be flat."""
+    lowest, highest = float(loss.min()), float(loss.max())
+    if steep and 0 < lowest < highest / _STEEP:
+        return np.geomspace(lowest, highest, _CONTOURS + 2)[1:-1], LogNorm(lowest, highest)
+    return np.asarray(MaxNLocator(_CONTOURS).tick_values(lowest, highest)), Normalize(lowest, highest)
+
+
+def _axis(text: str, result: Result, number: int) -> str:
+    """Return an axis's label; of a path it says how much of it the direction holds."""
+    share = result.metrics.get(f"landscape/path_variance_{number}")
+    return text if share is None else f"{text} ({share:.1%} of the path's variance)"
+
+
+def _of_path(result: Result) -> str:
+    return f"path of training, {result.arrays['path_steps'][-1]} steps"

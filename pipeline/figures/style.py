@@ -29,7 +29,7 @@ SIDE_BY_SIDE = {"left": 0.09, "right": 0.985, "bottom": 0.12, "top": 0.92, "wspa
 """The margins of two panels, for figures of which a sweep has many."""
 
 # What of a config takes part in what is drawn, in the order of a caption.
-_ROWS = ("loss", "regularizer", "task")
+_ROWS = ("model", "loss", "regularizer", "task")
 
 _LOSS_NAMES = {"svm": "SVM", "softmax": "softmax", "squared_hinge": "squared hinge"}
 
@@ -113,6 +113,8 @@ def caption(config: Mapping[str, Any]) -> str:
         row = config.get(group)
         if row is None or (group == "regularizer" and not config.get("regularization")):
             continue
+        if group == "model" and len(row) == 1:
+            continue  # the notes' model, which has nothing to say of itself
         inside = ", ".join(f"{name} {_plain(value)}" for name, value in row.items() if name != "name")
         parts.append(f"{group}={row['name']}" + (f" ({inside})" if inside else ""))
     numbers = ("regularization", "seed", "data_seed")

@@ -4,9 +4,13 @@ import pytest
 from tasks.errors import ConfigError
 from tasks.finite_difference import FiniteDifference
 from tasks.losses import LOSSES, Softmax, SquaredHinge, Svm
+from tasks.models import ConvNet, Mlp
+from tasks.points import chosen_examples, natural_scale
+from tasks.problem import Problem
 from tasks.random_streams import normal
 from tasks.trial import Trial
 from tests.tasks import plain
+from tests.tasks.rows_of_models import SMALL_MODELS
 
 SHAPE = (5, 38)
 
@@ -29,6 +33,40 @@ def test_the_quotients_are_the_plain_ones(small_dataset, loss):
         here, ahead, behind = (plain.mean_loss(trial, small_dataset, weights + s * along) for s in (0, h, -h))
         expected = [(ahead - here) / h, (ahead - behind) / (2 * h)]
         np.testing.assert_allclose(result.arrays["quotients"][1, :, k], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("model", SMALL_MODELS)
+def test_the_quotients_of_every_model_are_those_of_its_objective(image_dataset, model):
+    task = FiniteDifference(lowest=-4, highest=0, per_decade=1, examples=60)
+    settings = {"model": SMALL_MODELS[model], "regularization": 0.1, "seed": 4}
+    trial, _, result = compared(image_dataset, task=task, **settings)
+
+    problem = Problem.of([trial], image_dataset, like=np.empty(0), threads=1)
+    batch, scale = chosen_examples(problem, 60), np.float32(natural_scale(problem))
+    weights, along = (np.float64(scale * problem.draw(4, *name)) for name in (["initial weights"], ["directions", 0]))
+
+    def objective(point):
+        _, data, regularization, _ = problem.loss_and_gradient(point[None, :], batch)
+        return float(data[0] + regularization[0])
+
+    for k, h in enumerate(result.arrays["h"]):
+        here, ahead, behind = (objective(weights + s * along) for s in (0, h, -h))
+        expected = [(ahead - here) / h, (ahead - behind) / (2 * h)]
+        np.testing.assert_allclose(result.arrays["quotients"][1, :, k], expected, rtol=1e-7)
+    assert result.arrays["errors"][1].min(axis=-1).max() < 1e-3
+
+
+def test_a_smooth_network_shows_slope_one_and_two(image_dataset):
+    _, _, result = compared(image_dataset, model=Mlp(hidden=(6,), activation="tanh", initial="0.003"))
+
+    assert result.metrics["finite_difference/float64_forward_slope"] == pytest.approx(1, abs=0.05)
+    assert result.metrics["finite_difference/float64_centred_slope"] == pytest.approx(2, abs=0.1)
+
+
+def test_a_network_with_kinks_says_so(image_dataset):
+    _, _, result = compared(image_dataset, model=SMALL_MODELS["convnet"])
+
+    assert "model=convnet has kinks where it has relu or max pooling" in result.message
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -116,3 +154,5 @@ def test_too_many_examples_are_refused(small_dataset):
     task = FiniteDifference(examples=9999)
     with pytest.raises(ConfigError, match=r"task\.examples must be at most the 2150 training examples of small"):
         task.check(Trial(task=task), small_dataset)
+    with pytest.raises(ConfigError, match=r"model=convnet must be given images"):
+        FiniteDifference().check(Trial(task=task, model=ConvNet()), small_dataset)

@@ -3,6 +3,7 @@ import pytest
 
 from tasks.errors import ConfigError
 from tasks.losses import Softmax, Svm
+from tasks.models import Mlp
 from tasks.one_dimensional import OneDimensional
 from tasks.trial import Trial
 
@@ -67,8 +68,10 @@ def test_bad_fields_are_refused(fields, message):
         OneDimensional(**fields)
 
 
-def test_another_loss_is_refused(small_dataset):
+def test_another_loss_and_another_model_are_refused(small_dataset):
     task = OneDimensional()
     with pytest.raises(ConfigError, match="loss must be svm for task=one_dimensional, got 'softmax'"):
         task.check(Trial(task=task, loss=Softmax()), small_dataset)
+    with pytest.raises(ConfigError, match=r"model must be linear for task=one_dimensional, .* got 'mlp'"):
+        task.check(Trial(task=task, model=Mlp()), small_dataset)
     task.check(Trial(task=task), small_dataset)

@@ -1,14 +1,19 @@
 import numpy as np
 import pytest
 
+from tasks.datasets.dataset import Split, make_dataset
 from tasks.datasets.synthetic import Synthetic
 from tasks.errors import ConfigError
 from tasks.events import Curve, Outcome
 from tasks.losses import LOSSES
+from tasks.models import ConvNet, Mlp
+from tasks.points import chosen_examples, gradient_at, natural_scale
+from tasks.problem import Problem
 from tasks.random_streams import normal, stream
 from tasks.step_size import StepSize, powers_of_ten
 from tasks.trial import Trial
 from tests.tasks import plain
+from tests.tasks.rows_of_models import SMALL_MODELS
 
 SHAPE = (5, 38)
 
@@ -44,6 +49,65 @@ def test_the_table_is_the_plain_one(small_dataset, loss, examples):
     np.testing.assert_array_equal(curve.metrics["step_size/loss"], arrays["data_loss"] + arrays["regularization_loss"])
     assert result.outcome is Outcome.COMPLETE
     assert result.metrics["step_size/gradient_norm"] == pytest.approx(np.linalg.norm(gradient), rel=1e-5)
+
+
+@pytest.mark.parametrize("model", SMALL_MODELS)
+def test_the_table_of_every_model_is_one_evaluation_after_the_other(image_dataset, model):
+    settings = {"model": SMALL_MODELS[model], "regularization": 0.1, "seed": 2, "loss": LOSSES["softmax"]()}
+    trial, _, result = table(image_dataset, task=StepSize(examples=60, highest=1), **settings)
+
+    problem = Problem.of([trial], image_dataset, like=np.empty(0), threads=1)
+    batch = chosen_examples(problem, 60)
+    weights = np.float64(np.concatenate([result.arrays[name].ravel() for name in problem.shapes]))
+    np.testing.assert_array_equal(weights, np.float32(natural_scale(problem)) * problem.draw(2, "initial weights"))
+    gradient = gradient_at(problem, weights[None, :], batch)
+    after = [problem.loss_and_gradient(weights - s * gradient, batch) for s in result.arrays["step_sizes"]]
+    expected = [float(data[0] + regularization[0]) for _, data, regularization, _ in after]
+    np.testing.assert_allclose(result.arrays["data_loss"] + result.arrays["regularization_loss"], expected, rtol=1e-9)
+    # and the smallest step goes down as the gradient says
+    fall = result.metrics["step_size/original_loss"] - expected[2]
+    assert result.arrays["step_sizes"][2] == 1e-8
+    assert fall == pytest.approx(1e-8 * result.metrics["step_size/gradient_norm"] ** 2, rel=1e-3)
+
+
+def test_the_table_of_a_network_by_hand():
+    # given one-dimensional examples 2, 0 and 4 of classes 0, 1 and 1, one hidden relu unit, and two scores
+    three = make_dataset(
+        name="three",
+        train=Split(images=np.array([[2], [0], [4]], np.uint8), labels=np.array([0, 1, 1])),
+        test=Split(images=np.array([[2]], np.uint8), labels=np.array([0])),
+        classes=("a", "b"),
+        image_shape=(1,),
+        validation=0,
+    )
+    task = StepSize(lowest=-2, highest=0)
+    _, _, result = table(three, task=task, model=Mlp(hidden=(1,)), loss=LOSSES["svm"](margin=1.0), seed=0)
+    w, c = (result.arrays[name].astype(np.float64) for name in ("hidden1", "scores"))
+    # mean 2: the features are 0, -2 and 2, each with its 1; biases are 0, so the first example is at a kink
+    x = np.array([[0.0, 1], [-2, 1], [2, 1]])
+    y = np.array([0, 1, 1])
+
+    def loss(w, c):
+        hidden = np.maximum(0, x @ w[0])
+        scores = np.outer(hidden, c[:, 0]) + c[:, 1]
+        correct = scores[np.arange(3), y]
+        return np.maximum(0, scores[np.arange(3), 1 - y] - correct + 1).mean()
+
+    def gradient(w, c):
+        by_w, by_c = np.zeros_like(w), np.zeros_like(c)
+        for n in range(3):
+            hidden = max(0.0, x[n] @ w[0])
+            scores = c[:, 0] * hidden + c[:, 1]
+            if scores[1 - y[n]] - scores[y[n]] + 1 > 0:
+                for j, sign in ((1 - y[n], 1), (y[n], -1)):
+                    by_c[j] += np.array([hidden, 1]) * sign / 3
+                    if hidden > 0:
+                        by_w[0] += sign * c[j, 0] * x[n] / 3
+        return by_w, by_c
+
+    by_w, by_c = gradient(w, c)
+    expected = [loss(w - s * by_w, c - s * by_c) for s in (0.01, 0.1, 1.0)]
+    np.testing.assert_allclose(result.arrays["data_loss"], expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -101,6 +165,8 @@ def test_too_many_examples_are_refused(small_dataset):
     task = StepSize(examples=9999)
     with pytest.raises(ConfigError, match=r"task\.examples must be at most the 2150 training examples of small"):
         task.check(Trial(task=task), small_dataset)
+    with pytest.raises(ConfigError, match=r"model=convnet must be given images"):
+        StepSize().check(Trial(task=task, model=ConvNet()), small_dataset)
 
 
 def test_what_is_trained_takes_no_part():

@@ -1,3 +1,4 @@
+import dataclasses
 import io
 
 import matplotlib.image
@@ -54,6 +55,20 @@ def test_the_check_of_a_network_shows_its_layers(trial, dataset):
     # by the data there is one kind of coordinate, as for the linear model
     data = trial(task={"name": "gradient_check", "examples": 10, "variable": "data"}, model=network)
     assert pixels(drawn(data, dataset)["gradient_check.png"]).shape == (600, 900, 4)
+
+
+@pytest.mark.parametrize("dimensions", [1, 2])
+@pytest.mark.parametrize("model", [{"name": "linear"}, {"name": "mlp", "hidden": [4]}])
+def test_the_path_of_a_training_is_drawn(trial, dataset, model, dimensions):
+    # given the same land with a path and without
+    task = {"name": "landscape", "around": "trained", "directions": "path", "resolution": 9, "dimensions": dimensions}
+    planned = trial(task=task, model=model, steps=20, batch_size=32, trial={"evaluate_every": 5})
+    with threadpool_limits(1, user_api="blas"):
+        *_, result = planned.trial.task.run([planned.trial], dataset, threads=1)
+    nowhere = {"path": np.zeros((1, dimensions)), "path_steps": np.zeros(1, dtype=int)}
+    results = [dataclasses.replace(result, arrays={**result.arrays, **changed}) for changed in ({}, nowhere)]
+    path, point = (pixels(draw(planned, each, {}, dataset)["landscape.png"]) for each in results)
+    assert (path != point).any(axis=-1).sum() > 500
 
 
 def test_low_is_blue_and_high_is_red(trial, dataset):
