@@ -11,6 +11,7 @@ from pipeline.balance import OVERHEAD, Load, cut
 from pipeline.identity import key
 from pipeline.schema import Config, describe
 from pipeline.swept import trial_names
+from tasks.cost import Extent, multiplications
 from tasks.datasets.dataset import Dataset
 from tasks.events import Checkpoint, Curve
 from tasks.trial import Trial
@@ -101,12 +102,12 @@ def make_plan(
             trial=point.config.trial,
         )
     trials = tuple(first.values())
-    groups = make_groups(trials, examples=len(dataset.train), workers=workers, widest=widest)
+    groups = make_groups(trials, Extent.of(dataset), workers=workers, widest=widest)
     return Plan(trials=trials, folded=folded, groups=groups)
 
 
 def make_groups(
-    trials: Sequence[PlannedTrial], *, examples: int, workers: int, widest: Callable[[Trial], int] = _widest_on_cpu
+    trials: Sequence[PlannedTrial], extent: Extent, *, workers: int, widest: Callable[[Trial], int] = _widest_on_cpu
 ) -> tuple[Group, ...]:
     """Fuse the trials that can share arithmetic into groups, largest first, so that all workers are busy.
 
@@ -117,21 +118,16 @@ def make_groups(
         together.setdefault((type(trial.trial.task), *trial.trial.task.fusion_key(trial.trial)), []).append(trial)
     families = list(together.values())
     loads = [
-        Load(trials=len(family), cost=_cost(family, examples), widest=widest(family[0].trial)) for family in families
+        Load(trials=len(family), cost=_cost(family, extent), widest=widest(family[0].trial)) for family in families
     ]
     counts = cut(loads, [0.0] * workers)
     parts = [part for family, count in zip(families, counts, strict=True) for part in chunks(family, count)]
-    parts.sort(key=lambda part: (-_cost(part, examples) * (len(part) + OVERHEAD), part[0].index))
+    parts.sort(key=lambda part: (-_cost(part, extent) * (len(part) + OVERHEAD), part[0].index))
     return tuple(Group(trials=tuple(part)) for part in parts)
 
 
-def _cost(trials: Sequence[PlannedTrial], examples: int) -> int:
-    return max(evaluated_examples(trial.trial, examples) for trial in trials)
-
-
-def evaluated_examples(trial: Trial, examples: int) -> int:
-    """Return how many examples a trial's loss is evaluated on over all its steps."""
-    return trial.steps * (trial.batch_size or examples)
+def _cost(trials: Sequence[PlannedTrial], extent: Extent) -> int:
+    return max(multiplications(trial.trial, extent) for trial in trials)
 
 
 def chunks(members: Sequence[T], count: int) -> list[Sequence[T]]:

@@ -25,6 +25,7 @@ from pipeline.recorder.sweeps import RecordedSweep
 from pipeline.schema import Config, describe, parse
 from pipeline.starting import Opened, Record, cpu_count
 from pipeline.tally import Tally
+from tasks.cost import Extent
 from tasks.datasets.dataset import Dataset
 from tasks.devices import library_for
 
@@ -66,7 +67,7 @@ def rerun(
         for index, (old, config) in enumerate(zip(olds, configs, strict=True))
     ]
     distinct = list({trial.key: trial for trial in trials}.values())
-    groups = make_groups(distinct, examples=len(dataset.train), workers=1)
+    groups = make_groups(distinct, Extent.of(dataset), workers=1)
     name = f"{sweep.name} {again}" if sweep else None
     link = {REPRODUCES: sweep.run_id if sweep else olds[0].run_id}
     recorder = MlflowRecorder(

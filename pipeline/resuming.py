@@ -11,6 +11,7 @@ from pathlib import Path
 from pipeline.checkpoint_file import Saved, of_keys
 from pipeline.plan import Group, PlannedTrial, make_groups
 from pipeline.recorder.address import redact
+from tasks.cost import Extent
 from tasks.trial import Trial
 
 SCRIPT = "descent-sweeps"
@@ -28,7 +29,7 @@ def remaining(
     ended: Collection[str],
     saved: Sequence[Saved],
     *,
-    examples: int,
+    extent: Extent,
     workers: int,
     widest: Callable[[Trial], int],
 ) -> tuple[Group, ...]:
@@ -44,7 +45,7 @@ def remaining(
             members = tuple(left.pop(key) for key in keys)
             groups.append(Group(trials=members, start=of_keys(checkpoint, keys).progress))
     if left:
-        groups += make_groups(list(left.values()), examples=examples, workers=workers, widest=widest)
+        groups += make_groups(list(left.values()), extent, workers=workers, widest=widest)
     return tuple(groups)
 
 

@@ -46,7 +46,9 @@ from pipeline.starting import (
 )
 from pipeline.swept import settings, swept
 from pipeline.tally import Tally
+from tasks.cost import Extent
 from tasks.datasets.dataset import Dataset
+from tasks.devices import ON_DEVICE, ON_HOST
 from tasks.errors import ConfigError, require
 from tasks.events import Outcome
 
@@ -147,7 +149,7 @@ def _left(
         plan.trials,
         ended,
         saved,
-        examples=len(dataset.train),
+        extent=Extent.of(dataset),
         workers=worker_count(config),
         widest=widest(config, dataset),
     )
@@ -193,7 +195,8 @@ def _show_plan(points: Sequence[Point], config: Config, console: Console) -> Non
     plan, workers = _make_plan(points, dataset, config), worker_count(config)
     show_folded(console, plan)
     seconds = sweep_seconds(plan, dataset, workers=workers)
-    show_plan(console, plan, workers=workers, memory=worker_memory(plan, dataset), seconds=seconds)
+    memory = worker_memory(plan, dataset, most=ON_HOST if config.device == "cpu" else ON_DEVICE)
+    show_plan(console, plan, workers=workers, memory=memory, seconds=seconds)
 
 
 def _header(

@@ -13,6 +13,7 @@ import numpy as np
 
 from tasks.datasets.dataset import Dataset
 from tasks.devices import ON_DEVICE, AtOnce
+from tasks.models.model import ScoreLinear
 from tasks.trial import Trial
 
 # Of the memory that is free: the library keeps freed pieces that it cannot join.
@@ -42,23 +43,25 @@ class Sizes:
 
     def of_examples(self, seen: int) -> int:
         """Return the bytes of what the examples make, where a step has gradients of a block of so many."""
-        return max((6 * self.scores + self.layers) * seen, (5 * self.scores + self.layers) * self.evaluated)
+        # An evaluation goes forward only.
+        return max((6 * self.scores + self.layers) * seen, (5 * self.scores + self.layers // 2) * self.evaluated)
 
     @classmethod
     def of(cls, trial: Trial, dataset: Dataset, *, most: AtOnce) -> Sizes:
         """Return the sizes of a trial on a dataset, on a device that works on ``most`` at once."""
-        shapes = trial.model.shapes(dataset.image_shape, len(dataset.classes))
-        block = most.examples if most is ON_DEVICE else trial.model.block(dataset.image_shape, len(dataset.classes))
-        block = block or most.examples
+        model, given, on_device = trial.model, (dataset.image_shape, len(dataset.classes)), most is ON_DEVICE
+        block = most.examples if on_device else model.block(*given) or most.examples
+        layers = model.numbers(*given) + (model.passing_numbers(*given) if on_device else 0)
         return cls(
-            weights=_FLOAT * sum(math.prod(shape) for shape in shapes.values()),
+            weights=_FLOAT * sum(math.prod(shape) for shape in model.shapes(*given).values()),
             scores=_FLOAT * len(dataset.classes),
-            layers=_FLOAT * trial.model.numbers(dataset.image_shape, len(dataset.classes)),
+            layers=_FLOAT * layers,
             train=len(dataset.train),
             evaluated=min(max(len(dataset.validation), len(dataset.test)), block),
             examples_a_step=trial.batch_size or len(dataset.train),
             block=block,
-            candidates=most.candidates,
+            # Without scores that are linear, the host draws and tries one after the other.
+            candidates=most.candidates if on_device or isinstance(model, ScoreLinear) else 1,
         )
 
 
@@ -67,14 +70,25 @@ def widest_group(trial: Trial, dataset: Dataset, *, available: int, most: AtOnce
 
     ``most`` is what the device works on at once.
     """
-    beside = sum(
-        split.images.size + split.labels.size * 8 for split in (dataset.train, dataset.validation, dataset.test)
-    )
-    block = min(len(dataset.train), most.examples)
-    beside += 4 * _FLOAT * block * (dataset.mean.size + 1)  # a block of features, and what it is made from
+    splits = (dataset.train, dataset.validation, dataset.test)
+    beside = sum(split.images.size + split.labels.size * 8 for split in splits)
+    beside += bytes_beside(trial, dataset, most=most)
+    return max(1, int((_SHARE * available - beside) // bytes_a_trial(trial, dataset, most=most)))
+
+
+def bytes_of_group(trial: Trial, dataset: Dataset, *, count: int, most: AtOnce) -> int:
+    """Return the bytes that so many trials like this one take while they are trained, beside the data set."""
+    return bytes_beside(trial, dataset, most=most) + count * bytes_a_trial(trial, dataset, most=most)
+
+
+def bytes_beside(trial: Trial, dataset: Dataset, *, most: AtOnce) -> int:
+    """Return the bytes that a group takes however many trials it has, beside the data set."""
     sizes = Sizes.of(trial, dataset, most=most)
-    beside += trial.strategy.bytes_beside(trial, sizes)
-    return max(1, int((_SHARE * available - beside) // trial.strategy.bytes_a_trial(trial, sizes)))
+    # A block of features, on a device with what it is made from, and what passes through the layers of one trial.
+    features = (4 if most is ON_DEVICE else 1) * (math.prod(dataset.image_shape) + 1)
+    passing = 0 if most is ON_DEVICE else trial.model.passing_numbers(dataset.image_shape, len(dataset.classes))
+    examples = min(max(sizes.examples_a_step, sizes.evaluated), sizes.block)
+    return _FLOAT * examples * (features + passing) + trial.strategy.bytes_beside(trial, sizes)
 
 
 def bytes_a_trial(trial: Trial, dataset: Dataset, *, most: AtOnce) -> int:

@@ -13,8 +13,9 @@ from pipeline.engine.halving import Pace
 from pipeline.engine.protocol import Checkpointed, Failed, Finished, Progressed, Report, Retried, Started
 from pipeline.engine.raised import Raised
 from pipeline.engine.worker import Begun
-from pipeline.plan import Group, PlannedTrial, Progress, chunks, evaluated_examples
+from pipeline.plan import Group, PlannedTrial, Progress, chunks
 from pipeline.recorder.protocol import Layout
+from tasks.cost import Extent, multiplications
 from tasks.events import Checkpoint, Curve, Event, Result
 
 
@@ -190,10 +191,10 @@ class Ledger:
                 ledger.doubt = self.doubt
         return ledgers
 
-    def load(self, examples: int) -> Load:
-        """Return what is left to compute, its cost in evaluations of examples, of which there are so many."""
+    def load(self, extent: Extent) -> Load:
+        """Return what is left to compute on data of such an extent, its cost in multiplications."""
         slots = self.open()
-        cost = max((evaluated_examples(self._accounts[slot].trial.trial, examples) for slot in slots), default=0)
+        cost = max((multiplications(self._accounts[slot].trial.trial, extent) for slot in slots), default=0)
         return Load(trials=len(slots), cost=cost * max(1 - self.pace().done, 0.01), widest=max(1, len(slots)))
 
     def pace(self) -> Pace:

@@ -16,6 +16,7 @@ from pipeline.engine.ray_engine import RayEngine, put
 from pipeline.errors import EngineError
 from pipeline.plan import Group
 from pipeline.schema import Cluster
+from tasks.cost import Extent
 from tasks.datasets.dataset import Dataset
 
 EVERY = 0.3
@@ -33,9 +34,9 @@ class Relay:
         self._engine.start(follows=cluster.workers is None)
         self._turns: Iterator[list[Report]] = iter(())
 
-    def begin(self, groups: Sequence[Group], data: list[Any], examples: int) -> None:
+    def begin(self, groups: Sequence[Group], data: list[Any], extent: Extent) -> None:
         """Take in the groups, and the reference to their data set in a list: outside of one Ray would resolve it."""
-        self._turns = self._engine.turns(groups, data[0], examples=examples)
+        self._turns = self._engine.turns(groups, data[0], extent=extent)
 
     def reports(self) -> list[Report] | None:
         """Return what is reported within the next `EVERY` seconds, None once all has been."""
@@ -90,7 +91,7 @@ class ClientEngine:
             If the connection or the relay is lost.
         """
         with _told():
-            ray.get(self._relay.begin.remote(ray.put(list(groups)), [put(dataset)], len(dataset.train)))
+            ray.get(self._relay.begin.remote(ray.put(list(groups)), [put(dataset)], Extent.of(dataset)))
             coming = deque(self._relay.reports.remote() for _ in range(AHEAD))
             while (reports := ray.get(coming.popleft())) is not None:
                 coming.append(self._relay.reports.remote())

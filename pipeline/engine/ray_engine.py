@@ -25,6 +25,7 @@ from pipeline.engine.worker import Begun
 from pipeline.errors import EngineError
 from pipeline.plan import Group
 from pipeline.schema import Cluster
+from tasks.cost import Extent
 from tasks.datasets.dataset import Dataset
 
 LOOK_EVERY = 1.0
@@ -104,17 +105,17 @@ class RayEngine:
 
     def run(self, groups: Sequence[Group], dataset: Dataset) -> Iterator[Report]:
         """Compute the groups, the most costly first, and yield the reports as they come."""
-        for reports in self.turns(groups, put(dataset), examples=len(dataset.train)):
+        for reports in self.turns(groups, put(dataset), extent=Extent.of(dataset)):
             yield from reports
 
-    def turns(self, groups: Sequence[Group], data: Any, *, examples: int) -> Iterator[list[Report]]:
-        """Compute the groups on what was `put`, of so many examples; yield what is reported, twice a second or more."""
+    def turns(self, groups: Sequence[Group], data: Any, *, extent: Extent) -> Iterator[list[Report]]:
+        """Compute the groups on what was `put`, of such an extent; yield what is reported, twice a second or more."""
         waiting = deque(Ledger.of(group, threads=self._threads, device=self._device) for group in groups)
         running = self._running = {}
         while waiting or running:
             if time.monotonic() - self._looked >= LOOK_EVERY:
                 self._looked = time.monotonic()
-                waiting = self._adapted(waiting, examples)
+                waiting = self._adapted(waiting, extent)
             self._pool.want(self._wanted(len(waiting)))
             while waiting and self._pool.idle:
                 attempt = self._submit(waiting.popleft(), data)
@@ -136,14 +137,14 @@ class RayEngine:
         for attempt in self._late():
             yield self._cancel(attempt)
 
-    def _adapted(self, waiting: deque[Ledger], examples: int) -> deque[Ledger]:
+    def _adapted(self, waiting: deque[Ledger], extent: Extent) -> deque[Ledger]:
         """Return the groups that wait, cut anew if the number of workers has changed, or half of one that runs."""
         size = max(1, capacity(nodes(), self._cluster)) if self._follows else self._size
         if waiting and size != self._size:
-            left = sorted(attempt.ledger.load(examples).part_cost(1) for attempt in self._running.values())
-            counts = cut([ledger.load(examples) for ledger in waiting], [0.0] * (size - len(left)) + left[:size])
+            left = sorted(attempt.ledger.load(extent).part_cost(1) for attempt in self._running.values())
+            counts = cut([ledger.load(extent) for ledger in waiting], [0.0] * (size - len(left)) + left[:size])
             parts = [part for ledger, count in zip(waiting, counts, strict=True) for part in ledger.split(count)]
-            waiting = deque(sorted(parts, key=lambda ledger: -ledger.load(examples).part_cost(1)))
+            waiting = deque(sorted(parts, key=lambda ledger: -ledger.load(extent).part_cost(1)))
         self._size = size
         return waiting or deque(self._halved())
 

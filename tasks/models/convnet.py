@@ -123,11 +123,19 @@ class ConvNet:
         return 1 << max(0, (_CACHED_NUMBERS // largest).bit_length() - 1)
 
     def numbers(self, image_shape: tuple[int, ...], classes: int) -> int:
-        """Return what a step keeps an example: patches of every block, answers, poolings, and their gradients."""
-        total = 0
-        for (channels, height, width), (filters, *_) in itertools.pairwise(self._blocks(image_shape)):
-            total += height * width * (2 * channels * self.kernel**2 + 4 * filters)
-        return total + 4 * (sum(self.hidden) + classes)
+        """Return what a step keeps an example: of every block where the largest pixels are, and what they are."""
+        blocks = itertools.pairwise(self._blocks(image_shape))
+        kept = sum(filters * height * width // 2 for (_, height, width), (filters, *_) in blocks)
+        return kept + 4 * (sum(self.hidden) + classes)
+
+    def passing_numbers(self, image_shape: tuple[int, ...], classes: int) -> int:  # noqa: ARG002
+        """Return the patches of the images, and the patches and answers of the largest block with their gradients."""
+        blocks = [
+            (channels * self.kernel**2, filters, height * width)
+            for (channels, height, width), (filters, *_) in itertools.pairwise(self._blocks(image_shape))
+        ]
+        patch, _, pixels = blocks[0]
+        return (patch + 1) * pixels + max(2 * (patch + filters) * pixels for patch, filters, pixels in blocks)
 
     def multiplications(self, image_shape: tuple[int, ...], classes: int) -> int:
         """Return how many multiplications one example's scores take: of a convolution, one a weight and a pixel."""

@@ -87,6 +87,10 @@ class Mlp:
         del image_shape
         return 4 * (sum(self.hidden) + classes)
 
+    def passing_numbers(self, image_shape: tuple[int, ...], classes: int) -> int:  # noqa: ARG002
+        """Return nothing: all trials go through a layer together."""
+        return 0
+
     def multiplications(self, image_shape: tuple[int, ...], classes: int) -> int:
         """Return how many multiplications one example's scores take: one a weight."""
         return sum(units * columns for units, columns in self.shapes(image_shape, classes).values())

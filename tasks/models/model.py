@@ -63,6 +63,9 @@ class Model(Protocol):
     def numbers(self, image_shape: tuple[int, ...], classes: int) -> int:
         """Return how many numbers a step keeps of an example for a trial, beside scores and what the loss makes."""
 
+    def passing_numbers(self, image_shape: tuple[int, ...], classes: int) -> int:
+        """Return how many numbers of an example come and go with each layer: of one trial at a time on the host."""
+
     def multiplications(self, image_shape: tuple[int, ...], classes: int) -> int:
         """Return how many multiplications one example's scores take."""
 

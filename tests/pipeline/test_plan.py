@@ -1,10 +1,10 @@
 import itertools
 
-import numpy as np
 import pytest
 
-from pipeline.plan import WIDEST, Point, evaluated_examples, make_plan
+from pipeline.plan import WIDEST, Point, make_plan
 from pipeline.schema import parse
+from tasks.cost import Extent, multiplications
 from tasks.datasets import Synthetic
 
 
@@ -71,9 +71,22 @@ def test_unequal_groups_are_split_until_the_workers_end_together(dataset):
 def test_the_longest_group_comes_first(dataset):
     groups = make_plan(grid(batch_size=[16, 64, None], seed=range(4)), dataset, workers=1).groups
 
-    costs = [evaluated_examples(group.trials[0].trial, len(dataset.train)) for group in groups]
+    costs = [multiplications(group.trials[0].trial, Extent.of(dataset)) for group in groups]
     assert costs == sorted(costs, reverse=True)
-    assert np.prod(costs) > 0
+    assert len(set(costs)) == 3
+
+
+def test_a_network_counts_for_as_many_trials_as_its_products_are_larger(dataset):
+    # given a linear model of 39 weights and a network of 13,350 on the same minibatches
+    models = [{"name": "linear"}, {"name": "mlp", "hidden": [1000]}]
+    groups = make_plan(grid(model=models, seed=range(8)), dataset, workers=2).groups
+
+    # then the workers share the networks, and all linear models are one group that comes last
+    assert [(group.trials[0].config["model"]["name"], len(group.trials)) for group in groups] == [
+        ("mlp", 4),
+        ("mlp", 4),
+        ("linear", 8),
+    ]
 
 
 def test_groups_are_as_wide_as_the_device_allows(dataset):

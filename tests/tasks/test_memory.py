@@ -1,10 +1,14 @@
+import dataclasses
 import tracemalloc
 
+import numpy as np
 import pytest
 
 from tasks.datasets import DATASETS
+from tasks.datasets.dataset import Split, make_dataset
 from tasks.devices import ON_DEVICE, ON_HOST
-from tasks.memory import bytes_a_trial, widest_group
+from tasks.memory import bytes_a_trial, bytes_of_group, widest_group
+from tasks.models import ConvNet, Linear, Mlp
 from tasks.optimizers import OPTIMIZERS
 from tasks.strategies import STRATEGIES, GradientDescent
 from tasks.train import Train
@@ -47,6 +51,26 @@ def test_a_search_on_minibatches_adds_them_too(strategy):
     more = peak(trials(40, strategy, batch_size=1500), dataset) - peak(trials(20, strategy, batch_size=1500), dataset)
     said = bytes_a_trial(trials(1, strategy, batch_size=1500)[0], dataset, most=ON_HOST)
     assert 0.6 * said < more / 20 < 1.05 * said
+
+
+@pytest.mark.parametrize("count", [1, 6])
+@pytest.mark.parametrize("strategy", ["gradient", "random"])
+@pytest.mark.parametrize(
+    "model", [Linear(), Mlp(), Mlp(hidden=(300,)), ConvNet(), ConvNet(channels=(16,))], ids=lambda m: f"{m}"
+)
+def test_a_group_takes_the_bytes_that_the_model_of_memory_says(model, strategy, count):
+    # given images of CIFAR-10's size
+    rng = np.random.default_rng(0)
+    split = Split(images=rng.integers(0, 256, (600, 3072), dtype=np.uint8), labels=np.arange(600) % 10)
+    dataset = make_dataset(
+        name="d", train=split, test=split, classes=tuple("abcdefghij"), image_shape=(3, 32, 32), validation=0
+    )
+    group = trials(count, strategy, model=model, batch_size=256)
+    group = [dataclasses.replace(trial, steps=2) for trial in group]
+    peak(group[:1], dataset)
+    # when they are trained, then the peak is what is said, or less: a search goes forward only
+    said = bytes_of_group(group[0], dataset, count=count, most=ON_HOST)
+    assert 0.4 * said < peak(group, dataset) < 1.2 * said
 
 
 @pytest.mark.parametrize("batch_size", [64, None])
