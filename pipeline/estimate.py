@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import heapq
+import math
 import time
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from pipeline.plan import Group, Plan
-from tasks.cost import Extent, multiplications
+from tasks.cost import Extent, examples_seen, multiplications
 from tasks.datasets.dataset import Dataset
 from tasks.devices import AtOnce
 from tasks.memory import bytes_of_group
 
 PASSES = 2
 """Products of a step for each of its scores': a gradient takes as many back."""
+
+READING = 30
+"""What it takes to read a pixel and to make a number of it, in multiplications, however many trials see it."""
 
 
 def worker_memory(plan: Plan, dataset: Dataset, *, most: AtOnce) -> int:
@@ -31,10 +35,13 @@ def worker_memory(plan: Plan, dataset: Dataset, *, most: AtOnce) -> int:
 def sweep_seconds(plan: Plan, dataset: Dataset, *, workers: int) -> float:
     """Return the time of the steps, from the operations of their products and a product timed here and now."""
     extent, speed = Extent.of(dataset), _operations_a_second()
+    image = READING * math.prod(dataset.image_shape)
     ends = [0.0] * workers
     for group in plan.groups:  # the largest first, each on the worker that is free first
-        products = max(multiplications(trial.trial, extent) for trial in group.trials)
-        heapq.heapreplace(ends, ends[0] + 2 * PASSES * products * len(group.trials) / speed)
+        trials = [trial.trial for trial in group.trials]
+        products = max(multiplications(trial, extent) for trial in trials) * len(trials)
+        reading = max(examples_seen(trial, extent) for trial in trials) * image
+        heapq.heapreplace(ends, ends[0] + 2 * PASSES * (products + reading) / speed)
     return max(ends)
 
 

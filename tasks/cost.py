@@ -21,7 +21,11 @@ class Extent(NamedTuple):
         return cls(len(dataset.train), dataset.image_shape, len(dataset.classes))
 
 
+def examples_seen(trial: Trial, extent: Extent) -> int:
+    """Return how many examples the steps of a trial evaluate: one evaluation a step."""
+    return trial.steps * (trial.batch_size or extent.examples)
+
+
 def multiplications(trial: Trial, extent: Extent) -> int:
-    """Return how many multiplications the scores behind all steps of a trial take: one evaluation a step."""
-    one = trial.model.multiplications(extent.image_shape, extent.classes)
-    return trial.steps * (trial.batch_size or extent.examples) * one
+    """Return how many multiplications the scores behind all steps of a trial take."""
+    return examples_seen(trial, extent) * trial.model.multiplications(extent.image_shape, extent.classes)

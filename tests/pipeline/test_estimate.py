@@ -1,0 +1,54 @@
+"""What a dry run says of memory and time, of any model."""
+
+import numpy as np
+import pytest
+
+from pipeline.estimate import sweep_seconds, worker_memory
+from pipeline.plan import Point, make_plan
+from pipeline.schema import parse
+from tasks.datasets.dataset import Split, make_dataset
+from tasks.devices import ON_HOST
+from tasks.memory import bytes_of_group
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    images = np.random.default_rng(0).integers(0, 256, (300, 3072), dtype=np.uint8)
+    split = Split(images=images, labels=np.arange(300) % 10)
+    classes = tuple("abcdefghij")
+    return make_dataset(name="d", train=split, test=split, classes=classes, image_shape=(3, 32, 32), validation=0)
+
+
+def plan_of(dataset, *models, count=4):
+    configs = [{"model": {"name": name}, "seed": seed} for name in models for seed in range(count)]
+    points = [Point(index=k, overrides=(), config=parse(config)) for k, config in enumerate(configs)]
+    return make_plan(points, dataset, workers=1)
+
+
+def test_the_memory_is_that_of_the_most_demanding_group(dataset):
+    plan = plan_of(dataset, "linear", "mlp", "convnet")
+
+    said = {
+        group.trials[0].config["model"]["name"]: bytes_of_group(
+            group.trials[0].trial, dataset, count=len(group.trials), most=ON_HOST
+        )
+        for group in plan.groups
+    }
+    assert worker_memory(plan, dataset, most=ON_HOST) == max(said.values())
+    assert len(set(said.values())) == 3
+
+
+def test_the_time_follows_the_products_of_the_model(dataset):
+    # given a convolutional network of 10,400,000 multiplications an image, where the linear model has 30,730
+    linear, convnet = (sweep_seconds(plan_of(dataset, name), dataset, workers=1) for name in ("linear", "convnet"))
+
+    # then it takes a hundred times as long, if the core is as fast for both; reading images is linear's larger part
+    assert 30 < convnet / linear < 1000
+
+
+def test_two_workers_take_half_the_time(dataset):
+    points = [Point(index=k, overrides=(), config=parse({"model": {"name": "mlp"}, "seed": k})) for k in range(40)]
+    one, two = (
+        sweep_seconds(make_plan(points, dataset, workers=workers), dataset, workers=workers) for workers in (1, 2)
+    )
+    assert 0.1 < two / one < 0.95
