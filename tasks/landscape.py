@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,9 @@ DIRECTIONS = ("gaussian", "filter", "path")
 
 # How far a landscape reaches where nothing is said, in units of its directions; of a path, of half its length.
 _EXTENT = {"gaussian": 5.0, "filter": 1.0, "path": 2.0}
+
+# Of all points of a path: 1 GiB in float64, and as much again for each of a few copies.
+_MOST_NUMBERS = 2**27
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +107,12 @@ class Landscape:
             rule = f"must be below steps ({trial.steps}) for the plane of a path, which takes three points"
             short = self.dimensions == 2 and trial.evaluate_every >= trial.steps
             require(not short, "trial.evaluate_every", rule, trial.evaluate_every)
+            shapes = trial.model.shapes(dataset.image_shape, len(dataset.classes))
+            size = sum(math.prod(shape) for shape in shapes.values())
+            rule = f"must be larger for task.directions=path: {trial.steps} steps would have more points of {size:,}"
+            rule += f" weights than memory should hold ({_MOST_NUMBERS // size:,})"
+            fits = (trial.steps // trial.evaluate_every + 2) * size <= _MOST_NUMBERS
+            require(fits, "trial.evaluate_every", rule, trial.evaluate_every)
 
     def run(
         self,

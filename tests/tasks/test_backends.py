@@ -23,6 +23,7 @@ from tasks.step_size import StepSize
 from tasks.train import Train
 from tasks.trial import Trial
 from tests.tasks.backends import OTHERS, distance, like_of
+from tests.tasks.rows_of_models import SMALL_MODELS
 from tests.tasks.test_train import RATES, run, trial
 
 # The largest difference from NumPy, relative to the largest magnitude: of one evaluation in float64, and of 60
@@ -228,6 +229,29 @@ def test_landscapes(like, small_dataset, task):
     here, there = (ended(sliced, small_dataset, like) for like in (np.empty(0), like))
     for name in ("data_loss", "regularization_loss"):
         assert distance(there.arrays[name], here.arrays[name]) < TRAINING
+
+
+@pytest.mark.parametrize("directions", ["filter", "path"])
+@pytest.mark.parametrize("model", SMALL_MODELS)
+def test_landscapes_of_every_model(like, image_dataset, model, directions):
+    task = Landscape(resolution=5, examples=50, around="trained", directions=directions)
+    settings = {"loss": Softmax(), "model": SMALL_MODELS[model], "learning_rate": 1e-3, "batch_size": 32}
+    sliced = Trial(task=task, steps=20, evaluate_every=5, **settings)
+    here, there = (ended(sliced, image_dataset, like) for like in (np.empty(0), like))
+    for name in ("data_loss", "path"):
+        if name in here.arrays:
+            assert distance(there.arrays[name], here.arrays[name]) < TRAINING
+
+
+@pytest.mark.parametrize("task", [StepSize(highest=1), FiniteDifference(highest=-1, lowest=-4), GradientCheck()])
+@pytest.mark.parametrize("model", SMALL_MODELS)
+def test_tables_of_every_model(like, image_dataset, model, task):
+    tabled = Trial(task=task, loss=Softmax(), regularization=1e-3, model=SMALL_MODELS[model])
+    here, there = (ended(tabled, image_dataset, like) for like in (np.empty(0), like))
+    assert there.outcome is Outcome.COMPLETE
+    for name in ("data_loss", "regularization_loss", "derivative", "analytic"):
+        if name in here.arrays:
+            assert distance(there.arrays[name], here.arrays[name]) < 1e-10
 
 
 @pytest.mark.parametrize("task", [StepSize(), FiniteDifference(highest=-1, lowest=-4)])

@@ -298,6 +298,11 @@ def test_what_a_path_cannot_be_is_refused(small_dataset):
             {"steps": 100},
             r"trial\.evaluate_every must be below steps \(100\) for the plane of a path, .* three points, got 100",
         ),
+        (
+            {"around": "trained"},
+            {"steps": 1_000_000, "evaluate_every": 1},
+            r"trial\.evaluate_every must be larger .* points of 190 weights than memory should hold \(706,409\), got 1",
+        ),
     ):
         task = Landscape(directions="path", **fields)
         with pytest.raises(ConfigError, match=message):
