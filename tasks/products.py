@@ -177,13 +177,18 @@ def panel_of(dtype: str, examples: int, features: int, *, transposed: bool = Tru
 
 
 def _holds(height: int, rows: np.ndarray, factor: np.ndarray) -> bool:
-    """Return whether the first block of ``height`` rows has the same bits alone, repeated and among others."""
+    """Return whether the first block of ``height`` rows has the same bits alone and repeated, and others among others."""
     block, alone = rows[:height], rows[:height] @ factor
     for count in _counts(height, factor.size):
         if not np.array_equal(np.tile(block, (count, 1)) @ factor, np.tile(alone, (count, 1))):
             return False
-    among_others = np.concatenate([rows[height : max(_PROBED_ROWS, 2 * height)], block]) @ factor
-    return np.array_equal(among_others[-height:], alone)
+    # Many blocks, since two orders of a short sum round alike more often than not.
+    count = max(2, _PROBED_ROWS // height)
+    together = rows[: count * height] @ factor
+    return all(
+        np.array_equal(rows[start : start + height] @ factor, together[start : start + height])
+        for start in range(0, count * height, height)
+    )
 
 
 def _counts(height: int, multiplications: int) -> list[int]:

@@ -18,7 +18,7 @@ from tasks.models.mlp import Mlp
 from tasks.products import panel_of_descent
 from tests.tasks.backends import OTHERS, distance, like_of
 
-KERNELS = ("Haswell", "SkylakeX")
+KERNELS = ("Nehalem", "Haswell", "SkylakeX")
 
 NETWORKS = {
     "mlp": (Mlp(hidden=(20,)), (3, 8, 8)),
