@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -42,6 +42,14 @@ class Owned(NamedTuple):
     matrix: int
     start: int
     stop: int
+
+
+def in_cache(problem: Problem, arrangement: Arrangement, matrix: int, place: slice) -> Iterator[Owned]:
+    """Yield the rows at a place of a matrix, a few at a time, but for those after the last trial's."""
+    columns = list(problem.shapes.values())[matrix][1]
+    stop = min(place.stop, int(arrangement.layouts[matrix].places.max()) + 1)
+    for piece in problem.parts(stop - place.start, columns):
+        yield Owned(matrix, place.start + piece.start, place.start + piece.stop)
 
 
 def sums(arrangement: Arrangement, parts: Sequence[Owned], told: Sequence[Sequence[Any]]) -> list[Any]:

@@ -259,7 +259,7 @@ class Problem:
         return gradient, losses / len(batch), hits / len(batch)
 
     def data_loss_and_parts(
-        self, arrangement: Arrangement, rows: Sequence[Any], batch: Batch
+        self, arrangement: Arrangement, rows: Sequence[Any], batch: Batch, *, scale: Any = None, factor: Any = 1
     ) -> tuple[Any, Any, Iterator[Part]]:
         """Return the data loss and the accuracy ``(K,)``, and the gradient in parts; see `data_loss_and_gradient`.
 
@@ -267,13 +267,14 @@ class Problem:
         updated by then: they are still in cache.
         """
         if len(batch) > self.block:
-            gradient, loss, hits = self.data_loss_and_gradient(arrangement, rows, batch)
+            gradient, loss, hits = self.data_loss_and_gradient(arrangement, rows, batch, scale=scale, factor=factor)
             whole = (Part(number, slice(0, matrix.shape[0]), matrix) for number, matrix in enumerate(gradient))
             return loss, hits, whole
         (block,) = batch.blocks(self.block)
         scores, parts = arrangement.scores_and_parts(rows, self.features(block.images))
+        scores = scores if scale is None else scale * scores
         losses, slope = self.objective.losses_and_slope(scores, block.labels)
-        return losses / len(batch), accuracy(scores, block.labels), parts(slope * (1 / len(batch)))
+        return losses / len(batch), accuracy(scores, block.labels), parts(slope * (factor / len(batch)))
 
     def loss_and_gradient(self, points: Any, batch: Batch) -> tuple[Any, Any, Any, Any]:
         """Return the gradient ``(K, P)``, data loss, regularization loss and accuracy ``(K,)`` at points ``(K, P)``."""

@@ -13,12 +13,11 @@ from tasks.datasets.dataset import Dataset
 from tasks.descent import Descent
 from tasks.devices import host
 from tasks.errors import require
-from tasks.models.model import ScoreLinear
 from tasks.problem import Problem
-from tasks.score_space.scaled_descent import ScaledDescent
 from tasks.state import MEASURES, Measured, State
 from tasks.strategies.plain_descent import PlainDescent
 from tasks.strategies.row_descent import RowDescent
+from tasks.strategies.scaled_descent import ScaledDescent
 
 if TYPE_CHECKING:
     from tasks.memory import Sizes
@@ -112,7 +111,7 @@ def _descent(trial: Trial) -> type[Descent]:
     """Return how the steps are done: by the textbook, or with fewer passes over the weights where the rule allows."""
     if trial.clip is not None or not trial.optimizer.elementwise:
         return PlainDescent
-    if trial.optimizer.plain and isinstance(trial.model, ScoreLinear):
+    if trial.optimizer.plain:
         return ScaledDescent
     return RowDescent
 

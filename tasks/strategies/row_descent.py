@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace
 
-from tasks.descent import Owned, Step, rates_of, squared_norm, sums
+from tasks.descent import Owned, Step, in_cache, rates_of, squared_norm, sums
 from tasks.objective import Objective
 from tasks.optimizers import Optimizer
 from tasks.problem import Problem
@@ -28,7 +28,7 @@ class RowDescent:
         self._problem, self._steps = problem, steps
         self._arrangement = problem.arrange(problem.minibatches.at(0))
         self._now = {name: self._arrangement.rows(array) for name, array in state.items()}
-        self._parts: dict[tuple[int, int, int], _Part] = {}
+        self._parts: dict[Owned, _Part] = {}
         # Of every row of every matrix, (S, H, 1): one copy to a device for all of them.
         rates = rates_of(problem, steps)
         self._rates = [problem.array(rates[:, layout.owners(), None]) for layout in self._arrangement.layouts]
@@ -49,10 +49,10 @@ class RowDescent:
         data_loss, hits, parts = self._problem.data_loss_and_parts(self._arrangement, self._now["weights"], batch)
         told: dict[Owned, Sequence[Any]] = {}
         for matrix, place, gradient in parts:
-            for part in self._rows_of(matrix, place):
-                mine = gradient[part.rows.start - place.start : part.rows.stop - place.start, :]
-                rates = self._rates[matrix][number, part.rows.start : part.rows.stop, :]
-                told[part.rows] = part.update(self._now, mine, rates, step, norms=norms)
+            for rows in in_cache(self._problem, self._arrangement, matrix, place):
+                mine = gradient[rows.start - place.start : rows.stop - place.start, :]
+                rates = self._rates[matrix][number, rows.start : rows.stop, :]
+                told[rows] = self._part(rows).update(self._now, mine, rates, step, norms=norms)
         order = sorted(told)
         penalty, *squares = sums(self._arrangement, order, [told[rows] for rows in order])
         if not norms:
@@ -60,15 +60,11 @@ class RowDescent:
         gradient, update, weights = (array_namespace(square).sqrt(square) for square in squares)
         return (data_loss, penalty, hits), (gradient, update / weights)
 
-    def _rows_of(self, matrix: int, place: slice) -> Iterator[_Part]:
-        """Yield the rows at a place of a matrix in parts that stay in cache, but for those after the last trial's."""
-        layout = self._arrangement.layouts[matrix]
-        stop = min(place.stop, int(layout.places.max()) + 1)
-        for piece in self._problem.parts(stop - place.start, self._now["weights"][matrix].shape[1]):
-            key = (matrix, place.start + piece.start, place.start + piece.stop)
-            if key not in self._parts:
-                self._parts[key] = _Part.of(self._problem, Owned(*key), layout.owners()[key[1] : key[2]])
-            yield self._parts[key]
+    def _part(self, rows: Owned) -> _Part:
+        if rows not in self._parts:
+            owners = self._arrangement.layouts[rows.matrix].owners()[rows.start : rows.stop]
+            self._parts[rows] = _Part.of(self._problem, rows, owners)
+        return self._parts[rows]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,9 +7,9 @@ from tasks.optimizers import OPTIMIZERS
 from tasks.problem import Problem
 from tasks.regularizers import L1
 from tasks.schedules import Cosine
-from tasks.score_space.scaled_descent import ScaledDescent, scales
 from tasks.strategies.plain_descent import PlainDescent
 from tasks.strategies.row_descent import RowDescent
+from tasks.strategies.scaled_descent import ScaledDescent, scales
 from tasks.train import Train
 from tasks.trial import Trial
 

@@ -11,8 +11,12 @@ from tasks.events import Checkpoint, Curve, Outcome, Result
 from tasks.losses import LOSSES, Softmax
 from tasks.models import MODELS, ConvNet, Mlp
 from tasks.optimizers import OPTIMIZERS, Adam
+from tasks.problem import Problem
 from tasks.regularizers import L1, L2
 from tasks.strategies import STRATEGIES
+from tasks.strategies.plain_descent import PlainDescent
+from tasks.strategies.row_descent import RowDescent
+from tasks.strategies.scaled_descent import ScaledDescent
 from tasks.train import Train
 from tasks.trial import Trial
 from tests.tasks.backends import OTHERS, distance, like_of
@@ -131,6 +135,23 @@ def test_a_resumed_trial_is_an_uninterrupted_one_and_a_diverged_neighbour_costs_
     # and without the one that diverges
     for one, other in zip(followed([trials[0], trials[2]], images), (whole[0], whole[2]), strict=True):
         assert_same_bits(one, other)
+
+
+@pytest.mark.parametrize("descent", [ScaledDescent, RowDescent])
+@pytest.mark.parametrize("model", ROWS)
+def test_fast_steps_are_those_of_the_textbook(images, model, descent):
+    # given trials whose weights decay fast and slowly, and not at all
+    rows = [{"regularization": 1e-2}, {"regularization": 5.0}, {"regularizer": L1(), "regularization": 1e-2}, {}]
+    trials = sorted((trial(model, **row) for row in rows), key=lambda t: type(t.regularizer).__name__)
+    problem = Problem.of(trials, images, like=np.empty(0), threads=1)
+    weights, steps = problem.initial_weights([1.0] * 4), range(1, 9)
+    ends = []
+    for kind in (PlainDescent, descent):
+        steady = kind(problem, kind.init(problem, weights), steps)
+        told = [steady.step(number, norms=True) for number in range(len(steps))]
+        ends.append((steady.state()["weights"], *(np.array([step[part] for step in told]) for part in (0, 1))))
+    for plain, fast in zip(*ends, strict=True):
+        np.testing.assert_allclose(fast, plain, rtol=1e-7, atol=1e-11)
 
 
 @pytest.mark.parametrize("model", ROWS)
