@@ -177,7 +177,7 @@ def panel_of(dtype: str, examples: int, features: int, *, transposed: bool = Tru
 
 
 def _holds(height: int, rows: np.ndarray, factor: np.ndarray) -> bool:
-    """Return whether the first block of ``height`` rows has the same bits alone and repeated, and others among others."""
+    """Return whether blocks of ``height`` rows have the same bits alone as repeated and among others."""
     block, alone = rows[:height], rows[:height] @ factor
     for count in _counts(height, factor.size):
         if not np.array_equal(np.tile(block, (count, 1)) @ factor, np.tile(alone, (count, 1))):
