@@ -1,7 +1,8 @@
-"""Best loss against cost: how far each strategy comes with its evaluations, and with the arithmetic they take."""
+"""Best loss against cost: how far each strategy, or model, comes with its evaluations and with the arithmetic."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,48 +10,53 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
 from pipeline.figures.style import COLOURS, SIDE_BY_SIDE, blank, captioned, label, legend
-from pipeline.figures.trials import caption_of, loss_name, strategy
+from pipeline.figures.trials import by_kind, caption_of, loss_name, models
 from pipeline.recorder.sweep_run import TrialRecord
 
 # Wide enough for the numbers of a logarithmic axis that spans less than a decade.
 _MARGINS = {**SIDE_BY_SIDE, "left": 0.125, "wspace": 0.38}
+
+_LINES = list(itertools.product(("-", "--", ":"), COLOURS))
 
 # Times the middle of what is drawn: on its way to infinity one trial would press the others flat.
 _HIGHEST = 20.0
 
 
 def draw_costs(trials: Sequence[TrialRecord]) -> bytes:
-    """Return the lowest training loss so far, of every trial and of the best of each strategy.
+    """Return the lowest training loss so far, of every trial and of the best of each strategy, or model.
 
     Losses of different kinds are not compared: the trials shown are those of the winner's kind of loss.
     """
     kind = loss_name(trials[0])
     shown = [trial for trial in trials if loss_name(trial) == kind and "train/loss" in trial.curves]
-    strategies = list(dict.fromkeys(sorted(strategy(trial) for trial in shown)))
-    figure, panels = blank(panels=2, title=f"Lowest {kind} loss so far, by strategy")
-    costs = (("evaluations", "evaluations of the loss"), ("examples", "examples evaluated (arithmetic)"))
+    kinds, one_model = by_kind(shown), len(models(shown)) == 1
+    figure, panels = blank(panels=2, title=f"Lowest {kind} loss so far, by {'strategy' if one_model else 'model'}")
+    # An example takes as much arithmetic as any other, but for the model.
+    examples = "examples evaluated (arithmetic)" if one_model else "examples evaluated"
+    costs = (("evaluations", "evaluations of the loss"), ("examples", examples))
     for axes, (cost, text) in zip(panels, costs, strict=True):
         label(axes, x=text, y="lowest training loss so far")
         drawn: list[list[np.ndarray]] = []
-        for name, colour in zip(strategies, COLOURS, strict=False):
-            curves = [_lowest(trial, cost) for trial in shown if strategy(trial) == name and cost in trial.curves]
+        for (name, members), line in zip(kinds.items(), itertools.cycle(_LINES), strict=False):
+            curves = [_lowest(trial, cost) for trial in members if cost in trial.curves]
             curves = [curve for curve in curves if len(curve)]
             if curves:
-                _draw(axes, curves, name, colour)
+                _draw(axes, curves, name, *line)
                 drawn.append([curve[:, 1] for curve in curves])
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.autoscale_view()
         _limit(axes, drawn)
     legend(panels[0], loc="lower left")
-    caption = f"{caption_of(shown)} · thick: the trial of a strategy with the best accuracy, thin: the others"
+    caption = f"{caption_of(shown)} · thick: of each the trial with the best accuracy, thin: the others"
     return captioned(figure, caption, margins=_MARGINS)
 
 
-def _draw(axes: Axes, curves: Sequence[np.ndarray], name: str, colour: str) -> None:
-    """Draw the trials of a strategy, the best first."""
+def _draw(axes: Axes, curves: Sequence[np.ndarray], name: str, style: str, colour: str) -> None:
+    """Draw the trials of a kind, the best first."""
     best = curves[0]
-    axes.plot(best[:, 0], best[:, 1], color=colour, linewidth=2.6, label=f"{name}: {best[-1, 1]:.3g}", zorder=3)
+    text = f"{name}: {best[-1, 1]:.3g}"
+    axes.plot(best[:, 0], best[:, 1], color=colour, linestyle=style, linewidth=2.6, label=text, zorder=3)
     # One collection: a thousand lines of their own take seconds.
     axes.add_collection(LineCollection(curves[1:], colors=colour, linewidths=0.8, alpha=0.35))
 
@@ -67,7 +73,7 @@ def _lowest(trial: TrialRecord, cost: str) -> np.ndarray:
 def _limit(axes: Axes, drawn: Sequence[Sequence[np.ndarray]]) -> None:
     """Leave out what is far above where most trials are, and the minibatches without any loss below the best.
 
-    ``drawn`` are the losses of the trials of each strategy, the best first.
+    ``drawn`` are the losses of the trials of each kind, the best first.
     """
     heights = np.concatenate([loss for losses in drawn for loss in losses] or [np.ones(1)])
     positive = heights[heights > 0]

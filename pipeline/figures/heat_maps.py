@@ -1,4 +1,4 @@
-"""Accuracy over learning rate and batch size: one heat map a strategy, on one scale of colours."""
+"""Accuracy over learning rate and batch size: one heat map a strategy, or model, on one scale of colours."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from pipeline.figures.style import INK, blank, captioned, label
-from pipeline.figures.trials import accuracy, caption_of, diverged, measure, strategy, used
+from pipeline.figures.trials import accuracy, by_kind, caption_of, diverged, measure, used
 from pipeline.recorder.sweep_run import TrialRecord
 from pipeline.swept import swept, text_of
 
@@ -18,36 +18,35 @@ _LARGEST, _SMALLEST, _WIDTH = 12, 7, 125  # letters that fit into a cell: their 
 
 
 def draw_heat_maps(trials: Sequence[TrialRecord]) -> bytes:
-    """Return the accuracy of the best trial at each learning rate and batch size, for each strategy.
+    """Return the accuracy of the best trial at each learning rate and batch size, for each strategy and model.
 
     Where neither is swept there is nothing to draw.
     """
     varied = swept([used(trial) for trial in trials])
     if not {"learning_rate", "batch_size"} & varied.keys():
         return b""
-    strategies = sorted({strategy(trial) for trial in trials})
+    kinds = by_kind(trials)
     name = measure(trials)
-    figure, panels = blank(panels=len(strategies), title=f"{name} / % over learning rate and batch size")
+    figure, panels = blank(panels=len(kinds), title=f"{name} / % over learning rate and batch size")
     scores = [score for trial in trials if (score := accuracy(trial)) is not None] or [0.0]
     sizes = _values(trials, "batch_size")
-    columns = sum(len(_values([t for t in trials if strategy(t) == one], "learning_rate")) for one in strategies)
-    for axes, one in zip(panels, strategies, strict=True):
-        of_strategy = [trial for trial in trials if strategy(trial) == one]
-        rates = _values(of_strategy, "learning_rate")
-        cells, failed = _cells(of_strategy, rates, sizes)
+    columns = sum(len(_values(members, "learning_rate")) for members in kinds.values())
+    for axes, (kind, members) in zip(panels, kinds.items(), strict=True):
+        rates = _values(members, "learning_rate")
+        cells, failed = _cells(members, rates, sizes)
         image = axes.pcolormesh(cells, cmap=_COLOUR_MAP, vmin=min(scores), vmax=max(scores), edgecolors="white")
         _write(axes, cells, failed, middle=(min(scores) + max(scores)) / 2, letters=min(_LARGEST, _WIDTH / columns))
-        label(axes, x="learning rate", y="batch size" if axes is panels[0] else "", title=one)
+        label(axes, x="learning rate", y="batch size" if axes is panels[0] else "", title=kind.replace(" ", "\n"))
         axes.grid(visible=False)
         texts = [text_of("learning_rate", rate) if rate is not None else "not used" for rate in rates]
-        axes.set_xticks(np.arange(len(rates)) + 0.5, texts, rotation=45 if len(rates) > 3 else 0)
+        axes.set_xticks(np.arange(len(rates)) + 0.5, texts, rotation=45 if max(columns / 3, len(rates)) > 3 else 0)
         axes.set_yticks(np.arange(len(sizes)) + 0.5, [text_of("batch_size", size) for size in sizes])
         axes.tick_params(labelleft=axes is panels[0])
         axes.tick_params(length=0)
     bar = figure.colorbar(image, ax=panels, pad=0.02)
     bar.set_label(f"{name} / %", fontsize=13)
     bar.ax.tick_params(labelsize=12)
-    others = sorted(varied.keys() - {"strategy", "learning_rate", "batch_size"})
+    others = sorted(varied.keys() - {"model", "strategy", "learning_rate", "batch_size"})
     best = f" · the best over {', '.join(others)}" if others else ""
     return captioned(figure, f"{caption_of(trials)}{best} · x: diverged, blank: not run")
 

@@ -1,4 +1,4 @@
-"""What the figures of a sweep ask of its trials: their strategy, their loss, and what they have in common."""
+"""What the figures of a sweep ask of its trials: what they are told apart by, and what they have in common."""
 
 from __future__ import annotations
 
@@ -16,9 +16,19 @@ def used(trial: TrialRecord) -> dict[str, Any]:
     return settings(trial.standing.trial.trial)
 
 
-def strategy(trial: TrialRecord) -> str:
-    """Return the name of a trial's strategy."""
-    return str(used(trial)["strategy"])
+def by_kind(trials: Sequence[TrialRecord]) -> dict[str, list[TrialRecord]]:
+    """Return the trials of each strategy, where models are swept of each model and strategy, by name in its order."""
+    every = [used(trial) for trial in trials]
+    telling = [name for name in ("model", "strategy") if len({one[name] for one in every}) > 1] or ["strategy"]
+    kinds: dict[str, list[TrialRecord]] = {}
+    for trial, one in zip(trials, every, strict=True):
+        kinds.setdefault(" ".join(str(one[name]) for name in telling), []).append(trial)
+    return dict(sorted(kinds.items()))
+
+
+def models(trials: Sequence[TrialRecord]) -> set[str]:
+    """Return the names of the trials' models."""
+    return {str(used(trial)["model"]) for trial in trials}
 
 
 def loss_name(trial: TrialRecord) -> str:

@@ -10,6 +10,7 @@ from pipeline.drawing import SWEEP_FIGURES
 from pipeline.figures.heat_maps import _cells, _values
 from pipeline.figures.parallel_coordinates import _places
 from pipeline.figures.sweep import FIGURES
+from pipeline.figures.trials import by_kind, models
 from pipeline.recorder.protocol import Series
 from pipeline.recorder.sweep_run import TrialRecord
 from pipeline.tally import Standing
@@ -59,6 +60,21 @@ def test_a_sweep_over_strategies_rates_and_sizes_has_every_figure(record):
     assert set(figures) == {"accuracy.png", "best_loss.png", "best_and_worst.png", "parallel_coordinates.png"}
     for image in figures.values():
         assert Image.open(io.BytesIO(image)).size == (900, 600)
+
+
+def test_models_that_are_swept_are_told_apart(record):
+    linear, mlp = ({"model": {"name": name}} for name in ("linear", "mlp"))
+    random, gradient = rows("random", "gradient")
+    both = [record(0.5, **gradient), record(0.2, **random)]
+
+    assert list(by_kind(both)) == ["gradient", "random"]
+    assert list(by_kind([record(0.5, **linear), record(0.6, **mlp)])) == ["linear", "mlp"]
+    assert [list(by_kind([record(0.5, **linear)])), models(both)] == [["gradient"], {"linear"}]
+    every = [record(0.5, **model, **strategy) for model in (mlp, linear) for strategy in (gradient, random)]
+    kinds = by_kind(every)
+    assert list(kinds) == ["linear gradient", "linear random", "mlp gradient", "mlp random"]
+    assert kinds["mlp random"] == [every[1]]
+    assert drawn([*every, record(0.4, **mlp, learning_rate=0.5)]).keys() == FIGURES.keys()
 
 
 def test_one_trial_is_no_sweep_to_draw(record):
