@@ -13,7 +13,7 @@ from pipeline.recorder.journal import JOURNALS, Head, Journal
 from pipeline.recorder.protocol import Past, RecordError
 from pipeline.recorder.record_file import DamagedError
 from pipeline.recorder.resumption import RESUMED
-from pipeline.recorder.scribe import Scribe, is_refusal
+from pipeline.recorder.scribe import Scribe, is_refusal, lacks_tables
 from pipeline.recorder.sqlite_store import open_store
 from pipeline.recorder.store import WRITING, connect, settings
 from pipeline.recorder.writes import CreateRun, EndRun, Write
@@ -170,7 +170,7 @@ class _Filling:
             except Exception as error:
                 if is_refusal(error):
                     raise
-                if number == TRIES - 1:
+                if number == TRIES - 1 or lacks_tables(error):
                     raise unreachable(self._uri, error) from error
             time.sleep(PAUSE)
         raise AssertionError

@@ -17,7 +17,7 @@ from pipeline.fault_log import FaultLog, brief
 from pipeline.recorder.journal import AT_ONCE, Journal
 from pipeline.recorder.protocol import RecordError
 from pipeline.recorder.quiet import Quiet
-from pipeline.recorder.scribe import Scribe, is_refusal
+from pipeline.recorder.scribe import Scribe, is_refusal, lacks_tables
 from pipeline.recorder.writes import Write
 
 JOURNAL_AFTER = 5.0
@@ -66,7 +66,7 @@ class Delivery:
         self._unwritable: OSError | None = None
         self._succeeded = time.monotonic()
         self._pause = RETRY_SECONDS
-        self._closing = self._closed = False
+        self._closing = self._closed = self._ended = False
         self._changed = threading.Condition()
         threading.Thread(target=self._work, name="delivery", daemon=True).start()
 
@@ -90,7 +90,7 @@ class Delivery:
             self._closing = True
             self._changed.notify_all()
             try:
-                self._changed.wait_for(self._is_empty, JOURNAL_AFTER)
+                self._changed.wait_for(lambda: self._ended or self._is_empty(), JOURNAL_AFTER)
             finally:
                 # Whoever stops the process now finds the rest in the journal.
                 if not self._is_empty():
@@ -113,7 +113,7 @@ class Delivery:
 
     def _wait(self, patience: float) -> None:
         began, told = time.monotonic(), False
-        while not self._is_empty():
+        while not self._is_empty() and not self._ended:
             now = time.monotonic()
             silent = now - self._succeeded
             if silent > patience or (self._hurry.is_set() and (self._failure or silent > _QUIETLY)):
@@ -144,8 +144,15 @@ class Delivery:
                     self.busy += time.thread_time() - began
                     self._account(done, error)
         except (RecordError, OSError) as error:
-            # The journal cannot be read back: it keeps what it can, and backfilling will tell what is lost.
-            self._failure = error
+            # The journal keeps what it can, and backfilling will tell what is lost where it cannot be read back.
+            self._end(error)
+
+    def _end(self, error: Exception) -> None:
+        self._log.write("nothing more is written to the store", "".join(traceback.format_exception(error)))
+        _log.error("nothing more is written to the store, and training goes on: %s", brief(error))
+        with self._changed:
+            self._failure, self._ended = error, True
+            self._changed.notify_all()
 
     def _next(self) -> list[Write]:
         """Return what is to be written next, as soon as there is something; nothing once it is closed."""
@@ -156,7 +163,9 @@ class Delivery:
     def _try(self, writes: Sequence[Write]) -> tuple[int, Exception | None]:
         try:
             return self._scribe.do(writes), None
-        except Exception as error:  # noqa: BLE001  # whatever a store raises must not end the sweep
+        except Exception as error:
+            if lacks_tables(error):
+                raise RecordError(f"its tables are not those of MLflow: {brief(error)}") from error
             if not is_refusal(error) or len(writes) == 1:
                 return int(is_refusal(error)), error
         # Of those that went together it may be any, or all together.

@@ -27,6 +27,9 @@ _REFUSALS = {
 _STATUS_TOO_LARGE = 413
 _TOO_LARGE = f"failed with error code {_STATUS_TOO_LARGE}"
 
+# A database tells a table or a column that it lacks by the kind of error that also tells that it cannot be reached.
+_LACKING = re.compile(r"OperationalError\) \(?(?:no such (?:table|column)|table \S+ has no column|1054\b)")
+
 
 class Scribe:
     """Does writes on a store, each as if it were done once however often it is tried."""
@@ -134,3 +137,8 @@ def is_refusal(error: Exception) -> bool:
         return code in _REFUSALS
     # SQLAlchemy's errors are a database's; those of the network and of files are an OSError.
     return not isinstance(error, OSError) and not type(error).__module__.startswith("sqlalchemy.")
+
+
+def lacks_tables(error: Exception) -> bool:
+    """Return whether a store lacks a table or a column of MLflow: it takes nothing, however long one waits."""
+    return _LACKING.search(str(error)) is not None

@@ -6,6 +6,7 @@ What MLflow checks of names and lengths is not checked again: the recorder makes
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import sys
 import uuid
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.recorder.address import sqlite_file
 from pipeline.recorder.batches import Batch
 from pipeline.recorder.points import Point
 from pipeline.recorder.store import Store, connect
@@ -22,14 +24,30 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
+TESTED_REVISIONS = {
+    "da6fb0208061",  # MLflow 3.13
+    "b7e4c1a90f23",  # MLflow 3.14
+    "6f8d9c3b2a1e",  # MLflow 3.15
+    "b7e2c1a4d9f3",  # MLflow 3.16
+    "dc11669786a5",  # MLflow 3.17
+}
+"""The revisions of MLflow's tables that this module was tested with: any other is written to by MLflow itself."""
+
 _METRIC = ("key", "value", "is_nan", "timestamp", "step", "run_uuid")
 _TEXT = ("key", "value", "run_uuid")
+
+_log = logging.getLogger(__name__)
 
 
 def open_store(uri: str, experiment: str) -> Store:
     """Return the store at ``uri``, opened for an experiment, of the kind that writes to it fastest; see `Store`."""
     client = connect(uri, create=True)
-    return (SqliteStore if _tables(client) is not None else Store)(uri, experiment, client)
+    if sqlite_file(uri) is None:
+        return Store(uri, experiment, client)
+    if obstacle := _obstacle(client):
+        _log.warning("the store is written to by MLflow's own API, which takes longer: %s", obstacle)
+        return Store(uri, experiment, client)
+    return SqliteStore(uri, experiment, client)
 
 
 class SqliteStore(Store):
@@ -51,7 +69,7 @@ class SqliteStore(Store):
         """Create a run, as `Store.create_run` does."""
         if self._run is None:
             first = super().create_run(name, tags, start, run=run)
-            with self._transaction() as connection:
+            with _transaction(self.client) as connection:
                 (self._run,) = _rows(connection, "runs", run_uuid=first)
             self._artifacts = _folder(self.client, first)
             return first
@@ -64,7 +82,7 @@ class SqliteStore(Store):
             "start_time": start,
             "artifact_uri": self._run["artifact_uri"].replace(self._run["run_uuid"], made),
         }
-        with self._transaction() as connection:
+        with _transaction(self.client) as connection:
             if _rows(connection, "experiments", experiment_id=self.experiment_id, lifecycle_stage="active"):
                 _insert_like(connection, "runs", [self._run], **own)
                 _insert(connection, "tags", _TEXT, _texts(made, texts))
@@ -76,12 +94,12 @@ class SqliteStore(Store):
         known = self._inputs.get((name, digest))
         if known is None:
             super().add_dataset(run_id, name, digest)
-            with self._transaction() as connection:
+            with _transaction(self.client) as connection:
                 (row,) = _rows(connection, "inputs", destination_id=run_id, source_type="DATASET")
                 self._inputs[name, digest] = row, _rows(connection, "input_tags", input_uuid=row["input_uuid"])
             return
         row, tags = known
-        with self._transaction() as connection:
+        with _transaction(self.client) as connection:
             if _rows(connection, "inputs", destination_id=run_id, source_type="DATASET"):
                 return
             made = uuid.uuid4().hex
@@ -91,7 +109,7 @@ class SqliteStore(Store):
     def end_run(self, run_id: str, status: str, end: int) -> None:
         """End a run as FINISHED, FAILED or KILLED."""
         text = "UPDATE runs SET status = ?, end_time = ? WHERE run_uuid = ? AND lifecycle_stage = 'active'"
-        with self._transaction() as connection:
+        with _transaction(self.client) as connection:
             ended = connection.exec_driver_sql(text, (status, end, run_id)).rowcount
         if not ended:
             super().end_run(run_id, status, end)  # which says why
@@ -116,7 +134,7 @@ class SqliteStore(Store):
             latest += list({row[0]: row for row in rows}.values())  # a run's points of a metric come in order
             params += _texts(run_id, batch.params)
             tags += _texts(run_id, batch.tags)
-        with self._transaction() as connection:
+        with _transaction(self.client) as connection:
             # A sweep's indices outgrow SQLite's 2 MB, and a page written twice costs a fifth of the time.
             connection.exec_driver_sql("PRAGMA cache_size = -65536")
             _insert(connection, "metrics", _METRIC, metrics)
@@ -124,19 +142,25 @@ class SqliteStore(Store):
             _insert(connection, "params", _TEXT, params)
             _insert(connection, "tags", _TEXT, tags, update=("value",))
 
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[Any]:
-        """Yield a connection in a transaction of MLflow's own session, whose errors are MLflow's."""
-        with _tables(self.client).ManagedSessionMaker(read_only=False) as session:
-            yield session.connection()
+
+def _obstacle(client: MlflowClient) -> str:
+    """Return why a client's SQLite store is not written to through its tables, nothing where it is."""
+    try:
+        _ = client._tracking_client._get_artifact_repo  # noqa: SLF001  # what `_folder` needs
+        with _transaction(client) as connection:
+            revision = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    except (AttributeError, TypeError) as error:
+        return f"this MLflow is built in another way ({error})"
+    known = revision in TESTED_REVISIONS
+    return "" if known else f"its tables, of revision {revision}, are of another version than was tested"
 
 
-def _tables(client: MlflowClient) -> Any:
-    """Return what MLflow keeps a client's SQLite store with, None for any other store."""
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # noqa: PLC0415  # takes seconds to import
-
-    store = getattr(getattr(client, "_tracking_client", None), "store", None)
-    return store if isinstance(store, SqlAlchemyStore) and store.db_type == "sqlite" else None
+@contextlib.contextmanager
+def _transaction(client: MlflowClient) -> Iterator[Any]:
+    """Yield a connection in a transaction of MLflow's own session, whose errors are MLflow's."""
+    store: Any = client._tracking_client.store  # noqa: SLF001  # nothing public has its sessions
+    with store.ManagedSessionMaker(read_only=False) as session:
+        yield session.connection()
 
 
 def _folder(client: MlflowClient, run_id: str) -> str | None:

@@ -1,7 +1,10 @@
 """A tracking server that goes away, comes back or never does: nothing is lost, nothing is written twice."""
 
 import dataclasses
+import shutil
+import sqlite3
 import time
+from contextlib import closing
 
 import pytest
 
@@ -11,6 +14,7 @@ from pipeline.recorder.backfilling import backfill, journals_of
 from pipeline.recorder.mlflow_recorder import MlflowRecorder
 from pipeline.recorder.protocol import CHECKPOINTS, RecordError
 from pipeline.recorder.resumption import find_past
+from pipeline.recorder.sqlite_store import SqliteStore
 from pipeline.recorder.store import connect
 from tests.pipeline.recorder.recording import block, done, header
 
@@ -329,3 +333,51 @@ def test_the_journal_of_a_sweep_lies_beside_its_checkpoints_wherever_it_was_resu
 
     assert journals_of(first, find_past(proxy.uri, experiment, "a sweep")) == list(first.iterdir())
     assert [file.name for file in now.iterdir()] == [NAME]
+
+
+def test_a_store_that_lacks_a_table_is_no_outage_and_its_journal_is_written_once_it_has_it(
+    record, empty_store, experiment, tmp_path, monkeypatch, caplog
+):
+    # given a store that loses a table in the middle of a sweep
+    file = shutil.copy(empty_store, tmp_path / "mlflow.db")
+    uri = f"sqlite:///{file}"
+    tries = []
+    write = SqliteStore.write
+    monkeypatch.setattr(SqliteStore, "write", lambda self, batches: (tries.append(batches), write(self, batches)))
+
+    def rename(before, after):
+        with closing(sqlite3.connect(file, timeout=30)) as connection, connection:
+            connection.execute(f"ALTER TABLE {before} RENAME TO {after}")
+
+    def waits_for_the_end():
+        wait_for(lambda: "nothing more is written" in caplog.text)
+        tried.append(len(tries))
+        time.sleep(0.5)  # ten times as long as until another try
+
+    tried = []
+    began = time.monotonic()
+    with pytest.raises(RecordError) as error:
+        record(uri, experiment, begun=lambda: rename("params", "kept"), ended=waits_for_the_end)
+
+    # then it is told once, not tried again, and not waited for
+    assert time.monotonic() - began < delivery.PATIENCE / 2
+    assert tried == [len(tries)]
+    reason = "its tables are not those of MLflow: (sqlite3.OperationalError) no such table: params"
+    told = f"nothing more is written to the store, and training goes on: {reason}"
+    assert [one.message for one in caplog.records if one.name == delivery.__name__] == [told]
+    assert reason in str(error.value)
+    (path,) = tmp_path.glob("*.journal")
+    assert str(error.value).endswith(f"python -m pipeline.backfill {path}")
+    # nor does a backfilling lose anything
+    with pytest.raises(RecordError, match="no such table: params"):
+        backfill(path, None)
+    rename("kept", "params")
+    assert backfill(path, None).losses == ()
+    client = connect(uri, create=False)
+    runs = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
+    assert [run.info.status for run in runs] == ["FINISHED"] * 4
+    for run in runs:
+        if "mlflow.parentRunId" in run.data.tags:
+            steps = [point.step for point in client.get_metric_history(run.info.run_id, "train/loss")]
+            assert steps == list(range(200))
+            assert "steps" in run.data.params
