@@ -1,0 +1,52 @@
+"""The contract of a task, for every task and every model."""
+
+import numpy as np
+import pytest
+
+from tasks.errors import ConfigError
+from tasks.events import Outcome, Result
+from tasks.models import ConvNet
+from tasks.registry import TASKS
+from tasks.trial import Trial
+from tests.tasks.rows_of_models import SMALL_MODELS
+
+NO_NETWORK = {"one_dimensional"}
+SMALL = {"landscape": {"resolution": 5}, "gradient_check": {"examples": 10}}
+
+
+def trial(task, model, **changes):
+    settings = {"learning_rate": 1e-3, "batch_size": 32, "steps": 20, "evaluate_every": 10}
+    return Trial(task=TASKS[task](**SMALL.get(task, {})), model=SMALL_MODELS[model], **settings | changes)
+
+
+@pytest.mark.parametrize("model", SMALL_MODELS)
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_runs_a_model_or_refuses_it_before_it_starts(image_dataset, task, model):
+    # given two trials of one group, if they may be one
+    trials = [trial(task, model, seed=seed) for seed in range(2)]
+    if task in NO_NETWORK and model != "linear":
+        with pytest.raises(ConfigError, match=f"model must be linear for task={task}"):
+            trials[0].task.check(trials[0], image_dataset)
+        return
+    for one in trials:
+        one.task.check(one, image_dataset)
+    events = list(trials[0].task.run(trials, image_dataset, threads=1))
+    # then each ends in one result, with its parameters by their names where it has any
+    results = {event.trial: event for event in events if isinstance(event, Result)}
+    assert sorted(results) == [0, 1]
+    assert sum(isinstance(event, Result) for event in events) == 2
+    for place, result in results.items():
+        assert result.outcome is Outcome.COMPLETE, result.message
+        assert all(np.isfinite(value) for value in result.metrics.values())
+        # and it is the one that the trial has alone
+        alone = [e for e in trials[place].task.run([trials[place]], image_dataset, threads=1) if isinstance(e, Result)]
+        assert alone[0].metrics == result.metrics
+        assert alone[0].arrays.keys() == result.arrays.keys()
+        for name, values in result.arrays.items():
+            np.testing.assert_array_equal(values, alone[0].arrays[name])
+
+
+@pytest.mark.parametrize("task", sorted(TASKS.keys() - NO_NETWORK))
+def test_features_that_are_no_images_are_refused_for_a_convnet(small_dataset, task):
+    with pytest.raises(ConfigError, match=r"model=convnet must be given images .*, got features of shape 37"):
+        TASKS[task]().check(Trial(task=TASKS[task](), model=ConvNet()), small_dataset)
