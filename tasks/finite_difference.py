@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -14,7 +14,7 @@ from tasks.devices import HOST, host, in_precision, pieces
 from tasks.error_curves import best_h, truncation_slope
 from tasks.errors import require
 from tasks.events import Checkpoint, Curve, Event, Outcome, Result
-from tasks.losses import LOSSES, Softmax
+from tasks.losses import LOSSES
 from tasks.models import MODELS
 from tasks.models.model import ScoreLinear
 from tasks.points import (
@@ -61,6 +61,8 @@ class FiniteDifference:
     The reference is the analytic gradient in float64. Softmax is the loss to take: the SVM's has kinks,
     and its second and third derivative are not there to be seen. Source: the notes, appendix.
     """
+
+    trains: ClassVar[bool] = False
 
     lowest: int = -15
     highest: int = 0
@@ -201,7 +203,7 @@ def _in_words(trial: Trial, slopes: np.ndarray, best: np.ndarray) -> str:
         )
         for p, precision in enumerate(PRECISIONS)
     ]
-    if not isinstance(trial.loss, Softmax):
+    if not trial.loss.smooth:
         name = row_name(LOSSES, trial.loss)
         parts.append(f"loss={name} has kinks, so its slopes need not be 1 and 2: loss=softmax is smooth")
     if not isinstance(trial.model, ScoreLinear):

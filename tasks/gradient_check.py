@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -96,6 +96,8 @@ class GradientCheck:
     drawn (null: all). The trial fails where a coordinate without a kink is off by a relative error above 1e-4.
     Source: the notes, "gradient check"; thresholds: CS231n, "Gradient checks".
     """
+
+    trains: ClassVar[bool] = False
 
     variable: str = "weights"
     examples: int | None = 50

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -62,6 +62,8 @@ class Landscape:
     gaussian, 1 for filter and 2 for a path.
     Source: the notes, "Visualizing the Loss Function"; Li et al. 2018, "Visualizing the Loss Landscape of Neural Nets".
     """
+
+    trains: ClassVar[bool] = False
 
     dimensions: int = 2
     extent: float | None = None

@@ -17,9 +17,13 @@ from tasks.labels import correct_scores, is_correct
 
 
 class Loss(Protocol):
-    """A loss: a row of `LOSSES`. It depends on the scores through its ``coordinates`` alone."""
+    """A loss: a row of `LOSSES`. It depends on the scores through its ``coordinates`` alone.
+
+    ``smooth`` says that all its derivatives are there: no kinks, no jumps of a slope.
+    """
 
     coordinates: ClassVar[Coordinates]
+    smooth: ClassVar[bool]
 
     @property
     def offset(self) -> Any:
@@ -48,6 +52,7 @@ class Svm:
     """
 
     coordinates: ClassVar[Coordinates] = DIFFERENCES
+    smooth: ClassVar[bool] = False
 
     margin: float = 1.0
 
@@ -83,6 +88,7 @@ class SquaredHinge:
     """Squared hinge loss, ``sum_{j != y} max(0, s_j - s_y + margin)^2``: smooth but for its second derivative."""
 
     coordinates: ClassVar[Coordinates] = DIFFERENCES
+    smooth: ClassVar[bool] = False
 
     margin: float = 1.0
 
@@ -126,6 +132,7 @@ class Softmax:
     """
 
     coordinates: ClassVar[Coordinates] = DIFFERENCES
+    smooth: ClassVar[bool] = True
 
     @property
     def offset(self) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -35,6 +35,8 @@ class OneDimensional:
     ``resolution`` values from ``-extent`` to ``extent``, the others stay.
     Source: the notes, "Visualizing the Loss Function", the figure of one-dimensional data.
     """
+
+    trains: ClassVar[bool] = False
 
     points: tuple[float, ...] = (1.0, -0.8, 1.5)
     weights: tuple[float, ...] = (0.3, 0.7, -0.4)

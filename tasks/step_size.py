@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -42,6 +42,8 @@ class StepSize:
     Everything is in float64, for a step of 1e-10 moves the loss by less than float32 resolves.
     Source: the notes, "Computing the gradient numerically with finite differences", the table of step sizes.
     """
+
+    trains: ClassVar[bool] = False
 
     lowest: int = -10
     highest: int = -1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Train:
     """Train a model by a strategy, and test it once at the end."""
+
+    trains: ClassVar[bool] = True
 
     def unused(self, trial: Trial) -> frozenset[str]:
         """Return what the trial's strategy does not use, and the data's order where every step sees all of it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from tasks.datasets.dataset import Dataset
 from tasks.devices import HOST
@@ -65,7 +65,12 @@ class Trial:
 
 
 class Task(Protocol):
-    """What a trial can be asked to do: a row of `tasks.TASKS`, its fields the task's own parameters."""
+    """What a trial can be asked to do: a row of `tasks.registry.TASKS`, its fields the task's own parameters.
+
+    ``trains`` says that a trial ends in trained weights with an accuracy: what a sweep ranks, draws and registers.
+    """
+
+    trains: ClassVar[bool]
 
     def unused(self, trial: Trial) -> frozenset[str]:
         """Return the fields of ``trial`` that have no influence on its result (they take no part in its key)."""

@@ -9,7 +9,6 @@ from pipeline.figures.extremes import draw_extremes
 from pipeline.figures.heat_maps import draw_heat_maps
 from pipeline.figures.parallel_coordinates import draw_parallel_coordinates
 from pipeline.recorder.sweep_run import TrialRecord
-from tasks.train import Train
 
 __all__ = ["FIGURES", "draw_sweep"]
 
@@ -23,6 +22,6 @@ FIGURES: Mapping[str, Callable[[Sequence[TrialRecord]], bytes]] = {
 
 def draw_sweep(name: str, trials: Sequence[TrialRecord]) -> Mapping[str, bytes]:
     """Return a figure of a sweep by its file name; nothing where the sweep has trained or swept too little for it."""
-    trained = [trial for trial in trials if isinstance(trial.standing.trial.trial.task, Train) and trial.curves]
+    trained = [trial for trial in trials if trial.standing.trial.trial.task.trains and trial.curves]
     image = FIGURES[name](trained) if len(trained) > 1 else b""
     return {name: image} if image else {}

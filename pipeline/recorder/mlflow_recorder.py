@@ -32,7 +32,6 @@ from pipeline.recorder.trial_run import TrialRun
 from pipeline.recorder.writer import Writer
 from tasks.datasets.dataset import Dataset
 from tasks.events import Curve, Result
-from tasks.train import Train
 
 FLUSH_SECONDS = 1.0
 
@@ -238,7 +237,7 @@ class MlflowRecorder:
 
     def _draw_quickly(self, run: TrialRun, result: Result) -> None:
         # What a task other than training has to show is its figure.
-        if self._quick_figures is not None and (self._drawn or not isinstance(run.trial.trial.task, Train)):
+        if self._quick_figures is not None and (self._drawn or not run.trial.trial.task.trains):
             run.draw_quickly(self._drawings, self._quick_figures, result)
 
     def _error(self, errors: Sequence[Exception], reason: str, journal: Path | None) -> RecordError:

@@ -20,7 +20,6 @@ from pipeline.recorder.view import view
 from pipeline.tally import Standing, Tally
 from tasks.datasets.dataset import Dataset
 from tasks.models.layered import Layered
-from tasks.train import Train
 
 RESULTS = "results"
 REFRESH_SECONDS = 5.0
@@ -103,7 +102,7 @@ class SweepRun:
         if self.winner is None:
             return
         trial = self.winner.trial.trial
-        if not isinstance(trial.task, Train) or not isinstance(trial.model, Layered):
+        if not trial.task.trains or not isinstance(trial.model, Layered):
             return
         classifier = Classifier.of(trial.model, self._dataset, self.winner.result)
         outbox.register(runs[self.winner.trial.key].id, self.id, name, classifier)

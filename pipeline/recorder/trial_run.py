@@ -17,7 +17,6 @@ from pipeline.recorder.signature import signature_file
 from pipeline.recorder.trial_log import TrialLog
 from tasks.datasets.dataset import Dataset
 from tasks.events import Curve, Outcome, Result
-from tasks.train import Train
 
 Curves = Mapping[str, Series]
 
@@ -84,7 +83,7 @@ class TrialRun:
         outbox.end(self.id, "FAILED" if result.outcome is Outcome.FAILED else "FINISHED", now)
         self._log.finish(result, self.points.last(), layout, now)
         files = artifacts.result_files(result.arrays, layout) | self._log.file()
-        if isinstance(self.trial.trial.task, Train):
+        if self.trial.trial.task.trains:
             files |= signature_file(dataset.image_shape, dataset.classes)
         outbox.attach(self.id, files)
 

@@ -15,6 +15,7 @@ class Logistic:
     """``sum_j log(1 + exp(z_j))``, where ``z_j`` is the score, for the correct class its negative."""
 
     coordinates: ClassVar[Coordinates] = SIGNED
+    smooth: ClassVar[bool] = True
 
     @property
     def offset(self):
