@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -39,6 +40,9 @@ _PIXEL_STEP = 1e-2
 _SCALE = 1e-3
 
 _WORST = 10
+
+# Before the name of a layer: the rows and columns of its coordinates, (M, 2).
+_COORDINATES = "coordinates/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +150,12 @@ class GradientCheck:
         checkpoint_every: int | None = None,
         like: Any = HOST,
     ) -> Iterator[Event]:
-        """Compare both gradients and yield the verdict."""
+        """Compare both gradients and yield the verdict.
+
+        The arrays are of one layer's shape, of the weights ``(C, D)`` or the data ``(N, D)``; those of several layers
+        are flat, one after the other, and each has ``coordinates/LAYER`` ``(M, 2)``, the rows and columns of its own.
+        ``worst`` ``(W, 2)`` are the places of the largest errors, ``worst_layer`` ``(W,)`` the numbers of their layers.
+        """
         del start, checkpoint_every  # seconds of work: done again rather than resumed
         for k, trial in enumerate(trials):
             # The gradient under test is of the library and device that compute, the numerical one of the host.
@@ -270,9 +279,11 @@ def _verdict(k: int, h: float, layers: Mapping[str, Compared]) -> Result:
     if len(layers) > 1:
         for name, layer in layers.items():
             metrics[f"gradient_check/{name}/largest_relative_error"] = layer.largest_error()
-        names = np.repeat(list(layers), [layer.errors.size for layer in layers.values()])
-        arrays |= {"layer": names, "worst_layer": names[order]}
-        where = f" (in {names[order[0]]})"
+        for name, layer in layers.items():
+            arrays[_COORDINATES + name] = layer.places.reshape(2, -1).T
+        numbers = np.repeat(np.arange(len(layers)), [layer.errors.size for layer in layers.values()])
+        arrays["worst_layer"] = numbers[order]
+        where = f" (in {list(layers)[numbers[order[0]]]})"
     return Result(
         trial=k,
         outcome=Outcome.FAILED if failed else Outcome.COMPLETE,
@@ -281,6 +292,16 @@ def _verdict(k: int, h: float, layers: Mapping[str, Compared]) -> Result:
         arrays=arrays,
         message=f"{_grade(largest)}: largest relative error {largest:.2g}{where} over {shares} (h = {h:g})",
     )
+
+
+def layers_of(arrays: Mapping[str, np.ndarray]) -> dict[str, slice]:
+    """Return which part of a result's flat arrays each layer has, by its name: nothing where there is one layer."""
+    sizes = {name: len(array) for name, array in arrays.items() if name.startswith(_COORDINATES)}
+    ends = itertools.accumulate(sizes.values())
+    return {
+        name.removeprefix(_COORDINATES): slice(end - size, end)
+        for (name, size), end in zip(sizes.items(), ends, strict=True)
+    }
 
 
 def _grade(largest: float) -> str:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from pipeline.figures.style import BLUE, COLOURS, GREEN, INK, ORANGE, VERMILION, blank, finished, label, legend
 from pipeline.plan import PlannedTrial
 from tasks.events import Result
-from tasks.gradient_check import DOUBTFUL, GOOD, WRONG
+from tasks.gradient_check import DOUBTFUL, GOOD, WRONG, layers_of
 
 _LEAST = 1e-16  # an error of 0 is shown here: logarithms have no place for it
 _MOST_POINTS = 20_000  # more are one blot, and slow to draw
@@ -30,11 +30,14 @@ def draw_gradient_check(trial: PlannedTrial, result: Result) -> bytes:
 def _series(result: Result, kinks: np.ndarray) -> list[tuple[str, np.ndarray]]:
     """Return names and coordinates of the points: of a network without a kink in every layer, and with one in any."""
     with_kinks = [("with a kink within a step", kinks)]
-    if "layer" not in result.arrays:
+    parts = layers_of(result.arrays)
+    if not parts:
         return [("coordinates without a kink", ~kinks), *with_kinks]
-    layers = result.arrays["layer"]
-    names = list(dict.fromkeys(layers.tolist()))
-    return [(f"{name}, without a kink", (layers == name) & ~kinks) for name in names] + with_kinks
+    place = np.arange(len(kinks))
+    return [
+        (f"{name}, without a kink", (place >= part.start) & (place < part.stop) & ~kinks)
+        for name, part in parts.items()
+    ] + with_kinks
 
 
 def _scatter(axes: Axes, analytic: np.ndarray, numerical: np.ndarray, series: list[tuple[str, np.ndarray]]) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from tasks.errors import ConfigError
 from tasks.events import Outcome
-from tasks.gradient_check import GradientCheck, relative_error
+from tasks.gradient_check import GradientCheck, layers_of, relative_error
 from tasks.gradients import numerical_gradient
 from tasks.losses import LOSSES, Svm
 from tasks.models import ConvNet, Mlp
@@ -104,17 +104,19 @@ def test_every_gradient_of_every_model_passes(image_dataset, model, loss, variab
 def test_of_a_network_all_weights_of_the_last_layer_are_checked_and_some_of_the_others(image_dataset):
     row = ConvNet(channels=(3, 4), hidden=(5,))
     result = checked(image_dataset, model=row, task=GradientCheck(examples=20, coordinates=9))
-    layers, counts = np.unique(result.arrays["layer"], return_counts=True)
     # 4 classes x (5 hidden units and the bias)
-    assert dict(zip(layers, counts.tolist(), strict=True)) == {
-        "convolution1": 9,
-        "convolution2": 9,
-        "hidden1": 9,
-        "scores": 4 * 6,
+    assert layers_of(result.arrays) == {
+        "convolution1": slice(0, 9),
+        "convolution2": slice(9, 18),
+        "hidden1": slice(18, 27),
+        "scores": slice(27, 27 + 4 * 6),
     }
+    np.testing.assert_array_equal(result.arrays["coordinates/scores"][:7], [*[[0, d] for d in range(6)], [1, 0]])
+    assert (result.arrays["coordinates/hidden1"] < [5, 4 * 2 * 2 + 1]).all()
     everything = checked(image_dataset, model=row, task=GradientCheck(examples=3, coordinates=None))
     sizes = [3 * (2 * 9 + 1), 4 * (3 * 9 + 1), 5 * (4 * 2 * 2 + 1), 4 * 6]
     assert everything.arrays["analytic"].shape == (sum(sizes),)
+    assert all(np.isfinite(array).all() for array in everything.arrays.values()), "numbers, as a comparison wants them"
     # and the drawn ones are those of a check of all, with another seed others
     again = checked(image_dataset, model=row, task=GradientCheck(examples=3, coordinates=9))
     assert set(again.arrays["analytic"]) < set(everything.arrays["analytic"])
@@ -175,7 +177,7 @@ def test_a_wrong_layer_is_named(image_dataset):
     result = checked(image_dataset, model=WrongMlp(hidden=(7,)), task=GradientCheck(examples=20))
     assert result.outcome is Outcome.FAILED
     assert "(in hidden1)" in result.message
-    assert (result.arrays["worst_layer"] == "hidden1").all()
+    assert (result.arrays["worst_layer"] == 0).all()
     assert result.metrics["gradient_check/hidden1/largest_relative_error"] > 1e-2
     assert result.metrics["gradient_check/scores/largest_relative_error"] < 1e-6
     assert checked(image_dataset, model=WrongMlp(), task=GradientCheck(variable="data")).outcome is Outcome.FAILED
@@ -195,7 +197,7 @@ def test_kinks_of_relu_and_of_max_pooling_are_counted_apart(image_dataset):
     for row in (Mlp(hidden=(7,)), ConvNet(channels=(3, 4))):
         task = GradientCheck(h=1e-2, examples=50)
         result = checked(image_dataset, model=row, loss=LOSSES["softmax"](), task=task)
-        first = result.arrays["layer"] == result.arrays["layer"][0]
+        first = next(iter(layers_of(result.arrays).values()))
         kinks, errors = result.arrays["kinks"][first] > 0, result.arrays["relative_error"][first]
         # then kinks are told though the loss has none
         assert kinks.any()

@@ -43,6 +43,7 @@ def test_a_task_runs_a_model_or_refuses_it_before_it_starts(image_dataset, task,
         assert alone[0].metrics == result.metrics
         assert alone[0].arrays.keys() == result.arrays.keys()
         for name, values in result.arrays.items():
+            assert np.issubdtype(values.dtype, np.number), f"{name}: a reproduction compares numbers"
             np.testing.assert_array_equal(values, alone[0].arrays[name])
 
 
