@@ -29,22 +29,18 @@ RATES = (1e-4, 1e-3, 1e30)
 EXPERIMENT = "to be reproduced"
 
 
-@pytest.fixture(scope="module")
-def recorded(store_uri):
-    """Record a sweep that is killed: a fused group of three trials, the last diverging, and one that does not end.
-
-    Return the ids of its runs, the parent's first.
-    """
+def record(store_uri, *configs, ended):
+    """Record a sweep that is killed when the first trials, a group, have ended; return its runs, the parent's first."""
     dataset = Digits().load()
     points = [
-        Point(index=k, overrides=(f"learning_rate={rate:g}",), config=parse({"learning_rate": rate, **SHORT}))
-        for k, rate in enumerate((*RATES, 0.5))
+        Point(index=k, overrides=(f"learning_rate={config['learning_rate']:g}",), config=parse({**config, **SHORT}))
+        for k, config in enumerate(configs)
     ]
     trials = make_plan(points, dataset, workers=1).trials
     recorder = MlflowRecorder(store_uri, EXPERIMENT)
     recorder.open(SweepHeader(name="rates", overrides=(), trials=trials, provenance={}, attachments={}), dataset)
     engine = InProcess(threads=1, device="cpu", timeout=None)
-    for report in engine.run([Group(trials=trials[:3])], dataset):
+    for report in engine.run([Group(trials=trials[:ended])], dataset):
         match report:
             case Started():
                 recorder.start(report.trial, {"version.numpy": "1.0"}, {})
@@ -54,11 +50,18 @@ def recorded(store_uri):
                 recorder.finish(report.trial, report.result, report.layout)
             case Failed():
                 pytest.fail(report.traceback)
-    recorder.start(trials[3], {}, {})
+    for trial in trials[ended:]:
+        recorder.start(trial, {}, {})
     recorder.close("KILLED")
     ids = [recorder.run_id(trial) for trial in trials]
     parent = connect(store_uri, create=False).get_run(ids[0]).data.tags["mlflow.parentRunId"]
     return [parent, *ids]
+
+
+@pytest.fixture(scope="module")
+def recorded(store_uri):
+    """Record a group of three trials, the last diverging, and one that does not end; return their runs."""
+    return record(store_uri, *({"learning_rate": rate} for rate in (*RATES, 0.5)), ended=3)
 
 
 def run(store_uri, *arguments):
@@ -94,6 +97,19 @@ def test_a_trial_out_of_a_fused_group_is_bit_for_bit_equal_from_any_folder(
     assert np.array_equal(old.arrays["weights"], new.arrays["weights"])
     assert {"figures/loss.png", "figures/templates.png"} <= files(store_uri, new.run_id, "figures")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("model", "arrays"), [("mlp", {"hidden1", "scores"}), ("convnet", {"convolution1", "scores"})])
+def test_a_network_out_of_a_fused_group_is_bit_for_bit_equal(store_uri, capsys, model, arrays):
+    row = {"name": model} | ({"channels": [4]} if model == "convnet" else {})
+    _, first, _ = record(store_uri, *({"learning_rate": rate, "model": row} for rate in (1e-3, 1e-2)), ended=2)
+
+    assert run(store_uri, first) == 0
+
+    assert capsys.readouterr().out.splitlines()[-1] == "verdict: bit for bit equal"
+    new = again(store_uri, first).info.run_id
+    assert read_run(store_uri, new).arrays.keys() == arrays
+    assert "figures/filters.png" in files(store_uri, new, "figures")
 
 
 def test_other_threads_change_no_bit(store_uri, recorded, capsys, monkeypatch):
