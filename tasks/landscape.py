@@ -193,7 +193,8 @@ def _surveyed(task: Landscape, problem: Problem, passed: Sequence[np.ndarray], e
         arrays |= {"path": plane.path, "path_steps": steps}
         metrics |= {f"landscape/path_variance_{k}": float(share) for k, share in enumerate(plane.shares, start=1)}
         shares = " and ".join(f"{share:.1%}" for share in plane.shares)
-        message = f"the directions have {shares} of the variance of the path's {len(passed)} points"
+        have = "directions have" if task.dimensions == 2 else "direction has"
+        message = f"the {have} {shares} of the variance of the path's {len(passed)} points"
     return dataclasses.replace(
         ending,
         metrics={**ending.metrics, **metrics},

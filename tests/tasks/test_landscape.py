@@ -1,4 +1,5 @@
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from tasks.points import chosen_examples, natural_scale, objective_values
 from tasks.problem import Problem
 from tasks.random_streams import normal, stream
 from tasks.regularizers import REGULARIZERS
+from tasks.strategies import STRATEGIES
 from tasks.train import Train
 from tasks.trial import Trial
 from tests.tasks import plain
@@ -216,7 +218,21 @@ def test_the_bottom_of_the_linear_models_bowl_is_where_its_path_ends(small_datas
     assert path[0, 0] < 0, "it comes from the left"
     ray = landscape(small_dataset, loss="softmax", trial=settings, **fields | {"dimensions": 1})[1]
     assert ray.arrays["path"].shape == (11, 1)
+    assert re.fullmatch(r"the direction has \d+\.\d% of the variance of the path's 11 points", ray.message)
     assert ray.metrics["landscape/path_variance_1"] == pytest.approx(result.metrics["landscape/path_variance_1"])
+
+
+@pytest.mark.parametrize("model", SMALL_MODELS)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_strategy_has_a_path(image_dataset, strategy, model):
+    settings = {"model": SMALL_MODELS[model], "strategy": STRATEGIES[strategy](), "loss": LOSSES["softmax"]()}
+    settings |= {"batch_size": None, "learning_rate": 1e-3, "steps": 12, "evaluate_every": 4}
+    fields = {"around": "trained", "directions": "path", "resolution": 5, "examples": 20}
+    _, result = landscape(image_dataset, trial=settings | {"task": Landscape(**fields)})
+    assert result.outcome is Outcome.COMPLETE
+    np.testing.assert_array_equal(result.arrays["path_steps"], [0, 4, 8, 12])
+    assert np.isfinite(result.arrays["data_loss"]).all()
+    assert np.ptp(result.arrays["path"], axis=0).max() > 0
 
 
 def test_main_directions_by_hand():
