@@ -25,6 +25,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "memory": memory.two_workers,
     "gpu-random-search": gpu.random_search,
     "gpu-fused": gpu.fused,
+    "gpu-networks": gpu.networks,
     "gpu-landscape": gpu.landscape,
     "growth-trials": growth.trials,
     "growth-images": growth.images,

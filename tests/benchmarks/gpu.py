@@ -9,21 +9,30 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
+from tasks.datasets import Cifar10
 from tasks.datasets.dataset import Dataset
 from tasks.devices import ON_DEVICE, array_for, host, library_for, placed
 from tasks.errors import ConfigError
 from tasks.events import Event
 from tasks.landscape import Landscape
+from tasks.losses import Softmax
+from tasks.models import ConvNet, Mlp, Model
+from tasks.problem import Problem
 from tasks.strategies import RandomSearch
 from tasks.train import Train
 from tasks.trial import Trial
 from tests.benchmarks.arithmetic import FULL, STEPS, images
+from tests.benchmarks.commands import require_peer
 from tests.benchmarks.row import Reach, Row, Settings, Skipped, faster
 from tests.benchmarks.timing import in_turns, seconds
 
 FUSED, BATCH, FUSED_STEPS = 512, 256, 500
 ALONE = 8
 """Trials that are done one at a time; the others are scaled."""
+
+NETWORK_STEPS = 300
+ALONE_NETWORKS = 4
+"""Networks that are trained one at a time; the others are scaled."""
 
 GRID = 1000
 COPIED = 2**28
@@ -94,6 +103,51 @@ def landscape(settings: Settings) -> Iterator[Row]:
         reach=Reach(limit=3, at_least=False),
         note=f"1000 x 1000 points x 50,000 images; {8e-9 * COPIED / taken['copy']:.0f} GB/s copied; {name(like)}",
     )
+
+
+def networks(settings: Settings) -> Iterator[Row]:
+    """64 two-layer nets and 16 convnets, against PyTorch one at a time, eager and as CUDA graphs, and under vmap."""
+    like, _ = resident(settings)
+    require_peer("torch")
+    dataset = Cifar10(root=str(settings.cifar10()), scaling="standard").load().on(like)
+    for title, model, trials, batch in (("two-layer", Mlp(), 64, 256), ("convnet", ConvNet(), 16, 64)):
+        yield from _networks(f"gpu-{title}", model, dataset, like, trials, batch)
+
+
+def _networks(title: str, model: Model, dataset: Dataset, like: Any, trials: int, batch: int) -> Iterator[Row]:
+    from tests.benchmarks.peers.networks_on_gpu import Steps
+
+    rates = np.geomspace(1e-3, 3e-2, trials).tolist()
+    shared = {"model": model, "loss": Softmax(), "batch_size": batch, "steps": NETWORK_STEPS}
+    group = [Trial(task=Train(), learning_rate=rate, **shared) for rate in rates]
+    problem = Problem.of(group, dataset, like=like, threads=os.cpu_count() or 1)
+    matrices = problem.matrices(problem.initial_weights([1.0] * trials))
+    order = array_namespace(like).stack([problem.minibatches.at(step).index for step in range(NETWORK_STEPS)])
+    peer, strategy = Steps(dataset, matrices, rates, order), group[0].strategy
+
+    def ours() -> tuple[float, np.ndarray]:
+        state, done, losses = strategy.init(problem), 0, []
+
+        def advance() -> None:
+            nonlocal state, done
+            while done < NETWORK_STEPS:
+                stop = min(done + strategy.stretch(problem), NETWORK_STEPS)
+                state, measured = strategy.advance(problem, state, done, stop)
+                losses.append(measured["data_loss"])
+                done = stop
+
+        return seconds(advance), np.concatenate(losses)
+
+    few = range(0, trials, trials // ALONE_NETWORKS)
+    ours(), peer.vmap()  # compile and allocate
+    taken, curves = ours()
+    graphs = [peer.graph(k) for k in few]
+    apart = max(float(np.abs(curves[:, k] - losses).max()) for k, (_, losses) in zip(few, graphs, strict=True))
+    note = f"{trials} nets, {NETWORK_STEPS} steps of {batch}, CIFAR-10; losses at most {apart:.0e} apart; {name(like)}"
+    scale = trials / len(few)
+    yield faster(f"{title}/cuda-graphs", taken, scale * sum(time for time, _ in graphs), reach=11.5, note=note)
+    yield faster(f"{title}/eager", taken, scale * sum(peer.eager(k)[0] for k in few), reach=11.5, note=note)
+    yield faster(f"{title}/vmap", taken, peer.vmap()[0], reach=1, note=note)
 
 
 def resident(settings: Settings) -> tuple[Any, Dataset]:
