@@ -27,7 +27,7 @@ _INITIAL_SCALE = 1e-4
 """Where nothing is said, for scores that are linear in raw pixels."""
 
 # On the host a stretch of steps takes no longer than some seconds: so many multiplications, and no more steps.
-_MULTIPLICATIONS = 2**34
+_MULTIPLICATIONS = 2**37
 _STRETCH = 100
 
 
