@@ -155,6 +155,24 @@ def test_the_numerical_gradient_by_the_data_of_a_network_is_the_plain_loop(image
     np.testing.assert_allclose(result.arrays["numerical"], gradient[:, :-1], rtol=1e-5, atol=1e-7)
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class InBlocks(Mlp):
+    """A network that is given a few examples at once."""
+
+    def block(self, image_shape, classes):
+        del image_shape, classes
+        return 8
+
+
+@pytest.mark.parametrize("variable", ["weights", "data"])
+def test_blocks_of_examples_change_no_coordinate(image_dataset, variable):
+    task = GradientCheck(variable=variable, examples=20, coordinates=9)
+    whole, parts = (checked(image_dataset, model=row(hidden=(7,)), task=task) for row in (Mlp, InBlocks))
+    assert parts.outcome is Outcome.COMPLETE
+    for name in ("analytic", "numerical"):
+        np.testing.assert_allclose(parts.arrays[name], whole.arrays[name], rtol=1e-6, atol=1e-8)
+
+
 class LeakyRelu(Relu):
     """A relu whose gradient is that of another function: it lets a hundredth through where it is off."""
 
