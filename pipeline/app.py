@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -78,6 +77,11 @@ def arranged(arguments: Sequence[str]) -> list[str]:
     >>> arranged(["seed=1,2", "--multirun", "--config-name", "mine", "steps=20"])
     ['--multirun', '--config-name', 'mine', 'seed=1,2', 'steps=20']
     """
+    try:
+        from hydra._internal.utils import get_args_parser  # noqa: PLC0415  # private: Hydra itself does without us
+    except ImportError:
+        print("this Hydra keeps its options to itself: give the overrides last", file=sys.stderr)  # noqa: T201
+        return list(arguments)
     # argparse takes the overrides from one place of the line only.
     given = get_args_parser().parse_intermixed_args(arguments)
     options = [argument for argument in arguments if argument not in given.overrides]

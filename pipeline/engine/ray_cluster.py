@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import json
+import logging
 import os
 import socket
+import sys
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 # The workers of a sweep need neither Ray's usage reports nor their question on the terminal.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import ray
-from ray._private.utils import read_ray_address  # where `ray start` notes its cluster
 
 from pipeline import HOME
 from pipeline.engine.capacity import Node, require_room
@@ -29,6 +33,8 @@ CLIENT_TRIES = 3
 """How often the server of Ray Client is asked: now and then the process that it forks does not start (ray#63202)."""
 
 _PROBE_SECONDS = 5.0
+
+_log = logging.getLogger(__name__)
 
 
 def connect(cluster: Cluster, *, cpus: int) -> bool:
@@ -46,7 +52,7 @@ def connect(cluster: Cluster, *, cpus: int) -> bool:
     try:
         address = _address(given)
         if address == LOCAL:
-            start_private(cpus=cpus, job_config=_ThisFolder(), **options)
+            start_private(cpus=cpus, **_code_here(), **options)
         else:
             # Ray's compiled code has threads of its own by then: they outlive an exception in its middle, and crash.
             with deferred("Ray has to answer first"):
@@ -91,7 +97,7 @@ def _address(given: str | None) -> str:
     """Return the address of the cluster to join, `LOCAL` for none; Ray would wait for a dead one without end."""
     if given is None or given == "auto":
         # A cluster that was not stopped in order leaves its note behind.
-        noted = read_ray_address()
+        noted = _noted()
         if noted and _answers(noted):
             return "auto"  # Ray shows its token to the cluster that it finds itself, and to no other
         if given == "auto":
@@ -109,9 +115,18 @@ def _address(given: str | None) -> str:
     return given
 
 
+def _noted() -> str:
+    """Return the address of the cluster that ``ray start`` has noted on this machine, of none an empty text."""
+    places = ("RAY_TMPDIR", "TMPDIR") if sys.platform.startswith("linux") else ("RAY_TMPDIR",)
+    folder = next((os.environ[name] for name in places if name in os.environ), "/tmp")  # noqa: S108  # where Ray's own are
+    with contextlib.suppress(OSError):
+        return Path(folder, "ray", "ray_current_cluster").read_text(encoding="utf-8").strip()
+    return ""
+
+
 def _join(cluster: Cluster, given: str | None, address: str, options: Mapping[str, Any]) -> None:
     if given in {None, "auto"} and cluster.address is None:
-        ray.init(address, job_config=_ThisFolder(), **options)
+        ray.init(address, **_code_here(), **options)
     elif address.startswith(f"{CLIENT}://"):
         _join_through_client(address, runtime_env=_this_code(), **options)
     else:
@@ -129,6 +144,15 @@ def _join_through_client(address: str, **options: Any) -> None:
                 raise
         else:
             return
+
+
+def _code_here() -> dict[str, Any]:
+    """Return the option of ``ray.init`` that lets workers on this machine import the very code that the driver runs."""
+    job = ray.job_config.JobConfig
+    if "_py_driver_sys_path" in inspect.signature(job).parameters and hasattr(job, "_runtime_env_has_working_dir"):
+        return {"job_config": _ThisFolder()}
+    _log.warning("this Ray is told in another way where code is: it is sent to the workers, which takes longer")
+    return {"runtime_env": _this_code()}
 
 
 class _ThisFolder(ray.job_config.JobConfig):

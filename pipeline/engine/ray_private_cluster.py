@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import inspect
+import logging
 import os
 import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import ray
-from ray._private import parameter, ray_constants, services
-from ray._private.node import Node
-from ray._private.state import GlobalState
 
 from pipeline.errors import EngineError
 from pipeline.signals import deferred
@@ -25,6 +24,8 @@ LOCAL = "local"
 """The address of a private cluster."""
 
 _ENDED = b"Ray's own process has ended, which ends this one: go on with the same command and sweep.resume=true\n"
+
+_log = logging.getLogger(__name__)
 
 _LEFT_OUT = {"no_monitor": True, "include_log_monitor": False}
 
@@ -55,8 +56,12 @@ def _tell_of_its_end() -> None:
 
     Ray then ends this process too, from its compiled code and without a word.
     """
-    node: Any = ray._private.worker._global_node  # noqa: SLF001
-    node.all_processes[ray_constants.PROCESS_TYPE_RAYLET][0].process.wait()
+    try:
+        node = importlib.import_module("ray._private.worker")._global_node  # noqa: SLF001
+        process = node.all_processes["raylet"][0].process
+    except (ImportError, AttributeError, LookupError):
+        return  # its end is not told
+    process.wait()
     if ray.is_initialized():
         with contextlib.suppress(OSError):  # a terminal that has been closed
             os.write(2, _ENDED)
@@ -89,39 +94,47 @@ def for_this_driver() -> Iterator[None]:
     Left out are the monitor of an autoscaler, the one that sends what workers print to drivers, and the head of the
     dashboard, which would report usage only: three processes of Python that take a second and a half of CPU to start,
     and one of them a second to end. Ray has settings for two of them, but in ``ray start`` alone. And Ray looks once a
-    second whether its node is there, which takes one and a half: here it is looked for more often. A version of Ray
-    that knows one of these names no more does as it does.
+    second whether its node is there, which takes one and a half: here it is looked for more often. What a version of
+    Ray has under none of these names is left as it is, and named.
 
     A terminal that is closed sends SIGHUP to all that was started in it: Ray's processes inherit that it is blocked,
     as Ray itself has them block SIGINT, so that the driver ends them in order.
     """
-    kind: Any = parameter.RayParams  # its types say that a flag is a text
-    known = inspect.signature(kind).parameters
-    left_out = {name: value for name, value in _LEFT_OUT.items() if name in known}
-    swapped: list[tuple[Any, str, Any]] = [
-        (ray_constants, "ENABLE_RAY_CLUSTER", False),
-        (parameter, "RayParams", functools.partial(kind, **left_out)),
-    ]
-    if hasattr(Node, "start_api_server"):
-        swapped.append((Node, "start_api_server", lambda *_, **__: None))
-    if hasattr(services, "get_node"):
-        swapped.append((services, "get_node", _soon(services.get_node)))
-    before = [getattr(place, name) for place, name, _ in swapped]
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-    try:
-        for place, name, value in swapped:
-            setattr(place, name, value)
+    with contextlib.ExitStack() as swapped:
+        lacking = [path for path, made in _REPLACED.items() if not _swap(swapped, path, made)]
+        if lacking:
+            beyond = "" if _LOOPBACK not in lacking else "; it is heard beyond this machine, by who has its token"
+            _log.warning("this Ray has no %s: a private cluster takes longer to start%s", ", ".join(lacking), beyond)
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+        swapped.callback(signal.pthread_sigmask, signal.SIG_SETMASK, mask)
         yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for (place, name, _), value in zip(swapped, before, strict=True):
-            setattr(place, name, value)
+
+
+def _swap(swapped: contextlib.ExitStack, path: str, made: Callable[[Any], Any]) -> bool:
+    """Put what ``made`` makes of a name of Ray's in its place until ``swapped`` ends; return whether Ray has it."""
+    module, _, names = path.partition(":")
+    *inner, name = names.split(".")
+    try:
+        place = functools.reduce(getattr, inner, importlib.import_module(module))
+        before = getattr(place, name)
+        after = made(before)
+    except (ImportError, AttributeError):
+        return False
+    swapped.callback(setattr, place, name, before)
+    setattr(place, name, after)
+    return True
+
+
+def _lean(parameters: Any) -> Any:
+    """Return the class of Ray's parameters, made to leave out what it knows of `_LEFT_OUT`."""
+    known = inspect.signature(parameters).parameters
+    return functools.partial(parameters, **{name: value for name, value in _LEFT_OUT.items() if name in known})
 
 
 def _soon(get_node: Callable[[str, str], Any]) -> Callable[[str, str], Any]:
     """Return ``get_node``, asked once the node is there: if it is not, it waits a second to look again."""
-    made: Any = GlobalState  # neither is typed
-    options_for: Any = services._get_gcs_client_options  # noqa: SLF001  # as Ray does in get_node
+    made: Any = importlib.import_module("ray._private.state").GlobalState
+    options_for: Any = importlib.import_module("ray._private.services")._get_gcs_client_options  # noqa: SLF001  # as Ray does in get_node
 
     def get(gcs_address: str, node_id: str) -> Any:
         state = made()
@@ -132,3 +145,14 @@ def _soon(get_node: Callable[[str, str], Any]) -> Callable[[str, str], Any]:
         return get_node(gcs_address, node_id)
 
     return get
+
+
+_LOOPBACK = "ray._private.ray_constants:ENABLE_RAY_CLUSTER"
+
+_REPLACED: Mapping[str, Callable[[Any], Any]] = {
+    _LOOPBACK: lambda _: False,
+    "ray._private.parameter:RayParams": _lean,
+    "ray._private.node:Node.start_api_server": lambda _: lambda *_, **__: None,
+    "ray._private.services:get_node": _soon,
+}
+"""Names that are Ray's own, and what stands in the place of each while a private cluster starts."""

@@ -7,9 +7,8 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from hydra._internal.callbacks import Callbacks
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log, env_override
 from hydra.types import TaskFunction
@@ -17,6 +16,9 @@ from omegaconf import DictConfig, open_dict, read_write
 
 from pipeline.plugins.composer import Job
 from pipeline.plugins.folders import make_folder, write_folders
+
+if TYPE_CHECKING:
+    from hydra._internal.callbacks import Callbacks  # Hydra gives it to a launcher; no more than its type is private
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

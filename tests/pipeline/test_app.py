@@ -277,3 +277,23 @@ def stored(folder, query):
         return connection.execute(query).fetchall()
     finally:
         connection.close()
+
+
+WITHOUT_PARSER = """
+import sys
+import hydra.main, hydra._internal.utils
+del hydra._internal.utils.get_args_parser  # what hydra.main has of it stays: it is Hydra's own
+from pipeline.app import main
+main()
+"""
+
+
+def test_a_hydra_that_keeps_its_options_to_itself_takes_the_command_as_it_is(tmp_path):
+    command = [sys.executable, "-c", WITHOUT_PARSER, "--cfg", "job", "seed=7"]
+    end = subprocess.run(
+        command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=120
+    )
+
+    assert end.returncode == 0, end.stderr
+    assert "\nseed: 7\n" in f"\n{end.stdout}"
+    assert end.stderr == "this Hydra keeps its options to itself: give the overrides last\n"

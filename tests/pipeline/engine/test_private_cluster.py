@@ -144,7 +144,84 @@ def test_the_jobs_api_of_a_cluster_with_a_dashboard_wants_the_token(tmp_path):
         process.wait(timeout=60)
 
 
-def test_a_ray_that_knows_other_names_starts_what_they_stand_for(monkeypatch):
+ABSENT = """
+import builtins, importlib, sys
+import_, module = builtins.__import__, importlib.import_module
+
+def refuse(name, by):
+    if name.startswith("ray._private") and by.startswith("pipeline"):
+        raise ModuleNotFoundError(f"No module named {name!r}")
+
+def imported(name, variables=None, *rest, **named):
+    refuse(name, (variables or {}).get("__name__") or "")
+    return import_(name, variables, *rest, **named)
+
+def loaded(name, package=None):
+    refuse(name, sys._getframe(1).f_globals.get("__name__", ""))
+    return module(name, package)
+
+builtins.__import__, importlib.import_module = imported, loaded
+"""
+
+JOINING = """
+import ray, sys
+from pipeline.engine.ray_cluster import connect, leave
+from pipeline.schema import Cluster
+print(connect(Cluster(address=sys.argv[1]), cpus=1), ray.get(ray.remote(lambda: 41 + 1).remote()))
+leave()
+"""
+
+
+@pytest.mark.slow
+def test_without_the_private_names_of_ray_a_cluster_starts_by_the_public_way_and_is_joined(tmp_path):
+    token = tmp_path / "token"
+    token.write_text("4f" * 32)
+    plain = {name: value for name, value in ENVIRONMENT.items() if not name.startswith("RAY_")}
+    plain["HOME"] = str(tmp_path)
+    right = {**plain, "RAY_AUTH_TOKEN_PATH": str(token)}
+    # given a Ray that has none of its private names for us
+    with subprocess.Popen(
+        [sys.executable, "-c", ABSENT + PRIVATE],
+        env=right,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        told = json.loads(process.stdout.readline())
+
+        # then a cluster starts, and computes; who has no token is refused, and an existing cluster is joined
+        assert {"gcs_server", "raylet", "monitor"} <= set(told["started"])
+        assert client(told["gcs"], plain) == "AuthenticationError"
+        joined = subprocess.run(
+            [sys.executable, "-c", ABSENT + JOINING, told["gcs"]],
+            env={**right, "RAY_AUTH_MODE": "token"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert joined.stdout.split() == ["True", "42"], joined.stderr
+        assert "this Ray" not in joined.stderr
+        process.stdin.close()
+        (notice,) = [line for line in process.stderr if "this Ray has no" in line]
+        process.wait(timeout=60)
+    assert notice.count("ray._private.") == 4
+    assert "it is heard beyond this machine, by who has its token" in notice
+
+
+def test_a_ray_that_is_told_in_another_way_where_code_is_gets_it_sent(monkeypatch):
+    import ray
+
+    from pipeline.engine.ray_cluster import _code_here, _this_code
+
+    assert list(_code_here()) == ["job_config"]
+    monkeypatch.delattr(ray.job_config.JobConfig, "_runtime_env_has_working_dir")
+
+    assert _code_here() == {"runtime_env": _this_code()}
+
+
+def test_a_ray_that_knows_other_names_starts_what_they_stand_for(monkeypatch, caplog):
     from ray._private import parameter, ray_constants, services
     from ray._private.node import Node
 
@@ -159,3 +236,8 @@ def test_a_ray_that_knows_other_names_starts_what_they_stand_for(monkeypatch):
         assert not ray_constants.ENABLE_RAY_CLUSTER  # what keeps it on loopback is never left out
     assert not hasattr(Node, "start_api_server")
     assert not hasattr(services, "get_node")
+    (notice,) = caplog.messages
+    assert notice == (
+        "this Ray has no ray._private.node:Node.start_api_server, ray._private.services:get_node: "
+        "a private cluster takes longer to start"
+    )

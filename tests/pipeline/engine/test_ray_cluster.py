@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.engine.ray_cluster import LOCAL, _address, _given, connect
+from pipeline.engine.ray_cluster import LOCAL, _address, _given, _noted, connect
 from pipeline.errors import EngineError
 from pipeline.schema import Cluster
 from tests.pipeline import commands
@@ -40,6 +40,17 @@ def test_a_cluster_that_died_and_left_its_note_is_not_waited_for(note, closed):
     note.write_text(closed)
 
     assert _address(_given(Cluster())) == LOCAL
+
+
+def test_the_note_is_read_where_ray_writes_it(note, monkeypatch):
+    from ray._private.utils import read_ray_address
+
+    assert _noted() == ""
+    note.write_text("127.0.0.1:1\n")
+    assert _noted() == read_ray_address() == "127.0.0.1:1"
+    monkeypatch.delenv("RAY_TMPDIR")
+    monkeypatch.setenv("TMPDIR", str(note.parents[1]))
+    assert _noted() == read_ray_address() == "127.0.0.1:1"
 
 
 def test_a_cluster_that_runs_on_this_machine_is_joined(note):
