@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from multiprocessing import forkserver
 from pathlib import Path
 
 import psutil
@@ -23,6 +24,17 @@ drawers = DrawingProcesses(1)
 print(drawers.submit(os.getpid).result(), flush=True)
 os.kill(os.getpid(), 9)
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def server():
+    """The server that forks is one for the whole process: these tests have one of their own."""
+    one = forkserver._forkserver
+    before = list(one._preload_modules)
+    one._stop()
+    yield one
+    one._stop()
+    one._preload_modules = before
 
 
 @pytest.fixture
@@ -76,30 +88,24 @@ def test_what_draws_is_imported_before_it_is_asked_for(drawers):
     assert drawers.submit(has_matplotlib).result()
 
 
-def test_one_process_imports_and_the_other_is_forked_from_it(drawers):
-    first, other = sorted(pids(drawers), key=lambda pid: psutil.Process(pid).ppid() != os.getpid())
-
-    assert psutil.Process(first).ppid() == os.getpid()
-    assert psutil.Process(other).ppid() == first
+def test_one_process_imports_and_the_others_are_forked_from_it(drawers, server):
+    assert {psutil.Process(pid).ppid() for pid in pids(drawers)} == {server._forkserver_pid}
 
 
-def test_processes_that_are_started_and_asked_for_nothing_end(drawers):
-    before = set(psutil.Process().children(recursive=True))
+def test_processes_that_are_started_and_asked_for_nothing_end(drawers, server):
     drawers.start()
     drawers.start()
-    started = set(psutil.Process().children(recursive=True)) - before
     drawers.close()
     drawers.start()
 
-    assert len(started) == 1  # it is importing, and has not been forked from
-    assert set(psutil.Process().children(recursive=True)) <= before
+    assert psutil.Process(server._forkserver_pid).children() == []
 
 
 def test_where_no_process_can_be_started_figures_fail_and_nothing_else(drawers, monkeypatch):
     def full(*_, **__):
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
-    monkeypatch.setattr(subprocess, "Popen", full)
+    monkeypatch.setattr(forkserver, "connect_to_new_process", full)
     drawers.start()
 
     with pytest.raises(RuntimeError, match="the process that drew a figure has ended"):
@@ -122,6 +128,21 @@ def test_what_a_library_writes_is_no_answer(drawers):
 
 def test_a_figure_whose_process_is_killed_is_drawn_by_another(drawers, tmp_path):
     assert drawers.submit(killed_once, str(tmp_path / "once")).result() == {"loss.png": b"png"}
+
+
+def test_a_figure_is_drawn_though_every_process_was_killed_before(drawers):
+    for pid in pids(drawers):
+        os.kill(pid, signal.SIGKILL)
+
+    assert drawers.submit(dict, [("loss.png", b"png")]).result() == {"loss.png": b"png"}
+
+
+def test_figures_beside_one_that_kills_every_process_are_drawn(drawers):
+    killing = drawers.submit(os._exit, 1)
+    others = [drawers.submit(dict, [("loss.png", b"png")]) for _ in range(20)]
+
+    assert [other.result() for other in others] == [{"loss.png": b"png"}] * 20
+    assert killing.exception() is not None
 
 
 def test_a_figure_that_kills_every_process_fails_alone(drawers):
