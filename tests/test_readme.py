@@ -13,8 +13,9 @@ from tests.pipeline import commands
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PRESETS = sorted(path.stem for path in (ROOT / "conf/experiment/notes").glob("*.yaml"))
-NO_SWEEP = {"gradient_descent", "local_search", "random_search"}  # parts of notes/strategies, a row of their own each
+PRESETS = sorted(f"{path.parent.name}/{path.stem}" for path in (ROOT / "conf/experiment").glob("*/*.yaml"))
+# Parts of notes/strategies.
+NO_ROW = {"notes/gradient_descent", "notes/local_search", "notes/random_search"}
 
 
 def written():
@@ -29,7 +30,7 @@ def run(arguments, folder, **environment):
 
 
 def test_every_preset_has_its_command_in_readme():
-    assert [name for name in PRESETS if f"experiment=notes/{name}" not in README and name not in NO_SWEEP] == []
+    assert [name for name in PRESETS if f"experiment={name}" not in README and name not in NO_ROW] == []
 
 
 def test_every_picture_of_readme_is_there():
@@ -77,6 +78,7 @@ def test_the_default_sweep_of_readme_runs_on_a_cluster_of_its_own(tmp_path):
         "experiment=notes/finite_difference",
         "--multirun experiment=notes/gradient_check",
         "--multirun experiment=notes/landscape",
+        "--multirun experiment=networks/landscape",
     ],
 )
 def test_commands_of_readme_run(arguments, tmp_path, cluster):
