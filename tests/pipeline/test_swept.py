@@ -41,10 +41,11 @@ def test_a_lone_trial_is_named_by_its_overrides():
 
 
 def test_a_rows_default_is_not_swept_because_another_row_has_another():
-    used = [settings(one) for one in trials({"strategy": {"name": "local"}}, {"strategy": {"name": "gradient"}})]
+    names = ["gradient_check", "finite_difference"]
+    used = [settings(one) for one in trials(*({"task": {"name": name}} for name in names))]
 
-    assert used[0]["strategy.initial_scale"] != used[1]["strategy.initial_scale"]
-    assert swept(used) == {"strategy": ["local", "gradient"]}
+    assert used[0]["task.examples"] != used[1]["task.examples"]
+    assert swept(used) == {"task": names}
 
 
 @pytest.mark.parametrize("values", [[0.1, 0.2, 0.1], [0.2, 0.1]])
