@@ -12,8 +12,14 @@ import psutil
 ROOT = Path(__file__).parents[2]
 CTRL_C = b"\x03"
 
-# What a terminal is to a program: it leads the session that the terminal controls.
-_LEAD = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, sys.argv[1:])"
+# What a terminal is to a program: it leads the session that the terminal controls, and hears of its end, whether these
+# tests themselves do or were started with nohup.
+_LEAD = """
+import fcntl, os, signal, sys, termios
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.executable, sys.argv[1:])
+"""
 
 
 class Terminal:
