@@ -97,11 +97,10 @@ def objective_values(problem: Problem, points: Any, batch: Batch) -> tuple[Any, 
     Everything is done in the problem's precision, by plain evaluation: the points are its trials.
     """
     xp, here = array_namespace(points), _at(problem, points)
-    arrangement = here.arrange(batch)
-    rows = arrangement.rows(points)
+    scores_of = here.scores_of(points, batch)
 
     def sums(features: Any, labels: Any) -> Any:
-        return xp.sum(here.objective.losses_of_scores(arrangement.scores(rows, features), labels), axis=-1)
+        return xp.sum(here.objective.losses_of_scores(scores_of(features), labels), axis=-1)
 
     return total(here.over_blocks(batch, sums)) / len(batch), here.regularization_loss(points)
 
@@ -112,11 +111,10 @@ def example_losses(problem: Problem, points: Any, batch: Batch) -> tuple[Any, An
     They are those of the first trial at points ``(M, P)``, as in `objective_values`; largest are absolute values.
     """
     xp, here = array_namespace(points), _at(problem, points)
-    arrangement = here.arrange(batch)
-    rows = arrangement.rows(points)
+    scores_of = here.scores_of(points, batch)
 
     def losses(features: Any, labels: Any) -> tuple[Any, Any]:
-        scores = arrangement.scores(rows, features)
+        scores = scores_of(features)
         return here.objective.losses_of_scores(scores, labels), xp.max(xp.abs(scores), axis=-2)
 
     of_blocks = zip(*here.over_blocks(batch, losses), strict=True)

@@ -15,7 +15,7 @@ from array_api_compat import array_namespace, is_numpy_array
 from tasks.datasets.dataset import Dataset, Split
 from tasks.devices import at_once, double, pieces, placed
 from tasks.labels import accuracy
-from tasks.models.model import Arrangement, Model, Part
+from tasks.models.model import Arrangement, Model, Part, ScoreLinear
 from tasks.objective import Objective, split
 from tasks.random_streams import normal, stream
 
@@ -201,6 +201,13 @@ class Problem:
         classes = len(self.dataset.classes)
         return self.model.arrange(len(self.trials), self.dataset.image_shape, classes, blocks, like=self.like)
 
+    def scores_of(self, points: Any, batch: Batch) -> Callable[[Any], Any]:
+        """Return what gives the scores ``(K, C, N)`` of points ``(K, P)`` on the features of a batch's blocks."""
+        if isinstance(self.model, ScoreLinear):
+            return functools.partial(self.model.scores_of_points, points)
+        arrangement = self.arrange(batch)
+        return functools.partial(arrangement.scores, arrangement.rows(points))
+
     def over_blocks(self, batch: Batch, compute: Callable[[Any, Any], Answer]) -> list[Answer]:
         """Return ``compute(features, labels)`` of every block of the batch, in their order."""
 
@@ -220,11 +227,10 @@ class Problem:
 
     def losses_and_accuracy(self, points: Any, batch: Batch) -> tuple[Any, Any]:
         """Return the mean data loss and the accuracy of every trial on the batch, float64 ``(K,)`` each."""
-        xp, arrangement = array_namespace(points), self.arrange(batch)
-        rows = arrangement.rows(points)
+        xp, scores_of = array_namespace(points), self.scores_of(points, batch)
 
         def sums(features: Any, labels: Any) -> tuple[Any, Any]:
-            scores = arrangement.scores(rows, features)
+            scores = scores_of(features)
             losses = self.objective.losses_of_scores(scores, labels)
             return double(xp.sum(losses, axis=-1)), accuracy(scores, labels) * labels.shape[0]
 
