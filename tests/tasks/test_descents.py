@@ -1,8 +1,12 @@
+import dataclasses
+from typing import ClassVar
+
 import numpy as np
 import pytest
 
-from tasks.events import Result
+from tasks.events import Checkpoint, Result
 from tasks.losses import LOSSES
+from tasks.models import Linear, Mlp
 from tasks.optimizers import OPTIMIZERS
 from tasks.problem import Problem
 from tasks.regularizers import L1
@@ -56,6 +60,31 @@ def test_rows_are_updated_as_the_textbook_updates_all(small_dataset, optimizer):
     rows = followed(RowDescent, trials, small_dataset, precision=np.float64)
     for one, other in zip(rows, plain, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-12)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Normalized:
+    """``-learning_rate * g / |g|``, the norm over all of a trial's parameters: a rule that is not elementwise."""
+
+    elementwise: ClassVar[bool] = False
+    plain: ClassVar[bool] = False
+
+    def init(self, weights):
+        return {}
+
+    def update(self, gradient, state, *, learning_rate, step):
+        return -learning_rate * gradient / np.linalg.norm(gradient, axis=-1, keepdims=True), state
+
+
+@pytest.mark.parametrize("model", [Linear(), Mlp(hidden=(7, 3))])
+def test_a_rule_that_is_not_elementwise_gets_all_of_a_trials_parameters(small_dataset, model):
+    # given trials of a rule that looks at the norm of the whole gradient
+    rows = {"optimizer": Normalized(), "model": model, "steps": 3, "record_every": 1}
+    trials = [trial(learning_rate=rate, seed=seed, **rows) for rate, seed in ((1e-3, 0), (5e-4, 1))]
+    events = list(Train().run(trials, small_dataset, threads=1, checkpoint_every=1))
+    states = {event.step: event.arrays["weights"] for event in events if isinstance(event, Checkpoint)}
+    # then every step of a trial has the length of its learning rate, over all its parameters together
+    np.testing.assert_allclose(np.linalg.norm(states[2] - states[1], axis=1), [1e-3, 5e-4], rtol=1e-2)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum"])
