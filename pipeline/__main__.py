@@ -1,6 +1,6 @@
 """``python -m pipeline``: the command line."""
 
-from pipeline.app import main
+from pipeline.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -11,6 +11,10 @@ class EngineError(SweepError):
     """The engine cannot be started or reached."""
 
 
+class RecordError(SweepError):
+    """The record cannot be reached, read or written whole."""
+
+
 class TrialsFailedError(SweepError):
     """A sweep has ended, and not all of its trials did so by themselves."""
 

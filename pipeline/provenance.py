@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-from pipeline.blas import blas
-from pipeline.recorder.address import redact
-from pipeline.recorder.protocol import FOLDER
+from pipeline.address import redact
+from pipeline.engine.blas import blas
+from pipeline.record.protocol import FOLDER
 
 PACKAGES = (
     "descent-sweeps",

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tasks.arrays.devices import ON_DEVICE, AtOnce
 from tasks.datasets.dataset import Dataset
-from tasks.devices import ON_DEVICE, AtOnce
 from tasks.models.model import ScoreLinear
 from tasks.trial import Trial
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
+from tasks.arrays.devices import HOST
 from tasks.datasets.dataset import Dataset
-from tasks.devices import HOST
 from tasks.errors import require
 from tasks.events import Checkpoint, Event
 from tasks.losses import Loss, Svm
@@ -65,7 +65,7 @@ class Trial:
 
 
 class Task(Protocol):
-    """What a trial can be asked to do: a row of `tasks.registry.TASKS`, its fields the task's own parameters.
+    """What a trial can be asked to do: a row of `tasks.studies.registry.TASKS`, its fields the task's own parameters.
 
     ``trains`` says that a trial ends in trained weights with an accuracy: what a sweep ranks, draws and registers.
     """

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pipeline.config.schema import Cluster
 from pipeline.errors import EngineError
-from pipeline.schema import Cluster
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

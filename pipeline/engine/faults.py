@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pipeline.engine.ledger import Doubt, Ledger
-from pipeline.engine.protocol import Report
-from pipeline.engine.raised import Raised
 from pipeline.engine.worker import Begun
+from pipeline.raised import Raised
+from pipeline.reports import Report
 from tasks.events import Event
 
 Answer = tuple[list[Report], list[Ledger]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.balance import OVERHEAD
+from pipeline.plan.balance import OVERHEAD
 
 WORTH = 10.0
 """Seconds that halving must save: several times what it costs to start a process for the other half."""

@@ -9,12 +9,12 @@ from typing import Self
 
 from pipeline.engine.faults import after_end, after_message, after_raise, after_timeout
 from pipeline.engine.ledger import Ledger
-from pipeline.engine.protocol import Report
-from pipeline.engine.raised import Raised
 from pipeline.engine.worker import compute
-from pipeline.plan import Group
+from pipeline.plan.plan import Group
+from pipeline.raised import Raised
+from pipeline.reports import Report
+from tasks.arrays.devices import array_for
 from tasks.datasets.dataset import Dataset
-from tasks.devices import array_for
 
 
 class InProcess:

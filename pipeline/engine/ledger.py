@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.balance import Load
 from pipeline.engine.halving import Pace
-from pipeline.engine.protocol import Checkpointed, Failed, Finished, Progressed, Report, Retried, Started
-from pipeline.engine.raised import Raised
 from pipeline.engine.worker import Begun
-from pipeline.plan import Group, PlannedTrial, Progress, chunks
-from pipeline.recorder.protocol import Layout
+from pipeline.plan.balance import Load
+from pipeline.plan.plan import Group, PlannedTrial, Progress, chunks
+from pipeline.raised import Raised
+from pipeline.reports import Checkpointed, Failed, Finished, Layout, Progressed, Report, Retried, Started
 from tasks.cost import Extent, multiplications
 from tasks.events import Checkpoint, Curve, Event, Result
 

@@ -3,79 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol, Self
 
-from pipeline.engine.raised import Raised
-from pipeline.plan import Group, PlannedTrial, Progress
-from pipeline.recorder.protocol import Layout
+from pipeline.plan.plan import Group
+from pipeline.reports import Report
 from tasks.datasets.dataset import Dataset
-from tasks.events import Curve, Result
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Started:
-    """A trial has begun on ``host``, at ``step``: 0, or where an earlier process left it."""
-
-    trial: PlannedTrial
-    host: str = ""
-    step: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progressed:
-    """A trial has new points."""
-
-    trial: PlannedTrial
-    curve: Curve
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finished:
-    """A trial has ended by itself (complete, diverged or stopped)."""
-
-    trial: PlannedTrial
-    result: Result
-    layout: Layout
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failed:
-    """A trial raised, took too long, or was lost with its worker in every attempt."""
-
-    trial: PlannedTrial
-    error: str
-    traceback: str
-    raised: Raised | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retried:
-    """Trials are computed again after ``error``: their ``attempt`` (from 1), from ``step``, in ``parts`` groups.
-
-    ``alone`` says of a trial that is computed alone because its worker was lost which of how many such attempts it is,
-    ``raised`` whether it was the computation that raised the error.
-    """
-
-    trials: tuple[PlannedTrial, ...]
-    attempt: int
-    step: int
-    parts: int
-    error: str
-    alone: tuple[int, int] | None = None
-    raised: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpointed:
-    """Trials have come so far together, and can go on from there."""
-
-    trials: tuple[PlannedTrial, ...]
-    progress: Progress
-
-
-TrialReport = Started | Progressed | Finished | Failed
-Report = TrialReport | Retried | Checkpointed
 
 
 class Engine(Protocol):

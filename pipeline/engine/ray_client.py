@@ -10,12 +10,12 @@ from typing import Any, Self
 
 import ray
 
-from pipeline.engine.protocol import Report
+from pipeline.config.schema import Cluster
 from pipeline.engine.ray_cluster import connect, leave
 from pipeline.engine.ray_engine import RayEngine, put
 from pipeline.errors import EngineError
-from pipeline.plan import Group
-from pipeline.schema import Cluster
+from pipeline.plan.plan import Group
+from pipeline.reports import Report
 from tasks.cost import Extent
 from tasks.datasets.dataset import Dataset
 

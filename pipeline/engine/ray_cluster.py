@@ -20,10 +20,10 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 import ray
 
 from pipeline import HOME
+from pipeline.config.schema import Cluster
 from pipeline.engine.capacity import Node, require_room
 from pipeline.engine.ray_private_cluster import LOCAL, start_private
 from pipeline.errors import EngineError
-from pipeline.schema import Cluster
 from pipeline.signals import deferred
 
 CLIENT = "ray"

@@ -11,20 +11,20 @@ from typing import Any, Self
 
 import ray
 
-from pipeline.balance import cut
+from pipeline.config.schema import Cluster
 from pipeline.engine.capacity import capacity
 from pipeline.engine.faults import Answer, after_end, after_loss, after_message, after_raise, after_timeout
 from pipeline.engine.halving import to_halve
 from pipeline.engine.ledger import Ledger
-from pipeline.engine.protocol import Report
-from pipeline.engine.raised import Raised
 from pipeline.engine.ray_cluster import connect, leave, nodes
 from pipeline.engine.ray_losses import kernel_kills, why_lost
 from pipeline.engine.ray_workers import Workers
 from pipeline.engine.worker import Begun
 from pipeline.errors import EngineError
-from pipeline.plan import Group
-from pipeline.schema import Cluster
+from pipeline.plan.balance import cut
+from pipeline.plan.plan import Group
+from pipeline.raised import Raised
+from pipeline.reports import Report
 from tasks.cost import Extent
 from tasks.datasets.dataset import Dataset
 

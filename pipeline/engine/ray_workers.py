@@ -6,9 +6,9 @@ from typing import Any
 
 import ray
 
+from pipeline.config.schema import Cluster
 from pipeline.engine.worker import Worker
 from pipeline.errors import EngineError
-from pipeline.schema import Cluster
 
 STARTS = 3
 """How often in a row a worker may fail to start."""

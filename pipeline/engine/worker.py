@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from threadpoolctl import threadpool_limits
 
-from pipeline.blas import blas
-from pipeline.engine.raised import Raised, is_from_outside
+from pipeline.engine.blas import blas
+from pipeline.raised import Raised, is_from_outside
+from tasks.arrays.devices import array_for
 from tasks.datasets.dataset import Dataset
-from tasks.devices import array_for
 from tasks.events import Checkpoint, Event
 from tasks.trial import Trial
 

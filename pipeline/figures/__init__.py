@@ -10,16 +10,16 @@ from pipeline.figures.landscape import draw_landscape
 from pipeline.figures.one_dimensional import draw_one_dimensional
 from pipeline.figures.step_size import draw_step_size
 from pipeline.figures.training import draw_curves, draw_training
-from pipeline.plan import PlannedTrial
-from pipeline.recorder.protocol import Series
+from pipeline.plan.plan import PlannedTrial
+from pipeline.record.protocol import Series
 from tasks.datasets.dataset import Dataset
 from tasks.events import Outcome, Result
-from tasks.finite_difference import FiniteDifference
-from tasks.gradient_check import GradientCheck
-from tasks.landscape import Landscape
-from tasks.one_dimensional import OneDimensional
-from tasks.step_size import StepSize
-from tasks.train import Train
+from tasks.studies.finite_difference import FiniteDifference
+from tasks.studies.gradient_check import GradientCheck
+from tasks.studies.landscape import Landscape
+from tasks.studies.one_dimensional import OneDimensional
+from tasks.studies.step_size import StepSize
+from tasks.studies.train import Train
 
 __all__ = ["draw", "draw_quickly"]
 

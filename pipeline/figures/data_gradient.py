@@ -10,10 +10,10 @@ import numpy as np
 from pipeline.figures.pictures import is_gray, pasted, picture, show_photograph, show_signed, write_above
 from pipeline.figures.style import sheet
 from pipeline.figures.trials import caption_of_trial
-from pipeline.plan import PlannedTrial
+from pipeline.plan.plan import PlannedTrial
+from tasks.arrays.devices import HOST, in_precision
 from tasks.datasets.dataset import Dataset, Split
-from tasks.devices import HOST, in_precision
-from tasks.problem import Problem
+from tasks.fused.problem import Problem
 from tasks.trial import Trial
 
 _COLUMNS = 5

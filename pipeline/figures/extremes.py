@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from pipeline.figures.style import BLUE, SIDE_BY_SIDE, VERMILION, blank, captioned, label, legend
 from pipeline.figures.trials import accuracy, caption_of
-from pipeline.recorder.sweep_run import TrialRecord
+from pipeline.record.sweep_run import TrialRecord
 
 _COLUMNS = 40
 _LOG_FROM = 8.0  # a curve that falls by this factor is read better on a logarithmic axis

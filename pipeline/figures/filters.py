@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.figures.pictures import is_gray, pasted, picture, show_signed
 from pipeline.figures.style import sheet
 from pipeline.figures.trials import caption_of_trial
-from pipeline.plan import PlannedTrial
+from pipeline.plan.plan import PlannedTrial
 from tasks.datasets.dataset import Dataset
 from tasks.models.layered import Filters, first_filters
 

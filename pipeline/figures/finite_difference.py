@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from pipeline.figures.style import BLUE, INK, QUIET, VERMILION, blank, finished, label, legend, loss_name
-from pipeline.plan import PlannedTrial
+from pipeline.plan.plan import PlannedTrial
 from tasks.events import Result
-from tasks.finite_difference import DIFFERENCES, PRECISIONS
+from tasks.studies.finite_difference import DIFFERENCES, PRECISIONS
 
 _COLOURS = {"forward": BLUE, "centred": VERMILION}
 _COLLAPSED = 0.1  # no digit of the derivative is left

@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from pipeline.figures.style import BLUE, COLOURS, GREEN, INK, ORANGE, VERMILION, blank, finished, label, legend
-from pipeline.plan import PlannedTrial
+from pipeline.plan.plan import PlannedTrial
 from tasks.events import Result
-from tasks.gradient_check import DOUBTFUL, GOOD, WRONG, layers_of
+from tasks.studies.gradient_check import DOUBTFUL, GOOD, WRONG, layers_of
 
 _LEAST = 1e-16  # an error of 0 is shown here: logarithms have no place for it
 _MOST_POINTS = 20_000  # more are one blot, and slow to draw

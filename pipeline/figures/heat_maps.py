@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from pipeline.config.settings import swept, text_of
 from pipeline.figures.style import INK, blank, captioned, label
 from pipeline.figures.trials import accuracy, by_kind, caption_of, diverged, measure, used
-from pipeline.recorder.sweep_run import TrialRecord
-from pipeline.swept import swept, text_of
+from pipeline.record.sweep_run import TrialRecord
 
 _COLOUR_MAP = "cividis"
 _LARGEST, _SMALLEST, _WIDTH = 12, 7, 125  # letters that fit into a cell: their size, and what the columns share

@@ -8,9 +8,9 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import MaxNLocator
 
 from pipeline.figures.style import BLUE, GREEN, INK, VERMILION, blank, finished, label, legend, loss_name
-from pipeline.plan import PlannedTrial
+from pipeline.plan.plan import PlannedTrial
 from tasks.events import Result
-from tasks.landscape import Landscape
+from tasks.studies.landscape import Landscape
 
 # Blue is low and red is high, as in the notes, in ColorBrewer's scale that is safe for colour-blind readers.
 _COLOUR_MAP = "RdYlBu_r"

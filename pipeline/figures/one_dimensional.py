@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.figures.style import COLOURS, INK, blank, finished, label, legend
-from pipeline.plan import PlannedTrial
+from pipeline.plan.plan import PlannedTrial
 from tasks.events import Result
-from tasks.one_dimensional import OneDimensional
+from tasks.studies.one_dimensional import OneDimensional
 
 _DASHES = ("-", "--", ":", "-.")
 

@@ -13,10 +13,10 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 
+from pipeline.config.settings import swept, text_of
 from pipeline.figures.style import INK, QUIET, blank, captioned
 from pipeline.figures.trials import accuracy, caption_of, measure, used
-from pipeline.recorder.sweep_run import TrialRecord
-from pipeline.swept import swept, text_of
+from pipeline.record.sweep_run import TrialRecord
 
 _COLOUR_MAP = "cividis"
 _MOST_TICKS = 12

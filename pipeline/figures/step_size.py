@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.figures.style import BLUE, INK, ORANGE, VERMILION, blank, finished, label, legend, loss_name
-from pipeline.plan import PlannedTrial
+from pipeline.plan.plan import PlannedTrial
 from tasks.events import Result
 
 

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from pipeline.plan import PlannedTrial
+from pipeline.plan.plan import PlannedTrial
 
 # Okabe and Ito's palette, told apart with any colour vision. Source: jfly.uni-koeln.de/color
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"

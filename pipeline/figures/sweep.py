@@ -8,7 +8,7 @@ from pipeline.figures.costs import draw_costs
 from pipeline.figures.extremes import draw_extremes
 from pipeline.figures.heat_maps import draw_heat_maps
 from pipeline.figures.parallel_coordinates import draw_parallel_coordinates
-from pipeline.recorder.sweep_run import TrialRecord
+from pipeline.record.sweep_run import TrialRecord
 
 __all__ = ["FIGURES", "draw_sweep"]
 

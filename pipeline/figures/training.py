@@ -24,8 +24,8 @@ from pipeline.figures.style import (
     legend,
 )
 from pipeline.figures.trials import caption_of_trial
-from pipeline.plan import PlannedTrial
-from pipeline.recorder.protocol import Series
+from pipeline.plan.plan import PlannedTrial
+from pipeline.record.protocol import Series
 from tasks.datasets.dataset import Dataset
 from tasks.events import Outcome, Result
 

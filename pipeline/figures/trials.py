@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.plan import PlannedTrial
-from pipeline.recorder.sweep_run import TrialRecord
-from pipeline.swept import settings, swept, text_of
+from pipeline.config.settings import settings, swept, text_of
+from pipeline.plan.plan import PlannedTrial
+from pipeline.record.sweep_run import TrialRecord
 from tasks.events import Outcome
 
 

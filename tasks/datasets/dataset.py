@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from tasks.devices import as_numpy, pieces, placed
+from tasks.arrays.devices import as_numpy, pieces, placed
 from tasks.errors import ConfigError, DataError, unknown_choice
 
 SCALINGS = ("none", "standard")

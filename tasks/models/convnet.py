@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import is_numpy_array
 
+from tasks.arrays.products import layout_of
 from tasks.errors import ConfigError, require
 from tasks.models.initial import check_initial, spread_but_bias
 from tasks.models.layers import (
@@ -26,7 +27,6 @@ from tasks.models.layers import (
 from tasks.models.model import Arrangement
 from tasks.models.network import Network
 from tasks.models.one_by_one import OneByOne
-from tasks.products import layout_of
 
 # Patches of so many numbers are worked on at once: with a half or twice as many, a step on CIFAR-10 takes longer.
 _CACHED_NUMBERS = 3 * 2**19

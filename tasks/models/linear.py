@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from tasks.models.model import Part, ToParts, ToRows
-from tasks.products import (
+from tasks.arrays.products import (
     Layout,
     alignment,
     layout_of,
@@ -20,6 +19,7 @@ from tasks.products import (
     scores_of_blocks,
     scores_of_units,
 )
+from tasks.models.model import Part, ToParts, ToRows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from tasks.arrays.products import layout_of, panel_of_descent
 from tasks.errors import require, unknown_choice
 from tasks.models.initial import check_initial, spread_but_bias
 from tasks.models.layers import Affine, Layer, Relu, SharedAffine, Tanh
 from tasks.models.network import Network
-from tasks.products import layout_of, panel_of_descent
 
 # Numbers of a gradient that is had in parts. With fewer, a product takes longer; with more, an update does: of 48 nets
 # with 100 hidden units on CIFAR-10, the step takes least with parts of 192 to 384 rows of 3073, and a tenth more whole.

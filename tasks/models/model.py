@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from tasks.products import Layout
+from tasks.arrays.products import Layout
 
 
 class Part(NamedTuple):

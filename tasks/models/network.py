@@ -9,9 +9,9 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
+from tasks.arrays.products import Layout
 from tasks.models.layers.layer import Forward, Layer
 from tasks.models.model import Part, ToParts, ToRows
-from tasks.products import Layout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,9 +11,9 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
+from tasks.arrays.products import Layout, layout_of
 from tasks.models.model import Part, ToParts, ToRows
 from tasks.models.network import Network
-from tasks.products import Layout, layout_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from array_api_compat import is_numpy_array
 
-from tasks.devices import at_once
+from tasks.arrays.devices import at_once
+from tasks.fused.problem import Problem
 from tasks.models.model import ScoreLinear
-from tasks.perturbations import Perturbations, perturbations
-from tasks.problem import Problem
+from tasks.weight_space.perturbations import Perturbations, perturbations
 
 
 def aligned_perturbations(problem: Problem, numbers: range) -> Perturbations:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.slopes import ROUNDING, has_kink
+from tasks.weight_space.slopes import ROUNDING, has_kink
 
 # Interpolated at 0 and four nodes, confirmed at four more points: a function of two polynomial pieces has at
 # least five of the nine on one piece, so it cannot pass unless its kink is within rounding of an end.

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from tasks.devices import double
-from tasks.grid import along_row, over_grid
+from tasks.arrays.devices import double
+from tasks.arrays.stacking import per_trial
+from tasks.fused.problem import Batch, Problem, total
 from tasks.models.model import ScoreLinear
-from tasks.problem import Batch, Problem, total
-from tasks.stacking import per_trial
+from tasks.weight_space.grid import along_row, over_grid
 
 
 def data_losses(problem: Problem, points: np.ndarray, a: np.ndarray, b: np.ndarray, batch: Batch) -> np.ndarray:

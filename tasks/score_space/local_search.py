@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
-from tasks.devices import at_once, double, pieces
+from tasks.arrays.devices import at_once, double, pieces
+from tasks.arrays.stacking import per_trial
+from tasks.fused.problem import Batch, Problem, total
+from tasks.fused.state import MEASURES, History, Measured, State
 from tasks.models.model import ScoreLinear
-from tasks.perturbations import Perturbations, drawn_ahead
-from tasks.problem import Batch, Problem, total
 from tasks.score_space.blocks import aligned_perturbations, blocks_of_steps
-from tasks.stacking import per_trial
-from tasks.state import MEASURES, History, Measured, State
+from tasks.weight_space.perturbations import Perturbations, drawn_ahead
 
 
 def init(problem: Problem, state: State) -> State:

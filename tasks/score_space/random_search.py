@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
-from tasks.devices import at_once, double, host, placed, rows
+from tasks.arrays.devices import at_once, double, host, placed, rows
+from tasks.arrays.stacking import per_trial
+from tasks.fused.objective import Objective
+from tasks.fused.problem import Batch, Problem, total
+from tasks.fused.state import Measured, State
 from tasks.models.model import ScoreLinear
-from tasks.objective import Objective
-from tasks.perturbations import Perturbations, drawn_ahead
-from tasks.problem import Batch, Problem, total
 from tasks.score_space.blocks import aligned_perturbations, blocks_of_steps
-from tasks.stacking import per_trial
-from tasks.state import Measured, State
+from tasks.weight_space.perturbations import Perturbations, drawn_ahead
 
 
 def advance(

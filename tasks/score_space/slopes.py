@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from tasks.problem import Batch, Problem, total
+from tasks.fused.problem import Batch, Problem, total
 from tasks.score_space.gradient import TOLD, Differences, loss_differences
-from tasks.slopes import MOVES, Slopes, has_kink
+from tasks.weight_space.slopes import MOVES, Slopes, has_kink
 
 
 def by_last_layer(problem: Problem, point: np.ndarray, batch: Batch, *, h: float) -> Slopes:

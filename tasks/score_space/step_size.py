@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from tasks.devices import host
+from tasks.arrays.devices import host
+from tasks.fused.problem import Batch, Problem, total
 from tasks.models.model import ScoreLinear
-from tasks.problem import Batch, Problem, total
 
 
 def losses_after(

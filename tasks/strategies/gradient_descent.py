@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
+from tasks.arrays.devices import host
 from tasks.datasets.dataset import Dataset
-from tasks.descent import Descent
-from tasks.devices import host
 from tasks.errors import require
-from tasks.problem import Problem
-from tasks.state import MEASURES, Measured, State
+from tasks.fused.descent import Descent
+from tasks.fused.problem import Problem
+from tasks.fused.state import MEASURES, Measured, State
 from tasks.strategies.plain_descent import PlainDescent
 from tasks.strategies.row_descent import RowDescent
 from tasks.strategies.scaled_descent import ScaledDescent

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from array_api_compat import array_namespace
 
+from tasks.arrays.devices import host
 from tasks.datasets.dataset import Dataset
-from tasks.devices import host
 from tasks.errors import require
-from tasks.problem import Problem
-from tasks.state import MEASURES, Measured, State
+from tasks.fused.problem import Problem
+from tasks.fused.state import MEASURES, Measured, State
 
 if TYPE_CHECKING:
     from tasks.memory import Sizes

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tasks.arrays.stacking import per_trial
 from tasks.datasets.dataset import Dataset
 from tasks.errors import require
+from tasks.fused.problem import Problem
+from tasks.fused.state import Measured, State, unknown_incumbent
 from tasks.models.model import ScoreLinear
-from tasks.problem import Problem
 from tasks.score_space import local_search as score_space
-from tasks.stacking import per_trial
-from tasks.state import Measured, State, unknown_incumbent
 from tasks.strategies.search import advance_one_by_one, bytes_of_search, in_score_space, stretch
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from tasks.descent import Step, rates_of, squared_norm
-from tasks.problem import Problem
-from tasks.stacking import per_trial, stack
-from tasks.state import State
+from tasks.arrays.stacking import per_trial, stack
+from tasks.fused.descent import Step, rates_of, squared_norm
+from tasks.fused.problem import Problem
+from tasks.fused.state import State
 
 
 class PlainDescent:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from tasks.descent import Owned, Step, in_cache, rates_of, squared_norm, sums
-from tasks.objective import Objective
+from tasks.arrays.stacking import stack
+from tasks.fused.descent import Owned, Step, in_cache, rates_of, squared_norm, sums
+from tasks.fused.objective import Objective
+from tasks.fused.problem import Problem
+from tasks.fused.state import State
 from tasks.optimizers import Optimizer
-from tasks.problem import Problem
-from tasks.stacking import stack
-from tasks.state import State
 from tasks.strategies.plain_descent import PlainDescent
 
 

@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from array_api_compat import array_namespace
 
-from tasks.descent import Owned, Step, in_cache, rates_of, squared_norm, sums
-from tasks.devices import host, placed
+from tasks.arrays.devices import host, placed
+from tasks.fused.descent import Owned, Step, in_cache, rates_of, squared_norm, sums
+from tasks.fused.objective import Objective
+from tasks.fused.problem import Problem
+from tasks.fused.state import State
 from tasks.models.model import ScoreLinear
-from tasks.objective import Objective
-from tasks.problem import Problem
-from tasks.state import State
 
 # Unscaled weights whose scale leaves this range are multiplied by the scale, which is 1 again.
 _RANGE = (0.5, 2.0)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from array_api_compat import array_namespace, is_numpy_array
 
-from tasks.devices import at_once, double
+from tasks.arrays.devices import at_once, double
+from tasks.fused.problem import Problem
+from tasks.fused.state import History, Measured, State
 from tasks.models.model import ScoreLinear
-from tasks.perturbations import perturbations
-from tasks.problem import Problem
-from tasks.state import History, Measured, State
+from tasks.weight_space.perturbations import perturbations
 
 if TYPE_CHECKING:
     from tasks.memory import Sizes

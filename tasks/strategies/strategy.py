@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tasks.datasets.dataset import Dataset
-from tasks.problem import Problem
-from tasks.state import Measured, State
+from tasks.fused.problem import Problem
+from tasks.fused.state import Measured, State
 
 if TYPE_CHECKING:
     from tasks.memory import Sizes

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.engine.raised import Raised
 from pipeline.engine.worker import compute
+from pipeline.raised import Raised
+from tasks.arrays.random_streams import normal
 from tasks.datasets import Cifar10
 from tasks.events import Curve, Result
-from tasks.gradient_check import GradientCheck
-from tasks.landscape import Landscape
-from tasks.random_streams import normal
 from tasks.strategies import LocalSearch, RandomSearch
-from tasks.train import Train
+from tasks.studies.gradient_check import GradientCheck
+from tasks.studies.landscape import Landscape
+from tasks.studies.train import Train
 from tasks.trial import Trial
 from tests.benchmarks.peers import notes
 from tests.benchmarks.row import Reach, Row, Settings, faster

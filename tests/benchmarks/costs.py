@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 import ray
 
+from pipeline.config.schema import parse
 from pipeline.engine.ledger import Ledger
-from pipeline.engine.protocol import Finished, Progressed, Started
 from pipeline.engine.worker import Begun, compute
-from pipeline.plan import Group, Plan, Point, make_plan
-from pipeline.recorder.mlflow_recorder import DRAWN_TRIALS, MlflowRecorder
-from pipeline.recorder.protocol import SweepHeader
-from pipeline.schema import parse
-from pipeline.starting import make_engine
-from pipeline.tally import Tally
+from pipeline.plan.plan import Group, Plan, Point, make_plan
+from pipeline.record.mlflow_recorder import DRAWN_TRIALS, MlflowRecorder
+from pipeline.record.protocol import SweepHeader
+from pipeline.reports import Finished, Progressed, Started
+from pipeline.results.tally import Tally
+from pipeline.sweep.start import make_engine
 from tasks.events import Curve, Outcome, Result
 from tests.benchmarks.recorders import told
 from tests.benchmarks.timing import seconds

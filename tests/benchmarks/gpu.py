@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
+from tasks.arrays.devices import ON_DEVICE, array_for, host, library_for, placed
 from tasks.datasets import Cifar10
 from tasks.datasets.dataset import Dataset
-from tasks.devices import ON_DEVICE, array_for, host, library_for, placed
 from tasks.errors import ConfigError
 from tasks.events import Event
-from tasks.landscape import Landscape
+from tasks.fused.problem import Problem
 from tasks.losses import Softmax
 from tasks.models import ConvNet, Mlp, Model
-from tasks.problem import Problem
 from tasks.strategies import RandomSearch
-from tasks.train import Train
+from tasks.studies.landscape import Landscape
+from tasks.studies.train import Train
 from tasks.trial import Trial
 from tests.benchmarks.arithmetic import FULL, STEPS, images
 from tests.benchmarks.commands import require_peer

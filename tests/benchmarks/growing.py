@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.engine.raised import Raised
 from pipeline.engine.worker import compute
+from pipeline.raised import Raised
 from tasks.datasets import Cifar10
 from tasks.datasets.dataset import Split
 from tasks.strategies import GradientDescent, LocalSearch, RandomSearch
-from tasks.train import Train
+from tasks.studies.train import Train
 from tasks.trial import Trial
 from tests.benchmarks.timing import seconds
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from tasks.arrays.devices import HOST
 from tasks.datasets import Cifar10
-from tasks.devices import HOST
+from tasks.fused.problem import Problem
 from tasks.losses import Softmax
 from tasks.models import ConvNet, Mlp, Model
-from tasks.problem import Problem
-from tasks.train import Train
+from tasks.studies.train import Train
 from tasks.trial import Trial
 from tests.benchmarks.arithmetic import peak, take
 from tests.benchmarks.commands import require_peer

@@ -12,12 +12,12 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from pipeline.engine.protocol import Failed, Finished, Progressed, Report, Started
-from pipeline.plan import Plan, Point, make_plan
-from pipeline.recorder.protocol import MemoryRecorder, Recorder
-from pipeline.schema import Config, parse
-from pipeline.starting import make_engine, make_recorder, open_record, worker_count
-from pipeline.sweep import _header
+from pipeline.config.schema import Config, parse
+from pipeline.plan.plan import Plan, Point, make_plan
+from pipeline.record.protocol import MemoryRecorder, Recorder
+from pipeline.reports import Failed, Finished, Progressed, Report, Started
+from pipeline.sweep.run import _header
+from pipeline.sweep.start import make_engine, make_recorder, open_record, worker_count
 from tests.benchmarks.sweeps import GRID
 
 POINTS = 1000

@@ -14,11 +14,11 @@ from typing import Any
 
 from sqlalchemy import Engine, event
 
-from pipeline.engine.protocol import Finished, Progressed, Report
-from pipeline.plan import Group, make_plan
-from pipeline.recorder.address import absolute
-from pipeline.recorder.store import connect
-from pipeline.starting import make_engine, worker_count
+from pipeline.address import absolute
+from pipeline.plan.plan import Group, make_plan
+from pipeline.record.store import connect
+from pipeline.reports import Finished, Progressed, Report
+from pipeline.sweep.start import make_engine, worker_count
 from tests.benchmarks.recorders import mlflow_recorder, points, record
 from tests.benchmarks.sweeps import STEPS
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipeline.engine.worker import CHECKPOINT_EVERY, EVERY
-from pipeline.plan import WIDEST
+from pipeline.plan.plan import WIDEST
 from tests.benchmarks.commands import pipeline, timed
 from tests.benchmarks.costs import CLASSES, FEATURES, METRICS, SMALL_SWEEP, WORKERS
 from tests.benchmarks.row import Reach, Row, Settings

@@ -16,8 +16,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from tasks.datasets import Cifar10
-from tasks.problem import Problem
-from tasks.train import Train
+from tasks.fused.problem import Problem
+from tasks.studies.train import Train
 from tasks.trial import Trial
 from tests.benchmarks.peers import svm
 from tests.benchmarks.sweeps import CPUS, GRID, STEPS

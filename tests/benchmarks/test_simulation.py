@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from pipeline.plan import WIDEST
+from pipeline.plan.plan import WIDEST
 from tests.benchmarks.simulation import IMAGES_BYTES, METRICS, Costs, simulate
 
 FREE = Costs(**{field.name: 0.0 for field in dataclasses.fields(Costs)})

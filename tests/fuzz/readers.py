@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pipeline.checkpoint_file import Saved, decode, encode
-from pipeline.plan import Progress
-from pipeline.recorder.journal import Head, Journal
-from pipeline.recorder.writes import CreateRun
+from pipeline.plan.plan import Progress
+from pipeline.record.journal import Head, Journal
+from pipeline.record.writes import CreateRun
+from pipeline.sweep.checkpoint_file import Saved, decode, encode
 from tasks.datasets.archive import unpack
 from tasks.datasets.cifar10_layouts import parse_binary, parse_python
 from tasks.datasets.images import Images

@@ -22,11 +22,11 @@ ROOT = Path(__file__).parents[2]
 _FORKED = multiprocessing.get_context("forkserver")
 _FORKED.set_forkserver_preload(
     [
-        "pipeline.app",
-        "pipeline.sweep",
+        "pipeline.cli.app",
+        "pipeline.sweep.run",
         "pipeline.figures",
-        "pipeline.recorder.mlflow_recorder",
-        "pipeline.recorder.model",
+        "pipeline.record.mlflow_recorder",
+        "pipeline.record.model",
         "mlflow.pyfunc",
         "alembic.command",
         "mlflow.store.tracking.sqlalchemy_store",
@@ -116,8 +116,8 @@ def run(arguments, folder, *, timeout=240, **environment):
 
 
 def _run(arguments, folder, variables, out, err):
-    from pipeline import starting
-    from pipeline.recorder.drawings import InThisThread
+    from pipeline.record.drawings import InThisThread
+    from pipeline.sweep import start as starting
 
     for path, number in ((out, 1), (err, 2)):
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

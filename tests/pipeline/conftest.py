@@ -10,9 +10,9 @@ import warnings
 import numpy as np
 import pytest
 
-from pipeline.plan import PlannedTrial
-from pipeline.recorder.protocol import Layout
-from pipeline.schema import describe, parse
+from pipeline.config.schema import describe, parse
+from pipeline.plan.plan import PlannedTrial
+from pipeline.reports import Layout
 from tasks.datasets.dataset import Split, make_dataset
 from tests.pipeline.serving import Proxy, tracking_server
 
@@ -54,7 +54,7 @@ def layout():
 def empty_store(tmp_path_factory):
     """An SQLite store without experiments, to be copied: making one takes seconds."""
     file = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    from pipeline.recorder.store import connect
+    from pipeline.record.store import connect
 
     with warnings.catch_warnings():
         # SQLAlchemy warns of what MLflow does while its models are imported.

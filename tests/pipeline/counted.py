@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from tasks.events import Curve
-from tasks.registry import TASKS
-from tasks.train import Train
+from tasks.studies.registry import TASKS
+from tasks.studies.train import Train
 
 # They travel with the training: the workers of a cluster that was joined have another environment.
 NOTES, PAUSE, RAISES = os.environ.get("NOTES", ""), float(os.environ.get("PAUSE", "0")), os.environ.get("RAISES")
@@ -58,6 +58,6 @@ class Counted:
 if __name__ == "__main__":
     TASKS["train"] = Counted
     set_constants()
-    from pipeline.app import main
+    from pipeline.cli.app import main
 
     main()

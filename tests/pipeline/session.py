@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 SESSION = """
 import contextlib, io, json, sys
-from pipeline.app import main
+from pipeline.cli.app import main
 
 ends = []
 for arguments in json.load(sys.stdin):

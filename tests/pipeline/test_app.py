@@ -287,7 +287,7 @@ WITHOUT_PARSER = """
 import sys
 import hydra.main, hydra._internal.utils
 del hydra._internal.utils.get_args_parser  # what hydra.main has of it stays: it is Hydra's own
-from pipeline.app import main
+from pipeline.cli.app import main
 main()
 """
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from pipeline.backfill import main
-from pipeline.recorder.reading import read_run
-from pipeline.recorder.store import connect
+from pipeline.record.reading import read_run
+from pipeline.record.store import connect
 from tests.pipeline.commands import Command
 
 pytestmark = pytest.mark.slow
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 # Two groups of two trials, fifteen stretches of steps each.
 GRID = ("-m", "dataset=synthetic", "steps=300", "trial.evaluate_every=20", "batch_size=32,64", "seed=1,2")
 DELIVERY = {"JOURNAL_AFTER": 0.5, "RETRY_SECONDS": 0.2, "LONGEST_PAUSE": 0.2, "PATIENCE": 1.0}
-CONSTANTS = json.dumps({f"pipeline.recorder.delivery.{name}": value for name, value in DELIVERY.items()})
+CONSTANTS = json.dumps({f"pipeline.record.delivery.{name}": value for name, value in DELIVERY.items()})
 EACH = ("engine=inprocess", "tracking.register_model=false")
 
 
@@ -109,7 +109,7 @@ def test_a_server_that_is_away_in_the_middle_of_a_sweep_has_all_of_it_at_the_end
 def patient(**values):
     """Return the constants with the product's own patience, but for ``values``."""
     chosen = {**DELIVERY, **values} if values else {k: v for k, v in DELIVERY.items() if k != "PATIENCE"}
-    return json.dumps({f"pipeline.recorder.delivery.{name}": value for name, value in chosen.items()})
+    return json.dumps({f"pipeline.record.delivery.{name}": value for name, value in chosen.items()})
 
 
 def test_a_server_that_starts_again_while_the_sweep_ends_is_waited_for(tmp_path, proxy, experiment, undisturbed):

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from pipeline import sweep
-from pipeline.groups import keys
+from pipeline.hydra.groups import keys
+from pipeline.sweep import run as sweep
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
 NUMBERS = st.one_of(st.integers(), st.floats(), st.sampled_from(["1e999", "-0", "0x10", "1_0", "1e-3", "nan", "-inf"]))
@@ -54,7 +54,7 @@ def folder(tmp_path_factory):
 
 def command(arguments):
     """Run the command line in this process; return its exit code and what it printed."""
-    from pipeline.app import main
+    from pipeline.cli.app import main
 
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.balance import OVERHEAD, Load, cut
+from pipeline.plan.balance import OVERHEAD, Load, cut
 
 LOADS = st.lists(
     st.builds(

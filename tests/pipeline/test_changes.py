@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipeline.changes import changed
-from pipeline.schema import parse
+from pipeline.config.schema import parse
+from pipeline.reproduce.changed_config import changed
 from tasks.errors import ConfigError
 
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.checkpoint_file import CheckpointError, Saved, decode, encode, of_keys
-from pipeline.checkpoints import Checkpoints
-from pipeline.plan import Progress
+from pipeline.plan.plan import Progress
+from pipeline.sweep.checkpoint_file import CheckpointError, Saved, decode, encode, of_keys
+from pipeline.sweep.checkpoints import Checkpoints
 from tasks.events import Checkpoint, Curve
 
 ROOT = Path(__file__).parents[2]
@@ -104,7 +104,7 @@ def test_writing_takes_no_more_than_its_share(tmp_path, monkeypatch):
     assert checkpoints.is_due(("a", "b", "c"))
 
     clock = iter([100.0, 101.0, 119.0, 122.0, 119.0])  # it takes a second to write
-    monkeypatch.setattr("pipeline.checkpoints.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("pipeline.sweep.checkpoints.time.monotonic", lambda: next(clock))
     checkpoints.save(saved())
 
     assert not checkpoints.is_due(("a", "b", "c"))
@@ -128,7 +128,7 @@ import resource, signal, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_checkpoints import saved
-from pipeline.checkpoints import Checkpoints
+from pipeline.sweep.checkpoints import Checkpoints
 checkpoints = Checkpoints(Path(sys.argv[1]))
 checkpoints.save(saved(100))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -155,7 +155,7 @@ def test_a_write_that_fails_leaves_the_last_good_one(tmp_path):
 HOLDING = """
 import sys
 from pathlib import Path
-from pipeline.checkpoints import Checkpoints
+from pipeline.sweep.checkpoints import Checkpoints
 checkpoints = Checkpoints(Path(sys.argv[1]))
 print("mine", flush=True)
 sys.stdin.read()

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from pipeline.comparison import TOLERANCE, Equality, compare
-from pipeline.recorder.protocol import Layout, Series
-from pipeline.recorder.reading import RecordedRun
+from pipeline.record.protocol import Series
+from pipeline.record.reading import RecordedRun
+from pipeline.reports import Layout
+from pipeline.reproduce.comparison import TOLERANCE, Equality, compare
 
 NAN, INF = float("nan"), float("inf")
 

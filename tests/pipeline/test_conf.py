@@ -5,9 +5,9 @@ import hydra
 import pytest
 from omegaconf import OmegaConf
 
-from pipeline.app import register
-from pipeline.groups import row_defaults
-from pipeline.schema import TABLES, defaults, parse
+from pipeline.cli.app import register
+from pipeline.config.schema import TABLES, defaults, parse
+from pipeline.hydra.groups import row_defaults
 from tasks.errors import ConfigError
 
 CONF = Path(str(resources.files("conf")))

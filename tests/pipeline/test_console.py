@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from pipeline.console import Display, Loading, show_table
-from pipeline.engine.protocol import Failed, Finished, Progressed, Started
-from pipeline.recorder.protocol import Layout
-from pipeline.tally import Tally
+from pipeline.display.console import Display, Loading, show_table
+from pipeline.reports import Failed, Finished, Layout, Progressed, Started
+from pipeline.results.tally import Tally
 from tasks.events import Curve, Outcome, Result
 
 LAYOUT = Layout(width=8, slot=0, threads=1, host="here", device="cpu", blas="blas")

@@ -14,7 +14,7 @@ import yaml
 from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from pipeline.deploy import TARGETS, main, render
+from pipeline.deploy.__main__ import TARGETS, main, render
 from tests.pipeline.rayjob_schema import RAYJOB
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.checkpoint_file import decode
+from pipeline.sweep.checkpoint_file import decode
 from tests.pipeline.commands import Command, run
 
 pytestmark = pytest.mark.slow

@@ -14,11 +14,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.drawers import DrawingProcesses
+from pipeline.figures.drawers import DrawingProcesses
 
 DRIVER = """
 import os
-from pipeline.drawers import DrawingProcesses
+from pipeline.figures.drawers import DrawingProcesses
 
 drawers = DrawingProcesses(1)
 print(drawers.submit(os.getpid).result(), flush=True)

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from pipeline.environment import default_uri, tracking_defaults
-from pipeline.recorder.sqlite_store import open_store
-from pipeline.recorder.store import connect
+from pipeline.config.environment import default_uri, tracking_defaults
+from pipeline.record.sqlite_store import open_store
+from pipeline.record.store import connect
 from tests.pipeline.commands import run
 from tests.pipeline.secret import SECRET
 
@@ -92,7 +92,7 @@ def test_an_experiment_that_was_deleted_is_told_before_the_shortest_trial(store_
 @pytest.mark.parametrize(("set_by_the_user", "off"), [({}, "True"), ({"MLFLOW_DISABLE_TELEMETRY": "false"}, "False")])
 def test_mlflow_reports_nothing_unless_the_user_says_so(set_by_the_user, off, tmp_path):
     kept = {name: value for name, value in os.environ.items() if name != "MLFLOW_DISABLE_TELEMETRY"}
-    ask = "import pipeline.app; from mlflow.environment_variables import MLFLOW_DISABLE_TELEMETRY as v; print(v.get())"
+    ask = "from mlflow.environment_variables import MLFLOW_DISABLE_TELEMETRY as v; print(v.get())"
 
     done = subprocess.run(
         [sys.executable, "-c", ask], env=kept | set_by_the_user, capture_output=True, text=True, check=True

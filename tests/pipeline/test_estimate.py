@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from pipeline.estimate import sweep_seconds, worker_memory
-from pipeline.plan import Point, make_plan
-from pipeline.schema import parse
+from pipeline.config.schema import parse
+from pipeline.plan.estimate import sweep_seconds, worker_memory
+from pipeline.plan.plan import Point, make_plan
+from tasks.arrays.devices import ON_HOST
 from tasks.datasets.dataset import Split, make_dataset
-from tasks.devices import ON_HOST
 from tasks.memory import bytes_of_group
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.engine.protocol import Failed
-from pipeline.engine.raised import Raised
-from pipeline.failures import Failures, rerun_command
-from pipeline.fault_log import NAME, FaultLog
+from pipeline.raised import Raised
+from pipeline.reports import Failed
+from pipeline.results.failures import Failures, rerun_command
+from pipeline.results.fault_log import NAME, FaultLog
 from tests.pipeline.commands import run
 
 
@@ -72,8 +72,8 @@ def test_the_command_runs_the_trial_in_its_own_process(trial):
 
 PROGRAM = """
 import os, signal
-from tasks.registry import TASKS
-from tasks.train import Train
+from tasks.studies.registry import TASKS
+from tasks.studies.train import Train
 
 class Mine(Train):
     def run(self, trials, dataset, **options):
@@ -81,7 +81,7 @@ class Mine(Train):
         {how}
 
 TASKS["train"] = Mine
-from pipeline.app import main
+from pipeline.cli.app import main
 main()
 """
 

@@ -10,18 +10,18 @@ import pytest
 from rich.console import Console
 
 from pipeline.background import later
-from pipeline.console import Display
-from pipeline.engine.protocol import Started
-from pipeline.errors import Interrupted
-from pipeline.failures import Failures
-from pipeline.fault_log import FaultLog
-from pipeline.following import Provenance, compute
-from pipeline.plan import Group
-from pipeline.recorder.protocol import MemoryRecorder, RecordError
-from pipeline.schema import Config
+from pipeline.config.schema import Config
+from pipeline.display.console import Display
+from pipeline.errors import Interrupted, RecordError
+from pipeline.plan.plan import Group
+from pipeline.record.protocol import MemoryRecorder
+from pipeline.reports import Started
+from pipeline.results.failures import Failures
+from pipeline.results.fault_log import FaultLog
+from pipeline.results.tally import Tally
 from pipeline.signals import StopSignals
-from pipeline.starting import Closing, Opened, Record
-from pipeline.tally import Tally
+from pipeline.sweep.follow import Provenance, compute
+from pipeline.sweep.start import Closing, Opened, Record
 
 FAILURES = Failures(1, FaultLog(Path()))
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import yaml
 
-from pipeline.recorder import mlflow_recorder
-from pipeline.recorder.reading import read_run
+from pipeline.record import mlflow_recorder
+from pipeline.record.reading import read_run
 from tasks.events import Curve, Outcome, Result
 from tests.pipeline.commands import run
 

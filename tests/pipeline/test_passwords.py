@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
-from pipeline import provenance, resuming
-from pipeline.complaints import complaint
+from pipeline import provenance
+from pipeline.cli.error_messages import complaint
+from pipeline.sweep import resume as resuming
 from tests.pipeline import session
 from tests.pipeline.commands import run
 from tests.pipeline.secret import SECRET, holding

@@ -2,8 +2,8 @@ import itertools
 
 import pytest
 
-from pipeline.plan import WIDEST, Point, make_plan
-from pipeline.schema import parse
+from pipeline.config.schema import parse
+from pipeline.plan.plan import WIDEST, Point, make_plan
 from tasks.cost import Extent, multiplications
 from tasks.datasets import Synthetic
 

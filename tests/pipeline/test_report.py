@@ -6,9 +6,9 @@ import urllib.parse
 
 import pytest
 
-from pipeline import report
-from pipeline.recorder.mlflow_recorder import MlflowRecorder
-from pipeline.recorder.protocol import SweepHeader
+from pipeline.record.mlflow_recorder import MlflowRecorder
+from pipeline.record.protocol import SweepHeader
+from pipeline.report import __main__ as report
 from tasks.events import Outcome, Result
 
 PIXEL = base64.b64decode(

@@ -11,16 +11,17 @@ import pytest
 import yaml
 from threadpoolctl import threadpool_info
 
-from pipeline import reproduce, rerunning
+from pipeline.config.schema import parse
 from pipeline.engine.inprocess import InProcess
-from pipeline.engine.protocol import Failed, Finished, Progressed, Started
-from pipeline.plan import Group, Point, make_plan
-from pipeline.recorder.mlflow_recorder import MlflowRecorder
-from pipeline.recorder.protocol import SweepHeader
-from pipeline.recorder.reading import read_run
-from pipeline.recorder.store import connect
-from pipeline.recorder.sweeps import read_sweep
-from pipeline.schema import parse
+from pipeline.plan.plan import Group, Point, make_plan
+from pipeline.record.mlflow_recorder import MlflowRecorder
+from pipeline.record.protocol import SweepHeader
+from pipeline.record.reading import read_run
+from pipeline.record.store import connect
+from pipeline.record.sweeps import read_sweep
+from pipeline.reports import Failed, Finished, Progressed, Started
+from pipeline.reproduce import __main__ as reproduce
+from pipeline.reproduce import rerun as rerunning
 from tasks.datasets.digits import Digits
 
 ROOT = Path(__file__).parents[2]
@@ -190,7 +191,7 @@ def test_a_difference_exits_with_one_and_says_where(store_uri, recorded, capsys,
 
 
 def test_a_trial_that_fails_now_is_different(store_uri, recorded, capsys, monkeypatch):
-    monkeypatch.setattr("tasks.train.Train.run", lambda *_, **__: iter(()))
+    monkeypatch.setattr("tasks.studies.train.Train.run", lambda *_, **__: iter(()))
 
     assert run(store_uri, recorded[2]) == 1
     assert "complete and failed" in capsys.readouterr().out

@@ -2,9 +2,9 @@ import itertools
 
 import pytest
 
-from pipeline.groups import keys, row_defaults
-from pipeline.identity import code_version, key
-from pipeline.schema import TABLES, Config, defaults, describe, parse
+from pipeline.config.identity import code_version, key
+from pipeline.config.schema import TABLES, Config, defaults, describe, parse
+from pipeline.hydra.groups import keys, row_defaults
 from tasks.errors import ConfigError
 
 ROWS = [(group, name) for group, table in TABLES.items() for name in table]

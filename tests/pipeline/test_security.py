@@ -3,10 +3,10 @@
 import pytest
 import yaml
 
-from pipeline.checkpoints import Checkpoints
-from pipeline.recorder import artifacts
-from pipeline.recorder.protocol import RecordError
-from pipeline.schema import parse
+from pipeline.config.schema import parse
+from pipeline.errors import RecordError
+from pipeline.record import artifacts
+from pipeline.sweep.checkpoints import Checkpoints
 from tasks.errors import ConfigError
 
 EVIL = "os.mkdir"
@@ -20,7 +20,7 @@ EVIL = "os.mkdir"
         {"loss": {"name": "svm", "_target_": EVIL, "path": "evil"}},
         {"loss": {"name": EVIL}},
         {"loss": EVIL},
-        {"task": {"name": "tasks.train.Train"}},
+        {"task": {"name": "tasks.studies.train.Train"}},
         {"dataset": {"name": "os", "root": "evil"}},
         {"strategy": {"name": "random", "__class__": EVIL}},
         {"trial": {"__reduce__": [EVIL, ["evil"]]}},

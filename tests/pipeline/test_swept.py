@@ -1,7 +1,7 @@
 import pytest
 
-from pipeline.schema import parse
-from pipeline.swept import settings, swept, trial_names
+from pipeline.config.schema import parse
+from pipeline.config.settings import settings, swept, trial_names
 
 
 def trials(*values):

@@ -29,7 +29,7 @@ def make(*arguments, **options):
     return worker
 
 ray._raylet.CoreWorker = make
-from pipeline.app import main
+from pipeline.cli.app import main
 main()
 """
 

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from pipeline.recorder.store import connect
-from pipeline.recorder.sweeps import read_sweep
+from pipeline.record.store import connect
+from pipeline.record.sweeps import read_sweep
 from tests.pipeline.commands import run
 from tests.pipeline.serving import tracking_server
 

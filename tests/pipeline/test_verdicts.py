@@ -5,8 +5,8 @@ import io
 
 from rich.console import Console
 
-from pipeline.comparison import compare
-from pipeline.verdicts import Compared, show_trial, show_trials, summary
+from pipeline.reproduce.comparison import compare
+from pipeline.reproduce.verdicts import Compared, show_trial, show_trials, summary
 from tests.pipeline.test_comparison import record, series
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.resuming import resume_command
+from pipeline.sweep.resume import resume_command
 
 SCRIPT = (str(Path(sys.executable).with_name("descent-sweeps")),)
 MODULE = (sys.executable, "-m", "pipeline")
@@ -71,7 +71,9 @@ def test_workers_import_our_own_whatever_lies_in_the_folder(folder):
 
 
 def test_a_folder_that_is_no_more_is_told_of(tmp_path):
-    gone = "import os; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone'); from pipeline.app import main; main()"
+    gone = (
+        "import os; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone'); from pipeline.cli.app import main; main()"
+    )
 
     done = run(tmp_path, sys.executable, "-c", gone)
 

@@ -5,7 +5,7 @@ import importlib.util
 import numpy as np
 import pytest
 
-from tasks.devices import HOST, array_for
+from tasks.arrays.devices import HOST, array_for
 from tasks.errors import ConfigError
 
 OTHERS = ["array-api-strict", "torch", pytest.param("cuda", marks=pytest.mark.gpu)]

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
+from tasks.arrays.random_streams import normal
 from tasks.losses import Softmax, SquaredHinge, Svm
-from tasks.random_streams import normal
 from tests.tasks import logistic
 from tests.tasks.logistic import Logistic
 

@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 from array_api_compat import array_namespace, is_numpy_array
 
-from tasks.devices import as_numpy, in_precision, placed
+from tasks.arrays.devices import as_numpy, in_precision, placed
+from tasks.arrays.stacking import per_trial, stack
 from tasks.events import Checkpoint, Outcome, Result
-from tasks.finite_difference import FiniteDifference
-from tasks.gradient_check import GradientCheck
-from tasks.landscape import Landscape
+from tasks.fused.objective import Objective, split
+from tasks.fused.problem import Problem
 from tasks.losses import LOSSES, Softmax, Svm
 from tasks.models.linear import Linear
-from tasks.objective import Objective, split
 from tasks.optimizers import OPTIMIZERS
-from tasks.problem import Problem
 from tasks.regularizers import L1, L2, REGULARIZERS
-from tasks.stacking import per_trial, stack
-from tasks.step_size import StepSize
-from tasks.train import Train
+from tasks.studies.finite_difference import FiniteDifference
+from tasks.studies.gradient_check import GradientCheck
+from tasks.studies.landscape import Landscape
+from tasks.studies.step_size import StepSize
+from tasks.studies.train import Train
 from tasks.trial import Trial
 from tests.tasks.backends import OTHERS, distance, like_of
 from tests.tasks.rows_of_models import SMALL_MODELS

@@ -5,16 +5,16 @@ import numpy as np
 import pytest
 
 from tasks.events import Checkpoint, Result
+from tasks.fused.problem import Problem
 from tasks.losses import LOSSES
 from tasks.models import Linear, Mlp
 from tasks.optimizers import OPTIMIZERS
-from tasks.problem import Problem
 from tasks.regularizers import L1
 from tasks.schedules import Cosine
 from tasks.strategies.plain_descent import PlainDescent
 from tasks.strategies.row_descent import RowDescent
 from tasks.strategies.scaled_descent import ScaledDescent, scales
-from tasks.train import Train
+from tasks.studies.train import Train
 from tasks.trial import Trial
 
 STEPS = range(1, 31)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from array_api_compat import is_numpy_array
 
-from tasks.devices import (
+from tasks.arrays.devices import (
     DEVICES,
     HOST,
     ON_HOST,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tasks.error_curves import best_h, truncation_slope
+from tasks.studies.error_curves import best_h, truncation_slope
 
 
 def test_the_slope_is_fitted_where_truncation_rules():

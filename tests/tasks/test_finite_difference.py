@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
+from tasks.arrays.random_streams import normal
 from tasks.errors import ConfigError
-from tasks.finite_difference import FiniteDifference
+from tasks.fused.problem import Problem
 from tasks.losses import LOSSES, Softmax, SquaredHinge, Svm
 from tasks.models import ConvNet, Mlp
-from tasks.points import chosen_examples, natural_scale
-from tasks.problem import Problem
-from tasks.random_streams import normal
+from tasks.studies.finite_difference import FiniteDifference
 from tasks.trial import Trial
+from tasks.weight_space.points import chosen_examples, natural_scale
 from tests.tasks import plain
 from tests.tasks.rows_of_models import SMALL_MODELS
 

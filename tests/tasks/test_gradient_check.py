@@ -5,15 +5,15 @@ import pytest
 
 from tasks.errors import ConfigError
 from tasks.events import Outcome
-from tasks.gradient_check import GradientCheck, layers_of, relative_error
-from tasks.gradients import numerical_gradient
+from tasks.fused.problem import Problem
 from tasks.losses import LOSSES, Svm
 from tasks.models import ConvNet, Mlp
 from tasks.models.layers import Relu
-from tasks.points import chosen_examples
-from tasks.problem import Problem
 from tasks.regularizers import REGULARIZERS
+from tasks.studies.gradient_check import GradientCheck, layers_of, relative_error
 from tasks.trial import Trial
+from tasks.weight_space.gradients import numerical_gradient
+from tasks.weight_space.points import chosen_examples
 from tests.tasks import plain
 from tests.tasks.rows_of_models import NETWORKS, SMALL_MODELS, forward
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from tasks.errors import ConfigError
-from tasks.gradients import directional_derivative, numerical_gradient
 from tasks.losses import LOSSES
 from tasks.score_space.gradient import loss_differences
+from tasks.weight_space.gradients import directional_derivative, numerical_gradient
 
 
 def cubic(x):

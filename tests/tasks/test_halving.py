@@ -8,7 +8,7 @@ import pytest
 
 from tasks.events import Checkpoint
 from tasks.losses import Svm
-from tasks.train import Train
+from tasks.studies.train import Train
 from tests.tasks.test_train import run, trial
 
 

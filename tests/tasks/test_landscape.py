@@ -4,20 +4,20 @@ import re
 import numpy as np
 import pytest
 
-from tasks import points
-from tasks.directions import main_directions, plane_of_path, row_by_row
+from tasks.arrays.random_streams import normal, stream
 from tasks.errors import ConfigError
 from tasks.events import Checkpoint, Curve, Outcome, Result
-from tasks.landscape import DIRECTIONS, Landscape
+from tasks.fused.problem import Problem
 from tasks.losses import LOSSES, Svm
 from tasks.models import ConvNet, Linear, Mlp
-from tasks.points import chosen_examples, natural_scale, objective_values
-from tasks.problem import Problem
-from tasks.random_streams import normal, stream
 from tasks.regularizers import REGULARIZERS
 from tasks.strategies import STRATEGIES
-from tasks.train import Train
+from tasks.studies.landscape import DIRECTIONS, Landscape
+from tasks.studies.train import Train
 from tasks.trial import Trial
+from tasks.weight_space import points
+from tasks.weight_space.directions import main_directions, plane_of_path, row_by_row
+from tasks.weight_space.points import chosen_examples, natural_scale, objective_values
 from tests.tasks import plain
 from tests.tasks.rows_of_models import SMALL_MODELS
 

@@ -4,14 +4,14 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from tasks.arrays.devices import ON_DEVICE, ON_HOST
 from tasks.datasets import DATASETS
 from tasks.datasets.dataset import Split, make_dataset
-from tasks.devices import ON_DEVICE, ON_HOST
 from tasks.memory import bytes_a_trial, bytes_of_group, widest_group
 from tasks.models import ConvNet, Linear, Mlp
 from tasks.optimizers import OPTIMIZERS
 from tasks.strategies import STRATEGIES, GradientDescent
-from tasks.train import Train
+from tasks.studies.train import Train
 from tasks.trial import Trial
 
 

@@ -4,7 +4,7 @@ import pytest
 from tasks.errors import ConfigError
 from tasks.losses import Softmax, Svm
 from tasks.models import Mlp
-from tasks.one_dimensional import OneDimensional
+from tasks.studies.one_dimensional import OneDimensional
 from tasks.trial import Trial
 
 

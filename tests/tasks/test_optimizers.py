@@ -3,9 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from tasks.arrays.stacking import per_trial, stack
 from tasks.errors import ConfigError
 from tasks.optimizers import OPTIMIZERS, Adagrad, Adam, Momentum, Nesterov, Rmsprop, Sgd
-from tasks.stacking import per_trial, stack
 
 
 def two_updates(optimizer, first=1.0, second=2.0, rate=0.1):

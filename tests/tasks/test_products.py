@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
-from tasks.products import (
+from tasks.arrays.products import (
     Panel,
     layout_of,
     panel_of,

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from tasks.events import Curve, Result
-from tasks.landscape import Landscape
 from tasks.losses import LOSSES
 from tasks.models.linear import Linear
 from tasks.models.model import ScoreLinear
 from tasks.regularizers import L1
-from tasks.step_size import StepSize
 from tasks.strategies import STRATEGIES
-from tasks.train import Train
+from tasks.studies.landscape import Landscape
+from tasks.studies.step_size import StepSize
+from tasks.studies.train import Train
 from tasks.trial import Trial
 from tests.tasks.logistic import Logistic
 

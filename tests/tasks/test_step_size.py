@@ -1,17 +1,17 @@
 import numpy as np
 import pytest
 
+from tasks.arrays.random_streams import normal, stream
 from tasks.datasets.dataset import Split, make_dataset
 from tasks.datasets.synthetic import Synthetic
 from tasks.errors import ConfigError
 from tasks.events import Curve, Outcome
+from tasks.fused.problem import Problem
 from tasks.losses import LOSSES
 from tasks.models import ConvNet, Mlp
-from tasks.points import chosen_examples, gradient_at, natural_scale
-from tasks.problem import Problem
-from tasks.random_streams import normal, stream
-from tasks.step_size import StepSize, powers_of_ten
+from tasks.studies.step_size import StepSize, powers_of_ten
 from tasks.trial import Trial
+from tasks.weight_space.points import chosen_examples, gradient_at, natural_scale
 from tests.tasks import plain
 from tests.tasks.rows_of_models import SMALL_MODELS
 

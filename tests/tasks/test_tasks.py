@@ -6,7 +6,7 @@ import pytest
 from tasks.errors import ConfigError
 from tasks.events import Outcome, Result
 from tasks.models import ConvNet
-from tasks.registry import TASKS
+from tasks.studies.registry import TASKS
 from tasks.trial import Trial
 from tests.tasks.rows_of_models import SMALL_MODELS
 

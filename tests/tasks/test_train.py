@@ -4,18 +4,18 @@ import itertools
 import numpy as np
 import pytest
 
-from tasks import devices
+from tasks.arrays import devices
 from tasks.datasets.dataset import Split
 from tasks.errors import ConfigError
 from tasks.events import Checkpoint, Curve, Outcome, Result
+from tasks.fused.problem import Problem
 from tasks.labels import accuracy
 from tasks.losses import LOSSES, Softmax, Svm
 from tasks.optimizers import OPTIMIZERS, Momentum, Sgd
-from tasks.problem import Problem
 from tasks.regularizers import L1, L2
 from tasks.schedules import SCHEDULES
 from tasks.strategies import STRATEGIES, GradientDescent, Lbfgs, LocalSearch, RandomSearch
-from tasks.train import Train
+from tasks.studies.train import Train
 from tasks.trial import Trial
 from tests.tasks import plain
 
@@ -239,8 +239,8 @@ def test_on_minibatches_incumbent_and_candidate_meet_on_the_same_examples(small_
 def test_minibatch_gradient_descent_is_the_plain_loop(small_dataset):
     # given plain minibatch descent in double precision on the same examples
     t = trial(steps=40, regularization=1e-3, record_every=1)
-    from tasks.problem import Minibatches
-    from tasks.random_streams import normal
+    from tasks.arrays.random_streams import normal
+    from tasks.fused.problem import Minibatches
 
     x, y = plain.features(small_dataset, small_dataset.train), small_dataset.train.labels
     weights = 1e-4 * normal(0, "initial weights", shape=(5, 38)).astype(np.float64)

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 from array_api_compat import array_namespace
 
-from tasks.devices import pieces
+from tasks.arrays.devices import pieces
+from tasks.arrays.products import Layout, product
 from tasks.models.layers.layer import Forward
-from tasks.products import Layout, product
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,8 @@
 
 import hydra
 
-from pipeline import groups, plugins
+from pipeline import hydra as plugins
+from pipeline.hydra import groups
 
 
 @hydra.main(config_path="pkg://conf", config_name="config", version_base="1.3")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.random_streams import normal
+from tasks.arrays.random_streams import normal
 
 
 def features(dataset, split, dtype):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.random_streams import normal, stream
+from tasks.arrays.random_streams import normal, stream
 
 RECORD = 3073
 VALIDATION = 1000

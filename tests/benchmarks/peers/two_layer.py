@@ -11,7 +11,7 @@ import numpy as np
 import svm
 import torch
 
-from tasks.random_streams import normal, stream
+from tasks.arrays.random_streams import normal, stream
 
 FEATURES, CLASSES = 3072, 10
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.config.schema import parse
 from pipeline.engine import worker
-from pipeline.engine.protocol import Failed, Finished, Progressed
-from pipeline.plan import Point, make_plan
-from pipeline.schema import parse
+from pipeline.plan.plan import Point, make_plan
+from pipeline.reports import Failed, Finished, Progressed
 from tasks.datasets import Synthetic
 from tasks.events import Curve, Outcome, Result
-from tasks.train import Train
+from tasks.studies.train import Train
 
 DATASET = Synthetic(examples=300, test_examples=20, features=12, classes=3, validation=20).load()
 

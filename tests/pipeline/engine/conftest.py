@@ -24,8 +24,8 @@ def computing():
 @pytest.fixture
 def engine(cluster):
     """Return a maker of engines on the cluster, with two workers."""
+    from pipeline.config.schema import Cluster
     from pipeline.engine.ray_engine import RayEngine
-    from pipeline.schema import Cluster
 
     def make(address=cluster, *, workers=2, **settings):
         where = Cluster(address=address, workers=workers)

@@ -1,8 +1,8 @@
 import pytest
 
+from pipeline.config.schema import Cluster
 from pipeline.engine.capacity import Node, capacity, require_room
 from pipeline.errors import EngineError
-from pipeline.schema import Cluster
 
 HEAD = Node(resources={"CPU": 8.0, "memory": 1e9, "node:1.2.3.4": 1.0}, labels={"ray.io/node-id": "a", "zone": "x"})
 GPUS = Node(resources={"CPU": 4.0, "GPU": 2.0, "fast": 3.0}, labels={"ray.io/node-id": "b", "zone": "y"})

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
+from pipeline.config.schema import parse
 from pipeline.engine.faults import after_loss, after_raise, after_timeout
 from pipeline.engine.ledger import Ledger
-from pipeline.engine.protocol import Checkpointed, Failed, Finished, Progressed, Started
-from pipeline.engine.raised import Raised
 from pipeline.engine.worker import Begun
-from pipeline.plan import Group, Point, make_plan
-from pipeline.schema import parse
+from pipeline.plan.plan import Group, Point, make_plan
+from pipeline.raised import Raised
+from pipeline.reports import Checkpointed, Failed, Finished, Progressed, Started
 from tasks.datasets import Synthetic
 from tasks.events import Checkpoint, Curve, Outcome, Result
 

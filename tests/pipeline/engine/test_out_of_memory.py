@@ -11,9 +11,9 @@ import numpy as np
 import psutil
 import pytest
 
-from pipeline.schema import Cluster
+from pipeline.config.schema import Cluster
 from tasks.events import Curve
-from tasks.train import Train
+from tasks.studies.train import Train
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 

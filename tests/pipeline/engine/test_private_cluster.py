@@ -21,7 +21,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 PRIVATE = """
 import json, os, psutil, ray, sys
 from pipeline.engine.ray_cluster import connect
-from pipeline.schema import Cluster
+from pipeline.config.schema import Cluster
 connect(Cluster(address="local"), cpus=1)
 assert ray.get(ray.remote(lambda: 1).remote()) == 1
 family = [psutil.Process(), *psutil.Process().children(recursive=True)]
@@ -166,7 +166,7 @@ builtins.__import__, importlib.import_module = imported, loaded
 JOINING = """
 import ray, sys
 from pipeline.engine.ray_cluster import connect, leave
-from pipeline.schema import Cluster
+from pipeline.config.schema import Cluster
 print(connect(Cluster(address=sys.argv[1]), cpus=1), ray.get(ray.remote(lambda: 41 + 1).remote()))
 leave()
 """

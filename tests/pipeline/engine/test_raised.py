@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from pipeline.engine.raised import LONGEST_LINE, LONGEST_TRACEBACK, Raised
+from pipeline.raised import LONGEST_LINE, LONGEST_TRACEBACK, Raised
 
 
 class OddError(Exception):

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.config.schema import Cluster
 from pipeline.engine.ray_cluster import LOCAL, _address, _given, _noted, connect
 from pipeline.errors import EngineError
-from pipeline.schema import Cluster
 from tests.pipeline import commands
 from tests.pipeline.serving import free_port
 

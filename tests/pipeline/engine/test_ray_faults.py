@@ -169,7 +169,7 @@ def test_a_sweep_that_is_left_early_leaves_nothing_running(computing, engine, tm
 def test_data_larger_than_the_object_store_are_spilled_and_read(computing, engine):
     from ray.cluster_utils import Cluster as LocalCluster
 
-    from pipeline.plan import make_plan
+    from pipeline.plan.plan import make_plan
     from tasks.datasets import Synthetic
 
     # given an object store of 80 MB and images of half as much again

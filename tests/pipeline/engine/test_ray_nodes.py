@@ -5,11 +5,11 @@ from dataclasses import replace
 import psutil
 import pytest
 
+from pipeline.config.schema import Cluster
 from pipeline.engine import halving
-from pipeline.engine.protocol import Checkpointed
 from pipeline.errors import EngineError
-from pipeline.plan import Group, make_plan
-from pipeline.schema import Cluster
+from pipeline.plan.plan import Group, make_plan
+from pipeline.reports import Checkpointed
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 

@@ -3,7 +3,7 @@ import pytest
 from pipeline.engine.worker import Begun, compute
 from tasks.datasets import DATASETS
 from tasks.events import Curve, Result
-from tasks.train import Train
+from tasks.studies.train import Train
 from tasks.trial import Trial
 
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.drawing import SWEEP_FIGURES
+from pipeline.figures.drawing import SWEEP_FIGURES
 from pipeline.figures.heat_maps import _cells, _values
 from pipeline.figures.parallel_coordinates import _places
 from pipeline.figures.sweep import FIGURES
 from pipeline.figures.trials import by_kind, models
-from pipeline.recorder.protocol import Series
-from pipeline.recorder.sweep_run import TrialRecord
-from pipeline.tally import Standing
+from pipeline.record.protocol import Series
+from pipeline.record.sweep_run import TrialRecord
+from pipeline.results.tally import Standing
 from tasks.events import Outcome
 
 

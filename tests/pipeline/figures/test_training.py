@@ -11,10 +11,10 @@ from pipeline.figures import draw, draw_quickly
 from pipeline.figures.data_gradient import data_gradient
 from pipeline.figures.filters import draw_filters
 from pipeline.figures.pictures import is_image
-from pipeline.recorder.protocol import Series
+from pipeline.record.protocol import Series
 from tasks.datasets.dataset import Split, make_dataset
 from tasks.events import Outcome, Result
-from tasks.gradient_check import GradientCheck
+from tasks.studies.gradient_check import GradientCheck
 
 
 def ended(weights, outcome=Outcome.COMPLETE):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tasks.gradients import numerical_gradient
+from tasks.arrays.products import layout_of
 from tasks.models.layers import (
     Affine,
     Convolution,
@@ -14,7 +14,7 @@ from tasks.models.layers import (
     SharedConvolution,
     Tanh,
 )
-from tasks.products import layout_of
+from tasks.weight_space.gradients import numerical_gradient
 
 RNG = np.random.default_rng(3)
 

@@ -11,11 +11,11 @@ import pytest
 from array_api_compat import array_namespace
 from threadpoolctl import threadpool_info
 
-from tasks.devices import HOST, as_numpy, placed
-from tasks.gradients import numerical_gradient
+from tasks.arrays.devices import HOST, as_numpy, placed
+from tasks.arrays.products import panel_of_descent
 from tasks.models.convnet import ConvNet
 from tasks.models.mlp import Mlp
-from tasks.products import panel_of_descent
+from tasks.weight_space.gradients import numerical_gradient
 from tests.tasks.backends import OTHERS, distance, like_of
 
 KERNELS = ("Nehalem", "Haswell", "SkylakeX")

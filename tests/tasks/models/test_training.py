@@ -8,16 +8,16 @@ import pytest
 
 from tasks.datasets.dataset import Split, make_dataset
 from tasks.events import Checkpoint, Curve, Outcome, Result
+from tasks.fused.problem import Problem
 from tasks.losses import LOSSES, Softmax
 from tasks.models import MODELS, ConvNet, Mlp
 from tasks.optimizers import OPTIMIZERS, Adam
-from tasks.problem import Problem
 from tasks.regularizers import L1, L2
 from tasks.strategies import STRATEGIES
 from tasks.strategies.plain_descent import PlainDescent
 from tasks.strategies.row_descent import RowDescent
 from tasks.strategies.scaled_descent import ScaledDescent
-from tasks.train import Train
+from tasks.studies.train import Train
 from tasks.trial import Trial
 from tests.tasks.backends import OTHERS, distance, like_of
 

@@ -1,0 +1,97 @@
+"""Where a store is: its address made absolute, and shown without credentials."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import urllib.parse
+from pathlib import Path
+
+from pipeline.errors import RecordError
+
+_SECRET = re.compile(r"(?i)\b([\w.-]*(?:password|passwd|pwd|token|secret|api_?key|access_?key)[\w.-]*)=[^\s&;]+")
+# To the last @ of the word, since a password may hold an @ or a slash, or of the host, since it may hold a space.
+# A file's address has no such part, and an @ in it is a folder's.
+_USER_INFO = re.compile(r"(?:(?<!sqlite)(?<!file)://|://(?!/))(?:\S*|[^/\n]*)@")
+_FILE, _FILE_BY_DRIVER = "sqlite:///", "sqlite+pysqlite:///"
+
+IN_MEMORY = ("sqlite://", _FILE, f"{_FILE}:memory:")
+"""The addresses of SQLite stores that end with the process."""
+
+
+def redact(text: str) -> str:
+    """Return ``text`` without the credentials in its addresses and its assignments.
+
+    >>> redact("tracking.uri=http://ann:pass@host:5000 api_key=abc steps=10")
+    'tracking.uri=http://***@host:5000 api_key=*** steps=10'
+    """
+    return _SECRET.sub(r"\1=***", _USER_INFO.sub("://***@", text))
+
+
+def absolute(uri: str) -> str:
+    """Return ``uri`` with the path of an SQLite file made absolute, so that it holds from any folder.
+
+    Raises
+    ------
+    RecordError
+        If SQLAlchemy can name no such path.
+    """
+    file = sqlite_file(uri)
+    if file is None:
+        return uri
+    _, mark, query = uri.partition("?")
+    path = str(file)
+    if not re.search("[%?]", path):
+        return f"{_FILE}{path}{mark}{query}"
+    quoted = path.replace("%", "%25").replace("?", "%3F") if _unquotes() else path
+    if "?" in quoted:
+        raise unreachable(uri, "SQLAlchemy 2.1 or later is needed for a path that holds a question mark")
+    # MLflow would make the folders of a path that it takes as it is written; this form it leaves to SQLAlchemy.
+    return f"{_FILE_BY_DRIVER}{quoted}{mark}{query}"
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """Return the absolute path of the SQLite file that SQLAlchemy opens for ``uri``, None for any other store."""
+    for prefix in (_FILE, _FILE_BY_DRIVER):
+        if uri.startswith(prefix):
+            path = uri.removeprefix(prefix).partition("?")[0]
+            path = urllib.parse.unquote(path) if "%" in path and _unquotes() else path
+            if path in {"", ":memory:"}:
+                return None
+            return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100  # as SQLAlchemy does, `..` and all
+    return None
+
+
+def is_http(uri: str) -> bool:
+    """Return whether ``uri`` is a tracking server's."""
+    return uri.startswith(("http://", "https://"))
+
+
+def unreachable(uri: str, reason: object) -> RecordError:
+    """Return the error for a store that does not answer."""
+    return RecordError(f"tracking.uri must be a store that can be reached, got {redact(uri)!r}: {redact(str(reason))}")
+
+
+def how_to_look(uri: str, experiment_id: str, *, sweep: str | None, run: str | None) -> str:
+    """Return the command that opens the store and the link to a sweep's charts, or to a lone trial's run.
+
+    MLflow opens an experiment in its layout for language models unless the link asks for the other. Which
+    runs and columns are shown is what the sweep's `view` says.
+    """
+    query = {"workflowType": "machine_learning"}
+    page = f"experiments/{experiment_id}/runs"
+    if sweep is not None:
+        query |= {"compareRunsMode": "CHART", "viewStateShareKey": sweep}
+    elif run is not None:
+        page += f"/{run}"
+    base = redact(uri.rstrip("/")) if is_http(uri) else "http://127.0.0.1:5000"
+    link = f"{base}/#/{page}?{urllib.parse.urlencode(query, quote_via=urllib.parse.quote)}"
+    return link if is_http(uri) else f"mlflow ui --backend-store-uri {shlex.quote(redact(uri))}\n{link}"
+
+
+def _unquotes() -> bool:
+    """Return whether SQLAlchemy reads a %25 in a path as %: from 2.1 on it does."""
+    from sqlalchemy import make_url  # noqa: PLC0415  # takes a fifth of a second to import
+
+    return make_url(f"{_FILE}%25").database == "%"

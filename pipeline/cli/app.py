@@ -1,0 +1,118 @@
+"""The application's command line: Hydra composes the config, the sweep runs it, errors become one message."""
+
+from __future__ import annotations
+
+import atexit
+import faulthandler
+import gc
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from pipeline import HOME
+from pipeline import hydra as plugins
+from pipeline.address import redact
+from pipeline.cli.error_messages import EXPECTED, complaint, is_expected
+from pipeline.config.schema import parse
+from pipeline.errors import Interrupted, Told, TrialsFailedError
+from pipeline.hydra import groups
+from pipeline.hydra.folders import hide_credentials
+from pipeline.hydra.sweeper import deferred
+from pipeline.plan.plan import Point
+from pipeline.sweep.run import run_points
+
+CONF = str(HOME / "conf")
+"""Where the config groups are: by its place, since ``pkg://conf`` may be a folder of the user's."""
+
+ALLOCATIONS = 20_000
+"""Objects that are made between two looks for cycles; Python's own number is 700."""
+
+
+_STDERR = 2
+
+
+def main() -> None:
+    """Run the command line; exit with 1 where a trial failed, 2 on an error, 128 + N on signal N."""
+    # Python would look for cycles in what Ray and MLflow make as they are imported, for half a second, and in all that
+    # they hold as it ends, for a second.
+    gc.set_threshold(ALLOCATIONS)
+    atexit.register(gc.freeze)
+    faulthandler.enable(file=_STDERR)  # a crash in native code says where
+    logging.raiseExceptions = False  # a full disk under a log file would print a traceback a line
+    register()
+    full_error = os.environ.get("HYDRA_FULL_ERROR")
+    # Hydra then raises what it would otherwise print as a traceback of its own making.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        sys.argv[1:] = arranged(sys.argv[1:])
+        hydra.main(config_path=CONF, config_name="config", version_base="1.3")(run_trial)()
+    except BaseException as raised:  # noqa: BLE001  # it is told or raised below, where it has no other error around it
+        error = raised.error if isinstance(raised, Told) else raised
+    else:
+        return
+    finally:
+        if full_error is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = full_error
+    if isinstance(error, Interrupted | KeyboardInterrupt):
+        print(f"stopped: {str(error) or 'interrupted'}", file=sys.stderr)  # noqa: T201
+        sys.exit(128 + getattr(error, "number", 2))
+    if full_error == "1" and isinstance(error, TrialsFailedError) and error.__cause__ is not None:
+        raise error.__cause__  # a lone trial's own error, so that a debugger stands where it was raised
+    if full_error == "1" or not is_expected(error):
+        raise error
+    print(f"error: {complaint(error)}", file=sys.stderr)  # noqa: T201
+    sys.exit(1 if isinstance(error, TrialsFailedError) else 2)
+
+
+def arranged(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments as Hydra takes them: the overrides last, and in a multirun as `deferred` has them.
+
+    >>> arranged(["seed=1,2", "--multirun", "--config-name", "mine", "steps=20"])
+    ['--multirun', '--config-name', 'mine', 'seed=1,2', 'steps=20']
+    """
+    try:
+        from hydra._internal.utils import get_args_parser  # noqa: PLC0415  # private: Hydra itself does without us
+    except ImportError:
+        print("this Hydra keeps its options to itself: give the overrides last", file=sys.stderr)  # noqa: T201
+        return list(arguments)
+    # argparse takes the overrides from one place of the line only.
+    given = get_args_parser().parse_intermixed_args(arguments)
+    options = [argument for argument in arguments if argument not in given.overrides]
+    many = given.multirun or "hydra.mode=MULTIRUN" in given.overrides
+    return options + (deferred(given.overrides) if many else given.overrides)
+
+
+def register() -> None:
+    """Make the schema and the plug-ins known to Hydra."""
+    groups.register()
+    plugins.register()
+
+
+def run_trial(config: DictConfig) -> float | None:
+    """Run one trial and return its score, None on a dry run (Hydra's task function)."""
+    job = HydraConfig.get()
+    try:
+        if job.output_subdir is not None:
+            hide_credentials(Path(job.runtime.output_dir) / job.output_subdir)
+        values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        assert isinstance(values, dict)
+        plain = {str(name): value for name, value in values.items()}
+        point = Point(index=0, overrides=tuple(map(redact, job.overrides.task)), config=parse(plain))
+        end = run_points([point], sweep=None, folder=Path(job.runtime.output_dir)).get(0)
+        if isinstance(end, Exception):
+            raise end
+    except EXPECTED as error:
+        # In a multirun Hydra's launcher must see the error, to go on with the other jobs.
+        if job.mode == RunMode.MULTIRUN:
+            raise
+        raise Told(error) from error
+    return end

@@ -1,0 +1,95 @@
+"""What a person is told of an error: one message that names the key, the rule and the value."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+import traceback
+
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf.errors import OmegaConfBaseException
+
+from pipeline.address import redact
+from pipeline.config.schema import TABLES
+from pipeline.errors import TrialsFailedError
+from pipeline.hydra.groups import choices_with, keys, misplaced, unknown_hydra_key
+from tasks.errors import SweepError, unknown_choice
+
+EXPECTED = (SweepError, HydraException, OmegaConfBaseException, OSError)
+"""Errors that a person can cause: they are told without a traceback."""
+
+
+def is_expected(error: BaseException) -> bool:
+    """Return whether a person caused the error: by its type, or because Hydra raised it over an override."""
+    if isinstance(error, EXPECTED):
+        return True
+    modules = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__))
+    outside = [package for module in modules if (package := module.partition(".")[0]) not in sys.stdlib_module_names]
+    return isinstance(error, Exception) and outside[-1:] in (["hydra"], ["omegaconf"], ["antlr4"])
+
+
+def complaint(error: BaseException) -> str:
+    """Return what to print of an expected error, in one line; where it names no override, they are all shown.
+
+    Credentials are not.
+    """
+    if isinstance(error, TrialsFailedError):
+        return redact(str(error))
+    text = redact(" ".join(_complaint(error).split()))
+    overrides = [redact(override) for override in sys.argv[1:] if not override.startswith("-")]
+    named = [override.partition("=")[0].lstrip("+~").strip() for override in overrides]
+    if isinstance(error, SweepError) or any(name and name in text for name in named):
+        return text
+    return f"{text} (the overrides were: {' '.join(map(repr, overrides))})"
+
+
+def _complaint(error: BaseException) -> str:
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        return str(unknown_choice(group, name, error.options))
+    if isinstance(error, HydraException):
+        return _hydra_complaint(error)
+    if isinstance(error, OmegaConfBaseException):
+        return _first_line(error) + (f" (in {error.full_key})" if error.full_key else "")
+    if isinstance(error, OSError) and not isinstance(error, SweepError):
+        # Only the working folder has no name, when it is no more.
+        what = f" {error.filename or 'the working folder' * isinstance(error, FileNotFoundError)}".rstrip()
+        return f"cannot use{what}: {error.strerror or error}"
+    if isinstance(error, SweepError):
+        return str(error)
+    # An environment variable that hydra.job.env_copy names may be missing.
+    return f"{error} must be set" if isinstance(error, KeyError) else _first_line(error)
+
+
+def _hydra_complaint(error: HydraException) -> str:
+    text = str(error)
+    unknown = re.search(r"Could not override '([^']+)'", text)
+    if unknown:
+        key = unknown.group(1).removesuffix(".")
+        return unknown_hydra_key(key) if key.startswith("hydra.") else _unknown_key(key)
+    if composed := re.search(r"(In '[^']+'): ConfigKeyError raised.*full_key: (hydra\.\S+)", text, re.DOTALL):
+        return f"{composed.group(1)}: {unknown_hydra_key(composed.group(2))}"
+    if isinstance(error.__cause__, OmegaConfBaseException) and not text:
+        return complaint(error.__cause__)
+    cause = error.__cause__ or error.__context__
+    detail = f": {_first_line(cause)}" if isinstance(cause, OmegaConfBaseException) else ""
+    text = text.partition("Config search path:")[0]
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("See https")]
+    return "; ".join(lines) + detail
+
+
+def _unknown_key(key: str) -> str:
+    if choices_with(key):
+        return misplaced(key)
+    if key in TABLES:
+        return f"{key} must be one of {', '.join(sorted(TABLES[key]))} ({key}=CHOICE)"
+    close = difflib.get_close_matches(key, keys(), n=3)
+    # A key without its group (margin for loss.margin) is near to no key as a whole.
+    close += [known for known in keys() if known.endswith(f".{key}") and known not in close]
+    hint = f", did you mean {' or '.join(close)}?" if close else ""
+    return f"{key} is no key of this config{hint} (see descent-sweeps --help)"
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,0 +1,246 @@
+"""The one schema of a config: typed, frozen, and validated as it is built from plain values."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tasks.arrays.devices import DEVICES
+from tasks.datasets import DATASETS
+from tasks.errors import ConfigError, require, unknown_choice
+from tasks.losses import LOSSES
+from tasks.models import MODELS
+from tasks.optimizers import OPTIMIZERS
+from tasks.regularizers import REGULARIZERS
+from tasks.rows import build, convert, describe_row, parse_row
+from tasks.schedules import SCHEDULES
+from tasks.strategies import STRATEGIES
+from tasks.studies.registry import TASKS
+from tasks.trial import Trial
+
+TABLES: Mapping[str, Mapping[str, type]] = {
+    "task": TASKS,
+    "dataset": DATASETS,
+    "model": MODELS,
+    "loss": LOSSES,
+    "regularizer": REGULARIZERS,
+    "strategy": STRATEGIES,
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+}
+"""The config groups: each key of a config that holds a row, and the table that the row is of."""
+
+ENGINES = ("inprocess", "ray")
+
+_NAME = r"[a-zA-Z0-9](?:[a-zA-Z0-9_.-]{0,61}[a-zA-Z0-9])?"
+_LABEL = re.compile(rf"!?(?:{_NAME}|in\({_NAME}(?:, ?{_NAME})*\))")
+"""What Ray takes as the selector of a label."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """Where the Ray engine computes.
+
+    ``workers`` is the number of groups computed at once (None: as many as this machine allows or, on a cluster
+    that is joined, as the cluster has while it runs), each on ``cpus_per_worker`` CPUs, ``gpus_per_worker`` GPUs
+    and amounts of Ray's custom ``resources``, on nodes whose labels are what Ray's label selector ``labels`` says.
+    ``address`` is a Ray address (``auto``: of the cluster that runs on this machine; ``ray://HOST:PORT``: through
+    Ray Client); None joins that cluster or starts a private one, ``local`` always starts a private one.
+    """
+
+    workers: int | None = None
+    cpus_per_worker: float = 1.0
+    gpus_per_worker: float = 0.0
+    resources: Mapping[str, float] | None = None
+    labels: Mapping[str, str] | None = None
+    address: str | None = None
+
+    def __post_init__(self) -> None:
+        require(self.workers is None or self.workers >= 1, "cluster.workers", "must be >= 1", self.workers)
+        require(self.cpus_per_worker > 0, "cluster.cpus_per_worker", "must be > 0", self.cpus_per_worker)
+        require(self.gpus_per_worker >= 0, "cluster.gpus_per_worker", "must be >= 0", self.gpus_per_worker)
+        amounts = {f"cluster.resources.{kind}": amount for kind, amount in (self.resources or {}).items()}
+        for kind, amount in (self.resources or {}).items():
+            own = kind not in {"CPU", "GPU"}
+            require(own, f"cluster.resources.{kind}", f"must be given as cluster.{kind.lower()}s_per_worker", amount)
+            require(amount > 0, f"cluster.resources.{kind}", "must be > 0", amount)
+        amounts |= {"cluster.cpus_per_worker": self.cpus_per_worker, "cluster.gpus_per_worker": self.gpus_per_worker}
+        for name, amount in amounts.items():
+            require(amount < 1 or amount % 1 == 0, name, "must be a whole number above 1", amount)
+        for key, selector in (self.labels or {}).items():
+            valid = _LABEL.fullmatch(selector) is not None
+            require(valid, f"cluster.labels.{key}", "must be VALUE, !VALUE, in(A,B) or !in(A,B)", selector)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tracking:
+    """Where the record is kept: any MLflow tracking URI, and the experiment in it.
+
+    ``register_model`` says whether the best trial of a sweep becomes a version of the registered model
+    ``EXPERIMENT-DATASET``.
+    """
+
+    uri: str = "sqlite:///mlflow.db"
+    experiment: str = "descent-sweeps"
+    register_model: bool = True
+
+    def __post_init__(self) -> None:
+        require(bool(self.uri.strip()), "tracking.uri", "must not be empty", self.uri)
+        require(bool(self.experiment.strip()), "tracking.experiment", "must not be empty", self.experiment)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """How a sweep is run.
+
+    ``dry_run`` only prints the plan, ``resume`` finishes what the last sweep of the same trials and name has
+    left, ``fail_fast`` stops at the first failed trial.
+    """
+
+    name: str | None = None
+    dry_run: bool = False
+    resume: bool = False
+    fail_fast: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a trial is allowed, and what is kept of it while it runs.
+
+    ``attempts`` is how often a trial may lose its worker before it fails, ``timeout`` the seconds that an attempt
+    may take (null: any), ``checkpoint_every`` the steps between two points from which a trial can go on (null:
+    none; they are kept no more often than every 2 seconds).
+    """
+
+    attempts: int = 3
+    timeout: float | None = None
+    checkpoint_every: int | None = 100
+
+    def __post_init__(self) -> None:
+        require(self.attempts >= 1, "trial.attempts", "must be >= 1", self.attempts)
+        require(self.timeout is None or self.timeout > 0, "trial.timeout", "must be > 0, or null", self.timeout)
+        every = self.checkpoint_every
+        require(every is None or every >= 1, "trial.checkpoint_every", "must be >= 1, or null", every)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """A resolved config: the trial and its dataset, which decide the result, and how and where it is run.
+
+    ``engine`` None means: a single run in this process, a multirun on Ray.
+    """
+
+    trial: Trial = field(default_factory=lambda: Trial(task=TASKS["train"]()))
+    dataset: Any = field(default_factory=DATASETS["digits"])
+    limits: Limits = field(default_factory=Limits)
+    device: str = "cpu"
+    engine: str | None = None
+    cluster: Cluster = field(default_factory=Cluster)
+    tracking: Tracking = field(default_factory=Tracking)
+    sweep: Sweep = field(default_factory=Sweep)
+
+    def __post_init__(self) -> None:
+        if self.device not in DEVICES:
+            raise unknown_choice("device", self.device, DEVICES)
+        if self.engine is not None and self.engine not in ENGINES:
+            raise unknown_choice("engine", self.engine, ENGINES)
+
+
+# The fields of a trial that hold numbers, by the key that holds them in a config.
+_NUMBERS = {f.name: f.name for f in dataclasses.fields(Trial) if f.name not in TABLES}
+_NUMBERS |= {"record_every": "trial.record_every", "evaluate_every": "trial.evaluate_every"}
+_SECTIONS: Mapping[str, type] = {"cluster": Cluster, "tracking": Tracking, "sweep": Sweep}
+_CHOICES: Mapping[str, Any] = {"device": str, "engine": str | None}
+
+
+def parse(values: Mapping[str, Any]) -> Config:
+    """Build the config that plain values describe; a key that is left out keeps its default.
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown or a value breaks its rule; the message names the key, the rule and the value.
+
+    >>> parse({"learning_rate": 0.5, "trial": {"record_every": 5}}).trial.record_every
+    5
+    """
+    inside_trial = {key.partition(".")[2] for key in _NUMBERS.values() if "." in key}
+    limits = {f.name for f in dataclasses.fields(Limits)}
+    top = {*TABLES, *_SECTIONS, *_CHOICES, "trial", *(key for key in _NUMBERS.values() if "." not in key)}
+    for name in values:
+        if name not in top and isinstance(values[name], Mapping) and (inside := sorted(top & {*values[name]})):
+            raise ConfigError(
+                f"{name} is no group of keys, but holds {', '.join(inside)}: the file of {name}=CHOICE must begin with "
+                "the line '# @package _global_' to set keys of the config"
+            )
+    _known(values, top, "a key of the config")
+    _known(_section(values, "trial"), inside_trial | limits, "a key of trial")
+
+    rows = {group: _row(group, values[group]) for group in TABLES if group in values}
+    dataset = {"dataset": rows.pop("dataset")} if "dataset" in rows else {}
+    hints = typing.get_type_hints(Trial)
+    flat = {**values, **{f"trial.{key}": value for key, value in _section(values, "trial").items()}}
+    numbers = {name: convert(flat[key], hints[name], key) for name, key in _NUMBERS.items() if key in flat}
+    sections = {name: build(kind, _section(values, name), parameter=name) for name, kind in _SECTIONS.items()}
+    choices = {name: convert(values[name], kind, name) for name, kind in _CHOICES.items() if name in values}
+    limited = {key: value for key, value in _section(values, "trial").items() if key in limits}
+    return Config(
+        trial=Trial(**({"task": TASKS["train"]()} | rows | numbers)),
+        limits=build(Limits, limited, parameter="trial"),
+        **dataset,
+        **sections,
+        **choices,
+    )
+
+
+def describe(config: Config) -> dict[str, Any]:
+    """Return the plain values of a config, every key resolved: the inverse of `parse`."""
+    values: dict[str, Any] = {"dataset": plain(describe_row(DATASETS, config.dataset))}
+    values |= {name: getattr(config, name) for name in _CHOICES}
+    values |= {name: plain(dataclasses.asdict(getattr(config, name))) for name in _SECTIONS}
+    values["trial"] = dataclasses.asdict(config.limits)
+    for name, value in describe_trial(config.trial).items():
+        section, _, key = _NUMBERS.get(name, name).rpartition(".")
+        (values[section] if section else values)[key] = value
+    return values
+
+
+def defaults() -> dict[str, Any]:
+    """Return the default config as plain values."""
+    return describe(Config())
+
+
+def describe_trial(trial: Trial) -> dict[str, Any]:
+    """Return the plain values of a trial by the names of its fields."""
+    rows = {group: plain(describe_row(TABLES[group], getattr(trial, group))) for group in TABLES if group != "dataset"}
+    return rows | {name: getattr(trial, name) for name in _NUMBERS}
+
+
+def _row(group: str, value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        raise unknown_choice(group, value, TABLES[group])
+    for name, given in value.items():
+        require(given != "???", f"{group}.{name}", "must be given", None)
+    return parse_row(TABLES[group], group, value)
+
+
+def _section(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    section = values.get(name, {})
+    if not isinstance(section, Mapping):
+        raise ConfigError(f"{name} must be a group of keys ({name}.KEY=VALUE), got {section!r}")
+    return section
+
+
+def _known(values: Mapping[str, Any], known: set[str], what: str) -> None:
+    for name in values:
+        if name not in known:
+            raise unknown_choice(what, name, known)
+
+
+def plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values with lists for tuples: YAML and JSON have lists only."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}

@@ -1,0 +1,94 @@
+"""What is swept: the settings that trials use and differ in, and the names of trials made of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.config.schema import TABLES, describe_trial
+from tasks.trial import Trial
+
+_NUMBERS = [field.name for field in dataclasses.fields(Trial) if field.name not in TABLES]
+
+_SHORT = {"learning_rate": "lr", "batch_size": "batch", "regularization": "reg"}
+"""The keys that names, and names only, shorten."""
+
+
+def settings(trial: Trial) -> dict[str, Any]:
+    """Return what a trial uses as flat plain values; a row's name stands under the name of its group.
+
+    >>> from tasks.studies.train import Train
+    >>> {k: v for k, v in settings(Trial(task=Train())).items() if k in ("loss", "loss.margin", "seed")}
+    {'loss': 'svm', 'loss.margin': 1.0, 'seed': 0}
+    """
+    unused = trial.task.unused(trial)
+    flat: dict[str, Any] = {}
+    for name, value in describe_trial(trial).items():
+        if name in unused:
+            continue
+        if isinstance(value, Mapping):
+            flat |= {f"{name}.{inner}".removesuffix(".name"): setting for inner, setting in value.items()}
+        else:
+            flat[name] = value
+    return flat
+
+
+def swept(used: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Return the settings that differ between trials, each with its values in the order of the trials.
+
+    A setting that only some trials use is swept where those differ in it; a row's own one where it differs
+    between trials of that row, since two rows may have different defaults for parameters of one name.
+    """
+    values: dict[str, dict[str, Any]] = {}
+    telling: set[str] = set()
+    inside: dict[tuple[str, Any], str] = {}
+    for one in used:
+        for name, value in one.items():
+            text = str(value)
+            values.setdefault(name, {}).setdefault(text, value)
+            if inside.setdefault((name, one.get(name.rpartition(".")[0])), text) != text:
+                telling.add(name)
+    order = [*TABLES, *_NUMBERS]
+    return {name: list(values[name].values()) for name in sorted(telling, key=lambda name: _place(name, order))}
+
+
+def _place(name: str, order: Sequence[str]) -> tuple[int, str]:
+    return order.index(name.partition(".")[0]), name
+
+
+def trial_names(trials: Sequence[Trial], overrides: Sequence[Sequence[str]]) -> list[str]:
+    """Name each trial by its strategy (its task, where that is not to train) and by what differs between them.
+
+    A lone trial is named by what its ``overrides`` set.
+    """
+    used = [settings(trial) for trial in trials]
+    if len(trials) > 1:
+        telling = swept(used)
+        return [_name(one, [key for key in telling if key in one]) for one in used]
+    given = dict(text.partition("=")[::2] for text in overrides[0] if not text.startswith(("+", "~")))
+    presets = [given[group] for group in ("experiment", "dataset") if given.get(group)]
+    return [" ".join([_name(used[0], [key for key in used[0] if key in given]), *presets])]
+
+
+def text_of(name: str, value: Any) -> str:
+    """Return a value as a person writes it; no batch size is all examples.
+
+    >>> text_of("learning_rate", 0.001), text_of("batch_size", None)
+    ('0.001', 'all')
+    """
+    if value is None:
+        return "all" if name == "batch_size" else "null"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _name(used: Mapping[str, Any], telling: Sequence[str]) -> str:
+    lead = "strategy" if used["task"] == "train" else "task"
+    parts = [str(used[lead])]
+    for key in telling:
+        if key == lead:
+            continue
+        text = text_of(key, used[key])
+        # A row's name says by itself what it is.
+        parts.append(text if key in TABLES else f"{_SHORT.get(key, key.rpartition('.')[2])}={text}")
+    return " ".join(parts)

@@ -1,0 +1,1 @@
+"""A sweep and its cluster as YAML."""

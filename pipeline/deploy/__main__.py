@@ -1,0 +1,127 @@
+"""`python -m pipeline.deploy kuberay|ray OVERRIDES`: a sweep and its cluster as YAML, for KubeRay or `ray up`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import math
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from pipeline.address import redact
+from pipeline.cli.app import CONF, register
+from pipeline.cli.error_messages import complaint, is_expected
+from pipeline.config.schema import Config, parse
+from pipeline.hydra.sweeper import combinations
+from tasks.errors import ConfigError, require
+
+TARGETS = ("kuberay", "ray")
+"""The templates of ``conf/cluster/deploy``."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the manifest; return 0, or 2 where it cannot be rendered."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.deploy", description=__doc__)
+    parser.add_argument("target", choices=TARGETS)
+    parser.add_argument("--output", type=Path, metavar="FILE", help="default: standard output")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="those of the sweep, as descent-sweeps --multirun takes them, and deploy.KEY=VALUE of the template",
+    )
+    options = parser.parse_intermixed_args(arguments)
+    try:
+        text = render(options.target, options.overrides)
+        if options.output is None:
+            sys.stdout.write(text)
+        else:
+            options.output.write_text(text, encoding="utf-8")
+    except Exception as error:
+        if not is_expected(error):
+            raise
+        print(f"error: {complaint(error)}", file=sys.stderr)  # noqa: T201  # this is a command
+        return 2
+    return 0
+
+
+def render(target: str, overrides: Sequence[str]) -> str:
+    """Return the YAML of a template of ``conf/cluster/deploy`` for the sweep of ``overrides``.
+
+    The overrides ``deploy.KEY=VALUE`` are the template's, all others the sweep's: the template is filled in from
+    the config that they compose to (of a swept key, the first value), and its job runs them as they are.
+
+    Raises
+    ------
+    ConfigError
+        If an override holds a password, ``cluster.workers`` is left out, or no node can hold a worker.
+    """
+    register()
+    OmegaConf.register_new_resolver("quoted", shlex.quote, replace=True)
+    own = [text for text in overrides if text.startswith("deploy.")]
+    swept = [text for text in overrides if text not in own]
+    for text in swept:
+        name = text.partition("=")[0]
+        require(redact(text) == text, name, "must hold no password: it goes to the cluster as a secret", redact(text))
+    first = [combinations([parsed])[0][0] for parsed in OverridesParser.create().parse_overrides(swept)]
+    with hydra.initialize_config_dir(CONF, version_base="1.3"):
+        composed = hydra.compose("config", [f"+cluster/deploy={target}", *first, *own])
+    config = parse(_plain({name: composed[name] for name in composed if name != "deploy"}))
+    deploy = composed.deploy
+    if not config.cluster.gpus_per_worker:
+        deploy.gpus = None
+    deploy.nodes = deploy.nodes or nodes(config, cpus=deploy.cpus, gpus=deploy.gpus)
+    deploy.ray = deploy.ray or importlib.metadata.version("ray")
+    deploy.overrides = shlex.join(swept).replace("${", r"\${")  # Hydra's interpolations are the job's to resolve
+    filled = _plain(composed)["deploy"]
+    steps = "".join(f"# {step}\n" for step in filled["steps"])
+    return steps + yaml.safe_dump(_given(filled["manifest"]), sort_keys=False, width=math.inf)
+
+
+def nodes(config: Config, *, cpus: int, gpus: int | None) -> int:
+    """Return how many nodes of so many CPUs and GPUs hold the workers of the config.
+
+    >>> from pipeline.config.schema import Cluster
+    >>> nodes(Config(cluster=Cluster(workers=10, cpus_per_worker=2.0)), cpus=8, gpus=None)
+    3
+    """
+    cluster = config.cluster
+    if cluster.workers is None:
+        raise ConfigError("cluster.workers must be given: the cluster is made for them, got None")
+    share = cluster.gpus_per_worker
+    require(config.device == "cpu" or share > 0, "cluster.gpus_per_worker", "must be > 0 for device=cuda", share)
+    for name, needed, has in (("cpus", cluster.cpus_per_worker, cpus), ("gpus", share, gpus or 0)):
+        require(needed <= has, f"cluster.{name}_per_worker", f"must be <= deploy.{name}={has}", needed)
+    for name, asked in (("resources", cluster.resources), ("labels", cluster.labels)):
+        require(not asked, f"cluster.{name}", "must be left out: the nodes have none but CPUs, GPUs and memory", asked)
+    on_a_node = int(cpus / cluster.cpus_per_worker)
+    if gpus:
+        on_a_node = min(on_a_node, int(gpus / share))
+    return -(-cluster.workers // on_a_node)
+
+
+def _plain(values: Any) -> dict[str, Any]:
+    plain = OmegaConf.to_container(OmegaConf.create(values), resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    return {str(name): value for name, value in plain.items()}
+
+
+def _given(values: Any) -> Any:
+    """Return the values without the keys that hold None: what a template leaves out."""
+    if isinstance(values, list):
+        return [_given(value) for value in values]
+    if not isinstance(values, dict):
+        return values
+    return {name: _given(value) for name, value in values.items() if value is not None}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

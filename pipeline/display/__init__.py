@@ -1,0 +1,1 @@
+"""The display: what a person sees of a sweep."""

@@ -1,0 +1,230 @@
+"""What a person sees of a sweep: the plan, its progress, the result table; plain lines without a terminal."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+
+from pipeline.config.schema import TABLES
+from pipeline.plan.plan import Group, Plan
+from pipeline.record.protocol import Past
+from pipeline.reports import Retried
+from pipeline.results.tally import COLUMNS, Standing, Tally
+from tasks.events import Outcome
+from tasks.rows import row_name
+
+PLAIN_EVERY = 5.0
+"""Seconds between two plain lines of progress."""
+
+LONGEST = 30
+"""The most rows of a table on the console; the record holds all."""
+
+
+def make_console() -> Console:
+    """Return the console on standard output, wide enough for the tables where there is no terminal."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=140)
+
+
+class Display:
+    """Shows the progress of a sweep while it runs; a context manager, so that the terminal is left in order."""
+
+    def __init__(self, console: Console, tally: Tally) -> None:
+        self._console = console
+        self._tally = tally
+        self._since = self._spoke = time.monotonic()
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            columns = (BarColumn(bar_width=24), TextColumn("{task.description}"))
+            self._bar = Progress(*columns, console=self._console, transient=True)
+            self._task = self._bar.add_task(self._line(), total=self._tally.steps_total)
+            self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        self._console.print(self._line(), markup=False)
+
+    def update(self) -> None:
+        """Show where the sweep stands, no more often than a person can read."""
+        now = time.monotonic()
+        if self._bar is not None and now - self._spoke >= 0.1:
+            self._bar.update(self._task, completed=self._tally.steps_done, description=self._line())
+        elif self._bar is None and now - self._spoke >= PLAIN_EVERY:
+            self._console.print(self._line(), markup=False)
+        else:
+            return
+        self._spoke = now
+
+    def say(self, text: str) -> None:
+        """Print a line above the progress, unbroken: it may hold a path or a command to be copied."""
+        self._console.print(text, markup=False, soft_wrap=True)
+
+    def _line(self) -> str:
+        tally = self._tally
+        parts = [f"{tally.done}/{len(tally.standings)} trials", f"{tally.running} running", f"{tally.failed} failed"]
+        if tally.best is not None:
+            parts.append(f"best {tally.best.score:.4f} ({tally.best.trial.name})")
+        elapsed = time.monotonic() - self._since
+        if 0 < tally.steps_done < tally.steps_total:
+            parts.append(f"{_duration(elapsed * (tally.steps_total / tally.steps_done - 1))} left")
+        else:
+            parts.append(_duration(elapsed))
+        return ", ".join(parts)
+
+
+class Loading:
+    """Shows how far data are on their way; a context manager, called with what is done and the total.
+
+    Nothing is shown of data that are at hand: they are read without a call.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._spoke = -math.inf
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show that ``done`` of ``total`` (0: unknown) has come."""
+        if self._console.is_terminal:
+            if self._bar is None:
+                self._bar = Progress(console=self._console, transient=True)
+                self._bar.add_task("loading data")
+                self._bar.start()
+            self._bar.update(self._bar.task_ids[0], completed=done, total=total or None)
+        elif time.monotonic() - self._spoke >= PLAIN_EVERY:
+            share = f"{100 * done // total} %" if total else f"{done}"
+            self._console.print(f"loading data: {share}", markup=False)
+            self._spoke = time.monotonic()
+
+
+def show_table(console: Console, ranking: Sequence[Standing]) -> None:
+    """Print the result table, the best trial first, and what is to be known of an outcome."""
+    measured = {name for standing in ranking for name in standing.metrics}
+    columns = [name for name in COLUMNS if name in measured]
+    shown = ranking[:LONGEST]
+    console.print(_ranked(shown, columns) if columns or not measured else _listed(shown))
+    for standing in shown:
+        if standing.message and standing.outcome is not Outcome.FAILED:  # failures are told of at the very end
+            console.print(f"{standing.trial.name}: {standing.message}", markup=False)
+    if len(ranking) > LONGEST:
+        console.print(f"and {len(ranking) - LONGEST} more in the record")
+
+
+def _ranked(ranking: Sequence[Standing], columns: Sequence[str]) -> Table:
+    table = _table("trial", *columns, "outcome")
+    for standing in ranking:
+        numbers = (f"{standing.metrics[name]:.4g}" if name in standing.metrics else "" for name in columns)
+        table.add_row(_escape(standing.trial.name), *numbers, _outcome(standing))
+    return table
+
+
+def _listed(ranking: Sequence[Standing]) -> Table:
+    """Return a table for tasks that measure other things than accuracy, whose names do not fit beside each other."""
+    table = _table("trial", "metric", "value", "outcome")
+    for standing in ranking:
+        name, outcome = _escape(standing.trial.name), _outcome(standing)
+        for metric, value in sorted(standing.metrics.items()) or [("", math.nan)]:
+            table.add_row(name, metric, f"{value:.6g}" if metric else "", outcome)
+            name = outcome = ""
+    return table
+
+
+def _table(*names: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in names:
+        table.add_column(name, overflow="fold", no_wrap="/" in name)
+    return table
+
+
+def _outcome(standing: Standing) -> str:
+    return standing.outcome.value if standing.outcome else "not finished"
+
+
+def show_folded(console: Console, plan: Plan) -> None:
+    """Print which points of the grid are the same trial as another."""
+    if not plan.folded:
+        return
+    pairs = ", ".join(f"#{index} = #{first}" for index, first in list(plan.folded.items())[:LONGEST])
+    more = ", ..." if len(plan.folded) > LONGEST else ""
+    count = len(plan.folded) + len(plan.trials)
+    console.print(
+        f"{len(plan.folded)} of {count} points repeat another (they differ only in parameters that are not used) "
+        f"and are not run twice: {pairs}{more}",
+        markup=False,
+    )
+
+
+def show_past(console: Console, past: Past, groups: Sequence[Group], damaged: Sequence[Path]) -> None:
+    """Print what is known of a sweep that is resumed: what has ended, and what goes on from where."""
+    further = [group for group in groups if group.start is not None]
+    console.print(
+        f"resumed: {len(past.ended)} trials are finished already, "
+        f"{sum(len(group.trials) for group in further)} go on from a checkpoint, "
+        f"{sum(len(group.trials) for group in groups if group.start is None)} start"
+    )
+    for path in damaged:
+        console.print(f"damaged, so the checkpoint before it counts: {path}", markup=False, soft_wrap=True)
+
+
+def told_of_retry(report: Retried) -> str:
+    """Return what is to be said of trials that are computed again."""
+    names = ", ".join(trial.name for trial in report.trials[:3]) + (", ..." if len(report.trials) > 3 else "")
+    count = len(report.trials)
+    who = f"{count} trials ({names}) are" if count > 1 else f"{names} is"
+    halved = " in halves, to find which of them cause it" if report.parts > 1 else ""
+    alone = f", {report.alone[0]} of {report.alone[1]} alone" if report.alone else ""
+    return f"{report.error}: {who} computed again{halved}, attempt {report.attempt}{alone}, from step {report.step}"
+
+
+def show_how_to_resume(console: Console, command: str) -> None:
+    """Print the command that finishes a sweep that was stopped."""
+    console.print(f"to finish this sweep: {command}", markup=False, soft_wrap=True)
+
+
+def show_plan(console: Console, plan: Plan, *, workers: int, memory: int, seconds: float) -> None:
+    """Print the plan of a dry run: its groups, the memory of a worker in bytes, the estimated time."""
+    console.print(
+        f"{len(plan.trials)} trials, {len(plan.folded)} folded, in {len(plan.groups)} groups on {workers} workers; "
+        f"about {memory / 1e6:.0f} MB a worker beside the shared data, about {_duration(seconds)}",
+        markup=False,
+    )
+    table = _table("group", "trials", "strategy", "batch_size", "steps", "first trial")
+    for number, group in enumerate(plan.groups[:LONGEST]):
+        first = group.trials[0]
+        strategy = row_name(TABLES["strategy"], first.trial.strategy)
+        size = "all" if first.trial.batch_size is None else str(first.trial.batch_size)
+        counts = (str(number), str(len(group.trials)), strategy, size, str(first.trial.steps))
+        table.add_row(*counts, _escape(first.name))
+    console.print(table)
+    if len(plan.groups) > LONGEST:
+        console.print(f"and {len(plan.groups) - LONGEST} more groups")
+
+
+def _duration(seconds: float) -> str:
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", r"\[")

@@ -1,0 +1,40 @@
+"""The figures of a record, as a recorder asks for them: Matplotlib is imported when the first is drawn."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+
+from pipeline.plan.plan import PlannedTrial
+from pipeline.record.protocol import Series
+from pipeline.record.sweep_run import Figure, TrialRecord
+from tasks.datasets.dataset import Dataset
+from tasks.events import Result
+
+
+def draw(trial: PlannedTrial, result: Result, series: Mapping[str, Series], dataset: Dataset) -> Mapping[str, bytes]:
+    """Return the figures of an ended trial by file name, as `pipeline.figures.draw` does."""
+    from pipeline import figures  # noqa: PLC0415  # Matplotlib takes a second to import
+
+    return figures.draw(trial, result, series, dataset)
+
+
+def draw_quickly(trial: PlannedTrial, result: Result, series: Mapping[str, Series]) -> Mapping[str, bytes]:
+    """Return those of an ended trial that cost little, as `pipeline.figures.draw_quickly` does."""
+    from pipeline import figures  # noqa: PLC0415  # Matplotlib takes a second to import
+
+    return figures.draw_quickly(trial, result, series)
+
+
+def draw_sweep(name: str, trials: Sequence[TrialRecord]) -> Mapping[str, bytes]:
+    """Return a figure of a sweep, as `pipeline.figures.sweep.draw_sweep` does."""
+    from pipeline.figures import sweep  # noqa: PLC0415  # Matplotlib takes a second to import
+
+    return sweep.draw_sweep(name, trials)
+
+
+SWEEP_FIGURES: Sequence[Figure] = tuple(
+    functools.partial(draw_sweep, name)
+    for name in ("best_loss.png", "best_and_worst.png", "accuracy.png", "parallel_coordinates.png")
+)
+"""What draws the figures of a sweep, each by itself: they are drawn side by side, and one that fails fails alone."""

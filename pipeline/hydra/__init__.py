@@ -1,0 +1,36 @@
+"""What makes Hydra run sweeps this way: its launcher, its sweeper, and the cached composition behind both."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import types
+
+from hydra.core.plugins import Plugins
+
+from pipeline.hydra.launcher import SweepLauncher
+from pipeline.hydra.sweeper import GridSweeper
+
+ROOT = "hydra_plugins"
+NAMESPACE = f"{ROOT}.descent_sweeps"
+
+
+def register() -> None:
+    """Make the classes known to Hydra that ``conf/hydra/launcher`` and ``conf/hydra/sweeper`` name."""
+    plugins = Plugins.instance()
+    _stand_in_namespace()
+    for plugin in (SweepLauncher, GridSweeper):
+        plugin.__module__ = NAMESPACE
+        plugins.register(plugin)
+
+
+def _stand_in_namespace() -> None:
+    # Hydra runs plug-ins of its namespace only. This puts the module there by name, which takes no folder
+    # of that name and works from a checkout as from an installed package.
+    try:
+        root = importlib.import_module(ROOT)
+    except ModuleNotFoundError:
+        root = sys.modules[ROOT] = types.ModuleType(ROOT)
+        root.__path__ = []
+    sys.modules[NAMESPACE] = sys.modules[__name__]
+    root.descent_sweeps = sys.modules[__name__]  # type: ignore[attr-defined]

@@ -1,0 +1,216 @@
+"""Composition with a cache: Hydra composes each combination of group choices once, values are set on copies."""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType, ValueType
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from pipeline.config.schema import TABLES
+from pipeline.hydra.groups import choices_with, misplaced
+from tasks.errors import ConfigError
+
+_RESOLVER = re.compile(r"\$\{([^{}:]*):")
+"""An interpolation that calls a resolver."""
+
+_SELF_CONTAINED = {"now", "python_version", "oc.decode", "oc.select", "oc.create", "oc.dict.keys", "oc.dict.values"}
+"""Resolvers that ask for nothing but what stands in the config itself; others may, for what Hydra gives to a job."""
+
+_STARTED = re.compile(r"\$\{now:[^{}]*\}")
+"""The time, which is that of the sweep's start in all of its jobs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A composed job: its number, its overrides, and its config.
+
+    ``base`` is a composition by Hydra, shared between jobs; ``values`` are the job's own task config as plain
+    values, not resolved; ``left_out`` are the overrides of keys that its choices do not have, but others' do.
+    """
+
+    number: int
+    overrides: tuple[str, ...]
+    base: Composition
+    values: Mapping[str, Any]
+    left_out: tuple[Override, ...] = ()
+
+    def config(self) -> DictConfig:
+        """Return the config as Hydra's own launchers compose it, its ``hydra`` node included."""
+        config = copy.deepcopy(self.base.config)
+        OmegaConf.set_readonly(config.hydra, False)
+        with open_dict(config):
+            for name, value in self.values.items():
+                config[name] = value
+            config.hydra.overrides.task = list(self.overrides)
+            config.hydra.job.id = str(self.number)
+            config.hydra.job.num = self.number
+            config.hydra.job.override_dirname = self.override_dirname()
+        return config
+
+    def asks(self) -> bool:
+        """Return whether the job's values, or those of its environment, may ask for what Hydra gives to it."""
+        environment = self.base.hydra["job"]["env_set"]
+        known = _SELF_CONTAINED if environment else _SELF_CONTAINED | {"oc.env"}
+        return "${" in repr(environment) or not known.issuperset(_RESOLVER.findall(repr(self.values)))
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the task config as plain values, interpolations resolved."""
+        text = repr(self.values)
+        if "${" not in text and "???" not in text:
+            return dict(self.values)
+        config = OmegaConf.create(dict(self.values))
+        OmegaConf.copy_cache(from_config=self.base.config, to_config=config)
+        resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        assert isinstance(resolved, dict)
+        return {str(name): value for name, value in resolved.items()}
+
+    def folder(self) -> str:
+        """Return the job's output folder, absolute (in a process that has not changed its own since it was started)."""
+        if self.base.folder is not None and self.base.hydra["sweep"]["subdir"] == "${hydra.job.num}":
+            place = [self.base.folder, str(self.number)]
+        else:
+            before, config = HydraConfig.instance().cfg, self.config()
+            HydraConfig.instance().set_config(config)
+            place = [str(config.hydra.sweep.dir), str(config.hydra.sweep.subdir)]
+            HydraConfig.instance().cfg = before
+        return os.path.abspath(os.path.join(*place))  # noqa: PTH100, PTH118  # as Hydra does
+
+    def override_dirname(self) -> str:
+        """Return what Hydra offers for the names of folders."""
+        rule = self.base.hydra["job"]["config"]["override_dirname"]
+        kept = [text for text in self.overrides if _key(text) not in rule["exclude_keys"]]
+        return str(rule["item_sep"]).join(sorted(kept)).replace("=", rule["kv_sep"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Composition:
+    """A config that Hydra composed, and the plain, unresolved values of its two parts.
+
+    ``folder`` is that of the sweep, None where each job may have another.
+    """
+
+    config: DictConfig
+    folder: str | None
+    hydra: Mapping[str, Any]
+    task: Mapping[str, Any]
+
+
+class Composer:
+    """Composes the jobs of a sweep.
+
+    Group choices decide what Hydra composes; a plain value, ``key=value`` for a key that exists, is set on the
+    plain values of that. Any other override (``+key``, ``~key``, whole dictionaries, ``hydra.*``) makes Hydra
+    compose the job alone, so that its rules and messages stay Hydra's.
+    """
+
+    def __init__(self, loader: ConfigLoader, master: DictConfig) -> None:
+        self._loader = loader
+        self._master = master
+        self._parser = OverridesParser.create(config_loader=loader)
+        self._parsed: dict[str, Override] = {}
+        self._groups: dict[str, bool] = {}
+        self._compositions: dict[tuple[str, ...], Composition] = {}
+
+    def compose(self, overrides: Sequence[str], number: int) -> Job:
+        """Return the job with these overrides."""
+        parsed = {text: self._parse(text) for text in overrides}
+        choices = tuple(text for text, override in parsed.items() if self._is_choice(override))
+        missing = tuple(text for text, override in parsed.items() if self._is_missing(override, choices))
+        kept = tuple(text for text in overrides if text not in missing)
+        left_out = tuple(parsed[text] for text in missing)
+        plain = [parsed[text] for text in kept if text not in choices]
+        if all(map(_is_plain, plain)):
+            base = self._compose(choices)
+            values: Any = copy.deepcopy(base.task)
+            if all([_set(values, override.key_or_group.split("."), override.value()) for override in plain]):  # noqa: C419  # a list: all are set
+                return Job(number=number, overrides=kept, base=base, values=values, left_out=left_out)
+        base = self._compose(kept)
+        return Job(number=number, overrides=kept, base=base, values=base.task, left_out=left_out)
+
+    def batch(self, batch: Sequence[Sequence[str]], first: int) -> list[Job]:
+        """Return the jobs with these overrides, numbered from ``first``.
+
+        Raises
+        ------
+        ConfigError
+            If an override is of a key that no job's choices have.
+        """
+        jobs = [self.compose(overrides, first + place) for place, overrides in enumerate(batch)]
+        given = {override.key_or_group for job in jobs for override in job.left_out}
+        used = {key for job in jobs for key in map(_key, job.overrides) if key in given}
+        for key in sorted(given - used):
+            raise ConfigError(misplaced(key))
+        return jobs
+
+    def is_group(self, name: str) -> bool:
+        """Return whether the name is of a config group."""
+        if name not in self._groups:
+            # A group may hold nothing but groups (experiment=notes/minibatch).
+            self._groups[name] = bool(self._loader.get_group_options(name) or self._loader.list_groups(name))
+        return self._groups[name]
+
+    def forget(self) -> None:
+        """Compose anew from here on: the config of the sweep has changed."""
+        self._compositions.clear()
+
+    def _compose(self, overrides: tuple[str, ...]) -> Composition:
+        if overrides not in self._compositions:
+            config = self._loader.load_sweep_config(self._master, list(overrides))
+            values = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
+            assert isinstance(values, dict)
+            task = {str(name): value for name, value in values.items() if name != "hydra"}
+            alike = "${" not in _STARTED.sub("", values["hydra"]["sweep"]["dir"])
+            folder = str(config.hydra.sweep.dir) if alike else None
+            self._compositions[overrides] = Composition(config=config, folder=folder, hydra=values["hydra"], task=task)
+        return self._compositions[overrides]
+
+    def _parse(self, text: str) -> Override:
+        if text not in self._parsed:
+            self._parsed[text] = self._parser.parse_override(text)
+        return self._parsed[text]
+
+    def _is_choice(self, override: Override) -> bool:
+        changes = override.type == OverrideType.CHANGE and not override.is_hydra_override()
+        return changes and self.is_group(override.key_or_group) and isinstance(override.value(), str)
+
+    def _is_missing(self, override: Override, choices: tuple[str, ...]) -> bool:
+        """Return whether an override sets a key that the job's choice in its group lacks, but another choice has."""
+        names = choices_with(override.key_or_group)
+        if override.type != OverrideType.CHANGE or not names:
+            return False
+        group = override.key_or_group.partition(".")[0]
+        row = self._compose(choices).task.get(group)
+        return isinstance(row, Mapping) and row.get("name") in TABLES[group] and row["name"] not in names
+
+
+def _is_plain(override: Override) -> bool:
+    return (
+        override.type == OverrideType.CHANGE
+        and override.value_type == ValueType.ELEMENT
+        and override.package is None
+        and not override.is_hydra_override()
+        and not isinstance(override.value(), list | dict)
+    )
+
+
+def _set(values: Any, path: Sequence[str], value: object) -> bool:
+    """Set a value where there is one already; return whether there was."""
+    for name in path[:-1]:
+        values = values.get(name) if isinstance(values, dict) else None
+    if not isinstance(values, dict) or path[-1] not in values or isinstance(values[path[-1]], dict | list):
+        return False
+    values[path[-1]] = value
+    return True
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")

@@ -1,0 +1,134 @@
+"""Hydra's folders of a sweep and of its jobs, with the files that Hydra users look for in them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from textwrap import indent
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, read_write
+
+from pipeline.address import redact
+from pipeline.hydra.composer import Job
+from tasks.errors import ConfigError
+
+
+def claim_folder(config: DictConfig) -> bool:
+    """Write ``multirun.yaml`` to the sweep's folder, or to one beside it where a sweep has written its own.
+
+    Beside a folder that the command was called in, or that holds it, is not the sweep's place: the other is in it.
+    Returns whether it is another one.
+    """
+    wanted = Path(str(config.hydra.sweep.dir))
+    ours = Path.cwd().is_relative_to(wanted.resolve())
+    for number in itertools.count(1):
+        other = wanted / f"sweep-{number}" if ours else wanted.with_name(f"{wanted.name}-{number}")
+        folder = wanted if number == 1 else other
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = (folder / "multirun.yaml").open("x", encoding="utf-8")
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise ConfigError(f"hydra.sweep.dir must be a folder that can be written, got {folder}: {error}") from error
+        break
+    with file:
+        if folder != wanted:
+            print(f"hydra.sweep.dir: {wanted} holds a sweep already, so this one is in {folder}")  # noqa: T201
+            with read_write(config.hydra):
+                config.hydra.sweep.dir = str(folder)
+                # The jobs are composed anew, from the overrides.
+                quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
+                config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{quoted}'")
+        file.write(redact(OmegaConf.to_yaml(config)))
+    return folder != wanted
+
+
+def write_folders(jobs: Mapping[str, Job]) -> None:
+    """Write ``.hydra/config.yaml``, ``overrides.yaml`` and ``hydra.yaml`` for every job, by their folders."""
+    yaml = _Yaml()
+    for folder, job in jobs.items():
+        try:
+            _write(job, folder, yaml)
+        except OSError as error:
+            raise ConfigError(f"hydra.sweep.dir must be a folder that can be written, got {folder}: {error}") from error
+
+
+def make_folder(folder: str) -> None:
+    """Make a job's output folder.
+
+    Raises
+    ------
+    ConfigError
+        If that cannot be done.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"hydra.sweep.dir must be a folder that can be written, got {folder}: {error}") from error
+
+
+def hide_credentials(folder: Path) -> None:
+    """Take the credentials out of the files that Hydra itself has written for a job."""
+    for file in folder.glob("*.yaml"):
+        text = file.read_text(encoding="utf-8")
+        if (shown := redact(text)) != text:
+            file.write_text(shown, encoding="utf-8")
+
+
+class _Yaml:
+    """YAML as OmegaConf writes it, entry by entry: the jobs of a sweep share most of theirs, and dumping is slow."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, str] = {}
+
+    def dump(self, values: Mapping[str, Any]) -> str:
+        """Return the entries of a mapping as YAML."""
+        return "".join(self._entry(name, value) for name, value in values.items())
+
+    def items(self, values: Sequence[Any]) -> str:
+        """Return the items of a list as YAML."""
+        return "".join(self._item(value) for value in values) or "[]\n"
+
+    def _item(self, value: Any) -> str:
+        key = repr(value)
+        if key not in self._entries:
+            self._entries[key] = OmegaConf.to_yaml([value])
+        return self._entries[key]
+
+    def _entry(self, name: str, value: Any) -> str:
+        key = repr((name, value))
+        if key not in self._entries:
+            if isinstance(value, Mapping) and value:
+                head = self._entry(name, {}).removesuffix(" {}\n")
+                self._entries[key] = f"{head}\n" + indent(self.dump(value), "  ", lambda line: bool(line.strip()))
+            elif isinstance(value, list) and value:
+                head = self._entry(name, []).removesuffix(" []\n")
+                self._entries[key] = f"{head}\n" + self.items(value)
+            else:
+                self._entries[key] = OmegaConf.to_yaml({name: value})
+        return self._entries[key]
+
+
+def _write(job: Job, folder: str, yaml: _Yaml) -> None:
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    if job.base.hydra["output_subdir"] is None:
+        return
+    files = Path(folder) / job.base.hydra["output_subdir"]
+    files.mkdir(parents=True, exist_ok=True)
+    (files / "config.yaml").write_text(redact(yaml.dump(job.values)), encoding="utf-8")
+    (files / "overrides.yaml").write_text(redact(yaml.items(job.overrides)), encoding="utf-8")
+    (files / "hydra.yaml").write_text(redact(yaml.dump({"hydra": _hydra(job, folder)})), encoding="utf-8")
+
+
+def _hydra(job: Job, folder: str) -> dict[str, Any]:
+    hydra = job.base.hydra
+    number = {"id": str(job.number), "num": job.number, "override_dirname": job.override_dirname()}
+    return {
+        **hydra,
+        "overrides": {**hydra["overrides"], "task": list(job.overrides)},
+        "job": {**hydra["job"], **number},
+        "runtime": {**hydra["runtime"], "output_dir": folder},
+    }

@@ -1,0 +1,134 @@
+"""The config groups as Hydra sees them: the schema's defaults in its ConfigStore, and every key there is."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from hydra.conf import HydraConf
+from hydra.core.config_store import ConfigStore
+
+from pipeline.config.environment import tracking_defaults
+from pipeline.config.schema import TABLES, defaults, plain
+
+
+def row_defaults(group: str, name: str, *, missing: str = "???") -> dict[str, Any]:
+    """Return a row's config with its default values; ``missing`` stands for a value that must be given.
+
+    >>> row_defaults("loss", "svm")
+    {'name': 'svm', 'margin': 1.0}
+    """
+    values: dict[str, Any] = {"name": name}
+    for f in dataclasses.fields(TABLES[group][name]):
+        if f.default_factory is not dataclasses.MISSING:
+            values[f.name] = f.default_factory()
+        else:
+            values[f.name] = missing if f.default is dataclasses.MISSING else f.default
+    return plain(values)
+
+
+def keys() -> list[str]:
+    """Return every key that a config can have, dotted, over all rows of all tables."""
+    found = set(_leaves(defaults()))
+    for group, table in TABLES.items():
+        found |= {group, *(f"{group}.{key}" for name in table for key in row_defaults(group, name) if key != "name")}
+    return sorted(key for key in found if not key.endswith(".name") or key == "sweep.name")
+
+
+@functools.cache
+def choices_with(key: str) -> tuple[str, ...]:
+    """Return the choices of a key's group that have the key, none where all do.
+
+    >>> choices_with("optimizer.momentum"), choices_with("seed")
+    (('momentum', 'nesterov'), ())
+    """
+    group, _, inner = key.partition(".")
+    field = inner.partition(".")[0]
+    table = TABLES.get(group, {})
+    names = tuple(name for name, row in table.items() if field in {f.name for f in dataclasses.fields(row)})
+    return () if len(names) == len(table) else names
+
+
+def misplaced(key: str) -> str:
+    """Return what to say of a key that the choice in its group does not have, where others do.
+
+    >>> misplaced("optimizer.momentum")
+    'optimizer.momentum must be set with optimizer=momentum or optimizer=nesterov only: other choices have no such key'
+    """
+    group = key.partition(".")[0]
+    names = " or ".join(f"{group}={name}" for name in choices_with(key))
+    return f"{key} must be set with {names} only: other choices have no such key"
+
+
+def unknown_hydra_key(key: str) -> str:
+    """Return what to say of a key that Hydra's own config does not have.
+
+    >>> unknown_hydra_key("hydra.sweep.dri")
+    "hydra.sweep.dri is no key of Hydra's config, did you mean hydra.sweep.dir? (see --hydra-help)"
+    >>> unknown_hydra_key("hydra.job.env_set.HOME")
+    "hydra.job.env_set.HOME is no key of Hydra's config yet: +hydra.job.env_set.HOME=VALUE adds it"
+    """
+    plugin = ".".join(key.split(".")[:2])
+    if plugin in {"hydra.launcher", "hydra.sweeper"} and not key.startswith("hydra.sweeper.params."):
+        return f"{key} is no key of the {plugin.removeprefix('hydra.')} that is chosen (see --cfg hydra -p {plugin})"
+    kind: Any = HydraConf
+    above, *names = key.split(".")
+    for name in names:
+        if not dataclasses.is_dataclass(kind):
+            return f"{key} is no key of Hydra's config yet: +{key}=VALUE adds it"
+        known = [f.name for f in dataclasses.fields(kind)]
+        if name not in known:
+            close = " or ".join(f"{above}.{other}" for other in difflib.get_close_matches(name, known))
+            hint = f", did you mean {close}?" if close else f": {above} has {', '.join(known)}"
+            return f"{above}.{name} is no key of Hydra's config{hint} (see --hydra-help)"
+        kind = typing.get_type_hints(kind)[name]
+        above = f"{above}.{name}"
+    return f"{key} is no key of Hydra's config (see --hydra-help)"
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    found: list[str] = []
+    for name, value in values.items():
+        found += _leaves(value, f"{prefix}{name}.") if isinstance(value, Mapping) else [prefix + name]
+    return found
+
+
+def register() -> None:
+    """Store the schema's nodes and the help page, which the files under ``conf/`` refer to.
+
+    They hold plain values, not types: a misspelt key fails when Hydra composes, a wrong value in
+    `pipeline.config.schema.parse`, which knows the rules and not only the types.
+    """
+    store = ConfigStore.instance()
+    plain_keys = {name: value for name, value in defaults().items() if name not in TABLES}
+    plain_keys["tracking"] |= tracking_defaults()
+    store.store(group="schema", name="config", node=plain_keys)
+    for group, table in TABLES.items():
+        for name in table:
+            store.store(group=f"schema/{group}", name=name, node=row_defaults(group, name))
+    store.store(group="hydra/help", name="sweeps", node={"app_name": "pipeline", "template": _help()})
+    # Hydra copies its config sources each time that it looks for a group, and with them the one store of the process,
+    # which it only reads: for --help 180 times, which took four seconds.
+    setattr(store, "__deepcopy__", lambda _: store)  # noqa: B010  # Hydra's class has none
+
+
+def _help() -> str:
+    choices = "\n".join(f"  {group:12} {', '.join(sorted(table))}" for group, table in TABLES.items())
+    return f"""Sweeps over how a model is optimised: Hydra composes the trials, Ray runs them, MLflow keeps the record.
+
+  descent-sweeps KEY=VALUE ...               one trial, in this process
+  descent-sweeps --multirun KEY=A,B ...      a trial for every combination; without a list, the default grid
+  descent-sweeps --multirun sweep.dry_run=true ...   only the plan
+  descent-sweeps --multirun experiment=notes/strategies   a preset
+
+Groups (GROUP=CHOICE, --cfg job shows what is chosen):
+{choices}
+
+Keys and their defaults:
+
+$CONFIG
+"""

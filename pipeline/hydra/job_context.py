@@ -1,0 +1,135 @@
+"""What Hydra gives to a job beside its config: what it may ask of Hydra, its folder, log, environment and callbacks."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log, env_override
+from hydra.types import TaskFunction
+from omegaconf import DictConfig, open_dict, read_write
+
+from pipeline.hydra.composer import Job
+from pipeline.hydra.folders import make_folder, write_folders
+
+if TYPE_CHECKING:
+    from hydra._internal.callbacks import Callbacks  # Hydra gives it to a launcher; no more than its type is private
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """A job that has begun: its folder, its values and its environment, resolved as it may see them.
+
+    ``marks`` are what each callback has set on itself as the job began.
+    """
+
+    job: Job
+    folder: str
+    values: Mapping[str, Any]
+    environment: Mapping[str, str]
+    marks: Sequence[Mapping[str, Any]] = ()
+
+
+@contextmanager
+def given(config: DictConfig, folder: str, *, log: bool) -> Iterator[DictConfig]:
+    """Put in place, for as long as it lasts, what `hydra.core.utils.run_job` gives to the job of a config.
+
+    That is but for the environment, which it has while it runs, not as it ends. ``folder`` is its output folder,
+    absolute, and its working folder where ``hydra.job.chdir`` says so; its log is opened only where ``log`` says so.
+    """
+    before, here = HydraConfig.instance().cfg, os.getcwd()  # noqa: PTH109  # Hydra keeps texts
+    with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
+        config.hydra.runtime.output_dir = folder
+    HydraConfig.instance().set_config(config)
+    try:
+        if log or config.hydra.job.chdir:
+            make_folder(folder)
+        if config.hydra.job.chdir:
+            os.chdir(folder)
+        if log:
+            configure_log(config.hydra.job_logging, config.hydra.verbose)
+        yield config
+    finally:
+        HydraConfig.instance().cfg = before
+        os.chdir(here)
+
+
+def begin(job: Job, callbacks: Callbacks | None, task_function: TaskFunction) -> Begun:
+    """Begin a job as `hydra.core.utils.run_job` does, as far as anybody can see it.
+
+    That takes milliseconds, so a job that nobody watches and whose values ask for nothing is only resolved.
+    """
+    folder, environment = job.folder(), job.base.hydra["job"]["env_set"]
+    if callbacks is None and not job.asks():
+        return Begun(job=job, folder=folder, values=job.resolved(), environment=environment)
+    marks: list[Mapping[str, Any]] = []
+    with given(job.config(), folder, log=callbacks is not None) as config, env_override(config.hydra.job.env_set):
+        if callbacks is not None:
+            write_folders({folder: job})
+            before = [dict(vars(callback)) for callback in callbacks.callbacks]
+            callbacks.on_job_start(config=config, task_function=task_function)
+            marks = [_set(old, vars(callback)) for old, callback in zip(before, callbacks.callbacks, strict=True)]
+        environment = {str(name): str(value) for name, value in config.hydra.job.env_set.items()}
+        return Begun(job=job, folder=folder, values=job.resolved(), environment=environment, marks=marks)
+
+
+def end(begun: Begun, value: Any, callbacks: Callbacks | None) -> JobReturn:
+    """End a job as `hydra.core.utils.run_job` does: ``value`` is what it returns, or the exception that it raised."""
+    result: JobReturn = LazyReturn(begun)
+    moves = begun.job.base.hydra["job"]["chdir"]
+    result.working_dir = begun.folder if moves else os.getcwd()  # noqa: PTH109
+    result.task_name = JobRuntime.instance().get("name")
+    result.status = JobStatus.FAILED if isinstance(value, Exception) else JobStatus.COMPLETED
+    result.return_value = value
+    if callbacks is not None:
+        with given(begun.job.config(), begun.folder, log=True) as config:
+            # The callbacks have seen other jobs begin since this one did.
+            for callback, own in zip(callbacks.callbacks, begun.marks, strict=True):
+                vars(callback).update(own)
+            callbacks.on_job_end(config=config, job_return=result)
+    return result
+
+
+class LazyReturn(JobReturn):
+    """A job's result whose configs are made when somebody reads them, which takes milliseconds each."""
+
+    def __init__(self, begun: Begun) -> None:
+        super().__init__(overrides=list(begun.job.overrides))
+        self._begun = begun
+
+    @property
+    def cfg(self) -> DictConfig:
+        """The job's config without the ``hydra`` node."""
+        with given(self._begun.job.config(), self._begun.folder, log=False) as config:
+            task = copy.deepcopy(config)
+            with read_write(task), open_dict(task):
+                del task["hydra"]
+        return task
+
+    @cfg.setter
+    def cfg(self, value: DictConfig | None) -> None:
+        assert value is None, "Hydra's class sets its default, and nobody else anything"
+
+    @property
+    def hydra_cfg(self) -> DictConfig:
+        """The ``hydra`` node, which knows the rest of the config."""
+        with given(self._begun.job.config(), self._begun.folder, log=False):
+            return cast("DictConfig", copy.deepcopy(HydraConfig.instance().cfg))
+
+    @hydra_cfg.setter
+    def hydra_cfg(self, value: DictConfig | None) -> None:
+        assert value is None, "Hydra's class sets its default, and nobody else anything"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what a plain result of the same job is made of: what Hydra pickles is read where we may not be."""
+        plain = (self.overrides, self.cfg, self.hydra_cfg, self.working_dir, self.task_name, self.status)
+        return JobReturn, (*plain, self._return_value)
+
+
+def _set(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in after.items() if name not in before or before[name] is not value}

@@ -1,0 +1,107 @@
+"""The Hydra launcher: it composes all jobs, and hands them on as one sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, configure_log, env_override, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from pipeline.address import redact
+from pipeline.config.schema import parse
+from pipeline.hydra.composer import Composer, Job
+from pipeline.hydra.folders import write_folders
+from pipeline.hydra.job_context import Begun, begin, end, given
+from pipeline.plan.plan import Point
+from pipeline.sweep.run import run_points
+from tasks.errors import ConfigError
+
+
+class SweepLauncher(Launcher):
+    """Runs all jobs of a batch as one sweep.
+
+    Hydra's own launcher begins and ends one job after another; here all begin, are one sweep, and end. The sweep has
+    what its jobs have in common: their environment, their log in its own folder, and that for working folder where
+    ``hydra.job.chdir`` says so. A job's return value is the validation accuracy of its trial
+    (`pipeline.results.tally.Standing.score`), for sweepers that optimise; a folded duplicate shares that of the trial
+    it repeats.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config: DictConfig | None = None
+        self.context: HydraContext | None = None
+        self.task_function: TaskFunction | None = None
+        self.composer: Composer | None = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep what Hydra gives."""
+        self.config, self.context, self.task_function = config, hydra_context, task_function
+        self.composer = Composer(hydra_context.config_loader, config)
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Compose and validate every job, run the sweep, and return one result a job."""
+        assert self.config is not None
+        assert self.context is not None
+        assert self.task_function is not None
+        assert self.composer is not None
+        setup_globals()
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        jobs = self.composer.batch(job_overrides, initial_job_idx)
+        if not jobs:
+            return []
+        _say_left_out(jobs)
+        folder = Path(self.config.hydra.sweep.dir).absolute()
+        callbacks = self.context.callbacks if self.config.hydra.callbacks else None
+        begun = [begin(job, callbacks, self.task_function) for job in jobs]
+        _check_environments(begun)
+        try:
+            with given(jobs[0].config(), str(folder), log=True), env_override(dict(begun[0].environment)):
+                ends = self.run(begun, folder)
+        except Exception as error:
+            if callbacks is not None:
+                for one in begun:
+                    end(one, error, callbacks)
+            raise
+        returns = [end(one, ends.get(one.job.number), callbacks) for one in begun]
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        return returns
+
+    def run(self, jobs: Sequence[Begun], folder: Path) -> Mapping[int, Any]:
+        """Run the jobs as one sweep, and return each one's score, or its failure, by its number."""
+        assert self.config is not None
+        points = [
+            Point(index=one.job.number, overrides=tuple(map(redact, one.job.overrides)), config=parse(one.values))
+            for one in jobs
+        ]
+        return run_points(
+            points,
+            sweep=tuple(map(redact, self.config.hydra.overrides.task)),
+            folder=folder,
+            meanwhile=lambda: write_folders({one.folder: one.job for one in jobs}),
+        )
+
+
+def _say_left_out(jobs: Sequence[Job]) -> None:
+    without: dict[str, int] = {}
+    for job in jobs:
+        for override in job.left_out:
+            without[override.key_or_group] = without.get(override.key_or_group, 0) + 1
+    for key, count in without.items():
+        group = key.partition(".")[0]
+        print(f"{key} is left out of {count} of {len(jobs)} points, whose {group} has no such key")  # noqa: T201
+
+
+def _check_environments(jobs: Sequence[Begun]) -> None:
+    first = jobs[0].environment
+    for one in jobs:
+        for name in {*first, *one.environment}:
+            if first.get(name) != (other := one.environment.get(name)):
+                raise ConfigError(
+                    f"hydra.job.env_set.{name} must be the same in all trials of a sweep, got {first.get(name)!r} and "
+                    f"{other!r} (hydra/launcher=basic runs one trial after another, each in its own environment)"
+                )

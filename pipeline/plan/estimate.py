@@ -1,0 +1,57 @@
+"""What a plan costs, estimated: the memory of a worker, and the time on workers as fast as a core of this machine."""
+
+from __future__ import annotations
+
+import heapq
+import math
+import time
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from pipeline.plan.plan import Group, Plan
+from tasks.arrays.devices import AtOnce
+from tasks.cost import Extent, examples_seen, multiplications
+from tasks.datasets.dataset import Dataset
+from tasks.memory import bytes_of_group
+
+PASSES = 2
+"""Products of a step for each of its scores': a gradient takes as many back."""
+
+READING = 30
+"""What it takes to read a pixel and to make a number of it, in multiplications, however many trials see it."""
+
+
+def worker_memory(plan: Plan, dataset: Dataset, *, most: AtOnce) -> int:
+    """Return the bytes that the most demanding group needs beside the shared images, where ``most`` is done at once."""
+
+    def group_memory(group: Group) -> int:
+        count = len(group.trials)
+        return max(bytes_of_group(trial.trial, dataset, count=count, most=most) for trial in group.trials)
+
+    return max(map(group_memory, plan.groups), default=0)
+
+
+def sweep_seconds(plan: Plan, dataset: Dataset, *, workers: int) -> float:
+    """Return the time of the steps, from the operations of their products and a product timed here and now."""
+    extent, speed = Extent.of(dataset), _operations_a_second()
+    image = READING * math.prod(dataset.image_shape)
+    ends = [0.0] * workers
+    for group in plan.groups:  # the largest first, each on the worker that is free first
+        trials = [trial.trial for trial in group.trials]
+        products = max(multiplications(trial, extent) for trial in trials) * len(trials)
+        reading = max(examples_seen(trial, extent) for trial in trials) * image
+        heapq.heapreplace(ends, ends[0] + 2 * PASSES * (products + reading) / speed)
+    return max(ends)
+
+
+def _operations_a_second(size: int = 512) -> float:
+    matrix = np.ones((size, size), dtype=np.float32)
+    with threadpool_limits(1, user_api="blas"):  # as in a worker
+        _ = matrix @ matrix
+        start = time.perf_counter()
+        for _repeat in range(5):
+            _ = matrix @ matrix
+        seconds = time.perf_counter() - start
+    # Minibatch products reach about half of a large product's speed.
+    return 5 * 2 * size**3 / seconds / 2

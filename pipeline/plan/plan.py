@@ -1,0 +1,140 @@
+"""The plan of a sweep: trials with their keys, duplicates folded, fused groups."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pipeline.config.identity import key
+from pipeline.config.schema import Config, describe
+from pipeline.config.settings import trial_names
+from pipeline.plan.balance import OVERHEAD, Load, cut
+from tasks.cost import Extent, multiplications
+from tasks.datasets.dataset import Dataset
+from tasks.events import Checkpoint, Curve
+from tasks.trial import Trial
+
+T = TypeVar("T")
+
+WIDEST = 128
+"""The most trials in a group on a CPU: enough for full use of it, and small beside the images in memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """A point of a sweep's grid, before it is planned: its place, its command-line overrides and its config."""
+
+    index: int
+    overrides: tuple[str, ...]
+    config: Config
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedTrial:
+    """A trial of a sweep.
+
+    ``key`` identifies it (DESIGN: identity), ``name`` says what differs from the others of the sweep,
+    ``index`` is its place in the grid (Hydra's job number), ``overrides`` are its command-line overrides and
+    ``config`` is its resolved config as plain values: all that is needed to run it again.
+    """
+
+    index: int
+    key: str
+    name: str
+    overrides: tuple[str, ...]
+    config: Mapping[str, Any]
+    trial: Trial
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a group has come: the checkpoint it goes on from, and the points of its trials up to there."""
+
+    checkpoint: Checkpoint
+    curves: tuple[Curve, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Trials computed as one; ``start`` is where they go on from."""
+
+    trials: tuple[PlannedTrial, ...]
+    start: Progress | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All trials of a sweep, the indices of folded duplicates by the index they repeat, and the groups."""
+
+    trials: tuple[PlannedTrial, ...]
+    folded: Mapping[int, int]
+    groups: tuple[Group, ...]
+
+
+def _widest_on_cpu(trial: Trial) -> int:  # noqa: ARG001  # whatever the trial
+    return WIDEST
+
+
+def make_plan(
+    points: Sequence[Point], dataset: Dataset, *, workers: int, widest: Callable[[Trial], int] = _widest_on_cpu
+) -> Plan:
+    """Give each point its key, fold those that are the same trial, and group the rest for ``workers``.
+
+    ``folded`` of the plan maps the index of a point that repeats another to the index of that other.
+    ``widest`` says how many trials like one a group may have.
+    """
+    names = trial_names([point.config.trial for point in points], [point.overrides for point in points])
+    first: dict[str, PlannedTrial] = {}
+    folded: dict[int, int] = {}
+    for point, name in zip(points, names, strict=True):
+        identity = key(point.config, dataset.digest)
+        if identity in first:
+            folded[point.index] = first[identity].index
+            continue
+        first[identity] = PlannedTrial(
+            index=point.index,
+            key=identity,
+            name=name,
+            overrides=point.overrides,
+            config=describe(point.config),
+            trial=point.config.trial,
+        )
+    trials = tuple(first.values())
+    groups = make_groups(trials, Extent.of(dataset), workers=workers, widest=widest)
+    return Plan(trials=trials, folded=folded, groups=groups)
+
+
+def make_groups(
+    trials: Sequence[PlannedTrial], extent: Extent, *, workers: int, widest: Callable[[Trial], int] = _widest_on_cpu
+) -> tuple[Group, ...]:
+    """Fuse the trials that can share arithmetic into groups, largest first, so that all workers are busy.
+
+    How trials are grouped changes no bit of them.
+    """
+    together: dict[tuple[Any, ...], list[PlannedTrial]] = {}
+    for trial in trials:
+        together.setdefault((type(trial.trial.task), *trial.trial.task.fusion_key(trial.trial)), []).append(trial)
+    families = list(together.values())
+    loads = [
+        Load(trials=len(family), cost=_cost(family, extent), widest=widest(family[0].trial)) for family in families
+    ]
+    counts = cut(loads, [0.0] * workers)
+    parts = [part for family, count in zip(families, counts, strict=True) for part in chunks(family, count)]
+    parts.sort(key=lambda part: (-_cost(part, extent) * (len(part) + OVERHEAD), part[0].index))
+    return tuple(Group(trials=tuple(part)) for part in parts)
+
+
+def _cost(trials: Sequence[PlannedTrial], extent: Extent) -> int:
+    return max(multiplications(trial.trial, extent) for trial in trials)
+
+
+def chunks(members: Sequence[T], count: int) -> list[Sequence[T]]:
+    """Return the members in so many runs of even length.
+
+    >>> chunks([1, 2, 3, 4, 5], 2)
+    [[1, 2], [3, 4, 5]]
+    """
+    bounds = [len(members) * part // count for part in range(count + 1)]
+    return [members[start:stop] for start, stop in itertools.pairwise(bounds)]

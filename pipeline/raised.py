@@ -1,0 +1,134 @@
+"""An exception as data: its line, its deepest frames in code that is no library's, and its whole traceback."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Self
+
+import pipeline
+import tasks
+from pipeline.address import redact
+
+LONGEST_LINE = 300
+LONGEST_TRACEBACK = 200_000
+DEEPEST = 3
+"""The frames that are shown: enough to see who called what raised, few enough to be read at a glance."""
+
+_STANDARD = sysconfig.get_path("stdlib")
+_INSTALLED = {"site-packages", "dist-packages"}
+_PIPELINE, _TASKS = pipeline.__path__[0], tasks.__path__[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Raised:
+    """What a computation has raised; nothing else need cross the process boundary.
+
+    ``error`` is one line, ``frames`` are its deepest frames as a traceback shows them, ``place`` is the same for the
+    same kind of error raised on the same way. In the process that raised it, ``exception`` is the exception itself.
+    """
+
+    error: str
+    traceback: str
+    frames: str = ""
+    place: str = ""
+    exception: BaseException | None = field(default=None, compare=False, repr=False)
+
+    @classmethod
+    def of(cls, exception: BaseException) -> Self:
+        """Return what is told of an exception that was caught."""
+        told = traceback.TracebackException.from_exception(exception)
+        frames = next((frames for stack in _stacks(told) if (frames := _of_trial(stack))), list(told.stack))
+        shown = "".join(traceback.StackSummary.from_list(_deepest(frames)).format())
+        return cls(
+            error=redact(_line(exception)),
+            traceback=_plain(redact(_middle("".join(told.format()), LONGEST_TRACEBACK)), kept="\n\t"),
+            frames=_plain(redact(shown), kept="\n\t"),
+            place=" ".join(dict.fromkeys([type(exception).__qualname__, *map(_where, frames)])),
+            exception=exception,
+        )
+
+    def as_data(self) -> Self:
+        """Return this without the exception, whose frames hold all that the computation held."""
+        return replace(self, exception=None)
+
+
+def is_from_outside(exception: BaseException) -> bool:
+    """Return whether it was no trial that asked the process to end: Ray does so by an exception at SIGTERM.
+
+    A KeyboardInterrupt is the user's where Python's own handler makes it; while a sweep runs, none does.
+    """
+    if isinstance(exception, KeyboardInterrupt):
+        return signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    innermost = exception.__traceback__
+    while innermost is not None and innermost.tb_next is not None:
+        innermost = innermost.tb_next
+    module = innermost.tb_frame.f_globals.get("__name__", "") if innermost else ""
+    return isinstance(exception, SystemExit) and str(module).partition(".")[0] == "ray"
+
+
+def _deepest(frames: list[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
+    """Return the last few frames that are no library's, and the very last."""
+    alike = itertools.groupby(frames, key=lambda frame: (frame.filename, frame.lineno))
+    once = [next(group) for _, group in alike]  # a recursion is one frame a thousand times
+    own = [frame for frame in once if _is_own(frame)][-DEEPEST:]
+    return own if once[-1:] == own[-1:] else own + once[-1:]
+
+
+def _stacks(told: traceback.TracebackException) -> Iterator[traceback.StackSummary]:
+    """Yield the stacks of an exception, and of those that it was raised from: Python raises for a StopIteration."""
+    following: traceback.TracebackException | None = told
+    while following is not None:
+        yield following.stack
+        following = following.__cause__ or following.__context__
+
+
+def _of_trial(stack: traceback.StackSummary) -> list[traceback.FrameSummary]:
+    return [frame for frame in stack if not _inside(frame, _PIPELINE)]
+
+
+def _where(frame: traceback.FrameSummary) -> str:
+    return f"{frame.filename}:{frame.lineno}"
+
+
+def _is_own(frame: traceback.FrameSummary) -> bool:
+    library = _inside(frame, _STANDARD) or not _INSTALLED.isdisjoint(Path(frame.filename).parts)
+    return _inside(frame, _TASKS) or not library
+
+
+def _inside(frame: traceback.FrameSummary, folder: str) -> bool:
+    return Path(frame.filename).is_relative_to(folder)
+
+
+def _line(exception: BaseException) -> str:
+    try:
+        message = str(exception)
+    except Exception as error:  # noqa: BLE001  # a stranger's exception may not even be able to say what it is
+        message = f"its message cannot be read: {type(error).__name__}"
+    if isinstance(exception, SystemExit):
+        message = f"{message} (it asked its process to exit)"
+    lines = list(_lines(message))
+    text = lines[0] if lines else ""
+    more = f" (and {len(lines) - 1} more lines)" if len(lines) > 1 else ""
+    name = type(exception).__name__
+    return f"{name}: {_middle(text, LONGEST_LINE)}{more}" if text else name
+
+
+def _lines(message: str) -> Iterator[str]:
+    return (_plain(line.strip()) for line in message.splitlines() if line.strip())
+
+
+def _plain(text: str, kept: str = "") -> str:
+    """Return a text with what would move a cursor, or cannot be encoded, as its escape."""
+    return "".join(c if c.isprintable() or c in kept else repr(c)[1:-1] for c in text)
+
+
+def _middle(text: str, most: int) -> str:
+    if len(text) <= most:
+        return text
+    return f"{text[: most // 2]} ... {len(text) - most} characters ... {text[-(most // 2) :]}"

@@ -1,0 +1,150 @@
+"""The files that a record keeps, and its config as the params MLflow shows."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import io
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import yaml
+
+from pipeline.address import redact
+from pipeline.errors import RecordError
+from pipeline.reports import Layout
+
+CONFIG = "config.yaml"
+OVERRIDES = "overrides.yaml"
+ARRAYS = "arrays.npz"
+LAYOUT = "layout.json"
+TRACEBACK = "traceback.txt"
+
+NOTE = "mlflow.note.content"
+"""The tag that MLflow's UI shows as a run's description, in Markdown."""
+
+LONGEST_PARAM, LONGEST_TAG = 6000, 5000
+
+# LibYAML's takes a tenth of the time, which a sweep of thousands of trials notices.
+_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+# Where a trial was computed and recorded takes no part in what it computed, and an address may hold a password.
+_NOT_THE_TRIAL = frozenset({"cluster", "tracking", "sweep"})
+
+
+def trial_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a resolved config that a trial's record keeps, as plain values."""
+    return {key: _plain(value) for key, value in config.items() if key not in _NOT_THE_TRIAL}
+
+
+def params(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return a trial's config flattened; a row's name stands under the group's name alone.
+
+    >>> params({"strategy": {"name": "local", "scale": 0.001}, "batch_size": None})
+    {'strategy': 'local', 'strategy.scale': '0.001', 'batch_size': 'null'}
+    """
+    note = f" ... (whole in {CONFIG})"
+    flat = _flat("", trial_config(config))
+    return {key.removesuffix(".name"): shorten(text, LONGEST_PARAM, note) for key, text in flat}
+
+
+def shorten(text: str, longest: int, note: str = " ... (shortened)") -> str:
+    """Return ``text`` cut to ``longest`` characters, with a note that it was."""
+    return text if len(text) <= longest else text[: longest - len(note)] + note
+
+
+def config_files(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, bytes]:
+    """Return the files of a trial's config."""
+    return {
+        CONFIG: yaml.dump(trial_config(config), Dumper=_DUMPER, sort_keys=False).encode(),
+        OVERRIDES: yaml.dump([redact(text) for text in overrides], Dumper=_DUMPER).encode(),
+    }
+
+
+def read_config(content: bytes, digest: str) -> dict[str, Any]:
+    """Return the config in a file of `config_files`, or raise a `RecordError` where it is not the one recorded."""
+    found = digest_of(content)
+    if found != digest:
+        raise RecordError(f"{CONFIG} must be as it was recorded, with SHA-256 {digest}, got {found}")
+    try:
+        config: dict[str, Any] = yaml.safe_load(content)
+    except yaml.YAMLError as error:
+        raise RecordError(f"{CONFIG} must hold plain values, got: {error}") from None
+    return config
+
+
+def digest_of(content: bytes) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def result_files(arrays: Mapping[str, np.ndarray], layout: Layout) -> dict[str, bytes]:
+    """Return the files of a trial's end."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    return {ARRAYS: buffer.getvalue(), LAYOUT: json.dumps(dataclasses.asdict(layout), indent=2).encode()}
+
+
+def read_arrays(content: bytes) -> dict[str, np.ndarray]:
+    """Return the arrays in a file of `result_files`."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def read_layout(content: bytes) -> Layout:
+    """Return the layout in a file of `result_files`."""
+    return Layout(**json.loads(content))
+
+
+def csv_file(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Return rows as CSV; a cell that a row does not have is empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _columns(rows), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def table_file(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Return rows as the table that MLflow's UI shows, what has no place in JSON as nothing.
+
+    MLflow's own ``log_table`` writes the same through pandas, but appends to a table that is there already.
+    """
+    columns = _columns(rows)
+    data = [[_json(row.get(column)) for column in columns] for row in rows]
+    return json.dumps({"columns": columns, "data": data}).encode()
+
+
+def table_tag(name: str) -> dict[str, str]:
+    """Return the tag by which MLflow's UI finds the table in the artifact ``name``."""
+    return {"mlflow.loggedArtifacts": json.dumps([{"path": name, "type": "table"}])}
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(column for row in rows for column in row))
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, str | int | float) else str(value)
+
+
+def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _flat(f"{prefix}.{key}" if prefix else str(key), inner)
+    else:
+        yield prefix, value if isinstance(value, str) else json.dumps(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return value

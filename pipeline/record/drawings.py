@@ -1,0 +1,82 @@
+"""The figures of a record on their way: asked for, drawn by whoever draws, and kept with their runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
+from typing import Any, Protocol
+
+from pipeline.record.outbox import Outbox
+
+FIGURES = "figures"
+
+Drawn = Mapping[str, bytes]
+"""Figures by file name."""
+
+
+class Drawers(Protocol):
+    """Who draws."""
+
+    def start(self) -> None:
+        """Get ready to draw, ahead of the first figure; a second time changes nothing."""
+
+    def submit(self, draw: Callable[..., Drawn], *arguments: Any) -> Future[Drawn]:
+        """Begin to draw ``draw(*arguments)``."""
+
+    def close(self) -> None:
+        """End; nothing is asked for any more."""
+
+
+class InThisThread:
+    """Draws when it is asked to."""
+
+    def start(self) -> None:
+        """Nothing is to be started."""
+
+    def submit(self, draw: Callable[..., Drawn], *arguments: Any) -> Future[Drawn]:
+        """Draw ``draw(*arguments)``."""
+        drawn: Future[Drawn] = Future()
+        try:
+            drawn.set_result(draw(*arguments))
+        except Exception as error:  # noqa: BLE001  # it is raised where the figures are asked for
+            drawn.set_exception(error)
+        return drawn
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+
+class Drawings:
+    """The figures that are being drawn, and the runs that they belong to; all methods belong to one thread.
+
+    ``errors`` say why some could not be.
+    """
+
+    def __init__(self, drawers: Drawers) -> None:
+        self.errors: list[Exception] = []
+        self._drawers = drawers
+        self._awaited: list[tuple[str, Future[Drawn]]] = []
+
+    def draw(self, run: str, draw: Callable[..., Drawn], *arguments: Any) -> None:
+        """Have the figures ``draw(*arguments)`` of a run drawn."""
+        self._awaited.append((run, self._drawers.submit(draw, *arguments)))
+
+    def keep(self, outbox: Outbox) -> None:
+        """Keep what has been drawn since."""
+        awaited, self._awaited = self._awaited, []
+        for run, drawn in awaited:
+            if not drawn.done():
+                self._awaited.append((run, drawn))
+                continue
+            try:
+                images = drawn.result()
+            except Exception as error:  # noqa: BLE001  # whatever it is, it costs no other figure
+                self.errors.append(error)
+            else:
+                outbox.attach(run, {f"{FIGURES}/{name}": image for name, image in images.items()})
+
+    def close(self, outbox: Outbox) -> None:
+        """Wait for what is being drawn, and keep it."""
+        wait([drawn for _, drawn in self._awaited])
+        self.keep(outbox)
+        self._drawers.close()

@@ -1,0 +1,96 @@
+"""The points of one run: a trial's curves turned into what the store takes, every point exactly once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from itertools import repeat
+
+import numpy as np
+
+from pipeline.record.protocol import Series
+from tasks.events import Curve, Outcome, Result
+
+Point = tuple[str, float, int, int]
+"""Metric, value, timestamp in milliseconds, step."""
+
+
+class RunPoints:
+    """Remembers what a run has been given, so that a group that is computed again writes nothing twice.
+
+    ``now`` is when the run started, in milliseconds since the epoch.
+    """
+
+    def __init__(self, now: int) -> None:
+        self._clock = now
+        self._last: dict[str, int] = {}
+        self._withheld: dict[str, tuple[int, int]] = {}
+        self._series: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+
+    def add(self, curve: Curve, now: int) -> list[Point]:
+        """Return the new points of ``curve``, which arrived at ``now``.
+
+        A NaN means no point. The steps were done between the last arrival and this one, so the points'
+        timestamps are spread over that time: a chart against time then shows a curve and no staircase.
+        """
+        times = np.linspace(self._clock, now, len(curve.steps) + 1)[1:].astype(np.int64)
+        self._clock = now
+        points: list[Point] = []
+        for metric, values in curve.metrics.items():
+            if len(values) and np.isnan(values[-1]):
+                self._withheld[metric] = (int(curve.steps[-1]), int(times[-1]))
+            new = ~np.isnan(values) & (curve.steps > self._last.get(metric, -1))
+            if new.any():
+                points.extend(self._take(metric, curve.steps[new], values[new], times[new]))
+        return points
+
+    def end(self, result: Result, now: int) -> list[Point]:
+        """Return the points that become known by the result.
+
+        Those are the metrics that have no curve, and the NaNs at the step at which a trial diverged, where a NaN
+        is what the metric was.
+        """
+        points: list[Point] = []
+        for metric, value in result.metrics.items():
+            if metric not in self._last and not math.isnan(value):
+                points.extend(self._take(metric, np.array([result.step]), np.array([value]), np.array([now])))
+        if result.outcome is Outcome.DIVERGED:
+            for metric, (step, time) in self._withheld.items():
+                if step == result.step and step > self._last.get(metric, -1):
+                    points.extend(self._take(metric, np.array([step]), np.array([math.nan]), np.array([time])))
+        return points
+
+    def series(self) -> Mapping[str, Series]:
+        """Return all points so far as curves."""
+        return {
+            metric: Series(
+                steps=np.concatenate([steps for steps, _ in blocks]),
+                values=np.concatenate([values for _, values in blocks]),
+            )
+            for metric, blocks in self._series.items()
+        }
+
+    def thin(self, most: int, *, leading: str = "train/loss") -> None:
+        """Forget points of curves that have more than ``most``, if the curve ``leading`` is one.
+
+        Of that the lowest point of every stretch stays, and the last; of the others what is of the same steps.
+        """
+        curves = self.series()
+        if leading not in curves or len(curves[leading].steps) <= most:
+            return
+        steps, values = curves[leading].steps, curves[leading].values
+        stretches = np.array_split(np.arange(len(steps)), most - 1)
+        kept = steps[[*(stretch[np.argmin(values[stretch])] for stretch in stretches), -1]]
+        for metric, one in curves.items():
+            if len(one.steps) > most:
+                same = np.isin(one.steps, kept)
+                self._series[metric] = [(one.steps[same], one.values[same])]
+
+    def last(self) -> dict[str, float]:
+        """Return the last value of each metric."""
+        return {metric: float(blocks[-1][1][-1]) for metric, blocks in self._series.items()}
+
+    def _take(self, metric: str, steps: np.ndarray, values: np.ndarray, times: np.ndarray) -> zip[Point]:
+        self._last[metric] = int(steps[-1])
+        self._series.setdefault(metric, []).append((steps, values))
+        return zip(repeat(metric), values.tolist(), times.tolist(), steps.tolist(), strict=False)

@@ -1,0 +1,85 @@
+"""The log of a trial: what happened to it, a line each with its time in UTC."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from pipeline.plan.plan import PlannedTrial
+from pipeline.record.points import Point
+from pipeline.record.protocol import CLOCKED
+from pipeline.reports import Layout
+from tasks.datasets.dataset import Dataset
+from tasks.events import Outcome, Result
+
+LOG = "trial.log"
+
+HOST, FROM = "layout.host", "started.step"
+"""The tags of a run that say from its start where its trial is computed, and from which step on."""
+
+_TOLD = "val/"
+"""What the metrics begin with whose points are told: training has too many, and they are in the curves."""
+
+
+class TrialLog:
+    """Collects the lines of a trial; ``now`` is when the recorder was told, in milliseconds since the epoch.
+
+    The same line at the same time is one line, so what is done twice is told once.
+    """
+
+    def __init__(self) -> None:
+        self._lines: dict[tuple[int, str], None] = {}
+
+    def start(self, trial: PlannedTrial, dataset: Dataset, tags: Mapping[str, str], now: int) -> None:
+        """Tell that the trial has begun; the tags of its run say where, and from which step on."""
+        place = f" on {tags[HOST]}" if HOST in tags else ""
+        step = f", from step {tags[FROM]}" if tags.get(FROM, "0") != "0" else ""
+        self._add(now, f"started{place}: {trial.name}, {trial.trial.steps} steps on {dataset.name}{step}")
+
+    def retry(self, attempt: int, error: str, now: int) -> None:
+        """Tell that the trial is computed again after an error."""
+        self._add(now, f"attempt {attempt}, after: {error}")
+
+    def points(self, points: Sequence[Point]) -> None:
+        """Tell the points of the validation, a line a step."""
+        told = [point for point in points if point[0].startswith(_TOLD)]
+        for (step, time), at in itertools.groupby(sorted(told, key=_when), key=_when):
+            self._add(time, f"step {step}: {_numbers({metric: value for metric, value, _, _ in at})}")
+
+    def finish(self, result: Result, last: Mapping[str, float], layout: Layout, now: int) -> None:
+        """Tell how a trial ended by itself, with the last values of its metrics, and what it was computed on."""
+        message = f": {result.message}" if result.message else ""
+        self._add(now, f"{result.outcome.value} at step {result.step}{message}")
+        self._add(now, f"at the end: {_numbers(last)}")
+        place = f"place {layout.slot} of {layout.width}, {layout.threads} threads, {layout.blas}"
+        self._add(now, f"computed on {layout.host}, {layout.device}: {place}")
+
+    def fail(self, error: str, now: int) -> None:
+        """Tell that the trial raised, or was lost with its worker."""
+        self._add(now, f"{Outcome.FAILED.value}: {error}")
+
+    def kill(self, now: int) -> None:
+        """Tell that the trial was not allowed to end."""
+        self._add(now, "killed: its sweep was stopped")
+
+    def file(self) -> dict[str, bytes]:
+        """Return the log as a file."""
+        lines = sorted(self._lines, key=lambda line: line[0])
+        return {LOG: "".join(f"{_time(time)} {text}\n" for time, text in lines).encode()}
+
+    def _add(self, now: int, text: str) -> None:
+        self._lines[now, text.strip().replace("\n", "\n    ")] = None
+
+
+def _when(point: Point) -> tuple[int, int]:
+    _, _, time, step = point
+    return step, time
+
+
+def _numbers(metrics: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.6g}" for name, value in sorted(metrics.items()) if not name.startswith(CLOCKED))
+
+
+def _time(now: int) -> str:
+    return datetime.fromtimestamp(now / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,37 @@
+"""The view of a sweep in MLflow's UI: its trials only, the best first, with the columns that tell them apart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from pipeline.config.settings import settings, swept
+from pipeline.plan.plan import PlannedTrial
+from pipeline.record import artifacts
+
+VIEW = "mlflow.sharedViewState."
+"""What the names of the experiment's tags begin with that hold views; the link names the rest of it."""
+
+_METRICS = ("val/accuracy", "test/accuracy", "train/loss")
+_MOST_PARAMS = 12
+
+
+def view(run_id: str, trials: Sequence[PlannedTrial]) -> tuple[str, str]:
+    """Return the name and value of the tag that makes the view of the sweep with this parent run.
+
+    It is what the UI itself writes where a person shares a view.
+    """
+    params = artifacts.params(trials[0].config) if trials else {}
+    telling = list(swept([settings(trial.trial) for trial in trials]))[:_MOST_PARAMS]
+    named = [name if name in params else f"trial.{name}" for name in telling]
+    state = {
+        "searchFilter": f"tags.`mlflow.parentRunId` = '{run_id}'",
+        "orderByKey": "metrics.`val/accuracy`",
+        "orderByAsc": False,
+        "selectedColumns": [
+            *(f"metrics.`{name}`" for name in _METRICS),
+            *(f"params.`{name}`" for name in named),
+            "tags.`outcome`",
+        ],
+    }
+    return VIEW + run_id, json.dumps(state)

@@ -1,0 +1,85 @@
+"""`python -m pipeline.reproduce RUN_ID`: run a trial or a sweep again from its record, compare, say how equal it is."""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import gc
+import sys
+from collections.abc import Sequence
+
+from pipeline.config.environment import DEFAULT_URI, default_uri
+from pipeline.display.console import make_console
+from pipeline.errors import RecordError
+from pipeline.record.reading import RecordedRun, is_trial, read_run, tell
+from pipeline.record.sweeps import RecordedSweep, read_sweep
+from pipeline.reproduce.comparison import Equality, compare, worst
+from pipeline.reproduce.rerun import REPRODUCES, rerun
+from pipeline.reproduce.verdicts import Compared, show_trial, show_trials, summary
+from tasks.errors import SweepError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Reproduce a run; return 0 where it is equal, 1 different, 2 it cannot be run, 130 it was stopped."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.reproduce", description=__doc__)
+    parser.add_argument("run_id", metavar="RUN_ID", help="the run of a trial, or a sweep's parent run, in MLflow")
+    parser.add_argument("--tracking-uri", default=default_uri(), metavar="URI", help=DEFAULT_URI)
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="changes",
+        metavar="KEY=VALUE",
+        help="run with this change; what it makes different is shown, and is no failure",
+    )
+    options = parser.parse_args(arguments)
+    atexit.register(gc.freeze)  # as `pipeline.cli.app` does
+    console = make_console()
+    try:
+        sweep, olds, left_out = _read(options.tracking_uri, options.run_id)
+        news = rerun(options.tracking_uri, olds, sweep, options.changes, console)
+        compared = [Compared(old=old, new=new, verdict=compare(old, new)) for old, new in zip(olds, news, strict=True)]
+        verdict = summary(compared, left_out=left_out, changed=bool(options.changes))
+        _tell(options.tracking_uri, sweep, compared, verdict)
+    except SweepError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201  # this is a command
+        return 2
+    except KeyboardInterrupt:
+        print("stopped: interrupted", file=sys.stderr)  # noqa: T201
+        return 130
+    if sweep is None:
+        show_trial(console, compared[0])
+    else:
+        show_trials(console, compared)
+    console.print(f"verdict: {verdict}", soft_wrap=True, markup=False)
+    different = worst(one.verdict.equality for one in compared) is Equality.DIFFERENT
+    return int(different and not options.changes)
+
+
+def _read(uri: str, run_id: str) -> tuple[RecordedSweep | None, list[RecordedRun], int]:
+    """Return the sweep, if the run is one's, its trials that ended by themselves, and how many did not."""
+    if is_trial(uri, run_id):
+        return None, [read_run(uri, run_id)], 0
+    sweep = read_sweep(uri, run_id)
+    runs = [read_run(uri, run.run_id) for run in sweep.runs]
+    ended = [run for run in runs if run.layout is not None]
+    if not ended:
+        raise RecordError(f"the sweep must have a trial that ended by itself, got {run_id!r} with none")
+    # A sweep that was resumed has two runs of a trial that it was killed in.
+    return sweep, ended, len({run.tags["key"] for run in runs} - {run.tags["key"] for run in ended})
+
+
+def _tell(uri: str, sweep: RecordedSweep | None, compared: Sequence[Compared], verdict: str) -> None:
+    """Say in the new runs what they reproduce, and how well."""
+    place = f"#/experiments/{compared[0].old.experiment_id}/runs"
+    for one in compared:
+        link = f"Reproduces [{one.old.name}]({place}/{one.old.run_id}): {one.verdict.equality.value}."
+        tell(uri, one.new.run_id, {REPRODUCES: one.old.run_id, "verdict": one.verdict.equality.value}, link)
+    if sweep is not None:
+        overall = worst(one.verdict.equality for one in compared)
+        link = f"Reproduces [{sweep.name}]({place}/{sweep.run_id}): {verdict}."
+        tell(uri, compared[0].new.tags["mlflow.parentRunId"], {"verdict": overall.value}, link)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""How equal two records of a trial are: bit for bit, within a tolerance, or not; where not, and what changed."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.record.protocol import Series
+from pipeline.record.reading import RecordedRun
+
+TOLERANCE = 1e-5
+"""The largest relative difference that counts as rounding (DESIGN: reproduction)."""
+
+
+class Equality(enum.Enum):
+    """How equal two things are, from best to worst; the value is what a person reads."""
+
+    BITWISE = "bit for bit equal"
+    TOLERANCE = f"equal within {TOLERANCE:g} relative"
+    DIFFERENT = "different"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """How far one curve or array of the new record is from the old one's.
+
+    ``count`` is the number of values compared, ``largest`` the largest relative difference and ``where`` the
+    place of it: a step, an index, or what makes the two incomparable (``largest`` is then infinite).
+    """
+
+    name: str
+    count: int
+    equality: Equality
+    largest: float
+    where: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The comparison of two records: curve by curve, array by array, and what changed between them."""
+
+    differences: tuple[Difference, ...]
+    changes: Mapping[str, tuple[str, str]]
+
+    @property
+    def equality(self) -> Equality:
+        """The worst of the equalities."""
+        return worst(d.equality for d in self.differences)
+
+    @property
+    def largest(self) -> Difference | None:
+        """The curve or array that is farthest from its old self, None where all are bit for bit equal."""
+        unequal = [d for d in self.differences if d.equality is not Equality.BITWISE]
+        return max(unequal, key=lambda d: d.largest, default=None)
+
+
+def worst(equalities: Iterable[Equality]) -> Equality:
+    """Return the worst of some equalities."""
+    return max(equalities, key=list(Equality).index, default=Equality.BITWISE)
+
+
+def compare(old: RecordedRun, new: RecordedRun) -> Verdict:
+    """Compare every point and array of the old record, and the outcome, with the new; say what else changed.
+
+    What the new record alone has, such as a metric that the code has learnt to measure, is a change and no
+    difference.
+    """
+    differences = [
+        *(_compare_outcome(name, old.tags.get(name), new.tags.get(name)) for name in _OUTCOME),
+        *(_compare_series(name, old.curves[name], new.curves.get(name)) for name in sorted(old.curves)),
+        *(_compare_arrays(name, old.arrays[name], new.arrays.get(name)) for name in sorted(old.arrays)),
+    ]
+    before, after = dict(_circumstances(old)), dict(_circumstances(new))
+    changes = {
+        name: (before.get(name, "none"), after.get(name, "none"))
+        for name in _names(before, after)
+        if before.get(name) != after.get(name)
+    }
+    fresh = [*sorted(new.curves.keys() - old.curves.keys()), *sorted(new.arrays.keys() - old.arrays.keys())]
+    changes |= dict.fromkeys(fresh, ("none", "only in the new record"))
+    return Verdict(differences=tuple(d for d in differences if d is not None), changes=changes)
+
+
+def _compare_outcome(name: str, old: str | None, new: str | None) -> Difference | None:
+    """Return the difference of how the trials ended, None where they ended the same way."""
+    return None if old == new else _incomparable(name, f"{old or 'none'} and {new or 'none'}")
+
+
+def _compare_series(name: str, old: Series, new: Series | None) -> Difference:
+    if new is None:
+        return _incomparable(name, "only in the old record")
+    if not np.array_equal(old.steps, new.steps):
+        only = np.setxor1d(old.steps, new.steps)
+        return _incomparable(name, f"{len(old.steps)} points and {len(new.steps)}, step {only[0]} only in one")
+    # A point is judged by its own size: a curve falls by orders of magnitude.
+    scale = np.maximum(np.abs(old.values), np.abs(new.values))
+    return _difference(name, old.values, new.values, scale, [f"step {step}" for step in old.steps])
+
+
+def _compare_arrays(name: str, old: np.ndarray, new: np.ndarray | None) -> Difference:
+    if new is None:
+        return _incomparable(name, "only in the old record")
+    if old.shape != new.shape or old.dtype != new.dtype:
+        return _incomparable(name, f"{old.dtype} {old.shape} and {new.dtype} {new.shape}")
+    # An array is judged by its largest value: one weight near zero is nothing by itself.
+    finite = np.abs(old[np.isfinite(old)]).astype(np.float64)
+    scale = np.full(old.shape, finite.max(initial=0.0))
+    return _difference(name, old, new, scale, None)
+
+
+def _difference(name: str, old: np.ndarray, new: np.ndarray, scale: np.ndarray, places: list[str] | None) -> Difference:
+    if old.tobytes() == new.tobytes():
+        return Difference(name=name, count=old.size, equality=Equality.BITWISE, largest=0.0, where="")
+    old, new = old.astype(np.float64), new.astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        relative = np.abs(old - new) / scale
+    # Two equal infinities, two NaNs and two zeros are equal; a NaN against a number is as far as can be.
+    relative[(old == new) | (np.isnan(old) & np.isnan(new))] = 0.0
+    relative[np.isnan(relative)] = np.inf
+    place = int(np.argmax(relative))
+    largest = float(relative.flat[place])
+    index = tuple(int(i) for i in np.unravel_index(place, relative.shape))
+    return Difference(
+        name=name,
+        count=old.size,
+        equality=Equality.TOLERANCE if largest <= TOLERANCE else Equality.DIFFERENT,
+        largest=largest,
+        where=f"{places[place] if places else f'at {index}'}: {old.flat[place]:.9g} and {new.flat[place]:.9g}",
+    )
+
+
+def _incomparable(name: str, why: str) -> Difference:
+    return Difference(name=name, count=0, equality=Equality.DIFFERENT, largest=float("inf"), where=why)
+
+
+def _circumstances(run: RecordedRun) -> Iterator[tuple[str, str]]:
+    """Yield what may make a difference, or explain one."""
+    yield from (("config." + name, text) for name, text in _flat("", run.config))
+    yield from ((name, run.tags[name]) for name in _CIRCUMSTANCES if name in run.tags)
+    yield from ((name, text) for name, text in run.tags.items() if name.startswith(("version.", "environment.")))
+    yield "dataset digest", run.dataset_digest
+    if run.layout is not None:
+        layout = dataclasses.asdict(run.layout)
+        yield from ((f"layout.{name}", str(layout[name])) for name in ("width", "threads", "device", "blas"))
+
+
+_OUTCOME = ("outcome", "outcome.step")
+_CIRCUMSTANCES = ("key", "git.commit", "git.dirty", "python", "platform", "cpu", "blas")
+
+
+def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _flat(f"{prefix}.{key}" if prefix else str(key), inner)
+    else:
+        yield prefix, str(value)
+
+
+def _names(*mappings: Mapping[str, Any]) -> list[str]:
+    return sorted({name for mapping in mappings for name in mapping})

@@ -1,0 +1,119 @@
+"""Running recorded trials again, from their records alone, into a record of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from pipeline import provenance
+from pipeline.background import later
+from pipeline.config.identity import key
+from pipeline.config.schema import Config, describe, parse
+from pipeline.display.console import Display
+from pipeline.engine.inprocess import InProcess
+from pipeline.errors import RecordError
+from pipeline.figures.drawing import SWEEP_FIGURES, draw, draw_quickly
+from pipeline.plan.plan import Group, PlannedTrial, make_groups
+from pipeline.record.mlflow_recorder import MlflowRecorder
+from pipeline.record.protocol import SweepHeader
+from pipeline.record.reading import RecordedRun, read_run
+from pipeline.record.sweeps import RecordedSweep
+from pipeline.reproduce.changed_config import changed
+from pipeline.results.failures import Failures
+from pipeline.results.fault_log import FaultLog
+from pipeline.results.tally import Tally
+from pipeline.sweep.follow import Provenance, compute
+from pipeline.sweep.start import Opened, Record, cpu_count
+from tasks.arrays.devices import library_for
+from tasks.cost import Extent
+from tasks.datasets.dataset import Dataset
+
+REPRODUCES = "reproduces"
+"""The tag of a run that says which run it was made from."""
+
+
+def rerun(
+    uri: str, olds: Sequence[RecordedRun], sweep: RecordedSweep | None, changes: Sequence[str], console: Console
+) -> list[RecordedRun]:
+    """Run the trials of records again, with ``changes`` to their configs, and return the new record of each.
+
+    Those of a ``sweep`` get a parent run; trials that the changes make one are run once. Only rows of the
+    project's tables are built from a recorded config: nothing in it is imported or run.
+
+    Raises
+    ------
+    ConfigError
+        If a change names no key, or a config breaks a rule.
+    RecordError
+        If a trial never got as far as to be laid out, or the new record cannot be written.
+    """
+    for old in olds:
+        if old.layout is None:
+            raise RecordError(f"the run must have ended by itself to be compared, got {old.run_id!r}, {old.status}")
+    configs = [parse(changed(old.config, changes)) for old in olds]
+    library_for(configs[0].device)
+    dataset = _load(configs)
+    again = f"with {', '.join(changes)}" if changes else "again"
+    trials = [
+        PlannedTrial(
+            index=index,
+            key=key(config, dataset.digest),
+            name=old.name if sweep else f"{old.name} {again}",
+            overrides=(*old.overrides, *changes),
+            config=describe(config),
+            trial=config.trial,
+        )
+        for index, (old, config) in enumerate(zip(olds, configs, strict=True))
+    ]
+    distinct = list({trial.key: trial for trial in trials}.values())
+    groups = make_groups(distinct, Extent.of(dataset), workers=1)
+    name = f"{sweep.name} {again}" if sweep else None
+    link = {REPRODUCES: sweep.run_id if sweep else olds[0].run_id}
+    recorder = MlflowRecorder(
+        uri, olds[0].experiment, figures=draw, quick_figures=draw_quickly, sweep_figures=SWEEP_FIGURES
+    )
+    _compute(groups, dataset, configs[0], recorder, name, link, console)
+    console.print(recorder.how_to_look(), markup=False, soft_wrap=True)
+    return [read_run(uri, str(recorder.run_id(trial))) for trial in trials]
+
+
+def _load(configs: Sequence[Config]) -> Dataset:
+    for config in configs:
+        if config.dataset != configs[0].dataset:
+            raise RecordError(f"the dataset must be one for a whole sweep, got {configs[0].dataset}, {config.dataset}")
+    dataset: Dataset = configs[0].dataset.load()
+    for config in configs:
+        config.trial.task.check(config.trial, dataset)
+    return dataset
+
+
+def _compute(
+    groups: Sequence[Group],
+    dataset: Dataset,
+    config: Config,
+    recorder: MlflowRecorder,
+    name: str | None,
+    link: Mapping[str, str],
+    console: Console,
+) -> None:
+    """Compute the groups in this process and record them; as a sweep, where it has a ``name``."""
+    trials = tuple(trial for group in groups for trial in group.trials)
+    tags, attachments = provenance.collect()
+    if name is None:
+        recorder.open(None, dataset)
+        told = Provenance(tags={**tags, **link}, attachments=attachments)
+    else:
+        tagged = {**tags, **link}
+        recorder.open(
+            SweepHeader(name=name, overrides=(), trials=trials, provenance=tagged, attachments=attachments), dataset
+        )
+        told = Provenance(tags=tags, attachments={})
+    tally = Tally(trials, validated=len(dataset.validation) > 0)
+    failures = Failures(len(trials), FaultLog(Path()))
+    # The bits depend on the layout and not on the threads.
+    with InProcess(threads=cpu_count(), device=config.device) as engine, Display(console, tally) as display:
+        compute(groups, dataset, engine, Record(recorder, later(Opened)), tally, display, told, config, failures)
+    if tally.failed:
+        console.print(str(failures.error()), markup=False, soft_wrap=True)

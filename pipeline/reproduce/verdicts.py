@@ -1,0 +1,110 @@
+"""How a person is told how equal records are: of one trial curve by curve, of a sweep trial by trial."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pipeline.record.reading import RecordedRun
+from pipeline.reproduce.comparison import Difference, Equality, Verdict, worst
+
+_MOST, _LONGEST = 3, 24
+"""The most values of a sweep's trials that are told in one cell, and the most characters of each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """A trial's old and new record, and how equal they are."""
+
+    old: RecordedRun
+    new: RecordedRun
+    verdict: Verdict
+
+
+def show_trial(console: Console, one: Compared) -> None:
+    """Print every curve and array of a trial, with the ends of the curves then and now, and what changed."""
+    title = f"{one.old.run_id} and {one.new.run_id}"
+    table = _table(title, "curve or array", "values", "then", "now", "verdict", "largest", "where")
+    for d in one.verdict.differences:
+        ends = (_end(run, d.name) for run in (one.old, one.new))
+        table.add_row(d.name, str(d.count), *ends, d.equality.value, f"{d.largest:.2g}", escape(d.where))
+    console.print(table)
+    _show_changes(console, [one])
+
+
+def show_trials(console: Console, compared: Sequence[Compared]) -> None:
+    """Print every trial of a sweep with its accuracy then and now, its verdict and the curve that is farthest off."""
+    measured = {name for one in compared for run in (one.old, one.new) for name in run.curves}
+    shown = [name for name in ("val/accuracy", "train/accuracy") if name in measured][:1]
+    table = _table(
+        "", "trial", "new run", *(text for name in shown for text in (name, "now")), "verdict", "largest", "in"
+    )
+    for one in compared:
+        far = one.verdict.largest
+        ends = (_end(run, name) for name in shown for run in (one.old, one.new))
+        most = (f"{far.largest:.2g}", far.name) if far else ("0", "")
+        table.add_row(escape(one.old.name), one.new.run_id[:8], *ends, one.verdict.equality.value, *most)
+    console.print(table)
+    _show_changes(console, compared)
+
+
+def summary(compared: Sequence[Compared], *, left_out: int, changed: bool) -> str:
+    """Return the verdict over all trials in one line; ``left_out`` is how many had not ended the first time."""
+    overall = worst(one.verdict.equality for one in compared)
+    parts = [overall.value]
+    if changed and overall is Equality.DIFFERENT:
+        parts[0] += " (as was asked for by --set)"
+    far = max((d for one in compared if (d := one.verdict.largest)), key=lambda d: d.largest, default=None)
+    if far:
+        parts.append(_place(far))
+    if len(compared) > 1 or left_out:
+        counts = {each: sum(one.verdict.equality is each for one in compared) for each in Equality}
+        told = ", ".join(f"{count} {each.value}" for each, count in counts.items() if count)
+        parts.append(f"of {len(compared)} trials {told}")
+    if left_out:
+        parts.append(f"{left_out} had not ended by themselves and were left out")
+    return "; ".join(parts)
+
+
+def _show_changes(console: Console, compared: Sequence[Compared]) -> None:
+    names = sorted({name for one in compared for name in one.verdict.changes})
+    if not names:
+        return
+    several = ["trials"] if len(compared) > 1 else []
+    table = _table("what changed", "", "then", "now", *several)
+    for name in names:
+        pairs = [one.verdict.changes[name] for one in compared if name in one.verdict.changes]
+        then, now = (_told(pair[side] for pair in pairs) for side in (0, 1))
+        table.add_row(name, escape(then), escape(now), *(str(len(pairs)) for _ in several))
+    console.print(table)
+
+
+def _place(far: Difference) -> str:
+    if math.isinf(far.largest):
+        return f"{far.name}: {far.where}"
+    return f"largest difference {far.largest:.2g} in {far.name}, {far.where}"
+
+
+def _end(run: RecordedRun, name: str) -> str:
+    """Return the last value of a curve, nothing where there is none."""
+    return f"{run.curves[name].values[-1]:.4g}" if name in run.curves else ""
+
+
+def _told(texts: Iterable[str]) -> str:
+    distinct = list(dict.fromkeys(texts))
+    if len(distinct) == 1:
+        return distinct[0]
+    shown = [text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..." for text in distinct[:_MOST]]
+    return ", ".join(shown) + (f", ... ({len(distinct)} values)" if len(distinct) > _MOST else "")
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title or None, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table

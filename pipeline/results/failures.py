@@ -1,0 +1,81 @@
+"""The failures of a sweep, by what failed: which trials, where in their code, how to run one of them again."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, field
+
+from pipeline.errors import TrialsFailedError
+from pipeline.plan.plan import PlannedTrial
+from pipeline.reports import Failed
+from pipeline.results.fault_log import FaultLog
+
+KINDS = 5
+"""The most kinds of failures that are told: who has more of them reads the log."""
+
+NAMES = 3
+
+
+@dataclass(slots=True, kw_only=True)
+class _Kind:
+    """Trials that failed alike: by the same error at the same place, or in the same words."""
+
+    first: Failed
+    logged: bool
+    trials: list[PlannedTrial] = field(default_factory=list)
+
+
+class Failures:
+    """Takes in the failed trials of ``count``; the whole of what each kind of them raised goes into ``log``."""
+
+    def __init__(self, count: int, log: FaultLog) -> None:
+        self._count = count
+        self._log = log
+        self._kinds: dict[str, _Kind] = {}
+
+    def take(self, failed: Failed) -> bool:
+        """Take in a failure, and return whether it is the first of its kind in a sweep: who waits is told of it."""
+        name = (failed.raised.place if failed.raised else "") or failed.error
+        kind = self._kinds.get(name)
+        if kind is None:
+            logged = self._log.write(f"{failed.trial.name}: {failed.error}", failed.traceback)
+            kind = self._kinds[name] = _Kind(first=failed, logged=logged)
+            fresh = self._count > 1
+        else:
+            fresh = False
+        kind.trials.append(failed.trial)
+        return fresh
+
+    def error(self) -> TrialsFailedError:
+        """Return the error that tells of all failures; where they came from is its cause and its notes."""
+        kinds = sorted(self._kinds.values(), key=lambda kind: -len(kind.trials))
+        more = [f"and {len(kinds) - KINDS} more kinds of failures"] if len(kinds) > KINDS else []
+        error = TrialsFailedError("\n".join([*map(self._told, kinds[:KINDS]), *more]) or "a trial has not finished")
+        for kind in kinds:
+            error.add_note(f"{kind.first.trial.name}:\n{kind.first.traceback}")
+        if self._count == 1 and kinds and kinds[0].first.raised is not None:
+            error.__cause__ = kinds[0].first.raised.exception
+        return error
+
+    def _told(self, kind: _Kind) -> str:
+        first, count = kind.first, len(kind.trials)
+        who = f"{count} of {self._count} trials failed" if self._count > 1 else "the trial failed"
+        lines = [f"{who}: {first.error}"]
+        if first.raised is not None:
+            lines.append(first.raised.frames.rstrip("\n"))
+        names = [trial.name for trial in sorted(kind.trials, key=lambda trial: trial.index)[:NAMES]]
+        more = f" and {count - NAMES} more" if count > NAMES else ""
+        if self._count > 1:
+            lines.append(f"  trials: {', '.join(names)}{more}")
+        if first.traceback:
+            places = [str(self._log.path)] if kind.logged else []
+            lines.append(f"  in full: {' and '.join([*places, 'traceback.txt in the record of each'])}")
+            lines.append(f"  again, here, in a debugger: {rerun_command(first.trial)}")
+        return "\n".join(lines)
+
+
+def rerun_command(trial: PlannedTrial) -> str:
+    """Return the command that computes a trial alone in its own process, and stops in a debugger where it raises."""
+    overrides = [text for text in trial.overrides if not text.lstrip("+").startswith(("engine=", "cluster", "sweep."))]
+    command = ["python", "-m", "pdb", "-c", "continue", "-m", "pipeline", *overrides, "engine=inprocess"]
+    return f"HYDRA_FULL_ERROR=1 {shlex.join(command)}"

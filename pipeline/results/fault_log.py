@@ -1,0 +1,39 @@
+"""The log of a sweep's faults: each in full, in a file beside the sweep that is there once there is a fault."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pipeline.address import redact
+
+NAME = "faults.log"
+LONGEST = 300
+"""The most characters of an error that are told in a line; the log has the whole."""
+
+
+class FaultLog:
+    """Appends to the file `NAME` in ``folder``, from any thread; a disk that takes no more costs the log alone."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder.absolute() / NAME
+        self._lock = threading.Lock()
+
+    def write(self, title: str, text: str = "") -> bool:
+        """Append what happened, in a line, and all there is to know of it; return whether it is there."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        lines = redact(f"{now} {title}\n{text}").rstrip()
+        try:
+            with self._lock, self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(f"{lines}\n")
+        except OSError:
+            return False
+        return True
+
+
+def brief(error: object) -> str:
+    """Return what an error says in its first line, cut in the middle where that is long, and without credentials."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    text = redact(lines[0])
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"

@@ -1,0 +1,1 @@
+"""The life of a sweep: started, followed to its end, and resumed."""

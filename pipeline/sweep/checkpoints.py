@@ -1,0 +1,139 @@
+"""Checkpoints on disk: what a sweep has computed so far, kept so that another process can go on from it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+
+from pipeline.sweep.checkpoint_file import CheckpointError, Saved, decode, encode, of_keys
+
+SHARE = 0.05
+"""The share of a group's time that writing its checkpoints may take of the driver's."""
+
+
+class Checkpoints:
+    """The checkpoints of one sweep, in a folder that one process at a time may use.
+
+    Of every group the last two are kept: where the last is damaged, the one before still holds. ``damaged``
+    are the files that `load` could not use.
+
+    Raises
+    ------
+    CheckpointError
+        If another process uses the folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.damaged: list[Path] = []
+        self._due: dict[tuple[str, ...], float] = {}
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(folder, os.O_RDONLY)
+        try:
+            _lock(self._lock)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise CheckpointError(f"the sweep must not be running elsewhere, its folder is in use: {folder}") from None
+
+    @classmethod
+    def fresh(cls, parent: Path) -> Checkpoints:
+        """Return an empty folder for checkpoints in ``parent``, which other sweeps may use too."""
+        parent.mkdir(parents=True, exist_ok=True)
+        return cls(Path(tempfile.mkdtemp(prefix="checkpoints-", dir=parent)))
+
+    @classmethod
+    def are_used(cls, folder: Path) -> bool:
+        """Return whether a process uses the checkpoints in ``folder``, if there are any."""
+        try:
+            if folder.is_dir():
+                cls(folder).close(done=False)
+        except CheckpointError:
+            return True
+        return False
+
+    def is_due(self, keys: tuple[str, ...]) -> bool:
+        """Return whether a checkpoint of these trials would not take more than its `SHARE` of the time."""
+        return time.monotonic() >= self._due.get(keys, 0.0)
+
+    def save(self, saved: Saved) -> None:
+        """Write a checkpoint; what was there before stays whole until it is written.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written: then nothing has changed.
+        """
+        began = time.monotonic()
+        prefix = hashlib.sha256("\n".join(saved.keys).encode()).hexdigest()[:16]
+        before = sorted(self.folder.glob(f"{prefix}-*.checkpoint"))
+        write_atomically(self.folder / f"{prefix}-{saved.progress.checkpoint.step:012d}.checkpoint", encode(saved))
+        for old in before[:-1]:
+            old.unlink(missing_ok=True)
+        now = time.monotonic()
+        self._due[saved.keys] = now + (now - began) / SHARE
+
+    def load(self) -> list[Saved]:
+        """Return the furthest whole checkpoint of every trial, each with those trials only."""
+        found = [saved for path in sorted(self.folder.glob("*.checkpoint")) if (saved := self._read(path))]
+        best: dict[str, Saved] = {}
+        for saved in found:
+            for key in saved.keys:
+                if key not in best or best[key].progress.checkpoint.step < saved.progress.checkpoint.step:
+                    best[key] = saved
+        members: defaultdict[int, list[str]] = defaultdict(list)
+        for key, saved in best.items():
+            members[id(saved)].append(key)
+        return [of_keys(saved, members[id(saved)]) for saved in found if id(saved) in members]
+
+    def close(self, *, done: bool) -> None:
+        """Let others use the folder; remove it where the sweep is done and needs it no more."""
+        if done:
+            self._remove()
+        os.close(self._lock)
+
+    def _remove(self) -> None:
+        """Remove the folder and what this class writes to it: a record named it, so it may hold other things."""
+        with contextlib.suppress(OSError):
+            for file in (*self.folder.glob("*.checkpoint"), *self.folder.glob("*.part")):
+                file.unlink()
+            self.folder.rmdir()
+
+    def _read(self, path: Path) -> Saved | None:
+        try:
+            return decode(path.read_bytes())
+        except (CheckpointError, OSError):
+            self.damaged.append(path)
+            return None
+
+
+def _lock(folder: int) -> None:
+    if os.name == "posix":
+        import fcntl  # noqa: PLC0415  # POSIX only
+
+        # The lock goes with the process, however that ends.
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file that is there whole or not at all, also where the machine stops in between."""
+    fresh = path.with_suffix(".part")
+    try:
+        with fresh.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            fresh.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

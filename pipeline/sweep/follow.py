@@ -1,0 +1,144 @@
+"""Following a sweep: what its engine reports is recorded, tallied and shown until every trial has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from pipeline.config.schema import Config
+from pipeline.display.console import Display, told_of_retry
+from pipeline.engine.protocol import Engine
+from pipeline.errors import Interrupted
+from pipeline.plan.plan import Group
+from pipeline.record.protocol import Recorder
+from pipeline.record.trial_log import FROM, HOST
+from pipeline.reports import Checkpointed, Failed, Finished, Progressed, Retried, Started, TrialReport
+from pipeline.results.failures import Failures
+from pipeline.results.tally import Tally
+from pipeline.sweep.checkpoint_file import Saved
+from pipeline.sweep.checkpoints import Checkpoints
+from pipeline.sweep.start import Record
+from tasks.datasets.dataset import Dataset
+from tasks.errors import SweepError
+from tasks.events import Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """What the runs of the trials are tagged with, and the texts kept with each."""
+
+    tags: Mapping[str, str]
+    attachments: Mapping[str, str]
+
+
+def compute(
+    groups: Sequence[Group],
+    dataset: Dataset,
+    engine: Engine,
+    record: Record,
+    tally: Tally,
+    display: Display,
+    provenance: Provenance,
+    config: Config,
+    failures: Failures,
+) -> None:
+    """Record what the engine reports until every trial has ended; close engine and record whatever happens.
+
+    Trials are computed while the record is being opened; they are stopped if it cannot be.
+    """
+    status, told, searched = "KILLED", False, set[str]()
+    try:
+        for report in engine.run(groups, dataset):
+            checkpoints = record.checkpoints()  # raises, where the record cannot be opened
+            if isinstance(report, Checkpointed):
+                unwritten = _keep(checkpoints, report)
+                if unwritten and not told:
+                    display.say(unwritten)
+                    told = True
+                continue
+            _record(record.recorder, report, provenance)
+            if isinstance(report, Retried):
+                _say(display, report, searched)
+                continue
+            tally.take(report)
+            failed = _failed(report)
+            if failed is not None and failures.take(failed):
+                display.say(f"failed: {failed.trial.name}: {failed.error}")
+            display.update()
+            if tally.failed and config.sweep.fail_fast:
+                break
+        status = "FAILED" if tally.failed else "FINISHED"
+    except Exception:
+        status = "FAILED"
+        raise
+    finally:
+        # The workers end while the last figures are drawn.
+        written = record.close_in_background(status)
+        try:
+            engine.close()
+        finally:
+            error = _awaited(written, record, display)
+        if isinstance(error, SweepError | OSError) and status == "KILLED":
+            display.say(f"error: {error}")  # the signal that stopped the sweep decides how the command ends
+        elif error is not None:
+            raise error
+
+
+def _say(display: Display, report: Retried, searched: set[str]) -> None:
+    """Tell that trials are computed again: of the search for those that raise an error once, of a loss each time."""
+    if not report.raised or report.error not in searched:
+        display.say(told_of_retry(report))
+    searched.add(report.error)
+
+
+def _failed(report: TrialReport) -> Failed | None:
+    """Return a report's failure, if it is one: a trial may also have ended by itself, and its verdict be a failure."""
+    if isinstance(report, Finished) and report.result.outcome is Outcome.FAILED:
+        return Failed(trial=report.trial, error=report.result.message, traceback="")
+    return report if isinstance(report, Failed) else None
+
+
+def _awaited(written: Future[None], record: Record, display: Display) -> BaseException | None:
+    """Return why the record could not be written, if so.
+
+    A first signal ends the waiting for a store that does not answer, and is heard once the record is closed; a second
+    ends all.
+    """
+    try:
+        return written.exception()
+    except Interrupted:
+        record.recorder.hurry()
+        error = written.exception()
+        if error is not None:
+            display.say(f"error: {error}")
+        raise
+
+
+def _keep(checkpoints: Checkpoints | None, report: Checkpointed) -> str | None:
+    """Keep a checkpoint if one is due; return why it could not be kept."""
+    keys = tuple(trial.key for trial in report.trials)
+    if checkpoints is None or not checkpoints.is_due(keys):
+        return None
+    try:
+        checkpoints.save(Saved(keys=keys, progress=report.progress))
+    except OSError as error:
+        # The sweep needs it only if it is killed, and the checkpoint before stays.
+        return f"no checkpoint could be written to {checkpoints.folder}: {error.strerror or error}"
+    return None
+
+
+def _record(recorder: Recorder, report: TrialReport | Retried, provenance: Provenance) -> None:
+    match report:
+        case Started(trial=trial, host=host, step=step):
+            recorder.start(trial, {**provenance.tags, HOST: host, FROM: str(step)}, provenance.attachments)
+        case Progressed(trial=trial, curve=curve):
+            recorder.points(trial, curve)
+        case Finished(trial=trial, result=result, layout=layout):
+            recorder.finish(trial, result, layout)
+        case Failed(trial=trial, error=error, traceback=traceback):
+            recorder.fail(trial, error, traceback)
+        case Retried(trials=trials, attempt=attempt, step=step, error=error):
+            for trial in trials:
+                recorder.start(trial, provenance.tags, provenance.attachments)
+                recorder.retry(trial, attempt, f"{error}; from step {step}")

@@ -1,0 +1,76 @@
+"""A sweep that cannot be resumed: which recorded one is nearest to it, in what it differs, and what becomes of that."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from pipeline.config.identity import CODE
+from pipeline.config.schema import Limits
+from pipeline.record.artifacts import params
+from pipeline.record.protocol import CHECKPOINTS, OtherSweep, SweepHeader
+from pipeline.record.resumption import abandon, others
+from pipeline.sweep.checkpoints import Checkpoints
+
+_ELSEWHERE = ("dataset", "device", "engine", *(f"trial.{field.name}" for field in dataclasses.fields(Limits)))
+"""Keys that take no part in what a trial is: the data count by their digest."""
+
+
+def unresumed(uri: str, experiment: str, sweep: SweepHeader, dataset_digest: str) -> str:
+    """Return what is to be said of a sweep that the record does not hold; end those that nobody computes as KILLED."""
+    known = others(uri, experiment)
+    left = [other for other in known if other.unended and not _is_computed(other)]
+    for other in left:
+        abandon(uri, other)
+    text = "sweep.resume: the record holds no sweep of these trials, so all of them are run"
+    if known:
+        # The latest of those that differ in the fewest things.
+        nearest, *_ = sorted(known, key=lambda other: len(list(_differences(other, sweep, dataset_digest))))
+        what = "; ".join(_differences(nearest, sweep, dataset_digest)) or _overrides(nearest, sweep)
+        text += f"\nthe nearest is {nearest.name} (run {nearest.run_id}): {what}"
+    if left:
+        count = sum(len(other.unended) for other in left)
+        names = ", ".join(f"{other.name} (run {other.run_id})" for other in left)
+        text += f"\nended as KILLED: {count} runs that nobody computes any more, of {names}"
+    return text
+
+
+def _differences(other: OtherSweep, sweep: SweepHeader, dataset_digest: str) -> Iterator[str]:
+    """Say in what a recorded sweep, of which perhaps not all trials had started, differs from this one."""
+    recorded, planned = _values(other.params), _values([params(trial.config) for trial in sweep.trials])
+    for name in sorted({*recorded, *planned} if recorded else {}):
+        before, now = recorded.get(name, {}), planned.get(name, {})
+        if not before.keys() <= now.keys() or (now and not before):
+            yield f"{name} was {', '.join(before) or 'not there'}, is {', '.join(now) or 'not there'}"
+    if other.tags.get("dataset.digest") != dataset_digest:
+        yield f"the data were others (dataset {other.tags.get('dataset')}, digest {other.tags.get('dataset.digest')})"
+    if other.tags.get(CODE) != sweep.provenance[CODE]:
+        yield "the code of tasks was another"
+    if other.name != sweep.name:
+        yield f"its name was {other.name!r}, is {sweep.name!r}"
+
+
+def _values(every: Sequence[Mapping[str, str]]) -> dict[str, dict[str, None]]:
+    """Return the values that each key of a trial has, in order."""
+    values: dict[str, dict[str, None]] = {}
+    for one in every:
+        for name, value in one.items():
+            if not any(name == key or name.startswith(f"{key}.") for key in _ELSEWHERE):
+                values.setdefault(name, {})[value] = None
+    return values
+
+
+def _overrides(other: OtherSweep, sweep: SweepHeader) -> str:
+    """Say in which overrides a sweep differs that had no trial yet, or other trials of the same values."""
+    before, now = other.tags.get("overrides", "").split(), sweep.overrides
+    gone, new = [one for one in before if one not in now], [one for one in now if one not in before]
+    new = [one for one in new if not one.startswith("sweep.resume=")]
+    return f"its overrides had {' '.join(gone) or 'nothing more'}, have {' '.join(new) or 'nothing more'}"
+
+
+def _is_computed(other: OtherSweep) -> bool:
+    """Return whether a process may be computing a sweep; of another machine's processes nothing is known here."""
+    folder = other.tags.get(CHECKPOINTS)
+    return other.tags.get("host") != socket.gethostname() or not folder or Checkpoints.are_used(Path(folder))

@@ -1,0 +1,1 @@
+"""Studies: what a trial can be asked to do."""

@@ -1,0 +1,214 @@
+"""task=finite_difference: the error of forward and centred differences against h, in float32 and float64."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from tasks.arrays.devices import HOST, host, in_precision, pieces
+from tasks.datasets.dataset import Dataset
+from tasks.errors import require
+from tasks.events import Checkpoint, Curve, Event, Outcome, Result
+from tasks.fused.problem import Batch, Problem
+from tasks.losses import LOSSES
+from tasks.models import MODELS
+from tasks.models.model import ScoreLinear
+from tasks.rows import row_name
+from tasks.studies.error_curves import best_h, truncation_slope
+from tasks.studies.step_size import powers_of_ten
+from tasks.weight_space.points import (
+    UNTRAINED,
+    check_examples,
+    chosen_examples,
+    gaussian,
+    gradient_at,
+    natural_scale,
+    objective_values,
+    points_at_once,
+    require_examples,
+    require_scale,
+)
+
+if TYPE_CHECKING:
+    from tasks.trial import Trial
+
+PRECISIONS = ("float32", "float64")
+DIFFERENCES = ("forward", "centred")
+
+# Up to here, in units in which h moves the scores by about h, the first term of the Taylor series rules.
+_TAYLOR = 0.3
+
+# Points evaluated at once: their weights and scores stay small beside the images.
+_AT_ONCE = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FiniteDifference:
+    """Compare the directional derivative ``<gradient, V>`` with its forward and centred differences over many ``h``.
+
+    ``h`` takes the powers of ten from ``10^lowest`` to ``10^highest``, ``per_decade`` of them a decade. The point is
+    ``weights_scale`` times the model's draw, the direction ``direction_scale`` times it, both exact in float32; None
+    is the scale at which a training image's scores are about 1 (`natural_scale`). The loss is the mean
+    over ``examples`` training examples drawn by ``data_seed``, None for all.
+
+    Each loss is a plain evaluation of the objective at ``W + h V``: the weights are added, the product, the
+    loss and the mean are taken, and the difference is divided, all in the stated precision. (Adding in
+    score space instead would spare the rounding of ``W + h V`` and the product, which is part of what is measured.)
+    The reference is the analytic gradient in float64. Softmax is the loss to take: the SVM's has kinks,
+    and its second and third derivative are not there to be seen. Source: the notes, appendix.
+    """
+
+    trains: ClassVar[bool] = False
+
+    lowest: int = -15
+    highest: int = 0
+    per_decade: int = 5
+    examples: int | None = 100
+    weights_scale: float | None = None
+    direction_scale: float | None = None
+
+    def __post_init__(self) -> None:
+        require(self.lowest < self.highest, "task.lowest", f"must be below task.highest ({self.highest})", self.lowest)
+        require(self.lowest >= -30, "task.lowest", "must be >= -30 (float32 holds no smaller h)", self.lowest)
+        require(self.highest <= 10, "task.highest", "must be <= 10", self.highest)
+        require(self.per_decade >= 1, "task.per_decade", "must be >= 1", self.per_decade)
+        require_examples(self.examples)
+        require_scale("task.weights_scale", self.weights_scale, zero=True)
+        require_scale("task.direction_scale", self.direction_scale)
+
+    def unused(self, trial: Trial) -> frozenset[str]:  # noqa: ARG002  # whatever the trial
+        """Return what only training uses, and the order of the examples where all are seen."""
+        return UNTRAINED | {"data_seed"} if self.examples is None else UNTRAINED
+
+    def fusion_key(self, trial: Trial) -> tuple[Any, ...]:
+        """Return the trial itself: a comparison is a group of its own, its points are its trial axis."""
+        return (trial,)
+
+    def check(self, trial: Trial, dataset: Dataset) -> None:
+        """Refuse more examples than there are, and images that are none for the model."""
+        check_examples(self.examples, dataset)
+        trial.model.check(dataset.image_shape)
+
+    def run(
+        self,
+        trials: Sequence[Trial],
+        dataset: Dataset,
+        *,
+        threads: int,
+        start: Checkpoint | None = None,  # noqa: ARG002  # a comparison is too short for checkpoints
+        checkpoint_every: int | None = None,  # noqa: ARG002
+        like: Any = HOST,
+    ) -> Iterator[Event]:
+        """Yield each trial's errors, as a curve with one point an ``h`` and as the arrays of its result.
+
+        The arrays are ``h`` ``(H,)``; ``quotients`` and relative ``errors`` (absolute where the
+        derivative is 0), ``(2, 2, H)`` in the order of `PRECISIONS`
+        and `DIFFERENCES`; ``best_h``, ``slopes`` and the ``fitted`` first and last ``h`` of each, ``(2, 2)`` and
+        ``(2, 2, 2)``, NaN where there is no truncation range; the exact ``derivative`` ``()``; and the ``weights``.
+        """
+        for place, trial in enumerate(trials):
+            task = trial.task
+            assert isinstance(task, FiniteDifference)
+            h = powers_of_ten(task.lowest, task.highest, task.per_decade)
+            resident = dataset.on(like)
+            problems = [
+                Problem.of([trial], resident, like=in_precision(like, precision), threads=threads)
+                for precision in PRECISIONS
+            ]
+            batch = chosen_examples(problems[0], task.examples)
+            natural = natural_scale(problems[1])
+            start_scale = natural if task.weights_scale is None else task.weights_scale
+            weights = gaussian(problems[1], "initial weights", scale=start_scale)
+            scale = natural if task.direction_scale is None else task.direction_scale
+            direction = gaussian(problems[1], "directions", 0, scale=scale)
+            quotients = np.stack([difference_quotients(p, weights, direction, h, batch) for p in problems])
+            derivative = directional_derivative(problems[1], weights, direction, batch)
+            named = problems[1].named(weights)
+            yield from _compared(trial, place, h, quotients, derivative, named, natural / scale)
+
+
+def directional_derivative(problem: Problem, weights: np.ndarray, direction: np.ndarray, batch: Batch) -> float:
+    """Return ``<gradient(W), V>`` by the analytic gradient."""
+    gradient = gradient_at(problem, problem.array(weights)[None, ...], batch)[0, ...]
+    return float(array_namespace(gradient).sum(gradient * problem.array(direction)))
+
+
+def difference_quotients(
+    problem: Problem, weights: np.ndarray, direction: np.ndarray, h: np.ndarray, batch: Batch
+) -> np.ndarray:
+    """Return the forward and centred difference quotients, float64 ``(2, H)``, taken in the problem's precision."""
+    xp = array_namespace(problem.like)
+    here, along, steps = (problem.array(values) for values in (weights, direction, h))
+    signed = problem.array(np.concatenate([h, -h, np.zeros(1)]))
+    losses = xp.concat(
+        [
+            sum(objective_values(problem, here + signed[part, None] * along, batch))
+            for part in pieces(signed.shape[0], min(_AT_ONCE, points_at_once(problem, batch)))
+        ]
+    )
+    ahead, behind, middle = losses[: len(h)], losses[len(h) : -1], losses[-1]
+    return host(xp.stack([(ahead - middle) / steps, (ahead - behind) / (2 * steps)]))
+
+
+def _compared(
+    trial: Trial,
+    place: int,
+    h: np.ndarray,
+    quotients: np.ndarray,
+    derivative: float,
+    named: Mapping[str, np.ndarray],
+    unit: float,
+) -> Iterator[Event]:
+    """Yield the curve and the result; ``unit`` is the ``h`` that moves the scores by about 1."""
+    errors = np.abs(quotients - derivative) / (abs(derivative) or 1.0)
+    best, slopes, fitted = np.empty((2, 2)), np.empty((2, 2)), np.empty((2, 2, 2))
+    curve, ends = {"finite_difference/h": h}, {"finite_difference/derivative": derivative}
+    for p, precision in enumerate(PRECISIONS):
+        for d, difference in enumerate(DIFFERENCES):
+            best[p, d] = best_h(h, errors[p, d])
+            slopes[p, d], fitted[p, d] = truncation_slope(h, errors[p, d], limit=_TAYLOR * unit)
+            name = f"finite_difference/{precision}_{difference}"
+            curve[f"{name}_error"] = errors[p, d]
+            ends |= {f"{name}_best_h": float(best[p, d]), f"{name}_slope": float(slopes[p, d])}
+    yield Curve(trial=place, steps=np.arange(len(h)), metrics=curve)
+    yield Result(
+        trial=place,
+        outcome=Outcome.COMPLETE,
+        step=len(h) - 1,
+        metrics={name: value for name, value in ends.items() if np.isfinite(value)},
+        arrays={
+            "h": h,
+            "quotients": quotients,
+            "errors": errors,
+            "best_h": best,
+            "slopes": slopes,
+            "fitted": fitted,
+            "derivative": np.asarray(derivative),
+            **named,
+        },
+        message=_in_words(trial, slopes, best),
+    )
+
+
+def _in_words(trial: Trial, slopes: np.ndarray, best: np.ndarray) -> str:
+    parts = [
+        f"{precision}: "
+        + ", ".join(
+            f"{difference} slope {slopes[p, d]:.2f}, best h {best[p, d]:.0e}"
+            for d, difference in enumerate(DIFFERENCES)
+        )
+        for p, precision in enumerate(PRECISIONS)
+    ]
+    if not trial.loss.smooth:
+        name = row_name(LOSSES, trial.loss)
+        parts.append(f"loss={name} has kinks, so its slopes need not be 1 and 2: loss=softmax is smooth")
+    if not isinstance(trial.model, ScoreLinear):
+        name = row_name(MODELS, trial.model)
+        parts.append(
+            f"model={name} has kinks where it has relu or max pooling, and its slopes need not be 1 and 2 there"
+        )
+    return "; ".join(parts)

@@ -1,0 +1,104 @@
+"""task=one_dimensional: the SVM loss of a few one-dimensional points, term by term, against one weight."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from tasks.arrays.devices import HOST
+from tasks.datasets.dataset import Dataset
+from tasks.errors import ConfigError, require
+from tasks.events import Checkpoint, Event, Outcome, Result
+from tasks.losses import LOSSES, Svm, violations
+from tasks.models import MODELS
+from tasks.models.model import ScoreLinear
+from tasks.rows import row_name
+from tasks.weight_space.points import UNTRAINED
+
+if TYPE_CHECKING:
+    from tasks.trial import Trial
+
+
+MOST = 10
+"""Points whose terms can still be told apart in a figure."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OneDimensional:
+    """Take the SVM loss of one-dimensional points apart into its terms, as functions of one weight.
+
+    Point ``i`` of ``points`` is the example of class ``i``, class ``j`` has the one weight ``weights[j]``, and
+    its score is ``weights[j] * points[i]``: no bias, no data set. The weight of class ``varied`` takes
+    ``resolution`` values from ``-extent`` to ``extent``, the others stay.
+    Source: the notes, "Visualizing the Loss Function", the figure of one-dimensional data.
+    """
+
+    trains: ClassVar[bool] = False
+
+    points: tuple[float, ...] = (1.0, -0.8, 1.5)
+    weights: tuple[float, ...] = (0.3, 0.7, -0.4)
+    varied: int = 0
+    extent: float = 4.0
+    resolution: int = 801
+
+    def __post_init__(self) -> None:
+        rule = f"must be 2 to {MOST} numbers: each pair is a line of the figure"
+        require(2 <= len(self.points) <= MOST, "task.points", rule, self.points)
+        rule = f"must be {len(self.points)} numbers, one for each of task.points"
+        require(len(self.weights) == len(self.points), "task.weights", rule, self.weights)
+        rule = f"must be a class, 0 to {len(self.points) - 1}"
+        require(0 <= self.varied < len(self.points), "task.varied", rule, self.varied)
+        require(self.extent > 0, "task.extent", "must be > 0", self.extent)
+        require(self.resolution >= 2, "task.resolution", "must be >= 2", self.resolution)
+
+    def unused(self, trial: Trial) -> frozenset[str]:  # noqa: ARG002  # whatever the trial
+        """Return everything but the loss: the points are the task's own."""
+        return UNTRAINED | {"model", "regularizer", "regularization", "seed", "data_seed"}
+
+    def fusion_key(self, trial: Trial) -> tuple[Any, ...]:
+        """Return the trial itself: there is nothing to share."""
+        return (trial,)
+
+    def check(self, trial: Trial, dataset: Dataset) -> None:  # noqa: ARG002  # the points are the task's own
+        """Refuse a loss and a model that are not the notes': the SVM's terms are linear functions of the one weight."""
+        if not isinstance(trial.loss, Svm):
+            raise ConfigError(f"loss must be svm for task=one_dimensional, got {row_name(LOSSES, trial.loss)!r}")
+        if not isinstance(trial.model, ScoreLinear):
+            name = row_name(MODELS, trial.model)
+            raise ConfigError(f"model must be linear for task=one_dimensional, whose scores are its own, got {name!r}")
+
+    def run(
+        self,
+        trials: Sequence[Trial],
+        dataset: Dataset,  # noqa: ARG002
+        *,
+        threads: int,  # noqa: ARG002
+        start: Checkpoint | None = None,  # noqa: ARG002
+        checkpoint_every: int | None = None,  # noqa: ARG002
+        like: Any = HOST,  # noqa: ARG002  # a few numbers
+    ) -> Iterator[Event]:
+        """Yield a result for each trial: the values ``w`` ``(R,)``, the ``terms`` and their mean over points, ``loss``.
+
+        ``terms`` is ``(I, J, R)``: point ``i``'s term of class ``j``, 0 where ``j`` is its own class.
+        """
+        for place, trial in enumerate(trials):
+            task = trial.task
+            assert isinstance(task, OneDimensional)
+            assert isinstance(trial.loss, Svm)
+            w, terms = task.terms(trial.loss.margin)
+            loss = terms.sum(axis=(0, 1)) / len(task.points)
+            extremes = {"landscape/lowest_loss": float(loss.min()), "landscape/highest_loss": float(loss.max())}
+            arrays = {"w": w, "terms": terms, "loss": loss}
+            yield Result(trial=place, outcome=Outcome.COMPLETE, step=0, metrics=extremes, arrays=arrays)
+
+    def terms(self, margin: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the values of the varied weight ``(R,)`` and ``max(0, w_j x_i - w_i x_i + margin)``, ``(I, J, R)``."""
+        w = np.linspace(-self.extent, self.extent, self.resolution)
+        weights = np.repeat(np.array(self.weights)[:, None], len(w), axis=1)  # (J, R)
+        weights[self.varied] = w
+        points = np.array(self.points)
+        scores = weights.T[:, :, None] * points  # (R, J, 1) * (I,) -> (R, J, I)
+        return w, violations(scores, np.arange(len(points)), margin).transpose(2, 1, 0)

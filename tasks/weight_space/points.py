@@ -1,0 +1,135 @@
+"""Where in the space of weights a task looks, and at which examples: random weights, directions, a seeded choice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace, is_numpy_array
+
+from tasks.arrays.devices import at_once
+from tasks.arrays.random_streams import stream
+from tasks.datasets.dataset import Dataset
+from tasks.errors import require
+from tasks.fused.problem import Batch, Problem, total
+from tasks.models.model import ScoreLinear
+
+# Of points that are evaluated at once, and of what their examples make: 64 MiB in float32, and a few copies of it.
+_NUMBERS = 2**24
+
+UNTRAINED = frozenset(
+    {
+        "strategy",
+        "optimizer",
+        "schedule",
+        "clip",
+        "learning_rate",
+        "batch_size",
+        "steps",
+        "record_every",
+        "evaluate_every",
+    }
+)
+"""The fields of a trial that have no influence where nothing is trained."""
+
+
+def require_examples(count: int | None) -> None:
+    """Refuse a number of examples below 1."""
+    require(count is None or count >= 1, "task.examples", "must be >= 1, or null for the full training set", count)
+
+
+def require_scale(parameter: str, scale: float | None, *, zero: bool = False) -> None:
+    """Refuse a scale below 0, and 0 itself unless ``zero`` allows it."""
+    rule = f"must be {'>=' if zero else '>'} 0, or null for scores of about 1"
+    require(scale is None or scale > 0 or (zero and scale == 0), parameter, rule, scale)
+
+
+def check_examples(count: int | None, dataset: Dataset) -> None:
+    """Refuse more examples than the training set has."""
+    available = len(dataset.train)
+    rule = f"must be at most the {available} training examples of {dataset.name}, or null for all of them"
+    require(count is None or count <= available, "task.examples", rule, count)
+
+
+def chosen_examples(problem: Problem, count: int | None) -> Batch:
+    """Return the first ``count`` training examples of the order that ``data_seed`` draws, None for all of them.
+
+    A smaller choice is part of every larger one.
+    """
+    train = problem.dataset.train
+    if count is None or count == len(train):
+        return problem.batch(train)
+    order = stream(problem.trials[0].data_seed, "examples").permutation(len(train))
+    return problem.batch(train, np.sort(order[:count]))
+
+
+def gaussian(problem: Problem, name: str, *index: int, scale: float | None) -> np.ndarray:
+    """Return ``scale`` times the model's draw, float32 ``(P,)``, of the first trial's stream ``name`` at ``index``.
+
+    The scale None is `natural_scale`.
+    """
+    drawn = problem.draw(problem.trials[0].seed, name, *index)
+    return np.float32(natural_scale(problem) if scale is None else scale) * drawn
+
+
+def natural_scale(problem: Problem) -> float:
+    """Return the scale at which a draw gives scores of about 1 (root mean square), whatever the data.
+
+    A network's draw has it by itself. For scores that are linear in the weights it is one over the root mean square
+    length of a centred training image with its bias. On CIFAR-10 it is about 3e-4, the spread of the notes'
+    ``np.random.rand(10, 3073) * 0.001``.
+    """
+    if not isinstance(problem.model, ScoreLinear):
+        return 1.0
+    xp, batch = array_namespace(problem.like), problem.batch(problem.dataset.train)
+    squares = problem.over_blocks(batch, lambda features, _: xp.sum(features * features, dtype=xp.float64))
+    return float((total(squares) / len(batch)) ** -0.5)
+
+
+def gradient_at(problem: Problem, points: Any, batch: Batch) -> Any:
+    """Return the gradient of the objective of the whole batch at points ``(K, P)``, of their shape."""
+    return problem.loss_and_gradient(points, batch)[0]
+
+
+def objective_values(problem: Problem, points: Any, batch: Batch) -> tuple[Any, Any]:
+    """Return the data loss and the regularization loss ``(M,)`` of the first trial at points ``(M, P)``.
+
+    Everything is done in the problem's precision, by plain evaluation: the points are its trials.
+    """
+    xp, here = array_namespace(points), _at(problem, points)
+    scores_of = here.scores_of(points, batch)
+
+    def sums(features: Any, labels: Any) -> Any:
+        return xp.sum(here.objective.losses_of_scores(scores_of(features), labels), axis=-1)
+
+    return total(here.over_blocks(batch, sums)) / len(batch), here.regularization_loss(points)
+
+
+def example_losses(problem: Problem, points: Any, batch: Batch) -> tuple[Any, Any, Any]:
+    """Return every example's data loss ``(M, N)``, the regularization loss ``(M,)``, and the largest score ``(M, N)``.
+
+    They are those of the first trial at points ``(M, P)``, as in `objective_values`; largest are absolute values.
+    """
+    xp, here = array_namespace(points), _at(problem, points)
+    scores_of = here.scores_of(points, batch)
+
+    def losses(features: Any, labels: Any) -> tuple[Any, Any]:
+        scores = scores_of(features)
+        return here.objective.losses_of_scores(scores, labels), xp.max(xp.abs(scores), axis=-2)
+
+    of_blocks = zip(*here.over_blocks(batch, losses), strict=True)
+    each, largest = (xp.concat(column, axis=-1) for column in of_blocks)
+    return each, here.regularization_loss(points), largest
+
+
+def points_at_once(problem: Problem, batch: Batch) -> int:
+    """Return how many points to evaluate at once: so many that they, and what layers make of a block, stay small."""
+    of_example = problem.model.numbers(problem.dataset.image_shape, len(problem.dataset.classes))
+    numbers = problem.size + min(len(batch), problem.block) * (of_example + len(problem.dataset.classes))
+    return max(1, (_NUMBERS if is_numpy_array(problem.like) else at_once(problem.like).numbers) // numbers)
+
+
+def _at(problem: Problem, points: Any) -> Problem:
+    """Return the problem whose trials are the first one, at each of some points."""
+    copies = problem.trials[:1] * points.shape[0]
+    return Problem.of(copies, problem.dataset, like=problem.like, threads=problem.threads)

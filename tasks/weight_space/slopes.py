@@ -1,0 +1,115 @@
+"""The plain numerical gradient of any model: slopes to either side of some coordinates, and where kinks lie."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tasks.arrays.devices import pieces
+from tasks.fused.problem import Batch, Problem
+from tasks.weight_space.points import example_losses, points_at_once
+
+MOVES = (1.0, -1.0, 0.5, -0.5)
+"""By how many steps a coordinate is moved: once ahead and behind for the slopes, and half as far to tell a kink."""
+
+# Rounding of a difference of two losses, in units of the last place of the larger.
+ROUNDING = 16 * np.finfo(np.float64).eps
+
+# What the even part of a loss that is evaluated through layers must exceed, in the same units, to be no rounding.
+_TOLD = 8 * ROUNDING
+
+
+class Slopes(NamedTuple):
+    """Slopes ahead and behind of some coordinates, and how many kinks lie within a step; of one shape each."""
+
+    ahead: np.ndarray
+    behind: np.ndarray
+    kinks: np.ndarray
+
+    @property
+    def centred(self) -> np.ndarray:
+        """The centred differences: the mean of both slopes."""
+        return np.asarray((self.ahead + self.behind) / 2)
+
+    @classmethod
+    def joined(cls, parts: Iterable[Slopes]) -> Slopes:
+        """Return the slopes of all parts, one after the other."""
+        return cls(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def by_weights(problem: Problem, point: np.ndarray, batch: Batch, coordinates: np.ndarray, *, h: float) -> Slopes:
+    """Return the slopes ``(M,)`` of the objective on a batch at a point ``(P,)``, by ``M`` of its numbers.
+
+    Every move of a coordinate is a point of its own, whose losses are evaluated for every example. The problem is of
+    the host.
+    """
+    alone = dataclasses.replace(problem, threads=1)  # threads share the points
+    losses, penalty, largest = example_losses(alone, point[None, :], batch)
+    least, least_of_penalty = _TOLD * _sizes(losses, largest), _TOLD * (1 + penalty)
+
+    def slopes(some: np.ndarray) -> Slopes:
+        moved = _moved(point, some, h)
+        there, penalties, _ = example_losses(alone, moved, batch)
+        changes = (there - losses).reshape(len(MOVES), len(some), -1)  # (4, M, N)
+        more = (penalties - penalty).reshape(len(MOVES), -1)
+        whole = changes.mean(axis=-1) + more
+        kinks = has_kink(changes, least=least).sum(axis=-1) + has_kink(more, least=least_of_penalty)
+        return Slopes(whole[0] / h, -whole[1] / h, kinks)
+
+    size = max(1, points_at_once(problem, batch) // len(MOVES))
+    return Slopes.joined(problem.in_order(slopes, [coordinates[part] for part in pieces(len(coordinates), size)]))
+
+
+def by_data(problem: Problem, point: np.ndarray, batch: Batch, pixels: np.ndarray, *, h: float) -> Slopes:
+    """Return the slopes ``(N, M)`` of each example's loss at a point ``(P,)``, by pixels ``(N, M)`` of its own."""
+    arrangement, loss = problem.arrange(batch), problem.trials[0].loss
+    rows = arrangement.rows(point[None, :])
+
+    def of_example(example: np.ndarray, label: int, chosen: np.ndarray) -> np.ndarray:
+        """Return the changes of its loss by `MOVES`, and whether they show a kink, ``(5, M)``."""
+        features = np.concatenate([example[None, :], _moved(example, chosen, h)])
+        parts = [arrangement.scores(rows, features[part])[0] for part in pieces(len(features), problem.block)]
+        scores = np.concatenate(parts, axis=-1)
+        losses = loss.losses(scores, np.full(len(features), label))
+        changes = (losses[1:] - losses[0]).reshape(len(MOVES), -1)
+        least = _TOLD * _sizes(losses[0], np.abs(scores[:, 0]).max())
+        return np.concatenate([changes, has_kink(changes, least=least)[None, :]])
+
+    def of_block(numbered: tuple[int, Any]) -> Slopes:
+        number, block = numbered
+        features, own = problem.features(block.images), pixels[number * problem.block :]
+        each = [of_example(x, int(y), p) for x, y, p in zip(features, block.labels, own, strict=False)]
+        changes = np.stack(each, axis=1)
+        return Slopes(changes[0] / h, -changes[1] / h, changes[-1].astype(np.int64))
+
+    return Slopes.joined(problem.in_order(of_block, enumerate(batch.blocks(problem.block))))
+
+
+def resolution(problem: Problem, point: np.ndarray, batch: Batch, *, h: float) -> np.ndarray:
+    """Return the slope ``(N,)`` of each example's loss that rounding alone, or a kink too small to tell, may make."""
+    (losses,), _, (largest,) = example_losses(problem, point[None, :], batch)
+    return np.asarray(_TOLD * _sizes(losses, largest) / h)
+
+
+def has_kink(changes: np.ndarray, *, least: float | np.ndarray) -> np.ndarray:
+    """Return where changes by `MOVES`, ``(4, ...)``, show a kink; what is below ``least`` is rounding.
+
+    The even part of a smooth function falls to a quarter with half the step; that of a kink does not.
+    """
+    whole, half = changes[0] + changes[1], changes[2] + changes[3]
+    return np.asarray(np.abs(whole - 4 * half) > least)
+
+
+def _sizes(losses: Any, largest: Any) -> Any:
+    """Return about how large the numbers are that the losses come from, of which ``largest`` are the scores."""
+    return 1 + np.abs(losses) + largest
+
+
+def _moved(array: np.ndarray, places: np.ndarray, h: float) -> np.ndarray:
+    """Return copies of an array ``(D,)``, ``(4 * M, D)``: one for each of `MOVES` of each of ``M`` places."""
+    moved = np.repeat(array[None, :], len(MOVES) * len(places), axis=0)
+    moved[np.arange(len(moved)), np.tile(places, len(MOVES))] += h * np.repeat(MOVES, len(places))
+    return moved

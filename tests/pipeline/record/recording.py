@@ -1,0 +1,35 @@
+"""What the tests of the record write down: a header, blocks of points, a result."""
+
+import numpy as np
+
+from pipeline.record.protocol import SweepHeader
+from tasks.events import Curve, Outcome, Result
+
+
+def header(*trials):
+    return SweepHeader(
+        name="strategies on tiny",
+        overrides=("strategy=random,local",),
+        trials=trials,
+        provenance={"git.commit": "abc", "command": "python -m pipeline -m strategy=random,local"},
+        attachments={"versions.txt": "numpy==2"},
+        key="a sweep",
+    )
+
+
+def block(start, stop, **metrics):
+    steps = np.arange(start, stop)
+    return Curve(trial=0, steps=steps, metrics={name: np.asarray(f(steps), float) for name, f in metrics.items()})
+
+
+def done(outcome=Outcome.COMPLETE, step=10, **metrics):
+    arrays = {"weights": np.arange(6, dtype=np.float32).reshape(2, 3) / 7}
+    return Result(trial=0, outcome=outcome, step=step, metrics=metrics, arrays=arrays, message="")
+
+
+def note(run):
+    return run.data.tags.get("mlflow.note.content", "")
+
+
+def parent_of(recorder):
+    return recorder._parent.id

@@ -1,0 +1,68 @@
+"""Files of a record can be read back, hold no address, and are refused when they were changed."""
+
+import csv
+import io
+
+import numpy as np
+import pytest
+
+from pipeline.errors import RecordError
+from pipeline.record import artifacts
+
+
+def test_a_config_is_read_back_without_where_it_ran():
+    config = {
+        "learning_rate": 1e-08,
+        "dataset": {"name": "digits", "classes": ("a", "b")},
+        "tracking": {"uri": "http://ann:s3cret@host"},
+        "cluster": {"workers": 2},
+    }
+    content = artifacts.config_files(config, ("a=1",))[artifacts.CONFIG]
+
+    assert b"s3cret" not in content
+    assert artifacts.read_config(content, artifacts.digest_of(content)) == {
+        "learning_rate": 1e-08,
+        "dataset": {"name": "digits", "classes": ["a", "b"]},
+    }
+
+
+def test_a_changed_config_is_refused():
+    content = artifacts.config_files({"steps": 10}, ())[artifacts.CONFIG]
+
+    with pytest.raises(RecordError, match=r"config\.yaml must be as it was recorded"):
+        artifacts.read_config(content.replace(b"10", b"20"), artifacts.digest_of(content))
+
+
+def test_a_config_cannot_build_an_object():
+    content = b"!!python/object/apply:os.getcwd []\n"
+
+    with pytest.raises(RecordError, match=r"config\.yaml must hold plain values"):
+        artifacts.read_config(content, artifacts.digest_of(content))
+
+
+def test_params_name_a_row_by_its_group_and_are_cut_where_the_store_would_refuse_them():
+    params = artifacts.params({"strategy": {"name": "local"}, "loss": {"margin": "x" * 7000}})
+
+    assert params["strategy"] == "local"
+    assert len(params["loss.margin"]) == 6000
+    assert params["loss.margin"].endswith("(whole in config.yaml)")
+
+
+def test_arrays_and_layout_are_read_back_bit_for_bit(layout):
+    weights = np.array([[0.1, float("nan")], [-0.0, 1e-30]], dtype=np.float32)
+
+    files = artifacts.result_files({"weights": weights}, layout)
+
+    assert artifacts.read_arrays(files[artifacts.ARRAYS])["weights"].tobytes() == weights.tobytes()
+    assert artifacts.read_layout(files[artifacts.LAYOUT]) == layout
+
+
+def test_arrays_of_objects_are_not_written(layout):
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        artifacts.result_files({"weights": np.array([{}])}, layout)
+
+
+def test_rows_with_different_columns_make_one_table():
+    rows = list(csv.DictReader(io.StringIO(artifacts.csv_file([{"a": 1}, {"a": 2, "b": "x"}]).decode())))
+
+    assert rows == [{"a": "1", "b": ""}, {"a": "2", "b": "x"}]

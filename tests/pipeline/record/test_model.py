@@ -1,0 +1,197 @@
+"""The winner of a sweep is a model that anyone with MLflow can load and serve."""
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from mlflow.artifacts import download_artifacts
+from mlflow.models import ModelSignature, get_model_info
+
+from pipeline.record.mlflow_recorder import MlflowRecorder
+from pipeline.record.protocol import SweepHeader
+from pipeline.record.store import connect
+from tasks.arrays.devices import HOST
+from tasks.datasets.dataset import Split, make_dataset
+from tasks.events import Outcome, Result
+from tasks.fused.problem import Problem
+
+# The weights are zero but for one pixel a class and the biases.
+WEIGHTS = np.array([[0, 0, 0, 0, 1], [1, 0, 0, 0, 0]], dtype=np.float32)
+
+LOAD = """
+import sys
+sys.modules["pipeline"] = sys.modules["tasks"] = None  # what is not installed
+import json, mlflow, numpy as np
+mlflow.set_tracking_uri(sys.argv[1])
+model = mlflow.pyfunc.load_model(sys.argv[2])
+frame = model.predict(np.array(json.loads(sys.argv[3]), dtype=np.uint8))
+print(json.dumps([frame["class"].tolist(), frame["scores"].tolist(), str(model.metadata.signature)]))
+"""
+
+
+def image(pixel):
+    return [[pixel, 0], [0, 0]]
+
+
+def register(store_uri, experiment, dataset, trials, arrays, layout):
+    """Record a sweep whose last trial wins and return the name of the model it has become, and its run."""
+    header = SweepHeader(name="a sweep", overrides=(), trials=trials, provenance={}, attachments={})
+    recorder = MlflowRecorder(store_uri, experiment, register_model=True)
+    recorder.open(header, dataset)
+    for place, (planned, of_trial) in enumerate(zip(trials, arrays, strict=True)):
+        recorder.start(planned, {}, {})
+        metrics = {"val/accuracy": 0.25 + 0.5 * place}
+        result = Result(trial=0, outcome=Outcome.COMPLETE, step=10, metrics=metrics, arrays=of_trial)
+        recorder.finish(planned, result, layout)
+    recorder.close("FINISHED")
+    return f"{experiment}-{dataset.name}", recorder.run_id(trials[-1])
+
+
+@pytest.fixture
+def registered(store_uri, experiment, tiny, trial, layout):
+    """Record a sweep of two trials and return the name of the model its winner has become."""
+    arrays = [{"weights": WEIGHTS[::-1]}, {"weights": WEIGHTS}]
+    return register(store_uri, experiment, tiny, (trial("worse"), trial("winner")), arrays, layout)
+
+
+def load(uri, images, store_uri, folder):
+    """Return the classes, the scores and the signature that a model gives where this project is not installed."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", LOAD, store_uri, uri, json.dumps(images)],
+        cwd=folder,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_the_winner_is_a_version_of_the_registered_model(registered, store_uri):
+    name, winner = registered
+    client = connect(store_uri, create=False)
+
+    (version,) = client.search_model_versions(f"name='{name}'")
+
+    assert (version.run_id, version.status) == (winner, "READY")
+    assert version.source == f"models:/{client.get_run(winner).outputs.model_outputs[0].model_id}"
+
+
+def test_its_signature_is_the_one_kept_with_every_trained_trial(registered, store_uri, monkeypatch):
+    name, winner = registered
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store_uri)
+    client = connect(store_uri, create=False)
+
+    model = get_model_info(f"models:/{name}/1")
+
+    kept = Path(client.download_artifacts(winner, "signature.json")).read_text()
+    assert model.signature == ModelSignature.from_dict(json.loads(kept))
+
+
+def test_what_it_needs_to_be_served_elsewhere_is_kept_with_it(registered, store_uri, tmp_path, monkeypatch):
+    name, _ = registered
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store_uri)
+    packages = [f"{package}=={metadata.version(package)}" for package in ("mlflow", "numpy", "pandas")]
+
+    model = Path(download_artifacts(f"models:/{name}/1", dst_path=str(tmp_path)))
+
+    assert (model / "requirements.txt").read_text().splitlines() == packages
+    python = ".".join(map(str, sys.version_info[:3]))
+    conda = yaml.safe_load((model / "conda.yaml").read_text())
+    assert conda["dependencies"] == [f"python={python}", "pip", {"pip": packages}]
+    virtualenv = yaml.safe_load((model / "python_env.yaml").read_text())
+    assert (virtualenv["python"], virtualenv["dependencies"]) == (python, ["-r requirements.txt"])
+    flavor = yaml.safe_load((model / "MLmodel").read_text())["flavors"]["python_function"]
+    files = [*flavor["env"].values(), flavor["model_code_path"], flavor["artifacts"]["arrays"]["path"]]
+    assert all((model / file).is_file() for file in files)
+
+
+@pytest.mark.slow
+def test_it_is_loaded_without_this_project_and_takes_raw_images(registered, store_uri, tiny, tmp_path):
+    name, _ = registered
+    bright, dark = int(tiny.mean[0]) + 20, 0
+
+    classes, scores, signature = load(f"models:/{name}/1", [image(bright), image(dark)], store_uri, tmp_path)
+
+    assert classes == ["b", "a"]
+    assert scores[0] == {"a": 1.0, "b": pytest.approx(bright - float(tiny.mean[0]), abs=1e-5)}
+    assert "uint8" in signature
+    assert "(-1, 2, 2)" in signature
+
+
+@pytest.mark.slow
+def test_a_network_that_won_is_loaded_without_this_project_too(store_uri, experiment, trial, layout, tmp_path):
+    # given a convolutional network, trained on scaled features
+    raw = np.random.default_rng(0).integers(0, 256, (6, 48), dtype=np.uint8)
+    split = Split(images=raw, labels=np.arange(6) % 2)
+    dataset = make_dataset(
+        name="coloured",
+        train=split,
+        test=split,
+        classes=("a", "b"),
+        image_shape=(3, 4, 4),
+        validation=2,
+        scaling="standard",
+    )
+    winner = trial("winner", model={"name": "convnet", "channels": [4, 2], "hidden": [3]})
+    problem = Problem.of([winner.trial], dataset, like=HOST, threads=1)
+    points = problem.initial_weights([1.0])
+    # when it is registered, and loaded elsewhere
+    name, _ = register(store_uri, experiment, dataset, (winner,), [problem.named(points[0])], layout)
+    _, scores, _ = load(f"models:/{name}/1", raw.reshape(6, 3, 4, 4).tolist(), store_uri, tmp_path)
+    # then its scores are the project's
+    arrangement = winner.trial.model.arrange(1, (3, 4, 4), 2, [6], like=HOST)
+    expected = arrangement.scores(arrangement.rows(points), problem.features(raw))[0].T
+    np.testing.assert_allclose([[row["a"], row["b"]] for row in scores], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_it_is_served(registered, store_uri, tmp_path):
+    name, _ = registered
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local"]
+    command += ["--model-uri", f"models:/{name}/1", "--host", "127.0.0.1", "--port", str(port)]
+    # MLflow looks for its web server among the commands.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": store_uri, "PATH": path}
+    with (
+        (tmp_path / "log").open("w") as log,
+        subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stdout=log, stderr=log, start_new_session=True
+        ) as server,
+    ):
+        try:
+            answer = ask(f"http://127.0.0.1:{port}/invocations", {"inputs": [image(255), image(0)]})
+        finally:
+            os.killpg(server.pid, 15)
+
+    assert [prediction["class"] for prediction in answer["predictions"]] == ["b", "a"], (tmp_path / "log").read_text()
+    assert set(answer["predictions"][0]["scores"]) == {"a", "b"}
+
+
+def ask(url, payload):
+    request = urllib.request.Request(url, json.dumps(payload).encode(), {"Content-Type": "application/json"})
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        with contextlib.suppress(ConnectionError, urllib.error.URLError):
+            try:
+                with urllib.request.urlopen(request, timeout=30) as response:
+                    return json.load(response)
+            except urllib.error.HTTPError as error:
+                pytest.fail(error.read().decode())
+        time.sleep(0.5)
+    return pytest.fail("the model server does not answer")

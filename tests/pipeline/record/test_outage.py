@@ -1,0 +1,384 @@
+"""A tracking server that goes away, comes back or never does: nothing is lost, nothing is written twice."""
+
+import dataclasses
+import shutil
+import sqlite3
+import time
+from contextlib import closing
+
+import pytest
+
+from pipeline.errors import RecordError
+from pipeline.record import backfilling, delivery
+from pipeline.record.backfilling import backfill, journals_of
+from pipeline.record.mlflow_recorder import MlflowRecorder
+from pipeline.record.protocol import CHECKPOINTS
+from pipeline.record.resumption import find_past
+from pipeline.record.sqlite_store import SqliteStore
+from pipeline.record.store import connect
+from pipeline.results.fault_log import NAME
+from tests.pipeline.record.recording import block, done, header
+
+pytestmark = pytest.mark.slow
+
+VOLATILE = {"mlflow.parentRunId", "recorder.run", "mlflow.note.content", "winner.run_id", "winner.model", "key"}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(delivery, "JOURNAL_AFTER", 0.2)
+    monkeypatch.setattr(delivery, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(delivery, "LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr(delivery, "PATIENCE", 60.0)
+    monkeypatch.setattr(backfilling, "PAUSE", 0.1)
+    monkeypatch.setattr("pipeline.record.mlflow_recorder.FLUSH_SECONDS", 0.1)
+
+
+@pytest.fixture
+def record(tiny, trial, layout, tmp_path):
+    """Record a sweep of three trials, and do things in between: at the start, in the middle and before the end."""
+
+    def draw(planned, result, series, *some):
+        return {"loss.png": series["train/loss"].values.tobytes()}
+
+    def make(uri, experiment, *, opened=lambda: None, begun=lambda: None, ended=lambda: None, **options):
+        trials = [trial(name, learning_rate=rate) for name, rate in (("a", 0.5), ("b", 1.0), ("c", 2.0))]
+        recorder = MlflowRecorder(
+            uri,
+            experiment,
+            figures=draw,
+            quick_figures=draw,
+            sweep_figures=[
+                lambda records: {"all.png": b"".join(r.curves["train/loss"].values.tobytes() for r in records)}
+            ],
+            **({"folder": tmp_path, "register_model": True} | options),
+        )
+        recorder.open(header(*trials), tiny)
+        opened()
+        for number, planned in enumerate(trials):
+            recorder.start(planned, header().provenance, {"notes.txt": "+1"})
+            for start in range(0, 200, 50):
+                recorder.points(planned, block(start, start + 50, **{"train/loss": lambda s: 1 / (s + 3)}))
+                if (number, start) == (1, 50):
+                    begun()
+            if number == 1:
+                recorder.retry(planned, 2, "lost with its worker")
+            recorder.finish(planned, done(step=199, **{"val/accuracy": number / 4}), layout)
+        ended()
+        recorder.close("FINISHED")
+        return recorder
+
+    return make
+
+
+@pytest.fixture
+def found(server):
+    """Return what the server holds of an experiment: its runs by name, without what differs between two sweeps."""
+    client = connect(f"http://127.0.0.1:{server}", create=False)
+
+    def files(run_id, path=None):
+        for file in client.list_artifacts(run_id, path):
+            yield from files(run_id, file.path) if file.is_dir else [(file.path, file.file_size)]
+
+    def look(experiment):
+        ids = [client.get_experiment_by_name(experiment).experiment_id]
+        runs = {}
+        for run in client.search_runs(ids):
+            assert run.info.run_name not in runs
+            run_id = run.info.run_id
+            runs[run.info.run_name] = {
+                "status": run.info.status,
+                "points": {
+                    name: [(point.step, point.value) for point in client.get_metric_history(run_id, name)]
+                    for name in run.data.metrics
+                    if not name.startswith("wall_clock/")
+                },
+                "params": run.data.params,
+                "tags": {name: value for name, value in run.data.tags.items() if name not in VOLATILE},
+                "data": [one.dataset.digest for one in run.inputs.dataset_inputs],
+                "files": sorted((name, size) for name, size in files(run_id) if not name.endswith(".log")),
+                "models": len(client.search_model_versions(f"run_id = '{run_id}'")),
+                "run ids in the description": run.data.tags.get("mlflow.note.content", "").count("run-"),
+            }
+        return runs
+
+    return look
+
+
+@pytest.fixture(scope="module")
+def known():
+    return {}
+
+
+@pytest.fixture
+def undisturbed(known, record, found, server, experiment):
+    """Return what the server holds of a sweep to which nothing happened."""
+    if not known:
+        record(f"http://127.0.0.1:{server}", experiment + "-undisturbed")
+        known.update(found(experiment + "-undisturbed"))
+    return known
+
+
+@pytest.fixture
+def journal(record, found, proxy, experiment, tmp_path, monkeypatch):
+    """Return the journal of a sweep whose server went away in the middle and did not come back before its end."""
+
+    def goes_away():
+        wait_for(lambda: found(experiment).get("a", {}).get("status") == "FINISHED")
+        proxy.fault = "down"
+
+    with monkeypatch.context() as patch:
+        patch.setattr(delivery, "PATIENCE", 0.5)
+        with pytest.raises(RecordError, match=r"written by: python -m pipeline\.backfill /.*\.journal$"):
+            record(proxy.uri, experiment, begun=goes_away)
+    (path,) = tmp_path.glob("*.journal")
+    return path
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def comes_back(proxy, tmp_path):
+    """Let the store answer once the journal holds what waits."""
+    wait_for(lambda: list(tmp_path.glob("*.journal")))
+    time.sleep(0.5)
+    proxy.fault = None
+
+
+@pytest.mark.parametrize("fault", ["down", "503", "stuck"])
+def test_a_server_that_comes_back_gets_everything_once(fault, record, found, undisturbed, proxy, experiment, tmp_path):
+    record(
+        proxy.uri,
+        experiment,
+        begun=lambda: setattr(proxy, "fault", fault),
+        ended=lambda: comes_back(proxy, tmp_path),
+    )
+
+    assert found(experiment) == undisturbed
+    assert list(tmp_path.glob("*.journal")) == []
+
+
+def test_a_slow_server_holds_nothing_up_and_gets_everything_once(
+    record, found, undisturbed, proxy, experiment, tmp_path
+):
+    waited = []
+    record(
+        proxy.uri,
+        experiment,
+        opened=lambda: setattr(proxy, "fault", "slow"),
+        # All three trials are recorded, and the server knows nothing of the last yet.
+        ended=lambda: waited.append(found(experiment).get("c")),
+    )
+
+    assert waited == [None]
+    assert found(experiment) == undisturbed
+    assert list(tmp_path.glob("*.journal")) == []
+
+
+def test_answers_that_are_lost_make_nothing_twice(record, found, undisturbed, proxy, experiment):
+    record(proxy.uri, experiment, opened=lambda: setattr(proxy, "fault", "lost"), register_model=False)
+
+    runs = found(experiment)
+    assert runs.pop("c") == undisturbed["c"] | {"models": 0}
+    assert runs.items() <= undisturbed.items()
+
+
+def test_what_a_dead_server_lacks_is_backfilled_once(journal, found, undisturbed, proxy, experiment):
+    with pytest.raises(RecordError, match="must be a store that can be reached"):
+        backfill(journal, None)
+    proxy.fault = None
+
+    done = backfill(journal, None)
+
+    assert done.losses == ()
+    assert found(experiment) == undisturbed
+    assert not journal.exists()
+    with pytest.raises(RecordError, match="the journal must be a file that can be read"):
+        backfill(journal, None)
+
+
+def test_a_damaged_journal_is_written_up_to_the_damage_and_the_loss_is_named(
+    journal, found, undisturbed, proxy, experiment
+):
+    proxy.fault = None
+    whole = journal.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) * 3 // 4] ^= 4
+    for content, ended in ((whole[: len(whole) // 2], "the run strategies on tiny ("), (flipped, "")):
+        journal.write_bytes(content)
+
+        done = backfill(journal, None)
+
+        assert "the journal is damaged, and what follows is lost: a record must be as it was written" in done.losses[0]
+        assert ended in "".join(done.losses[1:])
+        runs = found(experiment)
+        assert "RUNNING" not in {run["status"] for run in runs.values()}
+        assert (runs["a"]["status"], runs["a"]["points"]) == ("FINISHED", undisturbed["a"]["points"])
+        for name, run in runs.items():
+            for metric, points in run["points"].items():
+                assert points == undisturbed[name]["points"][metric][: len(points)]
+
+    # when it is found whole after all
+    journal.write_bytes(whole)
+    assert backfill(journal, None).losses == ()
+    runs = found(experiment)
+    for run in runs.values():
+        run["tags"].pop("outcome.message", None)
+    assert runs == undisturbed
+
+
+def test_a_lone_trial_is_backfilled_too(proxy, experiment, found, tiny, trial, layout, tmp_path, monkeypatch):
+    monkeypatch.setattr(delivery, "PATIENCE", 0.5)
+    planned, recorder = trial("alone"), MlflowRecorder(proxy.uri, experiment, folder=tmp_path)
+    recorder.open(None, tiny)
+    proxy.fault = "down"
+    recorder.start(planned, {}, {})
+    recorder.points(planned, block(0, 5, loss=lambda s: s))
+    recorder.finish(planned, done(), layout)
+    with pytest.raises(RecordError, match=r"pipeline\.backfill"):
+        recorder.close("FINISHED")
+    (journal,) = tmp_path.glob("*.journal")
+    proxy.fault = None
+
+    finished = backfill(journal, None)
+
+    assert finished.losses == ()
+    runs = found(experiment)
+    assert runs["alone"]["status"] == "FINISHED"
+    assert runs["alone"]["points"]["loss"] == [(step, step) for step in range(5)]
+    assert "/runs/" in finished.look
+
+
+def test_a_journal_of_a_sweep_that_was_resumed_since_is_refused(journal, proxy, experiment, tiny):
+    proxy.fault = None
+    past = find_past(proxy.uri, experiment, "a sweep")
+    recorder = MlflowRecorder(proxy.uri, experiment)
+    recorder.open(dataclasses.replace(header(), past=past), tiny)
+    recorder.close("FINISHED")
+
+    with pytest.raises(RecordError, match="must not have been resumed"):
+        backfill(journal, None)
+
+
+def test_another_store_is_refused(journal, store_uri):
+    with pytest.raises(RecordError, match="--tracking-uri must be the store of the sweep"):
+        backfill(journal, store_uri)
+
+
+def test_a_journal_that_cannot_be_written_is_told_once_and_everything_waits_in_memory(
+    record, found, undisturbed, proxy, experiment, tmp_path, caplog
+):
+    (tmp_path / "file").touch()
+
+    def told():
+        return [text for text in caplog.messages if "the journal cannot be written" in text]
+
+    def comes_back():
+        wait_for(told)
+        time.sleep(0.5)
+        proxy.fault = None
+
+    record(
+        proxy.uri,
+        experiment,
+        begun=lambda: setattr(proxy, "fault", "down"),
+        ended=comes_back,
+        folder=tmp_path / "file" / "folder",
+    )
+
+    assert len(told()) == 1
+    assert found(experiment) == undisturbed
+
+
+def test_without_server_and_journal_the_loss_is_told(record, proxy, experiment, tmp_path, monkeypatch):
+    monkeypatch.setattr(delivery, "PATIENCE", 0.5)
+    (tmp_path / "file").touch()
+
+    with pytest.raises(RecordError, match=r"the record is not whole: .*; and the journal cannot be written: "):
+        record(
+            proxy.uri,
+            experiment,
+            begun=lambda: setattr(proxy, "fault", "down"),
+            folder=tmp_path / "file",
+        )
+
+
+def test_what_a_proxy_finds_too_large_is_lost_alone_and_told(record, found, undisturbed, proxy, experiment, tmp_path):
+    began = time.monotonic()
+    with pytest.raises(RecordError, match=r"the record lacks what \d+ failed writes held, the first: .* 413"):
+        record(proxy.uri, experiment, opened=lambda: setattr(proxy, "fault", "small"), register_model=False)
+
+    assert time.monotonic() - began < delivery.PATIENCE / 2
+    runs = found(experiment)
+    assert {name: runs[name]["status"] for name in "abc"} == dict.fromkeys("abc", "FINISHED")
+    assert all(runs[name]["points"].items() <= undisturbed[name]["points"].items() for name in "abc")
+    assert list(tmp_path.glob("*.journal")) == []
+
+
+def test_the_journal_of_a_sweep_lies_beside_its_checkpoints_wherever_it_was_resumed(
+    proxy, experiment, tiny, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(delivery, "PATIENCE", 0.5)
+    first, now = tmp_path / "first", tmp_path / "now"
+    now.mkdir()
+    recorder = MlflowRecorder(proxy.uri, experiment, folder=now)
+    recorder.open(dataclasses.replace(header(), provenance={CHECKPOINTS: str(first / "checkpoints-1")}), tiny)
+    proxy.fault = "down"
+    with pytest.raises(RecordError, match=r"pipeline\.backfill"):
+        recorder.close("FINISHED")
+    proxy.fault = None
+
+    assert journals_of(first, find_past(proxy.uri, experiment, "a sweep")) == list(first.iterdir())
+    assert [file.name for file in now.iterdir()] == [NAME]
+
+
+def test_a_store_that_lacks_a_table_is_no_outage_and_its_journal_is_written_once_it_has_it(
+    record, empty_store, experiment, tmp_path, monkeypatch, caplog
+):
+    # given a store that loses a table in the middle of a sweep
+    file = shutil.copy(empty_store, tmp_path / "mlflow.db")
+    uri = f"sqlite:///{file}"
+    tries = []
+    write = SqliteStore.write
+    monkeypatch.setattr(SqliteStore, "write", lambda self, batches: (tries.append(batches), write(self, batches)))
+
+    def rename(before, after):
+        with closing(sqlite3.connect(file, timeout=30)) as connection, connection:
+            connection.execute(f"ALTER TABLE {before} RENAME TO {after}")
+
+    def waits_for_the_end():
+        wait_for(lambda: "nothing more is written" in caplog.text)
+        tried.append(len(tries))
+        time.sleep(0.5)  # ten times as long as until another try
+
+    tried = []
+    began = time.monotonic()
+    with pytest.raises(RecordError) as error:
+        record(uri, experiment, begun=lambda: rename("params", "kept"), ended=waits_for_the_end)
+
+    # then it is told once, not tried again, and not waited for
+    assert time.monotonic() - began < delivery.PATIENCE / 2
+    assert tried == [len(tries)]
+    reason = "its tables are not those of MLflow: (sqlite3.OperationalError) no such table: params"
+    told = f"nothing more is written to the store, and training goes on: {reason}"
+    assert [one.message for one in caplog.records if one.name == delivery.__name__] == [told]
+    assert reason in str(error.value)
+    (path,) = tmp_path.glob("*.journal")
+    assert str(error.value).endswith(f"python -m pipeline.backfill {path}")
+    # nor does a backfilling lose anything
+    with pytest.raises(RecordError, match="no such table: params"):
+        backfill(path, None)
+    rename("kept", "params")
+    assert backfill(path, None).losses == ()
+    client = connect(uri, create=False)
+    runs = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
+    assert [run.info.status for run in runs] == ["FINISHED"] * 4
+    for run in runs:
+        if "mlflow.parentRunId" in run.data.tags:
+            steps = [point.step for point in client.get_metric_history(run.info.run_id, "train/loss")]
+            assert steps == list(range(200))
+            assert "steps" in run.data.params

@@ -1,0 +1,98 @@
+"""A trial's curves become points, each exactly once."""
+
+import numpy as np
+import pytest
+
+from pipeline.record.points import RunPoints
+from tasks.events import Curve, Outcome, Result
+
+NAN = float("nan")
+
+
+def curve(steps, **metrics):
+    return Curve(trial=0, steps=np.array(steps), metrics={k: np.array(v, dtype=float) for k, v in metrics.items()})
+
+
+def result(step, outcome=Outcome.COMPLETE, **metrics):
+    return Result(trial=0, outcome=outcome, step=step, metrics=metrics)
+
+
+def test_a_nan_is_no_point_and_an_infinity_is_one():
+    run = RunPoints(0)
+
+    points = run.add(curve([1, 2], loss=[1.5, float("inf")], accuracy=[NAN, 0.5]), 10)
+
+    assert [(name, value, step) for name, value, _, step in points] == [
+        ("loss", 1.5, 1),
+        ("loss", float("inf"), 2),
+        ("accuracy", 0.5, 2),
+    ]
+
+
+def test_a_block_that_comes_again_adds_nothing_and_one_that_overlaps_only_its_new_steps():
+    run = RunPoints(0)
+    run.add(curve([1, 2], loss=[1, 2]), 10)
+
+    assert run.add(curve([1, 2], loss=[1, 2]), 20) == []
+    assert [step for *_, step in run.add(curve([2, 3], loss=[2, 3]), 30)] == [3]
+
+
+def test_two_metrics_at_the_same_step_in_two_blocks_are_both_kept():
+    run = RunPoints(0)
+    run.add(curve([100], loss=[1]), 10)
+
+    assert [point[0] for point in run.add(curve([100], accuracy=[0.5]), 10)] == ["accuracy"]
+
+
+def test_timestamps_are_spread_over_the_time_since_the_last_block():
+    run = RunPoints(1000)
+
+    first = run.add(curve([1, 2], loss=[1, 1]), 1100)
+    second = run.add(curve([3, 4], loss=[1, 1]), 1300)
+
+    assert [time for _, _, time, _ in first + second] == [1050, 1100, 1200, 1300]
+
+
+def test_the_end_adds_the_metrics_that_have_no_curve_and_no_other():
+    run = RunPoints(0)
+    run.add(curve([10], **{"val/accuracy": [0.5]}), 1)
+
+    points = run.end(result(10, **{"val/accuracy": 0.5, "test/accuracy": 0.25, "test/loss": NAN}), 7)
+
+    assert points == [("test/accuracy", 0.25, 7, 10)]
+
+
+@pytest.mark.parametrize(("outcome", "kept"), [(Outcome.DIVERGED, ["loss"]), (Outcome.COMPLETE, [])])
+def test_a_nan_is_a_point_where_the_trial_diverged_at_that_step(outcome, kept):
+    run = RunPoints(0)
+    run.add(curve([1, 2], loss=[1, 2], accuracy=[NAN, 0.5]), 1)
+    run.add(curve([3], loss=[NAN]), 2)
+
+    points = run.end(result(3, outcome), 3)
+
+    assert [name for name, *_ in points] == kept
+    assert all(np.isnan(value) and step == 3 for _, value, _, step in points)
+
+
+def test_series_are_the_points_in_order():
+    run = RunPoints(0)
+    run.add(curve([1, 2], loss=[3, 2]), 1)
+    run.add(curve([3], loss=[1]), 2)
+
+    series = run.series()["loss"]
+
+    assert series.steps.tolist() == [1, 2, 3]
+    assert series.values.tolist() == [3, 2, 1]
+
+
+def test_a_thin_curve_keeps_the_lowest_point_of_every_stretch_and_the_others_what_is_of_the_same_steps():
+    run, loss = RunPoints(0), np.random.default_rng(0).standard_normal(1000)
+    run.add(curve(range(1, 1001), **{"train/loss": loss, "examples": np.arange(1000), "early": [1.0] + [NAN] * 999}), 1)
+
+    run.thin(5)
+
+    lowest, examples, early = (run.series()[name] for name in ("train/loss", "examples", "early"))
+    assert lowest.values.tolist() == [*(part.min() for part in np.split(loss, 4)), loss[-1]]
+    assert lowest.values.tolist() == loss[lowest.steps - 1].tolist()
+    assert examples.steps.tolist() == lowest.steps.tolist()
+    assert (early.steps.tolist(), early.values.tolist()) == ([1], [1.0])

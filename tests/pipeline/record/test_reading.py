@@ -1,0 +1,48 @@
+"""A record is read back as it was written, or refused."""
+
+import pytest
+
+from pipeline.errors import RecordError
+from pipeline.record.mlflow_recorder import MlflowRecorder
+from pipeline.record.reading import read_run, tell
+from tests.pipeline.record.recording import done, header, note, parent_of
+
+
+def test_a_changed_config_is_refused(store_uri, experiment, client, tiny, trial, layout):
+    planned = trial()
+    recorder = MlflowRecorder(store_uri, experiment)
+    recorder.open(None, tiny)
+    recorder.start(planned, {}, {})
+    recorder.finish(planned, done(), layout)
+    recorder.close("FINISHED")
+    run_id = recorder.run_id(planned)
+
+    client.log_text(run_id, "learning_rate: 1\n", "config.yaml")
+
+    with pytest.raises(RecordError, match=r"config\.yaml must be as it was recorded"):
+        read_run(store_uri, run_id)
+
+
+def test_a_run_that_is_not_there_or_no_trials_is_refused(store_uri, experiment, tiny):
+    recorder = MlflowRecorder(store_uri, experiment)
+    recorder.open(header(), tiny)
+    recorder.close("FINISHED")
+
+    with pytest.raises(RecordError, match="got 'nothing'"):
+        read_run(store_uri, "nothing")
+    with pytest.raises(RecordError, match="not a sweep's parent run"):
+        read_run(store_uri, parent_of(recorder))
+
+
+def test_tags_and_a_note_can_be_added_to_a_run(store_uri, experiment, client, tiny):
+    recorder = MlflowRecorder(store_uri, experiment)
+    recorder.open(header(), tiny)
+    recorder.close("FINISHED")
+    before = note(client.get_run(parent_of(recorder)))
+
+    tell(store_uri, parent_of(recorder), {"verdict": "equal"}, "It is equal.")
+
+    run = client.get_run(parent_of(recorder))
+    assert run.data.tags["verdict"] == "equal"
+    assert before.startswith("**strategies on tiny**")
+    assert note(run) == f"It is equal.\n\n{before.strip()}"

@@ -1,0 +1,211 @@
+"""A sweep's parent run has a table, a description and figures, however the sweep ends."""
+
+import time
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+
+from pipeline.address import redact
+from pipeline.errors import RecordError
+from pipeline.record import mlflow_recorder, sweep_run
+from pipeline.record.description import Reference, describe
+from pipeline.record.drawings import Drawings
+from pipeline.record.mlflow_recorder import MlflowRecorder
+from pipeline.record.outbox import Outbox
+from pipeline.results.tally import Tally
+from tasks.events import Outcome
+from tests.pipeline.record.recording import block, done, header, note, parent_of
+
+
+@pytest.mark.filterwarnings("ignore:For backward compatibility, 'str' dtypes:DeprecationWarning")
+def test_the_result_table_is_one_that_mlflow_loads(store_uri, experiment, client, tiny, trial, layout, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store_uri)
+    recorder = MlflowRecorder(store_uri, experiment)
+
+    trials = [trial("a", learning_rate=0.5), trial("b", learning_rate=1.0)]
+    recorder.open(header(*trials), tiny)
+    recorder.start(trials[0], {}, {})
+    recorder.finish(trials[0], done(**{"val/accuracy": 0.5}), layout)
+    recorder.start(trials[1], {}, {})
+    recorder.finish(trials[1], done(Outcome.DIVERGED, **{"train/loss": float("nan")}), layout)
+    recorder.close("FINISHED")
+
+    parent = client.get_run(parent_of(recorder))
+    table = client.load_table(parent.info.experiment_id, "results.json", [parent.info.run_id])
+    assert table["trial"].tolist() == ["a", "b"]
+    assert table["learning_rate"].tolist() == [0.5, 1.0]
+    assert table["val/accuracy"][0] == 0.5
+    assert table["val/accuracy"].isna().tolist() == [False, True]
+    assert table["outcome"].tolist() == ["complete", "diverged"]
+    assert table["run_id"].tolist() == [recorder.run_id(one) for one in trials]
+
+
+def test_the_description_tells_how_far_the_sweep_is_while_it_runs(
+    store_uri, experiment, client, tiny, trial, layout, monkeypatch
+):
+    monkeypatch.setattr(mlflow_recorder, "FLUSH_SECONDS", 0.05)
+    monkeypatch.setattr(sweep_run, "REFRESH_SECONDS", 0.05)
+    trials = [
+        trial("gradient lr=1", learning_rate=1.0),
+        trial("gradient lr=2", learning_rate=2.0),
+        trial("gradient lr=3"),
+    ]
+    recorder = MlflowRecorder(store_uri, experiment)
+
+    def told(text):
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            if text in (found := note(client.get_run(parent_of(recorder)))):
+                return found
+            time.sleep(0.05)
+        pytest.fail(f"{text!r} is not in {found!r}")
+
+    recorder.open(header(*trials), tiny)
+    assert "running, 0 of 3 trials done" in told("- `learning_rate`: 1, 2, 0.001")
+    recorder.start(trials[0], {}, {})
+    recorder.points(trials[0], block(0, 10, **{"val/accuracy": lambda s: s / 20}))
+    assert "0 of 3 trials done, 1 running" in told("| 0.45 | at step 9 |")
+    recorder.finish(trials[0], done(**{"val/accuracy": 0.5}), layout)
+    recorder.start(trials[1], {}, {})
+    recorder.finish(trials[1], done(Outcome.DIVERGED, step=3), layout)
+    told("2 of 3 trials done, 0 running, 0 failed, 1 diverged")
+    recorder.close("KILLED")
+
+    last = told("killed, 2 of 3 trials done, 0 failed, 1 diverged")
+    assert f"[gradient lr=1](#/experiments/{recorder._store.experiment_id}/runs/{recorder.run_id(trials[0])})" in last
+    assert "python -m pipeline -m strategy=random,local" in last
+    assert f"mlflow ui --backend-store-uri {store_uri}" in last
+    assert f"python -m pipeline.report {parent_of(recorder)} --tracking-uri {store_uri}" in last
+    assert f"python -m pipeline.reproduce {recorder.run_id(trials[0])}" in last
+
+
+def test_a_description_holds_no_password(trial, tiny):
+    tally = Tally((trial(),), validated=True)
+    reference = Reference(run_id="1", uri=redact("postgresql://ann:s3cret@host/db"), look="http://h", links={})
+
+    text = describe(header(), tiny, "FAILED", tally, reference)
+
+    assert "s3cret" not in text
+    assert "failed, 0 of 1 trials done" in text
+
+
+def test_a_sweep_that_is_stopped_says_so_and_keeps_what_there_is(store_uri, experiment, client, tiny, trial, layout):
+    ended, running, waiting = trial("ended", learning_rate=1.0), trial("running"), trial("waiting")
+    recorder = MlflowRecorder(store_uri, experiment)
+    recorder.open(header(ended, running, waiting), tiny)
+    recorder.start(ended, {}, {})
+    recorder.finish(ended, done(), layout)
+    recorder.start(running, {}, {})
+    recorder.points(running, block(0, 10, **{"train/loss": lambda s: s}))
+
+    recorder.close("KILLED")
+
+    assert client.get_run(parent_of(recorder)).info.status == "KILLED"
+    assert client.get_run(recorder.run_id(ended)).info.status == "FINISHED"
+    killed = client.get_run(recorder.run_id(running))
+    assert (killed.info.status, killed.data.tags["outcome"]) == ("KILLED", "killed")
+    table = Path(client.download_artifacts(parent_of(recorder), "results.csv")).read_text().splitlines()
+    assert [line.split(",")[:2] for line in table[1:]] == [
+        ["ended", "complete"],
+        ["running", "not finished"],
+        ["waiting", "not finished"],
+    ]
+
+
+@pytest.mark.parametrize(("limit", "quick"), [(2, ["quick"]), (1, [])])
+def test_a_sweep_draws_its_winner_and_of_the_others_what_is_quick(
+    store_uri, experiment, client, tiny, trial, layout, monkeypatch, limit, quick
+):
+    monkeypatch.setattr(mlflow_recorder, "DRAWN_TRIALS", limit)
+    trials = [trial("bad"), trial("good")]
+    recorder = MlflowRecorder(
+        store_uri,
+        experiment,
+        figures=lambda *_: {"whole": b""},
+        quick_figures=lambda *_: {"quick": b""},
+        sweep_figures=[lambda records: {"+".join(record.standing.trial.name for record in records): b""}],
+    )
+    recorder.open(header(*trials), tiny)
+    for planned, accuracy in zip(trials, (0.25, 0.75), strict=True):
+        recorder.start(planned, {}, {})
+        recorder.finish(planned, done(**{"val/accuracy": accuracy}), layout)
+    recorder.close("FINISHED")
+
+    ids = [*map(recorder.run_id, trials), parent_of(recorder)]
+    drawn = [[Path(file.path).name for file in client.list_artifacts(run_id, "figures")] for run_id in ids]
+    assert drawn == [quick, [*quick, "whole"], ["good+bad"]]
+
+
+def test_a_larger_sweep_keeps_few_points_of_all_but_its_winner_for_its_figures(
+    store_uri, experiment, client, tiny, trial, layout, monkeypatch
+):
+    monkeypatch.setattr(mlflow_recorder, "DRAWN_TRIALS", 1)
+    monkeypatch.setattr(mlflow_recorder, "CURVE_POINTS", 10)
+    trials, seen = [trial("good"), trial("bad")], {}
+
+    def figures(records):
+        seen.update({record.standing.trial.name: len(record.curves["train/loss"].steps) for record in records})
+        return {}
+
+    recorder = MlflowRecorder(store_uri, experiment, sweep_figures=[figures])
+    recorder.open(header(*trials), tiny)
+    for planned, accuracy in zip(trials, (0.75, 0.25), strict=True):
+        recorder.start(planned, {}, {})
+        recorder.points(planned, block(0, 100, **{"train/loss": lambda s: s}))
+        recorder.finish(planned, done(**{"val/accuracy": accuracy}), layout)
+    recorder.close("FINISHED")
+
+    assert seen == {"good": 100, "bad": 10}
+    assert len(client.get_metric_history(recorder.run_id(trials[1]), "train/loss")) == 100
+
+
+class Slow:
+    """Has drawn when it is asked a second time whether it has."""
+
+    def __init__(self):
+        self.asked = 0
+
+    def submit(self, draw, *arguments):
+        drawn = Future()
+        drawn.set_result(draw(*arguments))
+        drawn.done = self._done
+        return drawn
+
+    def close(self):
+        pass
+
+    def _done(self):
+        self.asked += 1
+        return self.asked > 1
+
+
+def test_a_figure_that_is_done_while_the_record_looks_is_kept():
+    drawings, outbox = Drawings(Slow()), Outbox()
+
+    drawings.draw("run", lambda: {"loss.png": b"png"})
+    drawings.keep(outbox)
+    assert outbox.take() == []
+    drawings.keep(outbox)
+
+    (attached,) = outbox.take()
+    assert attached.files == {"figures/loss.png": b"png"}
+
+
+def test_figures_that_cannot_be_drawn_are_counted_and_cost_nothing_else(
+    store_uri, experiment, client, tiny, trial, layout
+):
+    def broken(*_):
+        raise ValueError("no such colour")
+
+    planned = trial()
+    recorder = MlflowRecorder(store_uri, experiment, figures=broken, quick_figures=broken, sweep_figures=[broken])
+    recorder.open(header(planned), tiny)
+    recorder.start(planned, {}, {})
+    recorder.finish(planned, done(**{"val/accuracy": 0.5}), layout)
+
+    with pytest.raises(RecordError, match="what 3 failed writes held, the first: no such colour"):
+        recorder.close("FINISHED")
+
+    assert client.get_run(parent_of(recorder)).info.status == "FINISHED"
+    assert "results.csv" in {file.path for file in client.list_artifacts(parent_of(recorder))}

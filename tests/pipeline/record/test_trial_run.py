@@ -1,0 +1,144 @@
+"""A trial's run holds its end, whatever it is, and all that belongs to it."""
+
+import json
+import re
+import time
+from pathlib import Path
+
+import pytest
+from mlflow.models import ModelSignature
+
+from pipeline.record.mlflow_recorder import MlflowRecorder
+from pipeline.record.reading import read_run
+from tasks.events import Outcome
+from tests.pipeline.record.recording import block, done, header
+
+
+def test_the_examples_a_second_are_recorded_and_not_compared(store_uri, experiment, client, tiny, trial, layout):
+    planned = trial()
+    recorder = MlflowRecorder(store_uri, experiment)
+    recorder.open(None, tiny)
+    recorder.start(planned, {}, {})
+    recorder.points(planned, block(1, 11, examples=lambda s: 64 * s))
+    time.sleep(0.01)
+    recorder.finish(planned, done(), layout)
+    recorder.close("FINISHED")
+
+    metrics = client.get_run(recorder.run_id(planned)).data.metrics
+    assert 0 < metrics["wall_clock/examples_per_second"] <= 640 / 0.01
+    assert set(read_run(store_uri, recorder.run_id(planned)).curves) == {"examples"}
+
+
+def test_a_diverged_trial_keeps_the_value_it_diverged_with(store_uri, experiment, tiny, trial, layout):
+    planned = trial()
+    recorder = MlflowRecorder(store_uri, experiment)
+
+    recorder.open(None, tiny)
+    recorder.start(planned, {}, {})
+    recorder.points(planned, block(1, 3, loss=lambda s: [1.0, float("inf")], norm=lambda s: [1.0, float("nan")]))
+    recorder.finish(planned, done(Outcome.DIVERGED, step=2), layout)
+    recorder.close("FINISHED")
+
+    recorded = read_run(store_uri, recorder.run_id(planned))
+    assert (recorded.status, recorded.tags["outcome"]) == ("FINISHED", "diverged")
+    assert recorded.curves["loss"].values.tolist() == [1.0, float("inf")]
+    assert recorded.curves["norm"].values.tolist() == pytest.approx([1.0, float("nan")], nan_ok=True)
+
+
+def test_a_failed_trial_keeps_its_points_and_its_traceback(store_uri, experiment, client, tiny, trial):
+    planned, never_started = trial(), trial()
+    recorder = MlflowRecorder(store_uri, experiment)
+
+    recorder.open(header(planned, never_started), tiny)
+    recorder.start(planned, {}, {})
+    recorder.points(planned, block(0, 5, loss=lambda s: s))
+    recorder.fail(planned, "ValueError: bad", "Traceback ...")
+    recorder.fail(never_started, "lost with its worker", "")
+    recorder.close("FAILED")
+
+    recorded = read_run(store_uri, recorder.run_id(planned))
+    assert (recorded.status, recorded.layout, recorded.arrays) == ("FAILED", None, {})
+    assert recorded.tags["outcome.message"] == "ValueError: bad"
+    assert len(recorded.curves["loss"].steps) == 5
+    assert "traceback.txt" in {file.path for file in client.list_artifacts(recorded.run_id)}
+    assert client.get_run(recorder.run_id(never_started)).info.status == "FAILED"
+
+
+def test_figures_are_drawn_from_the_trials_curves(store_uri, experiment, client, tiny, trial, layout):
+    planned = trial()
+
+    def figures(drawn, result, curves, dataset):
+        assert (drawn, dataset.digest) == (planned, tiny.digest)
+        return {"loss.txt": str(curves["loss"].values.sum()).encode()}
+
+    recorder = MlflowRecorder(store_uri, experiment, figures=figures)
+    recorder.open(None, tiny)
+    recorder.start(planned, {}, {})
+    recorder.points(planned, block(0, 5, loss=lambda s: s))
+    recorder.finish(planned, done(), layout)
+    recorder.close("FINISHED")
+
+    path = client.download_artifacts(recorder.run_id(planned), "figures/loss.txt")
+    assert Path(path).read_text() == "10.0"
+
+
+def logged(client, run_id):
+    """Return the lines of a trial's log without their times, which must ascend."""
+    lines = Path(client.download_artifacts(run_id, "trial.log")).read_text().splitlines()
+    times, told = zip(*(line.split(" ", 1) for line in lines), strict=True)
+    assert list(times) == sorted(times)
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", time) for time in times)
+    return list(told)
+
+
+def test_the_log_tells_what_happened_to_a_trial(store_uri, experiment, client, tiny, trial, layout):
+    planned = trial("gradient lr=1", steps=20)
+    recorder = MlflowRecorder(store_uri, experiment)
+    recorder.open(None, tiny)
+    recorder.start(planned, {"layout.host": "there", "started.step": "10"}, {})
+    recorder.points(planned, block(11, 16, **{"train/loss": lambda s: s}))
+    recorder.points(planned, block(15, 16, **{"val/loss": lambda s: s / 4, "val/accuracy": lambda s: s / 20}))
+    recorder.retry(planned, 2, "lost with its worker; from step 10")
+    recorder.points(planned, block(15, 16, **{"val/loss": lambda s: s / 4, "val/accuracy": lambda s: s / 20}))
+    recorder.finish(planned, done(step=20, **{"test/accuracy": 0.75}), layout)
+    recorder.close("FINISHED")
+
+    assert logged(client, recorder.run_id(planned)) == [
+        "started on there: gradient lr=1, 20 steps on tiny, from step 10",
+        "step 15: val/accuracy 0.75, val/loss 3.75",
+        "attempt 2, after: lost with its worker; from step 10",
+        "complete at step 20",
+        "at the end: test/accuracy 0.75, train/loss 15, val/accuracy 0.75, val/loss 3.75",
+        "computed on here, cpu: place 2 of 8, 1 threads, openblas 0.3 Haswell",
+    ]
+
+
+def test_the_log_of_a_trial_that_failed_or_was_killed_says_so(store_uri, experiment, client, tiny, trial):
+    failed, killed = trial("a"), trial("b", steps=5)
+    recorder = MlflowRecorder(store_uri, experiment)
+    recorder.open(header(failed, killed), tiny)
+    recorder.start(failed, {}, {})
+    recorder.start(killed, {}, {})
+    recorder.fail(failed, "ValueError: two\nlines", "Traceback ...")
+    recorder.close("KILLED")
+
+    assert logged(client, recorder.run_id(killed)) == ["started: b, 5 steps on tiny", "killed: its sweep was stopped"]
+    log = Path(client.download_artifacts(recorder.run_id(failed), "trial.log")).read_text()
+    assert log.splitlines()[1].endswith(" failed: ValueError: two")
+    assert log.splitlines()[2] == "    lines"
+
+
+def test_what_was_trained_has_a_signature_that_mlflow_reads(store_uri, experiment, client, tiny, trial, layout):
+    trained, checked = trial(), trial(task={"name": "gradient_check"})
+    recorder = MlflowRecorder(store_uri, experiment)
+    recorder.open(header(trained, checked), tiny)
+    for planned in (trained, checked):
+        recorder.start(planned, {}, {})
+        recorder.finish(planned, done(), layout)
+    recorder.close("FINISHED")
+
+    kept = Path(client.download_artifacts(recorder.run_id(trained), "signature.json")).read_text()
+    signature = ModelSignature.from_dict(json.loads(kept))
+    assert signature.inputs.inputs[0].shape == (-1, 2, 2)
+    assert signature.outputs.input_names() == ["class", "scores"]
+    assert "signature.json" not in {file.path for file in client.list_artifacts(recorder.run_id(checked))}
