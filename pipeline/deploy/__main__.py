@@ -20,7 +20,7 @@ from pipeline.address import redact
 from pipeline.cli.app import CONF, register
 from pipeline.cli.error_messages import complaint, is_expected
 from pipeline.config.schema import Config, parse
-from pipeline.hydra.sweeper import combinations
+from pipeline.hydra.grid import combinations
 from tasks.errors import ConfigError, require
 
 TARGETS = ("kuberay", "ray")
@@ -71,7 +71,7 @@ def render(target: str, overrides: Sequence[str]) -> str:
     for text in swept:
         name = text.partition("=")[0]
         require(redact(text) == text, name, "must hold no password: it goes to the cluster as a secret", redact(text))
-    first = [combinations([parsed])[0][0] for parsed in OverridesParser.create().parse_overrides(swept)]
+    first = [combinations([parsed], points=2)[0][0] for parsed in OverridesParser.create().parse_overrides(swept)]
     with hydra.initialize_config_dir(CONF, version_base="1.3"):
         composed = hydra.compose("config", [f"+cluster/deploy={target}", *first, *own])
     config = parse(_plain({name: composed[name] for name in composed if name != "deploy"}))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-import json
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -14,14 +13,14 @@ from hydra.errors import OverrideParseException
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from pipeline.config.schema import TABLES
 from pipeline.hydra.composer import Composer
 from pipeline.hydra.folders import claim_folder
+from pipeline.hydra.grid import Space, combinations
 from pipeline.hydra.groups import choices_with
 from pipeline.hydra.launcher import SweepLauncher
-from tasks.errors import ConfigError
 
 
 class GridSweeper(Sweeper):
@@ -32,9 +31,9 @@ class GridSweeper(Sweeper):
     executes that module anew, which breaks classes derived from it before.)
     """
 
-    def __init__(self, params: Any, default_grid: Any) -> None:
-        self.params = params or {}
-        self.default_grid = default_grid or {}
+    def __init__(self, params: Any, default_grid: Any, zip: Any = None, points: int | None = None) -> None:  # noqa: A002  # a key's name
+        self.own = {"params": params, "zip": zip, "points": points}
+        self.default_grid = {"params": default_grid}
         self.hydra_context: HydraContext | None = None
         self.config: DictConfig | None = None
         self.launcher: Launcher | None = None
@@ -70,15 +69,24 @@ class GridSweeper(Sweeper):
         given = parser.parse_overrides(texts)
         swept = [override for override in given if override.is_sweep_override()]
         groups = {override.get_key_element() for override in swept if composer.is_group(override.key_or_group)}
-        own = _plain(self.params)
+        own = Space.of(self.own)
         if groups:
             outer = [one for one in given if one not in swept or one.get_key_element() in groups]
-            grids = {tuple(job): _params(composer, job) for job in combinations(outer)}
-            if any(params != own for params in grids.values()):
-                parts = [[*_texts(params), *texts, *job] for job, params in grids.items()]
-                return [job for part in parts for job in combinations(parser.parse_overrides(part))]
-        grid = own if own or swept else _plain(self.default_grid)
-        return combinations([*parser.parse_overrides(_texts(grid)), *given])
+            paired = [keys for keys in own.zipped if groups.issuperset(keys)]
+            spaces = [(job, _space(composer, job)) for job in combinations(outer, zipped=paired)]
+            if any(space != own for _, space in spaces):
+                return [
+                    point
+                    for job, space in spaces
+                    for point in combinations(
+                        parser.parse_overrides([*space.texts(), *texts, *job]),
+                        zipped=[keys for keys in space.zipped if keys not in paired],
+                        points=space.points,
+                    )
+                ]
+        if not own.params and not swept:
+            own = dataclasses.replace(own, params=Space.of(self.default_grid).params)
+        return combinations([*parser.parse_overrides(own.texts()), *given], zipped=own.zipped, points=own.points)
 
 
 def deferred(arguments: Sequence[str]) -> list[str]:
@@ -118,53 +126,6 @@ def _of_some(text: str) -> Override | None:
         return None  # Hydra will refuse it
 
 
-def _params(composer: Composer, overrides: Sequence[str]) -> dict[str, Any]:
-    """Return what the presets among some overrides sweep over."""
-    return _plain(composer.compose(overrides, 0).base.config.hydra.sweeper.get("params") or {})
-
-
-def _plain(params: Any) -> dict[str, Any]:
-    values = OmegaConf.to_container(OmegaConf.create(params), resolve=True)
-    assert isinstance(values, dict)
-    return {str(name): value for name, value in values.items()}
-
-
-def _texts(params: Mapping[str, Any]) -> list[str]:
-    return [f"{name}={_text(value)}" for name, value in params.items()]
-
-
-def _text(value: Any) -> str:
-    """Return a value of a YAML file as the command line has it; a text is the command line's already.
-
-    >>> _text([None, True, 0.5]), _text("range(3)")
-    ('[null,true,0.5]', 'range(3)')
-    """
-    if isinstance(value, list):
-        return f"[{','.join(map(_text, value))}]"
-    if isinstance(value, dict):
-        return f"{{{','.join(f'{name}:{_text(inner)}' for name, inner in value.items())}}}"
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def combinations(overrides: Sequence[Override]) -> list[list[str]]:
-    """Return the overrides of each job: every combination of the values, the last key varying fastest.
-
-    Raises
-    ------
-    ConfigError
-        If an override has no value, or values that cannot be listed.
-    """
-    values: dict[str, list[str]] = {}
-    for override in overrides:
-        name, text = override.get_key_element(), override.input_line
-        if not override.is_sweep_override():
-            # A deletion has no value of its own: its element reads like one of null.
-            plain = override.is_delete() and override.value() is None
-            values[name] = [name if plain else f"{name}={override.get_value_element_as_str()}"]
-            continue
-        if not override.is_discrete_sweep():
-            raise ConfigError(f"{override.key_or_group} must be swept over values that can be listed, got {text}")
-        values[name] = [f"{name}={value}" for value in override.sweep_string_iterator()]
-        if not values[name]:
-            raise ConfigError(f"{override.key_or_group} must have at least one value, got {text}")
-    return [list(job) for job in itertools.product(*values.values())]
+def _space(composer: Composer, overrides: Sequence[str]) -> Space:
+    """Return the grid of the presets among some overrides."""
+    return Space.of(composer.compose(overrides, 0).base.config.hydra.sweeper)

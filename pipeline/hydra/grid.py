@@ -1,0 +1,164 @@
+"""The points of a grid: every combination of the values of its keys, where keys that are paired vary together."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from hydra.core.override_parser.types import IntervalSweep, Override
+from omegaconf import OmegaConf
+
+from tasks.errors import ConfigError, require
+
+_DIGITS = (4, 8, 17)
+"""Significant digits of a value between the ends of an interval: the first number that tells the values apart."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Space:
+    """What a sweeper's config says of its grid.
+
+    ``params`` are the values by key, ``zipped`` the keys that vary together, ``points`` is the number of values that
+    stand for an interval.
+
+    Raises
+    ------
+    ConfigError
+        If ``zipped`` is no list of keys, or ``points`` are fewer than two.
+    """
+
+    params: Mapping[str, Any] = field(default_factory=dict)
+    zipped: tuple[tuple[str, ...], ...] = ()
+    points: int | None = None
+
+    def __post_init__(self) -> None:
+        least = self.points is None or (isinstance(self.points, int) and self.points > 1)
+        require(least, "hydra.sweeper.points", "must be a number of at least 2", self.points)
+
+    @classmethod
+    def of(cls, sweeper: Mapping[str, Any]) -> Self:
+        """Return the space of the sweeper that a config has, which may be one of Hydra's own."""
+        zipped = sweeper.get("zip") or []
+        zipped = zipped if isinstance(zipped, str) else _plain(zipped)
+        groups = zipped if isinstance(zipped, list) and all(isinstance(one, list) for one in zipped) else [zipped]
+        if not all(
+            isinstance(one, list) and len(one) > 1 and all(isinstance(key, str) for key in one) for one in groups
+        ):
+            raise ConfigError(
+                f"hydra.sweeper.zip must be a list of keys that vary together, or several such lists, got {zipped}"
+            )
+        keys = [key for one in groups for key in one]
+        for key in keys:
+            require(keys.count(key) == 1, "hydra.sweeper.zip", "must name each key once", key)
+        params = {str(name): value for name, value in _plain(sweeper.get("params") or {}).items()}
+        return cls(params=params, zipped=tuple(map(tuple, groups)), points=sweeper.get("points"))
+
+    def texts(self) -> list[str]:
+        """Return the values by key as overrides of the command line."""
+        return [f"{name}={_text(value)}" for name, value in self.params.items()]
+
+
+def combinations(
+    overrides: Sequence[Override], *, zipped: Sequence[Sequence[str]] = (), points: int | None = None
+) -> list[list[str]]:
+    """Return the overrides of each job: every combination of the values, the last key varying fastest.
+
+    Keys that are zipped have their first values together, then their second ones, and so on; ``points`` values stand
+    for an interval, evenly spaced, in the logarithm where it has that tag.
+
+    Raises
+    ------
+    ConfigError
+        If an override has no value, or values that cannot be listed, or zipped keys have not as many as each other.
+    """
+    values = {override.get_key_element(): _values(override, points) for override in overrides}
+    names = {name.lstrip("+"): name for name in values}
+    together: dict[str, list[str]] = {}
+    for keys in zipped:
+        for key in keys:
+            swept = len(values.get(names.get(key, key), ())) > 1
+            require(swept, "hydra.sweeper.zip", "must name keys that have several values each", key)
+        members = [names[key] for key in keys]
+        if len({len(values[name]) for name in members}) > 1:
+            counts = " and ".join(f"{len(values[name])} of {name}" for name in members)
+            raise ConfigError(f"hydra.sweeper.zip must pair keys that have as many values as each other, got {counts}")
+        together |= dict.fromkeys(members, members)
+    axes: list[list[tuple[str, ...]]] = []
+    for name in values:
+        members = together.get(name, [name])
+        if name == min(members, key=list(values).index):
+            axes.append(list(zip(*(values[member] for member in members), strict=True)))
+    return [list(itertools.chain.from_iterable(job)) for job in itertools.product(*axes)]
+
+
+def _values(override: Override, points: int | None) -> list[str]:
+    """Return an override of each value of its key."""
+    name, text = override.get_key_element(), override.input_line
+    if not override.is_sweep_override():
+        # A deletion has no value of its own: its element reads like one of null.
+        plain = override.is_delete() and override.value() is None
+        return [name if plain else f"{name}={override.get_value_element_as_str()}"]
+    sweep = override.value()
+    if isinstance(sweep, IntervalSweep):
+        rule = "must be swept over values that can be listed (hydra.sweeper.points=NUMBER takes so many of an interval)"
+        if points is None:
+            raise ConfigError(f"{override.key_or_group} {rule}, got {text}")
+        return [f"{name}={value}" for value in spaced(sweep, points, override.key_or_group)]
+    if not override.is_discrete_sweep():
+        raise ConfigError(f"{override.key_or_group} must be swept over values that can be listed, got {text}")
+    if "log" in getattr(sweep, "tags", ()):
+        raise ConfigError(f"{override.key_or_group} must have the tag log on an interval() only, got {text}")
+    values = [f"{name}={value}" for value in override.sweep_string_iterator()]
+    if not values:
+        raise ConfigError(f"{override.key_or_group} must have at least one value, got {text}")
+    return values
+
+
+def spaced(interval: IntervalSweep, points: int, key: str) -> list[str]:
+    """Return so many evenly spaced values of an interval, ends included, whole ones where its ends are integers.
+
+    >>> spaced(IntervalSweep(start=1e-3, end=1.0, tags={"log"}), 4, "learning_rate")
+    ['0.001', '0.01', '0.1', '1.0']
+    >>> spaced(IntervalSweep(start=1, end=10), 3, "steps"), spaced(IntervalSweep(start=0.0, end=1.0), 4, "rate")
+    (['1', '6', '10'], ['0.0', '0.3333', '0.6667', '1.0'])
+    """
+    start, end = interval.start, interval.end
+    assert start is not None
+    assert end is not None
+    logarithmic = "log" in interval.tags
+    require(start < end, key, "must be an interval that begins below its end", f"{start} to {end}")
+    require(start > 0 or not logarithmic, key, "must be above 0 where an interval has the tag log", start)
+    shares = [number / (points - 1) for number in range(1, points - 1)]
+    if logarithmic:
+        first, last = math.log(start), math.log(end)
+        between = [math.exp(first + share * (last - first)) for share in shares]
+    else:
+        between = [start + share * (end - start) for share in shares]
+    if isinstance(start, int) and isinstance(end, int):
+        return list(dict.fromkeys(str(round(value)) for value in [start, *between, end]))
+    for digits in _DIGITS:
+        values = [repr(float(start)), *(repr(float(f"{value:.{digits}g}")) for value in between), repr(float(end))]
+        if len(set(values)) == points:
+            break
+    return values
+
+
+def _plain(values: Any) -> Any:
+    return OmegaConf.to_container(OmegaConf.create(values), resolve=True)
+
+
+def _text(value: Any) -> str:
+    """Return a value of a YAML file as the command line has it; a text is the command line's already.
+
+    >>> _text([None, True, 0.5]), _text("range(3)")
+    ('[null,true,0.5]', 'range(3)')
+    """
+    if isinstance(value, list):
+        return f"[{','.join(map(_text, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{name}:{_text(inner)}' for name, inner in value.items())}}}"
+    return value if isinstance(value, str) else json.dumps(value)

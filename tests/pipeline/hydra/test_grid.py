@@ -1,0 +1,98 @@
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from pipeline.hydra.grid import Space, combinations
+from tasks.errors import ConfigError
+from tests.pipeline.session import session
+
+PLAN = ("sweep.dry_run=true", "dataset=synthetic")
+PRESETS = {
+    "paired": "{zip: [optimizer, learning_rate], params: {optimizer: 'sgd,adam', learning_rate: '1e-2,1e-3'}}",
+    "alone": "{params: {batch_size: '32,64,128'}}",
+}
+
+
+def jobs(*texts, zipped=(), points=None):
+    parsed = OverridesParser.create().parse_overrides(list(texts))
+    return [" ".join(job) for job in combinations(parsed, zipped=zipped, points=points)]
+
+
+def test_keys_that_are_zipped_vary_together_and_the_others_with_all_of_them():
+    made = jobs("a=1,2", "b=5,6", "c=x,y", "d=0", zipped=[["a", "c"]])
+
+    assert made == ["a=1 c=x b=5 d=0", "a=1 c=x b=6 d=0", "a=2 c=y b=5 d=0", "a=2 c=y b=6 d=0"]
+
+
+def test_several_lists_of_keys_are_zipped_each_by_itself():
+    made = jobs("+a=1,2", "b=3,4", "c=5,6", "d=7,8", zipped=[["b", "a"], ["c", "d"]])
+
+    assert made == ["b=3 +a=1 c=5 d=7", "b=3 +a=1 c=6 d=8", "b=4 +a=2 c=5 d=7", "b=4 +a=2 c=6 d=8"]
+
+
+@pytest.mark.parametrize(
+    ("interval", "points", "values"),
+    [
+        ("tag(log,interval(1e-6,1e-3))", 4, "1e-06 1e-05 0.0001 0.001"),
+        ("tag(log,interval(1e-6,1e-5))", 3, "1e-06 3.162e-06 1e-05"),
+        ("tag(log,int(interval(1,1000)))", 4, "1 10 100 1000"),
+        ("int(interval(1,3))", 9, "1 2 3"),
+        ("interval(-1,1)", 3, "-1.0 0.0 1.0"),
+        # Four digits would not tell these apart.
+        ("interval(1,1.0001)", 3, "1.0 1.00005 1.0001"),
+    ],
+)
+def test_an_interval_is_so_many_points_in_the_logarithm_where_it_has_that_tag(interval, points, values):
+    assert jobs(f"a={interval}", points=points) == [f"a={value}" for value in values.split()]
+
+
+@pytest.mark.parametrize(
+    ("texts", "options", "message"),
+    [
+        (["a=1,2", "b=1,2,3"], {"zipped": [["a", "b"]]}, "as many values as each other, got 2 of a and 3 of b"),
+        (["a=1,2", "b=1"], {"zipped": [["a", "b"]]}, "must name keys that have several values each, got 'b'"),
+        (["a=1,2"], {"zipped": [["a", "c"]]}, "must name keys that have several values each, got 'c'"),
+        (["a=interval(0,1)"], {}, r"\(hydra.sweeper.points=NUMBER takes so many of an interval\), got a=interval"),
+        (["a=tag(log,interval(0,1))"], {"points": 3}, "a must be above 0 where an interval has the tag log, got 0"),
+        (["a=interval(2,1)"], {"points": 3}, "a must be an interval that begins below its end, got '2.0 to 1.0'"),
+        (["a=tag(log,range(1,100,10))"], {}, r"a must have the tag log on an interval\(\) only, got a=tag"),
+    ],
+)
+def test_what_cannot_be_paired_or_listed_is_refused_by_name(texts, options, message):
+    with pytest.raises(ConfigError, match=message):
+        jobs(*texts, **options)
+
+
+@pytest.mark.parametrize(
+    ("sweeper", "message"),
+    [
+        ({"zip": "a"}, "hydra.sweeper.zip must be a list of keys that vary together, or several such lists, got a"),
+        ({"zip": ["a"]}, "hydra.sweeper.zip must be a list of keys"),
+        ({"zip": [["a", "b"], ["b", "c"]]}, "hydra.sweeper.zip must name each key once, got 'b'"),
+        ({"points": 1}, "hydra.sweeper.points must be a number of at least 2, got 1"),
+    ],
+)
+def test_what_a_sweepers_config_cannot_mean_is_refused_by_name(sweeper, message):
+    with pytest.raises(ConfigError, match=message):
+        Space.of(sweeper)
+
+
+def test_pairs_of_the_command_line_and_of_presets_are_planned(tmp_path):
+    (tmp_path / "mine/experiment").mkdir(parents=True)
+    for name, sweeper in PRESETS.items():
+        text = f"# @package _global_\nhydra: {{sweeper: {sweeper}}}\n"
+        (tmp_path / f"mine/experiment/{name}.yaml").write_text(text)
+    mine = ["-m", "--config-dir", "mine"]
+
+    ends, _ = session(
+        tmp_path,
+        ["-m", "optimizer=sgd,adam", "learning_rate=1e-2,1e-3", "hydra.sweeper.zip=[optimizer,learning_rate]", *PLAN],
+        ["-m", "learning_rate=tag(log,interval(1e-6,1e-3))", "hydra.sweeper.points=7", *PLAN],
+        [*mine, "experiment=paired", *PLAN],
+        [*mine, "experiment=paired,alone", *PLAN],
+        ["-m", "seed=1,2", "hydra.sweeper.zip=seed", *PLAN],
+    )
+
+    assert [end[0] for end in ends] == [0, 0, 0, 0, 2]
+    counts = [next(line for line in end[2].splitlines() if " folded" in line) for end in ends[:4]]
+    assert [line.partition(" trials")[0] for line in counts] == ["2", "7", "2", "5"]
+    assert ends[4][1].startswith("error: hydra.sweeper.zip must be a list of keys")
