@@ -82,5 +82,14 @@ class Checkpointed:
     progress: Progress
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paused:
+    """Trials have come to the step that their group was to go to, and can go on from there."""
+
+    trials: tuple[PlannedTrial, ...]
+    progress: Progress
+    layouts: tuple[Layout, ...]
+
+
 TrialReport = Started | Progressed | Finished | Failed
-Report = TrialReport | Retried | Checkpointed
+Report = TrialReport | Retried | Checkpointed | Paused

@@ -73,5 +73,33 @@ class Checkpoint:
             arrays={name: array[rows] for name, array in self.arrays.items()},
         )
 
+    @classmethod
+    def join(cls, parts: Sequence[Checkpoint]) -> Checkpoint:
+        """Return the checkpoint of one group of the trials of all parts, part after part: the inverse of `of_trials`.
 
-Event = Curve | Result | Checkpoint
+        The parts have come to the same step, with trials that can be fused, none of which has ended.
+
+        >>> parts = [Checkpoint(step=5, trials=np.array([0]), arrays={"weights": np.array([[w]])}) for w in (1.0, 2.0)]
+        >>> Checkpoint.join(parts).trials, Checkpoint.join(parts).arrays["weights"]
+        (array([0, 1]), array([[1.],
+               [2.]]))
+        """
+        first, *others = parts
+        assert all(part.step == first.step for part in others), "trials that are joined have come to the same step"
+        assert all(sorted(part.trials) == list(range(len(part.trials))) for part in parts), "none of them has ended"
+        sizes = [0, *(len(part.trials) for part in parts[:-1])]
+        return cls(
+            step=first.step,
+            trials=np.concatenate([part.trials + before for part, before in zip(parts, np.cumsum(sizes), strict=True)]),
+            arrays={name: np.concatenate([part.arrays[name] for part in parts]) for name in first.arrays},
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """The end of a computation that was to go no further: where its trials can be taken up again."""
+
+    checkpoint: Checkpoint
+
+
+Event = Curve | Result | Checkpoint | Pause

@@ -67,7 +67,9 @@ class Trial:
 class Task(Protocol):
     """What a trial can be asked to do: a row of `tasks.studies.registry.TASKS`, its fields the task's own parameters.
 
-    ``trains`` says that a trial ends in trained weights with an accuracy: what a sweep ranks, draws and registers.
+    ``trains`` says that a trial ends in trained weights with an accuracy: what a sweep ranks, draws, registers and may
+    stop early. ``run`` of such a task takes ``until``, a step: trials that come so far end in a `Pause` there, from
+    which they can go on.
     """
 
     trains: ClassVar[bool]

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.stopping import STOPPING, Never, Rule
 from tasks.arrays.devices import DEVICES
 from tasks.datasets import DATASETS
 from tasks.errors import ConfigError, require, unknown_choice
@@ -31,8 +32,12 @@ TABLES: Mapping[str, Mapping[str, type]] = {
     "strategy": STRATEGIES,
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
+    "stopping": STOPPING,
 }
 """The config groups: each key of a config that holds a row, and the table that the row is of."""
+
+_OF_SWEEP = ("dataset", "stopping")
+"""The groups that are no field of a trial."""
 
 ENGINES = ("inprocess", "ray")
 
@@ -136,6 +141,7 @@ class Config:
 
     trial: Trial = field(default_factory=lambda: Trial(task=TASKS["train"]()))
     dataset: Any = field(default_factory=DATASETS["digits"])
+    stopping: Rule = field(default_factory=Never)
     limits: Limits = field(default_factory=Limits)
     device: str = "cpu"
     engine: str | None = None
@@ -181,7 +187,7 @@ def parse(values: Mapping[str, Any]) -> Config:
     _known(_section(values, "trial"), inside_trial | limits, "a key of trial")
 
     rows = {group: _row(group, values[group]) for group in TABLES if group in values}
-    dataset = {"dataset": rows.pop("dataset")} if "dataset" in rows else {}
+    of_sweep = {group: rows.pop(group) for group in _OF_SWEEP if group in rows}
     hints = typing.get_type_hints(Trial)
     flat = {**values, **{f"trial.{key}": value for key, value in _section(values, "trial").items()}}
     numbers = {name: convert(flat[key], hints[name], key) for name, key in _NUMBERS.items() if key in flat}
@@ -191,7 +197,7 @@ def parse(values: Mapping[str, Any]) -> Config:
     return Config(
         trial=Trial(**({"task": TASKS["train"]()} | rows | numbers)),
         limits=build(Limits, limited, parameter="trial"),
-        **dataset,
+        **of_sweep,
         **sections,
         **choices,
     )
@@ -199,7 +205,7 @@ def parse(values: Mapping[str, Any]) -> Config:
 
 def describe(config: Config) -> dict[str, Any]:
     """Return the plain values of a config, every key resolved: the inverse of `parse`."""
-    values: dict[str, Any] = {"dataset": plain(describe_row(DATASETS, config.dataset))}
+    values: dict[str, Any] = {group: plain(describe_row(TABLES[group], getattr(config, group))) for group in _OF_SWEEP}
     values |= {name: getattr(config, name) for name in _CHOICES}
     values |= {name: plain(dataclasses.asdict(getattr(config, name))) for name in _SECTIONS}
     values["trial"] = dataclasses.asdict(config.limits)
@@ -216,7 +222,8 @@ def defaults() -> dict[str, Any]:
 
 def describe_trial(trial: Trial) -> dict[str, Any]:
     """Return the plain values of a trial by the names of its fields."""
-    rows = {group: plain(describe_row(TABLES[group], getattr(trial, group))) for group in TABLES if group != "dataset"}
+    of_trial = [group for group in TABLES if group not in _OF_SWEEP]
+    rows = {group: plain(describe_row(TABLES[group], getattr(trial, group))) for group in of_trial}
     return rows | {name: getattr(trial, name) for name in _NUMBERS}
 
 

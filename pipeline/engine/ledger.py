@@ -13,9 +13,9 @@ from pipeline.engine.worker import Begun
 from pipeline.plan.balance import Load
 from pipeline.plan.plan import Group, PlannedTrial, Progress, chunks
 from pipeline.raised import Raised
-from pipeline.reports import Checkpointed, Failed, Finished, Layout, Progressed, Report, Retried, Started
+from pipeline.reports import Checkpointed, Failed, Finished, Layout, Paused, Progressed, Report, Retried, Started
 from tasks.cost import Extent, multiplications
-from tasks.events import Checkpoint, Curve, Event, Result
+from tasks.events import Checkpoint, Curve, Event, Pause, Result
 
 
 @dataclass(slots=True, kw_only=True)
@@ -209,7 +209,11 @@ class Ledger:
     def _take_event(self, event: Event) -> Iterator[Report]:
         if isinstance(event, Checkpoint):
             self.checkpoint = event
-            yield self._checkpointed(event)
+            trials, progress = self._progress(event, [slot for slot in self.open() if slot in event.trials])
+            yield Checkpointed(trials=trials, progress=progress)
+            return
+        if isinstance(event, Pause):
+            yield self._paused(event.checkpoint)
             return
         account = self._accounts[event.trial]
         if account.ended:
@@ -220,12 +224,19 @@ class Ledger:
         elif (new := account.new(event)) is not None:
             yield Progressed(trial=account.trial, curve=new)
 
-    def _checkpointed(self, checkpoint: Checkpoint) -> Checkpointed:
-        slots = [slot for slot in range(len(self._accounts)) if slot in checkpoint.trials]
+    def _paused(self, checkpoint: Checkpoint) -> Paused:
+        slots = [slot for slot in self.open() if slot in checkpoint.trials]
+        trials, progress = self._progress(checkpoint, slots)
+        for slot in slots:
+            self._accounts[slot].ended = True
+        return Paused(trials=trials, progress=progress, layouts=tuple(map(self._layout, slots)))
+
+    def _progress(self, checkpoint: Checkpoint, slots: Sequence[int]) -> tuple[tuple[PlannedTrial, ...], Progress]:
+        """Return the trials at these places, and how far a checkpoint says that they have come."""
         accounts = [self._accounts[slot] for slot in slots]
         curves = tuple(_at(place, curve) for place, account in enumerate(accounts) for curve in _merged(account))
         progress = Progress(checkpoint=checkpoint.of_trials(slots), curves=curves)
-        return Checkpointed(trials=tuple(account.trial for account in accounts), progress=progress)
+        return tuple(account.trial for account in accounts), progress
 
     def _layout(self, slot: int) -> Layout:
         begun = self._begun

@@ -13,7 +13,7 @@ from pipeline.errors import Interrupted
 from pipeline.plan.plan import Group
 from pipeline.record.protocol import Recorder
 from pipeline.record.trial_log import FROM, HOST
-from pipeline.reports import Checkpointed, Failed, Finished, Progressed, Retried, Started, TrialReport
+from pipeline.reports import Checkpointed, Failed, Finished, Paused, Progressed, Retried, Started, TrialReport
 from pipeline.results.failures import Failures
 from pipeline.results.tally import Tally
 from pipeline.sweep.checkpoint_file import Saved
@@ -51,7 +51,7 @@ def compute(
     try:
         for report in engine.run(groups, dataset):
             checkpoints = record.checkpoints()  # raises, where the record cannot be opened
-            if isinstance(report, Checkpointed):
+            if isinstance(report, Checkpointed | Paused):
                 unwritten = _keep(checkpoints, report)
                 if unwritten and not told:
                     display.say(unwritten)
@@ -115,7 +115,7 @@ def _awaited(written: Future[None], record: Record, display: Display) -> BaseExc
         raise
 
 
-def _keep(checkpoints: Checkpoints | None, report: Checkpointed) -> str | None:
+def _keep(checkpoints: Checkpoints | None, report: Checkpointed | Paused) -> str | None:
     """Keep a checkpoint if one is due; return why it could not be kept."""
     keys = tuple(trial.key for trial in report.trials)
     if checkpoints is None or not checkpoints.is_due(keys):

@@ -34,6 +34,7 @@ from pipeline.results.failures import Failures
 from pipeline.results.fault_log import FaultLog
 from pipeline.results.tally import Tally
 from pipeline.signals import StopSignals
+from pipeline.stopping.checks import check
 from pipeline.sweep.follow import Provenance, compute
 from pipeline.sweep.resume import remaining, resume_command, sweep_key
 from pipeline.sweep.start import (
@@ -176,17 +177,20 @@ def _shared(points: Sequence[Point]) -> Config:
 def _common(config: Config) -> dict[str, Any]:
     values = describe(config)
     flat: dict[str, Any] = {}
-    for section in ("dataset", "device", "engine", "cluster", "tracking", "sweep"):
+    for section in ("dataset", "stopping", "device", "engine", "cluster", "tracking", "sweep"):
         value = values[section]
         flat |= (
             {f"{section}.{key}": inner for key, inner in value.items()} if isinstance(value, dict) else {section: value}
         )
-    return {"dataset": flat.pop("dataset.name"), **flat}
+    return {"dataset": flat.pop("dataset.name"), "stopping": flat.pop("stopping.name"), **flat}
 
 
 def _make_plan(points: Sequence[Point], dataset: Dataset, config: Config) -> Plan:
     for point in points:
         point.config.trial.task.check(point.config.trial, dataset)
+    validated = len(dataset.validation) > 0
+    metric = config.stopping.metric or ("val/accuracy" if validated else "train/accuracy")
+    check(config.stopping, [point.config.trial for point in points], metric=metric, validated=validated)
     return make_plan(points, dataset, workers=worker_count(config), widest=widest(config, dataset))
 
 

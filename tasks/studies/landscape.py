@@ -14,7 +14,7 @@ from array_api_compat import array_namespace
 from tasks.arrays.devices import HOST, as_numpy, in_precision
 from tasks.datasets.dataset import Dataset
 from tasks.errors import require, unknown_choice
-from tasks.events import Checkpoint, Event, Outcome, Result
+from tasks.events import Checkpoint, Curve, Event, Outcome, Result
 from tasks.fused.problem import Batch, Problem, total
 from tasks.models.model import ScoreLinear
 from tasks.score_space import landscape as score_space
@@ -166,6 +166,7 @@ def _trained(
         if isinstance(event, Checkpoint):
             points.append(event.arrays["weights"][0].copy())
             continue
+        assert isinstance(event, Curve | Result), "a training that may go to its end does not pause"
         ours = dataclasses.replace(event, trial=place)
         if isinstance(ours, Result):
             return [*points, np.concatenate([ours.arrays[name].ravel() for name in problem.shapes])], ours

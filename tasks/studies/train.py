@@ -11,7 +11,7 @@ import numpy as np
 from tasks.arrays.devices import HOST, as_numpy, host, in_precision, is_out_of_memory, placed, rows
 from tasks.datasets.dataset import Dataset
 from tasks.errors import require
-from tasks.events import Checkpoint, Curve, Event, Outcome, Result
+from tasks.events import Checkpoint, Curve, Event, Outcome, Pause, Result
 from tasks.fused.problem import Problem
 from tasks.studies.curves import Curves
 
@@ -51,16 +51,17 @@ class Train:
         threads: int,
         start: Checkpoint | None = None,
         checkpoint_every: int | None = None,
+        until: int | None = None,
         like: Any = HOST,
     ) -> Iterator[Event]:
-        """Run the group and yield its curves, checkpoints and results."""
+        """Run the group and yield its curves, checkpoints and results; trials that come to ``until`` pause there."""
         # Rows of one class must stand next to each other to be computed as one.
         order = sorted(range(len(trials)), key=lambda k: _kinds(trials[k]))
         like = in_precision(like, "float32")
         problem = Problem.of([trials[k] for k in order], dataset, like=like, threads=threads)
         # A loss that overflows is an outcome, not a warning.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            yield from _events(problem, np.array(order), start, checkpoint_every)
+            yield from _events(problem, np.array(order), start, checkpoint_every, until)
 
 
 def _kinds(trial: Trial) -> tuple[str, str]:
@@ -68,7 +69,7 @@ def _kinds(trial: Trial) -> tuple[str, str]:
 
 
 def _events(
-    problem: Problem, place: np.ndarray, start: Checkpoint | None, checkpoint_every: int | None
+    problem: Problem, place: np.ndarray, start: Checkpoint | None, checkpoint_every: int | None, until: int | None
 ) -> Iterator[Event]:
     """Yield the events of trials at these places of their group; where memory does not suffice, half by half.
 
@@ -77,7 +78,7 @@ def _events(
     run: _Run | None = None
     try:
         run = _Run(problem, place=place) if start is None else _Run.resumed(problem, place, start)
-        yield from run.events(checkpoint_every)
+        yield from run.events(checkpoint_every, until)
     except Exception as error:
         running = place if run is None else run.place
         if not is_out_of_memory(error) or len(running) == 1:
@@ -90,7 +91,7 @@ def _events(
     for half in np.array_split(running, 2):
         members = [place.tolist().index(k) for k in half]
         begin = None if start is None else _of_places(start, half)
-        yield from _events(problem.of_trials(members), half, begin, None)
+        yield from _events(problem.of_trials(members), half, begin, None, until)
 
 
 def _of_places(start: Checkpoint, places: np.ndarray) -> Checkpoint:
@@ -117,10 +118,16 @@ class _Run:
     def resumed(cls, problem: Problem, place: np.ndarray, start: Checkpoint) -> _Run:
         """Return the run as it was when the checkpoint was made, without the trials that had ended."""
         run = cls.__new__(cls)
-        run.problem = problem.of_trials([place.tolist().index(k) for k in start.trials])
-        run.place, run.step = start.trials, start.step
-        run.curves = Curves.resumed(run.problem.trials[0].record_every, start.arrays)
-        state = {name: array for name, array in start.arrays.items() if name not in run.curves.state()}
+        # In the order of the problem's trials: that of the checkpoint's is another where it was joined from parts.
+        running = [k for k in place.tolist() if k in start.trials]
+        order = [start.trials.tolist().index(k) for k in running]
+        arrays = start.arrays
+        if order != list(range(len(order))):
+            arrays = {name: array[order] for name, array in arrays.items()}
+        run.problem = problem.of_trials([place.tolist().index(k) for k in running])
+        run.place, run.step = np.array(running), start.step
+        run.curves = Curves.resumed(run.problem.trials[0].record_every, arrays)
+        state = {name: array for name, array in arrays.items() if name not in run.curves.state()}
         run.state = {name: placed(array, problem.like) for name, array in state.items()}
         return run
 
@@ -129,14 +136,17 @@ class _Run:
         state = {name: as_numpy(array) for name, array in self.state.items()}
         return Checkpoint(step=self.step, trials=self.place, arrays=state | self.curves.state())
 
-    def events(self, checkpoint_every: int | None) -> Iterator[Event]:
-        """Yield the events of the run, from its step to the end of the budget."""
+    def events(self, checkpoint_every: int | None, until: int | None) -> Iterator[Event]:
+        """Yield the events of the run, from its step to the end of the budget or, before that, to ``until``."""
         trial = self.problem.trials[0]
-        while self.step < trial.steps and len(self.place):
+        last = trial.steps if until is None else min(until, trial.steps)
+        while self.step < last and len(self.place):
             due = [self.step - self.step % every + every for every in (trial.evaluate_every, checkpoint_every) if every]
-            yield from self._advance(min(self.step + trial.strategy.stretch(self.problem), trial.steps, *due))
-            if checkpoint_every and self.step % checkpoint_every == 0 and self.step < trial.steps and len(self.place):
+            yield from self._advance(min(self.step + trial.strategy.stretch(self.problem), last, *due))
+            if checkpoint_every and self.step % checkpoint_every == 0 and self.step < last and len(self.place):
                 yield self.checkpoint()
+        if last < trial.steps and len(self.place):
+            yield Pause(checkpoint=self.checkpoint())
 
     def _advance(self, stop: int) -> Iterator[Event]:
         """Do the steps up to ``stop``; yield their points, and the results of the trials that ended in them."""

@@ -1,0 +1,54 @@
+"""What a stopping rule asks of the trials that it compares, checked before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.stopping.rule import Rule
+from tasks.errors import require
+from tasks.trial import Trial
+
+METRICS = ("val/accuracy", "val/loss", "train/accuracy", "train/loss", "train/data_loss", "train/regularization_loss")
+"""What every training measures as it goes."""
+
+
+def check(rule: Rule, trials: Sequence[Trial], *, metric: str, validated: bool) -> None:
+    """Raise a `ConfigError` where a rule cannot compare trials by a metric, ``validated`` on a validation set.
+
+    Trials whose task is not to train are not compared.
+    """
+    compared = [trial for trial in trials if trial.task.trains]
+    if not rule.stops or not compared:
+        return
+    known = [name for name in METRICS if validated or not name.startswith("val/")]
+    require(metric in known, "stopping.metric", f"must be one of {', '.join(known)}", metric)
+    for name in ("steps", key_of_points(metric)):
+        values = sorted({getattr(trial, name.removeprefix("trial.")) for trial in compared})
+        require(len(values) == 1, name, "must be the same in all trials that are compared at rungs", values)
+    steps, every = compared[0].steps, points_every(compared[0], metric)
+    last = rule.max_steps or steps
+    require(last <= steps, "stopping.max_steps", f"must be at most the {steps} steps of a trial", last)
+    first = first_rung(rule, compared[0], metric)
+    below = f"must be below the {last} steps of {'stopping.max_steps' if rule.max_steps else 'a trial'}"
+    require(rule.rungs(first, last, 0), "stopping.min_steps", below, first)
+    filled = [bracket for bracket in range(rule.brackets) if rule.rungs(first, last, bracket)]
+    most = f"must be at most {len(filled)}, so that each has a rung below {last} steps"
+    require(len(filled) == rule.brackets, "stopping.brackets", most, rule.brackets)
+    between = [rung for bracket in filled for rung in rule.rungs(first, last, bracket) if rung % every]
+    measured = f"must make rungs at which {metric} is measured ({key_of_points(metric)}={every}), none at {between}"
+    require(not between, "stopping.min_steps", measured, first)
+
+
+def key_of_points(metric: str) -> str:
+    """Return the key that says how often a metric is measured."""
+    return "trial.evaluate_every" if metric.startswith("val/") else "trial.record_every"
+
+
+def points_every(trial: Trial, metric: str) -> int:
+    """Return how many steps lie between two points of a trial's metric."""
+    return trial.evaluate_every if metric.startswith("val/") else trial.record_every
+
+
+def first_rung(rule: Rule, trial: Trial, metric: str) -> int:
+    """Return the first rung of a trial: where the metric is first measured, unless the rule says so."""
+    return rule.min_steps or points_every(trial, metric)

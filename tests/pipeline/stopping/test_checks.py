@@ -1,0 +1,58 @@
+"""What a rule asks of its trials is one message before anything starts."""
+
+import dataclasses
+
+import pytest
+
+from pipeline.stopping import Asha, Halving, Hyperband, Median, Never
+from pipeline.stopping.checks import check
+from tasks.errors import ConfigError
+from tasks.studies.landscape import Landscape
+from tasks.studies.train import Train
+from tasks.trial import Trial
+
+TRIALS = [Trial(task=Train(), learning_rate=rate) for rate in (1e-3, 1e-2)]
+
+
+@pytest.mark.parametrize("rule", [Halving(), Hyperband(brackets=2), Asha(), Median(), Never()])
+def test_the_defaults_of_every_rule_suit_the_default_trial(rule):
+    check(rule, TRIALS, metric="val/accuracy", validated=True)
+    check(rule, TRIALS, metric="train/loss", validated=False)
+
+
+@pytest.mark.parametrize(
+    ("rule", "metric", "message"),
+    [
+        (Halving(), "val/acuracy", "stopping.metric must be one of val/accuracy, .* got 'val/acuracy'"),
+        (Halving(), "test/accuracy", "stopping.metric must be one of"),
+        (Halving(min_steps=1000), "val/loss", "stopping.min_steps must be below the 1000 steps of a trial, got 1000"),
+        (
+            Halving(min_steps=200, max_steps=200),
+            "val/loss",
+            "stopping.min_steps must be below the 200 steps of stopping.max_steps, got 200",
+        ),
+        (Halving(max_steps=2000), "val/loss", "stopping.max_steps must be at most the 1000 steps of a trial, got 2000"),
+        (
+            Halving(min_steps=50, reduction_factor=3),
+            "val/accuracy",
+            r"at which val/accuracy is measured \(trial.evaluate_every=100\), none at \[50, 150, 450\], got 50",
+        ),
+        (Halving(min_steps=15), "train/loss", r"\(trial.record_every=10\), none at \[15, 45, 135, 405\], got 15"),
+        (Hyperband(brackets=4), "val/loss", "stopping.brackets must be at most 3, so that each has a rung .* got 4"),
+    ],
+)
+def test_rungs_that_cannot_be_are_named(rule, metric, message):
+    with pytest.raises(ConfigError, match=message):
+        check(rule, TRIALS, metric=metric, validated=True)
+
+
+def test_a_metric_of_the_validation_set_needs_one():
+    with pytest.raises(ConfigError, match=r"stopping\.metric must be one of train/accuracy"):
+        check(Halving(), TRIALS, metric="val/accuracy", validated=False)
+
+
+def test_trials_of_different_steps_are_not_compared_and_tasks_that_do_not_train_neither():
+    other = dataclasses.replace(TRIALS[0], steps=500)
+    with pytest.raises(ConfigError, match=r"steps must be the same in all trials .* got \[500, 1000\]"):
+        check(Halving(), [*TRIALS, other], metric="val/accuracy", validated=True)
+    check(Halving(), [*TRIALS, dataclasses.replace(other, task=Landscape())], metric="val/accuracy", validated=True)

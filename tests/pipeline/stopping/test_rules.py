@@ -1,0 +1,194 @@
+"""The rules by hand, and what holds for all of them."""
+
+import itertools
+import math
+import random
+
+import pytest
+
+from pipeline.stopping import STOPPING, Asha, Halving, Hyperband, Median
+from pipeline.stopping.ladder import Ladder
+from tasks.errors import ConfigError
+
+NAN = math.nan
+RULES = {
+    name: kind(**{"min_steps": 1} | ({"reduction_factor": 2} if name != "median" else {}))
+    for name, kind in STOPPING.items()
+    if kind.stops
+}
+
+
+def test_halving_waits_for_all_and_lets_a_third_go_on():
+    scores = [[0.1], [0.3], [0.2], [0.4], [NAN], [0.35], [0.0]]
+    assert Halving().passing(scores, complete=True) == [3, 5, 1]
+    assert Halving().passing(scores, complete=False) == []
+    assert Halving().rungs(74, 2000, 0) == (74, 222, 666, 1998)
+
+
+def test_of_equals_the_first_goes_on_and_nan_never():
+    assert Halving().passing([[0.5], [0.5], [0.5]], complete=True) == [0]
+    assert Halving().passing([[NAN], [NAN], [NAN]], complete=True) == []
+
+
+def test_hyperbands_brackets_begin_later():
+    assert [Hyperband().rungs(10, 1000, bracket) for bracket in range(3)] == [
+        (10, 30, 90, 270, 810),
+        (30, 90, 270, 810),
+        (90, 270, 810),
+    ]
+
+
+def test_asha_promotes_as_settings_arrive_and_one_of_few():
+    rule = Asha(reduction_factor=4)
+    assert rule.passing([[0.1], [0.2], [0.3]], complete=False) == []
+    assert rule.passing([[0.1], [0.2], [0.3], [0.0]], complete=False) == [2]
+    assert rule.passing([[0.1], [0.2], [0.3]], complete=True) == [2]
+    assert rule.passing([[NAN]], complete=True) == []
+
+
+def test_the_median_rule_compares_the_best_with_averages():
+    # averages 0.15, 0.3, 0.5: the median is 0.3
+    arrived = [[0.1, 0.2], [0.35, 0.25], [0.5, 0.5], [0.1, NAN]]
+    assert Median().passing(arrived, complete=True) == [1, 2]
+    assert Median().passing(arrived, complete=False) == []
+    assert Median(min_steps=100).rungs(100, 400, 0) == (100, 200, 300)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "message"),
+    [
+        (Halving, {"reduction_factor": 1}, "stopping.reduction_factor must be >= 2, got 1"),
+        (Asha, {"min_steps": 0}, "stopping.min_steps must be >= 1, or null, got 0"),
+        (Hyperband, {"brackets": 0}, "stopping.brackets must be >= 1, got 0"),
+        (Median, {"mode": "most"}, "stopping.mode must be max or min, or null, got 'most'"),
+    ],
+)
+def test_numbers_that_break_their_rules_are_refused(kind, values, message):
+    with pytest.raises(ConfigError, match=message):
+        kind(**values)
+
+
+def climbed(rule, score, *, order, steps=20):
+    """Return the decisions, and the step to which each of the settings came, whose trials arrive in this order."""
+    ladder, reached, decisions = Ladder(rule, first=1, steps=steps), {}, []
+    ladder.enter({f"s{k}": [f"s{k}"] for k in range(len(order))})
+    running = [f"s{k}" for k in order]
+    while running:
+        trial = running.pop(0)
+        until = ladder.until(trial)
+        reached[trial] = until or steps
+        if until is None:
+            continue
+        value = score(int(trial[1:]), until)
+        if math.isnan(value):
+            ladder.leave(trial)
+        else:
+            ladder.arrive(trial, [value])
+        for decision in ladder.decide(closed=True):
+            decisions.append(decision)
+            running += decision.passed
+    return decisions, reached
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_every_setting_ends_and_one_comes_to_the_end_whoever_comes_first(rule):
+    for seed in range(20):
+        count = random.Random(seed).randint(1, 40)
+        order = random.Random(seed).sample(range(count), count)
+        decisions, reached = climbed(rule, lambda k, step: NAN if k % 7 == 3 else k + step % 3, order=order)
+        stopped = [setting for decision in decisions for setting in decision.stopped]
+        # each has either come to the end or was stopped, once; none is lost on the way
+        assert len(stopped) == len(set(stopped))
+        ended = [setting for setting, step in reached.items() if step == 20]
+        assert sorted([*stopped, *ended]) == sorted(f"s{k}" for k in range(count))
+        assert ended
+        assert not any(int(setting[1:]) % 7 == 3 for setting in ended)
+        # none passes the same rung twice
+        passed = [(setting, decision.step) for decision in decisions for setting in decision.passed]
+        assert len(passed) == len(set(passed))
+
+
+@pytest.mark.parametrize("name", [name for name, rule in RULES.items() if rule.together])
+def test_rules_that_wait_decide_alike_whoever_comes_first(name):
+    ways = [climbed(RULES[name], lambda k, _: -abs(k - 4), order=order) for order in itertools.permutations(range(6))]
+    whole = [
+        {(d.step, d.pool, tuple(d.scores.items()), d.passed, d.stopped) for d in decisions} for decisions, _ in ways
+    ]
+    assert all(decisions == whole[0] for decisions in whole)
+    assert all(reached == ways[0][1] for _, reached in ways)
+
+
+def test_an_asha_setting_that_was_paused_is_promoted_once_enough_have_arrived():
+    ladder = Ladder(Asha(reduction_factor=2), first=1, steps=4)
+    ladder.enter({name: [name] for name in "abcd"})
+    ladder.arrive("a", [0.9])
+    assert list(ladder.decide(closed=True)) == []
+    ladder.arrive("b", [0.8])
+    (first,) = ladder.decide(closed=True)
+    assert (first.passed, first.stopped, first.complete) == (("a",), (), False)
+    assert (ladder.until("a"), ladder.until("b")) == (2, 1)
+    ladder.arrive("c", [0.1])
+    assert list(ladder.decide(closed=True)) == []
+    ladder.arrive("d", [0.2])
+    (second,) = ladder.decide(closed=True)
+    assert (second.passed, second.stopped, second.complete) == (("b",), ("c", "d"), True)
+    assert dict(second.scores) == {"a": 0.9, "b": 0.8, "d": 0.2, "c": 0.1}
+
+
+def test_settings_are_compared_by_the_mean_of_their_repeats_once_all_have_arrived():
+    ladder = Ladder(Halving(reduction_factor=2), first=1, steps=2)
+    ladder.enter({"lucky": ["l0", "l1"], "steady": ["s0", "s1"], "ill": ["i0", "i1"]})
+    for trial, score in {"l0": 1.0, "l1": 0.0, "s0": 0.6, "s1": 0.7, "i0": 0.9}.items():
+        ladder.arrive(trial, [score])
+        assert list(ladder.decide(closed=True)) == []
+    ladder.leave("i1")
+    (decision,) = ladder.decide(closed=True)
+    assert decision.passed == ("steady", "lucky")
+    assert decision.stopped == ("ill",)
+    assert decision.scores["steady"] == pytest.approx(0.65)
+
+
+def test_who_comes_later_is_compared_with_its_like():
+    # halving: with those that were proposed together; asha: with all
+    for rule, passed in ((Halving(reduction_factor=2), "c"), (Asha(reduction_factor=2), "b")):
+        ladder = Ladder(rule, first=1, steps=2)
+        ladder.enter({"a": ["a"], "b": ["b"]})
+        ladder.arrive("a", [0.9])
+        ladder.arrive("b", [0.8])
+        assert [decision.passed for decision in ladder.decide(closed=True)] == [("a",)]
+        ladder.enter({"c": ["c"], "d": ["d"]})
+        ladder.arrive("c", [0.2])
+        ladder.arrive("d", [0.1])
+        last = list(ladder.decide(closed=True))[-1]
+        assert last.passed == (passed,)
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_what_was_decided_before_is_not_decided_otherwise(rule):
+    def score(k, step):
+        return float(k * 7 % 11 + step)
+
+    decisions, _ = climbed(rule, score, order=range(11))
+    # given a ladder that knows the first of them
+    for known in range(len(decisions)):
+        ladder, end = Ladder(rule, first=1, steps=20), {}
+        ladder.enter({f"s{k}": [f"s{k}"] for k in range(11)})
+        out = set()
+        for decision in decisions[:known]:
+            ladder.know(decision)
+            out |= set(decision.stopped)
+        running = [f"s{k}" for k in range(11) if f"s{k}" not in out]
+        later = []
+        while running:
+            trial = running.pop(0)
+            end[trial] = ladder.until(trial) or 20
+            if end[trial] == 20:
+                continue
+            ladder.arrive(trial, [score(int(trial[1:]), end[trial])])
+            for decision in ladder.decide(closed=True):
+                later.append(decision)
+                running += decision.passed
+        passed = [(s, d.step) for d in [*decisions[:known], *later] for s in d.passed]
+        assert len(passed) == len(set(passed))
+        if rule.together:
+            assert {s for d in later for s in d.stopped} | out == {s for d in decisions for s in d.stopped}
