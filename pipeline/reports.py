@@ -92,4 +92,5 @@ class Paused:
 
 
 TrialReport = Started | Progressed | Finished | Failed
-Report = TrialReport | Retried | Checkpointed | Paused
+RecordedReport = TrialReport | Retried
+Report = RecordedReport | Checkpointed | Paused

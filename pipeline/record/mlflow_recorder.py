@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from pipeline.address import absolute, how_to_look, is_http, redact, unreachable
 from pipeline.errors import RecordError
@@ -19,7 +20,7 @@ from pipeline.record.delivery import Delivery
 from pipeline.record.drawings import Drawers, Drawings, InThisThread
 from pipeline.record.journal import JOURNALS, Head, Journal
 from pipeline.record.outbox import Outbox
-from pipeline.record.protocol import CHECKPOINTS, SweepHeader
+from pipeline.record.protocol import CHECKPOINTS, Provenance, SweepHeader
 from pipeline.record.relocation import PLACES
 from pipeline.record.resumption import SWEEP_KEY, adopt, has_figures, recall
 from pipeline.record.scribe import Scribe, is_refusal
@@ -27,12 +28,13 @@ from pipeline.record.sqlite_store import open_store
 from pipeline.record.store import WRITING, settings
 from pipeline.record.sweep_run import SweepRun
 from pipeline.record.tags import run_tags
+from pipeline.record.trial_log import FROM, HOST
 from pipeline.record.trial_run import TrialRun
 from pipeline.record.writer import Writer
-from pipeline.reports import Failed, Finished, Layout, Progressed, Started, TrialReport
+from pipeline.reports import Failed, Finished, Progressed, RecordedReport, Retried, Started
 from pipeline.results.fault_log import FaultLog, brief
 from tasks.datasets.dataset import Dataset
-from tasks.events import Curve, Result
+from tasks.events import Result
 
 FLUSH_SECONDS = 1.0
 
@@ -84,10 +86,10 @@ class MlflowRecorder:
         self._limits = contextlib.ExitStack()
         self._hurry = threading.Event()
 
-    def open(self, sweep: SweepHeader | None, dataset: Dataset) -> None:
+    def open(self, sweep: SweepHeader | None, dataset: Dataset, provenance: Provenance) -> None:
         """Reach the store and start the sweep's parent run, or raise a `RecordError`."""
         self._store = open_store(self.uri, self._experiment)
-        self._dataset = dataset
+        self._dataset, self._provenance = dataset, provenance
         self._limits.enter_context(settings(WRITING if is_http(self.uri) else {}))
         if sweep is not None:
             try:
@@ -102,65 +104,14 @@ class MlflowRecorder:
         self._delivery = Delivery(self._scribe, self._make_journal, FaultLog(self._folder), self._hurry)
         self._writer.start()
 
-    def start(self, trial: PlannedTrial, provenance: Mapping[str, str], attachments: Mapping[str, str]) -> None:
-        """Start the run of a trial; a second start of the same trial changes nothing."""
-        if trial.key in self._runs:
-            return
-        run = self._runs[trial.key] = TrialRun(trial, _now())
-        files = {f"provenance/{name}": text.encode() for name, text in attachments.items()}
-
-        def begin() -> None:
-            tags = run_tags(provenance, trial.overrides, self._dataset)
-            if self._parent is not None:
-                tags["mlflow.parentRunId"] = self._parent.id
-            run.start(self._outbox, self._dataset, tags, files)
-
-        self._writer.submit(begin)
-        self._follow(Started(trial=trial))
-
-    def reuse(self, trial: PlannedTrial, run_id: str) -> None:
-        """Take the run of a trial that ended in an earlier process for the trial's own."""
-        run = self._runs[trial.key] = TrialRun(trial, _now())
-        run.ended = True
-        self._writer.submit(lambda: self._recall(run, run_id))
-
-    def retry(self, trial: PlannedTrial, attempt: int, error: str) -> None:
-        """Write down that a started trial is computed again, for the ``attempt``-th time, after an error."""
-        run, now = self._runs[trial.key], _now()
-        self._writer.submit(lambda: run.retry(self._outbox, attempt, error, now))
-
-    def points(self, trial: PlannedTrial, curve: Curve) -> None:
-        """Write a block of points of the trial's curves."""
-        # What draws gets ready when there is something to draw: earlier it would take the CPU that the workers' start
-        # and the first step need.
-        self.drawers.start()
-        run, now = self._runs[trial.key], _now()
-        self._writer.submit(lambda: run.add(self._outbox, curve, now))
-        self._follow(Progressed(trial=trial, curve=curve))
-
-    def finish(self, trial: PlannedTrial, result: Result, layout: Layout) -> None:
-        """Write the end of a trial: its result, its arrays and figures."""
-        run, now = self._runs[trial.key], _now()
-        run.ended = True
-
-        def draw() -> None:
-            if self._parent is None:
-                self._draw(run, result)
-            else:
-                self._draw_quickly(run, result)
-            self._slim(run)
-
-        self._writer.submit(lambda: run.finish(self._outbox, self._dataset, result, layout, now))
-        self._follow(Finished(trial=trial, result=result, layout=layout))
-        self._writer.submit(draw)
-
-    def fail(self, trial: PlannedTrial, error: str, traceback: str) -> None:
-        """Write down that a trial raised, or was lost with its worker."""
-        self.start(trial, {}, {})
-        run, now = self._runs[trial.key], _now()
-        run.ended = True
-        self._writer.submit(lambda: run.fail(self._outbox, error, traceback, now))
-        self._follow(Failed(trial=trial, error=error, traceback=traceback))
+    def take(self, report: RecordedReport) -> None:
+        """Write a report down; a trial is started once, and a point that comes twice is written once."""
+        if isinstance(report, Progressed):
+            # What draws gets ready when there is something to draw: earlier it would take the CPU that the workers'
+            # start and the first step need.
+            self.drawers.start()
+        now = _now()
+        self._writer.submit(lambda: self._write(report, now))
 
     def close(self, status: str) -> None:
         """Write the result table, end the parent run as FINISHED, FAILED or KILLED, and flush everything.
@@ -170,9 +121,7 @@ class MlflowRecorder:
         RecordError
             If anything, now or before, could not be written.
         """
-        for run in self._runs.values():
-            if not run.ended:
-                self._writer.submit(lambda run=run: run.kill(self._outbox, _now()))  # type: ignore[misc]
+        self._writer.submit(lambda: self._kill(_now()))
         if self._parent is not None:
             self._close_sweep(self._parent, status)
         self._writer.submit(lambda: self._drawings.close(self._outbox))
@@ -197,7 +146,7 @@ class MlflowRecorder:
     def how_to_look(self) -> str:
         """Return the command line that opens the record, followed by a link to the sweep's charts."""
         sweep = self._parent.id if self._parent else None
-        lone = None if sweep else next((self.run_id(run.trial) for run in self._runs.values()), None)
+        lone = None if sweep else next((self.run_id(run.trial) for run in list(self._runs.values())), None)
         return how_to_look(self.uri, self._store.experiment_id, sweep=sweep, run=lone)
 
     @property
@@ -216,6 +165,63 @@ class MlflowRecorder:
         self._parent = SweepRun(self._store, sweep, self._dataset, tags, self.uri)
         self._head = dataclasses.replace(self._head, parent=self._parent.id, resumed=resumed)
         self._parent.describe(self._outbox, self._runs, "RUNNING")
+        if sweep.past is not None:
+            for trial in sweep.trials:
+                if trial.key in sweep.past.ended:
+                    self._reuse(trial, sweep.past.ended[trial.key][0])
+
+    def _reuse(self, trial: PlannedTrial, run_id: str) -> None:
+        """Take the run of a trial that ended in an earlier process for the trial's own."""
+        run = self._runs[trial.key] = TrialRun(trial, _now())
+        self._writer.submit(lambda: self._recall(run, run_id))
+
+    def _write(self, report: RecordedReport, now: int) -> None:
+        """Write a report down that came at ``now`` (milliseconds since the epoch)."""
+        if isinstance(report, Retried):
+            for trial in report.trials:
+                self._run(trial, now).retry(
+                    self._outbox, report.attempt, f"{report.error}; from step {report.step}", now
+                )
+            return
+        place = {HOST: report.host, FROM: str(report.step)} if isinstance(report, Started) else {}
+        run = self._run(report.trial, now, place)
+        try:
+            match report:
+                case Progressed(curve=curve):
+                    run.add(self._outbox, curve, now)
+                case Finished(result=result, layout=layout):
+                    run.finish(self._outbox, self._dataset, result, layout, now)
+                case Failed(error=error, traceback=traceback):
+                    run.fail(self._outbox, error, traceback, now)
+        finally:
+            if self._parent is not None:
+                self._parent.take(report)
+        if isinstance(report, Finished):
+            self._draw_ended(run, report.result)
+
+    def _run(self, trial: PlannedTrial, now: int, place: Mapping[str, str] = MappingProxyType({})) -> TrialRun:
+        """Return the run of a trial, started if it is not: at ``place``, where that is known."""
+        if trial.key not in self._runs:
+            run = self._runs[trial.key] = TrialRun(trial, now)
+            tags = run_tags({**self._provenance.tags, **place}, trial.overrides, self._dataset)
+            if self._parent is not None:
+                tags["mlflow.parentRunId"] = self._parent.id
+            attachments = self._provenance.attachments
+            files = {f"provenance/{name}": text.encode() for name, text in attachments.items()}
+            run.start(self._outbox, self._dataset, tags, files)
+        return self._runs[trial.key]
+
+    def _kill(self, now: int) -> None:
+        for run in self._runs.values():
+            if not run.ended:
+                run.kill(self._outbox, now)
+
+    def _draw_ended(self, run: TrialRun, result: Result) -> None:
+        if self._parent is None:
+            self._draw(run, result)
+        else:
+            self._draw_quickly(run, result)
+        self._slim(run)
 
     def _close_sweep(self, parent: SweepRun, status: str) -> None:
         self._writer.submit(lambda: parent.end(self._outbox, self._runs, status))
@@ -262,13 +268,6 @@ class MlflowRecorder:
             if not has_figures(self.uri, run_id):  # its process was killed before they were drawn
                 self._draw_quickly(run, result)
             self._slim(run)
-
-    def _follow(self, report: TrialReport) -> None:
-        def take() -> None:
-            if self._parent is not None:
-                self._parent.take(report)
-
-        self._writer.submit(take)
 
     def _flush(self) -> None:
         if self._parent is not None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
 from pipeline.plan.plan import PlannedTrial
-from pipeline.reports import Layout
+from pipeline.reports import Failed, Finished, Layout, Progressed, RecordedReport, Retried, Started
 from tasks.datasets.dataset import Dataset
 from tasks.events import Curve, Result
 
@@ -79,35 +80,27 @@ class SweepHeader:
     past: Past | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """What the run of every trial is tagged with, and the texts kept with each."""
+
+    tags: Mapping[str, str] = field(default_factory=dict)
+    attachments: Mapping[str, str] = field(default_factory=dict)
+
+
 class Recorder(Protocol):
     """Writes a sweep down.
 
-    `open` reaches the store before it returns; the other calls, which may come while it has not, return at once
-    and never raise: the writing happens in the background, in order. `close`, which may come once it has, waits
-    for it. A lone trial is recorded the same way, without a parent: ``sweep`` is then None. A point that comes
-    twice (from a retried group) is written once.
+    `open` reaches the store before it returns; `take`, which may be called while it has not, returns at once and never
+    raises: the writing happens in the background, in order. `close`, which may come once it has, waits for it. A lone
+    trial is recorded the same way, without a parent: ``sweep`` is then None.
     """
 
-    def open(self, sweep: SweepHeader | None, dataset: Dataset) -> None:
+    def open(self, sweep: SweepHeader | None, dataset: Dataset, provenance: Provenance) -> None:
         """Reach the store and start the sweep's parent run, or raise a `RecordError`."""
 
-    def start(self, trial: PlannedTrial, provenance: Mapping[str, str], attachments: Mapping[str, str]) -> None:
-        """Start the run of a trial; a second start of the same trial changes nothing."""
-
-    def reuse(self, trial: PlannedTrial, run_id: str) -> None:
-        """Take the run of a trial that ended in an earlier process for the trial's own."""
-
-    def retry(self, trial: PlannedTrial, attempt: int, error: str) -> None:
-        """Write down that a started trial is computed again, for the ``attempt``-th time, after an error."""
-
-    def points(self, trial: PlannedTrial, curve: Curve) -> None:
-        """Write a block of points of the trial's curves."""
-
-    def finish(self, trial: PlannedTrial, result: Result, layout: Layout) -> None:
-        """Write the end of a trial: its result, its arrays and figures."""
-
-    def fail(self, trial: PlannedTrial, error: str, traceback: str) -> None:
-        """Write down that a trial raised, or was lost with its worker."""
+    def take(self, report: RecordedReport) -> None:
+        """Write a report down; a trial is started once, and a point that comes twice is written once."""
 
     def close(self, status: str) -> None:
         """Write the result table, end the parent run as FINISHED, FAILED or KILLED, and flush everything.
@@ -140,38 +133,24 @@ class MemoryRecorder:
         self.failures: dict[str, str] = {}
         self.attempts: dict[str, int] = {}
         self.status: str | None = None
+        self._last: dict[tuple[str, frozenset[str]], int] = {}
 
-    def open(self, sweep: SweepHeader | None, dataset: Dataset) -> None:
+    def open(self, sweep: SweepHeader | None, dataset: Dataset, provenance: Provenance) -> None:
         """Start with an empty record."""
 
-    def start(
-        self,
-        trial: PlannedTrial,
-        provenance: Mapping[str, str],  # noqa: ARG002  # kept in the memory of the process anyway
-        attachments: Mapping[str, str],  # noqa: ARG002
-    ) -> None:
-        """Start the trial's list of points."""
-        self.curves.setdefault(trial.key, [])
-
-    def reuse(self, trial: PlannedTrial, run_id: str) -> None:
-        """Know nothing of earlier processes."""
-
-    def retry(self, trial: PlannedTrial, attempt: int, error: str) -> None:  # noqa: ARG002
-        """Keep the number of attempts."""
-        self.attempts[trial.key] = attempt
-
-    def points(self, trial: PlannedTrial, curve: Curve) -> None:
-        """Append a block of points."""
-        self.curves[trial.key].append(curve)
-
-    def finish(self, trial: PlannedTrial, result: Result, layout: Layout) -> None:
-        """Keep the result."""
-        self.results[trial.key] = result
-        self.layouts[trial.key] = layout
-
-    def fail(self, trial: PlannedTrial, error: str, traceback: str) -> None:
-        """Keep the error."""
-        self.failures[trial.key] = f"{error}\n{traceback}"
+    def take(self, report: RecordedReport) -> None:
+        """Keep what is new in a report."""
+        match report:
+            case Started(trial=trial):
+                self.curves.setdefault(trial.key, [])
+            case Progressed(trial=trial, curve=curve):
+                self._keep(trial.key, curve)
+            case Finished(trial=trial, result=result, layout=layout):
+                self.results[trial.key], self.layouts[trial.key] = result, layout
+            case Failed(trial=trial, error=error, traceback=traceback):
+                self.failures[trial.key] = f"{error}\n{traceback}"
+            case Retried(trials=trials, attempt=attempt):
+                self.attempts |= {trial.key: attempt for trial in trials}
 
     def close(self, status: str) -> None:
         """Keep the status."""
@@ -187,3 +166,11 @@ class MemoryRecorder:
     def how_to_look(self) -> str:
         """Return nothing: this record cannot be opened."""
         return ""
+
+    def _keep(self, key: str, curve: Curve) -> None:
+        kind = key, frozenset(curve.metrics)
+        new = curve.steps > self._last.get(kind, -1)
+        if new.any():
+            self._last[kind] = int(curve.steps[-1])
+            metrics = {name: values[new] for name, values in curve.metrics.items()}
+            self.curves[key].append(dataclasses.replace(curve, steps=curve.steps[new], metrics=metrics))

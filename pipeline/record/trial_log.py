@@ -33,7 +33,7 @@ class TrialLog:
 
     def start(self, trial: PlannedTrial, dataset: Dataset, tags: Mapping[str, str], now: int) -> None:
         """Tell that the trial has begun; the tags of its run say where, and from which step on."""
-        place = f" on {tags[HOST]}" if HOST in tags else ""
+        place = f" on {tags[HOST]}" if tags.get(HOST) else ""
         step = f", from step {tags[FROM]}" if tags.get(FROM, "0") != "0" else ""
         self._add(now, f"started{place}: {trial.name}, {trial.trial.steps} steps on {dataset.name}{step}")
 

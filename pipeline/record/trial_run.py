@@ -33,7 +33,7 @@ class TrialRun:
     """The run of one trial, which began at ``now`` (milliseconds since the epoch).
 
     All methods but the construction belong to the writer's thread. ``id`` is the recorder's name for the
-    run, empty until it is started; ``ended`` is set by whoever tells of the trial: nothing more is expected of it.
+    run, empty until it is started; once it has ``ended``, nothing more is expected of it.
     """
 
     def __init__(self, trial: PlannedTrial, now: int) -> None:
@@ -56,7 +56,7 @@ class TrialRun:
 
     def recall(self, run_id: str, curves: Sequence[Curve], result: Result) -> None:
         """Be the run of a trial that has ended before, and write nothing."""
-        self.id = run_id
+        self.id, self.ended = run_id, True
         for curve in curves:
             self.points.add(curve, self._began)
         self.points.end(result, self._began)
@@ -75,6 +75,7 @@ class TrialRun:
 
     def finish(self, outbox: Outbox, dataset: Dataset, result: Result, layout: Layout, now: int) -> None:
         """Write the end of a trial that ended by itself."""
+        self.ended = True
         batch = self._batch(outbox)
         batch.points.extend(self.points.end(result, now))
         batch.points.extend(self._speed(result, now))
@@ -91,6 +92,7 @@ class TrialRun:
 
     def fail(self, outbox: Outbox, error: str, traceback: str, now: int) -> None:
         """Write the end of a trial that raised, or was lost with its worker."""
+        self.ended = True
         message = artifacts.shorten(error, artifacts.LONGEST_TAG)
         self._batch(outbox).tags |= {"outcome": Outcome.FAILED.value, "outcome.message": message}
         outbox.end(self.id, "FAILED", now)

@@ -17,14 +17,14 @@ from pipeline.errors import RecordError
 from pipeline.figures.drawing import SWEEP_FIGURES, draw, draw_quickly
 from pipeline.plan.plan import Group, PlannedTrial, make_groups
 from pipeline.record.mlflow_recorder import MlflowRecorder
-from pipeline.record.protocol import SweepHeader
+from pipeline.record.protocol import Provenance, SweepHeader
 from pipeline.record.reading import RecordedRun, read_run
 from pipeline.record.sweeps import RecordedSweep
 from pipeline.reproduce.changed_config import changed
 from pipeline.results.failures import Failures
 from pipeline.results.fault_log import FaultLog
 from pipeline.results.tally import Tally
-from pipeline.sweep.follow import Provenance, compute
+from pipeline.sweep.follow import compute
 from pipeline.sweep.start import Opened, Record, cpu_count
 from tasks.arrays.devices import library_for
 from tasks.cost import Extent
@@ -102,18 +102,15 @@ def _compute(
     trials = tuple(trial for group in groups for trial in group.trials)
     tags, attachments = provenance.collect()
     if name is None:
-        recorder.open(None, dataset)
-        told = Provenance(tags={**tags, **link}, attachments=attachments)
+        recorder.open(None, dataset, Provenance(tags={**tags, **link}, attachments=attachments))
     else:
         tagged = {**tags, **link}
-        recorder.open(
-            SweepHeader(name=name, overrides=(), trials=trials, provenance=tagged, attachments=attachments), dataset
-        )
-        told = Provenance(tags=tags, attachments={})
+        header = SweepHeader(name=name, overrides=(), trials=trials, provenance=tagged, attachments=attachments)
+        recorder.open(header, dataset, Provenance(tags=tags))
     tally = Tally(trials, validated=len(dataset.validation) > 0)
     failures = Failures(len(trials), FaultLog(Path()))
     # The bits depend on the layout and not on the threads.
     with InProcess(threads=cpu_count(), device=config.device) as engine, Display(console, tally) as display:
-        compute(groups, dataset, engine, Record(recorder, later(Opened)), tally, display, told, config, failures)
+        compute(groups, dataset, engine, Record(recorder, later(Opened)), tally, display, config, failures)
     if tally.failed:
         console.print(str(failures.error()), markup=False, soft_wrap=True)

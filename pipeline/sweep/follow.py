@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 
 from pipeline.config.schema import Config
 from pipeline.display.console import Display, told_of_retry
 from pipeline.engine.protocol import Engine
 from pipeline.errors import Interrupted
 from pipeline.plan.plan import Group
-from pipeline.record.protocol import Recorder
-from pipeline.record.trial_log import FROM, HOST
-from pipeline.reports import Checkpointed, Failed, Finished, Paused, Progressed, Retried, Started, TrialReport
+from pipeline.reports import Checkpointed, Failed, Finished, Paused, Retried, TrialReport
 from pipeline.results.failures import Failures
 from pipeline.results.tally import Tally
 from pipeline.sweep.checkpoint_file import Saved
@@ -24,14 +21,6 @@ from tasks.errors import SweepError
 from tasks.events import Outcome
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Provenance:
-    """What the runs of the trials are tagged with, and the texts kept with each."""
-
-    tags: Mapping[str, str]
-    attachments: Mapping[str, str]
-
-
 def compute(
     groups: Sequence[Group],
     dataset: Dataset,
@@ -39,7 +28,6 @@ def compute(
     record: Record,
     tally: Tally,
     display: Display,
-    provenance: Provenance,
     config: Config,
     failures: Failures,
 ) -> None:
@@ -57,7 +45,7 @@ def compute(
                     display.say(unwritten)
                     told = True
                 continue
-            _record(record.recorder, report, provenance)
+            record.recorder.take(report)
             if isinstance(report, Retried):
                 _say(display, report, searched)
                 continue
@@ -126,19 +114,3 @@ def _keep(checkpoints: Checkpoints | None, report: Checkpointed | Paused) -> str
         # The sweep needs it only if it is killed, and the checkpoint before stays.
         return f"no checkpoint could be written to {checkpoints.folder}: {error.strerror or error}"
     return None
-
-
-def _record(recorder: Recorder, report: TrialReport | Retried, provenance: Provenance) -> None:
-    match report:
-        case Started(trial=trial, host=host, step=step):
-            recorder.start(trial, {**provenance.tags, HOST: host, FROM: str(step)}, provenance.attachments)
-        case Progressed(trial=trial, curve=curve):
-            recorder.points(trial, curve)
-        case Finished(trial=trial, result=result, layout=layout):
-            recorder.finish(trial, result, layout)
-        case Failed(trial=trial, error=error, traceback=traceback):
-            recorder.fail(trial, error, traceback)
-        case Retried(trials=trials, attempt=attempt, step=step, error=error):
-            for trial in trials:
-                recorder.start(trial, provenance.tags, provenance.attachments)
-                recorder.retry(trial, attempt, f"{error}; from step {step}")

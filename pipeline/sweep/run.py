@@ -29,16 +29,17 @@ from pipeline.plan.estimate import sweep_seconds, worker_memory
 from pipeline.plan.plan import Group, Plan, Point, make_plan
 from pipeline.provenance import collect
 from pipeline.record.probing import probe
-from pipeline.record.protocol import SweepHeader
+from pipeline.record.protocol import Provenance, SweepHeader
 from pipeline.results.failures import Failures
 from pipeline.results.fault_log import FaultLog
 from pipeline.results.tally import Tally
 from pipeline.signals import StopSignals
 from pipeline.stopping.checks import check
-from pipeline.sweep.follow import Provenance, compute
+from pipeline.sweep.follow import compute
 from pipeline.sweep.resume import remaining, resume_command, sweep_key
 from pipeline.sweep.start import (
     Closing,
+    Header,
     Record,
     make_engine,
     make_recorder,
@@ -82,7 +83,7 @@ def run_points(
     with StopSignals():
         # The data, the store and the engine take seconds each; they start side by side, Ray in the main
         # thread, since it sets signal handlers, and only once the data are known to be good.
-        header: Future[tuple[SweepHeader | None, Dataset]] = Future()
+        header: Future[Header] = Future()
         running: Future[None] = Future()
         loading = later(lambda: _load(config, console))
         recorder = make_recorder(config, folder, lone=sweep is None)
@@ -100,17 +101,16 @@ def run_points(
         tally = Tally(plan.trials, validated=len(dataset.validation) > 0)
         failures = Failures(len(plan.trials), FaultLog(folder))
         with Closing(record, header, running):
-            header.set_result(
-                (None if sweep is None else _header(sweep, config, plan, dataset, tags, attachments), dataset)
-            )
+            # The parent run of a sweep keeps the attachments for all its trials.
+            provenance = Provenance(tags=tags, attachments=attachments if sweep is None else {})
+            head = None if sweep is None else _header(sweep, config, plan, dataset, tags, attachments)
+            header.set_result(Header(sweep=head, dataset=dataset, provenance=provenance))
             with started(engine, running):
                 others.result()
                 groups = _left(plan, dataset, record, tally, console, config)
-                # The parent run of a sweep keeps the attachments for all its trials.
-                provenance = Provenance(tags=tags, attachments=attachments if sweep is None else {})
                 try:
                     with Display(console, tally) as display:
-                        compute(groups, dataset, engine, record, tally, display, provenance, config, failures)
+                        compute(groups, dataset, engine, record, tally, display, config, failures)
                 except Interrupted:
                     if sweep is not None:
                         show_how_to_resume(console, resume_command())
@@ -143,8 +143,7 @@ def _left(
     saved = [] if checkpoints is None else checkpoints.load()
     for trial in plan.trials:
         if trial.key in ended:
-            run_id, result = ended[trial.key]
-            record.recorder.reuse(trial, run_id)
+            _, result = ended[trial.key]
             tally.know(trial.key, result)
     groups = remaining(
         plan.trials,

@@ -22,7 +22,7 @@ from pipeline.figures.drawing import SWEEP_FIGURES, draw, draw_quickly
 from pipeline.plan.plan import WIDEST
 from pipeline.record.backfilling import backfill, journals_of
 from pipeline.record.mlflow_recorder import MlflowRecorder
-from pipeline.record.protocol import CHECKPOINTS, Past, Recorder, SweepHeader
+from pipeline.record.protocol import CHECKPOINTS, Past, Provenance, Recorder, SweepHeader
 from pipeline.record.resumption import find_past
 from pipeline.record.store import connect
 from pipeline.results.fault_log import FaultLog
@@ -108,6 +108,15 @@ def make_engine(config: Config, *, lone: bool) -> Engine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """What a record begins with: the ``sweep``, None for a lone trial, its data, and the provenance of its trials."""
+
+    sweep: SweepHeader | None
+    dataset: Dataset
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
     """What an open record has: for a sweep its checkpoints and, where it is resumed, what is known of its past.
 
@@ -175,7 +184,7 @@ def make_recorder(config: Config, folder: Path, *, lone: bool) -> MlflowRecorder
 def open_record(
     recorder: MlflowRecorder,
     config: Config,
-    header: Future[tuple[SweepHeader | None, Dataset]],
+    header: Future[Header],
     running: Future[None],
     folder: Path,
 ) -> Opened:
@@ -184,22 +193,21 @@ def open_record(
     A sweep keeps its checkpoints in ``folder``.
     """
     try:
-        sweep, dataset = header.result()
+        head = header.result()
         # A new store takes seconds to make: the engine starts meanwhile, and comes first where CPUs are few.
         connecting = later(lambda: connect(recorder.uri, create=True), nice=BEHIND)
         running.result()
         connecting.result()
-        return _open(recorder, config, sweep, dataset, folder)
+        return _open(recorder, config, head, folder)
     except BaseException:
         recorder.drawers.close()
         raise
 
 
-def _open(
-    recorder: MlflowRecorder, config: Config, sweep: SweepHeader | None, dataset: Dataset, folder: Path
-) -> Opened:
+def _open(recorder: MlflowRecorder, config: Config, head: Header, folder: Path) -> Opened:
+    sweep, dataset = head.sweep, head.dataset
     if sweep is None:
-        recorder.open(None, dataset)
+        recorder.open(None, dataset, head.provenance)
         return Opened()
     past = find_past(recorder.uri, config.tracking.experiment, sweep.key) if config.sweep.resume else None
     missing = config.sweep.resume and past is None
@@ -210,7 +218,7 @@ def _open(
     try:
         past = _backfilled(recorder.uri, config, sweep, past, FaultLog(folder))
         tags = {**sweep.provenance, CHECKPOINTS: str(checkpoints.folder)}
-        recorder.open(dataclasses.replace(sweep, past=past, provenance=tags), dataset)
+        recorder.open(dataclasses.replace(sweep, past=past, provenance=tags), dataset, head.provenance)
     except BaseException:
         checkpoints.close(done=past is None)
         raise

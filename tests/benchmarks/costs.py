@@ -20,12 +20,11 @@ from pipeline.engine.ledger import Ledger
 from pipeline.engine.worker import Begun, compute
 from pipeline.plan.plan import Group, Plan, Point, make_plan
 from pipeline.record.mlflow_recorder import DRAWN_TRIALS, MlflowRecorder
-from pipeline.record.protocol import SweepHeader
+from pipeline.record.protocol import Provenance, SweepHeader
 from pipeline.reports import Finished, Progressed, Started
 from pipeline.results.tally import Tally
 from pipeline.sweep.start import make_engine
 from tasks.events import Curve, Outcome, Result
-from tests.benchmarks.recorders import told
 from tests.benchmarks.timing import seconds
 
 CLASSES, FEATURES = 10, 3072
@@ -91,14 +90,18 @@ def recorded(dataset: Any, trials: int, reports: int, steps: int) -> tuple[float
     plan = make_plan(points(trials, steps=reports * steps), dataset, workers=1)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         recorder = MlflowRecorder(f"sqlite:///{folder}/mlflow.db", "costs")
-        recorder.open(SweepHeader(name="c", overrides=(), trials=plan.trials, provenance={}, attachments={}), dataset)
+        recorder.open(
+            SweepHeader(name="c", overrides=(), trials=plan.trials, provenance={}, attachments={}),
+            dataset,
+            Provenance(),
+        )
         empty = size_of(folder)
         ledger = Ledger.of(Group(trials=plan.trials), threads=1, device="cpu")
         ledger.begin()
         tally, clock, whole = Tally(plan.trials, validated=True), time.thread_time(), cpu_seconds()
         for message in made_up(trials, reports, steps):
             for report in ledger.take(message):
-                told(recorder, report)
+                recorder.take(report)
                 tally.take(report)
         spent = time.thread_time() - clock
         recorder.close("FINISHED")
@@ -174,11 +177,15 @@ def small_sweep(engine: Any, plan: Plan, dataset: Any) -> float:
     """Return the seconds of a real sweep from its first group to the end of its record."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         recorder = MlflowRecorder(f"sqlite:///{folder}/mlflow.db", "costs")
-        recorder.open(SweepHeader(name="c", overrides=(), trials=plan.trials, provenance={}, attachments={}), dataset)
+        recorder.open(
+            SweepHeader(name="c", overrides=(), trials=plan.trials, provenance={}, attachments={}),
+            dataset,
+            Provenance(),
+        )
         tally, start = Tally(plan.trials, validated=True), time.perf_counter()
         for report in engine.run(plan.groups, dataset):
             if isinstance(report, Started | Progressed | Finished):
-                told(recorder, report)
+                recorder.take(report)
                 tally.take(report)
         recorder.close("FINISHED")
         return time.perf_counter() - start

@@ -14,10 +14,10 @@ from typing import Any
 
 from pipeline.config.schema import Config, parse
 from pipeline.plan.plan import Plan, Point, make_plan
-from pipeline.record.protocol import MemoryRecorder, Recorder
-from pipeline.reports import Failed, Finished, Progressed, Report, Started
+from pipeline.record.protocol import MemoryRecorder, Provenance, Recorder
+from pipeline.reports import Checkpointed, Failed
 from pipeline.sweep.run import _header
-from pipeline.sweep.start import make_engine, make_recorder, open_record, worker_count
+from pipeline.sweep.start import Header, make_engine, make_recorder, open_record, worker_count
 from tests.benchmarks.sweeps import GRID
 
 POINTS = 1000
@@ -40,28 +40,19 @@ def record(plan: Plan, dataset: Any, engine: Any, recorder: Recorder) -> float:
     """Return the seconds from the first group to the closed record."""
     start = time.perf_counter()
     for report in engine.run(plan.groups, dataset):
-        told(recorder, report)
+        if isinstance(report, Failed):
+            raise RuntimeError(report.error)  # noqa: TRY004  # a trial has failed
+        if not isinstance(report, Checkpointed):
+            recorder.take(report)
     recorder.close("FINISHED")
     return time.perf_counter() - start
 
 
-def told(recorder: Recorder, report: Report) -> None:
-    """Record a report; raise the error of a failed trial."""
-    match report:
-        case Started(trial=trial):
-            recorder.start(trial, {}, {})
-        case Progressed(trial=trial, curve=curve):
-            recorder.points(trial, curve)
-        case Finished(trial=trial, result=result, layout=layout):
-            recorder.finish(trial, result, layout)
-        case Failed(error=error):
-            raise RuntimeError(error)
-
-
 def mlflow_recorder(config: Config, plan: Plan, dataset: Any) -> Recorder:
     """Return the recorder of a sweep as the command line opens it."""
-    header: Future[Any] = Future()
-    header.set_result((_header((), config, plan, dataset, {}, {}), dataset))
+    header: Future[Header] = Future()
+    head = _header((), config, plan, dataset, {}, {})
+    header.set_result(Header(sweep=head, dataset=dataset, provenance=Provenance()))
     running: Future[None] = Future()
     running.set_result(None)
     folder = Path(tempfile.mkdtemp())

@@ -20,7 +20,7 @@ from pipeline.results.failures import Failures
 from pipeline.results.fault_log import FaultLog
 from pipeline.results.tally import Tally
 from pipeline.signals import StopSignals
-from pipeline.sweep.follow import Provenance, compute
+from pipeline.sweep.follow import compute
 from pipeline.sweep.start import Closing, Opened, Record
 
 FAILURES = Failures(1, FaultLog(Path()))
@@ -81,7 +81,6 @@ def test_a_signal_stays_one_if_the_record_cannot_be_closed_either(tiny):
             record,
             tally,
             display,
-            Provenance(tags={}, attachments={}),
             Config(),
             FAILURES,
         )
@@ -103,7 +102,6 @@ def test_trials_are_stopped_if_the_record_cannot_be_opened(tiny, trial):
             record,
             tally,
             display,
-            Provenance(tags={}, attachments={}),
             Config(),
             FAILURES,
         )
@@ -114,9 +112,9 @@ def test_trials_are_stopped_if_the_record_cannot_be_opened(tiny, trial):
 def test_a_signal_while_the_record_is_being_closed_is_heard_once_it_is(tiny):
     recorder, tally = Slow(), Tally([], validated=True)
     threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT]).start()
-    record, provenance = Record(recorder, later(Opened)), Provenance(tags={}, attachments={})
+    record = Record(recorder, later(Opened))
     with StopSignals(), pytest.raises(Interrupted), Display(Console(file=io.StringIO()), tally) as display:
-        compute([], tiny, Idle(), record, tally, display, provenance, Config(), FAILURES)
+        compute([], tiny, Idle(), record, tally, display, Config(), FAILURES)
 
     assert recorder.status == "FINISHED"
 

@@ -9,7 +9,9 @@ import pytest
 import yaml
 
 from pipeline.record import mlflow_recorder
+from pipeline.record.protocol import Provenance
 from pipeline.record.reading import read_run
+from pipeline.reports import Finished, Progressed, Started
 from tasks.events import Curve, Outcome, Result
 from tests.pipeline.commands import run
 
@@ -72,15 +74,17 @@ def test_a_clock_that_steps_back_costs_no_point(store_uri, experiment, tiny, tri
     )
     planned = trial("against the clock")
     recorder = mlflow_recorder.MlflowRecorder(store_uri, experiment)
-    recorder.open(None, tiny)
+    recorder.open(None, tiny, Provenance())
 
     # when points are recorded, some of them twice
-    recorder.start(planned, {}, {})
+    recorder.take(Started(trial=planned))
     for first in (0, 5, 5, 10, 15):
         steps = np.arange(first, first + 5)
-        recorder.points(planned, Curve(trial=0, steps=steps, metrics={"train/loss": 1.0 / (steps + 1)}))
+        recorder.take(
+            Progressed(trial=planned, curve=Curve(trial=0, steps=steps, metrics={"train/loss": 1.0 / (steps + 1)}))
+        )
     result = Result(trial=0, outcome=Outcome.COMPLETE, step=19, metrics={"train/loss": 0.05})
-    recorder.finish(planned, result, layout)
+    recorder.take(Finished(trial=planned, result=result, layout=layout))
     recorder.close("FINISHED")
 
     # then each is there once, in the order of its step, and the run has ended

@@ -7,8 +7,9 @@ import urllib.parse
 import pytest
 
 from pipeline.record.mlflow_recorder import MlflowRecorder
-from pipeline.record.protocol import SweepHeader
+from pipeline.record.protocol import Provenance, SweepHeader
 from pipeline.report import __main__ as report
+from pipeline.reports import Finished, Started
 from tasks.events import Outcome, Result
 
 PIXEL = base64.b64decode(
@@ -32,12 +33,14 @@ def record(store_uri, experiment, tiny, trial, layout):
             figures=lambda *_: {"loss.png": PIXEL},
             sweep_figures=[lambda _: {"best_loss.png": PIXEL}],
         )
-        recorder.open(header, tiny)
+        recorder.open(header, tiny, Provenance())
         for planned, accuracy in zip(trials, accuracies.values(), strict=True):
-            recorder.start(planned, {}, {})
+            recorder.take(Started(trial=planned))
             outcome = Outcome.COMPLETE if accuracy is not None else Outcome.DIVERGED
             metrics = {"val/accuracy": accuracy or 0.99}
-            recorder.finish(planned, Result(trial=0, outcome=outcome, step=1, metrics=metrics), layout)
+            recorder.take(
+                Finished(trial=planned, result=Result(trial=0, outcome=outcome, step=1, metrics=metrics), layout=layout)
+            )
         recorder.close(status)
         return recorder._parent.id
 

@@ -15,11 +15,11 @@ from pipeline.config.schema import parse
 from pipeline.engine.inprocess import InProcess
 from pipeline.plan.plan import Group, Point, make_plan
 from pipeline.record.mlflow_recorder import MlflowRecorder
-from pipeline.record.protocol import SweepHeader
+from pipeline.record.protocol import Provenance, SweepHeader
 from pipeline.record.reading import read_run
 from pipeline.record.store import connect
 from pipeline.record.sweeps import read_sweep
-from pipeline.reports import Failed, Finished, Progressed, Started
+from pipeline.reports import Checkpointed, Failed, Started
 from pipeline.reproduce import __main__ as reproduce
 from pipeline.reproduce import rerun as rerunning
 from tasks.datasets.digits import Digits
@@ -39,20 +39,18 @@ def record(store_uri, *configs, ended):
     ]
     trials = make_plan(points, dataset, workers=1).trials
     recorder = MlflowRecorder(store_uri, EXPERIMENT)
-    recorder.open(SweepHeader(name="rates", overrides=(), trials=trials, provenance={}, attachments={}), dataset)
+    recorder.open(
+        SweepHeader(name="rates", overrides=(), trials=trials, provenance={}, attachments={}),
+        dataset,
+        Provenance(tags={"version.numpy": "1.0"}),
+    )
     engine = InProcess(threads=1, device="cpu", timeout=None)
     for report in engine.run([Group(trials=trials[:ended])], dataset):
-        match report:
-            case Started():
-                recorder.start(report.trial, {"version.numpy": "1.0"}, {})
-            case Progressed():
-                recorder.points(report.trial, report.curve)
-            case Finished():
-                recorder.finish(report.trial, report.result, report.layout)
-            case Failed():
-                pytest.fail(report.traceback)
+        assert not isinstance(report, Failed), report.traceback
+        if not isinstance(report, Checkpointed):
+            recorder.take(report)
     for trial in trials[ended:]:
-        recorder.start(trial, {}, {})
+        recorder.take(Started(trial=trial))
     recorder.close("KILLED")
     ids = [recorder.run_id(trial) for trial in trials]
     parent = connect(store_uri, create=False).get_run(ids[0]).data.tags["mlflow.parentRunId"]

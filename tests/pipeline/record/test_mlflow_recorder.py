@@ -12,7 +12,9 @@ import pytest
 from pipeline.errors import RecordError
 from pipeline.record import delivery, mlflow_recorder
 from pipeline.record.mlflow_recorder import MlflowRecorder
+from pipeline.record.protocol import Provenance
 from pipeline.record.reading import read_run
+from pipeline.reports import Finished, Progressed, Started
 from tests.pipeline.record.recording import block, done, header, note
 
 
@@ -22,11 +24,13 @@ def test_a_sweep_is_a_parent_and_its_children_with_all_that_is_needed_to_run_the
     planned = trial("random", strategy={"name": "random"}, learning_rate=0.25, tracking={"uri": "http://a:b@c"})
     recorder = MlflowRecorder(store_uri, experiment)
 
-    recorder.open(header(planned), tiny)
-    recorder.start(planned, header().provenance, {"uncommitted.diff": "+1"})
+    recorder.open(header(planned), tiny, Provenance(tags=header().provenance, attachments={"uncommitted.diff": "+1"}))
+    recorder.take(Started(trial=planned))
     for start in range(0, 1000, 100):
-        recorder.points(planned, block(start, start + 100, **{"train/loss": lambda s: 1 / (s + 3)}))
-    recorder.finish(planned, done(step=999, **{"test/accuracy": 0.75}), layout)
+        recorder.take(
+            Progressed(trial=planned, curve=block(start, start + 100, **{"train/loss": lambda s: 1 / (s + 3)}))
+        )
+    recorder.take(Finished(trial=planned, result=done(step=999, **{"test/accuracy": 0.75}), layout=layout))
     recorder.close("FINISHED")
 
     recorded = read_run(store_uri, recorder.run_id(planned))
@@ -61,13 +65,13 @@ def test_what_is_told_before_the_store_is_open_is_recorded_with_its_own_times(
     store_uri, experiment, client, tiny, trial, layout
 ):
     planned, recorder = trial("early"), MlflowRecorder(store_uri, experiment)
-    recorder.start(planned, {}, {})
-    recorder.points(planned, block(0, 10, **{"train/loss": lambda s: 1 / (s + 3)}))
+    recorder.take(Started(trial=planned))
+    recorder.take(Progressed(trial=planned, curve=block(0, 10, **{"train/loss": lambda s: 1 / (s + 3)})))
     told = time.time_ns() // 1_000_000
     time.sleep(0.05)
 
-    recorder.open(header(planned), tiny)
-    recorder.finish(planned, done(step=9), layout)
+    recorder.open(header(planned), tiny, Provenance())
+    recorder.take(Finished(trial=planned, result=done(step=9), layout=layout))
     recorder.close("FINISHED")
 
     run = client.get_run(recorder.run_id(planned))
@@ -82,9 +86,9 @@ def test_a_lone_trial_has_no_parent(store_uri, experiment, client, tiny, trial, 
     planned = trial()
     recorder = MlflowRecorder(store_uri, experiment)
 
-    recorder.open(None, tiny)
-    recorder.start(planned, {}, {})
-    recorder.finish(planned, done(), layout)
+    recorder.open(None, tiny, Provenance())
+    recorder.take(Started(trial=planned))
+    recorder.take(Finished(trial=planned, result=done(), layout=layout))
     recorder.close("FINISHED")
 
     run = client.get_run(recorder.run_id(planned))
@@ -97,9 +101,9 @@ def test_points_appear_while_the_trial_runs(store_uri, experiment, client, tiny,
     monkeypatch.setattr(mlflow_recorder, "FLUSH_SECONDS", 0.05)
     planned = trial()
     recorder = MlflowRecorder(store_uri, experiment)
-    recorder.open(None, tiny)
-    recorder.start(planned, {}, {})
-    recorder.points(planned, block(0, 10, loss=lambda s: s))
+    recorder.open(None, tiny, Provenance())
+    recorder.take(Started(trial=planned))
+    recorder.take(Progressed(trial=planned, curve=block(0, 10, loss=lambda s: s)))
 
     deadline = time.monotonic() + 20
     found = []
@@ -117,11 +121,11 @@ def test_a_trial_that_starts_and_reports_again_is_recorded_once(store_uri, exper
     planned = trial()
     recorder = MlflowRecorder(store_uri, experiment)
 
-    recorder.open(None, tiny)
+    recorder.open(None, tiny, Provenance())
     for _ in range(2):
-        recorder.start(planned, {}, {})
-        recorder.points(planned, block(0, 5, loss=lambda s: s))
-    recorder.finish(planned, done(), layout)
+        recorder.take(Started(trial=planned))
+        recorder.take(Progressed(trial=planned, curve=block(0, 5, loss=lambda s: s)))
+    recorder.take(Finished(trial=planned, result=done(), layout=layout))
     recorder.close("FINISHED")
 
     assert read_run(store_uri, recorder.run_id(planned)).curves["loss"].values.tolist() == [0, 1, 2, 3, 4]
@@ -134,15 +138,15 @@ def test_a_store_that_fails_is_told_at_the_end_and_never_before(
     monkeypatch.setattr(delivery, "PATIENCE", 0.5)
     planned = trial()
     recorder = MlflowRecorder(store_uri, experiment, folder=tmp_path)
-    recorder.open(None, tiny)
-    recorder.start(planned, {}, {})
+    recorder.open(None, tiny, Provenance())
+    recorder.take(Started(trial=planned))
 
     def full(batches):
         raise OSError("disk full at http://ann:s3cret@host")
 
     recorder._store.write = full
-    recorder.points(planned, block(0, 5, loss=lambda s: s))
-    recorder.finish(planned, done(), layout)
+    recorder.take(Progressed(trial=planned, curve=block(0, 5, loss=lambda s: s)))
+    recorder.take(Finished(trial=planned, result=done(), layout=layout))
 
     with pytest.raises(RecordError, match=r"disk full at http://\*\*\*@host"):
         recorder.close("FINISHED")
@@ -152,7 +156,7 @@ def test_a_deleted_experiment_is_refused(store_uri, experiment, client, tiny):
     client.delete_experiment(client.create_experiment(experiment))
 
     with pytest.raises(RecordError, match=r"tracking\.experiment must be an experiment that is not deleted"):
-        MlflowRecorder(store_uri, experiment).open(None, tiny)
+        MlflowRecorder(store_uri, experiment).open(None, tiny, Provenance())
 
 
 def test_a_server_that_is_none_is_refused_within_ten_seconds(experiment, tiny):
@@ -161,7 +165,7 @@ def test_a_server_that_is_none_is_refused_within_ten_seconds(experiment, tiny):
         start = time.monotonic()
 
         with pytest.raises(RecordError, match=r"tracking\.uri must be a store that can be reached"):
-            MlflowRecorder(f"http://127.0.0.1:{silent.getsockname()[1]}", experiment).open(None, tiny)
+            MlflowRecorder(f"http://127.0.0.1:{silent.getsockname()[1]}", experiment).open(None, tiny, Provenance())
 
         assert time.monotonic() - start < 10
     assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ

@@ -19,8 +19,9 @@ from mlflow.artifacts import download_artifacts
 from mlflow.models import ModelSignature, get_model_info
 
 from pipeline.record.mlflow_recorder import MlflowRecorder
-from pipeline.record.protocol import SweepHeader
+from pipeline.record.protocol import Provenance, SweepHeader
 from pipeline.record.store import connect
+from pipeline.reports import Finished, Started
 from tasks.arrays.devices import HOST
 from tasks.datasets.dataset import Split, make_dataset
 from tasks.events import Outcome, Result
@@ -48,12 +49,12 @@ def register(store_uri, experiment, dataset, trials, arrays, layout):
     """Record a sweep whose last trial wins and return the name of the model it has become, and its run."""
     header = SweepHeader(name="a sweep", overrides=(), trials=trials, provenance={}, attachments={})
     recorder = MlflowRecorder(store_uri, experiment, register_model=True)
-    recorder.open(header, dataset)
+    recorder.open(header, dataset, Provenance())
     for place, (planned, of_trial) in enumerate(zip(trials, arrays, strict=True)):
-        recorder.start(planned, {}, {})
+        recorder.take(Started(trial=planned))
         metrics = {"val/accuracy": 0.25 + 0.5 * place}
         result = Result(trial=0, outcome=Outcome.COMPLETE, step=10, metrics=metrics, arrays=of_trial)
-        recorder.finish(planned, result, layout)
+        recorder.take(Finished(trial=planned, result=result, layout=layout))
     recorder.close("FINISHED")
     return f"{experiment}-{dataset.name}", recorder.run_id(trials[-1])
 

@@ -12,10 +12,11 @@ from pipeline.errors import RecordError
 from pipeline.record import backfilling, delivery
 from pipeline.record.backfilling import backfill, journals_of
 from pipeline.record.mlflow_recorder import MlflowRecorder
-from pipeline.record.protocol import CHECKPOINTS
+from pipeline.record.protocol import CHECKPOINTS, Provenance
 from pipeline.record.resumption import find_past
 from pipeline.record.sqlite_store import SqliteStore
 from pipeline.record.store import connect
+from pipeline.reports import Finished, Progressed, Retried, Started
 from pipeline.results.fault_log import NAME
 from tests.pipeline.record.recording import block, done, header
 
@@ -53,17 +54,19 @@ def record(tiny, trial, layout, tmp_path):
             ],
             **({"folder": tmp_path, "register_model": True} | options),
         )
-        recorder.open(header(*trials), tiny)
+        recorder.open(header(*trials), tiny, Provenance(tags=header().provenance, attachments={"notes.txt": "+1"}))
         opened()
         for number, planned in enumerate(trials):
-            recorder.start(planned, header().provenance, {"notes.txt": "+1"})
+            recorder.take(Started(trial=planned))
             for start in range(0, 200, 50):
-                recorder.points(planned, block(start, start + 50, **{"train/loss": lambda s: 1 / (s + 3)}))
+                recorder.take(
+                    Progressed(trial=planned, curve=block(start, start + 50, **{"train/loss": lambda s: 1 / (s + 3)}))
+                )
                 if (number, start) == (1, 50):
                     begun()
             if number == 1:
-                recorder.retry(planned, 2, "lost with its worker")
-            recorder.finish(planned, done(step=199, **{"val/accuracy": number / 4}), layout)
+                recorder.take(Retried(trials=(planned,), attempt=2, step=0, parts=1, error="lost with its worker"))
+            recorder.take(Finished(trial=planned, result=done(step=199, **{"val/accuracy": number / 4}), layout=layout))
         ended()
         recorder.close("FINISHED")
         return recorder
@@ -234,11 +237,11 @@ def test_a_damaged_journal_is_written_up_to_the_damage_and_the_loss_is_named(
 def test_a_lone_trial_is_backfilled_too(proxy, experiment, found, tiny, trial, layout, tmp_path, monkeypatch):
     monkeypatch.setattr(delivery, "PATIENCE", 0.5)
     planned, recorder = trial("alone"), MlflowRecorder(proxy.uri, experiment, folder=tmp_path)
-    recorder.open(None, tiny)
+    recorder.open(None, tiny, Provenance())
     proxy.fault = "down"
-    recorder.start(planned, {}, {})
-    recorder.points(planned, block(0, 5, loss=lambda s: s))
-    recorder.finish(planned, done(), layout)
+    recorder.take(Started(trial=planned))
+    recorder.take(Progressed(trial=planned, curve=block(0, 5, loss=lambda s: s)))
+    recorder.take(Finished(trial=planned, result=done(), layout=layout))
     with pytest.raises(RecordError, match=r"pipeline\.backfill"):
         recorder.close("FINISHED")
     (journal,) = tmp_path.glob("*.journal")
@@ -257,7 +260,7 @@ def test_a_journal_of_a_sweep_that_was_resumed_since_is_refused(journal, proxy, 
     proxy.fault = None
     past = find_past(proxy.uri, experiment, "a sweep")
     recorder = MlflowRecorder(proxy.uri, experiment)
-    recorder.open(dataclasses.replace(header(), past=past), tiny)
+    recorder.open(dataclasses.replace(header(), past=past), tiny, Provenance())
     recorder.close("FINISHED")
 
     with pytest.raises(RecordError, match="must not have been resumed"):
@@ -326,7 +329,9 @@ def test_the_journal_of_a_sweep_lies_beside_its_checkpoints_wherever_it_was_resu
     first, now = tmp_path / "first", tmp_path / "now"
     now.mkdir()
     recorder = MlflowRecorder(proxy.uri, experiment, folder=now)
-    recorder.open(dataclasses.replace(header(), provenance={CHECKPOINTS: str(first / "checkpoints-1")}), tiny)
+    recorder.open(
+        dataclasses.replace(header(), provenance={CHECKPOINTS: str(first / "checkpoints-1")}), tiny, Provenance()
+    )
     proxy.fault = "down"
     with pytest.raises(RecordError, match=r"pipeline\.backfill"):
         recorder.close("FINISHED")

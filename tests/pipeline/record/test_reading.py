@@ -4,16 +4,18 @@ import pytest
 
 from pipeline.errors import RecordError
 from pipeline.record.mlflow_recorder import MlflowRecorder
+from pipeline.record.protocol import Provenance
 from pipeline.record.reading import read_run, tell
+from pipeline.reports import Finished, Started
 from tests.pipeline.record.recording import done, header, note, parent_of
 
 
 def test_a_changed_config_is_refused(store_uri, experiment, client, tiny, trial, layout):
     planned = trial()
     recorder = MlflowRecorder(store_uri, experiment)
-    recorder.open(None, tiny)
-    recorder.start(planned, {}, {})
-    recorder.finish(planned, done(), layout)
+    recorder.open(None, tiny, Provenance())
+    recorder.take(Started(trial=planned))
+    recorder.take(Finished(trial=planned, result=done(), layout=layout))
     recorder.close("FINISHED")
     run_id = recorder.run_id(planned)
 
@@ -25,7 +27,7 @@ def test_a_changed_config_is_refused(store_uri, experiment, client, tiny, trial,
 
 def test_a_run_that_is_not_there_or_no_trials_is_refused(store_uri, experiment, tiny):
     recorder = MlflowRecorder(store_uri, experiment)
-    recorder.open(header(), tiny)
+    recorder.open(header(), tiny, Provenance())
     recorder.close("FINISHED")
 
     with pytest.raises(RecordError, match="got 'nothing'"):
@@ -36,7 +38,7 @@ def test_a_run_that_is_not_there_or_no_trials_is_refused(store_uri, experiment, 
 
 def test_tags_and_a_note_can_be_added_to_a_run(store_uri, experiment, client, tiny):
     recorder = MlflowRecorder(store_uri, experiment)
-    recorder.open(header(), tiny)
+    recorder.open(header(), tiny, Provenance())
     recorder.close("FINISHED")
     before = note(client.get_run(parent_of(recorder)))
 

@@ -13,6 +13,8 @@ from pipeline.record.description import Reference, describe
 from pipeline.record.drawings import Drawings
 from pipeline.record.mlflow_recorder import MlflowRecorder
 from pipeline.record.outbox import Outbox
+from pipeline.record.protocol import Provenance
+from pipeline.reports import Finished, Progressed, Started
 from pipeline.results.tally import Tally
 from tasks.events import Outcome
 from tests.pipeline.record.recording import block, done, header, note, parent_of
@@ -24,11 +26,13 @@ def test_the_result_table_is_one_that_mlflow_loads(store_uri, experiment, client
     recorder = MlflowRecorder(store_uri, experiment)
 
     trials = [trial("a", learning_rate=0.5), trial("b", learning_rate=1.0)]
-    recorder.open(header(*trials), tiny)
-    recorder.start(trials[0], {}, {})
-    recorder.finish(trials[0], done(**{"val/accuracy": 0.5}), layout)
-    recorder.start(trials[1], {}, {})
-    recorder.finish(trials[1], done(Outcome.DIVERGED, **{"train/loss": float("nan")}), layout)
+    recorder.open(header(*trials), tiny, Provenance())
+    recorder.take(Started(trial=trials[0]))
+    recorder.take(Finished(trial=trials[0], result=done(**{"val/accuracy": 0.5}), layout=layout))
+    recorder.take(Started(trial=trials[1]))
+    recorder.take(
+        Finished(trial=trials[1], result=done(Outcome.DIVERGED, **{"train/loss": float("nan")}), layout=layout)
+    )
     recorder.close("FINISHED")
 
     parent = client.get_run(parent_of(recorder))
@@ -61,14 +65,14 @@ def test_the_description_tells_how_far_the_sweep_is_while_it_runs(
             time.sleep(0.05)
         pytest.fail(f"{text!r} is not in {found!r}")
 
-    recorder.open(header(*trials), tiny)
+    recorder.open(header(*trials), tiny, Provenance())
     assert "running, 0 of 3 trials done" in told("- `learning_rate`: 1, 2, 0.001")
-    recorder.start(trials[0], {}, {})
-    recorder.points(trials[0], block(0, 10, **{"val/accuracy": lambda s: s / 20}))
+    recorder.take(Started(trial=trials[0]))
+    recorder.take(Progressed(trial=trials[0], curve=block(0, 10, **{"val/accuracy": lambda s: s / 20})))
     assert "0 of 3 trials done, 1 running" in told("| 0.45 | at step 9 |")
-    recorder.finish(trials[0], done(**{"val/accuracy": 0.5}), layout)
-    recorder.start(trials[1], {}, {})
-    recorder.finish(trials[1], done(Outcome.DIVERGED, step=3), layout)
+    recorder.take(Finished(trial=trials[0], result=done(**{"val/accuracy": 0.5}), layout=layout))
+    recorder.take(Started(trial=trials[1]))
+    recorder.take(Finished(trial=trials[1], result=done(Outcome.DIVERGED, step=3), layout=layout))
     told("2 of 3 trials done, 0 running, 0 failed, 1 diverged")
     recorder.close("KILLED")
 
@@ -93,11 +97,11 @@ def test_a_description_holds_no_password(trial, tiny):
 def test_a_sweep_that_is_stopped_says_so_and_keeps_what_there_is(store_uri, experiment, client, tiny, trial, layout):
     ended, running, waiting = trial("ended", learning_rate=1.0), trial("running"), trial("waiting")
     recorder = MlflowRecorder(store_uri, experiment)
-    recorder.open(header(ended, running, waiting), tiny)
-    recorder.start(ended, {}, {})
-    recorder.finish(ended, done(), layout)
-    recorder.start(running, {}, {})
-    recorder.points(running, block(0, 10, **{"train/loss": lambda s: s}))
+    recorder.open(header(ended, running, waiting), tiny, Provenance())
+    recorder.take(Started(trial=ended))
+    recorder.take(Finished(trial=ended, result=done(), layout=layout))
+    recorder.take(Started(trial=running))
+    recorder.take(Progressed(trial=running, curve=block(0, 10, **{"train/loss": lambda s: s})))
 
     recorder.close("KILLED")
 
@@ -126,10 +130,10 @@ def test_a_sweep_draws_its_winner_and_of_the_others_what_is_quick(
         quick_figures=lambda *_: {"quick": b""},
         sweep_figures=[lambda records: {"+".join(record.standing.trial.name for record in records): b""}],
     )
-    recorder.open(header(*trials), tiny)
+    recorder.open(header(*trials), tiny, Provenance())
     for planned, accuracy in zip(trials, (0.25, 0.75), strict=True):
-        recorder.start(planned, {}, {})
-        recorder.finish(planned, done(**{"val/accuracy": accuracy}), layout)
+        recorder.take(Started(trial=planned))
+        recorder.take(Finished(trial=planned, result=done(**{"val/accuracy": accuracy}), layout=layout))
     recorder.close("FINISHED")
 
     ids = [*map(recorder.run_id, trials), parent_of(recorder)]
@@ -149,11 +153,11 @@ def test_a_larger_sweep_keeps_few_points_of_all_but_its_winner_for_its_figures(
         return {}
 
     recorder = MlflowRecorder(store_uri, experiment, sweep_figures=[figures])
-    recorder.open(header(*trials), tiny)
+    recorder.open(header(*trials), tiny, Provenance())
     for planned, accuracy in zip(trials, (0.75, 0.25), strict=True):
-        recorder.start(planned, {}, {})
-        recorder.points(planned, block(0, 100, **{"train/loss": lambda s: s}))
-        recorder.finish(planned, done(**{"val/accuracy": accuracy}), layout)
+        recorder.take(Started(trial=planned))
+        recorder.take(Progressed(trial=planned, curve=block(0, 100, **{"train/loss": lambda s: s})))
+        recorder.take(Finished(trial=planned, result=done(**{"val/accuracy": accuracy}), layout=layout))
     recorder.close("FINISHED")
 
     assert seen == {"good": 100, "bad": 10}
@@ -200,9 +204,9 @@ def test_figures_that_cannot_be_drawn_are_counted_and_cost_nothing_else(
 
     planned = trial()
     recorder = MlflowRecorder(store_uri, experiment, figures=broken, quick_figures=broken, sweep_figures=[broken])
-    recorder.open(header(planned), tiny)
-    recorder.start(planned, {}, {})
-    recorder.finish(planned, done(**{"val/accuracy": 0.5}), layout)
+    recorder.open(header(planned), tiny, Provenance())
+    recorder.take(Started(trial=planned))
+    recorder.take(Finished(trial=planned, result=done(**{"val/accuracy": 0.5}), layout=layout))
 
     with pytest.raises(RecordError, match="what 3 failed writes held, the first: no such colour"):
         recorder.close("FINISHED")

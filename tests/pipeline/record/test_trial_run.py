@@ -9,7 +9,9 @@ import pytest
 from mlflow.models import ModelSignature
 
 from pipeline.record.mlflow_recorder import MlflowRecorder
+from pipeline.record.protocol import Provenance
 from pipeline.record.reading import read_run
+from pipeline.reports import Failed, Finished, Progressed, Retried, Started
 from tasks.events import Outcome
 from tests.pipeline.record.recording import block, done, header
 
@@ -17,11 +19,11 @@ from tests.pipeline.record.recording import block, done, header
 def test_the_examples_a_second_are_recorded_and_not_compared(store_uri, experiment, client, tiny, trial, layout):
     planned = trial()
     recorder = MlflowRecorder(store_uri, experiment)
-    recorder.open(None, tiny)
-    recorder.start(planned, {}, {})
-    recorder.points(planned, block(1, 11, examples=lambda s: 64 * s))
+    recorder.open(None, tiny, Provenance())
+    recorder.take(Started(trial=planned))
+    recorder.take(Progressed(trial=planned, curve=block(1, 11, examples=lambda s: 64 * s)))
     time.sleep(0.01)
-    recorder.finish(planned, done(), layout)
+    recorder.take(Finished(trial=planned, result=done(), layout=layout))
     recorder.close("FINISHED")
 
     metrics = client.get_run(recorder.run_id(planned)).data.metrics
@@ -33,10 +35,14 @@ def test_a_diverged_trial_keeps_the_value_it_diverged_with(store_uri, experiment
     planned = trial()
     recorder = MlflowRecorder(store_uri, experiment)
 
-    recorder.open(None, tiny)
-    recorder.start(planned, {}, {})
-    recorder.points(planned, block(1, 3, loss=lambda s: [1.0, float("inf")], norm=lambda s: [1.0, float("nan")]))
-    recorder.finish(planned, done(Outcome.DIVERGED, step=2), layout)
+    recorder.open(None, tiny, Provenance())
+    recorder.take(Started(trial=planned))
+    recorder.take(
+        Progressed(
+            trial=planned, curve=block(1, 3, loss=lambda s: [1.0, float("inf")], norm=lambda s: [1.0, float("nan")])
+        )
+    )
+    recorder.take(Finished(trial=planned, result=done(Outcome.DIVERGED, step=2), layout=layout))
     recorder.close("FINISHED")
 
     recorded = read_run(store_uri, recorder.run_id(planned))
@@ -49,11 +55,11 @@ def test_a_failed_trial_keeps_its_points_and_its_traceback(store_uri, experiment
     planned, never_started = trial(), trial()
     recorder = MlflowRecorder(store_uri, experiment)
 
-    recorder.open(header(planned, never_started), tiny)
-    recorder.start(planned, {}, {})
-    recorder.points(planned, block(0, 5, loss=lambda s: s))
-    recorder.fail(planned, "ValueError: bad", "Traceback ...")
-    recorder.fail(never_started, "lost with its worker", "")
+    recorder.open(header(planned, never_started), tiny, Provenance())
+    recorder.take(Started(trial=planned))
+    recorder.take(Progressed(trial=planned, curve=block(0, 5, loss=lambda s: s)))
+    recorder.take(Failed(trial=planned, error="ValueError: bad", traceback="Traceback ..."))
+    recorder.take(Failed(trial=never_started, error="lost with its worker", traceback=""))
     recorder.close("FAILED")
 
     recorded = read_run(store_uri, recorder.run_id(planned))
@@ -72,10 +78,10 @@ def test_figures_are_drawn_from_the_trials_curves(store_uri, experiment, client,
         return {"loss.txt": str(curves["loss"].values.sum()).encode()}
 
     recorder = MlflowRecorder(store_uri, experiment, figures=figures)
-    recorder.open(None, tiny)
-    recorder.start(planned, {}, {})
-    recorder.points(planned, block(0, 5, loss=lambda s: s))
-    recorder.finish(planned, done(), layout)
+    recorder.open(None, tiny, Provenance())
+    recorder.take(Started(trial=planned))
+    recorder.take(Progressed(trial=planned, curve=block(0, 5, loss=lambda s: s)))
+    recorder.take(Finished(trial=planned, result=done(), layout=layout))
     recorder.close("FINISHED")
 
     path = client.download_artifacts(recorder.run_id(planned), "figures/loss.txt")
@@ -94,13 +100,21 @@ def logged(client, run_id):
 def test_the_log_tells_what_happened_to_a_trial(store_uri, experiment, client, tiny, trial, layout):
     planned = trial("gradient lr=1", steps=20)
     recorder = MlflowRecorder(store_uri, experiment)
-    recorder.open(None, tiny)
-    recorder.start(planned, {"layout.host": "there", "started.step": "10"}, {})
-    recorder.points(planned, block(11, 16, **{"train/loss": lambda s: s}))
-    recorder.points(planned, block(15, 16, **{"val/loss": lambda s: s / 4, "val/accuracy": lambda s: s / 20}))
-    recorder.retry(planned, 2, "lost with its worker; from step 10")
-    recorder.points(planned, block(15, 16, **{"val/loss": lambda s: s / 4, "val/accuracy": lambda s: s / 20}))
-    recorder.finish(planned, done(step=20, **{"test/accuracy": 0.75}), layout)
+    recorder.open(None, tiny, Provenance())
+    recorder.take(Started(trial=planned, host="there", step=10))
+    recorder.take(Progressed(trial=planned, curve=block(11, 16, **{"train/loss": lambda s: s})))
+    recorder.take(
+        Progressed(
+            trial=planned, curve=block(15, 16, **{"val/loss": lambda s: s / 4, "val/accuracy": lambda s: s / 20})
+        )
+    )
+    recorder.take(Retried(trials=(planned,), attempt=2, step=10, parts=1, error="lost with its worker"))
+    recorder.take(
+        Progressed(
+            trial=planned, curve=block(15, 16, **{"val/loss": lambda s: s / 4, "val/accuracy": lambda s: s / 20})
+        )
+    )
+    recorder.take(Finished(trial=planned, result=done(step=20, **{"test/accuracy": 0.75}), layout=layout))
     recorder.close("FINISHED")
 
     assert logged(client, recorder.run_id(planned)) == [
@@ -116,10 +130,10 @@ def test_the_log_tells_what_happened_to_a_trial(store_uri, experiment, client, t
 def test_the_log_of_a_trial_that_failed_or_was_killed_says_so(store_uri, experiment, client, tiny, trial):
     failed, killed = trial("a"), trial("b", steps=5)
     recorder = MlflowRecorder(store_uri, experiment)
-    recorder.open(header(failed, killed), tiny)
-    recorder.start(failed, {}, {})
-    recorder.start(killed, {}, {})
-    recorder.fail(failed, "ValueError: two\nlines", "Traceback ...")
+    recorder.open(header(failed, killed), tiny, Provenance())
+    recorder.take(Started(trial=failed))
+    recorder.take(Started(trial=killed))
+    recorder.take(Failed(trial=failed, error="ValueError: two\nlines", traceback="Traceback ..."))
     recorder.close("KILLED")
 
     assert logged(client, recorder.run_id(killed)) == ["started: b, 5 steps on tiny", "killed: its sweep was stopped"]
@@ -131,10 +145,10 @@ def test_the_log_of_a_trial_that_failed_or_was_killed_says_so(store_uri, experim
 def test_what_was_trained_has_a_signature_that_mlflow_reads(store_uri, experiment, client, tiny, trial, layout):
     trained, checked = trial(), trial(task={"name": "gradient_check"})
     recorder = MlflowRecorder(store_uri, experiment)
-    recorder.open(header(trained, checked), tiny)
+    recorder.open(header(trained, checked), tiny, Provenance())
     for planned in (trained, checked):
-        recorder.start(planned, {}, {})
-        recorder.finish(planned, done(), layout)
+        recorder.take(Started(trial=planned))
+        recorder.take(Finished(trial=planned, result=done(), layout=layout))
     recorder.close("FINISHED")
 
     kept = Path(client.download_artifacts(recorder.run_id(trained), "signature.json")).read_text()
