@@ -71,7 +71,7 @@ def widest_group(trial: Trial, dataset: Dataset, *, available: int, most: AtOnce
     ``most`` is what the device works on at once.
     """
     splits = (dataset.train, dataset.validation, dataset.test)
-    beside = sum(split.images.size + split.labels.size * 8 for split in splits)
+    beside = sum(split.images.nbytes + split.labels.nbytes for split in splits)
     beside += bytes_beside(trial, dataset, most=most)
     return max(1, int((_SHARE * available - beside) // bytes_a_trial(trial, dataset, most=most)))
 

@@ -38,11 +38,14 @@ def draw_data_gradient(trial: PlannedTrial, arrays: Mapping[str, np.ndarray], da
     sense = "red: brighter, blue: darker" if is_gray(shape) else "spread over all colours"
     pixels = "pixels" if dataset.scale is None else "scaled pixels"
     figure, axes = sheet(title=f"The change of {pixels} that lowers each loss ({sense})", height=5.6)
-    brightest = float(split.images.max()) or 1.0
+    darkest = min(0.0, float(split.images.min()))
+    brightest = max(0.0, float(split.images.max()))
+    brightest += float(brightest == darkest)
     for column, n in enumerate(shown.places.tolist()):
         right, wrong = dataset.classes[split.labels[n]], dataset.classes[shown.predicted[column]]
         taken = f"taken for {wrong}" if right != wrong else "recognised"
-        show_photograph(axes, (column, 0), picture(split.images[n], shape), brightest=brightest)
+        photograph = picture(split.images[n], shape)
+        show_photograph(axes, (column, 0), photograph, darkest=darkest, brightest=brightest)
         write_above(axes, (column, 0), f"{right}\n{taken}\nloss {shown.losses[column]:.3g}", letters=11)
         show_signed(axes, (column, -1.0), picture(-shown.gradient[column], shape))
     return {"data_gradient.png": pasted(figure, axes, caption_of_trial(trial), columns=columns, bottom=-1.0, top=1.4)}

@@ -29,9 +29,11 @@ def picture(pixels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return image[0] if image.shape[0] == 1 else np.moveaxis(image, 0, -1)
 
 
-def show_photograph(axes: Axes, place: tuple[float, float], image: np.ndarray, *, brightest: float) -> None:
-    """Show an image of pixels from 0 to ``brightest``, its lower left corner at a place."""
-    axes.imshow(image / brightest, cmap="gray", vmin=0, vmax=1, extent=_extent(place))
+def show_photograph(
+    axes: Axes, place: tuple[float, float], image: np.ndarray, *, darkest: float, brightest: float
+) -> None:
+    """Show an image of pixels from ``darkest`` to ``brightest``, its lower left corner at a place."""
+    axes.imshow((image - darkest) / (brightest - darkest), cmap="gray", vmin=0, vmax=1, extent=_extent(place))
 
 
 def show_signed(axes: Axes, place: tuple[float, float], image: np.ndarray, title: str = "") -> None:

@@ -22,7 +22,7 @@ AT_ONCE = 64
 
 
 class ImageClassifier(PythonModel):
-    """Classifies raw uint8 images ``(N, *image_shape)``, in float32 as in training."""
+    """Classifies raw images ``(N, *image_shape)``, uint8, or features, in float32 as in training."""
 
     def load_context(self, context: Any) -> None:
         """Read the layers, their weights, what makes features of pixels, and the class names."""

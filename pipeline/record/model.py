@@ -43,6 +43,12 @@ class Classifier:
     step: int
 
     @property
+    def kind(self) -> str:
+        """The type of the numbers that are classified."""
+        with np.load(io.BytesIO(self.arrays), allow_pickle=False) as arrays:
+            return str(arrays["kind"])
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """The names of the classes."""
         with np.load(io.BytesIO(self.arrays), allow_pickle=False) as arrays:
@@ -55,8 +61,9 @@ class Classifier:
         names = [layer["weights"] for layer in layers if "weights" in layer]
         weights = {f"weights/{name}": result.arrays[name] for name in names}
         scale = np.ones_like(dataset.mean) if dataset.scale is None else dataset.scale
-        file, classes = io.BytesIO(), np.array(dataset.classes)
-        np.savez(file, allow_pickle=False, mean=dataset.mean, scale=scale, classes=classes, **weights)
+        about = {"mean": dataset.mean, "scale": scale, "classes": np.array(dataset.classes)}
+        file, about["kind"] = io.BytesIO(), np.array(dataset.train.images.dtype.name)
+        np.savez(file, allow_pickle=False, **about, **weights)
         return cls(
             layers=json.dumps(layers, indent=2),
             arrays=file.getvalue(),
@@ -68,8 +75,8 @@ class Classifier:
 def register(store: Store, run_id: str, name: str, classifier: Classifier) -> int:
     """Keep a trained model with its run, make it a version of the registered model ``name``; return the version.
 
-    Its input are raw images, uint8 ``(N, *image_shape)``; its output has the columns ``class``, the name of
-    the class with the highest score, and ``scores``, all scores by class name. What has a version keeps it.
+    Its input are raw images, uint8 ``(N, *image_shape)``, or features, float32; its output has the columns ``class``,
+    the name of the class with the highest score, and ``scores``, all scores by class name. What has a version keeps it.
     """
     from mlflow.entities import LoggedModelOutput  # noqa: PLC0415  # takes seconds to import
 
@@ -114,7 +121,7 @@ def _save(folder: Path, logged: Any, run_id: str, classifier: Classifier) -> Non
         model_uuid=logged.model_id,
         model_id=logged.model_id,
         run_id=run_id,
-        signature=ModelSignature.from_dict(signature(classifier.image_shape, classifier.classes)),
+        signature=ModelSignature.from_dict(signature(classifier.kind, classifier.image_shape, classifier.classes)),
         model_size_bytes=sum(file.stat().st_size for file in (layers, arrays, folder / _CODE.name)),
     )
     model.add_flavor(

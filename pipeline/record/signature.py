@@ -1,4 +1,4 @@
-"""What a trained trial takes and gives: raw images in, class names and scores out, in MLflow's own form."""
+"""What a trained trial takes and gives: raw images or features in, class names and scores out, in MLflow's own form."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Iterable
 SIGNATURE = "signature.json"
 
 
-def signature(image_shape: Iterable[int], classes: Iterable[str]) -> dict[str, str]:
+def signature(kind: str, image_shape: Iterable[int], classes: Iterable[str]) -> dict[str, str]:
     """Return the signature of a classifier, as ``ModelSignature.to_dict`` of MLflow writes it.
 
-    The input are raw images, uint8 ``(N, *image_shape)``; the outputs are ``class``, the name of the class with
-    the highest score, and ``scores``, all scores by class name.
+    The input are raw images or features ``(N, *image_shape)`` of the type ``kind``; the outputs are ``class``, the name
+    of the class with the highest score, and ``scores``, all scores by class name.
     """
-    images = {"type": "tensor", "tensor-spec": {"dtype": "uint8", "shape": [-1, *image_shape]}}
+    images = {"type": "tensor", "tensor-spec": {"dtype": kind, "shape": [-1, *image_shape]}}
     scores = {name: {"type": "double", "required": True} for name in sorted(classes)}
     outputs = [
         {"type": "string", "name": "class", "required": True},
@@ -23,6 +23,6 @@ def signature(image_shape: Iterable[int], classes: Iterable[str]) -> dict[str, s
     return {"inputs": json.dumps([images]), "outputs": json.dumps(outputs)}
 
 
-def signature_file(image_shape: Iterable[int], classes: Iterable[str]) -> dict[str, bytes]:
+def signature_file(kind: str, image_shape: Iterable[int], classes: Iterable[str]) -> dict[str, bytes]:
     """Return the signature as a file."""
-    return {SIGNATURE: json.dumps(signature(image_shape, classes), indent=2).encode()}
+    return {SIGNATURE: json.dumps(signature(kind, image_shape, classes), indent=2).encode()}

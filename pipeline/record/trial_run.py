@@ -87,7 +87,7 @@ class TrialRun:
         self._log.finish(result, self.points.last(), layout, now)
         files = artifacts.result_files(result.arrays, layout) | self._log.file()
         if self.trial.trial.task.trains:
-            files |= signature_file(dataset.image_shape, dataset.classes)
+            files |= signature_file(dataset.train.images.dtype.name, dataset.image_shape, dataset.classes)
         outbox.attach(self.id, files)
 
     def fail(self, outbox: Outbox, error: str, traceback: str, now: int) -> None:

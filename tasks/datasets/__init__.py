@@ -1,4 +1,4 @@
-"""Datasets: uint8 images, labels and a digest, from each of the sources that a config can name."""
+"""Datasets: images or features, labels and a digest, from each of the sources that a config can name."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from tasks.datasets.digits import Digits
 from tasks.datasets.images import Images
 from tasks.datasets.npz import Npz
 from tasks.datasets.openml import OpenMl
+from tasks.datasets.scikit import Scikit
 from tasks.datasets.source import Progress, Source
 from tasks.datasets.synthetic import Synthetic
+from tasks.datasets.table import Table
 
 __all__ = ["DATASETS", "Dataset", "Progress", "Source", "Split", "make_dataset"]
 
@@ -23,6 +25,8 @@ DATASETS: Mapping[str, type] = MappingProxyType(
         "openml": OpenMl,
         "images": Images,
         "npz": Npz,
+        "table": Table,
+        "sklearn": Scikit,
         "synthetic": Synthetic,
     }
 )

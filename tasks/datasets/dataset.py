@@ -1,4 +1,4 @@
-"""What a dataset is in memory: uint8 images in three splits, labels, class names and a digest."""
+"""What a dataset is in memory: images or features in three splits, labels, class names and a digest."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ _SQUARED = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """Images uint8 ``(N, D)``, one flattened image a row, and their labels int64 ``(N,)``, of any array library."""
+    """Images uint8 ``(N, D)``, one flattened image a row, and their labels int64 ``(N,)``, of any array library.
+
+    Examples that are no images are float32 ``(N, D)``, finite, and stand in the same place.
+    """
 
     images: Any
     labels: Any
@@ -47,8 +50,8 @@ class Dataset:
     """A classification data set; `make_dataset` is the way to build one.
 
     ``image_shape`` is the shape of one image before flattening, channels first where there are any:
-    ``(8, 8)``, ``(3, 32, 32)``. ``mean`` is the mean training image, float32 ``(D,)``; ``scale`` is what centred
-    features are multiplied by, float32 ``(D,)``, None for 1.
+    ``(8, 8)``, ``(3, 32, 32)``; of features that are no image ``(D,)``. ``mean`` is the mean training image, float32
+    ``(D,)``; ``scale`` is what centred features are multiplied by, float32 ``(D,)``, None for 1.
     ``digest`` is the SHA-256 of the arrays, class names and scaling, in hexadecimal.
     """
 
@@ -67,7 +70,7 @@ class Dataset:
         return dataclasses.replace(self, **{part: getattr(self, part).sample(count) for part in _SPLITS})
 
     def on(self, like: Any) -> Dataset:
-        """Return the data set where ``like`` lives, images as uint8; itself where it lives there already."""
+        """Return the data set where ``like`` lives, images in their own type; itself where it lives there already."""
         if array_namespace(self.mean) is array_namespace(like):
             return self
         splits = {part: getattr(self, part).on(like) for part in _SPLITS}
@@ -103,10 +106,13 @@ def make_dataset(
     own = {"validation": validation} if isinstance(validation, Split) else {}
     for part, split in {"train": train, "test": test, **own}.items():
         _check(f"{name} {part}", split, len(classes), int(np.prod(image_shape)))
+        if split.images.dtype != train.images.dtype:
+            found = f"{split.images.dtype} and {train.images.dtype}"
+            raise DataError(f"{name} {part}: images must be of the type of those of train, got {found}")
     if isinstance(validation, Split):
         kept, validating = train, validation
     else:
-        kept, validating = _set_apart(train, validation)
+        kept, validating = set_apart(train, validation)
     kept, validating, test = map(_read_only, (kept, validating, test))
     mean = kept.images.mean(axis=0, dtype=np.float64)
     return Dataset(
@@ -122,8 +128,14 @@ def make_dataset(
     )
 
 
-def _set_apart(train: Split, validation: int) -> tuple[Split, Split]:
-    """Return the examples that stay for training, and those for validation."""
+def set_apart(train: Split, validation: int) -> tuple[Split, Split]:
+    """Return the examples that stay for training, and those for validation.
+
+    Raises
+    ------
+    ConfigError
+        If ``validation`` leaves no training example.
+    """
     if not 0 <= validation < len(train):
         raise ConfigError(
             f"dataset.validation must be at least 0 and below the {len(train)} training examples, got {validation}"
@@ -140,8 +152,12 @@ def _set_apart(train: Split, validation: int) -> tuple[Split, Split]:
 
 def _check(part: str, split: Split, classes: int, features: int) -> None:
     images, labels = split.images, split.labels
-    if images.dtype != np.uint8 or images.ndim != 2 or images.shape[1] != features:
-        raise DataError(f"{part}: images must be uint8 (N, {features}), got {images.dtype} {images.shape}")
+    if images.dtype not in {np.dtype(np.uint8), np.dtype(np.float32)} or images.shape[1:] != (features,):
+        rule = f"images must be uint8 (N, {features}) and features float32 (N, {features})"
+        raise DataError(f"{part}: {rule}, got {images.dtype} {images.shape}")
+    if images.dtype == np.float32 and not np.isfinite(images).all():
+        row, column = np.argwhere(~np.isfinite(images))[0]
+        raise DataError(f"{part}: features must be finite, got {images[row, column]} in row {row}, column {column}")
     if labels.dtype != np.int64 or labels.shape != images.shape[:1]:
         raise DataError(f"{part}: labels must be int64 ({len(images)},), got {labels.dtype} {labels.shape}")
     if not len(labels):
@@ -173,7 +189,8 @@ def _standard(images: np.ndarray, mean: np.ndarray) -> np.ndarray:
 def _digest(splits: tuple[Split, ...], classes: tuple[str, ...], scaling: str) -> str:
     digest = hashlib.sha256(repr(classes if scaling == "none" else (classes, scaling)).encode())
     for split in splits:
-        digest.update(repr(split.images.shape).encode())
+        kind = () if split.images.dtype == np.uint8 else (split.images.dtype.name,)
+        digest.update(repr((*split.images.shape, *kind)).encode())
         digest.update(split.images.data)
         digest.update(split.labels.data)
     return digest.hexdigest()

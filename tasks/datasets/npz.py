@@ -24,8 +24,9 @@ class Npz:
 
     They are ``train_images``, ``train_labels``, ``test_images`` and ``test_labels``, and perhaps ``val_images`` and
     ``val_labels``, or ``x_train``, ``y_train`` and so on. Images are uint8 ``(N, ...)``, of one shape in all parts,
-    labels whole numbers ``(N,)`` or ``(N, 1)``. ``classes``, an array of texts, names label 0, 1, ...; without it the
-    classes are the numbers 0 to C-1, each of which must then occur among the training labels.
+    or features of any floating-point type, kept as float32; labels are whole numbers ``(N,)`` or ``(N, 1)``.
+    ``classes``, an array of texts, names label 0, 1, ...; without it the classes are the numbers 0 to C-1, each of
+    which must then occur among the training labels.
     """
 
     root: str | None = None
@@ -111,8 +112,17 @@ def _split(file: Path, arrays: Mapping[str, np.ndarray], style: Style, part: str
         if name not in arrays:
             raise DataError(f"{file}: the arrays {of_images} and {of_labels} must be there both, {name} is missing")
     images, labels = arrays[of_images], arrays[of_labels]
-    if images.dtype != np.uint8 or images.ndim < 2 or 0 in images.shape:
-        raise DataError(f"{file}: {of_images} must be uint8 (N, ...), got {images.dtype} {images.shape}")
+    if not (images.dtype == np.uint8 or images.dtype.kind == "f") or images.ndim < 2 or 0 in images.shape:
+        raise DataError(
+            f"{file}: {of_images} must be uint8 or floating-point (N, ...), got {images.dtype} {images.shape}"
+        )
+    if images.dtype.kind == "f":
+        with np.errstate(over="ignore"):  # what is too large for float32 is then found to be infinite
+            images = images.astype(np.float32, copy=False)
+        if not np.isfinite(images).all():
+            raise DataError(
+                f"{file}: {of_images} must be finite numbers of float32, got {images[~np.isfinite(images)][0]}"
+            )
     first = _names(style, "train")[0]
     shape = arrays[first].shape[1:]
     if images.shape[1:] != shape:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tasks.datasets.columns import numbered
 from tasks.datasets.dataset import Dataset, Split, check_scaling, make_dataset
 from tasks.datasets.source import Progress
 from tasks.errors import DataError, require
@@ -111,8 +112,4 @@ def _classes(title: str, values: Any) -> tuple[tuple[str, ...], np.ndarray]:
     if names.ndim != 1 or not all(isinstance(name, str | int) for name in names.tolist()):
         raise DataError(f"{title}: the target must be one class an example, got {names.dtype} {names.shape}")
     names = np.array([str(name).strip("'") for name in names.tolist()])  # ARFF's quotes, which pandas leaves
-    texts, labels = np.unique(names, return_inverse=True)
-    if all(text.isdecimal() for text in texts.tolist()):
-        order = np.argsort(texts.astype(np.int64), kind="stable")
-        texts, labels = texts[order], np.argsort(order)[labels]
-    return tuple(texts.tolist()), labels.astype(np.int64)
+    return numbered(names)

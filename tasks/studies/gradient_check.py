@@ -126,10 +126,13 @@ class GradientCheck:
     def _step(self, trial: Trial, dataset: Dataset) -> float:
         if self.variable == "data":
             return _PIXEL_STEP if isinstance(trial.model, ScoreLinear) else _PIXEL_STEP / 10
-        largest = float(dataset.train.images.max())
+        images, low, high = dataset.train.images, 0.0, float(dataset.train.images.max())
+        if images.dtype != np.uint8:  # features that are no pixels have a range each
+            low, high = images.min(axis=0), images.max(axis=0)
+        largest = np.maximum(np.abs(low), np.abs(high))
         if dataset.scale is not None:
-            largest = float((np.maximum(dataset.mean, largest - dataset.mean) * dataset.scale).max())
-        return _SCORE_STEP / max(1.0, largest)
+            largest = np.maximum(dataset.mean - low, high - dataset.mean) * dataset.scale
+        return _SCORE_STEP / max(1.0, float(largest.max()))
 
     def fusion_key(self, trial: Trial) -> tuple[Any, ...]:
         """Return the trial itself: every check runs alone."""

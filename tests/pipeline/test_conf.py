@@ -70,7 +70,7 @@ def test_every_row_has_its_file():
 def test_every_row_parses_as_composed_or_names_what_it_needs(group, name):
     values = composed(f"{group}={name}")
 
-    if group == "dataset" and values["dataset"].get("root", "given") is None and name in ("images", "npz"):
+    if group == "dataset" and values["dataset"].get("root", "given") is None and name in ("images", "npz", "table"):
         with pytest.raises(ConfigError, match=r"dataset\.root"):
             parse(values).dataset.load()
     else:

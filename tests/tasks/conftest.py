@@ -28,6 +28,23 @@ def small_dataset():
 
 
 @pytest.fixture(scope="session")
+def tabular_dataset():
+    """Features of very different ranges, below zero too, scaled to one."""
+    rng = np.random.default_rng(9)
+    features = (rng.standard_normal((240, 6)) * [1e-3, 1, 1e3, 5, 0.1, 20] + [0, -50, 1e4, 0, 3, 1]).astype(np.float32)
+    labels = (features[:, 1] > -50).astype(np.int64) + (features[:, 3] > 0)
+    return make_dataset(
+        name="tabular",
+        train=Split(images=features[:200], labels=labels[:200]),
+        test=Split(images=features[200:], labels=labels[200:]),
+        classes=tuple("abc"),
+        image_shape=(6,),
+        validation=30,
+        scaling="standard",
+    )
+
+
+@pytest.fixture(scope="session")
 def image_dataset():
     rng = np.random.default_rng(8)
     prototypes = rng.uniform(0, 16, size=(4, 2 * 8 * 8))

@@ -36,6 +36,14 @@ def test_every_gradient_passes(small_dataset, loss, regularizer, variable):
     assert result.metrics["gradient_check/median_relative_error"] < 1e-7
 
 
+@pytest.mark.parametrize("variable", ["weights", "data"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_gradients_pass_on_features_of_any_range(tabular_dataset, loss, variable):
+    result = checked(tabular_dataset, task=GradientCheck(variable=variable), loss=LOSSES[loss]())
+    assert result.outcome is Outcome.COMPLETE, result.message
+    assert result.metrics["gradient_check/median_relative_error"] < 1e-7
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class WrongSvm(Svm):
     """An SVM whose gradient forgets the correct class of every example."""

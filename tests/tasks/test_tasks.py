@@ -19,18 +19,22 @@ def trial(task, model, **changes):
     return Trial(task=TASKS[task](**SMALL.get(task, {})), model=SMALL_MODELS[model], **settings | changes)
 
 
-@pytest.mark.parametrize("model", SMALL_MODELS)
+@pytest.mark.parametrize(
+    ("data", "model"),
+    [*(("image_dataset", model) for model in SMALL_MODELS), ("tabular_dataset", "linear"), ("tabular_dataset", "mlp")],
+)
 @pytest.mark.parametrize("task", TASKS)
-def test_a_task_runs_a_model_or_refuses_it_before_it_starts(image_dataset, task, model):
+def test_a_task_runs_a_model_or_refuses_it_before_it_starts(request, data, task, model):
+    dataset = request.getfixturevalue(data)
     # given two trials of one group, if they may be one
     trials = [trial(task, model, seed=seed) for seed in range(2)]
     if task in NO_NETWORK and model != "linear":
         with pytest.raises(ConfigError, match=f"model must be linear for task={task}"):
-            trials[0].task.check(trials[0], image_dataset)
+            trials[0].task.check(trials[0], dataset)
         return
     for one in trials:
-        one.task.check(one, image_dataset)
-    events = list(trials[0].task.run(trials, image_dataset, threads=1))
+        one.task.check(one, dataset)
+    events = list(trials[0].task.run(trials, dataset, threads=1))
     # then each ends in one result, with its parameters by their names where it has any
     results = {event.trial: event for event in events if isinstance(event, Result)}
     assert sorted(results) == [0, 1]
@@ -39,7 +43,7 @@ def test_a_task_runs_a_model_or_refuses_it_before_it_starts(image_dataset, task,
         assert result.outcome is Outcome.COMPLETE, result.message
         assert all(np.isfinite(value) for value in result.metrics.values())
         # and it is the one that the trial has alone
-        alone = [e for e in trials[place].task.run([trials[place]], image_dataset, threads=1) if isinstance(e, Result)]
+        alone = [e for e in trials[place].task.run([trials[place]], dataset, threads=1) if isinstance(e, Result)]
         assert alone[0].metrics == result.metrics
         assert alone[0].arrays.keys() == result.arrays.keys()
         for name, values in result.arrays.items():

@@ -133,6 +133,19 @@ def test_it_is_loaded_without_this_project_and_takes_raw_images(registered, stor
     assert "(-1, 2, 2)" in signature
 
 
+def test_a_model_of_features_takes_floating_point(store_uri, experiment, trial, layout, monkeypatch):
+    features = np.linspace(-3, 3, 12, dtype=np.float32).reshape(6, 2)
+    split = Split(images=features, labels=np.arange(6) % 2)
+    dataset = make_dataset(name="tabular", train=split, test=split, classes=("a", "b"), image_shape=(2,), validation=2)
+    weights = np.zeros((2, 3), dtype=np.float32)
+
+    name, _ = register(store_uri, experiment, dataset, (trial("winner"),), [{"weights": weights}], layout)
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store_uri)
+    (told,) = get_model_info(f"models:/{name}/1").signature.inputs.inputs
+    assert (told.type, told.shape) == (np.float32, (-1, 2))
+
+
 @pytest.mark.slow
 def test_a_network_that_won_is_loaded_without_this_project_too(store_uri, experiment, trial, layout, tmp_path):
     # given a convolutional network, trained on scaled features

@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 
 from tasks.datasets import DATASETS, Split, make_dataset
+from tasks.datasets.scikit import Scikit
+from tasks.datasets.table import Table
 from tasks.errors import ConfigError, DataError
 from tasks.rows import describe_row, parse_row
 
@@ -32,6 +34,12 @@ def source(request, tmp_path):
         arrays = {"train_images": images, "train_labels": labels, "test_images": images[:9], "test_labels": labels[:9]}
         np.savez(tmp_path / "set.npz", **arrays)
         rows["npz"] = {"root": str(tmp_path / "set.npz")}
+    if request.param == "table":
+        lines = [f"{row % 7},{row / 3},{'ab'[row % 2]}" for row in range(50)]
+        (tmp_path / "set.csv").write_text("\n".join(["x,y,kind", *lines]))
+        rows["table"] = {"root": str(tmp_path / "set.csv"), "label": "kind"}
+    if request.param == "sklearn":
+        rows["sklearn"] = {"data_name": "wine"}
     if request.param == "images":
         for name in ("train/cat", "train/dog", "test/cat", "test/dog"):
             (tmp_path / name).mkdir(parents=True)
@@ -46,7 +54,7 @@ def test_every_row_loads_what_a_dataset_must_be(source):
 
     features = int(np.prod(dataset.image_shape))
     for split in (dataset.train, dataset.validation, dataset.test):
-        assert split.images.dtype == np.uint8
+        assert split.images.dtype == (np.float32 if type(source) in {Table, Scikit} else np.uint8)
         assert split.images.shape == (len(split), features)
         assert split.images.flags.c_contiguous
         assert not split.images.flags.writeable
@@ -161,8 +169,14 @@ def test_the_callers_arrays_stay_writeable():
 @pytest.mark.parametrize(
     ("images", "labels", "message"),
     [
-        (np.zeros((6, 4)), np.zeros(6, np.int64), r"small train: images must be uint8 \(N, 4\), got float64 \(6, 4\)"),
-        (np.zeros((6, 5), np.uint8), np.zeros(6, np.int64), r"images must be uint8 \(N, 4\), got uint8 \(6, 5\)"),
+        (
+            np.zeros((6, 4)),
+            np.zeros(6, np.int64),
+            r"small train: images must be uint8 \(N, 4\).*, got float64 \(6, 4\)",
+        ),
+        (np.zeros((6, 5), np.uint8), np.zeros(6, np.int64), r"images must be uint8 \(N, 4\).*, got uint8 \(6, 5\)"),
+        (np.full((6, 4), np.nan, np.float32), np.zeros(6, np.int64), r"must be finite, got nan in row 0, column 0"),
+        (np.zeros((6, 4), np.float32), np.zeros(6, np.int64), r"test: images must be of the type .*uint8 and float32"),
         (np.zeros((6, 4), np.uint8), np.zeros(5, np.int64), r"labels must be int64 \(6,\), got int64 \(5,\)"),
         (np.zeros((6, 4), np.uint8), np.full(6, 2), r"one of the 2 classes 0 to 1, got 2"),
         (np.zeros((6, 4), np.uint8), np.full(6, -1), r"one of the 2 classes 0 to 1, got -1"),

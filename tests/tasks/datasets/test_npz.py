@@ -75,6 +75,16 @@ def test_validation_examples_of_the_file_are_the_validation(save, names):
         dataclasses.replace(row, validation=2).load()
 
 
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_features_of_any_floating_point_type_are_kept_as_float32(save, kind):
+    features = np.linspace(-1, 1, 18).reshape(6, 3).astype(kind)
+
+    dataset = save(arrays(train_images=features, test_images=features[:2])).load()
+
+    assert (dataset.image_shape, dataset.train.images.dtype) == ((3,), np.float32)
+    np.testing.assert_array_equal(dataset.train.images, features.astype(np.float32))
+
+
 def test_classes_can_be_named(save):
     assert save(arrays(classes=np.array(["x", "y", "z", "never seen"]))).load().classes[3] == "never seen"
 
@@ -82,8 +92,11 @@ def test_classes_can_be_named(save):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train_images": np.zeros((6, 2, 2))}, r"train_images must be uint8 \(N, \.\.\.\), got float64 \(6, 2, 2\)"),
-        ({"test_images": np.zeros(2, np.uint8)}, r"test_images must be uint8 \(N, \.\.\.\), got uint8 \(2,\)"),
+        ({"train_images": np.zeros((6, 2, 2), int)}, r"train_images must be uint8 or floating-point .*, got int64"),
+        ({"train_images": np.full((6, 2, 2), np.nan)}, r"train_images must be finite numbers of float32, got nan"),
+        ({"test_images": np.full((2, 2, 2), 1e300)}, r"test_images must be finite numbers of float32, got inf"),
+        ({"test_images": np.zeros((2, 2, 2))}, r"images must be of the type of those of train, got float32 and uint8"),
+        ({"test_images": np.zeros(2, np.uint8)}, r"test_images must be uint8 or floating-point .*, got uint8 \(2,\)"),
         ({"test_images": np.zeros((2, 4), np.uint8)}, r"of test_images must have the shape \(2, 2\) .*, got \(4,\)"),
         ({"train_labels": np.zeros(6)}, r"train_labels must be whole numbers \(6,\) or \(6, 1\), got float64 \(6,\)"),
         ({"train_labels": np.zeros(5, int)}, r"train_labels must be whole numbers .*, got int64 \(5,\)"),

@@ -1,0 +1,131 @@
+"""A dataset from one table, a CSV or Parquet file: a column of labels, and columns of numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.datasets.columns import check_options, tabular
+from tasks.datasets.dataset import Dataset
+from tasks.datasets.source import Progress
+from tasks.errors import ConfigError, DataError
+
+CSV, PARQUET = (".csv", ".tsv", ".csv.gz", ".tsv.gz"), (".parquet", ".pq")
+
+NOTHING = ("", "?", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
+"""What stands in a CSV file where a number is missing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """The rows of the file ``root``: ``label`` is the column of the classes, all others but ``drop`` are features.
+
+    ``features`` names them where they are fewer. Where a column says of each row whether it is of ``train``,
+    ``val`` or ``test``, ``split`` names it; else ``test`` rows, or a fraction below 1, are drawn by ``split_seed``.
+    ``validation`` (a number or a fraction, null: a fifth) is of the training rows. ``missing`` says what becomes of
+    rows that lack a value: ``refuse``, ``drop``, or the ``mean`` or ``median`` of the training rows.
+    """
+
+    root: str | None = None
+    label: str | None = None
+    features: tuple[str, ...] | None = None
+    drop: tuple[str, ...] = ()
+    split: str | None = None
+    test: float = 0.2
+    split_seed: int = 0
+    missing: str = "refuse"
+    validation: float | None = None
+    scaling: str = "none"
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    def load(self, *, progress: Progress | None = None) -> Dataset:  # noqa: ARG002 - pyarrow reads without a pause
+        """Read the file."""
+        if self.root is None:
+            raise ConfigError("dataset.root must be the .csv or .parquet file to read, got None")
+        file = Path(self.root).expanduser()
+        table = _read(file)
+        used = self._used(file, table.column_names)
+        return tabular(
+            title=str(file),
+            name=file.name.partition(".")[0],
+            columns={name: _numbers(file, name, table.column(name)) for name in used},
+            labels=_texts(file, str(self.label), table.column(self.label)),
+            parts=None if self.split is None else np.array(table.column(self.split).to_pylist(), dtype=object),
+            options=self,
+        )
+
+    def _used(self, file: Path, names: list[str]) -> list[str]:
+        """Return the names of the features' columns."""
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise DataError(f"{file}: every column must have a name of its own, got {twice[0]!r} twice")
+        given = {"label": (self.label,), "features": self.features or (), "drop": self.drop}
+        given["split"] = () if self.split is None else (self.split,)
+        for parameter, wanted in given.items():
+            for name in wanted:
+                if name not in names:
+                    raise ConfigError(
+                        f"dataset.{parameter} must be of the columns {', '.join(names)}, got {name!r}: {file}"
+                    )
+        apart = {self.label, self.split, *self.drop}
+        if clash := sorted({*(self.features or ())} & apart, key=str):
+            raise ConfigError(f"dataset.features must be none of label, split and drop, got {clash[0]!r}")
+        return list(self.features or [name for name in names if name not in apart])
+
+
+def _read(file: Path) -> Any:
+    """Return the file as a table of pyarrow."""
+    from pyarrow import csv, lib, parquet  # noqa: PLC0415 - takes a fifth of a second, few rows need it
+
+    name = file.name.lower()
+    if not name.endswith(CSV + PARQUET):
+        raise DataError(f"dataset.root must be a file named {', '.join(CSV + PARQUET)}, got {str(file)!r}")
+    if not file.is_file():
+        raise DataError(f"dataset.root must be a file, got {str(file)!r}, and there is no such file")
+    try:
+        if name.endswith(PARQUET):
+            return parquet.read_table(file)
+        delimiter = "\t" if ".tsv" in name else ","
+        return csv.read_csv(
+            file,
+            parse_options=csv.ParseOptions(delimiter=delimiter),
+            convert_options=csv.ConvertOptions(null_values=list(NOTHING)),
+        )
+    except (lib.ArrowException, OSError, ValueError) as error:
+        raise DataError(f"{file} cannot be read as a table: {error}") from error
+
+
+def _numbers(file: Path, name: str, column: Any) -> np.ndarray:
+    """Return a column as float64 ``(N,)``, NaN where it has no value."""
+    from pyarrow import float64, lib, types  # noqa: PLC0415 - see above
+
+    kind = column.type
+    numeric = types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_decimal(kind)
+    if not numeric and not types.is_null(kind):
+        first = next((value for value in column.to_pylist() if value is not None), None)
+        raise DataError(
+            f"{file}: column {name!r} must hold numbers, got {first!r}: leave it out with 'dataset.drop=[{name}]', "
+            "or name the others in dataset.features"
+        )
+    if types.is_boolean(kind):
+        column = column.cast("int8")
+    try:
+        return np.asarray(column.cast(float64(), safe=False).to_numpy(), dtype=np.float64)
+    except lib.ArrowException as error:
+        raise DataError(f"{file}: column {name!r} must hold numbers: {error}") from error
+
+
+def _texts(file: Path, name: str, column: Any) -> np.ndarray:
+    """Return a column of classes as texts ``(N,)``."""
+    values = column.to_pylist()
+    for row, value in enumerate(values):
+        if isinstance(value, bool | int | str) and value != "":
+            continue
+        if not (isinstance(value, float) and value.is_integer()):
+            raise DataError(f"{file}: dataset.label {name!r} must hold one class a row, got {value!r} in row {row + 1}")
+    return np.array([str(int(value)) if isinstance(value, float) else str(value) for value in values])

@@ -1,0 +1,171 @@
+"""A dataset from one table."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from tasks.datasets.table import Table
+from tasks.errors import ConfigError, DataError
+
+LINES = ["id,age,fee,sick", *(f"p{n},{20 + n},{n / 4},{'yes' if n % 3 else 'no'}" for n in range(20))]
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Return a maker of rows that read these lines as CSV."""
+
+    def make(lines=LINES, name="set.csv", **changes):
+        (tmp_path / name).write_text("\n".join(lines))
+        return Table(**{"root": str(tmp_path / name), "label": "sick", "drop": ("id",), "validation": 0} | changes)
+
+    return make
+
+
+def test_columns_of_numbers_are_features_and_the_label_names_the_classes(table):
+    dataset = table(test=5).load()
+
+    together = np.concatenate([dataset.train.images, dataset.test.images])
+    assert dataset.classes == ("no", "yes")
+    assert (dataset.name, dataset.image_shape, together.dtype) == ("set", (2,), np.float32)
+    assert sorted(together.tolist()) == [[20 + n, n / 4] for n in range(20)]
+    assert (len(dataset.train), len(dataset.test)) == (15, 5)
+    ages = dataset.train.images[:, 0]
+    np.testing.assert_array_equal(dataset.train.labels, (ages - 20) % 3 > 0)
+
+
+def test_parquet_holds_the_same(table, tmp_path):
+    row = table()
+    names = LINES[0].split(",")
+    columns = list(zip(*(line.split(",") for line in LINES[1:]), strict=True))
+    kinds = {"age": int, "fee": float}
+    values = {name: [kinds.get(name, str)(v) for v in column] for name, column in zip(names, columns, strict=True)}
+    parquet.write_table(pa.table(values), tmp_path / "set.parquet")
+
+    assert table(root=str(tmp_path / "set.parquet")).load().digest == row.load().digest
+
+
+def test_tabs_and_numbers_as_classes(table):
+    lines = ["x\ty", *(f"{n / 8}\t{[10, 9, -1][n % 3]}" for n in range(12))]
+
+    assert table(lines, "set.tsv", label="y", drop=()).load().classes == ("-1", "9", "10")
+
+
+def test_a_seed_draws_the_test_and_validation_examples(table):
+    first, again, other = (table(split_seed=seed, test=0.25).load() for seed in (1, 1, 2))
+
+    assert first.digest == again.digest != other.digest
+    assert len(first.test) == 5
+    assert len(table(test=0.25, validation=None).load().validation) == 3
+    assert len(table(test=0.25, validation=0.4).load().validation) == 6
+    assert len(table(test=0.25, validation=4).load().validation) == 4
+
+
+def test_a_column_says_which_split_a_row_is_of(table):
+    parts = ["train", "Test", "val", "training"]
+    lines = [LINES[0] + ",part", *(f"{line},{parts[n % 4]}" for n, line in enumerate(LINES[1:]))]
+
+    dataset = table(lines, split="part", validation=None).load()
+
+    assert sorted(dataset.test.images[:, 0].tolist()) == [21 + 4 * n for n in range(5)]
+    assert sorted(dataset.validation.images[:, 0].tolist()) == [22 + 4 * n for n in range(5)]
+    assert len(dataset.train) == 10
+    with pytest.raises(ConfigError, match=r"dataset\.validation must be null for data that have their own, got 2"):
+        table(lines, split="part", validation=2).load()
+    with pytest.raises(DataError, match=r"must say one of train, .*, got 'other' in row 3"):
+        table([line.replace(",val", ",other") for line in lines], split="part").load()
+    with pytest.raises(DataError, match=r"must have rows for test, got none"):
+        table([line.replace(",Test", ",train") for line in lines], split="part").load()
+
+
+GAPS = [
+    "x,y,kind,part",
+    "1,,a,train",
+    "3,5,b,train",
+    "8,7,a,train",
+    "NA,9,b,test",
+    "100,?,a,test",
+    "?,6,b,val",
+    "7,7,a,val",
+]
+
+
+@pytest.mark.parametrize(
+    ("missing", "train", "test", "validation"),
+    [
+        ("drop", [[3, 5], [8, 7]], None, [[7, 7]]),
+        ("mean", [[1, 6], [3, 5], [8, 7]], [[4, 9], [100, 6]], [[4, 6], [7, 7]]),
+        ("median", [[1, 6], [3, 5], [8, 7]], [[3, 9], [100, 6]], [[3, 6], [7, 7]]),
+    ],
+)
+def test_missing_values_are_left_out_or_made_up_from_the_training_rows(table, missing, train, test, validation):
+    lines = GAPS if test else [*GAPS, "2,2,a,test"]
+
+    dataset = table(lines, label="kind", split="part", drop=(), missing=missing, validation=None).load()
+
+    assert dataset.train.images.tolist() == train
+    assert dataset.test.images.tolist() == (test or [[2, 2]])
+    assert dataset.validation.images.tolist() == validation
+
+
+def test_missing_values_are_refused_by_name(table):
+    with pytest.raises(DataError, match=r"missing in 4 of 7 rows, in the columns 'x' \(2\), 'y' \(2\): .*missing=drop"):
+        table(GAPS, label="kind", split="part", drop=()).load()
+    empty = ["x,y,kind,part", ",1,a,train", ",2,b,train", "3,4,a,test"]
+    with pytest.raises(DataError, match=r"column 'x' must hold a number in some row of training, got none"):
+        table(empty, label="kind", split="part", drop=(), missing="mean").load()
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"drop": ()}, DataError, r"column 'id' must hold numbers, got 'p0': leave it out with 'dataset\.drop=\[id\]'"),
+        ({"label": None}, ConfigError, r"dataset\.label must be of the columns id, age, fee, sick, got None"),
+        ({"label": "ill"}, ConfigError, r"dataset\.label must be of the columns .*, got 'ill'"),
+        ({"drop": ("no",)}, ConfigError, r"dataset\.drop must be of the columns .*, got 'no'"),
+        ({"features": ("age", "sick")}, ConfigError, r"dataset\.features must be none of label, .*, got 'sick'"),
+        (
+            {"label": "fee", "drop": ("id", "sick")},
+            DataError,
+            r"dataset\.label 'fee' must hold one class a row, got 0\.25 in row 2",
+        ),
+        ({"test": 20}, DataError, r"dataset\.test must leave rows for training and test of 20, got 20"),
+        ({"root": None}, ConfigError, r"dataset\.root must be the \.csv or \.parquet file to read, got None"),
+        ({"root": "none.csv"}, DataError, r"got 'none\.csv', and there is no such file"),
+        ({"root": "set.xlsx"}, DataError, r"dataset\.root must be a file named \.csv, .*, got 'set\.xlsx'"),
+    ],
+)
+def test_what_does_not_fit_is_refused(table, changes, error, message):
+    with pytest.raises(error, match=message):
+        table(**changes).load()
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["a,a,sick", "1,2,x"], r"every column must have a name of its own, got 'a' twice"),
+        (["id,a,sick", "1,2,x", "1,2"], r"set\.csv cannot be read as a table: .*2"),
+        (["id,a,sick", "1,1e300,x", "1,2,y"], r"column 'a' must hold finite numbers of float32, got 1e\+300 in row 1"),
+        (["id,sick", "1,x", "2,y"], r"there must be a column of numbers and a row, got 0 and 2"),
+        (["id,a,sick", "1,2,x", "1,2,"], r"dataset\.label 'sick' must hold one class a row, got '' in row 2"),
+    ],
+)
+def test_a_table_that_cannot_be_is_refused(table, lines, message):
+    with pytest.raises(DataError, match=message):
+        table(lines).load()
+
+
+def test_a_file_that_is_no_parquet_is_refused(table):
+    with pytest.raises(DataError, match=r"set\.parquet cannot be read as a table: "):
+        table(name="set.parquet").load()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("test", 0), ("test", 1.5), ("test", -1), ("validation", 1.5), ("split_seed", -1), ("missing", "zero")],
+)
+def test_a_value_that_cannot_be_is_refused(field, value):
+    with pytest.raises(ConfigError, match=rf"dataset\.{field} must be .*, got {value!r}"):
+        Table(**{field: value})
