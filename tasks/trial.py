@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from tasks.arrays.devices import HOST
 from tasks.datasets.dataset import Dataset
@@ -99,3 +99,11 @@ class Task(Protocol):
         checkpoint of this very group to go on from, ``checkpoint_every`` the steps between two of them. ``like``
         is an array of the library and on the device that computes; its precision is the task's to choose.
         """
+
+
+@runtime_checkable
+class Announcing(Protocol):
+    """A task that knows before it runs what its trials may measure."""
+
+    def metrics(self, dataset: Dataset) -> frozenset[str]:
+        """Return the names of all metrics that a trial may report on the dataset."""

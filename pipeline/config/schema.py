@@ -40,6 +40,9 @@ _OF_SWEEP = ("dataset", "stopping")
 """The groups that are no field of a trial."""
 
 ENGINES = ("inprocess", "ray")
+MODES = ("max", "min")
+SEEDS = ("seed", "data_seed")
+"""The keys that repeats of a trial differ in, where nothing else is said."""
 
 _NAME = r"[a-zA-Z0-9](?:[a-zA-Z0-9_.-]{0,61}[a-zA-Z0-9])?"
 _LABEL = re.compile(rf"!?(?:{_NAME}|in\({_NAME}(?:, ?{_NAME})*\))")
@@ -100,16 +103,36 @@ class Tracking:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
-    """How a sweep is run.
+    """How a sweep is run, and what ranks its trials.
 
     ``dry_run`` only prints the plan, ``resume`` finishes what the last sweep of the same trials and name has
     left, ``fail_fast`` stops at the first failed trial.
+
+    ``metric`` ranks (null: accuracy, of validation where there is a validation set, else of training), the most first
+    where ``mode`` is max, the least where it is min (null: min of a loss or an error, else max). Trials that differ in
+    the keys ``over`` only are repeats of one setting; ``repeats`` runs every trial so often, each time with the next
+    of the seeds among them.
     """
 
     name: str | None = None
     dry_run: bool = False
     resume: bool = False
     fail_fast: bool = False
+    metric: str | None = None
+    mode: str | None = None
+    over: tuple[str, ...] = SEEDS
+    repeats: int = 1
+
+    def __post_init__(self) -> None:
+        require(self.metric is None or self.metric.strip(), "sweep.metric", "must not be empty", self.metric)
+        if self.mode is not None and self.mode not in MODES:
+            raise unknown_choice("sweep.mode", self.mode, MODES)
+        for key in self.over:
+            if key not in (known := trial_keys()):
+                raise unknown_choice("sweep.over", key, known)
+        require(self.repeats >= 1, "sweep.repeats", "must be >= 1", self.repeats)
+        told = f"must hold {' or '.join(SEEDS)} for sweep.repeats={self.repeats}"
+        require(self.repeats == 1 or {*SEEDS} & {*self.over}, "sweep.over", told, list(self.over))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +184,14 @@ _NUMBERS = {f.name: f.name for f in dataclasses.fields(Trial) if f.name not in T
 _NUMBERS |= {"record_every": "trial.record_every", "evaluate_every": "trial.evaluate_every"}
 _SECTIONS: Mapping[str, type] = {"cluster": Cluster, "tracking": Tracking, "sweep": Sweep}
 _CHOICES: Mapping[str, Any] = {"device": str, "engine": str | None}
+
+
+def trial_keys() -> set[str]:
+    """Return the keys of all that a trial can use, flat: groups, the keys of their rows, and numbers."""
+    groups = [group for group in TABLES if group not in _OF_SWEEP]
+    kinds = [(group, kind) for group in groups for kind in TABLES[group].values()]
+    rows = {f"{group}.{f.name}" for group, kind in kinds for f in dataclasses.fields(kind)}
+    return {*groups, *rows, *_NUMBERS}
 
 
 def parse(values: Mapping[str, Any]) -> Config:

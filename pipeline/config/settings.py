@@ -1,9 +1,11 @@
-"""What is swept: the settings that trials use and differ in, and the names of trials made of them."""
+"""What is swept: the values that trials use and differ in, the settings that they repeat, and names made of both."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pipeline.config.schema import TABLES, describe_trial
@@ -32,6 +34,30 @@ def settings(trial: Trial) -> dict[str, Any]:
         else:
             flat[name] = value
     return flat
+
+
+def setting(trial: Trial, over: Collection[str]) -> dict[str, Any]:
+    """Return the setting that a trial repeats: what it uses, without the keys in ``over`` that tell repeats apart.
+
+    >>> from tasks.studies.train import Train
+    >>> one, two = (setting(Trial(task=Train(), seed=seed), ["seed"]) for seed in (1, 2))
+    >>> one == two, one["data_seed"]
+    (True, 0)
+    """
+    used = settings(trial)
+    return {name: used[name] for name in used if not {name, name.partition(".")[0]} & {*over}}
+
+
+def setting_key(trial: Trial, over: Collection[str]) -> str:
+    """Return what identifies the setting of a trial, in any sweep: a digest of its values."""
+    return hashlib.sha256(json.dumps(setting(trial, over), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def setting_names(trials: Sequence[Trial], over: Collection[str]) -> list[str]:
+    """Name the setting of each trial by its strategy, or task, and by what differs between the settings."""
+    every = [setting(trial, over) for trial in trials]
+    telling = swept(every)
+    return [_name(one, [key for key in telling if key in one]) for one in every]
 
 
 def swept(used: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

@@ -16,7 +16,7 @@ from pipeline.config.schema import TABLES
 from pipeline.plan.plan import Group, Plan
 from pipeline.record.protocol import Past
 from pipeline.reports import Retried
-from pipeline.results.tally import COLUMNS, Standing, Tally
+from pipeline.results.tally import Standing, Tally, columns
 from tasks.events import Outcome
 from tasks.rows import row_name
 
@@ -75,7 +75,7 @@ class Display:
         tally = self._tally
         parts = [f"{tally.done}/{len(tally.standings)} trials", f"{tally.running} running", f"{tally.failed} failed"]
         if tally.best is not None:
-            parts.append(f"best {tally.best.score:.4f} ({tally.best.trial.name})")
+            parts.append(f"best {tally.best.value:.4f} ({tally.best.trial.name})")
         elapsed = time.monotonic() - self._since
         if 0 < tally.steps_done < tally.steps_total:
             parts.append(f"{_duration(elapsed * (tally.steps_total / tally.steps_done - 1))} left")
@@ -116,23 +116,28 @@ class Loading:
             self._spoke = time.monotonic()
 
 
-def show_table(console: Console, ranking: Sequence[Standing]) -> None:
+def show_table(console: Console, tally: Tally) -> None:
     """Print the result table, the best trial first, and what is to be known of an outcome."""
+    ranking = tally.ranking()
     measured = {name for standing in ranking for name in standing.metrics}
-    columns = [name for name in COLUMNS if name in measured]
+    names = columns(ranking, tally.criterion)
     shown = ranking[:LONGEST]
-    console.print(_ranked(shown, columns) if columns or not measured else _listed(shown))
+    console.print(_ranked(shown, names) if names or not measured else _listed(shown))
     for standing in shown:
         if standing.message and standing.outcome is not Outcome.FAILED:  # failures are told of at the very end
             console.print(f"{standing.trial.name}: {standing.message}", markup=False)
     if len(ranking) > LONGEST:
         console.print(f"and {len(ranking) - LONGEST} more in the record")
+    metric = tally.criterion.metric
+    if measured and metric not in measured and not metric.endswith("accuracy"):
+        told = ", ".join(sorted(measured))
+        console.print(f"sweep.metric={metric} is in no trial's report, so nothing is ranked; there are: {told}")
 
 
-def _ranked(ranking: Sequence[Standing], columns: Sequence[str]) -> Table:
-    table = _table("trial", *columns, "outcome")
+def _ranked(ranking: Sequence[Standing], names: Sequence[str]) -> Table:
+    table = _table("trial", *names, "outcome")
     for standing in ranking:
-        numbers = (f"{standing.metrics[name]:.4g}" if name in standing.metrics else "" for name in columns)
+        numbers = (f"{standing.metrics[name]:.4g}" if name in standing.metrics else "" for name in names)
         table.add_row(_escape(standing.trial.name), *numbers, _outcome(standing))
     return table
 

@@ -48,7 +48,7 @@ def draw_costs(trials: Sequence[TrialRecord]) -> bytes:
         axes.autoscale_view()
         _limit(axes, drawn)
     legend(panels[0], loc="lower left")
-    caption = f"{caption_of(shown)} · thick: of each the trial with the best accuracy, thin: the others"
+    caption = f"{caption_of(shown)} · thick: of each the best trial, thin: the others"
     return captioned(figure, caption, margins=_MARGINS)
 
 

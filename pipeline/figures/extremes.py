@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from pipeline.figures.style import BLUE, SIDE_BY_SIDE, VERMILION, blank, captioned, label, legend
-from pipeline.figures.trials import accuracy, caption_of
+from pipeline.figures.trials import answer, caption_of, told
 from pipeline.record.sweep_run import TrialRecord
 
 _COLUMNS = 40
@@ -30,15 +30,16 @@ def draw_extremes(trials: Sequence[TrialRecord]) -> bytes:
 
 
 def _draw(axes: Axes, trial: TrialRecord, what: str, colour: str) -> None:
-    score, standing = accuracy(trial), trial.standing
+    value, standing = answer(trial), trial.standing
     outcome = standing.outcome.value if standing.outcome else "not finished"
-    told = f"{score:.1f} %" if score is not None else f"{outcome} at step {standing.step}"
+    metric = standing.criterion.metric
+    text = told(value, metric) if value is not None else f"{outcome} at step {standing.step}"
     name = "\n".join(textwrap.wrap(f"{what}: {standing.trial.name}", _COLUMNS))
-    label(axes, x="step", y="loss", title=f"{name}\n{standing.measure}: {told}")
+    label(axes, x="step", y="loss", title=f"{name}\n{metric}: {text}")
     heights = []
-    for metric, text, style in (("train/loss", "training", "-"), ("val/loss", "validation (data loss)", "--")):
-        if metric in trial.curves:
-            steps, values = _finite(trial, metric)
+    for curve, text, style in (("train/loss", "training", "-"), ("val/loss", "validation (data loss)", "--")):
+        if curve in trial.curves:
+            steps, values = _finite(trial, curve)
             marker = "o" if len(steps) <= _FEW_POINTS else ""
             axes.plot(steps, values, style, color=colour, linewidth=2, marker=marker, label=text)
             heights.append(values)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from pipeline.config.settings import swept, text_of
 from pipeline.figures.style import INK, blank, captioned, label
-from pipeline.figures.trials import accuracy, by_kind, caption_of, diverged, measure, used
+from pipeline.figures.trials import answer, by_kind, caption_of, diverged, measure, told, unit, used
 from pipeline.record.sweep_run import TrialRecord
 
 _COLOUR_MAP = "cividis"
@@ -27,15 +27,16 @@ def draw_heat_maps(trials: Sequence[TrialRecord]) -> bytes:
         return b""
     kinds = by_kind(trials)
     name = measure(trials)
-    figure, panels = blank(panels=len(kinds), title=f"{name} / % over learning rate and batch size")
-    scores = [score for trial in trials if (score := accuracy(trial)) is not None] or [0.0]
+    figure, panels = blank(panels=len(kinds), title=f"{name}{unit(name)} over learning rate and batch size")
+    scores = [score for trial in trials if (score := answer(trial)) is not None] or [0.0]
     sizes = _values(trials, "batch_size")
     columns = sum(len(_values(members, "learning_rate")) for members in kinds.values())
     for axes, (kind, members) in zip(panels, kinds.items(), strict=True):
         rates = _values(members, "learning_rate")
         cells, failed = _cells(members, rates, sizes)
         image = axes.pcolormesh(cells, cmap=_COLOUR_MAP, vmin=min(scores), vmax=max(scores), edgecolors="white")
-        _write(axes, cells, failed, middle=(min(scores) + max(scores)) / 2, letters=min(_LARGEST, _WIDTH / columns))
+        middle, letters = (min(scores) + max(scores)) / 2, min(_LARGEST, _WIDTH / columns)
+        _write(axes, cells, failed, name, middle=middle, letters=letters)
         label(axes, x="learning rate", y="batch size" if axes is panels[0] else "", title=kind.replace(" ", "\n"))
         axes.grid(visible=False)
         texts = [text_of("learning_rate", rate) if rate is not None else "not used" for rate in rates]
@@ -44,7 +45,7 @@ def draw_heat_maps(trials: Sequence[TrialRecord]) -> bytes:
         axes.tick_params(labelleft=axes is panels[0])
         axes.tick_params(length=0)
     bar = figure.colorbar(image, ax=panels, pad=0.02)
-    bar.set_label(f"{name} / %", fontsize=13)
+    bar.set_label(f"{name}{unit(name)}", fontsize=13)
     bar.ax.tick_params(labelsize=12)
     others = sorted(varied.keys() - {"model", "strategy", "learning_rate", "batch_size"})
     best = f" · the best over {', '.join(others)}" if others else ""
@@ -60,22 +61,24 @@ def _values(trials: Sequence[TrialRecord], name: str) -> list[Any]:
 def _cells(trials: Sequence[TrialRecord], rates: Sequence[Any], sizes: Sequence[Any]) -> tuple[Any, np.ndarray]:
     """Return the best accuracy of every cell, masked where there is none, and where trials diverged only."""
     cells = np.full((len(sizes), len(rates)), np.nan)
+    best = np.fmax if trials[0].standing.criterion.mode == "max" else np.fmin
     failed = np.zeros(cells.shape, dtype=bool)
     for trial in trials:
         setting: Mapping[str, Any] = used(trial)
         place = sizes.index(setting.get("batch_size")), rates.index(setting.get("learning_rate"))
-        score = accuracy(trial)
+        score = answer(trial)
         if score is not None:
-            cells[place] = np.fmax(cells[place], score)
+            cells[place] = best(cells[place], score)
         failed[place] |= diverged(trial)
     return np.ma.masked_invalid(cells), failed & np.isnan(cells)
 
 
-def _write(axes: Axes, cells: Any, failed: np.ndarray, *, middle: float, letters: float) -> None:
+def _write(axes: Axes, cells: Any, failed: np.ndarray, metric: str, *, middle: float, letters: float) -> None:
     for row, column in np.ndindex(cells.shape):
         at = column + 0.5, row + 0.5
         if failed[row, column]:
             axes.text(*at, "x", ha="center", va="center", fontsize=14, color=INK)
         elif not np.ma.is_masked(cells[row, column]) and letters >= _SMALLEST:
             colour = "white" if cells[row, column] < middle else "black"
-            axes.text(*at, f"{cells[row, column]:.1f}", ha="center", va="center", fontsize=letters, color=colour)
+            text = told(cells[row, column], metric).removesuffix(" %")
+            axes.text(*at, text, ha="center", va="center", fontsize=letters, color=colour)

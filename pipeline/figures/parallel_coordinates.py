@@ -15,7 +15,7 @@ from matplotlib.colors import Normalize
 
 from pipeline.config.settings import swept, text_of
 from pipeline.figures.style import INK, QUIET, blank, captioned
-from pipeline.figures.trials import accuracy, caption_of, measure, used
+from pipeline.figures.trials import answer, caption_of, measure, unit, used
 from pipeline.record.sweep_run import TrialRecord
 
 _COLOUR_MAP = "cividis"
@@ -32,7 +32,7 @@ def draw_parallel_coordinates(trials: Sequence[TrialRecord]) -> bytes:
         return b""
     name = measure(trials)
     figure, (axes,) = blank(title=f"Every trial through its settings, by {name}")
-    scores = [score for trial in trials if (score := accuracy(trial)) is not None] or [0.0]
+    scores = [score for trial in trials if (score := answer(trial)) is not None] or [0.0]
     low = min(scores)
     high = max(*scores, low + 1e-9)
     colour = ScalarMappable(Normalize(low, high), colormaps[_COLOUR_MAP])
@@ -40,7 +40,7 @@ def draw_parallel_coordinates(trials: Sequence[TrialRecord]) -> bytes:
     lines, colours, styles = [], [], []
     # The worst first, so that the best are on top.
     for trial in reversed(trials):
-        setting, score = used(trial), accuracy(trial)
+        setting, score = used(trial), answer(trial)
         heights = [place[str(setting.get(key, _UNUSED))] for key, place in zip(varied, places, strict=True)]
         lines.append(_smooth([*heights, 0.0 if score is None else (score - low) / (high - low)]))
         colours.append(QUIET if score is None else colour.to_rgba(np.array(score)))
@@ -60,7 +60,7 @@ def draw_parallel_coordinates(trials: Sequence[TrialRecord]) -> bytes:
     for side in axes.spines.values():
         side.set_visible(False)
     bar = figure.colorbar(colour, ax=axes, pad=0.02)
-    bar.set_label(f"{name} / %", fontsize=13)
+    bar.set_label(f"{name}{unit(name)}", fontsize=13)
     bar.ax.tick_params(labelsize=12)
     return captioned(figure, f"{caption_of(trials)} · dotted: diverged or not finished")
 

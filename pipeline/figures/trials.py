@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,14 +38,34 @@ def loss_name(trial: TrialRecord) -> str:
 
 
 def measure(trials: Sequence[TrialRecord]) -> str:
-    """Return the accuracy that the trials are ranked by."""
-    return trials[0].standing.measure
+    """Return the metric that the trials are ranked by."""
+    return trials[0].standing.criterion.metric
 
 
-def accuracy(trial: TrialRecord) -> float | None:
-    """Return a trial's accuracy in percent, None where it has none or diverged."""
-    score = trial.standing.score
-    return 100 * score if score >= 0 else None
+def unit(metric: str) -> str:
+    """Return what follows the numbers of a metric: an accuracy is shown in percent."""
+    return " / %" if _is_share(metric) else ""
+
+
+def answer(trial: TrialRecord) -> float | None:
+    """Return what a trial is ranked by, an accuracy in percent; None where it has nothing or diverged."""
+    standing = trial.standing
+    if not math.isfinite(standing.score):
+        return None
+    return 100 * standing.value if _is_share(standing.criterion.metric) else standing.value
+
+
+def told(value: float, metric: str) -> str:
+    """Return what `answer` gives as a person writes it.
+
+    >>> told(12.34, "val/accuracy"), told(0.01234, "val/loss")
+    ('12.3 %', '0.0123')
+    """
+    return f"{value:.1f} %" if _is_share(metric) else f"{value:.3g}"
+
+
+def _is_share(metric: str) -> bool:
+    return metric.endswith("accuracy")
 
 
 def diverged(trial: TrialRecord) -> bool:

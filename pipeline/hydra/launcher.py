@@ -26,9 +26,9 @@ class SweepLauncher(Launcher):
 
     Hydra's own launcher begins and ends one job after another; here all begin, are one sweep, and end. The sweep has
     what its jobs have in common: their environment, their log in its own folder, and that for working folder where
-    ``hydra.job.chdir`` says so. A job's return value is the validation accuracy of its trial
-    (`pipeline.results.tally.Standing.score`), for sweepers that optimise; a folded duplicate shares that of the trial
-    it repeats.
+    ``hydra.job.chdir`` says so. A job's return value is that of the metric that ranks
+    (`pipeline.results.criterion.Criterion`), for sweepers that optimise: of its trial, or the mean of its repeats; a
+    folded duplicate shares that of the trial it is the same as.
     """
 
     def __init__(self) -> None:

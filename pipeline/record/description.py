@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.config.settings import settings, swept, text_of
 from pipeline.record.protocol import SweepHeader
-from pipeline.results.tally import COLUMNS, Standing, Tally
+from pipeline.results.tally import Standing, Tally, columns
 from tasks.datasets.dataset import Dataset
 from tasks.events import Outcome
 
@@ -70,14 +70,14 @@ def _best(tally: Tally, links: Mapping[str, str]) -> list[str]:
     ranking = [standing for standing in tally.ranking() if standing.started][:BEST]
     if not ranking:
         return ["No trial has begun."]
-    columns = [name for name in COLUMNS if any(name in standing.metrics for standing in ranking)]
-    rows = [_row(["", "trial", *columns, "outcome"]), _row(["---:", "---", *["---:"] * len(columns), "---"])]
-    return rows + [_trial(place, standing, columns, links) for place, standing in enumerate(ranking, start=1)]
+    names = columns(ranking, tally.criterion)
+    rows = [_row(["", "trial", *names, "outcome"]), _row(["---:", "---", *["---:"] * len(names), "---"])]
+    return rows + [_trial(place, standing, names, links) for place, standing in enumerate(ranking, start=1)]
 
 
-def _trial(place: int, standing: Standing, columns: Sequence[str], links: Mapping[str, str]) -> str:
+def _trial(place: int, standing: Standing, names: Sequence[str], links: Mapping[str, str]) -> str:
     name, link = standing.trial.name.replace("|", "\\|"), links.get(standing.trial.key)
-    numbers = [f"{standing.metrics[column]:.4g}" if column in standing.metrics else "" for column in columns]
+    numbers = [f"{standing.metrics[column]:.4g}" if column in standing.metrics else "" for column in names]
     outcome = standing.outcome.value if standing.outcome else f"at step {standing.step}"
     if standing.message:
         outcome += ": " + standing.message.replace("|", "\\|").replace("\n", " ")

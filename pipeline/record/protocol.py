@@ -11,6 +11,7 @@ import numpy as np
 
 from pipeline.plan.plan import PlannedTrial
 from pipeline.reports import Failed, Finished, Layout, Progressed, RecordedReport, Retried, Started
+from pipeline.results.criterion import Criterion
 from tasks.datasets.dataset import Dataset
 from tasks.events import Curve, Result
 
@@ -69,6 +70,7 @@ class SweepHeader:
     overrides, ``trials`` the trials that it is going to run, ``provenance`` maps tag names to texts (git commit,
     versions, command line, host, ...), ``attachments`` maps file names to texts kept as artifacts (the
     uncommitted diff, the installed versions). With a ``past`` its parent run goes on, and no other is made.
+    ``criterion`` ranks the trials.
     """
 
     name: str
@@ -78,6 +80,7 @@ class SweepHeader:
     attachments: Mapping[str, str]
     key: str = ""
     past: Past | None = None
+    criterion: Criterion = field(default_factory=Criterion)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

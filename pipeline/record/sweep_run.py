@@ -42,7 +42,7 @@ class SweepRun:
     """The parent run of a sweep; all methods but the construction belong to the writer's thread."""
 
     def __init__(self, store: Store, sweep: SweepHeader, dataset: Dataset, tags: Mapping[str, str], uri: str) -> None:
-        self.tally = Tally(sweep.trials, validated=len(dataset.validation) > 0)
+        self.tally = Tally(sweep.trials, sweep.criterion)
         self.winner: Finished | None = None
         self._store, self._sweep, self._dataset, self._uri = store, sweep, dataset, uri
         self._told, self._ended = time.monotonic(), False
@@ -50,7 +50,7 @@ class SweepRun:
             self.id = sweep.past.run_id
             return
         self.id = store.create_run(sweep.name, tags, time.time_ns() // 1_000_000)
-        store.client.set_experiment_tag(store.experiment_id, *view(self.id, sweep.trials))
+        store.client.set_experiment_tag(store.experiment_id, *view(self.id, sweep.trials, sweep.criterion))
         store.attach(self.id, {f"provenance/{name}": text.encode() for name, text in sweep.attachments.items()})
 
     def take(self, report: TrialReport) -> None:

@@ -14,6 +14,7 @@ from pipeline.errors import RecordError
 from pipeline.record.drawings import FIGURES
 from pipeline.record.reading import get_run
 from pipeline.record.store import connect
+from pipeline.results.criterion import Criterion
 
 _AT_ONCE = 1000
 
@@ -38,6 +39,7 @@ class RecordedSweep:
     name: str
     status: str
     tags: Mapping[str, str]
+    criterion: Criterion
     runs: tuple[SweptRun, ...]
     figures: Mapping[str, bytes]
     winner: Mapping[str, bytes]
@@ -54,7 +56,9 @@ def read_sweep(uri: str, run_id: str) -> RecordedSweep:
     uri = absolute(uri)
     client = connect(uri, create=False)
     parent = get_run(client, uri, run_id)
-    runs = sorted(_children(client, parent.info.experiment_id, run_id), key=_rank)
+    runs = _children(client, parent.info.experiment_id, run_id)
+    criterion = Criterion.from_tags(parent.data.tags, {name for run in runs for name in run.metrics})
+    runs.sort(key=lambda run: _rank(run, criterion))
     if not runs:
         raise RecordError(f"the run must be a sweep's parent run, got {run_id!r}, which has no trials")
     return RecordedSweep(
@@ -62,6 +66,7 @@ def read_sweep(uri: str, run_id: str) -> RecordedSweep:
         name=parent.info.run_name,
         status=parent.info.status,
         tags=dict(parent.data.tags),
+        criterion=criterion,
         runs=tuple(runs),
         figures=_figures(client, run_id),
         winner=_figures(client, runs[0].run_id),
@@ -90,10 +95,9 @@ def _children(client: Any, experiment_id: str, parent: str) -> list[SweptRun]:
     return found
 
 
-def _rank(run: SweptRun) -> tuple[bool, float, str]:
-    """Order runs as a sweep's own table does: by their accuracy, those that diverged or failed last."""
-    accuracy = run.metrics.get("val/accuracy", run.metrics.get("train/accuracy", -1.0))
-    return run.outcome not in {"complete", "stopped early"}, -accuracy, run.name
+def _rank(run: SweptRun, criterion: Criterion) -> tuple[bool, float, str]:
+    """Order runs as a sweep's own table does: those that diverged or failed last."""
+    return run.outcome not in {"complete", "stopped early"}, -criterion.score(run.metrics), run.name
 
 
 def _figures(client: Any, run_id: str) -> dict[str, bytes]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pipeline.config.settings import settings, swept
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record import artifacts
+from pipeline.results.criterion import Criterion
 
 VIEW = "mlflow.sharedViewState."
 """What the names of the experiment's tags begin with that hold views; the link names the rest of it."""
@@ -16,7 +17,7 @@ _METRICS = ("val/accuracy", "test/accuracy", "train/loss")
 _MOST_PARAMS = 12
 
 
-def view(run_id: str, trials: Sequence[PlannedTrial]) -> tuple[str, str]:
+def view(run_id: str, trials: Sequence[PlannedTrial], criterion: Criterion) -> tuple[str, str]:
     """Return the name and value of the tag that makes the view of the sweep with this parent run.
 
     It is what the UI itself writes where a person shares a view.
@@ -26,10 +27,10 @@ def view(run_id: str, trials: Sequence[PlannedTrial]) -> tuple[str, str]:
     named = [name if name in params else f"trial.{name}" for name in telling]
     state = {
         "searchFilter": f"tags.`mlflow.parentRunId` = '{run_id}'",
-        "orderByKey": "metrics.`val/accuracy`",
-        "orderByAsc": False,
+        "orderByKey": f"metrics.`{criterion.metric}`",
+        "orderByAsc": criterion.mode == "min",
         "selectedColumns": [
-            *(f"metrics.`{name}`" for name in _METRICS),
+            *(f"metrics.`{name}`" for name in dict.fromkeys((criterion.metric, *_METRICS))),
             *(f"params.`{name}`" for name in named),
             "tags.`outcome`",
         ],

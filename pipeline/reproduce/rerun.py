@@ -21,6 +21,7 @@ from pipeline.record.protocol import Provenance, SweepHeader
 from pipeline.record.reading import RecordedRun, read_run
 from pipeline.record.sweeps import RecordedSweep
 from pipeline.reproduce.changed_config import changed
+from pipeline.results.criterion import Criterion
 from pipeline.results.failures import Failures
 from pipeline.results.fault_log import FaultLog
 from pipeline.results.tally import Tally
@@ -74,7 +75,8 @@ def rerun(
     recorder = MlflowRecorder(
         uri, olds[0].experiment, figures=draw, quick_figures=draw_quickly, sweep_figures=SWEEP_FIGURES
     )
-    _compute(groups, dataset, configs[0], recorder, name, link, console)
+    criterion = sweep.criterion if sweep else Criterion.of(configs[0].sweep, dataset)
+    _compute(groups, dataset, configs[0], criterion, recorder, name, link, console)
     console.print(recorder.how_to_look(), markup=False, soft_wrap=True)
     return [read_run(uri, str(recorder.run_id(trial))) for trial in trials]
 
@@ -93,6 +95,7 @@ def _compute(
     groups: Sequence[Group],
     dataset: Dataset,
     config: Config,
+    criterion: Criterion,
     recorder: MlflowRecorder,
     name: str | None,
     link: Mapping[str, str],
@@ -104,10 +107,16 @@ def _compute(
     if name is None:
         recorder.open(None, dataset, Provenance(tags={**tags, **link}, attachments=attachments))
     else:
-        tagged = {**tags, **link}
-        header = SweepHeader(name=name, overrides=(), trials=trials, provenance=tagged, attachments=attachments)
+        header = SweepHeader(
+            name=name,
+            overrides=(),
+            trials=trials,
+            provenance={**tags, **link, **criterion.tags()},
+            attachments=attachments,
+            criterion=criterion,
+        )
         recorder.open(header, dataset, Provenance(tags=tags))
-    tally = Tally(trials, validated=len(dataset.validation) > 0)
+    tally = Tally(trials, criterion)
     failures = Failures(len(trials), FaultLog(Path()))
     # The bits depend on the layout and not on the threads.
     with InProcess(threads=cpu_count(), device=config.device) as engine, Display(console, tally) as display:

@@ -12,9 +12,11 @@ import numpy as np
 from pipeline.config.settings import settings, swept, text_of
 from pipeline.plan.plan import PlannedTrial
 from pipeline.reports import Failed, Finished, Progressed, Started, TrialReport
+from pipeline.results.criterion import Criterion
 from tasks.events import Outcome, Result
 
 COLUMNS = ("val/accuracy", "train/accuracy", "test/accuracy", "train/loss", "val/loss")
+"""The metrics that tables show of a training."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -22,7 +24,7 @@ class Standing:
     """What is known of a trial: its step, the last value of each metric, and its outcome once it has one."""
 
     trial: PlannedTrial
-    measure: str = "val/accuracy"
+    criterion: Criterion = field(default_factory=Criterion)
     step: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
     started: bool = False
@@ -31,31 +33,37 @@ class Standing:
 
     @property
     def score(self) -> float:
-        """The value that trials are ranked by, minus infinity where there is none.
+        """What trials are ordered by, more being better, minus infinity where there is nothing.
 
-        A trial that diverged or failed has none, so it is never the best.
+        A trial that diverged or failed has nothing, so it is never the best.
         """
-        if self.outcome in (Outcome.DIVERGED, Outcome.FAILED):
-            return -math.inf
-        value = self.metrics.get(self.measure, math.nan)
-        return -math.inf if math.isnan(value) else value
+        return -math.inf if self.outcome in (Outcome.DIVERGED, Outcome.FAILED) else self.criterion.score(self.metrics)
+
+    @property
+    def value(self) -> float:
+        """The value of the metric that trials are ranked by, the worst there is where there is none."""
+        return self.criterion.sign * self.score
 
 
 class Tally:
-    """Follows the reports of a sweep, whose trials are ranked by their accuracy on the validation set.
+    """Follows the reports of a sweep, whose trials are ranked by the ``criterion``."""
 
-    Where there is no validation set (``validated`` is false), they are ranked by that of training.
-    """
-
-    def __init__(self, trials: Sequence[PlannedTrial], *, validated: bool) -> None:
-        measure = "val/accuracy" if validated else "train/accuracy"
-        self.standings = {trial.key: Standing(trial=trial, measure=measure) for trial in trials}
-        self.steps_total = sum(trial.trial.steps for trial in trials)
+    def __init__(self, trials: Sequence[PlannedTrial] = (), criterion: Criterion | None = None) -> None:
+        self.criterion = criterion or Criterion()
+        self.standings: dict[str, Standing] = {}
+        self.steps_total = 0
+        self.add(trials)
         self.steps_done = 0
         self.running = 0
         self.done = 0
         self.failed = 0
         self.best: Standing | None = None
+
+    def add(self, trials: Sequence[PlannedTrial]) -> None:
+        """Follow these trials too."""
+        new = [trial for trial in trials if trial.key not in self.standings]
+        self.standings |= {trial.key: Standing(trial=trial, criterion=self.criterion) for trial in new}
+        self.steps_total += sum(trial.trial.steps for trial in new)
 
     def take(self, report: TrialReport) -> Standing:
         """Take a report into account, and return the trial's standing."""
@@ -92,7 +100,7 @@ class Tally:
         ranking = self.ranking()
         used = {standing.trial.key: settings(standing.trial.trial) for standing in ranking}
         telling = swept(list(used.values()))
-        names = dict.fromkeys(name for name in COLUMNS if any(name in standing.metrics for standing in ranking))
+        names = dict.fromkeys(columns(ranking, self.criterion))
         names |= dict.fromkeys(sorted({name for standing in ranking for name in standing.metrics}))
         return [
             {"trial": standing.trial.name, "outcome": standing.outcome.value if standing.outcome else "not finished"}
@@ -130,6 +138,12 @@ class Tally:
         self.running -= 1
         self.done += 1
         standing.outcome, standing.message = outcome, message
+
+
+def columns(standings: Sequence[Standing], criterion: Criterion) -> list[str]:
+    """Return the metrics to show of some trials beside each other: what ranks them first, then what trainings have."""
+    measured = {name for standing in standings for name in standing.metrics}
+    return [name for name in dict.fromkeys((criterion.metric, *COLUMNS)) if name in measured]
 
 
 def _cell(key: str, used: Mapping[str, Any]) -> Any:

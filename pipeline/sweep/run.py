@@ -27,9 +27,11 @@ from pipeline.display.console import (
 from pipeline.errors import Interrupted
 from pipeline.plan.estimate import sweep_seconds, worker_memory
 from pipeline.plan.plan import Group, Plan, Point, make_plan
+from pipeline.plan.repeats import means, repeated
 from pipeline.provenance import collect
 from pipeline.record.probing import probe
 from pipeline.record.protocol import Provenance, SweepHeader
+from pipeline.results.criterion import Criterion, check_metric
 from pipeline.results.failures import Failures
 from pipeline.results.fault_log import FaultLog
 from pipeline.results.tally import Tally
@@ -62,7 +64,9 @@ def run_points(
     folder: Path = Path(),
     meanwhile: Callable[[], object] | None = None,
 ) -> dict[int, float | Exception]:
-    """Run the points of a grid as one sweep, and return each one's score, or its failure, by its index.
+    """Run the points of a grid as one sweep, and return what each one came to, or its failure, by its index.
+
+    That is the value of the metric that ranks, the mean of a point's repeats.
 
     ``sweep`` are the sweep's command-line overrides; without them the one point is a lone trial, recorded
     without a parent. A sweep's checkpoints are kept in ``folder``. ``meanwhile`` is called while engine and
@@ -75,6 +79,9 @@ def run_points(
     """
     config = _shared(points)
     require(sweep is not None or not config.sweep.resume, "sweep.resume", "must be false without --multirun", True)
+    repeats = config.sweep.repeats
+    require(sweep is not None or repeats == 1, "sweep.repeats", "must be 1 without --multirun", repeats)
+    points = repeated(points)
     console = make_console()
     if config.sweep.dry_run:
         _show_plan(points, config, console)
@@ -98,7 +105,7 @@ def run_points(
             header.set_exception(error)
             raise
         show_folded(console, plan)
-        tally = Tally(plan.trials, validated=len(dataset.validation) > 0)
+        tally = Tally(plan.trials, Criterion.of(config.sweep, dataset))
         failures = Failures(len(plan.trials), FaultLog(folder))
         with Closing(record, header, running):
             # The parent run of a sweep keeps the attachments for all its trials.
@@ -116,9 +123,9 @@ def run_points(
                         show_how_to_resume(console, resume_command())
                     raise
                 finally:
-                    show_table(console, tally.ranking())
+                    show_table(console, tally)
         console.print(recorder.how_to_look(), markup=False, soft_wrap=True)
-    return _ends(plan, tally, failures)
+    return means(_ends(plan, tally, failures), repeats)
 
 
 def _load(config: Config, console: Console) -> Dataset:
@@ -187,9 +194,10 @@ def _common(config: Config) -> dict[str, Any]:
 def _make_plan(points: Sequence[Point], dataset: Dataset, config: Config) -> Plan:
     for point in points:
         point.config.trial.task.check(point.config.trial, dataset)
-    validated = len(dataset.validation) > 0
-    metric = config.stopping.metric or ("val/accuracy" if validated else "train/accuracy")
-    check(config.stopping, [point.config.trial for point in points], metric=metric, validated=validated)
+    trials = [point.config.trial for point in points]
+    check_metric(config.sweep, trials, dataset)
+    metric = config.stopping.metric or Criterion.of(config.sweep, dataset).metric
+    check(config.stopping, trials, metric=metric, validated=len(dataset.validation) > 0)
     return make_plan(points, dataset, workers=worker_count(config), widest=widest(config, dataset))
 
 
@@ -210,21 +218,23 @@ def _header(
     tags: Mapping[str, str],
     attachments: Mapping[str, str],
 ) -> SweepHeader:
+    criterion = Criterion.of(config.sweep, dataset)
     varied = swept([settings(trial.trial) for trial in plan.trials])
     return SweepHeader(
         name=config.sweep.name or f"{', '.join(varied) or 'one trial'} on {dataset.name}",
         overrides=tuple(overrides),
         trials=plan.trials,
-        provenance={**tags, CODE: code_version()},
+        provenance={**tags, CODE: code_version(), **criterion.tags()},
         attachments=attachments,
         key=sweep_key(plan.trials, config.sweep.name),
+        criterion=criterion,
     )
 
 
 def _ends(plan: Plan, tally: Tally, failures: Failures) -> dict[int, float | Exception]:
     error = failures.error()  # of all: Hydra tells of the first only
     ends: dict[int, float | Exception] = {
-        standing.trial.index: error if standing.outcome in (None, Outcome.FAILED) else standing.score
+        standing.trial.index: error if standing.outcome in (None, Outcome.FAILED) else standing.value
         for standing in tally.standings.values()
     }
     return ends | {index: ends[first] for index, first in plan.folded.items()}

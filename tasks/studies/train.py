@@ -43,6 +43,14 @@ class Train:
         trial.model.check(dataset.image_shape)
         trial.strategy.check(trial, dataset)
 
+    def metrics(self, dataset: Dataset) -> frozenset[str]:
+        """Return what a strategy measures as it trains, and what is measured on each split that has examples."""
+        measured = ("loss", "data_loss", "regularization_loss", "accuracy", "gradient_norm", "update_ratio")
+        names = {"evaluations", "examples", *(f"train/{name}" for name in measured)}
+        for split, examples in (("val", dataset.validation), ("test", dataset.test)):
+            names |= {f"{split}/loss", f"{split}/accuracy"} if len(examples) else set()
+        return frozenset(names)
+
     def run(
         self,
         trials: Sequence[Trial],

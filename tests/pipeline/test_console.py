@@ -6,6 +6,7 @@ from rich.console import Console
 
 from pipeline.display.console import Display, Loading, show_table
 from pipeline.reports import Failed, Finished, Layout, Progressed, Started
+from pipeline.results.criterion import Criterion
 from pipeline.results.tally import Tally
 from tasks.events import Curve, Outcome, Result
 
@@ -34,7 +35,7 @@ def finished(trial, outcome=Outcome.COMPLETE, message="", **metrics):
 
 
 def test_the_tally_counts_and_ranks(trials):
-    tally = Tally(trials, validated=True)
+    tally = Tally(trials)
     for report in (
         Started(trial=trials[0]),
         Started(trial=trials[1]),
@@ -53,7 +54,7 @@ def test_the_tally_counts_and_ranks(trials):
 
 
 def test_a_diverged_trial_is_never_the_best_and_keeps_its_value(trials):
-    tally = Tally(trials, validated=True)
+    tally = Tally(trials)
 
     tally.take(progressed(trials[0], 50, val_accuracy=0.99))
     assert tally.best.trial is trials[0]
@@ -66,7 +67,7 @@ def test_a_diverged_trial_is_never_the_best_and_keeps_its_value(trials):
 
 
 def test_without_a_validation_set_the_training_accuracy_ranks(trials):
-    tally = Tally(trials, validated=False)
+    tally = Tally(trials, Criterion(metric="train/accuracy"))
 
     tally.take(finished(trials[0], train_accuracy=0.3))
 
@@ -74,7 +75,7 @@ def test_without_a_validation_set_the_training_accuracy_ranks(trials):
 
 
 def test_the_display_speaks_in_plain_lines_without_a_terminal(trials, console):
-    tally = Tally(trials, validated=True)
+    tally = Tally(trials)
     with Display(console, tally) as display:
         tally.take(progressed(trials[2], 50, val_accuracy=0.5))
         display.update()
@@ -87,11 +88,11 @@ def test_the_display_speaks_in_plain_lines_without_a_terminal(trials, console):
 
 
 def test_the_table_shows_names_numbers_and_messages(trials, console):
-    tally = Tally(trials, validated=True)
+    tally = Tally(trials)
     tally.take(finished(trials[2], val_accuracy=0.25, train_loss=1.5))
     tally.take(finished(trials[0], Outcome.DIVERGED, "too fast"))
 
-    show_table(console, tally.ranking())
+    show_table(console, tally)
 
     lines = [line.split() for line in console.file.getvalue().splitlines()]
     assert lines[0] == ["trial", "val/accuracy", "train/loss", "outcome"]
@@ -101,13 +102,36 @@ def test_the_table_shows_names_numbers_and_messages(trials, console):
 
 
 def test_other_measures_are_listed_one_a_line(trials, console):
-    tally = Tally(trials[:1], validated=True)
+    tally = Tally(trials[:1])
     tally.take(finished(trials[0], check_median=2e-9, check_largest=1e-7))
 
-    show_table(console, tally.ranking())
+    show_table(console, tally)
 
     lines = [line.split() for line in console.file.getvalue().splitlines()]
     assert lines[1:] == [["first", "check/largest", "1e-07", "complete"], ["check/median", "2e-09"]]
+
+
+def test_less_of_a_loss_is_better_and_its_column_is_the_first(trials, console):
+    tally = Tally(trials, Criterion(metric="val/loss", mode="min"))
+    for planned, loss, accuracy in zip(trials, (0.5, 0.25, 2.0), (0.9, 0.8, 0.7), strict=True):
+        tally.take(finished(planned, val_loss=loss, val_accuracy=accuracy))
+
+    show_table(console, tally)
+
+    assert (tally.best.value, tally.best.score) == (0.25, -0.25)
+    lines = [line.split() for line in console.file.getvalue().splitlines()]
+    assert lines[0] == ["trial", "val/loss", "val/accuracy", "outcome"]
+    assert [line[0] for line in lines[1:]] == ["second", "first", "third"]
+
+
+def test_a_metric_that_nobody_reported_is_told_at_the_end(trials, console):
+    tally = Tally(trials, Criterion(metric="check/median"))
+    tally.take(finished(trials[0], check_largest=1e-7))
+
+    show_table(console, tally)
+
+    told = "sweep.metric=check/median is in no trial's report, so nothing is ranked; there are: check/largest"
+    assert console.file.getvalue().splitlines()[-1] == told
 
 
 def test_data_on_their_way_are_told_of_in_plain_lines_without_a_terminal(console):

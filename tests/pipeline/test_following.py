@@ -71,7 +71,7 @@ class Broken(MemoryRecorder):
 
 
 def test_a_signal_stays_one_if_the_record_cannot_be_closed_either(tiny):
-    out, recorder, tally = io.StringIO(), Broken(), Tally([], validated=True)
+    out, recorder, tally = io.StringIO(), Broken(), Tally([])
     record = Record(recorder, later(Opened))
     with pytest.raises(Interrupted), Display(Console(file=out), tally) as display:
         compute(
@@ -91,7 +91,7 @@ def test_a_signal_stays_one_if_the_record_cannot_be_closed_either(tiny):
 
 def test_trials_are_stopped_if_the_record_cannot_be_opened(tiny, trial):
     planned, engine, opening = trial("one"), Endless(), Future()
-    tally, group = Tally([planned], validated=True), Group(trials=(planned,))
+    tally, group = Tally([planned]), Group(trials=(planned,))
     threading.Timer(0.2, opening.set_exception, [RecordError("no such store")]).start()
     record = Record(MemoryRecorder(), opening)
     with pytest.raises(RecordError, match="no such store"), Display(Console(file=io.StringIO()), tally) as display:
@@ -110,7 +110,7 @@ def test_trials_are_stopped_if_the_record_cannot_be_opened(tiny, trial):
 
 
 def test_a_signal_while_the_record_is_being_closed_is_heard_once_it_is(tiny):
-    recorder, tally = Slow(), Tally([], validated=True)
+    recorder, tally = Slow(), Tally([])
     threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT]).start()
     record = Record(recorder, later(Opened))
     with StopSignals(), pytest.raises(Interrupted), Display(Console(file=io.StringIO()), tally) as display:

@@ -85,7 +85,7 @@ def test_the_description_tells_how_far_the_sweep_is_while_it_runs(
 
 
 def test_a_description_holds_no_password(trial, tiny):
-    tally = Tally((trial(),), validated=True)
+    tally = Tally((trial(),))
     reference = Reference(run_id="1", uri=redact("postgresql://ann:s3cret@host/db"), look="http://h", links={})
 
     text = describe(header(), tiny, "FAILED", tally, reference)

@@ -1,0 +1,70 @@
+"""What ranks the trials of a sweep: a metric, whether more or less of it is better, and what tells repeats apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from pipeline.config.schema import SEEDS, Sweep
+from tasks.datasets.dataset import Dataset
+from tasks.errors import ConfigError, unknown_choice
+from tasks.trial import Announcing, Trial
+
+_METRIC, _MODE, _OVER = "sweep.metric", "sweep.mode", "sweep.over"
+_LESS_IS_BETTER = ("loss", "error")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Criterion:
+    """The metric that ranks trials, the ``mode`` that says which end of it is best, and the keys that repeats vary."""
+
+    metric: str = "val/accuracy"
+    mode: str = "max"
+    over: tuple[str, ...] = SEEDS
+
+    @classmethod
+    def of(cls, sweep: Sweep, dataset: Dataset) -> Criterion:
+        """Return what a sweep is ranked by; where it does not say so, by accuracy: of validation, if there is any."""
+        metric = sweep.metric or ("val/accuracy" if len(dataset.validation) else "train/accuracy")
+        mode = sweep.mode or ("min" if metric.endswith(_LESS_IS_BETTER) else "max")
+        return cls(metric=metric, mode=mode, over=sweep.over)
+
+    @classmethod
+    def from_tags(cls, tags: Mapping[str, str], measured: Collection[str]) -> Criterion:
+        """Return what a recorded sweep was ranked by, which older records do not say: by accuracy."""
+        accuracy = "val/accuracy" if "val/accuracy" in measured or not measured else "train/accuracy"
+        over = tuple(tags.get(_OVER, ",".join(SEEDS)).split(","))
+        return cls(metric=tags.get(_METRIC, accuracy), mode=tags.get(_MODE, "max"), over=over)
+
+    def tags(self) -> dict[str, str]:
+        """Return the tags that say so in a sweep's record: the inverse of `from_tags`."""
+        return {_METRIC: self.metric, _MODE: self.mode, _OVER: ",".join(self.over)}
+
+    def score(self, metrics: Mapping[str, float]) -> float:
+        """Return what trials are ordered by, more being better: minus infinity where the metric is not known."""
+        value = metrics.get(self.metric, math.nan)
+        return -math.inf if math.isnan(value) else self.sign * value
+
+    @property
+    def sign(self) -> int:
+        """What a value of the metric is multiplied by for more to be better, and a score to be a value again."""
+        return 1 if self.mode == "max" else -1
+
+
+def check_metric(sweep: Sweep, trials: Iterable[Trial], dataset: Dataset) -> None:
+    """Refuse, before anything starts, a metric that no trial is going to report; some tasks do not know theirs.
+
+    Raises
+    ------
+    ConfigError
+        If the metric is none of those that the trials' tasks announce.
+    """
+    tasks = list({type(trial.task): trial.task for trial in trials}.values())
+    if sweep.metric is None or not all(isinstance(task, Announcing) for task in tasks):
+        return
+    known = {name for task in tasks if isinstance(task, Announcing) for name in task.metrics(dataset)}
+    if sweep.metric.startswith("val/") and sweep.metric not in known and not len(dataset.validation):
+        raise ConfigError(f"sweep.metric must be measured, got {sweep.metric!r} without a validation set")
+    if sweep.metric not in known:
+        raise unknown_choice("sweep.metric", sweep.metric, known)

@@ -1,0 +1,82 @@
+"""What ranks trials is said by the config, and refused where it cannot be measured."""
+
+import math
+
+import pytest
+
+from pipeline.config.schema import Sweep, parse
+from pipeline.results.criterion import Criterion, check_metric
+from tasks.datasets.dataset import make_dataset
+from tasks.errors import ConfigError
+from tasks.studies.registry import TASKS
+from tasks.trial import Announcing
+
+
+@pytest.fixture
+def unvalidated(tiny):
+    return make_dataset(
+        name="tiny", train=tiny.train, test=tiny.test, classes=("a", "b"), image_shape=(2, 2), validation=0
+    )
+
+
+def test_accuracy_ranks_where_nothing_is_said(tiny, unvalidated):
+    assert Criterion.of(Sweep(), tiny) == Criterion(metric="val/accuracy", mode="max")
+    assert Criterion.of(Sweep(), unvalidated).metric == "train/accuracy"
+
+
+@pytest.mark.parametrize(
+    ("metric", "mode", "resolved"),
+    [
+        ("val/loss", None, "min"),
+        ("gradient_check/largest_relative_error", None, "min"),
+        ("val/loss", "max", "max"),
+        ("test/accuracy", None, "max"),
+        ("test/accuracy", "min", "min"),
+    ],
+)
+def test_less_is_better_of_a_loss_unless_it_is_said_otherwise(tiny, metric, mode, resolved):
+    assert Criterion.of(Sweep(metric=metric, mode=mode), tiny).mode == resolved
+
+
+def test_a_score_is_more_where_a_trial_is_better():
+    less = Criterion(metric="val/loss", mode="min")
+
+    assert less.score({"val/loss": 1.0}) > less.score({"val/loss": 2.0})
+    assert less.sign * less.score({"val/loss": 2.0}) == 2.0
+    assert less.score({}) == less.score({"val/loss": math.nan}) == -math.inf
+
+
+def test_the_tags_of_a_record_say_it_and_older_records_are_ranked_by_accuracy():
+    one = Criterion(metric="val/loss", mode="min", over=("data_seed",))
+
+    assert Criterion.from_tags(one.tags(), set()) == one
+    assert Criterion.from_tags({}, {"train/accuracy"}).metric == "train/accuracy"
+    assert Criterion.from_tags({}, {"train/accuracy", "val/accuracy"}) == Criterion()
+
+
+def test_a_metric_that_no_trial_reports_is_refused(tiny, unvalidated):
+    trials = [parse({}).trial]
+
+    check_metric(Sweep(metric="val/loss"), trials, tiny)
+    with pytest.raises(ConfigError, match=r"sweep.metric must be one of .*got 'val/acuracy' .did you mean 'val/accur"):
+        check_metric(Sweep(metric="val/acuracy"), trials, tiny)
+    with pytest.raises(ConfigError, match="got 'val/loss' without a validation set"):
+        check_metric(Sweep(metric="val/loss"), trials, unvalidated)
+
+
+def test_a_task_that_does_not_know_its_metrics_is_believed(tiny):
+    check_metric(Sweep(metric="mine/score"), [parse({"task": {"name": "step_size"}}).trial, parse({}).trial], tiny)
+
+
+@pytest.mark.parametrize("name", [name for name, task in TASKS.items() if isinstance(task(), Announcing)])
+@pytest.mark.parametrize(
+    "values", [{}, {"clip": 1.0, "optimizer": {"name": "adam"}}, {"strategy": {"name": "local"}}, {"batch_size": None}]
+)
+def test_a_task_reports_what_it_announces_and_no_more(name, values, tiny):
+    trial = parse({"batch_size": 2, "steps": 4, "task": {"name": name}} | values).trial
+
+    events = list(trial.task.run([trial], tiny, threads=1))
+    reported = {metric for event in events for metric in getattr(event, "metrics", {})}
+
+    assert reported <= trial.task.metrics(tiny)
+    assert {"val/accuracy", "test/loss", "train/loss"} <= reported

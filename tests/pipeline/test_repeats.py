@@ -1,0 +1,72 @@
+"""Every point is run once a seed, and comes to the mean of its repeats."""
+
+import dataclasses
+
+import pytest
+
+from pipeline.config.schema import parse
+from pipeline.config.settings import setting, setting_key, setting_names
+from pipeline.plan.plan import Point
+from pipeline.plan.repeats import means, repeated
+from tasks.errors import ConfigError
+
+
+def points(*values, repeats=3):
+    sweep = {"sweep": {"repeats": repeats}}
+    return [
+        Point(index=index, overrides=(f"seed={one.get('seed', 0)}", "sweep.repeats=3"), config=parse(one | sweep))
+        for index, one in enumerate(values)
+    ]
+
+
+def test_a_point_has_a_repeat_a_seed_each_with_an_index_and_overrides_of_its_own():
+    made = repeated(points({"seed": 4, "learning_rate": 0.5}, {"seed": 4}))
+
+    assert [point.config.trial.seed for point in made] == [4, 5, 6, 4, 5, 6]
+    assert [point.config.trial.data_seed for point in made] == [0, 1, 2, 0, 1, 2]
+    assert [point.index for point in made] == [0, 1, 2, 3, 4, 5]
+    assert [point.config.trial.learning_rate for point in made] == [0.5] * 3 + [0.001] * 3
+    assert made[2].overrides == ("seed=6", "data_seed=2")
+
+
+def test_only_the_seeds_that_repeats_vary_grow():
+    (point,) = points({})
+    config = dataclasses.replace(point.config, sweep=dataclasses.replace(point.config.sweep, over=("seed",)))
+
+    made = repeated([dataclasses.replace(point, config=config)])
+
+    assert [(one.config.trial.seed, one.config.trial.data_seed) for one in made] == [(0, 0), (1, 0), (2, 0)]
+
+
+def test_one_repeat_changes_nothing():
+    one = points({}, {"seed": 1}, repeats=1)
+
+    assert repeated(one) == one
+
+
+def test_points_that_repeat_each_other_already_are_refused():
+    with pytest.raises(ConfigError, match=r"sweep\.repeats must be 1 where seed is swept, got 3"):
+        repeated(points({"seed": 0}, {"seed": 1}))
+
+
+def test_a_point_comes_to_the_mean_of_its_repeats_or_to_a_failure_among_them():
+    error = ValueError("no")
+
+    assert means({3: 1.0, 2: 3.0, 0: 0.5, 1: error}, 2) == {0: error, 1: 2.0}
+
+
+def test_a_setting_is_a_trial_without_the_keys_that_repeats_vary():
+    one, other, third = (parse(v).trial for v in ({"seed": 1}, {"data_seed": 7}, {"optimizer": {"name": "adam"}}))
+    over = ("seed", "data_seed")
+
+    assert setting(one, over) == setting(other, over) != setting(third, over)
+    assert setting_key(one, over) == setting_key(other, over) != setting_key(third, over)
+    assert setting_key(one, ["seed"]) != setting_key(other, ["seed"])
+    assert setting(one, ["optimizer"]).keys() == setting(third, ["optimizer"]).keys()
+
+
+def test_a_settings_name_holds_no_seed():
+    trials = [parse({"seed": seed, "learning_rate": rate}).trial for rate in (0.1, 0.2) for seed in (1, 2)]
+
+    assert setting_names(trials, ["seed"]) == ["gradient lr=0.1"] * 2 + ["gradient lr=0.2"] * 2
+    assert setting_names(trials[:2], ["seed"]) == ["gradient"] * 2
