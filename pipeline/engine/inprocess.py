@@ -32,6 +32,8 @@ class InProcess:
         self._device = device
         self._timeout = timeout
         self._checkpoint_every = checkpoint_every
+        self._dataset: Dataset | None = None
+        self._waiting: deque[Ledger] = deque()
 
     def __enter__(self) -> Self:
         return self
@@ -42,12 +44,20 @@ class InProcess:
     def close(self) -> None:
         """Stop nothing: no process was started."""
 
-    def run(self, groups: Sequence[Group], dataset: Dataset) -> Iterator[Report]:
+    def load(self, dataset: Dataset) -> None:
+        """Take in the data, once for all groups."""
+        self._dataset = dataset.on(array_for(self._device))
+
+    def submit(self, groups: Sequence[Group], *, last: bool) -> None:
+        """Take in groups to compute."""
+        del last
+        self._waiting += (Ledger.of(group, threads=self._threads, device=self._device) for group in groups)
+
+    def reports(self) -> Iterator[Report]:
         """Compute the groups in order and yield the reports."""
-        dataset = dataset.on(array_for(self._device))  # once for all groups
-        waiting = deque(Ledger.of(group, threads=self._threads, device=self._device) for group in groups)
-        while waiting:
-            waiting.extendleft(reversed((yield from self._compute(waiting.popleft(), dataset))))
+        assert self._dataset is not None, "the data come first"
+        while self._waiting:
+            self._waiting.extendleft(reversed((yield from self._compute(self._waiting.popleft(), self._dataset))))
 
     def _compute(self, ledger: Ledger, dataset: Dataset) -> Generator[Report, None, list[Ledger]]:
         """Compute a group; return the ledgers of what has to be computed again."""
@@ -60,6 +70,7 @@ class InProcess:
             threads=self._threads,
             start=None if group.start is None else group.start.checkpoint,
             checkpoint_every=self._checkpoint_every,
+            until=group.until,
             device=self._device,
         ):
             if isinstance(message, Raised):

@@ -78,6 +78,7 @@ class Ledger:
         threads: int,
         device: str,
         start: Checkpoint | None = None,
+        until: int | None = None,
         losses: int = 0,
     ) -> None:
         self.losses = losses
@@ -87,23 +88,25 @@ class Ledger:
         self._threads = threads
         self._device = device
         self._start = start
+        self._until = until
         self._begun: Begun | None = None
 
     @classmethod
     def of(cls, group: Group, *, threads: int, device: str) -> Ledger:
         """Return the ledger of a planned group."""
-        accounts = [Account(trial=trial) for trial in group.trials]
+        told = group.start is not None and group.start.told
+        accounts = [Account(trial=trial, started=told) for trial in group.trials]
         if group.start is not None:
             for curve in group.start.curves:
                 accounts[curve.trial].new(curve)
         start = None if group.start is None else group.start.checkpoint
-        return cls(accounts, threads=threads, device=device, start=start)
+        return cls(accounts, threads=threads, device=device, start=start, until=group.until)
 
     def begin(self) -> Group:
         """Return the group to compute."""
         trials = tuple(account.trial for account in self._accounts)
         start = None if self._start is None else Progress(checkpoint=self._start)
-        return Group(trials=trials, start=start)
+        return Group(trials=trials, start=start, until=self._until)
 
     def open(self) -> list[int]:
         """Return the places of the trials that have not ended."""
@@ -180,6 +183,7 @@ class Ledger:
                 threads=self._threads,
                 device=self._device,
                 start=None if self.checkpoint is None else self.checkpoint.of_trials(piece),
+                until=self._until,
                 losses=self.losses,
             )
             for piece in pieces
@@ -198,7 +202,7 @@ class Ledger:
 
     def pace(self) -> Pace:
         """Return how far the group has come."""
-        steps = self._accounts[0].trial.trial.steps
+        steps = self._until or self._accounts[0].trial.trial.steps
         at = [step for account in self._accounts if not account.ended for step in account.last.values()]
         began = 0 if self._start is None else self._start.step
         kept = 0 if self.checkpoint is None else self.checkpoint.step

@@ -32,21 +32,26 @@ class Relay:
     def __init__(self, cluster: Cluster, settings: dict[str, Any]) -> None:
         self._engine = RayEngine(cluster, **settings)
         self._engine.start(follows=cluster.workers is None)
-        self._turns: Iterator[list[Report]] = iter(())
+        self._submitted = 0
 
-    def begin(self, groups: Sequence[Group], data: list[Any], extent: Extent) -> None:
-        """Take in the groups, and the reference to their data set in a list: outside of one Ray would resolve it."""
-        self._turns = self._engine.turns(groups, data[0], extent=extent)
+    def use(self, data: list[Any], extent: Extent) -> None:
+        """Take in the reference to a data set in a list: outside of one Ray would resolve it."""
+        self._engine.use(data[0], extent)
 
-    def reports(self) -> list[Report] | None:
-        """Return what is reported within the next `EVERY` seconds, None once all has been."""
+    def submit(self, groups: Sequence[Group], *, last: bool) -> None:
+        """Take in groups to compute."""
+        self._engine.submit(groups, last=last)
+        self._submitted += 1
+
+    def reports(self) -> tuple[list[Report], int]:
+        """Return what is reported within the next `EVERY` seconds, and of how many submissions that is the last."""
         gathered: list[Report] = []
         until = time.monotonic() + EVERY
-        for reports in self._turns:
+        for reports in self._engine.turns():
             gathered += reports
             if time.monotonic() >= until:
-                return gathered
-        return gathered or None
+                return gathered, 0
+        return gathered, self._submitted
 
 
 class ClientEngine:
@@ -60,6 +65,7 @@ class ClientEngine:
         self._cluster = cluster
         self._settings = settings
         self._relay: Any = None
+        self._submitted = 0
 
     def __enter__(self) -> Self:
         connect(self._cluster, cpus=0)
@@ -82,8 +88,19 @@ class ClientEngine:
         """Leave the cluster, which ends the relay and the workers."""
         leave()
 
-    def run(self, groups: Sequence[Group], dataset: Dataset) -> Iterator[Report]:
-        """Compute the groups, the most costly first, and yield the reports as they come.
+    def load(self, dataset: Dataset) -> None:
+        """Take in the data, which travel to the cluster once."""
+        with _told():
+            ray.get(self._relay.use.remote([put(dataset)], Extent.of(dataset)))
+
+    def submit(self, groups: Sequence[Group], *, last: bool) -> None:
+        """Take in groups to compute."""
+        with _told():
+            self._relay.submit.remote(ray.put(list(groups)), last=last)
+        self._submitted += 1
+
+    def reports(self) -> Iterator[Report]:
+        """Compute the groups and yield the reports as they come.
 
         Raises
         ------
@@ -91,9 +108,10 @@ class ClientEngine:
             If the connection or the relay is lost.
         """
         with _told():
-            ray.get(self._relay.begin.remote(ray.put(list(groups)), [put(dataset)], Extent.of(dataset)))
             coming = deque(self._relay.reports.remote() for _ in range(AHEAD))
-            while (reports := ray.get(coming.popleft())) is not None:
+            heard = -1
+            while heard < self._submitted:
+                reports, heard = ray.get(coming.popleft())
                 coming.append(self._relay.reports.remote())
                 yield from reports
 

@@ -52,7 +52,7 @@ class _Attempt:
 class RayEngine:
     """Computes the groups on the workers of a cluster, one at a time on each.
 
-    The groups are those of a plan for ``workers`` workers. Where ``cluster.workers`` is given or the cluster is
+    There are to be ``workers`` of them. Where ``cluster.workers`` is given or the cluster is
     private, there are so many; else as many as the cluster has room for while nodes come and go, and the groups
     that wait are cut anew. A worker that is left with nothing to do takes half of a group that has started.
 
@@ -80,6 +80,10 @@ class RayEngine:
         self._checkpoint_every = checkpoint_every
         self._threads = max(1, int(cluster.cpus_per_worker))
         self._running: dict[Any, _Attempt] = {}
+        self._waiting: deque[Ledger] = deque()
+        self._last = True
+        self._data: Any = None
+        self._extent: Extent | None = None
         self._pool = Workers(cluster, device)
         self._follows = False
         self._looked = 0.0
@@ -103,32 +107,43 @@ class RayEngine:
         # cancelled just before made Ray look for its lost objects, and end the driver with exit code 1.)
         leave()
 
-    def run(self, groups: Sequence[Group], dataset: Dataset) -> Iterator[Report]:
-        """Compute the groups, the most costly first, and yield the reports as they come."""
-        for reports in self.turns(groups, put(dataset), extent=Extent.of(dataset)):
+    def load(self, dataset: Dataset) -> None:
+        """Take in the data, of which each node gets one copy."""
+        self.use(put(dataset), Extent.of(dataset))
+
+    def use(self, data: Any, extent: Extent) -> None:
+        """Take in data that were `put`, and their extent."""
+        self._data, self._extent = data, extent
+
+    def submit(self, groups: Sequence[Group], *, last: bool) -> None:
+        """Take in groups to compute."""
+        self._last = last
+        self._waiting += (Ledger.of(group, threads=self._threads, device=self._device) for group in groups)
+
+    def reports(self) -> Iterator[Report]:
+        """Compute the groups and yield the reports as they come."""
+        for reports in self.turns():
             yield from reports
 
-    def turns(self, groups: Sequence[Group], data: Any, *, extent: Extent) -> Iterator[list[Report]]:
-        """Compute the groups on what was `put`, of such an extent; yield what is reported, twice a second or more."""
-        waiting = deque(Ledger.of(group, threads=self._threads, device=self._device) for group in groups)
-        running = self._running = {}
-        while waiting or running:
+    def turns(self) -> Iterator[list[Report]]:
+        """Compute the groups; yield what is reported, twice a second or more."""
+        while self._waiting or self._running:
             if time.monotonic() - self._looked >= LOOK_EVERY:
                 self._looked = time.monotonic()
-                waiting = self._adapted(waiting, extent)
-            self._pool.want(self._wanted(len(waiting)))
-            while waiting and self._pool.idle:
-                attempt = self._submit(waiting.popleft(), data)
-                running[attempt.stream] = attempt
+                self._waiting = self._adapted(self._waiting)
+            self._pool.want(self._wanted(len(self._waiting)))
+            while self._waiting and self._pool.idle:
+                attempt = self._begin(self._waiting.popleft())
+                self._running[attempt.stream] = attempt
             # A bounded wait, so that signals and deadlines are seen to.
-            _wait([*self._pool.coming, *running], 1, 0.5)
+            _wait([*self._pool.coming, *self._running], 1, 0.5)
             for worker in _ready(self._pool.coming):
                 self._pool.came(worker)
                 self._looked = 0.0
             told: list[Report] = []
             for reports, again in self._answers():
                 told += reports
-                waiting.extendleft(reversed(again))
+                self._waiting.extendleft(reversed(again))
             yield told
 
     def _answers(self) -> Iterator[Answer]:
@@ -137,8 +152,10 @@ class RayEngine:
         for attempt in self._late():
             yield self._cancel(attempt)
 
-    def _adapted(self, waiting: deque[Ledger], extent: Extent) -> deque[Ledger]:
+    def _adapted(self, waiting: deque[Ledger]) -> deque[Ledger]:
         """Return the groups that wait, cut anew if the number of workers has changed, or half of one that runs."""
+        extent = self._extent
+        assert extent is not None, "the data come first"
         size = max(1, capacity(nodes(), self._cluster)) if self._follows else self._size
         if waiting and size != self._size:
             left = sorted(attempt.ledger.load(extent).part_cost(1) for attempt in self._running.values())
@@ -163,17 +180,20 @@ class RayEngine:
         """Return how many workers there should be beside those that compute."""
         # Of a cluster that may grow some more are asked for than it has room for, which an autoscaler sees.
         most = self._size + 1 + self._size // 4 if self._follows else self._size
+        if not self._last:
+            return max(most - len(self._running), 0)
         wide = sum(attempt.wide for attempt in self._running.values())  # an idle worker may take half of these
         return min(waiting + wide, most - len(self._running))
 
-    def _submit(self, ledger: Ledger, data: Any) -> _Attempt:
+    def _begin(self, ledger: Ledger) -> _Attempt:
         group, worker = ledger.begin(), self._pool.idle.pop()
         stream = worker.compute.options(num_returns="streaming").remote(
             tuple(planned.trial for planned in group.trials),
-            data,
+            self._data,
             threads=self._threads,
             start=None if group.start is None else group.start.checkpoint,
             checkpoint_every=self._checkpoint_every,
+            until=group.until,
         )
         return _Attempt(
             ledger=ledger, worker=worker, stream=stream, wide=len(group.trials) > 1, killed_before=kernel_kills()

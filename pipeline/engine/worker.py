@@ -50,6 +50,7 @@ class Worker:
         threads: int,
         start: Checkpoint | None,
         checkpoint_every: int | None,
+        until: int | None,
     ) -> Iterator[Message]:
         """Compute a group of a sweep, whose data set is the same for all its groups; see `compute`."""
         try:
@@ -64,6 +65,7 @@ class Worker:
             threads=threads,
             start=start,
             checkpoint_every=checkpoint_every,
+            until=until,
             device=self._device,
         )
         try:
@@ -81,19 +83,21 @@ def compute(
     threads: int,
     start: Checkpoint | None = None,
     checkpoint_every: int | None = None,
+    until: int | None = None,
     device: str = "cpu",
 ) -> Iterator[Message]:
     """Compute a fused group on a device and yield what happens, events in batches of `EVERY` seconds.
 
-    The group goes on from ``start``; its first event is told at once. Every ``checkpoint_every`` steps (None: never)
-    it can be kept where it is; a checkpoint that would come less than `CHECKPOINT_EVERY` seconds after the last is
-    left out.
+    The group goes on from ``start``, to ``until`` where that is given; its first event is told at once. Every
+    ``checkpoint_every`` steps (None: never) it can be kept where it is; a checkpoint that would come less than
+    `CHECKPOINT_EVERY` seconds after the last is left out.
 
     BLAS gets one thread whatever ``threads`` is, since a product's bits depend on its threads; the task
     spreads rows over ``threads`` threads of its own.
     """
     with threadpool_limits(1, user_api="blas"):
         yield Begun(host=platform.node(), blas=blas()[0])
+        to = {} if until is None else {"until": until}  # only a task that trains knows of it
         try:
             events = trials[0].task.run(
                 trials,
@@ -102,6 +106,7 @@ def compute(
                 start=start,
                 checkpoint_every=checkpoint_every,
                 like=array_for(device),
+                **to,
             )
             yield from _batches(events)
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # whatever a trial raises is a failure of its group

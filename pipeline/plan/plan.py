@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -50,18 +51,42 @@ class PlannedTrial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a group has come: the checkpoint it goes on from, and the points of its trials up to there."""
+    """How far a group has come: the checkpoint it goes on from, and the points of its trials up to there.
+
+    ``told`` says that this process has told of the points already: they are not told again.
+    """
 
     checkpoint: Checkpoint
     curves: tuple[Curve, ...] = ()
+    told: bool = False
+
+    def of_trials(self, kept: Sequence[int]) -> Progress:
+        """Return the progress of some of the trials, by their places in the group, in that order."""
+        curves = [
+            dataclasses.replace(curve, trial=kept.index(curve.trial)) for curve in self.curves if curve.trial in kept
+        ]
+        return dataclasses.replace(self, checkpoint=self.checkpoint.of_trials(kept), curves=tuple(curves))
+
+    @classmethod
+    def join(cls, parts: Sequence[Progress]) -> Progress:
+        """Return the progress of one group of the trials of all parts, which have come to the same step."""
+        sizes = [0, *itertools.accumulate(len(part.checkpoint.trials) for part in parts[:-1])]
+        curves = [
+            dataclasses.replace(curve, trial=curve.trial + before)
+            for part, before in zip(parts, sizes, strict=True)
+            for curve in part.curves
+        ]
+        checkpoint = Checkpoint.join([part.checkpoint for part in parts])
+        return cls(checkpoint=checkpoint, curves=tuple(curves), told=all(part.told for part in parts))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Trials computed as one; ``start`` is where they go on from."""
+    """Trials computed as one; ``start`` is where they go on from, ``until`` the step at which they pause, if any."""
 
     trials: tuple[PlannedTrial, ...]
     start: Progress | None = None
+    until: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,14 +32,7 @@ class Saved:
 
 def of_keys(saved: Saved, keys: Sequence[str]) -> Saved:
     """Return the checkpoint of some of its trials."""
-    slots = [saved.keys.index(key) for key in keys]
-    curves = tuple(
-        Curve(trial=slots.index(curve.trial), steps=curve.steps, metrics=curve.metrics)
-        for curve in saved.progress.curves
-        if curve.trial in slots
-    )
-    checkpoint = saved.progress.checkpoint.of_trials(slots)
-    return Saved(keys=tuple(keys), progress=Progress(checkpoint=checkpoint, curves=curves))
+    return Saved(keys=tuple(keys), progress=saved.progress.of_trials([saved.keys.index(key) for key in keys]))
 
 
 def encode(saved: Saved) -> bytes:

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 
 from pipeline.config.schema import Config
 from pipeline.display.console import Display, told_of_retry
-from pipeline.engine.protocol import Engine
+from pipeline.engine.protocol import Engine, run
 from pipeline.errors import Interrupted
 from pipeline.plan.plan import Group
 from pipeline.reports import Checkpointed, Failed, Finished, Paused, Retried, TrialReport
@@ -37,7 +37,7 @@ def compute(
     """
     status, told, searched = "KILLED", False, set[str]()
     try:
-        for report in engine.run(groups, dataset):
+        for report in run(engine, groups, dataset):
             checkpoints = record.checkpoints()  # raises, where the record cannot be opened
             if isinstance(report, Checkpointed | Paused):
                 unwritten = _keep(checkpoints, report)

@@ -17,6 +17,7 @@ import ray
 
 from pipeline.config.schema import parse
 from pipeline.engine.ledger import Ledger
+from pipeline.engine.protocol import run
 from pipeline.engine.worker import Begun, compute
 from pipeline.plan.plan import Group, Plan, Point, make_plan
 from pipeline.record.mlflow_recorder import DRAWN_TRIALS, MlflowRecorder
@@ -183,7 +184,7 @@ def small_sweep(engine: Any, plan: Plan, dataset: Any) -> float:
             Provenance(),
         )
         tally, start = Tally(plan.trials), time.perf_counter()
-        for report in engine.run(plan.groups, dataset):
+        for report in run(engine, plan.groups, dataset):
             if isinstance(report, Started | Progressed | Finished):
                 recorder.take(report)
                 tally.take(report)

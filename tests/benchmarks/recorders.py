@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.schema import Config, parse
+from pipeline.engine.protocol import run
 from pipeline.plan.plan import Plan, Point, make_plan
 from pipeline.record.protocol import MemoryRecorder, Provenance, Recorder
-from pipeline.reports import Checkpointed, Failed
+from pipeline.reports import Checkpointed, Failed, Paused
 from pipeline.sweep.run import _header
 from pipeline.sweep.start import Header, make_engine, make_recorder, open_record, worker_count
 from tests.benchmarks.sweeps import GRID
@@ -39,10 +40,10 @@ def points(images: str, *, record_every: int, steps: int) -> list[Point]:
 def record(plan: Plan, dataset: Any, engine: Any, recorder: Recorder) -> float:
     """Return the seconds from the first group to the closed record."""
     start = time.perf_counter()
-    for report in engine.run(plan.groups, dataset):
+    for report in run(engine, plan.groups, dataset):
         if isinstance(report, Failed):
             raise RuntimeError(report.error)  # noqa: TRY004  # a trial has failed
-        if not isinstance(report, Checkpointed):
+        if not isinstance(report, Checkpointed | Paused):
             recorder.take(report)
     recorder.close("FINISHED")
     return time.perf_counter() - start

@@ -33,9 +33,17 @@ class Counting:
         self.told: set[tuple[str, str, int]] = set()
         self._engine = engine
 
-    def run(self, groups: Sequence[Group], dataset: Any) -> Iterator[Report]:
+    def load(self, dataset: Any) -> None:
+        """Pass on the data."""
+        self._engine.load(dataset)
+
+    def submit(self, groups: Sequence[Group], *, last: bool) -> None:
+        """Pass on groups."""
+        self._engine.submit(groups, last=last)
+
+    def reports(self) -> Iterator[Report]:
         """Pass on what the engine reports."""
-        for report in self._engine.run(groups, dataset):
+        for report in self._engine.reports():
             if isinstance(report, Progressed):
                 for name, values in report.curve.metrics.items():
                     self._note(report.trial.key, name, zip(report.curve.steps.tolist(), values.tolist(), strict=True))

@@ -29,7 +29,13 @@ FAILURES = Failures(1, FaultLog(Path()))
 class Stopped:
     """An engine that a signal interrupts."""
 
-    def run(self, groups, dataset):
+    def load(self, dataset):
+        pass
+
+    def submit(self, groups, *, last):
+        pass
+
+    def reports(self):
         raise Interrupted(signal.SIGINT)
         yield
 
@@ -43,9 +49,15 @@ class Endless:
     def __init__(self):
         self.closed = False
 
-    def run(self, groups, dataset):
+    def load(self, dataset):
+        pass
+
+    def submit(self, groups, *, last):
+        self.groups = groups
+
+    def reports(self):
         while True:
-            yield Started(trial=groups[0].trials[0], host="here")
+            yield Started(trial=self.groups[0].trials[0], host="here")
 
     def close(self):
         self.closed = True
@@ -54,7 +66,7 @@ class Endless:
 class Idle(Endless):
     """An engine that has nothing to do."""
 
-    def run(self, groups, dataset):
+    def reports(self):
         return iter(())
 
 

@@ -12,8 +12,9 @@ import numpy as np
 
 from pipeline.config.schema import parse
 from pipeline.engine import worker
-from pipeline.plan.plan import Point, make_plan
-from pipeline.reports import Failed, Finished, Progressed
+from pipeline.engine.protocol import run
+from pipeline.plan.plan import Group, Point, Progress, make_plan
+from pipeline.reports import Failed, Finished, Paused, Progressed
 from tasks.datasets import Synthetic
 from tasks.events import Curve, Outcome, Result
 from tasks.studies.train import Train
@@ -42,7 +43,7 @@ def outcomes(engine, groups, watch=lambda report: None):
     """Run the groups and return the curves, results and failures by the trials' indices."""
     curves, results, failures = {}, {}, {}
     with engine:
-        for report in engine.run(groups, DATASET):
+        for report in run(engine, groups, DATASET):
             watch(report)
             match report:
                 case Progressed(trial=trial, curve=curve):
@@ -55,6 +56,40 @@ def outcomes(engine, groups, watch=lambda report: None):
                     failures[trial.index] = report
     assert not set(results) & set(failures)
     return curves, results, failures
+
+
+def assert_paused_trials_go_on(engine):
+    """Assert that trials of two groups that pause twice, and are fused anew in between, lose no bit and no point."""
+    points = planned(6)
+    curves, results, paused = {}, {}, []
+    with engine:
+        engine.load(DATASET)
+        engine.submit([replace(group, until=20) for group in groups_of(points, workers=2)], last=False)
+        for report in engine.reports():
+            match report:
+                case Progressed(trial=trial, curve=curve):
+                    curves.setdefault(trial.index, []).append(curve)
+                case Finished(trial=trial, result=result):
+                    results[trial.index] = result
+                case Paused():
+                    assert report.progress.checkpoint.step == (20 if len(paused) < 2 else 30)
+                    paused.append(report)
+                    if len(paused) == 2:
+                        engine.submit([joined(paused, until=30)], last=False)
+                    elif len(paused) == 3:
+                        engine.submit([joined([paused[-1]], until=None)], last=True)
+    assert [len(report.trials) for report in paused] == [3, 3, 6]
+    assert set(results) == set(range(6))
+    assert_same_bits(curves, results, undisturbed(points))
+    for blocks in curves.values():
+        steps = np.concatenate([block.steps for block in blocks if "train/loss" in block.metrics])
+        assert len(steps) == len(set(steps.tolist()))
+
+
+def joined(reports, until):
+    """Return the group in which all trials that have paused go on."""
+    start = replace(Progress.join([report.progress for report in reports]), told=True)
+    return Group(trials=tuple(trial for report in reports for trial in report.trials), start=start, until=until)
 
 
 def merged(curves):

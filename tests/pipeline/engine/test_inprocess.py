@@ -131,3 +131,7 @@ def test_the_frames_of_what_python_raises_anew_are_those_of_its_cause(computing,
 
     assert failures[0].error == "RuntimeError: generator raised StopIteration"
     assert "next(iter(()))" in failures[0].raised.frames
+
+
+def test_trials_pause_where_their_group_ends_and_go_on_in_another_to_the_same_bits(computing):
+    computing.assert_paused_trials_go_on(engine())

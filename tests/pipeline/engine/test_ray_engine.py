@@ -106,3 +106,7 @@ def test_the_workers_of_a_cluster_run_the_code_of_the_driver(computing, engine, 
     assert {file.name: file.read_bytes() for file in there.glob("*.py")} == {
         file.name: file.read_bytes() for file in here.glob("*.py")
     }
+
+
+def test_trials_pause_where_their_group_ends_and_go_on_in_another_to_the_same_bits(computing, engine):
+    computing.assert_paused_trials_go_on(engine(workers=2))

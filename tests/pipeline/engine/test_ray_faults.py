@@ -7,6 +7,8 @@ import time
 import psutil
 import pytest
 
+from pipeline.engine.protocol import run
+
 WORDLESS = "it ended without a word: by SIGKILL, as when the system is out of memory, or by os._exit"
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
@@ -162,7 +164,7 @@ def test_a_sweep_that_is_left_early_leaves_nothing_running(computing, engine, tm
     task = computing.Disturbed(folder=str(tmp_path), culprit=0, how="hang")
 
     with engine() as running:
-        for _ in running.run(computing.groups_of(computing.planned(2), task=task), computing.DATASET):
+        for _ in run(running, computing.groups_of(computing.planned(2), task=task), computing.DATASET):
             break
 
 
@@ -180,7 +182,7 @@ def test_data_larger_than_the_object_store_are_spilled_and_read(computing, engin
     try:
         plan = make_plan(computing.planned(1, steps=20), data, workers=1)
         with engine(node.address, workers=1) as running:
-            ends = list(running.run(plan.groups, data))
+            ends = list(run(running, plan.groups, data))
     finally:
         node.shutdown()
 

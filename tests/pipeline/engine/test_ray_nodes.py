@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.config.schema import Cluster
 from pipeline.engine import halving
+from pipeline.engine.protocol import run
 from pipeline.errors import EngineError
 from pipeline.plan.plan import Group, make_plan
 from pipeline.reports import Checkpointed
@@ -173,7 +174,7 @@ def test_ten_thousand_trials_leave_nothing_behind_in_the_driver(computing, engin
     # when they are computed
     ended, memory = 0, []
     with engine_of(workers=2) as engine:
-        for report in engine.run(groups, computing.DATASET):
+        for report in run(engine, groups, computing.DATASET):
             if type(report).__name__ == "Finished":
                 ended += 1
                 if ended % 1000 == 0:
