@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 from pipeline.address import redact
+from pipeline.config.packages import packages
 from pipeline.engine.blas import blas
 from pipeline.record.protocol import FOLDER
 
@@ -55,6 +56,8 @@ def collect() -> tuple[dict[str, str], dict[str, str]]:
     }
     tags |= {f"environment.{name}": os.environ[name] for name in _VARIABLES if name in os.environ}
     tags |= {f"version.{name}": version for name in PACKAGES if (version := _version(name))}
+    for package in packages():
+        tags |= package.tags()
     attachments = {LOCK: "\n".join(sorted(_installed(), key=str.lower)) + "\n"}
     found, diff = git.answer()
     if diff:

@@ -14,6 +14,7 @@ from typing import Self
 import pipeline
 import tasks
 from pipeline.address import redact
+from pipeline.config.packages import packages
 
 LONGEST_LINE = 300
 LONGEST_TRACEBACK = 200_000
@@ -98,7 +99,8 @@ def _where(frame: traceback.FrameSummary) -> str:
 
 def _is_own(frame: traceback.FrameSummary) -> bool:
     library = _inside(frame, _STANDARD) or not _INSTALLED.isdisjoint(Path(frame.filename).parts)
-    return _inside(frame, _TASKS) or not library
+    added = any(_inside(frame, str(root)) for package in packages() for root in package.roots)
+    return _inside(frame, _TASKS) or added or not library
 
 
 def _inside(frame: traceback.FrameSummary, folder: str) -> bool:

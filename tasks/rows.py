@@ -37,13 +37,13 @@ def describe_row(table: Mapping[str, type], row: Any) -> dict[str, Any]:
 
 
 def row_name(table: Mapping[str, type], row: object) -> str:
-    """Return a row's name in its table, by which configs and messages know it.
+    """Return a row's name in its table, by which configs and messages know it; that of its class, if it is in none.
 
     >>> from tasks.losses import LOSSES, SquaredHinge
     >>> row_name(LOSSES, SquaredHinge())
     'squared_hinge'
     """
-    return next(name for name, kind in table.items() if kind is type(row))
+    return next((name for name, kind in table.items() if kind is type(row)), type(row).__name__)
 
 
 def build(kind: type, values: Mapping[str, Any], *, parameter: str = "") -> Any:

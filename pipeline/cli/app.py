@@ -21,6 +21,7 @@ from pipeline import hydra as plugins
 from pipeline.address import redact
 from pipeline.cli.error_messages import EXPECTED, complaint, is_expected
 from pipeline.config.schema import parse
+from pipeline.config.tables import faults
 from pipeline.errors import Interrupted, Told, TrialsFailedError
 from pipeline.hydra import groups
 from pipeline.hydra.folders import hide_credentials
@@ -46,6 +47,7 @@ def main() -> None:
     atexit.register(gc.freeze)
     faulthandler.enable(file=_STDERR)  # a crash in native code says where
     logging.raiseExceptions = False  # a full disk under a log file would print a traceback a line
+    tell_of_faults()
     register()
     full_error = os.environ.get("HYDRA_FULL_ERROR")
     # Hydra then raises what it would otherwise print as a traceback of its own making.
@@ -89,6 +91,12 @@ def arranged(arguments: Sequence[str]) -> list[str]:
     options = [argument for argument in arguments if argument not in given.overrides]
     many = given.multirun or "hydra.mode=MULTIRUN" in given.overrides
     return options + (deferred(given.overrides) if many else given.overrides)
+
+
+def tell_of_faults() -> None:
+    """Say of each row of a package that cannot be used why; all else works without it."""
+    for fault in faults():
+        print(fault, file=sys.stderr)  # noqa: T201
 
 
 def register() -> None:

@@ -11,7 +11,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.address import redact
-from pipeline.config.schema import TABLES
+from pipeline.config.tables import TABLES, fault_of
 from pipeline.errors import TrialsFailedError
 from pipeline.hydra.groups import choices_with, keys, misplaced, unknown_hydra_key
 from tasks.errors import SweepError, unknown_choice
@@ -47,7 +47,8 @@ def complaint(error: BaseException) -> str:
 def _complaint(error: BaseException) -> str:
     if isinstance(error, MissingConfigException) and error.options:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
-        return str(unknown_choice(group, name, error.options))
+        fault = fault_of(group, name)
+        return f"{group}={name} cannot be used: {fault}" if fault else str(unknown_choice(group, name, error.options))
     if isinstance(error, HydraException):
         return _hydra_complaint(error)
     if isinstance(error, OmegaConfBaseException):

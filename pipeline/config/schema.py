@@ -9,32 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.stopping import STOPPING, Never, Rule
+from pipeline.config.tables import TABLES, fault_of
+from pipeline.stopping import Never, Rule
 from tasks.arrays.devices import DEVICES
 from tasks.datasets import DATASETS
 from tasks.errors import ConfigError, require, unknown_choice
-from tasks.losses import LOSSES
-from tasks.models import MODELS
-from tasks.optimizers import OPTIMIZERS
-from tasks.regularizers import REGULARIZERS
 from tasks.rows import build, convert, describe_row, parse_row
-from tasks.schedules import SCHEDULES
-from tasks.strategies import STRATEGIES
 from tasks.studies.registry import TASKS
 from tasks.trial import Trial
-
-TABLES: Mapping[str, Mapping[str, type]] = {
-    "task": TASKS,
-    "dataset": DATASETS,
-    "model": MODELS,
-    "loss": LOSSES,
-    "regularizer": REGULARIZERS,
-    "strategy": STRATEGIES,
-    "optimizer": OPTIMIZERS,
-    "schedule": SCHEDULES,
-    "stopping": STOPPING,
-}
-"""The config groups: each key of a config that holds a row, and the table that the row is of."""
 
 _OF_SWEEP = ("dataset", "stopping")
 """The groups that are no field of a trial."""
@@ -263,6 +245,8 @@ def _row(group: str, value: Any) -> Any:
         raise unknown_choice(group, value, TABLES[group])
     for name, given in value.items():
         require(given != "???", f"{group}.{name}", "must be given", None)
+    if value.get("name") not in TABLES[group] and (fault := fault_of(group, str(value.get("name")))) is not None:
+        raise ConfigError(f"{group}={value['name']} cannot be used: {fault}")
     return parse_row(TABLES[group], group, value)
 
 

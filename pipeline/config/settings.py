@@ -8,7 +8,8 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from pipeline.config.schema import TABLES, describe_trial
+from pipeline.config.schema import describe_trial
+from pipeline.config.tables import TABLES
 from tasks.trial import Trial
 
 _NUMBERS = [field.name for field in dataclasses.fields(Trial) if field.name not in TABLES]

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
-from pipeline.config.schema import TABLES
+from pipeline.config.tables import TABLES
 from pipeline.plan.plan import Group, Plan
 from pipeline.record.protocol import Past
 from pipeline.reports import Retried

@@ -20,6 +20,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 import ray
 
 from pipeline import HOME
+from pipeline.config.packages import packages as packages_with_rows
 from pipeline.config.schema import Cluster
 from pipeline.engine.capacity import Node, require_room
 from pipeline.engine.ray_private_cluster import LOCAL, start_private
@@ -172,6 +173,8 @@ class _ThisFolder(ray.job_config.JobConfig):
 def _this_code() -> dict[str, Any] | None:
     """Return what lets workers anywhere import the very code that the driver runs: its packages, sent to the nodes.
 
+    With them go the packages that add rows; what these need beside has to be on the nodes.
+
     A job that was submitted with a folder or modules has its code there already.
     """
     job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")).get("runtime_env") or {}
@@ -180,7 +183,8 @@ def _this_code() -> dict[str, Any] | None:
     packages = [str(HOME / name) for name in ("conf", "pipeline", "tasks")]
     # Without a working directory Ray has the workers look first into this process's current one, where a node
     # may have other code; the smallest of the packages does.
-    return {"working_dir": packages[0], "py_modules": packages}
+    rows = [str(root) for package in packages_with_rows() for root in package.roots]
+    return {"working_dir": packages[0], "py_modules": [*packages, *rows]}
 
 
 def _answers(address: str) -> bool:

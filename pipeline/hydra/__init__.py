@@ -9,6 +9,7 @@ import types
 from hydra.core.plugins import Plugins
 
 from pipeline.hydra.launcher import SweepLauncher
+from pipeline.hydra.search_path import PackagesSearchPath
 from pipeline.hydra.sweeper import GridSweeper
 
 ROOT = "hydra_plugins"
@@ -22,6 +23,7 @@ def register() -> None:
     for plugin in (SweepLauncher, GridSweeper):
         plugin.__module__ = NAMESPACE
         plugins.register(plugin)
+    plugins.register(PackagesSearchPath)
 
 
 def _stand_in_namespace() -> None:

@@ -15,7 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType, ValueType
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from pipeline.config.schema import TABLES
+from pipeline.config.tables import TABLES
 from pipeline.hydra.groups import choices_with, misplaced
 from tasks.errors import ConfigError
 

@@ -13,7 +13,8 @@ from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigStore
 
 from pipeline.config.environment import tracking_defaults
-from pipeline.config.schema import TABLES, defaults, plain
+from pipeline.config.schema import defaults, plain
+from pipeline.config.tables import TABLES, added
 
 
 def row_defaults(group: str, name: str, *, missing: str = "???") -> dict[str, Any]:
@@ -48,7 +49,7 @@ def choices_with(key: str) -> tuple[str, ...]:
     """
     group, _, inner = key.partition(".")
     field = inner.partition(".")[0]
-    table = TABLES.get(group, {})
+    table: Mapping[str, type] = TABLES.get(group, {})
     names = tuple(name for name, row in table.items() if field in {f.name for f in dataclasses.fields(row)})
     return () if len(names) == len(table) else names
 
@@ -110,6 +111,8 @@ def register() -> None:
     for group, table in TABLES.items():
         for name in table:
             store.store(group=f"schema/{group}", name=name, node=row_defaults(group, name))
+            if name not in table.own:  # a file of the package's own, of this name, comes before
+                store.store(group=group, name=name, node=row_defaults(group, name), provider=str(table.package(name)))
     store.store(group="hydra/help", name="sweeps", node={"app_name": "pipeline", "template": _help()})
     # Hydra copies its config sources each time that it looks for a group, and with them the one store of the process,
     # which it only reads: for --help 180 times, which took four seconds.
@@ -118,6 +121,9 @@ def register() -> None:
 
 def _help() -> str:
     choices = "\n".join(f"  {group:12} {', '.join(sorted(table))}" for group, table in TABLES.items())
+    for package, rows in added().items():
+        told = "; ".join(f"{group} {', '.join(names)}" for group, names in rows.items())
+        choices += f"\n\nOf {package}: {told}"
     return f"""Sweeps over how a model is optimised: Hydra composes the trials, Ray runs them, MLflow keeps the record.
 
   descent-sweeps KEY=VALUE ...               one trial, in this process

@@ -15,7 +15,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from pipeline.config.schema import TABLES
+from pipeline.config.tables import TABLES
 from pipeline.hydra.composer import Composer
 from pipeline.hydra.folders import claim_folder
 from pipeline.hydra.grid import Space, combinations

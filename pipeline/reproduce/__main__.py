@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from pipeline.config.environment import DEFAULT_URI, default_uri
+from pipeline.config.tables import faults
 from pipeline.display.console import make_console
 from pipeline.errors import RecordError
 from pipeline.record.reading import RecordedRun, is_trial, read_run, tell
@@ -35,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     atexit.register(gc.freeze)  # as `pipeline.cli.app` does
     console = make_console()
+    for fault in faults():
+        print(fault, file=sys.stderr)  # noqa: T201
     try:
         sweep, olds, left_out = _read(options.tracking_uri, options.run_id)
         news = rerun(options.tracking_uri, olds, sweep, options.changes, console)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.config.packages import SOURCES
 from pipeline.record.protocol import Series
 from pipeline.record.reading import RecordedRun
 
@@ -142,7 +143,7 @@ def _circumstances(run: RecordedRun) -> Iterator[tuple[str, str]]:
     """Yield what may make a difference, or explain one."""
     yield from (("config." + name, text) for name, text in _flat("", run.config))
     yield from ((name, run.tags[name]) for name in _CIRCUMSTANCES if name in run.tags)
-    yield from ((name, text) for name, text in run.tags.items() if name.startswith(("version.", "environment.")))
+    yield from ((name, text) for name, text in run.tags.items() if name.startswith(_KINDS))
     yield "dataset digest", run.dataset_digest
     if run.layout is not None:
         layout = dataclasses.asdict(run.layout)
@@ -150,6 +151,7 @@ def _circumstances(run: RecordedRun) -> Iterator[tuple[str, str]]:
 
 
 _OUTCOME = ("outcome", "outcome.step")
+_KINDS = ("version.", SOURCES, "environment.")
 _CIRCUMSTANCES = ("key", "git.commit", "git.dirty", "python", "platform", "cpu", "blas")
 
 

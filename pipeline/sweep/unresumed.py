@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.config.identity import CODE
+from pipeline.config.packages import SOURCES
 from pipeline.config.schema import Limits
 from pipeline.record.artifacts import params
 from pipeline.record.protocol import CHECKPOINTS, OtherSweep, SweepHeader
@@ -48,6 +49,9 @@ def _differences(other: OtherSweep, sweep: SweepHeader, dataset_digest: str) -> 
         yield f"the data were others (dataset {other.tags.get('dataset')}, digest {other.tags.get('dataset.digest')})"
     if other.tags.get(CODE) != sweep.provenance[CODE]:
         yield "the code of tasks was another"
+    for name in sorted(tag for tag in {**other.tags, **sweep.provenance} if tag.startswith(SOURCES)):
+        if other.tags.get(name) != sweep.provenance.get(name):
+            yield f"the code of {name.removeprefix(SOURCES)} was another"
     if other.name != sweep.name:
         yield f"its name was {other.name!r}, is {sweep.name!r}"
 

@@ -6,7 +6,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from pipeline.cli.app import register
-from pipeline.config.schema import TABLES, defaults, parse
+from pipeline.config.schema import defaults, parse
+from pipeline.config.tables import TABLES
 from pipeline.hydra.groups import row_defaults
 from tasks.errors import ConfigError
 

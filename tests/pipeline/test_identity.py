@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import tasks
-from pipeline.config.identity import syntax
+from pipeline.config.syntax import syntax
 
 SOURCE = b'''"""A module."""
 

@@ -3,7 +3,8 @@ import itertools
 import pytest
 
 from pipeline.config.identity import code_version, key
-from pipeline.config.schema import TABLES, Config, defaults, describe, parse
+from pipeline.config.schema import Config, defaults, describe, parse
+from pipeline.config.tables import TABLES
 from pipeline.hydra.groups import keys, row_defaults
 from tasks.errors import ConfigError
 

@@ -1,0 +1,81 @@
+"""What a row must be to stand in a table: a frozen dataclass of plain values that has what its protocol asks for."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+_PLAIN = (bool, int, float, str)
+
+
+def broken(row: type, contract: Any) -> str:
+    """Return what a row lacks, in words; an empty text where it lacks nothing.
+
+    >>> from tasks.losses import Loss, Svm
+    >>> broken(Svm, Loss), broken(dataclasses.make_dataclass("Mine", [], frozen=True), Loss).partition(",")[0]
+    ('', 'must have all of a Loss')
+    """
+    if not row.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        return "must be a frozen dataclass, got one that can be changed"
+    fields = {field.name for field in dataclasses.fields(row)}
+    try:
+        hints = typing.get_type_hints(row)
+    except Exception as error:  # noqa: BLE001  # annotations are evaluated, and may raise anything
+        return f"must have annotations that can be read, got {type(error).__name__}: {error}"
+    for name in sorted(fields):
+        if name == "name":
+            return "must have no field called name, which is the key that chooses the row"
+        if not _is_plain(hints[name]):
+            return f"must have fields of bool, int, float, str, tuples or mappings of these or None, got {name}"
+    if abstract := sorted(getattr(row, "__abstractmethods__", ())):
+        return f"must say what {' and '.join(abstract)} does"
+    lacking = [name for name in _members(contract) if name not in fields and not hasattr(row, name)]
+    return f"must have all of a {contract.__name__}, lacks {', '.join(lacking)}" if lacking else _called(row, contract)
+
+
+def _called(row: type, contract: Any) -> str:
+    """Return which method cannot be called as the protocol says."""
+    for name in _members(contract):
+        wanted, got = inspect.getattr_static(contract, name, None), inspect.getattr_static(row, name, None)
+        if not inspect.isfunction(wanted) or not inspect.isfunction(got):
+            continue
+        asked, given = inspect.signature(wanted).parameters, inspect.signature(got).parameters
+        anything = [parameter.kind for parameter in given.values()]
+        named = [one.name for one in asked.values() if one.kind is inspect.Parameter.KEYWORD_ONLY]
+        places = sum(one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD for one in asked.values())
+        taken = sum(
+            one.kind in {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
+            for one in given.values()
+        )
+        unknown = [one for one in named if one not in given]
+        if (unknown and inspect.Parameter.VAR_KEYWORD not in anything) or (
+            taken < places and inspect.Parameter.VAR_POSITIONAL not in anything
+        ):
+            return f"must have {name}{inspect.signature(wanted)}, got {name}{inspect.signature(got)}"
+    return ""
+
+
+def _members(contract: Any) -> list[str]:
+    """Return the names that a protocol, and those that it extends, ask for."""
+    found: dict[str, None] = {}
+    for kind in contract.__mro__:
+        if kind in {object, typing.Protocol, typing.Generic}:
+            continue
+        named = [*vars(kind).get("__annotations__", {}), *vars(kind)]
+        found |= dict.fromkeys(name for name in named if not name.startswith("_"))
+    return list(found)
+
+
+def _is_plain(hint: Any) -> bool:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in {typing.Union, types.UnionType}:
+        return all(one is type(None) or _is_plain(one) for one in arguments) and type(None) in arguments
+    if origin is tuple:
+        return len(arguments) == 2 and arguments[1] is Ellipsis and arguments[0] in _PLAIN
+    if origin is Mapping:
+        return arguments[0] is str and arguments[1] in _PLAIN
+    return hint in _PLAIN

@@ -1,0 +1,155 @@
+"""The tables of a config's groups: the project's own rows, and those that installed packages add."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.config.contract import broken
+from pipeline.config.packages import PREFIX, Offer, Package, forget, offers, package
+from pipeline.stopping import STOPPING, Rule
+from tasks.datasets import DATASETS, Source
+from tasks.losses import LOSSES, Loss
+from tasks.models import MODELS, Model
+from tasks.optimizers import OPTIMIZERS, Optimizer
+from tasks.regularizers import REGULARIZERS, Regularizer
+from tasks.schedules import SCHEDULES, Schedule
+from tasks.strategies import STRATEGIES, Strategy
+from tasks.studies.registry import TASKS
+from tasks.trial import Task
+
+_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_-]*")
+"""What a row may be called: a choice on Hydra's command line."""
+
+
+class Table(Mapping[str, type]):
+    """The rows of a group by their names: our own first, then the packages'."""
+
+    def __init__(self, entry_points: str, own: Mapping[str, type], contract: Any) -> None:
+        self.entry_points = entry_points
+        self.own = own
+        self.contract = contract
+
+    def __getitem__(self, name: str) -> type:
+        """Return a row; packages are looked at only where it is none of our own."""
+        return self.own[name] if name in self.own else _added().rows[self.entry_points, name][0]
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the names."""
+        yield from self.own
+        yield from (name for table, name in _added().rows if table == self.entry_points)
+
+    def __len__(self) -> int:
+        """Return how many rows there are."""
+        return sum(1 for _ in self)
+
+    def package(self, name: str) -> Package | None:
+        """Return the package that a row is of, None of our own."""
+        return None if name in self.own else package(_added().rows[self.entry_points, name][1])
+
+
+TABLES: Mapping[str, Table] = {
+    "task": Table("tasks", TASKS, Task),
+    "dataset": Table("datasets", DATASETS, Source),
+    "model": Table("models", MODELS, Model),
+    "loss": Table("losses", LOSSES, Loss),
+    "regularizer": Table("regularizers", REGULARIZERS, Regularizer),
+    "strategy": Table("strategies", STRATEGIES, Strategy),
+    "optimizer": Table("optimizers", OPTIMIZERS, Optimizer),
+    "schedule": Table("schedules", SCHEDULES, Schedule),
+    "stopping": Table("stopping", STOPPING, Rule),
+}
+"""The config groups: each key of a config that holds a row, and the table that the row is of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Added:
+    """What packages add: rows and the names of their packages, and why other offers cannot be used."""
+
+    rows: Mapping[tuple[str, str], tuple[type, str]]
+    faults: Mapping[Offer, str]
+
+
+def faults() -> list[str]:
+    """Return a line on each offer of a package that cannot be used: the package, the row and the cause."""
+    return [f"{offer} is left out: {cause}" for offer, cause in _added().faults.items()]
+
+
+def fault_of(group: str, name: str) -> str | None:
+    """Return why a choice of a group that a package offers cannot be used, None where nothing is known of it.
+
+    >>> fault_of("loss", "svm")
+    """
+    table = TABLES[group].entry_points if group in TABLES else ""
+    return next(
+        (f"{offer} {cause}" for offer, cause in _added().faults.items() if (offer.table, offer.name) == (table, name)),
+        None,
+    )
+
+
+def added() -> dict[str, dict[str, list[str]]]:
+    """Return the names of the rows that each package adds, by its group of configs."""
+    groups = {table.entry_points: group for group, table in TABLES.items()}
+    found: dict[str, dict[str, list[str]]] = {}
+    for (table, name), (_, of) in _added().rows.items():
+        found.setdefault(str(package(of)), {}).setdefault(groups[table], []).append(name)
+    return found
+
+
+def look_again() -> None:
+    """Look for packages anew: one was installed, or changed."""
+    forget()
+    _added.cache_clear()
+
+
+@functools.cache
+def _added() -> _Added:
+    tables = {table.entry_points: table for table in TABLES.values()}
+    offered: dict[tuple[str, str], list[Offer]] = {}
+    for offer in offers():
+        offered.setdefault((offer.table, offer.name), []).append(offer)
+    rows: dict[tuple[str, str], tuple[type, str]] = {}
+    causes: dict[Offer, str] = {}
+    for place, rivals in offered.items():
+        if rivals[0].table == "figures":
+            continue
+        for offer in rivals:
+            others = [other.package for other in rivals if other is not offer]
+            if others:
+                causes[offer] = f"must have a name of its own, {', '.join(others)} has the same"
+            elif cause := _misnamed(offer, tables):
+                causes[offer] = cause
+            else:
+                row, cause = loaded(offer, tables[offer.table].contract)
+                if row is None:
+                    causes[offer] = cause
+                else:
+                    rows[place] = (row, offer.package)
+    return _Added(rows=rows, faults=causes)
+
+
+def _misnamed(offer: Offer, tables: Mapping[str, Table]) -> str:
+    if offer.table not in tables:
+        known = ", ".join(f"{PREFIX}{table}" for table in [*tables, "figures"])
+        return f"must be in one of the groups {known}, got {offer.point.group!r}"
+    if offer.name in tables[offer.table].own:
+        return "must have a name of its own, descent-sweeps has a row of that name"
+    return "" if _NAME.fullmatch(offer.name) else f"must have a name of letters, digits and _, got {offer.name!r}"
+
+
+def loaded(offer: Offer, contract: Any) -> tuple[type | None, str]:
+    """Return the row of an offer, or why it cannot be used."""
+    try:
+        row = offer.point.load()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001  # a stranger's module may raise anything, SystemExit too
+        return None, f"must be importable, got {type(error).__name__}: {error}"
+    if not isinstance(row, type) or not dataclasses.is_dataclass(row):
+        return None, f"must be a frozen dataclass, got {row!r}"
+    cause = broken(row, contract)
+    return (None, cause) if cause else (row, "")

@@ -1,0 +1,195 @@
+"""Rows that installed packages add to the tables, and what is said of those that cannot be used."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.config.contract import broken
+from pipeline.config.identity import key, packages_of
+from pipeline.config.packages import packages
+from pipeline.config.schema import describe, parse
+from pipeline.config.tables import TABLES, added, faults, look_again
+from pipeline.hydra.groups import keys
+from tasks.errors import ConfigError
+from tasks.losses import Softmax
+from tests.pipeline import commands
+from tests.pipeline.packaging import install
+
+LOSS = """
+from dataclasses import dataclass
+from tasks.losses import Softmax
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cooled(Softmax):
+    temperature: float = 2.0
+"""
+ROW = "[descent_sweeps.losses]\ncooled = warm_losses:Cooled\n"
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """Return a maker of installed packages, which the tables then know."""
+    folder = tmp_path / "site"
+
+    def make(name="warm-losses", code=LOSS, rows=ROW, **more):
+        place = install(folder, name, code, rows, **more)
+        monkeypatch.syspath_prepend(str(folder))
+        sys.modules.pop(place.name, None)
+        look_again()
+        return place
+
+    yield make
+    monkeypatch.undo()
+    for name in ("warm_losses", "cold_losses"):
+        sys.modules.pop(name, None)
+    look_again()
+
+
+def test_a_row_of_a_package_is_a_row(site):
+    site()
+
+    config = parse({"loss": {"name": "cooled", "temperature": 3}})
+
+    assert config.trial.loss.temperature == 3.0
+    assert parse(describe(config)) == config
+    assert {"loss.temperature"} <= set(keys())
+    assert added() == {"warm-losses 0.1": {"loss": ["cooled"]}}
+    assert faults() == []
+    with pytest.raises(ConfigError, match=r"a key of loss must be one of temperature, got 'temprature'"):
+        parse({"loss": {"name": "cooled", "temprature": 3}})
+    with pytest.raises(
+        ConfigError, match=r"loss must be one of cooled, softmax, .*, got 'cooldd' \(did you mean 'cooled'"
+    ):
+        parse({"loss": {"name": "cooldd"}})
+
+
+BROKEN = {
+    "import": ("raise OSError('no licence')", r"must be importable, got OSError: no licence"),
+    "exit": ("raise SystemExit(3)", r"must be importable, got SystemExit: 3"),
+    "missing": ("", r"must be importable, got AttributeError"),
+    "function": ("def Cooled(): ...", r"must be a frozen dataclass, got <function"),
+    "mutable": (
+        LOSS.replace("frozen=True, ", "").replace("(Softmax)", ""),
+        r"must be a frozen dataclass, got one that",
+    ),
+    "contract": (LOSS.replace("(Softmax)", ""), r"must have all of a Loss, lacks .*losses_and_gradient"),
+    "field": (LOSS.replace("float = 2.0", "object = None"), r"must have fields of bool, .* got temperature"),
+    "name": (LOSS.replace("temperature", "name"), r"must have no field called name"),
+    "annotation": (LOSS.replace(": float", ": 'flaot'"), r"must have annotations that can be read, got NameError"),
+    "call": (LOSS + "    def losses(self): ...\n", r"must have losses\(self, scores.*, got losses\(self\)"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_row_that_cannot_be_used_is_named_and_the_rest_works(site, kind):
+    code, cause = BROKEN[kind]
+
+    site(code=code)
+
+    (fault,) = faults()
+    assert fault.startswith("losses 'cooled' of warm-losses (warm_losses:Cooled) is left out: must ")
+    with pytest.raises(ConfigError, match=rf"^loss=cooled cannot be used: .* of warm-losses .*{cause}"):
+        parse({"loss": {"name": "cooled"}})
+    assert "cooled" not in TABLES["loss"]
+    assert parse({"loss": {"name": "softmax"}}).trial.loss == Softmax()
+
+
+def test_two_rows_of_one_name_are_both_named(site):
+    site()
+    site("cold-losses", rows=ROW.replace("warm", "cold") + "svm = cold_losses:Cooled\n[descent_sweeps.loss]\na = x:Y\n")
+
+    told = "\n".join(faults())
+
+    assert (
+        "'cooled' of cold-losses (cold_losses:Cooled) is left out: must have a name of its own, warm-losses has" in told
+    )
+    assert (
+        "'cooled' of warm-losses (warm_losses:Cooled) is left out: must have a name of its own, cold-losses has" in told
+    )
+    assert (
+        "'svm' of cold-losses (cold_losses:Cooled) is left out: must have a name of its own, descent-sweeps has" in told
+    )
+    assert "must be in one of the groups descent_sweeps.tasks, " in told
+    assert "cooled" not in TABLES["loss"]
+
+
+def test_the_key_of_a_trial_holds_the_version_and_the_sources_of_what_gives_it_a_row(site):
+    def keyed(loss, **more):
+        site(**more)
+        return key(parse({"loss": {"name": loss}}), "digest")
+
+    first = keyed("cooled")
+    assert [str(package) for package in packages_of(parse({"loss": {"name": "cooled"}}).trial)] == ["warm-losses 0.1"]
+    assert packages_of(parse({"loss": {"name": "svm"}}).trial) == []
+    own = keyed("svm")
+
+    assert keyed("cooled", code=LOSS + "# a remark\n") == first
+    changed = keyed("cooled", code=LOSS.replace("2.0", "2.5"))
+    assert changed != first
+    assert keyed("cooled", files={"maths.py": "x = 1"}) not in {first, changed}
+    assert keyed("svm", code=LOSS.replace("2.0", "2.5")) == own
+
+
+def test_a_newer_version_of_the_same_sources_is_another_key(tmp_path, site):
+    site()
+    first = key(parse({"loss": {"name": "cooled"}}), "digest")
+    about = tmp_path / "site" / "warm_losses-0.1.dist-info" / "METADATA"
+    about.write_text(about.read_text().replace("0.1", "0.2"))
+    look_again()
+
+    assert key(parse({"loss": {"name": "cooled"}}), "digest") != first
+    assert packages()[0].tags()["version.warm-losses"] == "0.2"
+
+
+def test_every_row_of_our_own_keeps_its_contract():
+    rows = [(table.contract, name, row) for table in TABLES.values() for name, row in table.own.items()]
+    assert {name: cause for contract, name, row in rows if (cause := broken(row, contract))} == {}
+    assert all(dataclasses.is_dataclass(row) for _, _, row in rows)
+
+
+PRESET = """# @package _global_
+defaults: [override /loss: cooled]
+learning_rate: 0.25
+"""
+
+
+def test_commands_know_a_package_and_its_presets(tmp_path, site):
+    site(files={"conf/experiment/warm/all.yaml": PRESET}, rows=ROW + "gone = warm_losses:Gone\n")
+    folder, environment = tmp_path, {"PYTHONPATH": f"{commands.ROOT}:{tmp_path / 'site'}"}
+
+    def run(*arguments):
+        command = [sys.executable, "-m", "pipeline", *arguments]
+        return subprocess.run(
+            command, cwd=folder, env={**commands.os.environ, **environment}, capture_output=True, text=True, check=False
+        )
+
+    told = run("--help")
+    assert "loss         cooled, softmax" in told.stdout
+    assert "Of warm-losses 0.1: loss cooled" in told.stdout
+    assert "losses 'gone' of warm-losses (warm_losses:Gone) is left out: must be importable" in told.stderr
+    config = run("experiment=warm/all", "loss.temperature=5", "--cfg", "job").stdout
+    assert "temperature: 5" in config
+    assert "learning_rate: 0.25" in config
+    wrong = run("loss=gone", "engine=inprocess")
+    assert (wrong.returncode, wrong.stderr.splitlines()[-1].partition(" of ")[0]) == (
+        2,
+        "error: loss=gone cannot be used: losses 'gone'",
+    )
+    swept = run("--multirun", "experiment=warm/all", "loss.temperature=5,6", "engine=inprocess", "steps=5")
+    assert swept.returncode == 0, swept.stderr
+    assert "gradient temperature=6" in swept.stdout
+
+
+def test_the_code_of_a_package_travels_with_ours_and_is_in_the_provenance(site):
+    from pipeline.engine.ray_cluster import _this_code
+    from pipeline.provenance import collect
+
+    place = site()
+
+    assert str(place) in _this_code()["py_modules"]
+    tags, _ = collect()
+    assert (tags["version.warm-losses"], len(tags["sources.warm-losses"])) == ("0.1", 64)
