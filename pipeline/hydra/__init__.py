@@ -8,8 +8,10 @@ import types
 
 from hydra.core.plugins import Plugins
 
+from pipeline.hydra import groups
 from pipeline.hydra.launcher import SweepLauncher
 from pipeline.hydra.search_path import PackagesSearchPath
+from pipeline.hydra.search_sweeper import SearchSweeper
 from pipeline.hydra.sweeper import GridSweeper
 
 ROOT = "hydra_plugins"
@@ -20,10 +22,11 @@ def register() -> None:
     """Make the classes known to Hydra that ``conf/hydra/launcher`` and ``conf/hydra/sweeper`` name."""
     plugins = Plugins.instance()
     _stand_in_namespace()
-    for plugin in (SweepLauncher, GridSweeper):
+    for plugin in (SweepLauncher, GridSweeper, SearchSweeper):
         plugin.__module__ = NAMESPACE
         plugins.register(plugin)
     plugins.register(PackagesSearchPath)
+    groups.register_samplers()
 
 
 def _stand_in_namespace() -> None:

@@ -15,6 +15,8 @@ from hydra.core.config_store import ConfigStore
 from pipeline.config.environment import tracking_defaults
 from pipeline.config.schema import defaults, plain
 from pipeline.config.tables import TABLES, added
+from pipeline.config.schema import TABLES, defaults, plain
+from pipeline.search.samplers import nodes
 
 
 def row_defaults(group: str, name: str, *, missing: str = "???") -> dict[str, Any]:
@@ -117,6 +119,18 @@ def register() -> None:
     # Hydra copies its config sources each time that it looks for a group, and with them the one store of the process,
     # which it only reads: for --help 180 times, which took four seconds.
     setattr(store, "__deepcopy__", lambda _: store)  # noqa: B010  # Hydra's class has none
+
+
+def register_samplers() -> None:
+    """Store the configs of a search's samplers, where Hydra's own plug-in for Optuna has not: those have more keys."""
+    store = ConfigStore.instance()
+    try:
+        known = store.list("hydra/sweeper/sampler")
+    except OSError:
+        known = []
+    for name, node in nodes().items():
+        if f"{name}.yaml" not in known:
+            store.store(group="hydra/sweeper/sampler", name=name, node=node)
 
 
 def _help() -> str:

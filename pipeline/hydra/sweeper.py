@@ -65,7 +65,7 @@ class GridSweeper(Sweeper):
     def _jobs(self, arguments: Sequence[str], composer: Composer) -> list[list[str]]:
         """Return the overrides of each job; where presets are swept, each with its own ``params``."""
         parser = OverridesParser.create()
-        texts = [_recalled(text) for text in arguments]
+        texts = [recalled(text) for text in arguments]
         given = parser.parse_overrides(texts)
         swept = [override for override in given if override.is_sweep_override()]
         groups = {override.get_key_element() for override in swept if composer.is_group(override.key_or_group)}
@@ -108,7 +108,7 @@ def _deferred(text: str) -> str:
     return text if override is None or override.is_sweep_override() else f"{key}=choice({value})"
 
 
-def _recalled(text: str) -> str:
+def recalled(text: str) -> str:
     """Return an argument as it was before `deferred`: Hydra does not quote again what it takes out of ``choice()``."""
     key, _, value = text.partition("=")
     override = _of_some(text) if value.startswith("choice(") else None

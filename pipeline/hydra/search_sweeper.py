@@ -1,0 +1,120 @@
+"""The Hydra sweeper that searches by Optuna's samplers, with the keys and the syntax of Hydra's own plug-in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from hydra.utils import get_method
+from omegaconf import DictConfig, OmegaConf
+
+from pipeline.hydra.folders import claim_folder
+from pipeline.hydra.grid import Space
+from pipeline.hydra.launcher import SweepLauncher
+from pipeline.hydra.sweeper import recalled
+from pipeline.search.objectives import Objectives
+from pipeline.search.proposals import Budget, Proposals
+from pipeline.search.search import Options, Search
+from pipeline.search.space import space_of
+from pipeline.sweep.source import End
+from tasks.events import Outcome
+
+
+class SearchSweeper(Sweeper):
+    """Proposes the trials of a sweep, batch after batch, by what came of those before.
+
+    The keys are those of Hydra's own sweeper for Optuna, but for ``metrics``, which are what it optimises where that
+    are several, or another than ``sweep.metric``.
+    """
+
+    def __init__(
+        self,
+        sampler: Any,
+        direction: Any,
+        storage: str | None,
+        study_name: str | None,
+        n_trials: int,
+        n_jobs: int | None,
+        max_failure_rate: float,
+        custom_search_space: str | None,
+        params: Any,
+        metrics: Any,
+    ) -> None:
+        self.sampler, self.direction, self.metrics = sampler, direction, metrics
+        self.storage, self.study_name = storage, study_name
+        self.n_trials, self.n_jobs, self.max_failure_rate = n_trials, n_jobs, max_failure_rate
+        self.custom_search_space = custom_search_space
+        self.params = params
+        self.hydra_context: HydraContext | None = None
+        self.config: DictConfig | None = None
+        self.launcher: Launcher | None = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep what Hydra gives, and start the launcher."""
+        self.hydra_context, self.config = hydra_context, config
+        self.launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Launch proposals until there are as many as wanted, and return the results in a list a batch."""
+        assert self.config is not None
+        assert self.launcher is not None
+        objectives = Objectives.of(self.config.sweep, self.metrics, self.direction)
+        budget = Budget(n_trials=self.n_trials, n_jobs=self.n_jobs, max_failure_rate=self.max_failure_rate)
+        search = self._search(arguments, objectives)
+        proposals = Proposals(search, budget, objectives.values)
+        if claim_folder(self.config) and isinstance(self.launcher, SweepLauncher):
+            assert self.launcher.composer is not None
+            self.launcher.composer.forget()
+        batches: list[Sequence[JobReturn]] = []
+        while batch := proposals.more(budget.most):
+            returns = self.launcher.launch([one.overrides for one in batch], initial_job_idx=batch[0].number)
+            batches.append(returns)
+            for proposal, result in zip(batch, returns, strict=True):
+                proposals.told(proposal.number, _end(objectives, result))
+        self._write(search.results())
+        for result in (result for batch in batches for result in batch):
+            _ = result.return_value  # raises the error of a job that failed
+        return batches
+
+    def _search(self, arguments: Sequence[str], objectives: Objectives) -> Search:
+        assert self.config is not None
+        texts = [*Space.of({"params": self.params}).texts(), *map(recalled, arguments)]
+        options = Options(
+            sampler=_plain(self.sampler),
+            directions=objectives.directions,
+            storage=self.storage,
+            study_name=self.study_name,
+            extend=self._extend if self.custom_search_space else None,
+        )
+        return Search(space_of(OverridesParser.create().parse_overrides(texts)), options)
+
+    def _extend(self, trial: Any) -> None:
+        assert self.custom_search_space is not None
+        get_method(self.custom_search_space)(self.config, trial)
+
+    def _write(self, results: Mapping[str, Any]) -> None:
+        assert self.config is not None
+        folder = Path(self.config.hydra.sweep.dir)
+        OmegaConf.save(OmegaConf.create(dict(results)), folder / "optimization_results.yaml")
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    values = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(values, dict)
+    return {str(name): value for name, value in values.items()}
+
+
+def _end(objectives: Objectives, result: JobReturn) -> End:
+    """Return how a job of any launcher ended: by what it returned, or raised."""
+    try:
+        value = result.return_value
+    except Exception:  # noqa: BLE001  # it is raised again when the search is over
+        return End(outcome=Outcome.FAILED, metrics={}, step=0)
+    return End(outcome=Outcome.COMPLETE, metrics=objectives.measured(value), step=0)

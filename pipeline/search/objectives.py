@@ -1,0 +1,76 @@
+"""What a search optimises: the metric that ranks the sweep, or several, each in its direction."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.errors import ConfigError, require
+
+_MODES = {"max": "maximize", "min": "minimize"}
+_LESS_IS_BETTER = ("loss", "error")
+ACCURACY = ("val/accuracy", "train/accuracy")
+"""What a search is for where nothing is said: the first that is measured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objectives:
+    """The metrics that a search optimises, None standing for accuracy, and the direction of each."""
+
+    metrics: tuple[str | None, ...]
+    directions: tuple[str, ...]
+
+    @classmethod
+    def of(cls, sweep: Mapping[str, Any], metrics: Any, direction: Any) -> Objectives:
+        """Return what the keys ``sweep``, ``hydra.sweeper.metrics`` and ``hydra.sweeper.direction`` say.
+
+        Raises
+        ------
+        ConfigError
+            If they contradict each other.
+        """
+        several = None if direction is None or isinstance(direction, str) else [str(one) for one in direction]
+        names = [sweep.get("metric")] if metrics is None else _list_of(metrics)
+        require(len(set(names)) == len(names) > 0, "hydra.sweeper.metrics", "must name each metric once", names)
+        if several is None and len(names) > 1 and direction is not None:
+            raise ConfigError(
+                f"hydra.sweeper.direction must be a list, one for each of hydra.sweeper.metrics, got {direction}"
+            )
+        given = several or ([] if direction is None else [str(direction)])
+        if given and len(given) != len(names):
+            raise ConfigError(
+                f"hydra.sweeper.metrics must name as many metrics as hydra.sweeper.direction has directions, got "
+                f"{metrics if metrics is None else ', '.join(map(str, names))} for {', '.join(given)}"
+            )
+        usual = [_direction(name) for name in names]
+        if metrics is None:
+            usual = [_MODES.get(str(sweep.get("mode")), usual[0])]
+            named = names[0] or "accuracy"
+            rule = f"must agree with sweep.mode, by which {named} is to {usual[0]}"
+            require(given in ([], usual), "hydra.sweeper.direction", rule, ", ".join(given))
+        return cls(metrics=tuple(names), directions=tuple(given or usual))
+
+    def values(self, measured: Mapping[str, float]) -> list[float]:
+        """Return the value of each metric, NaN where it was not measured."""
+        return [_value(name, measured) for name in self.metrics]
+
+    def measured(self, returned: float | Sequence[float] | None) -> dict[str, float]:
+        """Return the metrics that the value of a job is of, which is a list where they are several."""
+        values = returned if isinstance(returned, Sequence) else [returned]
+        names = [name or ACCURACY[0] for name in self.metrics]
+        return {name: math.nan if value is None else float(value) for name, value in zip(names, values, strict=False)}
+
+
+def _value(name: str | None, measured: Mapping[str, float]) -> float:
+    names = ACCURACY if name is None else (name,)
+    return next((measured[one] for one in names if one in measured), math.nan)
+
+
+def _direction(name: str | None) -> str:
+    return "minimize" if name is not None and name.endswith(_LESS_IS_BETTER) else "maximize"
+
+
+def _list_of(metrics: Any) -> list[str | None]:
+    return [metrics] if isinstance(metrics, str) else [str(one) for one in metrics]

@@ -1,0 +1,100 @@
+"""A search as a sweep asks it: so many proposals at a time as fuse well, until there are enough of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.search.search import Proposal, Search
+from pipeline.sweep.source import End
+from tasks.errors import require
+from tasks.events import Outcome
+
+FUSED = 8
+"""How many proposals are made for a worker at once: enough to share most of the arithmetic, and few to learn from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """How many points a search proposes in all, how many are open at most, and in how large batches.
+
+    More than ``max_failure_rate`` of the trials may not fail: then nothing more is proposed.
+    """
+
+    n_trials: int = 20
+    n_jobs: int | None = None
+    max_failure_rate: float = 0.0
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        require(_whole(self.n_trials), "hydra.sweeper.n_trials", "must be a whole number of at least 1", self.n_trials)
+        told = "must be a whole number of at least 1, or null"
+        require(self.n_jobs is None or _whole(self.n_jobs), "hydra.sweeper.n_jobs", told, self.n_jobs)
+        rate = self.max_failure_rate
+        share = isinstance(rate, int | float) and 0 <= rate <= 1
+        require(share, "hydra.sweeper.max_failure_rate", "must be between 0 and 1", rate)
+
+    @property
+    def most(self) -> int:
+        """How many points are open at most."""
+        return self.n_jobs or FUSED * self.workers
+
+    @property
+    def batch(self) -> int:
+        """How many points are proposed at once, once a sampler learns."""
+        return math.ceil(self.most / self.workers)
+
+
+class Proposals:
+    """The proposals of a search: points that differ in what fuses come together, and are made up for as groups end.
+
+    ``values`` says of the last metrics of a trial what the search is told.
+    """
+
+    def __init__(
+        self, search: Search, budget: Budget, values: Callable[[Mapping[str, float]], Sequence[float]]
+    ) -> None:
+        self.search, self._budget, self._values = search, budget, values
+        self.total = min(budget.n_trials, search.points or budget.n_trials)
+        self.ended = 0
+        self.failed = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether no more will come."""
+        failing = self.failed > self._budget.max_failure_rate * max(1, self.ended)
+        return failing or self.search.asked >= self.total
+
+    def more(self, room: int) -> list[Proposal]:
+        """Return the next points, about ``room`` of them at most; a search that learns may have to wait for ends."""
+        left = self.total - self.search.asked
+        if self.done or left <= 0:
+            return []
+        if not self.search.learns:
+            return [self.search.ask() for _ in range(left)]
+        # What comes before the first lesson comes at once.
+        first = self.search.startup - self.search.asked
+        free = max(first, self._budget.most - self.search.open)
+        count = min(left, free, max(room, 1))
+        whole = count >= min(left, self._budget.batch) or self.search.open == 0
+        return [self.search.ask() for _ in range(count)] if whole else []
+
+    def told(self, number: int, end: End) -> None:
+        """Take in how a point ended."""
+        self.ended += 1
+        values = [] if end.outcome is Outcome.FAILED else list(self._values(end.metrics))
+        finite = bool(values) and all(map(math.isfinite, values))
+        if end.outcome is Outcome.FAILED:
+            self.failed += 1
+            self.search.fail(number)
+        elif end.outcome is Outcome.COMPLETE and finite:
+            self.search.tell(number, values)
+        else:
+            stopped = end.outcome is Outcome.STOPPED and finite
+            self.search.prune(number, end.step, values[0] if stopped else None)
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

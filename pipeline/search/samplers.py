@@ -1,0 +1,116 @@
+"""The samplers of Optuna by their names, the keys that a config may give to each, and how one is made of them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.search.library import load
+from tasks.errors import ConfigError, require, unknown_choice
+
+_KEYS: Mapping[str, tuple[str, ...]] = {
+    "tpe": (
+        *("consider_prior", "prior_weight", "consider_magic_clip", "consider_endpoints", "n_startup_trials"),
+        *("n_ei_candidates", "multivariate", "group", "warn_independent_sampling", "constant_liar"),
+    ),
+    "gp": ("n_startup_trials", "deterministic_objective", "warn_independent_sampling"),
+    "cmaes": (
+        *("x0", "sigma0", "n_startup_trials", "warn_independent_sampling", "consider_pruned_trials", "popsize"),
+        *("use_separable_cma", "with_margin", "lr_adapt"),
+    ),
+    "qmc": ("qmc_type", "scramble", "warn_asynchronous_seeding", "warn_independent_sampling"),
+    "random": (),
+    "grid": (),
+    "nsgaii": ("population_size", "mutation_prob", "crossover_prob", "swapping_prob"),
+    "nsgaiii": ("population_size", "mutation_prob", "crossover_prob", "swapping_prob", "dividing_parameter"),
+}
+_CLASSES = {
+    "tpe": "TPESampler",
+    "gp": "GPSampler",
+    "cmaes": "CmaEsSampler",
+    "qmc": "QMCSampler",
+    "random": "RandomSampler",
+    "grid": "GridSampler",
+    "nsgaii": "NSGAIISampler",
+    "nsgaiii": "NSGAIIISampler",
+}
+_MADE_BY = {"create_nsgaii_sampler": "NSGAIISampler", "create_nsgaiii_sampler": "NSGAIIISampler"}
+"""What Hydra's own plug-in, whose configs of samplers are used where it is installed, makes some classes by."""
+
+_NEEDS = {"GPSampler": ("torch", "scipy"), "CmaEsSampler": ("cmaes",), "QMCSampler": ("scipy",)}
+
+LEARNS_NOTHING = ("RandomSampler", "QMCSampler", "GridSampler", "BruteForceSampler")
+"""Samplers whose proposals depend on nothing that they are told, so that all can be made at once."""
+
+
+def nodes() -> dict[str, dict[str, Any]]:
+    """Return the config of each sampler as Hydra's own plug-in names its keys; null leaves a value to Optuna."""
+    return {
+        name: {"_target_": f"optuna.samplers.{_CLASSES[name]}", "seed": None, **dict.fromkeys(keys)}
+        for name, keys in _KEYS.items()
+    }
+
+
+def class_of(config: Mapping[str, Any]) -> str:
+    """Return the name of the class that a sampler's config asks for.
+
+    >>> class_of({"_target_": "optuna.samplers.TPESampler"})
+    'TPESampler'
+    """
+    target = str(config.get("_target_"))
+    name = _MADE_BY.get(target.rpartition(".")[2], target.removeprefix("optuna.samplers."))
+    if name.isidentifier() and name.endswith("Sampler") and hasattr(load().samplers, name):
+        return name
+    known = [f"optuna.samplers.{name}" for name in _CLASSES.values()]
+    raise unknown_choice("hydra.sweeper.sampler._target_", target, known)
+
+
+def make_sampler(config: Mapping[str, Any], grid: Mapping[str, Sequence[Any]], *, seed: int) -> Any:
+    """Return the sampler of a config, with this seed; a sampler of a grid takes the values of each key in ``grid``.
+
+    What a search proposes at once is told apart by a constant liar, where the sampler has one and nothing else is said.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such sampler, it has no such key or a value breaks its rule, or a package that it needs is not
+        installed.
+    """
+    name = class_of(config)
+    kind = getattr(load().samplers, name)
+    takes = inspect.signature(kind).parameters
+    given = {str(key): value for key, value in config.items() if not str(key).startswith("_") and value is not None}
+    for key in given:
+        if key not in takes:
+            raise unknown_choice("a key of hydra.sweeper.sampler", key, [known for known in takes if known != "seed"])
+    if "search_space" in takes:
+        given["search_space"] = {key: list(values) for key, values in grid.items()}
+    if "constant_liar" in takes:
+        given.setdefault("constant_liar", True)
+    if "seed" in takes:
+        given["seed"] = seed
+    for package in _NEEDS.get(name, ()):
+        _require_package(package, name)
+    try:
+        return kind(**given)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"hydra.sweeper.sampler must be what Optuna's {name} takes: {error}") from error
+
+
+def startup(sampler: Any) -> int:
+    """Return how many trials a sampler proposes before it learns from any: those can be made at once.
+
+    A generation of an evolution learns from the one before it only.
+    """
+    for name in ("_n_startup_trials", "_population_size"):
+        if isinstance(count := getattr(sampler, name, None), int):
+            return count
+    return 1
+
+
+def _require_package(package: str, name: str) -> None:
+    import importlib.util  # noqa: PLC0415  # the module is not needed elsewhere
+
+    found = importlib.util.find_spec(package) is not None
+    require(found, "hydra.sweeper.sampler", f"{name} needs the package {package}: pip install {package}", "none")

@@ -1,0 +1,212 @@
+"""The search itself: it proposes points, is told what came of them, and knows neither Hydra, Ray nor MLflow."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.search.library import load
+from pipeline.search.samplers import LEARNS_NOTHING, make_sampler, startup
+from pipeline.search.space import SearchSpace, text_of
+from tasks.errors import ConfigError, SweepError, require, unknown_choice
+
+DIRECTIONS = ("maximize", "minimize")
+
+
+class StudyError(SweepError):
+    """The study that a search keeps its trials in cannot be had."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """A point that a search proposes: its number in the search, and its overrides."""
+
+    number: int
+    overrides: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a search goes about: the config of its sampler, and where its study is kept (null: in memory).
+
+    ``extend`` may ask Optuna's trial for more parameters. Without a seed in the config of the sampler it is 0, so
+    that the same command proposes the same.
+    """
+
+    sampler: Mapping[str, Any]
+    directions: tuple[str, ...]
+    storage: str | None = None
+    study_name: str | None = None
+    extend: Callable[[Any], object] | None = None
+
+    def __post_init__(self) -> None:
+        for direction in self.directions:
+            if direction not in DIRECTIONS:
+                raise unknown_choice("hydra.sweeper.direction", direction, DIRECTIONS)
+        seed = self.sampler.get("seed")
+        whole = seed is None or (isinstance(seed, int) and seed >= 0)
+        require(whole, "hydra.sweeper.sampler.seed", "must be a whole number of at least 0, or null", seed)
+
+
+class Search:
+    """A search by one of Optuna's samplers.
+
+    ``past`` are the overrides that an earlier process was given, in their order: they are proposed first, again, and
+    what is new after them depends on what is told of them before it is asked for.
+
+    Raises
+    ------
+    SweepError
+        If the sampler cannot be made, the study not be reached, or the past is none of this space.
+    """
+
+    def __init__(self, space: SearchSpace, options: Options, *, past: Sequence[Sequence[str]] = ()) -> None:
+        self._space, self._extend = space, options.extend
+        self._trials: list[Any] = []
+        self._past = [dict(text.partition("=")[::2] for text in overrides) for overrides in past]
+        self._open: set[int] = set()
+        config = options.sampler
+        grid = space.grid() if config.get("_target_") == "optuna.samplers.GridSampler" else {}
+        self.points = math.prod(map(len, grid.values())) if grid else None
+        # A sampler that learns goes on with other draws than those it has begun with.
+        sampler = make_sampler(config, grid, seed=(config.get("seed") or 0))
+        self.learns = type(sampler).__name__ not in LEARNS_NOTHING
+        if past and self.learns:
+            sampler = make_sampler(config, grid, seed=((config.get("seed") or 0) + 7919 * len(past)) % 2**32)
+        self.startup = startup(sampler)
+        self._study = _study(sampler, options)
+
+    def ask(self) -> Proposal:
+        """Return the next point."""
+        number = len(self._trials)
+        past = self._past[number] if number < len(self._past) else None
+        trial = None
+        if past is not None and self.learns:
+            params = self._recalled(past)
+            trial = self._kept(params)
+            if trial is None:
+                self._study.enqueue_trial(params)
+        if trial is None:
+            trial = self._study.ask(fixed_distributions=dict(self._space.distributions))
+        if self._extend is not None:
+            self._extend(trial)
+        own = [f"{name}={text_of(value)}" for name, value in trial.params.items()]
+        if past is not None and any(past.get(text.partition("=")[0]) != text.partition("=")[2] for text in own):
+            raise StudyError(
+                f"sweep.resume must go on from the proposals in the record, number {number} of which was "
+                f"{' '.join(f'{name}={text}' for name, text in past.items())}, and would be {' '.join(own)}"
+            )
+        self._trials.append(trial)
+        self._open.add(number)
+        return Proposal(number=number, overrides=(*own, *self._space.fixed))
+
+    def tell(self, number: int, values: Sequence[float]) -> None:
+        """Take in the values of a trial that is complete."""
+        with _grid_may_be_done():
+            self._study.tell(self._ended(number), list(values), skip_if_finished=True)
+
+    def prune(self, number: int, step: int, value: float | None) -> None:
+        """Take in that a trial was stopped at a step, or diverged: then it has no value, and counts as the worst."""
+        trial, state = self._ended(number), load().trial.TrialState
+        several = len(self._study.directions) > 1
+        if value is not None and not several and not self._is_finished(trial):
+            trial.report(value, step)
+        with _grid_may_be_done():
+            self._study.tell(trial, state=state.FAIL if several else state.PRUNED, skip_if_finished=True)
+
+    def fail(self, number: int) -> None:
+        """Take in that a trial has failed, which says nothing of its point."""
+        with _grid_may_be_done():
+            self._study.tell(self._ended(number), state=load().trial.TrialState.FAIL, skip_if_finished=True)
+
+    @property
+    def open(self) -> int:
+        """How many points have been proposed of which nothing is known yet."""
+        return len(self._open)
+
+    @property
+    def asked(self) -> int:
+        """How many points have been proposed."""
+        return len(self._trials)
+
+    def results(self) -> dict[str, Any]:
+        """Return the best parameters and value, or the Pareto front of several, as Hydra's own plug-in writes them."""
+        done = [trial for trial in self._study.trials if trial.state.name == "COMPLETE"]
+        if not done:
+            return {"name": "optuna"}
+        if len(self._study.directions) > 1:
+            front = [{"params": dict(one.params), "values": list(one.values)} for one in self._study.best_trials]
+            return {"name": "optuna", "solutions": front}
+        best = self._study.best_trial
+        return {"name": "optuna", "best_params": dict(best.params), "best_value": best.value}
+
+    def importances(self) -> dict[str, float]:
+        """Return each key's share in the variance of the values, the largest first; nothing where it is unknown."""
+        if len(self._study.directions) > 1:
+            return {}
+        try:
+            found = load().importance.get_param_importances(self._study)
+        except (ValueError, RuntimeError):  # fewer than two trials, or all of the same value
+            return {}
+        return {str(name): float(share) for name, share in found.items()}
+
+    def _ended(self, number: int) -> Any:
+        self._open.remove(number)
+        return self._trials[number]
+
+    def _is_finished(self, trial: Any) -> bool:
+        return bool(self._study.trials[trial.number].state.is_finished())
+
+    def _kept(self, params: Mapping[str, Any]) -> Any:
+        """Return the trial that a study in a database has of a recorded proposal, None where it has none."""
+        taken = {trial.number for trial in self._trials}
+        for known in self._study.trials:
+            if known.number not in taken and dict(known.params) == params:
+                return load().trial.Trial(self._study, known._trial_id)  # noqa: SLF001  # as Optuna's own dashboards do
+        return None
+
+    def _recalled(self, past: Mapping[str, str]) -> dict[str, Any]:
+        """Return the parameters that overrides of the record are the text of."""
+        kinds = load().distributions
+        found: dict[str, Any] = {}
+        for name, distribution in self._space.distributions.items():
+            text = past.get(name)
+            if isinstance(distribution, kinds.CategoricalDistribution):
+                values = [choice for choice in distribution.choices if text_of(choice) == text]
+            else:
+                kind = int if isinstance(distribution, kinds.IntDistribution) else float
+                values = [] if text is None else [kind(text)]
+            if not values or not distribution._contains(distribution.to_internal_repr(values[0])):  # noqa: SLF001  # no other way
+                raise ConfigError(f"{name} must span what the record holds of this search, {text}, got {distribution}")
+            found[name] = values[0]
+        return found
+
+
+def _study(sampler: Any, options: Options) -> Any:
+    optuna = load()
+    try:
+        return optuna.create_study(
+            study_name=options.study_name,
+            storage=options.storage,
+            sampler=sampler,
+            directions=list(options.directions),
+            load_if_exists=True,
+        )
+    except Exception as error:
+        if options.storage is None:
+            raise
+        where = "hydra.sweeper.storage must be a database that Optuna can use"
+        raise StudyError(f"{where}, got {options.storage}: {str(error).splitlines()[0]}") from error
+
+
+@contextlib.contextmanager
+def _grid_may_be_done() -> Iterator[None]:
+    """Bear that a sampler of a grid stops the loop of Optuna's own when all is done: there is none here."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "`Study.stop`" not in str(error):
+            raise

@@ -1,0 +1,128 @@
+"""The space of a search: the overrides of a sweep as Optuna's distributions, with the syntax of Hydra's own plug-in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Transformer
+
+from pipeline.search.library import load
+from tasks.errors import ConfigError, require
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchSpace:
+    """What is searched, a distribution a key, and the overrides that all points have."""
+
+    distributions: Mapping[str, Any]
+    fixed: tuple[str, ...] = ()
+
+    def grid(self) -> dict[str, list[Any]]:
+        """Return all values of each key.
+
+        Raises
+        ------
+        ConfigError
+            If those of one cannot be listed.
+        """
+        return {key: _listed(key, distribution) for key, distribution in self.distributions.items()}
+
+
+def space_of(overrides: Sequence[Override]) -> SearchSpace:
+    """Return the space that overrides span; a later one of a key replaces those before it.
+
+    Raises
+    ------
+    ConfigError
+        If nothing is searched, or an override spans nothing.
+    """
+    distributions: dict[str, Any] = {}
+    fixed: dict[str, str] = {}
+    for override in overrides:
+        key = override.get_key_element()
+        distributions.pop(key, None)
+        fixed.pop(key, None)
+        if override.is_sweep_override():
+            distributions[key] = _distribution(override)
+        elif override.is_delete() and override.value() is None:
+            fixed[key] = key
+        else:
+            fixed[key] = f"{key}={override.get_value_element_as_str()}"
+    if not distributions:
+        raise ConfigError(
+            "hydra/sweeper=search must have a key to search over, such as learning_rate='tag(log,interval(1e-6,1e-2))' "
+            f"(hydra.sweeper.params holds more), got {' '.join(fixed.values()) or 'none'}"
+        )
+    return SearchSpace(distributions=distributions, fixed=tuple(fixed.values()))
+
+
+def text_of(value: Any) -> str:
+    """Return a proposed value as the command line has it.
+
+    >>> text_of(None), text_of(True), text_of(1e-05), text_of("adam")
+    ('null', 'true', '1e-05', 'adam')
+    """
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def _distribution(override: Override) -> Any:
+    sweep: Any = override.value()
+    key = override.key_or_group
+    try:
+        if override.is_interval_sweep():
+            return _interval(sweep)
+        if override.is_range_sweep() and not sweep.shuffle and not getattr(sweep, "transformers", None):
+            return _range(sweep)
+        return load().distributions.CategoricalDistribution(_choices(override))
+    except (ValueError, ZeroDivisionError) as error:
+        raise ConfigError(f"{key} must span what Optuna can search: {error} (got {override.input_line})") from error
+
+
+def _interval(sweep: IntervalSweep) -> Any:
+    kinds = load().distributions
+    low, high, logarithmic = sweep.start, sweep.end, "log" in sweep.tags
+    if isinstance(low, int) and isinstance(high, int):
+        return kinds.IntDistribution(low, high, log=logarithmic)
+    return kinds.FloatDistribution(low, high, log=logarithmic)
+
+
+def _range(sweep: RangeSweep) -> Any:
+    kinds = load().distributions
+    start, stop, step = (Decimal(str(number)) for number in (sweep.start, sweep.stop, sweep.step))
+    if (count := math.ceil((stop - start) / step)) < 1:
+        raise ValueError("a range must hold a value")
+    # Hydra's range stops before its end, Optuna's distributions hold both of theirs.
+    low, high = sorted((start, start + (count - 1) * step))
+    if all(isinstance(number, int) for number in (sweep.start, sweep.stop, sweep.step)):
+        return kinds.IntDistribution(int(low), int(high), step=int(abs(step)))
+    return kinds.FloatDistribution(float(low), float(high), step=float(abs(step)))
+
+
+def _choices(override: Override) -> list[Any]:
+    """Return the values of a choice: plain ones as they are, others as the command line has them."""
+    plain = list(override.sweep_iterator(transformer=Transformer.encode))
+    texts = list(override.sweep_string_iterator())
+    if override.is_range_sweep():
+        return sorted(plain)  # a study has one order of its choices
+    return [
+        value if isinstance(value, bool | int | float | str | None) else text
+        for value, text in zip(plain, texts, strict=True)
+    ]
+
+
+def _listed(key: str, distribution: Any) -> list[Any]:
+    kinds = load().distributions
+    if isinstance(distribution, kinds.CategoricalDistribution):
+        return list(distribution.choices)
+    rule = "must have values that can be listed for hydra/sweeper/sampler=grid: choice(), range() or int(interval())"
+    require(distribution.step is not None and not distribution.log, key, rule, str(distribution))
+    if isinstance(distribution, kinds.IntDistribution):
+        return list(range(distribution.low, distribution.high + 1, distribution.step))
+    low, high, step = (Decimal(str(number)) for number in (distribution.low, distribution.high, distribution.step))
+    return [float(low + number * step) for number in range(int((high - low) / step) + 1)]

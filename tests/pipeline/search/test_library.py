@@ -1,0 +1,22 @@
+import importlib.metadata
+import sys
+
+import pytest
+
+from pipeline.search import library
+from tasks.errors import ConfigError
+
+
+def test_without_optuna_it_is_said_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+
+    with pytest.raises(ConfigError, match=r"search needs Optuna, .* pip install 'descent-sweeps\[search\]'"):
+        library.load()
+
+
+@pytest.mark.parametrize("version", ["2.10.1", "4.8.0", "6.0.0"])
+def test_a_version_of_optuna_that_is_not_known_is_refused(monkeypatch, version):
+    monkeypatch.setattr(importlib.metadata, "version", lambda _: version)
+
+    with pytest.raises(ConfigError, match=f"needs Optuna from 4.9 on and before 6, got {version}"):
+        library.load()

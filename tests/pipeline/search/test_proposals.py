@@ -1,0 +1,155 @@
+import math
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from pipeline.search.objectives import Objectives
+from pipeline.search.proposals import FUSED, Budget, Proposals
+from pipeline.search.samplers import nodes
+from pipeline.search.search import Options, Search
+from pipeline.search.space import space_of
+from pipeline.sweep.source import End
+from tasks.errors import ConfigError
+from tasks.events import Outcome
+
+ROOM = 1000
+
+
+def proposals(name="tpe", directions=("maximize",), metrics=("val/accuracy",), **budget):
+    space = space_of(OverridesParser.create().parse_overrides(["x=range(6)", "c=a,b"]))
+    search = Search(space, Options(sampler=nodes()[name], directions=directions))
+    objectives = Objectives(metrics=metrics, directions=directions)
+    return Proposals(search, Budget(**budget), objectives.values)
+
+
+def ended(accuracy, outcome=Outcome.COMPLETE):
+    return End(outcome=outcome, metrics={"val/accuracy": accuracy}, step=10)
+
+
+def test_a_search_proposes_in_batches_as_groups_end_and_without_a_barrier():
+    made = proposals(n_trials=40, workers=2)
+
+    first = made.more(ROOM)
+    counts = []
+    for proposal in first:
+        made.told(proposal.number, ended(0.5))
+        counts.append(len(made.more(ROOM)))
+
+    assert len(first) == 2 * FUSED
+    # Half of the first are still out when the next batch is proposed.
+    assert {number: count for number, count in enumerate(counts) if count} == {FUSED - 1: FUSED, 2 * FUSED - 1: FUSED}
+
+
+@pytest.mark.parametrize("name", ["random", "qmc", "grid"])
+def test_a_sampler_that_learns_nothing_proposes_all_at_once(name):
+    made = proposals(name, n_trials=10, n_jobs=2)
+
+    assert len(made.more(4)) == 10
+    assert made.done
+
+
+def test_a_grid_is_no_more_than_its_values():
+    made = proposals("grid", n_trials=100)
+
+    assert len({one.overrides for one in made.more(4)}) == 12
+    assert made.done
+
+
+def test_there_are_as_many_proposals_as_wanted_and_once_it_learns_no_more_open_than_n_jobs():
+    made = proposals(n_trials=23, n_jobs=4)
+    sizes = []
+    while batch := made.more(ROOM):
+        sizes.append(len(batch))
+        for proposal in batch:
+            made.told(proposal.number, ended(0.5))
+
+    assert sizes == [10, 4, 4, 4, 1]
+    assert made.done
+
+
+def test_too_many_failures_end_a_search():
+    made = proposals(n_trials=40, n_jobs=10, max_failure_rate=0.25)
+    batch = made.more(ROOM)
+    for proposal in batch[:8]:
+        made.told(proposal.number, ended(0.5))
+    for proposal in batch[8:]:
+        made.told(proposal.number, ended(math.nan, Outcome.FAILED))
+
+    assert not made.done
+    for proposal in made.more(ROOM)[:2]:
+        made.told(proposal.number, ended(math.nan, Outcome.FAILED))
+    assert made.done
+    assert made.more(ROOM) == []
+
+
+def test_a_trial_that_is_stopped_is_told_as_pruned_with_its_value_and_one_that_diverged_without():
+    made = proposals(n_trials=4)
+    ends = [
+        ended(0.5),
+        ended(0.25, Outcome.STOPPED),
+        ended(0.75, Outcome.DIVERGED),
+        ended(math.nan, Outcome.FAILED),
+    ]
+    for proposal, end in zip(made.more(ROOM), ends, strict=True):
+        made.told(proposal.number, end)
+
+    trials = made.search._study.trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE", "PRUNED", "PRUNED", "FAIL"]
+    assert [trial.value for trial in trials] == [0.5, 0.25, None, None]
+    assert trials[1].intermediate_values == {10: 0.25}
+    assert made.search.results()["best_value"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("budget", "message"),
+    [
+        ({"n_trials": 0}, "hydra.sweeper.n_trials must be a whole number of at least 1, got 0"),
+        ({"n_jobs": "two"}, "hydra.sweeper.n_jobs must be a whole number of at least 1, or null, got 'two'"),
+        ({"max_failure_rate": 2}, "hydra.sweeper.max_failure_rate must be between 0 and 1, got 2"),
+    ],
+)
+def test_a_budget_that_cannot_be_is_refused_by_name(budget, message):
+    with pytest.raises(ConfigError, match=message):
+        Budget(**budget)
+
+
+@pytest.mark.parametrize(
+    ("sweep", "metrics", "direction", "directions"),
+    [
+        ({}, None, None, ("maximize",)),
+        ({"metric": "val/loss"}, None, None, ("minimize",)),
+        ({"metric": "val/loss", "mode": "max"}, None, None, ("maximize",)),
+        ({}, ["val/accuracy", "val/loss"], None, ("maximize", "minimize")),
+        ({}, ["val/accuracy", "steps"], ["maximize", "minimize"], ("maximize", "minimize")),
+        ({}, "val/loss", "minimize", ("minimize",)),
+    ],
+)
+def test_the_direction_is_that_of_the_metric_or_what_is_said(sweep, metrics, direction, directions):
+    assert Objectives.of(sweep, metrics, direction).directions == directions
+
+
+@pytest.mark.parametrize(
+    ("sweep", "metrics", "direction", "message"),
+    [
+        (
+            {},
+            None,
+            "minimize",
+            "direction must agree with sweep.mode, by which accuracy is to maximize, got 'minimize'",
+        ),
+        ({}, None, ["maximize", "minimize"], "metrics must name as many metrics as hydra.sweeper.direction has"),
+        ({}, ["a", "b"], "maximize", "direction must be a list, one for each of hydra.sweeper.metrics, got maximize"),
+        ({}, ["a", "a"], None, "metrics must name each metric once"),
+    ],
+)
+def test_objectives_that_contradict_each_other_are_refused(sweep, metrics, direction, message):
+    with pytest.raises(ConfigError, match=message):
+        Objectives.of(sweep, metrics, direction)
+
+
+def test_accuracy_is_that_of_training_where_there_is_no_validation_set():
+    objectives = Objectives.of({}, None, None)
+
+    assert objectives.values({"train/accuracy": 0.5, "val/accuracy": 0.25}) == [0.25]
+    assert objectives.values({"train/accuracy": 0.5}) == [0.5]
+    assert math.isnan(objectives.values({})[0])

@@ -1,0 +1,203 @@
+"""What every sampler must keep, and what a search makes of what it is told."""
+
+import importlib.util
+import itertools
+import math
+import statistics
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from pipeline.search.samplers import nodes
+from pipeline.search.search import Options, Search, StudyError
+from pipeline.search.space import space_of
+from tasks.errors import ConfigError
+
+SPACE = ("x=range(-2,2,step=0.25)", "n=int(interval(1,4))", "c=a,b,null", "y=1")
+SAMPLERS = [
+    pytest.param(name, marks=pytest.mark.skipif(name == "cmaes" and not importlib.util.find_spec("cmaes"), reason=name))
+    for name in nodes()
+]
+pytestmark = pytest.mark.filterwarnings("ignore")  # samplers warn of what they cannot do with a choice
+
+
+def made(name="tpe", space=SPACE, past=(), directions=("minimize",), storage=None, **options):
+    spanned = space_of(OverridesParser.create().parse_overrides(list(space)))
+    config = nodes()[name] | options
+    return Search(spanned, Options(sampler=config, directions=directions, storage=storage, study_name="one"), past=past)
+
+
+def x_of(proposal):
+    return float(proposal.overrides[0].split("=")[1])
+
+
+def value(proposal):
+    given = dict(text.split("=") for text in proposal.overrides)
+    return (float(given["x"]) - 1) ** 2 + int(given["n"]) + (given["c"] != "a")
+
+
+def searched(search, count, at_once=4):
+    """Return the proposals of a search that gets their values in batches, the last of a batch first."""
+    proposals = []
+    while len(proposals) < count:
+        batch = [search.ask() for _ in range(min(at_once, count - len(proposals)))]
+        for proposal in reversed(batch):
+            search.tell(proposal.number, [value(proposal)])
+        proposals += batch
+    return proposals
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_sampler_proposes_points_of_the_space_and_the_same_again(name):
+    proposals = searched(made(name), 24)
+
+    assert [one.number for one in proposals] == list(range(24))
+    for one in proposals:
+        given = dict(text.split("=") for text in one.overrides)
+        assert list(given) == ["x", "n", "c", "y"]
+        assert -2 <= float(given["x"]) <= 1.75
+        assert float(given["x"]) % 0.25 == 0
+        assert given["n"] in {"1", "2", "3", "4"}
+        assert given["c"] in {"a", "b", "null"}
+    assert proposals == searched(made(name), 24)
+    if name != "qmc":  # whose points are the same whatever the seed, unless they are scrambled
+        assert proposals != searched(made(name, seed=1), 24)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_sampler_goes_on_from_proposals_of_the_past_and_contradicts_none(name):
+    before = searched(made(name), 16)
+
+    search = made(name, past=[one.overrides for one in before])
+    again = searched(search, 16)
+    new = searched(search, 8)
+
+    assert again == before
+    assert [one.number for one in new] == list(range(16, 24))
+    # It does not begin anew.
+    assert [one.overrides for one in new] != [one.overrides for one in before[:8]]
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_sampler_bears_trials_that_fail_diverge_are_stopped_or_are_open(name):
+    search = made(name)
+    for end in range(12):
+        proposal = search.ask()
+        if end % 4 == 0:
+            search.tell(proposal.number, [value(proposal)])
+        elif end % 4 == 1:
+            search.prune(proposal.number, 10, value(proposal))
+        elif end % 4 == 2:
+            search.prune(proposal.number, 10, None)
+        else:
+            search.fail(proposal.number)
+    still_open = [search.ask() for _ in range(3)]
+
+    assert search.open == len(still_open)
+    assert search.asked == 15
+
+
+def test_tpe_learns_what_is_better_and_says_which_key_it_was():
+    search = made(space=("x=interval(-2,2)", "z=interval(0,1)"))
+    gaps = []
+    for _ in range(60):
+        one = search.ask()
+        gaps.append((x_of(one) - 1) ** 2)
+        search.tell(one.number, gaps[-1:])
+
+    assert statistics.median(gaps[-20:]) < statistics.median(gaps[:10]) / 2
+    assert search.results()["best_value"] == min(gaps)
+    assert list(search.importances()) == ["x", "z"]
+    assert search.importances()["x"] > 0.5
+
+
+def test_points_that_are_open_at_once_are_told_apart():
+    search = made(space=("x=interval(-2,2)",))
+    for _ in range(12):
+        one = search.ask()
+        search.tell(one.number, [x_of(one) ** 2])
+
+    xs = sorted(x_of(search.ask()) for _ in range(8))
+
+    assert min(b - a for a, b in itertools.pairwise(xs)) > 1e-4
+
+
+def test_several_objectives_have_a_front():
+    search = made(directions=("minimize", "maximize"))
+    values = []
+    for _ in range(20):
+        one = search.ask()
+        values.append((x_of(one) ** 2, x_of(one)))
+        search.tell(one.number, values[-1])
+
+    front = search.results()["solutions"]
+
+    assert front
+    for solution in front:
+        a, b = solution["values"]
+        assert not any((c <= a and d >= b) and (c, d) != (a, b) for c, d in values)
+
+
+def test_nothing_told_has_no_best():
+    search = made()
+    search.fail(search.ask().number)
+
+    assert search.results() == {"name": "optuna"}
+    assert search.importances() == {}
+
+
+def test_a_study_in_a_database_goes_on_and_is_not_told_twice(tmp_path):
+    storage = f"sqlite:///{tmp_path}/study.db"
+    before = searched(made(storage=storage), 8)
+    search = made(storage=storage, past=[one.overrides for one in before])
+
+    assert searched(search, 8) == before
+    assert len(search._study.trials) == 8
+    assert search.results()["best_value"] == min(map(value, before))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"_target_": "optuna.samplers.TPSampler"},
+            r"_target_ must be one of .* .*did you mean 'optuna.samplers.TPESampler'",
+        ),
+        ({"_target_": "os.system"}, "_target_ must be one of"),
+        ({"n_startup": 3}, "a key of hydra.sweeper.sampler must be one of .* got 'n_startup'"),
+        ({"seed": -1}, "hydra.sweeper.sampler.seed must be a whole number"),
+        ({"multivariate": False, "group": True}, "hydra.sweeper.sampler must be what Optuna's TPESampler takes"),
+    ],
+)
+def test_a_sampler_that_cannot_be_is_refused_by_name(options, message):
+    with pytest.raises(ConfigError, match=message):
+        made(**options)
+
+
+def test_a_package_that_a_sampler_needs_is_named(monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "cmaes" else found(name))
+
+    with pytest.raises(ConfigError, match="CmaEsSampler needs the package cmaes: pip install cmaes"):
+        made("cmaes")
+
+
+def test_a_past_of_another_space_is_refused():
+    with pytest.raises(ConfigError, match="x must span what the record holds of this search, 7"):
+        made(past=[["x=7", "n=1", "c=a"]]).ask()
+    with pytest.raises(StudyError, match="must go on from the proposals in the record, number 0"):
+        made("random", past=[["x=7", "n=1", "c=a"]]).ask()
+
+
+def test_a_storage_that_cannot_be_reached_is_refused():
+    with pytest.raises(StudyError, match="must be a database that Optuna can use, got no://where"):
+        made(storage="no://where")
+
+
+def test_the_values_of_a_grid_are_proposed_once_each():
+    search = made("grid")
+
+    proposals = {one.overrides for one in searched(search, search.points)}
+
+    assert len(proposals) == search.points == 16 * 4 * 3
+    assert math.isfinite(search.results()["best_value"])

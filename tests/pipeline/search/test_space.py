@@ -1,0 +1,66 @@
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from pipeline.search.space import space_of
+from tasks.errors import ConfigError
+
+
+def space(*texts):
+    return space_of(OverridesParser.create().parse_overrides(list(texts)))
+
+
+@pytest.mark.parametrize(
+    ("text", "distribution"),
+    [
+        ("interval(-5.5,5.5)", FloatDistribution(-5.5, 5.5)),
+        ("interval(1,5)", FloatDistribution(1, 5)),
+        ("int(interval(1,5))", IntDistribution(1, 5)),
+        ("tag(log,interval(1e-5,1))", FloatDistribution(1e-5, 1, log=True)),
+        ("tag(log,int(interval(1,1000)))", IntDistribution(1, 1000, log=True)),
+        # Hydra's range ends before its stop.
+        ("range(0,10,3)", IntDistribution(0, 9, step=3)),
+        ("range(5,0,-2)", IntDistribution(1, 5, step=2)),
+        ("range(-5.5,5.5,step=0.5)", FloatDistribution(-5.5, 5.0, step=0.5)),
+        ("range(0,0.3,step=0.1)", FloatDistribution(0, 0.2, step=0.1)),
+        ("choice(sgd,adam)", CategoricalDistribution(["sgd", "adam"])),
+        ("64,256", CategoricalDistribution([64, 256])),
+        ("'a b',true", CategoricalDistribution(["'a b'", True])),
+        ("shuffle(range(1,4))", CategoricalDistribution([1, 2, 3])),
+        ("[1,2],[3,4]", CategoricalDistribution(["[1,2]", "[3,4]"])),
+    ],
+)
+def test_a_sweep_of_the_command_line_is_the_distribution_that_hydras_plug_in_makes_of_it(text, distribution):
+    assert space(f"a={text}").distributions == {"a": distribution}
+
+
+def test_what_is_given_last_counts_and_what_is_not_searched_is_part_of_every_point():
+    made = space("a=interval(0,1)", "b=1,2", "+c=x", "a=3", "b=range(3)", "~d")
+
+    assert made.distributions == {"b": IntDistribution(0, 2)}
+    assert made.fixed == ("+c=x", "a=3", "~d")
+
+
+def test_a_grid_has_all_values_of_each_key():
+    made = space("a=range(0,1,step=0.25)", "b=int(interval(1,3))", "c=x,y")
+
+    assert made.grid() == {"a": [0, 0.25, 0.5, 0.75], "b": [1, 2, 3], "c": ["x", "y"]}
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["a=1"], "hydra/sweeper=search must have a key to search over, .* got a=1"),
+        (["a=interval(2,1)"], r"a must span what Optuna can search: .* \(got a=interval\(2,1\)\)"),
+        (["a=tag(log,interval(0,1))"], "a must span what Optuna can search"),
+        (["a=range(3,3)"], "a must span what Optuna can search: a range must hold a value"),
+    ],
+)
+def test_what_spans_nothing_is_refused_by_name(texts, message):
+    with pytest.raises(ConfigError, match=message):
+        space(*texts)
+
+
+def test_a_grid_of_what_cannot_be_listed_is_refused():
+    with pytest.raises(ConfigError, match="a must have values that can be listed for hydra/sweeper/sampler=grid"):
+        space("a=interval(0,1)").grid()
