@@ -116,6 +116,11 @@ def register() -> None:
             if name not in table.own:  # a file of the package's own, of this name, comes before
                 store.store(group=group, name=name, node=row_defaults(group, name), provider=str(table.package(name)))
     store.store(group="hydra/help", name="sweeps", node={"app_name": "pipeline", "template": _help()})
+    # As defaults of Hydra's own, and not as overrides in conf/config.yaml: those a preset could not override.
+    own = {"launcher": "sweep", "sweeper": "sweep", "help": "sweeps"}
+    config = HydraConf()
+    config.defaults = [{name: own.get(name, choice) for name, choice in one.items()} for one in config.defaults]
+    store.store(group="hydra", name="config", node=config, provider="hydra")
     # Hydra copies its config sources each time that it looks for a group, and with them the one store of the process,
     # which it only reads: for --help 180 times, which took four seconds.
     setattr(store, "__deepcopy__", lambda _: store)  # noqa: B010  # Hydra's class has none

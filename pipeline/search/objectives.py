@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.errors import ConfigError, require
+from tasks.errors import ConfigError, require, unknown_choice
 
 _MODES = {"max": "maximize", "min": "minimize"}
 _LESS_IS_BETTER = ("loss", "error")
@@ -39,6 +39,9 @@ class Objectives:
                 f"hydra.sweeper.direction must be a list, one for each of hydra.sweeper.metrics, got {direction}"
             )
         given = several or ([] if direction is None else [str(direction)])
+        for one in given:
+            if one not in _MODES.values():
+                raise unknown_choice("hydra.sweeper.direction", one, _MODES.values())
         if given and len(given) != len(names):
             raise ConfigError(
                 f"hydra.sweeper.metrics must name as many metrics as hydra.sweeper.direction has directions, got "

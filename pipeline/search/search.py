@@ -11,9 +11,7 @@ from typing import Any
 from pipeline.search.library import load
 from pipeline.search.samplers import LEARNS_NOTHING, make_sampler, startup
 from pipeline.search.space import SearchSpace, text_of
-from tasks.errors import ConfigError, SweepError, require, unknown_choice
-
-DIRECTIONS = ("maximize", "minimize")
+from tasks.errors import ConfigError, SweepError, require
 
 
 class StudyError(SweepError):
@@ -43,9 +41,6 @@ class Options:
     extend: Callable[[Any], object] | None = None
 
     def __post_init__(self) -> None:
-        for direction in self.directions:
-            if direction not in DIRECTIONS:
-                raise unknown_choice("hydra.sweeper.direction", direction, DIRECTIONS)
         seed = self.sampler.get("seed")
         whole = seed is None or (isinstance(seed, int) and seed >= 0)
         require(whole, "hydra.sweeper.sampler.seed", "must be a whole number of at least 0, or null", seed)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Transformer
+from hydra.core.override_parser.types import Override, Transformer
 
 from pipeline.search.library import load
 from tasks.errors import ConfigError, require
@@ -84,7 +84,7 @@ def _distribution(override: Override) -> Any:
         raise ConfigError(f"{key} must span what Optuna can search: {error} (got {override.input_line})") from error
 
 
-def _interval(sweep: IntervalSweep) -> Any:
+def _interval(sweep: Any) -> Any:
     kinds = load().distributions
     low, high, logarithmic = sweep.start, sweep.end, "log" in sweep.tags
     if isinstance(low, int) and isinstance(high, int):
@@ -92,7 +92,7 @@ def _interval(sweep: IntervalSweep) -> Any:
     return kinds.FloatDistribution(low, high, log=logarithmic)
 
 
-def _range(sweep: RangeSweep) -> Any:
+def _range(sweep: Any) -> Any:
     kinds = load().distributions
     start, stop, step = (Decimal(str(number)) for number in (sweep.start, sweep.stop, sweep.step))
     if (count := math.ceil((stop - start) / step)) < 1:

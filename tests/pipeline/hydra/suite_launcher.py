@@ -7,6 +7,7 @@ the end of the jobs, where our launcher runs a sweep, calls the task function in
 import runpy
 import sys
 
+from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.core.utils import env_override
@@ -42,6 +43,8 @@ def register():
     plugins.SuiteLauncher = SuiteLauncher
     Plugins.instance().register(SuiteLauncher)
     store = ConfigStore.instance()
+    # A test before may have run our command, whose defaults are in conf/, which the suites do not have.
+    store.store(group="hydra", name="config", node=HydraConf(), provider="hydra")
     launcher, sweeper = (f"{plugins.NAMESPACE}.{name}" for name in ("SuiteLauncher", "GridSweeper"))
     store.store(group="hydra/launcher", name="suite", node={"_target_": launcher})
     store.store(group="hydra/sweeper", name="suite", node={"_target_": sweeper, "params": {}, "default_grid": {}})
