@@ -15,7 +15,6 @@ from hydra.core.config_store import ConfigStore
 from pipeline.config.environment import tracking_defaults
 from pipeline.config.schema import defaults, plain
 from pipeline.config.tables import TABLES, added
-from pipeline.config.schema import TABLES, defaults, plain
 from pipeline.search.samplers import nodes
 
 

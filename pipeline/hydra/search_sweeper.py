@@ -69,15 +69,19 @@ class SearchSweeper(Sweeper):
         budget = Budget(n_trials=self.n_trials, n_jobs=self.n_jobs, max_failure_rate=self.max_failure_rate)
         search = self._search(arguments, objectives)
         proposals = Proposals(search, budget, objectives.values)
-        if claim_folder(self.config) and isinstance(self.launcher, SweepLauncher):
-            assert self.launcher.composer is not None
-            self.launcher.composer.forget()
+        composer = self.launcher.composer if isinstance(self.launcher, SweepLauncher) else None
+        batch = proposals.more(budget.most)
+        if composer is not None:
+            composer.compose(batch[0].overrides, 0)  # a key that there is not is told before anything is written
+        if claim_folder(self.config) and composer is not None:
+            composer.forget()
         batches: list[Sequence[JobReturn]] = []
-        while batch := proposals.more(budget.most):
+        while batch:
             returns = self.launcher.launch([one.overrides for one in batch], initial_job_idx=batch[0].number)
             batches.append(returns)
             for proposal, result in zip(batch, returns, strict=True):
                 proposals.told(proposal.number, _end(objectives, result))
+            batch = proposals.more(budget.most)
         self._write(search.results())
         for result in (result for batch in batches for result in batch):
             _ = result.return_value  # raises the error of a job that failed
