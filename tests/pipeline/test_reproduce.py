@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_info
 
 from pipeline.config.schema import parse
 from pipeline.engine.inprocess import InProcess
+from pipeline.engine.protocol import run as compute
 from pipeline.plan.plan import Group, Point, make_plan
 from pipeline.record.mlflow_recorder import MlflowRecorder
 from pipeline.record.protocol import Provenance, SweepHeader
@@ -45,7 +46,7 @@ def record(store_uri, *configs, ended):
         Provenance(tags={"version.numpy": "1.0"}),
     )
     engine = InProcess(threads=1, device="cpu", timeout=None)
-    for report in engine.run([Group(trials=trials[:ended])], dataset):
+    for report in compute(engine, [Group(trials=trials[:ended])], dataset):
         assert not isinstance(report, Failed), report.traceback
         if not isinstance(report, Checkpointed):
             recorder.take(report)
