@@ -33,10 +33,18 @@ def test_every_preset_has_its_command_in_readme():
     assert [name for name in PRESETS if f"experiment={name}" not in README and name not in NO_ROW] == []
 
 
-def test_every_picture_of_readme_is_there():
-    pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README)
-    assert pictures
-    assert [path for path in pictures if not (ROOT / path).is_file()] == []
+@pytest.mark.parametrize("page", [ROOT / "README.md", *(ROOT / ".github").glob("*.md")], ids=lambda page: page.stem)
+def test_every_picture_and_page_that_a_page_shows_is_there(page):
+    shown = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
+    assert [path for path in shown if not (page.parent / path).is_file()] == []
+
+
+def test_every_room_is_on_the_page_of_the_architecture():
+    page = (ROOT / ".github/ARCHITECTURE.md").read_text(encoding="utf-8")
+    rooms = [path.parent.relative_to(ROOT).as_posix() for path in ROOT.glob("[pt]*/*/__init__.py")]
+    rooms = [room for room in rooms if not room.startswith("tests")]
+    assert len(rooms) > 10
+    assert [room for room in rooms if f"`{room}`" not in page] == []
 
 
 def test_every_test_that_readme_names_is_there():
