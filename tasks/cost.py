@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tasks.datasets.dataset import Dataset
-from tasks.trial import Trial
+from tasks.trial import Trial, is_of_model
 
 
 class Extent(NamedTuple):
@@ -27,5 +27,7 @@ def examples_seen(trial: Trial, extent: Extent) -> int:
 
 
 def multiplications(trial: Trial, extent: Extent) -> int:
-    """Return how many multiplications the scores behind all steps of a trial take."""
+    """Return how many multiplications the scores behind all steps of a trial take; one a step where that is unknown."""
+    if not is_of_model(trial):
+        return trial.steps
     return examples_seen(trial, extent) * trial.model.multiplications(extent.image_shape, extent.classes)

@@ -14,7 +14,7 @@ import numpy as np
 from tasks.arrays.devices import ON_DEVICE, AtOnce
 from tasks.datasets.dataset import Dataset
 from tasks.models.model import ScoreLinear
-from tasks.trial import Trial
+from tasks.trial import Trial, is_of_model
 
 # Of the memory that is free: the library keeps freed pieces that it cannot join.
 _SHARE = 0.8
@@ -70,6 +70,8 @@ def widest_group(trial: Trial, dataset: Dataset, *, available: int, most: AtOnce
 
     ``most`` is what the device works on at once.
     """
+    if not is_of_model(trial):
+        return 1
     splits = (dataset.train, dataset.validation, dataset.test)
     beside = sum(split.images.nbytes + split.labels.nbytes for split in splits)
     beside += bytes_beside(trial, dataset, most=most)
@@ -77,7 +79,12 @@ def widest_group(trial: Trial, dataset: Dataset, *, available: int, most: AtOnce
 
 
 def bytes_of_group(trial: Trial, dataset: Dataset, *, count: int, most: AtOnce) -> int:
-    """Return the bytes that so many trials like this one take while they are trained, beside the data set."""
+    """Return the bytes that so many trials like this one take while they are trained, beside the data set.
+
+    What a task takes that has a model of its own is not known, and left out.
+    """
+    if not is_of_model(trial):
+        return 0
     return bytes_beside(trial, dataset, most=most) + count * bytes_a_trial(trial, dataset, most=most)
 
 

@@ -67,12 +67,13 @@ class Trial:
 class Task(Protocol):
     """What a trial can be asked to do: a row of `tasks.studies.registry.TASKS`, its fields the task's own parameters.
 
-    ``trains`` says that a trial ends in trained weights with an accuracy: what a sweep ranks, draws, registers and may
-    stop early. ``run`` of such a task takes ``until``, a step: trials that come so far end in a `Pause` there, from
-    which they can go on.
+    ``trains`` says that a trial is a training: what a sweep ranks, draws, registers and may stop early. ``run`` of such
+    a task takes ``until``, a step: trials that come so far end in a `Pause` there, from which they can go on.
+    ``needs_data`` is false for a task that is computed with ``dataset=none``.
     """
 
     trains: ClassVar[bool]
+    needs_data: ClassVar[bool]
 
     def unused(self, trial: Trial) -> frozenset[str]:
         """Return the fields of ``trial`` that have no influence on its result (they take no part in its key)."""
@@ -99,6 +100,19 @@ class Task(Protocol):
         checkpoint of this very group to go on from, ``checkpoint_every`` the steps between two of them. ``like``
         is an array of the library and on the device that computes; its precision is the task's to choose.
         """
+
+
+def check(trial: Trial, dataset: Dataset) -> None:
+    """Raise a `ConfigError` where a trial cannot run on a data set, before anything starts."""
+    given, needed = len(dataset.train) > 0, trial.task.needs_data
+    require(given or not needed, "dataset", "must be one with examples for this task", dataset.name)
+    require(needed or not given, "dataset", "must be none for this task, which has data of its own", dataset.name)
+    trial.task.check(trial, dataset)
+
+
+def is_of_model(trial: Trial) -> bool:
+    """Return whether a trial is computed with its model: a task of one's own may have another, which is not known."""
+    return "model" not in trial.task.unused(trial)
 
 
 @runtime_checkable

@@ -29,8 +29,12 @@ def draw_costs(trials: Sequence[TrialRecord]) -> bytes:
     """
     kind = loss_name(trials[0])
     shown = [trial for trial in trials if loss_name(trial) == kind and "train/loss" in trial.curves]
+    if not any(cost in trial.curves for trial in shown for cost in ("evaluations", "examples")):
+        return b""
     kinds, one_model = by_kind(shown), len(models(shown)) == 1
-    figure, panels = blank(panels=2, title=f"Lowest {kind} loss so far, by {'strategy' if one_model else 'model'}")
+    figure, panels = blank(
+        panels=2, title=f"Lowest {kind or 'training'} loss so far, by {'strategy' if one_model else 'model'}"
+    )
     # An example takes as much arithmetic as any other, but for the model.
     examples = "examples evaluated (arithmetic)" if one_model else "examples evaluated"
     costs = (("evaluations", "evaluations of the loss"), ("examples", examples))

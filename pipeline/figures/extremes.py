@@ -9,35 +9,45 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from pipeline.figures.style import BLUE, SIDE_BY_SIDE, VERMILION, blank, captioned, label, legend
-from pipeline.figures.trials import answer, caption_of, told
+from pipeline.figures.trials import answer, caption_of, measure, told
 from pipeline.record.sweep_run import TrialRecord
 
 _COLUMNS = 40
 _LOG_FROM = 8.0  # a curve that falls by this factor is read better on a logarithmic axis
 _FEW_POINTS = 25
 
+# Curves, what they are called, and how they are drawn.
+_LOSSES = (("train/loss", "training", "-"), ("val/loss", "validation (data loss)", "--"))
+
 
 def draw_extremes(trials: Sequence[TrialRecord]) -> bytes:
-    """Return the loss curves of the best and the worst trial; among the worst is what diverged after some points."""
+    """Return the loss curves of the best and the worst trial; among the worst is what diverged after some points.
+
+    Of trials that report no training loss, the curves are of what ranks them.
+    """
+    of_loss = any("train/loss" in trial.curves for trial in trials)
+    metric = "train/loss" if of_loss else measure(trials)
     # Where a loss was never finite there is no curve.
-    shown = [trial for trial in trials if "train/loss" in trial.curves and len(_finite(trial, "train/loss")[0])]
+    shown = [trial for trial in trials if metric in trial.curves and len(_finite(trial, metric)[0])]
     if len(shown) < 2:
         return b""
-    figure, (left, right) = blank(panels=2, title="Loss of the best and of the worst trial")
-    _draw(left, shown[0], "best", BLUE)
-    _draw(right, shown[-1], "worst", VERMILION)
+    what = "Loss" if of_loss else metric
+    lines = _LOSSES if of_loss else ((metric, metric, "-"),)
+    figure, (left, right) = blank(panels=2, title=f"{what} of the best and of the worst trial")
+    _draw(left, shown[0], "best", BLUE, lines)
+    _draw(right, shown[-1], "worst", VERMILION, lines)
     return captioned(figure, caption_of(trials), margins={**SIDE_BY_SIDE, "top": 0.82})
 
 
-def _draw(axes: Axes, trial: TrialRecord, what: str, colour: str) -> None:
+def _draw(axes: Axes, trial: TrialRecord, what: str, colour: str, lines: Sequence[tuple[str, str, str]]) -> None:
     value, standing = answer(trial), trial.standing
     outcome = standing.outcome.value if standing.outcome else "not finished"
     metric = standing.criterion.metric
     text = told(value, metric) if value is not None else f"{outcome} at step {standing.step}"
     name = "\n".join(textwrap.wrap(f"{what}: {standing.trial.name}", _COLUMNS))
-    label(axes, x="step", y="loss", title=f"{name}\n{metric}: {text}")
+    label(axes, x="step", y="loss" if lines is _LOSSES else metric, title=f"{name}\n{metric}: {text}")
     heights = []
-    for curve, text, style in (("train/loss", "training", "-"), ("val/loss", "validation (data loss)", "--")):
+    for curve, text, style in lines:
         if curve in trial.curves:
             steps, values = _finite(trial, curve)
             marker = "o" if len(steps) <= _FEW_POINTS else ""

@@ -18,23 +18,27 @@ def used(trial: TrialRecord) -> dict[str, Any]:
 
 
 def by_kind(trials: Sequence[TrialRecord]) -> dict[str, list[TrialRecord]]:
-    """Return the trials of each strategy, where models are swept of each model and strategy, by name in its order."""
+    """Return the trials of each strategy, where models are swept of each model and strategy, by name in its order.
+
+    Those of a task that has neither go by the task's name.
+    """
     every = [used(trial) for trial in trials]
-    telling = [name for name in ("model", "strategy") if len({one[name] for one in every}) > 1] or ["strategy"]
+    telling = [name for name in ("model", "strategy") if len({one.get(name) for one in every}) > 1] or ["strategy"]
     kinds: dict[str, list[TrialRecord]] = {}
     for trial, one in zip(trials, every, strict=True):
-        kinds.setdefault(" ".join(str(one[name]) for name in telling), []).append(trial)
+        named = " ".join(str(one[name]) for name in telling if name in one)
+        kinds.setdefault(named or str(one["task"]), []).append(trial)
     return dict(sorted(kinds.items()))
 
 
 def models(trials: Sequence[TrialRecord]) -> set[str]:
     """Return the names of the trials' models."""
-    return {str(used(trial)["model"]) for trial in trials}
+    return {str(used(trial).get("model")) for trial in trials}
 
 
 def loss_name(trial: TrialRecord) -> str:
-    """Return the name of a trial's loss."""
-    return str(used(trial)["loss"])
+    """Return the name of a trial's loss, of a task that has one of its own an empty text."""
+    return str(used(trial).get("loss", ""))
 
 
 def measure(trials: Sequence[TrialRecord]) -> str:

@@ -113,7 +113,8 @@ def register() -> None:
         for name in table:
             store.store(group=f"schema/{group}", name=name, node=row_defaults(group, name))
             if name not in table.own:  # a file of the package's own, of this name, comes before
-                store.store(group=group, name=name, node=row_defaults(group, name), provider=str(table.package(name)))
+                node, provider = _choice(group, name), str(table.package(name))
+                store.store(group=group, name=name, node=node, package="_global_", provider=provider)
     store.store(group="hydra/help", name="sweeps", node={"app_name": "pipeline", "template": _help()})
     # As defaults of Hydra's own, and not as overrides in conf/config.yaml: those a preset could not override.
     own = {"launcher": "sweep", "sweeper": "sweep", "help": "sweeps"}
@@ -135,6 +136,13 @@ def register_samplers() -> None:
     for name, node in nodes().items():
         if f"{name}.yaml" not in known:
             store.store(group="hydra/sweeper/sampler", name=name, node=node)
+
+
+def _choice(group: str, name: str) -> dict[str, Any]:
+    """Return the config of a choice that has no file; a task that needs no data chooses ``dataset=none``."""
+    alone = group == "task" and not getattr(TABLES[group][name], "needs_data", True)
+    chosen: dict[str, Any] = {"defaults": ["_self_", {"override /dataset": "none"}]} if alone else {}
+    return {**chosen, group: row_defaults(group, name)}
 
 
 def _help() -> str:

@@ -20,6 +20,7 @@ from pipeline.reports import Finished, TrialReport
 from pipeline.results.tally import Standing, Tally
 from tasks.datasets.dataset import Dataset
 from tasks.models.layered import Layered
+from tasks.trial import is_of_model
 
 RESULTS = "results"
 REFRESH_SECONDS = 5.0
@@ -102,7 +103,7 @@ class SweepRun:
         if self.winner is None:
             return
         trial = self.winner.trial.trial
-        if not trial.task.trains or not isinstance(trial.model, Layered):
+        if not trial.task.trains or not is_of_model(trial) or not isinstance(trial.model, Layered):
             return
         classifier = Classifier.of(trial.model, self._dataset, self.winner.result)
         outbox.register(runs[self.winner.trial.key].id, self.id, name, classifier)

@@ -14,7 +14,7 @@ from pipeline.config.schema import Config, describe, parse
 from pipeline.display.console import Display
 from pipeline.engine.inprocess import InProcess
 from pipeline.errors import RecordError
-from pipeline.figures.drawing import SWEEP_FIGURES, draw, draw_quickly
+from pipeline.figures.drawing import draw, draw_quickly, sweep_figures
 from pipeline.plan.plan import Group, PlannedTrial, make_groups
 from pipeline.record.mlflow_recorder import MlflowRecorder
 from pipeline.record.protocol import Provenance, SweepHeader
@@ -30,6 +30,7 @@ from pipeline.sweep.start import Opened, Record, cpu_count
 from tasks.arrays.devices import library_for
 from tasks.cost import Extent
 from tasks.datasets.dataset import Dataset
+from tasks.trial import check
 
 REPRODUCES = "reproduces"
 """The tag of a run that says which run it was made from."""
@@ -73,7 +74,7 @@ def rerun(
     name = f"{sweep.name} {again}" if sweep else None
     link = {REPRODUCES: sweep.run_id if sweep else olds[0].run_id}
     recorder = MlflowRecorder(
-        uri, olds[0].experiment, figures=draw, quick_figures=draw_quickly, sweep_figures=SWEEP_FIGURES
+        uri, olds[0].experiment, figures=draw, quick_figures=draw_quickly, sweep_figures=sweep_figures()
     )
     criterion = sweep.criterion if sweep else Criterion.of(configs[0].sweep, dataset)
     _compute(groups, dataset, configs[0], criterion, recorder, name, link, console)
@@ -87,7 +88,7 @@ def _load(configs: Sequence[Config]) -> Dataset:
             raise RecordError(f"the dataset must be one for a whole sweep, got {configs[0].dataset}, {config.dataset}")
     dataset: Dataset = configs[0].dataset.load()
     for config in configs:
-        config.trial.task.check(config.trial, dataset)
+        check(config.trial, dataset)
     return dataset
 
 

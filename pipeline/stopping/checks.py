@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pipeline.stopping.rule import Rule
 from tasks.errors import require
-from tasks.trial import Trial
+from tasks.trial import Announcing, Trial
 
 METRICS = ("val/accuracy", "val/loss", "train/accuracy", "train/loss", "train/data_loss", "train/regularization_loss")
 """What every training measures as it goes."""
@@ -21,8 +21,11 @@ def check(rule: Rule, trials: Sequence[Trial], *, metric: str, validated: bool) 
     if not rule.stops or not compared:
         return
     known = [name for name in METRICS if validated or not name.startswith("val/")]
-    require(metric in known, "stopping.metric", f"must be one of {', '.join(known)}", metric)
-    for name in ("steps", key_of_points(metric)):
+    # A task of one's own has metrics of its own.
+    announced = all(isinstance(trial.task, Announcing) for trial in compared)
+    require(metric in known or not announced, "stopping.metric", f"must be one of {', '.join(known)}", metric)
+    key = key_of_points(compared[0], metric)
+    for name in ("steps", key):
         values = sorted({getattr(trial, name.removeprefix("trial.")) for trial in compared})
         require(len(values) == 1, name, "must be the same in all trials that are compared at rungs", values)
     steps, every = compared[0].steps, points_every(compared[0], metric)
@@ -35,18 +38,19 @@ def check(rule: Rule, trials: Sequence[Trial], *, metric: str, validated: bool) 
     most = f"must be at most {len(filled)}, so that each has a rung below {last} steps"
     require(len(filled) == rule.brackets, "stopping.brackets", most, rule.brackets)
     between = [rung for bracket in filled for rung in rule.rungs(first, last, bracket) if rung % every]
-    measured = f"must make rungs at which {metric} is measured ({key_of_points(metric)}={every}), none at {between}"
+    measured = f"must make rungs at which {metric} is measured ({key}={every}), none at {between}"
     require(not between, "stopping.min_steps", measured, first)
 
 
-def key_of_points(metric: str) -> str:
-    """Return the key that says how often a metric is measured."""
-    return "trial.evaluate_every" if metric.startswith("val/") else "trial.record_every"
+def key_of_points(trial: Trial, metric: str) -> str:
+    """Return the key that says how often a trial's metric is measured; a task of one's own reports all at once."""
+    recorded = isinstance(trial.task, Announcing) and not metric.startswith("val/")
+    return "trial.record_every" if recorded else "trial.evaluate_every"
 
 
 def points_every(trial: Trial, metric: str) -> int:
     """Return how many steps lie between two points of a trial's metric."""
-    return trial.evaluate_every if metric.startswith("val/") else trial.record_every
+    return int(getattr(trial, key_of_points(trial, metric).removeprefix("trial.")))
 
 
 def first_rung(rule: Rule, trial: Trial, metric: str) -> int:

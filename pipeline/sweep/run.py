@@ -55,6 +55,7 @@ from tasks.cost import Extent
 from tasks.datasets.dataset import Dataset
 from tasks.errors import ConfigError, require
 from tasks.events import Outcome
+from tasks.trial import check as check_trial
 
 
 def run_points(
@@ -193,7 +194,7 @@ def _common(config: Config) -> dict[str, Any]:
 
 def _make_plan(points: Sequence[Point], dataset: Dataset, config: Config) -> Plan:
     for point in points:
-        point.config.trial.task.check(point.config.trial, dataset)
+        check_trial(point.config.trial, dataset)
     trials = [point.config.trial for point in points]
     check_metric(config.sweep, trials, dataset)
     metric = config.stopping.metric or Criterion.of(config.sweep, dataset).metric

@@ -9,6 +9,7 @@ from tasks.datasets.cifar10 import Cifar10
 from tasks.datasets.dataset import Dataset, Split, make_dataset
 from tasks.datasets.digits import Digits
 from tasks.datasets.images import Images
+from tasks.datasets.nothing import Nothing
 from tasks.datasets.npz import Npz
 from tasks.datasets.openml import OpenMl
 from tasks.datasets.scikit import Scikit
@@ -28,5 +29,6 @@ DATASETS: Mapping[str, type] = MappingProxyType(
         "table": Table,
         "sklearn": Scikit,
         "synthetic": Synthetic,
+        "none": Nothing,
     }
 )

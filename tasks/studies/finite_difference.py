@@ -63,6 +63,7 @@ class FiniteDifference:
     """
 
     trains: ClassVar[bool] = False
+    needs_data: ClassVar[bool] = True
 
     lowest: int = -15
     highest: int = 0

@@ -102,6 +102,7 @@ class GradientCheck:
     """
 
     trains: ClassVar[bool] = False
+    needs_data: ClassVar[bool] = True
 
     variable: str = "weights"
     examples: int | None = 50

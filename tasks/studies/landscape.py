@@ -64,6 +64,7 @@ class Landscape:
     """
 
     trains: ClassVar[bool] = False
+    needs_data: ClassVar[bool] = True
 
     dimensions: int = 2
     extent: float | None = None

@@ -37,6 +37,7 @@ class OneDimensional:
     """
 
     trains: ClassVar[bool] = False
+    needs_data: ClassVar[bool] = True
 
     points: tuple[float, ...] = (1.0, -0.8, 1.5)
     weights: tuple[float, ...] = (0.3, 0.7, -0.4)

@@ -44,6 +44,7 @@ class StepSize:
     """
 
     trains: ClassVar[bool] = False
+    needs_data: ClassVar[bool] = True
 
     lowest: int = -10
     highest: int = -1

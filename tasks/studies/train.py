@@ -24,6 +24,7 @@ class Train:
     """Train a model by a strategy, and test it once at the end."""
 
     trains: ClassVar[bool] = True
+    needs_data: ClassVar[bool] = True
 
     def unused(self, trial: Trial) -> frozenset[str]:
         """Return what the trial's strategy does not use, and the data's order where every step sees all of it."""

@@ -30,6 +30,7 @@ def set_constants():
 class Counted:
     """Trains, with a pause of $PAUSE seconds at every event; a trial with the seed $RAISES raises after the first."""
 
+    needs_data: ClassVar[bool] = True
     trains: ClassVar[bool] = False  # no figure of a training, no winner: the tests that use it are of other things
 
     def unused(self, trial):

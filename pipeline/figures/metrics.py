@@ -1,0 +1,40 @@
+"""The curves of a task of one's own: every metric over the steps, those of one name in one panel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from pipeline.figures.style import COLOURS, blank, captioned, label, legend
+from pipeline.figures.trials import caption_of_trial
+from pipeline.plan.plan import PlannedTrial
+from pipeline.record.protocol import CLOCKED, Series
+from tasks.events import Outcome, Result
+
+_MOST_PANELS = 4
+_FEW_POINTS = 25
+
+
+def draw_metrics(trial: PlannedTrial, result: Result, series: Mapping[str, Series]) -> dict[str, bytes]:
+    """Return the figure by its file name: ``train/loss`` and ``val/loss`` share a panel, the panels have one axis each.
+
+    Of more metrics than fit, those with the most points are shown.
+    """
+    panels: dict[str, list[str]] = {}
+    for name in sorted(series):
+        if not name.startswith(CLOCKED) and np.isfinite(series[name].values).any():
+            panels.setdefault(name.rpartition("/")[2], []).append(name)
+    if not panels:
+        return {}
+    most = sorted(panels, key=lambda panel: -max(len(series[name].steps) for name in panels[panel]))[:_MOST_PANELS]
+    end = "" if result.outcome is Outcome.COMPLETE else f" ({result.outcome.value} at step {result.step})"
+    figure, every = blank(panels=len(most), title=f"{trial.name}{end}")
+    for axes, panel in zip(every, most, strict=True):
+        label(axes, x="step", y=panel)
+        for name, colour in zip(panels[panel], COLOURS, strict=False):
+            steps, values = series[name].steps, series[name].values
+            marker = "o" if len(steps) <= _FEW_POINTS else ""
+            axes.plot(steps, values, color=colour, linewidth=2, marker=marker, markersize=5, label=name)
+        legend(axes)
+    return {"metrics.png": captioned(figure, caption_of_trial(trial))}

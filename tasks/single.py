@@ -1,0 +1,276 @@
+"""A task of one's own: a function that takes one trial, reports as it goes, and returns what it has come to.
+
+It knows nothing of the other trials of a sweep, nor of where it is computed:
+
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Fit(Single):
+        width: int = 32
+
+        def train(self, trial, data, report):
+            weights = report.kept.get("weights", np.zeros(self.width))
+            for step in range(report.step + 1, trial.steps + 1):
+                weights, loss = one_step(weights, data, trial.learning_rate)
+                if step % trial.evaluate_every == 0:
+                    report(step, {"train/loss": loss}, keep=lambda: {"weights": weights})
+            return {"test/loss": test(weights), "weights": weights}
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import contextvars
+import dataclasses
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, final
+
+import numpy as np
+
+from tasks.arrays.devices import HOST
+from tasks.datasets.dataset import Dataset
+from tasks.errors import ConfigError
+from tasks.events import Checkpoint, Curve, Event, Outcome, Pause, Result
+
+if TYPE_CHECKING:
+    from tasks.trial import Trial
+
+Keep = Callable[[], Mapping[str, Any]]
+"""Returns the state from which a trial can go on: arrays, numbers and bytes by their names."""
+
+_BYTES = "bytes/"
+"""What the names of those begin with that are bytes, not arrays."""
+
+_PATIENCE = 5.0
+"""Seconds that a function which is to stop has for it; one that goes on is left behind."""
+
+
+class Diverged(Exception):  # noqa: N818  # an outcome, and no error of the program
+    """Raised by a training that cannot go on: the trial ends with the outcome *diverged*, and is never the best."""
+
+
+class Single(abc.ABC):
+    """A task that computes one trial at a time: a row is a frozen dataclass whose fields are keys of the config.
+
+    ``uses`` names the fields of a trial that `train` may look at: they decide its key, the others take no part.
+    ``needs_data`` says whether it is given a data set; without one the config says ``dataset=none``.
+    """
+
+    __slots__ = ()
+
+    trains: ClassVar[bool] = True
+    needs_data: ClassVar[bool] = True
+    uses: ClassVar[frozenset[str]] = frozenset({"learning_rate", "batch_size", "seed", "steps", "evaluate_every"})
+
+    @abc.abstractmethod
+    def train(self, trial: Any, data: Dataset, report: Report) -> Mapping[str, Any] | None:
+        """Compute the trial, and return its last metrics (numbers) and what it has learnt (arrays), by their names.
+
+        ``trial`` has the fields in ``uses``. A metric may have any name; ``train/``, ``val/`` and ``test/`` group
+        them. A random draw must come from ``trial.seed``: the same trial is to have the same bits.
+        """
+
+    def check(self, trial: Trial, dataset: Dataset) -> None:  # noqa: B027  # a row that refuses nothing says nothing
+        """Raise a `ConfigError` where the trial cannot run on the data set, before anything starts."""
+
+    @final
+    def unused(self, trial: Trial) -> frozenset[str]:
+        """Return the fields of a trial that are not in ``uses``."""
+        return frozenset(field.name for field in dataclasses.fields(trial)) - self.uses - {"task"}
+
+    @final
+    def fusion_key(self, trial: Trial) -> tuple[Any, ...]:
+        """Return the trial itself: every one is computed alone."""
+        return (repr(trial),)
+
+    @final
+    def run(
+        self,
+        trials: Sequence[Trial],
+        dataset: Dataset,
+        *,
+        threads: int,
+        start: Checkpoint | None = None,
+        checkpoint_every: int | None = None,
+        until: int | None = None,
+        like: Any = HOST,  # noqa: ARG002  # the function has the data where they are
+    ) -> Iterator[Event]:
+        """Run the trial and yield its events; at ``until`` it pauses."""
+        (trial,) = trials
+        begun = start if start is not None and start.arrays else None
+        talk = _Talk()
+        report = Report(trial, begun, threads=threads, every=checkpoint_every, until=until, tell=talk.tell)
+        with talk.about(lambda: self.train(_Given(trial, self), dataset, report)) as events:
+            yield from events
+        yield from report.end(talk)
+
+
+class _Given:
+    """A trial as its task sees it: with the fields only that its key holds."""
+
+    def __init__(self, trial: Trial, task: Single) -> None:
+        self._trial, self._task = trial, task
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self._task.uses:
+            known = ", ".join(sorted(self._task.uses))
+            raise AttributeError(
+                f"{name} must be in `uses` of {type(self._task).__name__}, which has {known}: what decides a result is "
+                "part of a trial's key"
+            )
+        return getattr(self._trial, name)
+
+
+class Report:
+    """How a function says where it is: called with a step and what was measured there.
+
+    ``step`` is where the trial goes on from, 0 at its begin, and ``kept`` what was kept there; ``threads`` is how many
+    CPUs it may use. ``keep`` is called where the trial has to be taken up from later, and returns what it takes.
+    """
+
+    def __init__(
+        self,
+        trial: Trial,
+        start: Checkpoint | None,
+        *,
+        threads: int,
+        every: int | None,
+        until: int | None,
+        tell: Callable[[Sequence[Event]], None],
+    ) -> None:
+        self.threads = threads
+        self.step = 0 if start is None else start.step
+        self.kept = {} if start is None else _taken_up(start)
+        self._steps, self._every, self._tell = trial.steps, every, tell
+        self._until = until if until is not None and until < trial.steps else None
+        self._last, self._saved = self.step, self.step
+        self._named: set[str] = set()
+
+    def __call__(self, step: int, metrics: Mapping[str, float], *, keep: Keep | None = None) -> None:
+        """Report what was measured at a step.
+
+        Raises
+        ------
+        ConfigError
+            If the step is not after the last one or beyond the budget, or a metric is no number.
+        """
+        if not self._last < step <= self._steps:
+            rule = f"must be above {self._last}, the last, and at most steps={self._steps}"
+            raise ConfigError(f"a step that is reported {rule}, got {step!r}")
+        if self._until is not None and step > self._until:
+            raise ConfigError(
+                f"a trial must report at step {self._until}, where it is compared with others, got {step} after "
+                f"{self._last}: report at every multiple of trial.evaluate_every"
+            )
+        values = {str(name): np.array([_number(name, value)]) for name, value in metrics.items()}
+        events: list[Event] = [Curve(trial=0, steps=np.array([step]), metrics=values)]
+        self._last = step
+        if step == self._until:
+            events.append(Pause(checkpoint=_checkpoint(step, keep)))
+        elif keep is not None and self._every and step - self._saved >= self._every and step < self._steps:
+            events.append(_checkpoint(step, keep))
+            self._saved = step
+        self._tell(events)
+        if step == self._until:
+            raise _Stopped
+
+    def end(self, talk: _Talk) -> Iterator[Event]:
+        """Yield the result, where the function has come to one."""
+        if talk.stopped:
+            return
+        if isinstance(talk.error, Diverged):
+            outcome, message = Outcome.DIVERGED, str(talk.error)
+            yield Result(trial=0, outcome=outcome, step=self._last, metrics={}, message=message)
+            return
+        if talk.error is not None:
+            raise talk.error
+        values = talk.answer or {}
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"train must return a mapping of metrics and arrays, or None, got {values!r}")
+        arrays = {str(name): np.asarray(value) for name, value in values.items() if np.ndim(value)}
+        metrics = {str(name): _number(name, value) for name, value in values.items() if not np.ndim(value)}
+        step = self._last or self._steps
+        yield Result(trial=0, outcome=Outcome.COMPLETE, step=step, metrics=metrics, arrays=arrays)
+
+
+class _Stopped(BaseException):  # no error: nothing but a `finally` is to see it
+    """Raised where a function reports that is to go no further."""
+
+
+class _Talk:
+    """A function in a thread of its own that runs only while it is listened to: it stands still where it reports."""
+
+    def __init__(self) -> None:
+        self.answer: Any = None
+        self.error: BaseException | None = None
+        self.stopped = False
+        self._told: queue.SimpleQueue[Sequence[Event] | None] = queue.SimpleQueue()
+        self._go: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def tell(self, events: Sequence[Event]) -> None:
+        """Hand events over, and wait until more are asked for."""
+        self._told.put(events)
+        if not self._go.get():
+            raise _Stopped
+
+    @contextlib.contextmanager
+    def about(self, function: Callable[[], Any]) -> Iterator[Iterator[Event]]:
+        """Give the events of the function, which ends with the context."""
+        # What listens may follow what is printed by the context of the thread that asks.
+        context = contextvars.copy_context()
+        self._thread = threading.Thread(target=context.run, args=(self._run, function), name="trial", daemon=True)
+        try:
+            yield self._events()
+        finally:
+            self._stop()
+
+    def _events(self) -> Iterator[Event]:
+        """Yield what the function tells until it has ended."""
+        assert self._thread is not None, "a function is begun with first"
+        self._thread.start()
+        while (events := self._told.get()) is not None:
+            yield from events
+            self._go.put(True)
+
+    def _stop(self) -> None:
+        """Let the function go no further than where it reports next."""
+        self._go.put(False)
+        if self._thread is not None and self._thread.ident is not None:
+            self._thread.join(_PATIENCE)
+
+    def _run(self, function: Callable[[], Any]) -> None:
+        try:
+            self.answer = function()
+        except _Stopped:
+            self.stopped = True
+        except BaseException as error:  # noqa: BLE001  # it is raised where the trial is asked for
+            self.error = error
+        self._told.put(None)
+
+
+def _checkpoint(step: int, keep: Keep | None) -> Checkpoint:
+    """Return what a function keeps, nothing where that is nothing: arrays whose first axis is that of the trials."""
+    arrays: dict[str, np.ndarray] = {}
+    for name, value in ({} if keep is None else keep()).items():
+        raw = isinstance(value, bytes | bytearray | memoryview)
+        array = np.frombuffer(value, dtype=np.uint8) if raw else np.array(value)
+        if array.dtype.kind not in "biufcU":
+            raise ConfigError(f"what is kept as {name!r} must be numbers, text or bytes, got {value!r}")
+        arrays[f"{_BYTES if raw else ''}{name}"] = array[None]
+    return Checkpoint(step=step, trials=np.array([0]), arrays=arrays)
+
+
+def _taken_up(start: Checkpoint) -> dict[str, Any]:
+    kept = {name: array[0] for name, array in start.arrays.items()}
+    return {
+        name.removeprefix(_BYTES): array.tobytes() if name.startswith(_BYTES) else array for name, array in kept.items()
+    }
+
+
+def _number(name: object, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ConfigError(f"metric {name!r} must be a number, got {value!r}") from None

@@ -1,0 +1,198 @@
+"""A task of one's own: one trial at a time, by a function that reports."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from tasks.datasets.nothing import Nothing
+from tasks.errors import ConfigError
+from tasks.events import Checkpoint, Curve, Outcome, Pause, Result
+from tasks.single import Diverged, Single
+from tasks.studies.train import Train
+from tasks.trial import Trial, check
+
+NOTHING = Nothing().load()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit(Single):
+    """Descends on a parabola, keeps where it is, and counts the steps it has computed."""
+
+    needs_data: ClassVar[bool] = False
+    width: int = 2
+    keeps: bool = True
+
+    def train(self, trial, data, report):
+        at = report.kept.get("at", np.full(self.width, 3.0))
+        rng = np.random.default_rng(trial.seed)
+        rng.bit_generator.state = eval(report.kept["rng"]) if report.step else rng.bit_generator.state
+        for step in range(report.step + 1, trial.steps + 1):
+            at = at - trial.learning_rate * (2 * at + rng.standard_normal(self.width))
+            if step % trial.evaluate_every == 0:
+                state = {"at": at, "rng": repr(rng.bit_generator.state).encode()}
+                report(step, {"loss": float(at @ at)}, keep=(lambda s=state: s) if self.keeps else None)
+        return {"end/loss": at @ at, "at": at}
+
+
+def trial(task=None, **changes):
+    return Trial(**{"task": task or Fit(), "steps": 20, "evaluate_every": 5, "learning_rate": 0.1} | changes)
+
+
+def run(one, **options):
+    return list(one.task.run([one], NOTHING, threads=1, **options))
+
+
+def points(events):
+    return {int(event.steps[0]): float(event.metrics["loss"][0]) for event in events if isinstance(event, Curve)}
+
+
+def test_a_trial_reports_and_ends_in_a_result():
+    events = run(trial())
+
+    assert list(points(events)) == [5, 10, 15, 20]
+    (result,) = (event for event in events if isinstance(event, Result))
+    assert (result.outcome, result.step) == (Outcome.COMPLETE, 20)
+    assert result.metrics == {"end/loss": points(events)[20]}
+    assert result.arrays["at"].shape == (2,)
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_trial_that_pauses_and_goes_on_is_the_one_that_never_did(keeps):
+    one = trial(Fit(keeps=keeps))
+    whole = run(one)
+
+    first = run(one, until=10)
+    assert isinstance(first[-1], Pause)
+    assert first[-1].checkpoint.step == 10
+    second = run(one, start=Checkpoint.join([first[-1].checkpoint]), until=15)
+    third = run(one, start=second[-1].checkpoint, until=20)
+
+    # without anything kept, it begins again: the same points come once more
+    begun = [5, 10, 15] if not keeps else [15]
+    assert (list(points(first)), list(points(second)), list(points(third))[-1]) == ([5, 10], begun, 20)
+    assert points(first) | points(second) | points(third) == points(whole)
+    np.testing.assert_array_equal(third[-1].arrays["at"], whole[-1].arrays["at"])
+
+
+def test_checkpoints_come_no_oftener_than_is_asked():
+    steps = [event.step for event in run(trial(), checkpoint_every=8) if isinstance(event, Checkpoint)]
+    assert steps == [10]
+    assert [event.step for event in run(trial(steps=40), checkpoint_every=8) if isinstance(event, Checkpoint)] == [
+        10,
+        20,
+        30,
+    ]
+    assert not [event for event in run(trial(Fit(keeps=False)), checkpoint_every=5) if isinstance(event, Checkpoint)]
+
+
+def test_what_a_task_does_not_use_takes_no_part_and_cannot_be_seen():
+    @dataclass(frozen=True, kw_only=True)
+    class Curious(Fit):
+        def train(self, trial, data, report):
+            return {"clip": trial.clip}
+
+    one = trial(Curious())
+    assert {"model", "loss", "clip", "record_every"} <= one.task.unused(one)
+    assert not {"task", "learning_rate", "seed"} & one.task.unused(one)
+    with pytest.raises(AttributeError, match=r"clip must be in `uses` of Curious, which has batch_size, "):
+        run(one)
+
+
+def test_what_is_raised_is_raised_where_the_trial_is_computed_after_what_was_told():
+    @dataclass(frozen=True, kw_only=True)
+    class Poison(Fit):
+        def train(self, trial, data, report):
+            report(3, {"loss": 1.0})
+            raise OSError("poison")
+
+    events = trial(Poison()).task.run([trial(Poison())], NOTHING, threads=1)
+    assert points([next(events)]) == {3: 1.0}
+    with pytest.raises(OSError, match="poison") as error:
+        next(events)
+    assert "train" in [entry.name for entry in error.traceback]
+
+
+def test_a_training_can_say_that_it_diverged():
+    @dataclass(frozen=True, kw_only=True)
+    class Wild(Fit):
+        def train(self, trial, data, report):
+            report(4, {"loss": float("inf")})
+            raise Diverged("the loss is infinite")
+
+    (result,) = (event for event in run(trial(Wild())) if isinstance(event, Result))
+    assert (result.outcome, result.step, result.message) == (Outcome.DIVERGED, 4, "the loss is infinite")
+
+
+def test_a_function_that_is_not_listened_to_any_more_ends_where_it_reports():
+    ended = threading.Event()
+
+    @dataclass(frozen=True, kw_only=True)
+    class Endless(Fit):
+        def train(self, trial, data, report):
+            try:
+                for step in range(1, trial.steps + 1):
+                    report(step, {"loss": 0.0})
+            finally:
+                ended.set()
+
+    events = Endless().run([trial(Endless())], NOTHING, threads=1)
+    next(events)
+    assert not ended.is_set()
+    events.close()
+    assert ended.wait(5)
+    assert not [thread for thread in threading.enumerate() if thread.name == "trial"]
+
+
+@pytest.mark.parametrize(
+    ("calls", "message"),
+    [
+        ([(0, {})], r"must be above 0, the last, and at most steps=20, got 0"),
+        ([(5, {}), (5, {})], r"must be above 5, the last, .*, got 5"),
+        ([(21, {})], r"at most steps=20, got 21"),
+        ([(5, {"loss": "low"})], r"metric 'loss' must be a number, got 'low'"),
+        ([(5, {}), (12, {})], r"must report at step 10, where it is compared with others, got 12 after 5"),
+    ],
+)
+def test_a_report_that_cannot_be_is_refused(calls, message):
+    @dataclass(frozen=True, kw_only=True)
+    class Wrong(Fit):
+        def train(self, trial, data, report):
+            for step, metrics in calls:
+                report(step, metrics)
+
+    with pytest.raises(ConfigError, match=message):
+        run(trial(Wrong()), until=10)
+
+
+def test_what_cannot_be_kept_or_returned_is_refused():
+    @dataclass(frozen=True, kw_only=True)
+    class Wrong(Fit):
+        def train(self, trial, data, report):
+            report(5, {}, keep=lambda: {"model": object()})
+
+    with pytest.raises(ConfigError, match=r"what is kept as 'model' must be numbers, text or bytes, got <object"):
+        run(trial(Wrong()), until=5)
+    with pytest.raises(ConfigError, match=r"what is kept as 'model' must be"):
+        run(trial(Wrong()), checkpoint_every=5)
+
+    @dataclass(frozen=True, kw_only=True)
+    class Number(Fit):
+        def train(self, trial, data, report):
+            return 3
+
+    with pytest.raises(ConfigError, match=r"train must return a mapping of metrics and arrays, or None, got 3"):
+        run(trial(Number()))
+
+
+def test_a_task_gets_data_where_it_needs_them_and_none_where_it_does_not(small_dataset):
+    check(trial(), NOTHING)
+    check(trial(Train(), batch_size=10), small_dataset)
+    with pytest.raises(ConfigError, match=r"dataset must be none for this task, .*, got 'small'"):
+        check(trial(), small_dataset)
+    with pytest.raises(ConfigError, match=r"dataset must be one with examples for this task, got 'none'"):
+        check(replace(trial(), task=Train()), NOTHING)
