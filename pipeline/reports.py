@@ -91,6 +91,14 @@ class Paused:
     layouts: tuple[Layout, ...]
 
 
-TrialReport = Started | Progressed | Finished | Failed
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Printed:
+    """A trial's own code, or that of a group that it is computed in, has printed or logged a text."""
+
+    trial: PlannedTrial
+    text: str
+
+
+TrialReport = Started | Progressed | Finished | Failed | Printed
 RecordedReport = TrialReport | Retried
 Report = RecordedReport | Checkpointed | Paused

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.engine.ledger import Doubt, Ledger
-from pipeline.engine.worker import Begun
+from pipeline.engine.worker import Begun, Said
 from pipeline.raised import Raised
 from pipeline.reports import Report
 from tasks.events import Event
@@ -12,7 +12,7 @@ Answer = tuple[list[Report], list[Ledger]]
 """What is to be told of a message or a fault, and what is to be computed now."""
 
 
-def after_message(ledger: Ledger, message: Begun | tuple[Event, ...]) -> Answer:
+def after_message(ledger: Ledger, message: Begun | Said | tuple[Event, ...]) -> Answer:
     """Answer a message: a part that has come further than where the whole group raised casts the doubt off."""
     reports = list(ledger.take(message))
     if ledger.doubt is None or ledger.step() <= ledger.doubt.step:

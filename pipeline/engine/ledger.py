@@ -9,11 +9,22 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pipeline.engine.halving import Pace
-from pipeline.engine.worker import Begun
+from pipeline.engine.worker import Begun, Said
 from pipeline.plan.balance import Load
 from pipeline.plan.plan import Group, PlannedTrial, Progress, chunks
 from pipeline.raised import Raised
-from pipeline.reports import Checkpointed, Failed, Finished, Layout, Paused, Progressed, Report, Retried, Started
+from pipeline.reports import (
+    Checkpointed,
+    Failed,
+    Finished,
+    Layout,
+    Paused,
+    Printed,
+    Progressed,
+    Report,
+    Retried,
+    Started,
+)
 from tasks.cost import Extent, multiplications
 from tasks.events import Checkpoint, Curve, Event, Pause, Result
 
@@ -112,7 +123,7 @@ class Ledger:
         """Return the places of the trials that have not ended."""
         return [slot for slot, account in enumerate(self._accounts) if not account.ended]
 
-    def take(self, message: Begun | tuple[Event, ...]) -> Iterator[Report]:
+    def take(self, message: Begun | Said | tuple[Event, ...]) -> Iterator[Report]:
         """Yield the reports that a message makes."""
         if isinstance(message, Begun):
             self._begun = message
@@ -122,6 +133,9 @@ class Ledger:
                     yield Started(trial=account.trial, host=message.host, step=self._start.step if self._start else 0)
                     # Points that an earlier process knew are told again: its record may have missed the last.
                     yield from (Progressed(trial=account.trial, curve=_at(slot, curve)) for curve in account.blocks)
+            return
+        if isinstance(message, Said):
+            yield from (Printed(trial=self._accounts[slot].trial, text=message.text) for slot in self.open())
             return
         for event in message:
             yield from self._take_event(event)

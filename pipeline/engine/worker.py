@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from threadpoolctl import threadpool_limits
 
 from pipeline.engine.blas import blas
+from pipeline.engine.said import Listener
 from pipeline.raised import Raised, is_from_outside
 from tasks.arrays.devices import array_for
 from tasks.datasets.dataset import Dataset
@@ -32,7 +33,14 @@ class Begun:
     blas: str
 
 
-Message = Begun | Raised | tuple[Event, ...]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What the group's own code has printed and logged since it was last told of."""
+
+    text: str
+
+
+Message = Begun | Raised | Said | tuple[Event, ...]
 
 
 class Worker:
@@ -97,6 +105,7 @@ def compute(
     """
     with threadpool_limits(1, user_api="blas"):
         yield Begun(host=platform.node(), blas=blas()[0])
+        listener = Listener()
         to = {} if until is None else {"until": until}  # only a task that trains knows of it
         try:
             events = trials[0].task.run(
@@ -108,11 +117,20 @@ def compute(
                 like=array_for(device),
                 **to,
             )
-            yield from _batches(events)
+            for batch in _batches(listener.hear(events)):
+                yield from _said(listener)
+                yield batch
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # whatever a trial raises is a failure of its group
             if is_from_outside(error):
                 raise
+            yield from _said(listener)
             yield Raised.of(error)
+
+
+def _said(listener: Listener) -> Iterator[Said]:
+    """Yield what was said, before the end of a trial that may come with it."""
+    if text := listener.said():
+        yield Said(text=text)
 
 
 def _batches(events: Iterator[Event]) -> Iterator[tuple[Event, ...]]:

@@ -31,7 +31,7 @@ from pipeline.record.tags import run_tags
 from pipeline.record.trial_log import FROM, HOST
 from pipeline.record.trial_run import TrialRun
 from pipeline.record.writer import Writer
-from pipeline.reports import Failed, Finished, Progressed, RecordedReport, Retried, Started
+from pipeline.reports import Failed, Finished, Printed, Progressed, RecordedReport, Retried, Started
 from pipeline.results.fault_log import FaultLog, brief
 from tasks.datasets.dataset import Dataset
 from tasks.events import Result
@@ -189,6 +189,8 @@ class MlflowRecorder:
             match report:
                 case Progressed(curve=curve):
                     run.add(self._outbox, curve, now)
+                case Printed(text=text):
+                    run.say(text)
                 case Finished(result=result, layout=layout):
                     run.finish(self._outbox, self._dataset, result, layout, now)
                 case Failed(error=error, traceback=traceback):

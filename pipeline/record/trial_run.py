@@ -19,8 +19,15 @@ from pipeline.record.trial_log import TrialLog
 from pipeline.reports import Layout
 from tasks.datasets.dataset import Dataset
 from tasks.events import Curve, Outcome, Result
+from tasks.trial import is_of_model
 
 Curves = Mapping[str, Series]
+
+PRINTED = "output.txt"
+"""The file of what a trial's own code has printed and logged."""
+
+LONGEST = 1_000_000
+"""Characters of it that are kept: half from its begin, half from its end."""
 
 Figures = Callable[[PlannedTrial, Result, Curves, Dataset], Drawn]
 """Draws an ended trial: from the trial, its result, its curves and some of the data."""
@@ -43,6 +50,7 @@ class TrialRun:
         self.ended = False
         self._began = now
         self._log = TrialLog()
+        self._said: list[str] = []
 
     def start(self, outbox: Outbox, dataset: Dataset, tags: Mapping[str, str], files: Mapping[str, bytes]) -> None:
         """Create the run, with the trial's config and what is known of its circumstances."""
@@ -73,6 +81,10 @@ class TrialRun:
         self._log.points(points)
         self._batch(outbox).points.extend(points)
 
+    def say(self, text: str) -> None:
+        """Keep what the trial's own code has printed; a file of the run has it at the end."""
+        self._said.append(text)
+
     def finish(self, outbox: Outbox, dataset: Dataset, result: Result, layout: Layout, now: int) -> None:
         """Write the end of a trial that ended by itself."""
         self.ended = True
@@ -85,8 +97,8 @@ class TrialRun:
             batch.tags["outcome.message"] = artifacts.shorten(result.message, artifacts.LONGEST_TAG)
         outbox.end(self.id, "FAILED" if result.outcome is Outcome.FAILED else "FINISHED", now)
         self._log.finish(result, self.points.last(), layout, now)
-        files = artifacts.result_files(result.arrays, layout) | self._log.file()
-        if self.trial.trial.task.trains:
+        files = artifacts.result_files(result.arrays, layout) | self._files()
+        if self.trial.trial.task.trains and is_of_model(self.trial.trial):
             files |= signature_file(dataset.train.images.dtype.name, dataset.image_shape, dataset.classes)
         outbox.attach(self.id, files)
 
@@ -97,14 +109,14 @@ class TrialRun:
         self._batch(outbox).tags |= {"outcome": Outcome.FAILED.value, "outcome.message": message}
         outbox.end(self.id, "FAILED", now)
         self._log.fail(error, now)
-        outbox.attach(self.id, {artifacts.TRACEBACK: traceback.encode(), **self._log.file()})
+        outbox.attach(self.id, {artifacts.TRACEBACK: traceback.encode(), **self._files()})
 
     def kill(self, outbox: Outbox, now: int) -> None:
         """Write the end of a trial that was not allowed to end."""
         self._batch(outbox).tags["outcome"] = "killed"
         outbox.end(self.id, "KILLED", now)
         self._log.kill(now)
-        outbox.attach(self.id, self._log.file())
+        outbox.attach(self.id, self._files())
 
     def draw(self, drawings: Drawings, figures: Figures, result: Result, some: Dataset) -> None:
         """Have the figures of the trial drawn, with some of the data."""
@@ -113,6 +125,12 @@ class TrialRun:
     def draw_quickly(self, drawings: Drawings, figures: QuickFigures, result: Result) -> None:
         """Have those figures of the trial drawn that need no data."""
         drawings.draw(self.id, figures, self.trial, result, self.points.series())
+
+    def _files(self) -> dict[str, bytes]:
+        """Return the trial's log, and what was printed, if anything was."""
+        said = "".join(self._said)
+        text = said if len(said) <= LONGEST else f"{said[: LONGEST // 2]}\n...\n{said[-LONGEST // 2 :]}"
+        return self._log.file() | ({PRINTED: text.encode(errors="replace")} if said else {})
 
     def _batch(self, outbox: Outbox) -> Batch:
         if not self.id:

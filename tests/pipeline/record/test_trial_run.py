@@ -11,8 +11,9 @@ from mlflow.models import ModelSignature
 from pipeline.record.mlflow_recorder import MlflowRecorder
 from pipeline.record.protocol import Provenance
 from pipeline.record.reading import read_run
-from pipeline.reports import Failed, Finished, Progressed, Retried, Started
-from tasks.events import Outcome
+from pipeline.record.trial_run import LONGEST, PRINTED
+from pipeline.reports import Failed, Finished, Printed, Progressed, Retried, Started
+from tasks.events import Outcome, Result
 from tests.pipeline.record.recording import block, done, header
 
 
@@ -156,3 +157,25 @@ def test_what_was_trained_has_a_signature_that_mlflow_reads(store_uri, experimen
     assert signature.inputs.inputs[0].shape == (-1, 2, 2)
     assert signature.outputs.input_names() == ["class", "scores"]
     assert "signature.json" not in {file.path for file in client.list_artifacts(recorder.run_id(checked))}
+
+
+def test_what_a_trial_has_printed_is_a_file_of_its_run(store_uri, experiment, client, tiny, trial, layout):
+    recorder = MlflowRecorder(store_uri, experiment)
+    recorder.open(None, tiny, Provenance())
+    ended, failed, quiet = trial("ended"), trial("failed"), trial("quiet")
+    result = Result(trial=0, outcome=Outcome.COMPLETE, step=1, metrics={})
+
+    for one, text in ((ended, "one\n"), (ended, "two\n"), (failed, "x" * (LONGEST + 1))):
+        recorder.take(Printed(trial=one, text=text))
+    recorder.take(Finished(trial=ended, result=result, layout=layout))
+    recorder.take(Finished(trial=quiet, result=result, layout=layout))
+    recorder.take(Failed(trial=failed, error="poison", traceback=""))
+    recorder.close("FINISHED")
+
+    def text(one):
+        return Path(client.download_artifacts(recorder.run_id(one), PRINTED)).read_text()
+
+    assert text(ended) == "one\ntwo\n"
+    half = "x" * (LONGEST // 2)
+    assert text(failed) == f"{half}\n...\n{half}"
+    assert PRINTED not in {file.path for file in client.list_artifacts(recorder.run_id(quiet))}

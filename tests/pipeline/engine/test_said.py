@@ -1,0 +1,93 @@
+"""What a trial's own code prints and logs is heard, and passed on."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+
+from pipeline.engine.said import MOST, Listener
+from pipeline.engine.worker import Said, compute
+from pipeline.raised import Raised
+from tasks.datasets.nothing import Nothing
+from tasks.single import Single
+from tasks.trial import Trial
+
+log = logging.getLogger("my_sweeps")
+
+
+def events(*words):
+    for word in words:
+        print(word)
+        yield word
+
+
+def test_what_is_printed_and_logged_between_events_is_heard_and_passed_on(capsys):
+    listener, streams = Listener(), (sys.stdout, sys.stderr)
+
+    def spoken():
+        print("one")
+        log.info("two")
+        print("three", file=sys.stderr)
+        yield 1
+        yield 2
+
+    heard = []
+    for number in listener.hear(spoken()):
+        print("not the trial's")
+        heard.append((number, listener.said()))
+
+    assert [number for number, _ in heard] == [1, 2]
+    one, two, three = heard[0][1].splitlines()
+    assert (one, three, heard[1][1]) == ("one", "three", "")
+    assert two.endswith("INFO my_sweeps: two")
+    assert capsys.readouterr() == ("one\nnot the trial's\nnot the trial's\n", "three\n")
+    assert (sys.stdout, sys.stderr) == streams
+
+
+def test_other_threads_are_not_heard():
+    listener = Listener()
+
+    def working():
+        other = threading.Thread(target=print, args=("the driver's",))
+        other.start()
+        other.join()
+        yield 1
+
+    assert (list(listener.hear(working())), listener.said()) == ([1], "")
+
+
+def test_more_than_can_be_kept_is_counted():
+    listener = Listener()
+
+    list(listener.hear(events("x" * (MOST + 10))))
+
+    assert listener.said() == "x" * MOST + "\n... and 11 characters more\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Talking(Single):
+    needs_data: ClassVar[bool] = False
+    raises: bool = False
+
+    def train(self, trial, data, report):
+        print("begun")
+        report(1, {"loss": 1.0})
+        print("done")
+        if self.raises:
+            raise ValueError("poison")
+        return {"loss": 0.0}
+
+
+@pytest.mark.parametrize("raises", [False, True])
+def test_a_worker_tells_what_was_said_before_how_the_trial_ended(raises):
+    messages = list(compute([Trial(task=Talking(raises=raises), steps=2)], Nothing().load(), threads=1))
+
+    said = [message.text for message in messages if isinstance(message, Said)]
+    assert "".join(said) == "begun\ndone\n"
+    assert isinstance(messages[-1], Raised) is raises
+    assert not isinstance(messages[-1], Said)
