@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.config.contract import broken
+from pipeline.config.figure import Figure
 from pipeline.config.packages import PREFIX, Offer, Package, forget, offers, package
 from pipeline.stopping import STOPPING, Rule
 from tasks.datasets import DATASETS, Source
@@ -65,6 +66,9 @@ TABLES: Mapping[str, Table] = {
 }
 """The config groups: each key of a config that holds a row, and the table that the row is of."""
 
+FIGURES = Table("figures", {}, Figure)
+"""The figures that packages add to ours: no choice of a config."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Added:
@@ -93,7 +97,7 @@ def fault_of(group: str, name: str) -> str | None:
 
 def added() -> dict[str, dict[str, list[str]]]:
     """Return the names of the rows that each package adds, by its group of configs."""
-    groups = {table.entry_points: group for group, table in TABLES.items()}
+    groups = {table.entry_points: group for group, table in [*TABLES.items(), ("figure", FIGURES)]}
     found: dict[str, dict[str, list[str]]] = {}
     for (table, name), (_, of) in _added().rows.items():
         found.setdefault(str(package(of)), {}).setdefault(groups[table], []).append(name)
@@ -108,15 +112,13 @@ def look_again() -> None:
 
 @functools.cache
 def _added() -> _Added:
-    tables = {table.entry_points: table for table in TABLES.values()}
+    tables = {table.entry_points: table for table in [*TABLES.values(), FIGURES]}
     offered: dict[tuple[str, str], list[Offer]] = {}
     for offer in offers():
         offered.setdefault((offer.table, offer.name), []).append(offer)
     rows: dict[tuple[str, str], tuple[type, str]] = {}
     causes: dict[Offer, str] = {}
     for place, rivals in offered.items():
-        if rivals[0].table == "figures":
-            continue
         for offer in rivals:
             others = [other.package for other in rivals if other is not offer]
             if others:
@@ -124,7 +126,7 @@ def _added() -> _Added:
             elif cause := _misnamed(offer, tables):
                 causes[offer] = cause
             else:
-                row, cause = loaded(offer, tables[offer.table].contract)
+                row, cause = _loaded(offer, tables[offer.table].contract)
                 if row is None:
                     causes[offer] = cause
                 else:
@@ -134,14 +136,14 @@ def _added() -> _Added:
 
 def _misnamed(offer: Offer, tables: Mapping[str, Table]) -> str:
     if offer.table not in tables:
-        known = ", ".join(f"{PREFIX}{table}" for table in [*tables, "figures"])
+        known = ", ".join(f"{PREFIX}{table}" for table in tables)
         return f"must be in one of the groups {known}, got {offer.point.group!r}"
     if offer.name in tables[offer.table].own:
         return "must have a name of its own, descent-sweeps has a row of that name"
     return "" if _NAME.fullmatch(offer.name) else f"must have a name of letters, digits and _, got {offer.name!r}"
 
 
-def loaded(offer: Offer, contract: Any) -> tuple[type | None, str]:
+def _loaded(offer: Offer, contract: Any) -> tuple[type | None, str]:
     """Return the row of an offer, or why it cannot be used."""
     try:
         row = offer.point.load()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from pipeline.figures.added import draw_trial
 from pipeline.figures.finite_difference import draw_finite_difference
 from pipeline.figures.gradient_check import draw_gradient_check
 from pipeline.figures.landscape import draw_landscape
+from pipeline.figures.metrics import draw_metrics
 from pipeline.figures.one_dimensional import draw_one_dimensional
 from pipeline.figures.step_size import draw_step_size
 from pipeline.figures.training import draw_curves, draw_training
@@ -35,7 +37,7 @@ _FIGURES: Mapping[type, Callable[[PlannedTrial, Result], bytes]] = {
 def draw(trial: PlannedTrial, result: Result, series: Mapping[str, Series], dataset: Dataset) -> Mapping[str, bytes]:
     """Return the figures of an ended trial by file name; none where there is nothing to show."""
     if type(trial.trial.task) is Train:
-        return draw_training(trial, result, series, dataset)
+        return draw_training(trial, result, series, dataset) | draw_trial(trial, result, series)
     return draw_quickly(trial, result, series)
 
 
@@ -43,8 +45,11 @@ def draw_quickly(trial: PlannedTrial, result: Result, series: Mapping[str, Serie
     """Return what `draw` does, but of a training its curves only: those of a whole sweep cost little."""
     task = type(trial.trial.task)
     if task is Train:
-        return draw_curves(trial, result, series)
+        return draw_curves(trial, result, series) | draw_trial(trial, result, series)
+    if task not in _FIGURES:
+        return draw_metrics(trial, result, series) | draw_trial(trial, result, series)
     # A check that failed is the one to look at.
     shown = result.outcome is Outcome.COMPLETE or (task is GradientCheck and result.arrays)
     name = str(trial.config["task"]["name"])
-    return {f"{name}.png": _FIGURES[task](trial, result)} if shown and task in _FIGURES else {}
+    own = {f"{name}.png": _FIGURES[task](trial, result)} if shown else {}
+    return own | draw_trial(trial, result, series)

@@ -33,6 +33,19 @@ def draw_sweep(name: str, trials: Sequence[TrialRecord]) -> Mapping[str, bytes]:
     return sweep.draw_sweep(name, trials)
 
 
+def sweep_figures() -> list[Figure]:
+    """Return what draws the figures of a sweep: ours, and those that packages add."""
+    from pipeline.figures.added import names  # noqa: PLC0415  # what packages add is looked for when it is needed
+
+    return [*SWEEP_FIGURES, *(functools.partial(_draw_added, name) for name in names("sweep"))]
+
+
+def _draw_added(name: str, trials: Sequence[TrialRecord]) -> Mapping[str, bytes]:
+    from pipeline.figures import added  # noqa: PLC0415  # Matplotlib may take a second to import
+
+    return added.draw_sweep(name, trials)
+
+
 SWEEP_FIGURES: Sequence[Figure] = tuple(
     functools.partial(draw_sweep, name)
     for name in ("best_loss.png", "best_and_worst.png", "accuracy.png", "parallel_coordinates.png")

@@ -18,7 +18,7 @@ from pipeline.engine.inprocess import InProcess
 from pipeline.engine.protocol import Engine
 from pipeline.errors import EngineError
 from pipeline.figures.drawers import DrawingProcesses
-from pipeline.figures.drawing import SWEEP_FIGURES, draw, draw_quickly
+from pipeline.figures.drawing import draw, draw_quickly, sweep_figures
 from pipeline.plan.plan import WIDEST
 from pipeline.record.backfilling import backfill, journals_of
 from pipeline.record.mlflow_recorder import MlflowRecorder
@@ -175,7 +175,7 @@ def make_recorder(config: Config, folder: Path, *, lone: bool) -> MlflowRecorder
         folder=folder,
         figures=draw,
         quick_figures=draw_quickly,
-        sweep_figures=SWEEP_FIGURES,
+        sweep_figures=sweep_figures(),
         drawers=None if lone else DrawingProcesses(min(DRAWERS, cpu_count())),
         register_model=config.tracking.register_model,
     )

@@ -6,6 +6,7 @@ import dataclasses
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from pipeline.config.contract import broken
@@ -14,7 +15,9 @@ from pipeline.config.packages import packages
 from pipeline.config.schema import describe, parse
 from pipeline.config.tables import TABLES, added, faults, look_again
 from pipeline.hydra.groups import keys
+from pipeline.record.protocol import Series
 from tasks.errors import ConfigError
+from tasks.events import Outcome, Result
 from tasks.losses import Softmax
 from tests.pipeline import commands
 from tests.pipeline.packaging import install
@@ -149,6 +152,48 @@ def test_every_row_of_our_own_keeps_its_contract():
     rows = [(table.contract, name, row) for table in TABLES.values() for name, row in table.own.items()]
     assert {name: cause for contract, name, row in rows if (cause := broken(row, contract))} == {}
     assert all(dataclasses.is_dataclass(row) for _, _, row in rows)
+
+
+FIGURES = """
+from dataclasses import dataclass
+from typing import ClassVar
+
+@dataclass(frozen=True)
+class Line:
+    of: ClassVar[str] = "trial"
+
+    def draw(self, trials):
+        (one,) = trials
+        return repr((one.name, one.config["learning_rate"], one.curves["loss"][1].tolist(), dict(one.metrics))).encode()
+
+@dataclass(frozen=True)
+class Crowd:
+    of: ClassVar[str] = "sweep"
+
+    def draw(self, trials):
+        return b"" if len(trials) < 2 else repr([one.outcome for one in trials]).encode()
+"""
+
+
+def test_figures_of_a_package_are_drawn_of_trials_and_sweeps(site, trial):
+    from pipeline.figures.added import draw_trial
+    from pipeline.figures.drawing import sweep_figures
+    from pipeline.record.sweep_run import TrialRecord
+    from pipeline.results.tally import Standing
+
+    rows = "[descent_sweeps.figures]\nline = warm_losses:Line\ncrowd = warm_losses:Crowd\n"
+    site(code=FIGURES, rows=rows)
+    planned = trial("mine", learning_rate=0.5)
+    series = {"loss": Series(steps=np.array([1, 2]), values=np.array([3.0, 4.0]))}
+    result = Result(trial=0, outcome=Outcome.COMPLETE, step=2, metrics={"loss": 4.0})
+
+    assert draw_trial(planned, result, series) == {"line.png": b"('mine', 0.5, [3.0, 4.0], {'loss': 4.0})"}
+    records = [
+        TrialRecord(standing=Standing(trial=planned, outcome=o), curves=series) for o in (Outcome.COMPLETE, None)
+    ]
+    assert sweep_figures()[-1](records) == {"crowd.png": b"['complete', 'not finished']"}
+    assert sweep_figures()[-1](records[:1]) == {}
+    assert added() == {"warm-losses 0.1": {"figure": ["crowd", "line"]}}
 
 
 PRESET = """# @package _global_
