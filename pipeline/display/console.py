@@ -16,6 +16,8 @@ from pipeline.config.tables import TABLES
 from pipeline.plan.plan import Group, Plan
 from pipeline.record.protocol import Past
 from pipeline.reports import Retried
+from pipeline.results.cells import cells, heads
+from pipeline.results.comparisons import conclusion, single_draw
 from pipeline.results.tally import Standing, Tally, columns
 from tasks.events import Outcome
 from tasks.rows import row_name
@@ -74,8 +76,8 @@ class Display:
     def _line(self) -> str:
         tally = self._tally
         parts = [f"{tally.done}/{len(tally.standings)} trials", f"{tally.running} running", f"{tally.failed} failed"]
-        if tally.best is not None:
-            parts.append(f"best {tally.best.value:.4f} ({tally.best.trial.name})")
+        if leader := tally.leader():
+            parts.append(f"best {leader}")
         elapsed = time.monotonic() - self._since
         if 0 < tally.steps_done < tally.steps_total:
             parts.append(f"{_duration(elapsed * (tally.steps_total / tally.steps_done - 1))} left")
@@ -117,7 +119,10 @@ class Loading:
 
 
 def show_table(console: Console, tally: Tally) -> None:
-    """Print the result table, the best trial first, and what is to be known of an outcome."""
+    """Print the result table, the best first, and what is to be known of an outcome; of repeats, by setting."""
+    if tally.repeated:
+        _show_settings(console, tally)
+        return
     ranking = tally.ranking()
     measured = {name for standing in ranking for name in standing.metrics}
     names = columns(ranking, tally.criterion)
@@ -128,6 +133,28 @@ def show_table(console: Console, tally: Tally) -> None:
             console.print(f"{standing.trial.name}: {standing.message}", markup=False)
     if len(ranking) > LONGEST:
         console.print(f"and {len(ranking) - LONGEST} more in the record")
+    _say_unranked(console, tally, measured)
+    told = single_draw(tally.settings()) if names else ""
+    if told:
+        console.print(told, markup=False)
+
+
+def _show_settings(console: Console, tally: Tally) -> None:
+    settings = tally.settings()
+    measured = {name for setting in settings for repeat in setting.repeats for name in repeat.metrics}
+    table = _table(*heads(settings))
+    for setting in settings[:LONGEST]:
+        table.add_row(*map(_escape, cells(setting, settings)))
+    console.print(table)
+    if len(settings) > LONGEST:
+        console.print(f"and {len(settings) - LONGEST} more settings in the record")
+    _say_unranked(console, tally, measured)
+    for sentence in conclusion(settings):
+        console.print(sentence, markup=False)
+
+
+def _say_unranked(console: Console, tally: Tally, measured: set[str]) -> None:
+    """Say so where no trial has reported the metric that was to rank them."""
     metric = tally.criterion.metric
     if measured and metric not in measured and not metric.endswith("accuracy"):
         told = ", ".join(sorted(measured))
@@ -156,7 +183,7 @@ def _listed(ranking: Sequence[Standing]) -> Table:
 def _table(*names: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in names:
-        table.add_column(name, overflow="fold", no_wrap="/" in name)
+        table.add_column(name, overflow="fold", no_wrap="/" in name or "%" in name)
     return table
 
 

@@ -6,17 +6,19 @@ import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from pipeline.config.settings import settings, swept, text_of
+from pipeline.config.settings import settings, swept
 from pipeline.record.protocol import SweepHeader
+from pipeline.results.cells import SHOWN, ended, interval, with_deviation
+from pipeline.results.comparisons import conclusion, single_draw
+from pipeline.results.repeats import columns as columns_of
+from pipeline.results.summary import standing_for, values_of
 from pipeline.results.tally import Standing, Tally, columns
 from tasks.datasets.dataset import Dataset
 from tasks.events import Outcome
 
 BEST = 5
 RESUMED = " sweep.resume=true"
-_MOST_VALUES = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +39,9 @@ def describe(sweep: SweepHeader, dataset: Dataset, status: str, tally: Tally, re
             "",
             *_what(dataset, tally),
             "",
-            *_best(tally, reference.links),
+            *(_best_settings(tally, reference.links) if tally.repeated else _best(tally, reference.links)),
             "",
+            *([] if status == "RUNNING" else _conclusion(tally)),
             *_commands(sweep, status, tally, reference),
         ]
     )
@@ -56,14 +59,9 @@ def _progress(status: str, tally: Tally) -> str:
 def _what(dataset: Dataset, tally: Tally) -> list[str]:
     examples = f"{len(dataset.train)} training, {len(dataset.validation)} validation and {len(dataset.test)} test"
     telling = swept([settings(standing.trial.trial) for standing in tally.standings.values()])
-    lines = [f"- `{name}`: {_values(name, values)}" for name, values in telling.items()]
+    lines = [f"- `{name}`: {values_of(name, values)}" for name, values in telling.items()]
     data = f"Data: {dataset.name}, {examples} examples, digest `{dataset.digest[:12]}`"
     return [data, "", "Swept:", "", *(lines or ["- nothing: one trial"])]
-
-
-def _values(name: str, values: Sequence[Any]) -> str:
-    shown = ", ".join(text_of(name, value) for value in values[:_MOST_VALUES])
-    return shown + (f", ... ({len(values)} values)" if len(values) > _MOST_VALUES else "")
 
 
 def _best(tally: Tally, links: Mapping[str, str]) -> list[str]:
@@ -73,6 +71,32 @@ def _best(tally: Tally, links: Mapping[str, str]) -> list[str]:
     names = columns(ranking, tally.criterion)
     rows = [_row(["", "trial", *names, "outcome"]), _row(["---:", "---", *["---:"] * len(names), "---"])]
     return rows + [_trial(place, standing, names, links) for place, standing in enumerate(ranking, start=1)]
+
+
+def _best_settings(tally: Tally, links: Mapping[str, str]) -> list[str]:
+    """Return a table of the best settings, each a link to its best repeat."""
+    found = tally.settings({key: link.rpartition("/")[2] for key, link in links.items()})
+    names = columns_of(found, SHOWN)
+    heads = [head for name in names for head in (name, "95 % interval")]
+    rows = [_row(["", "setting", "repeats", *heads]), _row(["---:", "---", "---:", *["---:"] * len(heads)])]
+    places = {link.rpartition("/")[2]: link for link in links.values()}
+    for place, setting in enumerate(found[:BEST], start=1):
+        name, best = setting.name.replace("|", "\\|"), setting.best
+        link = places.get(best.run_id) if best else None
+        summaries = [setting.summary(metric) for metric in names]
+        numbers = [text for one in summaries for text in (with_deviation(one.mean, one.deviation), interval(one))]
+        rows.append(_row([str(place), f"[{name}]({link})" if link else name, ended(setting), *numbers]))
+    return rows
+
+
+def _conclusion(tally: Tally) -> list[str]:
+    """Return what the repeats say, in sentences; of a sweep without any, that there are none."""
+    found = tally.settings()
+    if not tally.repeated:
+        told = [single_draw(found)] if any(tally.criterion.metric in one.metrics for one in tally.ranking()) else []
+    else:
+        told = [*conclusion(found), f"best trial, and registered model if there is one: {standing_for(tally)}"]
+    return [*(f"- {sentence}" for sentence in told if sentence), ""]
 
 
 def _trial(place: int, standing: Standing, names: Sequence[str], links: Mapping[str, str]) -> str:

@@ -208,6 +208,7 @@ class MlflowRecorder:
             tags = run_tags({**self._provenance.tags, **place}, trial.overrides, self._dataset)
             if self._parent is not None:
                 tags["mlflow.parentRunId"] = self._parent.id
+                tags |= self._parent.setting(trial)
             attachments = self._provenance.attachments
             files = {f"provenance/{name}": text.encode() for name, text in attachments.items()}
             run.start(self._outbox, self._dataset, tags, files)

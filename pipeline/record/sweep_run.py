@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.address import how_to_look, redact
+from pipeline.plan.plan import PlannedTrial
 from pipeline.record import artifacts
 from pipeline.record.description import Reference, describe
 from pipeline.record.drawings import Drawings, Drawn
@@ -17,6 +18,7 @@ from pipeline.record.store import Store
 from pipeline.record.trial_run import TrialRun
 from pipeline.record.view import view
 from pipeline.reports import Finished, TrialReport
+from pipeline.results import summary
 from pipeline.results.tally import Standing, Tally
 from tasks.datasets.dataset import Dataset
 from tasks.models.layered import Layered
@@ -44,7 +46,8 @@ class SweepRun:
 
     def __init__(self, store: Store, sweep: SweepHeader, dataset: Dataset, tags: Mapping[str, str], uri: str) -> None:
         self.tally = Tally(sweep.trials, sweep.criterion)
-        self.winner: Finished | None = None
+        self._firsts: dict[str, Finished] = {}  # the best result of each setting that may win
+        self._has_params = sweep.past is not None
         self._store, self._sweep, self._dataset, self._uri = store, sweep, dataset, uri
         self._told, self._ended = time.monotonic(), False
         if sweep.past is not None:
@@ -57,8 +60,17 @@ class SweepRun:
     def take(self, report: TrialReport) -> None:
         """Take into account what happened to a trial, and remember the best result."""
         standing = self.tally.take(report)
-        if isinstance(report, Finished) and self._is_first(standing):
-            self.winner = report
+        if isinstance(report, Finished) and standing.score > float("-inf"):
+            self._keep(report, standing)
+
+    @property
+    def winner(self) -> Finished | None:
+        """The best result of the best setting."""
+        return self._firsts[min(self._firsts, key=self.tally.place)] if self._firsts else None
+
+    def setting(self, trial: PlannedTrial) -> dict[str, str]:
+        """Return the tags that say which setting a trial repeats."""
+        return {"setting": self.tally.setting_name(trial), "setting.key": self.tally.setting_of(trial)}
 
     def refresh(self, outbox: Outbox, runs: Mapping[str, TrialRun]) -> None:
         """Bring the description up to date, if it is time to."""
@@ -74,18 +86,24 @@ class SweepRun:
         look = how_to_look(self._uri, experiment, sweep=self.id, run=None)
         reference = Reference(run_id=self.id, uri=redact(self._uri), look=look, links=links)
         note = describe(self._sweep, self._dataset, status, self.tally, reference)
-        outbox.batch(self.id).tags[artifacts.NOTE] = note
+        batch = outbox.batch(self.id)
+        batch.tags[artifacts.NOTE] = note
+        if not self._has_params and self.tally.standings:  # what was written once cannot be changed
+            self._has_params = True
+            batch.params |= summary.params(self.tally)
 
     def end(self, outbox: Outbox, runs: Mapping[str, TrialRun], status: str) -> None:
         """Write the last description and the result table, and end the run."""
         self._ended = True
         self.describe(outbox, runs, status)
         outbox.end(self.id, status, time.time_ns() // 1_000_000)
-        ranking = self.tally.ranking()
-        ids = [runs[standing.trial.key].id if standing.trial.key in runs else "" for standing in ranking]
-        table = [{**row, "run_id": run_id} for row, run_id in zip(self.tally.table(), ids, strict=True)]
-        outbox.batch(self.id).tags |= artifacts.table_tag(f"{RESULTS}.json")
-        files = {f"{RESULTS}.csv": artifacts.csv_file(table), f"{RESULTS}.json": artifacts.table_file(table)}
+        ids = {key: run.id for key, run in runs.items()}
+        batch, now = outbox.batch(self.id), time.time_ns() // 1_000_000
+        batch.tags |= artifacts.table_tag(f"{RESULTS}.json") | summary.tags(self.tally)
+        batch.points += [(name, value, now, 0) for name, value in summary.metrics(self.tally).items()]
+        files: dict[str, bytes] = {}
+        for name, table in summary.tables(self.tally, ids).items():
+            files |= {f"{name}.csv": artifacts.csv_file(table), f"{name}.json": artifacts.table_file(table)}
         outbox.attach(self.id, files)
 
     def draw(self, drawings: Drawings, runs: Mapping[str, TrialRun], figures: Sequence[Figure]) -> None:
@@ -108,10 +126,13 @@ class SweepRun:
         classifier = Classifier.of(trial.model, self._dataset, self.winner.result)
         outbox.register(runs[self.winner.trial.key].id, self.id, name, classifier)
 
-    def _is_first(self, standing: Standing) -> bool:
-        if standing.score == float("-inf"):
-            return False
-        if self.winner is None:
-            return True
-        best = self.tally.standings[self.winner.trial.key]
-        return (-standing.score, standing.trial.index) < (-best.score, best.trial.index)
+    def _keep(self, report: Finished, standing: Standing) -> None:
+        """Keep a result if it is the best of its setting; of settings that have ended, only that of the best."""
+        key = self.tally.setting_of(report.trial)
+        known = self.tally.standings[self._firsts[key].trial.key] if key in self._firsts else None
+        if known is None or (-standing.score, standing.trial.index) < (-known.score, known.trial.index):
+            self._firsts[key] = report
+        if self.tally.has_ended(key):
+            ended = [other for other in self._firsts if self.tally.has_ended(other)]
+            first = min(ended, key=self.tally.place)
+            self._firsts = {other: kept for other, kept in self._firsts.items() if other == first or other not in ended}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,17 @@ from pipeline.record.drawings import FIGURES
 from pipeline.record.reading import get_run
 from pipeline.record.store import connect
 from pipeline.results.criterion import Criterion
+from pipeline.results.repeats import Repeat, Setting, in_order, ranked
 
 _AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweptRun:
-    """A trial of a recorded sweep: its run, its outcome, its params and the last values of its metrics."""
+    """A trial of a recorded sweep: its run, its outcome, its params and the last values of its metrics.
+
+    ``setting`` are the key and the name of the setting that it repeats, empty in older records.
+    """
 
     run_id: str
     name: str
@@ -29,11 +34,16 @@ class SweptRun:
     outcome: str
     params: Mapping[str, str]
     metrics: Mapping[str, float]
+    setting: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedSweep:
-    """A sweep as its record holds it: ``runs`` the best first, ``figures`` its own and ``winner`` those of the best."""
+    """A sweep as its record holds it.
+
+    Its ``runs`` and its ``settings`` stand the best first, ``best`` is the best run of the best setting; ``figures``
+    are its own and ``winner`` those of the best run.
+    """
 
     run_id: str
     name: str
@@ -41,6 +51,8 @@ class RecordedSweep:
     tags: Mapping[str, str]
     criterion: Criterion
     runs: tuple[SweptRun, ...]
+    settings: tuple[Setting, ...]
+    best: SweptRun
     figures: Mapping[str, bytes]
     winner: Mapping[str, bytes]
 
@@ -61,6 +73,8 @@ def read_sweep(uri: str, run_id: str) -> RecordedSweep:
     runs.sort(key=lambda run: _rank(run, criterion))
     if not runs:
         raise RecordError(f"the run must be a sweep's parent run, got {run_id!r}, which has no trials")
+    settings = _settings(runs, criterion)
+    best = next((run for run in runs if settings[0].best and run.run_id == settings[0].best.run_id), runs[0])
     return RecordedSweep(
         run_id=run_id,
         name=parent.info.run_name,
@@ -68,8 +82,10 @@ def read_sweep(uri: str, run_id: str) -> RecordedSweep:
         tags=dict(parent.data.tags),
         criterion=criterion,
         runs=tuple(runs),
+        settings=tuple(settings),
+        best=best,
         figures=_figures(client, run_id),
-        winner=_figures(client, runs[0].run_id),
+        winner=_figures(client, best.run_id),
     )
 
 
@@ -88,11 +104,35 @@ def _children(client: Any, experiment_id: str, parent: str) -> list[SweptRun]:
                 outcome=run.data.tags.get("outcome", run.info.status.lower()),
                 params=dict(run.data.params),
                 metrics={name: _number(value) for name, value in run.data.metrics.items()},
+                setting=(run.data.tags.get("setting.key", ""), run.data.tags.get("setting", "")),
             )
             for run in page
         ]
         token = page.token or ""
     return found
+
+
+def _settings(runs: Sequence[SweptRun], criterion: Criterion) -> list[Setting]:
+    """Return the settings that runs repeat, the best first; an older record says by its runs' params which they are."""
+    groups: dict[str, list[Repeat]] = {}
+    names: dict[str, str] = {}
+    for index, run in enumerate(runs):
+        fixed = {name: value for name, value in sorted(run.params.items()) if name not in criterion.over}
+        key = run.setting[0] or json.dumps(fixed)
+        names.setdefault(key, run.setting[1] or run.name)
+        repeat = Repeat(
+            seeds=tuple((name, run.params[name]) for name in criterion.over if name in run.params),
+            outcome=run.outcome,
+            metrics=run.metrics,
+            index=index,
+            trial=run.name,
+            run_id=run.run_id,
+        )
+        groups.setdefault(key, []).append(repeat)
+    return ranked(
+        Setting(key=key, name=names[key], repeats=in_order(repeats, criterion), criterion=criterion)
+        for key, repeats in groups.items()
+    )
 
 
 def _rank(run: SweptRun, criterion: Criterion) -> tuple[bool, float, str]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from pipeline.record.sweeps import RecordedSweep, SweptRun
+from pipeline.results.cells import SHOWN, ended, interval, with_deviation
+from pipeline.results.comparisons import Comparison, against_best, between, compare, conclusion, single_draw
+from pipeline.results.repeats import Setting, are_repeated, columns
 
-_METRICS = ("val/accuracy", "train/accuracy", "test/accuracy", "train/loss", "val/loss")
 _ENVIRONMENT = ("command", "user", "host", "platform", "cpu", "blas", "python", "dataset", "dataset.digest")
 _MOST_ROWS = 200
 
@@ -27,12 +30,13 @@ figcaption, .quiet { color: #666; font-size: 13px; }
 
 def sweep_page(sweep: RecordedSweep) -> str:
     """Return the report of a sweep: its trials, its figures, its winner's, and its environment."""
-    best = sweep.runs[0]
+    best = sweep.best
     return _page(
         sweep.name,
         f"<p>{escape(_summary(sweep))}</p>",
+        *_settings(sweep),
         "<h2>Trials</h2>",
-        _trials(sweep.runs),
+        _trials(sweep),
         "<h2>Figures</h2>" if sweep.figures else "",
         *(_figure(name, image) for name, image in sweep.figures.items()),
         f"<h2>The best trial: {escape(best.name)}</h2>",
@@ -52,8 +56,9 @@ def comparison_page(one: RecordedSweep, other: RecordedSweep) -> str:
     return _page(
         f"{one.name} and {other.name}",
         f"<p>A: {escape(_summary(one))}<br>B: {escape(_summary(other))}</p>",
+        *_settings_of_both(one, other),
         "<h2>Trials</h2>",
-        _pairs(one.runs, other.runs),
+        _pairs(one, other),
         "<h2>What is different around them</h2>",
         _table(["", "A", "B"], changes) if changes else "<p>Nothing.</p>",
         "<h2>Figures</h2>" if figures else "",
@@ -80,31 +85,94 @@ def _summary(sweep: RecordedSweep) -> str:
     return f"{sweep.name}: {sweep.status.lower()}, {len(sweep.runs)} trials ({told}), run {sweep.run_id}"
 
 
-def _trials(runs: Sequence[SweptRun]) -> str:
-    metrics = [name for name in _METRICS if any(name in run.metrics for run in runs)]
+def _settings(sweep: RecordedSweep) -> list[str]:
+    """Return the settings of a sweep with repeats, and what these say; of one without, that it has none."""
+    settings = sweep.settings
+    if not are_repeated(settings):
+        return [_paragraphs([single_draw(settings)])]
+    names = columns(settings, SHOWN)
+    verdicts = {one.other.key: one.verdict() for one in against_best(settings)}
+    rows = [
+        [setting.name, ended(setting), *_summaries(setting, names), verdicts.get(setting.key, "")]
+        for setting in settings[:_MOST_ROWS]
+    ]
+    heads = ["setting", "repeats", *(head for name in names for head in (name, "95 % interval")), "against the best"]
+    table = _table(heads, rows, numbers=range(2, len(heads) - 1), first=True)
+    best = settings[0].best
+    told = f"Its trial of the best repeat, {best.trial}, stands above the mean of its setting." if best else ""
+    return ["<h2>Settings</h2>", table, _paragraphs([*conclusion(settings), told])]
+
+
+def _settings_of_both(one: RecordedSweep, other: RecordedSweep) -> list[str]:
+    """Return the settings of two sweeps beside each other, where either has repeats, and how they stand."""
+    ours, theirs = (
+        [dataclasses.replace(setting, name=f"{label}: {setting.name}") for setting in sweep.settings]
+        for label, sweep in (("A", one), ("B", other))
+    )
+    if not (are_repeated(ours) or are_repeated(theirs)):
+        return []
+    metric = one.criterion.metric
+    known = {setting.key: setting for setting in theirs}
+    both = [(here, known[here.key]) for here in ours if here.key in known]
+    rows = []
+    for here in ours[:_MOST_ROWS]:
+        there = known.pop(here.key, None)
+        found = compare(there, here, tests=len(both)) if there else None
+        rows.append([here.name, *_summaries(here, [metric]), *_summaries(there, [metric]), *_change(found)])
+    rows += [[there.name, "", "", *_summaries(there, [metric]), "", "", ""] for there in known.values()]
+    heads = ["setting", f"A {metric}", "95 % interval", f"B {metric}", "95 % interval", "B - A", "95 % interval", "p"]
+    told = f"p counts each difference as one of the {len(both)} of settings that both have." if len(both) > 1 else ""
+    table = _table(heads, rows, numbers=range(1, len(heads)))
+    return ["<h2>Settings</h2>", table, _paragraphs([*between(ours, theirs), told])]
+
+
+def _summaries(setting: Setting | None, names: Sequence[str]) -> list[str]:
+    """Return mean and deviation, and the interval, of each metric."""
+    if setting is None:
+        return [""] * (2 * len(names))
+    found = [setting.summary(name) for name in names]
+    return [text for one in found for text in (with_deviation(one.mean, one.deviation), interval(one))]
+
+
+def _change(found: Comparison | None) -> list[str]:
+    """Return by how much the second sweep's metric is above the first's, its interval, and p."""
+    if found is None or found.difference is None:
+        return ["", "", ""]
+    sign, one = found.best.criterion.sign, found.difference
+    low, high = sorted((sign * one.low, sign * one.high))
+    return [f"{sign * one.mean:+.4g}", f"{low:.4g} to {high:.4g}", f"{one.p:.2g}"]
+
+
+def _paragraphs(sentences: Iterable[str]) -> str:
+    return "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences if sentence)
+
+
+def _trials(sweep: RecordedSweep) -> str:
+    runs, first = sweep.runs, not are_repeated(sweep.settings)  # with repeats, no trial is the winner
+    shown = dict.fromkeys((sweep.criterion.metric, *SHOWN))
+    metrics = [name for name in shown if any(name in run.metrics for run in runs)]
     rows = [[run.name, *(_value(run, name) for name in metrics), run.outcome] for run in runs[:_MOST_ROWS]]
     rest = f"<p class=quiet>and {len(runs) - _MOST_ROWS} more</p>" if len(runs) > _MOST_ROWS else ""
     numbers = range(1, 1 + len(metrics))
-    return _table(["trial", *metrics, "outcome"], rows, numbers=numbers, first=True) + rest
+    return _table(["trial", *metrics, "outcome"], rows, numbers=numbers, first=first) + rest
 
 
-def _pairs(ones: Sequence[SweptRun], others: Sequence[SweptRun]) -> str:
-    by_name = {run.name: run for run in others}
+def _pairs(one: RecordedSweep, other_sweep: RecordedSweep) -> str:
+    metric = one.criterion.metric
+    by_name = {run.name: run for run in other_sweep.runs}
     rows = []
-    for run in ones[:_MOST_ROWS]:
+    for run in one.runs[:_MOST_ROWS]:
         other = by_name.pop(run.name, None)
         change = ""
-        if other is not None and "val/accuracy" in run.metrics and "val/accuracy" in other.metrics:
-            change = f"{100 * (other.metrics['val/accuracy'] - run.metrics['val/accuracy']):+.2f} points"
+        if other is not None and metric in run.metrics and metric in other.metrics:
+            gap = other.metrics[metric] - run.metrics[metric]
+            change = f"{100 * gap:+.2f} points" if metric.endswith("accuracy") else f"{gap:+.4g}"
         same = "" if other is None else "yes" if run.key == other.key else "no"
-        theirs = [_value(other, "val/accuracy"), _value(other, "test/accuracy")]
-        rows.append([run.name, _value(run, "val/accuracy"), _value(run, "test/accuracy"), *theirs, change, same])
-    rows += [
-        [run.name, "", "", _value(run, "val/accuracy"), _value(run, "test/accuracy"), "", ""]
-        for run in by_name.values()
-    ]
-    columns = ["trial", "A val/accuracy", "A test/accuracy", "B val/accuracy", "B test/accuracy", "B - A", "same trial"]
-    return _table(columns, rows, numbers=range(1, 6))
+        theirs = [_value(other, metric), _value(other, "test/accuracy")]
+        rows.append([run.name, _value(run, metric), _value(run, "test/accuracy"), *theirs, change, same])
+    rows += [[run.name, "", "", _value(run, metric), _value(run, "test/accuracy"), "", ""] for run in by_name.values()]
+    heads = ["trial", f"A {metric}", "A test/accuracy", f"B {metric}", "B test/accuracy", "B - A", "same trial"]
+    return _table(heads, rows, numbers=range(1, 6))
 
 
 def _value(run: SweptRun | None, metric: str) -> str:

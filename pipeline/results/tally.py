@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config.settings import settings, swept, text_of
+from pipeline.config.settings import setting, setting_key, setting_names, settings, swept, text_of
 from pipeline.plan.plan import PlannedTrial
 from pipeline.reports import Failed, Finished, Progressed, Started, TrialReport
+from pipeline.results.cells import SHOWN
 from pipeline.results.criterion import Criterion
+from pipeline.results.repeats import Repeat, Seeds, Setting, in_order, ranked
 from tasks.events import Outcome, Result
-
-COLUMNS = ("val/accuracy", "train/accuracy", "test/accuracy", "train/loss", "val/loss")
-"""The metrics that tables show of a training."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,19 +50,28 @@ class Tally:
     def __init__(self, trials: Sequence[PlannedTrial] = (), criterion: Criterion | None = None) -> None:
         self.criterion = criterion or Criterion()
         self.standings: dict[str, Standing] = {}
+        self._repeats: dict[str, list[Standing]] = {}  # by the key of their setting
+        self._setting: dict[str, str] = {}
+        self._seeds: dict[str, Seeds] = {}
+        self._places: dict[str, tuple[bool, bool, float, int]] = {}
+        self._leading: str | None = None
         self.steps_total = 0
         self.add(trials)
         self.steps_done = 0
         self.running = 0
         self.done = 0
         self.failed = 0
-        self.best: Standing | None = None
 
     def add(self, trials: Sequence[PlannedTrial]) -> None:
         """Follow these trials too."""
         new = [trial for trial in trials if trial.key not in self.standings]
-        self.standings |= {trial.key: Standing(trial=trial, criterion=self.criterion) for trial in new}
+        for trial in new:
+            standing = self.standings[trial.key] = Standing(trial=trial, criterion=self.criterion)
+            key = self._setting[trial.key] = setting_key(trial.trial, self.criterion.over)
+            self._repeats.setdefault(key, []).append(standing)
+            self._seeds[trial.key] = _seeds(settings(trial.trial), self.criterion.over)
         self.steps_total += sum(trial.trial.steps for trial in new)
+        self._names: dict[str, str] | None = None
 
     def take(self, report: TrialReport) -> Standing:
         """Take a report into account, and return the trial's standing."""
@@ -91,6 +99,62 @@ class Tally:
         self._finish(standing, result)
         self._compare(standing)
 
+    @property
+    def best(self) -> Standing | None:
+        """The best repeat of the setting that leads."""
+        return None if self._leading is None else _best(self._repeats[self._leading])
+
+    @property
+    def repeated(self) -> bool:
+        """Whether any setting has more than one repeat: where none has, a setting is a trial."""
+        return len(self._repeats) < len(self.standings)
+
+    def leader(self) -> str:
+        """Return the mean of the setting that leads, and its name, as a person reads them; nothing where none leads."""
+        best = self.best
+        if best is None or self._leading is None:
+            return ""
+        if not self.repeated:
+            return f"{best.value:.4f} ({best.trial.name})"
+        values = [one.value for one in self._repeats[self._leading] if one.score > -math.inf]
+        count = f"{len(values)} repeats" if len(values) > 1 else "1 repeat"
+        return f"{sum(values) / len(values):.4f} ({self.setting_name(best.trial)}, {count})"
+
+    def setting_of(self, trial: PlannedTrial) -> str:
+        """Return the key of a trial's setting."""
+        return self._setting[trial.key]
+
+    def setting_name(self, trial: PlannedTrial) -> str:
+        """Return the name of a trial's setting: what differs between settings, which is its own where none repeats."""
+        if not self.repeated:
+            return trial.name
+        if self._names is None:
+            firsts = [repeats[0].trial.trial for repeats in self._repeats.values()]
+            self._names = dict(zip(self._repeats, setting_names(firsts, self.criterion.over), strict=True))
+        return self._names[self.setting_of(trial)]
+
+    def settings(self, run_ids: Mapping[str, str] | None = None) -> list[Setting]:
+        """Return the settings, the best first; ``run_ids`` are the trials' runs by their keys."""
+        ids = run_ids or {}
+        return ranked(
+            Setting(
+                key=key,
+                name=self.setting_name(standings[0].trial),
+                repeats=in_order([self._repeat(one, ids) for one in standings], self.criterion),
+                criterion=self.criterion,
+                used=setting(standings[0].trial.trial, self.criterion.over),
+            )
+            for key, standings in self._repeats.items()
+        )
+
+    def place(self, key: str) -> tuple[bool, bool, float, int]:
+        """Return what orders settings by their keys, the least first."""
+        return self._places[key]
+
+    def has_ended(self, key: str) -> bool:
+        """Return whether all repeats of a setting, so far, have ended."""
+        return all(standing.outcome is not None for standing in self._repeats[key])
+
     def ranking(self) -> list[Standing]:
         """Return the standings, the best first, those without an answer last."""
         return sorted(self.standings.values(), key=lambda standing: (-standing.score, standing.trial.index))
@@ -110,6 +174,16 @@ class Tally:
             for standing in ranking
         ]
 
+    def _repeat(self, standing: Standing, run_ids: Mapping[str, str]) -> Repeat:
+        return Repeat(
+            seeds=self._seeds[standing.trial.key],
+            outcome=standing.outcome.value if standing.outcome else "not finished",
+            metrics=standing.metrics,
+            index=standing.trial.index,
+            trial=standing.trial.name,
+            run_id=run_ids.get(standing.trial.key, ""),
+        )
+
     def _started(self, key: str) -> Standing:
         standing = self.standings[key]
         if not standing.started:
@@ -123,11 +197,15 @@ class Tally:
         standing.step = result.step
 
     def _compare(self, standing: Standing) -> None:
-        if self.best is standing:  # it may have become worse, or diverged
-            leader = self.ranking()[0]
-            self.best = leader if leader.score > -math.inf else None
-        elif standing.score > (self.best.score if self.best else -math.inf):
-            self.best = standing
+        """Find the setting that leads, now that one of its trials stands elsewhere."""
+        key = self._setting[standing.trial.key]
+        place = self._places[key] = _place(self._repeats[key])
+        if self._leading == key:  # it may have become worse, or diverged
+            self._leading = min(self._places, key=self._places.__getitem__)
+        elif self._leading is None or place < self._places[self._leading]:
+            self._leading = key
+        if self._leading is not None and self._places[self._leading][0]:
+            self._leading = None
 
     def _advance(self, standing: Standing, step: int) -> None:
         self.steps_done += max(0, step - standing.step)
@@ -140,10 +218,26 @@ class Tally:
         standing.outcome, standing.message = outcome, message
 
 
+def _place(repeats: Sequence[Standing]) -> tuple[bool, bool, float, int]:
+    """Return what orders settings, as `pipeline.results.repeats.ranked` does."""
+    scores = [one.score for one in repeats if one.score > -math.inf]
+    diverged = any(one.outcome is Outcome.DIVERGED for one in repeats)
+    mean = sum(scores) / len(scores) if scores else -math.inf
+    return not scores, diverged, -mean, min(one.trial.index for one in repeats)
+
+
+def _best(repeats: Sequence[Standing]) -> Standing:
+    return min(repeats, key=lambda one: (-one.score, one.trial.index))
+
+
+def _seeds(used: Mapping[str, Any], over: Sequence[str]) -> Seeds:
+    return tuple((key, text_of(key, used[key])) for key in over if key in used)
+
+
 def columns(standings: Sequence[Standing], criterion: Criterion) -> list[str]:
     """Return the metrics to show of some trials beside each other: what ranks them first, then what trainings have."""
     measured = {name for standing in standings for name in standing.metrics}
-    return [name for name in dict.fromkeys((criterion.metric, *COLUMNS)) if name in measured]
+    return [name for name in dict.fromkeys((criterion.metric, *SHOWN)) if name in measured]
 
 
 def _cell(key: str, used: Mapping[str, Any]) -> Any:

@@ -221,8 +221,10 @@ def _header(
 ) -> SweepHeader:
     criterion = Criterion.of(config.sweep, dataset)
     varied = swept([settings(trial.trial) for trial in plan.trials])
+    named = [key for key in varied if key not in criterion.over] or list(varied)
+    repeats = f" ({config.sweep.repeats} repeats)" if config.sweep.repeats > 1 else ""
     return SweepHeader(
-        name=config.sweep.name or f"{', '.join(varied) or 'one trial'} on {dataset.name}",
+        name=config.sweep.name or f"{', '.join(named) or 'one trial'} on {dataset.name}{repeats}",
         overrides=tuple(overrides),
         trials=plan.trials,
         provenance={**tags, CODE: code_version(), **criterion.tags()},

@@ -15,7 +15,7 @@ LAYOUT = Layout(width=8, slot=0, threads=1, host="here", device="cpu", blas="bla
 
 @pytest.fixture
 def trials(trial):
-    return [trial(name, steps=100) for name in ("first", "second", "third [x]")]
+    return [trial(name, steps=100, learning_rate=k + 1.0) for k, name in enumerate(("first", "second", "third [x]"))]
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_less_of_a_loss_is_better_and_its_column_is_the_first(trials, console):
     assert (tally.best.value, tally.best.score) == (0.25, -0.25)
     lines = [line.split() for line in console.file.getvalue().splitlines()]
     assert lines[0] == ["trial", "val/loss", "val/accuracy", "outcome"]
-    assert [line[0] for line in lines[1:]] == ["second", "first", "third"]
+    assert [line[0] for line in lines[1:4]] == ["second", "first", "third"]
 
 
 def test_a_metric_that_nobody_reported_is_told_at_the_end(trials, console):

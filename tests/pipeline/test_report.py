@@ -19,10 +19,14 @@ PIXEL = base64.b64decode(
 
 @pytest.fixture
 def record(store_uri, experiment, tiny, trial, layout):
-    """Return what records a sweep, of trials by name with their accuracies, and returns its run's id."""
+    """Return what records a sweep, of trials by name with their accuracies, and returns its run's id.
 
-    def make(status="FINISHED", version="1.0", **accuracies):
-        trials = [trial(name.replace("_", " ")) for name in accuracies]
+    The trials are settings of their own, or ``repeats`` of the one with these values.
+    """
+
+    def make(status="FINISHED", version="1.0", *, repeats=None, **accuracies):
+        named = enumerate(name.replace("_", " ") for name in accuracies)
+        trials = [trial(name, **(repeats or {"learning_rate": k + 1.0}) | {"seed": k}) for k, name in named]
         provenance = {"version.numpy": version, "cpu": "a <CPU>", "command": "python -m pipeline -m seed=1,2"}
         header = SweepHeader(
             name="seeds & rates", overrides=(), trials=tuple(trials), provenance=provenance, attachments={}
@@ -97,6 +101,34 @@ def test_two_sweeps_stand_beside_each_other(record, store_uri, tmp_path):
     assert ["only there", "", "", "0.125", "", "", ""] in table
     assert ["version.numpy", "1.0", "2.0"] in table
     assert not any(row[:1] == ["cpu"] for row in table)
+
+
+def test_repeats_are_rows_by_setting_and_compared_in_sentences(record, store_uri, tmp_path):
+    names = [f"repeat_{k}" for k in range(6)]
+    slow = {name: 0.5 + 0.01 * k for k, name in enumerate(names)}
+    quick = {name: 0.7 + 0.011 * k for k, name in enumerate(names)}
+    one, other = record(repeats={"learning_rate": 1.0}, **slow), record(repeats={"learning_rate": 1.0}, **quick)
+    output = tmp_path / "page.html"
+
+    assert report.main([one, "--tracking-uri", store_uri, "--output", str(output)]) == 0
+    table = rows(output.read_text())
+    assert table[0] == ["setting", "repeats", "val/accuracy", "95 % interval", "against the best"]
+    assert table[1][:3] == ["gradient", "6", "0.525 ± 0.019"]
+    assert "repeat 5, stands above the mean of its setting" in output.read_text()
+
+    assert report.main([one, "--compare", other, "--tracking-uri", store_uri, "--output", str(output)]) == 0
+    page = output.read_text()
+    assert "B: gradient is better than A: gradient by 20.25 (95 % interval" in page
+    assert "6 pairs by seed, ahead with probability 1.00, p &lt; 0.001" in page
+    (both,) = (row for row in rows(page) if row[0] == "A: gradient")
+    assert (both[3], both[5]) == ("0.728 ± 0.021", "+0.2025")
+
+
+def test_one_seed_each_is_said_to_be_one_draw(record, store_uri, tmp_path):
+    output = tmp_path / "page.html"
+    report.main([record(one=0.5, other=0.6), "--tracking-uri", store_uri, "--output", str(output)])
+
+    assert "one seed each is one draw" in output.read_text()
 
 
 def test_a_sweep_that_was_stopped_can_be_reported(record, store_uri, tmp_path):

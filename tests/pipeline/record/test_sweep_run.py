@@ -95,7 +95,8 @@ def test_a_description_holds_no_password(trial, tiny):
 
 
 def test_a_sweep_that_is_stopped_says_so_and_keeps_what_there_is(store_uri, experiment, client, tiny, trial, layout):
-    ended, running, waiting = trial("ended", learning_rate=1.0), trial("running"), trial("waiting")
+    names = ("ended", "running", "waiting")
+    ended, running, waiting = (trial(name, learning_rate=k + 1.0) for k, name in enumerate(names))
     recorder = MlflowRecorder(store_uri, experiment)
     recorder.open(header(ended, running, waiting), tiny, Provenance())
     recorder.take(Started(trial=ended))
@@ -115,6 +116,44 @@ def test_a_sweep_that_is_stopped_says_so_and_keeps_what_there_is(store_uri, expe
         ["running", "not finished"],
         ["waiting", "not finished"],
     ]
+
+
+@pytest.mark.filterwarnings("ignore:For backward compatibility, 'str' dtypes:DeprecationWarning")
+def test_repeats_are_one_row_the_parent_has_their_interval_and_the_winner_is_of_the_best_setting(
+    store_uri, experiment, client, tiny, trial, layout, monkeypatch
+):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store_uri)
+    # given a setting with the best mean, and another with the best single repeat
+    values = {("steady", 1.0): (0.7, 0.72, 0.71), ("lucky", 2.0): (0.9, 0.3, 0.4)}
+    planned = [
+        (trial(f"{name} {seed}", learning_rate=rate, seed=seed), value)
+        for (name, rate), accuracies in values.items()
+        for seed, value in enumerate(accuracies)
+    ]
+    recorder = MlflowRecorder(store_uri, experiment)
+    recorder.open(header(*(one for one, _ in planned)), tiny, Provenance())
+    for one, value in planned:
+        recorder.take(Started(trial=one))
+        recorder.take(Finished(trial=one, result=done(**{"val/accuracy": value}), layout=layout))
+    recorder.close("FINISHED")
+    winner = recorder._parent.winner
+
+    parent = client.get_run(parent_of(recorder))
+    assert (winner.trial.name, parent.data.tags["best.setting"]) == ("steady 1", "gradient lr=1")
+    assert "steady 1: the best of 3 repeats of gradient lr=1" in parent.data.tags["best.trial"]
+    assert parent.data.metrics["best/val/accuracy"] == pytest.approx(0.71)
+    assert parent.data.metrics["best/val/accuracy/low"] < 0.71 < parent.data.metrics["best/val/accuracy/high"]
+    assert (parent.data.metrics["trials/done"], parent.data.metrics["trials/diverged"]) == (6, 0)
+    assert (parent.data.params["swept.learning_rate"], parent.data.params["loss"]) == ("1, 2", "svm")
+    assert "[gradient lr=1]" in note(parent)
+    assert "gradient lr=1 and gradient lr=2 are not distinguishable with these repeats" in note(parent)
+    table = client.load_table(parent.info.experiment_id, "results.json", [parent.info.run_id])
+    assert table["setting"].tolist() == ["gradient lr=1", "gradient lr=2"]
+    assert table["val/accuracy"].tolist() == pytest.approx([0.71, 1.6 / 3])
+    trials = Path(client.download_artifacts(parent.info.run_id, "trials.csv")).read_text().splitlines()
+    assert len(trials) == 7
+    run = client.get_run(recorder.run_id(winner.trial))
+    assert (run.data.tags["setting"], len(run.data.tags["setting.key"])) == ("gradient lr=1", 16)
 
 
 @pytest.mark.parametrize(("limit", "quick"), [(2, ["quick"]), (1, [])])

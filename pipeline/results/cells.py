@@ -1,0 +1,64 @@
+"""What a table of settings shows a person: a mean with its deviation, an interval, how the repeats ended."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from pipeline.results.repeats import COMPLETE, Setting, columns
+from pipeline.results.statistics import Summary
+
+SHOWN = ("val/accuracy", "train/accuracy", "test/accuracy", "train/loss", "val/loss")
+"""The metrics that tables show of a training."""
+
+_WITH_INTERVAL = "test/accuracy"
+_MEASURES = (_WITH_INTERVAL, "train/loss")
+
+
+def heads(settings: Sequence[Setting]) -> list[str]:
+    """Return the heads of a table of settings; what ranks and what is tested has its interval beside it."""
+    return ["setting", "repeats", *(head for pair in _measures(settings) for head in pair if head)]
+
+
+def cells(setting: Setting, settings: Sequence[Setting]) -> list[str]:
+    """Return a row of the table: a mean and deviation, an interval where there is one, and the outcomes in words."""
+    row = [setting.name, ended(setting)]
+    for name, head in _measures(settings):
+        summary = setting.summary(name)
+        row.append(with_deviation(summary.mean, summary.deviation))
+        if head:
+            row.append(interval(summary))
+    return row
+
+
+def interval(summary: Summary) -> str:
+    """Return the interval of a mean, nothing where there is none."""
+    return "" if math.isnan(summary.low) else f"{summary.low:.4g} to {summary.high:.4g}"
+
+
+def with_deviation(mean: float, deviation: float) -> str:
+    """Return a mean and its standard deviation, to as many places as the deviation has two digits of.
+
+    >>> with_deviation(0.38765, 0.00123), with_deviation(0.5, float("nan")), with_deviation(12.5, 0.0)
+    ('0.3876 ± 0.0012', '0.5', '12.5 ± 0')
+    """
+    if math.isnan(mean):
+        return ""
+    if math.isnan(deviation) or not math.isfinite(deviation):
+        return f"{mean:.4g}"
+    if deviation == 0:
+        return f"{mean:.4g} ± 0"
+    places = min(12, max(0, 1 - math.floor(math.log10(deviation))))
+    return f"{mean:.{places}f} ± {deviation:.{places}f}"
+
+
+def ended(setting: Setting) -> str:
+    """Return how many repeats a setting has, and of those that did not end in the usual way how they ended."""
+    others = [f"{count} {name}" for name, count in setting.counts().items() if name != COMPLETE]
+    return ", ".join([str(len(setting.repeats)), *others])
+
+
+def _measures(settings: Sequence[Setting]) -> list[tuple[str, str]]:
+    """Return the metrics to show, each with the head of its interval's column, empty where it has none."""
+    names = columns(settings, _MEASURES)
+    return [(name, "95 % interval" if name in (names[0], _WITH_INTERVAL) else "") for name in names]

@@ -1,0 +1,144 @@
+"""How settings stand against the best of them: better, worse, or not distinguishable with these repeats."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.results.repeats import Setting
+from pipeline.results.statistics import LEVEL, MOST_REPEATS, Difference, paired, unpaired
+
+LEADING = 5
+"""How many settings are held against the best where it is said of each how it stands."""
+
+_MOST = 50  # a comparison takes milliseconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Two settings by the metric that ranks them: how much the first is better than the second.
+
+    ``difference`` counts in the direction that is better, and is None where one of the two has fewer than two repeats.
+    """
+
+    best: Setting
+    other: Setting
+    difference: Difference | None
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether the repeats show a difference, corrected for having picked the two from many."""
+        return self.difference is not None and self.difference.p < 1 - LEVEL
+
+    def sentence(self) -> str:
+        """Return what is to be said of the two, as a plain sentence."""
+        one, other, found = self.best.name, self.other.name, self.difference
+        if found is None:
+            few = min((self.best, self.other), key=lambda setting: len(setting.values(setting.criterion.metric)))
+            count = len(few.values(few.criterion.metric))
+            return f"{one} and {other} cannot be compared: {few.name} has {_repeats(count)}, and two are the least"
+        gap = f"{self._number(found.mean)} (95 % interval {self._number(found.low)} to {self._number(found.high)})"
+        pairs = f"{found.count} pairs by seed" if found.paired else f"{_repeats(found.count)}, not in pairs"
+        basis = f"{self._unit()} of {self.best.criterion.metric}, {pairs}"
+        if self.told_apart:
+            verdict = "better" if found.mean > 0 else "worse"
+            chance = f"ahead with probability {found.improvement:.2f}"
+            return f"{one} is {verdict} than {other} by {gap}{basis}, {chance}, p {_p(found.p)}"
+        told = f"{one} and {other} are not distinguishable with these repeats"
+        return f"{told}: apart by {gap}{basis}, p {_p(found.p)}; {_needed(found.repeats)}"
+
+    def verdict(self) -> str:
+        """Return the verdict in a word or two, of the second setting."""
+        if self.difference is None:
+            return "too few repeats"
+        if not self.told_apart:
+            return "not distinguishable"
+        return "worse" if self.difference.mean > 0 else "better"
+
+    def _number(self, value: float) -> str:
+        """Return a difference as a person writes it: of an accuracy in points, hundredths of a share."""
+        return f"{100 * value:.2f}" if self._unit() else f"{value:.3g}"
+
+    def _unit(self) -> str:
+        return " points" if self.best.criterion.metric.endswith("accuracy") else ""
+
+
+def compare(best: Setting, other: Setting, *, tests: int = 1) -> Comparison:
+    """Compare two settings: in pairs, where they have two seeds or more in common, else as two samples.
+
+    ``tests`` is of how many differences this is one (`pipeline.results.statistics.paired` says how that is corrected).
+    """
+    metric, sign = best.criterion.metric, best.criterion.sign
+    ones = {seeds: sign * value for seeds, value in best.values(metric).items()}
+    others = {seeds: sign * value for seeds, value in other.values(metric).items()}
+    shared = [seeds for seeds in ones if seeds in others]
+    difference = None
+    if len(shared) > 1:
+        difference = paired([ones[seeds] for seeds in shared], [others[seeds] for seeds in shared], tests=tests)
+    elif min(len(ones), len(others)) > 1:
+        difference = unpaired(list(ones.values()), list(others.values()), tests=tests)
+    return Comparison(best=best, other=other, difference=difference)
+
+
+def against_best(settings: Sequence[Setting], *, most: int = LEADING) -> list[Comparison]:
+    """Compare the settings after the best with it, the leading ones only; ``settings`` stand the best first.
+
+    The best was picked by the very results that it is compared by, so its lead counts as one of the differences
+    between all pairs of settings.
+    """
+    ended = [setting for setting in settings if setting.score > -math.inf]
+    return [compare(ended[0], other, tests=math.comb(len(ended), 2)) for other in ended[1 : most + 1]]
+
+
+def between(ones: Sequence[Setting], others: Sequence[Setting]) -> list[str]:
+    """Return what the best settings of two sweeps say of each other, the best of each first, as a plain sentence.
+
+    Each was picked as the best of its own, so that the difference is one of all those between the two sweeps.
+    """
+    firsts = [next((one for one in settings if one.score > -math.inf), None) for settings in (ones, others)]
+    if firsts[0] is None or firsts[1] is None:
+        return []
+    best, other = sorted(firsts, key=lambda one: -one.score if one else math.inf)
+    assert best is not None
+    assert other is not None
+    tests = len(ones) * len(others)
+    corrected = f"p counts the difference as one of {tests}, each best being picked from its own sweep"
+    return [compare(best, other, tests=tests).sentence(), corrected]
+
+
+def conclusion(settings: Sequence[Setting]) -> list[str]:
+    """Return what a sweep's repeats say, in plain sentences: of the best and the next, and who else may be the best."""
+    ended = [setting for setting in settings if setting.score > -math.inf]
+    found = against_best(settings, most=_MOST)
+    if not found:
+        return []
+    sentences = [found[0].sentence()]
+    if len(ended) > 2:
+        apart = sum(one.told_apart for one in found)
+        others = f"the {len(found)} settings after {ended[0].name}"
+        sentences.append(f"of {others}, {apart} can be told apart from it and {len(found) - apart} cannot")
+        tests = math.comb(len(ended), 2)
+        sentences.append(f"p counts each difference as one of {tests} (Bonferroni over all pairs: the best was picked)")
+    return sentences
+
+
+def single_draw(settings: Sequence[Setting]) -> str:
+    """Return what is to be said of a sweep without repeats."""
+    count = sum(setting.score > -math.inf for setting in settings)
+    told = "one seed each is one draw: another seed may name another winner (sweep.repeats=5 says how sure it is)"
+    return told if count > 1 else ""
+
+
+def _repeats(count: int) -> str:
+    return "1 repeat" if count == 1 else f"{count} repeats"
+
+
+def _needed(repeats: float) -> str:
+    if math.isinf(repeats):
+        return f"more than {MOST_REPEATS:,} repeats would be needed for so small a difference"
+    return f"about {math.ceil(repeats)} repeats of each would tell so small a difference"
+
+
+def _p(value: float) -> str:
+    return f"= {value:.2g}" if value >= 0.001 else "< 0.001"

@@ -1,0 +1,128 @@
+"""Settings are compared by their repeats, and what is said of them is what the repeats show."""
+
+import math
+
+import numpy as np
+import pytest
+
+from pipeline.results.cells import cells, ended, heads
+from pipeline.results.comparisons import against_best, compare, conclusion, single_draw
+from pipeline.results.criterion import Criterion
+from pipeline.results.repeats import Repeat, Setting, in_order, ranked, rows
+
+
+def setting(name, values, *, seeds=None, outcomes=None, criterion=None, metric="val/accuracy"):
+    criterion = criterion or Criterion(metric=metric, mode="max")
+    seeds = range(len(values)) if seeds is None else seeds
+    outcomes = outcomes or ["complete"] * len(values)
+    repeats = [
+        Repeat(seeds=(("seed", str(seed)),), outcome=outcome, metrics={metric: value}, index=k, trial=f"{name} {seed}")
+        for k, (seed, value, outcome) in enumerate(zip(seeds, values, outcomes, strict=True))
+    ]
+    return Setting(key=name, name=name, repeats=in_order(repeats, criterion), criterion=criterion)
+
+
+def test_diverged_and_failed_repeats_are_counted_and_not_averaged():
+    one = setting("a", [0.5, 0.9, 0.7, math.nan], outcomes=["complete", "diverged", "complete", "failed"])
+
+    assert one.summary("val/accuracy").mean == pytest.approx(0.6)
+    assert one.counts() == {"complete": 2, "diverged": 1, "failed": 1}
+    assert ended(one) == "4, 1 diverged, 1 failed"
+    assert one.best.metrics["val/accuracy"] == 0.7
+    (row,) = rows([one], [], ["val/accuracy"])
+    assert (row["repeats"], row["complete"], row["diverged"], row["failed"]) == (4, 2, 1, 1)
+
+
+def test_a_setting_that_diverges_in_some_repeats_is_not_the_winner():
+    lucky = setting("lucky", [0.9, 0.1], outcomes=["complete", "diverged"])
+    sound, lost = setting("sound", [0.5, 0.5]), setting("lost", [0.9, 0.9], outcomes=["diverged"] * 2)
+
+    assert [one.name for one in ranked([lost, lucky, sound])] == ["sound", "lucky", "lost"]
+    assert lost.best is None
+
+
+def test_less_is_better_where_the_criterion_says_so():
+    less = Criterion(metric="val/loss", mode="min")
+    one, other = (
+        setting(name, [loss, loss + 0.1, loss + 0.05], criterion=less, metric="val/loss")
+        for name, loss in (("low", 1.0), ("high", 2.0))
+    )
+
+    assert [found.name for found in ranked([other, one])] == ["low", "high"]
+    assert one.best.metrics["val/loss"] == 1.0
+    assert compare(one, other).difference.mean == pytest.approx(1.0)
+    assert "low is better than high by 1 (" in compare(one, other).sentence()
+
+
+def test_settings_that_share_seeds_are_compared_in_pairs():
+    noise = np.random.default_rng(0).normal(scale=0.05, size=8)
+    best = setting("best", 0.6 + noise, seeds=range(8))
+    other = setting("other", 0.58 + noise[2:] + 0.001 * np.cos(range(6)), seeds=range(2, 8))
+
+    found = compare(best, other)
+
+    assert (found.difference.paired, found.difference.count) == (True, 6)
+    assert found.sentence().startswith("best is better than other by 2.0")
+    assert "points of val/accuracy, 6 pairs by seed, ahead with probability 1.00, p < 0.001" in found.sentence()
+    assert found.verdict() == "worse"
+
+
+def test_settings_without_common_seeds_are_compared_as_samples():
+    rng = np.random.default_rng(0)
+    best = setting("best", 0.6 + rng.normal(scale=0.05, size=5), seeds=range(5))
+    other = setting("other", 0.59 + rng.normal(scale=0.05, size=4), seeds=range(10, 14))
+
+    found = compare(best, other)
+
+    assert not found.difference.paired
+    assert found.sentence().startswith("best and other are not distinguishable with these repeats: apart by")
+    assert "4 repeats, not in pairs" in found.sentence()
+    assert "repeats of each would tell so small a difference" in found.sentence()
+
+
+def test_what_cannot_be_compared_says_why():
+    found = compare(setting("a", [0.5, 0.6]), setting("b", [0.4]))
+
+    assert found.difference is None
+    assert found.sentence() == "a and b cannot be compared: b has 1 repeat, and two are the least"
+    assert found.verdict() == "too few repeats"
+
+
+@pytest.mark.parametrize(("count", "repeats"), [(2, 3), (5, 5), (12, 10)])
+def test_among_equals_a_winner_is_rarely_called_better(count, repeats):
+    # given settings that are all alike, of which the best is picked
+    rng = np.random.default_rng(1)
+    wrong = 0
+    for _ in range(100):
+        values = rng.normal(0.5, 0.1, size=(count, repeats))
+        found = against_best(ranked(setting(f"s{k}", one) for k, one in enumerate(values)), most=count)
+        wrong += any(one.told_apart for one in found)
+
+    assert wrong <= 10  # 5 % are expected at most; uncorrected it would be 60 for the twelve
+
+
+def test_a_conclusion_names_the_first_two_and_how_many_are_left():
+    rng = np.random.default_rng(0)
+    means = {"a": 0.7, "b": 0.699, "c": 0.3}
+    found = ranked(setting(name, mean + rng.normal(scale=0.01, size=10)) for name, mean in means.items())
+
+    first, second, third = conclusion(found)
+
+    assert "and" in first
+    assert "not distinguishable with these repeats" in first
+    assert second == f"of the 2 settings after {found[0].name}, 1 can be told apart from it and 1 cannot"
+    assert third.startswith("p counts each difference as one of 3")
+
+
+def test_one_seed_each_is_said_to_be_one_draw():
+    assert single_draw([setting("a", [0.5]), setting("b", [0.4])]).startswith("one seed each is one draw")
+    assert single_draw([setting("a", [0.5])]) == ""
+    assert conclusion([setting("a", [0.5])]) == []
+
+
+def test_a_row_of_the_table_has_mean_deviation_and_interval():
+    one = setting("a", [0.5, 0.6, 0.7])
+
+    assert heads([one]) == ["setting", "repeats", "val/accuracy", "95 % interval"]
+    assert cells(one, [one])[:3] == ["a", "3", "0.60 ± 0.10"]
+    assert cells(setting("b", [0.5]), [one]) == ["b", "1", "0.5", ""]

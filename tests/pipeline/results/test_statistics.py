@@ -1,0 +1,126 @@
+"""The statistics of repeats against numbers worked by hand, published ones, and SciPy's own."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from pipeline.results.statistics import Summary, paired, repeats_needed, summarize, unpaired
+
+
+def test_a_summary_is_the_mean_and_the_deviation_of_a_sample():
+    # by hand: mean 5, squares 9 + 1 + 1 + 9 = 20, 20 / 3
+    summary = summarize([2.0, 4.0, 6.0, 8.0])
+
+    assert (summary.count, summary.mean) == (4, 5.0)
+    assert summary.deviation == pytest.approx(math.sqrt(20 / 3))
+    assert summary.low < 5.0 < summary.high
+
+
+def test_the_interval_is_scipys_bca_bootstrap_and_the_same_each_time():
+    values = np.random.default_rng(3).normal(size=12).tolist()
+
+    found = stats.bootstrap((values,), np.mean, method="BCa", n_resamples=9999, rng=np.random.default_rng(0))
+
+    summary = summarize(values)
+    assert (summary.low, summary.high) == tuple(found.confidence_interval)
+    assert summary == summarize(values)
+
+
+def test_the_interval_covers_the_mean_about_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+
+    covered = [s.low <= 1.0 <= s.high for s in (summarize(rng.exponential(size=20)) for _ in range(300))]
+
+    assert 0.88 < np.mean(covered) < 0.98
+
+
+def test_few_values_have_what_can_be_said_of_them():
+    assert str(summarize([])) == str(Summary(count=0, mean=math.nan, deviation=math.nan, low=math.nan, high=math.nan))
+    one = summarize([0.5])
+    assert (one.count, one.mean) == (1, 0.5)
+    assert math.isnan(one.deviation)
+    assert math.isnan(one.low)
+    alike = summarize([0.1, 0.1, 0.1])
+    assert (alike.deviation, alike.low, alike.high) == (0.0, pytest.approx(0.1), pytest.approx(0.1))
+
+
+def test_a_paired_difference_by_hand():
+    # differences 1, 0.5, 0.5, 1, -0: mean 0.6; deviation sqrt((.16 + .01 + .01 + .16 + .36) / 4)
+    found = paired([2.0, 2.0, 3.0, 4.0, 1.0], [1.0, 1.5, 2.5, 3.0, 1.0])
+
+    deviation = math.sqrt(0.7 / 4)
+    assert found.mean == pytest.approx(0.6)
+    assert found.improvement == 0.9  # four ahead, one tie
+    assert found.p == pytest.approx(2 * stats.t.sf(0.6 / (deviation / math.sqrt(5)), 4))
+    assert found.low < 0.6 < found.high
+    assert (found.count, found.paired) == (5, True)
+
+
+def test_pairs_show_what_samples_hide():
+    # given seeds that matter much more than the settings do
+    seeds = np.random.default_rng(0).normal(size=6)
+    ones, others = seeds + 0.1 + 0.01 * np.sin(np.arange(6)), seeds
+
+    assert paired(ones, others).p == pytest.approx(stats.ttest_rel(ones, others).pvalue)
+    assert paired(ones, others).p < 1e-5
+    assert unpaired(ones, others).p == pytest.approx(stats.ttest_ind(ones, others, equal_var=False).pvalue)
+    assert unpaired(ones, others).p > 0.5
+
+
+def test_the_probability_of_improvement_of_samples_is_mann_and_whitneys():
+    ones, others = [3.0, 5.0, 5.0, 8.0], [1.0, 5.0, 6.0]
+
+    found = unpaired(ones, others)
+
+    # by hand: 3 beats 1; 5 beats 1 and ties 5, twice; 8 beats all
+    assert found.improvement == (1 + 1.5 + 1.5 + 3) / 12
+    assert found.improvement == stats.mannwhitneyu(ones, others).statistic / 12
+    assert (found.count, found.paired) == (3, False)
+    assert found.low < found.mean < found.high
+
+
+@pytest.mark.parametrize("compare", [paired, unpaired])
+def test_values_without_a_spread_are_alike_or_not(compare):
+    same, other = compare([0.3, 0.3], [0.3, 0.3]), compare([0.3, 0.3], [0.2, 0.2])
+
+    assert (same.p, same.mean, same.improvement, same.repeats) == (1.0, 0.0, 0.5, math.inf)
+    assert (other.p, other.improvement) == (0.0, 1.0)
+    assert other.low == pytest.approx(other.high) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("compare", [paired, unpaired])
+def test_p_counts_the_comparison_as_one_of_many(compare):
+    ones, others = [0.5, 0.7, 0.6, 0.8], [0.4, 0.5, 0.6, 0.5]
+
+    assert compare(ones, others, tests=3).p == pytest.approx(3 * compare(ones, others).p)
+    assert compare(ones, others, tests=1000).p == 1.0
+    assert compare(ones, others, tests=1000).repeats > compare(ones, others).repeats
+
+
+@pytest.mark.parametrize(
+    ("effect", "in_pairs", "as_samples"),
+    # Cohen (1988), tables 2.4.1 (samples, two-sided 5 %, power 0.8); G*Power 3.1 for pairs
+    [(0.2, 199, 394), (0.5, 34, 64), (0.8, 15, 26), (1.2, 8, 12)],
+)
+def test_how_many_repeats_are_needed_is_what_the_tables_say(effect, in_pairs, as_samples):
+    assert repeats_needed(effect, 1.0, 0.0, paired=True) == in_pairs
+    assert repeats_needed(-effect, 1.0, 1.0, paired=False) == as_samples
+
+
+def test_so_many_repeats_do_show_it_and_one_fewer_do_not():
+    # given a difference of half a deviation, corrected for the 45 pairs of ten settings
+    count = int(repeats_needed(0.5, 1.0, 0.0, tests=45, paired=True))
+
+    def power(n):
+        return stats.nct.sf(stats.t.isf(0.025 / 45, n - 1), n - 1, 0.5 * math.sqrt(n))
+
+    assert power(count) >= 0.8 > power(count - 1)
+
+
+def test_what_is_too_small_to_be_shown_needs_more_than_any():
+    assert repeats_needed(0.0, 1.0, 0.0, paired=True) == math.inf
+    assert repeats_needed(1e-4, 1.0, 0.0, paired=True) == math.inf
+    assert repeats_needed(100.0, 1.0, 0.0, tests=435, paired=True) <= 4
+    assert repeats_needed(1.0, 0.0, 0.0, paired=True) == 2
