@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.plan.plan import PlannedTrial, Progress
 from pipeline.raised import Raised
+from pipeline.stopping.ladder import Decision
 from tasks.events import Curve, Result
 
 
@@ -83,6 +85,26 @@ class Checkpointed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """Trials are going to be computed, beside those that the sweep began with."""
+
+    trials: tuple[PlannedTrial, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """What was decided at a rung, and on what; ``names`` are those of the settings, ``metric`` what was compared.
+
+    Scores in the decision are the metric times ``sign``, so that more is better.
+    """
+
+    decision: Decision
+    names: Mapping[str, str]
+    metric: str
+    sign: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Paused:
     """Trials have come to the step that their group was to go to, and can go on from there."""
 
@@ -100,5 +122,5 @@ class Printed:
 
 
 TrialReport = Started | Progressed | Finished | Failed | Printed
-RecordedReport = TrialReport | Retried
+RecordedReport = TrialReport | Retried | Planned | Decided
 Report = RecordedReport | Checkpointed | Paused

@@ -25,9 +25,10 @@ from pipeline.config.tables import faults
 from pipeline.errors import Interrupted, Told, TrialsFailedError
 from pipeline.hydra import groups
 from pipeline.hydra.folders import hide_credentials
+from pipeline.hydra.launcher import SWEEPS
 from pipeline.hydra.sweeper import deferred
 from pipeline.plan.plan import Point
-from pipeline.sweep.run import run_points
+from pipeline.sweep import run
 
 CONF = str(HOME / "conf")
 """Where the config groups are: by its place, since ``pkg://conf`` may be a folder of the user's."""
@@ -54,7 +55,8 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         sys.argv[1:] = arranged(sys.argv[1:])
-        hydra.main(config_path=CONF, config_name="config", version_base="1.3")(run_trial)()
+        with SWEEPS:
+            hydra.main(config_path=CONF, config_name="config", version_base="1.3")(run_trial)()
     except BaseException as raised:  # noqa: BLE001  # it is told or raised below, where it has no other error around it
         error = raised.error if isinstance(raised, Told) else raised
     else:
@@ -115,7 +117,7 @@ def run_trial(config: DictConfig) -> float | None:
         assert isinstance(values, dict)
         plain = {str(name): value for name, value in values.items()}
         point = Point(index=0, overrides=tuple(map(redact, job.overrides.task)), config=parse(plain))
-        end = run_points([point], sweep=None, folder=Path(job.runtime.output_dir)).get(0)
+        end = run.run_trial(point, Path(job.runtime.output_dir))
         if isinstance(end, Exception):
             raise end
     except EXPECTED as error:

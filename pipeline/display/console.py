@@ -13,8 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
 from pipeline.config.tables import TABLES
-from pipeline.plan.plan import Group, Plan
-from pipeline.record.protocol import Past
+from pipeline.plan.plan import Plan
 from pipeline.reports import Retried
 from pipeline.results.cells import cells, heads
 from pipeline.results.comparisons import conclusion, single_draw
@@ -205,14 +204,10 @@ def show_folded(console: Console, plan: Plan) -> None:
     )
 
 
-def show_past(console: Console, past: Past, groups: Sequence[Group], damaged: Sequence[Path]) -> None:
-    """Print what is known of a sweep that is resumed: what has ended, and what goes on from where."""
-    further = [group for group in groups if group.start is not None]
-    console.print(
-        f"resumed: {len(past.ended)} trials are finished already, "
-        f"{sum(len(group.trials) for group in further)} go on from a checkpoint, "
-        f"{sum(len(group.trials) for group in groups if group.start is None)} start"
-    )
+def show_past(console: Console, counts: tuple[int, int, int], damaged: Sequence[Path]) -> None:
+    """Print what is known of a sweep that is resumed: how many trials have ended, go on from a checkpoint, start."""
+    ended, further, fresh = counts
+    console.print(f"resumed: {ended} trials are finished already, {further} go on from a checkpoint, {fresh} start")
     for path in damaged:
         console.print(f"damaged, so the checkpoint before it counts: {path}", markup=False, soft_wrap=True)
 

@@ -44,6 +44,11 @@ class InProcess:
     def close(self) -> None:
         """Stop nothing: no process was started."""
 
+    @property
+    def size(self) -> int:
+        """One: groups are computed one after another."""
+        return 1
+
     def load(self, dataset: Dataset) -> None:
         """Take in the data, once for all groups."""
         self._dataset = dataset.on(array_for(self._device))

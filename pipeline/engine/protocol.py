@@ -17,6 +17,10 @@ class Engine(Protocol):
 
     def __exit__(self, *exception: object) -> None: ...
 
+    @property
+    def size(self) -> int:
+        """How many groups are computed at once, as far as that is known."""
+
     def load(self, dataset: Dataset) -> None:
         """Take in the data that all groups are computed on."""
 

@@ -43,15 +43,18 @@ class Relay:
         self._engine.submit(groups, last=last)
         self._submitted += 1
 
-    def reports(self) -> tuple[list[Report], int]:
-        """Return what is reported within the next `EVERY` seconds, and of how many submissions that is the last."""
+    def reports(self) -> tuple[list[Report], int, int]:
+        """Return what is reported within the next `EVERY` seconds, and how many workers there are.
+
+        Last comes of how many submissions all is reported.
+        """
         gathered: list[Report] = []
         until = time.monotonic() + EVERY
         for reports in self._engine.turns():
             gathered += reports
             if time.monotonic() >= until:
-                return gathered, 0
-        return gathered, self._submitted
+                return gathered, self._engine.size, 0
+        return gathered, self._engine.size, self._submitted
 
 
 class ClientEngine:
@@ -66,6 +69,7 @@ class ClientEngine:
         self._settings = settings
         self._relay: Any = None
         self._submitted = 0
+        self._size: int = settings["workers"]
 
     def __enter__(self) -> Self:
         connect(self._cluster, cpus=0)
@@ -87,6 +91,11 @@ class ClientEngine:
     def close(self) -> None:
         """Leave the cluster, which ends the relay and the workers."""
         leave()
+
+    @property
+    def size(self) -> int:
+        """How many workers there are, or are to be, as the relay said last."""
+        return self._size
 
     def load(self, dataset: Dataset) -> None:
         """Take in the data, which travel to the cluster once."""
@@ -111,7 +120,7 @@ class ClientEngine:
             coming = deque(self._relay.reports.remote() for _ in range(AHEAD))
             heard = -1
             while heard < self._submitted:
-                reports, heard = ray.get(coming.popleft())
+                reports, self._size, heard = ray.get(coming.popleft())
                 coming.append(self._relay.reports.remote())
                 yield from reports
 

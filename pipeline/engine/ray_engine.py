@@ -107,6 +107,11 @@ class RayEngine:
         # cancelled just before made Ray look for its lost objects, and end the driver with exit code 1.)
         leave()
 
+    @property
+    def size(self) -> int:
+        """How many workers there are, or are to be."""
+        return self._size
+
     def load(self, dataset: Dataset) -> None:
         """Take in the data, of which each node gets one copy."""
         self.use(put(dataset), Extent.of(dataset))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,23 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from pipeline.address import redact
-from pipeline.config.schema import parse
+from pipeline.config.schema import Config, parse
+from pipeline.display.console import make_console
 from pipeline.hydra.composer import Composer, Job
 from pipeline.hydra.folders import write_folders
 from pipeline.hydra.job_context import Begun, begin, end, given
 from pipeline.plan.plan import Point
-from pipeline.sweep.run import run_points
+from pipeline.sweep.live import LiveSweep
+from pipeline.sweep.planning import show_dry_run
+from pipeline.sweep.source import Grid, Source
 from tasks.errors import ConfigError
+
+SWEEPS = contextlib.ExitStack()
+"""The sweep of this process that lives: no sweeper says that its last batch has come, so the command ends it."""
 
 
 class SweepLauncher(Launcher):
-    """Runs all jobs of a batch as one sweep.
+    """Runs the jobs of all batches as one sweep, which lives until the ``last`` of them, or until the command ends.
 
     Hydra's own launcher begins and ends one job after another; here all begin, are one sweep, and end. The sweep has
     what its jobs have in common: their environment, their log in its own folder, and that for working folder where
@@ -37,6 +44,8 @@ class SweepLauncher(Launcher):
         self.context: HydraContext | None = None
         self.task_function: TaskFunction | None = None
         self.composer: Composer | None = None
+        self.last = False
+        self._live: LiveSweep | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what Hydra gives."""
@@ -60,7 +69,7 @@ class SweepLauncher(Launcher):
         begun = [begin(job, callbacks, self.task_function) for job in jobs]
         _check_environments(begun)
         try:
-            with given(jobs[0].config(), str(folder), log=True), env_override(dict(begun[0].environment)):
+            with given(jobs[0].config(), str(folder), log=True):
                 ends = self.run(begun, folder)
         except Exception as error:
             if callbacks is not None:
@@ -72,18 +81,40 @@ class SweepLauncher(Launcher):
         return returns
 
     def run(self, jobs: Sequence[Begun], folder: Path) -> Mapping[int, Any]:
-        """Run the jobs as one sweep, and return each one's score, or its failure, by its number."""
-        assert self.config is not None
+        """Run the jobs in the sweep, and return each one's score, or its failure, by its number."""
         points = [
             Point(index=one.job.number, overrides=tuple(map(redact, one.job.overrides)), config=parse(one.values))
             for one in jobs
         ]
-        return run_points(
-            points,
-            sweep=tuple(map(redact, self.config.hydra.overrides.task)),
-            folder=folder,
-            meanwhile=lambda: write_folders({one.folder: one.job for one in jobs}),
-        )
+        config, environment = points[0].config, jobs[0].environment
+        if config.sweep.dry_run:
+            with env_override(dict(environment)):
+                show_dry_run(points, make_console())
+            return {}
+        folders = {one.folder: one.job for one in jobs}
+        return self.drive(Grid(points), config, environment, folder, meanwhile=lambda: write_folders(folders))
+
+    def drive(
+        self,
+        source: Source,
+        config: Config,
+        environment: Mapping[str, str],
+        folder: Path,
+        *,
+        meanwhile: Callable[[], object] | None = None,
+    ) -> Mapping[int, Any]:
+        """Run the points of a source in the sweep; an error ends that, and the ``last`` source does."""
+        assert self.config is not None
+        with contextlib.ExitStack() as stack:
+            stack.push(SWEEPS.__exit__)
+            if self._live is None:
+                SWEEPS.enter_context(env_override(dict(environment)))
+                overrides = tuple(map(redact, self.config.hydra.overrides.task))
+                self._live = SWEEPS.enter_context(LiveSweep(config, overrides=overrides, folder=folder))
+            ends = self._live.run(source, last=self.last, meanwhile=meanwhile)
+            if not self.last:
+                stack.pop_all()
+        return ends
 
 
 def _say_left_out(jobs: Sequence[Job]) -> None:

@@ -57,6 +57,8 @@ class GridSweeper(Sweeper):
         # This project's launcher composes all jobs before it starts any; others may not.
         if ours is None:
             self.validate_batch_is_legal(jobs)
+        if isinstance(self.launcher, SweepLauncher):
+            self.launcher.last = True
         results = self.launcher.launch(jobs, initial_job_idx=0)
         for result in results:
             _ = result.return_value  # raises the error of a job that failed

@@ -103,15 +103,24 @@ def _widest_on_cpu(trial: Trial) -> int:  # noqa: ARG001  # whatever the trial
 
 
 def make_plan(
-    points: Sequence[Point], dataset: Dataset, *, workers: int, widest: Callable[[Trial], int] = _widest_on_cpu
+    points: Sequence[Point],
+    dataset: Dataset,
+    *,
+    workers: int,
+    widest: Callable[[Trial], int] = _widest_on_cpu,
+    known: Sequence[PlannedTrial] = (),
 ) -> Plan:
     """Give each point its key, fold those that are the same trial, and group the rest for ``workers``.
 
-    ``folded`` of the plan maps the index of a point that repeats another to the index of that other.
-    ``widest`` says how many trials like one a group may have.
+    ``folded`` of the plan maps the index of a point that repeats another to the index of that other, which may be of
+    those that are ``known`` from before; the plan's trials are none of these. ``widest`` says how many trials like one
+    a group may have.
     """
-    names = trial_names([point.config.trial for point in points], [point.overrides for point in points])
-    first: dict[str, PlannedTrial] = {}
+    every = [trial.trial for trial in known] + [point.config.trial for point in points]
+    overrides = [trial.overrides for trial in known] + [point.overrides for point in points]
+    names = trial_names(every, overrides)[len(known) :]
+    before = {trial.key: trial for trial in known}
+    first: dict[str, PlannedTrial] = dict(before)
     folded: dict[int, int] = {}
     for point, name in zip(points, names, strict=True):
         identity = key(point.config, dataset.digest)
@@ -126,9 +135,29 @@ def make_plan(
             config=describe(point.config),
             trial=point.config.trial,
         )
-    trials = tuple(first.values())
+    trials = tuple(trial for trial in first.values() if trial.key not in before)
     groups = make_groups(trials, Extent.of(dataset), workers=workers, widest=widest)
     return Plan(trials=trials, folded=folded, groups=groups)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """What a trial is to do next: from ``start``, or its beginning, to the step ``until``, or its end."""
+
+    trial: PlannedTrial
+    start: Progress | None = None
+    until: int | None = None
+
+    @property
+    def share(self) -> float:
+        """Which part of the trial's steps it is."""
+        steps = self.trial.trial.steps
+        return max((self.until or steps) - self.first, 0) / steps
+
+    @property
+    def first(self) -> int:
+        """The steps that are done already."""
+        return 0 if self.start is None else self.start.checkpoint.step
 
 
 def make_groups(
@@ -138,21 +167,36 @@ def make_groups(
 
     How trials are grouped changes no bit of them.
     """
-    together: dict[tuple[Any, ...], list[PlannedTrial]] = {}
-    for trial in trials:
-        together.setdefault((type(trial.trial.task), *trial.trial.task.fusion_key(trial.trial)), []).append(trial)
+    return fused([Stretch(trial=trial) for trial in trials], extent, workers=workers, widest=widest)
+
+
+def fused(
+    stretches: Sequence[Stretch], extent: Extent, *, workers: int, widest: Callable[[Trial], int] = _widest_on_cpu
+) -> tuple[Group, ...]:
+    """Fuse what trials are to do next, where they can share arithmetic from the same step to the same step."""
+    together: dict[tuple[Any, ...], list[Stretch]] = {}
+    for one in stretches:
+        task = one.trial.trial.task
+        together.setdefault((type(task), *task.fusion_key(one.trial.trial), one.first, one.until), []).append(one)
     families = list(together.values())
     loads = [
-        Load(trials=len(family), cost=_cost(family, extent), widest=widest(family[0].trial)) for family in families
+        Load(trials=len(family), cost=_cost(family, extent), widest=widest(family[0].trial.trial))
+        for family in families
     ]
     counts = cut(loads, [0.0] * workers)
     parts = [part for family, count in zip(families, counts, strict=True) for part in chunks(family, count)]
-    parts.sort(key=lambda part: (-_cost(part, extent) * (len(part) + OVERHEAD), part[0].index))
-    return tuple(Group(trials=tuple(part)) for part in parts)
+    parts.sort(key=lambda part: (-_cost(part, extent) * (len(part) + OVERHEAD), part[0].trial.index))
+    return tuple(map(_group, parts))
 
 
-def _cost(trials: Sequence[PlannedTrial], extent: Extent) -> int:
-    return max(multiplications(trial.trial, extent) for trial in trials)
+def _group(part: Sequence[Stretch]) -> Group:
+    starts = [one.start for one in part if one.start is not None]
+    start = Progress.join(starts) if starts else None
+    return Group(trials=tuple(one.trial for one in part), start=start, until=part[0].until)
+
+
+def _cost(stretches: Sequence[Stretch], extent: Extent) -> float:
+    return max(one.share * multiplications(one.trial.trial, extent) for one in stretches)
 
 
 def chunks(members: Sequence[T], count: int) -> list[Sequence[T]]:

@@ -31,7 +31,18 @@ from pipeline.record.tags import run_tags
 from pipeline.record.trial_log import FROM, HOST
 from pipeline.record.trial_run import TrialRun
 from pipeline.record.writer import Writer
-from pipeline.reports import Failed, Finished, Printed, Progressed, RecordedReport, Retried, Started
+from pipeline.reports import (
+    Decided,
+    Failed,
+    Finished,
+    Planned,
+    Printed,
+    Progressed,
+    RecordedReport,
+    Retried,
+    Started,
+    TrialReport,
+)
 from pipeline.results.fault_log import FaultLog, brief
 from tasks.datasets.dataset import Dataset
 from tasks.events import Result
@@ -78,6 +89,7 @@ class MlflowRecorder:
         self._figures, self._quick_figures, self._sweep_figures = figures, quick_figures, sweep_figures
         self._register_model = register_model
         self._runs: dict[str, TrialRun] = {}
+        self._past: Mapping[str, str] = {}
         self._parent: SweepRun | None = None
         self._outbox = Outbox()
         self.drawers = drawers or InThisThread()
@@ -165,10 +177,18 @@ class MlflowRecorder:
         self._parent = SweepRun(self._store, sweep, self._dataset, tags, self.uri)
         self._head = dataclasses.replace(self._head, parent=self._parent.id, resumed=resumed)
         self._parent.describe(self._outbox, self._runs, "RUNNING")
-        if sweep.past is not None:
-            for trial in sweep.trials:
-                if trial.key in sweep.past.ended:
-                    self._reuse(trial, sweep.past.ended[trial.key][0])
+        self._past = {} if sweep.past is None else {key: run_id for key, (run_id, _) in sweep.past.ended.items()}
+        for trial in sweep.trials:
+            if trial.key in self._past:
+                self._reuse(trial, self._past[trial.key])
+
+    def _plan(self, trials: Sequence[PlannedTrial]) -> None:
+        """Take in trials that the sweep did not begin with."""
+        if self._parent is not None:
+            self._parent.tally.add(trials)
+        for trial in trials:
+            if trial.key in self._past:
+                self._reuse(trial, self._past[trial.key])
 
     def _reuse(self, trial: PlannedTrial, run_id: str) -> None:
         """Take the run of a trial that ended in an earlier process for the trial's own."""
@@ -177,12 +197,18 @@ class MlflowRecorder:
 
     def _write(self, report: RecordedReport, now: int) -> None:
         """Write a report down that came at ``now`` (milliseconds since the epoch)."""
-        if isinstance(report, Retried):
-            for trial in report.trials:
-                self._run(trial, now).retry(
-                    self._outbox, report.attempt, f"{report.error}; from step {report.step}", now
-                )
-            return
+        match report:
+            case Planned(trials=trials):
+                self._plan(trials)
+            case Decided():
+                pass
+            case Retried(attempt=attempt, step=step, error=error):
+                for trial in report.trials:
+                    self._run(trial, now).retry(self._outbox, attempt, f"{error}; from step {step}", now)
+            case _:
+                self._write_of_trial(report, now)
+
+    def _write_of_trial(self, report: TrialReport, now: int) -> None:
         place = {HOST: report.host, FROM: str(report.step)} if isinstance(report, Started) else {}
         run = self._run(report.trial, now, place)
         try:

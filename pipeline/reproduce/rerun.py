@@ -25,8 +25,9 @@ from pipeline.results.criterion import Criterion
 from pipeline.results.failures import Failures
 from pipeline.results.fault_log import FaultLog
 from pipeline.results.tally import Tally
+from pipeline.sweep.engines import cpu_count
 from pipeline.sweep.follow import compute
-from pipeline.sweep.start import Opened, Record, cpu_count
+from pipeline.sweep.opening import Opened, Record
 from tasks.arrays.devices import library_for
 from tasks.cost import Extent
 from tasks.datasets.dataset import Dataset
@@ -121,6 +122,6 @@ def _compute(
     failures = Failures(len(trials), FaultLog(Path()))
     # The bits depend on the layout and not on the threads.
     with InProcess(threads=cpu_count(), device=config.device) as engine, Display(console, tally) as display:
-        compute(groups, dataset, engine, Record(recorder, later(Opened)), tally, display, config, failures)
+        compute(groups, dataset, engine, Record(recorder, later(Opened)), tally, display, failures)
     if tally.failed:
         console.print(str(failures.error()), markup=False, soft_wrap=True)

@@ -33,6 +33,10 @@ class Failures:
         self._log = log
         self._kinds: dict[str, _Kind] = {}
 
+    def expect(self, more: int) -> None:
+        """Take note that the sweep has so many more trials."""
+        self._count += more
+
     def take(self, failed: Failed) -> bool:
         """Take in a failure, and return whether it is the first of its kind in a sweep: who waits is told of it."""
         name = (failed.raised.place if failed.raised else "") or failed.error

@@ -65,7 +65,8 @@ class Ladder:
                 _Pool(rungs=[_Rung(step=step) for step in self._rule.rungs(self._first, self._steps, bracket)])
                 for bracket in range(brackets)
             ]
-        for setting, trials in settings.items():
+        for name, trials in settings.items():
+            setting = name if name not in self._members else f"{name} {len(self._members)}"  # its repeats came before
             pool = self._pools[len(self._pools) - brackets + len(self._members) % brackets]
             pool.settings.append(setting)
             self._pool_of[setting], self._members[setting] = pool, tuple(trials)
@@ -82,6 +83,11 @@ class Ladder:
         rung = self._next(self._setting_of[trial]) if trial in self._setting_of else None
         return None if rung is None else rung.step
 
+    def is_out(self, trial: str) -> bool:
+        """Return whether a trial's setting was stopped."""
+        setting = self._setting_of.get(trial)
+        return setting is not None and setting in self._pool_of[setting].stopped
+
     def arrive(self, trial: str, history: History) -> None:
         """Take in what a trial has measured up to its next rung, at which it is now."""
         setting = self._setting_of[trial]
@@ -96,7 +102,7 @@ class Ladder:
 
     def leave(self, trial: str) -> None:
         """Take in that a trial has ended before its next rung: it diverged, or failed."""
-        if self.until(trial) is not None:
+        if self.until(trial) is not None and not self.is_out(trial):
             self.arrive(trial, [math.nan])
 
     def decide(self, *, closed: bool) -> Iterator[Decision]:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
+import json
 import os
 import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
 
+from pipeline.stopping.ladder import Decision
 from pipeline.sweep.checkpoint_file import CheckpointError, Saved, decode, encode, of_keys
+
+DECISIONS = "decisions.jsonl"
 
 SHARE = 0.05
 """The share of a group's time that writing its checkpoints may take of the driver's."""
@@ -90,6 +95,20 @@ class Checkpoints:
             members[id(saved)].append(key)
         return [of_keys(saved, members[id(saved)]) for saved in found if id(saved) in members]
 
+    def decide(self, decision: Decision) -> None:
+        """Write a decision down; once this returns it outlasts the process."""
+        with (self.folder / DECISIONS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(dataclasses.asdict(decision)) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def decisions(self) -> list[Decision]:
+        """Return the decisions, in their order; a last line that is not whole was not acted upon."""
+        file = self.folder / DECISIONS
+        lines = file.read_text(encoding="utf-8").split("\n")[:-1] if file.exists() else []
+        read = [json.loads(line) for line in lines]
+        return [Decision(**values | {name: tuple(values[name]) for name in ("passed", "stopped")}) for values in read]
+
     def close(self, *, done: bool) -> None:
         """Let others use the folder; remove it where the sweep is done and needs it no more."""
         if done:
@@ -99,8 +118,8 @@ class Checkpoints:
     def _remove(self) -> None:
         """Remove the folder and what this class writes to it: a record named it, so it may hold other things."""
         with contextlib.suppress(OSError):
-            for file in (*self.folder.glob("*.checkpoint"), *self.folder.glob("*.part")):
-                file.unlink()
+            for file in (*self.folder.glob("*.checkpoint"), *self.folder.glob("*.part"), self.folder / DECISIONS):
+                file.unlink(missing_ok=True)
             self.folder.rmdir()
 
     def _read(self, path: Path) -> Saved | None:

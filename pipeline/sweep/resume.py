@@ -3,50 +3,63 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shlex
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.address import redact
-from pipeline.plan.plan import Group, PlannedTrial, make_groups
-from pipeline.sweep.checkpoint_file import Saved, of_keys
-from tasks.cost import Extent
-from tasks.trial import Trial
+from pipeline.config.schema import Config, describe
+from pipeline.plan.plan import PlannedTrial, Progress
+from pipeline.record.protocol import Past
+from pipeline.stopping.ladder import Decision
+from pipeline.sweep.checkpoints import Checkpoints
+from tasks.events import Result
 
 SCRIPT = "descent-sweeps"
 """The name of the command, which ``python -m pipeline`` is another form of."""
 
 
-def sweep_key(trials: Sequence[PlannedTrial], name: str | None) -> str:
-    """Return what identifies a sweep: a digest of its trials' keys, whatever their order, and of its name."""
+def sweep_key(trials: Sequence[PlannedTrial], config: Config) -> str:
+    """Return what identifies a sweep: a digest of its trials' keys, whatever their order, its name and its rule."""
     keys = sorted(trial.key for trial in trials)
-    return hashlib.sha256("\n".join([name or "", *keys]).encode()).hexdigest()
+    rule = json.dumps(describe(config)["stopping"], sort_keys=True) if config.stopping.stops else ""
+    return hashlib.sha256("\n".join([config.sweep.name or "", *keys, *([rule] if rule else [])]).encode()).hexdigest()
 
 
-def remaining(
-    trials: Sequence[PlannedTrial],
-    ended: Collection[str],
-    saved: Sequence[Saved],
-    *,
-    extent: Extent,
-    workers: int,
-    widest: Callable[[Trial], int],
-) -> tuple[Group, ...]:
-    """Return the groups of the trials that have not ended: those with a checkpoint first, from there on.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumption:
+    """What an earlier process has left of a sweep, by the keys of its trials: how they ended, how far others came.
 
-    Which trials are computed together changes no bit of them.
+    ``decisions`` are those made at rungs, ``damaged`` the files of checkpoints that could not be used.
     """
-    left = {trial.key: trial for trial in trials if trial.key not in ended}
-    groups = []
-    for checkpoint in saved:
-        keys = [key for key in checkpoint.keys if key in left]
-        if keys:
-            members = tuple(left.pop(key) for key in keys)
-            groups.append(Group(trials=members, start=of_keys(checkpoint, keys).progress))
-    if left:
-        groups += make_groups(list(left.values()), extent, workers=workers, widest=widest)
-    return tuple(groups)
+
+    ended: Mapping[str, Result] = field(default_factory=dict)
+    saved: Mapping[str, Progress] = field(default_factory=dict)
+    decisions: tuple[Decision, ...] = ()
+    damaged: tuple[Path, ...] = ()
+
+    @classmethod
+    def of(cls, past: Past, checkpoints: Checkpoints | None) -> Resumption:
+        """Return what the record and the checkpoints hold."""
+        ended = {key: result for key, (_, result) in past.ended.items()}
+        if checkpoints is None:
+            return cls(ended=ended)
+        saved = {key: one.progress.of_trials([slot]) for one in checkpoints.load() for slot, key in enumerate(one.keys)}
+        return cls(
+            ended=ended,
+            saved=saved,
+            decisions=tuple(checkpoints.decisions()),
+            damaged=tuple(checkpoints.damaged),
+        )
+
+    def counts(self, keys: Collection[str]) -> tuple[int, int, int]:
+        """Return how many of the trials with these keys have ended, go on and start."""
+        ended = sum(key in self.ended for key in keys)
+        further = sum(key in self.saved and key not in self.ended for key in keys)
+        return ended, further, len(keys) - ended - further
 
 
 def resume_command() -> str:

@@ -24,7 +24,7 @@ from pipeline.record.mlflow_recorder import DRAWN_TRIALS, MlflowRecorder
 from pipeline.record.protocol import Provenance, SweepHeader
 from pipeline.reports import Finished, Progressed, Started
 from pipeline.results.tally import Tally
-from pipeline.sweep.start import make_engine
+from pipeline.sweep.engines import make_engine
 from tasks.events import Curve, Outcome, Result
 from tests.benchmarks.timing import seconds
 

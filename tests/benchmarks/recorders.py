@@ -8,7 +8,6 @@ import statistics
 import sys
 import tempfile
 import time
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,9 @@ from pipeline.engine.protocol import run
 from pipeline.plan.plan import Plan, Point, make_plan
 from pipeline.record.protocol import MemoryRecorder, Provenance, Recorder
 from pipeline.reports import Checkpointed, Failed, Paused
-from pipeline.sweep.run import _header
-from pipeline.sweep.start import Header, make_engine, make_recorder, open_record, worker_count
+from pipeline.sweep.engines import make_engine, worker_count
+from pipeline.sweep.opening import Header, connected, make_recorder, open_record
+from pipeline.sweep.planning import header
 from tests.benchmarks.sweeps import GRID
 
 POINTS = 1000
@@ -51,14 +51,10 @@ def record(plan: Plan, dataset: Any, engine: Any, recorder: Recorder) -> float:
 
 def mlflow_recorder(config: Config, plan: Plan, dataset: Any) -> Recorder:
     """Return the recorder of a sweep as the command line opens it."""
-    header: Future[Header] = Future()
-    head = _header((), config, plan, dataset, {}, {})
-    header.set_result(Header(sweep=head, dataset=dataset, provenance=Provenance()))
-    running: Future[None] = Future()
-    running.set_result(None)
+    head = Header(sweep=header((), config, plan, dataset, {}, {}), dataset=dataset, provenance=Provenance())
     folder = Path(tempfile.mkdtemp())
     recorder = make_recorder(config, folder, lone=False)
-    open_record(recorder, config, header, running, folder)
+    open_record(recorder, connected(recorder), config, head, folder)
     return recorder
 
 

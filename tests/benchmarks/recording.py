@@ -18,7 +18,7 @@ from pipeline.address import absolute
 from pipeline.plan.plan import Group, make_plan
 from pipeline.record.store import connect
 from pipeline.reports import Finished, Progressed, Report
-from pipeline.sweep.start import make_engine, worker_count
+from pipeline.sweep.engines import make_engine, worker_count
 from tests.benchmarks.recorders import mlflow_recorder, points, record
 from tests.benchmarks.sweeps import STEPS
 

@@ -23,7 +23,7 @@ _FORKED = multiprocessing.get_context("forkserver")
 _FORKED.set_forkserver_preload(
     [
         "pipeline.cli.app",
-        "pipeline.sweep.run",
+        "pipeline.sweep.live",
         "pipeline.figures",
         "pipeline.record.mlflow_recorder",
         "pipeline.record.model",
@@ -117,7 +117,7 @@ def run(arguments, folder, *, timeout=240, **environment):
 
 def _run(arguments, folder, variables, out, err):
     from pipeline.record.drawings import InThisThread
-    from pipeline.sweep import start as starting
+    from pipeline.sweep import opening
 
     for path, number in ((out, 1), (err, 2)):
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -128,7 +128,7 @@ def _run(arguments, folder, variables, out, err):
     os.chdir(folder)
     sys.orig_argv = [sys.executable, *arguments]
     # Matplotlib has been imported here, and would have to be once more in each of them.
-    starting.DrawingProcesses = lambda _: InThisThread()
+    opening.DrawingProcesses = lambda _: InThisThread()
     try:
         if arguments[0] == "-m":
             sys.argv = arguments[1:]

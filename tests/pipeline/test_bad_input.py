@@ -7,8 +7,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
+from pipeline.hydra import launcher
 from pipeline.hydra.groups import keys
-from pipeline.sweep import run as sweep
+from pipeline.sweep import live, run
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
 NUMBERS = st.one_of(st.integers(), st.floats(), st.sampled_from(["1e999", "-0", "0x10", "1_0", "1e-3", "nan", "-inf"]))
@@ -60,8 +61,9 @@ def command(arguments):
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         patch.setattr(sys, "argv", ["pipeline", *arguments])
         # Whatever comes after the config is known to be good would start something.
-        patch.setattr(sweep, "probe", started)
-        patch.setattr(sweep, "_show_plan", started)
+        patch.setattr(live, "probe", started)
+        patch.setattr(run, "show_dry_run", started)
+        patch.setattr(launcher, "show_dry_run", started)
         try:
             main()
         except SystemExit as end:

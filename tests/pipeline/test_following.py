@@ -10,7 +10,6 @@ import pytest
 from rich.console import Console
 
 from pipeline.background import later
-from pipeline.config.schema import Config
 from pipeline.display.console import Display
 from pipeline.errors import Interrupted, RecordError
 from pipeline.plan.plan import Group
@@ -21,7 +20,7 @@ from pipeline.results.fault_log import FaultLog
 from pipeline.results.tally import Tally
 from pipeline.signals import StopSignals
 from pipeline.sweep.follow import compute
-from pipeline.sweep.start import Closing, Opened, Record
+from pipeline.sweep.opening import Opened, Record
 
 FAILURES = Failures(1, FaultLog(Path()))
 
@@ -93,7 +92,6 @@ def test_a_signal_stays_one_if_the_record_cannot_be_closed_either(tiny):
             record,
             tally,
             display,
-            Config(),
             FAILURES,
         )
 
@@ -114,7 +112,6 @@ def test_trials_are_stopped_if_the_record_cannot_be_opened(tiny, trial):
             record,
             tally,
             display,
-            Config(),
             FAILURES,
         )
 
@@ -126,15 +123,6 @@ def test_a_signal_while_the_record_is_being_closed_is_heard_once_it_is(tiny):
     threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT]).start()
     record = Record(recorder, later(Opened))
     with StopSignals(), pytest.raises(Interrupted), Display(Console(file=io.StringIO()), tally) as display:
-        compute([], tiny, Idle(), record, tally, display, Config(), FAILURES)
+        compute([], tiny, Idle(), record, tally, display, FAILURES)
 
     assert recorder.status == "FINISHED"
-
-
-def test_a_record_does_not_wait_for_what_a_sweep_that_failed_will_not_say():
-    header = Future()
-    record = Record(MemoryRecorder(), later(header.result))
-    with pytest.raises(ValueError, match="no header"), Closing(record, header):
-        raise ValueError("no header")
-
-    assert record.failed_to_open()

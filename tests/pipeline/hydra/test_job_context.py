@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from pipeline.cli import app
 from pipeline.config.schema import describe
 from pipeline.hydra import launcher
+from pipeline.sweep import run
 from tests.pipeline.hydra import watching
 
 HYDRAS_OWN = ("hydra/launcher=basic", "hydra/sweeper=basic")
@@ -76,18 +77,27 @@ def command(folder, *arguments):
     """Run a command line up to where the sweep would begin; return each job's config, and what is around them then."""
     jobs, around = {}, []
 
-    def begun(points, *, sweep, folder=None, meanwhile=None):
-        if meanwhile is not None:
-            meanwhile()
+    def lone(point, folder):
         around.append(watching.surroundings())
-        jobs.update({point.index if sweep else len(jobs): describe(point.config) for point in points})
-        return {point.index: 0.5 for point in points}
+        jobs[len(jobs)] = describe(point.config)
+        return 0.5
+
+    class Live(contextlib.nullcontext):
+        def __init__(self, *arguments, **options):
+            super().__init__(self)
+
+        def run(self, source, *, last, meanwhile):
+            meanwhile()
+            around.append(watching.surroundings())
+            points = source.more(1)
+            jobs.update({point.index: describe(point.config) for point in points})
+            return {point.index: 0.5 for point in points}
 
     folder.mkdir()
     with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder):
         patch.setattr(sys, "argv", ["pipeline", *arguments])
-        patch.setattr(app, "run_points", begun)
-        patch.setattr(launcher, "run_points", begun)
+        patch.setattr(run, "run_trial", lone)
+        patch.setattr(launcher, "LiveSweep", Live)
         with contextlib.redirect_stdout(io.StringIO()):
             app.main()
     return placed(jobs, folder), placed(around, folder)

@@ -1,0 +1,170 @@
+"""The course of a sweep: what its trials do next, who pauses and who goes on; it decides, and computes nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.config.schema import Config
+from pipeline.config.settings import setting_key, setting_names
+from pipeline.plan.plan import Group, PlannedTrial, Progress, Stretch, fused
+from pipeline.reports import Decided, Failed, Finished, Layout, Paused, Report
+from pipeline.results.criterion import Criterion
+from pipeline.stopping.checks import first_rung
+from pipeline.stopping.ladder import Decision, Ladder
+from tasks.cost import Extent
+from tasks.datasets.dataset import Dataset
+from tasks.events import Checkpoint, Outcome, Result
+from tasks.fused.objective import split
+from tasks.trial import Announcing, Trial, is_of_model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Waiting:
+    """A trial that has paused: how far it has come, and how its arithmetic was laid out."""
+
+    trial: PlannedTrial
+    progress: Progress
+    layout: Layout
+
+
+class Course:
+    """Keeps what is to be computed next, and the trials that have paused.
+
+    Without a stopping rule trials go from their beginning, or from where an earlier process left them, to their end.
+    With one they go from rung to rung: `take` hears what happens, `decide` says who goes on, `groups` lays them out.
+    """
+
+    def __init__(
+        self, config: Config, dataset: Dataset, criterion: Criterion, *, widest: Callable[[Trial], int]
+    ) -> None:
+        self._rule, self._dataset, self._widest = config.stopping, dataset, widest
+        self._extent = Extent.of(dataset)
+        self._over = criterion.over
+        self._metric = self._rule.metric or criterion.metric
+        self._sign = criterion.sign if self._rule.mode is None else (1 if self._rule.mode == "max" else -1)
+        self._ladder: Ladder | None = None
+        self._next: list[Stretch] = []
+        self._waiting: dict[str, _Waiting] = {}
+        self._names: dict[str, str] = {}
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is left to be decided."""
+        return self._ladder is None
+
+    def enter(self, trials: Sequence[PlannedTrial]) -> None:
+        """Take in the trials of a batch, ended ones too: they are what the others are compared with."""
+        compared = [trial for trial in trials if trial.trial.task.trains]
+        if not self._rule.stops or not compared:
+            return
+        if self._ladder is None:
+            one = compared[0].trial
+            first = first_rung(self._rule, one, self._metric)
+            self._ladder = Ladder(self._rule, first=first, steps=self._rule.max_steps or one.steps)
+        settings: dict[str, list[str]] = {}
+        names = setting_names([trial.trial for trial in compared], self._over)
+        for trial, name in zip(compared, names, strict=True):
+            setting = setting_key(trial.trial, self._over)
+            settings.setdefault(setting, []).append(trial.key)
+            self._names.setdefault(setting, name)
+        self._ladder.enter(settings)
+
+    def know(self, decisions: Sequence[Decision]) -> None:
+        """Take in what an earlier process decided."""
+        for decision in decisions:
+            assert self._ladder is not None, "only a rule that stops decides"
+            self._ladder.know(decision)
+
+    def end(self, trial: PlannedTrial, result: Result) -> None:
+        """Take in that a trial ended in an earlier process."""
+        if self._ladder is not None and _lost(result):
+            self._ladder.leave(trial.key)
+
+    def begin(self, trial: PlannedTrial, start: Progress | None = None) -> None:
+        """Have a trial computed to its next rung or its end, from ``start`` where it has come so far."""
+        until = None if self._ladder is None else self._ladder.until(trial.key)
+        self._next.append(Stretch(trial=trial, start=start, until=until))
+
+    def take(self, report: Report) -> Iterator[Finished]:
+        """Take in a report; yield the ends of trials that have arrived at a rung that was decided without them."""
+        if self._ladder is None:
+            return
+        if isinstance(report, Paused):
+            for slot, (trial, layout) in enumerate(zip(report.trials, report.layouts, strict=True)):
+                progress = dataclasses.replace(report.progress.of_trials([slot]), told=True)
+                self._waiting[trial.key] = _Waiting(trial=trial, progress=progress, layout=layout)
+                if self._ladder.is_out(trial.key):
+                    yield from self._ends([trial.key])
+                else:
+                    self._ladder.arrive(trial.key, self._history(trial.key, progress))
+        elif isinstance(report, Failed) or (isinstance(report, Finished) and _lost(report.result)):
+            self._ladder.leave(report.trial.key)
+
+    def decide(self, *, closed: bool) -> Iterator[Decided | Finished]:
+        """Yield what can be decided, and the ends of those who are stopped; ``closed``: no other trials will come."""
+        if self._ladder is None:
+            return
+        for decision in self._ladder.decide(closed=closed):
+            names = {setting: self._names[setting.partition(" ")[0]] for setting in decision.scores}
+            yield Decided(decision=decision, names=names, metric=self._metric, sign=self._sign)
+            for key in [key for setting in decision.passed for key in self._ladder.trials(setting)]:
+                one = self._waiting.pop(key)
+                self.begin(one.trial, one.progress)
+            yield from self._ends(key for setting in decision.stopped for key in self._ladder.trials(setting))
+
+    def groups(self, workers: int) -> tuple[Group, ...]:
+        """Return what is to be computed next, laid out for so many workers."""
+        stretches, self._next = self._next, []
+        return fused(stretches, self._extent, workers=workers, widest=self._widest) if stretches else ()
+
+    def _history(self, key: str, progress: Progress) -> list[float]:
+        """Return the values of the metric up to the trial's rung, more being better; NaN last where it has none."""
+        rung = None if self._ladder is None else self._ladder.until(key)
+        assert rung is not None, "who has passed all rungs does not pause"
+        curves = [curve for curve in progress.curves if self._metric in curve.metrics]
+        steps = np.concatenate([curve.steps for curve in curves]) if curves else np.empty(0)
+        values = np.concatenate([curve.metrics[self._metric] for curve in curves]) if curves else np.empty(0)
+        here = (self._sign * values[steps <= rung]).tolist()
+        return here if rung in steps else [*here, math.nan]
+
+    def _ends(self, keys: Iterable[str]) -> Iterator[Finished]:
+        for key in keys:
+            if key in self._waiting:
+                one = self._waiting.pop(key)
+                yield stopped(one.trial, one.progress, one.layout, self._dataset)
+
+
+def stopped(trial: PlannedTrial, progress: Progress, layout: Layout, dataset: Dataset) -> Finished:
+    """Return the end of a trial that goes no further than where it has paused."""
+    step = progress.checkpoint.step
+    metrics = {
+        name: float(values[curve.steps == step][0])
+        for curve in progress.curves
+        for name, values in curve.metrics.items()
+        if step in curve.steps and (name.startswith("val/") or not isinstance(trial.trial.task, Announcing))
+    }
+    result = Result(
+        trial=0,
+        outcome=Outcome.STOPPED,
+        step=step,
+        metrics=metrics,
+        arrays=_weights(trial.trial, progress.checkpoint, dataset),
+    )
+    return Finished(trial=trial, result=result, layout=layout)
+
+
+def _weights(trial: Trial, checkpoint: Checkpoint, dataset: Dataset) -> dict[str, np.ndarray]:
+    """Return the parameters of a paused trial by their names; a task of one's own may have none that are known."""
+    if not is_of_model(trial):
+        return {}
+    shapes = trial.model.shapes(dataset.image_shape, len(dataset.classes))
+    return dict(zip(shapes, split(checkpoint.arrays["weights"][0], list(shapes.values())), strict=True))
+
+
+def _lost(result: Result) -> bool:
+    return result.outcome in (Outcome.DIVERGED, Outcome.FAILED)

@@ -1,0 +1,80 @@
+"""Who computes a sweep: which engine, how many workers, and how much a worker holds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from pipeline.config.schema import Config
+from pipeline.engine.inprocess import InProcess
+from pipeline.engine.protocol import Engine
+from pipeline.plan.plan import WIDEST
+from tasks.arrays.devices import ON_DEVICE, ON_HOST, available_memory, count_gpus, library_for
+from tasks.datasets.dataset import Dataset
+from tasks.errors import require
+from tasks.memory import widest_group
+from tasks.trial import Trial
+
+
+def worker_count(config: Config) -> int:
+    """Return how many groups are computed at once: where nothing is said, as many as the CPUs or GPUs seen allow."""
+    if config.cluster.workers is not None:
+        return config.cluster.workers
+    if config.device == "cpu":
+        return max(1, int(cpu_count() / config.cluster.cpus_per_worker))
+    return max(1, int(count_gpus() / (config.cluster.gpus_per_worker or 1.0)))
+
+
+def widest(config: Config, dataset: Dataset) -> Callable[[Trial], int]:
+    """Return what says how many trials like one a group may have: as many as a worker's share of the memory holds.
+
+    On a CPU no more than `WIDEST`; its memory is this machine's, on other nodes too.
+    """
+    if config.device == "cpu":
+        share = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // worker_count(config)
+        return lambda trial: min(WIDEST, widest_group(trial, dataset, available=share, most=ON_HOST))
+    available = int(available_memory() * min(1.0, config.cluster.gpus_per_worker or 1.0))
+    return lambda trial: widest_group(trial, dataset, available=available, most=ON_DEVICE)
+
+
+def cpu_count() -> int:
+    """Return how many CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def make_engine(config: Config, *, lone: bool) -> Engine:
+    """Return the engine that the config names; by default a lone trial is computed in this process.
+
+    Raises
+    ------
+    ConfigError
+        If the device cannot be had: here, or, where a cluster computes, with the GPUs that its workers are given.
+    """
+    inprocess = (config.engine or ("inprocess" if lone else "ray")) == "inprocess"
+    here = config.cluster.address in {None, "local"} and not os.environ.get("RAY_ADDRESS")
+    if inprocess or here:
+        library_for(config.device)
+    gpus = config.cluster.gpus_per_worker
+    given = inprocess or config.device == "cpu" or gpus > 0
+    require(given, "cluster.gpus_per_worker", "must be > 0 for device=cuda", gpus)
+    if inprocess:
+        return InProcess(
+            threads=cpu_count(),
+            device=config.device,
+            timeout=config.limits.timeout,
+            checkpoint_every=config.limits.checkpoint_every,
+        )
+    # Ray is imported where it is used.
+    from pipeline.engine.ray_client import ClientEngine  # noqa: PLC0415
+    from pipeline.engine.ray_cluster import through_client  # noqa: PLC0415
+    from pipeline.engine.ray_engine import RayEngine  # noqa: PLC0415
+
+    engine = ClientEngine if through_client(config.cluster) else RayEngine
+    return engine(
+        config.cluster,
+        workers=worker_count(config),
+        device=config.device,
+        attempts=config.limits.attempts,
+        timeout=config.limits.timeout,
+        checkpoint_every=config.limits.checkpoint_every,
+    )

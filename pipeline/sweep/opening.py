@@ -1,0 +1,182 @@
+"""The record of a sweep: opened in the background, and closed whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.background import later
+from pipeline.config.schema import Config
+from pipeline.engine.protocol import Engine
+from pipeline.errors import Interrupted
+from pipeline.figures.drawers import DrawingProcesses
+from pipeline.figures.drawing import draw, draw_quickly, sweep_figures
+from pipeline.record.backfilling import backfill, journals_of
+from pipeline.record.mlflow_recorder import MlflowRecorder
+from pipeline.record.protocol import CHECKPOINTS, Past, Provenance, Recorder, SweepHeader
+from pipeline.record.resumption import find_past
+from pipeline.record.store import connect
+from pipeline.results.fault_log import FaultLog
+from pipeline.results.tally import Tally
+from pipeline.sweep.checkpoints import Checkpoints
+from pipeline.sweep.engines import cpu_count
+from pipeline.sweep.unresumed import unresumed
+from tasks.datasets.dataset import Dataset
+from tasks.errors import SweepError
+
+DRAWERS = 2
+"""Processes that draw the figures of a sweep: the longest takes as long as two others."""
+
+BEHIND = 5
+"""How nice the thread is that connects to the store: Ray's start, which it runs beside, gets three times its CPU."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """What a record begins with: the ``sweep``, None for a lone trial, its data, and the provenance of its trials."""
+
+    sweep: SweepHeader | None
+    dataset: Dataset
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """What an open record has: for a sweep its checkpoints and, where it is resumed, what is known of its past.
+
+    ``unresumed`` says why there is no past, where one was asked for.
+    """
+
+    checkpoints: Checkpoints | None = None
+    past: Past | None = None
+    unresumed: str = ""
+
+
+class Record:
+    """A record that is opened in the background; its recorder may be told of trials meanwhile."""
+
+    def __init__(self, recorder: Recorder, opening: Future[Opened]) -> None:
+        self.recorder = recorder
+        self._opening = opening
+
+    def opened(self) -> Opened:
+        """Wait until the record is open, or raise why it cannot be."""
+        return self._opening.result()
+
+    def checkpoints(self) -> Checkpoints | None:
+        """Return a sweep's checkpoints, None as long as the record is not open; raise why it cannot be."""
+        return self.opened().checkpoints if self._opening.done() else None
+
+    def close(self, status: str) -> None:
+        """Close the record once it is open; the checkpoints of a sweep that is not finished are kept."""
+        checkpoints = self.opened().checkpoints
+        try:
+            self.recorder.close(status)
+        finally:
+            if checkpoints is not None:
+                checkpoints.close(done=status == "FINISHED")
+
+
+def make_recorder(config: Config, folder: Path, *, lone: bool) -> MlflowRecorder:
+    """Return the recorder of a lone trial or a sweep, which keeps its journal in ``folder``."""
+    return MlflowRecorder(
+        config.tracking.uri,
+        config.tracking.experiment,
+        folder=folder,
+        figures=draw,
+        quick_figures=draw_quickly,
+        sweep_figures=sweep_figures(),
+        drawers=None if lone else DrawingProcesses(min(DRAWERS, cpu_count())),
+        register_model=config.tracking.register_model,
+    )
+
+
+def connected(recorder: MlflowRecorder) -> Future[object]:
+    """Begin to connect to the recorder's store: a new one takes seconds to make, in which an engine can start."""
+    return later(lambda: connect(recorder.uri, create=True), nice=BEHIND)
+
+
+def open_record(
+    recorder: MlflowRecorder, connecting: Future[object], config: Config, head: Header, folder: Path
+) -> Opened:
+    """Open the record once its store is connected; a sweep keeps its checkpoints in ``folder``."""
+    connecting.result()
+    sweep, dataset = head.sweep, head.dataset
+    if sweep is None:
+        recorder.open(None, dataset, head.provenance)
+        return Opened()
+    past = find_past(recorder.uri, config.tracking.experiment, sweep.key) if config.sweep.resume else None
+    missing = config.sweep.resume and past is None
+    told = unresumed(recorder.uri, config.tracking.experiment, sweep, dataset.digest) if missing else ""
+    # The folder's lock comes first: who holds it may touch the sweep's runs.
+    kept = Path(past.tags[CHECKPOINTS]) if past else None
+    checkpoints = Checkpoints(kept) if kept and kept.parent.is_dir() else Checkpoints.fresh(folder)
+    try:
+        past = _backfilled(recorder.uri, config, sweep, past, FaultLog(folder))
+        tags = {**sweep.provenance, CHECKPOINTS: str(checkpoints.folder)}
+        recorder.open(dataclasses.replace(sweep, past=past, provenance=tags), dataset, head.provenance)
+    except BaseException:
+        checkpoints.close(done=past is None)
+        raise
+    return Opened(checkpoints=checkpoints, past=past, unresumed=told)
+
+
+def _backfilled(uri: str, config: Config, sweep: SweepHeader, past: Past | None, log: FaultLog) -> Past | None:
+    """Return what the record holds once it has what journals beside the checkpoints hold: that was computed already."""
+    journals = [] if past is None else journals_of(Path(past.tags[CHECKPOINTS]).parent, past)
+    if not journals:
+        return past
+    for journal in journals:
+        done = backfill(journal, uri)
+        _log.warning("%d writes that the record lacked are in it now, from %s", done.writes, journal)
+        if done.losses:
+            log.write(f"of {journal} is lost, and computed again", "\n".join(done.losses))
+    return find_past(uri, config.tracking.experiment, sweep.key)
+
+
+@contextlib.contextmanager
+def closing(record: Record, engine: Engine, tally: Tally, say: Callable[[str], object]) -> Iterator[None]:
+    """Close engine and record at the end, whatever that is: the workers end while the last figures are drawn.
+
+    ``say`` tells a person of an error that does not decide how the command ends.
+    """
+    status = "KILLED"
+    try:
+        yield
+        status = "FAILED" if tally.failed else "FINISHED"
+    except Exception:
+        status = "FAILED"
+        raise
+    finally:
+        written = later(lambda: record.close(status))
+        try:
+            engine.close()
+        finally:
+            error = _awaited(written, record, say)
+        if isinstance(error, SweepError | OSError) and status == "KILLED":
+            say(f"error: {error}")  # the signal that stopped the sweep decides how the command ends
+        elif error is not None:
+            raise error
+
+
+def _awaited(written: Future[None], record: Record, say: Callable[[str], object]) -> BaseException | None:
+    """Return why the record could not be written, if so.
+
+    A first signal ends the waiting for a store that does not answer, and is heard once the record is closed; a second
+    ends all.
+    """
+    try:
+        return written.exception()
+    except Interrupted:
+        record.recorder.hurry()
+        error = written.exception()
+        if error is not None:
+            say(f"error: {error}")
+        raise

@@ -1,0 +1,122 @@
+"""From the points of a sweep to its plan and its header: what must hold of them together is checked before anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+
+from pipeline.config.identity import CODE, code_version
+from pipeline.config.schema import Config, describe
+from pipeline.config.settings import settings, swept
+from pipeline.config.tables import TABLES
+from pipeline.display.console import Loading, show_folded, show_plan
+from pipeline.plan.estimate import sweep_seconds, worker_memory
+from pipeline.plan.plan import Plan, PlannedTrial, Point, make_plan
+from pipeline.plan.repeats import repeated
+from pipeline.record.protocol import SweepHeader
+from pipeline.results.criterion import Criterion, check_metric
+from pipeline.stopping.checks import check
+from pipeline.sweep.engines import widest, worker_count
+from pipeline.sweep.resume import sweep_key
+from tasks.arrays.devices import ON_DEVICE, ON_HOST
+from tasks.datasets.dataset import Dataset
+from tasks.errors import ConfigError
+from tasks.rows import row_name
+from tasks.trial import check as check_trial
+
+
+def shared(points: Sequence[Point], before: Config | None = None) -> Config:
+    """Return the config that all points share but for their trials: of the first, or of those ``before``.
+
+    Raises
+    ------
+    ConfigError
+        If one differs in something else, or there are no points.
+    """
+    if not points:
+        raise ConfigError("the grid must have at least one point, got none")
+    config = before or points[0].config
+    first = _common(config)
+    for point in points:
+        other = _common(point.config)
+        if other != first:
+            name = next(name for name in {**first, **other} if first.get(name) != other.get(name))
+            raise ConfigError(
+                f"{name} must be the same in all trials of a sweep, got {first.get(name)!r} and {other.get(name)!r}"
+            )
+    return config
+
+
+def _common(config: Config) -> dict[str, Any]:
+    values = describe(config)
+    flat: dict[str, Any] = {}
+    for section in ("dataset", "stopping", "device", "engine", "cluster", "tracking", "sweep"):
+        value = values[section]
+        flat |= (
+            {f"{section}.{key}": inner for key, inner in value.items()} if isinstance(value, dict) else {section: value}
+        )
+    return {"dataset": flat.pop("dataset.name"), "stopping": flat.pop("stopping.name"), **flat}
+
+
+def planned(points: Sequence[Point], dataset: Dataset, config: Config, known: Sequence[PlannedTrial] = ()) -> Plan:
+    """Return the plan of points, beside the trials that are ``known``; refuse what cannot be computed."""
+    for point in points:
+        check_trial(point.config.trial, dataset)
+    trials = [point.config.trial for point in points]
+    check_metric(config.sweep, trials, dataset)
+    metric = config.stopping.metric or Criterion.of(config.sweep, dataset).metric
+    check(config.stopping, trials, metric=metric, validated=len(dataset.validation) > 0)
+    return make_plan(points, dataset, workers=worker_count(config), widest=widest(config, dataset), known=known)
+
+
+def load(config: Config, console: Console) -> Dataset:
+    """Return the data, and show how they come where that takes long."""
+    with Loading(console) as loading:
+        dataset: Dataset = config.dataset.load(progress=loading)
+    return dataset
+
+
+def say_what_is_not_stopped(config: Config, plan: Plan, console: Console) -> None:
+    """Say of which trials no stopping rule applies."""
+    others = sorted({row_name(TABLES["task"], t.trial.task) for t in plan.trials if not t.trial.task.trains})
+    if config.stopping.stops and others:
+        rule = row_name(TABLES["stopping"], config.stopping)
+        console.print(f"stopping={rule} compares trainings: trials of task={', '.join(others)} run to their end")
+
+
+def show_dry_run(points: Sequence[Point], console: Console) -> None:
+    """Print the plan of points, and what it costs."""
+    config = shared(points)
+    dataset = load(config, console)
+    plan, workers = planned(repeated(points), dataset, config), worker_count(config)
+    show_folded(console, plan)
+    say_what_is_not_stopped(config, plan, console)
+    seconds = sweep_seconds(plan, dataset, workers=workers)
+    memory = worker_memory(plan, dataset, most=ON_HOST if config.device == "cpu" else ON_DEVICE)
+    show_plan(console, plan, workers=workers, memory=memory, seconds=seconds)
+
+
+def header(
+    overrides: Sequence[str],
+    config: Config,
+    plan: Plan,
+    dataset: Dataset,
+    tags: Mapping[str, str],
+    attachments: Mapping[str, str],
+) -> SweepHeader:
+    """Return what is known of a sweep before it starts."""
+    criterion = Criterion.of(config.sweep, dataset)
+    varied = swept([settings(trial.trial) for trial in plan.trials])
+    named = [key for key in varied if key not in criterion.over] or list(varied)
+    repeats = f" ({config.sweep.repeats} repeats)" if config.sweep.repeats > 1 else ""
+    return SweepHeader(
+        name=config.sweep.name or f"{', '.join(named) or 'one trial'} on {dataset.name}{repeats}",
+        overrides=tuple(overrides),
+        trials=plan.trials,
+        provenance={**tags, CODE: code_version(), **criterion.tags()},
+        attachments=attachments,
+        key=sweep_key(plan.trials, config),
+        criterion=criterion,
+    )
