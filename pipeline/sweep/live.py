@@ -32,6 +32,7 @@ from pipeline.results.failures import Failures
 from pipeline.results.fault_log import FaultLog
 from pipeline.results.tally import Tally
 from pipeline.signals import StopSignals
+from pipeline.stopping.ladder import Decision
 from pipeline.sweep.batch import Batch
 from pipeline.sweep.course import Course
 from pipeline.sweep.engines import make_engine, widest, worker_count
@@ -137,8 +138,7 @@ class LiveSweep:
         self._started = True
         self._engine.load(self._dataset)
         self._resumption = self._resumed()
-        self._enter(batch, points, plan)
-        self._course.know(self._resumption.decisions)
+        self._enter(batch, points, plan, decisions=self._resumption.decisions)
 
     def _show_end(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and issubclass(kind, Interrupted) and self._overrides is not None:
@@ -167,11 +167,12 @@ class LiveSweep:
         self._follower.take(Planned(trials=plan.trials))
         self._enter(batch, points, plan)
 
-    def _enter(self, batch: Batch, points: Sequence[Point], plan: Plan) -> None:
+    def _enter(self, batch: Batch, points: Sequence[Point], plan: Plan, decisions: Sequence[Decision] = ()) -> None:
         """Have the trials of points computed, but for those that have ended already."""
         self._trials |= {trial.index: trial for trial in plan.trials}
         batch.know(points, plan, self._trials)
         self._course.enter(plan.trials)
+        self._course.know(decisions)
         for trial in plan.trials:
             if trial.key in self._resumption.ended:
                 result = self._resumption.ended[trial.key]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from tasks.events import Curve
+from tasks.events import Curve, Pause
 from tasks.studies.registry import TASKS
 from tasks.studies.train import Train
 
@@ -31,7 +31,8 @@ class Counted:
     """Trains, with a pause of $PAUSE seconds at every event; a trial with the seed $RAISES raises after the first."""
 
     needs_data: ClassVar[bool] = True
-    trains: ClassVar[bool] = False  # no figure of a training, no winner: the tests that use it are of other things
+    # No figure of a training, no winner, nothing that a rule stops: most tests that use it are of other things.
+    trains: ClassVar[bool] = bool(os.environ.get("TRAINS"))
 
     def unused(self, trial):
         return Train().unused(trial)
@@ -48,7 +49,8 @@ class Counted:
         first = options["start"].step if options["start"] else 0
         for event in Train().run(trials, dataset, **options):
             yield event
-            step = int(event.steps[-1]) if isinstance(event, Curve) else event.step
+            at = event.checkpoint if isinstance(event, Pause) else event
+            step = int(at.steps[-1]) if isinstance(at, Curve) else at.step
             note.with_suffix(".part").write_text(f"{os.getpid()} {first} {step} {len(trials)}")
             note.with_suffix(".part").replace(note)
             if any(str(trial.seed) == RAISES for trial in trials):
