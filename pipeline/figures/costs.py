@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
 from pipeline.figures.style import COLOURS, SIDE_BY_SIDE, blank, captioned, label, legend
-from pipeline.figures.trials import by_kind, caption_of, loss_name, models
+from pipeline.figures.trials import by_kind, caption_of, loss_name, models, noun
 from pipeline.record.sweep_run import TrialRecord
 
 # Wide enough for the numbers of a logarithmic axis that spans less than a decade.
@@ -52,7 +52,7 @@ def draw_costs(trials: Sequence[TrialRecord]) -> bytes:
         axes.autoscale_view()
         _limit(axes, drawn)
     legend(panels[0], loc="lower left")
-    caption = f"{caption_of(shown)} · thick: of each the best trial, thin: the others"
+    caption = f"{caption_of(shown)} · thick: of each the best {noun(shown)}, thin: the others"
     return captioned(figure, caption, margins=_MARGINS)
 
 

@@ -48,6 +48,15 @@ def _draw_added(name: str, trials: Sequence[TrialRecord]) -> Mapping[str, bytes]
 
 SWEEP_FIGURES: Sequence[Figure] = tuple(
     functools.partial(draw_sweep, name)
-    for name in ("best_loss.png", "best_and_worst.png", "accuracy.png", "parallel_coordinates.png")
+    for name in (
+        "best_loss.png",
+        "best_and_worst.png",
+        "accuracy.png",
+        "parallel_coordinates.png",
+        "curves.png",
+        "settings.png",
+        "error_bars.png",
+        "profiles.png",
+    )
 )
 """What draws the figures of a sweep, each by itself: they are drawn side by side, and one that fails fails alone."""

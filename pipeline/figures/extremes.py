@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from pipeline.figures.style import BLUE, SIDE_BY_SIDE, VERMILION, blank, captioned, label, legend
-from pipeline.figures.trials import answer, caption_of, measure, told
+from pipeline.figures.trials import answer, caption_of, measure, noun, told
 from pipeline.record.sweep_run import TrialRecord
 
 _COLUMNS = 40
@@ -33,7 +33,7 @@ def draw_extremes(trials: Sequence[TrialRecord]) -> bytes:
         return b""
     what = "Loss" if of_loss else metric
     lines = _LOSSES if of_loss else ((metric, metric, "-"),)
-    figure, (left, right) = blank(panels=2, title=f"{what} of the best and of the worst trial")
+    figure, (left, right) = blank(panels=2, title=f"{what} of the best and of the worst {noun(trials)}")
     _draw(left, shown[0], "best", BLUE, lines)
     _draw(right, shown[-1], "worst", VERMILION, lines)
     return captioned(figure, caption_of(trials), margins={**SIDE_BY_SIDE, "top": 0.82})

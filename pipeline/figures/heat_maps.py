@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,62 +11,82 @@ from matplotlib.axes import Axes
 
 from pipeline.config.settings import swept, text_of
 from pipeline.figures.style import INK, blank, captioned, label
-from pipeline.figures.trials import answer, by_kind, caption_of, diverged, measure, told, unit, used
+from pipeline.figures.trials import answer, by_kind, caption_of_draws, diverged, measure, told, unit, used
 from pipeline.record.sweep_run import TrialRecord
 
 _COLOUR_MAP = "cividis"
+_NAMES = {"batch_size": "batch size"}
 _LARGEST, _SMALLEST, _WIDTH = 12, 7, 125  # letters that fit into a cell: their size, and what the columns share
 
 
 def draw_heat_maps(trials: Sequence[TrialRecord]) -> bytes:
     """Return the accuracy of the best trial at each learning rate and batch size, for each strategy and model.
 
-    Where neither is swept there is nothing to draw.
+    Where neither is swept there is nothing to draw. Of means, which are of settings, another choice that is swept has
+    the place of a batch size that is not.
     """
     varied = swept([used(trial) for trial in trials])
     if not {"learning_rate", "batch_size"} & varied.keys():
         return b""
     kinds = by_kind(trials)
     name = measure(trials)
-    figure, panels = blank(panels=len(kinds), title=f"{name}{unit(name)} over learning rate and batch size")
+    side = _side(trials, varied)
+    of_side = _NAMES.get(side, side)
+    figure, panels = blank(panels=len(kinds), title=f"{name}{unit(name)} over learning rate and {of_side}")
     scores = [score for trial in trials if (score := answer(trial)) is not None] or [0.0]
-    sizes = _values(trials, "batch_size")
+    sizes = _values(trials, side)
     columns = sum(len(_values(members, "learning_rate")) for members in kinds.values())
     for axes, (kind, members) in zip(panels, kinds.items(), strict=True):
         rates = _values(members, "learning_rate")
-        cells, failed = _cells(members, rates, sizes)
+        cells, failed = _cells(members, rates, sizes, side)
         image = axes.pcolormesh(cells, cmap=_COLOUR_MAP, vmin=min(scores), vmax=max(scores), edgecolors="white")
         middle, letters = (min(scores) + max(scores)) / 2, min(_LARGEST, _WIDTH / columns)
         _write(axes, cells, failed, name, middle=middle, letters=letters)
-        label(axes, x="learning rate", y="batch size" if axes is panels[0] else "", title=kind.replace(" ", "\n"))
+        label(axes, x="learning rate", y=of_side if axes is panels[0] else "", title=kind.replace(" ", "\n"))
         axes.grid(visible=False)
-        texts = [text_of("learning_rate", rate) if rate is not None else "not used" for rate in rates]
+        texts = [_text("learning_rate", rate) for rate in rates]
         axes.set_xticks(np.arange(len(rates)) + 0.5, texts, rotation=45 if max(columns / 3, len(rates)) > 3 else 0)
-        axes.set_yticks(np.arange(len(sizes)) + 0.5, [text_of("batch_size", size) for size in sizes])
+        axes.set_yticks(np.arange(len(sizes)) + 0.5, [_text(side, size) for size in sizes])
         axes.tick_params(labelleft=axes is panels[0])
         axes.tick_params(length=0)
     bar = figure.colorbar(image, ax=panels, pad=0.02)
     bar.set_label(f"{name}{unit(name)}", fontsize=13)
     bar.ax.tick_params(labelsize=12)
-    others = sorted(varied.keys() - {"model", "strategy", "learning_rate", "batch_size"})
+    others = sorted(varied.keys() - {"model", "strategy", "learning_rate", side})
     best = f" · the best over {', '.join(others)}" if others else ""
-    return captioned(figure, f"{caption_of(trials)}{best} · x: diverged, blank: not run")
+    lost = ", a mean leaves out repeats that did" if any(trial.standing.message for trial in trials) else ""
+    return captioned(figure, f"{caption_of_draws(trials)}{best} · x: diverged{lost}, blank: not run")
 
 
 def _values(trials: Sequence[TrialRecord], name: str) -> list[Any]:
     """Return the values that trials use, in order; None of a learning rate: not used, of a batch size: all."""
     found = {used(trial).get(name) for trial in trials}
-    return sorted(found, key=lambda value: float("inf") if value is None else value)
+    numbers = all(value is None or isinstance(value, int | float) for value in found)
+    return sorted(found, key=lambda value: math.inf if value is None else value if numbers else str(value))
 
 
-def _cells(trials: Sequence[TrialRecord], rates: Sequence[Any], sizes: Sequence[Any]) -> tuple[Any, np.ndarray]:
+def _side(trials: Sequence[TrialRecord], varied: Collection[str]) -> str:
+    """Return what the cells of a column differ in."""
+    if "batch_size" in varied or max(trial.repeats for trial in trials) == 1:
+        return "batch_size"
+    others = [name for name in varied if name not in {"model", "strategy", "learning_rate"} and "." not in name]
+    return (others or ["batch_size"])[0]
+
+
+def _text(name: str, value: Any) -> str:
+    return "not used" if value is None and name != "batch_size" else text_of(name, value)
+
+
+def _cells(
+    trials: Sequence[TrialRecord], rates: Sequence[Any], sizes: Sequence[Any], side: str = "batch_size"
+) -> tuple[Any, np.ndarray]:
     """Return the best accuracy of every cell, masked where there is none, and where trials diverged only."""
     cells = np.full((len(sizes), len(rates)), np.nan)
     best = np.fmax if trials[0].standing.criterion.mode == "max" else np.fmin
     failed = np.zeros(cells.shape, dtype=bool)
     for trial in trials:
         setting: Mapping[str, Any] = used(trial)
-        place = sizes.index(setting.get("batch_size")), rates.index(setting.get("learning_rate"))
+        place = sizes.index(setting.get(side)), rates.index(setting.get("learning_rate"))
         score = answer(trial)
         if score is not None:
             cells[place] = best(cells[place], score)

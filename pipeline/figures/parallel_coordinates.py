@@ -15,7 +15,7 @@ from matplotlib.colors import Normalize
 
 from pipeline.config.settings import swept, text_of
 from pipeline.figures.style import INK, QUIET, blank, captioned
-from pipeline.figures.trials import answer, caption_of, measure, unit, used
+from pipeline.figures.trials import answer, caption_of_draws, measure, noun, unit, used
 from pipeline.record.sweep_run import TrialRecord
 
 _COLOUR_MAP = "cividis"
@@ -31,7 +31,7 @@ def draw_parallel_coordinates(trials: Sequence[TrialRecord]) -> bytes:
     if len(varied) < 2:
         return b""
     name = measure(trials)
-    figure, (axes,) = blank(title=f"Every trial through its settings, by {name}")
+    figure, (axes,) = blank(title=f"Every {noun(trials)} through its values, by {name}")
     scores = [score for trial in trials if (score := answer(trial)) is not None] or [0.0]
     low = min(scores)
     high = max(*scores, low + 1e-9)
@@ -62,7 +62,7 @@ def draw_parallel_coordinates(trials: Sequence[TrialRecord]) -> bytes:
     bar = figure.colorbar(colour, ax=axes, pad=0.02)
     bar.set_label(f"{name}{unit(name)}", fontsize=13)
     bar.ax.tick_params(labelsize=12)
-    return captioned(figure, f"{caption_of(trials)} · dotted: diverged or not finished")
+    return captioned(figure, f"{caption_of_draws(trials)} · dotted: diverged or not finished")
 
 
 _UNUSED = "\0"

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from pipeline.figures.bands import draw_bands
 from pipeline.figures.costs import draw_costs
+from pipeline.figures.error_bars import draw_error_bars
 from pipeline.figures.extremes import draw_extremes
 from pipeline.figures.heat_maps import draw_heat_maps
+from pipeline.figures.intervals import draw_intervals
 from pipeline.figures.parallel_coordinates import draw_parallel_coordinates
+from pipeline.figures.profiles import draw_profiles
+from pipeline.figures.settings import are_repeated, as_means
 from pipeline.record.sweep_run import TrialRecord
 
-__all__ = ["FIGURES", "draw_sweep"]
+__all__ = ["FIGURES", "REPEATED", "draw_sweep"]
 
 FIGURES: Mapping[str, Callable[[Sequence[TrialRecord]], bytes]] = {
     "best_loss.png": draw_costs,
@@ -18,10 +23,25 @@ FIGURES: Mapping[str, Callable[[Sequence[TrialRecord]], bytes]] = {
     "accuracy.png": draw_heat_maps,
     "parallel_coordinates.png": draw_parallel_coordinates,
 }
+"""What is drawn of every sweep, where trials are repeated of the mean of each setting."""
+
+REPEATED: Mapping[str, Callable[[Sequence[TrialRecord]], bytes]] = {
+    "curves.png": draw_bands,
+    "settings.png": draw_intervals,
+    "error_bars.png": draw_error_bars,
+    "profiles.png": draw_profiles,
+}
+"""What is drawn of all trials, where they are repeated."""
 
 
 def draw_sweep(name: str, trials: Sequence[TrialRecord]) -> Mapping[str, bytes]:
     """Return a figure of a sweep by its file name; nothing where the sweep has trained or swept too little for it."""
     trained = [trial for trial in trials if trial.standing.trial.trial.task.trains and trial.curves]
-    image = FIGURES[name](trained) if len(trained) > 1 else b""
+    repeated = len(trained) > 1 and are_repeated(trained)
+    image = b""
+    if name in REPEATED and repeated:
+        image = REPEATED[name](trained)
+    elif name in FIGURES:
+        shown = as_means(trained) if repeated else trained
+        image = FIGURES[name](shown) if len(shown) > 1 else b""
     return {name: image} if image else {}

@@ -48,7 +48,7 @@ def measure(trials: Sequence[TrialRecord]) -> str:
 
 def unit(metric: str) -> str:
     """Return what follows the numbers of a metric: an accuracy is shown in percent."""
-    return " / %" if _is_share(metric) else ""
+    return " / %" if is_share(metric) else ""
 
 
 def answer(trial: TrialRecord) -> float | None:
@@ -56,7 +56,7 @@ def answer(trial: TrialRecord) -> float | None:
     standing = trial.standing
     if not math.isfinite(standing.score):
         return None
-    return 100 * standing.value if _is_share(standing.criterion.metric) else standing.value
+    return 100 * standing.value if is_share(standing.criterion.metric) else standing.value
 
 
 def told(value: float, metric: str) -> str:
@@ -65,10 +65,11 @@ def told(value: float, metric: str) -> str:
     >>> told(12.34, "val/accuracy"), told(0.01234, "val/loss")
     ('12.3 %', '0.0123')
     """
-    return f"{value:.1f} %" if _is_share(metric) else f"{value:.3g}"
+    return f"{value:.1f} %" if is_share(metric) else f"{value:.3g}"
 
 
-def _is_share(metric: str) -> bool:
+def is_share(metric: str) -> bool:
+    """Return whether a metric is a share, which is shown in percent."""
     return metric.endswith("accuracy")
 
 
@@ -82,8 +83,22 @@ def caption_of(trials: Sequence[TrialRecord]) -> str:
     every = [used(trial) for trial in trials]
     varied = swept(every)
     common = {name: value for name, value in every[0].items() if all(one.get(name) == value for one in every)}
-    kept = {name: value for name, value in common.items() if name not in varied}
-    return f"{len(trials)} trials · {_caption(trials[0].standing.trial, kept)}"
+    means = max(trial.repeats for trial in trials) > 1
+    hidden = {*varied, *(trials[0].standing.criterion.over if means else ())}
+    kept = {name: value for name, value in common.items() if name not in hidden}
+    many = f"means of {len(trials)} settings" if means else f"{len(trials)} trials"
+    return f"{many} · {_caption(trials[0].standing.trial, kept)}"
+
+
+def noun(trials: Sequence[TrialRecord]) -> str:
+    """Return what one of them is called: of means, a setting."""
+    return "setting" if max(trial.repeats for trial in trials) > 1 else "trial"
+
+
+def caption_of_draws(trials: Sequence[TrialRecord]) -> str:
+    """Return `caption_of` trials that are ranked, and what is to be known of such a ranking where none is repeated."""
+    draws = "" if max(trial.repeats for trial in trials) > 1 else " · one seed each is one draw"
+    return caption_of(trials) + draws
 
 
 def caption_of_trial(trial: PlannedTrial) -> str:

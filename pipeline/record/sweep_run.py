@@ -31,10 +31,14 @@ REFRESH_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialRecord:
-    """A trial of a sweep as it stands in the record: what is known of it, and its curves."""
+    """A trial of a sweep as it stands in the record: what is known of it, and its curves.
+
+    Of a setting it is the mean of ``repeats``, where there is more than one.
+    """
 
     standing: Standing
     curves: Mapping[str, Series]
+    repeats: int = 1
 
 
 Figure = Callable[[Sequence[TrialRecord]], Drawn]

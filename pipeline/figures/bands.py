@@ -1,0 +1,69 @@
+"""The curves of the leading settings: the mean of the repeats of each, in the band of its interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from scipy import stats
+
+from pipeline.figures.settings import SettingRecord, by_setting, caption_of_settings, mean_curve
+from pipeline.figures.style import COLOURS, SIDE_BY_SIDE, blank, captioned, label, legend
+from pipeline.figures.trials import is_share, unit
+from pipeline.record.sweep_run import TrialRecord
+from pipeline.results.statistics import LEVEL
+
+_LOG_FROM = 8.0  # a curve that falls by this factor is read better on a logarithmic axis
+_FEW_POINTS = 25
+_LETTERS = 34
+
+
+def draw_bands(trials: Sequence[TrialRecord]) -> bytes:
+    """Return training loss and the metric that ranks over the steps, for as many settings as there are colours."""
+    drawn = by_setting(trials)
+    shown = [one for one in drawn if one.kept][: len(COLOURS)]
+    metric = trials[0].standing.criterion.metric
+    names = [name for name in dict.fromkeys(("train/loss", metric)) if any(name in t.curves for t in trials)]
+    if not shown or not names:
+        return b""
+    figure, panels = blank(panels=len(names), title=f"The {len(shown)} best settings, mean of their repeats")
+    for axes, name in zip(panels, names, strict=True):
+        label(axes, x="step", y=f"{name}{unit(name)}")
+        for one, colour in zip(shown, COLOURS, strict=False):
+            _draw(axes, one, name, colour)
+        low, high = axes.dataLim.y0, axes.dataLim.y1
+        if low > 0 and high / low >= _LOG_FROM:
+            axes.set_yscale("log")
+    legend(panels[-1], loc="best")
+    told = f"{caption_of_settings(drawn)} · band: {LEVEL:.0%} interval of the mean (Student's t) · diverged left out"
+    return captioned(figure, told.replace("%", " %"), margins=SIDE_BY_SIDE if len(names) > 1 else None)
+
+
+def _draw(axes: Axes, one: SettingRecord, name: str, colour: str) -> None:
+    curves = [trial.curves[name] for trial in one.kept if name in trial.curves]
+    if not curves:
+        return
+    steps, values = mean_curve(curves)
+    values = values * (100 if is_share(name) else 1)
+    mean, half = values.mean(axis=0), half_width(values)
+    marker = "o" if len(steps) <= _FEW_POINTS else ""
+    text = one.setting.name if len(one.setting.name) <= _LETTERS else one.setting.name[: _LETTERS - 3] + "..."
+    axes.plot(steps, mean, color=colour, linewidth=2, marker=marker, markersize=4, label=text)
+    if len(steps) == 1:
+        axes.errorbar(steps, mean, yerr=half, color=colour, capsize=4)
+    axes.fill_between(steps, mean - half, mean + half, color=colour, alpha=0.2, linewidth=0)
+
+
+def half_width(values: np.ndarray) -> np.ndarray:
+    """Return half the width of the interval of the mean over the first axis: ``t s / sqrt(n)``, 0 of one repeat.
+
+    >>> half_width(np.array([[1.0], [3.0]])).round(3)
+    array([12.706])
+    """
+    count = len(values)
+    if count < 2:
+        return np.zeros(values.shape[1:])
+    bound = stats.t.isf((1 - LEVEL) / 2, count - 1)
+    return np.asarray(bound * values.std(axis=0, ddof=1) / math.sqrt(count))

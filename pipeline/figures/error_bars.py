@@ -1,0 +1,86 @@
+"""What ranks trials over a swept number: the mean of the repeats with error bars, a line for each other choice."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from pipeline.config.settings import swept, text_of
+from pipeline.figures.settings import SettingRecord, by_setting, caption_of_settings
+from pipeline.figures.style import COLOURS, blank, captioned, label, legend
+from pipeline.figures.trials import is_share, unit
+from pipeline.record.sweep_run import TrialRecord
+
+_MOST_PANELS = 2
+_LOG_FROM = 8.0
+_LINES = list(itertools.product(("-", "--", ":"), COLOURS))
+
+
+def draw_error_bars(trials: Sequence[TrialRecord]) -> bytes:
+    """Return a panel a swept number, of the first two; what else is swept is at its best, or a line of its own."""
+    drawn = by_setting(trials)
+    shown = [one for one in drawn if one.kept]
+    varied = swept([one.setting.used for one in drawn])
+    numbers = [name for name, values in varied.items() if len(values) > 1 and all(map(_is_number, values))]
+    if not shown or not numbers:
+        return b""
+    metric, lines = shown[0].setting.criterion.metric, _lines(varied, numbers)
+    figure, panels = blank(panels=min(len(numbers), _MOST_PANELS), title=f"{metric} over what was swept")
+    for axes, name in zip(panels, numbers, strict=False):
+        label(axes, x=name, y=f"{metric}{unit(metric)}" if axes is panels[0] else "")
+        every: dict[str, list[SettingRecord]] = {}
+        for one in shown:
+            every.setdefault(_kind(one, lines), []).append(one)
+        for (kind, members), (style, colour) in zip(sorted(every.items()), itertools.cycle(_LINES), strict=False):
+            _draw(axes, name, kind, members, style=style, color=colour)
+        values = [value for value in varied[name] if value is not None]
+        if min(values) > 0 and max(values) / min(values) >= _LOG_FROM:
+            axes.set_xscale("log")
+    if lines:
+        legend(panels[-1], loc="best")
+    others = [name for name in varied if name not in numbers[:1] and name not in lines]
+    best = f" · the best over {', '.join(others)}" if others else ""
+    return captioned(figure, f"{caption_of_settings(drawn)} · bars: 95 % interval of the mean (BCa bootstrap){best}")
+
+
+def _draw(axes: Axes, name: str, kind: str, members: Sequence[SettingRecord], **look: Any) -> None:
+    """Draw a line through the best setting at each value."""
+    at: dict[float, SettingRecord] = {}
+    for one in members:  # the best first
+        if _is_number(one.setting.used.get(name)):
+            at.setdefault(one.setting.used[name], one)
+    if not at:
+        return
+    metric = members[0].setting.criterion.metric
+    scale = 100 if is_share(metric) else 1
+    summaries = [at[value].setting.summary(metric) for value in sorted(at)]
+    means = [scale * one.mean for one in summaries]
+    below = [0.0 if math.isnan(one.low) else scale * (one.mean - one.low) for one in summaries]
+    above = [0.0 if math.isnan(one.high) else scale * (one.high - one.mean) for one in summaries]
+    axes.errorbar(sorted(at), means, yerr=(below, above), fmt="o", label=kind, capsize=4, linewidth=2, **_styled(look))
+
+
+def _styled(look: Mapping[str, Any]) -> dict[str, Any]:
+    return {"color": look["color"], "linestyle": look["style"]}
+
+
+def _lines(varied: Mapping[str, Sequence[Any]], numbers: Sequence[str]) -> list[str]:
+    """Return the swept choices that are few enough to have a line each."""
+    chosen: list[str] = []
+    for name, values in varied.items():
+        count = math.prod(len(varied[one]) for one in [*chosen, name])
+        if name not in numbers and "." not in name and count <= len(_LINES) and len(values) > 1:
+            chosen.append(name)
+    return chosen
+
+
+def _kind(one: SettingRecord, lines: Sequence[str]) -> str:
+    return " ".join(text_of(name, one.setting.used[name]) for name in lines if name in one.setting.used)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

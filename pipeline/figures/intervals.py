@@ -1,0 +1,51 @@
+"""The intervals of settings: the mean of each between its ends, its repeats, and whether the best is told apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from pipeline.figures.settings import SettingRecord, by_setting, caption_of_settings
+from pipeline.figures.style import BLUE, INK, QUIET, VERMILION, blank, captioned, label, legend
+from pipeline.figures.trials import is_share, unit
+from pipeline.record.sweep_run import TrialRecord
+from pipeline.results.comparisons import against_best
+
+_MOST = 20
+_LETTERS = 40
+
+
+def draw_intervals(trials: Sequence[TrialRecord]) -> bytes:
+    """Return the best settings, a line each: what ranks them, with its interval and every repeat."""
+    drawn = by_setting(trials)
+    shown = [one for one in drawn if one.kept][:_MOST]
+    if len(shown) < 2:
+        return b""
+    settings = [one.setting for one in drawn]
+    apart = {found.other.key for found in against_best(settings, most=_MOST) if found.told_apart}
+    metric = settings[0].criterion.metric
+    figure, (axes,) = blank(title=f"{metric} of {'the best' if len(drawn) > _MOST else 'all'} settings, by repeats")
+    colours = [BLUE if k == 0 else VERMILION if one.setting.key in apart else INK for k, one in enumerate(shown)]
+    scale = 100 if is_share(metric) else 1
+    for row, (one, colour) in enumerate(zip(shown, colours, strict=True)):
+        summary = one.setting.summary(metric)
+        values = [scale * value for value in one.setting.values(metric).values()]
+        axes.plot(values, [row] * len(values), "|", color=QUIET, markersize=9, alpha=0.7)
+        if not math.isnan(summary.low):
+            axes.plot([scale * summary.low, scale * summary.high], [row, row], color=colour, linewidth=3)
+        axes.plot(scale * summary.mean, row, "o", color=colour, markersize=7)
+    label(axes, x=f"{metric}{unit(metric)}", y="")
+    for text, colour in (("the best", BLUE), ("not distinguishable from it", INK), ("told apart from it", VERMILION)):
+        if colour in colours:
+            axes.plot([], [], "o-", color=colour, linewidth=3, label=text)
+    axes.set_yticks(range(len(shown)), [_named(one) for one in shown], fontsize=max(7, 12 - len(shown) // 4))
+    axes.invert_yaxis()
+    legend(axes, loc="best")
+    told = "line: 95 % interval of the mean (BCa bootstrap) · |: a repeat"
+    return captioned(figure, f"{caption_of_settings(drawn)} · {told}")
+
+
+def _named(one: SettingRecord) -> str:
+    name = one.setting.name if len(one.setting.name) <= _LETTERS else one.setting.name[: _LETTERS - 3] + "..."
+    lost = len(one.trials) - len(one.kept)
+    return f"{name} ({lost} of {len(one.trials)} lost)" if lost else name

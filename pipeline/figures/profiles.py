@@ -1,0 +1,56 @@
+"""Performance profiles: how often each way of training reaches an accuracy, over all losses or data that are swept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline.config.settings import swept
+from pipeline.figures.settings import SettingRecord, by_setting, caption_of_settings
+from pipeline.figures.style import COLOURS, blank, captioned, label, legend
+from pipeline.figures.trials import is_share
+from pipeline.record.sweep_run import TrialRecord
+
+PROBLEMS = ("loss", "regularizer", "model")
+"""What makes another problem of a trial: profiles are over the values of the first of them that is swept."""
+
+_LETTERS = 40
+
+
+def draw_profiles(trials: Sequence[TrialRecord]) -> bytes:
+    """Return the share of runs above each accuracy, for the best settings that every problem has; nothing of one.
+
+    A run that diverged or failed reaches none. Source: the run-score distributions of Agarwal et al. (2021), Deep
+    reinforcement learning at the edge of the statistical precipice, section 4.2; after Dolan and Moré (2002).
+    """
+    drawn = by_setting(trials)
+    metric = drawn[0].setting.criterion.metric
+    problem = next((name for name in PROBLEMS if name in swept([one.setting.used for one in drawn])), None)
+    if problem is None or not is_share(metric):
+        return b""
+    ways = _ways(drawn, problem)
+    if len(ways) < 2:
+        return b""
+    figure, (axes,) = blank(title=f"Share of runs above an accuracy, over all values of {problem}")
+    label(axes, x=f"{metric} / %", y="share of runs above it")
+    best = sorted(ways.items(), key=lambda way: -float(np.mean(way[1])))[: len(COLOURS)]
+    grid = np.linspace(0, max(float(values.max()) for _, values in best), 400)
+    for (name, values), colour in zip(best, COLOURS, strict=False):
+        axes.plot(100 * grid, (values[:, None] > grid).mean(axis=0), color=colour, linewidth=2, label=name[:_LETTERS])
+    legend(axes, loc="lower left")
+    return captioned(figure, f"{caption_of_settings(drawn)} · diverged and failed runs reach nothing")
+
+
+def _ways(drawn: Sequence[SettingRecord], problem: str) -> dict[str, np.ndarray]:
+    """Return the accuracies of each way of training on every problem; ways that a problem lacks are left out."""
+    problems = {str(one.setting.used.get(problem)) for one in drawn}
+    found: dict[str, dict[str, list[float]]] = {}
+    metric = drawn[0].setting.criterion.metric
+    for one in drawn:
+        own = str(one.setting.used.get(problem))
+        name = " ".join(part for part in one.setting.name.split() if part != own)
+        reached = [repeat.metrics.get(metric, 0.0) if repeat.counts else 0.0 for repeat in one.setting.repeats]
+        found.setdefault(name, {}).setdefault(own, []).extend(reached)
+    whole = {name: by for name, by in found.items() if by.keys() == problems}
+    return {name: np.nan_to_num(np.concatenate([np.array(v) for v in by.values()])) for name, by in whole.items()}

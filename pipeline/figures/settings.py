@@ -1,0 +1,119 @@
+"""The settings of a sweep as its figures show them: each with its repeats, and as one trial that is their mean."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.config.settings import setting, setting_key, setting_names, settings, text_of
+from pipeline.figures.trials import caption_of, diverged
+from pipeline.record.protocol import Series
+from pipeline.record.sweep_run import TrialRecord
+from pipeline.results.repeats import Repeat, Setting, in_order, ranked
+from tasks.events import Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingRecord:
+    """A setting and the records of its repeats."""
+
+    setting: Setting
+    trials: tuple[TrialRecord, ...]
+
+    @property
+    def kept(self) -> list[TrialRecord]:
+        """The repeats that have an answer."""
+        return [trial for trial in self.trials if trial.standing.score > -math.inf]
+
+
+def by_setting(trials: Sequence[TrialRecord]) -> list[SettingRecord]:
+    """Return the settings of the trials, the best first."""
+    criterion = trials[0].standing.criterion
+    groups: dict[str, list[TrialRecord]] = {}
+    for trial in trials:
+        groups.setdefault(setting_key(trial.standing.trial.trial, criterion.over), []).append(trial)
+    names = setting_names([members[0].standing.trial.trial for members in groups.values()], criterion.over)
+    found = {
+        key: Setting(
+            key=key,
+            name=name,
+            repeats=in_order([_repeat(one, criterion.over) for one in members], criterion),
+            criterion=criterion,
+            used=setting(members[0].standing.trial.trial, criterion.over),
+        )
+        for (key, members), name in zip(groups.items(), names, strict=True)
+    }
+    return [SettingRecord(setting=one, trials=tuple(groups[one.key])) for one in ranked(found.values())]
+
+
+def are_repeated(trials: Sequence[TrialRecord]) -> bool:
+    """Return whether a setting has more than one repeat."""
+    over = trials[0].standing.criterion.over
+    return len({setting_key(trial.standing.trial.trial, over) for trial in trials}) < len(trials)
+
+
+def as_means(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Return one record a setting, the best first: its means over the repeats that have an answer, and mean curves.
+
+    Where some repeats diverged its message says so, where all did it has diverged.
+    """
+    first = trials[0].standing
+    held = {key: getattr(first.trial.trial, key) for key in first.criterion.over if hasattr(first.trial.trial, key)}
+    return [_mean(one, held) for one in by_setting(trials)]
+
+
+def mean_curve(curves: Sequence[Series]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the steps that all curves have, int64 ``(P,)``, and their values there, ``(repeats, P)``."""
+    steps = curves[0].steps
+    for curve in curves[1:]:
+        steps = np.intersect1d(steps, curve.steps)
+    rows = [curve.values[np.searchsorted(curve.steps, steps)] for curve in curves]
+    return steps, np.array(rows).reshape(len(curves), len(steps))
+
+
+def caption_of_settings(drawn: Sequence[SettingRecord]) -> str:
+    """Return how many settings and repeats there are, and what all have in common."""
+    counts = sorted({len(one.trials) for one in drawn})
+    many = f"{counts[0]} repeats" if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]} repeats"
+    common = caption_of([trial for one in drawn for trial in one.trials]).partition(" · ")[2]
+    return f"{len(drawn)} settings x {many} · {common}"
+
+
+def _repeat(trial: TrialRecord, over: Iterable[str]) -> Repeat:
+    standing, values = trial.standing, settings(trial.standing.trial.trial)
+    return Repeat(
+        seeds=tuple((key, text_of(key, values[key])) for key in over if key in values),
+        outcome=standing.outcome.value if standing.outcome else "not finished",
+        metrics=standing.metrics,
+        index=standing.trial.index,
+        trial=standing.trial.name,
+    )
+
+
+def _mean(one: SettingRecord, held: Mapping[str, Any]) -> TrialRecord:
+    """Return a setting as one trial; what its repeats vary has the values ``held``, in which means do not differ."""
+    kept = one.kept
+    shown = kept or one.trials
+    names = dict.fromkeys(name for trial in shown for name in trial.standing.metrics)
+    metrics = {name: one.setting.summary(name).mean for name in names} if kept else dict(shown[0].standing.metrics)
+    planned = shown[0].standing.trial
+    lost = sum(map(diverged, one.trials))
+    standing = dataclasses.replace(
+        shown[0].standing,
+        trial=dataclasses.replace(planned, name=one.setting.name, trial=dataclasses.replace(planned.trial, **held)),
+        metrics={name: value for name, value in metrics.items() if math.isfinite(value)},
+        outcome=shown[0].standing.outcome if kept else Outcome.DIVERGED if lost else shown[0].standing.outcome,
+        message=f"{lost} of {len(one.trials)} diverged" if kept and lost else "",
+    )
+    curves = {}
+    for name in shown[0].curves:
+        every = [trial.curves[name] for trial in shown if name in trial.curves]
+        steps, values = mean_curve(every)
+        if len(steps):
+            curves[name] = Series(steps=steps, values=values.mean(axis=0))
+    return TrialRecord(standing=standing, curves=curves, repeats=max(2, len(one.trials)))

@@ -1,0 +1,155 @@
+"""Of repeats the figures show settings: means, bands, intervals, error bars, profiles."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import stats
+
+from pipeline.figures.bands import half_width
+from pipeline.figures.drawing import SWEEP_FIGURES
+from pipeline.figures.heat_maps import _side
+from pipeline.figures.profiles import _ways
+from pipeline.figures.settings import are_repeated, as_means, by_setting, mean_curve
+from pipeline.figures.sweep import FIGURES, REPEATED
+from pipeline.figures.trials import caption_of, caption_of_draws
+from pipeline.record.protocol import Series
+from pipeline.record.sweep_run import TrialRecord
+from pipeline.results.statistics import summarize
+from pipeline.results.tally import Standing
+from tasks.events import Outcome
+
+ADAM, SGD = {"optimizer": {"name": "adam"}}, {"optimizer": {"name": "sgd"}}
+
+
+@pytest.fixture
+def record(trial):
+    """Return a maker of ended trials with their accuracy over ten points."""
+
+    def make(accuracy, outcome=Outcome.COMPLETE, **values):
+        steps = np.arange(10, 110, 10)
+        curves = {
+            "train/loss": Series(steps=steps, values=1 - accuracy + np.exp(-steps / 20.0)),
+            "val/accuracy": Series(steps=steps[4:], values=accuracy * steps[4:] / 100),
+            "evaluations": Series(steps=steps, values=steps.astype(float)),
+            "examples": Series(steps=steps, values=64.0 * steps),
+        }
+        standing = Standing(
+            trial=trial(f"{values}", **values), metrics={"val/accuracy": accuracy}, outcome=outcome, step=100
+        )
+        return TrialRecord(standing=standing, curves=curves)
+
+    return make
+
+
+@pytest.fixture
+def repeats(record):
+    """Return a maker of the repeats of a setting with these accuracies."""
+
+    def make(*accuracies, outcome=Outcome.COMPLETE, **values):
+        return [record(accuracy, outcome, seed=seed, **values) for seed, accuracy in enumerate(accuracies)]
+
+    return make
+
+
+def drawn(trials):
+    return {name: image for draw in SWEEP_FIGURES for name, image in draw(trials).items()}
+
+
+def test_a_sweep_with_repeats_has_the_figures_of_settings_too(repeats):
+    trials = [
+        one
+        for k, rate in enumerate((0.1, 0.01))
+        for optimizer, mean in ((ADAM, 0.6), (SGD, 0.5))
+        for one in repeats(*(mean + k / 10 + np.array([0, 0.01, 0.03])), learning_rate=rate, **optimizer)
+    ]
+
+    figures = drawn(trials)
+
+    assert figures.keys() == {*FIGURES, *REPEATED} - {"profiles.png"}
+    for image in figures.values():
+        assert Image.open(io.BytesIO(image)).size == (900, 600)
+
+
+def test_a_sweep_without_repeats_has_what_it_had_and_says_that_one_seed_is_one_draw(record):
+    trials = [record(0.5, learning_rate=0.1), record(0.6, learning_rate=0.2)]
+
+    assert set(drawn(trials)) <= FIGURES.keys()
+    assert caption_of_draws(trials) == caption_of(trials) + " · one seed each is one draw"
+
+
+def test_the_mean_of_a_setting_is_of_the_repeats_that_have_an_answer(repeats):
+    trials = [*repeats(0.4, 0.6, learning_rate=0.1), *repeats(0.1, outcome=Outcome.DIVERGED, learning_rate=9.0)]
+    trials += repeats(0.9, outcome=Outcome.DIVERGED, learning_rate=0.1, data_seed=5)
+
+    best, lost = as_means(trials)
+
+    assert best.standing.metrics["val/accuracy"] == pytest.approx(0.5)
+    assert best.standing.message == "1 of 3 diverged"
+    assert best.curves["val/accuracy"].values[-1] == pytest.approx(0.5)
+    assert (best.repeats, best.standing.trial.name) == (3, "gradient lr=0.1")
+    assert lost.standing.outcome is Outcome.DIVERGED
+    assert "seed" not in caption_of([best, lost])
+    assert caption_of([best, lost]).startswith("means of 2 settings · dataset=digits")
+    assert are_repeated(trials)
+    assert not are_repeated(as_means(trials))
+
+
+def test_settings_stand_by_their_means_and_not_by_their_luckiest_repeat(repeats):
+    trials = [*repeats(0.9, 0.1, learning_rate=1.0), *repeats(0.6, 0.7, learning_rate=2.0)]
+
+    assert [one.setting.name for one in by_setting(trials)] == ["gradient lr=2", "gradient lr=1"]
+
+
+def test_a_mean_is_over_the_steps_that_all_repeats_have():
+    one = Series(steps=np.array([10, 20, 30]), values=np.array([1.0, 2.0, 3.0]))
+    other = Series(steps=np.array([20, 30, 40]), values=np.array([4.0, 5.0, 6.0]))
+
+    steps, values = mean_curve([one, other])
+
+    assert steps.tolist() == [20, 30]
+    assert values.tolist() == [[2.0, 3.0], [4.0, 5.0]]
+
+
+def test_a_band_is_students_interval():
+    values = np.random.default_rng(0).normal(size=(7, 3))
+
+    low, high = stats.t.interval(0.95, 6, loc=values.mean(axis=0), scale=stats.sem(values))
+
+    assert values.mean(axis=0) - half_width(values) == pytest.approx(low)
+    assert values.mean(axis=0) + half_width(values) == pytest.approx(high)
+    assert half_width(values[:1]).tolist() == [0, 0, 0]
+
+
+def test_an_optimiser_has_the_place_of_a_batch_size_that_is_not_swept(repeats):
+    trials = as_means([*repeats(0.5, 0.6, **ADAM), *repeats(0.5, 0.6, **SGD), *repeats(0.4, 0.4, learning_rate=1.0)])
+
+    assert _side(trials, ["optimizer", "learning_rate"]) == "optimizer"
+    assert _side(trials, ["optimizer", "batch_size"]) == "batch_size"
+
+
+def test_profiles_are_over_the_losses_and_of_ways_that_all_of_them_have(repeats):
+    svm, softmax = ({"loss": {"name": name}} for name in ("svm", "softmax"))
+    trials = [
+        *repeats(0.5, 0.7, **svm, **ADAM),
+        *repeats(0.3, 0.2, **softmax, **ADAM),
+        *repeats(0.4, **svm, **SGD),
+        *repeats(0.9, outcome=Outcome.DIVERGED, **softmax, **SGD),
+        *repeats(0.4, **svm, learning_rate=3.0),
+    ]
+
+    ways = _ways(by_setting(trials), "loss")
+
+    assert sorted(ways["gradient adam lr=0.001"].tolist()) == [0.2, 0.3, 0.5, 0.7]
+    assert sorted(ways["gradient sgd lr=0.001"].tolist()) == [0.0, 0.4]
+    assert len(ways) == 2
+    assert "profiles.png" in drawn(trials)
+
+
+def test_an_interval_of_the_picture_is_the_tables(repeats):
+    trials = repeats(0.5, 0.6, 0.65, learning_rate=0.1)
+
+    (one,) = by_setting(trials)
+
+    assert one.setting.summary("val/accuracy") == summarize([0.65, 0.6, 0.5])
