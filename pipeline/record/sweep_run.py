@@ -16,7 +16,7 @@ from pipeline.record.outbox import Outbox
 from pipeline.record.protocol import Series, SweepHeader
 from pipeline.record.store import Store
 from pipeline.record.trial_run import TrialRun
-from pipeline.record.view import view
+from pipeline.record.view import SETTING, view
 from pipeline.reports import Finished, TrialReport
 from pipeline.results import summary
 from pipeline.results.tally import Standing, Tally
@@ -74,7 +74,7 @@ class SweepRun:
 
     def setting(self, trial: PlannedTrial) -> dict[str, str]:
         """Return the tags that say which setting a trial repeats."""
-        return {"setting": self.tally.setting_name(trial), "setting.key": self.tally.setting_of(trial)}
+        return {SETTING: self.tally.setting_name(trial), f"{SETTING}.key": self.tally.setting_of(trial)}
 
     def refresh(self, outbox: Outbox, runs: Mapping[str, TrialRun]) -> None:
         """Bring the description up to date, if it is time to."""

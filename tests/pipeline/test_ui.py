@@ -2,6 +2,8 @@
 
 import re
 import shutil
+import urllib.parse
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +35,15 @@ def sweep(tmp_path_factory, empty_store):
     client = connect(uri, create=False)
     (parent,) = client.search_runs(["1"], "tags.`winner.run_id` != ''")
     return read_sweep(uri, parent.info.run_id), uri, link
+
+
+@pytest.fixture(scope="module")
+def repeated(sweep):
+    """Run a sweep with repeats beside it; return its link."""
+    folder = Path(urllib.parse.urlsplit(sweep[1]).path)
+    options = ("engine=inprocess", "steps=100", "learning_rate=1e-3,1e-2", "sweep.repeats=3")
+    done = run(["-m", "pipeline", "-m", *options, "tracking.register_model=false"], folder.parent)
+    return done.stdout.splitlines()[-1]
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +107,29 @@ def test_the_table_is_sorted_by_accuracy_and_shows_what_was_swept(sweep, browse)
     assert len(shown) == len(record.runs)
     assert shown == pytest.approx([run.metrics["val/accuracy"] for run in record.runs])
     assert shown == sorted(shown, reverse=True)
+
+
+def test_repeats_are_grouped_by_setting_in_the_charts_and_in_the_table(repeated, browse):
+    link = repeated[repeated.index("#") :]
+
+    page = browse(link)
+    page.get_by_text("Group by: setting").first.wait_for()
+    page.get_by_text("Group: gradient lr=0.01").first.wait_for()
+    page.locator(".js-plotly-plot .fills path, .js-plotly-plot .scatterlayer .trace").first.wait_for(state="attached")
+    legend = page.locator("text=gradient lr=0.01 (").first
+    legend.wait_for()
+
+    page = browse(link.replace("&compareRunsMode=CHART", ""))
+    page.get_by_text("Group: gradient lr=0.001").first.wait_for()
+    assert "6 matching runs" in page.inner_text("body")
+
+
+def test_the_sweep_of_repeats_has_metrics_and_params_of_its_own(repeated, browse):
+    page = browse(of_run(repeated.rpartition("=")[2]))
+
+    page.get_by_text("best/val/accuracy/low", exact=True).first.wait_for()
+    page.get_by_text("swept.learning_rate", exact=True).first.wait_for()
+    assert "No metrics recorded" not in page.inner_text("body")
 
 
 def test_the_trials_are_nested_under_their_sweep(sweep, browse):
