@@ -136,8 +136,8 @@ def _repeats(count: int) -> str:
 
 def _needed(repeats: float) -> str:
     if math.isinf(repeats):
-        return f"more than {MOST_REPEATS:,} repeats would be needed for so small a difference"
-    return f"about {math.ceil(repeats)} repeats of each would tell so small a difference"
+        return f"more than {MOST_REPEATS:,} repeats would be needed for a difference of this size"
+    return f"about {math.ceil(repeats)} repeats of each would tell a difference of this size"
 
 
 def _p(value: float) -> str:

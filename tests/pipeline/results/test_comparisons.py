@@ -77,7 +77,7 @@ def test_settings_without_common_seeds_are_compared_as_samples():
     assert not found.difference.paired
     assert found.sentence().startswith("best and other are not distinguishable with these repeats: apart by")
     assert "4 repeats, not in pairs" in found.sentence()
-    assert "repeats of each would tell so small a difference" in found.sentence()
+    assert "repeats of each would tell a difference of this size" in found.sentence()
 
 
 def test_what_cannot_be_compared_says_why():
