@@ -67,8 +67,9 @@ class Single(abc.ABC):
     def train(self, trial: Any, data: Dataset, report: Report) -> Mapping[str, Any] | None:
         """Compute the trial, and return its last metrics (numbers) and what it has learnt (arrays), by their names.
 
-        ``trial`` has the fields in ``uses``. A metric may have any name; ``train/``, ``val/`` and ``test/`` group
-        them. A random draw must come from ``trial.seed``: the same trial is to have the same bits.
+        ``trial`` has the fields in ``uses``; the data are NumPy's, and `Dataset.features` is what a model sees of them.
+        A metric may have any name; ``train/``, ``val/`` and ``test/`` group them. A random draw must come from
+        ``trial.seed``: the same trial is to have the same bits.
         """
 
     def check(self, trial: Trial, dataset: Dataset) -> None:  # noqa: B027  # a row that refuses nothing says nothing
@@ -94,14 +95,15 @@ class Single(abc.ABC):
         start: Checkpoint | None = None,
         checkpoint_every: int | None = None,
         until: int | None = None,
-        like: Any = HOST,  # noqa: ARG002  # the function has the data where they are
+        like: Any = HOST,  # noqa: ARG002  # the function takes its data to where it computes
     ) -> Iterator[Event]:
         """Run the trial and yield its events; at ``until`` it pauses."""
         (trial,) = trials
         begun = start if start is not None and start.arrays else None
         talk = _Talk()
         report = Report(trial, begun, threads=threads, every=checkpoint_every, until=until, tell=talk.tell)
-        with talk.about(lambda: self.train(_Given(trial, self), dataset, report)) as events:
+        data = dataset.on(HOST)
+        with talk.about(lambda: self.train(_Given(trial, self), data, report)) as events:
             yield from events
         yield from report.end(talk)
 

@@ -65,6 +65,11 @@ class Dataset:
     scale: Any
     digest: str
 
+    def features(self, split: Split) -> np.ndarray:
+        """Return the examples of a split as what a model sees: centred and scaled, float32 ``(N, D)``, on the host."""
+        centred: np.ndarray = as_numpy(split.images).astype(np.float32) - as_numpy(self.mean)
+        return centred if self.scale is None else np.multiply(centred, as_numpy(self.scale), out=centred)
+
     def sample(self, count: int) -> Dataset:
         """Return ``count`` examples of every split, evenly spread; all else, the digest too, is of the whole."""
         return dataclasses.replace(self, **{part: getattr(self, part).sample(count) for part in _SPLITS})

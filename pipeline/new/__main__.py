@@ -1,0 +1,65 @@
+"""`python -m pipeline.new my_sweeps`: write a package with a task of one's own, ready to install and to sweep."""
+
+from __future__ import annotations
+
+import argparse
+import keyword
+import re
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from tasks.errors import ConfigError, require
+
+TEMPLATE = Path(__file__).with_name("template")
+"""The files of the package; where they say NAME, and in their paths, stands its name."""
+
+_NAME = "NAME"
+_SUFFIX = ".in"
+"""What the files' names end with: they are no code of ours."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the package into a folder of its name; return 0, or 2 where it cannot be written."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.new", description=__doc__)
+    parser.add_argument("name", metavar="NAME", help="what Python imports: small letters, digits and _")
+    options = parser.parse_args(arguments)
+    try:
+        folder = write(options.name, Path.cwd())
+    except (ConfigError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201  # this is a command
+        return 2
+    told = f"""{folder} is yours. What follows installs it, and sweeps it:
+
+  pip install --editable {folder.name}
+  descent-sweeps --multirun experiment={options.name}/first
+
+{folder.name}/{options.name}/task.py holds the training function to put yours in place of."""
+    print(told)  # noqa: T201
+    return 0
+
+
+def write(name: str, place: Path) -> Path:
+    """Write the package into the folder ``name`` of ``place``, and return that.
+
+    Raises
+    ------
+    ConfigError
+        If the name cannot be a package's, or is taken.
+    """
+    rule = "must be small letters, digits and _, as my_sweeps"
+    require(re.fullmatch(r"[a-z][a-z0-9_]*", name) and not keyword.iskeyword(name), "NAME", rule, name)
+    folder = place / name
+    require(not folder.exists(), "NAME", "must be a folder that is not there yet", str(folder))
+    require(name not in sys.stdlib_module_names and find_spec(name) is None, "NAME", "must be no module's", name)
+    for file in sorted(TEMPLATE.rglob(f"*{_SUFFIX}")):
+        target = folder / str(file.relative_to(TEMPLATE)).replace(_NAME, name).removesuffix(_SUFFIX)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        text = file.read_text(encoding="utf-8").replace("DASHED", name.replace("_", "-"))
+        target.write_text(text.replace(_NAME, name), encoding="utf-8")
+    return folder
+
+
+if __name__ == "__main__":
+    sys.exit(main())
