@@ -1,0 +1,1 @@
+"""scikit-learn's SGDClassifier as a task of descent-sweeps: data of its own, no PyTorch."""

@@ -1,0 +1,1 @@
+"""A loss, an optimiser and a data set of floating-point features, for the fused core of descent-sweeps."""

@@ -1,0 +1,1 @@
+"""A PyTorch training loop as a task of descent-sweeps."""
