@@ -99,6 +99,9 @@ class Single(abc.ABC):
     ) -> Iterator[Event]:
         """Run the trial and yield its events; at ``until`` it pauses."""
         (trial,) = trials
+        if start is not None and until is not None and until <= start.step:
+            yield Pause(checkpoint=start)
+            return
         begun = start if start is not None and start.arrays else None
         talk = _Talk()
         report = Report(trial, begun, threads=threads, every=checkpoint_every, until=until, tell=talk.tell)

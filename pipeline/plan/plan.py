@@ -19,6 +19,9 @@ from tasks.trial import Trial
 
 T = TypeVar("T")
 
+_LEAST = 0.01
+"""Of a trial's cost, at the least what is left of it."""
+
 WIDEST = 128
 """The most trials in a group on a CPU: enough for full use of it, and small beside the images in memory."""
 
@@ -196,7 +199,8 @@ def _group(part: Sequence[Stretch]) -> Group:
 
 
 def _cost(stretches: Sequence[Stretch], extent: Extent) -> float:
-    return max(one.share * multiplications(one.trial.trial, extent) for one in stretches)
+    # A trial that was left at the rung it is to go to has nothing to do, and is a part of a group all the same.
+    return max(max(one.share, _LEAST) * multiplications(one.trial.trial, extent) for one in stretches)
 
 
 def chunks(members: Sequence[T], count: int) -> list[Sequence[T]]:

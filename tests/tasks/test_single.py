@@ -79,6 +79,16 @@ def test_a_trial_that_pauses_and_goes_on_is_the_one_that_never_did(keeps):
     np.testing.assert_array_equal(third[-1].arrays["at"], whole[-1].arrays["at"])
 
 
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_trial_that_has_come_to_where_it_pauses_pauses_there(keeps):
+    one = trial(Fit(keeps=keeps))
+    there = run(one, until=10)[-1].checkpoint
+
+    (pause,) = run(one, start=there, until=10)
+
+    assert pause == Pause(checkpoint=there)
+
+
 def test_checkpoints_come_no_oftener_than_is_asked():
     steps = [event.step for event in run(trial(), checkpoint_every=8) if isinstance(event, Checkpoint)]
     assert steps == [10]
