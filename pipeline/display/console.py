@@ -16,7 +16,7 @@ from pipeline.config.tables import TABLES
 from pipeline.plan.plan import Plan
 from pipeline.reports import Retried
 from pipeline.results.cells import cells, heads
-from pipeline.results.comparisons import conclusion, single_draw
+from pipeline.results.comparisons import at_the_end, conclusion, single_draw
 from pipeline.results.tally import Standing, Tally, columns
 from tasks.events import Outcome
 from tasks.rows import row_name
@@ -133,9 +133,10 @@ def show_table(console: Console, tally: Tally) -> None:
     if len(ranking) > LONGEST:
         console.print(f"and {len(ranking) - LONGEST} more in the record")
     _say_unranked(console, tally, measured)
-    told = single_draw(tally.settings()) if names else ""
-    if told:
-        console.print(told, markup=False)
+    settings = tally.settings()
+    for told in (at_the_end(settings), single_draw(settings) if names else ""):
+        if told:
+            console.print(told, markup=False, soft_wrap=True)
 
 
 def _show_settings(console: Console, tally: Tally) -> None:
@@ -148,8 +149,9 @@ def _show_settings(console: Console, tally: Tally) -> None:
     if len(settings) > LONGEST:
         console.print(f"and {len(settings) - LONGEST} more settings in the record")
     _say_unranked(console, tally, measured)
-    for sentence in conclusion(settings):
-        console.print(sentence, markup=False)
+    for sentence in (at_the_end(settings), *conclusion(settings)):
+        if sentence:
+            console.print(sentence, markup=False)
 
 
 def _say_unranked(console: Console, tally: Tally, measured: set[str]) -> None:
@@ -187,7 +189,7 @@ def _table(*names: str) -> Table:
 
 
 def _outcome(standing: Standing) -> str:
-    return standing.outcome.value if standing.outcome else "not finished"
+    return standing.ending or "not finished"
 
 
 def show_folded(console: Console, plan: Plan) -> None:

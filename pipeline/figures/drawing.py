@@ -57,6 +57,7 @@ SWEEP_FIGURES: Sequence[Figure] = tuple(
         "settings.png",
         "error_bars.png",
         "profiles.png",
+        "rungs.png",
     )
 )
 """What draws the figures of a sweep, each by itself: they are drawn side by side, and one that fails fails alone."""

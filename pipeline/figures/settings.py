@@ -92,6 +92,7 @@ def _repeat(trial: TrialRecord, over: Iterable[str]) -> Repeat:
         metrics=standing.metrics,
         index=standing.trial.index,
         trial=standing.trial.name,
+        stopped_at=standing.stopped_at,
     )
 
 

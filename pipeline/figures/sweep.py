@@ -12,10 +12,14 @@ from pipeline.figures.heat_maps import draw_heat_maps
 from pipeline.figures.intervals import draw_intervals
 from pipeline.figures.parallel_coordinates import draw_parallel_coordinates
 from pipeline.figures.profiles import draw_profiles
+from pipeline.figures.rungs import draw_rungs
 from pipeline.figures.settings import are_repeated, as_means
 from pipeline.record.sweep_run import TrialRecord
 
-__all__ = ["FIGURES", "REPEATED", "draw_sweep"]
+__all__ = ["FIGURES", "REPEATED", "RUNGS", "draw_sweep"]
+
+RUNGS = "rungs.png"
+"""What is drawn of all trials where any was stopped."""
 
 FIGURES: Mapping[str, Callable[[Sequence[TrialRecord]], bytes]] = {
     "best_loss.png": draw_costs,
@@ -41,6 +45,8 @@ def draw_sweep(name: str, trials: Sequence[TrialRecord]) -> Mapping[str, bytes]:
     image = b""
     if name in REPEATED and repeated:
         image = REPEATED[name](trained)
+    elif name == RUNGS and len(trained) > 1:
+        image = draw_rungs(trained)
     elif name in FIGURES:
         shown = as_means(trained) if repeated else trained
         image = FIGURES[name](shown) if len(shown) > 1 else b""

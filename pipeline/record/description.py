@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pipeline.config.settings import settings, swept
 from pipeline.record.protocol import SweepHeader
 from pipeline.results.cells import SHOWN, ended, interval, with_deviation
-from pipeline.results.comparisons import conclusion, single_draw
+from pipeline.results.comparisons import at_the_end, conclusion, single_draw
 from pipeline.results.repeats import columns as columns_of
 from pipeline.results.summary import standing_for, values_of
 from pipeline.results.tally import Standing, Tally, columns
@@ -96,13 +96,13 @@ def _conclusion(tally: Tally) -> list[str]:
         told = [single_draw(found)] if any(tally.criterion.metric in one.metrics for one in tally.ranking()) else []
     else:
         told = [*conclusion(found), f"best trial, and registered model if there is one: {standing_for(tally)}"]
-    return [*(f"- {sentence}" for sentence in told if sentence), ""]
+    return [*(f"- {sentence}" for sentence in (at_the_end(found), *told) if sentence), ""]
 
 
 def _trial(place: int, standing: Standing, names: Sequence[str], links: Mapping[str, str]) -> str:
     name, link = standing.trial.name.replace("|", "\\|"), links.get(standing.trial.key)
     numbers = [f"{standing.metrics[column]:.4g}" if column in standing.metrics else "" for column in names]
-    outcome = standing.outcome.value if standing.outcome else f"at step {standing.step}"
+    outcome = standing.ending or f"at step {standing.step}"
     if standing.message:
         outcome += ": " + standing.message.replace("|", "\\|").replace("\n", " ")
     return _row([str(place), f"[{name}]({link})" if link else name, *numbers, outcome])

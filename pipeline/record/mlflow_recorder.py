@@ -201,7 +201,8 @@ class MlflowRecorder:
             case Planned(trials=trials):
                 self._plan(trials)
             case Decided():
-                pass
+                if self._parent is not None:
+                    self._parent.decide(report, self._outbox)
             case Retried(attempt=attempt, step=step, error=error):
                 for trial in report.trials:
                     self._run(trial, now).retry(self._outbox, attempt, f"{error}; from step {step}", now)

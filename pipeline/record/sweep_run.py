@@ -17,8 +17,8 @@ from pipeline.record.protocol import Series, SweepHeader
 from pipeline.record.store import Store
 from pipeline.record.trial_run import TrialRun
 from pipeline.record.view import SETTING, view
-from pipeline.reports import Finished, TrialReport
-from pipeline.results import summary
+from pipeline.reports import Decided, Finished, TrialReport
+from pipeline.results import decisions, summary
 from pipeline.results.tally import Standing, Tally
 from tasks.datasets.dataset import Dataset
 from tasks.models.layered import Layered
@@ -51,6 +51,7 @@ class SweepRun:
     def __init__(self, store: Store, sweep: SweepHeader, dataset: Dataset, tags: Mapping[str, str], uri: str) -> None:
         self.tally = Tally(sweep.trials, sweep.criterion)
         self._firsts: dict[str, Finished] = {}  # the best result of each setting that may win
+        self._decisions: list[Decided] = []
         self._has_params = sweep.past is not None
         self._store, self._sweep, self._dataset, self._uri = store, sweep, dataset, uri
         self._told, self._ended = time.monotonic(), False
@@ -66,6 +67,11 @@ class SweepRun:
         standing = self.tally.take(report)
         if isinstance(report, Finished) and standing.score > float("-inf"):
             self._keep(report, standing)
+
+    def decide(self, report: Decided, outbox: Outbox) -> None:
+        """Take in a decision at a rung, and write down how many went on from each."""
+        self._decisions.append(report)
+        outbox.batch(self.id).tags |= decisions.tags(self._decisions)
 
     @property
     def winner(self) -> Finished | None:
@@ -106,7 +112,10 @@ class SweepRun:
         batch.tags |= artifacts.table_tag(f"{RESULTS}.json") | summary.tags(self.tally)
         batch.points += [(name, value, now, 0) for name, value in summary.metrics(self.tally).items()]
         files: dict[str, bytes] = {}
-        for name, table in summary.tables(self.tally, ids).items():
+        tables = summary.tables(self.tally, ids)
+        if self._decisions:
+            tables |= {"rungs": decisions.rows(self._decisions)}
+        for name, table in tables.items():
             files |= {f"{name}.csv": artifacts.csv_file(table), f"{name}.json": artifacts.table_file(table)}
         outbox.attach(self.id, files)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from pipeline.record.drawings import FIGURES
 from pipeline.record.reading import get_run
 from pipeline.record.store import connect
 from pipeline.results.criterion import Criterion
-from pipeline.results.repeats import Repeat, Setting, in_order, ranked
+from pipeline.results.repeats import COMPLETE, STOPPED, Repeat, Setting, in_order, ranked
 
 _AT_ONCE = 1000
 
@@ -25,7 +26,8 @@ _AT_ONCE = 1000
 class SweptRun:
     """A trial of a recorded sweep: its run, its outcome, its params and the last values of its metrics.
 
-    ``setting`` are the key and the name of the setting that it repeats, empty in older records.
+    ``setting`` are the key and the name of the setting that it repeats, empty in older records; ``stopped_at`` is the
+    step of the rung at which it was stopped, infinite where it was not.
     """
 
     run_id: str
@@ -35,6 +37,7 @@ class SweptRun:
     params: Mapping[str, str]
     metrics: Mapping[str, float]
     setting: tuple[str, str] = ("", "")
+    stopped_at: float = math.inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +108,7 @@ def _children(client: Any, experiment_id: str, parent: str) -> list[SweptRun]:
                 params=dict(run.data.params),
                 metrics={name: _number(value) for name, value in run.data.metrics.items()},
                 setting=(run.data.tags.get("setting.key", ""), run.data.tags.get("setting", "")),
+                stopped_at=_stopped_at(run.data.tags),
             )
             for run in page
         ]
@@ -127,6 +131,7 @@ def _settings(runs: Sequence[SweptRun], criterion: Criterion) -> list[Setting]:
             index=index,
             trial=run.name,
             run_id=run.run_id,
+            stopped_at=run.stopped_at,
         )
         groups.setdefault(key, []).append(repeat)
     return ranked(
@@ -135,9 +140,14 @@ def _settings(runs: Sequence[SweptRun], criterion: Criterion) -> list[Setting]:
     )
 
 
-def _rank(run: SweptRun, criterion: Criterion) -> tuple[bool, float, str]:
-    """Order runs as a sweep's own table does: those that diverged or failed last."""
-    return run.outcome not in {"complete", "stopped early"}, -criterion.score(run.metrics), run.name
+def _rank(run: SweptRun, criterion: Criterion) -> tuple[bool, float, float, str]:
+    """Order runs as a sweep's own table does: those that came furthest, and that diverged or failed last."""
+    lost = run.outcome not in {COMPLETE, STOPPED}
+    return lost, -run.stopped_at, -criterion.score(run.metrics), run.name
+
+
+def _stopped_at(tags: Mapping[str, str]) -> float:
+    return float(tags["outcome.step"]) if tags.get("outcome") == STOPPED else math.inf
 
 
 def _figures(client: Any, run_id: str) -> dict[str, bytes]:

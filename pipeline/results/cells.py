@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from pipeline.results.repeats import COMPLETE, Setting, columns
+from pipeline.results.repeats import COMPLETE, STOPPED, Setting, columns
 from pipeline.results.statistics import Summary
 
 SHOWN = ("val/accuracy", "train/accuracy", "test/accuracy", "train/loss", "val/loss")
@@ -54,7 +54,9 @@ def with_deviation(mean: float, deviation: float) -> str:
 
 def ended(setting: Setting) -> str:
     """Return how many repeats a setting has, and of those that did not end in the usual way how they ended."""
-    others = [f"{count} {name}" for name, count in setting.counts().items() if name != COMPLETE]
+    at = f" at step {setting.stopped_at:g}"
+    counts = setting.counts().items()
+    others = [f"{count} {name}{at if name == STOPPED else ''}" for name, count in counts if name != COMPLETE]
     return ", ".join([str(len(setting.repeats)), *others])
 
 

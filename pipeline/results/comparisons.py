@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -87,7 +88,7 @@ def against_best(settings: Sequence[Setting], *, most: int = LEADING) -> list[Co
     The best was picked by the very results that it is compared by, so its lead counts as one of the differences
     between all pairs of settings.
     """
-    ended = [setting for setting in settings if setting.score > -math.inf]
+    ended = _ended(settings)
     return [compare(ended[0], other, tests=math.comb(len(ended), 2)) for other in ended[1 : most + 1]]
 
 
@@ -109,7 +110,7 @@ def between(ones: Sequence[Setting], others: Sequence[Setting]) -> list[str]:
 
 def conclusion(settings: Sequence[Setting]) -> list[str]:
     """Return what a sweep's repeats say, in plain sentences: of the best and the next, and who else may be the best."""
-    ended = [setting for setting in settings if setting.score > -math.inf]
+    ended = _ended(settings)
     found = against_best(settings, most=_MOST)
     if not found:
         return []
@@ -125,9 +126,25 @@ def conclusion(settings: Sequence[Setting]) -> list[str]:
 
 def single_draw(settings: Sequence[Setting]) -> str:
     """Return what is to be said of a sweep without repeats."""
-    count = sum(setting.score > -math.inf for setting in settings)
+    count = len(_ended(settings))
     told = "one seed each is one draw: another seed may name another winner (sweep.repeats=5 says how sure it is)"
     return told if count > 1 else ""
+
+
+def at_the_end(settings: Sequence[Setting]) -> str:
+    """Return among whom the winner was taken, where some were stopped at rungs; nothing where none was."""
+    rungs = Counter(setting.stopped_at for setting in settings if setting.stopped_at < math.inf)
+    if not rungs:
+        return ""
+    stopped = ", ".join(f"{count} at step {step:g}" for step, count in sorted(rungs.items()))
+    few = len(_ended(settings))
+    who = f"the {few} that" if few != 1 else "the one that"
+    return f"the winner is of {who} went on from the last rung, of {len(settings)}; stopped early were {stopped}"
+
+
+def _ended(settings: Sequence[Setting]) -> list[Setting]:
+    """Return those that can be compared: with an answer, and not stopped before the others."""
+    return [setting for setting in settings if setting.score > -math.inf and setting.stopped_at == math.inf]
 
 
 def _repeats(count: int) -> str:

@@ -13,6 +13,9 @@ from pipeline.results.statistics import Summary, summarize
 COMPLETE, STOPPED, DIVERGED, FAILED = "complete", "stopped early", "diverged", "failed"
 _WITHOUT_ANSWER = frozenset({DIVERGED, FAILED})
 
+Place = tuple[bool, bool, float, float, int]
+"""What orders settings: whether they have no answer, whether any diverged, the rung that stopped them, score, index."""
+
 Seeds = tuple[tuple[str, str], ...]
 """What tells a repeat of a setting from the others: the keys that vary, and their values as texts."""
 
@@ -22,6 +25,7 @@ class Repeat:
     """A trial as a repeat of its setting: its seeds, its outcome as a person reads it, and its last metrics.
 
     ``index`` is its place in the sweep; ``trial`` is its name, ``run_id`` that of its run, where it has one.
+    ``stopped_at`` is the step of the rung at which it was stopped, infinite where it was not.
     """
 
     seeds: Seeds
@@ -30,6 +34,7 @@ class Repeat:
     index: int
     trial: str = ""
     run_id: str = ""
+    stopped_at: float = math.inf
 
     @property
     def counts(self) -> bool:
@@ -70,6 +75,11 @@ class Setting:
         return self.criterion.sign * sum(values.values()) / len(values) if values else -math.inf
 
     @property
+    def stopped_at(self) -> float:
+        """The step of the rung at which its repeats were stopped, infinite where they were not."""
+        return min(repeat.stopped_at for repeat in self.repeats)
+
+    @property
     def best(self) -> Repeat | None:
         """The best repeat, None where no repeat has an answer."""
         first = self.repeats[0]
@@ -77,7 +87,7 @@ class Setting:
 
 
 def ranked(settings: Iterable[Setting]) -> list[Setting]:
-    """Return settings, the best mean first.
+    """Return settings, the best mean first, of those that came furthest: who was stopped at a rung comes after them.
 
     A setting that has diverged in some repeats comes after those that have in none: the mean of the repeats that are
     left is that of the lucky ones. Settings without an answer are last.
@@ -85,9 +95,10 @@ def ranked(settings: Iterable[Setting]) -> list[Setting]:
     return sorted(settings, key=_place)
 
 
-def _place(setting: Setting) -> tuple[bool, bool, float, int]:
+def _place(setting: Setting) -> Place:
     diverged = any(repeat.outcome == DIVERGED for repeat in setting.repeats)
-    return setting.score == -math.inf, diverged, -setting.score, min(repeat.index for repeat in setting.repeats)
+    index = min(repeat.index for repeat in setting.repeats)
+    return setting.score == -math.inf, diverged, -setting.stopped_at, -setting.score, index
 
 
 def in_order(repeats: Sequence[Repeat], criterion: Criterion) -> tuple[Repeat, ...]:

@@ -14,7 +14,7 @@ from pipeline.plan.plan import PlannedTrial
 from pipeline.reports import Failed, Finished, Progressed, Started, TrialReport
 from pipeline.results.cells import SHOWN
 from pipeline.results.criterion import Criterion
-from pipeline.results.repeats import Repeat, Seeds, Setting, in_order, ranked
+from pipeline.results.repeats import Place, Repeat, Seeds, Setting, in_order, ranked
 from tasks.events import Outcome, Result
 
 
@@ -43,6 +43,18 @@ class Standing:
         """The value of the metric that trials are ranked by, the worst there is where there is none."""
         return self.criterion.sign * self.score
 
+    @property
+    def stopped_at(self) -> float:
+        """The step of the rung at which it was stopped, infinite where it was not."""
+        return self.step if self.outcome is Outcome.STOPPED else math.inf
+
+    @property
+    def ending(self) -> str:
+        """How it ended, as a person reads it, empty where it has not."""
+        if self.outcome is Outcome.STOPPED:
+            return f"{self.outcome.value} at step {self.step}"
+        return self.outcome.value if self.outcome else ""
+
 
 class Tally:
     """Follows the reports of a sweep, whose trials are ranked by the ``criterion``."""
@@ -53,7 +65,7 @@ class Tally:
         self._repeats: dict[str, list[Standing]] = {}  # by the key of their setting
         self._setting: dict[str, str] = {}
         self._seeds: dict[str, Seeds] = {}
-        self._places: dict[str, tuple[bool, bool, float, int]] = {}
+        self._places: dict[str, Place] = {}
         self._leading: str | None = None
         self.steps_total = 0
         self.add(trials)
@@ -147,7 +159,7 @@ class Tally:
             for key, standings in self._repeats.items()
         )
 
-    def place(self, key: str) -> tuple[bool, bool, float, int]:
+    def place(self, key: str) -> Place:
         """Return what orders settings by their keys, the least first."""
         return self._places[key]
 
@@ -156,8 +168,8 @@ class Tally:
         return all(standing.outcome is not None for standing in self._repeats[key])
 
     def ranking(self) -> list[Standing]:
-        """Return the standings, the best first, those without an answer last."""
-        return sorted(self.standings.values(), key=lambda standing: (-standing.score, standing.trial.index))
+        """Return the standings: those that came furthest, the best first; those without an answer last."""
+        return sorted(self.standings.values(), key=_rank)
 
     def table(self) -> list[dict[str, Any]]:
         """Return the ranking as rows of plain values: each trial with what was swept and all it measured."""
@@ -182,6 +194,7 @@ class Tally:
             index=standing.trial.index,
             trial=standing.trial.name,
             run_id=run_ids.get(standing.trial.key, ""),
+            stopped_at=standing.stopped_at,
         )
 
     def _started(self, key: str) -> Standing:
@@ -218,16 +231,21 @@ class Tally:
         standing.outcome, standing.message = outcome, message
 
 
-def _place(repeats: Sequence[Standing]) -> tuple[bool, bool, float, int]:
+def _rank(one: Standing) -> tuple[bool, float, float, int]:
+    return one.score == -math.inf, -one.stopped_at, -one.score, one.trial.index
+
+
+def _place(repeats: Sequence[Standing]) -> Place:
     """Return what orders settings, as `pipeline.results.repeats.ranked` does."""
     scores = [one.score for one in repeats if one.score > -math.inf]
     diverged = any(one.outcome is Outcome.DIVERGED for one in repeats)
     mean = sum(scores) / len(scores) if scores else -math.inf
-    return not scores, diverged, -mean, min(one.trial.index for one in repeats)
+    stopped_at = min(one.stopped_at for one in repeats)
+    return not scores, diverged, -stopped_at, -mean, min(one.trial.index for one in repeats)
 
 
 def _best(repeats: Sequence[Standing]) -> Standing:
-    return min(repeats, key=lambda one: (-one.score, one.trial.index))
+    return min(repeats, key=_rank)
 
 
 def _seeds(used: Mapping[str, Any], over: Sequence[str]) -> Seeds:

@@ -110,12 +110,16 @@ class Course:
         if self._ladder is None:
             return
         for decision in self._ladder.decide(closed=closed):
-            names = {setting: self._names[setting.partition(" ")[0]] for setting in decision.scores}
-            yield Decided(decision=decision, names=names, metric=self._metric, sign=self._sign)
+            yield self.told(decision)
             for key in [key for setting in decision.passed for key in self._ladder.trials(setting)]:
                 one = self._waiting.pop(key)
                 self.begin(one.trial, one.progress)
             yield from self._ends(key for setting in decision.stopped for key in self._ladder.trials(setting))
+
+    def told(self, decision: Decision) -> Decided:
+        """Return a decision as a report: with the names of the settings, and what they were compared by."""
+        names = {setting: self._names[setting.partition(" ")[0]] for setting in decision.scores}
+        return Decided(decision=decision, names=names, metric=self._metric, sign=self._sign)
 
     def groups(self, workers: int) -> tuple[Group, ...]:
         """Return what is to be computed next, laid out for so many workers."""

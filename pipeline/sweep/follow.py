@@ -8,6 +8,7 @@ from pipeline.display.console import Display, told_of_retry
 from pipeline.engine.protocol import Engine, run
 from pipeline.plan.plan import Group
 from pipeline.reports import Checkpointed, Decided, Failed, Finished, Paused, Planned, Report, Retried
+from pipeline.results.decisions import sentence
 from pipeline.results.failures import Failures
 from pipeline.results.tally import Tally
 from pipeline.sweep.checkpoint_file import Saved
@@ -42,7 +43,8 @@ class Follower:
             case Planned(trials=trials):
                 self._tally.add(trials)
             case Decided():
-                pass
+                if report.decision.complete:
+                    self._display.say(sentence(report))
             case _:
                 self._tally.take(report)
         failed = _failed(report)

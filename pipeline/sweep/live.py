@@ -173,6 +173,8 @@ class LiveSweep:
         batch.know(points, plan, self._trials)
         self._course.enter(plan.trials)
         self._course.know(decisions)
+        for decision in decisions:
+            self._record.recorder.take(self._course.told(decision))
         for trial in plan.trials:
             if trial.key in self._resumption.ended:
                 result = self._resumption.ended[trial.key]

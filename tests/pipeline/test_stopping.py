@@ -152,7 +152,7 @@ def test_an_asha_that_is_killed_goes_on_from_its_decisions_and_contradicts_none(
     ("arguments", "message"),
     [
         (("stopping.min_steps=30",), "stopping.min_steps must make rungs at which val/accuracy is measured"),
-        (("stopping.metric=val/acuracy",), "stopping.metric must be one of"),
+        (("stopping.max_steps=800",), f"stopping.max_steps must be at most the {STEPS} steps of a trial, got 800"),
         (("stopping.min_steps=4000",), f"stopping.min_steps must be below the {STEPS} steps of a trial, got 4000"),
     ],
 )

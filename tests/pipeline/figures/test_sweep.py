@@ -77,6 +77,17 @@ def test_models_that_are_swept_are_told_apart(record):
     assert drawn([*every, record(0.4, **mlp, learning_rate=0.5)]).keys() == FIGURES.keys()
 
 
+def test_the_rungs_of_a_sweep_are_drawn_where_any_trial_was_stopped(record):
+    ended = [record(0.9, learning_rate=1.0), record(0.5, Outcome.DIVERGED, learning_rate=9.0)]
+    stopped = [record(0.5, Outcome.STOPPED, learning_rate=rate) for rate in (2.0, 3.0)]
+    for trial in (*ended, *stopped):
+        curves = trial.curves | {"val/accuracy": Series(steps=np.array([50, 100]), values=np.array([0.1, 0.2]))}
+        object.__setattr__(trial, "curves", curves)
+
+    assert Image.open(io.BytesIO(drawn([*ended, *stopped])["rungs.png"])).size == (900, 600)
+    assert "rungs.png" not in drawn(ended)
+
+
 def test_one_trial_is_no_sweep_to_draw(record):
     assert drawn([record(0.5)]) == {}
     assert drawn([]) == {}

@@ -1,0 +1,60 @@
+"""The funnel of a sweep that stops trials: what each measured up to where it was stopped, and how many went on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from pipeline.figures.style import BLUE, INK, QUIET, SIDE_BY_SIDE, blank, captioned, label
+from pipeline.figures.trials import caption_of, measure
+from pipeline.record.sweep_run import TrialRecord
+
+
+def draw_rungs(trials: Sequence[TrialRecord]) -> bytes:
+    """Return the curves of what trials are compared by, and how many trials there were after each rung.
+
+    Nothing where none was stopped.
+    """
+    metric = measure(trials)
+    shown = [trial for trial in trials if metric in trial.curves]
+    rungs = sorted({trial.standing.stopped_at for trial in trials if trial.standing.stopped_at < math.inf})
+    if not rungs or not shown:
+        return b""
+    figure, (left, right) = blank(panels=2, title=f"{len(trials)} trials, stopped at {len(rungs)} rungs")
+    _draw_curves(left, shown, rungs, metric)
+    _draw_counts(right, trials, rungs)
+    return captioned(figure, caption_of(trials), margins={**SIDE_BY_SIDE, "top": 0.86, "wspace": 0.42})
+
+
+def _draw_curves(axes: Axes, trials: Sequence[TrialRecord], rungs: Sequence[float], metric: str) -> None:
+    for trial in reversed(trials):  # the best last, on top of the others
+        curve, stopped = trial.curves[metric], trial.standing.stopped_at < math.inf
+        colour, width = (QUIET, 0.7) if stopped else (BLUE, 2)
+        axes.plot(curve.steps, curve.values, color=colour, linewidth=width, marker="." if len(curve.steps) == 1 else "")
+    for rung in rungs:
+        axes.axvline(rung, color=INK, linewidth=0.8, linestyle=":")
+    axes.set_xscale("log")
+    values = np.concatenate([trial.curves[metric].values for trial in trials])
+    finite = values[np.isfinite(values)]
+    if len(finite):  # a trial that is about to diverge would hide all others
+        low, high = np.quantile(finite, [0.02, 1.0] if metric.endswith("accuracy") else [0.0, 0.98])
+        room = 0.05 * max(high - low, 1e-9)
+        axes.set_ylim(low - room, high + room)
+    label(axes, x="step", y=metric, title="stopped in grey, to the end in blue")
+
+
+def _draw_counts(axes: Axes, trials: Sequence[TrialRecord], rungs: Sequence[float]) -> None:
+    """Draw how many trials there were from each rung on."""
+    standings = [trial.standing for trial in trials if math.isfinite(trial.standing.score)]
+    left = [len(trials), *(sum(standing.stopped_at > rung for standing in standings) for rung in rungs)]
+    lost = len(trials) - len(standings)
+    names = ["begin", *(f"after {rung:g}" for rung in rungs)]
+    bars = axes.barh(range(len(left)), left, color=BLUE, height=0.7)
+    axes.bar_label(bars, labels=[str(count) for count in left], padding=3, color=INK, fontsize=11)
+    axes.set_yticks(range(len(left)), names)
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    label(axes, x="trials", y="", title=f"how many go on ({lost} diverged or failed)" if lost else "how many go on")

@@ -1,0 +1,60 @@
+"""What is told of the decisions at rungs: a sentence each, and a table of all that they were based on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline.reports import Decided
+
+
+def sentence(decided: Decided) -> str:
+    """Return a decision as a person reads it: how many of how many go on from a rung, and from which value on."""
+    decision = decided.decision
+    cut = cut_of(decided)
+    worst = "" if cut is None else f", from {decided.metric} {cut:.4g} on"
+    bracket = f" of bracket {decision.pool}" if decision.pool else ""
+    return f"rung at step {decision.step}{bracket}: {len(decision.passed)} of {len(decision.scores)} go on{worst}"
+
+
+def cut_of(decided: Decided) -> float | None:
+    """Return the value of the last setting that goes on, None where none does."""
+    passed = [decided.decision.scores[name] for name in decided.decision.passed]
+    return decided.sign * min(passed) if passed else None
+
+
+def rows(decisions: Sequence[Decided]) -> list[dict[str, Any]]:
+    """Return a row of every decision and every setting that had arrived: its value, and what became of it."""
+    return [
+        {
+            "decision": number,
+            "step": decided.decision.step,
+            "bracket": decided.decision.pool,
+            "setting": decided.names[setting],
+            decided.metric: decided.sign * score,
+            "becomes": _fate(decided, setting),
+            "cut": cut_of(decided),
+            "complete": decided.decision.complete,
+            "key": setting,
+        }
+        for number, decided in enumerate(decisions)
+        for setting, score in decided.decision.scores.items()
+    ]
+
+
+def tags(decisions: Sequence[Decided]) -> dict[str, str]:
+    """Return how many settings arrived at each rung, and how many went on from it."""
+    if not decisions:
+        return {}
+    arrived: dict[tuple[int, int], tuple[int, int]] = {}
+    for one in (decided.decision for decided in decisions):
+        _, gone = arrived.get((one.pool, one.step), (0, 0))
+        arrived[one.pool, one.step] = (len(one.scores), gone + len(one.passed))
+    texts = [f"{step}: {went} of {came}" for (_, step), (came, went) in sorted(arrived.items())]
+    return {"rungs": ", ".join(texts), "rungs.metric": decisions[0].metric}
+
+
+def _fate(decided: Decided, setting: str) -> str:
+    if setting in decided.decision.passed:
+        return "goes on"
+    return "stopped" if setting in decided.decision.stopped else "as before"

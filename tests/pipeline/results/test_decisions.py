@@ -1,0 +1,51 @@
+"""What is told of decisions at rungs, and who wins where trials were stopped."""
+
+import numpy as np
+
+from pipeline.reports import Decided, Finished, Progressed
+from pipeline.results.comparisons import at_the_end
+from pipeline.results.decisions import rows, sentence, tags
+from pipeline.results.tally import Tally
+from pipeline.stopping.ladder import Decision
+from tasks.events import Curve, Outcome, Result
+
+
+def decided(step, scores, passed, stopped=(), *, complete=True):
+    decision = Decision(step=step, pool=0, scores=scores, passed=passed, stopped=stopped, complete=complete)
+    names = {setting: setting.upper() for setting in scores}
+    return Decided(decision=decision, names=names, metric="val/loss", sign=-1)
+
+
+def test_a_decision_is_told_with_its_cut_in_the_metrics_own_sign():
+    first = decided(100, {"a": -1.0, "b": -2.0, "c": -3.0}, ("a", "b"), ("c",))
+    second = decided(300, {"b": -0.5, "a": -0.7}, ("b",), complete=False)
+
+    assert sentence(first) == "rung at step 100: 2 of 3 go on, from val/loss 2 on"
+    assert tags([first, second]) == {"rungs": "100: 2 of 3, 300: 1 of 2", "rungs.metric": "val/loss"}
+    assert [(row["decision"], row["setting"], row["val/loss"], row["becomes"]) for row in rows([first, second])] == [
+        (0, "A", 1.0, "goes on"),
+        (0, "B", 2.0, "goes on"),
+        (0, "C", 3.0, "stopped"),
+        (1, "B", 0.5, "goes on"),
+        (1, "A", 0.7, "as before"),
+    ]
+
+
+def test_the_winner_is_taken_among_those_that_went_on_from_the_last_rung(trial, layout):
+    early, last, worse = trial("early"), trial("last", learning_rate=0.5), trial("worse", learning_rate=0.25)
+    tally = Tally([early, last, worse])
+    for one, outcome, step, accuracy in (
+        (early, Outcome.STOPPED, 100, 0.9),
+        (last, Outcome.COMPLETE, 1000, 0.7),
+        (worse, Outcome.STOPPED, 300, 0.6),
+    ):
+        values = {"val/accuracy": np.array([accuracy])}
+        tally.take(Progressed(trial=one, curve=Curve(trial=0, steps=np.array([step]), metrics=values)))
+        result = Result(trial=0, outcome=outcome, step=step, metrics={"val/accuracy": accuracy})
+        tally.take(Finished(trial=one, result=result, layout=layout))
+
+    assert [standing.trial.name for standing in tally.ranking()] == ["last", "worse", "early"]
+    assert tally.best.trial is last
+    assert tally.standings[early.key].ending == "stopped early at step 100"
+    told = "the winner is of the one that went on from the last rung, of 3; stopped early were "
+    assert at_the_end(tally.settings()) == f"{told}1 at step 100, 1 at step 300"
