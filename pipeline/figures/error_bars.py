@@ -17,6 +17,7 @@ from pipeline.record.sweep_run import TrialRecord
 
 _MOST_PANELS = 2
 _LOG_FROM = 8.0
+_ROOM = 0.2  # of the height of a panel, for its legend
 _LINES = list(itertools.product(("-", "--", ":"), COLOURS))
 
 
@@ -41,7 +42,9 @@ def draw_error_bars(trials: Sequence[TrialRecord]) -> bytes:
         if min(values) > 0 and max(values) / min(values) >= _LOG_FROM:
             axes.set_xscale("log")
     if lines:
-        legend(panels[-1], loc="best")
+        low, high = panels[-1].get_ylim()
+        panels[-1].set_ylim(low - _ROOM * (high - low), high)
+        legend(panels[-1], loc="lower center", ncols=min(3, len(every)))
     others = [name for name in varied if name not in numbers[:1] and name not in lines]
     best = f" · the best over {', '.join(others)}" if others else ""
     return captioned(figure, f"{caption_of_settings(drawn)} · bars: 95 % interval of the mean (BCa bootstrap){best}")

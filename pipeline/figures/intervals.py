@@ -38,7 +38,7 @@ def draw_intervals(trials: Sequence[TrialRecord]) -> bytes:
     for text, colour in (("the best", BLUE), ("not distinguishable from it", INK), ("told apart from it", VERMILION)):
         if colour in colours:
             axes.plot([], [], "o-", color=colour, linewidth=3, label=text)
-    axes.set_yticks(range(len(shown)), [_named(one) for one in shown], fontsize=max(7, 12 - len(shown) // 4))
+    axes.set_yticks(range(len(shown)), [_named(one) for one in shown], fontsize=max(9, 12 - len(shown) // 4))
     axes.invert_yaxis()
     legend(axes, loc="best")
     told = "line: 95 % interval of the mean (BCa bootstrap) · |: a repeat"

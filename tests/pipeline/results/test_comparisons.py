@@ -1,5 +1,6 @@
 """Settings are compared by their repeats, and what is said of them is what the repeats show."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -112,6 +113,18 @@ def test_a_conclusion_names_the_first_two_and_how_many_are_left():
     assert "not distinguishable with these repeats" in first
     assert second == f"of the 2 settings after {found[0].name}, 1 can be told apart from it and 1 cannot"
     assert third.startswith("p counts each difference as one of 3")
+
+
+def test_settings_that_were_stopped_early_are_not_compared():
+    early = setting("early", [0.75, 0.76, 0.77], outcomes=["stopped early"] * 3)
+    early = dataclasses.replace(
+        early, repeats=tuple(dataclasses.replace(repeat, stopped_at=50) for repeat in early.repeats)
+    )
+    found = ranked([early, setting("a", [0.7, 0.71, 0.72]), setting("b", [0.5, 0.51, 0.49])])
+
+    assert [one.name for one in found] == ["a", "b", "early"]
+    assert [one.other.name for one in against_best(found)] == ["b"]
+    assert conclusion(found)[0].startswith("a is better than b by 21.00 (95 % interval")
 
 
 def test_one_seed_each_is_said_to_be_one_draw():
