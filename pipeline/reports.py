@@ -121,6 +121,36 @@ class Printed:
     text: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """A proposal of a search: its number, which is its trial's index, its ``params``, and what it came to.
+
+    ``known`` is how many ends the search knew of when it made it. Without an ``outcome`` it has not ended; ``values``
+    are of the metrics that are searched for, none where they are not known.
+    """
+
+    number: int
+    params: Mapping[str, str]
+    known: int
+    outcome: str = ""
+    values: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Searched:
+    """What a search has proposed so far, and what it made of it.
+
+    ``metrics`` are searched for in their ``directions``; ``importances`` are the keys' shares in the variance of the
+    values, the largest first, none while they are not known.
+    """
+
+    sampler: str
+    metrics: tuple[str, ...]
+    directions: tuple[str, ...]
+    proposals: tuple[Told, ...]
+    importances: Mapping[str, float]
+
+
 TrialReport = Started | Progressed | Finished | Failed | Printed
 RecordedReport = TrialReport | Retried | Planned | Decided
 Report = RecordedReport | Checkpointed | Paused

@@ -68,7 +68,7 @@ class SearchSweeper(Sweeper):
         objectives = Objectives.of(self.config.sweep, self.metrics, self.direction)
         budget = Budget(n_trials=self.n_trials, n_jobs=self.n_jobs, max_failure_rate=self.max_failure_rate)
         search = self._search(arguments, objectives)
-        proposals = Proposals(search, budget, objectives.values)
+        proposals = Proposals(search, budget, objectives)
         composer = self.launcher.composer if isinstance(self.launcher, SweepLauncher) else None
         batch = proposals.more(budget.most)
         if composer is not None:

@@ -55,6 +55,11 @@ class Objectives:
             require(given in ([], usual), "hydra.sweeper.direction", rule, ", ".join(given))
         return cls(metrics=tuple(names), directions=tuple(given or usual))
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The metrics by name."""
+        return tuple(name or "accuracy" for name in self.metrics)
+
     def values(self, measured: Mapping[str, float]) -> list[float]:
         """Return the value of each metric, NaN where it was not measured."""
         return [_value(name, measured) for name in self.metrics]

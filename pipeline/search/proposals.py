@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.reports import Searched, Told
+from pipeline.search.objectives import Objectives
 from pipeline.search.search import Proposal, Search
 from pipeline.sweep.source import End
 from tasks.errors import require
@@ -50,16 +52,15 @@ class Budget:
 class Proposals:
     """The proposals of a search: points that differ in what fuses come together, and are made up for as groups end.
 
-    ``values`` says of the last metrics of a trial what the search is told.
+    ``objectives`` say which of the last metrics of a trial the search is told.
     """
 
-    def __init__(
-        self, search: Search, budget: Budget, values: Callable[[Mapping[str, float]], Sequence[float]]
-    ) -> None:
-        self.search, self._budget, self._values = search, budget, values
+    def __init__(self, search: Search, budget: Budget, objectives: Objectives) -> None:
+        self.search, self._budget, self._objectives = search, budget, objectives
         self.total = min(budget.n_trials, search.points or budget.n_trials)
         self.ended = 0
         self.failed = 0
+        self._told: list[Told] = []
 
     @property
     def done(self) -> bool:
@@ -73,19 +74,22 @@ class Proposals:
         if self.done or left <= 0:
             return []
         if not self.search.learns:
-            return [self.search.ask() for _ in range(left)]
+            return self._ask(left)
         # What comes before the first lesson comes at once.
         first = self.search.startup - self.search.asked
         free = max(first, self._budget.most - self.search.open)
         count = min(left, free, max(room, 1))
         whole = count >= min(left, self._budget.batch) or self.search.open == 0
-        return [self.search.ask() for _ in range(count)] if whole else []
+        return self._ask(count) if whole else []
 
     def told(self, number: int, end: End) -> None:
         """Take in how a point ended."""
         self.ended += 1
-        values = [] if end.outcome is Outcome.FAILED else list(self._values(end.metrics))
+        values = [] if end.outcome is Outcome.FAILED else self._objectives.values(end.metrics)
         finite = bool(values) and all(map(math.isfinite, values))
+        self._told[number] = dataclasses.replace(
+            self._told[number], outcome=end.outcome.value, values=tuple(values) if finite else ()
+        )
         if end.outcome is Outcome.FAILED:
             self.failed += 1
             self.search.fail(number)
@@ -94,6 +98,21 @@ class Proposals:
         else:
             stopped = end.outcome is Outcome.STOPPED and finite
             self.search.prune(number, end.step, values[0] if stopped else None)
+
+    def report(self) -> Searched:
+        """Return what has been proposed so far, and what the search made of it."""
+        return Searched(
+            sampler=self.search.sampler,
+            metrics=self._objectives.names,
+            directions=self._objectives.directions,
+            proposals=tuple(self._told),
+            importances=self.search.importances(),
+        )
+
+    def _ask(self, count: int) -> list[Proposal]:
+        proposals = [self.search.ask() for _ in range(count)]
+        self._told += [Told(number=one.number, params=one.params, known=self.ended) for one in proposals]
+        return proposals
 
 
 def _whole(value: Any) -> bool:

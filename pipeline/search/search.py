@@ -20,9 +20,10 @@ class StudyError(SweepError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """A point that a search proposes: its number in the search, and its overrides."""
+    """A point that a search proposes: its number in the search, what it searches by key, and all its overrides."""
 
     number: int
+    params: Mapping[str, str]
     overrides: tuple[str, ...]
 
 
@@ -68,7 +69,8 @@ class Search:
         self.points = math.prod(map(len, grid.values())) if grid else None
         # A sampler that learns goes on with other draws than those it has begun with.
         sampler = make_sampler(config, grid, seed=(config.get("seed") or 0))
-        self.learns = type(sampler).__name__ not in LEARNS_NOTHING
+        self.sampler = type(sampler).__name__
+        self.learns = self.sampler not in LEARNS_NOTHING
         if past and self.learns:
             sampler = make_sampler(config, grid, seed=((config.get("seed") or 0) + 7919 * len(past)) % 2**32)
         self.startup = startup(sampler)
@@ -88,15 +90,15 @@ class Search:
             trial = self._study.ask(fixed_distributions=dict(self._space.distributions))
         if self._extend is not None:
             self._extend(trial)
-        own = [f"{name}={text_of(value)}" for name, value in trial.params.items()]
-        if past is not None and any(past.get(text.partition("=")[0]) != text.partition("=")[2] for text in own):
+        own = {name: text_of(value) for name, value in trial.params.items()}
+        if past is not None and any(past.get(name) != text for name, text in own.items()):
             raise StudyError(
                 f"sweep.resume must go on from the proposals in the record, number {number} of which was "
-                f"{' '.join(f'{name}={text}' for name, text in past.items())}, and would be {' '.join(own)}"
+                f"{' '.join(_overrides(past))}, and would be {' '.join(_overrides(own))}"
             )
         self._trials.append(trial)
         self._open.add(number)
-        return Proposal(number=number, overrides=(*own, *self._space.fixed))
+        return Proposal(number=number, params=own, overrides=(*_overrides(own), *self._space.fixed))
 
     def tell(self, number: int, values: Sequence[float]) -> None:
         """Take in the values of a trial that is complete."""
@@ -178,6 +180,10 @@ class Search:
                 raise ConfigError(f"{name} must span what the record holds of this search, {text}, got {distribution}")
             found[name] = values[0]
         return found
+
+
+def _overrides(params: Mapping[str, str]) -> list[str]:
+    return [f"{name}={text}" for name, text in params.items()]
 
 
 def _study(sampler: Any, options: Options) -> Any:

@@ -19,12 +19,23 @@ VALIDATION = 1000
 @functools.cache
 def load(root):
     """Return the training images float32 ``(N, 3073)``, centred, with a bias, and their labels; then the test set's."""
+    train, _ = split(root)
+    mean = train[:, 1:].mean(axis=0, dtype=np.float64).astype(np.float32)
+    return *features(train, mean), *features(read(Path(root) / "cifar-10-batches-bin" / "test_batch.bin"), mean)
+
+
+@functools.cache
+def held_out(root):
+    """Return the validation images and their labels, as `load` those for training."""
+    train, validation = split(root)
+    return features(validation, train[:, 1:].mean(axis=0, dtype=np.float64).astype(np.float32))
+
+
+def split(root):
     folder = Path(root) / "cifar-10-batches-bin"
     train = np.concatenate([read(folder / f"data_batch_{number}.bin") for number in range(1, 6)])
-    held_out = np.random.default_rng(0).permutation(len(train))[:VALIDATION]
-    train = np.delete(train, held_out, axis=0)
-    mean = train[:, 1:].mean(axis=0, dtype=np.float64).astype(np.float32)
-    return *features(train, mean), *features(read(folder / "test_batch.bin"), mean)
+    chosen = np.random.default_rng(0).permutation(len(train))[:VALIDATION]
+    return np.delete(train, chosen, axis=0), train[chosen]
 
 
 def read(file):
@@ -36,6 +47,11 @@ def features(records, mean):
     np.subtract(records[:, 1:], mean, out=x[:, :-1])
     x[:, -1] = 1
     return x, records[:, 0].astype(np.int64)
+
+
+def accuracy(weights, x, labels):
+    """Return the share of the images whose highest score is that of their label."""
+    return float(np.mean((x @ weights.T).argmax(axis=1) == labels))
 
 
 def train(data, *, learning_rate, regularization, batch_size, steps, log, every=10):
@@ -63,7 +79,7 @@ def train(data, *, learning_rate, regularization, batch_size, steps, log, every=
         if step % every == 0:
             metrics = {"train/loss": float(np.mean(losses)), "train/accuracy": float(np.mean(hits))}
             if step == steps:
-                metrics["test/accuracy"] = float(np.mean((x_test @ weights.T).argmax(axis=1) == y_test))
+                metrics["test/accuracy"] = accuracy(weights, x_test, y_test)
             log(metrics, step)
             losses, hits = [], []
     return weights

@@ -19,7 +19,7 @@ def proposals(name="tpe", directions=("maximize",), metrics=("val/accuracy",), *
     space = space_of(OverridesParser.create().parse_overrides(["x=range(6)", "c=a,b"]))
     search = Search(space, Options(sampler=nodes()[name], directions=directions))
     objectives = Objectives(metrics=metrics, directions=directions)
-    return Proposals(search, Budget(**budget), objectives.values)
+    return Proposals(search, Budget(**budget), objectives)
 
 
 def ended(accuracy, outcome=Outcome.COMPLETE):

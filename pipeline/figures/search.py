@@ -1,0 +1,103 @@
+"""The figures of a search: how its values came, which key mattered, and the front of several objectives."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from pipeline.figures.style import BLUE, ORANGE, QUIET, VERMILION, blank, captioned, label, legend
+from pipeline.reports import Searched, Told
+
+_LONGEST = 12
+"""The most keys whose importance is shown: the least important are left out."""
+
+_LOOKS = {"complete": (BLUE, "o"), "stopped early": (ORANGE, "v")}
+
+
+def draw_search(searched: Searched) -> Mapping[str, bytes]:
+    """Return the figures of a search by file name: nothing of one that has measured nothing twice."""
+    known = [told for told in searched.proposals if _is_known(told)]
+    if len(known) < 2:
+        return {}
+    if len(searched.metrics) > 1:
+        return {"pareto.png": _draw_front(searched, known)}
+    return {"search.png": _draw_history(searched, known)}
+
+
+def _draw_history(searched: Searched, known: Sequence[Told]) -> bytes:
+    (metric,), (direction,) = searched.metrics, searched.directions
+    shares = list(searched.importances.items())[:_LONGEST]
+    figure, panels = blank(panels=2 if shares else 1, title=f"The search for the best {metric}")
+    axes = panels[0]
+    label(axes, x="proposal", y=metric, title="history")
+    for outcome, (colour, mark) in _LOOKS.items():
+        points = [(told.number, told.values[0]) for told in known if told.outcome == outcome]
+        if points:
+            x, y = zip(*points, strict=True)
+            axes.scatter(x, y, color=colour, marker=mark, s=22, label=outcome, zorder=3)
+    done = sorted((told.number, told.values[0]) for told in known if told.outcome == "complete")
+    if done:
+        numbers, values = map(np.array, zip(*done, strict=True))
+        best = (np.maximum if direction == "maximize" else np.minimum).accumulate(values)
+        axes.step(numbers, best, where="post", color=VERMILION, linewidth=2, label="best so far", zorder=2)
+    lost = [told.number for told in searched.proposals if told.outcome and not _is_known(told)]
+    if lost:
+        low, _ = axes.get_ylim()
+        axes.scatter(lost, [low] * len(lost), color=QUIET, marker="x", s=28, label="no value", zorder=3)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    legend(axes, loc="best")
+    if shares:
+        _draw_shares(panels[1], shares)
+    return captioned(figure, _caption(searched))
+
+
+def _draw_shares(axes: Axes, shares: Sequence[tuple[str, float]]) -> None:
+    names, values = zip(*reversed(shares), strict=True)
+    label(axes, x="share of the variance of the values", y="", title="importance")
+    axes.barh(names, values, height=0.5, color=BLUE)
+    for place, value in enumerate(values):
+        axes.text(value, place, f" {value:.2f}", va="center", color=QUIET)
+    axes.set_xlim(0, 1.15 * max(values))
+    axes.grid(visible=False, axis="y")
+
+
+def _draw_front(searched: Searched, known: Sequence[Told]) -> bytes:
+    done = [told for told in known if told.outcome == "complete"]
+    signs = [1 if direction == "maximize" else -1 for direction in searched.directions]
+    front = [one for one in done if not any(_beats(other.values, one.values, signs) for other in done)]
+    figure, (axes,) = blank(title=f"What {' and '.join(searched.metrics)} cost each other")
+    x, y, *others = searched.metrics
+    label(axes, x=f"{x} ({searched.directions[0]})", y=f"{y} ({searched.directions[1]})")
+    behind = [told.values[:2] for told in done if told not in front]
+    if behind:
+        across, up = zip(*behind, strict=True)
+        axes.scatter(across, up, color=QUIET, s=22, label="others")
+    points = sorted(told.values[:2] for told in front)
+    # With more than two objectives a front is no line.
+    line = "" if others else "-"
+    axes.plot(*zip(*points, strict=True), marker="o", linestyle=line, linewidth=1.2, color=BLUE, label="Pareto front")
+    for told in front:
+        place = (told.values[0], told.values[1])
+        axes.annotate(f"#{told.number}", place, textcoords="offset points", xytext=(5, 5), color=QUIET)
+    legend(axes, loc="best")
+    return captioned(figure, _caption(searched))
+
+
+def _beats(one: Sequence[float], other: Sequence[float], signs: Sequence[int]) -> bool:
+    """Return whether one is at least as good in everything, and not the same."""
+    pairs = [(sign * a, sign * b) for a, b, sign in zip(one, other, signs, strict=True)]
+    return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
+
+
+def _is_known(told: Told) -> bool:
+    return told.outcome in _LOOKS and bool(told.values) and all(map(math.isfinite, told.values))
+
+
+def _caption(searched: Searched) -> str:
+    count = sum(1 for told in searched.proposals if told.outcome)
+    keys = ", ".join(dict.fromkeys(key for told in searched.proposals for key in told.params))
+    return f"{searched.sampler} · {count} proposals over {keys}"
