@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -135,10 +136,15 @@ class Told:
     outcome: str = ""
     values: tuple[float, ...] = ()
 
+    @property
+    def overrides(self) -> list[str]:
+        """The parameters as overrides."""
+        return [f"{name}={text}" for name, text in self.params.items()]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Searched:
-    """What a search has proposed so far, and what it made of it.
+    """What a search has proposed, and what it was told of it, as far as it is new.
 
     ``metrics`` are searched for in their ``directions``; ``importances`` are the keys' shares in the variance of the
     values, the largest first, none while they are not known.
@@ -150,7 +156,13 @@ class Searched:
     proposals: tuple[Told, ...]
     importances: Mapping[str, float]
 
+    def after(self, before: Searched | None) -> Searched:
+        """Return this, with what was told ``before`` of other proposals."""
+        known = {told.number: told for told in (before.proposals if before else ())}
+        known |= {told.number: told for told in self.proposals}
+        return dataclasses.replace(self, proposals=tuple(known[number] for number in sorted(known)))
+
 
 TrialReport = Started | Progressed | Finished | Failed | Printed
-RecordedReport = TrialReport | Retried | Planned | Decided
+RecordedReport = TrialReport | Retried | Planned | Decided | Searched
 Report = RecordedReport | Checkpointed | Paused

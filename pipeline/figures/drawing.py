@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record.protocol import Series
 from pipeline.record.sweep_run import Figure, TrialRecord
+from pipeline.reports import Searched
 from tasks.datasets.dataset import Dataset
 from tasks.events import Result
 
@@ -44,6 +45,13 @@ def _draw_added(name: str, trials: Sequence[TrialRecord]) -> Mapping[str, bytes]
     from pipeline.figures import added  # noqa: PLC0415  # Matplotlib may take a second to import
 
     return added.draw_sweep(name, trials)
+
+
+def draw_search(searched: Searched) -> Mapping[str, bytes]:
+    """Return the figures of a search, as `pipeline.figures.search.draw_search` does."""
+    from pipeline.figures import search  # noqa: PLC0415  # Matplotlib takes a second to import
+
+    return search.draw_search(searched)
 
 
 SWEEP_FIGURES: Sequence[Figure] = tuple(

@@ -62,6 +62,7 @@ def _draw_shares(axes: Axes, shares: Sequence[tuple[str, float]]) -> None:
     for place, value in enumerate(values):
         axes.text(value, place, f" {value:.2f}", va="center", color=QUIET)
     axes.set_xlim(0, 1.15 * max(values))
+    axes.set_ylim(min(len(names) - 6, 0) - 0.5, len(names) - 0.5)
     axes.grid(visible=False, axis="y")
 
 

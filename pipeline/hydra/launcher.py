@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn, configure_log, env_override, setup_globals
 from hydra.plugins.launcher import Launcher
@@ -18,11 +18,17 @@ from pipeline.display.console import make_console
 from pipeline.hydra.composer import Composer, Job
 from pipeline.hydra.folders import write_folders
 from pipeline.hydra.job_context import Begun, begin, end, given
+from pipeline.hydra.search_source import SearchSource
 from pipeline.plan.plan import Point
+from pipeline.search.proposals import Proposals
+from pipeline.search.search import Proposal
 from pipeline.sweep.live import LiveSweep
 from pipeline.sweep.planning import show_dry_run
 from pipeline.sweep.source import Grid, Source
 from tasks.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hydra._internal.callbacks import Callbacks  # no more than its type is private
 
 SWEEPS = contextlib.ExitStack()
 """The sweep of this process that lives: no sweeper says that its last batch has come, so the command ends it."""
@@ -55,8 +61,6 @@ class SweepLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Compose and validate every job, run the sweep, and return one result a job."""
         assert self.config is not None
-        assert self.context is not None
-        assert self.task_function is not None
         assert self.composer is not None
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
@@ -64,28 +68,69 @@ class SweepLauncher(Launcher):
         if not jobs:
             return []
         _say_left_out(jobs)
-        folder = Path(self.config.hydra.sweep.dir).absolute()
-        callbacks = self.context.callbacks if self.config.hydra.callbacks else None
-        begun = [begin(job, callbacks, self.task_function) for job in jobs]
+        begun = list(map(self._begin, jobs))
         _check_environments(begun)
+        return self._ended(begun, self.run)
+
+    def search(self, proposals: Proposals) -> Sequence[JobReturn]:
+        """Run what a search proposes, and return one result a job."""
+        assert self.config is not None
+        setup_globals()
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        source = SearchSource(proposals, self._proposed, _point)
+
+        def run(jobs: Sequence[Begun], folder: Path) -> Mapping[int, Any]:
+            config, environment = source.first.config, jobs[0].environment
+            if config.sweep.dry_run:
+                console = make_console()
+                console.print(proposals.describe(), markup=False, soft_wrap=True)
+                points = source.more(proposals.budget.most)
+                with env_override(dict(environment)):
+                    show_dry_run(points, console)
+                return {}
+            self.last = True
+            return self.drive(source, config, environment, folder, meanwhile=source.close)
+
         try:
-            with given(jobs[0].config(), str(folder), log=True):
-                ends = self.run(begun, folder)
+            return self._ended(source.jobs, run)
+        finally:
+            source.close()
+
+    def _begin(self, job: Job) -> Begun:
+        assert self.task_function is not None
+        return begin(job, self._callbacks(), self.task_function)
+
+    def _proposed(self, proposal: Proposal) -> Begun:
+        """Begin a proposal as a job."""
+        assert self.composer is not None
+        return self._begin(self.composer.compose(proposal.overrides, proposal.number))
+
+    def _callbacks(self) -> Callbacks | None:
+        assert self.config is not None
+        assert self.context is not None
+        return self.context.callbacks if self.config.hydra.callbacks else None
+
+    def _ended(
+        self, jobs: Sequence[Begun], run: Callable[[Sequence[Begun], Path], Mapping[int, Any]]
+    ) -> Sequence[JobReturn]:
+        """Have jobs run with what Hydra gives them, others that begin meanwhile among them, and end them."""
+        assert self.config is not None
+        folder, callbacks = Path(self.config.hydra.sweep.dir).absolute(), self._callbacks()
+        try:
+            with given(jobs[0].job.config(), str(folder), log=True):
+                ends = run(jobs, folder)
         except Exception as error:
             if callbacks is not None:
-                for one in begun:
+                for one in jobs:
                     end(one, error, callbacks)
             raise
-        returns = [end(one, ends.get(one.job.number), callbacks) for one in begun]
+        returns = [end(one, ends.get(one.job.number), callbacks) for one in jobs]
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         return returns
 
     def run(self, jobs: Sequence[Begun], folder: Path) -> Mapping[int, Any]:
         """Run the jobs in the sweep, and return each one's score, or its failure, by its number."""
-        points = [
-            Point(index=one.job.number, overrides=tuple(map(redact, one.job.overrides)), config=parse(one.values))
-            for one in jobs
-        ]
+        points = list(map(_point, jobs))
         config, environment = points[0].config, jobs[0].environment
         if config.sweep.dry_run:
             with env_override(dict(environment)):
@@ -115,6 +160,11 @@ class SweepLauncher(Launcher):
             if not self.last:
                 stack.pop_all()
         return ends
+
+
+def _point(begun: Begun) -> Point:
+    overrides = tuple(map(redact, begun.job.overrides))
+    return Point(index=begun.job.number, overrides=overrides, config=parse(begun.values))
 
 
 def _say_left_out(jobs: Sequence[Job]) -> None:

@@ -15,6 +15,7 @@ from hydra.types import HydraContext, TaskFunction
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
+from pipeline.config.schema import parse
 from pipeline.hydra.folders import claim_folder
 from pipeline.hydra.grid import Space
 from pipeline.hydra.launcher import SweepLauncher
@@ -23,6 +24,7 @@ from pipeline.search.objectives import Objectives
 from pipeline.search.proposals import Budget, Proposals
 from pipeline.search.search import Options, Search
 from pipeline.search.space import space_of
+from pipeline.sweep.engines import worker_count
 from pipeline.sweep.source import End
 from tasks.events import Outcome
 
@@ -66,26 +68,40 @@ class SearchSweeper(Sweeper):
         assert self.config is not None
         assert self.launcher is not None
         objectives = Objectives.of(self.config.sweep, self.metrics, self.direction)
-        budget = Budget(n_trials=self.n_trials, n_jobs=self.n_jobs, max_failure_rate=self.max_failure_rate)
         search = self._search(arguments, objectives)
+        budget = Budget(
+            n_trials=self.n_trials,
+            n_jobs=self.n_jobs,
+            max_failure_rate=self.max_failure_rate,
+            workers=_workers(self.config),
+        )
         proposals = Proposals(search, budget, objectives)
-        composer = self.launcher.composer if isinstance(self.launcher, SweepLauncher) else None
-        batch = proposals.more(budget.most)
-        if composer is not None:
-            composer.compose(batch[0].overrides, 0)  # a key that there is not is told before anything is written
-        if claim_folder(self.config) and composer is not None:
-            composer.forget()
-        batches: list[Sequence[JobReturn]] = []
-        while batch:
+        ours = self.launcher if isinstance(self.launcher, SweepLauncher) else None
+        if ours is None:
+            claim_folder(self.config)
+            returns = self._by_batches(proposals, objectives)
+        else:
+            assert ours.composer is not None
+            ours.composer.compose(search.example(), 0)  # a key that there is not is told before anything is written
+            if claim_folder(self.config):
+                ours.composer.forget()
+            returns = ours.search(proposals)
+        if not self.config.sweep.dry_run:
+            self._write(search.results())
+        for result in returns:
+            _ = result.return_value  # raises the error of a job that failed
+        return [returns]
+
+    def _by_batches(self, proposals: Proposals, objectives: Objectives) -> Sequence[JobReturn]:
+        """Launch proposals as any launcher can: a batch, and when all of it has ended the next."""
+        assert self.launcher is not None
+        ended: list[JobReturn] = []
+        while batch := proposals.more(proposals.budget.most):
             returns = self.launcher.launch([one.overrides for one in batch], initial_job_idx=batch[0].number)
-            batches.append(returns)
             for proposal, result in zip(batch, returns, strict=True):
                 proposals.told(proposal.number, _end(objectives, result))
-            batch = proposals.more(budget.most)
-        self._write(search.results())
-        for result in (result for batch in batches for result in batch):
-            _ = result.return_value  # raises the error of a job that failed
-        return batches
+            ended += returns
+        return ended
 
     def _search(self, arguments: Sequence[str], objectives: Objectives) -> Search:
         assert self.config is not None
@@ -113,6 +129,11 @@ def _plain(config: Any) -> dict[str, Any]:
     values = OmegaConf.to_container(config, resolve=True)
     assert isinstance(values, dict)
     return {str(name): value for name, value in values.items()}
+
+
+def _workers(config: DictConfig) -> int:
+    """Return how many groups are computed at once by the config of a sweep, whose jobs may lack values yet."""
+    return worker_count(parse({"cluster": _plain(config.cluster), "device": config.device}))
 
 
 def _end(objectives: Objectives, result: JobReturn) -> End:

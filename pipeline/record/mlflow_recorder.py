@@ -8,7 +8,7 @@ import re
 import shlex
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -17,7 +17,7 @@ from pipeline.errors import RecordError
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record import sweep_run, trial_run
 from pipeline.record.delivery import Delivery
-from pipeline.record.drawings import Drawers, Drawings, InThisThread
+from pipeline.record.drawings import Drawers, Drawings, Drawn, InThisThread
 from pipeline.record.journal import JOURNALS, Head, Journal
 from pipeline.record.outbox import Outbox
 from pipeline.record.protocol import CHECKPOINTS, Provenance, SweepHeader
@@ -40,6 +40,7 @@ from pipeline.reports import (
     Progressed,
     RecordedReport,
     Retried,
+    Searched,
     Started,
     TrialReport,
 )
@@ -67,7 +68,8 @@ class MlflowRecorder:
     What a store that does not answer keeps waiting is kept in a journal beside the sweep's checkpoints, else in
     ``folder``. ``figures`` draws the
     figures kept with a lone trial and a sweep's winner, ``quick_figures`` those of the other trials of a sweep,
-    ``sweep_figures`` those of the sweep itself; ``drawers`` has them drawn, by default at once, until `close` ends
+    ``sweep_figures`` those of the sweep itself, ``search_figures`` those of a search;
+    ``drawers`` has them drawn, by default at once, until `close` ends
     them. ``register_model`` says whether a sweep's winner becomes a version of a registered model.
     """
 
@@ -80,6 +82,7 @@ class MlflowRecorder:
         figures: trial_run.Figures | None = None,
         quick_figures: trial_run.QuickFigures | None = None,
         sweep_figures: Sequence[sweep_run.Figure] = (),
+        search_figures: Callable[[Searched], Drawn] | None = None,
         drawers: Drawers | None = None,
         register_model: bool = False,
     ) -> None:
@@ -87,6 +90,7 @@ class MlflowRecorder:
         self._experiment, self._folder, self._journals = experiment, folder, folder
         self._head = Head(uri=redact(self.uri), experiment=experiment)
         self._figures, self._quick_figures, self._sweep_figures = figures, quick_figures, sweep_figures
+        self._search_figures = search_figures
         self._register_model = register_model
         self._runs: dict[str, TrialRun] = {}
         self._past: Mapping[str, str] = {}
@@ -203,6 +207,8 @@ class MlflowRecorder:
             case Decided():
                 if self._parent is not None:
                     self._parent.decide(report, self._outbox)
+            case Searched():
+                self._search(report)
             case Retried(attempt=attempt, step=step, error=error):
                 for trial in report.trials:
                     self._run(trial, now).retry(self._outbox, attempt, f"{error}; from step {step}", now)
@@ -228,14 +234,18 @@ class MlflowRecorder:
         if isinstance(report, Finished):
             self._draw_ended(run, report.result)
 
+    def _search(self, report: Searched) -> None:
+        if self._parent is not None:
+            self._parent.search(self._outbox, report)
+
     def _run(self, trial: PlannedTrial, now: int, place: Mapping[str, str] = MappingProxyType({})) -> TrialRun:
         """Return the run of a trial, started if it is not: at ``place``, where that is known."""
         if trial.key not in self._runs:
             run = self._runs[trial.key] = TrialRun(trial, now)
             tags = run_tags({**self._provenance.tags, **place}, trial.overrides, self._dataset)
             if self._parent is not None:
-                tags["mlflow.parentRunId"] = self._parent.id
-                tags |= self._parent.setting(trial)
+                tags |= {"mlflow.parentRunId": self._parent.id, **self._parent.setting(trial)}
+                tags |= self._parent.proposal_tags(trial)
             attachments = self._provenance.attachments
             files = {f"provenance/{name}": text.encode() for name, text in attachments.items()}
             run.start(self._outbox, self._dataset, tags, files)
@@ -258,7 +268,7 @@ class MlflowRecorder:
         # The record is whole before anything is drawn: who stops the process now loses pictures only.
         self._writer.submit(self._flush)
         self._writer.submit(lambda: self._draw_winner(parent))  # the longest comes first
-        self._writer.submit(lambda: parent.draw(self._drawings, self._runs, self._sweep_figures))
+        self._writer.submit(lambda: parent.draw(self._drawings, self._runs, self._sweep_figures, self._search_figures))
         if self._register_model:
             name = re.sub(r"[^\w-]+", "-", f"{self._experiment}-{self._dataset.name}")
             self._writer.submit(lambda: parent.register(self._outbox, self._runs, name))

@@ -8,16 +8,18 @@ from dataclasses import dataclass
 
 from pipeline.address import how_to_look, redact
 from pipeline.plan.plan import PlannedTrial
+from pipeline.plan.repeats import point_of
 from pipeline.record import artifacts
 from pipeline.record.description import Reference, describe
 from pipeline.record.drawings import Drawings, Drawn
 from pipeline.record.model import Classifier
 from pipeline.record.outbox import Outbox
 from pipeline.record.protocol import Series, SweepHeader
+from pipeline.record.search_table import PROPOSALS, proposals, search_tags
 from pipeline.record.store import Store
 from pipeline.record.trial_run import TrialRun
 from pipeline.record.view import SETTING, view
-from pipeline.reports import Decided, Finished, TrialReport
+from pipeline.reports import Decided, Finished, Searched, TrialReport
 from pipeline.results import decisions, summary
 from pipeline.results.tally import Standing, Tally
 from tasks.datasets.dataset import Dataset
@@ -54,6 +56,7 @@ class SweepRun:
         self._decisions: list[Decided] = []
         self._has_params = sweep.past is not None
         self._store, self._sweep, self._dataset, self._uri = store, sweep, dataset, uri
+        self._searched: Searched | None = None
         self._told, self._ended = time.monotonic(), False
         if sweep.past is not None:
             self.id = sweep.past.run_id
@@ -81,6 +84,20 @@ class SweepRun:
     def setting(self, trial: PlannedTrial) -> dict[str, str]:
         """Return the tags that say which setting a trial repeats."""
         return {SETTING: self.tally.setting_name(trial), f"{SETTING}.key": self.tally.setting_of(trial)}
+
+    def search(self, outbox: Outbox, report: Searched) -> None:
+        """Write down what a search has proposed, and what it made of it."""
+        self._searched = searched = report.after(self._searched)
+        outbox.batch(self.id).tags |= search_tags(searched)
+        table = proposals(searched)
+        files = {f"{PROPOSALS}.csv": artifacts.csv_file(table), f"{PROPOSALS}.json": artifacts.table_file(table)}
+        outbox.attach(self.id, files)
+
+    def proposal_tags(self, trial: PlannedTrial) -> dict[str, str]:
+        """Return the tag that says which proposal of the search a trial is; none where nothing is searched."""
+        if self._searched is None:
+            return {}
+        return {"search.proposal": str(point_of(trial.index, trial.config["sweep"]["repeats"]))}
 
     def refresh(self, outbox: Outbox, runs: Mapping[str, TrialRun]) -> None:
         """Bring the description up to date, if it is time to."""
@@ -119,7 +136,13 @@ class SweepRun:
             files |= {f"{name}.csv": artifacts.csv_file(table), f"{name}.json": artifacts.table_file(table)}
         outbox.attach(self.id, files)
 
-    def draw(self, drawings: Drawings, runs: Mapping[str, TrialRun], figures: Sequence[Figure]) -> None:
+    def draw(
+        self,
+        drawings: Drawings,
+        runs: Mapping[str, TrialRun],
+        figures: Sequence[Figure],
+        search_figures: Callable[[Searched], Drawn] | None = None,
+    ) -> None:
         """Have the figures of the sweep drawn."""
         records = [
             TrialRecord(standing=standing, curves=runs[standing.trial.key].points.series())
@@ -128,6 +151,8 @@ class SweepRun:
         ]
         for draw in figures:
             drawings.draw(self.id, draw, records)
+        if self._searched is not None and search_figures is not None:
+            drawings.draw(self.id, search_figures, self._searched)
 
     def register(self, outbox: Outbox, runs: Mapping[str, TrialRun], name: str) -> None:
         """Register the winner as a new version of the model ``name``: one that was trained and tells its layers."""

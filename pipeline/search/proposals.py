@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,16 +57,22 @@ class Proposals:
     """
 
     def __init__(self, search: Search, budget: Budget, objectives: Objectives) -> None:
-        self.search, self._budget, self._objectives = search, budget, objectives
+        self.search, self.budget, self._objectives = search, budget, objectives
         self.total = min(budget.n_trials, search.points or budget.n_trials)
         self.ended = 0
         self.failed = 0
         self._told: list[Told] = []
+        self._new: set[int] = set()
+
+    @property
+    def identity(self) -> str:
+        """What tells this search from others; it may be resumed with more trials, and go on."""
+        return f"{self.search.identity} {self._objectives}"
 
     @property
     def done(self) -> bool:
         """Whether no more will come."""
-        failing = self.failed > self._budget.max_failure_rate * max(1, self.ended)
+        failing = self.failed > self.budget.max_failure_rate * max(1, self.ended)
         return failing or self.search.asked >= self.total
 
     def more(self, room: int) -> list[Proposal]:
@@ -77,9 +84,9 @@ class Proposals:
             return self._ask(left)
         # What comes before the first lesson comes at once.
         first = self.search.startup - self.search.asked
-        free = max(first, self._budget.most - self.search.open)
+        free = max(first, self.budget.most - self.search.open)
         count = min(left, free, max(room, 1))
-        whole = count >= min(left, self._budget.batch) or self.search.open == 0
+        whole = count >= min(left, self.budget.batch, max(room, 1)) or self.search.open == 0
         return self._ask(count) if whole else []
 
     def told(self, number: int, end: End) -> None:
@@ -87,6 +94,7 @@ class Proposals:
         self.ended += 1
         values = [] if end.outcome is Outcome.FAILED else self._objectives.values(end.metrics)
         finite = bool(values) and all(map(math.isfinite, values))
+        self._new.add(number)
         self._told[number] = dataclasses.replace(
             self._told[number], outcome=end.outcome.value, values=tuple(values) if finite else ()
         )
@@ -99,19 +107,36 @@ class Proposals:
             stopped = end.outcome is Outcome.STOPPED and finite
             self.search.prune(number, end.step, values[0] if stopped else None)
 
-    def report(self) -> Searched:
-        """Return what has been proposed so far, and what the search made of it."""
+    def describe(self) -> str:
+        """Return what the search is going to do, in a line."""
+        what = " and ".join(f"{d} {name}" for name, d in zip(*self._names(), strict=True))
+        how = f"{self.search.sampler}, {self.total} proposals to {what}"
+        if not self.search.learns:
+            return f"{how}, all of them at once"
+        first = min(self.total, max(self.search.startup, self.budget.most))
+        return f"{how}: the {first} planned here first, then as trials end, {self.budget.most} open at most"
+
+    def _names(self) -> tuple[Sequence[str], Sequence[str]]:
+        return self._objectives.names, self._objectives.directions
+
+    def news(self) -> Searched | None:
+        """Return what was proposed and told since the last time, at the end with what the search made of it all."""
+        over = self.done and not self.search.open
+        if not self._new:
+            return None
+        new, self._new = self._new, set()
         return Searched(
             sampler=self.search.sampler,
             metrics=self._objectives.names,
             directions=self._objectives.directions,
-            proposals=tuple(self._told),
-            importances=self.search.importances(),
+            proposals=tuple(self._told[number] for number in sorted(new)),
+            importances=self.search.importances() if over else {},
         )
 
     def _ask(self, count: int) -> list[Proposal]:
         proposals = [self.search.ask() for _ in range(count)]
         self._told += [Told(number=one.number, params=one.params, known=self.ended) for one in proposals]
+        self._new |= {one.number for one in proposals}
         return proposals
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from pipeline.search.library import load
 from pipeline.search.samplers import LEARNS_NOTHING, make_sampler, startup
 from pipeline.search.space import SearchSpace, text_of
 from tasks.errors import ConfigError, SweepError, require
+
+_STRIDE = 7919
+"""What a seed grows by a proposal of the past: a prime, so that no seed that a person gives next is met."""
 
 
 class StudyError(SweepError):
@@ -41,6 +45,11 @@ class Options:
     study_name: str | None = None
     extend: Callable[[Any], object] | None = None
 
+    @property
+    def seed(self) -> int:
+        """The seed of the sampler."""
+        return int(self.sampler.get("seed") or 0)
+
     def __post_init__(self) -> None:
         seed = self.sampler.get("seed")
         whole = seed is None or (isinstance(seed, int) and seed >= 0)
@@ -60,21 +69,51 @@ class Search:
     """
 
     def __init__(self, space: SearchSpace, options: Options, *, past: Sequence[Sequence[str]] = ()) -> None:
-        self._space, self._extend = space, options.extend
+        self._space, self._options = space, options
         self._trials: list[Any] = []
-        self._past = [dict(text.partition("=")[::2] for text in overrides) for overrides in past]
+        self._told: list[Mapping[str, str]] = []
+        self._past: list[Mapping[str, str]] = []
         self._open: set[int] = set()
-        config = options.sampler
-        grid = space.grid() if config.get("_target_") == "optuna.samplers.GridSampler" else {}
+        grid = space.grid() if options.sampler.get("_target_") == "optuna.samplers.GridSampler" else {}
         self.points = math.prod(map(len, grid.values())) if grid else None
-        # A sampler that learns goes on with other draws than those it has begun with.
-        sampler = make_sampler(config, grid, seed=(config.get("seed") or 0))
+        sampler = make_sampler(options.sampler, grid, seed=options.seed)
         self.sampler = type(sampler).__name__
         self.learns = self.sampler not in LEARNS_NOTHING
-        if past and self.learns:
-            sampler = make_sampler(config, grid, seed=((config.get("seed") or 0) + 7919 * len(past)) % 2**32)
         self.startup = startup(sampler)
         self._study = _study(sampler, options)
+        self.recall(past)
+
+    @property
+    def identity(self) -> str:
+        """What tells this search from others."""
+        space = [f"{key}={distribution}" for key, distribution in self._space.distributions.items()]
+        options = dataclasses.replace(self._options, extend=None)
+        return repr((space, self._space.fixed, options))
+
+    def example(self) -> list[str]:
+        """Return the overrides of a point of the space, proposed or not."""
+        kinds = load().distributions
+        params = {
+            name: text_of(one.choices[0] if isinstance(one, kinds.CategoricalDistribution) else one.low)
+            for name, one in self._space.distributions.items()
+        }
+        return [*_overrides(params), *self._space.fixed]
+
+    def recall(self, past: Sequence[Sequence[str]]) -> None:
+        """Propose what an earlier process has proposed, before anything new.
+
+        Raises
+        ------
+        StudyError
+            If other points have been proposed already.
+        """
+        self._past = [dict(text.partition("=")[::2] for text in overrides) for overrides in past]
+        for number, (before, told) in enumerate(zip(self._past, self._told, strict=False)):
+            _compare(number, before, told)
+        if past and self.learns:
+            # It goes on with other draws than those that it has begun with.
+            seed = (self._options.seed + _STRIDE * len(past)) % 2**32
+            self._study.sampler = make_sampler(self._options.sampler, {}, seed=seed)
 
     def ask(self) -> Proposal:
         """Return the next point."""
@@ -88,15 +127,13 @@ class Search:
                 self._study.enqueue_trial(params)
         if trial is None:
             trial = self._study.ask(fixed_distributions=dict(self._space.distributions))
-        if self._extend is not None:
-            self._extend(trial)
+        if self._options.extend is not None:
+            self._options.extend(trial)
         own = {name: text_of(value) for name, value in trial.params.items()}
-        if past is not None and any(past.get(name) != text for name, text in own.items()):
-            raise StudyError(
-                f"sweep.resume must go on from the proposals in the record, number {number} of which was "
-                f"{' '.join(_overrides(past))}, and would be {' '.join(_overrides(own))}"
-            )
+        if past is not None:
+            _compare(number, past, own)
         self._trials.append(trial)
+        self._told.append(own)
         self._open.add(number)
         return Proposal(number=number, params=own, overrides=(*_overrides(own), *self._space.fixed))
 
@@ -180,6 +217,14 @@ class Search:
                 raise ConfigError(f"{name} must span what the record holds of this search, {text}, got {distribution}")
             found[name] = values[0]
         return found
+
+
+def _compare(number: int, before: Mapping[str, str], now: Mapping[str, str]) -> None:
+    if any(before.get(name) != text for name, text in now.items()):
+        raise StudyError(
+            f"sweep.resume must go on from the proposals in the record, number {number} of which was "
+            f"{' '.join(_overrides(before))}, and would be {' '.join(_overrides(now))}"
+        )
 
 
 def _overrides(params: Mapping[str, str]) -> list[str]:

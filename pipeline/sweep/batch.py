@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from pipeline.plan.plan import Plan, PlannedTrial, Point
 from pipeline.plan.repeats import means, point_of, repeated
+from pipeline.reports import Searched
 from pipeline.results.tally import Standing
 from pipeline.sweep.source import End, Source
 from tasks.events import Outcome
@@ -24,6 +25,19 @@ class Batch:
     def done(self) -> bool:
         """Whether no more points will come."""
         return self._source.done
+
+    @property
+    def identity(self) -> str:
+        """What its source is known by."""
+        return self._source.identity
+
+    def recall(self, past: Sequence[Sequence[str]]) -> None:
+        """Have the source propose what it has proposed in an earlier process."""
+        self._source.recall(past)
+
+    def news(self) -> Searched | None:
+        """Return what the source has proposed and was told since the last time."""
+        return self._source.news()
 
     def more(self, room: int) -> list[Point]:
         """Return the repeats of more points, for about so many trials at most."""

@@ -10,12 +10,15 @@ import os
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from pipeline.stopping.ladder import Decision
 from pipeline.sweep.checkpoint_file import CheckpointError, Saved, decode, encode, of_keys
 
 DECISIONS = "decisions.jsonl"
+PROPOSALS = "proposals.jsonl"
 
 SHARE = 0.05
 """The share of a group's time that writing its checkpoints may take of the driver's."""
@@ -97,17 +100,31 @@ class Checkpoints:
 
     def decide(self, decision: Decision) -> None:
         """Write a decision down; once this returns it outlasts the process."""
-        with (self.folder / DECISIONS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(dataclasses.asdict(decision)) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        self._append(DECISIONS, [dataclasses.asdict(decision)])
 
     def decisions(self) -> list[Decision]:
         """Return the decisions, in their order; a last line that is not whole was not acted upon."""
-        file = self.folder / DECISIONS
-        lines = file.read_text(encoding="utf-8").split("\n")[:-1] if file.exists() else []
-        read = [json.loads(line) for line in lines]
+        read = self._lines(DECISIONS)
         return [Decision(**values | {name: tuple(values[name]) for name in ("passed", "stopped")}) for values in read]
+
+    def propose(self, points: Iterable[Sequence[str]]) -> None:
+        """Write the overrides of proposed points down; once this returns they outlast the process."""
+        self._append(PROPOSALS, points)
+
+    def proposals(self) -> list[list[str]]:
+        """Return the overrides of proposed points, in their order."""
+        return self._lines(PROPOSALS)
+
+    def _append(self, name: str, values: Iterable[Any]) -> None:
+        with (self.folder / name).open("a", encoding="utf-8") as file:
+            file.write("".join(json.dumps(value) + "\n" for value in values))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _lines(self, name: str) -> list[Any]:
+        file = self.folder / name
+        lines = file.read_text(encoding="utf-8").split("\n")[:-1] if file.exists() else []
+        return [json.loads(line) for line in lines]
 
     def close(self, *, done: bool) -> None:
         """Let others use the folder; remove it where the sweep is done and needs it no more."""
@@ -118,7 +135,8 @@ class Checkpoints:
     def _remove(self) -> None:
         """Remove the folder and what this class writes to it: a record named it, so it may hold other things."""
         with contextlib.suppress(OSError):
-            for file in (*self.folder.glob("*.checkpoint"), *self.folder.glob("*.part"), self.folder / DECISIONS):
+            ours = [file for kind in ("*.checkpoint", "*.part") for file in self.folder.glob(kind)]
+            for file in (*ours, self.folder / DECISIONS, self.folder / PROPOSALS):
                 file.unlink(missing_ok=True)
             self.folder.rmdir()
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pipeline.display.console import Display, told_of_retry
 from pipeline.engine.protocol import Engine, run
 from pipeline.plan.plan import Group
-from pipeline.reports import Checkpointed, Decided, Failed, Finished, Paused, Planned, Report, Retried
+from pipeline.reports import Checkpointed, Decided, Failed, Finished, Paused, Planned, Report, Retried, Searched
 from pipeline.results.decisions import sentence
 from pipeline.results.failures import Failures
 from pipeline.results.tally import Tally
@@ -30,7 +30,7 @@ class Follower:
         self._told_of_disk = False
         self._searched = set[str]()
 
-    def take(self, report: Report | Planned | Decided) -> None:
+    def take(self, report: Report) -> None:
         """Take in a report."""
         checkpoints = self._record.checkpoints()
         if isinstance(report, Checkpointed | Paused):
@@ -45,6 +45,8 @@ class Follower:
             case Decided():
                 if report.decision.complete:
                     self._display.say(sentence(report))
+            case Searched():
+                pass
             case _:
                 self._tally.take(report)
         failed = _failed(report)

@@ -63,6 +63,8 @@ class LiveSweep:
         self._submitted = 0
         self._started = False
         self._last = True
+        self._proposed = 0  # how many points of a search are known
+        self._unwritten: list[Sequence[str]] = []  # those of them that are not written down yet
 
     def __enter__(self) -> Self:
         self._stack.enter_context(StopSignals())
@@ -91,7 +93,9 @@ class LiveSweep:
         others = later(meanwhile or (lambda: None))
         self._last = last
         batch = Batch(source, repeats=self._config.sweep.repeats)
-        points = batch.more(ABREAST * worker_count(self._config))
+        # Of a source that may have a past only so much as tells which one it is.
+        few = bool(source.identity) and self._config.sweep.resume
+        points = batch.more(1 if few else ABREAST * worker_count(self._config))
         shared(points, self._config)
         if self._started:
             others.result()
@@ -99,6 +103,7 @@ class LiveSweep:
         else:
             self._start(batch, points, others)
         self._follow(batch)
+        self._note(batch)
         return batch.ends(self._tally.standings, self._failures.error())
 
     def _start(self, batch: Batch, points: Sequence[Point], others: Future[object]) -> None:
@@ -124,7 +129,8 @@ class LiveSweep:
 
         # The parent run of a sweep keeps the attachments for all its trials.
         provenance = Provenance(tags=tags, attachments=attachments if lone else {})
-        sweep = None if lone else header(self._overrides or (), config, plan, self._dataset, tags, attachments)
+        overrides = self._overrides or ()
+        sweep = None if lone else header(overrides, config, plan, self._dataset, tags, attachments, batch.identity)
         head = Header(sweep=sweep, dataset=self._dataset, provenance=provenance)
         self._record = Record(recorder, later(lambda: open_record(recorder, connecting, config, head, self._folder)))
         criterion = Criterion.of(config.sweep, self._dataset)
@@ -138,6 +144,9 @@ class LiveSweep:
         self._started = True
         self._engine.load(self._dataset)
         self._resumption = self._resumed()
+        batch.recall(self._resumption.proposals)
+        self._proposed = len(self._resumption.proposals)
+        self._note(batch)
         self._enter(batch, points, plan, decisions=self._resumption.decisions)
 
     def _show_end(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -165,7 +174,23 @@ class LiveSweep:
         plan = planned(points, self._dataset, self._config, known=list(self._trials.values()))
         self._failures.expect(len(plan.trials))
         self._follower.take(Planned(trials=plan.trials))
+        self._note(batch)
         self._enter(batch, points, plan)
+
+    def _note(self, batch: Batch) -> None:
+        """Write down what a source has proposed, before it is acted upon: a resume must not propose otherwise.
+
+        The first proposals, which are the same again, are not waited with for the record.
+        """
+        if (news := batch.news()) is not None:
+            new = [told for told in news.proposals if told.number >= self._proposed]
+            self._proposed += len(new)
+            self._unwritten += [told.overrides for told in new]
+            self._follower.take(news)
+        checkpoints = self._record.checkpoints()
+        if self._unwritten and checkpoints is not None:
+            checkpoints.propose(self._unwritten)
+            self._unwritten = []
 
     def _enter(self, batch: Batch, points: Sequence[Point], plan: Plan, decisions: Sequence[Decision] = ()) -> None:
         """Have the trials of points computed, but for those that have ended already."""
@@ -220,6 +245,8 @@ class LiveSweep:
 
     def _hear(self, batch: Batch, report: Report) -> None:
         self._follower.take(report)
+        if self._unwritten:
+            self._note(batch)
         if isinstance(report, Finished | Failed):
             self._leave([report.trial])
             self._end(batch, report.trial)

@@ -15,7 +15,7 @@ from pipeline.config.schema import Config
 from pipeline.engine.protocol import Engine
 from pipeline.errors import Interrupted
 from pipeline.figures.drawers import DrawingProcesses
-from pipeline.figures.drawing import draw, draw_quickly, sweep_figures
+from pipeline.figures.drawing import draw, draw_quickly, draw_search, sweep_figures
 from pipeline.record.backfilling import backfill, journals_of
 from pipeline.record.mlflow_recorder import MlflowRecorder
 from pipeline.record.protocol import CHECKPOINTS, Past, Provenance, Recorder, SweepHeader
@@ -93,6 +93,7 @@ def make_recorder(config: Config, folder: Path, *, lone: bool) -> MlflowRecorder
         figures=draw,
         quick_figures=draw_quickly,
         sweep_figures=sweep_figures(),
+        search_figures=draw_search,
         drawers=None if lone else DrawingProcesses(min(DRAWERS, cpu_count())),
         register_model=config.tracking.register_model,
     )

@@ -105,8 +105,9 @@ def header(
     dataset: Dataset,
     tags: Mapping[str, str],
     attachments: Mapping[str, str],
+    identity: str = "",
 ) -> SweepHeader:
-    """Return what is known of a sweep before it starts."""
+    """Return what is known of a sweep before it starts; ``identity`` is that of its source."""
     criterion = Criterion.of(config.sweep, dataset)
     varied = swept([settings(trial.trial) for trial in plan.trials])
     named = [key for key in varied if key not in criterion.over] or list(varied)
@@ -117,6 +118,6 @@ def header(
         trials=plan.trials,
         provenance={**tags, CODE: code_version(), **criterion.tags()},
         attachments=attachments,
-        key=sweep_key(plan.trials, config),
+        key=sweep_key(plan.trials, config, identity),
         criterion=criterion,
     )

@@ -22,9 +22,12 @@ SCRIPT = "descent-sweeps"
 """The name of the command, which ``python -m pipeline`` is another form of."""
 
 
-def sweep_key(trials: Sequence[PlannedTrial], config: Config) -> str:
-    """Return what identifies a sweep: a digest of its trials' keys, whatever their order, its name and its rule."""
-    keys = sorted(trial.key for trial in trials)
+def sweep_key(trials: Sequence[PlannedTrial], config: Config, identity: str = "") -> str:
+    """Return what identifies a sweep: a digest of its trials' keys, whatever their order, its name and its rule.
+
+    A sweep whose trials are not known from the start has an ``identity`` beside the first of them.
+    """
+    keys = [identity, trials[0].key] if identity else sorted(trial.key for trial in trials)
     rule = json.dumps(describe(config)["stopping"], sort_keys=True) if config.stopping.stops else ""
     return hashlib.sha256("\n".join([config.sweep.name or "", *keys, *([rule] if rule else [])]).encode()).hexdigest()
 
@@ -33,12 +36,14 @@ def sweep_key(trials: Sequence[PlannedTrial], config: Config) -> str:
 class Resumption:
     """What an earlier process has left of a sweep, by the keys of its trials: how they ended, how far others came.
 
-    ``decisions`` are those made at rungs, ``damaged`` the files of checkpoints that could not be used.
+    ``decisions`` are those made at rungs, ``proposals`` the overrides of the points of a search, ``damaged`` the files
+    of checkpoints that could not be used.
     """
 
     ended: Mapping[str, Result] = field(default_factory=dict)
     saved: Mapping[str, Progress] = field(default_factory=dict)
     decisions: tuple[Decision, ...] = ()
+    proposals: tuple[Sequence[str], ...] = ()
     damaged: tuple[Path, ...] = ()
 
     @classmethod
@@ -52,6 +57,7 @@ class Resumption:
             ended=ended,
             saved=saved,
             decisions=tuple(checkpoints.decisions()),
+            proposals=tuple(checkpoints.proposals()),
             damaged=tuple(checkpoints.damaged),
         )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pipeline.plan.plan import Point
+from pipeline.reports import Searched
 from tasks.events import Outcome
 
 
@@ -22,8 +23,14 @@ class End:
 class Source(Protocol):
     """Proposes the points of a sweep.
 
-    The sweep asks for ``more`` whenever its workers have room, and tells of every end as soon as it is known.
+    The sweep asks for ``more`` whenever its workers have room, and tells of every end as soon as it is known. Where
+    what is proposed depends on that, ``identity`` is what the source is known by when it is resumed, and it may be
+    asked to ``recall`` the overrides that it has proposed in an earlier process.
     """
+
+    @property
+    def identity(self) -> str:
+        """What tells one source from another, beside its first point; nothing where its points do."""
 
     @property
     def done(self) -> bool:
@@ -35,9 +42,17 @@ class Source(Protocol):
     def told(self, index: int, end: End) -> None:
         """Take in how the point with that index ended."""
 
+    def recall(self, past: Sequence[Sequence[str]]) -> None:
+        """Propose these overrides before any others, those that have been proposed already among them."""
+
+    def news(self) -> Searched | None:
+        """Return what has been proposed and told since the last time, None where that is nothing but its points."""
+
 
 class Grid:
     """A source whose points are all known from the start."""
+
+    identity = ""
 
     def __init__(self, points: Sequence[Point]) -> None:
         self._points = tuple(points)
@@ -51,3 +66,9 @@ class Grid:
 
     def told(self, index: int, end: End) -> None:
         """Need no answer."""
+
+    def recall(self, past: Sequence[Sequence[str]]) -> None:
+        """Need no past: its points are the same again."""
+
+    def news(self) -> None:
+        """Have none."""

@@ -1,0 +1,76 @@
+"""The proposals of a search as the jobs and points that a sweep computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+
+from pipeline.background import later
+from pipeline.hydra.folders import write_folders
+from pipeline.hydra.job_context import Begun
+from pipeline.plan.plan import Point
+from pipeline.reports import Searched
+from pipeline.search.proposals import Proposals
+from pipeline.search.search import Proposal
+from pipeline.sweep.source import End
+
+
+class SearchSource:
+    """A source of what a search proposes: each proposal begins as a job (``begin``), and is its point (``point``).
+
+    ``jobs`` are those that have begun. The first is asked for at once: it says what all have in common.
+    """
+
+    def __init__(
+        self, proposals: Proposals, begin: Callable[[Proposal], Begun], point: Callable[[Begun], Point]
+    ) -> None:
+        self._proposals, self._begin, self._point = proposals, begin, point
+        self._writing: list[Future[object]] = []
+        self.jobs: list[Begun] = []
+        self._first = self._points(proposals.more(1))
+
+    @property
+    def first(self) -> Point:
+        """The first point."""
+        return self._first[0]
+
+    @property
+    def identity(self) -> str:
+        """What tells this search from others."""
+        return self._proposals.identity
+
+    @property
+    def done(self) -> bool:
+        """Whether no more points will come."""
+        return not self._first and self._proposals.done
+
+    def more(self, room: int) -> Sequence[Point]:
+        """Return the points to compute next, about ``room`` of them at most."""
+        first, self._first = self._first, []
+        if room <= len(first):
+            return first
+        return [*first, *self._points(self._proposals.more(room - len(first)))]
+
+    def told(self, index: int, end: End) -> None:
+        """Tell the search how a point ended."""
+        self._proposals.told(index, end)
+
+    def recall(self, past: Sequence[Sequence[str]]) -> None:
+        """Have the search propose what it has proposed in an earlier process."""
+        self._proposals.search.recall(past)
+
+    def news(self) -> Searched | None:
+        """Return what has been proposed and told since the last time."""
+        return self._proposals.news()
+
+    def close(self) -> None:
+        """Wait for the files of the jobs."""
+        for written in self._writing:
+            written.result()
+
+    def _points(self, proposals: Sequence[Proposal]) -> list[Point]:
+        jobs = [self._begin(one) for one in proposals]
+        self.jobs += jobs
+        folders = {one.folder: one.job for one in jobs}
+        self._writing.append(later(lambda: write_folders(folders)))
+        return [self._point(one) for one in jobs]

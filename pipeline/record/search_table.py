@@ -1,0 +1,32 @@
+"""The proposals of a search as a table and as tags of its parent run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.reports import Searched
+
+PROPOSALS = "proposals"
+
+
+def proposals(searched: Searched) -> list[dict[str, Any]]:
+    """Return a row for each proposal: what it was, how many ends were known when it was made, and what it came to."""
+    return [
+        {"proposal": told.number, **told.params, "known": told.known, "outcome": told.outcome or "not finished"}
+        | dict(zip(searched.metrics, told.values, strict=False))
+        for told in searched.proposals
+    ]
+
+
+def search_tags(searched: Searched) -> dict[str, str]:
+    """Return the tags that say how was searched, and what mattered."""
+    objectives = zip(searched.directions, searched.metrics, strict=True)
+    tags = {
+        "search.sampler": searched.sampler,
+        "search.objectives": ", ".join(f"{direction} {metric}" for direction, metric in objectives),
+        "search.proposals": str(len(searched.proposals)),
+    }
+    if searched.importances:
+        shares = (f"{key} {share:.3f}" for key, share in searched.importances.items())
+        tags["search.importances"] = ", ".join(shares)
+    return tags
