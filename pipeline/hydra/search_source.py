@@ -40,6 +40,11 @@ class SearchSource:
         return self._proposals.identity
 
     @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that the search is told."""
+        return self._proposals.metrics
+
+    @property
     def done(self) -> bool:
         """Whether no more points will come."""
         return not self._first and self._proposals.done

@@ -52,8 +52,10 @@ class Criterion:
         return 1 if self.mode == "max" else -1
 
 
-def check_metric(sweep: Sweep, trials: Iterable[Trial], dataset: Dataset) -> None:
+def check_metric(sweep: Sweep, trials: Iterable[Trial], dataset: Dataset, *, key: str = _METRIC) -> None:
     """Refuse, before anything starts, a metric that no trial is going to report; some tasks do not know theirs.
+
+    ``key`` is the one that asked for it.
 
     Raises
     ------
@@ -65,6 +67,6 @@ def check_metric(sweep: Sweep, trials: Iterable[Trial], dataset: Dataset) -> Non
         return
     known = {name for task in tasks if isinstance(task, Announcing) for name in task.metrics(dataset)}
     if sweep.metric.startswith("val/") and sweep.metric not in known and not len(dataset.validation):
-        raise ConfigError(f"sweep.metric must be measured, got {sweep.metric!r} without a validation set")
+        raise ConfigError(f"{key} must be measured, got {sweep.metric!r} without a validation set")
     if sweep.metric not in known:
-        raise unknown_choice("sweep.metric", sweep.metric, known)
+        raise unknown_choice(key, sweep.metric, known)

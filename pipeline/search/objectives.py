@@ -10,7 +10,7 @@ from typing import Any
 from tasks.errors import ConfigError, require, unknown_choice
 
 _MODES = {"max": "maximize", "min": "minimize"}
-_LESS_IS_BETTER = ("loss", "error")
+_LESS_IS_BETTER = ("loss", "error", "examples", "evaluations")
 ACCURACY = ("val/accuracy", "train/accuracy")
 """What a search is for where nothing is said: the first that is measured."""
 

@@ -16,7 +16,10 @@ from tasks.errors import require
 from tasks.events import Outcome
 
 FUSED = 8
-"""How many proposals are made for a worker at once: enough to share most of the arithmetic, and few to learn from."""
+"""How many proposals are made for a worker at once: enough to share most of the arithmetic."""
+
+ROUNDS = 4
+"""How often a search learns at least: of a test function's 64 proposals, more than 16 at once cost it a digit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +45,7 @@ class Budget:
     @property
     def most(self) -> int:
         """How many points are open at most."""
-        return self.n_jobs or FUSED * self.workers
+        return self.n_jobs or min(FUSED * self.workers, math.ceil(self.n_trials / ROUNDS))
 
     @property
     def batch(self) -> int:
@@ -68,6 +71,11 @@ class Proposals:
     def identity(self) -> str:
         """What tells this search from others; it may be resumed with more trials, and go on."""
         return f"{self.search.identity} {self._objectives}"
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that must be measured."""
+        return tuple(name for name in self._objectives.metrics if name is not None)
 
     @property
     def done(self) -> bool:

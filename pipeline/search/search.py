@@ -85,10 +85,10 @@ class Search:
 
     @property
     def identity(self) -> str:
-        """What tells this search from others."""
+        """What tells this search from others, beside what its points have in common."""
         space = [f"{key}={distribution}" for key, distribution in self._space.distributions.items()]
         options = dataclasses.replace(self._options, extend=None)
-        return repr((space, self._space.fixed, options))
+        return repr((space, options))
 
     def example(self) -> list[str]:
         """Return the overrides of a point of the space, proposed or not."""

@@ -31,6 +31,11 @@ class Batch:
         """What its source is known by."""
         return self._source.identity
 
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that its source must be told."""
+        return self._source.metrics
+
     def recall(self, past: Sequence[Sequence[str]]) -> None:
         """Have the source propose what it has proposed in an earlier process."""
         self._source.recall(past)

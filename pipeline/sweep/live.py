@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
@@ -27,7 +28,7 @@ from pipeline.provenance import collect
 from pipeline.record.probing import probe
 from pipeline.record.protocol import Provenance
 from pipeline.reports import Decided, Failed, Finished, Paused, Planned, Report
-from pipeline.results.criterion import Criterion
+from pipeline.results.criterion import Criterion, check_metric
 from pipeline.results.failures import Failures
 from pipeline.results.fault_log import FaultLog
 from pipeline.results.tally import Tally
@@ -121,6 +122,9 @@ class LiveSweep:
         tags, attachments = collect()
         self._dataset = loading.result()
         plan = planned(points, self._dataset, config)
+        for metric in batch.metrics:
+            asked = dataclasses.replace(config.sweep, metric=metric)
+            check_metric(asked, [trial.trial for trial in plan.trials], self._dataset, key="hydra.sweeper.metrics")
         show_folded(self._console, plan)
         say_what_is_not_stopped(config, plan, self._console)
         connecting = connected(recorder)
@@ -144,6 +148,8 @@ class LiveSweep:
         self._started = True
         self._engine.load(self._dataset)
         self._resumption = self._resumed()
+        if self._resumption.proposals:
+            self._console.print(f"{len(self._resumption.proposals)} proposals are known, and made again")
         batch.recall(self._resumption.proposals)
         self._proposed = len(self._resumption.proposals)
         self._note(batch)

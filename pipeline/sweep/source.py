@@ -33,6 +33,10 @@ class Source(Protocol):
         """What tells one source from another, beside its first point; nothing where its points do."""
 
     @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that it must be told."""
+
+    @property
     def done(self) -> bool:
         """Whether no more points will come."""
 
@@ -53,6 +57,7 @@ class Grid:
     """A source whose points are all known from the start."""
 
     identity = ""
+    metrics: tuple[str, ...] = ()
 
     def __init__(self, points: Sequence[Point]) -> None:
         self._points = tuple(points)

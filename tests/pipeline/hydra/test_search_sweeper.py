@@ -1,6 +1,14 @@
+import contextlib
+import csv
+import json
+import shutil
+import sqlite3
+import time
+
 import pytest
 import yaml
 
+from tests.pipeline import commands
 from tests.pipeline.session import session
 
 SEARCH = ("-m", "hydra/sweeper=search", "dataset=synthetic", "engine=inprocess", "steps=20")
@@ -69,3 +77,172 @@ def test_bad_input_is_told_before_anything_starts(tmp_path):
     } == {}
     assert "ray" not in imported
     assert not (tmp_path / "multirun").exists()
+
+
+def parents(folder):
+    """Return the parent runs of a folder's store, each with its status, tags and the tags of its children."""
+    with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as connection:
+        tags = {}
+        for run, name, value in connection.execute("SELECT run_uuid, key, value FROM tags"):
+            tags.setdefault(run, {})[name] = value
+        runs = connection.execute("SELECT run_uuid, status FROM runs").fetchall()
+    children = {}
+    for run, status in runs:
+        if "mlflow.parentRunId" in tags[run]:
+            children.setdefault(tags[run]["mlflow.parentRunId"], []).append((status, tags[run]))
+    return [(run, status, tags[run], children.get(run, [])) for run, status in runs if run not in of_parents(tags)]
+
+
+def of_parents(tags):
+    return {run for run, own in tags.items() if "mlflow.parentRunId" in own}
+
+
+def table(folder, run):
+    (file,) = folder.glob(f"mlruns/*/{run}/artifacts/proposals.csv")
+    return list(csv.DictReader(file.read_text().splitlines()))
+
+
+def store(folder, empty_store):
+    folder.mkdir(exist_ok=True)
+    shutil.copy(empty_store, folder / "mlflow.db")
+
+
+@pytest.mark.slow
+def test_a_search_is_one_sweep_whose_proposals_are_in_its_record(tmp_path, empty_store):
+    store(tmp_path, empty_store)
+
+    ends, _ = session(tmp_path, [*SEARCH, RATE, "batch_size=16,32", "hydra.sweeper.n_trials=12", "hydra.sweep.dir=out"])
+
+    assert [end[0] for end in ends] == [0], ends[0][1]
+    ((run, status, tags, children),) = parents(tmp_path)
+    assert status == "FINISHED"
+    assert tags["search.sampler"] == "TPESampler"
+    assert tags["search.objectives"] == "maximize accuracy"
+    assert tags["search.importances"].partition(" ")[0] in {"learning_rate", "batch_size"}
+    assert sorted(int(own["search.proposal"]) for _, own in children) == list(range(12))
+    rows = table(tmp_path, run)
+    assert [row["proposal"] for row in rows] == [str(number) for number in range(12)]
+    assert {row["outcome"] for row in rows} == {"complete"}
+    assert rows[0]["known"] == "0"
+    assert int(rows[-1]["known"]) > 0
+    assert list(tmp_path.glob(f"mlruns/*/{run}/artifacts/figures/search.png"))
+    best = yaml.safe_load((tmp_path / "out/optimization_results.yaml").read_text())["best_value"]
+    assert best == max(float(row["accuracy"]) for row in rows)
+
+
+@pytest.mark.slow
+def test_a_search_of_a_grid_of_repeats_and_of_two_objectives_are_told_what_they_asked_for(tmp_path, empty_store):
+    grid, repeats, front = (tmp_path / name for name in ("grid", "repeats", "front"))
+    for folder in (grid, repeats, front):
+        store(folder, empty_store)
+    values = ["learning_rate=1e-3,1e-2", "batch_size=16,32"]
+
+    session(grid, [*SEARCH, *values, "hydra/sweeper/sampler=grid", "hydra.sweep.dir=out"])
+    session(repeats, [*SEARCH, RATE, "hydra.sweeper.n_trials=3", "sweep.repeats=2", "hydra.sweep.dir=out"])
+    objectives = "hydra.sweeper.metrics=[val/accuracy,examples]"
+    session(front, [*SEARCH[:-1], RATE, "steps=int(interval(5,40))", objectives, "hydra.sweep.dir=out"])
+
+    assert len(parents(grid)[0][3]) == 4
+    run, _, _, children = parents(repeats)[0]
+    assert sorted(own["search.proposal"] for _, own in children) == list("001122")
+    assert len(table(repeats, run)) == 3
+    run, _, tags, _ = parents(front)[0]
+    assert tags["search.objectives"] == "maximize val/accuracy, minimize examples"
+    assert list(front.glob(f"mlruns/*/{run}/artifacts/figures/pareto.png"))
+    solutions = yaml.safe_load((front / "out/optimization_results.yaml").read_text())["solutions"]
+    assert all(len(solution["values"]) == 2 for solution in solutions)
+
+
+@pytest.mark.slow
+def test_a_search_that_is_killed_goes_on_from_its_proposals_and_contradicts_none(tmp_path, empty_store):
+    store(tmp_path, empty_store)
+    more = [RATE, "hydra.sweeper.n_trials=24", "hydra.sweeper.n_jobs=4", "steps=3000", "hydra.sweep.dir=out"]
+    command = ["-m", "pipeline", *SEARCH[:-1], *more]
+
+    with commands.Command(command, tmp_path) as driver:
+        known = []
+        while len(known) < 15:
+            assert driver.poll() is None
+            time.sleep(0.02)
+            known = [line for file in tmp_path.glob("out/*/proposals.jsonl") for line in file.read_text().splitlines()]
+        driver.kill()
+        driver.wait()
+    (file,) = tmp_path.glob("out/*/proposals.jsonl")
+    before = [json.loads(line) for line in file.read_text().splitlines()]
+    again = commands.run([*command, "sweep.resume=true"], tmp_path)
+
+    assert again.returncode == 0, again.stderr
+    assert f"{len(before)} proposals are known, and made again" in again.stdout
+    ((run, status, _, children),) = parents(tmp_path)
+    assert status == "FINISHED"
+    finished = [own["search.proposal"] for status, own in children if status == "FINISHED"]
+    assert sorted(map(int, finished)) == list(range(24))
+    rows = table(tmp_path, run)
+    assert [[f"learning_rate={row['learning_rate']}"] for row in rows[: len(before)]] == before
+
+
+@pytest.mark.slow
+def test_a_search_that_is_resumed_with_more_trials_goes_on(tmp_path, empty_store):
+    store(tmp_path, empty_store)
+    command = [*SEARCH, RATE, "hydra.sweep.dir=out"]
+
+    ends, _ = session(tmp_path, [*command, "hydra.sweeper.n_trials=6"])
+    more, _ = session(tmp_path, [*command, "hydra.sweeper.n_trials=9", "sweep.resume=true"])
+
+    assert [ends[0][0], more[0][0]] == [0, 0], more
+    ((_, status, _, children),) = parents(tmp_path)
+    assert status == "FINISHED"
+    assert sorted(int(own["search.proposal"]) for _, own in children) == list(range(9))
+
+
+@pytest.mark.slow
+def test_a_search_on_ray_starts_once_and_is_refilled_as_groups_end(tmp_path, empty_store):
+    store(tmp_path, empty_store)
+    more = ["cluster.address=local", "cluster.workers=2", "hydra.sweeper.n_trials=24", "hydra.sweeper.n_jobs=4"]
+    command = [text for text in SEARCH if text != "engine=inprocess"]
+
+    end = commands.run(["-m", "pipeline", *command, RATE, *more], tmp_path)
+
+    assert end.returncode == 0, end.stderr
+    ((run, status, _, children),) = parents(tmp_path)
+    assert (status, len(children)) == ("FINISHED", 24)
+    # A batch was proposed while another was out: what was known then is no multiple of what was out.
+    known = [int(row["known"]) for row in table(tmp_path, run)]
+    assert known == sorted(known)
+    assert any(number - row < 4 for number, row in enumerate(known) if number >= 10)
+
+
+def test_a_dry_run_shows_what_a_search_will_do(tmp_path):
+    ends, imported = session(tmp_path, [*SEARCH, RATE, "hydra.sweeper.n_trials=40", "sweep.dry_run=true"])
+
+    assert ends[0][0] == 0, ends[0][1]
+    assert "TPESampler, 40 proposals to maximize accuracy: the 10 planned here first, then as trials end" in ends[0][2]
+    assert "10 trials, 0 folded" in ends[0][2]
+    assert "mlflow" not in imported
+    assert not list(tmp_path.rglob("optimization_results.yaml"))
+
+
+@pytest.mark.slow
+def test_a_search_runs_its_batches_with_any_launcher(tmp_path, empty_store):
+    store(tmp_path, empty_store)
+
+    more = ["hydra/launcher=basic", "hydra.sweeper.n_trials=4", "hydra.sweeper.n_jobs=2", "hydra.sweep.dir=out"]
+    ends, _ = session(tmp_path, [*SEARCH, RATE, *more])
+
+    assert ends[0][0] == 0, ends[0][1]
+    assert 0 < yaml.safe_load((tmp_path / "out/optimization_results.yaml").read_text())["best_value"] <= 1
+
+
+@pytest.mark.slow
+def test_hydras_own_sweeper_for_optuna_is_one_sweep_beside_ours(tmp_path, empty_store):
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    store(tmp_path, empty_store)
+    command = [text.replace("sweeper=search", "sweeper=optuna") for text in SEARCH]
+    more = ["hydra.sweeper.direction=maximize", "hydra.sweeper.n_trials=6", "hydra.sweeper.n_jobs=2"]
+
+    ends, _ = session(tmp_path, [*command, RATE, *more], [*SEARCH, RATE, "hydra.sweeper.n_trials=2"])
+
+    assert [end[0] for end in ends] == [0, 0], ends
+    (_, status, _, children), (*_, ours) = parents(tmp_path)
+    assert status == "FINISHED"
+    assert (len(children), len(ours)) == (6, 2)

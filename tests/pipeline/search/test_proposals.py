@@ -27,7 +27,7 @@ def ended(accuracy, outcome=Outcome.COMPLETE):
 
 
 def test_a_search_proposes_in_batches_as_groups_end_and_without_a_barrier():
-    made = proposals(n_trials=40, workers=2)
+    made = proposals(n_trials=64, workers=2)
 
     first = made.more(ROOM)
     counts = []
