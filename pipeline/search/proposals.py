@@ -90,6 +90,8 @@ class Proposals:
             return []
         if not self.search.learns:
             return self._ask(left)
+        if (known := self.search.known) > 0:
+            return self._ask(min(known, left))
         # What comes before the first lesson comes at once.
         first = self.search.startup - self.search.asked
         free = max(first, self.budget.most - self.search.open)

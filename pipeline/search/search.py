@@ -166,6 +166,11 @@ class Search:
         """How many points have been proposed."""
         return len(self._trials)
 
+    @property
+    def known(self) -> int:
+        """How many points of the past have not been proposed again yet."""
+        return max(0, len(self._past) - len(self._trials))
+
     def results(self) -> dict[str, Any]:
         """Return the best parameters and value, or the Pareto front of several, as Hydra's own plug-in writes them."""
         done = [trial for trial in self._study.trials if trial.state.name == "COMPLETE"]

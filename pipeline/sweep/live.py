@@ -149,9 +149,7 @@ class LiveSweep:
         self._engine.load(self._dataset)
         self._resumption = self._resumed()
         if self._resumption.proposals:
-            self._console.print(f"{len(self._resumption.proposals)} proposals are known, and made again")
-        batch.recall(self._resumption.proposals)
-        self._proposed = len(self._resumption.proposals)
+            points, plan = self._recall(batch, points, plan)
         self._note(batch)
         self._enter(batch, points, plan, decisions=self._resumption.decisions)
 
@@ -173,6 +171,19 @@ class LiveSweep:
         resumption = Resumption.of(opened.past, opened.checkpoints)
         show_past(self._console, resumption.counts(self._tally.standings), resumption.damaged)
         return resumption
+
+    def _recall(self, batch: Batch, points: Sequence[Point], plan: Plan) -> tuple[Sequence[Point], Plan]:
+        """Return all that a source has proposed in an earlier process, which it has begun to propose again."""
+        proposals = self._resumption.proposals
+        self._console.print(f"{len(proposals)} proposals are known, and made again")
+        batch.recall(proposals)
+        self._proposed = len(proposals)
+        points = [*points, *batch.more(len(proposals))]
+        whole = planned(points, self._dataset, self._config)
+        new = tuple(trial for trial in whole.trials if trial.key not in {known.key for known in plan.trials})
+        self._failures.expect(len(new))
+        self._follower.take(Planned(trials=new))
+        return points, whole
 
     def _add(self, batch: Batch, points: Sequence[Point]) -> None:
         """Take in more points than the sweep began with."""
