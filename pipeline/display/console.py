@@ -18,6 +18,7 @@ from pipeline.reports import Retried
 from pipeline.results.cells import cells, heads
 from pipeline.results.comparisons import at_the_end, conclusion, single_draw
 from pipeline.results.tally import Standing, Tally, columns
+from pipeline.stopping.forecast import Forecast
 from tasks.events import Outcome
 from tasks.rows import row_name
 
@@ -246,6 +247,17 @@ def show_plan(console: Console, plan: Plan, *, workers: int, memory: int, second
     console.print(table)
     if len(plan.groups) > LONGEST:
         console.print(f"and {len(plan.groups) - LONGEST} more groups")
+
+
+def show_forecast(console: Console, forecast: Forecast, *, seconds: float) -> None:
+    """Print what a stopping rule would leave of a plan that takes so many seconds without one."""
+    came = ", ".join(f"{count} to step {step}" for step, count in forecast.came.items())
+    console.print(
+        f"stopping: {came}, were they as good at each rung as at the first; {100 * forecast.share:.0f} % of the steps, "
+        f"about {_duration(forecast.share * seconds)} instead of {_duration(seconds)}",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def _duration(seconds: float) -> str:

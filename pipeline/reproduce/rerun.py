@@ -15,7 +15,7 @@ from pipeline.display.console import Display
 from pipeline.engine.inprocess import InProcess
 from pipeline.errors import RecordError
 from pipeline.figures.drawing import draw, draw_quickly, sweep_figures
-from pipeline.plan.plan import Group, PlannedTrial, make_groups
+from pipeline.plan.plan import Group, PlannedTrial, Stretch, fused
 from pipeline.record.mlflow_recorder import MlflowRecorder
 from pipeline.record.protocol import Provenance, SweepHeader
 from pipeline.record.reading import RecordedRun, read_run
@@ -31,6 +31,7 @@ from pipeline.sweep.opening import Opened, Record
 from tasks.arrays.devices import library_for
 from tasks.cost import Extent
 from tasks.datasets.dataset import Dataset
+from tasks.events import Outcome
 from tasks.trial import check
 
 REPRODUCES = "reproduces"
@@ -42,7 +43,8 @@ def rerun(
 ) -> list[RecordedRun]:
     """Run the trials of records again, with ``changes`` to their configs, and return the new record of each.
 
-    Those of a ``sweep`` get a parent run; trials that the changes make one are run once. Only rows of the
+    Those of a ``sweep`` get a parent run; trials that the changes make one are run once, and those that were stopped
+    at a rung as far as that: what was decided there rests on the points up to it, which are compared. Only rows of the
     project's tables are built from a recorded config: nothing in it is imported or run.
 
     Raises
@@ -70,8 +72,10 @@ def rerun(
         )
         for index, (old, config) in enumerate(zip(olds, configs, strict=True))
     ]
-    distinct = list({trial.key: trial for trial in trials}.values())
-    groups = make_groups(distinct, Extent.of(dataset), workers=1)
+    ends = {trial.key: _end(old) for trial, old in zip(trials, olds, strict=True)}
+    distinct = {trial.key: trial for trial in trials}
+    stretches = [Stretch(trial=trial, until=ends[key]) for key, trial in distinct.items()]
+    groups = fused(stretches, Extent.of(dataset), workers=1)
     name = f"{sweep.name} {again}" if sweep else None
     link = {REPRODUCES: sweep.run_id if sweep else olds[0].run_id}
     recorder = MlflowRecorder(
@@ -81,6 +85,11 @@ def rerun(
     _compute(groups, dataset, configs[0], criterion, recorder, name, link, console)
     console.print(recorder.how_to_look(), markup=False, soft_wrap=True)
     return [read_run(uri, str(recorder.run_id(trial))) for trial in trials]
+
+
+def _end(old: RecordedRun) -> int | None:
+    """Return the step at which a trial was stopped, None where it was not: it is run again as far as that."""
+    return int(old.tags["outcome.step"]) if old.tags.get("outcome") == Outcome.STOPPED.value else None
 
 
 def _load(configs: Sequence[Config]) -> Dataset:

@@ -38,6 +38,7 @@ from pipeline.sweep.batch import Batch
 from pipeline.sweep.course import Course
 from pipeline.sweep.engines import make_engine, widest, worker_count
 from pipeline.sweep.follow import Follower
+from pipeline.sweep.occupancy import Occupancy
 from pipeline.sweep.opening import Header, Record, closing, connected, make_recorder, open_record
 from pipeline.sweep.planning import header, load, planned, say_what_is_not_stopped, shared
 from pipeline.sweep.resume import Resumption, resume_command
@@ -62,6 +63,7 @@ class LiveSweep:
         self._computing: dict[str, int] = {}  # the group of each trial that is computed
         self._open: Counter[int] = Counter()  # how many trials of each group are
         self._submitted = 0
+        self._occupancy = Occupancy()
         self._started = False
         self._last = True
         self._proposed = 0  # how many points of a search are known
@@ -157,6 +159,9 @@ class LiveSweep:
         if kind is not None and issubclass(kind, Interrupted) and self._overrides is not None:
             show_how_to_resume(self._console, resume_command())
         show_table(self._console, self._tally)
+        if self._occupancy.idle >= 0:
+            told = f"workers were idle {100 * self._occupancy.idle:.0f} % of the time after the first rung"
+            self._console.print(told)
 
     def _resumed(self) -> Resumption:
         """Return what an earlier process has left, where the sweep is to go on from that."""
@@ -258,6 +263,7 @@ class LiveSweep:
             self._submitted += 1
             self._open[self._submitted] = len(group.trials)
             self._computing |= dict.fromkeys((trial.key for trial in group.trials), self._submitted)
+        self._occupancy.note(len(self._open), self._engine.size)
         self._engine.submit(groups, last=last)
 
     def _hear(self, batch: Batch, report: Report) -> None:
@@ -278,6 +284,7 @@ class LiveSweep:
         for report in reports:
             if isinstance(report, Decided) and (checkpoints := self._record.opened().checkpoints) is not None:
                 checkpoints.decide(report.decision)  # before it is acted upon: a resume must not decide otherwise
+                self._occupancy.begin()
             self._follower.take(report)
             if isinstance(report, Finished):
                 self._end(batch, report.trial)
@@ -289,6 +296,7 @@ class LiveSweep:
             self._open[group] -= 1
             if not self._open[group]:
                 del self._open[group]
+                self._occupancy.note(len(self._open), self._engine.size)
 
     def _end(self, batch: Batch, trial: PlannedTrial) -> None:
         standing = self._tally.standings[trial.key]

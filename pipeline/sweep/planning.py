@@ -9,15 +9,16 @@ from rich.console import Console
 
 from pipeline.config.identity import CODE, code_version
 from pipeline.config.schema import Config, describe
-from pipeline.config.settings import settings, swept
+from pipeline.config.settings import setting_key, settings, swept
 from pipeline.config.tables import TABLES
-from pipeline.display.console import Loading, show_folded, show_plan
+from pipeline.display.console import Loading, show_folded, show_forecast, show_plan
 from pipeline.plan.estimate import sweep_seconds, worker_memory
 from pipeline.plan.plan import Plan, PlannedTrial, Point, make_plan
 from pipeline.plan.repeats import repeated
 from pipeline.record.protocol import SweepHeader
 from pipeline.results.criterion import Criterion, check_metric
-from pipeline.stopping.checks import check
+from pipeline.stopping.checks import check, first_rung
+from pipeline.stopping.forecast import Forecast, forecast
 from pipeline.sweep.engines import widest, worker_count
 from pipeline.sweep.resume import sweep_key
 from tasks.arrays.devices import ON_DEVICE, ON_HOST
@@ -96,6 +97,19 @@ def show_dry_run(points: Sequence[Point], console: Console) -> None:
     seconds = sweep_seconds(plan, dataset, workers=workers)
     memory = worker_memory(plan, dataset, most=ON_HOST if config.device == "cpu" else ON_DEVICE)
     show_plan(console, plan, workers=workers, memory=memory, seconds=seconds)
+    compared = [trial for trial in plan.trials if trial.trial.task.trains]
+    if config.stopping.stops and compared:
+        show_forecast(console, _forecast(config, compared, dataset), seconds=seconds)
+
+
+def _forecast(config: Config, trials: Sequence[PlannedTrial], dataset: Dataset) -> Forecast:
+    criterion = Criterion.of(config.sweep, dataset)
+    settings: dict[str, list[str]] = {}
+    for trial in trials:
+        settings.setdefault(setting_key(trial.trial, criterion.over), []).append(trial.key)
+    rule, one = config.stopping, trials[0].trial
+    first = first_rung(rule, one, rule.metric or criterion.metric)
+    return forecast(rule, settings, first=first, last=rule.max_steps or one.steps, steps=one.steps)
 
 
 def header(

@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 
+from tests.pipeline import commands
 from tests.pipeline.disturbed import STEPS, Sweep, assert_equal
 
 pytestmark = pytest.mark.slow
@@ -163,3 +164,21 @@ def test_rungs_that_cannot_be_are_one_message_and_nothing_is_recorded(tmp_path, 
     assert code == 2
     assert err.splitlines()[-1].startswith(f"error: {message}")
     assert sweep.query("SELECT * FROM runs") == []
+
+
+def test_a_halving_is_reproduced_each_trial_as_far_as_it_came(halved):
+    ((parent,),) = halved.query("SELECT run_uuid FROM tags WHERE key = 'rungs'")
+
+    done = commands.run(["-m", "pipeline.reproduce", parent, "--tracking-uri", "sqlite:///mlflow.db"], halved.folder)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "verdict: bit for bit equal; of 20 trials 20 bit for bit equal"
+
+
+def test_decisions_are_in_the_record(halved):
+    ((rungs,),) = halved.query("SELECT value FROM tags WHERE key = 'rungs'")
+    (table,) = halved.folder.rglob("rungs.csv")
+
+    assert rungs == "20: 5 of 10, 40: 3 of 5, 80: 2 of 3, 160: 1 of 2, 320: 1 of 1"
+    assert len(table.read_text().splitlines()) == 1 + 10 + 5 + 3 + 2 + 1
+    assert list(halved.folder.rglob("rungs.png"))
