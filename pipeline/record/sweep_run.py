@@ -54,7 +54,7 @@ class SweepRun:
         self.tally = Tally(sweep.trials, sweep.criterion)
         self._firsts: dict[str, Finished] = {}  # the best result of each setting that may win
         self._decisions: list[Decided] = []
-        self._has_params = sweep.past is not None
+        self._has_params = sweep.past is not None and summary.SWEPT in sweep.past.tags
         self._store, self._sweep, self._dataset, self._uri = store, sweep, dataset, uri
         self._searched: Searched | None = None
         self._told, self._ended = time.monotonic(), False
@@ -113,11 +113,7 @@ class SweepRun:
         look = how_to_look(self._uri, experiment, sweep=self.id, run=None)
         reference = Reference(run_id=self.id, uri=redact(self._uri), look=look, links=links)
         note = describe(self._sweep, self._dataset, status, self.tally, reference)
-        batch = outbox.batch(self.id)
-        batch.tags[artifacts.NOTE] = note
-        if not self._has_params and self.tally.standings:  # what was written once cannot be changed
-            self._has_params = True
-            batch.params |= summary.params(self.tally)
+        outbox.batch(self.id).tags[artifacts.NOTE] = note
 
     def end(self, outbox: Outbox, runs: Mapping[str, TrialRun], status: str) -> None:
         """Write the last description and the result table, and end the run."""
@@ -127,6 +123,8 @@ class SweepRun:
         ids = {key: run.id for key, run in runs.items()}
         batch, now = outbox.batch(self.id), time.time_ns() // 1_000_000
         batch.tags |= artifacts.table_tag(f"{RESULTS}.json") | summary.tags(self.tally)
+        if not self._has_params:  # what was written once cannot be changed
+            batch.params |= summary.params(self.tally)
         batch.points += [(name, value, now, 0) for name, value in summary.metrics(self.tally).items()]
         files: dict[str, bytes] = {}
         tables = summary.tables(self.tally, ids)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.results.criterion import Criterion
-from pipeline.results.statistics import Summary, summarize
+from pipeline.results.statistics import Summary, summarize, summarize_each
 
 COMPLETE, STOPPED, DIVERGED, FAILED = "complete", "stopped early", "diverged", "failed"
 _WITHOUT_ANSWER = frozenset({DIVERGED, FAILED})
@@ -125,21 +125,25 @@ def rows(settings: Sequence[Setting], swept: Sequence[str], shown: Sequence[str]
     """
     every = {name for setting in settings for repeat in setting.repeats for name in repeat.metrics}
     names = list(dict.fromkeys([*columns(settings, shown), *sorted(every)]))
-    return [_row(setting, swept, names) for setting in settings]
-
-
-def _row(setting: Setting, swept: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
-    row: dict[str, Any] = {"setting": setting.name, "repeats": len(setting.repeats)}
-    counts = setting.counts()
-    row |= {name: counts.pop(name, 0) for name in (COMPLETE, DIVERGED, FAILED)} | counts
-    row |= {key: setting.used.get(key) for key in swept}
+    table = [_row(setting, swept) for setting in settings]
     for name in names:
-        summary = setting.summary(name)
-        if summary.count:
-            ends = {"std": summary.deviation, "low": summary.low, "high": summary.high}
-            row |= {name: summary.mean} | {f"{name} {end}": _known(value) for end, value in ends.items()}
-    best = setting.best
-    return row | {"best trial": best.trial if best else "", "run_id": best.run_id if best else "", "key": setting.key}
+        values = [list(setting.values(name).values()) for setting in settings]
+        for row, summary in zip(table, summarize_each(values), strict=True):
+            if summary.count:
+                ends = {"std": summary.deviation, "low": summary.low, "high": summary.high}
+                row.update({name: summary.mean} | {f"{name} {end}": _known(value) for end, value in ends.items()})
+    for row, setting in zip(table, settings, strict=True):
+        best = setting.best
+        row["best trial"], row["run_id"] = (best.trial, best.run_id) if best else ("", "")
+        row["key"] = setting.key
+    return table
+
+
+def _row(setting: Setting, swept: Sequence[str]) -> dict[str, Any]:
+    counts = setting.counts()
+    row: dict[str, Any] = {"setting": setting.name, "repeats": len(setting.repeats)}
+    row |= {name: counts.pop(name, 0) for name in (COMPLETE, DIVERGED, FAILED)} | counts
+    return row | {key: setting.used.get(key) for key in swept}
 
 
 def _known(value: float) -> float | None:

@@ -20,6 +20,7 @@ POWER = 0.8
 """How probable it is to be that a real difference shows: the convention of Cohen (1988), section 2.4."""
 
 _RESAMPLES = 9999  # the percentiles of 95 % then have a standard error below 2 % of the interval
+_AT_ONCE = 32  # settings whose resamples are in memory together
 MOST_REPEATS = 10_000
 
 
@@ -69,13 +70,28 @@ def summarize(values: Sequence[float]) -> Summary:
     return _summary(tuple(map(float, values)))
 
 
+def summarize_each(every: Sequence[Sequence[float]]) -> list[Summary]:
+    """Return `summarize` of each; the bootstrap of many at once takes a tenth of the time of one after another."""
+    groups: dict[int, list[int]] = {}
+    for place, values in enumerate(every):
+        groups.setdefault(len(values), []).append(place)
+    found: dict[int, Summary] = {}
+    for count, places in groups.items():
+        ends = _intervals(np.array([every[place] for place in places], dtype=float).reshape(len(places), count))
+        for place, (low, high) in zip(places, ends.tolist(), strict=True):
+            found[place] = _summary_of(every[place], low, high)
+    return [found[place] for place in range(len(every))]
+
+
 @functools.lru_cache(maxsize=100_000)
 def _summary(values: tuple[float, ...]) -> Summary:
-    if not values:
-        return Summary(count=0, mean=math.nan, deviation=math.nan, low=math.nan, high=math.nan)
+    return summarize_each([values])[0]
+
+
+def _summary_of(values: Sequence[float], low: float, high: float) -> Summary:
     deviation = statistics.stdev(values) if len(values) > 1 else math.nan
-    low, high = _interval(values) if len(values) > 1 else (math.nan, math.nan)
-    return Summary(count=len(values), mean=statistics.fmean(values), deviation=deviation, low=low, high=high)
+    mean = statistics.fmean(values) if values else math.nan
+    return Summary(count=len(values), mean=mean, deviation=deviation, low=low, high=high)
 
 
 def paired(ones: Sequence[float], others: Sequence[float], *, tests: int = 1) -> Difference:
@@ -91,7 +107,7 @@ def paired(ones: Sequence[float], others: Sequence[float], *, tests: int = 1) ->
 
     gaps, count = np.subtract(ones, others), len(ones)
     mean = float(np.mean(gaps))
-    low, high = _interval(tuple(gaps.tolist()))
+    low, high = _intervals(gaps[None])[0].tolist()
     variance = max(float(np.var(gaps, ddof=1)), 2 * _rounding(np.concatenate([ones, others])))
     p = 2 * float(stats.t.sf(abs(mean) * math.sqrt(count / variance), count - 1)) if variance else 1.0
     return Difference(
@@ -172,16 +188,22 @@ def _shows(mean: float, variance: float, freedom: float, count: int, tests: int)
     return bool(power >= POWER if math.isfinite(power) else abs(mean) * math.sqrt(count / variance) > bound)
 
 
-def _interval(values: tuple[float, ...]) -> tuple[float, float]:
-    """Return the interval of the mean of two values or more."""
+def _intervals(data: np.ndarray) -> np.ndarray:
+    """Return the ends ``(K, 2)`` of the interval of the mean of each row ``(K, n)``; NaN of fewer than two values."""
     from scipy import stats  # noqa: PLC0415
 
-    data = np.array(values)
-    if np.ptp(data) <= _tiny(data):
-        return float(data.mean()), float(data.mean())
-    rng = np.random.default_rng(0)  # the same values have the same interval
-    found = stats.bootstrap((data,), np.mean, confidence_level=LEVEL, method="BCa", n_resamples=_RESAMPLES, rng=rng)
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+    ends = np.full((len(data), 2), math.nan)
+    if data.shape[1] < 2:
+        return ends
+    spread = np.ptp(data, axis=1) > np.array([_tiny(row) for row in data])
+    ends[~spread] = data[~spread].mean(axis=1, keepdims=True)
+    for rows in np.array_split(np.flatnonzero(spread), -(-int(spread.sum()) // _AT_ONCE) or 1):
+        if len(rows):
+            rng = np.random.default_rng(0)  # the same values have the same interval
+            options = {"confidence_level": LEVEL, "method": "BCa", "n_resamples": _RESAMPLES, "axis": 1, "rng": rng}
+            found = stats.bootstrap((data[rows],), np.mean, **options).confidence_interval
+            ends[rows] = np.column_stack([found.low, found.high])
+    return ends
 
 
 def _interval_of_difference(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:

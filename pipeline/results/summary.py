@@ -14,6 +14,9 @@ from tasks.events import Outcome
 
 _REPORTED = ("val/accuracy", "test/accuracy")
 _MOST_VALUES = 12
+
+SWEPT = "swept"
+"""The tag of a sweep's run that names the keys which were swept: it has been written to its end."""
 _OUTCOMES = {
     "trials/failed": Outcome.FAILED,
     "trials/diverged": Outcome.DIVERGED,
@@ -38,10 +41,15 @@ def metrics(tally: Tally) -> dict[str, float]:
 
 
 def tags(tally: Tally) -> dict[str, str]:
-    """Return which setting is the best, and which of its trials stands for it."""
-    if tally.best is None:
-        return {}
-    return {"best.setting": tally.setting_name(tally.best.trial), "best.trial": standing_for(tally)}
+    """Return what was swept, which setting is the best, and which of its trials stands for it."""
+    found = {SWEPT: ", ".join(_varied(tally)) or "nothing"}
+    if tally.best is not None:
+        found |= {"best.setting": tally.setting_name(tally.best.trial), "best.trial": standing_for(tally)}
+    return found
+
+
+def _varied(tally: Tally) -> dict[str, list[Any]]:
+    return swept([settings(standing.trial.trial) for standing in tally.standings.values()])
 
 
 def standing_for(tally: Tally) -> str:
@@ -59,8 +67,10 @@ def standing_for(tally: Tally) -> str:
 def params(tally: Tally) -> dict[str, str]:
     """Return what was swept, each key with its values, what was fixed, the data, and what ranks."""
     trials = [standing.trial for standing in tally.standings.values()]
+    if not trials:
+        return {}
     used = [settings(trial.trial) for trial in trials]
-    varied = swept(used)
+    varied = _varied(tally)
     fixed = {name: value for name, value in used[0].items() if all(one.get(name) == value for one in used)}
     told = {f"swept.{name}": values_of(name, values) for name, values in varied.items()}
     told |= {name: text_of(name, value) for name, value in fixed.items() if name not in varied}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline.results.statistics import Summary, paired, repeats_needed, summarize, unpaired
+from pipeline.results.statistics import Summary, paired, repeats_needed, summarize, summarize_each, unpaired
 
 
 def test_a_summary_is_the_mean_and_the_deviation_of_a_sample():
@@ -34,6 +34,13 @@ def test_the_interval_covers_the_mean_about_as_often_as_it_says():
     covered = [s.low <= 1.0 <= s.high for s in (summarize(rng.exponential(size=20)) for _ in range(300))]
 
     assert 0.88 < np.mean(covered) < 0.98
+
+
+def test_many_are_summarized_at_once_as_one_by_one():
+    rng = np.random.default_rng(5)
+    every = [rng.normal(size=count).tolist() for count in (5, 3, 5, 1, 0, 5)] + [[0.5] * 5]
+
+    assert list(map(str, summarize_each(every))) == list(map(str, map(summarize, every)))
 
 
 def test_few_values_have_what_can_be_said_of_them():
