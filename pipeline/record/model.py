@@ -72,11 +72,12 @@ class Classifier:
         )
 
 
-def register(store: Store, run_id: str, name: str, classifier: Classifier) -> int:
+def register(store: Store, run_id: str, name: str, classifier: Classifier, about: str = "") -> int:
     """Keep a trained model with its run, make it a version of the registered model ``name``; return the version.
 
     Its input are raw images, uint8 ``(N, *image_shape)``, or features, float32; its output has the columns ``class``,
     the name of the class with the highest score, and ``scores``, all scores by class name. What has a version keeps it.
+    ``about`` is the version's description.
     """
     from mlflow.entities import LoggedModelOutput  # noqa: PLC0415  # takes seconds to import
 
@@ -96,7 +97,12 @@ def register(store: Store, run_id: str, name: str, classifier: Classifier) -> in
     _make_name(store, name)
     with _default_store(store.uri):
         version = store.client.create_model_version(
-            name, f"models:/{logged.model_id}", run_id=run_id, model_id=logged.model_id, await_creation_for=0
+            name,
+            f"models:/{logged.model_id}",
+            run_id=run_id,
+            description=about or None,
+            model_id=logged.model_id,
+            await_creation_for=0,
         )
     return int(version.version)
 

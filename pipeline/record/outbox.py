@@ -43,7 +43,7 @@ class Outbox:
         """End a run as FINISHED, FAILED or KILLED, after its last points are written."""
         self._last.append(EndRun(run=run, status=status, end=now))
 
-    def register(self, run: str, parent: str, name: str, classifier: Classifier) -> None:
+    def register(self, run: str, parent: str, name: str, classifier: Classifier, about: str = "") -> None:
         """Make the classifier of a run a version of the registered model ``name``, and tell the run ``parent``."""
         self._first.append(
             Register(
@@ -54,6 +54,7 @@ class Outbox:
                 image_shape=classifier.image_shape,
                 layers=classifier.layers,
                 arrays=classifier.arrays,
+                about=about,
             )
         )
 

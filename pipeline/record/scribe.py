@@ -109,7 +109,7 @@ class Scribe:
         classifier = Classifier(
             layers=write.layers, arrays=write.arrays, image_shape=write.image_shape, step=write.step
         )
-        version = register(self._store, run_id, write.name, classifier)
+        version = register(self._store, run_id, write.name, classifier, write.about)
         self._store.tag(
             self._id(write.parent), {"winner.run_id": run_id, "winner.model": f"models:/{write.name}/{version}"}
         )

@@ -160,7 +160,8 @@ class SweepRun:
         if not trial.task.trains or not is_of_model(trial) or not isinstance(trial.model, Layered):
             return
         classifier = Classifier.of(trial.model, self._dataset, self.winner.result)
-        outbox.register(runs[self.winner.trial.key].id, self.id, name, classifier)
+        about = summary.standing_for(self.tally)
+        outbox.register(runs[self.winner.trial.key].id, self.id, name, classifier, about)
 
     def _keep(self, report: Finished, standing: Standing) -> None:
         """Keep a result if it is the best of its setting; of settings that have ended, only that of the best."""

@@ -75,7 +75,7 @@ class Register:
     """Make the classifier of a run a version of the registered model ``name``, and tell the run ``parent`` of it.
 
     ``layers`` is JSON and ``arrays`` an npz file, what `pipeline.record.classifier` computes with; ``step`` is the
-    step of the training that it comes from.
+    step of the training that it comes from. ``about`` says what it is of the sweep.
     """
 
     run: str
@@ -85,6 +85,7 @@ class Register:
     image_shape: tuple[int, ...]
     layers: str
     arrays: bytes
+    about: str = ""
 
 
 Write = CreateRun | AddDataset | Attach | Log | EndRun | Register

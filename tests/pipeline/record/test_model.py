@@ -66,6 +66,18 @@ def registered(store_uri, experiment, tiny, trial, layout):
     return register(store_uri, experiment, tiny, (trial("worse"), trial("winner")), arrays, layout)
 
 
+def test_a_version_says_that_it_is_the_best_of_the_repeats_of_the_best_setting(
+    store_uri, experiment, tiny, trial, layout, client
+):
+    trials = tuple(trial(f"seed {seed}", seed=seed) for seed in (1, 2))
+    arrays = [{"weights": WEIGHTS[::-1]}, {"weights": WEIGHTS}]
+
+    name, _ = register(store_uri, experiment, tiny, trials, arrays, layout)
+
+    told = "seed 2: the best of 2 repeats of gradient by val/accuracy, which is above their mean"
+    assert client.get_model_version(name, "1").description == told
+
+
 def load(uri, images, store_uri, folder):
     """Return the classes, the scores and the signature that a model gives where this project is not installed."""
     done = subprocess.run(
