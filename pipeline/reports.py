@@ -93,6 +93,13 @@ class Planned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What was measured of the sweep itself."""
+
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decided:
     """What was decided at a rung, and on what; ``names`` are those of the settings, ``metric`` what was compared.
 
@@ -164,5 +171,5 @@ class Searched:
 
 
 TrialReport = Started | Progressed | Finished | Failed | Printed
-RecordedReport = TrialReport | Retried | Planned | Decided | Searched
+RecordedReport = TrialReport | Retried | Planned | Decided | Measured | Searched
 Report = RecordedReport | Checkpointed | Paused

@@ -35,6 +35,7 @@ from pipeline.reports import (
     Decided,
     Failed,
     Finished,
+    Measured,
     Planned,
     Printed,
     Progressed,
@@ -209,6 +210,9 @@ class MlflowRecorder:
                     self._parent.decide(report, self._outbox)
             case Searched():
                 self._search(report)
+            case Measured(metrics=metrics):
+                if self._parent is not None:
+                    self._parent.measure(metrics, self._outbox)
             case Retried(attempt=attempt, step=step, error=error):
                 for trial in report.trials:
                     self._run(trial, now).retry(self._outbox, attempt, f"{error}; from step {step}", now)

@@ -76,6 +76,11 @@ class SweepRun:
         self._decisions.append(report)
         outbox.batch(self.id).tags |= decisions.tags(self._decisions)
 
+    def measure(self, metrics: Mapping[str, float], outbox: Outbox) -> None:
+        """Write down what was measured of the sweep itself."""
+        now = time.time_ns() // 1_000_000
+        outbox.batch(self.id).points += [(name, value, now, 0) for name, value in metrics.items()]
+
     @property
     def winner(self) -> Finished | None:
         """The best result of the best setting."""

@@ -7,7 +7,18 @@ from collections.abc import Sequence
 from pipeline.display.console import Display, told_of_retry
 from pipeline.engine.protocol import Engine, run
 from pipeline.plan.plan import Group
-from pipeline.reports import Checkpointed, Decided, Failed, Finished, Paused, Planned, Report, Retried, Searched
+from pipeline.reports import (
+    Checkpointed,
+    Decided,
+    Failed,
+    Finished,
+    Measured,
+    Paused,
+    Planned,
+    Report,
+    Retried,
+    Searched,
+)
 from pipeline.results.decisions import sentence
 from pipeline.results.failures import Failures
 from pipeline.results.tally import Tally
@@ -45,7 +56,7 @@ class Follower:
             case Decided():
                 if report.decision.complete:
                     self._display.say(sentence(report))
-            case Searched():
+            case Searched() | Measured():
                 pass
             case _:
                 self._tally.take(report)

@@ -27,7 +27,7 @@ from pipeline.plan.plan import Group, Plan, PlannedTrial, Point
 from pipeline.provenance import collect
 from pipeline.record.probing import probe
 from pipeline.record.protocol import Provenance
-from pipeline.reports import Decided, Failed, Finished, Paused, Planned, Report
+from pipeline.reports import Decided, Failed, Finished, Measured, Paused, Planned, Report
 from pipeline.results.criterion import Criterion, check_metric
 from pipeline.results.failures import Failures
 from pipeline.results.fault_log import FaultLog
@@ -107,6 +107,8 @@ class LiveSweep:
             self._start(batch, points, others)
         self._follow(batch)
         self._note(batch)
+        if self._occupancy.idle >= 0:
+            self._follower.take(Measured(metrics={"workers/idle": self._occupancy.idle}))
         return batch.ends(self._tally.standings, self._failures.error())
 
     def _start(self, batch: Batch, points: Sequence[Point], others: Future[object]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.benchmarks import arithmetic, gpu, growth, memory, networks, simulation, sweeps
+from tests.benchmarks import arithmetic, deciding, gpu, growth, memory, networks, simulation, sweeps
 from tests.benchmarks.row import Benchmark
 
 BENCHMARKS: Mapping[str, Benchmark] = {
@@ -18,6 +18,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "sweep-running-cluster": sweeps.running,
     "network-sweep": sweeps.running_networks,
     "sweep-steps": sweeps.steps_alone,
+    "halving": deciding.halving,
     "first-step": sweeps.first_step,
     "default-sweep": sweeps.default_sweep,
     "planning": sweeps.planning,

@@ -1,0 +1,57 @@
+"""Benchmarks of sweeps that stop trials: how much sooner they end, whether they name the same winner, who is idle."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from tests.benchmarks.commands import STORE, make_store, pipeline, timed
+from tests.benchmarks.row import Reach, Row, Settings, faster
+
+GRID = {
+    "learning_rate": ",".join(f"{rate:.3g}" for rate in np.geomspace(1e-9, 1e-5, 20)),
+    "regularization": "0,1,100",
+    "loss": "svm,softmax",
+    "batch_size": "64,256",
+}
+STEPS, FIRST_RUNG = 2000, 74
+
+
+def halving(settings: Settings) -> Iterator[Row]:
+    """240 linear trials on CIFAR-10, halved at 74 steps and by 3 from there, against all of them to their end."""
+    images = settings.cifar10()
+    fixed = ("dataset=cifar10", f"dataset.root={images}", f"steps={STEPS}", f"trial.evaluate_every={FIRST_RUNG}")
+    command = pipeline("-m", *fixed, *(f"{name}={swept}" for name, swept in GRID.items()))
+    folders = {name: settings.folder() for name in ("halving", "grid")}
+    for folder in folders.values():
+        make_store(folder)
+    seconds = timed([*command, "stopping=halving"], folders["halving"])
+    whole = timed(command, folders["grid"])
+    of_sweep, of_grid = (metrics_of_parent(folders[name] / STORE) for name in folders)
+    accuracy, best = of_sweep["best/test/accuracy"], of_grid["best/test/accuracy"]
+    yield faster("halving", seconds, whole, reach=4, note="240 trials, from shell to shell")
+    yield Row(
+        name="halving-winner",
+        unit="points",
+        value=100 * (best - accuracy),
+        reach=Reach(limit=0.3, at_least=False, of_value=True),
+        note=f"test accuracy of the winner {100 * accuracy:.2f} %, of the grid's {100 * best:.2f} %",
+    )
+    yield Row(
+        name="halving-idle",
+        unit="%",
+        value=100 * of_sweep["workers/idle"],
+        reach=Reach(limit=10, at_least=False, of_value=True),
+        note="of the workers' time after the first rung",
+    )
+
+
+def metrics_of_parent(store: Path) -> dict[str, float]:
+    """Return the metrics of the one sweep in a store."""
+    of_sweep = "SELECT run_uuid FROM tags WHERE key = 'sweep.key'"
+    with sqlite3.connect(store) as connection:
+        rows = connection.execute(f"SELECT key, value FROM latest_metrics WHERE run_uuid IN ({of_sweep})").fetchall()
+    return dict(rows)
