@@ -21,30 +21,36 @@ _LETTERS = 34
 
 
 def draw_bands(trials: Sequence[TrialRecord]) -> bytes:
-    """Return training loss and the metric that ranks over the steps, for as many settings as there are colours."""
+    """Return training loss and the metric that ranks over the steps, for as many settings as there are colours.
+
+    Losses of different kinds are not compared.
+    """
     drawn = by_setting(trials)
     shown = [one for one in drawn if one.kept][: len(COLOURS)]
     metric = trials[0].standing.criterion.metric
-    names = [name for name in dict.fromkeys(("train/loss", metric)) if any(name in t.curves for t in trials)]
+    kinds = {one.setting.used.get("loss") for one in shown}
+    wanted = ("train/loss", metric) if len(kinds) == 1 else (metric,)
+    names = [name for name in dict.fromkeys(wanted) if any(name in trial.curves for trial in trials)]
     if not shown or not names:
         return b""
     figure, panels = blank(panels=len(names), title=f"The {len(shown)} best settings, mean of their repeats")
     for axes, name in zip(panels, names, strict=True):
         label(axes, x="step", y=f"{name}{unit(name)}")
-        for one, colour in zip(shown, COLOURS, strict=False):
-            _draw(axes, one, name, colour)
-        low, high = axes.dataLim.y0, axes.dataLim.y1
-        if low > 0 and high / low >= _LOG_FROM:
-            axes.set_yscale("log")
+        means = [_draw(axes, one, name, colour) for one, colour in zip(shown, COLOURS, strict=False)]
+        heights = np.concatenate(means)
+        if heights.size and heights.min() > 0 and heights.max() / heights.min() >= _LOG_FROM:
+            axes.set_yscale("log", nonpositive="clip")
+            axes.set_ylim(heights.min() / 2, heights.max() * 2)
     legend(panels[-1], loc="best")
     told = f"{caption_of_settings(drawn)} · band: {LEVEL:.0%} interval of the mean (Student's t) · diverged left out"
     return captioned(figure, told.replace("%", " %"), margins=SIDE_BY_SIDE if len(names) > 1 else None)
 
 
-def _draw(axes: Axes, one: SettingRecord, name: str, colour: str) -> None:
+def _draw(axes: Axes, one: SettingRecord, name: str, colour: str) -> np.ndarray:
+    """Draw the mean and the band of a setting; return the mean."""
     curves = [trial.curves[name] for trial in one.kept if name in trial.curves]
     if not curves:
-        return
+        return np.empty(0)
     steps, values = mean_curve(curves)
     values = values * (100 if is_share(name) else 1)
     mean, half = values.mean(axis=0), half_width(values)
@@ -54,6 +60,7 @@ def _draw(axes: Axes, one: SettingRecord, name: str, colour: str) -> None:
     if len(steps) == 1:
         axes.errorbar(steps, mean, yerr=half, color=colour, capsize=4)
     axes.fill_between(steps, mean - half, mean + half, color=colour, alpha=0.2, linewidth=0)
+    return np.asarray(mean)
 
 
 def half_width(values: np.ndarray) -> np.ndarray:

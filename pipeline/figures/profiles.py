@@ -35,7 +35,9 @@ def draw_profiles(trials: Sequence[TrialRecord]) -> bytes:
     figure, (axes,) = blank(title=f"Share of runs above an accuracy, over all values of {problem}")
     label(axes, x=f"{metric} / %", y="share of runs above it")
     best = sorted(ways.items(), key=lambda way: -float(np.mean(way[1])))[: len(COLOURS)]
-    grid = np.linspace(0, max(float(values.max()) for _, values in best), 400)
+    reached = np.concatenate([values for _, values in best])
+    low, high = float(reached[reached > 0].min(initial=1.0)), float(reached.max())
+    grid = np.linspace(max(0.0, low - 0.1 * (high - low)), high, 400)
     for (name, values), colour in zip(best, COLOURS, strict=False):
         axes.plot(100 * grid, (values[:, None] > grid).mean(axis=0), color=colour, linewidth=2, label=name[:_LETTERS])
     legend(axes, loc="lower left")
