@@ -1,0 +1,70 @@
+"""A live sweep outlives a batch of points: Hydra's other sweepers, which launch several, get one sweep."""
+
+import signal
+
+import pytest
+
+from tests.pipeline import commands
+from tests.pipeline.disturbed import Sweep, assert_equal
+
+pytestmark = pytest.mark.slow
+
+# Two trials a batch, of the four of the grid.
+BATCHES = ("hydra/sweeper=basic", "hydra.sweeper.max_batch_size=2")
+HERE = ("engine=inprocess",)
+
+
+@pytest.fixture(scope="module")
+def one_batch(tmp_path_factory, empty_store):
+    sweep = Sweep(tmp_path_factory.mktemp("one"), empty_store, pause=0)
+    code, _, err = sweep.run(*HERE)
+    assert code == 0, err
+    return sweep
+
+
+def test_batches_of_another_sweeper_are_one_sweep_on_one_cluster(tmp_path, empty_store, one_batch, cluster):
+    sweep = Sweep(tmp_path, empty_store, pause=0)
+    code, out, err = sweep.run(*BATCHES, f"cluster.address={cluster}", "cluster.workers=2")
+
+    assert code == 0, err
+    assert out.count("mlflow ui --backend-store-uri") == 1
+    parents, _ = sweep.statuses()
+    assert parents == ["FINISHED"]
+    assert_equal(sweep.results(), one_batch.results())
+    # job numbers go on, and the processes of the workers serve both batches
+    (folder,) = {file.parent.parent for file in tmp_path.rglob("overrides.yaml") if file.parent.parent.name == "3"}
+    assert {path.name for path in folder.parent.iterdir() if path.name.isdigit()} == {"0", "1", "2", "3"}
+    assert len({process for process, *_ in sweep.attempts()}) <= 2
+
+
+def test_batches_that_are_killed_are_resumed_as_one_sweep(tmp_path, empty_store, one_batch):
+    sweep = Sweep(tmp_path, empty_store)
+    process = sweep.kill(*HERE, *BATCHES, after=1.0)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    code, out, err = sweep.run(*HERE, *BATCHES, "sweep.resume=true")
+
+    assert code == 0, err
+    assert "resumed: " in out
+    parents, trials = sweep.statuses()
+    assert parents == ["FINISHED"]
+    assert [statuses.count("FINISHED") for statuses in trials.values()] == [1, 1, 1, 1]
+    assert_equal(sweep.results(), one_batch.results())
+
+
+def test_a_batch_that_cannot_join_the_sweep_ends_it(tmp_path, empty_store):
+    sweep = Sweep(tmp_path, empty_store, pause=0)
+    code, _, err = sweep.run(*HERE, *BATCHES, "sweep.name=the-${batch_size}")
+
+    assert code == 2
+    assert err.splitlines()[-1].startswith("error: sweep.name must be the same in all trials of a sweep, got 'the-32'")
+    assert sweep.statuses()[0] == ["FAILED"]
+
+
+def test_it_is_said_of_which_trials_no_stopping_rule_applies(tmp_path):
+    arguments = ["stopping=halving", "task=train,landscape", "dataset=synthetic", "steps=200", "sweep.dry_run=true"]
+    done = commands.run(["-m", "pipeline", "-m", *arguments], tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert "stopping=halving compares trainings: trials of task=landscape run to their end" in done.stdout
+    assert "stopping: 1 to step 100, 1 to step 200" in done.stdout
