@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -186,3 +187,35 @@ def test_a_package_from_the_template_is_swept_and_its_change_is_noticed(installe
     again = installed.run(tmp_path, installed.python, "-m", "pipeline.reproduce", rows[0]["run_id"])
     assert "sources.my-sweeps" in again
     assert "verdict: bit for bit equal" in again  # its momentum stands in its record
+
+
+PAGE = (ROOT / ".github/YOUR_OWN_MODEL.md").read_text(encoding="utf-8")
+
+
+def test_the_code_that_the_page_shows_is_an_example():
+    shown = re.findall(r"```(?:python|toml)\n(.*?)```", PAGE, re.DOTALL)
+    kinds = (".py", ".toml", ".in")
+    files = [file for place in (EXAMPLES, ROOT / "pipeline/new") for file in place.rglob("*") if file.suffix in kinds]
+    written = "\n".join(file.read_text() for file in files).replace("NAME", "my_sweeps")
+    assert len(shown) == 3
+    assert [code for code in shown if code.rstrip() not in written] == []
+
+
+def test_every_command_of_the_page_runs(installed, tmp_path):
+    commands = [line for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
+    assert len(commands) == 11
+    for command in commands:
+        program, *arguments = shlex.split(command.replace("RUN_ID", _best(tmp_path)))
+        if program == "pip":
+            installed.install(*arguments[1:-1], tmp_path / arguments[-1])
+            continue
+        told = installed.run(tmp_path, installed.folder / "bin" / program, *arguments)
+        assert "0 failed" in told or "passed" in told or "verdict: bit for bit equal" in told or "is yours" in told, (
+            told
+        )
+
+
+def _best(folder):
+    """Return a run of the best setting of the last sweep; before there is one, nothing."""
+    runs = sorted(folder.glob("mlruns/**/arrays.npz"), key=lambda file: file.stat().st_mtime)
+    return runs[-1].parents[1].name if runs else ""

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     told = f"""{folder} is yours. What follows installs it, and sweeps it:
 
-  pip install --editable {folder.name}
+  pip install --editable '{folder.name}[test]'
   descent-sweeps --multirun experiment={options.name}/first
 
 {folder.name}/{options.name}/task.py holds the training function to put yours in place of."""
