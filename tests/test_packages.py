@@ -180,7 +180,7 @@ def test_a_package_from_the_template_is_swept_and_its_change_is_noticed(installe
 
     # when nothing has changed, a resume computes nothing; when the code has, it says so and computes all
     assert "12 trials are finished already" in installed.run(tmp_path, *sweep, "sweep.resume=true")
-    source = tmp_path / "my_sweeps/my_sweeps/task.py"
+    source = tmp_path / "my_sweeps/src/my_sweeps/task.py"
     source.write_text(source.read_text().replace("momentum: float = 0.9", "momentum: float = 0.8"))
     told = " ".join(installed.run(tmp_path, *sweep, "sweep.resume=true").split())
     assert "the code of my-sweeps was another" in told

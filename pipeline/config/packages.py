@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
@@ -82,8 +81,8 @@ def packages() -> tuple[Package, ...]:
 @functools.cache
 def package(name: str) -> Package:
     """Return the package that offers a row."""
-    modules = {offer.point.module.partition(".")[0] for offer in offers() if offer.package == name}
-    roots = tuple(root for module in sorted(modules) for root in _roots(module))
+    modules = {offer.point.module for offer in offers() if offer.package == name}
+    roots = tuple(sorted({root for module in modules if (root := _root(module)) is not None}))
     digest = hashlib.sha256()
     for root in roots:
         digest.update(f"{root.name}\0{digest_of_sources(root)}".encode())
@@ -100,15 +99,17 @@ def _name(distribution: metadata.Distribution) -> str:
     return str(distribution.metadata["Name"])
 
 
-def _roots(module: str) -> Iterator[Path]:
-    """Yield the folder of a package, or the file of a module; nothing where it is not there."""
+def _root(module: str) -> Path | None:
+    """Return the folder of the top-level package that a module is in, its own file if it is in none, None if nowhere.
+
+    The module itself is looked for: in a working folder with a folder of the package's name, that is what Python
+    finds by the package's name alone where an editable one is found by an import hook.
+    """
     try:
         spec = find_spec(module)
-    except (ImportError, ValueError):
-        return
-    if spec is None:
-        return
-    if spec.submodule_search_locations:
-        yield from (Path(place) for place in spec.submodule_search_locations)
-    elif spec.origin:
-        yield Path(spec.origin)
+    except Exception:  # noqa: BLE001  # to find a module, Python runs the packages above it
+        return None
+    if spec is None or spec.origin is None:
+        return None
+    file, depth = Path(spec.origin), module.count(".") + (spec.submodule_search_locations is not None)
+    return file.parents[depth - 1] if depth else file

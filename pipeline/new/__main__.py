@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
   pip install --editable '{folder.name}[test]'
   descent-sweeps --multirun experiment={options.name}/first
 
-{folder.name}/{options.name}/task.py holds the training function to put yours in place of."""
+{folder.name}/src/{options.name}/task.py holds the training function to put yours in place of."""
     print(told)  # noqa: T201
     return 0
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import subprocess
 import sys
+from importlib.util import spec_from_file_location
 
 import numpy as np
 import pytest
@@ -135,6 +137,38 @@ def test_the_key_of_a_trial_holds_the_version_and_the_sources_of_what_gives_it_a
     assert changed != first
     assert keyed("cooled", files={"maths.py": "x = 1"}) not in {first, changed}
     assert keyed("svm", code=LOSS.replace("2.0", "2.5")) == own
+
+
+class Hook:
+    """Finds a package in a folder that is on no path, as an editable installation does."""
+
+    def __init__(self, folder):
+        self._folder = folder
+
+    def find_spec(self, name, path, target=None):
+        place = self._folder / name.replace(".", "/")
+        if place.is_dir():
+            inside = [str(place)]
+            return spec_from_file_location(name, place / "__init__.py", submodule_search_locations=inside)
+        file = place.with_suffix(".py")
+        return spec_from_file_location(name, file) if file.is_file() else None
+
+
+def test_the_folder_of_an_editable_package_is_its_own_whatever_the_working_folder_holds(site, tmp_path, monkeypatch):
+    # given a working folder with a folder of the package's name, as that of its project is
+    (tmp_path / "here/warm_losses").mkdir(parents=True)
+    monkeypatch.syspath_prepend(str(tmp_path / "here"))
+    rows = "[descent_sweeps.losses]\ncooled = warm_losses.inner.rows:Cooled\n"
+    place = site(code="", rows=rows, files={"inner/__init__.py": "", "inner/rows.py": LOSS})
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    place.rename(elsewhere / place.name)
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Hook(elsewhere)])
+    importlib.invalidate_caches()
+    look_again()
+
+    assert packages()[0].roots == (elsewhere / "warm_losses",)
+    assert faults() == []
 
 
 def test_a_newer_version_of_the_same_sources_is_another_key(tmp_path, site):
