@@ -170,22 +170,24 @@ def _trials(folder):
 
 def test_a_package_from_the_template_is_swept_and_its_change_is_noticed(installed, tmp_path):
     # given the package that is written, installed as its author works on it
-    installed.run(tmp_path, installed.python, "-m", "pipeline.new", "my_sweeps")
-    installed.install("--editable", tmp_path / "my_sweeps")
-    installed.run(tmp_path / "my_sweeps", installed.python, "-m", "pytest", "-q", "tests")
-    sweep = [installed.command, "--multirun", "experiment=my_sweeps/first", "engine=inprocess", "sweep.name=mine"]
+    installed.run(tmp_path, installed.python, "-m", "pipeline.new", "own_sweeps")
+    installed.install("--editable", tmp_path / "own_sweeps")
+    installed.run(tmp_path / "own_sweeps", installed.python, "-m", "pytest", "-q", "tests")
+    sweep = [installed.command, "--multirun", "experiment=own_sweeps/first", "engine=inprocess", "sweep.name=mine"]
     told = installed.run(tmp_path, *sweep)
     assert "12/12 trials, 0 running, 0 failed" in told
     rows, _ = results(tmp_path)
 
     # when nothing has changed, a resume computes nothing; when the code has, it says so and computes all
     assert "12 trials are finished already" in installed.run(tmp_path, *sweep, "sweep.resume=true")
-    source = tmp_path / "my_sweeps/src/my_sweeps/task.py"
+    again = installed.run(tmp_path, installed.python, "-m", "pipeline.reproduce", rows[0]["run_id"])
+    assert "sources.own-sweeps" not in again
+    source = tmp_path / "own_sweeps/src/own_sweeps/task.py"
     source.write_text(source.read_text().replace("momentum: float = 0.9", "momentum: float = 0.8"))
     told = " ".join(installed.run(tmp_path, *sweep, "sweep.resume=true").split())
-    assert "the code of my-sweeps was another" in told
+    assert "the code of own-sweeps was another" in told
     again = installed.run(tmp_path, installed.python, "-m", "pipeline.reproduce", rows[0]["run_id"])
-    assert "sources.my-sweeps" in again
+    assert "sources.own-sweeps" in again
     assert "verdict: bit for bit equal" in again  # its momentum stands in its record
 
 
