@@ -14,13 +14,15 @@ from pipeline.results.repeats import Setting, are_repeated, columns
 
 _ENVIRONMENT = ("command", "user", "host", "platform", "cpu", "blas", "python", "dataset", "dataset.digest")
 _MOST_ROWS = 200
+_MOST_COMPARED = 50
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; margin: 2rem auto; max-width: 62rem; padding: 0 1rem; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; border-bottom: 1px solid #ddd; }
 table { border-collapse: collapse; font-size: 13px; } .wide { overflow-x: auto; }
 th, td { padding: .25rem .7rem; text-align: left; border-bottom: 1px solid #eee; vertical-align: top; }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+td:first-child { white-space: nowrap; }
 tr.first td { font-weight: 600; background: #f4f8fb; }
 figure { margin: 1rem 0; } img { max-width: 100%; height: auto; border: 1px solid #eee; }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 1rem; } code { background: #f4f4f4; padding: .1rem .3rem; }
@@ -91,16 +93,16 @@ def _settings(sweep: RecordedSweep) -> list[str]:
     if not are_repeated(settings):
         return [_paragraphs([single_draw(settings)])]
     names = columns(settings, SHOWN)
-    verdicts = {one.other.key: one.verdict() for one in against_best(settings)}
+    verdicts = {one.other.key: one.verdict() for one in against_best(settings, most=_MOST_COMPARED)}
     rows = [
-        [setting.name, ended(setting), *_summaries(setting, names), verdicts.get(setting.key, "")]
+        [setting.name, ended(setting), verdicts.get(setting.key, ""), *_summaries(setting, names)]
         for setting in settings[:_MOST_ROWS]
     ]
-    heads = ["setting", "repeats", *(head for name in names for head in (name, "95 % interval")), "against the best"]
-    table = _table(heads, rows, numbers=range(2, len(heads) - 1), first=True)
+    heads = ["setting", "repeats", "against the best", *(head for name in names for head in (name, "95 % interval"))]
+    table = _table(heads, rows, numbers=range(3, len(heads)), first=True)
     best = settings[0].best
-    told = f"Its trial of the best repeat, {best.trial}, stands above the mean of its setting." if best else ""
-    return ["<h2>Settings</h2>", table, _paragraphs([*conclusion(settings), told])]
+    told = f"its best repeat, {best.trial}, stands above the mean of its setting" if best else ""
+    return ["<h2>Settings</h2>", _paragraphs([*conclusion(settings), told]), table]
 
 
 def _settings_of_both(one: RecordedSweep, other: RecordedSweep) -> list[str]:
@@ -123,7 +125,7 @@ def _settings_of_both(one: RecordedSweep, other: RecordedSweep) -> list[str]:
     heads = ["setting", f"A {metric}", "95 % interval", f"B {metric}", "95 % interval", "B - A", "95 % interval", "p"]
     told = f"p counts each difference as one of the {len(both)} of settings that both have." if len(both) > 1 else ""
     table = _table(heads, rows, numbers=range(1, len(heads)))
-    return ["<h2>Settings</h2>", table, _paragraphs([*between(ours, theirs), told])]
+    return ["<h2>Settings</h2>", _paragraphs([*between(ours, theirs), told]), table]
 
 
 def _summaries(setting: Setting | None, names: Sequence[str]) -> list[str]:

@@ -112,8 +112,8 @@ def test_repeats_are_rows_by_setting_and_compared_in_sentences(record, store_uri
 
     assert report.main([one, "--tracking-uri", store_uri, "--output", str(output)]) == 0
     table = rows(output.read_text())
-    assert table[0] == ["setting", "repeats", "val/accuracy", "95 % interval", "against the best"]
-    assert table[1][:3] == ["gradient", "6", "0.525 ± 0.019"]
+    assert table[0] == ["setting", "repeats", "against the best", "val/accuracy", "95 % interval"]
+    assert table[1][:4] == ["gradient", "6", "", "0.525 ± 0.019"]
     assert "repeat 5, stands above the mean of its setting" in output.read_text()
 
     assert report.main([one, "--compare", other, "--tracking-uri", store_uri, "--output", str(output)]) == 0
