@@ -19,6 +19,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "network-sweep": sweeps.running_networks,
     "sweep-steps": sweeps.steps_alone,
     "halving": deciding.halving,
+    "asha": deciding.asha,
     "first-step": sweeps.first_step,
     "default-sweep": sweeps.default_sweep,
     "planning": sweeps.planning,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from tests.benchmarks.commands import STORE, make_store, pipeline, timed
+from tests.benchmarks import sweeps
+from tests.benchmarks.commands import PEERS, STORE, make_store, pipeline, require_peer, timed
 from tests.benchmarks.row import Reach, Row, Settings, faster
 
 GRID = {
@@ -18,6 +20,8 @@ GRID = {
     "batch_size": "64,256",
 }
 STEPS, FIRST_RUNG = 2000, 74
+ASHA = (50, 4)
+"""The first rung and the factor of the comparison with Ray Tune's ASHA."""
 
 
 def halving(settings: Settings) -> Iterator[Row]:
@@ -47,6 +51,21 @@ def halving(settings: Settings) -> Iterator[Row]:
         reach=Reach(limit=10, at_least=False, of_value=True),
         note="of the workers' time after the first rung",
     )
+
+
+def asha(settings: Settings) -> Iterator[Row]:
+    """The 48 trials of the benchmark with asha, 50 steps and by 4, against Ray Tune with its own."""
+    require_peer("pyarrow")
+    require_peer("tensorboardX")
+    images, folders = settings.cifar10(), [settings.folder(), settings.folder()]
+    compared = ("stopping.metric=train/accuracy", "trial.record_every=50", "trial.evaluate_every=1000")
+    rule = ("stopping=asha", f"stopping.min_steps={ASHA[0]}", f"stopping.reduction_factor={ASHA[1]}")
+    make_store(folders[0])
+    seconds = timed(sweeps.ours(images, *rule, *compared), folders[0])
+    store = make_store(folders[1])
+    peer = [str(images), store, str(sweeps.STEPS), *sweeps.grid(), f"asha={ASHA[0]},{ASHA[1]}"]
+    whole = timed([sys.executable, str(PEERS / "ray_tune.py"), *peer], folders[1])
+    yield faster("asha", seconds, whole, reach=15, note="48 trials, 1000 steps, from shell to shell")
 
 
 def metrics_of_parent(store: Path) -> dict[str, float]:
