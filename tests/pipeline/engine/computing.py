@@ -58,13 +58,13 @@ def outcomes(engine, groups, watch=lambda report: None):
     return curves, results, failures
 
 
-def assert_paused_trials_go_on(engine):
+def assert_paused_trials_go_on(engine, task=None):
     """Assert that trials of two groups that pause twice, and are fused anew in between, lose no bit and no point."""
     points = planned(6)
     curves, results, paused = {}, {}, []
     with engine:
         engine.load(DATASET)
-        engine.submit([replace(group, until=20) for group in groups_of(points, workers=2)], last=False)
+        engine.submit([replace(group, until=20) for group in groups_of(points, task=task, workers=2)], last=False)
         for report in engine.reports():
             match report:
                 case Progressed(trial=trial, curve=curve):
@@ -232,6 +232,21 @@ class Dying:
                 os.kill(os.getpid(), signal.SIGKILL)
         for k in range(len(trials)):
             yield Result(trial=k, outcome=Outcome.COMPLETE, step=10, metrics={})
+
+
+@dataclass(frozen=True, kw_only=True)
+class LostOnce:
+    """Trains; the first attempt that goes on from a pause kills its process, at its first event."""
+
+    folder: str
+
+    def run(self, trials, dataset, **options):
+        note = Path(self.folder) / "lost"
+        for event in Train().run(trials, dataset, **options):
+            if options["start"] is not None and not note.exists():
+                note.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield event
 
 
 @dataclass(frozen=True, kw_only=True)
