@@ -120,12 +120,12 @@ class Loading:
 
 def show_table(console: Console, tally: Tally) -> None:
     """Print the result table, the best first, and what is to be known of an outcome; of repeats, by setting."""
-    if tally.repeated:
-        _show_settings(console, tally)
-        return
     ranking = tally.ranking()
     measured = {name for standing in ranking for name in standing.metrics}
     names = columns(ranking, tally.criterion)
+    if tally.repeated and names:
+        _show_settings(console, tally)
+        return
     shown = ranking[:LONGEST]
     console.print(_ranked(shown, names) if names or not measured else _listed(shown))
     for standing in shown:

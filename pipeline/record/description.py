@@ -39,7 +39,7 @@ def describe(sweep: SweepHeader, dataset: Dataset, status: str, tally: Tally, re
             "",
             *_what(dataset, tally),
             "",
-            *(_best_settings(tally, reference.links) if tally.repeated else _best(tally, reference.links)),
+            *(_best_settings(tally, reference.links) if _has_means(tally) else _best(tally, reference.links)),
             "",
             *([] if status == "RUNNING" else _conclusion(tally)),
             *_commands(sweep, status, tally, reference),
@@ -71,6 +71,11 @@ def _best(tally: Tally, links: Mapping[str, str]) -> list[str]:
     names = columns(ranking, tally.criterion)
     rows = [_row(["", "trial", *names, "outcome"]), _row(["---:", "---", *["---:"] * len(names), "---"])]
     return rows + [_trial(place, standing, names, links) for place, standing in enumerate(ranking, start=1)]
+
+
+def _has_means(tally: Tally) -> bool:
+    """Return whether settings have more to say than trials: of repeats, in metrics that a table has a column for."""
+    return tally.repeated and bool(columns(tally.ranking(), tally.criterion))
 
 
 def _best_settings(tally: Tally, links: Mapping[str, str]) -> list[str]:

@@ -39,8 +39,8 @@ def interval(summary: Summary) -> str:
 def with_deviation(mean: float, deviation: float) -> str:
     """Return a mean and its standard deviation, to as many places as the deviation has two digits of.
 
-    >>> with_deviation(0.38765, 0.00123), with_deviation(0.5, float("nan")), with_deviation(12.5, 0.0)
-    ('0.3876 ± 0.0012', '0.5', '12.5 ± 0')
+    >>> with_deviation(0.38765, 0.000998), with_deviation(0.5, float("nan")), with_deviation(12.5, 0.0)
+    ('0.3876 ± 0.0010', '0.5', '12.5 ± 0')
     """
     if math.isnan(mean):
         return ""
@@ -48,7 +48,7 @@ def with_deviation(mean: float, deviation: float) -> str:
         return f"{mean:.4g}"
     if deviation == 0:
         return f"{mean:.4g} ± 0"
-    places = min(12, max(0, 1 - math.floor(math.log10(deviation))))
+    places = min(12, max(0, 1 - math.floor(math.log10(float(f"{deviation:.1e}")))))
     return f"{mean:.{places}f} ± {deviation:.{places}f}"
 
 

@@ -134,6 +134,33 @@ def test_a_metric_that_nobody_reported_is_told_at_the_end(trials, console):
     assert console.file.getvalue().splitlines()[-1] == told
 
 
+def test_repeats_are_shown_by_setting_with_what_they_say(trial, console):
+    repeats = [trial(f"{rate} {seed}", learning_rate=rate, seed=seed) for rate in (1.0, 2.0) for seed in range(3)]
+    tally = Tally(repeats)
+    for planned, accuracy in zip(repeats, (0.5, 0.52, 0.54, 0.8, 0.81, 0.82), strict=True):
+        tally.take(finished(planned, val_accuracy=accuracy))
+
+    show_table(console, tally)
+
+    assert tally.leader() == "0.8100 (gradient lr=2, 3 repeats)"
+    lines = console.file.getvalue().splitlines()
+    assert lines[1].startswith("gradient lr=2  3        0.810 ± 0.010")
+    assert lines[2].startswith("gradient lr=1  3        0.520 ± 0.020")
+    assert lines[3].startswith("gradient lr=2 is better than gradient lr=1 by 29.00 (95 % interval")
+
+
+def test_repeats_of_other_measures_are_listed_as_trials_are(trial, console):
+    repeats = [trial(f"seed {seed}", seed=seed) for seed in range(2)]
+    tally = Tally(repeats)
+    for planned in repeats:
+        tally.take(finished(planned, check_largest=1e-7))
+
+    show_table(console, tally)
+
+    lines = [line.split() for line in console.file.getvalue().splitlines()]
+    assert lines[1:] == [["seed", str(k), "check/largest", "1e-07", "complete"] for k in range(2)]
+
+
 def test_data_on_their_way_are_told_of_in_plain_lines_without_a_terminal(console):
     with Loading(console) as loading:
         for done in range(0, 101, 25):
