@@ -89,15 +89,18 @@ def _read(file: Path) -> Any:
         raise DataError(f"dataset.root must be a file, got {str(file)!r}, and there is no such file")
     try:
         if name.endswith(PARQUET):
-            return parquet.read_table(file)
-        delimiter = "\t" if ".tsv" in name else ","
-        return csv.read_csv(
-            file,
-            parse_options=csv.ParseOptions(delimiter=delimiter),
-            convert_options=csv.ConvertOptions(null_values=list(NOTHING)),
-        )
+            table = parquet.read_table(file)
+        else:
+            table = csv.read_csv(
+                file,
+                parse_options=csv.ParseOptions(delimiter="\t" if ".tsv" in name else ","),
+                convert_options=csv.ConvertOptions(null_values=list(NOTHING)),
+            )
+        table.validate(full=True)  # texts that are none are found here
+        "".join(table.column_names).encode()
     except (lib.ArrowException, OSError, ValueError) as error:
         raise DataError(f"{file} cannot be read as a table: {error}") from error
+    return table
 
 
 def _numbers(file: Path, name: str, column: Any) -> np.ndarray:

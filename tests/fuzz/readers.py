@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from PIL import Image
+from pyarrow import parquet
 
 from pipeline.plan.plan import Progress
 from pipeline.record.journal import Head, Journal
@@ -26,6 +28,7 @@ from tasks.datasets.cifar10_layouts import parse_binary, parse_python
 from tasks.datasets.images import Images
 from tasks.datasets.npz import Npz
 from tasks.datasets.openml import OpenMl
+from tasks.datasets.table import Table
 from tasks.events import Checkpoint, Curve
 
 FILE = "damaged"
@@ -69,6 +72,28 @@ def _npz(content: bytes, folder: Path) -> None:
     file = folder / f"{FILE}.npz"
     file.write_bytes(content)
     _whole(Npz(root=str(file)).load())
+
+
+def _table(suffix: str) -> Callable[[bytes, Path], None]:
+    def read(content: bytes, folder: Path) -> None:
+        file = folder / f"{FILE}{suffix}"
+        file.write_bytes(content)
+        dataset = Table(root=str(file), label="kind", missing="drop").load()
+        assert dataset.train.images.dtype == np.float32
+        assert np.isfinite(dataset.train.images).all()
+        assert set(dataset.train.labels.tolist()) <= set(range(len(dataset.classes)))
+
+    return read
+
+
+_CSV = "\n".join(["x,y,kind", *(f"{n / 3},{n},{'ab'[n % 2]}" for n in range(12))]).encode()
+
+
+def _parquet() -> bytes:
+    file = io.BytesIO()
+    columns = {"x": [n / 3 for n in range(12)], "y": list(range(12)), "kind": ["ab"[n % 2] for n in range(12)]}
+    parquet.write_table(pa.table(columns), file)
+    return file.getvalue()
 
 
 def _picture(content: bytes, folder: Path) -> None:
@@ -204,6 +229,8 @@ READERS = {
     "cifar10 python": Reader(
         whole=(pickle.dumps(_BATCH, protocol=2),), read=lambda content, _: _split(content, parse_python)
     ),
+    "csv": Reader(whole=(_CSV,), read=_table(".csv"), names=""),
+    "parquet": Reader(whole=(_parquet(),), read=_table(".parquet"), names=""),
     "npz": Reader(whole=(_packed(),), read=_npz),
     "images": Reader(whole=(_encoded("PNG"), _encoded("JPEG")), read=_picture),
     "archive": Reader(whole=(_tar(),), read=_archive, exact=True),

@@ -230,6 +230,21 @@ def test_figures_of_a_package_are_drawn_of_trials_and_sweeps(site, trial):
     assert added() == {"warm-losses 0.1": {"figure": ["crowd", "line"]}}
 
 
+@pytest.mark.slow
+def test_the_code_of_a_package_is_computed_with_by_workers_that_do_not_have_it(tmp_path, site, cluster):
+    site()
+
+    end = commands.run(
+        ["-m", "pipeline", "-m", "loss=cooled", "seed=0,1", "steps=5", f"cluster.address={cluster}"],
+        tmp_path,
+        PYTHONPATH=f"{commands.ROOT}:{tmp_path / 'site'}",
+        timeout=200,
+    )
+
+    assert end.returncode == 0, end.stderr
+    assert "2/2 trials, 0 running, 0 failed" in end.stdout
+
+
 PRESET = """# @package _global_
 defaults: [override /loss: cooled]
 learning_rate: 0.25
