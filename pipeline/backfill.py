@@ -1,4 +1,4 @@
-"""`python -m pipeline.backfill JOURNAL`: what a sweep could not write, because its store did not answer, is written."""
+"""`python -m pipeline.backfill LOG`: what a sweep could not write, because its store did not answer, is written."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from tasks.errors import SweepError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the journal to its store; return 0, 1 where something is lost, or 2 where it cannot be written now."""
+    """Write to its store what a log holds; return 0, 1 where something is lost, or 2 where it cannot be written now."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.backfill", description=__doc__)
-    parser.add_argument("journal", type=Path, metavar="JOURNAL", help="the file that the sweep named when it ended")
+    parser.add_argument("log", type=Path, metavar="LOG", help="the file that the sweep named when it ended")
     parser.add_argument("--tracking-uri", metavar="URI", help="default: that of the sweep, if it held no password")
     options = parser.parse_args(arguments)
     try:
-        done = backfill(options.journal, options.tracking_uri)
+        done = backfill(options.log, options.tracking_uri)
     except SweepError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201  # this is a command
         return 2
     for loss in done.losses:
         print(f"error: {loss}", file=sys.stderr)  # noqa: T201
-    print(f"{done.writes} writes are in the record\n{done.look}")  # noqa: T201
+    print(f"{done.entries} reports that the record lacked are in it now\n{done.look}")  # noqa: T201
     return 1 if done.losses else 0
 
 

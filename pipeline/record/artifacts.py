@@ -57,11 +57,11 @@ def shorten(text: str, longest: int, note: str = " ... (shortened)") -> str:
     return text if len(text) <= longest else text[: longest - len(note)] + note
 
 
-def config_files(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, bytes]:
-    """Return the files of a trial's config."""
+def config_files(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, str]:
+    """Return the texts of a trial's config, by file name."""
     return {
-        CONFIG: yaml.dump(trial_config(config), Dumper=_DUMPER, sort_keys=False).encode(),
-        OVERRIDES: yaml.dump([redact(text) for text in overrides], Dumper=_DUMPER).encode(),
+        CONFIG: yaml.dump(trial_config(config), Dumper=_DUMPER, sort_keys=False),
+        OVERRIDES: yaml.dump([redact(text) for text in overrides], Dumper=_DUMPER),
     }
 
 
@@ -82,21 +82,26 @@ def digest_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def result_files(arrays: Mapping[str, np.ndarray], layout: Layout) -> dict[str, bytes]:
-    """Return the files of a trial's end."""
+def arrays_file(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Return arrays as a file."""
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
-    return {ARRAYS: buffer.getvalue(), LAYOUT: json.dumps(dataclasses.asdict(layout), indent=2).encode()}
+    return buffer.getvalue()
 
 
-def read_arrays(content: bytes) -> dict[str, np.ndarray]:
-    """Return the arrays in a file of `result_files`."""
+def read_arrays(content: bytes, inside: str = "") -> dict[str, np.ndarray]:
+    """Return those arrays in a file of `arrays_file` whose names begin with ``inside``, without that."""
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        return dict(arrays)
+        return {name.removeprefix(inside): arrays[name] for name in arrays.files if name.startswith(inside)}
+
+
+def layout_file(layout: Layout) -> str:
+    """Return the text of a trial's layout."""
+    return json.dumps(dataclasses.asdict(layout), indent=2)
 
 
 def read_layout(content: bytes) -> Layout:
-    """Return the layout in a file of `result_files`."""
+    """Return the layout in a text of `layout_file`."""
     return Layout(**json.loads(content))
 
 

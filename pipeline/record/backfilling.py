@@ -1,23 +1,21 @@
-"""Backfilling: a journal is written to its store, and no run of it is left that nobody will end."""
+"""Backfilling: what the log of a sweep holds and its store lacks is written, and what nobody will end is ended."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from pipeline.address import absolute, how_to_look, is_http, redact, unreachable
 from pipeline.errors import RecordError
-from pipeline.record.journal import JOURNALS, Head, Journal
-from pipeline.record.protocol import Past
-from pipeline.record.record_file import DamagedError
-from pipeline.record.resumption import RESUMED
-from pipeline.record.scribe import Scribe, is_refusal, lacks_tables
+from pipeline.record.entries import Opened
+from pipeline.record.log import DamagedError, Log
+from pipeline.record.relocation import LOG
+from pipeline.record.runs import Runs
 from pipeline.record.sqlite_store import open_store
-from pipeline.record.store import WRITING, connect, settings
-from pipeline.record.writes import CreateRun, EndRun, Write
+from pipeline.record.store import ENTRIES, WRITING, Store, connect, is_refusal, lacks_tables, settings
 
 T = TypeVar("T")
 
@@ -25,152 +23,135 @@ TRIES = 3
 PAUSE = 1.0
 """Seconds between two tries."""
 
-_KILLED = {"outcome": "killed", "outcome.message": "the journal does not hold its end"}
+_AT_ONCE = 1000
+"""Entries that are written at once."""
+
+_WITHOUT_END = "the log does not hold its end"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backfilled:
-    """How many writes are done, how to look at them, and in a sentence each what is lost."""
+    """How many entries the store lacked, how to look at them, and in a sentence each what is lost."""
 
-    writes: int
+    entries: int
     look: str
     losses: tuple[str, ...]
 
 
 def backfill(path: Path, uri: str | None) -> Backfilled:
-    """Write the journal at ``path`` to the store at ``uri``, by default that of its sweep, and remove it.
-
-    What the store holds already is not written twice. A journal of which something is lost is kept.
+    """Write what the log at ``path`` holds to the store at ``uri``, by default that of its sweep, which lacks it.
 
     Raises
     ------
     RecordError
-        If the journal cannot be read, its sweep is still running or has been resumed, or the store does not
-        answer: then the journal is kept, and the same can be tried again.
+        If the log cannot be read, its sweep is still running or has gone on with another log, or the store does not
+        answer: then the same can be tried again.
     """
-    journal, head = Journal.open(path)
+    log = Log.open(path)
     try:
-        uri = absolute(uri or _without_secrets(head))
+        entries = log.read()
+        _, opened = next(entries, (0, None))
+        if not isinstance(opened, Opened):
+            raise RecordError(f"the log must begin with how its record was opened, got {path}")
+        uri = absolute(uri or _without_secrets(opened))
         with settings(WRITING if is_http(uri) else {}):
-            _check(uri, head)
-            filling = _Filling(uri, head)
-            filling.write(journal)
-        if not filling.losses:
-            journal.remove()
+            tags = _check(uri, opened, path)
+            filling = _Filling(uri, opened, int(tags.get(ENTRIES, "0")))
+            try:
+                for now, entry in entries:
+                    filling.take(entry, now, log.entries)
+            except DamagedError as error:
+                filling.losses.append(f"the log is damaged, and what follows is lost: {error}")
+            filling.close(log.entries)
     finally:
-        journal.close()
-    return Backfilled(writes=filling.done, look=filling.look(), losses=tuple(filling.losses))
+        log.close()
+    return Backfilled(entries=filling.done, look=filling.look(), losses=tuple(filling.losses))
 
 
-def journals_of(folder: Path, past: Past) -> list[Path]:
-    """Return the journals in ``folder`` that hold what the record of a sweep lacks, the oldest first."""
-    return [path for path in sorted(folder.glob(JOURNALS)) if _belongs(path, past)]
+def _without_secrets(opened: Opened) -> str:
+    if "***" in opened.uri:
+        raise RecordError(f"--tracking-uri must be given: a log holds no password, its store was {opened.uri}")
+    return opened.uri
 
 
-def _belongs(path: Path, past: Past) -> bool:
-    try:
-        journal, head = Journal.open(path)
-    except RecordError:
-        return False  # damaged from its head on, or another's
-    journal.close()
-    return head.parent == past.run_id and head.resumed == past.tags.get(RESUMED, "0")
-
-
-def _without_secrets(head: Head) -> str:
-    if "***" in head.uri:
-        raise RecordError(f"--tracking-uri must be given: a journal holds no password, its store was {head.uri}")
-    return head.uri
-
-
-def _check(uri: str, head: Head) -> None:
-    """Raise a `RecordError` where the store is not that of the sweep, or the sweep has gone on since."""
+def _check(uri: str, opened: Opened, path: Path) -> Mapping[str, str]:
+    """Return the tags of the sweep's run; raise where the store lacks it, or it has gone on with another log."""
     client = connect(uri, create=False)
-    if not head.parent:
-        return
+    if not opened.parent:
+        return {}
     try:
-        tags = client.get_run(head.parent).data.tags
+        tags = dict(client.get_run(opened.parent).data.tags)
     except Exception as error:
         if not is_refusal(error):
             raise unreachable(uri, error) from error
         raise RecordError(
-            f"--tracking-uri must be the store of the sweep {head.parent}, got {redact(uri)}: {error}"
+            f"--tracking-uri must be the store of the sweep {opened.parent}, got {redact(uri)}: {error}"
         ) from None
-    if tags.get(RESUMED, "0") != head.resumed:
+    if Path(tags.get(LOG, path)).name != path.name:
         raise RecordError(
-            f"the sweep {head.parent} must not have been resumed since the journal was written: it has been, so its "
-            "trials were computed again, and the journal is of no use any more"
+            f"the sweep {opened.parent} must not have been resumed with another log: it has been, with {tags[LOG]}, so "
+            "its trials were computed again, and this log is of no use any more"
         )
+    return tags
 
 
 class _Filling:
-    """Writes one journal to one store."""
+    """Brings one store to where one log is, of which it has ``known`` entries."""
 
-    def __init__(self, uri: str, head: Head) -> None:
+    def __init__(self, uri: str, opened: Opened, known: int) -> None:
         self.losses: list[str] = []
         self.done = 0
-        self._uri, self._head = uri, head
-        self._store = open_store(uri, head.experiment)
-        self._scribe = Scribe(self._store)
-        self._touched: dict[str, bool] = {}  # by run, whether its end was written
+        self._uri, self._known = uri, known
+        self._store: Store = open_store(uri, opened.experiment)
+        self._runs = Runs(opened, self._store.experiment_id)
+        if opened.parent:
+            self._patiently(lambda: self._store.know(opened.parent))
+        self._count(1)
 
-    def write(self, journal: Journal) -> None:
-        """Write what can be read."""
-        try:
-            while writes := journal.peek():
-                journal.advance(self._write(writes))
-            if not journal.complete:
-                self.losses.append("the journal has no end: its sweep was killed, or the file was cut short")
-        except DamagedError as error:
-            self.losses.append(f"the journal is damaged, and what follows is lost: {error}")
-        if not journal.complete:
-            self._end_open()
-        self._patiently(self._scribe.settle)
+    def take(self, entry: object, now: int, number: int) -> None:
+        """Follow an entry, the ``number``-th."""
+        self._runs.take(entry, now)
+        self._count(number)
+
+    def close(self, entries: int) -> None:
+        """Write the rest, and end what nobody will end."""
+        if entries > self._known:
+            self._write(entries)
+        if not self._runs.closed:
+            self.losses.append("the log has no end: its sweep was killed, or the file was cut short")
+            left = [run for run in self._runs.open() if self._patiently(lambda run=run: self._store.is_running(run))]  # type: ignore[misc]
+            names = self._runs.abandon(left, time.time_ns() // 1_000_000, _WITHOUT_END)
+            self._write(max(entries, self._known))
+            self.losses += [f"the run {self._store.named(name)} is ended as KILLED, its end is lost" for name in names]
+        self._patiently(self._store.settle)
 
     def look(self) -> str:
         """Return how the record is opened."""
-        lone = None if self._head.parent else next(map(self._scribe.id_of, self._touched), None)
-        return how_to_look(self._uri, self._store.experiment_id, sweep=self._head.parent or None, run=lone)
+        parent, root = self._runs.opened.parent or None, self._runs.root
+        lone = None if parent or root is None else self._store.ids.get(root)
+        return how_to_look(self._uri, self._store.experiment_id, sweep=parent, run=lone)
 
-    def _write(self, writes: Sequence[Write]) -> int:
-        first = writes[0]
-        if isinstance(first, CreateRun):
-            self._scribe.doubt(first.run)
-        try:
-            count = self._patiently(lambda: self._scribe.do(writes))
-        except RecordError:
-            raise
-        except Exception as error:  # noqa: BLE001  # the store will never take it, and the others count
-            self.losses.append(f"the store does not take {type(first).__name__} of {first.run}: {redact(str(error))}")
-            return 1
-        for write in writes[:count]:
-            self._touched[write.run] = isinstance(write, EndRun) or self._touched.get(write.run, False)
-        self.done += count
-        return count
+    def _count(self, number: int) -> None:
+        if number == self._known:
+            self._runs.outbox.take(number)  # the store has all of that
+        elif number > self._known:
+            self.done += 1
+            if number % _AT_ONCE == 0:
+                self._write(number)
 
-    def _end_open(self) -> None:
-        """End the runs that nobody will end."""
-        open_ = [id_ for run, ended in self._touched.items() if not ended and (id_ := self._scribe.id_of(run))]
-        if self._head.parent:
-            open_ += [*self._patiently(lambda: self._store.running(self._head.parent)), self._head.parent]
-        for run_id in dict.fromkeys(open_):
-            self._patiently(lambda run_id=run_id: self._end(run_id))  # type: ignore[misc]
-
-    def _end(self, run_id: str) -> None:
-        run = self._store.client.get_run(run_id)
-        if run.info.status == "RUNNING":
-            if run_id != self._head.parent:
-                self._store.tag(run_id, _KILLED)
-            self._store.end_run(run_id, "KILLED", time.time_ns() // 1_000_000)
-            self.losses.append(f"the run {run.info.run_name} ({run_id}) is ended as KILLED, its end is lost")
+    def _write(self, entries: int) -> None:
+        changes, root = self._runs.outbox.take(entries), self._runs.root
+        if not self._runs.opened.parent and root is not None and root not in self._store.ids:
+            self._patiently(lambda: self._store.seek(root))
+        refused = self._patiently(lambda: self._store.apply(changes, root, entries)) if changes else []
+        self.losses += [f"the store does not take what it is given: {redact(str(error))}" for error in refused]
 
     def _patiently(self, do: Callable[[], T]) -> T:
-        """Do something with the store, again where it does not answer, and let what it refuses out."""
+        """Do something with the store, again where it does not answer."""
         for number in range(TRIES):
             try:
                 return do()
             except Exception as error:
-                if is_refusal(error):
-                    raise
                 if number == TRIES - 1 or lacks_tables(error):
                     raise unreachable(self._uri, error) from error
             time.sleep(PAUSE)

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.config.settings import settings, swept
+from pipeline.record.entries import Data
 from pipeline.record.protocol import SweepHeader
 from pipeline.results.cells import SHOWN, ended, interval, with_deviation
 from pipeline.results.comparisons import at_the_end, conclusion, single_draw
 from pipeline.results.repeats import columns as columns_of
 from pipeline.results.summary import standing_for, values_of
 from pipeline.results.tally import Standing, Tally, columns
-from tasks.datasets.dataset import Dataset
 from tasks.events import Outcome
 
 BEST = 5
@@ -31,13 +31,13 @@ class Reference:
     links: Mapping[str, str]
 
 
-def describe(sweep: SweepHeader, dataset: Dataset, status: str, tally: Tally, reference: Reference) -> str:
+def describe(sweep: SweepHeader, data: Data, status: str, tally: Tally, reference: Reference) -> str:
     """Return what was swept, how far it got, the best trials and the commands to go on with."""
     return "\n".join(
         [
             f"**{sweep.name}**: {_progress(status, tally)}",
             "",
-            *_what(dataset, tally),
+            *_what(data, tally),
             "",
             *(_best_settings(tally, reference.links) if _has_means(tally) else _best(tally, reference.links)),
             "",
@@ -56,12 +56,12 @@ def _progress(status: str, tally: Tally) -> str:
     return f"{status.lower()}, {', '.join(parts)}"
 
 
-def _what(dataset: Dataset, tally: Tally) -> list[str]:
-    examples = f"{len(dataset.train)} training, {len(dataset.validation)} validation and {len(dataset.test)} test"
+def _what(data: Data, tally: Tally) -> list[str]:
+    examples = f"{data.train} training, {data.validation} validation and {data.test} test"
     telling = swept([settings(standing.trial.trial) for standing in tally.standings.values()])
     lines = [f"- `{name}`: {values_of(name, values)}" for name, values in telling.items()]
-    data = f"Data: {dataset.name}, {examples} examples, digest `{dataset.digest[:12]}`"
-    return [data, "", "Swept:", "", *(lines or ["- nothing: one trial"])]
+    told = f"Data: {data.name}, {examples} examples, digest `{data.digest[:12]}`"
+    return [told, "", "Swept:", "", *(lines or ["- nothing: one trial"])]
 
 
 def _best(tally: Tally, links: Mapping[str, str]) -> list[str]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, wait
 from typing import Any, Protocol
 
-from pipeline.record.outbox import Outbox
+from pipeline.plan.plan import PlannedTrial
 
 FIGURES = "figures"
 
@@ -47,7 +47,7 @@ class InThisThread:
 
 
 class Drawings:
-    """The figures that are being drawn, and the runs that they belong to; all methods belong to one thread.
+    """The figures that are being drawn, and the trials that they belong to; all methods belong to one thread.
 
     ``errors`` say why some could not be.
     """
@@ -55,28 +55,25 @@ class Drawings:
     def __init__(self, drawers: Drawers) -> None:
         self.errors: list[Exception] = []
         self._drawers = drawers
-        self._awaited: list[tuple[str, Future[Drawn]]] = []
+        self._awaited: list[tuple[PlannedTrial | None, Future[Drawn]]] = []
 
-    def draw(self, run: str, draw: Callable[..., Drawn], *arguments: Any) -> None:
-        """Have the figures ``draw(*arguments)`` of a run drawn."""
-        self._awaited.append((run, self._drawers.submit(draw, *arguments)))
+    def draw(self, trial: PlannedTrial | None, draw: Callable[..., Drawn], *arguments: Any) -> None:
+        """Have the figures ``draw(*arguments)`` drawn of a trial, or of its sweep."""
+        self._awaited.append((trial, self._drawers.submit(draw, *arguments)))
 
-    def keep(self, outbox: Outbox) -> None:
-        """Keep what has been drawn since."""
+    def take(self) -> Iterator[tuple[PlannedTrial | None, Drawn]]:
+        """Yield what has been drawn since."""
         awaited, self._awaited = self._awaited, []
-        for run, drawn in awaited:
+        for trial, drawn in awaited:
             if not drawn.done():
-                self._awaited.append((run, drawn))
+                self._awaited.append((trial, drawn))
                 continue
             try:
-                images = drawn.result()
+                yield trial, drawn.result()
             except Exception as error:  # noqa: BLE001  # whatever it is, it costs no other figure
                 self.errors.append(error)
-            else:
-                outbox.attach(run, {f"{FIGURES}/{name}": image for name, image in images.items()})
 
-    def close(self, outbox: Outbox) -> None:
-        """Wait for what is being drawn, and keep it."""
+    def close(self) -> None:
+        """Wait for what is being drawn, to be taken."""
         wait([drawn for _, drawn in self._awaited])
-        self.keep(outbox)
         self._drawers.close()

@@ -1,69 +1,77 @@
-"""What waits to be handed on: the writes to runs, whose params, tags and points are gathered in between."""
+"""What waits to be written to the store, gathered by run, so that what waits of all runs goes in one transaction."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from pipeline.record.batches import Batch
-from pipeline.record.model import Classifier
-from pipeline.record.writes import AddDataset, Attach, CreateRun, EndRun, Log, Register, Write, new_run
+import numpy as np
+
+from pipeline.record.artifacts import ARRAYS, LONGEST_TAG, arrays_file
+from pipeline.record.entries import Trained
+from pipeline.record.points import Block
+
+PACKED = 100
+"""Trials of a sweep from which on they have no files of their own, if they can do without: a small text is a tag named
+after its file, and what was trained since the last time is one file of the sweep."""
+
+PACK = "arrays"
+"""The tag of a run that says which file of its sweep holds its arrays, and the folder of such files."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Change:
+    """What is to be written to one run; it may be written twice, and is there once.
+
+    ``start`` is when a run began that is to be created as ``name``, in milliseconds since the epoch, ``data`` the name
+    and digest of its data set, ``end`` its last status and when it ended. ``key`` is its trial's.
+    """
+
+    key: str = ""
+    name: str = ""
+    start: int | None = None
+    data: tuple[str, str] | None = None
+    params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    points: list[Block] = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)
+    arrays: Mapping[str, np.ndarray] | None = None
+    model: Trained | None = None
+    end: tuple[str, int] | None = None
 
 
 class Outbox:
-    """Collects writes, so that what is gathered of all runs goes in one transaction."""
+    """Collects changes by run; those of the sweep's run ``parent`` come last, and are empty for a lone trial."""
 
-    def __init__(self) -> None:
-        self._first: list[Write] = []
-        self._batches: dict[str, Batch] = {}
-        self._last: list[Write] = []
+    def __init__(self, parent: str, *, packed: bool) -> None:
+        self._parent, self._packed = parent, packed
+        self._changes: dict[str, Change] = {}
 
-    def create_run(self, name: str, tags: Mapping[str, str], start: int) -> str:
-        """Create a run that started at ``start`` (milliseconds since the epoch) and return the recorder's name of it.
-
-        Wherever that stands in a tag or a file, the store is given its own name of the run.
-        """
-        run = new_run()
-        self._first.append(CreateRun(run=run, name=name, tags=dict(tags), start=start))
-        return run
-
-    def add_dataset(self, run: str, name: str, digest: str) -> None:
-        """Say what data a run was given."""
-        self._first.append(AddDataset(run=run, name=name, digest=digest))
-
-    def attach(self, run: str, files: Mapping[str, bytes]) -> None:
-        """Keep files, by path, as artifacts of a run."""
-        if files:
-            self._first.append(Attach(run=run, files=dict(files)))
-
-    def batch(self, run: str) -> Batch:
+    def of(self, run: str) -> Change:
         """Return what waits for a run, to be added to."""
-        return self._batches.setdefault(run, Batch())
+        return self._changes.setdefault(run, Change())
 
-    def end(self, run: str, status: str, now: int) -> None:
-        """End a run as FINISHED, FAILED or KILLED, after its last points are written."""
-        self._last.append(EndRun(run=run, status=status, end=now))
+    def keep(self, run: str, files: Mapping[str, str]) -> None:
+        """Keep texts as files of a trial's run, or as its tags."""
+        change = self.of(run)
+        for name, text in files.items():
+            if self._packed and len(text) <= LONGEST_TAG:
+                change.tags[name] = text
+            else:
+                change.files[name] = text.encode(errors="replace")
 
-    def register(self, run: str, parent: str, name: str, classifier: Classifier, about: str = "") -> None:
-        """Make the classifier of a run a version of the registered model ``name``, and tell the run ``parent``."""
-        self._first.append(
-            Register(
-                run=run,
-                parent=parent,
-                name=name,
-                step=classifier.step,
-                image_shape=classifier.image_shape,
-                layers=classifier.layers,
-                arrays=classifier.arrays,
-                about=about,
-            )
-        )
-
-    def take(self) -> list[Write]:
-        """Return what waits, in the order in which it is to be written, and wait for more."""
-        logs = [
-            Log(run=run, params=batch.params, tags=batch.tags, points=batch.points)
-            for run, batch in self._batches.items()
-        ]
-        writes = [*self._first, *logs, *self._last]
-        self._first, self._batches, self._last = [], {}, []
-        return writes
+    def take(self, number: int) -> dict[str, Change]:
+        """Return what waits, and wait for more; ``number`` is one that no other call has had."""
+        pack, packed = f"{PACK}/{number:09d}.npz", dict[str, np.ndarray]()
+        for change in self._changes.values():
+            if change.arrays is not None and self._packed:
+                packed |= {f"{change.key}/{name}": array for name, array in change.arrays.items()}
+                change.tags[PACK] = pack
+            elif change.arrays is not None:
+                change.files[ARRAYS] = arrays_file(change.arrays)
+        if packed:
+            self.of(self._parent).files[pack] = arrays_file(packed)
+        changes, self._changes = self._changes, {}
+        if self._parent in changes:
+            changes[self._parent] = changes.pop(self._parent)
+        return changes

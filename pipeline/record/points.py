@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from itertools import repeat
 
 import numpy as np
 
 from pipeline.record.protocol import Series
 from tasks.events import Curve, Outcome, Result
 
-Point = tuple[str, float, int, int]
-"""Metric, value, timestamp in milliseconds, step."""
+Block = tuple[str, np.ndarray, np.ndarray, np.ndarray]
+"""Consecutive points of a metric: its name, their values, timestamps in milliseconds and steps."""
 
 
 class RunPoints:
@@ -27,7 +26,7 @@ class RunPoints:
         self._withheld: dict[str, tuple[int, int]] = {}
         self._series: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
 
-    def add(self, curve: Curve, now: int) -> list[Point]:
+    def add(self, curve: Curve, now: int) -> list[Block]:
         """Return the new points of ``curve``, which arrived at ``now``.
 
         A NaN means no point. The steps were done between the last arrival and this one, so the points'
@@ -35,29 +34,29 @@ class RunPoints:
         """
         times = np.linspace(self._clock, now, len(curve.steps) + 1)[1:].astype(np.int64)
         self._clock = now
-        points: list[Point] = []
+        points: list[Block] = []
         for metric, values in curve.metrics.items():
             if len(values) and np.isnan(values[-1]):
                 self._withheld[metric] = (int(curve.steps[-1]), int(times[-1]))
             new = ~np.isnan(values) & (curve.steps > self._last.get(metric, -1))
             if new.any():
-                points.extend(self._take(metric, curve.steps[new], values[new], times[new]))
+                points.append(self._take(metric, curve.steps[new], values[new], times[new]))
         return points
 
-    def end(self, result: Result, now: int) -> list[Point]:
+    def end(self, result: Result, now: int) -> list[Block]:
         """Return the points that become known by the result.
 
         Those are the metrics that have no curve, and the NaNs at the step at which a trial diverged, where a NaN
         is what the metric was.
         """
-        points: list[Point] = []
+        points: list[Block] = []
         for metric, value in result.metrics.items():
             if metric not in self._last and not math.isnan(value):
-                points.extend(self._take(metric, np.array([result.step]), np.array([value]), np.array([now])))
+                points.append(self._take(metric, np.array([result.step]), np.array([value]), np.array([now])))
         if result.outcome is Outcome.DIVERGED:
             for metric, (step, time) in self._withheld.items():
                 if step == result.step and step > self._last.get(metric, -1):
-                    points.extend(self._take(metric, np.array([step]), np.array([math.nan]), np.array([time])))
+                    points.append(self._take(metric, np.array([step]), np.array([math.nan]), np.array([time])))
         return points
 
     def series(self) -> Mapping[str, Series]:
@@ -90,7 +89,12 @@ class RunPoints:
         """Return the last value of each metric."""
         return {metric: float(blocks[-1][1][-1]) for metric, blocks in self._series.items()}
 
-    def _take(self, metric: str, steps: np.ndarray, values: np.ndarray, times: np.ndarray) -> zip[Point]:
+    @staticmethod
+    def block(metric: str, value: float, now: int, step: int) -> Block:
+        """Return a point of a metric."""
+        return metric, np.array([value]), np.array([now]), np.array([step])
+
+    def _take(self, metric: str, steps: np.ndarray, values: np.ndarray, times: np.ndarray) -> Block:
         self._last[metric] = int(steps[-1])
         self._series.setdefault(metric, []).append((steps, values))
-        return zip(repeat(metric), values.tolist(), times.tolist(), steps.tolist(), strict=False)
+        return metric, values, times, steps

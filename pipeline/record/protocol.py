@@ -99,8 +99,11 @@ class Recorder(Protocol):
     trial is recorded the same way, without a parent: ``sweep`` is then None.
     """
 
-    def open(self, sweep: SweepHeader | None, dataset: Dataset, provenance: Provenance) -> None:
-        """Reach the store and start the sweep's parent run, or raise a `RecordError`."""
+    def open(self, sweep: SweepHeader | None, dataset: Dataset, provenance: Provenance) -> Past | None:
+        """Reach the store and start the sweep's parent run, or raise a `RecordError`.
+
+        Of a sweep that is resumed return what is known of it: more than the store says, where the log is ahead of it.
+        """
 
     def take(self, report: RecordedReport) -> None:
         """Write a report down; a trial is started once, and a point that comes twice is written once."""
@@ -138,7 +141,7 @@ class MemoryRecorder:
         self.status: str | None = None
         self._last: dict[tuple[str, frozenset[str]], int] = {}
 
-    def open(self, sweep: SweepHeader | None, dataset: Dataset, provenance: Provenance) -> None:
+    def open(self, sweep: SweepHeader | None, dataset: Dataset, provenance: Provenance) -> Past | None:
         """Start with an empty record."""
 
     def take(self, report: RecordedReport) -> None:

@@ -15,6 +15,7 @@ import yaml
 from pipeline.address import absolute, redact, sqlite_file
 from pipeline.errors import RecordError
 from pipeline.record import artifacts
+from pipeline.record.outbox import PACK
 from pipeline.record.protocol import CLOCKED, FOLDER, Series
 from pipeline.record.store import connect
 from pipeline.reports import Layout
@@ -62,7 +63,7 @@ def read_run(uri: str, run_id: str) -> RecordedRun:
     if _CONFIG_DIGEST not in tags:
         raise RecordError(f"the run must be one trial's, not a sweep's parent run or a foreign one, got {run_id!r}")
     try:
-        files = _files(client, run_id)
+        files = _files(client, run)
     except (MlflowException, OSError) as error:
         raise RecordError(f"the artifacts of run {run_id!r} must be readable, got: {error}") from None
     if artifacts.CONFIG not in files:
@@ -82,7 +83,9 @@ def read_run(uri: str, run_id: str) -> RecordedRun:
             for metric in sorted(run.data.metrics)
             if not metric.startswith(CLOCKED)
         },
-        arrays=artifacts.read_arrays(files[artifacts.ARRAYS]) if artifacts.ARRAYS in files else {},
+        arrays=artifacts.read_arrays(files[artifacts.ARRAYS], f"{tags['key']}/" if PACK in tags else "")
+        if artifacts.ARRAYS in files
+        else {},
         layout=artifacts.read_layout(files[artifacts.LAYOUT]) if artifacts.LAYOUT in files else None,
         tags=tags,
         dataset_digest=tags["dataset.digest"],
@@ -139,13 +142,21 @@ def _placed(config: dict[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
     return {**config, "dataset": {**dataset, "root": next(iter(there), root)}}
 
 
-def _files(client: Any, run_id: str) -> dict[str, bytes]:
+def _files(client: Any, run: Any) -> dict[str, bytes]:
+    """Return the files of a trial; in a large sweep they are its tags, and the arrays in a file of the sweep."""
     wanted = (artifacts.CONFIG, artifacts.OVERRIDES, artifacts.ARRAYS, artifacts.LAYOUT)
-    there = {file.path for file in client.list_artifacts(run_id)}
+    tags = run.data.tags
+    found = {name: tags[name].encode() for name in wanted if name in tags}
+    left = [name for name in wanted if name not in found]
+    there = {file.path for file in client.list_artifacts(run.info.run_id)} if PACK not in tags or left else set()
     with tempfile.TemporaryDirectory() as folder:
-        return {
-            name: Path(client.download_artifacts(run_id, name, folder)).read_bytes() for name in wanted if name in there
-        }
+        for name in left:
+            if name in there:
+                found[name] = Path(client.download_artifacts(run.info.run_id, name, folder)).read_bytes()
+        if PACK in tags:
+            pack = client.download_artifacts(tags["mlflow.parentRunId"], tags[PACK], folder)
+            found[artifacts.ARRAYS] = Path(pack).read_bytes()
+    return found
 
 
 def _series(history: list[Any]) -> Series:

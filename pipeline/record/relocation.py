@@ -12,8 +12,11 @@ from pathlib import Path
 from pipeline.address import absolute
 from pipeline.record.protocol import CHECKPOINTS, FOLDER
 
-PLACES = (CHECKPOINTS, FOLDER)
-"""The tags of runs that hold the path of a folder."""
+LOG = "log"
+"""The tag of a sweep's parent run that says where its log is."""
+
+PLACES = (CHECKPOINTS, FOLDER, LOG)
+"""The tags of runs that hold the path of a folder or a file."""
 
 _PATHS = (("runs", "artifact_uri"), ("logged_models", "artifact_location"), ("model_versions", "storage_location"))
 """Where MLflow keeps the address of artifacts, beside that of each experiment."""
@@ -77,7 +80,7 @@ def _move_places(connection: sqlite3.Connection, experiment: int, old: Path, new
     of_experiment = "run_uuid IN (SELECT run_uuid FROM runs WHERE experiment_id = ?)"
     before, after = str(old.parent), str(new.parent)
     connection.execute(
-        f"UPDATE tags SET value = ? || substr(value, ?) WHERE key IN (?, ?) AND {of_experiment} "  # noqa: S608  # no user's text
+        f"UPDATE tags SET value = ? || substr(value, ?) WHERE key IN (?, ?, ?) AND {of_experiment} "  # noqa: S608  # no user's text
         "AND (value = ? OR substr(value, 1, ?) = ?)",
         (after, len(before) + 1, *PLACES, experiment, before, len(before) + 1, f"{before}/"),
     )

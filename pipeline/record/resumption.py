@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from pipeline.address import absolute
@@ -96,18 +96,20 @@ def _children(client: Any, experiment_id: str, parent: str) -> Iterator[Any]:
         page = runs.token or ""
 
 
-def adopt(store: Store, past: Past, now: int, places: Mapping[str, str]) -> str:
-    """Go on with a sweep's parent run, and return its new tag `RESUMED`; its orphans are ended as KILLED.
+def adopt(store: Store, past: Past, tags: Mapping[str, str], *, ours: Collection[str]) -> None:
+    """Go on with a sweep's parent run, and give it ``tags``.
 
-    ``places`` are the tags that say where it goes on.
+    Its orphans are ended as KILLED, but for those whose own names are among ``ours``: their end is in the log.
     """
     store.client.update_run(past.run_id, status="RUNNING")
     resumed = str(int(past.tags.get(RESUMED, "0")) + 1)
-    store.tag(past.run_id, {RESUMED: resumed, **places})
+    store.tag(past.run_id, {RESUMED: resumed, **tags})
+    known = {store.ids[name] for name in ours if name in store.ids}
     for run_id in past.orphans:
-        store.tag(run_id, {"outcome": "killed", "outcome.message": "its sweep was killed, and resumed with a new run"})
-        store.end_run(run_id, "KILLED", now)
-    return resumed
+        if run_id not in known:
+            told = {"outcome": "killed", "outcome.message": "its sweep was killed, and resumed with a new run"}
+            store.tag(run_id, told)
+            store.client.set_terminated(run_id, "KILLED")
 
 
 def recall(uri: str, run_id: str) -> tuple[list[Curve], Result, Layout]:

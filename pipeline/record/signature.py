@@ -23,6 +23,6 @@ def signature(kind: str, image_shape: Iterable[int], classes: Iterable[str]) -> 
     return {"inputs": json.dumps([images]), "outputs": json.dumps(outputs)}
 
 
-def signature_file(kind: str, image_shape: Iterable[int], classes: Iterable[str]) -> dict[str, bytes]:
-    """Return the signature as a file."""
-    return {SIGNATURE: json.dumps(signature(kind, image_shape, classes), indent=2).encode()}
+def signature_file(kind: str, image_shape: Iterable[int], classes: Iterable[str]) -> dict[str, str]:
+    """Return the signature as a text, by file name."""
+    return {SIGNATURE: json.dumps(signature(kind, image_shape, classes), indent=2)}

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
-import sys
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pipeline.address import sqlite_file
-from pipeline.record.batches import Batch
-from pipeline.record.points import Point
-from pipeline.record.store import Store, connect
+from pipeline.record.outbox import Change
+from pipeline.record.points import Block
+from pipeline.record.store import ENTRIES, RUN, Store, connect, is_refusal
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient  # takes seconds to import
@@ -51,96 +52,142 @@ def open_store(uri: str, experiment: str) -> Store:
 
 
 class SqliteStore(Store):
-    """A store in an SQLite file, in which a run is made like the first one, which MLflow has made.
+    """A store in an SQLite file, in which runs are made like the first one, which MLflow has made.
 
     MLflow looks everything up and loads it again before and after it writes: a run, its data set, its end and its
-    artifacts were 39 ms of a core, and are 9 ms this way. ``log_batch`` builds an object a point, looks the run up
-    five times and commits four times a call: 117 us a point, and 12 us this way, of which SQLite's three indices
-    take most.
+    artifacts were 39 ms of a core. ``log_batch`` builds an object a point, looks the run up five times and commits
+    four times a call: 117 us a point, and 12 us this way, of which SQLite's three indices take most.
     """
 
     def __init__(self, uri: str, experiment: str, client: MlflowClient) -> None:
         super().__init__(uri, experiment, client)
-        self._run: Row | None = None
-        self._artifacts: str | None = None
-        self._inputs: dict[tuple[str, str], tuple[Row, list[Row]]] = {}
+        self._model: _Model | None = None
 
-    def create_run(self, name: str, tags: Mapping[str, str], start: int, *, run: str = "") -> str:
-        """Create a run, as `Store.create_run` does."""
-        if self._run is None:
-            first = super().create_run(name, tags, start, run=run)
-            with _transaction(self.client) as connection:
-                (self._run,) = _rows(connection, "runs", run_uuid=first)
-            self._artifacts = _folder(self.client, first)
-            return first
-        made = uuid.uuid4().hex
-        texts = {**self.tags_of(tags, run), "mlflow.runName": name}
-        own = {
-            "run_uuid": made,
-            "name": name,
-            "user_id": texts.get("mlflow.user", "unknown"),
-            "start_time": start,
-            "artifact_uri": self._run["artifact_uri"].replace(self._run["run_uuid"], made),
-        }
-        with _transaction(self.client) as connection:
-            if _rows(connection, "experiments", experiment_id=self.experiment_id, lifecycle_stage="active"):
-                _insert_like(connection, "runs", [self._run], **own)
-                _insert(connection, "tags", _TEXT, _texts(made, texts))
-                return made
-        return super().create_run(name, tags, start, run=run)  # which says why
+    def apply(self, changes: Mapping[str, Change], root: str | None = None, entries: int = 0) -> list[Exception]:
+        """Write changes as `Store.apply` does, all in one transaction; where it is refused, those of a run each."""
+        deleted = self._deleted()
+        left = {run: change for run, change in changes.items() if self.ids.get(run, run) not in deleted}
+        if self.experiment_id in deleted or len(left) < len(changes):
+            refused = super().apply({run: changes[run] for run in changes.keys() - left.keys()} or changes)  # says why
+            return refused + (self.apply(left) if left and self.experiment_id not in deleted else [])
+        try:
+            self._apply(changes, root, entries)
+        except Exception as error:
+            if not is_refusal(error):
+                raise
+            if len(changes) == 1:
+                return [error]
+        else:
+            return []
+        return [error for run, change in changes.items() for error in self.apply({run: change})]
 
-    def add_dataset(self, run_id: str, name: str, digest: str) -> None:
-        """Say what data a run was given, as the first run was."""
-        known = self._inputs.get((name, digest))
-        if known is None:
-            super().add_dataset(run_id, name, digest)
-            with _transaction(self.client) as connection:
-                (row,) = _rows(connection, "inputs", destination_id=run_id, source_type="DATASET")
-                self._inputs[name, digest] = row, _rows(connection, "input_tags", input_uuid=row["input_uuid"])
-            return
-        row, tags = known
+    def _deleted(self) -> set[str]:
+        """Return the ids of the experiment and of its runs where a person has deleted them."""
         with _transaction(self.client) as connection:
-            if _rows(connection, "inputs", destination_id=run_id, source_type="DATASET"):
+            runs = _rows(connection, "runs", experiment_id=self.experiment_id, lifecycle_stage="deleted")
+            experiments = _rows(connection, "experiments", experiment_id=self.experiment_id, lifecycle_stage="deleted")
+        return {run["run_uuid"] for run in runs} | {str(one["experiment_id"]) for one in experiments}
+
+    def _apply(self, changes: Mapping[str, Change], root: str | None, entries: int) -> None:
+        if self._model is None:
+            self._make_first(changes)
+        for run, change in changes.items():
+            if change.start is not None:
+                self.ids.setdefault(run, run.removeprefix("run-"))
+            self._attach(run, change)
+        with _transaction(self.client) as connection:
+            self._insert_runs(connection, changes)
+            self._insert_points(connection, changes)
+            ends = [(*change.end, self._id(run)) for run, change in changes.items() if change.end is not None]
+            if ends:
+                text = "UPDATE runs SET status = ?, end_time = ? WHERE run_uuid = ?"
+                connection.exec_driver_sql(text, ends)
+            if root is not None:
+                _insert(connection, "tags", _TEXT, [(ENTRIES, str(entries), self._id(root))], update=("value",))
+        for run, change in changes.items():
+            self._register(run, change)
+
+    def _make_first(self, changes: Mapping[str, Change]) -> None:
+        """Have MLflow make the first run that has data, or give data to the first that has none yet."""
+        for run, change in changes.items():
+            if change.data is not None:
+                data = change.data
+                self._create(run, change)
+                self._add_data(run, change)
+                with _transaction(self.client) as connection:
+                    made = self._id(run)
+                    (own,) = _rows(connection, "runs", run_uuid=made)
+                    (given,) = _rows(connection, "inputs", destination_id=made, source_type="DATASET")
+                    tags = _rows(connection, "input_tags", input_uuid=given["input_uuid"])
+                own |= {"status": "RUNNING", "end_time": None}
+                self._model = _Model(run=own, folder=_folder(self.client, made), data=data, given=given, tags=tags)
                 return
-            made = uuid.uuid4().hex
-            _insert_like(connection, "inputs", [row], input_uuid=made, destination_id=run_id)
-            _insert_like(connection, "input_tags", tags, input_uuid=made)
 
-    def end_run(self, run_id: str, status: str, end: int) -> None:
-        """End a run as FINISHED, FAILED or KILLED."""
-        text = "UPDATE runs SET status = ?, end_time = ? WHERE run_uuid = ? AND lifecycle_stage = 'active'"
-        with _transaction(self.client) as connection:
-            ended = connection.exec_driver_sql(text, (status, end, run_id)).rowcount
-        if not ended:
-            super().end_run(run_id, status, end)  # which says why
-
-    def attach(self, run_id: str, files: Mapping[str, bytes]) -> None:
+    def _attach(self, run: str, change: Change) -> None:
         """Keep files, by path, as artifacts of a run: in the folder that MLflow would copy them to."""
-        if self._run is None or self._artifacts is None:
-            super().attach(run_id, files)
+        if self._model is None or self._model.folder is None:
+            super()._attach(run, change)
             return
-        folder = Path(self._artifacts.replace(self._run["run_uuid"], run_id))
-        for name, content in files.items():
+        folder = Path(self._model.folder.replace(self._model.run["run_uuid"], self._id(run)))
+        for name, content in change.files.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+            path.write_bytes(self._named_file(name, content))
+        change.files = {}
 
-    def write(self, batches: Mapping[str, Batch]) -> None:
-        """Write the batches of all runs, by run id, in one transaction."""
-        metrics, latest, params, tags = [], [], [], []
-        for run_id, batch in batches.items():
-            rows = [_metric(point, run_id) for point in batch.points]
-            metrics += rows
-            latest += list({row[0]: row for row in rows}.values())  # a run's points of a metric come in order
-            params += _texts(run_id, batch.params)
-            tags += _texts(run_id, batch.tags)
-        with _transaction(self.client) as connection:
-            # A sweep's indices outgrow SQLite's 2 MB, and a page written twice costs a fifth of the time.
-            connection.exec_driver_sql("PRAGMA cache_size = -65536")
-            _insert(connection, "metrics", _METRIC, metrics)
-            _insert(connection, "latest_metrics", _METRIC, latest, update=("value", "is_nan", "timestamp", "step"))
-            _insert(connection, "params", _TEXT, params)
-            _insert(connection, "tags", _TEXT, tags, update=("value",))
+    def _insert_runs(self, connection: Any, changes: Mapping[str, Change]) -> None:
+        """Insert runs that are to be created, and what data they are given."""
+        made = {self._id(run): (run, change) for run, change in changes.items() if change.start is not None}
+        if not made:
+            return
+        model = self._model
+        assert model is not None, "the first run has been made"
+        runs, inputs, input_tags, texts = [], [], [], []
+        for new, (run, change) in made.items():
+            own = {"run_uuid": new, "name": change.name, "start_time": change.start}
+            own["user_id"] = change.tags.get("mlflow.user", "unknown")
+            own["artifact_uri"] = model.run["artifact_uri"].replace(model.run["run_uuid"], new)
+            runs.append({**model.run, **own})
+            texts += _texts(new, {"mlflow.runName": change.name, RUN: run})
+            if change.data == model.data:
+                inputs.append({**model.given, "input_uuid": new, "destination_id": new})
+                input_tags += [{**tag, "input_uuid": new} for tag in model.tags]
+        for table, rows in (("runs", runs), ("inputs", inputs), ("input_tags", input_tags)):
+            if rows:
+                _insert(connection, table, tuple(rows[0]), [tuple(row.values()) for row in rows])
+        _insert(connection, "tags", _TEXT, texts)
+
+    def _insert_points(self, connection: Any, changes: Mapping[str, Change]) -> None:
+        """Insert points, params and tags."""
+        metrics: list[tuple[Any, ...]] = []
+        latest: dict[tuple[str, str], tuple[Any, ...]] = {}
+        params, tags = [], []
+        for run, change in changes.items():
+            run_id = self._id(run)
+            for block in change.points:
+                rows = _metrics(block, run_id)
+                metrics += rows
+                latest[run_id, block[0]] = rows[-1]  # a run's points of a metric come in order
+            params += _texts(run_id, change.params)
+            tags += _texts(run_id, {key: self.named(value) for key, value in change.tags.items()})
+        # A sweep's indices outgrow SQLite's 2 MB, and a page written twice costs a fifth of the time.
+        connection.exec_driver_sql("PRAGMA cache_size = -65536")
+        _insert(connection, "metrics", _METRIC, metrics)
+        update = ("value", "is_nan", "timestamp", "step")
+        _insert(connection, "latest_metrics", _METRIC, list(latest.values()), update=update)
+        _insert(connection, "params", _TEXT, params)
+        _insert(connection, "tags", _TEXT, tags, update=("value",))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Model:
+    """The rows of a run that MLflow has made, the ``data`` that it was ``given``, and the folder of its artifacts."""
+
+    run: Row
+    folder: str | None
+    data: tuple[str, str]
+    given: Row
+    tags: list[Row]
 
 
 def _obstacle(client: MlflowClient) -> str:
@@ -177,13 +224,6 @@ def _rows(connection: Any, table: str, **where: str) -> list[Row]:
     return [dict(row) for row in found.mappings()]
 
 
-def _insert_like(connection: Any, table: str, rows: Sequence[Row], **own: Any) -> None:
-    """Insert rows that differ from given ones in the values of ``own`` alone."""
-    for row in rows:
-        changed = {**row, **own}
-        _insert(connection, table, tuple(changed), [tuple(changed.values())])
-
-
 def _insert(
     connection: Any, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]], *, update: Sequence[str] = ()
 ) -> None:
@@ -200,10 +240,11 @@ def _texts(run_id: str, texts: Mapping[str, str]) -> list[tuple[Any, ...]]:
     return [(key, value, run_id) for key, value in texts.items()]
 
 
-def _metric(point: Point, run_id: str) -> tuple[Any, ...]:
-    key, value, timestamp, step = point
-    if math.isfinite(value):
-        return key, value, False, timestamp, step, run_id
-    # As MLflow stores them: SQL has no NaN and no infinity.
-    stored = 0.0 if math.isnan(value) else math.copysign(sys.float_info.max, value)
-    return key, stored, math.isnan(value), timestamp, step, run_id
+def _metrics(block: Block, run_id: str) -> list[tuple[Any, ...]]:
+    key, values, times, steps = block
+    is_nan, stored = repeat(False), values.tolist()  # a column
+    if not np.isfinite(values).all():
+        # As MLflow stores them: SQL has no NaN and no infinity.
+        is_nan = np.isnan(values).tolist()
+        stored = np.nan_to_num(values, nan=0.0).tolist()
+    return list(zip(repeat(key), stored, is_nan, times.tolist(), steps.tolist(), repeat(run_id)))  # endless

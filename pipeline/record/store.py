@@ -6,12 +6,15 @@ import contextlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.address import is_http, sqlite_file, unreachable
-from pipeline.record.batches import Batch, write_by_log_batch
+from pipeline.record.model import register
+from pipeline.record.outbox import Change
 from pipeline.record.probing import PROBE_SECONDS, deleted, probe
 from pipeline.record.relocation import artifact_folder, relocate
 from pipeline.record.revision import check_revision
@@ -19,12 +22,40 @@ from pipeline.record.revision import check_revision
 if TYPE_CHECKING:
     from mlflow import MlflowClient  # takes seconds to import
 
-_RUN = "recorder.run"
+RUN = "recorder.run"
+"""The tag of a run by which it is found again: the recorder's own name of it."""
+
+ENTRIES = "log.entries"
+"""The tag of a sweep's run, or of a lone trial's, that says how many entries of its log are in the store."""
+
+NAME = re.compile(r"run-[0-9a-f]{32}")
+"""The recorder's own name of a run: the store names it only when it is created."""
+
+METRICS_A_BATCH, OTHERS_A_BATCH = 1000, 100
+_AT_ONCE = 1000
+
 _SERVED = re.compile(r"(?:postgresql|mysql|mssql)(?:\+\w+)?://")
 """What the address of a database behind a server begins with."""
 
+# What a store answers that will not take a write however often it is asked. It is not told by the HTTP status: a
+# proxy before a server that starts says 404 too, and a password may be put right.
+_REFUSALS = {
+    "BAD_REQUEST",
+    "INVALID_PARAMETER_VALUE",
+    "INVALID_STATE",
+    "RESOURCE_ALREADY_EXISTS",
+    "RESOURCE_DOES_NOT_EXIST",
+}
+
+# But for one: a proxy that takes so much and no more is not put right by waiting, and what follows is smaller.
+_STATUS_TOO_LARGE = 413
+_TOO_LARGE = f"failed with error code {_STATUS_TOO_LARGE}"
+
+# A database tells a table or a column that it lacks by the kind of error that also tells that it cannot be reached.
+_LACKING = re.compile(r"OperationalError\) \(?(?:no such (?:table|column)|table \S+ has no column|1054\b)")
+
 # MLflow's own defaults let a dead server stall whoever waits for it for minutes. What is tried again is tried by the
-# delivery: MLflow would create a run anew whose creation has only lost its answer.
+# exporter: MLflow would create a run anew whose creation has only lost its answer.
 REACHING = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(int(PROBE_SECONDS))}
 WRITING = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
@@ -36,6 +67,8 @@ WRITING = {
 class Store:
     """Opens the experiment in the store at ``uri``, reached by ``client``; it is made where there is none.
 
+    ``ids`` maps the recorder's own names of runs to those of the store, which has last ``answered`` at that time.
+
     Raises
     ------
     RecordError
@@ -45,74 +78,168 @@ class Store:
     def __init__(self, uri: str, experiment: str, client: MlflowClient) -> None:
         self.uri = uri
         self.client = client
+        self.ids: dict[str, str] = {}
+        self.answered = time.monotonic()
+        self._tried: set[str] = set()
+        self._doubtful: set[str] = set()
         with _alone(uri), settings(REACHING if is_http(uri) else {}):
             self.experiment_id = _experiment(self.client, uri, experiment)
 
-    def create_run(self, name: str, tags: Mapping[str, str], start: int, *, run: str = "") -> str:
-        """Create a run that started at ``start`` (milliseconds since the epoch) and return its id.
+    def create_run(self, name: str, tags: Mapping[str, str], start: int) -> str:
+        """Create a run that started at ``start`` (milliseconds since the epoch) and return its id."""
+        made = self.client.create_run(self.experiment_id, start_time=start, tags=dict(tags), run_name=name)
+        return str(made.info.run_id)
 
-        It can be found again by ``run``, the recorder's own name for it.
+    def apply(self, changes: Mapping[str, Change], root: str | None = None, entries: int = 0) -> list[Exception]:
+        """Write changes, by run, in their order; return the errors of what the store will never take.
+
+        What has been written is taken out of the changes, and is there once however often it is written. Whatever
+        else goes wrong is raised: then the rest can be tried again. At last the run ``root`` is told how many
+        ``entries`` of the log are in the store.
         """
-        texts = self.tags_of(tags, run)
-        created = self.client.create_run(self.experiment_id, start_time=start, tags=texts, run_name=name)
-        return str(created.info.run_id)
+        refused: list[Exception] = []
+        for run, change in changes.items():
+            for write in (self._create, self._add_data, self._log, self._attach, self._end, self._register):
+                try:
+                    write(run, change)
+                except Exception as error:
+                    if not is_refusal(error):
+                        raise
+                    refused.append(error)
+        if root is not None and not refused:
+            self.tag(self._id(root), {ENTRIES: str(entries)})
+        return refused
 
-    @staticmethod
-    def tags_of(tags: Mapping[str, str], run: str) -> dict[str, str]:
-        """Return the tags of a run and the one by which it can be found again."""
-        return dict(tags) | ({_RUN: run} if run else {})
+    def know(self, parent: str) -> None:
+        """Find out which runs of a sweep another process has created."""
+        wanted, page = f"tags.`mlflow.parentRunId` = '{parent}'", None
+        while page != "":
+            runs = self.client.search_runs([self.experiment_id], wanted, max_results=_AT_ONCE, page_token=page)
+            self.ids |= {run.data.tags[RUN]: run.info.run_id for run in runs if RUN in run.data.tags}
+            page = runs.token or ""
 
-    def find_runs(self, run: str) -> list[str]:
-        """Return the ids of the runs that were created as ``run``: one, or by a lost answer more, or none."""
-        return [
-            found.info.run_id for found in self.client.search_runs([self.experiment_id], f"tags.`{_RUN}` = '{run}'")
-        ]
+    def seek(self, run: str) -> str | None:
+        """Return the store's name of a run that another process, or a lost answer, may have created."""
+        found = [one.info.run_id for one in self.client.search_runs([self.experiment_id], f"tags.`{RUN}` = '{run}'")]
+        kept = self.ids.get(run) or next(iter(found), None)
+        for other in found:
+            if other != kept:
+                self.client.delete_run(other)
+        if kept is not None:
+            self.ids[run] = kept
+        return kept
 
-    def running(self, parent: str) -> list[str]:
-        """Return the ids of the runs of a sweep's trials that have not ended."""
-        wanted = f"tags.`mlflow.parentRunId` = '{parent}' AND attributes.status = 'RUNNING'"
-        return [found.info.run_id for found in self.client.search_runs([self.experiment_id], wanted)]
+    def settle(self) -> None:
+        """Remove what a creation has left behind whose answer was lost and that came to pass later."""
+        for run in self._doubtful:
+            self.seek(run)
 
-    def end_run(self, run_id: str, status: str, end: int) -> None:
-        """End a run as FINISHED, FAILED or KILLED."""
-        self.client.set_terminated(run_id, status, end_time=end)
+    def is_running(self, run: str) -> bool:
+        """Return whether a run has been created and not ended."""
+        return bool(self.client.get_run(self._id(run)).info.status == "RUNNING")
+
+    def named(self, text: str) -> str:
+        """Return a text with the store's names of the runs in it."""
+        return NAME.sub(lambda match: self.ids.get(match[0], match[0]), text) if "run-" in text else text
 
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Add tags to a run."""
         for key, value in tags.items():
             self.client.set_tag(run_id, key, value)
 
-    def attach(self, run_id: str, files: Mapping[str, bytes]) -> None:
-        """Keep files, by path, as artifacts of a run."""
-        if not files:
+    def _create(self, run: str, change: Change) -> None:
+        if change.start is None:
             return
-        with tempfile.TemporaryDirectory() as folder:
-            for name, content in files.items():
-                path = Path(folder, name)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content)
-            self.client.log_artifacts(run_id, folder)
+        if run in self._tried and run not in self.ids:
+            self._doubtful.add(run)
+            self.seek(run)
+        self._tried.add(run)
+        if run not in self.ids:
+            tags = {name: self.named(value) for name, value in change.tags.items()}
+            self.ids[run] = self.create_run(change.name, {**tags, RUN: run}, change.start)
+            change.tags = {}
+        change.start = None
 
-    def write(self, batches: Mapping[str, Batch]) -> None:
-        """Write the batches of several runs, by run id; doing it twice has no further effect."""
-        write_by_log_batch(self.client, batches)
-
-    def add_dataset(self, run_id: str, name: str, digest: str) -> None:
+    def _add_data(self, run: str, change: Change) -> None:
         """Say what data a run was given. MLflow's own helper would copy and hash the images once more."""
+        if change.data is None:
+            return
         from mlflow.entities import Dataset as Entity  # noqa: PLC0415  # takes seconds to import
         from mlflow.entities import DatasetInput, InputTag  # noqa: PLC0415  # takes seconds to import
         from mlflow.exceptions import MlflowException  # noqa: PLC0415  # takes seconds to import
         from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415  # takes seconds to import
 
         # 36 characters are all that MLflow takes of a digest; the whole is a tag of the run.
+        name, digest = change.data
         entity = Entity(name, digest[:36], source_type="local", source=name)
         inputs = [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])]
         try:
-            self.client.log_inputs(run_id, inputs)
+            self.client.log_inputs(self._id(run), inputs)
         except (MlflowException, SQLAlchemyError):
             # MLflow looks the data up and then inserts them: of two sweeps that do so at once the second fails,
             # and finds them when it looks again.
-            self.client.log_inputs(run_id, inputs)
+            self.client.log_inputs(self._id(run), inputs)
+        change.data = None
+
+    def _log(self, run: str, change: Change) -> None:
+        """Write params, tags and points, at most 1000 points and 100 params and tags at a time."""
+        from mlflow.entities import Metric, Param, RunTag  # noqa: PLC0415  # takes seconds to import
+
+        points = [
+            Metric(metric, *point)
+            for metric, values, times, steps in change.points
+            for point in zip(values.tolist(), times.tolist(), steps.tolist(), strict=True)
+        ]
+        tags = [RunTag(key, self.named(value)) for key, value in change.tags.items()]
+        params = [Param(*param) for param in change.params.items()]
+        for some, other, more in zip_longest(
+            _chunks(points, METRICS_A_BATCH),
+            _chunks(params, OTHERS_A_BATCH),
+            _chunks(tags, OTHERS_A_BATCH),
+            fillvalue=(),
+        ):
+            self.client.log_batch(self._id(run), metrics=some, params=other, tags=more, synchronous=True)
+            self.answered = time.monotonic()
+        change.points, change.params, change.tags = [], {}, {}
+
+    def _attach(self, run: str, change: Change) -> None:
+        """Keep files, by path, as artifacts of a run."""
+        if not change.files:
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in change.files.items():
+                path = Path(folder, name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(self._named_file(name, content))
+            self.client.log_artifacts(self._id(run), folder)
+        self.answered = time.monotonic()
+        change.files = {}
+
+    def _end(self, run: str, change: Change) -> None:
+        """End a run as FINISHED, FAILED or KILLED."""
+        if change.end is not None:
+            status, end = change.end
+            self.client.set_terminated(self._id(run), status, end_time=end)
+            change.end = None
+
+    def _register(self, run: str, change: Change) -> None:
+        """Make a run's classifier a version of its registered model, and tell the sweep's run of it."""
+        if change.model is not None:
+            run_id, trained = self._id(run), change.model
+            version = register(self.client, self.uri, self.experiment_id, run_id, trained)
+            parent = self.client.get_run(run_id).data.tags["mlflow.parentRunId"]
+            self.tag(parent, {"winner.run_id": run_id, "winner.model": f"models:/{trained.name}/{version}"})
+            change.model = None
+
+    def _id(self, run: str) -> str:
+        """Return the store's name of a run."""
+        found = self.ids.get(run) or (self.seek(run) if NAME.fullmatch(run) else run)
+        if found is None:
+            raise LookupError(f"the store must hold the run {run}, which was created before; it does not")
+        return found
+
+    def _named_file(self, name: str, content: bytes) -> bytes:
+        return self.named(content.decode()).encode() if name.endswith((".csv", ".json")) else content
 
 
 def connect(uri: str, *, create: bool) -> MlflowClient:
@@ -179,3 +306,23 @@ def _alone(uri: str) -> Iterator[None]:
         yield
     finally:
         os.close(folder)
+
+
+def is_refusal(error: Exception) -> bool:
+    """Return whether a write will fail however often it is tried, as against a store that does not answer."""
+    code = getattr(error, "error_code", None)
+    if _TOO_LARGE in str(error) or getattr(getattr(error, "response", None), "status_code", None) == _STATUS_TOO_LARGE:
+        return True
+    if code is not None:
+        return code in _REFUSALS
+    # SQLAlchemy's errors are a database's; those of the network and of files are an OSError.
+    return not isinstance(error, OSError) and not type(error).__module__.startswith("sqlalchemy.")
+
+
+def lacks_tables(error: Exception) -> bool:
+    """Return whether a store lacks a table or a column of MLflow: it takes nothing, however long one waits."""
+    return _LACKING.search(str(error)) is not None
+
+
+def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    return (items[start : start + size] for start in range(0, len(items), size))

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from pipeline.plan.plan import PlannedTrial
-from pipeline.record.points import Point
+from pipeline.record.points import Block
 from pipeline.record.protocol import CLOCKED
 from pipeline.reports import Layout
-from tasks.datasets.dataset import Dataset
 from tasks.events import Outcome, Result
 
 LOG = "trial.log"
-
-HOST, FROM = "layout.host", "started.step"
-"""The tags of a run that say from its start where its trial is computed, and from which step on."""
 
 _TOLD = "val/"
 """What the metrics begin with whose points are told: training has too many, and they are in the curves."""
@@ -31,21 +26,24 @@ class TrialLog:
     def __init__(self) -> None:
         self._lines: dict[tuple[int, str], None] = {}
 
-    def start(self, trial: PlannedTrial, dataset: Dataset, tags: Mapping[str, str], now: int) -> None:
-        """Tell that the trial has begun; the tags of its run say where, and from which step on."""
-        place = f" on {tags[HOST]}" if tags.get(HOST) else ""
-        step = f", from step {tags[FROM]}" if tags.get(FROM, "0") != "0" else ""
-        self._add(now, f"started{place}: {trial.name}, {trial.trial.steps} steps on {dataset.name}{step}")
+    def start(self, trial: PlannedTrial, data: str, host: str, step: int, now: int) -> None:
+        """Tell that the trial has begun: on what data, where, and from which step on."""
+        place, begin = f" on {host}" if host else "", f", from step {step}" if step else ""
+        self._add(now, f"started{place}: {trial.name}, {trial.trial.steps} steps on {data}{begin}")
 
     def retry(self, attempt: int, error: str, now: int) -> None:
         """Tell that the trial is computed again after an error."""
         self._add(now, f"attempt {attempt}, after: {error}")
 
-    def points(self, points: Sequence[Point]) -> None:
+    def points(self, points: Sequence[Block]) -> None:
         """Tell the points of the validation, a line a step."""
-        told = [point for point in points if point[0].startswith(_TOLD)]
-        for (step, time), at in itertools.groupby(sorted(told, key=_when), key=_when):
-            self._add(time, f"step {step}: {_numbers({metric: value for metric, value, _, _ in at})}")
+        told: dict[tuple[int, int], dict[str, float]] = {}
+        for metric, values, times, steps in points:
+            if metric.startswith(_TOLD):
+                for step, time, value in zip(steps.tolist(), times.tolist(), values.tolist(), strict=True):
+                    told.setdefault((step, time), {})[metric] = value
+        for (step, time), metrics in sorted(told.items()):
+            self._add(time, f"step {step}: {_numbers(metrics)}")
 
     def finish(self, result: Result, last: Mapping[str, float], layout: Layout, now: int) -> None:
         """Tell how a trial ended by itself, with the last values of its metrics, and what it was computed on."""
@@ -63,18 +61,12 @@ class TrialLog:
         """Tell that the trial was not allowed to end."""
         self._add(now, "killed: its sweep was stopped")
 
-    def file(self) -> dict[str, bytes]:
-        """Return the log as a file."""
-        lines = sorted(self._lines, key=lambda line: line[0])
-        return {LOG: "".join(f"{_time(time)} {text}\n" for time, text in lines).encode()}
+    def text(self) -> str:
+        """Return the log."""
+        return "".join(f"{_time(time)} {text}\n" for time, text in sorted(self._lines, key=lambda line: line[0]))
 
     def _add(self, now: int, text: str) -> None:
         self._lines[now, text.strip().replace("\n", "\n    ")] = None
-
-
-def _when(point: Point) -> tuple[int, int]:
-    _, _, time, step = point
-    return step, time
 
 
 def _numbers(metrics: Mapping[str, float]) -> str:

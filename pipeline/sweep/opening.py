@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -16,12 +15,10 @@ from pipeline.engine.protocol import Engine
 from pipeline.errors import Interrupted
 from pipeline.figures.drawers import DrawingProcesses
 from pipeline.figures.drawing import draw, draw_quickly, draw_search, sweep_figures
-from pipeline.record.backfilling import backfill, journals_of
 from pipeline.record.mlflow_recorder import MlflowRecorder
 from pipeline.record.protocol import CHECKPOINTS, Past, Provenance, Recorder, SweepHeader
 from pipeline.record.resumption import find_past
 from pipeline.record.store import connect
-from pipeline.results.fault_log import FaultLog
 from pipeline.results.tally import Tally
 from pipeline.sweep.checkpoints import Checkpoints
 from pipeline.sweep.engines import cpu_count
@@ -34,8 +31,6 @@ DRAWERS = 2
 
 BEHIND = 5
 """How nice the thread is that connects to the store: Ray's start, which it runs beside, gets three times its CPU."""
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +80,7 @@ class Record:
 
 
 def make_recorder(config: Config, folder: Path, *, lone: bool) -> MlflowRecorder:
-    """Return the recorder of a lone trial or a sweep, which keeps its journal in ``folder``."""
+    """Return the recorder of a lone trial or a sweep, which keeps its log in ``folder``."""
     return MlflowRecorder(
         config.tracking.uri,
         config.tracking.experiment,
@@ -120,26 +115,12 @@ def open_record(
     kept = Path(past.tags[CHECKPOINTS]) if past else None
     checkpoints = Checkpoints(kept) if kept and kept.parent.is_dir() else Checkpoints.fresh(folder)
     try:
-        past = _backfilled(recorder.uri, config, sweep, past, FaultLog(folder))
         tags = {**sweep.provenance, CHECKPOINTS: str(checkpoints.folder)}
-        recorder.open(dataclasses.replace(sweep, past=past, provenance=tags), dataset, head.provenance)
+        past = recorder.open(dataclasses.replace(sweep, past=past, provenance=tags), dataset, head.provenance)
     except BaseException:
         checkpoints.close(done=past is None)
         raise
     return Opened(checkpoints=checkpoints, past=past, unresumed=told)
-
-
-def _backfilled(uri: str, config: Config, sweep: SweepHeader, past: Past | None, log: FaultLog) -> Past | None:
-    """Return what the record holds once it has what journals beside the checkpoints hold: that was computed already."""
-    journals = [] if past is None else journals_of(Path(past.tags[CHECKPOINTS]).parent, past)
-    if not journals:
-        return past
-    for journal in journals:
-        done = backfill(journal, uri)
-        _log.warning("%d writes that the record lacked are in it now, from %s", done.writes, journal)
-        if done.losses:
-            log.write(f"of {journal} is lost, and computed again", "\n".join(done.losses))
-    return find_past(uri, config.tracking.experiment, sweep.key)
 
 
 @contextlib.contextmanager

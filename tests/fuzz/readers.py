@@ -20,8 +20,8 @@ from PIL import Image
 from pyarrow import parquet
 
 from pipeline.plan.plan import Progress
-from pipeline.record.journal import Head, Journal
-from pipeline.record.writes import CreateRun
+from pipeline.record.entries import Drew
+from pipeline.record.log import Log
 from pipeline.sweep.checkpoint_file import Saved, decode, encode
 from tasks.datasets.archive import unpack
 from tasks.datasets.cifar10_layouts import parse_binary, parse_python
@@ -134,28 +134,25 @@ def _checkpoint(content: bytes, _folder: Path) -> bytes:
     return encode(decode(content))
 
 
-def _journal(content: bytes, folder: Path) -> None:
-    file = folder / f"{FILE}.journal"
+def _log(content: bytes, folder: Path) -> None:
+    file = folder / f"{FILE}.log"
     file.write_bytes(content)
-    journal, head = Journal.open(file)
+    log = Log.open(file)
     found: list[Any] = []
     try:
-        assert head == _HEAD
-        while writes := journal.peek():
-            found += writes
-            journal.advance(len(writes))
+        found.extend(log.read())
     finally:
-        journal.close()
-        assert found == _WRITES[: len(found)], "what is read must be what was written, up to the damage"
+        log.close()
+        assert found == _ENTRIES[: len(found)], "what is read must be what was written, up to the damage"
 
 
-def _journalled() -> bytes:
+def _logged() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "whole.journal"
-        journal = Journal.create(file, _HEAD)
-        journal.append(_WRITES)
-        journal.finish()
-        journal.close()
+        file = Path(folder) / "whole.log"
+        log = Log.create(file)
+        for time, entry in _ENTRIES:
+            log.append(time, entry)
+        log.close()
         return file.read_bytes()
 
 
@@ -218,10 +215,7 @@ def _cache() -> dict[str, bytes]:
 
 
 _CACHE = _cache()
-_HEAD = Head(uri="sqlite:////x.db", experiment="descent-sweeps", parent="1" * 32)
-_WRITES = [
-    CreateRun(run="run-" + "2" * 32, name=f"trial {number}", tags={"key": "k"}, start=number) for number in range(9)
-]
+_ENTRIES = [(number, Drew(trial=None, files={f"{number}.png": _RANDOM.bytes(30)})) for number in range(9)]
 _BATCH = {b"labels": [6, 9], b"data": _RECORDS[:, 1:].copy(), b"filenames": [b"a.png"]}
 
 READERS = {
@@ -247,6 +241,6 @@ READERS = {
         exact=True,
     ),
     "checkpoint": Reader(whole=(_saved(),), read=_checkpoint, names="checkpoint", exact=True),
-    "journal": Reader(whole=(_journalled(),), read=_journal, names="byte|journal"),
+    "log": Reader(whole=(_logged(),), read=_log, names="byte|log"),
 }
 """By name; a reader of another format is a row more."""

@@ -24,7 +24,7 @@ class Sweep:
     def __init__(self, folder, store, pause=0.05, **environment):
         self.folder = folder
         self.notes = folder / "notes"
-        self.notes.mkdir()
+        self.notes.mkdir(parents=True)
         shutil.copy(store, folder)
         constants = json.dumps({"pipeline.engine.worker.CHECKPOINT_EVERY": 0.3})
         self.environment = {"NOTES": str(self.notes), "PAUSE": str(pause), "CONSTANTS": constants, **environment}

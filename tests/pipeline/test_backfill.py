@@ -20,8 +20,8 @@ pytestmark = pytest.mark.slow
 
 # Two groups of two trials, fifteen stretches of steps each.
 GRID = ("-m", "dataset=synthetic", "steps=300", "trial.evaluate_every=20", "batch_size=32,64", "seed=1,2")
-DELIVERY = {"JOURNAL_AFTER": 0.5, "RETRY_SECONDS": 0.2, "LONGEST_PAUSE": 0.2, "PATIENCE": 1.0}
-CONSTANTS = json.dumps({f"pipeline.record.delivery.{name}": value for name, value in DELIVERY.items()})
+EXPORTER = {"EXPORT_SECONDS": 0.2, "RETRY_SECONDS": 0.2, "LONGEST_PAUSE": 0.2, "PATIENCE": 1.0}
+CONSTANTS = json.dumps({f"pipeline.record.exporter.{name}": value for name, value in EXPORTER.items()})
 EACH = ("engine=inprocess", "tracking.register_model=false")
 
 
@@ -93,14 +93,13 @@ def test_a_server_that_is_away_in_the_middle_of_a_sweep_has_all_of_it_at_the_end
     with start(tmp_path, proxy.uri, experiment, pause=0.1) as process:
         wait_for(lambda: is_open(proxy.uri, experiment), process)
         proxy.fault = "down"
-        wait_for(lambda: list((tmp_path / "multirun").rglob("record-*.journal")), process)
+        wait_for(lambda: list((tmp_path / "multirun").rglob("faults.log")), process)
         proxy.fault = None
         out, err = process.communicate(timeout=180)
 
     assert process.returncode == 0, err
     assert "the store does not answer, and training goes on" in out + err
     assert re.search(r"the store answers again after \d+ s, and has everything", out + err)
-    assert list(tmp_path.rglob("record-*.journal")) == []
     parents, trials = runs(proxy.uri, experiment)
     assert parents == ["FINISHED"]
     assert_equal(trials, undisturbed)
@@ -108,8 +107,8 @@ def test_a_server_that_is_away_in_the_middle_of_a_sweep_has_all_of_it_at_the_end
 
 def patient(**values):
     """Return the constants with the product's own patience, but for ``values``."""
-    chosen = {**DELIVERY, **values} if values else {k: v for k, v in DELIVERY.items() if k != "PATIENCE"}
-    return json.dumps({f"pipeline.record.delivery.{name}": value for name, value in chosen.items()})
+    chosen = {**EXPORTER, **values} if values else {k: v for k, v in EXPORTER.items() if k != "PATIENCE"}
+    return json.dumps({f"pipeline.record.exporter.{name}": value for name, value in chosen.items()})
 
 
 def test_a_server_that_starts_again_while_the_sweep_ends_is_waited_for(tmp_path, proxy, experiment, undisturbed):
@@ -135,7 +134,7 @@ def test_a_server_that_starts_again_while_the_sweep_ends_is_waited_for(tmp_path,
     assert "Traceback" in log.read_text()
 
 
-def test_who_waits_no_longer_has_a_journal_that_a_resume_knows(tmp_path, proxy, experiment, undisturbed):
+def test_who_waits_no_longer_has_a_log_that_a_resume_knows(tmp_path, proxy, experiment, undisturbed):
     # given a sweep whose server was away at its end, and somebody who did not wait for it
     with start(tmp_path, proxy.uri, experiment, pause=0.05, constants=patient(PATIENCE=600.0)) as process:
         wait_for(lambda: is_open(proxy.uri, experiment), process)
@@ -143,9 +142,9 @@ def test_who_waits_no_longer_has_a_journal_that_a_resume_knows(tmp_path, proxy, 
         next(line for line in process.lines() if "the store is waited for, 600 s at most" in line)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
-    (journal,) = tmp_path.rglob("record-*.journal")
+    (log,) = tmp_path.rglob("record-*.log")
     assert process.returncode == 130, err
-    assert out.count(f"python -m pipeline.backfill {journal}") == 2  # while it waits, and at the end
+    assert out.count(f"python -m pipeline.backfill {log}") == 2  # while it waits, and at the end
     assert "sweep.resume=true" in out
     computed = len(list((tmp_path / "notes").iterdir()))
 
@@ -154,12 +153,11 @@ def test_who_waits_no_longer_has_a_journal_that_a_resume_knows(tmp_path, proxy, 
     with start(tmp_path, proxy.uri, experiment, "sweep.resume=true", pause=0) as process:
         out, err = process.communicate(timeout=180)
 
-    # then what the journal holds is in the record, and is not computed again
+    # then what the log holds is in the record, and is not computed again
     assert process.returncode == 0, err
-    assert f"writes that the record lacked are in it now, from {journal}" in out + err
+    assert f"reports that the record lacked are in it now, from {log}" in out + err
     assert "resumed: 4 trials are finished already, 0 go on from a checkpoint, 0 start" in out
     assert len(list((tmp_path / "notes").iterdir())) == computed
-    assert not journal.exists()
     parents, trials = runs(proxy.uri, experiment)
     assert parents == ["FINISHED"]
     assert_equal(trials, undisturbed)
@@ -178,13 +176,13 @@ def test_what_a_server_lacks_that_is_away_to_the_end_is_written_by_the_line_that
     assert process.returncode == 2
     assert "4/4 trials" in out
     line = re.search(r"python -m pipeline\.backfill (.*) --tracking-uri URI$", err.strip())
-    (journal,) = shlex.split(line[1])
+    (log,) = shlex.split(line[1])
     assert "s3cret" not in out + err
-    assert b"s3cret" not in Path(journal).read_bytes()
+    assert b"s3cret" not in Path(log).read_bytes()
 
     # while the server is away, and without its password, there is one message
-    assert main([journal]) == 2
-    assert main([journal, "--tracking-uri", uri]) == 2
+    assert main([log]) == 2
+    assert main([log, "--tracking-uri", uri]) == 2
     told = capsys.readouterr().err
     assert re.fullmatch(
         r"error: --tracking-uri must be given: .*\n(.*\n)*error: tracking\.uri must be a store .*\n", told
@@ -193,12 +191,12 @@ def test_what_a_server_lacks_that_is_away_to_the_end_is_written_by_the_line_that
 
     # and once it is back, the record is as if nothing had been
     proxy.fault = None
-    assert main([journal, "--tracking-uri", uri]) == 0
+    assert main([log, "--tracking-uri", uri]) == 0
     told = capsys.readouterr().out
-    assert "writes are in the record\n" in told
+    assert "reports that the record lacked are in it now\n" in told
     assert "s3cret" not in told
-    assert not Path(journal).exists()
     parents, trials = runs(proxy.uri, experiment)
     assert parents == ["FINISHED"]
     assert_equal(trials, undisturbed)
-    assert main([journal, "--tracking-uri", uri]) == 2
+    assert main([log, "--tracking-uri", uri]) == 0
+    assert capsys.readouterr().out.startswith("0 reports that the record lacked")

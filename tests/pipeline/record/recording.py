@@ -32,4 +32,4 @@ def note(run):
 
 
 def parent_of(recorder):
-    return recorder._parent.id
+    return recorder._runs.opened.parent

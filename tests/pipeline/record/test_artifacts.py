@@ -17,7 +17,7 @@ def test_a_config_is_read_back_without_where_it_ran():
         "tracking": {"uri": "http://ann:s3cret@host"},
         "cluster": {"workers": 2},
     }
-    content = artifacts.config_files(config, ("a=1",))[artifacts.CONFIG]
+    content = artifacts.config_files(config, ("a=1",))[artifacts.CONFIG].encode()
 
     assert b"s3cret" not in content
     assert artifacts.read_config(content, artifacts.digest_of(content)) == {
@@ -27,7 +27,7 @@ def test_a_config_is_read_back_without_where_it_ran():
 
 
 def test_a_changed_config_is_refused():
-    content = artifacts.config_files({"steps": 10}, ())[artifacts.CONFIG]
+    content = artifacts.config_files({"steps": 10}, ())[artifacts.CONFIG].encode()
 
     with pytest.raises(RecordError, match=r"config\.yaml must be as it was recorded"):
         artifacts.read_config(content.replace(b"10", b"20"), artifacts.digest_of(content))
@@ -51,15 +51,15 @@ def test_params_name_a_row_by_its_group_and_are_cut_where_the_store_would_refuse
 def test_arrays_and_layout_are_read_back_bit_for_bit(layout):
     weights = np.array([[0.1, float("nan")], [-0.0, 1e-30]], dtype=np.float32)
 
-    files = artifacts.result_files({"weights": weights}, layout)
+    packed = artifacts.arrays_file({"one/weights": weights, "other/weights": weights + 1})
 
-    assert artifacts.read_arrays(files[artifacts.ARRAYS])["weights"].tobytes() == weights.tobytes()
-    assert artifacts.read_layout(files[artifacts.LAYOUT]) == layout
+    assert artifacts.read_arrays(packed, "one/")["weights"].tobytes() == weights.tobytes()
+    assert artifacts.read_layout(artifacts.layout_file(layout).encode()) == layout
 
 
-def test_arrays_of_objects_are_not_written(layout):
+def test_arrays_of_objects_are_not_written():
     with pytest.raises(ValueError, match="allow_pickle=False"):
-        artifacts.result_files({"weights": np.array([{}])}, layout)
+        artifacts.arrays_file({"weights": np.array([{}])})
 
 
 def test_rows_with_different_columns_make_one_table():

@@ -6,7 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pipeline.record.model import Classifier
+from pipeline.plan.plan import PlannedTrial
+from pipeline.record.model import trained
+from pipeline.reports import Finished, Layout
 from tasks.arrays.devices import HOST
 from tasks.datasets.dataset import Split, make_dataset
 from tasks.events import Outcome, Result
@@ -57,7 +59,10 @@ def problem_of(model, dataset):
 def served(model, dataset, arrays, folder):
     """Return the classifier of trained weights, read from the files that are kept in the registered model."""
     result = Result(trial=0, outcome=Outcome.COMPLETE, step=1, metrics={}, arrays=arrays)
-    kept = Classifier.of(model, dataset, result)
+    trial = Trial(task=Train(), model=model)
+    planned = PlannedTrial(index=0, key="k", name="n", overrides=(), config={}, trial=trial)
+    layout = Layout(width=1, slot=0, threads=1, host="", device="cpu", blas="")
+    kept = trained(Finished(trial=planned, result=result, layout=layout), "m", dataset)
     (folder / "layers.json").write_text(kept.layers)
     (folder / "arrays.npz").write_bytes(kept.arrays)
     classifier = ImageClassifier()

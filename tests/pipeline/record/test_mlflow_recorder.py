@@ -10,7 +10,7 @@ import time
 import pytest
 
 from pipeline.errors import RecordError
-from pipeline.record import delivery, mlflow_recorder
+from pipeline.record import exporter
 from pipeline.record.mlflow_recorder import MlflowRecorder
 from pipeline.record.protocol import Provenance
 from pipeline.record.reading import read_run
@@ -56,7 +56,12 @@ def test_a_sweep_is_a_parent_and_its_children_with_all_that_is_needed_to_run_the
     parent = client.get_run(run.data.tags["mlflow.parentRunId"])
     assert (parent.info.run_name, parent.info.status) == ("strategies on tiny", "FINISHED")
     assert f"[random](#/experiments/{recorded.experiment_id}/runs/{recorded.run_id})" in note(parent)
-    assert {f.path for f in client.list_artifacts(parent.info.run_id)} == {"results.csv", "results.json", "provenance"}
+    assert {f.path for f in client.list_artifacts(parent.info.run_id)} == {
+        "results.csv",
+        "results.json",
+        "provenance",
+        "signature.json",
+    }
     assert json.loads(parent.data.tags["mlflow.loggedArtifacts"]) == [{"path": "results.json", "type": "table"}]
     assert parent.info.run_id in recorder.how_to_look()
 
@@ -98,7 +103,7 @@ def test_a_lone_trial_has_no_parent(store_uri, experiment, client, tiny, trial, 
 
 
 def test_points_appear_while_the_trial_runs(store_uri, experiment, client, tiny, trial, monkeypatch):
-    monkeypatch.setattr(mlflow_recorder, "FLUSH_SECONDS", 0.05)
+    monkeypatch.setattr(exporter, "EXPORT_SECONDS", 0.05)
     planned = trial()
     recorder = MlflowRecorder(store_uri, experiment)
     recorder.open(None, tiny, Provenance())
@@ -134,17 +139,16 @@ def test_a_trial_that_starts_and_reports_again_is_recorded_once(store_uri, exper
 def test_a_store_that_fails_is_told_at_the_end_and_never_before(
     store_uri, experiment, tiny, trial, layout, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(delivery, "JOURNAL_AFTER", 0.2)
-    monkeypatch.setattr(delivery, "PATIENCE", 0.5)
+    monkeypatch.setattr(exporter, "PATIENCE", 0.5)
     planned = trial()
     recorder = MlflowRecorder(store_uri, experiment, folder=tmp_path)
     recorder.open(None, tiny, Provenance())
     recorder.take(Started(trial=planned))
 
-    def full(batches):
+    def full(*_):
         raise OSError("disk full at http://ann:s3cret@host")
 
-    recorder._store.write = full
+    recorder._store.apply = full
     recorder.take(Progressed(trial=planned, curve=block(0, 5, loss=lambda s: s)))
     recorder.take(Finished(trial=planned, result=done(), layout=layout))
 

@@ -103,14 +103,15 @@ def test_the_winner_is_a_version_of_the_registered_model(registered, store_uri):
     assert version.source == f"models:/{client.get_run(winner).outputs.model_outputs[0].model_id}"
 
 
-def test_its_signature_is_the_one_kept_with_every_trained_trial(registered, store_uri, monkeypatch):
+def test_its_signature_is_the_one_kept_with_the_sweep(registered, store_uri, monkeypatch):
     name, winner = registered
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store_uri)
     client = connect(store_uri, create=False)
 
     model = get_model_info(f"models:/{name}/1")
 
-    kept = Path(client.download_artifacts(winner, "signature.json")).read_text()
+    parent = client.get_run(winner).data.tags["mlflow.parentRunId"]
+    kept = Path(client.download_artifacts(parent, "signature.json")).read_text()
     assert model.signature == ModelSignature.from_dict(json.loads(kept))
 
 

@@ -9,28 +9,36 @@ from contextlib import closing
 import pytest
 
 from pipeline.errors import RecordError
-from pipeline.record import backfilling, delivery
-from pipeline.record.backfilling import backfill, journals_of
+from pipeline.record import backfilling, exporter
+from pipeline.record.backfilling import backfill
 from pipeline.record.mlflow_recorder import MlflowRecorder
-from pipeline.record.protocol import CHECKPOINTS, Provenance
+from pipeline.record.protocol import Provenance
 from pipeline.record.resumption import find_past
 from pipeline.record.sqlite_store import SqliteStore
 from pipeline.record.store import connect
 from pipeline.reports import Finished, Progressed, Retried, Started
-from pipeline.results.fault_log import NAME
 from tests.pipeline.record.recording import block, done, header
 
 pytestmark = pytest.mark.slow
 
-VOLATILE = {"mlflow.parentRunId", "recorder.run", "mlflow.note.content", "winner.run_id", "winner.model", "key"}
+VOLATILE = {
+    "mlflow.parentRunId",
+    "recorder.run",
+    "mlflow.note.content",
+    "winner.run_id",
+    "winner.model",
+    "key",
+    "log",
+    "log.entries",
+}
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(delivery, "JOURNAL_AFTER", 0.2)
-    monkeypatch.setattr(delivery, "RETRY_SECONDS", 0.05)
-    monkeypatch.setattr(delivery, "LONGEST_PAUSE", 0.05)
-    monkeypatch.setattr(delivery, "PATIENCE", 60.0)
+    monkeypatch.setattr(exporter, "EXPORT_SECONDS", 0.1)
+    monkeypatch.setattr(exporter, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(exporter, "LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr(exporter, "PATIENCE", 60.0)
     monkeypatch.setattr(backfilling, "PAUSE", 0.1)
     monkeypatch.setattr("pipeline.record.mlflow_recorder.FLUSH_SECONDS", 0.1)
 
@@ -123,18 +131,18 @@ def undisturbed(known, record, found, server, experiment):
 
 
 @pytest.fixture
-def journal(record, found, proxy, experiment, tmp_path, monkeypatch):
-    """Return the journal of a sweep whose server went away in the middle and did not come back before its end."""
+def log(record, found, proxy, experiment, tmp_path, monkeypatch):
+    """Return the log of a sweep whose server went away in the middle and did not come back before its end."""
 
     def goes_away():
         wait_for(lambda: found(experiment).get("a", {}).get("status") == "FINISHED")
         proxy.fault = "down"
 
     with monkeypatch.context() as patch:
-        patch.setattr(delivery, "PATIENCE", 0.5)
-        with pytest.raises(RecordError, match=r"written by: python -m pipeline\.backfill /.*\.journal$"):
+        patch.setattr(exporter, "PATIENCE", 0.5)
+        with pytest.raises(RecordError, match=r"written by: python -m pipeline\.backfill /.*\.log$"):
             record(proxy.uri, experiment, begun=goes_away)
-    (path,) = tmp_path.glob("*.journal")
+    (path,) = tmp_path.glob("record-*.log")
     return path
 
 
@@ -145,24 +153,22 @@ def wait_for(condition):
         time.sleep(0.05)
 
 
-def comes_back(proxy, tmp_path):
-    """Let the store answer once the journal holds what waits."""
-    wait_for(lambda: list(tmp_path.glob("*.journal")))
-    time.sleep(0.5)
+def comes_back(proxy):
+    """Let the store answer once there is much that it lacks."""
+    time.sleep(0.7)
     proxy.fault = None
 
 
 @pytest.mark.parametrize("fault", ["down", "503", "stuck"])
-def test_a_server_that_comes_back_gets_everything_once(fault, record, found, undisturbed, proxy, experiment, tmp_path):
+def test_a_server_that_comes_back_gets_everything_once(fault, record, found, undisturbed, proxy, experiment):
     record(
         proxy.uri,
         experiment,
         begun=lambda: setattr(proxy, "fault", fault),
-        ended=lambda: comes_back(proxy, tmp_path),
+        ended=lambda: comes_back(proxy),
     )
 
     assert found(experiment) == undisturbed
-    assert list(tmp_path.glob("*.journal")) == []
 
 
 def test_a_slow_server_holds_nothing_up_and_gets_everything_once(
@@ -179,7 +185,6 @@ def test_a_slow_server_holds_nothing_up_and_gets_everything_once(
 
     assert waited == [None]
     assert found(experiment) == undisturbed
-    assert list(tmp_path.glob("*.journal")) == []
 
 
 def test_answers_that_are_lost_make_nothing_twice(record, found, undisturbed, proxy, experiment):
@@ -190,33 +195,33 @@ def test_answers_that_are_lost_make_nothing_twice(record, found, undisturbed, pr
     assert runs.items() <= undisturbed.items()
 
 
-def test_what_a_dead_server_lacks_is_backfilled_once(journal, found, undisturbed, proxy, experiment):
+def test_what_a_dead_server_lacks_is_backfilled_once(log, found, undisturbed, proxy, experiment):
     with pytest.raises(RecordError, match="must be a store that can be reached"):
-        backfill(journal, None)
+        backfill(log, None)
     proxy.fault = None
 
-    done = backfill(journal, None)
+    done = backfill(log, None)
 
     assert done.losses == ()
     assert found(experiment) == undisturbed
-    assert not journal.exists()
-    with pytest.raises(RecordError, match="the journal must be a file that can be read"):
-        backfill(journal, None)
+    assert done.entries > 0
+    # and once more there is nothing to do
+    again = backfill(log, None)
+    assert (again.entries, again.losses) == (0, ())
+    assert found(experiment) == undisturbed
 
 
-def test_a_damaged_journal_is_written_up_to_the_damage_and_the_loss_is_named(
-    journal, found, undisturbed, proxy, experiment
-):
+def test_a_damaged_log_is_written_up_to_the_damage_and_the_loss_is_named(log, found, undisturbed, proxy, experiment):
     proxy.fault = None
-    whole = journal.read_bytes()
+    whole = log.read_bytes()
     flipped = bytearray(whole)
     flipped[len(whole) * 3 // 4] ^= 4
     for content, ended in ((whole[: len(whole) // 2], "the run strategies on tiny ("), (flipped, "")):
-        journal.write_bytes(content)
+        log.write_bytes(content)
 
-        done = backfill(journal, None)
+        done = backfill(log, None)
 
-        assert "the journal is damaged, and what follows is lost: a record must be as it was written" in done.losses[0]
+        assert "the log is damaged, and what follows is lost: an entry must be as it was written" in done.losses[0]
         assert ended in "".join(done.losses[1:])
         runs = found(experiment)
         assert "RUNNING" not in {run["status"] for run in runs.values()}
@@ -226,8 +231,8 @@ def test_a_damaged_journal_is_written_up_to_the_damage_and_the_loss_is_named(
                 assert points == undisturbed[name]["points"][metric][: len(points)]
 
     # when it is found whole after all
-    journal.write_bytes(whole)
-    assert backfill(journal, None).losses == ()
+    log.write_bytes(whole)
+    assert backfill(log, None).losses == ()
     runs = found(experiment)
     for run in runs.values():
         run["tags"].pop("outcome.message", None)
@@ -235,7 +240,7 @@ def test_a_damaged_journal_is_written_up_to_the_damage_and_the_loss_is_named(
 
 
 def test_a_lone_trial_is_backfilled_too(proxy, experiment, found, tiny, trial, layout, tmp_path, monkeypatch):
-    monkeypatch.setattr(delivery, "PATIENCE", 0.5)
+    monkeypatch.setattr(exporter, "PATIENCE", 0.5)
     planned, recorder = trial("alone"), MlflowRecorder(proxy.uri, experiment, folder=tmp_path)
     recorder.open(None, tiny, Provenance())
     proxy.fault = "down"
@@ -244,10 +249,10 @@ def test_a_lone_trial_is_backfilled_too(proxy, experiment, found, tiny, trial, l
     recorder.take(Finished(trial=planned, result=done(), layout=layout))
     with pytest.raises(RecordError, match=r"pipeline\.backfill"):
         recorder.close("FINISHED")
-    (journal,) = tmp_path.glob("*.journal")
+    (log,) = tmp_path.glob("record-*.log")
     proxy.fault = None
 
-    finished = backfill(journal, None)
+    finished = backfill(log, None)
 
     assert finished.losses == ()
     runs = found(experiment)
@@ -256,29 +261,55 @@ def test_a_lone_trial_is_backfilled_too(proxy, experiment, found, tiny, trial, l
     assert "/runs/" in finished.look
 
 
-def test_a_journal_of_a_sweep_that_was_resumed_since_is_refused(journal, proxy, experiment, tiny):
-    proxy.fault = None
+def resume(proxy, experiment, tiny, folder):
+    """Resume the sweep without a trial, and end it; return what was known of it."""
     past = find_past(proxy.uri, experiment, "a sweep")
-    recorder = MlflowRecorder(proxy.uri, experiment)
-    recorder.open(dataclasses.replace(header(), past=past), tiny, Provenance())
+    recorder = MlflowRecorder(proxy.uri, experiment, folder=folder)
+    known = recorder.open(dataclasses.replace(header(), past=past), tiny, Provenance())
     recorder.close("FINISHED")
-
-    with pytest.raises(RecordError, match="must not have been resumed"):
-        backfill(journal, None)
+    return known
 
 
-def test_another_store_is_refused(journal, store_uri):
+def test_a_sweep_is_resumed_from_its_log_wherever_and_the_store_gets_what_it_lacks(
+    log, found, undisturbed, proxy, experiment, tiny, tmp_path
+):
+    proxy.fault = None
+    assert len(find_past(proxy.uri, experiment, "a sweep").ended) < 3
+    now = tmp_path / "elsewhere"
+    now.mkdir()
+
+    known = resume(proxy, experiment, tiny, now)
+
+    assert {result.step for _, result in known.ended.values()} == {199}
+    assert len(known.ended) == 3
+    assert list(now.iterdir()) == []
+    runs = found(experiment)
+    assert all(runs[name] == undisturbed[name] for name in "abc")
+    # and nothing is left to be backfilled
+    assert backfill(log, None).entries == 0
+
+
+def test_a_log_is_refused_whose_sweep_has_been_resumed_without_it(log, proxy, experiment, tiny, tmp_path):
+    proxy.fault = None
+    kept = log.rename(tmp_path / "kept.log")
+    resume(proxy, experiment, tiny, tmp_path)
+
+    with pytest.raises(RecordError, match="must not have been resumed with another log"):
+        backfill(kept, None)
+
+
+def test_another_store_is_refused(log, store_uri):
     with pytest.raises(RecordError, match="--tracking-uri must be the store of the sweep"):
-        backfill(journal, store_uri)
+        backfill(log, store_uri)
 
 
-def test_a_journal_that_cannot_be_written_is_told_once_and_everything_waits_in_memory(
+def test_a_log_that_cannot_be_written_is_told_once_and_everything_waits_in_memory(
     record, found, undisturbed, proxy, experiment, tmp_path, caplog
 ):
     (tmp_path / "file").touch()
 
     def told():
-        return [text for text in caplog.messages if "the journal cannot be written" in text]
+        return [text for text in caplog.messages if "the log cannot be written" in text]
 
     def comes_back():
         wait_for(told)
@@ -297,11 +328,11 @@ def test_a_journal_that_cannot_be_written_is_told_once_and_everything_waits_in_m
     assert found(experiment) == undisturbed
 
 
-def test_without_server_and_journal_the_loss_is_told(record, proxy, experiment, tmp_path, monkeypatch):
-    monkeypatch.setattr(delivery, "PATIENCE", 0.5)
+def test_without_server_and_log_the_loss_is_told(record, proxy, experiment, tmp_path, monkeypatch):
+    monkeypatch.setattr(exporter, "PATIENCE", 0.5)
     (tmp_path / "file").touch()
 
-    with pytest.raises(RecordError, match=r"the record is not whole: .*; and the journal cannot be written: "):
+    with pytest.raises(RecordError, match=r"the record is not whole: .*; and the log cannot be written: "):
         record(
             proxy.uri,
             experiment,
@@ -315,41 +346,21 @@ def test_what_a_proxy_finds_too_large_is_lost_alone_and_told(record, found, undi
     with pytest.raises(RecordError, match=r"the record lacks what \d+ failed writes held, the first: .* 413"):
         record(proxy.uri, experiment, opened=lambda: setattr(proxy, "fault", "small"), register_model=False)
 
-    assert time.monotonic() - began < delivery.PATIENCE / 2
+    assert time.monotonic() - began < exporter.PATIENCE / 2
     runs = found(experiment)
     assert {name: runs[name]["status"] for name in "abc"} == dict.fromkeys("abc", "FINISHED")
     assert all(runs[name]["points"].items() <= undisturbed[name]["points"].items() for name in "abc")
-    assert list(tmp_path.glob("*.journal")) == []
 
 
-def test_the_journal_of_a_sweep_lies_beside_its_checkpoints_wherever_it_was_resumed(
-    proxy, experiment, tiny, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(delivery, "PATIENCE", 0.5)
-    first, now = tmp_path / "first", tmp_path / "now"
-    now.mkdir()
-    recorder = MlflowRecorder(proxy.uri, experiment, folder=now)
-    recorder.open(
-        dataclasses.replace(header(), provenance={CHECKPOINTS: str(first / "checkpoints-1")}), tiny, Provenance()
-    )
-    proxy.fault = "down"
-    with pytest.raises(RecordError, match=r"pipeline\.backfill"):
-        recorder.close("FINISHED")
-    proxy.fault = None
-
-    assert journals_of(first, find_past(proxy.uri, experiment, "a sweep")) == list(first.iterdir())
-    assert [file.name for file in now.iterdir()] == [NAME]
-
-
-def test_a_store_that_lacks_a_table_is_no_outage_and_its_journal_is_written_once_it_has_it(
+def test_a_store_that_lacks_a_table_is_no_outage_and_its_log_is_written_once_it_has_it(
     record, empty_store, experiment, tmp_path, monkeypatch, caplog
 ):
     # given a store that loses a table in the middle of a sweep
     file = shutil.copy(empty_store, tmp_path / "mlflow.db")
     uri = f"sqlite:///{file}"
     tries = []
-    write = SqliteStore.write
-    monkeypatch.setattr(SqliteStore, "write", lambda self, batches: (tries.append(batches), write(self, batches)))
+    apply = SqliteStore.apply
+    monkeypatch.setattr(SqliteStore, "apply", lambda self, *batch: (tries.append(batch), apply(self, *batch))[1])
 
     def rename(before, after):
         with closing(sqlite3.connect(file, timeout=30)) as connection, connection:
@@ -366,13 +377,13 @@ def test_a_store_that_lacks_a_table_is_no_outage_and_its_journal_is_written_once
         record(uri, experiment, begun=lambda: rename("params", "kept"), ended=waits_for_the_end)
 
     # then it is told once, not tried again, and not waited for
-    assert time.monotonic() - began < delivery.PATIENCE / 2
+    assert time.monotonic() - began < exporter.PATIENCE / 2
     assert tried == [len(tries)]
     reason = "its tables are not those of MLflow: (sqlite3.OperationalError) no such table: params"
     told = f"nothing more is written to the store, and training goes on: {reason}"
-    assert [one.message for one in caplog.records if one.name == delivery.__name__] == [told]
+    assert [one.message for one in caplog.records if one.name == exporter.__name__] == [told]
     assert reason in str(error.value)
-    (path,) = tmp_path.glob("*.journal")
+    (path,) = tmp_path.glob("record-*.log")
     assert str(error.value).endswith(f"python -m pipeline.backfill {path}")
     # nor does a backfilling lose anything
     with pytest.raises(RecordError, match="no such table: params"):

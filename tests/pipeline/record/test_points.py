@@ -9,6 +9,15 @@ from tasks.events import Curve, Outcome, Result
 NAN = float("nan")
 
 
+def rows(blocks):
+    """Return points of metrics as metric, value, time and step, one after the other."""
+    return [
+        (metric, *point)
+        for metric, values, times, steps in blocks
+        for point in zip(values.tolist(), times.tolist(), steps.tolist(), strict=True)
+    ]
+
+
 def curve(steps, **metrics):
     return Curve(trial=0, steps=np.array(steps), metrics={k: np.array(v, dtype=float) for k, v in metrics.items()})
 
@@ -20,7 +29,7 @@ def result(step, outcome=Outcome.COMPLETE, **metrics):
 def test_a_nan_is_no_point_and_an_infinity_is_one():
     run = RunPoints(0)
 
-    points = run.add(curve([1, 2], loss=[1.5, float("inf")], accuracy=[NAN, 0.5]), 10)
+    points = rows(run.add(curve([1, 2], loss=[1.5, float("inf")], accuracy=[NAN, 0.5]), 10))
 
     assert [(name, value, step) for name, value, _, step in points] == [
         ("loss", 1.5, 1),
@@ -34,21 +43,21 @@ def test_a_block_that_comes_again_adds_nothing_and_one_that_overlaps_only_its_ne
     run.add(curve([1, 2], loss=[1, 2]), 10)
 
     assert run.add(curve([1, 2], loss=[1, 2]), 20) == []
-    assert [step for *_, step in run.add(curve([2, 3], loss=[2, 3]), 30)] == [3]
+    assert [step for *_, step in rows(run.add(curve([2, 3], loss=[2, 3]), 30))] == [3]
 
 
 def test_two_metrics_at_the_same_step_in_two_blocks_are_both_kept():
     run = RunPoints(0)
     run.add(curve([100], loss=[1]), 10)
 
-    assert [point[0] for point in run.add(curve([100], accuracy=[0.5]), 10)] == ["accuracy"]
+    assert [point[0] for point in rows(run.add(curve([100], accuracy=[0.5]), 10))] == ["accuracy"]
 
 
 def test_timestamps_are_spread_over_the_time_since_the_last_block():
     run = RunPoints(1000)
 
-    first = run.add(curve([1, 2], loss=[1, 1]), 1100)
-    second = run.add(curve([3, 4], loss=[1, 1]), 1300)
+    first = rows(run.add(curve([1, 2], loss=[1, 1]), 1100))
+    second = rows(run.add(curve([3, 4], loss=[1, 1]), 1300))
 
     assert [time for _, _, time, _ in first + second] == [1050, 1100, 1200, 1300]
 
@@ -57,7 +66,7 @@ def test_the_end_adds_the_metrics_that_have_no_curve_and_no_other():
     run = RunPoints(0)
     run.add(curve([10], **{"val/accuracy": [0.5]}), 1)
 
-    points = run.end(result(10, **{"val/accuracy": 0.5, "test/accuracy": 0.25, "test/loss": NAN}), 7)
+    points = rows(run.end(result(10, **{"val/accuracy": 0.5, "test/accuracy": 0.25, "test/loss": NAN}), 7))
 
     assert points == [("test/accuracy", 0.25, 7, 10)]
 
@@ -68,7 +77,7 @@ def test_a_nan_is_a_point_where_the_trial_diverged_at_that_step(outcome, kept):
     run.add(curve([1, 2], loss=[1, 2], accuracy=[NAN, 0.5]), 1)
     run.add(curve([3], loss=[NAN]), 2)
 
-    points = run.end(result(3, outcome), 3)
+    points = rows(run.end(result(3, outcome), 3))
 
     assert [name for name, *_ in points] == kept
     assert all(np.isnan(value) and step == 3 for _, value, _, step in points)

@@ -1,8 +1,11 @@
 """A record is read back as it was written, or refused."""
 
+import dataclasses
+
 import pytest
 
 from pipeline.errors import RecordError
+from pipeline.record import runs
 from pipeline.record.mlflow_recorder import MlflowRecorder
 from pipeline.record.protocol import Provenance
 from pipeline.record.reading import read_run, tell
@@ -48,3 +51,33 @@ def test_tags_and_a_note_can_be_added_to_a_run(store_uri, experiment, client, ti
     assert run.data.tags["verdict"] == "equal"
     assert before.startswith("**strategies on tiny**")
     assert note(run) == f"It is equal.\n\n{before.strip()}"
+
+
+def test_trials_of_a_large_sweep_have_no_files_and_are_read_back_whole(
+    store_uri, experiment, client, tiny, trial, layout, monkeypatch
+):
+    monkeypatch.setattr(runs, "PACKED", 1)
+    trials = [trial("one", learning_rate=0.5), trial("other", learning_rate=0.25)]
+    recorder = MlflowRecorder(store_uri, experiment)
+    recorder.open(header(*trials), tiny, Provenance())
+    for planned in trials:
+        recorder.take(Started(trial=planned))
+        result = done(**{"val/accuracy": planned.trial.learning_rate})
+        weights = result.arrays["weights"] * planned.trial.learning_rate
+        recorder.take(
+            Finished(trial=planned, result=dataclasses.replace(result, arrays={"weights": weights}), layout=layout)
+        )
+    recorder.close("FINISHED")
+
+    for planned in trials:
+        run_id = recorder.run_id(planned)
+        assert client.list_artifacts(run_id) == []
+        read = read_run(store_uri, run_id)
+        assert read.config["learning_rate"] == planned.trial.learning_rate
+        assert read.overrides == planned.overrides
+        assert read.layout == layout
+        weights = done().arrays["weights"] * planned.trial.learning_rate
+        assert read.arrays["weights"].tobytes() == weights.tobytes()
+        assert "complete at step 10" in read.tags["trial.log"]
+    packs = client.list_artifacts(parent_of(recorder), "arrays")
+    assert len(packs) in {1, 2}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.address import absolute
+from pipeline.record.outbox import Change
 from pipeline.record.relocation import PLACES, artifact_folder
 from pipeline.record.sqlite_store import open_store
 
@@ -34,7 +35,7 @@ def opened(folder):
 
 def kept(store):
     run_id = store.create_run("a run", dict.fromkeys(PLACES, "/elsewhere"), 0)
-    store.attach(run_id, {FILE: b"steps: 1"})
+    assert store.apply({run_id: Change(files={FILE: b"steps: 1"})}) == []
     return run_id
 
 

@@ -4,13 +4,14 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import mlflow
 import numpy as np
 import pytest
 
-from pipeline.record.batches import Batch
+from pipeline.record.outbox import Change
 from pipeline.record.revision import revisions
 from pipeline.record.sqlite_store import TESTED_REVISIONS, SqliteStore, _obstacle, open_store
 from pipeline.record.store import Store, connect
@@ -18,14 +19,15 @@ from pipeline.record.store import Store, connect
 INF, NAN = float("inf"), float("nan")
 
 
-def batches(run_id):
-    """Two batches: 2100 points of three metrics with every odd value, then more of one of them."""
+def changes(run_id):
+    """Two changes: 2100 points of three metrics with every odd value, then more of one of them."""
     values = np.random.default_rng(0).standard_normal(700).tolist()
     values[:5] = [NAN, INF, -INF, -0.0, 5e-324]
-    points = [(name, value, 1000 + step, step) for name in "abc" for step, value in enumerate(values)]
-    first = Batch(params={f"p{k}": str(k) for k in range(150)}, tags={f"t{k}": "x" for k in range(120)}, points=points)
-    second = Batch(tags={"t0": "y"}, points=[("a", 7.0, 5000, 700), ("a", NAN, 5001, 701)])
-    return {run_id: first}, {run_id: second}
+    steps = np.arange(700)
+    points = [(name, np.array(values), 1000 + steps, steps) for name in "abc"]
+    first = Change(params={f"p{k}": str(k) for k in range(150)}, tags={f"t{k}": "x" for k in range(120)}, points=points)
+    more = ("a", np.array([7.0, NAN]), np.array([5000, 5001]), np.array([700, 701]))
+    return {run_id: first}, {run_id: Change(tags={"t0": "y"}, points=[more])}
 
 
 def everything(store, run_id):
@@ -33,7 +35,7 @@ def everything(store, run_id):
     history = {name: store.client.get_metric_history(run_id, name) for name in run.data.metrics}
     points = {name: sorted((m.step, m.timestamp, repr(m.value)) for m in metrics) for name, metrics in history.items()}
     latest = {name: repr(value) for name, value in run.data.metrics.items()}
-    tags = {key: value for key, value in run.data.tags.items() if key != "mlflow.runName"}
+    tags = {key: value for key, value in run.data.tags.items() if key not in {"mlflow.runName", "recorder.run"}}
     return points, latest, run.data.params, tags
 
 
@@ -52,8 +54,8 @@ def test_both_ways_write_the_same_batches(store, plain):
     records = []
     for way in (store, plain):
         run_id = store.create_run("run", {}, 0)
-        for batch in batches(run_id):
-            way.write(batch)
+        for some in changes(run_id):
+            assert way.apply(some) == []
         records.append(everything(store, run_id))
 
     points, latest, params, tags = records[0]
@@ -65,48 +67,67 @@ def test_both_ways_write_the_same_batches(store, plain):
 def test_writing_a_batch_twice_changes_nothing(store, plain):
     for way in (store, plain):
         run_id = store.create_run("run", {}, 0)
-        first, _ = batches(run_id)
-        way.write(first)
+        way.apply(changes(run_id)[0])
         once = everything(store, run_id)
 
-        way.write(first)
+        way.apply(changes(run_id)[0])
 
         assert everything(store, run_id) == once
 
 
-def test_a_batch_that_fails_leaves_nothing_behind(store):
-    from mlflow.exceptions import MlflowException
+def test_of_what_went_together_only_the_bad_is_lost(store):
+    run_id = store.create_run("run", {}, 0)
+    first, _ = changes(run_id)
+
+    (refused,) = store.apply({"no such run": changes(run_id)[0][run_id]} | first)
+
+    assert "FOREIGN KEY" in str(refused)
+    assert len(everything(store, run_id)[0]["a"]) == 700
+
+
+def test_a_store_that_is_locked_takes_nothing_and_all_of_it_later(store, monkeypatch):
+    from sqlalchemy.exc import OperationalError
 
     run_id = store.create_run("run", {}, 0)
-    first, _ = batches(run_id)
+    first, _ = changes(run_id)
+    with monkeypatch.context() as patch:
 
-    with pytest.raises(MlflowException, match="FOREIGN KEY"):
-        store.write(first | {"no such run": first[run_id]})
+        def locked(*_):
+            raise OperationalError("INSERT", {}, Exception("database is locked"))
 
+        patch.setattr("pipeline.record.sqlite_store._insert", locked)
+        with pytest.raises(Exception, match="database is locked"):
+            store.apply(first)
     assert everything(store, run_id) == ({}, {}, {}, {})
+
+    assert store.apply(first) == []
+    assert len(everything(store, run_id)[0]["a"]) == 700
 
 
 def test_an_sqlite_store_is_written_the_fast_way(store):
     assert isinstance(store, SqliteStore)
 
 
-def told(store, run_id):
+def told(store, run_id, name):
     """All that MLflow tells of a run, its own id and the folder of its artifacts but for the id left out."""
     run = store.client.get_run(run_id).to_dictionary()
     files = [file.path for file in store.client.list_artifacts(run_id, "config")]
     content = Path(store.client.download_artifacts(run_id, "config/config.yaml")).read_text()
-    text = json.dumps(run, sort_keys=True, default=str).replace(run_id, "ID")
+    text = json.dumps(run, sort_keys=True, default=str).replace(name, "NAME").replace(run_id, "ID")
     return json.loads(text), files, content
 
 
 def made(way):
     """Make a run, and return its id and all that is told of it."""
-    run_id = way.create_run("a name", {"mlflow.user": "ann", "key": "1"}, 12, run="run-1")
+    run = f"run-{uuid.uuid4().hex}"
     for _ in range(2):  # doing it twice has no further effect
-        way.add_dataset(run_id, "digits", "d" * 64)
-        way.attach(run_id, {"config/config.yaml": b"steps: 1", "config/overrides.yaml": b""})
-        way.end_run(run_id, "FAILED", 34)
-    return run_id, told(way, run_id)
+        tags, files = (
+            {"mlflow.user": "ann", "key": "1"},
+            {"config/config.yaml": b"steps: 1", "config/overrides.yaml": b""},
+        )
+        change = Change(name="a name", start=12, tags=tags, data=("digits", "d" * 64), files=files, end=("FAILED", 34))
+        assert way.apply({run: change}) == []
+    return way.ids[run], told(way, way.ids[run], run)
 
 
 def test_a_run_is_the_same_whichever_way_it_is_made(store, plain):
@@ -119,37 +140,36 @@ def test_a_run_is_the_same_whichever_way_it_is_made(store, plain):
     assert runs[2] == runs[0]
 
 
-def test_a_run_that_has_been_deleted_is_not_ended(store):
-    from mlflow.exceptions import MlflowException
+def test_a_run_that_has_been_deleted_is_not_ended_and_costs_the_others_nothing(store):
+    gone, kept = (store.create_run("run", {}, 0) for _ in range(2))
+    store.client.delete_run(gone)
 
-    run_id = store.create_run("run", {}, 0)
-    store.client.delete_run(run_id)
+    refused = store.apply({gone: Change(end=("FINISHED", 1)), kept: Change(end=("FINISHED", 1))})
 
-    with pytest.raises(MlflowException, match="active"):
-        store.end_run(run_id, "FINISHED", 1)
+    assert ["active" in str(error) for error in refused] == [True]
+    assert store.client.get_run(kept).info.status == "FINISHED"
 
 
 def test_no_run_is_made_in_an_experiment_that_has_been_deleted(store_uri):
-    from mlflow.exceptions import MlflowException
-
     store = open_store(store_uri, "to be deleted")
-    store.create_run("the first", {}, 0)
+    made(store)
     store.client.delete_experiment(store.experiment_id)
 
-    with pytest.raises(MlflowException, match="active"):
-        store.create_run("the second", {}, 0)
+    refused = store.apply({"run-" + "1" * 32: Change(name="the second", start=0, data=("digits", "d"))})
+
+    assert "active" in str(refused[0])
 
 
 WRITING = """
 import json, sys
-from tests.pipeline.record.test_sqlite_store import batches, everything, made
+from tests.pipeline.record.test_sqlite_store import changes, everything, made
 from pipeline.record.sqlite_store import open_store
 store = open_store(sys.argv[1], "an experiment")
 runs = []
 for _ in range(2):
     run_id, told = made(store)
-    for batch in batches(run_id):
-        store.write(batch)
+    for some in changes(run_id):
+        store.apply(some)
     runs.append([told, everything(store, run_id)])
 print(json.dumps([type(store).__name__, runs]))
 """

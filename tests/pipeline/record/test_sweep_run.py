@@ -8,11 +8,11 @@ import pytest
 
 from pipeline.address import redact
 from pipeline.errors import RecordError
-from pipeline.record import mlflow_recorder, sweep_run
+from pipeline.record import exporter, mlflow_recorder, sweep_run
 from pipeline.record.description import Reference, describe
 from pipeline.record.drawings import Drawings
+from pipeline.record.entries import Data
 from pipeline.record.mlflow_recorder import MlflowRecorder
-from pipeline.record.outbox import Outbox
 from pipeline.record.protocol import Provenance
 from pipeline.reports import Finished, Progressed, Started
 from pipeline.results.tally import Tally
@@ -49,6 +49,7 @@ def test_the_description_tells_how_far_the_sweep_is_while_it_runs(
     store_uri, experiment, client, tiny, trial, layout, monkeypatch
 ):
     monkeypatch.setattr(mlflow_recorder, "FLUSH_SECONDS", 0.05)
+    monkeypatch.setattr(exporter, "EXPORT_SECONDS", 0.05)
     monkeypatch.setattr(sweep_run, "REFRESH_SECONDS", 0.05)
     trials = [
         trial("gradient lr=1", learning_rate=1.0),
@@ -88,7 +89,7 @@ def test_a_description_holds_no_password(trial, tiny):
     tally = Tally((trial(),))
     reference = Reference(run_id="1", uri=redact("postgresql://ann:s3cret@host/db"), look="http://h", links={})
 
-    text = describe(header(), tiny, "FAILED", tally, reference)
+    text = describe(header(), Data.of(tiny), "FAILED", tally, reference)
 
     assert "s3cret" not in text
     assert "failed, 0 of 1 trials done" in text
@@ -136,7 +137,7 @@ def test_repeats_are_one_row_the_parent_has_their_interval_and_the_winner_is_of_
         recorder.take(Started(trial=one))
         recorder.take(Finished(trial=one, result=done(**{"val/accuracy": value}), layout=layout))
     recorder.close("FINISHED")
-    winner = recorder._parent.winner
+    winner = recorder._runs.parent.winner
 
     parent = client.get_run(parent_of(recorder))
     assert (winner.trial.name, parent.data.tags["best.setting"]) == ("steady 1", "gradient lr=1")
@@ -224,15 +225,12 @@ class Slow:
 
 
 def test_a_figure_that_is_done_while_the_record_looks_is_kept():
-    drawings, outbox = Drawings(Slow()), Outbox()
+    drawings = Drawings(Slow())
 
-    drawings.draw("run", lambda: {"loss.png": b"png"})
-    drawings.keep(outbox)
-    assert outbox.take() == []
-    drawings.keep(outbox)
+    drawings.draw(None, lambda: {"loss.png": b"png"})
+    assert list(drawings.take()) == []
 
-    (attached,) = outbox.take()
-    assert attached.files == {"figures/loss.png": b"png"}
+    assert list(drawings.take()) == [(None, {"loss.png": b"png"})]
 
 
 def test_figures_that_cannot_be_drawn_are_counted_and_cost_nothing_else(

@@ -152,7 +152,8 @@ def test_what_was_trained_has_a_signature_that_mlflow_reads(store_uri, experimen
         recorder.take(Finished(trial=planned, result=done(), layout=layout))
     recorder.close("FINISHED")
 
-    kept = Path(client.download_artifacts(recorder.run_id(trained), "signature.json")).read_text()
+    parent = client.get_run(recorder.run_id(trained)).data.tags["mlflow.parentRunId"]
+    kept = Path(client.download_artifacts(parent, "signature.json")).read_text()
     signature = ModelSignature.from_dict(json.loads(kept))
     assert signature.inputs.inputs[0].shape == (-1, 2, 2)
     assert signature.outputs.input_names() == ["class", "scores"]

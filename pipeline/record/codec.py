@@ -1,0 +1,139 @@
+"""Entries of a log as bytes: any of the records that are reported, whose arrays keep every bit."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+import pipeline.reports
+import tasks.events
+from pipeline.address import redact
+from pipeline.config.schema import parse
+from pipeline.errors import RecordError
+from pipeline.plan.plan import PlannedTrial
+from pipeline.record import entries, protocol
+from pipeline.record.artifacts import trial_config
+from tasks.errors import SweepError
+
+_KINDS: Mapping[str, Any] = {
+    name: kind
+    for module in (tasks.events, pipeline.reports, protocol, entries)
+    for name, kind in vars(module).items()
+    if isinstance(kind, type) and (dataclasses.is_dataclass(kind) or issubclass(kind, enum.Enum))
+}
+"""What an entry may be made of, by name: a new report is one that `pipeline.reports` holds."""
+
+
+class Codec:
+    """Turns the entries of one log into bytes and back, in their order: a trial is told whole in the first that has it.
+
+    Addresses lose their passwords, a config what is no part of its trial.
+    """
+
+    def __init__(self) -> None:
+        self._trials: dict[str, PlannedTrial] = {}
+
+    def encode(self, entry: Any) -> bytes:
+        """Return an entry as a line of JSON, followed by the bytes of its arrays."""
+        blobs: list[bytes] = []
+        text = json.dumps(self._plain(entry, blobs), separators=(",", ":"))
+        return b"".join([text.encode(), b"\n", *blobs])
+
+    def decode(self, content: bytes) -> Any:
+        """Return the entry that `encode` made ``content`` of.
+
+        Raises
+        ------
+        RecordError
+            If it made no such thing. Nothing is run that a stranger might have put there.
+        """
+        text, _, blobs = content.partition(b"\n")
+        try:
+            return self._made(json.loads(text), _Reader(blobs))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, MemoryError, SweepError) as error:
+            raise RecordError(f"an entry must be one of a record's log, got {content[:60]!r}: {error}") from None
+
+    def _plain(self, value: Any, blobs: list[bytes]) -> Any:
+        if value is None or isinstance(value, bool | int | float | str):
+            return value
+        if isinstance(value, Mapping):
+            return {"map": [[key, self._plain(one, blobs)] for key, one in value.items()]}
+        if isinstance(value, list | tuple):
+            return [self._plain(one, blobs) for one in value]
+        if isinstance(value, PlannedTrial):
+            return {"trial": value.key if value.key in self._trials else self._told(value)}
+        if isinstance(value, enum.Enum):
+            return {"is": type(value).__name__, "value": value.value}
+        return self._blob(value, blobs) or self._record(value, blobs)
+
+    def _blob(self, value: Any, blobs: list[bytes]) -> dict[str, Any] | None:
+        if isinstance(value, bytes):
+            blobs.append(value)
+            return {"bytes": len(value)}
+        if isinstance(value, np.ndarray | np.generic):
+            array = np.asarray(value)
+            blobs.append(array.tobytes())
+            return {"array": [array.dtype.str, *array.shape]}
+        return None
+
+    def _record(self, value: Any, blobs: list[bytes]) -> dict[str, Any]:
+        fields = {one.name: getattr(value, one.name) for one in dataclasses.fields(value)}
+        told = {name: one for name, one in fields.items() if not isinstance(one, BaseException)}
+        return {"is": type(value).__name__} | {name: self._plain(one, blobs) for name, one in told.items()}
+
+    def _told(self, trial: PlannedTrial) -> dict[str, Any]:
+        self._trials[trial.key] = trial
+        overrides = [redact(text) for text in trial.overrides]
+        config = trial_config(trial.config) | ({"sweep": trial.config["sweep"]} if "sweep" in trial.config else {})
+        return {"index": trial.index, "key": trial.key, "name": trial.name, "overrides": overrides, "config": config}
+
+    def _made(self, value: Any, blobs: _Reader) -> Any:
+        if isinstance(value, list):
+            return tuple(self._made(one, blobs) for one in value)
+        if not isinstance(value, dict):
+            return value
+        match next(iter(value.items()), ("", None)):
+            case "array", [kind, *shape]:
+                made: Any = blobs.array(np.dtype(kind), shape)
+            case "bytes", length:
+                made = blobs.take(length)
+            case "trial", trial:
+                made = self._trial(trial)
+            case "map", items:
+                made = {key: self._made(one, blobs) for key, one in items}
+            case _:
+                kind = _KINDS[value.pop("is")]
+                made = kind(**{name: self._made(one, blobs) for name, one in value.items()})
+        return made
+
+    def _trial(self, value: Any) -> PlannedTrial:
+        if isinstance(value, dict):
+            trial = parse(value["config"]).trial
+            planned = PlannedTrial(**{**value, "overrides": tuple(value["overrides"])}, trial=trial)
+            self._trials[planned.key] = planned
+            return planned
+        return self._trials[value]
+
+
+class _Reader:
+    """Takes the bytes of arrays one after the other."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self._at = 0
+
+    def take(self, length: int) -> bytes:
+        part = self._content[self._at : self._at + length]
+        if not 0 <= length == len(part):
+            raise ValueError(f"{length} bytes are needed, got {len(part)}")
+        self._at += length
+        return part
+
+    def array(self, kind: np.dtype[Any], shape: list[int]) -> np.ndarray:
+        content = self.take(kind.itemsize * int(np.prod(shape, dtype=np.int64)))
+        return np.frombuffer(content, dtype=kind).reshape(shape)

@@ -1,0 +1,183 @@
+"""The exporter: a thread that brings the store to where the log is, as soon as the store answers."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from pipeline.errors import RecordError
+from pipeline.record.log import Log
+from pipeline.record.outbox import Change
+from pipeline.record.quiet import Quiet
+from pipeline.record.store import Store, is_refusal, lacks_tables
+from pipeline.results.fault_log import FaultLog, brief
+
+EXPORT_SECONDS = 1.0
+"""Seconds between two transactions."""
+
+RETRY_SECONDS = 1.0
+"""Seconds until a store that did not answer is tried again, at first; each time twice as many."""
+
+LONGEST_PAUSE = 10.0
+"""The most seconds between two tries."""
+
+PATIENCE = 180.0
+"""Seconds after which the rest is left to a backfilling: a server that starts again takes a minute."""
+
+HURRY = 15.0
+"""The same, if somebody has stopped the sweep, and so waits for its end."""
+
+_QUIETLY = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Changes that bring the store to the first ``entries`` of the log, of whose record ``root`` is the run."""
+
+    changes: Mapping[str, Change]
+    root: str | None
+    entries: int
+
+
+class Exporter:
+    """Writes to a store what ``take`` gives it, again and again until it is done, and asks for more.
+
+    What happens is told in a line, and in full in ``faults``. Once ``hurry`` is set, `close` waits no longer for a
+    store that does not answer; one that does still gets the rest. ``refused`` are the errors of what the store will
+    never take, ``busy`` is the CPU time of the thread in seconds.
+    """
+
+    def __init__(
+        self, store: Store, log: Log | None, take: Callable[[], Batch], faults: FaultLog, hurry: threading.Event
+    ) -> None:
+        self.refused: list[Exception] = []
+        self.busy = 0.0
+        self._store, self._source, self._faults, self._hurry = store, log, faults, hurry
+        self._take = take
+        self._failure: Exception | None = None
+        self._began_away: float | None = None
+        self._succeeded = time.monotonic()
+        self._pause = RETRY_SECONDS
+        self._asked = self._closing = self._closed = False
+        self._ended = threading.Event()
+        self._changed = threading.Condition()
+        threading.Thread(target=self._work, name="exporter", daemon=True).start()
+
+    def flush(self) -> None:
+        """Have what there is written soon."""
+        with self._changed:
+            self._asked = True
+            self._changed.notify_all()
+
+    def close(self, *, stopped: bool = False) -> str:
+        """Wait for the store as long as it takes what it lacks, and say why it lacks something then; nothing otherwise.
+
+        ``stopped`` says that the sweep was, so that its end is waited for.
+        """
+        with self._changed:
+            self._succeeded = time.monotonic()
+            self._closing = True
+            self._changed.notify_all()
+        self._wait(HURRY if stopped else PATIENCE)
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        if self._ended.is_set() and self._failure is None:
+            return ""
+        silent = time.monotonic() - self._succeeded
+        return brief(self._failure) if self._failure else f"no answer for {silent:.0f} s"
+
+    def _wait(self, patience: float) -> None:
+        began, told = time.monotonic(), False
+        while not self._ended.wait(min(RETRY_SECONDS, 0.5)):
+            now = time.monotonic()
+            silent = now - max(self._succeeded, self._store.answered)
+            if silent > patience or (self._hurry.is_set() and (self._failure or silent > _QUIETLY)):
+                break
+            if not told and self._source is not None and (self._failure or now > began + _QUIETLY):
+                told = True
+                _log.warning(
+                    "the store is waited for, %.0f s at most (Ctrl-C: no longer); what it lacks then is written by: "
+                    "python -m pipeline.backfill %s",
+                    patience,
+                    shlex.quote(str(self._source.path)),
+                )
+
+    def _work(self) -> None:
+        try:
+            with Quiet(self._faults):
+                while self._export():
+                    pass
+                self._settle()
+        except Exception as error:  # noqa: BLE001  # whatever a store raises must not end the sweep
+            self._faults.write("nothing more is written to the store", "".join(traceback.format_exception(error)))
+            _log.error("nothing more is written to the store, and training goes on: %s", brief(error))
+            self._failure = error
+        finally:
+            self._ended.set()
+
+    def _settle(self) -> None:
+        try:
+            self._store.settle()
+        except Exception as error:  # noqa: BLE001  # it costs no point
+            self.refused.append(error)
+
+    def _export(self) -> bool:
+        """Write what there is; return whether more may come."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._asked or self._closing, EXPORT_SECONDS)
+            self._asked, closing = False, self._closing
+        batch = self._take()
+        while batch.changes and not self._try(batch):
+            with self._changed:
+                if closing:
+                    self._changed.wait_for(lambda: self._closed, RETRY_SECONDS)
+                else:
+                    self._changed.wait_for(lambda: self._closing, self._pause)
+                closing, self._pause = self._closing, min(2 * self._pause, LONGEST_PAUSE)
+                if self._closed:
+                    return False  # who comes next finds the rest in the log
+        return bool(batch.changes) or not closing
+
+    def _try(self, batch: Batch) -> bool:
+        """Write a batch; return whether it is written."""
+        began = time.thread_time()
+        try:
+            self.refused += self._store.apply(batch.changes, batch.root, batch.entries)
+        except Exception as error:
+            if lacks_tables(error):
+                raise RecordError(f"its tables are not those of MLflow: {brief(error)}") from error
+            if is_refusal(error):
+                raise
+            self._fail(error)
+            return False
+        finally:
+            self.busy += time.thread_time() - began
+        self._succeed()
+        return True
+
+    def _succeed(self) -> None:
+        self._failure, self._pause = None, RETRY_SECONDS
+        self._succeeded = time.monotonic()
+        if self._began_away is not None:
+            told = f"the store answers again after {time.monotonic() - self._began_away:.0f} s, and has everything"
+            self._began_away = None
+            self._faults.write(told)
+            _log.warning("%s", told)
+
+    def _fail(self, error: Exception) -> None:
+        if self._began_away is None:
+            self._began_away = time.monotonic()
+            logged = self._faults.write("the store does not answer", "".join(traceback.format_exception(error)))
+            where = f" (in full: {self._faults.path})" if logged else ""
+            _log.warning("the store does not answer, and training goes on: %s%s", brief(error), where)
+        elif self._failure is None or brief(error) != brief(self._failure):
+            self._faults.write(f"still not: {brief(error)}")
+        self._failure = error

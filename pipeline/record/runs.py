@@ -1,0 +1,166 @@
+"""The runs of a record, a parent and a child a trial: what the entries of its log make of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Collection, Mapping
+from pathlib import PurePosixPath
+
+from pipeline.errors import RecordError
+from pipeline.plan.plan import PlannedTrial
+from pipeline.record.drawings import FIGURES
+from pipeline.record.entries import Closed, Drew, Opened, Recalled, Resumed, Trained
+from pipeline.record.outbox import PACKED, Outbox
+from pipeline.record.signature import signature_file
+from pipeline.record.sweep_run import SweepRun
+from pipeline.record.trial_run import TrialRun
+from pipeline.reports import Failed, Finished, Printed, Progressed, Retried, Started, TrialReport
+from tasks.events import Outcome, Result
+from tasks.trial import is_of_model
+
+_RESUMED = "its sweep was killed, and resumed with a new run"
+
+
+class Runs:
+    """Follows a log, from its first entry ``opened`` on, and puts into ``outbox`` what is to be written of each run.
+
+    The same entries put in the same, in whatever process: it may be written again. ``experiment`` is the experiment's
+    id in the store, ``runs`` maps the keys of trials to their runs, ``made`` are all that it has named, of which
+    ``known`` maps those that are older than the log to their ids in the store.
+    """
+
+    def __init__(self, opened: Opened, experiment: str) -> None:
+        sweep = opened.sweep
+        self.opened = opened
+        self.outbox = Outbox(opened.parent, packed=sweep is not None and len(sweep.trials) > PACKED)
+        self.parent = None if sweep is None else SweepRun(opened, sweep, self.outbox, experiment)
+        self.runs: dict[str, TrialRun] = {}
+        self.known: dict[str, str] = {}
+        self.closed = False
+        self.made: set[str] = set()
+        if self.parent is not None:
+            trains = any(one.trial.task.trains and is_of_model(one.trial) for one in self.parent.sweep.trials)
+            files = {f"provenance/{name}": text for name, text in self.parent.sweep.attachments.items()}
+            files |= signature_file(opened.data.kind, opened.data.image_shape, opened.data.classes) if trains else {}
+            self.outbox.of(self.parent.id).files |= {name: text.encode() for name, text in files.items()}
+            self.parent.describe(self.runs, "RUNNING")
+
+    @property
+    def root(self) -> str | None:
+        """The run that stands for the whole record: the parent's, or that of a lone trial once it has started."""
+        return self.opened.parent or next((run.id for run in self.runs.values()), None)
+
+    def ended(self) -> Mapping[str, Result]:
+        """Return the results, without arrays, of the trials that need not be computed again, by their keys."""
+        results = {key: run.result for key, run in self.runs.items()}
+        return {key: one for key, one in results.items() if one is not None and one.outcome is not Outcome.FAILED}
+
+    def take(self, entry: object, now: int) -> None:
+        """Follow an entry of the log, made at ``now`` (milliseconds since the epoch)."""
+        match entry:
+            case Started() | Progressed() | Printed() | Finished() | Failed():
+                self._report(entry, now)
+            case Retried():
+                error = f"{entry.error}; from step {entry.step}"
+                for trial in entry.trials:
+                    self._run(Started(trial=trial), now).retry(entry.attempt, error, now)
+            case Drew() | Trained():
+                self._keep(entry)
+            case Recalled():
+                self._recall(entry, now)
+            case Resumed():
+                self._resume(entry, now)
+            case Closed(status=status):
+                self._close(status, now)
+            case _ if self.parent is not None:
+                self.parent.note(entry, now)
+
+    def open(self) -> list[str]:
+        """Return the runs that no entry has ended, by the recorder's own names, the parent's last."""
+        left = [run.id for run in self.runs.values() if not run.ended]
+        return left + ([self.parent.id] if self.parent is not None and not self.closed else [])
+
+    def abandon(self, left: Collection[str], now: int, why: str) -> list[str]:
+        """End runs as KILLED that no entry ends, and return their names with their ids."""
+        names = []
+        for run in self.runs.values():
+            if run.id in left:
+                run.kill(now, why)
+                names.append(f"{run.trial.name} ({run.id})")
+        if self.parent is not None and self.parent.id in left:
+            self.parent.end(self.runs, "KILLED", now)
+            names.append(f"{self.parent.sweep.name} ({self.parent.id})")
+        return names
+
+    def _report(self, report: TrialReport, now: int) -> None:
+        run = self._run(report if isinstance(report, Started) else Started(trial=report.trial), now)
+        match report:
+            case Progressed():
+                run.add(report, now)
+            case Printed(text=text):
+                run.say(text)
+            case Finished():
+                run.finish(report, now)
+            case Failed():
+                run.fail(report, now)
+        if self.parent is not None:
+            self.parent.take(report)
+
+    def _run(self, started: Started, now: int) -> TrialRun:
+        """Return the run of a trial, made if it has none."""
+        key = started.trial.key
+        if key not in self.runs:
+            self.runs[key] = self._new(started.trial, now)
+            setting = {} if self.parent is None else self.parent.setting(started.trial)
+            self.runs[key].start(self.opened, started, setting)
+        return self.runs[key]
+
+    def _new(self, trial: PlannedTrial, now: int) -> TrialRun:
+        run = f"run-{hashlib.sha256(f'{self.opened.log} {len(self.made)}'.encode()).hexdigest()[:32]}"
+        self.made.add(run)
+        return TrialRun(run, trial, self.outbox, now)
+
+    def _recall(self, recalled: Recalled, now: int) -> None:
+        run = self.runs[recalled.trial.key] = self._new(recalled.trial, now)
+        self.known[run.id] = recalled.run_id
+        run.recall(recalled)
+        if self.parent is not None:
+            self.parent.recall(Finished(trial=recalled.trial, result=recalled.result, layout=recalled.layout))
+
+    def _keep(self, made: Drew | Trained) -> None:
+        run = self.opened.parent if made.trial is None else self.runs[made.trial.key].id
+        change = self.outbox.of(run)
+        if isinstance(made, Trained):
+            change.model = made
+        else:
+            change.files |= {f"{FIGURES}/{_inside(name)}": image for name, image in made.files.items()}
+
+    def _resume(self, resumed: Resumed, now: int) -> None:
+        if self.parent is None:
+            raise RecordError("only a sweep can be resumed, got the log of a lone trial")
+        for run in self.runs.values():
+            if not run.ended:
+                run.kill(now, _RESUMED)
+        ended = self.ended()
+        self.runs = {key: run for key, run in self.runs.items() if key in ended}
+        sweep, provenance = resumed.sweep, resumed.provenance
+        self.opened = dataclasses.replace(self.opened, uri=resumed.uri, sweep=sweep, provenance=provenance)
+        self.parent.resume(self.opened, sweep, self.runs)
+        self.closed = False
+
+    def _close(self, status: str, now: int) -> None:
+        self.closed = True
+        for run in self.runs.values():
+            if not run.ended:
+                run.kill(now)
+        if self.parent is not None:
+            self.parent.end(self.runs, status, now)
+
+
+def _inside(name: str) -> str:
+    """Return the path of a file that is inside the folder it is relative to."""
+    path = PurePosixPath(name)
+    if not path.name or path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
+        raise RecordError(f"a path inside a run's artifacts is needed, got {name!r}")
+    return name

@@ -1,0 +1,65 @@
+"""An exporter writes what there is until it is done or refused, and goes on where a store answers again."""
+
+import threading
+
+import pytest
+
+from pipeline.record import exporter
+from pipeline.record.exporter import Batch, Exporter
+from pipeline.record.outbox import Change
+from pipeline.results.fault_log import NAME, FaultLog
+
+
+class Moody:
+    """A store that refuses what is bad, and is away a few times."""
+
+    def __init__(self, away=0):
+        self.done, self.answered = [], 0.0
+        self.away = away
+
+    def apply(self, changes, root, entries):
+        if self.away:
+            self.away -= 1
+            raise OSError("away")
+        self.done.append((list(changes), root, entries))
+        return [ValueError(run) for run in changes if run == "bad"]
+
+    def settle(self):
+        pass
+
+
+def run(store, folder, *batches):
+    waiting = [Batch(changes={run: Change() for run in runs}, root="root", entries=n) for n, runs in enumerate(batches)]
+    empty = Batch(changes={}, root="root", entries=len(batches))
+    return Exporter(store, None, lambda: waiting.pop(0) if waiting else empty, FaultLog(folder), threading.Event())
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(exporter, "RETRY_SECONDS", 0.01)
+
+
+def test_what_is_refused_is_told_and_the_rest_is_written_in_order(tmp_path):
+    store = Moody()
+    export = run(store, tmp_path, ["one", "bad"], ["two"])
+
+    assert export.close() == ""
+    assert store.done == [(["one", "bad"], "root", 0), (["two"], "root", 1)]
+    assert [str(error) for error in export.refused] == ["bad"]
+    assert not (tmp_path / NAME).exists()
+
+
+def test_a_store_that_comes_back_while_it_is_waited_for_gets_everything(tmp_path):
+    store = Moody(away=3)
+    export = run(store, tmp_path, ["one"], ["two"])
+
+    assert export.close() == ""
+    assert [entries for *_, entries in store.done] == [0, 1]
+    assert "the store answers again" in (tmp_path / NAME).read_text()
+
+
+def test_a_store_that_stays_away_is_given_up_in_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(exporter, "PATIENCE", 0.1)
+    store = Moody(away=10**6)
+
+    assert run(store, tmp_path, ["one"]).close() == "away"

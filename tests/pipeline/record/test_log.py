@@ -1,0 +1,347 @@
+"""A log gives back what was reported, up to the first byte that is not as it was written."""
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+import random
+import resource
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import pipeline.reports
+from pipeline.errors import RecordError
+from pipeline.plan.plan import PlannedTrial, Progress
+from pipeline.raised import Raised
+from pipeline.record.codec import Codec
+from pipeline.record.entries import Closed, Data, Drew, Opened, Recalled, Resumed, Trained
+from pipeline.record.log import DamagedError, Log
+from pipeline.record.protocol import Provenance
+from pipeline.reports import (
+    Checkpointed,
+    Decided,
+    Failed,
+    Finished,
+    Layout,
+    Measured,
+    Paused,
+    Planned,
+    Printed,
+    Progressed,
+    Retried,
+    Searched,
+    Started,
+    Told,
+)
+from pipeline.stopping.ladder import Decision
+from tasks.events import Checkpoint
+from tests.pipeline.record.recording import block, done, header
+
+DATA = Data(
+    name="tiny", digest="ab" * 32, kind="uint8", image_shape=(2, 2), classes=("a",), train=3, validation=2, test=1
+)
+
+SEARCHED = Searched(
+    sampler="tpe",
+    metrics=("val/accuracy",),
+    directions=("maximize",),
+    proposals=(Told(number=0, params={"learning_rate": "0.1"}, known=0, outcome="complete", values=(0.5,)),),
+    importances={"learning_rate": 1.0},
+)
+DECISION = Decision(step=10, pool=1, scores={"s": 0.5, "t": float("nan")}, passed=("s",), stopped=("t",), complete=True)
+
+
+@pytest.fixture
+def entries(trial, layout):
+    """Return an entry of every kind."""
+    one, other = trial("a = 1 | ü/.."), trial("b", learning_rate=0.5)
+    odd = block(0, 4, **{"train/loss": lambda s: [1 / 3, float("inf"), -0.0, float("nan")]})
+    progress = Progress(
+        checkpoint=Checkpoint(step=3, trials=np.arange(2), arrays={"weights": np.eye(2)}), curves=(odd,)
+    )
+    result = done(step=3, **{"val/accuracy": 0.5})
+    provenance = Provenance(tags={"key": "k", "note": "line\nline"}, attachments={"notes.txt": "+1"})
+    return [
+        Opened(
+            log="1",
+            uri="sqlite:///mlflow.db",
+            experiment="e",
+            parent="2" * 32,
+            sweep=header(one, other),
+            data=DATA,
+            provenance=provenance,
+        ),
+        Started(trial=one, host="here"),
+        Progressed(trial=one, curve=odd),
+        Printed(trial=one, text="epoch 1\n"),
+        Retried(trials=(one, other), attempt=2, step=3, parts=1, error="lost", alone=(1, 3)),
+        Resumed(uri="sqlite:///elsewhere.db", sweep=header(one, other), provenance=provenance),
+        Recalled(trial=other, run_id="3" * 32, curves=(odd,), result=result, layout=layout),
+        Finished(trial=one, result=result, layout=layout),
+        Failed(trial=other, error="ValueError: bad", traceback="...", raised=Raised(error="bad", traceback="...")),
+        Checkpointed(trials=(one, other), progress=progress),
+        Planned(trials=(other,)),
+        SEARCHED,
+        Measured(metrics={"idle": 0.25}),
+        Decided(decision=DECISION, names={"s": "lr=1"}, metric="val/accuracy", sign=1),
+        Paused(trials=(one, other), progress=progress, layouts=(layout, layout)),
+        Drew(trial=None, files={"curves.png": bytes(range(256)), "none.png": b""}),
+        Trained(trial=one, name="model", step=10, image_shape=(3, 2), layers="[]", arrays=b"PK"),
+        Closed(status="FINISHED"),
+    ]
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "record-1.log"
+
+
+def write(path, entries):
+    log = Log.create(path)
+    for number, entry in enumerate(entries):
+        log.append(number, entry)
+    log.sync()
+    log.close()
+    return path.read_bytes()
+
+
+def read(path):
+    """Return the entries of a log, and whether it is damaged."""
+    found = []
+    try:
+        with contextlib.closing(Log.open(path)) as log:
+            found.extend(log.read())
+    except DamagedError:
+        return found, True
+    return found, False
+
+
+def same(one, other):
+    """Return whether two entries hold the same, to the bit."""
+    if isinstance(one, np.ndarray):
+        return (one.dtype, one.shape, one.tobytes()) == (other.dtype, other.shape, other.tobytes())
+    if isinstance(one, PlannedTrial):
+        return (one.key, one.name, one.index, one.overrides, one.trial) == (
+            (other.key, other.name, other.index, other.overrides, other.trial)
+        )
+    if dataclasses.is_dataclass(one):
+        fields = [field.name for field in dataclasses.fields(one)]
+        return type(one) is type(other) and all(same(getattr(one, name), getattr(other, name)) for name in fields)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
+    if isinstance(one, tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return type(one) is type(other) and (one == other or (one != one and other != other))  # noqa: PLR0124  # a NaN
+
+
+def test_what_is_reported_is_read_in_order_and_to_the_bit(path, entries):
+    write(path, entries * 3)
+
+    found, damaged = read(path)
+
+    assert [time for time, _ in found] == list(range(len(entries) * 3))
+    assert all(same(before, after) for before, (_, after) in zip(entries * 3, found, strict=True))
+    assert not damaged
+
+
+def test_every_kind_of_report_is_among_what_is_written_here(entries):
+    kinds = {kind for kind in vars(pipeline.reports).values() if getattr(kind, "__module__", "") == "pipeline.reports"}
+    told = kinds - {Layout, Told}
+
+    assert told - {type(entry) for entry in entries} == set()
+
+
+def test_a_trial_is_told_whole_once_and_loses_its_passwords(trial):
+    codec, planned = Codec(), trial("secret", tracking={"uri": "http://ann:s3cret@host"})
+
+    first, second = codec.encode(Started(trial=planned)), codec.encode(Started(trial=planned))
+
+    assert b"s3cret" not in first
+    assert b"learning_rate" in first
+    assert len(second) < 200
+
+
+def test_a_log_that_was_read_is_appended_to(path, entries):
+    write(path, entries[:2])
+    with contextlib.closing(Log.open(path)) as log:
+        assert len(list(log.read())) == log.entries == 2
+        log.append(7, entries[2])
+
+    found, damaged = read(path)
+
+    assert ([time for time, _ in found], damaged) == ([0, 1, 7], False)
+    assert same(found[2][1], entries[2])
+
+
+def test_truncated_anywhere_it_gives_what_is_before(path, entries):
+    whole = write(path, entries)
+    for length in range(0, len(whole), 37):
+        path.write_bytes(whole[:length])
+
+        found, _ = read(path)
+
+        assert all(same(before, after) for before, (_, after) in zip(entries, found, strict=False))
+        assert len(found) < len(entries)
+
+
+def test_with_a_byte_changed_it_gives_what_is_before(path, entries):
+    whole = write(path, entries)
+    for place in range(0, len(whole), 37):
+        changed = bytearray(whole)
+        changed[place] ^= 1 << place % 8
+        path.write_bytes(changed)
+
+        found, damaged = read(path)
+
+        assert all(same(before, after) for before, (_, after) in zip(entries, found, strict=False))
+        assert damaged, place
+
+
+def test_what_a_damage_has_cut_off_is_gone_once_the_log_goes_on(path, entries):
+    whole = write(path, entries)
+    path.write_bytes(whole[:-100])
+    with contextlib.closing(Log.open(path)) as log:
+        with pytest.raises(DamagedError):
+            list(log.read())
+        kept = log.entries
+        assert path.read_bytes() == whole[:-100]
+        log.append(0, Closed(status="KILLED"))
+
+    found, damaged = read(path)
+
+    assert (len(found), damaged) == (kept + 1, False)
+    assert found[-1][1] == Closed(status="KILLED")
+
+
+def test_entries_put_in_another_order_are_noticed(path):
+    entries = [Closed(status=status) for status in ("FINISHED", "FINISHED", "KILLED")]
+    whole = write(path, entries)
+    begin = len(b"descent-sweeps log 1\n")
+    size = (len(whole) - begin - len("KILLED") + len("FINISHED")) // 3
+
+    path.write_bytes(whole[: begin + size] + whole[begin + 2 * size :])
+
+    assert read(path) == ([(0, entries[0])], True)
+
+
+def test_mutated_logs_are_read_or_refused(path, entries):
+    whole, generator = write(path, entries), random.Random(6)
+    for _ in range(int(os.environ.get("FUZZ", "100"))):
+        content = bytearray(whole)
+        for _ in range(generator.randint(1, 4)):
+            place, size = generator.randrange(len(content)), generator.randrange(1, 60)
+            kind = generator.randrange(4)
+            if kind == 0:
+                content[place : place + size] = generator.randbytes(size)
+            elif kind == 1:
+                del content[place : place + size]
+            elif kind == 2:
+                content[place:place] = content[place - size : place]
+            else:
+                content[place : place + 8] = struct.pack(">Q", generator.choice([0, 2**31, 2**63, 2**64 - 1]))
+        path.write_bytes(content)
+
+        found, _ = read(path)
+
+        assert all(same(before, after) for before, (_, after) in zip(entries, found, strict=False))
+
+
+# What a stranger might put into a log, with checksums as they must be.
+STRANGE = [
+    b"",
+    b"[" * 100_000,
+    b"9" * 5000,
+    b"{}",
+    b"[]",
+    b'[1,{"is":"Popen","args":"ls"}]',
+    b'[1,{"is":"Closed"}]',
+    b'[1,{"is":"Closed","status":"FINISHED","more":1}]',
+    b'[1,{"is":["Closed"]}]',
+    b'[1,{"array":["<f8",1000000000000]}]',
+    b'[1,{"array":["|O",1]}]\n12345678',
+    b'[1,{"array":["<f8",-1]}]\n12345678',
+    b'[1,{"bytes":-5}]\n12345678',
+    b'[1,{"trial":"a key that was not told"}]',
+    b'[1,{"trial":{"config":{"loss":"no loss"}}}]',
+    b'[1,{"map":[[{},1]]}]',
+    b'[1,{"is":"Outcome","value":"won"}]',
+]
+
+
+@pytest.mark.parametrize("content", [one for one in STRANGE if one != b"[]"], ids=range(len(STRANGE) - 1))
+def test_a_strange_entry_is_refused(content):
+    with pytest.raises(RecordError, match="an entry must be one of a record's log"):
+        Codec().decode(content)
+
+
+def test_a_strange_entry_with_a_right_checksum_is_damage(path, entries):
+    whole = write(path, entries[:1])
+    before, body = hashlib.sha256(b"descent-sweeps log 1\n").digest(), Codec().encode((0, entries[0]))
+    last = hashlib.sha256(before + struct.pack(">Q", len(body)) + body).digest()
+    for content in STRANGE:
+        length = struct.pack(">Q", len(content))
+        path.write_bytes(whole + length + hashlib.sha256(last + length + content).digest() + content)
+
+        found, damaged = read(path)
+
+        assert (len(found), damaged) == (1, True)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\3\4", b"descent-sweeps log 2\n", bytes(1000)])
+def test_another_file_is_refused(path, content):
+    path.write_bytes(content)
+
+    with pytest.raises(DamagedError, match="a log must begin with"):
+        Log.open(path)
+
+
+def test_what_is_no_file_is_refused(tmp_path):
+    for path in (tmp_path / "nothing", tmp_path):
+        with pytest.raises(RecordError, match="the log must be a file that can be read"):
+            Log.open(path)
+
+
+def test_a_log_in_use_is_refused(path):
+    log = Log.create(path)
+    code = "import sys, pathlib; from pipeline.record.log import Log; Log.open(pathlib.Path(sys.argv[1]))"
+
+    end = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=False)
+
+    log.close()
+    assert "the log must not be in use" in end.stderr
+    assert read(path) == ([], False)
+
+
+def test_on_a_full_disk_what_is_written_stays_whole_and_the_rest_waits(path):
+    log = Log.create(path)
+    log.append(0, Closed(status="FAILED"))
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    # A file of a megabyte at most: the first part of what follows still fits.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            log.append(1, Drew(trial=None, files={"big": bytes(2_000_000)}))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    assert path.read_bytes() == before
+    assert not log.is_whole
+    log.append(2, Closed(status="KILLED"))
+    assert log.is_whole
+    log.close()
+    found, damaged = read(path)
+    assert ([time for time, _ in found], damaged) == ([0, 1, 2], False)
+    assert len(found[1][1].files["big"]) == 2_000_000
+
+
+def test_a_place_that_cannot_be_written_is_an_error_and_leaves_nothing(tmp_path):
+    (tmp_path / "file").touch()
+
+    with pytest.raises(OSError, match=r"Not a directory|File exists"):
+        Log.create(tmp_path / "file" / "record-1.log")

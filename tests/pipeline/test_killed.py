@@ -1,0 +1,71 @@
+"""A sweep that is killed at any moment: its log, its store and a sweep that nobody disturbed hold the same points."""
+
+import contextlib
+import itertools
+import json
+import os
+import random
+import signal
+
+import numpy as np
+import pytest
+
+from pipeline.record.log import Log
+from pipeline.record.runs import Runs
+from tests.pipeline.disturbed import Sweep, assert_equal
+
+pytestmark = pytest.mark.slow
+
+KILLS = int(os.environ.get("KILLS", "4"))
+
+
+def points_in_log(folder):
+    """Return the points that the log has of the trials, by their keys, in the form of the store."""
+    (path,) = folder.rglob("record-*.log")
+    with contextlib.closing(Log.open(path)) as log:
+        entries = log.read()
+        _, opened = next(entries)
+        runs = Runs(opened, "1")
+        for now, entry in entries:
+            runs.take(entry, now)
+    assert runs.closed
+    found = {}
+    for key, run in runs.runs.items():
+        series = {name: one for name, one in run.points.series().items() if not name.startswith("wall_clock/")}
+        rows = [
+            (name, step, 0.0 if np.isnan(value) else value, int(np.isnan(value)))
+            for name, one in series.items()
+            for step, value in zip(one.steps.tolist(), one.values.tolist(), strict=True)
+        ]
+        found[key] = sorted(rows)
+    return found
+
+
+def test_a_driver_killed_at_random_also_before_its_store_commits_leaves_log_and_store_alike(tmp_path, empty_store):
+    quiet = Sweep(tmp_path / "undisturbed", empty_store, pause=0)
+    code, _, err = quiet.run("engine=inprocess")
+    assert code == 0, err
+    expected = quiet.results()
+    sweep, generator = Sweep(tmp_path / "disturbed", empty_store), random.Random(int(os.environ.get("SEED", "1")))
+
+    # given a driver that is killed, resumed, killed ..., now and then with a log that its store does not follow
+    for number in range(KILLS):
+        constants = json.loads(sweep.environment["CONSTANTS"])
+        constants["pipeline.record.exporter.EXPORT_SECONDS"] = generator.choice([0.02, 0.3, 1000.0])
+        sweep.environment["CONSTANTS"] = json.dumps(constants)
+        resume = ["sweep.resume=true"] if number else []
+        process = sweep.kill("engine=inprocess", *resume, after=generator.uniform(0, 8 / KILLS))
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+    # when the same command is left to end
+    code, out, err = sweep.run("engine=inprocess", "sweep.resume=true")
+
+    # then all three hold the same
+    assert code == 0, err
+    assert "resumed: " in out
+    assert_equal(sweep.results(), expected)
+    assert points_in_log(sweep.folder) == {key: points for key, (points, _) in sweep.results().items()}
+    parents, trials = sweep.statuses()
+    assert parents == ["FINISHED"]
+    assert [statuses.count("FINISHED") for statuses in trials.values()] == [1, 1, 1, 1]
+    assert set(itertools.chain.from_iterable(trials.values())) <= {"FINISHED", "KILLED"}
