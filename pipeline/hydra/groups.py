@@ -156,6 +156,7 @@ def _help() -> str:
   descent-sweeps --multirun KEY=A,B ...      a trial for every combination; without a list, the default grid
   descent-sweeps --multirun KEY=A,B KEY=C,D 'hydra.sweeper.zip=[KEY,KEY]'            keys that vary together
   descent-sweeps --multirun 'KEY=tag(log,interval(1e-6,1e-3))' hydra.sweeper.points=7   a logarithmic grid
+  descent-sweeps --multirun hydra/sweeper=search 'KEY=interval(0,1)' hydra.sweeper.n_trials=64   a search by Optuna
   descent-sweeps --multirun sweep.dry_run=true ...   only the plan
   descent-sweeps --multirun experiment=notes/strategies   a preset
 

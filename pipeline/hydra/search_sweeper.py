@@ -26,6 +26,7 @@ from pipeline.search.search import Options, Search
 from pipeline.search.space import space_of
 from pipeline.sweep.engines import worker_count
 from pipeline.sweep.source import End
+from tasks.errors import require
 from tasks.events import Outcome
 
 
@@ -68,6 +69,8 @@ class SearchSweeper(Sweeper):
         assert self.config is not None
         assert self.launcher is not None
         objectives = Objectives.of(self.config.sweep, self.metrics, self.direction)
+        stopped = self.config.stopping.name != "none" and len(objectives.directions) > 1
+        require(not stopped, "stopping", "must be none for several hydra.sweeper.metrics", self.config.stopping.name)
         search = self._search(arguments, objectives)
         budget = Budget(
             n_trials=self.n_trials,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,9 @@ from pipeline.search.library import load
 from pipeline.search.samplers import LEARNS_NOTHING, make_sampler, startup
 from pipeline.search.space import SearchSpace, text_of
 from tasks.errors import ConfigError, SweepError, require
+
+_TELLING = 10
+"""Complete trials from which on an importance says something."""
 
 _STRIDE = 7919
 """What a seed grows by a proposal of the past: a prime, so that no seed that a person gives next is met."""
@@ -184,12 +188,12 @@ class Search:
 
     def importances(self) -> dict[str, float]:
         """Return each key's share in the variance of the values, the largest first; nothing where it is unknown."""
-        if len(self._study.directions) > 1:
+        complete = [trial for trial in self._study.trials if trial.state.name == "COMPLETE"]
+        if len(self._study.directions) > 1 or len(complete) < _TELLING or len({one.value for one in complete}) == 1:
             return {}
-        try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns where many have the best value
             found = load().importance.get_param_importances(self._study)
-        except (ValueError, RuntimeError):  # fewer than two trials, or all of the same value
-            return {}
         return {str(name): float(share) for name, share in found.items()}
 
     def _ended(self, number: int) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.benchmarks import arithmetic, deciding, gpu, growth, memory, networks, simulation, sweeps
+from tests.benchmarks import arithmetic, deciding, gpu, growth, memory, networks, searches, simulation, sweeps
 from tests.benchmarks.row import Benchmark
 
 BENCHMARKS: Mapping[str, Benchmark] = {
@@ -17,6 +17,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "sweep-cold": sweeps.cold,
     "sweep-running-cluster": sweeps.running,
     "network-sweep": sweeps.running_networks,
+    "search": searches.tpe,
     "sweep-steps": sweeps.steps_alone,
     "halving": deciding.halving,
     "asha": deciding.asha,

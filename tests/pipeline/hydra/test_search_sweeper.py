@@ -64,6 +64,8 @@ def test_bad_input_is_told_before_anything_starts(tmp_path):
         (RATE, "hydra/sweeper/sampler=tpy"): "hydra/sweeper/sampler must be one of cmaes, gp, grid",
         (RATE, "hydra.sweeper.sampler.sed=1"): "hydra.sweeper.sampler.sed is no key of the sweeper that is chosen",
         (RATE, "hydra/sweeper/sampler=grid"): "learning_rate must have values that can be listed",
+        (RATE, "hydra.sweeper.metrics=[val/loss,examples]", "stopping=asha"): "stopping must be none for several",
+        (RATE, "hydra.sweeper.metrics=[val/los,examples]"): "hydra.sweeper.metrics must be one of",
         ("learning_rte=interval(1,2)",): "learning_rte is no key of this config, did you mean learning_rate?",
     }
 
