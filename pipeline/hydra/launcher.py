@@ -84,7 +84,7 @@ class SweepLauncher(Launcher):
             if config.sweep.dry_run:
                 console = make_console()
                 console.print(proposals.describe(), markup=False, soft_wrap=True)
-                points = source.more(proposals.budget.most)
+                points = source.more(proposals.first)
                 with env_override(dict(environment)):
                     show_dry_run(points, console)
                 return {}

@@ -117,14 +117,18 @@ class Proposals:
             stopped = end.outcome is Outcome.STOPPED and finite
             self.search.prune(number, end.step, values[0] if stopped else None)
 
+    @property
+    def first(self) -> int:
+        """How many are made before anything is known."""
+        return min(self.total, max(self.search.startup, self.budget.most)) if self.search.learns else self.total
+
     def describe(self) -> str:
         """Return what the search is going to do, in a line."""
         what = " and ".join(f"{d} {name}" for name, d in zip(*self._names(), strict=True))
         how = f"{self.search.sampler}, {self.total} proposals to {what}"
         if not self.search.learns:
             return f"{how}, all of them at once"
-        first = min(self.total, max(self.search.startup, self.budget.most))
-        return f"{how}: the {first} planned here first, then as trials end, {self.budget.most} open at most"
+        return f"{how}: the {self.first} planned here first, then as trials end, {self.budget.most} open at most"
 
     def _names(self) -> tuple[Sequence[str], Sequence[str]]:
         return self._objectives.names, self._objectives.directions
