@@ -65,7 +65,6 @@ def test_bad_input_is_told_before_anything_starts(tmp_path):
         (RATE, "hydra.sweeper.sampler.sed=1"): "hydra.sweeper.sampler.sed is no key of the sweeper that is chosen",
         (RATE, "hydra/sweeper/sampler=grid"): "learning_rate must have values that can be listed",
         (RATE, "hydra.sweeper.metrics=[val/loss,examples]", "stopping=asha"): "stopping must be none for several",
-        (RATE, "hydra.sweeper.metrics=[val/los,examples]"): "hydra.sweeper.metrics must be one of",
         ("learning_rte=interval(1,2)",): "learning_rte is no key of this config, did you mean learning_rate?",
     }
 
@@ -79,6 +78,16 @@ def test_bad_input_is_told_before_anything_starts(tmp_path):
     } == {}
     assert "ray" not in imported
     assert not (tmp_path / "multirun").exists()
+
+
+def test_a_metric_that_is_not_measured_is_told_before_anything_is_computed(tmp_path):
+    ((code, err, out),), imported = session(tmp_path, [*SEARCH, RATE, "hydra.sweeper.metrics=[val/los,examples]"])
+
+    assert code == 2
+    assert "hydra.sweeper.metrics must be one of" in err
+    assert "(did you mean 'val/loss'?)" in err
+    assert "trials" not in out
+    assert "ray" not in imported
 
 
 def parents(folder):
