@@ -13,8 +13,8 @@ def sentence(decided: Decided) -> str:
     decision = decided.decision
     cut = cut_of(decided)
     worst = "" if cut is None else f", from {decided.metric} {cut:.4g} on"
-    bracket = f" of bracket {decision.pool}" if decision.pool else ""
-    return f"rung at step {decision.step}{bracket}: {len(decision.passed)} of {len(decision.scores)} go on{worst}"
+    pool = f" of pool {decision.pool}" if decision.pool else ""
+    return f"rung at step {decision.step}{pool}: {len(decision.passed)} of {len(decision.scores)} go on{worst}"
 
 
 def cut_of(decided: Decided) -> float | None:
@@ -29,7 +29,7 @@ def rows(decisions: Sequence[Decided]) -> list[dict[str, Any]]:
         {
             "decision": number,
             "step": decided.decision.step,
-            "bracket": decided.decision.pool,
+            "pool": decided.decision.pool,
             "setting": decided.names[setting],
             decided.metric: decided.sign * score,
             "becomes": _fate(decided, setting),

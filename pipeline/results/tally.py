@@ -57,9 +57,14 @@ class Standing:
 
 
 class Tally:
-    """Follows the reports of a sweep, whose trials are ranked by the ``criterion``."""
+    """Follows the reports of a sweep, whose trials are ranked by the ``criterion``.
 
-    def __init__(self, trials: Sequence[PlannedTrial] = (), criterion: Criterion | None = None) -> None:
+    ``share`` is how much of all steps is expected to be done, where a rule stops trials.
+    """
+
+    def __init__(
+        self, trials: Sequence[PlannedTrial] = (), criterion: Criterion | None = None, *, share: float = 1.0
+    ) -> None:
         self.criterion = criterion or Criterion()
         self.standings: dict[str, Standing] = {}
         self._repeats: dict[str, list[Standing]] = {}  # by the key of their setting
@@ -67,6 +72,7 @@ class Tally:
         self._seeds: dict[str, Seeds] = {}
         self._places: dict[str, Place] = {}
         self._leading: str | None = None
+        self._share = share
         self.steps_total = 0
         self.add(trials)
         self.steps_done = 0
@@ -82,7 +88,7 @@ class Tally:
             key = self._setting[trial.key] = setting_key(trial.trial, self.criterion.over)
             self._repeats.setdefault(key, []).append(standing)
             self._seeds[trial.key] = _seeds(settings(trial.trial), self.criterion.over)
-        self.steps_total += sum(trial.trial.steps for trial in new)
+        self.steps_total += round(self._share * sum(trial.trial.steps for trial in new))
         self._names: dict[str, str] | None = None
 
     def take(self, report: TrialReport) -> Standing:
@@ -206,6 +212,8 @@ class Tally:
 
     def _finish(self, standing: Standing, result: Result) -> None:
         standing.metrics |= result.metrics
+        if result.outcome is Outcome.STOPPED:
+            self._advance(standing, result.step)
         self._end(standing, result.outcome, result.message)
         standing.step = result.step
 
@@ -225,7 +233,8 @@ class Tally:
         standing.step = max(step, standing.step)
 
     def _end(self, standing: Standing, outcome: Outcome, message: str) -> None:
-        self._advance(standing, standing.trial.trial.steps)
+        # Who was stopped goes no further; the steps that a diverged one leaves out count as done.
+        self._advance(standing, standing.step if outcome is Outcome.STOPPED else standing.trial.trial.steps)
         self.running -= 1
         self.done += 1
         standing.outcome, standing.message = outcome, message

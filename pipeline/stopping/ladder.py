@@ -13,6 +13,8 @@ from pipeline.stopping.rule import History, Rule
 class Decision:
     """What is decided at a rung, and what on: the settings that have arrived there with their scores, the best first.
 
+    ``pool`` is the number of those that are compared with each other: a bracket, or what was proposed together.
+
     ``passed`` go on and ``stopped`` do not; who is neither, and has not passed before, is paused. ``complete`` says
     that nobody else will arrive.
     """

@@ -40,7 +40,7 @@ from pipeline.sweep.engines import make_engine, widest, worker_count
 from pipeline.sweep.follow import Follower
 from pipeline.sweep.occupancy import Occupancy
 from pipeline.sweep.opening import Header, Record, closing, connected, make_recorder, open_record
-from pipeline.sweep.planning import header, load, planned, say_what_is_not_stopped, shared
+from pipeline.sweep.planning import expectation, header, load, planned, say_what_is_not_stopped, shared
 from pipeline.sweep.resume import Resumption, resume_command
 from pipeline.sweep.source import Source
 
@@ -142,7 +142,8 @@ class LiveSweep:
         head = Header(sweep=sweep, dataset=self._dataset, provenance=provenance)
         self._record = Record(recorder, later(lambda: open_record(recorder, connecting, config, head, self._folder)))
         criterion = Criterion.of(config.sweep, self._dataset)
-        self._tally = Tally(plan.trials, criterion)
+        expected = expectation(config, plan.trials, self._dataset)
+        self._tally = Tally(plan.trials, criterion, share=expected.share if expected else 1.0)
         self._failures = Failures(len(plan.trials), FaultLog(self._folder))
         self._course = Course(config, self._dataset, criterion, widest=widest(config, self._dataset))
         self._stack.push(self._show_end)

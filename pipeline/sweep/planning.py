@@ -97,12 +97,15 @@ def show_dry_run(points: Sequence[Point], console: Console) -> None:
     seconds = sweep_seconds(plan, dataset, workers=workers)
     memory = worker_memory(plan, dataset, most=ON_HOST if config.device == "cpu" else ON_DEVICE)
     show_plan(console, plan, workers=workers, memory=memory, seconds=seconds)
-    compared = [trial for trial in plan.trials if trial.trial.task.trains]
-    if config.stopping.stops and compared:
-        show_forecast(console, _forecast(config, compared, dataset), seconds=seconds)
+    if (expected := expectation(config, plan.trials, dataset)) is not None:
+        show_forecast(console, expected, seconds=seconds)
 
 
-def _forecast(config: Config, trials: Sequence[PlannedTrial], dataset: Dataset) -> Forecast:
+def expectation(config: Config, planned: Sequence[PlannedTrial], dataset: Dataset) -> Forecast | None:
+    """Return what a stopping rule would come to, None where it has nothing to stop."""
+    trials = [trial for trial in planned if trial.trial.task.trains]
+    if not config.stopping.stops or not trials:
+        return None
     criterion = Criterion.of(config.sweep, dataset)
     settings: dict[str, list[str]] = {}
     for trial in trials:
