@@ -59,6 +59,9 @@ BAD = {
     ("-m", "seed=range(5,5)"): "seed must have at least one value, got seed=range(5,5)",
     ("-m", "seed=interval(0,1)"): "seed must be swept over values that can be listed",
     ("-m", "learning_rate=1e-3,-1"): "learning_rate must be > 0, got -1.0",
+    ("-m", "seed=0,1", "sweep.repeats=3"): "sweep.repeats must be 1 where seed is swept, got 3",
+    ("sweep.repeats=2",): "sweep.repeats must be 1 without --multirun, got 2",
+    ("-m", "sweep.mode=most"): "sweep.mode must be one of max, min, got 'most'",
     ("-m", "learning_rat=1,2"): "learning_rat is no key of this config",
     ("-m", "loss=svm,sfm"): "loss must be one of softmax, squared_hinge, svm, got 'sfm'",
     ("-m", "engine=ray,inprocess"): "engine must be the same in all trials of a sweep",
@@ -102,6 +105,32 @@ def test_a_batch_larger_than_the_data_is_refused_before_anything_starts(tmp_path
     assert end.returncode == 2
     assert end.stderr.startswith("error: batch_size must be at most the ")
     assert end.stderr.rstrip().endswith("got 5000")
+
+
+def test_a_metric_that_no_trial_reports_is_refused_before_anything_is_recorded(tmp_path):
+    end = run(tmp_path, "-m", *SMALL, "engine=inprocess", "seed=1,2", "sweep.metric=val/los")
+
+    assert end.returncode == 2
+    assert "error: sweep.metric must be one of" in end.stderr
+    assert "got 'val/los' (did you mean 'val/loss'?)" in end.stderr
+    assert not (tmp_path / "mlruns").exists()
+
+
+@pytest.mark.slow
+def test_repeats_end_with_a_table_of_settings_and_what_they_say(tmp_path):
+    end = run(tmp_path, "-m", *SMALL, "engine=inprocess", "learning_rate=1e-4,1e-2", "sweep.repeats=3")
+
+    assert end.returncode == 0, end.stderr
+    lines = end.stdout.splitlines()
+    (start,) = (k for k, line in enumerate(lines) if line.startswith("setting"))
+    assert sorted(line.split()[:3] for line in lines[start + 1 : start + 3]) == [
+        ["gradient", "lr=0.0001", "3"],
+        ["gradient", "lr=0.01", "3"],
+    ]
+    assert "3 pairs by seed" in end.stdout
+    names = stored(tmp_path, "SELECT name FROM runs ORDER BY name")
+    assert ("gradient lr=0.01 seed=2 data_seed=2",) in names
+    assert len(names) == 7
 
 
 def test_a_dry_run_prints_the_plan_and_starts_nothing(tmp_path):
