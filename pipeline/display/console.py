@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
-from pipeline.config.tables import TABLES
+from pipeline.config.settings import settings, text_of
 from pipeline.plan.plan import Plan
 from pipeline.reports import Retried
 from pipeline.results.cells import cells, heads
@@ -20,7 +20,6 @@ from pipeline.results.comparisons import at_the_end, conclusion, single_draw
 from pipeline.results.tally import Standing, Tally, columns
 from pipeline.stopping.forecast import Forecast
 from tasks.events import Outcome
-from tasks.rows import row_name
 
 PLAIN_EVERY = 5.0
 """Seconds between two plain lines of progress."""
@@ -240,8 +239,9 @@ def show_plan(console: Console, plan: Plan, *, workers: int, memory: int, second
     table = _table("group", "trials", "strategy", "batch_size", "steps", "first trial")
     for number, group in enumerate(plan.groups[:LONGEST]):
         first = group.trials[0]
-        strategy = row_name(TABLES["strategy"], first.trial.strategy)
-        size = "all" if first.trial.batch_size is None else str(first.trial.batch_size)
+        used = settings(first.trial)  # a task of one's own may have no strategy, and no batches
+        size = text_of("batch_size", used["batch_size"]) if "batch_size" in used else ""
+        strategy = str(used.get("strategy", ""))
         counts = (str(number), str(len(group.trials)), strategy, size, str(first.trial.steps))
         table.add_row(*counts, _escape(first.name))
     console.print(table)
