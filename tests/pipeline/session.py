@@ -42,7 +42,7 @@ def run(folder, *commands):
         [sys.executable, "-c", SESSION],
         input=json.dumps([list(command) for command in commands]),
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))},
         capture_output=True,
         text=True,
         check=True,

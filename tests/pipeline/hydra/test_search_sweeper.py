@@ -1,5 +1,6 @@
 import contextlib
 import csv
+import importlib.metadata
 import json
 import shutil
 import sqlite3
@@ -193,6 +194,33 @@ def test_a_search_that_is_killed_goes_on_from_its_proposals_and_contradicts_none
 
 
 @pytest.mark.slow
+def test_a_search_is_told_of_what_is_stopped_and_one_that_is_killed_decides_no_other_way(tmp_path, empty_store):
+    store(tmp_path, empty_store)
+    rungs = ["stopping=asha", "stopping.min_steps=300", "trial.evaluate_every=300", "batch_size=8", "steps=2700"]
+    more = [RATE, *rungs, "hydra.sweeper.n_trials=24", "hydra.sweeper.n_jobs=8", "hydra.sweep.dir=out"]
+    command = ["-m", "pipeline", *SEARCH[:-1], *more]
+
+    with commands.Command(command, tmp_path) as driver:
+        while not [file for file in tmp_path.glob("out/*/decisions.jsonl") if file.read_text().count("\n") > 1]:
+            assert driver.poll() is None
+            time.sleep(0.02)
+        driver.kill()
+        driver.wait()
+    (before,) = (file.read_text().splitlines() for file in tmp_path.glob("out/*/proposals.jsonl"))
+    again = commands.run([*command, "sweep.resume=true"], tmp_path)
+
+    assert again.returncode == 0, again.stderr
+    ((run, status, _, _),) = parents(tmp_path)
+    assert status == "FINISHED"
+    rows = table(tmp_path, run)
+    assert [[f"learning_rate={row['learning_rate']}"] for row in rows[: len(before)]] == list(map(json.loads, before))
+    outcomes = [row["outcome"] for row in rows]
+    assert outcomes.count("stopped early") + outcomes.count("complete") == 24
+    assert outcomes.count("stopped early") >= 12
+    assert all(row["accuracy"] for row in rows)
+
+
+@pytest.mark.slow
 def test_a_search_that_is_resumed_with_more_trials_goes_on(tmp_path, empty_store):
     store(tmp_path, empty_store)
     command = [*SEARCH, RATE, "hydra.sweep.dir=out"]
@@ -253,7 +281,8 @@ def test_hydras_own_sweeper_for_optuna_is_one_sweep_beside_ours(tmp_path, empty_
 
     ends, _ = session(tmp_path, [*command, RATE, *more], [*SEARCH, RATE, "hydra.sweeper.n_trials=2"])
 
-    assert [end[0] for end in ends] == [0, 0], ends
-    (_, status, _, children), (*_, ours) = parents(tmp_path)
-    assert status == "FINISHED"
-    assert (len(children), len(ours)) == (6, 2)
+    # The one for Hydra 1.3 needs an Optuna that is older than ours.
+    ours = [] if importlib.metadata.version("optuna").startswith("2.") else [2]
+    assert [end[0] for end in ends] == [0, 0 if ours else 2], ends
+    assert [len(children) for *_, children in parents(tmp_path)] == [6, *ours]
+    assert {status for _, status, _, _ in parents(tmp_path)} == {"FINISHED"}
