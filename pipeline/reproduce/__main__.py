@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if sweep is None:
         show_trial(console, compared[0])
     else:
-        show_trials(console, compared)
+        show_trials(console, compared, sweep.criterion.metric)
     console.print(f"verdict: {verdict}", soft_wrap=True, markup=False)
     different = worst(one.verdict.equality for one in compared) is Equality.DIFFERENT
     return int(different and not options.changes)

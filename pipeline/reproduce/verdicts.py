@@ -37,10 +37,13 @@ def show_trial(console: Console, one: Compared) -> None:
     _show_changes(console, [one])
 
 
-def show_trials(console: Console, compared: Sequence[Compared]) -> None:
-    """Print every trial of a sweep with its accuracy then and now, its verdict and the curve that is farthest off."""
+def show_trials(console: Console, compared: Sequence[Compared], metric: str = "val/accuracy") -> None:
+    """Print every trial of a sweep with its ``metric`` then and now, its verdict and the curve that is farthest off.
+
+    Where nothing has measured the metric, accuracy stands for it.
+    """
     measured = {name for one in compared for run in (one.old, one.new) for name in run.curves}
-    shown = [name for name in ("val/accuracy", "train/accuracy") if name in measured][:1]
+    shown = [name for name in (metric, "val/accuracy", "train/accuracy") if name in measured][:1]
     table = _table(
         "", "trial", "new run", *(text for name in shown for text in (name, "now")), "verdict", "largest", "in"
     )
