@@ -210,14 +210,16 @@ class _Talk:
         self.answer: Any = None
         self.error: BaseException | None = None
         self.stopped = False
+        self._ended = False
         self._told: queue.SimpleQueue[Sequence[Event] | None] = queue.SimpleQueue()
         self._go: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def tell(self, events: Sequence[Event]) -> None:
         """Hand events over, and wait until more are asked for."""
-        self._told.put(events)
-        if not self._go.get():
+        if not self._ended:
+            self._told.put(events)
+        if self._ended or not self._go.get():
             raise _Stopped
 
     @contextlib.contextmanager
@@ -241,6 +243,7 @@ class _Talk:
 
     def _stop(self) -> None:
         """Let the function go no further than where it reports next."""
+        self._ended = True  # one that catches what stops it is told so at its next report again
         self._go.put(False)
         if self._thread is not None and self._thread.ident is not None:
             self._thread.join(_PATIENCE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -156,6 +157,28 @@ def test_a_function_that_is_not_listened_to_any_more_ends_where_it_reports():
     events.close()
     assert ended.wait(5)
     assert not [thread for thread in threading.enumerate() if thread.name == "trial"]
+
+
+def test_a_function_that_catches_what_stops_it_is_stopped_again(monkeypatch):
+    monkeypatch.setattr("tasks.single._PATIENCE", 0.1)
+    stops = []
+
+    @dataclass(frozen=True, kw_only=True)
+    class Stubborn(Fit):
+        def train(self, trial, data, report):
+            for step in range(1, trial.steps + 1):
+                try:
+                    report(step, {"loss": 0.0})
+                except BaseException as error:  # noqa: BLE001
+                    stops.append(type(error).__name__)
+
+    events = Stubborn().run([trial(Stubborn())], NOTHING, threads=1)
+    next(events)
+    events.close()
+    deadline = time.monotonic() + 5
+    while len(stops) < 20 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert stops == ["_Stopped"] * 20
 
 
 @pytest.mark.parametrize(
