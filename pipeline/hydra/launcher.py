@@ -154,7 +154,9 @@ class SweepLauncher(Launcher):
             stack.push(SWEEPS.__exit__)
             if self._live is None:
                 SWEEPS.enter_context(env_override(dict(environment)))
-                overrides = tuple(map(redact, self.config.hydra.overrides.task))
+                stated = self.config.hydra.overrides
+                sweeper = [text for text in stated.hydra if text.startswith(("hydra/sweeper", "hydra.sweeper."))]
+                overrides = tuple(map(redact, [*sweeper, *stated.task]))
                 self._live = SWEEPS.enter_context(LiveSweep(config, overrides=overrides, folder=folder))
             ends = self._live.run(source, last=self.last, meanwhile=meanwhile)
             if not self.last:

@@ -130,6 +130,7 @@ def test_a_search_is_one_sweep_whose_proposals_are_in_its_record(tmp_path, empty
     assert status == "FINISHED"
     assert tags["search.sampler"] == "TPESampler"
     assert tags["search.objectives"] == "maximize accuracy"
+    assert tags["overrides"].startswith("hydra/sweeper=search hydra.sweeper.n_trials=12 ")
     assert tags["search.importances"].partition(" ")[0] in {"learning_rate", "batch_size"}
     assert sorted(int(own["search.proposal"]) for _, own in children) == list(range(12))
     rows = table(tmp_path, run)
