@@ -50,6 +50,7 @@ class Course:
         self._ladder: Ladder | None = None
         self._next: list[Stretch] = []
         self._waiting: dict[str, _Waiting] = {}
+        self._complete: dict[str, float] = {}  # the scores of those who ended by themselves before their last rung
         self._names: dict[str, str] = {}
 
     @property
@@ -81,8 +82,14 @@ class Course:
             self._ladder.know(decision)
 
     def end(self, trial: PlannedTrial, result: Result) -> None:
-        """Take in that a trial ended in an earlier process."""
-        if self._ladder is not None and _lost(result):
+        """Take in that a trial has ended, perhaps in an earlier process."""
+        if self._ladder is None or self._ladder.until(trial.key) is None or result.outcome is Outcome.STOPPED:
+            return
+        if result.outcome is Outcome.COMPLETE:  # a task of one's own may end before its budget does
+            score = self._sign * result.metrics.get(self._metric, math.nan)
+            self._complete[trial.key] = score
+            self._ladder.arrive(trial.key, [score])
+        else:
             self._ladder.leave(trial.key)
 
     def begin(self, trial: PlannedTrial, start: Progress | None = None) -> None:
@@ -97,13 +104,21 @@ class Course:
         if isinstance(report, Paused):
             for slot, (trial, layout) in enumerate(zip(report.trials, report.layouts, strict=True)):
                 progress = dataclasses.replace(report.progress.of_trials([slot]), told=True)
-                self._waiting[trial.key] = _Waiting(trial=trial, progress=progress, layout=layout)
-                if self._ladder.is_out(trial.key):
-                    yield from self._ends([trial.key])
-                else:
-                    self._ladder.arrive(trial.key, self._history(trial.key, progress))
-        elif isinstance(report, Failed) or (isinstance(report, Finished) and _lost(report.result)):
+                yield from self._arrive(_Waiting(trial=trial, progress=progress, layout=layout), self._ladder)
+        elif isinstance(report, Failed):
             self._ladder.leave(report.trial.key)
+        elif isinstance(report, Finished):
+            self.end(report.trial, report.result)
+
+    def _arrive(self, one: _Waiting, ladder: Ladder) -> Iterator[Finished]:
+        key, rung = one.trial.key, ladder.until(one.trial.key)
+        if ladder.is_out(key):
+            yield stopped(one.trial, one.progress, one.layout, self._dataset)
+        elif rung is None or one.progress.checkpoint.step < rung:
+            self.begin(one.trial, one.progress)  # it has passed meanwhile, by what an earlier process knew of it
+        else:
+            self._waiting[key] = one
+            ladder.arrive(key, self._history(one.progress, rung))
 
     def decide(self, *, closed: bool) -> Iterator[Decided | Finished]:
         """Yield what can be decided, and the ends of those who are stopped; ``closed``: no other trials will come."""
@@ -112,8 +127,11 @@ class Course:
         for decision in self._ladder.decide(closed=closed):
             yield self.told(decision)
             for key in [key for setting in decision.passed for key in self._ladder.trials(setting)]:
-                one = self._waiting.pop(key)
-                self.begin(one.trial, one.progress)
+                if key in self._waiting:
+                    one = self._waiting.pop(key)
+                    self.begin(one.trial, one.progress)
+                elif key in self._complete and self._ladder.until(key) is not None:
+                    self._ladder.arrive(key, [self._complete[key]])
             yield from self._ends(key for setting in decision.stopped for key in self._ladder.trials(setting))
 
     def told(self, decision: Decision) -> Decided:
@@ -126,10 +144,8 @@ class Course:
         stretches, self._next = self._next, []
         return fused(stretches, self._extent, workers=workers, widest=self._widest) if stretches else ()
 
-    def _history(self, key: str, progress: Progress) -> list[float]:
-        """Return the values of the metric up to the trial's rung, more being better; NaN last where it has none."""
-        rung = None if self._ladder is None else self._ladder.until(key)
-        assert rung is not None, "who has passed all rungs does not pause"
+    def _history(self, progress: Progress, rung: int) -> list[float]:
+        """Return the values of the metric up to a rung, more being better; NaN last where there is none at it."""
         curves = [curve for curve in progress.curves if self._metric in curve.metrics]
         steps = np.concatenate([curve.steps for curve in curves]) if curves else np.empty(0)
         values = np.concatenate([curve.metrics[self._metric] for curve in curves]) if curves else np.empty(0)
@@ -168,7 +184,3 @@ def _weights(trial: Trial, checkpoint: Checkpoint, dataset: Dataset) -> dict[str
         return {}
     shapes = trial.model.shapes(dataset.image_shape, len(dataset.classes))
     return dict(zip(shapes, split(checkpoint.arrays["weights"][0], list(shapes.values())), strict=True))
-
-
-def _lost(result: Result) -> bool:
-    return result.outcome in (Outcome.DIVERGED, Outcome.FAILED)

@@ -1,0 +1,143 @@
+"""What the trials of a sweep do next, by what is reported of them; nothing is computed."""
+
+import numpy as np
+import pytest
+
+from pipeline.config.schema import parse
+from pipeline.plan.plan import Point, Progress, make_plan
+from pipeline.reports import Decided, Failed, Finished, Paused
+from pipeline.results.criterion import Criterion
+from pipeline.stopping.ladder import Decision
+from pipeline.sweep.course import Course
+from tasks.datasets import Synthetic
+from tasks.events import Checkpoint, Curve, Outcome, Result
+
+DATASET = Synthetic(examples=300, test_examples=20, features=12, classes=3, validation=20).load()
+SHAPE = 3 * 13
+
+
+@pytest.fixture
+def sweep(layout):
+    """Return a maker of a course, and what tells it of its trials, by their number."""
+
+    class Made:
+        def __init__(self, count, known=(), **rule):
+            values = {"stopping": {"min_steps": 100, "reduction_factor": 2, **rule}, "steps": 400}
+            configs = [parse(values | {"learning_rate": k + 1.0}) for k in range(count)]
+            points = [Point(index=k, overrides=(), config=config) for k, config in enumerate(configs)]
+            self.trials = make_plan(points, DATASET, workers=1).trials
+            self.course = Course(configs[0], DATASET, Criterion(), widest=lambda _: 128)
+            self.course.enter(self.trials)
+            self.course.know(known)
+
+        def begin(self):
+            for trial in self.trials:
+                self.course.begin(trial)
+            return self.next()
+
+        def next(self):
+            """Return who is computed next: numbers, from where and to where."""
+            return [
+                ([t.index for t in group.trials], group.start.checkpoint.step if group.start else 0, group.until)
+                for group in self.course.groups(1)
+            ]
+
+        def pause(self, step, scores):
+            """Tell that trials have paused at a step with these scores; return who ended by that."""
+            curves = [
+                Curve(trial=k, steps=np.array([step]), metrics={"val/accuracy": np.array([score])})
+                for k, score in enumerate(scores.values())
+            ]
+            places = np.arange(len(scores))
+            weights = np.full((len(scores), SHAPE), 1.0)
+            checkpoint = Checkpoint(step=step, trials=places, arrays={"weights": weights})
+            report = Paused(
+                trials=tuple(self.trials[k] for k in scores),
+                progress=Progress(checkpoint=checkpoint, curves=tuple(curves)),
+                layouts=(layout,) * len(scores),
+            )
+            return [one.trial.index for one in self.course.take(report)]
+
+        def end(self, number, outcome, metrics=None, step=50):
+            result = Result(trial=0, outcome=outcome, step=step, metrics=metrics or {})
+            assert list(self.course.take(Finished(trial=self.trials[number], result=result, layout=layout))) == []
+
+        def decide(self, *, closed=True):
+            """Return the steps that are decided at, and who is stopped."""
+            told = list(self.course.decide(closed=closed))
+            stopped = [one for one in told if isinstance(one, Finished)]
+            assert all(one.result.outcome is Outcome.STOPPED for one in stopped)
+            assert all(one.result.arrays["weights"].shape == (3, 13) for one in stopped)
+            decided = [one.decision.step for one in told if isinstance(one, Decided)]
+            return decided, [one.trial.index for one in stopped]
+
+    return Made
+
+
+def test_trials_go_from_rung_to_rung_and_those_of_several_groups_go_on_as_one(sweep):
+    made = sweep(4, name="halving")
+    assert made.begin() == [([0, 1, 2, 3], 0, 100)]
+    made.pause(100, {0: 0.1, 2: 0.9})
+    assert made.decide() == ([], [])
+    made.pause(100, {1: 0.5, 3: 0.2})
+    assert made.decide() == ([100], [0, 3])
+    assert made.next() == [([2, 1], 100, 200)]
+    made.pause(200, {2: 0.6, 1: 0.7})
+    assert made.decide() == ([200], [2])
+    assert made.next() == [([1], 200, None)]
+
+
+def test_trials_that_no_rule_stops_go_to_their_end():
+    config = parse({"steps": 400})
+    trials = make_plan([Point(index=0, overrides=(), config=config)], DATASET, workers=1).trials
+    course = Course(config, DATASET, Criterion(), widest=lambda _: 128)
+    course.enter(trials)
+    course.begin(trials[0])
+
+    assert [group.until for group in course.groups(1)] == [None]
+    assert course.settled
+
+
+def test_who_diverges_or_fails_does_not_pass_and_holds_nobody_up(sweep):
+    made = sweep(4, name="halving")
+    made.begin()
+    made.end(0, Outcome.DIVERGED)
+    list(made.course.take(Failed(trial=made.trials[1], error="no", traceback="")))
+    made.pause(100, {2: 0.1, 3: 0.2})
+    assert made.decide() == ([100], [])
+    assert made.next() == [([3, 2], 100, 200)]
+
+
+def test_who_ends_by_itself_before_a_rung_is_compared_by_its_last_metrics(sweep):
+    made = sweep(4, name="halving")
+    made.begin()
+    made.end(0, Outcome.COMPLETE, {"val/accuracy": 0.9})
+    made.pause(100, {1: 0.5, 2: 0.4, 3: 0.3})
+    assert made.decide() == ([100], [2, 3])
+    # it stands at the next rung already
+    assert made.next() == [([1], 100, 200)]
+    made.pause(200, {1: 0.6})
+    assert made.decide() == ([200], [1])
+    assert made.next() == []
+
+
+def test_what_was_decided_before_of_a_trial_that_comes_back_holds(sweep):
+    # given an asha that had promoted the first, and knew of the two that had paused
+    plain = sweep(4, name="asha")
+    settings = [plain.course._ladder._setting_of[trial.key] for trial in plain.trials]
+    known = Decision(
+        step=100,
+        pool=0,
+        scores=dict(zip(settings[:3], (0.9, 0.8, 0.1), strict=True)),
+        passed=(settings[0],),
+        stopped=(),
+        complete=False,
+    )
+    made = sweep(4, known=[known], name="asha")
+    assert sorted(made.begin()) == [([0], 0, 200), ([1, 2, 3], 0, 100)]
+    # when the last arrives before the two are back, the second passes by what is known of it
+    made.pause(100, {3: 0.0})
+    assert made.decide() == ([100], [3])
+    # then it goes on as soon as it is back, and the third is stopped then
+    assert made.pause(100, {1: 0.8, 2: 0.1}) == [2]
+    assert made.next() == [([1], 100, 200)]
