@@ -12,15 +12,17 @@ import pytest
 from tests.pipeline import commands
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README, CLUSTERS, FAULTS = (
+    (ROOT / page).read_text(encoding="utf-8") for page in ("README.md", ".github/CLUSTERS.md", ".github/FAULTS.md")
+)
 PRESETS = sorted(f"{path.parent.name}/{path.stem}" for path in (ROOT / "conf/experiment").glob("*/*.yaml"))
 # Parts of notes/strategies.
 NO_ROW = {"notes/gradient_descent", "notes/local_search", "notes/random_search"}
 
 
 def written():
-    """Return the arguments of every `descent-sweeps ...` in README, in its order."""
-    found = re.findall(r"(?m)(?:^ *|[`/])descent-sweeps(?![.\w])((?:[^`\n#&]|\n(?=task))*)", README)
+    """Return the arguments of every `descent-sweeps ...` in README and on the page of clusters, in order."""
+    found = re.findall(r"(?m)(?:^ *|[`/])descent-sweeps(?![.\w])((?:[^`\n#&]|\n(?=task))*)", README + CLUSTERS)
     return list(dict.fromkeys(" ".join(text.split()) for text in found))
 
 
@@ -47,9 +49,9 @@ def test_every_room_is_on_the_page_of_the_architecture():
     assert [room for room in rooms if f"`{room}`" not in page] == []
 
 
-def test_every_test_that_readme_names_is_there():
+def test_every_test_that_the_page_of_faults_names_is_there():
     tests = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
-    named = re.findall(r"`(test_\w+)`", README.split("## What it survives")[1])
+    named = re.findall(r"`(test_\w+)`", FAULTS)
     assert len(named) > 5
     assert [name for name in named if f"def {name}(" not in tests] == []
 
