@@ -41,13 +41,13 @@ class Comparison:
             return f"{one} and {other} cannot be compared: {few.name} has {_repeats(count)}, and two are the least"
         gap = f"{self._number(found.mean)} (95 % interval {self._number(found.low)} to {self._number(found.high)})"
         pairs = f"{found.count} pairs by seed" if found.paired else f"{_repeats(found.count)}, not in pairs"
-        basis = f"{self._unit()} of {self.best.criterion.metric}, {pairs}"
+        chance = f"ahead with probability {found.improvement:.2f}"
+        basis = f"{self._unit()} of {self.best.criterion.metric}, {pairs}, {chance}, p {_p(found.p)}"
         if self.told_apart:
             verdict = "better" if found.mean > 0 else "worse"
-            chance = f"ahead with probability {found.improvement:.2f}"
-            return f"{one} is {verdict} than {other} by {gap}{basis}, {chance}, p {_p(found.p)}"
+            return f"{one} is {verdict} than {other} by {gap}{basis}"
         told = f"{one} and {other} are not distinguishable with these repeats"
-        return f"{told}: apart by {gap}{basis}, p {_p(found.p)}; {_needed(found.repeats)}"
+        return f"{told}: apart by {gap}{basis}; {_needed(found.repeats)}"
 
     def verdict(self) -> str:
         """Return the verdict in a word or two, of the second setting."""
