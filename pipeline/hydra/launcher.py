@@ -52,6 +52,7 @@ class SweepLauncher(Launcher):
         self.composer: Composer | None = None
         self.last = False
         self._live: LiveSweep | None = None
+        self._environment: Mapping[str, str] | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what Hydra gives."""
@@ -69,7 +70,7 @@ class SweepLauncher(Launcher):
             return []
         _say_left_out(jobs)
         begun = list(map(self._begin, jobs))
-        _check_environments(begun)
+        self._check_environments(begun)
         return self._ended(begun, self.run)
 
     def search(self, proposals: Proposals) -> Sequence[JobReturn]:
@@ -103,7 +104,21 @@ class SweepLauncher(Launcher):
     def _proposed(self, proposal: Proposal) -> Begun:
         """Begin a proposal as a job."""
         assert self.composer is not None
-        return self._begin(self.composer.compose(proposal.overrides, proposal.number))
+        begun = self._begin(self.composer.compose(proposal.overrides, proposal.number))
+        self._check_environments([begun])
+        return begun
+
+    def _check_environments(self, jobs: Sequence[Begun]) -> None:
+        """Refuse a job that asks for another environment than the first of the sweep."""
+        if self._environment is None:
+            self._environment = jobs[0].environment
+        first = self._environment
+        for one in jobs:
+            for name in {*first, *one.environment}:
+                if first.get(name) != (other := one.environment.get(name)):
+                    rule = f"must be the same in all trials of a sweep, got {first.get(name)!r} and {other!r}"
+                    each = "hydra/launcher=basic runs one trial after another, each in its own environment"
+                    raise ConfigError(f"hydra.job.env_set.{name} {rule} ({each})")
 
     def _callbacks(self) -> Callbacks | None:
         assert self.config is not None
@@ -177,14 +192,3 @@ def _say_left_out(jobs: Sequence[Job]) -> None:
     for key, count in without.items():
         group = key.partition(".")[0]
         print(f"{key} is left out of {count} of {len(jobs)} points, whose {group} has no such key")  # noqa: T201
-
-
-def _check_environments(jobs: Sequence[Begun]) -> None:
-    first = jobs[0].environment
-    for one in jobs:
-        for name in {*first, *one.environment}:
-            if first.get(name) != (other := one.environment.get(name)):
-                raise ConfigError(
-                    f"hydra.job.env_set.{name} must be the same in all trials of a sweep, got {first.get(name)!r} and "
-                    f"{other!r} (hydra/launcher=basic runs one trial after another, each in its own environment)"
-                )

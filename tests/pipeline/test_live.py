@@ -52,12 +52,19 @@ def test_batches_that_are_killed_are_resumed_as_one_sweep(tmp_path, empty_store,
     assert_equal(sweep.results(), one_batch.results())
 
 
-def test_a_batch_that_cannot_join_the_sweep_ends_it(tmp_path, empty_store):
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("sweep.name=the-${batch_size}", "sweep.name must be the same in all trials of a sweep, got 'the-32' and"),
+        ("+hydra.job.env_set.SIZE='${batch_size}'", "hydra.job.env_set.SIZE must be the same in all trials"),
+    ],
+)
+def test_a_batch_that_cannot_join_the_sweep_ends_it(tmp_path, empty_store, argument, message):
     sweep = Sweep(tmp_path, empty_store, pause=0)
-    code, _, err = sweep.run(*HERE, *BATCHES, "sweep.name=the-${batch_size}")
+    code, _, err = sweep.run(*HERE, *BATCHES, argument)
 
     assert code == 2
-    assert err.splitlines()[-1].startswith("error: sweep.name must be the same in all trials of a sweep, got 'the-32'")
+    assert err.splitlines()[-1].startswith(f"error: {message}")
     assert sweep.statuses()[0] == ["FAILED"]
 
 
