@@ -14,8 +14,14 @@ from pipeline.search.space import space_of
 from tasks.errors import ConfigError
 
 SPACE = ("x=range(-2,2,step=0.25)", "n=int(interval(1,4))", "c=a,b,null", "y=1")
+NEEDED = {"cmaes": "cmaes", "gp": "torch"}
 SAMPLERS = [
-    pytest.param(name, marks=pytest.mark.skipif(name == "cmaes" and not importlib.util.find_spec("cmaes"), reason=name))
+    pytest.param(
+        name,
+        marks=pytest.mark.skipif(
+            name in NEEDED and importlib.util.find_spec(NEEDED[name]) is None, reason=f"needs {NEEDED.get(name)}"
+        ),
+    )
     for name in nodes()
 ]
 pytestmark = pytest.mark.filterwarnings("ignore")  # samplers warn of what they cannot do with a choice
