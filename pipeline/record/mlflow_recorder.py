@@ -376,9 +376,8 @@ class MlflowRecorder:
         return self._drawn or not run.trial.trial.task.trains
 
     def _slim(self, run: TrialRun) -> None:
-        """Forget most points of an ended trial of a larger sweep, unless it is the winner so far."""
-        winner = None if self._runs.parent is None else self._runs.parent.winner
-        if not self._drawn and (winner is None or winner.trial.key != run.trial.key):
+        """Forget most points of an ended trial of a larger sweep, unless it may win."""
+        if not self._drawn and not (self._runs.parent is not None and self._runs.parent.may_win(run.trial)):
             run.points.thin(CURVE_POINTS)
 
     def _error(self, errors: Sequence[Exception], reason: str) -> RecordError:

@@ -95,6 +95,10 @@ class SweepRun:
         """The best result of the best setting."""
         return self._firsts[min(self._firsts, key=self.tally.place)] if self._firsts else None
 
+    def may_win(self, trial: PlannedTrial) -> bool:
+        """Return whether a trial is the best of a setting that may win."""
+        return any(first.trial.key == trial.key for first in self._firsts.values())
+
     def setting(self, trial: PlannedTrial) -> dict[str, str]:
         """Return the tags that say which setting a trial repeats, and of a search which proposal it is."""
         self.tally.add([trial])

@@ -72,6 +72,9 @@ class Tally:
         self._seeds: dict[str, Seeds] = {}
         self._places: dict[str, Place] = {}
         self._leading: str | None = None
+        self._moved: dict[
+            str, None
+        ] = {}  # settings whose place is not known any more: many repeats take long to look at
         self._share = share
         self.steps_total = 0
         self.add(trials)
@@ -108,18 +111,19 @@ class Tally:
             case Failed(error=error):
                 self.failed += 1
                 self._end(standing, Outcome.FAILED, error)
-        self._compare(standing)
+        self._moved[self._setting[standing.trial.key]] = None
         return standing
 
     def know(self, key: str, result: Result) -> None:
         """Take into account a trial that ended in an earlier process."""
         standing = self._started(key)
         self._finish(standing, result)
-        self._compare(standing)
+        self._moved[self._setting[key]] = None
 
     @property
     def best(self) -> Standing | None:
         """The best repeat of the setting that leads."""
+        self._compare()
         return None if self._leading is None else _best(self._repeats[self._leading])
 
     @property
@@ -167,6 +171,7 @@ class Tally:
 
     def place(self, key: str) -> Place:
         """Return what orders settings by their keys, the least first."""
+        self._compare()
         return self._places[key]
 
     def has_ended(self, key: str) -> bool:
@@ -217,16 +222,17 @@ class Tally:
         self._end(standing, result.outcome, result.message)
         standing.step = result.step
 
-    def _compare(self, standing: Standing) -> None:
-        """Find the setting that leads, now that one of its trials stands elsewhere."""
-        key = self._setting[standing.trial.key]
-        place = self._places[key] = _place(self._repeats[key])
-        if self._leading == key:  # it may have become worse, or diverged
-            self._leading = min(self._places, key=self._places.__getitem__)
-        elif self._leading is None or place < self._places[self._leading]:
-            self._leading = key
-        if self._leading is not None and self._places[self._leading][0]:
-            self._leading = None
+    def _compare(self) -> None:
+        """Find the setting that leads, now that trials stand elsewhere."""
+        for key in self._moved:
+            place = self._places[key] = _place(self._repeats[key])
+            if self._leading == key:  # it may have become worse, or diverged
+                self._leading = min(self._places, key=self._places.__getitem__)
+            elif self._leading is None or place < self._places[self._leading]:
+                self._leading = key
+            if self._leading is not None and self._places[self._leading][0]:
+                self._leading = None
+        self._moved = {}
 
     def _advance(self, standing: Standing, step: int) -> None:
         self.steps_done += max(0, step - standing.step)
