@@ -88,7 +88,7 @@ class Sweep:
     """How a sweep is run, and what ranks its trials.
 
     ``dry_run`` only prints the plan, ``resume`` finishes what the last sweep of the same trials and name has
-    left, ``fail_fast`` stops at the first failed trial.
+    left, ``fail_fast`` stops at the first failed trial. Of more than ``job_folders`` jobs one file holds Hydra's files.
 
     ``metric`` ranks (null: accuracy, of validation where there is a validation set, else of training), the most first
     where ``mode`` is max, the least where it is min (null: min of a loss or an error, else max). Trials that differ in
@@ -100,6 +100,7 @@ class Sweep:
     dry_run: bool = False
     resume: bool = False
     fail_fast: bool = False
+    job_folders: int = 500
     metric: str | None = None
     mode: str | None = None
     over: tuple[str, ...] = SEEDS
@@ -112,6 +113,7 @@ class Sweep:
         for key in self.over:
             if key not in (known := trial_keys()):
                 raise unknown_choice("sweep.over", key, known)
+        require(self.job_folders >= 0, "sweep.job_folders", "must be >= 0", self.job_folders)
         require(self.repeats >= 1, "sweep.repeats", "must be >= 1", self.repeats)
         told = f"must hold {' or '.join(SEEDS)} for sweep.repeats={self.repeats}"
         require(self.repeats == 1 or {*SEEDS} & {*self.over}, "sweep.over", told, list(self.over))

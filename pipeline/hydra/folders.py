@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import indent
@@ -13,6 +14,9 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from pipeline.address import redact
 from pipeline.hydra.composer import Job
 from tasks.errors import ConfigError
+
+JOBS = "jobs.yaml"
+"""The file of a sweep that holds the configs of all its jobs, where those are many."""
 
 
 def claim_folder(config: DictConfig) -> bool:
@@ -46,14 +50,37 @@ def claim_folder(config: DictConfig) -> bool:
     return folder != wanted
 
 
-def write_folders(jobs: Mapping[str, Job]) -> None:
-    """Write ``.hydra/config.yaml``, ``overrides.yaml`` and ``hydra.yaml`` for every job, by their folders."""
+def write_folders(jobs: Mapping[str, Job], *, most: int | None = None) -> None:
+    """Write ``.hydra/config.yaml``, ``overrides.yaml`` and ``hydra.yaml`` for every job, by their folders.
+
+    Of more than ``most`` jobs one file beside their folders, `JOBS`, holds the configs and overrides instead.
+    """
     yaml = _Yaml()
+    if most is not None and len(jobs) > most:
+        _write_together(jobs, yaml)
+        return
     for folder, job in jobs.items():
         try:
             _write(job, folder, yaml)
         except OSError as error:
             raise ConfigError(f"hydra.sweep.dir must be a folder that can be written, got {folder}: {error}") from error
+
+
+def _write_together(jobs: Mapping[str, Job], yaml: _Yaml) -> None:
+    folders: dict[Path, list[str]] = {}
+    for folder, job in jobs.items():
+        if job.base.hydra["output_subdir"] is None:
+            continue
+        text = f"- folder: {json.dumps(Path(folder).name)}\n  overrides:\n" + indent(yaml.items(job.overrides), "  ")
+        lines = folders.setdefault(Path(folder).parent, [])
+        lines.append(redact(f"{text}  config:\n" + indent(yaml.dump(job.values), "    ")))
+    for place, texts in folders.items():
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            with (place / JOBS).open("a", encoding="utf-8") as file:
+                file.writelines(texts)
+        except OSError as error:
+            raise ConfigError(f"hydra.sweep.dir must be a folder that can be written, got {place}: {error}") from error
 
 
 def make_folder(folder: str) -> None:

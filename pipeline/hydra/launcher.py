@@ -152,7 +152,10 @@ class SweepLauncher(Launcher):
                 show_dry_run(points, make_console())
             return {}
         folders = {one.folder: one.job for one in jobs}
-        return self.drive(Grid(points), config, environment, folder, meanwhile=lambda: write_folders(folders))
+        most = config.sweep.job_folders
+        return self.drive(
+            Grid(points), config, environment, folder, meanwhile=lambda: write_folders(folders, most=most)
+        )
 
     def drive(
         self,

@@ -214,6 +214,24 @@ def test_the_files_of_a_job_are_those_that_hydra_writes(tmp_path):
         assert values == hydras[path]
 
 
+def test_more_jobs_than_a_sweep_has_folders_for_are_in_one_file(tmp_path):
+    many = ("-m", "seed=3,4,5", "loss=softmax", "hydra.sweep.dir=out")
+    command(tmp_path / "each", *many)
+    command(tmp_path / "together", *many, "sweep.job_folders=2")
+
+    (file,) = (path for path in (tmp_path / "together" / "out").iterdir() if path.name == "jobs.yaml")
+    told = OmegaConf.to_container(OmegaConf.load(file))
+
+    assert [one["folder"] for one in told] == ["0", "1", "2"]
+    for one in told:
+        folder = tmp_path / "each" / "out" / one["folder"] / ".hydra"
+        config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+        config["sweep"]["job_folders"] = 2
+        assert one["config"] == config
+        assert one["overrides"] == [*OmegaConf.load(folder / "overrides.yaml"), "sweep.job_folders=2"]
+    assert not list((tmp_path / "together" / "out").glob("*/.hydra"))
+
+
 def test_a_sweep_that_fails_ends_its_jobs(tmp_path):
     with pytest.raises(SystemExit, match="2"):
         command(tmp_path / "ours", "-m", WATCH, "seed=3,-4", "hydra.sweep.dir=out")
