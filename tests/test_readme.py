@@ -41,6 +41,25 @@ def test_every_picture_and_page_that_a_page_shows_is_there(page):
     assert [path for path in shown if not (page.parent / path).is_file()] == []
 
 
+def test_every_link_between_the_pages_leads_somewhere():
+    def anchors(page):
+        titles = re.findall(r"(?m)^#+ (.+)$", page.read_text(encoding="utf-8"))
+        return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+    lost, links = [], 0
+    for page in (ROOT / "README.md", *(ROOT / ".github").glob("*.md")):
+        for target in re.findall(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+            place, _, anchor = target.partition("#")
+            if "://" in target:
+                continue
+            links += 1
+            file = page.parent / place if place else page
+            if not file.exists() or (anchor and anchor not in anchors(file)):
+                lost.append((page.name, target))
+    assert links > 5
+    assert lost == []
+
+
 def test_every_room_is_on_the_page_of_the_architecture():
     page = (ROOT / ".github/ARCHITECTURE.md").read_text(encoding="utf-8")
     rooms = [path.parent.relative_to(ROOT).as_posix() for path in ROOT.glob("[pt]*/*/__init__.py")]
