@@ -87,12 +87,14 @@ class Exporter:
             self._changed.notify_all()
         self._wait(HURRY if stopped else PATIENCE)
         with self._changed:
-            self._closed = True
+            done, failure = self._ended.is_set(), self._failure
+            self._closed = self._store.given_up = True
             self._changed.notify_all()
-        if self._ended.is_set() and self._failure is None:
+        if done and failure is None:
             return ""
+        self._ended.wait(RETRY_SECONDS)
         silent = time.monotonic() - self._succeeded
-        return brief(self._failure) if self._failure else f"no answer for {silent:.0f} s"
+        return brief(failure) if failure else f"no answer for {silent:.0f} s"
 
     def _wait(self, patience: float) -> None:
         began, told = time.monotonic(), False
@@ -115,7 +117,8 @@ class Exporter:
             with Quiet(self._faults):
                 while self._export():
                     pass
-                self._settle()
+                if not self._closed or self._failure is None:
+                    self._settle()
         except Exception as error:  # noqa: BLE001  # whatever a store raises must not end the sweep
             self._faults.write("nothing more is written to the store", "".join(traceback.format_exception(error)))
             _log.error("nothing more is written to the store, and training goes on: %s", brief(error))

@@ -89,7 +89,7 @@ class Runs:
                 run.kill(now, why)
                 names.append(f"{run.trial.name} ({run.id})")
         if self.parent is not None and self.parent.id in left:
-            self.parent.end(self.runs, "KILLED", now)
+            self.parent.abandon(self.runs, now)
             names.append(f"{self.parent.sweep.name} ({self.parent.id})")
         return names
 

@@ -80,6 +80,7 @@ class Store:
         self.client = client
         self.ids: dict[str, str] = {}
         self.answered = time.monotonic()
+        self.given_up = False  # another process may write what is left
         self._tried: set[str] = set()
         self._doubtful: set[str] = set()
         with _alone(uri), settings(REACHING if is_http(uri) else {}):
@@ -100,6 +101,8 @@ class Store:
         refused: list[Exception] = []
         for run, change in changes.items():
             for write in (self._create, self._add_data, self._log, self._attach, self._end, self._register):
+                if self.given_up:
+                    raise TimeoutError("the store is not waited for any more")
                 try:
                     write(run, change)
                 except Exception as error:

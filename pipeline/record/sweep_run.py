@@ -146,6 +146,12 @@ class SweepRun:
         for name, table in (summary.tables(self.tally, ids) | rungs).items():
             change.files |= _files(name, table)
 
+    def abandon(self, runs: Mapping[str, TrialRun], now: int) -> None:
+        """End the run as KILLED, without a result: who finds the rest of the log, or resumes the sweep, knows more."""
+        self._ended = True
+        self.describe(runs, "KILLED")
+        self._outbox.of(self.id).end = "KILLED", now
+
     def records(self, runs: Mapping[str, TrialRun]) -> list[TrialRecord]:
         """Return the trials that have started, the best first."""
         ranking = [standing for standing in self.tally.ranking() if standing.trial.key in runs]
