@@ -16,18 +16,25 @@ from pipeline.errors import Interrupted
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
+AGAIN_SECONDS = 0.01
+"""Seconds until a signal comes again that came where nothing can be raised: longer than such callbacks take."""
+
 _SHOW_CURSOR = b"\x1b[?25h"  # the progress display hides it
 
 
 class StopSignals:
     """Raises `Interrupted` at the first of the `STOPPING` signals; the second ends the process at once.
 
-    The second does so even where the main thread waits in a library that lets no handler of Python's run.
+    The second does so even where the main thread waits in a library that lets no handler of Python's run. Where the
+    first comes while a callback of the garbage collector's or of a weak reference runs, Python drops what it raises
+    there: it comes again a moment later.
     """
 
     def __init__(self) -> None:
         self._before: dict[int, Any] = {}
         self._stopping = False
+        self._dropped = 0
+        self._unraisable = sys.unraisablehook
         self._woken = -1
         self._bell: socket.socket | None = None
 
@@ -40,10 +47,12 @@ class StopSignals:
             self._bell.setblocking(False)
             self._woken = signal.set_wakeup_fd(self._bell.fileno(), warn_on_full_buffer=False)
             threading.Thread(target=self._listen, args=(heard,), daemon=True).start()
+            self._unraisable, sys.unraisablehook = sys.unraisablehook, self._drop
         return self
 
     def __exit__(self, *exception: object) -> None:
         if self._bell is not None:
+            sys.unraisablehook = self._unraisable
             signal.set_wakeup_fd(self._woken)
             self._bell.close()
         for number, handler in self._before.items():
@@ -54,13 +63,24 @@ class StopSignals:
             self._stopping = True
             raise Interrupted(number)
 
+    def _drop(self, unraisable: Any) -> None:
+        """Have a signal come again whose exception Python could not raise."""
+        if not isinstance(unraisable.exc_value, Interrupted):
+            self._unraisable(unraisable)
+            return
+        self._stopping = False
+        self._dropped += 1
+        again = threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), unraisable.exc_value.number))
+        again.daemon = True
+        again.start()
+
     def _listen(self, heard: socket.socket) -> None:
         """Count the signals as they come, whatever the main thread does."""
         came = 0
         with heard:
             while numbers := heard.recv(1):
                 came += numbers[0] in self._before
-                if came == 2:
+                if came - self._dropped == 2:
                     if sys.stdout.isatty():
                         os.write(sys.stdout.fileno(), _SHOW_CURSOR)
                     # Nothing may hold up the end: no record that waits for its store, no library that cleans up.
