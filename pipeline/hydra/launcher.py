@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.utils import JobReturn, configure_log, env_override, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from pipeline.address import redact
 from pipeline.config.schema import Config, parse
@@ -172,14 +172,18 @@ class SweepLauncher(Launcher):
             stack.push(SWEEPS.__exit__)
             if self._live is None:
                 SWEEPS.enter_context(env_override(dict(environment)))
-                stated = self.config.hydra.overrides
-                sweeper = [text for text in stated.hydra if text.startswith(("hydra/sweeper", "hydra.sweeper."))]
-                overrides = tuple(map(redact, [*sweeper, *stated.task]))
-                self._live = SWEEPS.enter_context(LiveSweep(config, overrides=overrides, folder=folder))
+                self._live = SWEEPS.enter_context(LiveSweep(config, overrides=_stated(self.config), folder=folder))
             ends = self._live.run(source, last=self.last, meanwhile=meanwhile)
             if not self.last:
                 stack.pop_all()
         return ends
+
+
+def _stated(config: DictConfig) -> tuple[str, ...]:
+    """Return the overrides of a sweep as they were typed: those of its sweeper, and those of its trials."""
+    stated: Any = OmegaConf.to_container(config.hydra.overrides, resolve=False)
+    sweeper = [text for text in stated["hydra"] if text.startswith(("hydra/sweeper", "hydra.sweeper."))]
+    return tuple(map(redact, [*sweeper, *stated["task"]]))
 
 
 def _point(begun: Begun) -> Point:

@@ -143,6 +143,9 @@ class Disturbed:
     step: int = 20
     between: float | None = None
 
+    def unused(self, trial):
+        return Train().unused(trial)
+
     def run(self, trials, dataset, **options):
         if self.between is not None:
             worker.CHECKPOINT_EVERY = self.between
@@ -268,6 +271,9 @@ class Telling:
 
     folder: str
     together: int = 1
+
+    def unused(self, trial):
+        return Train().unused(trial)
 
     def run(self, trials, dataset, **options):
         import ray
