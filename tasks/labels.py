@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from array_api_compat import array_namespace
 
+from tasks.arrays.array import Array
 
-def correct_scores(scores: Any, labels: Any) -> Any:
+
+def correct_scores(scores: Array, labels: Array) -> Array:
     """Return the score of each example's correct class, ``(*trials, 1, N)``."""
     xp = array_namespace(scores)
     *trials, classes, count = scores.shape
@@ -17,12 +17,12 @@ def correct_scores(scores: Any, labels: Any) -> Any:
     return xp.reshape(taken, (*trials, 1, count))
 
 
-def is_correct(scores: Any, labels: Any) -> Any:
+def is_correct(scores: Array, labels: Array) -> Array:
     """Return which class is each example's correct one, bool ``(C, N)``."""
     return classes(scores, labels) == labels
 
 
-def hits(scores: Any, labels: Any) -> Any:
+def hits(scores: Array, labels: Array) -> Array:
     """Return whether an example's highest score (the first, in a tie) is its label's, bool ``(*trials, N)``.
 
     An example with a score that is NaN has no highest one.
@@ -34,13 +34,13 @@ def hits(scores: Any, labels: Any) -> Any:
     return (correct_scores(scores, labels) == highest)[..., 0, :] & ~beaten
 
 
-def accuracy(scores: Any, labels: Any) -> Any:
+def accuracy(scores: Array, labels: Array) -> Array:
     """Return the fraction of examples whose highest score is their label's, ``(*trials,)``; see `hits`."""
     xp = array_namespace(scores)
     return xp.mean(xp.astype(hits(scores, labels), xp.float64), axis=-1)
 
 
-def classes(scores: Any, labels: Any) -> Any:
+def classes(scores: Array, labels: Array) -> Array:
     """Return the number of every class, ``(C, 1)``, beside the labels."""
     xp = array_namespace(scores, labels)
     return xp.arange(scores.shape[-2], dtype=labels.dtype, device=getattr(labels, "device", None))[:, None]

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 from array_api_compat import array_namespace
 
+from tasks.arrays.array import Array
 from tasks.coordinates import DIFFERENCES, Coordinates
 from tasks.errors import require
 from tasks.labels import correct_scores, is_correct
@@ -26,16 +27,16 @@ class Loss(Protocol):
     smooth: ClassVar[bool]
 
     @property
-    def offset(self) -> Any:
+    def offset(self) -> Array:
         """What is added to every coordinate."""
 
-    def losses(self, scores: Any, labels: Any) -> Any:
+    def losses(self, scores: Array, labels: Array) -> Array:
         """Return the loss of every example, ``(*trials, N)``."""
 
-    def losses_and_gradient(self, scores: Any, labels: Any) -> tuple[Any, Any]:
+    def losses_and_gradient(self, scores: Array, labels: Array) -> tuple[Array, Array]:
         """Return the losses ``(*trials, N)`` and the gradient of each by its scores, ``(*trials, C, N)``."""
 
-    def sums(self, coordinates: Any) -> Any:
+    def sums(self, coordinates: Array) -> Array:
         """Return the sum of the examples' losses, ``(*trials,)``, from coordinates ``(*trials, Z, N)`` with offset."""
 
 
@@ -60,16 +61,16 @@ class Svm:
         require(self.margin >= 0, "loss.margin", "must be >= 0", self.margin)
 
     @property
-    def offset(self) -> Any:
+    def offset(self) -> Array:
         """The margin."""
         return self.margin
 
-    def losses(self, scores: Any, labels: Any) -> Any:
+    def losses(self, scores: Array, labels: Array) -> Array:
         """Return the loss of every example, ``(*trials, N)``."""
         xp = array_namespace(scores)
         return xp.sum(violations(scores, labels, self.margin), axis=-2)
 
-    def losses_and_gradient(self, scores: Any, labels: Any) -> tuple[Any, Any]:
+    def losses_and_gradient(self, scores: Array, labels: Array) -> tuple[Array, Array]:
         """Return losses ``(*trials, N)`` and ``1(violated)``, for the correct class minus their count."""
         xp = array_namespace(scores)
         excess = violations(scores, labels, self.margin)
@@ -77,7 +78,7 @@ class Svm:
         count = xp.sum(violated, axis=-2, keepdims=True)
         return xp.sum(excess, axis=-2), violated - count * xp.astype(is_correct(scores, labels), scores.dtype)
 
-    def sums(self, coordinates: Any) -> Any:
+    def sums(self, coordinates: Array) -> Array:
         """Return the sum of all that exceeds 0, ``(*trials,)``."""
         xp = array_namespace(coordinates)
         return xp.sum(xp.maximum(coordinates, _zeros(coordinates)), axis=(-2, -1))
@@ -96,17 +97,17 @@ class SquaredHinge:
         require(self.margin >= 0, "loss.margin", "must be >= 0", self.margin)
 
     @property
-    def offset(self) -> Any:
+    def offset(self) -> Array:
         """The margin."""
         return self.margin
 
-    def losses(self, scores: Any, labels: Any) -> Any:
+    def losses(self, scores: Array, labels: Array) -> Array:
         """Return the loss of every example, ``(*trials, N)``."""
         xp = array_namespace(scores)
         excess = violations(scores, labels, self.margin)
         return xp.sum(excess * excess, axis=-2)
 
-    def losses_and_gradient(self, scores: Any, labels: Any) -> tuple[Any, Any]:
+    def losses_and_gradient(self, scores: Array, labels: Array) -> tuple[Array, Array]:
         """Return losses ``(*trials, N)`` and twice the violations, for the correct class minus their sum."""
         xp = array_namespace(scores)
         excess = violations(scores, labels, self.margin)
@@ -115,7 +116,7 @@ class SquaredHinge:
         correct = xp.astype(is_correct(scores, labels), scores.dtype)
         return xp.sum(excess * excess, axis=-2), slope - total * correct
 
-    def sums(self, coordinates: Any) -> Any:
+    def sums(self, coordinates: Array) -> Array:
         """Return the sum of the squares of all that exceeds 0, ``(*trials,)``."""
         xp = array_namespace(coordinates)
         positive = xp.maximum(coordinates, _zeros(coordinates))
@@ -139,14 +140,14 @@ class Softmax:
         """Nothing."""
         return 0.0
 
-    def losses(self, scores: Any, labels: Any) -> Any:
+    def losses(self, scores: Array, labels: Array) -> Array:
         """Return the loss of every example, ``(*trials, N)``."""
         xp = array_namespace(scores)
         shifted = scores - xp.max(scores, axis=-2, keepdims=True)
         correct = correct_scores(shifted, labels)[..., 0, :]
         return xp.log(xp.sum(xp.exp(shifted), axis=-2)) - correct
 
-    def losses_and_gradient(self, scores: Any, labels: Any) -> tuple[Any, Any]:
+    def losses_and_gradient(self, scores: Array, labels: Array) -> tuple[Array, Array]:
         """Return losses ``(*trials, N)`` and the probabilities, for the correct class minus 1."""
         xp = array_namespace(scores)
         shifted = scores - xp.max(scores, axis=-2, keepdims=True)
@@ -155,7 +156,7 @@ class Softmax:
         losses = xp.log(total)[..., 0, :] - correct_scores(shifted, labels)[..., 0, :]
         return losses, exponentials / total - xp.astype(is_correct(scores, labels), scores.dtype)
 
-    def sums(self, coordinates: Any) -> Any:
+    def sums(self, coordinates: Array) -> Array:
         """Return the sum of ``log(1 + sum_j exp(s_j - s_y))``, ``(*trials,)``."""
         xp = array_namespace(coordinates)
         top = xp.max(coordinates, axis=-2, keepdims=True)
@@ -167,7 +168,7 @@ class Softmax:
 LOSSES: Mapping[str, type[Loss]] = {"svm": Svm, "softmax": Softmax, "squared_hinge": SquaredHinge}
 
 
-def violations(scores: Any, labels: Any, margin: Any) -> Any:
+def violations(scores: Array, labels: Array, margin: Array) -> Array:
     """Return ``max(0, s_j - s_y + margin)``, ``(*trials, C, N)``, 0 for the correct class."""
     xp = array_namespace(scores)
     excess = scores - (correct_scores(scores, labels) - margin)
@@ -176,7 +177,7 @@ def violations(scores: Any, labels: Any, margin: Any) -> Any:
     return xp.maximum(excess, _zeros(scores)) * xp.astype(~is_correct(scores, labels), scores.dtype)
 
 
-def _zeros(scores: Any) -> Any:
+def _zeros(scores: Array) -> Array:
     """Return a zero for every class and example, ``(C, N)``: NumPy takes them three times as fast as a single one."""
     there = {"dtype": scores.dtype, "device": getattr(scores, "device", None)}
     return array_namespace(scores).zeros(scores.shape[-2:], **there)

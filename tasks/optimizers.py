@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Protocol
 
 from array_api_compat import array_namespace
 
+from tasks.arrays.array import Array
 from tasks.errors import require
 
 State = Mapping[str, Any]
@@ -29,10 +30,10 @@ class Optimizer(Protocol):
     elementwise: ClassVar[bool]
     plain: ClassVar[bool]
 
-    def init(self, weights: Any) -> State:
+    def init(self, weights: Array) -> State:
         """Return the state before the first step: named arrays of the shape of the weights."""
 
-    def update(self, gradient: Any, state: State, *, learning_rate: Any, step: int) -> tuple[Any, State]:
+    def update(self, gradient: Array, state: State, *, learning_rate: Array, step: int) -> tuple[Array, State]:
         """Return what to add to the weights, and the next state."""
 
 
@@ -47,12 +48,12 @@ class Sgd:
     elementwise: ClassVar[bool] = True
     plain: ClassVar[bool] = True
 
-    def init(self, weights: Any) -> State:
+    def init(self, weights: Array) -> State:
         """Return no state."""
         del weights
         return {}
 
-    def update(self, gradient: Any, state: State, *, learning_rate: Any, step: int) -> tuple[Any, State]:
+    def update(self, gradient: Array, state: State, *, learning_rate: Array, step: int) -> tuple[Array, State]:
         """Return ``-learning_rate * g``."""
         del step
         return -learning_rate * gradient, state
@@ -70,11 +71,11 @@ class Momentum:
     def __post_init__(self) -> None:
         _fraction("optimizer.momentum", self.momentum)
 
-    def init(self, weights: Any) -> State:
+    def init(self, weights: Array) -> State:
         """Return a velocity of 0."""
         return {"velocity": _zeros(weights)}
 
-    def update(self, gradient: Any, state: State, *, learning_rate: Any, step: int) -> tuple[Any, State]:
+    def update(self, gradient: Array, state: State, *, learning_rate: Array, step: int) -> tuple[Array, State]:
         """Return the new velocity."""
         del step
         velocity = self.momentum * state["velocity"] - learning_rate * gradient
@@ -96,11 +97,11 @@ class Nesterov:
     def __post_init__(self) -> None:
         _fraction("optimizer.momentum", self.momentum)
 
-    def init(self, weights: Any) -> State:
+    def init(self, weights: Array) -> State:
         """Return a velocity of 0."""
         return {"velocity": _zeros(weights)}
 
-    def update(self, gradient: Any, state: State, *, learning_rate: Any, step: int) -> tuple[Any, State]:
+    def update(self, gradient: Array, state: State, *, learning_rate: Array, step: int) -> tuple[Array, State]:
         """Return the step beyond the new velocity."""
         del step
         descent = learning_rate * gradient
@@ -120,11 +121,11 @@ class Adagrad:
     def __post_init__(self) -> None:
         require(self.epsilon > 0, "optimizer.epsilon", "must be > 0", self.epsilon)
 
-    def init(self, weights: Any) -> State:
+    def init(self, weights: Array) -> State:
         """Return a sum of squares of 0."""
         return {"squares": _zeros(weights)}
 
-    def update(self, gradient: Any, state: State, *, learning_rate: Any, step: int) -> tuple[Any, State]:
+    def update(self, gradient: Array, state: State, *, learning_rate: Array, step: int) -> tuple[Array, State]:
         """Return the step scaled by the root of all squares so far."""
         del step
         xp = array_namespace(gradient)
@@ -149,11 +150,11 @@ class Rmsprop:
         _fraction("optimizer.decay", self.decay)
         require(self.epsilon > 0, "optimizer.epsilon", "must be > 0", self.epsilon)
 
-    def init(self, weights: Any) -> State:
+    def init(self, weights: Array) -> State:
         """Return a mean square of 0."""
         return {"squares": _zeros(weights)}
 
-    def update(self, gradient: Any, state: State, *, learning_rate: Any, step: int) -> tuple[Any, State]:
+    def update(self, gradient: Array, state: State, *, learning_rate: Array, step: int) -> tuple[Array, State]:
         """Return the step scaled by the root of the decaying mean square."""
         del step
         xp = array_namespace(gradient)
@@ -180,11 +181,11 @@ class Adam:
         _fraction("optimizer.beta2", self.beta2)
         require(self.epsilon > 0, "optimizer.epsilon", "must be > 0", self.epsilon)
 
-    def init(self, weights: Any) -> State:
+    def init(self, weights: Array) -> State:
         """Return both moments at 0."""
         return {"mean": _zeros(weights), "squares": _zeros(weights)}
 
-    def update(self, gradient: Any, state: State, *, learning_rate: Any, step: int) -> tuple[Any, State]:
+    def update(self, gradient: Array, state: State, *, learning_rate: Array, step: int) -> tuple[Array, State]:
         """Return the corrected mean over the root of the corrected mean square."""
         xp = array_namespace(gradient)
         mean = self.beta1 * state["mean"] + (1 - self.beta1) * gradient
@@ -209,5 +210,5 @@ def _fraction(parameter: str, value: float) -> None:
     require(0 <= value < 1, parameter, "must be at least 0 and below 1", value)
 
 
-def _zeros(weights: Any) -> Any:
+def _zeros(weights: Array) -> Array:
     return array_namespace(weights).zeros_like(weights)

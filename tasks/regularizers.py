@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 from array_api_compat import array_namespace
+
+from tasks.arrays.array import Array
 
 
 class Regularizer(Protocol):
@@ -18,10 +20,10 @@ class Regularizer(Protocol):
 
     decay: ClassVar[float]
 
-    def penalty(self, weights: Any) -> Any:
+    def penalty(self, weights: Array) -> Array:
         """Return ``R`` of every row of weights, ``(*rows, D)`` as ``(*rows,)``."""
 
-    def gradient(self, weights: Any, strength: Any) -> Any:
+    def gradient(self, weights: Array, strength: Array) -> Array:
         """Return ``strength`` times the gradient of ``R``, of the shape of the weights."""
 
 
@@ -31,11 +33,11 @@ class L2:
 
     decay: ClassVar[float] = 2.0
 
-    def penalty(self, weights: Any) -> Any:
+    def penalty(self, weights: Array) -> Array:
         """Return the sum of squares."""
         return array_namespace(weights).vecdot(weights, weights, axis=-1)
 
-    def gradient(self, weights: Any, strength: Any) -> Any:
+    def gradient(self, weights: Array, strength: Array) -> Array:
         """Return ``strength * 2 W``."""
         return (self.decay * strength) * weights
 
@@ -46,12 +48,12 @@ class L1:
 
     decay: ClassVar[float] = 0.0
 
-    def penalty(self, weights: Any) -> Any:
+    def penalty(self, weights: Array) -> Array:
         """Return the sum of magnitudes."""
         xp = array_namespace(weights)
         return xp.sum(xp.abs(weights), axis=-1)
 
-    def gradient(self, weights: Any, strength: Any) -> Any:
+    def gradient(self, weights: Array, strength: Array) -> Array:
         """Return ``strength * sign(W)``."""
         return strength * array_namespace(weights).sign(weights)
 

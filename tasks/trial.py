@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
+from tasks.arrays.array import Array
 from tasks.arrays.devices import HOST
 from tasks.datasets.dataset import Dataset
 from tasks.errors import require
@@ -78,7 +79,7 @@ class Task(Protocol):
     def unused(self, trial: Trial) -> frozenset[str]:
         """Return the fields of ``trial`` that have no influence on its result (they take no part in its key)."""
 
-    def fusion_key(self, trial: Trial) -> tuple[Any, ...]:
+    def fusion_key(self, trial: Trial) -> tuple[Array, ...]:
         """Return what trials must have in common to be computed as one fused group."""
 
     def check(self, trial: Trial, dataset: Dataset) -> None:
@@ -92,7 +93,7 @@ class Task(Protocol):
         threads: int,
         start: Checkpoint | None = None,
         checkpoint_every: int | None = None,
-        like: Any = HOST,
+        like: Array = HOST,
     ) -> Iterator[Event]:
         """Run a fused group and yield its events; every trial ends in exactly one `Result`.
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, is_cupy_array, is_numpy_array, is_torch_array, to_device
 
+from tasks.arrays.array import Array
 from tasks.errors import ConfigError, unknown_choice
 
 DEVICES = ("cpu", "cuda")
@@ -42,7 +43,7 @@ ON_HOST = AtOnce(examples=2048, candidates=216, score_bytes=104 * 2**20, numbers
 ON_DEVICE = AtOnce(examples=16_384, candidates=512, score_bytes=2**30, numbers=2**26)
 
 
-def at_once(like: Any) -> AtOnce:
+def at_once(like: Array) -> AtOnce:
     """Return how much is worked on at once where ``like`` lives."""
     return ON_HOST if is_numpy_array(like) else ON_DEVICE
 
@@ -124,7 +125,7 @@ def available_memory() -> int:
     return int(free)
 
 
-def in_precision(like: Any, precision: str) -> Any:
+def in_precision(like: Array, precision: str) -> Array:
     """Return an empty array of the library and device of ``like``, in ``float32`` or ``float64``.
 
     >>> in_precision(HOST, "float64").dtype
@@ -134,7 +135,7 @@ def in_precision(like: Any, precision: str) -> Any:
     return xp.empty(0, dtype=getattr(xp, precision), device=getattr(like, "device", None))
 
 
-def placed(values: Any, like: Any, *, dtype: Any = None) -> Any:
+def placed(values: Array, like: Array, *, dtype: Any = None) -> Array:
     """Return host values where ``like`` lives, in their own type or in ``dtype``; NumPy arrays stay as they are."""
     if is_numpy_array(like):
         return np.asarray(values, dtype=dtype)
@@ -143,7 +144,7 @@ def placed(values: Any, like: Any, *, dtype: Any = None) -> Any:
     return xp.asarray(np.asarray(values), dtype=dtype, device=getattr(like, "device", None), copy=True)
 
 
-def staging(shape: tuple[int, ...], like: Any) -> np.ndarray:
+def staging(shape: tuple[int, ...], like: Array) -> np.ndarray:
     """Return an uninitialised float32 array in memory of the host that the device of ``like`` reads directly.
 
     PyTorch copies twice as fast from pinned memory; CuPy pins a buffer of its own.
@@ -154,24 +155,24 @@ def staging(shape: tuple[int, ...], like: Any) -> np.ndarray:
     return np.empty(shape, dtype=np.float32)
 
 
-def rows(array: Any, index: Any) -> Any:
+def rows(array: Array, index: Any) -> Array:
     """Return ``array[index]`` for host integers: some of the trials, or of the candidates."""
     return array_namespace(array).take(array, placed(np.asarray(index, dtype=np.int64), array), axis=0)
 
 
-def as_numpy(array: Any) -> np.ndarray:
+def as_numpy(array: Array) -> np.ndarray:
     """Return an array in the memory of the host, in its own type."""
     if is_cupy_array(array) or is_torch_array(array):
         array = to_device(array, "cpu")
     return np.asarray(array)
 
 
-def host(array: Any) -> np.ndarray:
+def host(array: Array) -> np.ndarray:
     """Return an array as float64 in the memory of the host. On a device, it waits for all that was asked before."""
     return np.asarray(as_numpy(array), dtype=np.float64)
 
 
-def double(array: Any) -> Any:
+def double(array: Array) -> Array:
     """Return an array as float64 where it lives."""
     xp = array_namespace(array)
     return xp.astype(array, xp.float64, copy=False)

@@ -13,10 +13,12 @@ import functools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
+
+from tasks.arrays.array import Array
 
 # A single row is left to another routine. Small products may be too: those with tall panels are not small.
 _CANDIDATES = (2, 4, 8, 12, 16, 24, 32, 48, *(96 * 2**k for k in range(7)))
@@ -44,7 +46,7 @@ class Layout:
     height: int
     in_order: bool
 
-    def rows(self, units: Any) -> Any:
+    def rows(self, units: Array) -> Array:
         """Return units ``(U, R, X)`` as the rows of a product, ``(height, X)``."""
         if not self.in_order:
             empty = np.empty if self.places.size == self.height else np.zeros
@@ -60,19 +62,19 @@ class Layout:
         owners[self.places] = np.arange(len(self.places))[:, None]
         return owners
 
-    def units(self, rows: Any) -> Any:
+    def units(self, rows: Array) -> Array:
         """Return the units ``(U, R, ...)`` that stand in rows ``(height, ...)``."""
         if not self.in_order:
             return rows[self.places]
         return array_namespace(rows).reshape(rows[: self.places.size, ...], (*self.places.shape, *rows.shape[1:]))
 
-    def sums(self, parts: Sequence[Any]) -> Any:
+    def sums(self, parts: Sequence[Array]) -> Array:
         """Return the sum ``(U,)`` over each unit's rows of numbers ``(height,)``, which are given in parts."""
         xp = array_namespace(*parts)
         return xp.sum(self.units(xp.concat(list(parts))), axis=-1)
 
 
-def product(rows: Any, factor: Any) -> Any:
+def product(rows: Array, factor: Array) -> Array:
     """Return ``rows @ factor``, rounded by the places of the rows alone: ``(H, I)`` and ``(I, X)`` give ``(H, X)``."""
     if factor.shape[1] > 1:
         return rows @ factor
@@ -81,14 +83,14 @@ def product(rows: Any, factor: Any) -> Any:
     return (rows @ xp.concat([factor, xp.zeros_like(factor)], axis=1))[:, :1]
 
 
-def scores_of_units(units: Any, features: Any) -> Any:
+def scores_of_units(units: Array, features: Array) -> Array:
     """Return ``units @ features.T``: ``(U, R, D)`` and ``(N, D)`` give ``(U, R, N)``."""
     count, rows, _ = units.shape
     layout = layout_of(count, rows, _panel_of_scores(units, *features.shape))
     return layout.units(product(layout.rows(units), features.T))
 
 
-def scores_of_blocks(blocks: Any, features: Any) -> Any:
+def scores_of_blocks(blocks: Array, features: Array) -> Array:
     """Return ``blocks @ features.T`` with every row in its place: ``(J, R, D)`` and ``(N, D)`` give ``(J, R, N)``.
 
     A row's bits depend on its place in its block, modulo the rows of a panel, and not on how many follow.
@@ -109,7 +111,7 @@ def alignment(rows: int, dtype: str, examples: int, features: int) -> int:
     return panel.rows // math.gcd(panel.rows, rows) if panel else 1
 
 
-def panel_of_descent(like: Any, examples: Iterable[int], features: int) -> Panel | None:
+def panel_of_descent(like: Array, examples: Iterable[int], features: int) -> Panel | None:
     """Return the panel of the scores and of the gradients of blocks of so many ``examples``: one that is each's.
 
     Where theirs differ, it is of their least common height and of runs that divide theirs: it may leave places empty.
@@ -127,7 +129,7 @@ def panel_of_descent(like: Any, examples: Iterable[int], features: int) -> Panel
     return Panel(height, math.gcd(height, *(panel.run for panel in known if panel.run < panel.rows)))
 
 
-def _panel_of_scores(like: Any, examples: int, features: int) -> Panel | None:
+def _panel_of_scores(like: Array, examples: int, features: int) -> Panel | None:
     """Return the panel of products with the transpose of features ``(N, D)``; nothing is known of a device's."""
     # A product with one column gets a second.
     return panel_of(like.dtype.name, max(2, examples), features) if is_numpy_array(like) else None
@@ -212,9 +214,9 @@ def _run(height: int, rows: np.ndarray, factor: np.ndarray) -> int:
     )
 
 
-def _followed_by_zeros(rows: Any, lacking: int) -> Any:
+def _followed_by_zeros(rows: Array, lacking: int) -> Array:
     return array_namespace(rows).concat([rows, _zeros((lacking, rows.shape[1]), rows)], axis=0) if lacking else rows
 
 
-def _zeros(shape: tuple[int, ...], like: Any) -> Any:
+def _zeros(shape: tuple[int, ...], like: Array) -> Array:
     return array_namespace(like).zeros(shape, dtype=like.dtype, device=getattr(like, "device", None))

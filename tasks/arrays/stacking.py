@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace
 
+from tasks.arrays.array import Array
 
-def stack(rows: Sequence[Any], *, like: Any, trailing: int) -> Any:
+
+def stack(rows: Sequence[Array], *, like: Array, trailing: int) -> Array:
     """Return one row of the rows' class, each number ``(K,)`` followed by ``trailing`` axes of length 1.
 
     ``like`` is an array of the library, precision and device that the numbers are wanted in. The rows were
@@ -26,14 +27,14 @@ def stack(rows: Sequence[Any], *, like: Any, trailing: int) -> Any:
     return stacked
 
 
-def per_trial(values: Sequence[float], *, like: Any, trailing: int) -> Any:
+def per_trial(values: Sequence[float], *, like: Array, trailing: int) -> Array:
     """Return numbers as an array ``(K,)`` followed by ``trailing`` axes of length 1."""
     xp = array_namespace(like)
     column = np.asarray(values, dtype=np.float64).reshape((-1,) + (1,) * trailing)
     return xp.asarray(column, dtype=like.dtype, device=getattr(like, "device", None))
 
 
-def segments(rows: Sequence[Any]) -> list[tuple[slice, list[Any]]]:
+def segments(rows: Sequence[Array]) -> list[tuple[slice, list[Array]]]:
     """Return runs of consecutive rows of one class, each with its place on the trial axis."""
     runs, start = [], 0
     for _, run in itertools.groupby(rows, key=type):

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from array_api_compat import array_namespace
 
+from tasks.arrays.array import Array
 from tasks.arrays.devices import double
 from tasks.fused.problem import Problem
 from tasks.fused.state import State
 from tasks.models.model import Arrangement
 
 # The `MEASURES` of a step, and what else is told of it, ``(K,)`` each.
-Step = tuple[Sequence[Any], Sequence[Any]]
+Step = tuple[Sequence[Array], Sequence[Array]]
 
 
 class Descent(Protocol):
@@ -23,7 +24,7 @@ class Descent(Protocol):
     def __init__(self, problem: Problem, state: State, steps: range) -> None: ...
 
     @staticmethod
-    def init(problem: Problem, weights: Any) -> State:
+    def init(problem: Problem, weights: Array) -> State:
         """Return the state before the first step, at weights ``(K, P)``."""
 
     def step(self, number: int, *, norms: bool) -> Step:
@@ -52,12 +53,12 @@ def in_cache(problem: Problem, arrangement: Arrangement, matrix: int, place: sli
         yield Owned(matrix, place.start + piece.start, place.start + piece.stop)
 
 
-def sums(arrangement: Arrangement, parts: Sequence[Owned], told: Sequence[Sequence[Any]]) -> list[Any]:
+def sums(arrangement: Arrangement, parts: Sequence[Owned], told: Sequence[Sequence[Array]]) -> list[Array]:
     """Return the sums ``(K,)`` over each trial's rows of what every part tells of its rows, ``(H,)`` each.
 
     The parts are in the order of their rows, and hold all that a trial has.
     """
-    totals: list[Any] = []
+    totals: list[Array] = []
     for number, layout in enumerate(arrangement.layouts):
         of_matrix = [numbers for part, numbers in zip(parts, told, strict=True) if part.matrix == number]
         columns = [layout.sums(column) for column in zip(*of_matrix, strict=True)]
@@ -70,7 +71,7 @@ def rates_of(problem: Problem, steps: range) -> np.ndarray:
     return np.array([[t.learning_rate * t.schedule.factor(step, t.steps) for t in problem.trials] for step in steps])
 
 
-def squared_norm(rows: Any) -> Any:
+def squared_norm(rows: Array) -> Array:
     """Return the squared Euclidean norm of every row of ``(H, D)``, float64 ``(H,)``.
 
     >>> squared_norm(np.array([[3.0, 4.0]]))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from array_api_compat import array_namespace
 
+from tasks.arrays.array import Array
 from tasks.arrays.stacking import per_trial, segments, stack
 from tasks.losses import Loss
 from tasks.models.model import Arrangement
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
 class Evaluation(NamedTuple):
     """Of a block of examples: losses ``(K,)``, the gradient of every matrix of rows, and scores ``(K, C, N)``."""
 
-    losses: Any
-    gradient: list[Any]
-    scores: Any
+    losses: Array
+    gradient: list[Array]
+    scores: Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,10 +37,10 @@ class Objective:
 
     losses: tuple[tuple[slice, Loss], ...]
     regularizers: tuple[tuple[slice, Regularizer], ...]
-    regularization: Any
+    regularization: Array
 
     @classmethod
-    def of(cls, trials: Sequence[Trial], *, like: Any) -> Objective:
+    def of(cls, trials: Sequence[Trial], *, like: Array) -> Objective:
         """Return the objective of trials, in the precision and on the device of ``like``."""
         return cls(
             losses=tuple((run, stack(rows, like=like, trailing=2)) for run, rows in segments([t.loss for t in trials])),
@@ -47,16 +48,23 @@ class Objective:
             regularization=per_trial([t.regularization for t in trials], like=like, trailing=0),
         )
 
-    def losses_of_scores(self, scores: Any, labels: Any) -> Any:
+    def losses_of_scores(self, scores: Array, labels: Array) -> Array:
         """Return every example's data loss ``(K, N)`` from scores ``(K, C, N)``."""
         return _joined([loss.losses(scores[run, ...], labels) for run, loss in self.losses])
 
-    def sums_of_coordinates(self, coordinates: Any) -> Any:
+    def sums_of_coordinates(self, coordinates: Array) -> Array:
         """Return the sum of the examples' data losses ``(K,)`` from coordinates ``(K, C, N)``; see `Loss.sums`."""
         return _joined([loss.sums(coordinates[run, ...]) for run, loss in self.losses])
 
     def evaluate(
-        self, arrangement: Arrangement, rows: Sequence[Any], features: Any, labels: Any, *, factor: Any, scale: Any
+        self,
+        arrangement: Arrangement,
+        rows: Sequence[Array],
+        features: Array,
+        labels: Array,
+        *,
+        factor: Array,
+        scale: Array,
     ) -> Evaluation:
         """Return the sum of one block's losses, the gradient of it times ``factor``, and the scores.
 
@@ -68,34 +76,34 @@ class Objective:
         losses, slope = self.losses_and_slope(scores, labels)
         return Evaluation(losses, vjp(slope * factor), scores)
 
-    def losses_and_slope(self, scores: Any, labels: Any) -> tuple[Any, Any]:
+    def losses_and_slope(self, scores: Array, labels: Array) -> tuple[Array, Array]:
         """Return the sum of the examples' losses ``(K,)``, and its gradient by the scores, ``(K, C, N)``."""
         parts = [loss.losses_and_gradient(scores[run, ...], labels) for run, loss in self.losses]
         losses = _joined([losses for losses, _ in parts])
         return array_namespace(scores).sum(losses, axis=-1), _joined([slope for _, slope in parts])
 
-    def regularization_loss(self, matrices: Sequence[Any]) -> Any:
+    def regularization_loss(self, matrices: Sequence[Array]) -> Array:
         """Return ``regularization * R(W)``, ``(K,)``, of the matrices of weights, ``(K, R_i, D_i)`` each."""
         xp = array_namespace(*matrices)
         rows = [xp.sum(self.penalties(matrix), axis=-1) for matrix in matrices]
         return self.regularization * sum(rows[1:], start=rows[0])
 
-    def penalties(self, rows: Any) -> Any:
+    def penalties(self, rows: Array) -> Array:
         """Return ``R`` of every row of weights, ``(K, *rows, D)`` as ``(K, *rows)``."""
         return _joined([regularizer.penalty(rows[run, ...]) for run, regularizer in self.regularizers])
 
-    def regularization_gradient(self, weights: Any) -> Any:
+    def regularization_gradient(self, weights: Array) -> Array:
         """Return the gradient of the regularization loss by any of the trials' weights, ``(K, D)``."""
         strength = self.regularization[:, None]
         return _joined([rule.gradient(weights[run, ...], strength[run, ...]) for run, rule in self.regularizers])
 
 
-def split(points: Any, shapes: Sequence[tuple[int, int]]) -> list[Any]:
+def split(points: Array, shapes: Sequence[tuple[int, int]]) -> list[Array]:
     """Return the matrices ``(*K, R_i, D_i)`` of points ``(*K, P)``: views of them where they can be."""
     xp, ends = array_namespace(points), list(itertools.accumulate(rows * columns for rows, columns in shapes))
     parts = [points[..., start:end] for start, end in itertools.pairwise([0, *ends])]
     return [xp.reshape(part, (*part.shape[:-1], *shape)) for part, shape in zip(parts, shapes, strict=True)]
 
 
-def _joined(parts: Sequence[Any]) -> Any:
+def _joined(parts: Sequence[Array]) -> Array:
     return parts[0] if len(parts) == 1 else array_namespace(*parts).concat(list(parts), axis=0)

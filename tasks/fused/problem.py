@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
+from tasks.arrays.array import Array
 from tasks.arrays.devices import at_once, double, pieces, placed
 from tasks.arrays.random_streams import normal, stream
 from tasks.datasets.dataset import Dataset, Split
@@ -62,7 +63,7 @@ class Minibatches:
         self._split = split
         self._size = None if size is None or size == len(split) else size
         self._data_seed = data_seed
-        self._epoch: tuple[int, Any] | None = None
+        self._epoch: tuple[int, Array] | None = None
 
     @property
     def batch_size(self) -> int:
@@ -89,13 +90,13 @@ class Problem:
 
     trials: tuple[Trial, ...]
     dataset: Dataset
-    like: Any
+    like: Array
     threads: int
     minibatches: Minibatches
     objective: Objective
 
     @classmethod
-    def of(cls, trials: Sequence[Trial], dataset: Dataset, *, like: Any, threads: int) -> Problem:
+    def of(cls, trials: Sequence[Trial], dataset: Dataset, *, like: Array, threads: int) -> Problem:
         """Return the problem of trials that share a model, a batch size and the order of the data."""
         first, resident = trials[0], dataset.on(like)
         return cls(
@@ -138,7 +139,7 @@ class Problem:
         """The different seeds of the trials, in ascending order: trials of one seed share their draws."""
         return sorted({trial.seed for trial in self.trials})
 
-    def array(self, values: Any) -> Any:
+    def array(self, values: Array) -> Array:
         """Return host values as an array of the problem's library, precision and device."""
         return placed(values, self.like, dtype=self.like.dtype)
 
@@ -146,7 +147,7 @@ class Problem:
         """Return the examples of a split of the problem's data set at host integers, None for all."""
         return Batch(split=split, index=None if index is None else placed(index, self.like))
 
-    def features(self, images: Any) -> Any:
+    def features(self, images: Array) -> Array:
         """Return images ``(B, D)`` centred by the training mean and scaled, the bias's 1 appended: ``(B, D + 1)``."""
         shape, scale = (images.shape[0], images.shape[1] + 1), self.dataset.scale
         if is_numpy_array(images):
@@ -180,14 +181,14 @@ class Problem:
         each = [np.broadcast_to(spreads[name], shape).ravel() for name, shape in self.shapes.items()]
         return None if all((spread == 1).all() for spread in each) else np.concatenate(each).astype(np.float32)
 
-    def initial_weights(self, scales: Sequence[float]) -> Any:
+    def initial_weights(self, scales: Sequence[float]) -> Array:
         """Return a scale times the model's draw for every trial, ``(K, P)``: the same draw for trials of one seed."""
         draws = {seed: self.draw(seed, "initial weights") for seed in self.seeds}
         # In float32 as they are drawn: every precision starts from the same weights.
         scaled = [np.float32(scale) * draws[trial.seed] for trial, scale in zip(self.trials, scales, strict=True)]
         return self.array(np.stack(scaled))
 
-    def matrices(self, points: Any) -> list[Any]:
+    def matrices(self, points: Array) -> list[Array]:
         """Return the matrices ``(*K, R_i, D_i)`` of points ``(*K, P)``."""
         return split(points, list(self.shapes.values()))
 
@@ -201,14 +202,14 @@ class Problem:
         classes = len(self.dataset.classes)
         return self.model.arrange(len(self.trials), self.dataset.image_shape, classes, blocks, like=self.like)
 
-    def scores_of(self, points: Any, batch: Batch) -> Callable[[Any], Any]:
+    def scores_of(self, points: Array, batch: Batch) -> Callable[[Array], Array]:
         """Return what gives the scores ``(K, C, N)`` of points ``(K, P)`` on the features of a batch's blocks."""
         if isinstance(self.model, ScoreLinear):
             return functools.partial(self.model.scores_of_points, points)
         arrangement = self.arrange(batch)
         return functools.partial(arrangement.scores, arrangement.rows(points))
 
-    def over_blocks(self, batch: Batch, compute: Callable[[Any, Any], Answer]) -> list[Answer]:
+    def over_blocks(self, batch: Batch, compute: Callable[[Array, Array], Answer]) -> list[Answer]:
         """Return ``compute(features, labels)`` of every block of the batch, in their order."""
 
         def answer(block: Split) -> Answer:
@@ -225,11 +226,11 @@ class Problem:
         """How many threads blocks are spread over: a device has its own."""
         return self.threads if is_numpy_array(self.like) else 1
 
-    def losses_and_accuracy(self, points: Any, batch: Batch) -> tuple[Any, Any]:
+    def losses_and_accuracy(self, points: Array, batch: Batch) -> tuple[Array, Array]:
         """Return the mean data loss and the accuracy of every trial on the batch, float64 ``(K,)`` each."""
         xp, scores_of = array_namespace(points), self.scores_of(points, batch)
 
-        def sums(features: Any, labels: Any) -> tuple[Any, Any]:
+        def sums(features: Array, labels: Array) -> tuple[Array, Array]:
             scores = scores_of(features)
             losses = self.objective.losses_of_scores(scores, labels)
             return double(xp.sum(losses, axis=-1)), accuracy(scores, labels) * labels.shape[0]
@@ -238,13 +239,13 @@ class Problem:
         losses, hits = (total(column) / len(batch) for column in zip(*parts, strict=True))
         return losses, hits
 
-    def regularization_loss(self, points: Any) -> Any:
+    def regularization_loss(self, points: Array) -> Array:
         """Return the regularization loss ``(K,)`` of points ``(K, P)``."""
         return self.objective.regularization_loss(self.matrices(points))
 
     def data_loss_and_gradient(
-        self, arrangement: Arrangement, rows: Sequence[Any], batch: Batch, *, scale: Any = None, factor: Any = 1
-    ) -> tuple[list[Any], Any, Any]:
+        self, arrangement: Arrangement, rows: Sequence[Array], batch: Batch, *, scale: Array = None, factor: Array = 1
+    ) -> tuple[list[Array], Array, Array]:
         """Return ``factor`` times the gradient of the data loss on a batch, that loss and the accuracy ``(K,)``.
 
         All three are of the mean over the batch's examples. Gradient and weights, which are ``rows``, are matrices
@@ -253,7 +254,7 @@ class Problem:
         """
         factor = factor / len(batch)
 
-        def sums(block: Split) -> list[Any]:
+        def sums(block: Split) -> list[Array]:
             features, labels = self.features(block.images), block.labels
             evaluation = self.objective.evaluate(arrangement, rows, features, labels, factor=factor, scale=scale)
             hits = accuracy(evaluation.scores, labels) * labels.shape[0]
@@ -265,8 +266,8 @@ class Problem:
         return gradient, losses / len(batch), hits / len(batch)
 
     def data_loss_and_parts(
-        self, arrangement: Arrangement, rows: Sequence[Any], batch: Batch, *, scale: Any = None, factor: Any = 1
-    ) -> tuple[Any, Any, Iterator[Part]]:
+        self, arrangement: Arrangement, rows: Sequence[Array], batch: Batch, *, scale: Array = None, factor: Array = 1
+    ) -> tuple[Array, Array, Iterator[Part]]:
         """Return the data loss and the accuracy ``(K,)``, and the gradient in parts; see `data_loss_and_gradient`.
 
         Of a batch that is one block, a part is computed when it is asked for, and the rows of those before may be
@@ -282,7 +283,7 @@ class Problem:
         losses, slope = self.objective.losses_and_slope(scores, block.labels)
         return losses / len(batch), accuracy(scores, block.labels), parts(slope * (factor / len(batch)))
 
-    def loss_and_gradient(self, points: Any, batch: Batch) -> tuple[Any, Any, Any, Any]:
+    def loss_and_gradient(self, points: Array, batch: Batch) -> tuple[Array, Array, Array, Array]:
         """Return the gradient ``(K, P)``, data loss, regularization loss and accuracy ``(K,)`` at points ``(K, P)``."""
         arrangement = self.arrange(batch)
         gradient, losses, hits = self.data_loss_and_gradient(arrangement, arrangement.rows(points), batch)
@@ -297,7 +298,7 @@ class Problem:
         return pieces(count, max(1, _CACHED_NUMBERS // numbers) if is_numpy_array(self.like) else count)
 
 
-def total(parts: Sequence[Any]) -> Any:
+def total(parts: Sequence[Array]) -> Array:
     """Return the sum of the blocks' parts, added in their order."""
     return sum(parts[1:], start=parts[0])
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
+from tasks.arrays.array import Array
 from tasks.arrays.devices import host
 
 # Named arrays, the trial axis first in each; "weights" (K, P) is the answer so far.
@@ -24,7 +25,7 @@ class History:
     """What a search knew of its incumbents step by step."""
 
     def __init__(self) -> None:
-        self._values: dict[str, list[Any]] = {name: [] for name in MEASURES}
+        self._values: dict[str, list[Array]] = {name: [] for name in MEASURES}
 
     def append(self, state: State) -> None:
         """Add the state after a step."""
@@ -36,7 +37,7 @@ class History:
         return {name: host(array_namespace(*values).stack(values)) for name, values in self._values.items()}
 
 
-def unknown_incumbent(weights: Any) -> State:
+def unknown_incumbent(weights: Array) -> State:
     """Return the state of a search that has evaluated nothing: any finite loss is better."""
     xp, count = array_namespace(weights), weights.shape[0]
     values = {"data_loss": xp.inf, "regularization_loss": 0.0, "accuracy": xp.nan}

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import is_numpy_array
 
+from tasks.arrays.array import Array
 from tasks.arrays.products import layout_of
 from tasks.errors import ConfigError, require
 from tasks.models.initial import check_initial, spread_but_bias
@@ -92,7 +93,7 @@ class ConvNet:
         return 1.0
 
     def arrange(
-        self, trials: int, image_shape: tuple[int, ...], classes: int, examples: Iterable[int], *, like: Any
+        self, trials: int, image_shape: tuple[int, ...], classes: int, examples: Iterable[int], *, like: Array
     ) -> Arrangement:
         """Return the layers of fused trials: they share the patches of the images, and each has its own products."""
         del examples

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
+from tasks.arrays.array import Array
 from tasks.arrays.products import (
     Layout,
     alignment,
@@ -42,7 +43,7 @@ class Linear:
         return usual
 
     def arrange(
-        self, trials: int, image_shape: tuple[int, ...], classes: int, examples: Iterable[int], *, like: Any
+        self, trials: int, image_shape: tuple[int, ...], classes: int, examples: Iterable[int], *, like: Array
     ) -> LinearArrangement:
         """Return the weights of all trials as the rows of one product, ``(K*C, D) @ (D, N)``."""
         features = math.prod(image_shape) + 1
@@ -69,7 +70,7 @@ class Linear:
         """Return the one layer; see `Layered`."""
         return [{"layer": "affine", "weights": "weights"}]
 
-    def scores_of_blocks(self, blocks: Any, features: Any) -> Any:
+    def scores_of_blocks(self, blocks: Array, features: Array) -> Array:
         """Return the scores ``(J, M, C, N)`` of ``J`` blocks of ``M`` points ``(J, M, P)``; see `ScoreLinear`."""
         xp = array_namespace(blocks)
         outer, members, numbers = blocks.shape
@@ -77,7 +78,7 @@ class Linear:
         units = xp.reshape(blocks, (outer, members * classes, features.shape[1]))
         return xp.reshape(scores_of_blocks(units, features), (outer, members, classes, features.shape[0]))
 
-    def scores_of_points(self, points: Any, features: Any) -> Any:
+    def scores_of_points(self, points: Array, features: Array) -> Array:
         """Return the scores ``(K, C, N)`` of points ``(K, P)`` on features ``(N, D)``."""
         xp = array_namespace(points)
         return scores_of_units(xp.reshape(points, (points.shape[0], -1, features.shape[1])), features)
@@ -99,47 +100,47 @@ class LinearArrangement:
         """The layout of the one matrix."""
         return [self.layout]
 
-    def rows(self, points: Any) -> list[Any]:
+    def rows(self, points: Array) -> list[Array]:
         """Return the weights laid out, in an array of their own."""
         xp = array_namespace(points)
         units = xp.reshape(points, (points.shape[0], -1, self.features))
         return [xp.asarray(self.layout.rows(units), copy=True)]
 
-    def points(self, rows: Sequence[Any]) -> Any:
+    def points(self, rows: Sequence[Array]) -> Array:
         """Return the points ``(K, P)``."""
         units = self.layout.units(rows[0])
         return array_namespace(units).reshape(units, (units.shape[0], -1))
 
-    def scores(self, rows: Sequence[Any], features: Any) -> Any:
+    def scores(self, rows: Sequence[Array], features: Array) -> Array:
         """Return the scores ``(K, C, N)``: one product."""
         return scores_of_units(self.layout.units(rows[0]), features)  # (K*C, D) @ (D, N)
 
-    def scores_and_vjp(self, rows: Sequence[Any], features: Any) -> tuple[Any, ToRows]:
+    def scores_and_vjp(self, rows: Sequence[Array], features: Array) -> tuple[Array, ToRows]:
         """Return the scores, and what makes of ``dL/ds`` the gradient ``sum_n dL/ds_n x_n^T``: a product each."""
         scores = self.layout.units(product(rows[0], features.T))  # (H, D) @ (D, N)
 
-        def vjp(slope: Any) -> list[Any]:
+        def vjp(slope: Array) -> list[Array]:
             return [product(self.layout.rows(slope), features)]  # (H, N) @ (N, D)
 
         return scores, vjp
 
-    def scores_and_parts(self, rows: Sequence[Any], features: Any) -> tuple[Any, ToParts]:
+    def scores_and_parts(self, rows: Sequence[Array], features: Array) -> tuple[Array, ToParts]:
         """Return the scores, and the gradient as one part."""
         scores, vjp = self.scores_and_vjp(rows, features)
 
-        def parts(slope: Any) -> Iterator[Part]:
+        def parts(slope: Array) -> Iterator[Part]:
             (gradient,) = vjp(slope)
             yield Part(0, slice(0, gradient.shape[0]), gradient)
 
         return scores, parts
 
-    def data_gradient(self, rows: Sequence[Any], features: Any, slope: Any) -> Any:  # noqa: ARG002
+    def data_gradient(self, rows: Sequence[Array], features: Array, slope: Array) -> Array:  # noqa: ARG002
         """Return ``W^T dL/ds_n`` for every example but for its bias: ``(K, N, D - 1)``."""
         xp = array_namespace(slope)
         weights = self.layout.units(rows[0])[..., :-1]
         return xp.matmul(xp.matrix_transpose(slope), weights)  # (N, C) @ (C, D - 1)
 
-    def last_layer_inputs(self, rows: Sequence[Any], features: Any) -> Any:
+    def last_layer_inputs(self, rows: Sequence[Array], features: Array) -> Array:
         """Return the features: the first layer is the last, ``(K, N, D)``."""
         del rows
         count = self.layout.places.shape[0]

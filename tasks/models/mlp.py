@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tasks.arrays.array import Array
 from tasks.arrays.products import layout_of, panel_of_descent
 from tasks.errors import require, unknown_choice
 from tasks.models.initial import check_initial, spread_but_bias
@@ -65,7 +66,7 @@ class Mlp:
         return 1.0
 
     def arrange(
-        self, trials: int, image_shape: tuple[int, ...], classes: int, examples: Iterable[int], *, like: Any
+        self, trials: int, image_shape: tuple[int, ...], classes: int, examples: Iterable[int], *, like: Array
     ) -> Network:
         """Return the layers of fused trials: the first on features that all share, the others a product a trial."""
         first, *others = shapes = tuple(self.shapes(image_shape, classes).values())

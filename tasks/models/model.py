@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from tasks.arrays.array import Array
 from tasks.arrays.products import Layout
 
 
@@ -15,12 +16,12 @@ class Part(NamedTuple):
 
     matrix: int
     place: slice
-    gradient: Any
+    gradient: Array
 
 
 # Both take dL/dscores (K, C, N) and give the gradient of every matrix, laid out like rows.
-ToRows = Callable[[Any], list[Any]]
-ToParts = Callable[[Any], Iterator[Part]]
+ToRows = Callable[[Array], list[Array]]
+ToParts = Callable[[Array], Iterator[Part]]
 
 
 class Model(Protocol):
@@ -47,7 +48,7 @@ class Model(Protocol):
         """
 
     def arrange(
-        self, trials: int, image_shape: tuple[int, ...], classes: int, examples: Iterable[int], *, like: Any
+        self, trials: int, image_shape: tuple[int, ...], classes: int, examples: Iterable[int], *, like: Array
     ) -> Arrangement:
         """Return how the points of fused trials lie in memory.
 
@@ -81,29 +82,29 @@ class Arrangement(Protocol):
     def layouts(self) -> Sequence[Layout]:
         """Of each matrix, where the rows of every trial stand in it."""
 
-    def rows(self, points: Any) -> list[Any]:
+    def rows(self, points: Array) -> list[Array]:
         """Return points ``(K, P)`` as matrices ``(H_i, D_i)``, arrays of their own that may be updated in place."""
 
-    def points(self, rows: Sequence[Any]) -> Any:
+    def points(self, rows: Sequence[Array]) -> Array:
         """Return the points ``(K, P)`` of matrices: the inverse of `rows`."""
 
-    def scores(self, rows: Sequence[Any], features: Any) -> Any:
+    def scores(self, rows: Sequence[Array], features: Array) -> Array:
         """Return the scores of features ``(N, D)``, ``(K, C, N)``."""
 
-    def scores_and_vjp(self, rows: Sequence[Any], features: Any) -> tuple[Any, ToRows]:
+    def scores_and_vjp(self, rows: Sequence[Array], features: Array) -> tuple[Array, ToRows]:
         """Return the scores ``(K, C, N)``, and what makes of dL/dscores the gradient of every matrix."""
 
-    def scores_and_parts(self, rows: Sequence[Any], features: Any) -> tuple[Any, ToParts]:
+    def scores_and_parts(self, rows: Sequence[Array], features: Array) -> tuple[Array, ToParts]:
         """Return the scores ``(K, C, N)``, and what yields the gradients of `scores_and_vjp` in parts.
 
         The rows of a part may be updated as soon as it is there: while it is in a processor's cache. Parts come from
         the last matrix to the first, and have the bits of the whole.
         """
 
-    def data_gradient(self, rows: Sequence[Any], features: Any, slope: Any) -> Any:
+    def data_gradient(self, rows: Sequence[Array], features: Array, slope: Array) -> Array:
         """Return dL/dfeatures but for the bias's 1, ``(K, N, D - 1)``, from ``slope``, dL/dscores ``(K, C, N)``."""
 
-    def last_layer_inputs(self, rows: Sequence[Any], features: Any) -> Any:
+    def last_layer_inputs(self, rows: Sequence[Array], features: Array) -> Array:
         """Return what the last matrix multiplies, its 1 appended: ``(K, N, H + 1)``."""
 
 
@@ -114,10 +115,10 @@ class ScoreLinear(Protocol):
     Scores at ``W + a V`` are then those at ``W`` plus ``a`` times those at ``V``.
     """
 
-    def scores_of_points(self, points: Any, features: Any) -> Any:
+    def scores_of_points(self, points: Array, features: Array) -> Array:
         """Return the scores ``(K, C, N)`` of points ``(K, P)`` on features ``(N, D)``."""
 
-    def scores_of_blocks(self, blocks: Any, features: Any) -> Any:
+    def scores_of_blocks(self, blocks: Array, features: Array) -> Array:
         """Return the scores ``(J, M, C, N)`` of ``J`` blocks of ``M`` points ``(J, M, P)``, laid out densely.
 
         A point's bits depend on its place in its block, modulo `alignment`.

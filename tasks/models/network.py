@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from array_api_compat import array_namespace
 
+from tasks.arrays.array import Array
 from tasks.arrays.products import Layout
 from tasks.models.layers.layer import Forward, Layer
 from tasks.models.model import Part, ToParts, ToRows
@@ -26,7 +26,7 @@ class Network:
     shapes: tuple[tuple[int, int], ...]
     layouts: tuple[Layout, ...]
 
-    def rows(self, points: Any) -> list[Any]:
+    def rows(self, points: Array) -> list[Array]:
         """Return points ``(K, P)`` as matrices ``(H_i, D_i)``, arrays of their own that may be updated in place."""
         xp, trials = array_namespace(points), points.shape[0]
         ends = list(itertools.accumulate(height * width for height, width in self.shapes))
@@ -35,36 +35,36 @@ class Network:
         laid_out = [layout.rows(unit) for layout, unit in zip(self.layouts, units, strict=True)]
         return [xp.asarray(matrix, copy=True) for matrix in laid_out]
 
-    def points(self, rows: Sequence[Any]) -> Any:
+    def points(self, rows: Sequence[Array]) -> Array:
         """Return the points ``(K, P)`` of matrices: the inverse of `rows`."""
         xp = array_namespace(*rows)
         units = [layout.units(matrix) for layout, matrix in zip(self.layouts, rows, strict=True)]
         return xp.concat([xp.reshape(unit, (unit.shape[0], -1)) for unit in units], axis=1)
 
-    def scores(self, rows: Sequence[Any], features: Any) -> Any:
+    def scores(self, rows: Sequence[Array], features: Array) -> Array:
         """Return the scores of features ``(N, D)``, ``(K, C, N)``."""
         return self._outputs(self.layers, rows, features)
 
-    def scores_and_vjp(self, rows: Sequence[Any], features: Any) -> tuple[Any, ToRows]:
+    def scores_and_vjp(self, rows: Sequence[Array], features: Array) -> tuple[Array, ToRows]:
         """Return the scores ``(K, C, N)``, and what makes of dL/dscores the gradient of every matrix."""
         scores, passes = self._forward(rows, features)
 
-        def to_rows(slope: Any) -> list[Any]:
-            gradients: list[Any] = []
+        def to_rows(slope: Array) -> list[Array]:
+            gradients: list[Array] = []
             for forward, by_outputs in self._backward(passes, slope):
                 gradients = forward.to_weights(by_outputs) + gradients
             return gradients
 
         return scores, to_rows
 
-    def scores_and_parts(self, rows: Sequence[Any], features: Any) -> tuple[Any, ToParts]:
+    def scores_and_parts(self, rows: Sequence[Array], features: Array) -> tuple[Array, ToParts]:
         """Return the scores ``(K, C, N)``, and what yields the gradients of `scores_and_vjp` in parts.
 
         The rows of a part may be updated as soon as it is there.
         """
         scores, passes = self._forward(rows, features)
 
-        def to_parts(slope: Any) -> Iterator[Part]:
+        def to_parts(slope: Array) -> Iterator[Part]:
             matrix = len(self.layouts)
             for forward, by_outputs in self._backward(passes, slope):
                 if forward.parts is not None:
@@ -77,32 +77,32 @@ class Network:
 
         return scores, to_parts
 
-    def data_gradient(self, rows: Sequence[Any], features: Any, slope: Any) -> Any:
+    def data_gradient(self, rows: Sequence[Array], features: Array, slope: Array) -> Array:
         """Return dL/dfeatures but for the bias's 1, ``(K, N, D - 1)``, from ``slope``, dL/dscores ``(K, C, N)``."""
         return self.inputs_gradient(rows, features, slope)[..., :-1]
 
-    def inputs_gradient(self, rows: Sequence[Any], inputs: Any, slope: Any) -> Any:
+    def inputs_gradient(self, rows: Sequence[Array], inputs: Array, slope: Array) -> Array:
         """Return the gradient by what the first layer is given, from that by the scores."""
         _, passes = self._forward(rows, inputs)
         for forward in reversed(passes):
             slope = forward.to_inputs(slope)
         return slope
 
-    def last_layer_inputs(self, rows: Sequence[Any], features: Any) -> Any:
+    def last_layer_inputs(self, rows: Sequence[Array], features: Array) -> Array:
         """Return what the last matrix multiplies, its 1 appended: ``(K, N, H + 1)``."""
         inputs = self._outputs(self.layers[:-1], rows, features)  # (K, H, N)
         xp = array_namespace(inputs)
         inputs = xp.matrix_transpose(inputs)
         return xp.concat([inputs, xp.ones_like(inputs[..., :1])], axis=-1)
 
-    def _outputs(self, layers: Sequence[Layer], rows: Sequence[Any], features: Any) -> Any:
+    def _outputs(self, layers: Sequence[Layer], rows: Sequence[Array], features: Array) -> Array:
         """Return what the last of some layers, the first ones, gives; what is in between is not kept."""
         weights, outputs = iter(rows), features
         for layer in layers:
             outputs = layer.forward(outputs, *itertools.islice(weights, layer.matrices)).outputs
         return outputs
 
-    def _forward(self, rows: Sequence[Any], features: Any) -> tuple[Any, list[Forward]]:
+    def _forward(self, rows: Sequence[Array], features: Array) -> tuple[Array, list[Forward]]:
         """Return the scores, and of every layer how gradients go back: its outputs are kept where that takes them."""
         weights, outputs, passes = iter(rows), features, []
         for layer in self.layers:
@@ -111,7 +111,7 @@ class Network:
             passes.append(forward._replace(outputs=None))
         return outputs, passes
 
-    def _backward(self, passes: Sequence[Forward], slope: Any) -> Iterator[tuple[Forward, Any]]:
+    def _backward(self, passes: Sequence[Forward], slope: Array) -> Iterator[tuple[Forward, Array]]:
         """Yield the layers from the last to the first that has weights, each with the gradient by its outputs.
 
         Backpropagation: each layer turns the gradient by its outputs into that by its inputs, which are the outputs of

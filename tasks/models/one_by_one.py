@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from array_api_compat import array_namespace
 
+from tasks.arrays.array import Array
 from tasks.arrays.products import Layout, layout_of
 from tasks.models.model import Part, ToParts, ToRows
 from tasks.models.network import Network
@@ -29,37 +29,37 @@ class OneByOne:
         """Of each matrix, where the rows of every trial stand in it: one after the other."""
         return [layout_of(self.trials, units, None) for units, _ in self.own.shapes]
 
-    def rows(self, points: Any) -> list[Any]:
+    def rows(self, points: Array) -> list[Array]:
         """Return points ``(K, P)`` as matrices ``(H_i, D_i)``, arrays of their own that may be updated in place."""
         each = [self.own.rows(points[k : k + 1, :]) for k in range(self.trials)]
         return [_joined(matrices) for matrices in zip(*each, strict=True)]
 
-    def points(self, rows: Sequence[Any]) -> Any:
+    def points(self, rows: Sequence[Array]) -> Array:
         """Return the points ``(K, P)`` of matrices: the inverse of `rows`."""
         return _joined([self.own.points(matrices) for matrices in self._each(rows)])
 
-    def scores(self, rows: Sequence[Any], features: Any) -> Any:
+    def scores(self, rows: Sequence[Array], features: Array) -> Array:
         """Return the scores of features ``(N, D)``, ``(K, C, N)``."""
         inputs = self.shared.scores([], features)
         return _joined([self.own.scores(matrices, inputs) for matrices in self._each(rows)])
 
-    def scores_and_vjp(self, rows: Sequence[Any], features: Any) -> tuple[Any, ToRows]:
+    def scores_and_vjp(self, rows: Sequence[Array], features: Array) -> tuple[Array, ToRows]:
         """Return the scores ``(K, C, N)``, and what makes of dL/dscores the gradient of every matrix."""
         inputs = self.shared.scores([], features)
         passes = [self.own.scores_and_vjp(matrices, inputs) for matrices in self._each(rows)]
 
-        def to_rows(slope: Any) -> list[Any]:
+        def to_rows(slope: Array) -> list[Array]:
             gradients = [vjp(slope[k : k + 1, ...]) for k, (_, vjp) in enumerate(passes)]
             return [_joined(matrices) for matrices in zip(*gradients, strict=True)]
 
         return _joined([scores for scores, _ in passes]), to_rows
 
-    def scores_and_parts(self, rows: Sequence[Any], features: Any) -> tuple[Any, ToParts]:
+    def scores_and_parts(self, rows: Sequence[Array], features: Array) -> tuple[Array, ToParts]:
         """Return the scores ``(K, C, N)``, and what yields the gradients of `scores_and_vjp`, a trial at a time."""
         inputs = self.shared.scores([], features)
         passes = [self.own.scores_and_parts(matrices, inputs) for matrices in self._each(rows)]
 
-        def to_parts(slope: Any) -> Iterator[Part]:
+        def to_parts(slope: Array) -> Iterator[Part]:
             for k, (_, own_parts) in enumerate(passes):
                 for matrix, place, gradient in own_parts(slope[k : k + 1, ...]):
                     start = k * self.own.shapes[matrix][0]
@@ -67,7 +67,7 @@ class OneByOne:
 
         return _joined([scores for scores, _ in passes]), to_parts
 
-    def data_gradient(self, rows: Sequence[Any], features: Any, slope: Any) -> Any:
+    def data_gradient(self, rows: Sequence[Array], features: Array, slope: Array) -> Array:
         """Return dL/dfeatures but for the bias's 1, ``(K, N, D - 1)``, from ``slope``, dL/dscores ``(K, C, N)``."""
         inputs = self.shared.scores([], features)
         return _joined(
@@ -77,12 +77,12 @@ class OneByOne:
             ]
         )
 
-    def last_layer_inputs(self, rows: Sequence[Any], features: Any) -> Any:
+    def last_layer_inputs(self, rows: Sequence[Array], features: Array) -> Array:
         """Return what the last matrix multiplies, its 1 appended: ``(K, N, H + 1)``."""
         inputs = self.shared.scores([], features)
         return _joined([self.own.last_layer_inputs(matrices, inputs) for matrices in self._each(rows)])
 
-    def _each(self, rows: Sequence[Any]) -> list[list[Any]]:
+    def _each(self, rows: Sequence[Array]) -> list[list[Array]]:
         """Return the matrices of every trial, views."""
         heights = [units for units, _ in self.own.shapes]
         return [
@@ -91,6 +91,6 @@ class OneByOne:
         ]
 
 
-def _joined(arrays: Sequence[Any]) -> Any:
+def _joined(arrays: Sequence[Array]) -> Array:
     """Return the arrays of all trials as one."""
     return array_namespace(*arrays).concat(list(arrays), axis=0)

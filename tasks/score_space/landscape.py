@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from array_api_compat import array_namespace
 
+from tasks.arrays.array import Array
 from tasks.arrays.devices import double
 from tasks.arrays.stacking import per_trial
 from tasks.fused.problem import Batch, Problem, total
@@ -25,12 +24,12 @@ def data_losses(problem: Problem, points: np.ndarray, a: np.ndarray, b: np.ndarr
     # The offset counts once, at W: what a direction adds to a coordinate has none.
     offsets = per_trial([loss.offset] + [0.0] * (len(points) - 1), like=problem.like, trailing=2)
 
-    def counted(features: Any, labels: Any) -> Any:
+    def counted(features: Array, labels: Array) -> Array:
         return loss.coordinates.counted(model.scores_of_points(weights, features), labels, offsets)
 
     blocks = problem.over_blocks(batch, counted)
 
-    def sums(row: float, columns: np.ndarray) -> Any:
+    def sums(row: float, columns: np.ndarray) -> Array:
         of_blocks = [
             xp.concat([double(loss.sums(of_grid)) for of_grid in along_row(block, row, columns)]) for block in blocks
         ]

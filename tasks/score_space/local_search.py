@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
+from tasks.arrays.array import Array
 from tasks.arrays.devices import at_once, double, pieces
 from tasks.arrays.stacking import per_trial
 from tasks.fused.problem import Batch, Problem, total
@@ -45,7 +46,7 @@ def advance(problem: Problem, state: State, start: int, stop: int) -> tuple[Stat
     return now, {name: np.concatenate([of_walk[name] for of_walk in measured], axis=1) for name in MEASURES}
 
 
-def _moves(problem: Problem, batch: Batch, unit: Any) -> list[Any]:
+def _moves(problem: Problem, batch: Batch, unit: Array) -> list[Array]:
     """Return what unit perturbations add to the coordinates, ``(J, M, C, n)`` for every block of n examples.
 
     A device, which walks through all examples in the time that it starts on some, gets them in one.
@@ -77,7 +78,7 @@ class _Walk:
         self._coordinates = [self.now["coordinates"][..., block] for block in blocks]
         self._with_offset = [here + self._offsets for here in self._coordinates]
 
-    def through(self, unit: Perturbations, moves: list[Any]) -> None:
+    def through(self, unit: Perturbations, moves: list[Array]) -> None:
         """Try the steps of a block one by one."""
         own = dataclasses.replace(unit, place=unit.place[self._part])
         for m in own.members():
@@ -85,7 +86,7 @@ class _Walk:
             self._try(step, [own.of_trials(of_block[:, m, ...]) for of_block in moves])
             self.history.append(self.now)
 
-    def _try(self, step: Any, moves: list[Any]) -> None:
+    def _try(self, step: Array, moves: list[Array]) -> None:
         """Try one step of every trial, accepted where the loss falls."""
         xp, now, objective = array_namespace(step), self.now, self._problem.objective
         tried = zip(self._with_offset, moves, strict=True)
@@ -104,13 +105,13 @@ class _Walk:
             "accuracy": xp.where(better, self._accuracy(), now["accuracy"]),
         }
 
-    def _move(self, accept: Any, moves: list[Any]) -> None:
+    def _move(self, accept: Any, moves: list[Array]) -> None:
         xp = array_namespace(accept)
         for number, (here, move) in enumerate(zip(self._coordinates, moves, strict=True)):
             here[...] = xp.where(accept, here + self._rates_of_scores * move, here)
             self._with_offset[number] = here + self._offsets
 
-    def _accuracy(self) -> Any:
+    def _accuracy(self) -> Array:
         xp, kind = array_namespace(*self._coordinates), self._problem.trials[0].loss.coordinates
         labels = self._problem.dataset.train.labels
         blocks = zip(self._coordinates, self._blocks, strict=True)

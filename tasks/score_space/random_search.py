@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
+from tasks.arrays.array import Array
 from tasks.arrays.devices import at_once, double, host, placed, rows
 from tasks.arrays.stacking import per_trial
 from tasks.fused.objective import Objective
@@ -44,9 +44,9 @@ def advance(
 class _Tried:
     """Candidates ``(K, M, P)`` of every trial, and their losses on all examples ``(K, M)``, where they live."""
 
-    candidates: Any
-    data_loss: Any
-    penalty: Any
+    candidates: Array
+    data_loss: Array
+    penalty: Array
 
     @classmethod
     def joined(cls, blocks: Sequence[_Tried]) -> _Tried:
@@ -58,13 +58,13 @@ class _Tried:
         return cls(**{name: xp.concat([getattr(block, name) for block in blocks], axis=1) for name in names})
 
 
-def _try_block(problem: Problem, scales: Any, numbers: range, unit: Perturbations) -> _Tried:
+def _try_block(problem: Problem, scales: Array, numbers: range, unit: Perturbations) -> _Tried:
     """Evaluate a block of candidates of every trial on all examples."""
     assert isinstance(problem.model, ScoreLinear)
     xp, batch = array_namespace(problem.like), problem.minibatches.at(0)
     model, parts = problem.model, _parts(problem, len(numbers), batch)
 
-    def loss_sums(features: Any, labels: Any) -> Any:
+    def loss_sums(features: Array, labels: Array) -> Array:
         unit_scores = model.scores_of_blocks(unit.draws, features)[:, unit.first :, ...]  # (J, M, C, N)
         sums = []
         for part, objective in parts:
@@ -103,7 +103,7 @@ class _Kept:
     """
 
     improved: np.ndarray
-    weights: Any
+    weights: Array
     losses: Measured
 
 

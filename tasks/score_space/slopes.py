@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from tasks.arrays.array import Array
 from tasks.fused.problem import Batch, Problem, total
 from tasks.score_space.gradient import TOLD, Differences, loss_differences
 from tasks.weight_space.slopes import MOVES, Slopes, has_kink
@@ -19,7 +18,7 @@ def by_last_layer(problem: Problem, point: np.ndarray, batch: Batch, *, h: float
     trial, arrangement = problem.trials[0], problem.arrange(batch)
     rows = arrangement.rows(point[None, :])
 
-    def differences(features: Any, labels: Any) -> Differences:
+    def differences(features: Array, labels: Array) -> Differences:
         inputs = arrangement.last_layer_inputs(rows, features)[0]  # (N, D)
         return loss_differences(trial.loss.losses, arrangement.scores(rows, features)[0], inputs, labels, h=h)
 
@@ -48,7 +47,7 @@ def by_data(problem: Problem, point: np.ndarray, batch: Batch, *, h: float) -> S
     loss, arrangement = problem.trials[0].loss, problem.arrange(batch)
     rows, matrix = arrangement.rows(point[None, :]), problem.matrices(point)[0][:, :-1]
 
-    def numerical(features: Any, labels: Any) -> Slopes:
+    def numerical(features: Array, labels: Array) -> Slopes:
         scores = arrangement.scores(rows, features)[0]  # (C, N)
         changes = np.stack([_pixel_changes(loss, scores[:, n], labels[n], h * matrix) for n in range(len(labels))])
         changes = np.moveaxis(changes, 1, 0)  # (4, N, D)
@@ -58,7 +57,7 @@ def by_data(problem: Problem, point: np.ndarray, batch: Batch, *, h: float) -> S
     return Slopes.joined(problem.over_blocks(batch, numerical))
 
 
-def _pixel_changes(loss: Any, scores: np.ndarray, label: int, steps: np.ndarray) -> np.ndarray:
+def _pixel_changes(loss: Array, scores: np.ndarray, label: int, steps: np.ndarray) -> np.ndarray:
     """Return one example's change of loss by `MOVES` of every pixel, ``(4, D)``, which move its scores by ``steps``."""
     moved = scores[:, None] + np.concatenate([move * steps for move in MOVES], axis=1)  # (C, 4 * D)
     here = loss.losses(scores[:, None], np.array([label]))

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from array_api_compat import array_namespace
 
+from tasks.arrays.array import Array
 from tasks.arrays.devices import host
 from tasks.fused.problem import Batch, Problem, total
 from tasks.models.model import ScoreLinear
 
 
 def losses_after(
-    problem: Problem, weights: Any, gradient: Any, sizes: np.ndarray, batch: Batch
+    problem: Problem, weights: Array, gradient: Array, sizes: np.ndarray, batch: Batch
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the data and regularization loss ``(S,)`` at ``weights - size * gradient``, both points ``(P,)``.
 
@@ -23,7 +22,7 @@ def losses_after(
     assert isinstance(model, ScoreLinear)
     ends = xp.stack([weights, gradient])
 
-    def sums(features: Any, labels: Any) -> Any:
+    def sums(features: Array, labels: Array) -> Array:
         scores = model.scores_of_points(ends, features)  # (2, C, N)
         here, along = scores[0, ...], scores[1, ...]
         # A step size at a time keeps the scores in cache.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
+from tasks.arrays.array import Array
 from tasks.arrays.devices import host
 from tasks.datasets.dataset import Dataset
 from tasks.errors import require
@@ -49,7 +50,7 @@ class GradientDescent:
         """Return nothing: gradient descent uses every field."""
         return frozenset()
 
-    def fusion_key(self, trial: Trial) -> tuple[Any, ...]:
+    def fusion_key(self, trial: Trial) -> tuple[Array, ...]:
         """Return the optimiser's kind, and whether gradients are clipped."""
         return (type(trial.optimizer).__name__, trial.clip is not None)
 
@@ -116,7 +117,7 @@ def _descent(trial: Trial) -> type[Descent]:
     return RowDescent
 
 
-def _columns(measured: Sequence[Sequence[Any]]) -> list[np.ndarray]:
+def _columns(measured: Sequence[Sequence[Array]]) -> list[np.ndarray]:
     """Return what was measured step by step as ``(S, K)`` arrays: one copy from a device for each."""
     return [host(array_namespace(*column).stack(column)) for column in zip(*measured, strict=True)]
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from array_api_compat import array_namespace
 
+from tasks.arrays.array import Array
 from tasks.arrays.devices import host
 from tasks.datasets.dataset import Dataset
 from tasks.errors import require
@@ -49,7 +50,7 @@ class Lbfgs:
         """Return what only a descent by an update rule has."""
         return frozenset({"learning_rate", "optimizer", "schedule", "clip"})
 
-    def fusion_key(self, trial: Trial) -> tuple[Any, ...]:
+    def fusion_key(self, trial: Trial) -> tuple[Array, ...]:
         """Return nothing more than what all strategies share."""
         del trial
         return ()
@@ -106,7 +107,7 @@ def _own(trial: Trial) -> Lbfgs:
     return trial.strategy
 
 
-def _follow(problem: Problem, weights: Any, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+def _follow(problem: Problem, weights: Array, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
     """Return a lone trial's best weights ``(1, P)`` and what it measured after ``start``, ``(stop - start, 3)``.
 
     Where L-BFGS needs no more evaluations (it has converged), the last one stands for the rest.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tasks.arrays.array import Array
 from tasks.arrays.stacking import per_trial
 from tasks.datasets.dataset import Dataset
 from tasks.errors import require
@@ -39,7 +40,7 @@ class LocalSearch:
         """Return what only a descent has."""
         return frozenset({"optimizer", "schedule", "clip"})
 
-    def fusion_key(self, trial: Trial) -> tuple[Any, ...]:
+    def fusion_key(self, trial: Trial) -> tuple[Array, ...]:
         """Return the kind of the loss's coordinates where the search goes along them."""
         return (type(trial.loss.coordinates).__name__,) if _along(trial) else ()
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from array_api_compat import array_namespace
 
+from tasks.arrays.array import Array
 from tasks.arrays.stacking import per_trial, stack
 from tasks.fused.descent import Step, rates_of, squared_norm
 from tasks.fused.problem import Problem
@@ -28,7 +27,7 @@ class PlainDescent:
         self._longest = per_trial(longest, like=problem.like, trailing=1)
 
     @staticmethod
-    def init(problem: Problem, weights: Any) -> State:
+    def init(problem: Problem, weights: Array) -> State:
         """Return the weights and the optimiser's state."""
         return {"weights": weights} | dict(problem.trials[0].optimizer.init(weights))
 
@@ -49,11 +48,11 @@ class PlainDescent:
         measures = (data_loss, penalty, hits)
         return measures, (length, _norm(update) / _norm(weights)) if norms else ()
 
-    def _parts(self) -> tuple[Any, State]:
+    def _parts(self) -> tuple[Array, State]:
         return self._now["weights"], {name: array for name, array in self._now.items() if name != "weights"}
 
 
-def clipped(gradient: Any, length: Any, longest: Any) -> Any:
+def clipped(gradient: Array, length: Array, longest: Array) -> Array:
     """Return gradients ``(K, P)`` of a norm ``length`` ``(K,)``, none longer than ``longest`` ``(K, 1)``.
 
     Source: Pascanu, Mikolov and Bengio 2013, "On the difficulty of training recurrent neural networks", algorithm 1.
@@ -66,6 +65,6 @@ def clipped(gradient: Any, length: Any, longest: Any) -> Any:
     return gradient / xp.maximum(excess, xp.ones_like(excess))
 
 
-def _norm(points: Any) -> Any:
+def _norm(points: Array) -> Array:
     """Return the Euclidean norm of every point ``(K, P)``, float64 ``(K,)``."""
     return array_namespace(points).sqrt(squared_norm(points))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tasks.arrays.array import Array
 from tasks.arrays.stacking import per_trial
 from tasks.datasets.dataset import Dataset
 from tasks.errors import require
@@ -38,7 +39,7 @@ class RandomSearch:
         """Return what only a descent or a step has."""
         return frozenset({"learning_rate", "optimizer", "schedule", "clip"})
 
-    def fusion_key(self, trial: Trial) -> tuple[Any, ...]:
+    def fusion_key(self, trial: Trial) -> tuple[Array, ...]:
         """Return nothing more than what all strategies share."""
         del trial
         return ()

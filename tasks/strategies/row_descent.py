@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace
 
+from tasks.arrays.array import Array
 from tasks.arrays.stacking import stack
 from tasks.fused.descent import Owned, Step, in_cache, rates_of, squared_norm, sums
 from tasks.fused.objective import Objective
@@ -34,7 +34,7 @@ class RowDescent:
         self._rates = [problem.array(rates[:, layout.owners(), None]) for layout in self._arrangement.layouts]
 
     @staticmethod
-    def init(problem: Problem, weights: Any) -> State:
+    def init(problem: Problem, weights: Array) -> State:
         """Return the weights and the optimiser's state."""
         return PlainDescent.init(problem, weights)
 
@@ -47,7 +47,7 @@ class RowDescent:
         step = self._steps[number]
         batch = self._problem.minibatches.at(step - 1)
         data_loss, hits, parts = self._problem.data_loss_and_parts(self._arrangement, self._now["weights"], batch)
-        told: dict[Owned, Sequence[Any]] = {}
+        told: dict[Owned, Sequence[Array]] = {}
         for matrix, place, gradient in parts:
             for rows in in_cache(self._problem, self._arrangement, matrix, place):
                 mine = gradient[rows.start - place.start : rows.stop - place.start, :]
@@ -85,8 +85,8 @@ class _Part:
         )
 
     def update(
-        self, now: dict[str, list[Any]], gradient: Any, rates: Any, step: int, *, norms: bool
-    ) -> tuple[Any, ...]:
+        self, now: dict[str, list[Array]], gradient: Array, rates: Array, step: int, *, norms: bool
+    ) -> tuple[Array, ...]:
         """Update weights and optimiser state of ``now`` in place, from the rows' gradient of the data loss.
 
         The gradient is overwritten. Return the rows' parts of the regularization loss and, with ``norms``, of the

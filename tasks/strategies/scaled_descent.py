@@ -11,11 +11,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace
 
+from tasks.arrays.array import Array
 from tasks.arrays.devices import host, placed
 from tasks.fused.descent import Owned, Step, in_cache, rates_of, squared_norm, sums
 from tasks.fused.objective import Objective
@@ -55,7 +56,7 @@ class ScaledDescent:
         ]
 
     @staticmethod
-    def init(problem: Problem, weights: Any) -> State:
+    def init(problem: Problem, weights: Array) -> State:
         """Return weights ``(K, P)`` and, where they are scaled, the unscaled and the scales ``(K, 1)``."""
         if not isinstance(problem.model, ScoreLinear):
             return {"weights": weights}
@@ -81,7 +82,7 @@ class ScaledDescent:
             scale=scale if self._linear else None,
             factor=self._factors[number, ...],
         )
-        told: dict[Owned, Sequence[Any]] = {}
+        told: dict[Owned, Sequence[Array]] = {}
         for matrix, place, update in updates:
             for rows in in_cache(self._problem, self._arrangement, matrix, place):
                 mine = update[rows.start - place.start : rows.stop - place.start, :]
@@ -101,7 +102,7 @@ class ScaledDescent:
             self._parts[rows] = _Part.of(self._problem, rows, owners, self._renewals)
         return self._parts[rows]
 
-    def _update(self, part: _Part, update: Any, number: int, *, norms: bool) -> tuple[Any, ...]:
+    def _update(self, part: _Part, update: Array, number: int, *, norms: bool) -> tuple[Array, ...]:
         """Update some rows, and return their parts of the penalty of the unscaled, ``(H,)``.
 
         With ``norms``, return also those of the squared norms of the gradient and of the new unscaled weights.
@@ -122,10 +123,10 @@ class ScaledDescent:
 class _OfRows(NamedTuple):
     """What the steps need of every row, ``(S, H, 1)``; the last two make a gradient of update and unscaled."""
 
-    rate: Any
-    renewal: Any
-    per_update: Any
-    per_unscaled: Any
+    rate: Array
+    renewal: Array
+    per_update: Array
+    per_unscaled: Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

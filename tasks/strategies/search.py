@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from array_api_compat import array_namespace, is_numpy_array
 
+from tasks.arrays.array import Array
 from tasks.arrays.devices import at_once, double
 from tasks.fused.problem import Problem
 from tasks.fused.state import History, Measured, State
@@ -43,7 +44,7 @@ def bytes_of_search(sizes: Sizes) -> int:
 
 
 def advance_one_by_one(
-    problem: Problem, state: State, start: int, stop: int, propose: Callable[[Any, Any], Any]
+    problem: Problem, state: State, start: int, stop: int, propose: Callable[[Array, Array], Array]
 ) -> tuple[State, Measured]:
     """Do steps ``start + 1`` to ``stop`` of a search, one evaluation each.
 
@@ -74,7 +75,7 @@ def advance_one_by_one(
     return now, history.measured()
 
 
-def _directions(problem: Problem, numbers: range) -> Iterator[Any]:
+def _directions(problem: Problem, numbers: range) -> Iterator[Array]:
     """Yield the direction of every candidate; a device gets a block of them at once, since a copy to it waits."""
     most = at_once(problem.like).candidates // len(problem.seeds)
     size = 1 if is_numpy_array(problem.like) else max(1, most)

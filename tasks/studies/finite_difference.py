@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from array_api_compat import array_namespace
 
+from tasks.arrays.array import Array
 from tasks.arrays.devices import HOST, host, in_precision, pieces
 from tasks.datasets.dataset import Dataset
 from tasks.errors import require
@@ -85,7 +86,7 @@ class FiniteDifference:
         """Return what only training uses, and the order of the examples where all are seen."""
         return UNTRAINED | {"data_seed"} if self.examples is None else UNTRAINED
 
-    def fusion_key(self, trial: Trial) -> tuple[Any, ...]:
+    def fusion_key(self, trial: Trial) -> tuple[Array, ...]:
         """Return the trial itself: a comparison is a group of its own, its points are its trial axis."""
         return (trial,)
 
@@ -102,7 +103,7 @@ class FiniteDifference:
         threads: int,
         start: Checkpoint | None = None,  # noqa: ARG002  # a comparison is too short for checkpoints
         checkpoint_every: int | None = None,  # noqa: ARG002
-        like: Any = HOST,
+        like: Array = HOST,
     ) -> Iterator[Event]:
         """Yield each trial's errors, as a curve with one point an ``h`` and as the arrays of its result.
 

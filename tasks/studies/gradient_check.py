@@ -6,10 +6,11 @@ import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from tasks.arrays.array import Array
 from tasks.arrays.devices import HOST, host, in_precision
 from tasks.arrays.random_streams import stream
 from tasks.datasets.dataset import Dataset
@@ -135,7 +136,7 @@ class GradientCheck:
             largest = np.maximum(dataset.mean - low, high - dataset.mean) * dataset.scale
         return _SCORE_STEP / max(1.0, float(largest.max()))
 
-    def fusion_key(self, trial: Trial) -> tuple[Any, ...]:
+    def fusion_key(self, trial: Trial) -> tuple[Array, ...]:
         """Return the trial itself: every check runs alone."""
         return (trial,)
 
@@ -152,7 +153,7 @@ class GradientCheck:
         threads: int,
         start: Checkpoint | None = None,
         checkpoint_every: int | None = None,
-        like: Any = HOST,
+        like: Array = HOST,
     ) -> Iterator[Event]:
         """Compare both gradients and yield the verdict.
 
@@ -220,7 +221,7 @@ def _drawn(problem: Problem, count: int, *index: int) -> np.ndarray:
     return np.sort(chosen.choice(count, size=check.coordinates, replace=False))
 
 
-def _where(problem: Problem) -> tuple[Any, Batch]:
+def _where(problem: Problem) -> tuple[Array, Batch]:
     """Return the weights ``(1, P)`` and the examples at which the gradients are compared."""
     check = problem.trials[0].task
     assert isinstance(check, GradientCheck)
@@ -234,7 +235,7 @@ def _data_gradient(problem: Problem) -> np.ndarray:
     arrangement, loss = problem.arrange(batch), problem.trials[0].loss
     rows = arrangement.rows(weights)
 
-    def gradient(features: Any, labels: Any) -> np.ndarray:
+    def gradient(features: Array, labels: Array) -> np.ndarray:
         _, slope = loss.losses_and_gradient(arrangement.scores(rows, features), labels)
         return np.asarray(host(arrangement.data_gradient(rows, features, slope))[0])
 

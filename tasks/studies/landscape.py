@@ -6,11 +6,12 @@ import dataclasses
 import math
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from array_api_compat import array_namespace
 
+from tasks.arrays.array import Array
 from tasks.arrays.devices import HOST, as_numpy, in_precision
 from tasks.datasets.dataset import Dataset
 from tasks.errors import require, unknown_choice
@@ -92,7 +93,7 @@ class Landscape:
         unused = Train().unused(trial) if self.around == "trained" else UNTRAINED | {"data_seed"}
         return unused if self.examples is None else unused - {"data_seed"}
 
-    def fusion_key(self, trial: Trial) -> tuple[Any, ...]:
+    def fusion_key(self, trial: Trial) -> tuple[Array, ...]:
         """Return the trial itself: a landscape is a group of its own, its points are its trial axis."""
         return (trial,)
 
@@ -125,7 +126,7 @@ class Landscape:
         threads: int,
         start: Checkpoint | None = None,  # noqa: ARG002  # a landscape makes no checkpoints
         checkpoint_every: int | None = None,  # noqa: ARG002
-        like: Any = HOST,
+        like: Array = HOST,
     ) -> Iterator[Event]:
         """Yield, for each trial, the curves of its training (if any) and a result with the landscape's arrays.
 
@@ -225,7 +226,7 @@ def data_losses(problem: Problem, points: np.ndarray, a: np.ndarray, b: np.ndarr
     weights, count = problem.array(points), points_at_once(problem, batch)
     alone = dataclasses.replace(problem, threads=1)  # threads share the points
 
-    def losses(row: float, columns: np.ndarray) -> Any:
+    def losses(row: float, columns: np.ndarray) -> Array:
         parts = along_row(weights, row, columns, count=count)
         return array_namespace(weights).concat([objective_values(alone, some, batch)[0] for some in parts])
 
@@ -239,7 +240,7 @@ def regularization_losses(problem: Problem, points: np.ndarray, a: np.ndarray, b
         return np.zeros((len(b), len(a)))
     xp = array_namespace(weights)
 
-    def penalties(row: float, columns: np.ndarray) -> Any:
+    def penalties(row: float, columns: np.ndarray) -> Array:
         parts = []
         for some in along_row(weights, row, columns):  # (M, P) each
             matrices = [xp.sum(trial.regularizer.penalty(matrix), axis=-1) for matrix in problem.matrices(some)]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from tasks.arrays.array import Array
 from tasks.arrays.devices import HOST
 from tasks.datasets.dataset import Dataset
 from tasks.errors import ConfigError, require
@@ -59,7 +60,7 @@ class OneDimensional:
         """Return everything but the loss: the points are the task's own."""
         return UNTRAINED | {"model", "regularizer", "regularization", "seed", "data_seed"}
 
-    def fusion_key(self, trial: Trial) -> tuple[Any, ...]:
+    def fusion_key(self, trial: Trial) -> tuple[Array, ...]:
         """Return the trial itself: there is nothing to share."""
         return (trial,)
 
@@ -79,7 +80,7 @@ class OneDimensional:
         threads: int,  # noqa: ARG002
         start: Checkpoint | None = None,  # noqa: ARG002
         checkpoint_every: int | None = None,  # noqa: ARG002
-        like: Any = HOST,  # noqa: ARG002  # a few numbers
+        like: Array = HOST,  # noqa: ARG002  # a few numbers
     ) -> Iterator[Event]:
         """Yield a result for each trial: the values ``w`` ``(R,)``, the ``terms`` and their mean over points, ``loss``.
 

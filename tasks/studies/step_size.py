@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from array_api_compat import array_namespace
 
+from tasks.arrays.array import Array
 from tasks.arrays.devices import HOST, host, in_precision, pieces
 from tasks.datasets.dataset import Dataset
 from tasks.errors import require
@@ -64,7 +65,7 @@ class StepSize:
         """Return what only training uses, and the order of the examples where all are seen."""
         return UNTRAINED | {"data_seed"} if self.examples is None else UNTRAINED
 
-    def fusion_key(self, trial: Trial) -> tuple[Any, ...]:
+    def fusion_key(self, trial: Trial) -> tuple[Array, ...]:
         """Return the trial itself: a table is a group of its own, its step sizes are its trial axis."""
         return (trial,)
 
@@ -81,7 +82,7 @@ class StepSize:
         threads: int,
         start: Checkpoint | None = None,  # noqa: ARG002  # a table is too short for checkpoints
         checkpoint_every: int | None = None,  # noqa: ARG002
-        like: Any = HOST,
+        like: Array = HOST,
     ) -> Iterator[Event]:
         """Yield each trial's table, as a curve with one point a step size and as the arrays of its result.
 
@@ -139,7 +140,7 @@ def _table(sizes: np.ndarray, problem: Problem, weights: np.ndarray, batch: Batc
 
 
 def losses_after(
-    problem: Problem, weights: Any, gradient: Any, sizes: np.ndarray, batch: Batch
+    problem: Problem, weights: Array, gradient: Array, sizes: np.ndarray, batch: Batch
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the data and regularization loss ``(S,)`` at ``weights - size * gradient`` for every step size.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from tasks.arrays.array import Array
 from tasks.arrays.devices import HOST, as_numpy, host, in_precision, is_out_of_memory, placed, rows
 from tasks.datasets.dataset import Dataset
 from tasks.errors import require
@@ -30,7 +31,7 @@ class Train:
         """Return what the trial's strategy does not use, and the data's order where every step sees all of it."""
         return trial.strategy.unused() | ({"data_seed"} if trial.batch_size is None else set())
 
-    def fusion_key(self, trial: Trial) -> tuple[Any, ...]:
+    def fusion_key(self, trial: Trial) -> tuple[Array, ...]:
         """Return what decides which examples are seen when, and which arithmetic is done on them."""
         strategy = (type(trial.strategy).__name__, *trial.strategy.fusion_key(trial))
         data = (trial.batch_size, None if trial.batch_size is None else trial.data_seed)
@@ -61,7 +62,7 @@ class Train:
         start: Checkpoint | None = None,
         checkpoint_every: int | None = None,
         until: int | None = None,
-        like: Any = HOST,
+        like: Array = HOST,
     ) -> Iterator[Event]:
         """Run the group and yield its curves, checkpoints and results; trials that come to ``until`` pause there."""
         # Rows of one class must stand next to each other to be computed as one.
@@ -188,7 +189,7 @@ class _Run:
             counts = {"evaluations": steps.astype(np.float64), "examples": examples.astype(np.float64)}
             yield Curve(trial=int(self.place[k]), steps=steps, metrics=dict(metrics) | counts)
 
-    def _evaluated(self, weights: Any, *, final: bool) -> dict[str, np.ndarray]:
+    def _evaluated(self, weights: Array, *, final: bool) -> dict[str, np.ndarray]:
         """Return what the validation set, and at the end the test set, say of the weights, float64 ``(K,)`` each."""
         dataset = self.problem.dataset
         answers: dict[str, np.ndarray] = {}

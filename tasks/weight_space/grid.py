@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
+from tasks.arrays.array import Array
 from tasks.arrays.devices import at_once, host, pieces, placed
 from tasks.fused.problem import Problem
 
@@ -17,7 +18,7 @@ from tasks.fused.problem import Problem
 _PIECE = 64
 
 
-def along_row(arrays: Any, row: float, columns: np.ndarray, *, count: int | None = None) -> Iterator[Any]:
+def along_row(arrays: Array, row: float, columns: np.ndarray, *, count: int | None = None) -> Iterator[Array]:
     """Yield ``arrays[0] + a * arrays[1] + row * arrays[2]`` for some columns ``a`` at a time.
 
     They are ``count``; None: as many as stay in cache.

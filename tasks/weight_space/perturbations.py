@@ -6,11 +6,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from array_api_compat import is_numpy_array
 
+from tasks.arrays.array import Array
 from tasks.arrays.devices import rows, staging
 from tasks.fused.problem import Problem, in_order
 
@@ -24,7 +24,7 @@ class Perturbations:
     them is zero.
     """
 
-    draws: Any
+    draws: Array
     place: np.ndarray
     first: int
 
@@ -32,7 +32,7 @@ class Perturbations:
         """Return the places of the steps in the block."""
         return range(self.first, self.draws.shape[1])
 
-    def of_trials(self, array: Any) -> Any:
+    def of_trials(self, array: Array) -> Array:
         """Return what each trial takes of ``(J, ...)``, ``(K, ...)``; what one seed has for all is ``(1, ...)``."""
         shared = array.shape[0] == 1
         return array if shared or np.array_equal(self.place, np.arange(array.shape[0])) else rows(array, self.place)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
+from tasks.arrays.array import Array
 from tasks.arrays.devices import at_once
 from tasks.arrays.random_streams import stream
 from tasks.datasets.dataset import Dataset
@@ -86,12 +85,12 @@ def natural_scale(problem: Problem) -> float:
     return float((total(squares) / len(batch)) ** -0.5)
 
 
-def gradient_at(problem: Problem, points: Any, batch: Batch) -> Any:
+def gradient_at(problem: Problem, points: Array, batch: Batch) -> Array:
     """Return the gradient of the objective of the whole batch at points ``(K, P)``, of their shape."""
     return problem.loss_and_gradient(points, batch)[0]
 
 
-def objective_values(problem: Problem, points: Any, batch: Batch) -> tuple[Any, Any]:
+def objective_values(problem: Problem, points: Array, batch: Batch) -> tuple[Array, Array]:
     """Return the data loss and the regularization loss ``(M,)`` of the first trial at points ``(M, P)``.
 
     Everything is done in the problem's precision, by plain evaluation: the points are its trials.
@@ -99,13 +98,13 @@ def objective_values(problem: Problem, points: Any, batch: Batch) -> tuple[Any, 
     xp, here = array_namespace(points), _at(problem, points)
     scores_of = here.scores_of(points, batch)
 
-    def sums(features: Any, labels: Any) -> Any:
+    def sums(features: Array, labels: Array) -> Array:
         return xp.sum(here.objective.losses_of_scores(scores_of(features), labels), axis=-1)
 
     return total(here.over_blocks(batch, sums)) / len(batch), here.regularization_loss(points)
 
 
-def example_losses(problem: Problem, points: Any, batch: Batch) -> tuple[Any, Any, Any]:
+def example_losses(problem: Problem, points: Array, batch: Batch) -> tuple[Array, Array, Array]:
     """Return every example's data loss ``(M, N)``, the regularization loss ``(M,)``, and the largest score ``(M, N)``.
 
     They are those of the first trial at points ``(M, P)``, as in `objective_values`; largest are absolute values.
@@ -113,7 +112,7 @@ def example_losses(problem: Problem, points: Any, batch: Batch) -> tuple[Any, An
     xp, here = array_namespace(points), _at(problem, points)
     scores_of = here.scores_of(points, batch)
 
-    def losses(features: Any, labels: Any) -> tuple[Any, Any]:
+    def losses(features: Array, labels: Array) -> tuple[Array, Array]:
         scores = scores_of(features)
         return here.objective.losses_of_scores(scores, labels), xp.max(xp.abs(scores), axis=-2)
 
@@ -129,7 +128,7 @@ def points_at_once(problem: Problem, batch: Batch) -> int:
     return max(1, (_NUMBERS if is_numpy_array(problem.like) else at_once(problem.like).numbers) // numbers)
 
 
-def _at(problem: Problem, points: Any) -> Problem:
+def _at(problem: Problem, points: Array) -> Problem:
     """Return the problem whose trials are the first one, at each of some points."""
     copies = problem.trials[:1] * points.shape[0]
     return Problem.of(copies, problem.dataset, like=problem.like, threads=problem.threads)

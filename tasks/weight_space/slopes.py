@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from tasks.arrays.array import Array
 from tasks.arrays.devices import pieces
 from tasks.fused.problem import Batch, Problem
 from tasks.weight_space.points import example_losses, points_at_once
@@ -78,7 +79,7 @@ def by_data(problem: Problem, point: np.ndarray, batch: Batch, pixels: np.ndarra
         least = _TOLD * _sizes(losses[0], np.abs(scores[:, 0]).max())
         return np.concatenate([changes, has_kink(changes, least=least)[None, :]])
 
-    def of_block(numbered: tuple[int, Any]) -> Slopes:
+    def of_block(numbered: tuple[int, Array]) -> Slopes:
         number, block = numbered
         features, own = problem.features(block.images), pixels[number * problem.block :]
         each = [of_example(x, int(y), p) for x, y, p in zip(features, block.labels, own, strict=False)]
@@ -103,7 +104,7 @@ def has_kink(changes: np.ndarray, *, least: float | np.ndarray) -> np.ndarray:
     return np.asarray(np.abs(whole - 4 * half) > least)
 
 
-def _sizes(losses: Any, largest: Any) -> Any:
+def _sizes(losses: Array, largest: Array) -> Array:
     """Return about how large the numbers are that the losses come from, of which ``largest`` are the scores."""
     return 1 + np.abs(losses) + largest
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from array_api_compat import array_namespace
 
+from tasks.arrays.array import Array
 from tasks.models.layers.layer import Forward
 from tasks.models.layers.patches import patches, sum_of_patches
 
@@ -30,7 +31,7 @@ class Convolution:
     kernel: int
     matrices: ClassVar[int] = 1
 
-    def forward(self, inputs: Any, weights: Any) -> Forward:
+    def forward(self, inputs: Array, weights: Array) -> Forward:
         """Return the filters' answers: with the patches ``p`` of ``x`` as columns, ``y = W p``.
 
         So ``dL/dW = sum dL/dy p^T``, and ``dL/dp = W^T dL/dy`` is summed over the patches that a pixel is in.
@@ -39,18 +40,18 @@ class Convolution:
         size = channels * self.kernel**2
         weights = xp.reshape(weights, (-1, self.filters, size + 1))
 
-        def columns() -> Any:
+        def columns() -> Array:
             # Made anew for the gradient: that takes less than to read them from memory, where they would be kept.
             return xp.reshape(patches(inputs, self.kernel), (-1, size + 1, math.prod(pixels)))
 
-        def flat(slope: Any) -> Any:
+        def flat(slope: Array) -> Array:
             return xp.reshape(slope, (-1, self.filters, math.prod(pixels)))
 
-        def to_inputs(slope: Any) -> Any:
+        def to_inputs(slope: Array) -> Array:
             by_patch = xp.matmul(xp.matrix_transpose(weights[..., :-1]), flat(slope))  # (K, C*k*k, F) @ (K, F, H*W*N)
             return sum_of_patches(xp.reshape(by_patch, (-1, size, *pixels)), self.kernel)
 
-        def to_weights(slope: Any) -> list[Any]:
+        def to_weights(slope: Array) -> list[Array]:
             # (p dL/dy^T)^T, (K, C*k*k + 1, H*W*N) @ (K, H*W*N, F): a BLAS takes longer for dL/dy p^T.
             transposed = xp.matmul(columns(), xp.matrix_transpose(flat(slope)))
             return [xp.reshape(xp.matrix_transpose(transposed), (-1, size + 1))]

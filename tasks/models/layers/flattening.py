@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from array_api_compat import array_namespace
 
+from tasks.arrays.array import Array
 from tasks.models.layers.layer import Forward, no_weights
 
 
@@ -16,7 +17,7 @@ class Flattening:
 
     matrices: ClassVar[int] = 0
 
-    def forward(self, inputs: Any) -> Forward:
+    def forward(self, inputs: Array) -> Forward:
         """Return the same numbers in another shape, forward and back."""
         xp, shape = array_namespace(inputs), inputs.shape
         outputs = xp.reshape(inputs, (shape[0], -1, shape[-1]))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from array_api_compat import array_namespace
 
+from tasks.arrays.array import Array
 from tasks.models.layers.layer import Forward, no_weights
 
 
@@ -22,12 +23,12 @@ class Images:
     shape: tuple[int, int, int]
     matrices: ClassVar[int] = 0
 
-    def forward(self, inputs: Any) -> Forward:
+    def forward(self, inputs: Array) -> Forward:
         """Return the images; what comes back by them goes to features ``(K, N, C*H*W + 1)``, 0 by the bias's 1."""
         xp, examples = array_namespace(inputs), inputs.shape[0]
         pixels = xp.asarray(xp.matrix_transpose(inputs[:, :-1]), copy=True)
 
-        def to_inputs(slope: Any) -> Any:
+        def to_inputs(slope: Array) -> Array:
             flat = xp.matrix_transpose(xp.reshape(slope, (slope.shape[0], -1, examples)))
             return xp.concat([flat, xp.zeros_like(flat[..., :1])], axis=-1)
 

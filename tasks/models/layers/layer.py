@@ -15,7 +15,9 @@ Neither Jacobian is ever formed. Source: CS231n, "Backpropagation, Intuitions"; 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
+
+from tasks.arrays.array import Array
 
 
 class Forward(NamedTuple):
@@ -24,10 +26,10 @@ class Forward(NamedTuple):
     A gradient too large for a processor's cache may also be had in ``parts``, each with its place among the rows.
     """
 
-    outputs: Any
-    to_inputs: Callable[[Any], Any]
-    to_weights: Callable[[Any], list[Any]]
-    parts: Callable[[Any], Iterator[tuple[slice, Any]]] | None = None
+    outputs: Array
+    to_inputs: Callable[[Array], Array]
+    to_weights: Callable[[Array], list[Array]]
+    parts: Callable[[Array], Iterator[tuple[slice, Array]]] | None = None
 
 
 class Layer(Protocol):
@@ -37,11 +39,11 @@ class Layer(Protocol):
     def matrices(self) -> int:
         """The number of its matrices."""
 
-    def forward(self, inputs: Any, *weights: Any) -> Forward:
+    def forward(self, inputs: Array, *weights: Array) -> Forward:
         """Return the outputs, and how gradients go back."""
 
 
-def no_weights(slope: Any) -> list[Any]:
+def no_weights(slope: Array) -> list[Array]:
     """Return the gradients of a layer without weights: none.
 
     >>> no_weights(1.0)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
+from tasks.arrays.array import Array
 from tasks.models.layers.layer import Forward, no_weights
 
 
@@ -25,7 +26,7 @@ class MaxPooling:
 
     matrices: ClassVar[int] = 0
 
-    def forward(self, inputs: Any) -> Forward:
+    def forward(self, inputs: Array) -> Forward:
         """Return the largest of every four; all of ``dL/dy`` goes to the one that it is."""
         shape = inputs.shape
         height, width = shape[2] // 2 * 2, shape[3] // 2 * 2
@@ -33,9 +34,9 @@ class MaxPooling:
         outputs, to_columns = _larger(columns[:, :, :, 0::2, :], columns[:, :, :, 1::2, :])
         shape_of_columns = columns.shape
 
-        def to_inputs(slope: Any) -> Any:
+        def to_inputs(slope: Array) -> Array:
             xp = array_namespace(slope)
-            like: Any = {"dtype": slope.dtype, "device": getattr(slope, "device", None)}
+            like: Array = {"dtype": slope.dtype, "device": getattr(slope, "device", None)}
             by_column = xp.empty(shape_of_columns, **like)
             to_columns(slope, by_column[:, :, :, 0::2, :], by_column[:, :, :, 1::2, :])
             gradient = (xp.empty if (height, width) == shape[2:4] else xp.zeros)(shape, **like)
@@ -45,12 +46,12 @@ class MaxPooling:
         return Forward(outputs, to_inputs, no_weights)
 
 
-def _larger(first: Any, second: Any) -> tuple[Any, Callable[[Any, Any, Any], None]]:
+def _larger(first: Array, second: Array) -> tuple[Array, Callable[[Array, Array, Array], None]]:
     """Return the larger of each pair, and what writes its gradient to one of the two, and 0 to the other."""
     xp = array_namespace(first)
     is_first = first >= second
 
-    def to_pair(slope: Any, by_first: Any, by_second: Any) -> None:
+    def to_pair(slope: Array, by_first: Array, by_second: Array) -> None:
         if is_numpy_array(slope):  # in place, in two thirds of the time
             np.multiply(slope, is_first, out=by_first)
             np.subtract(slope, by_first, out=by_second)

@@ -6,10 +6,11 @@ Source: CS231n, "Convolutional Neural Networks" ("Implementation as Matrix Multi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from array_api_compat import array_namespace
 
+from tasks.arrays.array import Array
 from tasks.models.layers.layer import Forward, no_weights
 
 
@@ -30,15 +31,15 @@ class Patches:
     kernel: int
     matrices: ClassVar[int] = 0
 
-    def forward(self, inputs: Any) -> Forward:
+    def forward(self, inputs: Array) -> Forward:
         """Return the patches; a pixel is in up to ``k*k`` of them, and its gradient is the sum of theirs."""
         return Forward(patches(inputs, self.kernel), lambda slope: sum_of_patches(slope, self.kernel), no_weights)
 
 
-def patches(images: Any, kernel: int) -> Any:
+def patches(images: Array, kernel: int) -> Array:
     """Return of images ``(K, C, H, W, N)`` the patch of every pixel, and a 1: ``(K, C*k*k + 1, H, W, N)``."""
     xp, (trials, channels, height, width, examples) = array_namespace(images), images.shape
-    like: Any = {"dtype": images.dtype, "device": getattr(images, "device", None)}
+    like: Array = {"dtype": images.dtype, "device": getattr(images, "device", None)}
     padded = xp.zeros((trials, channels, height + kernel - 1, width + kernel - 1, examples), **like)
     _inside(padded, kernel)[...] = images
     columns = xp.empty((trials, channels * kernel**2 + 1, height, width, examples), **like)
@@ -50,7 +51,7 @@ def patches(images: Any, kernel: int) -> Any:
     return columns
 
 
-def sum_of_patches(columns: Any, kernel: int) -> Any:
+def sum_of_patches(columns: Array, kernel: int) -> Array:
     """Return of every pixel the sum of what stands for it in patches: the transpose of `patches` as a linear map."""
     xp, (trials, rows, height, width, examples) = array_namespace(columns), columns.shape
     shape = (trials, rows // kernel**2, height + kernel - 1, width + kernel - 1, examples)
@@ -62,7 +63,7 @@ def sum_of_patches(columns: Any, kernel: int) -> Any:
     return _inside(padded, kernel)
 
 
-def _inside(padded: Any, kernel: int) -> Any:
+def _inside(padded: Array, kernel: int) -> Array:
     """Return the view of padded images that leaves out their edge of zeros."""
     edge = kernel // 2
     height, width = padded.shape[2] - 2 * edge, padded.shape[3] - 2 * edge

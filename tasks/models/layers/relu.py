@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from array_api_compat import array_namespace
 
+from tasks.arrays.array import Array
 from tasks.models.layers.layer import Forward, no_weights
 
 
@@ -22,13 +23,13 @@ class Relu:
 
     matrices: ClassVar[int] = 0
 
-    def forward(self, inputs: Any) -> Forward:
+    def forward(self, inputs: Array) -> Forward:
         """Return ``max(0, x)``; ``dL/dx = dL/dy`` where ``x > 0``, which is where ``y > 0``."""
         xp = array_namespace(inputs)
         # A row of zeros that all units share: NumPy takes a single zero a third as fast.
         outputs = xp.maximum(inputs, xp.zeros_like(inputs[:1, :1, ...]))
 
-        def to_inputs(slope: Any) -> Any:
+        def to_inputs(slope: Array) -> Array:
             return slope * xp.astype(outputs > 0, slope.dtype)
 
         return Forward(outputs, to_inputs, no_weights)

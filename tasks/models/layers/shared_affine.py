@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from array_api_compat import array_namespace
 
+from tasks.arrays.array import Array
 from tasks.arrays.devices import pieces
 from tasks.arrays.products import Layout, product
 from tasks.models.layers.layer import Forward
@@ -25,17 +26,17 @@ class SharedAffine:
     part: int
     matrices: ClassVar[int] = 1
 
-    def forward(self, inputs: Any, weights: Any) -> Forward:
+    def forward(self, inputs: Array, weights: Array) -> Forward:
         """Return ``W x``; ``dL/dx = W^T dL/dy``, one for every trial, and ``dL/dW = sum_n dL/dy_n x_n^T``."""
         xp = array_namespace(inputs)
 
-        def to_inputs(slope: Any) -> Any:
+        def to_inputs(slope: Array) -> Array:
             return xp.matmul(xp.matrix_transpose(slope), self.layout.units(weights))  # (K, N, R) @ (K, R, D)
 
-        def to_weights(slope: Any) -> list[Any]:
+        def to_weights(slope: Array) -> list[Array]:
             return [product(self.layout.rows(slope), inputs)]  # (H, N) @ (N, D)
 
-        def parts(slope: Any) -> Iterator[tuple[slice, Any]]:
+        def parts(slope: Array) -> Iterator[tuple[slice, Array]]:
             rows = self.layout.rows(slope)
             for place in pieces(self.layout.height, self.part):
                 yield place, product(rows[place, :], inputs)

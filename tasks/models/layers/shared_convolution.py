@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from array_api_compat import array_namespace
 
+from tasks.arrays.array import Array
 from tasks.models.layers.layer import Forward
 
 
@@ -20,20 +21,20 @@ class SharedConvolution:
     filters: int
     matrices: ClassVar[int] = 1
 
-    def forward(self, inputs: Any, weights: Any) -> Forward:
+    def forward(self, inputs: Array, weights: Array) -> Forward:
         """Return the filters' answers; ``dL/dp = W^T dL/dy`` and ``dL/dW = sum dL/dy p^T`` over pixels and examples."""
         xp, (_, size, *pixels) = array_namespace(inputs), inputs.shape
         weights = xp.reshape(weights, (-1, self.filters, size))
         columns = xp.reshape(inputs, (1, size, -1))
 
-        def flat(slope: Any) -> Any:
+        def flat(slope: Array) -> Array:
             return xp.reshape(slope, (slope.shape[0], self.filters, -1))
 
-        def to_inputs(slope: Any) -> Any:
+        def to_inputs(slope: Array) -> Array:
             by_patch = xp.matmul(xp.matrix_transpose(weights), flat(slope))  # (K, D, F) @ (K, F, H*W*N)
             return xp.reshape(by_patch, (-1, size, *pixels))
 
-        def to_weights(slope: Any) -> list[Any]:
+        def to_weights(slope: Array) -> list[Array]:
             # (p dL/dy^T)^T, (1, D, H*W*N) @ (K, H*W*N, F): a BLAS takes longer for dL/dy p^T.
             transposed = xp.matmul(columns, xp.matrix_transpose(flat(slope)))
             return [xp.reshape(xp.matrix_transpose(transposed), (-1, size))]

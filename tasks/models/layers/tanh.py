@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from array_api_compat import array_namespace
 
+from tasks.arrays.array import Array
 from tasks.models.layers.layer import Forward, no_weights
 
 
@@ -22,11 +23,11 @@ class Tanh:
 
     matrices: ClassVar[int] = 0
 
-    def forward(self, inputs: Any) -> Forward:
+    def forward(self, inputs: Array) -> Forward:
         """Return ``tanh(x)``; ``dL/dx = dL/dy (1 - y^2)``."""
         outputs = array_namespace(inputs).tanh(inputs)
 
-        def to_inputs(slope: Any) -> Any:
+        def to_inputs(slope: Array) -> Array:
             return slope * (1 - outputs * outputs)
 
         return Forward(outputs, to_inputs, no_weights)
