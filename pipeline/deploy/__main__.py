@@ -99,6 +99,7 @@ def nodes(config: Config, *, cpus: int, gpus: int | None) -> int:
     share = cluster.gpus_per_worker
     require(config.device == "cpu" or share > 0, "cluster.gpus_per_worker", "must be > 0 for device=cuda", share)
     for name, needed, has in (("cpus", cluster.cpus_per_worker, cpus), ("gpus", share, gpus or 0)):
+        require(isinstance(has, int), f"deploy.{name}", "must be a whole number", has)
         require(needed <= has, f"cluster.{name}_per_worker", f"must be <= deploy.{name}={has}", needed)
     for name, asked in (("resources", cluster.resources), ("labels", cluster.labels)):
         require(not asked, f"cluster.{name}", "must be left out: the nodes have none but CPUs, GPUs and memory", asked)
