@@ -50,7 +50,8 @@ class GridSweeper(Sweeper):
         assert self.launcher is not None
         ours = self.launcher.composer if isinstance(self.launcher, SweepLauncher) else None
         composer = ours or Composer(self.hydra_context.config_loader, self.config)
-        jobs = self._jobs(arguments, composer)
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        jobs = self._jobs(arguments, composer, parser)
 
         if claim_folder(self.config):
             composer.forget()
@@ -64,9 +65,8 @@ class GridSweeper(Sweeper):
             _ = result.return_value  # raises the error of a job that failed
         return [results]
 
-    def _jobs(self, arguments: Sequence[str], composer: Composer) -> list[list[str]]:
+    def _jobs(self, arguments: Sequence[str], composer: Composer, parser: OverridesParser) -> list[list[str]]:
         """Return the overrides of each job; where presets are swept, each with its own ``params``."""
-        parser = OverridesParser.create()
         texts = [recalled(text) for text in arguments]
         given = parser.parse_overrides(texts)
         swept = [override for override in given if override.is_sweep_override()]

@@ -24,6 +24,7 @@ COUNTS = {
     ("experiment=losses",): (3, 1),
     ("loss=svm,softmax", "loss.margin=1,2"): (3, 1),
     ("loss=svm,softmax", "loss.margin=2"): (2, 0),
+    ("schedule=glob(c*)",): (2, 0),
     ("optimizer=sgd,momentum", "optimizer.momentum=0.5,0.9"): (3, 1),
     ("optimizer=momentum,nesterov", "optimizer.momentum=0.5"): (2, 0),
     ("experiment=notes/optimizers", "optimizer.momentum=0.3"): (12, 0),
