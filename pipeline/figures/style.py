@@ -31,7 +31,7 @@ SIDE_BY_SIDE = {"left": 0.09, "right": 0.985, "bottom": 0.12, "top": 0.92, "wspa
 # What of a config takes part in what is drawn, in the order of a caption.
 _ROWS = ("model", "loss", "regularizer", "task")
 
-_LOSS_NAMES = {"svm": "SVM", "softmax": "softmax", "squared_hinge": "squared hinge"}
+_LOSS_NAMES = {"svm": "SVM"}  # of the others, their rows' own
 
 
 def blank(*, panels: int = 1, title: str) -> tuple[Figure, list[Axes]]:
@@ -99,7 +99,7 @@ def captioned(figure: Figure, text: str, *, margins: Mapping[str, float] | None 
 def loss_name(trial: PlannedTrial) -> str:
     """Return what a reader calls the trial's loss."""
     name = str(trial.config["loss"]["name"])
-    return _LOSS_NAMES.get(name, name)
+    return _LOSS_NAMES.get(name, name.replace("_", " "))
 
 
 def caption(config: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.config.tables import TABLES
 from tests.pipeline import commands
 from tests.pipeline.session import session
 
@@ -20,13 +21,14 @@ def run(folder, *arguments, **environment):
     return commands.run(["-m", "pipeline", *arguments], folder, **environment)
 
 
+LOSS_NAMES, STRATEGY_NAMES = (", ".join(sorted(TABLES[group])) for group in ("loss", "strategy"))
 BAD = {
     ("learning_rat=1",): "learning_rat is no key of this config, did you mean learning_rate?",
     ("margin=2",): "margin is no key of this config, did you mean loss.margin?",
     ("loss.margn=2",): "loss.margn is no key of this config, did you mean loss.margin?",
     ("+note=1",): "got 'note'",
-    ("loss=sfm",): "loss must be one of softmax, squared_hinge, svm, got 'sfm' (did you mean 'svm'?)",
-    ("loss={a: 1}",): "loss must be one of softmax, squared_hinge, svm",
+    ("loss=sfm",): f"loss must be one of {LOSS_NAMES}, got 'sfm' (did you mean 'svm'?)",
+    ("loss={a: 1}",): f"loss must be one of {LOSS_NAMES}",
     ("loss=3",): "loss=3",
     ("+loss._target_=os.system",): "a key of loss must be one of margin, got '_target_'",
     ("sweep.resume=true",): "sweep.resume must be false without --multirun",
@@ -63,7 +65,7 @@ BAD = {
     ("sweep.repeats=2",): "sweep.repeats must be 1 without --multirun, got 2",
     ("-m", "sweep.mode=most"): "sweep.mode must be one of max, min, got 'most'",
     ("-m", "learning_rat=1,2"): "learning_rat is no key of this config",
-    ("-m", "loss=svm,sfm"): "loss must be one of softmax, squared_hinge, svm, got 'sfm'",
+    ("-m", "loss=svm,sfm"): f"loss must be one of {LOSS_NAMES}, got 'sfm'",
     ("-m", "engine=ray,inprocess"): "engine must be the same in all trials of a sweep",
     ("-m", "dataset=digits,synthetic"): "dataset must be the same in all trials of a sweep",
     ("-m", "seed=1,2", "hydra.sweep.dir=/dev/null/x"): "hydra.sweep.dir must be a folder that can be written",
@@ -87,7 +89,7 @@ def test_bad_input_is_one_message_that_names_the_parameter(answers):
 
 def test_help_and_errors_answer_without_the_heavy_libraries(answers):
     assert "learning_rate: " in answers[0]["help"][2]
-    assert "strategy     gradient, lbfgs, local, random" in answers[0]["help"][2]
+    assert f"strategy     {STRATEGY_NAMES}" in answers[0]["help"][2]
     assert answers[1] == []
 
 

@@ -61,7 +61,7 @@ def test_a_worker_can_ask_for_resources_and_labels():
         ({"sweep": {"over": ["sed"]}}, "got 'sed' (did you mean 'seed'?)"),
         ({"sweep": {"repeats": 0}}, "sweep.repeats must be >= 1, got 0"),
         ({"sweep": {"repeats": 3, "over": ["loss"]}}, "sweep.over must hold seed or data_seed for sweep.repeats=3"),
-        ({"loss": {"name": "sfm"}}, "loss must be one of softmax, squared_hinge, svm, got 'sfm'"),
+        ({"loss": {"name": "sfm"}}, f"loss must be one of {', '.join(sorted(TABLES['loss']))}, got 'sfm'"),
         ({"loss": "svm"}, "loss must be one of"),
         ({"loss": {"name": "svm", "margn": 1}}, "did you mean 'margin'?"),
         ({"loss": {"name": "svm", "margin": "???"}}, "loss.margin must be given"),

@@ -20,8 +20,8 @@ def test_yaml_reads_1e_3_as_text_and_it_is_a_number_all_the_same(text):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"name": "sfm"}, "loss must be one of softmax, squared_hinge, svm, got 'sfm' (did you mean 'svm'?)"),
-        ({"name": None}, "loss must be one of softmax, squared_hinge, svm, got None"),
+        ({"name": "sfm"}, f"loss must be one of {', '.join(sorted(LOSSES))}, got 'sfm' (did you mean 'svm'?)"),
+        ({"name": None}, f"loss must be one of {', '.join(sorted(LOSSES))}, got None"),
         ({"name": "svm", "margn": 1}, "a key of loss must be one of margin, got 'margn' (did you mean 'margin'?)"),
         ({"name": "svm", "margin": "wide"}, "loss.margin must be a number, got 'wide'"),
         ({"name": "svm", "margin": True}, "loss.margin must be a number, got True"),

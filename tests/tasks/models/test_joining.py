@@ -7,6 +7,7 @@ from tasks.models import MODELS
 from tasks.optimizers import OPTIMIZERS
 from tasks.strategies import STRATEGIES
 from tasks.studies.train import Train
+from tests.tasks.groups import groups
 from tests.tasks.models.test_training import ROWS, assert_same_bits, followed, images, mixed, trial
 
 __all__ = ["images"]
@@ -47,7 +48,8 @@ def assert_survivors_go_on(trials, dataset, until):
 @pytest.mark.parametrize("model", ROWS)
 def test_joined_survivors_of_every_model_and_strategy_lose_no_bit(images, model, strategy, batch_size):
     # given a pause between two points of the curves, whose means then reach over it
-    assert_survivors_go_on(mixed(model, strategy, batch_size=batch_size), images, until=5)
+    for trials in groups(mixed(model, strategy, batch_size=batch_size)):
+        assert_survivors_go_on(trials, images, until=5)
 
 
 @pytest.mark.parametrize("clip", [None, 0.5])
