@@ -11,6 +11,7 @@ from array_api_compat import array_namespace, is_numpy_array
 from tasks.arrays.array import Array
 from tasks.arrays.devices import at_once, double, pieces
 from tasks.arrays.stacking import per_trial
+from tasks.fused.descent import rates_of
 from tasks.fused.problem import Batch, Problem, total
 from tasks.fused.state import MEASURES, History, Measured, State
 from tasks.models.model import ScoreLinear
@@ -37,10 +38,10 @@ def advance(problem: Problem, state: State, start: int, stop: int) -> tuple[Stat
     largest = min(most.candidates // seeds, most.score_bytes // bytes_a_candidate)
     xp, walks = array_namespace(problem.like), _walks(problem, state)
     blocks = blocks_of_steps(problem, start, stop, largest=largest)
-    for _, unit in drawn_ahead(problem, blocks, aligned_perturbations):
+    for numbers, unit in drawn_ahead(problem, blocks, aligned_perturbations):
         moves = _moves(problem, batch, unit.draws)
         for walk in walks:
-            walk.through(unit, moves)
+            walk.through(numbers, unit, moves)
     now = {name: xp.concat([walk.now[name] for walk in walks], axis=0) for name in state}
     measured = [walk.history.measured() for walk in walks]
     return now, {name: np.concatenate([of_walk[name] for of_walk in measured], axis=1) for name in MEASURES}
@@ -69,35 +70,34 @@ class _Walk:
         self.now = {name: array[part, ...] for name, array in state.items()}
         self.now["coordinates"] = xp.asarray(self.now["coordinates"], copy=True)  # it is moved in place
         self._part, self._problem = part, problem.of_trials(range(len(problem.trials))[part])
-        rates = [trial.learning_rate for trial in self._problem.trials]
-        self._rates = per_trial(rates, like=problem.like, trailing=1)
-        self._rates_of_scores = per_trial(rates, like=problem.like, trailing=2)
         offsets = [trial.loss.offset for trial in self._problem.trials]
         self._offsets = per_trial(offsets, like=problem.like, trailing=2)
         self._blocks = blocks
         self._coordinates = [self.now["coordinates"][..., block] for block in blocks]
         self._with_offset = [here + self._offsets for here in self._coordinates]
 
-    def through(self, unit: Perturbations, moves: list[Array]) -> None:
-        """Try the steps of a block one by one."""
+    def through(self, numbers: range, unit: Perturbations, moves: list[Array]) -> None:
+        """Try the steps of a block, those after ``numbers`` steps, one by one."""
         own = dataclasses.replace(unit, place=unit.place[self._part])
-        for m in own.members():
-            step = self._rates * own.of_trials(own.draws[:, m, ...])
-            self._try(step, [own.of_trials(of_block[:, m, ...]) for of_block in moves])
+        rates = self._problem.array(rates_of(self._problem, range(numbers.start + 1, numbers.stop + 1))[..., None])
+        for s, m in enumerate(own.members()):
+            rate = rates[s, ...]
+            step = rate * own.of_trials(own.draws[:, m, ...])
+            self._try(step, [own.of_trials(of_block[:, m, ...]) for of_block in moves], rate[..., None])
             self.history.append(self.now)
 
-    def _try(self, step: Array, moves: list[Array]) -> None:
-        """Try one step of every trial, accepted where the loss falls."""
+    def _try(self, step: Array, moves: list[Array], rates: Array) -> None:
+        """Try one step of every trial, accepted where the loss falls; ``rates`` ``(K, 1, 1)`` scale the moves."""
         xp, now, objective = array_namespace(step), self.now, self._problem.objective
         tried = zip(self._with_offset, moves, strict=True)
-        sums = [double(objective.sums_of_coordinates(here + self._rates_of_scores * move)) for here, move in tried]
+        sums = [double(objective.sums_of_coordinates(here + rates * move)) for here, move in tried]
         data_loss = total(sums) / len(self._problem.dataset.train)
         candidates = now["weights"] + step
         penalty = double(self._problem.regularization_loss(candidates))
         better = data_loss + penalty < now["data_loss"] + now["regularization_loss"]
         if is_numpy_array(better) and not better.any():
             return  # on a device, the question would cost more than the answer saves
-        self._move(better[:, None, None], moves)
+        self._move(better[:, None, None], moves, rates)
         now |= {
             "weights": xp.where(better[:, None], candidates, now["weights"]),
             "data_loss": xp.where(better, data_loss, now["data_loss"]),
@@ -105,10 +105,10 @@ class _Walk:
             "accuracy": xp.where(better, self._accuracy(), now["accuracy"]),
         }
 
-    def _move(self, accept: Any, moves: list[Array]) -> None:
+    def _move(self, accept: Any, moves: list[Array], rates: Array) -> None:
         xp = array_namespace(accept)
         for number, (here, move) in enumerate(zip(self._coordinates, moves, strict=True)):
-            here[...] = xp.where(accept, here + self._rates_of_scores * move, here)
+            here[...] = xp.where(accept, here + rates * move, here)
             self._with_offset[number] = here + self._offsets
 
     def _accuracy(self) -> Array:

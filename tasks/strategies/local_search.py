@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tasks.arrays.array import Array
-from tasks.arrays.stacking import per_trial
 from tasks.datasets.dataset import Dataset
 from tasks.errors import require
+from tasks.fused.descent import rates_of
 from tasks.fused.problem import Problem
 from tasks.fused.state import Measured, State, unknown_incumbent
 from tasks.models.model import ScoreLinear
@@ -27,6 +27,7 @@ _INITIAL_SCALE = 1e-3
 class LocalSearch:
     """From ``initial_scale`` times the model's draw, candidates ``W + learning_rate`` times a draw.
 
+    A schedule shrinks the steps as it does those of a descent: with ``schedule=cosine`` the search is annealed.
     ``initial_scale`` null is 1e-3, for a network 1. Source: notes, "Strategy #2".
     """
 
@@ -38,7 +39,7 @@ class LocalSearch:
 
     def unused(self) -> frozenset[str]:
         """Return what only a descent has."""
-        return frozenset({"optimizer", "schedule", "clip"})
+        return frozenset({"optimizer", "clip"})
 
     def fusion_key(self, trial: Trial) -> tuple[Array, ...]:
         """Return the kind of the loss's coordinates where the search goes along them."""
@@ -69,8 +70,10 @@ class LocalSearch:
         """Do steps ``start + 1`` to ``stop``."""
         if in_score_space(problem):
             return score_space.advance(problem, state, start, stop)
-        rates = per_trial([trial.learning_rate for trial in problem.trials], like=problem.like, trailing=1)
-        return advance_one_by_one(problem, state, start, stop, lambda weights, unit: weights + rates * unit)
+        rates = problem.array(rates_of(problem, range(start + 1, stop + 1))[..., None])
+        return advance_one_by_one(
+            problem, state, start, stop, lambda weights, unit, step: weights + rates[step - start - 1, ...] * unit
+        )
 
 
 def _along(trial: Trial) -> bool:

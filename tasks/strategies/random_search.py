@@ -72,7 +72,7 @@ class RandomSearch:
         if in_score_space(problem):
             return score_space.advance(problem, state, start, stop, scales=scales)
         each = per_trial(scales, like=problem.like, trailing=1)
-        return advance_one_by_one(problem, state, start, stop, lambda _, unit: each * unit)
+        return advance_one_by_one(problem, state, start, stop, lambda _weights, unit, _step: each * unit)
 
 
 def _scale(trial: Trial) -> float:

@@ -44,13 +44,13 @@ def bytes_of_search(sizes: Sizes) -> int:
 
 
 def advance_one_by_one(
-    problem: Problem, state: State, start: int, stop: int, propose: Callable[[Array, Array], Array]
+    problem: Problem, state: State, start: int, stop: int, propose: Callable[[Array, Array, int], Array]
 ) -> tuple[State, Measured]:
     """Do steps ``start + 1`` to ``stop`` of a search, one evaluation each.
 
     Where a step sees all examples, every one evaluates a candidate. On minibatches incumbent and candidate meet on the
     same examples: step 1 evaluates the first candidate; then every even step evaluates the incumbent again on
-    a new minibatch, and every odd step a candidate on that same minibatch. ``propose(weights, unit)`` returns the
+    a new minibatch, and every odd step a candidate on that same minibatch. ``propose(weights, unit, step)`` returns the
     candidates ``(K, P)``.
     """
     xp = array_namespace(problem.like)
@@ -61,7 +61,7 @@ def advance_one_by_one(
         if not whole and step % 2 == 0:
             now["data_loss"], now["accuracy"] = problem.losses_and_accuracy(now["weights"], batch)
         else:
-            candidates = propose(now["weights"], next(directions))
+            candidates = propose(now["weights"], next(directions), step)
             data_loss, hits = problem.losses_and_accuracy(candidates, batch)
             penalty = double(problem.regularization_loss(candidates))
             better = data_loss + penalty < now["data_loss"] + now["regularization_loss"]

@@ -57,7 +57,8 @@ def local_search(trial, dataset):
     weights = np.float32(1e-3) * normal(trial.seed, "initial weights", shape=shape)
     best, history = math.inf, []
     for step in range(trial.steps):
-        step_taken = np.float32(trial.learning_rate) * normal(trial.seed, "perturbations", step, shape=shape)
+        size = trial.learning_rate * trial.schedule.factor(step + 1, trial.steps)
+        step_taken = np.float32(size) * normal(trial.seed, "perturbations", step, shape=shape)
         loss = mean_loss(trial, dataset, weights + step_taken)
         if loss < best:
             best, weights = loss, weights + step_taken

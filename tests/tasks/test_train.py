@@ -13,7 +13,7 @@ from tasks.labels import accuracy
 from tasks.losses import LOSSES, Softmax, Svm
 from tasks.optimizers import OPTIMIZERS, Momentum, Sgd
 from tasks.regularizers import L1, L2
-from tasks.schedules import SCHEDULES
+from tasks.schedules import SCHEDULES, Constant, Cosine
 from tasks.strategies import STRATEGIES, GradientDescent, Lbfgs, LocalSearch, RandomSearch
 from tasks.studies.train import Train
 from tasks.trial import Trial
@@ -116,8 +116,9 @@ def test_lbfgs_wants_the_full_training_set(small_dataset):
     assert {"learning_rate", "schedule", "optimizer"} < Train().unused(full)
 
 
-def test_schedules_differ_inside_a_group(small_dataset):
-    trials = [trial(schedule=kind()) for kind in SCHEDULES.values()]
+@pytest.mark.parametrize(("strategy", "batch_size"), [("gradient", 64), ("local", 64), ("local", None)])
+def test_schedules_differ_inside_a_group(small_dataset, strategy, batch_size):
+    trials = [trial(strategy, batch_size=batch_size, schedule=kind()) for kind in SCHEDULES.values()]
     fused = by_trial(*run(trials, small_dataset))
     assert_same_bits(fused, [by_trial(*run([t], small_dataset))[0] for t in trials])
     assert len({result.arrays["weights"].tobytes() for _, result in fused}) >= 4
@@ -199,12 +200,20 @@ def test_data_and_regularization_loss_are_reported_apart(small_dataset):
 
 
 @pytest.mark.parametrize("loss", [Svm(), Softmax()])
-@pytest.mark.parametrize(("strategy", "loop"), [("random", plain.random_search), ("local", plain.local_search)])
-def test_score_space_search_is_the_plain_loop(small_dataset, strategy, loop, loss, monkeypatch):
+@pytest.mark.parametrize(
+    ("strategy", "loop", "schedule"),
+    [
+        ("random", plain.random_search, Constant()),
+        *(("local", plain.local_search, row()) for row in SCHEDULES.values()),
+    ],
+)
+def test_score_space_search_is_the_plain_loop(small_dataset, strategy, loop, schedule, loss, monkeypatch):
     # given a search over all examples with more candidates than fit one block
     monkeypatch.setattr(devices, "ON_HOST", dataclasses.replace(devices.ON_HOST, candidates=54))
     stretch = {"record_every": 1, "evaluate_every": 150}
-    searching = trial(strategy, loss=loss, regularization=1e-3, batch_size=None, steps=150, **stretch)
+    searching = trial(
+        strategy, loss=loss, schedule=schedule, regularization=1e-3, batch_size=None, steps=150, **stretch
+    )
     curves, results = run([searching], small_dataset)
     # when the notes' loop makes the same draws
     weights, history = loop(searching, small_dataset)
@@ -234,6 +243,22 @@ def test_on_minibatches_incumbent_and_candidate_meet_on_the_same_examples(small_
     assert all(losses[step + 1] <= losses[step] for step in range(2, 41, 2))
     assert any(losses[step + 1] < losses[step] for step in range(2, 41, 2))
     assert results[0].outcome is Outcome.COMPLETE
+
+
+def test_a_search_on_minibatches_that_is_annealed_takes_steps_that_shrink(small_dataset):
+    # given a search whose steps are taken one by one
+    searching = trial("local", schedule=Cosine(), record_every=1, evaluate_every=1, steps=40)
+    problem = Problem.of([searching], small_dataset, like=np.empty(0, np.float32), threads=1)
+    state, sizes = searching.strategy.init(problem), {}
+    for step in range(1, 41):
+        before = state["weights"]
+        state, _ = searching.strategy.advance(problem, state, step - 1, step)
+        if not np.array_equal(before, state["weights"]):
+            sizes[step] = float(np.std(state["weights"] - before))
+    # then each step taken has the size of the draws, times the learning rate, times the cosine
+    expected = {step: 1e-3 * Cosine().factor(step, 40) for step in sizes}
+    assert len(sizes) > 5
+    assert sizes == pytest.approx(expected, rel=0.2)
 
 
 def test_minibatch_gradient_descent_is_the_plain_loop(small_dataset):
@@ -272,7 +297,7 @@ def test_batch_larger_than_the_training_set_is_refused(small_dataset):
 
 def test_unused_parameters():
     assert Train().unused(trial("random")) == {"learning_rate", "optimizer", "schedule", "clip"}
-    assert Train().unused(trial("local", batch_size=None)) == {"optimizer", "schedule", "data_seed", "clip"}
+    assert Train().unused(trial("local", batch_size=None)) == {"optimizer", "data_seed", "clip"}
     assert Train().unused(trial("gradient")) == frozenset()
     assert type(trial("gradient").optimizer) is Sgd
     assert {GradientDescent, Lbfgs, LocalSearch, RandomSearch} == set(STRATEGIES.values())
