@@ -39,7 +39,7 @@ class Point:
 class PlannedTrial:
     """A trial of a sweep.
 
-    ``key`` identifies it (DESIGN: identity), ``name`` says what differs from the others of the sweep,
+    ``key`` identifies it (contract 6 of the architecture), ``name`` says what differs from the others of the sweep,
     ``index`` is its place in the grid (Hydra's job number), ``overrides`` are its command-line overrides and
     ``config`` is its resolved config as plain values: all that is needed to run it again.
     """

@@ -15,7 +15,7 @@ from pipeline.record.protocol import Series
 from pipeline.record.reading import RecordedRun
 
 TOLERANCE = 1e-5
-"""The largest relative difference that counts as rounding (DESIGN: reproduction)."""
+"""The largest relative difference that counts as rounding."""
 
 
 class Equality(enum.Enum):
