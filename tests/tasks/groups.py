@@ -1,9 +1,21 @@
-"""Trials in the groups that they may be fused in."""
+"""Trials in the groups that they may be fused in, and the strategies that suites run over."""
 
 from tasks.losses import LOSSES
+from tasks.strategies import STRATEGIES
 
 KINDS = {type(kind.coordinates) for kind in LOSSES.values()}
 """Kinds of coordinates: a strategy that goes along them has a group for each, every other has one for all losses."""
+
+
+STEADY = [name for name in STRATEGIES if name != "lbfgs"]
+"""Strategies of minibatches too, and without a line search, which amplifies every rounding."""
+
+
+def rates(**by_strategy):
+    """Return a learning rate of every strategy, and name the strategies that have none."""
+    lacking = sorted(STRATEGIES.keys() - by_strategy.keys())
+    assert not lacking, f"a learning rate for strategy={', '.join(lacking)} is missing here"
+    return by_strategy
 
 
 def groups(trials):

@@ -23,7 +23,7 @@ from tasks.studies.step_size import StepSize
 from tasks.studies.train import Train
 from tasks.trial import Trial
 from tests.tasks.backends import OTHERS, distance, like_of
-from tests.tasks.groups import groups
+from tests.tasks.groups import STEADY, groups
 from tests.tasks.rows_of_models import SMALL_MODELS
 from tests.tasks.test_train import RATES, run, trial
 
@@ -150,7 +150,7 @@ def test_the_objective_of_trials_that_differ(like):
 
 
 @pytest.mark.parametrize("batch_size", [64, None, 1])
-@pytest.mark.parametrize("strategy", ["random", "local", "gradient"])
+@pytest.mark.parametrize("strategy", STEADY)
 def test_training_is_that_of_numpy(like, small_dataset, strategy, batch_size):
     # given trials that differ in all that may differ inside a group, some of one seed
     for trials in groups(mixed_trials(strategy, batch_size=batch_size)):
@@ -186,7 +186,7 @@ def test_every_optimizer_trains_as_with_numpy(like, small_dataset, optimizer):
         assert distance(results[k].arrays["weights"], expected[k].arrays["weights"]) < TRAINING
 
 
-@pytest.mark.parametrize("strategy", ["random", "local", "gradient"])
+@pytest.mark.parametrize("strategy", STEADY)
 def test_fused_trials_are_each_trial_alone(like, small_dataset, strategy):
     trials = [
         trial(strategy, learning_rate=RATES[strategy] * factor, seed=seed) for factor in (1, 2) for seed in (0, 1)
@@ -198,7 +198,7 @@ def test_fused_trials_are_each_trial_alone(like, small_dataset, strategy):
 
 
 @pytest.mark.parametrize("batch_size", [64, None])
-@pytest.mark.parametrize("strategy", ["random", "local", "gradient"])
+@pytest.mark.parametrize("strategy", STEADY)
 def test_a_run_goes_on_from_a_checkpoint_that_lies_on_the_host(like, small_dataset, strategy, batch_size):
     # given a run with a trial that diverges, where descent can
     rates = [RATES[strategy], 1e30]

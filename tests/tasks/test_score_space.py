@@ -15,9 +15,10 @@ from tasks.studies.landscape import Landscape
 from tasks.studies.step_size import StepSize
 from tasks.studies.train import Train
 from tasks.trial import Trial
+from tests.tasks.groups import STEADY, rates
 
 ROWS = [kind() for kind in LOSSES.values()]
-RATES = {"random": 1.0, "local": 1e-4, "gradient": 1e-6, "lbfgs": 1.0}
+RATES = rates(random=1.0, local=1e-4, gradient=1e-6, lbfgs=1.0)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +41,7 @@ def test_only_one_of_them_goes_through_score_space():
 
 
 @pytest.mark.parametrize("loss", ROWS)
-@pytest.mark.parametrize("strategy", ["random", "local", "gradient"])
+@pytest.mark.parametrize("strategy", STEADY)
 def test_a_strategy_is_its_general_loop(small_dataset, strategy, loss):
     # given a trial that sees all examples at every step
     settings = {"strategy": STRATEGIES[strategy](), "learning_rate": RATES[strategy], "batch_size": None}

@@ -20,7 +20,7 @@ from tasks.strategies.scaled_descent import ScaledDescent
 from tasks.studies.train import Train
 from tasks.trial import Trial
 from tests.tasks.backends import OTHERS, distance, like_of
-from tests.tasks.groups import groups
+from tests.tasks.groups import STEADY, groups, rates
 
 ROWS = {
     **{name: kind() for name, kind in MODELS.items()},
@@ -28,7 +28,7 @@ ROWS = {
     "convnet": ConvNet(channels=(5, 7)),
 }
 PAIRS = list(itertools.product(STRATEGIES, (32, None)))
-RATES = {"random": 1.0, "local": 1e-2, "gradient": 1e-2, "lbfgs": 1.0}
+RATES = rates(random=1.0, local=1e-2, gradient=1e-2, lbfgs=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def test_every_optimizer_fused_clipped_and_not_is_alone(images, model, optimizer
             assert_same_bits(followed([one], images)[0], together)
 
 
-@pytest.mark.parametrize("strategy", ["random", "local", "gradient"])
+@pytest.mark.parametrize("strategy", STEADY)
 @pytest.mark.parametrize("model", ROWS)
 def test_a_resumed_trial_is_an_uninterrupted_one_and_a_diverged_neighbour_costs_no_bit(images, model, strategy):
     # given trials one of which diverges where it can
@@ -163,7 +163,7 @@ def test_every_model_learns(images, model):
 
 
 @pytest.mark.parametrize("backend", OTHERS)
-@pytest.mark.parametrize("strategy", ["random", "local", "gradient"])
+@pytest.mark.parametrize("strategy", STEADY)
 @pytest.mark.parametrize("model", ROWS)
 def test_training_is_that_of_numpy(images, model, strategy, backend):
     like = like_of(backend)
