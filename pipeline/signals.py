@@ -22,6 +22,15 @@ AGAIN_SECONDS = 0.01
 _SHOW_CURSOR = b"\x1b[?25h"  # the progress display hides it
 
 
+_came: list[int] = []
+
+
+def raise_swallowed() -> None:
+    """Raise `Interrupted` once more for a signal that has come: what a library imports may catch all and go on."""
+    if _came:
+        raise Interrupted(_came[0])
+
+
 class StopSignals:
     """Raises `Interrupted` at the first of the `STOPPING` signals; the second ends the process at once.
 
@@ -51,6 +60,7 @@ class StopSignals:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        _came.clear()
         if self._bell is not None:
             sys.unraisablehook = self._unraisable
             signal.set_wakeup_fd(self._woken)
@@ -61,6 +71,7 @@ class StopSignals:
     def _stop(self, number: int, _frame: FrameType | None) -> None:
         if not self._stopping:
             self._stopping = True
+            _came.append(number)
             raise Interrupted(number)
 
     def _drop(self, unraisable: Any) -> None:

@@ -28,6 +28,7 @@ from pipeline.hydra.folders import hide_credentials
 from pipeline.hydra.launcher import SWEEPS
 from pipeline.hydra.sweeper import deferred
 from pipeline.plan.plan import Point
+from pipeline.signals import StopSignals
 from pipeline.sweep import run
 
 CONF = str(HOME / "conf")
@@ -55,7 +56,7 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         sys.argv[1:] = arranged(sys.argv[1:])
-        with SWEEPS:
+        with StopSignals(), SWEEPS:
             hydra.main(config_path=CONF, config_name="config", version_base="1.3")(run_trial)()
     except BaseException as raised:  # noqa: BLE001  # it is told or raised below, where it has no other error around it
         error = raised.error if isinstance(raised, Told) else raised

@@ -32,7 +32,7 @@ from pipeline.results.criterion import Criterion, check_metric
 from pipeline.results.failures import Failures
 from pipeline.results.fault_log import FaultLog
 from pipeline.results.tally import Tally
-from pipeline.signals import StopSignals
+from pipeline.signals import StopSignals, raise_swallowed
 from pipeline.stopping.ladder import Decision
 from pipeline.sweep.batch import Batch
 from pipeline.sweep.course import Course
@@ -71,6 +71,7 @@ class LiveSweep:
 
     def __enter__(self) -> Self:
         self._stack.enter_context(StopSignals())
+        raise_swallowed()
         return self
 
     def __exit__(
@@ -134,6 +135,8 @@ class LiveSweep:
         connecting = connected(recorder)
         self._stack.enter_context(self._engine)
         others.result()
+        if sqlite_file(config.tracking.uri) is None:
+            connecting.result()  # what MLflow refuses is told before anything is shown; a file was probed
 
         # The parent run of a sweep keeps the attachments for all its trials.
         provenance = Provenance(tags=tags, attachments=attachments if lone else {})

@@ -1,5 +1,6 @@
 """Signals stop a sweep wherever its main thread is."""
 
+import contextlib
 import signal
 import time
 import weakref
@@ -7,7 +8,7 @@ import weakref
 import pytest
 
 from pipeline.errors import Interrupted
-from pipeline.signals import StopSignals
+from pipeline.signals import StopSignals, raise_swallowed
 
 
 class Watched:
@@ -25,3 +26,16 @@ def test_a_signal_that_comes_while_a_weak_reference_calls_back_is_not_lost():
 
     with pytest.raises(Interrupted):
         go_and_wait()
+
+
+def test_a_signal_whose_exception_a_library_has_caught_is_raised_where_the_sweep_begins():
+    def begin():
+        with StopSignals():
+            with contextlib.suppress(BaseException):
+                signal.raise_signal(signal.SIGTERM)
+            with StopSignals():
+                raise_swallowed()
+
+    with pytest.raises(Interrupted):
+        begin()
+    raise_swallowed()  # the next sweep of the process begins anew
