@@ -20,7 +20,7 @@ from pipeline.hydra.groups import keys
 from pipeline.record.protocol import Series
 from tasks.errors import ConfigError
 from tasks.events import Outcome, Result
-from tasks.losses import Softmax
+from tasks.losses import LOSSES, Softmax
 from tests.pipeline import commands
 from tests.pipeline.packaging import install
 
@@ -33,6 +33,9 @@ class Cooled(Softmax):
     temperature: float = 2.0
 """
 ROW = "[descent_sweeps.losses]\ncooled = warm_losses:Cooled\n"
+
+WITH_COOLED = ", ".join(sorted([*LOSSES, "cooled"]))
+"""The losses that there are beside the package of these tests."""
 
 
 @pytest.fixture
@@ -66,9 +69,7 @@ def test_a_row_of_a_package_is_a_row(site):
     assert faults() == []
     with pytest.raises(ConfigError, match=r"a key of loss must be one of temperature, got 'temprature'"):
         parse({"loss": {"name": "cooled", "temprature": 3}})
-    with pytest.raises(
-        ConfigError, match=r"loss must be one of cooled, softmax, .*, got 'cooldd' \(did you mean 'cooled'"
-    ):
+    with pytest.raises(ConfigError, match=rf"loss must be one of {WITH_COOLED}, got 'cooldd' \(did you mean 'cooled'"):
         parse({"loss": {"name": "cooldd"}})
 
 
@@ -262,7 +263,7 @@ def test_commands_know_a_package_and_its_presets(tmp_path, site):
         )
 
     told = run("--help")
-    assert "loss         cooled, softmax" in told.stdout
+    assert f"loss         {WITH_COOLED}" in told.stdout
     assert "Of warm-losses 0.1: loss cooled" in told.stdout
     assert "losses 'gone' of warm-losses (warm_losses:Gone) is left out: must be importable" in told.stderr
     config = run("experiment=warm/all", "loss.temperature=5", "--cfg", "job").stdout
