@@ -23,7 +23,7 @@ import contextvars
 import dataclasses
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
@@ -81,7 +81,7 @@ class Single(abc.ABC):
         return frozenset(field.name for field in dataclasses.fields(trial)) - self.uses - {"task"}
 
     @final
-    def fusion_key(self, trial: Trial) -> tuple[Any, ...]:
+    def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
         """Return the trial itself: every one is computed alone."""
         return (repr(trial),)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -79,7 +79,7 @@ class Task(Protocol):
     def unused(self, trial: Trial) -> frozenset[str]:
         """Return the fields of ``trial`` that have no influence on its result (they take no part in its key)."""
 
-    def fusion_key(self, trial: Trial) -> tuple[Array, ...]:
+    def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
         """Return what trials must have in common to be computed as one fused group."""
 
     def check(self, trial: Trial, dataset: Dataset) -> None:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pipeline.stopping.rule import History, best, check, geometric
+from pipeline.stopping.rule import History, Reduced, best
 from tasks.errors import require
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asha:
+class Asha(Reduced):
     """Asynchronous successive halving: of n settings that have arrived, the best n / reduction_factor go on.
 
     A setting that is not among them is paused, and goes on later if more arrive and it is then; once nothing runs and
@@ -20,23 +20,13 @@ class Asha:
     Source: Li et al. 2020, "A system for massively parallel hyperparameter tuning".
     """
 
-    stops: ClassVar[bool] = True
     together: ClassVar[bool] = False
 
-    metric: str | None = None
-    mode: str | None = None
-    min_steps: int | None = None
-    max_steps: int | None = None
-    reduction_factor: int = 3
     brackets: int = 1
 
     def __post_init__(self) -> None:
-        check(self, self.reduction_factor)
+        Reduced.__post_init__(self)
         require(self.brackets >= 1, "stopping.brackets", "must be >= 1", self.brackets)
-
-    def rungs(self, first: int, steps: int, bracket: int) -> tuple[int, ...]:
-        """Return the rungs of a bracket, counted from 0."""
-        return geometric(first * self.reduction_factor**bracket, self.reduction_factor, steps)
 
     def passing(self, arrived: Sequence[History], *, complete: bool) -> list[int]:
         """Return the best of those who have arrived."""

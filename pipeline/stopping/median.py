@@ -7,28 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pipeline.stopping.rule import History, check
+from pipeline.stopping.rule import Compared, History
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Median:
+class Median(Compared):
     """The median rule, every ``min_steps`` steps, decided by what all who run have measured, whoever came first.
 
     A setting goes on if the best that it has measured is at least the median of what all have measured on average up
     to there. Source: Golovin et al. 2017, "Google Vizier", section 3.2.2.
     """
 
-    stops: ClassVar[bool] = True
-    together: ClassVar[bool] = True
     brackets: ClassVar[int] = 1
-
-    metric: str | None = None
-    mode: str | None = None
-    min_steps: int | None = None
-    max_steps: int | None = None
-
-    def __post_init__(self) -> None:
-        check(self, 2)
 
     def rungs(self, first: int, steps: int, bracket: int) -> tuple[int, ...]:
         """Return every multiple of the first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from tasks.errors import require
@@ -75,9 +76,34 @@ def geometric(first: int, factor: int, steps: int) -> tuple[int, ...]:
     return tuple(rungs)
 
 
-def check(rule: Rule, reduction_factor: int) -> None:
-    """Raise a `ConfigError` where a rule's own numbers break their rules."""
-    for name, value in (("min_steps", rule.min_steps), ("max_steps", rule.max_steps)):
-        require(value is None or value >= 1, f"stopping.{name}", "must be >= 1, or null", value)
-    require(rule.mode in {None, "max", "min"}, "stopping.mode", "must be max or min, or null", rule.mode)
-    require(reduction_factor >= 2, "stopping.reduction_factor", "must be >= 2", reduction_factor)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """What every rule that stops trials has: the metric that is compared, and the steps between which."""
+
+    stops: ClassVar[bool] = True
+    together: ClassVar[bool] = True
+
+    metric: str | None = None
+    mode: str | None = None
+    min_steps: int | None = None
+    max_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("min_steps", self.min_steps), ("max_steps", self.max_steps)):
+            require(value is None or value >= 1, f"stopping.{name}", "must be >= 1, or null", value)
+        require(self.mode in {None, "max", "min"}, "stopping.mode", "must be max or min, or null", self.mode)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reduced(Compared):
+    """What the rules have in common whose rungs are apart by a factor."""
+
+    reduction_factor: int = 3
+
+    def __post_init__(self) -> None:
+        Compared.__post_init__(self)
+        require(self.reduction_factor >= 2, "stopping.reduction_factor", "must be >= 2", self.reduction_factor)
+
+    def rungs(self, first: int, steps: int, bracket: int) -> tuple[int, ...]:
+        """Return the rungs of a bracket, counted from 0: the first is ``reduction_factor`` times later in each."""
+        return geometric(first * self.reduction_factor**bracket, self.reduction_factor, steps)

@@ -70,8 +70,8 @@ class LiveSweep:
         self._unwritten: list[Sequence[str]] = []  # those of them that are not written down yet
 
     def __enter__(self) -> Self:
-        self._stack.enter_context(StopSignals())
         raise_swallowed()
+        self._stack.enter_context(StopSignals())
         return self
 
     def __exit__(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -50,7 +50,7 @@ class GradientDescent:
         """Return nothing: gradient descent uses every field."""
         return frozenset()
 
-    def fusion_key(self, trial: Trial) -> tuple[Array, ...]:
+    def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
         """Return the optimiser's kind, and whether gradients are clipped."""
         return (type(trial.optimizer).__name__, trial.clip is not None)
 

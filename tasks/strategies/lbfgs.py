@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,7 @@ class Lbfgs:
         """Return what only a descent by an update rule has."""
         return frozenset({"learning_rate", "optimizer", "schedule", "clip"})
 
-    def fusion_key(self, trial: Trial) -> tuple[Array, ...]:
+    def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
         """Return nothing more than what all strategies share."""
         del trial
         return ()

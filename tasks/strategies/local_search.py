@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tasks.arrays.array import Array
 from tasks.datasets.dataset import Dataset
 from tasks.errors import require
 from tasks.fused.descent import rates_of
@@ -41,7 +41,7 @@ class LocalSearch:
         """Return what only a descent has."""
         return frozenset({"optimizer", "clip"})
 
-    def fusion_key(self, trial: Trial) -> tuple[Array, ...]:
+    def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
         """Return the kind of the loss's coordinates where the search goes along them."""
         return (type(trial.loss.coordinates).__name__,) if _along(trial) else ()
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tasks.arrays.array import Array
 from tasks.arrays.stacking import per_trial
 from tasks.datasets.dataset import Dataset
 from tasks.errors import require
@@ -39,7 +39,7 @@ class RandomSearch:
         """Return what only a descent or a step has."""
         return frozenset({"learning_rate", "optimizer", "schedule", "clip"})
 
-    def fusion_key(self, trial: Trial) -> tuple[Array, ...]:
+    def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
         """Return nothing more than what all strategies share."""
         del trial
         return ()

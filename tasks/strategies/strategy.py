@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Protocol
 
-from tasks.arrays.array import Array
 from tasks.datasets.dataset import Dataset
 from tasks.fused.problem import Problem
 from tasks.fused.state import Measured, State
@@ -20,7 +20,7 @@ class Strategy(Protocol):
     def unused(self) -> frozenset[str]:
         """Return the fields of a trial that have no influence on this strategy."""
 
-    def fusion_key(self, trial: Trial) -> tuple[Array, ...]:
+    def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
         """Return what trials of this strategy must have in common to be fused, beside their data and steps."""
 
     def check(self, trial: Trial, dataset: Dataset) -> None:

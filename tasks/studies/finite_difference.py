@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -86,7 +86,7 @@ class FiniteDifference:
         """Return what only training uses, and the order of the examples where all are seen."""
         return UNTRAINED | {"data_seed"} if self.examples is None else UNTRAINED
 
-    def fusion_key(self, trial: Trial) -> tuple[Array, ...]:
+    def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
         """Return the trial itself: a comparison is a group of its own, its points are its trial axis."""
         return (trial,)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -136,7 +136,7 @@ class GradientCheck:
             largest = np.maximum(dataset.mean - low, high - dataset.mean) * dataset.scale
         return _SCORE_STEP / max(1.0, float(largest.max()))
 
-    def fusion_key(self, trial: Trial) -> tuple[Array, ...]:
+    def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
         """Return the trial itself: every check runs alone."""
         return (trial,)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -93,7 +93,7 @@ class Landscape:
         unused = Train().unused(trial) if self.around == "trained" else UNTRAINED | {"data_seed"}
         return unused if self.examples is None else unused - {"data_seed"}
 
-    def fusion_key(self, trial: Trial) -> tuple[Array, ...]:
+    def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
         """Return the trial itself: a landscape is a group of its own, its points are its trial axis."""
         return (trial,)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -60,7 +60,7 @@ class OneDimensional:
         """Return everything but the loss: the points are the task's own."""
         return UNTRAINED | {"model", "regularizer", "regularization", "seed", "data_seed"}
 
-    def fusion_key(self, trial: Trial) -> tuple[Array, ...]:
+    def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
         """Return the trial itself: there is nothing to share."""
         return (trial,)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -65,7 +65,7 @@ class StepSize:
         """Return what only training uses, and the order of the examples where all are seen."""
         return UNTRAINED | {"data_seed"} if self.examples is None else UNTRAINED
 
-    def fusion_key(self, trial: Trial) -> tuple[Array, ...]:
+    def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
         """Return the trial itself: a table is a group of its own, its step sizes are its trial axis."""
         return (trial,)
 

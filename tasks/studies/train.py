@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -31,7 +31,7 @@ class Train:
         """Return what the trial's strategy does not use, and the data's order where every step sees all of it."""
         return trial.strategy.unused() | ({"data_seed"} if trial.batch_size is None else set())
 
-    def fusion_key(self, trial: Trial) -> tuple[Array, ...]:
+    def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
         """Return what decides which examples are seen when, and which arithmetic is done on them."""
         strategy = (type(trial.strategy).__name__, *trial.strategy.fusion_key(trial))
         data = (trial.batch_size, None if trial.batch_size is None else trial.data_seed)
