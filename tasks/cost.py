@@ -1,15 +1,15 @@
-"""What a trial costs: the multiplications behind its steps, of any model."""
+"""The cost of a trial: the examples that its steps evaluate, and the multiplications for their scores."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from tasks.datasets.dataset import Dataset
-from tasks.trial import Trial, is_of_model
+from tasks.trial import Trial, uses_model
 
 
 class Extent(NamedTuple):
-    """What of a data set costs depend on: the number of training examples, the shape of an image, the classes."""
+    """What a trial's cost depends on in a data set: the numbers of training examples and classes, the image shape."""
 
     examples: int
     image_shape: tuple[int, ...]
@@ -27,7 +27,7 @@ def examples_seen(trial: Trial, extent: Extent) -> int:
 
 
 def multiplications(trial: Trial, extent: Extent) -> int:
-    """Return how many multiplications the scores behind all steps of a trial take; one a step where that is unknown."""
-    if not is_of_model(trial):
+    """Return how many multiplications the scores of all steps of a trial take; one a step for an unknown model."""
+    if not uses_model(trial):
         return trial.steps
     return examples_seen(trial, extent) * trial.model.multiplications(extent.image_shape, extent.classes)

@@ -36,7 +36,7 @@ class Result:
     """The end of one trial: its outcome, its last metrics and its arrays (``weights`` among them).
 
     ``step`` is the last step done, for a diverged trial the step at which the loss ceased to be finite.
-    ``message`` says in a sentence what a person should know of the outcome, empty where there is nothing.
+    ``message`` explains the outcome in a sentence; it may be empty.
     """
 
     trial: int
@@ -52,7 +52,7 @@ class Checkpoint:
     """The state from which a fused group goes on as if it had never stopped.
 
     ``step`` is the number of steps done; ``trials`` ``(K,)`` are the positions in the group of the trials that
-    had not ended then, and ``arrays`` is their state, the trial axis first in each.
+    had not ended by then, and ``arrays`` is their state, the trial axis first in each.
     """
 
     step: int
@@ -60,7 +60,7 @@ class Checkpoint:
     arrays: Mapping[str, np.ndarray]
 
     def of_trials(self, kept: Sequence[int]) -> Checkpoint:
-        """Return the checkpoint of the group that only the trials ``kept`` of this one are in, in that order.
+        """Return the checkpoint of a new group: the trials ``kept`` of this one, in that order.
 
         >>> whole = Checkpoint(step=5, trials=np.array([2, 0]), arrays={"weights": np.array([[20.0], [0.0]])})
         >>> whole.of_trials([2]).trials, whole.of_trials([2]).arrays["weights"]
@@ -75,9 +75,9 @@ class Checkpoint:
 
     @classmethod
     def join(cls, parts: Sequence[Checkpoint]) -> Checkpoint:
-        """Return the checkpoint of one group of the trials of all parts, part after part: the inverse of `of_trials`.
+        """Return the checkpoint of a merged group, part after part: the inverse of `of_trials`.
 
-        The parts have come to the same step, with trials that can be fused, none of which has ended.
+        The parts are at the same step; their trials can be fused and none has ended.
 
         >>> parts = [Checkpoint(step=5, trials=np.array([0]), arrays={"weights": np.array([[w]])}) for w in (1.0, 2.0)]
         >>> Checkpoint.join(parts).trials, Checkpoint.join(parts).arrays["weights"]
@@ -97,7 +97,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
-    """The end of a computation that was to go no further: where its trials can be taken up again."""
+    """The end of a computation at the step it was to pause at, with the checkpoint to go on from."""
 
     checkpoint: Checkpoint
 

@@ -1,4 +1,4 @@
-"""What labels say of scores: which is the correct class's, and whether it is the highest."""
+"""Scores against labels: the score of the correct class, hits and accuracy."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ def correct_scores(scores: Array, labels: Array) -> Array:
     """Return the score of each example's correct class, ``(*trials, 1, N)``."""
     xp = array_namespace(scores)
     *trials, classes, count = scores.shape
-    # One index for all trials: for many of them, NumPy takes so four times as fast as along the axis.
+    # One flat index for all trials: with many of them, NumPy is four times as fast as with take_along_axis.
     place = labels * count + xp.arange(count, dtype=labels.dtype, device=getattr(labels, "device", None))
     taken = xp.take(xp.reshape(scores, (*trials, classes * count)), place, axis=-1)
     return xp.reshape(taken, (*trials, 1, count))
 
 
 def is_correct(scores: Array, labels: Array) -> Array:
-    """Return which class is each example's correct one, bool ``(C, N)``."""
+    """Return whether each class is the example's correct one, bool ``(C, N)``."""
     return classes(scores, labels) == labels
 
 
 def hits(scores: Array, labels: Array) -> Array:
-    """Return whether an example's highest score (the first, in a tie) is its label's, bool ``(*trials, N)``.
+    """Return whether the correct class has the highest score (the first, in a tie), bool ``(*trials, N)``.
 
-    An example with a score that is NaN has no highest one.
+    An example with a NaN among its scores is no hit.
     """
     xp = array_namespace(scores)
-    # NumPy finds the largest ten times as fast as its place.
+    # NumPy's max is ten times as fast as its argmax.
     highest = xp.max(scores, axis=-2, keepdims=True)
     beaten = xp.any((scores == highest) & (classes(scores, labels) < labels), axis=-2)
     return (correct_scores(scores, labels) == highest)[..., 0, :] & ~beaten
@@ -41,6 +41,6 @@ def accuracy(scores: Array, labels: Array) -> Array:
 
 
 def classes(scores: Array, labels: Array) -> Array:
-    """Return the number of every class, ``(C, 1)``, beside the labels."""
+    """Return the numbers of the classes, ``(C, 1)``, on the device of the labels."""
     xp = array_namespace(scores, labels)
     return xp.arange(scores.shape[-2], dtype=labels.dtype, device=getattr(labels, "device", None))[:, None]

@@ -1,4 +1,4 @@
-"""Loss functions of scores and labels: per-example losses, and their gradient with respect to the scores.
+"""Losses: each example's loss from its scores and label, and its gradient with respect to the scores.
 
 Scores are ``(*trials, C, N)``, labels ``(N,)``; a stacked row holds its hyperparameters as ``(*trials, 1, 1)``.
 """
@@ -20,7 +20,7 @@ from tasks.labels import correct_scores, is_correct
 class Loss(Protocol):
     """A loss: a row of `LOSSES`. It depends on the scores through its ``coordinates`` alone.
 
-    ``smooth`` says that all its derivatives are there: no kinks, no jumps of a slope.
+    ``smooth`` says that it has all derivatives: no kinks, no jumps of a slope.
     """
 
     coordinates: ClassVar[Coordinates]
@@ -28,7 +28,7 @@ class Loss(Protocol):
 
     @property
     def offset(self) -> Array:
-        """What is added to every coordinate."""
+        """The number that is added to every coordinate."""
 
     def losses(self, scores: Array, labels: Array) -> Array:
         """Return the loss of every example, ``(*trials, N)``."""
@@ -37,7 +37,7 @@ class Loss(Protocol):
         """Return the losses ``(*trials, N)`` and the gradient of each by its scores, ``(*trials, C, N)``."""
 
     def sums(self, coordinates: Array) -> Array:
-        """Return the sum of the examples' losses, ``(*trials,)``, from coordinates ``(*trials, Z, N)`` with offset."""
+        """Return the sum of the examples' losses, ``(*trials,)``, from coordinates plus offset ``(*trials, Z, N)``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ class Svm:
         return xp.sum(violations(scores, labels, self.margin), axis=-2)
 
     def losses_and_gradient(self, scores: Array, labels: Array) -> tuple[Array, Array]:
-        """Return losses ``(*trials, N)`` and ``1(violated)``, for the correct class minus their count."""
+        """Return losses ``(*trials, N)`` and gradient: 1 where violated, for the correct class minus their count."""
         xp = array_namespace(scores)
         excess = violations(scores, labels, self.margin)
         violated = xp.astype(excess > 0, scores.dtype)
@@ -79,14 +79,14 @@ class Svm:
         return xp.sum(excess, axis=-2), violated - count * xp.astype(is_correct(scores, labels), scores.dtype)
 
     def sums(self, coordinates: Array) -> Array:
-        """Return the sum of all that exceeds 0, ``(*trials,)``."""
+        """Return the sum of the positive coordinates, ``(*trials,)``."""
         xp = array_namespace(coordinates)
         return xp.sum(xp.maximum(coordinates, _zeros(coordinates)), axis=(-2, -1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SquaredHinge:
-    """Squared hinge loss, ``sum_{j != y} max(0, s_j - s_y + margin)^2``: smooth but for its second derivative."""
+    """Squared hinge loss, ``sum_{j != y} max(0, s_j - s_y + margin)^2``; its second derivative jumps at a kink."""
 
     coordinates: ClassVar[Coordinates] = DIFFERENCES
     smooth: ClassVar[bool] = False
@@ -108,7 +108,7 @@ class SquaredHinge:
         return xp.sum(excess * excess, axis=-2)
 
     def losses_and_gradient(self, scores: Array, labels: Array) -> tuple[Array, Array]:
-        """Return losses ``(*trials, N)`` and twice the violations, for the correct class minus their sum."""
+        """Return losses ``(*trials, N)`` and gradient: twice the violations, for the correct class minus their sum."""
         xp = array_namespace(scores)
         excess = violations(scores, labels, self.margin)
         slope = 2 * excess
@@ -117,7 +117,7 @@ class SquaredHinge:
         return xp.sum(excess * excess, axis=-2), slope - total * correct
 
     def sums(self, coordinates: Array) -> Array:
-        """Return the sum of the squares of all that exceeds 0, ``(*trials,)``."""
+        """Return the sum of the squares of the positive coordinates, ``(*trials,)``."""
         xp = array_namespace(coordinates)
         positive = xp.maximum(coordinates, _zeros(coordinates))
         return xp.sum(positive * positive, axis=(-2, -1))
@@ -125,7 +125,7 @@ class SquaredHinge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Softmax:
-    """Softmax (cross-entropy) loss, ``log(sum_j exp(s_j)) - s_y``, with the largest score taken out first.
+    """Softmax (cross-entropy) loss, ``log(sum_j exp(s_j)) - s_y``; the largest score is subtracted first (no overflow).
 
     >>> import numpy as np
     >>> Softmax().losses(np.array([[1e5], [0.0]]), np.array([0]))
@@ -148,7 +148,7 @@ class Softmax:
         return xp.log(xp.sum(xp.exp(shifted), axis=-2)) - correct
 
     def losses_and_gradient(self, scores: Array, labels: Array) -> tuple[Array, Array]:
-        """Return losses ``(*trials, N)`` and the probabilities, for the correct class minus 1."""
+        """Return losses ``(*trials, N)`` and gradient: the probabilities, for the correct class minus 1."""
         xp = array_namespace(scores)
         shifted = scores - xp.max(scores, axis=-2, keepdims=True)
         exponentials = xp.exp(shifted)
@@ -187,7 +187,7 @@ class Logistic:
         return array_namespace(scores).sum(_softplus(self.coordinates.of(scores, labels)), axis=-2)
 
     def losses_and_gradient(self, scores: Array, labels: Array) -> tuple[Array, Array]:
-        """Return losses ``(*trials, N)`` and ``1 / (1 + exp(-z_j))``, for the correct class its negative."""
+        """Return losses ``(*trials, N)`` and gradient: ``1 / (1 + exp(-z_j))``, for the correct class its negative."""
         xp, z = array_namespace(scores), self.coordinates.of(scores, labels)
         each = _softplus(z)
         slope = xp.exp(z - each)  # 1 / (1 + exp(-z)), without overflow whatever the sign of z
@@ -211,8 +211,8 @@ def violations(scores: Array, labels: Array, margin: Array) -> Array:
     """Return ``max(0, s_j - s_y + margin)``, ``(*trials, C, N)``, 0 for the correct class."""
     xp = array_namespace(scores)
     excess = scores - (correct_scores(scores, labels) - margin)
-    # maximum() passes NaN on, so that a diverged trial is seen to have diverged. The mask, a number for every
-    # class and example whatever the trials, is multiplied: four times faster than choosing by it.
+    # maximum() propagates NaN, so that a divergence is detected. The mask is (C, N), shared by all trials, and is
+    # multiplied: four times as fast as where().
     return xp.maximum(excess, _zeros(scores)) * xp.astype(~is_correct(scores, labels), scores.dtype)
 
 
@@ -223,6 +223,6 @@ def _softplus(z: Array) -> Array:
 
 
 def _zeros(scores: Array) -> Array:
-    """Return a zero for every class and example, ``(C, N)``: NumPy takes them three times as fast as a single one."""
+    """Return zeros ``(C, N)``: NumPy's maximum with them is three times as fast as with a scalar."""
     there = {"dtype": scores.dtype, "device": getattr(scores, "device", None)}
     return array_namespace(scores).zeros(scores.shape[-2:], **there)

@@ -1,8 +1,8 @@
 """Optimisers: each a pair of pure functions, ``init`` and ``update``, in the manner of optax.
 
-Weights are points ``(K, P)``, all parameters of ``K`` trials; a stacked row holds hyperparameters ``(K, 1)``, and so
-is the learning rate. ``step`` counts from 1. An update is what is added to the weights. An elementwise rule may be
-given any part of the parameters instead of all, ``(H, D)``: rows, each of one trial.
+Weights are points ``(K, P)``, all parameters of ``K`` trials; a stacked row's hyperparameters and the learning rate
+are ``(K, 1)``. ``step`` counts from 1. The update is added to the weights. An elementwise rule may be given some rows
+of the parameters ``(H, D)`` instead of all, each row of one trial.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ State = Mapping[str, Any]
 class Optimizer(Protocol):
     """An update rule: a row of `OPTIMIZERS`.
 
-    ``elementwise`` says that a parameter's update depends on its own gradient alone. A rule that looks at others, at
-    the norm of a trial's gradient for instance, says False, and gets all parameters of a trial together.
+    ``elementwise`` says that a parameter's update depends on its own gradient alone. It is False for a rule that uses
+    more, such as the norm of a trial's gradient; that rule gets all parameters of a trial together.
     ``plain`` says that the update is ``-learning_rate * g`` and nothing else.
     """
 
@@ -41,8 +41,12 @@ class Optimizer(Protocol):
 class Sgd:
     """Gradient descent, ``-learning_rate * g``. Source: the notes, "Gradient Descent".
 
-    >>> Sgd().update(2.0, {}, learning_rate=0.5, step=1)[0]
-    -1.0
+    >>> w, gradient, learning_rate = 3.0, 2.0, 0.5
+    >>> update, _ = Sgd().update(gradient, {}, learning_rate=learning_rate, step=1)
+    >>> updated = w + update
+    >>> w -= learning_rate * gradient
+    >>> w, updated
+    (2.0, 2.0)
     """
 
     elementwise: ClassVar[bool] = True
@@ -84,7 +88,7 @@ class Momentum:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nesterov:
-    """Nesterov momentum at the looked-ahead point (Sutskever et al. 2013, CS231n's form).
+    """Nesterov momentum, in terms of the look-ahead point (Sutskever et al. 2013, CS231n's form).
 
     ``v <- momentum v - learning_rate g``, update ``momentum v - learning_rate g`` with the new ``v``.
     """
@@ -164,7 +168,7 @@ class Rmsprop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adam:
-    """Adam: ``m <- beta1 m + (1 - beta1) g``, ``v <- beta2 v + (1 - beta2) g^2``, both corrected for their start.
+    """Adam: ``m <- beta1 m + (1 - beta1) g``, ``v <- beta2 v + (1 - beta2) g^2``, both bias-corrected.
 
     Update ``-learning_rate m' / (sqrt(v') + epsilon)`` (Kingma and Ba 2015, algorithm 1).
     """
@@ -186,7 +190,7 @@ class Adam:
         return {"mean": _zeros(weights), "squares": _zeros(weights)}
 
     def update(self, gradient: Array, state: State, *, learning_rate: Array, step: int) -> tuple[Array, State]:
-        """Return the corrected mean over the root of the corrected mean square."""
+        """Return the bias-corrected mean over the root of the bias-corrected mean square."""
         xp = array_namespace(gradient)
         mean = self.beta1 * state["mean"] + (1 - self.beta1) * gradient
         squares = self.beta2 * state["squares"] + (1 - self.beta2) * (gradient * gradient)

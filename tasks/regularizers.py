@@ -1,4 +1,4 @@
-"""Regularizers: the penalty of the weights, and its gradient at a strength."""
+"""Regularizers: the penalty ``R(W)`` of the weights, and its gradient times a strength."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tasks.arrays.array import Array
 class Regularizer(Protocol):
     """A penalty ``R(W)``, a sum over the rows of the weights: a row of `REGULARIZERS`.
 
-    Where its gradient is a multiple of the weights, ``decay`` is that number and ``R`` is ``decay / 2 * sum W^2``;
-    else 0.
+    ``decay`` is the number that its gradient is the weights times, so that ``R`` is ``decay / 2 * sum W^2``; 0 where
+    its gradient is no multiple of the weights.
     """
 
     decay: ClassVar[float]

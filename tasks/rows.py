@@ -37,7 +37,7 @@ def describe_row(table: Mapping[str, type], row: Any) -> dict[str, Any]:
 
 
 def row_name(table: Mapping[str, type], row: object) -> str:
-    """Return a row's name in its table, by which configs and messages know it; that of its class, if it is in none.
+    """Return a row's name in its table, which configs and messages use; its class's name if it is in no table.
 
     >>> from tasks.losses import LOSSES, SquaredHinge
     >>> row_name(LOSSES, SquaredHinge())
@@ -93,7 +93,7 @@ _NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: 
 
 
 def _spelled(text: str, kind: type) -> bool | int | None:
-    """Return what a text spells, if it does: an environment variable, as in ``${oc.env:STEPS}``, is always a text."""
+    """Return the bool or int that a text spells, or None: ``${oc.env:STEPS}`` is a text whatever it holds."""
     if kind is bool:
         return {"true": True, "false": False}.get(text.lower())
     try:
@@ -103,7 +103,7 @@ def _spelled(text: str, kind: type) -> bool | int | None:
 
 
 def _number(value: float | str, parameter: str) -> float:
-    # YAML 1.1 reads 1e-3 (no dot) as text, so a text that spells a number is one.
+    # YAML 1.1 reads 1e-3 (no dot) as text, so a text that spells a number is taken as the number.
     try:
         number = float(value)
     except (ValueError, OverflowError):

@@ -30,7 +30,7 @@ class Constant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepDecay:
-    """``decay`` to the power of how often ``every`` steps have passed.
+    """``decay``, applied once every ``every`` steps.
 
     >>> StepDecay(every=100, decay=0.5).factor(201, 1000)
     0.25
@@ -51,7 +51,7 @@ class StepDecay:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exponential:
-    """``decay`` to the power of the fraction of the budget spent: ``decay`` is the factor at its end."""
+    """Exponential decay from 1 to ``decay`` over the budget."""
 
     decay: float = 0.01
 

@@ -1,6 +1,6 @@
-"""A task of one's own: a function that takes one trial, reports as it goes, and returns what it has come to.
+"""A task of the user's own: a function that trains one trial, reports on the way, and returns the result.
 
-It knows nothing of the other trials of a sweep, nor of where it is computed:
+It knows nothing of the sweep's other trials, nor of where it runs:
 
     @dataclass(frozen=True, slots=True, kw_only=True)
     class Fit(Single):
@@ -37,24 +37,24 @@ if TYPE_CHECKING:
     from tasks.trial import Trial
 
 Keep = Callable[[], Mapping[str, Any]]
-"""Returns the state from which a trial can go on: arrays, numbers and bytes by their names."""
+"""Returns the state from which a trial can go on: named arrays, numbers and bytes."""
 
 _BYTES = "bytes/"
-"""What the names of those begin with that are bytes, not arrays."""
+"""The prefix of a checkpoint's arrays that hold bytes."""
 
 _PATIENCE = 5.0
-"""Seconds that a function which is to stop has for it; one that goes on is left behind."""
+"""How many seconds to wait for a function to stop; its thread is abandoned after that."""
 
 
 class Diverged(Exception):  # noqa: N818  # an outcome, and no error of the program
-    """Raised by a training that cannot go on: the trial ends with the outcome *diverged*, and is never the best."""
+    """Raised by a training that has diverged: its trial ends with that outcome, and is never the best."""
 
 
 class Single(abc.ABC):
     """A task that computes one trial at a time: a row is a frozen dataclass whose fields are keys of the config.
 
-    ``uses`` names the fields of a trial that `train` may look at: they decide its key, the others take no part.
-    ``needs_data`` says whether it is given a data set; without one the config says ``dataset=none``.
+    ``uses`` names the fields of a trial that `train` may read: the trial's key holds them and no others.
+    ``needs_data`` says whether it needs a data set; without, the config is ``dataset=none``.
     """
 
     __slots__ = ()
@@ -65,14 +65,14 @@ class Single(abc.ABC):
 
     @abc.abstractmethod
     def train(self, trial: Any, data: Dataset, report: Report) -> Mapping[str, Any] | None:
-        """Compute the trial, and return its last metrics (numbers) and what it has learnt (arrays), by their names.
+        """Compute the trial, and return its last metrics (numbers) and what it has learnt (arrays), by name.
 
-        ``trial`` has the fields in ``uses``; the data are NumPy's, and `Dataset.features` is what a model sees of them.
-        A metric may have any name; ``train/``, ``val/`` and ``test/`` group them. A random draw must come from
-        ``trial.seed``: the same trial is to have the same bits.
+        ``trial`` has the fields in ``uses``; the data are NumPy arrays, and `Dataset.features` are a model's inputs.
+        A metric may have any name; ``train/``, ``val/`` and ``test/`` group them. Random draws must come from
+        ``trial.seed``, so that the same trial has the same bits.
         """
 
-    def check(self, trial: Trial, dataset: Dataset) -> None:  # noqa: B027  # a row that refuses nothing says nothing
+    def check(self, trial: Trial, dataset: Dataset) -> None:  # noqa: B027  # optional: by default nothing is refused
         """Raise a `ConfigError` where the trial cannot run on the data set, before anything starts."""
 
     @final
@@ -82,7 +82,7 @@ class Single(abc.ABC):
 
     @final
     def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
-        """Return the trial itself: every one is computed alone."""
+        """Return the trial itself: it is never fused."""
         return (repr(trial),)
 
     @final
@@ -95,24 +95,24 @@ class Single(abc.ABC):
         start: Checkpoint | None = None,
         checkpoint_every: int | None = None,
         until: int | None = None,
-        like: Any = HOST,  # noqa: ARG002  # the function takes its data to where it computes
+        like: Any = HOST,  # noqa: ARG002  # the function moves its data to its device itself
     ) -> Iterator[Event]:
         """Run the trial and yield its events; at ``until`` it pauses."""
         (trial,) = trials
         if start is not None and until is not None and until <= start.step:
             yield Pause(checkpoint=start)
             return
-        begun = start if start is not None and start.arrays else None
-        talk = _Talk()
-        report = Report(trial, begun, threads=threads, every=checkpoint_every, until=until, tell=talk.tell)
+        restored = start if start is not None and start.arrays else None
+        thread = _LockstepThread()
+        report = Report(trial, restored, threads=threads, every=checkpoint_every, until=until, emit=thread.emit)
         data = dataset.on(HOST)
-        with talk.about(lambda: self.train(_Given(trial, self), data, report)) as events:
+        with thread.running(lambda: self.train(_VisibleTrial(trial, self), data, report)) as events:
             yield from events
-        yield from report.end(talk)
+        yield from report.end(thread)
 
 
-class _Given:
-    """A trial as its task sees it: with the fields only that its key holds."""
+class _VisibleTrial:
+    """A trial as its task sees it: only the fields in ``uses``."""
 
     def __init__(self, trial: Trial, task: Single) -> None:
         self._trial, self._task = trial, task
@@ -128,10 +128,10 @@ class _Given:
 
 
 class Report:
-    """How a function says where it is: called with a step and what was measured there.
+    """Reports a step and its metrics; the argument of `Single.train`.
 
-    ``step`` is where the trial goes on from, 0 at its begin, and ``kept`` what was kept there; ``threads`` is how many
-    CPUs it may use. ``keep`` is called where the trial has to be taken up from later, and returns what it takes.
+    ``step`` is the step that the trial goes on from, 0 at its start, and ``kept`` is the state that was kept there;
+    ``threads`` is how many CPUs the function may use. ``keep`` returns the state; it is called for a checkpoint only.
     """
 
     def __init__(
@@ -142,15 +142,14 @@ class Report:
         threads: int,
         every: int | None,
         until: int | None,
-        tell: Callable[[Sequence[Event]], None],
+        emit: Callable[[Sequence[Event]], None],
     ) -> None:
         self.threads = threads
         self.step = 0 if start is None else start.step
-        self.kept = {} if start is None else _taken_up(start)
-        self._steps, self._every, self._tell = trial.steps, every, tell
+        self.kept = {} if start is None else _restored(start)
+        self._steps, self._every, self._emit = trial.steps, every, emit
         self._until = until if until is not None and until < trial.steps else None
         self._last, self._saved = self.step, self.step
-        self._named: set[str] = set()
 
     def __call__(self, step: int, metrics: Mapping[str, float], *, keep: Keep | None = None) -> None:
         """Report what was measured at a step.
@@ -176,21 +175,21 @@ class Report:
         elif keep is not None and self._every and step - self._saved >= self._every and step < self._steps:
             events.append(_checkpoint(step, keep))
             self._saved = step
-        self._tell(events)
+        self._emit(events)
         if step == self._until:
             raise _Stopped
 
-    def end(self, talk: _Talk) -> Iterator[Event]:
-        """Yield the result, where the function has come to one."""
-        if talk.stopped:
+    def end(self, thread: _LockstepThread) -> Iterator[Event]:
+        """Yield the result, unless the function was stopped; raise the function's error."""
+        if thread.stopped:
             return
-        if isinstance(talk.error, Diverged):
-            outcome, message = Outcome.DIVERGED, str(talk.error)
+        if isinstance(thread.error, Diverged):
+            outcome, message = Outcome.DIVERGED, str(thread.error)
             yield Result(trial=0, outcome=outcome, step=self._last, metrics={}, message=message)
             return
-        if talk.error is not None:
-            raise talk.error
-        values = talk.answer or {}
+        if thread.error is not None:
+            raise thread.error
+        values = thread.returned or {}
         if not isinstance(values, Mapping):
             raise ConfigError(f"train must return a mapping of metrics and arrays, or None, got {values!r}")
         arrays = {str(name): np.asarray(value) for name, value in values.items() if np.ndim(value)}
@@ -199,33 +198,33 @@ class Report:
         yield Result(trial=0, outcome=Outcome.COMPLETE, step=step, metrics=metrics, arrays=arrays)
 
 
-class _Stopped(BaseException):  # no error: nothing but a `finally` is to see it
-    """Raised where a function reports that is to go no further."""
+class _Stopped(BaseException):  # no Exception: only a `finally` of the function should see it
+    """Raised in a function's report to end the function."""
 
 
-class _Talk:
-    """A function in a thread of its own that runs only while it is listened to: it stands still where it reports."""
+class _LockstepThread:
+    """A function in its own thread that runs only while its consumer waits: each report blocks until it may go on."""
 
     def __init__(self) -> None:
-        self.answer: Any = None
+        self.returned: Any = None
         self.error: BaseException | None = None
         self.stopped = False
         self._ended = False
-        self._told: queue.SimpleQueue[Sequence[Event] | None] = queue.SimpleQueue()
-        self._go: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._emitted: queue.SimpleQueue[Sequence[Event] | None] = queue.SimpleQueue()
+        self._go_on: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
-    def tell(self, events: Sequence[Event]) -> None:
+    def emit(self, events: Sequence[Event]) -> None:
         """Hand events over, and wait until more are asked for."""
         if not self._ended:
-            self._told.put(events)
-        if self._ended or not self._go.get():
+            self._emitted.put(events)
+        if self._ended or not self._go_on.get():
             raise _Stopped
 
     @contextlib.contextmanager
-    def about(self, function: Callable[[], Any]) -> Iterator[Iterator[Event]]:
-        """Give the events of the function, which ends with the context."""
-        # What listens may follow what is printed by the context of the thread that asks.
+    def running(self, function: Callable[[], Any]) -> Iterator[Iterator[Event]]:
+        """Give the events of the function; the function is stopped when the context ends."""
+        # The thread inherits the context: the capture of printed output goes by it.
         context = contextvars.copy_context()
         self._thread = threading.Thread(target=context.run, args=(self._run, function), name="trial", daemon=True)
         try:
@@ -234,32 +233,32 @@ class _Talk:
             self._stop()
 
     def _events(self) -> Iterator[Event]:
-        """Yield what the function tells until it has ended."""
-        assert self._thread is not None, "a function is begun with first"
+        """Yield the function's events until it has ended."""
+        assert self._thread is not None, "events are asked for in `running` only"
         self._thread.start()
-        while (events := self._told.get()) is not None:
+        while (events := self._emitted.get()) is not None:
             yield from events
-            self._go.put(True)
+            self._go_on.put(True)
 
     def _stop(self) -> None:
-        """Let the function go no further than where it reports next."""
-        self._ended = True  # one that catches what stops it is told so at its next report again
-        self._go.put(False)
+        """Stop the function at its next report."""
+        self._ended = True  # a function that catches `_Stopped` gets it again at its next report
+        self._go_on.put(False)
         if self._thread is not None and self._thread.ident is not None:
             self._thread.join(_PATIENCE)
 
     def _run(self, function: Callable[[], Any]) -> None:
         try:
-            self.answer = function()
+            self.returned = function()
         except _Stopped:
             self.stopped = True
-        except BaseException as error:  # noqa: BLE001  # it is raised where the trial is asked for
+        except BaseException as error:  # noqa: BLE001  # `Report.end` raises it in the consumer's thread
             self.error = error
-        self._told.put(None)
+        self._emitted.put(None)
 
 
 def _checkpoint(step: int, keep: Keep | None) -> Checkpoint:
-    """Return what a function keeps, nothing where that is nothing: arrays whose first axis is that of the trials."""
+    """Return the checkpoint of what a function keeps (None: nothing), as arrays with the trial axis first."""
     arrays: dict[str, np.ndarray] = {}
     for name, value in ({} if keep is None else keep()).items():
         raw = isinstance(value, bytes | bytearray | memoryview)
@@ -270,7 +269,7 @@ def _checkpoint(step: int, keep: Keep | None) -> Checkpoint:
     return Checkpoint(step=step, trials=np.array([0]), arrays=arrays)
 
 
-def _taken_up(start: Checkpoint) -> dict[str, Any]:
+def _restored(start: Checkpoint) -> dict[str, Any]:
     kept = {name: array[0] for name, array in start.arrays.items()}
     return {
         name.removeprefix(_BYTES): array.tobytes() if name.startswith(_BYTES) else array for name, array in kept.items()

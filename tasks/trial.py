@@ -1,4 +1,4 @@
-"""A trial: one point of a sweep, as the rows and numbers that the mathematics needs and nothing else."""
+"""A trial: one point of a sweep, as the rows and numbers that decide its result."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from tasks.strategies import GradientDescent, Strategy
 class Trial:
     """What a trial computes. Everything here, with the dataset, decides its result; nothing else does.
 
-    ``batch_size`` is the number of examples behind one evaluation, None for the full training set;
+    ``batch_size`` is the number of examples of one evaluation, None for the full training set;
     ``steps`` is the budget: one step is one evaluation of the loss for a search, one of loss and gradient
     for gradient descent. ``seed`` draws initial weights and perturbations; ``data_seed`` draws the order of
-    the examples, so trials with one ``data_seed`` see the same minibatches. A descent shortens a gradient whose
-    Euclidean norm, over all parameters of the trial, is above ``clip`` to that (None: never). A curve gets a point
-    every ``record_every`` steps, the validation set is evaluated every ``evaluate_every`` steps.
+    the examples, so trials with one ``data_seed`` see the same minibatches. A descent clips the Euclidean norm of a
+    trial's whole gradient to ``clip`` (None: no clipping). A curve gets a point every ``record_every`` steps, the
+    validation set is evaluated every ``evaluate_every`` steps.
     """
 
     task: Task
@@ -68,16 +68,16 @@ class Trial:
 class Task(Protocol):
     """What a trial can be asked to do: a row of `tasks.studies.registry.TASKS`, its fields the task's own parameters.
 
-    ``trains`` says that a trial is a training: what a sweep ranks, draws, registers and may stop early. ``run`` of such
-    a task takes ``until``, a step: trials that come so far end in a `Pause` there, from which they can go on.
-    ``needs_data`` is false for a task that is computed with ``dataset=none``.
+    ``trains`` says that a trial is a training, which a sweep ranks, draws, registers and may stop early. ``run`` of
+    such a task also takes ``until``, the step at which its trials pause: they end in a `Pause` and can go on from it.
+    ``needs_data`` is false for a task that runs with ``dataset=none``.
     """
 
     trains: ClassVar[bool]
     needs_data: ClassVar[bool]
 
     def unused(self, trial: Trial) -> frozenset[str]:
-        """Return the fields of ``trial`` that have no influence on its result (they take no part in its key)."""
+        """Return the fields of ``trial`` that have no influence on its result: its key leaves them out."""
 
     def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
         """Return what trials must have in common to be computed as one fused group."""
@@ -98,8 +98,8 @@ class Task(Protocol):
         """Run a fused group and yield its events; every trial ends in exactly one `Result`.
 
         ``threads`` is how many CPUs the group may use (the bits do not depend on it). ``start`` is a
-        checkpoint of this very group to go on from, ``checkpoint_every`` the steps between two of them. ``like``
-        is an array of the library and on the device that computes; its precision is the task's to choose.
+        checkpoint of this group to go on from, ``checkpoint_every`` the steps between two checkpoints. ``like``
+        is an array of the library and device to compute with; the task chooses the precision.
         """
 
 
@@ -111,14 +111,14 @@ def check(trial: Trial, dataset: Dataset) -> None:
     trial.task.check(trial, dataset)
 
 
-def is_of_model(trial: Trial) -> bool:
-    """Return whether a trial is computed with its model: a task of one's own may have another, which is not known."""
+def uses_model(trial: Trial) -> bool:
+    """Return whether a trial's task uses the trial's model: a `Single` has a model of its own."""
     return "model" not in trial.task.unused(trial)
 
 
 @runtime_checkable
-class Announcing(Protocol):
-    """A task that knows before it runs what its trials may measure."""
+class DeclaresMetrics(Protocol):
+    """The capability of a task that declares its metrics before it runs."""
 
     def metrics(self, dataset: Dataset) -> frozenset[str]:
         """Return the names of all metrics that a trial may report on the dataset."""

@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from pipeline.figures.style import BLUE, INK, QUIET, VERMILION, blank, finished, label, legend, loss_name
 from pipeline.plan.plan import PlannedTrial
 from tasks.events import Result
-from tasks.studies.finite_difference import DIFFERENCES, PRECISIONS
+from tasks.studies.finite_difference import PRECISIONS
+from tasks.weight_space.gradients import SCHEMES
 
 _COLOURS = {"forward": BLUE, "centred": VERMILION}
 _COLLAPSED = 0.1  # no digit of the derivative is left
@@ -22,8 +23,8 @@ def draw_finite_difference(trial: PlannedTrial, result: Result) -> bytes:
     )
     for p, (axes, precision) in enumerate(zip(panels, PRECISIONS, strict=True)):
         label(axes, x="h", y="relative error of the derivative" if p == 0 else "", title=precision)
-        for d, difference in enumerate(DIFFERENCES):
-            _errors(axes, result, p, d, difference)
+        for d, scheme in enumerate(SCHEMES):
+            _errors(axes, result, p, d, scheme)
         legend(axes, loc="lower left")
         axes.set_xscale("log")
         axes.set_yscale("log")
@@ -41,16 +42,16 @@ def draw_finite_difference(trial: PlannedTrial, result: Result) -> bytes:
     return finished(figure, trial)
 
 
-def _errors(axes: Axes, result: Result, p: int, d: int, difference: str) -> None:
+def _errors(axes: Axes, result: Result, p: int, d: int, scheme: str) -> None:
     h, errors = result.arrays["h"], result.arrays["errors"][p, d]
     slope, (first, last) = result.arrays["slopes"][p, d], result.arrays["fitted"][p, d]
     best = result.arrays["best_h"][p, d]
-    colour = _COLOURS[difference]
+    colour = _COLOURS[scheme]
     shown = errors > 0
-    axes.plot(h[shown], errors[shown], _MARKS[difference], color=colour, markersize=3.5, alpha=0.75)
+    axes.plot(h[shown], errors[shown], _MARKS[scheme], color=colour, markersize=3.5, alpha=0.75)
     fit = f"slope {slope:.2f}" if np.isfinite(slope) else "no truncation range"
-    text = f"{difference}: {fit}, ▼ best h {best:.0e}"
-    axes.plot([], [], _MARKS[difference] + "-", color=colour, markersize=5, label=text)
+    text = f"{scheme}: {fit}, ▼ best h {best:.0e}"
+    axes.plot([], [], _MARKS[scheme] + "-", color=colour, markersize=5, label=text)
     if np.isfinite(slope):
         inside = (h >= first) & (h <= last)
         centre = np.log10(h[inside]).mean(), np.log10(errors[inside]).mean()

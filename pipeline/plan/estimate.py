@@ -10,7 +10,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from pipeline.plan.plan import Group, Plan
-from tasks.arrays.devices import AtOnce
+from tasks.arrays.devices import BlockSizes
 from tasks.cost import Extent, examples_seen, multiplications
 from tasks.datasets.dataset import Dataset
 from tasks.memory import bytes_of_group
@@ -22,12 +22,12 @@ READING = 30
 """What it takes to read a pixel and to make a number of it, in multiplications, however many trials see it."""
 
 
-def worker_memory(plan: Plan, dataset: Dataset, *, most: AtOnce) -> int:
-    """Return the bytes that the most demanding group needs beside the shared images, where ``most`` is done at once."""
+def worker_memory(plan: Plan, dataset: Dataset, *, blocks: BlockSizes) -> int:
+    """Return the bytes that the largest group needs, without the shared data set's, with these block sizes."""
 
     def group_memory(group: Group) -> int:
         count = len(group.trials)
-        return max(bytes_of_group(trial.trial, dataset, count=count, most=most) for trial in group.trials)
+        return max(bytes_of_group(trial.trial, dataset, count=count, blocks=blocks) for trial in group.trials)
 
     return max(map(group_memory, plan.groups), default=0)
 

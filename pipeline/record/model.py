@@ -22,7 +22,7 @@ from pipeline.record.signature import signature
 from pipeline.reports import Finished
 from tasks.datasets.dataset import Dataset
 from tasks.models.layered import Layered
-from tasks.trial import is_of_model
+from tasks.trial import uses_model
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient  # takes seconds to import
@@ -40,7 +40,7 @@ def trained(finished: Finished, name: str, dataset: Dataset, about: str = "") ->
     """
     planned, result = finished.trial, finished.result
     model = planned.trial.model
-    if not planned.trial.task.trains or not is_of_model(planned.trial) or not isinstance(model, Layered):
+    if not planned.trial.task.trains or not uses_model(planned.trial) or not isinstance(model, Layered):
         return None
     layers = model.layers(dataset.image_shape)
     names = [layer["weights"] for layer in layers if "weights" in layer]

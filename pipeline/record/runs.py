@@ -17,7 +17,7 @@ from pipeline.record.sweep_run import SweepRun
 from pipeline.record.trial_run import TrialRun
 from pipeline.reports import Failed, Finished, Printed, Progressed, Retried, Started, TrialReport
 from tasks.events import Outcome, Result
-from tasks.trial import is_of_model
+from tasks.trial import uses_model
 
 _RESUMED = "its sweep was killed, and resumed with a new run"
 
@@ -40,7 +40,7 @@ class Runs:
         self.closed = False
         self.made: set[str] = set()
         if self.parent is not None:
-            trains = any(one.trial.task.trains and is_of_model(one.trial) for one in self.parent.sweep.trials)
+            trains = any(one.trial.task.trains and uses_model(one.trial) for one in self.parent.sweep.trials)
             files = {f"provenance/{name}": text for name, text in self.parent.sweep.attachments.items()}
             files |= signature_file(opened.data.kind, opened.data.image_shape, opened.data.classes) if trains else {}
             self.outbox.of(self.parent.id).files |= {name: text.encode() for name, text in files.items()}

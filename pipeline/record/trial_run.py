@@ -18,7 +18,7 @@ from pipeline.record.trial_log import LOG, TrialLog
 from pipeline.reports import Failed, Finished, Progressed, Started
 from tasks.datasets.dataset import Dataset
 from tasks.events import Outcome, Result
-from tasks.trial import is_of_model
+from tasks.trial import uses_model
 
 Curves = Mapping[str, Series]
 
@@ -67,7 +67,7 @@ class TrialRun:
         change.params |= artifacts.params(self.trial.config)
         change.data = opened.data.name, opened.data.digest
         texts = {f"provenance/{name}": text for name, text in opened.provenance.attachments.items()}
-        if not opened.parent and self.trial.trial.task.trains and is_of_model(self.trial.trial):
+        if not opened.parent and self.trial.trial.task.trains and uses_model(self.trial.trial):
             texts |= signature_file(opened.data.kind, opened.data.image_shape, opened.data.classes)
         self._outbox.keep(self.id, {**config, **texts})
 

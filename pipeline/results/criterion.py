@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pipeline.config.schema import SEEDS, Sweep
 from tasks.datasets.dataset import Dataset
 from tasks.errors import ConfigError, unknown_choice
-from tasks.trial import Announcing, Trial
+from tasks.trial import DeclaresMetrics, Trial
 
 _METRIC, _MODE, _OVER = "sweep.metric", "sweep.mode", "sweep.over"
 _LESS_IS_BETTER = ("loss", "error")
@@ -63,9 +63,9 @@ def check_metric(sweep: Sweep, trials: Iterable[Trial], dataset: Dataset, *, key
         If the metric is none of those that the trials' tasks announce.
     """
     tasks = list({type(trial.task): trial.task for trial in trials}.values())
-    if sweep.metric is None or not all(isinstance(task, Announcing) for task in tasks):
+    if sweep.metric is None or not all(isinstance(task, DeclaresMetrics) for task in tasks):
         return
-    known = {name for task in tasks if isinstance(task, Announcing) for name in task.metrics(dataset)}
+    known = {name for task in tasks if isinstance(task, DeclaresMetrics) for name in task.metrics(dataset)}
     if sweep.metric.startswith("val/") and sweep.metric not in known and not len(dataset.validation):
         raise ConfigError(f"{key} must be measured, got {sweep.metric!r} without a validation set")
     if sweep.metric not in known:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pipeline.stopping.rule import Rule
 from tasks.errors import require
-from tasks.trial import Announcing, Trial
+from tasks.trial import DeclaresMetrics, Trial
 
 METRICS = ("val/accuracy", "val/loss", "train/accuracy", "train/loss", "train/data_loss", "train/regularization_loss")
 """What every training measures as it goes."""
@@ -22,7 +22,7 @@ def check(rule: Rule, trials: Sequence[Trial], *, metric: str, validated: bool) 
         return
     known = [name for name in METRICS if validated or not name.startswith("val/")]
     # A task of one's own has metrics of its own.
-    announced = all(isinstance(trial.task, Announcing) for trial in compared)
+    announced = all(isinstance(trial.task, DeclaresMetrics) for trial in compared)
     require(metric in known or not announced, "stopping.metric", f"must be one of {', '.join(known)}", metric)
     key = key_of_points(compared[0], metric)
     for name in ("steps", key):
@@ -44,7 +44,7 @@ def check(rule: Rule, trials: Sequence[Trial], *, metric: str, validated: bool) 
 
 def key_of_points(trial: Trial, metric: str) -> str:
     """Return the key that says how often a trial's metric is measured; a task of one's own reports all at once."""
-    recorded = isinstance(trial.task, Announcing) and not metric.startswith("val/")
+    recorded = isinstance(trial.task, DeclaresMetrics) and not metric.startswith("val/")
     return "trial.record_every" if recorded else "trial.evaluate_every"
 
 

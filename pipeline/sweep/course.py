@@ -19,8 +19,8 @@ from pipeline.stopping.ladder import Decision, Ladder
 from tasks.cost import Extent
 from tasks.datasets.dataset import Dataset
 from tasks.events import Checkpoint, Outcome, Result
-from tasks.fused.objective import split
-from tasks.trial import Announcing, Trial, is_of_model
+from tasks.fused.objective import as_matrices
+from tasks.trial import DeclaresMetrics, Trial, uses_model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +166,7 @@ def stopped(trial: PlannedTrial, progress: Progress, layout: Layout, dataset: Da
         name: float(values[curve.steps == step][0])
         for curve in progress.curves
         for name, values in curve.metrics.items()
-        if step in curve.steps and (name.startswith("val/") or not isinstance(trial.trial.task, Announcing))
+        if step in curve.steps and (name.startswith("val/") or not isinstance(trial.trial.task, DeclaresMetrics))
     }
     result = Result(
         trial=0,
@@ -180,7 +180,7 @@ def stopped(trial: PlannedTrial, progress: Progress, layout: Layout, dataset: Da
 
 def _weights(trial: Trial, checkpoint: Checkpoint, dataset: Dataset) -> dict[str, np.ndarray]:
     """Return the parameters of a paused trial by their names; a task of one's own may have none that are known."""
-    if not is_of_model(trial):
+    if not uses_model(trial):
         return {}
     shapes = trial.model.shapes(dataset.image_shape, len(dataset.classes))
-    return dict(zip(shapes, split(checkpoint.arrays["weights"][0], list(shapes.values())), strict=True))
+    return dict(zip(shapes, as_matrices(checkpoint.arrays["weights"][0], list(shapes.values())), strict=True))

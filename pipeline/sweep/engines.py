@@ -9,7 +9,7 @@ from pipeline.config.schema import Config
 from pipeline.engine.inprocess import InProcess
 from pipeline.engine.protocol import Engine
 from pipeline.plan.plan import WIDEST
-from tasks.arrays.devices import ON_DEVICE, ON_HOST, available_memory, count_gpus, library_for
+from tasks.arrays.devices import DEVICE_BLOCKS, HOST_BLOCKS, available_memory, count_gpus, library_for
 from tasks.datasets.dataset import Dataset
 from tasks.errors import require
 from tasks.memory import widest_group
@@ -32,9 +32,9 @@ def widest(config: Config, dataset: Dataset) -> Callable[[Trial], int]:
     """
     if config.device == "cpu":
         share = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // worker_count(config)
-        return lambda trial: min(WIDEST, widest_group(trial, dataset, available=share, most=ON_HOST))
+        return lambda trial: min(WIDEST, widest_group(trial, dataset, available=share, blocks=HOST_BLOCKS))
     available = int(available_memory() * min(1.0, config.cluster.gpus_per_worker or 1.0))
-    return lambda trial: widest_group(trial, dataset, available=available, most=ON_DEVICE)
+    return lambda trial: widest_group(trial, dataset, available=available, blocks=DEVICE_BLOCKS)
 
 
 def cpu_count() -> int:

@@ -21,7 +21,7 @@ from pipeline.stopping.checks import check, first_rung
 from pipeline.stopping.forecast import Forecast, forecast
 from pipeline.sweep.engines import widest, worker_count
 from pipeline.sweep.resume import sweep_key
-from tasks.arrays.devices import ON_DEVICE, ON_HOST
+from tasks.arrays.devices import DEVICE_BLOCKS, HOST_BLOCKS
 from tasks.datasets.dataset import Dataset
 from tasks.errors import ConfigError
 from tasks.rows import row_name
@@ -95,7 +95,7 @@ def show_dry_run(points: Sequence[Point], console: Console) -> None:
     show_folded(console, plan)
     say_what_is_not_stopped(config, plan, console)
     seconds = sweep_seconds(plan, dataset, workers=workers)
-    memory = worker_memory(plan, dataset, most=ON_HOST if config.device == "cpu" else ON_DEVICE)
+    memory = worker_memory(plan, dataset, blocks=HOST_BLOCKS if config.device == "cpu" else DEVICE_BLOCKS)
     show_plan(console, plan, workers=workers, memory=memory, seconds=seconds)
     if (expected := expectation(config, plan.trials, dataset)) is not None:
         show_forecast(console, expected, seconds=seconds)

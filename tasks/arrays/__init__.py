@@ -1,1 +1,1 @@
-"""Arrays: on which device they live, products with reproducible bits, stacked rows, and random streams."""
+"""Arrays: devices, products with reproducible bits, stacked rows, random streams."""

@@ -1,6 +1,6 @@
-"""The type of an array: of any library that has the Array API, so that no static type covers it."""
+"""The type of an array of any library that implements the Array API: no static type covers them all."""
 
 from typing import Any, TypeAlias
 
 Array: TypeAlias = Any
-"""Floating point, unless said otherwise; its library and its device are those of the arrays that come with it."""
+"""A floating-point array, unless said otherwise. All arrays of a call are of one library and on one device."""

@@ -1,8 +1,8 @@
-"""Where arrays live: the library and device that compute, how values come to them and back, how much they take at once.
+"""Devices: the array library that computes on one, copies to and from it, and the block sizes that suit it.
 
-An empty array, ``like``, stands for a library, a precision and a device. The host computes with NumPy; everything
-else that array-api-compat covers is a *device* here, and takes the same code in larger pieces. Matrix products are
-float32 throughout: PyTorch and CuPy leave TF32 off unless they are told otherwise, and nothing here tells them.
+An empty array, ``like``, stands for a library, a precision and a device. The host computes with NumPy; any other
+library of array-api-compat is called a *device* here, and runs the same code on larger blocks. Products of float32
+arrays are float32 throughout: PyTorch and CuPy leave TF32 off by default, and nothing here turns it on.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ HOST = np.empty(0, dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AtOnce:
-    """What is worked on at once: examples of a block, candidates of a search, bytes of their scores, numbers of a grid.
+class BlockSizes:
+    """How much is computed at once: examples, candidates of a search, bytes of their scores, numbers of a grid.
 
-    On the host these are sizes that stay in cache; a device needs pieces large enough that starting its
-    kernels does not show. Every block of 216 candidates casts and centres all images once, a hundredth of its
-    products on CIFAR-10; there, the scores' bytes are those of 54 steps of local search, and twice 54 are the 100
-    between two evaluations, wherever in a panel of products the first stands. They decide bits, so they are no options.
+    On the host a block stays in cache; on a device it is large enough to hide the launch of its kernels. All images
+    are cast and centred once a block of 216 candidates, which on CIFAR-10 costs a hundredth of the block's products.
+    There ``score_bytes`` holds the scores of 54 steps of a local search: two such blocks cover the 100 steps between
+    two evaluations, whatever the first step's offset in its panel. The sizes decide bits, so they are no options.
     """
 
     examples: int
@@ -39,17 +39,17 @@ class AtOnce:
     numbers: int
 
 
-ON_HOST = AtOnce(examples=2048, candidates=216, score_bytes=104 * 2**20, numbers=122_880)
-ON_DEVICE = AtOnce(examples=16_384, candidates=512, score_bytes=2**30, numbers=2**26)
+HOST_BLOCKS = BlockSizes(examples=2048, candidates=216, score_bytes=104 * 2**20, numbers=122_880)
+DEVICE_BLOCKS = BlockSizes(examples=16_384, candidates=512, score_bytes=2**30, numbers=2**26)
 
 
-def at_once(like: Array) -> AtOnce:
-    """Return how much is worked on at once where ``like`` lives."""
-    return ON_HOST if is_numpy_array(like) else ON_DEVICE
+def block_sizes(like: Array) -> BlockSizes:
+    """Return the block sizes for the device of ``like``."""
+    return HOST_BLOCKS if is_numpy_array(like) else DEVICE_BLOCKS
 
 
 def pieces(count: int, size: int) -> list[slice]:
-    """Return slices of at most ``size`` that make up ``count``.
+    """Return ``range(count)`` cut into slices of at most ``size``.
 
     >>> pieces(5, 2)
     [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
@@ -88,7 +88,7 @@ def library_for(device: str) -> Any:
         except ImportError:
             reasons.append(f"{name} is not installed")
             continue
-        if (blind := _blind(xp)) is None:
+        if (blind := _why_no_gpu(xp)) is None:
             return xp
         reasons.append(f"{name} {xp.__version__} {blind}")
     raise ConfigError(
@@ -97,7 +97,7 @@ def library_for(device: str) -> Any:
     )
 
 
-def _blind(xp: Any) -> str | None:
+def _why_no_gpu(xp: Any) -> str | None:
     """Return why a library sees no GPU, None where it sees one."""
     if xp.__name__ == "torch":
         return None if xp.cuda.is_available() else "sees no GPU"
@@ -117,7 +117,7 @@ def count_gpus() -> int:
 
 
 def available_memory() -> int:
-    """Return the bytes that are free on this process's GPU; where it sees none, those of a small one."""
+    """Return the bytes that are free on this process's GPU; without a GPU, the 8 GiB of a small one."""
     if not count_gpus():
         return 8 * 2**30
     xp = library_for("cuda")
@@ -135,8 +135,8 @@ def in_precision(like: Array, precision: str) -> Array:
     return xp.empty(0, dtype=getattr(xp, precision), device=getattr(like, "device", None))
 
 
-def placed(values: Array, like: Array, *, dtype: Any = None) -> Array:
-    """Return host values where ``like`` lives, in their own type or in ``dtype``; NumPy arrays stay as they are."""
+def device_put(values: Array, like: Array, *, dtype: Any = None) -> Array:
+    """Return values of the host on the device of ``like``, in their own type or in ``dtype``; no copy for NumPy."""
     if is_numpy_array(like):
         return np.asarray(values, dtype=dtype)
     # A copy: PyTorch refuses to share memory that is read-only.
@@ -145,7 +145,7 @@ def placed(values: Array, like: Array, *, dtype: Any = None) -> Array:
 
 
 def staging(shape: tuple[int, ...], like: Array) -> np.ndarray:
-    """Return an uninitialised float32 array in memory of the host that the device of ``like`` reads directly.
+    """Return an uninitialised float32 array of the host, in pinned memory where ``like`` is PyTorch's on CUDA.
 
     PyTorch copies twice as fast from pinned memory; CuPy pins a buffer of its own.
     """
@@ -155,31 +155,31 @@ def staging(shape: tuple[int, ...], like: Array) -> np.ndarray:
     return np.empty(shape, dtype=np.float32)
 
 
-def rows(array: Array, index: Any) -> Array:
-    """Return ``array[index]`` for host integers: some of the trials, or of the candidates."""
-    return array_namespace(array).take(array, placed(np.asarray(index, dtype=np.int64), array), axis=0)
+def take_rows(array: Array, index: Any) -> Array:
+    """Return ``array[index]`` for integers of the host."""
+    return array_namespace(array).take(array, device_put(np.asarray(index, dtype=np.int64), array), axis=0)
 
 
 def as_numpy(array: Array) -> np.ndarray:
-    """Return an array in the memory of the host, in its own type."""
+    """Return an array as NumPy's, in its own type."""
     if is_cupy_array(array) or is_torch_array(array):
         array = to_device(array, "cpu")
     return np.asarray(array)
 
 
 def host(array: Array) -> np.ndarray:
-    """Return an array as float64 in the memory of the host. On a device, it waits for all that was asked before."""
+    """Return an array as NumPy's, float64. Of a device's array this waits until the device has computed it."""
     return np.asarray(as_numpy(array), dtype=np.float64)
 
 
 def double(array: Array) -> Array:
-    """Return an array as float64 where it lives."""
+    """Return an array as float64 on its own device."""
     xp = array_namespace(array)
     return xp.astype(array, xp.float64, copy=False)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that memory did not suffice, whichever library raised it.
+    """Return whether an error of any array library means out of memory.
 
     >>> is_out_of_memory(MemoryError()), is_out_of_memory(ValueError())
     (True, False)

@@ -1,10 +1,10 @@
-"""Matrix products of fused units (a trial's rows) whose bits depend neither on the other units nor on the place.
+"""Matrix products of fused units (a trial's rows): a unit's bits depend neither on the other units nor on its place.
 
-A BLAS computes rows in panels, and how a row is rounded depends on its place in its panel: in OpenBLAS's Haswell
-sgemm a panel has 12 rows, and its halves round differently. So every row of a unit has places of one kind, a half
-of a panel, which units fill together; what a panel is is probed, not assumed. A trial alone and the same trial in
-any group are then equal bit for bit, and ten classes of six trials fill five panels. Where small products go through
-kernels of their own, as with AVX-512, a panel has as many rows as take a product past them.
+A BLAS computes rows in panels, and the place of a row in its panel decides how it is rounded: a panel of OpenBLAS's
+Haswell sgemm has 12 rows, and its two halves round differently. So each row of a unit always gets a place in the
+same half, and several units fill a panel together; the panel is probed, not assumed. A trial alone and the same trial
+in any group are then equal bit for bit, and the ten classes of six trials fill five panels. Where small products go
+through kernels of their own, as with AVX-512, a panel is tall enough that a product of one is no longer small.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from array_api_compat import array_namespace, is_numpy_array
 
 from tasks.arrays.array import Array
 
-# A single row is left to another routine. Small products may be too: those with tall panels are not small.
-_CANDIDATES = (2, 4, 8, 12, 16, 24, 32, 48, *(96 * 2**k for k in range(7)))
+# The panel heights that are probed. A BLAS passes a single row to another routine, and small products perhaps too:
+# products of the tall panels are not small.
+_HEIGHTS = (2, 4, 8, 12, 16, 24, 32, 48, *(96 * 2**k for k in range(7)))
 _PROBED_ROWS = 48
 _PROBED_ALIKE = 8
-_SMALL = 2**21  # multiplications: twice what OpenBLAS leaves to kernels for small products
-_DRAWS = 65537  # a prime: no two rows repeat in step
+_SMALL = 2**21  # multiplications: twice the largest product that OpenBLAS computes by kernels for small ones
+_DRAWS = 65537  # a prime: resizing the draws to a matrix makes no two rows equal
 
 
 class Panel(NamedTuple):
-    """Blocks of ``rows`` rows have the same bits wherever they stand; within them, rows of one ``run`` round alike."""
+    """A block of ``rows`` rows has the same bits at any multiple of ``rows``; ``run`` rows in sequence round alike."""
 
     rows: int
     run: int
@@ -37,48 +38,48 @@ class Panel(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """Where the rows of units stand among the ``height`` rows that a product is made of; the others are zero.
+    """The places of units' rows among the ``height`` rows of a product, which is padded with zero rows.
 
-    ``places`` ``(U, R)`` holds the place of each row of each unit, ``in_order`` whether they follow one another.
+    ``places`` ``(U, R)`` holds the place of each row of each unit; ``parallel_map`` says that they are 0, 1, 2, ...
     """
 
     places: np.ndarray
     height: int
-    in_order: bool
+    parallel_map: bool
 
     def rows(self, units: Array) -> Array:
         """Return units ``(U, R, X)`` as the rows of a product, ``(height, X)``."""
-        if not self.in_order:
+        if not self.parallel_map:
             empty = np.empty if self.places.size == self.height else np.zeros
             rows = empty((self.height, units.shape[2]), units.dtype)
             rows[self.places] = units
             return rows
         rows = array_namespace(units).reshape(units, (self.places.size, units.shape[2]))
-        return _followed_by_zeros(rows, self.height - self.places.size)
+        return _pad_rows(rows, self.height - self.places.size)
 
     def owners(self) -> np.ndarray:
-        """Return the unit that has each row, ``(height,)``; of rows that nobody has, the first."""
+        """Return the number of the unit that each row belongs to, ``(height,)``; 0 for padding."""
         owners = np.zeros(self.height, dtype=np.int64)
         owners[self.places] = np.arange(len(self.places))[:, None]
         return owners
 
     def units(self, rows: Array) -> Array:
-        """Return the units ``(U, R, ...)`` that stand in rows ``(height, ...)``."""
-        if not self.in_order:
+        """Return the units ``(U, R, ...)`` of rows ``(height, ...)``: the inverse of `rows`."""
+        if not self.parallel_map:
             return rows[self.places]
         return array_namespace(rows).reshape(rows[: self.places.size, ...], (*self.places.shape, *rows.shape[1:]))
 
     def sums(self, parts: Sequence[Array]) -> Array:
-        """Return the sum ``(U,)`` over each unit's rows of numbers ``(height,)``, which are given in parts."""
+        """Return the sum ``(U,)`` of a number a row over each unit's rows; ``parts`` concatenate to ``(height,)``."""
         xp = array_namespace(*parts)
         return xp.sum(self.units(xp.concat(list(parts))), axis=-1)
 
 
 def product(rows: Array, factor: Array) -> Array:
-    """Return ``rows @ factor``, rounded by the places of the rows alone: ``(H, I)`` and ``(I, X)`` give ``(H, X)``."""
+    """Return ``rows @ factor``, ``(H, I) @ (I, X)``; only the places of the rows decide how it is rounded."""
     if factor.shape[1] > 1:
         return rows @ factor
-    # A product with one column is left to another routine, which rounds otherwise: give it a second column.
+    # A BLAS passes a product with one column to another routine, which rounds differently: pad it to two.
     xp = array_namespace(factor)
     return (rows @ xp.concat([factor, xp.zeros_like(factor)], axis=1))[:, :1]
 
@@ -91,30 +92,30 @@ def scores_of_units(units: Array, features: Array) -> Array:
 
 
 def scores_of_blocks(blocks: Array, features: Array) -> Array:
-    """Return ``blocks @ features.T`` with every row in its place: ``(J, R, D)`` and ``(N, D)`` give ``(J, R, N)``.
+    """Return ``blocks @ features.T`` for dense blocks: ``(J, R, D)`` and ``(N, D)`` give ``(J, R, N)``.
 
-    A row's bits depend on its place in its block, modulo the rows of a panel, and not on how many follow.
+    A row's bits depend on its place in its block, modulo the rows of a panel, and not on the rows after it.
     """
     count, rows, inner = blocks.shape
     panel = _panel_of_scores(blocks, *features.shape)
-    lacking = -rows % panel.rows if panel else 0
-    if lacking:
+    padding = -rows % panel.rows if panel else 0
+    if padding:
         xp = array_namespace(blocks)
-        blocks = xp.concat([blocks, _zeros((count, lacking, inner), blocks)], axis=1)
-    layout = layout_of(count, rows + lacking, panel)
+        blocks = xp.concat([blocks, _zeros((count, padding, inner), blocks)], axis=1)
+    layout = layout_of(count, rows + padding, panel)
     return layout.units(product(layout.rows(blocks), features.T))[:, :rows, :]
 
 
 def alignment(rows: int, dtype: str, examples: int, features: int) -> int:
-    """Return how many members of ``rows`` rows fill whole panels: where a member may start in a block."""
+    """Return how many members of ``rows`` rows fill whole panels: members start blocks at multiples of that."""
     panel = panel_of(dtype, max(2, examples), features)
     return panel.rows // math.gcd(panel.rows, rows) if panel else 1
 
 
 def panel_of_descent(like: Array, examples: Iterable[int], features: int) -> Panel | None:
-    """Return the panel of the scores and of the gradients of blocks of so many ``examples``: one that is each's.
+    """Return one panel that serves the scores and the gradients of blocks of each size in ``examples``.
 
-    Where theirs differ, it is of their least common height and of runs that divide theirs: it may leave places empty.
+    Where their panels differ, its height is their least common multiple and its run divides theirs, which may pad more.
     """
     if not is_numpy_array(like):
         return None
@@ -125,13 +126,13 @@ def panel_of_descent(like: Array, examples: Iterable[int], features: int) -> Pan
     if len(known) < len(panels):
         return None
     height = math.lcm(*(panel.rows for panel in known))
-    # In a panel of one run all rows round alike, and so they do in several of them.
+    # A panel of a single run puts no limit on the run: all its rows round alike.
     return Panel(height, math.gcd(height, *(panel.run for panel in known if panel.run < panel.rows)))
 
 
 def _panel_of_scores(like: Array, examples: int, features: int) -> Panel | None:
-    """Return the panel of products with the transpose of features ``(N, D)``; nothing is known of a device's."""
-    # A product with one column gets a second.
+    """Return the panel of products with the transpose of features ``(N, D)``; None on a device, which is not probed."""
+    # A product with one column is padded to two.
     return panel_of(like.dtype.name, max(2, examples), features) if is_numpy_array(like) else None
 
 
@@ -142,13 +143,13 @@ def layout_of(units: int, rows: int, panel: Panel | None) -> Layout:
         places, height = np.arange(units * rows).reshape(units, rows), units * rows
     else:
         places, height = places_in_panels(units, rows, panel)
-    return Layout(places=places, height=height, in_order=bool((places.ravel() == np.arange(places.size)).all()))
+    return Layout(places=places, height=height, parallel_map=bool((places.ravel() == np.arange(places.size)).all()))
 
 
 def places_in_panels(units: int, rows: int, panel: Panel) -> tuple[np.ndarray, int]:
-    """Return the row of a product that each row of each unit takes, ``(units, rows)``, and how many the product has.
+    """Return the place of each row of each unit in a product, ``(units, rows)``, and the height of the product.
 
-    A unit's first rows go to the first run of some panels, its next ones to the second run, and so on.
+    A unit's first rows are in the first runs of panels, its next ones in the second runs, and so on.
 
     >>> places_in_panels(2, 3, Panel(rows=4, run=2))[0].tolist()
     [[0, 1, 2], [4, 5, 6]]
@@ -164,15 +165,15 @@ def places_in_panels(units: int, rows: int, panel: Panel) -> tuple[np.ndarray, i
 def panel_of(dtype: str, examples: int, features: int, *, transposed: bool = True) -> Panel | None:
     """Return the panel of products with ``features (examples, features)``.
 
-    Probed once a process for that shape, with the BLAS and the number of threads that are in force. None where no
-    candidate up to 6144 rows will do: then bits hold only for the same rows laid out the same way.
+    It is probed once a process and shape, with the BLAS and the number of threads in use. None where no height up to
+    6144 rows passes the probe: then bits are equal only for the same rows in the same layout.
     """
-    # Repeated draws do as well as fresh ones, which would take longer than the products.
+    # Repeated draws serve as well as new ones, which would take longer than the products.
     draws = np.random.default_rng(231).standard_normal(_DRAWS).astype(dtype)
     matrix = np.resize(draws, (examples, features))
     factor = matrix.T if transposed else matrix
-    # Past the small products, a panel need not be taller.
-    heights = [height for height in _CANDIDATES if height <= _PROBED_ROWS or height * factor.size <= _SMALL]
+    # A product that is not small needs no taller panel.
+    heights = [height for height in _HEIGHTS if height <= _PROBED_ROWS or height * factor.size <= _SMALL]
     rows = np.resize(draws[::-1], (2 * heights[-1], factor.shape[0]))
     height = next((height for height in heights if _holds(height, rows, factor)), None)
     return None if height is None else Panel(height, _run(height, rows, factor))
@@ -184,7 +185,7 @@ def _holds(height: int, rows: np.ndarray, factor: np.ndarray) -> bool:
     for count in _counts(height, factor.size):
         if not np.array_equal(np.tile(block, (count, 1)) @ factor, np.tile(alone, (count, 1))):
             return False
-    # Many blocks, since two orders of a short sum round alike more often than not.
+    # Many blocks: two orders of summation of a short sum often round alike.
     count = max(2, _PROBED_ROWS // height)
     together = rows[: count * height] @ factor
     return all(
@@ -194,18 +195,18 @@ def _holds(height: int, rows: np.ndarray, factor: np.ndarray) -> bool:
 
 
 def _counts(height: int, multiplications: int) -> list[int]:
-    """Return which numbers of blocks are tried, where a row takes so many multiplications.
+    """Return the numbers of blocks to probe, for rows that take so many multiplications each.
 
-    All of a few, since what is left over after whole panels goes through other kernels; then ever more, up to one
-    that is no small product, or of 6144 rows.
+    They are all small numbers, since the rows after the last whole panel go through other kernels; then powers of two
+    and their successors, up to a product that is not small or has 6144 rows.
     """
     few = range(2, max(2, _PROBED_ROWS // height) + 1)
-    most = min(_SMALL // multiplications, _CANDIDATES[-1]) // height
+    most = min(_SMALL // multiplications, _HEIGHTS[-1]) // height
     return [*few, *(count for k in range(1, most.bit_length() + 1) for count in (2**k, 2**k + 1) if count not in few)]
 
 
 def _run(height: int, rows: np.ndarray, factor: np.ndarray) -> int:
-    """Return the longest run, a divisor of a panel's height, whose places all give a row the same bits."""
+    """Return the longest run, a divisor of a panel's height, in which a row gets the same bits at every place."""
     products = [np.tile(row, (height, 1)) @ factor for row in rows[:_PROBED_ALIKE]]
     return next(
         run
@@ -214,8 +215,8 @@ def _run(height: int, rows: np.ndarray, factor: np.ndarray) -> int:
     )
 
 
-def _followed_by_zeros(rows: Array, lacking: int) -> Array:
-    return array_namespace(rows).concat([rows, _zeros((lacking, rows.shape[1]), rows)], axis=0) if lacking else rows
+def _pad_rows(rows: Array, padding: int) -> Array:
+    return array_namespace(rows).concat([rows, _zeros((padding, rows.shape[1]), rows)], axis=0) if padding else rows
 
 
 def _zeros(shape: tuple[int, ...], like: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Named random streams of one seed: every draw is addressed by what it is for, never by when it is made."""
+"""Named random streams of a seed: a draw is addressed by its purpose and step, not by the order of the calls."""
 
 from __future__ import annotations
 
@@ -32,6 +32,6 @@ def normal(
 ) -> np.ndarray:
     """Return standard normal draws, float32 of the given shape (or in ``out``), of the stream at ``index``.
 
-    They are drawn in float32 whatever they are used as, so that every precision and device sees the same.
+    They are drawn in float32 whatever precision uses them, so that every precision and device gets the same numbers.
     """
     return stream(seed, name, *index).standard_normal(shape, dtype=np.float32, out=out)

@@ -15,8 +15,8 @@ from tasks.arrays.array import Array
 def stack(rows: Sequence[Array], *, like: Array, trailing: int) -> Array:
     """Return one row of the rows' class, each number ``(K,)`` followed by ``trailing`` axes of length 1.
 
-    ``like`` is an array of the library, precision and device that the numbers are wanted in. The rows were
-    validated when they were built, so the stacked one is not checked again.
+    The numbers are of the library, precision and device of ``like``. The rows were validated when they were built, so
+    the stacked one is not validated again.
     """
     kind = type(rows[0])
     assert all(type(row) is kind for row in rows), "only rows of one class stack"

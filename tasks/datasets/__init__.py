@@ -1,4 +1,4 @@
-"""Datasets: images or features, labels and a digest, from each of the sources that a config can name."""
+"""Datasets: images or features, labels and a digest, from the sources that a config can name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Takes files out of a tar archive by their names: nothing else in it is looked at."""
+"""Extracts named files from a tar archive, and ignores everything else in it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _BLOCK = 1 << 20
 
 
 def unpack(archive: Path, folder: Path, members: Mapping[str, range]) -> None:
-    """Write ``members`` of ``archive`` (its folder of the same name as ``folder``) to ``folder``, all or none.
+    """Write ``members`` of ``archive``, from its folder of the name of ``folder``, to ``folder``: all or none.
 
-    ``members`` maps each file's name to the sizes it may have. A name is only ever compared with those, so
-    a path that leads elsewhere, a link or a device in the archive cannot be written.
+    ``members`` maps each file's name to the sizes it may have. Names in the archive are only compared with these, so
+    that no path to another folder, link or device is ever written.
 
     Raises
     ------
@@ -27,9 +27,9 @@ def unpack(archive: Path, folder: Path, members: Mapping[str, range]) -> None:
     """
     with locked(folder):
         if folder.is_dir():
-            return  # another process has done it in the meantime
+            return  # another process has unpacked it in the meantime
         fresh = folder.with_name(f".{folder.name}.part")
-        shutil.rmtree(fresh, ignore_errors=True)  # what a killed process left
+        shutil.rmtree(fresh, ignore_errors=True)  # left by a killed process
         fresh.mkdir()
         try:
             _write_members(archive, fresh, {f"{folder.name}/{name}": sizes for name, sizes in members.items()})
@@ -65,7 +65,7 @@ def _read_members(archive: Path, wanted: Mapping[str, range]) -> Iterator[tuple[
                 stream = tar.extractfile(member)
                 assert stream is not None  # a regular file has one
                 yield member.name, stream.read()
-            # A compressed archive has its checksum at the very end, which is compared where it is read.
+            # The checksum of a compressed archive is at its end: it is verified when it is read.
             while tar.fileobj is not None and tar.fileobj.read(_BLOCK):
                 pass
     except (OSError, EOFError, ValueError, zlib.error, tarfile.TarError) as error:

@@ -24,7 +24,7 @@ class Cifar10:
     """Sixty thousand photographs of ten classes, 3 x 32 x 32, the last ten thousand for testing (Krizhevsky, 2009).
 
     ``root`` (default: the folder ``data``) holds cifar-10-batches-bin, cifar-10-batches-py or
-    cifar-10-binary.tar.gz, or is one of those two folders. Where it holds none, ``download`` fetches the archive.
+    cifar-10-binary.tar.gz, or is one of those two folders. If it is none of these, ``download`` fetches the archive.
     """
 
     root: str | None = "data"
@@ -54,7 +54,7 @@ class Cifar10:
 
 
 def locate(root: Path) -> Path | None:
-    """Return the folder of CIFAR-10's files that ``root`` is or holds, if there is one."""
+    """Return the folder of CIFAR-10's files: ``root`` or a folder in it, None if there is none."""
     for folder in (root / BINARY, root / PYTHON):
         if folder.is_dir():
             return folder
@@ -63,9 +63,9 @@ def locate(root: Path) -> Path | None:
 
 
 def obtain(root: Path, *, download: bool, progress: Progress | None = None, url: str = URL, md5: str = MD5) -> Path:
-    """Unpack the published archive in ``root``, downloaded first where that is asked for; return the folder."""
-    from tasks.datasets.archive import unpack  # noqa: PLC0415 - these two import the network,
-    from tasks.datasets.download import fetch  # noqa: PLC0415 - which a folder of files has no need of
+    """Unpack the published archive in ``root``, after a download if ``download``; return the folder."""
+    from tasks.datasets.archive import unpack  # noqa: PLC0415 - these two import networking modules,
+    from tasks.datasets.download import fetch  # noqa: PLC0415 - which unpacked files do not need
 
     archive, folder = root / ARCHIVE, root / BINARY
     if not archive.is_file() and not download:

@@ -1,4 +1,4 @@
-"""Reads the two layouts that CIFAR-10 is published in: the binary version and the python version."""
+"""Reads the two layouts in which CIFAR-10 is published: the binary version and the python version."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def read_python(folder: Path) -> tuple[Split, Split]:
 
 
 def parse_binary(content: bytes, file: Path, *, records: int = RECORDS) -> Split:
-    """Return the images and labels of one file of the binary version, whose name serves the messages."""
+    """Return the images and labels of one file of the binary version; ``file`` is named in errors."""
     if len(content) != records * RECORD:
         raise DataError(
             f"{file} must hold {records} records of {RECORD} bytes, {records * RECORD} in all, got {len(content)}"
@@ -59,7 +59,7 @@ def parse_binary(content: bytes, file: Path, *, records: int = RECORDS) -> Split
 
 
 def parse_python(content: bytes, file: Path, *, records: int = RECORDS) -> Split:
-    """Return the images and labels of one file of the python version, whose name serves the messages."""
+    """Return the images and labels of one file of the python version; ``file`` is named in errors."""
     batch = loads(content, file)
     data, labels = batch.get(b"data"), batch.get(b"labels")
     shape = (records, FEATURES)
@@ -85,7 +85,7 @@ def _label_error(file: Path, label: int) -> DataError:
 
 
 def _join(files: Iterable[Split]) -> Split:
-    """Return the training files' splits as one, into which each is copied as it is read."""
+    """Return the training files' splits as one; each is copied into it as soon as it is read."""
     images = np.empty((len(TRAIN) * RECORDS, FEATURES), dtype=np.uint8)
     labels = np.empty(len(TRAIN) * RECORDS, dtype=np.int64)
     for number, split in enumerate(files):

@@ -1,4 +1,4 @@
-"""Reads the pickles of CIFAR-10's python version, and admits nothing but what those files need."""
+"""Reads the pickles of CIFAR-10's python version, and refuses any other content."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from tasks.errors import DataError
 
-# Dicts, lists, tuples, texts, bytes and whole numbers, the memo, and the three by which an array is spelt.
+# Dicts, lists, tuples, texts, bytes, whole numbers, the memo, and the three opcodes that build an array.
 # fmt: off
 OPCODES = frozenset(
     {
@@ -25,9 +25,9 @@ TUPLES = 100  # a published file has five; hashing a deep nest of them would ove
 
 
 class PixelArray:
-    """What stands in for a NumPy array while it is unpickled: a shape and bytes, checked by who uses them.
+    """A stand-in for an unpickled NumPy array: its shape and bytes, which the caller checks.
 
-    NumPy's own functions are not admitted: given hostile arguments they allocate, and rebuild any type.
+    NumPy's own functions are not admitted: with hostile arguments they allocate memory, and build any type.
     """
 
     __slots__ = ("content", "fortran_order", "shape")
@@ -118,7 +118,7 @@ def loads(content: bytes, file: Path) -> dict[Any, Any]:
 
 
 def _check(content: bytes) -> None:
-    """Refuse what the C unpickler would spend memory or stack on, before it sees it."""
+    """Refuse content on which the C unpickler would exhaust memory or stack."""
     tuples = 0
     for count, (opcode, argument, _) in enumerate(pickletools.genops(content)):
         if opcode.name not in OPCODES:

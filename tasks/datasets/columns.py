@@ -1,4 +1,4 @@
-"""Tabular data sets: columns of numbers and a column of labels, missing values, and who is trained and tested on."""
+"""Tabular data sets: columns of numbers and a column of labels, missing values, and splits."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tasks.datasets.dataset import Dataset, Split, check_scaling, make_dataset, set_apart
+from tasks.datasets.dataset import Dataset, Split, check_scaling, hold_out, make_dataset
 from tasks.errors import ConfigError, DataError, require, unknown_choice
 
 MISSING = ("refuse", "drop", "mean", "median")
-"""What becomes of a row that lacks a value: an error, nothing, or the column's mean or median over the training set."""
+"""A row with a missing value: an error, dropped, or imputed by the column's mean or median over the training set."""
 
-PARTS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-"""What a column of splits may say, and the split that it means."""
+SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+"""The values of a column of splits, and the split that each means."""
 
 
 class Options(Protocol):
-    """What a row of a tabular data set says of its splits and of values that are missing.
+    """A tabular data set's options for splits and missing values.
 
-    ``test`` and ``validation`` are numbers of examples, or below 1 fractions: of all rows, and of those that are then
-    left for training. Rows are drawn for the test by ``split_seed``.
+    ``test`` and ``validation`` are numbers of rows, or fractions below 1: of all rows, and of the rows that remain
+    after the test rows. ``split_seed`` draws the test rows.
     """
 
     @property
     def test(self) -> float:
-        """How many rows are tested on."""
+        """How many rows are test rows."""
 
     @property
     def validation(self) -> float | None:
-        """How many of the others are set apart, None for `VALIDATION`."""
+        """How many of the others are held out for validation, None for `VALIDATION`."""
 
     @property
     def split_seed(self) -> int:
-        """What draws the rows for the test."""
+        """The seed that draws the test rows."""
 
     @property
     def missing(self) -> str:
@@ -47,7 +47,7 @@ class Options(Protocol):
 
 
 VALIDATION = 0.2
-"""The fraction of the training rows that is set apart where nothing is said of it."""
+"""The default fraction of the training rows that is held out for validation."""
 
 
 def check_options(options: Options) -> None:
@@ -76,17 +76,17 @@ def tabular(
 ) -> Dataset:
     """Return the data set of columns of numbers ``(N,)``, NaN where one is missing, and texts of labels ``(N,)``.
 
-    ``parts`` ``(N,)`` says which split each row is of, where the data say so themselves; else rows are drawn for the
-    test. What stands in for a missing value is of the training set alone.
+    ``parts`` ``(N,)`` is the split of each row, where the data have a column of splits; None: the test rows are drawn.
+    Missing values are imputed from the training set alone.
 
     Raises
     ------
     DataError
-        If a value is missing and not to be made up, a number is infinite, or a split has no row.
+        If a value is missing and ``missing=refuse``, a number is infinite, or a split has no row.
     """
     if not columns or not len(labels):
         raise DataError(f"{title}: there must be a column of numbers and a row, got {len(columns)} and {len(labels)}")
-    with np.errstate(over="ignore"):  # what is too large for float32 is then found to be infinite
+    with np.errstate(over="ignore"):  # a number too large for float32 becomes infinite, which is refused below
         features = np.stack([np.asarray(column, dtype=np.float32) for column in columns.values()], axis=1)
     _refuse_infinite(title, columns, features)
     whole = ~np.isnan(features).any(axis=1)
@@ -100,12 +100,12 @@ def tabular(
     train, validation = split["train"], split.get("val")
     if validation is None:
         asked = VALIDATION if options.validation is None else options.validation
-        train, validation = set_apart(train, _amount(asked, len(train)))
+        train, validation = hold_out(train, _amount(asked, len(train)))
     elif options.validation:
         raise ConfigError(f"dataset.validation must be null for data that have their own, got {options.validation}")
     if options.missing in {"mean", "median"}:
-        standing_in = _centre(title, list(columns), train.images, options.missing)
-        train, validation, test = (_filled(part, standing_in) for part in (train, validation, split["test"]))
+        fill = _fill_values(title, list(columns), train.images, options.missing)
+        train, validation, test = (_imputed(part, fill) for part in (train, validation, split["test"]))
     else:
         test = split["test"]
     return make_dataset(
@@ -133,18 +133,19 @@ def numbered(texts: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
 
 
 def _rows(title: str, parts: Any, count: int, options: Options) -> dict[str, np.ndarray]:
-    """Return the places of the rows of every split."""
+    """Return the indices of the rows of every split."""
     if parts is None:
         test = _amount(options.test, count)
         if not 0 < test < count:
             raise DataError(f"{title}: dataset.test must leave rows for training and test of {count}, got {test}")
         order = np.random.default_rng(options.split_seed).permutation(count)
         return {"train": np.sort(order[test:]), "test": np.sort(order[:test])}
-    found = [PARTS.get(str(part).strip().lower(), "") for part in parts.tolist()]
+    found = [SPLIT_NAMES.get(str(part).strip().lower(), "") for part in parts.tolist()]
     if "" in found:
         row = found.index("")
         raise DataError(
-            f"{title}: the column of splits must say one of {', '.join(PARTS)}, got {parts[row]!r} in row {row + 1}"
+            f"{title}: the column of splits must say one of {', '.join(SPLIT_NAMES)}, "
+            f"got {parts[row]!r} in row {row + 1}"
         )
     places = {part: np.flatnonzero(np.array(found) == part) for part in ("train", "val", "test")}
     for part in ("train", "test"):
@@ -164,17 +165,17 @@ def _refuse_infinite(title: str, columns: Mapping[str, np.ndarray], features: np
 
 
 def _lacking(title: str, names: list[str], features: np.ndarray) -> str:
-    """Say which columns lack values, and what can be done."""
-    lacks = np.isnan(features)
-    told = [f"{name!r} ({count})" for name, count in zip(names, lacks.sum(axis=0).tolist(), strict=True) if count]
+    """Return the message for missing values: which columns have them, and the choices."""
+    missing = np.isnan(features)
+    counts = [f"{name!r} ({count})" for name, count in zip(names, missing.sum(axis=0).tolist(), strict=True) if count]
     return (
-        f"{title}: values are missing in {int(lacks.any(axis=1).sum())} of {len(lacks)} rows, in the columns "
-        f"{', '.join(told)}: dataset.missing=drop leaves those rows out, mean or median makes values up"
+        f"{title}: values are missing in {int(missing.any(axis=1).sum())} of {len(missing)} rows, in the columns "
+        f"{', '.join(counts)}: dataset.missing=drop leaves those rows out, mean or median makes values up"
     )
 
 
-def _centre(title: str, names: list[str], features: np.ndarray, how: str) -> np.ndarray:
-    """Return the mean or the median of every column's values that are there, float32 ``(D,)``."""
+def _fill_values(title: str, names: list[str], features: np.ndarray, how: str) -> np.ndarray:
+    """Return the mean or the median of every column's values that are not missing, float32 ``(D,)``."""
     empty = np.flatnonzero(np.isnan(features).all(axis=0))
     if len(empty):
         raise DataError(f"{title}: column {names[empty[0]]!r} must hold a number in some row of training, got none")
@@ -182,5 +183,5 @@ def _centre(title: str, names: list[str], features: np.ndarray, how: str) -> np.
     return np.asarray(centre, dtype=np.float32)
 
 
-def _filled(split: Split, standing_in: np.ndarray) -> Split:
-    return Split(images=np.where(np.isnan(split.images), standing_in, split.images), labels=split.labels)
+def _imputed(split: Split, fill: np.ndarray) -> Split:
+    return Split(images=np.where(np.isnan(split.images), fill, split.images), labels=split.labels)

@@ -1,4 +1,4 @@
-"""What a dataset is in memory: images or features in three splits, labels, class names and a digest."""
+"""A dataset in memory: images or features in three splits, labels, class names and a digest."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from tasks.arrays.devices import as_numpy, pieces, placed
+from tasks.arrays.devices import as_numpy, device_put, pieces
 from tasks.errors import ConfigError, DataError, unknown_choice
 
 SCALINGS = ("none", "standard")
-"""What centred features are divided by: nothing, or their standard deviation over the training set."""
+"""How centred features are scaled: not at all, or divided by their standard deviation over the training set."""
 
 _SPLITS = ("train", "validation", "test")
 
@@ -26,7 +26,7 @@ _SQUARED = 4096
 class Split:
     """Images uint8 ``(N, D)``, one flattened image a row, and their labels int64 ``(N,)``, of any array library.
 
-    Examples that are no images are float32 ``(N, D)``, finite, and stand in the same place.
+    Features other than images are also in ``images``, as finite float32 ``(N, D)``.
     """
 
     images: Any
@@ -41,8 +41,8 @@ class Split:
         return Split(images=self.images[places], labels=self.labels[places])
 
     def on(self, like: Any) -> Split:
-        """Return the split where ``like`` lives."""
-        return Split(images=placed(as_numpy(self.images), like), labels=placed(as_numpy(self.labels), like))
+        """Return the split on the device of ``like``."""
+        return Split(images=device_put(as_numpy(self.images), like), labels=device_put(as_numpy(self.labels), like))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +50,8 @@ class Dataset:
     """A classification data set; `make_dataset` is the way to build one.
 
     ``image_shape`` is the shape of one image before flattening, channels first where there are any:
-    ``(8, 8)``, ``(3, 32, 32)``; of features that are no image ``(D,)``. ``mean`` is the mean training image, float32
-    ``(D,)``; ``scale`` is what centred features are multiplied by, float32 ``(D,)``, None for 1.
+    ``(8, 8)``, ``(3, 32, 32)``; ``(D,)`` for other features. ``mean`` is the mean training image, float32
+    ``(D,)``; ``scale`` is the factor on centred features, float32 ``(D,)``, None for 1.
     ``digest`` is the SHA-256 of the arrays, class names and scaling, in hexadecimal.
     """
 
@@ -66,21 +66,21 @@ class Dataset:
     digest: str
 
     def features(self, split: Split) -> np.ndarray:
-        """Return the examples of a split as what a model sees: centred and scaled, float32 ``(N, D)``, on the host."""
+        """Return a split's inputs of a model: centred and scaled, float32 ``(N, D)``, on the host."""
         centred: np.ndarray = as_numpy(split.images).astype(np.float32) - as_numpy(self.mean)
         return centred if self.scale is None else np.multiply(centred, as_numpy(self.scale), out=centred)
 
     def sample(self, count: int) -> Dataset:
-        """Return ``count`` examples of every split, evenly spread; all else, the digest too, is of the whole."""
+        """Return ``count`` examples of every split, evenly spread; mean, scale and digest stay those of the whole."""
         return dataclasses.replace(self, **{part: getattr(self, part).sample(count) for part in _SPLITS})
 
     def on(self, like: Any) -> Dataset:
-        """Return the data set where ``like`` lives, images in their own type; itself where it lives there already."""
+        """Return the data set on the device of ``like``, images in their own type; itself if it is there already."""
         if array_namespace(self.mean) is array_namespace(like):
             return self
         splits = {part: getattr(self, part).on(like) for part in _SPLITS}
-        scale = None if self.scale is None else placed(as_numpy(self.scale), like)
-        return dataclasses.replace(self, **splits, mean=placed(as_numpy(self.mean), like), scale=scale)
+        scale = None if self.scale is None else device_put(as_numpy(self.scale), like)
+        return dataclasses.replace(self, **splits, mean=device_put(as_numpy(self.mean), like), scale=scale)
 
 
 def make_dataset(
@@ -93,9 +93,9 @@ def make_dataset(
     validation: int | Split,
     scaling: str = "none",
 ) -> Dataset:
-    """Check the arrays, set ``validation`` training examples apart and compute mean, scale and digest.
+    """Check the arrays, hold out ``validation`` training examples, and compute mean, scale and digest.
 
-    Where ``validation`` are examples of the data set's own, no training example is set apart.
+    Where ``validation`` is a split of the data set's own, no training example is held out.
 
     The arrays of the result are contiguous and read-only: one copy serves every trial of a node.
     The validation examples are drawn without replacement by a fixed seed, so they are the same for
@@ -117,7 +117,7 @@ def make_dataset(
     if isinstance(validation, Split):
         kept, validating = train, validation
     else:
-        kept, validating = set_apart(train, validation)
+        kept, validating = hold_out(train, validation)
     kept, validating, test = map(_read_only, (kept, validating, test))
     mean = kept.images.mean(axis=0, dtype=np.float64)
     return Dataset(
@@ -133,8 +133,8 @@ def make_dataset(
     )
 
 
-def set_apart(train: Split, validation: int) -> tuple[Split, Split]:
-    """Return the examples that stay for training, and those for validation.
+def hold_out(train: Split, validation: int) -> tuple[Split, Split]:
+    """Return the training examples without the held-out ones, and the ``validation`` held-out ones.
 
     Raises
     ------
@@ -185,7 +185,7 @@ def check_scaling(scaling: str) -> None:
 
 
 def _standard(images: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Return one over the standard deviation of every feature ``(D,)``; 1 for one that is the same in all images."""
+    """Return one over the standard deviation of every feature ``(D,)``; 1 for a constant feature."""
     squares = sum(((images[part] - mean) ** 2).sum(axis=0) for part in pieces(len(images), _SQUARED))
     deviation = np.sqrt(squares / len(images))
     return np.asarray(1 / np.where(deviation > 0, deviation, 1.0), dtype=np.float32)

@@ -13,16 +13,16 @@ from tasks.datasets.source import Progress
 from tasks.errors import require
 
 FILE = "sklearn/datasets/data/digits.csv.gz"
-"""A row an image, its digit last. It is read without importing scikit-learn, which takes two seconds."""
+"""Each row is an image, its digit last. It is read without importing scikit-learn, which takes two seconds."""
 
-TEST = 360  # a fifth of the images, drawn once for all: results on them can be compared
+TEST = 360  # a fifth of the images, always the same ones, so that results can be compared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Digits:
     """Handwritten digits, pixels 0 to 16; 360 of the 1797 images are the test split.
 
-    ``validation`` of the other 1437 are set apart for validation.
+    ``validation`` of the other 1437 are held out for validation.
 
     >>> Digits().load().image_shape
     (8, 8)

@@ -1,4 +1,4 @@
-"""A download that can be resumed, is checked as a whole and happens once, however many processes ask for it."""
+"""A download that can be resumed, is verified by its checksum, and happens once for any number of processes."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ TIMEOUT = 30.0  # seconds without a byte
 def fetch(url: str, md5: str, destination: Path, *, progress: Progress | None = None) -> None:
     """Download ``url`` to ``destination``, unless another process has done so in the meantime.
 
-    The bytes gather in a file beside it with the ending ``.part``; a later call goes on from there where the
-    server can, and starts again where it cannot. ``destination`` appears at once and whole, or not at all.
+    The bytes are collected in a file beside it with the ending ``.part``; a later call resumes it if the server
+    supports that, and starts again if not. ``destination`` appears complete or not at all (an atomic rename).
     The progress counts bytes.
 
     Raises
     ------
     DataError
-        If the server cannot be reached, the connection ends early or the checksum is another one.
+        If the server cannot be reached, the connection ends early or the checksum is wrong.
     """
     partial = destination.with_name(f"{destination.name}.part")
     with locked(destination):
@@ -39,7 +39,7 @@ def fetch(url: str, md5: str, destination: Path, *, progress: Progress | None = 
         resumed = partial.exists()
         _receive(url, partial, progress)
         if resumed and _md5(partial) != md5:
-            partial.unlink()  # it may have been begun with another file's bytes: one more try, from the start
+            partial.unlink()  # it may have begun with another file's bytes: retry once, from the start
             _receive(url, partial, progress)
         found = _md5(partial)
         if found != md5:
@@ -52,14 +52,14 @@ def fetch(url: str, md5: str, destination: Path, *, progress: Progress | None = 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of ``path``: a hidden file beside it, let go by the system however its holder ends."""
+    """Hold the lock of ``path``: a hidden file beside it, which the system unlocks when the process ends."""
     with path.with_name(f".{path.name}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def sync(path: Path) -> None:
-    """Wait until a file, or the list of names in a folder, is on the disk."""
+    """Wait until a file, or a folder's list of names, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -76,7 +76,7 @@ def _receive(url: str, partial: Path, progress: Progress | None) -> None:
             _store(response, url, partial, start, progress)
     except HTTPError as error:
         error.close()
-        # Nothing is left to send: the partial file is whole, or not of this file. The checksum will tell.
+        # Nothing is left to send: the partial file is complete, or of another file. The checksum decides.
         if error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not start:
             raise DataError(f"{url} cannot be downloaded: {error}") from error
     except (OSError, HTTPException) as error:

@@ -13,7 +13,7 @@ from tasks.datasets.source import Progress
 from tasks.errors import ConfigError, DataError, require
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
-PIXELS = 1 << 22  # of one image; a small file can claim any size, so the claim is checked before it is believed
+PIXELS = 1 << 22  # the most of one image; a small file can claim any size, so its header is checked before decoding
 COLOURS = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB", "CMYK": "RGB", "YCbCr": "RGB"}
 
 
@@ -22,7 +22,7 @@ class Images:
     """Pictures in the folders ``root``/train/CLASS and ``root``/test/CLASS, all of one size, all grey or all RGB.
 
     The classes are the folders' names in alphabetical order, the same in train and test; files are read in
-    the order of their names, those with other endings than .png, .jpg and .jpeg are left aside.
+    the order of their names, those with other endings than .png, .jpg and .jpeg are ignored.
     """
 
     root: str | None = None
@@ -90,7 +90,8 @@ def _read(files: list[tuple[Path, int]], first: np.ndarray, progress: Progress |
         image = _decode(file)
         if image.shape != first.shape:
             raise DataError(
-                f"{file}: an image must have the size and colours of the first one, {_say(first)}, got {_say(image)}"
+                f"{file}: an image must have the size and colours of the first one, {_describe(first)}, "
+                f"got {_describe(image)}"
             )
         images[row] = image.ravel()
         if progress:
@@ -99,13 +100,13 @@ def _read(files: list[tuple[Path, int]], first: np.ndarray, progress: Progress |
 
 
 def _decode(file: Path) -> np.ndarray:
-    """Return the picture, uint8 ``(H, W)`` where it is grey and ``(3, H, W)`` where it is not."""
+    """Return the picture, uint8 ``(H, W)`` if it is grey, else ``(3, H, W)``."""
     from PIL import Image  # noqa: PLC0415 - only this row needs Pillow
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            # Two formats, not the forty that Pillow would try.
+            # Two formats, instead of the forty that Pillow would try.
             with Image.open(file, formats=("PNG", "JPEG")) as image:
                 rule = _broken_rule(image.size, image.mode)
                 pixels = np.asarray(image.convert(COLOURS[image.mode])) if rule is None else None
@@ -117,7 +118,7 @@ def _decode(file: Path) -> np.ndarray:
 
 
 def _broken_rule(size: tuple[int, int], mode: str) -> str | None:
-    """Return what an image must be and, by its header, is not."""
+    """Return the rule that an image breaks by its header, None if it breaks none."""
     if size[0] * size[1] > PIXELS:
         return f"have at most {PIXELS} pixels, got {size[0]} x {size[1]}"
     if mode not in COLOURS:
@@ -125,6 +126,6 @@ def _broken_rule(size: tuple[int, int], mode: str) -> str | None:
     return None
 
 
-def _say(image: np.ndarray) -> str:
+def _describe(image: np.ndarray) -> str:
     height, width = image.shape[-2:]
     return f"{width} x {height} {'grey' if image.ndim == 2 else 'RGB'}"

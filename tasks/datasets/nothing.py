@@ -21,7 +21,7 @@ class Nothing:
 
     @property
     def validation(self) -> int:
-        """No example is set apart."""
+        """No example is held out."""
         return 0
 
     def load(self, *, progress: Progress | None = None) -> Dataset:  # noqa: ARG002 - there is nothing to read

@@ -1,4 +1,4 @@
-"""A dataset from one NumPy archive, whose arrays are named as MedMNIST or as Keras names them."""
+"""A dataset from one NumPy archive, with arrays named as in MedMNIST or in Keras."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tasks.datasets.dataset import Dataset, Split, check_scaling, make_dataset
 from tasks.datasets.source import Progress
 from tasks.errors import ConfigError, DataError, require
 
-STYLES = ("{part}_images", "{part}_labels"), ("x_{part}", "y_{part}")
-"""What the images and the labels of a part (train, val, test) may be called."""
+NAMINGS = ("{part}_images", "{part}_labels"), ("x_{part}", "y_{part}")
+"""The names of the images and labels of a split (train, val, test)."""
 
 CLASSES = "classes"
 
@@ -23,7 +23,7 @@ class Npz:
     """The arrays of the .npz file ``root``.
 
     They are ``train_images``, ``train_labels``, ``test_images`` and ``test_labels``, and perhaps ``val_images`` and
-    ``val_labels``, or ``x_train``, ``y_train`` and so on. Images are uint8 ``(N, ...)``, of one shape in all parts,
+    ``val_labels``, or ``x_train``, ``y_train`` and so on. Images are uint8 ``(N, ...)``, of one shape in all splits,
     or features of any floating-point type, kept as float32; labels are whole numbers ``(N,)`` or ``(N, 1)``.
     ``classes``, an array of texts, names label 0, 1, ...; without it the classes are the numbers 0 to C-1, each of
     which must then occur among the training labels.
@@ -42,29 +42,29 @@ class Npz:
         if self.root is None:
             raise ConfigError("dataset.root must be the .npz file to read, got None")
         file = Path(self.root).expanduser()
-        arrays, style = _read(file)
+        arrays, naming = _read(file)
         parts = {
-            part: _split(file, arrays, style, part) for part in ("train", "test", "val") if _has(arrays, style, part)
+            part: _split(file, arrays, naming, part) for part in ("train", "test", "val") if _has(arrays, naming, part)
         }
         if "val" in parts and self.validation:
-            name = _names(style, "val")[0]
+            name = _names(naming, "val")[0]
             raise ConfigError(f"dataset.validation must be 0 for a file with {name}, got {self.validation}: {file}")
         return make_dataset(
             name=file.stem,
             train=parts["train"],
             test=parts["test"],
-            classes=_classes(file, arrays, _names(style, "train")[1]),
-            image_shape=arrays[_names(style, "train")[0]].shape[1:],
+            classes=_classes(file, arrays, _names(naming, "train")[1]),
+            image_shape=arrays[_names(naming, "train")[0]].shape[1:],
             validation=parts.get("val", self.validation),
             scaling=self.scaling,
         )
 
 
-Style = tuple[str, str]
+Naming = tuple[str, str]
 
 
-def _read(file: Path) -> tuple[Mapping[str, np.ndarray], Style]:
-    """Return the arrays of a file that are of use, and the style of their names."""
+def _read(file: Path) -> tuple[Mapping[str, np.ndarray], Naming]:
+    """Return the arrays of a file that the data set uses, and how they are named."""
     if not file.is_file():
         raise DataError(f"dataset.root must be an .npz file, got {str(file)!r}, and there is no such file")
     try:
@@ -72,42 +72,42 @@ def _read(file: Path) -> tuple[Mapping[str, np.ndarray], Style]:
         if not isinstance(loaded, np.lib.npyio.NpzFile):
             raise TypeError("it holds a single array (.npy)")  # noqa: TRY301  # told as any other fault of the file
         with loaded as archive:
-            style = _style(file, archive.files)
-            names = {name for part in ("train", "test", "val") for name in _names(style, part)} | {CLASSES}
+            naming = _naming(file, archive.files)
+            names = {name for part in ("train", "test", "val") for name in _names(naming, part)} | {CLASSES}
             arrays = {name: archive[name] for name in archive.files if name in names}
     except DataError:
         raise
     except Exception as error:  # damage surfaces as any of a dozen types from zipfile, zlib and NumPy
         raise DataError(f"{file} must be a .npz file of plain arrays: {error or type(error).__name__}") from error
-    return arrays, style
+    return arrays, naming
 
 
-def _style(file: Path, names: Collection[str]) -> Style:
-    """Return the one style in which the arrays of training and test are all there."""
-    needed = {style: (*_names(style, "train"), *_names(style, "test")) for style in STYLES}
-    begun = [style for style in STYLES if any(name in names for name in needed[style])]
+def _naming(file: Path, names: Collection[str]) -> Naming:
+    """Return the one naming by which all arrays of training and test exist."""
+    needed = {naming: (*_names(naming, "train"), *_names(naming, "test")) for naming in NAMINGS}
+    begun = [naming for naming in NAMINGS if any(name in names for name in needed[naming])]
     if len(begun) == 1 and all(name in names for name in needed[begun[0]]):
         return begun[0]
-    choices = " or ".join(", ".join(needed[style]) for style in begun or STYLES)
+    choices = " or ".join(", ".join(needed[naming]) for naming in begun or NAMINGS)
     if len(begun) > 1:
         raise DataError(f"{file}: the arrays must be named in one way, {choices}, got {', '.join(sorted(names))}")
-    missing = next((name for style in begun for name in needed[style] if name not in names), None)
+    missing = next((name for naming in begun for name in needed[naming] if name not in names), None)
     found = f"{missing} is missing" if missing else f"got {', '.join(sorted(names)) or 'none'}"
     raise DataError(f"{file}: the arrays {choices} must be there, {found}")
 
 
-def _names(style: Style, part: str) -> tuple[str, str]:
-    """Return what the images and the labels of a part are called."""
-    images, labels = style
+def _names(naming: Naming, part: str) -> tuple[str, str]:
+    """Return the names of the images and the labels of a split."""
+    images, labels = naming
     return images.format(part=part), labels.format(part=part)
 
 
-def _has(arrays: Collection[str], style: Style, part: str) -> bool:
-    return any(name in arrays for name in _names(style, part))
+def _has(arrays: Collection[str], naming: Naming, part: str) -> bool:
+    return any(name in arrays for name in _names(naming, part))
 
 
-def _split(file: Path, arrays: Mapping[str, np.ndarray], style: Style, part: str) -> Split:
-    of_images, of_labels = _names(style, part)
+def _split(file: Path, arrays: Mapping[str, np.ndarray], naming: Naming, part: str) -> Split:
+    of_images, of_labels = _names(naming, part)
     for name in (of_images, of_labels):
         if name not in arrays:
             raise DataError(f"{file}: the arrays {of_images} and {of_labels} must be there both, {name} is missing")
@@ -117,13 +117,13 @@ def _split(file: Path, arrays: Mapping[str, np.ndarray], style: Style, part: str
             f"{file}: {of_images} must be uint8 or floating-point (N, ...), got {images.dtype} {images.shape}"
         )
     if images.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # what is too large for float32 is then found to be infinite
+        with np.errstate(over="ignore"):  # a number too large for float32 becomes infinite, which is refused below
             images = images.astype(np.float32, copy=False)
         if not np.isfinite(images).all():
             raise DataError(
                 f"{file}: {of_images} must be finite numbers of float32, got {images[~np.isfinite(images)][0]}"
             )
-    first = _names(style, "train")[0]
+    first = _names(naming, "train")[0]
     shape = arrays[first].shape[1:]
     if images.shape[1:] != shape:
         raise DataError(

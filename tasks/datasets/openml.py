@@ -17,9 +17,9 @@ from tasks.errors import DataError, require
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenMl:
-    """The set ``data_name``, ``version`` of openml.org, kept in the folder ``root`` once it has been fetched.
+    """The set ``data_name``, ``version`` of openml.org, cached in the folder ``root``.
 
-    Without ``root``, scikit-learn's own data folder is used. The last ``test`` examples are the test split
+    Without ``root``, the cache is scikit-learn's own data folder. The last ``test`` examples are the test split
     (as the publishers of MNIST and Fashion-MNIST ordered them); with a ``split_seed`` they are drawn at
     random instead, for sets that are ordered by class.
     """
@@ -65,9 +65,8 @@ class OpenMl:
     def _fetch(self, title: str) -> tuple[Any, Any]:
         from sklearn.datasets import fetch_openml  # noqa: PLC0415 - its import takes seconds, few rows need it
 
-        # pandas reads MNIST in seconds where it happens to be installed, the pure Python parser in a minute. It is
-        # left to find out the types: told of categories, pandas 3 makes numbers of them, which scikit-learn 1.9
-        # takes for texts.
+        # pandas, where it is installed, reads MNIST in seconds, the pure Python parser in a minute. Its dtype is None,
+        # so that it infers types: given categories, pandas 3 makes them numbers, which scikit-learn 1.9 takes as texts.
         options = (
             {"read_csv_kwargs": {"dtype": None}} if importlib.util.find_spec("pandas") else {"parser": "liac-arff"}
         )
@@ -79,7 +78,7 @@ class OpenMl:
 
 
 def image_shape(features: int) -> tuple[int, ...]:
-    """Return the shape of a square image of so many pixels, grey or in three colours, or else a flat one.
+    """Return the shape of a square image with that many features, grey or in three colours, else a flat shape.
 
     >>> image_shape(784), image_shape(3072), image_shape(10)
     ((28, 28), (3, 32, 32), (10,))
@@ -92,13 +91,13 @@ def image_shape(features: int) -> tuple[int, ...]:
 
 
 def _pixels(title: str, values: Any) -> np.ndarray:
-    """Return the features as uint8 ``(N, D)``, where that changes none of them."""
+    """Return the features as uint8 ``(N, D)``; raise a `DataError` where that would change one."""
     dense = values.toarray() if hasattr(values, "toarray") else np.asarray(values)
     if dense.ndim != 2 or not dense.size:
         raise DataError(f"{title}: the features must be a table of pixels (N, D), got {dense.shape}")
     if dense.dtype.kind not in "iuf":
         raise DataError(f"{title}: every pixel must be a whole number from 0 to 255, got {dense.flat[0]!r}")
-    with np.errstate(invalid="ignore"):  # a NaN has no uint8, and is then found to differ from whatever it became
+    with np.errstate(invalid="ignore"):  # a NaN has no uint8 value: it differs from any, and is refused below
         images = dense.astype(np.uint8)
     if not np.array_equal(images, dense):
         wrong = dense[images != dense][0]

@@ -1,4 +1,4 @@
-"""A tabular classification set that scikit-learn brings along or fetches, or any of openml.org."""
+"""A tabular classification set that scikit-learn bundles or fetches, or any of openml.org."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ FETCHED = ("covtype", "olivetti_faces")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scikit:
-    """The set ``data_name``, one of `BUNDLED` or `FETCHED`; with a ``version``, that of openml.org.
+    """The set ``data_name``, one of `BUNDLED` or `FETCHED`; with a ``version``, a set of openml.org.
 
-    ``root`` is the folder in which fetched ones are kept (null: scikit-learn's own). ``drop`` leaves columns out.
+    ``root`` is the folder that caches fetched sets (null: scikit-learn's own). ``drop`` leaves columns out.
     For the other keys see `tasks.datasets.table.Table`.
     """
 
@@ -42,7 +42,7 @@ class Scikit:
         require(known and self.data_name.strip(), "dataset.data_name", rule, self.data_name)
 
     def load(self, *, progress: Progress | None = None) -> Dataset:  # noqa: ARG002 - scikit-learn's fetcher reports none
-        """Read the set, which is fetched where it is not here yet."""
+        """Read the set, and fetch it first if it is not cached."""
         title = f"scikit-learn's {self.data_name}"
         if self.version is not None:
             title = f"openml.org {self.data_name} version {self.version}"
@@ -54,7 +54,7 @@ class Scikit:
         return tabular(title=title, name=self.data_name, columns=kept, labels=labels, options=self)
 
     def _fetch(self, title: str) -> tuple[dict[str, Any], np.ndarray]:
-        """Return the columns by their names, and the class of every row as a text."""
+        """Return the columns by name, and the class of every row as a text."""
         from sklearn import datasets  # noqa: PLC0415 - its import takes seconds, few rows need it
 
         try:
@@ -81,7 +81,7 @@ class Scikit:
 
 
 def _numbers(title: str, name: str, values: Any) -> np.ndarray:
-    """Return a column as float64 ``(N,)``, NaN where it has no value."""
+    """Return a column as float64 ``(N,)``, NaN where a value is missing."""
     try:
         return np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""What a source of data is: a row of the table of datasets, which loads one."""
+"""The interface of a data source: a row of the table of datasets, which loads one."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Protocol
 
 from tasks.datasets.dataset import Dataset
 
-# Called with what is done and the total (0 where it is unknown), in a unit of the source's own.
+# Called with the amount done and the total (0 where it is unknown), in a unit of the source's choice.
 Progress = Callable[[int, int], None]
 
 
 class Source(Protocol):
-    """Where a dataset comes from: the fields of a row say which one, `load` reads it."""
+    """A row of `DATASETS`: its fields say which dataset it is, `load` reads it."""
 
     @property
     def validation(self) -> int:
-        """How many training examples are set apart for validation."""
+        """How many training examples are held out for validation."""
 
     def load(self, *, progress: Progress | None = None) -> Dataset:
-        """Read the dataset, the same one at every call; raise a `DataError` where it cannot be had."""
+        """Read the dataset, the same one at every call; raise a `DataError` where that fails."""

@@ -1,4 +1,4 @@
-"""Seeded artificial images of any number, size and number of classes: for tests and for scale."""
+"""Seeded artificial images of any number, size and number of classes, for tests and benchmarks."""
 
 from __future__ import annotations
 

@@ -15,18 +15,18 @@ from tasks.errors import ConfigError, DataError
 
 CSV, PARQUET = (".csv", ".tsv", ".csv.gz", ".tsv.gz"), (".parquet", ".pq")
 
-NOTHING = ("", "?", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
-"""What stands in a CSV file where a number is missing."""
+MISSING_TEXTS = ("", "?", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
+"""The texts that mean a missing number in a CSV file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
     """The rows of the file ``root``: ``label`` is the column of the classes, all others but ``drop`` are features.
 
-    ``features`` names them where they are fewer. Where a column says of each row whether it is of ``train``,
-    ``val`` or ``test``, ``split`` names it; else ``test`` rows, or a fraction below 1, are drawn by ``split_seed``.
-    ``validation`` (a number or a fraction, null: a fifth) is of the training rows. ``missing`` says what becomes of
-    rows that lack a value: ``refuse``, ``drop``, or the ``mean`` or ``median`` of the training rows.
+    ``features``, if given, names the columns of features. ``split``, if given, names a column that holds ``train``,
+    ``val`` or ``test`` for each row; else ``test`` rows (a number, or a fraction below 1) are drawn by ``split_seed``.
+    ``validation`` is a number or a fraction of the training rows (null: a fifth). ``missing`` says what happens to
+    missing values: ``refuse`` them, ``drop`` their rows, or impute the ``mean`` or ``median`` of the training rows.
     """
 
     root: str | None = None
@@ -60,7 +60,7 @@ class Table:
         )
 
     def _used(self, file: Path, names: list[str]) -> list[str]:
-        """Return the names of the features' columns."""
+        """Return the names of the columns of features."""
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise DataError(f"{file}: every column must have a name of its own, got {twice[0]!r} twice")
@@ -94,7 +94,7 @@ def _read(file: Path) -> Any:
             table = csv.read_csv(
                 file,
                 parse_options=csv.ParseOptions(delimiter="\t" if ".tsv" in name else ","),
-                convert_options=csv.ConvertOptions(null_values=list(NOTHING)),
+                convert_options=csv.ConvertOptions(null_values=list(MISSING_TEXTS)),
             )
         table.validate(full=True)  # texts that are none are found here
         "".join(table.column_names).encode()
@@ -104,7 +104,7 @@ def _read(file: Path) -> Any:
 
 
 def _numbers(file: Path, name: str, column: Any) -> np.ndarray:
-    """Return a column as float64 ``(N,)``, NaN where it has no value."""
+    """Return a column as float64 ``(N,)``, NaN where a value is missing."""
     from pyarrow import float64, lib, types  # noqa: PLC0415 - see above
 
     kind = column.type

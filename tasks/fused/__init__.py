@@ -1,1 +1,1 @@
-"""A fused group: trials that are computed together, their problem, their objective and their state."""
+"""Fused groups: trials that are computed together, with one problem, objective and state."""

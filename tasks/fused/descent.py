@@ -1,4 +1,4 @@
-"""What a descent is: consecutive steps of a fused group along the gradient."""
+"""The interface of a descent (consecutive gradient steps of a fused group), and what the row-wise descents share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tasks.fused.problem import Problem
 from tasks.fused.state import State
 from tasks.models.model import Arrangement
 
-# The `MEASURES` of a step, and what else is told of it, ``(K,)`` each.
+# The `MEASURES` of a step, and its norms where they are asked for, ``(K,)`` each.
 Step = tuple[Sequence[Array], Sequence[Array]]
 
 
@@ -28,45 +28,47 @@ class Descent(Protocol):
         """Return the state before the first step, at weights ``(K, P)``."""
 
     def step(self, number: int, *, norms: bool) -> Step:
-        """Do the next step, ``number`` (from 0) of these, and return its `MEASURES`.
+        """Do the next step, ``number`` (from 0) of ``steps``, and return its `MEASURES`.
 
-        With ``norms`` it is also told the norm of the gradient, and that of the update over that of the weights.
+        With ``norms``, return also the norm of the gradient, and the ratio of the norms of update and weights.
         """
 
     def state(self) -> State:
         """Return the state after the steps."""
 
 
-class Owned(NamedTuple):
-    """Some consecutive rows of a matrix of the arrangement, so few that they stay in cache."""
+class RowRange(NamedTuple):
+    """Consecutive rows of a matrix of the arrangement, few enough to stay in cache."""
 
     matrix: int
     start: int
     stop: int
 
 
-def in_cache(problem: Problem, arrangement: Arrangement, matrix: int, place: slice) -> Iterator[Owned]:
-    """Yield the rows at a place of a matrix, a few at a time, but for those after the last trial's."""
+def cache_sized_rows(problem: Problem, arrangement: Arrangement, matrix: int, place: slice) -> Iterator[RowRange]:
+    """Yield the rows of a slice of a matrix, a few at a time, without the padding after the last trial's."""
     columns = list(problem.shapes.values())[matrix][1]
     stop = min(place.stop, int(arrangement.layouts[matrix].places.max()) + 1)
-    for piece in problem.parts(stop - place.start, columns):
-        yield Owned(matrix, place.start + piece.start, place.start + piece.stop)
+    for piece in problem.cache_sized_slices(stop - place.start, columns):
+        yield RowRange(matrix, place.start + piece.start, place.start + piece.stop)
 
 
-def sums(arrangement: Arrangement, parts: Sequence[Owned], told: Sequence[Sequence[Array]]) -> list[Array]:
-    """Return the sums ``(K,)`` over each trial's rows of what every part tells of its rows, ``(H,)`` each.
+def sums_per_trial(
+    arrangement: Arrangement, parts: Sequence[RowRange], values: Sequence[Sequence[Array]]
+) -> list[Array]:
+    """Return the sums ``(K,)`` over each trial's rows of the values ``(H,)`` of every part's rows.
 
-    The parts are in the order of their rows, and hold all that a trial has.
+    The parts are in the order of their rows, and together hold all rows of all trials.
     """
     totals: list[Array] = []
     for number, layout in enumerate(arrangement.layouts):
-        of_matrix = [numbers for part, numbers in zip(parts, told, strict=True) if part.matrix == number]
+        of_matrix = [of_part for part, of_part in zip(parts, values, strict=True) if part.matrix == number]
         columns = [layout.sums(column) for column in zip(*of_matrix, strict=True)]
         totals = columns if not totals else [before + more for before, more in zip(totals, columns, strict=True)]
     return totals
 
 
-def rates_of(problem: Problem, steps: range) -> np.ndarray:
+def learning_rates(problem: Problem, steps: range) -> np.ndarray:
     """Return the learning rates of some steps, ``(S, K)``."""
     return np.array([[t.learning_rate * t.schedule.factor(step, t.steps) for t in problem.trials] for step in steps])
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Evaluation(NamedTuple):
-    """Of a block of examples: losses ``(K,)``, the gradient of every matrix of rows, and scores ``(K, C, N)``."""
+    """A block's sum of losses ``(K,)``, its gradient by every matrix of rows, and its scores ``(K, C, N)``."""
 
     losses: Array
     gradient: list[Array]
@@ -31,8 +31,7 @@ class Evaluation(NamedTuple):
 class Objective:
     """``mean over examples of loss(scores, label) + regularization * R(W)`` for ``K`` trials at once.
 
-    Trials with losses (or regularizers) of one class stand next to each other; each run of them is
-    computed as one.
+    Consecutive trials whose losses (or regularizers) are of one class are computed as one.
     """
 
     losses: tuple[tuple[slice, Loss], ...]
@@ -66,10 +65,9 @@ class Objective:
         factor: Array,
         scale: Array,
     ) -> Evaluation:
-        """Return the sum of one block's losses, the gradient of it times ``factor``, and the scores.
+        """Return the sum of a block's losses, ``factor`` times its gradient, and the scores.
 
-        The scores are ``scale`` (None: 1) times those of ``rows``; both numbers are one for all trials or
-        ``(K, 1, 1)``.
+        The scores are ``scale`` (None: 1) times those of ``rows``. Scale and factor are scalars or ``(K, 1, 1)``.
         """
         scores, vjp = arrangement.scores_and_vjp(rows, features)
         scores = scores if scale is None else scale * scores
@@ -77,7 +75,7 @@ class Objective:
         return Evaluation(losses, vjp(slope * factor), scores)
 
     def losses_and_slope(self, scores: Array, labels: Array) -> tuple[Array, Array]:
-        """Return the sum of the examples' losses ``(K,)``, and its gradient by the scores, ``(K, C, N)``."""
+        """Return the sum of the examples' losses ``(K,)``, and its gradient by the scores ``(K, C, N)``."""
         parts = [loss.losses_and_gradient(scores[run, ...], labels) for run, loss in self.losses]
         losses = _joined([losses for losses, _ in parts])
         return array_namespace(scores).sum(losses, axis=-1), _joined([slope for _, slope in parts])
@@ -93,13 +91,13 @@ class Objective:
         return _joined([regularizer.penalty(rows[run, ...]) for run, regularizer in self.regularizers])
 
     def regularization_gradient(self, weights: Array) -> Array:
-        """Return the gradient of the regularization loss by any of the trials' weights, ``(K, D)``."""
+        """Return the gradient of the regularization loss by weights ``(K, D)``, all of a trial's or some of them."""
         strength = self.regularization[:, None]
         return _joined([rule.gradient(weights[run, ...], strength[run, ...]) for run, rule in self.regularizers])
 
 
-def split(points: Array, shapes: Sequence[tuple[int, int]]) -> list[Array]:
-    """Return the matrices ``(*K, R_i, D_i)`` of points ``(*K, P)``: views of them where they can be."""
+def as_matrices(points: Array, shapes: Sequence[tuple[int, int]]) -> list[Array]:
+    """Return the matrices ``(*K, R_i, D_i)`` of points ``(*K, P)``, as views where possible."""
     xp, ends = array_namespace(points), list(itertools.accumulate(rows * columns for rows, columns in shapes))
     parts = [points[..., start:end] for start, end in itertools.pairwise([0, *ends])]
     return [xp.reshape(part, (*part.shape[:-1], *shape)) for part, shape in zip(parts, shapes, strict=True)]

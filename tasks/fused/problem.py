@@ -1,4 +1,4 @@
-"""A fused group's problem: its trials, its objective, and the examples behind every evaluation, block by block."""
+"""A fused group's problem: its trials, its objective, and the examples of every evaluation, block by block."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
 from tasks.arrays.array import Array
-from tasks.arrays.devices import at_once, double, pieces, placed
+from tasks.arrays.devices import block_sizes, device_put, double, pieces
 from tasks.arrays.random_streams import normal, stream
 from tasks.datasets.dataset import Dataset, Split
-from tasks.fused.objective import Objective, split
+from tasks.fused.objective import Objective, as_matrices
 from tasks.labels import accuracy
-from tasks.models.model import Arrangement, Model, Part, ScoreLinear
+from tasks.models.model import Arrangement, GradientPart, Model, ScoreLinear
 
 if TYPE_CHECKING:
     from tasks.trial import Trial
 
-# So many numbers, and the few arrays of their size that arithmetic on them makes, stay in a processor's cache.
+# An array of so many numbers, and the few temporaries of arithmetic on it, stay in a processor's cache.
 _CACHED_NUMBERS = 2**17
 
 Item = TypeVar("Item")
@@ -32,10 +32,10 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """The examples behind one evaluation: those of a split at ``index`` ``(B,)``, None for all, read by blocks.
+    """The examples of one evaluation: those of a split at ``index`` ``(B,)``, None for all, read in blocks.
 
-    Examples become floating point a block at a time: memory does not grow with N, on the host a block and its
-    scores stay in cache, and blocks are what several threads share.
+    Examples are cast to floating point a block at a time: memory does not grow with N, a block and its scores stay
+    in the host's cache, and several threads share the blocks.
     """
 
     split: Split
@@ -45,7 +45,7 @@ class Batch:
         return len(self.split) if self.index is None else int(self.index.shape[0])
 
     def blocks(self, size: int) -> list[Split]:
-        """Return the examples in blocks of so many; a block of a whole split is a view of it."""
+        """Return the examples in blocks of at most ``size``; the blocks of a whole split are views."""
         return [self._block(part) for part in pieces(len(self), size)]
 
     def _block(self, part: slice) -> Split:
@@ -57,7 +57,7 @@ class Batch:
 
 
 class Minibatches:
-    """The order of the examples: a new permutation an epoch, cut into batches; what does not fill one is left out."""
+    """The order of the examples: a new permutation an epoch, cut into batches; an incomplete last batch is dropped."""
 
     def __init__(self, split: Split, size: int | None, data_seed: int) -> None:
         self._split = split
@@ -71,13 +71,13 @@ class Minibatches:
         return len(self._split) if self._size is None else self._size
 
     def at(self, number: int) -> Batch:
-        """Return batch ``number`` (from 0) of the stream; the full training set where there is no batch size."""
+        """Return batch ``number`` (from 0) of the stream; the full training set without a batch size."""
         if self._size is None:
             return Batch(split=self._split, index=None)
         epoch, place = divmod(number, len(self._split) // self._size)
         if self._epoch is None or self._epoch[0] != epoch:
             order = stream(self._data_seed, "data order", epoch).permutation(len(self._split))
-            self._epoch = (epoch, placed(order, self._split.labels))  # a copy to a device waits: once an epoch
+            self._epoch = (epoch, device_put(order, self._split.labels))  # one blocking copy to a device an epoch
         return Batch(split=self._split, index=self._epoch[1][place * self._size : (place + 1) * self._size])
 
 
@@ -85,7 +85,7 @@ class Minibatches:
 class Problem:
     """What ``K`` fused trials compute with; ``like`` is an empty array of their library, precision and device.
 
-    The data set lives where ``like`` does, once for all problems that are made of one another.
+    The data set is on the device of ``like``, one copy for all problems derived from each other.
     """
 
     trials: tuple[Trial, ...]
@@ -97,7 +97,7 @@ class Problem:
 
     @classmethod
     def of(cls, trials: Sequence[Trial], dataset: Dataset, *, like: Array, threads: int) -> Problem:
-        """Return the problem of trials that share a model, a batch size and the order of the data."""
+        """Return the problem of trials with one model, batch size and order of the data."""
         first, resident = trials[0], dataset.on(like)
         return cls(
             trials=tuple(trials),
@@ -109,7 +109,7 @@ class Problem:
         )
 
     def of_trials(self, keep: Sequence[int]) -> Problem:
-        """Return the problem of some of its trials: their bits stay, since they do not depend on the others."""
+        """Return the problem of some of its trials: their bits stay the same."""
         trials = [self.trials[k] for k in keep]
         return Problem.of(trials, self.dataset, like=self.like, threads=self.threads)
 
@@ -120,41 +120,41 @@ class Problem:
 
     @functools.cached_property
     def shapes(self) -> Mapping[str, tuple[int, int]]:
-        """The shapes of the model's matrices of parameters, by their names."""
+        """The shapes of the model's parameter matrices, by name."""
         return self.model.shapes(self.dataset.image_shape, len(self.dataset.classes))
 
     @functools.cached_property
     def size(self) -> int:
-        """How many numbers a point has, P."""
+        """The number of parameters, P."""
         return sum(rows * columns for rows, columns in self.shapes.values())
 
     @property
     def block(self) -> int:
-        """How many examples are worked on at once."""
+        """The block size, in examples."""
         own = self.model.block(self.dataset.image_shape, len(self.dataset.classes))
-        return own if own and is_numpy_array(self.like) else at_once(self.like).examples
+        return own if own and is_numpy_array(self.like) else block_sizes(self.like).examples
 
     @property
     def seeds(self) -> list[int]:
-        """The different seeds of the trials, in ascending order: trials of one seed share their draws."""
+        """The distinct seeds of the trials, ascending: trials of one seed share their draws."""
         return sorted({trial.seed for trial in self.trials})
 
     def array(self, values: Array) -> Array:
         """Return host values as an array of the problem's library, precision and device."""
-        return placed(values, self.like, dtype=self.like.dtype)
+        return device_put(values, self.like, dtype=self.like.dtype)
 
     def batch(self, split: Split, index: np.ndarray | None = None) -> Batch:
-        """Return the examples of a split of the problem's data set at host integers, None for all."""
-        return Batch(split=split, index=None if index is None else placed(index, self.like))
+        """Return the examples of a split of the problem's data set at ``index``, None for all."""
+        return Batch(split=split, index=None if index is None else device_put(index, self.like))
 
     def features(self, images: Array) -> Array:
         """Return images ``(B, D)`` centred by the training mean and scaled, the bias's 1 appended: ``(B, D + 1)``."""
         shape, scale = (images.shape[0], images.shape[1] + 1), self.dataset.scale
         if is_numpy_array(images):
             features = np.empty(shape, dtype=self.like.dtype)
-            for part in self.parts(*shape):
+            for part in self.cache_sized_slices(*shape):
                 centred = features[part, :-1]
-                centred[...] = images[part]  # cast first: a subtraction that casts as it goes takes half as long again
+                centred[...] = images[part]  # cast first: a subtraction that also casts is 1.5 times as slow
                 centred -= self.dataset.mean
                 if scale is not None:
                     centred *= scale
@@ -168,7 +168,7 @@ class Problem:
         return xp.concat([centred, bias], axis=1)
 
     def draw(self, seed: int, name: str, *index: int, out: np.ndarray | None = None) -> np.ndarray:
-        """Return the model's draw of a point from a random stream, float32 ``(P,)``: Gaussian, of its own spreads."""
+        """Return a Gaussian point with the model's spreads from a random stream, float32 ``(P,)``."""
         drawn = normal(seed, name, *index, shape=None if out is not None else (self.size,), out=out)
         if self._spread is not None:
             drawn *= self._spread
@@ -176,54 +176,54 @@ class Problem:
 
     @functools.cached_property
     def _spread(self) -> np.ndarray | None:
-        """The spread of every number of a point, ``(P,)``, None where it is 1."""
+        """The spread of every parameter, ``(P,)``, None where all are 1."""
         spreads = self.model.spreads(self.dataset.image_shape, len(self.dataset.classes))
         each = [np.broadcast_to(spreads[name], shape).ravel() for name, shape in self.shapes.items()]
         return None if all((spread == 1).all() for spread in each) else np.concatenate(each).astype(np.float32)
 
     def initial_weights(self, scales: Sequence[float]) -> Array:
-        """Return a scale times the model's draw for every trial, ``(K, P)``: the same draw for trials of one seed."""
+        """Return each trial's scale times its draw, ``(K, P)``: trials of one seed have the same draw."""
         draws = {seed: self.draw(seed, "initial weights") for seed in self.seeds}
-        # In float32 as they are drawn: every precision starts from the same weights.
+        # Scaled in float32, as they are drawn: every precision starts from the same weights.
         scaled = [np.float32(scale) * draws[trial.seed] for trial, scale in zip(self.trials, scales, strict=True)]
         return self.array(np.stack(scaled))
 
     def matrices(self, points: Array) -> list[Array]:
         """Return the matrices ``(*K, R_i, D_i)`` of points ``(*K, P)``."""
-        return split(points, list(self.shapes.values()))
+        return as_matrices(points, list(self.shapes.values()))
 
     def named(self, point: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the parameters of a point ``(P,)`` by their names, ``(R_i, D_i)`` each."""
+        """Return the parameter matrices ``(R_i, D_i)`` of a point ``(P,)`` by name."""
         return dict(zip(self.shapes, self.matrices(point), strict=True))
 
     def arrange(self, batch: Batch) -> Arrangement:
-        """Return how the trials' points lie in memory for the products over a batch."""
+        """Return the arrangement of the trials' points for a batch."""
         blocks = {block.stop - block.start for block in pieces(len(batch), self.block)}
         classes = len(self.dataset.classes)
         return self.model.arrange(len(self.trials), self.dataset.image_shape, classes, blocks, like=self.like)
 
     def scores_of(self, points: Array, batch: Batch) -> Callable[[Array], Array]:
-        """Return what gives the scores ``(K, C, N)`` of points ``(K, P)`` on the features of a batch's blocks."""
+        """Return the function from the features of a batch's block to the scores ``(K, C, N)`` of points ``(K, P)``."""
         if isinstance(self.model, ScoreLinear):
             return functools.partial(self.model.scores_of_points, points)
         arrangement = self.arrange(batch)
         return functools.partial(arrangement.scores, arrangement.rows(points))
 
     def over_blocks(self, batch: Batch, compute: Callable[[Array, Array], Answer]) -> list[Answer]:
-        """Return ``compute(features, labels)`` of every block of the batch, in their order."""
+        """Return ``compute(features, labels)`` of every block of the batch, in order."""
 
         def answer(block: Split) -> Answer:
             return compute(self.features(block.images), block.labels)
 
-        return self.in_order(answer, batch.blocks(self.block))
+        return self.parallel_map(answer, batch.blocks(self.block))
 
-    def in_order(self, compute: Callable[[Item], Answer], items: Iterable[Item]) -> list[Answer]:
-        """Return ``compute`` of every item, in their order: on the problem's threads, or one by one on a device."""
-        return in_order(compute, items, threads=self._own_threads)
+    def parallel_map(self, compute: Callable[[Item], Answer], items: Iterable[Item]) -> list[Answer]:
+        """Return ``compute`` of every item, in order: on the problem's threads, or one by one on a device."""
+        return parallel_map(compute, items, threads=self._block_threads)
 
     @property
-    def _own_threads(self) -> int:
-        """How many threads blocks are spread over: a device has its own."""
+    def _block_threads(self) -> int:
+        """How many threads share the blocks: one on a device, which has its own parallelism."""
         return self.threads if is_numpy_array(self.like) else 1
 
     def losses_and_accuracy(self, points: Array, batch: Batch) -> tuple[Array, Array]:
@@ -246,11 +246,10 @@ class Problem:
     def data_loss_and_gradient(
         self, arrangement: Arrangement, rows: Sequence[Array], batch: Batch, *, scale: Array = None, factor: Array = 1
     ) -> tuple[list[Array], Array, Array]:
-        """Return ``factor`` times the gradient of the data loss on a batch, that loss and the accuracy ``(K,)``.
+        """Return ``factor`` times the gradient of the data loss on a batch, the data loss and the accuracy ``(K,)``.
 
-        All three are of the mean over the batch's examples. Gradient and weights, which are ``rows``, are matrices
-        of the arrangement; ``scale`` is what their scores are multiplied by; scale and factor are one for all trials
-        or ``(K, 1, 1)``.
+        All are means over the batch's examples. The gradient and the weights ``rows`` are matrices of the arrangement.
+        The scores are ``scale`` (None: 1) times those of ``rows``. Scale and factor are scalars or ``(K, 1, 1)``.
         """
         factor = factor / len(batch)
 
@@ -260,22 +259,22 @@ class Problem:
             hits = accuracy(evaluation.scores, labels) * labels.shape[0]
             return [evaluation.losses, hits, *evaluation.gradient]
 
-        # Added as they come: a network's blocks are small, and a gradient of each would be many.
-        blocks = in_turn(sums, batch.blocks(self.block), threads=self._own_threads)
-        losses, hits, *gradient = functools.reduce(lambda so_far, more: list(map(operator.add, so_far, more)), blocks)
+        # Summed as they are computed: a network has many small blocks, and a gradient of each would take much memory.
+        blocks = parallel_imap(sums, batch.blocks(self.block), threads=self._block_threads)
+        losses, hits, *gradient = functools.reduce(lambda before, block: list(map(operator.add, before, block)), blocks)
         return gradient, losses / len(batch), hits / len(batch)
 
     def data_loss_and_parts(
         self, arrangement: Arrangement, rows: Sequence[Array], batch: Batch, *, scale: Array = None, factor: Array = 1
-    ) -> tuple[Array, Array, Iterator[Part]]:
+    ) -> tuple[Array, Array, Iterator[GradientPart]]:
         """Return the data loss and the accuracy ``(K,)``, and the gradient in parts; see `data_loss_and_gradient`.
 
-        Of a batch that is one block, a part is computed when it is asked for, and the rows of those before may be
-        updated by then: they are still in cache.
+        If the batch is one block, each part is computed when it is asked for: the rows of the parts before may be
+        updated by then, while they are in cache.
         """
         if len(batch) > self.block:
             gradient, loss, hits = self.data_loss_and_gradient(arrangement, rows, batch, scale=scale, factor=factor)
-            whole = (Part(number, slice(0, matrix.shape[0]), matrix) for number, matrix in enumerate(gradient))
+            whole = (GradientPart(number, slice(0, matrix.shape[0]), matrix) for number, matrix in enumerate(gradient))
             return loss, hits, whole
         (block,) = batch.blocks(self.block)
         scores, parts = arrangement.scores_and_parts(rows, self.features(block.images))
@@ -286,33 +285,33 @@ class Problem:
     def loss_and_gradient(self, points: Array, batch: Batch) -> tuple[Array, Array, Array, Array]:
         """Return the gradient ``(K, P)``, data loss, regularization loss and accuracy ``(K,)`` at points ``(K, P)``."""
         arrangement = self.arrange(batch)
-        gradient, losses, hits = self.data_loss_and_gradient(arrangement, arrangement.rows(points), batch)
-        whole = arrangement.points(gradient) + self.objective.regularization_gradient(points)
-        return whole, losses, self.regularization_loss(points), hits
+        data_gradient, data_loss, hits = self.data_loss_and_gradient(arrangement, arrangement.rows(points), batch)
+        gradient = arrangement.points(data_gradient) + self.objective.regularization_gradient(points)
+        return gradient, data_loss, self.regularization_loss(points), hits
 
-    def parts(self, count: int, numbers: int) -> list[slice]:
-        """Return ``count`` items of ``numbers`` each in parts that stay in a processor's cache; on a device, all.
+    def cache_sized_slices(self, count: int, numbers: int) -> list[slice]:
+        """Return slices of ``count`` items, of ``numbers`` numbers each, that fit in cache; on a device, one slice.
 
-        What arithmetic reads and writes many times would, through memory, take longer than the products.
+        Arithmetic that passes over an array many times would, out of cache, take longer than the products.
         """
         return pieces(count, max(1, _CACHED_NUMBERS // numbers) if is_numpy_array(self.like) else count)
 
 
 def total(parts: Sequence[Array]) -> Array:
-    """Return the sum of the blocks' parts, added in their order."""
+    """Return the sum of the parts, added in order."""
     return sum(parts[1:], start=parts[0])
 
 
-def in_order(compute: Callable[[Item], Answer], items: Iterable[Item], *, threads: int) -> list[Answer]:
-    """Return ``compute`` of every item, in their order, on several threads: the same bits on any number of them."""
-    return list(in_turn(compute, items, threads=threads))
+def parallel_map(compute: Callable[[Item], Answer], items: Iterable[Item], *, threads: int) -> list[Answer]:
+    """Return ``compute`` of every item, in order, on several threads: the same bits on any number of threads."""
+    return list(parallel_imap(compute, items, threads=threads))
 
 
-def in_turn(compute: Callable[[Item], Answer], items: Iterable[Item], *, threads: int) -> Iterator[Answer]:
-    """Yield ``compute`` of every item, in their order, on several threads."""
-    todo = list(items)
-    if threads == 1 or len(todo) == 1:
-        yield from map(compute, todo)
+def parallel_imap(compute: Callable[[Item], Answer], items: Iterable[Item], *, threads: int) -> Iterator[Answer]:
+    """Yield ``compute`` of every item, in order, on several threads."""
+    inputs = list(items)
+    if threads == 1 or len(inputs) == 1:
+        yield from map(compute, inputs)
         return
     with ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(compute, todo)
+        yield from pool.map(compute, inputs)

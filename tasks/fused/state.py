@@ -1,4 +1,4 @@
-"""What a strategy carries from step to step, what it measures at every step, and how that is kept."""
+"""The state of a strategy between steps, and what it measures at every step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from array_api_compat import array_namespace
 from tasks.arrays.array import Array
 from tasks.arrays.devices import host
 
-# Named arrays, the trial axis first in each; "weights" (K, P) is the answer so far.
+# Named arrays, the trial axis first in each; "weights" (K, P) are the current or best weights.
 State = Mapping[str, Any]
 
 # What every strategy measures at every step.
@@ -22,7 +22,7 @@ Measured = Mapping[str, np.ndarray]
 
 
 class History:
-    """What a search knew of its incumbents step by step."""
+    """The `MEASURES` of a search's incumbents after every step."""
 
     def __init__(self) -> None:
         self._values: dict[str, list[Array]] = {name: [] for name in MEASURES}
@@ -33,12 +33,12 @@ class History:
             values.append(state[name])
 
     def measured(self) -> Measured:
-        """Return it all, moved to the host at once."""
+        """Return the history of all steps, with one copy from a device for each measure."""
         return {name: host(array_namespace(*values).stack(values)) for name, values in self._values.items()}
 
 
 def unknown_incumbent(weights: Array) -> State:
-    """Return the state of a search that has evaluated nothing: any finite loss is better."""
+    """Return the state of a search before its first evaluation: any finite loss is better."""
     xp, count = array_namespace(weights), weights.shape[0]
     values = {"data_loss": xp.inf, "regularization_loss": 0.0, "accuracy": xp.nan}
     there = {"dtype": xp.float64, "device": getattr(weights, "device", None)}

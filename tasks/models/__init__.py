@@ -1,4 +1,4 @@
-"""Models: score functions, one a module."""
+"""Models: score functions, linear and networks."""
 
 from collections.abc import Mapping
 

@@ -18,18 +18,18 @@ from tasks.models.layers import (
     Affine,
     Convolution,
     Flattening,
-    Images,
     Layer,
     MaxPooling,
     Patches,
     Relu,
     SharedConvolution,
+    Unflattening,
 )
 from tasks.models.model import Arrangement
 from tasks.models.network import Network
 from tasks.models.one_by_one import OneByOne
 
-# Patches of so many numbers are worked on at once: with a half or twice as many, a step on CIFAR-10 takes longer.
+# The numbers of a block's patches: with half or twice as many, a step on CIFAR-10 takes longer.
 _CACHED_NUMBERS = 3 * 2**19
 
 
@@ -37,8 +37,8 @@ _CACHED_NUMBERS = 3 * 2**19
 class ConvNet:
     """A block for each of ``channels`` (convolution with a ``kernel``, relu, 2 x 2 max pooling), then ``hidden``.
 
-    Relu is done after max pooling: the larger of two numbers stays the larger, so all is the same at a quarter of the
-    work. Source: CS231n, "Convolutional Neural Networks".
+    Relu comes after max pooling: both orders give the same numbers, since relu is monotonic, and this one computes a
+    quarter of the relus. Source: CS231n, "Convolutional Neural Networks".
     """
 
     channels: tuple[int, ...] = (32, 64, 128)
@@ -54,7 +54,7 @@ class ConvNet:
         check_initial(self.initial)
 
     def check(self, image_shape: tuple[int, ...]) -> None:
-        """Raise a `ConfigError` where features are no images, or images too small for the poolings."""
+        """Raise a `ConfigError` where the features are no images, or the images are too small for the poolings."""
         shape = "x".join(map(str, image_shape))
         if len(image_shape) not in {2, 3}:
             raise ConfigError(f"model=convnet must be given images (H x W or C x H x W), got features of shape {shape}")
@@ -88,17 +88,17 @@ class ConvNet:
         }
 
     def initial_scale(self, usual: float) -> float:
-        """Return 1: the draw's own spread is one to train from."""
+        """Return 1: the draw already has a spread fit for training."""
         del usual
         return 1.0
 
     def arrange(
         self, trials: int, image_shape: tuple[int, ...], classes: int, examples: Iterable[int], *, like: Array
     ) -> Arrangement:
-        """Return the layers of fused trials: they share the patches of the images, and each has its own products."""
+        """Return the layers of fused trials: all share the patches of the images, each has products of its own."""
         del examples
         shapes = tuple(self.shapes(image_shape, classes).values())
-        shared = (Images(shape=self._blocks(image_shape)[0]), Patches(kernel=self.kernel))
+        shared = (Unflattening(shape=self._blocks(image_shape)[0]), Patches(kernel=self.kernel))
         own: list[Layer] = [SharedConvolution(filters=self.channels[0]), MaxPooling(), Relu()]
         for filters in self.channels[1:]:
             own += [Convolution(filters=filters, kernel=self.kernel), MaxPooling(), Relu()]
@@ -117,20 +117,20 @@ class ConvNet:
         )
 
     def block(self, image_shape: tuple[int, ...], classes: int) -> int:
-        """Return how many examples to work on at once: a power of 2, so that a layer's patches stay in a cache."""
+        """Return the largest power of 2 of examples whose patches in every layer stay in cache."""
         del classes
         blocks = self._blocks(image_shape)[:-1]
         largest = max((depth * self.kernel**2 + 1) * height * width for depth, height, width in blocks)
         return 1 << max(0, (_CACHED_NUMBERS // largest).bit_length() - 1)
 
-    def numbers(self, image_shape: tuple[int, ...], classes: int) -> int:
-        """Return what a step keeps an example: of every block where the largest pixels are, and what they are."""
+    def stored_activations(self, image_shape: tuple[int, ...], classes: int) -> int:
+        """Return the numbers that a step keeps of an example: each block's pooled pixels and their positions."""
         blocks = itertools.pairwise(self._blocks(image_shape))
         kept = sum(filters * height * width // 2 for (_, height, width), (filters, *_) in blocks)
         return kept + 4 * (sum(self.hidden) + classes)
 
-    def passing_numbers(self, image_shape: tuple[int, ...], classes: int) -> int:  # noqa: ARG002
-        """Return the patches of the images, and the patches and answers of the largest block with their gradients."""
+    def transient_activations(self, image_shape: tuple[int, ...], classes: int) -> int:  # noqa: ARG002
+        """Return the numbers of the images' patches, and of the largest block's patches, maps and gradients."""
         blocks = [
             (channels * self.kernel**2, filters, height * width)
             for (channels, height, width), (filters, *_) in itertools.pairwise(self._blocks(image_shape))
@@ -139,7 +139,7 @@ class ConvNet:
         return (patch + 1) * pixels + max(2 * (patch + filters) * pixels for patch, filters, pixels in blocks)
 
     def multiplications(self, image_shape: tuple[int, ...], classes: int) -> int:
-        """Return how many multiplications one example's scores take: of a convolution, one a weight and a pixel."""
+        """Return how many multiplications one example's scores take: of a convolution, one a weight and pixel."""
         pixels = {
             f"convolution{number}": height * width
             for number, (_, height, width) in enumerate(self._blocks(image_shape)[:-1], start=1)
@@ -152,18 +152,18 @@ class ConvNet:
     def layers(self, image_shape: tuple[int, ...]) -> Sequence[Mapping[str, Any]]:
         """Return the layers by name; see `Layered`."""
         images, *_ = blocks = self._blocks(image_shape)
-        told: list[Mapping[str, Any]] = [{"layer": "images", "shape": list(images)}]
+        layers: list[Mapping[str, Any]] = [{"layer": "images", "shape": list(images)}]
         for number, (depth, *_) in enumerate(blocks[:-1], start=1):
-            seen = [depth, self.kernel, self.kernel]
-            told.append({"layer": "convolution", "weights": f"convolution{number}", "filter": seen})
-            told += [{"layer": "max_pooling"}, {"layer": "relu"}]
-        told.append({"layer": "flattening"})
+            shape = [depth, self.kernel, self.kernel]
+            layers.append({"layer": "convolution", "weights": f"convolution{number}", "filter": shape})
+            layers += [{"layer": "max_pooling"}, {"layer": "relu"}]
+        layers.append({"layer": "flattening"})
         for number in range(1, len(self.hidden) + 1):
-            told += [{"layer": "affine", "weights": f"hidden{number}"}, {"layer": "relu"}]
-        return [*told, {"layer": "affine", "weights": "scores"}]
+            layers += [{"layer": "affine", "weights": f"hidden{number}"}, {"layer": "relu"}]
+        return [*layers, {"layer": "affine", "weights": "scores"}]
 
     def _blocks(self, image_shape: tuple[int, ...]) -> list[tuple[int, int, int]]:
-        """Return the shape ``(C, H, W)`` of the images that go into each block, and of what comes out of the last."""
+        """Return the shape ``(C, H, W)`` of each block's input, and of the last block's output."""
         self.check(image_shape)
         height, width = image_shape[-2:]
         depths = [image_shape[0] if len(image_shape) == 3 else 1, *self.channels]

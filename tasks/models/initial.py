@@ -1,4 +1,4 @@
-"""The first draw of a network's weights: how far they spread, a number or as the layer is wide."""
+"""The standard deviation of a network's initial weights: a number, or a rule of the layer's width (He, Xavier)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from tasks.errors import require, unknown_choice
 
-# From the inputs and the outputs of a unit, the standard deviation of its weights.
+# The standard deviation of a unit's weights, from its numbers of inputs and outputs.
 RULES: Mapping[str, Callable[[int, int], float]] = {
     "he": lambda fan_in, fan_out: math.sqrt(2 / fan_in),  # noqa: ARG005  # He et al. 2015: for relu
     "xavier": lambda fan_in, fan_out: math.sqrt(2 / (fan_in + fan_out)),  # Glorot and Bengio 2010: for tanh
@@ -38,7 +38,7 @@ def spread(initial: str, *, fan_in: int, fan_out: int) -> float:
 
 
 def spread_but_bias(initial: str, *, fan_in: int, fan_out: int, columns: int) -> np.ndarray:
-    """Return the standard deviation of every column of a matrix, ``(1, columns)``; the last, the bias, starts at 0."""
+    """Return the standard deviation of every column of a matrix, ``(1, columns)``, 0 for the last, the bias."""
     spreads = np.full((1, columns), spread(initial, fan_in=fan_in, fan_out=fan_out))
     spreads[0, -1] = 0
     return spreads

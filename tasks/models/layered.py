@@ -1,4 +1,4 @@
-"""A model told layer by layer, as plain values: for who shows its filters, or computes it without this project."""
+"""A model described layer by layer in plain values: to draw its filters, or to run it without this project."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ class Layered(Protocol):
     """The capability of a model that is a chain of known layers."""
 
     def layers(self, image_shape: tuple[int, ...]) -> Sequence[Mapping[str, Any]]:
-        """Return what is done to the pixels' features, one layer after the other, as values that JSON can hold.
+        """Return the layers in order, each as values that JSON can hold.
 
-        ``layer`` is ``affine``, ``convolution`` (zero padding, the size stays; a filter has the shape ``filter``),
+        ``layer`` is ``affine``, ``convolution`` (zero padding that keeps the size; a filter has the shape ``filter``),
         ``max_pooling`` (of 2 x 2), ``relu``, ``tanh``, ``images`` (of the ``shape`` ``(C, H, W)``) or ``flattening``;
-        ``weights`` is the name of the matrix of one that has weights.
+        ``weights`` is the name of its matrix, if it has one.
         """
 
 
 class Filters(NamedTuple):
-    """Rows that multiply pixels: their matrix, the shape of one but for its bias, and whether each is a class's."""
+    """The filters of a layer: their matrix's name, a filter's shape without the bias, whether each is a class."""
 
     matrix: str
     shape: tuple[int, ...]
@@ -30,7 +30,7 @@ class Filters(NamedTuple):
 
 
 def first_filters(model: Model, image_shape: tuple[int, ...]) -> Filters | None:
-    """Return the filters of the first layer with weights, None of a model that does not tell its layers.
+    """Return the filters of the first layer with weights, None for a model that is not `Layered`.
 
     >>> from tasks.models.mlp import Mlp
     >>> first_filters(Mlp(), (8, 8))

@@ -20,7 +20,7 @@ from tasks.arrays.products import (
     scores_of_blocks,
     scores_of_units,
 )
-from tasks.models.model import Part, ToParts, ToRows
+from tasks.models.model import GradientPart, Vjp, VjpInParts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +35,11 @@ class Linear:
         return {"weights": (classes, math.prod(image_shape) + 1)}
 
     def spreads(self, image_shape: tuple[int, ...], classes: int) -> Mapping[str, np.ndarray]:  # noqa: ARG002
-        """Return 1 for every weight, the bias too: how large they are is the strategy's to say."""
+        """Return 1 for every weight, the bias too: the strategy chooses the scale."""
         return {"weights": np.ones((1, math.prod(image_shape) + 1))}
 
     def initial_scale(self, usual: float) -> float:
-        """Return what a strategy takes where nothing is said: draws of spread 1 are far too large."""
+        """Return the strategy's default: draws of standard deviation 1 are far too large."""
         return usual
 
     def arrange(
@@ -51,19 +51,19 @@ class Linear:
         return LinearArrangement(layout=layout, features=features)
 
     def block(self, image_shape: tuple[int, ...], classes: int) -> int | None:  # noqa: ARG002
-        """Return None: any number of examples will do."""
+        """Return None: any number of examples suits."""
         return None
 
-    def numbers(self, image_shape: tuple[int, ...], classes: int) -> int:  # noqa: ARG002
-        """Return nothing: an example makes scores alone."""
+    def stored_activations(self, image_shape: tuple[int, ...], classes: int) -> int:  # noqa: ARG002
+        """Return 0: there are no activations but the scores."""
         return 0
 
-    def passing_numbers(self, image_shape: tuple[int, ...], classes: int) -> int:  # noqa: ARG002
-        """Return nothing."""
+    def transient_activations(self, image_shape: tuple[int, ...], classes: int) -> int:  # noqa: ARG002
+        """Return 0."""
         return 0
 
     def multiplications(self, image_shape: tuple[int, ...], classes: int) -> int:
-        """Return one a weight."""
+        """Return the number of weights: one multiplication each."""
         return classes * (math.prod(image_shape) + 1)
 
     def layers(self, image_shape: tuple[int, ...]) -> Sequence[Mapping[str, Any]]:  # noqa: ARG002
@@ -101,7 +101,7 @@ class LinearArrangement:
         return [self.layout]
 
     def rows(self, points: Array) -> list[Array]:
-        """Return the weights laid out, in an array of their own."""
+        """Return a copy of the weights as laid-out rows."""
         xp = array_namespace(points)
         units = xp.reshape(points, (points.shape[0], -1, self.features))
         return [xp.asarray(self.layout.rows(units), copy=True)]
@@ -115,8 +115,8 @@ class LinearArrangement:
         """Return the scores ``(K, C, N)``: one product."""
         return scores_of_units(self.layout.units(rows[0]), features)  # (K*C, D) @ (D, N)
 
-    def scores_and_vjp(self, rows: Sequence[Array], features: Array) -> tuple[Array, ToRows]:
-        """Return the scores, and what makes of ``dL/ds`` the gradient ``sum_n dL/ds_n x_n^T``: a product each."""
+    def scores_and_vjp(self, rows: Sequence[Array], features: Array) -> tuple[Array, Vjp]:
+        """Return the scores, and the function from ``dL/ds`` to ``dL/dW = sum_n dL/ds_n x_n^T``: a product each."""
         scores = self.layout.units(product(rows[0], features.T))  # (H, D) @ (D, N)
 
         def vjp(slope: Array) -> list[Array]:
@@ -124,24 +124,24 @@ class LinearArrangement:
 
         return scores, vjp
 
-    def scores_and_parts(self, rows: Sequence[Array], features: Array) -> tuple[Array, ToParts]:
+    def scores_and_parts(self, rows: Sequence[Array], features: Array) -> tuple[Array, VjpInParts]:
         """Return the scores, and the gradient as one part."""
         scores, vjp = self.scores_and_vjp(rows, features)
 
-        def parts(slope: Array) -> Iterator[Part]:
+        def parts(slope: Array) -> Iterator[GradientPart]:
             (gradient,) = vjp(slope)
-            yield Part(0, slice(0, gradient.shape[0]), gradient)
+            yield GradientPart(0, slice(0, gradient.shape[0]), gradient)
 
         return scores, parts
 
     def data_gradient(self, rows: Sequence[Array], features: Array, slope: Array) -> Array:  # noqa: ARG002
-        """Return ``W^T dL/ds_n`` for every example but for its bias: ``(K, N, D - 1)``."""
+        """Return ``W^T dL/ds_n`` for every example, without the bias: ``(K, N, D - 1)``."""
         xp = array_namespace(slope)
         weights = self.layout.units(rows[0])[..., :-1]
         return xp.matmul(xp.matrix_transpose(slope), weights)  # (N, C) @ (C, D - 1)
 
     def last_layer_inputs(self, rows: Sequence[Array], features: Array) -> Array:
-        """Return the features: the first layer is the last, ``(K, N, D)``."""
+        """Return the features ``(K, N, D)``: the first layer is also the last."""
         del rows
         count = self.layout.places.shape[0]
         return array_namespace(features).broadcast_to(features, (count, *features.shape))

@@ -1,4 +1,4 @@
-"""A fully connected network: ``s = W_3 f(W_2 f(W_1 x))``, every layer with its bias."""
+"""A fully connected network: ``s = W_3 f(W_2 f(W_1 x))``, a bias in every layer."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tasks.models.initial import check_initial, spread_but_bias
 from tasks.models.layers import Affine, Layer, Relu, SharedAffine, Tanh
 from tasks.models.network import Network
 
-# Numbers of a gradient that is had in parts. With fewer, a product takes longer; with more, an update does: of 48 nets
-# with 100 hidden units on CIFAR-10, the step takes least with parts of 192 to 384 rows of 3073, and a tenth more whole.
+# The numbers of a part of a gradient. Smaller parts slow the product, larger ones the update: for 48 nets with 100
+# hidden units on CIFAR-10 a step is fastest with parts of 192 to 384 rows of 3073, and a tenth slower without parts.
 _PART = 2**20
 
 ACTIVATIONS: Mapping[str, type[Relu | Tanh]] = {"relu": Relu, "tanh": Tanh}
@@ -26,7 +26,7 @@ ACTIVATIONS: Mapping[str, type[Relu | Tanh]] = {"relu": Relu, "tanh": Tanh}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mlp:
-    """Hidden layers of ``hidden`` units each and a layer of scores; see `Model`.
+    """A hidden layer for each number of units in ``hidden``, and a layer of scores; see `Model`.
 
     The first layer of all trials is one product, ``(K*H, D) @ (D, N)``. Source: CS231n, "Neural Networks Part 1".
     """
@@ -61,14 +61,14 @@ class Mlp:
         }
 
     def initial_scale(self, usual: float) -> float:
-        """Return 1: the draw's own spread is one to train from."""
+        """Return 1: the draw already has a spread fit for training."""
         del usual
         return 1.0
 
     def arrange(
         self, trials: int, image_shape: tuple[int, ...], classes: int, examples: Iterable[int], *, like: Array
     ) -> Network:
-        """Return the layers of fused trials: the first on features that all share, the others a product a trial."""
+        """Return the layers of fused trials: the first is one product for all, the others a product a trial."""
         first, *others = shapes = tuple(self.shapes(image_shape, classes).values())
         panel = panel_of_descent(like, examples, first[1])
         shared = layout_of(trials, first[0], panel)
@@ -81,25 +81,25 @@ class Mlp:
         return Network(layers=tuple(layers), shapes=shapes, layouts=layouts)
 
     def block(self, image_shape: tuple[int, ...], classes: int) -> None:
-        """Return None: examples are worked on as the linear model's are."""
+        """Return None: any number of examples suits."""
 
-    def numbers(self, image_shape: tuple[int, ...], classes: int) -> int:
-        """Return what a step keeps an example: of every unit what goes into it, what comes out, and both gradients."""
+    def stored_activations(self, image_shape: tuple[int, ...], classes: int) -> int:
+        """Return four numbers a unit: its input, its output, and the gradients of both."""
         del image_shape
         return 4 * (sum(self.hidden) + classes)
 
-    def passing_numbers(self, image_shape: tuple[int, ...], classes: int) -> int:  # noqa: ARG002
-        """Return nothing: all trials go through a layer together."""
+    def transient_activations(self, image_shape: tuple[int, ...], classes: int) -> int:  # noqa: ARG002
+        """Return 0: all trials go through a layer together."""
         return 0
 
     def multiplications(self, image_shape: tuple[int, ...], classes: int) -> int:
-        """Return how many multiplications one example's scores take: one a weight."""
+        """Return the number of weights: one multiplication each."""
         return sum(units * columns for units, columns in self.shapes(image_shape, classes).values())
 
     def layers(self, image_shape: tuple[int, ...]) -> Sequence[Mapping[str, Any]]:
         """Return the layers by name; see `Layered`."""
         first, *others = self.shapes(image_shape, classes=1)
-        told: list[Mapping[str, Any]] = [{"layer": "affine", "weights": first}]
+        layers: list[Mapping[str, Any]] = [{"layer": "affine", "weights": first}]
         for name in others:
-            told += [{"layer": self.activation}, {"layer": "affine", "weights": name}]
-        return told
+            layers += [{"layer": self.activation}, {"layer": "affine", "weights": name}]
+        return layers

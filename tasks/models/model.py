@@ -1,4 +1,4 @@
-"""What a model is: the shapes of its parameters, their first draw, and its arrangement in memory."""
+"""The interface of a model: the shapes of its parameters, their initial draw, and their arrangement in memory."""
 
 from __future__ import annotations
 
@@ -11,79 +11,79 @@ from tasks.arrays.array import Array
 from tasks.arrays.products import Layout
 
 
-class Part(NamedTuple):
-    """A part of a gradient: the number of the matrix, the place among its rows, and the gradient of those rows."""
+class GradientPart(NamedTuple):
+    """A part of a gradient: the number of the matrix, the slice of its rows, and the gradient by those rows."""
 
     matrix: int
     place: slice
     gradient: Array
 
 
-# Both take dL/dscores (K, C, N) and give the gradient of every matrix, laid out like rows.
-ToRows = Callable[[Array], list[Array]]
-ToParts = Callable[[Array], Iterator[Part]]
+# Both map dL/dscores (K, C, N) to the gradient by every matrix, in the layout of the rows.
+Vjp = Callable[[Array], list[Array]]
+VjpInParts = Callable[[Array], Iterator[GradientPart]]
 
 
 class Model(Protocol):
     """A model: a row of `MODELS`.
 
-    A trial's parameters are a few named matrices ``(R, D)``: a row an output unit (a class, a hidden unit, a filter),
-    the bias its last column. All of them, flattened and concatenated in order, are a *point*, ``(P,)``.
-    Features ``(N, D)`` are centred pixels, channels first, that end in a 1; ``image_shape`` is that of the pixels.
+    A trial's parameters are a few named matrices ``(R, D)``: each row is an output unit (a class, a hidden unit, a
+    filter), the last column is the bias. All of them, flattened and concatenated in order, are a *point*, ``(P,)``.
+    Features ``(N, D)`` are centred pixels, channels first, and a final 1; ``image_shape`` is the shape of the pixels.
     """
 
     def check(self, image_shape: tuple[int, ...]) -> None:
-        """Raise a `ConfigError` where images of that shape are none for this model."""
+        """Raise a `ConfigError` where the model cannot take images of that shape."""
 
     def shapes(self, image_shape: tuple[int, ...], classes: int) -> Mapping[str, tuple[int, int]]:
         """Return the shape ``(R, D)`` of every matrix by its name, in the order in which they are multiplied."""
 
     def spreads(self, image_shape: tuple[int, ...], classes: int) -> Mapping[str, np.ndarray]:
-        """Return the standard deviation of the first draw of every matrix's entries, ``(1, D)``, 0 for the bias."""
+        """Return the standard deviation of the initial draw of each matrix's columns, ``(1, D)``, 0 for the bias."""
 
     def initial_scale(self, usual: float) -> float:
-        """Return what a strategy multiplies the first draw by where nothing is said, and ``usual`` is its own choice.
+        """Return the default factor on the initial draw, where ``usual`` is the strategy's own default.
 
-        A model whose draw has a spread of its own, fit to train from, says 1.
+        It is 1 for a model whose draw already has a spread fit for training.
         """
 
     def arrange(
         self, trials: int, image_shape: tuple[int, ...], classes: int, examples: Iterable[int], *, like: Array
     ) -> Arrangement:
-        """Return how the points of fused trials lie in memory.
+        """Return the arrangement of fused trials' points in memory.
 
-        ``examples`` are the sizes of the blocks that it is used on, ``like`` an array of the library and precision.
+        ``examples`` are the sizes of the blocks of examples to come, ``like`` is an array of the library and precision.
         """
 
     def block(self, image_shape: tuple[int, ...], classes: int) -> int | None:
-        """Return how many examples to work on at once on the host, None where the model does not care.
+        """Return the block size on the host, in examples; None where any size suits.
 
         It decides bits (sums of blocks are rounded), so it depends on shapes alone and never on the trials.
         """
 
-    def numbers(self, image_shape: tuple[int, ...], classes: int) -> int:
-        """Return how many numbers a step keeps of an example for a trial, beside scores and what the loss makes."""
+    def stored_activations(self, image_shape: tuple[int, ...], classes: int) -> int:
+        """Return how many numbers a step keeps of an example and a trial, apart from the scores and their gradients."""
 
-    def passing_numbers(self, image_shape: tuple[int, ...], classes: int) -> int:
-        """Return how many numbers of an example come and go with each layer: of one trial at a time on the host."""
+    def transient_activations(self, image_shape: tuple[int, ...], classes: int) -> int:
+        """Return how many numbers of an example live only within a layer; on the host, for one trial at a time."""
 
     def multiplications(self, image_shape: tuple[int, ...], classes: int) -> int:
         """Return how many multiplications one example's scores take."""
 
 
 class Arrangement(Protocol):
-    """How the points of ``K`` fused trials lie in memory: a few matrices of rows, each row owned by a trial.
+    """How the points of ``K`` fused trials lie in memory: matrices of rows, each row owned by a trial or padding.
 
-    A trial's numbers are the same bit for bit alone and in any group. Rows that nobody has are zero, and stay zero
-    under every update rule that leaves a zero of gradient 0 where it is.
+    A trial's numbers are the same bit for bit alone and in any group. Padding rows are zero, and stay zero under every
+    update rule that leaves a zero weight with gradient 0 unchanged.
     """
 
     @property
     def layouts(self) -> Sequence[Layout]:
-        """Of each matrix, where the rows of every trial stand in it."""
+        """The layout of every trial's rows in each matrix."""
 
     def rows(self, points: Array) -> list[Array]:
-        """Return points ``(K, P)`` as matrices ``(H_i, D_i)``, arrays of their own that may be updated in place."""
+        """Return points ``(K, P)`` as matrices ``(H_i, D_i)``: copies, which may be updated in place."""
 
     def points(self, rows: Sequence[Array]) -> Array:
         """Return the points ``(K, P)`` of matrices: the inverse of `rows`."""
@@ -91,35 +91,35 @@ class Arrangement(Protocol):
     def scores(self, rows: Sequence[Array], features: Array) -> Array:
         """Return the scores of features ``(N, D)``, ``(K, C, N)``."""
 
-    def scores_and_vjp(self, rows: Sequence[Array], features: Array) -> tuple[Array, ToRows]:
-        """Return the scores ``(K, C, N)``, and what makes of dL/dscores the gradient of every matrix."""
+    def scores_and_vjp(self, rows: Sequence[Array], features: Array) -> tuple[Array, Vjp]:
+        """Return the scores ``(K, C, N)``, and the function from dL/dscores to the gradient by every matrix."""
 
-    def scores_and_parts(self, rows: Sequence[Array], features: Array) -> tuple[Array, ToParts]:
-        """Return the scores ``(K, C, N)``, and what yields the gradients of `scores_and_vjp` in parts.
+    def scores_and_parts(self, rows: Sequence[Array], features: Array) -> tuple[Array, VjpInParts]:
+        """Return the scores ``(K, C, N)``, and the function that yields the gradients of `scores_and_vjp` in parts.
 
-        The rows of a part may be updated as soon as it is there: while it is in a processor's cache. Parts come from
-        the last matrix to the first, and have the bits of the whole.
+        The rows of a part may be updated as soon as it is yielded, while it is in a processor's cache. Parts go from
+        the last matrix to the first, and have the bits of the whole gradient.
         """
 
     def data_gradient(self, rows: Sequence[Array], features: Array, slope: Array) -> Array:
-        """Return dL/dfeatures but for the bias's 1, ``(K, N, D - 1)``, from ``slope``, dL/dscores ``(K, C, N)``."""
+        """Return dL/dfeatures without the bias's 1, ``(K, N, D - 1)``, from ``slope``, dL/dscores ``(K, C, N)``."""
 
     def last_layer_inputs(self, rows: Sequence[Array], features: Array) -> Array:
-        """Return what the last matrix multiplies, its 1 appended: ``(K, N, H + 1)``."""
+        """Return the inputs of the last layer with the bias's 1 appended, ``(K, N, H + 1)``."""
 
 
 @runtime_checkable
 class ScoreLinear(Protocol):
-    """The capability of a model whose scores are linear in its parameters: what `tasks.score_space` is built on.
+    """The capability of a model whose scores are linear in its parameters; `tasks.score_space` is built on it.
 
-    Scores at ``W + a V`` are then those at ``W`` plus ``a`` times those at ``V``.
+    The scores at ``W + a V`` are the scores at ``W`` plus ``a`` times the scores at ``V``.
     """
 
     def scores_of_points(self, points: Array, features: Array) -> Array:
         """Return the scores ``(K, C, N)`` of points ``(K, P)`` on features ``(N, D)``."""
 
     def scores_of_blocks(self, blocks: Array, features: Array) -> Array:
-        """Return the scores ``(J, M, C, N)`` of ``J`` blocks of ``M`` points ``(J, M, P)``, laid out densely.
+        """Return the scores ``(J, M, C, N)`` of ``J`` blocks of ``M`` points ``(J, M, P)``, without padding.
 
         A point's bits depend on its place in its block, modulo `alignment`.
         """

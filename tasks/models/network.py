@@ -11,15 +11,15 @@ from array_api_compat import array_namespace
 from tasks.arrays.array import Array
 from tasks.arrays.products import Layout
 from tasks.models.layers.layer import Forward, Layer
-from tasks.models.model import Part, ToParts, ToRows
+from tasks.models.model import GradientPart, Vjp, VjpInParts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
     """The chain ``scores = f_L(... f_2(f_1(x)))``; see `Arrangement`.
 
-    ``shapes`` are those of one trial's matrices, in the order of the layers that have one; ``layouts`` say where the
-    rows of all trials stand in each.
+    ``shapes`` are those of one trial's matrices, in the order of the layers that have one; ``layouts`` are the places
+    of all trials' rows in each.
     """
 
     layers: tuple[Layer, ...]
@@ -27,7 +27,7 @@ class Network:
     layouts: tuple[Layout, ...]
 
     def rows(self, points: Array) -> list[Array]:
-        """Return points ``(K, P)`` as matrices ``(H_i, D_i)``, arrays of their own that may be updated in place."""
+        """Return points ``(K, P)`` as matrices ``(H_i, D_i)``: copies, which may be updated in place."""
         xp, trials = array_namespace(points), points.shape[0]
         ends = list(itertools.accumulate(height * width for height, width in self.shapes))
         parts = [points[:, start:end] for start, end in itertools.pairwise([0, *ends])]
@@ -45,8 +45,8 @@ class Network:
         """Return the scores of features ``(N, D)``, ``(K, C, N)``."""
         return self._outputs(self.layers, rows, features)
 
-    def scores_and_vjp(self, rows: Sequence[Array], features: Array) -> tuple[Array, ToRows]:
-        """Return the scores ``(K, C, N)``, and what makes of dL/dscores the gradient of every matrix."""
+    def scores_and_vjp(self, rows: Sequence[Array], features: Array) -> tuple[Array, Vjp]:
+        """Return the scores ``(K, C, N)``, and the function from dL/dscores to the gradient by every matrix."""
         scores, passes = self._forward(rows, features)
 
         def to_rows(slope: Array) -> list[Array]:
@@ -57,53 +57,53 @@ class Network:
 
         return scores, to_rows
 
-    def scores_and_parts(self, rows: Sequence[Array], features: Array) -> tuple[Array, ToParts]:
-        """Return the scores ``(K, C, N)``, and what yields the gradients of `scores_and_vjp` in parts.
+    def scores_and_parts(self, rows: Sequence[Array], features: Array) -> tuple[Array, VjpInParts]:
+        """Return the scores ``(K, C, N)``, and the function that yields the gradients of `scores_and_vjp` in parts.
 
-        The rows of a part may be updated as soon as it is there.
+        The rows of a part may be updated as soon as it is yielded.
         """
         scores, passes = self._forward(rows, features)
 
-        def to_parts(slope: Array) -> Iterator[Part]:
+        def to_parts(slope: Array) -> Iterator[GradientPart]:
             matrix = len(self.layouts)
             for forward, by_outputs in self._backward(passes, slope):
                 if forward.parts is not None:
                     matrix -= 1
-                    yield from (Part(matrix, place, gradient) for place, gradient in forward.parts(by_outputs))
+                    yield from (GradientPart(matrix, place, gradient) for place, gradient in forward.parts(by_outputs))
                     continue
                 for gradient in reversed(forward.to_weights(by_outputs)):
                     matrix -= 1
-                    yield Part(matrix, slice(0, gradient.shape[0]), gradient)
+                    yield GradientPart(matrix, slice(0, gradient.shape[0]), gradient)
 
         return scores, to_parts
 
     def data_gradient(self, rows: Sequence[Array], features: Array, slope: Array) -> Array:
-        """Return dL/dfeatures but for the bias's 1, ``(K, N, D - 1)``, from ``slope``, dL/dscores ``(K, C, N)``."""
+        """Return dL/dfeatures without the bias's 1, ``(K, N, D - 1)``, from ``slope``, dL/dscores ``(K, C, N)``."""
         return self.inputs_gradient(rows, features, slope)[..., :-1]
 
     def inputs_gradient(self, rows: Sequence[Array], inputs: Array, slope: Array) -> Array:
-        """Return the gradient by what the first layer is given, from that by the scores."""
+        """Return the gradient by the inputs of the first layer, from ``slope``, dL/dscores."""
         _, passes = self._forward(rows, inputs)
         for forward in reversed(passes):
             slope = forward.to_inputs(slope)
         return slope
 
     def last_layer_inputs(self, rows: Sequence[Array], features: Array) -> Array:
-        """Return what the last matrix multiplies, its 1 appended: ``(K, N, H + 1)``."""
+        """Return the inputs of the last layer with the bias's 1 appended, ``(K, N, H + 1)``."""
         inputs = self._outputs(self.layers[:-1], rows, features)  # (K, H, N)
         xp = array_namespace(inputs)
         inputs = xp.matrix_transpose(inputs)
         return xp.concat([inputs, xp.ones_like(inputs[..., :1])], axis=-1)
 
     def _outputs(self, layers: Sequence[Layer], rows: Sequence[Array], features: Array) -> Array:
-        """Return what the last of some layers, the first ones, gives; what is in between is not kept."""
+        """Return the outputs of the last of ``layers``, which are the network's first; activations are not kept."""
         weights, outputs = iter(rows), features
         for layer in layers:
             outputs = layer.forward(outputs, *itertools.islice(weights, layer.matrices)).outputs
         return outputs
 
     def _forward(self, rows: Sequence[Array], features: Array) -> tuple[Array, list[Forward]]:
-        """Return the scores, and of every layer how gradients go back: its outputs are kept where that takes them."""
+        """Return the scores, and every layer's backward pass; outputs are kept only where a backward pass uses them."""
         weights, outputs, passes = iter(rows), features, []
         for layer in self.layers:
             forward = layer.forward(outputs, *itertools.islice(weights, layer.matrices))
@@ -114,12 +114,12 @@ class Network:
     def _backward(self, passes: Sequence[Forward], slope: Array) -> Iterator[tuple[Forward, Array]]:
         """Yield the layers from the last to the first that has weights, each with the gradient by its outputs.
 
-        Backpropagation: each layer turns the gradient by its outputs into that by its inputs, which are the outputs of
-        the layer before. It does so before it is yielded: its weights may change then.
+        Backpropagation: each layer turns the gradient by its outputs into the gradient by its inputs, which are the
+        outputs of the layer before. It does so before it is yielded, since its weights may be updated then.
         """
         first = next(number for number, layer in enumerate(self.layers) if layer.matrices)
         for number in range(len(passes) - 1, first, -1):
             by_inputs = passes[number].to_inputs(slope)
             yield passes[number], slope
             slope = by_inputs
-        yield passes[first], slope  # nobody asks for the gradient by what comes before
+        yield passes[first], slope  # the layers before it have no weights: no gradient by its inputs is needed

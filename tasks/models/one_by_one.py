@@ -1,6 +1,6 @@
-"""Fused trials of a network with large activations: what they share is done once, the rest a trial at a time.
+"""Fused trials of a network with large activations: the shared layers run once, the others a trial at a time.
 
-The activations of one trial stay in a processor's cache, those of all trials would not.
+The activations of one trial stay in a processor's cache; those of all trials would not.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from array_api_compat import array_namespace
 
 from tasks.arrays.array import Array
 from tasks.arrays.products import Layout, layout_of
-from tasks.models.model import Part, ToParts, ToRows
+from tasks.models.model import GradientPart, Vjp, VjpInParts
 from tasks.models.network import Network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OneByOne:
-    """``K`` fused trials; see `Arrangement`. ``shared`` has no weights, ``own`` is the rest of one trial's network."""
+    """``K`` fused trials; see `Arrangement`. ``shared`` has no weights; ``own`` are the layers of one trial."""
 
     trials: int
     shared: Network
@@ -26,11 +26,11 @@ class OneByOne:
 
     @property
     def layouts(self) -> Sequence[Layout]:
-        """Of each matrix, where the rows of every trial stand in it: one after the other."""
+        """The layout of every trial's rows in each matrix: one trial after the other."""
         return [layout_of(self.trials, units, None) for units, _ in self.own.shapes]
 
     def rows(self, points: Array) -> list[Array]:
-        """Return points ``(K, P)`` as matrices ``(H_i, D_i)``, arrays of their own that may be updated in place."""
+        """Return points ``(K, P)`` as matrices ``(H_i, D_i)``: copies, which may be updated in place."""
         each = [self.own.rows(points[k : k + 1, :]) for k in range(self.trials)]
         return [_joined(matrices) for matrices in zip(*each, strict=True)]
 
@@ -43,8 +43,8 @@ class OneByOne:
         inputs = self.shared.scores([], features)
         return _joined([self.own.scores(matrices, inputs) for matrices in self._each(rows)])
 
-    def scores_and_vjp(self, rows: Sequence[Array], features: Array) -> tuple[Array, ToRows]:
-        """Return the scores ``(K, C, N)``, and what makes of dL/dscores the gradient of every matrix."""
+    def scores_and_vjp(self, rows: Sequence[Array], features: Array) -> tuple[Array, Vjp]:
+        """Return the scores ``(K, C, N)``, and the function from dL/dscores to the gradient by every matrix."""
         inputs = self.shared.scores([], features)
         passes = [self.own.scores_and_vjp(matrices, inputs) for matrices in self._each(rows)]
 
@@ -54,21 +54,21 @@ class OneByOne:
 
         return _joined([scores for scores, _ in passes]), to_rows
 
-    def scores_and_parts(self, rows: Sequence[Array], features: Array) -> tuple[Array, ToParts]:
-        """Return the scores ``(K, C, N)``, and what yields the gradients of `scores_and_vjp`, a trial at a time."""
+    def scores_and_parts(self, rows: Sequence[Array], features: Array) -> tuple[Array, VjpInParts]:
+        """Return the scores ``(K, C, N)``, and the function that yields the gradients, a trial at a time."""
         inputs = self.shared.scores([], features)
         passes = [self.own.scores_and_parts(matrices, inputs) for matrices in self._each(rows)]
 
-        def to_parts(slope: Array) -> Iterator[Part]:
+        def to_parts(slope: Array) -> Iterator[GradientPart]:
             for k, (_, own_parts) in enumerate(passes):
                 for matrix, place, gradient in own_parts(slope[k : k + 1, ...]):
                     start = k * self.own.shapes[matrix][0]
-                    yield Part(matrix, slice(start + place.start, start + place.stop), gradient)
+                    yield GradientPart(matrix, slice(start + place.start, start + place.stop), gradient)
 
         return _joined([scores for scores, _ in passes]), to_parts
 
     def data_gradient(self, rows: Sequence[Array], features: Array, slope: Array) -> Array:
-        """Return dL/dfeatures but for the bias's 1, ``(K, N, D - 1)``, from ``slope``, dL/dscores ``(K, C, N)``."""
+        """Return dL/dfeatures without the bias's 1, ``(K, N, D - 1)``, from ``slope``, dL/dscores ``(K, C, N)``."""
         inputs = self.shared.scores([], features)
         return _joined(
             [
@@ -78,12 +78,12 @@ class OneByOne:
         )
 
     def last_layer_inputs(self, rows: Sequence[Array], features: Array) -> Array:
-        """Return what the last matrix multiplies, its 1 appended: ``(K, N, H + 1)``."""
+        """Return the inputs of the last layer with the bias's 1 appended, ``(K, N, H + 1)``."""
         inputs = self.shared.scores([], features)
         return _joined([self.own.last_layer_inputs(matrices, inputs) for matrices in self._each(rows)])
 
     def _each(self, rows: Sequence[Array]) -> list[list[Array]]:
-        """Return the matrices of every trial, views."""
+        """Return views of every trial's matrices."""
         heights = [units for units, _ in self.own.shapes]
         return [
             [matrix[k * units : (k + 1) * units, :] for matrix, units in zip(rows, heights, strict=True)]

@@ -1,1 +1,1 @@
-"""What scores that are linear in the weights allow: fast paths, equal to the general loops."""
+"""Score space: fast paths for scores that are linear in the weights, equal to the general loops."""

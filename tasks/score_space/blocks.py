@@ -1,4 +1,4 @@
-"""Blocks of steps whose candidates are one product: they begin where a panel of the product does."""
+"""Blocks of steps whose candidates are one product, aligned to the panels of the product."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections.abc import Iterator
 
 from array_api_compat import is_numpy_array
 
-from tasks.arrays.devices import at_once
+from tasks.arrays.devices import block_sizes
 from tasks.fused.problem import Problem
 from tasks.models.model import ScoreLinear
 from tasks.weight_space.perturbations import Perturbations, perturbations
 
 
 def aligned_perturbations(problem: Problem, numbers: range) -> Perturbations:
-    """Return the unit perturbations of some steps, each in a place of a panel that depends on its number alone."""
+    """Return the unit perturbations of some steps; a step's number alone decides its place in a panel."""
     return perturbations(problem, numbers, first=numbers.start % _alignment(problem))
 
 
 def blocks_of_steps(problem: Problem, start: int, stop: int, *, largest: int) -> Iterator[range]:
-    """Yield the steps from ``start`` to ``stop`` in even blocks of at most ``largest`` that begin on whole panels.
+    """Yield the steps from ``start`` to ``stop`` in equal blocks of at most ``largest`` that begin at whole panels.
 
-    A device begins with a small one: while it computes, the host draws the next.
+    A device gets a small block first: while it computes, the host draws the next.
     """
     if not is_numpy_array(problem.like) and stop - start > largest:
         begun = start + max(1, largest // 8)
@@ -38,7 +38,7 @@ def blocks_of_steps(problem: Problem, start: int, stop: int, *, largest: int) ->
 
 def _alignment(problem: Problem) -> int:
     if not is_numpy_array(problem.like):
-        return 1  # nothing is known of a device's panels
+        return 1  # a device's panels are not probed
     assert isinstance(problem.model, ScoreLinear)
-    examples, dataset = min(at_once(problem.like).examples, len(problem.dataset.train)), problem.dataset
+    examples, dataset = min(block_sizes(problem.like).examples, len(problem.dataset.train)), problem.dataset
     return problem.model.alignment(dataset.image_shape, len(dataset.classes), examples, dtype=problem.like.dtype.name)

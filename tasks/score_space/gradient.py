@@ -1,11 +1,11 @@
-"""The numerical gradient by every weight that scores are linear in, with no product per weight.
+"""The numerical gradient by the weights of a linear layer of scores, with no product per weight.
 
 A step ``h`` of weight ``(c, d)`` adds ``h * x_d`` to score ``c`` of every example and changes nothing else. So
-the difference that the plain loop takes is a sum over examples of ``phi(h * x_d)``, where ``phi(t)`` is the
-change of the example's loss when ``t`` is added to its score ``c``. The loss stays a black box: each ``phi`` is
-sampled at a few points of ``[-T, T]``, ``T`` the largest ``h * |x_d|``, and interpolated by a polynomial. Where
-more samples confirm the polynomial to rounding, the sums over examples are products with powers of the features;
-where they do not (a kink lies near), the loss is evaluated at every ``h * x_d`` itself.
+the difference of the plain loop is a sum over examples of ``phi(h * x_d)``, where ``phi(t)`` is the change of the
+example's loss when ``t`` is added to its score ``c``. The loss is a black box: each ``phi`` is sampled at a few points
+of ``[-T, T]``, where ``T`` is the largest ``h * |x_d|``, and interpolated by a polynomial. Where further samples
+confirm the polynomial up to rounding, the sums over examples are products with powers of the features; where they do
+not (a kink is near), the loss is evaluated at every ``h * x_d``.
 """
 
 from __future__ import annotations
@@ -17,44 +17,44 @@ import numpy as np
 
 from tasks.weight_space.slopes import ROUNDING, has_kink
 
-# Interpolated at 0 and four nodes, confirmed at four more points: a function of two polynomial pieces has at
-# least five of the nine on one piece, so it cannot pass unless its kink is within rounding of an end.
+# The polynomial of degree 4 interpolates 0 and four nodes; four more points confirm it. Of a function of two polynomial
+# pieces at least five of the nine points are on one piece, so it passes only if its kink is within rounding of an end.
 _NODES = np.array([-1.0, -0.5, 0.5, 1.0])
 _CHECKS = np.array([-0.75, -0.25, 0.25, 0.75])
 _DEGREES = np.array([1, 2, 3, 4])
 _VANDERMONDE = _NODES[:, None] ** _DEGREES
 _CHECK_POWERS = _CHECKS[:, None] ** _DEGREES
 
-# What the even part of a loss must exceed, in units of the last place, to be no rounding.
-TOLD = 64 * ROUNDING
+# An even part of a loss above this, relative to the loss, is a kink and not rounding.
+KINK_THRESHOLD = 64 * ROUNDING
 
 Losses = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Differences:
+class LossChanges:
     """Sums over examples of the loss's changes by ``+h`` and ``-h`` in every weight, ``(C, D)`` each.
 
-    ``kinks`` counts the examples whose loss has a kink between ``-h`` and ``+h`` of the weight, ``(C, D)``.
+    ``kinks`` ``(C, D)`` counts the examples whose loss has a kink between ``-h`` and ``+h``.
     """
 
     ahead: np.ndarray
     behind: np.ndarray
     kinks: np.ndarray
 
-    def __add__(self, other: Differences) -> Differences:
-        return Differences(
+    def __add__(self, other: LossChanges) -> LossChanges:
+        return LossChanges(
             ahead=self.ahead + other.ahead, behind=self.behind + other.behind, kinks=self.kinks + other.kinks
         )
 
 
-def loss_differences(
+def loss_changes(
     losses: Losses, scores: np.ndarray, features: np.ndarray, labels: np.ndarray, *, h: float
-) -> Differences:
+) -> LossChanges:
     """Return the changes of the summed losses of a block of examples by a step of every weight.
 
-    ``losses(scores (C, N), labels (N,))`` returns ``(N,)`` and is all that is known of the loss. ``scores`` are
-    those of ``features (N, D)`` at the weights, everything float64.
+    The loss is known only as ``losses(scores (C, N), labels (N,))``, which returns ``(N,)``. ``scores`` are those of
+    ``features (N, D)`` at the weights. All arrays are float64.
     """
     classes, dimensions = scores.shape[0], features.shape[1]
     here = losses(scores, labels)
@@ -73,14 +73,14 @@ def loss_differences(
             changes = _changes(losses, scores[:, n], labels[n], c, h * features[n])
             ahead[c] += changes[0]
             behind[c] += changes[1]
-            kinks[c] += has_kink(changes, least=TOLD * (1 + abs(float(here[n]))))
-    return Differences(ahead=ahead, behind=behind, kinks=kinks)
+            kinks[c] += has_kink(changes, threshold=KINK_THRESHOLD * (1 + abs(float(here[n]))))
+    return LossChanges(ahead=ahead, behind=behind, kinks=kinks)
 
 
 def _interpolate(
     losses: Losses, scores: np.ndarray, labels: np.ndarray, here: np.ndarray, c: int, reach: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the coefficients ``(4, N)`` of every example's ``phi`` in ``t / reach``, and where they hold, ``(N,)``."""
+    """Return the coefficients ``(4, N)`` of each example's ``phi`` in ``t / reach``, and where confirmed, ``(N,)``."""
 
     def phi(places: np.ndarray) -> np.ndarray:
         rows = []
@@ -93,7 +93,7 @@ def _interpolate(
     coefficients = np.linalg.solve(_VANDERMONDE, phi(_NODES))
     residual = np.abs(phi(_CHECKS) - _CHECK_POWERS @ coefficients).max(axis=0)
     scale = np.abs(here) + np.abs(scores).max(axis=0) + 1
-    # What is below rounding is noise: without it, a piecewise linear loss needs a single product.
+    # Coefficients below rounding are set to 0: a piecewise linear loss then needs a single product.
     coefficients[:, :] = np.where(np.abs(coefficients) > 4 * ROUNDING * scale, coefficients, 0)
     return coefficients, residual <= 4 * ROUNDING * scale
 

@@ -1,4 +1,4 @@
-"""A landscape in score space: three products serve every point of a plane."""
+"""A landscape in score space: three products give the scores of every point of a plane."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tasks.weight_space.grid import along_row, over_grid
 def data_losses(problem: Problem, points: np.ndarray, a: np.ndarray, b: np.ndarray, batch: Batch) -> np.ndarray:
     """Return the mean data loss at ``W + a V1 + b V2``, float64 ``(B, A)``; points are W, V1 (and V2), ``(2|3, P)``.
 
-    Scores are linear in the weights, and so are the coordinates of a loss, which are all that it depends on.
+    Scores are linear in the weights, and so are the coordinates that the loss depends on.
     """
     xp, model, loss = array_namespace(problem.like), problem.model, problem.trials[0].loss
     assert isinstance(model, ScoreLinear)
     weights = problem.array(points)
-    # The offset counts once, at W: what a direction adds to a coordinate has none.
+    # The offset is added once, at W.
     offsets = per_trial([loss.offset] + [0.0] * (len(points) - 1), like=problem.like, trailing=2)
 
     def counted(features: Array, labels: Array) -> Array:

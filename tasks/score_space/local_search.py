@@ -1,4 +1,4 @@
-"""Local search in score space: what a step adds to the scores is known, so that a block of steps is one product."""
+"""Local search in score space: one product gives what each step of a block would add to the scores."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
 from tasks.arrays.array import Array
-from tasks.arrays.devices import at_once, double, pieces
+from tasks.arrays.devices import block_sizes, double, pieces
 from tasks.arrays.stacking import per_trial
-from tasks.fused.descent import rates_of
+from tasks.fused.descent import learning_rates
 from tasks.fused.problem import Batch, Problem, total
 from tasks.fused.state import MEASURES, History, Measured, State
 from tasks.models.model import ScoreLinear
@@ -20,7 +20,7 @@ from tasks.weight_space.perturbations import Perturbations, drawn_ahead
 
 
 def init(problem: Problem, state: State) -> State:
-    """Return the state with what the losses depend on at the weights, for every example."""
+    """Return the state with the loss's coordinates of every example at the weights."""
     model, weights, kind = problem.model, state["weights"], problem.trials[0].loss.coordinates
     assert isinstance(model, ScoreLinear)
     blocks = problem.over_blocks(
@@ -33,15 +33,15 @@ def advance(problem: Problem, state: State, start: int, stop: int) -> tuple[Stat
     """Do steps ``start + 1`` to ``stop``."""
     batch, seeds = problem.minibatches.at(0), len(problem.seeds)
     bytes_a_candidate = seeds * len(batch) * len(problem.dataset.classes) * np.dtype(np.float32).itemsize
-    # A block of perturbations keeps what it adds to the scores of all examples.
-    most = at_once(problem.like)
-    largest = min(most.candidates // seeds, most.score_bytes // bytes_a_candidate)
+    # The moves of a block are kept for all examples.
+    sizes = block_sizes(problem.like)
+    largest = min(sizes.candidates // seeds, sizes.score_bytes // bytes_a_candidate)
     xp, walks = array_namespace(problem.like), _walks(problem, state)
     blocks = blocks_of_steps(problem, start, stop, largest=largest)
     for numbers, unit in drawn_ahead(problem, blocks, aligned_perturbations):
         moves = _moves(problem, batch, unit.draws)
         for walk in walks:
-            walk.through(numbers, unit, moves)
+            walk.try_block(numbers, unit, moves)
     now = {name: xp.concat([walk.now[name] for walk in walks], axis=0) for name in state}
     measured = [walk.history.measured() for walk in walks]
     return now, {name: np.concatenate([of_walk[name] for of_walk in measured], axis=1) for name in MEASURES}
@@ -50,7 +50,7 @@ def advance(problem: Problem, state: State, start: int, stop: int) -> tuple[Stat
 def _moves(problem: Problem, batch: Batch, unit: Array) -> list[Array]:
     """Return what unit perturbations add to the coordinates, ``(J, M, C, n)`` for every block of n examples.
 
-    A device, which walks through all examples in the time that it starts on some, gets them in one.
+    For a device they are one block: launching its kernels takes longer than the arithmetic.
     """
     model, kind = problem.model, problem.trials[0].loss.coordinates
     assert isinstance(model, ScoreLinear)
@@ -59,16 +59,16 @@ def _moves(problem: Problem, batch: Batch, unit: Array) -> list[Array]:
 
 
 class _Walk:
-    """Some trials on their way: their state ``now``, its history, and where they stand on every block of n examples.
+    """The search of some trials: their state ``now``, its history, and their coordinates on every block of n examples.
 
     A loss depends on its coordinates alone, of one kind in a group, and what a step adds to them is known.
-    Coordinates ``(K, C, n)`` are views of the state's; they are also kept with the losses' offsets.
+    Coordinates ``(K, C, n)`` are views of the state's; they are also kept with the losses' offsets added.
     """
 
     def __init__(self, problem: Problem, state: State, part: slice, blocks: list[slice]) -> None:
         xp, self.history = array_namespace(problem.like), History()
         self.now = {name: array[part, ...] for name, array in state.items()}
-        self.now["coordinates"] = xp.asarray(self.now["coordinates"], copy=True)  # it is moved in place
+        self.now["coordinates"] = xp.asarray(self.now["coordinates"], copy=True)  # updated in place
         self._part, self._problem = part, problem.of_trials(range(len(problem.trials))[part])
         offsets = [trial.loss.offset for trial in self._problem.trials]
         self._offsets = per_trial(offsets, like=problem.like, trailing=2)
@@ -76,10 +76,12 @@ class _Walk:
         self._coordinates = [self.now["coordinates"][..., block] for block in blocks]
         self._with_offset = [here + self._offsets for here in self._coordinates]
 
-    def through(self, numbers: range, unit: Perturbations, moves: list[Array]) -> None:
-        """Try the steps of a block, those after ``numbers`` steps, one by one."""
-        own = dataclasses.replace(unit, place=unit.place[self._part])
-        rates = self._problem.array(rates_of(self._problem, range(numbers.start + 1, numbers.stop + 1))[..., None])
+    def try_block(self, numbers: range, unit: Perturbations, moves: list[Array]) -> None:
+        """Try steps ``numbers.start + 1`` to ``numbers.stop`` one by one."""
+        own = dataclasses.replace(unit, seed_index=unit.seed_index[self._part])
+        rates = self._problem.array(
+            learning_rates(self._problem, range(numbers.start + 1, numbers.stop + 1))[..., None]
+        )
         for s, m in enumerate(own.members()):
             rate = rates[s, ...]
             step = rate * own.of_trials(own.draws[:, m, ...])
@@ -87,16 +89,16 @@ class _Walk:
             self.history.append(self.now)
 
     def _try(self, step: Array, moves: list[Array], rates: Array) -> None:
-        """Try one step of every trial, accepted where the loss falls; ``rates`` ``(K, 1, 1)`` scale the moves."""
+        """Try one step of every trial and accept it where the loss falls; ``rates`` ``(K, 1, 1)`` scale the moves."""
         xp, now, objective = array_namespace(step), self.now, self._problem.objective
-        tried = zip(self._with_offset, moves, strict=True)
-        sums = [double(objective.sums_of_coordinates(here + rates * move)) for here, move in tried]
+        blocks = zip(self._with_offset, moves, strict=True)
+        sums = [double(objective.sums_of_coordinates(here + rates * move)) for here, move in blocks]
         data_loss = total(sums) / len(self._problem.dataset.train)
         candidates = now["weights"] + step
         penalty = double(self._problem.regularization_loss(candidates))
         better = data_loss + penalty < now["data_loss"] + now["regularization_loss"]
         if is_numpy_array(better) and not better.any():
-            return  # on a device, the question would cost more than the answer saves
+            return  # on a device, the test would take longer than what it saves
         self._move(better[:, None, None], moves, rates)
         now |= {
             "weights": xp.where(better[:, None], candidates, now["weights"]),
@@ -120,12 +122,12 @@ class _Walk:
 
 
 def _walks(problem: Problem, state: State) -> list[_Walk]:
-    """Return the walks of the trials, so few in each that a block of examples stays in cache; on a device, of all.
+    """Return the trials in walks so small that a block of examples stays in cache; on a device, in one walk.
 
-    They go on one thread: arrays that small are computed sooner than another thread is told of them.
+    They share one thread: arrays this small are computed faster than work is handed to another thread.
     """
     count = len(problem.dataset.train)
-    size = at_once(problem.like).examples if is_numpy_array(problem.like) else count
+    size = block_sizes(problem.like).examples if is_numpy_array(problem.like) else count
     blocks = pieces(count, size)
-    parts = problem.parts(len(problem.trials), len(problem.dataset.classes) * min(size, count))
+    parts = problem.cache_sized_slices(len(problem.trials), len(problem.dataset.classes) * min(size, count))
     return [_Walk(problem, state, part, blocks) for part in parts]

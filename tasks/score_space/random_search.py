@@ -1,4 +1,4 @@
-"""Random search in score space: many candidates of all trials are one product over the examples."""
+"""Random search in score space: one product gives the scores of many candidates of all trials."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
 from tasks.arrays.array import Array
-from tasks.arrays.devices import at_once, double, host, placed, rows
+from tasks.arrays.devices import block_sizes, device_put, double, host, take_rows
 from tasks.arrays.stacking import per_trial
 from tasks.fused.objective import Objective
 from tasks.fused.problem import Batch, Problem, total
@@ -24,33 +24,33 @@ def advance(
     problem: Problem, state: State, start: int, stop: int, *, scales: Sequence[float]
 ) -> tuple[State, Measured]:
     """Do steps ``start + 1`` to ``stop``: candidates are each trial's scale times a draw."""
-    per = per_trial(scales, like=problem.like, trailing=2)
-    kept: list[_Kept] = []
-    tried: list[_Tried] = []
-    largest = max(1, at_once(problem.like).candidates // len(problem.trials))
+    scale = per_trial(scales, like=problem.like, trailing=2)
+    improvements: list[_Improvements] = []
+    pending: list[_Candidates] = []
+    largest = max(1, block_sizes(problem.like).candidates // len(problem.trials))
     blocks = blocks_of_steps(problem, start, stop, largest=largest)
     for numbers, unit in drawn_ahead(problem, blocks, aligned_perturbations):
-        tried.append(_try_block(problem, per, numbers, unit))
-        # Looking at the losses waits for a device: it is asked for some blocks before.
+        pending.append(_try_block(problem, scale, numbers, unit))
+        # Reading the losses waits for a device, so that it is given several blocks first.
         enough = 1 if is_numpy_array(problem.like) else 2 * largest
-        if numbers.stop == stop or sum(block.candidates.shape[1] for block in tried) >= enough:
-            state, found = _keep_best(problem, state, _Tried.joined(tried))
-            kept.append(found)
-            tried = []
-    return _with_accuracy(problem, state, kept)
+        if numbers.stop == stop or sum(block.candidates.shape[1] for block in pending) >= enough:
+            state, improved = _best_so_far(problem, state, _Candidates.joined(pending))
+            improvements.append(improved)
+            pending = []
+    return _with_accuracy(problem, state, improvements)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Tried:
-    """Candidates ``(K, M, P)`` of every trial, and their losses on all examples ``(K, M)``, where they live."""
+class _Candidates:
+    """Candidates ``(K, M, P)`` of every trial, and their losses on all examples ``(K, M)``, on the device."""
 
     candidates: Array
     data_loss: Array
     penalty: Array
 
     @classmethod
-    def joined(cls, blocks: Sequence[_Tried]) -> _Tried:
-        """Return the candidates of blocks that follow one another."""
+    def joined(cls, blocks: Sequence[_Candidates]) -> _Candidates:
+        """Return the candidates of consecutive blocks as one block."""
         if len(blocks) == 1:
             return blocks[0]
         xp = array_namespace(blocks[0].candidates)
@@ -58,7 +58,7 @@ class _Tried:
         return cls(**{name: xp.concat([getattr(block, name) for block in blocks], axis=1) for name in names})
 
 
-def _try_block(problem: Problem, scales: Array, numbers: range, unit: Perturbations) -> _Tried:
+def _try_block(problem: Problem, scales: Array, numbers: range, unit: Perturbations) -> _Candidates:
     """Evaluate a block of candidates of every trial on all examples."""
     assert isinstance(problem.model, ScoreLinear)
     xp, batch = array_namespace(problem.like), problem.minibatches.at(0)
@@ -80,7 +80,7 @@ def _try_block(problem: Problem, scales: Array, numbers: range, unit: Perturbati
         some = candidates[:, part, ...]
         penalty = objective.regularization_loss(problem.matrices(xp.reshape(some, (-1, problem.size))))
         penalties.append(xp.reshape(penalty, some.shape[:2]))
-    return _Tried(
+    return _Candidates(
         candidates=candidates,
         data_loss=total(problem.over_blocks(batch, loss_sums)) / len(batch),
         penalty=double(xp.concat(penalties, axis=1)),
@@ -88,18 +88,18 @@ def _try_block(problem: Problem, scales: Array, numbers: range, unit: Perturbati
 
 
 def _parts(problem: Problem, candidates: int, batch: Batch) -> list[tuple[slice, Objective]]:
-    """Return a block of every trial's candidates in parts whose scores stay in cache, and the objective of each."""
-    scores = len(problem.trials) * len(problem.dataset.classes) * min(len(batch), at_once(problem.like).examples)
-    parts = problem.parts(candidates, scores)
+    """Return slices of every trial's candidates whose scores stay in cache, and the objective of each slice."""
+    scores = len(problem.trials) * len(problem.dataset.classes) * min(len(batch), block_sizes(problem.like).examples)
+    parts = problem.cache_sized_slices(candidates, scores)
     owners = [[trial for trial in problem.trials for _ in range(part.start, part.stop)] for part in parts]
     return [(part, Objective.of(some, like=problem.like)) for part, some in zip(parts, owners, strict=True)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Kept:
-    """Which candidates of a block improved ``(K, M)``, they themselves ``(I, P)``, and the best losses so far.
+class _Improvements:
+    """Which candidates of a block improved ``(K, M)``, their weights ``(I, P)``, and the best losses so far.
 
-    ``losses`` are what is measured but for the accuracy, ``(M, K)`` each.
+    ``losses`` are the measures other than the accuracy, ``(M, K)`` each.
     """
 
     improved: np.ndarray
@@ -107,10 +107,10 @@ class _Kept:
     losses: Measured
 
 
-def _keep_best(problem: Problem, state: State, tried: _Tried) -> tuple[State, _Kept]:
-    """Walk through the candidates' losses, and return the state, but for its accuracy, and what was kept on the way."""
-    candidates = array_namespace(tried.candidates).reshape(tried.candidates, (-1, problem.size))  # (K * M, P)
-    losses = {"data_loss": host(tried.data_loss), "regularization_loss": host(tried.penalty)}
+def _best_so_far(problem: Problem, state: State, block: _Candidates) -> tuple[State, _Improvements]:
+    """Return the state after a block of candidates, but for its accuracy, and the improvements in the block."""
+    candidates = array_namespace(block.candidates).reshape(block.candidates, (-1, problem.size))  # (K * M, P)
+    losses = {"data_loss": host(block.data_loss), "regularization_loss": host(block.penalty)}
     total = losses["data_loss"] + losses["regularization_loss"]
     before = host(state["data_loss"]) + host(state["regularization_loss"])
     best = np.fmin.accumulate(np.concatenate([before[:, None], total], axis=1), axis=1)  # fmin: NaN is never the best
@@ -118,36 +118,38 @@ def _keep_best(problem: Problem, state: State, tried: _Tried) -> tuple[State, _K
     history = {name: _filled(host(state[name]), improved, values) for name, values in losses.items()}
     xp = array_namespace(problem.like)
     last = np.where(improved.any(axis=1), improved.shape[1] - 1 - improved[:, ::-1].argmax(axis=1), 0)
-    chosen = rows(candidates, np.arange(len(last)) * improved.shape[1] + last)
-    weights = xp.where(placed(improved.any(axis=1), chosen)[:, None], chosen, state["weights"])
-    after = {**state, "weights": weights} | {name: placed(values[-1], chosen) for name, values in history.items()}
-    return after, _Kept(improved=improved, weights=rows(candidates, np.flatnonzero(improved)), losses=history)
+    chosen = take_rows(candidates, np.arange(len(last)) * improved.shape[1] + last)
+    weights = xp.where(device_put(improved.any(axis=1), chosen)[:, None], chosen, state["weights"])
+    after = {**state, "weights": weights} | {name: device_put(values[-1], chosen) for name, values in history.items()}
+    return after, _Improvements(
+        improved=improved, weights=take_rows(candidates, np.flatnonzero(improved)), losses=history
+    )
 
 
-def _with_accuracy(problem: Problem, state: State, kept: Sequence[_Kept]) -> tuple[State, Measured]:
-    """Return the state and the best so far at every step, with the accuracy of the candidates that improved."""
-    history = {name: np.concatenate([block.losses[name] for block in kept]) for name in kept[0].losses}
-    improved = np.concatenate([block.improved for block in kept], axis=1)
-    hits = np.split(_accuracy_of(problem, kept), np.cumsum([block.weights.shape[0] for block in kept])[:-1])
-    accuracy = [np.full(block.improved.shape, np.nan) for block in kept]
-    for block, values, some in zip(kept, accuracy, hits, strict=True):
-        values[block.improved] = some
+def _with_accuracy(problem: Problem, state: State, blocks: Sequence[_Improvements]) -> tuple[State, Measured]:
+    """Return the state and the measures of the best so far at every step, with the accuracy of the improvements."""
+    history = {name: np.concatenate([block.losses[name] for block in blocks]) for name in blocks[0].losses}
+    improved = np.concatenate([block.improved for block in blocks], axis=1)
+    hits = np.split(_accuracy_of(problem, blocks), np.cumsum([block.weights.shape[0] for block in blocks])[:-1])
+    accuracy = [np.full(block.improved.shape, np.nan) for block in blocks]
+    for block, values, of_block in zip(blocks, accuracy, hits, strict=True):
+        values[block.improved] = of_block
     history["accuracy"] = _filled(host(state["accuracy"]), improved, np.concatenate(accuracy, axis=1))
-    return {**state, "accuracy": placed(history["accuracy"][-1], state["weights"])}, history
+    return {**state, "accuracy": device_put(history["accuracy"][-1], state["weights"])}, history
 
 
-def _accuracy_of(problem: Problem, kept: Sequence[_Kept]) -> np.ndarray:
-    """Return the accuracy of all that improved: few, so they are scored once more, those of all blocks together."""
-    owners = [problem.trials[k] for block in kept for k in np.nonzero(block.improved)[0]]
+def _accuracy_of(problem: Problem, blocks: Sequence[_Improvements]) -> np.ndarray:
+    """Return the accuracy of the improvements of all blocks: they are few, and scored once more."""
+    owners = [problem.trials[k] for block in blocks for k in np.nonzero(block.improved)[0]]
     if not owners:
         return np.empty(0)
     few = Problem.of(owners, problem.dataset, like=problem.like, threads=problem.threads)
-    weights = array_namespace(problem.like).concat([block.weights for block in kept], axis=0)
+    weights = array_namespace(problem.like).concat([block.weights for block in blocks], axis=0)
     return host(few.losses_and_accuracy(weights, problem.minibatches.at(0))[1])
 
 
 def _filled(before: np.ndarray, improved: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return ``values`` ``(K, M)`` where they ``improved``, else those of the step before, as ``(M, K)``."""
+    """Return the last of ``values`` ``(K, M)`` that ``improved``, at every step, as ``(M, K)``."""
     history = [before]
     for better, value in zip(improved.T, values.T, strict=True):
         history.append(np.where(better, value, history[-1]))

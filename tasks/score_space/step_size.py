@@ -1,4 +1,4 @@
-"""The losses along a ray in score space: two products serve every step size."""
+"""The losses along a ray in score space: two products give the scores of every step size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def losses_after(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the data and regularization loss ``(S,)`` at ``weights - size * gradient``, both points ``(P,)``.
 
-    The scores of the weights and of the gradient are all the products there are.
+    The only products are the scores of the weights and those of the gradient.
     """
     xp, trial, model = array_namespace(weights), problem.trials[0], problem.model
     assert isinstance(model, ScoreLinear)
@@ -25,7 +25,7 @@ def losses_after(
     def sums(features: Array, labels: Array) -> Array:
         scores = model.scores_of_points(ends, features)  # (2, C, N)
         here, along = scores[0, ...], scores[1, ...]
-        # A step size at a time keeps the scores in cache.
+        # One step size at a time, so that the scores stay in cache.
         return xp.stack([xp.sum(trial.loss.losses(here - size * along, labels)) for size in sizes.tolist()])
 
     data = host(total(problem.over_blocks(batch, sums))) / len(batch)

@@ -1,4 +1,4 @@
-"""Strategies: how weights are looked for, one a module, all of them rows of one table."""
+"""Strategies: random search, local search, gradient descent and L-BFGS, the rows of one table."""
 
 from collections.abc import Mapping
 

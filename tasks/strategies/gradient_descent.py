@@ -1,4 +1,4 @@
-"""Following the gradient: minibatch gradient descent, full batch and batch size 1 included."""
+"""Gradient descent: minibatch, full batch or stochastic (batch size 1)."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from tasks.trial import Trial
 
 _INITIAL_SCALE = 1e-4
-"""Where nothing is said, for scores that are linear in raw pixels."""
+"""The default of a linear model on raw pixels."""
 
-# On the host a stretch of steps takes no longer than some seconds: so many multiplications, and no more steps.
+# The most multiplications and steps of a stretch: on the host it takes a few seconds at most.
 _MULTIPLICATIONS = 2**37
 _STRETCH = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GradientDescent:
-    """From ``initial_scale`` times the model's draw, step after step along the negative gradient of a minibatch.
+    """Steps along the negative gradient of a minibatch, from ``initial_scale`` times the model's draw.
 
     ``initial_scale`` null is 1e-4, for a network 1. One step is one evaluation of loss and gradient.
     Source: the notes, "Gradient Descent".
@@ -58,23 +58,23 @@ class GradientDescent:
         """Take any trial."""
 
     def stretch(self, problem: Problem) -> int:
-        """Return how many steps are done at a time; a device waits for the host at the end of each stretch."""
+        """Return how many steps to do at a time; a device waits for the host after each stretch."""
         if not is_numpy_array(problem.like):
             return _STRETCH
         image = problem.model.multiplications(problem.dataset.image_shape, len(problem.dataset.classes))
         step = image * problem.minibatches.batch_size * len(problem.trials)
         return max(1, min(_STRETCH, _MULTIPLICATIONS // step))
 
-    def bytes_a_trial(self, trial: Trial, sizes: Sizes) -> int:
-        """Return the bytes of weights, gradients and updates, of the optimiser's state, and of what examples make."""
-        # Plain descent keeps its weights unscaled as well.
+    def bytes_per_trial(self, trial: Trial, sizes: Sizes) -> int:
+        """Return the bytes of weights, gradients, updates and the optimiser's state, and those of the examples."""
+        # `ScaledDescent` keeps unscaled weights as well.
         states = 1 if trial.optimizer.plain else len(trial.optimizer.init(np.empty(0)))
-        blocks = min(2, -(-sizes.examples_a_step // sizes.block))  # a gradient so far, and that of a block
+        blocks = min(2, -(-sizes.examples_a_step // sizes.block))  # the sum of gradients, and the gradient of a block
         seen = min(sizes.examples_a_step, sizes.block)
         return (3 + blocks + 2 * states) * sizes.weights + sizes.of_examples(seen)
 
-    def bytes_beside(self, trial: Trial, sizes: Sizes) -> int:
-        """Return nothing."""
+    def fixed_bytes(self, trial: Trial, sizes: Sizes) -> int:
+        """Return 0."""
         del trial, sizes
         return 0
 
@@ -86,30 +86,30 @@ class GradientDescent:
     def advance(self, problem: Problem, state: State, start: int, stop: int) -> tuple[State, Measured]:
         """Do steps ``start + 1`` to ``stop``.
 
-        Measured are also ``gradient_norm``, and ``update_ratio``: the norm of the update over that of the weights
-        it leads to. They are taken every ``record_every`` steps and NaN at the others.
+        The measures include ``gradient_norm`` and ``update_ratio``, the norm of the update over the norm of the updated
+        weights. They are computed every ``record_every`` steps and NaN at the others.
         """
         steps = range(start + 1, stop + 1)
         descent = _descent(problem.trials[0])(problem, state, steps)
-        measured, norms, recorded = [], [], []
+        measures, norms, recorded = [], [], []
         for number, step in enumerate(steps):
-            # At the steps of the curve's points only: at every step it would cost some percent of it.
+            # Only at the steps of the curve's points: at every step they would cost some percent of it.
             wanted = step % problem.trials[0].record_every == 0
-            measures, more = descent.step(number, norms=wanted)
-            measured.append(measures)
+            of_step, norms_of_step = descent.step(number, norms=wanted)
+            measures.append(of_step)
             if wanted:
-                norms.append(more)
+                norms.append(norms_of_step)
                 recorded.append(number)
-        everything = dict(zip(MEASURES, _columns(measured), strict=True))
+        measured = dict(zip(MEASURES, _columns(measures), strict=True))
         for name in ("gradient_norm", "update_ratio"):
-            everything[name] = np.full((stop - start, len(problem.trials)), np.nan)
+            measured[name] = np.full((stop - start, len(problem.trials)), np.nan)
         for name, column in zip(("gradient_norm", "update_ratio"), _columns(norms), strict=False):
-            everything[name][recorded] = column
-        return descent.state(), everything
+            measured[name][recorded] = column
+        return descent.state(), measured
 
 
 def _descent(trial: Trial) -> type[Descent]:
-    """Return how the steps are done: by the textbook, or with fewer passes over the weights where the rule allows."""
+    """Return the fastest descent that the trial's update rule allows; `PlainDescent` takes any."""
     if trial.clip is not None or not trial.optimizer.elementwise:
         return PlainDescent
     if trial.optimizer.plain:
@@ -118,7 +118,7 @@ def _descent(trial: Trial) -> type[Descent]:
 
 
 def _columns(measured: Sequence[Sequence[Array]]) -> list[np.ndarray]:
-    """Return what was measured step by step as ``(S, K)`` arrays: one copy from a device for each."""
+    """Return the measures of the steps as arrays ``(S, K)``, with one copy from a device for each."""
     return [host(array_namespace(*column).stack(column)) for column in zip(*measured, strict=True)]
 
 

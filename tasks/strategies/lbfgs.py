@@ -1,4 +1,4 @@
-"""L-BFGS on the full training set: scipy's, its evaluations the steps of a trial."""
+"""L-BFGS (scipy's) on the full training set; an evaluation is a step of the trial."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tasks.trial import Trial
 
 _INITIAL_SCALE = 1e-4
-"""Where nothing is said, for scores that are linear in raw pixels: that of gradient descent."""
+"""The default of a linear model on raw pixels, as for gradient descent."""
 
 _STRETCH = 100
 
@@ -35,8 +35,8 @@ class _BudgetSpentError(Exception):
 class Lbfgs:
     """L-BFGS with the last ``history`` pairs (Liu and Nocedal 1989), scipy's, line search included.
 
-    It starts from ``initial_scale`` times the model's draw (null: 1e-4, for a network 1) and chooses its own steps
-    and evaluations, so that there is no learning rate. Source: the notes name it beside gradient descent.
+    It starts from ``initial_scale`` times the model's draw (null: 1e-4, for a network 1). Its line search chooses the
+    step sizes: there is no learning rate. Source: the notes, "Gradient Descent" ("e.g. LBFGS").
     """
 
     history: int = 10
@@ -48,11 +48,11 @@ class Lbfgs:
         require(scale is None or scale >= 0, "strategy.initial_scale", "must be >= 0, or null", scale)
 
     def unused(self) -> frozenset[str]:
-        """Return what only a descent by an update rule has."""
+        """Return the fields of a descent by an update rule."""
         return frozenset({"learning_rate", "optimizer", "schedule", "clip"})
 
     def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
-        """Return nothing more than what all strategies share."""
+        """Return an empty key: there is no further condition."""
         del trial
         return ()
 
@@ -62,36 +62,36 @@ class Lbfgs:
         require(whole, "batch_size", "must be null for strategy=lbfgs", trial.batch_size)
 
     def stretch(self, problem: Problem) -> int:
-        """Return many steps: it begins anew at every stretch."""
+        """Return many steps: each call of `advance` runs L-BFGS from the first evaluation again."""
         del problem
         return _STRETCH
 
-    def bytes_a_trial(self, trial: Trial, sizes: Sizes) -> int:
-        """Return the bytes of weights, gradients and the pairs, and of what examples make."""
+    def bytes_per_trial(self, trial: Trial, sizes: Sizes) -> int:
+        """Return the bytes of weights and gradients, and those of the examples."""
         del trial
         blocks = min(2, -(-sizes.examples_a_step // sizes.block))
         seen = min(sizes.examples_a_step, sizes.block)
         return (4 + blocks) * sizes.weights + sizes.of_examples(seen)
 
-    def bytes_beside(self, trial: Trial, sizes: Sizes) -> int:
-        """Return those of the pairs, in double precision: trials follow their paths one after the other."""
+    def fixed_bytes(self, trial: Trial, sizes: Sizes) -> int:
+        """Return the bytes of one trial's pairs, in double precision: trials run one after the other."""
         assert isinstance(trial.strategy, Lbfgs)
         return 2 * (2 * trial.strategy.history + 8) * sizes.weights
 
     def init(self, problem: Problem) -> State:
-        """Return the state before the first evaluation: where every trial begins, which is kept."""
-        weights = problem.initial_weights([_own(trial).scale(trial) for trial in problem.trials])
+        """Return the state before the first evaluation; it keeps the initial weights of every trial."""
+        weights = problem.initial_weights([_lbfgs_of(trial).scale(trial) for trial in problem.trials])
         return {"weights": weights, "initial_weights": weights}
 
     def scale(self, trial: Trial) -> float:
-        """Return what the model's draw is multiplied by."""
+        """Return the factor on the model's draw."""
         return trial.model.initial_scale(_INITIAL_SCALE) if self.initial_scale is None else self.initial_scale
 
     def advance(self, problem: Problem, state: State, start: int, stop: int) -> tuple[State, Measured]:
-        """Follow every trial to its evaluation ``stop``; the best weights evaluated are its answer so far.
+        """Run every trial to its evaluation ``stop``; its weights are the best ones evaluated.
 
-        scipy's L-BFGS cannot be stopped and taken up again, but it is deterministic: evaluations up to ``start``
-        are made again, which costs a trial of 1000 steps 5.5 times its evaluations, and one of 100 nothing.
+        scipy's L-BFGS cannot be paused, but it is deterministic: the evaluations up to ``start`` are repeated. A trial
+        of 1000 steps so makes 5.5 times as many evaluations, one of 100 no more.
         """
         xp = array_namespace(problem.like)
         paths = [
@@ -103,36 +103,42 @@ class Lbfgs:
         return dict(state) | {"weights": weights}, {name: measured[..., m] for m, name in enumerate(MEASURES)}
 
 
-def _own(trial: Trial) -> Lbfgs:
+def _lbfgs_of(trial: Trial) -> Lbfgs:
     assert isinstance(trial.strategy, Lbfgs)
     return trial.strategy
 
 
 def _follow(problem: Problem, weights: Array, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return a lone trial's best weights ``(1, P)`` and what it measured after ``start``, ``(stop - start, 3)``.
+    """Return one trial's best weights ``(1, P)`` and its measures after step ``start``, ``(stop - start, 3)``.
 
-    Where L-BFGS needs no more evaluations (it has converged), the last one stands for the rest.
+    Once L-BFGS has converged, its last evaluation is repeated for the remaining steps.
     """
-    from scipy.optimize import minimize  # noqa: PLC0415  # half a second that only L-BFGS should cost
+    from scipy.optimize import minimize  # noqa: PLC0415  # half a second, for L-BFGS only
 
     batch = problem.minibatches.at(0)
-    seen: list[tuple[float, ...]] = []
+    evaluations: list[tuple[float, ...]] = []
     best = (np.inf, host(weights))
 
     def evaluate(flat: np.ndarray) -> tuple[float, np.ndarray]:
         nonlocal best
-        if len(seen) == stop:
+        if len(evaluations) == stop:
             raise _BudgetSpentError
         here = flat.reshape(weights.shape)
         gradient, *measures = problem.loss_and_gradient(problem.array(here), batch)
-        seen.append(tuple(float(measure[0]) for measure in measures))
-        loss = seen[-1][0] + seen[-1][1]
+        evaluations.append(tuple(float(measure[0]) for measure in measures))
+        loss = evaluations[-1][0] + evaluations[-1][1]
         if loss < best[0]:
             best = (loss, here.copy())
         return loss, host(gradient).ravel()
 
-    options = {"maxcor": _own(problem.trials[0]).history, "maxfun": stop + 1, "maxiter": stop + 1, "ftol": 0, "gtol": 0}
+    options = {
+        "maxcor": _lbfgs_of(problem.trials[0]).history,
+        "maxfun": stop + 1,
+        "maxiter": stop + 1,
+        "ftol": 0,
+        "gtol": 0,
+    }
     with contextlib.suppress(_BudgetSpentError):
         minimize(evaluate, host(weights).ravel(), jac=True, method="L-BFGS-B", options=options)
-    seen += [seen[-1]] * (stop - len(seen))
-    return best[1], np.array(seen[start:])
+    evaluations += [evaluations[-1]] * (stop - len(evaluations))
+    return best[1], np.array(evaluations[start:])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tasks.datasets.dataset import Dataset
 from tasks.errors import require
-from tasks.fused.descent import rates_of
+from tasks.fused.descent import learning_rates
 from tasks.fused.problem import Problem
 from tasks.fused.state import Measured, State, unknown_incumbent
 from tasks.models.model import ScoreLinear
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from tasks.trial import Trial
 
 _INITIAL_SCALE = 1e-3
-"""The notes' own, for scores that are linear in raw pixels."""
+"""The notes' own: the default of a linear model on raw pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalSearch:
-    """From ``initial_scale`` times the model's draw, candidates ``W + learning_rate`` times a draw.
+    """Candidates are ``W + learning_rate`` times the model's draw, from ``initial_scale`` times another draw on.
 
-    A schedule shrinks the steps as it does those of a descent: with ``schedule=cosine`` the search is annealed.
-    ``initial_scale`` null is 1e-3, for a network 1. Source: notes, "Strategy #2".
+    A schedule scales the steps as in a descent: ``schedule=cosine`` anneals the search.
+    ``initial_scale`` null is 1e-3, for a network 1. Source: the notes, "Strategy #2".
     """
 
     initial_scale: float | None = None
@@ -38,31 +38,31 @@ class LocalSearch:
         require(scale is None or scale >= 0, "strategy.initial_scale", "must be >= 0, or null", scale)
 
     def unused(self) -> frozenset[str]:
-        """Return what only a descent has."""
+        """Return the fields of a descent."""
         return frozenset({"optimizer", "clip"})
 
     def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
-        """Return the kind of the loss's coordinates where the search goes along them."""
-        return (type(trial.loss.coordinates).__name__,) if _along(trial) else ()
+        """Return the kind of the loss's coordinates where the search is in score space."""
+        return (type(trial.loss.coordinates).__name__,) if _in_score_space(trial) else ()
 
     def check(self, trial: Trial, dataset: Dataset) -> None:
         """Take any trial."""
 
     def stretch(self, problem: Problem) -> int:
-        """Return how many steps are done at a time."""
+        """Return how many steps to do at a time."""
         return stretch(problem)
 
-    def bytes_a_trial(self, trial: Trial, sizes: Sizes) -> int:
-        """Return those of the weights and a candidate, of what examples make and, in score space, of all scores."""
-        return bytes_of_search(sizes) + (5 * sizes.scores * sizes.train if _along(trial) else 0)
+    def bytes_per_trial(self, trial: Trial, sizes: Sizes) -> int:
+        """Return the bytes of a search and, in score space, those of all examples' scores."""
+        return bytes_of_search(sizes) + (5 * sizes.scores * sizes.train if _in_score_space(trial) else 0)
 
-    def bytes_beside(self, trial: Trial, sizes: Sizes) -> int:
-        """Return those of a block of steps in score space: draws, and scores on all examples joined from blocks."""
+    def fixed_bytes(self, trial: Trial, sizes: Sizes) -> int:
+        """Return the bytes of a block of steps in score space: draws, and their scores on all examples."""
         each = 8 * sizes.weights + 2 * sizes.scores * sizes.train
-        return sizes.candidates * each if _along(trial) else 0
+        return sizes.candidates * each if _in_score_space(trial) else 0
 
     def init(self, problem: Problem) -> State:
-        """Return the initial weights, not evaluated yet."""
+        """Return the initial weights, not yet evaluated."""
         state = unknown_incumbent(problem.initial_weights([_scale(trial) for trial in problem.trials]))
         return score_space.init(problem, state) if in_score_space(problem) else state
 
@@ -70,14 +70,14 @@ class LocalSearch:
         """Do steps ``start + 1`` to ``stop``."""
         if in_score_space(problem):
             return score_space.advance(problem, state, start, stop)
-        rates = problem.array(rates_of(problem, range(start + 1, stop + 1))[..., None])
+        rates = problem.array(learning_rates(problem, range(start + 1, stop + 1))[..., None])
         return advance_one_by_one(
             problem, state, start, stop, lambda weights, unit, step: weights + rates[step - start - 1, ...] * unit
         )
 
 
-def _along(trial: Trial) -> bool:
-    """Return whether a trial goes along the coordinates of its loss, in score space."""
+def _in_score_space(trial: Trial) -> bool:
+    """Return whether the search of a trial is in score space."""
     return isinstance(trial.model, ScoreLinear) and trial.batch_size is None
 
 

@@ -7,7 +7,7 @@ from array_api_compat import array_namespace
 
 from tasks.arrays.array import Array
 from tasks.arrays.stacking import per_trial, stack
-from tasks.fused.descent import Step, rates_of, squared_norm
+from tasks.fused.descent import Step, learning_rates, squared_norm
 from tasks.fused.problem import Problem
 from tasks.fused.state import State
 
@@ -15,16 +15,16 @@ from tasks.fused.state import State
 class PlainDescent:
     """Consecutive steps of a group from one of its states; see `Descent`.
 
-    A rule sees all parameters of a trial together, so that it may look at its whole gradient. It is the oracle of the
-    faster descents, and runs what they cannot: rules that are not elementwise, and gradients that are clipped.
+    It is the oracle of the faster descents, and runs what they cannot: rules that are not elementwise and clipping,
+    which both need a trial's whole gradient.
     """
 
     def __init__(self, problem: Problem, state: State, steps: range) -> None:
         self._problem, self._steps, self._now = problem, steps, dict(state)
         self._optimizer = stack([trial.optimizer for trial in problem.trials], like=problem.like, trailing=1)
-        self._rates = problem.array(rates_of(problem, steps)[..., None])  # (S, K, 1)
-        longest = [np.inf if trial.clip is None else trial.clip for trial in problem.trials]
-        self._longest = per_trial(longest, like=problem.like, trailing=1)
+        self._rates = problem.array(learning_rates(problem, steps)[..., None])  # (S, K, 1)
+        limits = [np.inf if trial.clip is None else trial.clip for trial in problem.trials]
+        self._limits = per_trial(limits, like=problem.like, trailing=1)
 
     @staticmethod
     def init(problem: Problem, weights: Array) -> State:
@@ -36,24 +36,25 @@ class PlainDescent:
         return self._now
 
     def step(self, number: int, *, norms: bool) -> Step:
-        """Do the next step, ``number`` (from 0) of these; see `Descent`."""
-        step, (weights, memory) = self._steps[number], self._parts()
+        """Do the next step, ``number`` (from 0) of the steps; see `Descent`."""
+        step, learning_rate = self._steps[number], self._rates[number, ...]
+        weights, memory = self._weights_and_memory()
         batch = self._problem.minibatches.at(step - 1)
         gradient, data_loss, penalty, hits = self._problem.loss_and_gradient(weights, batch)
-        length = _norm(gradient)
-        gradient = clipped(gradient, length, self._longest)
-        update, memory = self._optimizer.update(gradient, memory, learning_rate=self._rates[number, ...], step=step)
-        weights = weights + update  # w -= learning_rate * gradient, where the rule is plain
+        norm = _norm(gradient)
+        gradient = clipped(gradient, norm, self._limits)
+        update, memory = self._optimizer.update(gradient, memory, learning_rate=learning_rate, step=step)
+        weights = weights + update  # of plain gradient descent: w -= learning_rate * gradient
         self._now = {"weights": weights, **memory}
         measures = (data_loss, penalty, hits)
-        return measures, (length, _norm(update) / _norm(weights)) if norms else ()
+        return measures, (norm, _norm(update) / _norm(weights)) if norms else ()
 
-    def _parts(self) -> tuple[Array, State]:
+    def _weights_and_memory(self) -> tuple[Array, State]:
         return self._now["weights"], {name: array for name, array in self._now.items() if name != "weights"}
 
 
-def clipped(gradient: Array, length: Array, longest: Array) -> Array:
-    """Return gradients ``(K, P)`` of a norm ``length`` ``(K,)``, none longer than ``longest`` ``(K, 1)``.
+def clipped(gradient: Array, norm: Array, limit: Array) -> Array:
+    """Return gradients ``(K, P)`` of norms ``norm`` ``(K,)``, scaled down to at most ``limit`` ``(K, 1)``.
 
     Source: Pascanu, Mikolov and Bengio 2013, "On the difficulty of training recurrent neural networks", algorithm 1.
 
@@ -61,7 +62,7 @@ def clipped(gradient: Array, length: Array, longest: Array) -> Array:
     array([[0.6, 0.8]])
     """
     xp = array_namespace(gradient)
-    excess = xp.astype(length, gradient.dtype)[:, None] / longest
+    excess = xp.astype(norm, gradient.dtype)[:, None] / limit
     return gradient / xp.maximum(excess, xp.ones_like(excess))
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tasks.trial import Trial
 
 _SCALE = 1e-4
-"""The notes' own, for scores that are linear in raw pixels."""
+"""The notes' own: the default of a linear model on raw pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +36,11 @@ class RandomSearch:
         require(self.scale is None or self.scale > 0, "strategy.scale", "must be > 0, or null", self.scale)
 
     def unused(self) -> frozenset[str]:
-        """Return what only a descent or a step has."""
+        """Return the fields of a descent."""
         return frozenset({"learning_rate", "optimizer", "schedule", "clip"})
 
     def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
-        """Return nothing more than what all strategies share."""
+        """Return an empty key: there is no further condition."""
         del trial
         return ()
 
@@ -48,22 +48,22 @@ class RandomSearch:
         """Take any trial."""
 
     def stretch(self, problem: Problem) -> int:
-        """Return how many steps are done at a time."""
+        """Return how many steps to do at a time."""
         return stretch(problem)
 
-    def bytes_a_trial(self, trial: Trial, sizes: Sizes) -> int:
-        """Return the bytes of the weights so far and of a candidate, and of what examples make."""
+    def bytes_per_trial(self, trial: Trial, sizes: Sizes) -> int:
+        """Return the bytes of a search."""
         del trial
         return bytes_of_search(sizes)
 
-    def bytes_beside(self, trial: Trial, sizes: Sizes) -> int:
-        """Return those of a block of candidates in score space: draws, candidates and scores of several blocks."""
+    def fixed_bytes(self, trial: Trial, sizes: Sizes) -> int:
+        """Return the bytes of a block of candidates in score space: draws, candidates and scores."""
         each = 8 * sizes.weights + 5 * sizes.scores * min(sizes.train, sizes.block)
-        along = isinstance(trial.model, ScoreLinear) and trial.batch_size is None
-        return sizes.candidates * each if along else 0
+        in_score_space = isinstance(trial.model, ScoreLinear) and trial.batch_size is None
+        return sizes.candidates * each if in_score_space else 0
 
     def init(self, problem: Problem) -> State:
-        """Return no incumbent yet."""
+        """Return a state without an incumbent."""
         return unknown_incumbent(problem.initial_weights([0.0] * len(problem.trials)))
 
     def advance(self, problem: Problem, state: State, start: int, stop: int) -> tuple[State, Measured]:

@@ -1,9 +1,9 @@
-"""Steps of plain gradient descent with few passes over the weights: they decay as one, and the product is the update.
+"""Plain gradient descent with few passes over the weights: a scalar weight decay, and the product is the update.
 
-The learning rate multiplies the gradient with respect to the scores, a small array, so that what is had by
-backpropagation is the update itself. L2 takes the same fraction off all weights of a trial at a step. Where scores are
-linear in the weights, these are kept as ``scale * unscaled``, and their decay is one number (Bottou 2012, "Stochastic
-Gradient Descent Tricks", section 5.1, for sparse data; here it spares the memory's bandwidth).
+The learning rate multiplies the gradient with respect to the scores, a small array, so that backpropagation gives the
+update itself. L2 multiplies all weights of a trial by one number at a step. Where scores are linear in the weights,
+the weights are stored as ``scale * unscaled`` and only the scale decays (Bottou 2012, "Stochastic Gradient Descent
+Tricks", section 5.1, for sparse data; here it saves memory bandwidth).
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from tasks.arrays.array import Array
-from tasks.arrays.devices import host, placed
-from tasks.fused.descent import Owned, Step, in_cache, rates_of, squared_norm, sums
+from tasks.arrays.devices import device_put, host
+from tasks.fused.descent import RowRange, Step, cache_sized_rows, learning_rates, squared_norm, sums_per_trial
 from tasks.fused.objective import Objective
 from tasks.fused.problem import Problem
 from tasks.fused.state import State
 from tasks.models.model import ScoreLinear
 
-# Unscaled weights whose scale leaves this range are multiplied by the scale, which is 1 again.
+# When a scale leaves this range, the unscaled weights are multiplied by it and it is reset to 1.
 _RANGE = (0.5, 2.0)
 
-# Of an update by less, single precision could not tell the gradient; it changes no weights but those near 0.
+# The least learning rate: with less, float32 would lose the gradient that is recovered from the update.
 _LEAST_RATE = 1e-36
 
 
@@ -39,16 +39,16 @@ class ScaledDescent:
         self._arrangement = problem.arrange(problem.minibatches.at(0))
         self._linear = isinstance(problem.model, ScoreLinear)
         self._unscaled = self._arrangement.rows(state["unscaled" if self._linear else "weights"])
-        rates = np.maximum(rates_of(problem, steps), _LEAST_RATE)
+        rates = np.maximum(learning_rates(problem, steps), _LEAST_RATE)
         decays = np.array([trial.regularizer.decay * trial.regularization for trial in problem.trials])
         scale = host(state["scale"])[:, 0] if self._linear else np.ones(len(problem.trials))
         self._scales, self._renewals = scales(scale, 1 - rates * decays, _RANGE if self._linear else (1, 1))
         before, after = self._scales[:-1], self._scales[1:]
-        self._parts: dict[Owned, _Part] = {}
-        # What the steps need of every trial, (S, K, 1, 1), and of every row, (S, H, 1): one copy to a device each.
+        self._objectives: dict[RowRange, _RowObjective] = {}
+        # Per step: the numbers of every trial, (S, K, 1, 1), and of every row, (S, H, 1), in one copy to a device each.
         self._before = problem.array(before[..., None, None])
         self._factors = problem.array((-rates / after)[..., None, None])
-        self._ratios = placed(rates / np.abs(after), problem.like)
+        self._ratios = device_put(rates / np.abs(after), problem.like)
         of_trials = (rates, self._renewals, -after / rates, decays * before)
         self._of_rows = [
             _OfRows(*(problem.array(values[:, layout.owners(), None]) for values in of_trials))
@@ -57,7 +57,7 @@ class ScaledDescent:
 
     @staticmethod
     def init(problem: Problem, weights: Array) -> State:
-        """Return weights ``(K, P)`` and, where they are scaled, the unscaled and the scales ``(K, 1)``."""
+        """Return weights ``(K, P)`` and, for a linear model, the unscaled weights and their scales ``(K, 1)``."""
         if not isinstance(problem.model, ScoreLinear):
             return {"weights": weights}
         xp = array_namespace(weights)
@@ -70,10 +70,10 @@ class ScaledDescent:
         if not self._linear:
             return {"weights": unscaled}
         weights = self._problem.array(scale) * unscaled
-        return {"weights": weights, "unscaled": unscaled, "scale": placed(scale, self._problem.like)}
+        return {"weights": weights, "unscaled": unscaled, "scale": device_put(scale, self._problem.like)}
 
     def step(self, number: int, *, norms: bool) -> Step:
-        """Do the next step, ``number`` (from 0) of these; see `Descent`."""
+        """Do the next step, ``number`` (from 0) of the steps; see `Descent`."""
         scale, batch = self._before[number, ...], self._problem.minibatches.at(self._steps[number] - 1)
         data_loss, hits, updates = self._problem.data_loss_and_parts(
             self._arrangement,
@@ -82,46 +82,46 @@ class ScaledDescent:
             scale=scale if self._linear else None,
             factor=self._factors[number, ...],
         )
-        told: dict[Owned, Sequence[Array]] = {}
+        sums: dict[RowRange, Sequence[Array]] = {}
         for matrix, place, update in updates:
-            for rows in in_cache(self._problem, self._arrangement, matrix, place):
-                mine = update[rows.start - place.start : rows.stop - place.start, :]
-                told[rows] = self._update(self._part(rows), mine, number, norms=norms)
-        order = sorted(told)
-        penalty, *squares = sums(self._arrangement, order, [told[rows] for rows in order])
-        measures = (data_loss, scale[:, 0, 0] ** 2 * penalty, hits)  # where it is not 1, the penalty is L2
+            for rows in cache_sized_rows(self._problem, self._arrangement, matrix, place):
+                of_rows = update[rows.start - place.start : rows.stop - place.start, :]
+                sums[rows] = self._update(self._objective_of(rows), of_rows, number, norms=norms)
+        order = sorted(sums)
+        penalty, *squares = sums_per_trial(self._arrangement, order, [sums[rows] for rows in order])
+        measures = (data_loss, scale[:, 0, 0] ** 2 * penalty, hits)  # a scale other than 1 occurs with L2 only
         if not norms:
             return measures, ()
         gradient, unscaled = (array_namespace(square).sqrt(square) for square in squares)
         return measures, (gradient, gradient * self._ratios[number, ...] / unscaled)
 
-    def _part(self, rows: Owned) -> _Part:
-        if rows not in self._parts:
-            # A row between those of the trials that nobody has is treated as one of the first.
+    def _objective_of(self, rows: RowRange) -> _RowObjective:
+        if rows not in self._objectives:
+            # Padding between the trials' rows counts as the first trial's.
             owners = self._arrangement.layouts[rows.matrix].owners()[rows.start : rows.stop]
-            self._parts[rows] = _Part.of(self._problem, rows, owners, self._renewals)
-        return self._parts[rows]
+            self._objectives[rows] = _RowObjective.of(self._problem, rows, owners, self._renewals)
+        return self._objectives[rows]
 
-    def _update(self, part: _Part, update: Array, number: int, *, norms: bool) -> tuple[Array, ...]:
-        """Update some rows, and return their parts of the penalty of the unscaled, ``(H,)``.
+    def _update(self, of_rows: _RowObjective, update: Array, number: int, *, norms: bool) -> tuple[Array, ...]:
+        """Update some rows, and return each one's share of the penalty of the unscaled weights, ``(H,)``.
 
-        With ``norms``, return also those of the squared norms of the gradient and of the new unscaled weights.
+        With ``norms``, return also its share of the squared norms of the gradient and of the new unscaled weights.
         """
-        matrix, place = part.rows.matrix, slice(part.rows.start, part.rows.stop)
+        matrix, place = of_rows.rows.matrix, slice(of_rows.rows.start, of_rows.rows.stop)
         unscaled = self._unscaled[matrix][place, :]
         rate, renewal, per_update, per_unscaled = (column[number, place, :] for column in self._of_rows[matrix])
-        penalty = part.objective.regularization * part.objective.penalties(unscaled)
-        if part.not_decaying:
-            update -= rate * part.not_decaying.regularization_gradient(unscaled)
+        penalty = of_rows.objective.regularization * of_rows.objective.penalties(unscaled)
+        if of_rows.not_decaying:
+            update -= rate * of_rows.not_decaying.regularization_gradient(unscaled)
         gradient = squared_norm(per_update * update + per_unscaled * unscaled) if norms else None
-        if part.renewed[number]:
+        if of_rows.renewed[number]:
             unscaled *= renewal
         unscaled += update
         return (penalty, gradient, squared_norm(unscaled)) if norms else (penalty,)
 
 
 class _OfRows(NamedTuple):
-    """What the steps need of every row, ``(S, H, 1)``; the last two make a gradient of update and unscaled."""
+    """Numbers of every step and row, ``(S, H, 1)``: gradient = per_update * update + per_unscaled * unscaled."""
 
     rate: Array
     renewal: Array
@@ -130,27 +130,28 @@ class _OfRows(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Part:
-    """Some of a group's rows, their objective, and that of the ones whose regularizer is no decay, where any are.
+class _RowObjective:
+    """The objective of some of a group's rows; it treats each row as a trial.
 
-    To the objective each row is a trial. ``renewed`` ``(S,)`` says whether any row's scale is at a step.
+    ``not_decaying`` is the same with strength 0 where the regularizer is a decay, None where it is one for all rows.
+    ``renewed`` ``(S,)`` says whether a step resets the scale of any row.
     """
 
-    rows: Owned
+    rows: RowRange
     objective: Objective
     not_decaying: Objective | None
     renewed: Sequence[bool]
 
     @classmethod
-    def of(cls, problem: Problem, rows: Owned, owners: np.ndarray, renewals: np.ndarray) -> _Part:
+    def of(cls, problem: Problem, rows: RowRange, owners: np.ndarray, renewals: np.ndarray) -> _RowObjective:
         trials = [problem.trials[k] for k in owners.tolist()]
         objective = Objective.of(trials, like=problem.like)
-        others = np.array([t.regularization > 0 and not t.regularizer.decay for t in trials])
-        strength = objective.regularization * problem.array(others)
+        not_decaying = np.array([t.regularization > 0 and not t.regularizer.decay for t in trials])
+        strength = objective.regularization * problem.array(not_decaying)
         return cls(
             rows=rows,
             objective=objective,
-            not_decaying=dataclasses.replace(objective, regularization=strength) if others.any() else None,
+            not_decaying=dataclasses.replace(objective, regularization=strength) if not_decaying.any() else None,
             renewed=(renewals[:, owners] != 1).any(axis=1).tolist(),
         )
 
@@ -158,9 +159,9 @@ class _Part:
 def scales(
     scale: np.ndarray, decays: np.ndarray, within: tuple[float, float] = _RANGE
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the scales ``(S + 1, K)`` from ``scale`` ``(K,)`` on, and by what the unscaled are multiplied, ``(S, K)``.
+    """Return the scales ``(S + 1, K)`` from ``scale`` ``(K,)`` on, and the factors on the unscaled weights ``(S, K)``.
 
-    ``decays`` ``(S, K)`` is what each step multiplies the weights by. A scale that leaves ``within`` is 1 again.
+    Each step multiplies the weights by ``decays`` ``(S, K)``. A scale that leaves ``within`` is reset to 1.
 
     >>> scales(np.array([1.0]), np.array([[0.75], [0.5], [0.9]]))[0].ravel().tolist()
     [1.0, 0.75, 1.0, 0.9]

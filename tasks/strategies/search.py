@@ -1,4 +1,4 @@
-"""The loop of both searches for any model: propose a candidate, evaluate it, keep it where it is better."""
+"""The loop of both searches for any model: propose a candidate, evaluate it, keep it if it is better."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from array_api_compat import array_namespace, is_numpy_array
 
 from tasks.arrays.array import Array
-from tasks.arrays.devices import at_once, double
+from tasks.arrays.devices import block_sizes, double
 from tasks.fused.problem import Problem
 from tasks.fused.state import History, Measured, State
 from tasks.models.model import ScoreLinear
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from tasks.memory import Sizes
 
 STRETCH = 100
-"""Steps between two looks at what is due: so many that looking costs nothing."""
+"""The least number of steps of a call of `advance`, whose own cost then does not count."""
 
 
 def in_score_space(problem: Problem) -> bool:
-    """Return whether a search goes through score space: scores are linear, and every step sees all examples."""
+    """Return whether a search is in score space: scores are linear, and every step sees all examples."""
     return isinstance(problem.model, ScoreLinear) and sees_all(problem)
 
 
@@ -32,13 +32,13 @@ def sees_all(problem: Problem) -> bool:
 
 
 def stretch(problem: Problem) -> int:
-    """Return how many steps a search does at a time: a block of them in score space, two on a device."""
-    blocks = at_once(problem.like).candidates // len(problem.trials)
+    """Return how many steps a search does at a time: one block of them in score space, two blocks on a device."""
+    blocks = block_sizes(problem.like).candidates // len(problem.trials)
     return max(STRETCH, blocks if is_numpy_array(problem.like) else 2 * blocks)
 
 
 def bytes_of_search(sizes: Sizes) -> int:
-    """Return the bytes that a trial adds to a search: the weights so far, a candidate, and what examples make."""
+    """Return the bytes that a trial adds to a search: the best weights, a candidate, and those of the examples."""
     seen = min(sizes.examples_a_step, sizes.block)
     return 5 * sizes.weights + (5 * sizes.scores + sizes.layers) * max(seen, sizes.evaluated)
 
@@ -48,10 +48,10 @@ def advance_one_by_one(
 ) -> tuple[State, Measured]:
     """Do steps ``start + 1`` to ``stop`` of a search, one evaluation each.
 
-    Where a step sees all examples, every one evaluates a candidate. On minibatches incumbent and candidate meet on the
-    same examples: step 1 evaluates the first candidate; then every even step evaluates the incumbent again on
-    a new minibatch, and every odd step a candidate on that same minibatch. ``propose(weights, unit, step)`` returns the
-    candidates ``(K, P)``.
+    Where a step sees all examples, every step evaluates a candidate. On minibatches, incumbent and candidate are
+    compared on the same examples: step 1 evaluates the first candidate; then every even step evaluates the incumbent
+    again on a new minibatch, and every odd step a candidate on that minibatch. ``propose(weights, unit, step)`` returns
+    the candidates ``(K, P)``.
     """
     xp = array_namespace(problem.like)
     now, history, whole = dict(state), History(), sees_all(problem)
@@ -76,9 +76,9 @@ def advance_one_by_one(
 
 
 def _directions(problem: Problem, numbers: range) -> Iterator[Array]:
-    """Yield the direction of every candidate; a device gets a block of them at once, since a copy to it waits."""
-    most = at_once(problem.like).candidates // len(problem.seeds)
-    size = 1 if is_numpy_array(problem.like) else max(1, most)
+    """Yield the direction of every candidate; a device gets a block of them in one copy, which blocks."""
+    largest = block_sizes(problem.like).candidates // len(problem.seeds)
+    size = 1 if is_numpy_array(problem.like) else max(1, largest)
     for first in range(numbers.start, numbers.stop, size):
         unit = perturbations(problem, range(first, min(first + size, numbers.stop)))
         yield from (unit.of_trials(unit.draws[:, m, ...]) for m in unit.members())

@@ -1,4 +1,4 @@
-"""What a strategy is: it advances the state of a fused group by some steps and says what it measured."""
+"""The interface of a strategy: it advances the state of a fused group by some steps and returns its measures."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ if TYPE_CHECKING:
 
 
 class Strategy(Protocol):
-    """A strategy: a row of `STRATEGIES`. The steps of all trials of a group go together."""
+    """A strategy: a row of `STRATEGIES`. All trials of a group do a step together."""
 
     def unused(self) -> frozenset[str]:
         """Return the fields of a trial that have no influence on this strategy."""
 
     def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
-        """Return what trials of this strategy must have in common to be fused, beside their data and steps."""
+        """Return what trials of this strategy must have in common to be fused, in addition to their data and steps."""
 
     def check(self, trial: Trial, dataset: Dataset) -> None:
         """Raise a `ConfigError` where the strategy cannot run the trial."""
 
     def stretch(self, problem: Problem) -> int:
-        """Return how many steps are done between two looks at what is due; it changes no bit of the result."""
+        """Return the largest number of steps of one call of `advance`; it changes no bit of the result."""
 
-    def bytes_a_trial(self, trial: Trial, sizes: Sizes) -> int:
+    def bytes_per_trial(self, trial: Trial, sizes: Sizes) -> int:
         """Return the bytes that a trial adds to its group."""
 
-    def bytes_beside(self, trial: Trial, sizes: Sizes) -> int:
-        """Return the bytes that a group holds beside its trials and the examples, whatever their number."""
+    def fixed_bytes(self, trial: Trial, sizes: Sizes) -> int:
+        """Return the bytes that a group takes whatever the number of its trials, without the examples'."""
 
     def init(self, problem: Problem) -> State:
         """Return the state before the first step."""
 
     def advance(self, problem: Problem, state: State, start: int, stop: int) -> tuple[State, Measured]:
-        """Do steps ``start + 1`` to ``stop`` and return the state after them and what they measured.
+        """Do steps ``start + 1`` to ``stop``; return the state after them and the measures of each.
 
-        How the steps are cut into calls changes no bit of the result. Measured are ``data_loss``,
+        How the steps are split into calls changes no bit of the result. The measures are ``data_loss``,
         ``regularization_loss`` and ``accuracy`` on the examples of the step: of the weights before the update
         for gradient descent, of the best weights so far for a search.
         """

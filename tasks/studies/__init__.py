@@ -1,1 +1,1 @@
-"""Studies: what a trial can be asked to do."""
+"""Studies: the tasks of a trial (train, draw a landscape, check a gradient, ...)."""

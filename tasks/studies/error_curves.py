@@ -1,20 +1,20 @@
-"""Reading the error of a finite difference as a curve over h: where it is best, and its slope beyond."""
+"""The error of a finite difference as a curve over h: its best h, and its slope in the truncation range."""
 
 from __future__ import annotations
 
 import numpy as np
 
-# So many times the largest rounding error is well above it.
+# An error above this many times the largest rounding error is a truncation error.
 _CLEAR = 4
 
-# Points of the curve about one over which its error is smoothed.
+# The width, in points of the curve, of the running median.
 _WINDOW = 5
 
 
 def best_h(h: np.ndarray, errors: np.ndarray) -> float:
-    """Return the ``h`` of the smallest error, smoothed by a running median: one lucky rounding is no merit.
+    """Return the ``h`` of the smallest running median of the errors: a single lucky rounding does not count.
 
-    It is the ``h`` of the median itself, so that its error is the typical one there.
+    It is the ``h`` whose error is that median.
 
     >>> best_h(np.array([1.0, 2, 3, 4, 5, 6, 7, 8]), np.array([0.0, 9, 8, 7, 3, 2, 4, 5]))
     7.0
@@ -30,10 +30,9 @@ def best_h(h: np.ndarray, errors: np.ndarray) -> float:
 def truncation_slope(h: np.ndarray, errors: np.ndarray, *, limit: float) -> tuple[float, np.ndarray]:
     """Return the slope of log error against log h in the truncation range, and the range's first and last h.
 
-    The range lies to the right of the best ``h`` and ends at ``limit``, beyond which higher terms of the
-    Taylor series take part. It begins where the error is well above the most that rounding adds, which goes
-    as ``1 / h`` and is measured on the left of the best ``h``. Where that leaves fewer than three points there
-    is no such range, and all is NaN.
+    The range lies above the best ``h`` and ends at ``limit``, beyond which higher terms of the Taylor series matter.
+    It begins where the error is well above the largest rounding error, which is proportional to ``1 / h`` and is
+    measured below the best ``h``. All results are NaN where fewer than three points are in the range.
     """
     best = best_h(h, errors)
     left = h < best

@@ -21,6 +21,7 @@ from tasks.models.model import ScoreLinear
 from tasks.rows import row_name
 from tasks.studies.error_curves import best_h, truncation_slope
 from tasks.studies.step_size import powers_of_ten
+from tasks.weight_space.gradients import SCHEMES
 from tasks.weight_space.points import (
     UNTRAINED,
     check_examples,
@@ -38,12 +39,11 @@ if TYPE_CHECKING:
     from tasks.trial import Trial
 
 PRECISIONS = ("float32", "float64")
-DIFFERENCES = ("forward", "centred")
 
-# Up to here, in units in which h moves the scores by about h, the first term of the Taylor series rules.
+# The largest h at which the first term of the Taylor series dominates, in units in which h moves scores by about h.
 _TAYLOR = 0.3
 
-# Points evaluated at once: their weights and scores stay small beside the images.
+# Points evaluated at once: their weights and scores stay small compared with the images.
 _AT_ONCE = 32
 
 
@@ -56,11 +56,10 @@ class FiniteDifference:
     is the scale at which a training image's scores are about 1 (`natural_scale`). The loss is the mean
     over ``examples`` training examples drawn by ``data_seed``, None for all.
 
-    Each loss is a plain evaluation of the objective at ``W + h V``: the weights are added, the product, the
-    loss and the mean are taken, and the difference is divided, all in the stated precision. (Adding in
-    score space instead would spare the rounding of ``W + h V`` and the product, which is part of what is measured.)
-    The reference is the analytic gradient in float64. Softmax is the loss to take: the SVM's has kinks,
-    and its second and third derivative are not there to be seen. Source: the notes, appendix.
+    Each loss is a plain evaluation of the objective at ``W + h V``, and every operation is in the stated precision.
+    (Addition in score space would avoid the rounding of ``W + h V`` and of the product, which is part of what is
+    measured.) The reference is the analytic gradient in float64. Use ``loss=softmax``: the SVM loss has kinks, and
+    its second and third derivatives are 0 elsewhere. Source: the notes, appendix.
     """
 
     trains: ClassVar[bool] = False
@@ -83,15 +82,15 @@ class FiniteDifference:
         require_scale("task.direction_scale", self.direction_scale)
 
     def unused(self, trial: Trial) -> frozenset[str]:  # noqa: ARG002  # whatever the trial
-        """Return what only training uses, and the order of the examples where all are seen."""
+        """Return the fields of training, and ``data_seed`` where all examples are used."""
         return UNTRAINED | {"data_seed"} if self.examples is None else UNTRAINED
 
     def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
-        """Return the trial itself: a comparison is a group of its own, its points are its trial axis."""
+        """Return the trial itself: a comparison is never fused, its points are its trial axis."""
         return (trial,)
 
     def check(self, trial: Trial, dataset: Dataset) -> None:
-        """Refuse more examples than there are, and images that are none for the model."""
+        """Refuse more examples than there are, and images that the model cannot take."""
         check_examples(self.examples, dataset)
         trial.model.check(dataset.image_shape)
 
@@ -107,12 +106,12 @@ class FiniteDifference:
     ) -> Iterator[Event]:
         """Yield each trial's errors, as a curve with one point an ``h`` and as the arrays of its result.
 
-        The arrays are ``h`` ``(H,)``; ``quotients`` and relative ``errors`` (absolute where the
-        derivative is 0), ``(2, 2, H)`` in the order of `PRECISIONS`
-        and `DIFFERENCES`; ``best_h``, ``slopes`` and the ``fitted`` first and last ``h`` of each, ``(2, 2)`` and
-        ``(2, 2, 2)``, NaN where there is no truncation range; the exact ``derivative`` ``()``; and the ``weights``.
+        The arrays are ``h`` ``(H,)``; ``quotients`` and relative ``errors`` (absolute where the derivative is 0),
+        ``(2, 2, H)`` in the order of `PRECISIONS` and `SCHEMES`; ``best_h`` and ``slopes`` ``(2, 2)`` and the
+        ``fitted`` first and last ``h`` of each slope ``(2, 2, 2)``, NaN where there is no truncation range; the exact
+        ``derivative`` ``()``; and the ``weights``.
         """
-        for place, trial in enumerate(trials):
+        for position, trial in enumerate(trials):
             task = trial.task
             assert isinstance(task, FiniteDifference)
             h = powers_of_ten(task.lowest, task.highest, task.per_decade)
@@ -129,8 +128,8 @@ class FiniteDifference:
             direction = gaussian(problems[1], "directions", 0, scale=scale)
             quotients = np.stack([difference_quotients(p, weights, direction, h, batch) for p in problems])
             derivative = directional_derivative(problems[1], weights, direction, batch)
-            named = problems[1].named(weights)
-            yield from _compared(trial, place, h, quotients, derivative, named, natural / scale)
+            parameters = problems[1].named(weights)
+            yield from _events(trial, position, h, quotients, derivative, parameters, natural / scale)
 
 
 def directional_derivative(problem: Problem, weights: np.ndarray, direction: np.ndarray, batch: Batch) -> float:
@@ -142,7 +141,7 @@ def directional_derivative(problem: Problem, weights: np.ndarray, direction: np.
 def difference_quotients(
     problem: Problem, weights: np.ndarray, direction: np.ndarray, h: np.ndarray, batch: Batch
 ) -> np.ndarray:
-    """Return the forward and centred difference quotients, float64 ``(2, H)``, taken in the problem's precision."""
+    """Return the forward and centred difference quotients ``(2, H)``, computed in the problem's precision, float64."""
     xp = array_namespace(problem.like)
     here, along, steps = (problem.array(values) for values in (weights, direction, h))
     signed = problem.array(np.concatenate([h, -h, np.zeros(1)]))
@@ -156,32 +155,32 @@ def difference_quotients(
     return host(xp.stack([(ahead - middle) / steps, (ahead - behind) / (2 * steps)]))
 
 
-def _compared(
+def _events(
     trial: Trial,
-    place: int,
+    position: int,
     h: np.ndarray,
     quotients: np.ndarray,
     derivative: float,
-    named: Mapping[str, np.ndarray],
+    parameters: Mapping[str, np.ndarray],
     unit: float,
 ) -> Iterator[Event]:
     """Yield the curve and the result; ``unit`` is the ``h`` that moves the scores by about 1."""
     errors = np.abs(quotients - derivative) / (abs(derivative) or 1.0)
     best, slopes, fitted = np.empty((2, 2)), np.empty((2, 2)), np.empty((2, 2, 2))
-    curve, ends = {"finite_difference/h": h}, {"finite_difference/derivative": derivative}
+    curve, metrics = {"finite_difference/h": h}, {"finite_difference/derivative": derivative}
     for p, precision in enumerate(PRECISIONS):
-        for d, difference in enumerate(DIFFERENCES):
+        for d, scheme in enumerate(SCHEMES):
             best[p, d] = best_h(h, errors[p, d])
             slopes[p, d], fitted[p, d] = truncation_slope(h, errors[p, d], limit=_TAYLOR * unit)
-            name = f"finite_difference/{precision}_{difference}"
+            name = f"finite_difference/{precision}_{scheme}"
             curve[f"{name}_error"] = errors[p, d]
-            ends |= {f"{name}_best_h": float(best[p, d]), f"{name}_slope": float(slopes[p, d])}
-    yield Curve(trial=place, steps=np.arange(len(h)), metrics=curve)
+            metrics |= {f"{name}_best_h": float(best[p, d]), f"{name}_slope": float(slopes[p, d])}
+    yield Curve(trial=position, steps=np.arange(len(h)), metrics=curve)
     yield Result(
-        trial=place,
+        trial=position,
         outcome=Outcome.COMPLETE,
         step=len(h) - 1,
-        metrics={name: value for name, value in ends.items() if np.isfinite(value)},
+        metrics={name: value for name, value in metrics.items() if np.isfinite(value)},
         arrays={
             "h": h,
             "quotients": quotients,
@@ -190,7 +189,7 @@ def _compared(
             "slopes": slopes,
             "fitted": fitted,
             "derivative": np.asarray(derivative),
-            **named,
+            **parameters,
         },
         message=_in_words(trial, slopes, best),
     )
@@ -199,10 +198,7 @@ def _compared(
 def _in_words(trial: Trial, slopes: np.ndarray, best: np.ndarray) -> str:
     parts = [
         f"{precision}: "
-        + ", ".join(
-            f"{difference} slope {slopes[p, d]:.2f}, best h {best[p, d]:.0e}"
-            for d, difference in enumerate(DIFFERENCES)
-        )
+        + ", ".join(f"{scheme} slope {slopes[p, d]:.2f}, best h {best[p, d]:.0e}" for d, scheme in enumerate(SCHEMES))
         for p, precision in enumerate(PRECISIONS)
     ]
     if not trial.loss.smooth:

@@ -1,4 +1,4 @@
-"""task=gradient_check: the analytic gradient against the numerical one, coordinate by coordinate, kinks apart."""
+"""task=gradient_check: the analytic gradient against the numerical one; coordinates with kinks count separately."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ WRONG, DOUBTFUL, GOOD = 1e-2, 1e-4, 1e-7
 
 VARIABLES = ("weights", "data")
 
-# Where no step is given: a weight's moves a score by at most this much, so that the differences of a smooth loss are
-# right to eight digits whatever the range of the pixels is,
+# The default step of a weight moves a score by at most this much: the differences of a smooth loss are then right to
+# eight digits, whatever the range of the pixels.
 _SCORE_STEP = 1e-4
-# and a pixel's is this much of its 255, a tenth of it where layers make more of it than small weights do.
+# The default step of a pixel (0 to 255); a tenth of it for a network, whose layers amplify it more than small weights.
 _PIXEL_STEP = 1e-2
 
-# The scale of the weights where none is given, for scores that are linear in raw pixels.
+# The default scale of the weights of a linear model on raw pixels.
 _SCALE = 1e-3
 
 _WORST = 10
 
-# Before the name of a layer: the rows and columns of its coordinates, (M, 2).
+# The prefix of the arrays of coordinates; a layer's name follows.
 _COORDINATES = "coordinates/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """Both gradients by some coordinates of a layer, of one shape, and where those coordinates are, ``(2, ...)``.
+    """Both gradients by some coordinates of a layer, of one shape, and the coordinates' ``places`` ``(2, ...)``.
 
-    A weight is in a row and a column of its layer's matrix, a pixel in an example and a place of it.
+    The place of a weight is a row and a column of its layer's matrix, that of a pixel an example and an index in it.
     """
 
     analytic: np.ndarray
@@ -62,13 +62,13 @@ class Compared:
     def of(
         cls, analytic: np.ndarray, slopes: Slopes, places: np.ndarray, *, resolution: float | np.ndarray = 0.0
     ) -> Compared:
-        """Return the comparison with its relative errors; slopes are right to ``resolution``."""
+        """Return the comparison with its relative errors; ``resolution`` is the error of the slopes."""
         errors = relative_error(analytic, slopes.centred, resolution=resolution)
         return cls(analytic=analytic, slopes=slopes, errors=errors, places=places)
 
     @classmethod
     def joined(cls, layers: Sequence[Compared]) -> Compared:
-        """Return the comparison of all layers: that of one as it is, of several flat and one after the other."""
+        """Return the comparison of all layers: a single layer's as it is, several flattened and concatenated."""
         if len(layers) == 1:
             return layers[0]
         return cls(
@@ -80,7 +80,7 @@ class Compared:
 
     @property
     def smooth(self) -> np.ndarray:
-        """Which coordinates have no kink within a step."""
+        """Whether each coordinate has no kink within a step."""
         return np.asarray(self.slopes.kinks == 0)
 
     def largest_error(self) -> float:
@@ -92,13 +92,13 @@ class Compared:
 class GradientCheck:
     """Check the gradient by ``variable`` in float64, at ``scale`` times the model's draw, with centred differences.
 
-    ``examples`` are how many training examples the loss is a mean over (null: all; few of them have few
-    kinks), ``h`` is the step (null: 1e-4 over the largest input for a weight; 1e-2 for a pixel, 1e-3 for a network's),
-    ``scale`` null is 1e-3, for a network 1. For ``variable=data`` each pixel of each example is a coordinate.
+    The loss is the mean over ``examples`` training examples (null: all; few examples have few kinks). ``h`` is the
+    step (null: 1e-4 over the largest input for a weight; 1e-2 for a pixel, 1e-3 for a pixel of a network). ``scale``
+    null is 1e-3, for a network 1. With ``variable=data`` each pixel of each example is a coordinate.
 
-    Every coordinate is checked that scores are linear in: all of a linear model, the last layer of a network. Each of
-    the others takes evaluations of its own, so that ``coordinates`` of every layer, or pixels of every example, are
-    drawn (null: all). The trial fails where a coordinate without a kink is off by a relative error above 1e-4.
+    All coordinates that the scores are linear in are checked: all of a linear model, the last layer of a network. Each
+    of the others takes evaluations of its own, so ``coordinates`` of them are drawn in every layer, or pixels in every
+    example (null: all). The trial fails if a coordinate without a kink has a relative error above 1e-4.
     Source: the notes, "gradient check"; thresholds: CS231n, "Gradient checks".
     """
 
@@ -121,7 +121,7 @@ class GradientCheck:
         require(count is None or count >= 1, "task.coordinates", "must be >= 1, or null for all", count)
 
     def unused(self, trial: Trial) -> frozenset[str]:
-        """Return what only training uses, and the data's order where all examples are taken."""
+        """Return the fields of training, and ``data_seed`` where all examples are used."""
         del trial
         return UNTRAINED | ({"data_seed"} if self.examples is None else set())
 
@@ -129,7 +129,7 @@ class GradientCheck:
         if self.variable == "data":
             return _PIXEL_STEP if isinstance(trial.model, ScoreLinear) else _PIXEL_STEP / 10
         images, low, high = dataset.train.images, 0.0, float(dataset.train.images.max())
-        if images.dtype != np.uint8:  # features that are no pixels have a range each
+        if images.dtype != np.uint8:  # features other than pixels have a range each
             low, high = images.min(axis=0), images.max(axis=0)
         largest = np.maximum(np.abs(low), np.abs(high))
         if dataset.scale is not None:
@@ -137,11 +137,11 @@ class GradientCheck:
         return _SCORE_STEP / max(1.0, float(largest.max()))
 
     def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
-        """Return the trial itself: every check runs alone."""
+        """Return the trial itself: a check is never fused."""
         return (trial,)
 
     def check(self, trial: Trial, dataset: Dataset) -> None:
-        """Refuse more examples than there are, and images that are none for the model."""
+        """Refuse more examples than there are, and images that the model cannot take."""
         check_examples(self.examples, dataset)
         trial.model.check(dataset.image_shape)
 
@@ -157,13 +157,14 @@ class GradientCheck:
     ) -> Iterator[Event]:
         """Compare both gradients and yield the verdict.
 
-        The arrays are of one layer's shape, of the weights ``(C, D)`` or the data ``(N, D)``; those of several layers
-        are flat, one after the other, and each has ``coordinates/LAYER`` ``(M, 2)``, the rows and columns of its own.
-        ``worst`` ``(W, 2)`` are the places of the largest errors, ``worst_layer`` ``(W,)`` the numbers of their layers.
+        The arrays of a single layer have its shape, ``(C, D)`` for weights or ``(N, D)`` for data. Those of several
+        layers are flattened and concatenated, with the rows and columns of each layer in ``coordinates/LAYER``
+        ``(M, 2)``. ``worst`` ``(W, 2)`` are the places of the largest errors, ``worst_layer`` ``(W,)`` the numbers of
+        their layers.
         """
-        del start, checkpoint_every  # seconds of work: done again rather than resumed
+        del start, checkpoint_every  # it takes seconds: it is repeated rather than resumed
         for k, trial in enumerate(trials):
-            # The gradient under test is of the library and device that compute, the numerical one of the host.
+            # The gradient under test is computed on the device, the numerical one on the host.
             checked, plain = (
                 Problem.of(
                     [dataclasses.replace(trial, task=self)],
@@ -179,14 +180,14 @@ class GradientCheck:
 
 
 def _compare_weights(checked: Problem, plain: Problem, h: float) -> Mapping[str, Compared]:
-    """Compare the gradients of data loss and regularization loss together, a layer at a time."""
-    point, batch = _where(plain)
-    analytic = checked.matrices(host(gradient_at(checked, *_where(checked)))[0])
-    *others, last = plain.shapes
-    # Networks on raw pixels have scores of tens or hundreds, whose rounding shows.
-    resolution = plain_slopes.resolution(plain, point[0], batch, h=h).mean() if others else 0.0
+    """Compare the gradients of the whole loss (data and regularization) by the weights, layer by layer."""
+    point, batch = _point_and_batch(plain)
+    analytic = checked.matrices(host(gradient_at(checked, *_point_and_batch(checked)))[0])
+    *hidden, last = plain.shapes
+    # Networks on raw pixels have scores of tens or hundreds, whose rounding matters.
+    resolution = plain_slopes.resolution(plain, point[0], batch, h=h).mean() if hidden else 0.0
     compared, first = {}, 0
-    for number, name in enumerate(others):
+    for number, name in enumerate(hidden):
         size, columns = analytic[number].size, plain.shapes[name][1]
         chosen = _drawn(plain, size, number)
         slopes = plain_slopes.by_weights(plain, point[0], batch, first + chosen, h=h)
@@ -198,8 +199,8 @@ def _compare_weights(checked: Problem, plain: Problem, h: float) -> Mapping[str,
 
 
 def _compare_data(checked: Problem, plain: Problem, h: float) -> Mapping[str, Compared]:
-    """Compare the gradients of each example's loss by its own pixels."""
-    (point, batch), analytic = _where(plain), _data_gradient(checked)  # (N, D)
+    """Compare the gradients of each example's loss by its pixels."""
+    (point, batch), analytic = _point_and_batch(plain), _data_gradient(checked)  # (N, D)
     if isinstance(plain.model, ScoreLinear):
         slopes = score_space.by_data(plain, point[0], batch, h=h)
         return {"data": Compared.of(analytic, slopes, np.indices(analytic.shape))}
@@ -212,7 +213,7 @@ def _compare_data(checked: Problem, plain: Problem, h: float) -> Mapping[str, Co
 
 
 def _drawn(problem: Problem, count: int, *index: int) -> np.ndarray:
-    """Return the coordinates to check of so many, in ascending order: all where the task does not say how many."""
+    """Return the coordinates to check, of ``count``, in ascending order: all, or as many as the task says."""
     check = problem.trials[0].task
     assert isinstance(check, GradientCheck)
     if check.coordinates is None or check.coordinates >= count:
@@ -221,7 +222,7 @@ def _drawn(problem: Problem, count: int, *index: int) -> np.ndarray:
     return np.sort(chosen.choice(count, size=check.coordinates, replace=False))
 
 
-def _where(problem: Problem) -> tuple[Array, Batch]:
+def _point_and_batch(problem: Problem) -> tuple[Array, Batch]:
     """Return the weights ``(1, P)`` and the examples at which the gradients are compared."""
     check = problem.trials[0].task
     assert isinstance(check, GradientCheck)
@@ -230,8 +231,8 @@ def _where(problem: Problem) -> tuple[Array, Batch]:
 
 
 def _data_gradient(problem: Problem) -> np.ndarray:
-    """Return the analytic gradient of each example's loss by its features, ``(N, D)`` without the bias."""
-    weights, batch = _where(problem)
+    """Return the analytic gradient of each example's loss by its features, without the bias, ``(N, D)``."""
+    weights, batch = _point_and_batch(problem)
     arrangement, loss = problem.arrange(batch), problem.trials[0].loss
     rows = arrangement.rows(weights)
 
@@ -245,8 +246,8 @@ def _data_gradient(problem: Problem) -> np.ndarray:
 def relative_error(analytic: np.ndarray, numerical: np.ndarray, *, resolution: float | np.ndarray = 0.0) -> np.ndarray:
     """Return ``|a - n| / max(|a|, |n|)``, 0 where both are 0.
 
-    A gradient below 1e-6 of the largest is taken as that: smaller ones are lost in the rounding of the losses. So are
-    those of which ``resolution``, an error that differences may have, would be more than a doubtful share.
+    The denominator is at least 1e-6 of the largest gradient, since smaller ones are lost in the rounding of the losses,
+    and at least ``resolution`` over `DOUBTFUL`, so that an error of ``resolution`` is never doubtful.
 
     >>> relative_error(np.array([1.0, 0.0]), np.array([1.5, 0.0])).round(3)
     array([0.333, 0.   ])
@@ -257,7 +258,7 @@ def relative_error(analytic: np.ndarray, numerical: np.ndarray, *, resolution: f
 
 
 def _verdict(k: int, h: float, layers: Mapping[str, Compared]) -> Result:
-    """Return the result: its arrays have the shape of a single layer, those of several layers are flat."""
+    """Return the result: its arrays have the shape of a single layer, or are flat for several layers."""
     compared = Compared.joined(list(layers.values()))
     errors, smooth, places = compared.errors, compared.smooth, compared.places.reshape(2, -1)
     largest = compared.largest_error()
@@ -300,7 +301,7 @@ def _verdict(k: int, h: float, layers: Mapping[str, Compared]) -> Result:
 
 
 def layers_of(arrays: Mapping[str, np.ndarray]) -> dict[str, slice]:
-    """Return which part of a result's flat arrays each layer has, by its name: nothing where there is one layer."""
+    """Return each layer's slice of a result's flat arrays, by name: none for a single layer."""
     sizes = {name: len(array) for name, array in arrays.items() if name.startswith(_COORDINATES)}
     ends = itertools.accumulate(sizes.values())
     return {

@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 AROUND = ("random", "trained")
 DIRECTIONS = ("gaussian", "filter", "path")
 
-# How far a landscape reaches where nothing is said, in units of its directions; of a path, of half its length.
+# The default extent, in units of the directions; for a path, in units of half its length.
 _EXTENT = {"gaussian": 5.0, "filter": 1.0, "path": 2.0}
 
-# Of all points of a path: 1 GiB in float64, and as much again for each of a few copies.
+# The most numbers in all points of a path: 1 GiB in float64, and as much for each of a few copies.
 _MOST_NUMBERS = 2**27
 
 
@@ -52,15 +52,14 @@ class Landscape:
 
     ``a`` (and ``b``) take ``resolution`` values from ``-extent`` to ``extent``. The loss is the mean over
     ``examples`` training examples drawn by ``data_seed``, None for all. Random weights are
-    ``weights_scale`` times the model's draw; trained ones are what the trial's own strategy makes of its steps.
+    ``weights_scale`` times the model's draw; trained weights are the end of a training by the trial's strategy.
 
     ``directions=gaussian`` are ``direction_scale`` times the model's draw. A scale None is the one at which the scores
     of a training image are about 1 (`natural_scale`): a step of 1 in ``a`` then moves the scores of a linear model
-    by about a margin, on any data set. Of ``directions=filter`` each row, which is a filter or what goes into a unit,
-    has ``direction_scale`` (None: 1) times the norm of that row of the weights. ``directions=path`` are the main
-    directions, of length 1, of the path of a training: of its weights at every ``evaluate_every`` steps.
-    There ``a`` and ``b`` have the path in their middle, and are ``extent`` times as long. An extent None is 5 for
-    gaussian, 1 for filter and 2 for a path.
+    by about a margin, on any data set. With ``directions=filter`` each row (the weights of a unit or a filter) has
+    ``direction_scale`` (None: 1) times the norm of that row of the weights. ``directions=path`` are the principal
+    components of a training's path, its weights at every ``evaluate_every`` steps; then the axes ``a`` and ``b`` are
+    centred on the path and ``extent`` times as long. An extent None is 5 for gaussian, 1 for filter and 2 for a path.
     Source: the notes, "Visualizing the Loss Function"; Li et al. 2018, "Visualizing the Loss Landscape of Neural Nets".
     """
 
@@ -89,16 +88,16 @@ class Landscape:
         require_scale("task.direction_scale", self.direction_scale)
 
     def unused(self, trial: Trial) -> frozenset[str]:
-        """Return what only training uses where nothing is trained, and the order of the examples where all are seen."""
+        """Return the fields without influence: those of training for random weights, ``data_seed`` for all examples."""
         unused = Train().unused(trial) if self.around == "trained" else UNTRAINED | {"data_seed"}
         return unused if self.examples is None else unused - {"data_seed"}
 
     def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
-        """Return the trial itself: a landscape is a group of its own, its points are its trial axis."""
+        """Return the trial itself: a landscape is never fused, its points are its trial axis."""
         return (trial,)
 
     def check(self, trial: Trial, dataset: Dataset) -> None:
-        """Refuse more examples than there are, a path of no training, and what training and the model refuse."""
+        """Refuse more examples than there are, a path without a training, and what training and the model refuse."""
         check_examples(self.examples, dataset)
         trial.model.check(dataset.image_shape)
         if self.around == "trained":
@@ -131,32 +130,33 @@ class Landscape:
         """Yield, for each trial, the curves of its training (if any) and a result with the landscape's arrays.
 
         They are ``a`` ``(A,)``, for a plane ``b`` ``(B,)``, and ``data_loss`` and ``regularization_loss``,
-        ``(A,)`` or ``(B, A)``; the parameters in the middle by their names; and for ``directions=path`` the ``path``
-        ``(S, 1)`` or ``(S, 2)``, in units of ``a`` and ``b``, with the steps of its points, ``path_steps`` ``(S,)``.
+        ``(A,)`` or ``(B, A)``; the parameters at ``a = b = 0`` by name; and for ``directions=path`` the ``path``
+        ``(S, 1)`` or ``(S, 2)`` in the coordinates ``a`` and ``b``, with the steps of its points ``path_steps``
+        ``(S,)``.
         """
-        for place, trial in enumerate(trials):
+        for position, trial in enumerate(trials):
             task = trial.task
             assert isinstance(task, Landscape)
             problem = Problem.of([trial], dataset, like=in_precision(like, "float32"), threads=threads)
-            ending = Result(trial=place, outcome=Outcome.COMPLETE, step=0, metrics={})
-            points: list[np.ndarray] = []
+            result = Result(trial=position, outcome=Outcome.COMPLETE, step=0, metrics={})
+            path: list[np.ndarray] = []
             if task.around == "trained":
-                points, ending = yield from _trained(problem, place, every_point=task.directions == "path")
-                if ending.outcome is not Outcome.COMPLETE:
-                    yield ending
+                path, result = yield from _train(problem, position, every_point=task.directions == "path")
+                if result.outcome is not Outcome.COMPLETE:
+                    yield result
                     continue
             else:
-                points = [gaussian(problem, "initial weights", scale=task.weights_scale)]
-            yield _surveyed(task, problem, points, ending)
+                path = [gaussian(problem, "initial weights", scale=task.weights_scale)]
+            yield _with_landscape(task, problem, path, result)
 
 
-def _trained(
-    problem: Problem, place: int, *, every_point: bool
+def _train(
+    problem: Problem, position: int, *, every_point: bool
 ) -> Generator[Event, None, tuple[list[np.ndarray], Result]]:
-    """Train, yield the curves and return the last point, or those at every evaluation, and the result."""
-    trial, points = problem.trials[0], []
+    """Train, yield the curves and return the path (its last point, or that of every evaluation) and the result."""
+    trial, path = problem.trials[0], []
     if every_point:
-        points = [as_numpy(trial.strategy.init(problem)["weights"])[0].copy()]
+        path = [as_numpy(trial.strategy.init(problem)["weights"])[0].copy()]
     training = Train().run(
         problem.trials,
         problem.dataset,
@@ -166,19 +166,19 @@ def _trained(
     )
     for event in training:
         if isinstance(event, Checkpoint):
-            points.append(event.arrays["weights"][0].copy())
+            path.append(event.arrays["weights"][0].copy())
             continue
-        assert isinstance(event, Curve | Result), "a training that may go to its end does not pause"
-        ours = dataclasses.replace(event, trial=place)
-        if isinstance(ours, Result):
-            return [*points, np.concatenate([ours.arrays[name].ravel() for name in problem.shapes])], ours
-        yield ours
+        assert isinstance(event, Curve | Result), "a training without `until` does not pause"
+        renumbered = dataclasses.replace(event, trial=position)
+        if isinstance(renumbered, Result):
+            return [*path, np.concatenate([renumbered.arrays[name].ravel() for name in problem.shapes])], renumbered
+        yield renumbered
     raise AssertionError("every trial ends in a result")
 
 
-def _surveyed(task: Landscape, problem: Problem, passed: Sequence[np.ndarray], ending: Result) -> Result:
-    """Return the ending with the landscape about the last of the points that were passed."""
-    weights, plane = passed[-1], _plane(task, problem, passed)
+def _with_landscape(task: Landscape, problem: Problem, path: Sequence[np.ndarray], result: Result) -> Result:
+    """Return the result with the landscape around the last point of the path."""
+    weights, plane = path[-1], _plane(task, problem, path)
     a, b = (*plane.axes, np.zeros(1))[:2]
     points = np.stack([weights, *plane.directions])
     batch = chosen_examples(problem, task.examples)
@@ -189,30 +189,30 @@ def _surveyed(task: Landscape, problem: Problem, passed: Sequence[np.ndarray], e
     if task.dimensions == 1:
         arrays = {"a": a, "data_loss": data_loss[0], "regularization_loss": regularization_loss[0]}
     metrics = {"landscape/lowest_loss": float(loss.min()), "landscape/highest_loss": float(loss.max())}
-    message = ending.message
+    message = result.message
     if plane.path is not None and plane.shares is not None:
         every = problem.trials[0].evaluate_every
-        steps = np.minimum(every * np.arange(len(passed)), problem.trials[0].steps)
+        steps = np.minimum(every * np.arange(len(path)), problem.trials[0].steps)
         arrays |= {"path": plane.path, "path_steps": steps}
         metrics |= {f"landscape/path_variance_{k}": float(share) for k, share in enumerate(plane.shares, start=1)}
         shares = " and ".join(f"{share:.1%}" for share in plane.shares)
         have = "directions have" if task.dimensions == 2 else "direction has"
-        message = f"the {have} {shares} of the variance of the path's {len(passed)} points"
+        message = f"the {have} {shares} of the variance of the path's {len(path)} points"
     return dataclasses.replace(
-        ending,
-        metrics={**ending.metrics, **metrics},
+        result,
+        metrics={**result.metrics, **metrics},
         arrays=arrays | problem.named(np.asarray(weights)),
         message=message,
     )
 
 
-def _plane(task: Landscape, problem: Problem, passed: Sequence[np.ndarray]) -> Plane:
+def _plane(task: Landscape, problem: Problem, path: Sequence[np.ndarray]) -> Plane:
     """Return the directions of a landscape and its axes."""
     extent = _EXTENT[task.directions] if task.extent is None else task.extent
     if task.directions == "path":
-        return plane_of_path(np.stack(passed), task.dimensions, extent=extent, resolution=task.resolution)
+        return plane_of_path(np.stack(path), task.dimensions, extent=extent, resolution=task.resolution)
     if task.directions == "filter":
-        directions = row_by_row(problem, passed[-1], task.dimensions, scale=task.direction_scale)
+        directions = row_by_row(problem, path[-1], task.dimensions, scale=task.direction_scale)
     else:
         directions = drawn(problem, task.dimensions, scale=task.direction_scale)
     axis = np.linspace(-extent, extent, task.resolution)
@@ -224,7 +224,7 @@ def data_losses(problem: Problem, points: np.ndarray, a: np.ndarray, b: np.ndarr
     if isinstance(problem.model, ScoreLinear):
         return score_space.data_losses(problem, points, a, b, batch)
     weights, count = problem.array(points), points_at_once(problem, batch)
-    alone = dataclasses.replace(problem, threads=1)  # threads share the points
+    alone = dataclasses.replace(problem, threads=1)  # the threads share the points instead
 
     def losses(row: float, columns: np.ndarray) -> Array:
         parts = along_row(weights, row, columns, count=count)

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from tasks.trial import Trial
 
 
-MOST = 10
-"""Points whose terms can still be told apart in a figure."""
+MAX_POINTS = 10
+"""The most points whose terms a figure can still tell apart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OneDimensional:
-    """Take the SVM loss of one-dimensional points apart into its terms, as functions of one weight.
+    """Split the SVM loss of one-dimensional points into its terms, as functions of one weight.
 
     Point ``i`` of ``points`` is the example of class ``i``, class ``j`` has the one weight ``weights[j]``, and
     its score is ``weights[j] * points[i]``: no bias, no data set. The weight of class ``varied`` takes
@@ -47,8 +47,8 @@ class OneDimensional:
     resolution: int = 801
 
     def __post_init__(self) -> None:
-        rule = f"must be 2 to {MOST} numbers: each pair is a line of the figure"
-        require(2 <= len(self.points) <= MOST, "task.points", rule, self.points)
+        rule = f"must be 2 to {MAX_POINTS} numbers: each pair is a line of the figure"
+        require(2 <= len(self.points) <= MAX_POINTS, "task.points", rule, self.points)
         rule = f"must be {len(self.points)} numbers, one for each of task.points"
         require(len(self.weights) == len(self.points), "task.weights", rule, self.weights)
         rule = f"must be a class, 0 to {len(self.points) - 1}"
@@ -57,15 +57,15 @@ class OneDimensional:
         require(self.resolution >= 2, "task.resolution", "must be >= 2", self.resolution)
 
     def unused(self, trial: Trial) -> frozenset[str]:  # noqa: ARG002  # whatever the trial
-        """Return everything but the loss: the points are the task's own."""
+        """Return every field but the loss: the task has points of its own."""
         return UNTRAINED | {"model", "regularizer", "regularization", "seed", "data_seed"}
 
     def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
-        """Return the trial itself: there is nothing to share."""
+        """Return the trial itself: it is never fused."""
         return (trial,)
 
     def check(self, trial: Trial, dataset: Dataset) -> None:  # noqa: ARG002  # the points are the task's own
-        """Refuse a loss and a model that are not the notes': the SVM's terms are linear functions of the one weight."""
+        """Refuse other losses and models than the notes': the terms of the SVM loss are linear in the one weight."""
         if not isinstance(trial.loss, Svm):
             raise ConfigError(f"loss must be svm for task=one_dimensional, got {row_name(LOSSES, trial.loss)!r}")
         if not isinstance(trial.model, ScoreLinear):
@@ -86,7 +86,7 @@ class OneDimensional:
 
         ``terms`` is ``(I, J, R)``: point ``i``'s term of class ``j``, 0 where ``j`` is its own class.
         """
-        for place, trial in enumerate(trials):
+        for position, trial in enumerate(trials):
             task = trial.task
             assert isinstance(task, OneDimensional)
             assert isinstance(trial.loss, Svm)
@@ -94,7 +94,7 @@ class OneDimensional:
             loss = terms.sum(axis=(0, 1)) / len(task.points)
             extremes = {"landscape/lowest_loss": float(loss.min()), "landscape/highest_loss": float(loss.max())}
             arrays = {"w": w, "terms": terms, "loss": loss}
-            yield Result(trial=place, outcome=Outcome.COMPLETE, step=0, metrics=extremes, arrays=arrays)
+            yield Result(trial=position, outcome=Outcome.COMPLETE, step=0, metrics=extremes, arrays=arrays)
 
     def terms(self, margin: float) -> tuple[np.ndarray, np.ndarray]:
         """Return the values of the varied weight ``(R,)`` and ``max(0, w_j x_i - w_i x_i + margin)``, ``(I, J, R)``."""

@@ -1,4 +1,4 @@
-"""The table of tasks: what a trial can be asked to do."""
+"""The table of tasks."""
 
 from collections.abc import Mapping
 

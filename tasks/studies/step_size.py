@@ -40,7 +40,7 @@ class StepSize:
     Step sizes are the powers of ten from ``10^lowest`` to ``10^highest``, ``per_decade`` of them a decade.
     The point is ``weights_scale`` times the model's draw (None: scores of about 1, `natural_scale`); gradient and loss
     are those of ``examples`` training examples drawn by ``data_seed``, None for all.
-    Everything is in float64, for a step of 1e-10 moves the loss by less than float32 resolves.
+    Everything is in float64: float32 does not resolve the change of the loss by a step of 1e-10.
     Source: the notes, "Computing the gradient numerically with finite differences", the table of step sizes.
     """
 
@@ -62,15 +62,15 @@ class StepSize:
         require_scale("task.weights_scale", self.weights_scale, zero=True)
 
     def unused(self, trial: Trial) -> frozenset[str]:  # noqa: ARG002  # whatever the trial
-        """Return what only training uses, and the order of the examples where all are seen."""
+        """Return the fields of training, and ``data_seed`` where all examples are used."""
         return UNTRAINED | {"data_seed"} if self.examples is None else UNTRAINED
 
     def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
-        """Return the trial itself: a table is a group of its own, its step sizes are its trial axis."""
+        """Return the trial itself: a table of step sizes is never fused, they are its trial axis."""
         return (trial,)
 
     def check(self, trial: Trial, dataset: Dataset) -> None:
-        """Refuse more examples than there are, and images that are none for the model."""
+        """Refuse more examples than there are, and images that the model cannot take."""
         check_examples(self.examples, dataset)
         trial.model.check(dataset.image_shape)
 
@@ -89,17 +89,18 @@ class StepSize:
         The arrays are ``step_sizes``, ``data_loss`` and ``regularization_loss`` ``(S,)``, ``original_loss``
         ``()`` and the ``weights`` that the steps are taken from.
         """
-        for place, trial in enumerate(trials):
+        for position, trial in enumerate(trials):
             task = trial.task
             assert isinstance(task, StepSize)
             problem = Problem.of([trial], dataset, like=in_precision(like, "float64"), threads=threads)
             weights = gaussian(problem, "initial weights", scale=task.weights_scale)
             batch = chosen_examples(problem, task.examples)
-            yield from _table(powers_of_ten(task.lowest, task.highest, task.per_decade), problem, weights, batch, place)
+            sizes = powers_of_ten(task.lowest, task.highest, task.per_decade)
+            yield from _events(sizes, problem, weights, batch, position)
 
 
 def powers_of_ten(lowest: int, highest: int, per_decade: int) -> np.ndarray:
-    """Return ``10^lowest`` to ``10^highest``, the whole powers exact.
+    """Return ``10^lowest`` to ``10^highest``; the integer powers are exact.
 
     >>> powers_of_ten(-2, 0, 2)
     array([0.01      , 0.03162278, 0.1       , 0.31622777, 1.        ])
@@ -109,17 +110,17 @@ def powers_of_ten(lowest: int, highest: int, per_decade: int) -> np.ndarray:
     return (decades[:, None] * inside).ravel()[: (highest - lowest) * per_decade + 1]
 
 
-def _table(sizes: np.ndarray, problem: Problem, weights: np.ndarray, batch: Batch, place: int) -> Iterator[Event]:
+def _events(sizes: np.ndarray, problem: Problem, weights: np.ndarray, batch: Batch, position: int) -> Iterator[Event]:
     here = problem.array(weights)
     gradient = gradient_at(problem, here[None, ...], batch)[0, ...]
     # The original loss is the step of size 0.
     data, regularization = losses_after(problem, here, gradient, np.concatenate([[0.0], sizes]), batch)
     loss = data + regularization
     metrics = {"step_size/step_size": sizes, "step_size/loss": loss[1:]}
-    yield Curve(trial=place, steps=np.arange(len(sizes)), metrics=metrics)
+    yield Curve(trial=position, steps=np.arange(len(sizes)), metrics=metrics)
     best = int(np.argmin(loss[1:]))
     yield Result(
-        trial=place,
+        trial=position,
         outcome=Outcome.COMPLETE,
         step=len(sizes) - 1,
         metrics={

@@ -1,1 +1,1 @@
-"""Weight space: points, directions and grids in it, and plain numerical slopes, for any model."""
+"""Weight space, for any model: points, directions, grids, perturbations and plain numerical slopes."""

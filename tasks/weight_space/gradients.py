@@ -1,4 +1,4 @@
-"""Numerical gradients: forward and centred differences of any objective, the notes' way, and a directional form."""
+"""Numerical gradients as the notes compute them: forward and centred differences of any function of a point."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tasks.errors import unknown_choice
 
 SCHEMES = ("forward", "centred")
 
-Objective = Callable[[np.ndarray], float]
+ScalarFunction = Callable[[np.ndarray], float]
 
 
 def numerical_gradient(
-    objective: Objective,
+    objective: ScalarFunction,
     point: np.ndarray,
     *,
     h: float = 1e-5,
@@ -23,9 +23,9 @@ def numerical_gradient(
 ) -> np.ndarray:
     """Return the slope of ``objective`` along every coordinate of ``point``, one or two evaluations each.
 
-    ``coordinates`` are the index tuples to differentiate by, all where None; the others' slopes are NaN.
-    The point is changed in place one coordinate at a time and every one is restored exactly, also when
-    the objective raises. Source: the notes, "Computing the gradient numerically with finite differences".
+    ``coordinates`` are the indices to differentiate by, None for all; the others' slopes are NaN.
+    The point is changed in place, one coordinate at a time, and each is restored exactly, even if the objective
+    raises. Source: the notes, "Computing the gradient numerically with finite differences".
 
     >>> numerical_gradient(lambda x: float(x @ x), np.array([1.0, -2.0])).round(6)
     array([ 2., -4.])
@@ -48,12 +48,12 @@ def numerical_gradient(
     return gradient
 
 
-def directional_derivative(
-    objective: Objective, point: np.ndarray, direction: np.ndarray, *, h: float = 1e-5, scheme: str = "centred"
+def numerical_directional_derivative(
+    objective: ScalarFunction, point: np.ndarray, direction: np.ndarray, *, h: float = 1e-5, scheme: str = "centred"
 ) -> float:
     """Return the slope of ``objective`` at ``point`` along ``direction``: two evaluations whatever the dimension.
 
-    >>> directional_derivative(lambda x: float(x @ x), np.array([1.0, -2.0]), np.array([0.0, 1.0]), h=0.5)
+    >>> numerical_directional_derivative(lambda x: float(x @ x), np.array([1.0, -2.0]), np.array([0.0, 1.0]), h=0.5)
     -4.0
     """
     check_scheme(scheme)

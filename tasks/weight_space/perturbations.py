@@ -1,4 +1,4 @@
-"""Unit perturbations: the random directions of the searches, shared by trials of one seed, drawn by blocks of steps."""
+"""Unit perturbations: the random directions of the searches, drawn in blocks of steps, shared by trials of one seed."""
 
 from __future__ import annotations
 
@@ -11,37 +11,38 @@ import numpy as np
 from array_api_compat import is_numpy_array
 
 from tasks.arrays.array import Array
-from tasks.arrays.devices import rows, staging
-from tasks.fused.problem import Problem, in_order
+from tasks.arrays.devices import staging, take_rows
+from tasks.fused.problem import Problem, parallel_map
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Perturbations:
     """The model's draws of a block of steps, ``draws (J, M, P)``, for the ``J`` different seeds of a group.
 
-    ``place (K,)`` is each trial's place among the seeds: trials of one seed see the same directions, each at
-    its own scale, and share their products. The steps are members ``first`` to M of the block; what stands before
-    them is zero.
+    ``seed_index (K,)`` is the index of each trial's seed: trials of one seed use the same directions, each at its own
+    scale, and share their products. The steps are members ``first`` to M of the block; the members before are padding,
+    zero.
     """
 
     draws: Array
-    place: np.ndarray
+    seed_index: np.ndarray
     first: int
 
     def members(self) -> range:
-        """Return the places of the steps in the block."""
+        """Return the indices of the steps in the block."""
         return range(self.first, self.draws.shape[1])
 
     def of_trials(self, array: Array) -> Array:
-        """Return what each trial takes of ``(J, ...)``, ``(K, ...)``; what one seed has for all is ``(1, ...)``."""
+        """Return each trial's entry of ``(J, ...)``, ``(K, ...)``; ``(1, ...)``, for broadcasting, where J is 1."""
         shared = array.shape[0] == 1
-        return array if shared or np.array_equal(self.place, np.arange(array.shape[0])) else rows(array, self.place)
+        same = np.array_equal(self.seed_index, np.arange(array.shape[0]))
+        return array if shared or same else take_rows(array, self.seed_index)
 
 
 def perturbations(problem: Problem, numbers: range, *, first: int = 0) -> Perturbations:
-    """Return the unit perturbations of the steps ``numbers``, ``first`` places into their block."""
+    """Return the unit perturbations of the steps ``numbers``, after ``first`` members of padding."""
     seeds = problem.seeds
-    place = np.array([seeds.index(trial.seed) for trial in problem.trials])
+    seed_index = np.array([seeds.index(trial.seed) for trial in problem.trials])
     draws = staging((len(seeds), first + len(numbers), problem.size), problem.like)
     draws[:, :first] = 0
 
@@ -50,14 +51,14 @@ def perturbations(problem: Problem, numbers: range, *, first: int = 0) -> Pertur
             for j, seed in enumerate(seeds):
                 problem.draw(seed, "perturbations", numbers.start + number, out=draws[j, first + number])
 
-    in_order(draw, np.array_split(np.arange(len(numbers)), problem.threads), threads=problem.threads)
-    return Perturbations(draws=problem.array(draws), place=place, first=first)
+    parallel_map(draw, np.array_split(np.arange(len(numbers)), problem.threads), threads=problem.threads)
+    return Perturbations(draws=problem.array(draws), seed_index=seed_index, first=first)
 
 
 def drawn_ahead(
     problem: Problem, blocks: Iterable[range], draw: Callable[[Problem, range], Perturbations]
 ) -> Iterator[tuple[range, Perturbations]]:
-    """Yield blocks of steps with what ``draw`` makes of them; while a device computes, the host draws the next ones."""
+    """Yield blocks of steps with their perturbations; while a device computes, the host draws the next block."""
     if is_numpy_array(problem.like):
         yield from ((numbers, draw(problem, numbers)) for numbers in blocks)
         return

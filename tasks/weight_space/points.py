@@ -1,4 +1,4 @@
-"""Where in the space of weights a task looks, and at which examples: random weights, directions, a seeded choice."""
+"""Points in weight space and the examples they are evaluated on: random points, seeded examples, objective values."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
 from tasks.arrays.array import Array
-from tasks.arrays.devices import at_once
+from tasks.arrays.devices import block_sizes
 from tasks.arrays.random_streams import stream
 from tasks.datasets.dataset import Dataset
 from tasks.errors import require
 from tasks.fused.problem import Batch, Problem, total
 from tasks.models.model import ScoreLinear
 
-# Of points that are evaluated at once, and of what their examples make: 64 MiB in float32, and a few copies of it.
+# The numbers of points evaluated at once, with their activations: 64 MiB in float32, and a few copies of it.
 _NUMBERS = 2**24
 
 UNTRAINED = frozenset(
@@ -29,31 +29,31 @@ UNTRAINED = frozenset(
         "evaluate_every",
     }
 )
-"""The fields of a trial that have no influence where nothing is trained."""
+"""The fields of a trial that have no influence on a task without training."""
 
 
 def require_examples(count: int | None) -> None:
-    """Refuse a number of examples below 1."""
+    """Raise a `ConfigError` for a number of examples below 1."""
     require(count is None or count >= 1, "task.examples", "must be >= 1, or null for the full training set", count)
 
 
 def require_scale(parameter: str, scale: float | None, *, zero: bool = False) -> None:
-    """Refuse a scale below 0, and 0 itself unless ``zero`` allows it."""
+    """Raise a `ConfigError` for a scale below 0, or for 0 unless ``zero`` allows it."""
     rule = f"must be {'>=' if zero else '>'} 0, or null for scores of about 1"
     require(scale is None or scale > 0 or (zero and scale == 0), parameter, rule, scale)
 
 
 def check_examples(count: int | None, dataset: Dataset) -> None:
-    """Refuse more examples than the training set has."""
+    """Raise a `ConfigError` for more examples than the training set has."""
     available = len(dataset.train)
     rule = f"must be at most the {available} training examples of {dataset.name}, or null for all of them"
     require(count is None or count <= available, "task.examples", rule, count)
 
 
 def chosen_examples(problem: Problem, count: int | None) -> Batch:
-    """Return the first ``count`` training examples of the order that ``data_seed`` draws, None for all of them.
+    """Return the first ``count`` training examples of an order drawn by ``data_seed``, None for all of them.
 
-    A smaller choice is part of every larger one.
+    A smaller sample is part of every larger one.
     """
     train = problem.dataset.train
     if count is None or count == len(train):
@@ -72,11 +72,10 @@ def gaussian(problem: Problem, name: str, *index: int, scale: float | None) -> n
 
 
 def natural_scale(problem: Problem) -> float:
-    """Return the scale at which a draw gives scores of about 1 (root mean square), whatever the data.
+    """Return the factor on a draw that gives scores of about 1 (root mean square), whatever the data.
 
-    A network's draw has it by itself. For scores that are linear in the weights it is one over the root mean square
-    length of a centred training image with its bias. On CIFAR-10 it is about 3e-4, the spread of the notes'
-    ``np.random.rand(10, 3073) * 0.001``.
+    It is 1 for a network. For a linear model it is one over the root mean square length of a centred training image
+    with its bias. On CIFAR-10 it is about 3e-4, the spread of the notes' ``np.random.rand(10, 3073) * 0.001``.
     """
     if not isinstance(problem.model, ScoreLinear):
         return 1.0
@@ -86,14 +85,14 @@ def natural_scale(problem: Problem) -> float:
 
 
 def gradient_at(problem: Problem, points: Array, batch: Batch) -> Array:
-    """Return the gradient of the objective of the whole batch at points ``(K, P)``, of their shape."""
+    """Return the gradient ``(K, P)`` of the objective on a batch at points ``(K, P)``."""
     return problem.loss_and_gradient(points, batch)[0]
 
 
 def objective_values(problem: Problem, points: Array, batch: Batch) -> tuple[Array, Array]:
     """Return the data loss and the regularization loss ``(M,)`` of the first trial at points ``(M, P)``.
 
-    Everything is done in the problem's precision, by plain evaluation: the points are its trials.
+    The objective is evaluated plainly in the problem's precision, with the points as trials.
     """
     xp, here = array_namespace(points), _at(problem, points)
     scores_of = here.scores_of(points, batch)
@@ -107,7 +106,7 @@ def objective_values(problem: Problem, points: Array, batch: Batch) -> tuple[Arr
 def example_losses(problem: Problem, points: Array, batch: Batch) -> tuple[Array, Array, Array]:
     """Return every example's data loss ``(M, N)``, the regularization loss ``(M,)``, and the largest score ``(M, N)``.
 
-    They are those of the first trial at points ``(M, P)``, as in `objective_values`; largest are absolute values.
+    They are those of the first trial at points ``(M, P)``, as in `objective_values`; the largest score is by magnitude.
     """
     xp, here = array_namespace(points), _at(problem, points)
     scores_of = here.scores_of(points, batch)
@@ -122,13 +121,13 @@ def example_losses(problem: Problem, points: Array, batch: Batch) -> tuple[Array
 
 
 def points_at_once(problem: Problem, batch: Batch) -> int:
-    """Return how many points to evaluate at once: so many that they, and what layers make of a block, stay small."""
-    of_example = problem.model.numbers(problem.dataset.image_shape, len(problem.dataset.classes))
+    """Return how many points to evaluate at once, so that they and the activations of a block stay small."""
+    of_example = problem.model.stored_activations(problem.dataset.image_shape, len(problem.dataset.classes))
     numbers = problem.size + min(len(batch), problem.block) * (of_example + len(problem.dataset.classes))
-    return max(1, (_NUMBERS if is_numpy_array(problem.like) else at_once(problem.like).numbers) // numbers)
+    return max(1, (_NUMBERS if is_numpy_array(problem.like) else block_sizes(problem.like).numbers) // numbers)
 
 
 def _at(problem: Problem, points: Array) -> Problem:
-    """Return the problem whose trials are the first one, at each of some points."""
+    """Return the problem of copies of the first trial, one for each point."""
     copies = problem.trials[:1] * points.shape[0]
     return Problem.of(copies, problem.dataset, like=problem.like, threads=problem.threads)

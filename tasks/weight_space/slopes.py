@@ -1,4 +1,4 @@
-"""The plain numerical gradient of any model: slopes to either side of some coordinates, and where kinks lie."""
+"""The plain numerical gradient of any model: the slopes ahead and behind by some coordinates, and their kinks."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from tasks.fused.problem import Batch, Problem
 from tasks.weight_space.points import example_losses, points_at_once
 
 MOVES = (1.0, -1.0, 0.5, -0.5)
-"""By how many steps a coordinate is moved: once ahead and behind for the slopes, and half as far to tell a kink."""
+"""By how many steps a coordinate is moved: a whole step ahead and behind for the slopes, half steps to detect kinks."""
 
 # Rounding of a difference of two losses, in units of the last place of the larger.
 ROUNDING = 16 * np.finfo(np.float64).eps
 
-# What the even part of a loss that is evaluated through layers must exceed, in the same units, to be no rounding.
-_TOLD = 8 * ROUNDING
+# An even part of a loss through layers above this, in the same units, is a kink and not rounding.
+_KINK_THRESHOLD = 8 * ROUNDING
 
 
 class Slopes(NamedTuple):
-    """Slopes ahead and behind of some coordinates, and how many kinks lie within a step; of one shape each."""
+    """Slopes ahead and behind by some coordinates, and the number of kinks within a step, all of one shape."""
 
     ahead: np.ndarray
     behind: np.ndarray
@@ -37,47 +37,47 @@ class Slopes(NamedTuple):
 
     @classmethod
     def joined(cls, parts: Iterable[Slopes]) -> Slopes:
-        """Return the slopes of all parts, one after the other."""
+        """Return the slopes of all parts, concatenated."""
         return cls(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def by_weights(problem: Problem, point: np.ndarray, batch: Batch, coordinates: np.ndarray, *, h: float) -> Slopes:
-    """Return the slopes ``(M,)`` of the objective on a batch at a point ``(P,)``, by ``M`` of its numbers.
+    """Return the slopes ``(M,)`` of the objective on a batch at a point ``(P,)``, by ``M`` of its coordinates.
 
-    Every move of a coordinate is a point of its own, whose losses are evaluated for every example. The problem is of
-    the host.
+    Every move of a coordinate is a point, at which the loss of every example is evaluated. The problem is on the host.
     """
-    alone = dataclasses.replace(problem, threads=1)  # threads share the points
+    alone = dataclasses.replace(problem, threads=1)  # the threads share the points instead
     losses, penalty, largest = example_losses(alone, point[None, :], batch)
-    least, least_of_penalty = _TOLD * _sizes(losses, largest), _TOLD * (1 + penalty)
+    threshold, penalty_threshold = _KINK_THRESHOLD * _magnitudes(losses, largest), _KINK_THRESHOLD * (1 + penalty)
 
     def slopes(some: np.ndarray) -> Slopes:
         moved = _moved(point, some, h)
-        there, penalties, _ = example_losses(alone, moved, batch)
-        changes = (there - losses).reshape(len(MOVES), len(some), -1)  # (4, M, N)
-        more = (penalties - penalty).reshape(len(MOVES), -1)
-        whole = changes.mean(axis=-1) + more
-        kinks = has_kink(changes, least=least).sum(axis=-1) + has_kink(more, least=least_of_penalty)
+        moved_losses, moved_penalty, _ = example_losses(alone, moved, batch)
+        changes = (moved_losses - losses).reshape(len(MOVES), len(some), -1)  # (4, M, N)
+        penalty_changes = (moved_penalty - penalty).reshape(len(MOVES), -1)
+        whole = changes.mean(axis=-1) + penalty_changes
+        kinks = has_kink(changes, threshold=threshold).sum(axis=-1)
+        kinks += has_kink(penalty_changes, threshold=penalty_threshold)
         return Slopes(whole[0] / h, -whole[1] / h, kinks)
 
     size = max(1, points_at_once(problem, batch) // len(MOVES))
-    return Slopes.joined(problem.in_order(slopes, [coordinates[part] for part in pieces(len(coordinates), size)]))
+    return Slopes.joined(problem.parallel_map(slopes, [coordinates[part] for part in pieces(len(coordinates), size)]))
 
 
 def by_data(problem: Problem, point: np.ndarray, batch: Batch, pixels: np.ndarray, *, h: float) -> Slopes:
-    """Return the slopes ``(N, M)`` of each example's loss at a point ``(P,)``, by pixels ``(N, M)`` of its own."""
+    """Return the slopes ``(N, M)`` of each example's loss at a point ``(P,)``, by its own ``pixels`` ``(N, M)``."""
     arrangement, loss = problem.arrange(batch), problem.trials[0].loss
     rows = arrangement.rows(point[None, :])
 
     def of_example(example: np.ndarray, label: int, chosen: np.ndarray) -> np.ndarray:
-        """Return the changes of its loss by `MOVES`, and whether they show a kink, ``(5, M)``."""
+        """Return the changes of an example's loss by `MOVES`, and whether they show a kink, ``(5, M)``."""
         features = np.concatenate([example[None, :], _moved(example, chosen, h)])
         parts = [arrangement.scores(rows, features[part])[0] for part in pieces(len(features), problem.block)]
         scores = np.concatenate(parts, axis=-1)
         losses = loss.losses(scores, np.full(len(features), label))
         changes = (losses[1:] - losses[0]).reshape(len(MOVES), -1)
-        least = _TOLD * _sizes(losses[0], np.abs(scores[:, 0]).max())
-        return np.concatenate([changes, has_kink(changes, least=least)[None, :]])
+        threshold = _KINK_THRESHOLD * _magnitudes(losses[0], np.abs(scores[:, 0]).max())
+        return np.concatenate([changes, has_kink(changes, threshold=threshold)[None, :]])
 
     def of_block(numbered: tuple[int, Array]) -> Slopes:
         number, block = numbered
@@ -86,26 +86,26 @@ def by_data(problem: Problem, point: np.ndarray, batch: Batch, pixels: np.ndarra
         changes = np.stack(each, axis=1)
         return Slopes(changes[0] / h, -changes[1] / h, changes[-1].astype(np.int64))
 
-    return Slopes.joined(problem.in_order(of_block, enumerate(batch.blocks(problem.block))))
+    return Slopes.joined(problem.parallel_map(of_block, enumerate(batch.blocks(problem.block))))
 
 
 def resolution(problem: Problem, point: np.ndarray, batch: Batch, *, h: float) -> np.ndarray:
-    """Return the slope ``(N,)`` of each example's loss that rounding alone, or a kink too small to tell, may make."""
+    """Return the error ``(N,)`` that rounding, or a kink below the threshold, may cause in each example's slope."""
     (losses,), _, (largest,) = example_losses(problem, point[None, :], batch)
-    return np.asarray(_TOLD * _sizes(losses, largest) / h)
+    return np.asarray(_KINK_THRESHOLD * _magnitudes(losses, largest) / h)
 
 
-def has_kink(changes: np.ndarray, *, least: float | np.ndarray) -> np.ndarray:
-    """Return where changes by `MOVES`, ``(4, ...)``, show a kink; what is below ``least`` is rounding.
+def has_kink(changes: np.ndarray, *, threshold: float | np.ndarray) -> np.ndarray:
+    """Return where changes by `MOVES`, ``(4, ...)``, show a kink; differences up to ``threshold`` are rounding.
 
     The even part of a smooth function falls to a quarter with half the step; that of a kink does not.
     """
     whole, half = changes[0] + changes[1], changes[2] + changes[3]
-    return np.asarray(np.abs(whole - 4 * half) > least)
+    return np.asarray(np.abs(whole - 4 * half) > threshold)
 
 
-def _sizes(losses: Array, largest: Array) -> Array:
-    """Return about how large the numbers are that the losses come from, of which ``largest`` are the scores."""
+def _magnitudes(losses: Array, largest: Array) -> Array:
+    """Return the magnitude of the numbers that the losses are computed from, given the ``largest`` scores."""
     return 1 + np.abs(losses) + largest
 
 

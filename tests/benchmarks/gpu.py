@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from tasks.arrays.devices import ON_DEVICE, array_for, host, library_for, placed
+from tasks.arrays.devices import DEVICE_BLOCKS, array_for, device_put, host, library_for
 from tasks.datasets import Cifar10
 from tasks.datasets.dataset import Dataset
 from tasks.errors import ConfigError
@@ -178,8 +178,8 @@ def product_peak(like: Any, dataset: Dataset) -> float:
     features = dataset.mean.shape[0] + 1
     # Random numbers: products of ones take less power, and so less time.
     rng = np.random.default_rng(0)
-    shapes = ((10 * ON_DEVICE.candidates, features), (ON_DEVICE.examples, features))
-    candidates, examples = (placed(rng.standard_normal(shape, dtype=np.float32), like) for shape in shapes)
+    shapes = ((10 * DEVICE_BLOCKS.candidates, features), (DEVICE_BLOCKS.examples, features))
+    candidates, examples = (device_put(rng.standard_normal(shape, dtype=np.float32), like) for shape in shapes)
     taken = repeated(lambda: candidates @ examples.T)
     return 2 * candidates.shape[0] * features * examples.shape[0] / taken / 1e12
 

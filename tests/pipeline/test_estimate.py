@@ -6,7 +6,7 @@ import pytest
 from pipeline.config.schema import parse
 from pipeline.plan.estimate import sweep_seconds, worker_memory
 from pipeline.plan.plan import Point, make_plan
-from tasks.arrays.devices import ON_HOST
+from tasks.arrays.devices import HOST_BLOCKS
 from tasks.datasets.dataset import Split, make_dataset
 from tasks.memory import bytes_of_group
 
@@ -30,11 +30,11 @@ def test_the_memory_is_that_of_the_most_demanding_group(dataset):
 
     said = {
         group.trials[0].config["model"]["name"]: bytes_of_group(
-            group.trials[0].trial, dataset, count=len(group.trials), most=ON_HOST
+            group.trials[0].trial, dataset, count=len(group.trials), blocks=HOST_BLOCKS
         )
         for group in plan.groups
     }
-    assert worker_memory(plan, dataset, most=ON_HOST) == max(said.values())
+    assert worker_memory(plan, dataset, blocks=HOST_BLOCKS) == max(said.values())
     assert len(set(said.values())) == 3
 
 

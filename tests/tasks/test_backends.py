@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from array_api_compat import array_namespace, is_numpy_array
 
-from tasks.arrays.devices import as_numpy, in_precision, placed
+from tasks.arrays.devices import as_numpy, device_put, in_precision
 from tasks.arrays.stacking import per_trial, stack
 from tasks.events import Checkpoint, Outcome, Result
-from tasks.fused.objective import Objective, split
+from tasks.fused.objective import Objective, as_matrices
 from tasks.fused.problem import Problem
 from tasks.losses import LOSSES, Softmax, Svm
 from tasks.models.linear import Linear
@@ -40,7 +40,7 @@ def like(request):
 
 
 def there(like, *arrays):
-    return [placed(np.asarray(array), like) for array in arrays]
+    return [device_put(np.asarray(array), like) for array in arrays]
 
 
 def scores_and_labels(seed=1, shape=(3, 4, 20)):
@@ -142,7 +142,10 @@ def test_the_objective_of_trials_that_differ(like):
         arrangement = Linear().arrange(len(trials), (6,), 4, [20], like=points)
         rows = arrangement.rows(points)
         losses, gradient, scores = objective.evaluate(arrangement, rows, features, labels, factor=1 / 20, scale=None)
-        penalties = objective.regularization_loss(split(points, [(4, 7)])), objective.regularization_gradient(points)
+        penalties = (
+            objective.regularization_loss(as_matrices(points, [(4, 7)])),
+            objective.regularization_gradient(points),
+        )
         return [as_numpy(array) for array in (losses, arrangement.points(gradient), scores, *penalties)]
 
     for one, other in zip(evaluate(like), evaluate(np.empty(0)), strict=True):

@@ -5,14 +5,14 @@ from array_api_compat import is_numpy_array
 from tasks.arrays.devices import (
     DEVICES,
     HOST,
-    ON_HOST,
+    HOST_BLOCKS,
     array_for,
     as_numpy,
-    at_once,
+    block_sizes,
     count_gpus,
+    device_put,
     is_out_of_memory,
-    placed,
-    rows,
+    take_rows,
 )
 from tasks.errors import ConfigError
 from tests.tasks.backends import ALL, like_of
@@ -26,7 +26,7 @@ def like(request):
 def test_the_cpu_is_numpy():
     assert is_numpy_array(array_for("cpu"))
     assert array_for("cpu").dtype == np.float32
-    assert at_once(HOST) is ON_HOST
+    assert block_sizes(HOST) is HOST_BLOCKS
 
 
 def test_an_unknown_device_is_refused():
@@ -47,10 +47,10 @@ def test_arrays_come_back_as_they_were_placed(like, dtype):
     # given an array that must not be written to, as those of a data set and of a checkpoint are
     values = np.arange(12).reshape(3, 4).astype(dtype)
     values.flags.writeable = False
-    there = placed(values, like)
+    there = device_put(values, like)
     np.testing.assert_array_equal(as_numpy(there), values)
     assert as_numpy(there).dtype == values.dtype
-    np.testing.assert_array_equal(as_numpy(rows(there, [2, 0, 2])), values[[2, 0, 2]])
+    np.testing.assert_array_equal(as_numpy(take_rows(there, [2, 0, 2])), values[[2, 0, 2]])
 
 
 def test_errors_of_memory_are_known_whichever_library_raised_them():

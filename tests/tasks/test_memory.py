@@ -4,10 +4,10 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from tasks.arrays.devices import ON_DEVICE, ON_HOST
+from tasks.arrays.devices import DEVICE_BLOCKS, HOST_BLOCKS
 from tasks.datasets import DATASETS
 from tasks.datasets.dataset import Split, make_dataset
-from tasks.memory import bytes_a_trial, bytes_of_group, widest_group
+from tasks.memory import bytes_of_group, bytes_per_trial, widest_group
 from tasks.models import ConvNet, Linear, Mlp
 from tasks.optimizers import OPTIMIZERS
 from tasks.strategies import STRATEGIES, GradientDescent
@@ -40,7 +40,7 @@ def test_a_trial_adds_the_bytes_that_the_model_says(features, batch_size, optimi
     # when 20 trials more are trained
     more = peak(trials(40, "gradient", **changes), dataset) - peak(trials(20, "gradient", **changes), dataset)
     # then each took what the model says, or somewhat less
-    said = bytes_a_trial(trials(1, "gradient", **changes)[0], dataset, most=ON_HOST)
+    said = bytes_per_trial(trials(1, "gradient", **changes)[0], dataset, blocks=HOST_BLOCKS)
     assert 0.6 * said < more / 20 < 1.05 * said
 
 
@@ -49,7 +49,7 @@ def test_a_search_on_minibatches_adds_them_too(strategy):
     dataset = DATASETS["synthetic"](examples=3000, features=20, validation=0).load()
     peak(trials(1, strategy, batch_size=1500), dataset)
     more = peak(trials(40, strategy, batch_size=1500), dataset) - peak(trials(20, strategy, batch_size=1500), dataset)
-    said = bytes_a_trial(trials(1, strategy, batch_size=1500)[0], dataset, most=ON_HOST)
+    said = bytes_per_trial(trials(1, strategy, batch_size=1500)[0], dataset, blocks=HOST_BLOCKS)
     assert 0.6 * said < more / 20 < 1.05 * said
 
 
@@ -69,7 +69,7 @@ def test_a_group_takes_the_bytes_that_the_model_of_memory_says(model, strategy, 
     group = [dataclasses.replace(trial, steps=2) for trial in group]
     peak(group[:1], dataset)
     # when they are trained, then the peak is what is said, or less: a search goes forward only
-    said = bytes_of_group(group[0], dataset, count=count, most=ON_HOST)
+    said = bytes_of_group(group[0], dataset, count=count, blocks=HOST_BLOCKS)
     assert 0.4 * said < peak(group, dataset) < 1.2 * said
 
 
@@ -77,7 +77,7 @@ def test_a_group_takes_the_bytes_that_the_model_of_memory_says(model, strategy, 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_the_widest_group_grows_with_the_memory_and_has_a_trial_at_least(small_dataset, strategy, batch_size):
     (trial,) = trials(1, strategy, batch_size=batch_size)
-    widths = [widest_group(trial, small_dataset, available=2**power, most=ON_DEVICE) for power in (10, 30, 34)]
+    widths = [widest_group(trial, small_dataset, available=2**power, blocks=DEVICE_BLOCKS) for power in (10, 30, 34)]
     assert 1 == widths[0] < widths[1] < widths[2]
     if isinstance(trial.strategy, GradientDescent):
         assert widths[2] == pytest.approx(16 * widths[1], rel=0.1)

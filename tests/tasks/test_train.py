@@ -209,7 +209,7 @@ def test_data_and_regularization_loss_are_reported_apart(small_dataset):
 )
 def test_score_space_search_is_the_plain_loop(small_dataset, strategy, loop, schedule, loss, monkeypatch):
     # given a search over all examples with more candidates than fit one block
-    monkeypatch.setattr(devices, "ON_HOST", dataclasses.replace(devices.ON_HOST, candidates=54))
+    monkeypatch.setattr(devices, "HOST_BLOCKS", dataclasses.replace(devices.HOST_BLOCKS, candidates=54))
     stretch = {"record_every": 1, "evaluate_every": 150}
     searching = trial(
         strategy, loss=loss, schedule=schedule, regularization=1e-3, batch_size=None, steps=150, **stretch

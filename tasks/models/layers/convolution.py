@@ -15,7 +15,7 @@ from tasks.models.layers.patches import patches, sum_of_patches
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Convolution:
-    """``y_f(h, w) = b_f + sum_{c, i, j} W_f(c, i, j) x_c(h + i - k // 2, w + j - k // 2)``, ``x`` 0 outside.
+    """``y_f(h, w) = b_f + sum_{c, i, j} W_f(c, i, j) x_c(h + i - k // 2, w + j - k // 2)``, ``x`` padded with 0.
 
     Inputs ``(K, C, H, W, N)`` become ``(K, filters, H, W, N)``. Weights are rows ``(K*filters, C*k*k + 1)``;
     ``kernel``, ``k``, is odd.
@@ -32,7 +32,7 @@ class Convolution:
     matrices: ClassVar[int] = 1
 
     def forward(self, inputs: Array, weights: Array) -> Forward:
-        """Return the filters' answers: with the patches ``p`` of ``x`` as columns, ``y = W p``.
+        """Return the feature maps ``y = W p``, with the patches ``p`` of ``x`` as columns.
 
         So ``dL/dW = sum dL/dy p^T``, and ``dL/dp = W^T dL/dy`` is summed over the patches that a pixel is in.
         """
@@ -41,7 +41,7 @@ class Convolution:
         weights = xp.reshape(weights, (-1, self.filters, size + 1))
 
         def columns() -> Array:
-            # Made anew for the gradient: that takes less than to read them from memory, where they would be kept.
+            # Computed again for the gradient: that is faster than to keep them in memory and read them back.
             return xp.reshape(patches(inputs, self.kernel), (-1, size + 1, math.prod(pixels)))
 
         def flat(slope: Array) -> Array:
@@ -52,9 +52,9 @@ class Convolution:
             return sum_of_patches(xp.reshape(by_patch, (-1, size, *pixels)), self.kernel)
 
         def to_weights(slope: Array) -> list[Array]:
-            # (p dL/dy^T)^T, (K, C*k*k + 1, H*W*N) @ (K, H*W*N, F): a BLAS takes longer for dL/dy p^T.
+            # (p dL/dy^T)^T, (K, C*k*k + 1, H*W*N) @ (K, H*W*N, F): a BLAS is slower at dL/dy p^T.
             transposed = xp.matmul(columns(), xp.matrix_transpose(flat(slope)))
             return [xp.reshape(xp.matrix_transpose(transposed), (-1, size + 1))]
 
-        answers = xp.matmul(weights, columns())  # (K, F, C*k*k + 1) @ (K, C*k*k + 1, H*W*N)
-        return Forward(xp.reshape(answers, (-1, self.filters, *pixels)), to_inputs, to_weights)
+        maps = xp.matmul(weights, columns())  # (K, F, C*k*k + 1) @ (K, C*k*k + 1, H*W*N)
+        return Forward(xp.reshape(maps, (-1, self.filters, *pixels)), to_inputs, to_weights)

@@ -1,4 +1,4 @@
-"""Between convolutions and fully connected layers: the channels of an image as one column."""
+"""Between convolutions and fully connected layers: images as flat activations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Flattening:
     matrices: ClassVar[int] = 0
 
     def forward(self, inputs: Array) -> Forward:
-        """Return the same numbers in another shape, forward and back."""
+        """Return the activations reshaped; the gradient is reshaped back."""
         xp, shape = array_namespace(inputs), inputs.shape
         outputs = xp.reshape(inputs, (shape[0], -1, shape[-1]))
         return Forward(outputs, lambda slope: xp.reshape(slope, shape), no_weights)

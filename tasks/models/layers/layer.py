@@ -1,15 +1,15 @@
-"""What a layer is: outputs of inputs, and the two halves of the chain rule through it.
+"""A layer: its forward pass, and the two vector-Jacobian products of its backward pass.
 
-Activations have the trial axis first and the examples last, ``(K, units, N)`` or ``(K, C, H, W, N)``: scores come out
-as the losses want them, and windows of images are copies of long runs. What all trials share has a trial axis of
-length 1. Weights are rows of all trials, ``(K*R, D + 1)``, the bias the last column.
+Activations have the trial axis first and the examples last, ``(K, units, N)`` or ``(K, C, H, W, N)``: this is the
+shape of the losses' scores, and copies of image windows are contiguous. Activations that all trials share have a
+trial axis of length 1. Weights are rows of all trials, ``(K*R, D + 1)``; the bias is the last column.
 
-Backpropagation needs of a layer ``y = f(x, W)`` only this: given ``dL/dy``, the chain rule gives
+Backpropagation through a layer ``y = f(x, W)`` needs two products: given ``dL/dy``, the chain rule gives
 
     dL/dx = (dy/dx)^T dL/dy    for the layer before,
     dL/dW = (dy/dW)^T dL/dy    for the layer's own weights.
 
-Neither Jacobian is ever formed. Source: CS231n, "Backpropagation, Intuitions"; Rumelhart, Hinton and Williams 1986.
+Neither Jacobian is formed. Source: CS231n, "Backpropagation, Intuitions"; Rumelhart, Hinton and Williams 1986.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from tasks.arrays.array import Array
 
 
 class Forward(NamedTuple):
-    """What a forward pass gives: outputs, and from dL/doutputs the gradients by the inputs and by every matrix.
+    """The outputs of a forward pass, and the functions of dL/doutputs that give dL/dinputs and dL/dweights.
 
-    A gradient too large for a processor's cache may also be had in ``parts``, each with its place among the rows.
+    ``parts``, if any, yields dL/dweights in parts that fit in a processor's cache, each with its slice of the rows.
     """
 
     outputs: Array
@@ -33,14 +33,14 @@ class Forward(NamedTuple):
 
 
 class Layer(Protocol):
-    """A layer of a network; ``matrices`` is how many it multiplies by, 0 or 1."""
+    """A layer of a network; ``matrices`` is the number of its weight matrices, 0 or 1."""
 
     @property
     def matrices(self) -> int:
-        """The number of its matrices."""
+        """The number of its weight matrices."""
 
     def forward(self, inputs: Array, *weights: Array) -> Forward:
-        """Return the outputs, and how gradients go back."""
+        """Return the outputs, and the functions of the backward pass."""
 
 
 def no_weights(slope: Array) -> list[Array]:

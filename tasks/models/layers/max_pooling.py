@@ -15,9 +15,9 @@ from tasks.models.layers.layer import Forward, no_weights
 
 @dataclass(frozen=True, slots=True)
 class MaxPooling:
-    """``(K, C, H, W, N)`` to ``(K, C, H // 2, W // 2, N)``; a row or column that has no partner is left out.
+    """``(K, C, H, W, N)`` to ``(K, C, H // 2, W // 2, N)``; an odd last row or column is dropped.
 
-    The larger of every two rows, then of every two columns; of equal ones the first.
+    It takes the larger of every two rows, then of every two columns; in a tie, the first.
 
     >>> import numpy as np
     >>> MaxPooling().forward(np.reshape([1.0, 7.0, 3.0, 5.0], (1, 1, 2, 2, 1))).outputs.ravel()
@@ -27,7 +27,7 @@ class MaxPooling:
     matrices: ClassVar[int] = 0
 
     def forward(self, inputs: Array) -> Forward:
-        """Return the largest of every four; all of ``dL/dy`` goes to the one that it is."""
+        """Return the largest of every four; ``dL/dx`` is ``dL/dy`` for the largest and 0 for the others."""
         shape = inputs.shape
         height, width = shape[2] // 2 * 2, shape[3] // 2 * 2
         columns, to_rows = _larger(inputs[:, :, 0:height:2, :width, :], inputs[:, :, 1:height:2, :width, :])
@@ -47,7 +47,7 @@ class MaxPooling:
 
 
 def _larger(first: Array, second: Array) -> tuple[Array, Callable[[Array, Array, Array], None]]:
-    """Return the larger of each pair, and what writes its gradient to one of the two, and 0 to the other."""
+    """Return the larger of each pair, and a function that writes its gradient to the larger, and 0 to the other."""
     xp = array_namespace(first)
     is_first = first >= second
 

@@ -1,4 +1,4 @@
-"""The patches of an image: around every pixel what a filter sees, so that a convolution is a product.
+"""The patches of an image (im2col): the window of a filter at every pixel, so that a convolution is a product.
 
 Source: CS231n, "Convolutional Neural Networks" ("Implementation as Matrix Multiplication"); Chellapilla et al. 2006.
 """
@@ -16,9 +16,9 @@ from tasks.models.layers.layer import Forward, no_weights
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patches:
-    """Images ``(K, C, H, W, N)`` as ``(K, C*k*k + 1, H, W, N)``: of every pixel its patch, and the bias's 1.
+    """Images ``(K, C, H, W, N)`` to ``(K, C*k*k + 1, H, W, N)``: each pixel's patch, and the bias's 1.
 
-    What lies outside of an image is 0; ``kernel``, ``k``, is odd.
+    Images are padded with 0; ``kernel``, ``k``, is odd.
 
     >>> import numpy as np
     >>> image = np.reshape([1.0, 2.0, 3.0], (1, 1, 1, 3, 1))
@@ -32,12 +32,12 @@ class Patches:
     matrices: ClassVar[int] = 0
 
     def forward(self, inputs: Array) -> Forward:
-        """Return the patches; a pixel is in up to ``k*k`` of them, and its gradient is the sum of theirs."""
+        """Return the patches; a pixel's gradient is the sum over the up to ``k*k`` patches that it is in."""
         return Forward(patches(inputs, self.kernel), lambda slope: sum_of_patches(slope, self.kernel), no_weights)
 
 
 def patches(images: Array, kernel: int) -> Array:
-    """Return of images ``(K, C, H, W, N)`` the patch of every pixel, and a 1: ``(K, C*k*k + 1, H, W, N)``."""
+    """Return the patch of every pixel of images ``(K, C, H, W, N)``, and a 1: ``(K, C*k*k + 1, H, W, N)``."""
     xp, (trials, channels, height, width, examples) = array_namespace(images), images.shape
     like: Array = {"dtype": images.dtype, "device": getattr(images, "device", None)}
     padded = xp.zeros((trials, channels, height + kernel - 1, width + kernel - 1, examples), **like)
@@ -52,7 +52,7 @@ def patches(images: Array, kernel: int) -> Array:
 
 
 def sum_of_patches(columns: Array, kernel: int) -> Array:
-    """Return of every pixel the sum of what stands for it in patches: the transpose of `patches` as a linear map."""
+    """Return the sum over each pixel's entries in the patches: the transpose of `patches` as a linear map (col2im)."""
     xp, (trials, rows, height, width, examples) = array_namespace(columns), columns.shape
     shape = (trials, rows // kernel**2, height + kernel - 1, width + kernel - 1, examples)
     padded = xp.zeros(shape, dtype=columns.dtype, device=getattr(columns, "device", None))
@@ -64,7 +64,7 @@ def sum_of_patches(columns: Array, kernel: int) -> Array:
 
 
 def _inside(padded: Array, kernel: int) -> Array:
-    """Return the view of padded images that leaves out their edge of zeros."""
+    """Return the view of padded images without their padding."""
     edge = kernel // 2
     height, width = padded.shape[2] - 2 * edge, padded.shape[3] - 2 * edge
     return padded[:, :, edge : edge + height, edge : edge + width, :]

@@ -13,7 +13,7 @@ from tasks.models.layers.layer import Forward, no_weights
 
 @dataclass(frozen=True, slots=True)
 class Relu:
-    """``y = max(0, x)``; at the kink, 0, the subgradient 0 is taken.
+    """``y = max(0, x)``; its subgradient at the kink 0 is 0.
 
     >>> import numpy as np
     >>> outputs, to_inputs, *_ = Relu().forward(np.array([[-1.0, 0.0, 2.0]]))
@@ -26,7 +26,7 @@ class Relu:
     def forward(self, inputs: Array) -> Forward:
         """Return ``max(0, x)``; ``dL/dx = dL/dy`` where ``x > 0``, which is where ``y > 0``."""
         xp = array_namespace(inputs)
-        # A row of zeros that all units share: NumPy takes a single zero a third as fast.
+        # A row of zeros that all units share: NumPy's maximum with a scalar takes three times as long.
         outputs = xp.maximum(inputs, xp.zeros_like(inputs[:1, :1, ...]))
 
         def to_inputs(slope: Array) -> Array:

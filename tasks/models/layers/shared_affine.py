@@ -18,8 +18,8 @@ from tasks.models.layers.layer import Forward
 class SharedAffine:
     """``y = W x`` for features ``(N, D)`` that end in the bias's 1; weights are rows ``(H, D)``, laid out in panels.
 
-    The bits of a trial's rows depend neither on the other trials nor on their number. Gradients are also given in parts
-    of ``part`` rows, whole panels, with the same bits.
+    The bits of a trial's rows depend neither on the other trials nor on their number. The gradient is also available in
+    parts of ``part`` rows (whole panels), with the same bits.
     """
 
     layout: Layout

@@ -22,7 +22,7 @@ class SharedConvolution:
     matrices: ClassVar[int] = 1
 
     def forward(self, inputs: Array, weights: Array) -> Forward:
-        """Return the filters' answers; ``dL/dp = W^T dL/dy`` and ``dL/dW = sum dL/dy p^T`` over pixels and examples."""
+        """Return the feature maps; ``dL/dp = W^T dL/dy`` and ``dL/dW = sum dL/dy p^T`` over pixels and examples."""
         xp, (_, size, *pixels) = array_namespace(inputs), inputs.shape
         weights = xp.reshape(weights, (-1, self.filters, size))
         columns = xp.reshape(inputs, (1, size, -1))
@@ -35,9 +35,9 @@ class SharedConvolution:
             return xp.reshape(by_patch, (-1, size, *pixels))
 
         def to_weights(slope: Array) -> list[Array]:
-            # (p dL/dy^T)^T, (1, D, H*W*N) @ (K, H*W*N, F): a BLAS takes longer for dL/dy p^T.
+            # (p dL/dy^T)^T, (1, D, H*W*N) @ (K, H*W*N, F): a BLAS is slower at dL/dy p^T.
             transposed = xp.matmul(columns, xp.matrix_transpose(flat(slope)))
             return [xp.reshape(xp.matrix_transpose(transposed), (-1, size))]
 
-        answers = xp.matmul(weights, columns)  # (K, F, D) @ (1, D, H*W*N)
-        return Forward(xp.reshape(answers, (-1, self.filters, *pixels)), to_inputs, to_weights)
+        maps = xp.matmul(weights, columns)  # (K, F, D) @ (1, D, H*W*N)
+        return Forward(xp.reshape(maps, (-1, self.filters, *pixels)), to_inputs, to_weights)

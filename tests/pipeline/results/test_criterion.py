@@ -9,7 +9,7 @@ from pipeline.results.criterion import Criterion, check_metric
 from tasks.datasets.dataset import make_dataset
 from tasks.errors import ConfigError
 from tasks.studies.registry import TASKS
-from tasks.trial import Announcing
+from tasks.trial import DeclaresMetrics
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_a_task_that_does_not_know_its_metrics_is_believed(tiny):
     check_metric(Sweep(metric="mine/score"), [parse({"task": {"name": "step_size"}}).trial, parse({}).trial], tiny)
 
 
-@pytest.mark.parametrize("name", [name for name, task in TASKS.items() if isinstance(task(), Announcing)])
+@pytest.mark.parametrize("name", [name for name, task in TASKS.items() if isinstance(task(), DeclaresMetrics)])
 @pytest.mark.parametrize(
     "values", [{}, {"clip": 1.0, "optimizer": {"name": "adam"}}, {"strategy": {"name": "local"}}, {"batch_size": None}]
 )

@@ -6,13 +6,13 @@ from tasks.models.layers import (
     Affine,
     Convolution,
     Flattening,
-    Images,
     MaxPooling,
     Patches,
     Relu,
     SharedAffine,
     SharedConvolution,
     Tanh,
+    Unflattening,
 )
 from tasks.weight_space.gradients import numerical_gradient
 
@@ -33,7 +33,7 @@ LAYERS = {
     "affine_one_trial": (Affine(units=3), drawn(1, 4, 5), [drawn(3, 5)]),
     "affine_one_example": (Affine(units=3), drawn(2, 4, 1), [drawn(6, 5)]),
     "shared_affine": (SharedAffine(layout=layout_of(2, 3, None), part=4), drawn(5, 4), [drawn(6, 4)]),
-    "images": (Images(shape=(2, 3, 4)), drawn(5, 25), []),
+    "images": (Unflattening(shape=(2, 3, 4)), drawn(5, 25), []),
     "flattening": (Flattening(), drawn(2, 3, 4, 2, 5), []),
     "max_pooling": (MaxPooling(), drawn(2, 3, 4, 6, 2), []),
     "max_pooling_odd": (MaxPooling(), drawn(2, 1, 5, 3, 2), []),

@@ -11,7 +11,7 @@ import pytest
 from array_api_compat import array_namespace
 from threadpoolctl import threadpool_info
 
-from tasks.arrays.devices import HOST, as_numpy, placed
+from tasks.arrays.devices import HOST, as_numpy, device_put
 from tasks.arrays.products import panel_of_descent
 from tasks.models.convnet import ConvNet
 from tasks.models.mlp import Mlp
@@ -157,7 +157,7 @@ def test_every_library_computes_the_same(backend, name):
     group, *arrays = given(name, trials=3, examples=6)
     model, image_shape = NETWORKS[name]
     there = model.arrange(3, image_shape, 10, [6], like=like)
-    points, features, slope = (placed(array, like) for array in arrays)
+    points, features, slope = (device_put(array, like) for array in arrays)
     rows = there.rows(points)
     scores, vjp = there.scores_and_vjp(rows, features)
     expected, expected_vjp = group.scores_and_vjp(group.rows(arrays[0]), arrays[1])
@@ -198,5 +198,5 @@ def test_a_step_keeps_no_more_numbers_than_the_model_says(name, trials):
     # beside the gradients, which a convolutional network joins of those of every trial, and rows that nobody has
     beside = (1 if isinstance(model, Mlp) else 2) * sum(gradient.size for gradient in gradients)
     beside += 2 * examples * sum(layout.height - layout.places.size for layout in group.layouts)
-    told = trials * model.numbers(image_shape, 10) + model.passing_numbers(image_shape, 10)
+    told = trials * model.stored_activations(image_shape, 10) + model.transient_activations(image_shape, 10)
     assert 0 < peak / points.itemsize - beside < examples * told

@@ -1,4 +1,4 @@
-"""What a network of images begins with: features as images, what all trials share."""
+"""Before the first convolution: flat features as images, shared by all trials."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tasks.models.layers.layer import Forward, no_weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Images:
-    """Features ``(N, C*H*W + 1)``, whose last, the bias's 1, is left out, as images ``(1, C, H, W, N)``.
+class Unflattening:
+    """Features ``(N, C*H*W + 1)`` as images ``(1, C, H, W, N)``; the last feature, the bias's 1, is dropped.
 
     >>> import numpy as np
-    >>> Images(shape=(1, 1, 2)).forward(np.array([[3, 4, 1], [5, 6, 1]])).outputs.tolist()
+    >>> Unflattening(shape=(1, 1, 2)).forward(np.array([[3, 4, 1], [5, 6, 1]])).outputs.tolist()
     [[[[[3, 5], [4, 6]]]]]
     """
 
@@ -24,7 +24,7 @@ class Images:
     matrices: ClassVar[int] = 0
 
     def forward(self, inputs: Array) -> Forward:
-        """Return the images; what comes back by them goes to features ``(K, N, C*H*W + 1)``, 0 by the bias's 1."""
+        """Return the images; their gradient becomes that of the features, ``(K, N, C*H*W + 1)``, 0 for the bias's 1."""
         xp, examples = array_namespace(inputs), inputs.shape[0]
         pixels = xp.asarray(xp.matrix_transpose(inputs[:, :-1]), copy=True)
 
