@@ -13,7 +13,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def later(work: Callable[[], T], *, nice: int = 0) -> Future[T]:
+def in_background(work: Callable[[], T], *, nice: int = 0) -> Future[T]:
     """Start work in a thread that nobody waits for when the process ends, ``nice`` to all others where it can be."""
     future: Future[T] = Future()
 

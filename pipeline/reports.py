@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pipeline.plan.plan import PlannedTrial, Progress
 from pipeline.raised import Raised
-from pipeline.stopping.ladder import Decision
+from pipeline.stopping.rung_system import Decision
 from tasks.events import Curve, Result
 
 

@@ -214,7 +214,7 @@ def show_past(console: Console, counts: tuple[int, int, int], damaged: Sequence[
         console.print(f"damaged, so the checkpoint before it counts: {path}", markup=False, soft_wrap=True)
 
 
-def told_of_retry(report: Retried) -> str:
+def retry_message(report: Retried) -> str:
     """Return what is to be said of trials that are computed again."""
     names = ", ".join(trial.name for trial in report.trials[:3]) + (", ..." if len(report.trials) > 3 else "")
     count = len(report.trials)
@@ -251,10 +251,10 @@ def show_plan(console: Console, plan: Plan, *, workers: int, memory: int, second
 
 def show_forecast(console: Console, forecast: Forecast, *, seconds: float) -> None:
     """Print what a stopping rule would leave of a plan that takes so many seconds without one."""
-    came = ", ".join(f"{count} to step {step}" for step, count in forecast.came.items())
+    reached = ", ".join(f"{count} to step {step}" for step, count in forecast.reached.items())
     console.print(
-        f"stopping: {came}, were they as good at each rung as at the first; {100 * forecast.share:.0f} % of the steps, "
-        f"about {_duration(forecast.share * seconds)} instead of {_duration(seconds)}",
+        f"stopping: {reached}, were they as good at each rung as at the first; {100 * forecast.share:.0f} % of the "
+        f"steps, about {_duration(forecast.share * seconds)} instead of {_duration(seconds)}",
         markup=False,
         soft_wrap=True,
     )

@@ -1,1 +1,1 @@
-"""Engines: where the groups of a plan are computed."""
+"""Engines: they compute the groups of a plan, in this process or on Ray."""

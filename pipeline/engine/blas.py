@@ -1,4 +1,4 @@
-"""The BLAS that NumPy calls: what the bits of a product depend on."""
+"""The BLAS that NumPy calls, which decides the bits of a product."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def blas() -> tuple[str, int]:
     found = [library for library in threadpool_info() if library["user_api"] == "blas"]
     if not found:
         return "unknown", 1
-    # SciPy brings one of its own, and which of them is named first is chance.
+    # SciPy has a BLAS of its own, and their order is arbitrary.
     library = min(found, key=lambda library: "numpy" not in library["filepath"])
     name = f"{library['internal_api']} {library['version']} {library.get('architecture', '')}"
     return name.strip(), library["num_threads"]

@@ -1,4 +1,4 @@
-"""What the nodes of a cluster hold: how many workers, or why not one."""
+"""The capacity of a cluster: how many workers its nodes hold, or why not one."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from pipeline.errors import EngineError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """What a node has in all: amounts of its resources (``CPU``, ``GPU`` and Ray's custom ones), and its labels."""
+    """A node's total resources (``CPU``, ``GPU`` and Ray's custom ones, by amount), and its labels."""
 
     resources: Mapping[str, float]
     labels: Mapping[str, str]
 
     def holds(self, cluster: Cluster) -> int:
-        """Return how many workers the node holds."""
+        """Return how many workers fit on the node."""
         if not all(_fits(self.labels.get(key), selector) for key, selector in (cluster.labels or {}).items()):
             return 0
         # Ray counts in parts of 1/10,000: 1 / 0.1 is 10 workers, not 9.
         return min(math.floor(self.resources.get(kind, 0) / need + 1e-4) for kind, need in _needs(cluster).items())
 
     def __str__(self) -> str:
-        # Those that Ray makes itself, such as node:ADDRESS, cannot be asked for in a config.
+        # Resources that Ray adds itself, such as node:ADDRESS, cannot be asked for in a config.
         own = {"CPU", "GPU", "memory", "object_store_memory"}
         others = {kind: n for kind, n in self.resources.items() if kind not in own and not kind.startswith("node:")}
         has = f"{self.resources.get('CPU', 0):g} CPUs and {self.resources.get('GPU', 0):g} GPUs"
@@ -36,12 +36,12 @@ class Node:
 
 
 def capacity(nodes: Sequence[Node], cluster: Cluster) -> int:
-    """Return how many workers the nodes hold together, were nothing else on them."""
+    """Return how many workers fit on all nodes, if nothing else runs on them."""
     return sum(node.holds(cluster) for node in nodes)
 
 
 def require_room(nodes: Sequence[Node], cluster: Cluster) -> None:
-    """Raise where no node has what one worker needs: Ray would wait for such a node for ever.
+    """Raise if no node has what a worker needs: Ray would wait for such a node for ever.
 
     Raises
     ------

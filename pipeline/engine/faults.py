@@ -1,39 +1,39 @@
-"""What is done about a fault: a group is tried again, and halved until the trial that causes it stands alone."""
+"""Retries after a fault: a group is retried, and halved until the trial that causes the fault is alone."""
 
 from __future__ import annotations
 
-from pipeline.engine.ledger import Doubt, Ledger
-from pipeline.engine.worker import Begun, Said
+from pipeline.engine.ledger import CommonError, Ledger
+from pipeline.engine.worker import GroupStarted, Output
 from pipeline.raised import Raised
 from pipeline.reports import Report
 from tasks.events import Event
 
 Answer = tuple[list[Report], list[Ledger]]
-"""What is to be told of a message or a fault, and what is to be computed now."""
+"""The reports that answer a message or a fault, and the ledgers of what is to be computed now."""
 
 
-def after_message(ledger: Ledger, message: Begun | Said | tuple[Event, ...]) -> Answer:
-    """Answer a message: a part that has come further than where the whole group raised casts the doubt off."""
+def after_message(ledger: Ledger, message: GroupStarted | Output | tuple[Event, ...]) -> Answer:
+    """Answer a message: a part that passes the step at which its group raised refutes the common error."""
     reports = list(ledger.take(message))
-    if ledger.doubt is None or ledger.step() <= ledger.doubt.step:
+    if ledger.common_error is None or ledger.step() <= ledger.common_error.step:
         return reports, []
-    told, again = _dispel(ledger)
+    told, again = _refute(ledger)
     return reports + told, again
 
 
 def after_end(ledger: Ledger) -> Answer:
-    """Answer the end of a computation, which has told all it had to tell."""
-    told, again = _dispel(ledger)
+    """Answer the end of a computation, after all its messages."""
+    told, again = _refute(ledger)
     return [*ledger.end(), *told], again
 
 
 def after_loss(ledger: Ledger, why: str, detail: str, *, attempts: int) -> Answer:
-    """Answer the loss of a worker, by chance or by a trial that brings it down.
+    """Answer the loss of a worker, by chance or by a trial that crashes it.
 
-    A group is tried once more as it is (unless ``attempts`` is 1), then in halves, and those in halves at
-    their first loss; a trial alone has ``attempts`` before it fails.
+    A group is retried once as it is (unless ``attempts`` is 1), then in halves, which are halved at their first loss;
+    a trial alone has ``attempts`` before it fails.
     """
-    told, again = _dispel(ledger)
+    told, again = _refute(ledger)
     losses, error = ledger.losses + 1, f"lost with its worker ({why})"
     left = len(ledger.open())
     if left > 1 and losses >= min(2, attempts):
@@ -48,20 +48,20 @@ def after_loss(ledger: Ledger, why: str, detail: str, *, attempts: int) -> Answe
 
 
 def after_raise(ledger: Ledger, raised: Raised) -> Answer:
-    """Answer an error of the computation itself, which would come again: halve at once, fail who is alone.
+    """Answer an error of the computation itself, which would recur: halve the group at once, fail a trial alone.
 
-    Where both halves raise the same at the same place, one trial of each is tried alone, the first and the last:
-    they differ in all that is swept. If these raise it too, all do, and nothing more is tried.
+    Where both halves raise the same error at the same place, the first and the last trial of the group are retried
+    alone: they differ in every swept key. If they raise it too, it is common to all, and nothing more is retried.
     """
-    doubt, left = ledger.doubt, len(ledger.open())
-    if doubt is not None and doubt.same(raised, ledger.step()):
-        doubt.alike.append(ledger)
+    common_error, left = ledger.common_error, len(ledger.open())
+    if common_error is not None and common_error.same(raised, ledger.step()):
+        common_error.confirmed.append(ledger)
         told = list(ledger.fail(raised.error, raised.traceback, raised)) if left == 1 else []
-        if len(doubt.alike) < doubt.parts:
+        if len(common_error.confirmed) < common_error.parts:
             return told, []
-        reports, again = _all_alike(doubt)
+        reports, again = _confirm(common_error)
         return told + reports, again
-    told, again = _dispel(ledger)
+    told, again = _refute(ledger)
     if left > 1:
         reports, ledgers = _halved(ledger, raised.as_data())
         return told + reports, again + ledgers
@@ -69,11 +69,11 @@ def after_raise(ledger: Ledger, raised: Raised) -> Answer:
 
 
 def after_timeout(ledger: Ledger, seconds: float, *, silent: float) -> Answer:
-    """Answer a group that took longer than ``seconds`` and has said nothing for the last ``silent`` ones.
+    """Answer a group that took longer than ``seconds``, the last ``silent`` of them without a message.
 
-    One that was getting on is too slow, and so would its halves be: it fails. One that hangs is halved.
+    A group that made progress is too slow, and so would its halves be: it fails. A group that hangs is halved.
     """
-    told, again = _dispel(ledger)
+    told, again = _refute(ledger)
     error = f"trial.timeout: took longer than {seconds} s"
     if len(ledger.open()) > 1 and silent > seconds / 2:
         reports, ledgers = _again(ledger, 2, error, losses=ledger.losses)
@@ -82,59 +82,61 @@ def after_timeout(ledger: Ledger, seconds: float, *, silent: float) -> Answer:
 
 
 def _halved(ledger: Ledger, raised: Raised) -> Answer:
-    """Have halves computed; whether all their trials raise the same is not asked of so few that it is found as soon."""
+    """Retry a group in halves; for more than three trials, test whether the error is common to all of them."""
     step, many = ledger.step(), len(ledger.open()) > 3
     reports, halves = _again(ledger, 2, raised.error, losses=ledger.losses, raised=True)
     if many:
-        doubt = Doubt(raised=raised, step=step, parts=len(halves))
+        common_error = CommonError(raised=raised, step=step, parts=len(halves))
         for half in halves:
-            half.doubt = doubt
+            half.common_error = common_error
     return reports, halves
 
 
-def _all_alike(doubt: Doubt) -> Answer:
-    """Answer a doubt whose parts have all raised the same: try the two ends alone, or fail all where these have too."""
-    raised, held = doubt.raised, [ledger for ledger in doubt.alike if ledger.open()]
-    if doubt.rest or not held:
-        return [report for ledger in doubt.rest for report in ledger.fail(raised.error, raised.traceback, raised)], []
+def _confirm(common_error: CommonError) -> Answer:
+    """Answer a common error that all parts have raised: retry the first and the last trial alone, or fail all."""
+    raised, held = common_error.raised, [ledger for ledger in common_error.confirmed if ledger.open()]
+    if common_error.rest or not held:
+        return [
+            report for ledger in common_error.rest for report in ledger.fail(raised.error, raised.traceback, raised)
+        ], []
     for ledger in held:
-        ledger.doubt = None
+        ledger.common_error = None
     first, *others = _without(held[0], 0)
     others += held[1:]
     last, *rest = _without(others.pop(), -1)
-    ends = Doubt(raised=raised, step=doubt.step, parts=2, rest=others + rest)
+    ends = CommonError(raised=raised, step=common_error.step, parts=2, rest=others + rest)
     reports: list[Report] = []
     again: list[Ledger] = []
     for ledger in (first, last):
         told, (alone,) = _again(ledger, 1, raised.error, losses=0, raised=True)
-        alone.doubt = ends
+        alone.common_error = ends
         reports += told
         again.append(alone)
     return reports, again
 
 
 def _without(ledger: Ledger, place: int) -> list[Ledger]:
-    """Return a trial of a ledger, and what is left without it."""
+    """Return the ledger of one trial, and that of the others, if any."""
     slots = ledger.open()
     one = slots.pop(place)
-    return ledger.cut([[one], slots]) if slots else [ledger]
+    return ledger.split_by_slots([[one], slots]) if slots else [ledger]
 
 
-def _dispel(ledger: Ledger) -> Answer:
-    """Cast the doubt off that a ledger is a part of: what waits for its answer is halved until who raises is alone."""
-    doubt = ledger.doubt
-    if doubt is None:
+def _refute(ledger: Ledger) -> Answer:
+    """Refute the common error that a ledger is part of: the ledgers that wait for the outcome are halved as usual."""
+    common_error = ledger.common_error
+    if common_error is None:
         return [], []
-    held = [other for other in (*doubt.alike, *doubt.rest) if other.open()]
-    doubt.dispelled, doubt.alike, doubt.rest, ledger.doubt = True, [], [], None
+    held = [other for other in (*common_error.confirmed, *common_error.rest) if other.open()]
+    common_error.refuted, common_error.confirmed, common_error.rest, ledger.common_error = True, [], [], None
     reports: list[Report] = []
     again: list[Ledger] = []
     for other in held:
-        other.doubt = None
+        other.common_error = None
         if len(other.open()) > 1:
-            told, ledgers = _halved(other, doubt.raised)
+            told, ledgers = _halved(other, common_error.raised)
         else:
-            told, ledgers = _again(other, 1, doubt.raised.error, losses=0, raised=True)
+            told, ledgers = _again(other, 1, common_error.raised.error, losses=0, raised=True)
         reports += told
         again += ledgers
     return reports, again

@@ -1,4 +1,4 @@
-"""When a group that has started is worth halving, for a worker that has nothing to do."""
+"""Whether a running group is worth halving, for a worker that is idle."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from pipeline.plan.balance import OVERHEAD
 
 WORTH = 10.0
-"""Seconds that halving must save: several times what it costs to start a process for the other half."""
+"""The least seconds that halving must save: several times the start of a process for the other half."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """How far a group has come: its open trials, and the parts of its steps where it ``began``, is ``kept``, is."""
+    """How far a group has come: its running trials, and three shares of its steps.
+
+    ``began`` is the start of this attempt, ``kept`` the last checkpoint, ``done`` the last point.
+    """
 
     trials: int
     began: float
@@ -21,9 +24,9 @@ class Pace:
     done: float
 
     def saved(self, seconds: float) -> float:
-        """Return the seconds that are saved by halving the group, which took so many from ``began`` to ``done``.
+        """Return the seconds that halving the group saves, where it took ``seconds`` from ``began`` to ``done``.
 
-        Its halves go on from the last checkpoint, each faster than the whole, but with the same overhead.
+        The halves go on from the last checkpoint. Each is faster than the whole, but has the same overhead.
         """
         if self.trials < 2 or self.done <= self.began:
             return 0.0
@@ -32,9 +35,9 @@ class Pace:
 
 
 def to_halve(paces: Sequence[tuple[Pace, float]]) -> int | None:
-    """Return the place of the group whose halving saves the most, of those that have taken so many seconds.
+    """Return the index of the group whose halving saves the most, None if none is worth it.
 
-    None where none is worth it.
+    Each pace comes with the seconds that its group has taken.
 
     >>> wide = Pace(trials=12, began=0.0, kept=0.2, done=0.25)
     >>> to_halve([(wide, 5.0), (wide, 100.0)])

@@ -1,4 +1,4 @@
-"""The engine that computes in this process, one group after another: for one trial, tests and debuggers."""
+"""The engine that computes in this process, one group after another: for a lone trial, tests and debuggers."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from tasks.datasets.dataset import Dataset
 class InProcess:
     """Computes the groups on ``threads`` CPUs of this process.
 
-    ``timeout`` (seconds, None: none) is checked between the events of a group: what never yields is not ended,
-    and a trial that brings its process down brings down the sweep, which can then be resumed. Every
-    ``checkpoint_every`` steps (None: never) a group can be kept where it is.
+    ``timeout`` (seconds, None: none) is checked between the events of a group: a group that hangs is not ended, and a
+    trial that crashes its process crashes the sweep, which can then be resumed. A group makes a checkpoint every
+    ``checkpoint_every`` steps (None: never).
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class InProcess:
         pass
 
     def close(self) -> None:
-        """Stop nothing: no process was started."""
+        """Do nothing: no process was started."""
 
     @property
     def size(self) -> int:
@@ -65,7 +65,7 @@ class InProcess:
             self._waiting.extendleft(reversed((yield from self._compute(self._waiting.popleft(), self._dataset))))
 
     def _compute(self, ledger: Ledger, dataset: Dataset) -> Generator[Report, None, list[Ledger]]:
-        """Compute a group; return the ledgers of what has to be computed again."""
+        """Compute a group; return the ledgers of what has to be retried."""
         group = ledger.begin()
         trials = tuple(planned.trial for planned in group.trials)
         began, freed = time.monotonic(), list[Ledger]()

@@ -1,4 +1,4 @@
-"""The ledger of a group: turns its messages into reports, and knows what is left to compute after a fault."""
+"""The ledger of a group: it turns messages into reports, and knows what is left to compute after a fault."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pipeline.engine.halving import Pace
-from pipeline.engine.worker import Begun, Said
+from pipeline.engine.worker import GroupStarted, Output
 from pipeline.plan.balance import Load
 from pipeline.plan.plan import Group, PlannedTrial, Progress, chunks
 from pipeline.raised import Raised
@@ -31,7 +31,7 @@ from tasks.events import Checkpoint, Curve, Event, Pause, Result
 
 @dataclass(slots=True, kw_only=True)
 class Account:
-    """What is known of one trial over all its attempts: its points so far, and whether it has ended."""
+    """The state of one trial over all its attempts: its points so far, and whether it has ended."""
 
     trial: PlannedTrial
     started: bool = False
@@ -41,45 +41,46 @@ class Account:
     last: dict[frozenset[str], int] = field(default_factory=dict)
 
     def new(self, curve: Curve) -> Curve | None:
-        """Keep what is new of a curve, and return it; None where nothing is.
+        """Keep the new points of a curve, and return them; None if there are none.
 
-        A computation is deterministic, so a point at or before the last known step is the known point.
+        A computation is deterministic: a point at or before the last known step is already known.
         """
-        # Training and validation have curves of their own, with points at the same steps.
+        # Training and validation have separate curves, with points at the same steps.
         kind = frozenset(curve.metrics)
         new = curve.steps > self.last.get(kind, -1)
         if not np.any(new):
             return None
         self.last[kind] = int(curve.steps[-1])
-        kept = curve if np.all(new) else _cut(curve, new)
+        kept = curve if np.all(new) else _select(curve, new)
         self.blocks.append(kept)
         return kept
 
 
 @dataclass(slots=True, kw_only=True)
-class Doubt:
-    """Whether every trial of a group that has ``raised`` at ``step`` does so, as it seems while each of its parts does.
+class CommonError:
+    """The hypothesis that all trials of a group raise the error that the group has ``raised`` at ``step``.
 
-    ``alike`` are the parts that have, which wait for the others, ``rest`` is what waits beside the ``parts``.
+    It is tested by ``parts`` of the group: ``confirmed`` are those that have raised it and wait for the others,
+    ``rest`` are the trials that are not retried unless it is ``refuted``.
     """
 
     raised: Raised
     step: int
     parts: int
-    alike: list[Ledger] = field(default_factory=list)
+    confirmed: list[Ledger] = field(default_factory=list)
     rest: list[Ledger] = field(default_factory=list)
-    dispelled: bool = False
+    refuted: bool = False
 
     def same(self, raised: Raised, step: int) -> bool:
-        """Return whether a part that raises strengthens the doubt."""
-        return not self.dispelled and raised.place == self.raised.place and step <= self.step
+        """Return whether a part's error is the common one."""
+        return not self.refuted and raised.place == self.raised.place and step <= self.step
 
 
 class Ledger:
-    """Follows one group through one attempt; what is left after a fault is followed by ledgers of its own.
+    """One attempt at a group; the trials that are left after a fault get new ledgers.
 
-    ``losses`` counts how often the trials were lost with a worker as this very group, ``doubt`` is what it is a part
-    of.
+    ``losses`` counts how often this very group was lost with a worker; ``common_error`` is the hypothesis that it
+    tests, if any.
     """
 
     def __init__(
@@ -93,14 +94,14 @@ class Ledger:
         losses: int = 0,
     ) -> None:
         self.losses = losses
-        self.doubt: Doubt | None = None
+        self.common_error: CommonError | None = None
         self.checkpoint = start
         self._accounts = tuple(accounts)
         self._threads = threads
         self._device = device
         self._start = start
         self._until = until
-        self._begun: Begun | None = None
+        self._begun: GroupStarted | None = None
 
     @classmethod
     def of(cls, group: Group, *, threads: int, device: str) -> Ledger:
@@ -120,28 +121,28 @@ class Ledger:
         return Group(trials=trials, start=start, until=self._until)
 
     def open(self) -> list[int]:
-        """Return the places of the trials that have not ended."""
+        """Return the slots (positions in the group) of the trials that have not ended."""
         return [slot for slot, account in enumerate(self._accounts) if not account.ended]
 
-    def take(self, message: Begun | Said | tuple[Event, ...]) -> Iterator[Report]:
-        """Yield the reports that a message makes."""
-        if isinstance(message, Begun):
+    def take(self, message: GroupStarted | Output | tuple[Event, ...]) -> Iterator[Report]:
+        """Yield the reports of a message."""
+        if isinstance(message, GroupStarted):
             self._begun = message
             for slot, account in enumerate(self._accounts):
                 if not account.started:
                     account.started = True
                     yield Started(trial=account.trial, host=message.host, step=self._start.step if self._start else 0)
-                    # Points that an earlier process knew are told again: its record may have missed the last.
+                    # The points of an earlier process are reported again: its record may lack the last ones.
                     yield from (Progressed(trial=account.trial, curve=_at(slot, curve)) for curve in account.blocks)
             return
-        if isinstance(message, Said):
+        if isinstance(message, Output):
             yield from (Printed(trial=self._accounts[slot].trial, text=message.text) for slot in self.open())
             return
         for event in message:
             yield from self._take_event(event)
 
     def end(self) -> Iterator[Report]:
-        """Yield the failures of the trials that the computation left without a result."""
+        """Yield a failure for each trial that the computation ended without a result."""
         yield from self.fail("the computation ended without a result for this trial", "")
 
     def fail(self, error: str, traceback: str, raised: Raised | None = None) -> Iterator[Report]:
@@ -152,21 +153,21 @@ class Ledger:
             yield Failed(trial=account.trial, error=error, traceback=traceback, raised=raised)
 
     def step(self) -> int:
-        """Return the furthest step that is known of the trials that have not ended."""
+        """Return the furthest step with a point, of the trials that have not ended."""
         return max([step for slot in self.open() for step in self._accounts[slot].last.values()], default=0)
 
     def attempt(self) -> int:
-        """Return how often the trials have been tried."""
+        """Return the number of the trials' attempt."""
         return max([self._accounts[slot].attempts for slot in self.open()], default=1)
 
     def again(
         self, parts: int, error: str, *, losses: int, alone: tuple[int, int] | None = None, raised: bool = False
     ) -> tuple[Retried, list[Ledger]]:
-        """Return the ledgers that compute what has not ended once more after an error, in so many parts.
+        """Return the ledgers of a retry after an error, of the trials that have not ended, in ``parts``.
 
-        ``losses`` is what counts against them, but for a trial that comes to stand alone: it starts at none.
-        ``alone`` says of a trial alone which of how many attempts it is given, ``raised`` whether it is the
-        computation that raised the error.
+        They have ``losses`` already, except for a trial that is now alone for the first time: it starts at 0.
+        ``alone`` is the attempt and the most attempts of a trial alone; ``raised`` says that the computation itself
+        raised the error.
         """
         accounts = [self._accounts[slot] for slot in self.open()]
         for account in accounts:
@@ -186,30 +187,30 @@ class Ledger:
         return retried, ledgers
 
     def split(self, parts: int) -> list[Ledger]:
-        """Return the ledgers that compute what has not ended from the last checkpoint on, in so many parts."""
-        return self.cut(chunks(self.open(), parts))
+        """Return the ledgers of the trials that have not ended, in ``parts``, from the last checkpoint on."""
+        return self.split_by_slots(chunks(self.open(), parts))
 
-    def cut(self, pieces: Sequence[Sequence[int]]) -> list[Ledger]:
-        """Return the ledgers of pieces of the trials, each by the places of its trials."""
+    def split_by_slots(self, parts: Sequence[Sequence[int]]) -> list[Ledger]:
+        """Return a ledger for each part, given by the slots of its trials."""
         ledgers = [
             Ledger(
-                [self._accounts[slot] for slot in piece],
+                [self._accounts[slot] for slot in part],
                 threads=self._threads,
                 device=self._device,
-                start=None if self.checkpoint is None else self.checkpoint.of_trials(piece),
+                start=None if self.checkpoint is None else self.checkpoint.of_trials(part),
                 until=self._until,
                 losses=self.losses,
             )
-            for piece in pieces
+            for part in parts
         ]
-        if self.doubt is not None:
-            self.doubt.parts += len(ledgers) - 1
+        if self.common_error is not None:
+            self.common_error.parts += len(ledgers) - 1
             for ledger in ledgers:
-                ledger.doubt = self.doubt
+                ledger.common_error = self.common_error
         return ledgers
 
     def load(self, extent: Extent) -> Load:
-        """Return what is left to compute on data of such an extent, its cost in multiplications."""
+        """Return the load that is left to compute on data of that extent, its cost in multiplications."""
         slots = self.open()
         cost = max((multiplications(self._accounts[slot].trial.trial, extent) for slot in slots), default=0)
         return Load(trials=len(slots), cost=cost * max(1 - self.pace().done, 0.01), widest=max(1, len(slots)))
@@ -250,7 +251,7 @@ class Ledger:
         return Paused(trials=trials, progress=progress, layouts=tuple(map(self._layout, slots)))
 
     def _progress(self, checkpoint: Checkpoint, slots: Sequence[int]) -> tuple[tuple[PlannedTrial, ...], Progress]:
-        """Return the trials at these places, and how far a checkpoint says that they have come."""
+        """Return the trials at these slots, and their progress at a checkpoint."""
         accounts = [self._accounts[slot] for slot in slots]
         curves = tuple(_at(place, curve) for place, account in enumerate(accounts) for curve in _merged(account))
         progress = Progress(checkpoint=checkpoint.of_trials(slots), curves=curves)
@@ -258,7 +259,7 @@ class Ledger:
 
     def _layout(self, slot: int) -> Layout:
         begun = self._begun
-        assert begun is not None, "a worker says that it has begun before anything else"
+        assert begun is not None, "a worker's first message is GroupStarted"
         return Layout(
             width=len(self._accounts),
             slot=slot,
@@ -270,7 +271,7 @@ class Ledger:
 
 
 def _merged(account: Account) -> list[Curve]:
-    """Return the account's points as one block a kind of curve, and keep them so."""
+    """Merge the account's points to one block for each kind of curve, and return the blocks."""
     kinds: dict[frozenset[str], list[Curve]] = {}
     for curve in account.blocks:
         kinds.setdefault(frozenset(curve.metrics), []).append(curve)
@@ -284,7 +285,7 @@ def _joined(blocks: Sequence[Curve]) -> Curve:
     return Curve(trial=first.trial, steps=np.concatenate([block.steps for block in blocks]), metrics=metrics)
 
 
-def _cut(curve: Curve, kept: np.ndarray) -> Curve:
+def _select(curve: Curve, kept: np.ndarray) -> Curve:
     metrics = {name: values[kept] for name, values in curve.metrics.items()}
     return dataclasses.replace(curve, steps=curve.steps[kept], metrics=metrics)
 

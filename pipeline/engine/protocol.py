@@ -1,4 +1,4 @@
-"""What an engine is: it computes groups, to which more may be added, and yields what happens, as it happens."""
+"""The interface of an engine: groups are submitted to it at any time, and it yields their reports as they happen."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tasks.datasets.dataset import Dataset
 
 
 class Engine(Protocol):
-    """Computes groups; a context manager, so that what it started is stopped at the end."""
+    """Computes groups; a context manager that ends the processes it started."""
 
     def __enter__(self) -> Self: ...
 
@@ -19,26 +19,26 @@ class Engine(Protocol):
 
     @property
     def size(self) -> int:
-        """How many groups are computed at once, as far as that is known."""
+        """How many groups are computed at once, as far as known."""
 
     def load(self, dataset: Dataset) -> None:
-        """Take in the data that all groups are computed on."""
+        """Load the data set of all groups."""
 
     def submit(self, groups: Sequence[Group], *, last: bool) -> None:
-        """Take in groups to compute, the first of them first; ``last`` says that no more will follow.
+        """Add groups to compute, in order; ``last`` says that no more will follow.
 
-        While more may follow, workers that have nothing to do are kept. Groups may be submitted at any time, also
-        while the reports are read.
+        While more may follow, idle workers are kept. Groups may be submitted at any time, also while the reports are
+        read.
         """
 
     def reports(self) -> Iterator[Report]:
-        """Compute and yield the reports, until every trial of every group has ended or come to where it pauses.
+        """Compute and yield the reports, until every trial of every group has ended or paused.
 
-        A trial of a group ends in exactly one Finished or Failed, or is in exactly one Paused.
+        A trial of a group has exactly one Finished or Failed, or is in exactly one Paused.
         """
 
     def close(self) -> None:
-        """Stop what was started; leaving the context does so too, and doing it twice changes nothing."""
+        """End the processes that were started. It is idempotent; leaving the context closes, too."""
 
 
 def run(engine: Engine, groups: Sequence[Group], dataset: Dataset) -> Iterator[Report]:

@@ -19,9 +19,9 @@ from pipeline.engine.ledger import Ledger
 from pipeline.engine.ray_cluster import connect, leave, nodes
 from pipeline.engine.ray_losses import kernel_kills, why_lost
 from pipeline.engine.ray_workers import Workers
-from pipeline.engine.worker import Begun
+from pipeline.engine.worker import GroupStarted
 from pipeline.errors import EngineError
-from pipeline.plan.balance import cut
+from pipeline.plan.balance import balance
 from pipeline.plan.plan import Group
 from pipeline.raised import Raised
 from pipeline.reports import Report
@@ -164,7 +164,7 @@ class RayEngine:
         size = max(1, capacity(nodes(), self._cluster)) if self._follows else self._size
         if waiting and size != self._size:
             left = sorted(attempt.ledger.load(extent).part_cost(1) for attempt in self._running.values())
-            counts = cut([ledger.load(extent) for ledger in waiting], [0.0] * (size - len(left)) + left[:size])
+            counts = balance([ledger.load(extent) for ledger in waiting], [0.0] * (size - len(left)) + left[:size])
             parts = [part for ledger, count in zip(waiting, counts, strict=True) for part in ledger.split(count)]
             waiting = deque(sorted(parts, key=lambda ledger: -ledger.load(extent).part_cost(1)))
         self._size = size
@@ -221,7 +221,7 @@ class RayEngine:
         if isinstance(message, Raised):
             self._free(attempt)
             return after_raise(attempt.ledger, message)
-        if isinstance(message, Begun):
+        if isinstance(message, GroupStarted):
             attempt.host = message.host
         return after_message(attempt.ledger, message)
 

@@ -1,4 +1,4 @@
-"""What a worker does with a group: compute it with one BLAS thread, and say what happens in batches."""
+"""A worker: it computes a group with one BLAS thread, and yields its messages in batches."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from threadpoolctl import threadpool_limits
 
 from pipeline.engine.blas import blas
-from pipeline.engine.said import Listener
+from pipeline.engine.output_capture import OutputCapture
 from pipeline.raised import Raised, is_from_outside
 from tasks.arrays.devices import array_for
 from tasks.datasets.dataset import Dataset
@@ -19,28 +19,28 @@ from tasks.events import Checkpoint, Event
 from tasks.trial import Trial
 
 EVERY = 0.3
-"""Seconds between two batches: soon enough to watch, and few enough that they cost nothing."""
+"""Seconds between two batches: short enough to watch, and long enough to cost nothing."""
 
 CHECKPOINT_EVERY = 2.0
-"""Seconds between two checkpoints: what a fault may cost, and long beside the time that keeping one takes."""
+"""The least seconds between two checkpoints: about what a fault costs, and long compared with writing one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Begun:
-    """The group has begun, on this host with this BLAS."""
+class GroupStarted:
+    """A message: the group has started, on this host with this BLAS."""
 
     host: str
     blas: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
-    """What the group's own code has printed and logged since it was last told of."""
+class Output:
+    """A message: what the group's own code has printed and logged since the last one."""
 
     text: str
 
 
-Message = Begun | Raised | Said | tuple[Event, ...]
+Message = GroupStarted | Raised | Output | tuple[Event, ...]
 
 
 class Worker:
@@ -60,7 +60,7 @@ class Worker:
         checkpoint_every: int | None,
         until: int | None,
     ) -> Iterator[Message]:
-        """Compute a group of a sweep, whose data set is the same for all its groups; see `compute`."""
+        """Compute a group; the data set is the same for all groups of a sweep. See `compute`."""
         try:
             if self._dataset is None:
                 self._dataset = dataset.on(array_for(self._device))
@@ -80,7 +80,7 @@ class Worker:
             for message in messages:
                 yield message.as_data() if isinstance(message, Raised) else message
         except KeyboardInterrupt as error:
-            # Nobody interrupts a worker: the trial's own code has raised it, and Ray would call it a cancelled call.
+            # A worker is never interrupted: the trial's own code has raised it. Ray would take it for a cancellation.
             yield Raised.of(error).as_data()
 
 
@@ -94,19 +94,18 @@ def compute(
     until: int | None = None,
     device: str = "cpu",
 ) -> Iterator[Message]:
-    """Compute a fused group on a device and yield what happens, events in batches of `EVERY` seconds.
+    """Compute a fused group on a device and yield its messages, events in batches of `EVERY` seconds.
 
-    The group goes on from ``start``, to ``until`` where that is given; its first event is told at once. Every
-    ``checkpoint_every`` steps (None: never) it can be kept where it is; a checkpoint that would come less than
-    `CHECKPOINT_EVERY` seconds after the last is left out.
+    The group goes on from ``start`` to ``until``, if they are given; its first event is yielded at once. It makes a
+    checkpoint every ``checkpoint_every`` steps (None: never), at most one in `CHECKPOINT_EVERY` seconds.
 
-    BLAS gets one thread whatever ``threads`` is, since a product's bits depend on its threads; the task
-    spreads rows over ``threads`` threads of its own.
+    BLAS gets one thread whatever ``threads`` is, since a product's bits depend on its threads; the task itself
+    distributes blocks over ``threads`` threads.
     """
     with threadpool_limits(1, user_api="blas"):
-        yield Begun(host=platform.node(), blas=blas()[0])
-        listener = Listener()
-        to = {} if until is None else {"until": until}  # only a task that trains knows of it
+        yield GroupStarted(host=platform.node(), blas=blas()[0])
+        capture = OutputCapture()
+        pause_at = {} if until is None else {"until": until}  # only a task that trains takes it
         try:
             events = trials[0].task.run(
                 trials,
@@ -115,27 +114,27 @@ def compute(
                 start=start,
                 checkpoint_every=checkpoint_every,
                 like=array_for(device),
-                **to,
+                **pause_at,
             )
-            for batch in _batches(listener.hear(events)):
-                yield from _said(listener)
+            for batch in _batches(capture.follow(events)):
+                yield from _output(capture)
                 yield batch
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # whatever a trial raises is a failure of its group
             if is_from_outside(error):
                 raise
-            yield from _said(listener)
+            yield from _output(capture)
             yield Raised.of(error)
 
 
-def _said(listener: Listener) -> Iterator[Said]:
-    """Yield what was said, before the end of a trial that may come with it."""
-    if text := listener.said():
-        yield Said(text=text)
+def _output(capture: OutputCapture) -> Iterator[Output]:
+    """Yield the output so far, if any: it comes before the batch, which may end a trial."""
+    if text := capture.take():
+        yield Output(text=text)
 
 
 def _batches(events: Iterator[Event]) -> Iterator[tuple[Event, ...]]:
     batch: list[Event] = []
-    last, kept = -math.inf, time.monotonic()  # the first is told at once: somebody waits to see it begin
+    last, kept = -math.inf, time.monotonic()  # the first event is yielded at once, to show that the group has started
     try:
         for event in events:
             checkpoint = isinstance(event, Checkpoint)
@@ -148,7 +147,7 @@ def _batches(events: Iterator[Event]) -> Iterator[tuple[Event, ...]]:
                 yield tuple(batch)
                 batch, last = [], time.monotonic()
     except (Exception, SystemExit, KeyboardInterrupt):
-        # What happened before the failure is known, and told first.
+        # The events before the failure are yielded first.
         if batch:
             yield tuple(batch)
         raise

@@ -24,7 +24,7 @@ from pipeline.search.proposals import Proposals
 from pipeline.search.search import Proposal
 from pipeline.sweep.live import LiveSweep
 from pipeline.sweep.planning import show_dry_run
-from pipeline.sweep.source import Grid, Source
+from pipeline.sweep.source import Grid, PointSource
 from tasks.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class SweepLauncher(Launcher):
 
     def drive(
         self,
-        source: Source,
+        source: PointSource,
         config: Config,
         environment: Mapping[str, str],
         folder: Path,

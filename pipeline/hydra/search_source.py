@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
-from pipeline.background import later
+from pipeline.background import in_background
 from pipeline.hydra.folders import write_folders
 from pipeline.hydra.job_context import Begun
 from pipeline.plan.plan import Point
@@ -56,9 +56,9 @@ class SearchSource:
             return first
         return [*first, *self._points(self._proposals.more(room - len(first)))]
 
-    def told(self, index: int, end: End) -> None:
+    def tell(self, index: int, end: End) -> None:
         """Tell the search how a point ended."""
-        self._proposals.told(index, end)
+        self._proposals.tell(index, end)
 
     def recall(self, past: Sequence[Sequence[str]]) -> None:
         """Have the search propose what it has proposed in an earlier process."""
@@ -77,5 +77,5 @@ class SearchSource:
         jobs = [self._begin(one) for one in proposals]
         self.jobs += jobs
         folders = {one.folder: one.job for one in jobs}
-        self._writing.append(later(lambda: write_folders(folders)))
+        self._writing.append(in_background(lambda: write_folders(folders)))
         return [self._point(one) for one in jobs]

@@ -102,7 +102,7 @@ class SearchSweeper(Sweeper):
         while batch := proposals.more(proposals.budget.most):
             returns = self.launcher.launch([one.overrides for one in batch], initial_job_idx=batch[0].number)
             for proposal, result in zip(batch, returns, strict=True):
-                proposals.told(proposal.number, _end(objectives, result))
+                proposals.tell(proposal.number, _end(objectives, result))
             ended += returns
         return ended
 

@@ -1,4 +1,4 @@
-"""Into how many parts the trials that can be computed as one are cut, so that all workers end together."""
+"""Load balancing: into how many parts to split trials that can be fused, so that all workers end together."""
 
 from __future__ import annotations
 
@@ -10,49 +10,51 @@ from dataclasses import dataclass
 import numpy as np
 
 OVERHEAD = 3
-"""What a part costs beside its trials, in trials: reading its examples and turning them into numbers."""
+"""The fixed cost of a part, in units of a trial's: reading its examples and casting them to floating point."""
 
 WORTHWHILE = 0.98
-"""Parts are cut smaller if that brings the end of the last worker to at most this fraction of what it was."""
+"""Parts are split further if that brings the end of the last worker to at most this fraction of what it was."""
 
 ROUNDS = 8
-"""The most parts that each worker is first given of even size; more of them end as one, cut or not."""
+"""The most parts of equal size that each worker is given at first; with more, the workers end together anyway."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """Trials that can be computed as one: how many, what one costs (in any unit), and the most in one part."""
+    """Trials that can be fused: how many, the cost of one (in any unit), and the most in one part (``widest``)."""
 
     trials: int
     cost: float
     widest: int
 
     def part_cost(self, parts: int) -> float:
-        """Return what the largest of so many parts costs."""
+        """Return the cost of the largest part, of ``parts``."""
         return self.cost * (-(-self.trials // parts) + OVERHEAD)
 
 
-def cut(loads: Sequence[Load], busy: Sequence[float]) -> list[int]:
-    """Return into how many parts to cut each load, for workers that are ``busy`` for so long already.
+def balance(loads: Sequence[Load], busy: Sequence[float]) -> list[int]:
+    """Return into how many parts to split each load, for workers that are already ``busy`` that long.
 
-    The parts go to the worker that is free first, the most costly first. Of the ways that end about as early,
+    The parts go to the worker that is free first, the most costly first. Of the assignments that end about as early,
     the one with the fewest parts is taken.
 
-    >>> cut([Load(trials=48, cost=1.0, widest=128)], [0.0] * 4)
+    >>> balance([Load(trials=48, cost=1.0, widest=128)], [0.0] * 4)
     [4]
     """
     if not loads:
         return []
     seeds = dict.fromkeys(_even(loads, busy, rounds) for rounds in range(ROUNDS + 1))
-    schedules = sorted((_refined(_Schedule(loads, seed, busy)) for seed in seeds), key=lambda s: sum(s.counts))
-    best = min(schedule.end for schedule in schedules)
-    return list(next(schedule for schedule in schedules if WORTHWHILE * schedule.end <= best).counts)
+    assignments = sorted(
+        (_with_finer_parts(_Assignment(loads, seed, busy)) for seed in seeds), key=lambda s: sum(s.counts)
+    )
+    best = min(assignment.end for assignment in assignments)
+    return list(next(assignment for assignment in assignments if WORTHWHILE * assignment.end <= best).counts)
 
 
 def _even(loads: Sequence[Load], busy: Sequence[float], rounds: int) -> tuple[int, ...]:
-    """Return the parts that the workers could end with together if each were given ``rounds`` of them (0: any).
+    """Return the numbers of parts with which all workers end together after ``rounds`` parts each (0: any number).
 
-    It is the earliest end before which there is room for all, with no part longer than its round.
+    They are those of the earliest end by which all parts fit, with no part longer than a round.
     """
     trials, cost, widest = np.array([(load.trials, load.cost, load.widest) for load in loads], dtype=float).T
     started = np.array(busy)
@@ -65,11 +67,11 @@ def _even(loads: Sequence[Load], busy: Sequence[float], rounds: int) -> tuple[in
     def fits(end: float) -> bool:
         parts, round_ = counts(end), end / rounds
         part_cost = cost * (np.ceil(trials / parts) + OVERHEAD)
-        # A part takes its share of a round: what is left of one is too short for another part.
+        # A part takes an equal share of a round: the rest of a round is too short for another part.
         share = np.maximum(part_cost, round_ / np.maximum(np.floor(round_ / part_cost), 1))
         return bool((parts * share).sum() <= np.maximum(end - started, 0).sum())
 
-    # Enough for one worker alone, with parts of one trial that fill half of their rounds.
+    # An upper bound: a single worker, and parts of one trial that each fill half a round.
     low, high = 0.0, float(started.max() + 2 * ROUNDS * (cost * trials * (1 + OVERHEAD)).sum())
     while rounds and high - low > 1e-3 * high:
         middle = (low + high) / 2
@@ -78,8 +80,8 @@ def _even(loads: Sequence[Load], busy: Sequence[float], rounds: int) -> tuple[in
 
 
 @dataclass(frozen=True, slots=True)
-class _Schedule:
-    """Loads cut into ``counts`` parts, the most costly first, each given to the worker that is free first."""
+class _Assignment:
+    """Loads split into ``counts`` parts, assigned the most costly first to the worker that is free first."""
 
     loads: Sequence[Load]
     counts: tuple[int, ...]
@@ -104,21 +106,21 @@ class _Schedule:
         end, latest = max(free)
         object.__setattr__(self, "end", end)
         object.__setattr__(self, "last", frozenset(given[latest]))
-        # Close to the end of the last worker, and lower where fewer workers reach it.
+        # A soft maximum of the workers' ends: it is lower where fewer workers end last.
         imbalance = end * sum((until / end) ** 8 for until, _ in free) ** (1 / 8)
         object.__setattr__(self, "imbalance", imbalance)
 
 
-def _refined(schedule: _Schedule) -> _Schedule:
-    """Cut the loads of the worker that ends last into one part more for as long as that is worthwhile."""
+def _with_finer_parts(assignment: _Assignment) -> _Assignment:
+    """Split the loads of the worker that ends last into one part more, as long as that is worthwhile."""
     while True:
         finer = [
-            _Schedule(schedule.loads, (*counts[:place], counts[place] + 1, *counts[place + 1 :]), schedule.busy)
-            for counts in [schedule.counts]
-            for place in sorted(schedule.last)
-            if counts[place] < schedule.loads[place].trials
+            _Assignment(assignment.loads, (*counts[:place], counts[place] + 1, *counts[place + 1 :]), assignment.busy)
+            for counts in [assignment.counts]
+            for place in sorted(assignment.last)
+            if counts[place] < assignment.loads[place].trials
         ]
-        best = min(finer, key=lambda other: other.imbalance, default=schedule)
-        if best.imbalance >= WORTHWHILE * schedule.imbalance:
-            return schedule
-        schedule = best
+        best = min(finer, key=lambda other: other.imbalance, default=assignment)
+        if best.imbalance >= WORTHWHILE * assignment.imbalance:
+            return assignment
+        assignment = best

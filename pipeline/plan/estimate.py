@@ -1,4 +1,4 @@
-"""What a plan costs, estimated: the memory of a worker, and the time on workers as fast as a core of this machine."""
+"""An estimate of a plan's cost: the memory of a worker, and the time on workers as fast as a core of this machine."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tasks.datasets.dataset import Dataset
 from tasks.memory import bytes_of_group
 
 PASSES = 2
-"""Products of a step for each of its scores': a gradient takes as many back."""
+"""Passes of a step: the backward pass takes as many multiplications as the forward pass."""
 
 READING = 30
-"""What it takes to read a pixel and to make a number of it, in multiplications, however many trials see it."""
+"""The cost of reading a pixel and casting it, in multiplications, however many trials share it."""
 
 
 def worker_memory(plan: Plan, dataset: Dataset, *, blocks: BlockSizes) -> int:
@@ -33,7 +33,7 @@ def worker_memory(plan: Plan, dataset: Dataset, *, blocks: BlockSizes) -> int:
 
 
 def sweep_seconds(plan: Plan, dataset: Dataset, *, workers: int) -> float:
-    """Return the time of the steps, from the operations of their products and a product timed here and now."""
+    """Return the time of the steps, from the operations of their products and a product that is timed here."""
     extent, speed = Extent.of(dataset), _operations_a_second()
     image = READING * math.prod(dataset.image_shape)
     ends = [0.0] * workers

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pipeline.config.identity import key
 from pipeline.config.schema import Config, describe
 from pipeline.config.settings import trial_names
-from pipeline.plan.balance import OVERHEAD, Load, cut
+from pipeline.plan.balance import OVERHEAD, Load, balance
 from tasks.cost import Extent, multiplications
 from tasks.datasets.dataset import Dataset
 from tasks.events import Checkpoint, Curve
@@ -19,16 +19,16 @@ from tasks.trial import Trial
 
 T = TypeVar("T")
 
-_LEAST = 0.01
-"""Of a trial's cost, at the least what is left of it."""
+_LEAST_SHARE = 0.01
+"""The least share of a trial's cost that counts as left."""
 
 WIDEST = 128
-"""The most trials in a group on a CPU: enough for full use of it, and small beside the images in memory."""
+"""The most trials in a group on a CPU: enough to use it fully, and small in memory compared with the images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """A point of a sweep's grid, before it is planned: its place, its command-line overrides and its config."""
+    """A point of a sweep's grid, before it is planned: its index, its command-line overrides and its config."""
 
     index: int
     overrides: tuple[str, ...]
@@ -39,9 +39,9 @@ class Point:
 class PlannedTrial:
     """A trial of a sweep.
 
-    ``key`` identifies it (contract 6 of the architecture), ``name`` says what differs from the others of the sweep,
-    ``index`` is its place in the grid (Hydra's job number), ``overrides`` are its command-line overrides and
-    ``config`` is its resolved config as plain values: all that is needed to run it again.
+    ``key`` identifies it (contract 6 of the architecture), ``name`` holds the values that differ within the sweep,
+    ``index`` is its index in the grid (Hydra's job number), ``overrides`` are its command-line overrides and
+    ``config`` is its resolved config as plain values, all that is needed to run it again.
     """
 
     index: int
@@ -54,9 +54,9 @@ class PlannedTrial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a group has come: the checkpoint it goes on from, and the points of its trials up to there.
+    """How far a group has come: the checkpoint it goes on from, and its trials' curves up to there.
 
-    ``told`` says that this process has told of the points already: they are not told again.
+    ``told`` says that this process has already reported the curves: they are not reported again.
     """
 
     checkpoint: Checkpoint
@@ -64,7 +64,7 @@ class Progress:
     told: bool = False
 
     def of_trials(self, kept: Sequence[int]) -> Progress:
-        """Return the progress of some of the trials, by their places in the group, in that order."""
+        """Return the progress of the trials ``kept``, by their positions in the group, in that order."""
         curves = [
             dataclasses.replace(curve, trial=kept.index(curve.trial)) for curve in self.curves if curve.trial in kept
         ]
@@ -72,7 +72,7 @@ class Progress:
 
     @classmethod
     def join(cls, parts: Sequence[Progress]) -> Progress:
-        """Return the progress of one group of the trials of all parts, which have come to the same step."""
+        """Return the progress of a merged group, part after part; the parts are at the same step."""
         sizes = [0, *itertools.accumulate(len(part.checkpoint.trials) for part in parts[:-1])]
         curves = [
             dataclasses.replace(curve, trial=curve.trial + before)
@@ -85,7 +85,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Trials computed as one; ``start`` is where they go on from, ``until`` the step at which they pause, if any."""
+    """Trials that are fused; ``start`` is the progress they go on from, ``until`` the step they pause at, if any."""
 
     trials: tuple[PlannedTrial, ...]
     start: Progress | None = None
@@ -94,7 +94,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """All trials of a sweep, the indices of folded duplicates by the index they repeat, and the groups."""
+    """The trials of a sweep, the index of the trial that each folded duplicate repeats, and the groups."""
 
     trials: tuple[PlannedTrial, ...]
     folded: Mapping[int, int]
@@ -113,11 +113,11 @@ def make_plan(
     widest: Callable[[Trial], int] = _widest_on_cpu,
     known: Sequence[PlannedTrial] = (),
 ) -> Plan:
-    """Give each point its key, fold those that are the same trial, and group the rest for ``workers``.
+    """Compute each point's key, fold duplicates, and group the remaining trials for ``workers``.
 
-    ``folded`` of the plan maps the index of a point that repeats another to the index of that other, which may be of
-    those that are ``known`` from before; the plan's trials are none of these. ``widest`` says how many trials like one
-    a group may have.
+    ``folded`` of the plan maps the index of a duplicate to the index of the trial that it repeats, which may be one of
+    the trials ``known`` from earlier plans; the plan's trials are new ones only. ``widest`` is the most trials like a
+    given one that a group may have.
     """
     every = [trial.trial for trial in known] + [point.config.trial for point in points]
     overrides = [trial.overrides for trial in known] + [point.overrides for point in points]
@@ -144,8 +144,8 @@ def make_plan(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stretch:
-    """What a trial is to do next: from ``start``, or its beginning, to the step ``until``, or its end."""
+class Segment:
+    """The next steps of a trial: from ``start`` (None: its beginning) to the step ``until`` (None: its end)."""
 
     trial: PlannedTrial
     start: Progress | None = None
@@ -153,58 +153,59 @@ class Stretch:
 
     @property
     def share(self) -> float:
-        """Which part of the trial's steps it is."""
+        """The segment's share of the trial's steps."""
         steps = self.trial.trial.steps
         return max((self.until or steps) - self.first, 0) / steps
 
     @property
     def first(self) -> int:
-        """The steps that are done already."""
+        """The number of steps done before it."""
         return 0 if self.start is None else self.start.checkpoint.step
 
 
 def make_groups(
     trials: Sequence[PlannedTrial], extent: Extent, *, workers: int, widest: Callable[[Trial], int] = _widest_on_cpu
 ) -> tuple[Group, ...]:
-    """Fuse the trials that can share arithmetic into groups, largest first, so that all workers are busy.
+    """Fuse the trials that can share arithmetic into groups, the most costly first, so that all workers are busy.
 
-    How trials are grouped changes no bit of them.
+    The grouping changes no bit of a trial's result.
     """
-    return fused([Stretch(trial=trial) for trial in trials], extent, workers=workers, widest=widest)
+    return fuse([Segment(trial=trial) for trial in trials], extent, workers=workers, widest=widest)
 
 
-def fused(
-    stretches: Sequence[Stretch], extent: Extent, *, workers: int, widest: Callable[[Trial], int] = _widest_on_cpu
+def fuse(
+    segments: Sequence[Segment], extent: Extent, *, workers: int, widest: Callable[[Trial], int] = _widest_on_cpu
 ) -> tuple[Group, ...]:
-    """Fuse what trials are to do next, where they can share arithmetic from the same step to the same step."""
-    together: dict[tuple[Any, ...], list[Stretch]] = {}
-    for one in stretches:
+    """Fuse the segments of trials that can share arithmetic, from the same step to the same step."""
+    by_fusion_key: dict[tuple[Any, ...], list[Segment]] = {}
+    for one in segments:
         task = one.trial.trial.task
-        together.setdefault((type(task), *task.fusion_key(one.trial.trial), one.first, one.until), []).append(one)
-    families = list(together.values())
+        fusion_key = (type(task), *task.fusion_key(one.trial.trial), one.first, one.until)
+        by_fusion_key.setdefault(fusion_key, []).append(one)
+    families = list(by_fusion_key.values())
     loads = [
         Load(trials=len(family), cost=_cost(family, extent), widest=widest(family[0].trial.trial))
         for family in families
     ]
-    counts = cut(loads, [0.0] * workers)
+    counts = balance(loads, [0.0] * workers)
     parts = [part for family, count in zip(families, counts, strict=True) for part in chunks(family, count)]
     parts.sort(key=lambda part: (-_cost(part, extent) * (len(part) + OVERHEAD), part[0].trial.index))
     return tuple(map(_group, parts))
 
 
-def _group(part: Sequence[Stretch]) -> Group:
+def _group(part: Sequence[Segment]) -> Group:
     starts = [one.start for one in part if one.start is not None]
     start = Progress.join(starts) if starts else None
     return Group(trials=tuple(one.trial for one in part), start=start, until=part[0].until)
 
 
-def _cost(stretches: Sequence[Stretch], extent: Extent) -> float:
-    # A trial that was left at the rung it is to go to has nothing to do, and is a part of a group all the same.
-    return max(max(one.share, _LEAST) * multiplications(one.trial.trial, extent) for one in stretches)
+def _cost(segments: Sequence[Segment], extent: Extent) -> float:
+    # A trial whose checkpoint is already at its next rung has no steps left, but is part of a group all the same.
+    return max(max(one.share, _LEAST_SHARE) * multiplications(one.trial.trial, extent) for one in segments)
 
 
 def chunks(members: Sequence[T], count: int) -> list[Sequence[T]]:
-    """Return the members in so many runs of even length.
+    """Return the members split into ``count`` consecutive chunks of about equal length.
 
     >>> chunks([1, 2, 3, 4, 5], 2)
     [[1, 2], [3, 4, 5]]

@@ -1,4 +1,4 @@
-"""Repeats: every point of a sweep several times, each with other seeds."""
+"""Repeats: every point of a sweep several times, with different seeds."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from tasks.errors import ConfigError
 
 
 def repeated(points: Sequence[Point]) -> list[Point]:
-    """Return the points that ``sweep.repeats`` makes of these: each with its seeds, those after them, and so on.
+    """Return every point ``sweep.repeats`` times: with its own seeds, with its seeds plus 1, plus 2, and so on.
 
-    Of the seeds those grow that ``sweep.over`` names. Repeats with the same seeds, of any points, see the same
-    minibatches, so that they can be computed as one and compared in pairs. A repeat's index is its place among the
-    repeats of all points: `point_of` leads back to the point's.
+    Only the seeds that ``sweep.over`` names are incremented. Repeats of any points with the same seeds see the same
+    minibatches, so that they can be fused and compared in pairs. Repeats are numbered over all points; `point_of`
+    returns the index of a repeat's point.
 
     Raises
     ------
     ConfigError
-        If the points themselves are repeats of each other, with other seeds.
+        If the points themselves are repeats of each other, with different seeds.
     """
     repeats = points[0].config.sweep.repeats
     if repeats == 1:
         return list(points)
-    grown = [key for key in SEEDS if key in points[0].config.sweep.over]
+    incremented = [key for key in SEEDS if key in points[0].config.sweep.over]
     first: dict[str, dict[str, int]] = {}
     for point in points:
-        seeds = {key: getattr(point.config.trial, key) for key in grown}
-        known = first.setdefault(setting_key(point.config.trial, grown), seeds)
-        for key in grown:
+        seeds = {key: getattr(point.config.trial, key) for key in incremented}
+        known = first.setdefault(setting_key(point.config.trial, incremented), seeds)
+        for key in incremented:
             if known[key] != seeds[key]:
                 raise ConfigError(f"sweep.repeats must be 1 where {key} is swept, got {repeats}")
-    return [_repeat(point, grown, number, repeats) for point in points for number in range(repeats)]
+    return [_repeat(point, incremented, number, repeats) for point in points for number in range(repeats)]
 
 
 def point_of(index: int, repeats: int) -> int:
-    """Return the index of the point that a repeat with this index is of."""
+    """Return the index of the point of the repeat with this index."""
     return index // repeats
 
 
 def means(values: Mapping[int, float | Exception], repeats: int) -> dict[int, float | Exception]:
-    """Return what each point came to: the mean of its repeats' values, or the failure of one of them.
+    """Return each point's value: the mean over its repeats, or the failure of one of them.
 
     >>> means({0: 1.0, 1: 3.0, 2: 5.0, 3: 5.0}, 2)
     {0: 2.0, 1: 5.0}
@@ -61,9 +61,9 @@ def _mean(ends: Sequence[float | Exception]) -> float | Exception:
     return sum(numbers) / len(numbers)
 
 
-def _repeat(point: Point, grown: Sequence[str], number: int, repeats: int) -> Point:
-    seeds = {key: getattr(point.config.trial, key) + number for key in grown}
-    replaced = {"sweep.repeats", *grown}  # the overrides of a repeat run it alone
+def _repeat(point: Point, incremented: Sequence[str], number: int, repeats: int) -> Point:
+    seeds = {key: getattr(point.config.trial, key) + number for key in incremented}
+    replaced = {"sweep.repeats", *incremented}  # the overrides of a repeat run it alone
     kept = [text for text in point.overrides if text.lstrip("+").partition("=")[0] not in replaced]
     return Point(
         index=point.index * repeats + number,

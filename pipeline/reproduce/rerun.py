@@ -8,14 +8,14 @@ from pathlib import Path
 from rich.console import Console
 
 from pipeline import provenance
-from pipeline.background import later
+from pipeline.background import in_background
 from pipeline.config.identity import key
 from pipeline.config.schema import Config, describe, parse
 from pipeline.display.console import Display
 from pipeline.engine.inprocess import InProcess
 from pipeline.errors import RecordError
 from pipeline.figures.drawing import draw, draw_quickly, sweep_figures
-from pipeline.plan.plan import Group, PlannedTrial, Stretch, fused
+from pipeline.plan.plan import Group, PlannedTrial, Segment, fuse
 from pipeline.record.mlflow_recorder import MlflowRecorder
 from pipeline.record.protocol import Provenance, SweepHeader
 from pipeline.record.reading import RecordedRun, read_run
@@ -26,7 +26,7 @@ from pipeline.results.failures import Failures
 from pipeline.results.fault_log import FaultLog
 from pipeline.results.tally import Tally
 from pipeline.sweep.engines import cpu_count
-from pipeline.sweep.follow import compute
+from pipeline.sweep.follow import compute_and_record
 from pipeline.sweep.opening import Opened, Record
 from tasks.arrays.devices import library_for
 from tasks.cost import Extent
@@ -74,8 +74,8 @@ def rerun(
     ]
     ends = {trial.key: _end(old) for trial, old in zip(trials, olds, strict=True)}
     distinct = {trial.key: trial for trial in trials}
-    stretches = [Stretch(trial=trial, until=ends[key]) for key, trial in distinct.items()]
-    groups = fused(stretches, Extent.of(dataset), workers=1)
+    segments = [Segment(trial=trial, until=ends[key]) for key, trial in distinct.items()]
+    groups = fuse(segments, Extent.of(dataset), workers=1)
     name = f"{sweep.name} {again}" if sweep else None
     link = {REPRODUCES: sweep.run_id if sweep else olds[0].run_id}
     recorder = MlflowRecorder(
@@ -131,6 +131,6 @@ def _compute(
     failures = Failures(len(trials), FaultLog(Path()))
     # The bits depend on the layout and not on the threads.
     with InProcess(threads=cpu_count(), device=config.device) as engine, Display(console, tally) as display:
-        compute(groups, dataset, engine, Record(recorder, later(Opened)), tally, display, failures)
+        compute_and_record(groups, dataset, engine, Record(recorder, in_background(Opened)), tally, display, failures)
     if tally.failed:
         console.print(str(failures.error()), markup=False, soft_wrap=True)

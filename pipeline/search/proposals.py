@@ -99,7 +99,7 @@ class Proposals:
         whole = count >= min(left, self.budget.batch, max(room, 1)) or self.search.open == 0
         return self._ask(count) if whole else []
 
-    def told(self, number: int, end: End) -> None:
+    def tell(self, number: int, end: End) -> None:
         """Take in how a point ended."""
         self.ended += 1
         values = [] if end.outcome is Outcome.FAILED else self._objectives.values(end.metrics)

@@ -1,4 +1,4 @@
-"""Stopping rules: which trials go on at a rung, one rule a module."""
+"""Stopping rules: which trials go on at a rung."""
 
 from collections.abc import Mapping
 

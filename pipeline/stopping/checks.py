@@ -1,4 +1,4 @@
-"""What a stopping rule asks of the trials that it compares, checked before anything starts."""
+"""Checks, before anything starts, that a stopping rule can compare the trials of a sweep."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from tasks.errors import require
 from tasks.trial import DeclaresMetrics, Trial
 
 METRICS = ("val/accuracy", "val/loss", "train/accuracy", "train/loss", "train/data_loss", "train/regularization_loss")
-"""What every training measures as it goes."""
+"""The metrics of every training on its way."""
 
 
 def check(rule: Rule, trials: Sequence[Trial], *, metric: str, validated: bool) -> None:
-    """Raise a `ConfigError` where a rule cannot compare trials by a metric, ``validated`` on a validation set.
+    """Raise a `ConfigError` where a rule cannot compare trials by a metric; ``validated``: there is a validation set.
 
-    Trials whose task is not to train are not compared.
+    Trials of tasks that do not train are not compared.
     """
     compared = [trial for trial in trials if trial.task.trains]
     if not rule.stops or not compared:
         return
     known = [name for name in METRICS if validated or not name.startswith("val/")]
-    # A task of one's own has metrics of its own.
-    announced = all(isinstance(trial.task, DeclaresMetrics) for trial in compared)
-    require(metric in known or not announced, "stopping.metric", f"must be one of {', '.join(known)}", metric)
+    # The metrics of a user's own task are not known here.
+    declared = all(isinstance(trial.task, DeclaresMetrics) for trial in compared)
+    require(metric in known or not declared, "stopping.metric", f"must be one of {', '.join(known)}", metric)
     key = key_of_points(compared[0], metric)
     for name in ("steps", key):
         values = sorted({getattr(trial, name.removeprefix("trial.")) for trial in compared})
@@ -43,7 +43,7 @@ def check(rule: Rule, trials: Sequence[Trial], *, metric: str, validated: bool) 
 
 
 def key_of_points(trial: Trial, metric: str) -> str:
-    """Return the key that says how often a trial's metric is measured; a task of one's own reports all at once."""
+    """Return the key that says how often a trial's metric is measured; a user's own task reports all at once."""
     recorded = isinstance(trial.task, DeclaresMetrics) and not metric.startswith("val/")
     return "trial.record_every" if recorded else "trial.evaluate_every"
 
@@ -54,5 +54,5 @@ def points_every(trial: Trial, metric: str) -> int:
 
 
 def first_rung(rule: Rule, trial: Trial, metric: str) -> int:
-    """Return the first rung of a trial: where the metric is first measured, unless the rule says so."""
+    """Return the first rung of a trial: the rule's ``min_steps``, else where the metric is first measured."""
     return rule.min_steps or points_every(trial, metric)

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pipeline.stopping.rule import History, Reduced, best
+from pipeline.stopping.rule import GeometricRule, MetricHistory, best
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Halving(Reduced):
-    """Successive halving: a rung is decided by what all have measured at it, whoever came first.
+class Halving(GeometricRule):
+    """Successive halving: a rung is decided once all settings have arrived, whatever their order.
 
     Rungs are ``min_steps`` and its multiples by powers of ``reduction_factor``; of n settings, n / reduction_factor
     go on, rounded up. Source: Jamieson and Talwalkar 2016, "Non-stochastic best arm identification".
@@ -19,6 +19,6 @@ class Halving(Reduced):
 
     brackets: ClassVar[int] = 1
 
-    def passing(self, arrived: Sequence[History], *, complete: bool) -> list[int]:
+    def passing(self, arrived: Sequence[MetricHistory], *, complete: bool) -> list[int]:
         """Return the best of all, once all have arrived."""
         return best(arrived, -(-len(arrived) // self.reduction_factor)) if complete else []

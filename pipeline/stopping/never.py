@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pipeline.stopping.rule import History
+from pipeline.stopping.rule import MetricHistory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,7 +14,7 @@ class Never:
     """No rungs."""
 
     stops: ClassVar[bool] = False
-    together: ClassVar[bool] = True
+    synchronous: ClassVar[bool] = True
     brackets: ClassVar[int] = 1
     metric: ClassVar[str | None] = None
     mode: ClassVar[str | None] = None
@@ -26,7 +26,7 @@ class Never:
         del first, steps, bracket
         return ()
 
-    def passing(self, arrived: Sequence[History], *, complete: bool) -> list[int]:
+    def passing(self, arrived: Sequence[MetricHistory], *, complete: bool) -> list[int]:
         """Return all."""
         del complete
         return list(range(len(arrived)))

@@ -1,4 +1,4 @@
-"""What a stopping rule is: pure functions from results to who goes on."""
+"""The interface of a stopping rule: pure functions from results to the settings that go on."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import ClassVar, Protocol
 
 from tasks.errors import require
 
-History = Sequence[float]
-"""What a setting has measured at each evaluation up to a rung, larger is better; the last is its score there."""
+MetricHistory = Sequence[float]
+"""A setting's metric at each evaluation up to a rung, larger is better; the last is its score at the rung."""
 
 
 class Rule(Protocol):
     """A stopping rule: a row of `STOPPING`.
 
-    ``stops`` says that there is anything to decide, ``together`` that settings are compared only with those that were
-    proposed together, all of whom are waited for.
+    ``stops`` says that the rule may stop trials. ``synchronous`` says that a setting is compared only with those that
+    were proposed together with it, and only once all of them have arrived.
     """
 
     stops: ClassVar[bool]
-    together: ClassVar[bool]
+    synchronous: ClassVar[bool]
 
     @property
     def metric(self) -> str | None:
-        """The metric that is compared, None for the one that the sweep ranks by."""
+        """The metric that is compared, None for the sweep's."""
 
     @property
     def mode(self) -> str | None:
-        """Whether the largest or the smallest is the best, None for what the sweep ranks by."""
+        """Whether the largest or the smallest is the best, None for the sweep's mode."""
 
     @property
     def min_steps(self) -> int | None:
@@ -36,25 +36,25 @@ class Rule(Protocol):
 
     @property
     def max_steps(self) -> int | None:
-        """What the rungs lie below, None for the steps of the trials."""
+        """The step that all rungs are below, None for the steps of the trials."""
 
     @property
     def brackets(self) -> int:
-        """How many brackets the settings are spread over: each decides for itself."""
+        """The number of brackets that the settings are dealt to; each bracket decides by itself."""
 
     def rungs(self, first: int, steps: int, bracket: int) -> tuple[int, ...]:
-        """Return the steps, ascending and below ``steps``, at which a bracket is compared; ``first`` is the first."""
+        """Return the rungs of a bracket: ascending steps from ``first`` on, below ``steps``."""
 
-    def passing(self, arrived: Sequence[History], *, complete: bool) -> list[int]:
-        """Return the places of those who go on from a rung at which these have arrived; ``complete``: nobody else will.
+    def passing(self, arrived: Sequence[MetricHistory], *, complete: bool) -> list[int]:
+        """Return the indices of the settings that go on from a rung, of those that have arrived there.
 
-        Whoever has passed once has passed for ever; the others are stopped once all have arrived. A history that ends
-        in NaN never passes.
+        ``complete`` says that no other will arrive: those that have not passed by then are stopped. A setting that has
+        passed once goes on whatever comes later. A history that ends in NaN never passes.
         """
 
 
-def best(arrived: Sequence[History], count: int) -> list[int]:
-    """Return the places of the ``count`` best by their last number, the earlier of equals first; NaN is none.
+def best(arrived: Sequence[MetricHistory], count: int) -> list[int]:
+    """Return the indices of the ``count`` best by their last number, the earlier of equals first, without NaN.
 
     >>> best([[0.1], [0.5], [float("nan")], [0.2, 0.5]], 2)
     [1, 3]
@@ -77,11 +77,11 @@ def geometric(first: int, factor: int, steps: int) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Compared:
-    """What every rule that stops trials has: the metric that is compared, and the steps between which."""
+class ComparingRule:
+    """The fields of every rule that stops trials: the metric that is compared, and the range of the rungs."""
 
     stops: ClassVar[bool] = True
-    together: ClassVar[bool] = True
+    synchronous: ClassVar[bool] = True
 
     metric: str | None = None
     mode: str | None = None
@@ -95,15 +95,15 @@ class Compared:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reduced(Compared):
-    """What the rules have in common whose rungs are apart by a factor."""
+class GeometricRule(ComparingRule):
+    """The fields of a rule whose rungs are a geometric sequence."""
 
     reduction_factor: int = 3
 
     def __post_init__(self) -> None:
-        Compared.__post_init__(self)
+        ComparingRule.__post_init__(self)
         require(self.reduction_factor >= 2, "stopping.reduction_factor", "must be >= 2", self.reduction_factor)
 
     def rungs(self, first: int, steps: int, bracket: int) -> tuple[int, ...]:
-        """Return the rungs of a bracket, counted from 0: the first is ``reduction_factor`` times later in each."""
+        """Return the rungs of a bracket (from 0); the first is ``reduction_factor`` times later in each next one."""
         return geometric(first * self.reduction_factor**bracket, self.reduction_factor, steps)

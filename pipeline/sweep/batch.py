@@ -8,14 +8,14 @@ from pipeline.plan.plan import Plan, PlannedTrial, Point
 from pipeline.plan.repeats import means, point_of, repeated
 from pipeline.reports import Searched
 from pipeline.results.tally import Standing
-from pipeline.sweep.source import End, Source
+from pipeline.sweep.source import End, PointSource
 from tasks.events import Outcome
 
 
-class Batch:
+class PointBatch:
     """The points of a ``source``, each of which is ``repeats`` trials; some may be trials that are known already."""
 
-    def __init__(self, source: Source, *, repeats: int) -> None:
+    def __init__(self, source: PointSource, *, repeats: int) -> None:
         self._source, self._repeats = source, repeats
         self._keys: dict[int, str] = {}  # of every repeat of every point, the key of its trial
         self._indices: dict[str, list[int]] = {}
@@ -67,7 +67,7 @@ class Batch:
                 continue
             ends[index] = end
             if len(ends) == self._repeats:
-                self._source.told(point, _mean(list(ends.values())))
+                self._source.tell(point, _mean(list(ends.values())))
 
     def ends(self, standings: Mapping[str, Standing], error: Exception) -> dict[int, float | Exception]:
         """Return what each point came to; ``error`` is what is told of those that failed."""

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.stopping.ladder import Decision
+from pipeline.stopping.rung_system import Decision
 from pipeline.sweep.checkpoint_file import CheckpointError, Saved, decode, encode, of_keys
 
 DECISIONS = "decisions.jsonl"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.display.console import Display, told_of_retry
+from pipeline.display.console import Display, retry_message
 from pipeline.engine.protocol import Engine, run
 from pipeline.plan.plan import Group
 from pipeline.reports import (
@@ -24,13 +24,13 @@ from pipeline.results.failures import Failures
 from pipeline.results.tally import Tally
 from pipeline.sweep.checkpoint_file import Saved
 from pipeline.sweep.checkpoints import Checkpoints
-from pipeline.sweep.course import stopped
 from pipeline.sweep.opening import Record, closing
+from pipeline.sweep.trial_scheduler import stopped
 from tasks.datasets.dataset import Dataset
 from tasks.events import Outcome
 
 
-class Follower:
+class ReportHandler:
     """Takes every report to the record, the tally, the display and the failures; keeps checkpoints.
 
     Trials are computed while the record is being opened; `take` raises where it cannot be.
@@ -82,11 +82,11 @@ class Follower:
     def _say(self, report: Retried) -> None:
         """Tell that trials are computed again: of a search for those that raise an error once, of a loss each time."""
         if not report.raised or report.error not in self._searched:
-            self._display.say(told_of_retry(report))
+            self._display.say(retry_message(report))
         self._searched.add(report.error)
 
 
-def compute(
+def compute_and_record(
     groups: Sequence[Group],
     dataset: Dataset,
     engine: Engine,
@@ -96,13 +96,13 @@ def compute(
     failures: Failures,
 ) -> None:
     """Follow groups to where each ends; trials that pause there end as stopped. Engine and record are closed."""
-    follower = Follower(record, tally, display, failures)
+    handler = ReportHandler(record, tally, display, failures)
     with closing(record, engine, tally, display.say):
         for report in run(engine, groups, dataset):
-            follower.take(report)
+            handler.take(report)
             if isinstance(report, Paused):
                 for slot, (trial, layout) in enumerate(zip(report.trials, report.layouts, strict=True)):
-                    follower.take(stopped(trial, report.progress.of_trials([slot]), layout, dataset))
+                    handler.take(stopped(trial, report.progress.of_trials([slot]), layout, dataset))
 
 
 def _failed(report: object) -> Failed | None:

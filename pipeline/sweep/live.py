@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from pipeline.address import sqlite_file
-from pipeline.background import later
+from pipeline.background import in_background
 from pipeline.config.schema import Config
 from pipeline.display.console import (
     Display,
@@ -33,16 +33,16 @@ from pipeline.results.failures import Failures
 from pipeline.results.fault_log import FaultLog
 from pipeline.results.tally import Tally
 from pipeline.signals import StopSignals, raise_swallowed
-from pipeline.stopping.ladder import Decision
-from pipeline.sweep.batch import Batch
-from pipeline.sweep.course import Course
+from pipeline.stopping.rung_system import Decision
+from pipeline.sweep.batch import PointBatch
 from pipeline.sweep.engines import make_engine, widest, worker_count
-from pipeline.sweep.follow import Follower
+from pipeline.sweep.follow import ReportHandler
 from pipeline.sweep.occupancy import Occupancy
 from pipeline.sweep.opening import Header, Record, closing, connected, make_recorder, open_record
 from pipeline.sweep.planning import expectation, header, load, planned, say_what_is_not_stopped, shared
 from pipeline.sweep.resume import Resumption, resume_command
-from pipeline.sweep.source import Source
+from pipeline.sweep.source import PointSource
+from pipeline.sweep.trial_scheduler import TrialScheduler
 
 ABREAST = 12
 """Trials that are proposed for a worker at a time: enough for full use of fused arithmetic."""
@@ -82,7 +82,7 @@ class LiveSweep:
             self._console.print(self._record.recorder.how_to_look(), markup=False, soft_wrap=True)
 
     def run(
-        self, source: Source, *, last: bool = True, meanwhile: Callable[[], object] | None = None
+        self, source: PointSource, *, last: bool = True, meanwhile: Callable[[], object] | None = None
     ) -> dict[int, float | Exception]:
         """Run the points of a source, and return what each one came to, or its failure, by its index.
 
@@ -94,9 +94,9 @@ class LiveSweep:
         SweepError
             If the points cannot be run together, or the data, the store or the engine cannot be had.
         """
-        others = later(meanwhile or (lambda: None))
+        others = in_background(meanwhile or (lambda: None))
         self._last = last
-        batch = Batch(source, repeats=self._config.sweep.repeats)
+        batch = PointBatch(source, repeats=self._config.sweep.repeats)
         # Of a source that may have a past only so much as tells which one it is.
         few = bool(source.identity) and self._config.sweep.resume
         points = batch.more(1 if few else ABREAST * worker_count(self._config))
@@ -109,10 +109,10 @@ class LiveSweep:
         self._follow(batch)
         self._note(batch)
         if self._occupancy.idle >= 0:
-            self._follower.take(Measured(metrics={"workers/idle": self._occupancy.idle}))
+            self._handler.take(Measured(metrics={"workers/idle": self._occupancy.idle}))
         return batch.ends(self._tally.standings, self._failures.error())
 
-    def _start(self, batch: Batch, points: Sequence[Point], others: Future[object]) -> None:
+    def _start(self, batch: PointBatch, points: Sequence[Point], others: Future[object]) -> None:
         """Start what takes seconds side by side: the data, then the store and the engine.
 
         The engine starts in the main thread, since Ray sets signal handlers, and only once the data are known to be
@@ -120,7 +120,7 @@ class LiveSweep:
         """
         config, lone = self._config, self._overrides is None
         probe(config.tracking.uri, create=True, experiment=config.tracking.experiment)
-        loading = later(lambda: load(config, self._console))
+        loading = in_background(lambda: load(config, self._console))
         recorder = make_recorder(config, self._folder, lone=lone)
         self._stack.callback(recorder.drawers.close)
         self._engine = make_engine(config, lone=lone)
@@ -143,16 +143,18 @@ class LiveSweep:
         overrides = self._overrides or ()
         sweep = None if lone else header(overrides, config, plan, self._dataset, tags, attachments, batch.identity)
         head = Header(sweep=sweep, dataset=self._dataset, provenance=provenance)
-        self._record = Record(recorder, later(lambda: open_record(recorder, connecting, config, head, self._folder)))
+        self._record = Record(
+            recorder, in_background(lambda: open_record(recorder, connecting, config, head, self._folder))
+        )
         criterion = Criterion.of(config.sweep, self._dataset)
         expected = expectation(config, plan.trials, self._dataset)
         self._tally = Tally(plan.trials, criterion, share=expected.share if expected else 1.0)
         self._failures = Failures(len(plan.trials), FaultLog(self._folder))
-        self._course = Course(config, self._dataset, criterion, widest=widest(config, self._dataset))
+        self._scheduler = TrialScheduler(config, self._dataset, criterion, widest=widest(config, self._dataset))
         self._stack.push(self._show_end)
         display = self._stack.enter_context(Display(self._console, self._tally))
         self._stack.enter_context(closing(self._record, self._engine, self._tally, display.say))
-        self._follower = Follower(self._record, self._tally, display, self._failures)
+        self._handler = ReportHandler(self._record, self._tally, display, self._failures)
         self._started = True
         self._engine.load(self._dataset)
         self._resumption = self._resumed()
@@ -183,7 +185,7 @@ class LiveSweep:
         show_past(self._console, resumption.counts(self._tally.standings), resumption.damaged)
         return resumption
 
-    def _recall(self, batch: Batch, points: Sequence[Point], plan: Plan) -> tuple[Sequence[Point], Plan]:
+    def _recall(self, batch: PointBatch, points: Sequence[Point], plan: Plan) -> tuple[Sequence[Point], Plan]:
         """Return all that a source has proposed in an earlier process, which it has begun to propose again."""
         proposals = self._resumption.proposals
         self._console.print(f"{len(proposals)} proposals are known, and made again")
@@ -193,19 +195,19 @@ class LiveSweep:
         whole = planned(points, self._dataset, self._config)
         new = tuple(trial for trial in whole.trials if trial.key not in {known.key for known in plan.trials})
         self._failures.expect(len(new))
-        self._follower.take(Planned(trials=new))
+        self._handler.take(Planned(trials=new))
         return points, whole
 
-    def _add(self, batch: Batch, points: Sequence[Point]) -> None:
+    def _add(self, batch: PointBatch, points: Sequence[Point]) -> None:
         """Take in more points than the sweep began with."""
         shared(points, self._config)
         plan = planned(points, self._dataset, self._config, known=list(self._trials.values()))
         self._failures.expect(len(plan.trials))
-        self._follower.take(Planned(trials=plan.trials))
+        self._handler.take(Planned(trials=plan.trials))
         self._note(batch)
         self._enter(batch, points, plan)
 
-    def _note(self, batch: Batch) -> None:
+    def _note(self, batch: PointBatch) -> None:
         """Write down what a source has proposed, before it is acted upon: a resume must not propose otherwise.
 
         The first proposals, which are the same again, are not waited with for the record.
@@ -214,32 +216,34 @@ class LiveSweep:
             new = [told for told in news.proposals if told.number >= self._proposed]
             self._proposed += len(new)
             self._unwritten += [told.overrides for told in new]
-            self._follower.take(news)
+            self._handler.take(news)
         checkpoints = self._record.checkpoints()
         if self._unwritten and checkpoints is not None:
             checkpoints.propose(self._unwritten)
             self._unwritten = []
 
-    def _enter(self, batch: Batch, points: Sequence[Point], plan: Plan, decisions: Sequence[Decision] = ()) -> None:
+    def _enter(
+        self, batch: PointBatch, points: Sequence[Point], plan: Plan, decisions: Sequence[Decision] = ()
+    ) -> None:
         """Have the trials of points computed, but for those that have ended already."""
         self._trials |= {trial.index: trial for trial in plan.trials}
         batch.know(points, plan, self._trials)
-        self._course.enter(plan.trials)
-        self._course.know(decisions)
+        self._scheduler.add(plan.trials)
+        self._scheduler.replay(decisions)
         for decision in decisions:
-            self._record.recorder.take(self._course.told(decision))
+            self._record.recorder.take(self._scheduler.as_report(decision))
         for trial in plan.trials:
             if trial.key in self._resumption.ended:
                 result = self._resumption.ended[trial.key]
                 self._tally.know(trial.key, result)
-                self._course.end(trial, result)
+                self._scheduler.end(trial, result)
             else:
-                self._course.begin(trial, self._resumption.saved.get(trial.key))
+                self._scheduler.schedule(trial, self._resumption.saved.get(trial.key))
         for point in points:
             trial = self._trials[plan.folded.get(point.index, point.index)]
             self._end(batch, trial)
 
-    def _follow(self, batch: Batch) -> None:
+    def _follow(self, batch: PointBatch) -> None:
         """Compute until every point of a batch has ended."""
         self._submit(batch)
         while self._open:
@@ -252,13 +256,13 @@ class LiveSweep:
             self._decide(batch, closed=True)  # nothing runs: nobody else will come, or not before this is decided
             self._submit(batch)
 
-    def _submit(self, batch: Batch) -> None:
+    def _submit(self, batch: PointBatch) -> None:
         """Give work to the workers that have none: trials that go on, and more points."""
         self._decide(batch, closed=batch.done)
         while (idle := self._engine.size - len(self._open)) > 0:
-            groups = self._course.groups(idle)
+            groups = self._scheduler.groups(idle)
             if groups:
-                self._hand_over(groups, last=self._last and batch.done and self._course.settled)
+                self._hand_over(groups, last=self._last and batch.done and self._scheduler.settled)
             elif batch.done or not (points := batch.more(ABREAST * idle)):
                 return
             else:
@@ -272,8 +276,8 @@ class LiveSweep:
         self._occupancy.note(len(self._open), self._engine.size)
         self._engine.submit(groups, last=last)
 
-    def _hear(self, batch: Batch, report: Report) -> None:
-        self._follower.take(report)
+    def _hear(self, batch: PointBatch, report: Report) -> None:
+        self._handler.take(report)
         if self._unwritten:
             self._note(batch)
         if isinstance(report, Finished | Failed):
@@ -281,17 +285,17 @@ class LiveSweep:
             self._end(batch, report.trial)
         elif isinstance(report, Paused):
             self._leave(report.trials)
-        self._tell(batch, self._course.take(report))
+        self._tell(batch, self._scheduler.take(report))
 
-    def _decide(self, batch: Batch, *, closed: bool) -> None:
-        self._tell(batch, self._course.decide(closed=closed))
+    def _decide(self, batch: PointBatch, *, closed: bool) -> None:
+        self._tell(batch, self._scheduler.decide(closed=closed))
 
-    def _tell(self, batch: Batch, reports: Iterable[Decided | Finished]) -> None:
+    def _tell(self, batch: PointBatch, reports: Iterable[Decided | Finished]) -> None:
         for report in reports:
             if isinstance(report, Decided) and (checkpoints := self._record.opened().checkpoints) is not None:
                 checkpoints.decide(report.decision)  # before it is acted upon: a resume must not decide otherwise
                 self._occupancy.begin()
-            self._follower.take(report)
+            self._handler.take(report)
             if isinstance(report, Finished):
                 self._end(batch, report.trial)
 
@@ -304,7 +308,7 @@ class LiveSweep:
                 del self._open[group]
                 self._occupancy.note(len(self._open), self._engine.size)
 
-    def _end(self, batch: Batch, trial: PlannedTrial) -> None:
+    def _end(self, batch: PointBatch, trial: PlannedTrial) -> None:
         standing = self._tally.standings[trial.key]
         if standing.outcome is not None:
             batch.end(standing)

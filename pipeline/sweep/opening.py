@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.background import later
+from pipeline.background import in_background
 from pipeline.config.schema import Config
 from pipeline.engine.protocol import Engine
 from pipeline.errors import Interrupted
@@ -96,7 +96,7 @@ def make_recorder(config: Config, folder: Path, *, lone: bool) -> MlflowRecorder
 
 def connected(recorder: MlflowRecorder) -> Future[object]:
     """Begin to connect to the recorder's store: a new one takes seconds to make, in which an engine can start."""
-    return later(lambda: connect(recorder.uri, create=True), nice=BEHIND)
+    return in_background(lambda: connect(recorder.uri, create=True), nice=BEHIND)
 
 
 def open_record(
@@ -137,7 +137,7 @@ def closing(record: Record, engine: Engine, tally: Tally, say: Callable[[str], o
         status = "FAILED"
         raise
     finally:
-        written = later(lambda: record.close(status))
+        written = in_background(lambda: record.close(status))
         try:
             engine.close()
         finally:

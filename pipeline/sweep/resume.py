@@ -14,7 +14,7 @@ from pipeline.address import redact
 from pipeline.config.schema import Config, describe
 from pipeline.plan.plan import PlannedTrial, Progress
 from pipeline.record.protocol import Past
-from pipeline.stopping.ladder import Decision
+from pipeline.stopping.rung_system import Decision
 from pipeline.sweep.checkpoints import Checkpoints
 from tasks.events import Result
 

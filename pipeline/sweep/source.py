@@ -20,7 +20,7 @@ class End:
     step: int
 
 
-class Source(Protocol):
+class PointSource(Protocol):
     """Proposes the points of a sweep.
 
     The sweep asks for ``more`` whenever its workers have room, and tells of every end as soon as it is known. Where
@@ -43,7 +43,7 @@ class Source(Protocol):
     def more(self, room: int) -> Sequence[Point]:
         """Return the points to compute next, about ``room`` of them at most; none where none can be proposed now."""
 
-    def told(self, index: int, end: End) -> None:
+    def tell(self, index: int, end: End) -> None:
         """Take in how the point with that index ended."""
 
     def recall(self, past: Sequence[Sequence[str]]) -> None:
@@ -69,7 +69,7 @@ class Grid:
         points, self._points, self.done = self._points, (), True
         return points
 
-    def told(self, index: int, end: End) -> None:
+    def tell(self, index: int, end: End) -> None:
         """Need no answer."""
 
     def recall(self, past: Sequence[Sequence[str]]) -> None:

@@ -18,7 +18,7 @@ import ray
 from pipeline.config.schema import parse
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.protocol import run
-from pipeline.engine.worker import Begun, compute
+from pipeline.engine.worker import GroupStarted, compute
 from pipeline.plan.plan import Group, Plan, Point, make_plan
 from pipeline.record.mlflow_recorder import DRAWN_TRIALS, MlflowRecorder
 from pipeline.record.protocol import Provenance, SweepHeader
@@ -130,7 +130,7 @@ def size_of(folder: str) -> int:
 
 def made_up(trials: int, reports: int, steps: int) -> Any:
     """Yield the messages of a group."""
-    yield Begun(host="here", blas="none")
+    yield GroupStarted(host="here", blas="none")
     rng = np.random.default_rng(0)
     for report in range(reports):
         numbers = report * steps + np.arange(steps)

@@ -13,7 +13,7 @@ import numpy as np
 from tests.pipeline.commands import Command
 
 STEPS = 400
-# Two groups of two trials, twenty stretches of steps each.
+# Two groups of two trials, twenty segments of steps each.
 GRID = ("-m", "dataset=synthetic", f"steps={STEPS}", "trial.evaluate_every=20", "batch_size=32,64", "seed=1,2")
 EACH = ("trial.checkpoint_every=20",)
 

@@ -18,7 +18,7 @@ from tests.pipeline.commands import Command
 
 pytestmark = pytest.mark.slow
 
-# Two groups of two trials, fifteen stretches of steps each.
+# Two groups of two trials, fifteen segments of steps each.
 GRID = ("-m", "dataset=synthetic", "steps=300", "trial.evaluate_every=20", "batch_size=32,64", "seed=1,2")
 EXPORTER = {"EXPORT_SECONDS": 0.2, "RETRY_SECONDS": 0.2, "LONGEST_PAUSE": 0.2, "PATIENCE": 1.0}
 CONSTANTS = json.dumps({f"pipeline.record.exporter.{name}": value for name, value in EXPORTER.items()})

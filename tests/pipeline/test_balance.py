@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.plan.balance import OVERHEAD, Load, cut
+from pipeline.plan.balance import OVERHEAD, Load, balance
 
 LOADS = st.lists(
     st.builds(
@@ -35,26 +35,26 @@ def even(trials, cost=1.0):
     ],
 )
 def test_equal_trials_are_cut_so_that_the_workers_end_together(trials, workers, parts):
-    assert cut([even(trials)], [0.0] * workers) == [parts]
+    assert balance([even(trials)], [0.0] * workers) == [parts]
 
 
 def test_what_costs_more_is_cut_finer():
-    assert cut([even(100, cost) for cost in (1.0, 10.0, 1000.0)], [0.0] * 10) == [1, 1, 10]
+    assert balance([even(100, cost) for cost in (1.0, 10.0, 1000.0)], [0.0] * 10) == [1, 1, 10]
 
 
 def test_the_workers_that_are_busy_get_less():
     # given one trial's time on one worker of two, and on the other that of all
-    assert cut([even(20)], [4.0, 0.0]) == [2]
-    assert cut([even(20)], [23.0, 0.0]) == [1]
+    assert balance([even(20)], [4.0, 0.0]) == [2]
+    assert balance([even(20)], [23.0, 0.0]) == [1]
 
 
 def test_no_load_is_cut_into_nothing():
-    assert cut([], [0.0]) == []
+    assert balance([], [0.0]) == []
 
 
 @given(LOADS, st.lists(st.floats(0, 1e6), min_size=1, max_size=20))
 def test_parts_are_never_wider_than_allowed_nor_empty(loads, busy):
-    counts = cut(loads, busy)
+    counts = balance(loads, busy)
 
     assert len(counts) == len(loads)
     for load, parts in zip(loads, counts, strict=True):
@@ -74,7 +74,7 @@ def test_the_last_worker_ends_no_later_than_without_cutting(loads, workers):
 
     coarsest = [-(-load.trials // load.widest) for load in loads]
 
-    assert end(cut(loads, [0.0] * workers)) <= end(coarsest) * 1.0001 / 0.98
+    assert end(balance(loads, [0.0] * workers)) <= end(coarsest) * 1.0001 / 0.98
 
 
 def test_a_part_has_its_overhead():

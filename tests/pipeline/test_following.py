@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipeline.background import later
+from pipeline.background import in_background
 from pipeline.display.console import Display
 from pipeline.errors import Interrupted, RecordError
 from pipeline.plan.plan import Group
@@ -19,7 +19,7 @@ from pipeline.results.failures import Failures
 from pipeline.results.fault_log import FaultLog
 from pipeline.results.tally import Tally
 from pipeline.signals import StopSignals
-from pipeline.sweep.follow import compute
+from pipeline.sweep.follow import compute_and_record
 from pipeline.sweep.opening import Opened, Record
 
 FAILURES = Failures(1, FaultLog(Path()))
@@ -83,9 +83,9 @@ class Broken(MemoryRecorder):
 
 def test_a_signal_stays_one_if_the_record_cannot_be_closed_either(tiny):
     out, recorder, tally = io.StringIO(), Broken(), Tally([])
-    record = Record(recorder, later(Opened))
+    record = Record(recorder, in_background(Opened))
     with pytest.raises(Interrupted), Display(Console(file=out), tally) as display:
-        compute(
+        compute_and_record(
             [],
             tiny,
             Stopped(),
@@ -105,7 +105,7 @@ def test_trials_are_stopped_if_the_record_cannot_be_opened(tiny, trial):
     threading.Timer(0.2, opening.set_exception, [RecordError("no such store")]).start()
     record = Record(MemoryRecorder(), opening)
     with pytest.raises(RecordError, match="no such store"), Display(Console(file=io.StringIO()), tally) as display:
-        compute(
+        compute_and_record(
             [group],
             tiny,
             engine,
@@ -121,8 +121,8 @@ def test_trials_are_stopped_if_the_record_cannot_be_opened(tiny, trial):
 def test_a_signal_while_the_record_is_being_closed_is_heard_once_it_is(tiny):
     recorder, tally = Slow(), Tally([])
     threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT]).start()
-    record = Record(recorder, later(Opened))
+    record = Record(recorder, in_background(Opened))
     with StopSignals(), pytest.raises(Interrupted), Display(Console(file=io.StringIO()), tally) as display:
-        compute([], tiny, Idle(), record, tally, display, FAILURES)
+        compute_and_record([], tiny, Idle(), record, tally, display, FAILURES)
 
     assert recorder.status == "FINISHED"

@@ -4,7 +4,7 @@ import pytest
 from pipeline.config.schema import parse
 from pipeline.engine.faults import after_loss, after_raise, after_timeout
 from pipeline.engine.ledger import Ledger
-from pipeline.engine.worker import Begun
+from pipeline.engine.worker import GroupStarted
 from pipeline.plan.plan import Group, Point, make_plan
 from pipeline.raised import Raised
 from pipeline.reports import Checkpointed, Failed, Finished, Progressed, Started
@@ -12,7 +12,7 @@ from tasks.datasets import Synthetic
 from tasks.events import Checkpoint, Curve, Outcome, Result
 
 LOST = "lost with its worker (exit code 3) in attempt {}, 2 of 2 alone"
-BEGUN = Begun(host="here", blas="blas 1.0")
+BEGUN = GroupStarted(host="here", blas="blas 1.0")
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.engine.worker import Begun, compute
+from pipeline.engine.worker import GroupStarted, compute
 from tasks.datasets import DATASETS
 from tasks.events import Curve, Result
 from tasks.studies.train import Train
@@ -18,7 +18,7 @@ def test_the_first_event_is_told_at_once_and_the_others_in_batches(dataset):
     # when it is computed, a checkpoint to be made after every step
     begun, first, *others = compute(trials, dataset, threads=1, checkpoint_every=1)
     # then the first step is told alone, before the next is done
-    assert isinstance(begun, Begun)
+    assert isinstance(begun, GroupStarted)
     (event,) = first
     assert isinstance(event, Curve)
     assert event.steps.tolist() == [1]

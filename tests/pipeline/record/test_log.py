@@ -37,7 +37,7 @@ from pipeline.reports import (
     Started,
     Told,
 )
-from pipeline.stopping.ladder import Decision
+from pipeline.stopping.rung_system import Decision
 from tasks.events import Checkpoint
 from tests.pipeline.record.recording import block, done, header
 

@@ -6,7 +6,7 @@ from pipeline.reports import Decided, Finished, Progressed
 from pipeline.results.comparisons import at_the_end
 from pipeline.results.decisions import rows, sentence, tags
 from pipeline.results.tally import Tally
-from pipeline.stopping.ladder import Decision
+from pipeline.stopping.rung_system import Decision
 from tasks.events import Curve, Outcome, Result
 
 

@@ -32,7 +32,7 @@ def test_a_search_proposes_in_batches_as_groups_end_and_without_a_barrier():
     first = made.more(ROOM)
     counts = []
     for proposal in first:
-        made.told(proposal.number, ended(0.5))
+        made.tell(proposal.number, ended(0.5))
         counts.append(len(made.more(ROOM)))
 
     assert len(first) == 2 * FUSED
@@ -61,7 +61,7 @@ def test_there_are_as_many_proposals_as_wanted_and_once_it_learns_no_more_open_t
     while batch := made.more(ROOM):
         sizes.append(len(batch))
         for proposal in batch:
-            made.told(proposal.number, ended(0.5))
+            made.tell(proposal.number, ended(0.5))
 
     assert sizes == [10, 4, 4, 4, 1]
     assert made.done
@@ -71,13 +71,13 @@ def test_too_many_failures_end_a_search():
     made = proposals(n_trials=40, n_jobs=10, max_failure_rate=0.25)
     batch = made.more(ROOM)
     for proposal in batch[:8]:
-        made.told(proposal.number, ended(0.5))
+        made.tell(proposal.number, ended(0.5))
     for proposal in batch[8:]:
-        made.told(proposal.number, ended(math.nan, Outcome.FAILED))
+        made.tell(proposal.number, ended(math.nan, Outcome.FAILED))
 
     assert not made.done
     for proposal in made.more(ROOM)[:2]:
-        made.told(proposal.number, ended(math.nan, Outcome.FAILED))
+        made.tell(proposal.number, ended(math.nan, Outcome.FAILED))
     assert made.done
     assert made.more(ROOM) == []
 
@@ -91,7 +91,7 @@ def test_a_trial_that_is_stopped_is_told_as_pruned_with_its_value_and_one_that_d
         ended(math.nan, Outcome.FAILED),
     ]
     for proposal, end in zip(made.more(ROOM), ends, strict=True):
-        made.told(proposal.number, end)
+        made.tell(proposal.number, end)
 
     trials = made.search._study.trials
     assert [trial.state.name for trial in trials] == ["COMPLETE", "PRUNED", "PRUNED", "FAIL"]

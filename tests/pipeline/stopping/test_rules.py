@@ -7,7 +7,7 @@ import random
 import pytest
 
 from pipeline.stopping import STOPPING, Asha, Halving, Hyperband, Median
-from pipeline.stopping.ladder import Ladder
+from pipeline.stopping.rung_system import RungSystem
 from tasks.errors import ConfigError
 
 NAN = math.nan
@@ -70,21 +70,21 @@ def test_numbers_that_break_their_rules_are_refused(kind, values, message):
 
 def climbed(rule, score, *, order, steps=20):
     """Return the decisions, and the step to which each of the settings came, whose trials arrive in this order."""
-    ladder, reached, decisions = Ladder(rule, first=1, steps=steps), {}, []
-    ladder.enter({f"s{k}": [f"s{k}"] for k in range(len(order))})
+    rungs, reached, decisions = RungSystem(rule, first=1, steps=steps), {}, []
+    rungs.add({f"s{k}": [f"s{k}"] for k in range(len(order))})
     running = [f"s{k}" for k in order]
     while running:
         trial = running.pop(0)
-        until = ladder.until(trial)
+        until = rungs.next_rung(trial)
         reached[trial] = until or steps
         if until is None:
             continue
         value = score(int(trial[1:]), until)
         if math.isnan(value):
-            ladder.leave(trial)
+            rungs.drop_out(trial)
         else:
-            ladder.arrive(trial, [value])
-        for decision in ladder.decide(closed=True):
+            rungs.arrive(trial, [value])
+        for decision in rungs.decide(closed=True):
             decisions.append(decision)
             running += decision.passed
     return decisions, reached
@@ -108,7 +108,7 @@ def test_every_setting_ends_and_one_comes_to_the_end_whoever_comes_first(rule):
         assert len(passed) == len(set(passed))
 
 
-@pytest.mark.parametrize("name", [name for name, rule in RULES.items() if rule.together])
+@pytest.mark.parametrize("name", [name for name, rule in RULES.items() if rule.synchronous])
 def test_rules_that_wait_decide_alike_whoever_comes_first(name):
     ways = [climbed(RULES[name], lambda k, _: -abs(k - 4), order=order) for order in itertools.permutations(range(6))]
     whole = [
@@ -119,30 +119,30 @@ def test_rules_that_wait_decide_alike_whoever_comes_first(name):
 
 
 def test_an_asha_setting_that_was_paused_is_promoted_once_enough_have_arrived():
-    ladder = Ladder(Asha(reduction_factor=2), first=1, steps=4)
-    ladder.enter({name: [name] for name in "abcd"})
-    ladder.arrive("a", [0.9])
-    assert list(ladder.decide(closed=True)) == []
-    ladder.arrive("b", [0.8])
-    (first,) = ladder.decide(closed=True)
+    rungs = RungSystem(Asha(reduction_factor=2), first=1, steps=4)
+    rungs.add({name: [name] for name in "abcd"})
+    rungs.arrive("a", [0.9])
+    assert list(rungs.decide(closed=True)) == []
+    rungs.arrive("b", [0.8])
+    (first,) = rungs.decide(closed=True)
     assert (first.passed, first.stopped, first.complete) == (("a",), (), False)
-    assert (ladder.until("a"), ladder.until("b")) == (2, 1)
-    ladder.arrive("c", [0.1])
-    assert list(ladder.decide(closed=True)) == []
-    ladder.arrive("d", [0.2])
-    (second,) = ladder.decide(closed=True)
+    assert (rungs.next_rung("a"), rungs.next_rung("b")) == (2, 1)
+    rungs.arrive("c", [0.1])
+    assert list(rungs.decide(closed=True)) == []
+    rungs.arrive("d", [0.2])
+    (second,) = rungs.decide(closed=True)
     assert (second.passed, second.stopped, second.complete) == (("b",), ("c", "d"), True)
     assert dict(second.scores) == {"a": 0.9, "b": 0.8, "d": 0.2, "c": 0.1}
 
 
 def test_settings_are_compared_by_the_mean_of_their_repeats_once_all_have_arrived():
-    ladder = Ladder(Halving(reduction_factor=2), first=1, steps=2)
-    ladder.enter({"lucky": ["l0", "l1"], "steady": ["s0", "s1"], "ill": ["i0", "i1"]})
+    rungs = RungSystem(Halving(reduction_factor=2), first=1, steps=2)
+    rungs.add({"lucky": ["l0", "l1"], "steady": ["s0", "s1"], "ill": ["i0", "i1"]})
     for trial, score in {"l0": 1.0, "l1": 0.0, "s0": 0.6, "s1": 0.7, "i0": 0.9}.items():
-        ladder.arrive(trial, [score])
-        assert list(ladder.decide(closed=True)) == []
-    ladder.leave("i1")
-    (decision,) = ladder.decide(closed=True)
+        rungs.arrive(trial, [score])
+        assert list(rungs.decide(closed=True)) == []
+    rungs.drop_out("i1")
+    (decision,) = rungs.decide(closed=True)
     assert decision.passed == ("steady", "lucky")
     assert decision.stopped == ("ill",)
     assert decision.scores["steady"] == pytest.approx(0.65)
@@ -151,15 +151,15 @@ def test_settings_are_compared_by_the_mean_of_their_repeats_once_all_have_arrive
 def test_who_comes_later_is_compared_with_its_like():
     # halving: with those that were proposed together; asha: with all
     for rule, passed in ((Halving(reduction_factor=2), "c"), (Asha(reduction_factor=2), "b")):
-        ladder = Ladder(rule, first=1, steps=2)
-        ladder.enter({"a": ["a"], "b": ["b"]})
-        ladder.arrive("a", [0.9])
-        ladder.arrive("b", [0.8])
-        assert [decision.passed for decision in ladder.decide(closed=True)] == [("a",)]
-        ladder.enter({"c": ["c"], "d": ["d"]})
-        ladder.arrive("c", [0.2])
-        ladder.arrive("d", [0.1])
-        last = list(ladder.decide(closed=True))[-1]
+        rungs = RungSystem(rule, first=1, steps=2)
+        rungs.add({"a": ["a"], "b": ["b"]})
+        rungs.arrive("a", [0.9])
+        rungs.arrive("b", [0.8])
+        assert [decision.passed for decision in rungs.decide(closed=True)] == [("a",)]
+        rungs.add({"c": ["c"], "d": ["d"]})
+        rungs.arrive("c", [0.2])
+        rungs.arrive("d", [0.1])
+        last = list(rungs.decide(closed=True))[-1]
         assert last.passed == (passed,)
 
 
@@ -169,26 +169,26 @@ def test_what_was_decided_before_is_not_decided_otherwise(rule):
         return float(k * 7 % 11 + step)
 
     decisions, _ = climbed(rule, score, order=range(11))
-    # given a ladder that knows the first of them
+    # given a rungs that knows the first of them
     for known in range(len(decisions)):
-        ladder, end = Ladder(rule, first=1, steps=20), {}
-        ladder.enter({f"s{k}": [f"s{k}"] for k in range(11)})
+        rungs, end = RungSystem(rule, first=1, steps=20), {}
+        rungs.add({f"s{k}": [f"s{k}"] for k in range(11)})
         out = set()
         for decision in decisions[:known]:
-            ladder.know(decision)
+            rungs.replay(decision)
             out |= set(decision.stopped)
         running = [f"s{k}" for k in range(11) if f"s{k}" not in out]
         later = []
         while running:
             trial = running.pop(0)
-            end[trial] = ladder.until(trial) or 20
+            end[trial] = rungs.next_rung(trial) or 20
             if end[trial] == 20:
                 continue
-            ladder.arrive(trial, [score(int(trial[1:]), end[trial])])
-            for decision in ladder.decide(closed=True):
+            rungs.arrive(trial, [score(int(trial[1:]), end[trial])])
+            for decision in rungs.decide(closed=True):
                 later.append(decision)
                 running += decision.passed
         passed = [(s, d.step) for d in [*decisions[:known], *later] for s in d.passed]
         assert len(passed) == len(set(passed))
-        if rule.together:
+        if rule.synchronous:
             assert {s for d in later for s in d.stopped} | out == {s for d in decisions for s in d.stopped}

@@ -88,7 +88,9 @@ def test_a_model_that_cannot_be_is_refused(name, values, message):
         parse_row(MODELS, "model", {"name": name, **values})
 
 
-@pytest.mark.parametrize("ask", ["check", "shapes", "spreads", "arrange", "block", "numbers", "multiplications"])
+@pytest.mark.parametrize(
+    "ask", ["check", "shapes", "spreads", "arrange", "block", "stored_activations", "multiplications"]
+)
 def test_a_convnet_refuses_what_is_no_image_and_what_is_too_small(ask):
     def asked(image_shape):
         arguments = {"check": [], "arrange": [10, [4]]}.get(ask, [10])

@@ -7,8 +7,8 @@ from pipeline.config.schema import parse
 from pipeline.plan.plan import Point, Progress, make_plan
 from pipeline.reports import Decided, Failed, Finished, Paused
 from pipeline.results.criterion import Criterion
-from pipeline.stopping.ladder import Decision
-from pipeline.sweep.course import Course
+from pipeline.stopping.rung_system import Decision
+from pipeline.sweep.trial_scheduler import TrialScheduler
 from tasks.datasets import Synthetic
 from tasks.events import Checkpoint, Curve, Outcome, Result
 
@@ -18,7 +18,7 @@ SHAPE = 3 * 13
 
 @pytest.fixture
 def sweep(layout):
-    """Return a maker of a course, and what tells it of its trials, by their number."""
+    """Return a maker of a scheduler, and what tells it of its trials, by their number."""
 
     class Made:
         def __init__(self, count, known=(), **rule):
@@ -26,20 +26,20 @@ def sweep(layout):
             configs = [parse(values | {"learning_rate": k + 1.0}) for k in range(count)]
             points = [Point(index=k, overrides=(), config=config) for k, config in enumerate(configs)]
             self.trials = make_plan(points, DATASET, workers=1).trials
-            self.course = Course(configs[0], DATASET, Criterion(), widest=lambda _: 128)
-            self.course.enter(self.trials)
-            self.course.know(known)
+            self.scheduler = TrialScheduler(configs[0], DATASET, Criterion(), widest=lambda _: 128)
+            self.scheduler.add(self.trials)
+            self.scheduler.replay(known)
 
         def begin(self):
             for trial in self.trials:
-                self.course.begin(trial)
+                self.scheduler.schedule(trial)
             return self.next()
 
         def next(self):
             """Return who is computed next: numbers, from where and to where."""
             return [
                 ([t.index for t in group.trials], group.start.checkpoint.step if group.start else 0, group.until)
-                for group in self.course.groups(1)
+                for group in self.scheduler.groups(1)
             ]
 
         def pause(self, step, scores):
@@ -56,15 +56,15 @@ def sweep(layout):
                 progress=Progress(checkpoint=checkpoint, curves=tuple(curves)),
                 layouts=(layout,) * len(scores),
             )
-            return [one.trial.index for one in self.course.take(report)]
+            return [one.trial.index for one in self.scheduler.take(report)]
 
         def end(self, number, outcome, metrics=None, step=50):
             result = Result(trial=0, outcome=outcome, step=step, metrics=metrics or {})
-            assert list(self.course.take(Finished(trial=self.trials[number], result=result, layout=layout))) == []
+            assert list(self.scheduler.take(Finished(trial=self.trials[number], result=result, layout=layout))) == []
 
         def decide(self, *, closed=True):
             """Return the steps that are decided at, and who is stopped."""
-            told = list(self.course.decide(closed=closed))
+            told = list(self.scheduler.decide(closed=closed))
             stopped = [one for one in told if isinstance(one, Finished)]
             assert all(one.result.outcome is Outcome.STOPPED for one in stopped)
             assert all(one.result.arrays["weights"].shape == (3, 13) for one in stopped)
@@ -90,19 +90,19 @@ def test_trials_go_from_rung_to_rung_and_those_of_several_groups_go_on_as_one(sw
 def test_trials_that_no_rule_stops_go_to_their_end():
     config = parse({"steps": 400})
     trials = make_plan([Point(index=0, overrides=(), config=config)], DATASET, workers=1).trials
-    course = Course(config, DATASET, Criterion(), widest=lambda _: 128)
-    course.enter(trials)
-    course.begin(trials[0])
+    scheduler = TrialScheduler(config, DATASET, Criterion(), widest=lambda _: 128)
+    scheduler.add(trials)
+    scheduler.schedule(trials[0])
 
-    assert [group.until for group in course.groups(1)] == [None]
-    assert course.settled
+    assert [group.until for group in scheduler.groups(1)] == [None]
+    assert scheduler.settled
 
 
 def test_who_diverges_or_fails_does_not_pass_and_holds_nobody_up(sweep):
     made = sweep(4, name="halving")
     made.begin()
     made.end(0, Outcome.DIVERGED)
-    list(made.course.take(Failed(trial=made.trials[1], error="no", traceback="")))
+    list(made.scheduler.take(Failed(trial=made.trials[1], error="no", traceback="")))
     made.pause(100, {2: 0.1, 3: 0.2})
     assert made.decide() == ([100], [])
     assert made.next() == [([3, 2], 100, 200)]
@@ -124,7 +124,7 @@ def test_who_ends_by_itself_before_a_rung_is_compared_by_its_last_metrics(sweep)
 def test_what_was_decided_before_of_a_trial_that_comes_back_holds(sweep):
     # given an asha that had promoted the first, and knew of the two that had paused
     plain = sweep(4, name="asha")
-    settings = [plain.course._ladder._setting_of[trial.key] for trial in plain.trials]
+    settings = [plain.scheduler._rungs._setting_of[trial.key] for trial in plain.trials]
     known = Decision(
         step=100,
         pool=0,

@@ -10,8 +10,8 @@ from typing import ClassVar
 
 import pytest
 
-from pipeline.engine.said import MOST, Listener
-from pipeline.engine.worker import Said, compute
+from pipeline.engine.output_capture import MAX_CHARACTERS, OutputCapture
+from pipeline.engine.worker import Output, compute
 from pipeline.raised import Raised
 from tasks.datasets.nothing import Nothing
 from tasks.single import Single
@@ -27,7 +27,7 @@ def events(*words):
 
 
 def test_what_is_printed_and_logged_between_events_is_heard_and_passed_on(capsys):
-    listener, streams = Listener(), (sys.stdout, sys.stderr)
+    capture, streams = OutputCapture(), (sys.stdout, sys.stderr)
 
     def spoken():
         print("one")
@@ -37,9 +37,9 @@ def test_what_is_printed_and_logged_between_events_is_heard_and_passed_on(capsys
         yield 2
 
     heard = []
-    for number in listener.hear(spoken()):
+    for number in capture.follow(spoken()):
         print("not the trial's")
-        heard.append((number, listener.said()))
+        heard.append((number, capture.take()))
 
     assert [number for number, _ in heard] == [1, 2]
     one, two, three = heard[0][1].splitlines()
@@ -50,7 +50,7 @@ def test_what_is_printed_and_logged_between_events_is_heard_and_passed_on(capsys
 
 
 def test_other_threads_are_not_heard():
-    listener = Listener()
+    capture = OutputCapture()
 
     def working():
         other = threading.Thread(target=print, args=("the driver's",))
@@ -58,15 +58,15 @@ def test_other_threads_are_not_heard():
         other.join()
         yield 1
 
-    assert (list(listener.hear(working())), listener.said()) == ([1], "")
+    assert (list(capture.follow(working())), capture.take()) == ([1], "")
 
 
 def test_more_than_can_be_kept_is_counted():
-    listener = Listener()
+    capture = OutputCapture()
 
-    list(listener.hear(events("x" * (MOST + 10))))
+    list(capture.follow(events("x" * (MAX_CHARACTERS + 10))))
 
-    assert listener.said() == "x" * MOST + "\n... and 11 characters more\n"
+    assert capture.take() == "x" * MAX_CHARACTERS + "\n... and 11 characters more\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +87,7 @@ class Talking(Single):
 def test_a_worker_tells_what_was_said_before_how_the_trial_ended(raises):
     messages = list(compute([Trial(task=Talking(raises=raises), steps=2)], Nothing().load(), threads=1))
 
-    said = [message.text for message in messages if isinstance(message, Said)]
+    said = [message.text for message in messages if isinstance(message, Output)]
     assert "".join(said) == "begun\ndone\n"
     assert isinstance(messages[-1], Raised) is raises
-    assert not isinstance(messages[-1], Said)
+    assert not isinstance(messages[-1], Output)

@@ -11,11 +11,11 @@ import numpy as np
 
 from pipeline.config.schema import Config
 from pipeline.config.settings import setting_key, setting_names
-from pipeline.plan.plan import Group, PlannedTrial, Progress, Stretch, fused
+from pipeline.plan.plan import Group, PlannedTrial, Progress, Segment, fuse
 from pipeline.reports import Decided, Failed, Finished, Layout, Paused, Report
 from pipeline.results.criterion import Criterion
 from pipeline.stopping.checks import first_rung
-from pipeline.stopping.ladder import Decision, Ladder
+from pipeline.stopping.rung_system import Decision, RungSystem
 from tasks.cost import Extent
 from tasks.datasets.dataset import Dataset
 from tasks.events import Checkpoint, Outcome, Result
@@ -24,7 +24,7 @@ from tasks.trial import DeclaresMetrics, Trial, uses_model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Waiting:
+class _PausedTrial:
     """A trial that has paused: how far it has come, and how its arithmetic was laid out."""
 
     trial: PlannedTrial
@@ -32,7 +32,7 @@ class _Waiting:
     layout: Layout
 
 
-class Course:
+class TrialScheduler:
     """Keeps what is to be computed next, and the trials that have paused.
 
     Without a stopping rule trials go from their beginning, or from where an earlier process left them, to their end.
@@ -47,102 +47,102 @@ class Course:
         self._over = criterion.over
         self._metric = self._rule.metric or criterion.metric
         self._sign = criterion.sign if self._rule.mode is None else (1 if self._rule.mode == "max" else -1)
-        self._ladder: Ladder | None = None
-        self._next: list[Stretch] = []
-        self._waiting: dict[str, _Waiting] = {}
+        self._rungs: RungSystem | None = None
+        self._next: list[Segment] = []
+        self._paused: dict[str, _PausedTrial] = {}
         self._complete: dict[str, float] = {}  # the scores of those who ended by themselves before their last rung
         self._names: dict[str, str] = {}
 
     @property
     def settled(self) -> bool:
         """Whether nothing is left to be decided."""
-        return self._ladder is None
+        return self._rungs is None
 
-    def enter(self, trials: Sequence[PlannedTrial]) -> None:
+    def add(self, trials: Sequence[PlannedTrial]) -> None:
         """Take in the trials of a batch, ended ones too: they are what the others are compared with."""
         compared = [trial for trial in trials if trial.trial.task.trains]
         if not self._rule.stops or not compared:
             return
-        if self._ladder is None:
+        if self._rungs is None:
             one = compared[0].trial
             first = first_rung(self._rule, one, self._metric)
-            self._ladder = Ladder(self._rule, first=first, steps=self._rule.max_steps or one.steps)
+            self._rungs = RungSystem(self._rule, first=first, steps=self._rule.max_steps or one.steps)
         settings: dict[str, list[str]] = {}
         names = setting_names([trial.trial for trial in compared], self._over)
         for trial, name in zip(compared, names, strict=True):
             setting = setting_key(trial.trial, self._over)
             settings.setdefault(setting, []).append(trial.key)
             self._names.setdefault(setting, name)
-        self._ladder.enter(settings)
+        self._rungs.add(settings)
 
-    def know(self, decisions: Sequence[Decision]) -> None:
+    def replay(self, decisions: Sequence[Decision]) -> None:
         """Take in what an earlier process decided."""
         for decision in decisions:
-            assert self._ladder is not None, "only a rule that stops decides"
-            self._ladder.know(decision)
+            assert self._rungs is not None, "only a rule that stops decides"
+            self._rungs.replay(decision)
 
     def end(self, trial: PlannedTrial, result: Result) -> None:
         """Take in that a trial has ended, perhaps in an earlier process."""
-        if self._ladder is None or self._ladder.until(trial.key) is None or result.outcome is Outcome.STOPPED:
+        if self._rungs is None or self._rungs.next_rung(trial.key) is None or result.outcome is Outcome.STOPPED:
             return
         if result.outcome is Outcome.COMPLETE:  # a task of one's own may end before its budget does
             score = self._sign * result.metrics.get(self._metric, math.nan)
             self._complete[trial.key] = score
-            self._ladder.arrive(trial.key, [score])
+            self._rungs.arrive(trial.key, [score])
         else:
-            self._ladder.leave(trial.key)
+            self._rungs.drop_out(trial.key)
 
-    def begin(self, trial: PlannedTrial, start: Progress | None = None) -> None:
+    def schedule(self, trial: PlannedTrial, start: Progress | None = None) -> None:
         """Have a trial computed to its next rung or its end, from ``start`` where it has come so far."""
-        until = None if self._ladder is None else self._ladder.until(trial.key)
-        self._next.append(Stretch(trial=trial, start=start, until=until))
+        until = None if self._rungs is None else self._rungs.next_rung(trial.key)
+        self._next.append(Segment(trial=trial, start=start, until=until))
 
     def take(self, report: Report) -> Iterator[Finished]:
         """Take in a report; yield the ends of trials that have arrived at a rung that was decided without them."""
-        if self._ladder is None:
+        if self._rungs is None:
             return
         if isinstance(report, Paused):
             for slot, (trial, layout) in enumerate(zip(report.trials, report.layouts, strict=True)):
                 progress = dataclasses.replace(report.progress.of_trials([slot]), told=True)
-                yield from self._arrive(_Waiting(trial=trial, progress=progress, layout=layout), self._ladder)
+                yield from self._arrive(_PausedTrial(trial=trial, progress=progress, layout=layout), self._rungs)
         elif isinstance(report, Failed):
-            self._ladder.leave(report.trial.key)
+            self._rungs.drop_out(report.trial.key)
         elif isinstance(report, Finished):
             self.end(report.trial, report.result)
 
-    def _arrive(self, one: _Waiting, ladder: Ladder) -> Iterator[Finished]:
-        key, rung = one.trial.key, ladder.until(one.trial.key)
-        if ladder.is_out(key):
+    def _arrive(self, one: _PausedTrial, rungs: RungSystem) -> Iterator[Finished]:
+        key, rung = one.trial.key, rungs.next_rung(one.trial.key)
+        if rungs.is_stopped(key):
             yield stopped(one.trial, one.progress, one.layout, self._dataset)
         elif rung is None or one.progress.checkpoint.step < rung:
-            self.begin(one.trial, one.progress)  # it has passed meanwhile, by what an earlier process knew of it
+            self.schedule(one.trial, one.progress)  # it has passed meanwhile, by what an earlier process knew of it
         else:
-            self._waiting[key] = one
-            ladder.arrive(key, self._history(one.progress, rung))
+            self._paused[key] = one
+            rungs.arrive(key, self._history(one.progress, rung))
 
     def decide(self, *, closed: bool) -> Iterator[Decided | Finished]:
         """Yield what can be decided, and the ends of those who are stopped; ``closed``: no other trials will come."""
-        if self._ladder is None:
+        if self._rungs is None:
             return
-        for decision in self._ladder.decide(closed=closed):
-            yield self.told(decision)
-            for key in [key for setting in decision.passed for key in self._ladder.trials(setting)]:
-                if key in self._waiting:
-                    one = self._waiting.pop(key)
-                    self.begin(one.trial, one.progress)
-                elif key in self._complete and self._ladder.until(key) is not None:
-                    self._ladder.arrive(key, [self._complete[key]])
-            yield from self._ends(key for setting in decision.stopped for key in self._ladder.trials(setting))
+        for decision in self._rungs.decide(closed=closed):
+            yield self.as_report(decision)
+            for key in [key for setting in decision.passed for key in self._rungs.trials(setting)]:
+                if key in self._paused:
+                    one = self._paused.pop(key)
+                    self.schedule(one.trial, one.progress)
+                elif key in self._complete and self._rungs.next_rung(key) is not None:
+                    self._rungs.arrive(key, [self._complete[key]])
+            yield from self._ends(key for setting in decision.stopped for key in self._rungs.trials(setting))
 
-    def told(self, decision: Decision) -> Decided:
+    def as_report(self, decision: Decision) -> Decided:
         """Return a decision as a report: with the names of the settings, and what they were compared by."""
         names = {setting: self._names[setting.partition(" ")[0]] for setting in decision.scores}
         return Decided(decision=decision, names=names, metric=self._metric, sign=self._sign)
 
     def groups(self, workers: int) -> tuple[Group, ...]:
         """Return what is to be computed next, laid out for so many workers."""
-        stretches, self._next = self._next, []
-        return fused(stretches, self._extent, workers=workers, widest=self._widest) if stretches else ()
+        segments, self._next = self._next, []
+        return fuse(segments, self._extent, workers=workers, widest=self._widest) if segments else ()
 
     def _history(self, progress: Progress, rung: int) -> list[float]:
         """Return the values of the metric up to a rung, more being better; NaN last where there is none at it."""
@@ -154,8 +154,8 @@ class Course:
 
     def _ends(self, keys: Iterable[str]) -> Iterator[Finished]:
         for key in keys:
-            if key in self._waiting:
-                one = self._waiting.pop(key)
+            if key in self._paused:
+                one = self._paused.pop(key)
                 yield stopped(one.trial, one.progress, one.layout, self._dataset)
 
 

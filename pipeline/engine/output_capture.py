@@ -1,0 +1,98 @@
+"""Captures what a trial's own code prints and logs while it computes; the output still goes where it went before."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import sys
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any, TextIO, TypeVar
+
+MAX_CHARACTERS = 100_000
+"""The most characters that are kept between two messages; the rest is counted, not kept."""
+
+_CAPTURED: ContextVar[io.StringIO | None] = ContextVar("speaking", default=None)
+"""The buffer of the output of this context. New threads of Python start without it: the driver's are not captured."""
+
+_FORM = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+T = TypeVar("T")
+
+
+class OutputCapture:
+    """Captures the output of a computation while its next event is computed."""
+
+    def __init__(self) -> None:
+        self._buffer = (
+            io.StringIO()
+        )  # one for all events: a thread that a trial starts keeps the buffer it started with
+
+    def follow(self, events: Iterator[T]) -> Iterator[T]:
+        """Yield the events, and capture the output while each is computed."""
+        with _captured_streams():
+            while True:
+                token = _CAPTURED.set(self._buffer)
+                try:
+                    event = next(events)
+                except StopIteration:
+                    return
+                finally:
+                    _CAPTURED.reset(token)
+                yield event
+
+    def take(self) -> str:
+        """Return the output since the last call."""
+        text = self._buffer.getvalue()
+        self._buffer.seek(0)
+        self._buffer.truncate()
+        beyond = len(text) - MAX_CHARACTERS
+        return text if beyond <= 0 else f"{text[:MAX_CHARACTERS]}\n... and {beyond} characters more\n"
+
+
+@contextlib.contextmanager
+def _captured_streams() -> Iterator[None]:
+    """Copy both streams and all log lines to the buffer of their context, if it has one."""
+    root, handler = logging.getLogger(), _Handler()
+    handler.setFormatter(_FORM)
+    streams, level = (sys.stdout, sys.stderr), root.level
+    own = (_Tee(streams[0]), _Tee(streams[1]))
+    sys.stdout, sys.stderr = own
+    root.addHandler(handler)
+    root.setLevel(min(level, logging.INFO) if level else level)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+        # If other code has replaced them meanwhile, its streams stay.
+        sys.stdout = streams[0] if sys.stdout is own[0] else sys.stdout
+        sys.stderr = streams[1] if sys.stderr is own[1] else sys.stderr
+
+
+class _Tee:
+    """A stream that passes everything on, and copies what is written to the buffer of its context."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text."""
+        buffer = _CAPTURED.get()
+        if buffer is not None:
+            buffer.write(text)
+        return self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class _Handler(logging.Handler):
+    """Copies log lines to the buffer of their context."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        buffer = _CAPTURED.get()
+        if buffer is not None:
+            buffer.write(self.format(record) + "\n")
