@@ -38,8 +38,10 @@ class Backfilled:
     losses: tuple[str, ...]
 
 
-def backfill(path: Path, uri: str | None) -> Backfilled:
+def backfill(path: Path, uri: str | None, *, pause: float = PAUSE) -> Backfilled:
     """Write what the log at ``path`` holds to the store at ``uri``, by default that of its sweep, which lacks it.
+
+    A store that does not answer is tried again after ``pause`` seconds.
 
     Raises
     ------
@@ -56,7 +58,7 @@ def backfill(path: Path, uri: str | None) -> Backfilled:
         uri = absolute(uri or _without_secrets(opened))
         with settings(WRITING if is_http(uri) else {}):
             tags = _check(uri, opened, path)
-            filling = _Filling(uri, opened, int(tags.get(ENTRIES, "0")))
+            filling = _Filling(uri, opened, int(tags.get(ENTRIES, "0")), pause)
             try:
                 for now, entry in entries:
                     filling.take(entry, now, log.entries)
@@ -98,10 +100,10 @@ def _check(uri: str, opened: Opened, path: Path) -> Mapping[str, str]:
 class _Filling:
     """Brings one store to where one log is, of which it has ``known`` entries."""
 
-    def __init__(self, uri: str, opened: Opened, known: int) -> None:
+    def __init__(self, uri: str, opened: Opened, known: int, pause: float) -> None:
         self.losses: list[str] = []
         self.done = 0
-        self._uri, self._known = uri, known
+        self._uri, self._known, self._pause = uri, known, pause
         self._store: Store = open_store(uri, opened.experiment)
         self._runs = Runs(opened, self._store.experiment_id)
         if opened.parent:
@@ -154,5 +156,5 @@ class _Filling:
             except Exception as error:
                 if number == TRIES - 1 or lacks_tables(error):
                     raise unreachable(self._uri, error) from error
-            time.sleep(PAUSE)
+            time.sleep(self._pause)
         raise AssertionError

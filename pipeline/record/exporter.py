@@ -15,22 +15,8 @@ from pipeline.record.log import Log
 from pipeline.record.outbox import Change
 from pipeline.record.quiet import Quiet
 from pipeline.record.store import Store, is_refusal, lacks_tables
+from pipeline.record.timing import TIMING, Timing
 from pipeline.results.fault_log import FaultLog, brief
-
-EXPORT_SECONDS = 1.0
-"""Seconds between two transactions."""
-
-RETRY_SECONDS = 1.0
-"""Seconds until a store that did not answer is tried again, at first; each time twice as many."""
-
-LONGEST_PAUSE = 10.0
-"""The most seconds between two tries."""
-
-PATIENCE = 180.0
-"""Seconds after which the rest is left to a backfilling: a server that starts again takes a minute."""
-
-HURRY = 15.0
-"""The same, if somebody has stopped the sweep, and so waits for its end."""
 
 _QUIETLY = 5.0
 
@@ -55,16 +41,22 @@ class Exporter:
     """
 
     def __init__(
-        self, store: Store, log: Log | None, take: Callable[[], Batch], faults: FaultLog, hurry: threading.Event
+        self,
+        store: Store,
+        log: Log | None,
+        take: Callable[[], Batch],
+        faults: FaultLog,
+        hurry: threading.Event,
+        timing: Timing = TIMING,
     ) -> None:
         self.refused: list[Exception] = []
         self.busy = 0.0
         self._store, self._source, self._faults, self._hurry = store, log, faults, hurry
-        self._take = take
+        self._take, self._timing = take, timing
         self._failure: Exception | None = None
         self._began_away: float | None = None
         self._succeeded = time.monotonic()
-        self._pause = RETRY_SECONDS
+        self._pause = timing.retry
         self._asked = self._closing = self._closed = False
         self._ended = threading.Event()
         self._changed = threading.Condition()
@@ -85,20 +77,20 @@ class Exporter:
             self._succeeded = time.monotonic()
             self._closing = True
             self._changed.notify_all()
-        self._wait(HURRY if stopped else PATIENCE)
+        self._wait(self._timing.hurry if stopped else self._timing.patience)
         with self._changed:
             done, failure = self._ended.is_set(), self._failure
             self._closed = self._store.given_up = True
             self._changed.notify_all()
         if done and failure is None:
             return ""
-        self._ended.wait(RETRY_SECONDS)
+        self._ended.wait(self._timing.retry)
         silent = time.monotonic() - self._succeeded
         return brief(failure) if failure else f"no answer for {silent:.0f} s"
 
     def _wait(self, patience: float) -> None:
         began, told = time.monotonic(), False
-        while not self._ended.wait(min(RETRY_SECONDS, 0.5)):
+        while not self._ended.wait(min(self._timing.retry, 0.5)):
             now = time.monotonic()
             silent = now - max(self._succeeded, self._store.answered)
             if silent > patience or (self._hurry.is_set() and (self._failure or silent > _QUIETLY)):
@@ -135,16 +127,16 @@ class Exporter:
     def _export(self) -> bool:
         """Write what there is; return whether more may come."""
         with self._changed:
-            self._changed.wait_for(lambda: self._asked or self._closing, EXPORT_SECONDS)
+            self._changed.wait_for(lambda: self._asked or self._closing, self._timing.export)
             self._asked, closing = False, self._closing
         batch = self._take()
         while batch.changes and not self._try(batch):
             with self._changed:
                 if closing:
-                    self._changed.wait_for(lambda: self._closed, RETRY_SECONDS)
+                    self._changed.wait_for(lambda: self._closed, self._timing.retry)
                 else:
                     self._changed.wait_for(lambda: self._closing, self._pause)
-                closing, self._pause = self._closing, min(2 * self._pause, LONGEST_PAUSE)
+                closing, self._pause = self._closing, min(2 * self._pause, self._timing.longest_pause)
                 if self._closed:
                     return False  # who comes next finds the rest in the log
         return bool(batch.changes) or not closing
@@ -167,7 +159,7 @@ class Exporter:
         return True
 
     def _succeed(self) -> None:
-        self._failure, self._pause = None, RETRY_SECONDS
+        self._failure, self._pause = None, self._timing.retry
         self._succeeded = time.monotonic()
         if self._began_away is not None:
             told = f"the store answers again after {time.monotonic() - self._began_away:.0f} s, and has everything"

@@ -31,6 +31,7 @@ from pipeline.record.runs import Runs
 from pipeline.record.sqlite_store import open_store
 from pipeline.record.store import ENTRIES, WRITING, is_refusal, settings
 from pipeline.record.tags import run_tags
+from pipeline.record.timing import TIMING, Timing
 from pipeline.record.trial_run import TrialRun
 from pipeline.record.view import view
 from pipeline.record.writer import Writer
@@ -41,8 +42,6 @@ from tasks.datasets.dataset import Dataset
 from tasks.events import Result
 
 _log = logging.getLogger(__name__)
-
-FLUSH_SECONDS = 1.0
 
 DRAWN_TRIALS = 20
 """Trainings of a larger sweep get no figures, but for the winner: drawing them all would slow the sweep down."""
@@ -63,7 +62,8 @@ class MlflowRecorder:
     until the store has it. ``figures`` draws the figures kept with a lone trial and a sweep's winner,
     ``quick_figures`` those of the other trials of a sweep, ``sweep_figures`` those of the sweep itself and
     ``search_figures`` those of a search; ``drawers`` has them drawn, by default at once, until `close` ends them.
-    ``register_model`` says whether a sweep's winner becomes a version of a registered model.
+    ``register_model`` says whether a sweep's winner becomes a version of a registered model, ``timing`` how often it
+    writes, and how long it waits for a store that does not answer.
     """
 
     def __init__(
@@ -78,6 +78,7 @@ class MlflowRecorder:
         search_figures: Callable[[Searched], Drawn] | None = None,
         drawers: Drawers | None = None,
         register_model: bool = False,
+        timing: Timing = TIMING,
     ) -> None:
         self.uri = absolute(uri)
         self._experiment, self._folder = experiment, folder
@@ -91,7 +92,8 @@ class MlflowRecorder:
         self._lock = threading.Lock()  # of the runs and of their outbox
         self.drawers = drawers or InThisThread()
         self._drawings = Drawings(self.drawers)
-        self._writer = Writer(self._flush, interval=FLUSH_SECONDS)
+        self._timing = timing
+        self._writer = Writer(self._flush, interval=timing.flush)
         self._limits = contextlib.ExitStack()
         self._hurry = threading.Event()
 
@@ -112,7 +114,7 @@ class MlflowRecorder:
             raise unreachable(self.uri, error) from error
         self._drawn = sweep is None or len(sweep.trials) <= DRAWN_TRIALS
         faults = FaultLog(self._folder or Path())
-        self._exporter = Exporter(self._store, self._log, self._batch, faults, self._hurry)
+        self._exporter = Exporter(self._store, self._log, self._batch, faults, self._hurry, self._timing)
         if past is not None:
             self._writer.submit(lambda: self._draw_known(past))
         self._writer.start()
@@ -332,7 +334,7 @@ class MlflowRecorder:
             self._enter(Drew(trial=trial, files=files), _now())
         if self._runs.parent is not None:
             with self._lock:
-                self._runs.parent.refresh(self._runs.runs)
+                self._runs.parent.refresh(self._runs.runs, self._timing.refresh)
         self._sync()
 
     def _draw_known(self, past: Past) -> None:

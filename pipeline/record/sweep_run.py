@@ -25,8 +25,6 @@ from pipeline.results import decisions, summary
 from pipeline.results.tally import Standing, Tally
 
 RESULTS = "results"
-REFRESH_SECONDS = 5.0
-"""Seconds between two versions of the description while the sweep runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,9 +114,9 @@ class SweepRun:
             if run.result is not None:
                 self.tally.know(key, run.result)
 
-    def refresh(self, runs: Mapping[str, TrialRun]) -> None:
-        """Bring the description up to date, if it is time to."""
-        if not self._ended and time.monotonic() - self._told >= REFRESH_SECONDS:
+    def refresh(self, runs: Mapping[str, TrialRun], seconds: float) -> None:
+        """Bring the description up to date, if the last time is so many seconds ago."""
+        if not self._ended and time.monotonic() - self._told >= seconds:
             self._told = time.monotonic()
             self.describe(runs, "RUNNING")
 

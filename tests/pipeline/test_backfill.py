@@ -14,23 +14,23 @@ import pytest
 from pipeline.backfill import main
 from pipeline.record.reading import read_run
 from pipeline.record.store import connect
+from pipeline.record.timing import Timing
 from tests.pipeline.commands import Command
 
 pytestmark = pytest.mark.slow
 
 # Two groups of two trials, fifteen segments of steps each.
 GRID = ("-m", "dataset=synthetic", "steps=300", "trial.evaluate_every=20", "batch_size=32,64", "seed=1,2")
-EXPORTER = {"EXPORT_SECONDS": 0.2, "RETRY_SECONDS": 0.2, "LONGEST_PAUSE": 0.2, "PATIENCE": 1.0}
-CONSTANTS = json.dumps({f"pipeline.record.exporter.{name}": value for name, value in EXPORTER.items()})
+IMPATIENT = {"export": 0.2, "retry": 0.2, "longest_pause": 0.2, "patience": 1.0}
 EACH = ("engine=inprocess", "tracking.register_model=false")
 
 
-def start(folder, uri, experiment, *arguments, pause, constants=CONSTANTS):
+def start(folder, uri, experiment, *arguments, pause, timing=IMPATIENT):
     notes = folder / "notes"
     notes.mkdir(exist_ok=True)
     where = (f"tracking.uri={uri}", f"tracking.experiment={experiment}")
     program = Path(__file__).with_name("counted.py")
-    times = {"PAUSE": str(pause), "CONSTANTS": constants}
+    times = {"PAUSE": str(pause), "TIMING": json.dumps(timing)}
     return Command([program, *GRID, *EACH, *where, *arguments], folder, NOTES=str(notes), **times)
 
 
@@ -105,18 +105,14 @@ def test_a_server_that_is_away_in_the_middle_of_a_sweep_has_all_of_it_at_the_end
     assert_equal(trials, undisturbed)
 
 
-def patient(**values):
-    """Return the constants with the product's own patience, but for ``values``."""
-    chosen = {**EXPORTER, **values} if values else {k: v for k, v in EXPORTER.items() if k != "PATIENCE"}
-    return json.dumps({f"pipeline.record.exporter.{name}": value for name, value in chosen.items()})
-
-
 def test_a_server_that_starts_again_while_the_sweep_ends_is_waited_for(tmp_path, proxy, experiment, undisturbed):
-    with start(tmp_path, proxy.uri, experiment, pause=0.05, constants=patient()) as process:
+    # given the product's own patience, and much less of it where somebody has stopped the sweep
+    timing = {**IMPATIENT, "patience": Timing().patience, "hurry": 0.5}
+    with start(tmp_path, proxy.uri, experiment, pause=0.05, timing=timing) as process:
         wait_for(lambda: is_open(proxy.uri, experiment), process)
         proxy.fault = "down"
         told = next(line for line in process.lines() if "the store is waited for, 180 s at most" in line)
-        time.sleep(20)
+        time.sleep(3)
         proxy.fault = None
         out, err = process.communicate(timeout=180)
 
@@ -136,7 +132,7 @@ def test_a_server_that_starts_again_while_the_sweep_ends_is_waited_for(tmp_path,
 
 def test_who_waits_no_longer_has_a_log_that_a_resume_knows(tmp_path, proxy, experiment, undisturbed):
     # given a sweep whose server was away at its end, and somebody who did not wait for it
-    with start(tmp_path, proxy.uri, experiment, pause=0.05, constants=patient(PATIENCE=600.0)) as process:
+    with start(tmp_path, proxy.uri, experiment, pause=0.05, timing={**IMPATIENT, "patience": 600.0}) as process:
         wait_for(lambda: is_open(proxy.uri, experiment), process)
         proxy.fault = "down"
         next(line for line in process.lines() if "the store is waited for, 600 s at most" in line)

@@ -2,11 +2,9 @@
 
 import threading
 
-import pytest
-
-from pipeline.record import exporter
 from pipeline.record.exporter import Batch, Exporter
 from pipeline.record.outbox import Change
+from pipeline.record.timing import Timing
 from pipeline.results.fault_log import NAME, FaultLog
 
 
@@ -28,15 +26,13 @@ class Moody:
         pass
 
 
-def run(store, folder, *batches):
+def run(store, folder, *batches, patience=180.0):
     waiting = [Batch(changes={run: Change() for run in runs}, root="root", entries=n) for n, runs in enumerate(batches)]
     empty = Batch(changes={}, root="root", entries=len(batches))
-    return Exporter(store, None, lambda: waiting.pop(0) if waiting else empty, FaultLog(folder), threading.Event())
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    monkeypatch.setattr(exporter, "RETRY_SECONDS", 0.01)
+    timing = Timing(retry=0.01, patience=patience)
+    return Exporter(
+        store, None, lambda: waiting.pop(0) if waiting else empty, FaultLog(folder), threading.Event(), timing
+    )
 
 
 def test_what_is_refused_is_told_and_the_rest_is_written_in_order(tmp_path):
@@ -58,8 +54,7 @@ def test_a_store_that_comes_back_while_it_is_waited_for_gets_everything(tmp_path
     assert "the store answers again" in (tmp_path / NAME).read_text()
 
 
-def test_a_store_that_stays_away_is_given_up_in_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(exporter, "PATIENCE", 0.1)
+def test_a_store_that_stays_away_is_given_up_in_time(tmp_path):
     store = Moody(away=10**6)
 
-    assert run(store, tmp_path, ["one"]).close() == "away"
+    assert run(store, tmp_path, ["one"], patience=0.1).close() == "away"

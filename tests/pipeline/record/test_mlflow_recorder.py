@@ -10,10 +10,10 @@ import time
 import pytest
 
 from pipeline.errors import RecordError
-from pipeline.record import exporter
 from pipeline.record.mlflow_recorder import MlflowRecorder
 from pipeline.record.protocol import Provenance
 from pipeline.record.reading import read_run
+from pipeline.record.timing import Timing
 from pipeline.reports import Finished, Progressed, Started
 from tests.pipeline.record.recording import block, done, header, note
 
@@ -102,10 +102,9 @@ def test_a_lone_trial_has_no_parent(store_uri, experiment, client, tiny, trial, 
     assert f"runs/{run.info.run_id}" in recorder.how_to_look()
 
 
-def test_points_appear_while_the_trial_runs(store_uri, experiment, client, tiny, trial, monkeypatch):
-    monkeypatch.setattr(exporter, "EXPORT_SECONDS", 0.05)
+def test_points_appear_while_the_trial_runs(store_uri, experiment, client, tiny, trial):
     planned = trial()
-    recorder = MlflowRecorder(store_uri, experiment)
+    recorder = MlflowRecorder(store_uri, experiment, timing=Timing(export=0.05))
     recorder.open(None, tiny, Provenance())
     recorder.take(Started(trial=planned))
     recorder.take(Progressed(trial=planned, curve=block(0, 10, loss=lambda s: s)))
@@ -136,12 +135,9 @@ def test_a_trial_that_starts_and_reports_again_is_recorded_once(store_uri, exper
     assert read_run(store_uri, recorder.run_id(planned)).curves["loss"].values.tolist() == [0, 1, 2, 3, 4]
 
 
-def test_a_store_that_fails_is_told_at_the_end_and_never_before(
-    store_uri, experiment, tiny, trial, layout, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(exporter, "PATIENCE", 0.5)
+def test_a_store_that_fails_is_told_at_the_end_and_never_before(store_uri, experiment, tiny, trial, layout, tmp_path):
     planned = trial()
-    recorder = MlflowRecorder(store_uri, experiment, folder=tmp_path)
+    recorder = MlflowRecorder(store_uri, experiment, folder=tmp_path, timing=Timing(patience=0.5))
     recorder.open(None, tiny, Provenance())
     recorder.take(Started(trial=planned))
 

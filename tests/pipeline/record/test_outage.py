@@ -9,13 +9,14 @@ from contextlib import closing
 import pytest
 
 from pipeline.errors import RecordError
-from pipeline.record import backfilling, exporter
+from pipeline.record import exporter
 from pipeline.record.backfilling import backfill
 from pipeline.record.mlflow_recorder import MlflowRecorder
 from pipeline.record.protocol import Provenance
 from pipeline.record.resumption import find_past
 from pipeline.record.sqlite_store import SqliteStore
 from pipeline.record.store import connect
+from pipeline.record.timing import Timing
 from pipeline.reports import Finished, Progressed, Retried, Started
 from tests.pipeline.record.recording import block, done, header
 
@@ -32,15 +33,8 @@ VOLATILE = {
     "log.entries",
 }
 
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    monkeypatch.setattr(exporter, "EXPORT_SECONDS", 0.1)
-    monkeypatch.setattr(exporter, "RETRY_SECONDS", 0.05)
-    monkeypatch.setattr(exporter, "LONGEST_PAUSE", 0.05)
-    monkeypatch.setattr(exporter, "PATIENCE", 60.0)
-    monkeypatch.setattr(backfilling, "PAUSE", 0.1)
-    monkeypatch.setattr("pipeline.record.mlflow_recorder.FLUSH_SECONDS", 0.1)
+QUICK = Timing(flush=0.1, export=0.1, retry=0.05, longest_pause=0.05, patience=60.0)
+IMPATIENT = dataclasses.replace(QUICK, patience=0.5)
 
 
 @pytest.fixture
@@ -60,7 +54,7 @@ def record(tiny, trial, layout, tmp_path):
             sweep_figures=[
                 lambda records: {"all.png": b"".join(r.curves["train/loss"].values.tobytes() for r in records)}
             ],
-            **({"folder": tmp_path, "register_model": True} | options),
+            **({"folder": tmp_path, "register_model": True, "timing": QUICK} | options),
         )
         recorder.open(header(*trials), tiny, Provenance(tags=header().provenance, attachments={"notes.txt": "+1"}))
         opened()
@@ -131,17 +125,15 @@ def undisturbed(known, record, found, server, experiment):
 
 
 @pytest.fixture
-def log(record, found, proxy, experiment, tmp_path, monkeypatch):
+def log(record, found, proxy, experiment, tmp_path):
     """Return the log of a sweep whose server went away in the middle and did not come back before its end."""
 
     def goes_away():
         wait_for(lambda: found(experiment).get("a", {}).get("status") == "FINISHED")
         proxy.fault = "down"
 
-    with monkeypatch.context() as patch:
-        patch.setattr(exporter, "PATIENCE", 0.5)
-        with pytest.raises(RecordError, match=r"written by: python -m pipeline\.backfill /.*\.log$"):
-            record(proxy.uri, experiment, begun=goes_away)
+    with pytest.raises(RecordError, match=r"written by: python -m pipeline\.backfill /.*\.log$"):
+        record(proxy.uri, experiment, begun=goes_away, timing=IMPATIENT)
     (path,) = tmp_path.glob("record-*.log")
     return path
 
@@ -197,7 +189,7 @@ def test_answers_that_are_lost_make_nothing_twice(record, found, undisturbed, pr
 
 def test_what_a_dead_server_lacks_is_backfilled_once(log, found, undisturbed, proxy, experiment):
     with pytest.raises(RecordError, match="must be a store that can be reached"):
-        backfill(log, None)
+        backfill(log, None, pause=0.1)
     proxy.fault = None
 
     done = backfill(log, None)
@@ -239,9 +231,8 @@ def test_a_damaged_log_is_written_up_to_the_damage_and_the_loss_is_named(log, fo
     assert runs == undisturbed
 
 
-def test_a_lone_trial_is_backfilled_too(proxy, experiment, found, tiny, trial, layout, tmp_path, monkeypatch):
-    monkeypatch.setattr(exporter, "PATIENCE", 0.5)
-    planned, recorder = trial("alone"), MlflowRecorder(proxy.uri, experiment, folder=tmp_path)
+def test_a_lone_trial_is_backfilled_too(proxy, experiment, found, tiny, trial, layout, tmp_path):
+    planned, recorder = trial("alone"), MlflowRecorder(proxy.uri, experiment, folder=tmp_path, timing=IMPATIENT)
     recorder.open(None, tiny, Provenance())
     proxy.fault = "down"
     recorder.take(Started(trial=planned))
@@ -264,7 +255,7 @@ def test_a_lone_trial_is_backfilled_too(proxy, experiment, found, tiny, trial, l
 def resume(proxy, experiment, tiny, folder):
     """Resume the sweep without a trial, and end it; return what was known of it."""
     past = find_past(proxy.uri, experiment, "a sweep")
-    recorder = MlflowRecorder(proxy.uri, experiment, folder=folder)
+    recorder = MlflowRecorder(proxy.uri, experiment, folder=folder, timing=QUICK)
     known = recorder.open(dataclasses.replace(header(), past=past), tiny, Provenance())
     recorder.close("FINISHED")
     return known
@@ -328,8 +319,7 @@ def test_a_log_that_cannot_be_written_is_told_once_and_everything_waits_in_memor
     assert found(experiment) == undisturbed
 
 
-def test_without_server_and_log_the_loss_is_told(record, proxy, experiment, tmp_path, monkeypatch):
-    monkeypatch.setattr(exporter, "PATIENCE", 0.5)
+def test_without_server_and_log_the_loss_is_told(record, proxy, experiment, tmp_path):
     (tmp_path / "file").touch()
 
     with pytest.raises(RecordError, match=r"the record is not whole: .*; and the log cannot be written: "):
@@ -338,6 +328,7 @@ def test_without_server_and_log_the_loss_is_told(record, proxy, experiment, tmp_
             experiment,
             begun=lambda: setattr(proxy, "fault", "down"),
             folder=tmp_path / "file",
+            timing=IMPATIENT,
         )
 
 
@@ -346,7 +337,7 @@ def test_what_a_proxy_finds_too_large_is_lost_alone_and_told(record, found, undi
     with pytest.raises(RecordError, match=r"the record lacks what \d+ failed writes held, the first: .* 413"):
         record(proxy.uri, experiment, opened=lambda: setattr(proxy, "fault", "small"), register_model=False)
 
-    assert time.monotonic() - began < exporter.PATIENCE / 2
+    assert time.monotonic() - began < QUICK.patience / 2
     runs = found(experiment)
     assert {name: runs[name]["status"] for name in "abc"} == dict.fromkeys("abc", "FINISHED")
     assert all(runs[name]["points"].items() <= undisturbed[name]["points"].items() for name in "abc")
@@ -377,7 +368,7 @@ def test_a_store_that_lacks_a_table_is_no_outage_and_its_log_is_written_once_it_
         record(uri, experiment, begun=lambda: rename("params", "kept"), ended=waits_for_the_end)
 
     # then it is told once, not tried again, and not waited for
-    assert time.monotonic() - began < exporter.PATIENCE / 2
+    assert time.monotonic() - began < QUICK.patience / 2
     assert tried == [len(tries)]
     reason = "its tables are not those of MLflow: (sqlite3.OperationalError) no such table: params"
     told = f"nothing more is written to the store, and training goes on: {reason}"

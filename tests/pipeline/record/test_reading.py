@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 
 from pipeline.errors import RecordError
-from pipeline.record import runs
 from pipeline.record.mlflow_recorder import MlflowRecorder
+from pipeline.record.outbox import PACKED
 from pipeline.record.protocol import Provenance
 from pipeline.record.reading import read_run, tell
 from pipeline.reports import Finished, Started
@@ -54,12 +54,12 @@ def test_tags_and_a_note_can_be_added_to_a_run(store_uri, experiment, client, ti
 
 
 def test_trials_of_a_large_sweep_have_no_files_and_are_read_back_whole(
-    store_uri, experiment, client, tiny, trial, layout, monkeypatch
+    store_uri, experiment, client, tiny, trial, layout
 ):
-    monkeypatch.setattr(runs, "PACKED", 1)
     trials = [trial("one", learning_rate=0.5), trial("other", learning_rate=0.25)]
+    waiting = [trial(f"waiting {k}") for k in range(PACKED)]
     recorder = MlflowRecorder(store_uri, experiment)
-    recorder.open(header(*trials), tiny, Provenance())
+    recorder.open(header(*trials, *waiting), tiny, Provenance())
     for planned in trials:
         recorder.take(Started(trial=planned))
         result = done(**{"val/accuracy": planned.trial.learning_rate})

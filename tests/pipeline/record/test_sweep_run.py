@@ -8,12 +8,12 @@ import pytest
 
 from pipeline.address import redact
 from pipeline.errors import RecordError
-from pipeline.record import exporter, mlflow_recorder, sweep_run
 from pipeline.record.description import Reference, describe
 from pipeline.record.drawings import Drawings
 from pipeline.record.entries import Data
-from pipeline.record.mlflow_recorder import MlflowRecorder
+from pipeline.record.mlflow_recorder import CURVE_POINTS, DRAWN_TRIALS, MlflowRecorder
 from pipeline.record.protocol import Provenance
+from pipeline.record.timing import Timing
 from pipeline.reports import Finished, Progressed, Started
 from pipeline.results.tally import Tally
 from tasks.events import Outcome
@@ -45,18 +45,13 @@ def test_the_result_table_is_one_that_mlflow_loads(store_uri, experiment, client
     assert table["run_id"].tolist() == [recorder.run_id(one) for one in trials]
 
 
-def test_the_description_tells_how_far_the_sweep_is_while_it_runs(
-    store_uri, experiment, client, tiny, trial, layout, monkeypatch
-):
-    monkeypatch.setattr(mlflow_recorder, "FLUSH_SECONDS", 0.05)
-    monkeypatch.setattr(exporter, "EXPORT_SECONDS", 0.05)
-    monkeypatch.setattr(sweep_run, "REFRESH_SECONDS", 0.05)
+def test_the_description_tells_how_far_the_sweep_is_while_it_runs(store_uri, experiment, client, tiny, trial, layout):
     trials = [
         trial("gradient lr=1", learning_rate=1.0),
         trial("gradient lr=2", learning_rate=2.0),
         trial("gradient lr=3"),
     ]
-    recorder = MlflowRecorder(store_uri, experiment)
+    recorder = MlflowRecorder(store_uri, experiment, timing=Timing(flush=0.05, export=0.05, refresh=0.05))
 
     def told(text):
         deadline = time.monotonic() + 20
@@ -157,20 +152,20 @@ def test_repeats_are_one_row_the_parent_has_their_interval_and_the_winner_is_of_
     assert (run.data.tags["setting"], len(run.data.tags["setting.key"])) == ("gradient lr=1", 16)
 
 
-@pytest.mark.parametrize(("limit", "quick"), [(2, ["quick"]), (1, [])])
+@pytest.mark.parametrize(("count", "quick"), [(DRAWN_TRIALS, ["quick"]), (DRAWN_TRIALS + 1, [])])
 def test_a_sweep_draws_its_winner_and_of_the_others_what_is_quick(
-    store_uri, experiment, client, tiny, trial, layout, monkeypatch, limit, quick
+    store_uri, experiment, client, tiny, trial, layout, count, quick
 ):
-    monkeypatch.setattr(mlflow_recorder, "DRAWN_TRIALS", limit)
     trials = [trial("bad"), trial("good")]
+    waiting = [trial(f"waiting {k}") for k in range(count - 2)]
     recorder = MlflowRecorder(
         store_uri,
         experiment,
         figures=lambda *_: {"whole": b""},
         quick_figures=lambda *_: {"quick": b""},
-        sweep_figures=[lambda records: {"+".join(record.standing.trial.name for record in records): b""}],
+        sweep_figures=[lambda records: {"+".join(record.standing.trial.name for record in records[:2]): b""}],
     )
-    recorder.open(header(*trials), tiny, Provenance())
+    recorder.open(header(*trials, *waiting), tiny, Provenance())
     for planned, accuracy in zip(trials, (0.25, 0.75), strict=True):
         recorder.take(Started(trial=planned))
         recorder.take(Finished(trial=planned, result=done(**{"val/accuracy": accuracy}), layout=layout))
@@ -182,26 +177,25 @@ def test_a_sweep_draws_its_winner_and_of_the_others_what_is_quick(
 
 
 def test_a_larger_sweep_keeps_few_points_of_all_but_its_winner_for_its_figures(
-    store_uri, experiment, client, tiny, trial, layout, monkeypatch
+    store_uri, experiment, client, tiny, trial, layout
 ):
-    monkeypatch.setattr(mlflow_recorder, "DRAWN_TRIALS", 1)
-    monkeypatch.setattr(mlflow_recorder, "CURVE_POINTS", 10)
-    trials, seen = [trial("good"), trial("bad")], {}
+    trials, seen, points = [trial("good"), trial("bad")], {}, 5 * CURVE_POINTS
+    waiting = [trial(f"waiting {k}") for k in range(DRAWN_TRIALS)]
 
     def figures(records):
-        seen.update({record.standing.trial.name: len(record.curves["train/loss"].steps) for record in records})
+        seen.update({record.standing.trial.name: len(record.curves["train/loss"].steps) for record in records[:2]})
         return {}
 
     recorder = MlflowRecorder(store_uri, experiment, sweep_figures=[figures])
-    recorder.open(header(*trials), tiny, Provenance())
+    recorder.open(header(*trials, *waiting), tiny, Provenance())
     for planned, accuracy in zip(trials, (0.75, 0.25), strict=True):
         recorder.take(Started(trial=planned))
-        recorder.take(Progressed(trial=planned, curve=block(0, 100, **{"train/loss": lambda s: s})))
+        recorder.take(Progressed(trial=planned, curve=block(0, points, **{"train/loss": lambda s: s})))
         recorder.take(Finished(trial=planned, result=done(**{"val/accuracy": accuracy}), layout=layout))
     recorder.close("FINISHED")
 
-    assert seen == {"good": 100, "bad": 10}
-    assert len(client.get_metric_history(recorder.run_id(trials[1]), "train/loss")) == 100
+    assert seen == {"good": points, "bad": CURVE_POINTS}
+    assert len(client.get_metric_history(recorder.run_id(trials[1]), "train/loss")) == points
 
 
 class Slow:
