@@ -16,7 +16,7 @@ from tests.pipeline.disturbed import Sweep, assert_equal
 
 pytestmark = pytest.mark.slow
 
-KILLS = int(os.environ.get("KILLS", "4"))
+KILLS = int(os.environ.get("KILLS", "5"))
 
 
 def points_in_log(folder):
@@ -41,7 +41,7 @@ def points_in_log(folder):
     return found
 
 
-def test_a_driver_killed_at_random_also_before_its_store_commits_leaves_log_and_store_alike(tmp_path, empty_store):
+def test_a_driver_killed_at_five_random_moments_is_resumed_to_the_same_end(tmp_path, empty_store):
     quiet = Sweep(tmp_path / "undisturbed", empty_store, pause=0)
     code, _, err = quiet.run("engine=inprocess")
     assert code == 0, err
@@ -50,9 +50,7 @@ def test_a_driver_killed_at_random_also_before_its_store_commits_leaves_log_and_
 
     # given a driver that is killed, resumed, killed ..., now and then with a log that its store does not follow
     for number in range(KILLS):
-        constants = json.loads(sweep.environment["CONSTANTS"])
-        constants["pipeline.record.exporter.EXPORT_SECONDS"] = generator.choice([0.02, 0.3, 1000.0])
-        sweep.environment["CONSTANTS"] = json.dumps(constants)
+        sweep.environment["TIMING"] = json.dumps({"export": generator.choice([0.02, 0.3, 1000.0])})
         resume = ["sweep.resume=true"] if number else []
         process = sweep.kill("engine=inprocess", *resume, after=generator.uniform(0, 8 / KILLS))
         process.communicate()
@@ -69,3 +67,12 @@ def test_a_driver_killed_at_random_also_before_its_store_commits_leaves_log_and_
     assert parents == ["FINISHED"]
     assert [statuses.count("FINISHED") for statuses in trials.values()] == [1, 1, 1, 1]
     assert set(itertools.chain.from_iterable(trials.values())) <= {"FINISHED", "KILLED"}
+    assert not list(tmp_path.rglob("*.checkpoint"))
+
+    # and once more there is nothing to do
+    before = sweep.work()
+    code, out, err = sweep.run("engine=inprocess", "sweep.resume=true")
+    assert code == 0, err
+    assert "resumed: 4 trials are finished already, 0 go on from a checkpoint, 0 start" in out
+    assert sweep.work() == before
+    assert sweep.statuses() == (["FINISHED"], trials)

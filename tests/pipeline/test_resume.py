@@ -1,7 +1,6 @@
 import itertools
 import json
 import os
-import random
 import re
 import shutil
 import signal
@@ -24,38 +23,6 @@ def undisturbed(tmp_path_factory, empty_store):
     results = sweep.results()
     assert len(results) == 4
     return results
-
-
-def test_a_driver_killed_at_five_random_moments_is_resumed_to_the_same_end(tmp_path, empty_store, undisturbed):
-    sweep, generator = Sweep(tmp_path, empty_store), random.Random(6)
-
-    # given a driver that is killed, resumed, killed ...
-    for number in range(5):
-        resume = ["sweep.resume=true"] if number else []
-        process = sweep.kill("engine=inprocess", *resume, after=generator.uniform(0.6, 1.4))
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
-    # when the same command is left to end
-    code, out, err = sweep.run("engine=inprocess", "sweep.resume=true")
-
-    # then it is as if nothing had been
-    assert code == 0, err
-    assert "resumed: " in out
-    parents, trials = sweep.statuses()
-    assert parents == ["FINISHED"]
-    assert [statuses.count("FINISHED") for statuses in trials.values()] == [1, 1, 1, 1]
-    assert set(itertools.chain.from_iterable(trials.values())) <= {"FINISHED", "KILLED"}
-    assert_equal(sweep.results(), undisturbed)
-    assert sweep.work() <= 1.5 * 4 * STEPS
-    assert not list(tmp_path.rglob("*.checkpoint"))
-
-    # and once more there is nothing to do
-    before = sweep.work()
-    code, out, err = sweep.run("engine=inprocess", "sweep.resume=true")
-    assert code == 0, err
-    assert "resumed: 4 trials are finished already, 0 go on from a checkpoint, 0 start" in out
-    assert sweep.work() == before
-    assert sweep.statuses() == (["FINISHED"], trials)
 
 
 def test_a_driver_killed_on_ray_is_resumed_on_another_number_of_workers(tmp_path, empty_store, undisturbed, cluster):
