@@ -42,9 +42,6 @@ Keep = Callable[[], Mapping[str, Any]]
 _BYTES = "bytes/"
 """The prefix of a checkpoint's arrays that hold bytes."""
 
-_PATIENCE = 5.0
-"""How many seconds to wait for a function to stop; its thread is abandoned after that."""
-
 
 class Diverged(Exception):  # noqa: N818  # an outcome, and no error of the program
     """Raised by a training that has diverged: its trial ends with that outcome, and is never the best."""
@@ -54,13 +51,15 @@ class Single(abc.ABC):
     """A task that computes one trial at a time: a row is a frozen dataclass whose fields are keys of the config.
 
     ``uses`` names the fields of a trial that `train` may read: the trial's key holds them and no others.
-    ``needs_data`` says whether it needs a data set; without, the config is ``dataset=none``.
+    ``needs_data`` says whether it needs a data set; without, the config is ``dataset=none``. ``patience`` is how
+    many seconds to wait for `train` to stop; its thread is abandoned after that.
     """
 
     __slots__ = ()
 
     trains: ClassVar[bool] = True
     needs_data: ClassVar[bool] = True
+    patience: ClassVar[float] = 5.0
     uses: ClassVar[frozenset[str]] = frozenset({"learning_rate", "batch_size", "seed", "steps", "evaluate_every"})
 
     @abc.abstractmethod
@@ -103,7 +102,7 @@ class Single(abc.ABC):
             yield Pause(checkpoint=start)
             return
         restored = start if start is not None and start.arrays else None
-        thread = _LockstepThread()
+        thread = _LockstepThread(self.patience)
         report = Report(trial, restored, threads=threads, every=checkpoint_every, until=until, emit=thread.emit)
         data = dataset.on(HOST)
         with thread.running(lambda: self.train(_VisibleTrial(trial, self), data, report)) as events:
@@ -205,7 +204,8 @@ class _Stopped(BaseException):  # no Exception: only a `finally` of the function
 class _LockstepThread:
     """A function in its own thread that runs only while its consumer waits: each report blocks until it may go on."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
         self.returned: Any = None
         self.error: BaseException | None = None
         self.stopped = False
@@ -245,7 +245,7 @@ class _LockstepThread:
         self._ended = True  # a function that catches `_Stopped` gets it again at its next report
         self._go_on.put(False)
         if self._thread is not None and self._thread.ident is not None:
-            self._thread.join(_PATIENCE)
+            self._thread.join(self._patience)
 
     def _run(self, function: Callable[[], Any]) -> None:
         try:

@@ -34,8 +34,8 @@ class Pace:
         return seconds / (self.done - self.began) * ((1 - self.done) - (1 - self.kept) * half)
 
 
-def to_halve(paces: Sequence[tuple[Pace, float]]) -> int | None:
-    """Return the index of the group whose halving saves the most, None if none is worth it.
+def to_halve(paces: Sequence[tuple[Pace, float]], *, worth: float = WORTH) -> int | None:
+    """Return the index of the group whose halving saves the most, None if none saves ``worth`` seconds.
 
     Each pace comes with the seconds that its group has taken.
 
@@ -45,4 +45,4 @@ def to_halve(paces: Sequence[tuple[Pace, float]]) -> int | None:
     """
     saved = [pace.saved(seconds) for pace, seconds in paces]
     best = max(range(len(saved)), key=saved.__getitem__, default=None)
-    return None if best is None or saved[best] < WORTH else best
+    return None if best is None or saved[best] < worth else best

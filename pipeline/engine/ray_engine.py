@@ -14,7 +14,7 @@ import ray
 from pipeline.config.schema import Cluster
 from pipeline.engine.capacity import capacity
 from pipeline.engine.faults import Answer, after_end, after_loss, after_message, after_raise, after_timeout
-from pipeline.engine.halving import to_halve
+from pipeline.engine.halving import WORTH, to_halve
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.ray_cluster import connect, leave, nodes
 from pipeline.engine.ray_losses import kernel_kills, why_lost
@@ -54,7 +54,8 @@ class RayEngine:
 
     There are to be ``workers`` of them. Where ``cluster.workers`` is given or the cluster is
     private, there are so many; else as many as the cluster has room for while nodes come and go, and the groups
-    that wait are cut anew. A worker that is left with nothing to do takes half of a group that has started.
+    that wait are cut anew. A worker that is left with nothing to do takes half of a group that has started, where that
+    saves ``worth`` seconds.
 
     A group whose worker is lost is tried again from its last checkpoint, one is made every
     ``checkpoint_every`` steps (None: never); see `pipeline.engine.faults` for ``attempts`` and ``timeout``
@@ -71,6 +72,7 @@ class RayEngine:
         attempts: int = 1,
         timeout: float | None = None,
         checkpoint_every: int | None = None,
+        worth: float = WORTH,
     ) -> None:
         self._cluster = cluster
         self._size = workers
@@ -78,6 +80,7 @@ class RayEngine:
         self._attempts = attempts
         self._timeout = timeout
         self._checkpoint_every = checkpoint_every
+        self._worth = worth
         self._threads = max(1, int(cluster.cpus_per_worker))
         self._running: dict[Any, _Attempt] = {}
         self._waiting: deque[Ledger] = deque()
@@ -175,7 +178,8 @@ class RayEngine:
         if not self._pool.idle:
             return []
         begun = [attempt for attempt in self._running.values() if attempt.began is not None]
-        place = to_halve([(attempt.ledger.pace(), attempt.heard - (attempt.began or 0.0)) for attempt in begun])
+        paces = [(attempt.ledger.pace(), attempt.heard - (attempt.began or 0.0)) for attempt in begun]
+        place = to_halve(paces, worth=self._worth)
         if place is None:
             return []
         self._drop(begun[place])

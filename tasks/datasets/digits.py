@@ -51,11 +51,11 @@ class Digits:
         )
 
 
-def _images_and_labels() -> tuple[np.ndarray, np.ndarray]:
+def _images_and_labels(file: str = FILE) -> tuple[np.ndarray, np.ndarray]:
     """Return the images uint8 ``(1797, 64)`` and their digits."""
-    file = Path(str(importlib.metadata.distribution("scikit-learn").locate_file(FILE)))
-    if file.exists():
-        table = np.loadtxt(file, delimiter=",", dtype=np.uint8)
+    path = Path(str(importlib.metadata.distribution("scikit-learn").locate_file(file)))
+    if path.exists():
+        table = np.loadtxt(path, delimiter=",", dtype=np.uint8)
         return table[:, :-1], table[:, -1].astype(np.int64)
     from sklearn.datasets import load_digits  # noqa: PLC0415 - where scikit-learn keeps the file elsewhere
 

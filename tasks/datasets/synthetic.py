@@ -54,25 +54,27 @@ class Synthetic:
             self.validation,
         )
 
-    def load(self, *, progress: Progress | None = None) -> Dataset:
-        """Draw the images, block by block; the progress counts examples."""
+    def load(self, *, progress: Progress | None = None, block: int = BLOCK) -> Dataset:
+        """Draw the images, ``block`` pixels at once; the progress counts examples."""
         centres_seed, train_seed, test_seed = np.random.SeedSequence(self.seed).spawn(3)
         rng = np.random.default_rng(centres_seed)
         centres = rng.standard_normal((self.classes, self.features), dtype=np.float32) * self.spread + GREY  # (C, D)
         return make_dataset(
             name="synthetic",
-            train=self._draw(centres, self.examples, np.random.default_rng(train_seed), progress),
-            test=self._draw(centres, self.test_examples, np.random.default_rng(test_seed), None),
+            train=self._draw(centres, self.examples, np.random.default_rng(train_seed), block, progress),
+            test=self._draw(centres, self.test_examples, np.random.default_rng(test_seed), block, None),
             classes=tuple(f"class {number}" for number in range(self.classes)),
             image_shape=(self.features,),
             validation=self.validation,
             scaling=self.scaling,
         )
 
-    def _draw(self, centres: np.ndarray, count: int, rng: np.random.Generator, progress: Progress | None) -> Split:
+    def _draw(
+        self, centres: np.ndarray, count: int, rng: np.random.Generator, at_once: int, progress: Progress | None
+    ) -> Split:
         labels = rng.permutation(np.arange(count) % self.classes)
         images = np.empty((count, self.features), dtype=np.uint8)
-        rows = max(1, BLOCK // self.features)
+        rows = max(1, at_once // self.features)
         for start in range(0, count, rows):
             block = images[start : start + rows]
             pixels = rng.standard_normal(block.shape, dtype=np.float32)

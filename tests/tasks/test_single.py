@@ -159,12 +159,13 @@ def test_a_function_that_is_not_listened_to_any_more_ends_where_it_reports():
     assert not [thread for thread in threading.enumerate() if thread.name == "trial"]
 
 
-def test_a_function_that_catches_what_stops_it_is_stopped_again(monkeypatch):
-    monkeypatch.setattr("tasks.single._PATIENCE", 0.1)
+def test_a_function_that_catches_what_stops_it_is_stopped_again():
     stops = []
 
     @dataclass(frozen=True, kw_only=True)
     class Stubborn(Fit):
+        patience: ClassVar[float] = 0.1
+
         def train(self, trial, data, report):
             for step in range(1, trial.steps + 1):
                 try:

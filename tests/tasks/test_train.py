@@ -4,7 +4,7 @@ import itertools
 import numpy as np
 import pytest
 
-from tasks.arrays import devices
+from tasks.arrays.devices import HOST_BLOCKS
 from tasks.datasets.dataset import Split
 from tasks.errors import ConfigError
 from tasks.events import Checkpoint, Curve, Outcome, Result
@@ -207,13 +207,11 @@ def test_data_and_regularization_loss_are_reported_apart(small_dataset):
         *(("local", plain.local_search, row()) for row in SCHEDULES.values()),
     ],
 )
-def test_score_space_search_is_the_plain_loop(small_dataset, strategy, loop, schedule, loss, monkeypatch):
+def test_score_space_search_is_the_plain_loop(small_dataset, strategy, loop, schedule, loss):
     # given a search over all examples with more candidates than fit one block
-    monkeypatch.setattr(devices, "HOST_BLOCKS", dataclasses.replace(devices.HOST_BLOCKS, candidates=54))
-    stretch = {"record_every": 1, "evaluate_every": 150}
-    searching = trial(
-        strategy, loss=loss, schedule=schedule, regularization=1e-3, batch_size=None, steps=150, **stretch
-    )
+    steps = HOST_BLOCKS.candidates + 54
+    stretch = {"record_every": 1, "evaluate_every": steps, "steps": steps}
+    searching = trial(strategy, loss=loss, schedule=schedule, regularization=1e-3, batch_size=None, **stretch)
     curves, results = run([searching], small_dataset)
     # when the notes' loop makes the same draws
     weights, history = loop(searching, small_dataset)
@@ -222,7 +220,7 @@ def test_score_space_search_is_the_plain_loop(small_dataset, strategy, loop, sch
     np.testing.assert_allclose(results[0].arrays["weights"], weights, rtol=1e-4, atol=1e-7)
     # and the accuracy is that of the best
     scores = weights @ plain.features(small_dataset, small_dataset.train).T
-    assert curves[0]["train/accuracy"][150] == pytest.approx(accuracy(scores, small_dataset.train.labels), abs=1e-3)
+    assert curves[0]["train/accuracy"][steps] == pytest.approx(accuracy(scores, small_dataset.train.labels), abs=1e-3)
 
 
 def test_trials_of_one_seed_share_their_directions(small_dataset):

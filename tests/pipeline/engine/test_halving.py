@@ -15,6 +15,7 @@ def test_the_group_that_saves_the_most_is_halved():
     slow, fast = (Pace(trials=20, began=0.0, kept=kept, done=kept) for kept in (0.1, 0.9))
 
     assert to_halve([(fast, 60.0), (slow, 60.0)]) == 1
+    assert to_halve([(fast, 60.0), (slow, 60.0)], worth=1e6) is None
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import psutil
 import pytest
 
 from pipeline.config.schema import Cluster
-from pipeline.engine import halving
 from pipeline.engine.protocol import run
 from pipeline.errors import EngineError
 from pipeline.plan.plan import Group, make_plan
@@ -54,9 +53,9 @@ def engine_of(nodes):
     """Return a maker of engines on the cluster of nodes; without ``workers`` they follow what it has."""
     from pipeline.engine.ray_engine import RayEngine
 
-    def make(planned=1, checkpoint_every=None, **asked):
+    def make(planned=1, options=None, **asked):
         where = Cluster(address=nodes.cluster.address, **asked)
-        return RayEngine(where, workers=planned, device="cpu", attempts=3, checkpoint_every=checkpoint_every)
+        return RayEngine(where, workers=planned, device="cpu", attempts=3, **(options or {}))
 
     return make
 
@@ -119,7 +118,7 @@ def test_groups_that_wait_are_cut_for_a_node_that_joins_and_a_node_that_leaves_i
             (tmp_path / "go.part").touch()
 
     # when two nodes join meanwhile, and then the first leaves
-    curves, results, failures = computing.outcomes(engine_of(checkpoint_every=20), groups, come_and_go)
+    curves, results, failures = computing.outcomes(engine_of(options={"checkpoint_every": 20}), groups, come_and_go)
 
     # then the other group is halved for them, the first goes on from its checkpoint, and all bits are the same
     assert failures == {}
@@ -134,9 +133,9 @@ def test_groups_that_wait_are_cut_for_a_node_that_joins_and_a_node_that_leaves_i
     assert {first > 0 for _, first, _, seeds in attempts[3:]} == {True}
 
 
-def test_a_group_that_has_started_is_halved_for_a_node_that_joins(computing, engine_of, nodes, tmp_path, monkeypatch):
+def test_a_group_that_has_started_is_halved_for_a_node_that_joins(computing, engine_of, nodes, tmp_path):
     # given a sweep of one group, of which a second saved is worth a process
-    monkeypatch.setattr(halving, "WORTH", 1.0)
+    engine = engine_of(options={"checkpoint_every": 20, "worth": 1.0})
     points = families(computing, 6, 60, steps=600)
     task = computing.Disturbed(folder=str(tmp_path), pause=0.03, between=0.5)
     groups = computing.groups_of(points, task=task, workers=1)
@@ -149,7 +148,7 @@ def test_a_group_that_has_started_is_halved_for_a_node_that_joins(computing, eng
             nodes.add()
 
     # when a node joins after its first checkpoint
-    curves, results, failures = computing.outcomes(engine_of(checkpoint_every=20), groups, join)
+    curves, results, failures = computing.outcomes(engine, groups, join)
 
     # then two processes go on with half of the trials each, and all bits are the same
     assert failures == {}
@@ -203,7 +202,7 @@ def test_a_node_dies_and_its_trials_move(computing, engine_of, nodes, tmp_path):
     dying.start()
 
     # when one of them dies in the middle
-    engine = engine_of(planned=2, workers=2, checkpoint_every=20)
+    engine = engine_of(planned=2, options={"checkpoint_every": 20}, workers=2)
     curves, results, failures = computing.outcomes(engine, groups)
     dying.join()
 

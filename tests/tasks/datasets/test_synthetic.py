@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 
-from tasks.datasets import synthetic
 from tasks.datasets.synthetic import Synthetic
 from tasks.errors import ConfigError
 
@@ -28,11 +27,10 @@ def test_classes_have_the_same_number_of_examples():
     assert sorted(counts) == [3] * 5 + [4] * 5
 
 
-def test_the_size_of_a_block_changes_nothing(monkeypatch):
+def test_the_size_of_a_block_changes_nothing():
     whole = Synthetic(examples=100, validation=10).load()
-    monkeypatch.setattr(synthetic, "BLOCK", 64 * 7)
 
-    blocks = Synthetic(examples=100, validation=10).load()
+    blocks = Synthetic(examples=100, validation=10).load(block=64 * 7)
 
     assert blocks.digest == whole.digest
 
@@ -54,11 +52,10 @@ def test_noise_has_the_standard_deviation_asked_for():
     assert dataset.train.images.mean() == pytest.approx(128, abs=0.1)
 
 
-def test_the_progress_counts_examples(monkeypatch):
-    monkeypatch.setattr(synthetic, "BLOCK", 64 * 40)
+def test_the_progress_counts_examples():
     seen = []
 
-    Synthetic(examples=100, validation=10).load(progress=lambda done, total: seen.append((done, total)))
+    Synthetic(examples=100, validation=10).load(progress=lambda done, total: seen.append((done, total)), block=64 * 40)
 
     assert seen == [(40, 100), (80, 100), (100, 100)]
 
