@@ -13,6 +13,7 @@ from typing import Any
 
 import hydra
 import yaml
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
@@ -71,8 +72,9 @@ def render(target: str, overrides: Sequence[str]) -> str:
     for text in swept:
         name = text.partition("=")[0]
         require(redact(text) == text, name, "must hold no password: it goes to the cluster as a secret", redact(text))
-    first = [combinations([parsed], points=2)[0][0] for parsed in OverridesParser.create().parse_overrides(swept)]
     with hydra.initialize_config_dir(CONF, version_base="1.3"):
+        parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+        first = [combinations([parsed], points=2)[0][0] for parsed in parser.parse_overrides(swept)]
         composed = hydra.compose("config", [f"+cluster/deploy={target}", *first, *own])
     config = parse(_plain({name: composed[name] for name in composed if name != "deploy"}))
     deploy = composed.deploy

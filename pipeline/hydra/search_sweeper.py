@@ -107,7 +107,9 @@ class SearchSweeper(Sweeper):
         return ended
 
     def _search(self, arguments: Sequence[str], objectives: Objectives) -> Search:
+        assert self.hydra_context is not None
         assert self.config is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         texts = [*Space.of({"params": self.params}).texts(), *map(recalled, arguments)]
         options = Options(
             sampler=_plain(self.sampler),
@@ -116,7 +118,7 @@ class SearchSweeper(Sweeper):
             study_name=self.study_name,
             extend=self._extend if self.custom_search_space else None,
         )
-        return Search(space_of(OverridesParser.create().parse_overrides(texts)), options)
+        return Search(space_of(parser.parse_overrides(texts)), options)
 
     def _extend(self, trial: Any) -> None:
         assert self.custom_search_space is not None

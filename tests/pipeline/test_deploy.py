@@ -119,7 +119,8 @@ def test_the_ray_cluster_is_right_by_the_schema_of_ray(overrides):
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_job_runs_the_overrides_as_they_were_given(target):
-    given = [*CPUS[:2], "learning_rate=1e-3,1e-2", "sweep.name='a b'", "dataset=npz", "dataset.root=${oc.env:HOME}/x"]
+    given = [*CPUS[:2], "learning_rate=1e-3,1e-2", "schedule=glob(c*)", "sweep.name='a b'"]
+    given += ["dataset=npz", "dataset.root=${oc.env:HOME}/x"]
 
     text = render(target, [*given, "deploy.name=mine"])
 
@@ -146,6 +147,7 @@ def test_the_job_runs_the_overrides_as_they_were_given(target):
         ([*CPUS, "cluster.labels={zone:a}"], "cluster.labels must be left out"),
         ([*CPUS, "device=cuda"], "cluster.gpus_per_worker must be > 0 for device=cuda"),
         ([*CPUS, "learning_rat=1,2"], "did you mean learning_rate"),
+        ([*CPUS, "seed=glob(*)"], "seed must have at least one value, got seed=glob(*)"),
         ([*CPUS, "deploy.imag=x"], "deploy.imag is no key"),
     ],
 )
