@@ -1,15 +1,18 @@
 """A small model of every row of MODELS, for contracts that hold for all of them."""
 
-from tasks.models import MODELS, ConvNet, Mlp
+import dataclasses
 
-_SMALL = {"mlp": Mlp(hidden=(7,)), "convnet": ConvNet(channels=(3, 4), hidden=(5,))}
+from tasks.models import MODELS
 
-SMALL_MODELS = {name: _SMALL[name] if name in _SMALL else row() for name, row in MODELS.items()}
-NETWORKS = {
-    "mlp": _SMALL["mlp"],
-    "mlp_tanh": Mlp(hidden=(6, 5), activation="tanh", initial="xavier"),
-    "convnet": _SMALL["convnet"],
-}
+_SMALL = {"hidden": (7,), "channels": (3, 4)}
+"""Values of keys that make a model small, whichever row has them."""
+
+
+def _small(row):
+    return row(**{field.name: _SMALL[field.name] for field in dataclasses.fields(row) if field.name in _SMALL})
+
+
+SMALL_MODELS = {name: _small(row) for name, row in MODELS.items()}
 
 
 def forward(matrices, features):

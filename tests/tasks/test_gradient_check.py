@@ -15,7 +15,9 @@ from tasks.trial import Trial
 from tasks.weight_space.gradients import numerical_gradient
 from tasks.weight_space.points import chosen_examples
 from tests.tasks import plain
-from tests.tasks.rows_of_models import NETWORKS, SMALL_MODELS, forward
+from tests.tasks.rows_of_models import SMALL_MODELS, forward
+
+ROWS = SMALL_MODELS | {"mlp_tanh": Mlp(hidden=(6, 5), activation="tanh", initial="xavier")}
 
 
 def checked(dataset, **changes):
@@ -99,9 +101,9 @@ def test_coordinates_at_kinks_are_counted_apart_with_both_slopes(small_dataset):
 
 @pytest.mark.parametrize("variable", ["weights", "data"])
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("model", [*SMALL_MODELS, "mlp_tanh"])
+@pytest.mark.parametrize("model", ROWS)
 def test_every_gradient_of_every_model_passes(image_dataset, model, loss, variable):
-    row = (SMALL_MODELS | NETWORKS)[model]
+    row = ROWS[model]
     task = GradientCheck(variable=variable, examples=20)
     result = checked(image_dataset, task=task, model=row, loss=LOSSES[loss](), regularization=0.1)
     assert result.outcome is Outcome.COMPLETE, result.message

@@ -8,11 +8,12 @@ from tasks.arrays.devices import DEVICE_BLOCKS, HOST_BLOCKS
 from tasks.datasets import DATASETS
 from tasks.datasets.dataset import Split, make_dataset
 from tasks.memory import bytes_of_group, bytes_per_trial, widest_group
-from tasks.models import ConvNet, Linear, Mlp
+from tasks.models import MODELS, ConvNet, Mlp
 from tasks.optimizers import OPTIMIZERS
 from tasks.strategies import STRATEGIES, GradientDescent
 from tasks.studies.train import Train
 from tasks.trial import Trial
+from tests.tasks.groups import STEADY
 
 
 def trials(count, strategy, **changes):
@@ -44,8 +45,8 @@ def test_a_trial_adds_the_bytes_that_the_model_says(features, batch_size, optimi
     assert 0.6 * said < more / 20 < 1.05 * said
 
 
-@pytest.mark.parametrize("strategy", ["random", "local"])
-def test_a_search_on_minibatches_adds_them_too(strategy):
+@pytest.mark.parametrize("strategy", STEADY)
+def test_every_strategy_on_minibatches_adds_them_too(strategy):
     dataset = DATASETS["synthetic"](examples=3000, features=20, validation=0).load()
     peak(trials(1, strategy, batch_size=1500), dataset)
     more = peak(trials(40, strategy, batch_size=1500), dataset) - peak(trials(20, strategy, batch_size=1500), dataset)
@@ -54,9 +55,11 @@ def test_a_search_on_minibatches_adds_them_too(strategy):
 
 
 @pytest.mark.parametrize("count", [1, 6])
-@pytest.mark.parametrize("strategy", ["gradient", "random"])
+@pytest.mark.parametrize("strategy", STEADY)
 @pytest.mark.parametrize(
-    "model", [Linear(), Mlp(), Mlp(hidden=(300,)), ConvNet(), ConvNet(channels=(16,))], ids=lambda m: f"{m}"
+    "model",
+    [*(kind() for kind in MODELS.values()), Mlp(hidden=(300,)), ConvNet(channels=(16,))],
+    ids=lambda m: f"{m}",
 )
 def test_a_group_takes_the_bytes_that_the_model_of_memory_says(model, strategy, count):
     # given images of CIFAR-10's size

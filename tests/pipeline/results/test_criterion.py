@@ -8,6 +8,7 @@ from pipeline.config.schema import Sweep, parse
 from pipeline.results.criterion import Criterion, check_metric
 from tasks.datasets.dataset import make_dataset
 from tasks.errors import ConfigError
+from tasks.strategies import STRATEGIES
 from tasks.studies.registry import TASKS
 from tasks.trial import DeclaresMetrics
 
@@ -70,7 +71,10 @@ def test_a_task_that_does_not_know_its_metrics_is_believed(tiny):
 
 @pytest.mark.parametrize("name", [name for name, task in TASKS.items() if isinstance(task(), DeclaresMetrics)])
 @pytest.mark.parametrize(
-    "values", [{}, {"clip": 1.0, "optimizer": {"name": "adam"}}, {"strategy": {"name": "local"}}, {"batch_size": None}]
+    "values",
+    [{}, {"clip": 1.0, "optimizer": {"name": "adam"}}]
+    + [{"strategy": {"name": name}, "batch_size": None} for name in STRATEGIES],
+    ids=str,
 )
 def test_a_task_reports_what_it_announces_and_no_more(name, values, tiny):
     trial = parse({"batch_size": 2, "steps": 4, "task": {"name": name}} | values).trial

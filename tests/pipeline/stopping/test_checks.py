@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from pipeline.stopping import Asha, Halving, Hyperband, Median, Never
+from pipeline.stopping import STOPPING, Halving, Hyperband
 from pipeline.stopping.checks import check
 from tasks.errors import ConfigError
 from tasks.studies.landscape import Landscape
@@ -14,7 +14,7 @@ from tasks.trial import Trial
 TRIALS = [Trial(task=Train(), learning_rate=rate) for rate in (1e-3, 1e-2)]
 
 
-@pytest.mark.parametrize("rule", [Halving(), Hyperband(brackets=2), Asha(), Median(), Never()])
+@pytest.mark.parametrize("rule", [kind() for kind in STOPPING.values()], ids=list(STOPPING))
 def test_the_defaults_of_every_rule_suit_the_default_trial(rule):
     check(rule, TRIALS, metric="val/accuracy", validated=True)
     check(rule, TRIALS, metric="train/loss", validated=False)
