@@ -103,9 +103,12 @@ def test_the_workers_of_a_cluster_run_the_code_of_the_driver(computing, engine, 
     (told,) = computing.told(tmp_path)
     here, there = Path(pipeline.__file__).parent, Path(told["code"]).parent
     assert "py_modules_files" in there.parts
-    assert {file.name: file.read_bytes() for file in there.glob("*.py")} == {
-        file.name: file.read_bytes() for file in here.glob("*.py")
-    }
+    assert sources(there) == sources(here)
+
+
+def sources(folder):
+    """Return the code in a folder and those below, by its path."""
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*.py")}
 
 
 def test_trials_pause_where_their_group_ends_and_go_on_in_another_to_the_same_bits(computing, engine):
