@@ -1,8 +1,9 @@
-"""What every test has: the real CIFAR-10 images, where they are beside the checkout, and one Ray cluster to join."""
+"""What every test has: the real CIFAR-10 images, where they are there, an empty store, one Ray cluster to join."""
 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -40,6 +41,19 @@ def cifar10_root() -> Path:
     """Return a folder that holds cifar-10-batches-bin, unpacked once for all sessions."""
     root = cifar10()
     return root or pytest.skip(f"the CIFAR-10 images are not beside the checkout ({UNPACK.parent.resolve()})")
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an SQLite store without experiments, to be copied: making one takes seconds."""
+    file = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    from pipeline.record.store import connect
+
+    with warnings.catch_warnings():
+        # SQLAlchemy warns of what MLflow does while its models are imported.
+        warnings.filterwarnings("ignore", "The ``noload`` loader strategy", DeprecationWarning)
+        connect(f"sqlite:///{file}", create=True)
+    return file
 
 
 @pytest.fixture(scope="session")

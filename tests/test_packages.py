@@ -19,6 +19,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "tests" / "examples"
+README, PAGE = ((ROOT / page).read_text(encoding="utf-8") for page in ("README.md", ".github/YOUR_OWN_MODEL.md"))
 
 pytestmark = pytest.mark.slow
 
@@ -43,17 +44,16 @@ class Environment:
         )
         assert done.returncode == 0, done.stderr
 
-    def run(self, folder, *arguments, code=0):
+    def run(self, folder, *arguments, **environment):
         """Run a command to its end, and return its output."""
         done = subprocess.run(
-            arguments, cwd=folder, capture_output=True, text=True, check=False, timeout=300, env=variables()
+            arguments, cwd=folder, capture_output=True, text=True, check=False, timeout=300, env=VARIABLES | environment
         )
-        assert done.returncode == code, f"{done.stdout}\n{done.stderr}"
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
 
 
-def variables():
-    return {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "RAY_ADDRESS"}}
+VARIABLES = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
 @pytest.fixture(scope="session")
@@ -71,66 +71,39 @@ def installed(tmp_path_factory):
     return environment
 
 
-def results(folder):
-    """Return the table of the last sweep in a folder, and its parent run."""
-    tables = sorted(folder.glob("mlruns/**/results.json"), key=lambda file: file.stat().st_mtime)
-    table = json.loads(tables[-1].read_text())
-    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
-    return rows, tables[-1].parents[1].name
+def table(folder, told):
+    """Return the table of the sweep that a command has told of, and its parent run."""
+    parent = re.search(r"viewStateShareKey=(\w+)", told)[1]
+    (file,) = folder.glob(f"mlruns/**/{parent}/artifacts/results.json")
+    table = json.loads(file.read_text())
+    return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]], parent
 
 
-def test_a_wheel_in_an_empty_environment_runs_the_default_sweep(installed, tmp_path):
-    told = installed.run(tmp_path, installed.command, "--multirun", "cluster.address=local")
+def test_the_default_sweep_of_readme_runs_in_an_empty_environment_on_a_cluster_of_its_own(installed, tmp_path):
+    program, arguments = re.search(r"--editable \. && \.venv/bin/(\S+) (.*)", README).groups()
+
+    told = installed.run(tmp_path, installed.folder / "bin" / program, *arguments.split())
 
     assert "10/10 trials, 0 running, 0 failed" in told
-    assert len(results(tmp_path)[0]) == 10
-
-
-def test_rows_of_a_package_are_swept_by_the_fused_core_and_reproduced(installed, tmp_path):
-    told = installed.run(
-        tmp_path, installed.command, "--multirun", "experiment=tabular_rows/spirals", "engine=inprocess"
-    )
-
-    rows, parent = results(tmp_path)
-    assert "4/4 trials, 0 running, 0 failed" in told
-    assert {row["loss.temperature"] for row in rows} == {0.5, 1.0}
-    assert max(row["val/accuracy"] for row in rows) > 0.8  # of three arms
-    again = installed.run(tmp_path, installed.python, "-m", "pipeline.reproduce", parent)
-    assert "verdict: bit for bit equal" in again
-    checked = installed.run(
-        tmp_path, installed.command, "task=gradient_check", "dataset=spirals", "loss=tempered", "model=mlp"
-    )
-    assert "largest relative error" in checked
-    assert re.search(r": (good|fine)", checked)
-
-
-def test_a_task_of_scikit_learn_is_ranked_by_a_metric_of_its_own(installed, tmp_path):
-    told = installed.run(
-        tmp_path, installed.command, "--multirun", "experiment=sgd_classifier/alpha", "engine=inprocess"
-    )
-
-    rows, _ = results(tmp_path)
-    assert "6/6 trials, 0 running, 0 failed" in told
-    errors = [row["held_out/error"] for row in rows]
-    assert len(errors) == 3  # a row a setting, the mean of its seeds
-    assert errors == sorted(errors)
-    assert all(0 <= error < 0.2 for error in errors)
+    assert "mlflow ui --backend-store-uri sqlite:///" in told
+    assert len(table(tmp_path, told)[0]) == 10
 
 
 @pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed")
-def test_a_pytorch_loop_is_swept_on_two_workers_killed_and_resumed_to_the_same_end(installed, tmp_path):
+def test_a_pytorch_loop_is_swept_on_two_workers_killed_and_resumed_to_the_same_end(installed, tmp_path, empty_store):
     sweep = [
         *(installed.command, "--multirun", "experiment=torch_training/digits", "cluster.address=local"),
         *("cluster.workers=2", "trial.checkpoint_every=200", "sweep.name=torch"),
     ]
-    (tmp_path / "whole").mkdir()
-    (tmp_path / "killed").mkdir()
-    told = installed.run(tmp_path / "whole", *sweep)
-    assert "0 running, 0 failed" in told
+    for folder in (tmp_path / "whole", tmp_path / "killed"):
+        folder.mkdir()
+        shutil.copy(empty_store, folder)
+    whole = installed.run(tmp_path / "whole", *sweep)
+    assert "0 running, 0 failed" in whole
 
     # given a driver that is killed once trials have reported
     with subprocess.Popen(
-        sweep, cwd=tmp_path / "killed", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=variables()
+        sweep, cwd=tmp_path / "killed", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=VARIABLES
     ) as driver:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and not _has_points(tmp_path / "killed"):
@@ -141,7 +114,7 @@ def test_a_pytorch_loop_is_swept_on_two_workers_killed_and_resumed_to_the_same_e
     # then it ends as the one that was not
     assert "0 running, 0 failed" in told
     assert _trials(tmp_path / "killed") == _trials(tmp_path / "whole")
-    rows, _ = results(tmp_path / "whole")
+    rows, _ = table(tmp_path / "whole", whole)
     best = rows[0]["run_id"]
     again = installed.run(tmp_path / "whole", installed.python, "-m", "pipeline.reproduce", best)
     assert "verdict: bit for bit equal" in again
@@ -168,32 +141,6 @@ def _trials(folder):
         )
 
 
-def test_a_package_from_the_template_is_swept_and_its_change_is_noticed(installed, tmp_path):
-    # given the package that is written, installed as its author works on it
-    installed.run(tmp_path, installed.python, "-m", "pipeline.new", "own_sweeps")
-    installed.install("--editable", tmp_path / "own_sweeps")
-    installed.run(tmp_path / "own_sweeps", installed.python, "-m", "pytest", "-q", "tests")
-    sweep = [installed.command, "--multirun", "experiment=own_sweeps/first", "engine=inprocess", "sweep.name=mine"]
-    told = installed.run(tmp_path, *sweep)
-    assert "12/12 trials, 0 running, 0 failed" in told
-    rows, _ = results(tmp_path)
-
-    # when nothing has changed, a resume computes nothing; when the code has, it says so and computes all
-    assert "12 trials are finished already" in installed.run(tmp_path, *sweep, "sweep.resume=true")
-    again = installed.run(tmp_path, installed.python, "-m", "pipeline.reproduce", rows[0]["run_id"])
-    assert "sources.own-sweeps" not in again
-    source = tmp_path / "own_sweeps/src/own_sweeps/task.py"
-    source.write_text(source.read_text().replace("momentum: float = 0.9", "momentum: float = 0.8"))
-    told = " ".join(installed.run(tmp_path, *sweep, "sweep.resume=true").split())
-    assert "the code of own-sweeps was another" in told
-    again = installed.run(tmp_path, installed.python, "-m", "pipeline.reproduce", rows[0]["run_id"])
-    assert "sources.own-sweeps" in again
-    assert "verdict: bit for bit equal" in again  # its momentum stands in its record
-
-
-PAGE = (ROOT / ".github/YOUR_OWN_MODEL.md").read_text(encoding="utf-8")
-
-
 def test_the_code_that_the_page_shows_is_an_example():
     shown = re.findall(r"```(?:python|toml)\n(.*?)```", PAGE, re.DOTALL)
     kinds = (".py", ".toml", ".in")
@@ -203,21 +150,78 @@ def test_the_code_that_the_page_shows_is_an_example():
     assert [code for code in shown if code.rstrip() not in written] == []
 
 
-def test_every_command_of_the_page_runs(installed, tmp_path):
+@pytest.fixture(scope="module")
+def page(installed, tmp_path_factory, empty_store, cluster):
+    """Run the page's commands, and return their folder and what each has told."""
+    folder = tmp_path_factory.mktemp("page")
+    shutil.copy(empty_store, folder)
     commands = [line for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
-    assert len(commands) == 11
+    told = {}
     for command in commands:
-        program, *arguments = shlex.split(command.replace("RUN_ID", _best(tmp_path)))
+        program, *arguments = shlex.split(command.replace("RUN_ID", _best(folder)))
         if program == "pip":
-            installed.install(*arguments[1:-1], tmp_path / arguments[-1])
-            continue
-        told = installed.run(tmp_path, installed.folder / "bin" / program, *arguments)
-        assert "0 failed" in told or "passed" in told or "verdict: bit for bit equal" in told or "is yours" in told, (
-            told
-        )
+            installed.install(*arguments[1:-1], folder / arguments[-1])
+        else:
+            told[command] = installed.run(folder, installed.folder / "bin" / program, *arguments, RAY_ADDRESS=cluster)
+    return folder, told
 
 
 def _best(folder):
     """Return a run of the best setting of the last sweep; before there is one, nothing."""
     runs = sorted(folder.glob("mlruns/**/arrays.npz"), key=lambda file: file.stat().st_mtime)
     return runs[-1].parents[1].name if runs else ""
+
+
+def test_every_command_of_the_page_does_what_it_says(page):
+    _, told = page
+    ends = [
+        "is yours",
+        "passed",
+        "0 failed",
+        "12/12 trials, 0 running, 0 failed",
+        "12/12 trials, 0 running, 0 failed",
+        "12 trials are finished already",
+        "verdict: bit for bit equal",
+        "largest relative error",
+        "4/4 trials, 0 running, 0 failed",
+        "6/6 trials, 0 running, 0 failed",
+    ]
+    assert {command: text for (command, text), end in zip(told.items(), ends, strict=True) if end not in text} == {}
+
+
+def test_rows_of_a_package_are_swept_by_the_fused_core_and_reproduced(page, installed):
+    folder, told = page
+    swept, checked = (next(told[command] for command in told if name in command) for name in ("/spirals", "=tempered"))
+
+    rows, parent = table(folder, swept)
+    assert {row["loss.temperature"] for row in rows} == {0.5, 1.0}
+    assert max(row["val/accuracy"] for row in rows) > 0.8  # of three arms
+    assert re.search(r": (good|fine)", checked)
+    again = installed.run(folder, installed.python, "-m", "pipeline.reproduce", parent)
+    assert "verdict: bit for bit equal" in again
+
+
+def test_a_task_of_scikit_learn_is_ranked_by_a_metric_of_its_own(page):
+    folder, told = page
+
+    rows, _ = table(folder, next(told[command] for command in told if "/alpha" in command))
+    errors = [row["held_out/error"] for row in rows]
+    assert len(errors) == 3  # a row a setting, the mean of its seeds
+    assert errors == sorted(errors)
+    assert all(0 <= error < 0.2 for error in errors)
+
+
+def test_a_change_of_a_package_from_the_template_is_noticed(page, installed):
+    folder, told = page
+    first, again = (next(told[command] for command in told if name in command) for name in ("/first", "reproduce"))
+    assert "sources.my-sweeps" not in again
+    # when the code changes, then a resume says so and computes all
+    source = folder / "my_sweeps/src/my_sweeps/task.py"
+    source.write_text(source.read_text().replace("momentum: float = 0.9", "momentum: float = 0.8"))
+    sweep = ["--multirun", "experiment=my_sweeps/first", "engine=inprocess", "sweep.resume=true"]
+    resumed = " ".join(installed.run(folder, installed.command, *sweep).split())
+    assert "the code of my-sweeps was another" in resumed
+    best = table(folder, first)[0][0]["run_id"]
+    again = installed.run(folder, installed.python, "-m", "pipeline.reproduce", best)
+    assert "sources.my-sweeps" in again
+    assert "verdict: bit for bit equal" in again  # its momentum stands in its record

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import shutil
 import time
-import warnings
 
 import numpy as np
 import pytest
@@ -48,19 +47,6 @@ def trial():
 @pytest.fixture
 def layout():
     return Layout(width=8, slot=2, threads=1, host="here", device="cpu", blas="openblas 0.3 Haswell")
-
-
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory):
-    """An SQLite store without experiments, to be copied: making one takes seconds."""
-    file = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    from pipeline.record.store import connect
-
-    with warnings.catch_warnings():
-        # SQLAlchemy warns of what MLflow does while its models are imported.
-        warnings.filterwarnings("ignore", "The ``noload`` loader strategy", DeprecationWarning)
-        connect(f"sqlite:///{file}", create=True)
-    return file
 
 
 @pytest.fixture(scope="session")
