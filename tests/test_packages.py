@@ -36,8 +36,9 @@ class Environment:
         self.python, self.command = folder / "bin/python", folder / "bin/descent-sweeps"
 
     def install(self, *what):
+        options = ["--quiet", "--no-deps", "--no-build-isolation"]  # what builds is there: nothing is downloaded
         done = subprocess.run(
-            [sys.executable, "-m", "pip", "--python", self.python, "install", "--quiet", "--no-deps", *what],
+            [sys.executable, "-m", "pip", "--python", self.python, "install", *options, *what],
             capture_output=True,
             text=True,
             check=False,
@@ -90,9 +91,11 @@ def test_the_default_sweep_of_readme_runs_in_an_empty_environment_on_a_cluster_o
 
 
 @pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed")
-def test_a_pytorch_loop_is_swept_on_two_workers_killed_and_resumed_to_the_same_end(installed, tmp_path, empty_store):
+def test_a_pytorch_loop_is_swept_on_two_workers_killed_and_resumed_to_the_same_end(
+    installed, tmp_path, empty_store, cluster
+):
     sweep = [
-        *(installed.command, "--multirun", "experiment=torch_training/digits", "cluster.address=local"),
+        *(installed.command, "--multirun", "experiment=torch_training/digits", f"cluster.address={cluster}"),
         *("cluster.workers=2", "trial.checkpoint_every=200", "sweep.name=torch"),
     ]
     for folder in (tmp_path / "whole", tmp_path / "killed"):
