@@ -30,7 +30,10 @@ def set_constants():
 
 @dataclass(frozen=True, kw_only=True)
 class Counted:
-    """Trains, with a pause of $PAUSE seconds at every event; a trial with the seed $RAISES raises after the first."""
+    """Trains, with a pause of $PAUSE seconds at every event; a trial with the seed $RAISES raises after the first.
+
+    Once there is a file go.part beside the notes, it goes on without a pause.
+    """
 
     needs_data: ClassVar[bool] = True
     # No figure of a training, no winner, nothing that a rule stops: most tests that use it are of other things.
@@ -57,7 +60,8 @@ class Counted:
             note.with_suffix(".part").replace(note)
             if any(str(trial.seed) == RAISES for trial in trials):
                 raise ValueError("poison")
-            time.sleep(PAUSE)
+            if not Path(NOTES, "go.part").exists():
+                time.sleep(PAUSE)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,11 @@ def wait_for(condition, process):
     return found
 
 
+def go_on(folder):
+    """Let a sweep that has begun come to its end without pauses."""
+    (folder / "notes" / "go.part").touch()
+
+
 def is_open(uri, experiment):
     """Return whether the record is open, and so has the run of a trial: trials may be computed before."""
     client = connect(uri, create=False)
@@ -95,6 +100,7 @@ def test_a_server_that_is_away_in_the_middle_of_a_sweep_has_all_of_it_at_the_end
         proxy.fault = "down"
         wait_for(lambda: list((tmp_path / "multirun").rglob("faults.log")), process)
         proxy.fault = None
+        go_on(tmp_path)
         out, err = process.communicate(timeout=180)
 
     assert process.returncode == 0, err
@@ -108,9 +114,10 @@ def test_a_server_that_is_away_in_the_middle_of_a_sweep_has_all_of_it_at_the_end
 def test_a_server_that_starts_again_while_the_sweep_ends_is_waited_for(tmp_path, proxy, experiment, undisturbed):
     # given the product's own patience, and much less of it where somebody has stopped the sweep
     timing = {**IMPATIENT, "patience": Timing().patience, "hurry": 0.5}
-    with start(tmp_path, proxy.uri, experiment, pause=0.05, timing=timing) as process:
+    with start(tmp_path, proxy.uri, experiment, pause=0.1, timing=timing) as process:
         wait_for(lambda: is_open(proxy.uri, experiment), process)
         proxy.fault = "down"
+        go_on(tmp_path)
         told = next(line for line in process.lines() if "the store is waited for, 180 s at most" in line)
         time.sleep(3)
         proxy.fault = None
@@ -132,9 +139,10 @@ def test_a_server_that_starts_again_while_the_sweep_ends_is_waited_for(tmp_path,
 
 def test_who_waits_no_longer_has_a_log_that_a_resume_knows(tmp_path, proxy, experiment, undisturbed):
     # given a sweep whose server was away at its end, and somebody who did not wait for it
-    with start(tmp_path, proxy.uri, experiment, pause=0.05, timing={**IMPATIENT, "patience": 600.0}) as process:
+    with start(tmp_path, proxy.uri, experiment, pause=0.1, timing={**IMPATIENT, "patience": 600.0}) as process:
         wait_for(lambda: is_open(proxy.uri, experiment), process)
         proxy.fault = "down"
+        go_on(tmp_path)
         next(line for line in process.lines() if "the store is waited for, 600 s at most" in line)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
@@ -166,6 +174,7 @@ def test_what_a_server_lacks_that_is_away_to_the_end_is_written_by_the_line_that
     with start(tmp_path, uri, experiment, pause=0.1) as process:
         wait_for(lambda: is_open(proxy.uri, experiment), process)
         proxy.fault = "down"
+        go_on(tmp_path)
         out, err = process.communicate(timeout=180)
 
     # then the sweep has gone on to its end, and the last line says what to do
