@@ -27,7 +27,7 @@ class Interrupted(BaseException):  # like KeyboardInterrupt: nobody should catch
         self.number = number
 
 
-class Told(BaseException):
+class HydraBypass(BaseException):
     """Carries an expected error past Hydra, which would print more about it than a person needs."""
 
     def __init__(self, error: Exception) -> None:

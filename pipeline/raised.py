@@ -42,13 +42,13 @@ class Raised:
 
     @classmethod
     def of(cls, exception: BaseException) -> Self:
-        """Return what is told of an exception that was caught."""
-        told = traceback.TracebackException.from_exception(exception)
-        frames = next((frames for stack in _stacks(told) if (frames := _of_trial(stack))), list(told.stack))
+        """Return what is formatted of an exception that was caught."""
+        formatted = traceback.TracebackException.from_exception(exception)
+        frames = next((frames for stack in _stacks(formatted) if (frames := _of_trial(stack))), list(formatted.stack))
         shown = "".join(traceback.StackSummary.from_list(_deepest(frames)).format())
         return cls(
             error=redact(_line(exception)),
-            traceback=_plain(redact(_middle("".join(told.format()), LONGEST_TRACEBACK)), kept="\n\t"),
+            traceback=_plain(redact(_middle("".join(formatted.format()), LONGEST_TRACEBACK)), kept="\n\t"),
             frames=_plain(redact(shown), kept="\n\t"),
             place=" ".join(dict.fromkeys([type(exception).__qualname__, *map(_where, frames)])),
             exception=exception,
@@ -81,9 +81,9 @@ def _deepest(frames: list[traceback.FrameSummary]) -> list[traceback.FrameSummar
     return own if once[-1:] == own[-1:] else own + once[-1:]
 
 
-def _stacks(told: traceback.TracebackException) -> Iterator[traceback.StackSummary]:
+def _stacks(formatted: traceback.TracebackException) -> Iterator[traceback.StackSummary]:
     """Yield the stacks of an exception, and of those that it was raised from: Python raises for a StopIteration."""
-    following: traceback.TracebackException | None = told
+    following: traceback.TracebackException | None = formatted
     while following is not None:
         yield following.stack
         following = following.__cause__ or following.__context__

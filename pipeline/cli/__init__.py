@@ -1,1 +1,1 @@
-"""The command line: what a person types, and what a person is shown."""
+"""The command line: its entry point, and the messages of its errors."""

@@ -19,23 +19,23 @@ from omegaconf import DictConfig, OmegaConf
 from pipeline import HOME
 from pipeline import hydra as plugins
 from pipeline.address import redact
-from pipeline.cli.error_messages import EXPECTED, complaint, is_expected
+from pipeline.cli.error_messages import EXPECTED, is_expected, message_of
 from pipeline.config.schema import parse
 from pipeline.config.tables import faults
-from pipeline.errors import Interrupted, Told, TrialsFailedError
+from pipeline.errors import HydraBypass, Interrupted, TrialsFailedError
 from pipeline.hydra import groups
 from pipeline.hydra.folders import hide_credentials
 from pipeline.hydra.launcher import SWEEPS
-from pipeline.hydra.sweeper import deferred
+from pipeline.hydra.sweeper import defer_conditional_keys
 from pipeline.plan.plan import Point
 from pipeline.signals import StopSignals
 from pipeline.sweep import run
 
 CONF = str(HOME / "conf")
-"""Where the config groups are: by its place, since ``pkg://conf`` may be a folder of the user's."""
+"""The folder of the config groups, by its path: ``pkg://conf`` could be a folder of the user's."""
 
 ALLOCATIONS = 20_000
-"""Objects that are made between two looks for cycles; Python's own number is 700."""
+"""The allocations between two garbage collections; Python's default is 700."""
 
 
 _STDERR = 2
@@ -43,23 +43,22 @@ _STDERR = 2
 
 def main() -> None:
     """Run the command line; exit with 1 where a trial failed, 2 on an error, 128 + N on signal N."""
-    # Python would look for cycles in what Ray and MLflow make as they are imported, for half a second, and in all that
-    # they hold as it ends, for a second.
+    # Garbage collection would take half a second while Ray and MLflow are imported, and a second at exit.
     gc.set_threshold(ALLOCATIONS)
     atexit.register(gc.freeze)
-    faulthandler.enable(file=_STDERR)  # a crash in native code says where
-    logging.raiseExceptions = False  # a full disk under a log file would print a traceback a line
-    tell_of_faults()
+    faulthandler.enable(file=_STDERR)  # a crash in native code prints a traceback
+    logging.raiseExceptions = False  # with a full disk, every log line would print a traceback
+    report_faults()
     register()
     full_error = os.environ.get("HYDRA_FULL_ERROR")
-    # Hydra then raises what it would otherwise print as a traceback of its own making.
+    # With this variable Hydra raises errors, instead of printing them in its own way.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        sys.argv[1:] = arranged(sys.argv[1:])
+        sys.argv[1:] = hydra_arguments(sys.argv[1:])
         with StopSignals(), SWEEPS:
             hydra.main(config_path=CONF, config_name="config", version_base="1.3")(run_trial)()
-    except BaseException as raised:  # noqa: BLE001  # it is told or raised below, where it has no other error around it
-        error = raised.error if isinstance(raised, Told) else raised
+    except BaseException as raised:  # noqa: BLE001  # printed or raised below, outside of this handler's context
+        error = raised.error if isinstance(raised, HydraBypass) else raised
     else:
         return
     finally:
@@ -71,17 +70,17 @@ def main() -> None:
         print(f"stopped: {str(error) or 'interrupted'}", file=sys.stderr)  # noqa: T201
         sys.exit(128 + getattr(error, "number", 2))
     if full_error == "1" and isinstance(error, TrialsFailedError) and error.__cause__ is not None:
-        raise error.__cause__  # a lone trial's own error, so that a debugger stands where it was raised
+        raise error.__cause__  # a lone trial's own error, so that a debugger stops where it was raised
     if full_error == "1" or not is_expected(error):
         raise error
-    print(f"error: {complaint(error)}", file=sys.stderr)  # noqa: T201
+    print(f"error: {message_of(error)}", file=sys.stderr)  # noqa: T201
     sys.exit(1 if isinstance(error, TrialsFailedError) else 2)
 
 
-def arranged(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments as Hydra takes them: the overrides last, and in a multirun as `deferred` has them.
+def hydra_arguments(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments for Hydra: the overrides last, in a multirun after `defer_conditional_keys`.
 
-    >>> arranged(["seed=1,2", "--multirun", "--config-name", "mine", "steps=20"])
+    >>> hydra_arguments(["seed=1,2", "--multirun", "--config-name", "mine", "steps=20"])
     ['--multirun', '--config-name', 'mine', 'seed=1,2', 'steps=20']
     """
     try:
@@ -89,21 +88,21 @@ def arranged(arguments: Sequence[str]) -> list[str]:
     except ImportError:
         print("this Hydra keeps its options to itself: give the overrides last", file=sys.stderr)  # noqa: T201
         return list(arguments)
-    # argparse takes the overrides from one place of the line only.
+    # argparse accepts the overrides only in one piece.
     given = get_args_parser().parse_intermixed_args(arguments)
     options = [argument for argument in arguments if argument not in given.overrides]
     many = given.multirun or "hydra.mode=MULTIRUN" in given.overrides
-    return options + (deferred(given.overrides) if many else given.overrides)
+    return options + (defer_conditional_keys(given.overrides) if many else given.overrides)
 
 
-def tell_of_faults() -> None:
-    """Say of each row of a package that cannot be used why; all else works without it."""
+def report_faults() -> None:
+    """Print why rows of packages cannot be used; everything else works without them."""
     for fault in faults():
         print(fault, file=sys.stderr)  # noqa: T201
 
 
 def register() -> None:
-    """Make the schema and the plug-ins known to Hydra."""
+    """Register the schema and the plug-ins with Hydra."""
     groups.register()
     plugins.register()
 
@@ -122,8 +121,8 @@ def run_trial(config: DictConfig) -> float | None:
         if isinstance(end, Exception):
             raise end
     except EXPECTED as error:
-        # In a multirun Hydra's launcher must see the error, to go on with the other jobs.
+        # In a multirun Hydra's launcher must catch the error, to go on with the other jobs.
         if job.mode == RunMode.MULTIRUN:
             raise
-        raise Told(error) from error
+        raise HydraBypass(error) from error
     return end

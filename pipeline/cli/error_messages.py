@@ -1,4 +1,4 @@
-"""What a person is told of an error: one message that names the key, the rule and the value."""
+"""Error messages: one line that names the key, the rule and the value."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pipeline.hydra.groups import choices_with, keys, misplaced, unknown_hydra_k
 from tasks.errors import SweepError, unknown_choice
 
 EXPECTED = (SweepError, HydraException, OmegaConfBaseException, OSError)
-"""Errors that a person can cause: they are told without a traceback."""
+"""Errors that the user can cause: they are printed without a traceback."""
 
 
 def is_expected(error: BaseException) -> bool:
-    """Return whether a person caused the error: by its type, or because Hydra raised it over an override."""
+    """Return whether the user caused the error: by its type, or because Hydra raised it for an override."""
     if isinstance(error, EXPECTED):
         return True
     modules = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__))
@@ -29,14 +29,14 @@ def is_expected(error: BaseException) -> bool:
     return isinstance(error, Exception) and outside[-1:] in (["hydra"], ["omegaconf"], ["antlr4"])
 
 
-def complaint(error: BaseException) -> str:
-    """Return what to print of an expected error, in one line; where it names no override, they are all shown.
+def message_of(error: BaseException) -> str:
+    """Return the message of an expected error, in one line, with all overrides if it names none of them.
 
-    Credentials are not.
+    Credentials are redacted.
     """
     if isinstance(error, TrialsFailedError):
         return redact(str(error))
-    text = redact(" ".join(_complaint(error).split()))
+    text = redact(" ".join(_text_of(error).split()))
     overrides = [redact(override) for override in sys.argv[1:] if not override.startswith("-")]
     named = [override.partition("=")[0].lstrip("+~").strip() for override in overrides]
     if isinstance(error, SweepError) or any(name and name in text for name in named):
@@ -44,17 +44,17 @@ def complaint(error: BaseException) -> str:
     return f"{text} (the overrides were: {' '.join(map(repr, overrides))})"
 
 
-def _complaint(error: BaseException) -> str:
+def _text_of(error: BaseException) -> str:
     if isinstance(error, MissingConfigException) and error.options:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         fault = fault_of(group, name)
         return f"{group}={name} cannot be used: {fault}" if fault else str(unknown_choice(group, name, error.options))
     if isinstance(error, HydraException):
-        return _hydra_complaint(error)
+        return _hydra_text(error)
     if isinstance(error, OmegaConfBaseException):
         return _first_line(error) + (f" (in {error.full_key})" if error.full_key else "")
     if isinstance(error, OSError) and not isinstance(error, SweepError):
-        # Only the working folder has no name, when it is no more.
+        # An error without a file name is about a deleted working folder.
         what = f" {error.filename or 'the working folder' * isinstance(error, FileNotFoundError)}".rstrip()
         return f"cannot use{what}: {error.strerror or error}"
     if isinstance(error, SweepError):
@@ -63,7 +63,7 @@ def _complaint(error: BaseException) -> str:
     return f"{error} must be set" if isinstance(error, KeyError) else _first_line(error)
 
 
-def _hydra_complaint(error: HydraException) -> str:
+def _hydra_text(error: HydraException) -> str:
     text = str(error)
     unknown = re.search(r"Could not override '([^']+)'", text)
     if unknown:
@@ -72,7 +72,7 @@ def _hydra_complaint(error: HydraException) -> str:
     if composed := re.search(r"(In '[^']+'): ConfigKeyError raised.*full_key: (hydra\.\S+)", text, re.DOTALL):
         return f"{composed.group(1)}: {unknown_hydra_key(composed.group(2))}"
     if isinstance(error.__cause__, OmegaConfBaseException) and not text:
-        return complaint(error.__cause__)
+        return message_of(error.__cause__)
     cause = error.__cause__ or error.__context__
     detail = f": {_first_line(cause)}" if isinstance(cause, OmegaConfBaseException) else ""
     text = text.partition("Config search path:")[0]
@@ -86,7 +86,7 @@ def _unknown_key(key: str) -> str:
     if key in TABLES:
         return f"{key} must be one of {', '.join(sorted(TABLES[key]))} ({key}=CHOICE)"
     close = difflib.get_close_matches(key, keys(), n=3)
-    # A key without its group (margin for loss.margin) is near to no key as a whole.
+    # A key without its group (margin for loss.margin) is not close to any full key.
     close += [known for known in keys() if known.endswith(f".{key}") and known not in close]
     hint = f", did you mean {' or '.join(close)}?" if close else ""
     return f"{key} is no key of this config{hint} (see descent-sweeps --help)"

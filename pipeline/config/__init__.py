@@ -1,1 +1,1 @@
-"""The config of a trial: its schema, its identity, and which of its settings are swept."""
+"""The config: its schema, its tables, a trial's identity and setting."""

@@ -1,4 +1,4 @@
-"""What a row must be to stand in a table: a frozen dataclass of plain values that has what its protocol asks for."""
+"""The contract of a table's rows: a frozen dataclass of plain values that implements the table's protocol."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 _PLAIN = (bool, int, float, str)
 
 
-def broken(row: type, contract: Any) -> str:
-    """Return what a row lacks, in words; an empty text where it lacks nothing.
+def violation(row: type, contract: Any) -> str:
+    """Return how a row violates its contract, in words; an empty text if it does not.
 
     >>> from tasks.losses import Loss, Svm
-    >>> broken(Svm, Loss), broken(dataclasses.make_dataclass("Mine", [], frozen=True), Loss).partition(",")[0]
+    >>> violation(Svm, Loss), violation(dataclasses.make_dataclass("Mine", [], frozen=True), Loss).partition(",")[0]
     ('', 'must have all of a Loss')
     """
     if not row.__dataclass_params__.frozen:  # type: ignore[attr-defined]
@@ -38,7 +38,7 @@ def broken(row: type, contract: Any) -> str:
 
 
 def _called(row: type, contract: Any) -> str:
-    """Return which method cannot be called as the protocol says."""
+    """Return which method cannot be called with the protocol's signature, an empty text if all can."""
     for name in _members(contract):
         wanted, got = inspect.getattr_static(contract, name, None), inspect.getattr_static(row, name, None)
         if not inspect.isfunction(wanted) or not inspect.isfunction(got):
@@ -60,7 +60,7 @@ def _called(row: type, contract: Any) -> str:
 
 
 def _members(contract: Any) -> list[str]:
-    """Return the names that a protocol, and those that it extends, ask for."""
+    """Return the names of the members of a protocol and of its bases."""
     found: dict[str, None] = {}
     for kind in contract.__mro__:
         if kind in {object, typing.Protocol, typing.Generic}:

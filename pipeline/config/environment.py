@@ -1,4 +1,4 @@
-"""What MLflow's own variables say of the record, where neither the config nor the command line says anything."""
+"""The defaults of the record from MLflow's own environment variables."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ _VARIABLES = {"uri": "MLFLOW_TRACKING_URI", "experiment": "MLFLOW_EXPERIMENT_NAM
 """The variable that sets the default of each key of ``tracking``."""
 
 DEFAULT_URI = f"default: {_VARIABLES['uri']}, else {Tracking().uri}"
-"""What a command's help says of the store that it uses where it is given none."""
+"""The text of a command's help for its default store."""
 
 
 def default_uri() -> str:
-    """Return the address of the store that a command uses where it is given none."""
+    """Return the address of a command's default store."""
     return os.environ.get(_VARIABLES["uri"], "").strip() or Tracking().uri
 
 
 def tracking_defaults() -> dict[str, str]:
-    """Return the keys of ``tracking`` that a variable sets, as Hydra's configs hold them.
+    """Return the keys of ``tracking`` that a variable sets, for Hydra's configs.
 
-    A password in one stays there, where it is safe: the config, which is shown and kept, only refers to it.
+    A variable that holds a password is only referred to, since the config is printed and stored.
     """
     given = {key: os.environ.get(name, "").strip() for key, name in _VARIABLES.items()}
     return {

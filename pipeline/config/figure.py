@@ -1,4 +1,4 @@
-"""What a figure of a package is: a row that draws what trials have come to."""
+"""The interface of a package's figure: a row that draws the results of trials."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawn:
-    """A trial as a figure sees it: its name, its config, how it ended, its last metrics and its curves.
+    """A trial for a figure: its name, its config, its outcome, its last metrics and its curves.
 
-    A curve is its steps and its values. ``arrays`` are what the trial has learnt; those of a sweep's trials are not
-    kept, and empty.
+    A curve is its steps and its values. ``arrays`` are what the trial has learnt; they are empty in the figures of a
+    sweep.
     """
 
     name: str
@@ -31,4 +31,4 @@ class Figure(Protocol):
     of: ClassVar[str]
 
     def draw(self, trials: Sequence[Drawn]) -> bytes:
-        """Return a PNG of a trial, or of all trials of a sweep, the best first; nothing where there is none to draw."""
+        """Return a PNG of a trial, or of all trials of a sweep, the best first; empty if there is nothing to draw."""

@@ -1,4 +1,4 @@
-"""The identity of a trial: a digest of all that decides its result, and of nothing else."""
+"""The identity of a trial: a digest of everything that decides its result, and of nothing else."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ CODE = "tasks.sha256"
 
 
 def key(config: Config, dataset_digest: str) -> str:
-    """Return what identifies a trial: a digest of all that decides its result, and of nothing else.
+    """Return the key of a trial: a digest of everything that decides its result, and of nothing else.
 
-    A parameter that the trial's task or strategy does not use takes no part in it. The version of the code
-    is a digest of the syntax of `tasks`, and of each package that gives the trial a row its version and the same of
-    its sources: what cannot change a result does not change the key. Of the data set the data count, not its row.
+    It leaves out the parameters that the trial's task or strategy does not use. It holds the syntax of the sources of
+    `tasks`, and the version and syntax of each package that has a row of the trial: comments and docstrings do not
+    change the key. Of the data set it holds the digest of the data, not the row.
     """
     unused = config.trial.task.unused(config.trial)
     used = {name: value for name, value in describe_trial(config.trial).items() if name not in unused}
@@ -34,7 +34,7 @@ def key(config: Config, dataset_digest: str) -> str:
 
 
 def packages_of(trial: Trial) -> list[Package]:
-    """Return the packages that give the trial a row that it uses, without our own."""
+    """Return the other packages whose rows the trial uses."""
     unused = trial.task.unused(trial)
     used = [(group, value["name"]) for group, value in describe_trial(trial).items() if group in TABLES]
     given = [TABLES[group].package(name) for group, name in used if group not in unused]

@@ -1,4 +1,4 @@
-"""Installed packages that add rows to the tables: what each offers by its entry points, and which code it is."""
+"""Installed packages that add rows to the tables: their entry points, and the digest of their code."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pathlib import Path
 from pipeline.config.syntax import digest_of_sources
 
 PREFIX = "descent_sweeps."
-"""What the names of the entry-point groups begin with; the name of a table follows."""
+"""The prefix of the names of the entry-point groups; the name of a table follows."""
 
 CONF = "conf"
-"""The folder of a package that joins the search path of the configs."""
+"""The folder of a package that is added to Hydra's search path."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Package:
-    """An installed distribution, and the top-level packages and modules of it that its rows are in.
+    """An installed distribution, and its top-level packages and modules (``roots``) that hold rows.
 
-    ``sources`` is the digest of what they say to Python: of an editable one, the version says nothing.
+    ``sources`` is the digest of their syntax, since the version of an editable install does not identify its code.
     """
 
     name: str
@@ -35,16 +35,16 @@ class Package:
 
     @property
     def conf(self) -> tuple[Path, ...]:
-        """The folders of configs that the package has."""
+        """The package's folders of configs."""
         return tuple(root / CONF for root in self.roots if (root / CONF).is_dir())
 
     def tags(self) -> dict[str, str]:
-        """Return what a record says of the package: its version, and the digest of its sources."""
+        """Return the tags of the package in a record: its version, and the digest of its sources."""
         return {f"version.{self.name}": self.version, f"{SOURCES}{self.name}": self.sources}
 
 
 SOURCES = "sources."
-"""What the tags begin with that say which sources a package has."""
+"""The prefix of the tags that hold the digest of a package's sources."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ class Offer:
 
 @functools.cache
 def offers() -> tuple[Offer, ...]:
-    """Return all that installed packages offer, in the order of their names."""
+    """Return the offers of all installed packages, sorted by name."""
     found = {
         Offer(table=point.group.removeprefix(PREFIX), name=point.name, package=_name(distribution), point=point)
         for distribution in metadata.distributions()
@@ -74,13 +74,13 @@ def offers() -> tuple[Offer, ...]:
 
 @functools.cache
 def packages() -> tuple[Package, ...]:
-    """Return the packages that offer a row, in the order of their names."""
+    """Return the packages that offer a row, sorted by name."""
     return tuple(package(name) for name in sorted({offer.package for offer in offers()}))
 
 
 @functools.cache
 def package(name: str) -> Package:
-    """Return the package that offers a row."""
+    """Return the package of this name."""
     modules = {offer.point.module for offer in offers() if offer.package == name}
     roots = tuple(sorted({root for module in modules if (root := _root(module)) is not None}))
     digest = hashlib.sha256()
@@ -89,8 +89,8 @@ def package(name: str) -> Package:
     return Package(name=name, version=metadata.version(name), roots=roots, sources=digest.hexdigest())
 
 
-def forget() -> None:
-    """Look for packages anew: one was installed, or changed."""
+def clear_caches() -> None:
+    """Forget the packages found, so that newly installed or changed ones are found."""
     for cached in (offers, packages, package):
         cached.cache_clear()
 
@@ -100,10 +100,10 @@ def _name(distribution: metadata.Distribution) -> str:
 
 
 def _root(module: str) -> Path | None:
-    """Return the folder of the top-level package that a module is in, its own file if it is in none, None if nowhere.
+    """Return the folder of a module's top-level package, its own file if it has none, None if it cannot be found.
 
-    The module itself is looked for: in a working folder with a folder of the package's name, that is what Python
-    finds by the package's name alone where an editable one is found by an import hook.
+    The module itself is looked up, not its package: for an editable package, which is found by an import hook, Python
+    would find a folder of the package's name in the working folder instead.
     """
     try:
         spec = find_spec(module)

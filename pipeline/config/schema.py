@@ -19,25 +19,25 @@ from tasks.studies.registry import TASKS
 from tasks.trial import Trial
 
 _OF_SWEEP = ("dataset", "stopping")
-"""The groups that are no field of a trial."""
+"""The groups that are not fields of a trial."""
 
 ENGINES = ("inprocess", "ray")
 MODES = ("max", "min")
 SEEDS = ("seed", "data_seed")
-"""The keys that repeats of a trial differ in, where nothing else is said."""
+"""The keys that repeats vary, by default."""
 
 _NAME = r"[a-zA-Z0-9](?:[a-zA-Z0-9_.-]{0,61}[a-zA-Z0-9])?"
 _LABEL = re.compile(rf"!?(?:{_NAME}|in\({_NAME}(?:, ?{_NAME})*\))")
-"""What Ray takes as the selector of a label."""
+"""A valid label selector of Ray."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
     """Where the Ray engine computes.
 
-    ``workers`` is the number of groups computed at once (None: as many as this machine allows or, on a cluster
-    that is joined, as the cluster has while it runs), each on ``cpus_per_worker`` CPUs, ``gpus_per_worker`` GPUs
-    and amounts of Ray's custom ``resources``, on nodes whose labels are what Ray's label selector ``labels`` says.
+    ``workers`` is the number of groups computed at once (None: as many as fit on this machine or, on a cluster that is
+    joined, on its nodes as they come and go). A worker has ``cpus_per_worker`` CPUs, ``gpus_per_worker`` GPUs and
+    amounts of Ray's custom ``resources``, on nodes that Ray's label selector ``labels`` selects.
     ``address`` is a Ray address (``auto``: of the cluster that runs on this machine; ``ray://HOST:PORT``: through
     Ray Client); None joins that cluster or starts a private one, ``local`` always starts a private one.
     """
@@ -87,13 +87,12 @@ class Tracking:
 class Sweep:
     """How a sweep is run, and what ranks its trials.
 
-    ``dry_run`` only prints the plan, ``resume`` finishes what the last sweep of the same trials and name has
-    left, ``fail_fast`` stops at the first failed trial. Of more than ``job_folders`` jobs one file holds Hydra's files.
+    ``dry_run`` only prints the plan, ``resume`` finishes the last sweep with the same trials and name, ``fail_fast``
+    stops at the first failed trial. For more than ``job_folders`` jobs, one file replaces Hydra's files of each.
 
-    ``metric`` ranks (null: accuracy, of validation where there is a validation set, else of training), the most first
-    where ``mode`` is max, the least where it is min (null: min of a loss or an error, else max). Trials that differ in
-    the keys ``over`` only are repeats of one setting; ``repeats`` runs every trial so often, each time with the next
-    of the seeds among them.
+    ``metric`` ranks the trials (null: accuracy, of validation if there is a validation set, else of training); ``mode``
+    says whether its max or min is best (null: min for a loss or an error, else max). Trials that differ only in the
+    keys ``over`` are repeats of one setting; ``repeats`` is how often every trial is run, with consecutive seeds.
     """
 
     name: str | None = None
@@ -115,17 +114,17 @@ class Sweep:
                 raise unknown_choice("sweep.over", key, known)
         require(self.job_folders >= 0, "sweep.job_folders", "must be >= 0", self.job_folders)
         require(self.repeats >= 1, "sweep.repeats", "must be >= 1", self.repeats)
-        told = f"must hold {' or '.join(SEEDS)} for sweep.repeats={self.repeats}"
-        require(self.repeats == 1 or {*SEEDS} & {*self.over}, "sweep.over", told, list(self.over))
+        rule = f"must hold {' or '.join(SEEDS)} for sweep.repeats={self.repeats}"
+        require(self.repeats == 1 or {*SEEDS} & {*self.over}, "sweep.over", rule, list(self.over))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a trial is allowed, and what is kept of it while it runs.
+    """The limits of a trial's attempts, and its checkpoints.
 
-    ``attempts`` is how often a trial may lose its worker before it fails, ``timeout`` the seconds that an attempt
-    may take (null: any), ``checkpoint_every`` the steps between two points from which a trial can go on (null:
-    none; they are kept no more often than every 2 seconds).
+    ``attempts`` is how often a trial may lose its worker before it fails, ``timeout`` the most seconds of an attempt
+    (null: no limit), ``checkpoint_every`` the steps between two checkpoints (null: none; they are at least 2 seconds
+    apart).
     """
 
     attempts: int = 3
@@ -143,7 +142,7 @@ class Limits:
 class Config:
     """A resolved config: the trial and its dataset, which decide the result, and how and where it is run.
 
-    ``engine`` None means: a single run in this process, a multirun on Ray.
+    ``engine`` None computes a lone trial in this process, and a sweep on Ray.
     """
 
     trial: Trial = field(default_factory=lambda: Trial(task=TASKS["train"]()))
@@ -163,7 +162,7 @@ class Config:
             raise unknown_choice("engine", self.engine, ENGINES)
 
 
-# The fields of a trial that hold numbers, by the key that holds them in a config.
+# The config key of each field of a trial that holds a number.
 _NUMBERS = {f.name: f.name for f in dataclasses.fields(Trial) if f.name not in TABLES}
 _NUMBERS |= {"record_every": "trial.record_every", "evaluate_every": "trial.evaluate_every"}
 _SECTIONS: Mapping[str, type] = {"cluster": Cluster, "tracking": Tracking, "sweep": Sweep}
@@ -171,7 +170,7 @@ _CHOICES: Mapping[str, Any] = {"device": str, "engine": str | None}
 
 
 def trial_keys() -> set[str]:
-    """Return the keys of all that a trial can use, flat: groups, the keys of their rows, and numbers."""
+    """Return all keys that a trial can use, flat: groups, the keys of their rows, and numbers."""
     groups = [group for group in TABLES if group not in _OF_SWEEP]
     kinds = [(group, kind) for group in groups for kind in TABLES[group].values()]
     rows = {f"{group}.{f.name}" for group, kind in kinds for f in dataclasses.fields(kind)}
@@ -179,7 +178,7 @@ def trial_keys() -> set[str]:
 
 
 def parse(values: Mapping[str, Any]) -> Config:
-    """Build the config that plain values describe; a key that is left out keeps its default.
+    """Build a config from plain values; missing keys have their defaults.
 
     Raises
     ------
@@ -236,7 +235,7 @@ def defaults() -> dict[str, Any]:
 
 
 def describe_trial(trial: Trial) -> dict[str, Any]:
-    """Return the plain values of a trial by the names of its fields."""
+    """Return the plain values of a trial by field name."""
     of_trial = [group for group in TABLES if group not in _OF_SWEEP]
     rows = {group: plain(describe_row(TABLES[group], getattr(trial, group))) for group in of_trial}
     return rows | {name: getattr(trial, name) for name in _NUMBERS}

@@ -1,4 +1,4 @@
-"""What is swept: the values that trials use and differ in, the settings that they repeat, and names made of both."""
+"""The values that a trial uses, those that are swept, the trial's setting, and the names of trials and settings."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tasks.trial import Trial
 _NUMBERS = [field.name for field in dataclasses.fields(Trial) if field.name not in TABLES]
 
 _SHORT = {"learning_rate": "lr", "batch_size": "batch", "regularization": "reg"}
-"""The keys that names, and names only, shorten."""
+"""Short forms of keys, used in names only."""
 
 
-def settings(trial: Trial) -> dict[str, Any]:
-    """Return what a trial uses as flat plain values; a row's name stands under the name of its group.
+def used_values(trial: Trial) -> dict[str, Any]:
+    """Return the values that a trial uses, flat; a row's name is under the name of its group.
 
     >>> from tasks.studies.train import Train
-    >>> {k: v for k, v in settings(Trial(task=Train())).items() if k in ("loss", "loss.margin", "seed")}
+    >>> {k: v for k, v in used_values(Trial(task=Train())).items() if k in ("loss", "loss.margin", "seed")}
     {'loss': 'svm', 'loss.margin': 1.0, 'seed': 0}
     """
     unused = trial.task.unused(trial)
@@ -37,35 +37,35 @@ def settings(trial: Trial) -> dict[str, Any]:
     return flat
 
 
-def setting(trial: Trial, over: Collection[str]) -> dict[str, Any]:
-    """Return the setting that a trial repeats: what it uses, without the keys in ``over`` that tell repeats apart.
+def setting_values(trial: Trial, over: Collection[str]) -> dict[str, Any]:
+    """Return the values of a trial's setting: those that it uses, without the keys in ``over``, which repeats vary.
 
     >>> from tasks.studies.train import Train
-    >>> one, two = (setting(Trial(task=Train(), seed=seed), ["seed"]) for seed in (1, 2))
+    >>> one, two = (setting_values(Trial(task=Train(), seed=seed), ["seed"]) for seed in (1, 2))
     >>> one == two, one["data_seed"]
     (True, 0)
     """
-    used = settings(trial)
+    used = used_values(trial)
     return {name: used[name] for name in used if not {name, name.partition(".")[0]} & {*over}}
 
 
 def setting_key(trial: Trial, over: Collection[str]) -> str:
-    """Return what identifies the setting of a trial, in any sweep: a digest of its values."""
-    return hashlib.sha256(json.dumps(setting(trial, over), sort_keys=True).encode()).hexdigest()[:16]
+    """Return the key of a trial's setting, in any sweep: a digest of its values."""
+    return hashlib.sha256(json.dumps(setting_values(trial, over), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def setting_names(trials: Sequence[Trial], over: Collection[str]) -> list[str]:
-    """Name the setting of each trial by its strategy, or task, and by what differs between the settings."""
-    every = [setting(trial, over) for trial in trials]
-    telling = swept(every)
+    """Return the name of each trial's setting: its strategy or task, and the values that differ between settings."""
+    every = [setting_values(trial, over) for trial in trials]
+    telling = swept_values(every)
     return [_name(one, [key for key in telling if key in one]) for one in every]
 
 
-def swept(used: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Return the settings that differ between trials, each with its values in the order of the trials.
+def swept_values(used: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Return the keys that differ between trials, each with its values in the order of the trials.
 
-    A setting that only some trials use is swept where those differ in it; a row's own one where it differs
-    between trials of that row, since two rows may have different defaults for parameters of one name.
+    A key that only some trials use is swept if it differs between those. A row's own key is swept if it differs
+    between trials of that row, since two rows may have different defaults for parameters of the same name.
     """
     values: dict[str, dict[str, Any]] = {}
     telling: set[str] = set()
@@ -85,13 +85,13 @@ def _place(name: str, order: Sequence[str]) -> tuple[int, str]:
 
 
 def trial_names(trials: Sequence[Trial], overrides: Sequence[Sequence[str]]) -> list[str]:
-    """Name each trial by its strategy (its task, where that is not to train) and by what differs between them.
+    """Return the name of each trial: its strategy (for other tasks than train, its task), and the values that differ.
 
-    A lone trial is named by what its ``overrides`` set.
+    The name of a lone trial holds the values that its ``overrides`` set.
     """
-    used = [settings(trial) for trial in trials]
+    used = [used_values(trial) for trial in trials]
     if len(trials) > 1:
-        telling = swept(used)
+        telling = swept_values(used)
         return [_name(one, [key for key in telling if key in one]) for one in used]
     given = dict(text.partition("=")[::2] for text in overrides[0] if not text.startswith(("+", "~")))
     presets = [given[group] for group in ("experiment", "dataset") if given.get(group)]
@@ -99,7 +99,7 @@ def trial_names(trials: Sequence[Trial], overrides: Sequence[Sequence[str]]) -> 
 
 
 def text_of(name: str, value: Any) -> str:
-    """Return a value as a person writes it; no batch size is all examples.
+    """Return a value as text; a batch size of None is all examples.
 
     >>> text_of("learning_rate", 0.001), text_of("batch_size", None)
     ('0.001', 'all')
@@ -116,6 +116,6 @@ def _name(used: Mapping[str, Any], telling: Sequence[str]) -> str:
         if key == lead:
             continue
         text = text_of(key, used[key])
-        # A row's name says by itself what it is.
+        # A row's name needs no key.
         parts.append(text if key in TABLES else f"{_SHORT.get(key, key.rpartition('.')[2])}={text}")
     return " ".join(parts)

@@ -1,4 +1,4 @@
-"""What sources say to Python, as a digest: what cannot change a result does not change it."""
+"""A digest of the syntax of sources: comments, docstrings and layout do not change it."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import hashlib
 from pathlib import Path
 
 _SILENT = frozenset({"ctx", "kind", "type_comment", "type_params"})
-"""Fields of a syntax tree that follow from the others, or that versions of Python write differently."""
+"""Fields of a syntax tree that follow from the others, or that differ between versions of Python."""
 
 
 def digest_of_sources(root: Path) -> str:
     """Return the SHA-256 of the syntax of the sources in a folder, or of one file, in hexadecimal."""
     digest = hashlib.sha256()
     for source in sorted(root.rglob("*.py")) if root.is_dir() else [root]:
-        digest.update(f"{source.relative_to(root).as_posix()}\0{_said(source)}".encode())
+        digest.update(f"{source.relative_to(root).as_posix()}\0{_syntax_of(source)}".encode())
     return digest.hexdigest()
 
 
-def _said(source: Path) -> str:
+def _syntax_of(source: Path) -> str:
     """Return what a file says; the bytes of one that Python cannot read, as a text of hexadecimal digits."""
     try:
         return syntax(source.read_bytes())
@@ -27,30 +27,30 @@ def _said(source: Path) -> str:
 
 
 def syntax(source: bytes) -> str:
-    r"""Return what a source says to Python, without what it says to people only.
+    r"""Return the syntax tree of a source as text, without comments and docstrings.
 
     >>> syntax(b"x = 1  # one") == syntax(b"x = (\n    1)\n'says what x is'") != syntax(b"x = 2")
     True
     """
-    said: list[str] = []
-    _say(ast.parse(source), said)
-    return "\n".join(said)
+    parts: list[str] = []
+    _append_syntax(ast.parse(source), parts)
+    return "\n".join(parts)
 
 
-def _say(node: ast.AST, said: list[str]) -> None:
+def _append_syntax(node: ast.AST, parts: list[str]) -> None:
     """Say a syntax tree without places, comments, and texts that stand alone, as docstrings do."""
-    said.append(type(node).__name__)
+    parts.append(type(node).__name__)
     for name in node._fields:
         value = getattr(node, name, None)
         if name in _SILENT or (isinstance(value, list) and not value):
             continue
-        said.append(name)
+        parts.append(name)
         for one in value if isinstance(value, list) else [value]:
             if not isinstance(one, ast.AST):
-                said.append(repr(one))
+                parts.append(repr(one))
             elif not _is_remark(one):
-                _say(one, said)
-    said.append(")")
+                _append_syntax(one, parts)
+    parts.append(")")
 
 
 def _is_remark(node: ast.AST) -> bool:

@@ -1,4 +1,4 @@
-"""The tables of a config's groups: the project's own rows, and those that installed packages add."""
+"""The tables of the config groups: the project's own rows, and those of installed packages."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.config.contract import broken
+from pipeline.config.contract import violation
 from pipeline.config.figure import Figure
-from pipeline.config.packages import PREFIX, Offer, Package, forget, offers, package
+from pipeline.config.packages import PREFIX, Offer, Package, offers, package
+from pipeline.config.packages import clear_caches as clear_package_caches
 from pipeline.stopping import STOPPING, Rule
 from tasks.datasets import DATASETS, Source
 from tasks.losses import LOSSES, Loss
@@ -24,11 +25,11 @@ from tasks.studies.registry import TASKS
 from tasks.trial import Task
 
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_-]*")
-"""What a row may be called: a choice on Hydra's command line."""
+"""A valid name of a row: a choice on Hydra's command line."""
 
 
 class Table(Mapping[str, type]):
-    """The rows of a group by their names: our own first, then the packages'."""
+    """The rows of a group by name: our own first, then those of packages."""
 
     def __init__(self, entry_points: str, own: Mapping[str, type], contract: Any) -> None:
         self.entry_points = entry_points
@@ -36,7 +37,7 @@ class Table(Mapping[str, type]):
         self.contract = contract
 
     def __getitem__(self, name: str) -> type:
-        """Return a row; packages are looked at only where it is none of our own."""
+        """Return a row; packages are searched only if it is not one of our own."""
         return self.own[name] if name in self.own else _added().rows[self.entry_points, name][0]
 
     def __iter__(self) -> Iterator[str]:
@@ -49,7 +50,7 @@ class Table(Mapping[str, type]):
         return sum(1 for _ in self)
 
     def package(self, name: str) -> Package | None:
-        """Return the package that a row is of, None of our own."""
+        """Return the package of a row, None for our own rows."""
         return None if name in self.own else package(_added().rows[self.entry_points, name][1])
 
 
@@ -64,27 +65,27 @@ TABLES: Mapping[str, Table] = {
     "schedule": Table("schedules", SCHEDULES, Schedule),
     "stopping": Table("stopping", STOPPING, Rule),
 }
-"""The config groups: each key of a config that holds a row, and the table that the row is of."""
+"""The config groups: each key of a config that holds a row, and the row's table."""
 
 FIGURES = Table("figures", {}, Figure)
-"""The figures that packages add to ours: no choice of a config."""
+"""The figures that packages add; they are not a config group."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Added:
-    """What packages add: rows and the names of their packages, and why other offers cannot be used."""
+    """The rows of packages with the names of their packages, and the faults of offers that cannot be used."""
 
     rows: Mapping[tuple[str, str], tuple[type, str]]
     faults: Mapping[Offer, str]
 
 
 def faults() -> list[str]:
-    """Return a line on each offer of a package that cannot be used: the package, the row and the cause."""
+    """Return a line for each offer that cannot be used: the package, the row and the cause."""
     return [f"{offer} is left out: {cause}" for offer, cause in _added().faults.items()]
 
 
 def fault_of(group: str, name: str) -> str | None:
-    """Return why a choice of a group that a package offers cannot be used, None where nothing is known of it.
+    """Return why a package's choice of a group cannot be used, None if there is no such fault.
 
     >>> fault_of("loss", "svm")
     """
@@ -96,7 +97,7 @@ def fault_of(group: str, name: str) -> str | None:
 
 
 def added() -> dict[str, dict[str, list[str]]]:
-    """Return the names of the rows that each package adds, by its group of configs."""
+    """Return the names of the rows that each package adds, by config group."""
     groups = {table.entry_points: group for group, table in [*TABLES.items(), ("figure", FIGURES)]}
     found: dict[str, dict[str, list[str]]] = {}
     for (table, name), (_, of) in _added().rows.items():
@@ -104,9 +105,9 @@ def added() -> dict[str, dict[str, list[str]]]:
     return found
 
 
-def look_again() -> None:
-    """Look for packages anew: one was installed, or changed."""
-    forget()
+def clear_caches() -> None:
+    """Forget the packages found, so that newly installed or changed ones are found."""
+    clear_package_caches()
     _added.cache_clear()
 
 
@@ -153,5 +154,5 @@ def _loaded(offer: Offer, contract: Any) -> tuple[type | None, str]:
         return None, f"must be importable, got {type(error).__name__}: {error}"
     if not isinstance(row, type) or not dataclasses.is_dataclass(row):
         return None, f"must be a frozen dataclass, got {row!r}"
-    cause = broken(row, contract)
+    cause = violation(row, contract)
     return (None, cause) if cause else (row, "")

@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 
 from pipeline.address import redact
 from pipeline.cli.app import CONF, register
-from pipeline.cli.error_messages import complaint, is_expected
+from pipeline.cli.error_messages import is_expected, message_of
 from pipeline.config.schema import Config, parse
 from pipeline.hydra.grid import combinations
 from tasks.errors import ConfigError, require
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if not is_expected(error):
             raise
-        print(f"error: {complaint(error)}", file=sys.stderr)  # noqa: T201  # this is a command
+        print(f"error: {message_of(error)}", file=sys.stderr)  # noqa: T201  # this is a command
         return 2
     return 0
 

@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
-from pipeline.config.settings import settings, text_of
+from pipeline.config.settings import text_of, used_values
 from pipeline.plan.plan import Plan
 from pipeline.reports import Retried
-from pipeline.results.cells import cells, heads
+from pipeline.results.cells import cells, headers
 from pipeline.results.comparisons import at_the_end, conclusion, single_draw
-from pipeline.results.tally import Standing, Tally, columns
+from pipeline.results.tally import Standing, Tally, trial_columns
 from pipeline.stopping.forecast import Forecast
 from tasks.events import Outcome
 
@@ -121,7 +121,7 @@ def show_table(console: Console, tally: Tally) -> None:
     """Print the result table, the best first, and what is to be known of an outcome; of repeats, by setting."""
     ranking = tally.ranking()
     measured = {name for standing in ranking for name in standing.metrics}
-    names = columns(ranking, tally.criterion)
+    names = trial_columns(ranking, tally.criterion)
     if tally.repeated and names:
         _show_settings(console, tally)
         return
@@ -142,7 +142,7 @@ def show_table(console: Console, tally: Tally) -> None:
 def _show_settings(console: Console, tally: Tally) -> None:
     settings = tally.settings()
     measured = {name for setting in settings for repeat in setting.repeats for name in repeat.metrics}
-    table = _table(*heads(settings))
+    table = _table(*headers(settings))
     for setting in settings[:LONGEST]:
         table.add_row(*map(_escape, cells(setting, settings)))
     console.print(table)
@@ -239,7 +239,7 @@ def show_plan(console: Console, plan: Plan, *, workers: int, memory: int, second
     table = _table("group", "trials", "strategy", "batch_size", "steps", "first trial")
     for number, group in enumerate(plan.groups[:LONGEST]):
         first = group.trials[0]
-        used = settings(first.trial)  # a task of one's own may have no strategy, and no batches
+        used = used_values(first.trial)  # a task of one's own may have no strategy, and no batches
         size = text_of("batch_size", used["batch_size"]) if "batch_size" in used else ""
         strategy = str(used.get("strategy", ""))
         counts = (str(number), str(len(group.trials)), strategy, size, str(first.trial.steps))

@@ -34,13 +34,13 @@ class Pace:
         return seconds / (self.done - self.began) * ((1 - self.done) - (1 - self.kept) * half)
 
 
-def to_halve(paces: Sequence[tuple[Pace, float]], *, worth: float = WORTH) -> int | None:
+def group_to_halve(paces: Sequence[tuple[Pace, float]], *, worth: float = WORTH) -> int | None:
     """Return the index of the group whose halving saves the most, None if none saves ``worth`` seconds.
 
     Each pace comes with the seconds that its group has taken.
 
     >>> wide = Pace(trials=12, began=0.0, kept=0.2, done=0.25)
-    >>> to_halve([(wide, 5.0), (wide, 100.0)])
+    >>> group_to_halve([(wide, 5.0), (wide, 100.0)])
     1
     """
     saved = [pace.saved(seconds) for pace, seconds in paces]

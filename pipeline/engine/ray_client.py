@@ -1,4 +1,4 @@
-"""The engine for a driver outside the cluster: its messages are heard in there, and fetched through Ray Client."""
+"""The engine for a driver outside the cluster: a relay inside collects the reports, Ray Client fetches them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Self
 import ray
 
 from pipeline.config.schema import Cluster
-from pipeline.engine.ray_cluster import connect, leave
+from pipeline.engine.ray_cluster import join_or_start, leave
 from pipeline.engine.ray_engine import RayEngine, put
 from pipeline.errors import EngineError
 from pipeline.plan.plan import Group
@@ -20,37 +20,37 @@ from tasks.cost import Extent
 from tasks.datasets.dataset import Dataset
 
 EVERY = 0.3
-"""Seconds that reports are gathered before they are sent: the cluster waits for no answer from far away in them."""
+"""Seconds for which reports are collected before they are sent."""
 
 AHEAD = 2
-"""Calls on their way at once: the next reports are gathered while those before travel."""
+"""The calls in flight at once: the next reports are collected while the previous ones travel."""
 
 
 class Relay:
-    """A process on the head of the cluster that computes with its workers, and gathers the reports for a client."""
+    """A process on the cluster's head node that runs the engine there, and collects the reports for a client."""
 
-    def __init__(self, cluster: Cluster, settings: dict[str, Any]) -> None:
-        self._engine = RayEngine(cluster, **settings)
+    def __init__(self, cluster: Cluster, options: dict[str, Any]) -> None:
+        self._engine = RayEngine(cluster, **options)
         self._engine.start(follows=cluster.workers is None)
         self._submitted = 0
 
     def use(self, data: list[Any], extent: Extent) -> None:
-        """Take in the reference to a data set in a list: outside of one Ray would resolve it."""
+        """Set the reference to the data set; it is in a list, since Ray resolves a reference that is an argument."""
         self._engine.use(data[0], extent)
 
     def submit(self, groups: Sequence[Group], *, last: bool) -> None:
-        """Take in groups to compute."""
+        """Submit groups to the engine."""
         self._engine.submit(groups, last=last)
         self._submitted += 1
 
     def reports(self) -> tuple[list[Report], int, int]:
-        """Return what is reported within the next `EVERY` seconds, and how many workers there are.
+        """Return the reports of the next `EVERY` seconds, the number of workers, and the submissions that are done.
 
-        Last comes of how many submissions all is reported.
+        The last number is 0 while any group is being computed.
         """
         gathered: list[Report] = []
         until = time.monotonic() + EVERY
-        for reports in self._engine.turns():
+        for reports in self._engine.batches():
             gathered += reports
             if time.monotonic() >= until:
                 return gathered, self._engine.size, 0
@@ -58,28 +58,28 @@ class Relay:
 
 
 class ClientEngine:
-    """Computes the groups as `RayEngine` does, whose ``settings`` it takes, on a cluster at a ``ray://`` address.
+    """Computes groups like `RayEngine`, whose ``options`` it takes, on a cluster at a ``ray://`` address.
 
-    Ray Client cannot pass on streams, so who listens to the workers is a `Relay` in the cluster. It ends with the
-    client, and the workers with it.
+    Ray Client cannot forward streams, so a `Relay` in the cluster reads those of the workers. The relay ends with the
+    client, and the workers with the relay.
     """
 
-    def __init__(self, cluster: Cluster, **settings: Any) -> None:
+    def __init__(self, cluster: Cluster, **options: Any) -> None:
         self._cluster = cluster
-        self._settings = settings
+        self._options = options
         self._relay: Any = None
         self._submitted = 0
-        self._size: int = settings["workers"]
+        self._size: int = options["workers"]
 
     def __enter__(self) -> Self:
-        connect(self._cluster, cpus=0)
+        join_or_start(self._cluster, cpus=0)
         remote: Any = ray.remote  # its types do not know an actor's own methods
-        # On the head, since this client's data and its connection end there too.
+        # On the head node, since this client's data and its connection depend on it too.
         head = remote(Relay).options(num_cpus=0, resources={"node:__internal_head__": 0.001})
-        self._relay = head.remote(self._cluster, self._settings)
+        self._relay = head.remote(self._cluster, self._options)
         try:
-            with _told():
-                ray.get(self._relay.__ray_ready__.remote())  # what the cluster lacks is known before there is a record
+            with _engine_errors():
+                ray.get(self._relay.__ray_ready__.remote())  # a cluster without room fails before there is a record
         except BaseException:
             self.close()
             raise
@@ -94,17 +94,17 @@ class ClientEngine:
 
     @property
     def size(self) -> int:
-        """How many workers there are, or are to be, as the relay said last."""
+        """The number of workers, as the relay last returned it."""
         return self._size
 
     def load(self, dataset: Dataset) -> None:
-        """Take in the data, which travel to the cluster once."""
-        with _told():
+        """Send the data to the cluster, once."""
+        with _engine_errors():
             ray.get(self._relay.use.remote([put(dataset)], Extent.of(dataset)))
 
     def submit(self, groups: Sequence[Group], *, last: bool) -> None:
-        """Take in groups to compute."""
-        with _told():
+        """Submit groups to the relay."""
+        with _engine_errors():
             self._relay.submit.remote(ray.put(list(groups)), last=last)
         self._submitted += 1
 
@@ -116,7 +116,7 @@ class ClientEngine:
         EngineError
             If the connection or the relay is lost.
         """
-        with _told():
+        with _engine_errors():
             coming = deque(self._relay.reports.remote() for _ in range(AHEAD))
             heard = -1
             while heard < self._submitted:
@@ -126,8 +126,8 @@ class ClientEngine:
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """Raise what the relay raises as what it was in there, and any other fault as an `EngineError`."""
+def _engine_errors() -> Iterator[None]:
+    """Raise the relay's own errors as they are, and any other fault as an `EngineError`."""
     try:
         yield
     except ray.exceptions.RayTaskError as error:

@@ -1,4 +1,4 @@
-"""Joining a Ray cluster, or starting a private one that only this machine can reach."""
+"""Joins a Ray cluster, or starts a private one that only this machine can reach."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ CLIENT = "ray"
 """The scheme of an address of Ray Client."""
 
 CLIENT_TRIES = 3
-"""How often the server of Ray Client is asked: now and then the process that it forks does not start (ray#63202)."""
+"""Attempts to connect to a Ray Client server: sometimes the process that it forks does not start (ray#63202)."""
 
 _PROBE_SECONDS = 5.0
 
 _log = logging.getLogger(__name__)
 
 
-def connect(cluster: Cluster, *, cpus: int) -> bool:
+def join_or_start(cluster: Cluster, *, cpus: int) -> bool:
     """Join the cluster that ``cluster`` names, or the one running on this machine, or start one of ``cpus`` CPUs.
 
     Return whether a cluster was joined.
@@ -46,16 +46,16 @@ def connect(cluster: Cluster, *, cpus: int) -> bool:
     Raises
     ------
     EngineError
-        If it cannot be reached, or none of its nodes has what a worker needs.
+        If it cannot be reached, or no node has the resources of a worker.
     """
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     given = _given(cluster)
     try:
         address = _address(given)
         if address == LOCAL:
-            start_private(cpus=cpus, **_code_here(), **options)
+            start_private(cpus=cpus, **_use_local_code(), **options)
         else:
-            # Ray's compiled code has threads of its own by then: they outlive an exception in its middle, and crash.
+            # An exception inside Ray's start would leave its native threads running, and they would crash.
             with deferred("Ray has to answer first"):
                 _join(cluster, given, address, options)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
@@ -71,7 +71,7 @@ def connect(cluster: Cluster, *, cpus: int) -> bool:
 
 
 def leave() -> None:
-    """Leave the cluster; a private one ends as well."""
+    """Leave the cluster; a private one ends."""
     with deferred("Ray is ending"):
         ray.shutdown()
 
@@ -82,13 +82,13 @@ def through_client(cluster: Cluster) -> bool:
 
 
 def nodes() -> list[Node]:
-    """Return the nodes that the cluster has now."""
+    """Return the live nodes of the cluster."""
     every: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     return [Node(resources=node["Resources"], labels=node["Labels"]) for node in every if node["Alive"]]
 
 
 def _given(cluster: Cluster) -> str | None:
-    """Return the address that is asked for, by the config or else by Ray's own variable, which a job has set."""
+    """Return the address from the config, or else from Ray's own variable, which is set in a submitted job."""
     if cluster.address in {None, "auto"}:
         return os.environ.get("RAY_ADDRESS") or cluster.address
     return cluster.address
@@ -97,10 +97,10 @@ def _given(cluster: Cluster) -> str | None:
 def _address(given: str | None) -> str:
     """Return the address of the cluster to join, `LOCAL` for none; Ray would wait for a dead one without end."""
     if given is None or given == "auto":
-        # A cluster that was not stopped in order leaves its note behind.
-        noted = _noted()
-        if noted and _answers(noted):
-            return "auto"  # Ray shows its token to the cluster that it finds itself, and to no other
+        # A cluster that crashed leaves its address file behind.
+        recorded = _recorded_address()
+        if recorded and _answers(recorded):
+            return "auto"  # Ray sends its token only to the cluster that it finds itself
         if given == "auto":
             raise ConnectionError("no cluster runs on this machine")
         return LOCAL
@@ -116,8 +116,8 @@ def _address(given: str | None) -> str:
     return given
 
 
-def _noted() -> str:
-    """Return the address of the cluster that ``ray start`` has noted on this machine, of none an empty text."""
+def _recorded_address() -> str:
+    """Return the address that ``ray start`` has recorded on this machine, empty if there is none."""
     places = ("RAY_TMPDIR", "TMPDIR") if sys.platform.startswith("linux") else ("RAY_TMPDIR",)
     folder = next((os.environ[name] for name in places if name in os.environ), "/tmp")  # noqa: S108  # where Ray's own are
     with contextlib.suppress(OSError):
@@ -127,15 +127,15 @@ def _noted() -> str:
 
 def _join(cluster: Cluster, given: str | None, address: str, options: Mapping[str, Any]) -> None:
     if given in {None, "auto"} and cluster.address is None:
-        ray.init(address, **_code_here(), **options)
+        ray.init(address, **_use_local_code(), **options)
     elif address.startswith(f"{CLIENT}://"):
-        _join_through_client(address, runtime_env=_this_code(), **options)
+        _join_through_client(address, runtime_env=_send_code(), **options)
     else:
-        ray.init(address, runtime_env=_this_code(), **options)
+        ray.init(address, runtime_env=_send_code(), **options)
 
 
 def _join_through_client(address: str, **options: Any) -> None:
-    # It warns before an error that says the same, and after hours of small calls that they are many.
+    # Ray Client warns before an error with the same message, and about the number of small calls.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"ray\.util\.client")
     for left in reversed(range(CLIENT_TRIES)):
         try:
@@ -147,20 +147,20 @@ def _join_through_client(address: str, **options: Any) -> None:
             return
 
 
-def _code_here() -> dict[str, Any]:
-    """Return the option of ``ray.init`` that lets workers on this machine import the very code that the driver runs."""
+def _use_local_code() -> dict[str, Any]:
+    """Return the option of ``ray.init`` that lets workers on this machine import the driver's own code."""
     job = ray.job_config.JobConfig
     if "_py_driver_sys_path" in inspect.signature(job).parameters and hasattr(job, "_runtime_env_has_working_dir"):
-        return {"job_config": _ThisFolder()}
+        return {"job_config": _LocalCode()}
     _log.warning("this Ray is told in another way where code is: it is sent to the workers, which takes longer")
-    return {"runtime_env": _this_code()}
+    return {"runtime_env": _send_code()}
 
 
-class _ThisFolder(ray.job_config.JobConfig):
-    """Lets workers that see this machine's files import the very code that the driver runs, and from nowhere else.
+class _LocalCode(ray.job_config.JobConfig):
+    """Lets workers that see this machine's files import the driver's own code, and no other.
 
-    Ray would have them look first into the folder that the driver was started in, where a ``tasks.py`` or a
-    ``random.py`` of the user's may lie; it does not where it believes that they have been given a folder.
+    By default Ray puts the driver's working folder first on their path, where a ``tasks.py`` or a ``random.py`` of the
+    user's may be. It does not if it believes that the workers were given a working directory.
     """
 
     def __init__(self) -> None:
@@ -170,19 +170,19 @@ class _ThisFolder(ray.job_config.JobConfig):
         return True
 
 
-def _this_code() -> dict[str, Any] | None:
-    """Return what lets workers anywhere import the very code that the driver runs: its packages, sent to the nodes.
+def _send_code() -> dict[str, Any] | None:
+    """Return the runtime environment that sends the driver's packages to the nodes, None if the job has done so.
 
-    With them go the packages that add rows; what these need beside has to be on the nodes.
+    The packages that add rows are sent too; what these import has to be installed on the nodes.
 
-    A job that was submitted with a folder or modules has its code there already.
+    A job that was submitted with a working directory or modules has the code on the nodes already.
     """
     job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")).get("runtime_env") or {}
     if "working_dir" in job or "py_modules" in job:
         return None
     packages = [str(HOME / name) for name in ("conf", "pipeline", "tasks")]
-    # Without a working directory Ray has the workers look first into this process's current one, where a node
-    # may have other code; the smallest of the packages does.
+    # Without a working directory Ray puts this process's current one first on the workers' path, where a node may have
+    # other code. Any folder will do: this is the smallest.
     rows = [str(root) for package in packages_with_rows() for root in package.roots]
     return {"working_dir": packages[0], "py_modules": [*packages, *rows]}
 

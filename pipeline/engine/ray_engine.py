@@ -14,9 +14,9 @@ import ray
 from pipeline.config.schema import Cluster
 from pipeline.engine.capacity import capacity
 from pipeline.engine.faults import Answer, after_end, after_loss, after_message, after_raise, after_timeout
-from pipeline.engine.halving import WORTH, to_halve
+from pipeline.engine.halving import WORTH, group_to_halve
 from pipeline.engine.ledger import Ledger
-from pipeline.engine.ray_cluster import connect, leave, nodes
+from pipeline.engine.ray_cluster import join_or_start, leave, nodes
 from pipeline.engine.ray_losses import kernel_kills, why_lost
 from pipeline.engine.ray_workers import Workers
 from pipeline.engine.worker import GroupStarted
@@ -29,14 +29,14 @@ from tasks.cost import Extent
 from tasks.datasets.dataset import Dataset
 
 LOOK_EVERY = 1.0
-"""Seconds between two looks at the cluster: whether nodes have come or gone, and who is idle."""
+"""Seconds between two checks of the cluster: whether nodes have come or gone, and which workers are idle."""
 
 
 @dataclass(slots=True, kw_only=True)
 class _Attempt:
-    """A group on a worker: the stream of its messages, and when the first and the last of them came.
+    """A group on a worker: the stream of its messages, and the times of the first and the last message.
 
-    ``host`` is where it has begun, ``killed_before`` how many processes this machine had killed for memory by then.
+    ``host`` is the worker's; ``killed_before`` is `kernel_kills` at the start of the attempt.
     """
 
     ledger: Ledger
@@ -52,15 +52,13 @@ class _Attempt:
 class RayEngine:
     """Computes the groups on the workers of a cluster, one at a time on each.
 
-    There are to be ``workers`` of them. Where ``cluster.workers`` is given or the cluster is
-    private, there are so many; else as many as the cluster has room for while nodes come and go, and the groups
-    that wait are cut anew. A worker that is left with nothing to do takes half of a group that has started, where that
-    saves ``worth`` seconds.
+    There are ``workers`` of them if ``cluster.workers`` is given or the cluster is private; else as many as fit on
+    the cluster while nodes come and go, and the waiting groups are split again whenever that number changes. A worker
+    that is left idle takes half of a running group, if that saves ``worth`` seconds.
 
-    A group whose worker is lost is tried again from its last checkpoint, one is made every
-    ``checkpoint_every`` steps (None: never); see `pipeline.engine.faults` for ``attempts`` and ``timeout``
-    (seconds). The retries are made here and not by Ray's ``max_task_retries``: Ray replays a stream by the number
-    of its items, and batches cut by time differ from attempt to attempt.
+    A group whose worker is lost is retried from its last checkpoint; it makes one every ``checkpoint_every`` steps
+    (None: never). See `pipeline.engine.faults` for ``attempts`` and ``timeout`` (seconds). Ray's ``max_task_retries``
+    is not used: Ray replays a stream by the number of its items, and batches by time differ between attempts.
     """
 
     def __init__(
@@ -92,7 +90,7 @@ class RayEngine:
         self._looked = 0.0
 
     def __enter__(self) -> Self:
-        joined = connect(self._cluster, cpus=math.ceil(self._size * self._cluster.cpus_per_worker))
+        joined = join_or_start(self._cluster, cpus=math.ceil(self._size * self._cluster.cpus_per_worker))
         self.start(follows=joined and self._cluster.workers is None)
         return self
 
@@ -100,68 +98,68 @@ class RayEngine:
         self.close()
 
     def start(self, *, follows: bool) -> None:
-        """Ask the cluster for the workers; ``follows`` says whether their number is to follow what it has room for."""
+        """Start the workers; ``follows`` says whether their number follows the cluster's capacity."""
         self._follows = follows
-        self._pool.want(self._size)  # they start while the record is opened
+        self._pool.scale_to(self._size)  # they start while the record is opened
 
     def close(self) -> None:
         """End the workers and leave the cluster; a private one ends as well."""
-        # Disconnecting ends this driver's workers and their processes; a private cluster ends with it. (What was
-        # cancelled just before made Ray look for its lost objects, and end the driver with exit code 1.)
+        # Disconnecting ends this driver's workers and their processes. (Cancelling calls just before made Ray look for
+        # their lost objects, and end the driver with exit code 1.)
         leave()
 
     @property
     def size(self) -> int:
-        """How many workers there are, or are to be."""
+        """The number of workers that there should be."""
         return self._size
 
     def load(self, dataset: Dataset) -> None:
-        """Take in the data, of which each node gets one copy."""
+        """Put the data into the object store: each node gets one copy."""
         self.use(put(dataset), Extent.of(dataset))
 
     def use(self, data: Any, extent: Extent) -> None:
-        """Take in data that were `put`, and their extent."""
+        """Set the reference to data that were `put`, and their extent."""
         self._data, self._extent = data, extent
 
     def submit(self, groups: Sequence[Group], *, last: bool) -> None:
-        """Take in groups to compute."""
+        """Add groups to compute."""
         self._last = last
         self._waiting += (Ledger.of(group, threads=self._threads, device=self._device) for group in groups)
 
     def reports(self) -> Iterator[Report]:
-        """Compute the groups and yield the reports as they come."""
-        for reports in self.turns():
+        """Compute the groups and yield the reports as they arrive."""
+        for reports in self.batches():
             yield from reports
 
-    def turns(self) -> Iterator[list[Report]]:
-        """Compute the groups; yield what is reported, twice a second or more."""
+    def batches(self) -> Iterator[list[Report]]:
+        """Compute the groups; yield batches of reports, at least twice a second."""
         while self._waiting or self._running:
             if time.monotonic() - self._looked >= LOOK_EVERY:
                 self._looked = time.monotonic()
-                self._waiting = self._adapted(self._waiting)
-            self._pool.want(self._wanted(len(self._waiting)))
+                self._waiting = self._rebalanced(self._waiting)
+            self._pool.scale_to(self._wanted(len(self._waiting)))
             while self._waiting and self._pool.idle:
                 attempt = self._begin(self._waiting.popleft())
                 self._running[attempt.stream] = attempt
-            # A bounded wait, so that signals and deadlines are seen to.
-            _wait([*self._pool.coming, *self._running], 1, 0.5)
-            for worker in _ready(self._pool.coming):
-                self._pool.came(worker)
+            # A bounded wait, so that signals and timeouts are handled.
+            _wait([*self._pool.starting, *self._running], 1, 0.5)
+            for worker in _ready(self._pool.starting):
+                self._pool.add_ready(worker)
                 self._looked = 0.0
-            told: list[Report] = []
+            batch: list[Report] = []
             for reports, again in self._answers():
-                told += reports
+                batch += reports
                 self._waiting.extendleft(reversed(again))
-            yield told
+            yield batch
 
     def _answers(self) -> Iterator[Answer]:
         for stream in _ready(list(self._running)):
-            yield self._hear(self._running[stream])
-        for attempt in self._late():
+            yield self._next_message(self._running[stream])
+        for attempt in self._timed_out():
             yield self._cancel(attempt)
 
-    def _adapted(self, waiting: deque[Ledger]) -> deque[Ledger]:
-        """Return the groups that wait, cut anew if the number of workers has changed, or half of one that runs."""
+    def _rebalanced(self, waiting: deque[Ledger]) -> deque[Ledger]:
+        """Return the waiting groups, split again if the number of workers has changed; if none wait, halves of one."""
         extent = self._extent
         assert extent is not None, "the data come first"
         size = max(1, capacity(nodes(), self._cluster)) if self._follows else self._size
@@ -174,20 +172,20 @@ class RayEngine:
         return waiting or deque(self._halved())
 
     def _halved(self) -> list[Ledger]:
-        """Return what is left of a started group as halves, if a worker is idle and it is worth it."""
+        """Return a running group as halves, if a worker is idle and it is worth it."""
         if not self._pool.idle:
             return []
         begun = [attempt for attempt in self._running.values() if attempt.began is not None]
         paces = [(attempt.ledger.pace(), attempt.heard - (attempt.began or 0.0)) for attempt in begun]
-        place = to_halve(paces, worth=self._worth)
+        place = group_to_halve(paces, worth=self._worth)
         if place is None:
             return []
         self._drop(begun[place])
         return begun[place].ledger.split(2)
 
     def _wanted(self, waiting: int) -> int:
-        """Return how many workers there should be beside those that compute."""
-        # Of a cluster that may grow some more are asked for than it has room for, which an autoscaler sees.
+        """Return how many workers should be idle or starting."""
+        # On a cluster that may grow, more are started than fit: an autoscaler sees that demand.
         most = self._size + 1 + self._size // 4 if self._follows else self._size
         if not self._last:
             return max(most - len(self._running), 0)
@@ -208,8 +206,8 @@ class RayEngine:
             ledger=ledger, worker=worker, stream=stream, wide=len(group.trials) > 1, killed_before=kernel_kills()
         )
 
-    def _hear(self, attempt: _Attempt) -> Answer:
-        """Take the next message of a stream that has one."""
+    def _next_message(self, attempt: _Attempt) -> Answer:
+        """Answer the next message of a stream that has one."""
         attempt.heard = time.monotonic()
         attempt.began = attempt.began or attempt.heard
         try:
@@ -218,7 +216,7 @@ class RayEngine:
             self._free(attempt)
             return after_end(attempt.ledger)
         except ray.exceptions.RayError as error:
-            # Lost is also what the worker said last, if the node that held it is lost.
+            # The worker's last message may be lost, too, with the node that held it.
             self._drop(attempt)
             why, detail = why_lost(error, host=attempt.host, killed_before=attempt.killed_before)
             return after_loss(attempt.ledger, why, detail, attempts=self._attempts)
@@ -229,7 +227,7 @@ class RayEngine:
             attempt.host = message.host
         return after_message(attempt.ledger, message)
 
-    def _late(self) -> list[_Attempt]:
+    def _timed_out(self) -> list[_Attempt]:
         if self._timeout is None:
             return []
         begun = time.monotonic() - self._timeout
@@ -241,7 +239,7 @@ class RayEngine:
         return after_timeout(attempt.ledger, self._timeout, silent=time.monotonic() - attempt.heard)
 
     def _free(self, attempt: _Attempt) -> None:
-        """Let another group have the worker of a group that has ended."""
+        """Return the worker of a group that has ended to the idle ones."""
         del self._running[attempt.stream]
         self._pool.idle.append(attempt.worker)
 
@@ -251,12 +249,12 @@ class RayEngine:
 
 
 def put(dataset: Dataset) -> Any:
-    """Return the reference to a data set in the object store, from where each node has it once.
+    """Put a data set into the object store, and return its reference: each node gets one copy.
 
     Raises
     ------
     EngineError
-        If it does not fit in there.
+        If it does not fit.
     """
     try:
         return ray.put(dataset)
@@ -268,15 +266,15 @@ def put(dataset: Dataset) -> Any:
         ) from error
 
 
-def _ready(what: list[Any]) -> list[Any]:
-    return _wait(what, len(what), 0) if what else []
+def _ready(references: list[Any]) -> list[Any]:
+    return _wait(references, len(references), 0) if references else []
 
 
-def _wait(what: list[Any], count: int, timeout: float) -> list[Any]:
-    """Return the streams and workers that are ready; a signal's exception passes through Ray's wait as what it is."""
+def _wait(references: list[Any], count: int, timeout: float) -> list[Any]:
+    """Return the references that are ready; an exception of a signal handler is raised as it is."""
     try:
-        ready, _ = ray.wait(what, num_returns=count, timeout=timeout, fetch_local=False)
+        ready, _ = ray.wait(references, num_returns=count, timeout=timeout, fetch_local=False)
     except SystemError as error:
-        # Ray's compiled code complains of an exception raised in it by a signal handler, and hides that one.
+        # Ray's native code wraps an exception that a signal handler raises in it.
         raise error.__cause__ or error.__context__ or error from None
     return list(ready)

@@ -1,4 +1,4 @@
-"""Why a worker was lost, in words: what Ray says of it, and what the machine knows."""
+"""Why a worker was lost: from Ray's error, the worker's last output and the kernel's counters."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 import ray
 
 _KILLS = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
-_TOLD = re.compile(r"receives? a (SIG[A-Z]+)|(exit code \d+)(?!.*receives? a SIG)")
+_CAUSE = re.compile(r"receives? a (SIG[A-Z]+)|(exit code \d+)(?!.*receives? a SIG)")
 _SIGNAL = re.compile(r"\*\*\* (SIG[A-Z]+) received")
-_MOST = 20_000
-_WORDLESS = "it ended without a word: by SIGKILL, as when the system is out of memory, or by os._exit"
+_LAST_CHARACTERS = 20_000
+_NO_MESSAGE = "it ended without a word: by SIGKILL, as when the system is out of memory, or by os._exit"
 
 
 def kernel_kills() -> int:
-    """Return how many processes this machine has killed because it was out of memory, 0 where it does not say."""
+    """Return how many processes the kernel has killed for lack of memory, 0 where it does not count them."""
     try:
         found = _KILLS.search(Path("/proc/vmstat").read_text(encoding="ascii"))
     except OSError:
@@ -25,7 +25,7 @@ def kernel_kills() -> int:
 
 
 def why_lost(error: ray.exceptions.RayError, *, host: str, killed_before: int) -> tuple[str, str]:
-    """Return why the worker on ``host`` was lost whose call ended with an error of Ray's, in words and in full.
+    """Return why a worker on ``host`` was lost, in a phrase and in full, from the error of its call.
 
     ``killed_before`` is what `kernel_kills` returned before the loss.
     """
@@ -34,7 +34,7 @@ def why_lost(error: ray.exceptions.RayError, *, host: str, killed_before: int) -
         used = re.search(r"was ([\d.]+ ?[KMGT]?B) used / ([\d.]+ ?[KMGT]?B)", text)
         amount = f", with {used[1]} of {used[2]} in use" if used else ""
         return f"out of memory: Ray's memory monitor ended it{amount}", text
-    if found := _TOLD.search(text):
+    if found := _CAUSE.search(text):
         return (f"by {found[1]}" if found[1] else found[2]), text
     if "connection error" not in text:
         return _words(error), text
@@ -43,7 +43,7 @@ def why_lost(error: ray.exceptions.RayError, *, host: str, killed_before: int) -
         return f"by {crashed[1]}", f"{last[crashed.start() :]}\n{text}"
     if host == platform.node() and kernel_kills() > killed_before:
         return "out of memory: the system ended it by SIGKILL", text
-    return _WORDLESS, text
+    return _NO_MESSAGE, text
 
 
 def _words(error: ray.exceptions.RayError) -> str:
@@ -54,12 +54,12 @@ def _words(error: ray.exceptions.RayError) -> str:
 
 
 def _last_words(text: str) -> str:
-    """Return the end of what the process has written to its standard error, nothing where it was on another machine."""
+    """Return the end of the process's standard error, empty if it was on another machine."""
     process = re.search(r"pid: (\d+)", text)
     context = ray.get_runtime_context()
     try:
         logs = Path(context.get_temp_dir(), context.get_session_name(), "logs")
         found = next(logs.glob(f"worker-*-{process[1]}.err"), None) if process else None
-        return "" if found is None else found.read_text(encoding="utf-8", errors="replace")[-_MOST:]
+        return "" if found is None else found.read_text(encoding="utf-8", errors="replace")[-_LAST_CHARACTERS:]
     except (OSError, AttributeError):  # Ray 2.54 does not say where its files are
         return ""

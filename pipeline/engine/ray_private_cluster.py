@@ -1,4 +1,4 @@
-"""A private Ray cluster: what it starts listens on this machine only, and is no more than trials need."""
+"""A private Ray cluster: it listens on this machine only, and starts only the processes that trials need."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _ENDED = b"Ray's own process has ended, which ends this one: go on with the same
 
 _log = logging.getLogger(__name__)
 
-_LEFT_OUT = {"no_monitor": True, "include_log_monitor": False}
+_DISABLED = {"no_monitor": True, "include_log_monitor": False}
 
-_LOOK_EVERY = 0.03
-_LOOK_FOR = 30.0
-"""Seconds between two looks for the node that starts, and until Ray alone waits for it."""
+_POLL_EVERY = 0.03
+_POLL_FOR = 30.0
+"""Seconds between two polls for the starting node, and until Ray alone waits for it."""
 
 
 def start_private(*, cpus: int, **options: Any) -> None:
@@ -40,27 +40,27 @@ def start_private(*, cpus: int, **options: Any) -> None:
     Raises
     ------
     EngineError
-        If it cannot start: the message says what stands in its way.
+        If it cannot start; the message names the cause.
     """
     try:
-        # Ray's compiled code has threads of its own by then: they outlive an exception in its middle, and crash.
+        # An exception inside Ray's start would leave its native threads running, and they would crash.
         with deferred("Ray has to start first, to be ended in order"), for_this_driver():
             ray.init(LOCAL, num_cpus=cpus, include_dashboard=False, **options)
-    except Exception as error:  # Ray raises bare ones, too
+    except Exception as error:  # Ray also raises plain Exception
         raise EngineError(_obstacle(error)) from error
-    threading.Thread(target=_tell_of_its_end, daemon=True).start()
+    threading.Thread(target=_report_its_end, daemon=True).start()
 
 
-def _tell_of_its_end() -> None:
-    """Wait for the end of Ray's process on this node, and say what to do if nobody has asked for it.
+def _report_its_end() -> None:
+    """Wait for the end of Ray's process on this node, and say what to do if it was not asked to end.
 
-    Ray then ends this process too, from its compiled code and without a word.
+    Ray's native code then ends this process too, without a message.
     """
     try:
         node = importlib.import_module("ray._private.worker")._global_node  # noqa: SLF001
         process = node.all_processes["raylet"][0].process
     except (ImportError, AttributeError, LookupError):
-        return  # its end is not told
+        return  # this version of Ray has other names: its end is not reported
     process.wait()
     if ray.is_initialized():
         with contextlib.suppress(OSError):  # a terminal that has been closed
@@ -68,7 +68,7 @@ def _tell_of_its_end() -> None:
 
 
 def _obstacle(error: Exception) -> str:
-    """Return what stands in the way of a private cluster, by the error that its start ended in."""
+    """Return the message for an error in the start of a private cluster."""
     text = str(error) or type(error).__name__
     key = next((name for name in ("RAY_TMPDIR", "TMPDIR") if os.environ.get(name)), "RAY_TMPDIR")
     folder = os.environ.get(key) or tempfile.gettempdir()
@@ -86,19 +86,19 @@ def _obstacle(error: Exception) -> str:
 
 @contextlib.contextmanager
 def for_this_driver() -> Iterator[None]:
-    """Start what is started in here on 127.0.0.1, and without what a cluster of many machines and drivers has.
+    """Make a cluster that starts in this context listen on 127.0.0.1 only, without the parts for many machines.
 
-    Ray knows no setting for the address (it turns ``_node_ip_address="127.0.0.1"`` into the outer one) but does so
-    itself on systems whose firewall would ask; what listens was looked at in each of its processes.
+    Ray has no option for the address (it replaces ``_node_ip_address="127.0.0.1"`` by the outer one), but does use
+    127.0.0.1 on systems whose firewall would ask. The listening sockets of each of its processes were checked.
 
-    Left out are the monitor of an autoscaler, the one that sends what workers print to drivers, and the head of the
-    dashboard, which would report usage only: three processes of Python that take a second and a half of CPU to start,
-    and one of them a second to end. Ray has settings for two of them, but in ``ray start`` alone. And Ray looks once a
-    second whether its node is there, which takes one and a half: here it is looked for more often. What a version of
-    Ray has under none of these names is left as it is, and named.
+    Disabled are the monitor of the autoscaler, the monitor that forwards what workers print, and the head of the
+    dashboard, which would report usage only: three Python processes that take 1.5 s of CPU to start, and one of them a
+    second to end. Ray has options for two of them, but in ``ray start`` only. Ray also polls once a second for its
+    node, which takes 1.5 s to start: here it is polled more often. Names that a version of Ray lacks are left alone,
+    and listed in a warning.
 
-    A terminal that is closed sends SIGHUP to all that was started in it: Ray's processes inherit that it is blocked,
-    as Ray itself has them block SIGINT, so that the driver ends them in order.
+    A terminal that closes sends SIGHUP to all its processes. Ray's processes inherit that SIGHUP is blocked, as Ray
+    has them block SIGINT, so that the driver can end them in order.
     """
     with contextlib.ExitStack() as swapped:
         lacking = [path for path, made in _REPLACED.items() if not _swap(swapped, path, made)]
@@ -111,7 +111,7 @@ def for_this_driver() -> Iterator[None]:
 
 
 def _swap(swapped: contextlib.ExitStack, path: str, made: Callable[[Any], Any]) -> bool:
-    """Put what ``made`` makes of a name of Ray's in its place until ``swapped`` ends; return whether Ray has it."""
+    """Replace an attribute of Ray's by ``made`` of it until ``swapped`` ends; return whether Ray has that attribute."""
     module, _, names = path.partition(":")
     *inner, name = names.split(".")
     try:
@@ -125,23 +125,23 @@ def _swap(swapped: contextlib.ExitStack, path: str, made: Callable[[Any], Any]) 
     return True
 
 
-def _lean(parameters: Any) -> Any:
-    """Return the class of Ray's parameters, made to leave out what it knows of `_LEFT_OUT`."""
+def _reduced_parameters(parameters: Any) -> Any:
+    """Return the class of Ray's parameters with those of `_DISABLED` that it has."""
     known = inspect.signature(parameters).parameters
-    return functools.partial(parameters, **{name: value for name, value in _LEFT_OUT.items() if name in known})
+    return functools.partial(parameters, **{name: value for name, value in _DISABLED.items() if name in known})
 
 
-def _soon(get_node: Callable[[str, str], Any]) -> Callable[[str, str], Any]:
-    """Return ``get_node``, asked once the node is there: if it is not, it waits a second to look again."""
+def _polled_soon(get_node: Callable[[str, str], Any]) -> Callable[[str, str], Any]:
+    """Return ``get_node``, called once the node has started: called earlier, it polls only after another second."""
     made: Any = importlib.import_module("ray._private.state").GlobalState
     options_for: Any = importlib.import_module("ray._private.services")._get_gcs_client_options  # noqa: SLF001  # as Ray does in get_node
 
     def get(gcs_address: str, node_id: str) -> Any:
         state = made()
         state._initialize_global_state(options_for(gcs_address))  # noqa: SLF001
-        end = time.monotonic() + _LOOK_FOR
+        end = time.monotonic() + _POLL_FOR
         while node_id not in {node["NodeID"] for node in state.node_table()} and time.monotonic() < end:
-            time.sleep(_LOOK_EVERY)
+            time.sleep(_POLL_EVERY)
         return get_node(gcs_address, node_id)
 
     return get
@@ -151,8 +151,8 @@ _LOOPBACK = "ray._private.ray_constants:ENABLE_RAY_CLUSTER"
 
 _REPLACED: Mapping[str, Callable[[Any], Any]] = {
     _LOOPBACK: lambda _: False,
-    "ray._private.parameter:RayParams": _lean,
+    "ray._private.parameter:RayParams": _reduced_parameters,
     "ray._private.node:Node.start_api_server": lambda _: lambda *_, **__: None,
-    "ray._private.services:get_node": _soon,
+    "ray._private.services:get_node": _polled_soon,
 }
-"""Names that are Ray's own, and what stands in the place of each while a private cluster starts."""
+"""Ray's private attributes, and what replaces each while a private cluster starts."""

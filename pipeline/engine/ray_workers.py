@@ -1,4 +1,4 @@
-"""The worker processes of a sweep on Ray: asked for as groups wait, lent to one group after another."""
+"""The worker processes of a sweep on Ray: started as groups wait, each used for one group after another."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ STARTS = 3
 
 
 class Workers:
-    """Ray actors, not Ray tasks: one keeps its GPU, what it has started there and the images from group to group.
+    """Ray actors, not Ray tasks: an actor keeps its GPU, its CUDA context and the images from group to group.
 
-    (A process that Ray tasks share may be given another GPU each time, so Ray ends it after one.) Those that the
-    cluster has no room for wait at Ray, which takes them to a node that joins.
+    (Ray ends a process of Ray tasks after each one that uses a GPU.) Actors for which the cluster has no room wait in
+    Ray, which starts them on nodes that join.
     """
 
     def __init__(self, cluster: Cluster, device: str) -> None:
@@ -30,32 +30,32 @@ class Workers:
             label_selector=cluster.labels,
         )
         self._device = device
-        self._coming: dict[Any, Any] = {}
+        self._starting: dict[Any, Any] = {}
         self._failures = 0
         self.idle: list[Any] = []
 
     @property
-    def coming(self) -> list[Any]:
-        """What is ready when a worker is, for Ray's wait."""
-        return list(self._coming)
+    def starting(self) -> list[Any]:
+        """The references that are ready when a worker has started, for ``ray.wait``."""
+        return list(self._starting)
 
-    def want(self, count: int) -> None:
-        """Ask for workers until so many are idle or coming; let those go that are too many, the idle ones last."""
-        while len(self.idle) + len(self._coming) < count:
+    def scale_to(self, count: int) -> None:
+        """Start or end workers until ``count`` are idle or starting; idle ones are ended last."""
+        while len(self.idle) + len(self._starting) < count:
             worker = self._worker.remote(self._device)
-            self._coming[worker.__ray_ready__.remote()] = worker
-        while len(self.idle) + len(self._coming) > count:
-            self.end(self._coming.popitem()[1] if self._coming else self.idle.pop())
+            self._starting[worker.__ray_ready__.remote()] = worker
+        while len(self.idle) + len(self._starting) > count:
+            self.end(self._starting.popitem()[1] if self._starting else self.idle.pop())
 
-    def came(self, ready: Any) -> None:
-        """Take in the worker that is ready.
+    def add_ready(self, ready: Any) -> None:
+        """Add the worker that has started to the idle ones.
 
         Raises
         ------
         EngineError
-            If it could not start, nor could those before it.
+            If it is the third in a row that could not start.
         """
-        worker = self._coming.pop(ready)
+        worker = self._starting.pop(ready)
         try:
             ray.get(ready)
         except ray.exceptions.RayError as error:

@@ -1,4 +1,4 @@
-"""The figures of ended trials: each task that has one is drawn by a module of its own, as PNG."""
+"""The figures of ended trials, as PNG: one module for each task that has one."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ _FIGURES: Mapping[type, Callable[[PlannedTrial, Result], bytes]] = {
 
 
 def draw(trial: PlannedTrial, result: Result, series: Mapping[str, Series], dataset: Dataset) -> Mapping[str, bytes]:
-    """Return the figures of an ended trial by file name; none where there is nothing to show."""
+    """Return the figures of an ended trial by file name; none if there is nothing to show."""
     if type(trial.trial.task) is Train:
         return draw_training(trial, result, series, dataset) | draw_trial(trial, result, series)
     return draw_quickly(trial, result, series)
 
 
 def draw_quickly(trial: PlannedTrial, result: Result, series: Mapping[str, Series]) -> Mapping[str, bytes]:
-    """Return what `draw` does, but of a training its curves only: those of a whole sweep cost little."""
+    """Return the figures of `draw` that are cheap enough for every trial of a sweep: of a training only its curves."""
     task = type(trial.trial.task)
     if task is Train:
         return draw_curves(trial, result, series) | draw_trial(trial, result, series)
     if task not in _FIGURES:
         return draw_metrics(trial, result, series) | draw_trial(trial, result, series)
-    # A check that failed is the one to look at.
+    # A gradient check that failed is drawn, too: it is the one to look at.
     shown = result.outcome is Outcome.COMPLETE or (task is GradientCheck and result.arrays)
     name = str(trial.config["task"]["name"])
     own = {f"{name}.png": _FIGURES[task](trial, result)} if shown else {}

@@ -1,4 +1,4 @@
-"""The figures that packages add: each drawn by its row, from plain values."""
+"""The figures of packages: each is drawn by its row, from plain values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The curves of the leading settings: the mean of the repeats of each, in the band of its interval."""
+"""The curves of the best settings: the mean over the repeats of each, and its interval as a band."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _LETTERS = 34
 
 
 def draw_bands(trials: Sequence[TrialRecord]) -> bytes:
-    """Return training loss and the metric that ranks over the steps, for as many settings as there are colours.
+    """Return the training loss and the ranking metric over the steps, for as many settings as there are colours.
 
-    Losses of different kinds are not compared.
+    The training loss is left out if the settings have different losses.
     """
     drawn = by_setting(trials)
     shown = [one for one in drawn if one.kept][: len(COLOURS)]
@@ -42,8 +42,8 @@ def draw_bands(trials: Sequence[TrialRecord]) -> bytes:
             axes.set_yscale("log", nonpositive="clip")
             axes.set_ylim(heights.min() / 2, heights.max() * 2)
     legend(panels[-1], loc="best")
-    told = f"{caption_of_settings(drawn)} · band: {LEVEL:.0%} interval of the mean (Student's t) · diverged left out"
-    return captioned(figure, told.replace("%", " %"), margins=SIDE_BY_SIDE if len(names) > 1 else None)
+    caption = f"{caption_of_settings(drawn)} · band: {LEVEL:.0%} interval of the mean (Student's t) · diverged left out"
+    return captioned(figure, caption.replace("%", " %"), margins=SIDE_BY_SIDE if len(names) > 1 else None)
 
 
 def _draw(axes: Axes, one: SettingRecord, name: str, colour: str) -> np.ndarray:
@@ -64,7 +64,7 @@ def _draw(axes: Axes, one: SettingRecord, name: str, colour: str) -> np.ndarray:
 
 
 def half_width(values: np.ndarray) -> np.ndarray:
-    """Return half the width of the interval of the mean over the first axis: ``t s / sqrt(n)``, 0 of one repeat.
+    """Return half the width of the interval of the mean over the first axis: ``t s / sqrt(n)``, 0 for one repeat.
 
     >>> half_width(np.array([[1.0], [3.0]])).round(3)
     array([12.706])

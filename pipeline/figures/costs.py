@@ -1,4 +1,4 @@
-"""Best loss against cost: how far each strategy, or model, comes with its evaluations and with the arithmetic."""
+"""Best loss against cost: the lowest loss of each strategy, or model, over evaluations and over arithmetic."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _MARGINS = {**SIDE_BY_SIDE, "left": 0.125, "wspace": 0.38}
 
 _LINES = list(itertools.product(("-", "--", ":"), COLOURS))
 
-# Times the middle of what is drawn: on its way to infinity one trial would press the others flat.
+# The top of the axis, in medians of the losses: a diverging trial would squeeze the others.
 _HIGHEST = 20.0
 
 
 def draw_costs(trials: Sequence[TrialRecord]) -> bytes:
-    """Return the lowest training loss so far, of every trial and of the best of each strategy, or model.
+    """Return the lowest training loss so far, of every trial and of the best trial of each strategy, or model.
 
-    Losses of different kinds are not compared: the trials shown are those of the winner's kind of loss.
+    Only trials with the winner's kind of loss are shown, since different losses cannot be compared.
     """
     kind = loss_name(trials[0])
     shown = [trial for trial in trials if loss_name(trial) == kind and "train/loss" in trial.curves]
@@ -35,7 +35,7 @@ def draw_costs(trials: Sequence[TrialRecord]) -> bytes:
     figure, panels = blank(
         panels=2, title=f"Lowest {kind or 'training'} loss so far, by {'strategy' if one_model else 'model'}"
     )
-    # An example takes as much arithmetic as any other, but for the model.
+    # The arithmetic of an example depends on the model only.
     examples = "examples evaluated (arithmetic)" if one_model else "examples evaluated"
     costs = (("evaluations", "evaluations of the loss"), ("examples", examples))
     for axes, (cost, text) in zip(panels, costs, strict=True):
@@ -61,7 +61,7 @@ def _draw(axes: Axes, curves: Sequence[np.ndarray], name: str, style: str, colou
     best = curves[0]
     text = f"{name}: {best[-1, 1]:.3g}"
     axes.plot(best[:, 0], best[:, 1], color=colour, linestyle=style, linewidth=2.6, label=text, zorder=3)
-    # One collection: a thousand lines of their own take seconds.
+    # One collection: a thousand separate lines take seconds.
     axes.add_collection(LineCollection(curves[1:], colors=colour, linewidths=0.8, alpha=0.35))
 
 
@@ -75,7 +75,7 @@ def _lowest(trial: TrialRecord, cost: str) -> np.ndarray:
 
 
 def _limit(axes: Axes, drawn: Sequence[Sequence[np.ndarray]]) -> None:
-    """Leave out what is far above where most trials are, and the minibatches without any loss below the best.
+    """Limit the axis to the range of most trials: without losses far above the median, and zero losses of minibatches.
 
     ``drawn`` are the losses of the trials of each kind, the best first.
     """

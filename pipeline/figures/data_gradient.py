@@ -1,4 +1,4 @@
-"""The gradient by the data: examples that still have a loss, and the change of their pixels that lowers it most."""
+"""The gradient by the data: examples with a loss, and the change of their pixels that lowers it most."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _COLUMNS = 5
 
 
 class Shown(NamedTuple):
-    """Examples at places of a split: their losses, the class each is taken for, and the gradient by them ``(N, D)``."""
+    """Examples at ``places`` of a split: their losses, predicted classes, and the gradient by them ``(N, D)``."""
 
     places: np.ndarray
     losses: np.ndarray
@@ -29,7 +29,7 @@ class Shown(NamedTuple):
 
 
 def draw_data_gradient(trial: PlannedTrial, arrays: Mapping[str, np.ndarray], dataset: Dataset) -> dict[str, bytes]:
-    """Return the figure by its name; nothing where no example has a loss."""
+    """Return the figure by its name; nothing if no example has a loss."""
     split = dataset.validation if len(dataset.validation) else dataset.test
     shown = data_gradient(trial.trial, arrays, split, dataset)
     if not len(shown.places):
@@ -52,9 +52,9 @@ def draw_data_gradient(trial: PlannedTrial, arrays: Mapping[str, np.ndarray], da
 
 
 def data_gradient(trial: Trial, arrays: Mapping[str, np.ndarray], split: Split, dataset: Dataset) -> Shown:
-    """Return the first example of each class that has a loss, at most five, and its gradient by what the model sees.
+    """Return the first example of each class that has a loss, at most five, and the gradient by the model's inputs.
 
-    By pixels where they are not scaled; else those that hardly ever change would outshine all others.
+    These are the scaled pixels, if pixels are scaled: by raw pixels, those with a small deviation would dominate.
     """
     problem = Problem.of([trial], dataset, like=in_precision(HOST, "float64"), threads=1)
     point = np.concatenate([arrays[name].ravel() for name in problem.shapes])[None, :].astype(np.float64)
@@ -66,7 +66,7 @@ def data_gradient(trial: Trial, arrays: Mapping[str, np.ndarray], split: Split, 
 
     blocks = problem.over_blocks(problem.batch(split), losses_and_scores)
     losses, predicted = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
-    # One example a class shows more than several of the first.
+    # One example of each class shows more than several of the first class.
     lossy = np.flatnonzero(losses > 0)
     _, first = np.unique(split.labels[lossy], return_index=True)
     places = lossy[first][:_COLUMNS]
@@ -75,7 +75,7 @@ def data_gradient(trial: Trial, arrays: Mapping[str, np.ndarray], split: Split, 
 
 
 def _gradient(problem: Problem, point: np.ndarray, features: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return the gradient of each example's loss by its features but for the bias, ``(N, D)``."""
+    """Return the gradient of each example's loss by its features, without the bias, ``(N, D)``."""
     shape, classes = problem.dataset.image_shape, len(problem.dataset.classes)
     arrangement = problem.model.arrange(1, shape, classes, [len(labels)], like=point)
     rows = arrangement.rows(point)

@@ -1,4 +1,4 @@
-"""Processes that draw, so that a sweep's figures take turns neither with one another nor with its record."""
+"""Processes that draw a sweep's figures in parallel, and in parallel with its record."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from multiprocessing import forkserver, resource_tracker
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.record.drawings import Drawn  # with NumPy, which a process that waits does without
+    from pipeline.record.drawings import Drawn  # it imports NumPy, which an idle process does not need
 
 TRIES = 2
-"""How often a figure is asked for: a process that was killed need not be the figure's fault."""
+"""The attempts to draw a figure: a killed process need not be the figure's fault."""
 
 _FIGURES = "pipeline.figures.sweep"
 _STARTING = threading.Lock()
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _ENVIRONMENT = {
-    "PYTHONWARNINGS": "ignore",  # of what a driver that was killed has left
-    "PYTHONSAFEPATH": "1",  # what stands in the working folder is not for them
-    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),  # threads are not forked
+    "PYTHONWARNINGS": "ignore",  # about resources that a killed driver has leaked
+    "PYTHONSAFEPATH": "1",  # no imports from the working folder
+    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),  # a fork loses threads
 }
 
 
 class DrawingProcesses:
-    """``count`` pools of one process each, so that one that is killed takes no figure along but its own.
+    """``count`` pools of one process each, so that a killed process loses only its own figure.
 
-    They are forked from a process that has imported what figures need: two imports would end a default sweep on two
-    cores a second later. They are started by `start`, or when there is a figure to draw. What they are to call must
-    be importable. A signal that is meant for this process does not stop them; its end does.
+    They are forked from a process that has imported Matplotlib: two imports would end a default sweep on two cores a
+    second later. They are started by `start`, or with the first figure. The functions that they call must be
+    importable. They ignore signals, and end when this process ends.
     """
 
     def __init__(self, count: int) -> None:
@@ -48,7 +48,7 @@ class DrawingProcesses:
         self._idle: list[ProcessPoolExecutor] = []
 
     def start(self) -> None:
-        """Start the processes before there is anything to draw; a second time changes nothing."""
+        """Start the processes before the first figure. It is idempotent."""
         with self._lock:
             if not self._begun:
                 self._begun = True
@@ -56,11 +56,11 @@ class DrawingProcesses:
                     self._threads.submit(self._prepare)  # a fork waits for the imports
 
     def submit(self, draw: Callable[..., Drawn], *arguments: Any) -> Future[Drawn]:
-        """Begin to draw ``draw(*arguments)``; the error of what cannot be drawn says why."""
+        """Start drawing ``draw(*arguments)``; the future raises the error of a figure that cannot be drawn."""
         return self._threads.submit(self._drawn, draw, arguments)
 
     def close(self) -> None:
-        """Wait for what is being drawn, start nothing more, let the processes end, and wait until they have."""
+        """Wait for the figures that are being drawn, then end the processes, and wait for their end."""
         with self._lock:
             self._begun = True
         self._threads.shutdown()
@@ -68,7 +68,7 @@ class DrawingProcesses:
             pool.shutdown()
 
     def _prepare(self) -> None:
-        with contextlib.suppress(OSError, EOFError):  # where there is no room for it now, a figure tries again
+        with contextlib.suppress(OSError, EOFError):  # if the process cannot start now, the first figure retries
             self._idle.append(_started())
 
     def _drawn(self, draw: Callable[..., Drawn], arguments: tuple[Any, ...]) -> Drawn:
@@ -97,12 +97,12 @@ class DrawingProcesses:
 
 
 def _started() -> ProcessPoolExecutor:
-    """Return a pool whose process runs."""
+    """Return a pool with a running process."""
     forked = multiprocessing.get_context("forkserver")
     forked.set_forkserver_preload([_FIGURES])
     with _STARTING, _environment():
-        resource_tracker.ensure_running()  # by itself: it takes the mask of signals away
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # inherited by what forks, whoever signals it
+        resource_tracker.ensure_running()  # before the mask is set: its start resets the mask of signals
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # inherited by the forked processes
         try:
             forkserver.ensure_running()
         finally:
@@ -114,7 +114,7 @@ def _started() -> ProcessPoolExecutor:
 
 @contextlib.contextmanager
 def _environment() -> Iterator[None]:
-    """Have processes that are started meanwhile import what this one does from where it does."""
+    """Give processes that are started in this context this process's import path."""
     path = os.pathsep.join(place or os.getcwd() for place in sys.path)  # noqa: PTH109
     changed = {**_ENVIRONMENT, "PYTHONPATH": path}
     before = {name: os.environ[name] for name in changed if name in os.environ}
@@ -128,12 +128,12 @@ def _environment() -> Iterator[None]:
 
 
 def _begin() -> None:
-    """Begin to be a process that draws."""
-    # `ray job stop` and service managers signal a process and its children; the driver may still ask for figures.
+    """Initialise a drawing process."""
+    # `ray job stop` and service managers signal a process and its children; the driver may still need figures.
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     os.setpgid(0, 0)  # a session of its own would get as much CPU as the driver and its workers together
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # a library's words are nobody's
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # discard what libraries print
     threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
 
 
@@ -143,8 +143,8 @@ def _end_with(driver: Any) -> None:
 
 
 def _draw(draw: Callable[..., Drawn], arguments: tuple[Any, ...]) -> tuple[Drawn, str]:
-    """Return figures, and why there are none."""
+    """Return the figures, and the reason if there are none."""
     try:
         return draw(*arguments), ""
-    except Exception as error:  # noqa: BLE001  # whatever it is, who asked is told
+    except Exception as error:  # noqa: BLE001  # any error is returned to the driver
         return {}, f"{type(error).__name__}: {error}"

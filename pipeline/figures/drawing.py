@@ -1,4 +1,4 @@
-"""The figures of a record, as a recorder asks for them: Matplotlib is imported when the first is drawn."""
+"""The functions that a recorder draws its figures with; Matplotlib is imported with the first figure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def draw(trial: PlannedTrial, result: Result, series: Mapping[str, Series], data
 
 
 def draw_quickly(trial: PlannedTrial, result: Result, series: Mapping[str, Series]) -> Mapping[str, bytes]:
-    """Return those of an ended trial that cost little, as `pipeline.figures.draw_quickly` does."""
+    """Return the cheap figures of an ended trial by file name, as `pipeline.figures.draw_quickly` does."""
     from pipeline import figures  # noqa: PLC0415  # Matplotlib takes a second to import
 
     return figures.draw_quickly(trial, result, series)
@@ -35,8 +35,8 @@ def draw_sweep(name: str, trials: Sequence[TrialRecord]) -> Mapping[str, bytes]:
 
 
 def sweep_figures() -> list[Figure]:
-    """Return what draws the figures of a sweep: ours, and those that packages add."""
-    from pipeline.figures.added import names  # noqa: PLC0415  # what packages add is looked for when it is needed
+    """Return the functions that draw the figures of a sweep: ours, and those of packages."""
+    from pipeline.figures.added import names  # noqa: PLC0415  # packages are searched only when needed
 
     return [*SWEEP_FIGURES, *(functools.partial(_draw_added, name) for name in names("sweep"))]
 
@@ -68,4 +68,4 @@ SWEEP_FIGURES: Sequence[Figure] = tuple(
         "rungs.png",
     )
 )
-"""What draws the figures of a sweep, each by itself: they are drawn side by side, and one that fails fails alone."""
+"""The functions that draw the figures of a sweep, one each: they run in parallel, and fail independently."""

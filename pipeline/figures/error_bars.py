@@ -1,4 +1,4 @@
-"""What ranks trials over a swept number: the mean of the repeats with error bars, a line for each other choice."""
+"""The ranking metric over a swept number: means of the repeats with error bars, one line for each other choice."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from pipeline.config.settings import swept, text_of
+from pipeline.config.settings import swept_values, text_of
 from pipeline.figures.settings import SettingRecord, by_setting, caption_of_settings
 from pipeline.figures.style import COLOURS, blank, captioned, label, legend
 from pipeline.figures.trials import is_share, unit
@@ -22,10 +22,10 @@ _LINES = list(itertools.product(("-", "--", ":"), COLOURS))
 
 
 def draw_error_bars(trials: Sequence[TrialRecord]) -> bytes:
-    """Return a panel a swept number, of the first two; what else is swept is at its best, or a line of its own."""
+    """Return a panel for each of the first two swept numbers; other keys have lines, or are at their best."""
     drawn = by_setting(trials)
     shown = [one for one in drawn if one.kept]
-    varied = swept([one.setting.used for one in drawn])
+    varied = swept_values([one.setting.used for one in drawn])
     numbers = [name for name, values in varied.items() if len(values) > 1 and all(map(_is_number, values))]
     if not shown or not numbers:
         return b""
@@ -72,7 +72,7 @@ def _styled(look: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _lines(varied: Mapping[str, Sequence[Any]], numbers: Sequence[str]) -> list[str]:
-    """Return the swept choices that are few enough to have a line each."""
+    """Return the swept choices whose combinations are few enough for a line each."""
     chosen: list[str] = []
     for name, values in varied.items():
         count = math.prod(len(varied[one]) for one in [*chosen, name])

@@ -9,25 +9,25 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from pipeline.figures.style import BLUE, SIDE_BY_SIDE, VERMILION, blank, captioned, label, legend
-from pipeline.figures.trials import answer, caption_of, measure, noun, told
+from pipeline.figures.trials import answer, caption_of, measure, noun, value_text
 from pipeline.record.sweep_run import TrialRecord
 
 _COLUMNS = 40
 _LOG_FROM = 8.0  # a curve that falls by this factor is read better on a logarithmic axis
 _FEW_POINTS = 25
 
-# Curves, what they are called, and how they are drawn.
+# Curves, their names and their line styles.
 _LOSSES = (("train/loss", "training", "-"), ("val/loss", "validation (data loss)", "--"))
 
 
 def draw_extremes(trials: Sequence[TrialRecord]) -> bytes:
-    """Return the loss curves of the best and the worst trial; among the worst is what diverged after some points.
+    """Return the loss curves of the best and the worst trial, which may have diverged after some points.
 
-    Of trials that report no training loss, the curves are of what ranks them.
+    For trials without a training loss they are curves of the ranking metric.
     """
     of_loss = any("train/loss" in trial.curves for trial in trials)
     metric = "train/loss" if of_loss else measure(trials)
-    # Where a loss was never finite there is no curve.
+    # A trial whose loss was never finite has no curve.
     shown = [trial for trial in trials if metric in trial.curves and len(_finite(trial, metric)[0])]
     if len(shown) < 2:
         return b""
@@ -43,7 +43,7 @@ def _draw(axes: Axes, trial: TrialRecord, what: str, colour: str, lines: Sequenc
     value, standing = answer(trial), trial.standing
     outcome = standing.outcome.value if standing.outcome else "not finished"
     metric = standing.criterion.metric
-    text = told(value, metric) if value is not None else f"{outcome} at step {standing.step}"
+    text = value_text(value, metric) if value is not None else f"{outcome} at step {standing.step}"
     name = "\n".join(textwrap.wrap(f"{what}: {standing.trial.name}", _COLUMNS))
     label(axes, x="step", y="loss" if lines is _LOSSES else metric, title=f"{name}\n{metric}: {text}")
     heights = []
@@ -60,7 +60,7 @@ def _draw(axes: Axes, trial: TrialRecord, what: str, colour: str, lines: Sequenc
 
 
 def _finite(trial: TrialRecord, metric: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the steps and values of a curve where it is finite."""
+    """Return the steps and the finite values of a curve."""
     curve = trial.curves[metric]
     finite = np.isfinite(curve.values)
     return curve.steps[finite], curve.values[finite]

@@ -1,4 +1,4 @@
-"""What a model's first layer looks for: the template of each class, or a network's first filters, as pictures."""
+"""The weights of a model's first layer as pictures: the template of each class, or a network's filters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST_FILTERS, _FILTER_COLUMNS = 50, 10
 
 
 def draw_filters(trial: PlannedTrial, arrays: Mapping[str, np.ndarray], dataset: Dataset) -> dict[str, bytes]:
-    """Return what the first layer looks for, by file name: nothing of a model that does not tell its layers."""
+    """Return the figure by file name; nothing for a model that does not describe its layers."""
     filters = first_filters(trial.trial.model, dataset.image_shape)
     if filters is None:
         return {}

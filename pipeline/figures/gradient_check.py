@@ -1,4 +1,4 @@
-"""The figure of task=gradient_check: analytic against numerical gradient, and the relative errors; kinks apart."""
+"""The figure of task=gradient_check: both gradients, and the relative errors with and without kinks."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pipeline.plan.plan import PlannedTrial
 from tasks.events import Result
 from tasks.studies.gradient_check import DOUBTFUL, GOOD, WRONG, layers_of
 
-_LEAST = 1e-16  # an error of 0 is shown here: logarithms have no place for it
-_MOST_POINTS = 20_000  # more are one blot, and slow to draw
+_LEAST = 1e-16  # where an error of 0 is drawn on the logarithmic axis
+_MOST_POINTS = 20_000  # more are slow to draw and overlap
 
 
 def draw_gradient_check(trial: PlannedTrial, result: Result) -> bytes:
@@ -28,7 +28,7 @@ def draw_gradient_check(trial: PlannedTrial, result: Result) -> bytes:
 
 
 def _series(result: Result, kinks: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """Return names and coordinates of the points: of a network without a kink in every layer, and with one in any."""
+    """Return the series of points, by name: the coordinates without a kink of each layer, and all those with one."""
     with_kinks = [("with a kink within a step", kinks)]
     parts = layers_of(result.arrays)
     if not parts:

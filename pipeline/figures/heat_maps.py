@@ -1,4 +1,4 @@
-"""Accuracy over learning rate and batch size: one heat map a strategy, or model, on one scale of colours."""
+"""Accuracy over learning rate and batch size: a heat map for each strategy, or model, with one colour scale."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from pipeline.config.settings import swept, text_of
+from pipeline.config.settings import swept_values, text_of
 from pipeline.figures.style import INK, blank, captioned, label
-from pipeline.figures.trials import answer, by_kind, caption_of_draws, diverged, measure, told, unit, used
+from pipeline.figures.trials import answer, by_kind, caption_of_draws, diverged, measure, unit, used, value_text
 from pipeline.record.sweep_run import TrialRecord
 
 _COLOUR_MAP = "cividis"
 _NAMES = {"batch_size": "batch size"}
-_LARGEST, _SMALLEST, _WIDTH = 12, 7, 125  # letters that fit into a cell: their size, and what the columns share
+_LARGEST, _SMALLEST, _WIDTH = 12, 7, 125  # the font sizes of a cell's text, and the width that the columns share
 
 
 def draw_heat_maps(trials: Sequence[TrialRecord]) -> bytes:
     """Return the accuracy of the best trial at each learning rate and batch size, for each strategy and model.
 
-    Where neither is swept there is nothing to draw. Of means, which are of settings, another choice that is swept has
-    the place of a batch size that is not.
+    It is empty if neither is swept. For settings (means), another swept choice replaces the batch size if that is not
+    swept.
     """
-    varied = swept([used(trial) for trial in trials])
+    varied = swept_values([used(trial) for trial in trials])
     if not {"learning_rate", "batch_size"} & varied.keys():
         return b""
     kinds = by_kind(trials)
@@ -59,14 +59,14 @@ def draw_heat_maps(trials: Sequence[TrialRecord]) -> bytes:
 
 
 def _values(trials: Sequence[TrialRecord], name: str) -> list[Any]:
-    """Return the values that trials use, in order; None of a learning rate: not used, of a batch size: all."""
+    """Return the values that trials use, in order; None is an unused learning rate, or a batch size of all examples."""
     found = {used(trial).get(name) for trial in trials}
     numbers = all(value is None or isinstance(value, int | float) for value in found)
     return sorted(found, key=lambda value: math.inf if value is None else value if numbers else str(value))
 
 
 def _side(trials: Sequence[TrialRecord], varied: Collection[str]) -> str:
-    """Return what the cells of a column differ in."""
+    """Return the key of the vertical axis."""
     if "batch_size" in varied or max(trial.repeats for trial in trials) == 1:
         return "batch_size"
     others = [name for name in varied if name not in {"model", "strategy", "learning_rate"} and "." not in name]
@@ -80,7 +80,7 @@ def _text(name: str, value: Any) -> str:
 def _cells(
     trials: Sequence[TrialRecord], rates: Sequence[Any], sizes: Sequence[Any], side: str = "batch_size"
 ) -> tuple[Any, np.ndarray]:
-    """Return the best accuracy of every cell, masked where there is none, and where trials diverged only."""
+    """Return the best accuracy of every cell, masked if there is none, and the cells whose trials all diverged."""
     cells = np.full((len(sizes), len(rates)), np.nan)
     best = np.fmax if trials[0].standing.criterion.mode == "max" else np.fmin
     failed = np.zeros(cells.shape, dtype=bool)
@@ -101,5 +101,5 @@ def _write(axes: Axes, cells: Any, failed: np.ndarray, metric: str, *, middle: f
             axes.text(*at, "x", ha="center", va="center", fontsize=14, color=INK)
         elif not np.ma.is_masked(cells[row, column]) and letters >= _SMALLEST:
             colour = "white" if cells[row, column] < middle else "black"
-            text = told(cells[row, column], metric).removesuffix(" %")
+            text = value_text(cells[row, column], metric).removesuffix(" %")
             axes.text(*at, text, ha="center", va="center", fontsize=letters, color=colour)

@@ -1,4 +1,4 @@
-"""The intervals of settings: the mean of each between its ends, its repeats, and whether the best is told apart."""
+"""The intervals of settings: each one's mean, interval and repeats, and whether it is distinguishable from the best."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _LETTERS = 40
 
 
 def draw_intervals(trials: Sequence[TrialRecord]) -> bytes:
-    """Return the best settings, a line each: what ranks them, with its interval and every repeat."""
+    """Return the best settings, a line each: the ranking metric, with its interval and every repeat."""
     drawn = by_setting(trials)
     shown = [one for one in drawn if one.kept][:_MOST]
     if len(shown) < 2:
         return b""
     settings = [one.setting for one in drawn]
-    apart = {found.other.key for found in against_best(settings, most=_MOST) if found.told_apart}
+    apart = {found.other.key for found in against_best(settings, most=_MOST) if found.is_distinguishable}
     metric = settings[0].criterion.metric
     figure, (axes,) = blank(title=f"{metric} of {'the best' if len(drawn) > _MOST else 'all'} settings, by repeats")
     colours = [BLUE if k == 0 else VERMILION if one.setting.key in apart else INK for k, one in enumerate(shown)]
@@ -41,8 +41,8 @@ def draw_intervals(trials: Sequence[TrialRecord]) -> bytes:
     axes.set_yticks(range(len(shown)), [_named(one) for one in shown], fontsize=max(9, 12 - len(shown) // 4))
     axes.invert_yaxis()
     legend(axes, loc="best")
-    told = "line: 95 % interval of the mean (BCa bootstrap) · |: a repeat"
-    return captioned(figure, f"{caption_of_settings(drawn)} · {told}")
+    key = "line: 95 % interval of the mean (BCa bootstrap) · |: a repeat"
+    return captioned(figure, f"{caption_of_settings(drawn)} · {key}")
 
 
 def _named(one: SettingRecord) -> str:

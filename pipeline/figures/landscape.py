@@ -12,11 +12,11 @@ from pipeline.plan.plan import PlannedTrial
 from tasks.events import Result
 from tasks.studies.landscape import Landscape
 
-# Blue is low and red is high, as in the notes, in ColorBrewer's scale that is safe for colour-blind readers.
+# Blue is low and red is high, as in the notes, in ColorBrewer's scale for colour-blind readers.
 _COLOUR_MAP = "RdYlBu_r"
 _CONTOURS = 18
 
-# A land this many times as high as its foot is drawn on a scale of logarithms, if a path goes down to that.
+# A landscape with a path is drawn on a logarithmic scale if its highest loss is this many times its lowest.
 _STEEP = 10
 
 
@@ -93,7 +93,7 @@ def _map(trial: PlannedTrial, result: Result, title: str) -> bytes:
 
 
 def _levels(loss: np.ndarray, *, steep: bool) -> tuple[np.ndarray, Normalize]:
-    """Return the contours and the scale of the colours: of a ``steep`` land logarithms, or its foot would be flat."""
+    """Return the contour levels and the colour scale; ``steep`` allows a logarithmic one, which shows the low end."""
     lowest, highest = float(loss.min()), float(loss.max())
     if steep and 0 < lowest < highest / _STEEP:
         return np.geomspace(lowest, highest, _CONTOURS + 2)[1:-1], LogNorm(lowest, highest)
@@ -101,7 +101,7 @@ def _levels(loss: np.ndarray, *, steep: bool) -> tuple[np.ndarray, Normalize]:
 
 
 def _axis(text: str, result: Result, number: int) -> str:
-    """Return an axis's label; of a path it says how much of it the direction holds."""
+    """Return an axis's label; for a path with the direction's share of its variance."""
     share = result.metrics.get(f"landscape/path_variance_{number}")
     return text if share is None else f"{text} ({share:.1%} of the path's variance)"
 

@@ -1,4 +1,4 @@
-"""The curves of a task of one's own: every metric over the steps, those of one name in one panel."""
+"""The curves of a user's own task: every metric over the steps, those with the same last name in one panel."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _FEW_POINTS = 25
 
 
 def draw_metrics(trial: PlannedTrial, result: Result, series: Mapping[str, Series]) -> dict[str, bytes]:
-    """Return the figure by its file name: ``train/loss`` and ``val/loss`` share a panel, the panels have one axis each.
+    """Return the figure by its file name; ``train/loss`` and ``val/loss`` share a panel.
 
-    Of more metrics than fit, those with the most points are shown.
+    If there are too many panels, those with the most points are shown.
     """
     panels: dict[str, list[str]] = {}
     for name in sorted(series):

@@ -13,7 +13,7 @@ _DASHES = ("-", "--", ":", "-.")
 
 
 def draw_one_dimensional(trial: PlannedTrial, result: Result) -> bytes:
-    """Return the terms, a colour for each point, beside their sum over classes and mean over points, as PNG."""
+    """Return the terms, a colour for each point, and their sum over classes and mean over points, as PNG."""
     task = trial.trial.task
     assert isinstance(task, OneDimensional)
     w, terms, loss = (result.arrays[name] for name in ("w", "terms", "loss"))

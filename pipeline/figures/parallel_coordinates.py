@@ -1,4 +1,4 @@
-"""Parallel coordinates: every trial a line through its swept settings, coloured by the accuracy it reached."""
+"""Parallel coordinates: every trial is a line through its swept values, coloured by its accuracy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 
-from pipeline.config.settings import swept, text_of
+from pipeline.config.settings import swept_values, text_of
 from pipeline.figures.style import INK, QUIET, blank, captioned
 from pipeline.figures.trials import answer, caption_of_draws, measure, noun, unit, used
 from pipeline.record.sweep_run import TrialRecord
@@ -23,11 +23,11 @@ _MOST_TICKS = 12
 
 
 def draw_parallel_coordinates(trials: Sequence[TrialRecord]) -> bytes:
-    """Return the figure: an axis a swept setting, its values evenly spaced, and one of the accuracy.
+    """Return the figure: an axis for each swept key, its values evenly spaced, and one for the accuracy.
 
-    Of a single setting the other figures show more.
+    It is empty for a single swept key, which other figures show better.
     """
-    varied = swept([used(trial) for trial in trials])
+    varied = swept_values([used(trial) for trial in trials])
     if len(varied) < 2:
         return b""
     name = measure(trials)
@@ -38,20 +38,20 @@ def draw_parallel_coordinates(trials: Sequence[TrialRecord]) -> bytes:
     colour = ScalarMappable(Normalize(low, high), colormaps[_COLOUR_MAP])
     places = [_places(setting, trials) for setting in varied]
     lines, colours, styles = [], [], []
-    # The worst first, so that the best are on top.
+    # The worst first, so that the best are drawn on top.
     for trial in reversed(trials):
         setting, score = used(trial), answer(trial)
         heights = [place[str(setting.get(key, _UNUSED))] for key, place in zip(varied, places, strict=True)]
         lines.append(_smooth([*heights, 0.0 if score is None else (score - low) / (high - low)]))
         colours.append(QUIET if score is None else colour.to_rgba(np.array(score)))
         styles.append(":" if score is None else "-")
-    # One collection: a thousand lines of their own take seconds.
+    # One collection: a thousand separate lines take seconds.
     axes.add_collection(LineCollection(lines, colors=colours, linestyles=styles, linewidths=1.8, alpha=0.85))
     for position, (setting_name, place) in enumerate(zip(varied, places, strict=True)):
         axes.axvline(position, color=INK, linewidth=1)
         for text, height in _thinned(place):
-            told = {_UNUSED: "not used", "None": text_of(setting_name, None)}.get(text, text)
-            axes.text(position + 0.015, height, told, fontsize=11, color=INK, va="center", bbox=_BOX)
+            shown = {_UNUSED: "not used", "None": text_of(setting_name, None)}.get(text, text)
+            axes.text(position + 0.015, height, shown, fontsize=11, color=INK, va="center", bbox=_BOX)
     axes.axvline(len(varied), color=INK, linewidth=1)
     axes.set_xticks(range(len(varied) + 1), [*varied, name], fontsize=12)
     axes.set_yticks([])
@@ -70,7 +70,7 @@ _BOX = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1}
 
 
 def _places(name: str, trials: Sequence[TrialRecord]) -> dict[str, float]:
-    """Return the height of each value of a setting: evenly spaced, since learning rates span decades."""
+    """Return the height of each value of a key: evenly spaced, since learning rates span decades."""
     values = {str(value): value for trial in trials for value in [used(trial).get(name, _UNUSED)]}
     ordered = sorted(values, key=lambda text: _order(values[text]))
     return {text: (k + 0.5) / len(ordered) for k, text in enumerate(ordered)}
@@ -89,7 +89,7 @@ def _thinned(place: Mapping[str, float]) -> list[tuple[str, float]]:
 
 
 def _smooth(heights: Sequence[float]) -> np.ndarray:
-    """Return a line ``(P, 2)`` that is level at every axis, so that it can be followed through it."""
+    """Return a line ``(P, 2)`` that is horizontal at every axis, so that the eye can follow it across."""
     part = np.linspace(0, 1, 24, endpoint=False)
     ease = part * part * (3 - 2 * part)
     y = [start + (stop - start) * ease for start, stop in itertools.pairwise(heights)]

@@ -8,11 +8,11 @@ from matplotlib.figure import Figure
 
 from pipeline.figures.style import INK, captioned
 
-_SIDE = 0.94  # of a place on the sheet, the rest parts it from the next
+_SIDE = 0.94  # the side of a picture, in units of a place on the sheet
 
 
 def is_image(shape: tuple[int, ...]) -> bool:
-    """Return whether examples of this shape can be looked at: gray, or with three channels first."""
+    """Return whether examples of this shape are images: gray, or with three channels first."""
     return (len(shape) == 2 or (len(shape) == 3 and shape[0] in {1, 3})) and min(shape[-2:]) > 1
 
 
@@ -37,7 +37,7 @@ def show_photograph(
 
 
 def show_signed(axes: Axes, place: tuple[float, float], image: np.ndarray, title: str = "") -> None:
-    """Show an image of numbers of any size: a gray one by sign, a coloured one spread from darkest to lightest."""
+    """Show an image of any numbers: a gray one by sign, a coloured one scaled from darkest to lightest."""
     if image.ndim == 2:
         largest = float(np.abs(image).max()) or 1.0
         axes.imshow(image, cmap="RdBu_r", vmin=-largest, vmax=largest, extent=_extent(place))

@@ -1,4 +1,4 @@
-"""Performance profiles: how often each way of training reaches an accuracy, over all losses or data that are swept."""
+"""Performance profiles: how often each way of training reaches an accuracy, over all swept losses or models."""
 
 from __future__ import annotations
 
@@ -6,27 +6,28 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.config.settings import swept
+from pipeline.config.settings import swept_values
 from pipeline.figures.settings import SettingRecord, by_setting, caption_of_settings
 from pipeline.figures.style import COLOURS, blank, captioned, label, legend
 from pipeline.figures.trials import is_share
 from pipeline.record.sweep_run import TrialRecord
 
 PROBLEMS = ("loss", "regularizer", "model")
-"""What makes another problem of a trial: profiles are over the values of the first of them that is swept."""
+"""The keys that make different problems: profiles are over the values of the first of them that is swept."""
 
 _LETTERS = 40
 
 
 def draw_profiles(trials: Sequence[TrialRecord]) -> bytes:
-    """Return the share of runs above each accuracy, for the best settings that every problem has; nothing of one.
+    """Return the share of trials above each accuracy, for the best ways of training that every problem has.
 
-    A run that diverged or failed reaches none. Source: the run-score distributions of Agarwal et al. (2021), Deep
-    reinforcement learning at the edge of the statistical precipice, section 4.2; after Dolan and Moré (2002).
+    It is empty if there is only one. A trial that diverged or failed has accuracy 0. Source: run-score distributions
+    of Agarwal et al. (2021), Deep reinforcement learning at the edge of the statistical precipice, section 4.2; after
+    Dolan and Moré (2002).
     """
     drawn = by_setting(trials)
     metric = drawn[0].setting.criterion.metric
-    problem = next((name for name in PROBLEMS if name in swept([one.setting.used for one in drawn])), None)
+    problem = next((name for name in PROBLEMS if name in swept_values([one.setting.used for one in drawn])), None)
     if problem is None or not is_share(metric):
         return b""
     ways = _ways(drawn, problem)
@@ -45,7 +46,7 @@ def draw_profiles(trials: Sequence[TrialRecord]) -> bytes:
 
 
 def _ways(drawn: Sequence[SettingRecord], problem: str) -> dict[str, np.ndarray]:
-    """Return the accuracies of each way of training on every problem; ways that a problem lacks are left out."""
+    """Return the accuracies of each way of training over all problems; ways that a problem lacks are left out."""
     problems = {str(one.setting.used.get(problem)) for one in drawn}
     found: dict[str, dict[str, list[float]]] = {}
     metric = drawn[0].setting.criterion.metric

@@ -1,4 +1,4 @@
-"""The funnel of a sweep that stops trials: what each measured up to where it was stopped, and how many went on."""
+"""The funnel of a sweep that stops trials: each trial's curve up to its end, and how many went on at each rung."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pipeline.record.sweep_run import TrialRecord
 
 
 def draw_rungs(trials: Sequence[TrialRecord]) -> bytes:
-    """Return the curves of what trials are compared by, and how many trials there were after each rung.
+    """Return the curves of the ranking metric, and the number of trials after each rung.
 
-    Nothing where none was stopped.
+    It is empty if no trial was stopped.
     """
     metric = measure(trials)
     shown = [trial for trial in trials if metric in trial.curves]
@@ -39,7 +39,7 @@ def _draw_curves(axes: Axes, trials: Sequence[TrialRecord], rungs: Sequence[floa
     axes.set_xscale("log")
     values = np.concatenate([trial.curves[metric].values for trial in trials])
     finite = values[np.isfinite(values)]
-    if len(finite):  # a trial that is about to diverge would hide all others
+    if len(finite):  # without the extremes: a diverging trial would squeeze the others
         low, high = np.quantile(finite, [0.02, 1.0] if metric.endswith("accuracy") else [0.0, 0.98])
         room = 0.05 * max(high - low, 1e-9)
         axes.set_ylim(low - room, high + room)
@@ -47,7 +47,7 @@ def _draw_curves(axes: Axes, trials: Sequence[TrialRecord], rungs: Sequence[floa
 
 
 def _draw_counts(axes: Axes, trials: Sequence[TrialRecord], rungs: Sequence[float]) -> None:
-    """Draw how many trials there were from each rung on."""
+    """Draw the number of trials after each rung."""
     standings = [trial.standing for trial in trials if math.isfinite(trial.standing.score)]
     left = [len(trials), *(sum(standing.stopped_at > rung for standing in standings) for rung in rungs)]
     lost = len(trials) - len(standings)

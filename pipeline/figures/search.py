@@ -1,4 +1,4 @@
-"""The figures of a search: how its values came, which key mattered, and the front of several objectives."""
+"""The figures of a search: the history of its values, the importance of its keys, and the Pareto front."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pipeline.figures.style import BLUE, ORANGE, QUIET, VERMILION, blank, captio
 from pipeline.reports import Searched, Told
 
 _LONGEST = 12
-"""The most keys whose importance is shown: the least important are left out."""
+"""The most keys whose importance is shown, the most important ones."""
 
 _LOOKS = {"complete": (BLUE, "o"), "stopped early": (ORANGE, "v")}
 
 
 def draw_search(searched: Searched) -> Mapping[str, bytes]:
-    """Return the figures of a search by file name: nothing of one that has measured nothing twice."""
+    """Return the figures of a search by file name; nothing with fewer than two values."""
     known = [told for told in searched.proposals if _is_known(told)]
     if len(known) < 2:
         return {}
@@ -78,7 +78,7 @@ def _draw_front(searched: Searched, known: Sequence[Told]) -> bytes:
         across, up = zip(*behind, strict=True)
         axes.scatter(across, up, color=QUIET, s=22, label="others")
     points = sorted(told.values[:2] for told in front)
-    # With more than two objectives a front is no line.
+    # With more than two objectives the front is not a line.
     line = "" if others else "-"
     axes.plot(*zip(*points, strict=True), marker="o", linestyle=line, linewidth=1.2, color=BLUE, label="Pareto front")
     for told in front:
@@ -89,7 +89,7 @@ def _draw_front(searched: Searched, known: Sequence[Told]) -> bytes:
 
 
 def _beats(one: Sequence[float], other: Sequence[float], signs: Sequence[int]) -> bool:
-    """Return whether one is at least as good in everything, and not the same."""
+    """Return whether one dominates the other: it is at least as good in everything, and better in something."""
     pairs = [(sign * a, sign * b) for a, b, sign in zip(one, other, signs, strict=True)]
     return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
 

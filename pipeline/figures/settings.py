@@ -1,4 +1,4 @@
-"""The settings of a sweep as its figures show them: each with its repeats, and as one trial that is their mean."""
+"""The settings of a sweep for its figures: each with its repeats, and as one trial that is their mean."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config.settings import setting, setting_key, setting_names, settings, text_of
+from pipeline.config.settings import setting_key, setting_names, setting_values, text_of, used_values
 from pipeline.figures.trials import caption_of, diverged
 from pipeline.record.protocol import Series
 from pipeline.record.sweep_run import TrialRecord
-from pipeline.results.repeats import Repeat, Setting, in_order, ranked
+from pipeline.results.repeats import Repeat, Setting, ranked, ranked_repeats
 from tasks.events import Outcome
 
 
@@ -27,7 +27,7 @@ class SettingRecord:
 
     @property
     def kept(self) -> list[TrialRecord]:
-        """The repeats that have an answer."""
+        """The repeats that have a score."""
         return [trial for trial in self.trials if trial.standing.score > -math.inf]
 
 
@@ -42,9 +42,9 @@ def by_setting(trials: Sequence[TrialRecord]) -> list[SettingRecord]:
         key: Setting(
             key=key,
             name=name,
-            repeats=in_order([_repeat(one, criterion.over) for one in members], criterion),
+            repeats=ranked_repeats([_repeat(one, criterion.over) for one in members], criterion),
             criterion=criterion,
-            used=setting(members[0].standing.trial.trial, criterion.over),
+            used=setting_values(members[0].standing.trial.trial, criterion.over),
         )
         for (key, members), name in zip(groups.items(), names, strict=True)
     }
@@ -58,9 +58,9 @@ def are_repeated(trials: Sequence[TrialRecord]) -> bool:
 
 
 def as_means(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Return one record a setting, the best first: its means over the repeats that have an answer, and mean curves.
+    """Return a record for each setting, the best first: the means over the repeats that have a score, and mean curves.
 
-    Where some repeats diverged its message says so, where all did it has diverged.
+    If some repeats diverged, its message says so; if all did, it has diverged.
     """
     first = trials[0].standing
     held = {key: getattr(first.trial.trial, key) for key in first.criterion.over if hasattr(first.trial.trial, key)}
@@ -77,7 +77,7 @@ def mean_curve(curves: Sequence[Series]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def caption_of_settings(drawn: Sequence[SettingRecord]) -> str:
-    """Return how many settings and repeats there are, and what all have in common."""
+    """Return the number of settings and repeats, and the values that all share."""
     counts = sorted({len(one.trials) for one in drawn})
     many = f"{counts[0]} repeats" if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]} repeats"
     common = caption_of([trial for one in drawn for trial in one.trials]).partition(" · ")[2]
@@ -85,7 +85,7 @@ def caption_of_settings(drawn: Sequence[SettingRecord]) -> str:
 
 
 def _repeat(trial: TrialRecord, over: Iterable[str]) -> Repeat:
-    standing, values = trial.standing, settings(trial.standing.trial.trial)
+    standing, values = trial.standing, used_values(trial.standing.trial.trial)
     return Repeat(
         seeds=tuple((key, text_of(key, values[key])) for key in over if key in values),
         outcome=standing.outcome.value if standing.outcome else "not finished",
@@ -97,7 +97,7 @@ def _repeat(trial: TrialRecord, over: Iterable[str]) -> Repeat:
 
 
 def _mean(one: SettingRecord, held: Mapping[str, Any]) -> TrialRecord:
-    """Return a setting as one trial; what its repeats vary has the values ``held``, in which means do not differ."""
+    """Return a setting as one trial; the keys that repeats vary have the values ``held``, the same in all settings."""
     kept = one.kept
     shown = kept or one.trials
     names = dict.fromkeys(name for trial in shown for name in trial.standing.metrics)

@@ -27,15 +27,15 @@ def draw_step_size(trial: PlannedTrial, result: Result) -> bytes:
     axes.plot(sizes[best], losses[best], "v", color=ORANGE, markeredgecolor=INK, markersize=12, label=mark)
     if above[best:].any():
         first = best + int(np.argmax(above[best:]))
-        # From midway between the last step that helps and the first that does not.
+        # From halfway between the last step size that helps and the first that does not.
         axes.axvspan(
             float(np.sqrt(sizes[first - 1] * sizes[first])), sizes[-1], color=VERMILION, alpha=0.07, linewidth=0
         )
     axes.set_xscale("log")
     if losses.min() > 0:
         axes.set_yscale("log")
-    else:  # a step that fits every example has no logarithm
+    else:  # a loss of 0 has no logarithm
         axes.set_yscale("symlog", linthresh=float(losses[losses > 0].min(initial=original or 1.0)))
-    # Small steps leave the loss where it was: that side is free above, or below.
+    # Small steps leave the loss unchanged, so that the left side is free above or below it.
     legend(axes, loc="upper left" if losses[-1] > original else "lower left")
     return finished(figure, trial)

@@ -1,4 +1,4 @@
-"""How every figure looks: its size, its letters, its colours, and the config in its caption."""
+"""The style of all figures: size, fonts, colours, and the config in the caption."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "
 COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY)
 INK, QUIET = "#222222", "#777777"
 
-# 900 x 600 pixels, the size at which MLflow's UI shows an image without shrinking it.
+# 900 x 600 pixels, the largest size that MLflow's UI shows without shrinking.
 _DPI, _WIDTH, _HEIGHT = 100, 9.0, 6.0
 _CAPTION_HEIGHT, _CAPTION_COLUMNS = 0.035, 116
 
 _TITLE, _LABEL, _TICK, _CAPTION = 15, 13, 12, 10
 
 SIDE_BY_SIDE = {"left": 0.09, "right": 0.985, "bottom": 0.12, "top": 0.92, "wspace": 0.22}
-"""The margins of two panels, for figures of which a sweep has many."""
+"""The margins of two panels, for figures that a sweep has many of."""
 
-# What of a config takes part in what is drawn, in the order of a caption.
+# The groups of a config in a caption, in order.
 _ROWS = ("model", "loss", "regularizer", "task")
 
-_LOSS_NAMES = {"svm": "SVM"}  # of the others, their rows' own
+_LOSS_NAMES = {"svm": "SVM"}  # other losses have their rows' names
 
 
 def blank(*, panels: int = 1, title: str) -> tuple[Figure, list[Axes]]:
@@ -54,7 +54,7 @@ def sheet(*, title: str, height: float = _HEIGHT) -> tuple[Figure, Axes]:
 
 
 def label(axes: Axes, *, x: str, y: str, title: str = "") -> None:
-    """Name the axes and make their numbers legible."""
+    """Set the labels of the axes and their style."""
     axes.set_xlabel(x, fontsize=_LABEL, color=INK)
     axes.set_ylabel(y, fontsize=_LABEL, color=INK)
     axes.set_title(title, fontsize=_LABEL, color=INK)
@@ -66,20 +66,20 @@ def label(axes: Axes, *, x: str, y: str, title: str = "") -> None:
 
 
 def legend(axes: Axes, **place: Any) -> None:
-    """Show the labels of what was drawn."""
+    """Show the legend."""
     axes.legend(fontsize=_TICK - 1, frameon=True, framealpha=0.9, edgecolor="none", **place)
 
 
 def finished(figure: Figure, trial: PlannedTrial) -> bytes:
-    """Return the figure as PNG, the trial's config in a caption at its foot."""
+    """Return the figure as PNG, with the trial's config in a caption below."""
     return captioned(figure, caption(trial.config))
 
 
 def captioned(figure: Figure, text: str, *, margins: Mapping[str, float] | None = None) -> bytes:
-    """Return the figure as PNG, a caption at its foot.
+    """Return the figure as PNG, with a caption below.
 
-    ``margins`` are where the panels begin and end, as fractions of the figure above its caption; without them the
-    layout finds out, which takes twice as long to draw.
+    ``margins`` are the edges of the panels, as fractions of the figure above its caption; without them a layout engine
+    finds them, which takes twice as long.
     """
     lines = textwrap.wrap(text, _CAPTION_COLUMNS)
     foot = _CAPTION_HEIGHT * len(lines) * _HEIGHT / figure.get_figheight()
@@ -91,19 +91,19 @@ def captioned(figure: Figure, text: str, *, margins: Mapping[str, float] | None 
         figure.subplots_adjust(**{**margins, **upright})
     figure.text(0.012, 0.012, "\n".join(lines), fontsize=_CAPTION, color=QUIET, va="bottom")
     buffer = io.BytesIO()
-    # Nothing in the file but the picture: the same trial gives the same bytes.
+    # Without metadata: the same trial gives the same bytes.
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
 
 
 def loss_name(trial: PlannedTrial) -> str:
-    """Return what a reader calls the trial's loss."""
+    """Return the name of the trial's loss in titles."""
     name = str(trial.config["loss"]["name"])
     return _LOSS_NAMES.get(name, name.replace("_", " "))
 
 
 def caption(config: Mapping[str, Any]) -> str:
-    """Return what was computed, from a resolved config, in one line.
+    """Return a resolved config in one line.
 
     >>> caption({"dataset": {"name": "digits"}, "loss": {"name": "svm", "margin": 1.0}, "seed": 3})
     'dataset=digits · loss=svm (margin 1) · seed=3'
@@ -114,7 +114,7 @@ def caption(config: Mapping[str, Any]) -> str:
         if row is None or (group == "regularizer" and not config.get("regularization")):
             continue
         if group == "model" and len(row) == 1:
-            continue  # the notes' model, which has nothing to say of itself
+            continue  # the linear model, which has no parameters
         inside = ", ".join(f"{name} {_plain(value)}" for name, value in row.items() if name != "name")
         parts.append(f"{group}={row['name']}" + (f" ({inside})" if inside else ""))
     numbers = ("regularization", "seed", "data_seed")

@@ -1,4 +1,4 @@
-"""The figures of a sweep: what its trials, the best first, have to show together."""
+"""The figures of a sweep, from the records of its trials, the best first."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.record.sweep_run import TrialRecord
 __all__ = ["FIGURES", "REPEATED", "RUNGS", "draw_sweep"]
 
 RUNGS = "rungs.png"
-"""What is drawn of all trials where any was stopped."""
+"""The figure of all trials that is drawn if any was stopped."""
 
 FIGURES: Mapping[str, Callable[[Sequence[TrialRecord]], bytes]] = {
     "best_loss.png": draw_costs,
@@ -27,7 +27,7 @@ FIGURES: Mapping[str, Callable[[Sequence[TrialRecord]], bytes]] = {
     "accuracy.png": draw_heat_maps,
     "parallel_coordinates.png": draw_parallel_coordinates,
 }
-"""What is drawn of every sweep, where trials are repeated of the mean of each setting."""
+"""The figures of every sweep; if trials are repeated, of the mean of each setting."""
 
 REPEATED: Mapping[str, Callable[[Sequence[TrialRecord]], bytes]] = {
     "curves.png": draw_bands,
@@ -35,11 +35,11 @@ REPEATED: Mapping[str, Callable[[Sequence[TrialRecord]], bytes]] = {
     "error_bars.png": draw_error_bars,
     "profiles.png": draw_profiles,
 }
-"""What is drawn of all trials, where they are repeated."""
+"""The figures of all trials that are drawn if they are repeated."""
 
 
 def draw_sweep(name: str, trials: Sequence[TrialRecord]) -> Mapping[str, bytes]:
-    """Return a figure of a sweep by its file name; nothing where the sweep has trained or swept too little for it."""
+    """Return a figure of a sweep by its file name; nothing if the sweep has too few trainings or swept keys for it."""
     trained = [trial for trial in trials if trial.standing.trial.trial.task.trains and trial.curves]
     repeated = len(trained) > 1 and are_repeated(trained)
     image = b""

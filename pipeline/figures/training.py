@@ -1,4 +1,4 @@
-"""The figures of task=train: loss and accuracy over the steps, first filters, and the gradient by the data."""
+"""The figures of task=train: loss and accuracy over the steps, the first filters, and the gradient by the data."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _FEW_POINTS = 25
 def draw_training(
     trial: PlannedTrial, result: Result, series: Mapping[str, Series], dataset: Dataset
 ) -> dict[str, bytes]:
-    """Return the figures of an ended training by file name; those of images only where there are images."""
+    """Return the figures of an ended training by file name; those of images only for data sets of images."""
     figures = draw_curves(trial, result, series)
     names = trial.trial.model.shapes(dataset.image_shape, len(dataset.classes))
     known = all(name in result.arrays and np.isfinite(result.arrays[name]).all() for name in names)
@@ -74,7 +74,7 @@ def draw_curves(trial: PlannedTrial, result: Result, series: Mapping[str, Series
 def _line(
     axes: Axes, series: Mapping[str, Series], name: str, text: str, colour: str, style: str, *, scale: float = 1.0
 ) -> np.ndarray:
-    """Draw a curve if there is one; return its values that can be drawn."""
+    """Draw a curve if there is one; return its finite values."""
     if name not in series:
         return np.empty(0)
     steps, values = series[name].steps, scale * series[name].values

@@ -1,4 +1,4 @@
-"""What the figures of a sweep ask of its trials: what they are told apart by, and what they have in common."""
+"""The trials of a sweep for its figures: the values they use and share, their scores, and captions."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.config.settings import settings, swept, text_of
+from pipeline.config.settings import swept_values, text_of, used_values
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record.sweep_run import TrialRecord
 from tasks.events import Outcome
 
 
 def used(trial: TrialRecord) -> dict[str, Any]:
-    """Return the settings that a trial uses."""
-    return settings(trial.standing.trial.trial)
+    """Return the values that a trial uses."""
+    return used_values(trial.standing.trial.trial)
 
 
 def by_kind(trials: Sequence[TrialRecord]) -> dict[str, list[TrialRecord]]:
-    """Return the trials of each strategy, where models are swept of each model and strategy, by name in its order.
+    """Return the trials of each strategy, or of each model and strategy if models are swept, sorted by name.
 
-    Those of a task that has neither go by the task's name.
+    The trials of a task that has neither are under the task's name.
     """
     every = [used(trial) for trial in trials]
     telling = [name for name in ("model", "strategy") if len({one.get(name) for one in every}) > 1] or ["strategy"]
@@ -37,7 +37,7 @@ def models(trials: Sequence[TrialRecord]) -> set[str]:
 
 
 def loss_name(trial: TrialRecord) -> str:
-    """Return the name of a trial's loss, of a task that has one of its own an empty text."""
+    """Return the name of a trial's loss, an empty text for a task with its own loss."""
     return str(used(trial).get("loss", ""))
 
 
@@ -47,22 +47,22 @@ def measure(trials: Sequence[TrialRecord]) -> str:
 
 
 def unit(metric: str) -> str:
-    """Return what follows the numbers of a metric: an accuracy is shown in percent."""
+    """Return the unit of a metric in labels: an accuracy is shown in percent."""
     return " / %" if is_share(metric) else ""
 
 
 def answer(trial: TrialRecord) -> float | None:
-    """Return what a trial is ranked by, an accuracy in percent; None where it has nothing or diverged."""
+    """Return a trial's ranking metric, an accuracy in percent; None if it has none or diverged."""
     standing = trial.standing
     if not math.isfinite(standing.score):
         return None
     return 100 * standing.value if is_share(standing.criterion.metric) else standing.value
 
 
-def told(value: float, metric: str) -> str:
-    """Return what `answer` gives as a person writes it.
+def value_text(value: float, metric: str) -> str:
+    """Return a value of `answer` as text.
 
-    >>> told(12.34, "val/accuracy"), told(0.01234, "val/loss")
+    >>> value_text(12.34, "val/accuracy"), value_text(0.01234, "val/loss")
     ('12.3 %', '0.0123')
     """
     return f"{value:.1f} %" if is_share(metric) else f"{value:.3g}"
@@ -79,9 +79,9 @@ def diverged(trial: TrialRecord) -> bool:
 
 
 def caption_of(trials: Sequence[TrialRecord]) -> str:
-    """Return how many trials there are, on which data, and the settings that they have in common."""
+    """Return the number of trials, their data set, and the values that all share."""
     every = [used(trial) for trial in trials]
-    varied = swept(every)
+    varied = swept_values(every)
     common = {name: value for name, value in every[0].items() if all(one.get(name) == value for one in every)}
     means = max(trial.repeats for trial in trials) > 1
     hidden = {*varied, *(trials[0].standing.criterion.over if means else ())}
@@ -91,19 +91,19 @@ def caption_of(trials: Sequence[TrialRecord]) -> str:
 
 
 def noun(trials: Sequence[TrialRecord]) -> str:
-    """Return what one of them is called: of means, a setting."""
+    """Return what one of the records is: a trial, or a setting if they are means."""
     return "setting" if max(trial.repeats for trial in trials) > 1 else "trial"
 
 
 def caption_of_draws(trials: Sequence[TrialRecord]) -> str:
-    """Return `caption_of` trials that are ranked, and what is to be known of such a ranking where none is repeated."""
+    """Return `caption_of`, with a caution about the ranking if no trial is repeated."""
     draws = "" if max(trial.repeats for trial in trials) > 1 else " · one seed each is one draw"
     return caption_of(trials) + draws
 
 
 def caption_of_trial(trial: PlannedTrial) -> str:
-    """Return on which data a trial is, and all settings that it uses."""
-    return _caption(trial, settings(trial.trial))
+    """Return a trial's data set, and all values that it uses."""
+    return _caption(trial, used_values(trial.trial))
 
 
 def _caption(trial: PlannedTrial, values: Mapping[str, Any]) -> str:

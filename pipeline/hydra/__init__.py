@@ -1,4 +1,4 @@
-"""What makes Hydra run sweeps this way: its launcher, its sweeper, and the cached composition behind both."""
+"""The Hydra plug-ins: a launcher, two sweepers, and the cached composition of configs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMESPACE = f"{ROOT}.descent_sweeps"
 
 
 def register() -> None:
-    """Make the classes known to Hydra that ``conf/hydra/launcher`` and ``conf/hydra/sweeper`` name."""
+    """Register with Hydra the classes that ``conf/hydra/launcher`` and ``conf/hydra/sweeper`` name."""
     plugins = Plugins.instance()
     _stand_in_namespace()
     for plugin in (SweepLauncher, GridSweeper, SearchSweeper):
@@ -30,8 +30,8 @@ def register() -> None:
 
 
 def _stand_in_namespace() -> None:
-    # Hydra runs plug-ins of its namespace only. This puts the module there by name, which takes no folder
-    # of that name and works from a checkout as from an installed package.
+    # Hydra runs only plug-ins in its namespace. This module is put there by name, which needs no folder of that name,
+    # and works from a checkout and from an installed package.
     try:
         root = importlib.import_module(ROOT)
     except ModuleNotFoundError:

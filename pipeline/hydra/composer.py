@@ -1,4 +1,4 @@
-"""Composition with a cache: Hydra composes each combination of group choices once, values are set on copies."""
+"""Cached composition: Hydra composes each combination of group choices once, values are set on copies of it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _RESOLVER = re.compile(r"\$\{([^{}:]*):")
 """An interpolation that calls a resolver."""
 
 _SELF_CONTAINED = {"now", "python_version", "oc.decode", "oc.select", "oc.create", "oc.dict.keys", "oc.dict.values"}
-"""Resolvers that ask for nothing but what stands in the config itself; others may, for what Hydra gives to a job."""
+"""Resolvers that depend on the config only; others may depend on the context that Hydra gives to a job."""
 
 _STARTED = re.compile(r"\$\{now:[^{}]*\}")
-"""The time, which is that of the sweep's start in all of its jobs."""
+"""The resolver of the time; all jobs of a sweep have the time of its start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class Job:
     """A composed job: its number, its overrides, and its config.
 
     ``base`` is a composition by Hydra, shared between jobs; ``values`` are the job's own task config as plain
-    values, not resolved; ``left_out`` are the overrides of keys that its choices do not have, but others' do.
+    values, not resolved; ``left_out`` are the overrides of keys that only other jobs' choices have.
     """
 
     number: int
@@ -44,7 +44,7 @@ class Job:
     left_out: tuple[Override, ...] = ()
 
     def config(self) -> DictConfig:
-        """Return the config as Hydra's own launchers compose it, its ``hydra`` node included."""
+        """Return the config as Hydra's own launchers compose it, with its ``hydra`` node."""
         config = copy.deepcopy(self.base.config)
         OmegaConf.set_readonly(config.hydra, False)
         with open_dict(config):
@@ -56,8 +56,8 @@ class Job:
             config.hydra.job.override_dirname = self.override_dirname()
         return config
 
-    def asks(self) -> bool:
-        """Return whether the job's values, or those of its environment, may ask for what Hydra gives to it."""
+    def uses_job_context(self) -> bool:
+        """Return whether the job's values or environment may depend on the context that Hydra gives to a job."""
         environment = self.base.hydra["job"]["env_set"]
         known = _SELF_CONTAINED if environment else _SELF_CONTAINED | {"oc.env"}
         return "${" in repr(environment) or not known.issuperset(_RESOLVER.findall(repr(self.values)))
@@ -74,7 +74,7 @@ class Job:
         return {str(name): value for name, value in resolved.items()}
 
     def folder(self) -> str:
-        """Return the job's output folder, absolute (in a process that has not changed its own since it was started)."""
+        """Return the job's output folder, absolute; the process must not have changed its working folder."""
         if self.base.folder is not None and self.base.hydra["sweep"]["subdir"] == "${hydra.job.num}":
             place = [self.base.folder, str(self.number)]
         else:
@@ -85,7 +85,7 @@ class Job:
         return os.path.abspath(os.path.join(*place))  # noqa: PTH100, PTH118  # as Hydra does
 
     def override_dirname(self) -> str:
-        """Return what Hydra offers for the names of folders."""
+        """Return Hydra's ``override_dirname``, for names of folders."""
         rule = self.base.hydra["job"]["config"]["override_dirname"]
         kept = [text for text in self.overrides if _key(text) not in rule["exclude_keys"]]
         return str(rule["item_sep"]).join(sorted(kept)).replace("=", rule["kv_sep"])
@@ -95,7 +95,7 @@ class Job:
 class Composition:
     """A config that Hydra composed, and the plain, unresolved values of its two parts.
 
-    ``folder`` is that of the sweep, None where each job may have another.
+    ``folder`` is the sweep's, None if it may differ between jobs.
     """
 
     config: DictConfig
@@ -107,9 +107,9 @@ class Composition:
 class Composer:
     """Composes the jobs of a sweep.
 
-    Group choices decide what Hydra composes; a plain value, ``key=value`` for a key that exists, is set on the
-    plain values of that. Any other override (``+key``, ``~key``, whole dictionaries, ``hydra.*``) makes Hydra
-    compose the job alone, so that its rules and messages stay Hydra's.
+    Hydra composes each combination of group choices once. A plain override (``key=value`` of an existing key) is set on
+    a copy of its values. Any other override (``+key``, ``~key``, whole dictionaries, ``hydra.*``) makes Hydra compose
+    that job by itself, so that Hydra's own rules and messages apply.
     """
 
     def __init__(self, loader: ConfigLoader, master: DictConfig) -> None:
@@ -136,13 +136,13 @@ class Composer:
         base = self._compose(kept)
         return Job(number=number, overrides=kept, base=base, values=base.task, left_out=left_out)
 
-    def batch(self, batch: Sequence[Sequence[str]], first: int) -> list[Job]:
+    def compose_all(self, batch: Sequence[Sequence[str]], first: int) -> list[Job]:
         """Return the jobs with these overrides, numbered from ``first``.
 
         Raises
         ------
         ConfigError
-            If an override is of a key that no job's choices have.
+            If no job's choices have the key of an override.
         """
         jobs = [self.compose(overrides, first + place) for place, overrides in enumerate(batch)]
         given = {override.key_or_group for job in jobs for override in job.left_out}
@@ -152,14 +152,14 @@ class Composer:
         return jobs
 
     def is_group(self, name: str) -> bool:
-        """Return whether the name is of a config group."""
+        """Return whether a name is a config group."""
         if name not in self._groups:
             # A group may hold nothing but groups (experiment=notes/minibatch).
             self._groups[name] = bool(self._loader.get_group_options(name) or self._loader.list_groups(name))
         return self._groups[name]
 
-    def forget(self) -> None:
-        """Compose anew from here on: the config of the sweep has changed."""
+    def clear(self) -> None:
+        """Clear the cache: the config of the sweep has changed."""
         self._compositions.clear()
 
     def _compose(self, overrides: tuple[str, ...]) -> Composition:
@@ -179,8 +179,8 @@ class Composer:
         return self._parsed[text]
 
     def _is_choice(self, override: Override) -> bool:
-        changes = override.type == OverrideType.CHANGE and not override.is_hydra_override()
-        return changes and self.is_group(override.key_or_group) and isinstance(override.value(), str)
+        is_change = override.type == OverrideType.CHANGE and not override.is_hydra_override()
+        return is_change and self.is_group(override.key_or_group) and isinstance(override.value(), str)
 
     def _is_missing(self, override: Override, choices: tuple[str, ...]) -> bool:
         """Return whether an override sets a key that the job's choice in its group lacks, but another choice has."""
@@ -203,7 +203,7 @@ def _is_plain(override: Override) -> bool:
 
 
 def _set(values: Any, path: Sequence[str], value: object) -> bool:
-    """Set a value where there is one already; return whether there was."""
+    """Set the value of an existing key; return whether it exists."""
     for name in path[:-1]:
         values = values.get(name) if isinstance(values, dict) else None
     if not isinstance(values, dict) or path[-1] not in values or isinstance(values[path[-1]], dict | list):

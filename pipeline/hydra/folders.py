@@ -1,4 +1,4 @@
-"""Hydra's folders of a sweep and of its jobs, with the files that Hydra users look for in them."""
+"""Hydra's folders of a sweep and of its jobs, with the files that Hydra users expect in them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pipeline.hydra.composer import Job
 from tasks.errors import ConfigError
 
 JOBS = "jobs.yaml"
-"""The file of a sweep that holds the configs of all its jobs, where those are many."""
+"""The file of a sweep that holds the configs of all its jobs, if they are many."""
 
 
 def claim_folder(config: DictConfig) -> bool:
-    """Write ``multirun.yaml`` to the sweep's folder, or to one beside it where a sweep has written its own.
+    """Write ``multirun.yaml`` to the sweep's folder, or to a new one if another sweep has written there.
 
-    Beside a folder that the command was called in, or that holds it, is not the sweep's place: the other is in it.
-    Returns whether it is another one.
+    The new folder is next to it, or inside it if the working folder is the sweep's folder or below. Return whether the
+    folder is a new one.
     """
     wanted = Path(str(config.hydra.sweep.dir))
     ours = Path.cwd().is_relative_to(wanted.resolve())
@@ -43,7 +43,7 @@ def claim_folder(config: DictConfig) -> bool:
             print(f"hydra.sweep.dir: {wanted} holds a sweep already, so this one is in {folder}")  # noqa: T201
             with read_write(config.hydra):
                 config.hydra.sweep.dir = str(folder)
-                # The jobs are composed anew, from the overrides.
+                # The jobs are composed again, from the overrides.
                 quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
                 config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{quoted}'")
         file.write(redact(OmegaConf.to_yaml(config)))
@@ -51,13 +51,13 @@ def claim_folder(config: DictConfig) -> bool:
 
 
 def write_folders(jobs: Mapping[str, Job], *, most: int | None = None) -> None:
-    """Write ``.hydra/config.yaml``, ``overrides.yaml`` and ``hydra.yaml`` for every job, by their folders.
+    """Write ``.hydra/config.yaml``, ``overrides.yaml`` and ``hydra.yaml`` for every job, given by folder.
 
-    Of more than ``most`` jobs one file beside their folders, `JOBS`, holds the configs and overrides instead.
+    For more than ``most`` jobs, one file in the sweep's folder, `JOBS`, holds the configs and overrides instead.
     """
     yaml = _Yaml()
     if most is not None and len(jobs) > most:
-        _write_together(jobs, yaml)
+        _write_one_file(jobs, yaml)
         return
     for folder, job in jobs.items():
         try:
@@ -66,7 +66,7 @@ def write_folders(jobs: Mapping[str, Job], *, most: int | None = None) -> None:
             raise ConfigError(f"hydra.sweep.dir must be a folder that can be written, got {folder}: {error}") from error
 
 
-def _write_together(jobs: Mapping[str, Job], yaml: _Yaml) -> None:
+def _write_one_file(jobs: Mapping[str, Job], yaml: _Yaml) -> None:
     folders: dict[Path, list[str]] = {}
     for folder, job in jobs.items():
         if job.base.hydra["output_subdir"] is None:
@@ -89,7 +89,7 @@ def make_folder(folder: str) -> None:
     Raises
     ------
     ConfigError
-        If that cannot be done.
+        If it cannot be made.
     """
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ def make_folder(folder: str) -> None:
 
 
 def hide_credentials(folder: Path) -> None:
-    """Take the credentials out of the files that Hydra itself has written for a job."""
+    """Redact the credentials in the files that Hydra itself has written for a job."""
     for file in folder.glob("*.yaml"):
         text = file.read_text(encoding="utf-8")
         if (shown := redact(text)) != text:
@@ -106,7 +106,7 @@ def hide_credentials(folder: Path) -> None:
 
 
 class _Yaml:
-    """YAML as OmegaConf writes it, entry by entry: the jobs of a sweep share most of theirs, and dumping is slow."""
+    """YAML as OmegaConf writes it, with a cache of entries: a sweep's jobs share most entries, and dumping is slow."""
 
     def __init__(self) -> None:
         self._entries: dict[str, str] = {}

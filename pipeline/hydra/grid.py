@@ -1,4 +1,4 @@
-"""The points of a grid: every combination of the values of its keys, where keys that are paired vary together."""
+"""The points of a grid: every combination of the values of its keys; zipped keys vary together."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from omegaconf import OmegaConf
 from tasks.errors import ConfigError, require
 
 _DIGITS = (4, 8, 17)
-"""Significant digits of a value between the ends of an interval: the first number that tells the values apart."""
+"""Significant digits of the values in an interval: the first of these numbers that keeps them distinct is used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Space:
-    """What a sweeper's config says of its grid.
+    """The grid of a sweeper's config.
 
     ``params`` are the values by key, ``zipped`` the keys that vary together, ``points`` is the number of values that
-    stand for an interval.
+    replace an interval.
 
     Raises
     ------
     ConfigError
-        If ``zipped`` is no list of keys, or ``points`` are fewer than two.
+        If ``zipped`` is not lists of keys, or ``points`` is less than two.
     """
 
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class Space:
 
     @classmethod
     def of(cls, sweeper: Mapping[str, Any]) -> Self:
-        """Return the space of the sweeper that a config has, which may be one of Hydra's own."""
+        """Return the space of a sweeper's config, which may be one of Hydra's own."""
         zipped = sweeper.get("zip") or []
         zipped = zipped if isinstance(zipped, str) else _plain(zipped)
         groups = zipped if isinstance(zipped, list) and all(isinstance(one, list) for one in zipped) else [zipped]
@@ -67,36 +67,36 @@ def combinations(
 ) -> list[list[str]]:
     """Return the overrides of each job: every combination of the values, the last key varying fastest.
 
-    Keys that are zipped have their first values together, then their second ones, and so on; ``points`` values stand
-    for an interval, evenly spaced, in the logarithm where it has that tag.
+    Zipped keys take their first values together, then their second values, and so on. An interval is replaced by
+    ``points`` values, evenly spaced, in the logarithm if it has the tag log.
 
     Raises
     ------
     ConfigError
-        If an override has no value, or values that cannot be listed, or zipped keys have not as many as each other.
+        If an override has no value, or values that cannot be listed, or zipped keys have different numbers of values.
     """
     values = {override.get_key_element(): _values(override, points) for override in overrides}
     names = {name.lstrip("+"): name for name in values}
-    together: dict[str, list[str]] = {}
+    zipped_with: dict[str, list[str]] = {}
     for keys in zipped:
         for key in keys:
-            swept = len(values.get(names.get(key, key), ())) > 1
-            require(swept, "hydra.sweeper.zip", "must name keys that have several values each", key)
+            several = len(values.get(names.get(key, key), ())) > 1
+            require(several, "hydra.sweeper.zip", "must name keys that have several values each", key)
         members = [names[key] for key in keys]
         if len({len(values[name]) for name in members}) > 1:
             counts = " and ".join(f"{len(values[name])} of {name}" for name in members)
             raise ConfigError(f"hydra.sweeper.zip must pair keys that have as many values as each other, got {counts}")
-        together |= dict.fromkeys(members, members)
+        zipped_with |= dict.fromkeys(members, members)
     axes: list[list[tuple[str, ...]]] = []
     for name in values:
-        members = together.get(name, [name])
+        members = zipped_with.get(name, [name])
         if name == min(members, key=list(values).index):
             axes.append(list(zip(*(values[member] for member in members), strict=True)))
     return [list(itertools.chain.from_iterable(job)) for job in itertools.product(*axes)]
 
 
 def _values(override: Override, points: int | None) -> list[str]:
-    """Return an override of each value of its key."""
+    """Return one override for each value of a key."""
     name, text = override.get_key_element(), override.input_line
     if not override.is_sweep_override():
         # A deletion has no value of its own: its element reads like one of null.
@@ -107,7 +107,7 @@ def _values(override: Override, points: int | None) -> list[str]:
         rule = "must be swept over values that can be listed (hydra.sweeper.points=NUMBER takes so many of an interval)"
         if points is None:
             raise ConfigError(f"{override.key_or_group} {rule}, got {text}")
-        return [f"{name}={value}" for value in spaced(sweep, points, override.key_or_group)]
+        return [f"{name}={value}" for value in evenly_spaced(sweep, points, override.key_or_group)]
     if not override.is_discrete_sweep():
         raise ConfigError(f"{override.key_or_group} must be swept over values that can be listed, got {text}")
     if "log" in getattr(sweep, "tags", ()):
@@ -118,12 +118,12 @@ def _values(override: Override, points: int | None) -> list[str]:
     return values
 
 
-def spaced(interval: IntervalSweep, points: int, key: str) -> list[str]:
-    """Return so many evenly spaced values of an interval, ends included, whole ones where its ends are integers.
+def evenly_spaced(interval: IntervalSweep, points: int, key: str) -> list[str]:
+    """Return ``points`` evenly spaced values of an interval, ends included; integers if its ends are integers.
 
-    >>> spaced(IntervalSweep(start=1e-3, end=1.0, tags={"log"}), 4, "learning_rate")
+    >>> evenly_spaced(IntervalSweep(start=1e-3, end=1.0, tags={"log"}), 4, "learning_rate")
     ['0.001', '0.01', '0.1', '1.0']
-    >>> spaced(IntervalSweep(start=1, end=10), 3, "steps"), spaced(IntervalSweep(start=0.0, end=1.0), 4, "rate")
+    >>> evenly_spaced(IntervalSweep(start=1, end=10), 3, "steps"), spaced(IntervalSweep(start=0.0, end=1.0), 4, "rate")
     (['1', '6', '10'], ['0.0', '0.3333', '0.6667', '1.0'])
     """
     start, end = interval.start, interval.end
@@ -152,7 +152,7 @@ def _plain(values: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    """Return a value of a YAML file as the command line has it; a text is the command line's already.
+    """Return a value of a YAML file in the syntax of the command line; a text is already in it.
 
     >>> _text([None, True, 0.5]), _text("range(3)")
     ('[null,true,0.5]', 'range(3)')

@@ -1,4 +1,4 @@
-"""The config groups as Hydra sees them: the schema's defaults in its ConfigStore, and every key there is."""
+"""The config groups for Hydra: the schema's defaults in its ConfigStore, the list of all keys, and the help page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.search.samplers import nodes
 
 
 def row_defaults(group: str, name: str, *, missing: str = "???") -> dict[str, Any]:
-    """Return a row's config with its default values; ``missing`` stands for a value that must be given.
+    """Return a row's config with its default values, ``missing`` for a value that must be given.
 
     >>> row_defaults("loss", "svm")
     {'name': 'svm', 'margin': 1.0}
@@ -34,7 +34,7 @@ def row_defaults(group: str, name: str, *, missing: str = "???") -> dict[str, An
 
 
 def keys() -> list[str]:
-    """Return every key that a config can have, dotted, over all rows of all tables."""
+    """Return every key that a config can have, dotted, for all rows of all tables."""
     found = set(_leaves(defaults()))
     for group, table in TABLES.items():
         found |= {group, *(f"{group}.{key}" for name in table for key in row_defaults(group, name) if key != "name")}
@@ -43,7 +43,7 @@ def keys() -> list[str]:
 
 @functools.cache
 def choices_with(key: str) -> tuple[str, ...]:
-    """Return the choices of a key's group that have the key, none where all do.
+    """Return the choices of a key's group that have the key; empty if all have it.
 
     >>> choices_with("optimizer.momentum"), choices_with("seed")
     (('momentum', 'nesterov'), ())
@@ -56,7 +56,7 @@ def choices_with(key: str) -> tuple[str, ...]:
 
 
 def misplaced(key: str) -> str:
-    """Return what to say of a key that the choice in its group does not have, where others do.
+    """Return the message for a key that only other choices of its group have.
 
     >>> misplaced("optimizer.momentum")
     'optimizer.momentum must be set with optimizer=momentum or optimizer=nesterov only: other choices have no such key'
@@ -67,7 +67,7 @@ def misplaced(key: str) -> str:
 
 
 def unknown_hydra_key(key: str) -> str:
-    """Return what to say of a key that Hydra's own config does not have.
+    """Return the message for a key that Hydra's own config does not have.
 
     >>> unknown_hydra_key("hydra.sweep.dri")
     "hydra.sweep.dri is no key of Hydra's config, did you mean hydra.sweep.dir? (see --hydra-help)"
@@ -102,8 +102,8 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> list[str]:
 def register() -> None:
     """Store the schema's nodes and the help page, which the files under ``conf/`` refer to.
 
-    They hold plain values, not types: a misspelt key fails when Hydra composes, a wrong value in
-    `pipeline.config.schema.parse`, which knows the rules and not only the types.
+    The nodes hold plain values, not types: a misspelt key fails when Hydra composes, a wrong value fails in
+    `pipeline.config.schema.parse`, which knows the rules as well as the types.
     """
     store = ConfigStore.instance()
     plain_keys = {name: value for name, value in defaults().items() if name not in TABLES}
@@ -112,22 +112,22 @@ def register() -> None:
     for group, table in TABLES.items():
         for name in table:
             store.store(group=f"schema/{group}", name=name, node=row_defaults(group, name))
-            if name not in table.own:  # a file of the package's own, of this name, comes before
+            if name not in table.own:  # a YAML file of that name in the package has precedence
                 node, provider = _choice(group, name), str(table.package(name))
                 store.store(group=group, name=name, node=node, package="_global_", provider=provider)
     store.store(group="hydra/help", name="sweeps", node={"app_name": "pipeline", "template": _help()})
-    # As defaults of Hydra's own, and not as overrides in conf/config.yaml: those a preset could not override.
+    # They are changed in Hydra's own defaults, not by overrides in conf/config.yaml, which a preset could not override.
     own = {"launcher": "sweep", "sweeper": "sweep", "help": "sweeps"}
     config = HydraConf()
     config.defaults = [{name: own.get(name, choice) for name, choice in one.items()} for one in config.defaults]
     store.store(group="hydra", name="config", node=config, provider="hydra")
-    # Hydra copies its config sources each time that it looks for a group, and with them the one store of the process,
-    # which it only reads: for --help 180 times, which took four seconds.
+    # Hydra copies its config sources, and with them the process's one store, for each look-up of a group, although it
+    # only reads it: 180 copies for --help took four seconds.
     setattr(store, "__deepcopy__", lambda _: store)  # noqa: B010  # Hydra's class has none
 
 
 def register_samplers() -> None:
-    """Store the configs of a search's samplers, where Hydra's own plug-in for Optuna has not: those have more keys."""
+    """Store the configs of a search's samplers, unless Hydra's own plug-in for Optuna has: those have more keys."""
     store = ConfigStore.instance()
     try:
         known = store.list("hydra/sweeper/sampler")
@@ -148,8 +148,8 @@ def _choice(group: str, name: str) -> dict[str, Any]:
 def _help() -> str:
     choices = "\n".join(f"  {group:12} {', '.join(sorted(table))}" for group, table in TABLES.items())
     for package, rows in added().items():
-        told = "; ".join(f"{group} {', '.join(names)}" for group, names in rows.items())
-        choices += f"\n\nOf {package}: {told}"
+        names_by_group = "; ".join(f"{group} {', '.join(names)}" for group, names in rows.items())
+        choices += f"\n\nOf {package}: {names_by_group}"
     return f"""Sweeps over how a model is optimised: Hydra composes the trials, Ray runs them, MLflow keeps the record.
 
   descent-sweeps KEY=VALUE ...               one trial, in this process

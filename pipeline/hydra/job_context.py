@@ -1,4 +1,4 @@
-"""What Hydra gives to a job beside its config: what it may ask of Hydra, its folder, log, environment and callbacks."""
+"""The context that Hydra gives to a job besides its config: HydraConfig, folder, log, environment and callbacks."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Begun:
-    """A job that has begun: its folder, its values and its environment, resolved as it may see them.
+class StartedJob:
+    """A job that has started: its folder, its values and its environment, resolved in its context.
 
-    ``marks`` are what each callback has set on itself as the job began.
+    ``marks`` are the attributes that each callback has set on itself at the job's start.
     """
 
     job: Job
@@ -36,11 +36,11 @@ class Begun:
 
 
 @contextmanager
-def given(config: DictConfig, folder: str, *, log: bool) -> Iterator[DictConfig]:
-    """Put in place, for as long as it lasts, what `hydra.core.utils.run_job` gives to the job of a config.
+def as_hydra_job(config: DictConfig, folder: str, *, log: bool) -> Iterator[DictConfig]:
+    """Provide the context that `hydra.core.utils.run_job` gives to the job of a config, except for the environment.
 
-    That is but for the environment, which it has while it runs, not as it ends. ``folder`` is its output folder,
-    absolute, and its working folder where ``hydra.job.chdir`` says so; its log is opened only where ``log`` says so.
+    (Hydra sets the environment while the job runs, but not at its end.) ``folder`` is the job's output folder,
+    absolute, and its working folder if ``hydra.job.chdir``; its log is opened if ``log``.
     """
     before, here = HydraConfig.instance().cfg, os.getcwd()  # noqa: PTH109  # Hydra keeps texts
     with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
@@ -59,27 +59,30 @@ def given(config: DictConfig, folder: str, *, log: bool) -> Iterator[DictConfig]
         os.chdir(here)
 
 
-def begin(job: Job, callbacks: Callbacks | None, task_function: TaskFunction) -> Begun:
-    """Begin a job as `hydra.core.utils.run_job` does, as far as anybody can see it.
+def start_job(job: Job, callbacks: Callbacks | None, task_function: TaskFunction) -> StartedJob:
+    """Start a job as `hydra.core.utils.run_job` does, with the same visible effects.
 
-    That takes milliseconds, so a job that nobody watches and whose values ask for nothing is only resolved.
+    Its context takes milliseconds, so it is skipped for a job without callbacks whose values do not depend on it.
     """
     folder, environment = job.folder(), job.base.hydra["job"]["env_set"]
-    if callbacks is None and not job.asks():
-        return Begun(job=job, folder=folder, values=job.resolved(), environment=environment)
+    if callbacks is None and not job.uses_job_context():
+        return StartedJob(job=job, folder=folder, values=job.resolved(), environment=environment)
     marks: list[Mapping[str, Any]] = []
-    with given(job.config(), folder, log=callbacks is not None) as config, env_override(config.hydra.job.env_set):
+    with (
+        as_hydra_job(job.config(), folder, log=callbacks is not None) as config,
+        env_override(config.hydra.job.env_set),
+    ):
         if callbacks is not None:
             write_folders({folder: job})
             before = [dict(vars(callback)) for callback in callbacks.callbacks]
             callbacks.on_job_start(config=config, task_function=task_function)
             marks = [_set(old, vars(callback)) for old, callback in zip(before, callbacks.callbacks, strict=True)]
         environment = {str(name): str(value) for name, value in config.hydra.job.env_set.items()}
-        return Begun(job=job, folder=folder, values=job.resolved(), environment=environment, marks=marks)
+        return StartedJob(job=job, folder=folder, values=job.resolved(), environment=environment, marks=marks)
 
 
-def end(begun: Begun, value: Any, callbacks: Callbacks | None) -> JobReturn:
-    """End a job as `hydra.core.utils.run_job` does: ``value`` is what it returns, or the exception that it raised."""
+def end_job(begun: StartedJob, value: Any, callbacks: Callbacks | None) -> JobReturn:
+    """End a job as `hydra.core.utils.run_job` does; ``value`` is its return value, or the exception that it raised."""
     result: JobReturn = LazyReturn(begun)
     moves = begun.job.base.hydra["job"]["chdir"]
     result.working_dir = begun.folder if moves else os.getcwd()  # noqa: PTH109
@@ -87,8 +90,8 @@ def end(begun: Begun, value: Any, callbacks: Callbacks | None) -> JobReturn:
     result.status = JobStatus.FAILED if isinstance(value, Exception) else JobStatus.COMPLETED
     result.return_value = value
     if callbacks is not None:
-        with given(begun.job.config(), begun.folder, log=True) as config:
-            # The callbacks have seen other jobs begin since this one did.
+        with as_hydra_job(begun.job.config(), begun.folder, log=True) as config:
+            # Since then the callbacks have seen other jobs start.
             for callback, own in zip(callbacks.callbacks, begun.marks, strict=True):
                 vars(callback).update(own)
             callbacks.on_job_end(config=config, job_return=result)
@@ -96,16 +99,16 @@ def end(begun: Begun, value: Any, callbacks: Callbacks | None) -> JobReturn:
 
 
 class LazyReturn(JobReturn):
-    """A job's result whose configs are made when somebody reads them, which takes milliseconds each."""
+    """A job's result whose configs are built when they are read, since each takes milliseconds."""
 
-    def __init__(self, begun: Begun) -> None:
+    def __init__(self, begun: StartedJob) -> None:
         super().__init__(overrides=list(begun.job.overrides))
         self._begun = begun
 
     @property
     def cfg(self) -> DictConfig:
         """The job's config without the ``hydra`` node."""
-        with given(self._begun.job.config(), self._begun.folder, log=False) as config:
+        with as_hydra_job(self._begun.job.config(), self._begun.folder, log=False) as config:
             task = copy.deepcopy(config)
             with read_write(task), open_dict(task):
                 del task["hydra"]
@@ -118,7 +121,7 @@ class LazyReturn(JobReturn):
     @property
     def hydra_cfg(self) -> DictConfig:
         """The ``hydra`` node, which knows the rest of the config."""
-        with given(self._begun.job.config(), self._begun.folder, log=False):
+        with as_hydra_job(self._begun.job.config(), self._begun.folder, log=False):
             return cast("DictConfig", copy.deepcopy(HydraConfig.instance().cfg))
 
     @hydra_cfg.setter
@@ -126,7 +129,7 @@ class LazyReturn(JobReturn):
         assert value is None, "Hydra's class sets its default, and nobody else anything"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Return what a plain result of the same job is made of: what Hydra pickles is read where we may not be."""
+        """Pickle as a plain `JobReturn`, which can be read without this package."""
         plain = (self.overrides, self.cfg, self.hydra_cfg, self.working_dir, self.task_name, self.status)
         return JobReturn, (*plain, self._return_value)
 

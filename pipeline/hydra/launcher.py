@@ -1,4 +1,4 @@
-"""The Hydra launcher: it composes all jobs, and hands them on as one sweep."""
+"""The Hydra launcher: it composes all jobs, and runs them as one sweep."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.config.schema import Config, parse
 from pipeline.display.console import make_console
 from pipeline.hydra.composer import Composer, Job
 from pipeline.hydra.folders import write_folders
-from pipeline.hydra.job_context import Begun, begin, end, given
+from pipeline.hydra.job_context import StartedJob, as_hydra_job, end_job, start_job
 from pipeline.hydra.search_source import SearchSource
 from pipeline.plan.plan import Point
 from pipeline.search.proposals import Proposals
@@ -31,17 +31,16 @@ if TYPE_CHECKING:
     from hydra._internal.callbacks import Callbacks  # no more than its type is private
 
 SWEEPS = contextlib.ExitStack()
-"""The sweep of this process that lives: no sweeper says that its last batch has come, so the command ends it."""
+"""The live sweep of this process: sweepers do not say which batch is their last, so the command ends it."""
 
 
 class SweepLauncher(Launcher):
     """Runs the jobs of all batches as one sweep, which lives until the ``last`` of them, or until the command ends.
 
-    Hydra's own launcher begins and ends one job after another; here all begin, are one sweep, and end. The sweep has
-    what its jobs have in common: their environment, their log in its own folder, and that for working folder where
-    ``hydra.job.chdir`` says so. A job's return value is that of the metric that ranks
-    (`pipeline.results.criterion.Criterion`), for sweepers that optimise: of its trial, or the mean of its repeats; a
-    folded duplicate shares that of the trial it is the same as.
+    Hydra's own launcher starts and ends one job after another; here all jobs start, run as one sweep, and end. The
+    sweep has the environment that its jobs share, and their log in its own folder, which is also the working folder if
+    ``hydra.job.chdir``. A job's return value is the metric that ranks (`pipeline.results.criterion.Criterion`), of its
+    trial or as the mean of its repeats, for sweepers that optimise; a folded duplicate has its original's value.
     """
 
     def __init__(self) -> None:
@@ -55,7 +54,7 @@ class SweepLauncher(Launcher):
         self._environment: Mapping[str, str] | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep what Hydra gives."""
+        """Keep Hydra's arguments."""
         self.config, self.context, self.task_function = config, hydra_context, task_function
         self.composer = Composer(hydra_context.config_loader, config)
 
@@ -65,7 +64,7 @@ class SweepLauncher(Launcher):
         assert self.composer is not None
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        jobs = self.composer.batch(job_overrides, initial_job_idx)
+        jobs = self.composer.compose_all(job_overrides, initial_job_idx)
         if not jobs:
             return []
         _say_left_out(jobs)
@@ -74,18 +73,18 @@ class SweepLauncher(Launcher):
         return self._ended(begun, self.run)
 
     def search(self, proposals: Proposals) -> Sequence[JobReturn]:
-        """Run what a search proposes, and return one result a job."""
+        """Run the proposals of a search, and return one result a job."""
         assert self.config is not None
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         source = SearchSource(proposals, self._proposed, _point)
 
-        def run(jobs: Sequence[Begun], folder: Path) -> Mapping[int, Any]:
+        def run(jobs: Sequence[StartedJob], folder: Path) -> Mapping[int, Any]:
             config, environment = source.first.config, jobs[0].environment
             if config.sweep.dry_run:
                 console = make_console()
                 console.print(proposals.describe(), markup=False, soft_wrap=True)
-                points = source.more(proposals.first)
+                points = source.more(proposals.before_learning)
                 with env_override(dict(environment)):
                     show_dry_run(points, console)
                 return {}
@@ -97,19 +96,19 @@ class SweepLauncher(Launcher):
         finally:
             source.close()
 
-    def _begin(self, job: Job) -> Begun:
+    def _begin(self, job: Job) -> StartedJob:
         assert self.task_function is not None
-        return begin(job, self._callbacks(), self.task_function)
+        return start_job(job, self._callbacks(), self.task_function)
 
-    def _proposed(self, proposal: Proposal) -> Begun:
-        """Begin a proposal as a job."""
+    def _proposed(self, proposal: Proposal) -> StartedJob:
+        """Start a proposal as a job."""
         assert self.composer is not None
         begun = self._begin(self.composer.compose(proposal.overrides, proposal.number))
         self._check_environments([begun])
         return begun
 
-    def _check_environments(self, jobs: Sequence[Begun]) -> None:
-        """Refuse a job that asks for another environment than the first of the sweep."""
+    def _check_environments(self, jobs: Sequence[StartedJob]) -> None:
+        """Refuse a job with another environment than the first job of the sweep."""
         if self._environment is None:
             self._environment = jobs[0].environment
         first = self._environment
@@ -126,24 +125,24 @@ class SweepLauncher(Launcher):
         return self.context.callbacks if self.config.hydra.callbacks else None
 
     def _ended(
-        self, jobs: Sequence[Begun], run: Callable[[Sequence[Begun], Path], Mapping[int, Any]]
+        self, jobs: Sequence[StartedJob], run: Callable[[Sequence[StartedJob], Path], Mapping[int, Any]]
     ) -> Sequence[JobReturn]:
-        """Have jobs run with what Hydra gives them, others that begin meanwhile among them, and end them."""
+        """Run jobs, and those that start meanwhile, in Hydra's context, and end them."""
         assert self.config is not None
         folder, callbacks = Path(self.config.hydra.sweep.dir).absolute(), self._callbacks()
         try:
-            with given(jobs[0].job.config(), str(folder), log=True):
+            with as_hydra_job(jobs[0].job.config(), str(folder), log=True):
                 ends = run(jobs, folder)
         except Exception as error:
             if callbacks is not None:
                 for one in jobs:
-                    end(one, error, callbacks)
+                    end_job(one, error, callbacks)
             raise
-        returns = [end(one, ends.get(one.job.number), callbacks) for one in jobs]
+        returns = [end_job(one, ends.get(one.job.number), callbacks) for one in jobs]
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         return returns
 
-    def run(self, jobs: Sequence[Begun], folder: Path) -> Mapping[int, Any]:
+    def run(self, jobs: Sequence[StartedJob], folder: Path) -> Mapping[int, Any]:
         """Run the jobs in the sweep, and return each one's score, or its failure, by its number."""
         points = list(map(_point, jobs))
         config, environment = points[0].config, jobs[0].environment
@@ -166,7 +165,7 @@ class SweepLauncher(Launcher):
         *,
         meanwhile: Callable[[], object] | None = None,
     ) -> Mapping[int, Any]:
-        """Run the points of a source in the sweep; an error ends that, and the ``last`` source does."""
+        """Run the points of a source in the sweep; the sweep ends with an error or with the ``last`` source."""
         assert self.config is not None
         with contextlib.ExitStack() as stack:
             stack.push(SWEEPS.__exit__)
@@ -186,7 +185,7 @@ def _stated(config: DictConfig) -> tuple[str, ...]:
     return tuple(map(redact, [*sweeper, *stated["task"]]))
 
 
-def _point(begun: Begun) -> Point:
+def _point(begun: StartedJob) -> Point:
     overrides = tuple(map(redact, begun.job.overrides))
     return Point(index=begun.job.number, overrides=overrides, config=parse(begun.values))
 

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 
 from pipeline.background import in_background
 from pipeline.hydra.folders import write_folders
-from pipeline.hydra.job_context import Begun
+from pipeline.hydra.job_context import StartedJob
 from pipeline.plan.plan import Point
 from pipeline.reports import Searched
 from pipeline.search.proposals import Proposals
@@ -16,17 +16,17 @@ from pipeline.sweep.source import End
 
 
 class SearchSource:
-    """A source of what a search proposes: each proposal begins as a job (``begin``), and is its point (``point``).
+    """A source of a search's proposals: ``begin`` starts a proposal as a job, ``point`` makes the job's point.
 
-    ``jobs`` are those that have begun. The first is asked for at once: it says what all have in common.
+    ``jobs`` are those that have started. The first proposal is made at once, since it holds the config that all share.
     """
 
     def __init__(
-        self, proposals: Proposals, begin: Callable[[Proposal], Begun], point: Callable[[Begun], Point]
+        self, proposals: Proposals, begin: Callable[[Proposal], StartedJob], point: Callable[[StartedJob], Point]
     ) -> None:
         self._proposals, self._begin, self._point = proposals, begin, point
         self._writing: list[Future[object]] = []
-        self.jobs: list[Begun] = []
+        self.jobs: list[StartedJob] = []
         self._first = self._points(proposals.more(1))
 
     @property
@@ -36,12 +36,12 @@ class SearchSource:
 
     @property
     def identity(self) -> str:
-        """What tells this search from others."""
+        """The identity of the search."""
         return self._proposals.identity
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The metrics that the search is told."""
+        """The metrics that the search needs."""
         return self._proposals.metrics
 
     @property
@@ -61,15 +61,15 @@ class SearchSource:
         self._proposals.tell(index, end)
 
     def recall(self, past: Sequence[Sequence[str]]) -> None:
-        """Have the search propose what it has proposed in an earlier process."""
+        """Have the search repeat its proposals of an earlier process."""
         self._proposals.search.recall(past)
 
     def news(self) -> Searched | None:
-        """Return what has been proposed and told since the last time."""
+        """Return the new proposals and results since the last call."""
         return self._proposals.news()
 
     def close(self) -> None:
-        """Wait for the files of the jobs."""
+        """Wait until the files of the jobs are written."""
         for written in self._writing:
             written.result()
 

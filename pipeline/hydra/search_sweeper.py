@@ -1,4 +1,4 @@
-"""The Hydra sweeper that searches by Optuna's samplers, with the keys and the syntax of Hydra's own plug-in."""
+"""The Hydra sweeper that searches with Optuna's samplers, with the keys and the syntax of Hydra's own plug-in."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.config.schema import parse
 from pipeline.hydra.folders import claim_folder
 from pipeline.hydra.grid import Space
 from pipeline.hydra.launcher import SweepLauncher
-from pipeline.hydra.sweeper import recalled
+from pipeline.hydra.sweeper import undo_deferral
 from pipeline.search.objectives import Objectives
 from pipeline.search.proposals import Budget, Proposals
 from pipeline.search.search import Options, Search
@@ -31,10 +31,10 @@ from tasks.events import Outcome
 
 
 class SearchSweeper(Sweeper):
-    """Proposes the trials of a sweep, batch after batch, by what came of those before.
+    """Proposes the trials of a sweep, batch after batch, from the results of the ones before.
 
-    The keys are those of Hydra's own sweeper for Optuna, but for ``metrics``, which are what it optimises where that
-    are several, or another than ``sweep.metric``.
+    The keys are those of Hydra's own sweeper for Optuna, and ``metrics``: the metrics to optimise, if they are several
+    or not ``sweep.metric``.
     """
 
     def __init__(
@@ -60,12 +60,12 @@ class SearchSweeper(Sweeper):
         self.launcher: Launcher | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep what Hydra gives, and start the launcher."""
+        """Keep Hydra's arguments, and start the launcher."""
         self.hydra_context, self.config = hydra_context, config
         self.launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Launch proposals until there are as many as wanted, and return the results in a list a batch."""
+        """Launch proposals until there are ``n_trials``, and return the results in one list."""
         assert self.config is not None
         assert self.launcher is not None
         objectives = Objectives.of(self.config.sweep, self.metrics, self.direction)
@@ -85,9 +85,9 @@ class SearchSweeper(Sweeper):
             returns = self._by_batches(proposals, objectives)
         else:
             assert ours.composer is not None
-            ours.composer.compose(search.example(), 0)  # a key that there is not is told before anything is written
+            ours.composer.compose(search.example(), 0)  # an unknown key fails before anything is written
             if claim_folder(self.config):
-                ours.composer.forget()
+                ours.composer.clear()
             returns = ours.search(proposals)
         if not self.config.sweep.dry_run:
             self._write(search.results())
@@ -96,10 +96,10 @@ class SearchSweeper(Sweeper):
         return [returns]
 
     def _by_batches(self, proposals: Proposals, objectives: Objectives) -> Sequence[JobReturn]:
-        """Launch proposals as any launcher can: a batch, and when all of it has ended the next."""
+        """Launch proposals as any launcher can: the next batch once all of the last one has ended."""
         assert self.launcher is not None
         ended: list[JobReturn] = []
-        while batch := proposals.more(proposals.budget.most):
+        while batch := proposals.more(proposals.budget.max_open):
             returns = self.launcher.launch([one.overrides for one in batch], initial_job_idx=batch[0].number)
             for proposal, result in zip(batch, returns, strict=True):
                 proposals.tell(proposal.number, _end(objectives, result))
@@ -110,7 +110,7 @@ class SearchSweeper(Sweeper):
         assert self.hydra_context is not None
         assert self.config is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        texts = [*Space.of({"params": self.params}).texts(), *map(recalled, arguments)]
+        texts = [*Space.of({"params": self.params}).texts(), *map(undo_deferral, arguments)]
         options = Options(
             sampler=_plain(self.sampler),
             directions=objectives.directions,
@@ -137,14 +137,14 @@ def _plain(config: Any) -> dict[str, Any]:
 
 
 def _workers(config: DictConfig) -> int:
-    """Return how many groups are computed at once by the config of a sweep, whose jobs may lack values yet."""
+    """Return how many groups are computed at once, from a sweep's config, which may lack values of its jobs."""
     return worker_count(parse({"cluster": _plain(config.cluster), "device": config.device}))
 
 
 def _end(objectives: Objectives, result: JobReturn) -> End:
-    """Return how a job of any launcher ended: by what it returned, or raised."""
+    """Return the end of a job of any launcher, from its return value or its error."""
     try:
         value = result.return_value
-    except Exception:  # noqa: BLE001  # it is raised again when the search is over
+    except Exception:  # noqa: BLE001  # it is raised again at the end of the search
         return End(outcome=Outcome.FAILED, metrics={}, step=0)
     return End(outcome=Outcome.COMPLETE, metrics=objectives.measured(value), step=0)

@@ -1,4 +1,4 @@
-"""The Hydra sweeper: the grid as Hydra's basic sweeper makes it, composed once, and with a default grid."""
+"""The Hydra sweeper: the grid of Hydra's basic sweeper, composed once, and a default grid."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from pipeline.hydra.launcher import SweepLauncher
 class GridSweeper(Sweeper):
     """All combinations of the values on the command line and of the ``params`` of a preset.
 
-    ``default_grid`` is swept over where neither sweeps over anything; a fixed value on the command line still
-    replaces the values of its key in it. (Hydra's own sweeper is not inherited from: its scan for plug-ins
-    executes that module anew, which breaks classes derived from it before.)
+    ``default_grid`` is used if neither sweeps over anything; a fixed value on the command line still replaces the
+    values of its key in it. (This does not inherit from Hydra's own sweeper: Hydra's scan for plug-ins executes that
+    module again, which breaks classes derived from it before.)
     """
 
     def __init__(self, params: Any, default_grid: Any, zip: Any = None, points: int | None = None) -> None:  # noqa: A002  # a key's name
@@ -39,7 +39,7 @@ class GridSweeper(Sweeper):
         self.launcher: Launcher | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep what Hydra gives, and start the launcher."""
+        """Keep Hydra's arguments, and start the launcher."""
         self.hydra_context, self.config = hydra_context, config
         self.launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
 
@@ -54,7 +54,7 @@ class GridSweeper(Sweeper):
         jobs = self._jobs(arguments, composer, parser)
 
         if claim_folder(self.config):
-            composer.forget()
+            composer.clear()
         # This project's launcher composes all jobs before it starts any; others may not.
         if ours is None:
             self.validate_batch_is_legal(jobs)
@@ -66,8 +66,8 @@ class GridSweeper(Sweeper):
         return [results]
 
     def _jobs(self, arguments: Sequence[str], composer: Composer, parser: OverridesParser) -> list[list[str]]:
-        """Return the overrides of each job; where presets are swept, each with its own ``params``."""
-        texts = [recalled(text) for text in arguments]
+        """Return the overrides of each job; swept presets contribute each its own ``params``."""
+        texts = [undo_deferral(text) for text in arguments]
         given = parser.parse_overrides(texts)
         swept = [override for override in given if override.is_sweep_override()]
         groups = {override.get_key_element() for override in swept if composer.is_group(override.key_or_group)}
@@ -91,35 +91,35 @@ class GridSweeper(Sweeper):
         return combinations([*parser.parse_overrides(own.texts()), *given], zipped=own.zipped, points=own.points)
 
 
-def deferred(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments of a multirun with the values in ``choice()`` of the keys that not all choices have.
+def defer_conditional_keys(arguments: Sequence[str]) -> list[str]:
+    """Wrap in ``choice()`` the values of the keys that only some choices of their group have.
 
-    Hydra composes the config of the sweep itself with the default choice of each group that is swept, and refuses a
-    key that this one lacks, but only looks at what is swept as it composes the jobs.
+    Hydra composes the config of the sweep with the default choice of each swept group, and refuses a key that this
+    choice lacks. Swept keys are only composed in the jobs.
 
-    >>> deferred(["optimizer=sgd,adam", "optimizer.beta1=0.8", "loss=svm", "loss.margin=2"])
+    >>> defer_conditional_keys(["optimizer=sgd,adam", "optimizer.beta1=0.8", "loss=svm", "loss.margin=2"])
     ['optimizer=sgd,adam', 'optimizer.beta1=choice(0.8)', 'loss=svm', 'loss.margin=2']
     """
     chosen = {key for key, _, value in (text.partition("=") for text in arguments) if value in TABLES.get(key, ())}
-    return [text if text.partition(".")[0] in chosen else _deferred(text) for text in arguments]
+    return [text if text.partition(".")[0] in chosen else _defer(text) for text in arguments]
 
 
-def _deferred(text: str) -> str:
+def _defer(text: str) -> str:
     key, _, value = text.partition("=")
-    override = _of_some(text)
+    override = _conditional_override(text)
     return text if override is None or override.is_sweep_override() else f"{key}=choice({value})"
 
 
-def recalled(text: str) -> str:
-    """Return an argument as it was before `deferred`: Hydra does not quote again what it takes out of ``choice()``."""
+def undo_deferral(text: str) -> str:
+    """Return an argument as it was before `defer_conditional_keys`: Hydra drops the quotes in ``choice()``."""
     key, _, value = text.partition("=")
-    override = _of_some(text) if value.startswith("choice(") else None
+    override = _conditional_override(text) if value.startswith("choice(") else None
     alone = override is not None and len(list(override.sweep_string_iterator())) == 1
     return f"{key}={value.removeprefix('choice(').removesuffix(')')}" if alone else text
 
 
-def _of_some(text: str) -> Override | None:
-    """Return the override, if it is of a key that some choices of its group have and others have not."""
+def _conditional_override(text: str) -> Override | None:
+    """Return the override, if only some choices of its group have its key, else None."""
     if not choices_with(text.partition("=")[0]):
         return None
     try:

@@ -7,14 +7,14 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.config.settings import settings, swept
+from pipeline.config.settings import swept_values, used_values
 from pipeline.record.entries import Data
 from pipeline.record.protocol import SweepHeader
 from pipeline.results.cells import SHOWN, ended, interval, with_deviation
 from pipeline.results.comparisons import at_the_end, conclusion, single_draw
-from pipeline.results.repeats import columns as columns_of
+from pipeline.results.repeats import setting_columns
 from pipeline.results.summary import standing_for, values_of
-from pipeline.results.tally import Standing, Tally, columns
+from pipeline.results.tally import Standing, Tally, trial_columns
 from tasks.events import Outcome
 
 BEST = 5
@@ -58,7 +58,7 @@ def _progress(status: str, tally: Tally) -> str:
 
 def _what(data: Data, tally: Tally) -> list[str]:
     examples = f"{data.train} training, {data.validation} validation and {data.test} test"
-    telling = swept([settings(standing.trial.trial) for standing in tally.standings.values()])
+    telling = swept_values([used_values(standing.trial.trial) for standing in tally.standings.values()])
     lines = [f"- `{name}`: {values_of(name, values)}" for name, values in telling.items()]
     told = f"Data: {data.name}, {examples} examples, digest `{data.digest[:12]}`"
     return [told, "", "Swept:", "", *(lines or ["- nothing: one trial"])]
@@ -68,20 +68,20 @@ def _best(tally: Tally, links: Mapping[str, str]) -> list[str]:
     ranking = [standing for standing in tally.ranking() if standing.started][:BEST]
     if not ranking:
         return ["No trial has begun."]
-    names = columns(ranking, tally.criterion)
+    names = trial_columns(ranking, tally.criterion)
     rows = [_row(["", "trial", *names, "outcome"]), _row(["---:", "---", *["---:"] * len(names), "---"])]
     return rows + [_trial(place, standing, names, links) for place, standing in enumerate(ranking, start=1)]
 
 
 def _has_means(tally: Tally) -> bool:
     """Return whether settings have more to say than trials: of repeats, in metrics that a table has a column for."""
-    return tally.repeated and bool(columns(tally.ranking(), tally.criterion))
+    return tally.repeated and bool(trial_columns(tally.ranking(), tally.criterion))
 
 
 def _best_settings(tally: Tally, links: Mapping[str, str]) -> list[str]:
     """Return a table of the best settings, each a link to its best repeat."""
     found = tally.settings({key: link.rpartition("/")[2] for key, link in links.items()})
-    names = columns_of(found, SHOWN)
+    names = setting_columns(found, SHOWN)
     heads = [head for name in names for head in (name, "95 % interval")]
     rows = [_row(["", "setting", "repeats", *heads]), _row(["---:", "---", "---:", *["---:"] * len(heads)])]
     places = {link.rpartition("/")[2]: link for link in links.values()}

@@ -91,7 +91,7 @@ class SweepRun:
     @property
     def winner(self) -> Finished | None:
         """The best result of the best setting."""
-        return self._firsts[min(self._firsts, key=self.tally.place)] if self._firsts else None
+        return self._firsts[min(self._firsts, key=self.tally.rank_key)] if self._firsts else None
 
     def may_win(self, trial: PlannedTrial) -> bool:
         """Return whether a trial is the best of a setting that may win."""
@@ -163,7 +163,7 @@ class SweepRun:
             self._firsts[key] = report
         if self.tally.has_ended(key):
             ended = [other for other in self._firsts if self.tally.has_ended(other)]
-            first = min(ended, key=self.tally.place)
+            first = min(ended, key=self.tally.rank_key)
             self._firsts = {other: kept for other, kept in self._firsts.items() if other == first or other not in ended}
 
 

@@ -17,7 +17,7 @@ from pipeline.record.drawings import FIGURES
 from pipeline.record.reading import get_run
 from pipeline.record.store import connect
 from pipeline.results.criterion import Criterion
-from pipeline.results.repeats import COMPLETE, STOPPED, Repeat, Setting, in_order, ranked
+from pipeline.results.repeats import COMPLETE, STOPPED, Repeat, Setting, ranked, ranked_repeats
 
 _AT_ONCE = 1000
 
@@ -135,7 +135,7 @@ def _settings(runs: Sequence[SweptRun], criterion: Criterion) -> list[Setting]:
         )
         groups.setdefault(key, []).append(repeat)
     return ranked(
-        Setting(key=key, name=names[key], repeats=in_order(repeats, criterion), criterion=criterion)
+        Setting(key=key, name=names[key], repeats=ranked_repeats(repeats, criterion), criterion=criterion)
         for key, repeats in groups.items()
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from pipeline.config.settings import setting_key, settings, swept
+from pipeline.config.settings import setting_key, swept_values, used_values
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record import artifacts
 from pipeline.results.criterion import Criterion
@@ -27,7 +27,7 @@ def view(run_id: str, trials: Sequence[PlannedTrial], criterion: Criterion) -> t
     setting that their tag names, in the table and in the charts.
     """
     params = artifacts.params(trials[0].config) if trials else {}
-    telling = list(swept([settings(trial.trial) for trial in trials]))[:_MOST_PARAMS]
+    telling = list(swept_values([used_values(trial.trial) for trial in trials]))[:_MOST_PARAMS]
     named = [name if name in params else f"trial.{name}" for name in telling]
     state = {
         "searchFilter": f"tags.`mlflow.parentRunId` = '{run_id}'",

@@ -10,7 +10,7 @@ from html import escape
 from pipeline.record.sweeps import RecordedSweep, SweptRun
 from pipeline.results.cells import SHOWN, ended, interval, with_deviation
 from pipeline.results.comparisons import Comparison, against_best, between, compare, conclusion, single_draw
-from pipeline.results.repeats import Setting, are_repeated, columns
+from pipeline.results.repeats import Setting, are_repeated, setting_columns
 
 _ENVIRONMENT = ("command", "user", "host", "platform", "cpu", "blas", "python", "dataset", "dataset.digest")
 _MOST_ROWS = 200
@@ -92,7 +92,7 @@ def _settings(sweep: RecordedSweep) -> list[str]:
     settings = sweep.settings
     if not are_repeated(settings):
         return [_paragraphs([single_draw(settings)])]
-    names = columns(settings, SHOWN)
+    names = setting_columns(settings, SHOWN)
     verdicts = {one.other.key: one.verdict() for one in against_best(settings, most=_MOST_COMPARED)}
     rows = [
         [setting.name, ended(setting), verdicts.get(setting.key, ""), *_summaries(setting, names)]

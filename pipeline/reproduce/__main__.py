@@ -16,7 +16,7 @@ from pipeline.record.reading import RecordedRun, is_trial, read_run, tell
 from pipeline.record.sweeps import RecordedSweep, read_sweep
 from pipeline.reproduce.comparison import Equality, compare, worst
 from pipeline.reproduce.rerun import REPRODUCES, rerun
-from pipeline.reproduce.verdicts import Compared, show_trial, show_trials, summary
+from pipeline.reproduce.verdicts import ComparedTrial, show_trial, show_trials, summary
 from tasks.errors import SweepError
 
 
@@ -41,7 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         sweep, olds, left_out = _read(options.tracking_uri, options.run_id)
         news = rerun(options.tracking_uri, olds, sweep, options.changes, console)
-        compared = [Compared(old=old, new=new, verdict=compare(old, new)) for old, new in zip(olds, news, strict=True)]
+        compared = [
+            ComparedTrial(old=old, new=new, verdict=compare(old, new)) for old, new in zip(olds, news, strict=True)
+        ]
         verdict = summary(compared, left_out=left_out, changed=bool(options.changes))
         _tell(options.tracking_uri, sweep, compared, verdict)
     except SweepError as error:
@@ -72,7 +74,7 @@ def _read(uri: str, run_id: str) -> tuple[RecordedSweep | None, list[RecordedRun
     return sweep, ended, len({run.tags["key"] for run in runs} - {run.tags["key"] for run in ended})
 
 
-def _tell(uri: str, sweep: RecordedSweep | None, compared: Sequence[Compared], verdict: str) -> None:
+def _tell(uri: str, sweep: RecordedSweep | None, compared: Sequence[ComparedTrial], verdict: str) -> None:
     """Say in the new runs what they reproduce, and how well."""
     place = f"#/experiments/{compared[0].old.experiment_id}/runs"
     for one in compared:

@@ -18,7 +18,7 @@ _MOST, _LONGEST = 3, 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Compared:
+class ComparedTrial:
     """A trial's old and new record, and how equal they are."""
 
     old: RecordedRun
@@ -26,7 +26,7 @@ class Compared:
     verdict: Verdict
 
 
-def show_trial(console: Console, one: Compared) -> None:
+def show_trial(console: Console, one: ComparedTrial) -> None:
     """Print every curve and array of a trial, with the ends of the curves then and now, and what changed."""
     title = f"{one.old.run_id} and {one.new.run_id}"
     table = _table(title, "curve or array", "values", "then", "now", "verdict", "largest", "where")
@@ -37,7 +37,7 @@ def show_trial(console: Console, one: Compared) -> None:
     _show_changes(console, [one])
 
 
-def show_trials(console: Console, compared: Sequence[Compared], metric: str = "val/accuracy") -> None:
+def show_trials(console: Console, compared: Sequence[ComparedTrial], metric: str = "val/accuracy") -> None:
     """Print every trial of a sweep with its ``metric`` then and now, its verdict and the curve that is farthest off.
 
     Where nothing has measured the metric, accuracy stands for it.
@@ -56,7 +56,7 @@ def show_trials(console: Console, compared: Sequence[Compared], metric: str = "v
     _show_changes(console, compared)
 
 
-def summary(compared: Sequence[Compared], *, left_out: int, changed: bool) -> str:
+def summary(compared: Sequence[ComparedTrial], *, left_out: int, changed: bool) -> str:
     """Return the verdict over all trials in one line; ``left_out`` is how many had not ended the first time."""
     overall = worst(one.verdict.equality for one in compared)
     parts = [overall.value]
@@ -74,7 +74,7 @@ def summary(compared: Sequence[Compared], *, left_out: int, changed: bool) -> st
     return "; ".join(parts)
 
 
-def _show_changes(console: Console, compared: Sequence[Compared]) -> None:
+def _show_changes(console: Console, compared: Sequence[ComparedTrial]) -> None:
     names = sorted({name for one in compared for name in one.verdict.changes})
     if not names:
         return
@@ -82,7 +82,7 @@ def _show_changes(console: Console, compared: Sequence[Compared]) -> None:
     table = _table("what changed", "", "then", "now", *several)
     for name in names:
         pairs = [one.verdict.changes[name] for one in compared if name in one.verdict.changes]
-        then, now = (_told(pair[side] for pair in pairs) for side in (0, 1))
+        then, now = (_values_text(pair[side] for pair in pairs) for side in (0, 1))
         table.add_row(name, escape(then), escape(now), *(str(len(pairs)) for _ in several))
     console.print(table)
 
@@ -98,7 +98,7 @@ def _end(run: RecordedRun, name: str) -> str:
     return f"{run.curves[name].values[-1]:.4g}" if name in run.curves else ""
 
 
-def _told(texts: Iterable[str]) -> str:
+def _values_text(texts: Iterable[str]) -> str:
     distinct = list(dict.fromkeys(texts))
     if len(distinct) == 1:
         return distinct[0]

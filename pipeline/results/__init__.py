@@ -1,1 +1,1 @@
-"""What a sweep has found so far: where each trial stands, and what failed."""
+"""The results of a sweep so far: standings, settings, statistics and failures."""

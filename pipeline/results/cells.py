@@ -1,27 +1,27 @@
-"""What a table of settings shows a person: a mean with its deviation, an interval, how the repeats ended."""
+"""The cells of a table of settings: a mean with its deviation, an interval, the outcomes of the repeats."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-from pipeline.results.repeats import COMPLETE, STOPPED, Setting, columns
+from pipeline.results.repeats import COMPLETE, STOPPED, Setting, setting_columns
 from pipeline.results.statistics import Summary
 
 SHOWN = ("val/accuracy", "train/accuracy", "test/accuracy", "train/loss", "val/loss")
-"""The metrics that tables show of a training."""
+"""The metrics of a training that tables show."""
 
 _WITH_INTERVAL = "test/accuracy"
 _MEASURES = (_WITH_INTERVAL, "train/loss")
 
 
-def heads(settings: Sequence[Setting]) -> list[str]:
-    """Return the heads of a table of settings; what ranks and what is tested has its interval beside it."""
+def headers(settings: Sequence[Setting]) -> list[str]:
+    """Return the headers of a table of settings; the ranking metric and the test accuracy have an interval."""
     return ["setting", "repeats", *(head for pair in _measures(settings) for head in pair if head)]
 
 
 def cells(setting: Setting, settings: Sequence[Setting]) -> list[str]:
-    """Return a row of the table: a mean and deviation, an interval where there is one, and the outcomes in words."""
+    """Return a row of the table: name, repeats with their outcomes, means with deviations, and intervals."""
     row = [setting.name, ended(setting)]
     for name, head in _measures(settings):
         summary = setting.summary(name)
@@ -32,12 +32,12 @@ def cells(setting: Setting, settings: Sequence[Setting]) -> list[str]:
 
 
 def interval(summary: Summary) -> str:
-    """Return the interval of a mean, nothing where there is none."""
+    """Return the interval of a mean, an empty text if there is none."""
     return "" if math.isnan(summary.low) else f"{summary.low:.4g} to {summary.high:.4g}"
 
 
 def with_deviation(mean: float, deviation: float) -> str:
-    """Return a mean and its standard deviation, to as many places as the deviation has two digits of.
+    """Return a mean and its standard deviation, rounded to two significant digits of the deviation.
 
     >>> with_deviation(0.38765, 0.000998), with_deviation(0.5, float("nan")), with_deviation(12.5, 0.0)
     ('0.3876 ± 0.0010', '0.5', '12.5 ± 0')
@@ -53,7 +53,7 @@ def with_deviation(mean: float, deviation: float) -> str:
 
 
 def ended(setting: Setting) -> str:
-    """Return how many repeats a setting has, and of those that did not end in the usual way how they ended."""
+    """Return how many repeats a setting has, and the outcomes of those that did not complete."""
     at = f" at step {setting.stopped_at:g}"
     counts = setting.counts().items()
     others = [f"{count} {name}{at if name == STOPPED else ''}" for name, count in counts if name != COMPLETE]
@@ -61,6 +61,6 @@ def ended(setting: Setting) -> str:
 
 
 def _measures(settings: Sequence[Setting]) -> list[tuple[str, str]]:
-    """Return the metrics to show, each with the head of its interval's column, empty where it has none."""
-    names = columns(settings, _MEASURES)
+    """Return the metrics to show, each with the header of its interval's column, empty if it has none."""
+    names = setting_columns(settings, _MEASURES)
     return [(name, "95 % interval" if name in (names[0], _WITH_INTERVAL) else "") for name in names]

@@ -1,4 +1,4 @@
-"""How settings stand against the best of them: better, worse, or not distinguishable with these repeats."""
+"""Comparisons of settings with the best one: better, worse, or not distinguishable with these repeats."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pipeline.results.repeats import Setting
 from pipeline.results.statistics import LEVEL, MOST_REPEATS, Difference, paired, unpaired
 
 LEADING = 5
-"""How many settings are held against the best where it is said of each how it stands."""
+"""How many settings are compared with the best by default."""
 
 _MOST = 50  # a comparison takes milliseconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Two settings by the metric that ranks them: how much the first is better than the second.
+    """A comparison of two settings by the metric that ranks them: how much better the first is.
 
-    ``difference`` counts in the direction that is better, and is None where one of the two has fewer than two repeats.
+    A positive ``difference`` is better; it is None if one of the two has fewer than two repeats.
     """
 
     best: Setting
@@ -28,12 +28,12 @@ class Comparison:
     difference: Difference | None
 
     @property
-    def told_apart(self) -> bool:
-        """Whether the repeats show a difference, corrected for having picked the two from many."""
+    def is_distinguishable(self) -> bool:
+        """Whether the difference is significant, corrected for having picked the two from many."""
         return self.difference is not None and self.difference.p < 1 - LEVEL
 
     def sentence(self) -> str:
-        """Return what is to be said of the two, as a plain sentence."""
+        """Return the result as a sentence."""
         one, other, found = self.best.name, self.other.name, self.difference
         if found is None:
             few = min((self.best, self.other), key=lambda setting: len(setting.values(setting.criterion.metric)))
@@ -43,22 +43,22 @@ class Comparison:
         pairs = f"{found.count} pairs by seed" if found.paired else f"{_repeats(found.count)}, not in pairs"
         chance = f"ahead with probability {found.improvement:.2f}"
         basis = f"{self._unit()} of {self.best.criterion.metric}, {pairs}, {chance}, p {_p(found.p)}"
-        if self.told_apart:
+        if self.is_distinguishable:
             verdict = "better" if found.mean > 0 else "worse"
             return f"{one} is {verdict} than {other} by {gap}{basis}"
         told = f"{one} and {other} are not distinguishable with these repeats"
         return f"{told}: apart by {gap}{basis}; {_needed(found.repeats)}"
 
     def verdict(self) -> str:
-        """Return the verdict in a word or two, of the second setting."""
+        """Return the verdict on the second setting, in a word or two."""
         if self.difference is None:
             return "too few repeats"
-        if not self.told_apart:
+        if not self.is_distinguishable:
             return "not distinguishable"
         return "worse" if self.difference.mean > 0 else "better"
 
     def _number(self, value: float) -> str:
-        """Return a difference as a person writes it: of an accuracy in points, hundredths of a share."""
+        """Return a difference as text; for an accuracy in points (hundredths)."""
         return f"{100 * value:.2f}" if self._unit() else f"{value:.3g}"
 
     def _unit(self) -> str:
@@ -66,9 +66,10 @@ class Comparison:
 
 
 def compare(best: Setting, other: Setting, *, tests: int = 1) -> Comparison:
-    """Compare two settings: in pairs, where they have two seeds or more in common, else as two samples.
+    """Compare two settings: in pairs if they have two seeds or more in common, else as two samples.
 
-    ``tests`` is of how many differences this is one (`pipeline.results.statistics.paired` says how that is corrected).
+    ``tests`` is the number of differences that this one was picked from; `pipeline.results.statistics.paired` corrects
+    for it.
     """
     metric, sign = best.criterion.metric, best.criterion.sign
     ones = {seeds: sign * value for seeds, value in best.values(metric).items()}
@@ -83,19 +84,18 @@ def compare(best: Setting, other: Setting, *, tests: int = 1) -> Comparison:
 
 
 def against_best(settings: Sequence[Setting], *, most: int = LEADING) -> list[Comparison]:
-    """Compare the settings after the best with it, the leading ones only; ``settings`` stand the best first.
+    """Compare the best setting with the ``most`` next ones; ``settings`` are sorted, the best first.
 
-    The best was picked by the very results that it is compared by, so its lead counts as one of the differences
-    between all pairs of settings.
+    The best was picked by the same results, so each comparison is one of those between all pairs of settings.
     """
     ended = _ended(settings)
     return [compare(ended[0], other, tests=math.comb(len(ended), 2)) for other in ended[1 : most + 1]]
 
 
 def between(ones: Sequence[Setting], others: Sequence[Setting]) -> list[str]:
-    """Return what the best settings of two sweeps say of each other, the best of each first, as a plain sentence.
+    """Return the comparison of the best settings of two sweeps, as sentences; each sweep has its best first.
 
-    Each was picked as the best of its own, so that the difference is one of all those between the two sweeps.
+    Each was picked as the best of its sweep, so the comparison is one of those between all settings of the two sweeps.
     """
     firsts = [next((one for one in settings if one.score > -math.inf), None) for settings in (ones, others)]
     if firsts[0] is None or firsts[1] is None:
@@ -109,14 +109,14 @@ def between(ones: Sequence[Setting], others: Sequence[Setting]) -> list[str]:
 
 
 def conclusion(settings: Sequence[Setting]) -> list[str]:
-    """Return what a sweep's repeats say, in plain sentences: of the best and the next, and who else may be the best."""
+    """Return what a sweep's repeats show, as sentences: the best against the next, and how many others may be best."""
     ended = _ended(settings)
     found = against_best(settings, most=_MOST)
     if not found:
         return []
     sentences = [found[0].sentence()]
     if len(ended) > 2:
-        apart = sum(one.told_apart for one in found)
+        apart = sum(one.is_distinguishable for one in found)
         others = f"the {len(found)} settings after {ended[0].name}"
         sentences.append(f"of {others}, {apart} can be told apart from it and {len(found) - apart} cannot")
         tests = math.comb(len(ended), 2)
@@ -125,14 +125,14 @@ def conclusion(settings: Sequence[Setting]) -> list[str]:
 
 
 def single_draw(settings: Sequence[Setting]) -> str:
-    """Return what is to be said of a sweep without repeats."""
+    """Return the caution for a sweep without repeats."""
     count = len(_ended(settings))
-    told = "one seed each is one draw: another seed may name another winner (sweep.repeats=5 says how sure it is)"
-    return told if count > 1 else ""
+    caution = "one seed each is one draw: another seed may name another winner (sweep.repeats=5 says how sure it is)"
+    return caution if count > 1 else ""
 
 
 def at_the_end(settings: Sequence[Setting]) -> str:
-    """Return among whom the winner was taken, where some were stopped at rungs; nothing where none was."""
+    """Return how many settings the winner was picked from, if some were stopped at rungs, else an empty text."""
     rungs = Counter(setting.stopped_at for setting in settings if setting.stopped_at < math.inf)
     if not rungs:
         return ""
@@ -143,7 +143,7 @@ def at_the_end(settings: Sequence[Setting]) -> str:
 
 
 def _ended(settings: Sequence[Setting]) -> list[Setting]:
-    """Return those that can be compared: with an answer, and not stopped before the others."""
+    """Return the settings that can be compared: they have a score and were not stopped early."""
     return [setting for setting in settings if setting.score > -math.inf and setting.stopped_at == math.inf]
 
 

@@ -1,4 +1,4 @@
-"""What ranks the trials of a sweep: a metric, whether more or less of it is better, and what tells repeats apart."""
+"""The criterion that ranks the trials of a sweep: a metric, its direction, and the keys that repeats vary."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LESS_IS_BETTER = ("loss", "error")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Criterion:
-    """The metric that ranks trials, the ``mode`` that says which end of it is best, and the keys that repeats vary."""
+    """The metric that ranks trials, its ``mode`` (max or min is best), and the keys that repeats vary."""
 
     metric: str = "val/accuracy"
     mode: str = "max"
@@ -25,42 +25,42 @@ class Criterion:
 
     @classmethod
     def of(cls, sweep: Sweep, dataset: Dataset) -> Criterion:
-        """Return what a sweep is ranked by; where it does not say so, by accuracy: of validation, if there is any."""
+        """Return the criterion of a sweep; by default the accuracy, of validation if there is a validation set."""
         metric = sweep.metric or ("val/accuracy" if len(dataset.validation) else "train/accuracy")
         mode = sweep.mode or ("min" if metric.endswith(_LESS_IS_BETTER) else "max")
         return cls(metric=metric, mode=mode, over=sweep.over)
 
     @classmethod
     def from_tags(cls, tags: Mapping[str, str], measured: Collection[str]) -> Criterion:
-        """Return what a recorded sweep was ranked by, which older records do not say: by accuracy."""
+        """Return the criterion of a recorded sweep; older records do not hold it, and were ranked by accuracy."""
         accuracy = "val/accuracy" if "val/accuracy" in measured or not measured else "train/accuracy"
         over = tuple(tags.get(_OVER, ",".join(SEEDS)).split(","))
         return cls(metric=tags.get(_METRIC, accuracy), mode=tags.get(_MODE, "max"), over=over)
 
     def tags(self) -> dict[str, str]:
-        """Return the tags that say so in a sweep's record: the inverse of `from_tags`."""
+        """Return the tags of a sweep's record that hold the criterion: the inverse of `from_tags`."""
         return {_METRIC: self.metric, _MODE: self.mode, _OVER: ",".join(self.over)}
 
     def score(self, metrics: Mapping[str, float]) -> float:
-        """Return what trials are ordered by, more being better: minus infinity where the metric is not known."""
+        """Return the score of metrics, larger is better: minus infinity if the metric is not known."""
         value = metrics.get(self.metric, math.nan)
         return -math.inf if math.isnan(value) else self.sign * value
 
     @property
     def sign(self) -> int:
-        """What a value of the metric is multiplied by for more to be better, and a score to be a value again."""
+        """The factor between a value of the metric and a score: 1 or -1."""
         return 1 if self.mode == "max" else -1
 
 
 def check_metric(sweep: Sweep, trials: Iterable[Trial], dataset: Dataset, *, key: str = _METRIC) -> None:
-    """Refuse, before anything starts, a metric that no trial is going to report; some tasks do not know theirs.
+    """Refuse, before anything starts, a metric that no trial will report, as far as the tasks declare their metrics.
 
-    ``key`` is the one that asked for it.
+    ``key`` is the config key that names the metric.
 
     Raises
     ------
     ConfigError
-        If the metric is none of those that the trials' tasks announce.
+        If the metric is none of those that the trials' tasks declare.
     """
     tasks = list({type(trial.task): trial.task for trial in trials}.values())
     if sweep.metric is None or not all(isinstance(task, DeclaresMetrics) for task in tasks):

@@ -1,4 +1,4 @@
-"""What is told of the decisions at rungs: a sentence each, and a table of all that they were based on."""
+"""The decisions at rungs as text: a sentence for each, and a table of the scores behind them."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from pipeline.reports import Decided
 
 
 def sentence(decided: Decided) -> str:
-    """Return a decision as a person reads it: how many of how many go on from a rung, and from which value on."""
+    """Return a decision as a sentence: how many of how many settings go on from a rung, and from which value on."""
     decision = decided.decision
-    cut = cut_of(decided)
-    worst = "" if cut is None else f", from {decided.metric} {cut:.4g} on"
+    cutoff = cutoff_of(decided)
+    worst = "" if cutoff is None else f", from {decided.metric} {cutoff:.4g} on"
     pool = f" of pool {decision.pool}" if decision.pool else ""
     return f"rung at step {decision.step}{pool}: {len(decision.passed)} of {len(decision.scores)} go on{worst}"
 
 
-def cut_of(decided: Decided) -> float | None:
-    """Return the value of the last setting that goes on, None where none does."""
+def cutoff_of(decided: Decided) -> float | None:
+    """Return the value of the worst setting that goes on, None if none does."""
     passed = [decided.decision.scores[name] for name in decided.decision.passed]
     return decided.sign * min(passed) if passed else None
 
 
 def rows(decisions: Sequence[Decided]) -> list[dict[str, Any]]:
-    """Return a row of every decision and every setting that had arrived: its value, and what became of it."""
+    """Return a row for each decision and each setting that had arrived: its value, and whether it goes on."""
     return [
         {
             "decision": number,
@@ -33,7 +33,7 @@ def rows(decisions: Sequence[Decided]) -> list[dict[str, Any]]:
             "setting": decided.names[setting],
             decided.metric: decided.sign * score,
             "becomes": _fate(decided, setting),
-            "cut": cut_of(decided),
+            "cut": cutoff_of(decided),
             "complete": decided.decision.complete,
             "key": setting,
         }
@@ -43,7 +43,7 @@ def rows(decisions: Sequence[Decided]) -> list[dict[str, Any]]:
 
 
 def tags(decisions: Sequence[Decided]) -> dict[str, str]:
-    """Return how many settings arrived at each rung, and how many went on from it."""
+    """Return the tags of the decisions: how many settings arrived at each rung, and how many went on."""
     if not decisions:
         return {}
     arrived: dict[tuple[int, int], tuple[int, int]] = {}

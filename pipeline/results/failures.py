@@ -1,4 +1,4 @@
-"""The failures of a sweep, by what failed: which trials, where in their code, how to run one of them again."""
+"""The failures of a sweep, grouped by kind: which trials, where in their code, and how to rerun one."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pipeline.reports import Failed
 from pipeline.results.fault_log import FaultLog
 
 KINDS = 5
-"""The most kinds of failures that are told: who has more of them reads the log."""
+"""The most kinds of failures that are printed; the log holds all."""
 
 NAMES = 3
 
 
 @dataclass(slots=True, kw_only=True)
 class _Kind:
-    """Trials that failed alike: by the same error at the same place, or in the same words."""
+    """Trials that failed in the same way: by the same error at the same place, or with the same message."""
 
     first: Failed
     logged: bool
@@ -26,7 +26,7 @@ class _Kind:
 
 
 class Failures:
-    """Takes in the failed trials of ``count``; the whole of what each kind of them raised goes into ``log``."""
+    """Collects the failed trials, of ``count`` in all; the full traceback of each kind goes into ``log``."""
 
     def __init__(self, count: int, log: FaultLog) -> None:
         self._count = count
@@ -34,11 +34,11 @@ class Failures:
         self._kinds: dict[str, _Kind] = {}
 
     def expect(self, more: int) -> None:
-        """Take note that the sweep has so many more trials."""
+        """Add to the number of the sweep's trials."""
         self._count += more
 
     def take(self, failed: Failed) -> bool:
-        """Take in a failure, and return whether it is the first of its kind in a sweep: who waits is told of it."""
+        """Add a failure, and return whether it is to be shown at once: the first of its kind in a sweep."""
         name = (failed.raised.place if failed.raised else "") or failed.error
         kind = self._kinds.get(name)
         if kind is None:
@@ -51,17 +51,17 @@ class Failures:
         return fresh
 
     def error(self) -> TrialsFailedError:
-        """Return the error that tells of all failures; where they came from is its cause and its notes."""
+        """Return the error with the message of all failures; its notes hold the tracebacks."""
         kinds = sorted(self._kinds.values(), key=lambda kind: -len(kind.trials))
         more = [f"and {len(kinds) - KINDS} more kinds of failures"] if len(kinds) > KINDS else []
-        error = TrialsFailedError("\n".join([*map(self._told, kinds[:KINDS]), *more]) or "a trial has not finished")
+        error = TrialsFailedError("\n".join([*map(self._message, kinds[:KINDS]), *more]) or "a trial has not finished")
         for kind in kinds:
             error.add_note(f"{kind.first.trial.name}:\n{kind.first.traceback}")
         if self._count == 1 and kinds and kinds[0].first.raised is not None:
             error.__cause__ = kinds[0].first.raised.exception
         return error
 
-    def _told(self, kind: _Kind) -> str:
+    def _message(self, kind: _Kind) -> str:
         first, count = kind.first, len(kind.trials)
         who = f"{count} of {self._count} trials failed" if self._count > 1 else "the trial failed"
         lines = [f"{who}: {first.error}"]
@@ -79,7 +79,7 @@ class Failures:
 
 
 def rerun_command(trial: PlannedTrial) -> str:
-    """Return the command that computes a trial alone in its own process, and stops in a debugger where it raises."""
+    """Return the command that runs a trial alone in its own process, and stops in a debugger where it raises."""
     overrides = [text for text in trial.overrides if not text.lstrip("+").startswith(("engine=", "cluster", "sweep."))]
     command = ["python", "-m", "pdb", "-c", "continue", "-m", "pipeline", *overrides, "engine=inprocess"]
     return f"HYDRA_FULL_ERROR=1 {shlex.join(command)}"

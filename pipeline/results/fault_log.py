@@ -1,4 +1,4 @@
-"""The log of a sweep's faults: each in full, in a file beside the sweep that is there once there is a fault."""
+"""The log of a sweep's faults, each in full: a file in the sweep's folder, created with the first fault."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pipeline.address import redact
 
 NAME = "faults.log"
 LONGEST = 300
-"""The most characters of an error that are told in a line; the log has the whole."""
+"""The most characters of an error in a line; the log holds the whole."""
 
 
 class FaultLog:
-    """Appends to the file `NAME` in ``folder``, from any thread; a disk that takes no more costs the log alone."""
+    """Appends to the file `NAME` in ``folder``, from any thread; a full disk costs the log only."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder.absolute() / NAME
         self._lock = threading.Lock()
 
     def write(self, title: str, text: str = "") -> bool:
-        """Append what happened, in a line, and all there is to know of it; return whether it is there."""
+        """Append a fault: a line, and its text in full. Return whether it could be written."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         lines = redact(f"{now} {title}\n{text}").rstrip()
         try:
@@ -33,7 +33,7 @@ class FaultLog:
 
 
 def brief(error: object) -> str:
-    """Return what an error says in its first line, cut in the middle where that is long, and without credentials."""
+    """Return the first line of an error's message, shortened in the middle if it is long, without credentials."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     text = redact(lines[0])
     return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"

@@ -1,4 +1,4 @@
-"""The settings of a sweep: the repeats of each, what they come to together, and which setting leads."""
+"""The settings of a sweep: their repeats, the statistics of these, and the ranking of the settings."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from pipeline.results.statistics import Summary, summarize, summarize_each
 COMPLETE, STOPPED, DIVERGED, FAILED = "complete", "stopped early", "diverged", "failed"
 _WITHOUT_ANSWER = frozenset({DIVERGED, FAILED})
 
-Place = tuple[bool, bool, float, float, int]
-"""What orders settings: whether they have no answer, whether any diverged, the rung that stopped them, score, index."""
+RankKey = tuple[bool, bool, float, float, int]
+"""The sort key of settings: no score, any repeat diverged, minus the rung that stopped it, minus the score, index."""
 
 Seeds = tuple[tuple[str, str], ...]
-"""What tells a repeat of a setting from the others: the keys that vary, and their values as texts."""
+"""The identity of a repeat within its setting: the keys that vary, and their values as texts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repeat:
-    """A trial as a repeat of its setting: its seeds, its outcome as a person reads it, and its last metrics.
+    """A trial as a repeat of its setting: its seeds, its outcome as text, and its last metrics.
 
-    ``index`` is its place in the sweep; ``trial`` is its name, ``run_id`` that of its run, where it has one.
-    ``stopped_at`` is the step of the rung at which it was stopped, infinite where it was not.
+    ``index`` is its index in the sweep, ``trial`` its name, ``run_id`` the id of its run, if it has one.
+    ``stopped_at`` is the step of the rung at which it was stopped, infinite if it was not.
     """
 
     seeds: Seeds
@@ -38,7 +38,7 @@ class Repeat:
 
     @property
     def counts(self) -> bool:
-        """Whether its metrics are an answer: those of a trial that diverged or failed are none."""
+        """Whether its metrics count: those of a trial that diverged or failed do not."""
         return self.outcome not in _WITHOUT_ANSWER
 
 
@@ -53,16 +53,16 @@ class Setting:
     used: Mapping[str, Any] = field(default_factory=dict)
 
     def values(self, metric: str) -> dict[Seeds, float]:
-        """Return the values of a metric by their seeds, of the repeats that count and have one that is finite."""
+        """Return the finite values of a metric by seeds, of the repeats that count."""
         known = {repeat.seeds: repeat.metrics.get(metric, math.nan) for repeat in self.repeats if repeat.counts}
         return {seeds: value for seeds, value in known.items() if math.isfinite(value)}
 
     def summary(self, metric: str) -> Summary:
-        """Return what the repeats come to together."""
+        """Return the statistics of a metric over the repeats."""
         return summarize(list(self.values(metric).values()))
 
     def counts(self) -> dict[str, int]:
-        """Return how many repeats ended how, the usual way first."""
+        """Return the number of repeats with each outcome, complete first."""
         order = (COMPLETE, STOPPED, DIVERGED, FAILED)
         every = [repeat.outcome for repeat in self.repeats]
         names = [*order, *dict.fromkeys(name for name in every if name not in order)]
@@ -70,61 +70,61 @@ class Setting:
 
     @property
     def score(self) -> float:
-        """What settings are ordered by, more being better: the mean, minus infinity where there is nothing."""
+        """The score of the setting, larger is better: the mean, minus infinity without any value."""
         values = self.values(self.criterion.metric)
         return self.criterion.sign * sum(values.values()) / len(values) if values else -math.inf
 
     @property
     def stopped_at(self) -> float:
-        """The step of the rung at which its repeats were stopped, infinite where they were not."""
+        """The step of the rung at which its repeats were stopped, infinite if they were not."""
         return min(repeat.stopped_at for repeat in self.repeats)
 
     @property
     def best(self) -> Repeat | None:
-        """The best repeat, None where no repeat has an answer."""
+        """The best repeat, None if no repeat has a score."""
         first = self.repeats[0]
         return first if first.counts and self.criterion.score(first.metrics) > -math.inf else None
 
 
 def ranked(settings: Iterable[Setting]) -> list[Setting]:
-    """Return settings, the best mean first, of those that came furthest: who was stopped at a rung comes after them.
+    """Return settings, the best mean first; those that were stopped at a rung come after those that were not.
 
-    A setting that has diverged in some repeats comes after those that have in none: the mean of the repeats that are
-    left is that of the lucky ones. Settings without an answer are last.
+    A setting with diverged repeats comes after those without: the mean of the others is biased. Settings without a
+    score are last.
     """
-    return sorted(settings, key=_place)
+    return sorted(settings, key=_rank_key)
 
 
-def _place(setting: Setting) -> Place:
+def _rank_key(setting: Setting) -> RankKey:
     diverged = any(repeat.outcome == DIVERGED for repeat in setting.repeats)
     index = min(repeat.index for repeat in setting.repeats)
     return setting.score == -math.inf, diverged, -setting.stopped_at, -setting.score, index
 
 
-def in_order(repeats: Sequence[Repeat], criterion: Criterion) -> tuple[Repeat, ...]:
-    """Return repeats, the best first, those without an answer last."""
+def ranked_repeats(repeats: Sequence[Repeat], criterion: Criterion) -> tuple[Repeat, ...]:
+    """Return repeats, the best first, those that do not count last."""
     return tuple(sorted(repeats, key=lambda one: (not one.counts, -criterion.score(one.metrics), one.index)))
 
 
 def are_repeated(settings: Sequence[Setting]) -> bool:
-    """Return whether any setting has more than one repeat: where none has, trials say all there is to say."""
+    """Return whether any setting has more than one repeat; if none has, a setting is a trial."""
     return any(len(setting.repeats) > 1 for setting in settings)
 
 
-def columns(settings: Sequence[Setting], shown: Sequence[str]) -> list[str]:
-    """Return those of the metrics ``shown`` that any repeat has, what settings are ranked by before them."""
+def setting_columns(settings: Sequence[Setting], shown: Sequence[str]) -> list[str]:
+    """Return the metrics to show: the one that ranks, then those of ``shown`` that any repeat has."""
     measured = {name for setting in settings for repeat in setting.repeats for name in repeat.metrics}
     first = [settings[0].criterion.metric] if settings else []
     return [name for name in dict.fromkeys([*first, *shown]) if name in measured]
 
 
-def rows(settings: Sequence[Setting], swept: Sequence[str], shown: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the settings as rows of plain values: what was swept, and of each metric mean, deviation and interval.
+def setting_rows(settings: Sequence[Setting], swept: Sequence[str], shown: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the settings as rows of plain values: the swept values, and mean, deviation and interval of each metric.
 
-    ``shown`` are the metrics that come first; the others follow by their names.
+    ``shown`` are the metrics that come first; the others follow by name.
     """
     every = {name for setting in settings for repeat in setting.repeats for name in repeat.metrics}
-    names = list(dict.fromkeys([*columns(settings, shown), *sorted(every)]))
+    names = list(dict.fromkeys([*setting_columns(settings, shown), *sorted(every)]))
     table = [_row(setting, swept) for setting in settings]
     for name in names:
         values = [list(setting.values(name).values()) for setting in settings]

@@ -1,6 +1,6 @@
-"""The statistics of repeats: a mean and its interval, a difference of two means, and how many repeats would tell.
+"""The statistics of repeats: a mean and its interval, a difference of two means, and the repeats needed to show it.
 
-SciPy computes what it has, and is imported where it is used: it takes a second.
+SciPy is imported where it is used, since that takes a second.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from dataclasses import dataclass
 import numpy as np
 
 LEVEL = 0.95
-"""The confidence of every interval, and one minus how often a test may err."""
+"""The confidence level of every interval; one minus the significance level of every test."""
 
 POWER = 0.8
-"""How probable it is to be that a real difference shows: the convention of Cohen (1988), section 2.4."""
+"""The power of a test: the probability that it shows a real difference. Convention of Cohen (1988), section 2.4."""
 
 _RESAMPLES = 9999  # the percentiles of 95 % then have a standard error below 2 % of the interval
-_AT_ONCE = 32  # settings whose resamples are in memory together
+_AT_ONCE = 32  # settings whose resamples are in memory at once
 MOST_REPEATS = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """Repeats of one value: how many, their mean, their standard deviation, and the 95 % interval of the mean.
+    """Statistics of repeats: their number, mean, standard deviation, and the 95 % interval of the mean.
 
     The deviation is of a sample (divided by ``count - 1``). One value has no deviation and no interval (NaN).
     """
@@ -40,12 +40,11 @@ class Summary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """How much a mean is above another: the difference with its 95 % interval, and what speaks for it.
+    """The difference of two means, with its 95 % interval and its significance.
 
-    ``improvement`` is the probability that a repeat of the one is above one of the other, ``p`` the probability of
-    such a difference, or a larger one to either side, between equals, and ``repeats`` about how many repeats would show
-    a difference as large as this one, infinity where it is none. ``count`` is how many pairs there are, or, where the
-    repeats are not ``paired``, how many of the setting that has fewer.
+    ``improvement`` is the probability that a repeat of the first is above one of the second. ``p`` is the two-sided
+    p-value. ``repeats`` is about how many repeats would show a difference of this size, infinity for none. ``count``
+    is the number of pairs, or, if the repeats are not ``paired``, of the repeats of the setting that has fewer.
     """
 
     mean: float
@@ -61,8 +60,8 @@ class Difference:
 def summarize(values: Sequence[float]) -> Summary:
     """Return the summary of repeats.
 
-    The interval is the bias-corrected and accelerated bootstrap's of the mean. Source: Efron (1987), Better bootstrap
-    confidence intervals, JASA 82, as `scipy.stats.bootstrap` has it.
+    The interval of the mean is a bias-corrected and accelerated bootstrap. Source: Efron (1987), Better bootstrap
+    confidence intervals, JASA 82, by `scipy.stats.bootstrap`.
 
     >>> summarize([1.0, 2.0, 3.0]).mean, summarize([1.0, 2.0, 3.0]).deviation, summarize([1.0]).low
     (2.0, 1.0, nan)
@@ -71,7 +70,7 @@ def summarize(values: Sequence[float]) -> Summary:
 
 
 def summarize_each(every: Sequence[Sequence[float]]) -> list[Summary]:
-    """Return `summarize` of each; the bootstrap of many at once takes a tenth of the time of one after another."""
+    """Return `summarize` of each; one bootstrap of many takes a tenth of the time of a bootstrap each."""
     groups: dict[int, list[int]] = {}
     for place, values in enumerate(every):
         groups.setdefault(len(values), []).append(place)
@@ -95,13 +94,13 @@ def _summary_of(values: Sequence[float], low: float, high: float) -> Summary:
 
 
 def paired(ones: Sequence[float], others: Sequence[float], *, tests: int = 1) -> Difference:
-    """Return the difference of values that stand in pairs: of two settings with one seed each.
+    """Return the difference of paired values: of two settings, with one seed a pair.
 
-    What the pairs have in common, such as their minibatches, cancels. ``p`` is the t-test's of the differences,
+    Noise that the values of a pair share, such as their minibatches, cancels. ``p`` is that of the paired t-test,
     multiplied by ``tests``, the number of pairs of settings that the two were picked from (Bonferroni: Dunn (1961),
-    Multiple comparisons among means, JASA 56). ``improvement`` is the share of pairs in which the first is above, ties
-    by half. The variance of the differences is not taken to be less than that of rounding (`_rounding`), twice: three
-    pairs that are all one example apart are no proof.
+    Multiple comparisons among means, JASA 56). ``improvement`` is the share of pairs in which the first is above; ties
+    count half. The variance of the differences is at least twice that of rounding (`_rounding`): three pairs that all
+    differ by one example prove nothing.
     """
     from scipy import stats  # noqa: PLC0415
 
@@ -123,10 +122,10 @@ def paired(ones: Sequence[float], others: Sequence[float], *, tests: int = 1) ->
 
 
 def unpaired(ones: Sequence[float], others: Sequence[float], *, tests: int = 1) -> Difference:
-    """Return the difference of values that have nothing in common: as `paired`, but for two samples.
+    """Return the difference of two independent samples; as `paired` otherwise.
 
-    ``p`` is that of Welch's t-test, which does not take the variances to be equal. ``improvement`` is the share of all
-    pairs in which the first is above, ties by half: Mann and Whitney's U over the number of pairs, which Agarwal et al.
+    ``p`` is that of Welch's t-test, which does not assume equal variances. ``improvement`` is the share of all pairs in
+    which the first is above; ties count half. It is Mann and Whitney's U over the number of pairs, which Agarwal et al.
     (2021), Deep reinforcement learning at the edge of the statistical precipice, call probability of improvement.
     """
     from scipy import stats  # noqa: PLC0415
@@ -151,11 +150,11 @@ def unpaired(ones: Sequence[float], others: Sequence[float], *, tests: int = 1) 
 
 
 def repeats_needed(mean: float, one: float, other: float, *, tests: int = 1, paired: bool) -> float:
-    """Return how many repeats, each, show a difference of ``mean`` four times in five, corrected for ``tests``.
+    """Return how many repeats of each show a difference of ``mean`` with `POWER`, corrected for ``tests``.
 
-    ``one`` and ``other`` are the variances of the two, in pairs that of the differences and 0. The power of a t-test is
-    that of the noncentral t distribution (Cohen (1988), Statistical power analysis for the behavioral sciences, chapter
-    2; the degrees of freedom of unequal variances are Welch's). What is above `MOST_REPEATS` is infinity.
+    ``one`` and ``other`` are the two variances; for pairs, that of the differences and 0. The power of a t-test is that
+    of the noncentral t distribution (Cohen (1988), Statistical power analysis for the behavioral sciences, chapter 2;
+    the degrees of freedom of unequal variances are Welch's). A number above `MOST_REPEATS` is infinity.
 
     >>> repeats_needed(0.5, 1.0, 0.0, paired=True)
     34.0
@@ -178,18 +177,18 @@ def repeats_needed(mean: float, one: float, other: float, *, tests: int = 1, pai
 
 
 def _shows(mean: float, variance: float, freedom: float, count: int, tests: int) -> bool:
-    """Return whether so many repeats show a difference of means with `POWER`."""
+    """Return whether ``count`` repeats show a difference of means with `POWER`."""
     from scipy import stats  # noqa: PLC0415
 
     degrees = freedom * (count - 1)
     bound = stats.t.isf((1 - LEVEL) / 2 / tests, degrees)
     power = stats.nct.sf(bound, degrees, abs(mean) * math.sqrt(count / variance))
-    # Far out SciPy's noncentral t has no number; there the bound alone decides.
+    # SciPy's noncentral t is NaN in the far tail; there the expected t is compared with the bound.
     return bool(power >= POWER if math.isfinite(power) else abs(mean) * math.sqrt(count / variance) > bound)
 
 
 def _intervals(data: np.ndarray) -> np.ndarray:
-    """Return the ends ``(K, 2)`` of the interval of the mean of each row ``(K, n)``; NaN of fewer than two values."""
+    """Return the ends ``(K, 2)`` of the interval of the mean of each row ``(K, n)``; NaN for fewer than two values."""
     from scipy import stats  # noqa: PLC0415
 
     ends = np.full((len(data), 2), math.nan)
@@ -199,7 +198,7 @@ def _intervals(data: np.ndarray) -> np.ndarray:
     ends[~spread] = data[~spread].mean(axis=1, keepdims=True)
     for rows in np.array_split(np.flatnonzero(spread), -(-int(spread.sum()) // _AT_ONCE) or 1):
         if len(rows):
-            rng = np.random.default_rng(0)  # the same values have the same interval
+            rng = np.random.default_rng(0)  # so that the same values have the same interval
             options = {"confidence_level": LEVEL, "method": "BCa", "n_resamples": _RESAMPLES, "axis": 1, "rng": rng}
             found = stats.bootstrap((data[rows],), np.mean, **options).confidence_interval
             ends[rows] = np.column_stack([found.low, found.high])
@@ -220,10 +219,10 @@ def _interval_of_difference(x: np.ndarray, y: np.ndarray) -> tuple[float, float]
 
 
 def _rounding(values: np.ndarray) -> float:
-    """Return the variance that a value has by being a whole number of steps, ``q ** 2 / 12`` (Sheppard (1898)).
+    """Return the variance of rounding to multiples of a step ``q``, ``q ** 2 / 12`` (Sheppard (1898)).
 
-    The step ``q`` is what all differences of the values are multiples of, found by Euclid's algorithm: an accuracy on N
-    examples comes in steps of 1 / N, and values that come in none have next to no such variance.
+    The step is the greatest common divisor of all differences of the values, by Euclid's algorithm: an accuracy on N
+    examples has steps of 1 / N. For values without a step it is close to 0.
 
     >>> round(_rounding(np.array([0.5, 0.8, 1.0])) * 12, 6)
     0.01
@@ -237,5 +236,5 @@ def _rounding(values: np.ndarray) -> float:
 
 
 def _tiny(values: np.ndarray) -> float:
-    """Return below what a spread of such values is rounding."""
+    """Return the spread of such values up to which it is rounding."""
     return 1e-12 * float(np.max(np.abs(values), initial=0.0))

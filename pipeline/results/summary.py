@@ -1,4 +1,4 @@
-"""What a sweep comes to in numbers and in a line each: the metrics and params that its parent run shows."""
+"""The summary of a sweep: the metrics, params, tags and tables of its parent run."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.config.settings import settings, swept, text_of
+from pipeline.config.settings import swept_values, text_of, used_values
 from pipeline.results.cells import SHOWN
-from pipeline.results.repeats import rows
+from pipeline.results.repeats import setting_rows
 from pipeline.results.tally import Tally
 from tasks.events import Outcome
 
@@ -16,7 +16,7 @@ _REPORTED = ("val/accuracy", "test/accuracy")
 _MOST_VALUES = 12
 
 SWEPT = "swept"
-"""The tag of a sweep's run that names the keys which were swept: it has been written to its end."""
+"""The tag of a sweep's run that names the swept keys; it is written at the end of the sweep."""
 _OUTCOMES = {
     "trials/failed": Outcome.FAILED,
     "trials/diverged": Outcome.DIVERGED,
@@ -25,7 +25,7 @@ _OUTCOMES = {
 
 
 def metrics(tally: Tally) -> dict[str, float]:
-    """Return how the trials ended, and what the best setting came to: its means with the ends of their intervals."""
+    """Return how many trials ended in which way, and the means of the best setting with their intervals."""
     outcomes = [standing.outcome for standing in tally.standings.values()]
     numbers: dict[str, float] = {"trials/done": tally.done}
     numbers |= {name: outcomes.count(outcome) for name, outcome in _OUTCOMES.items()}
@@ -41,7 +41,7 @@ def metrics(tally: Tally) -> dict[str, float]:
 
 
 def tags(tally: Tally) -> dict[str, str]:
-    """Return what was swept, which setting is the best, and which of its trials stands for it."""
+    """Return the swept keys, the best setting, and the trial that is registered for it."""
     found = {SWEPT: ", ".join(_varied(tally)) or "nothing"}
     if tally.best is not None:
         found |= {"best.setting": tally.setting_name(tally.best.trial), "best.trial": standing_for(tally)}
@@ -49,11 +49,11 @@ def tags(tally: Tally) -> dict[str, str]:
 
 
 def _varied(tally: Tally) -> dict[str, list[Any]]:
-    return swept([settings(standing.trial.trial) for standing in tally.standings.values()])
+    return swept_values([used_values(standing.trial.trial) for standing in tally.standings.values()])
 
 
 def standing_for(tally: Tally) -> str:
-    """Return the name of the trial that is registered as a model, and what it is of its setting."""
+    """Return the name of the trial that is registered as a model, and its relation to its setting."""
     if tally.best is None:
         return ""
     name = tally.best.trial.name
@@ -65,21 +65,21 @@ def standing_for(tally: Tally) -> str:
 
 
 def params(tally: Tally) -> dict[str, str]:
-    """Return what was swept, each key with its values, what was fixed, the data, and what ranks."""
+    """Return the swept keys with their values, the fixed keys, the data set, and the criterion."""
     trials = [standing.trial for standing in tally.standings.values()]
     if not trials:
         return {}
-    used = [settings(trial.trial) for trial in trials]
+    used = [used_values(trial.trial) for trial in trials]
     varied = _varied(tally)
     fixed = {name: value for name, value in used[0].items() if all(one.get(name) == value for one in used)}
-    told = {f"swept.{name}": values_of(name, values) for name, values in varied.items()}
-    told |= {name: text_of(name, value) for name, value in fixed.items() if name not in varied}
-    ranked = {"sweep.metric": tally.criterion.metric, "sweep.mode": tally.criterion.mode}
-    return ranked | {"dataset": str(trials[0].config["dataset"]["name"])} | told
+    texts = {f"swept.{name}": values_of(name, values) for name, values in varied.items()}
+    texts |= {name: text_of(name, value) for name, value in fixed.items() if name not in varied}
+    criterion = {"sweep.metric": tally.criterion.metric, "sweep.mode": tally.criterion.mode}
+    return criterion | {"dataset": str(trials[0].config["dataset"]["name"])} | texts
 
 
 def tables(tally: Tally, run_ids: Mapping[str, str]) -> dict[str, list[dict[str, Any]]]:
-    """Return the tables of results by name: of the settings, and of all trials; without repeats the two are one."""
+    """Return the tables of results by name: one of settings and one of trials, or, without repeats, one of trials."""
     trials = [
         {**row, "run_id": run_ids.get(standing.trial.key, "")}
         for row, standing in zip(tally.table(), tally.ranking(), strict=True)
@@ -87,10 +87,13 @@ def tables(tally: Tally, run_ids: Mapping[str, str]) -> dict[str, list[dict[str,
     if not tally.repeated:
         return {"results": trials}
     found = tally.settings(run_ids)
-    return {"results": rows(found, list(swept([setting.used for setting in found])), SHOWN), "trials": trials}
+    return {
+        "results": setting_rows(found, list(swept_values([setting.used for setting in found])), SHOWN),
+        "trials": trials,
+    }
 
 
 def values_of(name: str, values: Sequence[Any]) -> str:
-    """Return the values of a swept key as a person reads them, the first of many."""
+    """Return the values of a swept key as text, shortened if they are many."""
     shown = ", ".join(text_of(name, value) for value in values[:_MOST_VALUES])
     return shown + (f", ... ({len(values)} values)" if len(values) > _MOST_VALUES else "")

@@ -1,4 +1,4 @@
-"""The tally of a sweep: where every trial stands, from the reports so far."""
+"""The tally of a sweep: the standing of every trial, from the reports so far."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config.settings import setting, setting_key, setting_names, settings, swept, text_of
+from pipeline.config.settings import setting_key, setting_names, setting_values, swept_values, text_of, used_values
 from pipeline.plan.plan import PlannedTrial
 from pipeline.reports import Failed, Finished, Progressed, Started, TrialReport
 from pipeline.results.cells import SHOWN
 from pipeline.results.criterion import Criterion
-from pipeline.results.repeats import Place, Repeat, Seeds, Setting, in_order, ranked
+from pipeline.results.repeats import RankKey, Repeat, Seeds, Setting, ranked, ranked_repeats
 from tasks.events import Outcome, Result
 
 
 @dataclass(slots=True, kw_only=True)
 class Standing:
-    """What is known of a trial: its step, the last value of each metric, and its outcome once it has one."""
+    """The standing of a trial: its step, the last value of each metric, and its outcome once it has one."""
 
     trial: PlannedTrial
     criterion: Criterion = field(default_factory=Criterion)
@@ -32,34 +32,34 @@ class Standing:
 
     @property
     def score(self) -> float:
-        """What trials are ordered by, more being better, minus infinity where there is nothing.
+        """The score of the trial, larger is better, minus infinity without the metric.
 
-        A trial that diverged or failed has nothing, so it is never the best.
+        It is minus infinity for a trial that diverged or failed, which is never the best.
         """
         return -math.inf if self.outcome in (Outcome.DIVERGED, Outcome.FAILED) else self.criterion.score(self.metrics)
 
     @property
     def value(self) -> float:
-        """The value of the metric that trials are ranked by, the worst there is where there is none."""
+        """The value of the metric that ranks; the worst possible value if there is none."""
         return self.criterion.sign * self.score
 
     @property
     def stopped_at(self) -> float:
-        """The step of the rung at which it was stopped, infinite where it was not."""
+        """The step of the rung at which it was stopped, infinite if it was not."""
         return self.step if self.outcome is Outcome.STOPPED else math.inf
 
     @property
     def ending(self) -> str:
-        """How it ended, as a person reads it, empty where it has not."""
+        """The outcome as text, empty if it has none yet."""
         if self.outcome is Outcome.STOPPED:
             return f"{self.outcome.value} at step {self.step}"
         return self.outcome.value if self.outcome else ""
 
 
 class Tally:
-    """Follows the reports of a sweep, whose trials are ranked by the ``criterion``.
+    """Collects the reports of a sweep, whose trials are ranked by the ``criterion``.
 
-    ``share`` is how much of all steps is expected to be done, where a rule stops trials.
+    ``share`` is the share of all steps that is expected to be done, if a rule stops trials.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Tally:
         self._repeats: dict[str, list[Standing]] = {}  # by the key of their setting
         self._setting: dict[str, str] = {}
         self._seeds: dict[str, Seeds] = {}
-        self._places: dict[str, Place] = {}
+        self._rank_keys: dict[str, RankKey] = {}
         self._leading: str | None = None
         self._moved: dict[
             str, None
@@ -84,18 +84,18 @@ class Tally:
         self.failed = 0
 
     def add(self, trials: Sequence[PlannedTrial]) -> None:
-        """Follow these trials too."""
+        """Add trials."""
         new = [trial for trial in trials if trial.key not in self.standings]
         for trial in new:
             standing = self.standings[trial.key] = Standing(trial=trial, criterion=self.criterion)
             key = self._setting[trial.key] = setting_key(trial.trial, self.criterion.over)
             self._repeats.setdefault(key, []).append(standing)
-            self._seeds[trial.key] = _seeds(settings(trial.trial), self.criterion.over)
+            self._seeds[trial.key] = _seeds(used_values(trial.trial), self.criterion.over)
         self.steps_total += round(self._share * sum(trial.trial.steps for trial in new))
         self._names: dict[str, str] | None = None
 
     def take(self, report: TrialReport) -> Standing:
-        """Take a report into account, and return the trial's standing."""
+        """Add a report, and return the trial's standing."""
         standing = self._started(report.trial.key)
         match report:
             case Started():
@@ -115,7 +115,7 @@ class Tally:
         return standing
 
     def know(self, key: str, result: Result) -> None:
-        """Take into account a trial that ended in an earlier process."""
+        """Add the result of a trial that ended in an earlier process."""
         standing = self._started(key)
         self._finish(standing, result)
         self._moved[self._setting[key]] = None
@@ -128,11 +128,11 @@ class Tally:
 
     @property
     def repeated(self) -> bool:
-        """Whether any setting has more than one repeat: where none has, a setting is a trial."""
+        """Whether any setting has more than one repeat; if none has, a setting is a trial."""
         return len(self._repeats) < len(self.standings)
 
     def leader(self) -> str:
-        """Return the mean of the setting that leads, and its name, as a person reads them; nothing where none leads."""
+        """Return the mean and the name of the best setting as text, empty if there is none."""
         best = self.best
         if best is None or self._leading is None:
             return ""
@@ -147,7 +147,7 @@ class Tally:
         return self._setting[trial.key]
 
     def setting_name(self, trial: PlannedTrial) -> str:
-        """Return the name of a trial's setting: what differs between settings, which is its own where none repeats."""
+        """Return the name of a trial's setting, which is the trial's own name if there are no repeats."""
         if not self.repeated:
             return trial.name
         if self._names is None:
@@ -156,38 +156,38 @@ class Tally:
         return self._names[self.setting_of(trial)]
 
     def settings(self, run_ids: Mapping[str, str] | None = None) -> list[Setting]:
-        """Return the settings, the best first; ``run_ids`` are the trials' runs by their keys."""
+        """Return the settings, the best first; ``run_ids`` are the trials' runs by key."""
         ids = run_ids or {}
         return ranked(
             Setting(
                 key=key,
                 name=self.setting_name(standings[0].trial),
-                repeats=in_order([self._repeat(one, ids) for one in standings], self.criterion),
+                repeats=ranked_repeats([self._repeat(one, ids) for one in standings], self.criterion),
                 criterion=self.criterion,
-                used=setting(standings[0].trial.trial, self.criterion.over),
+                used=setting_values(standings[0].trial.trial, self.criterion.over),
             )
             for key, standings in self._repeats.items()
         )
 
-    def place(self, key: str) -> Place:
-        """Return what orders settings by their keys, the least first."""
+    def rank_key(self, key: str) -> RankKey:
+        """Return the sort key of the setting with this key; the best has the least."""
         self._compare()
-        return self._places[key]
+        return self._rank_keys[key]
 
     def has_ended(self, key: str) -> bool:
-        """Return whether all repeats of a setting, so far, have ended."""
+        """Return whether all known repeats of a setting have ended."""
         return all(standing.outcome is not None for standing in self._repeats[key])
 
     def ranking(self) -> list[Standing]:
-        """Return the standings: those that came furthest, the best first; those without an answer last."""
+        """Return the standings, the best first; trials stopped early follow, those without a score are last."""
         return sorted(self.standings.values(), key=_rank)
 
     def table(self) -> list[dict[str, Any]]:
-        """Return the ranking as rows of plain values: each trial with what was swept and all it measured."""
+        """Return the ranking as rows of plain values: each trial with its swept values and its metrics."""
         ranking = self.ranking()
-        used = {standing.trial.key: settings(standing.trial.trial) for standing in ranking}
-        telling = swept(list(used.values()))
-        names = dict.fromkeys(columns(ranking, self.criterion))
+        used = {standing.trial.key: used_values(standing.trial.trial) for standing in ranking}
+        telling = swept_values(list(used.values()))
+        names = dict.fromkeys(trial_columns(ranking, self.criterion))
         names |= dict.fromkeys(sorted({name for standing in ranking for name in standing.metrics}))
         return [
             {"trial": standing.trial.name, "outcome": standing.outcome.value if standing.outcome else "not finished"}
@@ -223,14 +223,14 @@ class Tally:
         standing.step = result.step
 
     def _compare(self) -> None:
-        """Find the setting that leads, now that trials stand elsewhere."""
+        """Find the best setting again after standings have changed."""
         for key in self._moved:
-            place = self._places[key] = _place(self._repeats[key])
+            place = self._rank_keys[key] = _rank_key(self._repeats[key])
             if self._leading == key:  # it may have become worse, or diverged
-                self._leading = min(self._places, key=self._places.__getitem__)
-            elif self._leading is None or place < self._places[self._leading]:
+                self._leading = min(self._rank_keys, key=self._rank_keys.__getitem__)
+            elif self._leading is None or place < self._rank_keys[self._leading]:
                 self._leading = key
-            if self._leading is not None and self._places[self._leading][0]:
+            if self._leading is not None and self._rank_keys[self._leading][0]:
                 self._leading = None
         self._moved = {}
 
@@ -239,7 +239,7 @@ class Tally:
         standing.step = max(step, standing.step)
 
     def _end(self, standing: Standing, outcome: Outcome, message: str) -> None:
-        # Who was stopped goes no further; the steps that a diverged one leaves out count as done.
+        # A stopped trial stays at its step; the remaining steps of a diverged one count as done.
         self._advance(standing, standing.step if outcome is Outcome.STOPPED else standing.trial.trial.steps)
         self.running -= 1
         self.done += 1
@@ -250,8 +250,8 @@ def _rank(one: Standing) -> tuple[bool, float, float, int]:
     return one.score == -math.inf, -one.stopped_at, -one.score, one.trial.index
 
 
-def _place(repeats: Sequence[Standing]) -> Place:
-    """Return what orders settings, as `pipeline.results.repeats.ranked` does."""
+def _rank_key(repeats: Sequence[Standing]) -> RankKey:
+    """Return the sort key of a setting, as in `pipeline.results.repeats.ranked`."""
     scores = [one.score for one in repeats if one.score > -math.inf]
     diverged = any(one.outcome is Outcome.DIVERGED for one in repeats)
     mean = sum(scores) / len(scores) if scores else -math.inf
@@ -267,13 +267,13 @@ def _seeds(used: Mapping[str, Any], over: Sequence[str]) -> Seeds:
     return tuple((key, text_of(key, used[key])) for key in over if key in used)
 
 
-def columns(standings: Sequence[Standing], criterion: Criterion) -> list[str]:
-    """Return the metrics to show of some trials beside each other: what ranks them first, then what trainings have."""
+def trial_columns(standings: Sequence[Standing], criterion: Criterion) -> list[str]:
+    """Return the metrics to show for trials: the one that ranks, then those of trainings."""
     measured = {name for standing in standings for name in standing.metrics}
     return [name for name in dict.fromkeys((criterion.metric, *SHOWN)) if name in measured]
 
 
 def _cell(key: str, used: Mapping[str, Any]) -> Any:
-    """Return a setting of a trial, nothing where the trial does not use it."""
+    """Return a trial's value of a key, None if the trial does not use it."""
     value = used.get(key)
     return value if isinstance(value, int | float) or key not in used else text_of(key, value)

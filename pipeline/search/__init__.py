@@ -1,1 +1,1 @@
-"""Search: Optuna's samplers propose the next points of a sweep, and are told what became of them."""
+"""Search: Optuna's samplers propose the next points of a sweep, and are told their values."""

@@ -1,4 +1,4 @@
-"""Optuna itself, which is an optional dependency: imported when a search is made, in a version that is known."""
+"""Imports Optuna, an optional dependency, when a search is made, and checks its version."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from types import ModuleType
 from tasks.errors import ConfigError
 
 LOWEST, ABOVE = (4, 9), (6,)
-"""The versions of Optuna that a search works with: from the first one up to, and without, the second."""
+"""The versions of Optuna that a search works with: at least the first, and below the second."""
 
 
 def load() -> ModuleType:
-    """Return the package ``optuna``, which says no more of itself than its warnings from here on.
+    """Return the package ``optuna``, with its log level set to warnings.
 
     Raises
     ------
     ConfigError
-        If it is not installed, or in a version that is not known.
+        If it is not installed, or its version is not known to work.
     """
     try:
         import optuna  # noqa: PLC0415  # most sweeps need none
@@ -32,6 +32,6 @@ def load() -> ModuleType:
     if not LOWEST <= known < ABOVE:
         raise ConfigError(f"hydra/sweeper=search needs Optuna from 4.9 on and before 6, got {version}")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    # Batches of proposals want arguments that Optuna 4 calls experimental.
+    # Batches of proposals need arguments that Optuna 4 calls experimental.
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     return optuna

@@ -1,4 +1,4 @@
-"""What a search optimises: the metric that ranks the sweep, or several, each in its direction."""
+"""The objectives of a search: the metric that ranks the sweep, or several metrics, each with a direction."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from tasks.errors import ConfigError, require, unknown_choice
 _MODES = {"max": "maximize", "min": "minimize"}
 _LESS_IS_BETTER = ("loss", "error", "examples", "evaluations")
 ACCURACY = ("val/accuracy", "train/accuracy")
-"""What a search is for where nothing is said: the first that is measured."""
+"""The default metric of a search: the first of these that is measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objectives:
-    """The metrics that a search optimises, None standing for accuracy, and the direction of each."""
+    """The metrics that a search optimises (None: accuracy), and the direction of each."""
 
     metrics: tuple[str | None, ...]
     directions: tuple[str, ...]
 
     @classmethod
     def of(cls, sweep: Mapping[str, Any], metrics: Any, direction: Any) -> Objectives:
-        """Return what the keys ``sweep``, ``hydra.sweeper.metrics`` and ``hydra.sweeper.direction`` say.
+        """Return the objectives of the keys ``sweep``, ``hydra.sweeper.metrics`` and ``hydra.sweeper.direction``.
 
         Raises
         ------
@@ -57,15 +57,15 @@ class Objectives:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The metrics by name."""
+        """The names of the metrics."""
         return tuple(name or "accuracy" for name in self.metrics)
 
     def values(self, measured: Mapping[str, float]) -> list[float]:
-        """Return the value of each metric, NaN where it was not measured."""
+        """Return the value of each metric, NaN if it was not measured."""
         return [_value(name, measured) for name in self.metrics]
 
     def measured(self, returned: float | Sequence[float] | None) -> dict[str, float]:
-        """Return the metrics that the value of a job is of, which is a list where they are several."""
+        """Return the metrics from the return value of a job, which is a list for several metrics."""
         values = returned if isinstance(returned, Sequence) else [returned]
         names = [name or ACCURACY[0] for name in self.metrics]
         return {name: math.nan if value is None else float(value) for name, value in zip(names, values, strict=False)}

@@ -1,4 +1,4 @@
-"""A search as a sweep asks it: so many proposals at a time as fuse well, until there are enough of them."""
+"""The proposals of a search, in batches that fuse well, until the budget is spent."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from tasks.errors import require
 from tasks.events import Outcome
 
 FUSED = 8
-"""How many proposals are made for a worker at once: enough to share most of the arithmetic."""
+"""The proposals for a worker at a time: enough to share most of the arithmetic."""
 
 ROUNDS = 4
-"""How often a search learns at least: of a test function's 64 proposals, more than 16 at once cost it a digit."""
+"""The least number of batches that a search learns from: with fewer, a test function's minimum loses a digit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """How many points a search proposes in all, how many are open at most, and in how large batches.
+    """How many points a search proposes in all, how many are open at most, and how large the batches are.
 
-    More than ``max_failure_rate`` of the trials may not fail: then nothing more is proposed.
+    Once more than ``max_failure_rate`` of the trials have failed, nothing more is proposed.
     """
 
     n_trials: int = 20
@@ -36,27 +36,27 @@ class Budget:
 
     def __post_init__(self) -> None:
         require(_whole(self.n_trials), "hydra.sweeper.n_trials", "must be a whole number of at least 1", self.n_trials)
-        told = "must be a whole number of at least 1, or null"
-        require(self.n_jobs is None or _whole(self.n_jobs), "hydra.sweeper.n_jobs", told, self.n_jobs)
+        rule = "must be a whole number of at least 1, or null"
+        require(self.n_jobs is None or _whole(self.n_jobs), "hydra.sweeper.n_jobs", rule, self.n_jobs)
         rate = self.max_failure_rate
         share = isinstance(rate, int | float) and 0 <= rate <= 1
         require(share, "hydra.sweeper.max_failure_rate", "must be between 0 and 1", rate)
 
     @property
-    def most(self) -> int:
-        """How many points are open at most."""
+    def max_open(self) -> int:
+        """The most points that are proposed and have not ended."""
         return self.n_jobs or min(FUSED * self.workers, math.ceil(self.n_trials / ROUNDS))
 
     @property
     def batch(self) -> int:
-        """How many points are proposed at once, once a sampler learns."""
-        return math.ceil(self.most / self.workers)
+        """The points that are proposed at once, after the sampler has started to learn."""
+        return math.ceil(self.max_open / self.workers)
 
 
 class Proposals:
-    """The proposals of a search: points that differ in what fuses come together, and are made up for as groups end.
+    """The proposals of a search: they come in batches, so that they can be fused, and new ones follow as groups end.
 
-    ``objectives`` say which of the last metrics of a trial the search is told.
+    ``objectives`` say which of a trial's last metrics the search is told.
     """
 
     def __init__(self, search: Search, budget: Budget, objectives: Objectives) -> None:
@@ -64,27 +64,27 @@ class Proposals:
         self.total = min(budget.n_trials, search.points or budget.n_trials)
         self.ended = 0
         self.failed = 0
-        self._told: list[Told] = []
+        self._records: list[Told] = []
         self._new: set[int] = set()
 
     @property
     def identity(self) -> str:
-        """What tells this search from others; it may be resumed with more trials, and go on."""
+        """The identity of the search, which does not depend on ``n_trials``: a resume may ask for more."""
         return f"{self.search.identity} {self._objectives}"
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The metrics that must be measured."""
+        """The metrics that the search needs."""
         return tuple(name for name in self._objectives.metrics if name is not None)
 
     @property
     def done(self) -> bool:
-        """Whether no more will come."""
+        """Whether no more points will be proposed."""
         failing = self.failed > self.budget.max_failure_rate * max(1, self.ended)
         return failing or self.search.asked >= self.total
 
     def more(self, room: int) -> list[Proposal]:
-        """Return the next points, about ``room`` of them at most; a search that learns may have to wait for ends."""
+        """Return the next points, about ``room`` at most; a search that learns may return none, to wait for ends."""
         left = self.total - self.search.asked
         if self.done or left <= 0:
             return []
@@ -92,21 +92,21 @@ class Proposals:
             return self._ask(left)
         if (known := self.search.known) > 0:
             return self._ask(min(known, left))
-        # What comes before the first lesson comes at once.
+        # The startup trials are proposed at once.
         first = self.search.startup - self.search.asked
-        free = max(first, self.budget.most - self.search.open)
+        free = max(first, self.budget.max_open - self.search.open)
         count = min(left, free, max(room, 1))
         whole = count >= min(left, self.budget.batch, max(room, 1)) or self.search.open == 0
         return self._ask(count) if whole else []
 
     def tell(self, number: int, end: End) -> None:
-        """Take in how a point ended."""
+        """Tell the search the end of a point."""
         self.ended += 1
         values = [] if end.outcome is Outcome.FAILED else self._objectives.values(end.metrics)
         finite = bool(values) and all(map(math.isfinite, values))
         self._new.add(number)
-        self._told[number] = dataclasses.replace(
-            self._told[number], outcome=end.outcome.value, values=tuple(values) if finite else ()
+        self._records[number] = dataclasses.replace(
+            self._records[number], outcome=end.outcome.value, values=tuple(values) if finite else ()
         )
         if end.outcome is Outcome.FAILED:
             self.failed += 1
@@ -118,23 +118,24 @@ class Proposals:
             self.search.prune(number, end.step, values[0] if stopped else None)
 
     @property
-    def first(self) -> int:
-        """How many are made before anything is known."""
-        return min(self.total, max(self.search.startup, self.budget.most)) if self.search.learns else self.total
+    def before_learning(self) -> int:
+        """How many points are proposed before any has ended."""
+        return min(self.total, max(self.search.startup, self.budget.max_open)) if self.search.learns else self.total
 
     def describe(self) -> str:
-        """Return what the search is going to do, in a line."""
+        """Return the plan of the search, in a line."""
         what = " and ".join(f"{d} {name}" for name, d in zip(*self._names(), strict=True))
         how = f"{self.search.sampler}, {self.total} proposals to {what}"
         if not self.search.learns:
             return f"{how}, all of them at once"
-        return f"{how}: the {self.first} planned here first, then as trials end, {self.budget.most} open at most"
+        first = f"the {self.before_learning} planned here first"
+        return f"{how}: {first}, then as trials end, {self.budget.max_open} open at most"
 
     def _names(self) -> tuple[Sequence[str], Sequence[str]]:
         return self._objectives.names, self._objectives.directions
 
     def news(self) -> Searched | None:
-        """Return what was proposed and told since the last time, at the end with what the search made of it all."""
+        """Return the proposals and ends since the last call, after the last end with the importances of the keys."""
         over = self.done and not self.search.open
         if not self._new:
             return None
@@ -143,13 +144,13 @@ class Proposals:
             sampler=self.search.sampler,
             metrics=self._objectives.names,
             directions=self._objectives.directions,
-            proposals=tuple(self._told[number] for number in sorted(new)),
+            proposals=tuple(self._records[number] for number in sorted(new)),
             importances=self.search.importances() if over else {},
         )
 
     def _ask(self, count: int) -> list[Proposal]:
         proposals = [self.search.ask() for _ in range(count)]
-        self._told += [Told(number=one.number, params=one.params, known=self.ended) for one in proposals]
+        self._records += [Told(number=one.number, params=one.params, known=self.ended) for one in proposals]
         self._new |= {one.number for one in proposals}
         return proposals
 

@@ -1,4 +1,4 @@
-"""The samplers of Optuna by their names, the keys that a config may give to each, and how one is made of them."""
+"""Optuna's samplers: their names, the config keys of each, and how one is made."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ _CLASSES = {
     "nsgaiii": "NSGAIIISampler",
 }
 _MADE_BY = {"create_nsgaii_sampler": "NSGAIISampler", "create_nsgaiii_sampler": "NSGAIIISampler"}
-"""What Hydra's own plug-in, whose configs of samplers are used where it is installed, makes some classes by."""
+"""The functions by which Hydra's own plug-in makes some classes; its configs are used if it is installed."""
 
 _NEEDS = {"GPSampler": ("torch", "scipy"), "CmaEsSampler": ("cmaes",), "QMCSampler": ("scipy",)}
 
 LEARNS_NOTHING = ("RandomSampler", "QMCSampler", "GridSampler", "BruteForceSampler")
-"""Samplers whose proposals depend on nothing that they are told, so that all can be made at once."""
+"""Samplers whose proposals do not depend on results, so that all can be made at once."""
 
 
 def nodes() -> dict[str, dict[str, Any]]:
-    """Return the config of each sampler as Hydra's own plug-in names its keys; null leaves a value to Optuna."""
+    """Return the config of each sampler, with the keys of Hydra's own plug-in; null is Optuna's default."""
     return {
         name: {"_target_": f"optuna.samplers.{_CLASSES[name]}", "seed": None, **dict.fromkeys(keys)}
         for name, keys in _KEYS.items()
@@ -53,7 +53,7 @@ def nodes() -> dict[str, dict[str, Any]]:
 
 
 def class_of(config: Mapping[str, Any]) -> str:
-    """Return the name of the class that a sampler's config asks for.
+    """Return the name of the class that a sampler's config names.
 
     >>> class_of({"_target_": "optuna.samplers.TPESampler"})
     'TPESampler'
@@ -67,14 +67,14 @@ def class_of(config: Mapping[str, Any]) -> str:
 
 
 def make_sampler(config: Mapping[str, Any], grid: Mapping[str, Sequence[Any]], *, seed: int) -> Any:
-    """Return the sampler of a config, with this seed; a sampler of a grid takes the values of each key in ``grid``.
+    """Return the sampler of a config, with this seed; a grid sampler takes the values of each key in ``grid``.
 
-    What a search proposes at once is told apart by a constant liar, where the sampler has one and nothing else is said.
+    A sampler that has a constant liar uses it by default, so that the proposals of a batch differ.
 
     Raises
     ------
     ConfigError
-        If there is no such sampler, it has no such key or a value breaks its rule, or a package that it needs is not
+        If there is no such sampler, it has no such key, a value breaks its rule, or a package that it needs is not
         installed.
     """
     name = class_of(config)
@@ -99,9 +99,9 @@ def make_sampler(config: Mapping[str, Any], grid: Mapping[str, Sequence[Any]], *
 
 
 def startup(sampler: Any) -> int:
-    """Return how many trials a sampler proposes before it learns from any: those can be made at once.
+    """Return how many trials a sampler proposes before it learns from any; they can be made at once.
 
-    A generation of an evolution learns from the one before it only.
+    For an evolutionary sampler it is the size of a generation, which learns only from the one before.
     """
     for name in ("_n_startup_trials", "_population_size"):
         if isinstance(count := getattr(sampler, name, None), int):

@@ -1,4 +1,4 @@
-"""The search itself: it proposes points, is told what came of them, and knows neither Hydra, Ray nor MLflow."""
+"""A search: it proposes points and is told their values; it knows neither Hydra, Ray nor MLflow."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from typing import Any
 
 from pipeline.search.library import load
 from pipeline.search.samplers import LEARNS_NOTHING, make_sampler, startup
-from pipeline.search.space import SearchSpace, text_of
+from pipeline.search.space import SearchSpace, override_text
 from tasks.errors import ConfigError, SweepError, require
 
-_TELLING = 10
-"""Complete trials from which on an importance says something."""
+_MIN_COMPLETE = 10
+"""The least number of complete trials for importances."""
 
 _STRIDE = 7919
-"""What a seed grows by a proposal of the past: a prime, so that no seed that a person gives next is met."""
+"""The step of the seed for each proposal of the past: a large prime, so that it does not reach another likely seed."""
 
 
 class StudyError(SweepError):
-    """The study that a search keeps its trials in cannot be had."""
+    """The study of a search cannot be used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """A point that a search proposes: its number in the search, what it searches by key, and all its overrides."""
+    """A point that a search proposes: its number in the search, its searched keys, and all its overrides."""
 
     number: int
     params: Mapping[str, str]
@@ -37,10 +37,10 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How a search goes about: the config of its sampler, and where its study is kept (null: in memory).
+    """The options of a search: the config of its sampler, and the storage of its study (null: in memory).
 
-    ``extend`` may ask Optuna's trial for more parameters. Without a seed in the config of the sampler it is 0, so
-    that the same command proposes the same.
+    ``extend`` may add parameters to Optuna's trial. The default seed is 0, so that the same command makes the same
+    proposals.
     """
 
     sampler: Mapping[str, Any]
@@ -63,19 +63,19 @@ class Options:
 class Search:
     """A search by one of Optuna's samplers.
 
-    ``past`` are the overrides that an earlier process was given, in their order: they are proposed first, again, and
-    what is new after them depends on what is told of them before it is asked for.
+    ``past`` are the overrides of an earlier process's proposals, in order: they are proposed again first. The new
+    proposals after them depend on the results that have been told by then.
 
     Raises
     ------
     SweepError
-        If the sampler cannot be made, the study not be reached, or the past is none of this space.
+        If the sampler cannot be made, the study cannot be reached, or the past does not fit the space.
     """
 
     def __init__(self, space: SearchSpace, options: Options, *, past: Sequence[Sequence[str]] = ()) -> None:
         self._space, self._options = space, options
         self._trials: list[Any] = []
-        self._told: list[Mapping[str, str]] = []
+        self._proposed: list[Mapping[str, str]] = []
         self._past: list[Mapping[str, str]] = []
         self._open: set[int] = set()
         grid = space.grid() if options.sampler.get("_target_") == "optuna.samplers.GridSampler" else {}
@@ -89,7 +89,7 @@ class Search:
 
     @property
     def identity(self) -> str:
-        """What tells this search from others, beside what its points have in common."""
+        """The identity of the search: its space and options, without what all its points share."""
         space = [f"{key}={distribution}" for key, distribution in self._space.distributions.items()]
         options = dataclasses.replace(self._options, extend=None)
         return repr((space, options))
@@ -98,24 +98,24 @@ class Search:
         """Return the overrides of a point of the space, proposed or not."""
         kinds = load().distributions
         params = {
-            name: text_of(one.choices[0] if isinstance(one, kinds.CategoricalDistribution) else one.low)
+            name: override_text(one.choices[0] if isinstance(one, kinds.CategoricalDistribution) else one.low)
             for name, one in self._space.distributions.items()
         }
         return [*_overrides(params), *self._space.fixed]
 
     def recall(self, past: Sequence[Sequence[str]]) -> None:
-        """Propose what an earlier process has proposed, before anything new.
+        """Repeat the proposals of an earlier process, before any new one.
 
         Raises
         ------
         StudyError
-            If other points have been proposed already.
+            If the points proposed so far are others.
         """
         self._past = [dict(text.partition("=")[::2] for text in overrides) for overrides in past]
-        for number, (before, told) in enumerate(zip(self._past, self._told, strict=False)):
+        for number, (before, told) in enumerate(zip(self._past, self._proposed, strict=False)):
             _compare(number, before, told)
         if past and self.learns:
-            # It goes on with other draws than those that it has begun with.
+            # The new proposals need other random draws than the first ones had.
             seed = (self._options.seed + _STRIDE * len(past)) % 2**32
             self._study.sampler = make_sampler(self._options.sampler, {}, seed=seed)
 
@@ -133,21 +133,21 @@ class Search:
             trial = self._study.ask(fixed_distributions=dict(self._space.distributions))
         if self._options.extend is not None:
             self._options.extend(trial)
-        own = {name: text_of(value) for name, value in trial.params.items()}
+        own = {name: override_text(value) for name, value in trial.params.items()}
         if past is not None:
             _compare(number, past, own)
         self._trials.append(trial)
-        self._told.append(own)
+        self._proposed.append(own)
         self._open.add(number)
         return Proposal(number=number, params=own, overrides=(*_overrides(own), *self._space.fixed))
 
     def tell(self, number: int, values: Sequence[float]) -> None:
-        """Take in the values of a trial that is complete."""
+        """Tell the study the values of a complete trial."""
         with _grid_may_be_done():
             self._study.tell(self._ended(number), list(values), skip_if_finished=True)
 
     def prune(self, number: int, step: int, value: float | None) -> None:
-        """Take in that a trial was stopped at a step, or diverged: then it has no value, and counts as the worst."""
+        """Tell the study that a trial was stopped at a step or, without a value, diverged, which counts as worst."""
         trial, state = self._ended(number), load().trial.TrialState
         several = len(self._study.directions) > 1
         if value is not None and not several and not self._is_finished(trial):
@@ -156,13 +156,13 @@ class Search:
             self._study.tell(trial, state=state.FAIL if several else state.PRUNED, skip_if_finished=True)
 
     def fail(self, number: int) -> None:
-        """Take in that a trial has failed, which says nothing of its point."""
+        """Tell the study that a trial has failed, which says nothing about its point."""
         with _grid_may_be_done():
             self._study.tell(self._ended(number), state=load().trial.TrialState.FAIL, skip_if_finished=True)
 
     @property
     def open(self) -> int:
-        """How many points have been proposed of which nothing is known yet."""
+        """How many proposed points have not ended."""
         return len(self._open)
 
     @property
@@ -172,11 +172,11 @@ class Search:
 
     @property
     def known(self) -> int:
-        """How many points of the past have not been proposed again yet."""
+        """How many proposals of the past have not been repeated yet."""
         return max(0, len(self._past) - len(self._trials))
 
     def results(self) -> dict[str, Any]:
-        """Return the best parameters and value, or the Pareto front of several, as Hydra's own plug-in writes them."""
+        """Return the best parameters and value, or the Pareto front, in the format of Hydra's own plug-in."""
         done = [trial for trial in self._study.trials if trial.state.name == "COMPLETE"]
         if not done:
             return {"name": "optuna"}
@@ -187,12 +187,16 @@ class Search:
         return {"name": "optuna", "best_params": dict(best.params), "best_value": best.value}
 
     def importances(self) -> dict[str, float]:
-        """Return each key's share in the variance of the values, the largest first; nothing where it is unknown."""
+        """Return each key's share in the variance of the values, the largest first; empty if it cannot be estimated."""
         complete = [trial for trial in self._study.trials if trial.state.name == "COMPLETE"]
-        if len(self._study.directions) > 1 or len(complete) < _TELLING or len({one.value for one in complete}) == 1:
+        if (
+            len(self._study.directions) > 1
+            or len(complete) < _MIN_COMPLETE
+            or len({one.value for one in complete}) == 1
+        ):
             return {}
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it warns where many have the best value
+            warnings.simplefilter("ignore")  # it warns if many trials have the best value
             found = load().importance.get_param_importances(self._study)
         return {str(name): float(share) for name, share in found.items()}
 
@@ -204,7 +208,7 @@ class Search:
         return bool(self._study.trials[trial.number].state.is_finished())
 
     def _kept(self, params: Mapping[str, Any]) -> Any:
-        """Return the trial that a study in a database has of a recorded proposal, None where it has none."""
+        """Return the trial of a recorded proposal in a study's database, None if there is none."""
         taken = {trial.number for trial in self._trials}
         for known in self._study.trials:
             if known.number not in taken and dict(known.params) == params:
@@ -212,13 +216,13 @@ class Search:
         return None
 
     def _recalled(self, past: Mapping[str, str]) -> dict[str, Any]:
-        """Return the parameters that overrides of the record are the text of."""
+        """Return the parameters of recorded overrides."""
         kinds = load().distributions
         found: dict[str, Any] = {}
         for name, distribution in self._space.distributions.items():
             text = past.get(name)
             if isinstance(distribution, kinds.CategoricalDistribution):
-                values = [choice for choice in distribution.choices if text_of(choice) == text]
+                values = [choice for choice in distribution.choices if override_text(choice) == text]
             else:
                 kind = int if isinstance(distribution, kinds.IntDistribution) else float
                 values = [] if text is None else [kind(text)]
@@ -259,7 +263,7 @@ def _study(sampler: Any, options: Options) -> Any:
 
 @contextlib.contextmanager
 def _grid_may_be_done() -> Iterator[None]:
-    """Bear that a sampler of a grid stops the loop of Optuna's own when all is done: there is none here."""
+    """Ignore the error of a grid sampler that stops Optuna's own loop at the end of the grid: there is no such loop."""
     try:
         yield
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""The space of a search: the overrides of a sweep as Optuna's distributions, with the syntax of Hydra's own plug-in."""
+"""The space of a search: a sweep's overrides as Optuna's distributions, in the syntax of Hydra's own plug-in."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tasks.errors import ConfigError, require
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchSpace:
-    """What is searched, a distribution a key, and the overrides that all points have."""
+    """The distribution of each searched key, and the overrides that all points share."""
 
     distributions: Mapping[str, Any]
     fixed: tuple[str, ...] = ()
@@ -27,18 +27,18 @@ class SearchSpace:
         Raises
         ------
         ConfigError
-            If those of one cannot be listed.
+            If the values of a key cannot be listed.
         """
         return {key: _listed(key, distribution) for key, distribution in self.distributions.items()}
 
 
 def space_of(overrides: Sequence[Override]) -> SearchSpace:
-    """Return the space that overrides span; a later one of a key replaces those before it.
+    """Return the space of overrides; a later override of a key replaces an earlier one.
 
     Raises
     ------
     ConfigError
-        If nothing is searched, or an override spans nothing.
+        If no key is searched, or an override has no values.
     """
     distributions: dict[str, Any] = {}
     fixed: dict[str, str] = {}
@@ -60,10 +60,10 @@ def space_of(overrides: Sequence[Override]) -> SearchSpace:
     return SearchSpace(distributions=distributions, fixed=tuple(fixed.values()))
 
 
-def text_of(value: Any) -> str:
-    """Return a proposed value as the command line has it.
+def override_text(value: Any) -> str:
+    """Return a proposed value in the syntax of the command line.
 
-    >>> text_of(None), text_of(True), text_of(1e-05), text_of("adam")
+    >>> override_text(None), override_text(True), override_text(1e-05), override_text("adam")
     ('null', 'true', '1e-05', 'adam')
     """
     if value is None or isinstance(value, bool):
@@ -105,11 +105,11 @@ def _range(sweep: Any) -> Any:
 
 
 def _choices(override: Override) -> list[Any]:
-    """Return the values of a choice: plain ones as they are, others as the command line has them."""
+    """Return the values of a choice: plain ones as they are, others in the syntax of the command line."""
     plain = list(override.sweep_iterator(transformer=Transformer.encode))
     texts = list(override.sweep_string_iterator())
     if override.is_range_sweep():
-        return sorted(plain)  # a study has one order of its choices
+        return sorted(plain)  # the order of a study's choices must always be the same
     return [
         value if isinstance(value, bool | int | float | str | None) else text
         for value, text in zip(plain, texts, strict=True)

@@ -1,1 +1,1 @@
-"""The life of a sweep: started, followed to its end, and resumed."""
+"""The life of a sweep: from its start to its end, or to its resumption."""

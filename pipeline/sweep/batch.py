@@ -1,4 +1,4 @@
-"""A source, with what became of its points: it is told of each once all of its repeats have ended."""
+"""The points of a source and their results: the source is told a point's result once all its repeats have ended."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tasks.events import Outcome
 
 
 class PointBatch:
-    """The points of a ``source``, each of which is ``repeats`` trials; some may be trials that are known already."""
+    """The points of a ``source``, each run as ``repeats`` trials; some of these may be known already."""
 
     def __init__(self, source: PointSource, *, repeats: int) -> None:
         self._source, self._repeats = source, repeats
-        self._keys: dict[int, str] = {}  # of every repeat of every point, the key of its trial
+        self._keys: dict[int, str] = {}  # the key of the trial of every repeat, by the repeat's index
         self._indices: dict[str, list[int]] = {}
         self._ends: dict[int, dict[int, End]] = {}
 
@@ -28,36 +28,36 @@ class PointBatch:
 
     @property
     def identity(self) -> str:
-        """What its source is known by."""
+        """The identity of its source."""
         return self._source.identity
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The metrics that its source must be told."""
+        """The metrics that its source needs."""
         return self._source.metrics
 
     def recall(self, past: Sequence[Sequence[str]]) -> None:
-        """Have the source propose what it has proposed in an earlier process."""
+        """Have the source repeat the proposals of an earlier process."""
         self._source.recall(past)
 
     def news(self) -> Searched | None:
-        """Return what the source has proposed and was told since the last time."""
+        """Return the source's new proposals and results since the last call."""
         return self._source.news()
 
     def more(self, room: int) -> list[Point]:
-        """Return the repeats of more points, for about so many trials at most."""
+        """Return the repeats of more points, about ``room`` trials at most."""
         points = self._source.more(max(1, room // self._repeats))
         return repeated(points) if points else []
 
     def know(self, points: Sequence[Point], plan: Plan, trials: Mapping[int, PlannedTrial]) -> None:
-        """Take in which trials the points are; ``trials`` are all of the sweep, by their indices."""
+        """Record which trial each point is; ``trials`` are all of the sweep, by index."""
         for point in points:
             key = trials[plan.folded.get(point.index, point.index)].key
             self._keys[point.index] = key
             self._indices.setdefault(key, []).append(point.index)
 
     def end(self, standing: Standing) -> None:
-        """Take in how a trial ended."""
+        """Record the end of a trial."""
         assert standing.outcome is not None, "it has ended"
         end = End(outcome=standing.outcome, metrics=dict(standing.metrics), step=standing.step)
         for index in self._indices.get(standing.trial.key, []):
@@ -70,7 +70,7 @@ class PointBatch:
                 self._source.tell(point, _mean(list(ends.values())))
 
     def ends(self, standings: Mapping[str, Standing], error: Exception) -> dict[int, float | Exception]:
-        """Return what each point came to; ``error`` is what is told of those that failed."""
+        """Return the value of each point, ``error`` for those that failed."""
         ended = {index: standings[key] for index, key in self._keys.items()}
         values: dict[int, float | Exception] = {
             index: error if standing.outcome in (None, Outcome.FAILED) else standing.value
@@ -80,7 +80,7 @@ class PointBatch:
 
 
 def _mean(ends: Sequence[End]) -> End:
-    """Return what repeats came to: the means of what all have measured; one that did not complete decides how."""
+    """Return the end of a point: the mean of each metric that all repeats have, and the worst of their outcomes."""
     order = (Outcome.FAILED, Outcome.DIVERGED, Outcome.STOPPED, Outcome.COMPLETE)
     shared = set.intersection(*(set(end.metrics) for end in ends))
     return End(

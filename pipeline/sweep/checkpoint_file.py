@@ -1,4 +1,4 @@
-"""The file of a checkpoint: its format, its checksum, and the part of it that belongs to some of its trials."""
+"""The file of a checkpoint: its format and its checksum."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ class CheckpointError(SweepError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saved:
-    """A checkpoint on disk: the keys of its trials, and how far they had come together."""
+    """A checkpoint on disk: the keys of its trials, and their progress."""
 
     keys: tuple[str, ...]
     progress: Progress
 
 
 def of_keys(saved: Saved, keys: Sequence[str]) -> Saved:
-    """Return the checkpoint of some of its trials."""
+    """Return the checkpoint of the trials with these keys only."""
     return Saved(keys=tuple(keys), progress=saved.progress.of_trials([saved.keys.index(key) for key in keys]))
 
 
 def encode(saved: Saved) -> bytes:
-    """Return a checkpoint as bytes: a line that says what it is, its SHA-256, and its arrays."""
+    """Return a checkpoint as bytes: a line that names the format, its SHA-256, and its arrays."""
     checkpoint, curves = saved.progress.checkpoint, saved.progress.curves
     arrays = {_STATE + name: np.asarray(array) for name, array in checkpoint.arrays.items()}
     # One array a curve: thousands of small ones would take a second to write. A step is exact in float64.
@@ -61,7 +61,7 @@ def decode(content: bytes) -> Saved:
     Raises
     ------
     CheckpointError
-        If they are not, or not whole.
+        If the format or the checksum is wrong.
     """
     digest, _, body = content.removeprefix(_MAGIC).partition(b"\n")
     if not content.startswith(_MAGIC):

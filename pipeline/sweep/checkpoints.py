@@ -1,4 +1,4 @@
-"""Checkpoints on disk: what a sweep has computed so far, kept so that another process can go on from it."""
+"""Checkpoints on disk: the progress of a sweep, from which another process can go on."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ DECISIONS = "decisions.jsonl"
 PROPOSALS = "proposals.jsonl"
 
 SHARE = 0.05
-"""The share of a group's time that writing its checkpoints may take of the driver's."""
+"""The largest share of the time that the driver spends on writing a group's checkpoints."""
 
 
 class Checkpoints:
     """The checkpoints of one sweep, in a folder that one process at a time may use.
 
-    Of every group the last two are kept: where the last is damaged, the one before still holds. ``damaged``
-    are the files that `load` could not use.
+    The last two of every group are kept: if the last is damaged, the one before is used. ``damaged`` are the files
+    that `load` could not use.
 
     Raises
     ------
@@ -50,13 +50,13 @@ class Checkpoints:
 
     @classmethod
     def fresh(cls, parent: Path) -> Checkpoints:
-        """Return an empty folder for checkpoints in ``parent``, which other sweeps may use too."""
+        """Return checkpoints in a new folder in ``parent``, which other sweeps may use too."""
         parent.mkdir(parents=True, exist_ok=True)
         return cls(Path(tempfile.mkdtemp(prefix="checkpoints-", dir=parent)))
 
     @classmethod
     def are_used(cls, folder: Path) -> bool:
-        """Return whether a process uses the checkpoints in ``folder``, if there are any."""
+        """Return whether a process uses the checkpoints in ``folder``."""
         try:
             if folder.is_dir():
                 cls(folder).close(done=False)
@@ -65,16 +65,16 @@ class Checkpoints:
         return False
 
     def is_due(self, keys: tuple[str, ...]) -> bool:
-        """Return whether a checkpoint of these trials would not take more than its `SHARE` of the time."""
+        """Return whether another checkpoint of these trials keeps within its `SHARE` of the time."""
         return time.monotonic() >= self._due.get(keys, 0.0)
 
     def save(self, saved: Saved) -> None:
-        """Write a checkpoint; what was there before stays whole until it is written.
+        """Write a checkpoint; the one before stays until it is written.
 
         Raises
         ------
         OSError
-            If it cannot be written: then nothing has changed.
+            If it cannot be written; then nothing has changed.
         """
         began = time.monotonic()
         prefix = hashlib.sha256("\n".join(saved.keys).encode()).hexdigest()[:16]
@@ -86,7 +86,7 @@ class Checkpoints:
         self._due[saved.keys] = now + (now - began) / SHARE
 
     def load(self) -> list[Saved]:
-        """Return the furthest whole checkpoint of every trial, each with those trials only."""
+        """Return the furthest valid checkpoint of every trial, each with those trials only."""
         found = [saved for path in sorted(self.folder.glob("*.checkpoint")) if (saved := self._read(path))]
         best: dict[str, Saved] = {}
         for saved in found:
@@ -99,20 +99,20 @@ class Checkpoints:
         return [of_keys(saved, members[id(saved)]) for saved in found if id(saved) in members]
 
     def decide(self, decision: Decision) -> None:
-        """Write a decision down; once this returns it outlasts the process."""
+        """Write a decision durably (fsync)."""
         self._append(DECISIONS, [dataclasses.asdict(decision)])
 
     def decisions(self) -> list[Decision]:
-        """Return the decisions, in their order; a last line that is not whole was not acted upon."""
+        """Return the decisions, in order; an incomplete last line is ignored, since it was not acted upon."""
         read = self._lines(DECISIONS)
         return [Decision(**values | {name: tuple(values[name]) for name in ("passed", "stopped")}) for values in read]
 
     def propose(self, points: Iterable[Sequence[str]]) -> None:
-        """Write the overrides of proposed points down; once this returns they outlast the process."""
+        """Write the overrides of proposed points durably (fsync)."""
         self._append(PROPOSALS, points)
 
     def proposals(self) -> list[list[str]]:
-        """Return the overrides of proposed points, in their order."""
+        """Return the overrides of proposed points, in order."""
         return self._lines(PROPOSALS)
 
     def _append(self, name: str, values: Iterable[Any]) -> None:
@@ -127,13 +127,13 @@ class Checkpoints:
         return [json.loads(line) for line in lines]
 
     def close(self, *, done: bool) -> None:
-        """Let others use the folder; remove it where the sweep is done and needs it no more."""
+        """Unlock the folder; remove it if the sweep is ``done``."""
         if done:
             self._remove()
         os.close(self._lock)
 
     def _remove(self) -> None:
-        """Remove the folder and what this class writes to it: a record named it, so it may hold other things."""
+        """Remove the files of this class, and the folder if it is empty: a record named it, so it may be any folder."""
         with contextlib.suppress(OSError):
             ours = [file for kind in ("*.checkpoint", "*.part") for file in self.folder.glob(kind)]
             for file in (*ours, self.folder / DECISIONS, self.folder / PROPOSALS):
@@ -152,12 +152,12 @@ def _lock(folder: int) -> None:
     if os.name == "posix":
         import fcntl  # noqa: PLC0415  # POSIX only
 
-        # The lock goes with the process, however that ends.
+        # The system releases the lock when the process ends, however it ends.
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that is there whole or not at all, also where the machine stops in between."""
+    """Write a file atomically: it is complete or missing, even after a crash of the machine."""
     fresh = path.with_suffix(".part")
     try:
         with fresh.open("wb") as file:

@@ -1,4 +1,4 @@
-"""Who computes a sweep: which engine, how many workers, and how much a worker holds."""
+"""The engine of a sweep, the number of its workers, and the most trials in a group."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tasks.trial import Trial
 
 
 def worker_count(config: Config) -> int:
-    """Return how many groups are computed at once: where nothing is said, as many as the CPUs or GPUs seen allow."""
+    """Return how many groups are computed at once: by default as many as the visible CPUs or GPUs allow."""
     if config.cluster.workers is not None:
         return config.cluster.workers
     if config.device == "cpu":
@@ -26,9 +26,9 @@ def worker_count(config: Config) -> int:
 
 
 def widest(config: Config, dataset: Dataset) -> Callable[[Trial], int]:
-    """Return what says how many trials like one a group may have: as many as a worker's share of the memory holds.
+    """Return the function that gives the most trials like a given one in a group: as many as fit in a worker's memory.
 
-    On a CPU no more than `WIDEST`; its memory is this machine's, on other nodes too.
+    On a CPU it is at most `WIDEST`; the memory of other nodes is taken to be this machine's.
     """
     if config.device == "cpu":
         share = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // worker_count(config)
@@ -48,7 +48,7 @@ def make_engine(config: Config, *, lone: bool) -> Engine:
     Raises
     ------
     ConfigError
-        If the device cannot be had: here, or, where a cluster computes, with the GPUs that its workers are given.
+        If the device is not available: on this machine, or, on a cluster, because its workers are given no GPU.
     """
     inprocess = (config.engine or ("inprocess" if lone else "ray")) == "inprocess"
     here = config.cluster.address in {None, "local"} and not os.environ.get("RAY_ADDRESS")

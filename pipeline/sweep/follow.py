@@ -1,4 +1,4 @@
-"""Following a sweep: what its engine reports is recorded, tallied and shown."""
+"""The handling of a sweep's reports: each is recorded, tallied and shown."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from tasks.events import Outcome
 
 
 class ReportHandler:
-    """Takes every report to the record, the tally, the display and the failures; keeps checkpoints.
+    """Passes every report to the record, the tally, the display and the failures; writes checkpoints.
 
-    Trials are computed while the record is being opened; `take` raises where it cannot be.
+    Trials are computed while the record is being opened; `take` raises if it cannot be opened.
     """
 
     def __init__(self, record: Record, tally: Tally, display: Display, failures: Failures) -> None:
@@ -42,7 +42,7 @@ class ReportHandler:
         self._searched = set[str]()
 
     def take(self, report: Report) -> None:
-        """Take in a report."""
+        """Handle a report."""
         checkpoints = self._record.checkpoints()
         if isinstance(report, Checkpointed | Paused):
             self._keep(checkpoints, report)
@@ -66,21 +66,21 @@ class ReportHandler:
         self._display.update()
 
     def _keep(self, checkpoints: Checkpoints | None, report: Checkpointed | Paused) -> None:
-        """Keep a checkpoint if one is due."""
+        """Write a checkpoint if one is due."""
         keys = tuple(trial.key for trial in report.trials)
         if checkpoints is None or not checkpoints.is_due(keys):
             return
         try:
             checkpoints.save(Saved(keys=keys, progress=report.progress))
         except OSError as error:
-            # The sweep needs it only if it is killed, and the checkpoint before stays.
+            # Only a resume needs the checkpoint, and the one before is still there.
             if not self._told_of_disk:
                 self._told_of_disk = True
                 why = error.strerror or error
                 self._display.say(f"no checkpoint could be written to {checkpoints.folder}: {why}")
 
     def _say(self, report: Retried) -> None:
-        """Tell that trials are computed again: of a search for those that raise an error once, of a loss each time."""
+        """Show a retry: after the loss of a worker every time, after an error only once."""
         if not report.raised or report.error not in self._searched:
             self._display.say(retry_message(report))
         self._searched.add(report.error)
@@ -95,7 +95,7 @@ def compute_and_record(
     display: Display,
     failures: Failures,
 ) -> None:
-    """Follow groups to where each ends; trials that pause there end as stopped. Engine and record are closed."""
+    """Compute groups and handle their reports; trials that pause end as stopped. Close engine and record."""
     handler = ReportHandler(record, tally, display, failures)
     with closing(record, engine, tally, display.say):
         for report in run(engine, groups, dataset):
@@ -106,7 +106,7 @@ def compute_and_record(
 
 
 def _failed(report: object) -> Failed | None:
-    """Return a report's failure, if it is one: a trial may also have ended by itself, and its verdict be a failure."""
+    """Return a report's failure, if it is one: Failed, or the end of a trial whose own verdict is failed."""
     if isinstance(report, Finished) and report.result.outcome is Outcome.FAILED:
         return Failed(trial=report.trial, error=report.result.message, traceback="")
     return report if isinstance(report, Failed) else None

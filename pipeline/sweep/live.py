@@ -38,21 +38,28 @@ from pipeline.sweep.batch import PointBatch
 from pipeline.sweep.engines import make_engine, widest, worker_count
 from pipeline.sweep.follow import ReportHandler
 from pipeline.sweep.occupancy import Occupancy
-from pipeline.sweep.opening import Header, Record, closing, connected, make_recorder, open_record
-from pipeline.sweep.planning import expectation, header, load, planned, say_what_is_not_stopped, shared
+from pipeline.sweep.opening import Header, Record, closing, connect_in_background, make_recorder, open_record
+from pipeline.sweep.planning import (
+    expectation,
+    load_dataset,
+    make_header,
+    plan_points,
+    say_what_is_not_stopped,
+    shared_config,
+)
 from pipeline.sweep.resume import Resumption, resume_command
 from pipeline.sweep.source import PointSource
 from pipeline.sweep.trial_scheduler import TrialScheduler
 
-ABREAST = 12
-"""Trials that are proposed for a worker at a time: enough for full use of fused arithmetic."""
+TRIALS_A_WORKER = 12
+"""Trials that are proposed for a worker at a time: enough to make full use of fused arithmetic."""
 
 
 class LiveSweep:
-    """A sweep while it lasts, a context manager: what it needs starts with its first batch and ends with it.
+    """A running sweep, a context manager: engine and record start with its first batch and end with the sweep.
 
-    ``overrides`` are the sweep's command-line overrides; without them its one point is a lone trial, recorded without
-    a parent. A sweep's checkpoints are kept in ``folder``.
+    ``overrides`` are the sweep's command-line overrides; None means that its one point is a lone trial, recorded
+    without a parent. The checkpoints are written to ``folder``.
     """
 
     def __init__(self, config: Config, *, overrides: Sequence[str] | None, folder: Path = Path()) -> None:
@@ -60,14 +67,14 @@ class LiveSweep:
         self._console = make_console()
         self._stack = contextlib.ExitStack()
         self._trials: dict[int, PlannedTrial] = {}
-        self._computing: dict[str, int] = {}  # the group of each trial that is computed
-        self._open: Counter[int] = Counter()  # how many trials of each group are
+        self._computing: dict[str, int] = {}  # the group of each trial that is being computed
+        self._open: Counter[int] = Counter()  # how many trials of each group are being computed
         self._submitted = 0
         self._occupancy = Occupancy()
         self._started = False
         self._last = True
         self._proposed = 0  # how many points of a search are known
-        self._unwritten: list[Sequence[str]] = []  # those of them that are not written down yet
+        self._unwritten: list[Sequence[str]] = []  # those of them that are not written yet
 
     def __enter__(self) -> Self:
         raise_swallowed()
@@ -84,64 +91,64 @@ class LiveSweep:
     def run(
         self, source: PointSource, *, last: bool = True, meanwhile: Callable[[], object] | None = None
     ) -> dict[int, float | Exception]:
-        """Run the points of a source, and return what each one came to, or its failure, by its index.
+        """Run the points of a source, and return each one's value, or its failure, by index.
 
-        That is the value of the metric that ranks, the mean of a point's repeats. ``last`` says that no other source
-        will follow. ``meanwhile`` is called while engine and store start, and ends before the first trial.
+        The value is that of the metric that ranks, the mean over the point's repeats. ``last`` says that no other
+        source will follow. ``meanwhile`` is called while engine and store start, and ends before the first trial.
 
         Raises
         ------
         SweepError
-            If the points cannot be run together, or the data, the store or the engine cannot be had.
+            If the points cannot be run together, or the data, the store or the engine are not available.
         """
         others = in_background(meanwhile or (lambda: None))
         self._last = last
         batch = PointBatch(source, repeats=self._config.sweep.repeats)
-        # Of a source that may have a past only so much as tells which one it is.
+        # A resumed source first proposes one point: it identifies the sweep.
         few = bool(source.identity) and self._config.sweep.resume
-        points = batch.more(1 if few else ABREAST * worker_count(self._config))
-        shared(points, self._config)
+        points = batch.more(1 if few else TRIALS_A_WORKER * worker_count(self._config))
+        shared_config(points, self._config)
         if self._started:
             others.result()
             self._add(batch, points)
         else:
             self._start(batch, points, others)
         self._follow(batch)
-        self._note(batch)
+        self._record_proposals(batch)
         if self._occupancy.idle >= 0:
             self._handler.take(Measured(metrics={"workers/idle": self._occupancy.idle}))
         return batch.ends(self._tally.standings, self._failures.error())
 
     def _start(self, batch: PointBatch, points: Sequence[Point], others: Future[object]) -> None:
-        """Start what takes seconds side by side: the data, then the store and the engine.
+        """Load the data, then start store and engine in parallel, since each takes seconds.
 
-        The engine starts in the main thread, since Ray sets signal handlers, and only once the data are known to be
-        good. Nothing is recorded of a sweep whose engine cannot start.
+        The engine starts in the main thread, since Ray sets signal handlers, and only after the data have been
+        validated. Nothing is recorded of a sweep whose engine cannot start.
         """
         config, lone = self._config, self._overrides is None
         probe(config.tracking.uri, create=True, experiment=config.tracking.experiment)
-        loading = in_background(lambda: load(config, self._console))
+        loading = in_background(lambda: load_dataset(config, self._console))
         recorder = make_recorder(config, self._folder, lone=lone)
         self._stack.callback(recorder.drawers.close)
         self._engine = make_engine(config, lone=lone)
         tags, attachments = collect()
         self._dataset = loading.result()
-        plan = planned(points, self._dataset, config)
+        plan = plan_points(points, self._dataset, config)
         for metric in batch.metrics:
             asked = dataclasses.replace(config.sweep, metric=metric)
             check_metric(asked, [trial.trial for trial in plan.trials], self._dataset, key="hydra.sweeper.metrics")
         show_folded(self._console, plan)
         say_what_is_not_stopped(config, plan, self._console)
-        connecting = connected(recorder)
+        connecting = connect_in_background(recorder)
         self._stack.enter_context(self._engine)
         others.result()
         if sqlite_file(config.tracking.uri) is None:
-            connecting.result()  # what MLflow refuses is told before anything is shown; a file was probed
+            connecting.result()  # a server's refusal is raised before anything is shown; a file was probed above
 
         # The parent run of a sweep keeps the attachments for all its trials.
         provenance = Provenance(tags=tags, attachments=attachments if lone else {})
         overrides = self._overrides or ()
-        sweep = None if lone else header(overrides, config, plan, self._dataset, tags, attachments, batch.identity)
+        sweep = None if lone else make_header(overrides, config, plan, self._dataset, tags, attachments, batch.identity)
         head = Header(sweep=sweep, dataset=self._dataset, provenance=provenance)
         self._record = Record(
             recorder, in_background(lambda: open_record(recorder, connecting, config, head, self._folder))
@@ -160,22 +167,22 @@ class LiveSweep:
         self._resumption = self._resumed()
         if self._resumption.proposals:
             points, plan = self._recall(batch, points, plan)
-        self._note(batch)
-        self._enter(batch, points, plan, decisions=self._resumption.decisions)
+        self._record_proposals(batch)
+        self._schedule(batch, points, plan, decisions=self._resumption.decisions)
 
     def _show_end(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and issubclass(kind, Interrupted) and self._overrides is not None:
             show_how_to_resume(self._console, resume_command())
         show_table(self._console, self._tally)
         if self._occupancy.idle >= 0:
-            told = f"workers were idle {100 * self._occupancy.idle:.0f} % of the time after the first rung"
-            self._console.print(told)
+            idle = f"workers were idle {100 * self._occupancy.idle:.0f} % of the time after the first rung"
+            self._console.print(idle)
 
     def _resumed(self) -> Resumption:
-        """Return what an earlier process has left, where the sweep is to go on from that."""
+        """Return the state that an earlier process has left, if the sweep is resumed."""
         if not self._config.sweep.resume:
             if sqlite_file(self._config.tracking.uri) is None:
-                self._record.opened()  # what MLflow refuses is told before anything is computed; a file was probed
+                self._record.opened()  # a server's refusal is raised before anything is computed; a file was probed
             return Resumption()
         opened = self._record.opened()
         if opened.past is None:
@@ -186,46 +193,46 @@ class LiveSweep:
         return resumption
 
     def _recall(self, batch: PointBatch, points: Sequence[Point], plan: Plan) -> tuple[Sequence[Point], Plan]:
-        """Return all that a source has proposed in an earlier process, which it has begun to propose again."""
+        """Have a source repeat its proposals of an earlier process, and return all points and their plan."""
         proposals = self._resumption.proposals
         self._console.print(f"{len(proposals)} proposals are known, and made again")
         batch.recall(proposals)
         self._proposed = len(proposals)
         points = [*points, *batch.more(len(proposals))]
-        whole = planned(points, self._dataset, self._config)
+        whole = plan_points(points, self._dataset, self._config)
         new = tuple(trial for trial in whole.trials if trial.key not in {known.key for known in plan.trials})
         self._failures.expect(len(new))
         self._handler.take(Planned(trials=new))
         return points, whole
 
     def _add(self, batch: PointBatch, points: Sequence[Point]) -> None:
-        """Take in more points than the sweep began with."""
-        shared(points, self._config)
-        plan = planned(points, self._dataset, self._config, known=list(self._trials.values()))
+        """Add further points to the sweep."""
+        shared_config(points, self._config)
+        plan = plan_points(points, self._dataset, self._config, known=list(self._trials.values()))
         self._failures.expect(len(plan.trials))
         self._handler.take(Planned(trials=plan.trials))
-        self._note(batch)
-        self._enter(batch, points, plan)
+        self._record_proposals(batch)
+        self._schedule(batch, points, plan)
 
-    def _note(self, batch: PointBatch) -> None:
-        """Write down what a source has proposed, before it is acted upon: a resume must not propose otherwise.
+    def _record_proposals(self, batch: PointBatch) -> None:
+        """Write a source's proposals before they are acted upon, so that a resume repeats them.
 
-        The first proposals, which are the same again, are not waited with for the record.
+        The first proposals do not wait for the record to open: a resume makes the same ones again in any case.
         """
         if (news := batch.news()) is not None:
-            new = [told for told in news.proposals if told.number >= self._proposed]
+            new = [proposal for proposal in news.proposals if proposal.number >= self._proposed]
             self._proposed += len(new)
-            self._unwritten += [told.overrides for told in new]
+            self._unwritten += [proposal.overrides for proposal in new]
             self._handler.take(news)
         checkpoints = self._record.checkpoints()
         if self._unwritten and checkpoints is not None:
             checkpoints.propose(self._unwritten)
             self._unwritten = []
 
-    def _enter(
+    def _schedule(
         self, batch: PointBatch, points: Sequence[Point], plan: Plan, decisions: Sequence[Decision] = ()
     ) -> None:
-        """Have the trials of points computed, but for those that have ended already."""
+        """Schedule the trials of points, except those that have already ended."""
         self._trials |= {trial.index: trial for trial in plan.trials}
         batch.know(points, plan, self._trials)
         self._scheduler.add(plan.trials)
@@ -248,22 +255,22 @@ class LiveSweep:
         self._submit(batch)
         while self._open:
             for report in self._engine.reports():
-                self._hear(batch, report)
+                self._take(batch, report)
                 if self._tally.failed and self._config.sweep.fail_fast:
                     return
                 if isinstance(report, Finished | Failed | Paused):
                     self._submit(batch)
-            self._decide(batch, closed=True)  # nothing runs: nobody else will come, or not before this is decided
+            self._decide(batch, closed=True)  # nothing runs: no trial will arrive before the next decision
             self._submit(batch)
 
     def _submit(self, batch: PointBatch) -> None:
-        """Give work to the workers that have none: trials that go on, and more points."""
+        """Submit groups for the idle workers: trials that go on, and trials of more points."""
         self._decide(batch, closed=batch.done)
         while (idle := self._engine.size - len(self._open)) > 0:
             groups = self._scheduler.groups(idle)
             if groups:
                 self._hand_over(groups, last=self._last and batch.done and self._scheduler.settled)
-            elif batch.done or not (points := batch.more(ABREAST * idle)):
+            elif batch.done or not (points := batch.more(TRIALS_A_WORKER * idle)):
                 return
             else:
                 self._add(batch, points)
@@ -276,31 +283,31 @@ class LiveSweep:
         self._occupancy.note(len(self._open), self._engine.size)
         self._engine.submit(groups, last=last)
 
-    def _hear(self, batch: PointBatch, report: Report) -> None:
+    def _take(self, batch: PointBatch, report: Report) -> None:
         self._handler.take(report)
         if self._unwritten:
-            self._note(batch)
+            self._record_proposals(batch)
         if isinstance(report, Finished | Failed):
-            self._leave([report.trial])
+            self._release([report.trial])
             self._end(batch, report.trial)
         elif isinstance(report, Paused):
-            self._leave(report.trials)
-        self._tell(batch, self._scheduler.take(report))
+            self._release(report.trials)
+        self._take_own(batch, self._scheduler.take(report))
 
     def _decide(self, batch: PointBatch, *, closed: bool) -> None:
-        self._tell(batch, self._scheduler.decide(closed=closed))
+        self._take_own(batch, self._scheduler.decide(closed=closed))
 
-    def _tell(self, batch: PointBatch, reports: Iterable[Decided | Finished]) -> None:
+    def _take_own(self, batch: PointBatch, reports: Iterable[Decided | Finished]) -> None:
         for report in reports:
             if isinstance(report, Decided) and (checkpoints := self._record.opened().checkpoints) is not None:
-                checkpoints.decide(report.decision)  # before it is acted upon: a resume must not decide otherwise
+                checkpoints.decide(report.decision)  # written before it is acted upon, so that a resume replays it
                 self._occupancy.begin()
             self._handler.take(report)
             if isinstance(report, Finished):
                 self._end(batch, report.trial)
 
-    def _leave(self, trials: Sequence[PlannedTrial]) -> None:
-        """Take note that trials are computed no more, and with the last of its group, that a worker is idle."""
+    def _release(self, trials: Sequence[PlannedTrial]) -> None:
+        """Record that trials are no longer computed, and after the last of a group, that a worker is idle."""
         for trial in trials:
             group = self._computing.pop(trial.key)
             self._open[group] -= 1

@@ -1,4 +1,4 @@
-"""How busy the workers of a sweep are: what a sweep that decides is to keep them."""
+"""The occupancy of a sweep's workers: which share of their time they are idle."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class Occupancy:
-    """Follows how many groups are computed, and of how many workers that leaves some idle."""
+    """Integrates over time how many groups are computed by how many workers."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -16,12 +16,12 @@ class Occupancy:
         self._now = (0, 0)
 
     def begin(self) -> None:
-        """Count from here on, where that has not begun."""
+        """Start counting, unless it has started."""
         if self._since is None:
             self._since = self._clock()
 
     def note(self, groups: int, workers: int) -> None:
-        """Take note that so many groups are computed by so many workers from now on."""
+        """Record that from now on so many groups are computed by so many workers."""
         if self._since is not None:
             now = self._clock()
             computed, size = self._now
@@ -32,5 +32,5 @@ class Occupancy:
 
     @property
     def idle(self) -> float:
-        """The share of the workers' time that they were idle in, NaN where nothing was counted."""
+        """The share of the workers' time that they were idle, NaN if nothing was counted."""
         return 1 - self._busy / self._whole if self._whole else float("nan")

@@ -1,4 +1,4 @@
-"""The record of a sweep: opened in the background, and closed whatever happens."""
+"""The record of a sweep: opened in the background, and always closed."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from tasks.datasets.dataset import Dataset
 from tasks.errors import SweepError
 
 DRAWERS = 2
-"""Processes that draw the figures of a sweep: the longest takes as long as two others."""
+"""The processes that draw a sweep's figures: the slowest figure takes as long as two others."""
 
-BEHIND = 5
-"""How nice the thread is that connects to the store: Ray's start, which it runs beside, gets three times its CPU."""
+NICENESS = 5
+"""The niceness of the thread that connects to the store: Ray, which starts meanwhile, gets three times its CPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """What a record begins with: the ``sweep``, None for a lone trial, its data, and the provenance of its trials."""
+    """The head of a record: the ``sweep`` (None for a lone trial), its data, and the provenance of its trials."""
 
     sweep: SweepHeader | None
     dataset: Dataset
@@ -44,9 +44,9 @@ class Header:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """What an open record has: for a sweep its checkpoints and, where it is resumed, what is known of its past.
+    """An open record: for a sweep its checkpoints and, if it is resumed, its past.
 
-    ``unresumed`` says why there is no past, where one was asked for.
+    ``unresumed`` says why a resume has found no past.
     """
 
     checkpoints: Checkpoints | None = None
@@ -55,22 +55,22 @@ class Opened:
 
 
 class Record:
-    """A record that is opened in the background; its recorder may be told of trials meanwhile."""
+    """A record that is opened in the background; its recorder takes reports meanwhile."""
 
     def __init__(self, recorder: Recorder, opening: Future[Opened]) -> None:
         self.recorder = recorder
         self._opening = opening
 
     def opened(self) -> Opened:
-        """Wait until the record is open, or raise why it cannot be."""
+        """Wait until the record is open; raise the error if it cannot be opened."""
         return self._opening.result()
 
     def checkpoints(self) -> Checkpoints | None:
-        """Return a sweep's checkpoints, None as long as the record is not open; raise why it cannot be."""
+        """Return a sweep's checkpoints, None while the record is not open; raise the error if it cannot be opened."""
         return self.opened().checkpoints if self._opening.done() else None
 
     def close(self, status: str) -> None:
-        """Close the record once it is open; the checkpoints of a sweep that is not finished are kept."""
+        """Close the record once it is open; keep the checkpoints of a sweep that has not finished."""
         checkpoints = self.opened().checkpoints
         try:
             self.recorder.close(status)
@@ -80,7 +80,7 @@ class Record:
 
 
 def make_recorder(config: Config, folder: Path, *, lone: bool) -> MlflowRecorder:
-    """Return the recorder of a lone trial or a sweep, which keeps its log in ``folder``."""
+    """Return the recorder of a lone trial or a sweep, with its log in ``folder``."""
     return MlflowRecorder(
         config.tracking.uri,
         config.tracking.experiment,
@@ -94,15 +94,15 @@ def make_recorder(config: Config, folder: Path, *, lone: bool) -> MlflowRecorder
     )
 
 
-def connected(recorder: MlflowRecorder) -> Future[object]:
-    """Begin to connect to the recorder's store: a new one takes seconds to make, in which an engine can start."""
-    return in_background(lambda: connect(recorder.uri, create=True), nice=BEHIND)
+def connect_in_background(recorder: MlflowRecorder) -> Future[object]:
+    """Start connecting to the recorder's store: to create one takes seconds, in which an engine can start."""
+    return in_background(lambda: connect(recorder.uri, create=True), nice=NICENESS)
 
 
 def open_record(
     recorder: MlflowRecorder, connecting: Future[object], config: Config, head: Header, folder: Path
 ) -> Opened:
-    """Open the record once its store is connected; a sweep keeps its checkpoints in ``folder``."""
+    """Open the record once its store is connected; a sweep's checkpoints are in ``folder``."""
     connecting.result()
     sweep, dataset = head.sweep, head.dataset
     if sweep is None:
@@ -110,8 +110,8 @@ def open_record(
         return Opened()
     past = find_past(recorder.uri, config.tracking.experiment, sweep.key) if config.sweep.resume else None
     missing = config.sweep.resume and past is None
-    told = unresumed(recorder.uri, config.tracking.experiment, sweep, dataset.digest) if missing else ""
-    # The folder's lock comes first: who holds it may touch the sweep's runs.
+    why = unresumed(recorder.uri, config.tracking.experiment, sweep, dataset.digest) if missing else ""
+    # Lock the folder first: only its holder may touch the sweep's runs.
     kept = Path(past.tags[CHECKPOINTS]) if past else None
     checkpoints = Checkpoints(kept) if kept and kept.parent.is_dir() else Checkpoints.fresh(folder)
     try:
@@ -120,14 +120,14 @@ def open_record(
     except BaseException:
         checkpoints.close(done=past is None)
         raise
-    return Opened(checkpoints=checkpoints, past=past, unresumed=told)
+    return Opened(checkpoints=checkpoints, past=past, unresumed=why)
 
 
 @contextlib.contextmanager
 def closing(record: Record, engine: Engine, tally: Tally, say: Callable[[str], object]) -> Iterator[None]:
-    """Close engine and record at the end, whatever that is: the workers end while the last figures are drawn.
+    """Close engine and record at the end, also after an error: the workers end while the last figures are drawn.
 
-    ``say`` tells a person of an error that does not decide how the command ends.
+    ``say`` shows an error that does not decide the exit status.
     """
     status = "KILLED"
     try:
@@ -143,16 +143,16 @@ def closing(record: Record, engine: Engine, tally: Tally, say: Callable[[str], o
         finally:
             error = _awaited(written, record, say)
         if isinstance(error, SweepError | OSError) and status == "KILLED":
-            say(f"error: {error}")  # the signal that stopped the sweep decides how the command ends
+            say(f"error: {error}")  # the signal that stopped the sweep decides the exit status
         elif error is not None:
             raise error
 
 
 def _awaited(written: Future[None], record: Record, say: Callable[[str], object]) -> BaseException | None:
-    """Return why the record could not be written, if so.
+    """Return the error that closing the record ended in, if any.
 
-    A first signal ends the waiting for a store that does not answer, and is heard once the record is closed; a second
-    ends all.
+    A first signal ends the wait for a store that does not answer, and is raised once the record is closed; a second
+    ends the process.
     """
     try:
         return written.exception()

@@ -1,4 +1,4 @@
-"""From the points of a sweep to its plan and its header: what must hold of them together is checked before anything."""
+"""From the points of a sweep to its plan and its header; rules on all points together are checked first."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.console import Console
 
 from pipeline.config.identity import CODE, code_version
 from pipeline.config.schema import Config, describe
-from pipeline.config.settings import setting_key, settings, swept
+from pipeline.config.settings import setting_key, swept_values, used_values
 from pipeline.config.tables import TABLES
 from pipeline.display.console import Loading, show_folded, show_forecast, show_plan
 from pipeline.plan.estimate import sweep_seconds, worker_memory
@@ -28,13 +28,13 @@ from tasks.rows import row_name
 from tasks.trial import check as check_trial
 
 
-def shared(points: Sequence[Point], before: Config | None = None) -> Config:
-    """Return the config that all points share but for their trials: of the first, or of those ``before``.
+def shared_config(points: Sequence[Point], before: Config | None = None) -> Config:
+    """Return the config that all points share except for their trials: the first point's, or ``before``.
 
     Raises
     ------
     ConfigError
-        If one differs in something else, or there are no points.
+        If a point differs in something else, or there are no points.
     """
     if not points:
         raise ConfigError("the grid must have at least one point, got none")
@@ -61,8 +61,8 @@ def _common(config: Config) -> dict[str, Any]:
     return {"dataset": flat.pop("dataset.name"), "stopping": flat.pop("stopping.name"), **flat}
 
 
-def planned(points: Sequence[Point], dataset: Dataset, config: Config, known: Sequence[PlannedTrial] = ()) -> Plan:
-    """Return the plan of points, beside the trials that are ``known``; refuse what cannot be computed."""
+def plan_points(points: Sequence[Point], dataset: Dataset, config: Config, known: Sequence[PlannedTrial] = ()) -> Plan:
+    """Return the plan of points, given the trials ``known`` already; refuse points that cannot be computed."""
     for point in points:
         check_trial(point.config.trial, dataset)
     trials = [point.config.trial for point in points]
@@ -72,15 +72,15 @@ def planned(points: Sequence[Point], dataset: Dataset, config: Config, known: Se
     return make_plan(points, dataset, workers=worker_count(config), widest=widest(config, dataset), known=known)
 
 
-def load(config: Config, console: Console) -> Dataset:
-    """Return the data, and show how they come where that takes long."""
+def load_dataset(config: Config, console: Console) -> Dataset:
+    """Return the data, and show the progress where loading takes long."""
     with Loading(console) as loading:
         dataset: Dataset = config.dataset.load(progress=loading)
     return dataset
 
 
 def say_what_is_not_stopped(config: Config, plan: Plan, console: Console) -> None:
-    """Say of which trials no stopping rule applies."""
+    """Say to which trials the stopping rule does not apply."""
     others = sorted({row_name(TABLES["task"], t.trial.task) for t in plan.trials if not t.trial.task.trains})
     if config.stopping.stops and others:
         rule = row_name(TABLES["stopping"], config.stopping)
@@ -88,10 +88,10 @@ def say_what_is_not_stopped(config: Config, plan: Plan, console: Console) -> Non
 
 
 def show_dry_run(points: Sequence[Point], console: Console) -> None:
-    """Print the plan of points, and what it costs."""
-    config = shared(points)
-    dataset = load(config, console)
-    plan, workers = planned(repeated(points), dataset, config), worker_count(config)
+    """Print the plan of points, and its estimated cost."""
+    config = shared_config(points)
+    dataset = load_dataset(config, console)
+    plan, workers = plan_points(repeated(points), dataset, config), worker_count(config)
     show_folded(console, plan)
     say_what_is_not_stopped(config, plan, console)
     seconds = sweep_seconds(plan, dataset, workers=workers)
@@ -102,7 +102,7 @@ def show_dry_run(points: Sequence[Point], console: Console) -> None:
 
 
 def expectation(config: Config, planned: Sequence[PlannedTrial], dataset: Dataset) -> Forecast | None:
-    """Return what a stopping rule would come to, None where it has nothing to stop."""
+    """Return the forecast of the stopping rule, None where it has nothing to stop."""
     trials = [trial for trial in planned if trial.trial.task.trains]
     if not config.stopping.stops or not trials:
         return None
@@ -115,7 +115,7 @@ def expectation(config: Config, planned: Sequence[PlannedTrial], dataset: Datase
     return forecast(rule, settings, first=first, last=rule.max_steps or one.steps, steps=one.steps)
 
 
-def header(
+def make_header(
     overrides: Sequence[str],
     config: Config,
     plan: Plan,
@@ -124,9 +124,9 @@ def header(
     attachments: Mapping[str, str],
     identity: str = "",
 ) -> SweepHeader:
-    """Return what is known of a sweep before it starts; ``identity`` is that of its source."""
+    """Return the header of a sweep, before it starts; ``identity`` is that of its source."""
     criterion = Criterion.of(config.sweep, dataset)
-    varied = swept([settings(trial.trial) for trial in plan.trials])
+    varied = swept_values([used_values(trial.trial) for trial in plan.trials])
     named = [key for key in varied if key not in criterion.over] or list(varied)
     repeats = f" ({config.sweep.repeats} repeats)" if config.sweep.repeats > 1 else ""
     return SweepHeader(

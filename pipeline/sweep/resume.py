@@ -1,4 +1,4 @@
-"""Resuming a sweep: which sweep it is, what its record and its checkpoints hold, and what is left to compute."""
+"""Resuming a sweep: its key, what its record and checkpoints hold, and what is left to compute."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from pipeline.sweep.checkpoints import Checkpoints
 from tasks.events import Result
 
 SCRIPT = "descent-sweeps"
-"""The name of the command, which ``python -m pipeline`` is another form of."""
+"""The name of the command; ``python -m pipeline`` is the same command."""
 
 
 def sweep_key(trials: Sequence[PlannedTrial], config: Config, identity: str = "") -> str:
-    """Return what identifies a sweep: a digest of its trials' keys, whatever their order, its name and its rule.
+    """Return the key of a sweep: a digest of its trials' keys, in any order, its name and its stopping rule.
 
-    A sweep whose trials are not known from the start has an ``identity`` beside the first of them.
+    For a sweep whose trials are not all known from the start, it holds its ``identity`` and the first trial instead.
     """
     keys = [identity, trials[0].key] if identity else sorted(trial.key for trial in trials)
     rule = json.dumps(describe(config)["stopping"], sort_keys=True) if config.stopping.stops else ""
@@ -34,10 +34,10 @@ def sweep_key(trials: Sequence[PlannedTrial], config: Config, identity: str = ""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resumption:
-    """What an earlier process has left of a sweep, by the keys of its trials: how they ended, how far others came.
+    """The state that an earlier process has left of a sweep: ``ended`` trials and ``saved`` progress, by key.
 
-    ``decisions`` are those made at rungs, ``proposals`` the overrides of the points of a search, ``damaged`` the files
-    of checkpoints that could not be used.
+    ``decisions`` are those made at rungs, ``proposals`` the overrides of a search's points, ``damaged`` the checkpoint
+    files that could not be used.
     """
 
     ended: Mapping[str, Result] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class Resumption:
 
     @classmethod
     def of(cls, past: Past, checkpoints: Checkpoints | None) -> Resumption:
-        """Return what the record and the checkpoints hold."""
+        """Return the resumption from a record and its checkpoints."""
         ended = {key: result for key, (_, result) in past.ended.items()}
         if checkpoints is None:
             return cls(ended=ended)
@@ -62,7 +62,7 @@ class Resumption:
         )
 
     def counts(self, keys: Collection[str]) -> tuple[int, int, int]:
-        """Return how many of the trials with these keys have ended, go on and start."""
+        """Return how many of these trials have ended, how many go on from a checkpoint, and how many start."""
         ended = sum(key in self.ended for key in keys)
         further = sum(key in self.saved and key not in self.ended for key in keys)
         return ended, further, len(keys) - ended - further

@@ -13,12 +13,12 @@ from tasks.errors import require
 
 
 def run_trial(point: Point, folder: Path) -> float | Exception | None:
-    """Run a point as a lone trial, recorded without a parent, and return what it came to; None on a dry run.
+    """Run a point as a lone trial, recorded without a parent, and return its value; None on a dry run.
 
     Raises
     ------
     SweepError
-        If it cannot be run, or the data, the store or the engine cannot be had.
+        If it cannot be run, or the data, the store or the engine are not available.
     """
     config = point.config
     require(not config.sweep.resume, "sweep.resume", "must be false without --multirun", True)

@@ -1,4 +1,4 @@
-"""What proposes the points of a sweep, and is told how they ended: a grid, or a search."""
+"""The interface of a source of points, which proposes them and is told how they ended: a grid or a search."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ class End:
 class PointSource(Protocol):
     """Proposes the points of a sweep.
 
-    The sweep asks for ``more`` whenever its workers have room, and tells of every end as soon as it is known. Where
-    what is proposed depends on that, ``identity`` is what the source is known by when it is resumed, and it may be
-    asked to ``recall`` the overrides that it has proposed in an earlier process.
+    The sweep asks for ``more`` whenever its workers have room, and tells every end as soon as it is known. If the
+    proposals depend on the ends, a resume finds the source by its ``identity``, and asks it to ``recall`` the
+    overrides that it proposed in an earlier process.
     """
 
     @property
     def identity(self) -> str:
-        """What tells one source from another, beside its first point; nothing where its points do."""
+        """What distinguishes sources with the same first point; empty where all points are known from the start."""
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The metrics that it must be told."""
+        """The metrics that it needs to be told."""
 
     @property
     def done(self) -> bool:
         """Whether no more points will come."""
 
     def more(self, room: int) -> Sequence[Point]:
-        """Return the points to compute next, about ``room`` of them at most; none where none can be proposed now."""
+        """Return the points to compute next, about ``room`` at most; none if it cannot propose any now."""
 
     def tell(self, index: int, end: End) -> None:
-        """Take in how the point with that index ended."""
+        """Receive the end of the point with that index."""
 
     def recall(self, past: Sequence[Sequence[str]]) -> None:
-        """Propose these overrides before any others, those that have been proposed already among them."""
+        """Propose these overrides before any others; those proposed already are the first of them."""
 
     def news(self) -> Searched | None:
-        """Return what has been proposed and told since the last time, None where that is nothing but its points."""
+        """Return the proposals and ends since the last call, None if there are none or no search."""
 
 
 class Grid:
@@ -64,16 +64,16 @@ class Grid:
         self.done = False
 
     def more(self, room: int) -> Sequence[Point]:
-        """Return all points at once, however many have room: the more are known, the better they are laid out."""
+        """Return all points at once, whatever ``room`` is: the more are known, the better they are balanced."""
         del room
         points, self._points, self.done = self._points, (), True
         return points
 
     def tell(self, index: int, end: End) -> None:
-        """Need no answer."""
+        """Ignore the end."""
 
     def recall(self, past: Sequence[Sequence[str]]) -> None:
-        """Need no past: its points are the same again."""
+        """Do nothing: the points of a grid are always the same."""
 
     def news(self) -> None:
-        """Have none."""
+        """Return None."""

@@ -1,4 +1,4 @@
-"""The course of a sweep: what its trials do next, who pauses and who goes on; it decides, and computes nothing."""
+"""The scheduler of a sweep's trials: which segment each computes next, and which pause, go on or stop at a rung."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tasks.trial import DeclaresMetrics, Trial, uses_model
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _PausedTrial:
-    """A trial that has paused: how far it has come, and how its arithmetic was laid out."""
+    """A trial that has paused: its progress, and the layout of its arithmetic."""
 
     trial: PlannedTrial
     progress: Progress
@@ -33,10 +33,11 @@ class _PausedTrial:
 
 
 class TrialScheduler:
-    """Keeps what is to be computed next, and the trials that have paused.
+    """Keeps the segments to compute next, and the trials that have paused; it computes nothing.
 
-    Without a stopping rule trials go from their beginning, or from where an earlier process left them, to their end.
-    With one they go from rung to rung: `take` hears what happens, `decide` says who goes on, `groups` lays them out.
+    Without a stopping rule a trial goes from its beginning, or from an earlier process's checkpoint, to its end. With
+    a rule it goes from rung to rung: `take` receives the reports, `decide` makes the decisions, `groups` returns the
+    groups to compute.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class TrialScheduler:
         self._rungs: RungSystem | None = None
         self._next: list[Segment] = []
         self._paused: dict[str, _PausedTrial] = {}
-        self._complete: dict[str, float] = {}  # the scores of those who ended by themselves before their last rung
+        self._complete: dict[str, float] = {}  # the scores of trials that completed before their last rung
         self._names: dict[str, str] = {}
 
     @property
@@ -59,7 +60,7 @@ class TrialScheduler:
         return self._rungs is None
 
     def add(self, trials: Sequence[PlannedTrial]) -> None:
-        """Take in the trials of a batch, ended ones too: they are what the others are compared with."""
+        """Add the trials of a batch, ended ones too, since the others are compared with them."""
         compared = [trial for trial in trials if trial.trial.task.trains]
         if not self._rule.stops or not compared:
             return
@@ -76,16 +77,16 @@ class TrialScheduler:
         self._rungs.add(settings)
 
     def replay(self, decisions: Sequence[Decision]) -> None:
-        """Take in what an earlier process decided."""
+        """Apply the decisions of an earlier process."""
         for decision in decisions:
             assert self._rungs is not None, "only a rule that stops decides"
             self._rungs.replay(decision)
 
     def end(self, trial: PlannedTrial, result: Result) -> None:
-        """Take in that a trial has ended, perhaps in an earlier process."""
+        """Record the end of a trial, perhaps in an earlier process."""
         if self._rungs is None or self._rungs.next_rung(trial.key) is None or result.outcome is Outcome.STOPPED:
             return
-        if result.outcome is Outcome.COMPLETE:  # a task of one's own may end before its budget does
+        if result.outcome is Outcome.COMPLETE:  # a user's own task may end before its budget is spent
             score = self._sign * result.metrics.get(self._metric, math.nan)
             self._complete[trial.key] = score
             self._rungs.arrive(trial.key, [score])
@@ -93,12 +94,12 @@ class TrialScheduler:
             self._rungs.drop_out(trial.key)
 
     def schedule(self, trial: PlannedTrial, start: Progress | None = None) -> None:
-        """Have a trial computed to its next rung or its end, from ``start`` where it has come so far."""
+        """Schedule a trial from ``start`` (None: its beginning) to its next rung or its end."""
         until = None if self._rungs is None else self._rungs.next_rung(trial.key)
         self._next.append(Segment(trial=trial, start=start, until=until))
 
     def take(self, report: Report) -> Iterator[Finished]:
-        """Take in a report; yield the ends of trials that have arrived at a rung that was decided without them."""
+        """Process a report; yield the ends of trials that arrive at a rung where they were already stopped."""
         if self._rungs is None:
             return
         if isinstance(report, Paused):
@@ -115,13 +116,13 @@ class TrialScheduler:
         if rungs.is_stopped(key):
             yield stopped(one.trial, one.progress, one.layout, self._dataset)
         elif rung is None or one.progress.checkpoint.step < rung:
-            self.schedule(one.trial, one.progress)  # it has passed meanwhile, by what an earlier process knew of it
+            self.schedule(one.trial, one.progress)  # it has already passed, by a decision of an earlier process
         else:
             self._paused[key] = one
             rungs.arrive(key, self._history(one.progress, rung))
 
     def decide(self, *, closed: bool) -> Iterator[Decided | Finished]:
-        """Yield what can be decided, and the ends of those who are stopped; ``closed``: no other trials will come."""
+        """Yield the decisions, and the ends of stopped trials; ``closed``: no more trials will be added for now."""
         if self._rungs is None:
             return
         for decision in self._rungs.decide(closed=closed):
@@ -135,17 +136,17 @@ class TrialScheduler:
             yield from self._ends(key for setting in decision.stopped for key in self._rungs.trials(setting))
 
     def as_report(self, decision: Decision) -> Decided:
-        """Return a decision as a report: with the names of the settings, and what they were compared by."""
+        """Return a decision as a report: with the names of the settings and the metric."""
         names = {setting: self._names[setting.partition(" ")[0]] for setting in decision.scores}
         return Decided(decision=decision, names=names, metric=self._metric, sign=self._sign)
 
     def groups(self, workers: int) -> tuple[Group, ...]:
-        """Return what is to be computed next, laid out for so many workers."""
+        """Return the groups to compute next, balanced for so many workers."""
         segments, self._next = self._next, []
         return fuse(segments, self._extent, workers=workers, widest=self._widest) if segments else ()
 
     def _history(self, progress: Progress, rung: int) -> list[float]:
-        """Return the values of the metric up to a rung, more being better; NaN last where there is none at it."""
+        """Return the values of the metric up to a rung, larger is better, and NaN if there is none at the rung."""
         curves = [curve for curve in progress.curves if self._metric in curve.metrics]
         steps = np.concatenate([curve.steps for curve in curves]) if curves else np.empty(0)
         values = np.concatenate([curve.metrics[self._metric] for curve in curves]) if curves else np.empty(0)
@@ -160,7 +161,7 @@ class TrialScheduler:
 
 
 def stopped(trial: PlannedTrial, progress: Progress, layout: Layout, dataset: Dataset) -> Finished:
-    """Return the end of a trial that goes no further than where it has paused."""
+    """Return the end of a paused trial that is stopped early."""
     step = progress.checkpoint.step
     metrics = {
         name: float(values[curve.steps == step][0])
@@ -179,7 +180,7 @@ def stopped(trial: PlannedTrial, progress: Progress, layout: Layout, dataset: Da
 
 
 def _weights(trial: Trial, checkpoint: Checkpoint, dataset: Dataset) -> dict[str, np.ndarray]:
-    """Return the parameters of a paused trial by their names; a task of one's own may have none that are known."""
+    """Return the parameters of a paused trial by name; nothing for a task with a model of its own."""
     if not uses_model(trial):
         return {}
     shapes = trial.model.shapes(dataset.image_shape, len(dataset.classes))

@@ -1,4 +1,4 @@
-"""A sweep that cannot be resumed: which recorded one is nearest to it, in what it differs, and what becomes of that."""
+"""The message for a sweep that cannot be resumed: the nearest recorded sweep, and how it differs."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pipeline.record.resumption import abandon, others
 from pipeline.sweep.checkpoints import Checkpoints
 
 _ELSEWHERE = ("dataset", "device", "engine", *(f"trial.{field.name}" for field in dataclasses.fields(Limits)))
-"""Keys that take no part in what a trial is: the data count by their digest."""
+"""Keys that are not part of a trial's identity; the data are compared by their digest."""
 
 
 def unresumed(uri: str, experiment: str, sweep: SweepHeader, dataset_digest: str) -> str:
-    """Return what is to be said of a sweep that the record does not hold; end those that nobody computes as KILLED."""
+    """Return the message for a sweep that is not in the record; end sweeps that no process computes as KILLED."""
     known = others(uri, experiment)
-    left = [other for other in known if other.unended and not _is_computed(other)]
-    for other in left:
+    abandoned = [other for other in known if other.unended and not _is_computed(other)]
+    for other in abandoned:
         abandon(uri, other)
     text = "sweep.resume: the record holds no sweep of these trials, so all of them are run"
     if known:
@@ -31,15 +31,15 @@ def unresumed(uri: str, experiment: str, sweep: SweepHeader, dataset_digest: str
         nearest, *_ = sorted(known, key=lambda other: len(list(_differences(other, sweep, dataset_digest))))
         what = "; ".join(_differences(nearest, sweep, dataset_digest)) or _overrides(nearest, sweep)
         text += f"\nthe nearest is {nearest.name} (run {nearest.run_id}): {what}"
-    if left:
-        count = sum(len(other.unended) for other in left)
-        names = ", ".join(f"{other.name} (run {other.run_id})" for other in left)
+    if abandoned:
+        count = sum(len(other.unended) for other in abandoned)
+        names = ", ".join(f"{other.name} (run {other.run_id})" for other in abandoned)
         text += f"\nended as KILLED: {count} runs that nobody computes any more, of {names}"
     return text
 
 
 def _differences(other: OtherSweep, sweep: SweepHeader, dataset_digest: str) -> Iterator[str]:
-    """Say in what a recorded sweep, of which perhaps not all trials had started, differs from this one."""
+    """Yield the differences between a recorded sweep, whose trials may not all have started, and this one."""
     recorded, planned = _values(other.params), _values([params(trial.config) for trial in sweep.trials])
     for name in sorted({*recorded, *planned} if recorded else {}):
         before, now = recorded.get(name, {}), planned.get(name, {})
@@ -57,7 +57,7 @@ def _differences(other: OtherSweep, sweep: SweepHeader, dataset_digest: str) -> 
 
 
 def _values(every: Sequence[Mapping[str, str]]) -> dict[str, dict[str, None]]:
-    """Return the values that each key of a trial has, in order."""
+    """Return the values of each key of a trial, in order."""
     values: dict[str, dict[str, None]] = {}
     for one in every:
         for name, value in one.items():
@@ -67,7 +67,7 @@ def _values(every: Sequence[Mapping[str, str]]) -> dict[str, dict[str, None]]:
 
 
 def _overrides(other: OtherSweep, sweep: SweepHeader) -> str:
-    """Say in which overrides a sweep differs that had no trial yet, or other trials of the same values."""
+    """Return how the overrides differ, for sweeps whose keys have the same values or that have no trials yet."""
     before, now = other.tags.get("overrides", "").split(), sweep.overrides
     gone, new = [one for one in before if one not in now], [one for one in now if one not in before]
     new = [one for one in new if not one.startswith("sweep.resume=")]
@@ -75,6 +75,6 @@ def _overrides(other: OtherSweep, sweep: SweepHeader) -> str:
 
 
 def _is_computed(other: OtherSweep) -> bool:
-    """Return whether a process may be computing a sweep; of another machine's processes nothing is known here."""
+    """Return whether a process may be computing a sweep; on another machine that is unknown, and so possible."""
     folder = other.tags.get(CHECKPOINTS)
     return other.tags.get("host") != socket.gethostname() or not folder or Checkpoints.are_used(Path(folder))

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from pipeline import provenance
-from pipeline.cli.error_messages import complaint
+from pipeline.cli.error_messages import message_of
 from pipeline.sweep import resume as resuming
 from tests.pipeline import session
 from tests.pipeline.commands import run
@@ -20,7 +20,7 @@ def test_what_is_printed_and_recorded_of_a_command_line_has_no_password(monkeypa
     monkeypatch.setattr(sys, "argv", line)
     monkeypatch.setattr(sys, "orig_argv", ["python", "-m", *line])
 
-    told = [resuming.resume_command(), provenance.collect()[0]["command"], complaint(ValueError("something"))]
+    told = [resuming.resume_command(), provenance.collect()[0]["command"], message_of(ValueError("something"))]
 
     for text in told:
         assert "tracking.uri=postgresql://***@host/db" in text

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from pipeline.config.schema import parse
-from pipeline.config.settings import setting, setting_key, setting_names
+from pipeline.config.settings import setting_key, setting_names, setting_values
 from pipeline.plan.plan import Point
 from pipeline.plan.repeats import means, repeated
 from tasks.errors import ConfigError
@@ -59,10 +59,10 @@ def test_a_setting_is_a_trial_without_the_keys_that_repeats_vary():
     one, other, third = (parse(v).trial for v in ({"seed": 1}, {"data_seed": 7}, {"optimizer": {"name": "adam"}}))
     over = ("seed", "data_seed")
 
-    assert setting(one, over) == setting(other, over) != setting(third, over)
+    assert setting_values(one, over) == setting_values(other, over) != setting_values(third, over)
     assert setting_key(one, over) == setting_key(other, over) != setting_key(third, over)
     assert setting_key(one, ["seed"]) != setting_key(other, ["seed"])
-    assert setting(one, ["optimizer"]).keys() == setting(third, ["optimizer"]).keys()
+    assert setting_values(one, ["optimizer"]).keys() == setting_values(third, ["optimizer"]).keys()
 
 
 def test_a_settings_name_holds_no_seed():

@@ -1,7 +1,7 @@
 import pytest
 
 from pipeline.config.schema import parse
-from pipeline.config.settings import settings, swept, trial_names
+from pipeline.config.settings import swept_values, trial_names, used_values
 
 
 def trials(*values):
@@ -42,14 +42,14 @@ def test_a_lone_trial_is_named_by_its_overrides():
 
 def test_a_rows_default_is_not_swept_because_another_row_has_another():
     names = ["gradient_check", "finite_difference"]
-    used = [settings(one) for one in trials(*({"task": {"name": name}} for name in names))]
+    used = [used_values(one) for one in trials(*({"task": {"name": name}} for name in names))]
 
     assert used[0]["task.examples"] != used[1]["task.examples"]
-    assert swept(used) == {"task": names}
+    assert swept_values(used) == {"task": names}
 
 
 @pytest.mark.parametrize("values", [[0.1, 0.2, 0.1], [0.2, 0.1]])
 def test_swept_values_stand_in_the_order_of_the_trials(values):
-    used = [settings(one) for one in trials(*({"learning_rate": value} for value in values))]
+    used = [used_values(one) for one in trials(*({"learning_rate": value} for value in values))]
 
-    assert swept(used) == {"learning_rate": values[:2]}
+    assert swept_values(used) == {"learning_rate": values[:2]}

@@ -6,12 +6,12 @@ import io
 from rich.console import Console
 
 from pipeline.reproduce.comparison import compare
-from pipeline.reproduce.verdicts import Compared, show_trial, show_trials, summary
+from pipeline.reproduce.verdicts import ComparedTrial, show_trial, show_trials, summary
 from tests.pipeline.test_comparison import record, series
 
 
 def compared(old, new):
-    return Compared(old=old, new=new, verdict=compare(old, new))
+    return ComparedTrial(old=old, new=new, verdict=compare(old, new))
 
 
 def printed(show, what):

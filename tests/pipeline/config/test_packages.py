@@ -11,11 +11,11 @@ from importlib.util import spec_from_file_location
 import numpy as np
 import pytest
 
-from pipeline.config.contract import broken
+from pipeline.config.contract import violation
 from pipeline.config.identity import key, packages_of
 from pipeline.config.packages import packages
 from pipeline.config.schema import describe, parse
-from pipeline.config.tables import TABLES, added, faults, look_again
+from pipeline.config.tables import TABLES, added, clear_caches, faults
 from pipeline.hydra.groups import keys
 from pipeline.record.protocol import Series
 from tasks.errors import ConfigError
@@ -47,14 +47,14 @@ def site(tmp_path, monkeypatch):
         place = install(folder, name, code, rows, **more)
         monkeypatch.syspath_prepend(str(folder))
         sys.modules.pop(place.name, None)
-        look_again()
+        clear_caches()
         return place
 
     yield make
     monkeypatch.undo()
     for name in ("warm_losses", "cold_losses"):
         sys.modules.pop(name, None)
-    look_again()
+    clear_caches()
 
 
 def test_a_row_of_a_package_is_a_row(site):
@@ -166,7 +166,7 @@ def test_the_folder_of_an_editable_package_is_its_own_whatever_the_working_folde
     place.rename(elsewhere / place.name)
     monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Hook(elsewhere)])
     importlib.invalidate_caches()
-    look_again()
+    clear_caches()
 
     assert packages()[0].roots == (elsewhere / "warm_losses",)
     assert faults() == []
@@ -177,7 +177,7 @@ def test_a_newer_version_of_the_same_sources_is_another_key(tmp_path, site):
     first = key(parse({"loss": {"name": "cooled"}}), "digest")
     about = tmp_path / "site" / "warm_losses-0.1.dist-info" / "METADATA"
     about.write_text(about.read_text().replace("0.1", "0.2"))
-    look_again()
+    clear_caches()
 
     assert key(parse({"loss": {"name": "cooled"}}), "digest") != first
     assert packages()[0].tags()["version.warm-losses"] == "0.2"
@@ -185,7 +185,7 @@ def test_a_newer_version_of_the_same_sources_is_another_key(tmp_path, site):
 
 def test_every_row_of_our_own_keeps_its_contract():
     rows = [(table.contract, name, row) for table in TABLES.values() for name, row in table.own.items()]
-    assert {name: cause for contract, name, row in rows if (cause := broken(row, contract))} == {}
+    assert {name: cause for contract, name, row in rows if (cause := violation(row, contract))} == {}
     assert all(dataclasses.is_dataclass(row) for _, _, row in rows)
 
 
@@ -280,11 +280,11 @@ def test_commands_know_a_package_and_its_presets(tmp_path, site):
 
 
 def test_the_code_of_a_package_travels_with_ours_and_is_in_the_provenance(site):
-    from pipeline.engine.ray_cluster import _this_code
+    from pipeline.engine.ray_cluster import _send_code
     from pipeline.provenance import collect
 
     place = site()
 
-    assert str(place) in _this_code()["py_modules"]
+    assert str(place) in _send_code()["py_modules"]
     tags, _ = collect()
     assert (tags["version.warm-losses"], len(tags["sources.warm-losses"])) == ("0.1", 64)

@@ -20,9 +20,9 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 PRIVATE = """
 import json, os, psutil, ray, sys
-from pipeline.engine.ray_cluster import connect
+from pipeline.engine.ray_cluster import join_or_start
 from pipeline.config.schema import Cluster
-connect(Cluster(address="local"), cpus=1)
+join_or_start(Cluster(address="local"), cpus=1)
 assert ray.get(ray.remote(lambda: 1).remote()) == 1
 family = [psutil.Process(), *psutil.Process().children(recursive=True)]
 heard = [(p.name(), c.laddr) for p in family for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN]
@@ -165,9 +165,9 @@ builtins.__import__, importlib.import_module = imported, loaded
 
 JOINING = """
 import ray, sys
-from pipeline.engine.ray_cluster import connect, leave
+from pipeline.engine.ray_cluster import join_or_start, leave
 from pipeline.config.schema import Cluster
-print(connect(Cluster(address=sys.argv[1]), cpus=1), ray.get(ray.remote(lambda: 41 + 1).remote()))
+print(join_or_start(Cluster(address=sys.argv[1]), cpus=1), ray.get(ray.remote(lambda: 41 + 1).remote()))
 leave()
 """
 
@@ -213,12 +213,12 @@ def test_without_the_private_names_of_ray_a_cluster_starts_by_the_public_way_and
 def test_a_ray_that_is_told_in_another_way_where_code_is_gets_it_sent(monkeypatch):
     import ray
 
-    from pipeline.engine.ray_cluster import _code_here, _this_code
+    from pipeline.engine.ray_cluster import _send_code, _use_local_code
 
-    assert list(_code_here()) == ["job_config"]
+    assert list(_use_local_code()) == ["job_config"]
     monkeypatch.delattr(ray.job_config.JobConfig, "_runtime_env_has_working_dir")
 
-    assert _code_here() == {"runtime_env": _this_code()}
+    assert _use_local_code() == {"runtime_env": _send_code()}
 
 
 def test_a_ray_that_knows_other_names_starts_what_they_stand_for(monkeypatch, caplog):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config.schema import Cluster
-from pipeline.engine.ray_cluster import LOCAL, _address, _given, _noted, connect
+from pipeline.engine.ray_cluster import LOCAL, _address, _given, _recorded_address, join_or_start
 from pipeline.errors import EngineError
 from tests.pipeline import commands
 from tests.pipeline.serving import free_port
@@ -45,12 +45,12 @@ def test_a_cluster_that_died_and_left_its_note_is_not_waited_for(note, closed):
 def test_the_note_is_read_where_ray_writes_it(note, monkeypatch):
     from ray._private.utils import read_ray_address
 
-    assert _noted() == ""
+    assert _recorded_address() == ""
     note.write_text("127.0.0.1:1\n")
-    assert _noted() == read_ray_address() == "127.0.0.1:1"
+    assert _recorded_address() == read_ray_address() == "127.0.0.1:1"
     monkeypatch.delenv("RAY_TMPDIR")
     monkeypatch.setenv("TMPDIR", str(note.parents[1]))
-    assert _noted() == read_ray_address() == "127.0.0.1:1"
+    assert _recorded_address() == read_ray_address() == "127.0.0.1:1"
 
 
 def test_a_cluster_that_runs_on_this_machine_is_joined(note):
@@ -116,7 +116,7 @@ def test_an_address_where_nothing_answers_is_named_at_once(closed, scheme):
     began = time.monotonic()
 
     with pytest.raises(EngineError) as error:
-        connect(Cluster(address=f"{scheme}{closed}"), cpus=1)
+        join_or_start(Cluster(address=f"{scheme}{closed}"), cpus=1)
 
     expected = f"cluster.address must be a Ray cluster in reach, got '{scheme}{closed}': nothing answers there"
     assert str(error.value).startswith(expected)
@@ -128,7 +128,7 @@ def test_the_address_of_the_dashboard_is_refused_with_what_to_do(note, monkeypat
     monkeypatch.setenv("RAY_ADDRESS", "http://head:8265")
 
     with pytest.raises(EngineError) as error:
-        connect(Cluster(), cpus=1)
+        join_or_start(Cluster(), cpus=1)
 
     assert "RAY_ADDRESS must be a Ray cluster in reach, got 'http://head:8265'" in str(error.value)
     assert "ray job submit -- python -m pipeline" in str(error.value)
@@ -140,12 +140,12 @@ def test_a_client_without_its_packages_is_told_what_to_install(monkeypatch):
         address = f"ray://127.0.0.1:{server.getsockname()[1]}"
 
         with pytest.raises(EngineError, match=r"pip install ray\[client\]"):
-            connect(Cluster(address=address), cpus=1)
+            join_or_start(Cluster(address=address), cpus=1)
 
 
 def test_auto_wants_a_running_cluster(note):
     with pytest.raises(EngineError, match="no cluster runs on this machine"):
-        connect(Cluster(address="auto"), cpus=1)
+        join_or_start(Cluster(address="auto"), cpus=1)
 
 
 def test_a_private_cluster_whose_sockets_have_no_room_says_so(note, monkeypatch):
@@ -154,7 +154,7 @@ def test_a_private_cluster_whose_sockets_have_no_room_says_so(note, monkeypatch)
     monkeypatch.setenv("RAY_TMPDIR", str(folder))
 
     with pytest.raises(EngineError) as error:
-        connect(Cluster(), cpus=1)
+        join_or_start(Cluster(), cpus=1)
 
     assert str(error.value) == (
         f"RAY_TMPDIR must be a folder whose path leaves room for those of Ray's sockets (of 107 bytes), "
@@ -167,7 +167,7 @@ def test_a_private_cluster_without_a_folder_says_so(note, monkeypatch):
     monkeypatch.setenv("RAY_TMPDIR", str(note))
 
     with pytest.raises(EngineError) as error:
-        connect(Cluster(address="local"), cpus=1)
+        join_or_start(Cluster(address="local"), cpus=1)
 
     assert str(error.value) == f"RAY_TMPDIR must be a folder that Ray can write to, got {str(note)!r}: Not a directory"
 

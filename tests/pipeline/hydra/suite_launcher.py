@@ -14,7 +14,7 @@ from hydra.core.utils import env_override
 
 from pipeline import hydra as plugins
 from pipeline.hydra.folders import write_folders
-from pipeline.hydra.job_context import given
+from pipeline.hydra.job_context import as_hydra_job
 from pipeline.hydra.launcher import SweepLauncher
 
 
@@ -26,7 +26,7 @@ class SuiteLauncher(SweepLauncher):
         return {one.job.number: self.call(one) for one in jobs}
 
     def call(self, begun):
-        with given(begun.job.config(), begun.folder, log=True), env_override(dict(begun.environment)):
+        with as_hydra_job(begun.job.config(), begun.folder, log=True), env_override(dict(begun.environment)):
             return self.task_function(self.task_config(begun))
 
     def task_config(self, begun):

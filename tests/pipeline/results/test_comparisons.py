@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 
-from pipeline.results.cells import cells, ended, heads
+from pipeline.results.cells import cells, ended, headers
 from pipeline.results.comparisons import against_best, compare, conclusion, single_draw
 from pipeline.results.criterion import Criterion
-from pipeline.results.repeats import Repeat, Setting, in_order, ranked, rows
+from pipeline.results.repeats import Repeat, Setting, ranked, ranked_repeats, setting_rows
 
 
 def setting(name, values, *, seeds=None, outcomes=None, criterion=None, metric="val/accuracy"):
@@ -20,7 +20,7 @@ def setting(name, values, *, seeds=None, outcomes=None, criterion=None, metric="
         Repeat(seeds=(("seed", str(seed)),), outcome=outcome, metrics={metric: value}, index=k, trial=f"{name} {seed}")
         for k, (seed, value, outcome) in enumerate(zip(seeds, values, outcomes, strict=True))
     ]
-    return Setting(key=name, name=name, repeats=in_order(repeats, criterion), criterion=criterion)
+    return Setting(key=name, name=name, repeats=ranked_repeats(repeats, criterion), criterion=criterion)
 
 
 def test_diverged_and_failed_repeats_are_counted_and_not_averaged():
@@ -30,7 +30,7 @@ def test_diverged_and_failed_repeats_are_counted_and_not_averaged():
     assert one.counts() == {"complete": 2, "diverged": 1, "failed": 1}
     assert ended(one) == "4, 1 diverged, 1 failed"
     assert one.best.metrics["val/accuracy"] == 0.7
-    (row,) = rows([one], [], ["val/accuracy"])
+    (row,) = setting_rows([one], [], ["val/accuracy"])
     assert (row["repeats"], row["complete"], row["diverged"], row["failed"]) == (4, 2, 1, 1)
 
 
@@ -97,7 +97,7 @@ def test_among_equals_a_winner_is_rarely_called_better(count, repeats):
     for _ in range(100):
         values = rng.normal(0.5, 0.1, size=(count, repeats))
         found = against_best(ranked(setting(f"s{k}", one) for k, one in enumerate(values)), most=count)
-        wrong += any(one.told_apart for one in found)
+        wrong += any(one.is_distinguishable for one in found)
 
     assert wrong <= 10  # 5 % are expected at most; uncorrected it would be 60 for the twelve
 
@@ -136,6 +136,6 @@ def test_one_seed_each_is_said_to_be_one_draw():
 def test_a_row_of_the_table_has_mean_deviation_and_interval():
     one = setting("a", [0.5, 0.6, 0.7])
 
-    assert heads([one]) == ["setting", "repeats", "val/accuracy", "95 % interval"]
+    assert headers([one]) == ["setting", "repeats", "val/accuracy", "95 % interval"]
     assert cells(one, [one])[:3] == ["a", "3", "0.60 ± 0.10"]
     assert cells(setting("b", [0.5]), [one]) == ["b", "1", "0.5", ""]
