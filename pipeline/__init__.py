@@ -1,20 +1,20 @@
-"""The world outside the mathematics: command line, plan, Ray, MLflow, provenance, pictures."""
+"""Everything around the mathematics: command line, plan, Ray, MLflow, provenance, figures."""
 
 import importlib.util
 import sys
 from pathlib import Path
 
 HOME = Path(__file__).resolve().parent.parent
-"""The folder that holds ``conf``, ``pipeline`` and ``tasks``, in a checkout as in an environment."""
+"""The folder that holds ``conf``, ``pipeline`` and ``tasks``, in a checkout or in an environment."""
 
 
 def _import_own(name: str) -> None:
-    """Import the package ``name`` that stands beside this one.
+    """Import the package ``name`` from the folder of this package.
 
-    Its name is everybody's: in a working folder with a file or folder of that name, Python would find that first.
+    The name is a common one: Python would find a file or folder of that name in the working folder first.
     """
     source = HOME / name / "__init__.py"
-    if not source.is_file():  # on a Ray node that was sent the packages, each has a folder of its own
+    if not source.is_file():  # on a Ray node to which the packages were sent, each is in a different folder
         return
     if name in sys.modules:
         file = getattr(sys.modules[name], "__file__", None)

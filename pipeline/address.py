@@ -1,4 +1,4 @@
-"""Where a store is: its address made absolute, and shown without credentials."""
+"""The address of a store: made absolute, and printed without credentials."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from pipeline.errors import RecordError
 
 _SECRET = re.compile(r"(?i)\b([\w.-]*(?:password|passwd|pwd|token|secret|api_?key|access_?key)[\w.-]*)=[^\s&;]+")
-# To the last @ of the word, since a password may hold an @ or a slash, or of the host, since it may hold a space.
-# A file's address has no such part, and an @ in it is a folder's.
+# Up to the last @ of the word, since a password may hold an @ or a slash, or up to the @ before the host, since it may
+# hold a space. A file's address has no user and password: an @ in it belongs to a folder.
 _USER_INFO = re.compile(r"(?:(?<!sqlite)(?<!file)://|://(?!/))(?:\S*|[^/\n]*)@")
 _FILE, _FILE_BY_DRIVER = "sqlite:///", "sqlite+pysqlite:///"
 
@@ -21,7 +21,7 @@ IN_MEMORY = ("sqlite://", _FILE, f"{_FILE}:memory:")
 
 
 def redact(text: str) -> str:
-    """Return ``text`` without the credentials in its addresses and its assignments.
+    """Return ``text`` with the credentials in its addresses and assignments redacted.
 
     >>> redact("tracking.uri=http://ann:pass@host:5000 api_key=abc steps=10")
     'tracking.uri=http://***@host:5000 api_key=*** steps=10'
@@ -30,12 +30,12 @@ def redact(text: str) -> str:
 
 
 def absolute(uri: str) -> str:
-    """Return ``uri`` with the path of an SQLite file made absolute, so that it holds from any folder.
+    """Return ``uri`` with the path of an SQLite file made absolute, so that it is valid in any working folder.
 
     Raises
     ------
     RecordError
-        If SQLAlchemy can name no such path.
+        If SQLAlchemy has no address for that path.
     """
     file = sqlite_file(uri)
     if file is None:
@@ -47,7 +47,7 @@ def absolute(uri: str) -> str:
     quoted = path.replace("%", "%25").replace("?", "%3F") if _unquotes() else path
     if "?" in quoted:
         raise unreachable(uri, "SQLAlchemy 2.1 or later is needed for a path that holds a question mark")
-    # MLflow would make the folders of a path that it takes as it is written; this form it leaves to SQLAlchemy.
+    # MLflow would create the folders of the quoted path; it leaves an address of this form to SQLAlchemy.
     return f"{_FILE_BY_DRIVER}{quoted}{mark}{query}"
 
 
@@ -64,7 +64,7 @@ def sqlite_file(uri: str) -> Path | None:
 
 
 def is_http(uri: str) -> bool:
-    """Return whether ``uri`` is a tracking server's."""
+    """Return whether ``uri`` is the address of a tracking server."""
     return uri.startswith(("http://", "https://"))
 
 
@@ -76,8 +76,8 @@ def unreachable(uri: str, reason: object) -> RecordError:
 def how_to_look(uri: str, experiment_id: str, *, sweep: str | None, run: str | None) -> str:
     """Return the command that opens the store and the link to a sweep's charts, or to a lone trial's run.
 
-    MLflow opens an experiment in its layout for language models unless the link asks for the other. Which
-    runs and columns are shown is what the sweep's `view` says.
+    The link asks for MLflow's machine-learning layout, since its default is the one for language models. The runs and
+    columns that it shows are those of the sweep's view (`pipeline.record.view`).
     """
     query = {"workflowType": "machine_learning"}
     page = f"experiments/{experiment_id}/runs"
@@ -91,7 +91,7 @@ def how_to_look(uri: str, experiment_id: str, *, sweep: str | None, run: str | N
 
 
 def _unquotes() -> bool:
-    """Return whether SQLAlchemy reads a %25 in a path as %: from 2.1 on it does."""
+    """Return whether SQLAlchemy unquotes a path (%25 as %), which it does from 2.1 on."""
     from sqlalchemy import make_url  # noqa: PLC0415  # takes a fifth of a second to import
 
     return make_url(f"{_FILE}%25").database == "%"

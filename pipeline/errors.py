@@ -1,4 +1,4 @@
-"""The errors of the world outside: an engine that cannot start, trials that failed, a sweep that was stopped."""
+"""The errors of the pipeline: an engine that cannot start, a record that cannot be written, trials that failed."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ class EngineError(SweepError):
 
 
 class RecordError(SweepError):
-    """The record cannot be reached, read or written whole."""
+    """The record cannot be reached, read or written completely."""
 
 
 class TrialsFailedError(SweepError):
-    """A sweep has ended, and not all of its trials did so by themselves."""
+    """A sweep has ended with failed trials."""
 
 
-class Interrupted(BaseException):  # like KeyboardInterrupt: nobody should catch it in passing
+class Interrupted(BaseException):  # like KeyboardInterrupt: `except Exception` should not catch it
     """A signal asked the process to stop."""
 
     def __init__(self, number: int) -> None:
@@ -28,7 +28,7 @@ class Interrupted(BaseException):  # like KeyboardInterrupt: nobody should catch
 
 
 class HydraBypass(BaseException):
-    """Carries an expected error past Hydra, which would print more about it than a person needs."""
+    """Carries an expected error past Hydra, which would print more about it than the user needs."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))

@@ -1,4 +1,4 @@
-"""Provenance: which code, libraries, machine and command line a result comes from, and no secret of the user's."""
+"""Provenance: the code, libraries, machine and command line that a result comes from, without the user's secrets."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ _VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPE
 def collect() -> tuple[dict[str, str], dict[str, str]]:
     """Return the provenance of this process: tags, and attachments by file name.
 
-    Outside a git checkout of the project there are no ``git.`` tags and no diff. It imports neither Ray nor
-    MLflow, and takes a fraction of a second.
+    Outside a git checkout of the project there are no ``git.`` tags and no diff. This imports neither Ray nor MLflow,
+    and takes a fraction of a second.
     """
     git = _Git(Path(__file__).resolve().parent.parent)
     tags = {
@@ -66,10 +66,10 @@ def collect() -> tuple[dict[str, str], dict[str, str]]:
 
 
 class _Git:
-    """Two git commands that run while the rest is collected."""
+    """Two git commands that run while the other provenance is collected."""
 
     def __init__(self, root: Path) -> None:
-        # Only the project's own checkout counts, not one that an environment happens to be installed in.
+        # Only a checkout of this project counts, not one that happens to contain the environment.
         here = (root / ".git").exists()
         self._status = _git(root, "status", "--porcelain=v2", "--branch") if here else None
         self._diff = _git(root, "diff", "HEAD", "--no-color", "--no-ext-diff", "--no-textconv") if here else None
@@ -139,7 +139,7 @@ def _version(name: str) -> str | None:
 
 
 def _installed() -> Iterator[str]:
-    # The folders' names say it; reading every package's metadata takes a third of a second.
+    # From the names of the folders: reading the metadata of every package takes a third of a second.
     for folder in dict.fromkeys(sys.path):
         if folder and Path(folder).is_dir():
             for path in Path(folder).glob("*.dist-info"):

@@ -1,4 +1,4 @@
-"""An exception as data: its line, its deepest frames in code that is no library's, and its whole traceback."""
+"""An exception as data: its message, its deepest frames outside libraries, and its whole traceback."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.config.packages import packages
 LONGEST_LINE = 300
 LONGEST_TRACEBACK = 200_000
 DEEPEST = 3
-"""The frames that are shown: enough to see who called what raised, few enough to be read at a glance."""
+"""The frames that are printed: enough to see the calls that led to the error, few enough to read at a glance."""
 
 _STANDARD = sysconfig.get_path("stdlib")
 _INSTALLED = {"site-packages", "dist-packages"}
@@ -28,10 +28,11 @@ _PIPELINE, _TASKS = pipeline.__path__[0], tasks.__path__[0]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Raised:
-    """What a computation has raised; nothing else need cross the process boundary.
+    """An error that a computation has raised, in a form that can be sent between processes.
 
-    ``error`` is one line, ``frames`` are its deepest frames as a traceback shows them, ``place`` is the same for the
-    same kind of error raised on the same way. In the process that raised it, ``exception`` is the exception itself.
+    ``error`` is its message in one line, ``frames`` are its deepest frames in the format of a traceback. ``place`` is
+    equal for errors of the same type with the same stack. In the process that raised it, ``exception`` is the exception
+    itself.
     """
 
     error: str
@@ -42,7 +43,7 @@ class Raised:
 
     @classmethod
     def of(cls, exception: BaseException) -> Self:
-        """Return what is formatted of an exception that was caught."""
+        """Return an exception that was caught, as data."""
         formatted = traceback.TracebackException.from_exception(exception)
         frames = next((frames for stack in _stacks(formatted) if (frames := _of_trial(stack))), list(formatted.stack))
         shown = "".join(traceback.StackSummary.from_list(_deepest(frames)).format())
@@ -55,14 +56,14 @@ class Raised:
         )
 
     def as_data(self) -> Self:
-        """Return this without the exception, whose frames hold all that the computation held."""
+        """Return this without the exception, whose frames keep the computation's data alive."""
         return replace(self, exception=None)
 
 
 def is_from_outside(exception: BaseException) -> bool:
-    """Return whether it was no trial that asked the process to end: Ray does so by an exception at SIGTERM.
+    """Return whether an exception that ends the process came from outside the trial: Ray raises one at SIGTERM.
 
-    A KeyboardInterrupt is the user's where Python's own handler makes it; while a sweep runs, none does.
+    A KeyboardInterrupt is the user's if Python's own handler is installed; while a sweep runs, it is not.
     """
     if isinstance(exception, KeyboardInterrupt):
         return signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -74,15 +75,15 @@ def is_from_outside(exception: BaseException) -> bool:
 
 
 def _deepest(frames: list[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
-    """Return the last few frames that are no library's, and the very last."""
+    """Return the last few frames outside libraries, and the very last frame."""
     alike = itertools.groupby(frames, key=lambda frame: (frame.filename, frame.lineno))
-    once = [next(group) for _, group in alike]  # a recursion is one frame a thousand times
+    once = [next(group) for _, group in alike]  # a recursion repeats one frame a thousand times
     own = [frame for frame in once if _is_own(frame)][-DEEPEST:]
     return own if once[-1:] == own[-1:] else own + once[-1:]
 
 
 def _stacks(formatted: traceback.TracebackException) -> Iterator[traceback.StackSummary]:
-    """Yield the stacks of an exception, and of those that it was raised from: Python raises for a StopIteration."""
+    """Yield the stacks of an exception and of its causes; Python raises another error for a StopIteration."""
     following: traceback.TracebackException | None = formatted
     while following is not None:
         yield following.stack
@@ -110,7 +111,7 @@ def _inside(frame: traceback.FrameSummary, folder: str) -> bool:
 def _line(exception: BaseException) -> str:
     try:
         message = str(exception)
-    except Exception as error:  # noqa: BLE001  # a stranger's exception may not even be able to say what it is
+    except Exception as error:  # noqa: BLE001  # the __str__ of a user's exception may raise
         message = f"its message cannot be read: {type(error).__name__}"
     if isinstance(exception, SystemExit):
         message = f"{message} (it asked its process to exit)"
@@ -126,7 +127,7 @@ def _lines(message: str) -> Iterator[str]:
 
 
 def _plain(text: str, kept: str = "") -> str:
-    """Return a text with what would move a cursor, or cannot be encoded, as its escape."""
+    """Return a text with control characters, and characters that cannot be encoded, escaped."""
     return "".join(c if c.isprintable() or c in kept else repr(c)[1:-1] for c in text)
 
 

@@ -1,4 +1,4 @@
-"""Reports: what an engine says of the trials that it computes."""
+"""Reports: the messages of an engine about its trials, and of the sweep about itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tasks.events import Curve, Result
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """How the arithmetic of a trial was laid out: what its bits depend on beside its config."""
+    """The layout of a trial's arithmetic: everything besides its config that its bits may depend on."""
 
     width: int
     slot: int
@@ -26,7 +26,7 @@ class Layout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """A trial has begun on ``host``, at ``step``: 0, or where an earlier process left it."""
+    """A trial has started on ``host``, at ``step``: 0, or that of an earlier process's checkpoint."""
 
     trial: PlannedTrial
     host: str = ""
@@ -52,7 +52,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """A trial raised, took too long, or was lost with its worker in every attempt."""
+    """A trial has failed: it raised an error, took too long, or lost its worker in every attempt."""
 
     trial: PlannedTrial
     error: str
@@ -62,10 +62,10 @@ class Failed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retried:
-    """Trials are computed again after ``error``: their ``attempt`` (from 1), from ``step``, in ``parts`` groups.
+    """Trials are retried after ``error``: their ``attempt`` (from 1), from ``step``, in ``parts`` groups.
 
-    ``alone`` says of a trial that is computed alone because its worker was lost which of how many such attempts it is,
-    ``raised`` whether it was the computation that raised the error.
+    For a trial that is retried alone because its worker was lost, ``alone`` is the number of this attempt and the most
+    attempts. ``raised`` says that the computation itself raised the error.
     """
 
     trials: tuple[PlannedTrial, ...]
@@ -79,7 +79,7 @@ class Retried:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpointed:
-    """Trials have come so far together, and can go on from there."""
+    """Trials have a new checkpoint, from which they can go on."""
 
     trials: tuple[PlannedTrial, ...]
     progress: Progress
@@ -87,23 +87,23 @@ class Checkpointed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """Trials are going to be computed, beside those that the sweep began with."""
+    """Trials have been added to those that the sweep began with."""
 
     trials: tuple[PlannedTrial, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What was measured of the sweep itself."""
+    """Metrics of the sweep itself."""
 
     metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decided:
-    """What was decided at a rung, and on what; ``names`` are those of the settings, ``metric`` what was compared.
+    """A decision at a rung, with the ``names`` of the settings and the ``metric`` that was compared.
 
-    Scores in the decision are the metric times ``sign``, so that more is better.
+    Scores in the decision are the metric times ``sign``, so that larger is better.
     """
 
     decision: Decision
@@ -114,7 +114,7 @@ class Decided:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paused:
-    """Trials have come to the step that their group was to go to, and can go on from there."""
+    """Trials have paused at the step that their group was to pause at, and can go on from there."""
 
     trials: tuple[PlannedTrial, ...]
     progress: Progress
@@ -123,7 +123,7 @@ class Paused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Printed:
-    """A trial's own code, or that of a group that it is computed in, has printed or logged a text."""
+    """A trial's code, or that of its group, has printed or logged a text."""
 
     trial: PlannedTrial
     text: str
@@ -131,10 +131,10 @@ class Printed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """A proposal of a search: its number, which is its trial's index, its ``params``, and what it came to.
+    """A proposal of a search: its number, which is its trial's index, its ``params``, and its result.
 
-    ``known`` is how many ends the search knew of when it made it. Without an ``outcome`` it has not ended; ``values``
-    are of the metrics that are searched for, none where they are not known.
+    ``known`` is how many trials had ended when it was made. It has no ``outcome`` until it has ended; ``values`` are
+    those of the search's metrics, empty if they are not known.
     """
 
     number: int
@@ -151,10 +151,10 @@ class Told:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Searched:
-    """What a search has proposed, and what it was told of it, as far as it is new.
+    """The new proposals of a search, and the new results of earlier ones.
 
-    ``metrics`` are searched for in their ``directions``; ``importances`` are the keys' shares in the variance of the
-    values, the largest first, none while they are not known.
+    ``metrics`` are the search's, with their ``directions``; ``importances`` are the keys' shares in the variance of the
+    values, the largest first, empty while they are not known.
     """
 
     sampler: str
@@ -164,7 +164,7 @@ class Searched:
     importances: Mapping[str, float]
 
     def after(self, before: Searched | None) -> Searched:
-        """Return this, with what was told ``before`` of other proposals."""
+        """Return this, merged with the proposals of ``before``."""
         known = {told.number: told for told in (before.proposals if before else ())}
         known |= {told.number: told for told in self.proposals}
         return dataclasses.replace(self, proposals=tuple(known[number] for number in sorted(known)))

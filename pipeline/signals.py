@@ -1,4 +1,4 @@
-"""Signals that stop a sweep cleanly: they become an exception in the main thread."""
+"""Signals that stop a sweep cleanly, as an exception in the main thread."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.errors import Interrupted
 STOPPING = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
 AGAIN_SECONDS = 0.01
-"""Seconds until a signal comes again that came where nothing can be raised: longer than such callbacks take."""
+"""Seconds until a signal is repeated that came where its exception is lost: longer than such callbacks take."""
 
 _SHOW_CURSOR = b"\x1b[?25h"  # the progress display hides it
 
@@ -26,7 +26,7 @@ _came: list[int] = []
 
 
 def raise_swallowed() -> None:
-    """Raise `Interrupted` once more for a signal that has come: what a library imports may catch all and go on."""
+    """Raise `Interrupted` again for a signal whose exception was swallowed: a library's import may catch everything."""
     if _came:
         raise Interrupted(_came[0])
 
@@ -34,9 +34,9 @@ def raise_swallowed() -> None:
 class StopSignals:
     """Raises `Interrupted` at the first of the `STOPPING` signals; the second ends the process at once.
 
-    The second does so even where the main thread waits in a library that lets no handler of Python's run. Where the
-    first comes while a callback of the garbage collector's or of a weak reference runs, Python drops what it raises
-    there: it comes again a moment later.
+    The second does so even while the main thread waits in native code, where no Python handler runs. If the first comes
+    during a callback of the garbage collector or of a weak reference, Python drops its exception: the signal is
+    repeated a moment later.
     """
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class StopSignals:
             raise Interrupted(number)
 
     def _drop(self, unraisable: Any) -> None:
-        """Have a signal come again whose exception Python could not raise."""
+        """Repeat a signal whose exception Python has dropped."""
         if not isinstance(unraisable.exc_value, Interrupted):
             self._unraisable(unraisable)
             return
@@ -86,7 +86,7 @@ class StopSignals:
         again.start()
 
     def _listen(self, heard: socket.socket) -> None:
-        """Count the signals as they come, whatever the main thread does."""
+        """Count the signals in a thread of their own, whatever the main thread does."""
         came = 0
         with heard:
             while numbers := heard.recv(1):
@@ -94,16 +94,16 @@ class StopSignals:
                 if came - self._dropped == 2:
                     if sys.stdout.isatty():
                         os.write(sys.stdout.fileno(), _SHOW_CURSOR)
-                    # Nothing may hold up the end: no record that waits for its store, no library that cleans up.
+                    # Nothing may delay the end: no record that waits for its store, no library that cleans up.
                     os._exit(128 + numbers[0])
 
 
 @contextlib.contextmanager
 def deferred(why: str) -> Iterator[None]:
-    """Hold back the `STOPPING` signals, and handle the first of them afterwards as it would have been.
+    """Defer the `STOPPING` signals, and handle the first of them at the end of the context.
 
-    ``why`` is said on stderr when there is one. What is done meanwhile does not bear an exception in its middle, and
-    may put handlers of its own in place: in the end they are those from before.
+    ``why`` is printed on stderr when one comes. The code in the context must not be interrupted by an exception, and
+    may install handlers of its own; the previous handlers are restored.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -130,5 +130,5 @@ def deferred(why: str) -> Iterator[None]:
 
 
 def _left_alone(number: int) -> bool:
-    """Return whether whoever started this process wants it not to hear of this signal, as ``nohup`` does."""
+    """Return whether this process was started with the signal ignored, as by ``nohup``."""
     return number not in {signal.SIGINT, signal.SIGTERM} and signal.getsignal(number) is signal.SIG_IGN

@@ -29,7 +29,7 @@ TARGETS = ("kuberay", "ray")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the manifest; return 0, or 2 where it cannot be rendered."""
+    """Write the manifest; return 0, or 2 if it cannot be rendered."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.deploy", description=__doc__)
     parser.add_argument("target", choices=TARGETS)
     parser.add_argument("--output", type=Path, metavar="FILE", help="default: standard output")
@@ -58,7 +58,7 @@ def render(target: str, overrides: Sequence[str]) -> str:
     """Return the YAML of a template of ``conf/cluster/deploy`` for the sweep of ``overrides``.
 
     The overrides ``deploy.KEY=VALUE`` are the template's, all others the sweep's: the template is filled in from
-    the config that they compose to (of a swept key, the first value), and its job runs them as they are.
+    the config that they compose (with the first value of a swept key), and its job runs them unchanged.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def _plain(values: Any) -> dict[str, Any]:
 
 
 def _given(values: Any) -> Any:
-    """Return the values without the keys that hold None: what a template leaves out."""
+    """Return the values without keys that hold None."""
     if isinstance(values, list):
         return [_given(value) for value in values]
     if not isinstance(values, dict):

@@ -1,1 +1,1 @@
-"""The display: what a person sees of a sweep."""
+"""The display of a sweep on the console."""

@@ -1,4 +1,4 @@
-"""What a person sees of a sweep: the plan, its progress, the result table; plain lines without a terminal."""
+"""The console output of a sweep: the plan, its progress, the result table; plain lines without a terminal."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ LONGEST = 30
 
 
 def make_console() -> Console:
-    """Return the console on standard output, wide enough for the tables where there is no terminal."""
+    """Return the console on standard output; without a terminal it is wide enough for the tables."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=140)
 
 
 class Display:
-    """Shows the progress of a sweep while it runs; a context manager, so that the terminal is left in order."""
+    """Shows the progress of a sweep while it runs; a context manager, which restores the terminal."""
 
     def __init__(self, console: Console, tally: Tally) -> None:
         self._console = console
@@ -58,7 +58,7 @@ class Display:
         self._console.print(self._line(), markup=False)
 
     def update(self) -> None:
-        """Show where the sweep stands, no more often than a person can read."""
+        """Show the progress, at most ten times a second on a terminal, else every `PLAIN_EVERY` seconds."""
         now = time.monotonic()
         if self._bar is not None and now - self._spoke >= 0.1:
             self._bar.update(self._task, completed=self._tally.steps_done, description=self._line())
@@ -86,9 +86,9 @@ class Display:
 
 
 class Loading:
-    """Shows how far data are on their way; a context manager, called with what is done and the total.
+    """Shows the progress of loading data; a context manager, called with the amount done and the total.
 
-    Nothing is shown of data that are at hand: they are read without a call.
+    It shows nothing for data that are read without calls.
     """
 
     def __init__(self, console: Console) -> None:
@@ -104,7 +104,7 @@ class Loading:
             self._bar.stop()
 
     def __call__(self, done: int, total: int) -> None:
-        """Show that ``done`` of ``total`` (0: unknown) has come."""
+        """Show that ``done`` of ``total`` (0: unknown) is loaded."""
         if self._console.is_terminal:
             if self._bar is None:
                 self._bar = Progress(console=self._console, transient=True)
@@ -118,7 +118,7 @@ class Loading:
 
 
 def show_table(console: Console, tally: Tally) -> None:
-    """Print the result table, the best first, and what is to be known of an outcome; of repeats, by setting."""
+    """Print the result table, the best first, of settings if there are repeats, and the trials' messages."""
     ranking = tally.ranking()
     measured = {name for standing in ranking for name in standing.metrics}
     names = trial_columns(ranking, tally.criterion)
@@ -128,15 +128,15 @@ def show_table(console: Console, tally: Tally) -> None:
     shown = ranking[:LONGEST]
     console.print(_ranked(shown, names) if names or not measured else _listed(shown))
     for standing in shown:
-        if standing.message and standing.outcome is not Outcome.FAILED:  # failures are told of at the very end
+        if standing.message and standing.outcome is not Outcome.FAILED:  # failures are printed at the very end
             console.print(f"{standing.trial.name}: {standing.message}", markup=False)
     if len(ranking) > LONGEST:
         console.print(f"and {len(ranking) - LONGEST} more in the record")
     _say_unranked(console, tally, measured)
     settings = tally.settings()
-    for told in (at_the_end(settings), single_draw(settings) if names else ""):
-        if told:
-            console.print(told, markup=False, soft_wrap=True)
+    for sentence in (at_the_end(settings), single_draw(settings) if names else ""):
+        if sentence:
+            console.print(sentence, markup=False, soft_wrap=True)
 
 
 def _show_settings(console: Console, tally: Tally) -> None:
@@ -155,11 +155,11 @@ def _show_settings(console: Console, tally: Tally) -> None:
 
 
 def _say_unranked(console: Console, tally: Tally, measured: set[str]) -> None:
-    """Say so where no trial has reported the metric that was to rank them."""
+    """Say so if no trial has reported the metric that ranks."""
     metric = tally.criterion.metric
     if measured and metric not in measured and not metric.endswith("accuracy"):
-        told = ", ".join(sorted(measured))
-        console.print(f"sweep.metric={metric} is in no trial's report, so nothing is ranked; there are: {told}")
+        names = ", ".join(sorted(measured))
+        console.print(f"sweep.metric={metric} is in no trial's report, so nothing is ranked; there are: {names}")
 
 
 def _ranked(ranking: Sequence[Standing], names: Sequence[str]) -> Table:
@@ -171,7 +171,7 @@ def _ranked(ranking: Sequence[Standing], names: Sequence[str]) -> Table:
 
 
 def _listed(ranking: Sequence[Standing]) -> Table:
-    """Return a table for tasks that measure other things than accuracy, whose names do not fit beside each other."""
+    """Return a table with a row for each metric, for tasks whose metrics are too many for columns."""
     table = _table("trial", "metric", "value", "outcome")
     for standing in ranking:
         name, outcome = _escape(standing.trial.name), _outcome(standing)
@@ -193,7 +193,7 @@ def _outcome(standing: Standing) -> str:
 
 
 def show_folded(console: Console, plan: Plan) -> None:
-    """Print which points of the grid are the same trial as another."""
+    """Print which points of the grid are duplicates."""
     if not plan.folded:
         return
     pairs = ", ".join(f"#{index} = #{first}" for index, first in list(plan.folded.items())[:LONGEST])
@@ -207,7 +207,7 @@ def show_folded(console: Console, plan: Plan) -> None:
 
 
 def show_past(console: Console, counts: tuple[int, int, int], damaged: Sequence[Path]) -> None:
-    """Print what is known of a sweep that is resumed: how many trials have ended, go on from a checkpoint, start."""
+    """Print how many trials of a resumed sweep have ended, go on from a checkpoint, and start."""
     ended, further, fresh = counts
     console.print(f"resumed: {ended} trials are finished already, {further} go on from a checkpoint, {fresh} start")
     for path in damaged:
@@ -215,7 +215,7 @@ def show_past(console: Console, counts: tuple[int, int, int], damaged: Sequence[
 
 
 def retry_message(report: Retried) -> str:
-    """Return what is to be said of trials that are computed again."""
+    """Return the message of a retry."""
     names = ", ".join(trial.name for trial in report.trials[:3]) + (", ..." if len(report.trials) > 3 else "")
     count = len(report.trials)
     who = f"{count} trials ({names}) are" if count > 1 else f"{names} is"
@@ -225,7 +225,7 @@ def retry_message(report: Retried) -> str:
 
 
 def show_how_to_resume(console: Console, command: str) -> None:
-    """Print the command that finishes a sweep that was stopped."""
+    """Print the command that resumes a sweep."""
     console.print(f"to finish this sweep: {command}", markup=False, soft_wrap=True)
 
 
@@ -239,7 +239,7 @@ def show_plan(console: Console, plan: Plan, *, workers: int, memory: int, second
     table = _table("group", "trials", "strategy", "batch_size", "steps", "first trial")
     for number, group in enumerate(plan.groups[:LONGEST]):
         first = group.trials[0]
-        used = used_values(first.trial)  # a task of one's own may have no strategy, and no batches
+        used = used_values(first.trial)  # a user's own task may use neither a strategy nor a batch size
         size = text_of("batch_size", used["batch_size"]) if "batch_size" in used else ""
         strategy = str(used.get("strategy", ""))
         counts = (str(number), str(len(group.trials)), strategy, size, str(first.trial.steps))
@@ -250,7 +250,7 @@ def show_plan(console: Console, plan: Plan, *, workers: int, memory: int, second
 
 
 def show_forecast(console: Console, forecast: Forecast, *, seconds: float) -> None:
-    """Print what a stopping rule would leave of a plan that takes so many seconds without one."""
+    """Print the forecast of a stopping rule, for a plan that takes ``seconds`` without one."""
     reached = ", ".join(f"{count} to step {step}" for step, count in forecast.reached.items())
     console.print(
         f"stopping: {reached}, were they as good at each rung as at the first; {100 * forecast.share:.0f} % of the "

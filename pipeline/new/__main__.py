@@ -13,15 +13,15 @@ from pathlib import Path
 from tasks.errors import ConfigError, require
 
 TEMPLATE = Path(__file__).with_name("template")
-"""The files of the package; where they say NAME, and in their paths, stands its name."""
+"""The files of the package; NAME in them, and in their paths, is replaced by its name."""
 
 _NAME = "NAME"
 _SUFFIX = ".in"
-"""What the files' names end with: they are no code of ours."""
+"""The suffix of the files, so that they are not taken as code of this project."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the package into a folder of its name; return 0, or 2 where it cannot be written."""
+    """Write the package into a folder of its name; return 0, or 2 if it cannot be written."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.new", description=__doc__)
     parser.add_argument("name", metavar="NAME", help="what Python imports: small letters, digits and _")
     options = parser.parse_args(arguments)
@@ -41,12 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def write(name: str, place: Path) -> Path:
-    """Write the package into the folder ``name`` of ``place``, and return that.
+    """Write the package into the folder ``name`` in ``place``, and return that folder.
 
     Raises
     ------
     ConfigError
-        If the name cannot be a package's, or is taken.
+        If the name is not valid for a package, or is taken.
     """
     rule = "must be small letters, digits and _, as my_sweeps"
     require(re.fullmatch(r"[a-z][a-z0-9_]*", name) and not keyword.iskeyword(name), "NAME", rule, name)

@@ -1,1 +1,1 @@
-"""The report: one HTML page of a sweep."""
+"""The report of a sweep: one HTML page."""

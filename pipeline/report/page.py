@@ -1,4 +1,4 @@
-"""The HTML of a report: one page that needs no network, its figures inside it."""
+"""The HTML of a report: one self-contained page, with its figures embedded."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ figcaption, .quiet { color: #666; font-size: 13px; }
 
 
 def sweep_page(sweep: RecordedSweep) -> str:
-    """Return the report of a sweep: its trials, its figures, its winner's, and its environment."""
+    """Return the report of a sweep: its trials, its figures, its winner's figures, and its environment."""
     best = sweep.best
     return _page(
         sweep.name,
@@ -50,7 +50,7 @@ def sweep_page(sweep: RecordedSweep) -> str:
 
 
 def comparison_page(one: RecordedSweep, other: RecordedSweep) -> str:
-    """Return the report of two sweeps: their trials of one name beside each other, their figures, what changed."""
+    """Return the report of two sweeps, side by side: trials of the same name, figures, and what differs."""
     here, there = environment(one.tags), environment(other.tags)
     names = [name for name in dict.fromkeys([*here, *there]) if here.get(name) != there.get(name)]
     changes = [[name, here.get(name, ""), there.get(name, "")] for name in names]
@@ -73,7 +73,7 @@ def comparison_page(one: RecordedSweep, other: RecordedSweep) -> str:
 
 
 def environment(tags: Mapping[str, str]) -> dict[str, str]:
-    """Return the tags that say what a sweep came from: code, libraries, machine, data and command line."""
+    """Return the tags of a sweep's provenance: code, libraries, machine, data and command line."""
     first = {name: tags[name] for name in _ENVIRONMENT if name in tags}
     prefixes = ("git.", "version.", "environment.")
     return first | {name: text for name, text in sorted(tags.items()) if name.startswith(prefixes)}
@@ -83,12 +83,12 @@ def _summary(sweep: RecordedSweep) -> str:
     counts: dict[str, int] = {}
     for run in sweep.runs:
         counts[run.outcome] = counts.get(run.outcome, 0) + 1
-    told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
-    return f"{sweep.name}: {sweep.status.lower()}, {len(sweep.runs)} trials ({told}), run {sweep.run_id}"
+    outcomes = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+    return f"{sweep.name}: {sweep.status.lower()}, {len(sweep.runs)} trials ({outcomes}), run {sweep.run_id}"
 
 
 def _settings(sweep: RecordedSweep) -> list[str]:
-    """Return the settings of a sweep with repeats, and what these say; of one without, that it has none."""
+    """Return the settings of a sweep with their statistics; without repeats, the caution about single draws."""
     settings = sweep.settings
     if not are_repeated(settings):
         return [_paragraphs([single_draw(settings)])]
@@ -101,12 +101,12 @@ def _settings(sweep: RecordedSweep) -> list[str]:
     heads = ["setting", "repeats", "against the best", *(head for name in names for head in (name, "95 % interval"))]
     table = _table(heads, rows, numbers=range(3, len(heads)), first=True)
     best = settings[0].best
-    told = f"its best repeat, {best.trial}, stands above the mean of its setting" if best else ""
-    return ["<h2>Settings</h2>", _paragraphs([*conclusion(settings), told]), table]
+    of_best = f"its best repeat, {best.trial}, stands above the mean of its setting" if best else ""
+    return ["<h2>Settings</h2>", _paragraphs([*conclusion(settings), of_best]), table]
 
 
 def _settings_of_both(one: RecordedSweep, other: RecordedSweep) -> list[str]:
-    """Return the settings of two sweeps beside each other, where either has repeats, and how they stand."""
+    """Return the settings of two sweeps side by side, and their comparison, if either has repeats."""
     ours, theirs = (
         [dataclasses.replace(setting, name=f"{label}: {setting.name}") for setting in sweep.settings]
         for label, sweep in (("A", one), ("B", other))
@@ -123,13 +123,14 @@ def _settings_of_both(one: RecordedSweep, other: RecordedSweep) -> list[str]:
         rows.append([here.name, *_summaries(here, [metric]), *_summaries(there, [metric]), *_change(found)])
     rows += [[there.name, "", "", *_summaries(there, [metric]), "", "", ""] for there in known.values()]
     heads = ["setting", f"A {metric}", "95 % interval", f"B {metric}", "95 % interval", "B - A", "95 % interval", "p"]
-    told = f"p counts each difference as one of the {len(both)} of settings that both have." if len(both) > 1 else ""
+    corrected = f"p counts each difference as one of the {len(both)} of settings that both have."
     table = _table(heads, rows, numbers=range(1, len(heads)))
-    return ["<h2>Settings</h2>", _paragraphs([*between(ours, theirs), told]), table]
+    sentences = [*between(ours, theirs), corrected if len(both) > 1 else ""]
+    return ["<h2>Settings</h2>", _paragraphs(sentences), table]
 
 
 def _summaries(setting: Setting | None, names: Sequence[str]) -> list[str]:
-    """Return mean and deviation, and the interval, of each metric."""
+    """Return the mean with its deviation, and the interval, of each metric."""
     if setting is None:
         return [""] * (2 * len(names))
     found = [setting.summary(name) for name in names]
@@ -185,8 +186,8 @@ def _figure(name: str, image: bytes | None) -> str:
     if image is None:
         return f"<figure><figcaption>{escape(name)}: none</figcaption></figure>"
     data = base64.b64encode(image).decode()
-    told = escape(name.removesuffix(".png").replace("_", " "))
-    return f'<figure><img alt="{told}" src="data:image/png;base64,{data}"><figcaption>{told}</figcaption></figure>'
+    title = escape(name.removesuffix(".png").replace("_", " "))
+    return f'<figure><img alt="{title}" src="data:image/png;base64,{data}"><figcaption>{title}</figcaption></figure>'
 
 
 def _table(

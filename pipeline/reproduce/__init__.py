@@ -1,1 +1,1 @@
-"""Recorded trials run again, and compared with their record."""
+"""Reproduction: recorded trials are run again, and compared with their record."""

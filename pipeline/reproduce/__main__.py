@@ -21,7 +21,7 @@ from tasks.errors import SweepError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Reproduce a run; return 0 where it is equal, 1 different, 2 it cannot be run, 130 it was stopped."""
+    """Reproduce a run; return 0 if it is equal, 1 if it differs, 2 if it cannot be run, 130 if it was stopped."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.reproduce", description=__doc__)
     parser.add_argument("run_id", metavar="RUN_ID", help="the run of a trial, or a sweep's parent run, in MLflow")
     parser.add_argument("--tracking-uri", default=default_uri(), metavar="URI", help=DEFAULT_URI)
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _read(uri: str, run_id: str) -> tuple[RecordedSweep | None, list[RecordedRun], int]:
-    """Return the sweep, if the run is one's, its trials that ended by themselves, and how many did not."""
+    """Return the sweep (None for a lone trial), its trials that ended by themselves, and how many did not."""
     if is_trial(uri, run_id):
         return None, [read_run(uri, run_id)], 0
     sweep = read_sweep(uri, run_id)
@@ -70,12 +70,12 @@ def _read(uri: str, run_id: str) -> tuple[RecordedSweep | None, list[RecordedRun
     ended = [run for run in runs if run.layout is not None]
     if not ended:
         raise RecordError(f"the sweep must have a trial that ended by itself, got {run_id!r} with none")
-    # A sweep that was resumed has two runs of a trial that it was killed in.
+    # A resumed sweep has two runs of a trial that was running when it was killed.
     return sweep, ended, len({run.tags["key"] for run in runs} - {run.tags["key"] for run in ended})
 
 
 def _tell(uri: str, sweep: RecordedSweep | None, compared: Sequence[ComparedTrial], verdict: str) -> None:
-    """Say in the new runs what they reproduce, and how well."""
+    """Write into the new runs which runs they reproduce, and the verdict."""
     place = f"#/experiments/{compared[0].old.experiment_id}/runs"
     for one in compared:
         link = f"Reproduces [{one.old.name}]({place}/{one.old.run_id}): {one.verdict.equality.value}."

@@ -13,12 +13,12 @@ from tasks.errors import ConfigError
 def changed(config: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
     """Return ``config`` with changes of the form ``key=value``, values read as YAML.
 
-    A group's name alone chooses another of its rows, whose parameters then take their defaults.
+    A change of a group chooses another of its rows, with that row's default parameters.
 
     Raises
     ------
     ConfigError
-        If a change names no key of the config, or its value is no YAML.
+        If a change names no key of the config, or its value is not YAML.
 
     >>> changed({"steps": 10, "loss": {"name": "svm", "margin": 1.0}}, ["steps=20", "loss=softmax"])
     {'steps': 20, 'loss': {'name': 'softmax'}}
@@ -28,7 +28,7 @@ def changed(config: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]
         name, equals, text = change.partition("=")
         section, _, inner = name.rpartition(".")
         holder = new.get(section) if section else new
-        # Whether a row has such a parameter, which it may have left at its default, the schema knows.
+        # The schema checks whether a row has such a parameter: the record may lack those at their defaults.
         if not equals or not isinstance(holder, dict) or (inner not in holder and "name" not in holder):
             raise ConfigError(f"--set must be KEY=VALUE with a key of the recorded config, got {change!r}")
         old = holder.get(inner)

@@ -1,4 +1,4 @@
-"""How equal two records of a trial are: bit for bit, within a tolerance, or not; where not, and what changed."""
+"""The comparison of two records of a trial: equal bit for bit, within a tolerance, or different, and what changed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TOLERANCE = 1e-5
 
 
 class Equality(enum.Enum):
-    """How equal two things are, from best to worst; the value is what a person reads."""
+    """How equal two things are, from best to worst; the value is the text that is printed."""
 
     BITWISE = "bit for bit equal"
     TOLERANCE = f"equal within {TOLERANCE:g} relative"
@@ -28,10 +28,10 @@ class Equality(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """How far one curve or array of the new record is from the old one's.
+    """The difference between a curve or array of the new record and that of the old one.
 
-    ``count`` is the number of values compared, ``largest`` the largest relative difference and ``where`` the
-    place of it: a step, an index, or what makes the two incomparable (``largest`` is then infinite).
+    ``count`` is the number of values compared, ``largest`` the largest relative difference and ``where`` its place: a
+    step, an index, or the reason why the two cannot be compared (``largest`` is then infinite).
     """
 
     name: str
@@ -55,7 +55,7 @@ class Verdict:
 
     @property
     def largest(self) -> Difference | None:
-        """The curve or array that is farthest from its old self, None where all are bit for bit equal."""
+        """The difference of the curve or array that differs most, None if all are bit for bit equal."""
         unequal = [d for d in self.differences if d.equality is not Equality.BITWISE]
         return max(unequal, key=lambda d: d.largest, default=None)
 
@@ -66,10 +66,9 @@ def worst(equalities: Iterable[Equality]) -> Equality:
 
 
 def compare(old: RecordedRun, new: RecordedRun) -> Verdict:
-    """Compare every point and array of the old record, and the outcome, with the new; say what else changed.
+    """Compare every point and array of the old record, and the outcome, with the new record; list what else changed.
 
-    What the new record alone has, such as a metric that the code has learnt to measure, is a change and no
-    difference.
+    Curves and arrays that only the new record has, such as a new metric of the code, are changes, not differences.
     """
     differences = [
         *(_compare_outcome(name, old.tags.get(name), new.tags.get(name)) for name in _OUTCOME),
@@ -88,7 +87,7 @@ def compare(old: RecordedRun, new: RecordedRun) -> Verdict:
 
 
 def _compare_outcome(name: str, old: str | None, new: str | None) -> Difference | None:
-    """Return the difference of how the trials ended, None where they ended the same way."""
+    """Return the difference of the trials' outcomes, None if they are the same."""
     return None if old == new else _incomparable(name, f"{old or 'none'} and {new or 'none'}")
 
 
@@ -98,7 +97,7 @@ def _compare_series(name: str, old: Series, new: Series | None) -> Difference:
     if not np.array_equal(old.steps, new.steps):
         only = np.setxor1d(old.steps, new.steps)
         return _incomparable(name, f"{len(old.steps)} points and {len(new.steps)}, step {only[0]} only in one")
-    # A point is judged by its own size: a curve falls by orders of magnitude.
+    # The scale of a point is its own size: a curve falls by orders of magnitude.
     scale = np.maximum(np.abs(old.values), np.abs(new.values))
     return _difference(name, old.values, new.values, scale, [f"step {step}" for step in old.steps])
 
@@ -108,7 +107,7 @@ def _compare_arrays(name: str, old: np.ndarray, new: np.ndarray | None) -> Diffe
         return _incomparable(name, "only in the old record")
     if old.shape != new.shape or old.dtype != new.dtype:
         return _incomparable(name, f"{old.dtype} {old.shape} and {new.dtype} {new.shape}")
-    # An array is judged by its largest value: one weight near zero is nothing by itself.
+    # The scale of an array is its largest value: a single weight near zero does not matter.
     finite = np.abs(old[np.isfinite(old)]).astype(np.float64)
     scale = np.full(old.shape, finite.max(initial=0.0))
     return _difference(name, old, new, scale, None)
@@ -120,7 +119,7 @@ def _difference(name: str, old: np.ndarray, new: np.ndarray, scale: np.ndarray, 
     old, new = old.astype(np.float64), new.astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         relative = np.abs(old - new) / scale
-    # Two equal infinities, two NaNs and two zeros are equal; a NaN against a number is as far as can be.
+    # Two equal infinities, two NaNs and two zeros are equal; a NaN and a number differ infinitely.
     relative[(old == new) | (np.isnan(old) & np.isnan(new))] = 0.0
     relative[np.isnan(relative)] = np.inf
     place = int(np.argmax(relative))
@@ -140,7 +139,7 @@ def _incomparable(name: str, why: str) -> Difference:
 
 
 def _circumstances(run: RecordedRun) -> Iterator[tuple[str, str]]:
-    """Yield what may make a difference, or explain one."""
+    """Yield the circumstances of a run that may cause or explain a difference."""
     yield from (("config." + name, text) for name, text in _flat("", run.config))
     yield from ((name, run.tags[name]) for name in _CIRCUMSTANCES if name in run.tags)
     yield from ((name, text) for name, text in run.tags.items() if name.startswith(_KINDS))

@@ -1,4 +1,4 @@
-"""Running recorded trials again, from their records alone, into a record of their own."""
+"""Runs recorded trials again, from their records alone, into new records."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tasks.events import Outcome
 from tasks.trial import check
 
 REPRODUCES = "reproduces"
-"""The tag of a run that says which run it was made from."""
+"""The tag of a run that names the run it reproduces."""
 
 
 def rerun(
@@ -43,16 +43,16 @@ def rerun(
 ) -> list[RecordedRun]:
     """Run the trials of records again, with ``changes`` to their configs, and return the new record of each.
 
-    Those of a ``sweep`` get a parent run; trials that the changes make one are run once, and those that were stopped
-    at a rung as far as that: what was decided there rests on the points up to it, which are compared. Only rows of the
-    project's tables are built from a recorded config: nothing in it is imported or run.
+    The trials of a ``sweep`` get a parent run. Trials that become duplicates by the changes are run once. Trials that
+    were stopped at a rung are run up to that rung: the decision there depends only on points that are compared. Only
+    rows of the tables are built from a recorded config: nothing in it is imported or run.
 
     Raises
     ------
     ConfigError
         If a change names no key, or a config breaks a rule.
     RecordError
-        If a trial never got as far as to be laid out, or the new record cannot be written.
+        If a trial did not end by itself, or the new record cannot be written.
     """
     for old in olds:
         if old.layout is None:
@@ -88,7 +88,7 @@ def rerun(
 
 
 def _end(old: RecordedRun) -> int | None:
-    """Return the step at which a trial was stopped, None where it was not: it is run again as far as that."""
+    """Return the step at which a trial was stopped, None if it was not."""
     return int(old.tags["outcome.step"]) if old.tags.get("outcome") == Outcome.STOPPED.value else None
 
 
@@ -112,7 +112,7 @@ def _compute(
     link: Mapping[str, str],
     console: Console,
 ) -> None:
-    """Compute the groups in this process and record them; as a sweep, where it has a ``name``."""
+    """Compute the groups in this process and record them, as a sweep if there is a ``name``."""
     trials = tuple(trial for group in groups for trial in group.trials)
     tags, attachments = provenance.collect()
     if name is None:

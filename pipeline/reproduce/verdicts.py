@@ -1,4 +1,4 @@
-"""How a person is told how equal records are: of one trial curve by curve, of a sweep trial by trial."""
+"""Prints the verdict on reproduced records: of one trial curve by curve, of a sweep trial by trial."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pipeline.record.reading import RecordedRun
 from pipeline.reproduce.comparison import Difference, Equality, Verdict, worst
 
 _MOST, _LONGEST = 3, 24
-"""The most values of a sweep's trials that are told in one cell, and the most characters of each."""
+"""The most values of a sweep's trials in one cell, and the most characters of each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparedTrial:
-    """A trial's old and new record, and how equal they are."""
+    """A trial's old and new record, and the verdict."""
 
     old: RecordedRun
     new: RecordedRun
@@ -27,7 +27,7 @@ class ComparedTrial:
 
 
 def show_trial(console: Console, one: ComparedTrial) -> None:
-    """Print every curve and array of a trial, with the ends of the curves then and now, and what changed."""
+    """Print every curve and array of a trial, with the last values of the curves then and now, and what changed."""
     title = f"{one.old.run_id} and {one.new.run_id}"
     table = _table(title, "curve or array", "values", "then", "now", "verdict", "largest", "where")
     for d in one.verdict.differences:
@@ -38,9 +38,9 @@ def show_trial(console: Console, one: ComparedTrial) -> None:
 
 
 def show_trials(console: Console, compared: Sequence[ComparedTrial], metric: str = "val/accuracy") -> None:
-    """Print every trial of a sweep with its ``metric`` then and now, its verdict and the curve that is farthest off.
+    """Print every trial of a sweep with its ``metric`` then and now, its verdict and the curve that differs most.
 
-    Where nothing has measured the metric, accuracy stands for it.
+    If no trial has the metric, the accuracy is printed instead.
     """
     measured = {name for one in compared for run in (one.old, one.new) for name in run.curves}
     shown = [name for name in (metric, "val/accuracy", "train/accuracy") if name in measured][:1]
@@ -57,7 +57,7 @@ def show_trials(console: Console, compared: Sequence[ComparedTrial], metric: str
 
 
 def summary(compared: Sequence[ComparedTrial], *, left_out: int, changed: bool) -> str:
-    """Return the verdict over all trials in one line; ``left_out`` is how many had not ended the first time."""
+    """Return the verdict on all trials in one line; ``left_out`` is how many had not ended in the old record."""
     overall = worst(one.verdict.equality for one in compared)
     parts = [overall.value]
     if changed and overall is Equality.DIFFERENT:
@@ -67,8 +67,8 @@ def summary(compared: Sequence[ComparedTrial], *, left_out: int, changed: bool) 
         parts.append(_place(far))
     if len(compared) > 1 or left_out:
         counts = {each: sum(one.verdict.equality is each for one in compared) for each in Equality}
-        told = ", ".join(f"{count} {each.value}" for each, count in counts.items() if count)
-        parts.append(f"of {len(compared)} trials {told}")
+        equalities = ", ".join(f"{count} {each.value}" for each, count in counts.items() if count)
+        parts.append(f"of {len(compared)} trials {equalities}")
     if left_out:
         parts.append(f"{left_out} had not ended by themselves and were left out")
     return "; ".join(parts)
@@ -94,7 +94,7 @@ def _place(far: Difference) -> str:
 
 
 def _end(run: RecordedRun, name: str) -> str:
-    """Return the last value of a curve, nothing where there is none."""
+    """Return the last value of a curve, an empty text if there is none."""
     return f"{run.curves[name].values[-1]:.4g}" if name in run.curves else ""
 
 
