@@ -123,8 +123,10 @@ def evenly_spaced(interval: IntervalSweep, points: int, key: str) -> list[str]:
 
     >>> evenly_spaced(IntervalSweep(start=1e-3, end=1.0, tags={"log"}), 4, "learning_rate")
     ['0.001', '0.01', '0.1', '1.0']
-    >>> evenly_spaced(IntervalSweep(start=1, end=10), 3, "steps"), spaced(IntervalSweep(start=0.0, end=1.0), 4, "rate")
-    (['1', '6', '10'], ['0.0', '0.3333', '0.6667', '1.0'])
+    >>> evenly_spaced(IntervalSweep(start=1, end=10), 3, "steps")
+    ['1', '6', '10']
+    >>> evenly_spaced(IntervalSweep(start=0.0, end=1.0), 4, "rate")
+    ['0.0', '0.3333', '0.6667', '1.0']
     """
     start, end = interval.start, interval.end
     assert start is not None
