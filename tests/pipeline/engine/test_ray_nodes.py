@@ -27,8 +27,9 @@ class Nodes:
         self.cluster = LocalCluster(initialize_head=True, head_node_args=head)
         self.running = []
 
-    def add(self, **has):
-        self.running.append(self.cluster.add_node(object_store_memory=STORE, **{"num_cpus": 1, **has}))
+    def add(self, *, wait=True, **has):
+        node = self.cluster.add_node(wait=wait, object_store_memory=STORE, **{"num_cpus": 1, **has})
+        self.running.append(node)
 
     def remove(self):
         self.cluster.remove_node(self.running.pop(0), allow_graceful=False)
@@ -37,7 +38,8 @@ class Nodes:
         while len(self.running) > count:
             self.remove()
         while len(self.running) < count:
-            self.add()
+            self.add(wait=False)  # they start side by side
+        self.cluster.wait_for_nodes()
 
 
 @pytest.fixture(scope="module")
