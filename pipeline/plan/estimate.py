@@ -32,9 +32,12 @@ def worker_memory(plan: Plan, dataset: Dataset, *, blocks: BlockSizes) -> int:
     return max(map(group_memory, plan.groups), default=0)
 
 
-def sweep_seconds(plan: Plan, dataset: Dataset, *, workers: int) -> float:
-    """Return the time of the steps, from the operations of their products and a product that is timed here."""
-    extent, speed = Extent.of(dataset), _operations_a_second()
+def sweep_seconds(plan: Plan, dataset: Dataset, *, workers: int, speed: float | None = None) -> float:
+    """Return the time of the steps, from the operations of their products and how many a second a worker does.
+
+    Without a ``speed`` it is that of a product that is timed here.
+    """
+    extent, speed = Extent.of(dataset), speed or _operations_a_second()
     image = READING * math.prod(dataset.image_shape)
     ends = [0.0] * workers
     for group in plan.groups:  # the largest first, each on the worker that is free first

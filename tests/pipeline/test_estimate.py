@@ -39,16 +39,27 @@ def test_the_memory_is_that_of_the_most_demanding_group(dataset):
 
 
 def test_the_time_follows_the_products_of_the_model(dataset):
-    # given a convolutional network of 10,400,000 multiplications an image, where the linear model has 30,730
-    linear, convnet = (sweep_seconds(plan_of(dataset, name), dataset, workers=1) for name in ("linear", "convnet"))
+    linear, convnet = (
+        sweep_seconds(plan_of(dataset, name), dataset, workers=1, speed=1e9) for name in ("linear", "convnet")
+    )
 
-    # then it takes a hundred times as long, if the core is as fast for both; reading images is linear's larger part
-    assert 30 < convnet / linear < 1000
+    # four linear models of 30,730 multiplications an image, and 30 for each of its pixels, which all of them share
+    assert linear == pytest.approx(1000 * 256 * 2 * 2 * (4 * 30_730 + 30 * 3072) / 1e9)
+    # the network has 10,400,000 multiplications an image
+    assert convnet / linear == pytest.approx((4 * 10_400_000 + 30 * 3072) / (4 * 30_730 + 30 * 3072), rel=0.05)
 
 
 def test_two_workers_take_half_the_time(dataset):
     points = [Point(index=k, overrides=(), config=parse({"model": {"name": "mlp"}, "seed": k})) for k in range(40)]
     one, two = (
-        sweep_seconds(make_plan(points, dataset, workers=workers), dataset, workers=workers) for workers in (1, 2)
+        sweep_seconds(make_plan(points, dataset, workers=workers), dataset, workers=workers, speed=1e9)
+        for workers in (1, 2)
     )
-    assert 0.1 < two / one < 0.95
+    assert two / one == pytest.approx(0.5, abs=0.01)
+
+
+def test_the_speed_is_measured_where_none_is_given(dataset):
+    plan = plan_of(dataset, "linear")
+
+    # a core does more than a million operations a second, and less than a million of millions
+    assert 1e6 < sweep_seconds(plan, dataset, workers=1, speed=1.0) / sweep_seconds(plan, dataset, workers=1) < 1e12
