@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from pipeline.errors import Interrupted
 
-STOPPING = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
 AGAIN_SECONDS = 0.01
 """Seconds until a signal is repeated that came where its exception is lost: longer than such callbacks take."""
@@ -32,7 +32,7 @@ def raise_swallowed() -> None:
 
 
 class StopSignals:
-    """Raises `Interrupted` at the first of the `STOPPING` signals; the second ends the process at once.
+    """Raises `Interrupted` at the first of the `STOP_SIGNALS` signals; the second ends the process at once.
 
     The second does so even while the main thread waits in native code, where no Python handler runs. If the first comes
     during a callback of the garbage collector or of a weak reference, Python drops its exception: the signal is
@@ -49,7 +49,7 @@ class StopSignals:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.getsignal(number) for number in STOPPING if not _left_alone(number)}
+            self._before = {number: signal.getsignal(number) for number in STOP_SIGNALS if not _left_alone(number)}
             for number in self._before:
                 signal.signal(number, self._stop)
             heard, self._bell = socket.socketpair()
@@ -100,7 +100,7 @@ class StopSignals:
 
 @contextlib.contextmanager
 def deferred(why: str) -> Iterator[None]:
-    """Defer the `STOPPING` signals, and handle the first of them at the end of the context.
+    """Defer the `STOP_SIGNALS` signals, and handle the first of them at the end of the context.
 
     ``why`` is printed on stderr when one comes. The code in the context must not be interrupted by an exception, and
     may install handlers of its own; the previous handlers are restored.
@@ -116,7 +116,7 @@ def deferred(why: str) -> Iterator[None]:
                 os.write(2, f"stopping: {why}; a second signal ends at once\n".encode())
         came.append(number)
 
-    before = {int(number): signal.getsignal(number) for number in STOPPING}
+    before = {int(number): signal.getsignal(number) for number in STOP_SIGNALS}
     taken = {number: handler for number, handler in before.items() if callable(handler)}
     for number in taken:
         signal.signal(number, note)

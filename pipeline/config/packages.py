@@ -14,7 +14,7 @@ from pipeline.config.syntax import digest_of_sources
 PREFIX = "descent_sweeps."
 """The prefix of the names of the entry-point groups; the name of a table follows."""
 
-CONF = "conf"
+CONF_FOLDER = "conf"
 """The folder of a package that is added to Hydra's search path."""
 
 
@@ -36,7 +36,7 @@ class Package:
     @property
     def conf(self) -> tuple[Path, ...]:
         """The package's folders of configs."""
-        return tuple(root / CONF for root in self.roots if (root / CONF).is_dir())
+        return tuple(root / CONF_FOLDER for root in self.roots if (root / CONF_FOLDER).is_dir())
 
     def tags(self) -> dict[str, str]:
         """Return the tags of the package in a record: its version, and the digest of its sources."""

@@ -80,7 +80,7 @@ def render(target: str, overrides: Sequence[str]) -> str:
     deploy = composed.deploy
     if not config.cluster.gpus_per_worker:
         deploy.gpus = None
-    deploy.nodes = deploy.nodes or nodes(config, cpus=deploy.cpus, gpus=deploy.gpus)
+    deploy.nodes = deploy.nodes or node_count(config, cpus=deploy.cpus, gpus=deploy.gpus)
     deploy.ray = deploy.ray or importlib.metadata.version("ray")
     deploy.overrides = shlex.join(swept).replace("${", r"\${")  # Hydra's interpolations are the job's to resolve
     filled = _plain(composed)["deploy"]
@@ -88,11 +88,11 @@ def render(target: str, overrides: Sequence[str]) -> str:
     return steps + yaml.safe_dump(_given(filled["manifest"]), sort_keys=False, width=math.inf)
 
 
-def nodes(config: Config, *, cpus: int, gpus: int | None) -> int:
+def node_count(config: Config, *, cpus: int, gpus: int | None) -> int:
     """Return how many nodes of so many CPUs and GPUs hold the workers of the config.
 
     >>> from pipeline.config.schema import Cluster
-    >>> nodes(Config(cluster=Cluster(workers=10, cpus_per_worker=2.0)), cpus=8, gpus=None)
+    >>> node_count(Config(cluster=Cluster(workers=10, cpus_per_worker=2.0)), cpus=8, gpus=None)
     3
     """
     cluster = config.cluster

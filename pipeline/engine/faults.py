@@ -17,14 +17,14 @@ def after_message(ledger: Ledger, message: GroupStarted | Output | tuple[Event, 
     reports = list(ledger.take(message))
     if ledger.common_error is None or ledger.step() <= ledger.common_error.step:
         return reports, []
-    told, again = _refute(ledger)
-    return reports + told, again
+    refuted, again = _refute(ledger)
+    return reports + refuted, again
 
 
 def after_end(ledger: Ledger) -> Answer:
     """Answer the end of a computation, after all its messages."""
-    told, again = _refute(ledger)
-    return [*ledger.end(), *told], again
+    refuted, again = _refute(ledger)
+    return [*ledger.end(), *refuted], again
 
 
 def after_loss(ledger: Ledger, why: str, detail: str, *, attempts: int) -> Answer:
@@ -33,7 +33,7 @@ def after_loss(ledger: Ledger, why: str, detail: str, *, attempts: int) -> Answe
     A group is retried once as it is (unless ``attempts`` is 1), then in halves, which are halved at their first loss;
     a trial alone has ``attempts`` before it fails.
     """
-    told, again = _refute(ledger)
+    refuted, again = _refute(ledger)
     losses, error = ledger.losses + 1, f"lost with its worker ({why})"
     left = len(ledger.open())
     if left > 1 and losses >= min(2, attempts):
@@ -44,7 +44,7 @@ def after_loss(ledger: Ledger, why: str, detail: str, *, attempts: int) -> Answe
     else:
         count = f"in attempt {ledger.attempt()}, {losses} of {attempts} alone"
         reports, ledgers = list(ledger.fail(f"{error} {count}", detail)), []
-    return told + reports, again + ledgers
+    return refuted + reports, again + ledgers
 
 
 def after_raise(ledger: Ledger, raised: Raised) -> Answer:
@@ -56,16 +56,16 @@ def after_raise(ledger: Ledger, raised: Raised) -> Answer:
     common_error, left = ledger.common_error, len(ledger.open())
     if common_error is not None and common_error.same(raised, ledger.step()):
         common_error.confirmed.append(ledger)
-        told = list(ledger.fail(raised.error, raised.traceback, raised)) if left == 1 else []
+        failed = list(ledger.fail(raised.error, raised.traceback, raised)) if left == 1 else []
         if len(common_error.confirmed) < common_error.parts:
-            return told, []
+            return failed, []
         reports, again = _confirm(common_error)
-        return told + reports, again
-    told, again = _refute(ledger)
+        return failed + reports, again
+    refuted, again = _refute(ledger)
     if left > 1:
         reports, ledgers = _halved(ledger, raised.as_data())
-        return told + reports, again + ledgers
-    return told + list(ledger.fail(raised.error, raised.traceback, raised)), again
+        return refuted + reports, again + ledgers
+    return refuted + list(ledger.fail(raised.error, raised.traceback, raised)), again
 
 
 def after_timeout(ledger: Ledger, seconds: float, *, silent: float) -> Answer:
@@ -73,12 +73,12 @@ def after_timeout(ledger: Ledger, seconds: float, *, silent: float) -> Answer:
 
     A group that made progress is too slow, and so would its halves be: it fails. A group that hangs is halved.
     """
-    told, again = _refute(ledger)
+    refuted, again = _refute(ledger)
     error = f"trial.timeout: took longer than {seconds} s"
     if len(ledger.open()) > 1 and silent > seconds / 2:
         reports, ledgers = _again(ledger, 2, error, losses=ledger.losses)
-        return told + reports, again + ledgers
-    return told + list(ledger.fail(error, "")), again
+        return refuted + reports, again + ledgers
+    return refuted + list(ledger.fail(error, "")), again
 
 
 def _halved(ledger: Ledger, raised: Raised) -> Answer:
@@ -108,9 +108,9 @@ def _confirm(common_error: CommonError) -> Answer:
     reports: list[Report] = []
     again: list[Ledger] = []
     for ledger in (first, last):
-        told, (alone,) = _again(ledger, 1, raised.error, losses=0, raised=True)
+        retried, (alone,) = _again(ledger, 1, raised.error, losses=0, raised=True)
         alone.common_error = ends
-        reports += told
+        reports += retried
         again.append(alone)
     return reports, again
 
@@ -134,10 +134,10 @@ def _refute(ledger: Ledger) -> Answer:
     for other in held:
         other.common_error = None
         if len(other.open()) > 1:
-            told, ledgers = _halved(other, common_error.raised)
+            retried, ledgers = _halved(other, common_error.raised)
         else:
-            told, ledgers = _again(other, 1, common_error.raised.error, losses=0, raised=True)
-        reports += told
+            retried, ledgers = _again(other, 1, common_error.raised.error, losses=0, raised=True)
+        reports += retried
         again += ledgers
     return reports, again
 

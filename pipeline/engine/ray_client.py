@@ -19,7 +19,7 @@ from pipeline.reports import Report
 from tasks.cost import Extent
 from tasks.datasets.dataset import Dataset
 
-EVERY = 0.3
+SEND_EVERY = 0.3
 """Seconds for which reports are collected before they are sent."""
 
 AHEAD = 2
@@ -44,12 +44,12 @@ class Relay:
         self._submitted += 1
 
     def reports(self) -> tuple[list[Report], int, int]:
-        """Return the reports of the next `EVERY` seconds, the number of workers, and the submissions that are done.
+        """Return the reports of `SEND_EVERY` seconds, the number of workers, and how many submissions are done.
 
         The last number is 0 while any group is being computed.
         """
         gathered: list[Report] = []
-        until = time.monotonic() + EVERY
+        until = time.monotonic() + SEND_EVERY
         for reports in self._engine.batches():
             gathered += reports
             if time.monotonic() >= until:

@@ -18,7 +18,7 @@ from tasks.datasets.dataset import Dataset
 from tasks.events import Checkpoint, Event
 from tasks.trial import Trial
 
-EVERY = 0.3
+BATCH_EVERY = 0.3
 """Seconds between two batches: short enough to watch, and long enough to cost nothing."""
 
 CHECKPOINT_EVERY = 2.0
@@ -94,7 +94,7 @@ def compute(
     until: int | None = None,
     device: str = "cpu",
 ) -> Iterator[Message]:
-    """Compute a fused group on a device and yield its messages, events in batches of `EVERY` seconds.
+    """Compute a fused group on a device and yield its messages, events in batches of `BATCH_EVERY` seconds.
 
     The group goes on from ``start`` to ``until``, if they are given; its first event is yielded at once. It makes a
     checkpoint every ``checkpoint_every`` steps (None: never), at most one in `CHECKPOINT_EVERY` seconds.
@@ -143,7 +143,7 @@ def _batches(events: Iterator[Event]) -> Iterator[tuple[Event, ...]]:
             batch.append(event)
             if checkpoint:
                 kept = time.monotonic()
-            if checkpoint or time.monotonic() - last >= EVERY:
+            if checkpoint or time.monotonic() - last >= BATCH_EVERY:
                 yield tuple(batch)
                 batch, last = [], time.monotonic()
     except (Exception, SystemExit, KeyboardInterrupt):

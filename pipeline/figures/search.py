@@ -20,7 +20,7 @@ _LOOKS = {"complete": (BLUE, "o"), "stopped early": (ORANGE, "v")}
 
 def draw_search(searched: Searched) -> Mapping[str, bytes]:
     """Return the figures of a search by file name; nothing with fewer than two values."""
-    known = [told for told in searched.proposals if _is_known(told)]
+    known = [proposal for proposal in searched.proposals if _is_known(proposal)]
     if len(known) < 2:
         return {}
     if len(searched.metrics) > 1:
@@ -35,16 +35,16 @@ def _draw_history(searched: Searched, known: Sequence[Told]) -> bytes:
     axes = panels[0]
     label(axes, x="proposal", y=metric, title="history")
     for outcome, (colour, mark) in _LOOKS.items():
-        points = [(told.number, told.values[0]) for told in known if told.outcome == outcome]
+        points = [(proposal.number, proposal.values[0]) for proposal in known if proposal.outcome == outcome]
         if points:
             x, y = zip(*points, strict=True)
             axes.scatter(x, y, color=colour, marker=mark, s=22, label=outcome, zorder=3)
-    done = sorted((told.number, told.values[0]) for told in known if told.outcome == "complete")
+    done = sorted((proposal.number, proposal.values[0]) for proposal in known if proposal.outcome == "complete")
     if done:
         numbers, values = map(np.array, zip(*done, strict=True))
         best = (np.maximum if direction == "maximize" else np.minimum).accumulate(values)
         axes.step(numbers, best, where="post", color=VERMILION, linewidth=2, label="best so far", zorder=2)
-    lost = [told.number for told in searched.proposals if told.outcome and not _is_known(told)]
+    lost = [proposal.number for proposal in searched.proposals if proposal.outcome and not _is_known(proposal)]
     if lost:
         low, _ = axes.get_ylim()
         axes.scatter(lost, [low] * len(lost), color=QUIET, marker="x", s=28, label="no value", zorder=3)
@@ -67,23 +67,23 @@ def _draw_shares(axes: Axes, shares: Sequence[tuple[str, float]]) -> None:
 
 
 def _draw_front(searched: Searched, known: Sequence[Told]) -> bytes:
-    done = [told for told in known if told.outcome == "complete"]
+    done = [proposal for proposal in known if proposal.outcome == "complete"]
     signs = [1 if direction == "maximize" else -1 for direction in searched.directions]
     front = [one for one in done if not any(_beats(other.values, one.values, signs) for other in done)]
     figure, (axes,) = blank(title=f"What {' and '.join(searched.metrics)} cost each other")
     x, y, *others = searched.metrics
     label(axes, x=f"{x} ({searched.directions[0]})", y=f"{y} ({searched.directions[1]})")
-    behind = [told.values[:2] for told in done if told not in front]
+    behind = [proposal.values[:2] for proposal in done if proposal not in front]
     if behind:
         across, up = zip(*behind, strict=True)
         axes.scatter(across, up, color=QUIET, s=22, label="others")
-    points = sorted(told.values[:2] for told in front)
+    points = sorted(proposal.values[:2] for proposal in front)
     # With more than two objectives the front is not a line.
     line = "" if others else "-"
     axes.plot(*zip(*points, strict=True), marker="o", linestyle=line, linewidth=1.2, color=BLUE, label="Pareto front")
-    for told in front:
-        place = (told.values[0], told.values[1])
-        axes.annotate(f"#{told.number}", place, textcoords="offset points", xytext=(5, 5), color=QUIET)
+    for proposal in front:
+        place = (proposal.values[0], proposal.values[1])
+        axes.annotate(f"#{proposal.number}", place, textcoords="offset points", xytext=(5, 5), color=QUIET)
     legend(axes, loc="best")
     return captioned(figure, _caption(searched))
 
@@ -94,11 +94,11 @@ def _beats(one: Sequence[float], other: Sequence[float], signs: Sequence[int]) -
     return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
 
 
-def _is_known(told: Told) -> bool:
-    return told.outcome in _LOOKS and bool(told.values) and all(map(math.isfinite, told.values))
+def _is_known(proposal: Told) -> bool:
+    return proposal.outcome in _LOOKS and bool(proposal.values) and all(map(math.isfinite, proposal.values))
 
 
 def _caption(searched: Searched) -> str:
-    count = sum(1 for told in searched.proposals if told.outcome)
-    keys = ", ".join(dict.fromkeys(key for told in searched.proposals for key in told.params))
+    count = sum(1 for proposal in searched.proposals if proposal.outcome)
+    keys = ", ".join(dict.fromkeys(key for proposal in searched.proposals for key in proposal.params))
     return f"{searched.sampler} · {count} proposals over {keys}"

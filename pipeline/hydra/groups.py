@@ -15,7 +15,7 @@ from hydra.core.config_store import ConfigStore
 from pipeline.config.environment import tracking_defaults
 from pipeline.config.schema import defaults, plain
 from pipeline.config.tables import TABLES, added
-from pipeline.search.samplers import nodes
+from pipeline.search.samplers import sampler_configs
 
 
 def row_defaults(group: str, name: str, *, missing: str = "???") -> dict[str, Any]:
@@ -133,7 +133,7 @@ def register_samplers() -> None:
         known = store.list("hydra/sweeper/sampler")
     except OSError:
         known = []
-    for name, node in nodes().items():
+    for name, node in sampler_configs().items():
         if f"{name}.yaml" not in known:
             store.store(group="hydra/sweeper/sampler", name=name, node=node)
 

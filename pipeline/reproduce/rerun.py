@@ -27,7 +27,7 @@ from pipeline.results.fault_log import FaultLog
 from pipeline.results.tally import Tally
 from pipeline.sweep.engines import cpu_count
 from pipeline.sweep.follow import compute_and_record
-from pipeline.sweep.opening import Opened, Record
+from pipeline.sweep.opening import OpenRecord, Record
 from tasks.arrays.devices import library_for
 from tasks.cost import Extent
 from tasks.datasets.dataset import Dataset
@@ -131,6 +131,8 @@ def _compute(
     failures = Failures(len(trials), FaultLog(Path()))
     # The bits depend on the layout and not on the threads.
     with InProcess(threads=cpu_count(), device=config.device) as engine, Display(console, tally) as display:
-        compute_and_record(groups, dataset, engine, Record(recorder, in_background(Opened)), tally, display, failures)
+        compute_and_record(
+            groups, dataset, engine, Record(recorder, in_background(OpenRecord)), tally, display, failures
+        )
     if tally.failed:
         console.print(str(failures.error()), markup=False, soft_wrap=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.results.repeats import Setting
-from pipeline.results.statistics import LEVEL, MOST_REPEATS, Difference, paired, unpaired
+from pipeline.results.statistics import LEVEL, MOST_REPEATS, MeanDifference, paired, unpaired
 
 LEADING = 5
 """How many settings are compared with the best by default."""
@@ -25,7 +25,7 @@ class Comparison:
 
     best: Setting
     other: Setting
-    difference: Difference | None
+    difference: MeanDifference | None
 
     @property
     def is_distinguishable(self) -> bool:

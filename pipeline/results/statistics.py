@@ -39,7 +39,7 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
+class MeanDifference:
     """The difference of two means, with its 95 % interval and its significance.
 
     ``improvement`` is the probability that a repeat of the first is above one of the second. ``p`` is the two-sided
@@ -93,7 +93,7 @@ def _summary_of(values: Sequence[float], low: float, high: float) -> Summary:
     return Summary(count=len(values), mean=mean, deviation=deviation, low=low, high=high)
 
 
-def paired(ones: Sequence[float], others: Sequence[float], *, tests: int = 1) -> Difference:
+def paired(ones: Sequence[float], others: Sequence[float], *, tests: int = 1) -> MeanDifference:
     """Return the difference of paired values: of two settings, with one seed a pair.
 
     Noise that the values of a pair share, such as their minibatches, cancels. ``p`` is that of the paired t-test,
@@ -109,7 +109,7 @@ def paired(ones: Sequence[float], others: Sequence[float], *, tests: int = 1) ->
     low, high = _intervals(gaps[None])[0].tolist()
     variance = max(float(np.var(gaps, ddof=1)), 2 * _rounding(np.concatenate([ones, others])))
     p = 2 * float(stats.t.sf(abs(mean) * math.sqrt(count / variance), count - 1)) if variance else 1.0
-    return Difference(
+    return MeanDifference(
         mean=mean,
         low=low,
         high=high,
@@ -121,7 +121,7 @@ def paired(ones: Sequence[float], others: Sequence[float], *, tests: int = 1) ->
     )
 
 
-def unpaired(ones: Sequence[float], others: Sequence[float], *, tests: int = 1) -> Difference:
+def unpaired(ones: Sequence[float], others: Sequence[float], *, tests: int = 1) -> MeanDifference:
     """Return the difference of two independent samples; as `paired` otherwise.
 
     ``p`` is that of Welch's t-test, which does not assume equal variances. ``improvement`` is the share of all pairs in
@@ -137,7 +137,7 @@ def unpaired(ones: Sequence[float], others: Sequence[float], *, tests: int = 1) 
     one, other = (max(float(np.var(values, ddof=1)), least) for values in (x, y))
     moments = (np.mean(x), math.sqrt(one), len(x), np.mean(y), math.sqrt(other), len(y))
     p = float(stats.ttest_ind_from_stats(*moments, equal_var=False).pvalue) if one + other else 1.0
-    return Difference(
+    return MeanDifference(
         mean=mean,
         low=low,
         high=high,

@@ -44,7 +44,7 @@ LEARNS_NOTHING = ("RandomSampler", "QMCSampler", "GridSampler", "BruteForceSampl
 """Samplers whose proposals do not depend on results, so that all can be made at once."""
 
 
-def nodes() -> dict[str, dict[str, Any]]:
+def sampler_configs() -> dict[str, dict[str, Any]]:
     """Return the config of each sampler, with the keys of Hydra's own plug-in; null is Optuna's default."""
     return {
         name: {"_target_": f"optuna.samplers.{_CLASSES[name]}", "seed": None, **dict.fromkeys(keys)}

@@ -112,8 +112,8 @@ class Search:
             If the points proposed so far are others.
         """
         self._past = [dict(text.partition("=")[::2] for text in overrides) for overrides in past]
-        for number, (before, told) in enumerate(zip(self._past, self._proposed, strict=False)):
-            _compare(number, before, told)
+        for number, (before, proposed) in enumerate(zip(self._past, self._proposed, strict=False)):
+            _require_same(number, before, proposed)
         if past and self.learns:
             # The new proposals need other random draws than the first ones had.
             seed = (self._options.seed + _STRIDE * len(past)) % 2**32
@@ -135,7 +135,7 @@ class Search:
             self._options.extend(trial)
         own = {name: override_text(value) for name, value in trial.params.items()}
         if past is not None:
-            _compare(number, past, own)
+            _require_same(number, past, own)
         self._trials.append(trial)
         self._proposed.append(own)
         self._open.add(number)
@@ -232,7 +232,7 @@ class Search:
         return found
 
 
-def _compare(number: int, before: Mapping[str, str], now: Mapping[str, str]) -> None:
+def _require_same(number: int, before: Mapping[str, str], now: Mapping[str, str]) -> None:
     if any(before.get(name) != text for name, text in now.items()):
         raise StudyError(
             f"sweep.resume must go on from the proposals in the record, number {number} of which was "

@@ -43,7 +43,7 @@ class Header:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
+class OpenRecord:
     """An open record: for a sweep its checkpoints and, if it is resumed, its past.
 
     ``unresumed`` says why a resume has found no past.
@@ -57,11 +57,11 @@ class Opened:
 class Record:
     """A record that is opened in the background; its recorder takes reports meanwhile."""
 
-    def __init__(self, recorder: Recorder, opening: Future[Opened]) -> None:
+    def __init__(self, recorder: Recorder, opening: Future[OpenRecord]) -> None:
         self.recorder = recorder
         self._opening = opening
 
-    def opened(self) -> Opened:
+    def opened(self) -> OpenRecord:
         """Wait until the record is open; raise the error if it cannot be opened."""
         return self._opening.result()
 
@@ -101,13 +101,13 @@ def connect_in_background(recorder: MlflowRecorder) -> Future[object]:
 
 def open_record(
     recorder: MlflowRecorder, connecting: Future[object], config: Config, head: Header, folder: Path
-) -> Opened:
+) -> OpenRecord:
     """Open the record once its store is connected; a sweep's checkpoints are in ``folder``."""
     connecting.result()
     sweep, dataset = head.sweep, head.dataset
     if sweep is None:
         recorder.open(None, dataset, head.provenance)
-        return Opened()
+        return OpenRecord()
     past = find_past(recorder.uri, config.tracking.experiment, sweep.key) if config.sweep.resume else None
     missing = config.sweep.resume and past is None
     why = unresumed(recorder.uri, config.tracking.experiment, sweep, dataset.digest) if missing else ""
@@ -120,7 +120,7 @@ def open_record(
     except BaseException:
         checkpoints.close(done=past is None)
         raise
-    return Opened(checkpoints=checkpoints, past=past, unresumed=why)
+    return OpenRecord(checkpoints=checkpoints, past=past, unresumed=why)
 
 
 @contextlib.contextmanager

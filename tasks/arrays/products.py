@@ -37,7 +37,7 @@ class Panel(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
+class RowLayout:
     """The places of units' rows among the ``height`` rows of a product, which is padded with zero rows.
 
     ``places`` ``(U, R)`` holds the place of each row of each unit; ``parallel_map`` says that they are 0, 1, 2, ...
@@ -137,13 +137,13 @@ def _panel_of_scores(like: Array, examples: int, features: int) -> Panel | None:
 
 
 @functools.cache
-def layout_of(units: int, rows: int, panel: Panel | None) -> Layout:
+def layout_of(units: int, rows: int, panel: Panel | None) -> RowLayout:
     """Return the layout of units of ``rows`` rows in panels."""
     if panel is None or rows % panel.rows == 0:
         places, height = np.arange(units * rows).reshape(units, rows), units * rows
     else:
         places, height = places_in_panels(units, rows, panel)
-    return Layout(places=places, height=height, parallel_map=bool((places.ravel() == np.arange(places.size)).all()))
+    return RowLayout(places=places, height=height, parallel_map=bool((places.ravel() == np.arange(places.size)).all()))
 
 
 def places_in_panels(units: int, rows: int, panel: Panel) -> tuple[np.ndarray, int]:

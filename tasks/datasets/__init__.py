@@ -13,11 +13,11 @@ from tasks.datasets.nothing import Nothing
 from tasks.datasets.npz import Npz
 from tasks.datasets.openml import OpenMl
 from tasks.datasets.scikit import Scikit
-from tasks.datasets.source import Progress, Source
+from tasks.datasets.source import ProgressCallback, Source
 from tasks.datasets.synthetic import Synthetic
 from tasks.datasets.table import Table
 
-__all__ = ["DATASETS", "Dataset", "Progress", "Source", "Split", "make_dataset"]
+__all__ = ["DATASETS", "Dataset", "ProgressCallback", "Source", "Split", "make_dataset"]
 
 DATASETS: Mapping[str, type] = MappingProxyType(
     {

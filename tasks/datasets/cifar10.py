@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tasks.datasets.cifar10_layouts import CLASSES, RECORD, RECORDS, TEST, TRAIN, read_binary, read_python
 from tasks.datasets.dataset import Dataset, check_scaling, make_dataset
-from tasks.datasets.source import Progress
+from tasks.datasets.source import ProgressCallback
 from tasks.errors import DataError, require
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
@@ -36,7 +36,7 @@ class Cifar10:
         check_scaling(self.scaling)
         require(self.validation >= 0, "dataset.validation", "must be >= 0", self.validation)
 
-    def load(self, *, progress: Progress | None = None) -> Dataset:
+    def load(self, *, progress: ProgressCallback | None = None) -> Dataset:
         """Read the images; the progress counts the bytes of a download."""
         root = Path(self.root or "data").expanduser()
         folder = locate(root) or obtain(root, download=self.download, progress=progress)
@@ -62,7 +62,9 @@ def locate(root: Path) -> Path | None:
     return root if any((root / name).is_file() for name in names) else None
 
 
-def obtain(root: Path, *, download: bool, progress: Progress | None = None, url: str = URL, md5: str = MD5) -> Path:
+def obtain(
+    root: Path, *, download: bool, progress: ProgressCallback | None = None, url: str = URL, md5: str = MD5
+) -> Path:
     """Unpack the published archive in ``root``, after a download if ``download``; return the folder."""
     from tasks.datasets.archive import unpack  # noqa: PLC0415 - these two import networking modules,
     from tasks.datasets.download import fetch  # noqa: PLC0415 - which unpacked files do not need

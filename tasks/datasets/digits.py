@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tasks.datasets.dataset import Dataset, Split, check_scaling, make_dataset
-from tasks.datasets.source import Progress
+from tasks.datasets.source import ProgressCallback
 from tasks.errors import require
 
 FILE = "sklearn/datasets/data/digits.csv.gz"
@@ -35,7 +35,7 @@ class Digits:
         check_scaling(self.scaling)
         require(self.validation >= 0, "dataset.validation", "must be >= 0", self.validation)
 
-    def load(self, *, progress: Progress | None = None) -> Dataset:  # noqa: ARG002 - it is read at once
+    def load(self, *, progress: ProgressCallback | None = None) -> Dataset:  # noqa: ARG002 - it is read at once
         """Read the images from the installed scikit-learn."""
         images, labels = _images_and_labels()
         order = np.random.default_rng(0).permutation(len(labels))

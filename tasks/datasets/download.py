@@ -13,14 +13,14 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from tasks.datasets.source import Progress
+from tasks.datasets.source import ProgressCallback
 from tasks.errors import DataError
 
 BLOCK = 1 << 18
 TIMEOUT = 30.0  # seconds without a byte
 
 
-def fetch(url: str, md5: str, destination: Path, *, progress: Progress | None = None) -> None:
+def fetch(url: str, md5: str, destination: Path, *, progress: ProgressCallback | None = None) -> None:
     """Download ``url`` to ``destination``, unless another process has done so in the meantime.
 
     The bytes are collected in a file beside it with the ending ``.part``; a later call resumes it if the server
@@ -67,7 +67,7 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _receive(url: str, partial: Path, progress: Progress | None) -> None:
+def _receive(url: str, partial: Path, progress: ProgressCallback | None) -> None:
     start = partial.stat().st_size if partial.exists() else 0
     headers = {"Range": f"bytes={start}-"} if start else {}
     try:
@@ -83,7 +83,7 @@ def _receive(url: str, partial: Path, progress: Progress | None) -> None:
         raise DataError(f"{url} cannot be downloaded: {error}") from error
 
 
-def _store(response: HTTPResponse, url: str, partial: Path, start: int, progress: Progress | None) -> None:
+def _store(response: HTTPResponse, url: str, partial: Path, start: int, progress: ProgressCallback | None) -> None:
     continues = response.status == HTTPStatus.PARTIAL_CONTENT and (
         response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
     )

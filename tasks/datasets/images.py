@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tasks.datasets.dataset import Dataset, Split, check_scaling, make_dataset
-from tasks.datasets.source import Progress
+from tasks.datasets.source import ProgressCallback
 from tasks.errors import ConfigError, DataError, require
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -33,7 +33,7 @@ class Images:
         check_scaling(self.scaling)
         require(self.validation >= 0, "dataset.validation", "must be >= 0", self.validation)
 
-    def load(self, *, progress: Progress | None = None) -> Dataset:
+    def load(self, *, progress: ProgressCallback | None = None) -> Dataset:
         """Decode the pictures; the progress counts files."""
         if self.root is None:
             raise ConfigError("dataset.root must be the folder that holds train and test, got None")
@@ -84,7 +84,9 @@ def _files(folder: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]:
     return files
 
 
-def _read(files: list[tuple[Path, int]], first: np.ndarray, progress: Progress | None, done: int, total: int) -> Split:
+def _read(
+    files: list[tuple[Path, int]], first: np.ndarray, progress: ProgressCallback | None, done: int, total: int
+) -> Split:
     images = np.empty((len(files), first.size), dtype=np.uint8)
     for row, (file, _) in enumerate(files):
         image = _decode(file)

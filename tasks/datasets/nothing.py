@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tasks.datasets.dataset import Dataset, Split
-from tasks.datasets.source import Progress
+from tasks.datasets.source import ProgressCallback
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +24,7 @@ class Nothing:
         """No example is held out."""
         return 0
 
-    def load(self, *, progress: Progress | None = None) -> Dataset:  # noqa: ARG002 - there is nothing to read
+    def load(self, *, progress: ProgressCallback | None = None) -> Dataset:  # noqa: ARG002 - there is nothing to read
         """Return the data set."""
         empty = Split(images=np.empty((0, 0), dtype=np.uint8), labels=np.empty(0, dtype=np.int64))
         return Dataset(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tasks.datasets.dataset import Dataset, Split, check_scaling, make_dataset
-from tasks.datasets.source import Progress
+from tasks.datasets.source import ProgressCallback
 from tasks.errors import ConfigError, DataError, require
 
 NAMINGS = ("{part}_images", "{part}_labels"), ("x_{part}", "y_{part}")
@@ -37,7 +37,7 @@ class Npz:
         check_scaling(self.scaling)
         require(self.validation >= 0, "dataset.validation", "must be >= 0", self.validation)
 
-    def load(self, *, progress: Progress | None = None) -> Dataset:  # noqa: ARG002 - NumPy reads without a pause
+    def load(self, *, progress: ProgressCallback | None = None) -> Dataset:  # noqa: ARG002 - NumPy reads without a pause
         """Read the file; no object in it is ever unpickled."""
         if self.root is None:
             raise ConfigError("dataset.root must be the .npz file to read, got None")

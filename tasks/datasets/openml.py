@@ -11,7 +11,7 @@ import numpy as np
 
 from tasks.datasets.columns import numbered
 from tasks.datasets.dataset import Dataset, Split, check_scaling, make_dataset
-from tasks.datasets.source import Progress
+from tasks.datasets.source import ProgressCallback
 from tasks.errors import DataError, require
 
 
@@ -41,7 +41,7 @@ class OpenMl:
         require(seed is None or seed >= 0, "dataset.split_seed", "must be >= 0, or null for no shuffling", seed)
         require(self.validation >= 0, "dataset.validation", "must be >= 0", self.validation)
 
-    def load(self, *, progress: Progress | None = None) -> Dataset:  # noqa: ARG002 - scikit-learn's fetcher reports none
+    def load(self, *, progress: ProgressCallback | None = None) -> Dataset:  # noqa: ARG002 - scikit-learn's fetcher reports none
         """Fetch the set, or read it where it has been fetched before."""
         title = f"openml.org {self.data_name} version {self.version}"
         pixels, names = self._fetch(title)

@@ -9,7 +9,7 @@ import numpy as np
 
 from tasks.datasets.columns import check_options, tabular
 from tasks.datasets.dataset import Dataset
-from tasks.datasets.source import Progress
+from tasks.datasets.source import ProgressCallback
 from tasks.errors import ConfigError, DataError, require
 
 BUNDLED = ("breast_cancer", "digits", "iris", "wine")
@@ -41,7 +41,7 @@ class Scikit:
         rule = f"must be one of {', '.join(BUNDLED + FETCHED)}, or of openml.org with dataset.version"
         require(known and self.data_name.strip(), "dataset.data_name", rule, self.data_name)
 
-    def load(self, *, progress: Progress | None = None) -> Dataset:  # noqa: ARG002 - scikit-learn's fetcher reports none
+    def load(self, *, progress: ProgressCallback | None = None) -> Dataset:  # noqa: ARG002 - scikit-learn's fetcher reports none
         """Read the set, and fetch it first if it is not cached."""
         title = f"scikit-learn's {self.data_name}"
         if self.version is not None:

@@ -8,7 +8,7 @@ from typing import Protocol
 from tasks.datasets.dataset import Dataset
 
 # Called with the amount done and the total (0 where it is unknown), in a unit of the source's choice.
-Progress = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]
 
 
 class Source(Protocol):
@@ -18,5 +18,5 @@ class Source(Protocol):
     def validation(self) -> int:
         """How many training examples are held out for validation."""
 
-    def load(self, *, progress: Progress | None = None) -> Dataset:
+    def load(self, *, progress: ProgressCallback | None = None) -> Dataset:
         """Read the dataset, the same one at every call; raise a `DataError` where that fails."""

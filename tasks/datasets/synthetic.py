@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tasks.datasets.dataset import Dataset, Split, check_scaling, make_dataset
-from tasks.datasets.source import Progress
+from tasks.datasets.source import ProgressCallback
 from tasks.errors import require
 
 GREY = 128.0
@@ -54,7 +54,7 @@ class Synthetic:
             self.validation,
         )
 
-    def load(self, *, progress: Progress | None = None, block: int = BLOCK) -> Dataset:
+    def load(self, *, progress: ProgressCallback | None = None, block: int = BLOCK) -> Dataset:
         """Draw the images, ``block`` pixels at once; the progress counts examples."""
         centres_seed, train_seed, test_seed = np.random.SeedSequence(self.seed).spawn(3)
         rng = np.random.default_rng(centres_seed)
@@ -70,7 +70,7 @@ class Synthetic:
         )
 
     def _draw(
-        self, centres: np.ndarray, count: int, rng: np.random.Generator, at_once: int, progress: Progress | None
+        self, centres: np.ndarray, count: int, rng: np.random.Generator, at_once: int, progress: ProgressCallback | None
     ) -> Split:
         labels = rng.permutation(np.arange(count) % self.classes)
         images = np.empty((count, self.features), dtype=np.uint8)

@@ -10,7 +10,7 @@ import numpy as np
 
 from tasks.datasets.columns import check_options, tabular
 from tasks.datasets.dataset import Dataset
-from tasks.datasets.source import Progress
+from tasks.datasets.source import ProgressCallback
 from tasks.errors import ConfigError, DataError
 
 CSV, PARQUET = (".csv", ".tsv", ".csv.gz", ".tsv.gz"), (".parquet", ".pq")
@@ -43,7 +43,7 @@ class Table:
     def __post_init__(self) -> None:
         check_options(self)
 
-    def load(self, *, progress: Progress | None = None) -> Dataset:  # noqa: ARG002 - pyarrow reads without a pause
+    def load(self, *, progress: ProgressCallback | None = None) -> Dataset:  # noqa: ARG002 - pyarrow reads without a pause
         """Read the file."""
         if self.root is None:
             raise ConfigError("dataset.root must be the .csv or .parquet file to read, got None")

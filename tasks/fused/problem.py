@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _CACHED_NUMBERS = 2**17
 
 Item = TypeVar("Item")
-Answer = TypeVar("Answer")
+Mapped = TypeVar("Mapped")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,15 +209,15 @@ class Problem:
         arrangement = self.arrange(batch)
         return functools.partial(arrangement.scores, arrangement.rows(points))
 
-    def over_blocks(self, batch: Batch, compute: Callable[[Array, Array], Answer]) -> list[Answer]:
+    def over_blocks(self, batch: Batch, compute: Callable[[Array, Array], Mapped]) -> list[Mapped]:
         """Return ``compute(features, labels)`` of every block of the batch, in order."""
 
-        def answer(block: Split) -> Answer:
+        def answer(block: Split) -> Mapped:
             return compute(self.features(block.images), block.labels)
 
         return self.parallel_map(answer, batch.blocks(self.block))
 
-    def parallel_map(self, compute: Callable[[Item], Answer], items: Iterable[Item]) -> list[Answer]:
+    def parallel_map(self, compute: Callable[[Item], Mapped], items: Iterable[Item]) -> list[Mapped]:
         """Return ``compute`` of every item, in order: on the problem's threads, or one by one on a device."""
         return parallel_map(compute, items, threads=self._block_threads)
 
@@ -302,12 +302,12 @@ def total(parts: Sequence[Array]) -> Array:
     return sum(parts[1:], start=parts[0])
 
 
-def parallel_map(compute: Callable[[Item], Answer], items: Iterable[Item], *, threads: int) -> list[Answer]:
+def parallel_map(compute: Callable[[Item], Mapped], items: Iterable[Item], *, threads: int) -> list[Mapped]:
     """Return ``compute`` of every item, in order, on several threads: the same bits on any number of threads."""
     return list(parallel_imap(compute, items, threads=threads))
 
 
-def parallel_imap(compute: Callable[[Item], Answer], items: Iterable[Item], *, threads: int) -> Iterator[Answer]:
+def parallel_imap(compute: Callable[[Item], Mapped], items: Iterable[Item], *, threads: int) -> Iterator[Mapped]:
     """Yield ``compute`` of every item, in order, on several threads."""
     inputs = list(items)
     if threads == 1 or len(inputs) == 1:

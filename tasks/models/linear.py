@@ -12,7 +12,7 @@ from array_api_compat import array_namespace
 
 from tasks.arrays.array import Array
 from tasks.arrays.products import (
-    Layout,
+    RowLayout,
     alignment,
     layout_of,
     panel_of_descent,
@@ -92,11 +92,11 @@ class Linear:
 class LinearArrangement:
     """The weights of fused trials as rows of one matrix ``(H, D)``, laid out in panels."""
 
-    layout: Layout
+    layout: RowLayout
     features: int
 
     @property
-    def layouts(self) -> Sequence[Layout]:
+    def layouts(self) -> Sequence[RowLayout]:
         """The layout of the one matrix."""
         return [self.layout]
 

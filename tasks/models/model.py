@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from tasks.arrays.array import Array
-from tasks.arrays.products import Layout
+from tasks.arrays.products import RowLayout
 
 
 class GradientPart(NamedTuple):
@@ -79,7 +79,7 @@ class Arrangement(Protocol):
     """
 
     @property
-    def layouts(self) -> Sequence[Layout]:
+    def layouts(self) -> Sequence[RowLayout]:
         """The layout of every trial's rows in each matrix."""
 
     def rows(self, points: Array) -> list[Array]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from array_api_compat import array_namespace
 
 from tasks.arrays.array import Array
-from tasks.arrays.products import Layout
+from tasks.arrays.products import RowLayout
 from tasks.models.layers.layer import Forward, Layer
 from tasks.models.model import GradientPart, Vjp, VjpInParts
 
@@ -24,7 +24,7 @@ class Network:
 
     layers: tuple[Layer, ...]
     shapes: tuple[tuple[int, int], ...]
-    layouts: tuple[Layout, ...]
+    layouts: tuple[RowLayout, ...]
 
     def rows(self, points: Array) -> list[Array]:
         """Return points ``(K, P)`` as matrices ``(H_i, D_i)``: copies, which may be updated in place."""

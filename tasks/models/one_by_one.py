@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from array_api_compat import array_namespace
 
 from tasks.arrays.array import Array
-from tasks.arrays.products import Layout, layout_of
+from tasks.arrays.products import RowLayout, layout_of
 from tasks.models.model import GradientPart, Vjp, VjpInParts
 from tasks.models.network import Network
 
@@ -25,7 +25,7 @@ class OneByOne:
     own: Network
 
     @property
-    def layouts(self) -> Sequence[Layout]:
+    def layouts(self) -> Sequence[RowLayout]:
         """The layout of every trial's rows in each matrix: one trial after the other."""
         return [layout_of(self.trials, units, None) for units, _ in self.own.shapes]
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pipeline.engine.worker import CHECKPOINT_EVERY, EVERY
+from pipeline.engine.worker import BATCH_EVERY, CHECKPOINT_EVERY
 from pipeline.plan.plan import WIDEST
 from tests.benchmarks.commands import pipeline, timed
 from tests.benchmarks.costs import CLASSES, FEATURES, METRICS, SMALL_SWEEP, WORKERS
@@ -118,7 +118,7 @@ def simulate(
     width = trials / groups
     compute = steps * (costs.step_base + costs.step_trial * width)
     points = width * steps / record_every * len(METRICS)
-    messages = 2 + min(compute / EVERY, steps / record_every)
+    messages = 2 + min(compute / BATCH_EVERY, steps / record_every)
     reports = width * (messages - 1)
     kept = min(compute / checkpoint_every, steps / CHECKPOINT_STEPS)
     network = 0.0 if nodes == 1 else width * WEIGHTS_BYTES * (1 + kept) / BANDWIDTH

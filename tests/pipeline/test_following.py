@@ -20,7 +20,7 @@ from pipeline.results.fault_log import FaultLog
 from pipeline.results.tally import Tally
 from pipeline.signals import StopSignals
 from pipeline.sweep.follow import compute_and_record
-from pipeline.sweep.opening import Opened, Record
+from pipeline.sweep.opening import OpenRecord, Record
 
 FAILURES = Failures(1, FaultLog(Path()))
 
@@ -83,7 +83,7 @@ class Broken(MemoryRecorder):
 
 def test_a_signal_stays_one_if_the_record_cannot_be_closed_either(tiny):
     out, recorder, tally = io.StringIO(), Broken(), Tally([])
-    record = Record(recorder, in_background(Opened))
+    record = Record(recorder, in_background(OpenRecord))
     with pytest.raises(Interrupted), Display(Console(file=out), tally) as display:
         compute_and_record(
             [],
@@ -121,7 +121,7 @@ def test_trials_are_stopped_if_the_record_cannot_be_opened(tiny, trial):
 def test_a_signal_while_the_record_is_being_closed_is_heard_once_it_is(tiny):
     recorder, tally = Slow(), Tally([])
     threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT]).start()
-    record = Record(recorder, in_background(Opened))
+    record = Record(recorder, in_background(OpenRecord))
     with StopSignals(), pytest.raises(Interrupted), Display(Console(file=io.StringIO()), tally) as display:
         compute_and_record([], tiny, Idle(), record, tally, display, FAILURES)
 

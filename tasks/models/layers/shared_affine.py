@@ -10,7 +10,7 @@ from array_api_compat import array_namespace
 
 from tasks.arrays.array import Array
 from tasks.arrays.devices import pieces
-from tasks.arrays.products import Layout, product
+from tasks.arrays.products import RowLayout, product
 from tasks.models.layers.layer import Forward
 
 
@@ -22,7 +22,7 @@ class SharedAffine:
     parts of ``part`` rows (whole panels), with the same bits.
     """
 
-    layout: Layout
+    layout: RowLayout
     part: int
     matrices: ClassVar[int] = 1
 

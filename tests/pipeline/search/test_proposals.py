@@ -5,7 +5,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from pipeline.search.objectives import Objectives
 from pipeline.search.proposals import FUSED, Budget, Proposals
-from pipeline.search.samplers import nodes
+from pipeline.search.samplers import sampler_configs
 from pipeline.search.search import Options, Search
 from pipeline.search.space import space_of
 from pipeline.sweep.source import End
@@ -17,7 +17,7 @@ ROOM = 1000
 
 def proposals(name="tpe", directions=("maximize",), metrics=("val/accuracy",), **budget):
     space = space_of(OverridesParser.create().parse_overrides(["x=range(6)", "c=a,b"]))
-    search = Search(space, Options(sampler=nodes()[name], directions=directions))
+    search = Search(space, Options(sampler=sampler_configs()[name], directions=directions))
     objectives = Objectives(metrics=metrics, directions=directions)
     return Proposals(search, Budget(**budget), objectives)
 

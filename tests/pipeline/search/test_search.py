@@ -8,7 +8,7 @@ import statistics
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from pipeline.search.samplers import nodes
+from pipeline.search.samplers import sampler_configs
 from pipeline.search.search import Options, Search, StudyError
 from pipeline.search.space import space_of
 from tasks.errors import ConfigError
@@ -22,14 +22,14 @@ SAMPLERS = [
             name in NEEDED and importlib.util.find_spec(NEEDED[name]) is None, reason=f"needs {NEEDED.get(name)}"
         ),
     )
-    for name in nodes()
+    for name in sampler_configs()
 ]
 pytestmark = pytest.mark.filterwarnings("ignore")  # samplers warn of what they cannot do with a choice
 
 
 def made(name="tpe", space=SPACE, past=(), directions=("minimize",), storage=None, **options):
     spanned = space_of(OverridesParser.create().parse_overrides(list(space)))
-    config = nodes()[name] | options
+    config = sampler_configs()[name] | options
     return Search(spanned, Options(sampler=config, directions=directions, storage=storage, study_name="one"), past=past)
 
 
