@@ -19,7 +19,7 @@ import pyarrow as pa
 from PIL import Image
 from pyarrow import parquet
 
-from pipeline.plan.plan import ProgressCallback
+from pipeline.plan.plan import Progress
 from pipeline.record.entries import Drew
 from pipeline.record.log import Log
 from pipeline.sweep.checkpoint_file import Saved, decode, encode
@@ -159,7 +159,7 @@ def _logged() -> bytes:
 def _saved() -> bytes:
     curves = (Curve(trial=0, steps=np.arange(1, 9), metrics={"train/loss": _RANDOM.random(8)}),)
     checkpoint = Checkpoint(step=8, trials=np.arange(1), arrays={"weights": _RANDOM.random((1, 2, 3))})
-    return encode(Saved(keys=("a",), progress=ProgressCallback(checkpoint=checkpoint, curves=curves)))
+    return encode(Saved(keys=("a",), progress=Progress(checkpoint=checkpoint, curves=curves)))
 
 
 def _packed() -> bytes:
