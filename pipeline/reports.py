@@ -165,8 +165,8 @@ class Searched:
 
     def after(self, before: Searched | None) -> Searched:
         """Return this, merged with the proposals of ``before``."""
-        known = {told.number: told for told in (before.proposals if before else ())}
-        known |= {told.number: told for told in self.proposals}
+        known = {proposal.number: proposal for proposal in (before.proposals if before else ())}
+        known |= {proposal.number: proposal for proposal in self.proposals}
         return dataclasses.replace(self, proposals=tuple(known[number] for number in sorted(known)))
 
 

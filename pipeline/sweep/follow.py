@@ -38,7 +38,7 @@ class ReportHandler:
 
     def __init__(self, record: Record, tally: Tally, display: Display, failures: Failures) -> None:
         self._record, self._tally, self._display, self._failures = record, tally, display, failures
-        self._told_of_disk = False
+        self._disk_reported = False
         self._searched = set[str]()
 
     def take(self, report: Report) -> None:
@@ -74,8 +74,8 @@ class ReportHandler:
             checkpoints.save(Saved(keys=keys, progress=report.progress))
         except OSError as error:
             # Only a resume needs the checkpoint, and the one before is still there.
-            if not self._told_of_disk:
-                self._told_of_disk = True
+            if not self._disk_reported:
+                self._disk_reported = True
                 why = error.strerror or error
                 self._display.say(f"no checkpoint could be written to {checkpoints.folder}: {why}")
 
