@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import types
 import typing
@@ -54,13 +55,19 @@ def build(kind: type, values: Mapping[str, Any], *, parameter: str = "") -> Any:
     Svm(margin=2.0)
     """
     prefix = f"{parameter}." if parameter else ""
-    hints = typing.get_type_hints(kind)
+    hints = hints_of(kind)
     names = [field.name for field in dataclasses.fields(kind)]
     for key in values:
         if key not in names:
             raise unknown_choice(f"a key of {parameter or kind.__name__}", key, names)
     converted = {key: convert(value, hints[key], prefix + key) for key, value in values.items()}
     return kind(**converted)
+
+
+@functools.cache
+def hints_of(kind: type) -> Mapping[str, Any]:
+    """Return the types of the fields of a dataclass by name; working them out takes longer than all else of a row."""
+    return typing.get_type_hints(kind)
 
 
 def convert(value: Any, kind: Any, parameter: str) -> Any:

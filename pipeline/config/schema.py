@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +13,7 @@ from pipeline.stopping import Never, Rule
 from tasks.arrays.devices import DEVICES
 from tasks.datasets import DATASETS
 from tasks.errors import ConfigError, require, unknown_choice
-from tasks.rows import build, convert, describe_row, parse_row
+from tasks.rows import build, convert, describe_row, hints_of, parse_row
 from tasks.studies.registry import TASKS
 from tasks.trial import Trial
 
@@ -202,7 +201,7 @@ def parse(values: Mapping[str, Any]) -> Config:
 
     rows = {group: _row(group, values[group]) for group in TABLES if group in values}
     of_sweep = {group: rows.pop(group) for group in _OF_SWEEP if group in rows}
-    hints = typing.get_type_hints(Trial)
+    hints = hints_of(Trial)
     flat = {**values, **{f"trial.{key}": value for key, value in _section(values, "trial").items()}}
     numbers = {name: convert(flat[key], hints[name], key) for name, key in _NUMBERS.items() if key in flat}
     sections = {name: build(kind, _section(values, name), parameter=name) for name, kind in _SECTIONS.items()}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -44,6 +46,8 @@ class DrawingProcesses:
         self._count = count
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="drawing")
         self._lock = threading.Lock()
+        self._pickling = threading.Lock()
+        self._last: tuple[tuple[Any, ...], bytes] = (), pickle.dumps(())
         self._begun = False
         self._idle: list[ProcessPoolExecutor] = []
 
@@ -81,6 +85,15 @@ class DrawingProcesses:
                 return drawn
         raise RuntimeError("the process that drew a figure has ended")
 
+    def _pickled(self, arguments: tuple[Any, ...]) -> bytes:
+        """Return pickled arguments; the figures of a sweep all have the same, which are large."""
+        with self._pickling:
+            given, packed = self._last
+            if [*map(id, given)] != [*map(id, arguments)]:
+                packed = pickle.dumps(arguments, protocol=pickle.HIGHEST_PROTOCOL)
+                self._last = arguments, packed
+        return packed
+
     def _prepared(self) -> ProcessPoolExecutor | None:
         with self._lock:
             return self._idle.pop() if self._idle else None
@@ -88,7 +101,7 @@ class DrawingProcesses:
     def _answer(
         self, pool: ProcessPoolExecutor, draw: Callable[..., Drawn], arguments: tuple[Any, ...]
     ) -> tuple[Drawn, str]:
-        answer = pool.submit(_draw, draw, arguments)
+        answer = pool.submit(_draw, draw, self._pickled(arguments))
         if isinstance(answer.exception(), BrokenProcessPool):
             pool.shutdown()
         else:
@@ -142,9 +155,14 @@ def _end_with(driver: Any) -> None:
     os._exit(0)
 
 
-def _draw(draw: Callable[..., Drawn], arguments: tuple[Any, ...]) -> tuple[Drawn, str]:
+def _draw(draw: Callable[..., Drawn], arguments: bytes) -> tuple[Drawn, str]:
     """Return the figures, and the reason if there are none."""
     try:
-        return draw(*arguments), ""
+        return draw(*_unpickled(arguments)), ""
     except Exception as error:  # noqa: BLE001  # any error is returned to the driver
         return {}, f"{type(error).__name__}: {error}"
+
+
+@functools.lru_cache(maxsize=1)
+def _unpickled(arguments: bytes) -> Any:
+    return pickle.loads(arguments)  # noqa: S301  # the driver's own

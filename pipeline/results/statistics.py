@@ -23,6 +23,10 @@ _RESAMPLES = 9999  # the percentiles of 95 % then have a standard error below 2 
 _AT_ONCE = 32  # settings whose resamples are in memory at once
 MOST_REPEATS = 10_000
 
+_RESAMPLED = 200
+"""The number of values from which on an interval is Student's. The bootstrap's then differs by a few hundredths of its
+width, and takes a tenth of a second for each thousand values."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
@@ -60,8 +64,8 @@ class MeanDifference:
 def summarize(values: Sequence[float]) -> Summary:
     """Return the summary of repeats.
 
-    The interval of the mean is a bias-corrected and accelerated bootstrap. Source: Efron (1987), Better bootstrap
-    confidence intervals, JASA 82, by `scipy.stats.bootstrap`.
+    The interval of the mean is a bias-corrected and accelerated bootstrap, and of 200 values or more Student's. Source:
+    Efron (1987), Better bootstrap confidence intervals, JASA 82, by `scipy.stats.bootstrap`.
 
     >>> summarize([1.0, 2.0, 3.0]).mean, summarize([1.0, 2.0, 3.0]).deviation, summarize([1.0]).low
     (2.0, 1.0, nan)
@@ -194,6 +198,8 @@ def _intervals(data: np.ndarray) -> np.ndarray:
     ends = np.full((len(data), 2), math.nan)
     if data.shape[1] < 2:
         return ends
+    if data.shape[1] >= _RESAMPLED:
+        return _students(data.mean(axis=1), data.var(axis=1, ddof=1) / data.shape[1], data.shape[1] - 1)
     spread = np.ptp(data, axis=1) > np.array([_tiny(row) for row in data])
     ends[~spread] = data[~spread].mean(axis=1, keepdims=True)
     for rows in np.array_split(np.flatnonzero(spread), -(-int(spread.sum()) // _AT_ONCE) or 1):
@@ -213,9 +219,22 @@ def _interval_of_difference(x: np.ndarray, y: np.ndarray) -> tuple[float, float]
 
     if max(np.ptp(x), np.ptp(y)) <= _tiny(np.concatenate([x, y])):
         return float(x.mean() - y.mean()), float(x.mean() - y.mean())
+    fewer = min(len(x), len(y))
+    if fewer >= _RESAMPLED:
+        variance = x.var(ddof=1) / len(x) + y.var(ddof=1) / len(y)
+        low, high = _students(np.array([x.mean() - y.mean()]), np.array([variance]), fewer - 1)[0].tolist()
+        return low, high
     rng = np.random.default_rng(0)
     found = stats.bootstrap((x, y), difference, confidence_level=LEVEL, method="BCa", n_resamples=_RESAMPLES, rng=rng)
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+
+def _students(means: np.ndarray, variances: np.ndarray, degrees: int) -> np.ndarray:
+    """Return the ends ``(K, 2)`` of Student's intervals of means ``(K,)`` that have these variances."""
+    from scipy import stats  # noqa: PLC0415
+
+    half = stats.t.isf((1 - LEVEL) / 2, degrees) * np.sqrt(variances)
+    return np.column_stack([means - half, means + half])
 
 
 def _rounding(values: np.ndarray) -> float:

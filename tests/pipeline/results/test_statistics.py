@@ -36,6 +36,23 @@ def test_the_interval_covers_the_mean_about_as_often_as_it_says():
     assert 0.88 < np.mean(covered) < 0.98
 
 
+@pytest.mark.parametrize("count", [199, 200])
+def test_of_many_values_the_interval_is_students_which_is_then_the_bootstraps_but_for_hundredths(count):
+    values = np.random.default_rng(3).exponential(size=count)
+    others = np.random.default_rng(4).exponential(size=count)
+
+    found = stats.bootstrap((values,), np.mean, method="BCa", n_resamples=9999, rng=np.random.default_rng(0))
+    difference = unpaired(values.tolist(), others.tolist())
+
+    low, high = found.confidence_interval
+    summary, width = summarize(values.tolist()), high - low
+    assert ((summary.low, summary.high) == (low, high)) is (count < 200)
+    assert (summary.low, summary.high) == pytest.approx((low, high), abs=0.08 * width)
+    assert difference.high - difference.low == pytest.approx(width * 2**0.5, rel=0.15)
+    half = stats.t.ppf(0.975, count - 1) * values.std(ddof=1) / count**0.5
+    assert count < 200 or (summary.high - summary.mean, summary.mean - summary.low) == pytest.approx((half, half))
+
+
 def test_many_are_summarized_at_once_as_one_by_one():
     rng = np.random.default_rng(5)
     every = [rng.normal(size=count).tolist() for count in (5, 3, 5, 1, 0, 5)] + [[0.5] * 5]
