@@ -70,6 +70,7 @@ class Tally:
         self._repeats: dict[str, list[Standing]] = {}  # by the key of their setting
         self._setting: dict[str, str] = {}
         self._seeds: dict[str, Seeds] = {}
+        self._names: dict[str, str] | None = None
         self._rank_keys: dict[str, RankKey] = {}
         self._leading: str | None = None
         self._moved: dict[
@@ -92,7 +93,8 @@ class Tally:
             self._repeats.setdefault(key, []).append(standing)
             self._seeds[trial.key] = _seeds(used_values(trial.trial), self.criterion.over)
         self.steps_total += round(self._share * sum(trial.trial.steps for trial in new))
-        self._names: dict[str, str] | None = None
+        if new:
+            self._names = None  # they tell what differs, which may be more now
 
     def take(self, report: TrialReport) -> Standing:
         """Add a report, and return the trial's standing."""
