@@ -34,7 +34,7 @@ def parse_row(table: Mapping[str, type], parameter: str, config: Mapping[str, An
 
 def describe_row(table: Mapping[str, type], row: Any) -> dict[str, Any]:
     """Return the config of a row: the inverse of `parse_row`."""
-    return {"name": row_name(table, row)} | {f.name: getattr(row, f.name) for f in dataclasses.fields(row)}
+    return {"name": row_name(table, row)} | {name: getattr(row, name) for name in field_names(type(row))}
 
 
 def row_name(table: Mapping[str, type], row: object) -> str:
@@ -56,12 +56,18 @@ def build(kind: type, values: Mapping[str, Any], *, parameter: str = "") -> Any:
     """
     prefix = f"{parameter}." if parameter else ""
     hints = hints_of(kind)
-    names = [field.name for field in dataclasses.fields(kind)]
+    names = field_names(kind)
     for key in values:
         if key not in names:
             raise unknown_choice(f"a key of {parameter or kind.__name__}", key, names)
     converted = {key: convert(value, hints[key], prefix + key) for key, value in values.items()}
     return kind(**converted)
+
+
+@functools.cache
+def field_names(kind: type) -> tuple[str, ...]:
+    """Return the names of the fields of a dataclass."""
+    return tuple(field.name for field in dataclasses.fields(kind))
 
 
 @functools.cache

@@ -13,7 +13,7 @@ from pipeline.stopping import Never, Rule
 from tasks.arrays.devices import DEVICES
 from tasks.datasets import DATASETS
 from tasks.errors import ConfigError, require, unknown_choice
-from tasks.rows import build, convert, describe_row, hints_of, parse_row
+from tasks.rows import build, convert, describe_row, field_names, hints_of, parse_row
 from tasks.studies.registry import TASKS
 from tasks.trial import Trial
 
@@ -220,8 +220,8 @@ def describe(config: Config) -> dict[str, Any]:
     """Return the plain values of a config, every key resolved: the inverse of `parse`."""
     values: dict[str, Any] = {group: plain(describe_row(TABLES[group], getattr(config, group))) for group in _OF_SWEEP}
     values |= {name: getattr(config, name) for name in _CHOICES}
-    values |= {name: plain(dataclasses.asdict(getattr(config, name))) for name in _SECTIONS}
-    values["trial"] = dataclasses.asdict(config.limits)
+    values |= {name: _fields(getattr(config, name)) for name in _SECTIONS}
+    values["trial"] = _fields(config.limits)
     for name, value in describe_trial(config.trial).items():
         section, _, key = _NUMBERS.get(name, name).rpartition(".")
         (values[section] if section else values)[key] = value
@@ -261,6 +261,11 @@ def _known(values: Mapping[str, Any], known: set[str], what: str) -> None:
     for name in values:
         if name not in known:
             raise unknown_choice(what, name, known)
+
+
+def _fields(section: Any) -> dict[str, Any]:
+    values = {name: getattr(section, name) for name in field_names(type(section))}
+    return plain({name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()})
 
 
 def plain(values: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,14 +69,14 @@ class Tally:
         self.criterion = criterion or Criterion()
         self.standings: dict[str, Standing] = {}
         self._repeats: dict[str, list[Standing]] = {}  # by the key of their setting
+        self._open: Counter[str] = Counter()  # how many of them have not ended
         self._setting: dict[str, str] = {}
         self._seeds: dict[str, Seeds] = {}
         self._names: dict[str, str] | None = None
         self._rank_keys: dict[str, RankKey] = {}
         self._leading: str | None = None
-        self._moved: dict[
-            str, None
-        ] = {}  # settings whose place is not known any more: many repeats take long to look at
+        # Settings whose place is not known any more: many repeats take long to look at.
+        self._moved: dict[str, None] = {}
         self._share = share
         self.steps_total = 0
         self.add(trials)
@@ -91,6 +92,7 @@ class Tally:
             standing = self.standings[trial.key] = Standing(trial=trial, criterion=self.criterion)
             key = self._setting[trial.key] = setting_key(trial.trial, self.criterion.over)
             self._repeats.setdefault(key, []).append(standing)
+            self._open[key] += 1
             self._seeds[trial.key] = _seeds(used_values(trial.trial), self.criterion.over)
         self.steps_total += round(self._share * sum(trial.trial.steps for trial in new))
         if new:
@@ -178,7 +180,7 @@ class Tally:
 
     def has_ended(self, key: str) -> bool:
         """Return whether all known repeats of a setting have ended."""
-        return all(standing.outcome is not None for standing in self._repeats[key])
+        return not self._open[key]
 
     def ranking(self) -> list[Standing]:
         """Return the standings, the best first; trials stopped early follow, those without a score are last."""
@@ -245,6 +247,8 @@ class Tally:
         self._advance(standing, standing.step if outcome is Outcome.STOPPED else standing.trial.trial.steps)
         self.running -= 1
         self.done += 1
+        if standing.outcome is None:
+            self._open[self._setting[standing.trial.key]] -= 1
         standing.outcome, standing.message = outcome, message
 
 
