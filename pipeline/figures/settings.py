@@ -101,7 +101,7 @@ def _mean(one: SettingRecord, held: Mapping[str, Any]) -> TrialRecord:
     kept = one.kept
     shown = kept or one.trials
     names = dict.fromkeys(name for trial in shown for name in trial.standing.metrics)
-    metrics = {name: one.setting.summary(name).mean for name in names} if kept else dict(shown[0].standing.metrics)
+    metrics = {name: one.setting.spread(name)[0] for name in names} if kept else dict(shown[0].standing.metrics)
     planned = shown[0].standing.trial
     lost = sum(map(diverged, one.trials))
     standing = dataclasses.replace(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config.settings import setting, setting_key, setting_names, settings, swept, text_of
+from pipeline.config.settings import Swept, setting, setting_key, setting_names, settings, text_of
 from pipeline.plan.plan import PlannedTrial
 from pipeline.reports import Failed, Finished, Progressed, Started, TrialReport
 from pipeline.results.cells import SHOWN
@@ -70,6 +71,8 @@ class Tally:
         self._repeats: dict[str, list[Standing]] = {}  # by the key of their setting
         self._setting: dict[str, str] = {}
         self._seeds: dict[str, Seeds] = {}
+        self._swept = Swept()
+        self._names: dict[str, str] | None = None
         self._places: dict[str, Place] = {}
         self._leading: str | None = None
         self._moved: dict[
@@ -90,9 +93,12 @@ class Tally:
             standing = self.standings[trial.key] = Standing(trial=trial, criterion=self.criterion)
             key = self._setting[trial.key] = setting_key(trial.trial, self.criterion.over)
             self._repeats.setdefault(key, []).append(standing)
-            self._seeds[trial.key] = _seeds(settings(trial.trial), self.criterion.over)
-        self.steps_total += round(self._share * sum(trial.trial.steps for trial in new))
-        self._names: dict[str, str] | None = None
+            used = settings(trial.trial)
+            self._seeds[trial.key] = _seeds(used, self.criterion.over)
+            self._swept.add(used)
+        if new:
+            self.steps_total += round(self._share * sum(trial.trial.steps for trial in new))
+            self._names = None  # they tell what differs, which may be more now
 
     def take(self, report: TrialReport) -> Standing:
         """Take a report into account, and return the trial's standing."""
@@ -155,19 +161,19 @@ class Tally:
             self._names = dict(zip(self._repeats, setting_names(firsts, self.criterion.over), strict=True))
         return self._names[self.setting_of(trial)]
 
+    def swept(self) -> dict[str, list[Any]]:
+        """Return what differs between the trials, each key with its values."""
+        return self._swept.values()
+
+    def leading(self, most: int, run_ids: Mapping[str, str]) -> list[Setting]:
+        """Return the first so many of `settings`, of those in which a trial has begun."""
+        self._compare()
+        keys = heapq.nsmallest(most, self._places, key=self._places.__getitem__)
+        return self._ranked({key: self._repeats[key] for key in keys}, run_ids)
+
     def settings(self, run_ids: Mapping[str, str] | None = None) -> list[Setting]:
         """Return the settings, the best first; ``run_ids`` are the trials' runs by their keys."""
-        ids = run_ids or {}
-        return ranked(
-            Setting(
-                key=key,
-                name=self.setting_name(standings[0].trial),
-                repeats=in_order([self._repeat(one, ids) for one in standings], self.criterion),
-                criterion=self.criterion,
-                used=setting(standings[0].trial.trial, self.criterion.over),
-            )
-            for key, standings in self._repeats.items()
-        )
+        return self._ranked(self._repeats, run_ids or {})
 
     def place(self, key: str) -> Place:
         """Return what orders settings by their keys, the least first."""
@@ -182,11 +188,15 @@ class Tally:
         """Return the standings: those that came furthest, the best first; those without an answer last."""
         return sorted(self.standings.values(), key=_rank)
 
+    def first(self, most: int) -> list[Standing]:
+        """Return the first so many of the ranking, of those that have begun."""
+        return heapq.nsmallest(most, (one for one in self.standings.values() if one.started), key=_rank)
+
     def table(self) -> list[dict[str, Any]]:
         """Return the ranking as rows of plain values: each trial with what was swept and all it measured."""
         ranking = self.ranking()
         used = {standing.trial.key: settings(standing.trial.trial) for standing in ranking}
-        telling = swept(list(used.values()))
+        telling = self.swept()
         names = dict.fromkeys(columns(ranking, self.criterion))
         names |= dict.fromkeys(sorted({name for standing in ranking for name in standing.metrics}))
         return [
@@ -196,6 +206,18 @@ class Tally:
             | {"step": standing.step, "message": standing.message}
             for standing in ranking
         ]
+
+    def _ranked(self, repeats: Mapping[str, list[Standing]], run_ids: Mapping[str, str]) -> list[Setting]:
+        return ranked(
+            Setting(
+                key=key,
+                name=self.setting_name(standings[0].trial),
+                repeats=in_order([self._repeat(one, run_ids) for one in standings], self.criterion),
+                criterion=self.criterion,
+                used=setting(standings[0].trial.trial, self.criterion.over),
+            )
+            for key, standings in repeats.items()
+        )
 
     def _repeat(self, standing: Standing, run_ids: Mapping[str, str]) -> Repeat:
         return Repeat(
