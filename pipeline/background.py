@@ -1,11 +1,13 @@
-"""Work in the background: in a daemon thread, which does not delay the end of the process."""
+"""Work in the background: in daemon threads, which do not delay the end of the process."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
@@ -28,3 +30,60 @@ def in_background(work: Callable[[], T], *, nice: int = 0) -> Future[T]:
 
     threading.Thread(target=run, daemon=True).start()
     return future
+
+
+class Writer:
+    """Does jobs in the background, in order, and calls ``flush`` every ``interval`` seconds and at the end.
+
+    Jobs may be submitted before it is started: they wait. A job or flush that raises is not done again; its error
+    is kept. ``busy`` is the CPU time the thread has used, in seconds.
+    """
+
+    def __init__(self, flush: Callable[[], None], *, interval: float) -> None:
+        self.busy = 0.0
+        self._errors: list[Exception] = []
+        self._flush = flush
+        self._interval = interval
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
+
+    def start(self) -> None:
+        """Begin to do the jobs."""
+        self._thread.start()
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Queue a job."""
+        self._jobs.put(job)
+
+    def close(self) -> list[Exception]:
+        """Wait until all jobs are done and flushed, by a writer that was started; return what could not be done."""
+        self._jobs.put(None)
+        self._thread.join()
+        return self._errors
+
+    def _work(self) -> None:
+        due = time.monotonic() + self._interval
+        while True:
+            try:
+                job = self._jobs.get(timeout=max(0.0, due - time.monotonic()))
+            except queue.Empty:
+                job = _nothing
+            if job is None:
+                break
+            self._do(job)
+            if time.monotonic() >= due:
+                self._do(self._flush)
+                due = time.monotonic() + self._interval
+        self._do(self._flush)
+
+    def _do(self, job: Callable[[], None]) -> None:
+        start = time.thread_time()
+        try:
+            job()
+        except Exception as error:  # noqa: BLE001  # whatever a job raises must not end the sweep
+            self._errors.append(error)
+        self.busy += time.thread_time() - start
+
+
+def _nothing() -> None:
+    """Stand for the absence of a job when it is time to flush."""

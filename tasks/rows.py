@@ -34,7 +34,7 @@ def parse_row(table: Mapping[str, type], parameter: str, config: Mapping[str, An
 
 def describe_row(table: Mapping[str, type], row: Any) -> dict[str, Any]:
     """Return the config of a row: the inverse of `parse_row`."""
-    return {"name": row_name(table, row)} | {name: getattr(row, name) for name in field_names(type(row))}
+    return {"name": row_name(table, row)} | field_values(row)
 
 
 def row_name(table: Mapping[str, type], row: object) -> str:
@@ -62,6 +62,11 @@ def build(kind: type, values: Mapping[str, Any], *, parameter: str = "") -> Any:
             raise unknown_choice(f"a key of {parameter or kind.__name__}", key, names)
     converted = {key: convert(value, hints[key], prefix + key) for key, value in values.items()}
     return kind(**converted)
+
+
+def field_values(row: object) -> dict[str, Any]:
+    """Return the values of a dataclass's fields by name, as they are: `dataclasses.asdict` copies what they hold."""
+    return {name: getattr(row, name) for name in field_names(type(row))}
 
 
 @functools.cache

@@ -13,7 +13,7 @@ from pipeline.stopping import Never, Rule
 from tasks.arrays.devices import DEVICES
 from tasks.datasets import DATASETS
 from tasks.errors import ConfigError, require, unknown_choice
-from tasks.rows import build, convert, describe_row, field_names, hints_of, parse_row
+from tasks.rows import build, convert, describe_row, field_values, hints_of, parse_row
 from tasks.studies.registry import TASKS
 from tasks.trial import Trial
 
@@ -264,7 +264,7 @@ def _known(values: Mapping[str, Any], known: set[str], what: str) -> None:
 
 
 def _fields(section: Any) -> dict[str, Any]:
-    values = {name: getattr(section, name) for name in field_names(type(section))}
+    values = field_values(section)
     return plain({name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()})
 
 

@@ -61,23 +61,39 @@ def setting_names(trials: Sequence[Trial], over: Collection[str]) -> list[str]:
     return [_name(one, [key for key in telling if key in one]) for one in every]
 
 
-def swept_values(used: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Return the keys that differ between trials, each with its values in the order of the trials.
+class SweptValues:
+    """The keys that differ between trials, each with its values, as trials are added: each is looked at once."""
 
-    A key that only some trials use is swept if it differs between those. A row's own key is swept if it differs
-    between trials of that row, since two rows may have different defaults for parameters of the same name.
-    """
-    values: dict[str, dict[str, Any]] = {}
-    telling: set[str] = set()
-    inside: dict[tuple[str, Any], str] = {}
-    for one in used:
-        for name, value in one.items():
+    def __init__(self) -> None:
+        self._values: dict[str, dict[str, Any]] = {}
+        self._telling: set[str] = set()
+        self._inside: dict[tuple[str, Any], str] = {}
+
+    def add(self, used: Mapping[str, Any]) -> None:
+        """Add the values that a trial uses."""
+        for name, value in used.items():
             text = str(value)
-            values.setdefault(name, {}).setdefault(text, value)
-            if inside.setdefault((name, one.get(name.rpartition(".")[0])), text) != text:
-                telling.add(name)
-    order = [*TABLES, *_NUMBERS]
-    return {name: list(values[name].values()) for name in sorted(telling, key=lambda name: _place(name, order))}
+            self._values.setdefault(name, {}).setdefault(text, value)
+            if self._inside.setdefault((name, used.get(name.rpartition(".")[0])), text) != text:
+                self._telling.add(name)
+
+    def values(self) -> dict[str, list[Any]]:
+        """Return the keys that differ between trials, each with its values in the order of the trials.
+
+        A key that only some trials use is swept if it differs between those. A row's own key is swept if it differs
+        between trials of that row, since two rows may have different defaults for parameters of the same name.
+        """
+        order = [*TABLES, *_NUMBERS]
+        names = sorted(self._telling, key=lambda name: _place(name, order))
+        return {name: list(self._values[name].values()) for name in names}
+
+
+def swept_values(used: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Return the keys that differ between trials, as `SweptValues.values` does."""
+    found = SweptValues()
+    for one in used:
+        found.add(one)
+    return found.values()
 
 
 def _place(name: str, order: Sequence[str]) -> tuple[int, str]:

@@ -6,8 +6,9 @@ import functools
 from collections.abc import Mapping, Sequence
 
 from pipeline.plan.plan import PlannedTrial
+from pipeline.record.drawings import Figure, Figures
 from pipeline.record.protocol import Series
-from pipeline.record.sweep_run import Figure, TrialRecord
+from pipeline.record.sweep_run import TrialRecord
 from pipeline.reports import Searched
 from tasks.datasets.dataset import Dataset
 from tasks.events import Result
@@ -32,6 +33,11 @@ def draw_sweep(name: str, trials: Sequence[TrialRecord]) -> Mapping[str, bytes]:
     from pipeline.figures import sweep  # noqa: PLC0415  # Matplotlib takes a second to import
 
     return sweep.draw_sweep(name, trials)
+
+
+def all_figures() -> Figures:
+    """Return what draws the figures of a record: ours, and those that packages add."""
+    return Figures(trial=draw, quick=draw_quickly, sweep=sweep_figures(), search=draw_search)
 
 
 def sweep_figures() -> list[Figure]:

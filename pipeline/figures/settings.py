@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -97,16 +96,12 @@ def _repeat(trial: TrialRecord, over: Iterable[str]) -> Repeat:
     )
 
 
-def _mean_of(values: Mapping[Any, float]) -> float:
-    return statistics.fmean(values.values()) if values else math.nan
-
-
 def _mean(one: SettingRecord, held: Mapping[str, Any]) -> TrialRecord:
     """Return a setting as one trial; the keys that repeats vary have the values ``held``, the same in all settings."""
     kept = one.kept
     shown = kept or one.trials
     names = dict.fromkeys(name for trial in shown for name in trial.standing.metrics)
-    metrics = {name: _mean_of(one.setting.values(name)) for name in names} if kept else dict(shown[0].standing.metrics)
+    metrics = {name: one.setting.spread(name)[0] for name in names} if kept else dict(shown[0].standing.metrics)
     planned = shown[0].standing.trial
     lost = sum(map(diverged, one.trials))
     standing = dataclasses.replace(

@@ -1,4 +1,4 @@
-"""The files that a record keeps, and its config as the params MLflow shows."""
+"""What a run keeps in plain form: its files, and its config and circumstances as the params and tags MLflow shows."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import yaml
 
 from pipeline.address import redact
 from pipeline.errors import RecordError
+from pipeline.record.entries import Data
 from pipeline.reports import Layout
 
 CONFIG = "config.yaml"
@@ -23,6 +24,7 @@ OVERRIDES = "overrides.yaml"
 ARRAYS = "arrays.npz"
 LAYOUT = "layout.json"
 TRACEBACK = "traceback.txt"
+FIGURES = "figures"
 
 NOTE = "mlflow.note.content"
 """The tag that MLflow's UI shows as a run's description, in Markdown."""
@@ -34,6 +36,9 @@ _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 # Where a trial was computed and recorded takes no part in what it computed, and an address may hold a password.
 _NOT_THE_TRIAL = frozenset({"cluster", "tracking", "sweep"})
+
+# The names that MLflow itself has for some circumstances.
+_MLFLOW = {"git.commit": "source.git.commit", "git.branch": "source.git.branch", "user": "user"}
 
 
 def trial_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,6 +55,18 @@ def params(config: Mapping[str, Any]) -> dict[str, str]:
     note = f" ... (whole in {CONFIG})"
     flat = _flat("", trial_config(config))
     return {key.removesuffix(".name"): shorten(text, LONGEST_PARAM, note) for key, text in flat}
+
+
+def run_tags(provenance: Mapping[str, str], overrides: Sequence[str], data: Data) -> dict[str, str]:
+    """Return the tags of a run with this provenance, these command-line overrides and this data."""
+    tags = {f"mlflow.{name}": provenance[ours] for ours, name in _MLFLOW.items() if ours in provenance}
+    tags |= {"mlflow.source.name": "pipeline", "mlflow.source.type": "LOCAL"}
+    tags |= {
+        "overrides": redact(" ".join(overrides)),
+        "dataset": data.name,
+        "dataset.digest": data.digest,
+    }
+    return {key: shorten(value, LONGEST_TAG) for key, value in (tags | dict(provenance)).items()}
 
 
 def shorten(text: str, longest: int, note: str = " ... (shortened)") -> str:

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from pipeline.errors import RecordError
 from pipeline.record.log import Log
 from pipeline.record.outbox import Change
-from pipeline.record.quiet import Quiet
 from pipeline.record.store import Store, is_refusal, lacks_tables
 from pipeline.record.timing import TIMING, Timing
-from pipeline.results.fault_log import FaultLog, brief
+from pipeline.results.fault_log import FaultLog, Quiet, brief
 
 _QUIETLY = 5.0
 

@@ -12,45 +12,34 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.address import absolute, how_to_look, is_http, redact, unreachable
+from pipeline.background import Writer
 from pipeline.errors import RecordError
 from pipeline.plan.plan import PlannedTrial
-from pipeline.record import sweep_run, trial_run
-from pipeline.record.drawings import Drawers, Drawings, Drawn, InThisThread
+from pipeline.record import artifacts
+from pipeline.record.drawings import Drawers, Drawings, Figures, InThisThread
 from pipeline.record.entries import Closed, Data, Drew, Opened, Recalled, Resumed
 from pipeline.record.exporter import Batch, Exporter
 from pipeline.record.log import LOGS, DamagedError, Log
 from pipeline.record.model import trained
+from pipeline.record.page import view
 from pipeline.record.protocol import Past, Provenance, SweepHeader
 from pipeline.record.relocation import LOG, PLACES
 from pipeline.record.resumption import SWEEP_KEY, adopt, has_figures, recall
 from pipeline.record.runs import Runs
 from pipeline.record.sqlite_store import open_store
 from pipeline.record.store import ENTRIES, WRITING, is_refusal, settings
-from pipeline.record.tags import run_tags
 from pipeline.record.timing import TIMING, Timing
-from pipeline.record.trial_run import TrialRun
-from pipeline.record.view import view
-from pipeline.record.writer import Writer
-from pipeline.reports import Finished, Planned, Progressed, RecordedReport, Searched
+from pipeline.reports import Finished, Planned, Progressed, RecordedReport
 from pipeline.results import summary
 from pipeline.results.fault_log import FaultLog, brief
 from tasks.datasets.dataset import Dataset
 from tasks.events import Result
 
 _log = logging.getLogger(__name__)
-
-DRAWN_TRIALS = 20
-"""Trainings of a larger sweep get no figures, but for the winner: drawing them all would slow the sweep down."""
-
-SHOWN_EXAMPLES = 500
-"""Examples of a split that the figures of a trial may choose from."""
-
-CURVE_POINTS = 200
-"""Points of a curve that are kept in memory for the figures of a larger sweep: one for every two pixels of a panel."""
 
 
 class MlflowRecorder:
@@ -59,11 +48,9 @@ class MlflowRecorder:
     It may be told of trials while `open` has not returned: that is written once the store is open.
 
     All that it is told is in a log in ``folder`` before it is in the store, and stays there; without a folder only
-    until the store has it. ``figures`` draws the figures kept with a lone trial and a sweep's winner,
-    ``quick_figures`` those of the other trials of a sweep, ``sweep_figures`` those of the sweep itself and
-    ``search_figures`` those of a search; ``drawers`` has them drawn, by default at once, until `close` ends them.
-    ``register_model`` says whether a sweep's winner becomes a version of a registered model, ``timing`` how often it
-    writes, and how long it waits for a store that does not answer.
+    until the store has it. ``figures`` are those kept with trials and sweeps; ``drawers`` has them drawn, by default at
+    once, until `close` ends them. ``register_model`` says whether a sweep's winner becomes a version of a registered
+    model, ``timing`` how often it writes, and how long it waits for a store that does not answer.
     """
 
     def __init__(
@@ -72,51 +59,46 @@ class MlflowRecorder:
         experiment: str,
         *,
         folder: Path | None = None,
-        figures: trial_run.Figures | None = None,
-        quick_figures: trial_run.QuickFigures | None = None,
-        sweep_figures: Sequence[sweep_run.Figure] = (),
-        search_figures: Callable[[Searched], Drawn] | None = None,
+        figures: Figures | None = None,
         drawers: Drawers | None = None,
         register_model: bool = False,
         timing: Timing = TIMING,
     ) -> None:
         self.uri = absolute(uri)
+        self.drawers = drawers or InThisThread()
         self._experiment, self._folder = experiment, folder
-        self._figures, self._quick_figures, self._sweep_figures = figures, quick_figures, sweep_figures
-        self._search_figures = search_figures
-        self._register_model = register_model
+        self._figures, self._register_model = figures or Figures(), register_model
         self._log: Log | None = None
         self._unwritable: OSError | None = None
         self._results: dict[str, Result] = {}
         self._past: Mapping[str, tuple[str, Result]] = {}
         self._lock = threading.Lock()  # of the runs and of their outbox
-        self.drawers = drawers or InThisThread()
-        self._drawings = Drawings(self.drawers)
         self._timing = timing
         self._writer = Writer(self._flush, interval=timing.flush)
         self._limits = contextlib.ExitStack()
         self._hurry = threading.Event()
 
     def open(self, sweep: SweepHeader | None, dataset: Dataset, provenance: Provenance) -> Past | None:
-        """Reach the store and start the sweep's parent run, or raise a `RecordError`.
-
-        Of a sweep that is resumed return what is known of it: more than the store says, where the log is ahead of it.
-        """
+        """Reach the store and begin a record, or go on with that of a sweep; see `Recorder.open`."""
         self._store = open_store(self.uri, self._experiment)
         self._dataset = dataset
+        self._faults = FaultLog(self._folder or Path())
         self._limits.enter_context(settings(WRITING if is_http(self.uri) else {}))
+        past = None if sweep is None else sweep.past
         try:
-            past = self._open(sweep, provenance)
+            if sweep is None or past is None:
+                self._begin(sweep, provenance)
+            else:
+                past = self._resume(sweep, past, provenance)
         except Exception as error:
             self._limits.close()
             if is_refusal(error):
                 raise
             raise unreachable(self.uri, error) from error
-        self._drawn = sweep is None or len(sweep.trials) <= DRAWN_TRIALS
-        faults = FaultLog(self._folder or Path())
-        self._exporter = Exporter(self._store, self._log, self._batch, faults, self._hurry, self._timing)
+        self._drawings = Drawings(self._runs, dataset, self._figures, self.drawers)
+        self._exporter = Exporter(self._store, self._log, self._batch, self._faults, self._hurry, self._timing)
         if past is not None:
-            self._writer.submit(lambda: self._draw_known(past))
+            self._writer.submit(lambda: self._draw_known(past.ended))
         self._writer.start()
         return past
 
@@ -130,18 +112,12 @@ class MlflowRecorder:
         self._writer.submit(lambda: self._write(report, now))
 
     def close(self, status: str) -> None:
-        """Write the result table, end the parent run as FINISHED, FAILED or KILLED, and flush everything.
-
-        Raises
-        ------
-        RecordError
-            If anything, now or before, could not be written.
-        """
+        """Write the end of the record, wait for the store and the figures; see `Recorder.close`."""
         self._writer.submit(lambda: self._enter(Closed(status=status), _now()))
         # The record is whole before anything is drawn: who stops the process now loses pictures only.
         self._writer.submit(self._exporter.flush)
-        if self._runs.parent is not None:
-            self._writer.submit(self._close_sweep)
+        self._writer.submit(self._drawings.end_sweep)
+        self._writer.submit(self._register_winner)
         self._writer.submit(self._drawings.close)
         errors = self._writer.close() + self._drawings.errors
         try:
@@ -176,53 +152,84 @@ class MlflowRecorder:
         """The CPU time that writing has taken, in seconds."""
         return self._writer.busy + self._exporter.busy
 
-    def _open(self, sweep: SweepHeader | None, provenance: Provenance) -> Past | None:
-        past = None if sweep is None else sweep.past
-        known = None if past is None else self._replay(past)
+    def _begin(self, sweep: SweepHeader | None, provenance: Provenance) -> None:
+        """Begin a record: a log, the parent run of a sweep, and the view of its trials."""
+        self._log = self._make_log()
+        parent = ""
+        if sweep is not None:
+            tags = artifacts.run_tags(sweep.provenance, sweep.overrides, Data.of(self._dataset))
+            tags |= {SWEEP_KEY: sweep.key} | ({LOG: str(self._log.path)} if self._log is not None else {})
+            store = self._store
+            parent = store.create_run(sweep.name, tags, _now())
+            store.client.set_experiment_tag(store.experiment_id, *view(parent, sweep.trials, sweep.criterion))
+        self._start_log(parent, sweep, provenance)
+
+    def _resume(self, sweep: SweepHeader, past: Past, provenance: Provenance) -> Past:
+        """Go on with a sweep, from its log or else from the store alone, and return what is known of it."""
+        stored = int(past.tags.get(ENTRIES, "0"))
+        entries = self._follow_log(past, stored)
         if self._log is None:
-            self._log = self._make_log()
-        path = "" if self._log is None else str(self._log.path)
-        if past is None or sweep is None:
-            parent = "" if sweep is None else self._make_parent(sweep, path)
-            self._begin(sweep, parent, provenance)
-            return None
-        if known is None:
-            has = {name: past.tags[name] for name in (summary.SWEPT,) if name in past.tags}
-            sweep = dataclasses.replace(sweep, provenance={**sweep.provenance, **has})
-            self._begin(sweep, past.run_id, Provenance())
-        self._store.know(past.run_id)
-        entries = min(int(past.tags.get(ENTRIES, "0")), known or 0)
-        tags = run_tags(sweep.provenance, sweep.overrides, self._runs.opened.data)
-        places = {name: tags[name] for name in PLACES if name in tags} | {LOG: path}
-        adopt(self._store, past, {**places, ENTRIES: str(entries)}, ours=self._runs.made)
+            self._follow_store(sweep, past)
+        store = self._store
+        store.know(past.run_id)
+        store.ids |= self._runs.known
+        tags = artifacts.run_tags(sweep.provenance, sweep.overrides, self._runs.opened.data)
+        tags = {name: tags[name] for name in PLACES if name in tags}
+        tags |= {LOG: "" if self._log is None else str(self._log.path), ENTRIES: str(min(stored, entries))}
+        adopt(store, past, tags, ours=self._runs.made)
         self._past = past.ended
         self._recall(sweep.trials)
-        went_on = Resumed(uri=redact(self.uri), sweep=dataclasses.replace(sweep, past=None), provenance=provenance)
-        self._enter(went_on, _now())
-        ended = self._runs.ended().items()
-        self._store.ids |= self._runs.known
-        ids = {key: self._runs.runs[key].id for key, _ in ended}
-        return dataclasses.replace(
-            past, ended={key: (self._store.ids.get(ids[key], ids[key]), one) for key, one in ended}
-        )
+        sweep = dataclasses.replace(sweep, past=None)
+        self._enter(Resumed(uri=redact(self.uri), sweep=sweep, provenance=provenance), _now())
+        ids = {key: run.id for key, run in self._runs.runs.items()}
+        ended = {key: (store.ids.get(ids[key], ids[key]), one) for key, one in self._runs.ended().items()}
+        return dataclasses.replace(past, ended=ended)
 
-    def _make_parent(self, sweep: SweepHeader, path: str) -> str:
-        tags = run_tags(sweep.provenance, sweep.overrides, Data.of(self._dataset))
-        store = self._store
-        parent = store.create_run(sweep.name, {**tags, SWEEP_KEY: sweep.key, **({LOG: path} if path else {})}, _now())
-        store.client.set_experiment_tag(store.experiment_id, *view(parent, sweep.trials, sweep.criterion))
-        return parent
+    def _follow_log(self, past: Past, stored: int) -> int:
+        """Follow the log of a sweep, keep what follows on the ``stored`` entries, and return how many it has.
 
-    def _make_log(self) -> Log | None:
+        Where there is none, or it is damaged from the start on, that is 0, and no log is open.
+        """
+        path = Path(past.tags.get(LOG, ""))
+        if not path.is_file():
+            return 0
         try:
-            folder = self._folder or Path(tempfile.mkdtemp(prefix="descent-sweeps-"))
-            return Log.create(folder.absolute() / LOGS.replace("*", str(time.time_ns())))
-        except OSError as error:
-            self._cannot_write(error)
-            return None
+            log = Log.open(path)
+        except DamagedError as error:
+            self._faults.write(f"the log cannot be used: {error}")
+            return 0
+        try:
+            for now, entry in log.read():
+                if log.entries == 1:
+                    self._runs = Runs(entry, self._store.experiment_id)
+                else:
+                    self._runs.take(entry, now)
+                if isinstance(entry, Finished | Recalled):
+                    self._results[entry.trial.key] = entry.result
+                if log.entries == stored:
+                    self._runs.outbox.take(stored)
+        except DamagedError as error:
+            lost = f"of {path} is lost what follows entry {log.entries}, and it is computed again"
+            self._faults.write(f"{lost}: {error}")
+        if log.entries == 0 or self._runs.opened.parent != past.run_id:
+            log.close()
+            return 0
+        if log.entries > stored:
+            _log.warning("%d reports that the record lacked are in it now, from %s", log.entries - stored, path)
+        else:
+            self._runs.outbox.take(stored)
+        self._log = log
+        return log.entries
 
-    def _begin(self, sweep: SweepHeader | None, parent: str, provenance: Provenance) -> None:
-        """Begin a log, and what follows from it."""
+    def _follow_store(self, sweep: SweepHeader, past: Past) -> None:
+        """Begin another log for a sweep whose own cannot be read: what its trials came to is in the store."""
+        self._log = self._make_log()
+        written = {name: past.tags[name] for name in (summary.SWEPT,) if name in past.tags}
+        sweep = dataclasses.replace(sweep, provenance={**sweep.provenance, **written})
+        self._start_log(past.run_id, sweep, Provenance())
+
+    def _start_log(self, parent: str, sweep: SweepHeader | None, provenance: Provenance) -> None:
+        """Write the first entry of a log; the runs follow from it."""
         opened = Opened(
             log=uuid.uuid4().hex,
             uri=redact(self.uri),
@@ -235,41 +242,13 @@ class MlflowRecorder:
         self._runs = Runs(opened, self._store.experiment_id)
         self._append(opened, _now())
 
-    def _replay(self, past: Past) -> int | None:
-        """Follow the log of a sweep that is resumed, and keep what the store lacks; return how many entries it has.
-
-        Where there is none, or it is damaged from the start on, return None: what the store holds will do.
-        """
-        path, faults = Path(past.tags.get(LOG, "")), FaultLog(self._folder or Path())
-        if not path.is_file():
-            return None
-        done = int(past.tags.get(ENTRIES, "0"))
+    def _make_log(self) -> Log | None:
         try:
-            log = Log.open(path)
-        except DamagedError as error:
-            faults.write(f"the log cannot be used: {error}")
+            folder = self._folder or Path(tempfile.mkdtemp(prefix="descent-sweeps-"))
+            return Log.create(folder.absolute() / LOGS.replace("*", str(time.time_ns())))
+        except OSError as error:
+            self._cannot_write(error)
             return None
-        try:
-            for now, entry in log.read():
-                if log.entries == 1:
-                    self._runs = Runs(entry, self._store.experiment_id)
-                else:
-                    self._runs.take(entry, now)
-                    if isinstance(entry, Finished | Recalled):
-                        self._results[entry.trial.key] = entry.result
-                if log.entries == done:
-                    self._runs.outbox.take(done)
-        except DamagedError as error:
-            faults.write(f"of {path} is lost what follows entry {log.entries}, and it is computed again: {error}")
-        if log.entries == 0 or self._runs.opened.parent != past.run_id:
-            log.close()
-            return None
-        if log.entries > done:
-            _log.warning("%d reports that the record lacked are in it now, from %s", log.entries - done, path)
-        else:
-            self._runs.outbox.take(done)
-        self._log = log
-        return log.entries
 
     def _recall(self, trials: Sequence[PlannedTrial]) -> None:
         """Take from the store what has ended of some trials in an earlier process, and is not in the log."""
@@ -277,7 +256,7 @@ class MlflowRecorder:
         for trial in trials:
             if trial.key in self._past and trial.key not in known:
                 run_id, _ = self._past[trial.key]
-                curves, result, layout = recall(self.uri, run_id)
+                curves, result, layout = recall(self._store, run_id)
                 entry = Recalled(trial=trial, run_id=run_id, curves=tuple(curves), result=result, layout=layout)
                 self._results[trial.key] = result
                 self._enter(entry, _now())
@@ -289,12 +268,7 @@ class MlflowRecorder:
         if isinstance(report, Planned):
             self._recall(report.trials)
         if isinstance(report, Finished):
-            run = self._runs.runs[report.trial.key]
-            if self._runs.parent is None:
-                self._draw(run, report.result)
-            else:
-                self._draw_quickly(run, report.result)
-            self._slim(run)
+            self._drawings.end(report.trial, report.result)
 
     def _enter(self, entry: object, now: int) -> None:
         """Put an entry into the log, and what follows from it into the outbox."""
@@ -337,50 +311,24 @@ class MlflowRecorder:
                 self._runs.parent.refresh(self._runs.runs, self._timing.refresh)
         self._sync()
 
-    def _draw_known(self, past: Past) -> None:
-        """Draw what an earlier process has not: it was killed before that."""
-        for key, (run_id, _) in past.ended.items():
-            run, result = self._runs.runs[key], self._results.pop(key)
-            known = run_id in self._store.ids.values()
-            if self._is_drawn(run) and not (known and has_figures(self.uri, run_id)):
-                self._draw_quickly(run, result)
-            self._slim(run)
+    def _draw_known(self, ended: Collection[str]) -> None:
+        """Draw what an earlier process has not of the trials with these keys: it was killed before that."""
+        for key in ended:
+            run = self._runs.runs[key]
+            stored = self._store.ids.get(run.id) if self._drawings.shows(run.trial) else None
+            drawn = stored is not None and has_figures(self._store, stored)
+            self._drawings.end(run.trial, self._results.pop(key), drawn=drawn)
 
-    def _close_sweep(self) -> None:
+    def _register_winner(self) -> None:
+        """Have the winner of a sweep registered as a model, while figures are drawn."""
         parent = self._runs.parent
-        assert parent is not None, "a lone trial has no sweep to close"
-        if parent.winner is not None:
-            run = self._runs.runs[parent.winner.trial.key]
-            self._draw(run, parent.winner.result)  # the longest comes first
-        records = parent.records(self._runs.runs)
-        for draw in self._sweep_figures:
-            self._drawings.draw(None, draw, records)
-        if parent.searched is not None and self._search_figures is not None:
-            self._drawings.draw(None, self._search_figures, parent.searched)
-        if self._register_model and parent.winner is not None:
-            name = re.sub(r"[^\w-]+", "-", f"{self._experiment}-{self._dataset.name}")
-            entry = trained(parent.winner, name, self._dataset, summary.standing_for(parent.tally))
-            if entry is not None:
-                self._enter(entry, _now())
-                self._exporter.flush()  # it is registered while the figures are drawn
-
-    def _draw(self, run: TrialRun, result: Result) -> None:
-        if self._figures is not None:
-            some = self._dataset.sample(SHOWN_EXAMPLES)
-            self._drawings.draw(run.trial, self._figures, run.trial, result, run.points.series(), some)
-
-    def _draw_quickly(self, run: TrialRun, result: Result) -> None:
-        if self._quick_figures is not None and self._is_drawn(run):
-            self._drawings.draw(run.trial, self._quick_figures, run.trial, result, run.points.series())
-
-    def _is_drawn(self, run: TrialRun) -> bool:
-        # What a task other than training has to show is its figure.
-        return self._drawn or not run.trial.trial.task.trains
-
-    def _slim(self, run: TrialRun) -> None:
-        """Forget most points of an ended trial of a larger sweep, unless it may win."""
-        if not self._drawn and not (self._runs.parent is not None and self._runs.parent.may_win(run.trial)):
-            run.points.thin(CURVE_POINTS)
+        if not self._register_model or parent is None or parent.winner is None:
+            return
+        name = re.sub(r"[^\w-]+", "-", f"{self._experiment}-{self._dataset.name}")
+        entry = trained(parent.winner, name, self._dataset, summary.standing_for(parent.tally))
+        if entry is not None:
+            self._enter(entry, _now())
+            self._exporter.flush()
 
     def _error(self, errors: Sequence[Exception], reason: str) -> RecordError:
         address, what = redact(self.uri), []

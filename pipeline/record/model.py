@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,6 @@ import yaml
 
 from pipeline.record.artifacts import arrays_file, read_arrays
 from pipeline.record.entries import Trained
-from pipeline.record.signature import signature
 from pipeline.reports import Finished
 from tasks.datasets.dataset import Dataset
 from tasks.models.layered import Layered
@@ -26,6 +25,8 @@ from tasks.trial import uses_model
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient  # takes seconds to import
+
+SIGNATURE = "signature.json"
 
 _CODE = Path(__file__).with_name("classifier.py")
 _PACKAGES = ("mlflow", "numpy", "pandas")
@@ -115,7 +116,7 @@ def _save(folder: Path, logged: Any, run_id: str, trained: Trained) -> None:
         model_id=logged.model_id,
         run_id=run_id,
         signature=ModelSignature.from_dict(
-            signature(str(about["kind"]), trained.image_shape, about["classes"].tolist())
+            _signature(str(about["kind"]), trained.image_shape, about["classes"].tolist())
         ),
         model_size_bytes=sum(file.stat().st_size for file in (layers, arrays, folder / _CODE.name)),
     )
@@ -165,3 +166,23 @@ def _default_store(uri: str) -> Iterator[None]:
             del os.environ[name]
         else:
             os.environ[name] = before
+
+
+def _signature(kind: str, image_shape: Iterable[int], classes: Iterable[str]) -> dict[str, str]:
+    """Return what a classifier takes and gives, as ``ModelSignature.to_dict`` of MLflow writes it.
+
+    The input are raw images or features ``(N, *image_shape)`` of the type ``kind``; the outputs are ``class``, the name
+    of the class with the highest score, and ``scores``, all scores by class name.
+    """
+    images = {"type": "tensor", "tensor-spec": {"dtype": kind, "shape": [-1, *image_shape]}}
+    scores = {name: {"type": "double", "required": True} for name in sorted(classes)}
+    outputs = [
+        {"type": "string", "name": "class", "required": True},
+        {"type": "object", "properties": scores, "name": "scores", "required": True},
+    ]
+    return {"inputs": json.dumps([images]), "outputs": json.dumps(outputs)}
+
+
+def signature_file(kind: str, image_shape: Iterable[int], classes: Iterable[str]) -> dict[str, str]:
+    """Return the signature of a training's classifier as a text, by file name."""
+    return {SIGNATURE: json.dumps(_signature(kind, image_shape, classes), indent=2)}

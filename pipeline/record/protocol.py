@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -10,10 +9,10 @@ from typing import Protocol
 import numpy as np
 
 from pipeline.plan.plan import PlannedTrial
-from pipeline.reports import Failed, Finished, Layout, Progressed, RecordedReport, Retried, Started
+from pipeline.reports import RecordedReport
 from pipeline.results.criterion import Criterion
 from tasks.datasets.dataset import Dataset
-from tasks.events import Curve, Result
+from tasks.events import Result
 
 CLOCKED = "wall_clock/"
 """What metrics begin with that depend on the clock, and so are no part of what a trial computed."""
@@ -127,56 +126,3 @@ class Recorder(Protocol):
 
     def how_to_look(self) -> str:
         """Return the exact command line that opens the record, followed by a link to it where there is one."""
-
-
-class MemoryRecorder:
-    """Keeps the record in memory: for tests, and to measure what recording costs."""
-
-    def __init__(self) -> None:
-        self.curves: dict[str, list[Curve]] = {}
-        self.results: dict[str, Result] = {}
-        self.layouts: dict[str, Layout] = {}
-        self.failures: dict[str, str] = {}
-        self.attempts: dict[str, int] = {}
-        self.status: str | None = None
-        self._last: dict[tuple[str, frozenset[str]], int] = {}
-
-    def open(self, sweep: SweepHeader | None, dataset: Dataset, provenance: Provenance) -> Past | None:
-        """Start with an empty record."""
-
-    def take(self, report: RecordedReport) -> None:
-        """Keep what is new in a report."""
-        match report:
-            case Started(trial=trial):
-                self.curves.setdefault(trial.key, [])
-            case Progressed(trial=trial, curve=curve):
-                self._keep(trial.key, curve)
-            case Finished(trial=trial, result=result, layout=layout):
-                self.results[trial.key], self.layouts[trial.key] = result, layout
-            case Failed(trial=trial, error=error, traceback=traceback):
-                self.failures[trial.key] = f"{error}\n{traceback}"
-            case Retried(trials=trials, attempt=attempt):
-                self.attempts |= {trial.key: attempt for trial in trials}
-
-    def close(self, status: str) -> None:
-        """Keep the status."""
-        self.status = status
-
-    def hurry(self) -> None:
-        """Wait for nothing anyway."""
-
-    def run_id(self, trial: PlannedTrial) -> str | None:
-        """Return the trial's key."""
-        return trial.key
-
-    def how_to_look(self) -> str:
-        """Return nothing: this record cannot be opened."""
-        return ""
-
-    def _keep(self, key: str, curve: Curve) -> None:
-        kind = key, frozenset(curve.metrics)
-        new = curve.steps > self._last.get(kind, -1)
-        if new.any():
-            self._last[kind] = int(curve.steps[-1])
-            metrics = {name: values[new] for name, values in curve.metrics.items()}
-            self.curves[key].append(dataclasses.replace(curve, steps=curve.steps[new], metrics=metrics))

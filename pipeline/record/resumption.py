@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
 from pipeline.address import absolute
 from pipeline.errors import RecordError
-from pipeline.record.drawings import FIGURES
+from pipeline.record.artifacts import FIGURES
 from pipeline.record.protocol import CLOCKED, OtherSweep, Past
-from pipeline.record.reading import read_run
-from pipeline.record.store import Store, connect
+from pipeline.record.reader import Reader, last_metrics
+from pipeline.record.store import Store, children, connect
 from pipeline.reports import Layout
 from tasks.events import Curve, Outcome, Result
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient  # takes seconds to import
 
 SWEEP_KEY = "sweep.key"
 RESUMED = "resumed"
 """The tag of a sweep's parent run that says how often it has been resumed."""
 
-_PAGE = 1000
 _LATEST = 20
 """Sweeps that one which cannot be resumed is compared with."""
 
@@ -29,42 +31,24 @@ _UNENDED = ("RUNNING", "SCHEDULED")
 def find_past(uri: str, experiment: str, sweep_key: str) -> Past | None:
     """Return what the record holds of the latest sweep with this key, None where there is none."""
     client = connect(absolute(uri), create=True)
-    found = client.get_experiment_by_name(experiment)
-    if found is None:
+    parent = next(iter(_latest(client, experiment, f"= '{sweep_key}'", most=1)), None)
+    if parent is None:
         return None
-    parents = client.search_runs(
-        [found.experiment_id],
-        f"tags.`{SWEEP_KEY}` = '{sweep_key}'",
-        order_by=["attributes.start_time DESC"],
-        max_results=1,
-    )
-    if not parents:
-        return None
-    parent = parents[0].info.run_id
     ended, orphans = {}, []
-    for run in _children(client, found.experiment_id, parent):
+    for run in children(client, parent.info.experiment_id, parent.info.run_id):
         if run.info.status == "FINISHED" and "key" in run.data.tags:
-            ended[run.data.tags["key"]] = (run.info.run_id, _result(run.data.tags, run.data.metrics))
+            ended[run.data.tags["key"]] = (run.info.run_id, _result(run.data.tags, last_metrics(run)))
         elif run.info.status in _UNENDED:
             orphans.append(run.info.run_id)
-    return Past(run_id=parent, tags=dict(parents[0].data.tags), ended=ended, orphans=tuple(orphans))
+    return Past(run_id=parent.info.run_id, tags=dict(parent.data.tags), ended=ended, orphans=tuple(orphans))
 
 
 def others(uri: str, experiment: str) -> list[OtherSweep]:
     """Return what the record holds of its latest sweeps, the latest first."""
     client = connect(absolute(uri), create=True)
-    found = client.get_experiment_by_name(experiment)
-    if found is None:
-        return []
-    parents = client.search_runs(
-        [found.experiment_id],
-        f"tags.`{SWEEP_KEY}` LIKE '%'",
-        order_by=["attributes.start_time DESC"],
-        max_results=_LATEST,
-    )
     sweeps = []
-    for parent in parents:
-        runs = [*_children(client, found.experiment_id, parent.info.run_id), parent]
+    for parent in _latest(client, experiment, "LIKE '%'", most=_LATEST):
+        runs = [*children(client, parent.info.experiment_id, parent.info.run_id), parent]
         sweeps.append(
             OtherSweep(
                 run_id=parent.info.run_id,
@@ -77,6 +61,15 @@ def others(uri: str, experiment: str) -> list[OtherSweep]:
     return sweeps
 
 
+def _latest(client: MlflowClient, experiment: str, key: str, *, most: int) -> list[Any]:
+    """Return the parent runs of the latest sweeps of an experiment whose key is as the condition ``key`` says."""
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        return []
+    condition, order = f"tags.`{SWEEP_KEY}` {key}", ["attributes.start_time DESC"]
+    return list(client.search_runs([found.experiment_id], condition, order_by=order, max_results=most))
+
+
 def abandon(uri: str, sweep: OtherSweep) -> None:
     """End the runs of a sweep that nobody computes any more as KILLED."""
     client = connect(absolute(uri), create=True)
@@ -84,16 +77,6 @@ def abandon(uri: str, sweep: OtherSweep) -> None:
         client.set_tag(run_id, "outcome", "killed")
         client.set_tag(run_id, "outcome.message", "its process ended without a word, and nobody went on with it")
         client.set_terminated(run_id, "KILLED")
-
-
-def _children(client: Any, experiment_id: str, parent: str) -> Iterator[Any]:
-    page = None
-    while page != "":
-        runs = client.search_runs(
-            [experiment_id], f"tags.`mlflow.parentRunId` = '{parent}'", max_results=_PAGE, page_token=page
-        )
-        yield from runs
-        page = runs.token or ""
 
 
 def adopt(store: Store, past: Past, tags: Mapping[str, str], *, ours: Collection[str]) -> None:
@@ -112,9 +95,9 @@ def adopt(store: Store, past: Past, tags: Mapping[str, str], *, ours: Collection
             store.client.set_terminated(run_id, "KILLED")
 
 
-def recall(uri: str, run_id: str) -> tuple[list[Curve], Result, Layout]:
+def recall(store: Store, run_id: str) -> tuple[list[Curve], Result, Layout]:
     """Return what a trial that has ended reported: its curves, its result and its layout."""
-    run = read_run(uri, run_id)
+    run = Reader(store.uri, store.client).trial(run_id)
     if run.layout is None:
         raise RecordError(f"the run of a finished trial must hold its layout, got {run_id!r} without")
     curves = [Curve(trial=0, steps=one.steps, metrics={name: one.values}) for name, one in run.curves.items()]
@@ -122,9 +105,9 @@ def recall(uri: str, run_id: str) -> tuple[list[Curve], Result, Layout]:
     return curves, dataclasses.replace(_result(run.tags, last), arrays=run.arrays), run.layout
 
 
-def has_figures(uri: str, run_id: str) -> bool:
+def has_figures(store: Store, run_id: str) -> bool:
     """Return whether a run holds figures."""
-    return bool(connect(absolute(uri), create=False).list_artifacts(run_id, FIGURES))
+    return bool(store.client.list_artifacts(run_id, FIGURES))
 
 
 def _result(tags: Mapping[str, str], metrics: Mapping[str, float]) -> Result:

@@ -9,10 +9,10 @@ from pathlib import PurePosixPath
 
 from pipeline.errors import RecordError
 from pipeline.plan.plan import PlannedTrial
-from pipeline.record.drawings import FIGURES
+from pipeline.record.artifacts import FIGURES
 from pipeline.record.entries import Closed, Drew, Opened, Recalled, Resumed, Trained
+from pipeline.record.model import signature_file
 from pipeline.record.outbox import PACKED, Outbox
-from pipeline.record.signature import signature_file
 from pipeline.record.sweep_run import SweepRun
 from pipeline.record.trial_run import TrialRun
 from pipeline.reports import Failed, Finished, Printed, Progressed, Retried, Started, TrialReport
@@ -126,7 +126,7 @@ class Runs:
         self.known[run.id] = recalled.run_id
         run.recall(recalled)
         if self.parent is not None:
-            self.parent.recall(Finished(trial=recalled.trial, result=recalled.result, layout=recalled.layout))
+            self.parent.take(Finished(trial=recalled.trial, result=recalled.result, layout=recalled.layout))
 
     def _keep(self, made: Drew | Trained) -> None:
         run = self.opened.parent if made.trial is None else self.runs[made.trial.key].id

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline.address import is_http, sqlite_file, unreachable
 from pipeline.record.model import register
 from pipeline.record.outbox import Change
-from pipeline.record.probing import PROBE_SECONDS, deleted, probe
+from pipeline.record.probing import PROBE_SECONDS, check_revision, deleted, probe
 from pipeline.record.relocation import artifact_folder, relocate
-from pipeline.record.revision import check_revision
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient  # takes seconds to import
@@ -115,11 +114,8 @@ class Store:
 
     def know(self, parent: str) -> None:
         """Find out which runs of a sweep another process has created."""
-        wanted, page = f"tags.`mlflow.parentRunId` = '{parent}'", None
-        while page != "":
-            runs = self.client.search_runs([self.experiment_id], wanted, max_results=_AT_ONCE, page_token=page)
-            self.ids |= {run.data.tags[RUN]: run.info.run_id for run in runs if RUN in run.data.tags}
-            page = runs.token or ""
+        runs = children(self.client, self.experiment_id, parent)
+        self.ids |= {run.data.tags[RUN]: run.info.run_id for run in runs if RUN in run.data.tags}
 
     def seek(self, run: str) -> str | None:
         """Return the store's name of a run that another process, or a lost answer, may have created."""
@@ -266,6 +262,15 @@ def connect(uri: str, *, create: bool) -> MlflowClient:
     except (MlflowException, sqlalchemy.exc.SQLAlchemyError, ImportError, OSError) as error:
         raise unreachable(uri, error) from error
     return client
+
+
+def children(client: MlflowClient, experiment_id: str, parent: str) -> Iterator[Any]:
+    """Yield the runs of a sweep's trials."""
+    wanted, page = f"tags.`mlflow.parentRunId` = '{parent}'", None
+    while page != "":
+        runs = client.search_runs([experiment_id], wanted, max_results=_AT_ONCE, page_token=page)
+        yield from runs
+        page = runs.token or ""
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,17 +11,14 @@ from pipeline.address import how_to_look
 from pipeline.plan.plan import PlannedTrial
 from pipeline.plan.repeats import point_of
 from pipeline.record import artifacts
-from pipeline.record.description import Reference, describe
-from pipeline.record.drawings import Drawn
 from pipeline.record.entries import Opened
 from pipeline.record.outbox import Outbox
+from pipeline.record.page import SETTING, Reference, describe
 from pipeline.record.points import RunPoints
 from pipeline.record.protocol import Series, SweepHeader
-from pipeline.record.search_table import PROPOSALS, proposals, search_tags
 from pipeline.record.trial_run import TrialRun
-from pipeline.record.view import SETTING
 from pipeline.reports import Decided, Finished, Measured, Planned, Searched, TrialReport
-from pipeline.results import decisions, summary
+from pipeline.results import decisions, proposals, summary
 from pipeline.results.tally import Standing, Tally
 
 RESULTS = "results"
@@ -39,10 +36,6 @@ class TrialRecord:
     repeats: int = 1
 
 
-Figure = Callable[[Sequence[TrialRecord]], Drawn]
-"""Draws a figure of a sweep, from its trials, the best first."""
-
-
 class SweepRun:
     """The parent run of a sweep, whose trials are computed on some data; ``experiment`` is the id of its experiment."""
 
@@ -58,19 +51,11 @@ class SweepRun:
         self._told, self._ended = time.monotonic(), False
 
     def take(self, report: TrialReport) -> None:
-        """Take into account what happened to a trial, and remember the best result."""
+        """Take into account what happened to a trial, now or before the log began; keep the results that may win."""
         self.tally.add([report.trial])  # it may have been proposed since
         standing = self.tally.take(report)
         if isinstance(report, Finished) and standing.score > float("-inf"):
             self._keep(report, standing)
-
-    def recall(self, finished: Finished) -> None:
-        """Take into account a trial that ended before."""
-        self.tally.add([finished.trial])
-        self.tally.know(finished.trial.key, finished.result)
-        standing = self.tally.standings[finished.trial.key]
-        if standing.score > float("-inf"):
-            self._keep(finished, standing)
 
     def note(self, report: object, now: int) -> None:
         """Write down what was planned, decided, searched or measured; what else is reported is of the log alone."""
@@ -85,8 +70,7 @@ class SweepRun:
                 change.points += [RunPoints.block(name, value, now, 0) for name, value in metrics.items()]
             case Searched():
                 self.searched = report.after(self.searched)
-                change.tags |= search_tags(self.searched)
-                change.files |= _files(PROPOSALS, proposals(self.searched))
+                change.tags |= proposals.tags(self.searched)
 
     @property
     def winner(self) -> Finished | None:
@@ -95,7 +79,8 @@ class SweepRun:
 
     def may_win(self, trial: PlannedTrial) -> bool:
         """Return whether a trial is the best of a setting that may win."""
-        return any(first.trial.key == trial.key for first in self._firsts.values())
+        first = self._firsts.get(self.tally.setting_of(trial))
+        return first is not None and first.trial.key == trial.key
 
     def setting(self, trial: PlannedTrial) -> dict[str, str]:
         """Return the tags that say which setting a trial repeats, and of a search which proposal it is."""
@@ -121,12 +106,19 @@ class SweepRun:
             self.describe(runs, "RUNNING")
 
     def describe(self, runs: Mapping[str, TrialRun], status: str) -> None:
-        """Write the description."""
-        links = {key: f"#/experiments/{self._experiment}/runs/{run.id}" for key, run in runs.items()}
-        look = how_to_look(self._opened.uri, self._experiment, sweep=self.id, run=None)
-        reference = Reference(run_id=self.id, uri=self._opened.uri, look=look, links=links)
+        """Write the description, and of a search the table of its proposals."""
+        reference = Reference(
+            run_id=self.id,
+            uri=self._opened.uri,
+            look=how_to_look(self._opened.uri, self._experiment, sweep=self.id, run=None),
+            experiment=self._experiment,
+            runs={key: run.id for key, run in runs.items()},
+        )
         note = describe(self.sweep, self._opened.data, status, self.tally, reference)
-        self._outbox.of(self.id).tags[artifacts.NOTE] = note
+        change = self._outbox.of(self.id)
+        change.tags[artifacts.NOTE] = note
+        if self.searched is not None:
+            change.files |= _files("proposals", proposals.rows(self.searched))
 
     def end(self, runs: Mapping[str, TrialRun], status: str, now: int) -> None:
         """Write the last description and the result table, and end the run."""

@@ -3,36 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record import artifacts
-from pipeline.record.drawings import Drawn
 from pipeline.record.entries import Opened, Recalled
+from pipeline.record.model import signature_file
 from pipeline.record.outbox import Change, Outbox
 from pipeline.record.points import Block, RunPoints
-from pipeline.record.protocol import CLOCKED, Series
-from pipeline.record.signature import signature_file
-from pipeline.record.tags import run_tags
+from pipeline.record.protocol import CLOCKED
 from pipeline.record.trial_log import LOG, TrialLog
 from pipeline.reports import Failed, Finished, Progressed, Started
-from tasks.datasets.dataset import Dataset
 from tasks.events import Outcome, Result
 from tasks.trial import uses_model
-
-Curves = Mapping[str, Series]
 
 PRINTED = "output.txt"
 """The file of what a trial's own code has printed and logged."""
 
 LONGEST = 1_000_000
 """Characters of it that are kept: half from its begin, half from its end."""
-
-Figures = Callable[[PlannedTrial, Result, Curves, Dataset], Drawn]
-"""Draws an ended trial: from the trial, its result, its curves and some of the data."""
-
-QuickFigures = Callable[[PlannedTrial, Result, Curves], Drawn]
-"""Draws what of it needs no data."""
 
 
 class TrialRun:
@@ -55,7 +44,7 @@ class TrialRun:
     def start(self, opened: Opened, started: Started, setting: Mapping[str, str]) -> None:
         """Create the run, with the trial's config, and what is known of its circumstances and its setting."""
         self._log.start(self.trial, opened.data.name, started.host, started.step, self._began)
-        tags = run_tags(opened.provenance.tags, self.trial.overrides, opened.data)
+        tags = artifacts.run_tags(opened.provenance.tags, self.trial.overrides, opened.data)
         tags |= {"layout.host": started.host, "started.step": str(started.step)} if started.host else {}
         config = artifacts.config_files(self.trial.config, self.trial.overrides)
         tags |= {"key": self.trial.key, "config.sha256": artifacts.digest_of(config[artifacts.CONFIG].encode())}

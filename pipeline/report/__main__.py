@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.config.environment import DEFAULT_URI, default_uri
-from pipeline.record.sweeps import read_sweep
+from pipeline.record.reader import open_reader
 from pipeline.report.page import comparison_page, sweep_page
 from tasks.errors import SweepError
 
@@ -23,11 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     output = options.output or Path(f"report-{options.run_id}.html")
     try:
-        sweep = read_sweep(options.tracking_uri, options.run_id)
-        if options.compare:
-            page = comparison_page(sweep, read_sweep(options.tracking_uri, options.compare))
-        else:
-            page = sweep_page(sweep)
+        reader = open_reader(options.tracking_uri)
+        sweep = reader.sweep(options.run_id)
+        page = comparison_page(sweep, reader.sweep(options.compare)) if options.compare else sweep_page(sweep)
         output.write_text(page, encoding="utf-8")
     except SweepError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201  # this is a command

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-from pipeline.record.sweeps import RecordedSweep, SweptRun
+from pipeline.record.reader import RecordedSweep, SweptRun
 from pipeline.results.cells import SHOWN, ended, interval, with_deviation
 from pipeline.results.comparisons import Comparison, against_best, between, compare, conclusion, single_draw
 from pipeline.results.repeats import Setting, are_repeated, setting_columns

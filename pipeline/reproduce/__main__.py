@@ -12,8 +12,7 @@ from pipeline.config.environment import DEFAULT_URI, default_uri
 from pipeline.config.tables import faults
 from pipeline.display.console import make_console
 from pipeline.errors import RecordError
-from pipeline.record.reading import RecordedRun, is_trial, read_run, tell
-from pipeline.record.sweeps import RecordedSweep, read_sweep
+from pipeline.record.reader import Reader, RecordedRun, RecordedSweep, open_reader
 from pipeline.reproduce.comparison import Equality, compare, worst
 from pipeline.reproduce.rerun import REPRODUCES, rerun
 from pipeline.reproduce.verdicts import ComparedTrial, show_trial, show_trials, summary
@@ -39,13 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for fault in faults():
         print(fault, file=sys.stderr)  # noqa: T201
     try:
-        sweep, olds, left_out = _read(options.tracking_uri, options.run_id)
-        news = rerun(options.tracking_uri, olds, sweep, options.changes, console)
+        reader = open_reader(options.tracking_uri)
+        sweep, olds, left_out = _read(reader, options.run_id)
+        news = rerun(reader, olds, sweep, options.changes, console)
         compared = [
             ComparedTrial(old=old, new=new, verdict=compare(old, new)) for old, new in zip(olds, news, strict=True)
         ]
         verdict = summary(compared, left_out=left_out, changed=bool(options.changes))
-        _tell(options.tracking_uri, sweep, compared, verdict)
+        _tell(reader, sweep, compared, verdict)
     except SweepError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201  # this is a command
         return 2
@@ -61,12 +61,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(different and not options.changes)
 
 
-def _read(uri: str, run_id: str) -> tuple[RecordedSweep | None, list[RecordedRun], int]:
+def _read(reader: Reader, run_id: str) -> tuple[RecordedSweep | None, list[RecordedRun], int]:
     """Return the sweep (None for a lone trial), its trials that ended by themselves, and how many did not."""
-    if is_trial(uri, run_id):
-        return None, [read_run(uri, run_id)], 0
-    sweep = read_sweep(uri, run_id)
-    runs = [read_run(uri, run.run_id) for run in sweep.runs]
+    if reader.is_trial(run_id):
+        return None, [reader.trial(run_id)], 0
+    sweep = reader.sweep(run_id)
+    runs = [reader.trial(run.run_id) for run in sweep.runs]
     ended = [run for run in runs if run.layout is not None]
     if not ended:
         raise RecordError(f"the sweep must have a trial that ended by itself, got {run_id!r} with none")
@@ -74,16 +74,16 @@ def _read(uri: str, run_id: str) -> tuple[RecordedSweep | None, list[RecordedRun
     return sweep, ended, len({run.tags["key"] for run in runs} - {run.tags["key"] for run in ended})
 
 
-def _tell(uri: str, sweep: RecordedSweep | None, compared: Sequence[ComparedTrial], verdict: str) -> None:
+def _tell(reader: Reader, sweep: RecordedSweep | None, compared: Sequence[ComparedTrial], verdict: str) -> None:
     """Write into the new runs which runs they reproduce, and the verdict."""
     place = f"#/experiments/{compared[0].old.experiment_id}/runs"
     for one in compared:
         link = f"Reproduces [{one.old.name}]({place}/{one.old.run_id}): {one.verdict.equality.value}."
-        tell(uri, one.new.run_id, {REPRODUCES: one.old.run_id, "verdict": one.verdict.equality.value}, link)
+        reader.tell(one.new.run_id, {REPRODUCES: one.old.run_id, "verdict": one.verdict.equality.value}, link)
     if sweep is not None:
         overall = worst(one.verdict.equality for one in compared)
         link = f"Reproduces [{sweep.name}]({place}/{sweep.run_id}): {verdict}."
-        tell(uri, compared[0].new.tags["mlflow.parentRunId"], {"verdict": overall.value}, link)
+        reader.tell(compared[0].new.tags["mlflow.parentRunId"], {"verdict": overall.value}, link)
 
 
 if __name__ == "__main__":

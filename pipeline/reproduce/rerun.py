@@ -14,12 +14,11 @@ from pipeline.config.schema import Config, describe, parse
 from pipeline.display.console import Display
 from pipeline.engine.inprocess import InProcess
 from pipeline.errors import RecordError
-from pipeline.figures.drawing import draw, draw_quickly, sweep_figures
+from pipeline.figures.drawing import all_figures
 from pipeline.plan.plan import Group, PlannedTrial, Segment, fuse
 from pipeline.record.mlflow_recorder import MlflowRecorder
 from pipeline.record.protocol import Provenance, SweepHeader
-from pipeline.record.reading import RecordedRun, read_run
-from pipeline.record.sweeps import RecordedSweep
+from pipeline.record.reader import Reader, RecordedRun, RecordedSweep
 from pipeline.reproduce.changed_config import changed
 from pipeline.results.criterion import Criterion
 from pipeline.results.failures import Failures
@@ -39,7 +38,7 @@ REPRODUCES = "reproduces"
 
 
 def rerun(
-    uri: str, olds: Sequence[RecordedRun], sweep: RecordedSweep | None, changes: Sequence[str], console: Console
+    reader: Reader, olds: Sequence[RecordedRun], sweep: RecordedSweep | None, changes: Sequence[str], console: Console
 ) -> list[RecordedRun]:
     """Run the trials of records again, with ``changes`` to their configs, and return the new record of each.
 
@@ -78,13 +77,11 @@ def rerun(
     groups = fuse(segments, Extent.of(dataset), workers=1)
     name = f"{sweep.name} {again}" if sweep else None
     link = {REPRODUCES: sweep.run_id if sweep else olds[0].run_id}
-    recorder = MlflowRecorder(
-        uri, olds[0].experiment, figures=draw, quick_figures=draw_quickly, sweep_figures=sweep_figures()
-    )
+    recorder = MlflowRecorder(reader.uri, olds[0].experiment, figures=all_figures())
     criterion = sweep.criterion if sweep else Criterion.of(configs[0].sweep, dataset)
     _compute(groups, dataset, configs[0], criterion, recorder, name, link, console)
     console.print(recorder.how_to_look(), markup=False, soft_wrap=True)
-    return [read_run(uri, str(recorder.run_id(trial))) for trial in trials]
+    return [reader.trial(str(recorder.run_id(trial))) for trial in trials]
 
 
 def _end(old: RecordedRun) -> int | None:

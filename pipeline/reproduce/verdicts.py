@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.record.reading import RecordedRun
+from pipeline.record.reader import RecordedRun
 from pipeline.reproduce.comparison import Difference, Equality, Verdict, worst
 
 _MOST, _LONGEST = 3, 24

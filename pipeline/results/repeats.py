@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.results.criterion import Criterion
-from pipeline.results.statistics import Summary, summarize, summarize_each
+from pipeline.results.statistics import Summary, spread, summarize, summarize_each
 
 COMPLETE, STOPPED, DIVERGED, FAILED = "complete", "stopped early", "diverged", "failed"
 _WITHOUT_ANSWER = frozenset({DIVERGED, FAILED})
@@ -60,6 +60,10 @@ class Setting:
     def summary(self, metric: str) -> Summary:
         """Return the statistics of a metric over the repeats."""
         return summarize(list(self.values(metric).values()))
+
+    def spread(self, metric: str) -> tuple[float, float]:
+        """Return the mean and the deviation of a metric over the repeats, NaN where there is none."""
+        return spread(list(self.values(metric).values()))
 
     def counts(self) -> dict[str, int]:
         """Return the number of repeats with each outcome, complete first."""

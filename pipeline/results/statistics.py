@@ -86,14 +86,19 @@ def summarize_each(every: Sequence[Sequence[float]]) -> list[Summary]:
     return [found[place] for place in range(len(every))]
 
 
+def spread(values: Sequence[float]) -> tuple[float, float]:
+    """Return the mean and the deviation of `summarize`, without its interval, which takes long."""
+    deviation = statistics.stdev(values) if len(values) > 1 else math.nan
+    return statistics.fmean(values) if values else math.nan, deviation
+
+
 @functools.lru_cache(maxsize=100_000)
 def _summary(values: tuple[float, ...]) -> Summary:
     return summarize_each([values])[0]
 
 
 def _summary_of(values: Sequence[float], low: float, high: float) -> Summary:
-    deviation = statistics.stdev(values) if len(values) > 1 else math.nan
-    mean = statistics.fmean(values) if values else math.nan
+    mean, deviation = spread(values)
     return Summary(count=len(values), mean=mean, deviation=deviation, low=low, high=high)
 
 

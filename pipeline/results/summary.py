@@ -42,14 +42,10 @@ def metrics(tally: Tally) -> dict[str, float]:
 
 def tags(tally: Tally) -> dict[str, str]:
     """Return the swept keys, the best setting, and the trial that is registered for it."""
-    found = {SWEPT: ", ".join(_varied(tally)) or "nothing"}
+    found = {SWEPT: ", ".join(tally.swept()) or "nothing"}
     if tally.best is not None:
         found |= {"best.setting": tally.setting_name(tally.best.trial), "best.trial": standing_for(tally)}
     return found
-
-
-def _varied(tally: Tally) -> dict[str, list[Any]]:
-    return swept_values([used_values(standing.trial.trial) for standing in tally.standings.values()])
 
 
 def standing_for(tally: Tally) -> str:
@@ -70,7 +66,7 @@ def params(tally: Tally) -> dict[str, str]:
     if not trials:
         return {}
     used = [used_values(trial.trial) for trial in trials]
-    varied = _varied(tally)
+    varied = tally.swept()
     fixed = {name: value for name, value in used[0].items() if all(one.get(name) == value for one in used)}
     texts = {f"swept.{name}": values_of(name, values) for name, values in varied.items()}
     texts |= {name: text_of(name, value) for name, value in fixed.items() if name not in varied}

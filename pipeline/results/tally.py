@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config.settings import setting_key, setting_names, setting_values, swept_values, text_of, used_values
+from pipeline.config.settings import SweptValues, setting_key, setting_names, setting_values, text_of, used_values
 from pipeline.plan.plan import PlannedTrial
 from pipeline.reports import Failed, Finished, Progressed, Started, TrialReport
 from pipeline.results.cells import SHOWN
@@ -72,6 +73,7 @@ class Tally:
         self._open: Counter[str] = Counter()  # how many of them have not ended
         self._setting: dict[str, str] = {}
         self._seeds: dict[str, Seeds] = {}
+        self._swept = SweptValues()
         self._names: dict[str, str] | None = None
         self._rank_keys: dict[str, RankKey] = {}
         self._leading: str | None = None
@@ -93,9 +95,11 @@ class Tally:
             key = self._setting[trial.key] = setting_key(trial.trial, self.criterion.over)
             self._repeats.setdefault(key, []).append(standing)
             self._open[key] += 1
-            self._seeds[trial.key] = _seeds(used_values(trial.trial), self.criterion.over)
-        self.steps_total += round(self._share * sum(trial.trial.steps for trial in new))
+            used = used_values(trial.trial)
+            self._seeds[trial.key] = _seeds(used, self.criterion.over)
+            self._swept.add(used)
         if new:
+            self.steps_total += round(self._share * sum(trial.trial.steps for trial in new))
             self._names = None  # they tell what differs, which may be more now
 
     def take(self, report: TrialReport) -> Standing:
@@ -159,19 +163,19 @@ class Tally:
             self._names = dict(zip(self._repeats, setting_names(firsts, self.criterion.over), strict=True))
         return self._names[self.setting_of(trial)]
 
+    def swept(self) -> dict[str, list[Any]]:
+        """Return what differs between the trials, each key with its values."""
+        return self._swept.values()
+
+    def leading(self, most: int, run_ids: Mapping[str, str]) -> list[Setting]:
+        """Return the first so many of `settings`, of those in which a trial has begun."""
+        self._compare()
+        keys = heapq.nsmallest(most, self._rank_keys, key=self._rank_keys.__getitem__)
+        return self._ranked({key: self._repeats[key] for key in keys}, run_ids)
+
     def settings(self, run_ids: Mapping[str, str] | None = None) -> list[Setting]:
         """Return the settings, the best first; ``run_ids`` are the trials' runs by key."""
-        ids = run_ids or {}
-        return ranked(
-            Setting(
-                key=key,
-                name=self.setting_name(standings[0].trial),
-                repeats=ranked_repeats([self._repeat(one, ids) for one in standings], self.criterion),
-                criterion=self.criterion,
-                used=setting_values(standings[0].trial.trial, self.criterion.over),
-            )
-            for key, standings in self._repeats.items()
-        )
+        return self._ranked(self._repeats, run_ids or {})
 
     def rank_key(self, key: str) -> RankKey:
         """Return the sort key of the setting with this key; the best has the least."""
@@ -186,11 +190,15 @@ class Tally:
         """Return the standings, the best first; trials stopped early follow, those without a score are last."""
         return sorted(self.standings.values(), key=_rank)
 
+    def first(self, most: int) -> list[Standing]:
+        """Return the first so many of the ranking, of those that have begun."""
+        return heapq.nsmallest(most, (one for one in self.standings.values() if one.started), key=_rank)
+
     def table(self) -> list[dict[str, Any]]:
         """Return the ranking as rows of plain values: each trial with its swept values and its metrics."""
         ranking = self.ranking()
         used = {standing.trial.key: used_values(standing.trial.trial) for standing in ranking}
-        telling = swept_values(list(used.values()))
+        telling = self.swept()
         names = dict.fromkeys(trial_columns(ranking, self.criterion))
         names |= dict.fromkeys(sorted({name for standing in ranking for name in standing.metrics}))
         return [
@@ -200,6 +208,18 @@ class Tally:
             | {"step": standing.step, "message": standing.message}
             for standing in ranking
         ]
+
+    def _ranked(self, repeats: Mapping[str, list[Standing]], run_ids: Mapping[str, str]) -> list[Setting]:
+        return ranked(
+            Setting(
+                key=key,
+                name=self.setting_name(standings[0].trial),
+                repeats=ranked_repeats([self._repeat(one, run_ids) for one in standings], self.criterion),
+                criterion=self.criterion,
+                used=setting_values(standings[0].trial.trial, self.criterion.over),
+            )
+            for key, standings in repeats.items()
+        )
 
     def _repeat(self, standing: Standing, run_ids: Mapping[str, str]) -> Repeat:
         return Repeat(

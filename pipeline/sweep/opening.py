@@ -14,7 +14,7 @@ from pipeline.config.schema import Config
 from pipeline.engine.protocol import Engine
 from pipeline.errors import Interrupted
 from pipeline.figures.drawers import DrawingProcesses
-from pipeline.figures.drawing import draw, draw_quickly, draw_search, sweep_figures
+from pipeline.figures.drawing import all_figures
 from pipeline.record.mlflow_recorder import MlflowRecorder
 from pipeline.record.protocol import CHECKPOINTS, Past, Provenance, Recorder, SweepHeader
 from pipeline.record.resumption import find_past
@@ -85,10 +85,7 @@ def make_recorder(config: Config, folder: Path, *, lone: bool) -> MlflowRecorder
         config.tracking.uri,
         config.tracking.experiment,
         folder=folder,
-        figures=draw,
-        quick_figures=draw_quickly,
-        sweep_figures=sweep_figures(),
-        search_figures=draw_search,
+        figures=all_figures(),
         drawers=None if lone else DrawingProcesses(min(DRAWERS, cpu_count())),
         register_model=config.tracking.register_model,
     )

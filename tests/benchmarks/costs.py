@@ -20,7 +20,8 @@ from pipeline.engine.ledger import Ledger
 from pipeline.engine.protocol import run
 from pipeline.engine.worker import GroupStarted, compute
 from pipeline.plan.plan import Group, Plan, Point, make_plan
-from pipeline.record.mlflow_recorder import DRAWN_TRIALS, MlflowRecorder
+from pipeline.record.drawings import DRAWN_TRIALS
+from pipeline.record.mlflow_recorder import MlflowRecorder
 from pipeline.record.protocol import Provenance, SweepHeader
 from pipeline.reports import Finished, Progressed, Started
 from pipeline.results.tally import Tally

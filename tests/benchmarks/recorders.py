@@ -14,12 +14,13 @@ from typing import Any
 from pipeline.config.schema import Config, parse
 from pipeline.engine.protocol import run
 from pipeline.plan.plan import Plan, Point, make_plan
-from pipeline.record.protocol import MemoryRecorder, Provenance, Recorder
+from pipeline.record.protocol import Provenance, Recorder
 from pipeline.reports import Checkpointed, Failed, Paused
 from pipeline.sweep.engines import make_engine, worker_count
 from pipeline.sweep.opening import Header, connect_in_background, make_recorder, open_record
 from pipeline.sweep.planning import make_header
 from tests.benchmarks.sweeps import GRID
+from tests.memory_recorder import MemoryRecorder
 
 POINTS = 1000
 

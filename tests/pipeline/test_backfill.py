@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pipeline.backfill import main
-from pipeline.record.reading import read_run
+from pipeline.record.reader import open_reader
 from pipeline.record.store import connect
 from pipeline.record.timing import Timing
 from tests.pipeline.commands import Command
@@ -64,7 +64,7 @@ def runs(uri, experiment):
     for run in found:
         if run not in parents:
             assert run.info.run_name not in trials
-            trials[run.info.run_name] = read_run(uri, run.info.run_id)
+            trials[run.info.run_name] = open_reader(uri).trial(run.info.run_id)
     return [parent.info.status for parent in parents], trials
 
 

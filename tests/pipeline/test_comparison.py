@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.record.protocol import Series
-from pipeline.record.reading import RecordedRun
+from pipeline.record.reader import RecordedRun
 from pipeline.reports import Layout
 from pipeline.reproduce.comparison import TOLERANCE, Equality, compare
 

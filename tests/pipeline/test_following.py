@@ -13,7 +13,6 @@ from pipeline.background import in_background
 from pipeline.display.console import Display
 from pipeline.errors import Interrupted, RecordError
 from pipeline.plan.plan import Group
-from pipeline.record.protocol import MemoryRecorder
 from pipeline.reports import Started
 from pipeline.results.failures import Failures
 from pipeline.results.fault_log import FaultLog
@@ -21,6 +20,7 @@ from pipeline.results.tally import Tally
 from pipeline.signals import StopSignals
 from pipeline.sweep.follow import compute_and_record
 from pipeline.sweep.opening import OpenRecord, Record
+from tests.memory_recorder import MemoryRecorder
 
 FAILURES = Failures(1, FaultLog(Path()))
 

@@ -10,7 +10,7 @@ import yaml
 
 from pipeline.record import mlflow_recorder
 from pipeline.record.protocol import Provenance
-from pipeline.record.reading import read_run
+from pipeline.record.reader import open_reader
 from pipeline.reports import Finished, Progressed, Started
 from tasks.events import Curve, Outcome, Result
 from tests.pipeline.commands import run
@@ -56,7 +56,7 @@ def test_long_values_and_odd_names_are_recorded_as_they_are_or_shortened_with_th
     trials = stored(here, "SELECT run_uuid FROM runs WHERE name LIKE 'gradient%'")
     assert len(trials) == 2
     for (run_id,) in trials:
-        recorded = read_run(f"sqlite:///{here}/mlflow.db", run_id)
+        recorded = open_reader(f"sqlite:///{here}/mlflow.db").trial(run_id)
         assert recorded.config["dataset"]["root"] == str(here / "ü 名.npz")
         assert any(root in override for override in recorded.overrides)
     # and nothing was written elsewhere than where the command was given
@@ -88,7 +88,7 @@ def test_a_clock_that_steps_back_costs_no_point(store_uri, experiment, tiny, tri
     recorder.close("FINISHED")
 
     # then each is there once, in the order of its step, and the run has ended
-    recorded = read_run(store_uri, recorder.run_id(planned))
+    recorded = open_reader(store_uri).trial(recorder.run_id(planned))
     assert recorded.status == "FINISHED"
     assert recorded.curves["train/loss"].steps.tolist() == list(range(20))
     np.testing.assert_array_equal(recorded.curves["train/loss"].values, 1.0 / np.arange(1, 21))

@@ -6,6 +6,7 @@ import urllib.parse
 
 import pytest
 
+from pipeline.record.drawings import Figures
 from pipeline.record.mlflow_recorder import MlflowRecorder
 from pipeline.record.protocol import Provenance, SweepHeader
 from pipeline.report import __main__ as report
@@ -34,8 +35,7 @@ def record(store_uri, experiment, tiny, trial, layout):
         recorder = MlflowRecorder(
             store_uri,
             experiment,
-            figures=lambda *_: {"loss.png": PIXEL},
-            sweep_figures=[lambda _: {"best_loss.png": PIXEL}],
+            figures=Figures(trial=lambda *_: {"loss.png": PIXEL}, sweep=[lambda _: {"best_loss.png": PIXEL}]),
         )
         recorder.open(header, tiny, Provenance())
         for planned, accuracy in zip(trials, accuracies.values(), strict=True):

@@ -17,9 +17,8 @@ from pipeline.engine.protocol import run as compute
 from pipeline.plan.plan import Group, Point, make_plan
 from pipeline.record.mlflow_recorder import MlflowRecorder
 from pipeline.record.protocol import Provenance, SweepHeader
-from pipeline.record.reading import read_run
+from pipeline.record.reader import open_reader
 from pipeline.record.store import connect
-from pipeline.record.sweeps import read_sweep
 from pipeline.reports import Checkpointed, Failed, Started
 from pipeline.reproduce import __main__ as reproduce
 from pipeline.reproduce import rerun as rerunning
@@ -89,7 +88,9 @@ def test_a_trial_out_of_a_fused_group_is_bit_for_bit_equal_from_any_folder(
     printed = capsys.readouterr().out
     assert printed.splitlines()[-1] == "verdict: bit for bit equal"
     assert "version.numpy" in printed
-    old, new = (read_run(store_uri, run_id) for run_id in (recorded[2], again(store_uri, recorded[2]).info.run_id))
+    old, new = (
+        open_reader(store_uri).trial(run_id) for run_id in (recorded[2], again(store_uri, recorded[2]).info.run_id)
+    )
     assert new.tags["verdict"] == "bit for bit equal"
     assert recorded[2] in new.tags["mlflow.note.content"]
     assert "mlflow.parentRunId" not in new.tags
@@ -108,7 +109,7 @@ def test_a_network_out_of_a_fused_group_is_bit_for_bit_equal(store_uri, capsys, 
 
     assert capsys.readouterr().out.splitlines()[-1] == "verdict: bit for bit equal"
     new = again(store_uri, first).info.run_id
-    assert read_run(store_uri, new).arrays.keys() == arrays
+    assert open_reader(store_uri).trial(new).arrays.keys() == arrays
     assert "figures/filters.png" in files(store_uri, new, "figures")
 
 
@@ -118,7 +119,7 @@ def test_other_threads_change_no_bit(store_uri, recorded, capsys, monkeypatch):
     assert run(store_uri, recorded[0]) == 0
 
     assert "verdict: bit for bit equal; of 3 trials 3 bit for bit equal" in capsys.readouterr().out
-    layout = read_run(store_uri, again(store_uri, recorded[1]).info.run_id).layout
+    layout = open_reader(store_uri).trial(again(store_uri, recorded[1]).info.run_id).layout
     assert (layout.width, layout.threads) == (3, 3)
 
 
@@ -136,14 +137,16 @@ def test_other_kernels_give_other_bits_within_the_tolerance(store_uri, recorded,
     assert done.returncode == 0, done.stderr
     assert "verdict: equal within 1e-05 relative; largest difference" in done.stdout
     assert "OPENBLAS_CORETYPE" in done.stdout
-    old, new = (read_run(store_uri, run_id) for run_id in (recorded[2], again(store_uri, recorded[2]).info.run_id))
+    old, new = (
+        open_reader(store_uri).trial(run_id) for run_id in (recorded[2], again(store_uri, recorded[2]).info.run_id)
+    )
     assert "Nehalem" in new.layout.blas
     assert not np.array_equal(old.arrays["weights"], new.arrays["weights"])
     np.testing.assert_allclose(new.arrays["weights"], old.arrays["weights"], rtol=0, atol=1e-5)
 
 
 def test_a_diverged_trial_diverges_again_at_the_same_step(store_uri, recorded, capsys):
-    assert read_run(store_uri, recorded[3]).tags["outcome"] == "diverged"
+    assert open_reader(store_uri).trial(recorded[3]).tags["outcome"] == "diverged"
 
     assert run(store_uri, recorded[3]) == 0
     assert "verdict: bit for bit equal" in capsys.readouterr().out
@@ -160,14 +163,14 @@ def test_a_sweep_is_reproduced_trial_by_trial_from_its_parent_run(store_uri, rec
     assert parent.data.tags["verdict"] == "bit for bit equal"
     assert parent.data.tags["mlflow.note.content"].startswith("Reproduces [rates](")
     assert {"results.csv", "provenance", "figures"} <= files(store_uri, parent.info.run_id)
-    children = read_sweep(store_uri, parent.info.run_id).runs
+    children = open_reader(store_uri).sweep(parent.info.run_id).runs
     assert [child.name for child in children] == [
-        run.name for run in read_sweep(store_uri, recorded[0]).runs if run.outcome != "killed"
+        run.name for run in open_reader(store_uri).sweep(recorded[0]).runs if run.outcome != "killed"
     ]
     for child in children:
         assert child.run_id[:8] in printed
-        new = read_run(store_uri, child.run_id)
-        old = read_run(store_uri, new.tags["reproduces"])
+        new = open_reader(store_uri).trial(child.run_id)
+        old = open_reader(store_uri).trial(new.tags["reproduces"])
         assert old.run_id in recorded
         assert old.arrays["weights"].tobytes() == new.arrays["weights"].tobytes()
 
@@ -201,7 +204,7 @@ def test_a_change_that_was_asked_for_is_shown_and_is_no_failure(store_uri, recor
 
     printed = capsys.readouterr().out
     assert "verdict: different (as was asked for by --set)" in printed
-    new = read_run(store_uri, again(store_uri, recorded[2]).info.run_id)
+    new = open_reader(store_uri).trial(again(store_uri, recorded[2]).info.run_id)
     assert (new.config["learning_rate"], len(new.curves["train/loss"].steps)) == (2e-3, 10)
     assert new.name.endswith("with learning_rate=2e-3, trial.record_every=4")
 
@@ -212,7 +215,7 @@ def test_trials_that_a_change_makes_one_are_run_once(store_uri, recorded, capsys
     printed = capsys.readouterr().out
     assert "different (as was asked for by --set)" in printed
     assert "of 3 trials 1 bit for bit equal, 2 different" in printed
-    assert len(read_sweep(store_uri, again(store_uri, recorded[0]).info.run_id).runs) == 1
+    assert len(open_reader(store_uri).sweep(again(store_uri, recorded[0]).info.run_id).runs) == 1
 
 
 @pytest.mark.parametrize("which", [0, 2])

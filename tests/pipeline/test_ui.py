@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.record.reader import open_reader
 from pipeline.record.store import connect
-from pipeline.record.sweeps import read_sweep
 from tests.pipeline.commands import run
 from tests.pipeline.serving import tracking_server
 
@@ -34,7 +34,7 @@ def sweep(tmp_path_factory, empty_store):
     uri = f"sqlite:///{folder}/mlflow.db"
     client = connect(uri, create=False)
     (parent,) = client.search_runs(["1"], "tags.`winner.run_id` != ''")
-    return read_sweep(uri, parent.info.run_id), uri, link
+    return open_reader(uri).sweep(parent.info.run_id), uri, link
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from pipeline.errors import RecordError
 from pipeline.record.mlflow_recorder import MlflowRecorder
 from pipeline.record.protocol import Provenance
-from pipeline.record.reading import read_run
+from pipeline.record.reader import open_reader
 from pipeline.record.timing import Timing
 from pipeline.reports import Finished, Progressed, Started
 from tests.pipeline.record.recording import block, done, header, note
@@ -33,7 +33,7 @@ def test_a_sweep_is_a_parent_and_its_children_with_all_that_is_needed_to_run_the
     recorder.take(Finished(trial=planned, result=done(step=999, **{"test/accuracy": 0.75}), layout=layout))
     recorder.close("FINISHED")
 
-    recorded = read_run(store_uri, recorder.run_id(planned))
+    recorded = open_reader(store_uri).trial(recorder.run_id(planned))
     assert recorded.curves["train/loss"].steps.tolist() == list(range(1000))
     assert recorded.curves["train/loss"].values.tolist() == [1 / (s + 3) for s in range(1000)]
     assert (recorded.curves["test/accuracy"].steps, recorded.curves["test/accuracy"].values) == ([999], [0.75])
@@ -132,7 +132,7 @@ def test_a_trial_that_starts_and_reports_again_is_recorded_once(store_uri, exper
     recorder.take(Finished(trial=planned, result=done(), layout=layout))
     recorder.close("FINISHED")
 
-    assert read_run(store_uri, recorder.run_id(planned)).curves["loss"].values.tolist() == [0, 1, 2, 3, 4]
+    assert open_reader(store_uri).trial(recorder.run_id(planned)).curves["loss"].values.tolist() == [0, 1, 2, 3, 4]
 
 
 def test_a_store_that_fails_is_told_at_the_end_and_never_before(store_uri, experiment, tiny, trial, layout, tmp_path):
@@ -172,7 +172,7 @@ def test_a_server_that_is_none_is_refused_within_ten_seconds(experiment, tiny):
 
 
 def test_importing_the_recorder_imports_no_mlflow():
-    code = "import sys, pipeline.record.mlflow_recorder, pipeline.record.reading; print('mlflow' in sys.modules)"
+    code = "import sys, pipeline.record.mlflow_recorder, pipeline.record.reader; print('mlflow' in sys.modules)"
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 

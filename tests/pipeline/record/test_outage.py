@@ -11,6 +11,7 @@ import pytest
 from pipeline.errors import RecordError
 from pipeline.record import exporter
 from pipeline.record.backfilling import backfill
+from pipeline.record.drawings import Figures
 from pipeline.record.mlflow_recorder import MlflowRecorder
 from pipeline.record.protocol import Provenance
 from pipeline.record.resumption import find_past
@@ -49,11 +50,11 @@ def record(tiny, trial, layout, tmp_path):
         recorder = MlflowRecorder(
             uri,
             experiment,
-            figures=draw,
-            quick_figures=draw,
-            sweep_figures=[
-                lambda records: {"all.png": b"".join(r.curves["train/loss"].values.tobytes() for r in records)}
-            ],
+            figures=Figures(
+                trial=draw,
+                quick=draw,
+                sweep=[lambda records: {"all.png": b"".join(r.curves["train/loss"].values.tobytes() for r in records)}],
+            ),
             **({"folder": tmp_path, "register_model": True, "timing": QUICK} | options),
         )
         recorder.open(header(*trials), tiny, Provenance(tags=header().provenance, attachments={"notes.txt": "+1"}))

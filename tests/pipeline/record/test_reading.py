@@ -8,7 +8,7 @@ from pipeline.errors import RecordError
 from pipeline.record.mlflow_recorder import MlflowRecorder
 from pipeline.record.outbox import PACKED
 from pipeline.record.protocol import Provenance
-from pipeline.record.reading import read_run, tell
+from pipeline.record.reader import open_reader
 from pipeline.reports import Finished, Started
 from tests.pipeline.record.recording import done, header, note, parent_of
 
@@ -25,7 +25,7 @@ def test_a_changed_config_is_refused(store_uri, experiment, client, tiny, trial,
     client.log_text(run_id, "learning_rate: 1\n", "config.yaml")
 
     with pytest.raises(RecordError, match=r"config\.yaml must be as it was recorded"):
-        read_run(store_uri, run_id)
+        open_reader(store_uri).trial(run_id)
 
 
 def test_a_run_that_is_not_there_or_no_trials_is_refused(store_uri, experiment, tiny):
@@ -34,9 +34,9 @@ def test_a_run_that_is_not_there_or_no_trials_is_refused(store_uri, experiment, 
     recorder.close("FINISHED")
 
     with pytest.raises(RecordError, match="got 'nothing'"):
-        read_run(store_uri, "nothing")
+        open_reader(store_uri).trial("nothing")
     with pytest.raises(RecordError, match="not a sweep's parent run"):
-        read_run(store_uri, parent_of(recorder))
+        open_reader(store_uri).trial(parent_of(recorder))
 
 
 def test_tags_and_a_note_can_be_added_to_a_run(store_uri, experiment, client, tiny):
@@ -45,7 +45,7 @@ def test_tags_and_a_note_can_be_added_to_a_run(store_uri, experiment, client, ti
     recorder.close("FINISHED")
     before = note(client.get_run(parent_of(recorder)))
 
-    tell(store_uri, parent_of(recorder), {"verdict": "equal"}, "It is equal.")
+    open_reader(store_uri).tell(parent_of(recorder), {"verdict": "equal"}, "It is equal.")
 
     run = client.get_run(parent_of(recorder))
     assert run.data.tags["verdict"] == "equal"
@@ -72,7 +72,7 @@ def test_trials_of_a_large_sweep_have_no_files_and_are_read_back_whole(
     for planned in trials:
         run_id = recorder.run_id(planned)
         assert client.list_artifacts(run_id) == []
-        read = read_run(store_uri, run_id)
+        read = open_reader(store_uri).trial(run_id)
         assert read.config["learning_rate"] == planned.trial.learning_rate
         assert read.overrides == planned.overrides
         assert read.layout == layout

@@ -5,9 +5,10 @@ import math
 import pytest
 
 from pipeline.record.mlflow_recorder import MlflowRecorder
-from pipeline.record.protocol import MemoryRecorder, Provenance
-from pipeline.record.reading import read_run
+from pipeline.record.protocol import Provenance
+from pipeline.record.reader import open_reader
 from pipeline.reports import Failed, Finished, Progressed, Retried, Started
+from tests.memory_recorder import MemoryRecorder
 from tests.pipeline.record.recording import block, done, header
 
 
@@ -29,7 +30,7 @@ class Memory(MemoryRecorder):
 
 class Mlflow(MlflowRecorder):
     def read(self, trial):
-        return read_run(self.uri, self.run_id(trial))
+        return open_reader(self.uri).trial(self.run_id(trial))
 
     def points(self, trial, metric):
         curve = self.read(trial).curves[metric]

@@ -7,8 +7,7 @@ from contextlib import closing
 import pytest
 
 from pipeline.errors import RecordError
-from pipeline.record.probing import probe
-from pipeline.record.revision import revisions
+from pipeline.record.probing import probe, revisions
 from pipeline.record.sqlite_store import open_store
 from pipeline.record.store import connect
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pipeline.record.outbox import Change
-from pipeline.record.revision import revisions
+from pipeline.record.probing import revisions
 from pipeline.record.sqlite_store import TESTED_REVISIONS, SqliteStore, _obstacle, open_store
 from pipeline.record.store import Store, connect
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.record.reading import read_run
+from pipeline.record.reader import open_reader
 from pipeline.record.store import connect
 from tests.pipeline import commands
 from tests.pipeline.serving import free_port, tracking_server
@@ -52,7 +52,7 @@ def assert_whole(uri, sweeps, experiment="descent-sweeps"):
     for run in runs:
         assert run.info.status == "FINISHED"
     for run in children:
-        recorded = read_run(uri, run.info.run_id)
+        recorded = open_reader(uri).trial(run.info.run_id)
         assert recorded.curves["train/loss"].steps.tolist() == list(range(1, 41))
         assert recorded.arrays["weights"].ndim == 2
     parents = [run for run in runs if run not in children]

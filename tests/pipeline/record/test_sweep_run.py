@@ -8,11 +8,12 @@ import pytest
 
 from pipeline.address import redact
 from pipeline.errors import RecordError
-from pipeline.record.description import Reference, describe
-from pipeline.record.drawings import Drawings
-from pipeline.record.entries import Data
-from pipeline.record.mlflow_recorder import CURVE_POINTS, DRAWN_TRIALS, MlflowRecorder
+from pipeline.record.drawings import CURVE_POINTS, DRAWN_TRIALS, Drawings, Figures
+from pipeline.record.entries import Data, Opened
+from pipeline.record.mlflow_recorder import MlflowRecorder
+from pipeline.record.page import BEST, Reference, describe
 from pipeline.record.protocol import Provenance
+from pipeline.record.runs import Runs
 from pipeline.record.timing import Timing
 from pipeline.reports import Finished, Progressed, Started
 from pipeline.results.tally import Tally
@@ -82,12 +83,35 @@ def test_the_description_tells_how_far_the_sweep_is_while_it_runs(store_uri, exp
 
 def test_a_description_holds_no_password(trial, tiny):
     tally = Tally((trial(),))
-    reference = Reference(run_id="1", uri=redact("postgresql://ann:s3cret@host/db"), look="http://h", links={})
+    reference = Reference(
+        run_id="1", uri=redact("postgresql://ann:s3cret@host/db"), look="http://h", experiment="1", runs={}
+    )
 
     text = describe(header(), Data.of(tiny), "FAILED", tally, reference)
 
     assert "s3cret" not in text
     assert "failed, 0 of 1 trials done" in text
+
+
+def test_a_running_sweep_is_described_by_means_and_an_ended_one_by_their_intervals_too(trial, tiny):
+    # given more settings than are told, of which only the last has not begun
+    trials = [
+        trial(f"{rate} {seed}", learning_rate=float(rate), seed=seed) for rate in range(1, 9) for seed in range(3)
+    ]
+    tally = Tally(trials)
+    for number, one in enumerate(trials[:-3]):
+        tally.take(Finished(trial=one, result=done(**{"val/accuracy": number / 32}), layout=None))
+    runs = {one.key: f"run of {one.name}" for one in trials}
+    reference = Reference(run_id="1", uri="sqlite:///m.db", look="mlflow ui", experiment="7", runs=runs)
+
+    running, ended = (describe(header(), Data.of(tiny), status, tally, reference) for status in ("RUNNING", "KILLED"))
+
+    assert "| | setting | repeats | val/accuracy |\n" in running.replace("|  |", "| |")
+    assert "| 1 | [gradient lr=7](#/experiments/7/runs/run of 7 2) | 3 | 0.594 ± 0.031 |\n" in running
+    assert running.count("(#/experiments/7/runs/") == BEST
+    assert "95 % interval" not in running
+    assert "| 3 | 0.594 ± 0.031 | 0.5625 to 0.625 |\n" in ended
+    assert [one.key for one in tally.leading(BEST, {})] == [one.key for one in tally.settings()[:BEST]]
 
 
 def test_a_sweep_that_is_stopped_says_so_and_keeps_what_there_is(store_uri, experiment, client, tiny, trial, layout):
@@ -161,9 +185,11 @@ def test_a_sweep_draws_its_winner_and_of_the_others_what_is_quick(
     recorder = MlflowRecorder(
         store_uri,
         experiment,
-        figures=lambda *_: {"whole": b""},
-        quick_figures=lambda *_: {"quick": b""},
-        sweep_figures=[lambda records: {"+".join(record.standing.trial.name for record in records[:2]): b""}],
+        figures=Figures(
+            trial=lambda *_: {"whole": b""},
+            quick=lambda *_: {"quick": b""},
+            sweep=[lambda records: {"+".join(record.standing.trial.name for record in records[:2]): b""}],
+        ),
     )
     recorder.open(header(*trials, *waiting), tiny, Provenance())
     for planned, accuracy in zip(trials, (0.25, 0.75), strict=True):
@@ -186,7 +212,7 @@ def test_a_larger_sweep_keeps_few_points_of_all_but_its_winner_for_its_figures(
         seen.update({record.standing.trial.name: len(record.curves["train/loss"].steps) for record in records[:2]})
         return {}
 
-    recorder = MlflowRecorder(store_uri, experiment, sweep_figures=[figures])
+    recorder = MlflowRecorder(store_uri, experiment, figures=Figures(sweep=[figures]))
     recorder.open(header(*trials, *waiting), tiny, Provenance())
     for planned, accuracy in zip(trials, (0.75, 0.25), strict=True):
         recorder.take(Started(trial=planned))
@@ -218,8 +244,10 @@ class Slow:
         return self.asked > 1
 
 
-def test_a_figure_that_is_done_while_the_record_looks_is_kept():
-    drawings = Drawings(Slow())
+def test_a_figure_that_is_done_while_the_record_looks_is_kept(tiny):
+    data, provenance = Data.of(tiny), Provenance()
+    opened = Opened(log="1", uri="", experiment="", parent="", sweep=None, data=data, provenance=provenance)
+    drawings = Drawings(Runs(opened, "1"), tiny, Figures(), Slow())
 
     drawings.draw(None, lambda: {"loss.png": b"png"})
     assert list(drawings.take()) == []
@@ -234,7 +262,7 @@ def test_figures_that_cannot_be_drawn_are_counted_and_cost_nothing_else(
         raise ValueError("no such colour")
 
     planned = trial()
-    recorder = MlflowRecorder(store_uri, experiment, figures=broken, quick_figures=broken, sweep_figures=[broken])
+    recorder = MlflowRecorder(store_uri, experiment, figures=Figures(trial=broken, quick=broken, sweep=[broken]))
     recorder.open(header(planned), tiny, Provenance())
     recorder.take(Started(trial=planned))
     recorder.take(Finished(trial=planned, result=done(**{"val/accuracy": 0.5}), layout=layout))

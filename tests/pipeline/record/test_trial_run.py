@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from mlflow.models import ModelSignature
 
+from pipeline.record.drawings import Figures
 from pipeline.record.mlflow_recorder import MlflowRecorder
 from pipeline.record.protocol import Provenance
-from pipeline.record.reading import read_run
+from pipeline.record.reader import open_reader
 from pipeline.record.trial_run import LONGEST, PRINTED
 from pipeline.reports import Failed, Finished, Printed, Progressed, Retried, Started
 from tasks.events import Outcome, Result
@@ -29,7 +30,7 @@ def test_the_examples_a_second_are_recorded_and_not_compared(store_uri, experime
 
     metrics = client.get_run(recorder.run_id(planned)).data.metrics
     assert 0 < metrics["wall_clock/examples_per_second"] <= 640 / 0.01
-    assert set(read_run(store_uri, recorder.run_id(planned)).curves) == {"examples"}
+    assert set(open_reader(store_uri).trial(recorder.run_id(planned)).curves) == {"examples"}
 
 
 def test_a_diverged_trial_keeps_the_value_it_diverged_with(store_uri, experiment, tiny, trial, layout):
@@ -46,7 +47,7 @@ def test_a_diverged_trial_keeps_the_value_it_diverged_with(store_uri, experiment
     recorder.take(Finished(trial=planned, result=done(Outcome.DIVERGED, step=2), layout=layout))
     recorder.close("FINISHED")
 
-    recorded = read_run(store_uri, recorder.run_id(planned))
+    recorded = open_reader(store_uri).trial(recorder.run_id(planned))
     assert (recorded.status, recorded.tags["outcome"]) == ("FINISHED", "diverged")
     assert recorded.curves["loss"].values.tolist() == [1.0, float("inf")]
     assert recorded.curves["norm"].values.tolist() == pytest.approx([1.0, float("nan")], nan_ok=True)
@@ -63,7 +64,7 @@ def test_a_failed_trial_keeps_its_points_and_its_traceback(store_uri, experiment
     recorder.take(Failed(trial=never_started, error="lost with its worker", traceback=""))
     recorder.close("FAILED")
 
-    recorded = read_run(store_uri, recorder.run_id(planned))
+    recorded = open_reader(store_uri).trial(recorder.run_id(planned))
     assert (recorded.status, recorded.layout, recorded.arrays) == ("FAILED", None, {})
     assert recorded.tags["outcome.message"] == "ValueError: bad"
     assert len(recorded.curves["loss"].steps) == 5
@@ -78,7 +79,7 @@ def test_figures_are_drawn_from_the_trials_curves(store_uri, experiment, client,
         assert (drawn, dataset.digest) == (planned, tiny.digest)
         return {"loss.txt": str(curves["loss"].values.sum()).encode()}
 
-    recorder = MlflowRecorder(store_uri, experiment, figures=figures)
+    recorder = MlflowRecorder(store_uri, experiment, figures=Figures(trial=figures))
     recorder.open(None, tiny, Provenance())
     recorder.take(Started(trial=planned))
     recorder.take(Progressed(trial=planned, curve=block(0, 5, loss=lambda s: s)))

@@ -1,9 +1,23 @@
-"""A tally names settings once, and not for each trial that starts."""
+"""The tally knows what is swept and how settings are named, and works out neither again for what it knows."""
 
 from pipeline.reports import Finished
 from pipeline.results import tally as module
 from pipeline.results.tally import Tally
 from tests.pipeline.record.recording import done
+
+
+def test_what_is_swept_and_the_names_follow_the_trials_that_are_added(trial):
+    trials = [trial(str(rate), learning_rate=float(rate), seed=seed) for rate in (1, 2) for seed in (0, 1)]
+    tally = Tally(trials[:3])
+
+    assert tally.swept() == {"learning_rate": [1.0, 2.0], "seed": [0, 1]}
+    assert tally.setting_name(trials[0]) == "gradient lr=1"
+
+    more = trial("more", learning_rate=1.0, regularization=0.5)
+    tally.add([more])
+
+    assert tally.swept()["regularization"] == [0.0, 0.5]
+    assert tally.setting_name(more) == "gradient reg=0.5 lr=1"
 
 
 def test_trials_that_are_known_are_not_named_again(trial, monkeypatch):

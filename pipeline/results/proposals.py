@@ -1,4 +1,4 @@
-"""The proposals of a search as a table and as tags of its parent run."""
+"""What is told of a search: its proposals as a table, and in tags how was searched and what mattered."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ from typing import Any
 
 from pipeline.reports import Searched
 
-PROPOSALS = "proposals"
 
-
-def proposals(searched: Searched) -> list[dict[str, Any]]:
+def rows(searched: Searched) -> list[dict[str, Any]]:
     """Return a row for each proposal: what it was, how many ends were known when it was made, and what it came to."""
     return [
         {"proposal": told.number, **told.params, "known": told.known, "outcome": told.outcome or "not finished"}
@@ -18,15 +16,15 @@ def proposals(searched: Searched) -> list[dict[str, Any]]:
     ]
 
 
-def search_tags(searched: Searched) -> dict[str, str]:
+def tags(searched: Searched) -> dict[str, str]:
     """Return the tags that say how was searched, and what mattered."""
     objectives = zip(searched.directions, searched.metrics, strict=True)
-    tags = {
+    told = {
         "search.sampler": searched.sampler,
         "search.objectives": ", ".join(f"{direction} {metric}" for direction, metric in objectives),
         "search.proposals": str(len(searched.proposals)),
     }
     if searched.importances:
         shares = (f"{key} {share:.3f}" for key, share in searched.importances.items())
-        tags["search.importances"] = ", ".join(shares)
-    return tags
+        told["search.importances"] = ", ".join(shares)
+    return told

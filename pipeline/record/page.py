@@ -1,0 +1,186 @@
+"""What MLflow's pages show of a sweep: a view of its trials, and a description in Markdown while it runs and after."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.config.settings import setting_key, swept_values, used_values
+from pipeline.plan.plan import PlannedTrial
+from pipeline.record import artifacts
+from pipeline.record.entries import Data
+from pipeline.record.protocol import SweepHeader
+from pipeline.results.cells import SHOWN, ended, interval, with_deviation
+from pipeline.results.comparisons import at_the_end, conclusion, single_draw
+from pipeline.results.criterion import Criterion
+from pipeline.results.repeats import Setting, setting_columns
+from pipeline.results.summary import standing_for, values_of
+from pipeline.results.tally import Standing, Tally, trial_columns
+from tasks.events import Outcome
+
+VIEW = "mlflow.sharedViewState."
+"""What the names of the experiment's tags begin with that hold views; the link names the rest of it."""
+
+SETTING = "setting"
+"""The tag of a run that names the setting which it repeats."""
+
+BEST = 5
+RESUMED = " sweep.resume=true"
+
+_METRICS = ("val/accuracy", "test/accuracy", "train/loss")
+_MOST_PARAMS = 12
+
+
+def view(run_id: str, trials: Sequence[PlannedTrial], criterion: Criterion) -> tuple[str, str]:
+    """Return the name and value of the tag that makes the view of the sweep with this parent run.
+
+    It is what the UI itself writes where a person shares a view: the sweep's trials only, the best first, with the
+    columns that tell them apart. Where trials are repeated, they are grouped by the setting that their tag names, in
+    the table and in the charts.
+    """
+    params = artifacts.params(trials[0].config) if trials else {}
+    telling = list(swept_values([used_values(trial.trial) for trial in trials]))[:_MOST_PARAMS]
+    named = [name if name in params else f"trial.{name}" for name in telling]
+    state = {
+        "searchFilter": f"tags.`mlflow.parentRunId` = '{run_id}'",
+        "orderByKey": f"metrics.`{criterion.metric}`",
+        "orderByAsc": criterion.mode == "min",
+        "selectedColumns": [
+            *(f"metrics.`{name}`" for name in dict.fromkeys((criterion.metric, *_METRICS))),
+            *(f"params.`{name}`" for name in named),
+            "tags.`outcome`",
+        ],
+    }
+    keys = {setting_key(trial.trial, criterion.over) for trial in trials}
+    if len(keys) < len(trials):
+        by_setting = [{"mode": "tag", "groupByData": SETTING}]
+        state |= {"groupBy": {"aggregateFunction": "average", "groupByKeys": by_setting}}
+        state |= {"useGroupedValuesInCharts": True}
+    return VIEW + run_id, json.dumps(state)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """How to get at a record: the sweep's run, the store (without credentials), how to open it, runs by trial key."""
+
+    run_id: str
+    uri: str
+    look: str
+    experiment: str
+    runs: Mapping[str, str]
+
+    def link(self, name: str, run_id: str | None) -> str:
+        """Return a name as a cell of a table, linked to its run where it has one."""
+        name = name.replace("|", "\\|")
+        return f"[{name}](#/experiments/{self.experiment}/runs/{run_id})" if run_id else name
+
+
+def describe(sweep: SweepHeader, data: Data, status: str, tally: Tally, reference: Reference) -> str:
+    """Return what was swept, how far it got, the best trials and the commands to go on with.
+
+    While the sweep runs nothing is said that takes long to find out: no interval, no comparison.
+    """
+    running = status == "RUNNING"
+    return "\n".join(
+        [
+            f"**{sweep.name}**: {_progress(status, tally)}",
+            "",
+            *_what(data, tally),
+            "",
+            *(_best_settings(tally, reference, running=running) if _has_means(tally) else _best(tally, reference)),
+            "",
+            *([] if running else _conclusion(tally)),
+            *_commands(sweep, status, tally, reference),
+        ]
+    )
+
+
+def _progress(status: str, tally: Tally) -> str:
+    diverged = sum(standing.outcome is Outcome.DIVERGED for standing in tally.standings.values())
+    parts = [f"{tally.done} of {len(tally.standings)} trials done", f"{tally.failed} failed", f"{diverged} diverged"]
+    if status == "RUNNING":
+        parts.insert(1, f"{tally.running} running")
+        parts.append(f"as of {time.strftime('%H:%M:%S %Z')}")
+    return f"{status.lower()}, {', '.join(parts)}"
+
+
+def _what(data: Data, tally: Tally) -> list[str]:
+    examples = f"{data.train} training, {data.validation} validation and {data.test} test"
+    lines = [f"- `{name}`: {values_of(name, values)}" for name, values in tally.swept().items()]
+    told = f"Data: {data.name}, {examples} examples, digest `{data.digest[:12]}`"
+    return [told, "", "Swept:", "", *(lines or ["- nothing: one trial"])]
+
+
+def _best(tally: Tally, reference: Reference) -> list[str]:
+    first = tally.first(BEST)
+    if not first:
+        return ["No trial has begun."]
+    names = trial_columns(first, tally.criterion)
+    rows = [_row(["", "trial", *names, "outcome"]), _row(["---:", "---", *["---:"] * len(names), "---"])]
+    return rows + [_trial(place, standing, names, reference) for place, standing in enumerate(first, start=1)]
+
+
+def _has_means(tally: Tally) -> bool:
+    """Return whether settings have more to say than trials: of repeats, in metrics that a table has a column for."""
+    shown = (tally.criterion.metric, *SHOWN)
+    return tally.repeated and any(name in one.metrics for one in tally.standings.values() for name in shown)
+
+
+def _best_settings(tally: Tally, reference: Reference, *, running: bool) -> list[str]:
+    """Return a table of the best settings, each a link to its best repeat."""
+    found = tally.leading(BEST, reference.runs)
+    names = setting_columns(found, SHOWN)
+    heads = [head for name in names for head in ([name] if running else [name, "95 % interval"])]
+    rows = [_row(["", "setting", "repeats", *heads]), _row(["---:", "---", "---:", *["---:"] * len(heads)])]
+    for place, setting in enumerate(found, start=1):
+        name = reference.link(setting.name, setting.best.run_id if setting.best else None)
+        numbers = [text for metric in names for text in _numbers(setting, metric, running=running)]
+        rows.append(_row([str(place), name, ended(setting), *numbers]))
+    return rows
+
+
+def _numbers(setting: Setting, metric: str, *, running: bool) -> list[str]:
+    if running:
+        return [with_deviation(*setting.spread(metric))]
+    summary = setting.summary(metric)
+    return [with_deviation(summary.mean, summary.deviation), interval(summary)]
+
+
+def _conclusion(tally: Tally) -> list[str]:
+    """Return what the repeats say, in sentences; of a sweep without any, that there are none."""
+    found = tally.settings()
+    if not tally.repeated:
+        told = [single_draw(found)] if any(tally.criterion.metric in one.metrics for one in tally.ranking()) else []
+    else:
+        told = [*conclusion(found), f"best trial, and registered model if there is one: {standing_for(tally)}"]
+    return [*(f"- {sentence}" for sentence in (at_the_end(found), *told) if sentence), ""]
+
+
+def _trial(place: int, standing: Standing, names: Sequence[str], reference: Reference) -> str:
+    numbers = [f"{standing.metrics[column]:.4g}" if column in standing.metrics else "" for column in names]
+    outcome = standing.ending or f"at step {standing.step}"
+    if standing.message:
+        outcome += ": " + standing.message.replace("|", "\\|").replace("\n", " ")
+    name = reference.link(standing.trial.name, reference.runs.get(standing.trial.key))
+    return _row([str(place), name, *numbers, outcome])
+
+
+def _commands(sweep: SweepHeader, status: str, tally: Tally, reference: Reference) -> list[str]:
+    store = f"--tracking-uri {shlex.quote(reference.uri)}"
+    commands = {}
+    if "command" in sweep.provenance:
+        commands["Run again"] = sweep.provenance["command"]
+        if sweep.key and status in {"FAILED", "KILLED"}:
+            commands["Resume"] = f"{sweep.provenance['command'].removesuffix(RESUMED)}{RESUMED}"
+    commands["Open"] = reference.look.splitlines()[0]
+    commands["Write as one page"] = f"python -m pipeline.report {reference.run_id} {store}"
+    if tally.best is not None and tally.best.trial.key in reference.runs:
+        commands["Reproduce the best"] = f"python -m pipeline.reproduce {reference.runs[tally.best.trial.key]} {store}"
+    return [line for what, command in commands.items() for line in (f"{what}:", "", "```", command, "```", "")]
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,294 @@
+"""Reading a record back: a trial with all that is needed to run it again, or a whole sweep as a table of its trials."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import tempfile
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+
+from pipeline.address import absolute, redact, sqlite_file
+from pipeline.errors import RecordError
+from pipeline.record import artifacts
+from pipeline.record.outbox import PACK
+from pipeline.record.protocol import CLOCKED, FOLDER, Series
+from pipeline.record.store import children, connect
+from pipeline.reports import Layout
+from pipeline.results.criterion import Criterion
+from pipeline.results.repeats import COMPLETE, STOPPED, Repeat, Setting, ranked, ranked_repeats
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient  # takes seconds to import
+
+_CONFIG_DIGEST = "config.sha256"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedRun:
+    """A trial as its record holds it.
+
+    ``versions`` maps packages to the versions that computed it; ``layout`` is None, and ``arrays`` is empty,
+    for a trial that did not end by itself.
+    """
+
+    run_id: str
+    name: str
+    experiment: str
+    experiment_id: str
+    status: str
+    config: Mapping[str, Any]
+    overrides: tuple[str, ...]
+    curves: Mapping[str, Series]
+    arrays: Mapping[str, np.ndarray]
+    layout: Layout | None
+    tags: Mapping[str, str]
+    dataset_digest: str
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweptRun:
+    """A trial of a recorded sweep: its run, its outcome, its params and the last values of its metrics.
+
+    ``setting`` are the key and the name of the setting that it repeats, empty in older records; ``stopped_at`` is the
+    step of the rung at which it was stopped, infinite where it was not.
+    """
+
+    run_id: str
+    name: str
+    key: str
+    outcome: str
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    setting: tuple[str, str] = ("", "")
+    stopped_at: float = math.inf
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedSweep:
+    """A sweep as its record holds it.
+
+    Its ``runs`` and its ``settings`` stand the best first, ``best`` is the best run of the best setting; ``figures``
+    are its own and ``winner`` those of the best run.
+    """
+
+    run_id: str
+    name: str
+    status: str
+    tags: Mapping[str, str]
+    criterion: Criterion
+    runs: tuple[SweptRun, ...]
+    settings: tuple[Setting, ...]
+    best: SweptRun
+    figures: Mapping[str, bytes]
+    winner: Mapping[str, bytes]
+
+
+def open_reader(uri: str) -> Reader:
+    """Return a reader of the store at ``uri``, or raise a `RecordError` where that does not answer."""
+    uri = absolute(uri)
+    return Reader(uri, connect(uri, create=False))
+
+
+class Reader:
+    """Reads the store at ``uri``, reached by ``client``; a run that it does not hold is a `RecordError`."""
+
+    def __init__(self, uri: str, client: MlflowClient) -> None:
+        self.uri = uri
+        self._client = client
+
+    def is_trial(self, run_id: str) -> bool:
+        """Return whether a run is a trial's; if not, it may be a sweep's parent run, or a foreign one."""
+        return _CONFIG_DIGEST in self._run(run_id).data.tags
+
+    def trial(self, run_id: str) -> RecordedRun:
+        """Return the trial with a run.
+
+        Raises
+        ------
+        RecordError
+            If the run is no trial's, or its config is not the one that was recorded.
+        """
+        run = self._run(run_id)
+        tags = dict(run.data.tags)
+        if _CONFIG_DIGEST not in tags:
+            raise RecordError(f"the run must be one trial's, not a sweep's parent run or a foreign one, got {run_id!r}")
+        files = self._files(run)
+        config = artifacts.read_config(files[artifacts.CONFIG], tags[_CONFIG_DIGEST])
+        inside = f"{tags['key']}/" if PACK in tags else ""
+        return RecordedRun(
+            run_id=run_id,
+            name=run.info.run_name,
+            experiment=self._client.get_experiment(run.info.experiment_id).name,
+            experiment_id=run.info.experiment_id,
+            status=run.info.status,
+            config=_placed(config, _folders(tags, self.uri)),
+            overrides=tuple(yaml.safe_load(files[artifacts.OVERRIDES])),
+            curves={
+                metric: _series(self._client.get_metric_history(run_id, metric))
+                for metric in sorted(run.data.metrics)
+                if not metric.startswith(CLOCKED)
+            },
+            arrays=artifacts.read_arrays(files[artifacts.ARRAYS], inside) if artifacts.ARRAYS in files else {},
+            layout=artifacts.read_layout(files[artifacts.LAYOUT]) if artifacts.LAYOUT in files else None,
+            tags=tags,
+            dataset_digest=tags["dataset.digest"],
+            versions={k.removeprefix("version."): v for k, v in sorted(tags.items()) if k.startswith("version.")},
+        )
+
+    def sweep(self, run_id: str) -> RecordedSweep:
+        """Return the sweep with a parent run, or raise a `RecordError` where that has no trials."""
+        parent = self._run(run_id)
+        runs = [_swept_run(run) for run in children(self._client, parent.info.experiment_id, run_id)]
+        if not runs:
+            raise RecordError(f"the run must be a sweep's parent run, got {run_id!r}, which has no trials")
+        criterion = Criterion.from_tags(parent.data.tags, {name for run in runs for name in run.metrics})
+        runs.sort(key=lambda run: _rank(run, criterion))
+        settings = _settings(runs, criterion)
+        best = next((run for run in runs if settings[0].best and run.run_id == settings[0].best.run_id), runs[0])
+        return RecordedSweep(
+            run_id=run_id,
+            name=parent.info.run_name,
+            status=parent.info.status,
+            tags=dict(parent.data.tags),
+            criterion=criterion,
+            runs=tuple(runs),
+            settings=tuple(settings),
+            best=best,
+            figures=self._figures(run_id),
+            winner=self._figures(best.run_id),
+        )
+
+    def tell(self, run_id: str, tags: Mapping[str, str], note: str) -> None:
+        """Add tags to a run, and a note above its description."""
+        before = self._run(run_id).data.tags.get(artifacts.NOTE, "")
+        for key, value in {**tags, artifacts.NOTE: f"{note}\n\n{before}".strip()}.items():
+            self._client.set_tag(run_id, key, value)
+
+    def _run(self, run_id: str) -> Any:
+        from mlflow.exceptions import MlflowException  # noqa: PLC0415  # takes seconds to import
+
+        try:
+            return self._client.get_run(run_id)
+        except MlflowException as error:
+            raise RecordError(f"the run must be one of {redact(self.uri)!r}, got {run_id!r}: {error.message}") from None
+
+    def _files(self, run: Any) -> dict[str, bytes]:
+        """Return the files of a trial; in a large sweep they are its tags, and the arrays in a file of the sweep."""
+        from mlflow.exceptions import MlflowException  # noqa: PLC0415  # takes seconds to import
+
+        run_id, tags = run.info.run_id, run.data.tags
+        wanted = (artifacts.CONFIG, artifacts.OVERRIDES, artifacts.ARRAYS, artifacts.LAYOUT)
+        found = {name: tags[name].encode() for name in wanted if name in tags}
+        left = {name for name in wanted if name not in found}
+        try:
+            if PACK in tags:
+                found[artifacts.ARRAYS] = self._download(tags["mlflow.parentRunId"], [tags[PACK]])[tags[PACK]]
+                left -= {artifacts.ARRAYS}
+            there = {file.path for file in self._client.list_artifacts(run_id)} if left else set()
+            found |= self._download(run_id, left & there)
+        except (MlflowException, OSError) as error:
+            raise RecordError(f"the artifacts of run {run_id!r} must be readable, got: {error}") from None
+        if artifacts.CONFIG not in found:
+            place = run.info.artifact_uri
+            raise RecordError(f"the run must hold {artifacts.CONFIG}, got {run_id!r} with {sorted(found)} in {place}")
+        return found
+
+    def _figures(self, run_id: str) -> dict[str, bytes]:
+        names = sorted(file.path for file in self._client.list_artifacts(run_id, artifacts.FIGURES))
+        found = self._download(run_id, names)
+        return {name.removeprefix(f"{artifacts.FIGURES}/"): found[name] for name in names}
+
+    def _download(self, run_id: str, names: Collection[str]) -> dict[str, bytes]:
+        with tempfile.TemporaryDirectory() as folder:
+            return {
+                name: Path(self._client.download_artifacts(run_id, name, folder)).read_bytes() for name in sorted(names)
+            }
+
+
+def last_metrics(run: Any) -> dict[str, float]:
+    """Return the last value of each metric of a run as it was reported."""
+    return {name: float(_numbers(np.array([value]))[0]) for name, value in run.data.metrics.items()}
+
+
+def _numbers(values: np.ndarray) -> np.ndarray:
+    """Return values as they were before MLflow stored them: its SQL stores hold an infinity as the largest number."""
+    values[np.abs(values) == sys.float_info.max] *= np.inf
+    return values
+
+
+def _series(history: Sequence[Any]) -> Series:
+    points = sorted((metric.step, metric.value) for metric in history)
+    steps = np.array([step for step, _ in points], dtype=np.int64)
+    return Series(steps=steps, values=_numbers(np.array([value for _, value in points], dtype=np.float64)))
+
+
+def _folders(tags: Mapping[str, str], uri: str) -> list[Path]:
+    """Return where a run's relative paths may begin: where its command was run, and beside its store."""
+    store = sqlite_file(uri)
+    run_in = [Path(tags[FOLDER])] if FOLDER in tags else []  # an older record does not say
+    return [*run_in, *([store.parent] if store else [])]
+
+
+def _placed(config: dict[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
+    """Return a config in which the path of the data holds from any folder; it is taken from the first that has it.
+
+    A path that none of them has is left as it was given.
+    """
+    dataset = config.get("dataset") or {}
+    root = dataset.get("root")
+    if root is None:
+        return config
+    there = [str(path) for folder in folders if (path := folder / Path(root).expanduser()).exists()]
+    return {**config, "dataset": {**dataset, "root": next(iter(there), root)}}
+
+
+def _swept_run(run: Any) -> SweptRun:
+    tags = run.data.tags
+    return SweptRun(
+        run_id=run.info.run_id,
+        name=run.info.run_name,
+        key=tags.get("key", ""),
+        outcome=tags.get("outcome", run.info.status.lower()),
+        params=dict(run.data.params),
+        metrics=last_metrics(run),
+        setting=(tags.get("setting.key", ""), tags.get("setting", "")),
+        stopped_at=float(tags["outcome.step"]) if tags.get("outcome") == STOPPED else math.inf,
+    )
+
+
+def _settings(runs: Sequence[SweptRun], criterion: Criterion) -> list[Setting]:
+    """Return the settings that runs repeat, the best first; an older record says by its runs' params which they are."""
+    groups: dict[str, list[Repeat]] = {}
+    names: dict[str, str] = {}
+    for index, run in enumerate(runs):
+        fixed = {name: value for name, value in sorted(run.params.items()) if name not in criterion.over}
+        key = run.setting[0] or json.dumps(fixed)
+        names.setdefault(key, run.setting[1] or run.name)
+        repeat = Repeat(
+            seeds=tuple((name, run.params[name]) for name in criterion.over if name in run.params),
+            outcome=run.outcome,
+            metrics=run.metrics,
+            index=index,
+            trial=run.name,
+            run_id=run.run_id,
+            stopped_at=run.stopped_at,
+        )
+        groups.setdefault(key, []).append(repeat)
+    return ranked(
+        Setting(key=key, name=names[key], repeats=ranked_repeats(repeats, criterion), criterion=criterion)
+        for key, repeats in groups.items()
+    )
+
+
+def _rank(run: SweptRun, criterion: Criterion) -> tuple[bool, float, float, str]:
+    """Order runs as a sweep's own table does: those that came furthest, and that diverged or failed last."""
+    lost = run.outcome not in {COMPLETE, STOPPED}
+    return lost, -run.stopped_at, -criterion.score(run.metrics), run.name
