@@ -66,7 +66,8 @@ def build(kind: type, values: Mapping[str, Any], *, parameter: str = "") -> Any:
 
 def field_values(row: object) -> dict[str, Any]:
     """Return the values of a dataclass's fields by name, as they are: `dataclasses.asdict` copies what they hold."""
-    return {name: getattr(row, name) for name in field_names(type(row))}
+    kind: type = type(row)
+    return {name: getattr(row, name) for name in field_names(kind)}
 
 
 @functools.cache
