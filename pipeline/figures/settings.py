@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from pipeline.config.settings import setting_key, setting_names, setting_values, text_of, used_values
+from pipeline.config.settings import setting_names, setting_values
 from pipeline.figures.trials import caption_of, diverged
 from pipeline.record.protocol import Series
 from pipeline.record.sweep_run import TrialRecord
-from pipeline.results.repeats import Repeat, Setting, ranked, ranked_repeats
+from pipeline.results.repeats import Setting, ranked, ranked_repeats
 from tasks.events import Outcome
 
 
@@ -36,13 +36,13 @@ def by_setting(trials: Sequence[TrialRecord]) -> list[SettingRecord]:
     criterion = trials[0].standing.criterion
     groups: dict[str, list[TrialRecord]] = {}
     for trial in trials:
-        groups.setdefault(setting_key(trial.standing.trial.trial, criterion.over), []).append(trial)
+        groups.setdefault(trial.standing.setting, []).append(trial)
     names = setting_names([members[0].standing.trial.trial for members in groups.values()], criterion.over)
     found = {
         key: Setting(
             key=key,
             name=name,
-            repeats=ranked_repeats([_repeat(one, criterion.over) for one in members], criterion),
+            repeats=ranked_repeats([one.standing.repeat() for one in members], criterion),
             criterion=criterion,
             used=setting_values(members[0].standing.trial.trial, criterion.over),
         )
@@ -53,8 +53,7 @@ def by_setting(trials: Sequence[TrialRecord]) -> list[SettingRecord]:
 
 def are_repeated(trials: Sequence[TrialRecord]) -> bool:
     """Return whether a setting has more than one repeat."""
-    over = trials[0].standing.criterion.over
-    return len({setting_key(trial.standing.trial.trial, over) for trial in trials}) < len(trials)
+    return len({trial.standing.setting for trial in trials}) < len(trials)
 
 
 def as_means(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
@@ -82,18 +81,6 @@ def caption_of_settings(drawn: Sequence[SettingRecord]) -> str:
     many = f"{counts[0]} repeats" if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]} repeats"
     common = caption_of([trial for one in drawn for trial in one.trials]).partition(" · ")[2]
     return f"{len(drawn)} settings x {many} · {common}"
-
-
-def _repeat(trial: TrialRecord, over: Iterable[str]) -> Repeat:
-    standing, values = trial.standing, used_values(trial.standing.trial.trial)
-    return Repeat(
-        seeds=tuple((key, text_of(key, values[key])) for key in over if key in values),
-        outcome=standing.outcome.value if standing.outcome else "not finished",
-        metrics=standing.metrics,
-        index=standing.trial.index,
-        trial=standing.trial.name,
-        stopped_at=standing.stopped_at,
-    )
 
 
 def _mean(one: SettingRecord, held: Mapping[str, Any]) -> TrialRecord:

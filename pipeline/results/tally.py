@@ -22,15 +22,37 @@ from tasks.events import Outcome, Result
 
 @dataclass(slots=True, kw_only=True)
 class Standing:
-    """The standing of a trial: its step, the last value of each metric, and its outcome once it has one."""
+    """The standing of a trial: its step, the last value of each metric, and its outcome once it has one.
+
+    ``setting`` is the key of its setting, of which ``seeds`` tell it from other repeats.
+    """
 
     trial: PlannedTrial
     criterion: Criterion = field(default_factory=Criterion)
+    setting: str = field(init=False)
+    seeds: Seeds = field(init=False)
     step: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
     started: bool = False
     outcome: Outcome | None = None
     message: str = ""
+
+    def __post_init__(self) -> None:
+        used, over = used_values(self.trial.trial), self.criterion.over
+        self.setting = setting_key(self.trial.trial, over)
+        self.seeds = tuple((key, text_of(key, used[key])) for key in over if key in used)
+
+    def repeat(self, run_id: str = "") -> Repeat:
+        """Return the trial as a repeat of its setting; ``run_id`` is its run."""
+        return Repeat(
+            seeds=self.seeds,
+            outcome=self.outcome.value if self.outcome else "not finished",
+            metrics=self.metrics,
+            index=self.trial.index,
+            trial=self.trial.name,
+            run_id=run_id,
+            stopped_at=self.stopped_at,
+        )
 
     @property
     def score(self) -> float:
@@ -71,8 +93,6 @@ class Tally:
         self.standings: dict[str, Standing] = {}
         self._repeats: dict[str, list[Standing]] = {}  # by the key of their setting
         self._open: Counter[str] = Counter()  # how many of them have not ended
-        self._setting: dict[str, str] = {}
-        self._seeds: dict[str, Seeds] = {}
         self._swept = SweptValues()
         self._names: dict[str, str] | None = None
         self._rank_keys: dict[str, RankKey] = {}
@@ -92,12 +112,9 @@ class Tally:
         new = [trial for trial in trials if trial.key not in self.standings]
         for trial in new:
             standing = self.standings[trial.key] = Standing(trial=trial, criterion=self.criterion)
-            key = self._setting[trial.key] = setting_key(trial.trial, self.criterion.over)
-            self._repeats.setdefault(key, []).append(standing)
-            self._open[key] += 1
-            used = used_values(trial.trial)
-            self._seeds[trial.key] = _seeds(used, self.criterion.over)
-            self._swept.add(used)
+            self._repeats.setdefault(standing.setting, []).append(standing)
+            self._open[standing.setting] += 1
+            self._swept.add(used_values(trial.trial))
         if new:
             self.steps_total += round(self._share * sum(trial.trial.steps for trial in new))
             self._names = None  # they tell what differs, which may be more now
@@ -119,14 +136,14 @@ class Tally:
             case Failed(error=error):
                 self.failed += 1
                 self._end(standing, Outcome.FAILED, error)
-        self._moved[self._setting[standing.trial.key]] = None
+        self._moved[standing.setting] = None
         return standing
 
     def know(self, key: str, result: Result) -> None:
         """Add the result of a trial that ended in an earlier process."""
         standing = self._started(key)
         self._finish(standing, result)
-        self._moved[self._setting[key]] = None
+        self._moved[standing.setting] = None
 
     @property
     def best(self) -> Standing | None:
@@ -152,7 +169,7 @@ class Tally:
 
     def setting_of(self, trial: PlannedTrial) -> str:
         """Return the key of a trial's setting."""
-        return self._setting[trial.key]
+        return self.standings[trial.key].setting
 
     def setting_name(self, trial: PlannedTrial) -> str:
         """Return the name of a trial's setting, which is the trial's own name if there are no repeats."""
@@ -214,22 +231,13 @@ class Tally:
             Setting(
                 key=key,
                 name=self.setting_name(standings[0].trial),
-                repeats=ranked_repeats([self._repeat(one, run_ids) for one in standings], self.criterion),
+                repeats=ranked_repeats(
+                    [one.repeat(run_ids.get(one.trial.key, "")) for one in standings], self.criterion
+                ),
                 criterion=self.criterion,
                 used=setting_values(standings[0].trial.trial, self.criterion.over),
             )
             for key, standings in repeats.items()
-        )
-
-    def _repeat(self, standing: Standing, run_ids: Mapping[str, str]) -> Repeat:
-        return Repeat(
-            seeds=self._seeds[standing.trial.key],
-            outcome=standing.outcome.value if standing.outcome else "not finished",
-            metrics=standing.metrics,
-            index=standing.trial.index,
-            trial=standing.trial.name,
-            run_id=run_ids.get(standing.trial.key, ""),
-            stopped_at=standing.stopped_at,
         )
 
     def _started(self, key: str) -> Standing:
@@ -268,7 +276,7 @@ class Tally:
         self.running -= 1
         self.done += 1
         if standing.outcome is None:
-            self._open[self._setting[standing.trial.key]] -= 1
+            self._open[standing.setting] -= 1
         standing.outcome, standing.message = outcome, message
 
 
@@ -287,10 +295,6 @@ def _rank_key(repeats: Sequence[Standing]) -> RankKey:
 
 def _best(repeats: Sequence[Standing]) -> Standing:
     return min(repeats, key=_rank)
-
-
-def _seeds(used: Mapping[str, Any], over: Sequence[str]) -> Seeds:
-    return tuple((key, text_of(key, used[key])) for key in over if key in used)
 
 
 def trial_columns(standings: Sequence[Standing], criterion: Criterion) -> list[str]:
