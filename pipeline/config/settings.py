@@ -45,13 +45,21 @@ def setting_values(trial: Trial, over: Collection[str]) -> dict[str, Any]:
     >>> one == two, one["data_seed"]
     (True, 0)
     """
-    used = used_values(trial)
-    return {name: used[name] for name in used if not {name, name.partition(".")[0]} & {*over}}
+    return _without(used_values(trial), over)
 
 
 def setting_key(trial: Trial, over: Collection[str]) -> str:
     """Return the key of a trial's setting, in any sweep: a digest of its values."""
-    return hashlib.sha256(json.dumps(setting_values(trial, over), sort_keys=True).encode()).hexdigest()[:16]
+    return key_of(used_values(trial), over)
+
+
+def key_of(used: Mapping[str, Any], over: Collection[str]) -> str:
+    """Return the key of the setting of a trial that uses these values."""
+    return hashlib.sha256(json.dumps(_without(used, over), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _without(used: Mapping[str, Any], over: Collection[str]) -> dict[str, Any]:
+    return {name: used[name] for name in used if name not in over and name.partition(".")[0] not in over}
 
 
 def setting_names(trials: Sequence[Trial], over: Collection[str]) -> list[str]:

@@ -130,7 +130,7 @@ class Composer:
         plain = [parsed[text] for text in kept if text not in choices]
         if all(map(_is_plain, plain)):
             base = self._compose(choices)
-            values: Any = copy.deepcopy(base.task)
+            values = dict(base.task)  # what is not set is shared by all jobs
             if all([_set(values, override.key_or_group.split("."), override.value()) for override in plain]):  # noqa: C419  # a list: all are set
                 return Job(number=number, overrides=kept, base=base, values=values, left_out=left_out)
         base = self._compose(kept)
@@ -202,11 +202,14 @@ def _is_plain(override: Override) -> bool:
     )
 
 
-def _set(values: Any, path: Sequence[str], value: object) -> bool:
-    """Set the value of an existing key; return whether it exists."""
+def _set(values: dict[str, Any], path: Sequence[str], value: object) -> bool:
+    """Set the value of an existing key, in copies of the mappings that lead to it; return whether it exists."""
     for name in path[:-1]:
-        values = values.get(name) if isinstance(values, dict) else None
-    if not isinstance(values, dict) or path[-1] not in values or isinstance(values[path[-1]], dict | list):
+        if not isinstance(values.get(name), dict):
+            return False
+        values[name] = dict(values[name])
+        values = values[name]
+    if path[-1] not in values or isinstance(values[path[-1]], dict | list):
         return False
     values[path[-1]] = value
     return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import hashlib
 import io
 import json
@@ -77,9 +78,15 @@ def shorten(text: str, longest: int, note: str = " ... (shortened)") -> str:
 def config_files(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, str]:
     """Return the texts of a trial's config, by file name."""
     return {
-        CONFIG: yaml.dump(trial_config(config), Dumper=_DUMPER, sort_keys=False),
+        CONFIG: "".join(_entry(name, json.dumps(value)) for name, value in trial_config(config).items()),
         OVERRIDES: yaml.dump([redact(text) for text in overrides], Dumper=_DUMPER),
     }
+
+
+@functools.lru_cache(maxsize=1000)
+def _entry(name: str, value: str) -> str:
+    """Return an entry of a config as YAML, from its value in JSON: trials of a sweep share most entries."""
+    return str(yaml.dump({name: json.loads(value)}, Dumper=_DUMPER, sort_keys=False))
 
 
 def read_config(content: bytes, digest: str) -> dict[str, Any]:
@@ -165,6 +172,8 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, str | int | float):
+        return value
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -6,12 +6,12 @@ import heapq
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import Any
 
 import numpy as np
 
-from pipeline.config.settings import SweptValues, setting_key, setting_names, setting_values, text_of, used_values
+from pipeline.config.settings import SweptValues, key_of, setting_names, setting_values, text_of, used_values
 from pipeline.plan.plan import PlannedTrial
 from pipeline.reports import Failed, Finished, Progressed, Started, TrialReport
 from pipeline.results.cells import SHOWN
@@ -24,7 +24,8 @@ from tasks.events import Outcome, Result
 class Standing:
     """The standing of a trial: its step, the last value of each metric, and its outcome once it has one.
 
-    ``setting`` is the key of its setting, of which ``seeds`` tell it from other repeats.
+    ``setting`` is the key of its setting and ``seeds`` tell it from other repeats; both follow from the values that the
+    trial uses, ``used``.
     """
 
     trial: PlannedTrial
@@ -36,10 +37,11 @@ class Standing:
     started: bool = False
     outcome: Outcome | None = None
     message: str = ""
+    used: InitVar[Mapping[str, Any] | None] = None
 
-    def __post_init__(self) -> None:
-        used, over = used_values(self.trial.trial), self.criterion.over
-        self.setting = setting_key(self.trial.trial, over)
+    def __post_init__(self, used: Mapping[str, Any] | None) -> None:
+        used, over = used or used_values(self.trial.trial), self.criterion.over
+        self.setting = key_of(used, over)
         self.seeds = tuple((key, text_of(key, used[key])) for key in over if key in used)
 
     def repeat(self, run_id: str = "") -> Repeat:
@@ -111,10 +113,11 @@ class Tally:
         """Add trials."""
         new = [trial for trial in trials if trial.key not in self.standings]
         for trial in new:
-            standing = self.standings[trial.key] = Standing(trial=trial, criterion=self.criterion)
+            used = used_values(trial.trial)
+            standing = self.standings[trial.key] = Standing(trial=trial, criterion=self.criterion, used=used)
             self._repeats.setdefault(standing.setting, []).append(standing)
             self._open[standing.setting] += 1
-            self._swept.add(used_values(trial.trial))
+            self._swept.add(used)
         if new:
             self.steps_total += round(self._share * sum(trial.trial.steps for trial in new))
             self._names = None  # they tell what differs, which may be more now

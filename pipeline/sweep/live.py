@@ -145,17 +145,19 @@ class LiveSweep:
         if sqlite_file(config.tracking.uri) is None:
             connecting.result()  # a server's refusal is raised before anything is shown; a file was probed above
 
+        criterion = Criterion.of(config.sweep, self._dataset)
+        expected = expectation(config, plan.trials, self._dataset)
+        self._tally = Tally(plan.trials, criterion, share=expected.share if expected else 1.0)
+
         # The parent run of a sweep keeps the attachments for all its trials.
         provenance = Provenance(tags=tags, attachments=attachments if lone else {})
         overrides = self._overrides or ()
-        sweep = None if lone else make_header(overrides, config, plan, self._dataset, tags, attachments, batch.identity)
+        about = (overrides, config, self._tally, self._dataset, tags, attachments, batch.identity)
+        sweep = None if lone else make_header(*about)
         head = Header(sweep=sweep, dataset=self._dataset, provenance=provenance)
         self._record = Record(
             recorder, in_background(lambda: open_record(recorder, connecting, config, head, self._folder))
         )
-        criterion = Criterion.of(config.sweep, self._dataset)
-        expected = expectation(config, plan.trials, self._dataset)
-        self._tally = Tally(plan.trials, criterion, share=expected.share if expected else 1.0)
         self._failures = Failures(len(plan.trials), FaultLog(self._folder))
         self._scheduler = TrialScheduler(config, self._dataset, criterion, widest=widest(config, self._dataset))
         self._stack.push(self._show_end)

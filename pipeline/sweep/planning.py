@@ -9,7 +9,7 @@ from rich.console import Console
 
 from pipeline.config.identity import CODE, code_version
 from pipeline.config.schema import Config, describe
-from pipeline.config.settings import setting_key, swept_values, used_values
+from pipeline.config.settings import setting_key
 from pipeline.config.tables import TABLES
 from pipeline.display.console import Loading, show_folded, show_forecast, show_plan
 from pipeline.plan.estimate import sweep_seconds, worker_memory
@@ -17,6 +17,7 @@ from pipeline.plan.plan import Plan, PlannedTrial, Point, make_plan
 from pipeline.plan.repeats import repeated
 from pipeline.record.protocol import SweepHeader
 from pipeline.results.criterion import Criterion, check_metric
+from pipeline.results.tally import Tally
 from pipeline.stopping.checks import check, first_rung
 from pipeline.stopping.forecast import Forecast, forecast
 from pipeline.sweep.engines import widest, worker_count
@@ -26,6 +27,9 @@ from tasks.datasets.dataset import Dataset
 from tasks.errors import ConfigError
 from tasks.rows import row_name
 from tasks.trial import check as check_trial
+
+_OF_SWEEP = ("dataset", "stopping", "device", "engine", "cluster", "tracking", "sweep")
+"""What all trials of a sweep have in common."""
 
 
 def shared_config(points: Sequence[Point], before: Config | None = None) -> Config:
@@ -39,10 +43,9 @@ def shared_config(points: Sequence[Point], before: Config | None = None) -> Conf
     if not points:
         raise ConfigError("the grid must have at least one point, got none")
     config = before or points[0].config
-    first = _common(config)
     for point in points:
-        other = _common(point.config)
-        if other != first:
+        if not _is_alike(point.config, config):
+            first, other = _common(config), _common(point.config)
             name = next(name for name in {**first, **other} if first.get(name) != other.get(name))
             raise ConfigError(
                 f"{name} must be the same in all trials of a sweep, got {first.get(name)!r} and {other.get(name)!r}"
@@ -50,10 +53,14 @@ def shared_config(points: Sequence[Point], before: Config | None = None) -> Conf
     return config
 
 
+def _is_alike(one: Config, other: Config) -> bool:
+    return all(getattr(one, name) == getattr(other, name) for name in _OF_SWEEP)
+
+
 def _common(config: Config) -> dict[str, Any]:
     values = describe(config)
     flat: dict[str, Any] = {}
-    for section in ("dataset", "stopping", "device", "engine", "cluster", "tracking", "sweep"):
+    for section in _OF_SWEEP:
         value = values[section]
         flat |= (
             {f"{section}.{key}": inner for key, inner in value.items()} if isinstance(value, dict) else {section: value}
@@ -118,23 +125,23 @@ def expectation(config: Config, planned: Sequence[PlannedTrial], dataset: Datase
 def make_header(
     overrides: Sequence[str],
     config: Config,
-    plan: Plan,
+    tally: Tally,
     dataset: Dataset,
     tags: Mapping[str, str],
     attachments: Mapping[str, str],
     identity: str = "",
 ) -> SweepHeader:
-    """Return the header of a sweep, before it starts; ``identity`` is that of its source."""
-    criterion = Criterion.of(config.sweep, dataset)
-    varied = swept_values([used_values(trial.trial) for trial in plan.trials])
+    """Return the header of a sweep, before it starts, from the tally of its trials; ``identity`` is its source's."""
+    criterion, varied = tally.criterion, tally.swept()
+    trials = tuple(standing.trial for standing in tally.standings.values())
     named = [key for key in varied if key not in criterion.over] or list(varied)
     repeats = f" ({config.sweep.repeats} repeats)" if config.sweep.repeats > 1 else ""
     return SweepHeader(
         name=config.sweep.name or f"{', '.join(named) or 'one trial'} on {dataset.name}{repeats}",
         overrides=tuple(overrides),
-        trials=plan.trials,
+        trials=trials,
         provenance={**tags, CODE: code_version(), **criterion.tags()},
         attachments=attachments,
-        key=sweep_key(plan.trials, config, identity),
+        key=sweep_key(trials, config, identity),
         criterion=criterion,
     )

@@ -16,6 +16,8 @@ from pipeline.engine.protocol import run
 from pipeline.plan.plan import Plan, Point, make_plan
 from pipeline.record.protocol import Provenance, Recorder
 from pipeline.reports import Checkpointed, Failed, Paused
+from pipeline.results.criterion import Criterion
+from pipeline.results.tally import Tally
 from pipeline.sweep.engines import make_engine, worker_count
 from pipeline.sweep.opening import Header, connect_in_background, make_recorder, open_record
 from pipeline.sweep.planning import make_header
@@ -52,7 +54,11 @@ def record(plan: Plan, dataset: Any, engine: Any, recorder: Recorder) -> float:
 
 def mlflow_recorder(config: Config, plan: Plan, dataset: Any) -> Recorder:
     """Return the recorder of a sweep as the command line opens it."""
-    head = Header(sweep=make_header((), config, plan, dataset, {}, {}), dataset=dataset, provenance=Provenance())
+    head = Header(
+        sweep=make_header((), config, Tally(plan.trials, Criterion.of(config.sweep, dataset)), dataset, {}, {}),
+        dataset=dataset,
+        provenance=Provenance(),
+    )
     folder = Path(tempfile.mkdtemp())
     recorder = make_recorder(config, folder, lone=False)
     open_record(recorder, connect_in_background(recorder), config, head, folder)
