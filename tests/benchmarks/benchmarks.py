@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.benchmarks import arithmetic, deciding, gpu, growth, memory, networks, searches, simulation, sweeps
+from tests.benchmarks import arithmetic, deciding, gpu, growth, many, memory, networks, searches, simulation, sweeps
 from tests.benchmarks.row import Benchmark
 
 BENCHMARKS: Mapping[str, Benchmark] = {
@@ -25,6 +25,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "default-sweep": sweeps.default_sweep,
     "planning": sweeps.planning,
     "recording": sweeps.recording,
+    "short-trials": many.short_trials,
     "memory": memory.two_workers,
     "gpu-random-search": gpu.random_search,
     "gpu-fused": gpu.fused,
