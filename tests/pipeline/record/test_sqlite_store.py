@@ -1,7 +1,9 @@
 """The fast way into SQLite writes the same record as MLflow's own."""
 
+import contextlib
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import uuid
@@ -228,6 +230,59 @@ def test_tables_of_a_revision_that_was_not_tested_are_written_by_mlflow_itself_a
     notice = "its tables, of revision feedfeedfeed, are of another version than was tested"
     assert later_notice == [f"the store is written to by MLflow's own API, which takes longer: {notice}"]
     assert later_runs == runs
+
+
+def swept(folder, *path):
+    """What the store of a whole sweep holds, by trial, the sweep itself under no name, and what the command says."""
+    folder.mkdir()
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline",
+        "-m",
+        "engine=inprocess",
+        "steps=60",
+        "seed=1,2",
+        "strategy=random,gradient",
+    ]
+    end = subprocess.run(
+        command,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [*path, Path(__file__).parents[3]]))},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert end.returncode == 0, end.stderr
+    found = {}
+    with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as store:
+        for run, status, place in store.execute("SELECT run_uuid, status, artifact_uri FROM runs").fetchall():
+            files = Path(place.removeprefix("file://"))
+            tags = dict(store.execute("SELECT key, value FROM tags WHERE run_uuid = ?", (run,)).fetchall())
+            points = "SELECT key, step, value, is_nan FROM metrics WHERE run_uuid = ? AND key NOT LIKE 'wall_clock/%'"
+            found[tags.get("key", "")] = (
+                status,
+                sorted(store.execute(points, (run,)).fetchall()),
+                sorted(store.execute("SELECT key, value FROM params WHERE run_uuid = ?", (run,)).fetchall()),
+                sorted(tags),
+                sorted(str(file.relative_to(files)) for file in files.rglob("*") if file.is_file()),
+                store.execute("SELECT count(*) FROM inputs WHERE destination_id = ?", (run,)).fetchone(),
+            )
+        versions = store.execute("SELECT count(*) FROM model_versions").fetchone()
+    return found, versions, end.stdout + end.stderr
+
+
+@pytest.mark.slow
+def test_a_whole_sweep_by_mlflow_itself_holds_what_one_by_the_tables_does(later_mlflow, tmp_path):
+    fast, fast_versions, said = swept(tmp_path / "now")
+    slow, slow_versions, later_said = swept(tmp_path / "then", later_mlflow)
+
+    assert "MLflow's own API" not in said
+    assert "MLflow's own API" in later_said
+    assert len(fast) == 1 + 4
+    assert slow == fast
+    assert slow_versions == fast_versions == (1,)
 
 
 @pytest.mark.parametrize("lacks", ["_get_artifact_repo", "store"])
