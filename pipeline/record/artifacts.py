@@ -39,7 +39,7 @@ _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _NOT_THE_TRIAL = frozenset({"cluster", "tracking", "sweep"})
 
 # The names that MLflow itself has for some circumstances.
-_MLFLOW = {"git.commit": "source.git.commit", "git.branch": "source.git.branch", "user": "user"}
+_MLFLOW_NAMES = {"git.commit": "source.git.commit", "git.branch": "source.git.branch", "user": "user"}
 
 
 def trial_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def params(config: Mapping[str, Any]) -> dict[str, str]:
 
 def run_tags(provenance: Mapping[str, str], overrides: Sequence[str], data: Data) -> dict[str, str]:
     """Return the tags of a run with this provenance, these command-line overrides and this data."""
-    tags = {f"mlflow.{name}": provenance[ours] for ours, name in _MLFLOW.items() if ours in provenance}
+    tags = {f"mlflow.{name}": provenance[ours] for ours, name in _MLFLOW_NAMES.items() if ours in provenance}
     tags |= {"mlflow.source.name": "pipeline", "mlflow.source.type": "LOCAL"}
     tags |= {
         "overrides": redact(" ".join(overrides)),
@@ -113,10 +113,10 @@ def arrays_file(arrays: Mapping[str, np.ndarray]) -> bytes:
     return buffer.getvalue()
 
 
-def read_arrays(content: bytes, inside: str = "") -> dict[str, np.ndarray]:
-    """Return those arrays in a file of `arrays_file` whose names begin with ``inside``, without that."""
+def read_arrays(content: bytes, prefix: str = "") -> dict[str, np.ndarray]:
+    """Return those arrays in a file of `arrays_file` whose names begin with ``prefix``, without that."""
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        return {name.removeprefix(inside): arrays[name] for name in arrays.files if name.startswith(inside)}
+        return {name.removeprefix(prefix): arrays[name] for name in arrays.files if name.startswith(prefix)}
 
 
 def layout_file(layout: Layout) -> str:

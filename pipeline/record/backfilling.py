@@ -12,10 +12,18 @@ from pipeline.address import absolute, how_to_look, is_http, redact, unreachable
 from pipeline.errors import RecordError
 from pipeline.record.entries import Opened
 from pipeline.record.log import DamagedError, Log
-from pipeline.record.relocation import LOG
+from pipeline.record.relocation import LOG_TAG
 from pipeline.record.runs import Runs
 from pipeline.record.sqlite_store import open_store
-from pipeline.record.store import ENTRIES, WRITING, Store, connect, is_refusal, lacks_tables, settings
+from pipeline.record.store import (
+    ENTRIES_TAG,
+    WRITE_VARIABLES,
+    Store,
+    connect,
+    is_refusal,
+    lacks_tables,
+    mlflow_variables,
+)
 
 T = TypeVar("T")
 
@@ -23,7 +31,7 @@ TRIES = 3
 PAUSE = 1.0
 """Seconds between two tries."""
 
-_AT_ONCE = 1000
+_ENTRIES_PER_WRITE = 1000
 """Entries that are written at once."""
 
 _WITHOUT_END = "the log does not hold its end"
@@ -55,28 +63,28 @@ def backfill(path: Path, uri: str | None, *, pause: float = PAUSE) -> Backfilled
         _, opened = next(entries, (0, None))
         if not isinstance(opened, Opened):
             raise RecordError(f"the log must begin with how its record was opened, got {path}")
-        uri = absolute(uri or _without_secrets(opened))
-        with settings(WRITING if is_http(uri) else {}):
-            tags = _check(uri, opened, path)
-            filling = _Filling(uri, opened, int(tags.get(ENTRIES, "0")), pause)
+        uri = absolute(uri or _address(opened))
+        with mlflow_variables(WRITE_VARIABLES if is_http(uri) else {}):
+            tags = _parent_tags(uri, opened, path)
+            backfilling = _Backfill(uri, opened, int(tags.get(ENTRIES_TAG, "0")), pause)
             try:
                 for now, entry in entries:
-                    filling.take(entry, now, log.entries)
+                    backfilling.apply(entry, now, log.entries)
             except DamagedError as error:
-                filling.losses.append(f"the log is damaged, and what follows is lost: {error}")
-            filling.close(log.entries)
+                backfilling.losses.append(f"the log is damaged, and what follows is lost: {error}")
+            backfilling.close(log.entries)
     finally:
         log.close()
-    return Backfilled(entries=filling.done, look=filling.look(), losses=tuple(filling.losses))
+    return Backfilled(entries=backfilling.done, look=backfilling.look(), losses=tuple(backfilling.losses))
 
 
-def _without_secrets(opened: Opened) -> str:
+def _address(opened: Opened) -> str:
     if "***" in opened.uri:
         raise RecordError(f"--tracking-uri must be given: a log holds no password, its store was {opened.uri}")
     return opened.uri
 
 
-def _check(uri: str, opened: Opened, path: Path) -> Mapping[str, str]:
+def _parent_tags(uri: str, opened: Opened, path: Path) -> Mapping[str, str]:
     """Return the tags of the sweep's run; raise where the store lacks it, or it has gone on with another log."""
     client = connect(uri, create=False)
     if not opened.parent:
@@ -89,43 +97,46 @@ def _check(uri: str, opened: Opened, path: Path) -> Mapping[str, str]:
         raise RecordError(
             f"--tracking-uri must be the store of the sweep {opened.parent}, got {redact(uri)}: {error}"
         ) from None
-    if Path(tags.get(LOG, path)).name != path.name:
+    log = tags.get(LOG_TAG, path)
+    if Path(log).name != path.name:
         raise RecordError(
-            f"the sweep {opened.parent} must not have been resumed with another log: it has been, with {tags[LOG]}, so "
+            f"the sweep {opened.parent} must not have been resumed with another log: it has been, with {log}, so "
             "its trials were computed again, and this log is of no use any more"
         )
     return tags
 
 
-class _Filling:
-    """Brings one store to where one log is, of which it has ``known`` entries."""
+class _Backfill:
+    """Brings one store to where one log is, of which it has ``stored`` entries."""
 
-    def __init__(self, uri: str, opened: Opened, known: int, pause: float) -> None:
+    def __init__(self, uri: str, opened: Opened, stored: int, pause: float) -> None:
         self.losses: list[str] = []
         self.done = 0
-        self._uri, self._known, self._pause = uri, known, pause
+        self._uri, self._stored, self._pause = uri, stored, pause
         self._store: Store = open_store(uri, opened.experiment)
         self._runs = Runs(opened, self._store.experiment_id)
         if opened.parent:
-            self._patiently(lambda: self._store.know(opened.parent))
-        self._count(1)
+            self._retry(lambda: self._store.load_ids(opened.parent))
+        self._write_if_due(1)
 
-    def take(self, entry: object, now: int, number: int) -> None:
+    def apply(self, entry: object, now: int, number: int) -> None:
         """Follow an entry, the ``number``-th."""
-        self._runs.take(entry, now)
-        self._count(number)
+        self._runs.apply(entry, now)
+        self._write_if_due(number)
 
     def close(self, entries: int) -> None:
         """Write the rest, and end what nobody will end."""
-        if entries > self._known:
+        if entries > self._stored:
             self._write(entries)
         if not self._runs.closed:
             self.losses.append("the log has no end: its sweep was killed, or the file was cut short")
-            left = [run for run in self._runs.open() if self._patiently(lambda run=run: self._store.is_running(run))]  # type: ignore[misc]
-            names = self._runs.abandon(left, time.time_ns() // 1_000_000, _WITHOUT_END)
-            self._write(max(entries, self._known))
-            self.losses += [f"the run {self._store.named(name)} is ended as KILLED, its end is lost" for name in names]
-        self._patiently(self._store.settle)
+            running = [run for run in self._runs.unended() if self._retry(lambda run=run: self._store.is_running(run))]  # type: ignore[misc]
+            names = self._runs.abandon(running, time.time_ns() // 1_000_000, _WITHOUT_END)
+            self._write(max(entries, self._stored))
+            self.losses += [
+                f"the run {self._store.with_ids(name)} is ended as KILLED, its end is lost" for name in names
+            ]
+        self._retry(self._store.delete_duplicates)
 
     def look(self) -> str:
         """Return how the record is opened."""
@@ -133,26 +144,26 @@ class _Filling:
         lone = None if parent or root is None else self._store.ids.get(root)
         return how_to_look(self._uri, self._store.experiment_id, sweep=parent, run=lone)
 
-    def _count(self, number: int) -> None:
-        if number == self._known:
-            self._runs.outbox.take(number)  # the store has all of that
-        elif number > self._known:
+    def _write_if_due(self, number: int) -> None:
+        if number == self._stored:
+            self._runs.outbox.drain(number)  # the store has all of that
+        elif number > self._stored:
             self.done += 1
-            if number % _AT_ONCE == 0:
+            if number % _ENTRIES_PER_WRITE == 0:
                 self._write(number)
 
     def _write(self, entries: int) -> None:
-        changes, root = self._runs.outbox.take(entries), self._runs.root
+        changes, root = self._runs.outbox.drain(entries), self._runs.root
         if not self._runs.opened.parent and root is not None and root not in self._store.ids:
-            self._patiently(lambda: self._store.seek(root))
-        refused = self._patiently(lambda: self._store.apply(changes, root, entries)) if changes else []
+            self._retry(lambda: self._store.find(root))
+        refused = self._retry(lambda: self._store.apply(changes, root, entries)) if changes else []
         self.losses += [f"the store does not take what it is given: {redact(str(error))}" for error in refused]
 
-    def _patiently(self, do: Callable[[], T]) -> T:
+    def _retry(self, action: Callable[[], T]) -> T:
         """Do something with the store, again where it does not answer."""
         for number in range(TRIES):
             try:
-                return do()
+                return action()
             except Exception as error:
                 if number == TRIES - 1 or lacks_tables(error):
                     raise unreachable(self._uri, error) from error

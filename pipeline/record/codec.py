@@ -20,7 +20,7 @@ from pipeline.record import entries, protocol
 from pipeline.record.artifacts import trial_config
 from tasks.errors import SweepError
 
-_KINDS: Mapping[str, Any] = {
+_TYPES: Mapping[str, Any] = {
     name: kind
     for module in (tasks.events, pipeline.reports, protocol, entries)
     for name, kind in vars(module).items()
@@ -30,7 +30,7 @@ _KINDS: Mapping[str, Any] = {
 
 
 class Codec:
-    """Turns the entries of one log into bytes and back, in their order: a trial is told whole in the first that has it.
+    """Turns the entries of one log into bytes and back, in their order: a trial is kept whole in the first that has it.
 
     Addresses lose their passwords, a config what is no part of its trial.
     """
@@ -41,7 +41,7 @@ class Codec:
     def encode(self, entry: Any) -> bytes:
         """Return an entry as a line of JSON, followed by the bytes of its arrays."""
         blobs: list[bytes] = []
-        text = json.dumps(self._plain(entry, blobs), separators=(",", ":"))
+        text = json.dumps(self._encoded(entry, blobs), separators=(",", ":"))
         return b"".join([text.encode(), b"\n", *blobs])
 
     def decode(self, content: bytes) -> Any:
@@ -54,19 +54,19 @@ class Codec:
         """
         text, _, blobs = content.partition(b"\n")
         try:
-            return self._made(json.loads(text), _Reader(blobs))
+            return self._decoded(json.loads(text), _Blobs(blobs))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, MemoryError, SweepError) as error:
             raise RecordError(f"an entry must be one of a record's log, got {content[:60]!r}: {error}") from None
 
-    def _plain(self, value: Any, blobs: list[bytes]) -> Any:
+    def _encoded(self, value: Any, blobs: list[bytes]) -> Any:
         if value is None or isinstance(value, bool | int | float | str):
             return value
         if isinstance(value, Mapping):
-            return {"map": [[key, self._plain(one, blobs)] for key, one in value.items()]}
+            return {"map": [[key, self._encoded(one, blobs)] for key, one in value.items()]}
         if isinstance(value, list | tuple):
-            return [self._plain(one, blobs) for one in value]
+            return [self._encoded(one, blobs) for one in value]
         if isinstance(value, PlannedTrial):
-            return {"trial": value.key if value.key in self._trials else self._told(value)}
+            return {"trial": value.key if value.key in self._trials else self._encoded_trial(value)}
         if isinstance(value, enum.Enum):
             return {"is": type(value).__name__, "value": value.value}
         return self._blob(value, blobs) or self._record(value, blobs)
@@ -83,35 +83,35 @@ class Codec:
 
     def _record(self, value: Any, blobs: list[bytes]) -> dict[str, Any]:
         fields = {one.name: getattr(value, one.name) for one in dataclasses.fields(value)}
-        told = {name: one for name, one in fields.items() if not isinstance(one, BaseException)}
-        return {"is": type(value).__name__} | {name: self._plain(one, blobs) for name, one in told.items()}
+        kept = {name: one for name, one in fields.items() if not isinstance(one, BaseException)}
+        return {"is": type(value).__name__} | {name: self._encoded(one, blobs) for name, one in kept.items()}
 
-    def _told(self, trial: PlannedTrial) -> dict[str, Any]:
+    def _encoded_trial(self, trial: PlannedTrial) -> dict[str, Any]:
         self._trials[trial.key] = trial
         overrides = [redact(text) for text in trial.overrides]
         config = trial_config(trial.config) | ({"sweep": trial.config["sweep"]} if "sweep" in trial.config else {})
         return {"index": trial.index, "key": trial.key, "name": trial.name, "overrides": overrides, "config": config}
 
-    def _made(self, value: Any, blobs: _Reader) -> Any:
+    def _decoded(self, value: Any, blobs: _Blobs) -> Any:
         if isinstance(value, list):
-            return tuple(self._made(one, blobs) for one in value)
+            return tuple(self._decoded(one, blobs) for one in value)
         if not isinstance(value, dict):
             return value
         match next(iter(value.items()), ("", None)):
             case "array", [kind, *shape]:
                 made: Any = blobs.array(np.dtype(kind), shape)
             case "bytes", length:
-                made = blobs.take(length)
+                made = blobs.read(length)
             case "trial", trial:
-                made = self._trial(trial)
+                made = self._decoded_trial(trial)
             case "map", items:
-                made = {key: self._made(one, blobs) for key, one in items}
+                made = {key: self._decoded(one, blobs) for key, one in items}
             case _:
-                kind = _KINDS[value.pop("is")]
-                made = kind(**{name: self._made(one, blobs) for name, one in value.items()})
+                kind = _TYPES[value.pop("is")]
+                made = kind(**{name: self._decoded(one, blobs) for name, one in value.items()})
         return made
 
-    def _trial(self, value: Any) -> PlannedTrial:
+    def _decoded_trial(self, value: Any) -> PlannedTrial:
         if isinstance(value, dict):
             trial = parse(value["config"]).trial
             planned = PlannedTrial(**{**value, "overrides": tuple(value["overrides"])}, trial=trial)
@@ -120,20 +120,20 @@ class Codec:
         return self._trials[value]
 
 
-class _Reader:
+class _Blobs:
     """Takes the bytes of arrays one after the other."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content
-        self._at = 0
+        self._offset = 0
 
-    def take(self, length: int) -> bytes:
-        part = self._content[self._at : self._at + length]
+    def read(self, length: int) -> bytes:
+        part = self._content[self._offset : self._offset + length]
         if not 0 <= length == len(part):
             raise ValueError(f"{length} bytes are needed, got {len(part)}")
-        self._at += length
+        self._offset += length
         return part
 
     def array(self, kind: np.dtype[Any], shape: list[int]) -> np.ndarray:
-        content = self.take(kind.itemsize * int(np.prod(shape, dtype=np.int64)))
+        content = self.read(kind.itemsize * int(np.prod(shape, dtype=np.int64)))
         return np.frombuffer(content, dtype=kind).reshape(shape)

@@ -89,9 +89,9 @@ class Drawings:
         self.errors: list[Exception] = []
         self._runs, self._dataset, self._figures, self._drawers = runs, dataset, figures, drawers
         self._large = runs.parent is not None and len(runs.parent.sweep.trials) > DRAWN_TRIALS
-        self._awaited: list[tuple[PlannedTrial | None, Future[Drawn]]] = []
+        self._pending: list[tuple[PlannedTrial | None, Future[Drawn]]] = []
 
-    def shows(self, trial: PlannedTrial) -> bool:
+    def draws(self, trial: PlannedTrial) -> bool:
         """Return whether a trial of a sweep has figures: what a task other than training has to show is its figure."""
         return not self._large or not trial.trial.task.trains
 
@@ -100,7 +100,7 @@ class Drawings:
         parent, points = self._runs.parent, self._runs.runs[trial.key].points
         if parent is None:
             self._draw_trial(trial, result)
-        elif self._figures.quick is not None and self.shows(trial) and not drawn:
+        elif self._figures.quick is not None and self.draws(trial) and not drawn:
             self.draw(trial, self._figures.quick, trial, result, points.series())
         if self._large and parent is not None and not parent.may_win(trial):
             points.thin(CURVE_POINTS)
@@ -120,14 +120,14 @@ class Drawings:
 
     def draw(self, trial: PlannedTrial | None, draw: Callable[..., Drawn], *arguments: Any) -> None:
         """Have the figures ``draw(*arguments)`` drawn of a trial, or of its sweep."""
-        self._awaited.append((trial, self._drawers.submit(draw, *arguments)))
+        self._pending.append((trial, self._drawers.submit(draw, *arguments)))
 
-    def take(self) -> Iterator[tuple[PlannedTrial | None, Drawn]]:
+    def drain(self) -> Iterator[tuple[PlannedTrial | None, Drawn]]:
         """Yield what has been drawn since, of a trial or of the sweep."""
-        awaited, self._awaited = self._awaited, []
-        for trial, drawn in awaited:
+        pending, self._pending = self._pending, []
+        for trial, drawn in pending:
             if not drawn.done():
-                self._awaited.append((trial, drawn))
+                self._pending.append((trial, drawn))
                 continue
             try:
                 yield trial, drawn.result()
@@ -136,10 +136,10 @@ class Drawings:
 
     def close(self) -> None:
         """Wait for what is being drawn, to be taken."""
-        wait([drawn for _, drawn in self._awaited])
+        wait([drawn for _, drawn in self._pending])
         self._drawers.close()
 
     def _draw_trial(self, trial: PlannedTrial, result: Result) -> None:
         if self._figures.trial is not None:
-            curves, some = self._runs.runs[trial.key].points.series(), self._dataset.sample(SHOWN_EXAMPLES)
-            self.draw(trial, self._figures.trial, trial, result, curves, some)
+            curves, sample = self._runs.runs[trial.key].points.series(), self._dataset.sample(SHOWN_EXAMPLES)
+            self.draw(trial, self._figures.trial, trial, result, curves, sample)

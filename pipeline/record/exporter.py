@@ -17,7 +17,7 @@ from pipeline.record.store import Store, is_refusal, lacks_tables
 from pipeline.record.timing import TIMING, Timing
 from pipeline.results.fault_log import FaultLog, Quiet, brief
 
-_QUIETLY = 5.0
+_GRACE = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -32,9 +32,9 @@ class Batch:
 
 
 class Exporter:
-    """Writes to a store what ``take`` gives it, again and again until it is done, and asks for more.
+    """Writes to a store what ``next_batch`` gives it, again and again until it is done, and asks for more.
 
-    What happens is told in a line, and in full in ``faults``. Once ``hurry`` is set, `close` waits no longer for a
+    An outage is reported in a line, and in full in ``faults``. Once ``hurry`` is set, `close` waits no longer for a
     store that does not answer; one that does still gets the rest. ``refused`` are the errors of what the store will
     never take, ``busy`` is the CPU time of the thread in seconds.
     """
@@ -43,20 +43,20 @@ class Exporter:
         self,
         store: Store,
         log: Log | None,
-        take: Callable[[], Batch],
+        next_batch: Callable[[], Batch],
         faults: FaultLog,
         hurry: threading.Event,
         timing: Timing = TIMING,
     ) -> None:
         self.refused: list[Exception] = []
         self.busy = 0.0
-        self._store, self._source, self._faults, self._hurry = store, log, faults, hurry
-        self._take, self._timing = take, timing
+        self._store, self._log, self._faults, self._hurry = store, log, faults, hurry
+        self._next_batch, self._timing = next_batch, timing
         self._failure: Exception | None = None
-        self._began_away: float | None = None
-        self._succeeded = time.monotonic()
+        self._outage_began: float | None = None
+        self._last_success = time.monotonic()
         self._pause = timing.retry
-        self._asked = self._closing = self._closed = False
+        self._flush_requested = self._closing = self._closed = False
         self._ended = threading.Event()
         self._changed = threading.Condition()
         threading.Thread(target=self._work, name="exporter", daemon=True).start()
@@ -64,7 +64,7 @@ class Exporter:
     def flush(self) -> None:
         """Have what there is written soon."""
         with self._changed:
-            self._asked = True
+            self._flush_requested = True
             self._changed.notify_all()
 
     def close(self, *, stopped: bool = False) -> str:
@@ -73,7 +73,7 @@ class Exporter:
         ``stopped`` says that the sweep was, so that its end is waited for.
         """
         with self._changed:
-            self._succeeded = time.monotonic()
+            self._last_success = time.monotonic()
             self._closing = True
             self._changed.notify_all()
         self._wait(self._timing.hurry if stopped else self._timing.patience)
@@ -84,23 +84,23 @@ class Exporter:
         if done and failure is None:
             return ""
         self._ended.wait(self._timing.retry)
-        silent = time.monotonic() - self._succeeded
+        silent = time.monotonic() - self._last_success
         return brief(failure) if failure else f"no answer for {silent:.0f} s"
 
     def _wait(self, patience: float) -> None:
-        began, told = time.monotonic(), False
+        began, warned = time.monotonic(), False
         while not self._ended.wait(min(self._timing.retry, 0.5)):
             now = time.monotonic()
-            silent = now - max(self._succeeded, self._store.answered)
-            if silent > patience or (self._hurry.is_set() and (self._failure or silent > _QUIETLY)):
+            silent = now - max(self._last_success, self._store.answered)
+            if silent > patience or (self._hurry.is_set() and (self._failure or silent > _GRACE)):
                 break
-            if not told and self._source is not None and (self._failure or now > began + _QUIETLY):
-                told = True
+            if not warned and self._log is not None and (self._failure or now > began + _GRACE):
+                warned = True
                 _log.warning(
                     "the store is waited for, %.0f s at most (Ctrl-C: no longer); what it lacks then is written by: "
                     "python -m pipeline.backfill %s",
                     patience,
-                    shlex.quote(str(self._source.path)),
+                    shlex.quote(str(self._log.path)),
                 )
 
     def _work(self) -> None:
@@ -109,7 +109,7 @@ class Exporter:
                 while self._export():
                     pass
                 if not self._closed or self._failure is None:
-                    self._settle()
+                    self._finish()
         except Exception as error:  # noqa: BLE001  # whatever a store raises must not end the sweep
             self._faults.write("nothing more is written to the store", "".join(traceback.format_exception(error)))
             _log.error("nothing more is written to the store, and training goes on: %s", brief(error))
@@ -117,18 +117,18 @@ class Exporter:
         finally:
             self._ended.set()
 
-    def _settle(self) -> None:
+    def _finish(self) -> None:
         try:
-            self._store.settle()
+            self._store.delete_duplicates()
         except Exception as error:  # noqa: BLE001  # it costs no point
             self.refused.append(error)
 
     def _export(self) -> bool:
         """Write what there is; return whether more may come."""
         with self._changed:
-            self._changed.wait_for(lambda: self._asked or self._closing, self._timing.export)
-            self._asked, closing = False, self._closing
-        batch = self._take()
+            self._changed.wait_for(lambda: self._flush_requested or self._closing, self._timing.export)
+            self._flush_requested, closing = False, self._closing
+        batch = self._next_batch()
         while batch.changes and not self._try(batch):
             with self._changed:
                 if closing:
@@ -150,25 +150,25 @@ class Exporter:
                 raise RecordError(f"its tables are not those of MLflow: {brief(error)}") from error
             if is_refusal(error):
                 raise
-            self._fail(error)
+            self._on_failure(error)
             return False
         finally:
             self.busy += time.thread_time() - began
-        self._succeed()
+        self._on_success()
         return True
 
-    def _succeed(self) -> None:
+    def _on_success(self) -> None:
         self._failure, self._pause = None, self._timing.retry
-        self._succeeded = time.monotonic()
-        if self._began_away is not None:
-            told = f"the store answers again after {time.monotonic() - self._began_away:.0f} s, and has everything"
-            self._began_away = None
-            self._faults.write(told)
-            _log.warning("%s", told)
+        self._last_success = time.monotonic()
+        if self._outage_began is not None:
+            message = f"the store answers again after {time.monotonic() - self._outage_began:.0f} s, and has everything"
+            self._outage_began = None
+            self._faults.write(message)
+            _log.warning("%s", message)
 
-    def _fail(self, error: Exception) -> None:
-        if self._began_away is None:
-            self._began_away = time.monotonic()
+    def _on_failure(self, error: Exception) -> None:
+        if self._outage_began is None:
+            self._outage_began = time.monotonic()
             logged = self._faults.write("the store does not answer", "".join(traceback.format_exception(error)))
             where = f" (in full: {self._faults.path})" if logged else ""
             _log.warning("the store does not answer, and training goes on: %s%s", brief(error), where)

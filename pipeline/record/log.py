@@ -14,7 +14,7 @@ from typing import Any, Self
 from pipeline.errors import RecordError
 from pipeline.record.codec import Codec
 
-LOGS = "record-*.log"
+LOG_NAMES = "record-*.log"
 """What the names of logs are like."""
 
 _MAGIC = b"descent-sweeps log 1\n"

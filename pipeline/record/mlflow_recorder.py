@@ -23,15 +23,15 @@ from pipeline.record import artifacts
 from pipeline.record.drawings import Drawers, Drawings, Figures, InThisThread
 from pipeline.record.entries import Closed, Data, Drew, Opened, Recalled, Resumed
 from pipeline.record.exporter import Batch, Exporter
-from pipeline.record.log import LOGS, DamagedError, Log
-from pipeline.record.model import trained
-from pipeline.record.page import view
+from pipeline.record.log import LOG_NAMES, DamagedError, Log
+from pipeline.record.model import trained_model
+from pipeline.record.page import sweep_view
 from pipeline.record.protocol import Past, Provenance, SweepHeader
-from pipeline.record.relocation import LOG, PLACES
-from pipeline.record.resumption import SWEEP_KEY, adopt, has_figures, recall
+from pipeline.record.relocation import LOG_TAG, PLACE_TAGS
+from pipeline.record.resumption import SWEEP_KEY_TAG, adopt, has_figures, read_ended
 from pipeline.record.runs import Runs
 from pipeline.record.sqlite_store import open_store
-from pipeline.record.store import ENTRIES, WRITING, is_refusal, settings
+from pipeline.record.store import ENTRIES_TAG, WRITE_VARIABLES, is_refusal, mlflow_variables
 from pipeline.record.timing import TIMING, Timing
 from pipeline.reports import Finished, Planned, Progressed, RecordedReport
 from pipeline.results import summary
@@ -69,13 +69,13 @@ class MlflowRecorder:
         self._experiment, self._folder = experiment, folder
         self._figures, self._register_model = figures or Figures(), register_model
         self._log: Log | None = None
-        self._unwritable: OSError | None = None
+        self._log_error: OSError | None = None
         self._results: dict[str, Result] = {}
         self._past: Mapping[str, tuple[str, Result]] = {}
         self._lock = threading.Lock()  # of the runs and of their outbox
         self._timing = timing
         self._writer = Writer(self._flush, interval=timing.flush)
-        self._limits = contextlib.ExitStack()
+        self._variables = contextlib.ExitStack()
         self._hurry = threading.Event()
 
     def open(self, sweep: SweepHeader | None, dataset: Dataset, provenance: Provenance) -> Past | None:
@@ -83,7 +83,7 @@ class MlflowRecorder:
         self._store = open_store(self.uri, self._experiment)
         self._dataset = dataset
         self._faults = FaultLog(self._folder or Path())
-        self._limits.enter_context(settings(WRITING if is_http(self.uri) else {}))
+        self._variables.enter_context(mlflow_variables(WRITE_VARIABLES if is_http(self.uri) else {}))
         past = None if sweep is None else sweep.past
         try:
             if sweep is None or past is None:
@@ -91,14 +91,14 @@ class MlflowRecorder:
             else:
                 past = self._resume(sweep, past, provenance)
         except Exception as error:
-            self._limits.close()
+            self._variables.close()
             if is_refusal(error):
                 raise
             raise unreachable(self.uri, error) from error
         self._drawings = Drawings(self._runs, dataset, self._figures, self.drawers)
-        self._exporter = Exporter(self._store, self._log, self._batch, self._faults, self._hurry, self._timing)
+        self._exporter = Exporter(self._store, self._log, self._next_batch, self._faults, self._hurry, self._timing)
         if past is not None:
-            self._writer.submit(lambda: self._draw_known(past.ended))
+            self._writer.submit(lambda: self._draw_missing(past.ended))
         self._writer.start()
         return past
 
@@ -109,11 +109,11 @@ class MlflowRecorder:
             # start and the first step need.
             self.drawers.start()
         now = _now()
-        self._writer.submit(lambda: self._write(report, now))
+        self._writer.submit(lambda: self._record_report(report, now))
 
     def close(self, status: str) -> None:
         """Write the end of the record, wait for the store and the figures; see `Recorder.close`."""
-        self._writer.submit(lambda: self._enter(Closed(status=status), _now()))
+        self._writer.submit(lambda: self._record(Closed(status=status), _now()))
         # The record is whole before anything is drawn: who stops the process now loses pictures only.
         self._writer.submit(self._exporter.flush)
         self._writer.submit(self._drawings.end_sweep)
@@ -123,7 +123,7 @@ class MlflowRecorder:
         try:
             reason = self._exporter.close(stopped=status == "KILLED")
         finally:
-            self._limits.close()
+            self._variables.close()
         errors += self._exporter.refused
         if self._log is not None:
             self._log.close()
@@ -154,43 +154,43 @@ class MlflowRecorder:
 
     def _begin(self, sweep: SweepHeader | None, provenance: Provenance) -> None:
         """Begin a record: a log, the parent run of a sweep, and the view of its trials."""
-        self._log = self._make_log()
+        self._log = self._create_log()
         parent = ""
         if sweep is not None:
             tags = artifacts.run_tags(sweep.provenance, sweep.overrides, Data.of(self._dataset))
-            tags |= {SWEEP_KEY: sweep.key} | ({LOG: str(self._log.path)} if self._log is not None else {})
+            tags |= {SWEEP_KEY_TAG: sweep.key} | ({LOG_TAG: str(self._log.path)} if self._log is not None else {})
             store = self._store
             parent = store.create_run(sweep.name, tags, _now())
-            store.client.set_experiment_tag(store.experiment_id, *view(parent, sweep.trials, sweep.criterion))
-        self._start_log(parent, sweep, provenance)
+            store.client.set_experiment_tag(store.experiment_id, *sweep_view(parent, sweep.trials, sweep.criterion))
+        self._open_runs(parent, sweep, provenance)
 
     def _resume(self, sweep: SweepHeader, past: Past, provenance: Provenance) -> Past:
         """Go on with a sweep, from its log or else from the store alone, and return what is known of it."""
-        stored = int(past.tags.get(ENTRIES, "0"))
-        entries = self._follow_log(past, stored)
+        stored = int(past.tags.get(ENTRIES_TAG, "0"))
+        entries = self._replay_log(past, stored)
         if self._log is None:
-            self._follow_store(sweep, past)
+            self._replace_log(sweep, past)
         store = self._store
-        store.know(past.run_id)
-        store.ids |= self._runs.known
+        store.load_ids(past.run_id)
+        store.ids |= self._runs.recalled_ids
         tags = artifacts.run_tags(sweep.provenance, sweep.overrides, self._runs.opened.data)
-        tags = {name: tags[name] for name in PLACES if name in tags}
-        tags |= {LOG: "" if self._log is None else str(self._log.path), ENTRIES: str(min(stored, entries))}
-        adopt(store, past, tags, ours=self._runs.made)
+        tags = {name: tags[name] for name in PLACE_TAGS if name in tags}
+        tags |= {LOG_TAG: "" if self._log is None else str(self._log.path), ENTRIES_TAG: str(min(stored, entries))}
+        adopt(store, past, tags, ours=self._runs.names)
         self._past = past.ended
-        self._recall(sweep.trials)
+        self._recall_ended(sweep.trials)
         sweep = dataclasses.replace(sweep, past=None)
-        self._enter(Resumed(uri=redact(self.uri), sweep=sweep, provenance=provenance), _now())
+        self._record(Resumed(uri=redact(self.uri), sweep=sweep, provenance=provenance), _now())
         ids = {key: run.id for key, run in self._runs.runs.items()}
-        ended = {key: (store.ids.get(ids[key], ids[key]), one) for key, one in self._runs.ended().items()}
+        ended = {key: (store.ids.get(ids[key], ids[key]), one) for key, one in self._runs.results().items()}
         return dataclasses.replace(past, ended=ended)
 
-    def _follow_log(self, past: Past, stored: int) -> int:
+    def _replay_log(self, past: Past, stored: int) -> int:
         """Follow the log of a sweep, keep what follows on the ``stored`` entries, and return how many it has.
 
         Where there is none, or it is damaged from the start on, that is 0, and no log is open.
         """
-        path = Path(past.tags.get(LOG, ""))
+        path = Path(past.tags.get(LOG_TAG, ""))
         if not path.is_file():
             return 0
         try:
@@ -203,11 +203,11 @@ class MlflowRecorder:
                 if log.entries == 1:
                     self._runs = Runs(entry, self._store.experiment_id)
                 else:
-                    self._runs.take(entry, now)
+                    self._runs.apply(entry, now)
                 if isinstance(entry, Finished | Recalled):
                     self._results[entry.trial.key] = entry.result
                 if log.entries == stored:
-                    self._runs.outbox.take(stored)
+                    self._runs.outbox.drain(stored)
         except DamagedError as error:
             lost = f"of {path} is lost what follows entry {log.entries}, and it is computed again"
             self._faults.write(f"{lost}: {error}")
@@ -217,18 +217,18 @@ class MlflowRecorder:
         if log.entries > stored:
             _log.warning("%d reports that the record lacked are in it now, from %s", log.entries - stored, path)
         else:
-            self._runs.outbox.take(stored)
+            self._runs.outbox.drain(stored)
         self._log = log
         return log.entries
 
-    def _follow_store(self, sweep: SweepHeader, past: Past) -> None:
+    def _replace_log(self, sweep: SweepHeader, past: Past) -> None:
         """Begin another log for a sweep whose own cannot be read: what its trials came to is in the store."""
-        self._log = self._make_log()
+        self._log = self._create_log()
         written = {name: past.tags[name] for name in (summary.SWEPT,) if name in past.tags}
         sweep = dataclasses.replace(sweep, provenance={**sweep.provenance, **written})
-        self._start_log(past.run_id, sweep, Provenance())
+        self._open_runs(past.run_id, sweep, Provenance())
 
-    def _start_log(self, parent: str, sweep: SweepHeader | None, provenance: Provenance) -> None:
+    def _open_runs(self, parent: str, sweep: SweepHeader | None, provenance: Provenance) -> None:
         """Write the first entry of a log; the runs follow from it."""
         opened = Opened(
             log=uuid.uuid4().hex,
@@ -242,57 +242,57 @@ class MlflowRecorder:
         self._runs = Runs(opened, self._store.experiment_id)
         self._append(opened, _now())
 
-    def _make_log(self) -> Log | None:
+    def _create_log(self) -> Log | None:
         try:
             folder = self._folder or Path(tempfile.mkdtemp(prefix="descent-sweeps-"))
-            return Log.create(folder.absolute() / LOGS.replace("*", str(time.time_ns())))
+            return Log.create(folder.absolute() / LOG_NAMES.replace("*", str(time.time_ns())))
         except OSError as error:
-            self._cannot_write(error)
+            self._warn_of_log(error)
             return None
 
-    def _recall(self, trials: Sequence[PlannedTrial]) -> None:
+    def _recall_ended(self, trials: Sequence[PlannedTrial]) -> None:
         """Take from the store what has ended of some trials in an earlier process, and is not in the log."""
-        known = self._runs.ended() if self._past else {}
+        known = self._runs.results() if self._past else {}
         for trial in trials:
             if trial.key in self._past and trial.key not in known:
                 run_id, _ = self._past[trial.key]
-                curves, result, layout = recall(self._store, run_id)
+                curves, result, layout = read_ended(self._store, run_id)
                 entry = Recalled(trial=trial, run_id=run_id, curves=tuple(curves), result=result, layout=layout)
                 self._results[trial.key] = result
-                self._enter(entry, _now())
-                self._store.ids |= self._runs.known
+                self._record(entry, _now())
+                self._store.ids |= self._runs.recalled_ids
 
-    def _write(self, report: RecordedReport, now: int) -> None:
+    def _record_report(self, report: RecordedReport, now: int) -> None:
         """Write a report down that came at ``now`` (milliseconds since the epoch)."""
-        self._enter(report, now)
+        self._record(report, now)
         if isinstance(report, Planned):
-            self._recall(report.trials)
+            self._recall_ended(report.trials)
         if isinstance(report, Finished):
             self._drawings.end(report.trial, report.result)
 
-    def _enter(self, entry: object, now: int) -> None:
+    def _record(self, entry: object, now: int) -> None:
         """Put an entry into the log, and what follows from it into the outbox."""
         with self._lock:
             self._append(entry, now)
-            self._runs.take(entry, now)
+            self._runs.apply(entry, now)
 
     def _append(self, entry: object, now: int) -> None:
         if self._log is not None:
             try:
                 self._log.append(now, entry)
             except OSError as error:
-                self._cannot_write(error)
+                self._warn_of_log(error)
 
-    def _cannot_write(self, error: OSError) -> None:
-        if self._unwritable is None:
+    def _warn_of_log(self, error: OSError) -> None:
+        if self._log_error is None:
             _log.warning("the log cannot be written, so what the store lacks stays in memory: %s", error)
-        self._unwritable = error
+        self._log_error = error
 
-    def _batch(self) -> Batch:
+    def _next_batch(self) -> Batch:
         """Return what the store lacks: what the log holds for good, as far as it can be written."""
         with self._lock:
             entries = 0 if self._log is None else self._log.entries
-            batch = Batch(changes=self._runs.outbox.take(entries), root=self._runs.root, entries=entries)
+            batch = Batch(changes=self._runs.outbox.drain(entries), root=self._runs.root, entries=entries)
         self._sync()
         return batch
 
@@ -301,21 +301,21 @@ class MlflowRecorder:
             try:
                 self._log.sync()
             except OSError as error:
-                self._cannot_write(error)
+                self._warn_of_log(error)
 
     def _flush(self) -> None:
-        for trial, files in self._drawings.take():
-            self._enter(Drew(trial=trial, files=files), _now())
+        for trial, files in self._drawings.drain():
+            self._record(Drew(trial=trial, files=files), _now())
         if self._runs.parent is not None:
             with self._lock:
                 self._runs.parent.refresh(self._runs.runs, self._timing.refresh)
         self._sync()
 
-    def _draw_known(self, ended: Collection[str]) -> None:
+    def _draw_missing(self, ended: Collection[str]) -> None:
         """Draw what an earlier process has not of the trials with these keys: it was killed before that."""
         for key in ended:
             run = self._runs.runs[key]
-            stored = self._store.ids.get(run.id) if self._drawings.shows(run.trial) else None
+            stored = self._store.ids.get(run.id) if self._drawings.draws(run.trial) else None
             drawn = stored is not None and has_figures(self._store, stored)
             self._drawings.end(run.trial, self._results.pop(key), drawn=drawn)
 
@@ -325,9 +325,9 @@ class MlflowRecorder:
         if not self._register_model or parent is None or parent.winner is None:
             return
         name = re.sub(r"[^\w-]+", "-", f"{self._experiment}-{self._dataset.name}")
-        entry = trained(parent.winner, name, self._dataset, summary.standing_for(parent.tally))
+        entry = trained_model(parent.winner, name, self._dataset, summary.standing_for(parent.tally))
         if entry is not None:
-            self._enter(entry, _now())
+            self._record(entry, _now())
             self._exporter.flush()
 
     def _error(self, errors: Sequence[Exception], reason: str) -> RecordError:
@@ -337,7 +337,7 @@ class MlflowRecorder:
         if reason:
             what.append(f"the record is not whole: {reason}")
         if reason and (self._log is None or not self._log.is_whole):
-            what.append(f"and the log cannot be written: {self._unwritable}")
+            what.append(f"and the log cannot be written: {self._log_error}")
         elif reason and self._log is not None:
             credentials = " --tracking-uri URI" if address != self.uri else ""
             command = f"python -m pipeline.backfill {shlex.quote(str(self._log.path))}{credentials}"

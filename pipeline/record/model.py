@@ -34,7 +34,7 @@ _ARRAYS, _LAYERS = "artifacts/arrays.npz", "artifacts/layers.json"
 _CONDA, _VIRTUALENV = "conda.yaml", "python_env.yaml"
 
 
-def trained(finished: Finished, name: str, dataset: Dataset, about: str = "") -> Trained | None:
+def trained_model(finished: Finished, name: str, dataset: Dataset, about: str = "") -> Trained | None:
     """Return what the classifier computes with that a training has made, None where that is no model of layers.
 
     ``name`` is that of its registered model, ``about`` what it is of its sweep.
@@ -81,7 +81,7 @@ def register(client: MlflowClient, uri: str, experiment_id: str, run_id: str, mo
         client.log_model_artifacts(logged.model_id, folder)
     client.finalize_logged_model(logged.model_id, "READY")
     client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=model.step)])
-    _make_name(client, model.name)
+    _create_registered_model(client, model.name)
     with _default_store(uri):
         version = client.create_model_version(
             model.name,
@@ -143,7 +143,7 @@ def _write_environment(folder: Path, python: str) -> None:
     (folder / _VIRTUALENV).write_text(yaml.safe_dump(virtualenv, sort_keys=False), encoding="utf-8")
 
 
-def _make_name(client: MlflowClient, name: str) -> None:
+def _create_registered_model(client: MlflowClient, name: str) -> None:
     from mlflow.exceptions import MlflowException  # noqa: PLC0415  # takes seconds to import
 
     try:

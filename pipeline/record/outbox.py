@@ -11,11 +11,11 @@ from pipeline.record.artifacts import ARRAYS, LONGEST_TAG, arrays_file
 from pipeline.record.entries import Trained
 from pipeline.record.points import Block
 
-PACKED = 100
+PACK_ABOVE = 100
 """Trials of a sweep from which on they have no files of their own, if they can do without: a small text is a tag named
 after its file, and what was trained since the last time is one file of the sweep."""
 
-PACK = "arrays"
+PACK_TAG = "arrays"
 """The tag of a run that says which file of its sweep holds its arrays, and the folder of such files."""
 
 
@@ -47,30 +47,30 @@ class Outbox:
         self._parent, self._packed = parent, packed
         self._changes: dict[str, Change] = {}
 
-    def of(self, run: str) -> Change:
+    def change(self, run: str) -> Change:
         """Return what waits for a run, to be added to."""
         return self._changes.setdefault(run, Change())
 
-    def keep(self, run: str, files: Mapping[str, str]) -> None:
+    def add_texts(self, run: str, files: Mapping[str, str]) -> None:
         """Keep texts as files of a trial's run, or as its tags."""
-        change = self.of(run)
+        change = self.change(run)
         for name, text in files.items():
             if self._packed and len(text) <= LONGEST_TAG:
                 change.tags[name] = text
             else:
                 change.files[name] = text.encode(errors="replace")
 
-    def take(self, number: int) -> dict[str, Change]:
+    def drain(self, number: int) -> dict[str, Change]:
         """Return what waits, and wait for more; ``number`` is one that no other call has had."""
-        pack, packed = f"{PACK}/{number:09d}.npz", dict[str, np.ndarray]()
+        pack, packed = f"{PACK_TAG}/{number:09d}.npz", dict[str, np.ndarray]()
         for change in self._changes.values():
             if change.arrays is not None and self._packed:
                 packed |= {f"{change.key}/{name}": array for name, array in change.arrays.items()}
-                change.tags[PACK] = pack
+                change.tags[PACK_TAG] = pack
             elif change.arrays is not None:
                 change.files[ARRAYS] = arrays_file(change.arrays)
         if packed:
-            self.of(self._parent).files[pack] = arrays_file(packed)
+            self.change(self._parent).files[pack] = arrays_file(packed)
         changes, self._changes = self._changes, {}
         if self._parent in changes:
             changes[self._parent] = changes.pop(self._parent)

@@ -21,20 +21,20 @@ from pipeline.results.summary import standing_for, values_of
 from pipeline.results.tally import Standing, Tally, trial_columns
 from tasks.events import Outcome
 
-VIEW = "mlflow.sharedViewState."
+VIEW_TAG = "mlflow.sharedViewState."
 """What the names of the experiment's tags begin with that hold views; the link names the rest of it."""
 
-SETTING = "setting"
+SETTING_TAG = "setting"
 """The tag of a run that names the setting which it repeats."""
 
 BEST = 5
-RESUMED = " sweep.resume=true"
+RESUME_OVERRIDE = " sweep.resume=true"
 
 _METRICS = ("val/accuracy", "test/accuracy", "train/loss")
 _MOST_PARAMS = 12
 
 
-def view(run_id: str, trials: Sequence[PlannedTrial], criterion: Criterion) -> tuple[str, str]:
+def sweep_view(run_id: str, trials: Sequence[PlannedTrial], criterion: Criterion) -> tuple[str, str]:
     """Return the name and value of the tag that makes the view of the sweep with this parent run.
 
     It is what the UI itself writes where a person shares a view: the sweep's trials only, the best first, with the
@@ -42,24 +42,24 @@ def view(run_id: str, trials: Sequence[PlannedTrial], criterion: Criterion) -> t
     the table and in the charts.
     """
     params = artifacts.params(trials[0].config) if trials else {}
-    telling = list(swept_values([used_values(trial.trial) for trial in trials]))[:_MOST_PARAMS]
-    named = [name if name in params else f"trial.{name}" for name in telling]
+    shown = list(swept_values([used_values(trial.trial) for trial in trials]))[:_MOST_PARAMS]
+    params_shown = [name if name in params else f"trial.{name}" for name in shown]
     state = {
         "searchFilter": f"tags.`mlflow.parentRunId` = '{run_id}'",
         "orderByKey": f"metrics.`{criterion.metric}`",
         "orderByAsc": criterion.mode == "min",
         "selectedColumns": [
             *(f"metrics.`{name}`" for name in dict.fromkeys((criterion.metric, *_METRICS))),
-            *(f"params.`{name}`" for name in named),
+            *(f"params.`{name}`" for name in params_shown),
             "tags.`outcome`",
         ],
     }
     keys = {setting_key(trial.trial, criterion.over) for trial in trials}
     if len(keys) < len(trials):
-        by_setting = [{"mode": "tag", "groupByData": SETTING}]
+        by_setting = [{"mode": "tag", "groupByData": SETTING_TAG}]
         state |= {"groupBy": {"aggregateFunction": "average", "groupByKeys": by_setting}}
         state |= {"useGroupedValuesInCharts": True}
-    return VIEW + run_id, json.dumps(state)
+    return VIEW_TAG + run_id, json.dumps(state)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +88,7 @@ def describe(sweep: SweepHeader, data: Data, status: str, tally: Tally, referenc
         [
             f"**{sweep.name}**: {_progress(status, tally)}",
             "",
-            *_what(data, tally),
+            *_contents(data, tally),
             "",
             *(_best_settings(tally, reference, running=running) if _has_means(tally) else _best(tally, reference)),
             "",
@@ -107,7 +107,7 @@ def _progress(status: str, tally: Tally) -> str:
     return f"{status.lower()}, {', '.join(parts)}"
 
 
-def _what(data: Data, tally: Tally) -> list[str]:
+def _contents(data: Data, tally: Tally) -> list[str]:
     examples = f"{data.train} training, {data.validation} validation and {data.test} test"
     lines = [f"- `{name}`: {values_of(name, values)}" for name, values in tally.swept().items()]
     told = f"Data: {data.name}, {examples} examples, digest `{data.digest[:12]}`"
@@ -174,7 +174,7 @@ def _commands(sweep: SweepHeader, status: str, tally: Tally, reference: Referenc
     if "command" in sweep.provenance:
         commands["Run again"] = sweep.provenance["command"]
         if sweep.key and status in {"FAILED", "KILLED"}:
-            commands["Resume"] = f"{sweep.provenance['command'].removesuffix(RESUMED)}{RESUMED}"
+            commands["Resume"] = f"{sweep.provenance['command'].removesuffix(RESUME_OVERRIDE)}{RESUME_OVERRIDE}"
     commands["Open"] = reference.look.splitlines()[0]
     commands["Write as one page"] = f"python -m pipeline.report {reference.run_id} {store}"
     if tally.best is not None and tally.best.trial.key in reference.runs:

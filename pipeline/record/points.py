@@ -21,9 +21,9 @@ class RunPoints:
     """
 
     def __init__(self, now: int) -> None:
-        self._clock = now
+        self._last_arrival = now
         self._last: dict[str, int] = {}
-        self._withheld: dict[str, tuple[int, int]] = {}
+        self._nans: dict[str, tuple[int, int]] = {}
         self._series: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
 
     def add(self, curve: Curve, now: int) -> list[Block]:
@@ -32,15 +32,15 @@ class RunPoints:
         A NaN means no point. The steps were done between the last arrival and this one, so the points'
         timestamps are spread over that time: a chart against time then shows a curve and no staircase.
         """
-        times = np.linspace(self._clock, now, len(curve.steps) + 1)[1:].astype(np.int64)
-        self._clock = now
+        times = np.linspace(self._last_arrival, now, len(curve.steps) + 1)[1:].astype(np.int64)
+        self._last_arrival = now
         points: list[Block] = []
         for metric, values in curve.metrics.items():
             if len(values) and np.isnan(values[-1]):
-                self._withheld[metric] = (int(curve.steps[-1]), int(times[-1]))
+                self._nans[metric] = (int(curve.steps[-1]), int(times[-1]))
             new = ~np.isnan(values) & (curve.steps > self._last.get(metric, -1))
             if new.any():
-                points.append(self._take(metric, curve.steps[new], values[new], times[new]))
+                points.append(self._add_block(metric, curve.steps[new], values[new], times[new]))
         return points
 
     def end(self, result: Result, now: int) -> list[Block]:
@@ -52,11 +52,11 @@ class RunPoints:
         points: list[Block] = []
         for metric, value in result.metrics.items():
             if metric not in self._last and not math.isnan(value):
-                points.append(self._take(metric, np.array([result.step]), np.array([value]), np.array([now])))
+                points.append(self._add_block(metric, np.array([result.step]), np.array([value]), np.array([now])))
         if result.outcome is Outcome.DIVERGED:
-            for metric, (step, time) in self._withheld.items():
+            for metric, (step, time) in self._nans.items():
                 if step == result.step and step > self._last.get(metric, -1):
-                    points.append(self._take(metric, np.array([step]), np.array([math.nan]), np.array([time])))
+                    points.append(self._add_block(metric, np.array([step]), np.array([math.nan]), np.array([time])))
         return points
 
     def series(self) -> Mapping[str, Series]:
@@ -94,7 +94,7 @@ class RunPoints:
         """Return a point of a metric."""
         return metric, np.array([value]), np.array([now]), np.array([step])
 
-    def _take(self, metric: str, steps: np.ndarray, values: np.ndarray, times: np.ndarray) -> Block:
+    def _add_block(self, metric: str, steps: np.ndarray, values: np.ndarray, times: np.ndarray) -> Block:
         self._last[metric] = int(steps[-1])
         self._series.setdefault(metric, []).append((steps, values))
         return metric, values, times, steps

@@ -20,7 +20,7 @@ from pipeline.errors import RecordError
 PROBE_SECONDS = 5.0
 
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
-_TRYING = ("BEGIN IMMEDIATE", "CREATE TABLE descent_sweeps_probe (x)")
+_PROBE_STATEMENTS = ("BEGIN IMMEDIATE", "CREATE TABLE descent_sweeps_probe (x)")
 
 Query = Callable[[str], Sequence[Any] | None]
 """Runs a statement in a database and returns its first row, None where there is none."""
@@ -52,7 +52,7 @@ def probe(uri: str, *, create: bool, experiment: str | None = None) -> None:
     except ValueError:
         # The error would say what it took for the port: a part of a password that holds a slash.
         raise unreachable(uri, "its host must be a name or an address, its port a number below 65536") from None
-    if host is None or port is None or _behind_a_proxy(parts.scheme, host):
+    if host is None or port is None or _uses_proxy(parts.scheme, host):
         return
     try:
         socket.create_connection((host, port), timeout=PROBE_SECONDS).close()
@@ -90,14 +90,14 @@ def revisions() -> tuple[frozenset[str], str | None]:
     """
     spec = importlib.util.find_spec("mlflow")
     places = (spec.submodule_search_locations if spec else None) or []
-    made: set[str] = set()
-    left: set[str] = set()
+    known: set[str] = set()
+    superseded: set[str] = set()
     for place in places:
         for script in Path(place, _SCRIPTS).glob("*.py"):
             for down, revision in _REVISION.findall(script.read_text(encoding="utf-8")):
-                (left if down else made).add(revision)
-    heads = made - left
-    return frozenset(made), heads.pop() if len(heads) == 1 else None
+                (superseded if down else known).add(revision)
+    heads = known - superseded
+    return frozenset(known), heads.pop() if len(heads) == 1 else None
 
 
 def _probe_file(uri: str, file: Path, *, create: bool, experiment: str | None) -> None:
@@ -109,7 +109,7 @@ def _probe_file(uri: str, file: Path, *, create: bool, experiment: str | None) -
         connection = sqlite3.connect(file, timeout=PROBE_SECONDS)
         try:
             # Writing, and taking it back, shows that the file is a database and may be written to, and its folder.
-            for statement in _TRYING if create else ("SELECT 1 FROM sqlite_master LIMIT 1",):
+            for statement in _PROBE_STATEMENTS if create else ("SELECT 1 FROM sqlite_master LIMIT 1",):
                 connection.execute(statement)
             connection.rollback()
             _check_tables(uri, connection, experiment)
@@ -130,5 +130,5 @@ def _check_tables(uri: str, connection: sqlite3.Connection, experiment: str | No
             raise deleted(str(experiment))
 
 
-def _behind_a_proxy(scheme: str, host: str) -> bool:
+def _uses_proxy(scheme: str, host: str) -> bool:
     return scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(host)

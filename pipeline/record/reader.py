@@ -17,7 +17,7 @@ import yaml
 from pipeline.address import absolute, redact, sqlite_file
 from pipeline.errors import RecordError
 from pipeline.record import artifacts
-from pipeline.record.outbox import PACK
+from pipeline.record.outbox import PACK_TAG
 from pipeline.record.protocol import CLOCKED, FOLDER, Series
 from pipeline.record.store import children, connect
 from pipeline.reports import Layout
@@ -122,21 +122,21 @@ class Reader:
             raise RecordError(f"the run must be one trial's, not a sweep's parent run or a foreign one, got {run_id!r}")
         files = self._files(run)
         config = artifacts.read_config(files[artifacts.CONFIG], tags[_CONFIG_DIGEST])
-        inside = f"{tags['key']}/" if PACK in tags else ""
+        prefix = f"{tags['key']}/" if PACK_TAG in tags else ""
         return RecordedRun(
             run_id=run_id,
             name=run.info.run_name,
             experiment=self._client.get_experiment(run.info.experiment_id).name,
             experiment_id=run.info.experiment_id,
             status=run.info.status,
-            config=_placed(config, _folders(tags, self.uri)),
+            config=_with_data_path(config, _folders(tags, self.uri)),
             overrides=tuple(yaml.safe_load(files[artifacts.OVERRIDES])),
             curves={
                 metric: _series(self._client.get_metric_history(run_id, metric))
                 for metric in sorted(run.data.metrics)
                 if not metric.startswith(CLOCKED)
             },
-            arrays=artifacts.read_arrays(files[artifacts.ARRAYS], inside) if artifacts.ARRAYS in files else {},
+            arrays=artifacts.read_arrays(files[artifacts.ARRAYS], prefix) if artifacts.ARRAYS in files else {},
             layout=artifacts.read_layout(files[artifacts.LAYOUT]) if artifacts.LAYOUT in files else None,
             tags=tags,
             dataset_digest=tags["dataset.digest"],
@@ -166,7 +166,7 @@ class Reader:
             winner=self._figures(best.run_id),
         )
 
-    def tell(self, run_id: str, tags: Mapping[str, str], note: str) -> None:
+    def annotate(self, run_id: str, tags: Mapping[str, str], note: str) -> None:
         """Add tags to a run, and a note above its description."""
         before = self._run(run_id).data.tags.get(artifacts.NOTE, "")
         for key, value in {**tags, artifacts.NOTE: f"{note}\n\n{before}".strip()}.items():
@@ -187,13 +187,13 @@ class Reader:
         run_id, tags = run.info.run_id, run.data.tags
         wanted = (artifacts.CONFIG, artifacts.OVERRIDES, artifacts.ARRAYS, artifacts.LAYOUT)
         found = {name: tags[name].encode() for name in wanted if name in tags}
-        left = {name for name in wanted if name not in found}
+        missing = {name for name in wanted if name not in found}
         try:
-            if PACK in tags:
-                found[artifacts.ARRAYS] = self._download(tags["mlflow.parentRunId"], [tags[PACK]])[tags[PACK]]
-                left -= {artifacts.ARRAYS}
-            there = {file.path for file in self._client.list_artifacts(run_id)} if left else set()
-            found |= self._download(run_id, left & there)
+            if PACK_TAG in tags:
+                found[artifacts.ARRAYS] = self._download(tags["mlflow.parentRunId"], [tags[PACK_TAG]])[tags[PACK_TAG]]
+                missing -= {artifacts.ARRAYS}
+            there = {file.path for file in self._client.list_artifacts(run_id)} if missing else set()
+            found |= self._download(run_id, missing & there)
         except (MlflowException, OSError) as error:
             raise RecordError(f"the artifacts of run {run_id!r} must be readable, got: {error}") from None
         if artifacts.CONFIG not in found:
@@ -215,10 +215,10 @@ class Reader:
 
 def last_metrics(run: Any) -> dict[str, float]:
     """Return the last value of each metric of a run as it was reported."""
-    return {name: float(_numbers(np.array([value]))[0]) for name, value in run.data.metrics.items()}
+    return {name: float(_with_infinities(np.array([value]))[0]) for name, value in run.data.metrics.items()}
 
 
-def _numbers(values: np.ndarray) -> np.ndarray:
+def _with_infinities(values: np.ndarray) -> np.ndarray:
     """Return values as they were before MLflow stored them: its SQL stores hold an infinity as the largest number."""
     values[np.abs(values) == sys.float_info.max] *= np.inf
     return values
@@ -227,7 +227,7 @@ def _numbers(values: np.ndarray) -> np.ndarray:
 def _series(history: Sequence[Any]) -> Series:
     points = sorted((metric.step, metric.value) for metric in history)
     steps = np.array([step for step, _ in points], dtype=np.int64)
-    return Series(steps=steps, values=_numbers(np.array([value for _, value in points], dtype=np.float64)))
+    return Series(steps=steps, values=_with_infinities(np.array([value for _, value in points], dtype=np.float64)))
 
 
 def _folders(tags: Mapping[str, str], uri: str) -> list[Path]:
@@ -237,7 +237,7 @@ def _folders(tags: Mapping[str, str], uri: str) -> list[Path]:
     return [*run_in, *([store.parent] if store else [])]
 
 
-def _placed(config: dict[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
+def _with_data_path(config: dict[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
     """Return a config in which the path of the data holds from any folder; it is taken from the first that has it.
 
     A path that none of them has is left as it was given.

@@ -12,10 +12,10 @@ from pathlib import Path
 from pipeline.address import absolute
 from pipeline.record.protocol import CHECKPOINTS, FOLDER
 
-LOG = "log"
+LOG_TAG = "log"
 """The tag of a sweep's parent run that says where its log is."""
 
-PLACES = (CHECKPOINTS, FOLDER, LOG)
+PLACE_TAGS = (CHECKPOINTS, FOLDER, LOG_TAG)
 """The tags of runs that hold the path of a folder or a file."""
 
 _PATHS = (("runs", "artifact_uri"), ("logged_models", "artifact_location"), ("model_versions", "storage_location"))
@@ -82,7 +82,7 @@ def _move_places(connection: sqlite3.Connection, experiment: int, old: Path, new
     connection.execute(
         f"UPDATE tags SET value = ? || substr(value, ?) WHERE key IN (?, ?, ?) AND {of_experiment} "  # noqa: S608  # no user's text
         "AND (value = ? OR substr(value, 1, ?) = ?)",
-        (after, len(before) + 1, *PLACES, experiment, before, len(before) + 1, f"{before}/"),
+        (after, len(before) + 1, *PLACE_TAGS, experiment, before, len(before) + 1, f"{before}/"),
     )
     uris = (absolute(f"sqlite:///{old}"), absolute(f"sqlite:///{new}"))
     connection.execute(

@@ -18,11 +18,11 @@ from tasks.events import Curve, Outcome, Result
 if TYPE_CHECKING:
     from mlflow import MlflowClient  # takes seconds to import
 
-SWEEP_KEY = "sweep.key"
-RESUMED = "resumed"
+SWEEP_KEY_TAG = "sweep.key"
+RESUMED_TAG = "resumed"
 """The tag of a sweep's parent run that says how often it has been resumed."""
 
-_LATEST = 20
+_MOST_SWEEPS = 20
 """Sweeps that one which cannot be resumed is compared with."""
 
 _UNENDED = ("RUNNING", "SCHEDULED")
@@ -43,11 +43,11 @@ def find_past(uri: str, experiment: str, sweep_key: str) -> Past | None:
     return Past(run_id=parent.info.run_id, tags=dict(parent.data.tags), ended=ended, orphans=tuple(orphans))
 
 
-def others(uri: str, experiment: str) -> list[OtherSweep]:
+def latest_sweeps(uri: str, experiment: str) -> list[OtherSweep]:
     """Return what the record holds of its latest sweeps, the latest first."""
     client = connect(absolute(uri), create=True)
     sweeps = []
-    for parent in _latest(client, experiment, "LIKE '%'", most=_LATEST):
+    for parent in _latest(client, experiment, "LIKE '%'", most=_MOST_SWEEPS):
         runs = [*children(client, parent.info.experiment_id, parent.info.run_id), parent]
         sweeps.append(
             OtherSweep(
@@ -66,7 +66,7 @@ def _latest(client: MlflowClient, experiment: str, key: str, *, most: int) -> li
     found = client.get_experiment_by_name(experiment)
     if found is None:
         return []
-    condition, order = f"tags.`{SWEEP_KEY}` {key}", ["attributes.start_time DESC"]
+    condition, order = f"tags.`{SWEEP_KEY_TAG}` {key}", ["attributes.start_time DESC"]
     return list(client.search_runs([found.experiment_id], condition, order_by=order, max_results=most))
 
 
@@ -85,17 +85,17 @@ def adopt(store: Store, past: Past, tags: Mapping[str, str], *, ours: Collection
     Its orphans are ended as KILLED, but for those whose own names are among ``ours``: their end is in the log.
     """
     store.client.update_run(past.run_id, status="RUNNING")
-    resumed = str(int(past.tags.get(RESUMED, "0")) + 1)
-    store.tag(past.run_id, {RESUMED: resumed, **tags})
+    resumed = str(int(past.tags.get(RESUMED_TAG, "0")) + 1)
+    store.set_tags(past.run_id, {RESUMED_TAG: resumed, **tags})
     known = {store.ids[name] for name in ours if name in store.ids}
     for run_id in past.orphans:
         if run_id not in known:
-            told = {"outcome": "killed", "outcome.message": "its sweep was killed, and resumed with a new run"}
-            store.tag(run_id, told)
+            tags_of_end = {"outcome": "killed", "outcome.message": "its sweep was killed, and resumed with a new run"}
+            store.set_tags(run_id, tags_of_end)
             store.client.set_terminated(run_id, "KILLED")
 
 
-def recall(store: Store, run_id: str) -> tuple[list[Curve], Result, Layout]:
+def read_ended(store: Store, run_id: str) -> tuple[list[Curve], Result, Layout]:
     """Return what a trial that has ended reported: its curves, its result and its layout."""
     run = Reader(store.uri, store.client).trial(run_id)
     if run.layout is None:

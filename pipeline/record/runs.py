@@ -12,7 +12,7 @@ from pipeline.plan.plan import PlannedTrial
 from pipeline.record.artifacts import FIGURES
 from pipeline.record.entries import Closed, Drew, Opened, Recalled, Resumed, Trained
 from pipeline.record.model import signature_file
-from pipeline.record.outbox import PACKED, Outbox
+from pipeline.record.outbox import PACK_ABOVE, Outbox
 from pipeline.record.sweep_run import SweepRun
 from pipeline.record.trial_run import TrialRun
 from pipeline.reports import Failed, Finished, Printed, Progressed, Retried, Started, TrialReport
@@ -26,24 +26,24 @@ class Runs:
     """Follows a log, from its first entry ``opened`` on, and puts into ``outbox`` what is to be written of each run.
 
     The same entries put in the same, in whatever process: it may be written again. ``experiment`` is the experiment's
-    id in the store, ``runs`` maps the keys of trials to their runs, ``made`` are all that it has named, of which
-    ``known`` maps those that are older than the log to their ids in the store.
+    id in the store, ``runs`` maps the keys of trials to their runs, ``names`` are all that it has named, of which
+    ``recalled_ids`` maps those that are older than the log to their ids in the store.
     """
 
     def __init__(self, opened: Opened, experiment: str) -> None:
         sweep = opened.sweep
         self.opened = opened
-        self.outbox = Outbox(opened.parent, packed=sweep is not None and len(sweep.trials) > PACKED)
+        self.outbox = Outbox(opened.parent, packed=sweep is not None and len(sweep.trials) > PACK_ABOVE)
         self.parent = None if sweep is None else SweepRun(opened, sweep, self.outbox, experiment)
         self.runs: dict[str, TrialRun] = {}
-        self.known: dict[str, str] = {}
+        self.recalled_ids: dict[str, str] = {}
         self.closed = False
-        self.made: set[str] = set()
+        self.names: set[str] = set()
         if self.parent is not None:
             trains = any(one.trial.task.trains and uses_model(one.trial) for one in self.parent.sweep.trials)
             files = {f"provenance/{name}": text for name, text in self.parent.sweep.attachments.items()}
             files |= signature_file(opened.data.kind, opened.data.image_shape, opened.data.classes) if trains else {}
-            self.outbox.of(self.parent.id).files |= {name: text.encode() for name, text in files.items()}
+            self.outbox.change(self.parent.id).files |= {name: text.encode() for name, text in files.items()}
             self.parent.describe(self.runs, "RUNNING")
 
     @property
@@ -51,12 +51,12 @@ class Runs:
         """The run that stands for the whole record: the parent's, or that of a lone trial once it has started."""
         return self.opened.parent or next((run.id for run in self.runs.values()), None)
 
-    def ended(self) -> Mapping[str, Result]:
+    def results(self) -> Mapping[str, Result]:
         """Return the results, without arrays, of the trials that need not be computed again, by their keys."""
         results = {key: run.result for key, run in self.runs.items()}
         return {key: one for key, one in results.items() if one is not None and one.outcome is not Outcome.FAILED}
 
-    def take(self, entry: object, now: int) -> None:
+    def apply(self, entry: object, now: int) -> None:
         """Follow an entry of the log, made at ``now`` (milliseconds since the epoch)."""
         match entry:
             case Started() | Progressed() | Printed() | Finished() | Failed():
@@ -66,7 +66,7 @@ class Runs:
                 for trial in entry.trials:
                     self._run(Started(trial=trial), now).retry(entry.attempt, error, now)
             case Drew() | Trained():
-                self._keep(entry)
+                self._attach(entry)
             case Recalled():
                 self._recall(entry, now)
             case Resumed():
@@ -74,9 +74,9 @@ class Runs:
             case Closed(status=status):
                 self._close(status, now)
             case _ if self.parent is not None:
-                self.parent.note(entry, now)
+                self.parent.write(entry, now)
 
-    def open(self) -> list[str]:
+    def unended(self) -> list[str]:
         """Return the runs that no entry has ended, by the recorder's own names, the parent's last."""
         left = [run.id for run in self.runs.values() if not run.ended]
         return left + ([self.parent.id] if self.parent is not None and not self.closed else [])
@@ -99,7 +99,7 @@ class Runs:
             case Progressed():
                 run.add(report, now)
             case Printed(text=text):
-                run.say(text)
+                run.add_output(text)
             case Finished():
                 run.finish(report, now)
             case Failed():
@@ -111,32 +111,32 @@ class Runs:
         """Return the run of a trial, made if it has none."""
         key = started.trial.key
         if key not in self.runs:
-            self.runs[key] = self._new(started.trial, now)
+            self.runs[key] = self._create(started.trial, now)
             setting = {} if self.parent is None else self.parent.setting(started.trial)
             self.runs[key].start(self.opened, started, setting)
         return self.runs[key]
 
-    def _new(self, trial: PlannedTrial, now: int) -> TrialRun:
+    def _create(self, trial: PlannedTrial, now: int) -> TrialRun:
         # Runs that are made one after the other have names that follow one another: with names in no order each
         # transaction would change every page of the store's indices.
-        run = f"run-{hashlib.sha256(self.opened.log.encode()).hexdigest()[:24]}{len(self.made):08x}"
-        self.made.add(run)
+        run = f"run-{hashlib.sha256(self.opened.log.encode()).hexdigest()[:24]}{len(self.names):08x}"
+        self.names.add(run)
         return TrialRun(run, trial, self.outbox, now)
 
     def _recall(self, recalled: Recalled, now: int) -> None:
-        run = self.runs[recalled.trial.key] = self._new(recalled.trial, now)
-        self.known[run.id] = recalled.run_id
+        run = self.runs[recalled.trial.key] = self._create(recalled.trial, now)
+        self.recalled_ids[run.id] = recalled.run_id
         run.recall(recalled)
         if self.parent is not None:
             self.parent.take(Finished(trial=recalled.trial, result=recalled.result, layout=recalled.layout))
 
-    def _keep(self, made: Drew | Trained) -> None:
-        run = self.opened.parent if made.trial is None else self.runs[made.trial.key].id
-        change = self.outbox.of(run)
-        if isinstance(made, Trained):
-            change.model = made
+    def _attach(self, entry: Drew | Trained) -> None:
+        run = self.opened.parent if entry.trial is None else self.runs[entry.trial.key].id
+        change = self.outbox.change(run)
+        if isinstance(entry, Trained):
+            change.model = entry
         else:
-            change.files |= {f"{FIGURES}/{_inside(name)}": image for name, image in made.files.items()}
+            change.files |= {f"{FIGURES}/{_checked_path(name)}": image for name, image in entry.files.items()}
 
     def _resume(self, resumed: Resumed, now: int) -> None:
         if self.parent is None:
@@ -144,7 +144,7 @@ class Runs:
         for run in self.runs.values():
             if not run.ended:
                 run.kill(now, _RESUMED)
-        ended = self.ended()
+        ended = self.results()
         self.runs = {key: run for key, run in self.runs.items() if key in ended}
         sweep, provenance = resumed.sweep, resumed.provenance
         self.opened = dataclasses.replace(self.opened, uri=resumed.uri, sweep=sweep, provenance=provenance)
@@ -160,7 +160,7 @@ class Runs:
             self.parent.end(self.runs, status, now)
 
 
-def _inside(name: str) -> str:
+def _checked_path(name: str) -> str:
     """Return the path of a file that is inside the folder it is relative to."""
     path = PurePosixPath(name)
     if not path.name or path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:

@@ -18,7 +18,7 @@ import numpy as np
 from pipeline.address import sqlite_file
 from pipeline.record.outbox import Change
 from pipeline.record.points import Block
-from pipeline.record.store import ENTRIES, RUN, Store, connect, is_refusal
+from pipeline.record.store import ENTRIES_TAG, RUN_TAG, Store, connect, is_refusal
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient  # takes seconds to import
@@ -61,15 +61,15 @@ class SqliteStore(Store):
 
     def __init__(self, uri: str, experiment: str, client: MlflowClient) -> None:
         super().__init__(uri, experiment, client)
-        self._model: _Model | None = None
+        self._first: _FirstRun | None = None
 
     def apply(self, changes: Mapping[str, Change], root: str | None = None, entries: int = 0) -> list[Exception]:
         """Write changes as `Store.apply` does, all in one transaction; where it is refused, those of a run each."""
         deleted = self._deleted()
-        left = {run: change for run, change in changes.items() if self.ids.get(run, run) not in deleted}
-        if self.experiment_id in deleted or len(left) < len(changes):
-            refused = super().apply({run: changes[run] for run in changes.keys() - left.keys()} or changes)  # says why
-            return refused + (self.apply(left) if left and self.experiment_id not in deleted else [])
+        kept = {run: change for run, change in changes.items() if self.ids.get(run, run) not in deleted}
+        if self.experiment_id in deleted or len(kept) < len(changes):
+            refused = super().apply({run: changes[run] for run in changes.keys() - kept.keys()} or changes)  # says why
+            return refused + (self.apply(kept) if kept and self.experiment_id not in deleted else [])
         try:
             self._apply(changes, root, entries)
         except Exception as error:
@@ -89,8 +89,8 @@ class SqliteStore(Store):
         return {run["run_uuid"] for run in runs} | {str(one["experiment_id"]) for one in experiments}
 
     def _apply(self, changes: Mapping[str, Change], root: str | None, entries: int) -> None:
-        if self._model is None:
-            self._make_first(changes)
+        if self._first is None:
+            self._create_first(changes)
         for run, change in changes.items():
             if change.start is not None:
                 self.ids.setdefault(run, run.removeprefix("run-"))
@@ -103,11 +103,11 @@ class SqliteStore(Store):
                 text = "UPDATE runs SET status = ?, end_time = ? WHERE run_uuid = ?"
                 connection.exec_driver_sql(text, ends)
             if root is not None:
-                _insert(connection, "tags", _TEXT, [(ENTRIES, str(entries), self._id(root))], update=("value",))
+                _insert(connection, "tags", _TEXT, [(ENTRIES_TAG, str(entries), self._id(root))], update=("value",))
         for run, change in changes.items():
             self._register(run, change)
 
-    def _make_first(self, changes: Mapping[str, Change]) -> None:
+    def _create_first(self, changes: Mapping[str, Change]) -> None:
         """Have MLflow make the first run that has data, or give data to the first that has none yet."""
         for run, change in changes.items():
             if change.data is not None:
@@ -117,22 +117,24 @@ class SqliteStore(Store):
                 with _transaction(self.client) as connection:
                     made = self._id(run)
                     (own,) = _rows(connection, "runs", run_uuid=made)
-                    (given,) = _rows(connection, "inputs", destination_id=made, source_type="DATASET")
-                    tags = _rows(connection, "input_tags", input_uuid=given["input_uuid"])
+                    (dataset_input,) = _rows(connection, "inputs", destination_id=made, source_type="DATASET")
+                    tags = _rows(connection, "input_tags", input_uuid=dataset_input["input_uuid"])
                 own |= {"status": "RUNNING", "end_time": None}
-                self._model = _Model(run=own, folder=_folder(self.client, made), data=data, given=given, tags=tags)
+                self._first = _FirstRun(
+                    run=own, folder=_folder(self.client, made), data=data, dataset_input=dataset_input, tags=tags
+                )
                 return
 
     def _attach(self, run: str, change: Change) -> None:
         """Keep files, by path, as artifacts of a run: in the folder that MLflow would copy them to."""
-        if self._model is None or self._model.folder is None:
+        if self._first is None or self._first.folder is None:
             super()._attach(run, change)
             return
-        folder = Path(self._model.folder.replace(self._model.run["run_uuid"], self._id(run)))
+        folder = Path(self._first.folder.replace(self._first.run["run_uuid"], self._id(run)))
         for name, content in change.files.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(self._named_file(name, content))
+            path.write_bytes(self._file_with_ids(name, content))
         change.files = {}
 
     def _insert_runs(self, connection: Any, changes: Mapping[str, Change]) -> None:
@@ -140,18 +142,18 @@ class SqliteStore(Store):
         made = {self._id(run): (run, change) for run, change in changes.items() if change.start is not None}
         if not made:
             return
-        model = self._model
-        assert model is not None, "the first run has been made"
+        first = self._first
+        assert first is not None, "the first run has been made"
         runs, inputs, input_tags, texts = [], [], [], []
         for new, (run, change) in made.items():
             own = {"run_uuid": new, "name": change.name, "start_time": change.start}
             own["user_id"] = change.tags.get("mlflow.user", "unknown")
-            own["artifact_uri"] = model.run["artifact_uri"].replace(model.run["run_uuid"], new)
-            runs.append({**model.run, **own})
-            texts += _texts(new, {"mlflow.runName": change.name, RUN: run})
-            if change.data == model.data:
-                inputs.append({**model.given, "input_uuid": new, "destination_id": new})
-                input_tags += [{**tag, "input_uuid": new} for tag in model.tags]
+            own["artifact_uri"] = first.run["artifact_uri"].replace(first.run["run_uuid"], new)
+            runs.append({**first.run, **own})
+            texts += _texts(new, {"mlflow.runName": change.name, RUN_TAG: run})
+            if change.data == first.data:
+                inputs.append({**first.dataset_input, "input_uuid": new, "destination_id": new})
+                input_tags += [{**tag, "input_uuid": new} for tag in first.tags]
         for table, rows in (("runs", runs), ("inputs", inputs), ("input_tags", input_tags)):
             if rows:
                 _insert(connection, table, tuple(rows[0]), [tuple(row.values()) for row in rows])
@@ -169,7 +171,7 @@ class SqliteStore(Store):
                 metrics += rows
                 latest[run_id, block[0]] = rows[-1]  # a run's points of a metric come in order
             params += _texts(run_id, change.params)
-            tags += _texts(run_id, {key: self.named(value) for key, value in change.tags.items()})
+            tags += _texts(run_id, {key: self.with_ids(value) for key, value in change.tags.items()})
         # A sweep's indices outgrow SQLite's 2 MB, and a page written twice costs a fifth of the time.
         connection.exec_driver_sql("PRAGMA cache_size = -65536")
         _insert(connection, "metrics", _METRIC, metrics)
@@ -180,13 +182,13 @@ class SqliteStore(Store):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Model:
+class _FirstRun:
     """The rows of a run that MLflow has made, the ``data`` that it was ``given``, and the folder of its artifacts."""
 
     run: Row
     folder: str | None
     data: tuple[str, str]
-    given: Row
+    dataset_input: Row
     tags: list[Row]
 
 

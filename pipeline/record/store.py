@@ -21,24 +21,24 @@ from pipeline.record.relocation import artifact_folder, relocate
 if TYPE_CHECKING:
     from mlflow import MlflowClient  # takes seconds to import
 
-RUN = "recorder.run"
+RUN_TAG = "recorder.run"
 """The tag of a run by which it is found again: the recorder's own name of it."""
 
-ENTRIES = "log.entries"
+ENTRIES_TAG = "log.entries"
 """The tag of a sweep's run, or of a lone trial's, that says how many entries of its log are in the store."""
 
-NAME = re.compile(r"run-[0-9a-f]{32}")
+RUN_NAME = re.compile(r"run-[0-9a-f]{32}")
 """The recorder's own name of a run: the store names it only when it is created."""
 
-METRICS_A_BATCH, OTHERS_A_BATCH = 1000, 100
-_AT_ONCE = 1000
+METRICS_PER_BATCH, OTHERS_PER_BATCH = 1000, 100
+_PAGE_SIZE = 1000
 
-_SERVED = re.compile(r"(?:postgresql|mysql|mssql)(?:\+\w+)?://")
+_DATABASE_SERVER = re.compile(r"(?:postgresql|mysql|mssql)(?:\+\w+)?://")
 """What the address of a database behind a server begins with."""
 
 # What a store answers that will not take a write however often it is asked. It is not told by the HTTP status: a
 # proxy before a server that starts says 404 too, and a password may be put right.
-_REFUSALS = {
+_REFUSED_CODES = {
     "BAD_REQUEST",
     "INVALID_PARAMETER_VALUE",
     "INVALID_STATE",
@@ -51,12 +51,12 @@ _STATUS_TOO_LARGE = 413
 _TOO_LARGE = f"failed with error code {_STATUS_TOO_LARGE}"
 
 # A database tells a table or a column that it lacks by the kind of error that also tells that it cannot be reached.
-_LACKING = re.compile(r"OperationalError\) \(?(?:no such (?:table|column)|table \S+ has no column|1054\b)")
+_MISSING_TABLE = re.compile(r"OperationalError\) \(?(?:no such (?:table|column)|table \S+ has no column|1054\b)")
 
 # MLflow's own defaults let a dead server stall whoever waits for it for minutes. What is tried again is tried by the
 # exporter: MLflow would create a run anew whose creation has only lost its answer.
-REACHING = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(int(PROBE_SECONDS))}
-WRITING = {
+CONNECT_VARIABLES = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(int(PROBE_SECONDS))}
+WRITE_VARIABLES = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines a trial, across the display
@@ -80,9 +80,9 @@ class Store:
         self.ids: dict[str, str] = {}
         self.answered = time.monotonic()
         self.given_up = False  # another process may write what is left
-        self._tried: set[str] = set()
-        self._doubtful: set[str] = set()
-        with _alone(uri), settings(REACHING if is_http(uri) else {}):
+        self._attempted: set[str] = set()
+        self._unconfirmed: set[str] = set()
+        with _locked(uri), mlflow_variables(CONNECT_VARIABLES if is_http(uri) else {}):
             self.experiment_id = _experiment(self.client, uri, experiment)
 
     def create_run(self, name: str, tags: Mapping[str, str], start: int) -> str:
@@ -99,7 +99,7 @@ class Store:
         """
         refused: list[Exception] = []
         for run, change in changes.items():
-            for write in (self._create, self._add_data, self._log, self._attach, self._end, self._register):
+            for write in (self._create, self._add_data, self._log_values, self._attach, self._end, self._register):
                 if self.given_up:
                     raise TimeoutError("the store is not waited for any more")
                 try:
@@ -109,39 +109,41 @@ class Store:
                         raise
                     refused.append(error)
         if root is not None and not refused:
-            self.tag(self._id(root), {ENTRIES: str(entries)})
+            self.set_tags(self._id(root), {ENTRIES_TAG: str(entries)})
         return refused
 
-    def know(self, parent: str) -> None:
+    def load_ids(self, parent: str) -> None:
         """Find out which runs of a sweep another process has created."""
         runs = children(self.client, self.experiment_id, parent)
-        self.ids |= {run.data.tags[RUN]: run.info.run_id for run in runs if RUN in run.data.tags}
+        self.ids |= {run.data.tags[RUN_TAG]: run.info.run_id for run in runs if RUN_TAG in run.data.tags}
 
-    def seek(self, run: str) -> str | None:
+    def find(self, run: str) -> str | None:
         """Return the store's name of a run that another process, or a lost answer, may have created."""
-        found = [one.info.run_id for one in self.client.search_runs([self.experiment_id], f"tags.`{RUN}` = '{run}'")]
-        kept = self.ids.get(run) or next(iter(found), None)
+        found = [
+            one.info.run_id for one in self.client.search_runs([self.experiment_id], f"tags.`{RUN_TAG}` = '{run}'")
+        ]
+        chosen = self.ids.get(run) or next(iter(found), None)
         for other in found:
-            if other != kept:
+            if other != chosen:
                 self.client.delete_run(other)
-        if kept is not None:
-            self.ids[run] = kept
-        return kept
+        if chosen is not None:
+            self.ids[run] = chosen
+        return chosen
 
-    def settle(self) -> None:
+    def delete_duplicates(self) -> None:
         """Remove what a creation has left behind whose answer was lost and that came to pass later."""
-        for run in self._doubtful:
-            self.seek(run)
+        for run in self._unconfirmed:
+            self.find(run)
 
     def is_running(self, run: str) -> bool:
         """Return whether a run has been created and not ended."""
         return bool(self.client.get_run(self._id(run)).info.status == "RUNNING")
 
-    def named(self, text: str) -> str:
+    def with_ids(self, text: str) -> str:
         """Return a text with the store's names of the runs in it."""
-        return NAME.sub(lambda match: self.ids.get(match[0], match[0]), text) if "run-" in text else text
+        return RUN_NAME.sub(lambda match: self.ids.get(match[0], match[0]), text) if "run-" in text else text
 
-    def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
+    def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Add tags to a run."""
         for key, value in tags.items():
             self.client.set_tag(run_id, key, value)
@@ -149,13 +151,13 @@ class Store:
     def _create(self, run: str, change: Change) -> None:
         if change.start is None:
             return
-        if run in self._tried and run not in self.ids:
-            self._doubtful.add(run)
-            self.seek(run)
-        self._tried.add(run)
+        if run in self._attempted and run not in self.ids:
+            self._unconfirmed.add(run)
+            self.find(run)
+        self._attempted.add(run)
         if run not in self.ids:
-            tags = {name: self.named(value) for name, value in change.tags.items()}
-            self.ids[run] = self.create_run(change.name, {**tags, RUN: run}, change.start)
+            tags = {name: self.with_ids(value) for name, value in change.tags.items()}
+            self.ids[run] = self.create_run(change.name, {**tags, RUN_TAG: run}, change.start)
             change.tags = {}
         change.start = None
 
@@ -180,7 +182,7 @@ class Store:
             self.client.log_inputs(self._id(run), inputs)
         change.data = None
 
-    def _log(self, run: str, change: Change) -> None:
+    def _log_values(self, run: str, change: Change) -> None:
         """Write params, tags and points, at most 1000 points and 100 params and tags at a time."""
         from mlflow.entities import Metric, Param, RunTag  # noqa: PLC0415  # takes seconds to import
 
@@ -189,15 +191,17 @@ class Store:
             for metric, values, times, steps in change.points
             for point in zip(values.tolist(), times.tolist(), steps.tolist(), strict=True)
         ]
-        tags = [RunTag(key, self.named(value)) for key, value in change.tags.items()]
+        tags = [RunTag(key, self.with_ids(value)) for key, value in change.tags.items()]
         params = [Param(*param) for param in change.params.items()]
-        for some, other, more in zip_longest(
-            _chunks(points, METRICS_A_BATCH),
-            _chunks(params, OTHERS_A_BATCH),
-            _chunks(tags, OTHERS_A_BATCH),
+        for some_points, some_params, some_tags in zip_longest(
+            _chunks(points, METRICS_PER_BATCH),
+            _chunks(params, OTHERS_PER_BATCH),
+            _chunks(tags, OTHERS_PER_BATCH),
             fillvalue=(),
         ):
-            self.client.log_batch(self._id(run), metrics=some, params=other, tags=more, synchronous=True)
+            self.client.log_batch(
+                self._id(run), metrics=some_points, params=some_params, tags=some_tags, synchronous=True
+            )
             self.answered = time.monotonic()
         change.points, change.params, change.tags = [], {}, {}
 
@@ -209,7 +213,7 @@ class Store:
             for name, content in change.files.items():
                 path = Path(folder, name)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(self._named_file(name, content))
+                path.write_bytes(self._file_with_ids(name, content))
             self.client.log_artifacts(self._id(run), folder)
         self.answered = time.monotonic()
         change.files = {}
@@ -227,18 +231,18 @@ class Store:
             run_id, trained = self._id(run), change.model
             version = register(self.client, self.uri, self.experiment_id, run_id, trained)
             parent = self.client.get_run(run_id).data.tags["mlflow.parentRunId"]
-            self.tag(parent, {"winner.run_id": run_id, "winner.model": f"models:/{trained.name}/{version}"})
+            self.set_tags(parent, {"winner.run_id": run_id, "winner.model": f"models:/{trained.name}/{version}"})
             change.model = None
 
     def _id(self, run: str) -> str:
         """Return the store's name of a run."""
-        found = self.ids.get(run) or (self.seek(run) if NAME.fullmatch(run) else run)
+        found = self.ids.get(run) or (self.find(run) if RUN_NAME.fullmatch(run) else run)
         if found is None:
             raise LookupError(f"the store must hold the run {run}, which was created before; it does not")
         return found
 
-    def _named_file(self, name: str, content: bytes) -> bytes:
-        return self.named(content.decode()).encode() if name.endswith((".csv", ".json")) else content
+    def _file_with_ids(self, name: str, content: bytes) -> bytes:
+        return self.with_ids(content.decode()).encode() if name.endswith((".csv", ".json")) else content
 
 
 def connect(uri: str, *, create: bool) -> MlflowClient:
@@ -249,12 +253,12 @@ def connect(uri: str, *, create: bool) -> MlflowClient:
     from mlflow.exceptions import MlflowException  # noqa: PLC0415  # takes seconds to import
 
     try:
-        if _SERVED.match(uri):
+        if _DATABASE_SERVER.match(uri):
             # MLflow would retry a wrong password or a missing driver for a minute and a half.
             with sqlalchemy.create_engine(uri).connect() as connection:
                 if sqlalchemy.inspect(connection).has_table("alembic_version"):
                     check_revision(uri, lambda statement: connection.execute(sqlalchemy.text(statement)).fetchone())
-        with _alone(uri), settings(REACHING if is_http(uri) else {}):
+        with _locked(uri), mlflow_variables(CONNECT_VARIABLES if is_http(uri) else {}):
             client = MlflowClient(tracking_uri=uri)
             client.search_experiments(max_results=1)
             if file := sqlite_file(uri):
@@ -268,13 +272,13 @@ def children(client: MlflowClient, experiment_id: str, parent: str) -> Iterator[
     """Yield the runs of a sweep's trials."""
     wanted, page = f"tags.`mlflow.parentRunId` = '{parent}'", None
     while page != "":
-        runs = client.search_runs([experiment_id], wanted, max_results=_AT_ONCE, page_token=page)
+        runs = client.search_runs([experiment_id], wanted, max_results=_PAGE_SIZE, page_token=page)
         yield from runs
         page = runs.token or ""
 
 
 @contextlib.contextmanager
-def settings(values: Mapping[str, str]) -> Iterator[None]:
+def mlflow_variables(values: Mapping[str, str]) -> Iterator[None]:
     """Set MLflow's environment variables and put them back; those that the user has set are left alone."""
     new = {name: value for name, value in values.items() if name not in os.environ}
     os.environ.update(new)
@@ -299,7 +303,7 @@ def _experiment(client: MlflowClient, uri: str, name: str) -> str:
 
 
 @contextlib.contextmanager
-def _alone(uri: str) -> Iterator[None]:
+def _locked(uri: str) -> Iterator[None]:
     """Keep other processes out while an SQLite store is made: MLflow does not lock it against itself."""
     file = sqlite_file(uri)
     if file is None or os.name != "posix":
@@ -322,14 +326,14 @@ def is_refusal(error: Exception) -> bool:
     if _TOO_LARGE in str(error) or getattr(getattr(error, "response", None), "status_code", None) == _STATUS_TOO_LARGE:
         return True
     if code is not None:
-        return code in _REFUSALS
+        return code in _REFUSED_CODES
     # SQLAlchemy's errors are a database's; those of the network and of files are an OSError.
     return not isinstance(error, OSError) and not type(error).__module__.startswith("sqlalchemy.")
 
 
 def lacks_tables(error: Exception) -> bool:
     """Return whether a store lacks a table or a column of MLflow: it takes nothing, however long one waits."""
-    return _LACKING.search(str(error)) is not None
+    return _MISSING_TABLE.search(str(error)) is not None
 
 
 def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

@@ -13,7 +13,7 @@ from pipeline.plan.repeats import point_of
 from pipeline.record import artifacts
 from pipeline.record.entries import Opened
 from pipeline.record.outbox import Outbox
-from pipeline.record.page import SETTING, Reference, describe
+from pipeline.record.page import SETTING_TAG, Reference, describe
 from pipeline.record.points import RunPoints
 from pipeline.record.protocol import Series, SweepHeader
 from pipeline.record.trial_run import TrialRun
@@ -42,24 +42,24 @@ class SweepRun:
     def __init__(self, opened: Opened, sweep: SweepHeader, outbox: Outbox, experiment: str) -> None:
         self.id = opened.parent
         self.tally = Tally(sweep.trials, sweep.criterion)
-        self._firsts: dict[str, Finished] = {}  # the best result of each setting that may win
+        self._best_results: dict[str, Finished] = {}  # the best result of each setting that may win
         self.searched: Searched | None = None
         self._decisions: list[Decided] = []
         self._has_params = summary.SWEPT in sweep.provenance
         self.sweep = sweep
         self._opened, self._outbox, self._experiment = opened, outbox, experiment
-        self._told, self._ended = time.monotonic(), False
+        self._described, self._ended = time.monotonic(), False
 
     def take(self, report: TrialReport) -> None:
         """Take into account what happened to a trial, now or before the log began; keep the results that may win."""
         self.tally.add([report.trial])  # it may have been proposed since
         standing = self.tally.take(report)
         if isinstance(report, Finished) and standing.score > float("-inf"):
-            self._keep(report, standing)
+            self._keep_best(report, standing)
 
-    def note(self, report: object, now: int) -> None:
+    def write(self, report: object, now: int) -> None:
         """Write down what was planned, decided, searched or measured; what else is reported is of the log alone."""
-        change = self._outbox.of(self.id)
+        change = self._outbox.change(self.id)
         match report:
             case Planned(trials=trials):
                 self.tally.add(trials)
@@ -75,11 +75,11 @@ class SweepRun:
     @property
     def winner(self) -> Finished | None:
         """The best result of the best setting."""
-        return self._firsts[min(self._firsts, key=self.tally.rank_key)] if self._firsts else None
+        return self._best_results[min(self._best_results, key=self.tally.rank_key)] if self._best_results else None
 
     def may_win(self, trial: PlannedTrial) -> bool:
         """Return whether a trial is the best of a setting that may win."""
-        first = self._firsts.get(self.tally.setting_of(trial))
+        first = self._best_results.get(self.tally.setting_of(trial))
         return first is not None and first.trial.key == trial.key
 
     def setting(self, trial: PlannedTrial) -> dict[str, str]:
@@ -88,7 +88,10 @@ class SweepRun:
         proposed = {}
         if self.searched is not None:
             proposed = {"search.proposal": str(point_of(trial.index, trial.config["sweep"]["repeats"]))}
-        return proposed | {SETTING: self.tally.setting_name(trial), f"{SETTING}.key": self.tally.setting_of(trial)}
+        return proposed | {
+            SETTING_TAG: self.tally.setting_name(trial),
+            f"{SETTING_TAG}.key": self.tally.setting_of(trial),
+        }
 
     def resume(self, opened: Opened, sweep: SweepHeader, runs: Mapping[str, TrialRun]) -> None:
         """Go on with the sweep in another process, which computes what has not ended; ``runs`` have."""
@@ -101,8 +104,8 @@ class SweepRun:
 
     def refresh(self, runs: Mapping[str, TrialRun], seconds: float) -> None:
         """Bring the description up to date, if the last time is so many seconds ago."""
-        if not self._ended and time.monotonic() - self._told >= seconds:
-            self._told = time.monotonic()
+        if not self._ended and time.monotonic() - self._described >= seconds:
+            self._described = time.monotonic()
             self.describe(runs, "RUNNING")
 
     def describe(self, runs: Mapping[str, TrialRun], status: str) -> None:
@@ -115,7 +118,7 @@ class SweepRun:
             runs={key: run.id for key, run in runs.items()},
         )
         note = describe(self.sweep, self._opened.data, status, self.tally, reference)
-        change = self._outbox.of(self.id)
+        change = self._outbox.change(self.id)
         change.tags[artifacts.NOTE] = note
         if self.searched is not None:
             change.files |= _files("proposals", proposals.rows(self.searched))
@@ -125,7 +128,7 @@ class SweepRun:
         self._ended = True
         self.describe(runs, status)
         ids = {key: run.id for key, run in runs.items()}
-        change = self._outbox.of(self.id)
+        change = self._outbox.change(self.id)
         change.end = status, now
         change.tags |= artifacts.table_tag(f"{RESULTS}.json") | summary.tags(self.tally)
         if not self._has_params:  # what was written once cannot be changed
@@ -140,23 +143,25 @@ class SweepRun:
         """End the run as KILLED, without a result: who finds the rest of the log, or resumes the sweep, knows more."""
         self._ended = True
         self.describe(runs, "KILLED")
-        self._outbox.of(self.id).end = "KILLED", now
+        self._outbox.change(self.id).end = "KILLED", now
 
     def records(self, runs: Mapping[str, TrialRun]) -> list[TrialRecord]:
         """Return the trials that have started, the best first."""
         ranking = [standing for standing in self.tally.ranking() if standing.trial.key in runs]
         return [TrialRecord(standing=one, curves=runs[one.trial.key].points.series()) for one in ranking]
 
-    def _keep(self, report: Finished, standing: Standing) -> None:
+    def _keep_best(self, report: Finished, standing: Standing) -> None:
         """Keep a result if it is the best of its setting; of settings that have ended, only that of the best."""
         key = self.tally.setting_of(report.trial)
-        known = self.tally.standings[self._firsts[key].trial.key] if key in self._firsts else None
+        known = self.tally.standings[self._best_results[key].trial.key] if key in self._best_results else None
         if known is None or (-standing.score, standing.trial.index) < (-known.score, known.trial.index):
-            self._firsts[key] = report
+            self._best_results[key] = report
         if self.tally.has_ended(key):
-            ended = [other for other in self._firsts if self.tally.has_ended(other)]
+            ended = [other for other in self._best_results if self.tally.has_ended(other)]
             first = min(ended, key=self.tally.rank_key)
-            self._firsts = {other: kept for other, kept in self._firsts.items() if other == first or other not in ended}
+            self._best_results = {
+                other: kept for other, kept in self._best_results.items() if other == first or other not in ended
+            }
 
 
 def _files(name: str, table: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:

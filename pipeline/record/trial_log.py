@@ -11,16 +11,16 @@ from pipeline.record.protocol import CLOCKED
 from pipeline.reports import Layout
 from tasks.events import Outcome, Result
 
-LOG = "trial.log"
+TRIAL_LOG = "trial.log"
 
-_TOLD = "val/"
-"""What the metrics begin with whose points are told: training has too many, and they are in the curves."""
+_LOGGED = "val/"
+"""What the metrics begin with whose points are logged: training has too many, and they are in the curves."""
 
 
 class TrialLog:
-    """Collects the lines of a trial; ``now`` is when the recorder was told, in milliseconds since the epoch.
+    """Collects the lines of a trial; ``now`` is when the recorder got the report, in milliseconds since the epoch.
 
-    The same line at the same time is one line, so what is done twice is told once.
+    The same line at the same time is one line, so what is reported twice is logged once.
     """
 
     def __init__(self) -> None:
@@ -37,12 +37,12 @@ class TrialLog:
 
     def points(self, points: Sequence[Block]) -> None:
         """Tell the points of the validation, a line a step."""
-        told: dict[tuple[int, int], dict[str, float]] = {}
+        by_step: dict[tuple[int, int], dict[str, float]] = {}
         for metric, values, times, steps in points:
-            if metric.startswith(_TOLD):
+            if metric.startswith(_LOGGED):
                 for step, time, value in zip(steps.tolist(), times.tolist(), values.tolist(), strict=True):
-                    told.setdefault((step, time), {})[metric] = value
-        for (step, time), metrics in sorted(told.items()):
+                    by_step.setdefault((step, time), {})[metric] = value
+        for (step, time), metrics in sorted(by_step.items()):
             self._add(time, f"step {step}: {_numbers(metrics)}")
 
     def finish(self, result: Result, last: Mapping[str, float], layout: Layout, now: int) -> None:

@@ -12,15 +12,15 @@ from pipeline.record.model import signature_file
 from pipeline.record.outbox import Change, Outbox
 from pipeline.record.points import Block, RunPoints
 from pipeline.record.protocol import CLOCKED
-from pipeline.record.trial_log import LOG, TrialLog
+from pipeline.record.trial_log import TRIAL_LOG, TrialLog
 from pipeline.reports import Failed, Finished, Progressed, Started
 from tasks.events import Outcome, Result
 from tasks.trial import uses_model
 
-PRINTED = "output.txt"
+OUTPUT = "output.txt"
 """The file of what a trial's own code has printed and logged."""
 
-LONGEST = 1_000_000
+LONGEST_OUTPUT = 1_000_000
 """Characters of it that are kept: half from its begin, half from its end."""
 
 
@@ -39,7 +39,7 @@ class TrialRun:
         self._outbox = outbox
         self._began = now
         self._log = TrialLog()
-        self._said: list[str] = []
+        self._output: list[str] = []
 
     def start(self, opened: Opened, started: Started, setting: Mapping[str, str]) -> None:
         """Create the run, with the trial's config, and what is known of its circumstances and its setting."""
@@ -58,7 +58,7 @@ class TrialRun:
         texts = {f"provenance/{name}": text for name, text in opened.provenance.attachments.items()}
         if not opened.parent and self.trial.trial.task.trains and uses_model(self.trial.trial):
             texts |= signature_file(opened.data.kind, opened.data.image_shape, opened.data.classes)
-        self._outbox.keep(self.id, {**config, **texts})
+        self._outbox.add_texts(self.id, {**config, **texts})
 
     def recall(self, recalled: Recalled) -> None:
         """Be the run of a trial that has ended before, and write nothing."""
@@ -79,9 +79,9 @@ class TrialRun:
         self._log.points(points)
         self._change.points += points
 
-    def say(self, text: str) -> None:
+    def add_output(self, text: str) -> None:
         """Keep what the trial's own code has printed; a file of the run has it at the end."""
-        self._said.append(text)
+        self._output.append(text)
 
     def finish(self, finished: Finished, now: int) -> None:
         """Write the end of a trial that ended by itself."""
@@ -96,7 +96,7 @@ class TrialRun:
         change.key, change.arrays = self.trial.key, result.arrays
         change.end = "FAILED" if result.outcome is Outcome.FAILED else "FINISHED", now
         self._log.finish(result, self.points.last(), layout, now)
-        self._outbox.keep(self.id, {artifacts.LAYOUT: artifacts.layout_file(layout), **self._texts()})
+        self._outbox.add_texts(self.id, {artifacts.LAYOUT: artifacts.layout_file(layout), **self._texts()})
 
     def fail(self, failed: Failed, now: int) -> None:
         """Write the end of a trial that raised, or was lost with its worker."""
@@ -105,7 +105,7 @@ class TrialRun:
         self._change.tags |= {"outcome": Outcome.FAILED.value, "outcome.message": message}
         self._change.end = "FAILED", now
         self._log.fail(failed.error, now)
-        self._outbox.keep(self.id, {artifacts.TRACEBACK: failed.traceback, **self._texts()})
+        self._outbox.add_texts(self.id, {artifacts.TRACEBACK: failed.traceback, **self._texts()})
 
     def kill(self, now: int, why: str = "") -> None:
         """Write the end of a trial that was not allowed to end."""
@@ -113,17 +113,21 @@ class TrialRun:
         self._change.tags |= {"outcome": "killed"} | ({"outcome.message": why} if why else {})
         self._change.end = "KILLED", now
         self._log.kill(now)
-        self._outbox.keep(self.id, self._texts())
+        self._outbox.add_texts(self.id, self._texts())
 
     def _texts(self) -> dict[str, str]:
         """Return the trial's log, and what was printed, if anything was."""
-        said = "".join(self._said)
-        text = said if len(said) <= LONGEST else f"{said[: LONGEST // 2]}\n...\n{said[-LONGEST // 2 :]}"
-        return {LOG: self._log.text()} | ({PRINTED: text} if said else {})
+        output = "".join(self._output)
+        text = (
+            output
+            if len(output) <= LONGEST_OUTPUT
+            else f"{output[: LONGEST_OUTPUT // 2]}\n...\n{output[-LONGEST_OUTPUT // 2 :]}"
+        )
+        return {TRIAL_LOG: self._log.text()} | ({OUTPUT: text} if output else {})
 
     @property
     def _change(self) -> Change:
-        return self._outbox.of(self.id)
+        return self._outbox.change(self.id)
 
     def _speed(self, result: Result, now: int) -> list[Block]:
         """Return the examples evaluated a second of the wall clock, fused with the other trials of the group."""

@@ -79,11 +79,11 @@ def _tell(reader: Reader, sweep: RecordedSweep | None, compared: Sequence[Compar
     place = f"#/experiments/{compared[0].old.experiment_id}/runs"
     for one in compared:
         link = f"Reproduces [{one.old.name}]({place}/{one.old.run_id}): {one.verdict.equality.value}."
-        reader.tell(one.new.run_id, {REPRODUCES: one.old.run_id, "verdict": one.verdict.equality.value}, link)
+        reader.annotate(one.new.run_id, {REPRODUCES: one.old.run_id, "verdict": one.verdict.equality.value}, link)
     if sweep is not None:
         overall = worst(one.verdict.equality for one in compared)
         link = f"Reproduces [{sweep.name}]({place}/{sweep.run_id}): {verdict}."
-        reader.tell(compared[0].new.tags["mlflow.parentRunId"], {"verdict": overall.value}, link)
+        reader.annotate(compared[0].new.tags["mlflow.parentRunId"], {"verdict": overall.value}, link)
 
 
 if __name__ == "__main__":

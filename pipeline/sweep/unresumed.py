@@ -12,7 +12,7 @@ from pipeline.config.packages import SOURCES
 from pipeline.config.schema import Limits
 from pipeline.record.artifacts import params
 from pipeline.record.protocol import CHECKPOINTS, OtherSweep, SweepHeader
-from pipeline.record.resumption import abandon, others
+from pipeline.record.resumption import abandon, latest_sweeps
 from pipeline.sweep.checkpoints import Checkpoints
 
 _ELSEWHERE = ("dataset", "device", "engine", *(f"trial.{field.name}" for field in dataclasses.fields(Limits)))
@@ -21,7 +21,7 @@ _ELSEWHERE = ("dataset", "device", "engine", *(f"trial.{field.name}" for field i
 
 def unresumed(uri: str, experiment: str, sweep: SweepHeader, dataset_digest: str) -> str:
     """Return the message for a sweep that is not in the record; end sweeps that no process computes as KILLED."""
-    known = others(uri, experiment)
+    known = latest_sweeps(uri, experiment)
     abandoned = [other for other in known if other.unended and not _is_computed(other)]
     for other in abandoned:
         abandon(uri, other)

@@ -27,7 +27,7 @@ def points_in_log(folder):
         _, opened = next(entries)
         runs = Runs(opened, "1")
         for now, entry in entries:
-            runs.take(entry, now)
+            runs.apply(entry, now)
     assert runs.closed
     found = {}
     for key, run in runs.runs.items():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.plan.plan import PlannedTrial
-from pipeline.record.model import trained
+from pipeline.record.model import trained_model
 from pipeline.reports import Finished, Layout
 from tasks.arrays.devices import HOST
 from tasks.datasets.dataset import Split, make_dataset
@@ -62,7 +62,7 @@ def served(model, dataset, arrays, folder):
     trial = Trial(task=Train(), model=model)
     planned = PlannedTrial(index=0, key="k", name="n", overrides=(), config={}, trial=trial)
     layout = Layout(width=1, slot=0, threads=1, host="", device="cpu", blas="")
-    kept = trained(Finished(trial=planned, result=result, layout=layout), "m", dataset)
+    kept = trained_model(Finished(trial=planned, result=result, layout=layout), "m", dataset)
     (folder / "layers.json").write_text(kept.layers)
     (folder / "arrays.npz").write_bytes(kept.arrays)
     classifier = ImageClassifier()

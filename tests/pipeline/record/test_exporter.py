@@ -22,7 +22,7 @@ class Moody:
         self.done.append((list(changes), root, entries))
         return [ValueError(run) for run in changes if run == "bad"]
 
-    def settle(self):
+    def delete_duplicates(self):
         pass
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.errors import RecordError
 from pipeline.record.mlflow_recorder import MlflowRecorder
-from pipeline.record.outbox import PACKED
+from pipeline.record.outbox import PACK_ABOVE
 from pipeline.record.protocol import Provenance
 from pipeline.record.reader import open_reader
 from pipeline.reports import Finished, Started
@@ -45,7 +45,7 @@ def test_tags_and_a_note_can_be_added_to_a_run(store_uri, experiment, client, ti
     recorder.close("FINISHED")
     before = note(client.get_run(parent_of(recorder)))
 
-    open_reader(store_uri).tell(parent_of(recorder), {"verdict": "equal"}, "It is equal.")
+    open_reader(store_uri).annotate(parent_of(recorder), {"verdict": "equal"}, "It is equal.")
 
     run = client.get_run(parent_of(recorder))
     assert run.data.tags["verdict"] == "equal"
@@ -57,7 +57,7 @@ def test_trials_of_a_large_sweep_have_no_files_and_are_read_back_whole(
     store_uri, experiment, client, tiny, trial, layout
 ):
     trials = [trial("one", learning_rate=0.5), trial("other", learning_rate=0.25)]
-    waiting = [trial(f"waiting {k}") for k in range(PACKED)]
+    waiting = [trial(f"waiting {k}") for k in range(PACK_ABOVE)]
     recorder = MlflowRecorder(store_uri, experiment)
     recorder.open(header(*trials, *waiting), tiny, Provenance())
     for planned in trials:

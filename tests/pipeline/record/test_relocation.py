@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.address import absolute
 from pipeline.record.outbox import Change
-from pipeline.record.relocation import PLACES, artifact_folder
+from pipeline.record.relocation import PLACE_TAGS, artifact_folder
 from pipeline.record.sqlite_store import open_store
 
 NAME = "an experiment / 100 %"
@@ -34,7 +34,7 @@ def opened(folder):
 
 
 def kept(store):
-    run_id = store.create_run("a run", dict.fromkeys(PLACES, "/elsewhere"), 0)
+    run_id = store.create_run("a run", dict.fromkeys(PLACE_TAGS, "/elsewhere"), 0)
     assert store.apply({run_id: Change(files={FILE: b"steps: 1"})}) == []
     return run_id
 

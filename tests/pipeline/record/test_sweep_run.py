@@ -250,9 +250,9 @@ def test_a_figure_that_is_done_while_the_record_looks_is_kept(tiny):
     drawings = Drawings(Runs(opened, "1"), tiny, Figures(), Slow())
 
     drawings.draw(None, lambda: {"loss.png": b"png"})
-    assert list(drawings.take()) == []
+    assert list(drawings.drain()) == []
 
-    assert list(drawings.take()) == [(None, {"loss.png": b"png"})]
+    assert list(drawings.drain()) == [(None, {"loss.png": b"png"})]
 
 
 def test_figures_that_cannot_be_drawn_are_counted_and_cost_nothing_else(

@@ -12,7 +12,7 @@ from pipeline.record.drawings import Figures
 from pipeline.record.mlflow_recorder import MlflowRecorder
 from pipeline.record.protocol import Provenance
 from pipeline.record.reader import open_reader
-from pipeline.record.trial_run import LONGEST, PRINTED
+from pipeline.record.trial_run import LONGEST_OUTPUT, OUTPUT
 from pipeline.reports import Failed, Finished, Printed, Progressed, Retried, Started
 from tasks.events import Outcome, Result
 from tests.pipeline.record.recording import block, done, header
@@ -167,7 +167,7 @@ def test_what_a_trial_has_printed_is_a_file_of_its_run(store_uri, experiment, cl
     ended, failed, quiet = trial("ended"), trial("failed"), trial("quiet")
     result = Result(trial=0, outcome=Outcome.COMPLETE, step=1, metrics={})
 
-    for one, text in ((ended, "one\n"), (ended, "two\n"), (failed, "x" * (LONGEST + 1))):
+    for one, text in ((ended, "one\n"), (ended, "two\n"), (failed, "x" * (LONGEST_OUTPUT + 1))):
         recorder.take(Printed(trial=one, text=text))
     recorder.take(Finished(trial=ended, result=result, layout=layout))
     recorder.take(Finished(trial=quiet, result=result, layout=layout))
@@ -175,9 +175,9 @@ def test_what_a_trial_has_printed_is_a_file_of_its_run(store_uri, experiment, cl
     recorder.close("FINISHED")
 
     def text(one):
-        return Path(client.download_artifacts(recorder.run_id(one), PRINTED)).read_text()
+        return Path(client.download_artifacts(recorder.run_id(one), OUTPUT)).read_text()
 
     assert text(ended) == "one\ntwo\n"
-    half = "x" * (LONGEST // 2)
+    half = "x" * (LONGEST_OUTPUT // 2)
     assert text(failed) == f"{half}\n...\n{half}"
-    assert PRINTED not in {file.path for file in client.list_artifacts(recorder.run_id(quiet))}
+    assert OUTPUT not in {file.path for file in client.list_artifacts(recorder.run_id(quiet))}
