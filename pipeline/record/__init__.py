@@ -1,8 +1,8 @@
-"""The record of a sweep: what is written down, and who writes it."""
+"""The record of a sweep: its log and its runs in MLflow, and what reads and writes them."""
 
 import os
 
-# MLflow would report what it is used for to its makers; who wants that sets the variable to false.
+# MLflow sends usage statistics to its developers by default; set the variable to false to allow that.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-# Where tqdm is installed, as Optuna brings it, MLflow would draw a bar for each artifact that it reads.
+# Where tqdm is installed (Optuna depends on it), MLflow draws a progress bar for each artifact that it reads.
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")

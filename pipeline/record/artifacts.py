@@ -1,4 +1,4 @@
-"""What a run keeps in plain form: its files, and its config and circumstances as the params and tags MLflow shows."""
+"""The artifacts of a run, written and read, and its config and provenance as params and tags."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ NOTE = "mlflow.note.content"
 
 LONGEST_PARAM, LONGEST_TAG = 6000, 5000
 
-# LibYAML's takes a tenth of the time, which a sweep of thousands of trials notices.
+# The dumper of LibYAML takes a tenth of the time: that counts in a sweep of thousands of trials.
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
-# Where a trial was computed and recorded takes no part in what it computed, and an address may hold a password.
+# These groups do not change what a trial computes, and an address may hold a password.
 _NOT_THE_TRIAL = frozenset({"cluster", "tracking", "sweep"})
 
-# The names that MLflow itself has for some circumstances.
+# Names of MLflow's own tags for some of the provenance.
 _MLFLOW_NAMES = {"git.commit": "source.git.commit", "git.branch": "source.git.branch", "user": "user"}
 
 
@@ -48,7 +48,7 @@ def trial_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def params(config: Mapping[str, Any]) -> dict[str, str]:
-    """Return a trial's config flattened; a row's name stands under the group's name alone.
+    """Return a trial's config flattened; the key of a row's name is the group's alone.
 
     >>> params({"strategy": {"name": "local", "scale": 0.001}, "batch_size": None})
     {'strategy': 'local', 'strategy.scale': '0.001', 'batch_size': 'null'}
@@ -85,12 +85,12 @@ def config_files(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[st
 
 @functools.lru_cache(maxsize=1000)
 def _entry(name: str, value: str) -> str:
-    """Return an entry of a config as YAML, from its value in JSON: trials of a sweep share most entries."""
+    """Return an entry of a config as YAML, from its value in JSON; cached, as trials of a sweep share most entries."""
     return str(yaml.dump({name: json.loads(value)}, Dumper=_DUMPER, sort_keys=False))
 
 
 def read_config(content: bytes, digest: str) -> dict[str, Any]:
-    """Return the config in a file of `config_files`, or raise a `RecordError` where it is not the one recorded."""
+    """Return the config in a file of `config_files`; raise a `RecordError` if its digest is not the recorded one."""
     found = digest_of(content)
     if found != digest:
         raise RecordError(f"{CONFIG} must be as it was recorded, with SHA-256 {digest}, got {found}")
@@ -114,7 +114,7 @@ def arrays_file(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def read_arrays(content: bytes, prefix: str = "") -> dict[str, np.ndarray]:
-    """Return those arrays in a file of `arrays_file` whose names begin with ``prefix``, without that."""
+    """Return the arrays in a file of `arrays_file` whose names begin with ``prefix``, which is removed from them."""
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         return {name.removeprefix(prefix): arrays[name] for name in arrays.files if name.startswith(prefix)}
 
@@ -125,7 +125,7 @@ def layout_file(layout: Layout) -> str:
 
 
 def read_layout(content: bytes) -> Layout:
-    """Return the layout in a text of `layout_file`."""
+    """Return the layout in a file of `layout_file`."""
     return Layout(**json.loads(content))
 
 
@@ -139,9 +139,9 @@ def csv_file(rows: Sequence[Mapping[str, Any]]) -> bytes:
 
 
 def table_file(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Return rows as the table that MLflow's UI shows, what has no place in JSON as nothing.
+    """Return rows as the table that MLflow's UI shows; NaN and infinity, which JSON lacks, become null.
 
-    MLflow's own ``log_table`` writes the same through pandas, but appends to a table that is there already.
+    MLflow's own ``log_table`` writes the same through pandas, but appends to an existing table.
     """
     columns = _columns(rows)
     data = [[_json(row.get(column)) for column in columns] for row in rows]

@@ -1,4 +1,4 @@
-"""Backfilling: what the log of a sweep holds and its store lacks is written, and what nobody will end is ended."""
+"""Backfilling: writes what a log holds and its store lacks, and ends the runs that no process will end."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ T = TypeVar("T")
 
 TRIES = 3
 PAUSE = 1.0
-"""Seconds between two tries."""
+"""Seconds between two attempts."""
 
 _ENTRIES_PER_WRITE = 1000
-"""Entries that are written at once."""
+"""Entries that are written in one transaction."""
 
 _WITHOUT_END = "the log does not hold its end"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backfilled:
-    """How many entries the store lacked, how to look at them, and in a sentence each what is lost."""
+    """The number of entries that the store lacked, the command that opens the record, and a sentence for each loss."""
 
     entries: int
     look: str
@@ -47,15 +47,15 @@ class Backfilled:
 
 
 def backfill(path: Path, uri: str | None, *, pause: float = PAUSE) -> Backfilled:
-    """Write what the log at ``path`` holds to the store at ``uri``, by default that of its sweep, which lacks it.
+    """Write what the log at ``path`` holds and the store lacks to the store at ``uri``, by default the sweep's own.
 
-    A store that does not answer is tried again after ``pause`` seconds.
+    A store that does not answer is retried after ``pause`` seconds.
 
     Raises
     ------
     RecordError
-        If the log cannot be read, its sweep is still running or has gone on with another log, or the store does not
-        answer: then the same can be tried again.
+        If the log cannot be read, its sweep is still running or was resumed with another log, or the store does not
+        answer. It may be called again.
     """
     log = Log.open(path)
     try:
@@ -85,7 +85,7 @@ def _address(opened: Opened) -> str:
 
 
 def _parent_tags(uri: str, opened: Opened, path: Path) -> Mapping[str, str]:
-    """Return the tags of the sweep's run; raise where the store lacks it, or it has gone on with another log."""
+    """Return the tags of the parent run; raise if the store lacks it, or the sweep was resumed with another log."""
     client = connect(uri, create=False)
     if not opened.parent:
         return {}
@@ -107,7 +107,7 @@ def _parent_tags(uri: str, opened: Opened, path: Path) -> Mapping[str, str]:
 
 
 class _Backfill:
-    """Brings one store to where one log is, of which it has ``stored`` entries."""
+    """Writes one log to one store, which has the first ``stored`` entries."""
 
     def __init__(self, uri: str, opened: Opened, stored: int, pause: float) -> None:
         self.losses: list[str] = []
@@ -120,12 +120,12 @@ class _Backfill:
         self._write_if_due(1)
 
     def apply(self, entry: object, now: int, number: int) -> None:
-        """Follow an entry, the ``number``-th."""
+        """Apply the ``number``-th entry."""
         self._runs.apply(entry, now)
         self._write_if_due(number)
 
     def close(self, entries: int) -> None:
-        """Write the rest, and end what nobody will end."""
+        """Write the rest, and end the runs that no process will end."""
         if entries > self._stored:
             self._write(entries)
         if not self._runs.closed:
@@ -139,14 +139,14 @@ class _Backfill:
         self._retry(self._store.delete_duplicates)
 
     def look(self) -> str:
-        """Return how the record is opened."""
+        """Return the command that opens the record."""
         parent, root = self._runs.opened.parent or None, self._runs.root
         lone = None if parent or root is None else self._store.ids.get(root)
         return how_to_look(self._uri, self._store.experiment_id, sweep=parent, run=lone)
 
     def _write_if_due(self, number: int) -> None:
         if number == self._stored:
-            self._runs.outbox.drain(number)  # the store has all of that
+            self._runs.outbox.drain(number)  # the store has these already
         elif number > self._stored:
             self.done += 1
             if number % _ENTRIES_PER_WRITE == 0:
@@ -160,7 +160,7 @@ class _Backfill:
         self.losses += [f"the store does not take what it is given: {redact(str(error))}" for error in refused]
 
     def _retry(self, action: Callable[[], T]) -> T:
-        """Do something with the store, again where it does not answer."""
+        """Call ``action``, and retry it if the store does not answer."""
         for number in range(TRIES):
             try:
                 return action()

@@ -1,8 +1,8 @@
-"""The code inside a registered model: a classifier of raw images, layer by layer, that needs nothing of this project.
+"""The code inside a registered model: a classifier of raw images that imports nothing of this project.
 
-MLflow copies this file into the model and executes it there. Beside it are ``layers.json``, which says what is done to
-an image, and ``arrays.npz``: the layers' ``weights/NAME``, one row an output and the bias in the last column, the
-``mean`` image and the ``scale`` that make of pixels what the network was trained on, and the names of the ``classes``.
+MLflow copies this file into the model and executes it there. Beside it are ``layers.json``, which lists the layers, and
+``arrays.npz``: their ``weights/NAME``, one row an output and the bias in the last column; the ``mean`` image and the
+``scale`` that standardize pixels as in training; and the names of the ``classes``.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
 AT_ONCE = 64
-"""Images that go through the layers at once: what a convolution makes of more would fill the memory."""
+"""The batch size: the patches of a convolution take much memory an image."""
 
 
 class ImageClassifier(PythonModel):
     """Classifies raw images ``(N, *image_shape)``, uint8, or features, in float32 as in training."""
 
     def load_context(self, context: Any) -> None:
-        """Read the layers, their weights, what makes features of pixels, and the class names."""
+        """Read the layers, their weights, the mean and scale of pixels, and the class names."""
         self.layers = json.loads(Path(context.artifacts["layers"]).read_text(encoding="utf-8"))
         with np.load(context.artifacts["arrays"], allow_pickle=False) as arrays:
             self.weights = {name: arrays[f"weights/{name}"] for name in _names(self.layers)}
@@ -33,7 +33,7 @@ class ImageClassifier(PythonModel):
             self.classes = arrays["classes"].tolist()
 
     def predict(self, context: Any, model_input: np.ndarray, params: Any = None) -> pd.DataFrame:
-        """Return the class with the highest score, and the scores by the names of their classes."""
+        """Return for each image the class with the highest score, and the scores by class name."""
         del context, params
         starts = range(0, max(1, len(model_input)), AT_ONCE)
         scores = np.concatenate([self._scores(model_input[start : start + AT_ONCE]) for start in starts])
@@ -60,7 +60,7 @@ def images(layer: Mapping[str, Any], values: np.ndarray) -> np.ndarray:
 
 
 def convolution(layer: Mapping[str, Any], values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the answers ``(N, F, H, W)`` of filters to the patch around every pixel, zeros around the image."""
+    """Return the responses ``(N, F, H, W)`` of the filters, with zeros as padding around the image."""
     _, channels, height, width = values.shape
     kernel = layer["filter"][-1]
     edge = (kernel // 2, kernel // 2)

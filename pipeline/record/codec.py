@@ -1,4 +1,4 @@
-"""Entries of a log as bytes: any of the records that are reported, whose arrays keep every bit."""
+"""Encodes the entries of a log as bytes, and decodes them: arrays keep every bit."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ _TYPES: Mapping[str, Any] = {
     for name, kind in vars(module).items()
     if isinstance(kind, type) and (dataclasses.is_dataclass(kind) or issubclass(kind, enum.Enum))
 }
-"""What an entry may be made of, by name: a new report is one that `pipeline.reports` holds."""
+"""The types that an entry may hold, by name: those of `pipeline.reports` and of the modules above."""
 
 
 class Codec:
-    """Turns the entries of one log into bytes and back, in their order: a trial is kept whole in the first that has it.
+    """Encodes the entries of one log, or decodes them, in order.
 
-    Addresses lose their passwords, a config what is no part of its trial.
+    The first entry that has a trial holds it in full, later ones its key. Passwords are removed from addresses, and
+    what is not part of a trial from its config.
     """
 
     def __init__(self) -> None:
@@ -45,12 +46,12 @@ class Codec:
         return b"".join([text.encode(), b"\n", *blobs])
 
     def decode(self, content: bytes) -> Any:
-        """Return the entry that `encode` made ``content`` of.
+        """Return the entry that `encode` made into ``content``.
 
         Raises
         ------
         RecordError
-            If it made no such thing. Nothing is run that a stranger might have put there.
+            If ``content`` is not such an entry. Decoding never runs code from the file.
         """
         text, _, blobs = content.partition(b"\n")
         try:
@@ -99,17 +100,17 @@ class Codec:
             return value
         match next(iter(value.items()), ("", None)):
             case "array", [kind, *shape]:
-                made: Any = blobs.array(np.dtype(kind), shape)
+                decoded: Any = blobs.array(np.dtype(kind), shape)
             case "bytes", length:
-                made = blobs.read(length)
+                decoded = blobs.read(length)
             case "trial", trial:
-                made = self._decoded_trial(trial)
+                decoded = self._decoded_trial(trial)
             case "map", items:
-                made = {key: self._decoded(one, blobs) for key, one in items}
+                decoded = {key: self._decoded(one, blobs) for key, one in items}
             case _:
                 kind = _TYPES[value.pop("is")]
-                made = kind(**{name: self._decoded(one, blobs) for name, one in value.items()})
-        return made
+                decoded = kind(**{name: self._decoded(one, blobs) for name, one in value.items()})
+        return decoded
 
     def _decoded_trial(self, value: Any) -> PlannedTrial:
         if isinstance(value, dict):
@@ -121,7 +122,7 @@ class Codec:
 
 
 class _Blobs:
-    """Takes the bytes of arrays one after the other."""
+    """Reads the bytes and arrays that follow the text of an entry, in order."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content

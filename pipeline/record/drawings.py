@@ -1,4 +1,4 @@
-"""The figures of a record: which trials have some, who draws them, and which have been drawn since."""
+"""The figures of a record: decides which trials have figures, submits them to be drawn, and collects the results."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from pipeline.record.runs import Runs  # a process that draws does without
 
 DRAWN_TRIALS = 20
-"""Trainings of a larger sweep get no figures, but for the winner: drawing them all would slow the sweep down."""
+"""In a sweep of more trials only the winner of the trainings has figures: drawing all would slow the sweep down."""
 
 SHOWN_EXAMPLES = 500
-"""Examples of a split that the figures of a trial may choose from."""
+"""The examples of a split that are given to the figures of a trial."""
 
 CURVE_POINTS = 200
-"""Points of a curve that are kept in memory for the figures of a larger sweep: one for every two pixels of a panel."""
+"""The points of a curve that are kept for the figures of a large sweep: one for every two pixels of a panel."""
 
 Drawn = Mapping[str, bytes]
 """Figures by file name."""
@@ -35,9 +35,9 @@ Figure = Callable[[Sequence[TrialRecord]], Drawn]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """What draws an ended trial from its result, its curves and some of the data, or quickly and without data.
+    """The functions that draw: ``trial`` and, faster and without data, ``quick`` draw a trial that has ended.
 
-    ``sweep`` draws a sweep, ``search`` what one has searched.
+    ``sweep`` draw a sweep, ``search`` draws its search.
     """
 
     trial: Callable[[PlannedTrial, Result, Mapping[str, Series], Dataset], Drawn] | None = None
@@ -47,42 +47,42 @@ class Figures:
 
 
 class Drawers(Protocol):
-    """Who draws."""
+    """Executes functions that draw, at once or in processes of its own."""
 
     def start(self) -> None:
-        """Get ready to draw, ahead of the first figure; a second time changes nothing."""
+        """Prepare for the first figure, idempotently."""
 
     def submit(self, draw: Callable[..., Drawn], *arguments: Any) -> Future[Drawn]:
-        """Begin to draw ``draw(*arguments)``."""
+        """Execute ``draw(*arguments)``, and return its future."""
 
     def close(self) -> None:
-        """End; nothing is asked for any more."""
+        """Release all resources; nothing is submitted any more."""
 
 
 class InThisThread:
-    """Draws when it is asked to."""
+    """Draws in the thread that submits."""
 
     def start(self) -> None:
-        """Nothing is to be started."""
+        """Do nothing."""
 
     def submit(self, draw: Callable[..., Drawn], *arguments: Any) -> Future[Drawn]:
-        """Draw ``draw(*arguments)``."""
+        """Call ``draw(*arguments)``, and return its result as a future."""
         drawn: Future[Drawn] = Future()
         try:
             drawn.set_result(draw(*arguments))
-        except Exception as error:  # noqa: BLE001  # it is raised where the figures are asked for
+        except Exception as error:  # noqa: BLE001  # the future raises it in `result`
             drawn.set_exception(error)
         return drawn
 
     def close(self) -> None:
-        """Nothing was started."""
+        """Do nothing."""
 
 
 class Drawings:
-    """The figures of the ``runs`` of a record; all methods belong to one thread.
+    """The figures of the ``runs`` of a record; one thread calls all methods.
 
-    A lone trial and the winner of a sweep have all, the other trials of a sweep what is quick, and in a large sweep
-    not even that. ``errors`` say why some could not be drawn.
+    A lone trial and the winner of a sweep have all figures, the other trials of a sweep the quick ones, in a large
+    sweep none. ``errors`` are those of figures that could not be drawn.
     """
 
     def __init__(self, runs: Runs, dataset: Dataset, figures: Figures, drawers: Drawers) -> None:
@@ -92,11 +92,11 @@ class Drawings:
         self._pending: list[tuple[PlannedTrial | None, Future[Drawn]]] = []
 
     def draws(self, trial: PlannedTrial) -> bool:
-        """Return whether a trial of a sweep has figures: what a task other than training has to show is its figure."""
+        """Return whether a trial of a sweep has figures: in a large one only tasks other than training."""
         return not self._large or not trial.trial.task.trains
 
     def end(self, trial: PlannedTrial, result: Result, *, drawn: bool = False) -> None:
-        """Draw a trial that has ended, unless it is ``drawn`` already; of a large sweep's forget most of the curves."""
+        """Draw a trial that has ended, unless it is ``drawn`` already; in a large sweep downsample its curves."""
         parent, points = self._runs.parent, self._runs.runs[trial.key].points
         if parent is None:
             self._draw_trial(trial, result)
@@ -111,7 +111,7 @@ class Drawings:
         if parent is None:
             return
         if parent.winner is not None:
-            self._draw_trial(parent.winner.trial, parent.winner.result)  # the longest comes first
+            self._draw_trial(parent.winner.trial, parent.winner.result)  # it takes longest, so it comes first
         records = parent.records(self._runs.runs)
         for draw in self._figures.sweep:
             self.draw(None, draw, records)
@@ -119,11 +119,11 @@ class Drawings:
             self.draw(None, self._figures.search, parent.searched)
 
     def draw(self, trial: PlannedTrial | None, draw: Callable[..., Drawn], *arguments: Any) -> None:
-        """Have the figures ``draw(*arguments)`` drawn of a trial, or of its sweep."""
+        """Submit the figures ``draw(*arguments)`` of a trial, or of the sweep if that is None."""
         self._pending.append((trial, self._drawers.submit(draw, *arguments)))
 
     def drain(self) -> Iterator[tuple[PlannedTrial | None, Drawn]]:
-        """Yield what has been drawn since, of a trial or of the sweep."""
+        """Yield the figures that were drawn since the last call, with their trial, or None for the sweep."""
         pending, self._pending = self._pending, []
         for trial, drawn in pending:
             if not drawn.done():
@@ -131,11 +131,11 @@ class Drawings:
                 continue
             try:
                 yield trial, drawn.result()
-            except Exception as error:  # noqa: BLE001  # whatever it is, it costs no other figure
+            except Exception as error:  # noqa: BLE001  # an error of one figure must not cost the others
                 self.errors.append(error)
 
     def close(self) -> None:
-        """Wait for what is being drawn, to be taken."""
+        """Wait until all figures are drawn; `drain` yields them."""
         wait([drawn for _, drawn in self._pending])
         self._drawers.close()
 

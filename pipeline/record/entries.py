@@ -1,4 +1,4 @@
-"""What a log holds beside the reports of trials: how its record began, went on and ended, and what was made of it."""
+"""The entries of a log other than reports: its record is opened, resumed and closed; figures and models are made."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tasks.events import Curve, Result
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Data:
-    """What a record tells of its data set.
+    """The description of a data set.
 
-    ``kind`` is the type of the numbers of an example, ``train``, ``validation`` and ``test`` are numbers of examples.
+    ``kind`` is the type of the numbers of an example; ``train``, ``validation`` and ``test`` count examples.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Data:
 
     @classmethod
     def of(cls, dataset: Dataset) -> Self:
-        """Return what is told of a data set."""
+        """Return the description of a data set."""
         return cls(
             name=dataset.name,
             digest=dataset.digest,
@@ -46,10 +46,10 @@ class Data:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """A record begins: the first entry of a log.
+    """A record was opened: the first entry of a log.
 
-    ``log`` tells this log from all others. ``uri`` is the store's address without credentials, ``parent`` the sweep's
-    run, empty for a lone trial, whose ``sweep`` is None.
+    ``log`` identifies the log. ``uri`` is the store's address without credentials. ``parent`` is the id of the
+    sweep's parent run. For a lone trial ``parent`` is empty and ``sweep`` is None.
     """
 
     log: str
@@ -63,9 +63,9 @@ class Opened:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resumed:
-    """Another process goes on with the sweep, with a provenance of its own; what was running has been killed.
+    """Another process has resumed the sweep, with its own provenance; the trials that were running were killed.
 
-    ``uri`` is where its store is now, without credentials.
+    ``uri`` is the store's present address without credentials.
     """
 
     uri: str
@@ -75,7 +75,7 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recalled:
-    """A trial has ended before this log began, or behind a damage of it: what its run in the store holds."""
+    """A trial that ended before this log began, or in its damaged part, as it was read from its run in the store."""
 
     trial: PlannedTrial
     run_id: str
@@ -86,7 +86,7 @@ class Recalled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drew:
-    """Figures were drawn, of a trial or, where that is None, of the sweep: files by name."""
+    """Figures were drawn of ``trial``, or of the sweep if that is None: ``files`` by name."""
 
     trial: PlannedTrial | None
     files: Mapping[str, bytes]
@@ -94,10 +94,10 @@ class Drew:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """A trial is to become a version of the registered model ``name``: what its classifier computes with.
+    """A trial becomes a version of the registered model ``name``, with these layers and arrays.
 
-    ``layers`` is JSON and ``arrays`` an npz file; ``step`` is the step of the training that it comes from, and
-    ``about`` says what it is of the sweep.
+    ``layers`` is JSON and ``arrays`` an npz file; ``step`` is the training step of the weights, and ``about`` says why
+    the sweep registers this trial.
     """
 
     trial: PlannedTrial
@@ -111,6 +111,6 @@ class Trained:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Closed:
-    """The record has ended as ``status``: FINISHED, FAILED or KILLED."""
+    """The record was closed with ``status``: FINISHED, FAILED or KILLED."""
 
     status: str

@@ -1,4 +1,4 @@
-"""The exporter: a thread that brings the store to where the log is, as soon as the store answers."""
+"""The exporter: a thread that writes to the store what the log has and the store lacks, and retries."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Changes that bring the store to the first ``entries`` of the log, of whose record ``root`` is the run."""
+    """Changes after which the store holds the first ``entries`` of the log; ``root`` is the run of the whole record."""
 
     changes: Mapping[str, Change]
     root: str | None
@@ -32,11 +32,11 @@ class Batch:
 
 
 class Exporter:
-    """Writes to a store what ``next_batch`` gives it, again and again until it is done, and asks for more.
+    """Writes the batches that ``next_batch`` returns to a store, and retries each until it is written.
 
-    An outage is reported in a line, and in full in ``faults``. Once ``hurry`` is set, `close` waits no longer for a
-    store that does not answer; one that does still gets the rest. ``refused`` are the errors of what the store will
-    never take, ``busy`` is the CPU time of the thread in seconds.
+    An outage is reported in a line, and in full in ``faults``. Once ``hurry`` is set, `close` gives up a store that
+    does not answer; one that answers still gets the rest. ``refused`` are the errors of the writes that the store
+    refuses for good, ``busy`` is the CPU time of the thread in seconds.
     """
 
     def __init__(
@@ -62,15 +62,15 @@ class Exporter:
         threading.Thread(target=self._work, name="exporter", daemon=True).start()
 
     def flush(self) -> None:
-        """Have what there is written soon."""
+        """Request the next write without delay."""
         with self._changed:
             self._flush_requested = True
             self._changed.notify_all()
 
     def close(self, *, stopped: bool = False) -> str:
-        """Wait for the store as long as it takes what it lacks, and say why it lacks something then; nothing otherwise.
+        """Write the rest, and return why some of it could not be written, or an empty text.
 
-        ``stopped`` says that the sweep was, so that its end is waited for.
+        ``stopped`` says that the sweep was stopped, so that somebody waits for its end: then the patience is less.
         """
         with self._changed:
             self._last_success = time.monotonic()
@@ -120,11 +120,11 @@ class Exporter:
     def _finish(self) -> None:
         try:
             self._store.delete_duplicates()
-        except Exception as error:  # noqa: BLE001  # it costs no point
+        except Exception as error:  # noqa: BLE001  # the record is complete all the same
             self.refused.append(error)
 
     def _export(self) -> bool:
-        """Write what there is; return whether more may come."""
+        """Write the next batch, if there is one; return whether more may follow."""
         with self._changed:
             self._changed.wait_for(lambda: self._flush_requested or self._closing, self._timing.export)
             self._flush_requested, closing = False, self._closing
@@ -137,11 +137,11 @@ class Exporter:
                     self._changed.wait_for(lambda: self._closing, self._pause)
                 closing, self._pause = self._closing, min(2 * self._pause, self._timing.longest_pause)
                 if self._closed:
-                    return False  # who comes next finds the rest in the log
+                    return False  # the log holds the rest, for a resume or a backfill
         return bool(batch.changes) or not closing
 
     def _try(self, batch: Batch) -> bool:
-        """Write a batch; return whether it is written."""
+        """Try to write a batch; return whether it is written."""
         began = time.thread_time()
         try:
             self.refused += self._store.apply(batch.changes, batch.root, batch.entries)

@@ -1,4 +1,4 @@
-"""The log of a sweep: all that is reported of it, appended durably to one file with checksums, and read back."""
+"""The log of a sweep: its reports, appended durably to one file with checksums, and read back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.errors import RecordError
 from pipeline.record.codec import Codec
 
 LOG_NAMES = "record-*.log"
-"""What the names of logs are like."""
+"""The pattern of the names of log files."""
 
 _MAGIC = b"descent-sweeps log 1\n"
 _LENGTH = struct.Struct(">Q")
@@ -24,13 +24,13 @@ _HEAD = _LENGTH.size + _CHECKSUM
 
 
 class DamagedError(RecordError):
-    """A log is not as it was written, from some byte on."""
+    """A log is damaged: from some byte on it is not as it was written."""
 
 
 class Log:
-    """A file of entries, each with its time, and a checksum that covers all before it; `create` and `open` make one.
+    """A file of entries, each with its time and a checksum of all before it; `create` and `open` return one.
 
-    One process at a time may use it. ``entries`` is how many have been appended or read.
+    One process at a time may use it. ``entries`` counts the entries appended or read.
     """
 
     def __init__(self, path: Path, file: int) -> None:
@@ -44,7 +44,7 @@ class Log:
 
     @classmethod
     def create(cls, path: Path) -> Self:
-        """Make a new log at ``path``, or raise an `OSError`."""
+        """Create a log at ``path``, or raise an `OSError`."""
         path.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
@@ -59,21 +59,21 @@ class Log:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open the log at ``path``, to be read to its end and then appended to.
+        """Open the log at ``path``: read it to its end, then append to it.
 
         Raises
         ------
         RecordError
-            If there is none, or another process uses it.
+            If there is no such file, or another process uses it.
         DamagedError
-            If it does not even begin as a log does.
+            If the file does not begin like a log.
         """
         try:
             log = cls(path, os.open(path, os.O_RDWR))
         except OSError as error:
             raise RecordError(f"the log must be a file that can be read, got {path}: {error.strerror}") from None
         try:
-            fcntl.flock(log._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # it goes with the process, however that ends
+            fcntl.flock(log._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel frees it when the process ends
         except OSError:
             log.close()
             raise RecordError(f"the log must not be in use, its sweep is still running: {path}") from None
@@ -88,8 +88,8 @@ class Log:
         Raises
         ------
         DamagedError
-            If what follows is not as it was written, or only a part of it is there. It is left as it is until
-            something is appended.
+            If the next entry is not as it was written, or incomplete. The file stays as it is until an entry is
+            appended: that removes the damaged part.
         """
         size = os.fstat(self._file).st_size
         while self._end < size:
@@ -109,12 +109,12 @@ class Log:
             yield time, entry
 
     def append(self, time: int, entry: Any) -> None:
-        """Write an entry at the end, so that it is there even if the process is killed; `sync` makes it last.
+        """Append an entry: it survives the end of the process, and after `sync` that of the machine.
 
         Raises
         ------
         OSError
-            If that cannot be: it waits for the next that can be written.
+            If it cannot be written: the next call that succeeds writes it, too.
         """
         self._unwritten.append(self._codec.encode((time, entry)))
         self.entries += 1
@@ -125,7 +125,7 @@ class Log:
         block = b"".join(parts)
         try:
             if not self._dirty:
-                os.ftruncate(self._file, self._end)  # what a damage has cut off
+                os.ftruncate(self._file, self._end)  # removes a damaged end
             _write(self._file, block, self._end)
         except OSError:
             with contextlib.suppress(OSError):
@@ -135,18 +135,18 @@ class Log:
         self._unwritten, self._dirty = [], True
 
     def sync(self) -> None:
-        """Make what is written last even if the machine stops, or raise an `OSError`."""
+        """Flush what is written to the disk, or raise an `OSError`."""
         if self._dirty:
             self._dirty = False
             os.fsync(self._file)
 
     @property
     def is_whole(self) -> bool:
-        """Whether all that was appended is written."""
+        """Whether all appended entries are written."""
         return not self._unwritten
 
     def close(self) -> None:
-        """Leave the file to others."""
+        """Close the file, so that other processes may use it."""
         os.close(self._file)
 
 

@@ -1,4 +1,4 @@
-"""The recorder that writes a sweep to MLflow: all that is reported is in the log first, and then in the store."""
+"""The recorder that writes a sweep to MLflow: reports are appended to the log first, and then exported to the store."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ _log = logging.getLogger(__name__)
 class MlflowRecorder:
     """Records to the MLflow store at ``uri`` (an SQLite file, a database or a server), in ``experiment``.
 
-    It may be told of trials while `open` has not returned: that is written once the store is open.
+    Reports that are taken before `open` has returned are written once the store is open.
 
-    All that it is told is in a log in ``folder`` before it is in the store, and stays there; without a folder only
-    until the store has it. ``figures`` are those kept with trials and sweeps; ``drawers`` has them drawn, by default at
-    once, until `close` ends them. ``register_model`` says whether a sweep's winner becomes a version of a registered
-    model, ``timing`` how often it writes, and how long it waits for a store that does not answer.
+    Each report is appended to a log in ``folder`` before it is written to the store. The log is kept; without a folder
+    it is temporary. ``figures`` are those of trials and sweeps; ``drawers`` draws them, by default at once, and is
+    closed by `close`. ``register_model`` says whether a sweep's winner becomes a version of a registered model,
+    ``timing`` how often the recorder writes, and how long it waits for a store that does not answer.
     """
 
     def __init__(
@@ -72,14 +72,14 @@ class MlflowRecorder:
         self._log_error: OSError | None = None
         self._results: dict[str, Result] = {}
         self._past: Mapping[str, tuple[str, Result]] = {}
-        self._lock = threading.Lock()  # of the runs and of their outbox
+        self._lock = threading.Lock()  # guards the runs and their outbox
         self._timing = timing
         self._writer = Writer(self._flush, interval=timing.flush)
         self._variables = contextlib.ExitStack()
         self._hurry = threading.Event()
 
     def open(self, sweep: SweepHeader | None, dataset: Dataset, provenance: Provenance) -> Past | None:
-        """Reach the store and begin a record, or go on with that of a sweep; see `Recorder.open`."""
+        """Connect to the store and begin a record, or resume that of a sweep; see `Recorder.open`."""
         self._store = open_store(self.uri, self._experiment)
         self._dataset = dataset
         self._faults = FaultLog(self._folder or Path())
@@ -103,10 +103,10 @@ class MlflowRecorder:
         return past
 
     def take(self, report: RecordedReport) -> None:
-        """Write a report down; a trial is started once, and a point that comes twice is written once."""
+        """Write a report, idempotently; see `Recorder.take`."""
         if isinstance(report, Progressed):
-            # What draws gets ready when there is something to draw: earlier it would take the CPU that the workers'
-            # start and the first step need.
+            # The drawers start when there is something to draw: earlier they would take CPU time that the workers need
+            # to start.
             self.drawers.start()
         now = _now()
         self._writer.submit(lambda: self._record_report(report, now))
@@ -114,7 +114,7 @@ class MlflowRecorder:
     def close(self, status: str) -> None:
         """Write the end of the record, wait for the store and the figures; see `Recorder.close`."""
         self._writer.submit(lambda: self._record(Closed(status=status), _now()))
-        # The record is whole before anything is drawn: who stops the process now loses pictures only.
+        # The record is complete before the last figures are drawn: a stop during the drawing loses figures only.
         self._writer.submit(self._exporter.flush)
         self._writer.submit(self._drawings.end_sweep)
         self._writer.submit(self._register_winner)
@@ -133,11 +133,11 @@ class MlflowRecorder:
             raise self._error(errors, reason) from (errors[0] if errors else None)
 
     def hurry(self) -> None:
-        """Have `close` wait no longer for a store that does not answer; one that does still gets the rest."""
+        """Let `close` give up a store that does not answer; one that answers still gets the rest."""
         self._hurry.set()
 
     def run_id(self, trial: PlannedTrial) -> str | None:
-        """Return MLflow's name for the trial's run, None until it is created."""
+        """Return the id of the trial's run in MLflow, None until it is created."""
         run = self._runs.runs.get(trial.key)
         return None if run is None else self._store.ids.get(run.id)
 
@@ -149,11 +149,11 @@ class MlflowRecorder:
 
     @property
     def busy(self) -> float:
-        """The CPU time that writing has taken, in seconds."""
+        """The CPU time of writing so far, in seconds."""
         return self._writer.busy + self._exporter.busy
 
     def _begin(self, sweep: SweepHeader | None, provenance: Provenance) -> None:
-        """Begin a record: a log, the parent run of a sweep, and the view of its trials."""
+        """Begin a record: create a log, the parent run of a sweep, and the view of its trials."""
         self._log = self._create_log()
         parent = ""
         if sweep is not None:
@@ -165,7 +165,7 @@ class MlflowRecorder:
         self._open_runs(parent, sweep, provenance)
 
     def _resume(self, sweep: SweepHeader, past: Past, provenance: Provenance) -> Past:
-        """Go on with a sweep, from its log or else from the store alone, and return what is known of it."""
+        """Resume a sweep, from its log or else from the store alone, and return what is known of it."""
         stored = int(past.tags.get(ENTRIES_TAG, "0"))
         entries = self._replay_log(past, stored)
         if self._log is None:
@@ -186,9 +186,9 @@ class MlflowRecorder:
         return dataclasses.replace(past, ended=ended)
 
     def _replay_log(self, past: Past, stored: int) -> int:
-        """Follow the log of a sweep, keep what follows on the ``stored`` entries, and return how many it has.
+        """Replay the log of a sweep, of which the store has ``stored`` entries, and return how many it has.
 
-        Where there is none, or it is damaged from the start on, that is 0, and no log is open.
+        If there is no log, or its start is damaged, return 0 and leave no log open.
         """
         path = Path(past.tags.get(LOG_TAG, ""))
         if not path.is_file():
@@ -222,14 +222,14 @@ class MlflowRecorder:
         return log.entries
 
     def _replace_log(self, sweep: SweepHeader, past: Past) -> None:
-        """Begin another log for a sweep whose own cannot be read: what its trials came to is in the store."""
+        """Begin a new log for a sweep whose log cannot be read: the results of its trials are read from the store."""
         self._log = self._create_log()
         written = {name: past.tags[name] for name in (summary.SWEPT,) if name in past.tags}
         sweep = dataclasses.replace(sweep, provenance={**sweep.provenance, **written})
         self._open_runs(past.run_id, sweep, Provenance())
 
     def _open_runs(self, parent: str, sweep: SweepHeader | None, provenance: Provenance) -> None:
-        """Write the first entry of a log; the runs follow from it."""
+        """Append the first entry of a log, and make its `Runs`."""
         opened = Opened(
             log=uuid.uuid4().hex,
             uri=redact(self.uri),
@@ -251,7 +251,7 @@ class MlflowRecorder:
             return None
 
     def _recall_ended(self, trials: Sequence[PlannedTrial]) -> None:
-        """Take from the store what has ended of some trials in an earlier process, and is not in the log."""
+        """Record the trials that ended in an earlier process and are not in the log, as the store has them."""
         known = self._runs.results() if self._past else {}
         for trial in trials:
             if trial.key in self._past and trial.key not in known:
@@ -263,7 +263,7 @@ class MlflowRecorder:
                 self._store.ids |= self._runs.recalled_ids
 
     def _record_report(self, report: RecordedReport, now: int) -> None:
-        """Write a report down that came at ``now`` (milliseconds since the epoch)."""
+        """Record a report that arrived at ``now`` (milliseconds since the epoch), and what follows from it."""
         self._record(report, now)
         if isinstance(report, Planned):
             self._recall_ended(report.trials)
@@ -271,7 +271,7 @@ class MlflowRecorder:
             self._drawings.end(report.trial, report.result)
 
     def _record(self, entry: object, now: int) -> None:
-        """Put an entry into the log, and what follows from it into the outbox."""
+        """Append an entry to the log, and apply it to the runs, whose changes go to the outbox."""
         with self._lock:
             self._append(entry, now)
             self._runs.apply(entry, now)
@@ -289,7 +289,7 @@ class MlflowRecorder:
         self._log_error = error
 
     def _next_batch(self) -> Batch:
-        """Return what the store lacks: what the log holds for good, as far as it can be written."""
+        """Return the changes that the store lacks, after the log that holds them is flushed to the disk."""
         with self._lock:
             entries = 0 if self._log is None else self._log.entries
             batch = Batch(changes=self._runs.outbox.drain(entries), root=self._runs.root, entries=entries)
@@ -312,7 +312,7 @@ class MlflowRecorder:
         self._sync()
 
     def _draw_missing(self, ended: Collection[str]) -> None:
-        """Draw what an earlier process has not of the trials with these keys: it was killed before that."""
+        """Draw the figures of these trials that an earlier process did not draw before it was killed."""
         for key in ended:
             run = self._runs.runs[key]
             stored = self._store.ids.get(run.id) if self._drawings.draws(run.trial) else None
@@ -320,7 +320,7 @@ class MlflowRecorder:
             self._drawings.end(run.trial, self._results.pop(key), drawn=drawn)
 
     def _register_winner(self) -> None:
-        """Have the winner of a sweep registered as a model, while figures are drawn."""
+        """Register the winner of a sweep as a model, while figures are drawn."""
         parent = self._runs.parent
         if not self._register_model or parent is None or parent.winner is None:
             return
@@ -331,19 +331,19 @@ class MlflowRecorder:
             self._exporter.flush()
 
     def _error(self, errors: Sequence[Exception], reason: str) -> RecordError:
-        address, what = redact(self.uri), []
+        address, causes = redact(self.uri), []
         if errors:
-            what.append(f"the record lacks what {len(errors)} failed writes held, the first: {brief(errors[0])}")
+            causes.append(f"the record lacks what {len(errors)} failed writes held, the first: {brief(errors[0])}")
         if reason:
-            what.append(f"the record is not whole: {reason}")
+            causes.append(f"the record is not whole: {reason}")
         if reason and (self._log is None or not self._log.is_whole):
-            what.append(f"and the log cannot be written: {self._log_error}")
+            causes.append(f"and the log cannot be written: {self._log_error}")
         elif reason and self._log is not None:
             credentials = " --tracking-uri URI" if address != self.uri else ""
             command = f"python -m pipeline.backfill {shlex.quote(str(self._log.path))}{credentials}"
-            what.append(f"what it lacks is written by: {command}")
+            causes.append(f"what it lacks is written by: {command}")
         rule = f"tracking.uri must stay a store that can be written to, got {address!r}"
-        return RecordError(f"{rule}: {redact('; '.join(what))}")
+        return RecordError(f"{rule}: {redact('; '.join(causes))}")
 
 
 def _now() -> int:

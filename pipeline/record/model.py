@@ -1,4 +1,4 @@
-"""The winner of a sweep as a registered model: MLflow's pyfunc, with all that it needs inside it."""
+"""Registers the winner of a sweep as a model: a self-contained MLflow pyfunc."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ _CONDA, _VIRTUALENV = "conda.yaml", "python_env.yaml"
 
 
 def trained_model(finished: Finished, name: str, dataset: Dataset, about: str = "") -> Trained | None:
-    """Return what the classifier computes with that a training has made, None where that is no model of layers.
+    """Return the layers and arrays of a training's classifier, None if its model is not a `Layered` one.
 
-    ``name`` is that of its registered model, ``about`` what it is of its sweep.
+    ``name`` is the name of the registered model, ``about`` says why the sweep registers this trial.
     """
     planned, result = finished.trial, finished.result
     model = planned.trial.model
@@ -61,17 +61,17 @@ def trained_model(finished: Finished, name: str, dataset: Dataset, about: str = 
 
 
 def register(client: MlflowClient, uri: str, experiment_id: str, run_id: str, model: Trained) -> int:
-    """Keep a trained model with its run, make it a version of its registered model; return the version.
+    """Log a trained model with its run, register it as a version of its registered model, and return the version.
 
-    Its input are raw images, uint8 ``(N, *image_shape)``, or features, float32; its output has the columns ``class``,
-    the name of the class with the highest score, and ``scores``, all scores by class name. What has a version keeps it.
+    Its input is raw images, uint8 ``(N, *image_shape)``, or features, float32; its output has the columns ``class``,
+    the name of the class with the highest score, and ``scores``, all scores by class name. This is idempotent.
     """
     from mlflow.entities import LoggedModelOutput  # noqa: PLC0415  # takes seconds to import
 
     for known in client.search_model_versions(f"run_id = '{run_id}'"):
         if known.name == model.name:
             return int(known.version)
-    # A try that failed has left one behind.
+    # An attempt that failed may have created it.
     begun = client.search_logged_models([experiment_id], f"source_run_id = '{run_id}'")
     logged = next(iter(begun), None) or client.create_logged_model(
         experiment_id, model.name, source_run_id=run_id, model_type="classifier"
@@ -97,8 +97,8 @@ def register(client: MlflowClient, uri: str, experiment_id: str, run_id: str, mo
 def _save(folder: Path, logged: Any, run_id: str, trained: Trained) -> None:
     """Write a model in the form of MLflow's "models from code", with the packages that it needs to be served.
 
-    ``pyfunc.save_model`` would write as much, after a second in which it goes through all installed packages for a
-    warning. Source: mlflow.org/docs/latest/ml/model, "MLflow Model Format" and "Models From Code".
+    ``pyfunc.save_model`` would write the same, but takes a second to search all installed packages for a warning.
+    Source: mlflow.org/docs/latest/ml/model, "MLflow Model Format" and "Models From Code".
     """
     from mlflow.models import Model, ModelSignature  # noqa: PLC0415  # takes seconds to import
 
@@ -155,7 +155,7 @@ def _create_registered_model(client: MlflowClient, name: str) -> None:
 
 @contextlib.contextmanager
 def _default_store(uri: str) -> Iterator[None]:
-    """Make a store MLflow's default: its registry looks a model up in that, whatever store it is part of."""
+    """Make a store MLflow's default for a while: every registry looks up a logged model in the default store."""
     name = "MLFLOW_TRACKING_URI"
     before = os.environ.get(name)
     os.environ[name] = uri
@@ -169,10 +169,9 @@ def _default_store(uri: str) -> Iterator[None]:
 
 
 def _signature(kind: str, image_shape: Iterable[int], classes: Iterable[str]) -> dict[str, str]:
-    """Return what a classifier takes and gives, as ``ModelSignature.to_dict`` of MLflow writes it.
+    """Return the signature of a classifier, in the form of MLflow's ``ModelSignature.to_dict``.
 
-    The input are raw images or features ``(N, *image_shape)`` of the type ``kind``; the outputs are ``class``, the name
-    of the class with the highest score, and ``scores``, all scores by class name.
+    The input is raw images or features ``(N, *image_shape)`` of the type ``kind``; `register` describes the output.
     """
     images = {"type": "tensor", "tensor-spec": {"dtype": kind, "shape": [-1, *image_shape]}}
     scores = {name: {"type": "double", "required": True} for name in sorted(classes)}
@@ -184,5 +183,5 @@ def _signature(kind: str, image_shape: Iterable[int], classes: Iterable[str]) ->
 
 
 def signature_file(kind: str, image_shape: Iterable[int], classes: Iterable[str]) -> dict[str, str]:
-    """Return the signature of a training's classifier as a text, by file name."""
+    """Return the signature of a training's classifier as a file: its text by name."""
     return {SIGNATURE: json.dumps(_signature(kind, image_shape, classes), indent=2)}

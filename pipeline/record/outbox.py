@@ -1,4 +1,4 @@
-"""What waits to be written to the store, gathered by run, so that what waits of all runs goes in one transaction."""
+"""The outbox: changes of runs that are not in the store yet, collected so that one transaction writes them all."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pipeline.record.entries import Trained
 from pipeline.record.points import Block
 
 PACK_ABOVE = 100
-"""Trials of a sweep from which on they have no files of their own, if they can do without: a small text is a tag named
-after its file, and what was trained since the last time is one file of the sweep."""
+"""The trials of a sweep above which small files are packed: a short text becomes a tag named after its file, and the
+arrays of the trials that ended between two transactions become one file of the sweep's run."""
 
 PACK_TAG = "arrays"
-"""The tag of a run that says which file of its sweep holds its arrays, and the folder of such files."""
+"""The tag of a run that names the file of its sweep's run that holds its arrays, and the folder of such files."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Change:
-    """What is to be written to one run; it may be written twice, and is there once.
+    """What is to be written to one run; writing it is idempotent.
 
-    ``start`` is when a run began that is to be created as ``name``, in milliseconds since the epoch, ``data`` the name
-    and digest of its data set, ``end`` its last status and when it ended. ``key`` is its trial's.
+    A run with a ``start`` (milliseconds since the epoch) is to be created as ``name``; ``data`` is the name and digest
+    of its data set, ``end`` its last status and when it ended, ``key`` that of its trial.
     """
 
     key: str = ""
@@ -41,18 +41,18 @@ class Change:
 
 
 class Outbox:
-    """Collects changes by run; those of the sweep's run ``parent`` come last, and are empty for a lone trial."""
+    """Collects changes by run; those of the sweep's run ``parent`` come last. For a lone trial ``parent`` is empty."""
 
     def __init__(self, parent: str, *, packed: bool) -> None:
         self._parent, self._packed = parent, packed
         self._changes: dict[str, Change] = {}
 
     def change(self, run: str) -> Change:
-        """Return what waits for a run, to be added to."""
+        """Return the pending change of a run, for the caller to add to."""
         return self._changes.setdefault(run, Change())
 
     def add_texts(self, run: str, files: Mapping[str, str]) -> None:
-        """Keep texts as files of a trial's run, or as its tags."""
+        """Add texts as files of a trial's run, or as its tags if the sweep is packed."""
         change = self.change(run)
         for name, text in files.items():
             if self._packed and len(text) <= LONGEST_TAG:
@@ -61,7 +61,7 @@ class Outbox:
                 change.files[name] = text.encode(errors="replace")
 
     def drain(self, number: int) -> dict[str, Change]:
-        """Return what waits, and wait for more; ``number`` is one that no other call has had."""
+        """Return the pending changes and forget them; ``number``, unique to the call, names the file of arrays."""
         pack, packed = f"{PACK_TAG}/{number:09d}.npz", dict[str, np.ndarray]()
         for change in self._changes.values():
             if change.arrays is not None and self._packed:

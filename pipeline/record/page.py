@@ -1,4 +1,4 @@
-"""What MLflow's pages show of a sweep: a view of its trials, and a description in Markdown while it runs and after."""
+"""A sweep on MLflow's pages: the view of its trials, and its description in Markdown while it runs and after."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from pipeline.results.tally import Standing, Tally, trial_columns
 from tasks.events import Outcome
 
 VIEW_TAG = "mlflow.sharedViewState."
-"""What the names of the experiment's tags begin with that hold views; the link names the rest of it."""
+"""The prefix of the experiment's tags that hold views; a link to a view holds the rest of the name."""
 
 SETTING_TAG = "setting"
-"""The tag of a run that names the setting which it repeats."""
+"""The tag of a run that names its setting."""
 
 BEST = 5
 RESUME_OVERRIDE = " sweep.resume=true"
@@ -37,9 +37,8 @@ _MOST_PARAMS = 12
 def sweep_view(run_id: str, trials: Sequence[PlannedTrial], criterion: Criterion) -> tuple[str, str]:
     """Return the name and value of the tag that makes the view of the sweep with this parent run.
 
-    It is what the UI itself writes where a person shares a view: the sweep's trials only, the best first, with the
-    columns that tell them apart. Where trials are repeated, they are grouped by the setting that their tag names, in
-    the table and in the charts.
+    The UI writes such a tag when a person shares a view. The view has the sweep's trials only, the best first, with
+    columns for the swept values. If there are repeats, the table and the charts group them by their setting.
     """
     params = artifacts.params(trials[0].config) if trials else {}
     shown = list(swept_values([used_values(trial.trial) for trial in trials]))[:_MOST_PARAMS]
@@ -64,7 +63,7 @@ def sweep_view(run_id: str, trials: Sequence[PlannedTrial], criterion: Criterion
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """How to get at a record: the sweep's run, the store (without credentials), how to open it, runs by trial key."""
+    """The links of a record: the sweep's run, the store (without credentials), how to open it, runs by trial key."""
 
     run_id: str
     uri: str
@@ -73,15 +72,15 @@ class Reference:
     runs: Mapping[str, str]
 
     def link(self, name: str, run_id: str | None) -> str:
-        """Return a name as a cell of a table, linked to its run where it has one."""
+        """Return a name as a cell of a table, linked to its run if it has one."""
         name = name.replace("|", "\\|")
         return f"[{name}](#/experiments/{self.experiment}/runs/{run_id})" if run_id else name
 
 
 def describe(sweep: SweepHeader, data: Data, status: str, tally: Tally, reference: Reference) -> str:
-    """Return what was swept, how far it got, the best trials and the commands to go on with.
+    """Return the description: the swept values, the progress, the best trials, and commands for the record.
 
-    While the sweep runs nothing is said that takes long to find out: no interval, no comparison.
+    While the sweep runs it has no intervals and no comparisons, which take long to compute.
     """
     running = status == "RUNNING"
     return "\n".join(
@@ -110,8 +109,8 @@ def _progress(status: str, tally: Tally) -> str:
 def _contents(data: Data, tally: Tally) -> list[str]:
     examples = f"{data.train} training, {data.validation} validation and {data.test} test"
     lines = [f"- `{name}`: {values_of(name, values)}" for name, values in tally.swept().items()]
-    told = f"Data: {data.name}, {examples} examples, digest `{data.digest[:12]}`"
-    return [told, "", "Swept:", "", *(lines or ["- nothing: one trial"])]
+    data_line = f"Data: {data.name}, {examples} examples, digest `{data.digest[:12]}`"
+    return [data_line, "", "Swept:", "", *(lines or ["- nothing: one trial"])]
 
 
 def _best(tally: Tally, reference: Reference) -> list[str]:
@@ -124,7 +123,7 @@ def _best(tally: Tally, reference: Reference) -> list[str]:
 
 
 def _has_means(tally: Tally) -> bool:
-    """Return whether settings have more to say than trials: of repeats, in metrics that a table has a column for."""
+    """Return whether there are means of repeats, in metrics for which the table has a column."""
     shown = (tally.criterion.metric, *SHOWN)
     return tally.repeated and any(name in one.metrics for one in tally.standings.values() for name in shown)
 
@@ -150,13 +149,15 @@ def _numbers(setting: Setting, metric: str, *, running: bool) -> list[str]:
 
 
 def _conclusion(tally: Tally) -> list[str]:
-    """Return what the repeats say, in sentences; of a sweep without any, that there are none."""
+    """Return the conclusion from the repeats, in sentences; for a sweep without repeats, that there are none."""
     found = tally.settings()
     if not tally.repeated:
-        told = [single_draw(found)] if any(tally.criterion.metric in one.metrics for one in tally.ranking()) else []
+        sentences = (
+            [single_draw(found)] if any(tally.criterion.metric in one.metrics for one in tally.ranking()) else []
+        )
     else:
-        told = [*conclusion(found), f"best trial, and registered model if there is one: {standing_for(tally)}"]
-    return [*(f"- {sentence}" for sentence in (at_the_end(found), *told) if sentence), ""]
+        sentences = [*conclusion(found), f"best trial, and registered model if there is one: {standing_for(tally)}"]
+    return [*(f"- {sentence}" for sentence in (at_the_end(found), *sentences) if sentence), ""]
 
 
 def _trial(place: int, standing: Standing, names: Sequence[str], reference: Reference) -> str:

@@ -1,4 +1,4 @@
-"""The points of one run: a trial's curves turned into what the store takes, every point exactly once."""
+"""The points of one run: a trial's curves as blocks of points, every point exactly once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Block = tuple[str, np.ndarray, np.ndarray, np.ndarray]
 
 
 class RunPoints:
-    """Remembers what a run has been given, so that a group that is computed again writes nothing twice.
+    """Remembers the points of a run, so that a group that is retried writes none twice.
 
     ``now`` is when the run started, in milliseconds since the epoch.
     """
@@ -29,8 +29,8 @@ class RunPoints:
     def add(self, curve: Curve, now: int) -> list[Block]:
         """Return the new points of ``curve``, which arrived at ``now``.
 
-        A NaN means no point. The steps were done between the last arrival and this one, so the points'
-        timestamps are spread over that time: a chart against time then shows a curve and no staircase.
+        A NaN means no point. The steps were computed between the last arrival and this one, so the timestamps are
+        spread evenly over that time: a chart against time shows a curve and no staircase.
         """
         times = np.linspace(self._last_arrival, now, len(curve.steps) + 1)[1:].astype(np.int64)
         self._last_arrival = now
@@ -44,10 +44,10 @@ class RunPoints:
         return points
 
     def end(self, result: Result, now: int) -> list[Block]:
-        """Return the points that become known by the result.
+        """Return the points that only the result gives.
 
-        Those are the metrics that have no curve, and the NaNs at the step at which a trial diverged, where a NaN
-        is what the metric was.
+        They are the metrics without a curve, and the NaNs at the step at which a trial diverged: there the metric
+        was NaN.
         """
         points: list[Block] = []
         for metric, value in result.metrics.items():
@@ -70,9 +70,9 @@ class RunPoints:
         }
 
     def thin(self, most: int, *, leading: str = "train/loss") -> None:
-        """Forget points of curves that have more than ``most``, if the curve ``leading`` is one.
+        """Downsample the curves of more than ``most`` points, if the curve ``leading`` is one of them.
 
-        Of that the lowest point of every stretch stays, and the last; of the others what is of the same steps.
+        Of that curve the lowest point of every stretch and the last point are kept; of the others the same steps.
         """
         curves = self.series()
         if leading not in curves or len(curves[leading].steps) <= most:

@@ -1,4 +1,4 @@
-"""Probing a store: what is not there, or cannot take the record, is found out before anyone waits for it."""
+"""Probes a store: one that is absent, or cannot take the record, is refused within seconds."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def deleted(experiment: str) -> RecordError:
 
 
 def probe(uri: str, *, create: bool, experiment: str | None = None) -> None:
-    """Raise a `RecordError` at once for a store that is plainly not there, or not one for ``experiment``.
+    """Raise a `RecordError` within seconds if a store is not there, or its ``experiment`` is deleted.
 
-    Without this MLflow finds out only after minutes of retries. ``create`` says whether an SQLite file
-    that does not exist yet will do; of one that passes MLflow has nothing more to refuse.
+    MLflow would raise only after minutes of retries. ``create`` allows an SQLite file that does not exist yet. MLflow
+    can open every SQLite file that passes.
     """
     file = sqlite_file(uri)
     if file is not None:
@@ -50,7 +50,7 @@ def probe(uri: str, *, create: bool, experiment: str | None = None) -> None:
         parts = urllib.parse.urlsplit(uri)
         host, port = parts.hostname, parts.port or _PORTS.get(parts.scheme.partition("+")[0])
     except ValueError:
-        # The error would say what it took for the port: a part of a password that holds a slash.
+        # The text of the error would show a part of a password that holds a slash, as the port.
         raise unreachable(uri, "its host must be a name or an address, its port a number below 65536") from None
     if host is None or port is None or _uses_proxy(parts.scheme, host):
         return
@@ -61,9 +61,9 @@ def probe(uri: str, *, create: bool, experiment: str | None = None) -> None:
 
 
 def check_revision(uri: str, query: Query) -> None:
-    """Raise a `RecordError` where the database at ``uri`` holds runs in tables of another version of MLflow.
+    """Raise a `RecordError` if the database at ``uri`` holds runs in tables of another version of MLflow.
 
-    One that holds none has been left half made, or is new: MLflow may finish it.
+    A database without runs is new, or its creation was interrupted: MLflow may complete it.
     """
     row = query("SELECT version_num FROM alembic_version")
     known, head = revisions()
@@ -84,7 +84,7 @@ def check_revision(uri: str, query: Query) -> None:
 
 
 def revisions() -> tuple[frozenset[str], str | None]:
-    """Return the revisions that the installed MLflow knows, and the last of them, None where it cannot be told.
+    """Return the revisions that the installed MLflow knows, and the last of them, None if that is ambiguous.
 
     They are read without MLflow, whose import takes seconds.
     """
@@ -108,7 +108,7 @@ def _probe_file(uri: str, file: Path, *, create: bool, experiment: str | None) -
             file.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(file, timeout=PROBE_SECONDS)
         try:
-            # Writing, and taking it back, shows that the file is a database and may be written to, and its folder.
+            # A write that is rolled back shows that the file is a database, and that it and its folder are writable.
             for statement in _PROBE_STATEMENTS if create else ("SELECT 1 FROM sqlite_master LIMIT 1",):
                 connection.execute(statement)
             connection.rollback()
@@ -121,10 +121,10 @@ def _probe_file(uri: str, file: Path, *, create: bool, experiment: str | None) -
 
 def _check_tables(uri: str, connection: sqlite3.Connection, experiment: str | None) -> None:
     if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone():
-        return  # MLflow will make its tables
+        return  # MLflow will create its tables
     check_revision(uri, lambda statement: connection.execute(statement).fetchone())
     statement = "SELECT lifecycle_stage FROM experiments WHERE name = ?"
-    with contextlib.suppress(sqlite3.OperationalError):  # a store that was left half made
+    with contextlib.suppress(sqlite3.OperationalError):  # the creation of the store was interrupted
         stage = connection.execute(statement, (experiment,)).fetchone()
         if stage is not None and stage[0] != "active":
             raise deleted(str(experiment))

@@ -1,4 +1,4 @@
-"""What a recorder is: the one that writes a sweep and its trials down."""
+"""The protocol of recorders, which write down a sweep and its trials, and the records that it uses."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tasks.datasets.dataset import Dataset
 from tasks.events import Result
 
 CLOCKED = "wall_clock/"
-"""What metrics begin with that depend on the clock, and so are no part of what a trial computed."""
+"""The prefix of metrics that depend on the clock: they are not part of a trial's result."""
 
 CHECKPOINTS = "checkpoints"
-"""The tag of a sweep's parent run that says where its checkpoints are."""
+"""The tag of a sweep's parent run that holds the path of its checkpoints."""
 
 FOLDER = "folder"
-"""The tag of a run that says which folder its command was run in, where relative paths in its config begin."""
+"""The tag of a run that holds its working folder, to which relative paths in its config refer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +36,8 @@ class Series:
 class Past:
     """What the record holds of a sweep that is resumed.
 
-    ``run_id`` is its parent run with its ``tags``, ``ended`` maps the keys of the trials that ended by
-    themselves to their runs and results (without arrays), ``orphans`` are runs that nobody will end.
+    ``run_id`` is its parent run with its ``tags``; ``ended`` maps the keys of the trials that ended by
+    themselves to their runs and results (without arrays); ``orphans`` are runs that no process will end.
     """
 
     run_id: str
@@ -48,9 +48,9 @@ class Past:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OtherSweep:
-    """What the record holds of a sweep that is not the one asked for.
+    """What the record holds of a sweep with another key than the one to resume.
 
-    ``tags`` are those of its parent run, ``params`` the params of its trials' runs, ``unended`` its runs that have not
+    ``tags`` are those of its parent run, ``params`` those of its trials' runs; ``unended`` are its runs that have not
     ended, the parent run last.
     """
 
@@ -66,10 +66,10 @@ class SweepHeader:
     """What is known of a sweep before it starts.
 
     ``key`` identifies the sweep, ``name`` is the parent run's name, ``overrides`` are the sweep's command-line
-    overrides, ``trials`` the trials that it is going to run, ``provenance`` maps tag names to texts (git commit,
-    versions, command line, host, ...), ``attachments`` maps file names to texts kept as artifacts (the
-    uncommitted diff, the installed versions). With a ``past`` its parent run goes on, and no other is made.
-    ``criterion`` ranks the trials.
+    overrides, ``trials`` the trials to run, ``provenance`` maps tag names to texts (git commit, versions, command line,
+    host, ...), ``attachments`` maps file names to texts kept as artifacts (the uncommitted diff, the installed
+    versions). With a ``past`` the sweep continues that parent run instead of creating one. ``criterion`` ranks the
+    trials.
     """
 
     name: str
@@ -84,7 +84,7 @@ class SweepHeader:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """What the run of every trial is tagged with, and the texts kept with each."""
+    """The tags of every trial's run, and the texts kept with each."""
 
     tags: Mapping[str, str] = field(default_factory=dict)
     attachments: Mapping[str, str] = field(default_factory=dict)
@@ -93,19 +93,19 @@ class Provenance:
 class Recorder(Protocol):
     """Writes a sweep down.
 
-    `open` reaches the store before it returns; `take`, which may be called while it has not, returns at once and never
-    raises: the writing happens in the background, in order. `close`, which may come once it has, waits for it. A lone
-    trial is recorded the same way, without a parent: ``sweep`` is then None.
+    `open` connects to the store before it returns. `take` may be called before that; it returns at once and never
+    raises: reports are written in the background, in order. `close` may be called once `open` has returned, and waits
+    until all is written. A lone trial is recorded the same way, without a parent run: ``sweep`` is None.
     """
 
     def open(self, sweep: SweepHeader | None, dataset: Dataset, provenance: Provenance) -> Past | None:
-        """Reach the store and start the sweep's parent run, or raise a `RecordError`.
+        """Connect to the store and start the sweep's parent run, or raise a `RecordError`.
 
-        Of a sweep that is resumed return what is known of it: more than the store says, where the log is ahead of it.
+        Return what is known of a sweep that is resumed: from the store, and from its log where that has more.
         """
 
     def take(self, report: RecordedReport) -> None:
-        """Write a report down; a trial is started once, and a point that comes twice is written once."""
+        """Write a report, idempotently: a trial is started once, and a point that comes twice is written once."""
 
     def close(self, status: str) -> None:
         """Write the result table, end the parent run as FINISHED, FAILED or KILLED, and flush everything.
@@ -115,14 +115,14 @@ class Recorder(Protocol):
         Raises
         ------
         RecordError
-            If anything, now or before, could not be written.
+            If anything could not be written, now or earlier.
         """
 
     def hurry(self) -> None:
-        """Have `close` wait no longer for a store that does not answer; one that does still gets the rest."""
+        """Let `close` give up a store that does not answer; one that answers still gets the rest."""
 
     def run_id(self, trial: PlannedTrial) -> str | None:
-        """Return the store's name for the trial's run, where it has one already."""
+        """Return the id of the trial's run in the store, None until it is created."""
 
     def how_to_look(self) -> str:
         """Return the exact command line that opens the record, followed by a link to it where there is one."""

@@ -1,4 +1,4 @@
-"""Reading a record back: a trial with all that is needed to run it again, or a whole sweep as a table of its trials."""
+"""Reads a record: a trial with all that is needed to reproduce it, or a sweep as a table of its trials."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _CONFIG_DIGEST = "config.sha256"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedRun:
-    """A trial as its record holds it.
+    """A recorded trial.
 
     ``versions`` maps packages to the versions that computed it; ``layout`` is None, and ``arrays`` is empty,
     for a trial that did not end by itself.
@@ -57,8 +57,8 @@ class RecordedRun:
 class SweptRun:
     """A trial of a recorded sweep: its run, its outcome, its params and the last values of its metrics.
 
-    ``setting`` are the key and the name of the setting that it repeats, empty in older records; ``stopped_at`` is the
-    step of the rung at which it was stopped, infinite where it was not.
+    ``setting`` is the key and the name of its setting, empty in older records; ``stopped_at`` is the step of the rung
+    at which it was stopped, infinite if it was not.
     """
 
     run_id: str
@@ -73,10 +73,10 @@ class SweptRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedSweep:
-    """A sweep as its record holds it.
+    """A recorded sweep.
 
-    Its ``runs`` and its ``settings`` stand the best first, ``best`` is the best run of the best setting; ``figures``
-    are its own and ``winner`` those of the best run.
+    Its ``runs`` and ``settings`` are sorted, the best first; ``best`` is the best run of the best setting; ``figures``
+    are the sweep's own, ``winner`` those of the best run.
     """
 
     run_id: str
@@ -92,13 +92,13 @@ class RecordedSweep:
 
 
 def open_reader(uri: str) -> Reader:
-    """Return a reader of the store at ``uri``, or raise a `RecordError` where that does not answer."""
+    """Return a reader of the store at ``uri``, or raise a `RecordError` if that does not answer."""
     uri = absolute(uri)
     return Reader(uri, connect(uri, create=False))
 
 
 class Reader:
-    """Reads the store at ``uri``, reached by ``client``; a run that it does not hold is a `RecordError`."""
+    """Reads the store at ``uri``, reached by ``client``; an unknown run raises a `RecordError`."""
 
     def __init__(self, uri: str, client: MlflowClient) -> None:
         self.uri = uri
@@ -109,12 +109,12 @@ class Reader:
         return _CONFIG_DIGEST in self._run(run_id).data.tags
 
     def trial(self, run_id: str) -> RecordedRun:
-        """Return the trial with a run.
+        """Return the trial of a run.
 
         Raises
         ------
         RecordError
-            If the run is no trial's, or its config is not the one that was recorded.
+            If the run is not a trial's, or its config is not as it was recorded.
         """
         run = self._run(run_id)
         tags = dict(run.data.tags)
@@ -144,7 +144,7 @@ class Reader:
         )
 
     def sweep(self, run_id: str) -> RecordedSweep:
-        """Return the sweep with a parent run, or raise a `RecordError` where that has no trials."""
+        """Return the sweep of a parent run, or raise a `RecordError` if that has no trials."""
         parent = self._run(run_id)
         runs = [_swept_run(run) for run in children(self._client, parent.info.experiment_id, run_id)]
         if not runs:
@@ -181,7 +181,7 @@ class Reader:
             raise RecordError(f"the run must be one of {redact(self.uri)!r}, got {run_id!r}: {error.message}") from None
 
     def _files(self, run: Any) -> dict[str, bytes]:
-        """Return the files of a trial; in a large sweep they are its tags, and the arrays in a file of the sweep."""
+        """Return the files of a trial; in a packed sweep they are tags, and the arrays a file of the sweep's run."""
         from mlflow.exceptions import MlflowException  # noqa: PLC0415  # takes seconds to import
 
         run_id, tags = run.info.run_id, run.data.tags
@@ -214,12 +214,12 @@ class Reader:
 
 
 def last_metrics(run: Any) -> dict[str, float]:
-    """Return the last value of each metric of a run as it was reported."""
+    """Return the last value of each metric of a run, as it was reported."""
     return {name: float(_with_infinities(np.array([value]))[0]) for name, value in run.data.metrics.items()}
 
 
 def _with_infinities(values: np.ndarray) -> np.ndarray:
-    """Return values as they were before MLflow stored them: its SQL stores hold an infinity as the largest number."""
+    """Restore infinities in place, and return the values: MLflow's SQL stores hold them as the largest float."""
     values[np.abs(values) == sys.float_info.max] *= np.inf
     return values
 
@@ -231,16 +231,16 @@ def _series(history: Sequence[Any]) -> Series:
 
 
 def _folders(tags: Mapping[str, str], uri: str) -> list[Path]:
-    """Return where a run's relative paths may begin: where its command was run, and beside its store."""
+    """Return the folders that a run's relative paths may refer to: its working folder, and that of its store."""
     store = sqlite_file(uri)
     run_in = [Path(tags[FOLDER])] if FOLDER in tags else []  # an older record does not say
     return [*run_in, *([store.parent] if store else [])]
 
 
 def _with_data_path(config: dict[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
-    """Return a config in which the path of the data holds from any folder; it is taken from the first that has it.
+    """Return a config whose path of the data is resolved in the first of the folders that has it.
 
-    A path that none of them has is left as it was given.
+    A path that none of them has stays as it is.
     """
     dataset = config.get("dataset") or {}
     root = dataset.get("root")
@@ -265,7 +265,7 @@ def _swept_run(run: Any) -> SweptRun:
 
 
 def _settings(runs: Sequence[SweptRun], criterion: Criterion) -> list[Setting]:
-    """Return the settings that runs repeat, the best first; an older record says by its runs' params which they are."""
+    """Return the settings of runs, the best first; in older records they follow from the runs' params."""
     groups: dict[str, list[Repeat]] = {}
     names: dict[str, str] = {}
     for index, run in enumerate(runs):
@@ -289,6 +289,6 @@ def _settings(runs: Sequence[SweptRun], criterion: Criterion) -> list[Setting]:
 
 
 def _rank(run: SweptRun, criterion: Criterion) -> tuple[bool, float, float, str]:
-    """Order runs as a sweep's own table does: those that came furthest, and that diverged or failed last."""
+    """Return the sort key of a run, as in a sweep's own table: the furthest first, diverged and failed ones last."""
     lost = run.outcome not in {COMPLETE, STOPPED}
     return lost, -run.stopped_at, -criterion.score(run.metrics), run.name

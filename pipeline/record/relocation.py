@@ -1,4 +1,4 @@
-"""An SQLite store whose folder was moved or copied: the paths recorded in it follow the artifacts beside it."""
+"""Updates the paths in an SQLite store whose folder was moved or copied together with the artifacts beside it."""
 
 from __future__ import annotations
 
@@ -13,58 +13,58 @@ from pipeline.address import absolute
 from pipeline.record.protocol import CHECKPOINTS, FOLDER
 
 LOG_TAG = "log"
-"""The tag of a sweep's parent run that says where its log is."""
+"""The tag of a sweep's parent run that holds the path of its log."""
 
 PLACE_TAGS = (CHECKPOINTS, FOLDER, LOG_TAG)
 """The tags of runs that hold the path of a folder or a file."""
 
 _PATHS = (("runs", "artifact_uri"), ("logged_models", "artifact_location"), ("model_versions", "storage_location"))
-"""Where MLflow keeps the address of artifacts, beside that of each experiment."""
+"""The tables and columns of MLflow that hold addresses of artifacts, other than those of experiments."""
 
 _log = logging.getLogger(__name__)
 
 
 def artifact_folder(store: Path, experiment: str) -> Path:
-    """Return where the artifacts of an experiment are kept: beside the file of its store, so that both move together.
+    """Return the folder of an experiment's artifacts: beside the file of its store, so that both move together.
 
-    MLflow's default is a folder where the command happens to run. Its name is made of letters, digits and dashes:
-    MLflow would read %2F..%2F as a way out of mlruns.
+    MLflow's default would be in the working folder. The name has only letters, digits, _ and dashes: MLflow would
+    decode %2F..%2F to a path that leaves mlruns.
     """
     return store.parent / "mlruns" / re.sub(r"[^\w-]+", "-", experiment)[:60]
 
 
 def relocate(store: Path) -> None:
-    """Set the paths in a store right whose artifacts are beside it, and are recorded to be elsewhere.
+    """Update the paths in a store whose artifacts are beside it, but recorded elsewhere.
 
-    A store that may not be written to is left as it is.
+    A read-only store stays as it is.
     """
     with contextlib.suppress(sqlite3.OperationalError), contextlib.closing(sqlite3.connect(store)) as connection:
         experiments = connection.execute("SELECT experiment_id, name, artifact_location FROM experiments").fetchall()
         for number, name, location in experiments:
-            here, there = artifact_folder(store, str(name)), _path(str(location))
+            current, recorded = artifact_folder(store, str(name)), _path(str(location))
             runs = connection.execute("SELECT run_uuid FROM runs WHERE experiment_id = ?", (number,))
-            if _is_moved(here, there, {str(run) for (run,) in runs}):
+            if _is_moved(current, recorded, {str(run) for (run,) in runs}):
                 with connection:
-                    _move(connection, number, str(location), here)
-                    _move_places(connection, number, there.parents[1] / store.name, store)
-                _log.warning("%s was moved from %s, and its artifacts with it", store, there.parents[1])
+                    _move(connection, number, str(location), current)
+                    _move_places(connection, number, recorded.parents[1] / store.name, store)
+                _log.warning("%s was moved from %s, and its artifacts with it", store, recorded.parents[1])
 
 
 def _path(location: str) -> Path:
-    """Return the folder of an address as MLflow reads it."""
+    """Return the folder of an address, as MLflow decodes it."""
     return Path(urllib.parse.unquote(urllib.parse.urlsplit(location).path if location[:5] == "file:" else location))
 
 
-def _is_moved(here: Path, there: Path, runs: set[str]) -> bool:
-    """Return whether artifacts recorded to be ``there`` are ``here``, or would be if there were any."""
-    if there.parts[-2:] != here.parts[-2:] or there.resolve() == here.resolve():
+def _is_moved(current: Path, recorded: Path, runs: set[str]) -> bool:
+    """Return whether the ``current`` folder has the artifacts of these runs, or the ``recorded`` one is gone."""
+    if recorded.parts[-2:] != current.parts[-2:] or recorded.resolve() == current.resolve():
         return False
-    copied = here.is_dir() and not runs.isdisjoint(path.name for path in here.iterdir())
-    return copied or not there.exists()
+    copied = current.is_dir() and not runs.isdisjoint(path.name for path in current.iterdir())
+    return copied or not recorded.exists()
 
 
 def _move(connection: sqlite3.Connection, experiment: int, old: str, new: Path) -> None:
-    """Replace what the addresses of an experiment's artifacts begin with."""
+    """Replace the prefix of the addresses of an experiment's artifacts."""
     connection.execute(
         "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", (new.as_uri(), experiment)
     )

@@ -1,4 +1,4 @@
-"""What a record holds of a sweep that was not finished: its parent run, the trials that ended, and the orphans."""
+"""Finds an unfinished sweep in the store: its parent run, the trials that ended, and the orphans; and takes it over."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 SWEEP_KEY_TAG = "sweep.key"
 RESUMED_TAG = "resumed"
-"""The tag of a sweep's parent run that says how often it has been resumed."""
+"""The tag of a sweep's parent run that counts how often it was resumed."""
 
 _MOST_SWEEPS = 20
-"""Sweeps that one which cannot be resumed is compared with."""
+"""The number of sweeps with which one that cannot be resumed is compared."""
 
 _UNENDED = ("RUNNING", "SCHEDULED")
 
 
 def find_past(uri: str, experiment: str, sweep_key: str) -> Past | None:
-    """Return what the record holds of the latest sweep with this key, None where there is none."""
+    """Return what the record holds of the latest sweep with this key, None if there is none."""
     client = connect(absolute(uri), create=True)
     parent = next(iter(_latest(client, experiment, f"= '{sweep_key}'", most=1)), None)
     if parent is None:
@@ -44,7 +44,7 @@ def find_past(uri: str, experiment: str, sweep_key: str) -> Past | None:
 
 
 def latest_sweeps(uri: str, experiment: str) -> list[OtherSweep]:
-    """Return what the record holds of its latest sweeps, the latest first."""
+    """Return what the record holds of the latest sweeps, the latest first."""
     client = connect(absolute(uri), create=True)
     sweeps = []
     for parent in _latest(client, experiment, "LIKE '%'", most=_MOST_SWEEPS):
@@ -62,7 +62,7 @@ def latest_sweeps(uri: str, experiment: str) -> list[OtherSweep]:
 
 
 def _latest(client: MlflowClient, experiment: str, key: str, *, most: int) -> list[Any]:
-    """Return the parent runs of the latest sweeps of an experiment whose key is as the condition ``key`` says."""
+    """Return the parent runs of an experiment's latest sweeps whose key satisfies ``key``, such as ``= 'x'``."""
     found = client.get_experiment_by_name(experiment)
     if found is None:
         return []
@@ -71,7 +71,7 @@ def _latest(client: MlflowClient, experiment: str, key: str, *, most: int) -> li
 
 
 def abandon(uri: str, sweep: OtherSweep) -> None:
-    """End the runs of a sweep that nobody computes any more as KILLED."""
+    """End the unended runs of a sweep, which no process computes any more, as KILLED."""
     client = connect(absolute(uri), create=True)
     for run_id in sweep.unended:
         client.set_tag(run_id, "outcome", "killed")
@@ -80,9 +80,9 @@ def abandon(uri: str, sweep: OtherSweep) -> None:
 
 
 def adopt(store: Store, past: Past, tags: Mapping[str, str], *, ours: Collection[str]) -> None:
-    """Go on with a sweep's parent run, and give it ``tags``.
+    """Take over a sweep's parent run: set it to running, and add ``tags``.
 
-    Its orphans are ended as KILLED, but for those whose own names are among ``ours``: their end is in the log.
+    Its orphans are ended as KILLED, except those whose recorder's names are in ``ours``: the log will end them.
     """
     store.client.update_run(past.run_id, status="RUNNING")
     resumed = str(int(past.tags.get(RESUMED_TAG, "0")) + 1)
@@ -96,7 +96,7 @@ def adopt(store: Store, past: Past, tags: Mapping[str, str], *, ours: Collection
 
 
 def read_ended(store: Store, run_id: str) -> tuple[list[Curve], Result, Layout]:
-    """Return what a trial that has ended reported: its curves, its result and its layout."""
+    """Read the curves, the result and the layout of a trial that has ended."""
     run = Reader(store.uri, store.client).trial(run_id)
     if run.layout is None:
         raise RecordError(f"the run of a finished trial must hold its layout, got {run_id!r} without")

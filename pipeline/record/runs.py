@@ -1,4 +1,4 @@
-"""The runs of a record, a parent and a child a trial: what the entries of its log make of them."""
+"""The runs of a record, a parent and a child a trial, as they follow from the entries of its log."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _RESUMED = "its sweep was killed, and resumed with a new run"
 
 
 class Runs:
-    """Follows a log, from its first entry ``opened`` on, and puts into ``outbox`` what is to be written of each run.
+    """Applies the entries of a log, of which ``opened`` is the first, and puts the changes of each run into ``outbox``.
 
-    The same entries put in the same, in whatever process: it may be written again. ``experiment`` is the experiment's
-    id in the store, ``runs`` maps the keys of trials to their runs, ``names`` are all that it has named, of which
-    ``recalled_ids`` maps those that are older than the log to their ids in the store.
+    The changes depend on the entries alone, so any process can replay a log. ``experiment`` is the id of the
+    experiment in the store; ``runs`` maps the keys of trials to their runs; ``names`` are the recorder's names of all
+    runs, also of replaced ones; ``recalled_ids`` maps the names of runs older than the log to their ids in the store.
     """
 
     def __init__(self, opened: Opened, experiment: str) -> None:
@@ -48,16 +48,16 @@ class Runs:
 
     @property
     def root(self) -> str | None:
-        """The run that stands for the whole record: the parent's, or that of a lone trial once it has started."""
+        """The run of the whole record: the parent run, or the run of a lone trial once it has started."""
         return self.opened.parent or next((run.id for run in self.runs.values()), None)
 
     def results(self) -> Mapping[str, Result]:
-        """Return the results, without arrays, of the trials that need not be computed again, by their keys."""
+        """Return by key the results, without arrays, of the trials that need not be computed again."""
         results = {key: run.result for key, run in self.runs.items()}
         return {key: one for key, one in results.items() if one is not None and one.outcome is not Outcome.FAILED}
 
     def apply(self, entry: object, now: int) -> None:
-        """Follow an entry of the log, made at ``now`` (milliseconds since the epoch)."""
+        """Apply an entry of the log, whose time is ``now`` (milliseconds since the epoch)."""
         match entry:
             case Started() | Progressed() | Printed() | Finished() | Failed():
                 self._report(entry, now)
@@ -77,18 +77,18 @@ class Runs:
                 self.parent.write(entry, now)
 
     def unended(self) -> list[str]:
-        """Return the runs that no entry has ended, by the recorder's own names, the parent's last."""
-        left = [run.id for run in self.runs.values() if not run.ended]
-        return left + ([self.parent.id] if self.parent is not None and not self.closed else [])
+        """Return the recorder's names of the runs that no entry has ended, the parent's last."""
+        trials = [run.id for run in self.runs.values() if not run.ended]
+        return trials + ([self.parent.id] if self.parent is not None and not self.closed else [])
 
-    def abandon(self, left: Collection[str], now: int, why: str) -> list[str]:
-        """End runs as KILLED that no entry ends, and return their names with their ids."""
+    def abandon(self, unended: Collection[str], now: int, why: str) -> list[str]:
+        """End the runs ``unended`` as KILLED, and return their names, each with the recorder's own."""
         names = []
         for run in self.runs.values():
-            if run.id in left:
+            if run.id in unended:
                 run.kill(now, why)
                 names.append(f"{run.trial.name} ({run.id})")
-        if self.parent is not None and self.parent.id in left:
+        if self.parent is not None and self.parent.id in unended:
             self.parent.abandon(self.runs, now)
             names.append(f"{self.parent.sweep.name} ({self.parent.id})")
         return names
@@ -108,7 +108,7 @@ class Runs:
             self.parent.take(report)
 
     def _run(self, started: Started, now: int) -> TrialRun:
-        """Return the run of a trial, made if it has none."""
+        """Return the run of a trial; start one if it has none."""
         key = started.trial.key
         if key not in self.runs:
             self.runs[key] = self._create(started.trial, now)
@@ -117,8 +117,8 @@ class Runs:
         return self.runs[key]
 
     def _create(self, trial: PlannedTrial, now: int) -> TrialRun:
-        # Runs that are made one after the other have names that follow one another: with names in no order each
-        # transaction would change every page of the store's indices.
+        # The names of consecutive runs are consecutive: random names would make each transaction change every page
+        # of the store's indices.
         run = f"run-{hashlib.sha256(self.opened.log.encode()).hexdigest()[:24]}{len(self.names):08x}"
         self.names.add(run)
         return TrialRun(run, trial, self.outbox, now)
@@ -161,7 +161,7 @@ class Runs:
 
 
 def _checked_path(name: str) -> str:
-    """Return the path of a file that is inside the folder it is relative to."""
+    """Return a relative path, or raise a `RecordError` if it leads out of its folder."""
     path = PurePosixPath(name)
     if not path.name or path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
         raise RecordError(f"a path inside a run's artifacts is needed, got {name!r}")

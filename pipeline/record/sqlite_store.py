@@ -1,6 +1,6 @@
-"""An SQLite store, written to through MLflow's own tables: the driver has no CPU to spare while its workers compute.
+"""An SQLite store, written by inserts into MLflow's own tables: MLflow's API takes CPU time that the workers need.
 
-What MLflow checks of names and lengths is not checked again: the recorder makes them, and shortens what is long.
+Names and lengths are not validated here as in MLflow: the recorder makes the names, and shortens long texts.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TESTED_REVISIONS = {
     "b7e2c1a4d9f3",  # MLflow 3.16
     "dc11669786a5",  # MLflow 3.17
 }
-"""The revisions of MLflow's tables that this module was tested with: any other is written to by MLflow itself."""
+"""The schema revisions that this module was tested with; other stores are written through MLflow's API."""
 
 _METRIC = ("key", "value", "is_nan", "timestamp", "step", "run_uuid")
 _TEXT = ("key", "value", "run_uuid")
@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 
 def open_store(uri: str, experiment: str) -> Store:
-    """Return the store at ``uri``, opened for an experiment, of the kind that writes to it fastest; see `Store`."""
+    """Open an experiment of the store at ``uri``: as an `SqliteStore` if it can be, else as a `Store`."""
     client = connect(uri, create=True)
     if sqlite_file(uri) is None:
         return Store(uri, experiment, client)
@@ -52,23 +52,24 @@ def open_store(uri: str, experiment: str) -> Store:
 
 
 class SqliteStore(Store):
-    """A store in an SQLite file, in which runs are made like the first one, which MLflow has made.
+    """A store in an SQLite file: MLflow creates the first run, whose rows are the template of all others.
 
-    MLflow looks everything up and loads it again before and after it writes: a run, its data set, its end and its
-    artifacts were 39 ms of a core. ``log_batch`` builds an object a point, looks the run up five times and commits
-    four times a call: 117 us a point, and 12 us this way, of which SQLite's three indices take most.
+    MLflow's API reads everything again before and after it writes: 39 ms of a core for a run, its data set, its end
+    and its artifacts. ``log_batch`` builds an object a point, looks up the run five times and commits four times a
+    call: 117 us a point. An insert takes 12 us a point, most of it for SQLite's three indices.
     """
 
     def __init__(self, uri: str, experiment: str, client: MlflowClient) -> None:
         super().__init__(uri, experiment, client)
-        self._first: _FirstRun | None = None
+        self._template: _Template | None = None
 
     def apply(self, changes: Mapping[str, Change], root: str | None = None, entries: int = 0) -> list[Exception]:
-        """Write changes as `Store.apply` does, all in one transaction; where it is refused, those of a run each."""
+        """Write changes as `Store.apply` does, in one transaction, or if it is refused in one a run."""
         deleted = self._deleted()
         kept = {run: change for run, change in changes.items() if self.ids.get(run, run) not in deleted}
         if self.experiment_id in deleted or len(kept) < len(changes):
-            refused = super().apply({run: changes[run] for run in changes.keys() - kept.keys()} or changes)  # says why
+            # MLflow's API gives the reasons.
+            refused = super().apply({run: changes[run] for run in changes.keys() - kept.keys()} or changes)
             return refused + (self.apply(kept) if kept and self.experiment_id not in deleted else [])
         try:
             self._apply(changes, root, entries)
@@ -82,14 +83,14 @@ class SqliteStore(Store):
         return [error for run, change in changes.items() for error in self.apply({run: change})]
 
     def _deleted(self) -> set[str]:
-        """Return the ids of the experiment and of its runs where a person has deleted them."""
+        """Return the ids of the runs that a person has deleted, and of the experiment if it is deleted."""
         with _transaction(self.client) as connection:
             runs = _rows(connection, "runs", experiment_id=self.experiment_id, lifecycle_stage="deleted")
             experiments = _rows(connection, "experiments", experiment_id=self.experiment_id, lifecycle_stage="deleted")
         return {run["run_uuid"] for run in runs} | {str(one["experiment_id"]) for one in experiments}
 
     def _apply(self, changes: Mapping[str, Change], root: str | None, entries: int) -> None:
-        if self._first is None:
+        if self._template is None:
             self._create_first(changes)
         for run, change in changes.items():
             if change.start is not None:
@@ -108,29 +109,29 @@ class SqliteStore(Store):
             self._register(run, change)
 
     def _create_first(self, changes: Mapping[str, Change]) -> None:
-        """Have MLflow make the first run that has data, or give data to the first that has none yet."""
+        """Let MLflow create the first run that has data, or add the data to it if it exists, and keep its rows."""
         for run, change in changes.items():
             if change.data is not None:
                 data = change.data
                 self._create(run, change)
                 self._add_data(run, change)
                 with _transaction(self.client) as connection:
-                    made = self._id(run)
-                    (own,) = _rows(connection, "runs", run_uuid=made)
-                    (dataset_input,) = _rows(connection, "inputs", destination_id=made, source_type="DATASET")
+                    run_id = self._id(run)
+                    (row,) = _rows(connection, "runs", run_uuid=run_id)
+                    (dataset_input,) = _rows(connection, "inputs", destination_id=run_id, source_type="DATASET")
                     tags = _rows(connection, "input_tags", input_uuid=dataset_input["input_uuid"])
-                own |= {"status": "RUNNING", "end_time": None}
-                self._first = _FirstRun(
-                    run=own, folder=_folder(self.client, made), data=data, dataset_input=dataset_input, tags=tags
+                row |= {"status": "RUNNING", "end_time": None}
+                self._template = _Template(
+                    run=row, folder=_folder(self.client, run_id), data=data, dataset_input=dataset_input, tags=tags
                 )
                 return
 
     def _attach(self, run: str, change: Change) -> None:
-        """Keep files, by path, as artifacts of a run: in the folder that MLflow would copy them to."""
-        if self._first is None or self._first.folder is None:
+        """Write files, by path, as artifacts of a run: into the folder that MLflow would copy them to."""
+        if self._template is None or self._template.folder is None:
             super()._attach(run, change)
             return
-        folder = Path(self._first.folder.replace(self._first.run["run_uuid"], self._id(run)))
+        folder = Path(self._template.folder.replace(self._template.run["run_uuid"], self._id(run)))
         for name, content in change.files.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -138,22 +139,22 @@ class SqliteStore(Store):
         change.files = {}
 
     def _insert_runs(self, connection: Any, changes: Mapping[str, Change]) -> None:
-        """Insert runs that are to be created, and what data they are given."""
-        made = {self._id(run): (run, change) for run, change in changes.items() if change.start is not None}
-        if not made:
+        """Insert the runs that are to be created, and their data sets."""
+        created = {self._id(run): (run, change) for run, change in changes.items() if change.start is not None}
+        if not created:
             return
-        first = self._first
-        assert first is not None, "the first run has been made"
+        template = self._template
+        assert template is not None, "the first run has been made"
         runs, inputs, input_tags, texts = [], [], [], []
-        for new, (run, change) in made.items():
-            own = {"run_uuid": new, "name": change.name, "start_time": change.start}
-            own["user_id"] = change.tags.get("mlflow.user", "unknown")
-            own["artifact_uri"] = first.run["artifact_uri"].replace(first.run["run_uuid"], new)
-            runs.append({**first.run, **own})
+        for new, (run, change) in created.items():
+            values = {"run_uuid": new, "name": change.name, "start_time": change.start}
+            values["user_id"] = change.tags.get("mlflow.user", "unknown")
+            values["artifact_uri"] = template.run["artifact_uri"].replace(template.run["run_uuid"], new)
+            runs.append({**template.run, **values})
             texts += _texts(new, {"mlflow.runName": change.name, RUN_TAG: run})
-            if change.data == first.data:
-                inputs.append({**first.dataset_input, "input_uuid": new, "destination_id": new})
-                input_tags += [{**tag, "input_uuid": new} for tag in first.tags]
+            if change.data == template.data:
+                inputs.append({**template.dataset_input, "input_uuid": new, "destination_id": new})
+                input_tags += [{**tag, "input_uuid": new} for tag in template.tags]
         for table, rows in (("runs", runs), ("inputs", inputs), ("input_tags", input_tags)):
             if rows:
                 _insert(connection, table, tuple(rows[0]), [tuple(row.values()) for row in rows])
@@ -169,10 +170,10 @@ class SqliteStore(Store):
             for block in change.points:
                 rows = _metrics(block, run_id)
                 metrics += rows
-                latest[run_id, block[0]] = rows[-1]  # a run's points of a metric come in order
+                latest[run_id, block[0]] = rows[-1]  # the points of a metric are in order
             params += _texts(run_id, change.params)
             tags += _texts(run_id, {key: self.with_ids(value) for key, value in change.tags.items()})
-        # A sweep's indices outgrow SQLite's 2 MB, and a page written twice costs a fifth of the time.
+        # A sweep's indices outgrow SQLite's cache of 2 MB; the pages written twice would take a fifth of the time.
         connection.exec_driver_sql("PRAGMA cache_size = -65536")
         _insert(connection, "metrics", _METRIC, metrics)
         update = ("value", "is_nan", "timestamp", "step")
@@ -182,8 +183,8 @@ class SqliteStore(Store):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _FirstRun:
-    """The rows of a run that MLflow has made, the ``data`` that it was ``given``, and the folder of its artifacts."""
+class _Template:
+    """The rows of the run that MLflow has created, its ``data`` as `Change.data`, and the folder of its artifacts."""
 
     run: Row
     folder: str | None
@@ -193,7 +194,7 @@ class _FirstRun:
 
 
 def _obstacle(client: MlflowClient) -> str:
-    """Return why a client's SQLite store is not written to through its tables, nothing where it is."""
+    """Return why a client's SQLite store cannot be written through its tables, empty if it can."""
     try:
         _ = client._tracking_client._get_artifact_repo  # noqa: SLF001  # what `_folder` needs
         with _transaction(client) as connection:
@@ -206,17 +207,17 @@ def _obstacle(client: MlflowClient) -> str:
 
 @contextlib.contextmanager
 def _transaction(client: MlflowClient) -> Iterator[Any]:
-    """Yield a connection in a transaction of MLflow's own session, whose errors are MLflow's."""
-    store: Any = client._tracking_client.store  # noqa: SLF001  # nothing public has its sessions
+    """Yield a connection in a transaction of MLflow's own session, which raises MLflow's errors."""
+    store: Any = client._tracking_client.store  # noqa: SLF001  # sessions have no public access
     with store.ManagedSessionMaker(read_only=False) as session:
         yield session.connection()
 
 
 def _folder(client: MlflowClient, run_id: str) -> str | None:
-    """Return the folder that a run's artifacts are kept in, None where they are kept otherwise."""
+    """Return the folder of a run's artifacts, None if they are not in a local folder."""
     from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository  # noqa: PLC0415  # takes seconds to import
 
-    kept: Any = client._tracking_client._get_artifact_repo(run_id)  # noqa: SLF001  # it alone knows what a URI's %2F is
+    kept: Any = client._tracking_client._get_artifact_repo(run_id)  # noqa: SLF001  # as MLflow decodes the URI, with its %2F
     return str(kept.artifact_dir) if isinstance(kept, LocalArtifactRepository) else None
 
 
@@ -229,7 +230,7 @@ def _rows(connection: Any, table: str, **where: str) -> list[Row]:
 def _insert(
     connection: Any, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]], *, update: Sequence[str] = ()
 ) -> None:
-    """Insert rows; one whose key is there already changes the columns ``update`` of that."""
+    """Insert rows; on a conflict set the columns ``update`` of the existing row, or do nothing."""
     if not rows:
         return
     text = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608  # no user's text
@@ -244,9 +245,10 @@ def _texts(run_id: str, texts: Mapping[str, str]) -> list[tuple[Any, ...]]:
 
 def _metrics(block: Block, run_id: str) -> list[tuple[Any, ...]]:
     key, values, times, steps = block
-    is_nan, stored = repeat(False), values.tolist()  # a column
+    is_nan, stored = repeat(False), values.tolist()
     if not np.isfinite(values).all():
-        # As MLflow stores them: SQL has no NaN and no infinity.
+        # MLflow stores NaN and infinity this way: SQL has neither.
         is_nan = np.isnan(values).tolist()
         stored = np.nan_to_num(values, nan=0.0).tolist()
-    return list(zip(repeat(key), stored, is_nan, times.tolist(), steps.tolist(), repeat(run_id)))  # endless
+    # Not strict: `repeat` is endless.
+    return list(zip(repeat(key), stored, is_nan, times.tolist(), steps.tolist(), repeat(run_id)))

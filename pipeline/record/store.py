@@ -1,4 +1,4 @@
-"""An open MLflow store: it is reached once, and holds the runs of one experiment."""
+"""An open MLflow store: the connection to it, and the runs of one experiment, written through MLflow's API."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient  # takes seconds to import
 
 RUN_TAG = "recorder.run"
-"""The tag of a run by which it is found again: the recorder's own name of it."""
+"""The tag of a run that holds the recorder's own name of it, by which it is found again."""
 
 ENTRIES_TAG = "log.entries"
-"""The tag of a sweep's run, or of a lone trial's, that says how many entries of its log are in the store."""
+"""The tag of a sweep's run, or of a lone trial's, that counts the entries of its log that are in the store."""
 
 RUN_NAME = re.compile(r"run-[0-9a-f]{32}")
-"""The recorder's own name of a run: the store names it only when it is created."""
+"""The recorder's own name of a run: the store gives it an id only when it is created."""
 
 METRICS_PER_BATCH, OTHERS_PER_BATCH = 1000, 100
 _PAGE_SIZE = 1000
 
 _DATABASE_SERVER = re.compile(r"(?:postgresql|mysql|mssql)(?:\+\w+)?://")
-"""What the address of a database behind a server begins with."""
+"""The scheme of the address of a database server."""
 
-# What a store answers that will not take a write however often it is asked. It is not told by the HTTP status: a
-# proxy before a server that starts says 404 too, and a password may be put right.
+# Error codes of a store that will refuse a write however often it is retried. The HTTP status does not tell: a proxy
+# in front of a server that is starting answers 404, too, and a wrong password may be corrected.
 _REFUSED_CODES = {
     "BAD_REQUEST",
     "INVALID_PARAMETER_VALUE",
@@ -46,27 +46,27 @@ _REFUSED_CODES = {
     "RESOURCE_DOES_NOT_EXIST",
 }
 
-# But for one: a proxy that takes so much and no more is not put right by waiting, and what follows is smaller.
+# One status does tell: a proxy with a size limit refuses each retry, and later writes are smaller.
 _STATUS_TOO_LARGE = 413
 _TOO_LARGE = f"failed with error code {_STATUS_TOO_LARGE}"
 
-# A database tells a table or a column that it lacks by the kind of error that also tells that it cannot be reached.
+# SQLAlchemy raises OperationalError for a missing table or column, but also for a database that cannot be reached.
 _MISSING_TABLE = re.compile(r"OperationalError\) \(?(?:no such (?:table|column)|table \S+ has no column|1054\b)")
 
-# MLflow's own defaults let a dead server stall whoever waits for it for minutes. What is tried again is tried by the
-# exporter: MLflow would create a run anew whose creation has only lost its answer.
+# With MLflow's defaults a dead server blocks its client for minutes. MLflow's own retries are off, and the exporter
+# retries: MLflow would create a run twice if only the answer of the first request was lost.
 CONNECT_VARIABLES = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(int(PROBE_SECONDS))}
 WRITE_VARIABLES = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines a trial, across the display
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines a trial would disturb the display
 }
 
 
 class Store:
-    """Opens the experiment in the store at ``uri``, reached by ``client``; it is made where there is none.
+    """The store at ``uri``, reached by ``client``, and its experiment, which is created if it is not there.
 
-    ``ids`` maps the recorder's own names of runs to those of the store, which has last ``answered`` at that time.
+    ``ids`` maps the recorder's own names of runs to their ids in the store; ``answered`` is when that last answered.
 
     Raises
     ------
@@ -79,7 +79,7 @@ class Store:
         self.client = client
         self.ids: dict[str, str] = {}
         self.answered = time.monotonic()
-        self.given_up = False  # another process may write what is left
+        self.given_up = False  # another process may write the rest: write nothing more
         self._attempted: set[str] = set()
         self._unconfirmed: set[str] = set()
         with _locked(uri), mlflow_variables(CONNECT_VARIABLES if is_http(uri) else {}):
@@ -87,15 +87,14 @@ class Store:
 
     def create_run(self, name: str, tags: Mapping[str, str], start: int) -> str:
         """Create a run that started at ``start`` (milliseconds since the epoch) and return its id."""
-        made = self.client.create_run(self.experiment_id, start_time=start, tags=dict(tags), run_name=name)
-        return str(made.info.run_id)
+        created = self.client.create_run(self.experiment_id, start_time=start, tags=dict(tags), run_name=name)
+        return str(created.info.run_id)
 
     def apply(self, changes: Mapping[str, Change], root: str | None = None, entries: int = 0) -> list[Exception]:
-        """Write changes, by run, in their order; return the errors of what the store will never take.
+        """Write changes, by run, in order; return the errors of the writes that the store refuses for good.
 
-        What has been written is taken out of the changes, and is there once however often it is written. Whatever
-        else goes wrong is raised: then the rest can be tried again. At last the run ``root`` is told how many
-        ``entries`` of the log are in the store.
+        Writing is idempotent, and removes from the changes what is written. Any other error is raised: the rest can
+        then be retried. At the end the run ``root`` is tagged with the number of ``entries`` of the log in the store.
         """
         refused: list[Exception] = []
         for run, change in changes.items():
@@ -113,12 +112,15 @@ class Store:
         return refused
 
     def load_ids(self, parent: str) -> None:
-        """Find out which runs of a sweep another process has created."""
+        """Load into ``ids`` the runs of a sweep that another process has created."""
         runs = children(self.client, self.experiment_id, parent)
         self.ids |= {run.data.tags[RUN_TAG]: run.info.run_id for run in runs if RUN_TAG in run.data.tags}
 
     def find(self, run: str) -> str | None:
-        """Return the store's name of a run that another process, or a lost answer, may have created."""
+        """Return the id of a run that may have been created by another process, or by a request without an answer.
+
+        If such requests have created it more than once, all but one are deleted.
+        """
         found = [
             one.info.run_id for one in self.client.search_runs([self.experiment_id], f"tags.`{RUN_TAG}` = '{run}'")
         ]
@@ -131,7 +133,7 @@ class Store:
         return chosen
 
     def delete_duplicates(self) -> None:
-        """Remove what a creation has left behind whose answer was lost and that came to pass later."""
+        """Delete the second runs of requests that had no answer and were carried out later."""
         for run in self._unconfirmed:
             self.find(run)
 
@@ -140,7 +142,7 @@ class Store:
         return bool(self.client.get_run(self._id(run)).info.status == "RUNNING")
 
     def with_ids(self, text: str) -> str:
-        """Return a text with the store's names of the runs in it."""
+        """Return a text with the recorder's names of runs replaced by their ids in the store."""
         return RUN_NAME.sub(lambda match: self.ids.get(match[0], match[0]), text) if "run-" in text else text
 
     def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
@@ -162,7 +164,7 @@ class Store:
         change.start = None
 
     def _add_data(self, run: str, change: Change) -> None:
-        """Say what data a run was given. MLflow's own helper would copy and hash the images once more."""
+        """Log the data set of a run as its input. MLflow's own helper would copy and hash the images once more."""
         if change.data is None:
             return
         from mlflow.entities import Dataset as Entity  # noqa: PLC0415  # takes seconds to import
@@ -170,20 +172,20 @@ class Store:
         from mlflow.exceptions import MlflowException  # noqa: PLC0415  # takes seconds to import
         from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415  # takes seconds to import
 
-        # 36 characters are all that MLflow takes of a digest; the whole is a tag of the run.
+        # MLflow limits a digest to 36 characters; a tag of the run holds the whole.
         name, digest = change.data
         entity = Entity(name, digest[:36], source_type="local", source=name)
         inputs = [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])]
         try:
             self.client.log_inputs(self._id(run), inputs)
         except (MlflowException, SQLAlchemyError):
-            # MLflow looks the data up and then inserts them: of two sweeps that do so at once the second fails,
-            # and finds them when it looks again.
+            # MLflow looks a data set up and then inserts it: when two sweeps do so at once the second insert fails,
+            # and its retry finds the data set.
             self.client.log_inputs(self._id(run), inputs)
         change.data = None
 
     def _log_values(self, run: str, change: Change) -> None:
-        """Write params, tags and points, at most 1000 points and 100 params and tags at a time."""
+        """Write params, tags and points in batches of at most 1000 points, 100 params and 100 tags."""
         from mlflow.entities import Metric, Param, RunTag  # noqa: PLC0415  # takes seconds to import
 
         points = [
@@ -206,7 +208,7 @@ class Store:
         change.points, change.params, change.tags = [], {}, {}
 
     def _attach(self, run: str, change: Change) -> None:
-        """Keep files, by path, as artifacts of a run."""
+        """Write files, by path, as artifacts of a run."""
         if not change.files:
             return
         with tempfile.TemporaryDirectory() as folder:
@@ -226,7 +228,7 @@ class Store:
             change.end = None
 
     def _register(self, run: str, change: Change) -> None:
-        """Make a run's classifier a version of its registered model, and tell the sweep's run of it."""
+        """Register a run's classifier as a version of its model, and tag the sweep's run with it."""
         if change.model is not None:
             run_id, trained = self._id(run), change.model
             version = register(self.client, self.uri, self.experiment_id, run_id, trained)
@@ -235,7 +237,7 @@ class Store:
             change.model = None
 
     def _id(self, run: str) -> str:
-        """Return the store's name of a run."""
+        """Return the id of a run in the store."""
         found = self.ids.get(run) or (self.find(run) if RUN_NAME.fullmatch(run) else run)
         if found is None:
             raise LookupError(f"the store must hold the run {run}, which was created before; it does not")
@@ -246,7 +248,7 @@ class Store:
 
 
 def connect(uri: str, *, create: bool) -> MlflowClient:
-    """Return a client of the store at ``uri``, which answers; ``create`` makes an SQLite store that is not there."""
+    """Return a client of the store at ``uri`` after it has answered; ``create`` allows to create an SQLite store."""
     probe(uri, create=create)
     import sqlalchemy  # noqa: PLC0415  # takes seconds to import
     from mlflow import MlflowClient  # noqa: PLC0415  # takes seconds to import
@@ -254,7 +256,7 @@ def connect(uri: str, *, create: bool) -> MlflowClient:
 
     try:
         if _DATABASE_SERVER.match(uri):
-            # MLflow would retry a wrong password or a missing driver for a minute and a half.
+            # MLflow would retry for 90 seconds even with a wrong password or a missing driver.
             with sqlalchemy.create_engine(uri).connect() as connection:
                 if sqlalchemy.inspect(connection).has_table("alembic_version"):
                     check_revision(uri, lambda statement: connection.execute(sqlalchemy.text(statement)).fetchone())
@@ -279,7 +281,7 @@ def children(client: MlflowClient, experiment_id: str, parent: str) -> Iterator[
 
 @contextlib.contextmanager
 def mlflow_variables(values: Mapping[str, str]) -> Iterator[None]:
-    """Set MLflow's environment variables and put them back; those that the user has set are left alone."""
+    """Set environment variables of MLflow for a while, except those that the user has set."""
     new = {name: value for name, value in values.items() if name not in os.environ}
     os.environ.update(new)
     try:
@@ -293,7 +295,7 @@ def _experiment(client: MlflowClient, uri: str, name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         file = sqlite_file(uri)
-        # It is a URI: MLflow would take a path for one, and a % in it for the start of another character.
+        # A URI and not a path: MLflow would decode a % in a path.
         place = artifact_folder(file, name).as_uri() if file else None
         kind = {"mlflow.experimentKind": "custom_model_development"}
         return str(client.create_experiment(name, artifact_location=place, tags=kind))
@@ -304,14 +306,14 @@ def _experiment(client: MlflowClient, uri: str, name: str) -> str:
 
 @contextlib.contextmanager
 def _locked(uri: str) -> Iterator[None]:
-    """Keep other processes out while an SQLite store is made: MLflow does not lock it against itself."""
+    """Lock out other processes while an SQLite store is created: MLflow itself does not."""
     file = sqlite_file(uri)
     if file is None or os.name != "posix":
         yield
         return
     import fcntl  # noqa: PLC0415  # POSIX only
 
-    # The folder is locked and not a file, so nothing is left behind.
+    # The folder is locked, and not a file, so that no lock file remains.
     folder = os.open(file.parent, os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
@@ -321,18 +323,18 @@ def _locked(uri: str) -> Iterator[None]:
 
 
 def is_refusal(error: Exception) -> bool:
-    """Return whether a write will fail however often it is tried, as against a store that does not answer."""
+    """Return whether an error is permanent: the store refuses the write, instead of being unavailable."""
     code = getattr(error, "error_code", None)
     if _TOO_LARGE in str(error) or getattr(getattr(error, "response", None), "status_code", None) == _STATUS_TOO_LARGE:
         return True
     if code is not None:
         return code in _REFUSED_CODES
-    # SQLAlchemy's errors are a database's; those of the network and of files are an OSError.
+    # An error without a code is transient if it is a database's (SQLAlchemy) or one of network or files (OSError).
     return not isinstance(error, OSError) and not type(error).__module__.startswith("sqlalchemy.")
 
 
 def lacks_tables(error: Exception) -> bool:
-    """Return whether a store lacks a table or a column of MLflow: it takes nothing, however long one waits."""
+    """Return whether an error says that the store lacks a table or a column of MLflow: retries would fail, too."""
     return _MISSING_TABLE.search(str(error)) is not None
 
 

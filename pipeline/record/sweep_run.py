@@ -1,4 +1,4 @@
-"""A sweep's parent run: its description while it runs, and at its end the result table and the winner."""
+"""A sweep's parent run: its description while the sweep runs, and the result table and the winner at its end."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ RESULTS = "results"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialRecord:
-    """A trial of a sweep as it stands in the record: what is known of it, and its curves.
+    """A trial of a sweep, with its standing and its curves, for the figures.
 
-    Of a setting it is the mean of ``repeats``, where there is more than one.
+    With more than one of ``repeats`` it is the mean of a setting.
     """
 
     standing: Standing
@@ -37,7 +37,7 @@ class TrialRecord:
 
 
 class SweepRun:
-    """The parent run of a sweep, whose trials are computed on some data; ``experiment`` is the id of its experiment."""
+    """The parent run of a sweep; ``experiment`` is the id of its experiment in the store."""
 
     def __init__(self, opened: Opened, sweep: SweepHeader, outbox: Outbox, experiment: str) -> None:
         self.id = opened.parent
@@ -51,14 +51,14 @@ class SweepRun:
         self._described, self._ended = time.monotonic(), False
 
     def take(self, report: TrialReport) -> None:
-        """Take into account what happened to a trial, now or before the log began; keep the results that may win."""
-        self.tally.add([report.trial])  # it may have been proposed since
+        """Count a report of a trial, and keep the results that may win."""
+        self.tally.add([report.trial])  # a search may have proposed it since
         standing = self.tally.take(report)
         if isinstance(report, Finished) and standing.score > float("-inf"):
             self._keep_best(report, standing)
 
     def write(self, report: object, now: int) -> None:
-        """Write down what was planned, decided, searched or measured; what else is reported is of the log alone."""
+        """Write what was planned, decided, searched or measured; other reports are in the log only."""
         change = self._outbox.change(self.id)
         match report:
             case Planned(trials=trials):
@@ -103,7 +103,7 @@ class SweepRun:
                 self.tally.know(key, run.result)
 
     def refresh(self, runs: Mapping[str, TrialRun], seconds: float) -> None:
-        """Bring the description up to date, if the last time is so many seconds ago."""
+        """Write the description again if the last one is ``seconds`` old."""
         if not self._ended and time.monotonic() - self._described >= seconds:
             self._described = time.monotonic()
             self.describe(runs, "RUNNING")
@@ -131,7 +131,7 @@ class SweepRun:
         change = self._outbox.change(self.id)
         change.end = status, now
         change.tags |= artifacts.table_tag(f"{RESULTS}.json") | summary.tags(self.tally)
-        if not self._has_params:  # what was written once cannot be changed
+        if not self._has_params:  # MLflow refuses to change a param
             self._has_params = True
             change.params |= summary.params(self.tally)
         change.points += [RunPoints.block(name, value, now, 0) for name, value in summary.metrics(self.tally).items()]
@@ -140,7 +140,7 @@ class SweepRun:
             change.files |= _files(name, table)
 
     def abandon(self, runs: Mapping[str, TrialRun], now: int) -> None:
-        """End the run as KILLED, without a result: who finds the rest of the log, or resumes the sweep, knows more."""
+        """End the run as KILLED, without a result table: the rest of the log, or a resume, may still bring results."""
         self._ended = True
         self.describe(runs, "KILLED")
         self._outbox.change(self.id).end = "KILLED", now
@@ -151,7 +151,7 @@ class SweepRun:
         return [TrialRecord(standing=one, curves=runs[one.trial.key].points.series()) for one in ranking]
 
     def _keep_best(self, report: Finished, standing: Standing) -> None:
-        """Keep a result if it is the best of its setting; of settings that have ended, only that of the best."""
+        """Keep a result if it is the best of its setting; of the settings that have ended, keep only the best one's."""
         key = self.tally.setting_of(report.trial)
         known = self.tally.standings[self._best_results[key].trial.key] if key in self._best_results else None
         if known is None or (-standing.score, standing.trial.index) < (-known.score, known.trial.index):

@@ -1,4 +1,4 @@
-"""How often a record is written, and how long a store that does not answer is waited for."""
+"""How often a record is written, and how long the recorder waits for a store that does not answer."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """Seconds, all of them.
+    """Intervals and limits, in seconds.
 
-    ``flush`` lie between two times that what waits goes to the disk, ``refresh`` between two versions of a sweep's
-    description, ``export`` between two transactions. A store that did not answer is tried again after ``retry``, each
-    time after twice as many, ``longest_pause`` at most. At the end it is waited for ``patience``, then the rest is left
-    to a backfilling: a server that starts again takes a minute; or for ``hurry``, if somebody has stopped the sweep,
-    and so waits for its end.
+    The log is flushed to the disk every ``flush``, a sweep's description is written every ``refresh``, the store gets a
+    transaction every ``export``. After a failure the store is retried after ``retry``, with exponential backoff up to
+    ``longest_pause``. At the end the recorder waits for the store for ``patience`` (a server that restarts takes a
+    minute), or for ``hurry`` if the sweep was stopped; the rest is left to a backfill.
     """
 
     flush: float = 1.0

@@ -1,4 +1,4 @@
-"""The log of a trial: what happened to it, a line each with its time in UTC."""
+"""The log of a trial: one line an event, with its time in UTC."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from tasks.events import Outcome, Result
 TRIAL_LOG = "trial.log"
 
 _LOGGED = "val/"
-"""What the metrics begin with whose points are logged: training has too many, and they are in the curves."""
+"""The prefix of the metrics whose points are logged: training has too many, and its curves hold them."""
 
 
 class TrialLog:
     """Collects the lines of a trial; ``now`` is when the recorder got the report, in milliseconds since the epoch.
 
-    The same line at the same time is one line, so what is reported twice is logged once.
+    The same line at the same time is one line, so an event that is reported twice is logged once.
     """
 
     def __init__(self) -> None:
         self._lines: dict[tuple[int, str], None] = {}
 
     def start(self, trial: PlannedTrial, data: str, host: str, step: int, now: int) -> None:
-        """Tell that the trial has begun: on what data, where, and from which step on."""
+        """Log that the trial has started: on what data, where, and from which step on."""
         place, begin = f" on {host}" if host else "", f", from step {step}" if step else ""
         self._add(now, f"started{place}: {trial.name}, {trial.trial.steps} steps on {data}{begin}")
 
     def retry(self, attempt: int, error: str, now: int) -> None:
-        """Tell that the trial is computed again after an error."""
+        """Log that the trial is retried after an error."""
         self._add(now, f"attempt {attempt}, after: {error}")
 
     def points(self, points: Sequence[Block]) -> None:
-        """Tell the points of the validation, a line a step."""
+        """Log the points of the validation metrics, one line a step."""
         by_step: dict[tuple[int, int], dict[str, float]] = {}
         for metric, values, times, steps in points:
             if metric.startswith(_LOGGED):
@@ -46,7 +46,7 @@ class TrialLog:
             self._add(time, f"step {step}: {_numbers(metrics)}")
 
     def finish(self, result: Result, last: Mapping[str, float], layout: Layout, now: int) -> None:
-        """Tell how a trial ended by itself, with the last values of its metrics, and what it was computed on."""
+        """Log how a trial ended by itself, the last values of its metrics, and what it was computed on."""
         message = f": {result.message}" if result.message else ""
         self._add(now, f"{result.outcome.value} at step {result.step}{message}")
         self._add(now, f"at the end: {_numbers(last)}")
@@ -54,11 +54,11 @@ class TrialLog:
         self._add(now, f"computed on {layout.host}, {layout.device}: {place}")
 
     def fail(self, error: str, now: int) -> None:
-        """Tell that the trial raised, or was lost with its worker."""
+        """Log that the trial raised, or was lost with its worker."""
         self._add(now, f"{Outcome.FAILED.value}: {error}")
 
     def kill(self, now: int) -> None:
-        """Tell that the trial was not allowed to end."""
+        """Log that the trial was killed."""
         self._add(now, "killed: its sweep was stopped")
 
     def text(self) -> str:

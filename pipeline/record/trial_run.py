@@ -1,4 +1,4 @@
-"""A trial's run: from its config and first point to its end and its arrays."""
+"""A trial's run: its config, its points, its end and its arrays, as changes in the outbox."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from tasks.events import Outcome, Result
 from tasks.trial import uses_model
 
 OUTPUT = "output.txt"
-"""The file of what a trial's own code has printed and logged."""
+"""The file of the output that a trial's own code has printed and logged."""
 
 LONGEST_OUTPUT = 1_000_000
-"""Characters of it that are kept: half from its begin, half from its end."""
+"""The characters of the output that are kept: half from its start, half from its end."""
 
 
 class TrialRun:
-    """The run of one trial, by the recorder's own name for it, which began at ``now`` (milliseconds since the epoch).
+    """The run of one trial: ``run`` is the recorder's name of it, ``now`` its start in milliseconds since the epoch.
 
-    Once it has ``ended``, nothing more is expected of it; ``result`` is there if it did so by itself.
+    ``ended`` says whether it has ended, ``result`` is there if it ended by itself.
     """
 
     def __init__(self, run: str, trial: PlannedTrial, outbox: Outbox, now: int) -> None:
@@ -42,7 +42,7 @@ class TrialRun:
         self._output: list[str] = []
 
     def start(self, opened: Opened, started: Started, setting: Mapping[str, str]) -> None:
-        """Create the run, with the trial's config, and what is known of its circumstances and its setting."""
+        """Create the run, with the trial's config, its provenance and its setting."""
         self._log.start(self.trial, opened.data.name, started.host, started.step, self._began)
         tags = artifacts.run_tags(opened.provenance.tags, self.trial.overrides, opened.data)
         tags |= {"layout.host": started.host, "started.step": str(started.step)} if started.host else {}
@@ -61,14 +61,14 @@ class TrialRun:
         self._outbox.add_texts(self.id, {**config, **texts})
 
     def recall(self, recalled: Recalled) -> None:
-        """Be the run of a trial that has ended before, and write nothing."""
+        """Restore the state of a run that ended before the log began; nothing is written."""
         self.ended, self.result = True, recalled.result
         for curve in recalled.curves:
             self.points.add(curve, self._began)
         self.points.end(recalled.result, self._began)
 
     def retry(self, attempt: int, error: str, now: int) -> None:
-        """Write down that the trial is computed again after an error."""
+        """Write that the trial is retried after an error."""
         self._log.retry(attempt, error, now)
         message = artifacts.shorten(error, artifacts.LONGEST_TAG)
         self._change.tags |= {"attempts": str(attempt), f"attempt.{attempt - 1}.error": message}
@@ -80,7 +80,7 @@ class TrialRun:
         self._change.points += points
 
     def add_output(self, text: str) -> None:
-        """Keep what the trial's own code has printed; a file of the run has it at the end."""
+        """Keep output of the trial's own code; it is written as a file when the run ends."""
         self._output.append(text)
 
     def finish(self, finished: Finished, now: int) -> None:
@@ -108,7 +108,7 @@ class TrialRun:
         self._outbox.add_texts(self.id, {artifacts.TRACEBACK: failed.traceback, **self._texts()})
 
     def kill(self, now: int, why: str = "") -> None:
-        """Write the end of a trial that was not allowed to end."""
+        """Write the end of a trial that was killed."""
         self.ended = True
         self._change.tags |= {"outcome": "killed"} | ({"outcome.message": why} if why else {})
         self._change.end = "KILLED", now
@@ -116,7 +116,7 @@ class TrialRun:
         self._outbox.add_texts(self.id, self._texts())
 
     def _texts(self) -> dict[str, str]:
-        """Return the trial's log, and what was printed, if anything was."""
+        """Return the trial's log, and its output if there is any, by file name."""
         output = "".join(self._output)
         text = (
             output
@@ -130,7 +130,7 @@ class TrialRun:
         return self._outbox.change(self.id)
 
     def _speed(self, result: Result, now: int) -> list[Block]:
-        """Return the examples evaluated a second of the wall clock, fused with the other trials of the group."""
+        """Return the metric of examples evaluated per second of wall-clock time, in the fused group."""
         examples = self.points.last().get("examples")
         if examples is None or now <= self._began:
             return []
