@@ -59,6 +59,7 @@ def main() -> None:
             hydra.main(config_path=CONF, config_name="config", version_base="1.3")(run_trial)()
     except BaseException as raised:  # noqa: BLE001  # printed or raised below, outside of this handler's context
         error = raised.error if isinstance(raised, HydraBypass) else raised
+        error = interruption(error) or error
     else:
         return
     finally:
@@ -75,6 +76,13 @@ def main() -> None:
         raise error
     print(f"error: {message_of(error)}", file=sys.stderr)  # noqa: T201
     sys.exit(1 if isinstance(error, TrialsFailedError) else 2)
+
+
+def interruption(error: BaseException | None) -> Interrupted | None:
+    """Return the signal during which an error was raised, if any: a library may turn it into an error of its own."""
+    while error is not None and not isinstance(error, Interrupted):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def hydra_arguments(arguments: Sequence[str]) -> list[str]:

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.cli.app import interruption
 from pipeline.config.tables import TABLES
+from pipeline.errors import Interrupted
+from tasks.errors import ConfigError
 from tests.pipeline import commands
 from tests.pipeline.session import session
 
@@ -322,3 +325,11 @@ def test_a_hydra_that_keeps_its_options_to_itself_takes_the_command_as_it_is(tmp
     assert end.returncode == 0, end.stderr
     assert "\nseed: 7\n" in f"\n{end.stdout}"
     assert end.stderr == "this Hydra keeps its options to itself: give the overrides last\n"
+
+
+def test_an_error_that_a_library_makes_of_a_signal_is_a_signal():
+    for first, expected in ((Interrupted(15), 15), (OSError("no disk"), None)):
+        error = ConfigError("the file cannot be read")
+        error.__cause__ = first
+
+        assert getattr(interruption(error), "number", None) == expected
