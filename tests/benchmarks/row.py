@@ -66,6 +66,12 @@ def faster(name: str, seconds: float, peer: float, *, reach: float, note: str = 
     return Row(name=name, unit="s", value=seconds, against=peer, ratio=peer / seconds, reach=limit, note=note)
 
 
+def within(name: str, seconds: float, other: float, *, reach: float, note: str = "") -> Row:
+    """Return the row of something that is to take at most ``reach`` times as long as something else."""
+    limit = Reach(limit=reach, at_least=False)
+    return Row(name=name, unit="s", value=seconds, against=other, ratio=seconds / other, reach=limit, note=note)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """``repeat`` is how often everything is measured (None: 3 times what is short, once what takes minutes).

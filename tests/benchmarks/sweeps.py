@@ -20,7 +20,7 @@ from tests.benchmarks.commands import (
     timed,
 )
 from tests.benchmarks.machine import has_avx512
-from tests.benchmarks.row import Reach, Row, Settings, Skipped, faster
+from tests.benchmarks.row import Reach, Row, Settings, Skipped, faster, within
 from tests.benchmarks.runs import difference, first_point, last_losses
 from tests.benchmarks.timing import in_turns
 
@@ -184,13 +184,11 @@ def first_step(settings: Settings) -> Iterator[Row]:
         },
         rounds=settings.short(),
     )
-    yield Row(
-        name="first-step",
-        unit="s",
-        value=taken["ours"],
-        against=taken["stock"],
-        ratio=taken["ours"] / taken["stock"],
-        reach=Reach(limit=1.35, at_least=False),
+    yield within(
+        "first-step",
+        taken["ours"],
+        taken["stock"],
+        reach=1.35,
         note=f"48 trials on CIFAR-10; first step done and known to the driver; ray.init without a dashboard "
         f"{taken['bare']:.1f} s, that is {taken['ours'] / taken['bare']:.2f}x",
     )
@@ -212,15 +210,8 @@ def default_sweep(settings: Settings) -> Iterator[Row]:
         },
         rounds=settings.short(),
     )
-    yield Row(
-        name="default-sweep-cold",
-        unit="s",
-        value=cold["ours"],
-        against=cold["empty"],
-        ratio=cold["ours"] / cold["empty"],
-        reach=Reach(limit=2, at_least=False),
-        note="nothing running; against: python -c 'import ray, mlflow; ray.init()'",
-    )
+    note = "nothing running; against: python -c 'import ray, mlflow; ray.init()'"
+    yield within("default-sweep-cold", cold["ours"], cold["empty"], reach=2, note=note)
 
 
 def planning(settings: Settings) -> Iterator[Row]:
@@ -264,12 +255,4 @@ def recorded(settings: Settings, name: str, *, every: int, reach: float) -> Row:
     arguments = [str(settings.cifar10()), str(settings.short()), str(every)]
     timed([sys.executable, "-m", "tests.benchmarks.recorders", *arguments], folder)
     told = json.loads((folder / "output.txt").read_text(encoding="utf-8").splitlines()[-1])
-    return Row(
-        name=name,
-        unit="s",
-        value=told["mlflow"],
-        against=told["memory"],
-        ratio=told["mlflow"] / told["memory"],
-        reach=Reach(limit=reach, at_least=False),
-        note=told["note"],
-    )
+    return within(name, told["mlflow"], told["memory"], reach=reach, note=told["note"])

@@ -203,11 +203,11 @@ def later_mlflow(tmp_path):
     return made_of.parent
 
 
-def written(folder, *path):
-    """What a process writes to a new store in ``folder`` with the MLflow that it finds in ``path`` first, and says."""
+def run_python(folder, path, *arguments):
+    """Run Python in a new ``folder``, with the MLflow that it finds in ``path`` first."""
     folder.mkdir()
     end = subprocess.run(
-        [sys.executable, "-c", WRITING, f"sqlite:///{folder}/mlflow.db"],
+        [sys.executable, *arguments],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [*path, Path(__file__).parents[3]]))},
         cwd=folder,
         capture_output=True,
@@ -216,6 +216,12 @@ def written(folder, *path):
         timeout=240,
     )
     assert end.returncode == 0, end.stderr
+    return end
+
+
+def written(folder, *path):
+    """What a process writes to a new store in ``folder`` with the MLflow that it finds in ``path`` first, and says."""
+    end = run_python(folder, path, "-c", WRITING, f"sqlite:///{folder}/mlflow.db")
     kind, runs = json.loads(end.stdout.replace(str(folder), "FOLDER"))
     return kind, runs, [line for line in end.stderr.splitlines() if "MLflow's own API" in line]
 
@@ -234,27 +240,8 @@ def test_tables_of_a_revision_that_was_not_tested_are_written_by_mlflow_itself_a
 
 def swept(folder, *path):
     """What the store of a whole sweep holds, by trial, the sweep itself under no name, and what the command says."""
-    folder.mkdir()
-    command = [
-        sys.executable,
-        "-m",
-        "pipeline",
-        "-m",
-        "engine=inprocess",
-        "steps=60",
-        "seed=1,2",
-        "strategy=random,gradient",
-    ]
-    end = subprocess.run(
-        command,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [*path, Path(__file__).parents[3]]))},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
-    assert end.returncode == 0, end.stderr
+    grid = ("engine=inprocess", "steps=60", "seed=1,2", "strategy=random,gradient")
+    end = run_python(folder, path, "-m", "pipeline", "-m", *grid)
     found = {}
     with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as store:
         for run, status, place in store.execute("SELECT run_uuid, status, artifact_uri FROM runs").fetchall():
