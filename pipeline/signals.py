@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any, Self
@@ -17,7 +19,14 @@ from pipeline.errors import Interrupted
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
 AGAIN_SECONDS = 0.01
-"""Seconds until a signal is repeated that came where its exception is lost: longer than such callbacks take."""
+"""Seconds until a signal is repeated that came where it must not raise: longer than such places take."""
+
+_AGAIN = 128
+"""Added to the number of a signal that is to be repeated, to tell it from one that came."""
+
+_LOCKING = {"__enter__", "__exit__", "acquire", "release", "_acquire_restore", "_release_save"}
+_LOCK_FILES = {threading.__file__, logging.__file__, "<frozen importlib._bootstrap>"}
+"""The functions, and the files, in which Python's own library takes and frees locks."""
 
 _SHOW_CURSOR = b"\x1b[?25h"  # the progress display hides it
 
@@ -34,9 +43,10 @@ def raise_swallowed() -> None:
 class StopSignals:
     """Raises `Interrupted` at the first of the `STOP_SIGNALS` signals; the second ends the process at once.
 
-    The second does so even while the main thread waits in native code, where no Python handler runs. If the first comes
-    during a callback of the garbage collector or of a weak reference, Python drops its exception: the signal is
-    repeated a moment later.
+    The second does so even while the main thread waits in native code, where no Python handler runs. The first is
+    repeated a moment later if it comes during a callback of the garbage collector or of a weak reference, where Python
+    drops its exception, or while the library takes or frees a lock: the lock would stay taken, and the threads that
+    close the record would wait for it for ever.
     """
 
     def __init__(self) -> None:
@@ -68,8 +78,10 @@ class StopSignals:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _stop(self, number: int, _frame: FrameType | None) -> None:
-        if not self._stopping:
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        if not self._stopping and _is_locking(frame):
+            self._repeat(number)
+        elif not self._stopping:
             self._stopping = True
             _came.append(number)
             raise Interrupted(number)
@@ -80,16 +92,22 @@ class StopSignals:
             self._unraisable(unraisable)
             return
         self._stopping = False
+        self._repeat(unraisable.exc_value.number)
+
+    def _repeat(self, number: int) -> None:
+        """Let the thread that listens send a signal again."""
+        assert self._bell is not None, "signals come only while this is entered"
         self._dropped += 1
-        again = threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), unraisable.exc_value.number))
-        again.daemon = True
-        again.start()
+        self._bell.send(bytes([_AGAIN + number]))
 
     def _listen(self, heard: socket.socket) -> None:
         """Count the signals in a thread of their own, whatever the main thread does."""
         came = 0
         with heard:
             while numbers := heard.recv(1):
+                if numbers[0] >= _AGAIN:
+                    time.sleep(AGAIN_SECONDS)
+                    os.kill(os.getpid(), numbers[0] - _AGAIN)
                 came += numbers[0] in self._before
                 if came - self._dropped == 2:
                     if sys.stdout.isatty():
@@ -127,6 +145,11 @@ def deferred(why: str) -> Iterator[None]:
             signal.signal(number, handler)
         for number in came[:1]:
             taken[number](number, None)
+
+
+def _is_locking(frame: FrameType | None) -> bool:
+    """Return whether a frame of Python's own library is taking or freeing a lock."""
+    return frame is not None and frame.f_code.co_name in _LOCKING and frame.f_code.co_filename in _LOCK_FILES
 
 
 def _left_alone(number: int) -> bool:

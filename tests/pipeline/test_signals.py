@@ -2,8 +2,10 @@
 
 import contextlib
 import signal
+import threading
 import time
 import weakref
+from concurrent.futures import Future
 
 import pytest
 
@@ -39,3 +41,21 @@ def test_a_signal_whose_exception_a_library_has_caught_is_raised_where_the_sweep
     with pytest.raises(Interrupted):
         begin()
     raise_swallowed()  # the next sweep of the process begins anew
+
+
+def test_a_signal_leaves_no_lock_of_the_library_taken():
+    def look_at(future):
+        stopping = threading.Timer(0.005, signal.raise_signal, (signal.SIGTERM,))
+        with StopSignals():
+            stopping.start()
+            while True:
+                future.done()
+
+    for _ in range(30):
+        future = Future()
+        with pytest.raises(Interrupted):
+            look_at(future)
+        ending = threading.Thread(target=future.set_result, args=(None,), daemon=True)
+        ending.start()
+        ending.join(5)
+        assert not ending.is_alive()
