@@ -198,11 +198,11 @@ def _shows(mean: float, variance: float, freedom: float, count: int, tests: int)
 
 def _intervals(data: np.ndarray) -> np.ndarray:
     """Return the ends ``(K, 2)`` of the interval of the mean of each row ``(K, n)``; NaN for fewer than two values."""
-    from scipy import stats  # noqa: PLC0415
-
     ends = np.full((len(data), 2), math.nan)
     if data.shape[1] < 2:
         return ends
+    from scipy import stats  # noqa: PLC0415  # takes half a second, which a sweep without repeats need not
+
     if data.shape[1] >= _RESAMPLED:
         return _students(data.mean(axis=1), data.var(axis=1, ddof=1) / data.shape[1], data.shape[1] - 1)
     spread = np.ptp(data, axis=1) > np.array([_tiny(row) for row in data])

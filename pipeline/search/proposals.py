@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.background import in_background
 from pipeline.reports import Searched, Told
 from pipeline.search.objectives import Objectives
 from pipeline.search.search import Proposal, Search
@@ -66,6 +68,7 @@ class Proposals:
         self.failed = 0
         self._records: list[Told] = []
         self._new: set[int] = set()
+        self._preparing: Future[None] | None = None
 
     @property
     def identity(self) -> str:
@@ -116,6 +119,8 @@ class Proposals:
         else:
             stopped = end.outcome is Outcome.STOPPED and finite
             self.search.prune(number, end.step, values[0] if stopped else None)
+        if self.done and self._preparing is None:
+            self._preparing = in_background(self.search.prepare)  # while the last trials are computed
 
     @property
     def before_learning(self) -> int:

@@ -186,6 +186,10 @@ class Search:
         best = self._study.best_trial
         return {"name": "optuna", "best_params": dict(best.params), "best_value": best.value}
 
+    def prepare(self) -> None:
+        """Import what `importances` needs, which takes more than a second."""
+        _ = load().importance.get_param_importances
+
     def importances(self) -> dict[str, float]:
         """Return each key's share in the variance of the values, the largest first; empty if it cannot be estimated."""
         complete = [trial for trial in self._study.trials if trial.state.name == "COMPLETE"]
