@@ -1,7 +1,8 @@
 """Commands that need not import first: processes forked from one that has imported what takes seconds to import.
 
 Each is a process of its own, with its own folder, environment and output, to be signalled and killed as any other,
-and runs what ``python ARGUMENTS`` runs. What Python or a library reads when it starts must have been set before.
+and runs what ``python ARGUMENTS`` runs, but draws no figures unless `FIGURES` is set. What Python or a library reads when
+it starts must have been set before.
 """
 
 import atexit
@@ -19,6 +20,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
+FIGURES = "FIGURES"
+"""The variable that asks a command for figures: they take half of the time of a short one."""
+
 _FORKED = multiprocessing.get_context("forkserver")
 _FORKED.set_forkserver_preload(
     [
@@ -31,6 +35,9 @@ _FORKED.set_forkserver_preload(
         "alembic.command",
         "mlflow.store.tracking.sqlalchemy_store",
         "mlflow.store.model_registry.sqlalchemy_store",
+        "optuna.importance",
+        "scipy.optimize",
+        "scipy.stats",
     ]
 )
 
@@ -116,7 +123,7 @@ def run(arguments, folder, *, timeout=240, **environment):
 
 
 def _run(arguments, folder, variables, out, err):
-    from pipeline.record.drawings import InThisThread
+    from pipeline.record.drawings import Figures, InThisThread
     from pipeline.sweep import opening
 
     for path, number in ((out, 1), (err, 2)):
@@ -129,6 +136,8 @@ def _run(arguments, folder, variables, out, err):
     sys.orig_argv = [sys.executable, *arguments]
     # Matplotlib has been imported here, and would have to be once more in each of them.
     opening.DrawingProcesses = lambda _: InThisThread()
+    if FIGURES not in variables:
+        opening.all_figures = Figures
     try:
         if arguments[0] == "-m":
             sys.argv = arguments[1:]

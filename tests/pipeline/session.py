@@ -1,34 +1,28 @@
 """Command lines one after another in one process, which has imported once."""
 
+import contextlib
+import io
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-
-SESSION = """
-import contextlib, io, json, sys
-from pipeline.cli.app import main
-
-ends = []
-for arguments in json.load(sys.stdin):
-    sys.argv = ["pipeline", *arguments]
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    with contextlib.redirect_stderr(err), contextlib.redirect_stdout(out):
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code
-    ends.append([code, err.getvalue(), out.getvalue()])
-print(json.dumps([ends, [name for name in ("ray", "mlflow", "sklearn") if name in sys.modules]]))
-"""
+ROOT, MODULE = Path(__file__).parents[2], "tests.pipeline.session"
 
 
-def session(folder, *commands):
-    """Run commands in one process, and return their exit codes, stderr and stdout, and what was imported."""
-    return ends(run(folder, *commands))
+def session(folder, *lines, **environment):
+    """Run command lines in a forked process, as `commands.run` does; return their exit codes, stderr and stdout."""
+    from tests.pipeline import commands
+
+    end = commands.run(["-m", MODULE, json.dumps(lines)], folder, **environment)
+    assert end.returncode == 0, end.stderr
+    return ends(end)[0]
+
+
+def fresh_session(folder, *lines):
+    """Run command lines in a process that imports nothing before; return also what it has imported in the end."""
+    return ends(run(folder, *lines))
 
 
 def ends(process):
@@ -36,11 +30,10 @@ def ends(process):
     return json.loads(process.stdout.splitlines()[-1])
 
 
-def run(folder, *commands):
-    """Run commands in one process to its end."""
+def run(folder, *lines):
+    """Run command lines in one process to its end."""
     return subprocess.run(
-        [sys.executable, "-c", SESSION],
-        input=json.dumps([list(command) for command in commands]),
+        [sys.executable, "-m", MODULE, json.dumps(lines)],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))},
         capture_output=True,
@@ -48,3 +41,21 @@ def run(folder, *commands):
         check=True,
         timeout=300,
     )
+
+
+def _end(arguments):
+    from pipeline.cli.app import main
+
+    sys.argv = ["pipeline", *arguments]
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stderr(err), contextlib.redirect_stdout(out):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+    return code, err.getvalue(), out.getvalue()
+
+
+if __name__ == "__main__":
+    told = [_end(arguments) for arguments in json.loads(sys.argv[1])]
+    print(json.dumps([told, [name for name in ("ray", "mlflow", "sklearn") if name in sys.modules]]))

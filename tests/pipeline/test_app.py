@@ -13,7 +13,7 @@ from pipeline.config.tables import TABLES
 from pipeline.errors import Interrupted
 from tasks.errors import ConfigError
 from tests.pipeline import commands
-from tests.pipeline.session import session
+from tests.pipeline.session import fresh_session, session
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -77,7 +77,7 @@ BAD = {
 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory):
-    ends, imported = session(tmp_path_factory.mktemp("bad"), *BAD, ["--help"])
+    ends, imported = fresh_session(tmp_path_factory.mktemp("bad"), *BAD, ["--help"])
     return dict(zip([*BAD, "help"], ends, strict=True)), imported
 
 
@@ -139,7 +139,7 @@ def test_repeats_end_with_a_table_of_settings_and_what_they_say(tmp_path):
 
 
 def test_a_dry_run_prints_the_plan_and_starts_nothing(tmp_path):
-    ends, imported = session(
+    ends, imported = fresh_session(
         tmp_path,
         ["-m", "sweep.dry_run=true", "dataset=synthetic"],
         ["-m", "sweep.dry_run=true", "dataset=synthetic", "strategy=local", "learning_rate=0.5"],
@@ -155,7 +155,7 @@ def test_a_dry_run_prints_the_plan_and_starts_nothing(tmp_path):
 
 
 def test_an_explicit_sweep_replaces_the_default_grid(tmp_path):
-    ends, _ = session(
+    ends = session(
         tmp_path,
         ["-m", "sweep.dry_run=true", "dataset=synthetic", "seed=1,2,3"],
         ["-m", "sweep.dry_run=true", "dataset=synthetic", "experiment=notes/strategies"],

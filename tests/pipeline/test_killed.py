@@ -42,11 +42,14 @@ def points_in_log(folder):
 
 
 def test_a_driver_killed_at_five_random_moments_is_resumed_to_the_same_end(tmp_path, empty_store):
-    quiet = Sweep(tmp_path / "undisturbed", empty_store, pause=0)
+    quiet = Sweep(tmp_path / "undisturbed", empty_store, pause=0, FIGURES="1")
     code, _, err = quiet.run("engine=inprocess")
     assert code == 0, err
     expected = quiet.results()
-    sweep, generator = Sweep(tmp_path / "disturbed", empty_store), random.Random(int(os.environ.get("SEED", "1")))
+    sweep, generator = (
+        Sweep(tmp_path / "disturbed", empty_store, FIGURES="1"),
+        random.Random(int(os.environ.get("SEED", "1"))),
+    )
 
     # given a driver that is killed, resumed, killed ..., now and then with a log that its store does not follow
     for number in range(KILLS):

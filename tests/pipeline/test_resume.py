@@ -126,7 +126,7 @@ def test_figures_of_finished_trials_that_were_not_drawn_any_more_are_drawn_on_re
     shutil.copy(empty_store, tmp_path)
     sweep = ["-m", "pipeline", "-m", "dataset=synthetic", "steps=20", "seed=1,2", "engine=inprocess"]
     sweep.append("tracking.register_model=false")
-    end = commands.run(sweep, tmp_path)
+    end = commands.run(sweep, tmp_path, FIGURES="1")
     assert end.returncode == 0, end.stderr
     drawn = set(tmp_path.glob("mlruns/*/*/artifacts/figures/*"))
     assert len({path.parent for path in drawn}) == 3  # of two trials and the sweep
@@ -134,7 +134,7 @@ def test_figures_of_finished_trials_that_were_not_drawn_any_more_are_drawn_on_re
     for folder in {path.parent for path in drawn}:
         shutil.rmtree(folder)
 
-    end = commands.run([*sweep, "sweep.resume=true"], tmp_path)
+    end = commands.run([*sweep, "sweep.resume=true"], tmp_path, FIGURES="1")
 
     assert end.returncode == 0, end.stderr
     assert "resumed: 2 trials are finished already" in end.stdout

@@ -30,7 +30,7 @@ def undisturbed(tmp_path_factory, empty_store):
 @pytest.fixture(scope="module")
 def halved(tmp_path_factory, empty_store):
     """A halving in one process that nothing disturbs."""
-    sweep = Sweep(tmp_path_factory.mktemp("halved"), empty_store, pause=0, TRAINS="1")
+    sweep = Sweep(tmp_path_factory.mktemp("halved"), empty_store, pause=0, TRAINS="1", FIGURES="1")
     code, _, err = sweep.run(*HERE, *HALVING)
     assert code == 0, err
     return sweep

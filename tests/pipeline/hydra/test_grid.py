@@ -83,7 +83,7 @@ def test_pairs_of_the_command_line_and_of_presets_are_planned(tmp_path):
         (tmp_path / f"mine/experiment/{name}.yaml").write_text(text)
     mine = ["-m", "--config-dir", "mine"]
 
-    ends, _ = session(
+    ends = session(
         tmp_path,
         ["-m", "optimizer=sgd,adam", "learning_rate=1e-2,1e-3", "hydra.sweeper.zip=[optimizer,learning_rate]", *PLAN],
         ["-m", "learning_rate=tag(log,interval(1e-6,1e-3))", "hydra.sweeper.points=7", *PLAN],

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.pipeline import commands
-from tests.pipeline.session import session
+from tests.pipeline.session import fresh_session, session
 
 SEARCH = ("-m", "hydra/sweeper=search", "dataset=synthetic", "engine=inprocess", "steps=20")
 RATE = "learning_rate=tag(log,interval(1e-6,1e-1))"
@@ -39,7 +39,7 @@ def test_a_config_of_hydras_plug_in_searches_with_one_name_changed(tmp_path):
     (tmp_path / "mine/experiment").mkdir(parents=True)
     (tmp_path / "mine/experiment/mine.yaml").write_text(PRESET)
 
-    ((code, err, out),), _ = session(
+    ((code, err, out),) = session(
         tmp_path,
         ["-m", "--config-dir", "mine", "experiment=mine", "hydra.sweep.dir=out", *SEARCH[2:]],
     )
@@ -69,7 +69,7 @@ def test_bad_input_is_told_before_anything_starts(tmp_path):
         ("learning_rte=interval(1,2)",): "learning_rte is no key of this config, did you mean learning_rate?",
     }
 
-    ends, imported = session(tmp_path, *([*SEARCH, *overrides] for overrides in bad))
+    ends, imported = fresh_session(tmp_path, *([*SEARCH, *overrides] for overrides in bad))
 
     assert [code for code, _, _ in ends] == [2] * len(bad)
     assert {
@@ -82,7 +82,7 @@ def test_bad_input_is_told_before_anything_starts(tmp_path):
 
 
 def test_a_metric_that_is_not_measured_is_told_before_anything_is_computed(tmp_path):
-    ((code, err, out),), imported = session(tmp_path, [*SEARCH, RATE, "hydra.sweeper.metrics=[val/los,examples]"])
+    ((code, err, out),), imported = fresh_session(tmp_path, [*SEARCH, RATE, "hydra.sweeper.metrics=[val/los,examples]"])
 
     assert code == 2
     assert "hydra.sweeper.metrics must be one of" in err
@@ -129,7 +129,8 @@ def store(folder, empty_store):
 def test_a_search_is_one_sweep_whose_proposals_are_in_its_record(tmp_path, empty_store):
     store(tmp_path, empty_store)
 
-    ends, _ = session(tmp_path, [*SEARCH, RATE, "batch_size=16,32", "hydra.sweeper.n_trials=12", "hydra.sweep.dir=out"])
+    command = [*SEARCH, RATE, "batch_size=16,32", "hydra.sweeper.n_trials=12", "hydra.sweep.dir=out"]
+    ends = session(tmp_path, command, FIGURES="1")
 
     assert [end[0] for end in ends] == [0], ends[0][1]
     ((run, status, tags, children),) = parents(tmp_path)
@@ -159,7 +160,7 @@ def test_a_search_of_a_grid_of_repeats_and_of_two_objectives_are_told_what_they_
     session(grid, [*SEARCH, *values, "hydra/sweeper/sampler=grid", "hydra.sweep.dir=out"])
     session(repeats, [*SEARCH, RATE, "hydra.sweeper.n_trials=3", "sweep.repeats=2", "hydra.sweep.dir=out"])
     objectives = "hydra.sweeper.metrics=[val/accuracy,examples]"
-    session(front, [*SEARCH[:-1], RATE, "steps=int(interval(5,40))", objectives, "hydra.sweep.dir=out"])
+    session(front, [*SEARCH[:-1], RATE, "steps=int(interval(5,40))", objectives, "hydra.sweep.dir=out"], FIGURES="1")
 
     assert len(parents(grid)[0][3]) == 4
     run, _, _, children = parents(repeats)[0]
@@ -232,8 +233,8 @@ def test_a_search_that_is_resumed_with_more_trials_goes_on(tmp_path, empty_store
     store(tmp_path, empty_store)
     command = [*SEARCH, RATE, "hydra.sweep.dir=out"]
 
-    ends, _ = session(tmp_path, [*command, "hydra.sweeper.n_trials=6"])
-    more, _ = session(tmp_path, [*command, "hydra.sweeper.n_trials=9", "sweep.resume=true"])
+    ends = session(tmp_path, [*command, "hydra.sweeper.n_trials=6"])
+    more = session(tmp_path, [*command, "hydra.sweeper.n_trials=9", "sweep.resume=true"])
 
     assert [ends[0][0], more[0][0]] == [0, 0], more
     ((_, status, _, children),) = parents(tmp_path)
@@ -260,7 +261,7 @@ def test_a_search_on_ray_starts_once_and_is_refilled_as_groups_end(tmp_path, emp
 
 def test_the_choices_of_a_group_that_a_pattern_matches_are_searched(tmp_path):
     pattern = ["schedule=glob(c*)", "hydra/sweeper/sampler=grid", "sweep.dry_run=true"]
-    ((code, err, out),), _ = session(tmp_path, [*SEARCH, *pattern, "hydra.sweep.dir=out"])
+    ((code, err, out),) = session(tmp_path, [*SEARCH, *pattern, "hydra.sweep.dir=out"])
 
     assert (code, err) == (0, "")
     assert "2 trials, 0 folded" in out
@@ -272,7 +273,7 @@ def test_the_choices_of_a_group_that_a_pattern_matches_are_searched(tmp_path):
 
 
 def test_a_dry_run_shows_what_a_search_will_do(tmp_path):
-    ends, imported = session(tmp_path, [*SEARCH, RATE, "hydra.sweeper.n_trials=40", "sweep.dry_run=true"])
+    ends, imported = fresh_session(tmp_path, [*SEARCH, RATE, "hydra.sweeper.n_trials=40", "sweep.dry_run=true"])
 
     assert ends[0][0] == 0, ends[0][1]
     assert "TPESampler, 40 proposals to maximize accuracy: the 10 planned here first, then as trials end" in ends[0][2]
@@ -286,7 +287,7 @@ def test_a_search_runs_its_batches_with_any_launcher(tmp_path, empty_store):
     store(tmp_path, empty_store)
 
     more = ["hydra/launcher=basic", "hydra.sweeper.n_trials=4", "hydra.sweeper.n_jobs=2", "hydra.sweep.dir=out"]
-    ends, _ = session(tmp_path, [*SEARCH, RATE, *more])
+    ends = session(tmp_path, [*SEARCH, RATE, *more])
 
     assert ends[0][0] == 0, ends[0][1]
     results = yaml.safe_load((tmp_path / "out/optimization_results.yaml").read_text())

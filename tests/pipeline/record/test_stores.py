@@ -32,7 +32,7 @@ def wait(condition, log):
 
 
 def start_sweep(folder, uri, *overrides):
-    return commands.Command(["-m", "pipeline", *SWEEP, f"tracking.uri={uri}", *overrides], folder)
+    return commands.Command(["-m", "pipeline", *SWEEP, f"tracking.uri={uri}", *overrides], folder, FIGURES="1")
 
 
 def ended(process):
