@@ -1,8 +1,8 @@
 """Commands that need not import first: processes forked from one that has imported what takes seconds to import.
 
 Each is a process of its own, with its own folder, environment and output, to be signalled and killed as any other,
-and runs what ``python ARGUMENTS`` runs, but draws no figures unless `FIGURES` is set. What Python or a library reads when
-it starts must have been set before.
+and runs what ``python ARGUMENTS`` runs, but draws no figures unless `FIGURES` is set. What Python or a library reads
+when it starts must have been set before.
 """
 
 import atexit

@@ -46,10 +46,8 @@ def test_a_driver_killed_at_five_random_moments_is_resumed_to_the_same_end(tmp_p
     code, _, err = quiet.run("engine=inprocess")
     assert code == 0, err
     expected = quiet.results()
-    sweep, generator = (
-        Sweep(tmp_path / "disturbed", empty_store, FIGURES="1"),
-        random.Random(int(os.environ.get("SEED", "1"))),
-    )
+    sweep = Sweep(tmp_path / "disturbed", empty_store, FIGURES="1")
+    generator = random.Random(int(os.environ.get("SEED", "1")))
 
     # given a driver that is killed, resumed, killed ..., now and then with a log that its store does not follow
     for number in range(KILLS):

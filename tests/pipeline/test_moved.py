@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 def swept(folder, *overrides):
     """Run a sweep and return its parent run."""
-    done = run([*SWEEP, *overrides], folder)
+    done = run([*SWEEP, *overrides], folder, FIGURES="1")
     assert done.returncode == 0, done.stderr
     return re.search(r"viewStateShareKey=(\w+)", done.stdout)[1]
 

@@ -29,7 +29,7 @@ def sweep(tmp_path_factory, empty_store):
     """Run a sweep; return its record and the link that it printed."""
     folder = tmp_path_factory.mktemp("ui")
     shutil.copy(empty_store, folder)
-    done = run(["-m", "pipeline", *SWEEP], folder)
+    done = run(["-m", "pipeline", *SWEEP], folder, FIGURES="1")
     link = done.stdout.splitlines()[-1]
     uri = f"sqlite:///{folder}/mlflow.db"
     client = connect(uri, create=False)
@@ -42,7 +42,7 @@ def repeated(sweep):
     """Run a sweep with repeats beside it; return its link."""
     folder = Path(urllib.parse.urlsplit(sweep[1]).path)
     options = ("engine=inprocess", "steps=100", "learning_rate=1e-3,1e-2", "sweep.repeats=3")
-    done = run(["-m", "pipeline", "-m", *options, "tracking.register_model=false"], folder.parent)
+    done = run(["-m", "pipeline", "-m", *options, "tracking.register_model=false"], folder.parent, FIGURES="1")
     return done.stdout.splitlines()[-1]
 
 

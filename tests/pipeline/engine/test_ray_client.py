@@ -27,10 +27,12 @@ class Head:
         self.token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "4f" * 32}
         plain = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         ray = Path(sys.executable).with_name("ray")
+        # The process that the server forks for a client may not start (ray#63202): try again after 10 s instead of 30.
+        tried = {"RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "10"}
         start = [ray, "start", "--head", "--block", "--port=0", "--num-cpus=2", "--include-dashboard=false"]
         self.process = subprocess.Popen(
             [*start, f"--ray-client-server-port={port}"],
-            env={**plain, **self.token, "RAY_TMPDIR": str(folder)},
+            env={**plain, **self.token, **tried, "RAY_TMPDIR": str(folder)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
