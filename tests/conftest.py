@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,39 +15,25 @@ from tests.benchmarks.images import UNPACK, cifar10
 os.environ["RAY_ADDRESS"] = "local"
 
 
-LONGEST = [
-    "test_packages",
-    "test_resume",
-    "test_ray_nodes",
-    "test_app",
-    "test_stopping",
-    "test_ray_client",
-    "test_outage",
-    "test_backfill",
-    "test_ray_faults",
-    "test_search_sweeper",
-    "test_readme",
-    "test_stores",
-    "test_terminal",
-    "test_job_context",
-]
-"""The modules that take longest, 40 seconds to three minutes, the longest first."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let one of two workers begin with the modules that join a Ray cluster, the other with the other slow ones.
 
+    Workers are dealt the tests in stretches, and one that has none left steals from the end of another's: there
+    stand the quick tests, so that no second cluster, server or browser is started for a test or two.
+    """
+    if not hasattr(config, "workerinput"):
+        return
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest, so that no worker is waited for in the end: the `LONGEST`, then all slow tests."""
-    slow = {item.path for item in items if item.get_closest_marker("slow") is not None}
-    places = {name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)) if item.path in slow else len(LONGEST) + 1)
+    def modules(wanted: Callable[[pytest.Item], bool]) -> set[Path]:
+        return {item.path for item in items if wanted(item)}
 
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give each module to one worker, in the order above: the fixtures of a module are servers and whole sweeps."""
-    from xdist.scheduler import LoadFileScheduling
-
-    config.option.loadscopereorder = False
-    return LoadFileScheduling(config, log)
+    slow = modules(lambda item: item.get_closest_marker("slow") is not None)
+    joining = slow & modules(lambda item: not {"cluster", "nodes"}.isdisjoint(getattr(item, "fixturenames", ())))
+    first = [item for item in items if item.path in joining]
+    second = [item for item in items if item.path in slow - joining]
+    quick = [item for item in items if item.path not in slow]
+    rest = max(0, len(items) // 2 - len(first))
+    items[:] = [*first, *quick[:rest], *second, *quick[rest:]]
 
 
 @pytest.fixture(scope="session")
