@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -26,6 +27,13 @@ def note(tmp_path, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     (tmp_path / "ray").mkdir()
     return tmp_path / "ray" / "ray_current_cluster"
+
+
+@pytest.fixture(autouse=True)
+def environment():
+    """Leave nothing behind that Ray sets, such as RAY_AUTH_MODE: a later cluster's commands would ask it for tokens."""
+    with mock.patch.dict(os.environ):
+        yield
 
 
 @pytest.fixture
