@@ -79,12 +79,14 @@ class StopSignals:
             signal.signal(number, handler)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        if not self._stopping and _is_locking(frame):
+        if self._stopping:
+            return
+        if _is_locking(frame):
             self._repeat(number)
-        elif not self._stopping:
-            self._stopping = True
-            _came.append(number)
-            raise Interrupted(number)
+            return
+        self._stopping = True
+        _came.append(number)
+        raise Interrupted(number)
 
     def _drop(self, unraisable: Any) -> None:
         """Repeat a signal whose exception Python has dropped."""

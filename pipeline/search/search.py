@@ -187,8 +187,9 @@ class Search:
         return {"name": "optuna", "best_params": dict(best.params), "best_value": best.value}
 
     def prepare(self) -> None:
-        """Import what `importances` needs, which takes more than a second."""
-        _ = load().importance.get_param_importances
+        """Import what `importances` needs, if it can estimate any: that takes more than a second."""
+        if len(self._study.directions) == 1:
+            _ = load().importance.get_param_importances
 
     def importances(self) -> dict[str, float]:
         """Return each key's share in the variance of the values, the largest first; empty if it cannot be estimated."""
