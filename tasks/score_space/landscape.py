@@ -29,7 +29,7 @@ def data_losses(problem: Problem, points: np.ndarray, a: np.ndarray, b: np.ndarr
 
     blocks = problem.over_blocks(batch, counted)
 
-    def sums(row: float, columns: np.ndarray) -> Array:
+    def sums(row: Array, columns: Array) -> Array:
         of_blocks = [
             xp.concat([double(loss.sums(of_grid)) for of_grid in along_row(block, row, columns)]) for block in blocks
         ]

@@ -226,7 +226,7 @@ def data_losses(problem: Problem, points: np.ndarray, a: np.ndarray, b: np.ndarr
     weights, count = problem.array(points), points_at_once(problem, batch)
     alone = dataclasses.replace(problem, threads=1)  # the threads share the points instead
 
-    def losses(row: float, columns: np.ndarray) -> Array:
+    def losses(row: Array, columns: Array) -> Array:
         parts = along_row(weights, row, columns, count=count)
         return array_namespace(weights).concat([objective_values(alone, some, batch)[0] for some in parts])
 
@@ -240,7 +240,7 @@ def regularization_losses(problem: Problem, points: np.ndarray, a: np.ndarray, b
         return np.zeros((len(b), len(a)))
     xp = array_namespace(weights)
 
-    def penalties(row: float, columns: np.ndarray) -> Array:
+    def penalties(row: Array, columns: Array) -> Array:
         parts = []
         for some in along_row(weights, row, columns):  # (M, P) each
             matrices = [xp.sum(trial.regularizer.penalty(matrix), axis=-1) for matrix in problem.matrices(some)]
