@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.images import UNPACK, cifar10
+from tests.clusters import start_cluster
 
 # A cluster that runs on the machine, another test's perhaps, is joined by those tests only that say so.
 os.environ["RAY_ADDRESS"] = "local"
@@ -59,8 +60,6 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[str]:
     """Yield the address of one Ray cluster of two CPUs, as a user would have one running; tests leave it as it was."""
-    from ray.cluster_utils import Cluster
-
-    running = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    running = start_cluster(num_cpus=2)
     yield running.address
     running.shutdown()

@@ -2,12 +2,12 @@
 
 import re
 import shlex
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.pipeline import commands
+from tests.pipeline.session import session
 
 ROOT = Path(__file__).parents[1]
 README, CLUSTERS, FAULTS = (
@@ -78,12 +78,9 @@ def test_every_command_of_readme_is_planned(tmp_path, cifar10_root):
     todo = [command.replace("DIR", str(cifar10_root)) for command in written()]
     assert len(todo) > 10
 
-    def plan(number):
-        return run(f"{todo[number]} sweep.dry_run=true", tmp_path / str(number))
+    ends = session(tmp_path, *([*shlex.split(command), "sweep.dry_run=true"] for command in todo))
 
-    with ThreadPoolExecutor(2) as pool:
-        done = list(pool.map(plan, range(len(todo))))
-    assert {c: d.stderr for c, d in zip(todo, done, strict=True) if d.returncode != 0} == {}
+    assert {command: err for command, (code, err, _) in zip(todo, ends, strict=True) if code != 0} == {}
 
 
 @pytest.mark.slow

@@ -38,6 +38,7 @@ _FORKED.set_forkserver_preload(
         "optuna.importance",
         "scipy.optimize",
         "scipy.stats",
+        "tests.pipeline.preloaded",
     ]
 )
 

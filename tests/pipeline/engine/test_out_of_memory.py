@@ -14,6 +14,7 @@ import pytest
 from pipeline.config.schema import Cluster
 from tasks.events import Curve
 from tasks.studies.train import Train
+from tests.clusters import start_cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
@@ -74,14 +75,12 @@ def computing(computing):
 @pytest.fixture(scope="module")
 def cluster():
     """A cluster whose memory monitor ends workers when the machine's processes have taken ROOM more."""
-    from ray.cluster_utils import Cluster as LocalCluster
-
     memory = psutil.virtual_memory()
     if memory.available < 2 * ROOM:
         pytest.skip(f"the machine has {memory.available / 1e9:.0f} GB to spare, and {2 * ROOM / 1e9:.0f} are needed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_memory_usage_threshold", f"{(memory.total - memory.available + ROOM) / memory.total:.4f}")
-        running = LocalCluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        running = start_cluster(num_cpus=1)
         yield running.address
         running.shutdown()
 

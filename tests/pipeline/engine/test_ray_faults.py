@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 from pipeline.engine.protocol import run
+from tests.clusters import start_cluster
 
 WORDLESS = "it ended without a word: by SIGKILL, as when the system is out of memory, or by os._exit"
 
@@ -169,16 +170,13 @@ def test_a_sweep_that_is_left_early_leaves_nothing_running(computing, engine, tm
 
 
 def test_data_larger_than_the_object_store_are_spilled_and_read(computing, engine):
-    from ray.cluster_utils import Cluster as LocalCluster
-
     from pipeline.plan.plan import make_plan
     from tasks.datasets import Synthetic
 
     # given an object store of 80 MB and images of half as much again
     data = Synthetic(examples=40_000, test_examples=100, features=3072, classes=3, validation=100).load()
     assert data.train.images.nbytes > 120_000_000
-    small = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 80_000_000}
-    node = LocalCluster(initialize_head=True, head_node_args=small)
+    node = start_cluster(num_cpus=1, object_store_memory=80_000_000)
     try:
         plan = make_plan(computing.planned(1, steps=20), data, workers=1)
         with engine(node.address, workers=1) as running:

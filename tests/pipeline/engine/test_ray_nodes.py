@@ -10,6 +10,7 @@ from pipeline.engine.protocol import run
 from pipeline.errors import EngineError
 from pipeline.plan.plan import Group, make_plan
 from pipeline.reports import Checkpointed
+from tests.clusters import LEAN, start_cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
@@ -21,14 +22,12 @@ class Nodes:
     """A Ray cluster whose head has no CPUs, and whose nodes come and go."""
 
     def __init__(self):
-        from ray.cluster_utils import Cluster as LocalCluster
-
-        head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE}
-        self.cluster = LocalCluster(initialize_head=True, head_node_args=head)
+        self.cluster = start_cluster(num_cpus=0, object_store_memory=STORE)
         self.running = []
 
     def add(self, *, wait=True, **has):
-        node = self.cluster.add_node(wait=wait, object_store_memory=STORE, **{"num_cpus": 1, **has})
+        given = LEAN | {"num_cpus": 1, "object_store_memory": STORE} | has
+        node = self.cluster.add_node(wait=wait, **given)
         self.running.append(node)
 
     def remove(self):
