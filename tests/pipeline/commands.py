@@ -123,7 +123,23 @@ def run(arguments, folder, *, timeout=240, **environment):
     return subprocess.CompletedProcess(command.arguments, command.returncode, out, err)
 
 
+def _created_from_a_copy(locked):
+    """Return the lock under which stores are created, with a new SQLite store copied into its place."""
+    from pipeline.address import sqlite_file
+    from tests.pipeline.preloaded import EMPTY_STORE
+
+    @contextlib.contextmanager
+    def copied(uri):
+        with locked(uri):
+            if (file := sqlite_file(uri)) and not file.exists():
+                file.write_bytes(EMPTY_STORE)
+            yield
+
+    return copied
+
+
 def _run(arguments, folder, variables, out, err):
+    from pipeline.record import store
     from pipeline.record.drawings import Figures, InThisThread
     from pipeline.sweep import opening
 
@@ -139,6 +155,7 @@ def _run(arguments, folder, variables, out, err):
     opening.DrawingProcesses = lambda _: InThisThread()
     if FIGURES not in variables:
         opening.all_figures = Figures
+    store._locked = _created_from_a_copy(store._locked)
     try:
         if arguments[0] == "-m":
             sys.argv = arguments[1:]
