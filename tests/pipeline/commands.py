@@ -7,6 +7,7 @@ when it starts must have been set before.
 
 import atexit
 import contextlib
+import functools
 import multiprocessing
 import os
 import runpy
@@ -16,7 +17,10 @@ import sys
 import tempfile
 import time
 import weakref
+from multiprocessing import forkserver
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,6 +47,14 @@ _FORKED.set_forkserver_preload(
 )
 
 
+@functools.cache
+def _start_server():
+    """Start the process that commands are forked from; to import what is preloaded it needs the path of this tree."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT))
+        forkserver.ensure_running()
+
+
 class Command:
     """A running ``python ARGUMENTS`` in ``folder``, with more environment variables where they are given."""
 
@@ -54,6 +66,7 @@ class Command:
         self.out, self.err = told / "out", told / "err"
         self.out.touch()
         variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+        _start_server()
         self._process = _FORKED.Process(
             target=_run, args=(self.arguments, str(folder), variables, str(self.out), str(self.err))
         )
@@ -131,7 +144,7 @@ def _created_from_a_copy(locked):
     @contextlib.contextmanager
     def copied(uri):
         with locked(uri):
-            if (file := sqlite_file(uri)) and not file.exists():
+            if (file := sqlite_file(uri)) and not (file.exists() and file.stat().st_size):
                 file.write_bytes(EMPTY_STORE)
             yield
 
