@@ -39,7 +39,7 @@ class ReportHandler:
     def __init__(self, record: Record, tally: Tally, display: Display, failures: Failures) -> None:
         self._record, self._tally, self._display, self._failures = record, tally, display, failures
         self._disk_reported = False
-        self._searched = set[str]()
+        self._shown_errors = set[str]()
 
     def take(self, report: Report) -> None:
         """Handle a report."""
@@ -81,9 +81,9 @@ class ReportHandler:
 
     def _say(self, report: Retried) -> None:
         """Show a retry: after the loss of a worker every time, after an error only once."""
-        if not report.raised or report.error not in self._searched:
+        if not report.raised or report.error not in self._shown_errors:
             self._display.say(retry_message(report))
-        self._searched.add(report.error)
+        self._shown_errors.add(report.error)
 
 
 def compute_and_record(
