@@ -90,8 +90,9 @@ class Sweep:
     stops at the first failed trial. For more than ``job_folders`` jobs, one file replaces Hydra's files of each.
 
     ``metric`` ranks the trials (null: accuracy, of validation if there is a validation set, else of training); ``mode``
-    says whether its max or min is best (null: min for a loss or an error, else max). Trials that differ only in the
-    keys ``over`` are repeats of one setting; ``repeats`` is how often every trial is run, with consecutive seeds.
+    says whether its max or min is best (null: min for a loss, an error or a number of examples or evaluations, else
+    max). Trials that differ only in the keys ``over`` are repeats of one setting; ``repeats`` is how often every trial
+    is run, with consecutive seeds.
     """
 
     name: str | None = None

@@ -12,7 +12,9 @@ from tasks.errors import ConfigError, unknown_choice
 from tasks.trial import DeclaresMetrics, Trial
 
 _METRIC, _MODE, _OVER = "sweep.metric", "sweep.mode", "sweep.over"
-_LESS_IS_BETTER = ("loss", "error")
+
+LESS_IS_BETTER = ("loss", "error", "examples", "evaluations")
+"""The endings of the names of metrics of which less is better, for a sweep and for a search."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +29,7 @@ class Criterion:
     def of(cls, sweep: Sweep, dataset: Dataset) -> Criterion:
         """Return the criterion of a sweep; by default the accuracy, of validation if there is a validation set."""
         metric = sweep.metric or ("val/accuracy" if len(dataset.validation) else "train/accuracy")
-        mode = sweep.mode or ("min" if metric.endswith(_LESS_IS_BETTER) else "max")
+        mode = sweep.mode or ("min" if metric.endswith(LESS_IS_BETTER) else "max")
         return cls(metric=metric, mode=mode, over=sweep.over)
 
     @classmethod

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.results.criterion import LESS_IS_BETTER
 from tasks.errors import ConfigError, require, unknown_choice
 
 _MODES = {"max": "maximize", "min": "minimize"}
-_LESS_IS_BETTER = ("loss", "error", "examples", "evaluations")
 ACCURACY = ("val/accuracy", "train/accuracy")
 """The default metric of a search: the first of these that is measured."""
 
@@ -77,7 +77,7 @@ def _value(name: str | None, measured: Mapping[str, float]) -> float:
 
 
 def _direction(name: str | None) -> str:
-    return "minimize" if name is not None and name.endswith(_LESS_IS_BETTER) else "maximize"
+    return "minimize" if name is not None and name.endswith(LESS_IS_BETTER) else "maximize"
 
 
 def _list_of(metrics: Any) -> list[str | None]:

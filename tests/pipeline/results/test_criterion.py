@@ -30,12 +30,14 @@ def test_accuracy_ranks_where_nothing_is_said(tiny, unvalidated):
     [
         ("val/loss", None, "min"),
         ("gradient_check/largest_relative_error", None, "min"),
+        ("examples", None, "min"),
+        ("evaluations", None, "min"),
         ("val/loss", "max", "max"),
         ("test/accuracy", None, "max"),
         ("test/accuracy", "min", "min"),
     ],
 )
-def test_less_is_better_of_a_loss_unless_it_is_said_otherwise(tiny, metric, mode, resolved):
+def test_less_is_better_of_a_loss_and_of_a_cost_unless_it_is_said_otherwise(tiny, metric, mode, resolved):
     assert Criterion.of(Sweep(metric=metric, mode=mode), tiny).mode == resolved
 
 

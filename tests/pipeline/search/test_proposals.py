@@ -3,6 +3,8 @@ import math
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from pipeline.config.schema import Sweep
+from pipeline.results.criterion import Criterion
 from pipeline.search.objectives import Objectives
 from pipeline.search.proposals import FUSED, Budget, Proposals
 from pipeline.search.samplers import sampler_configs
@@ -126,6 +128,13 @@ def test_a_budget_that_cannot_be_is_refused_by_name(budget, message):
 )
 def test_the_direction_is_that_of_the_metric_or_what_is_said(sweep, metrics, direction, directions):
     assert Objectives.of(sweep, metrics, direction).directions == directions
+
+
+@pytest.mark.parametrize("metric", ["val/accuracy", "val/loss", "largest_relative_error", "examples", "evaluations"])
+def test_a_search_goes_where_its_sweep_ranks(metric, tiny):
+    (direction,) = Objectives.of({"metric": metric}, None, None).directions
+
+    assert direction == f"{Criterion.of(Sweep(metric=metric), tiny).mode}imize"
 
 
 @pytest.mark.parametrize(
