@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Outcome(enum.Enum):
-    """How a trial ended; the value is what a person reads."""
+    """How a trial ended; the value is recorded as the tag ``outcome``, and printed."""
 
     COMPLETE = "complete"
     DIVERGED = "diverged"

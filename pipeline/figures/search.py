@@ -11,11 +11,12 @@ from matplotlib.ticker import MaxNLocator
 
 from pipeline.figures.style import BLUE, ORANGE, QUIET, VERMILION, blank, captioned, label, legend
 from pipeline.reports import Searched, Told
+from pipeline.results.repeats import COMPLETE, STOPPED
 
 _LONGEST = 12
 """The most keys whose importance is shown, the most important ones."""
 
-_LOOKS = {"complete": (BLUE, "o"), "stopped early": (ORANGE, "v")}
+_LOOKS = {COMPLETE: (BLUE, "o"), STOPPED: (ORANGE, "v")}
 
 
 def draw_search(searched: Searched) -> Mapping[str, bytes]:
@@ -39,7 +40,7 @@ def _draw_history(searched: Searched, known: Sequence[Told]) -> bytes:
         if points:
             x, y = zip(*points, strict=True)
             axes.scatter(x, y, color=colour, marker=mark, s=22, label=outcome, zorder=3)
-    done = sorted((proposal.number, proposal.values[0]) for proposal in known if proposal.outcome == "complete")
+    done = sorted((proposal.number, proposal.values[0]) for proposal in known if proposal.outcome == COMPLETE)
     if done:
         numbers, values = map(np.array, zip(*done, strict=True))
         best = (np.maximum if direction == "maximize" else np.minimum).accumulate(values)
@@ -67,7 +68,7 @@ def _draw_shares(axes: Axes, shares: Sequence[tuple[str, float]]) -> None:
 
 
 def _draw_front(searched: Searched, known: Sequence[Told]) -> bytes:
-    done = [proposal for proposal in known if proposal.outcome == "complete"]
+    done = [proposal for proposal in known if proposal.outcome == COMPLETE]
     signs = [1 if direction == "maximize" else -1 for direction in searched.directions]
     front = [one for one in done if not any(_beats(other.values, one.values, signs) for other in done)]
     figure, (axes,) = blank(title=f"What {' and '.join(searched.metrics)} cost each other")

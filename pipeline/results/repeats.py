@@ -9,8 +9,10 @@ from typing import Any
 
 from pipeline.results.criterion import Criterion
 from pipeline.results.statistics import Summary, spread, summarize, summarize_each
+from tasks.events import Outcome
 
-COMPLETE, STOPPED, DIVERGED, FAILED = "complete", "stopped early", "diverged", "failed"
+COMPLETE, STOPPED = Outcome.COMPLETE.value, Outcome.STOPPED.value
+DIVERGED, FAILED = Outcome.DIVERGED.value, Outcome.FAILED.value
 _WITHOUT_ANSWER = frozenset({DIVERGED, FAILED})
 
 RankKey = tuple[bool, bool, float, float, int]

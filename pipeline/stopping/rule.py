@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol
 from tasks.errors import require
 
 MetricHistory = Sequence[float]
-"""A setting's metric at each evaluation up to a rung, larger is better; the last is its score at the rung."""
+"""A setting's metric at each of its points up to a rung, larger is better; the last is its score at the rung."""
 
 
 class Rule(Protocol):
@@ -32,7 +32,7 @@ class Rule(Protocol):
 
     @property
     def min_steps(self) -> int | None:
-        """The first rung, None for the first evaluation."""
+        """The first rung; None: the first step at which the metric is measured."""
 
     @property
     def max_steps(self) -> int | None:
