@@ -8,7 +8,7 @@ from tasks.datasets.dataset import Dataset
 from tasks.trial import Trial, uses_model
 
 
-class Extent(NamedTuple):
+class DataSize(NamedTuple):
     """What a trial's cost depends on in a data set: the numbers of training examples and classes, the image shape."""
 
     examples: int
@@ -16,18 +16,18 @@ class Extent(NamedTuple):
     classes: int
 
     @classmethod
-    def of(cls, dataset: Dataset) -> Extent:
-        """Return the extent of a data set."""
+    def of(cls, dataset: Dataset) -> DataSize:
+        """Return the size of a data set."""
         return cls(len(dataset.train), dataset.image_shape, len(dataset.classes))
 
 
-def examples_seen(trial: Trial, extent: Extent) -> int:
+def examples_seen(trial: Trial, data_size: DataSize) -> int:
     """Return how many examples the steps of a trial evaluate: one evaluation a step."""
-    return trial.steps * (trial.batch_size or extent.examples)
+    return trial.steps * (trial.batch_size or data_size.examples)
 
 
-def multiplications(trial: Trial, extent: Extent) -> int:
+def multiplications(trial: Trial, data_size: DataSize) -> int:
     """Return how many multiplications the scores of all steps of a trial take; one a step for an unknown model."""
     if not uses_model(trial):
         return trial.steps
-    return examples_seen(trial, extent) * trial.model.multiplications(extent.image_shape, extent.classes)
+    return examples_seen(trial, data_size) * trial.model.multiplications(data_size.image_shape, data_size.classes)

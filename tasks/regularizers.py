@@ -14,8 +14,7 @@ from tasks.arrays.array import Array
 class Regularizer(Protocol):
     """A penalty ``R(W)``, a sum over the rows of the weights: a row of `REGULARIZERS`.
 
-    ``decay`` is the number that its gradient is the weights times, so that ``R`` is ``decay / 2 * sum W^2``; 0 where
-    its gradient is no multiple of the weights.
+    ``decay`` is ``d`` where the gradient is ``d * W`` (and so ``R = d / 2 * sum W^2``), and 0 for any other penalty.
     """
 
     decay: ClassVar[float]

@@ -108,7 +108,7 @@ def convert(value: Any, kind: Any, parameter: str) -> Any:
     raise ConfigError(f"{parameter} must be {_NAMES[kind]}, got {value!r}")
 
 
-_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}
 
 
 def _spelled(text: str, kind: type) -> bool | int | None:

@@ -25,7 +25,7 @@ from pipeline.reports import (
     Retried,
     Started,
 )
-from tasks.cost import Extent, multiplications
+from tasks.cost import DataSize, multiplications
 from tasks.events import Checkpoint, Curve, Event, Pause, Result
 
 
@@ -209,10 +209,10 @@ class Ledger:
                 ledger.common_error = self.common_error
         return ledgers
 
-    def load(self, extent: Extent) -> Load:
-        """Return the load that is left to compute on data of that extent, its cost in multiplications."""
+    def load(self, data_size: DataSize) -> Load:
+        """Return the load that is left to compute on data of that size, its cost in multiplications."""
         slots = self.open()
-        cost = max((multiplications(self._accounts[slot].trial.trial, extent) for slot in slots), default=0)
+        cost = max((multiplications(self._accounts[slot].trial.trial, data_size) for slot in slots), default=0)
         return Load(trials=len(slots), cost=cost * max(1 - self.pace().done, 0.01), widest=max(1, len(slots)))
 
     def pace(self) -> Pace:

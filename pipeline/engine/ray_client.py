@@ -16,7 +16,7 @@ from pipeline.engine.ray_engine import RayEngine, put
 from pipeline.errors import EngineError
 from pipeline.plan.plan import Group
 from pipeline.reports import Report
-from tasks.cost import Extent
+from tasks.cost import DataSize
 from tasks.datasets.dataset import Dataset
 
 SEND_EVERY = 0.3
@@ -34,9 +34,9 @@ class Relay:
         self._engine.start(follows=cluster.workers is None)
         self._submitted = 0
 
-    def use(self, data: list[Any], extent: Extent) -> None:
+    def use(self, data: list[Any], data_size: DataSize) -> None:
         """Set the reference to the data set; it is in a list, since Ray resolves a reference that is an argument."""
-        self._engine.use(data[0], extent)
+        self._engine.use(data[0], data_size)
 
     def submit(self, groups: Sequence[Group], *, last: bool) -> None:
         """Submit groups to the engine."""
@@ -100,7 +100,7 @@ class ClientEngine:
     def load(self, dataset: Dataset) -> None:
         """Send the data to the cluster, once."""
         with _engine_errors():
-            ray.get(self._relay.use.remote([put(dataset)], Extent.of(dataset)))
+            ray.get(self._relay.use.remote([put(dataset)], DataSize.of(dataset)))
 
     def submit(self, groups: Sequence[Group], *, last: bool) -> None:
         """Submit groups to the relay."""

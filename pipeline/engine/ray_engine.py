@@ -25,7 +25,7 @@ from pipeline.plan.balance import balance
 from pipeline.plan.plan import Group
 from pipeline.raised import Raised
 from pipeline.reports import Report
-from tasks.cost import Extent
+from tasks.cost import DataSize
 from tasks.datasets.dataset import Dataset
 
 LOOK_EVERY = 1.0
@@ -84,7 +84,7 @@ class RayEngine:
         self._waiting: deque[Ledger] = deque()
         self._last = True
         self._data: Any = None
-        self._extent: Extent | None = None
+        self._data_size: DataSize | None = None
         self._pool = Workers(cluster, device)
         self._follows = False
         self._looked = 0.0
@@ -115,11 +115,11 @@ class RayEngine:
 
     def load(self, dataset: Dataset) -> None:
         """Put the data into the object store: each node gets one copy."""
-        self.use(put(dataset), Extent.of(dataset))
+        self.use(put(dataset), DataSize.of(dataset))
 
-    def use(self, data: Any, extent: Extent) -> None:
-        """Set the reference to data that were `put`, and their extent."""
-        self._data, self._extent = data, extent
+    def use(self, data: Any, data_size: DataSize) -> None:
+        """Set the reference to data that were `put`, and their size."""
+        self._data, self._data_size = data, data_size
 
     def submit(self, groups: Sequence[Group], *, last: bool) -> None:
         """Add groups to compute."""
@@ -160,14 +160,14 @@ class RayEngine:
 
     def _rebalanced(self, waiting: deque[Ledger]) -> deque[Ledger]:
         """Return the waiting groups, split again if the number of workers has changed; if none wait, halves of one."""
-        extent = self._extent
-        assert extent is not None, "the data come first"
+        data_size = self._data_size
+        assert data_size is not None, "the data come first"
         size = max(1, capacity(nodes(), self._cluster)) if self._follows else self._size
         if waiting and size != self._size:
-            left = sorted(attempt.ledger.load(extent).part_cost(1) for attempt in self._running.values())
-            counts = balance([ledger.load(extent) for ledger in waiting], [0.0] * (size - len(left)) + left[:size])
+            left = sorted(attempt.ledger.load(data_size).part_cost(1) for attempt in self._running.values())
+            counts = balance([ledger.load(data_size) for ledger in waiting], [0.0] * (size - len(left)) + left[:size])
             parts = [part for ledger, count in zip(waiting, counts, strict=True) for part in ledger.split(count)]
-            waiting = deque(sorted(parts, key=lambda ledger: -ledger.load(extent).part_cost(1)))
+            waiting = deque(sorted(parts, key=lambda ledger: -ledger.load(data_size).part_cost(1)))
         self._size = size
         return waiting or deque(self._halved())
 

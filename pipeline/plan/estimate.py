@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from pipeline.plan.plan import Group, Plan
 from tasks.arrays.devices import BlockSizes
-from tasks.cost import Extent, examples_seen, multiplications
+from tasks.cost import DataSize, examples_seen, multiplications
 from tasks.datasets.dataset import Dataset
 from tasks.memory import bytes_of_group
 
@@ -37,13 +37,13 @@ def sweep_seconds(plan: Plan, dataset: Dataset, *, workers: int, speed: float | 
 
     Without a ``speed`` it is that of a product that is timed here.
     """
-    extent, speed = Extent.of(dataset), speed or _operations_a_second()
+    data_size, speed = DataSize.of(dataset), speed or _operations_a_second()
     image = READING * math.prod(dataset.image_shape)
     ends = [0.0] * workers
     for group in plan.groups:  # the largest first, each on the worker that is free first
         trials = [trial.trial for trial in group.trials]
-        products = max(multiplications(trial, extent) for trial in trials) * len(trials)
-        reading = max(examples_seen(trial, extent) for trial in trials) * image
+        products = max(multiplications(trial, data_size) for trial in trials) * len(trials)
+        reading = max(examples_seen(trial, data_size) for trial in trials) * image
         heapq.heapreplace(ends, ends[0] + 2 * PASSES * (products + reading) / speed)
     return max(ends)
 

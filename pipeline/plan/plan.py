@@ -12,7 +12,7 @@ from pipeline.config.identity import key
 from pipeline.config.schema import Config, describe
 from pipeline.config.settings import trial_names
 from pipeline.plan.balance import OVERHEAD, Load, balance
-from tasks.cost import Extent, multiplications
+from tasks.cost import DataSize, multiplications
 from tasks.datasets.dataset import Dataset
 from tasks.events import Checkpoint, Curve
 from tasks.trial import Trial
@@ -139,7 +139,7 @@ def make_plan(
             trial=point.config.trial,
         )
     trials = tuple(trial for trial in first.values() if trial.key not in before)
-    groups = make_groups(trials, Extent.of(dataset), workers=workers, widest=widest)
+    groups = make_groups(trials, DataSize.of(dataset), workers=workers, widest=widest)
     return Plan(trials=trials, folded=folded, groups=groups)
 
 
@@ -164,17 +164,21 @@ class Segment:
 
 
 def make_groups(
-    trials: Sequence[PlannedTrial], extent: Extent, *, workers: int, widest: Callable[[Trial], int] = _widest_on_cpu
+    trials: Sequence[PlannedTrial],
+    data_size: DataSize,
+    *,
+    workers: int,
+    widest: Callable[[Trial], int] = _widest_on_cpu,
 ) -> tuple[Group, ...]:
     """Fuse the trials that can share arithmetic into groups, the most costly first, so that all workers are busy.
 
     The grouping changes no bit of a trial's result.
     """
-    return fuse([Segment(trial=trial) for trial in trials], extent, workers=workers, widest=widest)
+    return fuse([Segment(trial=trial) for trial in trials], data_size, workers=workers, widest=widest)
 
 
 def fuse(
-    segments: Sequence[Segment], extent: Extent, *, workers: int, widest: Callable[[Trial], int] = _widest_on_cpu
+    segments: Sequence[Segment], data_size: DataSize, *, workers: int, widest: Callable[[Trial], int] = _widest_on_cpu
 ) -> tuple[Group, ...]:
     """Fuse the segments of trials that can share arithmetic, from the same step to the same step."""
     by_fusion_key: dict[tuple[Any, ...], list[Segment]] = {}
@@ -184,12 +188,12 @@ def fuse(
         by_fusion_key.setdefault(fusion_key, []).append(one)
     families = list(by_fusion_key.values())
     loads = [
-        Load(trials=len(family), cost=_cost(family, extent), widest=widest(family[0].trial.trial))
+        Load(trials=len(family), cost=_cost(family, data_size), widest=widest(family[0].trial.trial))
         for family in families
     ]
     counts = balance(loads, [0.0] * workers)
     parts = [part for family, count in zip(families, counts, strict=True) for part in chunks(family, count)]
-    parts.sort(key=lambda part: (-_cost(part, extent) * (len(part) + OVERHEAD), part[0].trial.index))
+    parts.sort(key=lambda part: (-_cost(part, data_size) * (len(part) + OVERHEAD), part[0].trial.index))
     return tuple(map(_group, parts))
 
 
@@ -199,9 +203,9 @@ def _group(part: Sequence[Segment]) -> Group:
     return Group(trials=tuple(one.trial for one in part), start=start, until=part[0].until)
 
 
-def _cost(segments: Sequence[Segment], extent: Extent) -> float:
+def _cost(segments: Sequence[Segment], data_size: DataSize) -> float:
     # A trial whose checkpoint is already at its next rung has no steps left, but is part of a group all the same.
-    return max(max(one.share, _LEAST_SHARE) * multiplications(one.trial.trial, extent) for one in segments)
+    return max(max(one.share, _LEAST_SHARE) * multiplications(one.trial.trial, data_size) for one in segments)
 
 
 def chunks(members: Sequence[T], count: int) -> list[Sequence[T]]:

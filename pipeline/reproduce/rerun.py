@@ -28,7 +28,7 @@ from pipeline.sweep.engines import cpu_count
 from pipeline.sweep.follow import compute_and_record
 from pipeline.sweep.opening import OpenRecord, Record
 from tasks.arrays.devices import library_for
-from tasks.cost import Extent
+from tasks.cost import DataSize
 from tasks.datasets.dataset import Dataset
 from tasks.events import Outcome
 from tasks.trial import check
@@ -74,7 +74,7 @@ def rerun(
     ends = {trial.key: _end(old) for trial, old in zip(trials, olds, strict=True)}
     distinct = {trial.key: trial for trial in trials}
     segments = [Segment(trial=trial, until=ends[key]) for key, trial in distinct.items()]
-    groups = fuse(segments, Extent.of(dataset), workers=1)
+    groups = fuse(segments, DataSize.of(dataset), workers=1)
     name = f"{sweep.name} {again}" if sweep else None
     link = {REPRODUCES: sweep.run_id if sweep else olds[0].run_id}
     recorder = MlflowRecorder(reader.uri, olds[0].experiment, figures=all_figures())

@@ -16,7 +16,7 @@ from pipeline.reports import Decided, Failed, Finished, Layout, Paused, Report
 from pipeline.results.criterion import Criterion
 from pipeline.stopping.checks import first_rung
 from pipeline.stopping.rung_system import Decision, RungSystem
-from tasks.cost import Extent
+from tasks.cost import DataSize
 from tasks.datasets.dataset import Dataset
 from tasks.events import Checkpoint, Outcome, Result
 from tasks.fused.objective import as_matrices
@@ -44,7 +44,7 @@ class TrialScheduler:
         self, config: Config, dataset: Dataset, criterion: Criterion, *, widest: Callable[[Trial], int]
     ) -> None:
         self._rule, self._dataset, self._widest = config.stopping, dataset, widest
-        self._extent = Extent.of(dataset)
+        self._data_size = DataSize.of(dataset)
         self._over = criterion.over
         self._metric = self._rule.metric or criterion.metric
         self._sign = criterion.sign if self._rule.mode is None else (1 if self._rule.mode == "max" else -1)
@@ -143,7 +143,7 @@ class TrialScheduler:
     def groups(self, workers: int) -> tuple[Group, ...]:
         """Return the groups to compute next, balanced for so many workers."""
         segments, self._next = self._next, []
-        return fuse(segments, self._extent, workers=workers, widest=self._widest) if segments else ()
+        return fuse(segments, self._data_size, workers=workers, widest=self._widest) if segments else ()
 
     def _history(self, progress: Progress, rung: int) -> list[float]:
         """Return the values of the metric up to a rung, larger is better, and NaN if there is none at the rung."""

@@ -40,16 +40,16 @@ class Panel(NamedTuple):
 class RowLayout:
     """The places of units' rows among the ``height`` rows of a product, which is padded with zero rows.
 
-    ``places`` ``(U, R)`` holds the place of each row of each unit; ``parallel_map`` says that they are 0, 1, 2, ...
+    ``places`` ``(U, R)`` holds the place of each row of each unit; ``contiguous`` says that the places are 0, 1, 2, ...
     """
 
     places: np.ndarray
     height: int
-    parallel_map: bool
+    contiguous: bool
 
     def rows(self, units: Array) -> Array:
         """Return units ``(U, R, X)`` as the rows of a product, ``(height, X)``."""
-        if not self.parallel_map:
+        if not self.contiguous:
             empty = np.empty if self.places.size == self.height else np.zeros
             rows = empty((self.height, units.shape[2]), units.dtype)
             rows[self.places] = units
@@ -65,7 +65,7 @@ class RowLayout:
 
     def units(self, rows: Array) -> Array:
         """Return the units ``(U, R, ...)`` of rows ``(height, ...)``: the inverse of `rows`."""
-        if not self.parallel_map:
+        if not self.contiguous:
             return rows[self.places]
         return array_namespace(rows).reshape(rows[: self.places.size, ...], (*self.places.shape, *rows.shape[1:]))
 
@@ -143,7 +143,7 @@ def layout_of(units: int, rows: int, panel: Panel | None) -> RowLayout:
         places, height = np.arange(units * rows).reshape(units, rows), units * rows
     else:
         places, height = places_in_panels(units, rows, panel)
-    return RowLayout(places=places, height=height, parallel_map=bool((places.ravel() == np.arange(places.size)).all()))
+    return RowLayout(places=places, height=height, contiguous=bool((places.ravel() == np.arange(places.size)).all()))
 
 
 def places_in_panels(units: int, rows: int, panel: Panel) -> tuple[np.ndarray, int]:

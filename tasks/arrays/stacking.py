@@ -34,7 +34,7 @@ def per_trial(values: Sequence[float], *, like: Array, trailing: int) -> Array:
     return xp.asarray(column, dtype=like.dtype, device=getattr(like, "device", None))
 
 
-def segments(rows: Sequence[Array]) -> list[tuple[slice, list[Array]]]:
+def by_class(rows: Sequence[Array]) -> list[tuple[slice, list[Array]]]:
     """Return runs of consecutive rows of one class, each with its place on the trial axis."""
     runs, start = [], 0
     for _, run in itertools.groupby(rows, key=type):

@@ -144,7 +144,7 @@ def _rows(title: str, parts: Any, count: int, options: Options) -> dict[str, np.
     if "" in found:
         row = found.index("")
         raise DataError(
-            f"{title}: the column of splits must say one of {', '.join(SPLIT_NAMES)}, "
+            f"{title}: the column of splits must hold one of {', '.join(SPLIT_NAMES)}, "
             f"got {parts[row]!r} in row {row + 1}"
         )
     places = {part: np.flatnonzero(np.array(found) == part) for part in ("train", "val", "test")}

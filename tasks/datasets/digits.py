@@ -1,4 +1,4 @@
-"""The handwritten digits that scikit-learn brings along: 1797 real images of 8 x 8 pixels, no download."""
+"""The handwritten digits bundled with scikit-learn: 1797 real images of 8 x 8 pixels, no download."""
 
 from __future__ import annotations
 

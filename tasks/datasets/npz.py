@@ -70,7 +70,7 @@ def _read(file: Path) -> tuple[Mapping[str, np.ndarray], Naming]:
     try:
         loaded = np.load(file, allow_pickle=False)
         if not isinstance(loaded, np.lib.npyio.NpzFile):
-            raise TypeError("it holds a single array (.npy)")  # noqa: TRY301  # told as any other fault of the file
+            raise TypeError("it holds a single array (.npy)")  # noqa: TRY301  # reported like any other fault of the file
         with loaded as archive:
             naming = _naming(file, archive.files)
             names = {name for part in ("train", "test", "val") for name in _names(naming, part)} | {CLASSES}

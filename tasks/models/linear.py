@@ -28,7 +28,7 @@ class Linear:
     """Class scores that are linear in the weights ``(C, D)``, one row a class: see `ScoreLinear`."""
 
     def check(self, image_shape: tuple[int, ...]) -> None:
-        """Take images of any shape."""
+        """Accept features of any shape."""
 
     def shapes(self, image_shape: tuple[int, ...], classes: int) -> Mapping[str, tuple[int, int]]:
         """Return the shape of the weights, ``(C, D)``."""

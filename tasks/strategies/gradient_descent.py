@@ -55,7 +55,7 @@ class GradientDescent:
         return (type(trial.optimizer).__name__, trial.clip is not None)
 
     def check(self, trial: Trial, dataset: Dataset) -> None:
-        """Take any trial."""
+        """Accept any trial."""
 
     def stretch(self, problem: Problem) -> int:
         """Return how many steps to do at a time; a device waits for the host after each stretch."""

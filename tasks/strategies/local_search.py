@@ -46,7 +46,7 @@ class LocalSearch:
         return (type(trial.loss.coordinates).__name__,) if _in_score_space(trial) else ()
 
     def check(self, trial: Trial, dataset: Dataset) -> None:
-        """Take any trial."""
+        """Accept any trial."""
 
     def stretch(self, problem: Problem) -> int:
         """Return how many steps to do at a time."""

@@ -45,7 +45,7 @@ class RandomSearch:
         return ()
 
     def check(self, trial: Trial, dataset: Dataset) -> None:
-        """Take any trial."""
+        """Accept any trial."""
 
     def stretch(self, problem: Problem) -> int:
         """Return how many steps to do at a time."""

@@ -133,7 +133,8 @@ class _OfRows(NamedTuple):
 class _RowObjective:
     """The objective of some of a group's rows; it treats each row as a trial.
 
-    ``not_decaying`` is the same with strength 0 where the regularizer is a decay, None where it is one for all rows.
+    ``not_decaying`` is the same objective with strength 0 in the rows whose regularizer is a decay (L2); None if all
+    are.
     ``renewed`` ``(S,)`` says whether a step resets the scale of any row.
     """
 

@@ -23,7 +23,7 @@ from tasks.studies.error_curves import best_h, truncation_slope
 from tasks.studies.step_size import powers_of_ten
 from tasks.weight_space.gradients import SCHEMES
 from tasks.weight_space.points import (
-    UNTRAINED,
+    TRAINING_FIELDS,
     check_examples,
     chosen_examples,
     gaussian,
@@ -83,7 +83,7 @@ class FiniteDifference:
 
     def unused(self, trial: Trial) -> frozenset[str]:  # noqa: ARG002  # whatever the trial
         """Return the fields of training, and ``data_seed`` where all examples are used."""
-        return UNTRAINED | {"data_seed"} if self.examples is None else UNTRAINED
+        return TRAINING_FIELDS | {"data_seed"} if self.examples is None else TRAINING_FIELDS
 
     def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
         """Return the trial itself: a comparison is never fused, its points are its trial axis."""

@@ -20,7 +20,7 @@ from tasks.fused.problem import Batch, Problem
 from tasks.models.model import ScoreLinear
 from tasks.score_space import slopes as score_space
 from tasks.weight_space import slopes as plain_slopes
-from tasks.weight_space.points import UNTRAINED, check_examples, chosen_examples, gradient_at, require_examples
+from tasks.weight_space.points import TRAINING_FIELDS, check_examples, chosen_examples, gradient_at, require_examples
 from tasks.weight_space.slopes import Slopes
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class GradientCheck:
     def unused(self, trial: Trial) -> frozenset[str]:
         """Return the fields of training, and ``data_seed`` where all examples are used."""
         del trial
-        return UNTRAINED | ({"data_seed"} if self.examples is None else set())
+        return TRAINING_FIELDS | ({"data_seed"} if self.examples is None else set())
 
     def _step(self, trial: Trial, dataset: Dataset) -> float:
         if self.variable == "data":

@@ -23,7 +23,7 @@ from tasks.studies.train import Train
 from tasks.weight_space.directions import Plane, drawn, plane_of_path, row_by_row
 from tasks.weight_space.grid import along_row, over_grid
 from tasks.weight_space.points import (
-    UNTRAINED,
+    TRAINING_FIELDS,
     check_examples,
     chosen_examples,
     gaussian,
@@ -89,7 +89,7 @@ class Landscape:
 
     def unused(self, trial: Trial) -> frozenset[str]:
         """Return the fields without influence: those of training for random weights, ``data_seed`` for all examples."""
-        unused = Train().unused(trial) if self.around == "trained" else UNTRAINED | {"data_seed"}
+        unused = Train().unused(trial) if self.around == "trained" else TRAINING_FIELDS | {"data_seed"}
         return unused if self.examples is None else unused - {"data_seed"}
 
     def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:

@@ -17,7 +17,7 @@ from tasks.losses import LOSSES, Svm, violations
 from tasks.models import MODELS
 from tasks.models.model import ScoreLinear
 from tasks.rows import row_name
-from tasks.weight_space.points import UNTRAINED
+from tasks.weight_space.points import TRAINING_FIELDS
 
 if TYPE_CHECKING:
     from tasks.trial import Trial
@@ -58,7 +58,7 @@ class OneDimensional:
 
     def unused(self, trial: Trial) -> frozenset[str]:  # noqa: ARG002  # whatever the trial
         """Return every field but the loss: the task has points of its own."""
-        return UNTRAINED | {"model", "regularizer", "regularization", "seed", "data_seed"}
+        return TRAINING_FIELDS | {"model", "regularizer", "regularization", "seed", "data_seed"}
 
     def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
         """Return the trial itself: it is never fused."""

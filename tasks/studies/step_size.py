@@ -18,7 +18,7 @@ from tasks.fused.problem import Batch, Problem
 from tasks.models.model import ScoreLinear
 from tasks.score_space import step_size as score_space
 from tasks.weight_space.points import (
-    UNTRAINED,
+    TRAINING_FIELDS,
     check_examples,
     chosen_examples,
     gaussian,
@@ -63,7 +63,7 @@ class StepSize:
 
     def unused(self, trial: Trial) -> frozenset[str]:  # noqa: ARG002  # whatever the trial
         """Return the fields of training, and ``data_seed`` where all examples are used."""
-        return UNTRAINED | {"data_seed"} if self.examples is None else UNTRAINED
+        return TRAINING_FIELDS | {"data_seed"} if self.examples is None else TRAINING_FIELDS
 
     def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
         """Return the trial itself: a table of step sizes is never fused, they are its trial axis."""

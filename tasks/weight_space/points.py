@@ -16,7 +16,7 @@ from tasks.models.model import ScoreLinear
 # The numbers of points evaluated at once, with their activations: 64 MiB in float32, and a few copies of it.
 _NUMBERS = 2**24
 
-UNTRAINED = frozenset(
+TRAINING_FIELDS = frozenset(
     {
         "strategy",
         "optimizer",
@@ -29,7 +29,7 @@ UNTRAINED = frozenset(
         "evaluate_every",
     }
 )
-"""The fields of a trial that have no influence on a task without training."""
+"""The fields of a trial that only a training uses."""
 
 
 def require_examples(count: int | None) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.config.schema import parse
 from pipeline.plan.plan import WIDEST, Point, make_plan
-from tasks.cost import Extent, multiplications
+from tasks.cost import DataSize, multiplications
 from tasks.datasets import Synthetic
 
 
@@ -71,7 +71,7 @@ def test_unequal_groups_are_split_until_the_workers_end_together(dataset):
 def test_the_longest_group_comes_first(dataset):
     groups = make_plan(grid(batch_size=[16, 64, None], seed=range(4)), dataset, workers=1).groups
 
-    costs = [multiplications(group.trials[0].trial, Extent.of(dataset)) for group in groups]
+    costs = [multiplications(group.trials[0].trial, DataSize.of(dataset)) for group in groups]
     assert costs == sorted(costs, reverse=True)
     assert len(set(costs)) == 3
 

@@ -74,7 +74,7 @@ def test_a_column_says_which_split_a_row_is_of(table):
     assert len(dataset.train) == 10
     with pytest.raises(ConfigError, match=r"dataset\.validation must be null for data that have their own, got 2"):
         table(lines, split="part", validation=2).load()
-    with pytest.raises(DataError, match=r"must say one of train, .*, got 'other' in row 3"):
+    with pytest.raises(DataError, match=r"must hold one of train, .*, got 'other' in row 3"):
         table([line.replace(",val", ",other") for line in lines], split="part").load()
     with pytest.raises(DataError, match=r"must have rows for test, got none"):
         table([line.replace(",Test", ",train") for line in lines], split="part").load()
