@@ -22,10 +22,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SweepError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201  # this is a command
         return 2
-    for loss in done.losses:
-        print(f"error: {loss}", file=sys.stderr)  # noqa: T201
+    for lost in done.lost:
+        print(f"error: {lost}", file=sys.stderr)  # noqa: T201
     print(f"{done.entries} reports that the record lacked are in it now\n{done.look}")  # noqa: T201
-    return 1 if done.losses else 0
+    return 1 if done.lost else 0
 
 
 if __name__ == "__main__":

@@ -18,11 +18,11 @@ from pipeline.errors import Interrupted
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
-AGAIN_SECONDS = 0.01
-"""Seconds until a signal is repeated that came where it must not raise: longer than such places take."""
+RESEND_AFTER = 0.01
+"""Seconds after which a signal is sent again that came where no exception may be raised."""
 
-_AGAIN = 128
-"""Added to the number of a signal that is to be repeated, to tell it from one that came."""
+_RESEND = 128
+"""Added to the number of a signal that is to be sent again, to tell it from one that came."""
 
 _LOCKING = {"__enter__", "__exit__", "acquire", "release", "_acquire_restore", "_release_save"}
 _LOCK_FILES = {threading.__file__, logging.__file__, "<frozen importlib._bootstrap>"}
@@ -97,19 +97,19 @@ class StopSignals:
         self._repeat(unraisable.exc_value.number)
 
     def _repeat(self, number: int) -> None:
-        """Let the thread that listens send a signal again."""
+        """Have the listening thread send a signal again."""
         assert self._bell is not None, "signals come only while this is entered"
         self._dropped += 1
-        self._bell.send(bytes([_AGAIN + number]))
+        self._bell.send(bytes([_RESEND + number]))
 
     def _listen(self, heard: socket.socket) -> None:
         """Count the signals in a thread of their own, whatever the main thread does."""
         came = 0
         with heard:
             while numbers := heard.recv(1):
-                if numbers[0] >= _AGAIN:
-                    time.sleep(AGAIN_SECONDS)
-                    os.kill(os.getpid(), numbers[0] - _AGAIN)
+                if numbers[0] >= _RESEND:
+                    time.sleep(RESEND_AFTER)
+                    os.kill(os.getpid(), numbers[0] - _RESEND)
                 came += numbers[0] in self._before
                 if came - self._dropped == 2:
                     if sys.stdout.isatty():

@@ -26,7 +26,7 @@ class MemoryRecorder:
     def open(self, sweep: SweepHeader | None, dataset: Dataset, provenance: Provenance) -> Past | None:
         """Start with an empty record."""
 
-    def take(self, report: RecordedReport) -> None:
+    def record(self, report: RecordedReport) -> None:
         """Keep what is new in a report."""
         match report:
             case Started(trial=trial):

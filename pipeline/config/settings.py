@@ -65,8 +65,8 @@ def _without(used: Mapping[str, Any], over: Collection[str]) -> dict[str, Any]:
 def setting_names(trials: Sequence[Trial], over: Collection[str]) -> list[str]:
     """Return the name of each trial's setting: its strategy or task, and the values that differ between settings."""
     every = [setting_values(trial, over) for trial in trials]
-    telling = swept_values(every)
-    return [_name(one, [key for key in telling if key in one]) for one in every]
+    varied = swept_values(every)
+    return [_name(one, [key for key in varied if key in one]) for one in every]
 
 
 class SweptValues:
@@ -74,7 +74,7 @@ class SweptValues:
 
     def __init__(self) -> None:
         self._values: dict[str, dict[str, Any]] = {}
-        self._telling: set[str] = set()
+        self._varied: set[str] = set()
         self._inside: dict[tuple[str, Any], str] = {}
 
     def add(self, used: Mapping[str, Any]) -> None:
@@ -83,7 +83,7 @@ class SweptValues:
             text = str(value)
             self._values.setdefault(name, {}).setdefault(text, value)
             if self._inside.setdefault((name, used.get(name.rpartition(".")[0])), text) != text:
-                self._telling.add(name)
+                self._varied.add(name)
 
     def values(self) -> dict[str, list[Any]]:
         """Return the keys that differ between trials, each with its values in the order of the trials.
@@ -92,7 +92,7 @@ class SweptValues:
         between trials of that row, since two rows may have different defaults for parameters of the same name.
         """
         order = [*TABLES, *_NUMBERS]
-        names = sorted(self._telling, key=lambda name: _place(name, order))
+        names = sorted(self._varied, key=lambda name: _place(name, order))
         return {name: list(self._values[name].values()) for name in names}
 
 
@@ -115,8 +115,8 @@ def trial_names(trials: Sequence[Trial], overrides: Sequence[Sequence[str]]) -> 
     """
     used = [used_values(trial) for trial in trials]
     if len(trials) > 1:
-        telling = swept_values(used)
-        return [_name(one, [key for key in telling if key in one]) for one in used]
+        varied = swept_values(used)
+        return [_name(one, [key for key in varied if key in one]) for one in used]
     given = dict(text.partition("=")[::2] for text in overrides[0] if not text.startswith(("+", "~")))
     presets = [given[group] for group in ("experiment", "dataset") if given.get(group)]
     return [" ".join([_name(used[0], [key for key in used[0] if key in given]), *presets])]
@@ -133,10 +133,10 @@ def text_of(name: str, value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _name(used: Mapping[str, Any], telling: Sequence[str]) -> str:
+def _name(used: Mapping[str, Any], varied: Sequence[str]) -> str:
     lead = "strategy" if used["task"] == "train" else "task"
     parts = [str(used[lead])]
-    for key in telling:
+    for key in varied:
         if key == lead:
             continue
         text = text_of(key, used[key])

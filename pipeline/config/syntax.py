@@ -6,7 +6,7 @@ import ast
 import hashlib
 from pathlib import Path
 
-_SILENT = frozenset({"ctx", "kind", "type_comment", "type_params"})
+_IGNORED_FIELDS = frozenset({"ctx", "kind", "type_comment", "type_params"})
 """Fields of a syntax tree that follow from the others, or that differ between versions of Python."""
 
 
@@ -19,7 +19,7 @@ def digest_of_sources(root: Path) -> str:
 
 
 def _syntax_of(source: Path) -> str:
-    """Return what a file says; the bytes of one that Python cannot read, as a text of hexadecimal digits."""
+    """Return the syntax of a file; for a file that does not parse, its bytes in hexadecimal."""
     try:
         return syntax(source.read_bytes())
     except (SyntaxError, ValueError):
@@ -38,20 +38,20 @@ def syntax(source: bytes) -> str:
 
 
 def _append_syntax(node: ast.AST, parts: list[str]) -> None:
-    """Say a syntax tree without places, comments, and texts that stand alone, as docstrings do."""
+    """Append a syntax tree to ``parts``, without positions, comments and bare strings such as docstrings."""
     parts.append(type(node).__name__)
     for name in node._fields:
         value = getattr(node, name, None)
-        if name in _SILENT or (isinstance(value, list) and not value):
+        if name in _IGNORED_FIELDS or (isinstance(value, list) and not value):
             continue
         parts.append(name)
         for one in value if isinstance(value, list) else [value]:
             if not isinstance(one, ast.AST):
                 parts.append(repr(one))
-            elif not _is_remark(one):
+            elif not _is_bare_string(one):
                 _append_syntax(one, parts)
     parts.append(")")
 
 
-def _is_remark(node: ast.AST) -> bool:
+def _is_bare_string(node: ast.AST) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

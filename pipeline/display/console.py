@@ -24,7 +24,7 @@ from tasks.events import Outcome
 PLAIN_EVERY = 5.0
 """Seconds between two plain lines of progress."""
 
-LONGEST = 30
+MAX_ROWS = 30
 """The most rows of a table on the console; the record holds all."""
 
 
@@ -40,7 +40,7 @@ class Display:
     def __init__(self, console: Console, tally: Tally) -> None:
         self._console = console
         self._tally = tally
-        self._since = self._spoke = time.monotonic()
+        self._since = self._printed_at = time.monotonic()
         self._bar: Progress | None = None
         self._task = TaskID(0)
 
@@ -60,15 +60,15 @@ class Display:
     def update(self) -> None:
         """Show the progress, at most ten times a second on a terminal, else every `PLAIN_EVERY` seconds."""
         now = time.monotonic()
-        if self._bar is not None and now - self._spoke >= 0.1:
+        if self._bar is not None and now - self._printed_at >= 0.1:
             self._bar.update(self._task, completed=self._tally.steps_done, description=self._line())
-        elif self._bar is None and now - self._spoke >= PLAIN_EVERY:
+        elif self._bar is None and now - self._printed_at >= PLAIN_EVERY:
             self._console.print(self._line(), markup=False)
         else:
             return
-        self._spoke = now
+        self._printed_at = now
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """Print a line above the progress, unbroken: it may hold a path or a command to be copied."""
         self._console.print(text, markup=False, soft_wrap=True)
 
@@ -93,7 +93,7 @@ class Loading:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._spoke = -math.inf
+        self._printed_at = -math.inf
         self._bar: Progress | None = None
 
     def __enter__(self) -> Self:
@@ -111,10 +111,10 @@ class Loading:
                 self._bar.add_task("loading data")
                 self._bar.start()
             self._bar.update(self._bar.task_ids[0], completed=done, total=total or None)
-        elif time.monotonic() - self._spoke >= PLAIN_EVERY:
+        elif time.monotonic() - self._printed_at >= PLAIN_EVERY:
             share = f"{100 * done // total} %" if total else f"{done}"
             self._console.print(f"loading data: {share}", markup=False)
-            self._spoke = time.monotonic()
+            self._printed_at = time.monotonic()
 
 
 def show_table(console: Console, tally: Tally) -> None:
@@ -125,14 +125,14 @@ def show_table(console: Console, tally: Tally) -> None:
     if tally.repeated and names:
         _show_settings(console, tally)
         return
-    shown = ranking[:LONGEST]
+    shown = ranking[:MAX_ROWS]
     console.print(_ranked(shown, names) if names or not measured else _listed(shown))
     for standing in shown:
         if standing.message and standing.outcome is not Outcome.FAILED:  # failures are printed at the very end
             console.print(f"{standing.trial.name}: {standing.message}", markup=False)
-    if len(ranking) > LONGEST:
-        console.print(f"and {len(ranking) - LONGEST} more in the record")
-    _say_unranked(console, tally, measured)
+    if len(ranking) > MAX_ROWS:
+        console.print(f"and {len(ranking) - MAX_ROWS} more in the record")
+    _show_unranked(console, tally, measured)
     settings = tally.settings()
     for sentence in (at_the_end(settings), single_draw(settings) if names else ""):
         if sentence:
@@ -143,18 +143,18 @@ def _show_settings(console: Console, tally: Tally) -> None:
     settings = tally.settings()
     measured = {name for setting in settings for repeat in setting.repeats for name in repeat.metrics}
     table = _table(*headers(settings))
-    for setting in settings[:LONGEST]:
+    for setting in settings[:MAX_ROWS]:
         table.add_row(*map(_escape, cells(setting, settings)))
     console.print(table)
-    if len(settings) > LONGEST:
-        console.print(f"and {len(settings) - LONGEST} more settings in the record")
-    _say_unranked(console, tally, measured)
+    if len(settings) > MAX_ROWS:
+        console.print(f"and {len(settings) - MAX_ROWS} more settings in the record")
+    _show_unranked(console, tally, measured)
     for sentence in (at_the_end(settings), *conclusion(settings)):
         if sentence:
             console.print(sentence, markup=False)
 
 
-def _say_unranked(console: Console, tally: Tally, measured: set[str]) -> None:
+def _show_unranked(console: Console, tally: Tally, measured: set[str]) -> None:
     """Say so if no trial has reported the metric that ranks."""
     metric = tally.criterion.metric
     if measured and metric not in measured and not metric.endswith("accuracy"):
@@ -196,8 +196,8 @@ def show_folded(console: Console, plan: Plan) -> None:
     """Print which points of the grid are duplicates."""
     if not plan.folded:
         return
-    pairs = ", ".join(f"#{index} = #{first}" for index, first in list(plan.folded.items())[:LONGEST])
-    more = ", ..." if len(plan.folded) > LONGEST else ""
+    pairs = ", ".join(f"#{index} = #{first}" for index, first in list(plan.folded.items())[:MAX_ROWS])
+    more = ", ..." if len(plan.folded) > MAX_ROWS else ""
     count = len(plan.folded) + len(plan.trials)
     console.print(
         f"{len(plan.folded)} of {count} points repeat another (they differ only in parameters that are not used) "
@@ -237,7 +237,7 @@ def show_plan(console: Console, plan: Plan, *, workers: int, memory: int, second
         markup=False,
     )
     table = _table("group", "trials", "strategy", "batch_size", "steps", "first trial")
-    for number, group in enumerate(plan.groups[:LONGEST]):
+    for number, group in enumerate(plan.groups[:MAX_ROWS]):
         first = group.trials[0]
         used = used_values(first.trial)  # a user's own task may use neither a strategy nor a batch size
         size = text_of("batch_size", used["batch_size"]) if "batch_size" in used else ""
@@ -245,8 +245,8 @@ def show_plan(console: Console, plan: Plan, *, workers: int, memory: int, second
         counts = (str(number), str(len(group.trials)), strategy, size, str(first.trial.steps))
         table.add_row(*counts, _escape(first.name))
     console.print(table)
-    if len(plan.groups) > LONGEST:
-        console.print(f"and {len(plan.groups) - LONGEST} more groups")
+    if len(plan.groups) > MAX_ROWS:
+        console.print(f"and {len(plan.groups) - MAX_ROWS} more groups")
 
 
 def show_forecast(console: Console, forecast: Forecast, *, seconds: float) -> None:

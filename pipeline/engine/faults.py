@@ -14,7 +14,7 @@ Answer = tuple[list[Report], list[Ledger]]
 
 def after_message(ledger: Ledger, message: GroupStarted | Output | tuple[Event, ...]) -> Answer:
     """Answer a message: a part that passes the step at which its group raised refutes the common error."""
-    reports = list(ledger.take(message))
+    reports = list(ledger.reports_of(message))
     if ledger.common_error is None or ledger.step() <= ledger.common_error.step:
         return reports, []
     refuted, again = _refute(ledger)
@@ -27,22 +27,22 @@ def after_end(ledger: Ledger) -> Answer:
     return [*ledger.end(), *refuted], again
 
 
-def after_loss(ledger: Ledger, why: str, detail: str, *, attempts: int) -> Answer:
+def after_lost_worker(ledger: Ledger, why: str, detail: str, *, attempts: int) -> Answer:
     """Answer the loss of a worker, by chance or by a trial that crashes it.
 
     A group is retried once as it is (unless ``attempts`` is 1), then in halves, which are halved at their first loss;
     a trial alone has ``attempts`` before it fails.
     """
     refuted, again = _refute(ledger)
-    losses, error = ledger.losses + 1, f"lost with its worker ({why})"
+    lost_workers, error = ledger.lost_workers + 1, f"lost with its worker ({why})"
     left = len(ledger.open())
-    if left > 1 and losses >= min(2, attempts):
-        reports, ledgers = _again(ledger, 2, error, losses=min(2, attempts) - 1)
-    elif left and (left > 1 or losses < attempts):
-        alone = (losses + 1, attempts) if left == 1 else None
-        reports, ledgers = _again(ledger, 1, error, losses=losses, alone=alone)
+    if left > 1 and lost_workers >= min(2, attempts):
+        reports, ledgers = _again(ledger, 2, error, lost_workers=min(2, attempts) - 1)
+    elif left and (left > 1 or lost_workers < attempts):
+        alone = (lost_workers + 1, attempts) if left == 1 else None
+        reports, ledgers = _again(ledger, 1, error, lost_workers=lost_workers, alone=alone)
     else:
-        count = f"in attempt {ledger.attempt()}, {losses} of {attempts} alone"
+        count = f"in attempt {ledger.attempt()}, {lost_workers} of {attempts} alone"
         reports, ledgers = list(ledger.fail(f"{error} {count}", detail)), []
     return refuted + reports, again + ledgers
 
@@ -76,7 +76,7 @@ def after_timeout(ledger: Ledger, seconds: float, *, silent: float) -> Answer:
     refuted, again = _refute(ledger)
     error = f"trial.timeout: took longer than {seconds} s"
     if len(ledger.open()) > 1 and silent > seconds / 2:
-        reports, ledgers = _again(ledger, 2, error, losses=ledger.losses)
+        reports, ledgers = _again(ledger, 2, error, lost_workers=ledger.lost_workers)
         return refuted + reports, again + ledgers
     return refuted + list(ledger.fail(error, "")), again
 
@@ -84,7 +84,7 @@ def after_timeout(ledger: Ledger, seconds: float, *, silent: float) -> Answer:
 def _halved(ledger: Ledger, raised: Raised) -> Answer:
     """Retry a group in halves; for more than three trials, test whether the error is common to all of them."""
     step, many = ledger.step(), len(ledger.open()) > 3
-    reports, halves = _again(ledger, 2, raised.error, losses=ledger.losses, raised=True)
+    reports, halves = _again(ledger, 2, raised.error, lost_workers=ledger.lost_workers, raised=True)
     if many:
         common_error = CommonError(raised=raised, step=step, parts=len(halves))
         for half in halves:
@@ -108,7 +108,7 @@ def _confirm(common_error: CommonError) -> Answer:
     reports: list[Report] = []
     again: list[Ledger] = []
     for ledger in (first, last):
-        retried, (alone,) = _again(ledger, 1, raised.error, losses=0, raised=True)
+        retried, (alone,) = _again(ledger, 1, raised.error, lost_workers=0, raised=True)
         alone.common_error = ends
         reports += retried
         again.append(alone)
@@ -136,7 +136,7 @@ def _refute(ledger: Ledger) -> Answer:
         if len(other.open()) > 1:
             retried, ledgers = _halved(other, common_error.raised)
         else:
-            retried, ledgers = _again(other, 1, common_error.raised.error, losses=0, raised=True)
+            retried, ledgers = _again(other, 1, common_error.raised.error, lost_workers=0, raised=True)
         reports += retried
         again += ledgers
     return reports, again
@@ -147,9 +147,9 @@ def _again(
     parts: int,
     error: str,
     *,
-    losses: int,
+    lost_workers: int,
     alone: tuple[int, int] | None = None,
     raised: bool = False,
 ) -> Answer:
-    retried, ledgers = ledger.again(parts, error, losses=losses, alone=alone, raised=raised)
+    retried, ledgers = ledger.again(parts, error, lost_workers=lost_workers, alone=alone, raised=raised)
     return [retried], ledgers

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.engine.halving import Pace
+from pipeline.engine.splitting import Pace
 from pipeline.engine.worker import GroupStarted, Output
 from pipeline.plan.balance import Load
 from pipeline.plan.plan import Group, PlannedTrial, Progress, chunks
@@ -79,8 +79,8 @@ class CommonError:
 class Ledger:
     """One attempt at a group; the trials that are left after a fault get new ledgers.
 
-    ``losses`` counts how often this very group was lost with a worker; ``common_error`` is the hypothesis that it
-    tests, if any.
+    ``lost_workers`` is how many workers this very group has lost; ``common_error`` is the hypothesis that it tests, if
+    any.
     """
 
     def __init__(
@@ -91,9 +91,9 @@ class Ledger:
         device: str,
         start: Checkpoint | None = None,
         until: int | None = None,
-        losses: int = 0,
+        lost_workers: int = 0,
     ) -> None:
-        self.losses = losses
+        self.lost_workers = lost_workers
         self.common_error: CommonError | None = None
         self.checkpoint = start
         self._accounts = tuple(accounts)
@@ -106,8 +106,8 @@ class Ledger:
     @classmethod
     def of(cls, group: Group, *, threads: int, device: str) -> Ledger:
         """Return the ledger of a planned group."""
-        told = group.start is not None and group.start.told
-        accounts = [Account(trial=trial, started=told) for trial in group.trials]
+        reported = group.start is not None and group.start.reported
+        accounts = [Account(trial=trial, started=reported) for trial in group.trials]
         if group.start is not None:
             for curve in group.start.curves:
                 accounts[curve.trial].new(curve)
@@ -124,7 +124,7 @@ class Ledger:
         """Return the slots (positions in the group) of the trials that have not ended."""
         return [slot for slot, account in enumerate(self._accounts) if not account.ended]
 
-    def take(self, message: GroupStarted | Output | tuple[Event, ...]) -> Iterator[Report]:
+    def reports_of(self, message: GroupStarted | Output | tuple[Event, ...]) -> Iterator[Report]:
         """Yield the reports of a message."""
         if isinstance(message, GroupStarted):
             self._begun = message
@@ -139,7 +139,7 @@ class Ledger:
             yield from (Printed(trial=self._accounts[slot].trial, text=message.text) for slot in self.open())
             return
         for event in message:
-            yield from self._take_event(event)
+            yield from self._reports_of_event(event)
 
     def end(self) -> Iterator[Report]:
         """Yield a failure for each trial that the computation ended without a result."""
@@ -161,11 +161,11 @@ class Ledger:
         return max([self._accounts[slot].attempts for slot in self.open()], default=1)
 
     def again(
-        self, parts: int, error: str, *, losses: int, alone: tuple[int, int] | None = None, raised: bool = False
+        self, parts: int, error: str, *, lost_workers: int, alone: tuple[int, int] | None = None, raised: bool = False
     ) -> tuple[Retried, list[Ledger]]:
         """Return the ledgers of a retry after an error, of the trials that have not ended, in ``parts``.
 
-        They have ``losses`` already, except for a trial that is now alone for the first time: it starts at 0.
+        ``lost_workers`` is how many they have lost already; a trial that is now alone for the first time starts at 0.
         ``alone`` is the attempt and the most attempts of a trial alone; ``raised`` says that the computation itself
         raised the error.
         """
@@ -183,7 +183,7 @@ class Ledger:
         )
         ledgers = self.split(parts)
         for ledger in ledgers:
-            ledger.losses = losses if parts == 1 or len(ledger.open()) > 1 else 0
+            ledger.lost_workers = lost_workers if parts == 1 or len(ledger.open()) > 1 else 0
         return retried, ledgers
 
     def split(self, parts: int) -> list[Ledger]:
@@ -199,7 +199,7 @@ class Ledger:
                 device=self._device,
                 start=None if self.checkpoint is None else self.checkpoint.of_trials(part),
                 until=self._until,
-                losses=self.losses,
+                lost_workers=self.lost_workers,
             )
             for part in parts
         ]
@@ -209,7 +209,7 @@ class Ledger:
                 ledger.common_error = self.common_error
         return ledgers
 
-    def load(self, data_size: DataSize) -> Load:
+    def remaining_load(self, data_size: DataSize) -> Load:
         """Return the load that is left to compute on data of that size, its cost in multiplications."""
         slots = self.open()
         cost = max((multiplications(self._accounts[slot].trial.trial, data_size) for slot in slots), default=0)
@@ -225,7 +225,7 @@ class Ledger:
             trials=len(self.open()), began=began / steps, kept=kept / steps, done=min(max([began, *at]) / steps, 1.0)
         )
 
-    def _take_event(self, event: Event) -> Iterator[Report]:
+    def _reports_of_event(self, event: Event) -> Iterator[Report]:
         if isinstance(event, Checkpoint):
             self.checkpoint = event
             trials, progress = self._progress(event, [slot for slot in self.open() if slot in event.trials])

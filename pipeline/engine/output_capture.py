@@ -13,10 +13,10 @@ from typing import Any, TextIO, TypeVar
 MAX_CHARACTERS = 100_000
 """The most characters that are kept between two messages; the rest is counted, not kept."""
 
-_CAPTURED: ContextVar[io.StringIO | None] = ContextVar("speaking", default=None)
+_CAPTURED: ContextVar[io.StringIO | None] = ContextVar("captured_output", default=None)
 """The buffer of the output of this context. New threads of Python start without it: the driver's are not captured."""
 
-_FORM = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+_FORMATTER = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ class OutputCapture:
                     _CAPTURED.reset(token)
                 yield event
 
-    def take(self) -> str:
+    def drain(self) -> str:
         """Return the output since the last call."""
         text = self._buffer.getvalue()
         self._buffer.seek(0)
@@ -55,7 +55,7 @@ class OutputCapture:
 def _captured_streams() -> Iterator[None]:
     """Copy both streams and all log lines to the buffer of their context, if it has one."""
     root, handler = logging.getLogger(), _Handler()
-    handler.setFormatter(_FORM)
+    handler.setFormatter(_FORMATTER)
     streams, level = (sys.stdout, sys.stderr), root.level
     own = (_Tee(streams[0]), _Tee(streams[1]))
     sys.stdout, sys.stderr = own

@@ -118,9 +118,9 @@ class ClientEngine:
         """
         with _engine_errors():
             coming = deque(self._relay.reports.remote() for _ in range(AHEAD))
-            heard = -1
-            while heard < self._submitted:
-                reports, self._size, heard = ray.get(coming.popleft())
+            done = -1
+            while done < self._submitted:
+                reports, self._size, done = ray.get(coming.popleft())
                 coming.append(self._relay.reports.remote())
                 yield from reports
 

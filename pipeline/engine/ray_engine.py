@@ -13,12 +13,12 @@ import ray
 
 from pipeline.config.schema import Cluster
 from pipeline.engine.capacity import capacity
-from pipeline.engine.faults import Answer, after_end, after_loss, after_message, after_raise, after_timeout
-from pipeline.engine.halving import WORTH, group_to_halve
+from pipeline.engine.faults import Answer, after_end, after_lost_worker, after_message, after_raise, after_timeout
 from pipeline.engine.ledger import Ledger
+from pipeline.engine.lost_workers import kernel_kills, why_lost
 from pipeline.engine.ray_cluster import join_or_start, leave, nodes
-from pipeline.engine.ray_losses import kernel_kills, why_lost
 from pipeline.engine.ray_workers import Workers
+from pipeline.engine.splitting import MIN_SAVED_SECONDS, group_to_split
 from pipeline.engine.worker import GroupStarted
 from pipeline.errors import EngineError
 from pipeline.plan.balance import balance
@@ -28,7 +28,7 @@ from pipeline.reports import Report
 from tasks.cost import DataSize
 from tasks.datasets.dataset import Dataset
 
-LOOK_EVERY = 1.0
+CHECK_EVERY = 1.0
 """Seconds between two checks of the cluster: whether nodes have come or gone, and which workers are idle."""
 
 
@@ -54,7 +54,7 @@ class RayEngine:
 
     There are ``workers`` of them if ``cluster.workers`` is given or the cluster is private; else as many as fit on
     the cluster while nodes come and go, and the waiting groups are split again whenever that number changes. A worker
-    that is left idle takes half of a running group, if that saves ``worth`` seconds.
+    that is left idle takes half of a running group, if that saves ``min_saved_seconds``.
 
     A group whose worker is lost is retried from its last checkpoint; it makes one every ``checkpoint_every`` steps
     (None: never). See `pipeline.engine.faults` for ``attempts`` and ``timeout`` (seconds). Ray's ``max_task_retries``
@@ -70,7 +70,7 @@ class RayEngine:
         attempts: int = 1,
         timeout: float | None = None,
         checkpoint_every: int | None = None,
-        worth: float = WORTH,
+        min_saved_seconds: float = MIN_SAVED_SECONDS,
     ) -> None:
         self._cluster = cluster
         self._size = workers
@@ -78,7 +78,7 @@ class RayEngine:
         self._attempts = attempts
         self._timeout = timeout
         self._checkpoint_every = checkpoint_every
-        self._worth = worth
+        self._min_saved_seconds = min_saved_seconds
         self._threads = max(1, int(cluster.cpus_per_worker))
         self._running: dict[Any, _Attempt] = {}
         self._waiting: deque[Ledger] = deque()
@@ -87,7 +87,7 @@ class RayEngine:
         self._data_size: DataSize | None = None
         self._pool = Workers(cluster, device)
         self._follows = False
-        self._looked = 0.0
+        self._checked_at = 0.0
 
     def __enter__(self) -> Self:
         joined = join_or_start(self._cluster, cpus=math.ceil(self._size * self._cluster.cpus_per_worker))
@@ -134,8 +134,8 @@ class RayEngine:
     def batches(self) -> Iterator[list[Report]]:
         """Compute the groups; yield batches of reports, at least twice a second."""
         while self._waiting or self._running:
-            if time.monotonic() - self._looked >= LOOK_EVERY:
-                self._looked = time.monotonic()
+            if time.monotonic() - self._checked_at >= CHECK_EVERY:
+                self._checked_at = time.monotonic()
                 self._waiting = self._rebalanced(self._waiting)
             self._pool.scale_to(self._wanted(len(self._waiting)))
             while self._waiting and self._pool.idle:
@@ -145,7 +145,7 @@ class RayEngine:
             _wait([*self._pool.starting, *self._running], 1, 0.5)
             for worker in _ready(self._pool.starting):
                 self._pool.add_ready(worker)
-                self._looked = 0.0
+                self._checked_at = 0.0
             batch: list[Report] = []
             for reports, again in self._answers():
                 batch += reports
@@ -164,20 +164,21 @@ class RayEngine:
         assert data_size is not None, "the data come first"
         size = max(1, capacity(nodes(), self._cluster)) if self._follows else self._size
         if waiting and size != self._size:
-            left = sorted(attempt.ledger.load(data_size).part_cost(1) for attempt in self._running.values())
-            counts = balance([ledger.load(data_size) for ledger in waiting], [0.0] * (size - len(left)) + left[:size])
+            left = sorted(attempt.ledger.remaining_load(data_size).part_cost(1) for attempt in self._running.values())
+            loads = [ledger.remaining_load(data_size) for ledger in waiting]
+            counts = balance(loads, [0.0] * (size - len(left)) + left[:size])
             parts = [part for ledger, count in zip(waiting, counts, strict=True) for part in ledger.split(count)]
-            waiting = deque(sorted(parts, key=lambda ledger: -ledger.load(data_size).part_cost(1)))
+            waiting = deque(sorted(parts, key=lambda ledger: -ledger.remaining_load(data_size).part_cost(1)))
         self._size = size
-        return waiting or deque(self._halved())
+        return waiting or deque(self._split())
 
-    def _halved(self) -> list[Ledger]:
-        """Return a running group as halves, if a worker is idle and it is worth it."""
+    def _split(self) -> list[Ledger]:
+        """Return a running group as halves, if a worker is idle and a split is worth it."""
         if not self._pool.idle:
             return []
         begun = [attempt for attempt in self._running.values() if attempt.began is not None]
         paces = [(attempt.ledger.pace(), attempt.heard - (attempt.began or 0.0)) for attempt in begun]
-        place = group_to_halve(paces, worth=self._worth)
+        place = group_to_split(paces, min_saved_seconds=self._min_saved_seconds)
         if place is None:
             return []
         self._drop(begun[place])
@@ -219,7 +220,7 @@ class RayEngine:
             # The worker's last message may be lost, too, with the node that held it.
             self._drop(attempt)
             why, detail = why_lost(error, host=attempt.host, killed_before=attempt.killed_before)
-            return after_loss(attempt.ledger, why, detail, attempts=self._attempts)
+            return after_lost_worker(attempt.ledger, why, detail, attempts=self._attempts)
         if isinstance(message, Raised):
             self._free(attempt)
             return after_raise(attempt.ledger, message)

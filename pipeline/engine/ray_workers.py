@@ -10,7 +10,7 @@ from pipeline.config.schema import Cluster
 from pipeline.engine.worker import Worker
 from pipeline.errors import EngineError
 
-STARTS = 3
+MAX_FAILED_STARTS = 3
 """How often in a row a worker may fail to start."""
 
 
@@ -60,7 +60,7 @@ class Workers:
             ray.get(ready)
         except ray.exceptions.RayError as error:
             self._failures += 1
-            if self._failures == STARTS:
+            if self._failures == MAX_FAILED_STARTS:
                 raise EngineError(f"cluster must have nodes on which a worker starts, got: {error}") from error
             return
         self._failures = 0

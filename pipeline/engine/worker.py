@@ -128,7 +128,7 @@ def compute(
 
 def _output(capture: OutputCapture) -> Iterator[Output]:
     """Yield the output so far, if any: it comes before the batch, which may end a trial."""
-    if text := capture.take():
+    if text := capture.drain():
         yield Output(text=text)
 
 

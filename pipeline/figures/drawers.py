@@ -18,7 +18,7 @@ from multiprocessing import forkserver, resource_tracker
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.record.drawings import Drawn  # it imports NumPy, which an idle process does not need
+    from pipeline.record.drawings import Images  # it imports NumPy, which an idle process does not need
 
 TRIES = 2
 """The attempts to draw a figure: a killed process need not be the figure's fault."""
@@ -59,7 +59,7 @@ class DrawingProcesses:
                 for _ in range(self._count):
                     self._threads.submit(self._prepare)  # a fork waits for the imports
 
-    def submit(self, draw: Callable[..., Drawn], *arguments: Any) -> Future[Drawn]:
+    def submit(self, draw: Callable[..., Images], *arguments: Any) -> Future[Images]:
         """Start drawing ``draw(*arguments)``; the future raises the error of a figure that cannot be drawn."""
         return self._threads.submit(self._drawn, draw, arguments)
 
@@ -75,7 +75,7 @@ class DrawingProcesses:
         with contextlib.suppress(OSError, EOFError):  # if the process cannot start now, the first figure retries
             self._idle.append(_started())
 
-    def _drawn(self, draw: Callable[..., Drawn], arguments: tuple[Any, ...]) -> Drawn:
+    def _drawn(self, draw: Callable[..., Images], arguments: tuple[Any, ...]) -> Images:
         for tried in range(TRIES):
             with contextlib.suppress(BrokenProcessPool, OSError, EOFError):
                 pool = None if tried else self._prepared()
@@ -99,8 +99,8 @@ class DrawingProcesses:
             return self._idle.pop() if self._idle else None
 
     def _answer(
-        self, pool: ProcessPoolExecutor, draw: Callable[..., Drawn], arguments: tuple[Any, ...]
-    ) -> tuple[Drawn, str]:
+        self, pool: ProcessPoolExecutor, draw: Callable[..., Images], arguments: tuple[Any, ...]
+    ) -> tuple[Images, str]:
         answer = pool.submit(_draw, draw, self._pickled(arguments))
         if isinstance(answer.exception(), BrokenProcessPool):
             pool.shutdown()
@@ -155,7 +155,7 @@ def _end_with(driver: Any) -> None:
     os._exit(0)
 
 
-def _draw(draw: Callable[..., Drawn], arguments: bytes) -> tuple[Drawn, str]:
+def _draw(draw: Callable[..., Images], arguments: bytes) -> tuple[Images, str]:
     """Return the figures, and the reason if there are none."""
     try:
         return draw(*_unpickled(arguments)), ""

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping, Sequence
 
 from pipeline.plan.plan import PlannedTrial
-from pipeline.record.drawings import Figure, Figures
+from pipeline.record.drawings import DrawSweep, Figures
 from pipeline.record.protocol import Series
 from pipeline.record.sweep_run import TrialRecord
 from pipeline.reports import Searched
@@ -40,7 +40,7 @@ def all_figures() -> Figures:
     return Figures(trial=draw, quick=draw_quickly, sweep=sweep_figures(), search=draw_search)
 
 
-def sweep_figures() -> list[Figure]:
+def sweep_figures() -> list[DrawSweep]:
     """Return the functions that draw the figures of a sweep: ours, and those of packages."""
     from pipeline.figures.added import names  # noqa: PLC0415  # packages are searched only when needed
 
@@ -60,7 +60,7 @@ def draw_search(searched: Searched) -> Mapping[str, bytes]:
     return search.draw_search(searched)
 
 
-SWEEP_FIGURES: Sequence[Figure] = tuple(
+SWEEP_FIGURES: Sequence[DrawSweep] = tuple(
     functools.partial(draw_sweep, name)
     for name in (
         "best_loss.png",

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from pipeline.figures.style import BLUE, SIDE_BY_SIDE, VERMILION, blank, captioned, label, legend
-from pipeline.figures.trials import answer, caption_of, measure, noun, value_text
+from pipeline.figures.trials import caption_of, noun, ranking_metric, ranking_value, value_text
 from pipeline.record.sweep_run import TrialRecord
 
 _COLUMNS = 40
@@ -26,7 +26,7 @@ def draw_extremes(trials: Sequence[TrialRecord]) -> bytes:
     For trials without a training loss they are curves of the ranking metric.
     """
     of_loss = any("train/loss" in trial.curves for trial in trials)
-    metric = "train/loss" if of_loss else measure(trials)
+    metric = "train/loss" if of_loss else ranking_metric(trials)
     # A trial whose loss was never finite has no curve.
     shown = [trial for trial in trials if metric in trial.curves and len(_finite(trial, metric)[0])]
     if len(shown) < 2:
@@ -40,7 +40,7 @@ def draw_extremes(trials: Sequence[TrialRecord]) -> bytes:
 
 
 def _draw(axes: Axes, trial: TrialRecord, what: str, colour: str, lines: Sequence[tuple[str, str, str]]) -> None:
-    value, standing = answer(trial), trial.standing
+    value, standing = ranking_value(trial), trial.standing
     outcome = standing.outcome.value if standing.outcome else "not finished"
     metric = standing.criterion.metric
     text = value_text(value, metric) if value is not None else f"{outcome} at step {standing.step}"

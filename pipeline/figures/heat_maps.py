@@ -11,7 +11,16 @@ from matplotlib.axes import Axes
 
 from pipeline.config.settings import swept_values, text_of
 from pipeline.figures.style import INK, blank, captioned, label
-from pipeline.figures.trials import answer, by_kind, caption_of_draws, diverged, measure, unit, used, value_text
+from pipeline.figures.trials import (
+    by_kind,
+    caption_of_draws,
+    diverged,
+    ranking_metric,
+    ranking_value,
+    unit,
+    used,
+    value_text,
+)
 from pipeline.record.sweep_run import TrialRecord
 
 _COLOUR_MAP = "cividis"
@@ -29,11 +38,11 @@ def draw_heat_maps(trials: Sequence[TrialRecord]) -> bytes:
     if not {"learning_rate", "batch_size"} & varied.keys():
         return b""
     kinds = by_kind(trials)
-    name = measure(trials)
+    name = ranking_metric(trials)
     side = _side(trials, varied)
     of_side = _NAMES.get(side, side)
     figure, panels = blank(panels=len(kinds), title=f"{name}{unit(name)} over learning rate and {of_side}")
-    scores = [score for trial in trials if (score := answer(trial)) is not None] or [0.0]
+    scores = [score for trial in trials if (score := ranking_value(trial)) is not None] or [0.0]
     sizes = _values(trials, side)
     columns = sum(len(_values(members, "learning_rate")) for members in kinds.values())
     for axes, (kind, members) in zip(panels, kinds.items(), strict=True):
@@ -87,7 +96,7 @@ def _cells(
     for trial in trials:
         setting: Mapping[str, Any] = used(trial)
         place = sizes.index(setting.get(side)), rates.index(setting.get("learning_rate"))
-        score = answer(trial)
+        score = ranking_value(trial)
         if score is not None:
             cells[place] = best(cells[place], score)
         failed[place] |= diverged(trial)

@@ -15,7 +15,7 @@ from matplotlib.colors import Normalize
 
 from pipeline.config.settings import swept_values, text_of
 from pipeline.figures.style import INK, QUIET, blank, captioned
-from pipeline.figures.trials import answer, caption_of_draws, measure, noun, unit, used
+from pipeline.figures.trials import caption_of_draws, noun, ranking_metric, ranking_value, unit, used
 from pipeline.record.sweep_run import TrialRecord
 
 _COLOUR_MAP = "cividis"
@@ -30,9 +30,9 @@ def draw_parallel_coordinates(trials: Sequence[TrialRecord]) -> bytes:
     varied = swept_values([used(trial) for trial in trials])
     if len(varied) < 2:
         return b""
-    name = measure(trials)
+    name = ranking_metric(trials)
     figure, (axes,) = blank(title=f"Every {noun(trials)} through its values, by {name}")
-    scores = [score for trial in trials if (score := answer(trial)) is not None] or [0.0]
+    scores = [score for trial in trials if (score := ranking_value(trial)) is not None] or [0.0]
     low = min(scores)
     high = max(*scores, low + 1e-9)
     colour = ScalarMappable(Normalize(low, high), colormaps[_COLOUR_MAP])
@@ -40,7 +40,7 @@ def draw_parallel_coordinates(trials: Sequence[TrialRecord]) -> bytes:
     lines, colours, styles = [], [], []
     # The worst first, so that the best are drawn on top.
     for trial in reversed(trials):
-        setting, score = used(trial), answer(trial)
+        setting, score = used(trial), ranking_value(trial)
         heights = [place[str(setting.get(key, _UNUSED))] for key, place in zip(varied, places, strict=True)]
         lines.append(_smooth([*heights, 0.0 if score is None else (score - low) / (high - low)]))
         colours.append(QUIET if score is None else colour.to_rgba(np.array(score)))

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from pipeline.figures.style import BLUE, INK, QUIET, SIDE_BY_SIDE, blank, captioned, label
-from pipeline.figures.trials import caption_of, measure
+from pipeline.figures.trials import caption_of, ranking_metric
 from pipeline.record.sweep_run import TrialRecord
 
 
@@ -18,7 +18,7 @@ def draw_rungs(trials: Sequence[TrialRecord]) -> bytes:
 
     It is empty if no trial was stopped.
     """
-    metric = measure(trials)
+    metric = ranking_metric(trials)
     shown = [trial for trial in trials if metric in trial.curves]
     rungs = sorted({trial.standing.stopped_at for trial in trials if trial.standing.stopped_at < math.inf})
     if not rungs or not shown:

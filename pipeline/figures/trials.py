@@ -23,10 +23,10 @@ def by_kind(trials: Sequence[TrialRecord]) -> dict[str, list[TrialRecord]]:
     The trials of a task that has neither are under the task's name.
     """
     every = [used(trial) for trial in trials]
-    telling = [name for name in ("model", "strategy") if len({one.get(name) for one in every}) > 1] or ["strategy"]
+    varied = [name for name in ("model", "strategy") if len({one.get(name) for one in every}) > 1] or ["strategy"]
     kinds: dict[str, list[TrialRecord]] = {}
     for trial, one in zip(trials, every, strict=True):
-        named = " ".join(str(one[name]) for name in telling if name in one)
+        named = " ".join(str(one[name]) for name in varied if name in one)
         kinds.setdefault(named or str(one["task"]), []).append(trial)
     return dict(sorted(kinds.items()))
 
@@ -41,7 +41,7 @@ def loss_name(trial: TrialRecord) -> str:
     return str(used(trial).get("loss", ""))
 
 
-def measure(trials: Sequence[TrialRecord]) -> str:
+def ranking_metric(trials: Sequence[TrialRecord]) -> str:
     """Return the metric that the trials are ranked by."""
     return trials[0].standing.criterion.metric
 
@@ -51,7 +51,7 @@ def unit(metric: str) -> str:
     return " / %" if is_share(metric) else ""
 
 
-def answer(trial: TrialRecord) -> float | None:
+def ranking_value(trial: TrialRecord) -> float | None:
     """Return a trial's ranking metric, an accuracy in percent; None if it has none or diverged."""
     standing = trial.standing
     if not math.isfinite(standing.score):
@@ -60,7 +60,7 @@ def answer(trial: TrialRecord) -> float | None:
 
 
 def value_text(value: float, metric: str) -> str:
-    """Return a value of `answer` as text.
+    """Return a value of `ranking_value` as text.
 
     >>> value_text(12.34, "val/accuracy"), value_text(0.01234, "val/loss")
     ('12.3 %', '0.0123')

@@ -19,7 +19,7 @@ _DIGITS = (4, 8, 17)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Space:
+class GridSpec:
     """The grid of a sweeper's config.
 
     ``params`` are the values by key, ``zipped`` the keys that vary together, ``points`` is the number of values that
@@ -41,7 +41,7 @@ class Space:
 
     @classmethod
     def of(cls, sweeper: Mapping[str, Any]) -> Self:
-        """Return the space of a sweeper's config, which may be one of Hydra's own."""
+        """Return the grid of a sweeper's config, which may be one of Hydra's own."""
         zipped = sweeper.get("zip") or []
         zipped = zipped if isinstance(zipped, str) else _plain(zipped)
         groups = zipped if isinstance(zipped, list) and all(isinstance(one, list) for one in zipped) else [zipped]

@@ -67,7 +67,7 @@ class SweepLauncher(Launcher):
         jobs = self.composer.compose_all(job_overrides, initial_job_idx)
         if not jobs:
             return []
-        _say_left_out(jobs)
+        _print_left_out(jobs)
         begun = list(map(self._begin, jobs))
         self._check_environments(begun)
         return self._ended(begun, self.run)
@@ -190,7 +190,7 @@ def _point(begun: StartedJob) -> Point:
     return Point(index=begun.job.number, overrides=overrides, config=parse(begun.values))
 
 
-def _say_left_out(jobs: Sequence[Job]) -> None:
+def _print_left_out(jobs: Sequence[Job]) -> None:
     without: dict[str, int] = {}
     for job in jobs:
         for override in job.left_out:

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pipeline.config.schema import parse
 from pipeline.hydra.folders import claim_folder
-from pipeline.hydra.grid import Space
+from pipeline.hydra.grid import GridSpec
 from pipeline.hydra.launcher import SweepLauncher
 from pipeline.hydra.sweeper import undo_deferral
 from pipeline.search.objectives import Objectives
@@ -110,7 +110,7 @@ class SearchSweeper(Sweeper):
         assert self.hydra_context is not None
         assert self.config is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        texts = [*Space.of({"params": self.params}).texts(), *map(undo_deferral, arguments)]
+        texts = [*GridSpec.of({"params": self.params}).texts(), *map(undo_deferral, arguments)]
         options = Options(
             sampler=_plain(self.sampler),
             directions=objectives.directions,

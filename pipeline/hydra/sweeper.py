@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 from pipeline.config.tables import TABLES
 from pipeline.hydra.composer import Composer
 from pipeline.hydra.folders import claim_folder
-from pipeline.hydra.grid import Space, combinations
+from pipeline.hydra.grid import GridSpec, combinations
 from pipeline.hydra.groups import choices_with
 from pipeline.hydra.launcher import SweepLauncher
 
@@ -71,23 +71,23 @@ class GridSweeper(Sweeper):
         given = parser.parse_overrides(texts)
         swept = [override for override in given if override.is_sweep_override()]
         groups = {override.get_key_element() for override in swept if composer.is_group(override.key_or_group)}
-        own = Space.of(self.own)
+        own = GridSpec.of(self.own)
         if groups:
             outer = [one for one in given if one not in swept or one.get_key_element() in groups]
             paired = [keys for keys in own.zipped if groups.issuperset(keys)]
-            spaces = [(job, _space(composer, job)) for job in combinations(outer, zipped=paired)]
-            if any(space != own for _, space in spaces):
+            specs = [(job, _grid_spec(composer, job)) for job in combinations(outer, zipped=paired)]
+            if any(spec != own for _, spec in specs):
                 return [
                     point
-                    for job, space in spaces
+                    for job, spec in specs
                     for point in combinations(
-                        parser.parse_overrides([*space.texts(), *texts, *job]),
-                        zipped=[keys for keys in space.zipped if keys not in paired],
-                        points=space.points,
+                        parser.parse_overrides([*spec.texts(), *texts, *job]),
+                        zipped=[keys for keys in spec.zipped if keys not in paired],
+                        points=spec.points,
                     )
                 ]
         if not own.params and not swept:
-            own = dataclasses.replace(own, params=Space.of(self.default_grid).params)
+            own = dataclasses.replace(own, params=GridSpec.of(self.default_grid).params)
         return combinations([*parser.parse_overrides(own.texts()), *given], zipped=own.zipped, points=own.points)
 
 
@@ -128,6 +128,6 @@ def _conditional_override(text: str) -> Override | None:
         return None  # Hydra will refuse it
 
 
-def _space(composer: Composer, overrides: Sequence[str]) -> Space:
+def _grid_spec(composer: Composer, overrides: Sequence[str]) -> GridSpec:
     """Return the grid of the presets among some overrides."""
-    return Space.of(composer.compose(overrides, 0).base.config.hydra.sweeper)
+    return GridSpec.of(composer.compose(overrides, 0).base.config.hydra.sweeper)

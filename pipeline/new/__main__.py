@@ -30,13 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ConfigError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201  # this is a command
         return 2
-    told = f"""{folder} is yours. What follows installs it, and sweeps it:
+    text = f"""{folder} is yours. What follows installs it, and sweeps it:
 
   pip install --editable '{folder.name}[test]'
   descent-sweeps --multirun experiment={options.name}/first
 
 {folder.name}/src/{options.name}/task.py holds the training function to put yours in place of."""
-    print(told)  # noqa: T201
+    print(text)  # noqa: T201
     return 0
 
 

@@ -15,7 +15,7 @@ OVERHEAD = 3
 WORTHWHILE = 0.98
 """Parts are split further if that brings the end of the last worker to at most this fraction of what it was."""
 
-ROUNDS = 8
+MAX_ROUNDS = 8
 """The most parts of equal size that each worker is given at first; with more, the workers end together anyway."""
 
 
@@ -43,7 +43,7 @@ def balance(loads: Sequence[Load], busy: Sequence[float]) -> list[int]:
     """
     if not loads:
         return []
-    seeds = dict.fromkeys(_even(loads, busy, rounds) for rounds in range(ROUNDS + 1))
+    seeds = dict.fromkeys(_even(loads, busy, rounds) for rounds in range(MAX_ROUNDS + 1))
     assignments = sorted(
         (_with_finer_parts(_Assignment(loads, seed, busy)) for seed in seeds), key=lambda s: sum(s.counts)
     )
@@ -72,7 +72,7 @@ def _even(loads: Sequence[Load], busy: Sequence[float], rounds: int) -> tuple[in
         return bool((parts * share).sum() <= np.maximum(end - started, 0).sum())
 
     # An upper bound: a single worker, and parts of one trial that each fill half a round.
-    low, high = 0.0, float(started.max() + 2 * ROUNDS * (cost * trials * (1 + OVERHEAD)).sum())
+    low, high = 0.0, float(started.max() + 2 * MAX_ROUNDS * (cost * trials * (1 + OVERHEAD)).sum())
     while rounds and high - low > 1e-3 * high:
         middle = (low + high) / 2
         low, high = (low, middle) if fits(middle) else (middle, high)

@@ -18,7 +18,7 @@ from tasks.memory import bytes_of_group
 PASSES = 2
 """Passes of a step: the backward pass takes as many multiplications as the forward pass."""
 
-READING = 30
+READ_COST = 30
 """The cost of reading a pixel and casting it, in multiplications, however many trials share it."""
 
 
@@ -38,7 +38,7 @@ def sweep_seconds(plan: Plan, dataset: Dataset, *, workers: int, speed: float | 
     Without a ``speed`` it is that of a product that is timed here.
     """
     data_size, speed = DataSize.of(dataset), speed or _operations_a_second()
-    image = READING * math.prod(dataset.image_shape)
+    image = READ_COST * math.prod(dataset.image_shape)
     ends = [0.0] * workers
     for group in plan.groups:  # the largest first, each on the worker that is free first
         trials = [trial.trial for trial in group.trials]

@@ -56,12 +56,12 @@ class PlannedTrial:
 class Progress:
     """How far a group has come: the checkpoint it goes on from, and its trials' curves up to there.
 
-    ``told`` says that this process has already reported the curves: they are not reported again.
+    ``reported`` says that this process has already reported the curves: they are not reported again.
     """
 
     checkpoint: Checkpoint
     curves: tuple[Curve, ...] = ()
-    told: bool = False
+    reported: bool = False
 
     def of_trials(self, kept: Sequence[int]) -> Progress:
         """Return the progress of the trials ``kept``, by their positions in the group, in that order."""
@@ -80,7 +80,7 @@ class Progress:
             for curve in part.curves
         ]
         checkpoint = Checkpoint.join([part.checkpoint for part in parts])
-        return cls(checkpoint=checkpoint, curves=tuple(curves), told=all(part.told for part in parts))
+        return cls(checkpoint=checkpoint, curves=tuple(curves), reported=all(part.reported for part in parts))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

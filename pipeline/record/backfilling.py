@@ -43,7 +43,7 @@ class Backfilled:
 
     entries: int
     look: str
-    losses: tuple[str, ...]
+    lost: tuple[str, ...]
 
 
 def backfill(path: Path, uri: str | None, *, pause: float = PAUSE) -> Backfilled:
@@ -71,11 +71,11 @@ def backfill(path: Path, uri: str | None, *, pause: float = PAUSE) -> Backfilled
                 for now, entry in entries:
                     backfilling.apply(entry, now, log.entries)
             except DamagedError as error:
-                backfilling.losses.append(f"the log is damaged, and what follows is lost: {error}")
+                backfilling.lost.append(f"the log is damaged, and what follows is lost: {error}")
             backfilling.close(log.entries)
     finally:
         log.close()
-    return Backfilled(entries=backfilling.done, look=backfilling.look(), losses=tuple(backfilling.losses))
+    return Backfilled(entries=backfilling.done, look=backfilling.look(), lost=tuple(backfilling.lost))
 
 
 def _address(opened: Opened) -> str:
@@ -110,7 +110,7 @@ class _Backfill:
     """Writes one log to one store, which has the first ``stored`` entries."""
 
     def __init__(self, uri: str, opened: Opened, stored: int, pause: float) -> None:
-        self.losses: list[str] = []
+        self.lost: list[str] = []
         self.done = 0
         self._uri, self._stored, self._pause = uri, stored, pause
         self._store: Store = open_store(uri, opened.experiment)
@@ -129,13 +129,11 @@ class _Backfill:
         if entries > self._stored:
             self._write(entries)
         if not self._runs.closed:
-            self.losses.append("the log has no end: its sweep was killed, or the file was cut short")
+            self.lost.append("the log has no end: its sweep was killed, or the file was cut short")
             running = [run for run in self._runs.unended() if self._retry(lambda run=run: self._store.is_running(run))]  # type: ignore[misc]
             names = self._runs.abandon(running, time.time_ns() // 1_000_000, _WITHOUT_END)
             self._write(max(entries, self._stored))
-            self.losses += [
-                f"the run {self._store.with_ids(name)} is ended as KILLED, its end is lost" for name in names
-            ]
+            self.lost += [f"the run {self._store.with_ids(name)} is ended as KILLED, its end is lost" for name in names]
         self._retry(self._store.delete_duplicates)
 
     def look(self) -> str:
@@ -157,7 +155,7 @@ class _Backfill:
         if not self._runs.opened.parent and root is not None and root not in self._store.ids:
             self._retry(lambda: self._store.find(root))
         refused = self._retry(lambda: self._store.apply(changes, root, entries)) if changes else []
-        self.losses += [f"the store does not take what it is given: {redact(str(error))}" for error in refused]
+        self.lost += [f"the store does not take what it is given: {redact(str(error))}" for error in refused]
 
     def _retry(self, action: Callable[[], T]) -> T:
         """Call ``action``, and retry it if the store does not answer."""

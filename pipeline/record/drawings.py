@@ -26,10 +26,10 @@ SHOWN_EXAMPLES = 500
 CURVE_POINTS = 200
 """The points of a curve that are kept for the figures of a large sweep: one for every two pixels of a panel."""
 
-Drawn = Mapping[str, bytes]
-"""Figures by file name."""
+Images = Mapping[str, bytes]
+"""The images of figures, by file name."""
 
-Figure = Callable[[Sequence[TrialRecord]], Drawn]
+DrawSweep = Callable[[Sequence[TrialRecord]], Images]
 """Draws a figure of a sweep, from its trials, the best first."""
 
 
@@ -40,10 +40,10 @@ class Figures:
     ``sweep`` draw a sweep, ``search`` draws its search.
     """
 
-    trial: Callable[[PlannedTrial, Result, Mapping[str, Series], Dataset], Drawn] | None = None
-    quick: Callable[[PlannedTrial, Result, Mapping[str, Series]], Drawn] | None = None
-    sweep: Sequence[Figure] = ()
-    search: Callable[[Searched], Drawn] | None = None
+    trial: Callable[[PlannedTrial, Result, Mapping[str, Series], Dataset], Images] | None = None
+    quick: Callable[[PlannedTrial, Result, Mapping[str, Series]], Images] | None = None
+    sweep: Sequence[DrawSweep] = ()
+    search: Callable[[Searched], Images] | None = None
 
 
 class Drawers(Protocol):
@@ -52,7 +52,7 @@ class Drawers(Protocol):
     def start(self) -> None:
         """Prepare for the first figure, idempotently."""
 
-    def submit(self, draw: Callable[..., Drawn], *arguments: Any) -> Future[Drawn]:
+    def submit(self, draw: Callable[..., Images], *arguments: Any) -> Future[Images]:
         """Execute ``draw(*arguments)``, and return its future."""
 
     def close(self) -> None:
@@ -65,9 +65,9 @@ class InThisThread:
     def start(self) -> None:
         """Do nothing."""
 
-    def submit(self, draw: Callable[..., Drawn], *arguments: Any) -> Future[Drawn]:
+    def submit(self, draw: Callable[..., Images], *arguments: Any) -> Future[Images]:
         """Call ``draw(*arguments)``, and return its result as a future."""
-        drawn: Future[Drawn] = Future()
+        drawn: Future[Images] = Future()
         try:
             drawn.set_result(draw(*arguments))
         except Exception as error:  # noqa: BLE001  # the future raises it in `result`
@@ -89,7 +89,7 @@ class Drawings:
         self.errors: list[Exception] = []
         self._runs, self._dataset, self._figures, self._drawers = runs, dataset, figures, drawers
         self._large = runs.parent is not None and len(runs.parent.sweep.trials) > DRAWN_TRIALS
-        self._pending: list[tuple[PlannedTrial | None, Future[Drawn]]] = []
+        self._pending: list[tuple[PlannedTrial | None, Future[Images]]] = []
 
     def draws(self, trial: PlannedTrial) -> bool:
         """Return whether a trial of a sweep has figures: in a large one only tasks other than training."""
@@ -118,11 +118,11 @@ class Drawings:
         if parent.searched is not None and self._figures.search is not None:
             self.draw(None, self._figures.search, parent.searched)
 
-    def draw(self, trial: PlannedTrial | None, draw: Callable[..., Drawn], *arguments: Any) -> None:
+    def draw(self, trial: PlannedTrial | None, draw: Callable[..., Images], *arguments: Any) -> None:
         """Submit the figures ``draw(*arguments)`` of a trial, or of the sweep if that is None."""
         self._pending.append((trial, self._drawers.submit(draw, *arguments)))
 
-    def drain(self) -> Iterator[tuple[PlannedTrial | None, Drawn]]:
+    def drain(self) -> Iterator[tuple[PlannedTrial | None, Images]]:
         """Yield the figures that were drawn since the last call, with their trial, or None for the sweep."""
         pending, self._pending = self._pending, []
         for trial, drawn in pending:

@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
+class ExportBatch:
     """Changes after which the store holds the first ``entries`` of the log; ``root`` is the run of the whole record."""
 
     changes: Mapping[str, Change]
@@ -43,7 +43,7 @@ class Exporter:
         self,
         store: Store,
         log: Log | None,
-        next_batch: Callable[[], Batch],
+        next_batch: Callable[[], ExportBatch],
         faults: FaultLog,
         hurry: threading.Event,
         timing: Timing = TIMING,
@@ -140,7 +140,7 @@ class Exporter:
                     return False  # the log holds the rest, for a resume or a backfill
         return bool(batch.changes) or not closing
 
-    def _try(self, batch: Batch) -> bool:
+    def _try(self, batch: ExportBatch) -> bool:
         """Try to write a batch; return whether it is written."""
         began = time.thread_time()
         try:

@@ -22,7 +22,7 @@ from pipeline.plan.plan import PlannedTrial
 from pipeline.record import artifacts
 from pipeline.record.drawings import Drawers, Drawings, Figures, InThisThread
 from pipeline.record.entries import Closed, Data, Drew, Opened, Recalled, Resumed
-from pipeline.record.exporter import Batch, Exporter
+from pipeline.record.exporter import ExportBatch, Exporter
 from pipeline.record.log import LOG_NAMES, DamagedError, Log
 from pipeline.record.model import trained_model
 from pipeline.record.page import sweep_view
@@ -102,8 +102,8 @@ class MlflowRecorder:
         self._writer.start()
         return past
 
-    def take(self, report: RecordedReport) -> None:
-        """Write a report, idempotently; see `Recorder.take`."""
+    def record(self, report: RecordedReport) -> None:
+        """Write a report, idempotently; see `Recorder.record`."""
         if isinstance(report, Progressed):
             # The drawers start when there is something to draw: earlier they would take CPU time that the workers need
             # to start.
@@ -288,11 +288,11 @@ class MlflowRecorder:
             _log.warning("the log cannot be written, so what the store lacks stays in memory: %s", error)
         self._log_error = error
 
-    def _next_batch(self) -> Batch:
+    def _next_batch(self) -> ExportBatch:
         """Return the changes that the store lacks, after the log that holds them is flushed to the disk."""
         with self._lock:
             entries = 0 if self._log is None else self._log.entries
-            batch = Batch(changes=self._runs.outbox.drain(entries), root=self._runs.root, entries=entries)
+            batch = ExportBatch(changes=self._runs.outbox.drain(entries), root=self._runs.root, entries=entries)
         self._sync()
         return batch
 

@@ -93,7 +93,7 @@ class Provenance:
 class Recorder(Protocol):
     """Writes a sweep down.
 
-    `open` connects to the store before it returns. `take` may be called before that; it returns at once and never
+    `open` connects to the store before it returns. `record` may be called before that; it returns at once and never
     raises: reports are written in the background, in order. `close` may be called once `open` has returned, and waits
     until all is written. A lone trial is recorded the same way, without a parent run: ``sweep`` is None.
     """
@@ -104,7 +104,7 @@ class Recorder(Protocol):
         Return what is known of a sweep that is resumed: from the store, and from its log where that has more.
         """
 
-    def take(self, report: RecordedReport) -> None:
+    def record(self, report: RecordedReport) -> None:
         """Write a report, idempotently: a trial is started once, and a point that comes twice is written once."""
 
     def close(self, status: str) -> None:

@@ -105,7 +105,7 @@ class Runs:
             case Failed():
                 run.fail(report, now)
         if self.parent is not None:
-            self.parent.take(report)
+            self.parent.count(report)
 
     def _run(self, started: Started, now: int) -> TrialRun:
         """Return the run of a trial; start one if it has none."""
@@ -128,7 +128,7 @@ class Runs:
         self.recalled_ids[run.id] = recalled.run_id
         run.recall(recalled)
         if self.parent is not None:
-            self.parent.take(Finished(trial=recalled.trial, result=recalled.result, layout=recalled.layout))
+            self.parent.count(Finished(trial=recalled.trial, result=recalled.result, layout=recalled.layout))
 
     def _attach(self, entry: Drew | Trained) -> None:
         run = self.opened.parent if entry.trial is None else self.runs[entry.trial.key].id

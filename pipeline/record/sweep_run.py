@@ -50,10 +50,10 @@ class SweepRun:
         self._opened, self._outbox, self._experiment = opened, outbox, experiment
         self._described, self._ended = time.monotonic(), False
 
-    def take(self, report: TrialReport) -> None:
+    def count(self, report: TrialReport) -> None:
         """Count a report of a trial, and keep the results that may win."""
         self.tally.add([report.trial])  # a search may have proposed it since
-        standing = self.tally.take(report)
+        standing = self.tally.count(report)
         if isinstance(report, Finished) and standing.score > float("-inf"):
             self._keep_best(report, standing)
 
@@ -100,7 +100,7 @@ class SweepRun:
         self.tally.add([run.trial for run in runs.values()])
         for key, run in runs.items():
             if run.result is not None:
-                self.tally.know(key, run.result)
+                self.tally.add_ended(key, run.result)
 
     def refresh(self, runs: Mapping[str, TrialRun], seconds: float) -> None:
         """Write the description again if the last one is ``seconds`` old."""

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ComparedTrial(old=old, new=new, verdict=compare(old, new)) for old, new in zip(olds, news, strict=True)
         ]
         verdict = summary(compared, left_out=left_out, changed=bool(options.changes))
-        _tell(reader, sweep, compared, verdict)
+        _annotate(reader, sweep, compared, verdict)
     except SweepError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201  # this is a command
         return 2
@@ -74,7 +74,7 @@ def _read(reader: Reader, run_id: str) -> tuple[RecordedSweep | None, list[Recor
     return sweep, ended, len({run.tags["key"] for run in runs} - {run.tags["key"] for run in ended})
 
 
-def _tell(reader: Reader, sweep: RecordedSweep | None, compared: Sequence[ComparedTrial], verdict: str) -> None:
+def _annotate(reader: Reader, sweep: RecordedSweep | None, compared: Sequence[ComparedTrial], verdict: str) -> None:
     """Write into the new runs which runs they reproduce, and the verdict."""
     place = f"#/experiments/{compared[0].old.experiment_id}/runs"
     for one in compared:

@@ -46,8 +46,8 @@ class Comparison:
         if self.is_distinguishable:
             verdict = "better" if found.mean > 0 else "worse"
             return f"{one} is {verdict} than {other} by {gap}{basis}"
-        told = f"{one} and {other} are not distinguishable with these repeats"
-        return f"{told}: apart by {gap}{basis}; {_needed(found.repeats)}"
+        text = f"{one} and {other} are not distinguishable with these repeats"
+        return f"{text}: apart by {gap}{basis}; {_needed(found.repeats)}"
 
     def verdict(self) -> str:
         """Return the verdict on the second setting, in a word or two."""

@@ -10,10 +10,10 @@ from pipeline.plan.plan import PlannedTrial
 from pipeline.reports import Failed
 from pipeline.results.fault_log import FaultLog
 
-KINDS = 5
+MAX_KINDS = 5
 """The most kinds of failures that are printed; the log holds all."""
 
-NAMES = 3
+MAX_NAMES = 3
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class Failures:
         """Add to the number of the sweep's trials."""
         self._count += more
 
-    def take(self, failed: Failed) -> bool:
+    def add(self, failed: Failed) -> bool:
         """Add a failure, and return whether it is to be shown at once: the first of its kind in a sweep."""
         name = (failed.raised.place if failed.raised else "") or failed.error
         kind = self._kinds.get(name)
@@ -53,8 +53,10 @@ class Failures:
     def error(self) -> TrialsFailedError:
         """Return the error with the message of all failures; its notes hold the tracebacks."""
         kinds = sorted(self._kinds.values(), key=lambda kind: -len(kind.trials))
-        more = [f"and {len(kinds) - KINDS} more kinds of failures"] if len(kinds) > KINDS else []
-        error = TrialsFailedError("\n".join([*map(self._message, kinds[:KINDS]), *more]) or "a trial has not finished")
+        more = [f"and {len(kinds) - MAX_KINDS} more kinds of failures"] if len(kinds) > MAX_KINDS else []
+        error = TrialsFailedError(
+            "\n".join([*map(self._message, kinds[:MAX_KINDS]), *more]) or "a trial has not finished"
+        )
         for kind in kinds:
             error.add_note(f"{kind.first.trial.name}:\n{kind.first.traceback}")
         if self._count == 1 and kinds and kinds[0].first.raised is not None:
@@ -67,8 +69,8 @@ class Failures:
         lines = [f"{who}: {first.error}"]
         if first.raised is not None:
             lines.append(first.raised.frames.rstrip("\n"))
-        names = [trial.name for trial in sorted(kind.trials, key=lambda trial: trial.index)[:NAMES]]
-        more = f" and {count - NAMES} more" if count > NAMES else ""
+        names = [trial.name for trial in sorted(kind.trials, key=lambda trial: trial.index)[:MAX_NAMES]]
+        more = f" and {count - MAX_NAMES} more" if count > MAX_NAMES else ""
         if self._count > 1:
             lines.append(f"  trials: {', '.join(names)}{more}")
         if first.traceback:

@@ -10,21 +10,21 @@ from pipeline.reports import Searched
 def rows(searched: Searched) -> list[dict[str, Any]]:
     """Return a row for each proposal: what it was, how many ends were known when it was made, and what it came to."""
     return [
-        {"proposal": told.number, **told.params, "known": told.known, "outcome": told.outcome or "not finished"}
-        | dict(zip(searched.metrics, told.values, strict=False))
-        for told in searched.proposals
+        {"proposal": one.number, **one.params, "known": one.known, "outcome": one.outcome or "not finished"}
+        | dict(zip(searched.metrics, one.values, strict=False))
+        for one in searched.proposals
     ]
 
 
 def tags(searched: Searched) -> dict[str, str]:
     """Return the tags that say how was searched, and what mattered."""
     objectives = zip(searched.directions, searched.metrics, strict=True)
-    told = {
+    found = {
         "search.sampler": searched.sampler,
         "search.objectives": ", ".join(f"{direction} {metric}" for direction, metric in objectives),
         "search.proposals": str(len(searched.proposals)),
     }
     if searched.importances:
         shares = (f"{key} {share:.3f}" for key, share in searched.importances.items())
-        told["search.importances"] = ", ".join(shares)
-    return told
+        found["search.importances"] = ", ".join(shares)
+    return found

@@ -122,8 +122,8 @@ class Tally:
             self.steps_total += round(self._share * sum(trial.trial.steps for trial in new))
             self._names = None  # they tell what differs, which may be more now
 
-    def take(self, report: TrialReport) -> Standing:
-        """Add a report, and return the trial's standing."""
+    def count(self, report: TrialReport) -> Standing:
+        """Count a report, and return the trial's standing."""
         standing = self._started(report.trial.key)
         match report:
             case Started():
@@ -142,7 +142,7 @@ class Tally:
         self._moved[standing.setting] = None
         return standing
 
-    def know(self, key: str, result: Result) -> None:
+    def add_ended(self, key: str, result: Result) -> None:
         """Add the result of a trial that ended in an earlier process."""
         standing = self._started(key)
         self._finish(standing, result)
@@ -218,12 +218,12 @@ class Tally:
         """Return the ranking as rows of plain values: each trial with its swept values and its metrics."""
         ranking = self.ranking()
         used = {standing.trial.key: used_values(standing.trial.trial) for standing in ranking}
-        telling = self.swept()
+        varied = self.swept()
         names = dict.fromkeys(trial_columns(ranking, self.criterion))
         names |= dict.fromkeys(sorted({name for standing in ranking for name in standing.metrics}))
         return [
             {"trial": standing.trial.name, "outcome": standing.outcome.value if standing.outcome else "not finished"}
-            | {key: _cell(key, used[standing.trial.key]) for key in telling}
+            | {key: _cell(key, used[standing.trial.key]) for key in varied}
             | {name: standing.metrics.get(name) for name in names}
             | {"step": standing.step, "message": standing.message}
             for standing in ranking

@@ -17,10 +17,10 @@ from pipeline.sweep.source import End
 from tasks.errors import require
 from tasks.events import Outcome
 
-FUSED = 8
+PROPOSALS_PER_WORKER = 8
 """The proposals for a worker at a time: enough to share most of the arithmetic."""
 
-ROUNDS = 4
+MIN_BATCHES = 4
 """The least number of batches that a search learns from: with fewer, a test function's minimum loses a digit."""
 
 
@@ -47,7 +47,7 @@ class Budget:
     @property
     def max_open(self) -> int:
         """The most points that are proposed and have not ended."""
-        return self.n_jobs or min(FUSED * self.workers, math.ceil(self.n_trials / ROUNDS))
+        return self.n_jobs or min(PROPOSALS_PER_WORKER * self.workers, math.ceil(self.n_trials / MIN_BATCHES))
 
     @property
     def batch(self) -> int:

@@ -49,7 +49,7 @@ class PointBatch:
         points = self._source.more(max(1, room // self._repeats))
         return repeated(points) if points else []
 
-    def know(self, points: Sequence[Point], plan: Plan, trials: Mapping[int, PlannedTrial]) -> None:
+    def assign(self, points: Sequence[Point], plan: Plan, trials: Mapping[int, PlannedTrial]) -> None:
         """Record which trial each point is; ``trials`` are all of the sweep, by index."""
         for point in points:
             key = trials[plan.folded.get(point.index, point.index)].key

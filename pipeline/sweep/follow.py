@@ -33,7 +33,7 @@ from tasks.events import Outcome
 class ReportHandler:
     """Passes every report to the record, the tally, the display and the failures; writes checkpoints.
 
-    Trials are computed while the record is being opened; `take` raises if it cannot be opened.
+    Trials are computed while the record is being opened; `handle` raises if it cannot be opened.
     """
 
     def __init__(self, record: Record, tally: Tally, display: Display, failures: Failures) -> None:
@@ -41,28 +41,28 @@ class ReportHandler:
         self._disk_reported = False
         self._shown_errors = set[str]()
 
-    def take(self, report: Report) -> None:
+    def handle(self, report: Report) -> None:
         """Handle a report."""
         checkpoints = self._record.checkpoints()
         if isinstance(report, Checkpointed | Paused):
             self._keep(checkpoints, report)
             return
-        self._record.recorder.take(report)
+        self._record.recorder.record(report)
         match report:
             case Retried():
-                self._say(report)
+                self._show_retry(report)
             case Planned(trials=trials):
                 self._tally.add(trials)
             case Decided():
                 if report.decision.complete:
-                    self._display.say(sentence(report))
+                    self._display.print_line(sentence(report))
             case Searched() | Measured():
                 pass
             case _:
-                self._tally.take(report)
+                self._tally.count(report)
         failed = _failed(report)
-        if failed is not None and self._failures.take(failed):
-            self._display.say(f"failed: {failed.trial.name}: {failed.error}")
+        if failed is not None and self._failures.add(failed):
+            self._display.print_line(f"failed: {failed.trial.name}: {failed.error}")
         self._display.update()
 
     def _keep(self, checkpoints: Checkpoints | None, report: Checkpointed | Paused) -> None:
@@ -77,12 +77,12 @@ class ReportHandler:
             if not self._disk_reported:
                 self._disk_reported = True
                 why = error.strerror or error
-                self._display.say(f"no checkpoint could be written to {checkpoints.folder}: {why}")
+                self._display.print_line(f"no checkpoint could be written to {checkpoints.folder}: {why}")
 
-    def _say(self, report: Retried) -> None:
+    def _show_retry(self, report: Retried) -> None:
         """Show a retry: after the loss of a worker every time, after an error only once."""
         if not report.raised or report.error not in self._shown_errors:
-            self._display.say(retry_message(report))
+            self._display.print_line(retry_message(report))
         self._shown_errors.add(report.error)
 
 
@@ -97,12 +97,12 @@ def compute_and_record(
 ) -> None:
     """Compute groups and handle their reports; trials that pause end as stopped. Close engine and record."""
     handler = ReportHandler(record, tally, display, failures)
-    with closing(record, engine, tally, display.say):
+    with closing(record, engine, tally, display.print_line):
         for report in run(engine, groups, dataset):
-            handler.take(report)
+            handler.handle(report)
             if isinstance(report, Paused):
                 for slot, (trial, layout) in enumerate(zip(report.trials, report.layouts, strict=True)):
-                    handler.take(stopped(trial, report.progress.of_trials([slot]), layout, dataset))
+                    handler.handle(stopped(trial, report.progress.of_trials([slot]), layout, dataset))
 
 
 def _failed(report: object) -> Failed | None:

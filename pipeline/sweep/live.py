@@ -44,8 +44,8 @@ from pipeline.sweep.planning import (
     load_dataset,
     make_header,
     plan_points,
-    say_what_is_not_stopped,
     shared_config,
+    show_not_stopped,
 )
 from pipeline.sweep.resume import Resumption, resume_command
 from pipeline.sweep.source import PointSource
@@ -116,7 +116,7 @@ class LiveSweep:
         self._follow(batch)
         self._record_proposals(batch)
         if self._occupancy.idle >= 0:
-            self._handler.take(Measured(metrics={"workers/idle": self._occupancy.idle}))
+            self._handler.handle(Measured(metrics={"workers/idle": self._occupancy.idle}))
         return batch.ends(self._tally.standings, self._failures.error())
 
     def _start(self, batch: PointBatch, points: Sequence[Point], others: Future[object]) -> None:
@@ -138,7 +138,7 @@ class LiveSweep:
             asked = dataclasses.replace(config.sweep, metric=metric)
             check_metric(asked, [trial.trial for trial in plan.trials], self._dataset, key="hydra.sweeper.metrics")
         show_folded(self._console, plan)
-        say_what_is_not_stopped(config, plan, self._console)
+        show_not_stopped(config, plan, self._console)
         connecting = connect_in_background(recorder)
         self._stack.enter_context(self._engine)
         others.result()
@@ -162,7 +162,7 @@ class LiveSweep:
         self._scheduler = TrialScheduler(config, self._dataset, criterion, widest=widest(config, self._dataset))
         self._stack.push(self._show_end)
         display = self._stack.enter_context(Display(self._console, self._tally))
-        self._stack.enter_context(closing(self._record, self._engine, self._tally, display.say))
+        self._stack.enter_context(closing(self._record, self._engine, self._tally, display.print_line))
         self._handler = ReportHandler(self._record, self._tally, display, self._failures)
         self._started = True
         self._engine.load(self._dataset)
@@ -204,7 +204,7 @@ class LiveSweep:
         whole = plan_points(points, self._dataset, self._config)
         new = tuple(trial for trial in whole.trials if trial.key not in {known.key for known in plan.trials})
         self._failures.expect(len(new))
-        self._handler.take(Planned(trials=new))
+        self._handler.handle(Planned(trials=new))
         return points, whole
 
     def _add(self, batch: PointBatch, points: Sequence[Point]) -> None:
@@ -212,7 +212,7 @@ class LiveSweep:
         shared_config(points, self._config)
         plan = plan_points(points, self._dataset, self._config, known=list(self._trials.values()))
         self._failures.expect(len(plan.trials))
-        self._handler.take(Planned(trials=plan.trials))
+        self._handler.handle(Planned(trials=plan.trials))
         self._record_proposals(batch)
         self._schedule(batch, points, plan)
 
@@ -225,7 +225,7 @@ class LiveSweep:
             new = [proposal for proposal in news.proposals if proposal.number >= self._proposed]
             self._proposed += len(new)
             self._unwritten += [proposal.overrides for proposal in new]
-            self._handler.take(news)
+            self._handler.handle(news)
         checkpoints = self._record.checkpoints()
         if self._unwritten and checkpoints is not None:
             checkpoints.propose(self._unwritten)
@@ -236,15 +236,15 @@ class LiveSweep:
     ) -> None:
         """Schedule the trials of points, except those that have already ended."""
         self._trials |= {trial.index: trial for trial in plan.trials}
-        batch.know(points, plan, self._trials)
+        batch.assign(points, plan, self._trials)
         self._scheduler.add(plan.trials)
         self._scheduler.replay(decisions)
         for decision in decisions:
-            self._record.recorder.take(self._scheduler.as_report(decision))
+            self._record.recorder.record(self._scheduler.as_report(decision))
         for trial in plan.trials:
             if trial.key in self._resumption.ended:
                 result = self._resumption.ended[trial.key]
-                self._tally.know(trial.key, result)
+                self._tally.add_ended(trial.key, result)
                 self._scheduler.end(trial, result)
             else:
                 self._scheduler.schedule(trial, self._resumption.saved.get(trial.key))
@@ -257,7 +257,7 @@ class LiveSweep:
         self._submit(batch)
         while self._open:
             for report in self._engine.reports():
-                self._take(batch, report)
+                self._process(batch, report)
                 if self._tally.failed and self._config.sweep.fail_fast:
                     return
                 if isinstance(report, Finished | Failed | Paused):
@@ -285,8 +285,8 @@ class LiveSweep:
         self._occupancy.note(len(self._open), self._engine.size)
         self._engine.submit(groups, last=last)
 
-    def _take(self, batch: PointBatch, report: Report) -> None:
-        self._handler.take(report)
+    def _process(self, batch: PointBatch, report: Report) -> None:
+        self._handler.handle(report)
         if self._unwritten:
             self._record_proposals(batch)
         if isinstance(report, Finished | Failed):
@@ -294,17 +294,17 @@ class LiveSweep:
             self._end(batch, report.trial)
         elif isinstance(report, Paused):
             self._release(report.trials)
-        self._take_own(batch, self._scheduler.take(report))
+        self._process_own(batch, self._scheduler.process(report))
 
     def _decide(self, batch: PointBatch, *, closed: bool) -> None:
-        self._take_own(batch, self._scheduler.decide(closed=closed))
+        self._process_own(batch, self._scheduler.decide(closed=closed))
 
-    def _take_own(self, batch: PointBatch, reports: Iterable[Decided | Finished]) -> None:
+    def _process_own(self, batch: PointBatch, reports: Iterable[Decided | Finished]) -> None:
         for report in reports:
             if isinstance(report, Decided) and (checkpoints := self._record.opened().checkpoints) is not None:
                 checkpoints.decide(report.decision)  # written before it is acted upon, so that a resume replays it
                 self._occupancy.begin()
-            self._handler.take(report)
+            self._handler.handle(report)
             if isinstance(report, Finished):
                 self._end(batch, report.trial)
 

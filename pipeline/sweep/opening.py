@@ -121,10 +121,10 @@ def open_record(
 
 
 @contextlib.contextmanager
-def closing(record: Record, engine: Engine, tally: Tally, say: Callable[[str], object]) -> Iterator[None]:
+def closing(record: Record, engine: Engine, tally: Tally, print_line: Callable[[str], object]) -> Iterator[None]:
     """Close engine and record at the end, also after an error: the workers end while the last figures are drawn.
 
-    ``say`` shows an error that does not decide the exit status.
+    ``print_line`` shows an error that does not decide the exit status.
     """
     status = "KILLED"
     try:
@@ -138,14 +138,14 @@ def closing(record: Record, engine: Engine, tally: Tally, say: Callable[[str], o
         try:
             engine.close()
         finally:
-            error = _awaited(written, record, say)
+            error = _awaited(written, record, print_line)
         if isinstance(error, SweepError | OSError) and status == "KILLED":
-            say(f"error: {error}")  # the signal that stopped the sweep decides the exit status
+            print_line(f"error: {error}")  # the signal that stopped the sweep decides the exit status
         elif error is not None:
             raise error
 
 
-def _awaited(written: Future[None], record: Record, say: Callable[[str], object]) -> BaseException | None:
+def _awaited(written: Future[None], record: Record, print_line: Callable[[str], object]) -> BaseException | None:
     """Return the error that closing the record ended in, if any.
 
     A first signal ends the wait for a store that does not answer, and is raised once the record is closed; a second
@@ -157,5 +157,5 @@ def _awaited(written: Future[None], record: Record, say: Callable[[str], object]
         record.recorder.hurry()
         error = written.exception()
         if error is not None:
-            say(f"error: {error}")
+            print_line(f"error: {error}")
         raise

@@ -86,7 +86,7 @@ def load_dataset(config: Config, console: Console) -> Dataset:
     return dataset
 
 
-def say_what_is_not_stopped(config: Config, plan: Plan, console: Console) -> None:
+def show_not_stopped(config: Config, plan: Plan, console: Console) -> None:
     """Say to which trials the stopping rule does not apply."""
     others = sorted({row_name(TABLES["task"], t.trial.task) for t in plan.trials if not t.trial.task.trains})
     if config.stopping.stops and others:
@@ -100,7 +100,7 @@ def show_dry_run(points: Sequence[Point], console: Console) -> None:
     dataset = load_dataset(config, console)
     plan, workers = plan_points(repeated(points), dataset, config), worker_count(config)
     show_folded(console, plan)
-    say_what_is_not_stopped(config, plan, console)
+    show_not_stopped(config, plan, console)
     seconds = sweep_seconds(plan, dataset, workers=workers)
     memory = worker_memory(plan, dataset, blocks=HOST_BLOCKS if config.device == "cpu" else DEVICE_BLOCKS)
     show_plan(console, plan, workers=workers, memory=memory, seconds=seconds)

@@ -36,7 +36,7 @@ class TrialScheduler:
     """Keeps the segments to compute next, and the trials that have paused; it computes nothing.
 
     Without a stopping rule a trial goes from its beginning, or from an earlier process's checkpoint, to its end. With
-    a rule it goes from rung to rung: `take` receives the reports, `decide` makes the decisions, `groups` returns the
+    a rule it goes from rung to rung: `process` handles the reports, `decide` makes the decisions, `groups` returns the
     groups to compute.
     """
 
@@ -98,13 +98,13 @@ class TrialScheduler:
         until = None if self._rungs is None else self._rungs.next_rung(trial.key)
         self._next.append(Segment(trial=trial, start=start, until=until))
 
-    def take(self, report: Report) -> Iterator[Finished]:
+    def process(self, report: Report) -> Iterator[Finished]:
         """Process a report; yield the ends of trials that arrive at a rung where they were already stopped."""
         if self._rungs is None:
             return
         if isinstance(report, Paused):
             for slot, (trial, layout) in enumerate(zip(report.trials, report.layouts, strict=True)):
-                progress = dataclasses.replace(report.progress.of_trials([slot]), told=True)
+                progress = dataclasses.replace(report.progress.of_trials([slot]), reported=True)
                 yield from self._arrive(_PausedTrial(trial=trial, progress=progress, layout=layout), self._rungs)
         elif isinstance(report, Failed):
             self._rungs.drop_out(report.trial.key)

@@ -102,9 +102,9 @@ def recorded(dataset: Any, trials: int, reports: int, steps: int) -> tuple[float
         ledger.begin()
         tally, clock, whole = Tally(plan.trials), time.thread_time(), cpu_seconds()
         for message in made_up(trials, reports, steps):
-            for report in ledger.take(message):
-                recorder.take(report)
-                tally.take(report)
+            for report in ledger.reports_of(message):
+                recorder.record(report)
+                tally.count(report)
         spent = time.thread_time() - clock
         recorder.close("FINISHED")
         whole = cpu_seconds() - whole
@@ -187,8 +187,8 @@ def small_sweep(engine: Any, plan: Plan, dataset: Any) -> float:
         tally, start = Tally(plan.trials), time.perf_counter()
         for report in run(engine, plan.groups, dataset):
             if isinstance(report, Started | Progressed | Finished):
-                recorder.take(report)
-                tally.take(report)
+                recorder.record(report)
+                tally.count(report)
         recorder.close("FINISHED")
         return time.perf_counter() - start
 

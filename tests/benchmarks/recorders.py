@@ -47,7 +47,7 @@ def record(plan: Plan, dataset: Any, engine: Any, recorder: Recorder) -> float:
         if isinstance(report, Failed):
             raise RuntimeError(report.error)  # noqa: TRY004  # a trial has failed
         if not isinstance(report, Checkpointed | Paused):
-            recorder.take(report)
+            recorder.record(report)
     recorder.close("FINISHED")
     return time.perf_counter() - start
 

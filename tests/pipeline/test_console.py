@@ -43,7 +43,7 @@ def test_the_tally_counts_and_ranks(trials):
         finished(trials[1], val_accuracy=0.7),
         Failed(trial=trials[2], error="no", traceback=""),
     ):
-        tally.take(report)
+        tally.count(report)
 
     assert (tally.running, tally.done, tally.failed) == (1, 2, 1)
     assert tally.steps_done == 250
@@ -56,11 +56,11 @@ def test_the_tally_counts_and_ranks(trials):
 def test_a_diverged_trial_is_never_the_best_and_keeps_its_value(trials):
     tally = Tally(trials)
 
-    tally.take(progressed(trials[0], 50, val_accuracy=0.99))
+    tally.count(progressed(trials[0], 50, val_accuracy=0.99))
     assert tally.best.trial is trials[0]
-    tally.take(finished(trials[0], Outcome.DIVERGED, "the loss ceased to be finite"))
+    tally.count(finished(trials[0], Outcome.DIVERGED, "the loss ceased to be finite"))
     assert tally.best is None
-    tally.take(finished(trials[1], val_accuracy=0.1))
+    tally.count(finished(trials[1], val_accuracy=0.1))
 
     assert tally.ranking()[0].trial is trials[1]
     assert tally.standings[trials[0].key].metrics["val/accuracy"] == 0.99
@@ -69,7 +69,7 @@ def test_a_diverged_trial_is_never_the_best_and_keeps_its_value(trials):
 def test_without_a_validation_set_the_training_accuracy_ranks(trials):
     tally = Tally(trials, Criterion(metric="train/accuracy"))
 
-    tally.take(finished(trials[0], train_accuracy=0.3))
+    tally.count(finished(trials[0], train_accuracy=0.3))
 
     assert tally.best.score == 0.3
 
@@ -77,9 +77,9 @@ def test_without_a_validation_set_the_training_accuracy_ranks(trials):
 def test_the_display_speaks_in_plain_lines_without_a_terminal(trials, console):
     tally = Tally(trials)
     with Display(console, tally) as display:
-        tally.take(progressed(trials[2], 50, val_accuracy=0.5))
+        tally.count(progressed(trials[2], 50, val_accuracy=0.5))
         display.update()
-        display.say("failed: [bold]")
+        display.print_line("failed: [bold]")
 
     assert console.file.getvalue().splitlines() == [
         "failed: [bold]",
@@ -89,8 +89,8 @@ def test_the_display_speaks_in_plain_lines_without_a_terminal(trials, console):
 
 def test_the_table_shows_names_numbers_and_messages(trials, console):
     tally = Tally(trials)
-    tally.take(finished(trials[2], val_accuracy=0.25, train_loss=1.5))
-    tally.take(finished(trials[0], Outcome.DIVERGED, "too fast"))
+    tally.count(finished(trials[2], val_accuracy=0.25, train_loss=1.5))
+    tally.count(finished(trials[0], Outcome.DIVERGED, "too fast"))
 
     show_table(console, tally)
 
@@ -103,7 +103,7 @@ def test_the_table_shows_names_numbers_and_messages(trials, console):
 
 def test_other_measures_are_listed_one_a_line(trials, console):
     tally = Tally(trials[:1])
-    tally.take(finished(trials[0], check_median=2e-9, check_largest=1e-7))
+    tally.count(finished(trials[0], check_median=2e-9, check_largest=1e-7))
 
     show_table(console, tally)
 
@@ -114,7 +114,7 @@ def test_other_measures_are_listed_one_a_line(trials, console):
 def test_less_of_a_loss_is_better_and_its_column_is_the_first(trials, console):
     tally = Tally(trials, Criterion(metric="val/loss", mode="min"))
     for planned, loss, accuracy in zip(trials, (0.5, 0.25, 2.0), (0.9, 0.8, 0.7), strict=True):
-        tally.take(finished(planned, val_loss=loss, val_accuracy=accuracy))
+        tally.count(finished(planned, val_loss=loss, val_accuracy=accuracy))
 
     show_table(console, tally)
 
@@ -126,7 +126,7 @@ def test_less_of_a_loss_is_better_and_its_column_is_the_first(trials, console):
 
 def test_a_metric_that_nobody_reported_is_told_at_the_end(trials, console):
     tally = Tally(trials, Criterion(metric="check/median"))
-    tally.take(finished(trials[0], check_largest=1e-7))
+    tally.count(finished(trials[0], check_largest=1e-7))
 
     show_table(console, tally)
 
@@ -138,7 +138,7 @@ def test_repeats_are_shown_by_setting_with_what_they_say(trial, console):
     repeats = [trial(f"{rate} {seed}", learning_rate=rate, seed=seed) for rate in (1.0, 2.0) for seed in range(3)]
     tally = Tally(repeats)
     for planned, accuracy in zip(repeats, (0.5, 0.52, 0.54, 0.8, 0.81, 0.82), strict=True):
-        tally.take(finished(planned, val_accuracy=accuracy))
+        tally.count(finished(planned, val_accuracy=accuracy))
 
     show_table(console, tally)
 
@@ -153,7 +153,7 @@ def test_repeats_of_other_measures_are_listed_as_trials_are(trial, console):
     repeats = [trial(f"seed {seed}", seed=seed) for seed in range(2)]
     tally = Tally(repeats)
     for planned in repeats:
-        tally.take(finished(planned, check_largest=1e-7))
+        tally.count(finished(planned, check_largest=1e-7))
 
     show_table(console, tally)
 

@@ -77,14 +77,14 @@ def test_a_clock_that_steps_back_costs_no_point(store_uri, experiment, tiny, tri
     recorder.open(None, tiny, Provenance())
 
     # when points are recorded, some of them twice
-    recorder.take(Started(trial=planned))
+    recorder.record(Started(trial=planned))
     for first in (0, 5, 5, 10, 15):
         steps = np.arange(first, first + 5)
-        recorder.take(
+        recorder.record(
             Progressed(trial=planned, curve=Curve(trial=0, steps=steps, metrics={"train/loss": 1.0 / (steps + 1)}))
         )
     result = Result(trial=0, outcome=Outcome.COMPLETE, step=19, metrics={"train/loss": 0.05})
-    recorder.take(Finished(trial=planned, result=result, layout=layout))
+    recorder.record(Finished(trial=planned, result=result, layout=layout))
     recorder.close("FINISHED")
 
     # then each is there once, in the order of its step, and the run has ended

@@ -39,10 +39,10 @@ def record(store_uri, experiment, tiny, trial, layout):
         )
         recorder.open(header, tiny, Provenance())
         for planned, accuracy in zip(trials, accuracies.values(), strict=True):
-            recorder.take(Started(trial=planned))
+            recorder.record(Started(trial=planned))
             outcome = Outcome.COMPLETE if accuracy is not None else Outcome.DIVERGED
             metrics = {"val/accuracy": accuracy or 0.99}
-            recorder.take(
+            recorder.record(
                 Finished(trial=planned, result=Result(trial=0, outcome=outcome, step=1, metrics=metrics), layout=layout)
             )
         recorder.close(status)

@@ -48,9 +48,9 @@ def record(store_uri, *configs, ended):
     for report in compute(engine, [Group(trials=trials[:ended])], dataset):
         assert not isinstance(report, Failed), report.traceback
         if not isinstance(report, Checkpointed):
-            recorder.take(report)
+            recorder.record(report)
     for trial in trials[ended:]:
-        recorder.take(Started(trial=trial))
+        recorder.record(Started(trial=trial))
     recorder.close("KILLED")
     ids = [recorder.run_id(trial) for trial in trials]
     parent = connect(store_uri, create=False).get_run(ids[0]).data.tags["mlflow.parentRunId"]

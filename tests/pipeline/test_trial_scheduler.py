@@ -56,11 +56,11 @@ def sweep(layout):
                 progress=Progress(checkpoint=checkpoint, curves=tuple(curves)),
                 layouts=(layout,) * len(scores),
             )
-            return [one.trial.index for one in self.scheduler.take(report)]
+            return [one.trial.index for one in self.scheduler.process(report)]
 
         def end(self, number, outcome, metrics=None, step=50):
             result = Result(trial=0, outcome=outcome, step=step, metrics=metrics or {})
-            assert list(self.scheduler.take(Finished(trial=self.trials[number], result=result, layout=layout))) == []
+            assert list(self.scheduler.process(Finished(trial=self.trials[number], result=result, layout=layout))) == []
 
         def decide(self, *, closed=True):
             """Return the steps that are decided at, and who is stopped."""
@@ -102,7 +102,7 @@ def test_who_diverges_or_fails_does_not_pass_and_holds_nobody_up(sweep):
     made = sweep(4, name="halving")
     made.begin()
     made.end(0, Outcome.DIVERGED)
-    list(made.scheduler.take(Failed(trial=made.trials[1], error="no", traceback="")))
+    list(made.scheduler.process(Failed(trial=made.trials[1], error="no", traceback="")))
     made.pause(100, {2: 0.1, 3: 0.2})
     assert made.decide() == ([100], [])
     assert made.next() == [([3, 2], 100, 200)]

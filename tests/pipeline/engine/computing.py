@@ -88,7 +88,7 @@ def assert_paused_trials_go_on(engine, task=None):
 
 def joined(reports, until):
     """Return the group in which all trials that have paused go on."""
-    start = replace(Progress.join([report.progress for report in reports]), told=True)
+    start = replace(Progress.join([report.progress for report in reports]), reported=True)
     return Group(trials=tuple(trial for report in reports for trial in report.trials), start=start, until=until)
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pipeline.config.schema import parse
-from pipeline.engine.faults import after_loss, after_raise, after_timeout
+from pipeline.engine.faults import after_lost_worker, after_raise, after_timeout
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.worker import GroupStarted
 from pipeline.plan.plan import Group, Point, make_plan
@@ -32,7 +32,7 @@ def result(trial):
 
 
 def test_messages_become_reports_of_their_trials(ledger):
-    reports = [r for m in (BEGUN, (curve(1, 10),), (result(1), result(0))) for r in ledger.take(m)]
+    reports = [r for m in (BEGUN, (curve(1, 10),), (result(1), result(0))) for r in ledger.reports_of(m)]
 
     assert [type(report) for report in reports] == [Started, Started, Progressed, Finished, Finished]
     assert reports[2].trial.index == 1
@@ -42,10 +42,10 @@ def test_messages_become_reports_of_their_trials(ledger):
 
 
 def test_a_second_attempt_repeats_nothing(ledger):
-    first = [r for m in (BEGUN, (curve(0, 10, 20), curve(1, 10), result(1))) for r in ledger.take(m)]
+    first = [r for m in (BEGUN, (curve(0, 10, 20), curve(1, 10), result(1))) for r in ledger.reports_of(m)]
 
-    _, (second,) = ledger.again(1, "lost with its worker", losses=1)
-    again = [r for m in (BEGUN, (curve(0, 10),), (curve(0, 20, 30),)) for r in second.take(m)]
+    _, (second,) = ledger.again(1, "lost with its worker", lost_workers=1)
+    again = [r for m in (BEGUN, (curve(0, 10),), (curve(0, 20, 30),)) for r in second.reports_of(m)]
 
     assert len(first) == 5
     assert len(again) == 1
@@ -55,7 +55,7 @@ def test_a_second_attempt_repeats_nothing(ledger):
 
 def test_what_raised_fails_the_one_trial_that_had_not_ended(ledger):
     for message in (BEGUN, (result(0),)):
-        list(ledger.take(message))
+        list(ledger.reports_of(message))
 
     reports, again = after_raise(ledger, Raised(error="ValueError: no", traceback="Traceback ..."))
 
@@ -65,21 +65,21 @@ def test_what_raised_fails_the_one_trial_that_had_not_ended(ledger):
 
 
 def test_a_trial_left_without_a_result_fails(ledger):
-    list(ledger.take(BEGUN))
+    list(ledger.reports_of(BEGUN))
 
     assert [report.trial.index for report in ledger.end()] == [0, 1]
 
 
 def test_a_trial_that_kills_its_worker_is_found_in_halves(ledger):
-    (retried,), (again,) = after_loss(ledger, "exit code 3", "killed", attempts=2)
+    (retried,), (again,) = after_lost_worker(ledger, "exit code 3", "killed", attempts=2)
     assert (retried.attempt, retried.parts, len(retried.trials)) == (2, 1, 2)
 
-    (retried,), halves = after_loss(again, "exit code 3", "killed", attempts=2)
+    (retried,), halves = after_lost_worker(again, "exit code 3", "killed", attempts=2)
     assert (retried.parts, [len(half.open()) for half in halves]) == (2, [1, 1])
 
-    (retried,), (alone,) = after_loss(halves[1], "exit code 3", "killed", attempts=2)
+    (retried,), (alone,) = after_lost_worker(halves[1], "exit code 3", "killed", attempts=2)
     assert (retried.attempt, retried.alone) == (4, (2, 2))
-    (failed,), left = after_loss(alone, "exit code 3", "killed", attempts=2)
+    (failed,), left = after_lost_worker(alone, "exit code 3", "killed", attempts=2)
     assert (failed.trial.index, failed.error, left) == (1, LOST.format(4), [])
 
 
@@ -92,7 +92,7 @@ def test_a_group_that_was_getting_on_is_not_halved_for_being_slow(ledger):
 
 def test_halves_go_on_from_the_checkpoint_of_their_group(ledger):
     checkpoint = Checkpoint(step=20, trials=np.array([1, 0]), arrays={"weights": np.array([[1.0], [0.0]])})
-    reports = [r for m in (BEGUN, (curve(0, 10), curve(1, 10), curve(1, 20), checkpoint)) for r in ledger.take(m)]
+    reports = [r for m in (BEGUN, (curve(0, 10), curve(1, 10), curve(1, 20), checkpoint)) for r in ledger.reports_of(m)]
 
     # The report holds what another process needs: the state in the order of the trials, and their points.
     saved = reports[-1]
@@ -100,7 +100,7 @@ def test_halves_go_on_from_the_checkpoint_of_their_group(ledger):
     assert saved.progress.checkpoint.trials.tolist() == [1, 0]
     assert [(c.trial, c.steps.tolist()) for c in saved.progress.curves] == [(0, [10]), (1, [10, 20])]
 
-    _, halves = ledger.again(2, "an error", losses=1)
+    _, halves = ledger.again(2, "an error", lost_workers=1)
     for k, half in enumerate(halves):
         start = half.begin().start.checkpoint
         assert (start.step, start.trials.tolist(), start.arrays["weights"].tolist()) == (20, [0], [[float(k)]])

@@ -39,7 +39,7 @@ def test_what_is_printed_and_logged_between_events_is_heard_and_passed_on(capsys
     heard = []
     for number in capture.follow(spoken()):
         print("not the trial's")
-        heard.append((number, capture.take()))
+        heard.append((number, capture.drain()))
 
     assert [number for number, _ in heard] == [1, 2]
     one, two, three = heard[0][1].splitlines()
@@ -58,7 +58,7 @@ def test_other_threads_are_not_heard():
         other.join()
         yield 1
 
-    assert (list(capture.follow(working())), capture.take()) == ([1], "")
+    assert (list(capture.follow(working())), capture.drain()) == ([1], "")
 
 
 def test_more_than_can_be_kept_is_counted():
@@ -66,7 +66,7 @@ def test_more_than_can_be_kept_is_counted():
 
     list(capture.follow(events("x" * (MAX_CHARACTERS + 10))))
 
-    assert capture.take() == "x" * MAX_CHARACTERS + "\n... and 11 characters more\n"
+    assert capture.drain() == "x" * MAX_CHARACTERS + "\n... and 11 characters more\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

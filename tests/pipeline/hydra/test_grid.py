@@ -1,7 +1,7 @@
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from pipeline.hydra.grid import Space, combinations
+from pipeline.hydra.grid import GridSpec, combinations
 from tasks.errors import ConfigError
 from tests.pipeline.session import session
 
@@ -73,7 +73,7 @@ def test_what_cannot_be_paired_or_listed_is_refused_by_name(texts, options, mess
 )
 def test_what_a_sweepers_config_cannot_mean_is_refused_by_name(sweeper, message):
     with pytest.raises(ConfigError, match=message):
-        Space.of(sweeper)
+        GridSpec.of(sweeper)
 
 
 def test_pairs_of_the_command_line_and_of_presets_are_planned(tmp_path):

@@ -2,7 +2,7 @@
 
 import threading
 
-from pipeline.record.exporter import Batch, Exporter
+from pipeline.record.exporter import ExportBatch, Exporter
 from pipeline.record.outbox import Change
 from pipeline.record.timing import Timing
 from pipeline.results.fault_log import NAME, FaultLog
@@ -27,8 +27,10 @@ class Moody:
 
 
 def run(store, folder, *batches, patience=180.0):
-    waiting = [Batch(changes={run: Change() for run in runs}, root="root", entries=n) for n, runs in enumerate(batches)]
-    empty = Batch(changes={}, root="root", entries=len(batches))
+    waiting = [
+        ExportBatch(changes={run: Change() for run in runs}, root="root", entries=n) for n, runs in enumerate(batches)
+    ]
+    empty = ExportBatch(changes={}, root="root", entries=len(batches))
     timing = Timing(retry=0.01, patience=patience)
     return Exporter(
         store, None, lambda: waiting.pop(0) if waiting else empty, FaultLog(folder), threading.Event(), timing

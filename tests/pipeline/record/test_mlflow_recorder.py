@@ -25,12 +25,12 @@ def test_a_sweep_is_a_parent_and_its_children_with_all_that_is_needed_to_run_the
     recorder = MlflowRecorder(store_uri, experiment)
 
     recorder.open(header(planned), tiny, Provenance(tags=header().provenance, attachments={"uncommitted.diff": "+1"}))
-    recorder.take(Started(trial=planned))
+    recorder.record(Started(trial=planned))
     for start in range(0, 1000, 100):
-        recorder.take(
+        recorder.record(
             Progressed(trial=planned, curve=block(start, start + 100, **{"train/loss": lambda s: 1 / (s + 3)}))
         )
-    recorder.take(Finished(trial=planned, result=done(step=999, **{"test/accuracy": 0.75}), layout=layout))
+    recorder.record(Finished(trial=planned, result=done(step=999, **{"test/accuracy": 0.75}), layout=layout))
     recorder.close("FINISHED")
 
     recorded = open_reader(store_uri).trial(recorder.run_id(planned))
@@ -70,13 +70,13 @@ def test_what_is_told_before_the_store_is_open_is_recorded_with_its_own_times(
     store_uri, experiment, client, tiny, trial, layout
 ):
     planned, recorder = trial("early"), MlflowRecorder(store_uri, experiment)
-    recorder.take(Started(trial=planned))
-    recorder.take(Progressed(trial=planned, curve=block(0, 10, **{"train/loss": lambda s: 1 / (s + 3)})))
+    recorder.record(Started(trial=planned))
+    recorder.record(Progressed(trial=planned, curve=block(0, 10, **{"train/loss": lambda s: 1 / (s + 3)})))
     told = time.time_ns() // 1_000_000
     time.sleep(0.05)
 
     recorder.open(header(planned), tiny, Provenance())
-    recorder.take(Finished(trial=planned, result=done(step=9), layout=layout))
+    recorder.record(Finished(trial=planned, result=done(step=9), layout=layout))
     recorder.close("FINISHED")
 
     run = client.get_run(recorder.run_id(planned))
@@ -92,8 +92,8 @@ def test_a_lone_trial_has_no_parent(store_uri, experiment, client, tiny, trial, 
     recorder = MlflowRecorder(store_uri, experiment)
 
     recorder.open(None, tiny, Provenance())
-    recorder.take(Started(trial=planned))
-    recorder.take(Finished(trial=planned, result=done(), layout=layout))
+    recorder.record(Started(trial=planned))
+    recorder.record(Finished(trial=planned, result=done(), layout=layout))
     recorder.close("FINISHED")
 
     run = client.get_run(recorder.run_id(planned))
@@ -106,8 +106,8 @@ def test_points_appear_while_the_trial_runs(store_uri, experiment, client, tiny,
     planned = trial()
     recorder = MlflowRecorder(store_uri, experiment, timing=Timing(export=0.05))
     recorder.open(None, tiny, Provenance())
-    recorder.take(Started(trial=planned))
-    recorder.take(Progressed(trial=planned, curve=block(0, 10, loss=lambda s: s)))
+    recorder.record(Started(trial=planned))
+    recorder.record(Progressed(trial=planned, curve=block(0, 10, loss=lambda s: s)))
 
     deadline = time.monotonic() + 20
     found = []
@@ -127,9 +127,9 @@ def test_a_trial_that_starts_and_reports_again_is_recorded_once(store_uri, exper
 
     recorder.open(None, tiny, Provenance())
     for _ in range(2):
-        recorder.take(Started(trial=planned))
-        recorder.take(Progressed(trial=planned, curve=block(0, 5, loss=lambda s: s)))
-    recorder.take(Finished(trial=planned, result=done(), layout=layout))
+        recorder.record(Started(trial=planned))
+        recorder.record(Progressed(trial=planned, curve=block(0, 5, loss=lambda s: s)))
+    recorder.record(Finished(trial=planned, result=done(), layout=layout))
     recorder.close("FINISHED")
 
     assert open_reader(store_uri).trial(recorder.run_id(planned)).curves["loss"].values.tolist() == [0, 1, 2, 3, 4]
@@ -139,14 +139,14 @@ def test_a_store_that_fails_is_told_at_the_end_and_never_before(store_uri, exper
     planned = trial()
     recorder = MlflowRecorder(store_uri, experiment, folder=tmp_path, timing=Timing(patience=0.5))
     recorder.open(None, tiny, Provenance())
-    recorder.take(Started(trial=planned))
+    recorder.record(Started(trial=planned))
 
     def full(*_):
         raise OSError("disk full at http://ann:s3cret@host")
 
     recorder._store.apply = full
-    recorder.take(Progressed(trial=planned, curve=block(0, 5, loss=lambda s: s)))
-    recorder.take(Finished(trial=planned, result=done(), layout=layout))
+    recorder.record(Progressed(trial=planned, curve=block(0, 5, loss=lambda s: s)))
+    recorder.record(Finished(trial=planned, result=done(), layout=layout))
 
     with pytest.raises(RecordError, match=r"disk full at http://\*\*\*@host"):
         recorder.close("FINISHED")

@@ -51,10 +51,10 @@ def register(store_uri, experiment, dataset, trials, arrays, layout):
     recorder = MlflowRecorder(store_uri, experiment, register_model=True)
     recorder.open(header, dataset, Provenance())
     for place, (planned, of_trial) in enumerate(zip(trials, arrays, strict=True)):
-        recorder.take(Started(trial=planned))
+        recorder.record(Started(trial=planned))
         metrics = {"val/accuracy": 0.25 + 0.5 * place}
         result = Result(trial=0, outcome=Outcome.COMPLETE, step=10, metrics=metrics, arrays=of_trial)
-        recorder.take(Finished(trial=planned, result=result, layout=layout))
+        recorder.record(Finished(trial=planned, result=result, layout=layout))
     recorder.close("FINISHED")
     return f"{experiment}-{dataset.name}", recorder.run_id(trials[-1])
 

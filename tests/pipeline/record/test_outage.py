@@ -60,16 +60,18 @@ def record(tiny, trial, layout, tmp_path):
         recorder.open(header(*trials), tiny, Provenance(tags=header().provenance, attachments={"notes.txt": "+1"}))
         opened()
         for number, planned in enumerate(trials):
-            recorder.take(Started(trial=planned))
+            recorder.record(Started(trial=planned))
             for start in range(0, 200, 50):
-                recorder.take(
+                recorder.record(
                     Progressed(trial=planned, curve=block(start, start + 50, **{"train/loss": lambda s: 1 / (s + 3)}))
                 )
                 if (number, start) == (1, 50):
                     begun()
             if number == 1:
-                recorder.take(Retried(trials=(planned,), attempt=2, step=0, parts=1, error="lost with its worker"))
-            recorder.take(Finished(trial=planned, result=done(step=199, **{"val/accuracy": number / 4}), layout=layout))
+                recorder.record(Retried(trials=(planned,), attempt=2, step=0, parts=1, error="lost with its worker"))
+            recorder.record(
+                Finished(trial=planned, result=done(step=199, **{"val/accuracy": number / 4}), layout=layout)
+            )
         ended()
         recorder.close("FINISHED")
         return recorder
@@ -195,12 +197,12 @@ def test_what_a_dead_server_lacks_is_backfilled_once(log, found, undisturbed, pr
 
     done = backfill(log, None)
 
-    assert done.losses == ()
+    assert done.lost == ()
     assert found(experiment) == undisturbed
     assert done.entries > 0
     # and once more there is nothing to do
     again = backfill(log, None)
-    assert (again.entries, again.losses) == (0, ())
+    assert (again.entries, again.lost) == (0, ())
     assert found(experiment) == undisturbed
 
 
@@ -214,8 +216,8 @@ def test_a_damaged_log_is_written_up_to_the_damage_and_the_loss_is_named(log, fo
 
         done = backfill(log, None)
 
-        assert "the log is damaged, and what follows is lost: an entry must be as it was written" in done.losses[0]
-        assert ended in "".join(done.losses[1:])
+        assert "the log is damaged, and what follows is lost: an entry must be as it was written" in done.lost[0]
+        assert ended in "".join(done.lost[1:])
         runs = found(experiment)
         assert "RUNNING" not in {run["status"] for run in runs.values()}
         assert (runs["a"]["status"], runs["a"]["points"]) == ("FINISHED", undisturbed["a"]["points"])
@@ -225,7 +227,7 @@ def test_a_damaged_log_is_written_up_to_the_damage_and_the_loss_is_named(log, fo
 
     # when it is found whole after all
     log.write_bytes(whole)
-    assert backfill(log, None).losses == ()
+    assert backfill(log, None).lost == ()
     runs = found(experiment)
     for run in runs.values():
         run["tags"].pop("outcome.message", None)
@@ -236,9 +238,9 @@ def test_a_lone_trial_is_backfilled_too(proxy, experiment, found, tiny, trial, l
     planned, recorder = trial("alone"), MlflowRecorder(proxy.uri, experiment, folder=tmp_path, timing=IMPATIENT)
     recorder.open(None, tiny, Provenance())
     proxy.fault = "down"
-    recorder.take(Started(trial=planned))
-    recorder.take(Progressed(trial=planned, curve=block(0, 5, loss=lambda s: s)))
-    recorder.take(Finished(trial=planned, result=done(), layout=layout))
+    recorder.record(Started(trial=planned))
+    recorder.record(Progressed(trial=planned, curve=block(0, 5, loss=lambda s: s)))
+    recorder.record(Finished(trial=planned, result=done(), layout=layout))
     with pytest.raises(RecordError, match=r"pipeline\.backfill"):
         recorder.close("FINISHED")
     (log,) = tmp_path.glob("record-*.log")
@@ -246,7 +248,7 @@ def test_a_lone_trial_is_backfilled_too(proxy, experiment, found, tiny, trial, l
 
     finished = backfill(log, None)
 
-    assert finished.losses == ()
+    assert finished.lost == ()
     runs = found(experiment)
     assert runs["alone"]["status"] == "FINISHED"
     assert runs["alone"]["points"]["loss"] == [(step, step) for step in range(5)]
@@ -381,7 +383,7 @@ def test_a_store_that_lacks_a_table_is_no_outage_and_its_log_is_written_once_it_
     with pytest.raises(RecordError, match="no such table: params"):
         backfill(path, None)
     rename("kept", "params")
-    assert backfill(path, None).losses == ()
+    assert backfill(path, None).lost == ()
     client = connect(uri, create=False)
     runs = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
     assert [run.info.status for run in runs] == ["FINISHED"] * 4

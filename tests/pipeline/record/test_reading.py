@@ -17,8 +17,8 @@ def test_a_changed_config_is_refused(store_uri, experiment, client, tiny, trial,
     planned = trial()
     recorder = MlflowRecorder(store_uri, experiment)
     recorder.open(None, tiny, Provenance())
-    recorder.take(Started(trial=planned))
-    recorder.take(Finished(trial=planned, result=done(), layout=layout))
+    recorder.record(Started(trial=planned))
+    recorder.record(Finished(trial=planned, result=done(), layout=layout))
     recorder.close("FINISHED")
     run_id = recorder.run_id(planned)
 
@@ -61,10 +61,10 @@ def test_trials_of_a_large_sweep_have_no_files_and_are_read_back_whole(
     recorder = MlflowRecorder(store_uri, experiment)
     recorder.open(header(*trials, *waiting), tiny, Provenance())
     for planned in trials:
-        recorder.take(Started(trial=planned))
+        recorder.record(Started(trial=planned))
         result = done(**{"val/accuracy": planned.trial.learning_rate})
         weights = result.arrays["weights"] * planned.trial.learning_rate
-        recorder.take(
+        recorder.record(
             Finished(trial=planned, result=dataclasses.replace(result, arrays={"weights": weights}), layout=layout)
         )
     recorder.close("FINISHED")

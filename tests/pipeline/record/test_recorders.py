@@ -59,7 +59,7 @@ def record(recorder, tiny):
     def make(trials, *reports):
         recorder.open(header(*trials), tiny, Provenance())
         for report in reports:
-            recorder.take(report)
+            recorder.record(report)
         recorder.close("FINISHED")
         return recorder
 

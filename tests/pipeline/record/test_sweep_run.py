@@ -28,10 +28,10 @@ def test_the_result_table_is_one_that_mlflow_loads(store_uri, experiment, client
 
     trials = [trial("a", learning_rate=0.5), trial("b", learning_rate=1.0)]
     recorder.open(header(*trials), tiny, Provenance())
-    recorder.take(Started(trial=trials[0]))
-    recorder.take(Finished(trial=trials[0], result=done(**{"val/accuracy": 0.5}), layout=layout))
-    recorder.take(Started(trial=trials[1]))
-    recorder.take(
+    recorder.record(Started(trial=trials[0]))
+    recorder.record(Finished(trial=trials[0], result=done(**{"val/accuracy": 0.5}), layout=layout))
+    recorder.record(Started(trial=trials[1]))
+    recorder.record(
         Finished(trial=trials[1], result=done(Outcome.DIVERGED, **{"train/loss": float("nan")}), layout=layout)
     )
     recorder.close("FINISHED")
@@ -64,12 +64,12 @@ def test_the_description_tells_how_far_the_sweep_is_while_it_runs(store_uri, exp
 
     recorder.open(header(*trials), tiny, Provenance())
     assert "running, 0 of 3 trials done" in told("- `learning_rate`: 1, 2, 0.001")
-    recorder.take(Started(trial=trials[0]))
-    recorder.take(Progressed(trial=trials[0], curve=block(0, 10, **{"val/accuracy": lambda s: s / 20})))
+    recorder.record(Started(trial=trials[0]))
+    recorder.record(Progressed(trial=trials[0], curve=block(0, 10, **{"val/accuracy": lambda s: s / 20})))
     assert "0 of 3 trials done, 1 running" in told("| 0.45 | at step 9 |")
-    recorder.take(Finished(trial=trials[0], result=done(**{"val/accuracy": 0.5}), layout=layout))
-    recorder.take(Started(trial=trials[1]))
-    recorder.take(Finished(trial=trials[1], result=done(Outcome.DIVERGED, step=3), layout=layout))
+    recorder.record(Finished(trial=trials[0], result=done(**{"val/accuracy": 0.5}), layout=layout))
+    recorder.record(Started(trial=trials[1]))
+    recorder.record(Finished(trial=trials[1], result=done(Outcome.DIVERGED, step=3), layout=layout))
     told("2 of 3 trials done, 0 running, 0 failed, 1 diverged")
     recorder.close("KILLED")
 
@@ -100,7 +100,7 @@ def test_a_running_sweep_is_described_by_means_and_an_ended_one_by_their_interva
     ]
     tally = Tally(trials)
     for number, one in enumerate(trials[:-3]):
-        tally.take(Finished(trial=one, result=done(**{"val/accuracy": number / 32}), layout=None))
+        tally.count(Finished(trial=one, result=done(**{"val/accuracy": number / 32}), layout=None))
     runs = {one.key: f"run of {one.name}" for one in trials}
     reference = Reference(run_id="1", uri="sqlite:///m.db", look="mlflow ui", experiment="7", runs=runs)
 
@@ -119,10 +119,10 @@ def test_a_sweep_that_is_stopped_says_so_and_keeps_what_there_is(store_uri, expe
     ended, running, waiting = (trial(name, learning_rate=k + 1.0) for k, name in enumerate(names))
     recorder = MlflowRecorder(store_uri, experiment)
     recorder.open(header(ended, running, waiting), tiny, Provenance())
-    recorder.take(Started(trial=ended))
-    recorder.take(Finished(trial=ended, result=done(), layout=layout))
-    recorder.take(Started(trial=running))
-    recorder.take(Progressed(trial=running, curve=block(0, 10, **{"train/loss": lambda s: s})))
+    recorder.record(Started(trial=ended))
+    recorder.record(Finished(trial=ended, result=done(), layout=layout))
+    recorder.record(Started(trial=running))
+    recorder.record(Progressed(trial=running, curve=block(0, 10, **{"train/loss": lambda s: s})))
 
     recorder.close("KILLED")
 
@@ -153,8 +153,8 @@ def test_repeats_are_one_row_the_parent_has_their_interval_and_the_winner_is_of_
     recorder = MlflowRecorder(store_uri, experiment)
     recorder.open(header(*(one for one, _ in planned)), tiny, Provenance())
     for one, value in planned:
-        recorder.take(Started(trial=one))
-        recorder.take(Finished(trial=one, result=done(**{"val/accuracy": value}), layout=layout))
+        recorder.record(Started(trial=one))
+        recorder.record(Finished(trial=one, result=done(**{"val/accuracy": value}), layout=layout))
     recorder.close("FINISHED")
     winner = recorder._runs.parent.winner
 
@@ -193,8 +193,8 @@ def test_a_sweep_draws_its_winner_and_of_the_others_what_is_quick(
     )
     recorder.open(header(*trials, *waiting), tiny, Provenance())
     for planned, accuracy in zip(trials, (0.25, 0.75), strict=True):
-        recorder.take(Started(trial=planned))
-        recorder.take(Finished(trial=planned, result=done(**{"val/accuracy": accuracy}), layout=layout))
+        recorder.record(Started(trial=planned))
+        recorder.record(Finished(trial=planned, result=done(**{"val/accuracy": accuracy}), layout=layout))
     recorder.close("FINISHED")
 
     ids = [*map(recorder.run_id, trials), parent_of(recorder)]
@@ -215,9 +215,9 @@ def test_a_larger_sweep_keeps_few_points_of_all_but_its_winner_for_its_figures(
     recorder = MlflowRecorder(store_uri, experiment, figures=Figures(sweep=[figures]))
     recorder.open(header(*trials, *waiting), tiny, Provenance())
     for planned, accuracy in zip(trials, (0.75, 0.25), strict=True):
-        recorder.take(Started(trial=planned))
-        recorder.take(Progressed(trial=planned, curve=block(0, points, **{"train/loss": lambda s: s})))
-        recorder.take(Finished(trial=planned, result=done(**{"val/accuracy": accuracy}), layout=layout))
+        recorder.record(Started(trial=planned))
+        recorder.record(Progressed(trial=planned, curve=block(0, points, **{"train/loss": lambda s: s})))
+        recorder.record(Finished(trial=planned, result=done(**{"val/accuracy": accuracy}), layout=layout))
     recorder.close("FINISHED")
 
     assert seen == {"good": points, "bad": CURVE_POINTS}
@@ -264,8 +264,8 @@ def test_figures_that_cannot_be_drawn_are_counted_and_cost_nothing_else(
     planned = trial()
     recorder = MlflowRecorder(store_uri, experiment, figures=Figures(trial=broken, quick=broken, sweep=[broken]))
     recorder.open(header(planned), tiny, Provenance())
-    recorder.take(Started(trial=planned))
-    recorder.take(Finished(trial=planned, result=done(**{"val/accuracy": 0.5}), layout=layout))
+    recorder.record(Started(trial=planned))
+    recorder.record(Finished(trial=planned, result=done(**{"val/accuracy": 0.5}), layout=layout))
 
     with pytest.raises(RecordError, match="what 3 failed writes held, the first: no such colour"):
         recorder.close("FINISHED")

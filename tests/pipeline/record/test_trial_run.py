@@ -22,10 +22,10 @@ def test_the_examples_a_second_are_recorded_and_not_compared(store_uri, experime
     planned = trial()
     recorder = MlflowRecorder(store_uri, experiment)
     recorder.open(None, tiny, Provenance())
-    recorder.take(Started(trial=planned))
-    recorder.take(Progressed(trial=planned, curve=block(1, 11, examples=lambda s: 64 * s)))
+    recorder.record(Started(trial=planned))
+    recorder.record(Progressed(trial=planned, curve=block(1, 11, examples=lambda s: 64 * s)))
     time.sleep(0.01)
-    recorder.take(Finished(trial=planned, result=done(), layout=layout))
+    recorder.record(Finished(trial=planned, result=done(), layout=layout))
     recorder.close("FINISHED")
 
     metrics = client.get_run(recorder.run_id(planned)).data.metrics
@@ -38,13 +38,13 @@ def test_a_diverged_trial_keeps_the_value_it_diverged_with(store_uri, experiment
     recorder = MlflowRecorder(store_uri, experiment)
 
     recorder.open(None, tiny, Provenance())
-    recorder.take(Started(trial=planned))
-    recorder.take(
+    recorder.record(Started(trial=planned))
+    recorder.record(
         Progressed(
             trial=planned, curve=block(1, 3, loss=lambda s: [1.0, float("inf")], norm=lambda s: [1.0, float("nan")])
         )
     )
-    recorder.take(Finished(trial=planned, result=done(Outcome.DIVERGED, step=2), layout=layout))
+    recorder.record(Finished(trial=planned, result=done(Outcome.DIVERGED, step=2), layout=layout))
     recorder.close("FINISHED")
 
     recorded = open_reader(store_uri).trial(recorder.run_id(planned))
@@ -58,10 +58,10 @@ def test_a_failed_trial_keeps_its_points_and_its_traceback(store_uri, experiment
     recorder = MlflowRecorder(store_uri, experiment)
 
     recorder.open(header(planned, never_started), tiny, Provenance())
-    recorder.take(Started(trial=planned))
-    recorder.take(Progressed(trial=planned, curve=block(0, 5, loss=lambda s: s)))
-    recorder.take(Failed(trial=planned, error="ValueError: bad", traceback="Traceback ..."))
-    recorder.take(Failed(trial=never_started, error="lost with its worker", traceback=""))
+    recorder.record(Started(trial=planned))
+    recorder.record(Progressed(trial=planned, curve=block(0, 5, loss=lambda s: s)))
+    recorder.record(Failed(trial=planned, error="ValueError: bad", traceback="Traceback ..."))
+    recorder.record(Failed(trial=never_started, error="lost with its worker", traceback=""))
     recorder.close("FAILED")
 
     recorded = open_reader(store_uri).trial(recorder.run_id(planned))
@@ -81,9 +81,9 @@ def test_figures_are_drawn_from_the_trials_curves(store_uri, experiment, client,
 
     recorder = MlflowRecorder(store_uri, experiment, figures=Figures(trial=figures))
     recorder.open(None, tiny, Provenance())
-    recorder.take(Started(trial=planned))
-    recorder.take(Progressed(trial=planned, curve=block(0, 5, loss=lambda s: s)))
-    recorder.take(Finished(trial=planned, result=done(), layout=layout))
+    recorder.record(Started(trial=planned))
+    recorder.record(Progressed(trial=planned, curve=block(0, 5, loss=lambda s: s)))
+    recorder.record(Finished(trial=planned, result=done(), layout=layout))
     recorder.close("FINISHED")
 
     path = client.download_artifacts(recorder.run_id(planned), "figures/loss.txt")
@@ -103,20 +103,20 @@ def test_the_log_tells_what_happened_to_a_trial(store_uri, experiment, client, t
     planned = trial("gradient lr=1", steps=20)
     recorder = MlflowRecorder(store_uri, experiment)
     recorder.open(None, tiny, Provenance())
-    recorder.take(Started(trial=planned, host="there", step=10))
-    recorder.take(Progressed(trial=planned, curve=block(11, 16, **{"train/loss": lambda s: s})))
-    recorder.take(
+    recorder.record(Started(trial=planned, host="there", step=10))
+    recorder.record(Progressed(trial=planned, curve=block(11, 16, **{"train/loss": lambda s: s})))
+    recorder.record(
         Progressed(
             trial=planned, curve=block(15, 16, **{"val/loss": lambda s: s / 4, "val/accuracy": lambda s: s / 20})
         )
     )
-    recorder.take(Retried(trials=(planned,), attempt=2, step=10, parts=1, error="lost with its worker"))
-    recorder.take(
+    recorder.record(Retried(trials=(planned,), attempt=2, step=10, parts=1, error="lost with its worker"))
+    recorder.record(
         Progressed(
             trial=planned, curve=block(15, 16, **{"val/loss": lambda s: s / 4, "val/accuracy": lambda s: s / 20})
         )
     )
-    recorder.take(Finished(trial=planned, result=done(step=20, **{"test/accuracy": 0.75}), layout=layout))
+    recorder.record(Finished(trial=planned, result=done(step=20, **{"test/accuracy": 0.75}), layout=layout))
     recorder.close("FINISHED")
 
     assert logged(client, recorder.run_id(planned)) == [
@@ -133,9 +133,9 @@ def test_the_log_of_a_trial_that_failed_or_was_killed_says_so(store_uri, experim
     failed, killed = trial("a"), trial("b", steps=5)
     recorder = MlflowRecorder(store_uri, experiment)
     recorder.open(header(failed, killed), tiny, Provenance())
-    recorder.take(Started(trial=failed))
-    recorder.take(Started(trial=killed))
-    recorder.take(Failed(trial=failed, error="ValueError: two\nlines", traceback="Traceback ..."))
+    recorder.record(Started(trial=failed))
+    recorder.record(Started(trial=killed))
+    recorder.record(Failed(trial=failed, error="ValueError: two\nlines", traceback="Traceback ..."))
     recorder.close("KILLED")
 
     assert logged(client, recorder.run_id(killed)) == ["started: b, 5 steps on tiny", "killed: its sweep was stopped"]
@@ -149,8 +149,8 @@ def test_what_was_trained_has_a_signature_that_mlflow_reads(store_uri, experimen
     recorder = MlflowRecorder(store_uri, experiment)
     recorder.open(header(trained, checked), tiny, Provenance())
     for planned in (trained, checked):
-        recorder.take(Started(trial=planned))
-        recorder.take(Finished(trial=planned, result=done(), layout=layout))
+        recorder.record(Started(trial=planned))
+        recorder.record(Finished(trial=planned, result=done(), layout=layout))
     recorder.close("FINISHED")
 
     parent = client.get_run(recorder.run_id(trained)).data.tags["mlflow.parentRunId"]
@@ -168,10 +168,10 @@ def test_what_a_trial_has_printed_is_a_file_of_its_run(store_uri, experiment, cl
     result = Result(trial=0, outcome=Outcome.COMPLETE, step=1, metrics={})
 
     for one, text in ((ended, "one\n"), (ended, "two\n"), (failed, "x" * (LONGEST_OUTPUT + 1))):
-        recorder.take(Printed(trial=one, text=text))
-    recorder.take(Finished(trial=ended, result=result, layout=layout))
-    recorder.take(Finished(trial=quiet, result=result, layout=layout))
-    recorder.take(Failed(trial=failed, error="poison", traceback=""))
+        recorder.record(Printed(trial=one, text=text))
+    recorder.record(Finished(trial=ended, result=result, layout=layout))
+    recorder.record(Finished(trial=quiet, result=result, layout=layout))
+    recorder.record(Failed(trial=failed, error="poison", traceback=""))
     recorder.close("FINISHED")
 
     def text(one):

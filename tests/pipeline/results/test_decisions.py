@@ -40,9 +40,9 @@ def test_the_winner_is_taken_among_those_that_went_on_from_the_last_rung(trial, 
         (worse, Outcome.STOPPED, 300, 0.6),
     ):
         values = {"val/accuracy": np.array([accuracy])}
-        tally.take(Progressed(trial=one, curve=Curve(trial=0, steps=np.array([step]), metrics=values)))
+        tally.count(Progressed(trial=one, curve=Curve(trial=0, steps=np.array([step]), metrics=values)))
         result = Result(trial=0, outcome=outcome, step=step, metrics={"val/accuracy": accuracy})
-        tally.take(Finished(trial=one, result=result, layout=layout))
+        tally.count(Finished(trial=one, result=result, layout=layout))
 
     assert [standing.trial.name for standing in tally.ranking()] == ["last", "worse", "early"]
     assert tally.best.trial is last

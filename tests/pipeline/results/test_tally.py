@@ -28,6 +28,6 @@ def test_trials_that_are_known_are_not_named_again(trial, monkeypatch):
     for one in trials:  # as a record does for each that starts
         tally.add([one])
         tally.setting_name(one)
-        tally.take(Finished(trial=one, result=done(), layout=None))
+        tally.count(Finished(trial=one, result=done(), layout=None))
 
     assert named == [1]

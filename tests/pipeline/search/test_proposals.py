@@ -6,7 +6,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from pipeline.config.schema import Sweep
 from pipeline.results.criterion import Criterion
 from pipeline.search.objectives import Objectives
-from pipeline.search.proposals import FUSED, Budget, Proposals
+from pipeline.search.proposals import PROPOSALS_PER_WORKER, Budget, Proposals
 from pipeline.search.samplers import sampler_configs
 from pipeline.search.search import Options, Search
 from pipeline.search.space import space_of
@@ -37,9 +37,12 @@ def test_a_search_proposes_in_batches_as_groups_end_and_without_a_barrier():
         made.tell(proposal.number, ended(0.5))
         counts.append(len(made.more(ROOM)))
 
-    assert len(first) == 2 * FUSED
+    assert len(first) == 2 * PROPOSALS_PER_WORKER
     # Half of the first are still out when the next batch is proposed.
-    assert {number: count for number, count in enumerate(counts) if count} == {FUSED - 1: FUSED, 2 * FUSED - 1: FUSED}
+    assert {number: count for number, count in enumerate(counts) if count} == {
+        PROPOSALS_PER_WORKER - 1: PROPOSALS_PER_WORKER,
+        2 * PROPOSALS_PER_WORKER - 1: PROPOSALS_PER_WORKER,
+    }
 
 
 @pytest.mark.parametrize("name", ["random", "qmc", "grid"])

@@ -1,4 +1,4 @@
-"""Whether a running group is worth halving, for a worker that is idle."""
+"""Whether a running group is worth splitting, for a worker that is idle."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from pipeline.plan.balance import OVERHEAD
 
-WORTH = 10.0
-"""The least seconds that halving must save: several times the start of a process for the other half."""
+MIN_SAVED_SECONDS = 10.0
+"""The least seconds that a split must save: several times the start of a process for the other half."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +24,7 @@ class Pace:
     done: float
 
     def saved(self, seconds: float) -> float:
-        """Return the seconds that halving the group saves, where it took ``seconds`` from ``began`` to ``done``.
+        """Return the seconds that splitting the group saves, where it took ``seconds`` from ``began`` to ``done``.
 
         The halves go on from the last checkpoint. Each is faster than the whole, but has the same overhead.
         """
@@ -34,15 +34,15 @@ class Pace:
         return seconds / (self.done - self.began) * ((1 - self.done) - (1 - self.kept) * half)
 
 
-def group_to_halve(paces: Sequence[tuple[Pace, float]], *, worth: float = WORTH) -> int | None:
-    """Return the index of the group whose halving saves the most, None if none saves ``worth`` seconds.
+def group_to_split(paces: Sequence[tuple[Pace, float]], *, min_saved_seconds: float = MIN_SAVED_SECONDS) -> int | None:
+    """Return the index of the group whose split saves the most, None if none saves ``min_saved_seconds``.
 
     Each pace comes with the seconds that its group has taken.
 
     >>> wide = Pace(trials=12, began=0.0, kept=0.2, done=0.25)
-    >>> group_to_halve([(wide, 5.0), (wide, 100.0)])
+    >>> group_to_split([(wide, 5.0), (wide, 100.0)])
     1
     """
     saved = [pace.saved(seconds) for pace, seconds in paces]
     best = max(range(len(saved)), key=saved.__getitem__, default=None)
-    return None if best is None or saved[best] < worth else best
+    return None if best is None or saved[best] < min_saved_seconds else best

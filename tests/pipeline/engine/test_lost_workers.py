@@ -5,8 +5,8 @@ import platform
 import pytest
 import ray
 
-from pipeline.engine import ray_losses
-from pipeline.engine.ray_losses import why_lost
+from pipeline.engine import lost_workers
+from pipeline.engine.lost_workers import why_lost
 
 # As Ray 2.60 says it.
 MEMORY = (
@@ -56,8 +56,8 @@ def test_memory_is_said_with_how_much_there_was():
     ids=["killed for memory", "nobody was", "elsewhere", "crashed"],
 )
 def test_where_ray_knows_nothing_the_machine_may(monkeypatch, host, before, last, why):
-    monkeypatch.setattr(ray_losses, "kernel_kills", lambda: 5)
-    monkeypatch.setattr(ray_losses, "_last_words", lambda text: last)
+    monkeypatch.setattr(lost_workers, "kernel_kills", lambda: 5)
+    monkeypatch.setattr(lost_workers, "_last_words", lambda text: last)
 
     told, detail = why_lost(LostError(WORDLESS), host=host, killed_before=before)
 

@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.engine.halving import Pace, group_to_halve
+from pipeline.engine.splitting import Pace, group_to_split
 
 
 def test_a_half_is_faster_but_goes_on_from_the_checkpoint():
@@ -11,11 +11,11 @@ def test_a_half_is_faster_but_goes_on_from_the_checkpoint():
     assert pace.saved(40.0) == pytest.approx(10.0)
 
 
-def test_the_group_that_saves_the_most_is_halved():
+def test_the_group_that_saves_the_most_is_split():
     slow, fast = (Pace(trials=20, began=0.0, kept=kept, done=kept) for kept in (0.1, 0.9))
 
-    assert group_to_halve([(fast, 60.0), (slow, 60.0)]) == 1
-    assert group_to_halve([(fast, 60.0), (slow, 60.0)], worth=1e6) is None
+    assert group_to_split([(fast, 60.0), (slow, 60.0)]) == 1
+    assert group_to_split([(fast, 60.0), (slow, 60.0)], min_saved_seconds=1e6) is None
 
 
 @pytest.mark.parametrize(
@@ -29,8 +29,8 @@ def test_the_group_that_saves_the_most_is_halved():
     ids=str,
 )
 def test_what_saves_too_little_is_left_alone(pace):
-    assert group_to_halve([(pace, 100.0)]) is None
+    assert group_to_split([(pace, 100.0)]) is None
 
 
-def test_without_groups_none_is_halved():
-    assert group_to_halve([]) is None
+def test_without_groups_none_is_split():
+    assert group_to_split([]) is None
