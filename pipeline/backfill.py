@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     for lost in done.lost:
         print(f"error: {lost}", file=sys.stderr)  # noqa: T201
-    print(f"{done.entries} reports that the record lacked are in it now\n{done.look}")  # noqa: T201
+    print(f"{done.entries} missing reports were written to the record\n{done.look}")  # noqa: T201
     return 1 if done.lost else 0
 
 

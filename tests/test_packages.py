@@ -223,7 +223,7 @@ def test_a_change_of_a_package_from_the_template_is_noticed(page, installed):
     source.write_text(source.read_text().replace("momentum: float = 0.9", "momentum: float = 0.8"))
     sweep = ["--multirun", "experiment=my_sweeps/first", "engine=inprocess", "sweep.resume=true"]
     resumed = " ".join(installed.run(folder, installed.command, *sweep).split())
-    assert "the code of my-sweeps was another" in resumed
+    assert "the code of my-sweeps has changed" in resumed
     best = table(folder, first)[0][0]["run_id"]
     again = installed.run(folder, installed.python, "-m", "pipeline.reproduce", best)
     assert "sources.my-sweeps" in again

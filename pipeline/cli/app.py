@@ -94,7 +94,7 @@ def hydra_arguments(arguments: Sequence[str]) -> list[str]:
     try:
         from hydra._internal.utils import get_args_parser  # noqa: PLC0415  # private: Hydra itself does without us
     except ImportError:
-        print("this Hydra keeps its options to itself: give the overrides last", file=sys.stderr)  # noqa: T201
+        print("this version of Hydra has no argument parser to use here: give the overrides last", file=sys.stderr)  # noqa: T201
         return list(arguments)
     # argparse accepts the overrides only in one piece.
     given = get_args_parser().parse_intermixed_args(arguments)

@@ -32,7 +32,7 @@ def violation(row: type, contract: Any) -> str:
         if not _is_plain(hints[name]):
             return f"must have fields of bool, int, float, str, tuples or mappings of these or None, got {name}"
     if abstract := sorted(getattr(row, "__abstractmethods__", ())):
-        return f"must say what {' and '.join(abstract)} does"
+        return f"must implement {' and '.join(abstract)}"
     lacking = [name for name in _members(contract) if name not in fields and not hasattr(row, name)]
     return f"must have all of a {contract.__name__}, lacks {', '.join(lacking)}" if lacking else _called(row, contract)
 

@@ -70,7 +70,7 @@ def setting_names(trials: Sequence[Trial], over: Collection[str]) -> list[str]:
 
 
 class SweptValues:
-    """The keys that differ between trials, each with its values, as trials are added: each is looked at once."""
+    """The keys that differ between trials, each with its values, as trials are added: each trial is read once."""
 
     def __init__(self) -> None:
         self._values: dict[str, dict[str, Any]] = {}

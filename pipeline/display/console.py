@@ -155,7 +155,7 @@ def _show_settings(console: Console, tally: Tally) -> None:
 
 
 def _show_unranked(console: Console, tally: Tally, measured: set[str]) -> None:
-    """Say so if no trial has reported the metric that ranks."""
+    """Print a notice if no trial has reported the ranking metric."""
     metric = tally.criterion.metric
     if measured and metric not in measured and not metric.endswith("accuracy"):
         names = ", ".join(sorted(measured))
@@ -253,7 +253,7 @@ def show_forecast(console: Console, forecast: Forecast, *, seconds: float) -> No
     """Print the forecast of a stopping rule, for a plan that takes ``seconds`` without one."""
     reached = ", ".join(f"{count} to step {step}" for step, count in forecast.reached.items())
     console.print(
-        f"stopping: {reached}, were they as good at each rung as at the first; {100 * forecast.share:.0f} % of the "
+        f"stopping: {reached}, if their ranking stays as at the first rung; {100 * forecast.share:.0f} % of the "
         f"steps, about {_duration(forecast.share * seconds)} instead of {_duration(seconds)}",
         markup=False,
         soft_wrap=True,

@@ -50,11 +50,11 @@ class InProcess:
         return 1
 
     def load(self, dataset: Dataset) -> None:
-        """Take in the data, once for all groups."""
+        """Load the data, once for all groups."""
         self._dataset = dataset.on(array_for(self._device))
 
     def submit(self, groups: Sequence[Group], *, last: bool) -> None:
-        """Take in groups to compute."""
+        """Queue groups to compute."""
         del last
         self._waiting += (Ledger.of(group, threads=self._threads, device=self._device) for group in groups)
 

@@ -12,7 +12,7 @@ _KILLS = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
 _CAUSE = re.compile(r"receives? a (SIG[A-Z]+)|(exit code \d+)(?!.*receives? a SIG)")
 _SIGNAL = re.compile(r"\*\*\* (SIG[A-Z]+) received")
 _LAST_CHARACTERS = 20_000
-_NO_MESSAGE = "it ended without a word: by SIGKILL, as when the system is out of memory, or by os._exit"
+_NO_MESSAGE = "it ended without a message: by SIGKILL, as when the system is out of memory, or by os._exit"
 
 
 def kernel_kills() -> int:

@@ -152,7 +152,7 @@ def _use_local_code() -> dict[str, Any]:
     job = ray.job_config.JobConfig
     if "_py_driver_sys_path" in inspect.signature(job).parameters and hasattr(job, "_runtime_env_has_working_dir"):
         return {"job_config": _LocalCode()}
-    _log.warning("this Ray is told in another way where code is: it is sent to the workers, which takes longer")
+    _log.warning("this version of Ray cannot import local code: the code is sent to the workers, which takes longer")
     return {"runtime_env": _send_code()}
 
 

@@ -103,7 +103,7 @@ def for_this_driver() -> Iterator[None]:
     with contextlib.ExitStack() as swapped:
         lacking = [path for path, made in _REPLACED.items() if not _swap(swapped, path, made)]
         if lacking:
-            beyond = "" if _LOOPBACK not in lacking else "; it is heard beyond this machine, by who has its token"
+            beyond = "; it also listens on the network, to clients that have its token" if _LOOPBACK in lacking else ""
             _log.warning("this Ray has no %s: a private cluster takes longer to start%s", ", ".join(lacking), beyond)
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         swapped.callback(signal.pthread_sigmask, signal.SIG_SETMASK, mask)

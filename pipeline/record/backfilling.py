@@ -101,7 +101,7 @@ def _parent_tags(uri: str, opened: Opened, path: Path) -> Mapping[str, str]:
     if Path(log).name != path.name:
         raise RecordError(
             f"the sweep {opened.parent} must not have been resumed with another log: it has been, with {log}, so "
-            "its trials were computed again, and this log is of no use any more"
+            "its trials were computed again, and this log is obsolete"
         )
     return tags
 
@@ -155,7 +155,7 @@ class _Backfill:
         if not self._runs.opened.parent and root is not None and root not in self._store.ids:
             self._retry(lambda: self._store.find(root))
         refused = self._retry(lambda: self._store.apply(changes, root, entries)) if changes else []
-        self.lost += [f"the store does not take what it is given: {redact(str(error))}" for error in refused]
+        self.lost += [f"the store refused a write: {redact(str(error))}" for error in refused]
 
     def _retry(self, action: Callable[[], T]) -> T:
         """Call ``action``, and retry it if the store does not answer."""

@@ -70,7 +70,8 @@ class Exporter:
     def close(self, *, stopped: bool = False) -> str:
         """Write the rest, and return why some of it could not be written, or an empty text.
 
-        ``stopped`` says that the sweep was stopped, so that somebody waits for its end: then the patience is less.
+        ``stopped`` says that the sweep was stopped, so that somebody waits for its end: then it waits for the store for
+        a shorter time.
         """
         with self._changed:
             self._last_success = time.monotonic()
@@ -97,8 +98,8 @@ class Exporter:
             if not warned and self._log is not None and (self._failure or now > began + _GRACE):
                 warned = True
                 _log.warning(
-                    "the store is waited for, %.0f s at most (Ctrl-C: no longer); what it lacks then is written by: "
-                    "python -m pipeline.backfill %s",
+                    "waiting for the store, at most %.0f s (Ctrl-C stops waiting); this command then writes what is "
+                    "missing: python -m pipeline.backfill %s",
                     patience,
                     shlex.quote(str(self._log.path)),
                 )

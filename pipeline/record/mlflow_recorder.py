@@ -209,13 +209,13 @@ class MlflowRecorder:
                 if log.entries == stored:
                     self._runs.outbox.drain(stored)
         except DamagedError as error:
-            lost = f"of {path} is lost what follows entry {log.entries}, and it is computed again"
+            lost = f"{path}: the entries after {log.entries} are lost, and their trials are computed again"
             self._faults.write(f"{lost}: {error}")
         if log.entries == 0 or self._runs.opened.parent != past.run_id:
             log.close()
             return 0
         if log.entries > stored:
-            _log.warning("%d reports that the record lacked are in it now, from %s", log.entries - stored, path)
+            _log.warning("%d missing reports were written to the record, from %s", log.entries - stored, path)
         else:
             self._runs.outbox.drain(stored)
         self._log = log
@@ -335,7 +335,7 @@ class MlflowRecorder:
         if errors:
             causes.append(f"the record lacks what {len(errors)} failed writes held, the first: {brief(errors[0])}")
         if reason:
-            causes.append(f"the record is not whole: {reason}")
+            causes.append(f"the record is incomplete: {reason}")
         if reason and (self._log is None or not self._log.is_whole):
             causes.append(f"and the log cannot be written: {self._log_error}")
         elif reason and self._log is not None:

@@ -75,7 +75,9 @@ def abandon(uri: str, sweep: OtherSweep) -> None:
     client = connect(absolute(uri), create=True)
     for run_id in sweep.unended:
         client.set_tag(run_id, "outcome", "killed")
-        client.set_tag(run_id, "outcome.message", "its process ended without a word, and nobody went on with it")
+        client.set_tag(
+            run_id, "outcome.message", "its process ended without recording an end, and the sweep was not resumed"
+        )
         client.set_terminated(run_id, "KILLED")
 
 

@@ -200,9 +200,9 @@ def _obstacle(client: MlflowClient) -> str:
         with _transaction(client) as connection:
             revision = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
     except (AttributeError, TypeError) as error:
-        return f"this MLflow is built in another way ({error})"
+        return f"this version of MLflow has other internals ({error})"
     known = revision in TESTED_REVISIONS
-    return "" if known else f"its tables, of revision {revision}, are of another version than was tested"
+    return "" if known else f"its tables have revision {revision}, which was not tested"
 
 
 @contextlib.contextmanager

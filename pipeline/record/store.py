@@ -100,7 +100,7 @@ class Store:
         for run, change in changes.items():
             for write in (self._create, self._add_data, self._log_values, self._attach, self._end, self._register):
                 if self.given_up:
-                    raise TimeoutError("the store is not waited for any more")
+                    raise TimeoutError("gave up waiting for the store")
                 try:
                     write(run, change)
                 except Exception as error:

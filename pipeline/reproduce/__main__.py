@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=[],
         dest="changes",
         metavar="KEY=VALUE",
-        help="run with this change; what it makes different is shown, and is no failure",
+        help="run with this change; the differences that it causes are shown, and do not count as a failure",
     )
     options = parser.parse_args(arguments)
     atexit.register(gc.freeze)  # as `pipeline.cli.app` does

@@ -61,7 +61,7 @@ def summary(compared: Sequence[ComparedTrial], *, left_out: int, changed: bool) 
     overall = worst(one.verdict.equality for one in compared)
     parts = [overall.value]
     if changed and overall is Equality.DIFFERENT:
-        parts[0] += " (as was asked for by --set)"
+        parts[0] += " (expected: --set changed the config)"
     far = max((d for one in compared if (d := one.verdict.largest)), key=lambda d: d.largest, default=None)
     if far:
         parts.append(_place(far))

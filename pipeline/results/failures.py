@@ -76,7 +76,7 @@ class Failures:
         if first.traceback:
             places = [str(self._log.path)] if kind.logged else []
             lines.append(f"  in full: {' and '.join([*places, 'traceback.txt in the record of each'])}")
-            lines.append(f"  again, here, in a debugger: {rerun_command(first.trial)}")
+            lines.append(f"  rerun one here in a debugger: {rerun_command(first.trial)}")
         return "\n".join(lines)
 
 

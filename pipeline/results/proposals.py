@@ -1,4 +1,4 @@
-"""What is told of a search: its proposals as a table, and in tags how was searched and what mattered."""
+"""The proposals of a search as a table, and its sampler, objectives and importances as tags."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def rows(searched: Searched) -> list[dict[str, Any]]:
 
 
 def tags(searched: Searched) -> dict[str, str]:
-    """Return the tags that say how was searched, and what mattered."""
+    """Return the tags for the sampler, the objectives and the importances."""
     objectives = zip(searched.directions, searched.metrics, strict=True)
     found = {
         "search.sampler": searched.sampler,

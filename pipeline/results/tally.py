@@ -99,7 +99,7 @@ class Tally:
         self._names: dict[str, str] | None = None
         self._rank_keys: dict[str, RankKey] = {}
         self._leading: str | None = None
-        # Settings whose place is not known any more: many repeats take long to look at.
+        # Settings whose rank is stale; ranking is deferred, since many repeats take long.
         self._moved: dict[str, None] = {}
         self._share = share
         self.steps_total = 0
@@ -120,7 +120,7 @@ class Tally:
             self._swept.add(used)
         if new:
             self.steps_total += round(self._share * sum(trial.trial.steps for trial in new))
-            self._names = None  # they tell what differs, which may be more now
+            self._names = None  # names hold the keys that differ, which may have changed
 
     def count(self, report: TrialReport) -> Standing:
         """Count a report, and return the trial's standing."""

@@ -197,7 +197,7 @@ class LiveSweep:
     def _recall(self, batch: PointBatch, points: Sequence[Point], plan: Plan) -> tuple[Sequence[Point], Plan]:
         """Have a source repeat its proposals of an earlier process, and return all points and their plan."""
         proposals = self._resumption.proposals
-        self._console.print(f"{len(proposals)} proposals are known, and made again")
+        self._console.print(f"{len(proposals)} proposals of the earlier process are repeated")
         batch.recall(proposals)
         self._proposed = len(proposals)
         points = [*points, *batch.more(len(proposals))]

@@ -87,7 +87,7 @@ def load_dataset(config: Config, console: Console) -> Dataset:
 
 
 def show_not_stopped(config: Config, plan: Plan, console: Console) -> None:
-    """Say to which trials the stopping rule does not apply."""
+    """Print which trials the stopping rule does not apply to."""
     others = sorted({row_name(TABLES["task"], t.trial.task) for t in plan.trials if not t.trial.task.trains})
     if config.stopping.stops and others:
         rule = row_name(TABLES["stopping"], config.stopping)

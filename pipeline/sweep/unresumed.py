@@ -34,7 +34,7 @@ def unresumed(uri: str, experiment: str, sweep: SweepHeader, dataset_digest: str
     if abandoned:
         count = sum(len(other.unended) for other in abandoned)
         names = ", ".join(f"{other.name} (run {other.run_id})" for other in abandoned)
-        text += f"\nended as KILLED: {count} runs that nobody computes any more, of {names}"
+        text += f"\nended as KILLED: {count} runs that no process computes, of {names}"
     return text
 
 
@@ -48,10 +48,10 @@ def _differences(other: OtherSweep, sweep: SweepHeader, dataset_digest: str) -> 
     if other.tags.get("dataset.digest") != dataset_digest:
         yield f"the data were others (dataset {other.tags.get('dataset')}, digest {other.tags.get('dataset.digest')})"
     if other.tags.get(CODE) != sweep.provenance[CODE]:
-        yield "the code of tasks was another"
+        yield "the code of tasks has changed"
     for name in sorted(tag for tag in {**other.tags, **sweep.provenance} if tag.startswith(SOURCES)):
         if other.tags.get(name) != sweep.provenance.get(name):
-            yield f"the code of {name.removeprefix(SOURCES)} was another"
+            yield f"the code of {name.removeprefix(SOURCES)} has changed"
     if other.name != sweep.name:
         yield f"its name was {other.name!r}, is {sweep.name!r}"
 

@@ -203,7 +203,7 @@ def test_a_change_that_was_asked_for_is_shown_and_is_no_failure(store_uri, recor
     assert run(store_uri, recorded[2], "--set", "learning_rate=2e-3", "--set", "trial.record_every=4") == 0
 
     printed = capsys.readouterr().out
-    assert "verdict: different (as was asked for by --set)" in printed
+    assert "verdict: different (expected: --set changed the config)" in printed
     new = open_reader(store_uri).trial(again(store_uri, recorded[2]).info.run_id)
     assert (new.config["learning_rate"], len(new.curves["train/loss"].steps)) == (2e-3, 10)
     assert new.name.endswith("with learning_rate=2e-3, trial.record_every=4")
@@ -213,7 +213,7 @@ def test_trials_that_a_change_makes_one_are_run_once(store_uri, recorded, capsys
     assert run(store_uri, recorded[0], "--set", "learning_rate=1e-3") == 0
 
     printed = capsys.readouterr().out
-    assert "different (as was asked for by --set)" in printed
+    assert "different (expected: --set changed the config)" in printed
     assert "of 3 trials 1 bit for bit equal, 2 different" in printed
     assert len(open_reader(store_uri).sweep(again(store_uri, recorded[0]).info.run_id).runs) == 1
 

@@ -94,7 +94,7 @@ def test_of_changed_trials_it_is_said_what_differs_and_what_nobody_computes_is_e
     told = re.search(r"the nearest is batch_size on synthetic \(run \w+\): (.*)", out)
     assert told is not None, out
     assert told[1] == "learning_rate was 0.001, is 0.005"
-    assert re.search(r"ended as KILLED: \d runs that nobody computes any more, of batch_size on synthetic", out)
+    assert re.search(r"ended as KILLED: \d runs that no process computes, of batch_size on synthetic", out)
     parents, trials = sweep.statuses()
     assert sorted(parents) == ["FINISHED", "KILLED"]
     assert set(itertools.chain.from_iterable(trials.values())) == {"FINISHED", "KILLED"}
@@ -212,7 +212,7 @@ def test_a_trial_that_raises_costs_the_others_nothing_and_is_run_again_on_resumi
     assert "2 of 4 trials failed: ValueError: poison" in err
     assert 'raise ValueError("poison")' in err
     assert "trials: gradient batch=32 seed=2, gradient batch=64 seed=2\n" in err
-    assert "  again, here, in a debugger: HYDRA_FULL_ERROR=1 python -m pdb " in err
+    assert "  rerun one here in a debugger: HYDRA_FULL_ERROR=1 python -m pdb " in err
     (log,) = tmp_path.rglob("faults.log")
     assert f"in full: {log} and" in err
     assert log.read_text().count("Traceback (most recent call last)") == 1

@@ -41,7 +41,7 @@ def test_a_sweep_is_summed_up_by_its_worst_trial_and_how_many_there_are_of_each(
 
 
 def test_a_difference_that_was_asked_for_is_told_as_one():
-    assert summary([FAR], left_out=0, changed=True).startswith("different (as was asked for by --set); ")
+    assert summary([FAR], left_out=0, changed=True).startswith("different (expected: --set changed the config); ")
     assert summary([SAME], left_out=0, changed=True) == "bit for bit equal"
 
 

@@ -49,8 +49,8 @@ def test_memory_is_said_with_how_much_there_was():
     ("host", "before", "last", "why"),
     [
         (platform.node(), 4, "", "out of memory: the system ended it by SIGKILL"),
-        (platform.node(), 5, "", "it ended without a word"),
-        ("elsewhere", 4, "", "it ended without a word"),
+        (platform.node(), 5, "", "it ended without a message"),
+        ("elsewhere", 4, "", "it ended without a message"),
         (platform.node(), 4, "*** SIGSEGV received at time=1\nFatal Python error: Segmentation fault", "by SIGSEGV"),
     ],
     ids=["killed for memory", "nobody was", "elsewhere", "crashed"],

@@ -207,7 +207,7 @@ def test_without_the_private_names_of_ray_a_cluster_starts_by_the_public_way_and
         (notice,) = [line for line in process.stderr if "this Ray has no" in line]
         process.wait(timeout=60)
     assert notice.count("ray._private.") == 4
-    assert "it is heard beyond this machine, by who has its token" in notice
+    assert "it also listens on the network, to clients that have its token" in notice
 
 
 def test_a_ray_that_is_told_in_another_way_where_code_is_gets_it_sent(monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 from pipeline.engine.protocol import run
 from tests.clusters import start_cluster
 
-WORDLESS = "it ended without a word: by SIGKILL, as when the system is out of memory, or by os._exit"
+WORDLESS = "it ended without a message: by SIGKILL, as when the system is out of memory, or by os._exit"
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 

@@ -192,7 +192,7 @@ def test_a_search_that_is_killed_goes_on_from_its_proposals_and_contradicts_none
     again = commands.run([*command, "sweep.resume=true"], tmp_path)
 
     assert again.returncode == 0, again.stderr
-    assert f"{len(before)} proposals are known, and made again" in again.stdout
+    assert f"{len(before)} proposals of the earlier process are repeated" in again.stdout
     ((run, status, _, children),) = parents(tmp_path)
     assert status == "FINISHED"
     finished = [own["search.proposal"] for status, own in children if status == "FINISHED"]

@@ -325,7 +325,7 @@ def test_a_log_that_cannot_be_written_is_told_once_and_everything_waits_in_memor
 def test_without_server_and_log_the_loss_is_told(record, proxy, experiment, tmp_path):
     (tmp_path / "file").touch()
 
-    with pytest.raises(RecordError, match=r"the record is not whole: .*; and the log cannot be written: "):
+    with pytest.raises(RecordError, match=r"the record is incomplete: .*; and the log cannot be written: "):
         record(
             proxy.uri,
             experiment,

@@ -233,7 +233,7 @@ def test_tables_of_a_revision_that_was_not_tested_are_written_by_mlflow_itself_a
 
     assert (kind, notice) == ("SqliteStore", [])
     assert later_kind == "Store"
-    notice = "its tables, of revision feedfeedfeed, are of another version than was tested"
+    notice = "its tables have revision feedfeedfeed, which was not tested"
     assert later_notice == [f"the store is written to by MLflow's own API, which takes longer: {notice}"]
     assert later_runs == runs
 
