@@ -32,11 +32,7 @@ _CONFIG_DIGEST = "config.sha256"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedRun:
-    """A recorded trial.
-
-    ``versions`` maps packages to the versions that computed it; ``layout`` is None, and ``arrays`` is empty,
-    for a trial that did not end by itself.
-    """
+    """A recorded trial; ``layout`` is None, and ``arrays`` is empty, for one that did not end by itself."""
 
     run_id: str
     name: str
@@ -50,7 +46,6 @@ class RecordedRun:
     layout: Layout | None
     tags: Mapping[str, str]
     dataset_digest: str
-    versions: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +135,6 @@ class Reader:
             layout=artifacts.read_layout(files[artifacts.LAYOUT]) if artifacts.LAYOUT in files else None,
             tags=tags,
             dataset_digest=tags["dataset.digest"],
-            versions={k.removeprefix("version."): v for k, v in sorted(tags.items()) if k.startswith("version.")},
         )
 
     def sweep(self, run_id: str) -> RecordedSweep:

@@ -63,16 +63,13 @@ class Options:
 class Search:
     """A search by one of Optuna's samplers.
 
-    ``past`` are the overrides of an earlier process's proposals, in order: they are proposed again first. The new
-    proposals after them depend on the results that have been told by then.
-
     Raises
     ------
     SweepError
-        If the sampler cannot be made, the study cannot be reached, or the past does not fit the space.
+        If the sampler cannot be made or the study cannot be reached.
     """
 
-    def __init__(self, space: SearchSpace, options: Options, *, past: Sequence[Sequence[str]] = ()) -> None:
+    def __init__(self, space: SearchSpace, options: Options) -> None:
         self._space, self._options = space, options
         self._trials: list[Any] = []
         self._proposed: list[Mapping[str, str]] = []
@@ -85,7 +82,6 @@ class Search:
         self.learns = self.sampler not in LEARNS_NOTHING
         self.startup = startup(sampler)
         self._study = _study(sampler, options)
-        self.recall(past)
 
     @property
     def identity(self) -> str:
@@ -104,7 +100,9 @@ class Search:
         return [*_overrides(params), *self._space.fixed]
 
     def recall(self, past: Sequence[Sequence[str]]) -> None:
-        """Repeat the proposals of an earlier process, before any new one.
+        """Repeat the proposals of an earlier process, given by their overrides, in order, before any new one.
+
+        The new proposals after them depend on the results that have been told by then.
 
         Raises
         ------

@@ -29,7 +29,6 @@ def record(*, loss=(4.0, 2.0, 1.0), steps=None, weights=(0.5, -1.0), dtype=np.fl
         "layout": Layout(width=8, slot=0, threads=1, host="here", device="cpu", blas="openblas"),
         "tags": {"git.commit": "abc"} | (tags or {}),
         "dataset_digest": "d1",
-        "versions": {},
     }
     return RecordedRun(**fields | values)
 

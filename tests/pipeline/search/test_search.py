@@ -30,7 +30,9 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # samplers warn of what they 
 def made(name="tpe", space=SPACE, past=(), directions=("minimize",), storage=None, **options):
     spanned = space_of(OverridesParser.create().parse_overrides(list(space)))
     config = sampler_configs()[name] | options
-    return Search(spanned, Options(sampler=config, directions=directions, storage=storage, study_name="one"), past=past)
+    search = Search(spanned, Options(sampler=config, directions=directions, storage=storage, study_name="one"))
+    search.recall(past)
+    return search
 
 
 def x_of(proposal):
