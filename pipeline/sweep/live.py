@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
@@ -133,12 +133,7 @@ class LiveSweep:
         self._engine = make_engine(config, lone=lone)
         tags, attachments = collect()
         self._dataset = loading.result()
-        plan = plan_points(points, self._dataset, config)
-        for metric in batch.metrics:
-            asked = dataclasses.replace(config.sweep, metric=metric)
-            check_metric(asked, [trial.trial for trial in plan.trials], self._dataset, key="hydra.sweeper.metrics")
-        show_folded(self._console, plan)
-        show_not_stopped(config, plan, self._console)
+        plan = self._first_plan(batch, points)
         connecting = connect_in_background(recorder)
         self._stack.enter_context(self._engine)
         others.result()
@@ -148,13 +143,7 @@ class LiveSweep:
         criterion = Criterion.of(config.sweep, self._dataset)
         expected = expectation(config, plan.trials, self._dataset)
         self._tally = Tally(plan.trials, criterion, share=expected.share if expected else 1.0)
-
-        # The parent run of a sweep keeps the attachments for all its trials.
-        provenance = Provenance(tags=tags, attachments=attachments if lone else {})
-        overrides = self._overrides or ()
-        about = (overrides, config, self._tally, self._dataset, tags, attachments, batch.identity)
-        sweep = None if lone else make_header(*about)
-        head = Header(sweep=sweep, dataset=self._dataset, provenance=provenance)
+        head = self._header(batch, tags, attachments)
         self._record = Record(
             recorder, in_background(lambda: open_record(recorder, connecting, config, head, self._folder))
         )
@@ -165,6 +154,28 @@ class LiveSweep:
         self._stack.enter_context(closing(self._record, self._engine, self._tally, display.print_line))
         self._handler = ReportHandler(self._record, self._tally, display, self._failures)
         self._started = True
+        self._begin(batch, points, plan)
+
+    def _first_plan(self, batch: PointBatch, points: Sequence[Point]) -> Plan:
+        """Return the plan of the first points, with its notices printed; refuse a metric that no trial reports."""
+        plan = plan_points(points, self._dataset, self._config)
+        for metric in batch.metrics:
+            asked = dataclasses.replace(self._config.sweep, metric=metric)
+            check_metric(asked, [trial.trial for trial in plan.trials], self._dataset, key="hydra.sweeper.metrics")
+        show_folded(self._console, plan)
+        show_not_stopped(self._config, plan, self._console)
+        return plan
+
+    def _header(self, batch: PointBatch, tags: Mapping[str, str], attachments: Mapping[str, str]) -> Header:
+        """Return the header of the record; the parent run of a sweep keeps the attachments for all its trials."""
+        if self._overrides is None:
+            provenance = Provenance(tags=tags, attachments=attachments)
+            return Header(sweep=None, dataset=self._dataset, provenance=provenance)
+        about = (self._overrides, self._config, self._tally, self._dataset, tags, attachments, batch.identity)
+        return Header(sweep=make_header(*about), dataset=self._dataset, provenance=Provenance(tags=tags))
+
+    def _begin(self, batch: PointBatch, points: Sequence[Point], plan: Plan) -> None:
+        """Load the data into the engine, and schedule the first points, after those of an earlier process."""
         self._engine.load(self._dataset)
         self._resumption = self._resumed()
         if self._resumption.proposals:
