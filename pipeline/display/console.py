@@ -41,6 +41,7 @@ class Display:
         self._console = console
         self._tally = tally
         self._since = self._printed_at = time.monotonic()
+        self._first_steps: tuple[float, int] | None = None  # when steps were first done, and how many
         self._bar: Progress | None = None
         self._task = TaskID(0)
 
@@ -60,6 +61,8 @@ class Display:
     def update(self) -> None:
         """Show the progress, at most ten times a second on a terminal, else every `PLAIN_EVERY` seconds."""
         now = time.monotonic()
+        if self._first_steps is None and self._tally.steps_done:
+            self._first_steps = now, self._tally.steps_done
         if self._bar is not None and now - self._printed_at >= 0.1:
             self._bar.update(self._task, completed=self._tally.steps_done, description=self._line())
         elif self._bar is None and now - self._printed_at >= PLAIN_EVERY:
@@ -77,12 +80,17 @@ class Display:
         parts = [f"{tally.done}/{len(tally.standings)} trials", f"{tally.running} running", f"{tally.failed} failed"]
         if leader := tally.leader():
             parts.append(f"best {leader}")
-        elapsed = time.monotonic() - self._since
-        if 0 < tally.steps_done < tally.steps_total:
-            parts.append(f"{_duration(elapsed * (tally.steps_total / tally.steps_done - 1))} left")
-        else:
-            parts.append(_duration(elapsed))
+        left = self._seconds_left()
+        parts.append(_duration(time.monotonic() - self._since) if left is None else f"{_duration(left)} left")
         return ", ".join(parts)
+
+    def _seconds_left(self) -> float | None:
+        """Return how long the steps that are left take, as fast as those since the first: before them workers start."""
+        if self._first_steps is None:
+            return None
+        begin, before = self._first_steps
+        done, left = self._tally.steps_done - before, self._tally.steps_total - self._tally.steps_done
+        return (time.monotonic() - begin) * left / done if done > 0 and left > 0 else None
 
 
 class Loading:

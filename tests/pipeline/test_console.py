@@ -1,4 +1,5 @@
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -83,7 +84,22 @@ def test_the_display_speaks_in_plain_lines_without_a_terminal(trials, console):
 
     assert console.file.getvalue().splitlines() == [
         "failed: [bold]",
-        "0/3 trials, 1 running, 0 failed, best 0.5000 (third [x]), 0 s left",
+        "0/3 trials, 1 running, 0 failed, best 0.5000 (third [x]), 0 s",
+    ]
+
+
+def test_the_time_that_is_left_is_that_of_steps_and_not_of_the_start(trials, console, monkeypatch):
+    clock = iter([0, 60, 60, 75, 75]).__next__  # a minute passes before the first steps are done
+    monkeypatch.setattr("pipeline.display.console.time", SimpleNamespace(monotonic=clock))
+    tally = Tally(trials)
+    display = Display(console, tally)
+    for step in (10, 85):
+        tally.count(progressed(trials[0], step))
+        display.update()
+
+    assert console.file.getvalue().splitlines() == [
+        "0/3 trials, 1 running, 0 failed, 1 min 0 s",
+        "0/3 trials, 1 running, 0 failed, 43 s left",
     ]
 
 
