@@ -100,15 +100,15 @@ def command(folder, *arguments):
         patch.setattr(launcher, "LiveSweep", Live)
         with contextlib.redirect_stdout(io.StringIO()):
             app.main()
-    return device_put(jobs, folder), device_put(around, folder)
+    return without_folder(jobs, folder), without_folder(around, folder)
 
 
-def device_put(values, folder):
+def without_folder(values, folder):
     """Return values with the folder of the command by one name, so that those of several can be compared."""
     if isinstance(values, dict):
-        return {device_put(key, folder): device_put(value, folder) for key, value in values.items()}
+        return {without_folder(key, folder): without_folder(value, folder) for key, value in values.items()}
     if isinstance(values, list | tuple):
-        return [device_put(value, folder) for value in values]
+        return [without_folder(value, folder) for value in values]
     return values.replace(str(folder), "FOLDER") if isinstance(values, str) else values
 
 
@@ -156,7 +156,7 @@ def test_callbacks_see_what_they_see_of_hydras_own_launcher(tmp_path, overrides)
     def seen(folder, *more):
         watching.SEEN.clear()
         command(folder, *many, *more)
-        return sorted(device_put(watching.SEEN, folder), key=lambda event: (event[0], event[1]))
+        return sorted(without_folder(watching.SEEN, folder), key=lambda event: (event[0], event[1]))
 
     ours, hydras = seen(tmp_path / "ours"), seen(tmp_path / "hydras", *HYDRAS_OWN)
 
@@ -202,7 +202,7 @@ def test_the_files_of_a_job_are_those_that_hydra_writes(tmp_path):
         command(tmp_path / name, *many, *more)
         found = {path.relative_to(tmp_path / name): path for path in (tmp_path / name).glob("out/*/.hydra/*.yaml")}
         read = {path: OmegaConf.to_container(OmegaConf.load(found[path])) for path in found}
-        return {path: device_put(values, tmp_path / name) for path, values in read.items()}
+        return {path: without_folder(values, tmp_path / name) for path, values in read.items()}
 
     ours, hydras = files("ours"), files("hydras", *HYDRAS_OWN)
 
