@@ -5,7 +5,7 @@ LEAN = {"include_dashboard": False, "include_log_monitor": False}
 
 
 def start_cluster(**head):
-    """Start a cluster whose head has what is given, as Ray's own node would; it does not scale by itself."""
+    """Start a cluster of one node with these arguments of Ray's node, without the monitor of the autoscaler."""
     from ray.cluster_utils import Cluster
 
     return Cluster(initialize_head=True, head_node_args=LEAN | {"no_monitor": True} | head)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import stores
 from tests.benchmarks.images import UNPACK, cifar10
 from tests.clusters import start_cluster
 
@@ -46,14 +46,9 @@ def cifar10_root() -> Path:
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return an SQLite store without experiments, to be copied: making one takes seconds."""
+    """Return an SQLite store without experiments, to be copied."""
     file = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    from pipeline.record.store import connect
-
-    with warnings.catch_warnings():
-        # SQLAlchemy warns of what MLflow does while its models are imported.
-        warnings.filterwarnings("ignore", "The ``noload`` loader strategy", DeprecationWarning)
-        connect(f"sqlite:///{file}", create=True)
+    file.write_bytes(stores.empty_store())
     return file
 
 

@@ -70,8 +70,7 @@ class Exporter:
     def close(self, *, stopped: bool = False) -> str:
         """Write the rest, and return why some of it could not be written, or an empty text.
 
-        ``stopped`` says that the sweep was stopped, so that somebody waits for its end: then it waits for the store for
-        a shorter time.
+        ``stopped`` says that the sweep was stopped and somebody waits for its end: the store has less time to answer.
         """
         with self._changed:
             self._last_success = time.monotonic()

@@ -19,8 +19,7 @@ import time
 import weakref
 from multiprocessing import forkserver
 from pathlib import Path
-
-import pytest
+from unittest import mock
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,8 +49,7 @@ _FORKED.set_forkserver_preload(
 @functools.cache
 def _start_server():
     """Start the process that commands are forked from; to import what is preloaded it needs the path of this tree."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(ROOT))
+    with mock.patch.dict(os.environ, PYTHONPATH=str(ROOT)):
         forkserver.ensure_running()
 
 
@@ -139,13 +137,13 @@ def run(arguments, folder, *, timeout=240, **environment):
 def _created_from_a_copy(locked):
     """Return the lock under which stores are created, with a new SQLite store copied into its place."""
     from pipeline.address import sqlite_file
-    from tests.pipeline.preloaded import EMPTY_STORE
+    from tests.stores import empty_store
 
     @contextlib.contextmanager
     def copied(uri):
         with locked(uri):
             if (file := sqlite_file(uri)) and not (file.exists() and file.stat().st_size):
-                file.write_bytes(EMPTY_STORE)
+                file.write_bytes(empty_store())
             yield
 
     return copied

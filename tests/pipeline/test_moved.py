@@ -36,7 +36,7 @@ def reproduced(parent, store, folder):
     assert "2 bit for bit equal" in done.stdout
 
 
-def test_a_project_that_is_moved_is_reproduced_from_anywhere_and_goes_on_where_it_is(tmp_path, empty_store):
+def test_a_project_that_is_moved_is_reproduced_from_anywhere_and_goes_on_where_it_is(tmp_path):
     old, new, elsewhere = tmp_path / "old", tmp_path / "new", tmp_path / "elsewhere"
     for folder in (old / "data", elsewhere):
         folder.mkdir(parents=True)
@@ -45,7 +45,6 @@ def test_a_project_that_is_moved_is_reproduced_from_anywhere_and_goes_on_where_i
     arrays = {"images": images, "labels": labels}
     parts = {f"{part}_{what}": array for part in ("train", "test") for what, array in arrays.items()}
     np.savez(old / "data/set.npz", **parts)
-    shutil.copy(empty_store, old)
     first = swept(old, FIGURES="1")
     reproduced(first, old, elsewhere)
 

@@ -133,11 +133,11 @@ def postgresql(folder):
             os.killpg(process.pid, 2)  # a fast shutdown
 
 
-@pytest.mark.parametrize("name", ["what?%41 a%20b", "ü #;@&'"])
+@pytest.mark.parametrize("name", ["a%20b", "what?%41", "ü #;@&'"])
 def test_a_folder_of_any_name_keeps_its_record_to_itself(name, tmp_path):
     folder = tmp_path / name
     folder.mkdir()
-    neighbours = [tmp_path / "what?A a b", tmp_path / "what", tmp_path / "elsewhere"]
+    neighbours = [tmp_path / "a b", tmp_path / "what", tmp_path / "elsewhere"]
     for neighbour in neighbours:
         neighbour.mkdir()
 
