@@ -13,7 +13,8 @@ from rich.console import Console
 from tests.benchmarks import machine
 from tests.benchmarks.benchmarks import BENCHMARKS
 from tests.benchmarks.report import cells, table, write_json
-from tests.benchmarks.row import Row, Settings, Skipped
+from tests.benchmarks.row import ROUNDS, Row, Settings, Skipped
+from tests.benchmarks.searches import SEEDS
 
 
 def main() -> None:
@@ -24,7 +25,7 @@ def main() -> None:
     )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the rows there, after every benchmark")
     parser.add_argument(
-        "--repeat", metavar="N", type=int, help="rounds of everything (default: 3, 1 of minutes-long ones)"
+        "--repeat", metavar="N", type=int, help=f"rounds of everything (default: {ROUNDS}, and {SEEDS} of the search)"
     )
     parser.add_argument("--output", metavar="FOLDER", type=Path, default=Path("outputs/benchmarks"), help="for figures")
     given = parser.parse_args()

@@ -37,7 +37,7 @@ def random_search(settings: Settings) -> Iterator[Row]:
     dataset = images(settings)
     x, y = notes.features(dataset, dataset.train, np.float32), dataset.train.labels
     loop = notes.random_search(x, y)
-    rounds = settings.short()
+    rounds = settings.rounds()
     trial = Trial(task=Train(), strategy=RandomSearch(), record_every=STEPS, **FULL)
     taken = in_turns(
         {
@@ -67,7 +67,7 @@ def local_search(settings: Settings) -> Iterator[Row]:
     dataset = images(settings)
     x, y = notes.features(dataset, dataset.train, np.float32), dataset.train.labels
     trial = Trial(task=Train(), strategy=LOCAL, learning_rate=STEP_SIZE, record_every=1, **FULL)
-    rounds = settings.short()
+    rounds = settings.rounds()
     loop = notes.local_search(x, y, initial_scale=LOCAL.initial_scale, step_size=STEP_SIZE)
     theirs: list[float] = []
     ours: list[float] = []
@@ -91,7 +91,7 @@ def numerical_gradient(settings: Settings) -> Iterator[Row]:
     x, y = notes.features(dataset, dataset.train, np.float64), dataset.train.labels
     weights = (1e-3 * normal(0, "initial weights", shape=(10, x.shape[1]))).astype(np.float64)
     chosen = [np.unravel_index(i, weights.shape) for i in np.linspace(0, weights.size - 1, DIFFERENCES, dtype=int)]
-    rounds = settings.short()
+    rounds = settings.rounds()
     slopes: dict[Any, float] = {}
     results: list[Result] = []
 
@@ -128,7 +128,7 @@ def landscape(settings: Settings) -> Iterator[Row]:
 
     taken = in_turns(
         {"points": lambda: seconds(points), "ours": lambda: seconds(lambda: run(trial, dataset))},
-        rounds=settings.short(),
+        rounds=settings.rounds(),
     )
     note = f"{1000 * taken['points'] / POINTS:.1f} ms a point, {POINTS} a round, scaled"
     yield faster("landscape", taken["ours"], taken["points"] / POINTS * GRID**2, reach=20, note=note)

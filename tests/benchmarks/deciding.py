@@ -12,6 +12,7 @@ import numpy as np
 from tests.benchmarks import sweeps
 from tests.benchmarks.commands import PEERS, STORE, make_store, pipeline, require_peer, timed
 from tests.benchmarks.row import Reach, Row, Settings, faster
+from tests.benchmarks.timing import in_turns
 
 GRID = {
     "learning_rate": ",".join(f"{rate:.3g}" for rate in np.geomspace(1e-9, 1e-5, 20)),
@@ -29,14 +30,18 @@ def halving(settings: Settings) -> Iterator[Row]:
     images = settings.cifar10()
     fixed = ("dataset=cifar10", f"dataset.root={images}", f"steps={STEPS}", f"trial.evaluate_every={FIRST_RUNG}")
     command = pipeline("-m", *fixed, *(f"{name}={swept}" for name, swept in GRID.items()))
-    folders = {name: settings.folder() for name in ("halving", "grid")}
-    for folder in folders.values():
-        make_store(folder)
-    seconds = timed([*command, "stopping=halving"], folders["halving"])
-    whole = timed(command, folders["grid"])
-    of_sweep, of_grid = (metrics_of_parent(folders[name] / STORE) for name in folders)
+    folders: dict[str, Path] = {}
+
+    def run(name: str, *more: str) -> float:
+        folders[name] = settings.folder()
+        make_store(folders[name])
+        return timed([*command, *more], folders[name])
+
+    works = {"halving": lambda: run("halving", "stopping=halving"), "grid": lambda: run("grid")}
+    taken = in_turns(works, rounds=settings.rounds())
+    of_sweep, of_grid = (metrics_of_parent(folders[name] / STORE) for name in works)
     accuracy, best = of_sweep["best/test/accuracy"], of_grid["best/test/accuracy"]
-    yield faster("halving", seconds, whole, reach=4, note="240 trials, from shell to shell")
+    yield faster("halving", taken["halving"], taken["grid"], reach=4, note="240 trials, from shell to shell")
     yield Row(
         name="halving-winner",
         unit="points",
@@ -57,15 +62,22 @@ def asha(settings: Settings) -> Iterator[Row]:
     """The 48 trials of the benchmark with asha, 50 steps and by 4, against Ray Tune with its own."""
     require_peer("pyarrow")
     require_peer("tensorboardX")
-    images, folders = settings.cifar10(), [settings.folder(), settings.folder()]
+    images = settings.cifar10()
     compared = ("stopping.metric=train/accuracy", "trial.record_every=50", "trial.evaluate_every=1000")
     rule = ("stopping=asha", f"stopping.min_steps={ASHA[0]}", f"stopping.reduction_factor={ASHA[1]}")
-    make_store(folders[0])
-    seconds = timed(sweeps.ours(images, *rule, *compared), folders[0])
-    store = make_store(folders[1])
-    peer = [str(images), store, str(sweeps.STEPS), *sweeps.grid(), f"asha={ASHA[0]},{ASHA[1]}"]
-    whole = timed([sys.executable, str(PEERS / "ray_tune.py"), *peer], folders[1])
-    yield faster("asha", seconds, whole, reach=15, note="48 trials, 1000 steps, from shell to shell")
+
+    def ours() -> float:
+        folder = settings.folder()
+        make_store(folder)
+        return timed(sweeps.ours(images, *rule, *compared), folder)
+
+    def theirs() -> float:
+        folder = settings.folder()
+        peer = [str(images), make_store(folder), str(sweeps.STEPS), *sweeps.grid(), f"asha={ASHA[0]},{ASHA[1]}"]
+        return timed([sys.executable, str(PEERS / "ray_tune.py"), *peer], folder)
+
+    taken = in_turns({"ours": ours, "theirs": theirs}, rounds=settings.rounds())
+    yield faster("asha", taken["ours"], taken["theirs"], reach=15, note="48 trials, 1000 steps, from shell to shell")
 
 
 def metrics_of_parent(store: Path) -> dict[str, float]:

@@ -45,7 +45,7 @@ def random_search(settings: Settings) -> Iterator[Row]:
     trial = Trial(task=Train(), strategy=RandomSearch(), record_every=STEPS, **FULL)
     taken = in_turns(
         {"peak": lambda: product_peak(like, dataset), "ours": lambda: seconds(lambda: run([trial], dataset, like))},
-        rounds=settings.short() + 1,  # the first of each compiles and allocates
+        rounds=settings.rounds() + 1,  # the first of each compiles and allocates
     )
     operations = 2 * STEPS * len(dataset.train) * 10 * (dataset.mean.shape[0] + 1)
     speed = operations / taken["ours"] / 1e12
@@ -76,7 +76,7 @@ def fused(settings: Settings) -> Iterator[Row]:
             "alone": lambda: sum(seconds(lambda t=t: run([t], dataset, like)) for t in chosen) * FUSED / len(chosen),
             "cpu": lambda: seconds(lambda: run(trials, on_cpu, array_for("cpu"))),
         },
-        rounds=settings.long(),
+        rounds=settings.rounds(),
     )
     note = f"512 trials, {FUSED_STEPS} steps of 256, CIFAR-10; {name(like)}"
     yield faster("gpu-fused", taken["fused"], taken["alone"], reach=20, note=f"{note}; against {ALONE} alone, scaled")
@@ -91,7 +91,7 @@ def landscape(settings: Settings) -> Iterator[Row]:
     run([Trial(task=Landscape(resolution=3))], dataset, like)  # compiles
     taken = in_turns(
         {"copy": lambda: copy_seconds(like), "ours": lambda: seconds(lambda: run([trial], dataset, like))},
-        rounds=settings.long(),
+        rounds=settings.rounds(),
     )
     bound = taken["copy"] * GRID**2 * len(dataset.train) * 10 / COPIED
     yield Row(

@@ -87,7 +87,7 @@ def measured(settings: Settings, model: Model, trials: int, batch: int) -> dict[
                 "ours": ours,
                 "pytorch": lambda: seconds(lambda: take(theirs, ALONE)) / ALONE,
             }
-            return in_turns(works, rounds=2 * settings.short())
+            return in_turns(works, rounds=2 * settings.rounds())
     finally:
         torch.set_num_threads(threads)
 

@@ -72,9 +72,12 @@ def within(name: str, seconds: float, other: float, *, reach: float, note: str =
     return Row(name=name, unit="s", value=seconds, against=other, ratio=seconds / other, reach=limit, note=note)
 
 
+ROUNDS = 3
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """``repeat`` is how often everything is measured (None: 3 times what is short, once what takes minutes).
+    """``repeat`` is how often everything is measured (None: ``ROUNDS`` times, or as often as a benchmark says).
 
     Figures go to ``output``, commands run in folders of ``scratch``.
     """
@@ -83,13 +86,9 @@ class Settings:
     output: Path
     scratch: Path
 
-    def short(self) -> int:
-        """Return how often to measure what takes seconds."""
-        return self.repeat or 3
-
-    def long(self) -> int:
-        """Return how often to measure what takes minutes."""
-        return self.repeat or 1
+    def rounds(self, default: int = ROUNDS) -> int:
+        """Return how often to measure."""
+        return self.repeat or default
 
     def cifar10(self) -> Path:
         """Return the folder that holds the CIFAR-10 images, or skip the benchmark."""

@@ -29,7 +29,7 @@ def tpe(settings: Settings) -> Iterator[Row]:
         raise Skipped(f"{PEER} is not set: the Python of an environment with {needed}")
     taken: dict[str, list[float]] = {"ours": [], "theirs": []}
     best: dict[str, list[float]] = {"ours": [], "theirs": []}
-    seeds = settings.repeat or SEEDS
+    seeds = settings.rounds(SEEDS)
     # In turns, so that what else the machine does is alike for both.
     for seed in range(seeds):
         common = (*SPACE, f"steps={STEPS}", f"hydra.sweeper.n_trials={PROPOSALS}", f"hydra.sweeper.sampler.seed={seed}")

@@ -120,26 +120,21 @@ def against_peers(
     *,
     command: Command = ours,
 ) -> Iterator[Row]:
-    """Measure this project's command before every peer and at the end; its median is held against each."""
+    """Measure this project's command before each round of a peer; the median of all is held against each peer's."""
     images = settings.cifar10()
     taken: list[float] = []
     found: dict[str, tuple[float, Path] | str] = {}
-
-    def measure() -> Path:
-        folder = settings.folder()
-        make_store(folder)  # as the peers have one
-        taken.append(timed(command(images), folder, rays=rays))
-        return folder
-
     for peer, (run, _) in peers.items():
-        measure()
-        folder = settings.folder()
+        theirs: list[float] = []
         try:
-            rounds = [run(images, folder if n == 0 else settings.folder(), rays) for n in range(settings.long())]
-            found[peer] = (statistics.median(rounds), folder)
+            for _ in range(settings.rounds()):
+                folder, other = settings.folder(), settings.folder()
+                make_store(folder)  # as the peers have one
+                taken.append(timed(command(images), folder, rays=rays))
+                theirs.append(run(images, other, rays))
+            found[peer] = (statistics.median(theirs), other)
         except Skipped as reason:
             found[peer] = f"skipped: {reason}"
-    folder = measure()
     seconds = statistics.median(taken)
     losses = last_losses(folder / STORE, list(GRID))
     for peer, (_, reach) in peers.items():
@@ -154,7 +149,7 @@ def against_peers(
 def steps_alone(settings: Settings) -> Iterator[Row]:
     """The same 48 trials, time inside steps alone, on two one-thread workers, against one trial at a time."""
     folder = settings.folder()
-    command = [sys.executable, "-m", "tests.benchmarks.steps", str(settings.cifar10()), str(settings.short())]
+    command = [sys.executable, "-m", "tests.benchmarks.steps", str(settings.cifar10()), str(settings.rounds())]
     timed(command, folder)
     told = json.loads((folder / "output.txt").read_text(encoding="utf-8").splitlines()[-1])
     yield faster("sweep-steps", told["fused"], told["alone"], reach=4 if has_avx512() else 3, note=told["note"])
@@ -182,7 +177,7 @@ def first_step(settings: Settings) -> Iterator[Row]:
             "ours": shell_to_step,
             "bare": lambda: ray_init("include_dashboard=False"),
         },
-        rounds=settings.short(),
+        rounds=settings.rounds(),
     )
     yield within(
         "first-step",
@@ -198,7 +193,7 @@ def default_sweep(settings: Settings) -> Iterator[Row]:
     """From the shell to the end of the default sweep: a cluster running, and nothing running, against empty Python."""
     with running_cluster(CPUS) as rays:
         taken = in_turns(
-            {"ours": lambda: timed(pipeline("--multirun"), settings.folder(), rays=rays)}, rounds=settings.short()
+            {"ours": lambda: timed(pipeline("--multirun"), settings.folder(), rays=rays)}, rounds=settings.rounds()
         )
     reach = Reach(limit=15, at_least=False, of_value=True)
     yield Row(name="default-sweep", unit="s", value=taken["ours"], reach=reach, note="a new MLflow store each time")
@@ -208,7 +203,7 @@ def default_sweep(settings: Settings) -> Iterator[Row]:
             "ours": lambda: timed(pipeline("--multirun"), settings.folder()),
             "empty": lambda: timed(empty, settings.folder()),
         },
-        rounds=settings.short(),
+        rounds=settings.rounds(),
     )
     note = "nothing running; against: python -c 'import ray, mlflow; ray.init()'"
     yield within("default-sweep-cold", cold["ours"], cold["empty"], reach=2, note=note)
@@ -228,7 +223,7 @@ def planning(settings: Settings) -> Iterator[Row]:
             "few": lambda: stock(1),
             "more": lambda: stock(9),
         },
-        rounds=settings.short(),
+        rounds=settings.rounds(),
     )
     each = (taken["more"] - taken["few"]) / 40
     peer = taken["few"] + 995 * each
@@ -252,7 +247,7 @@ def recording(settings: Settings) -> Iterator[Row]:
 def recorded(settings: Settings, name: str, *, every: int, reach: float) -> Row:
     """Return the row of 1000 points a trial, one every so many steps."""
     folder = settings.folder()
-    arguments = [str(settings.cifar10()), str(settings.short()), str(every)]
+    arguments = [str(settings.cifar10()), str(settings.rounds()), str(every)]
     timed([sys.executable, "-m", "tests.benchmarks.recorders", *arguments], folder)
     told = json.loads((folder / "output.txt").read_text(encoding="utf-8").splitlines()[-1])
     return within(name, told["mlflow"], told["memory"], reach=reach, note=told["note"])
