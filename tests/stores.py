@@ -9,7 +9,7 @@ from pathlib import Path
 @functools.cache
 def empty_store():
     """Return the bytes of such a store."""
-    from pipeline.record.store import connect
+    from pipeline.tracking.connection import connect
 
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         # SQLAlchemy warns of what MLflow does while its models are imported.

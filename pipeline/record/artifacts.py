@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ CONFIG = "config.yaml"
 OVERRIDES = "overrides.yaml"
 ARRAYS = "arrays.npz"
 LAYOUT = "layout.json"
+SIGNATURE = "signature.json"
 TRACEBACK = "traceback.txt"
 FIGURES = "figures"
 
@@ -127,6 +128,26 @@ def layout_file(layout: Layout) -> str:
 def read_layout(content: bytes) -> Layout:
     """Return the layout in a file of `layout_file`."""
     return Layout(**json.loads(content))
+
+
+def signature(kind: str, image_shape: Iterable[int], classes: Iterable[str]) -> dict[str, str]:
+    """Return the signature of a classifier, in the form of MLflow's ``ModelSignature.to_dict``.
+
+    The input is raw images or features ``(N, *image_shape)`` of the type ``kind``. The output has the columns
+    ``class``, the name of the class with the highest score, and ``scores``, all scores by class name.
+    """
+    images = {"type": "tensor", "tensor-spec": {"dtype": kind, "shape": [-1, *image_shape]}}
+    scores = {name: {"type": "double", "required": True} for name in sorted(classes)}
+    outputs = [
+        {"type": "string", "name": "class", "required": True},
+        {"type": "object", "properties": scores, "name": "scores", "required": True},
+    ]
+    return {"inputs": json.dumps([images]), "outputs": json.dumps(outputs)}
+
+
+def signature_file(data: Data) -> dict[str, str]:
+    """Return the signature of a classifier of this data as a file: its text by name."""
+    return {SIGNATURE: json.dumps(signature(data.kind, data.image_shape, data.classes), indent=2)}
 
 
 def csv_file(rows: Sequence[Mapping[str, Any]]) -> bytes:

@@ -9,9 +9,8 @@ from pathlib import PurePosixPath
 
 from pipeline.errors import RecordError
 from pipeline.plan.plan import PlannedTrial
-from pipeline.record.artifacts import FIGURES
+from pipeline.record.artifacts import FIGURES, signature_file
 from pipeline.record.entries import Closed, Drew, Opened, Recalled, Resumed, Trained
-from pipeline.record.model import signature_file
 from pipeline.record.outbox import PACK_ABOVE, Outbox
 from pipeline.record.sweep_run import SweepRun
 from pipeline.record.trial_run import TrialRun
@@ -42,7 +41,7 @@ class Runs:
         if self.parent is not None:
             trains = any(one.trial.task.trains and uses_model(one.trial) for one in self.parent.sweep.trials)
             files = {f"provenance/{name}": text for name, text in self.parent.sweep.attachments.items()}
-            files |= signature_file(opened.data.kind, opened.data.image_shape, opened.data.classes) if trains else {}
+            files |= signature_file(opened.data) if trains else {}
             self.outbox.change(self.parent.id).files |= {name: text.encode() for name, text in files.items()}
             self.parent.describe(self.runs, "RUNNING")
 

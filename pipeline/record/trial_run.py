@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record import artifacts
 from pipeline.record.entries import Opened, Recalled
-from pipeline.record.model import signature_file
 from pipeline.record.outbox import Change, Outbox
 from pipeline.record.points import Block, RunPoints
 from pipeline.record.protocol import CLOCKED
@@ -57,7 +56,7 @@ class TrialRun:
         change.data = opened.data.name, opened.data.digest
         texts = {f"provenance/{name}": text for name, text in opened.provenance.attachments.items()}
         if not opened.parent and self.trial.trial.task.trains and uses_model(self.trial.trial):
-            texts |= signature_file(opened.data.kind, opened.data.image_shape, opened.data.classes)
+            texts |= artifacts.signature_file(opened.data)
         self._outbox.add_texts(self.id, {**config, **texts})
 
     def recall(self, recalled: Recalled) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.config.environment import DEFAULT_URI, default_uri
-from pipeline.record.reader import open_reader
 from pipeline.report.page import comparison_page, sweep_page
+from pipeline.tracking.reader import open_reader
 from tasks.errors import SweepError
 
 

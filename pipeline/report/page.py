@@ -7,10 +7,10 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-from pipeline.record.reader import RecordedSweep, SweptRun
 from pipeline.results.cells import SHOWN, ended, interval, with_deviation
 from pipeline.results.comparisons import Comparison, against_best, between, compare, conclusion, single_draw
 from pipeline.results.repeats import Setting, are_repeated, setting_columns
+from pipeline.tracking.reader import RecordedSweep, SweptRun
 
 _ENVIRONMENT = ("command", "user", "host", "platform", "cpu", "blas", "python", "dataset", "dataset.digest")
 _MOST_ROWS = 200

@@ -12,10 +12,10 @@ from pipeline.config.environment import DEFAULT_URI, default_uri
 from pipeline.config.tables import faults
 from pipeline.display.console import make_console
 from pipeline.errors import RecordError
-from pipeline.record.reader import Reader, RecordedRun, RecordedSweep, open_reader
 from pipeline.reproduce.comparison import Equality, compare, worst
 from pipeline.reproduce.rerun import REPRODUCES, rerun
 from pipeline.reproduce.verdicts import ComparedTrial, show_trial, show_trials, summary
+from pipeline.tracking.reader import Reader, RecordedRun, RecordedSweep, open_reader
 from tasks.errors import SweepError
 
 

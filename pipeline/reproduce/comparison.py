@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.config.packages import SOURCES
 from pipeline.record.protocol import Series
-from pipeline.record.reader import RecordedRun
+from pipeline.tracking.reader import RecordedRun
 
 TOLERANCE = 1e-5
 """The largest relative difference that counts as rounding."""

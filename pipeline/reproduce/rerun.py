@@ -16,9 +16,7 @@ from pipeline.engine.inprocess import InProcess
 from pipeline.errors import RecordError
 from pipeline.figures.drawing import all_figures
 from pipeline.plan.plan import Group, PlannedTrial, Segment, fuse
-from pipeline.record.mlflow_recorder import MlflowRecorder
 from pipeline.record.protocol import Provenance, SweepHeader
-from pipeline.record.reader import Reader, RecordedRun, RecordedSweep
 from pipeline.reproduce.changed_config import changed
 from pipeline.results.criterion import Criterion
 from pipeline.results.failures import Failures
@@ -27,6 +25,8 @@ from pipeline.results.tally import Tally
 from pipeline.sweep.engines import cpu_count
 from pipeline.sweep.follow import compute_and_record
 from pipeline.sweep.opening import OpenRecord, Record
+from pipeline.tracking.mlflow_recorder import MlflowRecorder
+from pipeline.tracking.reader import Reader, RecordedRun, RecordedSweep
 from tasks.arrays.devices import library_for
 from tasks.cost import DataSize
 from tasks.datasets.dataset import Dataset

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.record.reader import RecordedRun
 from pipeline.reproduce.comparison import Difference, Equality, Verdict, worst
+from pipeline.tracking.reader import RecordedRun
 
 _MOST, _LONGEST = 3, 24
 """The most values of a sweep's trials in one cell, and the most characters of each."""

@@ -25,7 +25,6 @@ from pipeline.display.console import (
 from pipeline.errors import Interrupted
 from pipeline.plan.plan import Group, Plan, PlannedTrial, Point
 from pipeline.provenance import collect
-from pipeline.record.probing import probe
 from pipeline.record.protocol import Provenance
 from pipeline.reports import Decided, Failed, Finished, Measured, Paused, Planned, Report
 from pipeline.results.criterion import Criterion, check_metric
@@ -50,6 +49,7 @@ from pipeline.sweep.planning import (
 from pipeline.sweep.resume import Resumption, resume_command
 from pipeline.sweep.source import PointSource
 from pipeline.sweep.trial_scheduler import TrialScheduler
+from pipeline.tracking.probing import probe
 
 TRIALS_A_WORKER = 12
 """Trials that are proposed for a worker at a time: enough to make full use of fused arithmetic."""

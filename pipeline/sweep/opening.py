@@ -15,14 +15,14 @@ from pipeline.engine.protocol import Engine
 from pipeline.errors import Interrupted
 from pipeline.figures.drawers import DrawingProcesses
 from pipeline.figures.drawing import all_figures
-from pipeline.record.mlflow_recorder import MlflowRecorder
 from pipeline.record.protocol import CHECKPOINTS, Past, Provenance, Recorder, SweepHeader
-from pipeline.record.resumption import find_past
-from pipeline.record.store import connect
 from pipeline.results.tally import Tally
 from pipeline.sweep.checkpoints import Checkpoints
 from pipeline.sweep.engines import cpu_count
 from pipeline.sweep.unresumed import unresumed
+from pipeline.tracking.connection import connect
+from pipeline.tracking.mlflow_recorder import MlflowRecorder
+from pipeline.tracking.resumption import find_past
 from tasks.datasets.dataset import Dataset
 from tasks.errors import SweepError
 

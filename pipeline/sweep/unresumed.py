@@ -12,8 +12,8 @@ from pipeline.config.packages import SOURCES
 from pipeline.config.schema import Limits
 from pipeline.record.artifacts import params
 from pipeline.record.protocol import CHECKPOINTS, OtherSweep, SweepHeader
-from pipeline.record.resumption import abandon, latest_sweeps
 from pipeline.sweep.checkpoints import Checkpoints
+from pipeline.tracking.resumption import abandon, latest_sweeps
 
 _ELSEWHERE = ("dataset", "device", "engine", *(f"trial.{field.name}" for field in dataclasses.fields(Limits)))
 """Keys that are not part of a trial's identity; the data are compared by their digest."""

@@ -21,11 +21,11 @@ from pipeline.engine.protocol import run
 from pipeline.engine.worker import GroupStarted, compute
 from pipeline.plan.plan import Group, Plan, Point, make_plan
 from pipeline.record.drawings import DRAWN_TRIALS
-from pipeline.record.mlflow_recorder import MlflowRecorder
 from pipeline.record.protocol import Provenance, SweepHeader
 from pipeline.reports import Finished, Progressed, Started
 from pipeline.results.tally import Tally
 from pipeline.sweep.engines import make_engine
+from pipeline.tracking.mlflow_recorder import MlflowRecorder
 from tasks.events import Curve, Outcome, Result
 from tests.benchmarks.timing import seconds
 

@@ -16,9 +16,9 @@ from sqlalchemy import Engine, event
 
 from pipeline.address import absolute
 from pipeline.plan.plan import Group, make_plan
-from pipeline.record.store import connect
 from pipeline.reports import Finished, Progressed, Report
 from pipeline.sweep.engines import make_engine, worker_count
+from pipeline.tracking.connection import connect
 from tests.benchmarks.recorders import mlflow_recorder, points, record
 from tests.benchmarks.sweeps import STEPS
 

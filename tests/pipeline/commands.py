@@ -32,8 +32,8 @@ _FORKED.set_forkserver_preload(
         "pipeline.cli.app",
         "pipeline.sweep.live",
         "pipeline.figures",
-        "pipeline.record.mlflow_recorder",
-        "pipeline.record.model",
+        "pipeline.tracking.mlflow_recorder",
+        "pipeline.tracking.model",
         "mlflow.pyfunc",
         "alembic.command",
         "mlflow.store.tracking.sqlalchemy_store",
@@ -150,9 +150,9 @@ def _created_from_a_copy(locked):
 
 
 def _run(arguments, folder, variables, out, err):
-    from pipeline.record import store
     from pipeline.record.drawings import Figures, InThisThread
     from pipeline.sweep import opening
+    from pipeline.tracking import connection
 
     for path, number in ((out, 1), (err, 2)):
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -166,7 +166,7 @@ def _run(arguments, folder, variables, out, err):
     opening.DrawingProcesses = lambda _: InThisThread()
     if FIGURES not in variables:
         opening.all_figures = Figures
-    store._locked = _created_from_a_copy(store._locked)
+    connection._locked = _created_from_a_copy(connection._locked)
     try:
         if arguments[0] == "-m":
             sys.argv = arguments[1:]

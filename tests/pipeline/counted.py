@@ -68,8 +68,8 @@ if __name__ == "__main__":
     TASKS["train"] = Counted
     set_constants()
     from pipeline.cli.app import main
-    from pipeline.record.timing import Timing
     from pipeline.sweep import opening
+    from pipeline.tracking.timing import Timing
 
     timing = Timing(**json.loads(os.environ.get("TIMING", "{}")))
     opening.MlflowRecorder = functools.partial(opening.MlflowRecorder, timing=timing)

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from pipeline.backfill import main
-from pipeline.record.reader import open_reader
-from pipeline.record.store import connect
-from pipeline.record.timing import Timing
+from pipeline.tracking.connection import connect
+from pipeline.tracking.reader import open_reader
+from pipeline.tracking.timing import Timing
 from tests.pipeline.commands import Command
 
 pytestmark = pytest.mark.slow

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from pipeline.record.protocol import Series
-from pipeline.record.reader import RecordedRun
 from pipeline.reports import Layout
 from pipeline.reproduce.comparison import TOLERANCE, Equality, compare
+from pipeline.tracking.reader import RecordedRun
 
 NAN, INF = float("nan"), float("inf")
 

@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from pipeline.config.environment import default_uri, tracking_defaults
-from pipeline.record.sqlite_store import open_store
-from pipeline.record.store import connect
+from pipeline.tracking.connection import connect
+from pipeline.tracking.sqlite_store import open_store
 from tests.pipeline.commands import run
 from tests.pipeline.secret import SECRET
 

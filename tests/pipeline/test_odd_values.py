@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import yaml
 
-from pipeline.record import mlflow_recorder
 from pipeline.record.protocol import Provenance
-from pipeline.record.reader import open_reader
 from pipeline.reports import Finished, Progressed, Started
+from pipeline.tracking import mlflow_recorder
+from pipeline.tracking.reader import open_reader
 from tasks.events import Curve, Outcome, Result
 from tests.pipeline.commands import run
 

@@ -7,10 +7,10 @@ import urllib.parse
 import pytest
 
 from pipeline.record.drawings import Figures
-from pipeline.record.mlflow_recorder import MlflowRecorder
 from pipeline.record.protocol import Provenance, SweepHeader
 from pipeline.report import __main__ as report
 from pipeline.reports import Finished, Started
+from pipeline.tracking.mlflow_recorder import MlflowRecorder
 from tasks.events import Outcome, Result
 
 PIXEL = base64.b64decode(

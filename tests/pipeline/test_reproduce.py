@@ -15,13 +15,13 @@ from pipeline.config.schema import parse
 from pipeline.engine.inprocess import InProcess
 from pipeline.engine.protocol import run as compute
 from pipeline.plan.plan import Group, Point, make_plan
-from pipeline.record.mlflow_recorder import MlflowRecorder
 from pipeline.record.protocol import Provenance, SweepHeader
-from pipeline.record.reader import open_reader
-from pipeline.record.store import connect
 from pipeline.reports import Checkpointed, Failed, Started
 from pipeline.reproduce import __main__ as reproduce
 from pipeline.reproduce import rerun as rerunning
+from pipeline.tracking.connection import connect
+from pipeline.tracking.mlflow_recorder import MlflowRecorder
+from pipeline.tracking.reader import open_reader
 from tasks.datasets.digits import Digits
 
 ROOT = Path(__file__).parents[2]

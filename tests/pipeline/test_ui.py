@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.record.reader import open_reader
-from pipeline.record.store import connect
+from pipeline.tracking.connection import connect
+from pipeline.tracking.reader import open_reader
 from tests.pipeline.commands import run
 from tests.pipeline.serving import tracking_server
 

@@ -9,11 +9,11 @@ import pytest
 from mlflow.models import ModelSignature
 
 from pipeline.record.drawings import Figures
-from pipeline.record.mlflow_recorder import MlflowRecorder
 from pipeline.record.protocol import Provenance
-from pipeline.record.reader import open_reader
 from pipeline.record.trial_run import LONGEST_OUTPUT, OUTPUT
 from pipeline.reports import Failed, Finished, Printed, Progressed, Retried, Started
+from pipeline.tracking.mlflow_recorder import MlflowRecorder
+from pipeline.tracking.reader import open_reader
 from tasks.events import Outcome, Result
 from tests.pipeline.record.recording import block, done, header
 

@@ -22,20 +22,22 @@ from pipeline.plan.plan import PlannedTrial
 from pipeline.record import artifacts
 from pipeline.record.drawings import Drawers, Drawings, Figures, InThisThread
 from pipeline.record.entries import Closed, Data, Drew, Opened, Recalled, Resumed
-from pipeline.record.exporter import ExportBatch, Exporter
 from pipeline.record.log import LOG_NAMES, DamagedError, Log
-from pipeline.record.model import trained_model
 from pipeline.record.page import sweep_view
 from pipeline.record.protocol import Past, Provenance, SweepHeader
-from pipeline.record.relocation import LOG_TAG, PLACE_TAGS
-from pipeline.record.resumption import SWEEP_KEY_TAG, adopt, has_figures, read_ended
 from pipeline.record.runs import Runs
-from pipeline.record.sqlite_store import open_store
-from pipeline.record.store import ENTRIES_TAG, WRITE_VARIABLES, is_refusal, mlflow_variables
-from pipeline.record.timing import TIMING, Timing
 from pipeline.reports import Finished, Planned, Progressed, RecordedReport
 from pipeline.results import summary
 from pipeline.results.fault_log import FaultLog, brief
+from pipeline.tracking.connection import WRITE_VARIABLES, mlflow_variables
+from pipeline.tracking.errors import is_refusal
+from pipeline.tracking.exporter import ExportBatch, Exporter
+from pipeline.tracking.model import trained_model
+from pipeline.tracking.relocation import LOG_TAG, PLACE_TAGS
+from pipeline.tracking.resumption import SWEEP_KEY_TAG, adopt, has_figures, read_ended
+from pipeline.tracking.sqlite_store import open_store
+from pipeline.tracking.store import ENTRIES_TAG
+from pipeline.tracking.timing import TIMING, Timing
 from tasks.datasets.dataset import Dataset
 from tasks.events import Result
 

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 from pipeline.record.outbox import Change
-from pipeline.record.probing import revisions
-from pipeline.record.sqlite_store import TESTED_REVISIONS, SqliteStore, _obstacle, open_store
-from pipeline.record.store import Store, connect
+from pipeline.tracking.connection import connect
+from pipeline.tracking.probing import revisions
+from pipeline.tracking.sqlite_store import TESTED_REVISIONS, SqliteStore, _obstacle, open_store
+from pipeline.tracking.store import Store
 
 INF, NAN = float("inf"), float("nan")
 
@@ -97,7 +98,7 @@ def test_a_store_that_is_locked_takes_nothing_and_all_of_it_later(store, monkeyp
         def locked(*_):
             raise OperationalError("INSERT", {}, Exception("database is locked"))
 
-        patch.setattr("pipeline.record.sqlite_store._insert", locked)
+        patch.setattr("pipeline.tracking.sqlite_store._insert", locked)
         with pytest.raises(Exception, match="database is locked"):
             store.apply(first)
     assert everything(store, run_id) == ({}, {}, {}, {})
@@ -164,8 +165,8 @@ def test_no_run_is_made_in_an_experiment_that_has_been_deleted(store_uri):
 
 WRITING = """
 import json, sys
-from tests.pipeline.record.test_sqlite_store import changes, everything, made
-from pipeline.record.sqlite_store import open_store
+from tests.pipeline.tracking.test_sqlite_store import changes, everything, made
+from pipeline.tracking.sqlite_store import open_store
 store = open_store(sys.argv[1], "an experiment")
 runs = []
 for _ in range(2):

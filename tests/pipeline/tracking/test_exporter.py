@@ -2,10 +2,10 @@
 
 import threading
 
-from pipeline.record.exporter import ExportBatch, Exporter
 from pipeline.record.outbox import Change
-from pipeline.record.timing import Timing
 from pipeline.results.fault_log import NAME, FaultLog
+from pipeline.tracking.exporter import ExportBatch, Exporter
+from pipeline.tracking.timing import Timing
 
 
 class Moody:

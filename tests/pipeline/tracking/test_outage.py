@@ -9,16 +9,16 @@ from contextlib import closing
 import pytest
 
 from pipeline.errors import RecordError
-from pipeline.record import exporter
-from pipeline.record.backfilling import backfill
 from pipeline.record.drawings import Figures
-from pipeline.record.mlflow_recorder import MlflowRecorder
 from pipeline.record.protocol import Provenance
-from pipeline.record.resumption import find_past
-from pipeline.record.sqlite_store import SqliteStore
-from pipeline.record.store import connect
-from pipeline.record.timing import Timing
 from pipeline.reports import Finished, Progressed, Retried, Started
+from pipeline.tracking import exporter
+from pipeline.tracking.backfilling import backfill
+from pipeline.tracking.connection import connect
+from pipeline.tracking.mlflow_recorder import MlflowRecorder
+from pipeline.tracking.resumption import find_past
+from pipeline.tracking.sqlite_store import SqliteStore
+from pipeline.tracking.timing import Timing
 from tests.pipeline.record.recording import block, done, header
 
 pytestmark = pytest.mark.slow

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.record.reader import open_reader
-from pipeline.record.store import connect
+from pipeline.tracking.connection import connect
+from pipeline.tracking.reader import open_reader
 from tests.pipeline import commands
 from tests.pipeline.serving import free_port, tracking_server
 

@@ -5,11 +5,11 @@ import dataclasses
 import pytest
 
 from pipeline.errors import RecordError
-from pipeline.record.mlflow_recorder import MlflowRecorder
 from pipeline.record.outbox import PACK_ABOVE
 from pipeline.record.protocol import Provenance
-from pipeline.record.reader import open_reader
 from pipeline.reports import Finished, Started
+from pipeline.tracking.mlflow_recorder import MlflowRecorder
+from pipeline.tracking.reader import open_reader
 from tests.pipeline.record.recording import done, header, note, parent_of
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from pipeline.plan.plan import PlannedTrial
-from pipeline.record.model import trained_model
 from pipeline.reports import Finished, Layout
+from pipeline.tracking.model import trained_model
 from tasks.arrays.devices import HOST
 from tasks.datasets.dataset import Split, make_dataset
 from tasks.events import Outcome, Result
@@ -21,7 +21,7 @@ from tasks.trial import Trial
 with warnings.catch_warnings():
     # MLflow warns of its own type hints while it is imported.
     warnings.filterwarnings("ignore", ".*Any type hint", UserWarning)
-    from pipeline.record.classifier import AT_ONCE, ImageClassifier
+    from pipeline.tracking.classifier import AT_ONCE, ImageClassifier
 
 SHAPES = {
     "linear": (Linear(), (2, 3)),

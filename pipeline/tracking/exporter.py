@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pipeline.errors import RecordError
 from pipeline.record.log import Log
 from pipeline.record.outbox import Change
-from pipeline.record.store import Store, is_refusal, lacks_tables
-from pipeline.record.timing import TIMING, Timing
 from pipeline.results.fault_log import FaultLog, Quiet, brief
+from pipeline.tracking.errors import is_refusal, lacks_tables
+from pipeline.tracking.store import Store
+from pipeline.tracking.timing import TIMING, Timing
 
 _GRACE = 5.0
 

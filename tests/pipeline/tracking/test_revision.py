@@ -7,9 +7,9 @@ from contextlib import closing
 import pytest
 
 from pipeline.errors import RecordError
-from pipeline.record.probing import probe, revisions
-from pipeline.record.sqlite_store import open_store
-from pipeline.record.store import connect
+from pipeline.tracking.connection import connect
+from pipeline.tracking.probing import probe, revisions
+from pipeline.tracking.sqlite_store import open_store
 
 OLDER = "3da73c924c2f"
 

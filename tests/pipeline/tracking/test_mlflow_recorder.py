@@ -10,11 +10,11 @@ import time
 import pytest
 
 from pipeline.errors import RecordError
-from pipeline.record.mlflow_recorder import MlflowRecorder
 from pipeline.record.protocol import Provenance
-from pipeline.record.reader import open_reader
-from pipeline.record.timing import Timing
 from pipeline.reports import Finished, Progressed, Started
+from pipeline.tracking.mlflow_recorder import MlflowRecorder
+from pipeline.tracking.reader import open_reader
+from pipeline.tracking.timing import Timing
 from tests.pipeline.record.recording import block, done, header, note
 
 
@@ -172,7 +172,7 @@ def test_a_server_that_is_none_is_refused_within_ten_seconds(experiment, tiny):
 
 
 def test_importing_the_recorder_imports_no_mlflow():
-    code = "import sys, pipeline.record.mlflow_recorder, pipeline.record.reader; print('mlflow' in sys.modules)"
+    code = "import sys, pipeline.tracking.mlflow_recorder, pipeline.tracking.reader; print('mlflow' in sys.modules)"
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 

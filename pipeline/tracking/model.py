@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from pipeline.record.artifacts import arrays_file, read_arrays
+from pipeline.record.artifacts import arrays_file, read_arrays, signature
 from pipeline.record.entries import Trained
 from pipeline.reports import Finished
 from tasks.datasets.dataset import Dataset
@@ -25,8 +25,6 @@ from tasks.trial import uses_model
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient  # takes seconds to import
-
-SIGNATURE = "signature.json"
 
 _CODE = Path(__file__).with_name("classifier.py")
 _PACKAGES = ("mlflow", "numpy", "pandas")
@@ -63,8 +61,7 @@ def trained_model(finished: Finished, name: str, dataset: Dataset, about: str = 
 def register(client: MlflowClient, uri: str, experiment_id: str, run_id: str, model: Trained) -> int:
     """Log a trained model with its run, register it as a version of its registered model, and return the version.
 
-    Its input is raw images, uint8 ``(N, *image_shape)``, or features, float32; its output has the columns ``class``,
-    the name of the class with the highest score, and ``scores``, all scores by class name. This is idempotent.
+    `signature` describes its input and output. This is idempotent.
     """
     from mlflow.entities import LoggedModelOutput  # noqa: PLC0415  # takes seconds to import
 
@@ -116,7 +113,7 @@ def _save(folder: Path, logged: Any, run_id: str, trained: Trained) -> None:
         model_id=logged.model_id,
         run_id=run_id,
         signature=ModelSignature.from_dict(
-            _signature(str(about["kind"]), trained.image_shape, about["classes"].tolist())
+            signature(str(about["kind"]), trained.image_shape, about["classes"].tolist())
         ),
         model_size_bytes=sum(file.stat().st_size for file in (layers, arrays, folder / _CODE.name)),
     )
@@ -166,22 +163,3 @@ def _default_store(uri: str) -> Iterator[None]:
             del os.environ[name]
         else:
             os.environ[name] = before
-
-
-def _signature(kind: str, image_shape: Iterable[int], classes: Iterable[str]) -> dict[str, str]:
-    """Return the signature of a classifier, in the form of MLflow's ``ModelSignature.to_dict``.
-
-    The input is raw images or features ``(N, *image_shape)`` of the type ``kind``; `register` describes the output.
-    """
-    images = {"type": "tensor", "tensor-spec": {"dtype": kind, "shape": [-1, *image_shape]}}
-    scores = {name: {"type": "double", "required": True} for name in sorted(classes)}
-    outputs = [
-        {"type": "string", "name": "class", "required": True},
-        {"type": "object", "properties": scores, "name": "scores", "required": True},
-    ]
-    return {"inputs": json.dumps([images]), "outputs": json.dumps(outputs)}
-
-
-def signature_file(kind: str, image_shape: Iterable[int], classes: Iterable[str]) -> dict[str, str]:
-    """Return the signature of a training's classifier as a file: its text by name."""
-    return {SIGNATURE: json.dumps(_signature(kind, image_shape, classes), indent=2)}

@@ -19,10 +19,10 @@ from pipeline.errors import RecordError
 from pipeline.record import artifacts
 from pipeline.record.outbox import PACK_TAG
 from pipeline.record.protocol import CLOCKED, FOLDER, Series
-from pipeline.record.store import children, connect
 from pipeline.reports import Layout
 from pipeline.results.criterion import Criterion
 from pipeline.results.repeats import COMPLETE, STOPPED, Repeat, Setting, ranked, ranked_repeats
+from pipeline.tracking.connection import children, connect
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient  # takes seconds to import

@@ -10,13 +10,13 @@ from pipeline.address import redact
 from pipeline.errors import RecordError
 from pipeline.record.drawings import CURVE_POINTS, DRAWN_TRIALS, Drawings, Figures
 from pipeline.record.entries import Data, Opened
-from pipeline.record.mlflow_recorder import MlflowRecorder
 from pipeline.record.page import BEST, Reference, describe
 from pipeline.record.protocol import Provenance
 from pipeline.record.runs import Runs
-from pipeline.record.timing import Timing
 from pipeline.reports import Finished, Progressed, Started
 from pipeline.results.tally import Tally
+from pipeline.tracking.mlflow_recorder import MlflowRecorder
+from pipeline.tracking.timing import Timing
 from tasks.events import Outcome
 from tests.pipeline.record.recording import block, done, header, note, parent_of
 

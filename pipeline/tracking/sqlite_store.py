@@ -18,7 +18,9 @@ import numpy as np
 from pipeline.address import sqlite_file
 from pipeline.record.outbox import Change
 from pipeline.record.points import Block
-from pipeline.record.store import ENTRIES_TAG, RUN_TAG, Store, connect, is_refusal
+from pipeline.tracking.connection import connect
+from pipeline.tracking.errors import is_refusal
+from pipeline.tracking.store import ENTRIES_TAG, RUN_TAG, Store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient  # takes seconds to import

@@ -10,8 +10,8 @@ import pytest
 
 from pipeline.address import absolute
 from pipeline.record.outbox import Change
-from pipeline.record.relocation import PLACE_TAGS, artifact_folder
-from pipeline.record.sqlite_store import open_store
+from pipeline.tracking.relocation import PLACE_TAGS, artifact_folder
+from pipeline.tracking.sqlite_store import open_store
 
 NAME = "an experiment / 100 %"
 FILE = "config/config.yaml"

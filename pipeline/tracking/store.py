@@ -1,9 +1,7 @@
-"""An open MLflow store: the connection to it, and the runs of one experiment, written through MLflow's API."""
+"""An open MLflow store: the runs of one experiment, written through MLflow's API."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
 import tempfile
 import time
@@ -12,11 +10,10 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.address import is_http, sqlite_file, unreachable
-from pipeline.record.model import register
 from pipeline.record.outbox import Change
-from pipeline.record.probing import PROBE_SECONDS, check_revision, deleted, probe
-from pipeline.record.relocation import artifact_folder, relocate
+from pipeline.tracking.connection import children, open_experiment
+from pipeline.tracking.errors import is_refusal
+from pipeline.tracking.model import register
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient  # takes seconds to import
@@ -31,36 +28,6 @@ RUN_NAME = re.compile(r"run-[0-9a-f]{32}")
 """The recorder's own name of a run: the store gives it an id only when it is created."""
 
 METRICS_PER_BATCH, OTHERS_PER_BATCH = 1000, 100
-_PAGE_SIZE = 1000
-
-_DATABASE_SERVER = re.compile(r"(?:postgresql|mysql|mssql)(?:\+\w+)?://")
-"""The scheme of the address of a database server."""
-
-# Error codes of a store that will refuse a write however often it is retried. The HTTP status does not tell: a proxy
-# in front of a server that is starting answers 404, too, and a wrong password may be corrected.
-_REFUSED_CODES = {
-    "BAD_REQUEST",
-    "INVALID_PARAMETER_VALUE",
-    "INVALID_STATE",
-    "RESOURCE_ALREADY_EXISTS",
-    "RESOURCE_DOES_NOT_EXIST",
-}
-
-# One status does tell: a proxy with a size limit refuses each retry, and later writes are smaller.
-_STATUS_TOO_LARGE = 413
-_TOO_LARGE = f"failed with error code {_STATUS_TOO_LARGE}"
-
-# SQLAlchemy raises OperationalError for a missing table or column, but also for a database that cannot be reached.
-_MISSING_TABLE = re.compile(r"OperationalError\) \(?(?:no such (?:table|column)|table \S+ has no column|1054\b)")
-
-# With MLflow's defaults a dead server blocks its client for minutes. MLflow's own retries are off, and the exporter
-# retries: MLflow would create a run twice if only the answer of the first request was lost.
-CONNECT_VARIABLES = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(int(PROBE_SECONDS))}
-WRITE_VARIABLES = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines a trial would disturb the display
-}
 
 
 class Store:
@@ -82,8 +49,7 @@ class Store:
         self.given_up = False  # another process may write the rest: write nothing more
         self._attempted: set[str] = set()
         self._unconfirmed: set[str] = set()
-        with _locked(uri), mlflow_variables(CONNECT_VARIABLES if is_http(uri) else {}):
-            self.experiment_id = _experiment(self.client, uri, experiment)
+        self.experiment_id = open_experiment(client, uri, experiment)
 
     def create_run(self, name: str, tags: Mapping[str, str], start: int) -> str:
         """Create a run that started at ``start`` (milliseconds since the epoch) and return its id."""
@@ -245,97 +211,6 @@ class Store:
 
     def _file_with_ids(self, name: str, content: bytes) -> bytes:
         return self.with_ids(content.decode()).encode() if name.endswith((".csv", ".json")) else content
-
-
-def connect(uri: str, *, create: bool) -> MlflowClient:
-    """Return a client of the store at ``uri`` after it has answered; ``create`` allows to create an SQLite store."""
-    probe(uri, create=create)
-    import sqlalchemy  # noqa: PLC0415  # takes seconds to import
-    from mlflow import MlflowClient  # noqa: PLC0415  # takes seconds to import
-    from mlflow.exceptions import MlflowException  # noqa: PLC0415  # takes seconds to import
-
-    try:
-        if _DATABASE_SERVER.match(uri):
-            # MLflow would retry for 90 seconds even with a wrong password or a missing driver.
-            with sqlalchemy.create_engine(uri).connect() as connection:
-                if sqlalchemy.inspect(connection).has_table("alembic_version"):
-                    check_revision(uri, lambda statement: connection.execute(sqlalchemy.text(statement)).fetchone())
-        with _locked(uri), mlflow_variables(CONNECT_VARIABLES if is_http(uri) else {}):
-            client = MlflowClient(tracking_uri=uri)
-            client.search_experiments(max_results=1)
-            if file := sqlite_file(uri):
-                relocate(file)
-    except (MlflowException, sqlalchemy.exc.SQLAlchemyError, ImportError, OSError) as error:
-        raise unreachable(uri, error) from error
-    return client
-
-
-def children(client: MlflowClient, experiment_id: str, parent: str) -> Iterator[Any]:
-    """Yield the runs of a sweep's trials."""
-    wanted, page = f"tags.`mlflow.parentRunId` = '{parent}'", None
-    while page != "":
-        runs = client.search_runs([experiment_id], wanted, max_results=_PAGE_SIZE, page_token=page)
-        yield from runs
-        page = runs.token or ""
-
-
-@contextlib.contextmanager
-def mlflow_variables(values: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables of MLflow for a while, except those that the user has set."""
-    new = {name: value for name, value in values.items() if name not in os.environ}
-    os.environ.update(new)
-    try:
-        yield
-    finally:
-        for name in new:
-            os.environ.pop(name, None)
-
-
-def _experiment(client: MlflowClient, uri: str, name: str) -> str:
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        file = sqlite_file(uri)
-        # A URI and not a path: MLflow would decode a % in a path.
-        place = artifact_folder(file, name).as_uri() if file else None
-        kind = {"mlflow.experimentKind": "custom_model_development"}
-        return str(client.create_experiment(name, artifact_location=place, tags=kind))
-    if found.lifecycle_stage != "active":
-        raise deleted(name)
-    return str(found.experiment_id)
-
-
-@contextlib.contextmanager
-def _locked(uri: str) -> Iterator[None]:
-    """Lock out other processes while an SQLite store is created: MLflow itself does not."""
-    file = sqlite_file(uri)
-    if file is None or os.name != "posix":
-        yield
-        return
-    import fcntl  # noqa: PLC0415  # POSIX only
-
-    # The folder is locked, and not a file, so that no lock file remains.
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
-
-
-def is_refusal(error: Exception) -> bool:
-    """Return whether an error is permanent: the store refuses the write, instead of being unavailable."""
-    code = getattr(error, "error_code", None)
-    if _TOO_LARGE in str(error) or getattr(getattr(error, "response", None), "status_code", None) == _STATUS_TOO_LARGE:
-        return True
-    if code is not None:
-        return code in _REFUSED_CODES
-    # An error without a code is transient if it is a database's (SQLAlchemy) or one of network or files (OSError).
-    return not isinstance(error, OSError) and not type(error).__module__.startswith("sqlalchemy.")
-
-
-def lacks_tables(error: Exception) -> bool:
-    """Return whether an error says that the store lacks a table or a column of MLflow: retries would fail, too."""
-    return _MISSING_TABLE.search(str(error)) is not None
 
 
 def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

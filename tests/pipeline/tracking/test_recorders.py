@@ -4,10 +4,10 @@ import math
 
 import pytest
 
-from pipeline.record.mlflow_recorder import MlflowRecorder
 from pipeline.record.protocol import Provenance
-from pipeline.record.reader import open_reader
 from pipeline.reports import Failed, Finished, Progressed, Retried, Started
+from pipeline.tracking.mlflow_recorder import MlflowRecorder
+from pipeline.tracking.reader import open_reader
 from tests.memory_recorder import MemoryRecorder
 from tests.pipeline.record.recording import block, done, header
 

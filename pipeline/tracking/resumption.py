@@ -10,9 +10,10 @@ from pipeline.address import absolute
 from pipeline.errors import RecordError
 from pipeline.record.artifacts import FIGURES
 from pipeline.record.protocol import CLOCKED, OtherSweep, Past
-from pipeline.record.reader import Reader, last_metrics
-from pipeline.record.store import Store, children, connect
 from pipeline.reports import Layout
+from pipeline.tracking.connection import children, connect
+from pipeline.tracking.reader import Reader, last_metrics
+from pipeline.tracking.store import Store
 from tasks.events import Curve, Outcome, Result
 
 if TYPE_CHECKING:

@@ -12,18 +12,12 @@ from pipeline.address import absolute, how_to_look, is_http, redact, unreachable
 from pipeline.errors import RecordError
 from pipeline.record.entries import Opened
 from pipeline.record.log import DamagedError, Log
-from pipeline.record.relocation import LOG_TAG
 from pipeline.record.runs import Runs
-from pipeline.record.sqlite_store import open_store
-from pipeline.record.store import (
-    ENTRIES_TAG,
-    WRITE_VARIABLES,
-    Store,
-    connect,
-    is_refusal,
-    lacks_tables,
-    mlflow_variables,
-)
+from pipeline.tracking.connection import WRITE_VARIABLES, connect, mlflow_variables
+from pipeline.tracking.errors import is_refusal, lacks_tables
+from pipeline.tracking.relocation import LOG_TAG
+from pipeline.tracking.sqlite_store import open_store
+from pipeline.tracking.store import ENTRIES_TAG, Store
 
 T = TypeVar("T")
 

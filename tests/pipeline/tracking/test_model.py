@@ -18,10 +18,10 @@ import yaml
 from mlflow.artifacts import download_artifacts
 from mlflow.models import ModelSignature, get_model_info
 
-from pipeline.record.mlflow_recorder import MlflowRecorder
 from pipeline.record.protocol import Provenance, SweepHeader
-from pipeline.record.store import connect
 from pipeline.reports import Finished, Started
+from pipeline.tracking.connection import connect
+from pipeline.tracking.mlflow_recorder import MlflowRecorder
 from tasks.arrays.devices import HOST
 from tasks.datasets.dataset import Split, make_dataset
 from tasks.events import Outcome, Result

@@ -1,0 +1,38 @@
+"""Tells which errors of a store are permanent, and which may pass."""
+
+from __future__ import annotations
+
+import re
+
+# Error codes of a store that will refuse a write however often it is retried. The HTTP status does not tell: a proxy
+# in front of a server that is starting answers 404, too, and a wrong password may be corrected.
+_REFUSED_CODES = {
+    "BAD_REQUEST",
+    "INVALID_PARAMETER_VALUE",
+    "INVALID_STATE",
+    "RESOURCE_ALREADY_EXISTS",
+    "RESOURCE_DOES_NOT_EXIST",
+}
+
+# One status does tell: a proxy with a size limit refuses each retry, and later writes are smaller.
+_STATUS_TOO_LARGE = 413
+_TOO_LARGE = f"failed with error code {_STATUS_TOO_LARGE}"
+
+# SQLAlchemy raises OperationalError for a missing table or column, but also for a database that cannot be reached.
+_MISSING_TABLE = re.compile(r"OperationalError\) \(?(?:no such (?:table|column)|table \S+ has no column|1054\b)")
+
+
+def is_refusal(error: Exception) -> bool:
+    """Return whether an error is permanent: the store refuses the write, instead of being unavailable."""
+    code = getattr(error, "error_code", None)
+    if _TOO_LARGE in str(error) or getattr(getattr(error, "response", None), "status_code", None) == _STATUS_TOO_LARGE:
+        return True
+    if code is not None:
+        return code in _REFUSED_CODES
+    # An error without a code is transient if it is a database's (SQLAlchemy) or one of network or files (OSError).
+    return not isinstance(error, OSError) and not type(error).__module__.startswith("sqlalchemy.")
+
+
+def lacks_tables(error: Exception) -> bool:
+    """Return whether an error says that the store lacks a table or a column of MLflow: retries would fail, too."""
+    return _MISSING_TABLE.search(str(error)) is not None
