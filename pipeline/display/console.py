@@ -17,7 +17,8 @@ from pipeline.plan.plan import Plan
 from pipeline.reports import Retried
 from pipeline.results.cells import cells, headers
 from pipeline.results.comparisons import at_the_end, conclusion, single_draw
-from pipeline.results.tally import Standing, Tally, trial_columns
+from pipeline.results.standing import Standing
+from pipeline.results.tally import Tally, trial_columns
 from pipeline.stopping.forecast import Forecast
 from tasks.events import Outcome
 

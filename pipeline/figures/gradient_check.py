@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from pipeline.figures.style import BLUE, COLOURS, GREEN, INK, ORANGE, VERMILION, blank, finished, label, legend
 from pipeline.plan.plan import PlannedTrial
 from tasks.events import Result
-from tasks.studies.gradient_check import DOUBTFUL, GOOD, WRONG, layers_of
+from tasks.studies.compared_gradients import DOUBTFUL, GOOD, WRONG, layers_of
 
 _LEAST = 1e-16  # where an error of 0 is drawn on the logarithmic axis
 _MOST_POINTS = 20_000  # more are slow to draw and overlap

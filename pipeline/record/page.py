@@ -17,8 +17,9 @@ from pipeline.results.cells import SHOWN, ended, interval, with_deviation
 from pipeline.results.comparisons import at_the_end, conclusion, single_draw
 from pipeline.results.criterion import Criterion
 from pipeline.results.repeats import Setting, setting_columns
+from pipeline.results.standing import Standing
 from pipeline.results.summary import standing_for, values_of
-from pipeline.results.tally import Standing, Tally, trial_columns
+from pipeline.results.tally import Tally, trial_columns
 from tasks.events import Outcome
 
 VIEW_TAG = "mlflow.sharedViewState."

@@ -19,7 +19,8 @@ from pipeline.record.protocol import Series, SweepHeader
 from pipeline.record.trial_run import TrialRun
 from pipeline.reports import Decided, Finished, Measured, Planned, Searched, TrialReport
 from pipeline.results import decisions, proposals, summary
-from pipeline.results.tally import Standing, Tally
+from pipeline.results.standing import Standing
+from pipeline.results.tally import Tally
 
 RESULTS = "results"
 

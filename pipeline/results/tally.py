@@ -6,80 +6,18 @@ import heapq
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import InitVar, dataclass, field
 from typing import Any
 
 import numpy as np
 
-from pipeline.config.settings import SweptValues, key_of, setting_names, setting_values, text_of, used_values
+from pipeline.config.settings import SweptValues, setting_names, setting_values, text_of, used_values
 from pipeline.plan.plan import PlannedTrial
 from pipeline.reports import Failed, Finished, Progressed, Started, TrialReport
 from pipeline.results.cells import SHOWN
 from pipeline.results.criterion import Criterion
-from pipeline.results.repeats import RankKey, Repeat, Seeds, Setting, ranked, ranked_repeats
+from pipeline.results.repeats import RankKey, Setting, ranked, ranked_repeats
+from pipeline.results.standing import Standing, best_of, rank, rank_key_of
 from tasks.events import Outcome, Result
-
-
-@dataclass(slots=True, kw_only=True)
-class Standing:
-    """The standing of a trial: its step, the last value of each metric, and its outcome once it has one.
-
-    ``setting`` is the key of its setting and ``seeds`` tell it from other repeats; both follow from the values that the
-    trial uses, ``used``.
-    """
-
-    trial: PlannedTrial
-    criterion: Criterion = field(default_factory=Criterion)
-    setting: str = field(init=False)
-    seeds: Seeds = field(init=False)
-    step: int = 0
-    metrics: dict[str, float] = field(default_factory=dict)
-    started: bool = False
-    outcome: Outcome | None = None
-    message: str = ""
-    used: InitVar[Mapping[str, Any] | None] = None
-
-    def __post_init__(self, used: Mapping[str, Any] | None) -> None:
-        used, over = used or used_values(self.trial.trial), self.criterion.over
-        self.setting = key_of(used, over)
-        self.seeds = tuple((key, text_of(key, used[key])) for key in over if key in used)
-
-    def repeat(self, run_id: str = "") -> Repeat:
-        """Return the trial as a repeat of its setting; ``run_id`` is its run."""
-        return Repeat(
-            seeds=self.seeds,
-            outcome=self.outcome.value if self.outcome else "not finished",
-            metrics=self.metrics,
-            index=self.trial.index,
-            trial=self.trial.name,
-            run_id=run_id,
-            stopped_at=self.stopped_at,
-        )
-
-    @property
-    def score(self) -> float:
-        """The score of the trial, larger is better, minus infinity without the metric.
-
-        It is minus infinity for a trial that diverged or failed, which is never the best.
-        """
-        return -math.inf if self.outcome in (Outcome.DIVERGED, Outcome.FAILED) else self.criterion.score(self.metrics)
-
-    @property
-    def value(self) -> float:
-        """The value of the metric that ranks; the worst possible value if there is none."""
-        return self.criterion.sign * self.score
-
-    @property
-    def stopped_at(self) -> float:
-        """The step of the rung at which it was stopped, infinite if it was not."""
-        return self.step if self.outcome is Outcome.STOPPED else math.inf
-
-    @property
-    def ending(self) -> str:
-        """The outcome as text, empty if it has none yet."""
-        if self.outcome is Outcome.STOPPED:
-            return f"{self.outcome.value} at step {self.step}"
-        return self.outcome.value if self.outcome else ""
 
 
 class Tally:
@@ -152,7 +90,7 @@ class Tally:
     def best(self) -> Standing | None:
         """The best repeat of the setting that leads."""
         self._compare()
-        return None if self._leading is None else _best(self._repeats[self._leading])
+        return None if self._leading is None else best_of(self._repeats[self._leading])
 
     @property
     def repeated(self) -> bool:
@@ -208,11 +146,11 @@ class Tally:
 
     def ranking(self) -> list[Standing]:
         """Return the standings, the best first; trials stopped early follow, those without a score are last."""
-        return sorted(self.standings.values(), key=_rank)
+        return sorted(self.standings.values(), key=rank)
 
     def first(self, most: int) -> list[Standing]:
         """Return the first so many of the ranking, of those that have begun."""
-        return heapq.nsmallest(most, (one for one in self.standings.values() if one.started), key=_rank)
+        return heapq.nsmallest(most, (one for one in self.standings.values() if one.started), key=rank)
 
     def table(self) -> list[dict[str, Any]]:
         """Return the ranking as rows of plain values: each trial with its swept values and its metrics."""
@@ -260,7 +198,7 @@ class Tally:
     def _compare(self) -> None:
         """Find the best setting again after standings have changed."""
         for key in self._moved:
-            place = self._rank_keys[key] = _rank_key(self._repeats[key])
+            place = self._rank_keys[key] = rank_key_of(self._repeats[key])
             if self._leading == key:  # it may have become worse, or diverged
                 self._leading = min(self._rank_keys, key=self._rank_keys.__getitem__)
             elif self._leading is None or place < self._rank_keys[self._leading]:
@@ -281,23 +219,6 @@ class Tally:
         if standing.outcome is None:
             self._open[standing.setting] -= 1
         standing.outcome, standing.message = outcome, message
-
-
-def _rank(one: Standing) -> tuple[bool, float, float, int]:
-    return one.score == -math.inf, -one.stopped_at, -one.score, one.trial.index
-
-
-def _rank_key(repeats: Sequence[Standing]) -> RankKey:
-    """Return the sort key of a setting, as in `pipeline.results.repeats.ranked`."""
-    scores = [one.score for one in repeats if one.score > -math.inf]
-    diverged = any(one.outcome is Outcome.DIVERGED for one in repeats)
-    mean = sum(scores) / len(scores) if scores else -math.inf
-    stopped_at = min(one.stopped_at for one in repeats)
-    return not scores, diverged, -stopped_at, -mean, min(one.trial.index for one in repeats)
-
-
-def _best(repeats: Sequence[Standing]) -> Standing:
-    return min(repeats, key=_rank)
 
 
 def trial_columns(standings: Sequence[Standing], criterion: Criterion) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pipeline.plan.plan import Plan, PlannedTrial, Point
 from pipeline.plan.repeats import means, point_of, repeated
 from pipeline.reports import Searched
-from pipeline.results.tally import Standing
+from pipeline.results.standing import Standing
 from pipeline.sweep.source import End, PointSource
 from tasks.events import Outcome
 

@@ -1,22 +1,23 @@
-"""A fused group's problem: its trials, its objective, and the examples of every evaluation, block by block."""
+"""A fused group's problem: its trials, its objective, its draws, and every evaluation, block by block."""
 
 from __future__ import annotations
 
 import functools
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
 from tasks.arrays.array import Array
 from tasks.arrays.devices import block_sizes, device_put, double, pieces
-from tasks.arrays.random_streams import normal, stream
+from tasks.arrays.random_streams import normal
 from tasks.datasets.dataset import Dataset, Split
+from tasks.fused.batches import Batch, Minibatches
 from tasks.fused.objective import Objective, as_matrices
+from tasks.fused.parallel import Item, Mapped, parallel_imap, parallel_map, total
 from tasks.labels import accuracy
 from tasks.models.model import Arrangement, GradientPart, Model, ScoreLinear
 
@@ -25,60 +26,6 @@ if TYPE_CHECKING:
 
 # An array of so many numbers, and the few temporaries of arithmetic on it, stay in a processor's cache.
 _CACHED_NUMBERS = 2**17
-
-Item = TypeVar("Item")
-Mapped = TypeVar("Mapped")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
-    """The examples of one evaluation: those of a split at ``index`` ``(B,)``, None for all, read in blocks.
-
-    Examples are cast to floating point a block at a time: memory does not grow with N, a block and its scores stay
-    in the host's cache, and several threads share the blocks.
-    """
-
-    split: Split
-    index: Any
-
-    def __len__(self) -> int:
-        return len(self.split) if self.index is None else int(self.index.shape[0])
-
-    def blocks(self, size: int) -> list[Split]:
-        """Return the examples in blocks of at most ``size``; the blocks of a whole split are views."""
-        return [self._block(part) for part in pieces(len(self), size)]
-
-    def _block(self, part: slice) -> Split:
-        images, labels = self.split.images, self.split.labels
-        if self.index is None:
-            return Split(images=images[part, ...], labels=labels[part])
-        xp, index = array_namespace(images), self.index[part]
-        return Split(images=xp.take(images, index, axis=0), labels=xp.take(labels, index, axis=0))
-
-
-class Minibatches:
-    """The order of the examples: a new permutation an epoch, cut into batches; an incomplete last batch is dropped."""
-
-    def __init__(self, split: Split, size: int | None, data_seed: int) -> None:
-        self._split = split
-        self._size = None if size is None or size == len(split) else size
-        self._data_seed = data_seed
-        self._epoch: tuple[int, Array] | None = None
-
-    @property
-    def batch_size(self) -> int:
-        """The number of examples in every batch."""
-        return len(self._split) if self._size is None else self._size
-
-    def at(self, number: int) -> Batch:
-        """Return batch ``number`` (from 0) of the stream; the full training set without a batch size."""
-        if self._size is None:
-            return Batch(split=self._split, index=None)
-        epoch, place = divmod(number, len(self._split) // self._size)
-        if self._epoch is None or self._epoch[0] != epoch:
-            order = stream(self._data_seed, "data order", epoch).permutation(len(self._split))
-            self._epoch = (epoch, device_put(order, self._split.labels))  # one blocking copy to a device an epoch
-        return Batch(split=self._split, index=self._epoch[1][place * self._size : (place + 1) * self._size])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,23 +242,3 @@ class Problem:
         Arithmetic that passes over an array many times would, out of cache, take longer than the products.
         """
         return pieces(count, max(1, _CACHED_NUMBERS // numbers) if is_numpy_array(self.like) else count)
-
-
-def total(parts: Sequence[Array]) -> Array:
-    """Return the sum of the parts, added in order."""
-    return sum(parts[1:], start=parts[0])
-
-
-def parallel_map(compute: Callable[[Item], Mapped], items: Iterable[Item], *, threads: int) -> list[Mapped]:
-    """Return ``compute`` of every item, in order, on several threads: the same bits on any number of threads."""
-    return list(parallel_imap(compute, items, threads=threads))
-
-
-def parallel_imap(compute: Callable[[Item], Mapped], items: Iterable[Item], *, threads: int) -> Iterator[Mapped]:
-    """Yield ``compute`` of every item, in order, on several threads."""
-    inputs = list(items)
-    if threads == 1 or len(inputs) == 1:
-        yield from map(compute, inputs)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(compute, inputs)

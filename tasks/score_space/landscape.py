@@ -8,7 +8,9 @@ from array_api_compat import array_namespace
 from tasks.arrays.array import Array
 from tasks.arrays.devices import double
 from tasks.arrays.stacking import per_trial
-from tasks.fused.problem import Batch, Problem, total
+from tasks.fused.batches import Batch
+from tasks.fused.parallel import total
+from tasks.fused.problem import Problem
 from tasks.models.model import ScoreLinear
 from tasks.weight_space.grid import along_row, over_grid
 

@@ -11,8 +11,10 @@ from array_api_compat import array_namespace, is_numpy_array
 from tasks.arrays.array import Array
 from tasks.arrays.devices import block_sizes, double, pieces
 from tasks.arrays.stacking import per_trial
+from tasks.fused.batches import Batch
 from tasks.fused.descent import learning_rates
-from tasks.fused.problem import Batch, Problem, total
+from tasks.fused.parallel import total
+from tasks.fused.problem import Problem
 from tasks.fused.state import MEASURES, History, Measured, State
 from tasks.models.model import ScoreLinear
 from tasks.score_space.blocks import aligned_perturbations, blocks_of_steps

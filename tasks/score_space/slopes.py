@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from tasks.arrays.array import Array
-from tasks.fused.problem import Batch, Problem, total
+from tasks.fused.batches import Batch
+from tasks.fused.parallel import total
+from tasks.fused.problem import Problem
 from tasks.score_space.gradient import KINK_THRESHOLD, LossChanges, loss_changes
 from tasks.weight_space.slopes import MOVES, Slopes, has_kink
 

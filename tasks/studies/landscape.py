@@ -16,7 +16,9 @@ from tasks.arrays.devices import HOST, as_numpy, in_precision
 from tasks.datasets.dataset import Dataset
 from tasks.errors import require, unknown_choice
 from tasks.events import Checkpoint, Curve, Event, Outcome, Result
-from tasks.fused.problem import Batch, Problem, total
+from tasks.fused.batches import Batch
+from tasks.fused.parallel import total
+from tasks.fused.problem import Problem
 from tasks.models.model import ScoreLinear
 from tasks.score_space import landscape as score_space
 from tasks.studies.train import Train

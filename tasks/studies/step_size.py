@@ -14,7 +14,8 @@ from tasks.arrays.devices import HOST, host, in_precision, pieces
 from tasks.datasets.dataset import Dataset
 from tasks.errors import require
 from tasks.events import Checkpoint, Curve, Event, Outcome, Result
-from tasks.fused.problem import Batch, Problem
+from tasks.fused.batches import Batch
+from tasks.fused.problem import Problem
 from tasks.models.model import ScoreLinear
 from tasks.score_space import step_size as score_space
 from tasks.weight_space.points import (

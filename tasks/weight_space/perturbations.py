@@ -12,7 +12,8 @@ from array_api_compat import is_numpy_array
 
 from tasks.arrays.array import Array
 from tasks.arrays.devices import staging, take_rows
-from tasks.fused.problem import Problem, parallel_map
+from tasks.fused.parallel import parallel_map
+from tasks.fused.problem import Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,9 @@ from tasks.arrays.devices import block_sizes
 from tasks.arrays.random_streams import stream
 from tasks.datasets.dataset import Dataset
 from tasks.errors import require
-from tasks.fused.problem import Batch, Problem, total
+from tasks.fused.batches import Batch
+from tasks.fused.parallel import total
+from tasks.fused.problem import Problem
 from tasks.models.model import ScoreLinear
 
 # The numbers of points evaluated at once, with their activations: 64 MiB in float32, and a few copies of it.

@@ -10,7 +10,8 @@ import numpy as np
 
 from tasks.arrays.array import Array
 from tasks.arrays.devices import pieces
-from tasks.fused.problem import Batch, Problem
+from tasks.fused.batches import Batch
+from tasks.fused.problem import Problem
 from tasks.weight_space.points import example_losses, points_at_once
 
 MOVES = (1.0, -1.0, 0.5, -0.5)

@@ -10,7 +10,8 @@ from tasks.losses import LOSSES, Svm
 from tasks.models import ConvNet, Mlp
 from tasks.models.layers import Relu
 from tasks.regularizers import REGULARIZERS
-from tasks.studies.gradient_check import GradientCheck, layers_of, relative_error
+from tasks.studies.compared_gradients import layers_of, relative_error
+from tasks.studies.gradient_check import GradientCheck
 from tasks.trial import Trial
 from tasks.weight_space.gradients import numerical_gradient
 from tasks.weight_space.points import chosen_examples

@@ -263,7 +263,7 @@ def test_minibatch_gradient_descent_is_the_plain_loop(small_dataset):
     # given plain minibatch descent in double precision on the same examples
     t = trial(steps=40, regularization=1e-3, record_every=1)
     from tasks.arrays.random_streams import normal
-    from tasks.fused.problem import Minibatches
+    from tasks.fused.batches import Minibatches
 
     x, y = plain.features(small_dataset, small_dataset.train), small_dataset.train.labels
     weights = 1e-4 * normal(0, "initial weights", shape=(5, 38)).astype(np.float64)

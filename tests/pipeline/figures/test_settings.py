@@ -16,8 +16,8 @@ from pipeline.figures.sweep import FIGURES, REPEATED
 from pipeline.figures.trials import caption_of, caption_of_draws
 from pipeline.record.protocol import Series
 from pipeline.record.sweep_run import TrialRecord
+from pipeline.results.standing import Standing
 from pipeline.results.statistics import summarize
-from pipeline.results.tally import Standing
 from tasks.events import Outcome
 
 ADAM, SGD = {"optimizer": {"name": "adam"}}, {"optimizer": {"name": "sgd"}}

@@ -13,7 +13,7 @@ from pipeline.figures.sweep import FIGURES
 from pipeline.figures.trials import by_kind, models
 from pipeline.record.protocol import Series
 from pipeline.record.sweep_run import TrialRecord
-from pipeline.results.tally import Standing
+from pipeline.results.standing import Standing
 from tasks.events import Outcome
 
 

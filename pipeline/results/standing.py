@@ -1,0 +1,95 @@
+"""The standing of a trial in its sweep, and how standings are ranked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import InitVar, dataclass, field
+from typing import Any
+
+from pipeline.config.settings import key_of, text_of, used_values
+from pipeline.plan.plan import PlannedTrial
+from pipeline.results.criterion import Criterion
+from pipeline.results.repeats import RankKey, Repeat, Seeds
+from tasks.events import Outcome
+
+
+@dataclass(slots=True, kw_only=True)
+class Standing:
+    """The standing of a trial: its step, the last value of each metric, and its outcome once it has one.
+
+    ``setting`` is the key of its setting and ``seeds`` tell it from other repeats; both follow from the values that the
+    trial uses, ``used``.
+    """
+
+    trial: PlannedTrial
+    criterion: Criterion = field(default_factory=Criterion)
+    setting: str = field(init=False)
+    seeds: Seeds = field(init=False)
+    step: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+    started: bool = False
+    outcome: Outcome | None = None
+    message: str = ""
+    used: InitVar[Mapping[str, Any] | None] = None
+
+    def __post_init__(self, used: Mapping[str, Any] | None) -> None:
+        used, over = used or used_values(self.trial.trial), self.criterion.over
+        self.setting = key_of(used, over)
+        self.seeds = tuple((key, text_of(key, used[key])) for key in over if key in used)
+
+    def repeat(self, run_id: str = "") -> Repeat:
+        """Return the trial as a repeat of its setting; ``run_id`` is its run."""
+        return Repeat(
+            seeds=self.seeds,
+            outcome=self.outcome.value if self.outcome else "not finished",
+            metrics=self.metrics,
+            index=self.trial.index,
+            trial=self.trial.name,
+            run_id=run_id,
+            stopped_at=self.stopped_at,
+        )
+
+    @property
+    def score(self) -> float:
+        """The score of the trial, larger is better, minus infinity without the metric.
+
+        It is minus infinity for a trial that diverged or failed, which is never the best.
+        """
+        return -math.inf if self.outcome in (Outcome.DIVERGED, Outcome.FAILED) else self.criterion.score(self.metrics)
+
+    @property
+    def value(self) -> float:
+        """The value of the metric that ranks; the worst possible value if there is none."""
+        return self.criterion.sign * self.score
+
+    @property
+    def stopped_at(self) -> float:
+        """The step of the rung at which it was stopped, infinite if it was not."""
+        return self.step if self.outcome is Outcome.STOPPED else math.inf
+
+    @property
+    def ending(self) -> str:
+        """The outcome as text, empty if it has none yet."""
+        if self.outcome is Outcome.STOPPED:
+            return f"{self.outcome.value} at step {self.step}"
+        return self.outcome.value if self.outcome else ""
+
+
+def rank(one: Standing) -> tuple[bool, float, float, int]:
+    """Return the sort key of a trial; the best has the least, those stopped early follow, those without a score."""
+    return one.score == -math.inf, -one.stopped_at, -one.score, one.trial.index
+
+
+def rank_key_of(repeats: Sequence[Standing]) -> RankKey:
+    """Return the sort key of a setting, as in `pipeline.results.repeats.ranked`."""
+    scores = [one.score for one in repeats if one.score > -math.inf]
+    diverged = any(one.outcome is Outcome.DIVERGED for one in repeats)
+    mean = sum(scores) / len(scores) if scores else -math.inf
+    stopped_at = min(one.stopped_at for one in repeats)
+    return not scores, diverged, -stopped_at, -mean, min(one.trial.index for one in repeats)
+
+
+def best_of(repeats: Sequence[Standing]) -> Standing:
+    """Return the best of some trials."""
+    return min(repeats, key=rank)
