@@ -40,6 +40,9 @@ class MemoryRecorder:
             case Retried(trials=trials, attempt=attempt):
                 self.attempts |= {trial.key: attempt for trial in trials}
 
+    def sync(self) -> None:
+        """Do nothing: no other process will read it."""
+
     def close(self, status: str) -> None:
         """Keep the status."""
         self.status = status

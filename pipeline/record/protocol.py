@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -11,6 +11,7 @@ import numpy as np
 from pipeline.plan.plan import PlannedTrial
 from pipeline.reports import RecordedReport
 from pipeline.results.criterion import Criterion
+from pipeline.stopping.rung_system import Decision
 from tasks.datasets.dataset import Dataset
 from tasks.events import Result
 
@@ -38,12 +39,15 @@ class Past:
 
     ``run_id`` is its parent run with its ``tags``; ``ended`` maps the keys of the trials that ended by
     themselves to their runs and results (without arrays); ``orphans`` are runs that no process will end.
+    ``decisions`` are those made at rungs, ``proposals`` the overrides of a search's points: the log alone has them.
     """
 
     run_id: str
     tags: Mapping[str, str]
     ended: Mapping[str, tuple[str, Result]]
     orphans: tuple[str, ...]
+    decisions: tuple[Decision, ...] = ()
+    proposals: tuple[Sequence[str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +110,9 @@ class Recorder(Protocol):
 
     def record(self, report: RecordedReport) -> None:
         """Write a report, idempotently: a trial is started once, and a point that comes twice is written once."""
+
+    def sync(self) -> None:
+        """Return once all reports so far are on the disk; called after `open`."""
 
     def close(self, status: str) -> None:
         """Write the result table, end the parent run as FINISHED, FAILED or KILLED, and flush everything.

@@ -21,6 +21,7 @@ from pipeline.reports import Decided, Finished, Measured, Planned, Searched, Tri
 from pipeline.results import decisions, proposals, summary
 from pipeline.results.standing import Standing
 from pipeline.results.tally import Tally
+from pipeline.stopping.rung_system import Decision
 
 RESULTS = "results"
 
@@ -72,6 +73,14 @@ class SweepRun:
             case Searched():
                 self.searched = report.after(self.searched)
                 change.tags |= proposals.tags(self.searched)
+
+    def decisions(self) -> tuple[Decision, ...]:
+        """Return the decisions made at rungs, in order."""
+        return tuple(decided.decision for decided in self._decisions)
+
+    def proposals(self) -> tuple[Sequence[str], ...]:
+        """Return the overrides of a search's proposals, in order."""
+        return () if self.searched is None else tuple(proposal.overrides for proposal in self.searched.proposals)
 
     @property
     def winner(self) -> Finished | None:

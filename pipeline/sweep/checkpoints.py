@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
-import json
 import os
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-from pipeline.stopping.rung_system import Decision
 from pipeline.sweep.checkpoint_file import CheckpointError, Saved, decode, encode, of_keys
-
-DECISIONS = "decisions.jsonl"
-PROPOSALS = "proposals.jsonl"
 
 SHARE = 0.05
 """The largest share of the time that the driver spends on writing a group's checkpoints."""
@@ -98,34 +90,6 @@ class Checkpoints:
             members[id(saved)].append(key)
         return [of_keys(saved, members[id(saved)]) for saved in found if id(saved) in members]
 
-    def decide(self, decision: Decision) -> None:
-        """Write a decision durably (fsync)."""
-        self._append(DECISIONS, [dataclasses.asdict(decision)])
-
-    def decisions(self) -> list[Decision]:
-        """Return the decisions, in order; an incomplete last line is ignored, since it was not acted upon."""
-        read = self._lines(DECISIONS)
-        return [Decision(**values | {name: tuple(values[name]) for name in ("passed", "stopped")}) for values in read]
-
-    def propose(self, points: Iterable[Sequence[str]]) -> None:
-        """Write the overrides of proposed points durably (fsync)."""
-        self._append(PROPOSALS, points)
-
-    def proposals(self) -> list[list[str]]:
-        """Return the overrides of proposed points, in order."""
-        return self._lines(PROPOSALS)
-
-    def _append(self, name: str, values: Iterable[Any]) -> None:
-        with (self.folder / name).open("a", encoding="utf-8") as file:
-            file.write("".join(json.dumps(value) + "\n" for value in values))
-            file.flush()
-            os.fsync(file.fileno())
-
-    def _lines(self, name: str) -> list[Any]:
-        file = self.folder / name
-        lines = file.read_text(encoding="utf-8").split("\n")[:-1] if file.exists() else []
-        return [json.loads(line) for line in lines]
-
     def close(self, *, done: bool) -> None:
         """Unlock the folder; remove it if the sweep is ``done``."""
         if done:
@@ -135,8 +99,7 @@ class Checkpoints:
     def _remove(self) -> None:
         """Remove the files of this class, and the folder if it is empty: a record named it, so it may be any folder."""
         with contextlib.suppress(OSError):
-            ours = [file for kind in ("*.checkpoint", "*.part") for file in self.folder.glob(kind)]
-            for file in (*ours, self.folder / DECISIONS, self.folder / PROPOSALS):
+            for file in [file for kind in ("*.checkpoint", "*.part") for file in self.folder.glob(kind)]:
                 file.unlink(missing_ok=True)
             self.folder.rmdir()
 

@@ -73,8 +73,6 @@ class LiveSweep:
         self._occupancy = Occupancy()
         self._started = False
         self._last = True
-        self._proposed = 0  # how many points of a search are known
-        self._unwritten: list[Sequence[str]] = []  # those of them that are not written yet
 
     def __enter__(self) -> Self:
         raise_swallowed()
@@ -210,7 +208,6 @@ class LiveSweep:
         proposals = self._resumption.proposals
         self._console.print(f"{len(proposals)} proposals of the earlier process are repeated")
         batch.recall(proposals)
-        self._proposed = len(proposals)
         points = [*points, *batch.more(len(proposals))]
         whole = plan_points(points, self._dataset, self._config)
         new = tuple(trial for trial in whole.trials if trial.key not in {known.key for known in plan.trials})
@@ -228,19 +225,14 @@ class LiveSweep:
         self._schedule(batch, points, plan)
 
     def _record_proposals(self, batch: PointBatch) -> None:
-        """Write a source's proposals before they are acted upon, so that a resume repeats them.
+        """Record a source's proposals, on the disk before they are acted upon, so that a resume repeats them.
 
         The first proposals do not wait for the record to open: a resume makes the same ones again in any case.
         """
         if (news := batch.news()) is not None:
-            new = [proposal for proposal in news.proposals if proposal.number >= self._proposed]
-            self._proposed += len(new)
-            self._unwritten += [proposal.overrides for proposal in new]
             self._handler.handle(news)
-        checkpoints = self._record.checkpoints()
-        if self._unwritten and checkpoints is not None:
-            checkpoints.propose(self._unwritten)
-            self._unwritten = []
+            if self._record.is_open:
+                self._record.sync()
 
     def _schedule(
         self, batch: PointBatch, points: Sequence[Point], plan: Plan, decisions: Sequence[Decision] = ()
@@ -250,8 +242,6 @@ class LiveSweep:
         batch.assign(points, plan, self._trials)
         self._scheduler.add(plan.trials)
         self._scheduler.replay(decisions)
-        for decision in decisions:
-            self._record.recorder.record(self._scheduler.as_report(decision))
         for trial in plan.trials:
             if trial.key in self._resumption.ended:
                 result = self._resumption.ended[trial.key]
@@ -298,8 +288,6 @@ class LiveSweep:
 
     def _process(self, batch: PointBatch, report: Report) -> None:
         self._handler.handle(report)
-        if self._unwritten:
-            self._record_proposals(batch)
         if isinstance(report, Finished | Failed):
             self._release([report.trial])
             self._end(batch, report.trial)
@@ -312,12 +300,12 @@ class LiveSweep:
 
     def _process_own(self, batch: PointBatch, reports: Iterable[Decided | Finished]) -> None:
         for report in reports:
-            if isinstance(report, Decided) and (checkpoints := self._record.opened().checkpoints) is not None:
-                checkpoints.decide(report.decision)  # written before it is acted upon, so that a resume replays it
-                self._occupancy.begin()
             self._handler.handle(report)
             if isinstance(report, Finished):
                 self._end(batch, report.trial)
+            elif self._overrides is not None:
+                self._record.sync()  # before it is acted upon, so that a resume replays it
+                self._occupancy.begin()
 
     def _release(self, trials: Sequence[PlannedTrial]) -> None:
         """Record that trials are no longer computed, and after the last of a group, that a worker is idle."""

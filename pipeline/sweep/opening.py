@@ -65,9 +65,19 @@ class Record:
         """Wait until the record is open; raise the error if it cannot be opened."""
         return self._opening.result()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether `opened` returns at once, or raises at once."""
+        return self._opening.done()
+
     def checkpoints(self) -> Checkpoints | None:
         """Return a sweep's checkpoints, None while the record is not open; raise the error if it cannot be opened."""
-        return self.opened().checkpoints if self._opening.done() else None
+        return self.opened().checkpoints if self.is_open else None
+
+    def sync(self) -> None:
+        """Return once all reports so far are on the disk; wait until the record is open."""
+        self.opened()
+        self.recorder.sync()
 
     def close(self, status: str) -> None:
         """Close the record once it is open; keep the checkpoints of a sweep that has not finished."""

@@ -50,15 +50,14 @@ class Resumption:
     def of(cls, past: Past, checkpoints: Checkpoints | None) -> Resumption:
         """Return the resumption from a record and its checkpoints."""
         ended = {key: result for key, (_, result) in past.ended.items()}
-        if checkpoints is None:
-            return cls(ended=ended)
-        saved = {key: one.progress.of_trials([slot]) for one in checkpoints.load() for slot, key in enumerate(one.keys)}
+        found = checkpoints.load() if checkpoints else []
+        saved = {key: one.progress.of_trials([slot]) for one in found for slot, key in enumerate(one.keys)}
         return cls(
             ended=ended,
             saved=saved,
-            decisions=tuple(checkpoints.decisions()),
-            proposals=tuple(checkpoints.proposals()),
-            damaged=tuple(checkpoints.damaged),
+            decisions=past.decisions,
+            proposals=past.proposals,
+            damaged=tuple(checkpoints.damaged) if checkpoints else (),
         )
 
     def counts(self, keys: Collection[str]) -> tuple[int, int, int]:

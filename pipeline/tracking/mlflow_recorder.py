@@ -113,6 +113,19 @@ class MlflowRecorder:
         now = _now()
         self._writer.submit(lambda: self._record_report(report, now))
 
+    def sync(self) -> None:
+        """Return once all reports so far are on the disk; see `Recorder.sync`."""
+        done = threading.Event()
+
+        def sync() -> None:
+            try:
+                self._sync()
+            finally:
+                done.set()
+
+        self._writer.submit(sync)
+        done.wait()
+
     def close(self, status: str) -> None:
         """Write the end of the record, wait for the store and the figures; see `Recorder.close`."""
         self._writer.submit(lambda: self._record(Closed(status=status), _now()))
@@ -185,7 +198,10 @@ class MlflowRecorder:
         self._record(Resumed(uri=redact(self.uri), sweep=sweep, provenance=provenance), _now())
         ids = {key: run.id for key, run in self._runs.runs.items()}
         ended = {key: (store.ids.get(ids[key], ids[key]), one) for key, one in self._runs.results().items()}
-        return dataclasses.replace(past, ended=ended)
+        assert self._runs.parent is not None, "only a sweep is resumed"
+        return dataclasses.replace(
+            past, ended=ended, decisions=self._runs.parent.decisions(), proposals=self._runs.parent.proposals()
+        )
 
     def _replay_log(self, past: Past, stored: int) -> int:
         """Replay the log of a sweep, of which the store has ``stored`` entries, and return how many it has.

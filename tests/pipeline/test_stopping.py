@@ -1,6 +1,5 @@
 """Sweeps that stop trials: the same bits as undisturbed trials, decided alike by any workers and after any kill."""
 
-import json
 import signal
 import time
 
@@ -9,6 +8,7 @@ import pytest
 
 from tests.pipeline import commands
 from tests.pipeline.disturbed import STEPS, Sweep, assert_equal
+from tests.pipeline.record.recording import logged
 
 pytestmark = pytest.mark.slow
 
@@ -44,9 +44,15 @@ def ends(sweep):
 
 
 def decisions(sweep):
-    """Return the decisions of a sweep that has not ended, as they stand in its folder."""
-    lines = [line for file in sweep.folder.rglob("decisions.jsonl") for line in file.read_text().splitlines()]
-    return [json.loads(line) for line in lines]
+    """Return the decisions of a sweep, as they stand in its log."""
+    return logged(sweep.folder, "Decided")
+
+
+def rungs(sweep):
+    """Return what the record says of the decisions: how many came to each rung and went on, and the whole table."""
+    ((tag,),) = sweep.query("SELECT value FROM tags WHERE key = 'rungs'")
+    (table,) = sweep.folder.rglob("rungs.csv")
+    return tag, table.read_text()
 
 
 def assert_beginnings(results, whole, how):
@@ -110,6 +116,7 @@ def test_a_halving_that_is_killed_at_each_rung_and_resumed_is_as_if_nothing_had_
     assert parents == ["FINISHED"]
     assert all(statuses.count("FINISHED") == 1 for statuses in trials.values())
     assert ends(sweep) == ends(halved)
+    assert rungs(sweep) == rungs(halved)
     assert_equal(sweep.results(), halved.results())
 
 
@@ -170,9 +177,8 @@ def test_a_halving_is_reproduced_each_trial_as_far_as_it_came(halved):
 
 
 def test_decisions_are_in_the_record(halved):
-    ((rungs,),) = halved.query("SELECT value FROM tags WHERE key = 'rungs'")
-    (table,) = halved.folder.rglob("rungs.csv")
+    tag, table = rungs(halved)
 
-    assert rungs == "20: 5 of 10, 40: 3 of 5, 80: 2 of 3, 160: 1 of 2, 320: 1 of 1"
-    assert len(table.read_text().splitlines()) == 1 + 10 + 5 + 3 + 2 + 1
+    assert tag == "20: 5 of 10, 40: 3 of 5, 80: 2 of 3, 160: 1 of 2, 320: 1 of 1"
+    assert len(table.splitlines()) == 1 + 10 + 5 + 3 + 2 + 1
     assert list(halved.folder.rglob("rungs.png"))

@@ -1,6 +1,5 @@
 import contextlib
 import csv
-import json
 import shutil
 import sqlite3
 import time
@@ -9,6 +8,7 @@ import pytest
 import yaml
 
 from tests.pipeline import commands
+from tests.pipeline.record.recording import logged
 from tests.pipeline.session import fresh_session, session
 
 SEARCH = ("-m", "hydra/sweeper=search", "dataset=synthetic", "engine=inprocess", "steps=20")
@@ -32,6 +32,12 @@ hydra:
       batch_size: choice(16, 32)
       optimizer.momentum: range(0.5, 1, step=0.1)
 """
+
+
+def proposed(folder):
+    """Return the overrides of the proposals in the log of a sweep, in order."""
+    told = {one["number"]: one["params"]["map"] for news in logged(folder, "Searched") for one in news["proposals"]}
+    return [[f"{name}={text}" for name, text in told[number]] for number in sorted(told)]
 
 
 @pytest.mark.slow
@@ -180,15 +186,12 @@ def test_a_search_that_is_killed_goes_on_from_its_proposals_and_contradicts_none
     command = ["-m", "pipeline", *SEARCH[:-1], *more]
 
     with commands.Command(command, tmp_path) as driver:
-        known = []
-        while len(known) < 15:
+        while len(proposed(tmp_path)) < 15:
             assert driver.poll() is None
             time.sleep(0.02)
-            known = [line for file in tmp_path.glob("out/*/proposals.jsonl") for line in file.read_text().splitlines()]
         driver.kill()
         driver.wait()
-    (file,) = tmp_path.glob("out/*/proposals.jsonl")
-    before = [json.loads(line) for line in file.read_text().splitlines()]
+    before = proposed(tmp_path)
     again = commands.run([*command, "sweep.resume=true"], tmp_path)
 
     assert again.returncode == 0, again.stderr
@@ -209,19 +212,19 @@ def test_a_search_is_told_of_what_is_stopped_and_one_that_is_killed_decides_no_o
     command = ["-m", "pipeline", *SEARCH[:-1], *more]
 
     with commands.Command(command, tmp_path) as driver:
-        while not [file for file in tmp_path.glob("out/*/decisions.jsonl") if file.read_text().count("\n") > 1]:
+        while len(logged(tmp_path, "Decided")) < 2:
             assert driver.poll() is None
             time.sleep(0.02)
         driver.kill()
         driver.wait()
-    (before,) = (file.read_text().splitlines() for file in tmp_path.glob("out/*/proposals.jsonl"))
+    before = proposed(tmp_path)
     again = commands.run([*command, "sweep.resume=true"], tmp_path)
 
     assert again.returncode == 0, again.stderr
     ((run, status, _, _),) = parents(tmp_path)
     assert status == "FINISHED"
     rows = table(tmp_path, run)
-    assert [[f"learning_rate={row['learning_rate']}"] for row in rows[: len(before)]] == list(map(json.loads, before))
+    assert [[f"learning_rate={row['learning_rate']}"] for row in rows[: len(before)]] == before
     outcomes = [row["outcome"] for row in rows]
     assert outcomes.count("stopped early") + outcomes.count("complete") == 24
     assert outcomes.count("stopped early") >= 12

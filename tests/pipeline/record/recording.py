@@ -1,4 +1,7 @@
-"""What the tests of the record write down: a header, blocks of points, a result."""
+"""What the tests of the record write down, a header, blocks of points, a result, and read in a log that is in use."""
+
+import json
+import re
 
 import numpy as np
 
@@ -33,3 +36,13 @@ def note(run):
 
 def parent_of(recorder):
     return recorder._runs.opened.parent
+
+
+def logged(folder, kind):
+    """Return the entries of a kind in the one log in ``folder``, as they are while another process appends to it."""
+    logs = [*folder.rglob("record-*.log")]
+    assert len(logs) <= 1
+    found = [
+        entry for log in logs for entry in re.findall(rb'\[\d+,(\{"is":"%s".*)\]\n' % kind.encode(), log.read_bytes())
+    ]
+    return [json.loads(entry) for entry in found]
