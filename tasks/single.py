@@ -191,7 +191,7 @@ class Report:
         values = thread.returned or {}
         if not isinstance(values, Mapping):
             raise ConfigError(f"train must return a mapping of metrics and arrays, or None, got {values!r}")
-        arrays = {str(name): np.asarray(value) for name, value in values.items() if np.ndim(value)}
+        arrays = {str(name): _array(name, value) for name, value in values.items() if np.ndim(value)}
         metrics = {str(name): _number(name, value) for name, value in values.items() if not np.ndim(value)}
         step = self._last or self._steps
         yield Result(trial=0, outcome=Outcome.COMPLETE, step=step, metrics=metrics, arrays=arrays)
@@ -262,9 +262,7 @@ def _checkpoint(step: int, keep: Keep | None) -> Checkpoint:
     arrays: dict[str, np.ndarray] = {}
     for name, value in ({} if keep is None else keep()).items():
         raw = isinstance(value, bytes | bytearray | memoryview)
-        array = np.frombuffer(value, dtype=np.uint8) if raw else np.array(value)
-        if array.dtype.kind not in "biufcU":
-            raise ConfigError(f"what is kept as {name!r} must be numbers, text or bytes, got {value!r}")
+        array = np.frombuffer(value, dtype=np.uint8) if raw else _array(name, value).copy()
         arrays[f"{_BYTES if raw else ''}{name}"] = array[None]
     return Checkpoint(step=step, trials=np.array([0]), arrays=arrays)
 
@@ -274,6 +272,14 @@ def _restored(start: Checkpoint) -> dict[str, Any]:
     return {
         name.removeprefix(_BYTES): array.tobytes() if name.startswith(_BYTES) else array for name, array in kept.items()
     }
+
+
+def _array(name: object, value: Any) -> np.ndarray:
+    """Return a value that is kept or returned as an array of numbers or texts: others would need to be pickled."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "biufcSU":
+        raise ConfigError(f"what is kept or returned as {name!r} must be numbers, text or bytes, got {value!r}")
+    return array
 
 
 def _number(name: object, value: Any) -> float:

@@ -12,8 +12,11 @@ from tasks.datasets.dataset import Dataset, Split, check_scaling, make_dataset
 from tasks.datasets.source import ProgressCallback
 from tasks.errors import ConfigError, DataError, require
 
-NAMINGS = ("{part}_images", "{part}_labels"), ("x_{part}", "y_{part}")
+_KERAS = ("x_{part}", "y_{part}")
+NAMINGS = ("{part}_images", "{part}_labels"), _KERAS
 """The names of the images and labels of a split (train, val, test)."""
+
+_CHANNELS = (1, 3)
 
 CLASSES = "classes"
 
@@ -24,7 +27,8 @@ class Npz:
 
     They are ``train_images``, ``train_labels``, ``test_images`` and ``test_labels``, and perhaps ``val_images`` and
     ``val_labels``, or ``x_train``, ``y_train`` and so on. Images are uint8 ``(N, ...)``, of one shape in all splits,
-    or features of any floating-point type, kept as float32; labels are whole numbers ``(N,)`` or ``(N, 1)``.
+    or features of any floating-point type, kept as float32. Images with Keras' names whose last axis is 1 or 3
+    are ``(N, H, W, C)``, and are read with their channels first. Labels are whole numbers ``(N,)`` or ``(N, 1)``.
     ``classes``, an array of texts, names label 0, 1, ...; without it the classes are the numbers 0 to C-1, each of
     which must then occur among the training labels.
     """
@@ -74,12 +78,18 @@ def _read(file: Path) -> tuple[Mapping[str, np.ndarray], Naming]:
         with loaded as archive:
             naming = _naming(file, archive.files)
             names = {name for part in ("train", "test", "val") for name in _names(naming, part)} | {CLASSES}
-            arrays = {name: archive[name] for name in archive.files if name in names}
+            arrays = {name: _channels_first(archive[name], naming) for name in archive.files if name in names}
     except DataError:
         raise
     except Exception as error:  # damage surfaces as any of a dozen types from zipfile, zlib and NumPy
         raise DataError(f"{file} must be a .npz file of plain arrays: {error or type(error).__name__}") from error
     return arrays, naming
+
+
+def _channels_first(array: np.ndarray, naming: Naming) -> np.ndarray:
+    """Return an array of Keras' images ``(N, H, W, C)`` as ``(N, C, H, W)``, any other as it is."""
+    keras = naming == _KERAS and array.ndim == 4 and array.shape[-1] in _CHANNELS
+    return np.moveaxis(array, -1, 1) if keras else array
 
 
 def _naming(file: Path, names: Collection[str]) -> Naming:

@@ -73,7 +73,7 @@ class Scikit:
         names = bunch.get("feature_names")
         if names is None:
             names = [f"feature {number}" for number in range(bunch.data.shape[1])]
-        classes = bunch.get("target_names")
+        classes = bunch.get("target_names") if self.data_name in BUNDLED else None  # elsewhere it may name the column
         texts = bunch.target if classes is None else np.asarray(classes)[bunch.target]
         return dict(zip(map(str, list(names)), bunch.data.T, strict=True)), np.array(
             [str(text) for text in texts.tolist()]

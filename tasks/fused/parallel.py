@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -28,5 +29,7 @@ def parallel_imap(compute: Callable[[Item], Mapped], items: Iterable[Item], *, t
     if threads == 1 or len(inputs) == 1:
         yield from map(compute, inputs)
         return
+    # NumPy's error state is a context variable: each thread gets the caller's.
+    contexts = [contextvars.copy_context() for _ in inputs]
     with ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(compute, inputs)
+        yield from pool.map(lambda context, item: context.run(compute, item), contexts, inputs)

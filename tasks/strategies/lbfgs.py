@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from array_api_compat import array_namespace
+from threadpoolctl import threadpool_limits
 
 from tasks.arrays.array import Array
 from tasks.arrays.devices import host
@@ -138,7 +139,8 @@ def _follow(problem: Problem, weights: Array, start: int, stop: int) -> tuple[np
         "ftol": 0,
         "gtol": 0,
     }
-    with contextlib.suppress(_BudgetSpentError):
+    # Scipy has a BLAS of its own, which may have been loaded since the worker limited the others to one thread.
+    with contextlib.suppress(_BudgetSpentError), threadpool_limits(1, user_api="blas"):
         minimize(evaluate, host(weights).ravel(), jac=True, method="L-BFGS-B", options=options)
     evaluations += [evaluations[-1]] * (stop - len(evaluations))
     return best[1], np.array(evaluations[start:])

@@ -13,7 +13,7 @@ from tasks.fused.problem import Problem
 from tasks.fused.state import Measured, State, unknown_incumbent
 from tasks.models.model import ScoreLinear
 from tasks.score_space import local_search as score_space
-from tasks.strategies.search import advance_one_by_one, bytes_of_search, in_score_space, stretch
+from tasks.strategies.search import advance_one_by_one, bytes_of_search, in_score_space, is_in_score_space, stretch
 
 if TYPE_CHECKING:
     from tasks.memory import Sizes
@@ -42,8 +42,8 @@ class LocalSearch:
         return frozenset({"optimizer", "clip"})
 
     def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
-        """Return the kind of the loss's coordinates where the search is in score space."""
-        return (type(trial.loss.coordinates).__name__,) if _in_score_space(trial) else ()
+        """Return the kind of the loss's coordinates where the search may be in score space."""
+        return (type(trial.loss.coordinates).__name__,) if isinstance(trial.model, ScoreLinear) else ()
 
     def check(self, trial: Trial, dataset: Dataset) -> None:
         """Accept any trial."""
@@ -54,12 +54,12 @@ class LocalSearch:
 
     def bytes_per_trial(self, trial: Trial, sizes: Sizes) -> int:
         """Return the bytes of a search and, in score space, those of all examples' scores."""
-        return bytes_of_search(sizes) + (5 * sizes.scores * sizes.train if _in_score_space(trial) else 0)
+        return bytes_of_search(sizes) + (5 * sizes.scores * sizes.train if is_in_score_space(trial, sizes) else 0)
 
     def fixed_bytes(self, trial: Trial, sizes: Sizes) -> int:
         """Return the bytes of a block of steps in score space: draws, and their scores on all examples."""
         each = 8 * sizes.weights + 2 * sizes.scores * sizes.train
-        return sizes.candidates * each if _in_score_space(trial) else 0
+        return sizes.candidates * each if is_in_score_space(trial, sizes) else 0
 
     def init(self, problem: Problem) -> State:
         """Return the initial weights, not yet evaluated."""
@@ -74,11 +74,6 @@ class LocalSearch:
         return advance_one_by_one(
             problem, state, start, stop, lambda weights, unit, step: weights + rates[step - start - 1, ...] * unit
         )
-
-
-def _in_score_space(trial: Trial) -> bool:
-    """Return whether the search of a trial is in score space."""
-    return isinstance(trial.model, ScoreLinear) and trial.batch_size is None
 
 
 def _scale(trial: Trial) -> float:

@@ -11,9 +11,8 @@ from tasks.datasets.dataset import Dataset
 from tasks.errors import require
 from tasks.fused.problem import Problem
 from tasks.fused.state import Measured, State, unknown_incumbent
-from tasks.models.model import ScoreLinear
 from tasks.score_space import random_search as score_space
-from tasks.strategies.search import advance_one_by_one, bytes_of_search, in_score_space, stretch
+from tasks.strategies.search import advance_one_by_one, bytes_of_search, in_score_space, is_in_score_space, stretch
 
 if TYPE_CHECKING:
     from tasks.memory import Sizes
@@ -59,8 +58,7 @@ class RandomSearch:
     def fixed_bytes(self, trial: Trial, sizes: Sizes) -> int:
         """Return the bytes of a block of candidates in score space: draws, candidates and scores."""
         each = 8 * sizes.weights + 5 * sizes.scores * min(sizes.train, sizes.block)
-        in_score_space = isinstance(trial.model, ScoreLinear) and trial.batch_size is None
-        return sizes.candidates * each if in_score_space else 0
+        return sizes.candidates * each if is_in_score_space(trial, sizes) else 0
 
     def init(self, problem: Problem) -> State:
         """Return a state without an incumbent."""

@@ -101,6 +101,7 @@ class Landscape:
     def check(self, trial: Trial, dataset: Dataset) -> None:
         """Refuse more examples than there are, a path without a training, and what training and the model refuse."""
         check_examples(self.examples, dataset)
+        require(len(dataset.classes) > 1, "dataset", "must have at least two classes for a landscape", dataset.classes)
         trial.model.check(dataset.image_shape)
         if self.around == "trained":
             Train().check(trial, dataset)
@@ -173,7 +174,9 @@ def _train(
         assert isinstance(event, Curve | Result), "a training without `until` does not pause"
         renumbered = dataclasses.replace(event, trial=position)
         if isinstance(renumbered, Result):
-            return [*path, np.concatenate([renumbered.arrays[name].ravel() for name in problem.shapes])], renumbered
+            if renumbered.outcome is Outcome.COMPLETE:
+                path.append(np.concatenate([renumbered.arrays[name].ravel() for name in problem.shapes]))
+            return path, renumbered
         yield renumbered
     raise AssertionError("every trial ends in a result")
 

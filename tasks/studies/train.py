@@ -210,14 +210,16 @@ class _RunningGroup:
             yield self._result(k, Outcome.COMPLETE, self.step, metrics)
 
     def _result(self, k: int, outcome: Outcome, step: int, metrics: Mapping[str, float]) -> Result:
-        message = f"the loss ceased to be finite at step {step}" if outcome is Outcome.DIVERGED else ""
+        diverged = outcome is Outcome.DIVERGED
+        # The group went on to the end of a stretch, so the weights are not those of the step at which it diverged.
+        arrays = {} if diverged else self.problem.named(as_numpy(self.state["weights"][k, ...]))
         return Result(
             trial=int(self.positions[k]),
             outcome=outcome,
             step=step,
             metrics=metrics,
-            arrays=self.problem.named(as_numpy(self.state["weights"][k, ...])),
-            message=message,
+            arrays=arrays,
+            message=f"the loss ceased to be finite at step {step}" if diverged else "",
         )
 
     def _keep(self, trials: np.ndarray) -> None:

@@ -209,9 +209,11 @@ def test_what_cannot_be_kept_or_returned_is_refused():
         def train(self, trial, data, report):
             report(5, {}, keep=lambda: {"model": object()})
 
-    with pytest.raises(ConfigError, match=r"what is kept as 'model' must be numbers, text or bytes, got <object"):
+    with pytest.raises(
+        ConfigError, match=r"what is kept or returned as 'model' must be numbers, text or bytes, got <object"
+    ):
         run(trial(Wrong()), until=5)
-    with pytest.raises(ConfigError, match=r"what is kept as 'model' must be"):
+    with pytest.raises(ConfigError, match=r"what is kept or returned as 'model' must be"):
         run(trial(Wrong()), checkpoint_every=5)
 
     @dataclass(frozen=True, kw_only=True)
@@ -221,6 +223,14 @@ def test_what_cannot_be_kept_or_returned_is_refused():
 
     with pytest.raises(ConfigError, match=r"train must return a mapping of metrics and arrays, or None, got 3"):
         run(trial(Number()))
+
+    @dataclass(frozen=True, kw_only=True)
+    class Classes(Fit):
+        def train(self, trial, data, report):
+            return {"classes": np.array(["a", None], dtype=object)}
+
+    with pytest.raises(ConfigError, match=r"what is kept or returned as 'classes' must be numbers, text or bytes"):
+        run(trial(Classes()))
 
 
 def test_a_task_gets_data_where_it_needs_them_and_none_where_it_does_not(small_dataset):

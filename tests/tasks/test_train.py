@@ -59,7 +59,13 @@ def assert_same_bits(one, other):
     for (curves_a, result_a), (curves_b, result_b) in zip(one, other, strict=True):
         assert curves_a == curves_b
         assert result_a.metrics == result_b.metrics
-        np.testing.assert_array_equal(result_a.arrays["weights"], result_b.arrays["weights"])
+        assert_same_arrays(result_a, result_b)
+
+
+def assert_same_arrays(result, other):
+    assert result.arrays.keys() == other.arrays.keys() == ({"weights"} if result.outcome is Outcome.COMPLETE else set())
+    for name, array in result.arrays.items():
+        np.testing.assert_array_equal(array, other.arrays[name])
 
 
 def by_trial(curves, results):
@@ -76,6 +82,15 @@ def test_fused_trials_equal_each_trial_alone_bit_for_bit(small_dataset, strategy
     ]
     trials.append(dataclasses.replace(trials[0], learning_rate=RATES[strategy] * 3, loss=Svm(margin=10.0)))
     # when they run fused and alone, then every bit is the same
+    for group in groups(trials):
+        fused = by_trial(*run(group, small_dataset))
+        assert_same_bits(fused, [by_trial(*run([t], small_dataset))[0] for t in group])
+
+
+@pytest.mark.parametrize("strategy", ["random", "local"])
+def test_a_search_whose_minibatch_is_all_examples_is_the_same_alone_too(small_dataset, strategy):
+    size = len(small_dataset.train)
+    trials = [trial(strategy, loss=kind(), batch_size=size) for kind in LOSSES.values()]
     for group in groups(trials):
         fused = by_trial(*run(group, small_dataset))
         assert_same_bits(fused, [by_trial(*run([t], small_dataset))[0] for t in group])
@@ -154,7 +169,7 @@ def test_a_run_resumed_from_any_checkpoint_is_the_uninterrupted_one(
             if isinstance(event, Result):
                 expected = results[event.trial]
                 assert (event.metrics, event.step) == (expected.metrics, expected.step)
-                np.testing.assert_array_equal(event.arrays["weights"], expected.arrays["weights"])
+                assert_same_arrays(event, expected)
             else:
                 for name, values in event.metrics.items():
                     expected = [curves[event.trial][name][int(step)] for step in event.steps]

@@ -185,3 +185,14 @@ def test_a_damaged_file_is_refused_or_read_right(tmp_path_factory, changes, end)
     else:
         assert dataset.train.images.dtype == np.uint8
         assert len(dataset.train.images) == len(dataset.train.labels)
+
+
+def test_images_of_keras_whose_channels_are_last_have_them_first(save):
+    images = np.arange(6 * 12, dtype=np.uint8).reshape(6, 3, 2, 2)
+    first = arrays(train_images=images, test_images=images[:2])
+    last = {KERAS[name]: np.moveaxis(array, 1, -1) if array.ndim > 1 else array for name, array in first.items()}
+
+    dataset = save(last).load()
+
+    assert dataset.image_shape == (3, 2, 2)
+    assert dataset.digest == save(first).load().digest

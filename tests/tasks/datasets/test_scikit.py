@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn import datasets
 from sklearn.datasets import load_iris
+from sklearn.utils import Bunch
 
 from tasks.datasets.scikit import BUNDLED, Scikit
 from tasks.errors import ConfigError, DataError
@@ -69,3 +71,11 @@ def test_what_does_not_fit_is_refused(changes, error, message):
 def test_a_set_that_is_not_there_is_named(openml, tmp_path):
     with pytest.raises(DataError, match=r"openml\.org nothing version 1 cannot be fetched"):
         Scikit(data_name="nothing", version=1, root=str(tmp_path)).load()
+
+
+def test_classes_are_not_named_by_the_column_that_holds_them(monkeypatch):
+    numbers = np.arange(30) % 3 + 1
+    bunch = Bunch(data=np.arange(60.0).reshape(30, 2), target=numbers, target_names=["Cover_Type"])
+    monkeypatch.setattr(datasets, "fetch_covtype", lambda **_: bunch)
+
+    assert Scikit(data_name="covtype").load().classes == ("1", "2", "3")

@@ -45,7 +45,7 @@ class TorchTraining(Single):
 
         for step in range(report.step + 1, trial.steps + 1):
             order = torch.Generator().manual_seed(trial.seed * 1_000_003 + step)  # the same when it goes on
-            batch = torch.randint(len(labels), (trial.batch_size,), generator=order)
+            batch = torch.randint(len(labels), (trial.batch_size or len(labels),), generator=order)
             loss = torch.nn.functional.cross_entropy(model(features[batch]), labels[batch])
             optimizer.zero_grad()
             loss.backward()
