@@ -10,7 +10,9 @@ from pathlib import Path
 
 from pipeline.errors import RecordError
 
-_SECRET = re.compile(r"(?i)\b([\w.-]*(?:password|passwd|pwd|token|secret|api_?key|access_?key)[\w.-]*)=[^\s&;]+")
+_SECRET = re.compile(
+    r"(?i)\b([\w.-]*(?:password|passwd|pwd|token(?![a-z])|secret|api_?key|access_?key)[\w.-]*)=[^\s&;]+"
+)
 # Up to the last @ of the word, since a password may hold an @ or a slash, or up to the @ before the host, since it may
 # hold a space. A file's address has no user and password: an @ in it belongs to a folder.
 _USER_INFO = re.compile(r"(?:(?<!sqlite)(?<!file)://|://(?!/))(?:\S*|[^/\n]*)@")
@@ -25,6 +27,8 @@ def redact(text: str) -> str:
 
     >>> redact("tracking.uri=http://ann:pass@host:5000 api_key=abc steps=10")
     'tracking.uri=http://***@host:5000 api_key=*** steps=10'
+    >>> redact("hub_token=abc max_tokens=128")
+    'hub_token=*** max_tokens=128'
     """
     return _SECRET.sub(r"\1=***", _USER_INFO.sub("://***@", text))
 

@@ -246,7 +246,8 @@ def _row(group: str, value: Any) -> Any:
         raise unknown_choice(group, value, TABLES[group])
     for name, given in value.items():
         require(given != "???", f"{group}.{name}", "must be given", None)
-    if value.get("name") not in TABLES[group] and (fault := fault_of(group, str(value.get("name")))) is not None:
+    name = str(value.get("name"))
+    if name not in TABLES[group] and (fault := fault_of(group, name)) is not None:
         raise ConfigError(f"{group}={value['name']} cannot be used: {fault}")
     return parse_row(TABLES[group], group, value)
 

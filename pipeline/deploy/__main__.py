@@ -16,6 +16,7 @@ import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
+from omegaconf.errors import InterpolationResolutionError, UnsupportedInterpolationType
 
 from pipeline.address import redact
 from pipeline.cli.app import CONF, register
@@ -76,14 +77,17 @@ def render(target: str, overrides: Sequence[str]) -> str:
         parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
         first = [combinations([parsed], points=2)[0][0] for parsed in parser.parse_overrides(swept)]
         composed = hydra.compose("config", [f"+cluster/deploy={target}", *first, *own])
-    config = parse(_plain({name: composed[name] for name in composed if name != "deploy"}))
+    try:
+        config = parse(_plain({name: composed[name] for name in composed if name != "deploy"}))
+    except (InterpolationResolutionError, UnsupportedInterpolationType):  # the job can resolve it
+        config = parse({"device": composed.device, "cluster": OmegaConf.to_container(composed.cluster, resolve=True)})
     deploy = composed.deploy
     if not config.cluster.gpus_per_worker:
         deploy.gpus = None
     deploy.nodes = deploy.nodes or node_count(config, cpus=deploy.cpus, gpus=deploy.gpus)
     deploy.ray = deploy.ray or importlib.metadata.version("ray")
     deploy.overrides = shlex.join(swept).replace("${", r"\${")  # Hydra's interpolations are the job's to resolve
-    filled = _plain(composed)["deploy"]
+    filled: Any = OmegaConf.to_container(deploy, resolve=True, throw_on_missing=True)
     steps = "".join(f"# {step}\n" for step in filled["steps"])
     return steps + yaml.safe_dump(_given(filled["manifest"]), sort_keys=False, width=math.inf)
 

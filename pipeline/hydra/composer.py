@@ -46,6 +46,7 @@ class Job:
     def config(self) -> DictConfig:
         """Return the config as Hydra's own launchers compose it, with its ``hydra`` node."""
         config = copy.deepcopy(self.base.config)
+        _share_cache(self.base.config, config)
         OmegaConf.set_readonly(config.hydra, False)
         with open_dict(config):
             for name, value in self.values.items():
@@ -68,7 +69,7 @@ class Job:
         if "${" not in text and "???" not in text:
             return dict(self.values)
         config = OmegaConf.create(dict(self.values))
-        OmegaConf.copy_cache(from_config=self.base.config, to_config=config)
+        _share_cache(self.base.config, config)
         resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         assert isinstance(resolved, dict)
         return {str(name): value for name, value in resolved.items()}
@@ -165,6 +166,7 @@ class Composer:
     def _compose(self, overrides: tuple[str, ...]) -> Composition:
         if overrides not in self._compositions:
             config = self._loader.load_sweep_config(self._master, list(overrides))
+            _share_cache(self._master, config)
             values = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
             assert isinstance(values, dict)
             task = {str(name): value for name, value in values.items() if name != "hydra"}
@@ -190,6 +192,11 @@ class Composer:
         group = override.key_or_group.partition(".")[0]
         row = self._compose(choices).task.get(group)
         return isinstance(row, Mapping) and row.get("name") in TABLES[group] and row["name"] not in names
+
+
+def _share_cache(source: DictConfig, target: DictConfig) -> None:
+    """Have what a resolver such as ``now`` returns in one config be what it returns in the other, too."""
+    target._metadata.resolver_cache = OmegaConf.get_cache(source)  # noqa: SLF001  # OmegaConf itself copies only
 
 
 def _is_plain(override: Override) -> bool:

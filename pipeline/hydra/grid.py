@@ -150,7 +150,8 @@ def evenly_spaced(interval: IntervalSweep, points: int, key: str) -> list[str]:
 
 
 def _plain(values: Any) -> Any:
-    return OmegaConf.to_container(OmegaConf.create(values), resolve=True)
+    config = values if OmegaConf.is_config(values) else OmegaConf.create(values)  # a copy would lose what is around it
+    return OmegaConf.to_container(config, resolve=True)
 
 
 def _text(value: Any) -> str:

@@ -13,6 +13,7 @@ from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigStore
 
 from pipeline.config.environment import tracking_defaults
+from pipeline.config.packages import packages
 from pipeline.config.schema import defaults, plain
 from pipeline.config.tables import TABLES, added
 from pipeline.search.samplers import sampler_configs
@@ -112,7 +113,7 @@ def register() -> None:
     for group, table in TABLES.items():
         for name in table:
             store.store(group=f"schema/{group}", name=name, node=row_defaults(group, name))
-            if name not in table.own:  # a YAML file of that name in the package has precedence
+            if name not in table.own and not _has_file(group, name):
                 node, provider = _choice(group, name), str(table.package(name))
                 store.store(group=group, name=name, node=node, package="_global_", provider=provider)
     store.store(group="hydra/help", name="sweeps", node={"app_name": "pipeline", "template": _help()})
@@ -136,6 +137,11 @@ def register_samplers() -> None:
     for name, node in sampler_configs().items():
         if f"{name}.yaml" not in known:
             store.store(group="hydra/sweeper/sampler", name=name, node=node)
+
+
+def _has_file(group: str, name: str) -> bool:
+    """Return whether a package brings a file for a choice: Hydra would merge a node of that name into it."""
+    return any((folder / group / f"{name}.yaml").is_file() for package in packages() for folder in package.conf)
 
 
 def _choice(group: str, name: str) -> dict[str, Any]:

@@ -50,6 +50,7 @@ class SweepLauncher(Launcher):
         self.task_function: TaskFunction | None = None
         self.composer: Composer | None = None
         self.last = False
+        self._home = Path()
         self._live: LiveSweep | None = None
         self._environment: Mapping[str, str] | None = None
 
@@ -57,6 +58,7 @@ class SweepLauncher(Launcher):
         """Keep Hydra's arguments."""
         self.config, self.context, self.task_function = config, hydra_context, task_function
         self.composer = Composer(hydra_context.config_loader, config)
+        self._home = Path.cwd()
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Compose and validate every job, run the sweep, and return one result a job."""
@@ -103,7 +105,8 @@ class SweepLauncher(Launcher):
     def _proposed(self, proposal: Proposal) -> StartedJob:
         """Start a proposal as a job."""
         assert self.composer is not None
-        begun = self._begin(self.composer.compose(proposal.overrides, proposal.number))
+        with contextlib.chdir(self._home):  # the sweep may run in its own folder
+            begun = self._begin(self.composer.compose(proposal.overrides, proposal.number))
         self._check_environments([begun])
         return begun
 

@@ -73,8 +73,9 @@ class GridSweeper(Sweeper):
         groups = {override.get_key_element() for override in swept if composer.is_group(override.key_or_group)}
         own = GridSpec.of(self.own)
         if groups:
-            outer = [one for one in given if one not in swept or one.get_key_element() in groups]
-            paired = [keys for keys in own.zipped if groups.issuperset(keys)]
+            paired = [keys for keys in own.zipped if not groups.isdisjoint(keys)]
+            fixed = groups.union(*paired)
+            outer = [one for one in given if one not in swept or one.get_key_element() in fixed]
             specs = [(job, _grid_spec(composer, job)) for job in combinations(outer, zipped=paired)]
             if any(spec != own for _, spec in specs):
                 return [

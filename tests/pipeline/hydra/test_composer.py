@@ -61,6 +61,15 @@ def test_a_job_is_composed_as_hydra_composes_it(loader, overrides):
     assert job.resolved() == OmegaConf.to_container(plain, resolve=True)
 
 
+def test_the_time_is_the_same_for_all_jobs_whatever_they_choose(loader):
+    composer = Composer(loader, master_of(loader))
+    job, choices = "sweep.name=${now:%f}", ("loss=svm", "loss=softmax", "seed=1", "seed=2")
+
+    jobs = [composer.compose((choice, job), number) for number, choice in enumerate(choices)]
+
+    assert len({job.resolved()["sweep"]["name"] for job in jobs}) == 1
+
+
 def test_jobs_do_not_share_what_is_set_on_them(loader):
     composer = Composer(loader, master_of(loader))
 
