@@ -188,10 +188,11 @@ class RayEngine:
         """Return how many workers should be idle or starting."""
         # On a cluster that may grow, more are started than fit: an autoscaler sees that demand.
         most = self._size + 1 + self._size // 4 if self._follows else self._size
+        room = max(0, most - len(self._running))  # a node may be gone before the loss of its workers is known
         if not self._last:
-            return max(most - len(self._running), 0)
+            return room
         wide = sum(attempt.wide for attempt in self._running.values())  # an idle worker may take half of these
-        return min(waiting + wide, most - len(self._running))
+        return min(waiting + wide, room)
 
     def _begin(self, ledger: Ledger) -> _Attempt:
         group, worker = ledger.begin(), self._pool.idle.pop()

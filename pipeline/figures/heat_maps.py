@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -71,7 +70,7 @@ def _values(trials: Sequence[TrialRecord], name: str) -> list[Any]:
     """Return the values that trials use, in order; None is an unused learning rate, or a batch size of all examples."""
     found = {used(trial).get(name) for trial in trials}
     numbers = all(value is None or isinstance(value, int | float) for value in found)
-    return sorted(found, key=lambda value: math.inf if value is None else value if numbers else str(value))
+    return sorted(found, key=lambda value: (value is None, 0 if value is None else value if numbers else str(value)))
 
 
 def _side(trials: Sequence[TrialRecord], varied: Collection[str]) -> str:

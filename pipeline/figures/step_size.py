@@ -28,9 +28,8 @@ def draw_step_size(trial: PlannedTrial, result: Result) -> bytes:
     if above[best:].any():
         first = best + int(np.argmax(above[best:]))
         # From halfway between the last step size that helps and the first that does not.
-        axes.axvspan(
-            float(np.sqrt(sizes[first - 1] * sizes[first])), sizes[-1], color=VERMILION, alpha=0.07, linewidth=0
-        )
+        begin = float(np.sqrt(sizes[max(first - 1, 0)] * sizes[first]))
+        axes.axvspan(begin, sizes[-1], color=VERMILION, alpha=0.07, linewidth=0)
     axes.set_xscale("log")
     if losses.min() > 0:
         axes.set_yscale("log")

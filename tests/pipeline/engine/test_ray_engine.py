@@ -1,10 +1,13 @@
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from pipeline.config.schema import Cluster
 from pipeline.engine.inprocess import InProcess
+from pipeline.engine.ray_engine import RayEngine
 from pipeline.errors import EngineError
 
 ROOT = Path(__file__).parents[3]
@@ -118,3 +121,11 @@ def test_trials_pause_where_their_group_ends_and_go_on_in_another_to_the_same_bi
 def test_paused_trials_whose_worker_is_lost_as_they_go_on_lose_no_bit_either(computing, engine, tmp_path):
     computing.assert_paused_trials_go_on(engine(workers=2), computing.LostOnce(folder=str(tmp_path)))
     assert (tmp_path / "lost").exists()
+
+
+def test_no_worker_is_wanted_while_more_run_than_the_cluster_has_room_for():
+    engine = RayEngine(Cluster(), workers=2, device="cpu")
+    engine._follows = True
+    engine._running = {number: SimpleNamespace(wide=True) for number in range(6)}
+
+    assert engine._wanted(3) == 0

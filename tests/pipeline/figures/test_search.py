@@ -1,5 +1,6 @@
 """The figures of a search show what it has proposed, and are left out where there is nothing to show."""
 
+import dataclasses
 import io
 
 import pytest
@@ -54,3 +55,10 @@ def test_what_is_told_later_takes_the_place_of_what_was_told_before():
 
     assert second.after(None) == second
     assert first.after(second).proposals == (*first.proposals, second.proposals[2])
+
+
+def test_how_much_was_known_when_a_proposal_was_made_stays():
+    made = searched([(0.5,)], outcomes=["complete"])
+    repeated = dataclasses.replace(made, proposals=(dataclasses.replace(made.proposals[0], known=7),))
+
+    assert made.after(repeated).proposals[0].known == 7

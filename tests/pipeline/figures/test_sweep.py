@@ -130,3 +130,11 @@ def test_values_stand_in_order_and_evenly(record):
 
     assert list(places.values()) == [0.125, 0.375, 0.625, 0.875]
     assert list(places)[1:] == ["0.001", "0.1", "10.0"]
+
+
+def test_values_that_some_trials_do_not_use_come_last_whatever_they_are(record):
+    local, gradient = rows("local", "gradient")
+    trials = [record(0.5, **local)] + [record(0.5, **gradient, optimizer={"name": name}) for name in ("sgd", "adam")]
+
+    assert _values(trials, "optimizer") == ["adam", "sgd", None]
+    assert _values(trials, "batch_size") == [trials[0].standing.trial.trial.batch_size]
