@@ -164,10 +164,13 @@ class Searched:
     importances: Mapping[str, float]
 
     def after(self, before: Searched | None) -> Searched:
-        """Return this, merged with the proposals of ``before``."""
-        known = {proposal.number: proposal for proposal in (before.proposals if before else ())}
-        known |= {proposal.number: proposal for proposal in self.proposals}
-        return dataclasses.replace(self, proposals=tuple(known[number] for number in sorted(known)))
+        """Return this, merged with the proposals of ``before``; a resume does not know when these were made."""
+        earlier = {proposal.number: proposal for proposal in (before.proposals if before else ())}
+        merged = dict(earlier)
+        for one in self.proposals:
+            made = earlier.get(one.number, one)
+            merged[one.number] = dataclasses.replace(one, known=made.known)
+        return dataclasses.replace(self, proposals=tuple(merged[number] for number in sorted(merged)))
 
 
 TrialReport = Started | Progressed | Finished | Failed | Printed

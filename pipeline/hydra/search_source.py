@@ -40,6 +40,11 @@ class SearchSource:
         return self._proposals.identity
 
     @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys that the search varies."""
+        return self._proposals.search.keys
+
+    @property
     def metrics(self) -> tuple[str, ...]:
         """The metrics that the search needs."""
         return self._proposals.metrics

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from pipeline.config.schema import parse
 from pipeline.hydra.folders import claim_folder
 from pipeline.hydra.grid import GridSpec
+from pipeline.hydra.groups import misplaced
 from pipeline.hydra.launcher import SweepLauncher
 from pipeline.hydra.sweeper import undo_deferral
 from pipeline.search.objectives import Objectives
@@ -26,7 +27,7 @@ from pipeline.search.search import Options, Search
 from pipeline.search.space import space_of
 from pipeline.sweep.engines import worker_count
 from pipeline.sweep.source import End
-from tasks.errors import require
+from tasks.errors import ConfigError, require
 from tasks.events import Outcome
 
 
@@ -85,7 +86,10 @@ class SearchSweeper(Sweeper):
             returns = self._by_batches(proposals, objectives)
         else:
             assert ours.composer is not None
-            ours.composer.compose(search.example(), 0)  # an unknown key fails before anything is written
+            example = ours.composer.compose(search.example(), 0)  # an unknown key fails before anything is written
+            for override in example.left_out:
+                if override.key_or_group.partition(".")[0] not in search.keys:
+                    raise ConfigError(misplaced(override.key_or_group))
             if claim_folder(self.config):
                 ours.composer.clear()
             returns = ours.search(proposals)

@@ -40,7 +40,8 @@ class Log:
         self._codec = Codec()
         self._end, self._checksum = len(_MAGIC), hashlib.sha256(_MAGIC).digest()
         self._unwritten: list[bytes] = []
-        self._dirty = False
+        self._synced = 0
+        self._trimmed = False
 
     @classmethod
     def create(cls, path: Path) -> Self:
@@ -124,7 +125,7 @@ class Log:
             parts += [_LENGTH.pack(len(content)), checksum, content]
         block = b"".join(parts)
         try:
-            if not self._dirty:
+            if not self._trimmed:
                 os.ftruncate(self._file, self._end)  # removes a damaged end
             _write(self._file, block, self._end)
         except OSError:
@@ -132,13 +133,13 @@ class Log:
                 os.ftruncate(self._file, self._end)
             raise
         self._end, self._checksum = self._end + len(block), checksum
-        self._unwritten, self._dirty = [], True
+        self._unwritten, self._trimmed = [], True
 
     def sync(self) -> None:
         """Flush what is written to the disk, or raise an `OSError`."""
-        if self._dirty:
-            self._dirty = False
+        if self._synced < (end := self._end):
             os.fsync(self._file)
+            self._synced = end  # after it: another thread may sync meanwhile
 
     @property
     def is_whole(self) -> bool:

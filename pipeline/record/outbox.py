@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -60,14 +61,14 @@ class Outbox:
             else:
                 change.files[name] = text.encode(errors="replace")
 
-    def drain(self, number: int) -> dict[str, Change]:
-        """Return the pending changes and forget them; ``number``, unique to the call, names the file of arrays."""
-        pack, packed = f"{PACK_TAG}/{number:09d}.npz", dict[str, np.ndarray]()
+    def drain(self) -> dict[str, Change]:
+        """Return the pending changes and forget them; the name of the file of arrays is not used again."""
+        pack, packed = f"{PACK_TAG}/{time.time_ns()}.npz", dict[str, np.ndarray]()
         for change in self._changes.values():
-            if change.arrays is not None and self._packed:
+            if change.arrays and self._packed:
                 packed |= {f"{change.key}/{name}": array for name, array in change.arrays.items()}
                 change.tags[PACK_TAG] = pack
-            elif change.arrays is not None:
+            elif change.arrays is not None and not self._packed:
                 change.files[ARRAYS] = arrays_file(change.arrays)
         if packed:
             self.change(self._parent).files[pack] = arrays_file(packed)

@@ -39,7 +39,8 @@ class Past:
 
     ``run_id`` is its parent run with its ``tags``; ``ended`` maps the keys of the trials that ended by
     themselves to their runs and results (without arrays); ``orphans`` are runs that no process will end.
-    ``decisions`` are those made at rungs, ``proposals`` the overrides of a search's points: the log alone has them.
+    ``decisions`` are those made at rungs, ``proposals`` the overrides of a search's points in the batches in which
+    they were made: the log alone has both.
     """
 
     run_id: str
@@ -47,7 +48,7 @@ class Past:
     ended: Mapping[str, tuple[str, Result]]
     orphans: tuple[str, ...]
     decisions: tuple[Decision, ...] = ()
-    proposals: tuple[Sequence[str], ...] = ()
+    proposals: tuple[Sequence[Sequence[str]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,9 +24,10 @@ _RESUMED = "its sweep was killed, and resumed with a new run"
 class Runs:
     """Applies the entries of a log, of which ``opened`` is the first, and puts the changes of each run into ``outbox``.
 
-    The changes depend on the entries alone, so any process can replay a log. ``experiment`` is the id of the
-    experiment in the store; ``runs`` maps the keys of trials to their runs; ``names`` are the recorder's names of all
-    runs, also of replaced ones; ``recalled_ids`` maps the names of runs older than the log to their ids in the store.
+    The changes depend on the entries alone (but for the names of files of arrays), so any process can replay a log.
+    ``experiment`` is the id of the experiment in the store; ``runs`` maps the keys of trials to their runs; ``names``
+    are the recorder's names of all runs, also of replaced ones; ``recalled_ids`` maps the names of runs older than the
+    log to their ids in the store.
     """
 
     def __init__(self, opened: Opened, experiment: str) -> None:
@@ -116,9 +117,10 @@ class Runs:
         return self.runs[key]
 
     def _create(self, trial: PlannedTrial, now: int) -> TrialRun:
-        # The names of consecutive runs are consecutive: random names would make each transaction change every page
-        # of the store's indices.
-        run = f"run-{hashlib.sha256(self.opened.log.encode()).hexdigest()[:24]}{len(self.names):08x}"
+        # The names of consecutive runs are ascending: random names would make each transaction change every page of
+        # the store's indices. With the time, none is given again where the end of a log was lost.
+        log = hashlib.sha256(self.opened.log.encode()).hexdigest()[:12]
+        run = f"run-{log}{now:012x}{len(self.names):08x}"
         self.names.add(run)
         return TrialRun(run, trial, self.outbox, now)
 

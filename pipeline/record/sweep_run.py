@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ class SweepRun:
         self._best_results: dict[str, Finished] = {}  # the best result of each setting that may win
         self.searched: Searched | None = None
         self._decisions: list[Decided] = []
+        self._proposed: list[Sequence[Sequence[str]]] = []
         self._has_params = summary.SWEPT in sweep.provenance
         self.sweep = sweep
         self._opened, self._outbox, self._experiment = opened, outbox, experiment
@@ -71,6 +73,9 @@ class SweepRun:
             case Measured(metrics=metrics):
                 change.points += [RunPoints.block(name, value, now, 0) for name, value in metrics.items()]
             case Searched():
+                known = {proposal.number for proposal in self.searched.proposals} if self.searched else set()
+                if new := [proposal.overrides for proposal in report.proposals if proposal.number not in known]:
+                    self._proposed.append(new)
                 self.searched = report.after(self.searched)
                 change.tags |= proposals.tags(self.searched)
 
@@ -78,9 +83,9 @@ class SweepRun:
         """Return the decisions made at rungs, in order."""
         return tuple(decided.decision for decided in self._decisions)
 
-    def proposals(self) -> tuple[Sequence[str], ...]:
-        """Return the overrides of a search's proposals, in order."""
-        return () if self.searched is None else tuple(proposal.overrides for proposal in self.searched.proposals)
+    def proposals(self) -> tuple[Sequence[Sequence[str]], ...]:
+        """Return the overrides of a search's proposals, in order, in the batches in which they were made."""
+        return tuple(self._proposed)
 
     @property
     def winner(self) -> Finished | None:
@@ -104,9 +109,13 @@ class SweepRun:
         }
 
     def resume(self, opened: Opened, sweep: SweepHeader, runs: Mapping[str, TrialRun]) -> None:
-        """Go on with the sweep in another process, which computes what has not ended; ``runs`` have."""
-        self._opened, self.sweep, self._ended = opened, sweep, False
-        self.tally = Tally(sweep.trials, sweep.criterion)
+        """Go on with the sweep in another process, which computes what has not ended; ``runs`` have.
+
+        Of a search that process has a single trial at first, so the sweep keeps its own name and trials.
+        """
+        self.sweep = dataclasses.replace(sweep, name=self.sweep.name, trials=self.sweep.trials)
+        self._opened, self._ended = opened, False
+        self.tally = Tally(self.sweep.trials, sweep.criterion)
         self.tally.add([run.trial for run in runs.values()])
         for key, run in runs.items():
             if run.result is not None:
@@ -141,9 +150,11 @@ class SweepRun:
         change = self._outbox.change(self.id)
         change.end = status, now
         change.tags |= artifacts.table_tag(f"{RESULTS}.json") | summary.tags(self.tally)
-        if not self._has_params:  # MLflow refuses to change a param
+        # MLflow refuses to change a param, and a search that goes on has more values.
+        if status == "FINISHED" or self.searched is None:
+            change.tags |= summary.swept_tag(self.tally)
+            change.params |= {} if self._has_params else summary.params(self.tally)
             self._has_params = True
-            change.params |= summary.params(self.tally)
         change.points += [RunPoints.block(name, value, now, 0) for name, value in summary.metrics(self.tally).items()]
         rungs = {"rungs": decisions.rows(self._decisions)} if self._decisions else {}
         for name, table in (summary.tables(self.tally, ids) | rungs).items():

@@ -70,8 +70,7 @@ def _read(reader: Reader, run_id: str) -> tuple[RecordedSweep | None, list[Recor
     ended = [run for run in runs if run.layout is not None]
     if not ended:
         raise RecordError(f"the sweep must have a trial that ended by itself, got {run_id!r} with none")
-    # A resumed sweep has two runs of a trial that was running when it was killed.
-    return sweep, ended, len({run.tags["key"] for run in runs} - {run.tags["key"] for run in ended})
+    return sweep, ended, len(runs) - len(ended)
 
 
 def _annotate(reader: Reader, sweep: RecordedSweep | None, compared: Sequence[ComparedTrial], verdict: str) -> None:

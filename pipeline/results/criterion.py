@@ -29,8 +29,7 @@ class Criterion:
     def of(cls, sweep: Sweep, dataset: Dataset) -> Criterion:
         """Return the criterion of a sweep; by default the accuracy, of validation if there is a validation set."""
         metric = sweep.metric or ("val/accuracy" if len(dataset.validation) else "train/accuracy")
-        mode = sweep.mode or ("min" if metric.endswith(LESS_IS_BETTER) else "max")
-        return cls(metric=metric, mode=mode, over=sweep.over)
+        return cls(metric=metric, mode=sweep.mode or mode_of(metric), over=sweep.over)
 
     @classmethod
     def from_tags(cls, tags: Mapping[str, str], measured: Collection[str]) -> Criterion:
@@ -52,6 +51,15 @@ class Criterion:
     def sign(self) -> int:
         """The factor between a value of the metric and a score: 1 or -1."""
         return 1 if self.mode == "max" else -1
+
+
+def mode_of(metric: str) -> str:
+    """Return which end of a metric is best, by its name: min or max.
+
+    >>> mode_of("val/loss"), mode_of("val/accuracy")
+    ('min', 'max')
+    """
+    return "min" if metric.endswith(LESS_IS_BETTER) else "max"
 
 
 def check_metric(sweep: Sweep, trials: Iterable[Trial], dataset: Dataset, *, key: str = _METRIC) -> None:

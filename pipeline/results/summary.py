@@ -41,11 +41,15 @@ def metrics(tally: Tally) -> dict[str, float]:
 
 
 def tags(tally: Tally) -> dict[str, str]:
-    """Return the swept keys, the best setting, and the trial that is registered for it."""
-    found = {SWEPT: ", ".join(tally.swept()) or "nothing"}
-    if tally.best is not None:
-        found |= {"best.setting": tally.setting_name(tally.best.trial), "best.trial": standing_for(tally)}
-    return found
+    """Return the best setting, and the trial that is registered for it."""
+    if tally.best is None:
+        return {}
+    return {"best.setting": tally.setting_name(tally.best.trial), "best.trial": standing_for(tally)}
+
+
+def swept_tag(tally: Tally) -> dict[str, str]:
+    """Return the tag of the swept keys, which is there once the params are."""
+    return {SWEPT: ", ".join(tally.swept()) or "nothing"}
 
 
 def standing_for(tally: Tally) -> str:

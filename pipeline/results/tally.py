@@ -19,6 +19,8 @@ from pipeline.results.repeats import RankKey, Setting, ranked, ranked_repeats
 from pipeline.results.standing import Standing, best_of, rank, rank_key_of
 from tasks.events import Outcome, Result
 
+_OPEN = (None, Outcome.FAILED)
+
 
 class Tally:
     """Collects the reports of a sweep, whose trials are ranked by the ``criterion``.
@@ -32,7 +34,7 @@ class Tally:
         self.criterion = criterion or Criterion()
         self.standings: dict[str, Standing] = {}
         self._repeats: dict[str, list[Standing]] = {}  # by the key of their setting
-        self._open: Counter[str] = Counter()  # how many of them have not ended
+        self._open: Counter[str] = Counter()  # how many of them have not ended, or failed
         self._swept = SweptValues()
         self._names: dict[str, str] | None = None
         self._rank_keys: dict[str, RankKey] = {}
@@ -141,7 +143,7 @@ class Tally:
         return self._rank_keys[key]
 
     def has_ended(self, key: str) -> bool:
-        """Return whether all known repeats of a setting have ended."""
+        """Return whether all known repeats of a setting have ended; one that failed may be run again."""
         return not self._open[key]
 
     def ranking(self) -> list[Standing]:
@@ -190,6 +192,7 @@ class Tally:
 
     def _finish(self, standing: Standing, result: Result) -> None:
         standing.metrics |= result.metrics
+        self.failed += result.outcome is Outcome.FAILED  # by its own verdict
         if result.outcome is Outcome.STOPPED:
             self._advance(standing, result.step)
         self._end(standing, result.outcome, result.message)
@@ -216,8 +219,7 @@ class Tally:
         self._advance(standing, standing.step if outcome is Outcome.STOPPED else standing.trial.trial.steps)
         self.running -= 1
         self.done += 1
-        if standing.outcome is None:
-            self._open[standing.setting] -= 1
+        self._open[standing.setting] -= (standing.outcome in _OPEN) - (outcome in _OPEN)
         standing.outcome, standing.message = outcome, message
 
 

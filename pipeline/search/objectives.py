@@ -31,6 +31,9 @@ class Objectives:
         ConfigError
             If they contradict each other.
         """
+        for key, given in (("metrics", metrics), ("direction", direction)):
+            usable = given is None or isinstance(given, str | Sequence)
+            require(usable, f"hydra.sweeper.{key}", "must be a text or a list of texts", given)
         several = None if direction is None or isinstance(direction, str) else [str(one) for one in direction]
         names = [sweep.get("metric")] if metrics is None else _list_of(metrics)
         require(len(set(names)) == len(names) > 0, "hydra.sweeper.metrics", "must name each metric once", names)
@@ -38,22 +41,22 @@ class Objectives:
             raise ConfigError(
                 f"hydra.sweeper.direction must be a list, one for each of hydra.sweeper.metrics, got {direction}"
             )
-        given = several or ([] if direction is None else [str(direction)])
-        for one in given:
+        directions = several or ([] if direction is None else [str(direction)])
+        for one in directions:
             if one not in _MODES.values():
                 raise unknown_choice("hydra.sweeper.direction", one, _MODES.values())
-        if given and len(given) != len(names):
+        if directions and len(directions) != len(names):
             raise ConfigError(
                 f"hydra.sweeper.metrics must name as many metrics as hydra.sweeper.direction has directions, got "
-                f"{metrics if metrics is None else ', '.join(map(str, names))} for {', '.join(given)}"
+                f"{metrics if metrics is None else ', '.join(map(str, names))} for {', '.join(directions)}"
             )
         usual = [_direction(name) for name in names]
         if metrics is None:
             usual = [_MODES.get(str(sweep.get("mode")), usual[0])]
             named = names[0] or "accuracy"
             rule = f"must agree with sweep.mode, by which {named} is to {usual[0]}"
-            require(given in ([], usual), "hydra.sweeper.direction", rule, ", ".join(given))
-        return cls(metrics=tuple(names), directions=tuple(given or usual))
+            require(directions in ([], usual), "hydra.sweeper.direction", rule, ", ".join(directions))
+        return cls(metrics=tuple(names), directions=tuple(directions or usual))
 
     @property
     def names(self) -> tuple[str, ...]:

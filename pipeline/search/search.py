@@ -18,6 +18,8 @@ from tasks.errors import ConfigError, SweepError, require
 _MIN_COMPLETE = 10
 """The least number of complete trials for importances."""
 
+_CONSTANTS = {"null": None, "true": True, "false": False}
+
 _STRIDE = 7919
 """The step of the seed for each proposal of the past: a large prime, so that it does not reach another likely seed."""
 
@@ -89,6 +91,11 @@ class Search:
         space = [f"{key}={distribution}" for key, distribution in self._space.distributions.items()]
         options = dataclasses.replace(self._options, extend=None)
         return repr((space, options))
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of its space."""
+        return tuple(self._space.distributions)
 
     def example(self) -> list[str]:
         """Return the overrides of a point of the space, proposed or not."""
@@ -232,7 +239,9 @@ class Search:
             if not values or not distribution._contains(distribution.to_internal_repr(values[0])):  # noqa: SLF001  # no other way
                 raise ConfigError(f"{name} must span what the record holds of this search, {text}, got {distribution}")
             found[name] = values[0]
-        return found
+        shared = {text.partition("=")[0] for text in self._space.fixed}
+        # The others are those that the user's own code has suggested.
+        return found | {name: _parsed(text) for name, text in past.items() if name not in {*found, *shared}}
 
 
 def _require_same(number: int, before: Mapping[str, str], now: Mapping[str, str]) -> None:
@@ -241,6 +250,16 @@ def _require_same(number: int, before: Mapping[str, str], now: Mapping[str, str]
             f"sweep.resume must go on from the proposals in the record, number {number} of which was "
             f"{' '.join(_overrides(before))}, and would be {' '.join(_overrides(now))}"
         )
+
+
+def _parsed(text: str) -> Any:
+    """Return the value of a text of `override_text`."""
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
 
 
 def _overrides(params: Mapping[str, str]) -> list[str]:

@@ -30,5 +30,6 @@ class Median(ComparingRule):
         finite = [place for place, history in enumerate(arrived) if all(value == value for value in history)]  # noqa: PLR0124
         if not complete or not finite:
             return []
-        median = statistics.median(statistics.fmean(arrived[place]) for place in finite)
+        # The mean of equal values may be rounded to more than they are.
+        median = statistics.median(min(statistics.fmean(arrived[place]), max(arrived[place])) for place in finite)
         return [place for place in finite if max(arrived[place]) >= median]

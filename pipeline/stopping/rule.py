@@ -28,7 +28,7 @@ class Rule(Protocol):
 
     @property
     def mode(self) -> str | None:
-        """Whether the largest or the smallest is the best, None for the sweep's mode."""
+        """Which end is best, max or min; None: as for the sweep, or as the name of another metric says."""
 
     @property
     def min_steps(self) -> int | None:

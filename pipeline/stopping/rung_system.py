@@ -98,8 +98,10 @@ class RungSystem:
         self._histories[trial] = history
         members = self._members[setting]
         if all(member in self._histories for member in members):
-            columns = zip(*(self._histories[member] for member in members), strict=False)
-            lost = any(math.isnan(self._histories[member][-1]) for member in members)
+            histories = [self._histories[member] for member in members]
+            shortest = min(map(len, histories))  # one that has completed arrives with a single value
+            columns = zip(*(history[-shortest:] for history in histories), strict=True)
+            lost = any(math.isnan(history[-1]) for history in histories)
             rung.arrived[setting] = [math.nan] if lost else [sum(column) / len(members) for column in columns]
 
     def drop_out(self, trial: str) -> None:
@@ -120,6 +122,10 @@ class RungSystem:
                     yield decision
                 final, entered = rung.closed, len(rung.passed)
 
+    def knows(self, decision: Decision) -> bool:
+        """Return whether the settings that a decision of an earlier process is about have been added."""
+        return decision.pool < len(self._pools) and set(self._pools[decision.pool].settings).issuperset(decision.scores)
+
     def replay(self, decision: Decision) -> None:
         """Apply a decision of an earlier process."""
         pool = self._pools[decision.pool]
@@ -132,9 +138,9 @@ class RungSystem:
         order = [setting for setting in pool.settings if setting in rung.arrived]  # whatever the order of arrival
         histories = [rung.arrived[setting] for setting in order]
         passing = [order[place] for place in self._rule.passing(histories, complete=complete)]
-        passed = tuple(setting for setting in passing if setting not in rung.passed)
+        passed = tuple(setting for setting in passing if setting not in rung.passed and setting not in pool.stopped)
         rung.closed = complete
-        if not passed and not complete:
+        if not passed and not (complete and order):
             return None
         out = rung.passed.union(passed, pool.stopped)
         stopped = tuple(setting for setting in order if setting not in out) if complete else ()

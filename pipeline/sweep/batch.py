@@ -32,6 +32,11 @@ class PointBatch:
         return self._source.identity
 
     @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys that its source varies."""
+        return self._source.keys
+
+    @property
     def metrics(self) -> tuple[str, ...]:
         """The metrics that its source needs."""
         return self._source.metrics

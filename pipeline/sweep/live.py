@@ -32,7 +32,6 @@ from pipeline.results.failures import Failures
 from pipeline.results.fault_log import FaultLog
 from pipeline.results.tally import Tally
 from pipeline.signals import StopSignals, raise_swallowed
-from pipeline.stopping.rung_system import Decision
 from pipeline.sweep.batch import PointBatch
 from pipeline.sweep.engines import make_engine, widest, worker_count
 from pipeline.sweep.follow import ReportHandler
@@ -169,7 +168,16 @@ class LiveSweep:
         if self._overrides is None:
             provenance = Provenance(tags=tags, attachments=attachments)
             return Header(sweep=None, dataset=self._dataset, provenance=provenance)
-        about = (self._overrides, self._config, self._tally, self._dataset, tags, attachments, batch.identity)
+        about = (
+            self._overrides,
+            self._config,
+            self._tally,
+            self._dataset,
+            tags,
+            attachments,
+            batch.identity,
+            batch.keys,
+        )
         return Header(sweep=make_header(*about), dataset=self._dataset, provenance=Provenance(tags=tags))
 
     def _begin(self, batch: PointBatch, points: Sequence[Point], plan: Plan) -> None:
@@ -177,9 +185,14 @@ class LiveSweep:
         self._engine.load(self._dataset)
         self._resumption = self._resumed()
         if self._resumption.proposals:
-            points, plan = self._recall(batch, points, plan)
+            points, plan = self._recall(batch, points)
+        elif batch.identity and self._config.sweep.resume:  # of which one point is known so far
+            points, plan = self._extended(batch, points, TRIALS_A_WORKER * worker_count(self._config))
+        if self._resumption.found:
+            show_past(self._console, self._resumption.counts(self._tally.standings), self._resumption.damaged)
         self._record_proposals(batch)
-        self._schedule(batch, points, plan, decisions=self._resumption.decisions)
+        self._scheduler.replay(self._resumption.decisions)
+        self._schedule(batch, points, plan)
 
     def _show_end(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and issubclass(kind, Interrupted) and self._overrides is not None:
@@ -199,21 +212,23 @@ class LiveSweep:
         if opened.past is None:
             self._console.print(opened.unresumed, markup=False, soft_wrap=True)
             return Resumption()
-        resumption = Resumption.of(opened.past, opened.checkpoints)
-        show_past(self._console, resumption.counts(self._tally.standings), resumption.damaged)
-        return resumption
+        return Resumption.of(opened.past, opened.checkpoints)
 
-    def _recall(self, batch: PointBatch, points: Sequence[Point], plan: Plan) -> tuple[Sequence[Point], Plan]:
+    def _recall(self, batch: PointBatch, points: Sequence[Point]) -> tuple[Sequence[Point], Plan]:
         """Have a source repeat its proposals of an earlier process, and return all points and their plan."""
-        proposals = self._resumption.proposals
+        proposals = [overrides for made in self._resumption.proposals for overrides in made]
         self._console.print(f"{len(proposals)} proposals of the earlier process are repeated")
         batch.recall(proposals)
-        points = [*points, *batch.more(len(proposals))]
-        whole = plan_points(points, self._dataset, self._config)
-        new = tuple(trial for trial in whole.trials if trial.key not in {known.key for known in plan.trials})
+        return self._extended(batch, points, len(proposals))
+
+    def _extended(self, batch: PointBatch, points: Sequence[Point], room: int) -> tuple[Sequence[Point], Plan]:
+        """Return the first points with about ``room`` more, and their plan."""
+        points = [*points, *batch.more(room)]
+        plan = plan_points(points, self._dataset, self._config)
+        new = tuple(trial for trial in plan.trials if trial.key not in self._tally.standings)
         self._failures.expect(len(new))
         self._handler.handle(Planned(trials=new))
-        return points, whole
+        return points, plan
 
     def _add(self, batch: PointBatch, points: Sequence[Point]) -> None:
         """Add further points to the sweep."""
@@ -234,14 +249,12 @@ class LiveSweep:
             if self._record.is_open:
                 self._record.sync()
 
-    def _schedule(
-        self, batch: PointBatch, points: Sequence[Point], plan: Plan, decisions: Sequence[Decision] = ()
-    ) -> None:
+    def _schedule(self, batch: PointBatch, points: Sequence[Point], plan: Plan) -> None:
         """Schedule the trials of points, except those that have already ended."""
         self._trials |= {trial.index: trial for trial in plan.trials}
         batch.assign(points, plan, self._trials)
-        self._scheduler.add(plan.trials)
-        self._scheduler.replay(decisions)
+        for trials in self._resumption.in_batches(plan.trials, repeats=self._config.sweep.repeats):
+            self._scheduler.add(trials)
         for trial in plan.trials:
             if trial.key in self._resumption.ended:
                 result = self._resumption.ended[trial.key]

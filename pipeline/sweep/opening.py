@@ -139,7 +139,7 @@ def closing(record: Record, engine: Engine, tally: Tally, print_line: Callable[[
     status = "KILLED"
     try:
         yield
-        status = "FAILED" if tally.failed else "FINISHED"
+        status = "FAILED" if tally.failed or tally.done < len(tally.standings) else "FINISHED"
     except Exception:
         status = "FAILED"
         raise

@@ -130,11 +130,15 @@ def make_header(
     tags: Mapping[str, str],
     attachments: Mapping[str, str],
     identity: str = "",
+    keys: Sequence[str] = (),
 ) -> SweepHeader:
-    """Return the header of a sweep, before it starts, from the tally of its trials; ``identity`` is its source's."""
+    """Return the header of a sweep, before it starts, from the tally of its trials.
+
+    ``identity`` and ``keys`` are those of its source.
+    """
     criterion, varied = tally.criterion, tally.swept()
     trials = tuple(standing.trial for standing in tally.standings.values())
-    named = [key for key in varied if key not in criterion.over] or list(varied)
+    named = [key for key in varied if key not in criterion.over] or list(varied) or keys
     repeats = f" ({config.sweep.repeats} repeats)" if config.sweep.repeats > 1 else ""
     return SweepHeader(
         name=config.sweep.name or f"{', '.join(named) or 'one trial'} on {dataset.name}{repeats}",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import bisect
 import hashlib
+import itertools
 import json
 import shlex
 import sys
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,31 +37,42 @@ def sweep_key(trials: Sequence[PlannedTrial], config: Config, identity: str = ""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resumption:
-    """The state that an earlier process has left of a sweep: ``ended`` trials and ``saved`` progress, by key.
+    """The state that an earlier process has left of a sweep, if one was ``found``.
 
-    ``decisions`` are those made at rungs, ``proposals`` the overrides of a search's points, ``damaged`` the checkpoint
-    files that could not be used.
+    ``ended`` are the results of trials and ``saved`` is the progress of others, by key.
+    ``decisions`` are those made at rungs, ``proposals`` the overrides of a search's points in the batches in which they
+    were made, ``damaged`` the checkpoint files that could not be used.
     """
 
+    found: bool = False
     ended: Mapping[str, Result] = field(default_factory=dict)
     saved: Mapping[str, Progress] = field(default_factory=dict)
     decisions: tuple[Decision, ...] = ()
-    proposals: tuple[Sequence[str], ...] = ()
+    proposals: tuple[Sequence[Sequence[str]], ...] = ()
     damaged: tuple[Path, ...] = ()
 
     @classmethod
     def of(cls, past: Past, checkpoints: Checkpoints | None) -> Resumption:
         """Return the resumption from a record and its checkpoints."""
         ended = {key: result for key, (_, result) in past.ended.items()}
-        found = checkpoints.load() if checkpoints else []
-        saved = {key: one.progress.of_trials([slot]) for one in found for slot, key in enumerate(one.keys)}
+        every = checkpoints.load() if checkpoints else []
+        saved = {key: one.progress.of_trials([slot]) for one in every for slot, key in enumerate(one.keys)}
         return cls(
+            found=True,
             ended=ended,
             saved=saved,
             decisions=past.decisions,
             proposals=past.proposals,
             damaged=tuple(checkpoints.damaged) if checkpoints else (),
         )
+
+    def in_batches(self, trials: Sequence[PlannedTrial], *, repeats: int) -> list[list[PlannedTrial]]:
+        """Return trials in the batches in which their points were proposed: a rung depends on who was there when."""
+        ends = list(itertools.accumulate(repeats * len(made) for made in self.proposals))
+        batches: defaultdict[int, list[PlannedTrial]] = defaultdict(list)
+        for trial in trials:
+            batches[bisect.bisect_right(ends, trial.index)].append(trial)
+        return [batches[number] for number in sorted(batches)]
 
     def counts(self, keys: Collection[str]) -> tuple[int, int, int]:
         """Return how many of these trials have ended, how many go on from a checkpoint, and how many start."""

@@ -33,6 +33,10 @@ class PointSource(Protocol):
         """What distinguishes sources with the same first point; empty where all points are known from the start."""
 
     @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys that it varies, where one point does not show them."""
+
+    @property
     def metrics(self) -> tuple[str, ...]:
         """The metrics that it needs to be told."""
 
@@ -57,6 +61,7 @@ class Grid:
     """A source whose points are all known from the start."""
 
     identity = ""
+    keys: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
 
     def __init__(self, points: Sequence[Point]) -> None:

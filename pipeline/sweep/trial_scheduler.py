@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from pipeline.config.schema import Config
 from pipeline.config.settings import setting_key, setting_names
 from pipeline.plan.plan import Group, PlannedTrial, Progress, Segment, fuse
 from pipeline.reports import Decided, Failed, Finished, Layout, Paused, Report
-from pipeline.results.criterion import Criterion
+from pipeline.results.criterion import Criterion, mode_of
 from pipeline.stopping.checks import first_rung
 from pipeline.stopping.rung_system import Decision, RungSystem
 from tasks.cost import DataSize
@@ -47,12 +48,14 @@ class TrialScheduler:
         self._data_size = DataSize.of(dataset)
         self._over = criterion.over
         self._metric = self._rule.metric or criterion.metric
-        self._sign = criterion.sign if self._rule.mode is None else (1 if self._rule.mode == "max" else -1)
+        own = criterion.mode if self._metric == criterion.metric else mode_of(self._metric)
+        self._sign = 1 if (self._rule.mode or own) == "max" else -1
         self._rungs: RungSystem | None = None
         self._next: list[Segment] = []
         self._paused: dict[str, _PausedTrial] = {}
-        self._complete: dict[str, float] = {}  # the scores of trials that completed before their last rung
+        self._complete: dict[str, float] = {}  # the scores of trials that ended before their last rung
         self._names: dict[str, str] = {}
+        self._replayed: deque[Decision] = deque()  # decisions of an earlier process on settings that are not all known
 
     @property
     def settled(self) -> bool:
@@ -75,18 +78,19 @@ class TrialScheduler:
             settings.setdefault(setting, []).append(trial.key)
             self._names.setdefault(setting, name)
         self._rungs.add(settings)
+        while self._replayed and self._rungs.knows(self._replayed[0]):
+            self._rungs.replay(self._replayed.popleft())
 
     def replay(self, decisions: Sequence[Decision]) -> None:
-        """Apply the decisions of an earlier process."""
-        for decision in decisions:
-            assert self._rungs is not None, "only a rule that stops decides"
-            self._rungs.replay(decision)
+        """Apply the decisions of an earlier process, each as soon as all settings that it is about are added."""
+        self._replayed.extend(decisions)
 
     def end(self, trial: PlannedTrial, result: Result) -> None:
         """Record the end of a trial, perhaps in an earlier process."""
-        if self._rungs is None or self._rungs.next_rung(trial.key) is None or result.outcome is Outcome.STOPPED:
+        if self._rungs is None or self._rungs.next_rung(trial.key) is None or self._rungs.is_stopped(trial.key):
             return
-        if result.outcome is Outcome.COMPLETE:  # a user's own task may end before its budget is spent
+        # A user's own task may end before its budget is spent; of one that was stopped the decision is lost.
+        if result.outcome in (Outcome.COMPLETE, Outcome.STOPPED):
             score = self._sign * result.metrics.get(self._metric, math.nan)
             self._complete[trial.key] = score
             self._rungs.arrive(trial.key, [score])
@@ -150,7 +154,8 @@ class TrialScheduler:
         curves = [curve for curve in progress.curves if self._metric in curve.metrics]
         steps = np.concatenate([curve.steps for curve in curves]) if curves else np.empty(0)
         values = np.concatenate([curve.metrics[self._metric] for curve in curves]) if curves else np.empty(0)
-        here = (self._sign * values[steps <= rung]).tolist()
+        order = np.argsort(steps, kind="stable")
+        here = (self._sign * values[order][steps[order] <= rung]).tolist()
         return here if rung in steps else [*here, math.nan]
 
     def _ends(self, keys: Iterable[str]) -> Iterator[Finished]:

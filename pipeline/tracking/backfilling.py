@@ -116,11 +116,14 @@ class _Backfill:
     def apply(self, entry: object, now: int, number: int) -> None:
         """Apply the ``number``-th entry."""
         self._runs.apply(entry, now)
+        self._store.ids |= self._runs.recalled_ids
         self._write_if_due(number)
 
     def close(self, entries: int) -> None:
         """Write the rest, and end the runs that no process will end."""
-        if entries > self._stored:
+        if entries < self._stored:
+            self._runs.outbox.drain()  # the store has these, and what followed them in the part that is damaged
+        elif entries > self._stored:
             self._write(entries)
         if not self._runs.closed:
             self.lost.append("the log has no end: its sweep was killed, or the file was cut short")
@@ -138,14 +141,14 @@ class _Backfill:
 
     def _write_if_due(self, number: int) -> None:
         if number == self._stored:
-            self._runs.outbox.drain(number)  # the store has these already
+            self._runs.outbox.drain()  # the store has these already
         elif number > self._stored:
             self.done += 1
             if number % _ENTRIES_PER_WRITE == 0:
                 self._write(number)
 
     def _write(self, entries: int) -> None:
-        changes, root = self._runs.outbox.drain(entries), self._runs.root
+        changes, root = self._runs.outbox.drain(), self._runs.root
         if not self._runs.opened.parent and root is not None and root not in self._store.ids:
             self._retry(lambda: self._store.find(root))
         refused = self._retry(lambda: self._store.apply(changes, root, entries)) if changes else []

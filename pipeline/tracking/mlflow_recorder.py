@@ -197,11 +197,11 @@ class MlflowRecorder:
         sweep = dataclasses.replace(sweep, past=None)
         self._record(Resumed(uri=redact(self.uri), sweep=sweep, provenance=provenance), _now())
         ids = {key: run.id for key, run in self._runs.runs.items()}
-        ended = {key: (store.ids.get(ids[key], ids[key]), one) for key, one in self._runs.results().items()}
-        assert self._runs.parent is not None, "only a sweep is resumed"
-        return dataclasses.replace(
-            past, ended=ended, decisions=self._runs.parent.decisions(), proposals=self._runs.parent.proposals()
-        )
+        logged = {key: (store.ids.get(ids[key], ids[key]), one) for key, one in self._runs.results().items()}
+        parent = self._runs.parent
+        assert parent is not None, "only a sweep is resumed"
+        ended = {**past.ended, **logged}
+        return dataclasses.replace(past, ended=ended, decisions=parent.decisions(), proposals=parent.proposals())
 
     def _replay_log(self, past: Past, stored: int) -> int:
         """Replay the log of a sweep, of which the store has ``stored`` entries, and return how many it has.
@@ -225,7 +225,7 @@ class MlflowRecorder:
                 if isinstance(entry, Finished | Recalled):
                     self._results[entry.trial.key] = entry.result
                 if log.entries == stored:
-                    self._runs.outbox.drain(stored)
+                    self._runs.outbox.drain()
         except DamagedError as error:
             lost = f"{path}: the entries after {log.entries} are lost, and their trials are computed again"
             self._faults.write(f"{lost}: {error}")
@@ -235,7 +235,7 @@ class MlflowRecorder:
         if log.entries > stored:
             _log.warning("%d missing reports were written to the record, from %s", log.entries - stored, path)
         else:
-            self._runs.outbox.drain(stored)
+            self._runs.outbox.drain()
         self._log = log
         return log.entries
 
@@ -310,7 +310,7 @@ class MlflowRecorder:
         """Return the changes that the store lacks, after the log that holds them is flushed to the disk."""
         with self._lock:
             entries = 0 if self._log is None else self._log.entries
-            batch = ExportBatch(changes=self._runs.outbox.drain(entries), root=self._runs.root, entries=entries)
+            batch = ExportBatch(changes=self._runs.outbox.drain(), root=self._runs.root, entries=entries)
         self._sync()
         return batch
 
@@ -331,7 +331,7 @@ class MlflowRecorder:
 
     def _draw_missing(self, ended: Collection[str]) -> None:
         """Draw the figures of these trials that an earlier process did not draw before it was killed."""
-        for key in ended:
+        for key in [key for key in ended if key in self._results]:
             run = self._runs.runs[key]
             stored = self._store.ids.get(run.id) if self._drawings.draws(run.trial) else None
             drawn = stored is not None and has_figures(self._store, stored)

@@ -6,7 +6,7 @@ import json
 import math
 import sys
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient  # takes seconds to import
 
 _CONFIG_DIGEST = "config.sha256"
+
+_ENDED = ("FINISHED", "FAILED")
+"""The statuses of the runs of trials that ended by themselves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +143,8 @@ class Reader:
     def sweep(self, run_id: str) -> RecordedSweep:
         """Return the sweep of a parent run, or raise a `RecordError` if that has no trials."""
         parent = self._run(run_id)
-        runs = [_swept_run(run) for run in children(self._client, parent.info.experiment_id, run_id)]
+        every = children(self._client, parent.info.experiment_id, run_id)
+        runs = [_swept_run(run) for run in _one_a_trial(every)]
         if not runs:
             raise RecordError(f"the run must be a sweep's parent run, got {run_id!r}, which has no trials")
         criterion = Criterion.from_tags(parent.data.tags, {name for run in runs for name in run.metrics})
@@ -210,6 +214,17 @@ class Reader:
 def last_metrics(run: Any) -> dict[str, float]:
     """Return the last value of each metric of a run, as it was reported."""
     return {name: float(_with_infinities(np.array([value]))[0]) for name, value in run.data.metrics.items()}
+
+
+def _one_a_trial(runs: Iterable[Any]) -> list[Any]:
+    """Return one run of each trial: the last that ended by itself, or else the last.
+
+    A sweep that was resumed has others, of trials that were running when it was killed or had failed.
+    """
+    chosen: dict[str, Any] = {}
+    for run in sorted(runs, key=lambda run: (run.info.status in _ENDED, run.info.start_time)):
+        chosen[run.data.tags.get("key", run.info.run_id)] = run
+    return list(chosen.values())
 
 
 def _with_infinities(values: np.ndarray) -> np.ndarray:

@@ -45,7 +45,7 @@ def ends(sweep):
 
 def decisions(sweep):
     """Return the decisions of a sweep, as they stand in its log."""
-    return logged(sweep.folder, "Decided")
+    return [one["decision"] for one in logged(sweep.folder, "Decided")]
 
 
 def rungs(sweep):

@@ -21,14 +21,15 @@ def sweep(layout):
     """Return a maker of a scheduler, and what tells it of its trials, by their number."""
 
     class Made:
-        def __init__(self, count, known=(), **rule):
+        def __init__(self, count, known=(), *, add=True, **rule):
             values = {"stopping": {"min_steps": 100, "reduction_factor": 2, **rule}, "steps": 400}
             configs = [parse(values | {"learning_rate": k + 1.0}) for k in range(count)]
             points = [Point(index=k, overrides=(), config=config) for k, config in enumerate(configs)]
             self.trials = make_plan(points, DATASET, workers=1).trials
             self.scheduler = TrialScheduler(configs[0], DATASET, Criterion(), widest=lambda _: 128)
-            self.scheduler.add(self.trials)
             self.scheduler.replay(known)
+            if add:
+                self.scheduler.add(self.trials)
 
         def begin(self):
             for trial in self.trials:
@@ -42,10 +43,10 @@ def sweep(layout):
                 for group in self.scheduler.groups(1)
             ]
 
-        def pause(self, step, scores):
+        def pause(self, step, scores, metric="val/accuracy"):
             """Tell that trials have paused at a step with these scores; return who ended by that."""
             curves = [
-                Curve(trial=k, steps=np.array([step]), metrics={"val/accuracy": np.array([score])})
+                Curve(trial=k, steps=np.array([step]), metrics={metric: np.array([score])})
                 for k, score in enumerate(scores.values())
             ]
             places = np.arange(len(scores))
@@ -141,3 +142,48 @@ def test_what_was_decided_before_of_a_trial_that_comes_back_holds(sweep):
     # then it goes on as soon as it is back, and the third is stopped then
     assert made.pause(100, {1: 0.8, 2: 0.1}) == [2]
     assert made.next() == [([1], 100, 200)]
+
+
+def test_decisions_of_a_later_batch_are_replayed_once_its_trials_are_there(sweep):
+    # given two batches, one after the other, each with a pool of its own, and a decision on the second
+    plain = sweep(4, name="halving")
+    settings = [plain.scheduler._rungs._setting_of[trial.key] for trial in plain.trials]
+    scores = dict(zip(settings[2:], (0.9, 0.1), strict=True))
+    known = Decision(step=100, pool=1, scores=scores, passed=settings[2:3], stopped=settings[3:], complete=True)
+    made = sweep(4, add=False, name="halving")
+    made.scheduler.replay([known])
+    made.scheduler.add(made.trials[:2])
+    made.scheduler.add(made.trials[2:])
+
+    assert [made.scheduler._rungs.is_stopped(trial.key) for trial in made.trials] == [False, False, False, True]
+    made.begin()
+    made.pause(100, {0: 0.2, 1: 0.3})
+    assert made.decide() == ([100], [0])
+
+
+def test_who_was_stopped_by_a_decision_that_is_lost_holds_nobody_up(sweep):
+    made = sweep(4, name="halving")
+    for number, score in ((0, 0.1), (1, 0.2)):
+        stopped = Result(trial=0, outcome=Outcome.STOPPED, step=100, metrics={"val/accuracy": score})
+        made.scheduler.end(made.trials[number], stopped)
+    for trial in made.trials[2:]:
+        made.scheduler.schedule(trial)
+    made.next()
+
+    made.pause(100, {2: 0.3, 3: 0.4})
+
+    assert made.decide() == ([100], [])
+    assert made.next() == [([3, 2], 100, 200)]
+
+
+@pytest.mark.parametrize(
+    ("rule", "best"), [({}, 2), ({"metric": "val/loss"}, 0), ({"metric": "val/loss", "mode": "max"}, 2)]
+)
+def test_another_metric_than_the_sweeps_is_compared_as_its_name_says(sweep, rule, best):
+    made = sweep(3, name="halving", reduction_factor=3, **rule)
+    made.begin()
+
+    made.pause(100, {0: 0.1, 1: 0.2, 2: 0.3}, metric=rule.get("metric", "val/accuracy"))
+    made.decide()
+
+    assert made.next() == [([best], 100, 300)]

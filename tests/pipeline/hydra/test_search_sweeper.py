@@ -72,6 +72,8 @@ def test_bad_input_is_told_before_anything_starts(tmp_path):
         ("seed=glob(*)",): "seed must span what Optuna can search: ",
         (RATE, "hydra/sweeper/sampler=grid"): "learning_rate must have values that can be listed",
         (RATE, "hydra.sweeper.metrics=[val/loss,examples]", "stopping=asha"): "stopping must be none for several",
+        (RATE, "hydra.sweeper.metrics=1"): "hydra.sweeper.metrics must be a text or a list of texts, got 1",
+        ("loss=softmax", "loss.margin=interval(0.5,2)"): "loss.margin must be set with loss=",
         ("learning_rte=interval(1,2)",): "learning_rte is no key of this config, did you mean learning_rate?",
     }
 
@@ -196,8 +198,9 @@ def test_a_search_that_is_killed_goes_on_from_its_proposals_and_contradicts_none
 
     assert again.returncode == 0, again.stderr
     assert f"{len(before)} proposals of the earlier process are repeated" in again.stdout
-    ((run, status, _, children),) = parents(tmp_path)
+    ((run, status, tags, children),) = parents(tmp_path)
     assert status == "FINISHED"
+    assert tags["mlflow.note.content"].startswith("**learning_rate on synthetic**")
     finished = [own["search.proposal"] for status, own in children if status == "FINISHED"]
     assert sorted(map(int, finished)) == list(range(24))
     rows = table(tmp_path, run)
@@ -205,14 +208,17 @@ def test_a_search_that_is_killed_goes_on_from_its_proposals_and_contradicts_none
 
 
 @pytest.mark.slow
-def test_a_search_is_told_of_what_is_stopped_and_one_that_is_killed_decides_no_other_way(tmp_path, empty_store):
+@pytest.mark.parametrize(("rule", "pool"), [("asha", 0), ("halving", 1)])
+def test_a_search_is_told_of_what_is_stopped_and_one_that_is_killed_decides_no_other_way(
+    tmp_path, empty_store, rule, pool
+):
     store(tmp_path, empty_store)
-    rungs = ["stopping=asha", "stopping.min_steps=300", "trial.evaluate_every=300", "batch_size=8", "steps=2700"]
+    rungs = [f"stopping={rule}", "stopping.min_steps=300", "trial.evaluate_every=300", "batch_size=8", "steps=2700"]
     more = [RATE, *rungs, "hydra.sweeper.n_trials=24", "hydra.sweeper.n_jobs=8", "hydra.sweep.dir=out"]
     command = ["-m", "pipeline", *SEARCH[:-1], *more]
 
     with commands.Command(command, tmp_path) as driver:
-        while len(logged(tmp_path, "Decided")) < 2:
+        while sum(one["decision"]["pool"] == pool for one in logged(tmp_path, "Decided")) < 2:
             assert driver.poll() is None
             time.sleep(0.02)
         driver.kill()

@@ -57,6 +57,12 @@ def test_arrays_and_layout_are_read_back_bit_for_bit(layout):
     assert artifacts.read_layout(artifacts.layout_file(layout).encode()) == layout
 
 
+def test_arrays_may_have_any_name():
+    named = {name: np.arange(3) for name in ("file", "allow_pickle", "a/b")}
+
+    assert artifacts.read_arrays(artifacts.arrays_file(named)).keys() == named.keys()
+
+
 def test_arrays_of_objects_are_not_written():
     with pytest.raises(ValueError, match="allow_pickle=False"):
         artifacts.arrays_file({"weights": np.array([{}])})

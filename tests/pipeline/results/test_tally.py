@@ -1,8 +1,9 @@
 """The tally knows what is swept and how settings are named, and works out neither again for what it knows."""
 
-from pipeline.reports import Finished
+from pipeline.reports import Failed, Finished
 from pipeline.results import tally as module
 from pipeline.results.tally import Tally
+from tasks.events import Outcome
 from tests.pipeline.record.recording import done
 
 
@@ -31,3 +32,24 @@ def test_trials_that_are_known_are_not_named_again(trial, monkeypatch):
         tally.count(Finished(trial=one, result=done(), layout=None))
 
     assert named == [1]
+
+
+def test_a_trial_that_fails_by_its_own_verdict_is_counted_as_failed(trial):
+    planned = trial()
+    tally = Tally([planned])
+
+    tally.count(Finished(trial=planned, result=done(Outcome.FAILED), layout=None))
+
+    assert (tally.done, tally.failed) == (1, 1)
+
+
+def test_a_setting_has_ended_once_a_repeat_that_failed_has_been_run_again(trial):
+    repeats = [trial(seed=seed) for seed in (0, 1)]
+    tally = Tally(repeats)
+    key = tally.setting_of(repeats[0])
+
+    tally.count(Finished(trial=repeats[0], result=done(), layout=None))
+    tally.count(Failed(trial=repeats[1], error="no", traceback=""))
+    assert not tally.has_ended(key)
+    tally.count(Finished(trial=repeats[1], result=done(), layout=None))
+    assert tally.has_ended(key)

@@ -27,10 +27,11 @@ SAMPLERS = [
 pytestmark = pytest.mark.filterwarnings("ignore")  # samplers warn of what they cannot do with a choice
 
 
-def made(name="tpe", space=SPACE, past=(), directions=("minimize",), storage=None, **options):
+def made(name="tpe", space=SPACE, past=(), directions=("minimize",), storage=None, extend=None, **options):
     spanned = space_of(OverridesParser.create().parse_overrides(list(space)))
     config = sampler_configs()[name] | options
-    search = Search(spanned, Options(sampler=config, directions=directions, storage=storage, study_name="one"))
+    kept = {"storage": storage, "study_name": "one", "extend": extend}
+    search = Search(spanned, Options(sampler=config, directions=directions, **kept))
     search.recall(past)
     return search
 
@@ -209,3 +210,13 @@ def test_the_values_of_a_grid_are_proposed_once_each():
 
     assert len(proposals) == search.points == 16 * 4 * 3
     assert math.isfinite(search.results()["best_value"])
+
+
+def test_a_search_goes_on_from_what_a_users_own_code_has_added_to_its_points():
+    def extend(trial):
+        trial.suggest_float("momentum", 0, 1)
+        trial.suggest_categorical("kind", ["a", "b", True, None])
+
+    before = searched(made(extend=extend), 12)
+
+    assert searched(made(past=[one.overrides for one in before], extend=extend), 12) == before

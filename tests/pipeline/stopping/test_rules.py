@@ -149,8 +149,8 @@ def test_settings_are_compared_by_the_mean_of_their_repeats_once_all_have_arrive
 
 
 def test_who_comes_later_is_compared_with_its_like():
-    # halving: with those that were proposed together; asha: with all
-    for rule, passed in ((Halving(reduction_factor=2), "c"), (Asha(reduction_factor=2), "b")):
+    # halving: with those that were proposed together; asha: with all, of whom one that was stopped stays so
+    for rule, passed in ((Halving(reduction_factor=2), ("c",)), (Asha(reduction_factor=2), ())):
         rungs = RungSystem(rule, first=1, steps=2)
         rungs.add({"a": ["a"], "b": ["b"]})
         rungs.arrive("a", [0.9])
@@ -160,7 +160,8 @@ def test_who_comes_later_is_compared_with_its_like():
         rungs.arrive("c", [0.2])
         rungs.arrive("d", [0.1])
         last = list(rungs.decide(closed=True))[-1]
-        assert last.passed == (passed,)
+        assert last.passed == passed
+        assert set(last.stopped) == {"c", "d"} - set(passed)
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
@@ -192,3 +193,45 @@ def test_what_was_decided_before_is_not_decided_otherwise(rule):
         assert len(passed) == len(set(passed))
         if rule.synchronous:
             assert {s for d in later for s in d.stopped} | out == {s for d in decisions for s in d.stopped}
+
+
+def test_a_setting_that_was_stopped_never_passes_and_holds_no_rung_open():
+    rungs = RungSystem(Asha(reduction_factor=2), first=1, steps=4)
+
+    def arrive(**scores):
+        for setting, score in scores.items():
+            rungs.arrive(setting, [score])
+        return [decision.passed for decision in rungs.decide(closed=True)]
+
+    rungs.add({name: [name] for name in "abcd"})
+    assert arrive(a=0.9, b=0.8, c=0.7, d=0.6) == [("a", "b")]
+    assert arrive(a=0.9, b=0.8) == [("a",)]
+    rungs.add({name: [name] for name in "efgh"})
+    assert arrive(e=0.95, f=0.1, g=0.1, h=0.1) == [("e",)]
+    arrive(e=0.5)
+
+    assert [name for name in "abcdefgh" if not rungs.is_stopped(name) and rungs.next_rung(name)] == []
+
+
+def test_what_never_changes_is_no_worse_than_the_median_whatever_the_rounding():
+    assert Median().passing([[0.1, 0.1, 0.1]], complete=True) == [0]
+
+
+def test_repeats_are_compared_at_the_same_steps_although_one_has_ended_before():
+    rungs = RungSystem(Halving(reduction_factor=2), first=1, steps=2)
+    rungs.add({"a": ["a0", "a1"]})
+
+    rungs.arrive("a0", [0.9])
+    rungs.arrive("a1", [0.1, 0.5, 0.8])
+
+    (decision,) = rungs.decide(closed=True)
+    assert decision.scores == {"a": pytest.approx(0.85)}
+
+
+def test_a_rung_at_which_nobody_arrives_is_not_decided():
+    rungs = RungSystem(Halving(reduction_factor=2), first=1, steps=4)
+    rungs.add({"a": ["a"], "b": ["b"]})
+    for trial in "ab":
+        rungs.drop_out(trial)
+
+    assert [decision.step for decision in rungs.decide(closed=True)] == [1]

@@ -1,6 +1,7 @@
 """A tracking server that goes away, comes back or never does: nothing is lost, nothing is written twice."""
 
 import dataclasses
+import itertools
 import shutil
 import sqlite3
 import time
@@ -10,6 +11,7 @@ import pytest
 
 from pipeline.errors import RecordError
 from pipeline.record.drawings import Figures
+from pipeline.record.log import Log
 from pipeline.record.protocol import Provenance
 from pipeline.reports import Finished, Progressed, Retried, Started
 from pipeline.tracking import exporter
@@ -392,3 +394,32 @@ def test_a_store_that_lacks_a_table_is_no_outage_and_its_log_is_written_once_it_
             steps = [point.step for point in client.get_metric_history(run.info.run_id, "train/loss")]
             assert steps == list(range(200))
             assert "steps" in run.data.params
+
+
+def test_a_log_that_is_damaged_before_what_the_store_has_takes_nothing_back(store_uri, tiny, trial, layout, tmp_path):
+    planned = trial()
+    recorder = MlflowRecorder(store_uri, f"damaged {tmp_path}", folder=tmp_path)
+    recorder.open(header(planned), tiny, Provenance())
+    recorder.record(Started(trial=planned))
+    recorder.record(Progressed(trial=planned, curve=block(0, 3, **{"train/loss": lambda s: 1.0 - s / 4})))
+    recorder.record(Progressed(trial=planned, curve=block(3, 6, **{"train/loss": lambda s: 0.5 - s / 16})))
+    recorder.record(Finished(trial=planned, result=done(step=5), layout=layout))
+    recorder.close("FINISHED")
+    before = everything(store_uri)
+
+    # given that the log ends after the first points
+    (log,) = tmp_path.glob("record-*.log")
+    opened = Log.open(log)
+    assert [type(entry).__name__ for _, entry in itertools.islice(opened.read(), 3)][-1] == "Progressed"
+    log.write_bytes(log.read_bytes()[: opened._end])
+    opened.close()
+
+    assert "its sweep was killed, or the file was cut short" in backfill(log, None).lost[0]
+    assert everything(store_uri) == before
+
+
+def everything(uri):
+    """Return all rows of the runs in a store."""
+    with closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as connection:
+        tables = ("runs", "metrics", "latest_metrics", "params", "tags")
+        return {name: sorted(map(repr, connection.execute(f"SELECT * FROM {name}"))) for name in tables}

@@ -81,3 +81,26 @@ def test_trials_of_a_large_sweep_have_no_files_and_are_read_back_whole(
         assert "complete at step 10" in read.tags["trial.log"]
     packs = client.list_artifacts(parent_of(recorder), "arrays")
     assert len(packs) in {1, 2}
+
+
+def test_a_trial_that_was_running_when_its_sweep_was_killed_is_read_as_what_it_came_to(
+    store_uri, experiment, client, tiny, trial, layout
+):
+    # given a sweep with two runs of a trial, of which the one that was killed was ahead, and one of another
+    planned, other = trial(learning_rate=0.5), trial(learning_rate=0.25)
+    recorder = MlflowRecorder(store_uri, experiment)
+    recorder.open(header(planned, other), tiny, Provenance())
+    for one in (planned, other):
+        recorder.record(Started(trial=one))
+        recorder.record(Finished(trial=one, result=done(**{"val/accuracy": one.trial.learning_rate}), layout=layout))
+    recorder.close("FINISHED")
+    tags = client.get_run(recorder.run_id(planned)).data.tags
+    killed = client.create_run(recorder._store.experiment_id, tags={**tags, "outcome": "killed"}).info.run_id
+    client.log_metric(killed, "val/accuracy", 0.75)
+    client.set_terminated(killed, "KILLED")
+
+    sweep = open_reader(store_uri).sweep(parent_of(recorder))
+
+    assert [run.run_id for run in sweep.runs] == [recorder.run_id(planned), recorder.run_id(other)]
+    assert [len(setting.repeats) for setting in sweep.settings] == [1, 1]
+    assert sweep.settings[0].score == 0.5

@@ -1,0 +1,100 @@
+"""What follows from the entries of a log, whoever replays it and however much of it there is."""
+
+import dataclasses
+
+import pytest
+
+from pipeline.record.entries import Closed, Data, Opened, Resumed
+from pipeline.record.outbox import PACK_ABOVE, PACK_TAG
+from pipeline.record.protocol import Provenance
+from pipeline.record.runs import Runs
+from pipeline.reports import Finished, Searched, Started, Told
+from tests.pipeline.record.recording import done, header
+
+
+@pytest.fixture
+def opened(tiny):
+    """Return a maker of the first entry of a sweep's log."""
+
+    def make(*trials):
+        return Opened(
+            log="1",
+            uri="sqlite:///mlflow.db",
+            experiment="e",
+            parent="2" * 32,
+            sweep=header(*trials),
+            data=Data.of(tiny),
+            provenance=Provenance(),
+        )
+
+    return make
+
+
+def searched(*numbers):
+    proposals = tuple(Told(number=number, params={"learning_rate": str(number)}, known=0) for number in numbers)
+    return Searched(
+        sampler="tpe", metrics=("val/accuracy",), directions=("maximize",), proposals=proposals, importances={}
+    )
+
+
+def resumed(*trials, name="one trial on tiny"):
+    sweep = dataclasses.replace(header(*trials), name=name)
+    return Resumed(uri="sqlite:///mlflow.db", sweep=sweep, provenance=Provenance())
+
+
+def test_no_run_has_the_name_of_one_that_was_lost_with_the_end_of_the_log(opened, trial):
+    one, lost, other = trial(), trial(), trial()
+    whole, rest = Runs(opened(one, lost, other), "1"), Runs(opened(one, lost, other), "1")
+    for runs in (whole, rest):
+        runs.apply(Started(trial=one), 1)
+    whole.apply(Started(trial=lost), 2)
+
+    rest.apply(Started(trial=other), 3)
+
+    assert whole.names & rest.names == {whole.runs[one.key].id}
+    assert sorted(rest.names) == [rest.runs[one.key].id, rest.runs[other.key].id]
+
+
+def test_files_of_arrays_have_names_of_their_own(opened, trial, layout):
+    trials = [trial() for _ in range(PACK_ABOVE + 1)]
+    runs, names = Runs(opened(*trials), "1"), []
+    for one in trials[:2]:
+        runs.apply(Finished(trial=one, result=done(), layout=layout), 1)
+        names += [name for name in runs.outbox.drain()[runs.opened.parent].files if name.startswith(PACK_TAG)]
+
+    assert len(set(names)) == 2
+
+
+def test_a_search_that_is_resumed_from_its_first_trial_is_still_the_sweep_that_it_was(opened, trial):
+    trials = [trial(learning_rate=float(rate)) for rate in (1, 2)]
+    runs = Runs(opened(*trials), "1")
+
+    runs.apply(resumed(trials[0]), 5)
+
+    assert runs.parent.sweep.name == header().name
+    assert runs.parent.sweep.trials == tuple(trials)
+
+
+def test_proposals_are_known_in_the_batches_in_which_they_were_made(opened, trial):
+    runs = Runs(opened(trial()), "1")
+    for news in (searched(0, 1), searched(1, 2), searched(2), searched(3)):
+        runs.apply(news, 1)
+
+    batches = [[overrides[0] for overrides in made] for made in runs.parent.proposals()]
+    assert batches == [["learning_rate=0", "learning_rate=1"], ["learning_rate=2"], ["learning_rate=3"]]
+
+
+@pytest.mark.parametrize(
+    ("search", "status", "params"),
+    [(True, "KILLED", False), (True, "FAILED", False), (True, "FINISHED", True), (False, "KILLED", True)],
+)
+def test_a_search_that_was_stopped_has_no_params_yet_since_they_cannot_be_changed(
+    opened, trial, search, status, params
+):
+    runs = Runs(opened(trial()), "1")
+    if search:
+        runs.apply(searched(0), 1)
+
+    runs.apply(Closed(status=status), 2)
+
+    assert bool(runs.outbox.drain()[runs.opened.parent].params) is params
