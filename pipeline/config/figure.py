@@ -14,7 +14,7 @@ class Drawn:
     """A trial for a figure: its name, its config, its outcome, its last metrics and its curves.
 
     A curve is its steps and its values. ``arrays`` are what the trial has learnt; they are empty in the figures of a
-    sweep.
+    sweep, and of a trial that diverged.
     """
 
     name: str

@@ -46,7 +46,7 @@ class Job:
     def config(self) -> DictConfig:
         """Return the config as Hydra's own launchers compose it, with its ``hydra`` node."""
         config = copy.deepcopy(self.base.config)
-        _share_cache(self.base.config, config)
+        _share_time(self.base.config, config)
         OmegaConf.set_readonly(config.hydra, False)
         with open_dict(config):
             for name, value in self.values.items():
@@ -69,7 +69,7 @@ class Job:
         if "${" not in text and "???" not in text:
             return dict(self.values)
         config = OmegaConf.create(dict(self.values))
-        _share_cache(self.base.config, config)
+        _share_time(self.base.config, config)
         resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         assert isinstance(resolved, dict)
         return {str(name): value for name, value in resolved.items()}
@@ -166,7 +166,7 @@ class Composer:
     def _compose(self, overrides: tuple[str, ...]) -> Composition:
         if overrides not in self._compositions:
             config = self._loader.load_sweep_config(self._master, list(overrides))
-            _share_cache(self._master, config)
+            _share_time(self._master, config)
             values = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
             assert isinstance(values, dict)
             task = {str(name): value for name, value in values.items() if name != "hydra"}
@@ -194,9 +194,10 @@ class Composer:
         return isinstance(row, Mapping) and row.get("name") in TABLES[group] and row["name"] not in names
 
 
-def _share_cache(source: DictConfig, target: DictConfig) -> None:
-    """Have what a resolver such as ``now`` returns in one config be what it returns in the other, too."""
-    target._metadata.resolver_cache = OmegaConf.get_cache(source)  # noqa: SLF001  # OmegaConf itself copies only
+def _share_time(source: DictConfig, target: DictConfig) -> None:
+    """Have ``now`` return in both configs what it has returned in one; other resolvers' results are copied."""
+    OmegaConf.copy_cache(from_config=source, to_config=target)
+    OmegaConf.get_cache(target)["now"] = OmegaConf.get_cache(source)["now"]
 
 
 def _is_plain(override: Override) -> bool:

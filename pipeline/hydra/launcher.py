@@ -104,8 +104,9 @@ class SweepLauncher(Launcher):
 
     def _proposed(self, proposal: Proposal) -> StartedJob:
         """Start a proposal as a job."""
+        assert self.config is not None
         assert self.composer is not None
-        with contextlib.chdir(self._home):  # the sweep may run in its own folder
+        with contextlib.chdir(self._home) if self.config.hydra.job.chdir else contextlib.nullcontext():
             begun = self._begin(self.composer.compose(proposal.overrides, proposal.number))
         self._check_environments([begun])
         return begun

@@ -87,9 +87,8 @@ class SearchSweeper(Sweeper):
         else:
             assert ours.composer is not None
             example = ours.composer.compose(search.example(), 0)  # an unknown key fails before anything is written
-            for override in example.left_out:
-                if override.key_or_group.partition(".")[0] not in search.keys:
-                    raise ConfigError(misplaced(override.key_or_group))
+            if example.left_out and not any(map(ours.composer.is_group, search.keys)):
+                raise ConfigError(misplaced(example.left_out[0].key_or_group))
             if claim_folder(self.config):
                 ours.composer.clear()
             returns = ours.search(proposals)

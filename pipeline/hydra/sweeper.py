@@ -75,8 +75,9 @@ class GridSweeper(Sweeper):
         if groups:
             paired = [keys for keys in own.zipped if not groups.isdisjoint(keys)]
             fixed = groups.union(*paired)
-            outer = [one for one in given if one not in swept or one.get_key_element() in fixed]
-            specs = [(job, _grid_spec(composer, job)) for job in combinations(outer, zipped=paired)]
+            outer = [one for one in parser.parse_overrides(own.texts()) if one.get_key_element() in fixed]
+            outer += [one for one in given if one not in swept or one.get_key_element() in fixed]
+            specs = [(job, _grid_spec(composer, job)) for job in combinations(outer, zipped=paired, points=own.points)]
             if any(spec != own for _, spec in specs):
                 return [
                     point

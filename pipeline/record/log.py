@@ -17,7 +17,7 @@ from pipeline.record.codec import Codec
 LOG_NAMES = "record-*.log"
 """The pattern of the names of log files."""
 
-_MAGIC = b"descent-sweeps log 1\n"
+_MAGIC = b"descent-sweeps log 2\n"
 _LENGTH = struct.Struct(">Q")
 _CHECKSUM = hashlib.sha256().digest_size
 _HEAD = _LENGTH.size + _CHECKSUM

@@ -13,6 +13,7 @@ import numpy as np
 from pipeline.config.packages import SOURCES
 from pipeline.record.protocol import Series
 from pipeline.tracking.reader import RecordedRun
+from tasks.events import Outcome
 
 TOLERANCE = 1e-5
 """The largest relative difference that counts as rounding."""
@@ -69,11 +70,14 @@ def compare(old: RecordedRun, new: RecordedRun) -> Verdict:
     """Compare every point and array of the old record, and the outcome, with the new record; list what else changed.
 
     Curves and arrays that only the new record has, such as a new metric of the code, are changes, not differences.
+    Older records hold weights of diverged trials, of which no trial is promised the bits.
     """
+    diverged = old.tags.get("outcome") == new.tags.get("outcome") == Outcome.DIVERGED.value
+    arrays = {} if diverged else old.arrays
     differences = [
         *(_compare_outcome(name, old.tags.get(name), new.tags.get(name)) for name in _OUTCOME),
         *(_compare_series(name, old.curves[name], new.curves.get(name)) for name in sorted(old.curves)),
-        *(_compare_arrays(name, old.arrays[name], new.arrays.get(name)) for name in sorted(old.arrays)),
+        *(_compare_arrays(name, arrays[name], new.arrays.get(name)) for name in sorted(arrays)),
     ]
     before, after = dict(_circumstances(old)), dict(_circumstances(new))
     changes = {

@@ -224,6 +224,7 @@ class LiveSweep:
     def _extended(self, batch: PointBatch, points: Sequence[Point], room: int) -> tuple[Sequence[Point], Plan]:
         """Return the first points with about ``room`` more, and their plan."""
         points = [*points, *batch.more(room)]
+        shared_config(points, self._config)
         plan = plan_points(points, self._dataset, self._config)
         new = tuple(trial for trial in plan.trials if trial.key not in self._tally.standings)
         self._failures.expect(len(new))

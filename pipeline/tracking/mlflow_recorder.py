@@ -193,7 +193,8 @@ class MlflowRecorder:
         tags |= {LOG_TAG: "" if self._log is None else str(self._log.path), ENTRIES_TAG: str(min(stored, entries))}
         adopt(store, past, tags, ours=self._runs.names)
         self._past = past.ended
-        self._recall_ended(sweep.trials)
+        known = {trial.key: trial for trial in (*sweep.trials, *(run.trial for run in self._runs.runs.values()))}
+        self._recall_ended(list(known.values()))
         sweep = dataclasses.replace(sweep, past=None)
         self._record(Resumed(uri=redact(self.uri), sweep=sweep, provenance=provenance), _now())
         ids = {key: run.id for key, run in self._runs.runs.items()}
