@@ -63,11 +63,16 @@ def test_a_job_is_composed_as_hydra_composes_it(loader, overrides):
 
 def test_the_time_is_the_same_for_all_jobs_whatever_they_choose(loader):
     composer = Composer(loader, master_of(loader))
+    OmegaConf.register_new_resolver("tenfold", lambda number: 10 * number, use_cache=True, replace=True)
     job, choices = "sweep.name=${now:%f}", ("loss=svm", "loss=softmax", "seed=1", "seed=2")
 
     jobs = [composer.compose((choice, job), number) for number, choice in enumerate(choices)]
 
     assert len({job.resolved()["sweep"]["name"] for job in jobs}) == 1
+    # but what a resolver of the user's returns is each job's own
+    jobs = [composer.compose(("steps='${tenfold:${seed}}'", f"seed={seed}"), seed) for seed in (1, 2)]
+    assert [job.resolved()["steps"] for job in jobs] == [10, 20]
+    OmegaConf.clear_resolver("tenfold")
 
 
 def test_jobs_do_not_share_what_is_set_on_them(loader):

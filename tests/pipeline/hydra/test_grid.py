@@ -12,6 +12,9 @@ PRESETS = {
 }
 
 
+PAIR = "hydra.sweeper.zip=[optimizer,learning_rate]"
+
+
 def jobs(*texts, zipped=(), points=None):
     parsed = OverridesParser.create().parse_overrides(list(texts))
     return [" ".join(job) for job in combinations(parsed, zipped=zipped, points=points)]
@@ -85,21 +88,17 @@ def test_pairs_of_the_command_line_and_of_presets_are_planned(tmp_path):
 
     ends = session(
         tmp_path,
-        ["-m", "optimizer=sgd,adam", "learning_rate=1e-2,1e-3", "hydra.sweeper.zip=[optimizer,learning_rate]", *PLAN],
+        ["-m", "optimizer=sgd,adam", "learning_rate=1e-2,1e-3", PAIR, *PLAN],
         ["-m", "learning_rate=tag(log,interval(1e-6,1e-3))", "hydra.sweeper.points=7", *PLAN],
         [*mine, "experiment=paired", *PLAN],
         [*mine, "experiment=paired,alone", *PLAN],
         [*mine, "experiment=paired,alone", "steps=100,200", "hydra.sweeper.zip=[experiment,steps]", *PLAN],
+        [*mine, "experiment=paired", "optimizer=momentum,nesterov", *PLAN],
+        ["-m", "optimizer=sgd,adam", "learning_rate=interval(1e-3,1e-2)", "hydra.sweeper.points=2", PAIR, *PLAN],
         ["-m", "seed=1,2", "hydra.sweeper.zip=seed", *PLAN],
     )
 
-    assert [end[0] for end in ends] == [0, 0, 0, 0, 0, 2]
-    counts = [next(line for line in end[2].splitlines() if " folded" in line) for end in ends[:5]]
-    assert [line.partition(" trials")[0] for line in counts] == [
-        "2",
-        "7",
-        "2",
-        "5",
-        "7",
-    ]  # the last: not zipped as the preset says
-    assert ends[5][1].startswith("error: hydra.sweeper.zip must be a list of keys")
+    assert [end[0] for end in ends] == [0, 0, 0, 0, 0, 0, 0, 2]
+    counts = [next(line for line in end[2].splitlines() if " folded" in line) for end in ends[:7]]
+    assert [line.partition(" trials")[0] for line in counts] == ["2", "7", "2", "5", "7", "2", "2"]
+    assert ends[7][1].startswith("error: hydra.sweeper.zip must be a list of keys")
