@@ -168,17 +168,17 @@ class LiveSweep:
         if self._overrides is None:
             provenance = Provenance(tags=tags, attachments=attachments)
             return Header(sweep=None, dataset=self._dataset, provenance=provenance)
-        about = (
+        sweep = make_header(
             self._overrides,
             self._config,
             self._tally,
             self._dataset,
             tags,
             attachments,
-            batch.identity,
-            batch.keys,
+            identity=batch.identity,
+            keys=batch.keys,
         )
-        return Header(sweep=make_header(*about), dataset=self._dataset, provenance=Provenance(tags=tags))
+        return Header(sweep=sweep, dataset=self._dataset, provenance=Provenance(tags=tags))
 
     def _begin(self, batch: PointBatch, points: Sequence[Point], plan: Plan) -> None:
         """Load the data into the engine, and schedule the first points, after those of an earlier process."""

@@ -116,14 +116,8 @@ class MlflowRecorder:
     def sync(self) -> None:
         """Return once all reports so far are on the disk; see `Recorder.sync`."""
         done = threading.Event()
-
-        def sync() -> None:
-            try:
-                self._sync()
-            finally:
-                done.set()
-
-        self._writer.submit(sync)
+        self._writer.submit(self._sync)
+        self._writer.submit(done.set)
         done.wait()
 
     def close(self, status: str) -> None:

@@ -73,6 +73,7 @@ def within(name: str, seconds: float, other: float, *, reach: float, note: str =
 
 
 ROUNDS = 3
+"""How often everything is measured, where a benchmark does not say otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
