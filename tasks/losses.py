@@ -1,6 +1,6 @@
 """Losses: each example's loss from its scores and label, and its gradient with respect to the scores.
 
-Scores are ``(*trials, C, N)``, labels ``(N,)``; a stacked row holds its hyperparameters as ``(*trials, 1, 1)``.
+Scores are ``(*trials, C, N)``, labels ``(N,)``; a stacked row holds its numbers as ``(*trials, 1, 1)``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Optimisers: each a pair of pure functions, ``init`` and ``update``, in the manner of optax.
 
-Weights are points ``(K, P)``, all parameters of ``K`` trials; a stacked row's hyperparameters and the learning rate
-are ``(K, 1)``. ``step`` counts from 1. The update is added to the weights. An elementwise rule may be given some rows
+Weights are points ``(K, P)``, all parameters of ``K`` trials; a stacked row's numbers and the learning rate are
+``(K, 1)``. ``step`` counts from 1. The update is added to the weights. An elementwise rule may be given some rows
 of the parameters ``(H, D)`` instead of all, each row of one trial.
 """
 

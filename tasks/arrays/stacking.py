@@ -4,27 +4,53 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace
 
 from tasks.arrays.array import Array
 
+# A class, and the names and texts of the fields that are no numbers.
+Form = tuple[Any, ...]
+
 
 def stack(rows: Sequence[Array], *, like: Array, trailing: int) -> Array:
-    """Return one row of the rows' class, each number ``(K,)`` followed by ``trailing`` axes of length 1.
+    """Return one row of the rows' form, each number ``(K,)`` followed by ``trailing`` axes of length 1.
 
     The numbers are of the library, precision and device of ``like``. The rows were validated when they were built, so
     the stacked one is not validated again.
     """
-    kind = type(rows[0])
-    assert all(type(row) is kind for row in rows), "only rows of one class stack"
+    forms = set(_forms(rows).values())
+    assert len(forms) == 1, "only rows of one form stack"
+    kind, fixed = type(rows[0]), dict(forms.pop()[1:])
     stacked = object.__new__(kind)
     for field in dataclasses.fields(kind):
-        column = per_trial([getattr(row, field.name) for row in rows], like=like, trailing=trailing)
-        object.__setattr__(stacked, field.name, column)
+        column = [getattr(row, field.name) for row in rows]
+        value = column[0] if field.name in fixed else per_trial(column, like=like, trailing=trailing)
+        object.__setattr__(stacked, field.name, value)
     return stacked
+
+
+def form(row: Array) -> Form:
+    """Return what rows must have in common to be stacked: their class, and the fields that are no numbers.
+
+    >>> from tasks.losses import Svm
+    >>> form(Svm(margin=2.0)) == form(Svm(margin=3.0)) == (Svm,)
+    True
+    """
+    values = {field.name: getattr(row, field.name) for field in dataclasses.fields(row)}
+    return type(row), *((name, repr(value)) for name, value in values.items() if not _is_number(value))
+
+
+def _forms(rows: Sequence[Array]) -> dict[int, Form]:
+    """Return the form of every distinct object by its `id`: the rows of a trial's weights share one object."""
+    return {number: form(row) for number, row in {id(row): row for row in rows}.items()}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def per_trial(values: Sequence[float], *, like: Array, trailing: int) -> Array:
@@ -34,10 +60,20 @@ def per_trial(values: Sequence[float], *, like: Array, trailing: int) -> Array:
     return xp.asarray(column, dtype=like.dtype, device=getattr(like, "device", None))
 
 
-def by_class(rows: Sequence[Array]) -> list[tuple[slice, list[Array]]]:
-    """Return runs of consecutive rows of one class, each with its place on the trial axis."""
+def by_form(rows: Sequence[Array]) -> list[tuple[slice, list[Array]]]:
+    """Return runs of consecutive rows of one form, each with its place on the trial axis."""
+    forms = _forms(rows)
+    return _runs(rows, lambda row: forms[id(row)])
+
+
+def by_value(rows: Sequence[Array]) -> list[tuple[slice, list[Array]]]:
+    """Return runs of consecutive equal rows, each with its place on the trial axis."""
+    return _runs(rows, lambda row: row)
+
+
+def _runs(rows: Sequence[Array], key: Callable[[Array], object]) -> list[tuple[slice, list[Array]]]:
     runs, start = [], 0
-    for _, run in itertools.groupby(rows, key=type):
+    for _, run in itertools.groupby(rows, key=key):
         members = list(run)
         runs.append((slice(start, start + len(members)), members))
         start += len(members)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from array_api_compat import array_namespace
 
 from tasks.arrays.array import Array
-from tasks.arrays.stacking import by_class, per_trial, stack
+from tasks.arrays.stacking import by_form, by_value, per_trial, stack
 from tasks.losses import Loss
 from tasks.models.model import Arrangement
 from tasks.regularizers import Regularizer
@@ -31,7 +31,7 @@ class Evaluation(NamedTuple):
 class Objective:
     """``mean over examples of loss(scores, label) + regularization * R(W)`` for ``K`` trials at once.
 
-    Consecutive trials whose losses (or regularizers) are of one class are computed as one.
+    Consecutive trials whose losses are of one form are computed as one, and so are those with equal regularizers.
     """
 
     losses: tuple[tuple[slice, Loss], ...]
@@ -42,8 +42,8 @@ class Objective:
     def of(cls, trials: Sequence[Trial], *, like: Array) -> Objective:
         """Return the objective of trials, in the precision and on the device of ``like``."""
         return cls(
-            losses=tuple((run, stack(rows, like=like, trailing=2)) for run, rows in by_class([t.loss for t in trials])),
-            regularizers=tuple((run, rows[0]) for run, rows in by_class([t.regularizer for t in trials])),
+            losses=tuple((run, stack(rows, like=like, trailing=2)) for run, rows in by_form([t.loss for t in trials])),
+            regularizers=tuple((run, rows[0]) for run, rows in by_value([t.regularizer for t in trials])),
             regularization=per_trial([t.regularization for t in trials], like=like, trailing=0),
         )
 

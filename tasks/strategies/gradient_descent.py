@@ -11,6 +11,7 @@ from array_api_compat import array_namespace, is_numpy_array
 
 from tasks.arrays.array import Array
 from tasks.arrays.devices import host
+from tasks.arrays.stacking import form
 from tasks.datasets.dataset import Dataset
 from tasks.errors import require
 from tasks.fused.descent import Descent
@@ -51,8 +52,8 @@ class GradientDescent:
         return frozenset()
 
     def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
-        """Return the optimiser's kind, and whether gradients are clipped."""
-        return (type(trial.optimizer).__name__, trial.clip is not None)
+        """Return the optimiser's form, and whether gradients are clipped."""
+        return (form(trial.optimizer), trial.clip is not None)
 
     def check(self, trial: Trial, dataset: Dataset) -> None:
         """Accept any trial."""

@@ -43,7 +43,7 @@ class LocalSearch:
 
     def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
         """Return the kind of the loss's coordinates where the search may be in score space."""
-        return (type(trial.loss.coordinates).__name__,) if isinstance(trial.model, ScoreLinear) else ()
+        return (type(trial.loss.coordinates),) if isinstance(trial.model, ScoreLinear) else ()
 
     def check(self, trial: Trial, dataset: Dataset) -> None:
         """Accept any trial."""

@@ -33,7 +33,7 @@ class Train:
 
     def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
         """Return what decides which examples each step sees, and which arithmetic is done on them."""
-        strategy = (type(trial.strategy).__name__, *trial.strategy.fusion_key(trial))
+        strategy = (type(trial.strategy), *trial.strategy.fusion_key(trial))
         data = (trial.batch_size, None if trial.batch_size is None else trial.data_seed)
         return (*strategy, trial.model, data, trial.steps, trial.record_every, trial.evaluate_every)
 
@@ -65,7 +65,7 @@ class Train:
         like: Array = HOST,
     ) -> Iterator[Event]:
         """Run the group and yield its curves, checkpoints and results; at step ``until`` its trials pause."""
-        # Trials with rows of one class must be consecutive to be computed as one.
+        # Trials with losses of one class and equal regularizers must be consecutive to be computed as one.
         order = sorted(range(len(trials)), key=lambda k: _kinds(trials[k]))
         like = in_precision(like, "float32")
         problem = Problem.of([trials[k] for k in order], dataset, like=like, threads=threads)
@@ -75,7 +75,7 @@ class Train:
 
 
 def _kinds(trial: Trial) -> tuple[str, str]:
-    return type(trial.loss).__name__, type(trial.regularizer).__name__
+    return type(trial.loss).__name__, repr(trial.regularizer)
 
 
 def _events(

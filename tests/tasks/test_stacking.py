@@ -1,0 +1,152 @@
+"""Trials whose rows differ in a number are computed as one, and in anything else apart: every bit is as alone."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from tasks.coordinates import Differences
+from tasks.losses import SquaredHinge, Svm
+from tasks.models import Mlp
+from tasks.optimizers import Momentum, Sgd
+from tasks.regularizers import L1, L2
+from tasks.strategies import STRATEGIES
+from tests.tasks.test_train import by_trial, run, trial
+
+
+def assert_fused_as_alone(trials, dataset):
+    """Train trials in the groups that they may be fused in, compare each with itself alone, and return the groups."""
+    groups = {}
+    for one in trials:
+        groups.setdefault(one.task.fusion_key(one), []).append(one)
+    for group in groups.values():
+        for one, (curves, result) in zip(group, by_trial(*run(group, dataset)), strict=True):
+            ((alone_curves, alone),) = by_trial(*run([one], dataset))
+            np.testing.assert_equal(curves, alone_curves)
+            assert result.outcome is alone.outcome
+            assert result.metrics == alone.metrics
+            for name, array in alone.arrays.items():
+                np.testing.assert_array_equal(result.arrays[name], array)
+    return list(groups.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ElasticNet:
+    """Between L2 (``ratio`` 0) and L1 (``ratio`` 1)."""
+
+    decay: ClassVar[float] = 0.0
+    ratio: float = 0.5
+
+    def penalty(self, weights):
+        return self.ratio * L1().penalty(weights) + (1 - self.ratio) * L2().penalty(weights)
+
+    def gradient(self, weights, strength):
+        return L1().gradient(weights, self.ratio * strength) + L2().gradient(weights, (1 - self.ratio) * strength)
+
+
+@pytest.mark.parametrize("model", [trial().model, Mlp(hidden=(7,))])
+@pytest.mark.parametrize(
+    ("strategy", "changes"),
+    [
+        ("gradient", {}),
+        ("gradient", {"optimizer": Momentum()}),
+        ("gradient", {"clip": 1e3}),
+        ("local", {"batch_size": None}),
+        ("random", {"batch_size": None}),
+        ("random", {}),
+    ],
+)
+def test_trials_of_one_regularizer_have_its_numbers_each(small_dataset, strategy, changes, model):
+    # given trials whose regularizers have fields, and others between them
+    rows = [ElasticNet(ratio=ratio) for ratio in (0.0, 1.0, 0.5, 1.0)] + [L1(), L2()]
+    trials = [trial(strategy, regularizer=row, regularization=1e2, model=model, **changes) for row in rows]
+    # when they are fused, then each is what it is alone
+    (group,) = assert_fused_as_alone(trials, small_dataset)
+    # and the extremes are what they interpolate
+    results = by_trial(*run(group, small_dataset))
+    assert results[1][0]["train/regularization_loss"] == results[4][0]["train/regularization_loss"]
+    assert results[0][0]["train/regularization_loss"] != results[1][0]["train/regularization_loss"]
+    for name, array in results[1][1].arrays.items():
+        np.testing.assert_array_equal(array, results[3][1].arrays[name])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choosy(Svm):
+    """An SVM loss with fields that are no numbers: which hinge, and the ``sharpness`` of scores, if any."""
+
+    hinge: str = "plain"
+    sharpened: bool = False
+    sharpness: float | None = None
+
+    def _scores(self, scores):
+        scores = 2 * scores if self.sharpened else scores
+        return scores if self.sharpness is None else self.sharpness * scores
+
+    def losses(self, scores, labels):
+        return self.losses_and_gradient(scores, labels)[0]
+
+    def losses_and_gradient(self, scores, labels):
+        kind = {"plain": Svm, "squared": SquaredHinge}[self.hinge]
+        losses, slope = kind.losses_and_gradient(self, self._scores(scores), labels)
+        return losses, self._scores(slope)
+
+
+@pytest.mark.parametrize("strategy", ["gradient", "random"])
+def test_losses_have_fields_of_any_plain_type(small_dataset, strategy):
+    rows = [
+        Choosy(margin=margin, **fields)
+        for fields in ({}, {"hinge": "squared"}, {"sharpened": True}, {"sharpness": 0.5}, {"sharpness": 3.0})
+        for margin in (1.0, 2.0)
+    ]
+    (group,) = assert_fused_as_alone([trial(strategy, loss=row) for row in rows], small_dataset)
+    curves = [tuple(curves["train/loss"].values()) for curves, _ in by_trial(*run(group, small_dataset))]
+    assert len(set(curves)) == len(rows)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """Momentum, looking ahead or not, its updates bounded by ``most`` or not."""
+
+    elementwise: ClassVar[bool] = True
+    plain: ClassVar[bool] = False
+    momentum: float = 0.9
+    ahead: bool = False
+    most: float | None = None
+
+    def init(self, weights):
+        return {"velocity": np.zeros_like(weights)}
+
+    def update(self, gradient, state, *, learning_rate, step):
+        velocity = self.momentum * state["velocity"] - learning_rate * gradient
+        update = self.momentum * velocity - learning_rate * gradient if self.ahead else velocity
+        return update if self.most is None else np.clip(update, -self.most, self.most), {"velocity": velocity}
+
+
+@pytest.mark.parametrize("clip", [None, 10.0])
+def test_optimizers_have_fields_of_any_plain_type(small_dataset, clip):
+    # given rows of four kinds, each with another number
+    choices = [(ahead, most) for ahead in (False, True) for most in (None, 1e-6, 1e-5)]
+    rows = [Chosen(momentum=momentum, ahead=ahead, most=most) for momentum in (0.5, 0.9) for ahead, most in choices]
+    groups = assert_fused_as_alone([trial(optimizer=row, clip=clip) for row in rows], small_dataset)
+    # then those that differ in numbers alone are fused
+    assert sorted(map(len, groups)) == [2, 2, 4, 4]
+
+
+def namesake(kind):
+    """Return another class with the name of a row's class, as an installed package may have."""
+    return type(kind.__name__, (kind,), {})
+
+
+def test_rows_of_other_classes_with_one_name_are_not_fused():
+    class OtherSvm(Svm):
+        coordinates: ClassVar[Differences] = namesake(Differences)()
+
+    pairs = [[trial(optimizer=kind()) for kind in (Sgd, namesake(Sgd))]]
+    pairs += [
+        [replace(trial(name), strategy=kind()) for kind in (STRATEGIES[name], namesake(STRATEGIES[name]))]
+        for name in STRATEGIES
+    ]
+    pairs += [[trial("local", loss=kind()) for kind in (Svm, OtherSvm)]]
+    for pair in pairs:
+        assert len({one.task.fusion_key(one) for one in pair}) == 2, pair
