@@ -76,6 +76,7 @@ class GradientCheck:
         return TRAINING_FIELDS | ({"data_seed"} if self.examples is None else set())
 
     def _step(self, trial: Trial, dataset: Dataset) -> float:
+        """Return the default step, on data of the host."""
         if self.variable == "data":
             return _PIXEL_STEP if isinstance(trial.model, ScoreLinear) else _PIXEL_STEP / 10
         images, low, high = dataset.train.images, 0.0, float(dataset.train.images.max())
@@ -125,7 +126,7 @@ class GradientCheck:
                 for where in (like, HOST)
             )
             compare = _compare_weights if self.variable == "weights" else _compare_data
-            h = self.h or self._step(trial, dataset)
+            h = self.h or self._step(trial, plain.dataset)  # a worker's own data set is on its device
             yield verdict(k, h, compare(checked, plain, h))
 
 
