@@ -70,6 +70,8 @@ def data_gradient(trial: Trial, arrays: Mapping[str, np.ndarray], split: Split, 
     lossy = np.flatnonzero(losses > 0)
     _, first = np.unique(split.labels[lossy], return_index=True)
     places = lossy[first][:_COLUMNS]
+    if not len(places):  # no product has a panel for no example
+        return Shown(places, losses[places], predicted[places], np.empty((0, split.images.shape[1])))
     gradient = _gradient(problem, point, problem.features(split.images[places]), split.labels[places])
     return Shown(places, losses[places], predicted[places], gradient)
 

@@ -75,6 +75,17 @@ def test_the_data_gradient_is_the_slope_of_the_loss(trial):
     assert shown.gradient.tolist() == [[2.0, -3.0]]  # the wrong class's template minus the right one's
 
 
+def test_where_no_example_has_a_loss_there_is_no_data_gradient_and_all_else(trial, tiny, curves):
+    # given a bias that is far above every margin, and examples of its class alone
+    weights = np.zeros((2, 5), dtype=np.float32)
+    weights[0, -1] = 1e3
+    first = Split(images=tiny.train.images, labels=np.zeros_like(tiny.train.labels))
+    dataset = dataclasses.replace(tiny, train=first, validation=first, test=first)
+
+    assert not len(data_gradient(trial().trial, {"weights": weights}, first, dataset).places)
+    assert set(draw(trial(), ended(weights), curves, dataset)) == {"loss.png", "templates.png"}
+
+
 def images(count, image_shape):
     rng = np.random.default_rng(0)
     raw = rng.integers(0, 256, (count, int(np.prod(image_shape))), dtype=np.uint8)
