@@ -156,8 +156,9 @@ class Report:
         Raises
         ------
         ConfigError
-            If the step is not after the last one or beyond the budget, or a metric is no number.
+            If the step is no whole number, not after the last one or beyond the budget, or a metric is no number.
         """
+        step = _whole(step)
         if not self._last < step <= self._steps:
             rule = f"must be above {self._last}, the last, and at most steps={self._steps}"
             raise ConfigError(f"a step that is reported {rule}, got {step!r}")
@@ -280,6 +281,17 @@ def _array(name: object, value: Any) -> np.ndarray:
     if array.dtype.kind not in "biufcSU":
         raise ConfigError(f"what is kept or returned as {name!r} must be numbers, text or bytes, got {value!r}")
     return array
+
+
+def _whole(step: Any) -> int:
+    """Return a step as a number of Python's own: a checkpoint's file holds no other."""
+    try:
+        whole = int(step)
+    except (TypeError, ValueError, OverflowError):
+        whole = -1
+    if whole != step:
+        raise ConfigError(f"a step that is reported must be a whole number, got {step!r}")
+    return whole
 
 
 def _number(name: object, value: Any) -> float:

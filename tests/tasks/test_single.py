@@ -182,12 +182,29 @@ def test_a_function_that_catches_what_stops_it_is_stopped_again():
     assert stops == ["_Stopped"] * 20
 
 
+def test_a_step_may_be_a_number_of_any_library():
+    @dataclass(frozen=True, kw_only=True)
+    class Numpy(Fit):
+        def train(self, trial, data, report):
+            for step in np.arange(5, trial.steps + 1, 5, dtype=np.int32):
+                report(step, {"loss": 1.0}, keep=lambda: {"at": np.zeros(2)})
+
+    *points, result = run(trial(Numpy()), checkpoint_every=5)
+    steps = [event.step for event in points if isinstance(event, Checkpoint)] + [result.step]
+    assert steps == [5, 10, 15, 20]
+    # a checkpoint's file and a run's record hold numbers of Python's own
+    assert {type(step) for step in steps} == {int}
+    assert type(run(trial(Numpy()), until=10)[-1].checkpoint.step) is int
+
+
 @pytest.mark.parametrize(
     ("calls", "message"),
     [
         ([(0, {})], r"must be above 0, the last, and at most steps=20, got 0"),
         ([(5, {}), (5, {})], r"must be above 5, the last, .*, got 5"),
         ([(21, {})], r"at most steps=20, got 21"),
+        ([(2.5, {})], r"a step that is reported must be a whole number, got 2\.5"),
+        ([("5", {})], r"a step that is reported must be a whole number, got '5'"),
         ([(5, {"loss": "low"})], r"metric 'loss' must be a number, got 'low'"),
         ([(5, {}), (12, {})], r"must report at step 10, where it is compared with others, got 12 after 5"),
     ],
