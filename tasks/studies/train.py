@@ -165,11 +165,12 @@ class _RunningGroup:
         state, measured = trial.strategy.advance(self.problem, self.state, start, stop)
         final = stop == trial.steps
         evaluated = self._evaluated(state["weights"], final=final) if final or stop % trial.evaluate_every == 0 else {}
-        self.step, self.state = stop, state
         measured = {"loss": measured["data_loss"] + measured["regularization_loss"], **measured}
         measured = {f"train/{name}": values for name, values in measured.items()}
         finite = np.isfinite(measured["train/loss"])  # (S, K)
         alive = np.asarray(finite.all(axis=0))
+        survivors = None if alive.all() else self._survivors(state, np.flatnonzero(alive))
+        self.step, self.state = stop, state
         steps, means = self.curves.extend(start, measured, final=final)
         for k in range(len(self.positions)):
             good = len(steps) if alive[k] else np.searchsorted(steps, start + 1 + int(finite[:, k].argmin()))
@@ -181,8 +182,10 @@ class _RunningGroup:
             yield self._result(k, Outcome.DIVERGED, start + 1 + bad, {})
         for k in np.flatnonzero(alive).tolist():
             yield from self._ends(k, {name: values[k : k + 1] for name, values in evaluated.items()}, final=final)
-        if not alive.all():
-            self._keep(np.flatnonzero(alive))
+        if survivors is not None:
+            self.problem, self.state = survivors
+            self.positions = self.positions[alive]
+            self.curves.keep(np.flatnonzero(alive).tolist())
 
     def _points(self, k: int, steps: np.ndarray, metrics: Mapping[str, np.ndarray]) -> Iterator[Curve]:
         if len(steps):
@@ -222,11 +225,9 @@ class _RunningGroup:
             message=f"the loss ceased to be finite at step {step}" if diverged else "",
         )
 
-    def _keep(self, trials: np.ndarray) -> None:
-        """Go on with some of the trials, with the same bits."""
-        self.positions = self.positions[trials]
+    def _survivors(self, state: Mapping[str, Any], trials: np.ndarray) -> tuple[Problem, Mapping[str, Any]]:
+        """Return the problem and the state of the trials that go on, with the same bits; those of all if none does."""
         if not len(trials):
-            return
-        self.problem = self.problem.of_trials(trials.tolist())
-        self.state = {name: take_rows(array, trials) for name, array in self.state.items()}
-        self.curves.keep(trials.tolist())
+            return self.problem, state
+        rows = {name: take_rows(array, trials) for name, array in state.items()}
+        return self.problem.of_trials(trials.tolist()), rows

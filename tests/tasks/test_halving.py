@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
+from tasks.arrays.devices import take_rows
 from tasks.events import Checkpoint
 from tasks.losses import Svm
 from tasks.studies.train import Train
@@ -37,6 +38,27 @@ def test_a_group_too_large_for_memory_is_halved_until_it_fits(small_dataset, mos
     # when they are trained, then every point is told once and every bit is that of the whole group
     curves, results = run(small, small_dataset)
     whole_curves, whole = run(trials, small_dataset)
+    np.testing.assert_equal(curves, whole_curves)
+    for k in range(len(trials)):
+        assert results[k].outcome is whole[k].outcome
+        assert_same_arrays(results[k], whole[k])
+
+
+def test_memory_that_ends_where_a_group_parts_with_a_diverged_trial_mixes_up_no_others(small_dataset, monkeypatch):
+    # given a memory that does not hold the others once more beside all, the first time
+    trials = [trial(learning_rate=rate) for rate in (1e-6, 1e36, 1e-5, 2e-5)]
+    whole_curves, whole = run(trials, small_dataset)
+    taken = itertools.count()
+
+    def take(array, index):
+        if next(taken) == 0:
+            raise MemoryError(f"{len(index)} trials")
+        return take_rows(array, index)
+
+    monkeypatch.setattr("tasks.studies.train.take_rows", take)
+    # when they are trained, then every bit is that of the whole group
+    curves, results = run(trials, small_dataset)
+    assert next(taken) > 1
     np.testing.assert_equal(curves, whole_curves)
     for k in range(len(trials)):
         assert results[k].outcome is whole[k].outcome
