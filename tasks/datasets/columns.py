@@ -127,7 +127,8 @@ def numbered(texts: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
     """
     names, labels = np.unique(texts, return_inverse=True)
     if all(name.removeprefix("-").isdecimal() for name in names.tolist()):
-        order = np.argsort(names.astype(np.int64), kind="stable")
+        # Python's integers: a code may have more digits than 64 bits hold.
+        order = np.argsort(np.array([int(name) for name in names], dtype=object), kind="stable")
         names, labels = names[order], np.argsort(order)[labels]
     return tuple(names.tolist()), labels.astype(np.int64)
 

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from tasks.datasets.columns import numbered
 from tasks.datasets.table import Table
 from tasks.errors import ConfigError, DataError
 
@@ -51,6 +52,17 @@ def test_tabs_and_numbers_as_classes(table):
     lines = ["x\ty", *(f"{n / 8}\t{[10, 9, -1][n % 3]}" for n in range(12))]
 
     assert table(lines, "set.tsv", label="y", drop=()).load().classes == ("-1", "9", "10")
+
+
+def test_classes_are_numbers_of_any_number_of_digits(table, tmp_path):
+    codes = ["100000000000000000001", "9", "-100000000000000000001"]
+    columns = {"x": np.arange(12) / 8, "y": [codes[n % 3] for n in range(12)]}
+    parquet.write_table(pa.table(columns), tmp_path / "codes.parquet")
+
+    dataset = table(root=str(tmp_path / "codes.parquet"), label="y", drop=()).load()
+    assert dataset.classes == ("-100000000000000000001", "9", "100000000000000000001")
+    classes, labels = numbered(np.array(codes))
+    assert (classes, labels.tolist()) == (dataset.classes, [2, 1, 0])
 
 
 def test_a_seed_draws_the_test_and_validation_examples(table):
