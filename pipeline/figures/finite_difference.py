@@ -29,7 +29,8 @@ def draw_finite_difference(trial: PlannedTrial, result: Result) -> bytes:
         axes.set_xscale("log")
         axes.set_yscale("log")
     errors = result.arrays["errors"]
-    low, high = np.log10(errors[errors > 0].min(initial=1.0)), np.log10(errors.max(initial=1.0))
+    drawn = errors[(errors > 0) & np.isfinite(errors)]  # of losses that overflow, errors are infinite or no number
+    low, high = np.log10(drawn.min(initial=1.0)), np.log10(drawn.max(initial=1.0))
     for p, axes in enumerate(panels):
         # One scale for both panels, with room for the legend below and the words above.
         axes.set_ylim(10 ** (low - 0.3 * (high - low)), 10 ** (high + 0.25 * (high - low)))

@@ -14,12 +14,12 @@ _WINDOW = 5
 def best_h(h: np.ndarray, errors: np.ndarray) -> float:
     """Return the ``h`` of the smallest running median of the errors: a single lucky rounding does not count.
 
-    It is the ``h`` whose error is that median.
+    It is the ``h`` whose error is that median. An error that is no number, of losses that overflow, is the largest.
 
     >>> best_h(np.array([1.0, 2, 3, 4, 5, 6, 7, 8]), np.array([0.0, 9, 8, 7, 3, 2, 4, 5]))
     7.0
     """
-    width = min(_WINDOW, len(h))
+    width, errors = min(_WINDOW, len(h)), np.where(np.isnan(errors), np.inf, errors)
     starts = np.clip(np.arange(len(h)) - width // 2, 0, len(h) - width)
     windows = starts[:, None] + np.arange(width)
     middles = np.argsort(errors[windows], axis=-1)[:, width // 2]

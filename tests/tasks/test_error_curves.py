@@ -20,3 +20,8 @@ def test_without_a_truncation_range_there_is_no_slope():
 
     assert np.isnan(slope)
     assert np.isnan(fitted).all()
+
+
+def test_errors_that_are_no_numbers_are_the_largest():
+    errors = np.array([3.0, 2, 1, 2, 3, np.inf, np.nan, np.nan, np.nan])
+    assert best_h(np.arange(1.0, 10.0), errors) in {2.0, 4.0}

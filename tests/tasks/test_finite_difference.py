@@ -69,6 +69,17 @@ def test_a_network_with_kinks_says_so(image_dataset):
     assert "model=convnet has kinks where it has relu or max pooling" in result.message
 
 
+def test_losses_that_overflow_are_not_the_best(image_dataset):
+    # given steps so long that the loss of a network overflows in single precision
+    task = FiniteDifference(lowest=-6, highest=10)
+    _, _, result = compared(image_dataset, task=task, model=Mlp(hidden=(6,)), loss=SquaredHinge())
+    h, errors, best = (result.arrays[name] for name in ("h", "errors", "best_h"))
+
+    assert np.isnan(errors[0, 1, -5:]).all()
+    assert all(np.isfinite(errors[p, d][h == best[p, d]]).all() for p in range(2) for d in range(2))
+    assert (best < 1).all()
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_the_derivative_is_where_the_quotients_go(small_dataset, loss):
     _, _, result = compared(small_dataset, loss=LOSSES[loss](), regularization=0.1)

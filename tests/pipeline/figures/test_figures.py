@@ -100,7 +100,10 @@ def test_no_slope_and_no_overshoot_are_drawn_too(trial, dataset):
     svm = trial(task={"name": "finite_difference", "lowest": -15, "highest": -12, "per_decade": 1})
     short = trial(task={"name": "step_size", "highest": -9})
     fitted = trial(task={"name": "step_size", "highest": 3, "examples": 1})
+    far = {"task": {"name": "finite_difference", "lowest": -6, "highest": 10}, "loss": {"name": "squared_hinge"}}
+    overflowing = trial(**far, model={"name": "mlp", "hidden": [6]})
 
+    assert drawn(overflowing, dataset), "an axis that ends at infinity"
     assert drawn(svm, dataset)
     assert drawn(short, dataset)
     assert drawn(fitted, dataset), "a loss of 0 has no logarithm"
