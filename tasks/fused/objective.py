@@ -90,10 +90,10 @@ class Objective:
         """Return ``R`` of every row of weights, ``(K, *rows, D)`` as ``(K, *rows)``."""
         return _joined([regularizer.penalty(rows[run, ...]) for run, regularizer in self.regularizers])
 
-    def regularization_gradient(self, weights: Array) -> Array:
-        """Return the gradient of the regularization loss by weights ``(K, D)``, all of a trial's or some of them."""
-        strength = self.regularization[:, None]
-        return _joined([rule.gradient(weights[run, ...], strength[run, ...]) for run, rule in self.regularizers])
+    def regularization_gradient(self, rows: Array) -> Array:
+        """Return the gradient of the regularization loss by rows of weights ``(K, *rows, D)``."""
+        strength = array_namespace(rows).reshape(self.regularization, (-1, *[1] * (rows.ndim - 1)))
+        return _joined([rule.gradient(rows[run, ...], strength[run, ...]) for run, rule in self.regularizers])
 
 
 def as_matrices(points: Array, shapes: Sequence[tuple[int, int]]) -> list[Array]:

@@ -16,6 +16,7 @@ from tasks.strategies.row_descent import RowDescent
 from tasks.strategies.scaled_descent import ScaledDescent, scales
 from tasks.studies.train import Train
 from tasks.trial import Trial
+from tests.tasks.test_gradient_check import GroupLasso
 
 STEPS = range(1, 31)
 # What a step leaves of the weights: nearly all, so little that scales are renewed, their opposite, more than they were.
@@ -51,6 +52,18 @@ def test_steps_on_scaled_weights_and_on_rows_are_those_of_the_textbook(small_dat
         np.testing.assert_allclose(weights, plain[0], rtol=1e-8, atol=1e-12)
         np.testing.assert_allclose(measures[:, :2], plain[1][:, :2], rtol=1e-8, atol=1e-12)
         np.testing.assert_allclose(norms, plain[2], rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("model", [Linear(), Mlp(hidden=(7, 3))])
+def test_a_penalty_of_rows_is_the_same_in_every_descent(small_dataset, model):
+    # given a penalty that is no sum over the weights, in trials of two strengths
+    rows = {"regularizer": GroupLasso(), "model": model, "loss": LOSSES["softmax"]()}
+    trials = [trial(regularization=strength, learning_rate=1e-4, **rows) for strength in (1.0, 10.0)]
+    plain = followed(PlainDescent, trials, small_dataset, precision=np.float64)
+    for fast in (ScaledDescent, RowDescent):
+        weights, measures, _ = followed(fast, trials, small_dataset, precision=np.float64)
+        np.testing.assert_allclose(weights, plain[0], rtol=1e-8, atol=1e-12)
+        np.testing.assert_allclose(measures[:, :2], plain[1][:, :2], rtol=1e-8, atol=1e-12)
 
 
 @pytest.mark.parametrize("optimizer", list(OPTIMIZERS.values()))
