@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -130,7 +131,7 @@ def layers_of(arrays: Mapping[str, np.ndarray]) -> dict[str, slice]:
 
 
 def _grade(largest: float) -> str:
-    if largest > WRONG:
+    if math.isnan(largest) or largest > WRONG:
         return "wrong"
     if largest > DOUBTFUL:
         return "doubtful"

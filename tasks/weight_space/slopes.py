@@ -52,7 +52,7 @@ def by_weights(problem: Problem, point: np.ndarray, batch: Batch, coordinates: n
     threshold, penalty_threshold = _KINK_THRESHOLD * _magnitudes(losses, largest), _KINK_THRESHOLD * (1 + penalty)
 
     def slopes(some: np.ndarray) -> Slopes:
-        moved = _moved(point, some, h)
+        moved = with_moves(point, some, h)
         moved_losses, moved_penalty, _ = example_losses(alone, moved, batch)
         changes = (moved_losses - losses).reshape(len(MOVES), len(some), -1)  # (4, M, N)
         penalty_changes = (moved_penalty - penalty).reshape(len(MOVES), -1)
@@ -72,7 +72,7 @@ def by_data(problem: Problem, point: np.ndarray, batch: Batch, pixels: np.ndarra
 
     def of_example(example: np.ndarray, label: int, chosen: np.ndarray) -> np.ndarray:
         """Return the changes of an example's loss by `MOVES`, and whether they show a kink, ``(5, M)``."""
-        features = np.concatenate([example[None, :], _moved(example, chosen, h)])
+        features = np.concatenate([example[None, :], with_moves(example, chosen, h)])
         parts = [arrangement.scores(rows, features[part])[0] for part in pieces(len(features), problem.block)]
         scores = np.concatenate(parts, axis=-1)
         losses = loss.losses(scores, np.full(len(features), label))
@@ -110,7 +110,7 @@ def _magnitudes(losses: Array, largest: Array) -> Array:
     return 1 + np.abs(losses) + largest
 
 
-def _moved(array: np.ndarray, places: np.ndarray, h: float) -> np.ndarray:
+def with_moves(array: np.ndarray, places: np.ndarray, h: float) -> np.ndarray:
     """Return copies of an array ``(D,)``, ``(4 * M, D)``: one for each of `MOVES` of each of ``M`` places."""
     moved = np.repeat(array[None, :], len(MOVES) * len(places), axis=0)
     moved[np.arange(len(moved)), np.tile(places, len(MOVES))] += h * np.repeat(MOVES, len(places))

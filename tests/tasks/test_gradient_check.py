@@ -1,4 +1,5 @@
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -7,14 +8,15 @@ from tasks.errors import ConfigError
 from tasks.events import Outcome
 from tasks.fused.problem import Problem
 from tasks.losses import LOSSES, Svm
-from tasks.models import ConvNet, Mlp
+from tasks.models import ConvNet, Linear, Mlp
 from tasks.models.layers import Relu
 from tasks.regularizers import REGULARIZERS
-from tasks.studies.compared_gradients import layers_of, relative_error
+from tasks.studies.compared_gradients import Compared, layers_of, relative_error, verdict
 from tasks.studies.gradient_check import GradientCheck
 from tasks.trial import Trial
 from tasks.weight_space.gradients import numerical_gradient
 from tasks.weight_space.points import chosen_examples
+from tasks.weight_space.slopes import Slopes
 from tests.tasks import plain
 from tests.tasks.rows_of_models import SMALL_MODELS, forward
 
@@ -98,6 +100,49 @@ def test_coordinates_at_kinks_are_counted_apart_with_both_slopes(small_dataset):
     assert (behind[with_kinks] - slack <= analytic[with_kinks]).all()
     assert (analytic[with_kinks] <= ahead[with_kinks] + slack).all()
     np.testing.assert_allclose(ahead[~with_kinks], behind[~with_kinks], atol=slack)
+
+
+@pytest.mark.parametrize(
+    ("variable", "changes"),
+    [
+        ("data", {"loss": LOSSES["squared_hinge"]()}),
+        ("weights", {"loss": LOSSES["softmax"](), "regularization": 1e4}),
+    ],
+)
+def test_the_rounding_of_large_losses_is_no_kink(small_dataset, variable, changes):
+    # given a loss of many millions, by its scores or by its regularization
+    result = checked(small_dataset, task=GradientCheck(variable=variable, scale=10.0, examples=20), **changes)
+    # then nearly every coordinate is compared
+    assert result.metrics["gradient_check/coordinates_with_kinks"] < 0.1 * result.arrays["kinks"].size
+    assert result.outcome is Outcome.COMPLETE, result.message
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class GroupLasso:
+    """The sum of the norms of the rows: a penalty that is no sum over the weights."""
+
+    decay: ClassVar[float] = 0.0
+
+    def penalty(self, weights):
+        return np.linalg.norm(weights, axis=-1)
+
+    def gradient(self, weights, strength):
+        return strength * weights / np.maximum(np.linalg.norm(weights, axis=-1, keepdims=True), 1e-300)
+
+
+@pytest.mark.parametrize("model", [Linear(), Mlp(hidden=(6,))])
+def test_the_penalty_of_a_row_of_weights_need_not_be_a_sum(small_dataset, model):
+    settings = {"model": model, "loss": LOSSES["softmax"](), "regularizer": GroupLasso()}
+    result = checked(small_dataset, regularization=10.0, **settings)
+    assert result.outcome is Outcome.COMPLETE, result.message
+
+
+def test_a_gradient_that_is_no_number_is_wrong():
+    slopes = Slopes(np.ones(2), np.ones(2), np.zeros(2, dtype=np.int64))
+    compared = Compared.of(np.array([np.nan, 1.0]), slopes, np.zeros((2, 2), dtype=np.int64))
+    result = verdict(0, 1e-5, {"data": compared})
+    assert result.outcome is Outcome.FAILED
+    assert result.message.startswith("wrong: ")
 
 
 @pytest.mark.parametrize("variable", ["weights", "data"])
