@@ -89,13 +89,14 @@ def tabular(
     with np.errstate(over="ignore"):  # a number too large for float32 becomes infinite, which is refused below
         features = np.stack([np.asarray(column, dtype=np.float32) for column in columns.values()], axis=1)
     _refuse_infinite(title, columns, features)
-    whole = ~np.isnan(features).any(axis=1)
+    whole, kept = ~np.isnan(features).any(axis=1), np.arange(len(features))
     if options.missing == "refuse" and not whole.all():
         raise DataError(_lacking(title, list(columns), features))
     if options.missing == "drop":
-        features, labels, parts = features[whole], labels[whole], None if parts is None else parts[whole]
+        kept = np.flatnonzero(whole)
+        features, labels, parts = features[kept], labels[kept], None if parts is None else parts[kept]
     classes, numbers = numbered(labels)
-    rows = _rows(title, parts, len(features), options)
+    rows = _rows(title, parts, kept, options)
     split = {part: Split(images=features[place], labels=numbers[place]) for part, place in rows.items()}
     train, validation = split["train"], split.get("val")
     if validation is None:
@@ -133,9 +134,10 @@ def numbered(texts: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
     return tuple(names.tolist()), labels.astype(np.int64)
 
 
-def _rows(title: str, parts: Any, count: int, options: Options) -> dict[str, np.ndarray]:
-    """Return the indices of the rows of every split."""
+def _rows(title: str, parts: Any, kept: np.ndarray, options: Options) -> dict[str, np.ndarray]:
+    """Return the indices of the rows of every split, of rows with these places in the data."""
     if parts is None:
+        count = len(kept)
         test = _amount(options.test, count)
         if not 0 < test < count:
             raise DataError(f"{title}: dataset.test must leave rows for training and test of {count}, got {test}")
@@ -146,7 +148,7 @@ def _rows(title: str, parts: Any, count: int, options: Options) -> dict[str, np.
         row = found.index("")
         raise DataError(
             f"{title}: the column of splits must hold one of {', '.join(SPLIT_NAMES)}, "
-            f"got {parts[row]!r} in row {row + 1}"
+            f"got {parts[row]!r} in row {kept[row] + 1}"
         )
     places = {part: np.flatnonzero(np.array(found) == part) for part in ("train", "val", "test")}
     for part in ("train", "test"):

@@ -122,6 +122,12 @@ def test_missing_values_are_left_out_or_made_up_from_the_training_rows(table, mi
     assert dataset.validation.images.tolist() == validation
 
 
+def test_a_row_is_named_by_its_place_in_the_file_though_others_are_left_out(table):
+    lines = [*GAPS[:-1], "7,7,a,other"]
+    with pytest.raises(DataError, match=r"must hold one of train, .*, got 'other' in row 7"):
+        table(lines, label="kind", split="part", drop=(), missing="drop").load()
+
+
 def test_missing_values_are_refused_by_name(table):
     with pytest.raises(DataError, match=r"missing in 4 of 7 rows, in the columns 'x' \(2\), 'y' \(2\): .*missing=drop"):
         table(GAPS, label="kind", split="part", drop=()).load()
