@@ -8,6 +8,8 @@ from pipeline.figures.style import BLUE, INK, ORANGE, VERMILION, blank, finished
 from pipeline.plan.plan import PlannedTrial
 from tasks.events import Result
 
+_HIGHEST = 1e250  # a logarithmic axis with its margin has no room for much more
+
 
 def draw_step_size(trial: PlannedTrial, result: Result) -> bytes:
     """Return the table of step sizes as PNG: where the loss falls, the best step and the overshoot."""
@@ -18,11 +20,12 @@ def draw_step_size(trial: PlannedTrial, result: Result) -> bytes:
     figure, (axes,) = blank(title=f"The {loss_name(trial)} loss after one step along the negative gradient")
     label(axes, x="step size", y="loss after the step")
     axes.axhline(original, color=INK, linestyle="--", linewidth=1.4, label=f"original loss: {original:.4g}")
-    above = losses > original
-    axes.plot(sizes, losses, color=BLUE, linewidth=2, marker="o", markersize=6, label="loss after the step")
+    above, fits = losses > original, losses < _HIGHEST
+    drawn = sizes[fits], losses[fits]
+    axes.plot(*drawn, color=BLUE, linewidth=2, marker="o", markersize=6, label="loss after the step")
     if above.any():
-        text = "overshoot: above the original loss"
-        axes.plot(sizes[above], losses[above], "o", color=VERMILION, markersize=7, label=text)
+        text, shown = "overshoot: above the original loss", above & fits
+        axes.plot(sizes[shown], losses[shown], "o", color=VERMILION, markersize=7, label=text)
     mark = f"lowest: {losses[best]:.4g} with a step of {sizes[best]:.3g}"
     axes.plot(sizes[best], losses[best], "v", color=ORANGE, markeredgecolor=INK, markersize=12, label=mark)
     if above[best:].any():

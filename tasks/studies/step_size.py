@@ -115,7 +115,9 @@ def _events(sizes: np.ndarray, problem: Problem, weights: np.ndarray, batch: Bat
     here = problem.array(weights)
     gradient = gradient_at(problem, here[None, ...], batch)[0, ...]
     # The original loss is the step of size 0.
-    data, regularization = losses_after(problem, here, gradient, np.concatenate([[0.0], sizes]), batch)
+    with np.errstate(over="ignore", invalid="ignore"):  # a step may be so long that a network's scores overflow
+        data, regularization = losses_after(problem, here, gradient, np.concatenate([[0.0], sizes]), batch)
+    data = np.where(np.isnan(data), np.inf, data)
     loss = data + regularization
     metrics = {"step_size/step_size": sizes, "step_size/loss": loss[1:]}
     yield Curve(trial=position, steps=np.arange(len(sizes)), metrics=metrics)

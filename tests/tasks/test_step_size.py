@@ -127,6 +127,15 @@ def test_the_smallest_step_goes_down_as_the_gradient_says_and_the_largest_oversh
     assert "above where it started" in result.message
 
 
+def test_a_step_so_long_that_scores_overflow_is_not_the_best(image_dataset):
+    task = StepSize(lowest=-6, highest=100, examples=50)
+    _, curve, result = table(image_dataset, task=task, model=Mlp(hidden=(20, 20, 20, 20)), loss=LOSSES["softmax"]())
+
+    assert np.isinf(curve.metrics["step_size/loss"][-1])
+    assert result.metrics["step_size/lowest_loss"] <= result.metrics["step_size/original_loss"]
+    assert result.metrics["step_size/best_step_size"] < 1
+
+
 def test_a_short_table_does_not_overshoot(small_dataset):
     _, _, result = table(small_dataset, task=StepSize(lowest=-10, highest=-8))
 

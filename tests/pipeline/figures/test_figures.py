@@ -101,9 +101,12 @@ def test_no_slope_and_no_overshoot_are_drawn_too(trial, dataset):
     short = trial(task={"name": "step_size", "highest": -9})
     fitted = trial(task={"name": "step_size", "highest": 3, "examples": 1})
     far = {"task": {"name": "finite_difference", "lowest": -6, "highest": 10}, "loss": {"name": "squared_hinge"}}
-    overflowing = trial(**far, model={"name": "mlp", "hidden": [6]})
+    overflowing = [
+        trial(**far, model={"name": "mlp", "hidden": [6]}),
+        trial(task={"name": "step_size", "highest": 100}, model={"name": "mlp", "hidden": [20, 20, 20, 20]}),
+    ]
 
-    assert drawn(overflowing, dataset), "an axis that ends at infinity"
+    assert all(drawn(planned, dataset) for planned in overflowing), "no axis ends at infinity"
     assert drawn(svm, dataset)
     assert drawn(short, dataset)
     assert drawn(fitted, dataset), "a loss of 0 has no logarithm"
