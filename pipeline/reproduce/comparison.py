@@ -111,10 +111,23 @@ def _compare_arrays(name: str, old: np.ndarray, new: np.ndarray | None) -> Diffe
         return _incomparable(name, "only in the old record")
     if old.shape != new.shape or old.dtype != new.dtype:
         return _incomparable(name, f"{old.dtype} {old.shape} and {new.dtype} {new.shape}")
+    if old.dtype.kind in "SU":
+        return _compare_texts(name, old, new)
+    if old.dtype.kind == "c":
+        old, new = (np.stack([array.real, array.imag]) for array in (old, new))
     # The scale of an array is its largest value: a single weight near zero does not matter.
     finite = np.abs(old[np.isfinite(old)]).astype(np.float64)
     scale = np.full(old.shape, finite.max(initial=0.0))
     return _difference(name, old, new, scale, None)
+
+
+def _compare_texts(name: str, old: np.ndarray, new: np.ndarray) -> Difference:
+    """Return the difference of arrays of texts: those that are not equal are not close either."""
+    unequal = np.argwhere(old != new)
+    if not len(unequal):
+        return Difference(name=name, count=old.size, equality=Equality.BITWISE, largest=0.0, where="")
+    place = tuple(int(i) for i in unequal[0])
+    return _incomparable(name, f"at {place}: {old[place]!s} and {new[place]!s}")
 
 
 def _difference(name: str, old: np.ndarray, new: np.ndarray, scale: np.ndarray, places: list[str] | None) -> Difference:

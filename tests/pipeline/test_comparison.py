@@ -84,6 +84,23 @@ def test_a_zero_of_the_other_sign_is_equal_but_not_bit_for_bit():
     assert compare(record(loss=(0.0, 1)), record(loss=(-0.0, 1))).equality is Equality.TOLERANCE
 
 
+@pytest.mark.parametrize("dtype", ["U5", "S5"])
+def test_texts_are_equal_or_different(dtype):
+    # given what a task of one's own may return beside numbers
+    texts = record(weights=("cat", "dog"), dtype=dtype)
+    assert compare(texts, record(weights=("cat", "dog"), dtype=dtype)).equality is Equality.BITWISE
+    verdict = compare(texts, record(weights=("cat", "hen"), dtype=dtype))
+    assert verdict.equality is Equality.DIFFERENT
+    assert verdict.largest.where in {"at (1,): dog and hen", "at (1,): b'dog' and b'hen'"}
+
+
+def test_both_parts_of_a_complex_number_count():
+    numbers = record(weights=(1 + 1j, 2), dtype=np.complex128)
+    assert compare(numbers, record(weights=(1 + 1j, 2), dtype=np.complex128)).equality is Equality.BITWISE
+    assert compare(numbers, record(weights=(1 + 2j, 2), dtype=np.complex128)).equality is Equality.DIFFERENT
+    assert compare(numbers, record(weights=(1 + 1.000001j, 2), dtype=np.complex128)).equality is Equality.TOLERANCE
+
+
 def test_arrays_of_zeros_can_be_compared():
     assert compare(record(weights=(0, 0)), record(weights=(0, 0))).equality is Equality.BITWISE
     assert compare(record(weights=(0, 0)), record(weights=(0, 1e-9))).equality is Equality.DIFFERENT
