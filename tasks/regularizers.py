@@ -23,7 +23,7 @@ class Regularizer(Protocol):
         """Return ``R`` of every row of weights, ``(*rows, D)`` as ``(*rows,)``."""
 
     def gradient(self, weights: Array, strength: Array) -> Array:
-        """Return ``strength`` times the gradient of ``R``, of the shape of the weights."""
+        """Return ``strength`` (broadcast over trials) times the gradient of ``R`` by rows of weights ``(*rows, D)``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
