@@ -92,7 +92,7 @@ class Lbfgs:
         """Run every trial to its evaluation ``stop``; its weights are the best ones evaluated.
 
         scipy's L-BFGS cannot be paused, but it is deterministic: the evaluations up to ``start`` are repeated. A trial
-        of 1000 steps so makes 5.5 times as many evaluations, one of 100 no more.
+        of 1000 steps that is evaluated every 100 makes 5.5 times as many evaluations, one of 100 no more.
         """
         xp = array_namespace(problem.like)
         paths = [

@@ -83,7 +83,7 @@ def verdict(k: int, h: float, layers: Mapping[str, Compared]) -> Result:
     errors, smooth, places = compared.errors, compared.smooth, compared.places.reshape(2, -1)
     largest = compared.largest_error()
     order = np.argsort(np.where(smooth, errors, -1.0), axis=None)[::-1][:_WORST]
-    failed = not np.isfinite(errors).all() or largest > DOUBTFUL
+    failed = not np.isfinite(errors).all() or largest > DOUBTFUL or not smooth.any()
     shares = f"{int(smooth.sum())} coordinates without a kink, {int((~smooth).sum())} with"
     metrics = {
         "gradient_check/largest_relative_error": largest,
@@ -101,6 +101,7 @@ def verdict(k: int, h: float, layers: Mapping[str, Compared]) -> Result:
         "kinks": compared.slopes.kinks,
         "worst": places[:, order].T,
     }
+    grade = _grade(largest) if smooth.any() else "nothing compared, as the loss has a kink at every coordinate"
     where = ""
     if len(layers) > 1:
         for name, layer in layers.items():
@@ -116,7 +117,7 @@ def verdict(k: int, h: float, layers: Mapping[str, Compared]) -> Result:
         step=1,
         metrics=metrics,
         arrays=arrays,
-        message=f"{_grade(largest)}: largest relative error {largest:.2g}{where} over {shares} (h = {h:g})",
+        message=f"{grade}: largest relative error {largest:.2g}{where} over {shares} (h = {h:g})",
     )
 
 

@@ -75,7 +75,7 @@ class FiniteDifference:
 
     def __post_init__(self) -> None:
         require(self.lowest < self.highest, "task.lowest", f"must be below task.highest ({self.highest})", self.lowest)
-        require(self.lowest >= -30, "task.lowest", "must be >= -30 (float32 holds no smaller h)", self.lowest)
+        require(self.lowest >= -30, "task.lowest", "must be >= -30 (a smaller h changes no weight)", self.lowest)
         require(self.highest <= 10, "task.highest", "must be <= 10", self.highest)
         require(self.per_decade >= 1, "task.per_decade", "must be >= 1", self.per_decade)
         require_examples(self.examples)

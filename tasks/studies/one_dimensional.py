@@ -32,8 +32,8 @@ class OneDimensional:
     """Split the SVM loss of one-dimensional points into its terms, as functions of one weight.
 
     Point ``i`` of ``points`` is the example of class ``i``, class ``j`` has the one weight ``weights[j]``, and
-    its score is ``weights[j] * points[i]``: no bias, no data set. The weight of class ``varied`` takes
-    ``resolution`` values from ``-extent`` to ``extent``, the others stay.
+    its score is ``weights[j] * points[i]``, without a bias; the examples of the data set take no part. The weight of
+    class ``varied`` takes ``resolution`` values from ``-extent`` to ``extent``, the others stay.
     Source: the notes, "Visualizing the Loss Function", the figure of one-dimensional data.
     """
 

@@ -148,7 +148,7 @@ def test_the_bits_depend_on_no_thread(small_dataset):
     ("fields", "message"),
     [
         ({"lowest": 0}, r"task\.lowest must be below task\.highest \(0\), got 0"),
-        ({"lowest": -31}, r"task\.lowest must be >= -30 \(float32 holds no smaller h\), got -31"),
+        ({"lowest": -31}, r"task\.lowest must be >= -30 \(a smaller h changes no weight\), got -31"),
         ({"highest": 11}, r"task\.highest must be <= 10, got 11"),
         ({"per_decade": 0}, r"task\.per_decade must be >= 1"),
         ({"examples": 0}, r"task\.examples must be >= 1"),

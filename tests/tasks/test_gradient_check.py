@@ -145,6 +145,14 @@ def test_a_gradient_that_is_no_number_is_wrong():
     assert result.message.startswith("wrong: ")
 
 
+def test_where_every_coordinate_has_a_kink_nothing_is_compared_and_that_is_no_success():
+    slopes = Slopes(np.zeros(2), np.ones(2), np.ones(2, dtype=np.int64))
+    compared = Compared.of(np.array([0.5, 0.5]), slopes, np.zeros((2, 2), dtype=np.int64))
+    result = verdict(0, 1e-5, {"data": compared})
+    assert result.outcome is Outcome.FAILED
+    assert result.message.startswith("nothing compared")
+
+
 @pytest.mark.parametrize("variable", ["weights", "data"])
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("model", ROWS)
