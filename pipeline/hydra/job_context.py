@@ -14,6 +14,7 @@ from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log, en
 from hydra.types import TaskFunction
 from omegaconf import DictConfig, open_dict, read_write
 
+from pipeline.address import redact
 from pipeline.hydra.composer import Job
 from pipeline.hydra.folders import make_folder, write_folders
 
@@ -102,7 +103,7 @@ class LazyReturn(JobReturn):
     """A job's result whose configs are built when they are read, since each takes milliseconds."""
 
     def __init__(self, begun: StartedJob) -> None:
-        super().__init__(overrides=list(begun.job.overrides))
+        super().__init__(overrides=list(map(redact, begun.job.overrides)))  # Hydra prints those of a failed job
         self._begun = begun
 
     @property

@@ -12,9 +12,11 @@ from omegaconf import OmegaConf
 
 from pipeline.cli import app
 from pipeline.config.schema import describe
+from pipeline.errors import TrialsFailedError
 from pipeline.hydra import launcher
 from pipeline.sweep import run
 from tests.pipeline.hydra import watching
+from tests.pipeline.secret import SECRET
 
 HYDRAS_OWN = ("hydra/launcher=basic", "hydra/sweeper=basic")
 WATCH = "+hydra.callbacks.watching._target_=tests.pipeline.hydra.watching.Watching"
@@ -73,8 +75,11 @@ def surroundings(monkeypatch):
     OmegaConf.clear_resolver("asked")
 
 
-def command(folder, *arguments):
-    """Run a command line up to where the sweep would begin; return each job's config, and what is around them then."""
+def command(folder, *arguments, value=0.5):
+    """Run a command line up to where the sweep would begin; return each job's config, and what is around them then.
+
+    ``value`` is what the sweep returns for each job.
+    """
     jobs, around = {}, []
 
     def lone(point, folder):
@@ -91,7 +96,7 @@ def command(folder, *arguments):
             around.append(watching.surroundings())
             points = source.more(1)
             jobs.update({point.index: describe(point.config) for point in points})
-            return {point.index: 0.5 for point in points}
+            return {point.index: value for point in points}
 
     folder.mkdir()
     with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder):
@@ -238,3 +243,15 @@ def test_a_sweep_that_fails_ends_its_jobs(tmp_path):
 
     ends = [(number, seen["status"], str(seen["value"])) for kind, number, seen in watching.SEEN if kind == "end"]
     assert ends == [(number, JobStatus.FAILED, "seed must be >= 0, got -4") for number in (0, 1)]
+
+
+def test_the_overrides_of_a_failed_job_are_shown_without_a_password(tmp_path, capsys):
+    where = f"tracking.uri=postgresql://ann:{SECRET}@host/db"
+
+    with pytest.raises(SystemExit, match="1"):
+        command(tmp_path / "ours", "-m", "seed=3,4", where, value=TrialsFailedError("the trial failed"))
+
+    told = capsys.readouterr().err
+    assert "Error executing job with overrides: ['seed=3', 'tracking.uri=" in told
+    assert "***@host/db" in told
+    assert SECRET not in told
