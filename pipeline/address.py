@@ -10,12 +10,13 @@ from pathlib import Path
 
 from pipeline.errors import RecordError
 
+# In an override of Hydra's, `=`, `:` and a space may have a backslash before them.
 _SECRET = re.compile(
-    r"(?i)\b([\w.-]*(?:password|passwd|pwd|token(?![a-z])|secret|api_?key|access_?key)[\w.-]*)=[^\s&;]+"
+    r"(?i)\b([\w.-]*(?:password|passwd|pwd|token(?![a-z])|secret|api_?key|access_?key)[\w.-]*)\\?=(?:\\.|[^\s&;])+"
 )
 # Up to the last @ of the word, since a password may hold an @ or a slash, or up to the @ before the host, since it may
 # hold a space. A file's address has no user and password: an @ in it belongs to a folder.
-_USER_INFO = re.compile(r"(?:(?<!sqlite)(?<!file)://|://(?!/))(?:\S*|[^/\n]*)@")
+_USER_INFO = re.compile(r"(?:(?<!sqlite)(?<!file)(?<!sqlite\\)(?<!file\\)://|://(?!/))(?:\S*|[^/\n]*)@")
 _FILE, _FILE_BY_DRIVER = "sqlite:///", "sqlite+pysqlite:///"
 
 IN_MEMORY = ("sqlite://", _FILE, f"{_FILE}:memory:")

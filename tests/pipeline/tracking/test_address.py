@@ -28,6 +28,10 @@ from pipeline.tracking.probing import probe
         ("learning_rate=1e-3", "learning_rate=1e-3"),
         ("sqlite:////home/ann@work/mlflow.db", "sqlite:////home/ann@work/mlflow.db"),
         ("file:///a@b x=http://ann:s3cret@host", "file:///a@b x=http://***@host"),
+        # as Hydra writes them in the overrides of a job, and as they may be typed
+        (r"tracking.uri=http\://ann\:s3cret@host", r"tracking.uri=http\://***@host"),
+        (r"tracking.uri=sqlite\:////home/ann@work/mlflow.db", r"tracking.uri=sqlite\:////home/ann@work/mlflow.db"),
+        (r"mysql\://db/x?password\=s3\ cret&a\=1", r"mysql\://db/x?password=***&a\=1"),
     ],
 )
 def test_credentials_are_not_shown(text, shown):
