@@ -18,6 +18,12 @@ from tasks.errors import ConfigError
 JOBS = "jobs.yaml"
 """The file of a sweep that holds the configs of all its jobs, if they are many."""
 
+MULTIRUN = "multirun.yaml"
+"""The file of a sweep that holds its config."""
+
+_OF_JOB = ("config.yaml", "overrides.yaml", "hydra.yaml")
+"""The files of a job."""
+
 
 def claim_folder(config: DictConfig) -> bool:
     """Write ``multirun.yaml`` to the sweep's folder, or to a new one if another sweep has written there.
@@ -32,7 +38,7 @@ def claim_folder(config: DictConfig) -> bool:
         folder = wanted if number == 1 else other
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            file = (folder / "multirun.yaml").open("x", encoding="utf-8")
+            file = (folder / MULTIRUN).open("x", encoding="utf-8")
         except FileExistsError:
             continue
         except OSError as error:
@@ -97,9 +103,20 @@ def make_folder(folder: str) -> None:
         raise ConfigError(f"hydra.sweep.dir must be a folder that can be written, got {folder}: {error}") from error
 
 
-def hide_credentials(folder: Path) -> None:
+def hide_credentials_of_job(folder: Path) -> None:
     """Redact the credentials in the files that Hydra itself has written for a job."""
-    for file in folder.glob("*.yaml"):
+    _hide_credentials(folder, _OF_JOB)
+
+
+def hide_credentials_of_sweep(folder: Path) -> None:
+    """Redact the credentials in the file that a sweeper of Hydra's own has written for a sweep."""
+    _hide_credentials(folder, (MULTIRUN,))
+
+
+def _hide_credentials(folder: Path, names: Sequence[str]) -> None:
+    for file in (folder / name for name in names):
+        if not file.is_file():
+            continue
         text = file.read_text(encoding="utf-8")
         if (shown := redact(text)) != text:
             file.write_text(shown, encoding="utf-8")

@@ -27,6 +27,24 @@ def test_what_is_printed_and_recorded_of_a_command_line_has_no_password(monkeypa
         assert SECRET not in text
 
 
+def test_what_hydras_own_launcher_and_sweeper_write_has_no_password_and_files_of_the_user_are_left_alone(tmp_path):
+    # given a file of the user's own, with a password, where Hydra is told to put its files
+    (tmp_path / "mine.yaml").write_text(f"uri: postgresql://ann:{SECRET}@host/db\n")
+    small = [*SMALL, f"tracking.uri=postgresql://ann:{SECRET}@host/db", "sweep.dry_run=true"]
+    here = ["hydra.run.dir=.", "hydra.output_subdir=."]
+
+    ends = session.session(
+        tmp_path,
+        ["-m", "seed=1,2", *small, "hydra/sweeper=basic", "hydra.sweep.dir=one"],
+        ["-m", "seed=1,2", *small, "hydra/sweeper=basic", "hydra/launcher=basic", "hydra.sweep.dir=two"],
+        [*small, *here],
+    )
+
+    assert [code for code, _, _ in ends] == [0, 0, 0], ends
+    assert all((tmp_path / name).is_file() for name in ("one/multirun.yaml", "two/multirun.yaml", "config.yaml"))
+    assert holding(tmp_path) == ["mine.yaml"]
+
+
 @pytest.fixture
 def odd():
     """Return the port of a server that answers whoever comes with something that is no store's answer."""
