@@ -81,6 +81,8 @@ class SearchSource:
     def _points(self, proposals: Sequence[Proposal]) -> list[Point]:
         jobs = [self._begin(one) for one in proposals]
         self.jobs += jobs
-        folders = {one.folder: one.job for one in jobs}
-        self._writing.append(in_background(lambda: write_folders(folders)))
-        return [self._point(one) for one in jobs]
+        points = [self._point(one) for one in jobs]
+        if not any(point.config.sweep.dry_run for point in points):
+            folders = {one.folder: one.job for one in jobs}
+            self._writing.append(in_background(lambda: write_folders(folders)))
+        return points

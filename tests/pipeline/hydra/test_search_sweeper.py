@@ -269,16 +269,12 @@ def test_a_search_on_ray_starts_once_and_is_refilled_as_groups_end(tmp_path, emp
 
 
 def test_the_choices_of_a_group_that_a_pattern_matches_are_searched(tmp_path):
+    # given a pattern that matches two choices, constant and cosine
     pattern = ["schedule=glob(c*)", "hydra/sweeper/sampler=grid", "sweep.dry_run=true"]
-    ((code, err, out),) = session(tmp_path, [*SEARCH, *pattern, "hydra.sweep.dir=out"])
+    ((code, err, out),) = session(tmp_path, [*SEARCH, *pattern])
 
     assert (code, err) == (0, "")
     assert "2 trials, 0 folded" in out
-    given = (tmp_path / "out" / job / ".hydra/overrides.yaml" for job in "01")
-    assert sorted(line for file in given for line in file.read_text().splitlines() if "schedule" in line) == [
-        "- schedule=constant",
-        "- schedule=cosine",
-    ]
 
 
 def test_a_dry_run_shows_what_a_search_will_do(tmp_path):
@@ -289,6 +285,7 @@ def test_a_dry_run_shows_what_a_search_will_do(tmp_path):
     assert "10 trials, 0 folded" in ends[0][2]
     assert "mlflow" not in imported
     assert not list(tmp_path.rglob("optimization_results.yaml"))
+    assert not list(tmp_path.rglob(".hydra"))
 
 
 @pytest.mark.slow
