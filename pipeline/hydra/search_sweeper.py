@@ -18,7 +18,6 @@ from omegaconf import DictConfig, OmegaConf
 from pipeline.config.schema import parse
 from pipeline.hydra.folders import claim_folder
 from pipeline.hydra.grid import GridSpec
-from pipeline.hydra.groups import misplaced
 from pipeline.hydra.launcher import SweepLauncher
 from pipeline.hydra.sweeper import undo_deferral
 from pipeline.search.objectives import Objectives
@@ -27,7 +26,7 @@ from pipeline.search.search import Options, Search
 from pipeline.search.space import space_of
 from pipeline.sweep.engines import worker_count
 from pipeline.sweep.source import End
-from tasks.errors import ConfigError, require
+from tasks.errors import require
 from tasks.events import Outcome
 
 
@@ -86,9 +85,7 @@ class SearchSweeper(Sweeper):
             returns = self._by_batches(proposals, objectives)
         else:
             assert ours.composer is not None
-            example = ours.composer.compose(search.example(), 0)  # an unknown key fails before anything is written
-            if example.left_out and not any(map(ours.composer.is_group, search.keys)):
-                raise ConfigError(misplaced(example.left_out[0].key_or_group))
+            ours.composer.compose_all(search.examples(), 0)  # a key that none has fails before anything is written
             if claim_folder(self.config):
                 ours.composer.clear()
             returns = ours.search(proposals)

@@ -97,14 +97,17 @@ class Search:
         """The keys of its space."""
         return tuple(self._space.distributions)
 
-    def example(self) -> list[str]:
-        """Return the overrides of a point of the space, proposed or not."""
+    def examples(self) -> list[list[str]]:
+        """Return the overrides of points of the space, proposed or not, so many that each choice is in one of them."""
         kinds = load().distributions
-        params = {
-            name: override_text(one.choices[0] if isinstance(one, kinds.CategoricalDistribution) else one.low)
+        texts = {
+            name: list(map(override_text, one.choices if isinstance(one, kinds.CategoricalDistribution) else [one.low]))
             for name, one in self._space.distributions.items()
         }
-        return [*_overrides(params), *self._space.fixed]
+        return [
+            [*_overrides({name: of[number % len(of)] for name, of in texts.items()}), *self._space.fixed]
+            for number in range(max(map(len, texts.values())))
+        ]
 
     def recall(self, past: Sequence[Sequence[str]]) -> None:
         """Repeat the proposals of an earlier process, given by their overrides, in order, before any new one.

@@ -74,6 +74,8 @@ def test_bad_input_is_told_before_anything_starts(tmp_path):
         (RATE, "hydra.sweeper.metrics=[val/loss,examples]", "stopping=asha"): "stopping must be none for several",
         (RATE, "hydra.sweeper.metrics=1"): "hydra.sweeper.metrics must be a text or a list of texts, got 1",
         ("loss=softmax", "loss.margin=interval(0.5,2)"): "loss.margin must be set with loss=",
+        ("optimizer=sgd,adam", "optimizer.momentum=interval(0.1,0.9)"): "optimizer.momentum must be set with",
+        ("optimizer=sgd,adm", RATE): "optimizer must be one of",
         ("learning_rte=interval(1,2)",): "learning_rte is no key of this config, did you mean learning_rate?",
     }
 
