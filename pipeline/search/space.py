@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from hydra.core.override_parser.types import Override, Transformer
+from hydra.core.override_parser.types import ChoiceSweep, Override, Transformer
 
 from pipeline.search.library import load
 from tasks.errors import ConfigError, require
@@ -105,15 +105,15 @@ def _range(sweep: Any) -> Any:
 
 
 def _choices(override: Override) -> list[Any]:
-    """Return the values of a choice: plain ones as they are, others in the syntax of the command line."""
-    plain = list(override.sweep_iterator(transformer=Transformer.encode))
-    texts = list(override.sweep_string_iterator())
+    """Return the values of a choice: numbers as they are, others in the syntax of the command line.
+
+    Their order is always the same, also where they are shuffled: a study and a resume know them by it.
+    """
+    sweep: Any = override.value()
+    values: Any = sweep.list if isinstance(sweep, ChoiceSweep) else list(override.sweep_iterator())
     if override.is_range_sweep():
-        return sorted(plain)  # the order of a study's choices must always be the same
-    return [
-        value if isinstance(value, bool | int | float | str | None) else text
-        for value, text in zip(plain, texts, strict=True)
-    ]
+        return sorted(values)
+    return [value if isinstance(value, bool | int | float) else Transformer.str(value) for value in values]
 
 
 def _listed(key: str, distribution: Any) -> list[Any]:

@@ -26,7 +26,10 @@ def space(*texts):
         ("choice(sgd,adam)", CategoricalDistribution(["sgd", "adam"])),
         ("64,256", CategoricalDistribution([64, 256])),
         ("'a b',true", CategoricalDistribution(["'a b'", True])),
+        # A comma that is part of a value: without its backslash the proposal would be a sweep.
+        (r"a\,b,c", CategoricalDistribution([r"a\,b", "c"])),
         ("shuffle(range(1,4))", CategoricalDistribution([1, 2, 3])),
+        ("shuffle(f,e,d,c,b,a)", CategoricalDistribution(["f", "e", "d", "c", "b", "a"])),
         ("[1,2],[3,4]", CategoricalDistribution(["[1,2]", "[3,4]"])),
     ],
 )
