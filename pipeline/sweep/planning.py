@@ -75,7 +75,8 @@ def plan_points(points: Sequence[Point], dataset: Dataset, config: Config, known
     trials = [point.config.trial for point in points]
     check_metric(config.sweep, trials, dataset)
     metric = config.stopping.metric or Criterion.of(config.sweep, dataset).metric
-    check(config.stopping, trials, metric=metric, validated=len(dataset.validation) > 0)
+    compared = [*(trial.trial for trial in known), *trials]
+    check(config.stopping, compared, metric=metric, validated=len(dataset.validation) > 0)
     return make_plan(points, dataset, workers=worker_count(config), widest=widest(config, dataset), known=known)
 
 
@@ -138,7 +139,7 @@ def make_header(
     """
     criterion, varied = tally.criterion, tally.swept()
     trials = tuple(standing.trial for standing in tally.standings.values())
-    named = [key for key in varied if key not in criterion.over] or list(varied) or keys
+    named = [key for key in varied if key not in criterion.over] or keys or list(varied)
     repeats = f" ({config.sweep.repeats} repeats)" if config.sweep.repeats > 1 else ""
     return SweepHeader(
         name=config.sweep.name or f"{', '.join(named) or 'one trial'} on {dataset.name}{repeats}",

@@ -1,0 +1,43 @@
+"""What all points of a sweep must have in common, and what names it; nothing is computed."""
+
+import pytest
+
+from pipeline.config.schema import parse
+from pipeline.plan.plan import Point
+from pipeline.plan.repeats import repeated
+from pipeline.results.criterion import Criterion
+from pipeline.results.tally import Tally
+from pipeline.sweep.planning import make_header, plan_points
+from tasks.datasets import Synthetic
+from tasks.errors import ConfigError
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return Synthetic(examples=300, test_examples=20, features=12, classes=3, validation=20).load()
+
+
+def point(index=0, **values):
+    return Point(index=index, overrides=(), config=parse(values))
+
+
+def test_the_points_of_a_batch_are_compared_with_the_trials_of_the_batches_before(dataset):
+    rule = {"stopping": {"name": "asha"}}
+    one, other = point(0, **rule, steps=1000), point(1, **rule, steps=500)
+    known = plan_points([one], dataset, one.config).trials
+
+    with pytest.raises(ConfigError, match=r"steps must be the same in all trials .* got \[500, 1000\]"):
+        plan_points([other], dataset, one.config, known=known)
+    assert plan_points([point(1, steps=500)], dataset, parse({}), known=known).trials  # without a rule they may differ
+
+
+def test_a_search_is_named_by_its_keys_where_the_repeats_of_one_point_differ_in_their_seeds_only(dataset):
+    one = point(sweep={"repeats": 2})
+    plan = plan_points(repeated([one]), dataset, one.config)
+    tally = Tally(plan.trials, Criterion.of(one.config.sweep, dataset))
+
+    def name(keys):
+        return make_header((), one.config, tally, dataset, {}, {}, keys=keys).name
+
+    assert name(["learning_rate"]) == "learning_rate on synthetic (2 repeats)"
+    assert name([]) == "seed, data_seed on synthetic (2 repeats)"
