@@ -12,9 +12,10 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pipeline.address import redact
-from pipeline.config.schema import Config, describe
+from pipeline.config.schema import SEEDS, Config, describe
 from pipeline.plan.plan import PlannedTrial, Progress
 from pipeline.record.protocol import Past
 from pipeline.stopping.rung_system import Decision
@@ -31,8 +32,23 @@ def sweep_key(trials: Sequence[PlannedTrial], config: Config, identity: str = ""
     For a sweep whose trials are not all known from the start, it holds its ``identity`` and the first trial instead.
     """
     keys = [identity, trials[0].key] if identity else sorted(trial.key for trial in trials)
-    rule = json.dumps(describe(config)["stopping"], sort_keys=True) if config.stopping.stops else ""
-    return hashlib.sha256("\n".join([config.sweep.name or "", *keys, *([rule] if rule else [])]).encode()).hexdigest()
+    rule = [json.dumps(_rule(config), sort_keys=True)] if config.stopping.stops else []
+    return hashlib.sha256("\n".join([config.sweep.name or "", *keys, *rule]).encode()).hexdigest()
+
+
+def _rule(config: Config) -> dict[str, Any]:
+    """Return the keys of a stopping rule, with those of the sweep by which it compares, where they are not defaults.
+
+    A resume goes on from the scores in the record, so it must compare by the same.
+    """
+    rule, sweep = config.stopping, config.sweep
+    compared = {
+        "sweep.metric": None if rule.metric else sweep.metric,
+        "sweep.mode": sweep.mode if rule.mode is None and rule.metric in {None, sweep.metric} else None,
+        "sweep.over": None if sweep.over == SEEDS else sweep.over,
+    }
+    taken = {key: value for key, value in compared.items() if value is not None}
+    return {**describe(config)["stopping"], **taken}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

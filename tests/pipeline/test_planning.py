@@ -1,4 +1,4 @@
-"""What all points of a sweep must have in common, and what names it; nothing is computed."""
+"""What all points of a sweep must have in common, what names it and what identifies it; nothing is computed."""
 
 import pytest
 
@@ -8,6 +8,7 @@ from pipeline.plan.repeats import repeated
 from pipeline.results.criterion import Criterion
 from pipeline.results.tally import Tally
 from pipeline.sweep.planning import make_header, plan_points
+from pipeline.sweep.resume import sweep_key
 from tasks.datasets import Synthetic
 from tasks.errors import ConfigError
 
@@ -41,3 +42,21 @@ def test_a_search_is_named_by_its_keys_where_the_repeats_of_one_point_differ_in_
 
     assert name(["learning_rate"]) == "learning_rate on synthetic (2 repeats)"
     assert name([]) == "seed, data_seed on synthetic (2 repeats)"
+
+
+@pytest.mark.parametrize(
+    ("rule", "sweep", "same"),
+    [
+        ({"name": "asha"}, {"metric": "val/loss"}, False),
+        ({"name": "asha"}, {"mode": "min"}, False),
+        ({"name": "asha"}, {"over": ["seed"]}, False),
+        ({"name": "asha", "metric": "val/loss"}, {"metric": "train/loss"}, True),
+        ({"name": "asha", "metric": "val/loss", "mode": "min"}, {"metric": "val/loss", "mode": "max"}, True),
+        ({"name": "none"}, {"metric": "val/loss", "mode": "max", "over": ["seed"]}, True),
+    ],
+)
+def test_a_sweep_whose_rule_compares_by_something_else_is_another_sweep(dataset, rule, sweep, same):
+    one, other = parse({"stopping": rule}), parse({"stopping": rule, "sweep": sweep})
+    trials = plan_points([point()], dataset, one).trials
+
+    assert (sweep_key(trials, one) == sweep_key(trials, other)) is same
