@@ -86,10 +86,12 @@ def interruption(error: BaseException | None) -> Interrupted | None:
 
 
 def hydra_arguments(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments for Hydra: the overrides last, in a multirun after `defer_conditional_keys`.
+    """Return the arguments for Hydra: the overrides in one piece, in a multirun after `defer_conditional_keys`.
 
     >>> hydra_arguments(["seed=1,2", "--multirun", "--config-name", "mine", "steps=20"])
     ['--multirun', '--config-name', 'mine', 'seed=1,2', 'steps=20']
+    >>> hydra_arguments(["seed=1", "--info"])
+    ['seed=1', '--info']
     """
     try:
         from hydra._internal.utils import get_args_parser  # noqa: PLC0415  # private: Hydra itself does without us
@@ -100,7 +102,9 @@ def hydra_arguments(arguments: Sequence[str]) -> list[str]:
     given = get_args_parser().parse_intermixed_args(arguments)
     options = [argument for argument in arguments if argument not in given.overrides]
     many = given.multirun or "hydra.mode=MULTIRUN" in given.overrides
-    return options + (defer_conditional_keys(given.overrides) if many else given.overrides)
+    overrides = defer_conditional_keys(given.overrides) if many else given.overrides
+    # --info may stand without a value, and would take the first override for one.
+    return [*overrides, *options] if given.info else [*options, *overrides]
 
 
 def report_faults() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from pipeline.stopping.rule import Rule
@@ -10,6 +11,9 @@ from tasks.trial import DeclaresMetrics, Trial
 
 METRICS = ("val/accuracy", "val/loss", "train/accuracy", "train/loss", "train/data_loss", "train/regularization_loss")
 """The metrics of every training on its way."""
+
+_SHOWN = 5
+"""The most rungs that a message lists."""
 
 
 def check(rule: Rule, trials: Sequence[Trial], *, metric: str, validated: bool) -> None:
@@ -34,11 +38,12 @@ def check(rule: Rule, trials: Sequence[Trial], *, metric: str, validated: bool) 
     first = first_rung(rule, compared[0], metric)
     below = f"must be below the {last} steps of {'stopping.max_steps' if rule.max_steps else 'a trial'}"
     require(rule.rungs(first, last, 0), "stopping.min_steps", below, first)
-    filled = [bracket for bracket in range(rule.brackets) if rule.rungs(first, last, bracket)]
+    filled = list(itertools.takewhile(lambda bracket: rule.rungs(first, last, bracket), range(rule.brackets)))
     most = f"must be at most {len(filled)}, so that each has a rung below {last} steps"
     require(len(filled) == rule.brackets, "stopping.brackets", most, rule.brackets)
     between = [rung for bracket in filled for rung in rule.rungs(first, last, bracket) if rung % every]
-    measured = f"must make rungs at which {metric} is measured ({key}={every}), none at {between}"
+    more = f" and {len(between) - _SHOWN} more" if len(between) > _SHOWN else ""
+    measured = f"must make rungs at which {metric} is measured ({key}={every}), none at {between[:_SHOWN]}{more}"
     require(not between, "stopping.min_steps", measured, first)
 
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from pipeline.stopping import STOPPING, Halving, Hyperband
+from pipeline.stopping import STOPPING, Halving, Hyperband, Median
 from pipeline.stopping.checks import check
 from tasks.errors import ConfigError
 from tasks.studies.landscape import Landscape
@@ -39,6 +39,9 @@ def test_the_defaults_of_every_rule_suit_the_default_trial(rule):
         ),
         (Halving(min_steps=15), "train/loss", r"\(trial.record_every=10\), none at \[15, 45, 135, 405\], got 15"),
         (Hyperband(brackets=4), "val/loss", "stopping.brackets must be at most 3, so that each has a rung .* got 4"),
+        # which would take hours to count
+        (Hyperband(brackets=10**9), "val/loss", "stopping.brackets must be at most 3, so that each has a rung"),
+        (Median(min_steps=1), "val/loss", r"none at \[1, 2, 3, 4, 5\] and 985 more, got 1"),
     ],
 )
 def test_rungs_that_cannot_be_are_named(rule, metric, message):
