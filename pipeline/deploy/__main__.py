@@ -15,14 +15,16 @@ import hydra
 import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, UnsupportedInterpolationType
 
 from pipeline.address import redact
 from pipeline.cli.app import CONF, register
 from pipeline.cli.error_messages import is_expected, message_of
 from pipeline.config.schema import Config, parse
+from pipeline.hydra.composer import Composer
 from pipeline.hydra.grid import combinations
+from pipeline.hydra.groups import misplaced
 from tasks.errors import ConfigError, require
 
 TARGETS = ("kuberay", "ray")
@@ -59,7 +61,7 @@ def render(target: str, overrides: Sequence[str]) -> str:
     """Return the YAML of a template of ``conf/cluster/deploy`` for the sweep of ``overrides``.
 
     The overrides ``deploy.KEY=VALUE`` are the template's, all others the sweep's: the template is filled in from
-    the config that they compose (with the first value of a swept key), and its job runs them unchanged.
+    the config of the sweep's first trial, and the job on the cluster runs them unchanged.
 
     Raises
     ------
@@ -73,12 +75,9 @@ def render(target: str, overrides: Sequence[str]) -> str:
     for text in swept:
         name = text.partition("=")[0]
         require(redact(text) == text, name, "must hold no password: it goes to the cluster as a secret", redact(text))
-    with hydra.initialize_config_dir(CONF, version_base="1.3"):
-        parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-        first = [combinations([parsed], points=2)[0][0] for parsed in parser.parse_overrides(swept)]
-        composed = hydra.compose("config", [f"+cluster/deploy={target}", *first, *own])
+    composed = _composed(target, swept, own)
     try:
-        config = parse(_plain({name: composed[name] for name in composed if name != "deploy"}))
+        config = parse(_plain({name: composed[name] for name in composed if name not in {"deploy", "hydra"}}))
     except (InterpolationResolutionError, UnsupportedInterpolationType):  # the job can resolve it
         config = parse({"device": composed.device, "cluster": OmegaConf.to_container(composed.cluster, resolve=True)})
     deploy = composed.deploy
@@ -113,6 +112,24 @@ def node_count(config: Config, *, cpus: int, gpus: int | None) -> int:
     if gpus:
         on_a_node = min(on_a_node, int(gpus / share))
     return -(-cluster.workers // on_a_node)
+
+
+def _composed(target: str, swept: Sequence[str], own: Sequence[str]) -> DictConfig:
+    """Return the config of a sweep's first trial, and a template's: of a swept key it has the first value.
+
+    Where a group is swept, a key that only others of its choices have is left out.
+    """
+    with hydra.initialize_config_dir(CONF, version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(swept))
+        first = [combinations([override], points=2)[0][0] for override in parsed]
+        composer = Composer(loader, hydra.compose("config", return_hydra_config=True))
+        job = composer.compose([f"+cluster/deploy={target}", *first, *own], 0)
+        varied = [override.key_or_group for override in parsed if override.is_sweep_override()]
+        varied += job.base.hydra["sweeper"].get("params") or {}
+        if job.left_out and not any(map(composer.is_group, varied)):
+            raise ConfigError(misplaced(job.left_out[0].key_or_group))
+        return job.config()
 
 
 def _plain(values: Any) -> dict[str, Any]:

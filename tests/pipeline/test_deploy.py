@@ -137,6 +137,18 @@ def test_the_job_runs_the_overrides_as_they_were_given(target):
 
 
 @pytest.mark.parametrize(
+    "overrides",
+    [["loss=softmax,svm", "loss.margin=1,2"], ["experiment=notes/optimizers", "optimizer.momentum=0.3"]],
+    ids=" ".join,
+)
+def test_a_key_that_the_first_of_the_swept_choices_lacks_goes_to_the_job(overrides):
+    job = rendered("kuberay", *CPUS, *overrides)
+
+    assert set(overrides) < set(shlex.split(job["spec"]["entrypoint"]))
+    assert job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["replicas"] == 5
+
+
+@pytest.mark.parametrize(
     ("overrides", "message"),
     [
         (["tracking.uri=postgresql://ann:hush@host/mlflow", *CPUS], "tracking.uri must hold no password"),
@@ -149,6 +161,7 @@ def test_the_job_runs_the_overrides_as_they_were_given(target):
         ([*CPUS, "learning_rat=1,2"], "did you mean learning_rate"),
         ([*CPUS, "seed=glob(*)"], "seed must have at least one value, got seed=glob(*)"),
         ([*CPUS, "deploy.imag=x"], "deploy.imag is no key"),
+        ([*CPUS, "loss=softmax", "loss.margin=1,2"], "loss.margin must be set with loss=svm or"),
     ],
 )
 def test_what_cannot_be_deployed_is_one_message(overrides, message, capsys, tmp_path):
