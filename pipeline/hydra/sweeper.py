@@ -70,13 +70,13 @@ class GridSweeper(Sweeper):
         texts = [undo_deferral(text) for text in arguments]
         given = parser.parse_overrides(texts)
         swept = [override for override in given if override.is_sweep_override()]
-        groups = {override.get_key_element() for override in swept if composer.is_group(override.key_or_group)}
+        groups = {_name(override) for override in swept if composer.is_group(override.key_or_group)}
         own = GridSpec.of(self.own)
         if groups:
             paired = [keys for keys in own.zipped if not groups.isdisjoint(keys)]
             fixed = groups.union(*paired)
-            outer = [one for one in parser.parse_overrides(own.texts()) if one.get_key_element() in fixed]
-            outer += [one for one in given if one not in swept or one.get_key_element() in fixed]
+            outer = [one for one in parser.parse_overrides(own.texts()) if _name(one) in fixed]
+            outer += [one for one in given if one not in swept or _name(one) in fixed]
             specs = [(job, _grid_spec(composer, job)) for job in combinations(outer, zipped=paired, points=own.points)]
             if any(spec != own for _, spec in specs):
                 return [
@@ -128,6 +128,11 @@ def _conditional_override(text: str) -> Override | None:
         return OverridesParser.create().parse_override(text)
     except OverrideParseException:
         return None  # Hydra will refuse it
+
+
+def _name(override: Override) -> str:
+    """Return the key as ``hydra.sweeper.zip`` names it: without the plus of one that is added."""
+    return override.get_key_element().lstrip("+")
 
 
 def _grid_spec(composer: Composer, overrides: Sequence[str]) -> GridSpec:

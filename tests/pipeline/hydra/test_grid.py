@@ -84,6 +84,9 @@ def test_pairs_of_the_command_line_and_of_presets_are_planned(tmp_path):
     for name, sweeper in PRESETS.items():
         text = f"# @package _global_\nhydra: {{sweeper: {sweeper}}}\n"
         (tmp_path / f"mine/experiment/{name}.yaml").write_text(text)
+    (tmp_path / "mine/extra").mkdir()  # a group that is in no list of defaults
+    (tmp_path / "mine/extra/b.yaml").write_text("# @package _global_\nseed: 1\n")
+    (tmp_path / "mine/extra/a.yaml").write_text("# @package _global_\nhydra: {sweeper: {params: {seed: '1,2,3'}}}\n")
     mine = ["-m", "--config-dir", "mine"]
 
     ends = session(
@@ -95,10 +98,11 @@ def test_pairs_of_the_command_line_and_of_presets_are_planned(tmp_path):
         [*mine, "experiment=paired,alone", "steps=100,200", "hydra.sweeper.zip=[experiment,steps]", *PLAN],
         [*mine, "experiment=paired", "optimizer=momentum,nesterov", *PLAN],
         ["-m", "optimizer=sgd,adam", "learning_rate=interval(1e-3,1e-2)", "hydra.sweeper.points=2", PAIR, *PLAN],
+        [*mine, "+extra=a,b", "learning_rate=1e-2,1e-3", "hydra.sweeper.zip=[extra,learning_rate]", *PLAN],
         ["-m", "seed=1,2", "hydra.sweeper.zip=seed", *PLAN],
     )
 
-    assert [end[0] for end in ends] == [0, 0, 0, 0, 0, 0, 0, 2]
-    counts = [next(line for line in end[2].splitlines() if " folded" in line) for end in ends[:7]]
-    assert [line.partition(" trials")[0] for line in counts] == ["2", "7", "2", "5", "7", "2", "2"]
-    assert ends[7][1].startswith("error: hydra.sweeper.zip must be a list of keys")
+    assert [end[0] for end in ends] == [0, 0, 0, 0, 0, 0, 0, 0, 2]
+    counts = [next(line for line in end[2].splitlines() if " folded" in line) for end in ends[:8]]
+    assert [line.partition(" trials")[0] for line in counts] == ["2", "7", "2", "5", "7", "2", "2", "4"]
+    assert ends[8][1].startswith("error: hydra.sweeper.zip must be a list of keys")
