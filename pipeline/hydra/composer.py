@@ -206,18 +206,22 @@ def _is_plain(override: Override) -> bool:
         and override.value_type == ValueType.ELEMENT
         and override.package is None
         and not override.is_hydra_override()
-        and not isinstance(override.value(), list | dict)
+        and not isinstance(override.value(), dict)
     )
 
 
 def _set(values: dict[str, Any], path: Sequence[str], value: object) -> bool:
-    """Set the value of an existing key, in copies of the mappings that lead to it; return whether it exists."""
+    """Set the value of an existing key, in copies of the mappings that lead to it; return whether that is possible.
+
+    A list replaces a list; anything else in the place of a list or a mapping is for Hydra to judge.
+    """
     for name in path[:-1]:
         if not isinstance(values.get(name), dict):
             return False
         values[name] = dict(values[name])
         values = values[name]
-    if path[-1] not in values or isinstance(values[path[-1]], dict | list):
+    before = values.get(path[-1])
+    if path[-1] not in values or isinstance(before, dict) or (isinstance(before, list) and not isinstance(value, list)):
         return False
     values[path[-1]] = value
     return True
