@@ -24,7 +24,7 @@ from pipeline.sweep.engines import widest, worker_count
 from pipeline.sweep.resume import sweep_key
 from tasks.arrays.devices import DEVICE_BLOCKS, HOST_BLOCKS
 from tasks.datasets.dataset import Dataset
-from tasks.errors import ConfigError
+from tasks.errors import ConfigError, require
 from tasks.rows import row_name
 from tasks.trial import check as check_trial
 
@@ -74,9 +74,12 @@ def plan_points(points: Sequence[Point], dataset: Dataset, config: Config, known
         check_trial(point.config.trial, dataset)
     trials = [point.config.trial for point in points]
     check_metric(config.sweep, trials, dataset)
-    metric = config.stopping.metric or Criterion.of(config.sweep, dataset).metric
+    criterion, rule = Criterion.of(config.sweep, dataset), config.stopping
+    metric = rule.metric or criterion.metric
+    agrees = metric != criterion.metric or rule.mode in {None, criterion.mode}
+    require(agrees, "stopping.mode", f"must agree with sweep.mode: of {metric} the {criterion.mode} is best", rule.mode)
     compared = [*(trial.trial for trial in known), *trials]
-    check(config.stopping, compared, metric=metric, validated=len(dataset.validation) > 0)
+    check(rule, compared, metric=metric, validated=len(dataset.validation) > 0)
     return make_plan(points, dataset, workers=worker_count(config), widest=widest(config, dataset), known=known)
 
 

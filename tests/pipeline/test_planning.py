@@ -32,6 +32,17 @@ def test_the_points_of_a_batch_are_compared_with_the_trials_of_the_batches_befor
     assert plan_points([point(1, steps=500)], dataset, parse({}), known=known).trials  # without a rule they may differ
 
 
+def test_a_rule_keeps_no_end_of_the_sweeps_metric_but_its_best(dataset):
+    def planned(sweep, **rule):
+        one = point(sweep=sweep, stopping={"name": "halving", **rule})
+        return plan_points([one], dataset, one.config)
+
+    with pytest.raises(ConfigError, match=r"stopping\.mode must agree .*: of val/accuracy the max is best"):
+        planned({}, mode="min")
+    assert planned({"mode": "min"}, mode="min").trials
+    assert planned({}, mode="min", metric="val/loss").trials
+
+
 def test_a_search_is_named_by_its_keys_where_the_repeats_of_one_point_differ_in_their_seeds_only(dataset):
     one = point(sweep={"repeats": 2})
     plan = plan_points(repeated([one]), dataset, one.config)
