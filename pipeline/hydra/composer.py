@@ -109,8 +109,8 @@ class Composer:
     """Composes the jobs of a sweep.
 
     Hydra composes each combination of group choices once. A plain override (``key=value`` of an existing key) is set on
-    a copy of its values. Any other override (``+key``, ``~key``, whole dictionaries, ``hydra.*``) makes Hydra compose
-    that job by itself, so that Hydra's own rules and messages apply.
+    a copy of its values. Any other override (``+key``, ``~key``, a mapping that is merged, ``hydra.*``) makes Hydra
+    compose that job by itself, so that Hydra's own rules and messages apply.
     """
 
     def __init__(self, loader: ConfigLoader, master: DictConfig) -> None:
@@ -206,14 +206,13 @@ def _is_plain(override: Override) -> bool:
         and override.value_type == ValueType.ELEMENT
         and override.package is None
         and not override.is_hydra_override()
-        and not isinstance(override.value(), dict)
     )
 
 
 def _set(values: dict[str, Any], path: Sequence[str], value: object) -> bool:
     """Set the value of an existing key, in copies of the mappings that lead to it; return whether that is possible.
 
-    A list replaces a list; anything else in the place of a list or a mapping is for Hydra to judge.
+    A list replaces a list; whatever else is put in the place of a list or a mapping is for Hydra to judge.
     """
     for name in path[:-1]:
         if not isinstance(values.get(name), dict):

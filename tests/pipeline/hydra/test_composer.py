@@ -41,6 +41,7 @@ JOBS = [
     ("tracking.experiment=x", "tracking.experiment=y"),
     ("model=mlp", "model.hidden=[10,'${seed}']", "sweep.over=[seed]"),
     ("model=mlp", "model.hidden=[]"),
+    ("cluster.resources={tpu: 1, other: '${seed}'}", "cluster.resources.tpu=2"),
     ("model=mlp", "model.hidden=10"),
     ("dataset=table", "dataset.root=x", "dataset.label=y", "dataset.features=[a,'b c']"),
     (),
@@ -94,7 +95,7 @@ def test_values_alone_are_composed_by_hydra_once(loader, monkeypatch):
     monkeypatch.setattr(loader, "load_sweep_config", lambda *args: composed.append(args) or load(*args))
 
     for loss, seed in itertools.product(("svm", "softmax"), range(50)):
-        composer.compose((f"loss={loss}", f"seed={seed}", "sweep.over=[seed]"), seed)
+        composer.compose((f"loss={loss}", f"seed={seed}", "sweep.over=[seed]", "cluster.labels={a: b}"), seed)
 
     assert len(composed) == 2
 
