@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from tasks.errors import ConfigError, require
 
 _DIGITS = (4, 8, 17)
-"""Significant digits of the values in an interval: the first of these numbers that keeps them distinct is used."""
+"""Significant digits of the values in an interval: the first of these numbers that keeps them ascending is used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +144,7 @@ def evenly_spaced(interval: IntervalSweep, points: int, key: str) -> list[str]:
         return list(dict.fromkeys(str(round(value)) for value in [start, *between, end]))
     for digits in _DIGITS:
         values = [repr(float(start)), *(repr(float(f"{value:.{digits}g}")) for value in between), repr(float(end))]
-        if len(set(values)) == points:
+        if all(one < other for one, other in itertools.pairwise(map(float, values))):
             break
     return values
 

@@ -42,6 +42,8 @@ def test_several_lists_of_keys_are_zipped_each_by_itself():
         ("interval(-1,1)", 3, "-1.0 0.0 1.0"),
         # Four digits would not tell these apart.
         ("interval(1,1.0001)", 3, "1.0 1.00005 1.0001"),
+        # Four digits would be beyond the end.
+        ("interval(0.99994,0.99998)", 3, "0.99994 0.99996 0.99998"),
     ],
 )
 def test_an_interval_is_so_many_points_in_the_logarithm_where_it_has_that_tag(interval, points, values):
