@@ -16,6 +16,7 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
 from pipeline.config.schema import parse
+from pipeline.hydra.composer import Composer
 from pipeline.hydra.folders import claim_folder
 from pipeline.hydra.grid import GridSpec
 from pipeline.hydra.launcher import SweepLauncher
@@ -66,6 +67,7 @@ class SearchSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Launch proposals until there are ``n_trials``, and return the results in one list."""
+        assert self.hydra_context is not None
         assert self.config is not None
         assert self.launcher is not None
         objectives = Objectives.of(self.config.sweep, self.metrics, self.direction)
@@ -80,27 +82,24 @@ class SearchSweeper(Sweeper):
         )
         proposals = Proposals(search, budget, objectives)
         ours = self.launcher if isinstance(self.launcher, SweepLauncher) else None
-        if ours is None:
-            claim_folder(self.config)
-            returns = self._by_batches(proposals, objectives)
-        else:
-            assert ours.composer is not None
-            ours.composer.compose_all(search.examples(), 0)  # a key that none has fails before anything is written
-            if claim_folder(self.config):
-                ours.composer.clear()
-            returns = ours.search(proposals)
+        composer = (ours.composer if ours else None) or Composer(self.hydra_context.config_loader, self.config)
+        composer.compose_all(search.examples(), 0)  # a key that none has fails before anything is written
+        if claim_folder(self.config):
+            composer.clear()
+        returns = ours.search(proposals) if ours else self._by_batches(proposals, objectives, composer)
         if not self.config.sweep.dry_run:
             self._write(search.results())
         for result in returns:
             _ = result.return_value  # raises the error of a job that failed
         return [returns]
 
-    def _by_batches(self, proposals: Proposals, objectives: Objectives) -> Sequence[JobReturn]:
+    def _by_batches(self, proposals: Proposals, objectives: Objectives, composer: Composer) -> Sequence[JobReturn]:
         """Launch proposals as any launcher can: the next batch once all of the last one has ended."""
         assert self.launcher is not None
         ended: list[JobReturn] = []
         while batch := proposals.more(proposals.budget.max_open):
-            returns = self.launcher.launch([one.overrides for one in batch], initial_job_idx=batch[0].number)
+            jobs = [composer.compose(one.overrides, one.number).overrides for one in batch]  # with the keys that it has
+            returns = self.launcher.launch(jobs, initial_job_idx=batch[0].number)
             for proposal, result in zip(batch, returns, strict=True):
                 proposals.tell(proposal.number, _end(objectives, result))
             ended += returns

@@ -55,8 +55,9 @@ class GridSweeper(Sweeper):
 
         if claim_folder(self.config):
             composer.clear()
-        # This project's launcher composes all jobs before it starts any; others may not.
+        # This project's launcher composes all jobs before it starts any, with the keys that each has; others may not.
         if ours is None:
+            jobs = [list(job.overrides) for job in composer.compose_all(jobs, 0)]
             self.validate_batch_is_legal(jobs)
         if isinstance(self.launcher, SweepLauncher):
             self.launcher.last = True

@@ -81,6 +81,16 @@ def test_what_is_left_out_is_said(folder):
     assert "loss.margin is left out of 2 of 4 points, whose loss has no such key" in ends[0][2]
 
 
+@pytest.mark.parametrize("search", [(), ("hydra/sweeper=search", "hydra/sweeper/sampler=grid")], ids=["grid", "search"])
+def test_any_launcher_is_given_the_keys_that_a_job_has(tmp_path, search):
+    grid = ["loss=svm,softmax", "loss.margin=range(1,3)"]
+
+    ((code, err, out),) = session(tmp_path, ["-m", "hydra/launcher=basic", *search, *grid, *PLAN])
+
+    assert (code, err) == (0, "")
+    assert out.count("1 trials, 0 folded") == 4
+
+
 def test_presets_are_told_what_is_wrong_with_them(folder):
     (one, two) = session(
         folder, *(["-m", "--config-dir", "mine", f"experiment={name}", *PLAN] for name in ("unpackaged", "misspelt"))
