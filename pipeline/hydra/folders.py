@@ -25,12 +25,20 @@ _OF_JOB = ("config.yaml", "overrides.yaml", "hydra.yaml")
 """The files of a job."""
 
 
+def is_dry_run(config: DictConfig) -> bool:
+    """Return whether the config of a sweep asks for its plan only; what an environment variable holds is a text."""
+    sweep = OmegaConf.select(config, "sweep")  # what it must be is checked in each job
+    return isinstance(sweep, DictConfig) and str(sweep.get("dry_run")).lower() == "true"
+
+
 def claim_folder(config: DictConfig) -> bool:
     """Write ``multirun.yaml`` to the sweep's folder, or to a new one if another sweep has written there.
 
     The new folder is next to it, or inside it if the working folder is the sweep's folder or below. Return whether the
-    folder is a new one.
+    folder is a new one. A dry run is no sweep: nothing is written.
     """
+    if is_dry_run(config):
+        return False
     wanted = Path(str(config.hydra.sweep.dir))
     ours = Path.cwd().is_relative_to(wanted.resolve())
     for number in itertools.count(1):

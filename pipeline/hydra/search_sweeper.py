@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pipeline.config.schema import parse
 from pipeline.hydra.composer import Composer
-from pipeline.hydra.folders import claim_folder
+from pipeline.hydra.folders import claim_folder, is_dry_run
 from pipeline.hydra.grid import GridSpec
 from pipeline.hydra.launcher import SweepLauncher
 from pipeline.hydra.sweeper import undo_deferral
@@ -87,7 +87,7 @@ class SearchSweeper(Sweeper):
         if claim_folder(self.config):
             composer.clear()
         returns = ours.search(proposals) if ours else self._by_batches(proposals, objectives, composer)
-        if not self.config.sweep.dry_run:
+        if not is_dry_run(self.config):
             self._write(search.results())
         for result in returns:
             _ = result.return_value  # raises the error of a job that failed

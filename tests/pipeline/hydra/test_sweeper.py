@@ -3,10 +3,16 @@ import re
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
+from pipeline.hydra.folders import claim_folder
 from tests.pipeline.session import session
 
 PLAN = ("sweep.dry_run=true", "dataset=synthetic")
+SWEEPERS = [
+    pytest.param((), id="grid"),
+    pytest.param(("hydra/sweeper=search", "hydra/sweeper/sampler=grid"), id="search"),
+]
 PRESETS = {
     "full_batch": "# @package _global_\nhydra: {sweeper: {params: {batch_size: null, seed: '1,2'}}}\n",
     "unpackaged": "steps: 7\nlearning_rate: 0.5\n",
@@ -81,11 +87,11 @@ def test_what_is_left_out_is_said(folder):
     assert "loss.margin is left out of 2 of 4 points, whose loss has no such key" in ends[0][2]
 
 
-@pytest.mark.parametrize("search", [(), ("hydra/sweeper=search", "hydra/sweeper/sampler=grid")], ids=["grid", "search"])
-def test_any_launcher_is_given_the_keys_that_a_job_has(tmp_path, search):
+@pytest.mark.parametrize("sweeper", SWEEPERS)
+def test_any_launcher_is_given_the_keys_that_a_job_has(tmp_path, sweeper):
     grid = ["loss=svm,softmax", "loss.margin=range(1,3)"]
 
-    ((code, err, out),) = session(tmp_path, ["-m", "hydra/launcher=basic", *search, *grid, *PLAN])
+    ((code, err, out),) = session(tmp_path, ["-m", "hydra/launcher=basic", *sweeper, *grid, *PLAN])
 
     assert (code, err) == (0, "")
     assert out.count("1 trials, 0 folded") == 4
@@ -119,14 +125,27 @@ def test_overrides_may_stand_on_both_sides_of_an_option(folder, line):
 
 
 @pytest.mark.parametrize("place", [".", "..", "out", "out/deeper"])
-def test_a_folder_that_holds_a_sweep_already_is_left_alone(tmp_path, place):
+def test_a_folder_that_holds_a_sweep_already_is_left_alone(tmp_path, monkeypatch, place):
     here = tmp_path / "here"
     here.mkdir()
+    monkeypatch.chdir(here)
+    config = {"hydra": {"sweep": {"dir": place}, "overrides": {"hydra": []}}}
 
-    ends = session(here, *[["-m", "seed=1,2", f"hydra.sweep.dir={place}", *PLAN]] * 3)
+    claimed = [claim_folder(OmegaConf.create(config)) for _ in range(3)]
 
-    assert [(code, err) for code, err, _ in ends] == [(0, "")] * 3
+    assert claimed == [False, True, True]
     inside = place in {".", ".."}
     others = [here / place / f"sweep-{n}" if inside else here / f"{place}-{n}" for n in (2, 3)]
     assert all((folder / "multirun.yaml").is_file() for folder in [here / place, *others])
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir() and "sweep" not in path.name) == ["here"]
+
+
+@pytest.mark.parametrize("sweeper", SWEEPERS)
+def test_a_dry_run_is_no_sweep_for_the_one_that_follows(tmp_path, sweeper):
+    command = ["-m", *sweeper, "seed=range(1,3)", "hydra.sweep.dir=out", PLAN[1]]
+
+    ends = session(tmp_path, [*command, PLAN[0]], [*command, "sweep.dry_run=${oc.env:DRY}"], DRY="true")
+
+    assert [(code, err) for code, err, _ in ends] == [(0, "")] * 2
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["pipeline.log"]
