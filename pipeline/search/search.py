@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.search.library import load
-from pipeline.search.samplers import LEARNS_NOTHING, make_sampler, startup
+from pipeline.search.samplers import LEARNS_NOTHING, class_of, make_sampler, startup
 from pipeline.search.space import SearchSpace, override_text
 from tasks.errors import ConfigError, SweepError, require
 
@@ -77,7 +77,7 @@ class Search:
         self._proposed: list[Mapping[str, str]] = []
         self._past: list[Mapping[str, str]] = []
         self._open: set[int] = set()
-        grid = space.grid() if options.sampler.get("_target_") == "optuna.samplers.GridSampler" else {}
+        grid = space.grid() if class_of(options.sampler) == "GridSampler" else {}
         self.points = math.prod(map(len, grid.values())) if grid else None
         sampler = make_sampler(options.sampler, grid, seed=options.seed)
         self.sampler = type(sampler).__name__

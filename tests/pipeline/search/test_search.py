@@ -183,6 +183,13 @@ def test_a_sampler_that_cannot_be_is_refused_by_name(options, message):
         made(**options)
 
 
+def test_a_grid_sampler_has_its_grid_by_its_short_name_too():
+    search = made("grid", space=("c=a,b",), _target_="GridSampler")
+
+    assert search.points == 2
+    assert {search.ask().overrides for _ in range(2)} == {("c=a",), ("c=b",)}
+
+
 def test_a_package_that_a_sampler_needs_is_named(monkeypatch):
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "cmaes" else found(name))
