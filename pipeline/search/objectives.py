@@ -51,7 +51,7 @@ class Objectives:
                 f"{metrics if metrics is None else ', '.join(map(str, names))} for {', '.join(directions)}"
             )
         usual = [_direction(name) for name in names]
-        if metrics is None:
+        if names == [sweep.get("metric")]:
             usual = [_MODES.get(str(sweep.get("mode")), usual[0])]
             named = names[0] or "accuracy"
             rule = f"must agree with sweep.mode, by which {named} is to {usual[0]}"

@@ -127,6 +127,7 @@ def test_a_budget_that_cannot_be_is_refused_by_name(budget, message):
         ({}, ["val/accuracy", "val/loss"], None, ("maximize", "minimize")),
         ({}, ["val/accuracy", "steps"], ["maximize", "minimize"], ("maximize", "minimize")),
         ({}, "val/loss", "minimize", ("minimize",)),
+        ({"metric": "val/loss", "mode": "max"}, "val/loss", None, ("maximize",)),
     ],
 )
 def test_the_direction_is_that_of_the_metric_or_what_is_said(sweep, metrics, direction, directions):
@@ -148,6 +149,12 @@ def test_a_search_goes_where_its_sweep_ranks(metric, tiny):
             None,
             "minimize",
             "direction must agree with sweep.mode, by which accuracy is to maximize, got 'minimize'",
+        ),
+        (
+            {"metric": "val/loss"},
+            "val/loss",
+            "maximize",
+            "direction must agree with sweep.mode, by which val/loss is to minimize, got 'maximize'",
         ),
         ({}, None, ["maximize", "minimize"], "metrics must name as many metrics as hydra.sweeper.direction has"),
         ({}, ["a", "b"], "maximize", "direction must be a list, one for each of hydra.sweeper.metrics, got maximize"),
