@@ -11,6 +11,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.config.settings import text_of, used_values
 from pipeline.plan.plan import Plan
@@ -31,8 +32,8 @@ MAX_ROWS = 30
 
 def make_console() -> Console:
     """Return the console on standard output; without a terminal it is wide enough for the tables."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=140)
+    console = Console(highlight=False, emoji=False)
+    return console if console.is_terminal else Console(highlight=False, emoji=False, width=140)
 
 
 class Display:
@@ -48,7 +49,7 @@ class Display:
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
-            columns = (BarColumn(bar_width=24), TextColumn("{task.description}"))
+            columns = (BarColumn(bar_width=24), TextColumn("{task.description}", markup=False))
             self._bar = Progress(*columns, console=self._console, transient=True)
             self._task = self._bar.add_task(self._line(), total=self._tally.steps_total)
             self._bar.start()
@@ -153,7 +154,7 @@ def _show_settings(console: Console, tally: Tally) -> None:
     measured = {name for setting in settings for repeat in setting.repeats for name in repeat.metrics}
     table = _table(*headers(settings))
     for setting in settings[:MAX_ROWS]:
-        table.add_row(*map(_escape, cells(setting, settings)))
+        table.add_row(*map(Text, cells(setting, settings)))
     console.print(table)
     if len(settings) > MAX_ROWS:
         console.print(f"and {len(settings) - MAX_ROWS} more settings in the record")
@@ -168,14 +169,15 @@ def _show_unranked(console: Console, tally: Tally, measured: set[str]) -> None:
     metric = tally.criterion.metric
     if measured and metric not in measured and not metric.endswith("accuracy"):
         names = ", ".join(sorted(measured))
-        console.print(f"sweep.metric={metric} is in no trial's report, so nothing is ranked; there are: {names}")
+        told = f"sweep.metric={metric} is in no trial's report, so nothing is ranked; there are: {names}"
+        console.print(told, markup=False)
 
 
 def _ranked(ranking: Sequence[Standing], names: Sequence[str]) -> Table:
     table = _table("trial", *names, "outcome")
     for standing in ranking:
         numbers = (f"{standing.metrics[name]:.4g}" if name in standing.metrics else "" for name in names)
-        table.add_row(_escape(standing.trial.name), *numbers, _outcome(standing))
+        table.add_row(Text(standing.trial.name), *numbers, _outcome(standing))
     return table
 
 
@@ -183,9 +185,9 @@ def _listed(ranking: Sequence[Standing]) -> Table:
     """Return a table with a row for each metric, for tasks whose metrics are too many for columns."""
     table = _table("trial", "metric", "value", "outcome")
     for standing in ranking:
-        name, outcome = _escape(standing.trial.name), _outcome(standing)
+        name, outcome = standing.trial.name, _outcome(standing)
         for metric, value in sorted(standing.metrics.items()) or [("", math.nan)]:
-            table.add_row(name, metric, f"{value:.6g}" if metric else "", outcome)
+            table.add_row(Text(name), Text(metric), f"{value:.6g}" if metric else "", outcome)
             name = outcome = ""
     return table
 
@@ -193,7 +195,7 @@ def _listed(ranking: Sequence[Standing]) -> Table:
 def _table(*names: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in names:
-        table.add_column(name, overflow="fold", no_wrap="/" in name or "%" in name)
+        table.add_column(Text(name), overflow="fold", no_wrap="/" in name or "%" in name)
     return table
 
 
@@ -252,7 +254,7 @@ def show_plan(console: Console, plan: Plan, *, workers: int, memory: int, second
         size = text_of("batch_size", used["batch_size"]) if "batch_size" in used else ""
         strategy = str(used.get("strategy", ""))
         counts = (str(number), str(len(group.trials)), strategy, size, str(first.trial.steps))
-        table.add_row(*counts, _escape(first.name))
+        table.add_row(*counts, Text(first.name))
     console.print(table)
     if len(plan.groups) > MAX_ROWS:
         console.print(f"and {len(plan.groups) - MAX_ROWS} more groups")
@@ -274,7 +276,3 @@ def _duration(seconds: float) -> str:
     if whole < 60:
         return f"{whole} s"
     return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", r"\[")

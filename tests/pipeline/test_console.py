@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from pipeline.display.console import Display, Loading, show_table
+from pipeline.display.console import Display, Loading, make_console, show_table
 from pipeline.reports import Failed, Finished, Layout, Progressed, Started
 from pipeline.results.criterion import Criterion
 from pipeline.results.tally import Tally
@@ -86,6 +86,28 @@ def test_the_display_speaks_in_plain_lines_without_a_terminal(trials, console):
         "failed: [bold]",
         "0/3 trials, 1 running, 0 failed, best 0.5000 (third [x]), 0 s",
     ]
+
+
+def test_names_are_shown_as_they_are_whatever_they_hold(trial, console, capsys):
+    # given a user's own task, whose metrics may have any name, and a value that reads like markup
+    planned = trial("words=[/x]", steps=100)
+    tally, listed = (Tally([planned], Criterion(metric=metric)) for metric in ("latency[ms]", "time[s]"))
+    tally.count(finished(planned, **{"latency[ms]": 2.0}))
+    listed.count(finished(planned, **{"loss[/s]": 1.0}))
+
+    show_table(console, tally)
+    show_table(console, listed)
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with Display(terminal, tally):
+        pass
+    make_console().print("ratio:100:1", markup=False)
+
+    said = console.file.getvalue()
+    assert said.splitlines()[0].split() == ["trial", "latency[ms]", "outcome"]
+    assert said.splitlines()[1].split() == ["words=[/x]", "2", "complete"]
+    assert "sweep.metric=time[s] is in no trial's report, so nothing is ranked; there are: loss[/s]" in said
+    assert "best 2.0000 (words=[/x])" in terminal.file.getvalue()
+    assert capsys.readouterr().out == "ratio:100:1\n"
 
 
 def test_the_time_that_is_left_is_that_of_steps_and_not_of_the_start(trials, console, monkeypatch):
