@@ -34,6 +34,9 @@ NOTE = "mlflow.note.content"
 
 LONGEST_PARAM, LONGEST_TAG = 6000, 5000
 
+LONGEST_NAME = 250
+"""The most characters of a run's name: a database server refuses a longer one, SQLite does not."""
+
 # The dumper of LibYAML takes a tenth of the time: that counts in a sweep of thousands of trials.
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 

@@ -50,7 +50,9 @@ class TrialRun:
         if opened.parent:
             tags |= {"mlflow.parentRunId": opened.parent, **setting}
         change = self._change
-        change.key, change.name, change.start = self.trial.key, self.trial.name, self._began
+        part_of_key = f" ... ({self.trial.key[:8]})"  # names that begin alike stay different
+        name = artifacts.shorten(self.trial.name, artifacts.LONGEST_NAME, part_of_key)
+        change.key, change.name, change.start = self.trial.key, name, self._began
         change.tags |= tags
         change.params |= artifacts.params(self.trial.config)
         change.data = opened.data.name, opened.data.digest

@@ -169,7 +169,7 @@ class MlflowRecorder:
             tags = artifacts.run_tags(sweep.provenance, sweep.overrides, Data.of(self._dataset))
             tags |= {SWEEP_KEY_TAG: sweep.key} | ({LOG_TAG: str(self._log.path)} if self._log is not None else {})
             store = self._store
-            parent = store.create_run(sweep.name, tags, _now())
+            parent = store.create_run(artifacts.shorten(sweep.name, artifacts.LONGEST_NAME), tags, _now())
             store.client.set_experiment_tag(store.experiment_id, *sweep_view(parent, sweep.trials, sweep.criterion))
         self._open_runs(parent, sweep, provenance)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from pipeline.record.artifacts import arrays_file, read_arrays, signature
+from pipeline.record.artifacts import LONGEST_TAG, arrays_file, read_arrays, shorten, signature
 from pipeline.record.entries import Trained
 from pipeline.reports import Finished
 from tasks.datasets.dataset import Dataset
@@ -84,7 +84,7 @@ def register(client: MlflowClient, uri: str, experiment_id: str, run_id: str, mo
             model.name,
             f"models:/{logged.model_id}",
             run_id=run_id,
-            description=model.about or None,
+            description=shorten(model.about, LONGEST_TAG) or None,
             model_id=logged.model_id,
             await_creation_for=0,
         )

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from pipeline.record.artifacts import LONGEST_NAME, LONGEST_TAG
 from pipeline.record.entries import Closed, Data, Opened, Resumed
 from pipeline.record.outbox import PACK_ABOVE, PACK_TAG
 from pipeline.record.protocol import Provenance
@@ -63,6 +64,21 @@ def test_files_of_arrays_have_names_of_their_own(opened, trial, layout):
         names += [name for name in runs.outbox.drain()[runs.opened.parent].files if name.startswith(PACK_TAG)]
 
     assert len(set(names)) == 2
+
+
+def test_long_names_are_cut_to_what_a_database_server_takes_and_stay_different(opened, trial):
+    lead = "gradient prompt=" + "long " * 2000
+    trials = [trial(lead + end, learning_rate=rate) for end, rate in (("a", 1.0), ("b", 2.0))]
+    runs = Runs(opened(*trials), "1")
+    for one in trials:
+        runs.apply(Started(trial=one), 1)
+
+    created = [change for change in runs.outbox.drain().values() if change.start is not None]
+
+    assert [len(change.name) for change in created] == [LONGEST_NAME] * 2
+    assert all(change.name.startswith(lead[:200]) for change in created)
+    assert len({change.name for change in created}) == 2
+    assert {len(change.tags["setting"]) for change in created} == {LONGEST_TAG}
 
 
 def test_a_search_that_is_resumed_from_its_first_trial_is_still_the_sweep_that_it_was(opened, trial):

@@ -76,7 +76,8 @@ def test_a_tracking_server_before_postgresql_records_the_same(tmp_path):
     psycopg2 = pytest.importorskip("psycopg2", reason="PostgreSQL's driver is not installed (psycopg2-binary)")
     with postgresql(tmp_path) as store, tracking_server(tmp_path, store) as port:
         url = f"http://127.0.0.1:{port}"
-        ended(start_sweep(tmp_path, url, "learning_rate=1e-3,1e-2"))
+        # Unlike SQLite, PostgreSQL refuses a text that is longer than its column.
+        ended(start_sweep(tmp_path, url, "learning_rate=1e-3,1e-2", f"sweep.name='{'long ' * 60}'"))
 
         assert_whole(url, [["gradient lr=0.001", "gradient lr=0.01"]])
         with closing(psycopg2.connect(store.replace("+psycopg2", ""))) as connection, connection.cursor() as cursor:
