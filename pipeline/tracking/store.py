@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,14 +68,9 @@ class Store:
             for write in (self._create, self._add_data, self._log_values, self._attach, self._end, self._register):
                 if self.given_up:
                     raise TimeoutError("gave up waiting for the store")
-                try:
-                    write(run, change)
-                except Exception as error:
-                    if not is_refusal(error):
-                        raise
-                    refused.append(error)
+                refused += _refused(functools.partial(write, run, change))
         if root is not None and not refused:
-            self.set_tags(self._id(root), {ENTRIES_TAG: str(entries)})
+            refused += _refused(functools.partial(self._count_entries, root, entries))  # a person may have deleted it
         return refused
 
     def load_ids(self, parent: str) -> None:
@@ -115,6 +111,9 @@ class Store:
         """Add tags to a run."""
         for key, value in tags.items():
             self.client.set_tag(run_id, key, value)
+
+    def _count_entries(self, root: str, entries: int) -> None:
+        self.set_tags(self._id(root), {ENTRIES_TAG: str(entries)})
 
     def _create(self, run: str, change: Change) -> None:
         if change.start is None:
@@ -211,6 +210,17 @@ class Store:
 
     def _file_with_ids(self, name: str, content: bytes) -> bytes:
         return self.with_ids(content.decode()).encode() if name.endswith((".csv", ".json")) else content
+
+
+def _refused(write: Callable[[], object]) -> list[Exception]:
+    """Write, and return the error if the store refuses that for good; any other is raised."""
+    try:
+        write()
+    except Exception as error:
+        if not is_refusal(error):
+            raise
+        return [error]
+    return []
 
 
 def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

@@ -153,6 +153,17 @@ def test_a_run_that_has_been_deleted_is_not_ended_and_costs_the_others_nothing(s
     assert store.client.get_run(kept).info.status == "FINISHED"
 
 
+def test_a_sweeps_run_that_has_been_deleted_costs_its_trials_nothing(store, plain):
+    for way in (store, plain):
+        parent, kept = (way.create_run("run", {}, 0) for _ in range(2))
+        way.client.delete_run(parent)
+
+        refused = way.apply({kept: Change(end=("FINISHED", 1))}, parent, 7)
+
+        assert all("active" in str(error) for error in refused)
+        assert way.client.get_run(kept).info.status == "FINISHED"
+
+
 def test_no_run_is_made_in_an_experiment_that_has_been_deleted(store_uri):
     store = open_store(store_uri, "to be deleted")
     made(store)
