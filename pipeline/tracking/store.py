@@ -160,17 +160,38 @@ class Store:
         ]
         tags = [RunTag(key, self.with_ids(value)) for key, value in change.tags.items()]
         params = [Param(*param) for param in change.params.items()]
-        for some_points, some_params, some_tags in zip_longest(
+        refused: list[Exception] = []
+        for batch in zip_longest(
             _chunks(points, METRICS_PER_BATCH),
             _chunks(params, OTHERS_PER_BATCH),
             _chunks(tags, OTHERS_PER_BATCH),
             fillvalue=(),
         ):
-            self.client.log_batch(
-                self._id(run), metrics=some_points, params=some_params, tags=some_tags, synchronous=True
-            )
-            self.answered = time.monotonic()
+            refused += self._log_batch(self._id(run), *batch)
         change.points, change.params, change.tags = [], {}, {}
+        if refused:
+            raise refused[0]
+
+    def _log_batch(
+        self, run_id: str, points: Sequence[Any], params: Sequence[Any], tags: Sequence[Any]
+    ) -> list[Exception]:
+        """Write a batch, or if it is refused each metric, the params and the tags alone; return what is refused still.
+
+        MLflow refuses a whole batch for one name of a metric that it does not allow.
+        """
+        refused = _refused(
+            lambda: self.client.log_batch(run_id, metrics=points, params=params, tags=tags, synchronous=True)
+        )
+        self.answered = time.monotonic()
+        names = dict.fromkeys(point.key for point in points) if refused else {}
+        parts: list[tuple[Sequence[Any], Sequence[Any], Sequence[Any]]] = [
+            *(([point for point in points if point.key == name], (), ()) for name in names),
+            *([((), params, ())] if params else []),
+            *([((), (), tags)] if tags else []),
+        ]
+        if not refused or len(parts) < 2:
+            return refused
+        return [error for part in parts for error in self._log_batch(run_id, *part)]
 
     def _attach(self, run: str, change: Change) -> None:
         """Write files, by path, as artifacts of a run."""

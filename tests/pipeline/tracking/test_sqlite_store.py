@@ -88,6 +88,19 @@ def test_of_what_went_together_only_the_bad_is_lost(store):
     assert len(everything(store, run_id)[0]["a"]) == 700
 
 
+def test_a_metric_whose_name_mlflow_refuses_costs_its_run_nothing_else(plain):
+    run_id = plain.create_run("run", {}, 0)
+    first, _ = changes(run_id)
+    first[run_id].points.insert(0, ("top@5 in %", np.array([0.5]), np.array([1000]), np.array([0])))
+
+    (refused,) = plain.apply(first)
+
+    assert "top@5 in %" in str(refused)
+    points, _, params, tags = everything(plain, run_id)
+    assert {name: len(values) for name, values in points.items()} == {"a": 700, "b": 700, "c": 700}
+    assert (len(params), len(tags)) == (150, 120)
+
+
 def test_a_store_that_is_locked_takes_nothing_and_all_of_it_later(store, monkeypatch):
     from sqlalchemy.exc import OperationalError
 
