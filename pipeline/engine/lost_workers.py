@@ -46,6 +46,11 @@ def why_lost(error: ray.exceptions.RayError, *, host: str, killed_before: int) -
     return _NO_MESSAGE, text
 
 
+def was_lost_with_node(error: ray.exceptions.RayError) -> bool:
+    """Return whether Ray says that a worker was lost with its whole node."""
+    return "its node has died" in str(error)
+
+
 def _words(error: ray.exceptions.RayError) -> str:
     text = str(error)
     if re.search(r"\bnode\b.{0,80}\b(died|dead|failed|removed|terminated)\b", text, re.IGNORECASE | re.DOTALL):

@@ -15,7 +15,7 @@ from pipeline.config.schema import Cluster
 from pipeline.engine.capacity import capacity
 from pipeline.engine.faults import Answer, after_end, after_lost_worker, after_message, after_raise, after_timeout
 from pipeline.engine.ledger import Ledger
-from pipeline.engine.lost_workers import kernel_kills, why_lost
+from pipeline.engine.lost_workers import kernel_kills, was_lost_with_node, why_lost
 from pipeline.engine.ray_cluster import join_or_start, leave, nodes
 from pipeline.engine.ray_workers import Workers
 from pipeline.engine.splitting import MIN_SAVED_SECONDS, group_to_split
@@ -220,6 +220,8 @@ class RayEngine:
         except ray.exceptions.RayError as error:
             # The worker's last message may be lost, too, with the node that held it.
             self._drop(attempt)
+            if was_lost_with_node(error) and not attempt.host:
+                return [], [attempt.ledger]  # an idle worker whose node was gone already: the group has not begun
             why, detail = why_lost(error, host=attempt.host, killed_before=attempt.killed_before)
             return after_lost_worker(attempt.ledger, why, detail, attempts=self._attempts)
         if isinstance(message, Raised):

@@ -7,6 +7,7 @@ from typing import Any
 import ray
 
 from pipeline.config.schema import Cluster
+from pipeline.engine.lost_workers import was_lost_with_node
 from pipeline.engine.worker import Worker
 from pipeline.errors import EngineError
 
@@ -53,12 +54,14 @@ class Workers:
         Raises
         ------
         EngineError
-            If it is the third in a row that could not start.
+            If it is the third in a row that could not start, other than because its node was lost.
         """
         worker = self._starting.pop(ready)
         try:
             ray.get(ready)
         except ray.exceptions.RayError as error:
+            if was_lost_with_node(error):
+                return
             self._failures += 1
             if self._failures == MAX_FAILED_STARTS:
                 raise EngineError(f"cluster must have nodes on which a worker starts, got: {error}") from error

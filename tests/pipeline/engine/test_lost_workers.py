@@ -5,8 +5,11 @@ import platform
 import pytest
 import ray
 
+from pipeline.config.schema import Cluster
 from pipeline.engine import lost_workers
 from pipeline.engine.lost_workers import why_lost
+from pipeline.engine.ray_workers import MAX_FAILED_STARTS, Workers
+from pipeline.errors import EngineError
 
 # As Ray 2.60 says it.
 MEMORY = (
@@ -64,3 +67,23 @@ def test_where_ray_knows_nothing_the_machine_may(monkeypatch, host, before, last
     assert told.startswith(why)
     assert last in detail
     assert WORDLESS in detail
+
+
+def test_workers_that_are_lost_with_their_node_as_they_start_are_no_sign_of_a_cluster_on_which_none_starts(monkeypatch):
+    workers = Workers(Cluster(), "cpu")
+
+    def start(text):
+        def fail(reference):
+            raise LostError(text)
+
+        monkeypatch.setattr(ray, "get", fail)
+        workers._starting["a reference"] = "a worker"
+        workers.add_ready("a reference")
+
+    for _ in range(2 * MAX_FAILED_STARTS):
+        start("The actor died because its node has died. Node Id: 12")
+
+    for _ in range(MAX_FAILED_STARTS - 1):
+        start("no module named tasks")
+    with pytest.raises(EngineError, match="cluster must have nodes on which a worker starts"):
+        start("no module named tasks")

@@ -9,7 +9,7 @@ from pipeline.config.schema import Cluster
 from pipeline.engine.protocol import run
 from pipeline.errors import EngineError
 from pipeline.plan.plan import Group, make_plan
-from pipeline.reports import Checkpointed
+from pipeline.reports import Checkpointed, Failed, Finished
 from tests.clusters import LEAN, start_cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
@@ -214,6 +214,35 @@ def test_a_node_dies_and_its_trials_move(computing, engine_of, nodes, tmp_path):
     attempts = computing.attempts(tmp_path)
     assert len(attempts) == 3
     assert attempts[-1][1] > 0
+
+
+def test_a_node_that_is_lost_with_idle_workers_fails_no_trial(computing, nodes, tmp_path):
+    from pipeline.engine.ray_engine import RayEngine
+
+    # given four workers, three of them on one node, that wait for more after a trial each
+    nodes.resize(1)
+    nodes.add(num_cpus=3)
+    nodes.cluster.wait_for_nodes()
+    points = families(computing, 1, 16, 24, 32, 40, 48, 56, 64, 72)
+    task = computing.Telling(folder=str(tmp_path), together=4)
+    groups = computing.groups_of(points, task=task, workers=4)
+    engine = RayEngine(Cluster(address=nodes.cluster.address, workers=4), workers=4, device="cpu", attempts=1)
+    reports = []
+    with engine:
+        engine.load(computing.DATASET)
+        engine.submit(groups[:4], last=False)
+        reports += engine.reports()
+
+        # when that node is lost, and four trials follow, which may lose no worker
+        nodes.cluster.remove_node(nodes.running.pop(), allow_graceful=False)
+        nodes.cluster.wait_for_nodes()
+        time.sleep(2.0)
+        engine.submit(groups[4:], last=True)
+        reports += engine.reports()
+
+    # then all are computed
+    assert [report for report in reports if isinstance(report, Failed)] == []
+    assert len([report for report in reports if isinstance(report, Finished)]) == 8
 
 
 def test_the_results_are_the_same_on_1_2_4_and_8_nodes(computing, engine_of, nodes, tmp_path):
