@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from pipeline.figures.bands import half_width
+from pipeline.figures.bands import draw_bands, half_width
 from pipeline.figures.drawing import SWEEP_FIGURES
 from pipeline.figures.heat_maps import _side
 from pipeline.figures.profiles import _ways
@@ -70,6 +70,16 @@ def test_a_sweep_with_repeats_has_the_figures_of_settings_too(repeats):
     assert figures.keys() == {*FIGURES, *REPEATED} - {"profiles.png"}
     for image in figures.values():
         assert Image.open(io.BytesIO(image)).size == (900, 600)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # of an infinity less another
+def test_a_loss_that_begins_infinite_is_drawn_from_where_it_is_finite(repeats):
+    trials = [*repeats(0.5, 0.6, learning_rate=0.1), *repeats(0.4, 0.7, learning_rate=0.2)]
+    for trial in trials:
+        trial.curves["train/loss"].values[0] = np.inf
+        trial.curves["train/loss"].values[-1] = 0.01
+
+    assert Image.open(io.BytesIO(draw_bands(trials))).size == (900, 600)
 
 
 def test_a_sweep_without_repeats_has_what_it_had_and_says_that_one_seed_is_one_draw(record):
