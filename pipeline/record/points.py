@@ -72,14 +72,16 @@ class RunPoints:
     def thin(self, most: int, *, leading: str = "train/loss") -> None:
         """Downsample the curves of more than ``most`` points, if the curve ``leading`` is one of them.
 
-        Of that curve the lowest point of every stretch and the last point are kept; of the others the same steps.
+        Of that curve the lowest and the last point of every stretch are kept; of the others the same steps. The last
+        ones are at the same steps in all repeats of a setting, whose curves are averaged where all have a point.
         """
         curves = self.series()
         if leading not in curves or len(curves[leading].steps) <= most:
             return
         steps, values = curves[leading].steps, curves[leading].values
-        stretches = np.array_split(np.arange(len(steps)), most - 1)
-        kept = steps[[*(stretch[np.argmin(values[stretch])] for stretch in stretches), -1]]
+        stretches = np.array_split(np.arange(len(steps)), most // 2)
+        lowest = [stretch[np.argmin(values[stretch])] for stretch in stretches]
+        kept = steps[[*lowest, *(stretch[-1] for stretch in stretches)]]
         for metric, one in curves.items():
             if len(one.steps) > most:
                 same = np.isin(one.steps, kept)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from pipeline.figures.settings import mean_curve
 from pipeline.record.points import RunPoints
 from tasks.events import Curve, Outcome, Result
 
@@ -94,14 +95,29 @@ def test_series_are_the_points_in_order():
     assert series.values.tolist() == [3, 2, 1]
 
 
-def test_a_thin_curve_keeps_the_lowest_point_of_every_stretch_and_the_others_what_is_of_the_same_steps():
+def test_a_thin_curve_keeps_the_lowest_and_the_last_point_of_every_stretch_and_the_others_what_is_of_the_same_steps():
     run, loss = RunPoints(0), np.random.default_rng(0).standard_normal(1000)
     run.add(curve(range(1, 1001), **{"train/loss": loss, "examples": np.arange(1000), "early": [1.0] + [NAN] * 999}), 1)
 
-    run.thin(5)
+    run.thin(8)
 
-    lowest, examples, early = (run.series()[name] for name in ("train/loss", "examples", "early"))
-    assert lowest.values.tolist() == [*(part.min() for part in np.split(loss, 4)), loss[-1]]
-    assert lowest.values.tolist() == loss[lowest.steps - 1].tolist()
-    assert examples.steps.tolist() == lowest.steps.tolist()
+    thin, examples, early = (run.series()[name] for name in ("train/loss", "examples", "early"))
+    assert thin.values.tolist() == [value for part in np.split(loss, 4) for value in (part.min(), part[-1])]
+    assert thin.values.tolist() == loss[thin.steps - 1].tolist()
+    assert examples.steps.tolist() == thin.steps.tolist()
     assert (early.steps.tolist(), early.values.tolist()) == ([1], [1.0])
+
+
+def test_thin_curves_of_repeats_have_steps_in_common_over_their_whole_length():
+    repeats = []
+    for seed in range(5):
+        run = RunPoints(0)
+        run.add(curve(range(1, 1001), **{"train/loss": np.random.default_rng(seed).standard_normal(1000)}), 1)
+        run.thin(200)
+        repeats.append(run.series()["train/loss"])
+
+    steps, values = mean_curve(repeats)
+
+    assert len(steps) >= 100
+    assert np.diff(steps).max() <= 10
+    assert values.shape == (5, len(steps))
