@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
@@ -78,6 +79,21 @@ class InThisThread:
         """Do nothing."""
 
 
+def is_large(runs: Runs) -> bool:
+    """Return whether a sweep has so many trials that its trainings have no figures of their own."""
+    return runs.parent is not None and len(runs.parent.sweep.trials) > DRAWN_TRIALS
+
+
+def draws(runs: Runs, trial: PlannedTrial) -> bool:
+    """Return whether a trial of a sweep has figures: in a large one only tasks other than training."""
+    return not is_large(runs) or not trial.trial.task.trains
+
+
+def drawn_part(runs: Runs, trial: PlannedTrial, result: Result) -> Result:
+    """Return the part of a trial's result that its figures need: no arrays if it has no figures."""
+    return result if draws(runs, trial) else dataclasses.replace(result, arrays={})
+
+
 class Drawings:
     """The figures of the ``runs`` of a record; one thread calls all methods.
 
@@ -88,19 +104,15 @@ class Drawings:
     def __init__(self, runs: Runs, dataset: Dataset, figures: Figures, drawers: Drawers) -> None:
         self.errors: list[Exception] = []
         self._runs, self._dataset, self._figures, self._drawers = runs, dataset, figures, drawers
-        self._large = runs.parent is not None and len(runs.parent.sweep.trials) > DRAWN_TRIALS
+        self._large = is_large(runs)
         self._pending: list[tuple[PlannedTrial | None, Future[Images]]] = []
-
-    def draws(self, trial: PlannedTrial) -> bool:
-        """Return whether a trial of a sweep has figures: in a large one only tasks other than training."""
-        return not self._large or not trial.trial.task.trains
 
     def end(self, trial: PlannedTrial, result: Result, *, drawn: bool = False) -> None:
         """Draw a trial that has ended, unless it is ``drawn`` already; in a large sweep downsample its curves."""
         parent, points = self._runs.parent, self._runs.runs[trial.key].points
         if parent is None:
             self._draw_trial(trial, result)
-        elif self._figures.quick is not None and self.draws(trial) and not drawn:
+        elif self._figures.quick is not None and draws(self._runs, trial) and not drawn:
             self.draw(trial, self._figures.quick, trial, result, points.series())
         if self._large and parent is not None and not parent.may_win(trial):
             points.thin(CURVE_POINTS)

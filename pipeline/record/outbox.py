@@ -61,6 +61,10 @@ class Outbox:
             else:
                 change.files[name] = text.encode(errors="replace")
 
+    def discard(self) -> None:
+        """Forget the pending changes: the store has them."""
+        self._changes = {}
+
     def drain(self) -> dict[str, Change]:
         """Return the pending changes and forget them; the name of the file of arrays is not used again."""
         pack, packed = f"{PACK_TAG}/{time.time_ns()}.npz", dict[str, np.ndarray]()

@@ -63,7 +63,7 @@ class TrialRun:
 
     def recall(self, recalled: Recalled) -> None:
         """Restore the state of a run that ended before the log began; nothing is written."""
-        self.ended, self.result = True, recalled.result
+        self.ended, self.result = True, dataclasses.replace(recalled.result, arrays={})
         for curve in recalled.curves:
             self.points.add(curve, self._began)
         self.points.end(recalled.result, self._began)

@@ -121,9 +121,7 @@ class _Backfill:
 
     def close(self, entries: int) -> None:
         """Write the rest, and end the runs that no process will end."""
-        if entries < self._stored:
-            self._runs.outbox.drain()  # the store has these, and what followed them in the part that is damaged
-        elif entries > self._stored:
+        if entries > self._stored:
             self._write(entries)
         if not self._runs.closed:
             self.lost.append("the log has no end: its sweep was killed, or the file was cut short")
@@ -140,12 +138,12 @@ class _Backfill:
         return how_to_look(self._uri, self._store.experiment_id, sweep=parent, run=lone)
 
     def _write_if_due(self, number: int) -> None:
-        if number == self._stored:
-            self._runs.outbox.drain()  # the store has these already
-        elif number > self._stored:
-            self.done += 1
-            if number % _ENTRIES_PER_WRITE == 0:
-                self._write(number)
+        if number <= self._stored:
+            self._runs.outbox.discard()
+            return
+        self.done += 1
+        if number % _ENTRIES_PER_WRITE == 0:
+            self._write(number)
 
     def _write(self, entries: int) -> None:
         changes, root = self._runs.outbox.drain(), self._runs.root

@@ -20,7 +20,7 @@ from pipeline.background import Writer
 from pipeline.errors import RecordError
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record import artifacts
-from pipeline.record.drawings import Drawers, Drawings, Figures, InThisThread
+from pipeline.record.drawings import Drawers, Drawings, Figures, InThisThread, drawn_part, draws
 from pipeline.record.entries import Closed, Data, Drew, Opened, Recalled, Resumed
 from pipeline.record.log import LOG_NAMES, DamagedError, Log
 from pipeline.record.page import sweep_view
@@ -218,9 +218,9 @@ class MlflowRecorder:
                 else:
                     self._runs.apply(entry, now)
                 if isinstance(entry, Finished | Recalled):
-                    self._results[entry.trial.key] = entry.result
-                if log.entries == stored:
-                    self._runs.outbox.drain()
+                    self._results[entry.trial.key] = drawn_part(self._runs, entry.trial, entry.result)
+                if log.entries <= stored:
+                    self._runs.outbox.discard()
         except DamagedError as error:
             lost = f"{path}: the entries after {log.entries} are lost, and their trials are computed again"
             self._faults.write(f"{lost}: {error}")
@@ -229,8 +229,6 @@ class MlflowRecorder:
             return 0
         if log.entries > stored:
             _log.warning("%d missing reports were written to the record, from %s", log.entries - stored, path)
-        else:
-            self._runs.outbox.drain()
         self._log = log
         return log.entries
 
@@ -271,7 +269,7 @@ class MlflowRecorder:
                 run_id, _ = self._past[trial.key]
                 curves, result, layout = read_ended(self._store, run_id)
                 entry = Recalled(trial=trial, run_id=run_id, curves=tuple(curves), result=result, layout=layout)
-                self._results[trial.key] = result
+                self._results[trial.key] = drawn_part(self._runs, trial, result)
                 self._record(entry, _now())
                 self._store.ids |= self._runs.recalled_ids
 
@@ -328,7 +326,7 @@ class MlflowRecorder:
         """Draw the figures of these trials that an earlier process did not draw before it was killed."""
         for key in [key for key in ended if key in self._results]:
             run = self._runs.runs[key]
-            stored = self._store.ids.get(run.id) if self._drawings.draws(run.trial) else None
+            stored = self._store.ids.get(run.id) if draws(self._runs, run.trial) else None
             drawn = stored is not None and has_figures(self._store, stored)
             self._drawings.end(run.trial, self._results.pop(key), drawn=drawn)
 

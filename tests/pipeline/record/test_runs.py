@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from pipeline.record.artifacts import LONGEST_NAME, LONGEST_TAG
-from pipeline.record.entries import Closed, Data, Opened, Resumed
+from pipeline.record.entries import Closed, Data, Opened, Recalled, Resumed
 from pipeline.record.outbox import PACK_ABOVE, PACK_TAG
 from pipeline.record.protocol import Provenance
 from pipeline.record.runs import Runs
@@ -89,6 +89,16 @@ def test_a_search_that_is_resumed_from_its_first_trial_is_still_the_sweep_that_i
 
     assert runs.parent.sweep.name == header().name
     assert runs.parent.sweep.trials == tuple(trials)
+
+
+def test_the_results_of_ended_trials_hold_no_arrays(opened, trial, layout):
+    ended, recalled = trial(), trial()
+    runs = Runs(opened(ended, recalled), "1")
+
+    runs.apply(Finished(trial=ended, result=done(), layout=layout), 1)
+    runs.apply(Recalled(trial=recalled, run_id="3" * 32, curves=(), result=done(), layout=layout), 1)
+
+    assert [result.arrays for result in runs.results().values()] == [{}, {}]
 
 
 def test_proposals_are_known_in_the_batches_in_which_they_were_made(opened, trial):

@@ -1,19 +1,25 @@
 """A sweep recorded in a real store can be read back whole, by MLflow and by this project."""
 
+import dataclasses
 import json
 import os
 import socket
 import subprocess
 import sys
 import time
+import tracemalloc
 
+import numpy as np
 import pytest
 
 from pipeline.errors import RecordError
+from pipeline.record.drawings import DRAWN_TRIALS
 from pipeline.record.protocol import Provenance
 from pipeline.reports import Finished, Progressed, Started
+from pipeline.tracking.backfilling import backfill
 from pipeline.tracking.mlflow_recorder import MlflowRecorder
 from pipeline.tracking.reader import open_reader
+from pipeline.tracking.resumption import find_past
 from pipeline.tracking.timing import Timing
 from tests.pipeline.record.recording import block, done, header, note
 
@@ -177,3 +183,41 @@ def test_importing_the_recorder_imports_no_mlflow():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout == "False\n"
+
+
+def peak(action):
+    """Return the most bytes that were allocated at once while an action went on."""
+    tracemalloc.start()
+    try:
+        action()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_log_is_read_again_without_the_arrays_of_all_its_trials_in_memory(
+    store_uri, experiment, tiny, trial, layout, tmp_path
+):
+    # given a sweep of so many trials that they have no figures, with weights of a megabyte each, whole in its store
+    trials = [trial(str(k), learning_rate=1.0 + k) for k in range(2 * DRAWN_TRIALS)]
+    result = dataclasses.replace(done(**{"val/accuracy": 0.5}), arrays={"weights": np.ones(1_000_000, np.uint8)})
+    recorder = MlflowRecorder(store_uri, experiment, folder=tmp_path)
+    recorder.open(header(*trials), tiny, Provenance())
+    for planned in trials:
+        recorder.record(Finished(trial=planned, result=result, layout=layout))
+    recorder.close("KILLED")
+    (log,) = tmp_path.glob("record-*.log")
+
+    # when it is resumed, and backfilled
+    def resume():
+        past = find_past(store_uri, experiment, "a sweep")
+        again = MlflowRecorder(store_uri, experiment, folder=tmp_path)
+        known = again.open(dataclasses.replace(header(*trials), past=past), tiny, Provenance())
+        again.close("FINISHED")
+        assert len(known.ended) == len(trials)
+
+    resumed, backfilled = peak(resume), peak(lambda: backfill(log, None))
+
+    # then a few trials at a time are in memory
+    assert log.stat().st_size > 40e6
+    assert max(resumed, backfilled) < 20e6
