@@ -38,7 +38,7 @@ class TrialRun:
         self._outbox = outbox
         self._began = now
         self._log = TrialLog()
-        self._output: list[str] = []
+        self._output = _Output()
 
     def start(self, opened: Opened, started: Started, setting: Mapping[str, str]) -> None:
         """Create the run, with the trial's config, its provenance and its setting."""
@@ -82,7 +82,7 @@ class TrialRun:
 
     def add_output(self, text: str) -> None:
         """Keep output of the trial's own code; it is written as a file when the run ends."""
-        self._output.append(text)
+        self._output.add(text)
 
     def finish(self, finished: Finished, now: int) -> None:
         """Write the end of a trial that ended by itself."""
@@ -117,14 +117,10 @@ class TrialRun:
         self._outbox.add_texts(self.id, self._texts())
 
     def _texts(self) -> dict[str, str]:
-        """Return the trial's log, and its output if there is any, by file name."""
-        output = "".join(self._output)
-        text = (
-            output
-            if len(output) <= LONGEST_OUTPUT
-            else f"{output[: LONGEST_OUTPUT // 2]}\n...\n{output[-LONGEST_OUTPUT // 2 :]}"
-        )
-        return {TRIAL_LOG: self._log.text()} | ({OUTPUT: text} if output else {})
+        """Return the log of a trial that has ended, and its output if there is any, by file name; forget both."""
+        log, output = self._log.text(), self._output.text()
+        self._log, self._output = TrialLog(), _Output()
+        return {TRIAL_LOG: log} | ({OUTPUT: output} if output else {})
 
     @property
     def _change(self) -> Change:
@@ -137,3 +133,23 @@ class TrialRun:
             return []
         speed = examples * 1000 / (now - self._began)
         return [RunPoints.block(f"{CLOCKED}examples_per_second", speed, now, result.step)]
+
+
+class _Output:
+    """Collects a trial's output: of more than `LONGEST_OUTPUT` characters only the start and the end."""
+
+    def __init__(self) -> None:
+        self._start = self._end = ""
+        self._is_cut = False
+
+    def add(self, text: str) -> None:
+        """Add what was printed next."""
+        half = LONGEST_OUTPUT // 2
+        room = half - len(self._start)
+        self._start, self._end = self._start + text[:room], self._end + text[room:]
+        if len(self._end) > half:
+            self._end, self._is_cut = self._end[-half:], True
+
+    def text(self) -> str:
+        """Return the output."""
+        return f"{self._start}\n...\n{self._end}" if self._is_cut else self._start + self._end

@@ -1,6 +1,7 @@
 """What follows from the entries of a log, whoever replays it and however much of it there is."""
 
 import dataclasses
+import tracemalloc
 
 import pytest
 
@@ -9,7 +10,8 @@ from pipeline.record.entries import Closed, Data, Opened, Recalled, Resumed
 from pipeline.record.outbox import PACK_ABOVE, PACK_TAG
 from pipeline.record.protocol import Provenance
 from pipeline.record.runs import Runs
-from pipeline.reports import Finished, Searched, Started, Told
+from pipeline.record.trial_run import LONGEST_OUTPUT
+from pipeline.reports import Finished, Printed, Searched, Started, Told
 from tests.pipeline.record.recording import done, header
 
 
@@ -99,6 +101,19 @@ def test_the_results_of_ended_trials_hold_no_arrays(opened, trial, layout):
     runs.apply(Recalled(trial=recalled, run_id="3" * 32, curves=(), result=done(), layout=layout), 1)
 
     assert [result.arrays for result in runs.results().values()] == [{}, {}]
+
+
+def test_of_a_trial_that_prints_without_end_no_more_is_in_memory_than_will_be_written(opened, trial):
+    runs, one = Runs(opened(), "1"), trial()
+    tracemalloc.start()
+    try:
+        for number in range(50):
+            runs.apply(Printed(trial=one, text=f"{number}: " + "x" * LONGEST_OUTPUT), 1)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert kept < 5 * LONGEST_OUTPUT
 
 
 def test_proposals_are_known_in_the_batches_in_which_they_were_made(opened, trial):
