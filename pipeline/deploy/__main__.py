@@ -22,6 +22,7 @@ from pipeline.address import redact
 from pipeline.cli.app import CONF, register
 from pipeline.cli.error_messages import is_expected, message_of
 from pipeline.config.schema import Config, parse
+from pipeline.engine.capacity import fit
 from pipeline.hydra.composer import Composer
 from pipeline.hydra.grid import combinations
 from pipeline.hydra.groups import misplaced
@@ -108,9 +109,9 @@ def node_count(config: Config, *, cpus: int, gpus: int | None) -> int:
         require(needed <= has, f"cluster.{name}_per_worker", f"must be <= deploy.{name}={has}", needed)
     for name, asked in (("resources", cluster.resources), ("labels", cluster.labels)):
         require(not asked, f"cluster.{name}", "must be left out: the nodes have none but CPUs, GPUs and memory", asked)
-    on_a_node = int(cpus / cluster.cpus_per_worker)
+    on_a_node = fit("CPU", cpus, cluster.cpus_per_worker)
     if gpus:
-        on_a_node = min(on_a_node, int(gpus / share))
+        on_a_node = min(on_a_node, fit("GPU", gpus, share))
     return -(-cluster.workers // on_a_node)
 
 

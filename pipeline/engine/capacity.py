@@ -22,8 +22,7 @@ class Node:
         """Return how many workers fit on the node."""
         if not all(_fits(self.labels.get(key), selector) for key, selector in (cluster.labels or {}).items()):
             return 0
-        # Ray counts in parts of 1/10,000: 1 / 0.1 is 10 workers, not 9.
-        return min(math.floor(self.resources.get(kind, 0) / need + 1e-4) for kind, need in _needs(cluster).items())
+        return min(fit(kind, self.resources.get(kind, 0), need) for kind, need in _needs(cluster).items())
 
     def __str__(self) -> str:
         # Resources that Ray adds itself, such as node:ADDRESS, cannot be asked for in a config.
@@ -33,6 +32,19 @@ class Node:
         has += "".join(f", {amount:g} {kind}" for kind, amount in sorted(others.items()))
         labels = [f"{key}={value}" for key, value in sorted(self.labels.items()) if key != "ray.io/node-id"]
         return has + (f" (labels {', '.join(labels)})" if labels else "")
+
+
+def fit(kind: str, has: float, need: float) -> int:
+    """Return how many workers that need so much of a resource fit on what a node has of it.
+
+    A share of a GPU is a part of one GPU: Ray does not spread a worker over the rest of two.
+
+    >>> fit("CPU", 2, 0.4), fit("GPU", 2, 0.4), fit("GPU", 4, 2)
+    (5, 4, 2)
+    """
+    if kind == "GPU" and need < 1:
+        return math.floor(has) * fit("", 1, need)
+    return math.floor(has / need + 1e-4)  # Ray counts in parts of 1/10,000: 7 / 0.07 is 100 workers, not 99
 
 
 def capacity(nodes: Sequence[Node], cluster: Cluster) -> int:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 
 from pipeline.config.schema import Config
+from pipeline.engine.capacity import fit
 from pipeline.engine.inprocess import InProcess
 from pipeline.engine.protocol import Engine
 from pipeline.plan.plan import WIDEST
@@ -21,8 +22,8 @@ def worker_count(config: Config) -> int:
     if config.cluster.workers is not None:
         return config.cluster.workers
     if config.device == "cpu":
-        return max(1, int(cpu_count() / config.cluster.cpus_per_worker))
-    return max(1, int(count_gpus() / (config.cluster.gpus_per_worker or 1.0)))
+        return max(1, fit("CPU", cpu_count(), config.cluster.cpus_per_worker))
+    return max(1, fit("GPU", count_gpus(), config.cluster.gpus_per_worker or 1.0))
 
 
 def widest(config: Config, dataset: Dataset) -> Callable[[Trial], int]:

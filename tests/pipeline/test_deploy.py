@@ -15,7 +15,8 @@ import yaml
 from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from pipeline.deploy.__main__ import TARGETS, main, render
+from pipeline.config.schema import parse
+from pipeline.deploy.__main__ import TARGETS, main, node_count, render
 
 ROOT = Path(__file__).parents[2]
 CRD = ROOT / ".." / "shared" / "data" / "kuberay-rayjobs-crd.yaml.gz"
@@ -115,6 +116,12 @@ def test_the_ray_cluster_is_right_by_the_schema_of_ray(overrides):
     worker = cluster["available_node_types"]["worker"]
     assert worker["resources"] == ({"CPU": 8, "GPU": 1} if overrides is GPUS else {"CPU": 7})
     assert worker["max_workers"] == cluster["max_workers"] == (3 if overrides is GPUS else 5)
+
+
+def test_a_share_of_a_gpu_is_not_spread_over_two():
+    config = parse({"device": "cuda", "cluster": {"workers": 10, "gpus_per_worker": 0.4}})
+
+    assert node_count(config, cpus=8, gpus=2) == 3  # four on a node
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -16,6 +16,7 @@ GPUS = Node(resources={"CPU": 4.0, "GPU": 2.0, "fast": 3.0}, labels={"ray.io/nod
         ({"cpus_per_worker": 0.1}, 120),
         ({"gpus_per_worker": 0.25}, 4),
         ({"cpus_per_worker": 0.5, "gpus_per_worker": 0.25}, 8),
+        ({"cpus_per_worker": 0.5, "gpus_per_worker": 0.4}, 4),  # two on each of two GPUs, and no fifth on what is left
         ({"resources": {"fast": 2}}, 1),
         ({"labels": {"zone": "x"}}, 8),
         ({"labels": {"zone": "!x"}}, 4),
