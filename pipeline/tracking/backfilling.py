@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -59,7 +60,8 @@ def backfill(path: Path, uri: str | None, *, pause: float = PAUSE) -> Backfilled
             raise RecordError(f"the log must begin with how its record was opened, got {path}")
         uri = absolute(uri or _address(opened))
         with mlflow_variables(WRITE_VARIABLES if is_http(uri) else {}):
-            tags = _parent_tags(uri, opened, path)
+            tags, experiment = _parent(uri, opened, path)
+            opened = dataclasses.replace(opened, experiment=experiment)
             backfilling = _Backfill(uri, opened, int(tags.get(ENTRIES_TAG, "0")), pause)
             try:
                 for now, entry in entries:
@@ -78,26 +80,34 @@ def _address(opened: Opened) -> str:
     return opened.uri
 
 
-def _parent_tags(uri: str, opened: Opened, path: Path) -> Mapping[str, str]:
-    """Return the tags of the parent run; raise if the store lacks it, or the sweep was resumed with another log."""
+def _parent(uri: str, opened: Opened, path: Path) -> tuple[Mapping[str, str], str]:
+    """Return the tags of the parent run, and its experiment, which may have been renamed.
+
+    Raises
+    ------
+    RecordError
+        If the store lacks the run, or the sweep was resumed with another log.
+    """
     client = connect(uri, create=False)
     if not opened.parent:
-        return {}
+        return {}, opened.experiment
     try:
-        tags = dict(client.get_run(opened.parent).data.tags)
+        run = client.get_run(opened.parent)
+        experiment = str(client.get_experiment(run.info.experiment_id).name)
     except Exception as error:
         if not is_refusal(error):
             raise unreachable(uri, error) from error
         raise RecordError(
             f"--tracking-uri must be the store of the sweep {opened.parent}, got {redact(uri)}: {error}"
         ) from None
+    tags = dict(run.data.tags)
     log = tags.get(LOG_TAG, path)
     if Path(log).name != path.name:
         raise RecordError(
             f"the sweep {opened.parent} must not have been resumed with another log: it has been, with {log}, so "
             "its trials were computed again, and this log is obsolete"
         )
-    return tags
+    return tags, experiment
 
 
 class _Backfill:

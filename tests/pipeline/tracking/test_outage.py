@@ -208,6 +208,17 @@ def test_what_a_dead_server_lacks_is_backfilled_once(log, found, undisturbed, pr
     assert found(experiment) == undisturbed
 
 
+def test_a_log_is_backfilled_into_its_experiment_whatever_its_name_is_now(log, found, undisturbed, proxy, experiment):
+    proxy.fault = None
+    client, name = connect(proxy.uri, create=False), f"{experiment} renamed"
+    client.rename_experiment(client.get_experiment_by_name(experiment).experiment_id, name)
+
+    assert backfill(log, None).lost == ()
+
+    assert found(name) == undisturbed
+    assert client.get_experiment_by_name(experiment) is None
+
+
 def test_a_damaged_log_is_written_up_to_the_damage_and_the_loss_is_named(log, found, undisturbed, proxy, experiment):
     proxy.fault = None
     whole = log.read_bytes()
