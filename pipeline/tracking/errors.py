@@ -18,6 +18,12 @@ _REFUSED_CODES = {
 _STATUS_TOO_LARGE = 413
 _TOO_LARGE = f"failed with error code {_STATUS_TOO_LARGE}"
 
+# MLflow answers BAD_REQUEST to each error of its database that is not an OperationalError: also where the server has no
+# connection left, or one of its own is closed since the database was started again.
+_CONNECTION_LOST = re.compile(
+    r"QueuePool limit of size|\((?:psycopg2|pymysql\.err)\.InterfaceError\)|Can't reconnect until invalid transaction"
+)
+
 # SQLAlchemy raises OperationalError for a missing table or column, but also for a database that cannot be reached.
 _MISSING_TABLE = re.compile(r"OperationalError\) \(?(?:no such (?:table|column)|table \S+ has no column|1054\b)")
 
@@ -28,7 +34,7 @@ def is_refusal(error: Exception) -> bool:
     if _TOO_LARGE in str(error) or getattr(getattr(error, "response", None), "status_code", None) == _STATUS_TOO_LARGE:
         return True
     if code is not None:
-        return code in _REFUSED_CODES
+        return code in _REFUSED_CODES and not _CONNECTION_LOST.search(str(error).partition("\n")[0])
     # An error without a code is transient if it is a database's (SQLAlchemy) or one of network or files (OSError).
     return not isinstance(error, OSError) and not type(error).__module__.startswith("sqlalchemy.")
 
