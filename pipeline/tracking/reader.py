@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sys
 import tempfile
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from pipeline.address import absolute, redact, sqlite_file
+from pipeline.address import absolute, redact, sqlite_file, unreachable
 from pipeline.errors import RecordError
 from pipeline.record import artifacts
 from pipeline.record.outbox import PACK_TAG
@@ -23,6 +24,7 @@ from pipeline.reports import Layout
 from pipeline.results.criterion import Criterion
 from pipeline.results.repeats import COMPLETE, STOPPED, Repeat, Setting, ranked, ranked_repeats
 from pipeline.tracking.connection import children, connect
+from pipeline.tracking.errors import is_refusal
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient  # takes seconds to import
@@ -96,7 +98,10 @@ def open_reader(uri: str) -> Reader:
 
 
 class Reader:
-    """Reads the store at ``uri``, reached by ``client``; an unknown run raises a `RecordError`."""
+    """Reads the store at ``uri``, reached by ``client``.
+
+    An unknown run raises a `RecordError`, and so does a store that ceases to answer.
+    """
 
     def __init__(self, uri: str, client: MlflowClient) -> None:
         self.uri = uri
@@ -121,19 +126,22 @@ class Reader:
         files = self._files(run)
         config = artifacts.read_config(files[artifacts.CONFIG], tags[_CONFIG_DIGEST])
         prefix = f"{tags['key']}/" if PACK_TAG in tags else ""
+        with self._answering():
+            experiment = self._client.get_experiment(run.info.experiment_id).name
+            history = {
+                metric: self._client.get_metric_history(run_id, metric)
+                for metric in sorted(run.data.metrics)
+                if not metric.startswith(CLOCKED)
+            }
         return RecordedRun(
             run_id=run_id,
             name=run.info.run_name,
-            experiment=self._client.get_experiment(run.info.experiment_id).name,
+            experiment=experiment,
             experiment_id=run.info.experiment_id,
             status=run.info.status,
             config=_with_data_path(config, _folders(tags, self.uri)),
             overrides=tuple(yaml.safe_load(files[artifacts.OVERRIDES])),
-            curves={
-                metric: _series(self._client.get_metric_history(run_id, metric))
-                for metric in sorted(run.data.metrics)
-                if not metric.startswith(CLOCKED)
-            },
+            curves={metric: _series(points) for metric, points in history.items()},
             arrays=artifacts.read_arrays(files[artifacts.ARRAYS], prefix) if artifacts.ARRAYS in files else {},
             layout=artifacts.read_layout(files[artifacts.LAYOUT]) if artifacts.LAYOUT in files else None,
             tags=tags,
@@ -143,7 +151,8 @@ class Reader:
     def sweep(self, run_id: str) -> RecordedSweep:
         """Return the sweep of a parent run, or raise a `RecordError` if that has no trials."""
         parent = self._run(run_id)
-        every = children(self._client, parent.info.experiment_id, run_id)
+        with self._answering():
+            every = list(children(self._client, parent.info.experiment_id, run_id))
         runs = [_swept_run(run) for run in _one_a_trial(every)]
         if not runs:
             raise RecordError(f"the run must be a sweep's parent run, got {run_id!r}, which has no trials")
@@ -167,8 +176,9 @@ class Reader:
     def annotate(self, run_id: str, tags: Mapping[str, str], note: str) -> None:
         """Add tags to a run, and a note above its description."""
         before = self._run(run_id).data.tags.get(artifacts.NOTE, "")
-        for key, value in {**tags, artifacts.NOTE: f"{note}\n\n{before}".strip()}.items():
-            self._client.set_tag(run_id, key, value)
+        with self._answering():
+            for key, value in {**tags, artifacts.NOTE: f"{note}\n\n{before}".strip()}.items():
+                self._client.set_tag(run_id, key, value)
 
     def _run(self, run_id: str) -> Any:
         from mlflow.exceptions import MlflowException  # noqa: PLC0415  # takes seconds to import
@@ -176,7 +186,19 @@ class Reader:
         try:
             return self._client.get_run(run_id)
         except MlflowException as error:
+            if not is_refusal(error):
+                raise unreachable(self.uri, error) from error
             raise RecordError(f"the run must be one of {redact(self.uri)!r}, got {run_id!r}: {error.message}") from None
+
+    @contextlib.contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Raise a `RecordError` where the store ceases to answer in this context."""
+        from mlflow.exceptions import MlflowException  # noqa: PLC0415  # takes seconds to import
+
+        try:
+            yield
+        except (MlflowException, OSError) as error:
+            raise unreachable(self.uri, error) from error
 
     def _files(self, run: Any) -> dict[str, bytes]:
         """Return the files of a trial; in a packed sweep they are tags, and the arrays a file of the sweep's run."""
@@ -200,8 +222,9 @@ class Reader:
         return found
 
     def _figures(self, run_id: str) -> dict[str, bytes]:
-        names = sorted(file.path for file in self._client.list_artifacts(run_id, artifacts.FIGURES))
-        found = self._download(run_id, names)
+        with self._answering():
+            names = sorted(file.path for file in self._client.list_artifacts(run_id, artifacts.FIGURES))
+            found = self._download(run_id, names)
         return {name.removeprefix(f"{artifacts.FIGURES}/"): found[name] for name in names}
 
     def _download(self, run_id: str, names: Collection[str]) -> dict[str, bytes]:

@@ -8,6 +8,7 @@ from pipeline.errors import RecordError
 from pipeline.record.outbox import PACK_ABOVE
 from pipeline.record.protocol import Provenance
 from pipeline.reports import Finished, Started
+from pipeline.tracking.connection import WRITE_VARIABLES, mlflow_variables
 from pipeline.tracking.mlflow_recorder import MlflowRecorder
 from pipeline.tracking.reader import open_reader
 from tests.pipeline.record.recording import done, header, note, parent_of
@@ -37,6 +38,36 @@ def test_a_run_that_is_not_there_or_no_trials_is_refused(store_uri, experiment, 
         open_reader(store_uri).trial("nothing")
     with pytest.raises(RecordError, match="not a sweep's parent run"):
         open_reader(store_uri).trial(parent_of(recorder))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("call", ["get_run", "get_metric_history", "search_runs", "list_artifacts", "set_tag"])
+def test_a_store_that_ceases_to_answer_is_an_error_of_the_record(
+    call, proxy, experiment, tiny, trial, layout, monkeypatch
+):
+    # given a sweep on a server, that is gone when it gets a certain request
+    planned, recorder = trial(), MlflowRecorder(proxy.uri, experiment)
+    recorder.open(header(planned), tiny, Provenance())
+    recorder.record(Finished(trial=planned, result=done(loss=0.5), layout=layout))
+    recorder.close("FINISHED")
+    reader, run_id, sweep = open_reader(proxy.uri), recorder.run_id(planned), parent_of(recorder)
+    answer = getattr(reader._client, call)
+
+    def gone(*arguments, **options):
+        proxy.fault = "503"
+        return answer(*arguments, **options)
+
+    monkeypatch.setattr(reader._client, call, gone)
+
+    # when all is read
+    with mlflow_variables(WRITE_VARIABLES), pytest.raises(RecordError) as error:
+        reader.trial(run_id)
+        reader.sweep(sweep)
+        reader.annotate(sweep, {"verdict": "equal"}, "It is equal.")
+
+    # then the error says so, and no run is said to be missing
+    assert "the run must be" not in str(error.value)
+    assert "503" in str(error.value)
 
 
 def test_tags_and_a_note_can_be_added_to_a_run(store_uri, experiment, client, tiny):
