@@ -7,7 +7,7 @@ import hashlib
 import os
 import tempfile
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from pathlib import Path
 
 from pipeline.sweep.checkpoint_file import CheckpointError, Saved, decode, encode, of_keys
@@ -15,12 +15,15 @@ from pipeline.sweep.checkpoint_file import CheckpointError, Saved, decode, encod
 SHARE = 0.05
 """The largest share of the time that the driver spends on writing a group's checkpoints."""
 
+KEPT_AFTER_END = 60.0
+"""The seconds for which a group's checkpoints are kept after its last trial has ended: the log has that by then."""
+
 
 class Checkpoints:
     """The checkpoints of one sweep, in a folder that one process at a time may use.
 
-    The last two of every group are kept: if the last is damaged, the one before is used. ``damaged`` are the files
-    that `load` could not use.
+    The last two of every group are kept until its trials have ended: if the last is damaged, the one before is used.
+    ``damaged`` are the files that `load` could not use.
 
     Raises
     ------
@@ -32,6 +35,9 @@ class Checkpoints:
         self.folder = folder
         self.damaged: list[Path] = []
         self._due: dict[tuple[str, ...], float] = {}
+        self._running: dict[str, set[str]] = {}  # the trials of a group that have not ended, by the prefix of its files
+        self._prefixes: defaultdict[str, set[str]] = defaultdict(set)  # of the files of each trial
+        self._ended: deque[tuple[float, str]] = deque()  # the groups that have ended, and when
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = os.open(folder, os.O_RDONLY)
         try:
@@ -68,14 +74,26 @@ class Checkpoints:
         OSError
             If it cannot be written; then nothing has changed.
         """
+        self._remove_ended()
         began = time.monotonic()
         prefix = hashlib.sha256("\n".join(saved.keys).encode()).hexdigest()[:16]
         before = sorted(self.folder.glob(f"{prefix}-*.checkpoint"))
         write_atomically(self.folder / f"{prefix}-{saved.progress.checkpoint.step:012d}.checkpoint", encode(saved))
         for old in before[:-1]:
             old.unlink(missing_ok=True)
+        self._running[prefix] = set(saved.keys)
+        for key in saved.keys:
+            self._prefixes[key].add(prefix)
         now = time.monotonic()
         self._due[saved.keys] = now + (now - began) / SHARE
+
+    def end(self, key: str) -> None:
+        """Record that a trial needs its checkpoints no more: what only such trials need is removed later."""
+        for prefix in self._prefixes.pop(key, ()):
+            self._running[prefix].discard(key)
+            if not self._running[prefix]:
+                del self._running[prefix]
+                self._ended.append((time.monotonic(), prefix))
 
     def load(self) -> list[Saved]:
         """Return the furthest valid checkpoint of every trial, each with those trials only."""
@@ -95,6 +113,13 @@ class Checkpoints:
         if done:
             self._remove()
         os.close(self._lock)
+
+    def _remove_ended(self) -> None:
+        while self._ended and time.monotonic() - self._ended[0][0] >= KEPT_AFTER_END:
+            _, prefix = self._ended.popleft()
+            for file in self.folder.glob(f"{prefix}-*.checkpoint"):
+                with contextlib.suppress(OSError):
+                    file.unlink(missing_ok=True)
 
     def _remove(self) -> None:
         """Remove the files of this class, and the folder if it is empty: a record named it, so it may be any folder."""

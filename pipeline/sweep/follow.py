@@ -60,6 +60,8 @@ class ReportHandler:
                 pass
             case _:
                 self._tally.count(report)
+        if checkpoints is not None and isinstance(report, Finished):
+            checkpoints.end(report.trial.key)
         failed = _failed(report)
         if failed is not None and self._failures.add(failed):
             self._display.print_line(f"failed: {failed.trial.name}: {failed.error}")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.plan.plan import Progress
 from pipeline.sweep.checkpoint_file import CheckpointError, Saved, decode, encode, of_keys
-from pipeline.sweep.checkpoints import Checkpoints
+from pipeline.sweep.checkpoints import KEPT_AFTER_END, Checkpoints
 from tasks.events import Checkpoint, Curve
 
 ROOT = Path(__file__).parents[2]
@@ -121,6 +121,30 @@ def test_every_trial_goes_on_from_its_furthest_checkpoint(tmp_path):
     found = {one.keys: one.progress.checkpoint.step for one in checkpoints.load()}
 
     assert found == {("a",): 100, ("b", "c"): 200}
+
+
+def test_the_checkpoints_of_a_group_are_removed_some_time_after_its_last_trial_has_ended(tmp_path, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr("pipeline.sweep.checkpoints.time.monotonic", lambda: now)
+    checkpoints = Checkpoints(tmp_path)
+    for step, keys in ((100, ("a", "b")), (200, ("a", "b")), (300, ("b",)), (100, ("c",))):
+        checkpoints.save(saved(step, keys))
+
+    def kept(at):
+        nonlocal now
+        now = at
+        checkpoints.save(saved(100, ("d",)))
+        return sorted((one.keys, one.progress.checkpoint.step) for one in map(read, tmp_path.iterdir()))
+
+    def read(path):
+        return decode(path.read_bytes())
+
+    every = [(("a", "b"), 100), (("a", "b"), 200), (("b",), 300), (("c",), 100), (("d",), 100)]
+    checkpoints.end("a")
+    assert kept(1000.0) == every
+    checkpoints.end("b")
+    assert kept(1000.0 + KEPT_AFTER_END / 2) == every
+    assert kept(1000.0 + KEPT_AFTER_END) == every[3:]
 
 
 LIMITED = """
