@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
@@ -9,6 +10,7 @@ from typing import Self
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record.protocol import Provenance, SweepHeader
 from pipeline.reports import Layout
+from pipeline.results.criterion import Criterion
 from tasks.datasets.dataset import Dataset
 from tasks.events import Curve, Result
 
@@ -114,3 +116,10 @@ class Closed:
     """The record was closed with ``status``: FINISHED, FAILED or KILLED."""
 
     status: str
+
+
+def ranked_by(entry: object, criterion: Criterion) -> object:
+    """Return an entry with this criterion: a process that resumes a sweep may rank its trials by another one."""
+    if isinstance(entry, Opened | Resumed) and entry.sweep is not None:
+        return dataclasses.replace(entry, sweep=dataclasses.replace(entry.sweep, criterion=criterion))
+    return entry

@@ -21,13 +21,14 @@ from pipeline.errors import RecordError
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record import artifacts
 from pipeline.record.drawings import Drawers, Drawings, Figures, InThisThread, drawn_part, draws
-from pipeline.record.entries import Closed, Data, Drew, Opened, Recalled, Resumed
+from pipeline.record.entries import Closed, Data, Drew, Opened, Recalled, Resumed, ranked_by
 from pipeline.record.log import LOG_NAMES, DamagedError, Log
 from pipeline.record.page import sweep_view
 from pipeline.record.protocol import Past, Provenance, SweepHeader
 from pipeline.record.runs import Runs
 from pipeline.reports import Finished, Planned, Progressed, RecordedReport
 from pipeline.results import summary
+from pipeline.results.criterion import Criterion
 from pipeline.results.fault_log import FaultLog, brief
 from pipeline.tracking.connection import WRITE_VARIABLES, mlflow_variables
 from pipeline.tracking.errors import is_refusal
@@ -176,14 +177,14 @@ class MlflowRecorder:
     def _resume(self, sweep: SweepHeader, past: Past, provenance: Provenance) -> Past:
         """Resume a sweep, from its log or else from the store alone, and return what is known of it."""
         stored = int(past.tags.get(ENTRIES_TAG, "0"))
-        entries = self._replay_log(past, stored)
+        entries = self._replay_log(past, stored, sweep.criterion)
         if self._log is None:
             self._replace_log(sweep, past)
         store = self._store
         store.load_ids(past.run_id)
         store.ids |= self._runs.recalled_ids
         tags = artifacts.run_tags(sweep.provenance, sweep.overrides, self._runs.opened.data)
-        tags = {name: tags[name] for name in PLACE_TAGS if name in tags}
+        tags = {name: tags[name] for name in PLACE_TAGS if name in tags} | sweep.criterion.tags()
         tags |= {LOG_TAG: "" if self._log is None else str(self._log.path), ENTRIES_TAG: str(min(stored, entries))}
         adopt(store, past, tags, ours=self._runs.names)
         self._past = past.ended
@@ -198,8 +199,10 @@ class MlflowRecorder:
         ended = {**past.ended, **logged}
         return dataclasses.replace(past, ended=ended, decisions=parent.decisions(), proposals=parent.proposals())
 
-    def _replay_log(self, past: Past, stored: int) -> int:
+    def _replay_log(self, past: Past, stored: int, criterion: Criterion) -> int:
         """Replay the log of a sweep, of which the store has ``stored`` entries, and return how many it has.
+
+        Its trials are ranked by the ``criterion``, so that the winner may be any of them.
 
         If there is no log, or its start is damaged, return 0 and leave no log open.
         """
@@ -212,8 +215,9 @@ class MlflowRecorder:
             self._faults.write(f"the log cannot be used: {error}")
             return 0
         try:
-            for now, entry in log.read():
-                if log.entries == 1:
+            for now, logged in log.read():
+                entry = ranked_by(logged, criterion)
+                if isinstance(entry, Opened):
                     self._runs = Runs(entry, self._store.experiment_id)
                 else:
                     self._runs.apply(entry, now)

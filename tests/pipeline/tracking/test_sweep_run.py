@@ -1,5 +1,6 @@
 """A sweep's parent run has a table, a description and figures, however the sweep ends."""
 
+import dataclasses
 import time
 from concurrent.futures import Future
 from pathlib import Path
@@ -14,8 +15,10 @@ from pipeline.record.page import BEST, Reference, describe
 from pipeline.record.protocol import Provenance
 from pipeline.record.runs import Runs
 from pipeline.reports import Finished, Progressed, Started
+from pipeline.results.criterion import Criterion
 from pipeline.results.tally import Tally
 from pipeline.tracking.mlflow_recorder import MlflowRecorder
+from pipeline.tracking.resumption import find_past
 from pipeline.tracking.timing import Timing
 from tasks.events import Outcome
 from tests.pipeline.record.recording import block, done, header, note, parent_of
@@ -177,6 +180,39 @@ def test_repeats_are_one_row_the_parent_has_their_interval_and_the_winner_is_of_
 
 
 @pytest.mark.parametrize(("count", "quick"), [(DRAWN_TRIALS, ["quick"]), (DRAWN_TRIALS + 1, [])])
+@pytest.mark.parametrize(
+    ("criterion", "winner"),
+    [
+        (Criterion(), "a"),
+        (Criterion(metric="val/loss", mode="min"), "b"),
+        (Criterion(over=("data_seed",)), "a"),
+        (Criterion(metric="val/loss", mode="min", over=("data_seed",)), "b"),
+    ],
+)
+def test_a_sweep_that_is_resumed_under_another_ranking_has_the_winner_of_that(
+    criterion, winner, store_uri, experiment, client, tiny, trial, layout, tmp_path
+):
+    # given two repeats of a setting, one of which has the better accuracy and the other the better loss
+    trials = [trial("a", seed=1), trial("b", seed=2)]
+    recorder = MlflowRecorder(store_uri, experiment, folder=tmp_path)
+    recorder.open(header(*trials), tiny, Provenance())
+    for planned, accuracy, loss in zip(trials, (0.75, 0.25), (2.0, 1.0), strict=True):
+        result = done(**{"val/accuracy": accuracy, "val/loss": loss})
+        recorder.record(Finished(trial=planned, result=result, layout=layout))
+    recorder.close("KILLED")
+
+    # when the sweep goes on under a ranking that may be another
+    past = find_past(store_uri, experiment, "a sweep")
+    again = MlflowRecorder(store_uri, experiment, folder=tmp_path)
+    again.open(dataclasses.replace(header(*trials), past=past, criterion=criterion), tiny, Provenance())
+    again.close("FINISHED")
+
+    found = again._runs.parent.winner
+    assert found.trial.name == winner
+    assert "weights" in found.result.arrays
+    assert client.get_run(parent_of(again)).data.tags.items() >= criterion.tags().items()
+
+
 def test_a_sweep_draws_its_winner_and_of_the_others_what_is_quick(
     store_uri, experiment, client, tiny, trial, layout, count, quick
 ):
