@@ -92,7 +92,11 @@ class _Handler(logging.Handler):
     """Copies log lines to the buffer of their context."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a line."""
+        """Write a line; a call whose arguments do not fit its format costs the line only, as with logging's own."""
         buffer = _CAPTURED.get()
-        if buffer is not None:
+        if buffer is None:
+            return
+        try:
             buffer.write(self.format(record) + "\n")
+        except Exception:  # noqa: BLE001  # whatever an argument's own text raises
+            self.handleError(record)

@@ -49,6 +49,21 @@ def test_what_is_printed_and_logged_between_events_is_heard_and_passed_on(capsys
     assert (sys.stdout, sys.stderr) == streams
 
 
+def test_a_call_of_logging_that_does_not_fit_its_format_costs_its_line_only(monkeypatch):
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # those of pytest raise
+    capture = OutputCapture()
+
+    def spoken():
+        log.info("%d images", "no")
+        log.info("next")
+        yield 1
+
+    assert list(capture.follow(spoken())) == [1]
+    heard = capture.drain()
+    assert "Logging error" in heard
+    assert heard.splitlines()[-1].endswith("INFO my_sweeps: next")
+
+
 def test_other_threads_are_not_heard():
     capture = OutputCapture()
 
