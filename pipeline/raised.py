@@ -49,8 +49,8 @@ class Raised:
         shown = "".join(traceback.StackSummary.from_list(_deepest(frames)).format())
         return cls(
             error=redact(_line(exception)),
-            traceback=_plain(redact(_middle("".join(formatted.format()), LONGEST_TRACEBACK)), kept="\n\t"),
-            frames=_plain(redact(shown), kept="\n\t"),
+            traceback=plain(redact(_middle("".join(formatted.format()), LONGEST_TRACEBACK)), kept="\n\t"),
+            frames=plain(redact(shown), kept="\n\t"),
             place=" ".join(dict.fromkeys([type(exception).__qualname__, *map(_where, frames)])),
             exception=exception,
         )
@@ -123,10 +123,10 @@ def _line(exception: BaseException) -> str:
 
 
 def _lines(message: str) -> Iterator[str]:
-    return (_plain(line.strip()) for line in message.splitlines() if line.strip())
+    return (plain(line.strip()) for line in message.splitlines() if line.strip())
 
 
-def _plain(text: str, kept: str = "") -> str:
+def plain(text: str, kept: str = "") -> str:
     """Return a text with control characters, and characters that cannot be encoded, escaped."""
     return "".join(c if c.isprintable() or c in kept else repr(c)[1:-1] for c in text)
 

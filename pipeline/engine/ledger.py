@@ -12,7 +12,7 @@ from pipeline.engine.splitting import Pace
 from pipeline.engine.worker import GroupStarted, Output
 from pipeline.plan.balance import Load
 from pipeline.plan.plan import Group, PlannedTrial, Progress, chunks
-from pipeline.raised import Raised
+from pipeline.raised import Raised, plain
 from pipeline.reports import (
     Checkpointed,
     Failed,
@@ -239,7 +239,8 @@ class Ledger:
             return
         if isinstance(event, Result):
             account.ended = True
-            yield Finished(trial=account.trial, result=event, layout=self._layout(event.trial))
+            result = dataclasses.replace(event, message=plain(event.message, kept="\n\t"))
+            yield Finished(trial=account.trial, result=result, layout=self._layout(event.trial))
         elif (new := account.new(event)) is not None:
             yield Progressed(trial=account.trial, curve=new)
 

@@ -72,12 +72,26 @@ def run_tags(provenance: Mapping[str, str], overrides: Sequence[str], data: Data
         "dataset": data.name,
         "dataset.digest": data.digest,
     }
-    return {key: shorten(value, LONGEST_TAG) for key, value in (tags | dict(provenance)).items()}
+    return {key: storable(shorten(value, LONGEST_TAG)) for key, value in (tags | dict(provenance)).items()}
 
 
 def shorten(text: str, longest: int, note: str = " ... (shortened)") -> str:
     """Return ``text`` cut to ``longest`` characters, with a note that it was."""
     return text if len(text) <= longest else text[: longest - len(note)] + note
+
+
+def storable(text: str) -> str:
+    """Return a text that every store takes, with escapes for what one refuses.
+
+    PostgreSQL takes no NUL, and no encoding has the half of a pair of surrogates, which in Python stands for a byte of
+    a file's name that is no text.
+
+    >>> storable("a\\0b"), storable("\\udcff")
+    ('a\\\\0b', '\\\\udcff')
+    """
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.replace("\0", "\\0").encode(errors="backslashreplace").decode()
 
 
 def config_files(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, str]:
@@ -164,7 +178,7 @@ def csv_file(rows: Sequence[Mapping[str, Any]]) -> bytes:
     writer = csv.DictWriter(text, _columns(rows), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    return text.getvalue().encode()
+    return text.getvalue().encode(errors="backslashreplace")
 
 
 def table_file(rows: Sequence[Mapping[str, Any]]) -> bytes:

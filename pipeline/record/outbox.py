@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.record.artifacts import ARRAYS, LONGEST_TAG, arrays_file
+from pipeline.record.artifacts import ARRAYS, LONGEST_TAG, arrays_file, storable
 from pipeline.record.entries import Trained
 from pipeline.record.points import Block
 
@@ -69,6 +69,9 @@ class Outbox:
         """Return the pending changes and forget them; the name of the file of arrays is not used again."""
         pack, packed = f"{PACK_TAG}/{time.time_ns()}.npz", dict[str, np.ndarray]()
         for change in self._changes.values():
+            change.name = storable(change.name)
+            change.params = {key: storable(value) for key, value in change.params.items()}
+            change.tags = {key: storable(value) for key, value in change.tags.items()}
             if change.arrays and self._packed:
                 packed |= {f"{change.key}/{name}": array for name, array in change.arrays.items()}
                 change.tags[PACK_TAG] = pack

@@ -43,7 +43,8 @@ class Runs:
             trains = any(one.trial.task.trains and uses_model(one.trial) for one in self.parent.sweep.trials)
             files = {f"provenance/{name}": text for name, text in self.parent.sweep.attachments.items()}
             files |= signature_file(opened.data) if trains else {}
-            self.outbox.change(self.parent.id).files |= {name: text.encode() for name, text in files.items()}
+            contents = {name: text.encode(errors="replace") for name, text in files.items()}
+            self.outbox.change(self.parent.id).files |= contents
             self.parent.describe(self.runs, "RUNNING")
 
     @property

@@ -10,8 +10,9 @@ from pipeline.record.entries import Closed, Data, Opened, Recalled, Resumed
 from pipeline.record.outbox import PACK_ABOVE, PACK_TAG
 from pipeline.record.protocol import Provenance
 from pipeline.record.runs import Runs
-from pipeline.record.trial_run import LONGEST_OUTPUT
+from pipeline.record.trial_run import LONGEST_OUTPUT, OUTPUT
 from pipeline.reports import Finished, Printed, Searched, Started, Told
+from tasks.events import Outcome
 from tests.pipeline.record.recording import done, header
 
 
@@ -101,6 +102,25 @@ def test_the_results_of_ended_trials_hold_no_arrays(opened, trial, layout):
     runs.apply(Recalled(trial=recalled, run_id="3" * 32, curves=(), result=done(), layout=layout), 1)
 
     assert [result.arrays for result in runs.results().values()] == [{}, {}]
+
+
+def test_what_a_trial_says_in_characters_that_a_store_refuses_is_escaped(opened, trial, layout):
+    # given a sweep whose short files are tags, and a trial that prints, and ends with, what is no text
+    trials = [trial() for _ in range(PACK_ABOVE + 1)]
+    runs, odd = Runs(opened(*trials), "1"), "a\0b\udcff ü"
+    result = dataclasses.replace(done(Outcome.DIVERGED), message=odd)
+
+    runs.apply(Printed(trial=trials[0], text=odd), 1)
+    runs.apply(Finished(trial=trials[0], result=result, layout=layout), 2)
+    runs.apply(Closed(status="FINISHED"), 3)
+
+    changes = runs.outbox.drain()
+    of_trial = changes[runs.runs[trials[0].key].id]
+    assert of_trial.tags[OUTPUT] == of_trial.tags["outcome.message"] == "a\\0b\\udcff ü"
+    for change in changes.values():
+        for text in [*change.tags.values(), *change.params.values()]:
+            assert "\0" not in text.encode().decode()
+    assert changes[runs.opened.parent].end == ("FINISHED", 3)
 
 
 def test_of_a_trial_that_prints_without_end_no_more_is_in_memory_than_will_be_written(opened, trial):
