@@ -79,7 +79,7 @@ class SqliteStore(Store):
             if not is_refusal(error):
                 raise
             if len(changes) == 1:
-                return [error]
+                return [error.with_traceback(None)]
         else:
             return []
         return [error for run, change in changes.items() for error in self.apply({run: change})]

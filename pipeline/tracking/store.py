@@ -240,7 +240,7 @@ def _refused(write: Callable[[], object]) -> list[Exception]:
     except Exception as error:
         if not is_refusal(error):
             raise
-        return [error]
+        return [error.with_traceback(None)]  # its frames would keep what was to be written in memory
     return []
 
 

@@ -1,12 +1,14 @@
 """The fast way into SQLite writes the same record as MLflow's own."""
 
 import contextlib
+import gc
 import json
 import os
 import sqlite3
 import subprocess
 import sys
 import uuid
+import weakref
 from pathlib import Path
 
 import mlflow
@@ -164,6 +166,21 @@ def test_a_run_that_has_been_deleted_is_not_ended_and_costs_the_others_nothing(s
 
     assert ["active" in str(error) for error in refused] == [True]
     assert store.client.get_run(kept).info.status == "FINISHED"
+
+
+def test_what_is_refused_does_not_stay_in_memory_with_its_error(store, plain):
+    for way in (store, plain):
+        gone = way.create_run("run", {}, 0)
+        way.client.delete_run(gone)
+        values = np.ones(3)
+        alive = weakref.ref(values)
+
+        refused = way.apply({gone: Change(points=[("a", values, np.arange(3), np.arange(3))])})
+
+        del values
+        gc.collect()
+        assert refused
+        assert alive() is None
 
 
 def test_a_sweeps_run_that_has_been_deleted_costs_its_trials_nothing(store, plain):
