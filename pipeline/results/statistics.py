@@ -99,7 +99,8 @@ def _summary(values: tuple[float, ...]) -> Summary:
 
 def _summary_of(values: Sequence[float], low: float, high: float) -> Summary:
     mean, deviation = spread(values)
-    return Summary(count=len(values), mean=mean, deviation=deviation, low=low, high=high)
+    # The ends of equal values are their mean, but for its last bit: NumPy adds in another order.
+    return Summary(count=len(values), mean=mean, deviation=deviation, low=min(low, mean), high=max(high, mean))
 
 
 def paired(ones: Sequence[float], others: Sequence[float], *, tests: int = 1) -> MeanDifference:

@@ -9,6 +9,7 @@ from scipy import stats
 
 from pipeline.figures.bands import draw_bands, half_width
 from pipeline.figures.drawing import SWEEP_FIGURES
+from pipeline.figures.error_bars import draw_error_bars
 from pipeline.figures.heat_maps import _side
 from pipeline.figures.profiles import _ways
 from pipeline.figures.settings import are_repeated, as_means, by_setting, mean_curve
@@ -80,6 +81,12 @@ def test_a_loss_that_begins_infinite_is_drawn_from_where_it_is_finite(repeats):
         trial.curves["train/loss"].values[-1] = 0.01
 
     assert Image.open(io.BytesIO(draw_bands(trials))).size == (900, 600)
+
+
+def test_settings_whose_repeats_are_all_equal_have_error_bars(repeats):
+    trials = [*repeats(*[0.35] * 6, learning_rate=0.1), *repeats(*[0.3] * 10, learning_rate=0.2)]
+
+    assert Image.open(io.BytesIO(draw_error_bars(trials))).size == (900, 600)
 
 
 def test_a_sweep_without_repeats_has_what_it_had_and_says_that_one_seed_is_one_draw(record):

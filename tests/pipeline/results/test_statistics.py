@@ -28,6 +28,12 @@ def test_the_interval_is_scipys_bca_bootstrap_and_the_same_each_time():
     assert summary == summarize(values)
 
 
+def test_the_interval_of_equal_values_holds_their_mean_to_the_last_bit():
+    every = [summarize([share / 20] * count) for share in range(1, 20) for count in range(2, 12)]
+
+    assert [one for one in every if not one.low <= one.mean <= one.high] == []
+
+
 def test_the_interval_covers_the_mean_about_as_often_as_it_says():
     rng = np.random.default_rng(0)
 
