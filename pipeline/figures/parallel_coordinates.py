@@ -34,7 +34,7 @@ def draw_parallel_coordinates(trials: Sequence[TrialRecord]) -> bytes:
     figure, (axes,) = blank(title=f"Every {noun(trials)} through its values, by {name}")
     scores = [score for trial in trials if (score := ranking_value(trial)) is not None] or [0.0]
     low = min(scores)
-    high = max(*scores, low + 1e-9)
+    high = max(*scores, low + 1e-9 * max(1.0, abs(low)))  # of equal scores, too, they are apart
     colour = ScalarMappable(Normalize(low, high), colormaps[_COLOUR_MAP])
     places = [_places(setting, trials) for setting in varied]
     lines, colours, styles = [], [], []

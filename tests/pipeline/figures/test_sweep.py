@@ -8,11 +8,12 @@ from PIL import Image
 
 from pipeline.figures.drawing import SWEEP_FIGURES
 from pipeline.figures.heat_maps import _cells, _values
-from pipeline.figures.parallel_coordinates import _places
+from pipeline.figures.parallel_coordinates import _places, draw_parallel_coordinates
 from pipeline.figures.sweep import FIGURES
 from pipeline.figures.trials import by_kind, models
 from pipeline.record.protocol import Series
 from pipeline.record.sweep_run import TrialRecord
+from pipeline.results.criterion import Criterion
 from pipeline.results.standing import Standing
 from tasks.events import Outcome
 
@@ -98,6 +99,14 @@ def test_trials_without_a_point_are_left_out(record, trial):
 
     assert "accuracy.png" in drawn([record(0.5, learning_rate=1.0), record(0.4, learning_rate=2.0), waiting])
     assert drawn([record(0.5, learning_rate=1.0), waiting]) == {}
+
+
+def test_large_scores_that_are_all_equal_are_drawn(record):
+    trials = [record(0.5, learning_rate=rate, batch_size=size) for rate in (0.1, 0.01) for size in (16, 32)]
+    for trial in trials:
+        trial.standing.criterion, trial.standing.metrics = Criterion(metric="examples", mode="min"), {"examples": 5e7}
+
+    assert Image.open(io.BytesIO(draw_parallel_coordinates(trials))).size == (900, 600)
 
 
 def test_only_what_diverged_is_drawn_too(record):
