@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.results.repeats import Setting
+from pipeline.results.repeats import Seeds, Setting
 from pipeline.results.statistics import LEVEL, MOST_REPEATS, MeanDifference, paired, unpaired
 
 LEADING = 5
@@ -72,8 +72,10 @@ def compare(best: Setting, other: Setting, *, tests: int = 1) -> Comparison:
     for it.
     """
     metric, sign = best.criterion.metric, best.criterion.sign
-    ones = {seeds: sign * value for seeds, value in best.values(metric).items()}
-    others = {seeds: sign * value for seeds, value in other.values(metric).items()}
+    ones, others = _by_common_keys(
+        {seeds: sign * value for seeds, value in best.values(metric).items()},
+        {seeds: sign * value for seeds, value in other.values(metric).items()},
+    )
     shared = [seeds for seeds in ones if seeds in others]
     difference = None
     if len(shared) > 1:
@@ -81,6 +83,23 @@ def compare(best: Setting, other: Setting, *, tests: int = 1) -> Comparison:
     elif min(len(ones), len(others)) > 1:
         difference = unpaired(list(ones.values()), list(others.values()), tests=tests)
     return Comparison(best=best, other=other, difference=difference)
+
+
+def _by_common_keys(
+    ones: Mapping[Seeds, float], others: Mapping[Seeds, float]
+) -> tuple[Mapping[Seeds, float], Mapping[Seeds, float]]:
+    """Return the values of two settings by the seeds that both use, where these tell the repeats of each apart.
+
+    One with full batches does not use ``data_seed``.
+    """
+    used = [{name for seeds in values for name, _ in seeds} for values in (ones, others)]
+    common = used[0] & used[1]
+    found = [
+        {tuple(seed for seed in seeds if seed[0] in common): value for seeds, value in values.items()}
+        for values in (ones, others)
+    ]
+    whole = len(found[0]) == len(ones) and len(found[1]) == len(others)
+    return (found[0], found[1]) if whole else (ones, others)
 
 
 def against_best(settings: Sequence[Setting], *, most: int = LEADING) -> list[Comparison]:

@@ -68,6 +68,30 @@ def test_settings_that_share_seeds_are_compared_in_pairs():
     assert found.verdict() == "worse"
 
 
+def with_data_seeds(one, *numbers):
+    """Return a setting whose repeats have these data seeds beside their own seeds."""
+    repeats = [
+        dataclasses.replace(repeat, seeds=(*repeat.seeds, ("data_seed", str(number))))
+        for repeat, number in zip(sorted(one.repeats, key=lambda repeat: repeat.index), numbers, strict=True)
+    ]
+    return dataclasses.replace(one, repeats=tuple(repeats))
+
+
+def test_a_setting_that_does_not_use_a_seed_is_paired_by_the_other():
+    small = with_data_seeds(setting("minibatch", [0.5, 0.6, 0.7]), 0, 1, 2)
+    whole = setting("full batch", [0.4, 0.5, 0.6])
+
+    for found in (compare(small, whole), compare(whole, small)):
+        assert (found.difference.paired, found.difference.count) == (True, 3)
+
+
+def test_seeds_that_do_not_tell_repeats_apart_make_no_pairs():
+    small = with_data_seeds(setting("minibatch", [0.5, 0.6, 0.7, 0.8], seeds=[0, 0, 1, 1]), 0, 1, 0, 1)
+    whole = setting("full batch", [0.4, 0.5])
+
+    assert not compare(small, whole).difference.paired
+
+
 def test_settings_without_common_seeds_are_compared_as_samples():
     rng = np.random.default_rng(0)
     best = setting("best", 0.6 + rng.normal(scale=0.05, size=5), seeds=range(5))
