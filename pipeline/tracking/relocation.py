@@ -41,9 +41,10 @@ def relocate(store: Path) -> None:
     with contextlib.suppress(sqlite3.OperationalError), contextlib.closing(sqlite3.connect(store)) as connection:
         experiments = connection.execute("SELECT experiment_id, name, artifact_location FROM experiments").fetchall()
         for number, name, location in experiments:
-            current, recorded = artifact_folder(store, str(name)), _path(str(location))
+            ours, recorded = artifact_folder(store, str(name)), _path(str(location))
+            current = ours.with_name(recorded.name or ours.name)  # an experiment that was renamed keeps its folder
             runs = connection.execute("SELECT run_uuid FROM runs WHERE experiment_id = ?", (number,))
-            if _is_moved(current, recorded, {str(run) for (run,) in runs}):
+            if _is_moved(current, recorded, {str(run) for (run,) in runs}, named=current == ours):
                 with connection:
                     _move(connection, number, str(location), current)
                     _move_places(connection, number, recorded.parents[1] / store.name, store)
@@ -55,12 +56,15 @@ def _path(location: str) -> Path:
     return Path(urllib.parse.unquote(urllib.parse.urlsplit(location).path if location[:5] == "file:" else location))
 
 
-def _is_moved(current: Path, recorded: Path, runs: set[str]) -> bool:
-    """Return whether the ``current`` folder has the artifacts of these runs, or the ``recorded`` one is gone."""
+def _is_moved(current: Path, recorded: Path, runs: set[str], *, named: bool) -> bool:
+    """Return whether the ``current`` folder has the artifacts of these runs, or the ``recorded`` one is gone.
+
+    One that is gone is evidence if it is ``named`` after its experiment, as only ours are.
+    """
     if recorded.parts[-2:] != current.parts[-2:] or recorded.resolve() == current.resolve():
         return False
     copied = current.is_dir() and not runs.isdisjoint(path.name for path in current.iterdir())
-    return copied or not recorded.exists()
+    return copied or (named and not recorded.exists())
 
 
 def _move(connection: sqlite3.Connection, experiment: int, old: str, new: Path) -> None:

@@ -73,6 +73,17 @@ def test_a_store_that_is_moved_keeps_its_artifacts_and_gets_the_next_ones(record
     assert {tag["folder"] for tag in tags} == {"/elsewhere"}
 
 
+def test_an_experiment_that_was_renamed_moves_with_its_store(project, tmp_path):
+    store = opened(project)
+    store.client.rename_experiment(store.experiment_id, "renamed")
+    there = shutil.move(project, tmp_path / "new place")
+
+    with contextlib.chdir(there):
+        again = open_store(absolute("sqlite:///mlflow.db"), "renamed")
+
+    assert contents(again) == ([b"steps: 1"], {there.as_uri()})
+
+
 def test_a_copy_has_artifacts_of_its_own(recorded, tmp_path):
     copy = shutil.copytree(recorded, tmp_path / "copy")
 
