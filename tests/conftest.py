@@ -17,7 +17,7 @@ os.environ["RAY_ADDRESS"] = "local"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let one of two workers begin with the modules that join a Ray cluster, the other with the other slow ones.
+    """Let one of the workers begin with the modules that join a Ray cluster, the others with the other slow ones.
 
     Workers are dealt the tests in stretches, and one that has none left steals from the end of another's: there
     stand the quick tests, so that no second cluster, server or browser is started for a test or two.
@@ -28,13 +28,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     def modules(wanted: Callable[[pytest.Item], bool]) -> set[Path]:
         return {item.path for item in items if wanted(item)}
 
+    workers: int = config.workerinput["workercount"]
     slow = modules(lambda item: item.get_closest_marker("slow") is not None)
     joining = slow & modules(lambda item: not {"cluster", "nodes"}.isdisjoint(getattr(item, "fixturenames", ())))
-    first = [item for item in items if item.path in joining]
-    second = [item for item in items if item.path in slow - joining]
+    others = sorted(slow - joining)
+    rest = max(1, workers - 1)
+    begun = [joining, *(set(others[place::rest]) for place in range(rest))]
     quick = [item for item in items if item.path not in slow]
-    rest = max(0, len(items) // 2 - len(first))
-    items[:] = [*first, *quick[:rest], *second, *quick[rest:]]
+    dealt: list[pytest.Item] = []
+    for first in begun:
+        stretch = [item for item in items if item.path in first]
+        room = max(0, len(items) // workers - len(stretch))
+        dealt += [*stretch, *quick[:room]]
+        quick = quick[room:]
+    items[:] = [*dealt, *quick]
 
 
 @pytest.fixture(scope="session")

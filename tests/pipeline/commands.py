@@ -2,7 +2,8 @@
 
 Each is a process of its own, with its own folder, environment and output, to be signalled and killed as any other,
 and runs what ``python ARGUMENTS`` runs, but draws no figures unless `FIGURES` is set. What Python or a library reads
-when it starts must have been set before.
+when it starts must have been set before, but what Ray reads then, how to show a token, may be any command's own: such a
+command is not forked.
 """
 
 import atexit
@@ -26,11 +27,12 @@ ROOT = Path(__file__).parents[2]
 FIGURES = "FIGURES"
 """The variable that asks a command for figures: they take half of the time of a short one."""
 
-_FORKED = multiprocessing.get_context("forkserver")
+_FRESH, _FORKED = multiprocessing.get_context("spawn"), multiprocessing.get_context("forkserver")
 _FORKED.set_forkserver_preload(
     [
         "pipeline.cli.app",
         "pipeline.sweep.live",
+        "pipeline.engine.ray_engine",
         "pipeline.figures",
         "pipeline.tracking.mlflow_recorder",
         "pipeline.tracking.model",
@@ -63,9 +65,11 @@ class Command:
         self._said = None
         self.out, self.err = told / "out", told / "err"
         self.out.touch()
-        variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+        # The module that imports Ray sets the second, which has been imported here before the command begins.
+        variables = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", **environment}
         _start_server()
-        self._process = _FORKED.Process(
+        context = _FRESH if "RAY_AUTH_MODE" in variables else _FORKED
+        self._process = context.Process(
             target=_run, args=(self.arguments, str(folder), variables, str(self.out), str(self.err))
         )
         self._process.start()
