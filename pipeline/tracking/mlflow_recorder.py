@@ -127,7 +127,8 @@ class MlflowRecorder:
         # The record is complete before the last figures are drawn: a stop during the drawing loses figures only.
         self._writer.submit(self._exporter.flush)
         self._writer.submit(self._drawings.end_sweep)
-        self._writer.submit(self._register_winner)
+        if status != "KILLED":  # a resume may find a better one
+            self._writer.submit(self._register_winner)
         self._writer.submit(self._drawings.close)
         errors = self._writer.close() + self._drawings.errors
         try:

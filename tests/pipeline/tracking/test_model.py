@@ -45,7 +45,7 @@ def image(pixel):
     return [[pixel, 0], [0, 0]]
 
 
-def register(store_uri, experiment, dataset, trials, arrays, layout):
+def register(store_uri, experiment, dataset, trials, arrays, layout, *, status="FINISHED"):
     """Record a sweep whose last trial wins and return the name of the model it has become, and its run."""
     header = SweepHeader(name="a sweep", overrides=(), trials=trials, provenance={}, attachments={})
     recorder = MlflowRecorder(store_uri, experiment, register_model=True)
@@ -55,7 +55,7 @@ def register(store_uri, experiment, dataset, trials, arrays, layout):
         metrics = {"val/accuracy": 0.25 + 0.5 * place}
         result = Result(trial=0, outcome=Outcome.COMPLETE, step=10, metrics=metrics, arrays=of_trial)
         recorder.record(Finished(trial=planned, result=result, layout=layout))
-    recorder.close("FINISHED")
+    recorder.close(status)
     return f"{experiment}-{dataset.name}", recorder.run_id(trials[-1])
 
 
@@ -76,6 +76,15 @@ def test_a_version_says_that_it_is_the_best_of_the_repeats_of_the_best_setting(
 
     told = "seed 2: the best of 2 repeats of gradient by val/accuracy, which is above their mean"
     assert client.get_model_version(name, "1").description == told
+
+
+@pytest.mark.parametrize(("status", "versions"), [("KILLED", 0), ("FAILED", 1)])
+def test_a_sweep_that_was_stopped_has_no_model_yet(
+    store_uri, experiment, tiny, trial, layout, client, status, versions
+):
+    name, _ = register(store_uri, experiment, tiny, (trial("one"),), [{"weights": WEIGHTS}], layout, status=status)
+
+    assert len(client.search_model_versions(f"name='{name}'")) == versions
 
 
 def load(uri, images, store_uri, folder):
