@@ -29,9 +29,11 @@ SCRIPT = "descent-sweeps"
 def sweep_key(trials: Sequence[PlannedTrial], config: Config, identity: str = "") -> str:
     """Return the key of a sweep: a digest of its trials' keys, in any order, its name and its stopping rule.
 
-    For a sweep whose trials are not all known from the start, it holds its ``identity`` and the first trial instead.
+    For a sweep whose trials are not all known from the start, it holds its ``identity``, the first trial and how often
+    each is repeated instead.
     """
-    keys = [identity, trials[0].key] if identity else sorted(trial.key for trial in trials)
+    repeats = [f"{config.sweep.repeats} repeats"] if config.sweep.repeats > 1 else []
+    keys = [identity, trials[0].key, *repeats] if identity else sorted(trial.key for trial in trials)
     rule = [json.dumps(_rule(config), sort_keys=True)] if config.stopping.stops else []
     return hashlib.sha256("\n".join([config.sweep.name or "", *keys, *rule]).encode()).hexdigest()
 

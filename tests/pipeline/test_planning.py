@@ -71,3 +71,11 @@ def test_a_sweep_whose_rule_compares_by_something_else_is_another_sweep(dataset,
     trials = plan_points([point()], dataset, one).trials
 
     assert (sweep_key(trials, one) == sweep_key(trials, other)) is same
+
+
+def test_a_search_with_another_number_of_repeats_is_another_search(dataset):
+    one, other = parse({}), parse({"sweep": {"repeats": 3}})
+    trials = plan_points([point()], dataset, one).trials
+
+    assert sweep_key(trials, one, "a search") != sweep_key(trials, other, "a search")
+    assert sweep_key(trials, one) == sweep_key(trials, other)  # a grid's repeats are trials of its own
