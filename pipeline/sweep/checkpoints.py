@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import tempfile
@@ -41,7 +42,8 @@ class Checkpoints:
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = os.open(folder, os.O_RDONLY)
         try:
-            _lock(self._lock)
+            # The system releases the lock when the process ends, however it ends.
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(self._lock)
             raise CheckpointError(f"the sweep must not be running elsewhere, its folder is in use: {folder}") from None
@@ -134,14 +136,6 @@ class Checkpoints:
         except (CheckpointError, OSError):
             self.damaged.append(path)
             return None
-
-
-def _lock(folder: int) -> None:
-    if os.name == "posix":
-        import fcntl  # noqa: PLC0415  # POSIX only
-
-        # The system releases the lock when the process ends, however it ends.
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

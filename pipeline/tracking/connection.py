@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -93,11 +94,9 @@ def mlflow_variables(values: Mapping[str, str]) -> Iterator[None]:
 def _locked(uri: str) -> Iterator[None]:
     """Lock out other processes while an SQLite store is created: MLflow itself does not."""
     file = sqlite_file(uri)
-    if file is None or os.name != "posix":
+    if file is None:
         yield
         return
-    import fcntl  # noqa: PLC0415  # POSIX only
-
     # The folder is locked, and not a file, so that no lock file remains.
     folder = os.open(file.parent, os.O_RDONLY)
     try:
