@@ -77,6 +77,11 @@ class Runs:
             case _ if self.parent is not None:
                 self.parent.write(entry, now)
 
+    def refresh(self, seconds: float) -> None:
+        """Write the description of a running sweep again if the last one is ``seconds`` old."""
+        if self.parent is not None and not self.closed:
+            self.parent.refresh(self.runs, seconds)
+
     def unended(self) -> list[str]:
         """Return the recorder's names of the runs that no entry has ended, the parent's last."""
         trials = [run.id for run in self.runs.values() if not run.ended]

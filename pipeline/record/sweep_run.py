@@ -52,7 +52,7 @@ class SweepRun:
         self._has_params = summary.SWEPT in sweep.provenance
         self.sweep = sweep
         self._opened, self._outbox, self._experiment = opened, outbox, experiment
-        self._described, self._ended = time.monotonic(), False
+        self._described = time.monotonic()
 
     def count(self, report: TrialReport) -> None:
         """Count a report of a trial, and keep the results that may win."""
@@ -114,7 +114,7 @@ class SweepRun:
         Of a search that process has a single trial at first, so the sweep keeps its own name and trials.
         """
         self.sweep = dataclasses.replace(sweep, name=self.sweep.name, trials=self.sweep.trials)
-        self._opened, self._ended = opened, False
+        self._opened = opened
         self.tally = Tally(self.sweep.trials, sweep.criterion)
         self.tally.add([run.trial for run in runs.values()])
         for key, run in runs.items():
@@ -123,7 +123,7 @@ class SweepRun:
 
     def refresh(self, runs: Mapping[str, TrialRun], seconds: float) -> None:
         """Write the description again if the last one is ``seconds`` old."""
-        if not self._ended and time.monotonic() - self._described >= seconds:
+        if time.monotonic() - self._described >= seconds:
             self._described = time.monotonic()
             self.describe(runs, "RUNNING")
 
@@ -144,7 +144,6 @@ class SweepRun:
 
     def end(self, runs: Mapping[str, TrialRun], status: str, now: int) -> None:
         """Write the last description and the result table, and end the run."""
-        self._ended = True
         self.describe(runs, status)
         ids = {key: run.id for key, run in runs.items()}
         change = self._outbox.change(self.id)
@@ -162,7 +161,6 @@ class SweepRun:
 
     def abandon(self, runs: Mapping[str, TrialRun], now: int) -> None:
         """End the run as KILLED, without a result table: the rest of the log, or a resume, may still bring results."""
-        self._ended = True
         self.describe(runs, "KILLED")
         self._outbox.change(self.id).end = "KILLED", now
 

@@ -322,9 +322,8 @@ class MlflowRecorder:
     def _flush(self) -> None:
         for trial, files in self._drawings.drain():
             self._record(Drew(trial=trial, files=files), _now())
-        if self._runs.parent is not None:
-            with self._lock:
-                self._runs.parent.refresh(self._runs.runs, self._timing.refresh)
+        with self._lock:
+            self._runs.refresh(self._timing.refresh)
         self._sync()
 
     def _draw_missing(self, ended: Collection[str]) -> None:
