@@ -55,9 +55,8 @@ class Exporter:
         self._next_batch, self._timing = next_batch, timing
         self._failure: Exception | None = None
         self._outage_began: float | None = None
-        self._last_success = time.monotonic()
         self._pause = timing.retry
-        self._flush_requested = self._closing = self._closed = False
+        self._flush_requested = self._closing = False
         self._ended = threading.Event()
         self._changed = threading.Condition()
         threading.Thread(target=self._work, name="exporter", daemon=True).start()
@@ -74,25 +73,25 @@ class Exporter:
         ``stopped`` says that the sweep was stopped and somebody waits for its end: the store has less time to answer.
         """
         with self._changed:
-            self._last_success = time.monotonic()
+            self._store.answered = time.monotonic()  # patience begins now
             self._closing = True
             self._changed.notify_all()
         self._wait(self._timing.hurry if stopped else self._timing.patience)
         with self._changed:
             done, failure = self._ended.is_set(), self._failure
-            self._closed = self._store.given_up = True
+            self._store.given_up = True
             self._changed.notify_all()
         if done and failure is None:
             return ""
         self._ended.wait(self._timing.retry)
-        silent = time.monotonic() - self._last_success
+        silent = time.monotonic() - self._store.answered
         return brief(failure) if failure else f"no answer for {silent:.0f} s"
 
     def _wait(self, patience: float) -> None:
         began, warned = time.monotonic(), False
         while not self._ended.wait(min(self._timing.retry, 0.5)):
             now = time.monotonic()
-            silent = now - max(self._last_success, self._store.answered)
+            silent = now - self._store.answered
             if silent > patience or (self._hurry.is_set() and (self._failure or silent > _GRACE)):
                 break
             if not warned and self._log is not None and (self._failure or now > began + _GRACE):
@@ -109,7 +108,7 @@ class Exporter:
             with Quiet(self._faults):
                 while self._export():
                     pass
-                if not self._closed or self._failure is None:
+                if not self._store.given_up or self._failure is None:
                     self._finish()
         except Exception as error:  # noqa: BLE001  # whatever a store raises must not end the sweep
             self._faults.write("nothing more is written to the store", "".join(traceback.format_exception(error)))
@@ -133,11 +132,11 @@ class Exporter:
         while batch.changes and not self._try(batch):
             with self._changed:
                 if closing:
-                    self._changed.wait_for(lambda: self._closed, self._timing.retry)
+                    self._changed.wait_for(lambda: self._store.given_up, self._timing.retry)
                 else:
                     self._changed.wait_for(lambda: self._closing, self._pause)
                 closing, self._pause = self._closing, min(2 * self._pause, self._timing.longest_pause)
-                if self._closed:
+                if self._store.given_up:
                     return False  # the log holds the rest, for a resume or a backfill
         return bool(batch.changes) or not closing
 
@@ -160,7 +159,7 @@ class Exporter:
 
     def _on_success(self) -> None:
         self._failure, self._pause = None, self._timing.retry
-        self._last_success = time.monotonic()
+        self._store.answered = time.monotonic()
         if self._outage_began is not None:
             message = f"the store answers again after {time.monotonic() - self._outage_began:.0f} s, and has everything"
             self._outage_began = None
