@@ -8,7 +8,6 @@ from collections.abc import Collection, Mapping
 from pathlib import PurePosixPath
 
 from pipeline.errors import RecordError
-from pipeline.plan.plan import PlannedTrial
 from pipeline.record.artifacts import FIGURES, signature_file
 from pipeline.record.entries import Closed, Drew, Opened, Recalled, Resumed, Trained
 from pipeline.record.outbox import PACK_ABOVE, Outbox
@@ -26,8 +25,7 @@ class Runs:
 
     The changes depend on the entries alone (but for the names of files of arrays), so any process can replay a log.
     ``experiment`` is the id of the experiment in the store; ``runs`` maps the keys of trials to their runs; ``names``
-    are the recorder's names of all runs, also of replaced ones; ``recalled_ids`` maps the names of runs older than the
-    log to their ids in the store.
+    are the names of all runs, also of replaced ones; that of a run older than the log is its id in the store.
     """
 
     def __init__(self, opened: Opened, experiment: str) -> None:
@@ -36,7 +34,6 @@ class Runs:
         self.outbox = Outbox(opened.parent, packed=sweep is not None and len(sweep.trials) > PACK_ABOVE)
         self.parent = None if sweep is None else SweepRun(opened, sweep, self.outbox, experiment)
         self.runs: dict[str, TrialRun] = {}
-        self.recalled_ids: dict[str, str] = {}
         self.closed = False
         self.names: set[str] = set()
         if self.parent is not None:
@@ -117,22 +114,22 @@ class Runs:
         """Return the run of a trial; start one if it has none."""
         key = started.trial.key
         if key not in self.runs:
-            self.runs[key] = self._create(started.trial, now)
+            self.runs[key] = TrialRun(self._new_name(now), started.trial, self.outbox, now)
             setting = {} if self.parent is None else self.parent.setting(started.trial)
             self.runs[key].start(self.opened, started, setting)
         return self.runs[key]
 
-    def _create(self, trial: PlannedTrial, now: int) -> TrialRun:
+    def _new_name(self, now: int) -> str:
         # The names of consecutive runs are ascending: random names would make each transaction change every page of
         # the store's indices. With the time, none is given again where the end of a log was lost.
         log = hashlib.sha256(self.opened.log.encode()).hexdigest()[:12]
-        run = f"run-{log}{now:012x}{len(self.names):08x}"
-        self.names.add(run)
-        return TrialRun(run, trial, self.outbox, now)
+        name = f"run-{log}{now:012x}{len(self.names):08x}"
+        self.names.add(name)
+        return name
 
     def _recall(self, recalled: Recalled, now: int) -> None:
-        run = self.runs[recalled.trial.key] = self._create(recalled.trial, now)
-        self.recalled_ids[run.id] = recalled.run_id
+        run = self.runs[recalled.trial.key] = TrialRun(recalled.run_id, recalled.trial, self.outbox, now)
+        self.names.add(run.id)
         run.recall(recalled)
         if self.parent is not None:
             self.parent.count(Finished(trial=recalled.trial, result=recalled.result, layout=recalled.layout))

@@ -126,7 +126,6 @@ class _Backfill:
     def apply(self, entry: object, now: int, number: int) -> None:
         """Apply the ``number``-th entry."""
         self._runs.apply(entry, now)
-        self._store.ids |= self._runs.recalled_ids
         self._write_if_due(number)
 
     def close(self, entries: int) -> None:
@@ -144,7 +143,7 @@ class _Backfill:
     def look(self) -> str:
         """Return the command that opens the record."""
         parent, root = self._runs.opened.parent or None, self._runs.root
-        lone = None if parent or root is None else self._store.ids.get(root)
+        lone = None if parent or root is None else self._store.known_id(root)
         return how_to_look(self._uri, self._store.experiment_id, sweep=parent, run=lone)
 
     def _write_if_due(self, number: int) -> None:

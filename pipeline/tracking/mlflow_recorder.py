@@ -150,12 +150,12 @@ class MlflowRecorder:
     def run_id(self, trial: PlannedTrial) -> str | None:
         """Return the id of the trial's run in MLflow, None until it is created."""
         run = self._runs.runs.get(trial.key)
-        return None if run is None else self._store.ids.get(run.id)
+        return None if run is None else self._store.known_id(run.id)
 
     def how_to_look(self) -> str:
         """Return the command line that opens the record, followed by a link to the sweep's charts."""
         sweep, root = self._runs.opened.parent or None, self._runs.root
-        lone = None if sweep or root is None else self._store.ids.get(root)
+        lone = None if sweep or root is None else self._store.known_id(root)
         return how_to_look(self.uri, self._store.experiment_id, sweep=sweep, run=lone)
 
     @property
@@ -183,7 +183,6 @@ class MlflowRecorder:
             self._replace_log(sweep, past)
         store = self._store
         store.load_ids(past.run_id)
-        store.ids |= self._runs.recalled_ids
         tags = artifacts.run_tags(sweep.provenance, sweep.overrides, self._runs.opened.data)
         tags = {name: tags[name] for name in PLACE_TAGS if name in tags} | sweep.criterion.tags()
         tags |= {LOG_TAG: "" if self._log is None else str(self._log.path), ENTRIES_TAG: str(min(stored, entries))}
@@ -276,7 +275,6 @@ class MlflowRecorder:
                 entry = Recalled(trial=trial, run_id=run_id, curves=tuple(curves), result=result, layout=layout)
                 self._results[trial.key] = drawn_part(self._runs, trial, result)
                 self._record(entry, _now())
-                self._store.ids |= self._runs.recalled_ids
 
     def _record_report(self, report: RecordedReport, now: int) -> None:
         """Record a report that arrived at ``now`` (milliseconds since the epoch), and what follows from it."""
@@ -330,7 +328,7 @@ class MlflowRecorder:
         """Draw the figures of these trials that an earlier process did not draw before it was killed."""
         for key in [key for key in ended if key in self._results]:
             run = self._runs.runs[key]
-            stored = self._store.ids.get(run.id) if draws(self._runs, run.trial) else None
+            stored = self._store.known_id(run.id) if draws(self._runs, run.trial) else None
             drawn = stored is not None and has_figures(self._store, stored)
             self._drawings.end(run.trial, self._results.pop(key), drawn=drawn)
 

@@ -94,6 +94,10 @@ class Store:
             self.ids[run] = chosen
         return chosen
 
+    def known_id(self, run: str) -> str | None:
+        """Return the id of a run, None if it is not known to have been created."""
+        return self.ids.get(run, None if RUN_NAME.fullmatch(run) else run)
+
     def delete_duplicates(self) -> None:
         """Delete the second runs of requests that had no answer and were carried out later."""
         for run in self._unconfirmed:
@@ -224,7 +228,7 @@ class Store:
 
     def _id(self, run: str) -> str:
         """Return the id of a run in the store."""
-        found = self.ids.get(run) or (self.find(run) if RUN_NAME.fullmatch(run) else run)
+        found = self.known_id(run) or self.find(run)
         if found is None:
             raise LookupError(f"the store must hold the run {run}, which was created before; it does not")
         return found
