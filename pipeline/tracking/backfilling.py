@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from pipeline.address import absolute, how_to_look, is_http, redact, unreachable
+from pipeline.address import absolute, is_http, redact, unreachable
 from pipeline.errors import RecordError
 from pipeline.record.entries import Opened
 from pipeline.record.log import DamagedError, Log
@@ -142,9 +142,7 @@ class _Backfill:
 
     def look(self) -> str:
         """Return the command that opens the record."""
-        parent, root = self._runs.opened.parent or None, self._runs.root
-        lone = None if parent or root is None else self._store.known_id(root)
-        return how_to_look(self._uri, self._store.experiment_id, sweep=parent, run=lone)
+        return self._store.how_to_look(self._runs)
 
     def _write_if_due(self, number: int) -> None:
         if number <= self._stored:

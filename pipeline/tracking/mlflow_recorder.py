@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from pipeline.address import absolute, how_to_look, is_http, redact, unreachable
+from pipeline.address import absolute, is_http, redact, unreachable
 from pipeline.background import Writer
 from pipeline.errors import RecordError
 from pipeline.plan.plan import PlannedTrial
@@ -154,9 +154,7 @@ class MlflowRecorder:
 
     def how_to_look(self) -> str:
         """Return the command line that opens the record, followed by a link to the sweep's charts."""
-        sweep, root = self._runs.opened.parent or None, self._runs.root
-        lone = None if sweep or root is None else self._store.known_id(root)
-        return how_to_look(self.uri, self._store.experiment_id, sweep=sweep, run=lone)
+        return self._store.how_to_look(self._runs)
 
     @property
     def busy(self) -> float:

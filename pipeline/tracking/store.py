@@ -11,7 +11,9 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.address import how_to_look
 from pipeline.record.outbox import Change
+from pipeline.record.runs import Runs
 from pipeline.tracking.connection import children, open_experiment
 from pipeline.tracking.errors import is_refusal
 from pipeline.tracking.model import register
@@ -97,6 +99,12 @@ class Store:
     def known_id(self, run: str) -> str | None:
         """Return the id of a run, None if it is not known to have been created."""
         return self.ids.get(run, None if RUN_NAME.fullmatch(run) else run)
+
+    def how_to_look(self, runs: Runs) -> str:
+        """Return the command that opens the record of ``runs``, and a link to its sweep's charts or its lone trial."""
+        parent, root = runs.opened.parent or None, runs.root
+        lone = None if parent or root is None else self.known_id(root)
+        return how_to_look(self.uri, self.experiment_id, sweep=parent, run=lone)
 
     def delete_duplicates(self) -> None:
         """Delete the second runs of requests that had no answer and were carried out later."""
