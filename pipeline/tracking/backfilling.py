@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from pipeline.address import absolute, is_http, redact, unreachable
+from pipeline.address import absolute, redact, unreachable
 from pipeline.errors import RecordError
 from pipeline.record.entries import Opened
 from pipeline.record.log import DamagedError, Log
 from pipeline.record.runs import Runs
-from pipeline.tracking.connection import WRITE_VARIABLES, connect, mlflow_variables
+from pipeline.tracking.connection import WRITE_VARIABLES, connect, http_variables
 from pipeline.tracking.errors import is_refusal, lacks_tables
 from pipeline.tracking.relocation import LOG_TAG
 from pipeline.tracking.sqlite_store import open_store
@@ -59,7 +59,7 @@ def backfill(path: Path, uri: str | None, *, pause: float = PAUSE) -> Backfilled
         if not isinstance(opened, Opened):
             raise RecordError(f"the log must begin with how its record was opened, got {path}")
         uri = absolute(uri or _address(opened))
-        with mlflow_variables(WRITE_VARIABLES if is_http(uri) else {}):
+        with http_variables(uri, WRITE_VARIABLES):
             tags, experiment = _parent(uri, opened, path)
             opened = dataclasses.replace(opened, experiment=experiment)
             backfilling = _Backfill(uri, opened, int(tags.get(ENTRIES_TAG, "0")), pause)

@@ -44,7 +44,7 @@ def connect(uri: str, *, create: bool) -> MlflowClient:
             with sqlalchemy.create_engine(uri).connect() as connection:
                 if sqlalchemy.inspect(connection).has_table("alembic_version"):
                     check_revision(uri, lambda statement: connection.execute(sqlalchemy.text(statement)).fetchone())
-        with _locked(uri), mlflow_variables(CONNECT_VARIABLES if is_http(uri) else {}):
+        with _locked(uri), http_variables(uri, CONNECT_VARIABLES):
             client = MlflowClient(tracking_uri=uri)
             client.search_experiments(max_results=1)
             if file := sqlite_file(uri):
@@ -56,7 +56,7 @@ def connect(uri: str, *, create: bool) -> MlflowClient:
 
 def open_experiment(client: MlflowClient, uri: str, name: str) -> str:
     """Return the id of an experiment, which is created if it is not there; a deleted one raises a `RecordError`."""
-    with _locked(uri), mlflow_variables(CONNECT_VARIABLES if is_http(uri) else {}):
+    with _locked(uri), http_variables(uri, CONNECT_VARIABLES):
         found = client.get_experiment_by_name(name)
         if found is None:
             file = sqlite_file(uri)
@@ -79,9 +79,9 @@ def children(client: MlflowClient, experiment_id: str, parent: str) -> Iterator[
 
 
 @contextlib.contextmanager
-def mlflow_variables(values: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables of MLflow for a while, except those that the user has set."""
-    new = {name: value for name, value in values.items() if name not in os.environ}
+def http_variables(uri: str, values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables of MLflow for a while if ``uri`` is a server's, except those that the user has set."""
+    new = {name: value for name, value in values.items() if name not in os.environ} if is_http(uri) else {}
     os.environ.update(new)
     try:
         yield

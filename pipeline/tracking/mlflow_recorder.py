@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from pipeline.address import absolute, is_http, redact, unreachable
+from pipeline.address import absolute, redact, unreachable
 from pipeline.background import Writer
 from pipeline.errors import RecordError
 from pipeline.plan.plan import PlannedTrial
@@ -30,7 +30,7 @@ from pipeline.reports import Finished, Planned, Progressed, RecordedReport
 from pipeline.results import summary
 from pipeline.results.criterion import Criterion
 from pipeline.results.fault_log import FaultLog, brief
-from pipeline.tracking.connection import WRITE_VARIABLES, mlflow_variables
+from pipeline.tracking.connection import WRITE_VARIABLES, http_variables
 from pipeline.tracking.errors import is_refusal
 from pipeline.tracking.exporter import ExportBatch, Exporter
 from pipeline.tracking.model import trained_model
@@ -86,7 +86,7 @@ class MlflowRecorder:
         self._store = open_store(self.uri, self._experiment)
         self._dataset = dataset
         self._faults = FaultLog(self._folder or Path())
-        self._variables.enter_context(mlflow_variables(WRITE_VARIABLES if is_http(self.uri) else {}))
+        self._variables.enter_context(http_variables(self.uri, WRITE_VARIABLES))
         past = None if sweep is None else sweep.past
         try:
             if sweep is None or past is None:
