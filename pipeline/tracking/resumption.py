@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from pipeline.address import absolute
 from pipeline.errors import RecordError
 from pipeline.record.artifacts import FIGURES
 from pipeline.record.protocol import CLOCKED, OtherSweep, Past
@@ -31,7 +30,7 @@ _UNENDED = ("RUNNING", "SCHEDULED")
 
 def find_past(uri: str, experiment: str, sweep_key: str) -> Past | None:
     """Return what the record holds of the latest sweep with this key, None if there is none."""
-    client = connect(absolute(uri), create=True)
+    client = connect(uri, create=True)
     parent = next(iter(_latest(client, experiment, f"= '{sweep_key}'", most=1)), None)
     if parent is None:
         return None
@@ -46,7 +45,7 @@ def find_past(uri: str, experiment: str, sweep_key: str) -> Past | None:
 
 def latest_sweeps(uri: str, experiment: str) -> list[OtherSweep]:
     """Return what the record holds of the latest sweeps, the latest first."""
-    client = connect(absolute(uri), create=True)
+    client = connect(uri, create=True)
     sweeps = []
     for parent in _latest(client, experiment, "LIKE '%'", most=_MOST_SWEEPS):
         runs = [*children(client, parent.info.experiment_id, parent.info.run_id), parent]
@@ -73,7 +72,7 @@ def _latest(client: MlflowClient, experiment: str, key: str, *, most: int) -> li
 
 def abandon(uri: str, sweep: OtherSweep) -> None:
     """End the unended runs of a sweep, which no process computes any more, as KILLED."""
-    client = connect(absolute(uri), create=True)
+    client = connect(uri, create=True)
     for run_id in sweep.unended:
         client.set_tag(run_id, "outcome", "killed")
         client.set_tag(
