@@ -17,7 +17,8 @@ from pipeline.reports import Failed, Finished, Printed, Progressed, Retried, Sta
 from tasks.events import Outcome, Result
 from tasks.trial import uses_model
 
-_RESUMED = "its sweep was killed, and resumed with a new run"
+RESUMED = "its sweep was killed, and resumed with a new run"
+"""Why a run was killed whose trial another process computes again."""
 
 
 class Runs:
@@ -147,7 +148,7 @@ class Runs:
             raise RecordError("only a sweep can be resumed, got the log of a lone trial")
         for run in self.runs.values():
             if not run.ended:
-                run.kill(now, _RESUMED)
+                run.kill(now, RESUMED)
         ended = self.results()
         self.runs = {key: run for key, run in self.runs.items() if key in ended}
         sweep, provenance = resumed.sweep, resumed.provenance

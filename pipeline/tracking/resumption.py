@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import RecordError
 from pipeline.record.artifacts import FIGURES
 from pipeline.record.protocol import CLOCKED, OtherSweep, Past
+from pipeline.record.runs import RESUMED
 from pipeline.reports import Layout
 from pipeline.tracking.connection import children, connect
 from pipeline.tracking.reader import Reader, last_metrics
@@ -74,11 +75,7 @@ def abandon(uri: str, sweep: OtherSweep) -> None:
     """End the unended runs of a sweep, which no process computes any more, as KILLED."""
     client = connect(uri, create=True)
     for run_id in sweep.unended:
-        client.set_tag(run_id, "outcome", "killed")
-        client.set_tag(
-            run_id, "outcome.message", "its process ended without recording an end, and the sweep was not resumed"
-        )
-        client.set_terminated(run_id, "KILLED")
+        _kill(client, run_id, "its process ended without recording an end, and the sweep was not resumed")
 
 
 def adopt(store: Store, past: Past, tags: Mapping[str, str], *, ours: Collection[str]) -> None:
@@ -92,9 +89,14 @@ def adopt(store: Store, past: Past, tags: Mapping[str, str], *, ours: Collection
     known = {store.ids[name] for name in ours if name in store.ids}
     for run_id in past.orphans:
         if run_id not in known:
-            tags_of_end = {"outcome": "killed", "outcome.message": "its sweep was killed, and resumed with a new run"}
-            store.set_tags(run_id, tags_of_end)
-            store.client.set_terminated(run_id, "KILLED")
+            _kill(store.client, run_id, RESUMED)
+
+
+def _kill(client: MlflowClient, run_id: str, why: str) -> None:
+    """End a run as KILLED."""
+    client.set_tag(run_id, "outcome", "killed")
+    client.set_tag(run_id, "outcome.message", why)
+    client.set_terminated(run_id, "KILLED")
 
 
 def read_ended(store: Store, run_id: str) -> tuple[list[Curve], Result, Layout]:
