@@ -35,7 +35,7 @@ from pipeline.tracking.errors import is_refusal
 from pipeline.tracking.exporter import ExportBatch, Exporter
 from pipeline.tracking.model import trained_model
 from pipeline.tracking.relocation import LOG_TAG, PLACE_TAGS
-from pipeline.tracking.resumption import SWEEP_KEY_TAG, adopt, has_figures, read_ended
+from pipeline.tracking.resumption import SWEEP_KEY_TAG, adopt, read_ended
 from pipeline.tracking.sqlite_store import open_store
 from pipeline.tracking.store import ENTRIES_TAG
 from pipeline.tracking.timing import TIMING, Timing
@@ -327,7 +327,7 @@ class MlflowRecorder:
         for key in [key for key in ended if key in self._results]:
             run = self._runs.runs[key]
             stored = self._store.known_id(run.id) if draws(self._runs, run.trial) else None
-            drawn = stored is not None and has_figures(self._store, stored)
+            drawn = stored is not None and bool(self._store.client.list_artifacts(stored, artifacts.FIGURES))
             self._drawings.end(run.trial, self._results.pop(key), drawn=drawn)
 
     def _register_winner(self) -> None:

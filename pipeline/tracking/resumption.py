@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import RecordError
-from pipeline.record.artifacts import FIGURES
 from pipeline.record.protocol import CLOCKED, OtherSweep, Past
 from pipeline.record.runs import RESUMED
 from pipeline.reports import Layout
@@ -107,11 +106,6 @@ def read_ended(store: Store, run_id: str) -> tuple[list[Curve], Result, Layout]:
     curves = [Curve(trial=0, steps=one.steps, metrics={name: one.values}) for name, one in run.curves.items()]
     last = {name: float(one.values[-1]) for name, one in run.curves.items()}
     return curves, dataclasses.replace(_result(run.tags, last), arrays=run.arrays), run.layout
-
-
-def has_figures(store: Store, run_id: str) -> bool:
-    """Return whether a run holds figures."""
-    return bool(store.client.list_artifacts(run_id, FIGURES))
 
 
 def _result(tags: Mapping[str, str], metrics: Mapping[str, float]) -> Result:
