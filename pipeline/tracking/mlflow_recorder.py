@@ -237,8 +237,9 @@ class MlflowRecorder:
     def _replace_log(self, sweep: SweepHeader, past: Past) -> None:
         """Begin a new log for a sweep whose log cannot be read: the results of its trials are read from the store."""
         self._log = self._create_log()
-        written = {name: past.tags[name] for name in (summary.SWEPT,) if name in past.tags}
-        sweep = dataclasses.replace(sweep, provenance={**sweep.provenance, **written})
+        if summary.SWEPT in past.tags:
+            provenance = {**sweep.provenance, summary.SWEPT: past.tags[summary.SWEPT]}
+            sweep = dataclasses.replace(sweep, provenance=provenance)
         self._open_runs(past.run_id, sweep, Provenance())
 
     def _open_runs(self, parent: str, sweep: SweepHeader | None, provenance: Provenance) -> None:
