@@ -69,16 +69,17 @@ class RunPoints:
             for metric, blocks in self._series.items()
         }
 
-    def thin(self, most: int, *, leading: str = "train/loss") -> None:
-        """Downsample the curves of more than ``most`` points, if the curve ``leading`` is one of them.
+    def thin(self, most: int) -> None:
+        """Downsample the curves of more than ``most`` points, if that of the training loss is one of them.
 
         Of that curve the lowest and the last point of every stretch are kept; of the others the same steps. The last
         ones are at the same steps in all repeats of a setting, whose curves are averaged where all have a point.
         """
         curves = self.series()
-        if leading not in curves or len(curves[leading].steps) <= most:
+        loss = curves.get("train/loss")
+        if loss is None or len(loss.steps) <= most:
             return
-        steps, values = curves[leading].steps, curves[leading].values
+        steps, values = loss.steps, loss.values
         stretches = np.array_split(np.arange(len(steps)), most // 2)
         lowest = [stretch[np.argmin(values[stretch])] for stretch in stretches]
         kept = steps[[*lowest, *(stretch[-1] for stretch in stretches)]]
