@@ -16,7 +16,7 @@ from pipeline.record.outbox import Change
 from pipeline.results.fault_log import FaultLog, Quiet, brief
 from pipeline.tracking.errors import is_refusal, lacks_tables
 from pipeline.tracking.store import Store
-from pipeline.tracking.timing import TIMING, Timing
+from pipeline.tracking.timing import Timing
 
 _GRACE = 5.0
 
@@ -47,7 +47,7 @@ class Exporter:
         next_batch: Callable[[], ExportBatch],
         faults: FaultLog,
         hurry: threading.Event,
-        timing: Timing = TIMING,
+        timing: Timing,
     ) -> None:
         self.refused: list[Exception] = []
         self.busy = 0.0
