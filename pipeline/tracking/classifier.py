@@ -28,7 +28,8 @@ class ImageClassifier(PythonModel):
         """Read the layers, their weights, the mean and scale of pixels, and the class names."""
         self.layers = json.loads(Path(context.artifacts["layers"]).read_text(encoding="utf-8"))
         with np.load(context.artifacts["arrays"], allow_pickle=False) as arrays:
-            self.weights = {name: arrays[f"weights/{name}"] for name in _names(self.layers)}
+            names = [layer["weights"] for layer in self.layers if "weights" in layer]
+            self.weights = {name: arrays[f"weights/{name}"] for name in names}
             self.mean, self.scale = arrays["mean"], arrays["scale"]
             self.classes = arrays["classes"].tolist()
 
@@ -48,10 +49,6 @@ class ImageClassifier(PythonModel):
             weights = (self.weights[layer["weights"]],) if "weights" in layer else ()
             values = LAYERS[layer["layer"]](layer, values, *weights)
         return values
-
-
-def _names(layers: list[dict[str, Any]]) -> list[str]:
-    return [layer["weights"] for layer in layers if "weights" in layer]
 
 
 def images(layer: Mapping[str, Any], values: np.ndarray) -> np.ndarray:
