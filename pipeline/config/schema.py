@@ -266,10 +266,15 @@ def _known(values: Mapping[str, Any], known: set[str], what: str) -> None:
 
 
 def _fields(section: Any) -> dict[str, Any]:
-    values = field_values(section)
-    return plain({name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()})
+    return plain(field_values(section))
 
 
 def plain(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the values with lists for tuples: YAML and JSON have lists only."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    """Return the values with lists for tuples and dicts for other mappings, as YAML and JSON have them."""
+    return {name: _plain(value) for name, value in values.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return list(value)
+    return dict(value) if isinstance(value, Mapping) else value

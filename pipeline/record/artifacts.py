@@ -48,8 +48,8 @@ _MLFLOW_NAMES = {"git.commit": "source.git.commit", "git.branch": "source.git.br
 
 
 def trial_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of a resolved config that a trial's record keeps, as plain values."""
-    return {key: _plain(value) for key, value in config.items() if key not in _NOT_THE_TRIAL}
+    """Return the part of a resolved config that a trial's record keeps."""
+    return {key: value for key, value in config.items() if key not in _NOT_THE_TRIAL}
 
 
 def params(config: Mapping[str, Any]) -> dict[str, str]:
@@ -212,13 +212,3 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
             yield from _flat(f"{prefix}.{key}" if prefix else str(key), inner)
     else:
         yield prefix, value if isinstance(value, str) else json.dumps(value)
-
-
-def _plain(value: Any) -> Any:
-    if value is None or isinstance(value, str | int | float):
-        return value
-    if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    return value
