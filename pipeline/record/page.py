@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pipeline.address import how_to_look
 from pipeline.config.settings import setting_key, swept_values, used_values
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record import artifacts
@@ -64,11 +65,10 @@ def sweep_view(run_id: str, trials: Sequence[PlannedTrial], criterion: Criterion
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """The links of a record: the sweep's run, the store (without credentials), how to open it, runs by trial key."""
+    """The links of a record: the sweep's run, the store (without credentials), its experiment, runs by trial key."""
 
     run_id: str
     uri: str
-    look: str
     experiment: str
     runs: Mapping[str, str]
 
@@ -177,7 +177,8 @@ def _commands(sweep: SweepHeader, status: str, tally: Tally, reference: Referenc
         commands["Run again"] = sweep.provenance["command"]
         if sweep.key and status in {"FAILED", "KILLED"}:
             commands["Resume"] = f"{sweep.provenance['command'].removesuffix(RESUME_OVERRIDE)}{RESUME_OVERRIDE}"
-    commands["Open"] = reference.look.splitlines()[0]
+    look = how_to_look(reference.uri, reference.experiment, sweep=reference.run_id, run=None)
+    commands["Open"] = look.splitlines()[0]
     commands["Write as one page"] = f"python -m pipeline.report {reference.run_id} {store}"
     if tally.best is not None and tally.best.trial.key in reference.runs:
         commands["Reproduce the best"] = f"python -m pipeline.reproduce {reference.runs[tally.best.trial.key]} {store}"

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.address import how_to_look
 from pipeline.plan.plan import PlannedTrial
 from pipeline.plan.repeats import point_of
 from pipeline.record import artifacts
@@ -132,7 +131,6 @@ class SweepRun:
         reference = Reference(
             run_id=self.id,
             uri=self._opened.uri,
-            look=how_to_look(self._opened.uri, self._experiment, sweep=self.id, run=None),
             experiment=self._experiment,
             runs={key: run.id for key, run in runs.items()},
         )

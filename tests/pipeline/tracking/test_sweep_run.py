@@ -86,9 +86,7 @@ def test_the_description_tells_how_far_the_sweep_is_while_it_runs(store_uri, exp
 
 def test_a_description_holds_no_password(trial, tiny):
     tally = Tally((trial(),))
-    reference = Reference(
-        run_id="1", uri=redact("postgresql://ann:s3cret@host/db"), look="http://h", experiment="1", runs={}
-    )
+    reference = Reference(run_id="1", uri=redact("postgresql://ann:s3cret@host/db"), experiment="1", runs={})
 
     text = describe(header(), Data.of(tiny), "FAILED", tally, reference)
 
@@ -105,7 +103,7 @@ def test_a_running_sweep_is_described_by_means_and_an_ended_one_by_their_interva
     for number, one in enumerate(trials[:-3]):
         tally.count(Finished(trial=one, result=done(**{"val/accuracy": number / 32}), layout=None))
     runs = {one.key: f"run of {one.name}" for one in trials}
-    reference = Reference(run_id="1", uri="sqlite:///m.db", look="mlflow ui", experiment="7", runs=runs)
+    reference = Reference(run_id="1", uri="sqlite:///m.db", experiment="7", runs=runs)
 
     running, ended = (describe(header(), Data.of(tiny), status, tally, reference) for status in ("RUNNING", "KILLED"))
 
