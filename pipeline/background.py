@@ -36,11 +36,10 @@ class Writer:
     """Does jobs in the background, in order, and calls ``flush`` every ``interval`` seconds and at the end.
 
     Jobs may be submitted before it is started: they wait. A job or flush that raises is not done again; its error
-    is kept. ``busy`` is the CPU time the thread has used, in seconds.
+    is kept.
     """
 
     def __init__(self, flush: Callable[[], None], *, interval: float) -> None:
-        self.busy = 0.0
         self._errors: list[Exception] = []
         self._flush = flush
         self._interval = interval
@@ -77,12 +76,10 @@ class Writer:
         self._do(self._flush)
 
     def _do(self, job: Callable[[], None]) -> None:
-        start = time.thread_time()
         try:
             job()
         except Exception as error:  # noqa: BLE001  # whatever a job raises must not end the sweep
             self._errors.append(error)
-        self.busy += time.thread_time() - start
 
 
 def _nothing() -> None:

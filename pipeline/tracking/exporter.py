@@ -37,7 +37,7 @@ class Exporter:
 
     An outage is reported in a line, and in full in ``faults``. Once ``hurry`` is set, `close` gives up a store that
     does not answer; one that answers still gets the rest. ``refused`` are the errors of the writes that the store
-    refuses for good, ``busy`` is the CPU time of the thread in seconds.
+    refuses for good.
     """
 
     def __init__(
@@ -50,7 +50,6 @@ class Exporter:
         timing: Timing,
     ) -> None:
         self.refused: list[Exception] = []
-        self.busy = 0.0
         self._store, self._log, self._faults, self._hurry = store, log, faults, hurry
         self._next_batch, self._timing = next_batch, timing
         self._failure: Exception | None = None
@@ -142,7 +141,6 @@ class Exporter:
 
     def _try(self, batch: ExportBatch) -> bool:
         """Try to write a batch; return whether it is written."""
-        began = time.thread_time()
         try:
             self.refused += self._store.apply(batch.changes, batch.root, batch.entries)
         except Exception as error:
@@ -152,8 +150,6 @@ class Exporter:
                 raise
             self._on_failure(error)
             return False
-        finally:
-            self.busy += time.thread_time() - began
         self._on_success()
         return True
 

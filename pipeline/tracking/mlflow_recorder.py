@@ -156,11 +156,6 @@ class MlflowRecorder:
         """Return the command line that opens the record, followed by a link to the sweep's charts."""
         return self._store.how_to_look(self._runs)
 
-    @property
-    def busy(self) -> float:
-        """The CPU time of writing so far, in seconds."""
-        return self._writer.busy + self._exporter.busy
-
     def _begin(self, sweep: SweepHeader | None, provenance: Provenance) -> None:
         """Begin a record: create a log, the parent run of a sweep, and the view of its trials."""
         self._log = self._create_log()
