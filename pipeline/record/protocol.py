@@ -38,14 +38,15 @@ class Past:
     """What the record holds of a sweep that is resumed.
 
     ``run_id`` is its parent run with its ``tags``; ``ended`` maps the keys of the trials that ended by
-    themselves to their runs and results (without arrays); ``orphans`` are runs that no process will end.
-    ``decisions`` are those made at rungs, ``proposals`` the overrides of a search's points in the batches in which
-    they were made: the log alone has both.
+    themselves to their results (without arrays), ``runs`` to their runs in the store; ``orphans`` are runs that no
+    process will end. ``decisions`` are those made at rungs, ``proposals`` the overrides of a search's points in the
+    batches in which they were made: the log alone has both.
     """
 
     run_id: str
     tags: Mapping[str, str]
-    ended: Mapping[str, tuple[str, Result]]
+    ended: Mapping[str, Result]
+    runs: Mapping[str, str]
     orphans: tuple[str, ...]
     decisions: tuple[Decision, ...] = ()
     proposals: tuple[Sequence[Sequence[str]], ...] = ()

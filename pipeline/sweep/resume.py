@@ -72,12 +72,11 @@ class Resumption:
     @classmethod
     def of(cls, past: Past, checkpoints: Checkpoints | None) -> Resumption:
         """Return the resumption from a record and its checkpoints."""
-        ended = {key: result for key, (_, result) in past.ended.items()}
         every = checkpoints.load() if checkpoints else []
         saved = {key: one.progress.of_trials([slot]) for one in every for slot, key in enumerate(one.keys)}
         return cls(
             found=True,
-            ended=ended,
+            ended=past.ended,
             saved=saved,
             decisions=past.decisions,
             proposals=past.proposals,

@@ -74,7 +74,7 @@ class MlflowRecorder:
         self._log: Log | None = None
         self._log_error: OSError | None = None
         self._results: dict[str, Result] = {}
-        self._past: Mapping[str, tuple[str, Result]] = {}
+        self._past_runs: Mapping[str, str] = {}
         self._lock = threading.Lock()  # guards the runs and their outbox
         self._timing = timing
         self._writer = Writer(self._flush, interval=timing.flush)
@@ -180,16 +180,14 @@ class MlflowRecorder:
         tags = {name: tags[name] for name in PLACE_TAGS if name in tags} | sweep.criterion.tags()
         tags |= {LOG_TAG: "" if self._log is None else str(self._log.path), ENTRIES_TAG: str(min(stored, entries))}
         adopt(store, past, tags, ours=self._runs.names)
-        self._past = past.ended
+        self._past_runs = past.runs
         known = {trial.key: trial for trial in (*sweep.trials, *(run.trial for run in self._runs.runs.values()))}
         self._recall_ended(list(known.values()))
         sweep = dataclasses.replace(sweep, past=None)
         self._record(Resumed(uri=redact(self.uri), sweep=sweep, provenance=provenance), _now())
-        ids = {key: run.id for key, run in self._runs.runs.items()}
-        logged = {key: (store.ids.get(ids[key], ids[key]), one) for key, one in self._runs.results().items()}
         parent = self._runs.parent
         assert parent is not None, "only a sweep is resumed"
-        ended = {**past.ended, **logged}
+        ended = {**past.ended, **self._runs.results()}
         return dataclasses.replace(past, ended=ended, decisions=parent.decisions(), proposals=parent.proposals())
 
     def _replay_log(self, past: Past, stored: int, criterion: Criterion) -> int:
@@ -261,10 +259,10 @@ class MlflowRecorder:
 
     def _recall_ended(self, trials: Sequence[PlannedTrial]) -> None:
         """Record the trials that ended in an earlier process and are not in the log, as the store has them."""
-        known = self._runs.results() if self._past else {}
+        known = self._runs.results() if self._past_runs else {}
         for trial in trials:
-            if trial.key in self._past and trial.key not in known:
-                run_id, _ = self._past[trial.key]
+            if trial.key in self._past_runs and trial.key not in known:
+                run_id = self._past_runs[trial.key]
                 curves, result, layout = read_ended(self._store, run_id)
                 entry = Recalled(trial=trial, run_id=run_id, curves=tuple(curves), result=result, layout=layout)
                 self._results[trial.key] = drawn_part(self._runs, trial, result)

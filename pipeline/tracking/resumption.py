@@ -34,13 +34,16 @@ def find_past(uri: str, experiment: str, sweep_key: str) -> Past | None:
     parent = next(iter(_latest(client, experiment, f"= '{sweep_key}'", most=1)), None)
     if parent is None:
         return None
-    ended, orphans = {}, []
+    ended, runs, orphans = {}, {}, []
     for run in children(client, parent.info.experiment_id, parent.info.run_id):
         if run.info.status == "FINISHED" and "key" in run.data.tags:
-            ended[run.data.tags["key"]] = (run.info.run_id, _result(run.data.tags, last_metrics(run)))
+            key = run.data.tags["key"]
+            ended[key] = _result(run.data.tags, last_metrics(run))
+            runs[key] = run.info.run_id
         elif run.info.status in _UNENDED:
             orphans.append(run.info.run_id)
-    return Past(run_id=parent.info.run_id, tags=dict(parent.data.tags), ended=ended, orphans=tuple(orphans))
+    tags = dict(parent.data.tags)
+    return Past(run_id=parent.info.run_id, tags=tags, ended=ended, runs=runs, orphans=tuple(orphans))
 
 
 def latest_sweeps(uri: str, experiment: str) -> list[OtherSweep]:

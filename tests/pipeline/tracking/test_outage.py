@@ -287,7 +287,7 @@ def test_a_sweep_is_resumed_from_its_log_wherever_and_the_store_gets_what_it_lac
 
     known = resume(proxy, experiment, tiny, now)
 
-    assert {result.step for _, result in known.ended.values()} == {199}
+    assert {result.step for result in known.ended.values()} == {199}
     assert len(known.ended) == 3
     assert list(now.iterdir()) == []
     runs = found(experiment)
