@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import logging
 import os
+import shutil
 import struct
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from time import time_ns
 from typing import Any, Self
 
 from pipeline.errors import RecordError
@@ -21,6 +25,8 @@ _MAGIC = b"descent-sweeps log 2\n"
 _LENGTH = struct.Struct(">Q")
 _CHECKSUM = hashlib.sha256().digest_size
 _HEAD = _LENGTH.size + _CHECKSUM
+
+_logger = logging.getLogger(__name__)
 
 
 class DamagedError(RecordError):
@@ -149,6 +155,69 @@ class Log:
     def close(self) -> None:
         """Close the file, so that other processes may use it."""
         os.close(self._file)
+
+
+class BestEffortLog:
+    """A `Log` that may be missing, and whose errors cost one warning: a sweep goes on without it.
+
+    ``error`` is the last error. A ``temporary`` log is removed when it is closed, unless it is needed.
+    """
+
+    def __init__(self, log: Log | None = None, *, temporary: bool = False) -> None:
+        self.error: OSError | None = None
+        self._log, self._temporary = log, temporary
+
+    @classmethod
+    def create(cls, folder: Path | None) -> Self:
+        """Create a log in ``folder``, a temporary one if that is None."""
+        log = cls(temporary=folder is None)
+        with log._errors_are_warnings():
+            folder = folder or Path(tempfile.mkdtemp(prefix="descent-sweeps-"))
+            log._log = Log.create(folder.absolute() / LOG_NAMES.replace("*", str(time_ns())))
+        return log
+
+    @property
+    def path(self) -> Path | None:
+        """The path of the file, None if it is missing."""
+        return None if self._log is None else self._log.path
+
+    @property
+    def entries(self) -> int:
+        """The number of entries appended or read, 0 if the file is missing."""
+        return 0 if self._log is None else self._log.entries
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the file is there and holds all entries."""
+        return self._log is not None and self._log.is_whole
+
+    def append(self, now: int, entry: Any) -> None:
+        """Append an entry, if it can be written now or later."""
+        if self._log is not None:
+            with self._errors_are_warnings():
+                self._log.append(now, entry)
+
+    def sync(self) -> None:
+        """Flush what is written to the disk."""
+        if self._log is not None:
+            with self._errors_are_warnings():
+                self._log.sync()
+
+    def close(self, *, needed: bool) -> None:
+        """Close the file; ``needed`` says that the store lacks some of it."""
+        if self._log is not None:
+            self._log.close()
+            if self._temporary and not needed:
+                shutil.rmtree(self._log.path.parent, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _errors_are_warnings(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if self.error is None:
+                _logger.warning("the log cannot be written, so what the store lacks stays in memory: %s", error)
+            self.error = error
 
 
 def _checksum_of(before: bytes, content: bytes) -> bytes:

@@ -9,9 +9,9 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from pipeline.errors import RecordError
-from pipeline.record.log import Log
 from pipeline.record.outbox import Change
 from pipeline.results.fault_log import FaultLog, Quiet, brief
 from pipeline.tracking.errors import is_refusal, lacks_tables
@@ -36,14 +36,14 @@ class Exporter:
     """Writes the batches that ``next_batch`` returns to a store, and retries each until it is written.
 
     An outage is reported in a line, and in full in ``faults``. Once ``hurry`` is set, `close` gives up a store that
-    does not answer; one that answers still gets the rest. ``refused`` are the errors of the writes that the store
-    refuses for good.
+    does not answer; one that answers still gets the rest. A backfill can write it from the file ``log``. ``refused``
+    are the errors of the writes that the store refuses for good.
     """
 
     def __init__(
         self,
         store: Store,
-        log: Log | None,
+        log: Path | None,
         next_batch: Callable[[], ExportBatch],
         faults: FaultLog,
         hurry: threading.Event,
@@ -99,7 +99,7 @@ class Exporter:
                     "waiting for the store, at most %.0f s (Ctrl-C stops waiting); this command then writes what is "
                     "missing: python -m pipeline.backfill %s",
                     patience,
-                    shlex.quote(str(self._log.path)),
+                    shlex.quote(str(self._log)),
                 )
 
     def _work(self) -> None:

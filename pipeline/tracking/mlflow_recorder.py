@@ -7,8 +7,6 @@ import dataclasses
 import logging
 import re
 import shlex
-import shutil
-import tempfile
 import threading
 import time
 import uuid
@@ -22,7 +20,7 @@ from pipeline.plan.plan import PlannedTrial
 from pipeline.record import artifacts
 from pipeline.record.drawings import Drawers, Drawings, Figures, InThisThread, drawn_part, draws
 from pipeline.record.entries import Closed, Data, Drew, Opened, Recalled, Resumed, ranked_by
-from pipeline.record.log import LOG_NAMES, DamagedError, Log
+from pipeline.record.log import BestEffortLog, DamagedError, Log
 from pipeline.record.page import sweep_view
 from pipeline.record.protocol import Past, Provenance, SweepHeader
 from pipeline.record.runs import Runs
@@ -71,8 +69,6 @@ class MlflowRecorder:
         self.drawers = drawers or InThisThread()
         self._experiment, self._folder = experiment, folder
         self._figures, self._register_model = figures or Figures(), register_model
-        self._log: Log | None = None
-        self._log_error: OSError | None = None
         self._results: dict[str, Result] = {}
         self._past_runs: Mapping[str, str] = {}
         self._lock = threading.Lock()  # guards the runs and their outbox
@@ -99,7 +95,9 @@ class MlflowRecorder:
                 raise
             raise unreachable(self.uri, error) from error
         self._drawings = Drawings(self._runs, dataset, self._figures, self.drawers)
-        self._exporter = Exporter(self._store, self._log, self._next_batch, self._faults, self._hurry, self._timing)
+        self._exporter = Exporter(
+            self._store, self._log.path, self._next_batch, self._faults, self._hurry, self._timing
+        )
         if past is not None:
             self._writer.submit(lambda: self._draw_missing(past.ended))
         self._writer.start()
@@ -117,7 +115,7 @@ class MlflowRecorder:
     def sync(self) -> None:
         """Return once all reports so far are on the disk; see `Recorder.sync`."""
         done = threading.Event()
-        self._writer.submit(self._sync)
+        self._writer.submit(self._log.sync)
         self._writer.submit(done.set)
         done.wait()
 
@@ -136,10 +134,7 @@ class MlflowRecorder:
         finally:
             self._variables.close()
         errors += self._exporter.refused
-        if self._log is not None:
-            self._log.close()
-            if self._folder is None and not reason:
-                shutil.rmtree(self._log.path.parent, ignore_errors=True)
+        self._log.close(needed=bool(reason))
         if errors or reason:
             raise self._error(errors, reason) from (errors[0] if errors else None)
 
@@ -158,11 +153,11 @@ class MlflowRecorder:
 
     def _begin(self, sweep: SweepHeader | None, provenance: Provenance) -> None:
         """Begin a record: create a log, the parent run of a sweep, and the view of its trials."""
-        self._log = self._create_log()
+        self._log = BestEffortLog.create(self._folder)
         parent = ""
         if sweep is not None:
             tags = artifacts.run_tags(sweep.provenance, sweep.overrides, Data.of(self._dataset))
-            tags |= {SWEEP_KEY_TAG: sweep.key} | ({LOG_TAG: str(self._log.path)} if self._log is not None else {})
+            tags |= {SWEEP_KEY_TAG: sweep.key} | ({LOG_TAG: str(self._log.path)} if self._log.path else {})
             store = self._store
             parent = store.create_run(artifacts.shorten(sweep.name, artifacts.LONGEST_NAME), tags, _now())
             store.client.set_experiment_tag(store.experiment_id, *sweep_view(parent, sweep.trials, sweep.criterion))
@@ -172,13 +167,13 @@ class MlflowRecorder:
         """Resume a sweep, from its log or else from the store alone, and return what is known of it."""
         stored = int(past.tags.get(ENTRIES_TAG, "0"))
         entries = self._replay_log(past, stored, sweep.criterion)
-        if self._log is None:
+        if not entries:
             self._replace_log(sweep, past)
         store = self._store
         store.load_ids(past.run_id)
         tags = artifacts.run_tags(sweep.provenance, sweep.overrides, self._runs.opened.data)
         tags = {name: tags[name] for name in PLACE_TAGS if name in tags} | sweep.criterion.tags()
-        tags |= {LOG_TAG: "" if self._log is None else str(self._log.path), ENTRIES_TAG: str(min(stored, entries))}
+        tags |= {LOG_TAG: str(self._log.path or ""), ENTRIES_TAG: str(min(stored, entries))}
         adopt(store, past, tags, ours=self._runs.names)
         self._past_runs = past.runs
         known = {trial.key: trial for trial in (*sweep.trials, *(run.trial for run in self._runs.runs.values()))}
@@ -224,12 +219,12 @@ class MlflowRecorder:
             return 0
         if log.entries > stored:
             _log.warning("%d missing reports were written to the record, from %s", log.entries - stored, path)
-        self._log = log
+        self._log = BestEffortLog(log)
         return log.entries
 
     def _replace_log(self, sweep: SweepHeader, past: Past) -> None:
         """Begin a new log for a sweep whose log cannot be read: the results of its trials are read from the store."""
-        self._log = self._create_log()
+        self._log = BestEffortLog.create(self._folder)
         if summary.SWEPT in past.tags:
             provenance = {**sweep.provenance, summary.SWEPT: past.tags[summary.SWEPT]}
             sweep = dataclasses.replace(sweep, provenance=provenance)
@@ -247,15 +242,7 @@ class MlflowRecorder:
             provenance=provenance,
         )
         self._runs = Runs(opened, self._store.experiment_id)
-        self._append(opened, _now())
-
-    def _create_log(self) -> Log | None:
-        try:
-            folder = self._folder or Path(tempfile.mkdtemp(prefix="descent-sweeps-"))
-            return Log.create(folder.absolute() / LOG_NAMES.replace("*", str(time.time_ns())))
-        except OSError as error:
-            self._warn_of_log(error)
-            return None
+        self._log.append(_now(), opened)
 
     def _recall_ended(self, trials: Sequence[PlannedTrial]) -> None:
         """Record the trials that ended in an earlier process and are not in the log, as the store has them."""
@@ -279,42 +266,23 @@ class MlflowRecorder:
     def _record(self, entry: object, now: int) -> None:
         """Append an entry to the log, and apply it to the runs, whose changes go to the outbox."""
         with self._lock:
-            self._append(entry, now)
+            self._log.append(now, entry)
             self._runs.apply(entry, now)
-
-    def _append(self, entry: object, now: int) -> None:
-        if self._log is not None:
-            try:
-                self._log.append(now, entry)
-            except OSError as error:
-                self._warn_of_log(error)
-
-    def _warn_of_log(self, error: OSError) -> None:
-        if self._log_error is None:
-            _log.warning("the log cannot be written, so what the store lacks stays in memory: %s", error)
-        self._log_error = error
 
     def _next_batch(self) -> ExportBatch:
         """Return the changes that the store lacks, after the log that holds them is flushed to the disk."""
         with self._lock:
-            entries = 0 if self._log is None else self._log.entries
-            batch = ExportBatch(changes=self._runs.outbox.drain(), root=self._runs.root, entries=entries)
-        self._sync()
+            changes, root = self._runs.outbox.drain(), self._runs.root
+            batch = ExportBatch(changes=changes, root=root, entries=self._log.entries)
+        self._log.sync()
         return batch
-
-    def _sync(self) -> None:
-        if self._log is not None:
-            try:
-                self._log.sync()
-            except OSError as error:
-                self._warn_of_log(error)
 
     def _flush(self) -> None:
         for trial, files in self._drawings.drain():
             self._record(Drew(trial=trial, files=files), _now())
         with self._lock:
             self._runs.refresh(self._timing.refresh)
-        self._sync()
+        self._log.sync()
 
     def _draw_missing(self, ended: Collection[str]) -> None:
         """Draw the figures of these trials that an earlier process did not draw before it was killed."""
@@ -341,9 +309,9 @@ class MlflowRecorder:
             causes.append(f"the record lacks what {len(errors)} failed writes held, the first: {brief(errors[0])}")
         if reason:
             causes.append(f"the record is incomplete: {reason}")
-        if reason and (self._log is None or not self._log.is_whole):
-            causes.append(f"and the log cannot be written: {self._log_error}")
-        elif reason and self._log is not None:
+        if reason and not self._log.is_whole:
+            causes.append(f"and the log cannot be written: {self._log.error}")
+        elif reason:
             credentials = " --tracking-uri URI" if address != self.uri else ""
             command = f"python -m pipeline.backfill {shlex.quote(str(self._log.path))}{credentials}"
             causes.append(f"what it lacks is written by: {command}")
