@@ -88,39 +88,37 @@ class TrialRun:
         """Write the end of a trial that ended by itself."""
         result, layout, change = finished.result, finished.layout, self._change
         change.points += [*self.points.end(result, now), *self._speed(result, now)]
-        self.ended = True
         self.result = dataclasses.replace(result, arrays={}, metrics={**self.points.last(), **result.metrics})
         change.tags |= {"outcome": result.outcome.value, "outcome.step": str(result.step)}
         change.tags |= {f"layout.{name}": str(value) for name, value in dataclasses.asdict(layout).items()}
         if result.message:
             change.tags["outcome.message"] = artifacts.shorten(result.message, artifacts.LONGEST_TAG)
         change.key, change.arrays = self.trial.key, result.arrays
-        change.end = "FAILED" if result.outcome is Outcome.FAILED else "FINISHED", now
         self._log.finish(result, self.points.last(), layout, now)
-        self._outbox.add_texts(self.id, {artifacts.LAYOUT: artifacts.layout_file(layout), **self._texts()})
+        status = "FAILED" if result.outcome is Outcome.FAILED else "FINISHED"
+        self._end(status, now, {artifacts.LAYOUT: artifacts.layout_file(layout)})
 
     def fail(self, failed: Failed, now: int) -> None:
         """Write the end of a trial that raised, or was lost with its worker."""
-        self.ended = True
         message = artifacts.shorten(failed.error, artifacts.LONGEST_TAG)
         self._change.tags |= {"outcome": Outcome.FAILED.value, "outcome.message": message}
-        self._change.end = "FAILED", now
         self._log.fail(failed.error, now)
-        self._outbox.add_texts(self.id, {artifacts.TRACEBACK: failed.traceback, **self._texts()})
+        self._end("FAILED", now, {artifacts.TRACEBACK: failed.traceback})
 
     def kill(self, now: int, why: str = "") -> None:
         """Write the end of a trial that was killed."""
-        self.ended = True
         self._change.tags |= {"outcome": "killed"} | ({"outcome.message": why} if why else {})
-        self._change.end = "KILLED", now
         self._log.kill(now)
-        self._outbox.add_texts(self.id, self._texts())
+        self._end("KILLED", now, {})
 
-    def _texts(self) -> dict[str, str]:
-        """Return the log of a trial that has ended, and its output if there is any, by file name; forget both."""
+    def _end(self, status: str, now: int, texts: Mapping[str, str]) -> None:
+        """End the run, with files of these texts, the trial's log and its output if there is any; forget these two."""
+        self.ended = True
+        self._change.end = status, now
         log, output = self._log.text(), self._output.text()
         self._log, self._output = TrialLog(), _Output()
-        return {TRIAL_LOG: log} | ({OUTPUT: output} if output else {})
+        written = {OUTPUT: output} if output else {}
+        self._outbox.add_texts(self.id, {**texts, TRIAL_LOG: log, **written})
 
     @property
     def _change(self) -> Change:
