@@ -133,11 +133,8 @@ class SqliteStore(Store):
         if self._template is None or self._template.folder is None:
             super()._attach(run, change)
             return
-        folder = Path(self._template.folder.replace(self._template.run["run_uuid"], self._id(run)))
-        for name, content in change.files.items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(self._file_with_ids(name, content))
+        folder = self._template.folder.replace(self._template.run["run_uuid"], self._id(run))
+        self._write_files(Path(folder), change)
         change.files = {}
 
     def _insert_runs(self, connection: Any, changes: Mapping[str, Change]) -> None:

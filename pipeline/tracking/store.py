@@ -210,10 +210,7 @@ class Store:
         if not change.files:
             return
         with tempfile.TemporaryDirectory() as folder:
-            for name, content in change.files.items():
-                path = Path(folder, name)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(self._file_with_ids(name, content))
+            self._write_files(Path(folder), change)
             self.client.log_artifacts(self._id(run), folder)
         self.answered = time.monotonic()
         change.files = {}
@@ -241,8 +238,13 @@ class Store:
             raise LookupError(f"the store must hold the run {run}, which was created before; it does not")
         return found
 
-    def _file_with_ids(self, name: str, content: bytes) -> bytes:
-        return self.with_ids(content.decode()).encode() if name.endswith((".csv", ".json")) else content
+    def _write_files(self, folder: Path, change: Change) -> None:
+        """Write files, by path, into a folder; in tables the recorder's names of runs become their ids."""
+        for name, content in change.files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            table = name.endswith((".csv", ".json"))
+            path.write_bytes(self.with_ids(content.decode()).encode() if table else content)
 
 
 def _refused(write: Callable[[], object]) -> list[Exception]:
