@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -134,7 +135,7 @@ class _Backfill:
             self._write(entries)
         if not self._runs.closed:
             self.lost.append("the log has no end: its sweep was killed, or the file was cut short")
-            running = [run for run in self._runs.unended() if self._retry(lambda run=run: self._store.is_running(run))]  # type: ignore[misc]
+            running = [run for run in self._runs.unended() if self._retry(partial(self._store.is_running, run))]
             names = self._runs.abandon(running, time.time_ns() // 1_000_000, _WITHOUT_END)
             self._write(max(entries, self._stored))
             self.lost += [f"the run {self._store.with_ids(name)} is ended as KILLED, its end is lost" for name in names]
