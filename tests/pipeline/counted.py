@@ -69,7 +69,7 @@ if __name__ == "__main__":
     set_constants()
     from pipeline.cli.app import main
     from pipeline.sweep import opening
-    from pipeline.tracking.timing import Timing
+    from pipeline.tracking.exporter import Timing
 
     timing = Timing(**json.loads(os.environ.get("TIMING", "{}")))
     opening.MlflowRecorder = functools.partial(opening.MlflowRecorder, timing=timing)

@@ -13,8 +13,8 @@ import pytest
 
 from pipeline.backfill import main
 from pipeline.tracking.connection import connect
+from pipeline.tracking.exporter import Timing
 from pipeline.tracking.reader import open_reader
-from pipeline.tracking.timing import Timing
 from tests.pipeline.commands import Command
 
 pytestmark = pytest.mark.slow

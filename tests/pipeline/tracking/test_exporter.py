@@ -4,8 +4,7 @@ import threading
 
 from pipeline.record.outbox import Change
 from pipeline.results.fault_log import NAME, FaultLog
-from pipeline.tracking.exporter import ExportBatch, Exporter
-from pipeline.tracking.timing import Timing
+from pipeline.tracking.exporter import ExportBatch, Exporter, Timing
 
 
 class Moody:
