@@ -74,7 +74,7 @@ class Exporter:
         self._store, self._log, self._faults, self._hurry = store, log, faults, hurry
         self._next_batch, self._timing = next_batch, timing
         self._failure: Exception | None = None
-        self._outage_began: float | None = None
+        self._outage_began = 0.0
         self._pause = timing.retry
         self._flush_requested = self._closing = False
         self._ended = threading.Event()
@@ -175,20 +175,20 @@ class Exporter:
         return True
 
     def _on_success(self) -> None:
+        away = self._failure is not None
         self._failure, self._pause = None, self._timing.retry
         self._store.answered = time.monotonic()
-        if self._outage_began is not None:
+        if away:
             message = f"the store answers again after {time.monotonic() - self._outage_began:.0f} s, and has everything"
-            self._outage_began = None
             self._faults.write(message)
             _log.warning("%s", message)
 
     def _on_failure(self, error: Exception) -> None:
-        if self._outage_began is None:
+        if self._failure is None:
             self._outage_began = time.monotonic()
             logged = self._faults.write("the store does not answer", "".join(traceback.format_exception(error)))
             where = f" (in full: {self._faults.path})" if logged else ""
             _log.warning("the store does not answer, and training goes on: %s%s", brief(error), where)
-        elif self._failure is None or brief(error) != brief(self._failure):
+        elif brief(error) != brief(self._failure):
             self._faults.write(f"still not: {brief(error)}")
         self._failure = error
