@@ -21,7 +21,6 @@ from pipeline.reports import Decided, Finished, Measured, Planned, Searched, Tri
 from pipeline.results import decisions, proposals, summary
 from pipeline.results.standing import Standing
 from pipeline.results.tally import Tally
-from pipeline.stopping.rung_system import Decision
 
 RESULTS = "results"
 
@@ -39,15 +38,19 @@ class TrialRecord:
 
 
 class SweepRun:
-    """The parent run of a sweep; ``experiment`` is the id of its experiment in the store."""
+    """The parent run of a sweep; ``experiment`` is the id of its experiment in the store.
+
+    ``decided`` are the decisions at rungs, in order, ``proposed`` the overrides of a search's proposals, in the batches
+    in which they were made.
+    """
 
     def __init__(self, opened: Opened, sweep: SweepHeader, outbox: Outbox, experiment: str) -> None:
         self.id = opened.parent
         self.tally = Tally(sweep.trials, sweep.criterion)
         self._best_results: dict[str, Finished] = {}  # the best result of each setting that may win
         self.searched: Searched | None = None
-        self._decisions: list[Decided] = []
-        self._proposed: list[Sequence[Sequence[str]]] = []
+        self.decided: list[Decided] = []
+        self.proposed: list[Sequence[Sequence[str]]] = []
         self._has_params = summary.SWEPT in sweep.provenance
         self.sweep = sweep
         self._opened, self._outbox, self._experiment = opened, outbox, experiment
@@ -67,24 +70,16 @@ class SweepRun:
             case Planned(trials=trials):
                 self.tally.add(trials)
             case Decided():
-                self._decisions.append(report)
-                change.tags |= decisions.tags(self._decisions)
+                self.decided.append(report)
+                change.tags |= decisions.tags(self.decided)
             case Measured(metrics=metrics):
                 change.points += [RunPoints.block(name, value, now, 0) for name, value in metrics.items()]
             case Searched():
                 known = {proposal.number for proposal in self.searched.proposals} if self.searched else set()
                 if new := [proposal.overrides for proposal in report.proposals if proposal.number not in known]:
-                    self._proposed.append(new)
+                    self.proposed.append(new)
                 self.searched = report.after(self.searched)
                 change.tags |= proposals.tags(self.searched)
-
-    def decisions(self) -> tuple[Decision, ...]:
-        """Return the decisions made at rungs, in order."""
-        return tuple(decided.decision for decided in self._decisions)
-
-    def proposals(self) -> tuple[Sequence[Sequence[str]], ...]:
-        """Return the overrides of a search's proposals, in order, in the batches in which they were made."""
-        return tuple(self._proposed)
 
     @property
     def winner(self) -> Finished | None:
@@ -153,7 +148,7 @@ class SweepRun:
             change.params |= {} if self._has_params else summary.params(self.tally)
             self._has_params = True
         change.points += [RunPoints.block(name, value, now, 0) for name, value in summary.metrics(self.tally).items()]
-        rungs = {"rungs": decisions.rows(self._decisions)} if self._decisions else {}
+        rungs = {"rungs": decisions.rows(self.decided)} if self.decided else {}
         for name, table in (summary.tables(self.tally, ids) | rungs).items():
             change.files |= _files(name, table)
 

@@ -181,8 +181,12 @@ class MlflowRecorder:
         self._record(Resumed(uri=redact(self.uri), sweep=sweep, provenance=provenance), _now())
         parent = self._runs.parent
         assert parent is not None, "only a sweep is resumed"
-        ended = {**past.ended, **self._runs.results()}
-        return dataclasses.replace(past, ended=ended, decisions=parent.decisions(), proposals=parent.proposals())
+        return dataclasses.replace(
+            past,
+            ended={**past.ended, **self._runs.results()},
+            decisions=tuple(one.decision for one in parent.decided),
+            proposals=tuple(parent.proposed),
+        )
 
     def _replay_log(self, past: Past, stored: int, criterion: Criterion) -> int:
         """Replay the log of a sweep, of which the store has ``stored`` entries, and return how many it has.
