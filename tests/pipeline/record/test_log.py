@@ -9,6 +9,7 @@ import resource
 import struct
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from pipeline.plan.plan import PlannedTrial, Progress
 from pipeline.raised import Raised
 from pipeline.record.codec import Codec
 from pipeline.record.entries import Closed, Data, Drew, Opened, Recalled, Resumed, Trained
-from pipeline.record.log import DamagedError, Log
+from pipeline.record.log import BestEffortLog, DamagedError, Log
 from pipeline.record.protocol import Provenance
 from pipeline.reports import (
     Checkpointed,
@@ -345,3 +346,27 @@ def test_a_place_that_cannot_be_written_is_an_error_and_leaves_nothing(tmp_path)
 
     with pytest.raises(OSError, match=r"Not a directory|File exists"):
         Log.create(tmp_path / "file" / "record-1.log")
+
+
+def test_a_sweep_goes_on_without_a_log_that_cannot_be_created_and_is_told_once(tmp_path, caplog):
+    (tmp_path / "file").touch()
+
+    log = BestEffortLog.create(tmp_path / "file")
+    log.append(0, Closed(status="FINISHED"))
+    log.sync()
+    log.close(needed=True)
+
+    assert (log.path, log.entries, log.is_whole) == (None, 0, False)
+    (warning,) = caplog.messages
+    assert warning.startswith("the log cannot be written, so what the store lacks stays in memory: ")
+
+
+@pytest.mark.parametrize("needed", [True, False])
+def test_a_temporary_log_is_kept_if_a_backfill_needs_it(needed, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    log = BestEffortLog.create(None)
+    log.close(needed=needed)
+
+    assert log.path.is_file() is needed
+    assert bool(list(tmp_path.iterdir())) is needed

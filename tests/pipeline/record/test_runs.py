@@ -6,7 +6,7 @@ import tracemalloc
 import pytest
 
 from pipeline.record.artifacts import LONGEST_NAME, LONGEST_TAG
-from pipeline.record.entries import Closed, Data, Opened, Recalled, Resumed
+from pipeline.record.entries import Closed, Data, Drew, Opened, Recalled, Resumed
 from pipeline.record.outbox import PACK_ABOVE, PACK_TAG
 from pipeline.record.protocol import Provenance
 from pipeline.record.runs import Runs
@@ -57,6 +57,16 @@ def test_no_run_has_the_name_of_one_that_was_lost_with_the_end_of_the_log(opened
 
     assert whole.names & rest.names == {whole.runs[one.key].id}
     assert sorted(rest.names) == [rest.runs[one.key].id, rest.runs[other.key].id]
+
+
+def test_a_run_that_is_older_than_the_log_goes_by_its_id_in_the_store(opened, trial, layout):
+    one, store_id = trial(), "3" * 32
+    runs = Runs(opened(one), "1")
+    runs.apply(Recalled(trial=one, run_id=store_id, curves=(), result=done(), layout=layout), 1)
+
+    runs.apply(Drew(trial=one, files={"loss.png": b"png"}), 2)
+
+    assert runs.outbox.drain()[store_id].files == {"figures/loss.png": b"png"}
 
 
 def test_files_of_arrays_have_names_of_their_own(opened, trial, layout):
