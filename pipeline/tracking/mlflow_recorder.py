@@ -10,7 +10,7 @@ import shlex
 import threading
 import time
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from pipeline.address import absolute, redact, unreachable
@@ -69,7 +69,7 @@ class MlflowRecorder:
         self._experiment, self._folder = experiment, folder
         self._figures, self._register_model = figures or Figures(), register_model
         self._results: dict[str, Result] = {}
-        self._past_runs: Mapping[str, str] = {}
+        self._unrecalled: dict[str, str] = {}  # the runs of ended trials, by key, that the log lacks
         self._lock = threading.Lock()  # guards the runs and their outbox
         self._timing = timing
         self._writer = Writer(self._flush, interval=timing.flush)
@@ -174,7 +174,8 @@ class MlflowRecorder:
         tags = {name: tags[name] for name in PLACE_TAGS if name in tags} | sweep.criterion.tags()
         tags |= {LOG_TAG: str(self._log.path or ""), ENTRIES_TAG: str(min(stored, entries))}
         adopt(store, past, tags, ours=self._runs.names)
-        self._past_runs = past.runs
+        logged = self._runs.results()
+        self._unrecalled = {key: run_id for key, run_id in past.runs.items() if key not in logged}
         known = {trial.key: trial for trial in (*sweep.trials, *(run.trial for run in self._runs.runs.values()))}
         self._recall_ended(list(known.values()))
         sweep = dataclasses.replace(sweep, past=None)
@@ -249,10 +250,9 @@ class MlflowRecorder:
 
     def _recall_ended(self, trials: Sequence[PlannedTrial]) -> None:
         """Record the trials that ended in an earlier process and are not in the log, as the store has them."""
-        known = self._runs.results() if self._past_runs else {}
         for trial in trials:
-            if trial.key in self._past_runs and trial.key not in known:
-                run_id = self._past_runs[trial.key]
+            run_id = self._unrecalled.pop(trial.key, None)
+            if run_id is not None:
                 curves, result, layout = read_ended(self._store, run_id)
                 entry = Recalled(trial=trial, run_id=run_id, curves=tuple(curves), result=result, layout=layout)
                 self._results[trial.key] = drawn_part(self._runs, trial, result)
