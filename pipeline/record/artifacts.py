@@ -81,13 +81,13 @@ def shorten(text: str, longest: int, note: str = " ... (shortened)") -> str:
 
 
 def storable(text: str) -> str:
-    """Return a text that every store takes, with escapes for what one refuses.
+    r"""Return a text that every store takes, with escapes for what one refuses.
 
     PostgreSQL takes no NUL, and no encoding has the half of a pair of surrogates, which in Python stands for a byte of
     a file's name that is no text.
 
-    >>> storable("a\\0b"), storable("\\udcff")
-    ('a\\\\0b', '\\\\udcff')
+    >>> storable("a\0b"), storable("\udcff")
+    ('a\\0b', '\\udcff')
     """
     if text.isascii() and "\0" not in text:
         return text

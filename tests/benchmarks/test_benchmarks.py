@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
-def test_one_benchmark_alone_is_measured_printed_and_written_as_json(tmp_path, cifar10_root):  # noqa: ARG001  # it finds the images itself
+def test_one_benchmark_alone_is_measured_printed_and_written_as_json(tmp_path, cifar10_root):
     file = tmp_path / "rows.json"
 
     end = subprocess.run(

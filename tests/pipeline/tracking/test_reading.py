@@ -59,11 +59,14 @@ def test_a_store_that_ceases_to_answer_is_an_error_of_the_record(
 
     monkeypatch.setattr(reader._client, call, gone)
 
-    # when all is read
-    with mlflow_variables(WRITE_VARIABLES), pytest.raises(RecordError) as error:
+    def read():
         reader.trial(run_id)
         reader.sweep(sweep)
         reader.annotate(sweep, {"verdict": "equal"}, "It is equal.")
+
+    # when all is read
+    with mlflow_variables(WRITE_VARIABLES), pytest.raises(RecordError) as error:
+        read()
 
     # then the error says so, and no run is said to be missing
     assert "the run must be" not in str(error.value)
