@@ -61,6 +61,19 @@ def experiment():
 
 
 @pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory, empty_store):
+    """What the trials of `disturbed.GRID` are that nothing disturbs."""
+    from tests.pipeline.disturbed import Sweep
+
+    sweep = Sweep(tmp_path_factory.mktemp("undisturbed"), empty_store, pause=0)
+    code, _, err = sweep.run("engine=inprocess")
+    assert code == 0, err
+    results = sweep.results()
+    assert len(results) == 4
+    return results
+
+
+@pytest.fixture(scope="session")
 def server_folder(tmp_path_factory):
     """Where the tracking server keeps its database, its artifacts and its log."""
     return tmp_path_factory.mktemp("server")

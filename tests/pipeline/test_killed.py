@@ -41,11 +41,7 @@ def points_in_log(folder):
     return found
 
 
-def test_a_driver_killed_at_five_random_moments_is_resumed_to_the_same_end(tmp_path, empty_store):
-    quiet = Sweep(tmp_path / "undisturbed", empty_store, pause=0, FIGURES="1")
-    code, _, err = quiet.run("engine=inprocess")
-    assert code == 0, err
-    expected = quiet.results()
+def test_a_driver_killed_at_five_random_moments_is_resumed_to_the_same_end(tmp_path, empty_store, undisturbed):
     sweep = Sweep(tmp_path / "disturbed", empty_store, FIGURES="1")
     generator = random.Random(int(os.environ.get("SEED", "1")))
 
@@ -62,7 +58,7 @@ def test_a_driver_killed_at_five_random_moments_is_resumed_to_the_same_end(tmp_p
     # then all three hold the same
     assert code == 0, err
     assert "resumed: " in out
-    assert_equal(sweep.results(), expected)
+    assert_equal(sweep.results(), undisturbed)
     assert points_in_log(sweep.folder) == {key: points for key, (points, _) in sweep.results().items()}
     parents, trials = sweep.statuses()
     assert parents == ["FINISHED"]

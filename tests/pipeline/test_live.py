@@ -14,15 +14,7 @@ BATCHES = ("hydra/sweeper=basic", "hydra.sweeper.max_batch_size=2")
 HERE = ("engine=inprocess",)
 
 
-@pytest.fixture(scope="module")
-def one_batch(tmp_path_factory, empty_store):
-    sweep = Sweep(tmp_path_factory.mktemp("one"), empty_store, pause=0)
-    code, _, err = sweep.run(*HERE)
-    assert code == 0, err
-    return sweep
-
-
-def test_batches_of_another_sweeper_are_one_sweep_on_one_cluster(tmp_path, empty_store, one_batch, cluster):
+def test_batches_of_another_sweeper_are_one_sweep_on_one_cluster(tmp_path, empty_store, undisturbed, cluster):
     sweep = Sweep(tmp_path, empty_store, pause=0)
     code, out, err = sweep.run(*BATCHES, f"cluster.address={cluster}", "cluster.workers=2")
 
@@ -30,14 +22,14 @@ def test_batches_of_another_sweeper_are_one_sweep_on_one_cluster(tmp_path, empty
     assert out.count("mlflow ui --backend-store-uri") == 1
     parents, _ = sweep.statuses()
     assert parents == ["FINISHED"]
-    assert_equal(sweep.results(), one_batch.results())
+    assert_equal(sweep.results(), undisturbed)
     # job numbers go on, and the processes of the workers serve both batches
     (folder,) = {file.parent.parent for file in tmp_path.rglob("overrides.yaml") if file.parent.parent.name == "3"}
     assert {path.name for path in folder.parent.iterdir() if path.name.isdigit()} == {"0", "1", "2", "3"}
     assert len({process for process, *_ in sweep.attempts()}) <= 2
 
 
-def test_batches_that_are_killed_are_resumed_as_one_sweep(tmp_path, empty_store, one_batch):
+def test_batches_that_are_killed_are_resumed_as_one_sweep(tmp_path, empty_store, undisturbed):
     sweep = Sweep(tmp_path, empty_store)
     process = sweep.kill(*HERE, *BATCHES, after=1.0)
     process.communicate()
@@ -49,7 +41,7 @@ def test_batches_that_are_killed_are_resumed_as_one_sweep(tmp_path, empty_store,
     parents, trials = sweep.statuses()
     assert parents == ["FINISHED"]
     assert [statuses.count("FINISHED") for statuses in trials.values()] == [1, 1, 1, 1]
-    assert_equal(sweep.results(), one_batch.results())
+    assert_equal(sweep.results(), undisturbed)
 
 
 @pytest.mark.parametrize(

@@ -15,16 +15,6 @@ from tests.pipeline.disturbed import STEPS, Sweep, assert_equal
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, empty_store):
-    sweep = Sweep(tmp_path_factory.mktemp("undisturbed"), empty_store, pause=0)
-    code, _, err = sweep.run("engine=inprocess")
-    assert code == 0, err
-    results = sweep.results()
-    assert len(results) == 4
-    return results
-
-
 def test_a_driver_killed_on_ray_is_resumed_on_another_number_of_workers(tmp_path, empty_store, undisturbed, cluster):
     sweep, here = Sweep(tmp_path, empty_store, pause=0.03), ("engine=ray", f"cluster.address={cluster}")
     process = sweep.kill(*here, "cluster.workers=2", after=1.5)

@@ -71,14 +71,6 @@ def head():
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, empty_store):
-    sweep = Sweep(tmp_path_factory.mktemp("undisturbed"), empty_store, pause=0)
-    code, _, err = sweep.run("engine=inprocess")
-    assert code == 0, err
-    return sweep.results()
-
-
 @pytest.fixture
 def sweep(tmp_path, empty_store, head):
     """A sweep whose driver knows of the cluster only its address and its token."""
