@@ -14,6 +14,8 @@ from tests.pipeline.disturbed import STEPS, Sweep, assert_equal
 
 pytestmark = pytest.mark.slow
 
+PRIVATE = ("engine=ray", "cluster.address=local", "cluster.workers=1")
+
 
 def test_a_driver_killed_on_ray_is_resumed_on_another_number_of_workers(tmp_path, empty_store, undisturbed, cluster):
     sweep, here = Sweep(tmp_path, empty_store, pause=0.03), ("engine=ray", f"cluster.address={cluster}")
@@ -131,9 +133,9 @@ def test_figures_of_finished_trials_that_were_not_drawn_any_more_are_drawn_on_re
     assert set(tmp_path.glob("mlruns/*/*/artifacts/figures/*")) == drawn
 
 
-def test_a_second_interrupt_stops_at_once_and_leaves_no_process(tmp_path, empty_store, undisturbed, cluster):
+def test_a_second_interrupt_stops_at_once_and_leaves_no_process(tmp_path, empty_store, undisturbed):
     sweep = Sweep(tmp_path, empty_store, pause=0.03)
-    process = sweep.kill("engine=ray", "cluster.address=local", after=1.0, number=0)
+    process = sweep.kill(*PRIVATE, after=1.0, number=0)
     children = psutil.Process(process.pid).children(recursive=True)
     assert any("ray::" in " ".join(child.cmdline()) for child in children)
 
@@ -151,7 +153,7 @@ def test_a_second_interrupt_stops_at_once_and_leaves_no_process(tmp_path, empty_
     assert [child for child in alive if not child.name().endswith("Agent")] == []
 
     # and what was known can be gone on from
-    code, _, err = sweep.run("engine=ray", f"cluster.address={cluster}", "sweep.resume=true")
+    code, _, err = sweep.run("engine=inprocess", "sweep.resume=true")
     assert code == 0, err
     assert sweep.statuses()[0] == ["FINISHED"]
     assert_equal(sweep.results(), undisturbed)
@@ -159,7 +161,7 @@ def test_a_second_interrupt_stops_at_once_and_leaves_no_process(tmp_path, empty_
 
 def test_a_driver_that_ray_takes_with_it_has_said_how_to_go_on(tmp_path, empty_store, undisturbed):
     sweep = Sweep(tmp_path, empty_store, pause=0.05)
-    process = sweep.kill("engine=ray", "cluster.address=local", after=1.0, number=0)
+    process = sweep.kill(*PRIVATE, after=1.0, number=0)
     children = psutil.Process(process.pid).children(recursive=True)
     next(child for child in children if child.name() == "raylet").kill()
 
