@@ -38,6 +38,11 @@ class Sweep:
             out, err = process.communicate(timeout=180)
         return process.returncode, out, err
 
+    def resume(self, *arguments):
+        """Resume to the end, without pauses."""
+        self.environment["PAUSE"] = "0"
+        return self.run(*arguments, "sweep.resume=true")
+
     def kill(self, *arguments, after, number=signal.SIGKILL):
         """Start, and send a signal ``after`` seconds of computing with an open record.
 

@@ -53,7 +53,7 @@ def test_a_driver_killed_at_five_random_moments_is_resumed_to_the_same_end(tmp_p
         process.communicate()
         assert process.returncode == -signal.SIGKILL
     # when the same command is left to end
-    code, out, err = sweep.run("engine=inprocess", "sweep.resume=true")
+    code, out, err = sweep.resume("engine=inprocess")
 
     # then all three hold the same
     assert code == 0, err
@@ -69,7 +69,7 @@ def test_a_driver_killed_at_five_random_moments_is_resumed_to_the_same_end(tmp_p
     # and once more there is nothing to do
     before = sweep.work()
     del sweep.environment["FIGURES"]  # which nobody looks at, and nobody kills any more
-    code, out, err = sweep.run("engine=inprocess", "sweep.resume=true")
+    code, out, err = sweep.resume("engine=inprocess")
     assert code == 0, err
     assert "resumed: 4 trials are finished already, 0 go on from a checkpoint, 0 start" in out
     assert sweep.work() == before

@@ -34,7 +34,7 @@ def test_batches_that_are_killed_are_resumed_as_one_sweep(tmp_path, empty_store,
     process = sweep.kill(*HERE, *BATCHES, after=1.0)
     process.communicate()
     assert process.returncode == -signal.SIGKILL
-    code, out, err = sweep.run(*HERE, *BATCHES, "sweep.resume=true")
+    code, out, err = sweep.resume(*HERE, *BATCHES)
 
     assert code == 0, err
     assert "resumed: " in out

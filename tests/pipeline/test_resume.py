@@ -22,7 +22,7 @@ def test_a_driver_killed_on_ray_is_resumed_on_another_number_of_workers(tmp_path
     process = sweep.kill(*here, "cluster.workers=2", after=1.5)
     process.communicate()
 
-    code, out, err = sweep.run(*here, "cluster.workers=1", "sweep.resume=true")
+    code, out, err = sweep.resume(*here, "cluster.workers=1")
 
     assert code == 0, err
     assert "4 go on from a checkpoint" in out
@@ -39,7 +39,7 @@ def test_a_damaged_checkpoint_is_told_of_and_the_one_before_is_used(tmp_path, em
     content[len(content) // 2] ^= 1
     last.write_bytes(content)
 
-    code, out, err = sweep.run("engine=inprocess", "sweep.resume=true")
+    code, out, err = sweep.resume("engine=inprocess")
 
     assert code == 0, err
     assert f"damaged, so the checkpoint before it counts: {last}" in out
@@ -78,9 +78,8 @@ def test_of_changed_trials_it_is_said_what_differs_and_what_nobody_computes_is_e
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    sweep.environment["PAUSE"] = "0"
 
-    code, out, err = sweep.run("engine=inprocess", "learning_rate=0.005", "sweep.resume=true")
+    code, out, err = sweep.resume("engine=inprocess", "learning_rate=0.005")
 
     assert code == 0, err
     told = re.search(r"the nearest is batch_size on synthetic \(run \w+\): (.*)", out)
@@ -92,7 +91,7 @@ def test_of_changed_trials_it_is_said_what_differs_and_what_nobody_computes_is_e
     assert set(itertools.chain.from_iterable(trials.values())) == {"FINISHED", "KILLED"}
 
     # and what was ended can be gone on with nevertheless
-    code, out, err = sweep.run("engine=inprocess", "sweep.resume=true")
+    code, out, err = sweep.resume("engine=inprocess")
     assert code == 0, err
     assert "resumed: " in out
     assert sweep.statuses()[0] == ["FINISHED", "FINISHED"]
@@ -153,7 +152,7 @@ def test_a_second_interrupt_stops_at_once_and_leaves_no_process(tmp_path, empty_
     assert [child for child in alive if not child.name().endswith("Agent")] == []
 
     # and what was known can be gone on from
-    code, _, err = sweep.run("engine=inprocess", "sweep.resume=true")
+    code, _, err = sweep.resume("engine=inprocess")
     assert code == 0, err
     assert sweep.statuses()[0] == ["FINISHED"]
     assert_equal(sweep.results(), undisturbed)
@@ -169,7 +168,7 @@ def test_a_driver_that_ray_takes_with_it_has_said_how_to_go_on(tmp_path, empty_s
 
     assert process.returncode != 0
     assert "Ray's own process has ended, which ends this one: go on with the same command and sweep.resume=true" in err
-    code, out, err = sweep.run("engine=inprocess", "sweep.resume=true")
+    code, out, err = sweep.resume("engine=inprocess")
     assert code == 0, err
     assert "resumed: " in out
     assert_equal(sweep.results(), undisturbed)
@@ -214,7 +213,7 @@ def test_a_trial_that_raises_costs_the_others_nothing_and_is_run_again_on_resumi
 
     # when what made them fail is mended
     del sweep.environment["RAISES"]
-    code, out, err = sweep.run("engine=inprocess", "sweep.resume=true")
+    code, out, err = sweep.resume("engine=inprocess")
 
     assert code == 0, err
     assert "resumed: 2 trials are finished already" in out

@@ -108,7 +108,7 @@ def test_a_halving_that_is_killed_at_each_rung_and_resumed_is_as_if_nothing_had_
     while made < 4:
         resume = ["sweep.resume=true"] if made else []
         made = killed_at(sweep, made + 1, *HERE, *HALVING, *resume)
-    code, out, err = sweep.run(*HERE, *HALVING, "sweep.resume=true")
+    code, out, err = sweep.resume(*HERE, *HALVING)
 
     assert code == 0, err
     assert "resumed: " in out
@@ -139,7 +139,7 @@ def test_an_asha_that_is_killed_goes_on_from_its_decisions_and_contradicts_none(
     before = decisions(sweep)
     killed_at(sweep, len(before) + 1, *HERE, *ASHA, "sweep.resume=true")
     assert decisions(sweep)[: len(before)] == before
-    code, out, err = sweep.run(*HERE, *ASHA, "sweep.resume=true")
+    code, out, err = sweep.resume(*HERE, *ASHA)
 
     assert code == 0, err
     assert "resumed: " in out

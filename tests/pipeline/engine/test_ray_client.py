@@ -111,7 +111,7 @@ def test_a_sweep_whose_relay_is_lost_says_so_and_is_resumed_to_the_same_record(s
     assert err.startswith("error: cluster must stay in reach and have what this package needs, got: ")
     assert_gone(head)
 
-    code, out, err = sweep.run(*existing(head), "sweep.resume=true")
+    code, out, err = sweep.resume(*existing(head))
 
     assert code == 0, err
     assert err == ""
