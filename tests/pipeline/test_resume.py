@@ -47,18 +47,33 @@ def test_a_damaged_checkpoint_is_told_of_and_the_one_before_is_used(tmp_path, em
     assert_equal(sweep.results(), undisturbed)
 
 
-def test_a_sweep_that_is_running_is_not_resumed_beside_itself(tmp_path, empty_store):
-    sweep = Sweep(tmp_path, empty_store, pause=0.5)
+@pytest.fixture(scope="module")
+def running(tmp_path_factory, empty_store):
+    """A sweep that another process computes as long as there are tests that use it."""
+    sweep = Sweep(tmp_path_factory.mktemp("running"), empty_store, pause=60)
     process = sweep.kill("engine=inprocess", after=0, number=0)
-
-    code, _, err = sweep.run("engine=inprocess", "sweep.resume=true")
+    yield sweep
+    assert process.poll() is None
     process.send_signal(signal.SIGKILL)
     process.communicate()
+
+
+def test_a_sweep_that_is_running_is_not_resumed_beside_itself(running):
+    code, _, err = running.resume("engine=inprocess")
 
     assert code == 2
     assert "the sweep must not be running elsewhere" in err
     # It has touched nothing of the other's.
-    assert "KILLED" not in json.dumps(sweep.statuses())
+    assert "KILLED" not in json.dumps(running.statuses())
+
+
+def test_a_sweep_that_is_running_is_left_alone_by_one_of_changed_trials(running):
+    code, out, err = running.resume("engine=inprocess", "learning_rate=0.005")
+
+    assert code == 0, err
+    assert "the nearest is" in out
+    assert "ended as KILLED" not in out
+    assert sorted(running.statuses()[0]) == ["FINISHED", "RUNNING"]
 
 
 def test_without_an_earlier_sweep_resuming_starts_one(tmp_path, empty_store, undisturbed):
@@ -95,22 +110,6 @@ def test_of_changed_trials_it_is_said_what_differs_and_what_nobody_computes_is_e
     assert code == 0, err
     assert "resumed: " in out
     assert sweep.statuses()[0] == ["FINISHED", "FINISHED"]
-
-
-def test_a_sweep_that_is_running_is_left_alone_by_one_of_changed_trials(tmp_path, empty_store):
-    sweep = Sweep(tmp_path, empty_store, pause=0.5)
-    process = sweep.kill("engine=inprocess", after=0, number=0)
-    sweep.environment["PAUSE"] = "0"
-
-    code, out, err = sweep.run("engine=inprocess", "learning_rate=0.005", "sweep.resume=true")
-    running = sweep.statuses()[0]
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-
-    assert code == 0, err
-    assert "the nearest is" in out
-    assert "ended as KILLED" not in out
-    assert sorted(running) == ["FINISHED", "RUNNING"]
 
 
 def test_figures_of_finished_trials_that_were_not_drawn_any_more_are_drawn_on_resuming(tmp_path, empty_store):
