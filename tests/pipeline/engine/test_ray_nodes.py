@@ -17,12 +17,15 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationW
 STORE = 80_000_000
 """Bytes of each node's object store: the least that Ray allows."""
 
+NOTICING = {"health_check_period_ms": 500}
+"""Ray takes a node for dead that has not answered five times, by default every three seconds."""
+
 
 class Nodes:
     """A Ray cluster whose head has no CPUs, and whose nodes come and go."""
 
     def __init__(self):
-        self.cluster = start_cluster(num_cpus=0, object_store_memory=STORE)
+        self.cluster = start_cluster(num_cpus=0, object_store_memory=STORE, _system_config=NOTICING)
         self.running = []
 
     def add(self, *, wait=True, **has):
@@ -142,7 +145,7 @@ def test_a_group_that_has_started_is_halved_for_a_node_that_joins(computing, eng
     groups = computing.groups_of(points, task=task, workers=1)
     assert len(groups) == 1
     nodes.resize(1)
-    nodes.cluster.wait_for_nodes()  # Ray notices seconds later that one is gone
+    nodes.cluster.wait_for_nodes()  # Ray notices later that one is gone
 
     def join(report):
         if isinstance(report, Checkpointed) and len(nodes.running) == 1:
