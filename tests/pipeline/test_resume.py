@@ -158,7 +158,8 @@ def test_a_second_interrupt_stops_at_once_and_leaves_no_process(tmp_path, empty_
 
 
 def test_a_driver_that_ray_takes_with_it_has_said_how_to_go_on(tmp_path, empty_store, undisturbed):
-    sweep = Sweep(tmp_path, empty_store, pause=0.05)
+    soon = {"RAY_health_check_period_ms": "500"}  # Ray asks five times, by default every three seconds
+    sweep = Sweep(tmp_path, empty_store, pause=0.05, **soon)
     process = sweep.kill(*PRIVATE, after=1.0, number=0)
     children = psutil.Process(process.pid).children(recursive=True)
     next(child for child in children if child.name() == "raylet").kill()
