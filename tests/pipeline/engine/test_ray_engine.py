@@ -37,7 +37,7 @@ def test_one_worker_two_and_this_process_give_the_same_numbers(computing, engine
 
 def test_what_a_trial_raises_fails_its_group_with_the_traceback(computing, engine):
     _, results, failures = computing.outcomes(
-        engine(), computing.groups_of(computing.planned(2), task=computing.Raising())
+        engine(workers=1), computing.groups_of(computing.planned(2), task=computing.Raising())
     )
 
     assert results == {}
@@ -70,7 +70,7 @@ def test_a_trial_fails_when_its_attempts_are_spent(computing, engine, tmp_path):
 
 def test_a_group_that_takes_too_long_fails(computing, engine):
     _, _, failures = computing.outcomes(
-        engine(timeout=1.0), computing.groups_of(computing.planned(1), task=computing.Hanging())
+        engine(timeout=1.0, workers=1), computing.groups_of(computing.planned(1), task=computing.Hanging())
     )
 
     assert failures[0].error == "trial.timeout: took longer than 1.0 s"
@@ -90,7 +90,7 @@ def test_a_running_cluster_is_joined_and_left_running(computing, engine, cluster
     if job:
         monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps({"runtime_env": job}))
 
-    _, results, _ = computing.outcomes(engine(None), computing.groups_of(computing.planned(1)))
+    _, results, _ = computing.outcomes(engine(None, workers=1), computing.groups_of(computing.planned(1)))
 
     assert set(results) == {0}
 
@@ -100,7 +100,7 @@ def test_the_workers_of_a_cluster_run_the_code_of_the_driver(computing, engine, 
 
     task = computing.Telling(folder=str(tmp_path))
 
-    computing.outcomes(engine(), computing.groups_of(computing.planned(1), task=task))
+    computing.outcomes(engine(workers=1), computing.groups_of(computing.planned(1), task=task))
 
     # given to the node, where the driver's own folder need not be
     (told,) = computing.told(tmp_path)

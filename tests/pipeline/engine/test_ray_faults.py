@@ -86,24 +86,26 @@ def test_a_poison_trial_that_kills_its_worker_fails_alone(computing, engine, tmp
 
 
 @pytest.mark.usefixtures("all_cpus_free_afterwards")
-@pytest.mark.parametrize(
-    ("how", "why"),
-    [
-        ("crash", "lost with its worker (by SIGSEGV) in attempt 1, 1 of 1 alone"),
-        ("terminate", "lost with its worker (by SIGTERM) in attempt 1, 1 of 1 alone"),
-        ("leave", f"lost with its worker ({WORDLESS}) in attempt 1, 1 of 1 alone"),
-        ("exit", "SystemExit: 3 (it asked its process to exit)"),
-        ("interrupt", "KeyboardInterrupt"),
-    ],
-)
-def test_why_a_worker_was_lost_is_said(computing, engine, tmp_path, how, why):
-    task = computing.Disturbed(folder=str(tmp_path), culprit=0, how=how)
+def test_why_a_worker_was_lost_is_said(computing, engine, tmp_path):
+    # given trials, each in a group of its own, that end their process or ask it to end
+    why = {
+        "crash": "lost with its worker (by SIGSEGV) in attempt 1, 1 of 1 alone",
+        "terminate": "lost with its worker (by SIGTERM) in attempt 1, 1 of 1 alone",
+        "leave": f"lost with its worker ({WORDLESS}) in attempt 1, 1 of 1 alone",
+        "exit": "SystemExit: 3 (it asked its process to exit)",
+        "interrupt": "KeyboardInterrupt",
+    }
+    tasks = [computing.Disturbed(folder=str(tmp_path), culprit=None, how=how) for how in why]
+    points = computing.planned(len(why))
+    groups = [group for at, task in enumerate(tasks) for group in computing.groups_of([points[at]], task=task)]
 
-    _, _, failures = computing.outcomes(engine(attempts=1), computing.groups_of(computing.planned(1), task=task))
+    _, results, failures = computing.outcomes(engine(attempts=1), groups)
 
-    assert failures[0].error == why
-    if how in ("crash", "exit", "interrupt"):  # the whole has the place
-        assert f"in {how}" in failures[0].traceback
+    assert results == {}
+    told = {how: failures[at] for at, how in enumerate(why)}
+    assert {how: failure.error for how, failure in told.items()} == why
+    for how in ("crash", "exit", "interrupt"):  # the whole has the place
+        assert f"in {how}" in told[how].traceback
 
 
 @pytest.mark.usefixtures("all_cpus_free_afterwards")
@@ -111,7 +113,7 @@ def test_a_trial_that_raises_fails_alone(computing, engine, tmp_path):
     points = computing.planned(5)
     task = computing.Disturbed(folder=str(tmp_path), culprit=2, how="throw")
 
-    curves, results, failures = computing.outcomes(engine(), computing.groups_of(points, task=task))
+    curves, results, failures = computing.outcomes(engine(workers=1), computing.groups_of(points, task=task))
 
     assert {index: failure.error for index, failure in failures.items()} == {2: "ValueError: poison"}
     assert set(results) == {0, 1, 3, 4}
@@ -134,15 +136,15 @@ def test_what_all_trials_raise_is_found_to_be_so_on_several_workers(computing, e
 
 @pytest.mark.usefixtures("all_cpus_free_afterwards")
 def test_a_trial_that_hangs_is_ended_and_its_neighbours_finish(computing, engine, tmp_path):
-    points = computing.planned(4)
-    task = computing.Disturbed(folder=str(tmp_path), culprit=1, how="hang")
+    points = computing.planned(3)
+    task = computing.Disturbed(folder=str(tmp_path), culprit=0, how="hang")
 
     curves, results, failures = computing.outcomes(
         engine(timeout=1.5), computing.groups_of(points, task=task, workers=1)
     )
 
-    assert {index: failure.error for index, failure in failures.items()} == {1: "trial.timeout: took longer than 1.5 s"}
-    assert set(results) == {0, 2, 3}
+    assert {index: failure.error for index, failure in failures.items()} == {0: "trial.timeout: took longer than 1.5 s"}
+    assert set(results) == {1, 2}
     computing.assert_same_bits(curves, results, computing.undisturbed(points))
 
 
@@ -151,7 +153,7 @@ def test_a_group_that_is_only_slow_is_ended_once(computing, engine, tmp_path):
     task = computing.Disturbed(folder=str(tmp_path), pause=0.2)
 
     _, results, failures = computing.outcomes(
-        engine(timeout=1.0),
+        engine(timeout=1.0, workers=1),
         computing.groups_of(computing.planned(4, trial={"evaluate_every": 10}), task=task, workers=1),
     )
 
