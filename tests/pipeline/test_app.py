@@ -282,9 +282,10 @@ def test_a_signal_stops_the_sweep_and_the_record_says_killed(tmp_path, cluster, 
     where = [f"cluster.address={cluster}"] if engine == "ray" else []
     arguments = ["-m", *SMALL, "steps=10000000", f"engine={engine}", "seed=1,2", *where]
     with commands.Command(["-m", "pipeline", *arguments], tmp_path) as process:
-        for line in process.lines():
-            if "running" in line:
-                break
+        # The sweep and a trial have begun; the first line that says so comes after five seconds.
+        while len(stored(tmp_path, "SELECT name FROM runs")) < 2:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
 
