@@ -90,13 +90,16 @@ def test_an_experiment_that_was_deleted_is_told_before_the_shortest_trial(store_
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("set_by_the_user", "off"), [({}, "True"), ({"MLFLOW_DISABLE_TELEMETRY": "false"}, "False")])
-def test_mlflow_reports_nothing_unless_the_user_says_so(set_by_the_user, off, tmp_path):
+def test_mlflow_reports_nothing_unless_the_user_says_so(set_by_the_user, off, monkeypatch):
+    from mlflow.environment_variables import MLFLOW_DISABLE_TELEMETRY
+
     kept = {name: value for name, value in os.environ.items() if name != "MLFLOW_DISABLE_TELEMETRY"}
-    variable = "from mlflow.environment_variables import MLFLOW_DISABLE_TELEMETRY as v; print(v.get())"
-    ask = f"import pipeline.cli.app; {variable}"
+    ask = "import os, pipeline.cli.app; print(os.environ['MLFLOW_DISABLE_TELEMETRY'])"
 
     done = subprocess.run(
         [sys.executable, "-c", ask], env=kept | set_by_the_user, capture_output=True, text=True, check=True
     )
 
-    assert done.stdout.strip() == off
+    # as MLflow reads it, here, where it has been imported
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", done.stdout.strip())
+    assert str(MLFLOW_DISABLE_TELEMETRY.get()) == off
