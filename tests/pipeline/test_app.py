@@ -276,7 +276,7 @@ def test_an_accelerator_that_no_node_has_is_refused_before_anything_is_recorded(
 @pytest.mark.parametrize("engine", ["inprocess", "ray"])
 def test_a_signal_stops_the_sweep_and_the_record_says_killed(tmp_path, cluster, empty_store, engine, number, code):
     shutil.copy(empty_store, tmp_path)
-    where = [f"cluster.address={cluster}"] if engine == "ray" else []
+    where = [f"cluster.address={cluster}", "cluster.workers=1"] if engine == "ray" else []
     arguments = ["-m", *SMALL, "steps=10000000", f"engine={engine}", "seed=1,2", *where]
     with commands.Command(["-m", "pipeline", *arguments], tmp_path) as process:
         # The sweep and a trial have begun; the first line that says so comes after five seconds.
