@@ -4,6 +4,7 @@ import signal
 import threading
 import time
 
+import numpy as np
 import psutil
 import pytest
 
@@ -173,10 +174,13 @@ def test_a_sweep_that_is_left_early_leaves_nothing_running(computing, engine, tm
 
 def test_data_larger_than_the_object_store_are_spilled_and_read(computing, engine):
     from pipeline.plan.plan import make_plan
-    from tasks.datasets import Synthetic
+    from tasks.datasets.dataset import Split, make_dataset
 
     # given an object store of 80 MB and images of half as much again
-    data = Synthetic(examples=40_000, test_examples=100, features=3072, classes=3, validation=100).load()
+    images = np.random.default_rng(0).integers(0, 256, (40_000, 3072), dtype=np.uint8)
+    train = Split(images=images, labels=np.arange(40_000) % 2)
+    test = Split(images=images[:100], labels=train.labels[:100])
+    data = make_dataset(name="large", train=train, test=test, classes=("a", "b"), image_shape=(3072,), validation=100)
     assert data.train.images.nbytes > 120_000_000
     node = start_cluster(num_cpus=1, object_store_memory=80_000_000)
     try:
