@@ -16,7 +16,7 @@ from pipeline.engine.protocol import run
 from pipeline.plan.plan import Group, Point, Progress, make_plan
 from pipeline.reports import Failed, Finished, Paused, Progressed
 from tasks.datasets import Synthetic
-from tasks.events import Curve, Outcome, Result
+from tasks.events import Curve
 from tasks.studies.train import Train
 
 DATASET = Synthetic(examples=300, test_examples=20, features=12, classes=3, validation=20).load()
@@ -215,26 +215,6 @@ class Raising:
     def run(self, trials, dataset, **options):
         yield Curve(trial=0, steps=np.array([1]), metrics={"train/loss": np.array([1.0])})
         raise ValueError("the loss is on strike")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Dying:
-    """Kills its process in the first ``times`` attempts, after half of its points."""
-
-    folder: str
-    times: int
-
-    def run(self, trials, dataset, **options):
-        for step in range(1, 11):
-            for k in range(len(trials)):
-                yield Curve(trial=k, steps=np.array([step]), metrics={"train/loss": np.array([1.0 / step])})
-            time.sleep(0.05)
-            attempts = len(list(Path(self.folder).iterdir()))
-            if step == 8 and attempts < self.times:
-                (Path(self.folder) / str(attempts)).touch()
-                os.kill(os.getpid(), signal.SIGKILL)
-        for k in range(len(trials)):
-            yield Result(trial=k, outcome=Outcome.COMPLETE, step=10, metrics={})
 
 
 @dataclass(frozen=True, kw_only=True)

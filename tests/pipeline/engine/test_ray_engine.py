@@ -35,47 +35,6 @@ def test_one_worker_two_and_this_process_give_the_same_numbers(computing, engine
             np.testing.assert_array_equal(result.arrays["weights"], results[index].arrays["weights"])
 
 
-def test_what_a_trial_raises_fails_its_group_with_the_traceback(computing, engine):
-    _, results, failures = computing.outcomes(
-        engine(workers=1), computing.groups_of(computing.planned(2), task=computing.Raising())
-    )
-
-    assert results == {}
-    assert failures[1].error == "ValueError: the loss is on strike"
-    assert "Traceback" in failures[1].traceback
-
-
-def test_a_lost_worker_is_replaced_and_nothing_is_told_twice(computing, engine, tmp_path):
-    task = computing.Dying(folder=str(tmp_path), times=2)
-
-    curves, results, failures = computing.outcomes(
-        engine(attempts=3), computing.groups_of(computing.planned(2), task=task)
-    )
-
-    assert failures == {}
-    assert set(results) == {0, 1}
-    for index in results:
-        assert computing.merged(curves)[index, "train/loss"][0].tolist() == list(range(1, 11))
-
-
-def test_a_trial_fails_when_its_attempts_are_spent(computing, engine, tmp_path):
-    task = computing.Dying(folder=str(tmp_path), times=9)
-
-    _, results, failures = computing.outcomes(engine(attempts=2), computing.groups_of(computing.planned(1), task=task))
-
-    assert results == {}
-    assert failures[0].error.endswith(") in attempt 2, 2 of 2 alone")
-    assert len(list(tmp_path.iterdir())) == 2
-
-
-def test_a_group_that_takes_too_long_fails(computing, engine):
-    _, _, failures = computing.outcomes(
-        engine(timeout=1.0, workers=1), computing.groups_of(computing.planned(1), task=computing.Hanging())
-    )
-
-    assert failures[0].error == "trial.timeout: took longer than 1.0 s"
-
-
 def test_a_cluster_out_of_reach_is_named(engine):
     with pytest.raises(EngineError, match=r"cluster\.address must be a Ray cluster in reach, got '127"):
         engine("127.0.0.1:1").__enter__()
