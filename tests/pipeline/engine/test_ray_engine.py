@@ -73,11 +73,7 @@ def sources(folder):
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*.py")}
 
 
-def test_trials_pause_where_their_group_ends_and_go_on_in_another_to_the_same_bits(computing, engine):
-    computing.assert_paused_trials_go_on(engine(workers=2))
-
-
-def test_paused_trials_whose_worker_is_lost_as_they_go_on_lose_no_bit_either(computing, engine, tmp_path):
+def test_trials_that_pause_go_on_in_another_group_to_the_same_bits_though_a_worker_is_lost(computing, engine, tmp_path):
     computing.assert_paused_trials_go_on(engine(workers=2), computing.LostOnce(folder=str(tmp_path)))
     assert (tmp_path / "lost").exists()
 
