@@ -178,6 +178,7 @@ def test_a_killed_worker_is_replaced_and_the_record_counts_the_attempts(tmp_path
     sweep = Sweep(tmp_path, empty_store, pause=0.03)
     process = sweep.kill("engine=ray", f"cluster.address={cluster}", after=1.0, number=0)
     os.kill(sweep.attempts()[-1][0], signal.SIGKILL)
+    (sweep.notes / "go.part").touch()
 
     out, err = process.communicate(timeout=120)
 
