@@ -41,19 +41,24 @@ def groups_of(points, task=None, workers=2):
 
 def outcomes(engine, groups, watch=lambda report: None):
     """Run the groups and return the curves, results and failures by the trials' indices."""
-    curves, results, failures = {}, {}, {}
     with engine:
-        for report in run(engine, groups, DATASET):
-            watch(report)
-            match report:
-                case Progressed(trial=trial, curve=curve):
-                    curves.setdefault(trial.index, []).append(curve)
-                case Finished(trial=trial, result=result):
-                    assert trial.index not in results
-                    results[trial.index] = result
-                case Failed(trial=trial):
-                    assert trial.index not in failures
-                    failures[trial.index] = report
+        return collected(run(engine, groups, DATASET), watch)
+
+
+def collected(reports, watch=lambda report: None):
+    """Return the curves, results and failures that reports tell of, by the trials' indices."""
+    curves, results, failures = {}, {}, {}
+    for report in reports:
+        watch(report)
+        match report:
+            case Progressed(trial=trial, curve=curve):
+                curves.setdefault(trial.index, []).append(curve)
+            case Finished(trial=trial, result=result):
+                assert trial.index not in results
+                results[trial.index] = result
+            case Failed(trial=trial):
+                assert trial.index not in failures
+                failures[trial.index] = report
     assert not set(results) & set(failures)
     return curves, results, failures
 

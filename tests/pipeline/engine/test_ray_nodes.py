@@ -252,18 +252,22 @@ def test_the_results_are_the_same_on_1_2_4_and_8_nodes(computing, engine_of, nod
     points = computing.planned(16)
     expected = computing.undisturbed(points)
 
-    for size in (1, 2, 4, 8):
-        nodes.resize(size)
-        folder = tmp_path / str(size)
-        folder.mkdir()
-        task = computing.Telling(folder=str(folder), together=size)
+    # given an engine that follows the nodes: a node of one CPU holds one worker of three quarters
+    nodes.resize(1)
+    with engine_of(cpus_per_worker=0.75) as engine:
+        engine.load(computing.DATASET)
+        for size in (1, 2, 4, 8):
+            nodes.resize(size)
+            folder = tmp_path / str(size)
+            folder.mkdir()
+            task = computing.Telling(folder=str(folder), together=size)
 
-        # A node of one CPU holds one worker of three quarters.
-        curves, results, failures = computing.outcomes(
-            engine_of(planned=size, cpus_per_worker=0.75), computing.groups_of(points, task=task, workers=size)
-        )
+            # when the trials are computed on so many
+            engine.submit(computing.groups_of(points, task=task, workers=size), last=size == 8)
+            curves, results, failures = computing.collected(engine.reports())
 
-        assert failures == {}
-        assert set(results) == set(range(16))
-        computing.assert_same_bits(curves, results, expected)
-        assert len({group["labels"]["ray.io/node-id"] for group in computing.told(folder)}) == size
+            # then all of them compute, to the same bits
+            assert failures == {}
+            assert set(results) == set(range(16))
+            computing.assert_same_bits(curves, results, expected)
+            assert len({group["labels"]["ray.io/node-id"] for group in computing.told(folder)}) == size
