@@ -66,8 +66,9 @@ def label(axes: Axes, *, x: str, y: str, title: str = "") -> None:
 
 
 def legend(axes: Axes, **place: Any) -> None:
-    """Show the legend."""
-    axes.legend(fontsize=_TICK - 1, frameon=True, framealpha=0.9, edgecolor="none", **place)
+    """Show the legend, if anything is named in it."""
+    if axes.get_legend_handles_labels()[0]:  # else Matplotlib would warn
+        axes.legend(fontsize=_TICK - 1, frameon=True, framealpha=0.9, edgecolor="none", **place)
 
 
 def finished(figure: Figure, trial: PlannedTrial) -> bytes:

@@ -52,6 +52,13 @@ def test_what_diverged_has_its_curves_only(trial, tiny, curves):
     assert set(draw(trial(), ended(np.full((2, 5), np.nan), Outcome.DIVERGED), curves, tiny)) == {"loss.png"}
 
 
+def test_a_trial_that_ended_before_its_first_accuracy_has_its_loss(trial, curves):
+    # given a lone trial, which is drawn in the process that prints warnings
+    lost = dataclasses.replace(ended(np.ones((2, 5)), Outcome.DIVERGED), metrics={})
+
+    assert set(draw_quickly(trial(), lost, {"train/loss": curves["train/loss"]})) == {"loss.png"}
+
+
 def test_data_that_are_no_images_have_no_templates(trial, tiny, curves):
     flat = dataclasses.replace(tiny, image_shape=(4,))
 
