@@ -38,7 +38,8 @@ def draw_intervals(trials: Sequence[TrialRecord]) -> bytes:
     for text, colour in (("the best", BLUE), ("not distinguishable from it", INK), ("told apart from it", VERMILION)):
         if colour in colours:
             axes.plot([], [], "o-", color=colour, linewidth=3, label=text)
-    axes.set_yticks(range(len(shown)), [_named(one) for one in shown], fontsize=max(9, 12 - len(shown) // 4))
+    letters = max(9, 12 - len(shown) // 4)
+    axes.set_yticks(range(len(shown)), [_named(one) for one in shown], fontsize=letters, parse_math=False)
     axes.invert_yaxis()
     legend(axes, loc="best")
     key = "line: 95 % interval of the mean (BCa bootstrap) · |: a repeat"

@@ -53,7 +53,7 @@ def draw_parallel_coordinates(trials: Sequence[TrialRecord]) -> bytes:
             shown = {_UNUSED: "not used", "None": text_of(setting_name, None)}.get(text, text)
             axes.text(position + 0.015, height, shown, fontsize=11, color=INK, va="center", bbox=_BOX)
     axes.axvline(len(varied), color=INK, linewidth=1)
-    axes.set_xticks(range(len(varied) + 1), [*varied, name], fontsize=12)
+    axes.set_xticks(range(len(varied) + 1), [*varied, name], fontsize=12, parse_math=False)
     axes.set_yticks([])
     axes.set_xlim(-0.08, len(varied) + 0.08)
     axes.set_ylim(-0.04, 1.04)

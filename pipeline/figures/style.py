@@ -91,10 +91,25 @@ def captioned(figure: Figure, text: str, *, margins: Mapping[str, float] | None 
         upright = {side: foot + (1 - foot) * margins[side] for side in ("bottom", "top")}
         figure.subplots_adjust(**{**margins, **upright})
     figure.text(0.012, 0.012, "\n".join(lines), fontsize=_CAPTION, color=QUIET, va="bottom")
+    _show_dollars(figure)
     buffer = io.BytesIO()
     # Without metadata: the same trial gives the same bytes.
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
+
+
+def _show_dollars(figure: Figure) -> None:
+    """Show every ``$`` of names and values as it is: Matplotlib would take what is between two of them for a formula.
+
+    Ticks are left out, since those of a logarithmic axis are formulas.
+    """
+    texts = list(figure.texts)
+    for axes in figure.axes:
+        shown = axes.get_legend()
+        texts += [axes.title, axes.xaxis.label, axes.yaxis.label, *axes.texts]
+        texts += shown.get_texts() if shown else []
+    for text in texts:
+        text.set_parse_math(False)
 
 
 def loss_name(trial: PlannedTrial) -> str:

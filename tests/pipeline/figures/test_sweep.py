@@ -8,6 +8,7 @@ from PIL import Image
 
 from pipeline.figures.drawing import SWEEP_FIGURES
 from pipeline.figures.heat_maps import _cells, _values
+from pipeline.figures.metrics import draw_metrics
 from pipeline.figures.parallel_coordinates import _places, draw_parallel_coordinates
 from pipeline.figures.sweep import FIGURES
 from pipeline.figures.trials import by_kind, models
@@ -15,7 +16,7 @@ from pipeline.record.protocol import Series
 from pipeline.record.sweep_run import TrialRecord
 from pipeline.results.criterion import Criterion
 from pipeline.results.standing import Standing
-from tasks.events import Outcome
+from tasks.events import Outcome, Result
 
 
 @pytest.fixture
@@ -107,6 +108,22 @@ def test_large_scores_that_are_all_equal_are_drawn(record):
         trial.standing.criterion, trial.standing.metrics = Criterion(metric="examples", mode="min"), {"examples": 5e7}
 
     assert Image.open(io.BytesIO(draw_parallel_coordinates(trials))).size == (900, 600)
+
+
+@pytest.mark.parametrize("name", ["cost/$x_$", "$", "$a$ and $b^", "a\\$b_$c_$"])
+def test_names_with_dollars_are_shown_and_are_no_formulas(record, name):
+    # given names of which Matplotlib would take a part for a formula, and could not read some
+    trials = [record(0.5 + k / 10, learning_rate=0.1**k, batch_size=16 + k) for k in range(3)]
+    metric = {name: Series(steps=np.array([50, 100]), values=np.array([0.1, 0.2]))}
+    trials[-1].standing.outcome = Outcome.STOPPED
+    for k, trial in enumerate(trials):
+        object.__setattr__(trial.standing.trial, "name", f"prompt={name} {name}")
+        object.__setattr__(trial, "curves", trial.curves | metric)
+        trial.standing.criterion, trial.standing.metrics = Criterion(metric=name), {name: float(k)}
+
+    assert drawn(trials).keys() == {*FIGURES, "rungs.png"}
+    planned, result = trials[0].standing.trial, Result(trial=0, outcome=Outcome.COMPLETE, step=100, metrics={})
+    assert draw_metrics(planned, result, {f"{name}/{name}": metric[name]})
 
 
 def test_only_what_diverged_is_drawn_too(record):
