@@ -12,7 +12,7 @@ from pipeline.figures.style import BLUE, SIDE_BY_SIDE, VERMILION, blank, caption
 from pipeline.figures.trials import caption_of, noun, ranking_metric, ranking_value, value_text
 from pipeline.record.sweep_run import TrialRecord
 
-_COLUMNS = 40
+_COLUMNS, _LINES = 40, 2  # of a name above a panel
 _LOG_FROM = 8.0  # a curve that falls by this factor is read better on a logarithmic axis
 _FEW_POINTS = 25
 
@@ -44,7 +44,8 @@ def _draw(axes: Axes, trial: TrialRecord, what: str, colour: str, lines: Sequenc
     outcome = standing.outcome.value if standing.outcome else "not finished"
     metric = standing.criterion.metric
     text = value_text(value, metric) if value is not None else f"{outcome} at step {standing.step}"
-    name = "\n".join(textwrap.wrap(f"{what}: {standing.trial.name}", _COLUMNS))
+    named = textwrap.wrap(f"{what}: {standing.trial.name}", _COLUMNS, max_lines=_LINES, placeholder=" ...")
+    name = "\n".join(named)
     label(axes, x="step", y="loss" if lines is _LOSSES else metric, title=f"{name}\n{metric}: {text}")
     heights = []
     for curve, text, style in lines:

@@ -21,7 +21,8 @@ INK, QUIET = "#222222", "#777777"
 
 # 900 x 600 pixels, the largest size that MLflow's UI shows without shrinking.
 _DPI, _WIDTH, _HEIGHT = 100, 9.0, 6.0
-_CAPTION_HEIGHT, _CAPTION_COLUMNS = 0.035, 116
+_CAPTION_HEIGHT, _CAPTION_COLUMNS, _CAPTION_LINES = 0.035, 116, 8
+_TITLE_COLUMNS, _LONGEST_TITLE = 75, 160  # a title longer than the first has smaller letters
 
 _TITLE, _LABEL, _TICK, _CAPTION = 15, 13, 12, 10
 
@@ -39,7 +40,7 @@ def blank(*, panels: int = 1, title: str) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(_WIDTH, _HEIGHT), dpi=_DPI, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     axes = list(figure.subplots(1, panels, squeeze=False)[0])
-    figure.suptitle(title, fontsize=_TITLE, color=INK)
+    _entitle(figure, title)
     return figure, axes
 
 
@@ -49,8 +50,13 @@ def sheet(*, title: str, height: float = _HEIGHT) -> tuple[Figure, Axes]:
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     axes.axis("off")
-    figure.suptitle(title, fontsize=_TITLE, color=INK)
+    _entitle(figure, title)
     return figure, axes
+
+
+def _entitle(figure: Figure, title: str) -> None:
+    shown = title if len(title) <= _LONGEST_TITLE else f"{title[: _LONGEST_TITLE - 3]}..."
+    figure.suptitle(shown, fontsize=_TITLE * min(1.0, _TITLE_COLUMNS / max(1, len(shown))), color=INK)
 
 
 def label(axes: Axes, *, x: str, y: str, title: str = "") -> None:
@@ -77,12 +83,12 @@ def finished(figure: Figure, trial: PlannedTrial) -> bytes:
 
 
 def captioned(figure: Figure, text: str, *, margins: Mapping[str, float] | None = None) -> bytes:
-    """Return the figure as PNG, with a caption below.
+    """Return the figure as PNG, with a caption below, which is shortened to a few lines.
 
     ``margins`` are the edges of the panels, as fractions of the figure above its caption; without them a layout engine
     finds them, which takes twice as long.
     """
-    lines = textwrap.wrap(text, _CAPTION_COLUMNS)
+    lines = textwrap.wrap(text, _CAPTION_COLUMNS, max_lines=_CAPTION_LINES, placeholder=" ...")
     foot = _CAPTION_HEIGHT * len(lines) * _HEIGHT / figure.get_figheight()
     if margins is None:
         figure.set_layout_engine(ConstrainedLayoutEngine(rect=(0, foot + 0.01, 1, 0.99 - foot)))

@@ -11,6 +11,7 @@ from pipeline.figures.heat_maps import _cells, _values
 from pipeline.figures.metrics import draw_metrics
 from pipeline.figures.parallel_coordinates import _places, draw_parallel_coordinates
 from pipeline.figures.sweep import FIGURES
+from pipeline.figures.training import draw_curves
 from pipeline.figures.trials import by_kind, models
 from pipeline.record.protocol import Series
 from pipeline.record.sweep_run import TrialRecord
@@ -124,6 +125,23 @@ def test_names_with_dollars_are_shown_and_are_no_formulas(record, name):
     assert drawn(trials).keys() == {*FIGURES, "rungs.png"}
     planned, result = trials[0].standing.trial, Result(trial=0, outcome=Outcome.COMPLETE, step=100, metrics={})
     assert draw_metrics(planned, result, {f"{name}/{name}": metric[name]})
+
+
+def test_long_names_and_values_leave_room_for_the_panels(record):
+    # given a name of thousands of characters, as of a trial whose task has a long text among its fields
+    trials = [record(0.5 + k / 10, learning_rate=0.1**k, batch_size=16 + k) for k in range(3)]
+    trials[0].standing.trial.config["dataset"]["name"] = "long " * 1000
+    for trial in trials:
+        object.__setattr__(trial.standing.trial, "name", "prompt=" + "word " * 1000)
+    planned, result = trials[0].standing.trial, Result(trial=0, outcome=Outcome.COMPLETE, step=100, metrics={})
+
+    figures = drawn(trials) | draw_curves(planned, result, trials[0].curves)
+
+    assert figures.keys() == {*FIGURES, "loss.png"}
+    for image in figures.values():
+        with Image.open(io.BytesIO(image)) as picture:
+            upper = np.asarray(picture.convert("L"))[100:350]
+        assert (upper < 250).sum() > 1000, "the upper half holds the panels"
 
 
 def test_only_what_diverged_is_drawn_too(record):
