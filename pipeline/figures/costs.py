@@ -9,14 +9,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
-from pipeline.figures.style import COLOURS, SIDE_BY_SIDE, blank, captioned, label, legend
+from pipeline.figures.style import LINES, SIDE_BY_SIDE, blank, captioned, label, legend
 from pipeline.figures.trials import by_kind, caption_of, loss_name, models, noun
 from pipeline.record.sweep_run import TrialRecord
 
 # Wide enough for the numbers of a logarithmic axis that spans less than a decade.
 _MARGINS = {**SIDE_BY_SIDE, "left": 0.125, "wspace": 0.38}
-
-_LINES = list(itertools.product(("-", "--", ":"), COLOURS))
 
 # The top of the axis, in medians of the losses: a diverging trial would squeeze the others.
 _HIGHEST = 20.0
@@ -41,7 +39,7 @@ def draw_costs(trials: Sequence[TrialRecord]) -> bytes:
     for axes, (cost, text) in zip(panels, costs, strict=True):
         label(axes, x=text, y="lowest training loss so far")
         drawn: list[list[np.ndarray]] = []
-        for (name, members), line in zip(kinds.items(), itertools.cycle(_LINES), strict=False):
+        for (name, members), line in zip(kinds.items(), itertools.cycle(LINES), strict=False):
             curves = [_lowest(trial, cost) for trial in members if cost in trial.curves]
             curves = [curve for curve in curves if len(curve)]
             if curves:

@@ -11,14 +11,13 @@ from matplotlib.axes import Axes
 
 from pipeline.config.settings import swept_values, text_of
 from pipeline.figures.settings import SettingRecord, by_setting, caption_of_settings
-from pipeline.figures.style import COLOURS, blank, captioned, label, legend
+from pipeline.figures.style import LINES, blank, captioned, label, legend
 from pipeline.figures.trials import is_share, unit
 from pipeline.record.sweep_run import TrialRecord
 
 _MOST_PANELS = 2
 _LOG_FROM = 8.0
 _ROOM = 0.2  # of the height of a panel, for its legend
-_LINES = list(itertools.product(("-", "--", ":"), COLOURS))
 
 
 def draw_error_bars(trials: Sequence[TrialRecord]) -> bytes:
@@ -36,7 +35,7 @@ def draw_error_bars(trials: Sequence[TrialRecord]) -> bytes:
         every: dict[str, list[SettingRecord]] = {}
         for one in shown:
             every.setdefault(_kind(one, lines), []).append(one)
-        for (kind, members), (style, colour) in zip(sorted(every.items()), itertools.cycle(_LINES), strict=False):
+        for (kind, members), (style, colour) in zip(sorted(every.items()), itertools.cycle(LINES), strict=False):
             _draw(axes, name, kind, members, style=style, color=colour)
         values = [value for value in varied[name] if value is not None]
         if min(values) > 0 and max(values) / min(values) >= _LOG_FROM:
@@ -76,7 +75,7 @@ def _lines(varied: Mapping[str, Sequence[Any]], numbers: Sequence[str]) -> list[
     chosen: list[str] = []
     for name, values in varied.items():
         count = math.prod(len(varied[one]) for one in [*chosen, name])
-        if name not in numbers and "." not in name and count <= len(_LINES) and len(values) > 1:
+        if name not in numbers and "." not in name and count <= len(LINES) and len(values) > 1:
             chosen.append(name)
     return chosen
 

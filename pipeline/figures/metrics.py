@@ -6,20 +6,20 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from pipeline.figures.style import COLOURS, blank, captioned, label, legend
+from pipeline.figures.style import LINES, blank, captioned, label, legend
 from pipeline.figures.trials import caption_of_trial
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record.protocol import CLOCKED, Series
 from tasks.events import Outcome, Result
 
-_MOST_PANELS = 4
+_MOST_PANELS, _MOST_CURVES = 4, 12  # more do not fit the legend of a panel
 _FEW_POINTS = 25
 
 
 def draw_metrics(trial: PlannedTrial, result: Result, series: Mapping[str, Series]) -> dict[str, bytes]:
     """Return the figure by its file name; ``train/loss`` and ``val/loss`` share a panel.
 
-    If there are too many panels, those with the most points are shown.
+    If there are too many panels, those with the most points are shown; of too many curves in one, the first by name.
     """
     panels: dict[str, list[str]] = {}
     for name in sorted(series):
@@ -32,9 +32,11 @@ def draw_metrics(trial: PlannedTrial, result: Result, series: Mapping[str, Serie
     figure, every = blank(panels=len(most), title=f"{trial.name}{end}")
     for axes, panel in zip(every, most, strict=True):
         label(axes, x="step", y=panel)
-        for name, colour in zip(panels[panel], COLOURS, strict=False):
+        for name, (style, colour) in zip(panels[panel][:_MOST_CURVES], LINES, strict=False):
             steps, values = series[name].steps, series[name].values
             marker = "o" if len(steps) <= _FEW_POINTS else ""
-            axes.plot(steps, values, color=colour, linewidth=2, marker=marker, markersize=5, label=name)
+            axes.plot(steps, values, style, color=colour, linewidth=2, marker=marker, markersize=5, label=name)
+        if (more := len(panels[panel]) - _MOST_CURVES) > 0:
+            axes.plot([], [], " ", label=f"and {more} more")
         legend(axes)
     return {"metrics.png": captioned(figure, caption_of_trial(trial))}

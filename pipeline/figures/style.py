@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import textwrap
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +19,9 @@ from pipeline.plan.plan import PlannedTrial
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY)
 INK, QUIET = "#222222", "#777777"
+
+LINES = tuple(itertools.product(("-", "--", ":"), COLOURS))
+"""Styles and colours of lines: as many can be told apart in one panel."""
 
 # 900 x 600 pixels, the largest size that MLflow's UI shows without shrinking.
 _DPI, _WIDTH, _HEIGHT = 100, 9.0, 6.0

@@ -127,6 +127,22 @@ def test_names_with_dollars_are_shown_and_are_no_formulas(record, name):
     assert draw_metrics(planned, result, {f"{name}/{name}": metric[name]})
 
 
+def test_every_curve_of_a_panel_is_drawn_and_the_legend_counts_what_is_too_much(record):
+    # given curves of as many classes, which differ from the first only in the last one
+    steps, planned = np.array([10, 20]), record(0.5).standing.trial
+    result = Result(trial=0, outcome=Outcome.COMPLETE, step=20, metrics={})
+
+    def image(count, last):
+        values = [0.1, 0.9, *(0.2 + 0.02 * np.arange(count - 3)), last]
+        named = {f"{k:02}/recall": Series(steps=steps, values=np.array([0.5, v])) for k, v in enumerate(values)}
+        return draw_metrics(planned, result, named)["metrics.png"]
+
+    assert image(8, 0.3) != image(8, 0.8)
+    assert image(12, 0.3) != image(12, 0.8)
+    assert image(13, 0.3) == image(13, 0.8)
+    assert image(13, 0.3) != image(15, 0.3)
+
+
 def test_long_names_and_values_leave_room_for_the_panels(record):
     # given a name of thousands of characters, as of a trial whose task has a long text among its fields
     trials = [record(0.5 + k / 10, learning_rate=0.1**k, batch_size=16 + k) for k in range(3)]
