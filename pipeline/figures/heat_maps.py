@@ -62,8 +62,13 @@ def draw_heat_maps(trials: Sequence[TrialRecord]) -> bytes:
     bar.ax.tick_params(labelsize=12)
     others = sorted(varied.keys() - {"model", "strategy", "learning_rate", side})
     best = f" · the best over {', '.join(others)}" if others else ""
-    lost = ", a mean leaves out repeats that did" if any(trial.standing.message for trial in trials) else ""
-    return captioned(figure, f"{caption_of_draws(trials)}{best} · x: diverged{lost}, blank: not run")
+    return captioned(figure, f"{caption_of_draws(trials)}{best} · x: diverged{_left_out(trials)}, blank: no result")
+
+
+def _left_out(trials: Sequence[TrialRecord]) -> str:
+    # The message of a mean tells of repeats that diverged; a trial's own may be any.
+    some = any(trial.repeats > 1 and trial.standing.message for trial in trials)
+    return ", a mean leaves out repeats that did" if some else ""
 
 
 def _values(trials: Sequence[TrialRecord], name: str) -> list[Any]:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from pipeline.figures.drawing import SWEEP_FIGURES
-from pipeline.figures.heat_maps import _cells, _values
+from pipeline.figures.heat_maps import _cells, _left_out, _values
 from pipeline.figures.metrics import draw_metrics
 from pipeline.figures.parallel_coordinates import _places, draw_parallel_coordinates
 from pipeline.figures.sweep import FIGURES
@@ -179,6 +179,15 @@ def test_a_cell_holds_the_best_accuracy_and_what_diverged_is_marked(record):
 
     assert cells.filled(-1).tolist() == [[70.0, -1.0]]
     assert failed.tolist() == [[False, True]]
+
+
+def test_a_message_of_a_trial_is_not_taken_for_that_of_a_mean(record):
+    trials = [record(0.5, learning_rate=0.1), record(0.5, Outcome.DIVERGED, learning_rate=1.0)]
+    trials[1].standing.message = "the loss was infinite at step 30"
+    means = [TrialRecord(standing=trial.standing, curves=trial.curves, repeats=3) for trial in trials]
+
+    assert _left_out(trials) == ""
+    assert _left_out(means)
 
 
 def test_values_stand_in_order_and_evenly(record):
