@@ -23,7 +23,8 @@ def draw_rungs(trials: Sequence[TrialRecord]) -> bytes:
     rungs = sorted({trial.standing.stopped_at for trial in trials if trial.standing.stopped_at < math.inf})
     if not rungs or not shown:
         return b""
-    figure, (left, right) = blank(panels=2, title=f"{len(trials)} trials, stopped at {len(rungs)} rungs")
+    count = f"{len(rungs)} rungs" if len(rungs) > 1 else "1 rung"
+    figure, (left, right) = blank(panels=2, title=f"{len(trials)} trials, stopped at {count}")
     _draw_curves(left, shown, rungs, metric)
     _draw_counts(right, trials, rungs)
     return captioned(figure, caption_of(trials), margins={**SIDE_BY_SIDE, "top": 0.86, "wspace": 0.42})
@@ -37,13 +38,21 @@ def _draw_curves(axes: Axes, trials: Sequence[TrialRecord], rungs: Sequence[floa
     for rung in rungs:
         axes.axvline(rung, color=INK, linewidth=0.8, linestyle=":")
     axes.set_xscale("log")
+    low, high = _limits(trials, metric)
+    axes.set_ylim(low, high)
+    label(axes, x="step", y=metric, title="stopped in grey, to the end in blue")
+
+
+def _limits(trials: Sequence[TrialRecord], metric: str) -> tuple[float, float]:
+    """Return the ends of the axis: of all values but the worst, since a diverging trial would squeeze the others."""
     values = np.concatenate([trial.curves[metric].values for trial in trials])
     finite = values[np.isfinite(values)]
-    if len(finite):  # without the extremes: a diverging trial would squeeze the others
-        low, high = np.quantile(finite, [0.02, 1.0] if metric.endswith("accuracy") else [0.0, 0.98])
-        room = 0.05 * max(high - low, 1e-9)
-        axes.set_ylim(low - room, high + room)
-    label(axes, x="step", y=metric, title="stopped in grey, to the end in blue")
+    if not len(finite):
+        return 0.0, 1.0
+    is_max = trials[0].standing.criterion.mode == "max"
+    low, high = np.quantile(finite, [0.02, 1.0] if is_max else [0.0, 0.98]).tolist()
+    room = 0.05 * max(high - low, 1e-9 * max(1.0, abs(low)))  # of large values that are all equal, too
+    return low - room, high + room
 
 
 def _draw_counts(axes: Axes, trials: Sequence[TrialRecord], rungs: Sequence[float]) -> None:

@@ -10,6 +10,7 @@ from pipeline.figures.drawing import SWEEP_FIGURES
 from pipeline.figures.heat_maps import _cells, _left_out, _values
 from pipeline.figures.metrics import draw_metrics
 from pipeline.figures.parallel_coordinates import _places, draw_parallel_coordinates
+from pipeline.figures.rungs import _limits
 from pipeline.figures.sweep import FIGURES
 from pipeline.figures.training import draw_curves
 from pipeline.figures.trials import by_kind, models
@@ -89,6 +90,19 @@ def test_the_rungs_of_a_sweep_are_drawn_where_any_trial_was_stopped(record):
 
     assert Image.open(io.BytesIO(drawn([*ended, *stopped])["rungs.png"])).size == (900, 600)
     assert "rungs.png" not in drawn(ended)
+
+
+@pytest.mark.parametrize(("mode", "best"), [("max", 1000.0), ("min", -1000.0)])
+def test_the_best_curves_of_a_funnel_are_in_view_whatever_the_metric_is(record, mode, best):
+    # given a metric of one's own, which is no accuracy, with one value far better and one far worse than the others
+    trial = record(0.5)
+    trial.standing.criterion = Criterion(metric="reward", mode=mode)
+    curves = {"reward": Series(steps=np.arange(1, 101), values=np.array([0.0] * 98 + [1000.0, -1000.0]))}
+
+    low, high = _limits([TrialRecord(standing=trial.standing, curves=curves)], "reward")
+
+    assert low < best < high
+    assert not low < -best < high
 
 
 def test_one_trial_is_no_sweep_to_draw(record):
