@@ -99,9 +99,9 @@ def _settings(sweep: RecordedSweep) -> list[str]:
         for setting in settings[:_MOST_ROWS]
     ]
     heads = ["setting", "repeats", "against the best", *(head for name in names for head in (name, "95 % interval"))]
-    table = _table(heads, rows, numbers=range(3, len(heads)), first=True)
-    best = settings[0].best
-    of_best = f"its best repeat, {best.trial}, stands above the mean of its setting" if best else ""
+    table = _table(heads, rows, numbers=range(3, len(heads)), first=True) + _rest(settings)
+    best, several = settings[0].best, len(settings[0].values(sweep.criterion.metric)) > 1
+    of_best = f"its best repeat, {best.trial}, is better than the mean of its setting" if best and several else ""
     return ["<h2>Settings</h2>", _paragraphs([*conclusion(settings), of_best]), table]
 
 
@@ -115,17 +115,18 @@ def _settings_of_both(one: RecordedSweep, other: RecordedSweep) -> list[str]:
         return []
     metric = one.criterion.metric
     known = {setting.key: setting for setting in theirs}
-    both = [(here, known[here.key]) for here in ours if here.key in known]
+    pairs: list[tuple[Setting | None, Setting | None]] = [(here, known.pop(here.key, None)) for here in ours]
+    both = sum(there is not None for _, there in pairs)
+    pairs += [(None, there) for there in known.values()]
     rows = []
-    for here in ours[:_MOST_ROWS]:
-        there = known.pop(here.key, None)
-        found = compare(there, here, tests=len(both)) if there else None
-        rows.append([here.name, *_summaries(here, [metric]), *_summaries(there, [metric]), *_change(found)])
-    rows += [[there.name, "", "", *_summaries(there, [metric]), "", "", ""] for there in known.values()]
+    for here, there in pairs[:_MOST_ROWS]:
+        found = compare(there, here, tests=both) if here and there else None
+        name = next(setting.name for setting in (here, there) if setting)
+        rows.append([name, *_summaries(here, [metric]), *_summaries(there, [metric]), *_change(found)])
     heads = ["setting", f"A {metric}", "95 % interval", f"B {metric}", "95 % interval", "B - A", "95 % interval", "p"]
-    corrected = f"p counts each difference as one of the {len(both)} of settings that both have."
-    table = _table(heads, rows, numbers=range(1, len(heads)))
-    sentences = [*between(ours, theirs), corrected if len(both) > 1 else ""]
+    corrected = f"p counts each difference as one of the {both} of settings that both have."
+    table = _table(heads, rows, numbers=range(1, len(heads))) + _rest(pairs)
+    sentences = [*between(ours, theirs), corrected if both > 1 else ""]
     return ["<h2>Settings</h2>", _paragraphs(sentences), table]
 
 
@@ -155,27 +156,40 @@ def _trials(sweep: RecordedSweep) -> str:
     shown = dict.fromkeys((sweep.criterion.metric, *SHOWN))
     metrics = [name for name in shown if any(name in run.metrics for run in runs)]
     rows = [[run.name, *(_value(run, name) for name in metrics), run.outcome] for run in runs[:_MOST_ROWS]]
-    rest = f"<p class=quiet>and {len(runs) - _MOST_ROWS} more</p>" if len(runs) > _MOST_ROWS else ""
     numbers = range(1, 1 + len(metrics))
-    return _table(["trial", *metrics, "outcome"], rows, numbers=numbers, first=first) + rest
+    return _table(["trial", *metrics, "outcome"], rows, numbers=numbers, first=first) + _rest(runs)
 
 
-def _pairs(one: RecordedSweep, other_sweep: RecordedSweep) -> str:
+def _pairs(one: RecordedSweep, other: RecordedSweep) -> str:
+    """Return the trials of two sweeps, those of the same name in one row."""
     metric = one.criterion.metric
-    by_name = {run.name: run for run in other_sweep.runs}
-    rows = []
-    for run in one.runs[:_MOST_ROWS]:
-        other = by_name.pop(run.name, None)
-        change = ""
-        if other is not None and metric in run.metrics and metric in other.metrics:
-            gap = other.metrics[metric] - run.metrics[metric]
-            change = f"{100 * gap:+.2f} points" if metric.endswith("accuracy") else f"{gap:+.4g}"
-        same = "" if other is None else "yes" if run.key == other.key else "no"
-        theirs = [_value(other, metric), _value(other, "test/accuracy")]
-        rows.append([run.name, _value(run, metric), _value(run, "test/accuracy"), *theirs, change, same])
-    rows += [[run.name, "", "", _value(run, metric), _value(run, "test/accuracy"), "", ""] for run in by_name.values()]
+    by_name: dict[str, list[SweptRun]] = {}  # names round values, so that two trials may have the same
+    for run in other.runs:
+        by_name.setdefault(run.name, []).append(run)
+    pairs: list[tuple[SweptRun | None, SweptRun | None]] = [
+        (run, by_name[run.name].pop(0) if by_name.get(run.name) else None) for run in one.runs
+    ]
+    pairs += [(None, run) for runs in by_name.values() for run in runs]
+    rows = [_pair(here, there, metric) for here, there in pairs[:_MOST_ROWS]]
     heads = ["trial", f"A {metric}", "A test/accuracy", f"B {metric}", "B test/accuracy", "B - A", "same trial"]
-    return _table(heads, rows, numbers=range(1, 6))
+    return _table(heads, rows, numbers=range(1, 6)) + _rest(pairs)
+
+
+def _pair(here: SweptRun | None, there: SweptRun | None, metric: str) -> list[str]:
+    name = next(run.name for run in (here, there) if run)
+    change = same = ""
+    if here is not None and there is not None:
+        same = "yes" if here.key == there.key else "no"
+        if metric in here.metrics and metric in there.metrics:
+            gap = there.metrics[metric] - here.metrics[metric]
+            change = f"{100 * gap:+.2f} points" if metric.endswith("accuracy") else f"{gap:+.4g}"
+    values = [_value(run, shown) for run in (here, there) for shown in (metric, "test/accuracy")]
+    return [name, *values, change, same]
+
+
+def _rest(rows: Sequence[object]) -> str:
+    """Return how many rows a table has left out."""
+    return f"<p class=quiet>and {len(rows) - _MOST_ROWS} more</p>" if len(rows) > _MOST_ROWS else ""
 
 
 def _value(run: SweptRun | None, metric: str) -> str:

@@ -61,7 +61,9 @@ def standing_for(tally: Tally) -> str:
         return name
     setting = tally.setting_name(tally.best.trial)
     count = len(tally.settings()[0].values(tally.criterion.metric))
-    return f"{name}: the best of {count} repeats of {setting} by {tally.criterion.metric}, which is above their mean"
+    if count < 2:
+        return f"{name}: the only repeat of {setting} with a value of {tally.criterion.metric}"
+    return f"{name}: the best of {count} repeats of {setting} by {tally.criterion.metric}, better than their mean"
 
 
 def params(tally: Tally) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """A report is one page that needs nothing else, of one sweep or of two."""
 
 import base64
+import dataclasses
 import re
 import urllib.parse
 
@@ -9,8 +10,11 @@ import pytest
 from pipeline.record.drawings import Figures
 from pipeline.record.protocol import Provenance, SweepHeader
 from pipeline.report import __main__ as report
+from pipeline.report.page import comparison_page, sweep_page
 from pipeline.reports import Finished, Started
+from pipeline.results.criterion import Criterion
 from pipeline.tracking.mlflow_recorder import MlflowRecorder
+from pipeline.tracking.reader import RecordedSweep, SweptRun, _settings
 from tasks.events import Outcome, Result
 
 PIXEL = base64.b64decode(
@@ -114,7 +118,7 @@ def test_repeats_are_rows_by_setting_and_compared_in_sentences(record, store_uri
     table = rows(output.read_text())
     assert table[0] == ["setting", "repeats", "against the best", "val/accuracy", "95 % interval"]
     assert table[1][:4] == ["gradient", "6", "", "0.525 ± 0.019"]
-    assert "repeat 5, stands above the mean of its setting" in output.read_text()
+    assert "repeat 5, is better than the mean of its setting" in output.read_text()
 
     assert report.main([one, "--compare", other, "--tracking-uri", store_uri, "--output", str(output)]) == 0
     page = output.read_text()
@@ -122,6 +126,69 @@ def test_repeats_are_rows_by_setting_and_compared_in_sentences(record, store_uri
     assert "6 pairs by seed, ahead with probability 1.00, p &lt; 0.001" in page
     (both,) = (row for row in rows(page) if row[0] == "A: gradient")
     assert (both[3], both[5]) == ("0.728 ± 0.021", "+0.2025")
+
+
+def swept(*names, repeats=1, metric="val/accuracy", mode="max"):
+    """Return a recorded sweep with the repeats of settings with these names."""
+    criterion = Criterion(metric=metric, mode=mode)
+    runs = tuple(
+        SweptRun(
+            run_id=f"{name} {seed}",
+            name=name if repeats == 1 else f"{name} seed={seed}",
+            key=f"{name} {seed}",
+            outcome="complete",
+            params={"seed": str(seed)},
+            metrics={metric: 0.5 + seed / 10},
+            setting=(name, name),
+        )
+        for name in names
+        for seed in range(repeats)
+    )
+    return RecordedSweep(
+        run_id="run",
+        name="a sweep",
+        status="FINISHED",
+        tags={},
+        criterion=criterion,
+        runs=runs,
+        settings=tuple(_settings(runs, criterion)),
+        best=runs[0],
+        figures={},
+        winner={},
+    )
+
+
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_of_more_rows_than_a_table_shows_none_is_there_without_its_other_half(monkeypatch, repeats):
+    # given two sweeps over the same values, with more trials and settings than tables have rows
+    monkeypatch.setattr("pipeline.report.page._MOST_ROWS", 3)
+    names = [f"lr={k}" for k in range(5)]
+
+    both = comparison_page(*[swept(*names, repeats=repeats)] * 2)
+
+    table = [row for row in rows(both) if "lr=" in row[0]]
+    assert len(table) == (3 if repeats == 1 else 6)
+    assert all(row[1] and row[3] for row in table)
+    assert re.findall(r"and (\d+) more", both) == (["2"] if repeats == 1 else ["2", "7"])
+    assert "and 2 more" in sweep_page(swept(*names, repeats=repeats))
+
+
+def test_trials_whose_rounded_names_are_the_same_are_all_compared():
+    both = rows(comparison_page(swept("lr=0.123457", "lr=0.123457"), swept("lr=0.123457", "lr=0.123457", "lr=1")))
+
+    assert [row[3] for row in both if row[0] == "lr=0.123457"] == ["0.5", "0.5"]
+    assert ["lr=1", "", "", "0.5", "", "", ""] in both
+
+
+@pytest.mark.parametrize(("repeats", "told"), [(2, True), (1, False)])
+def test_the_best_repeat_is_better_than_the_mean_where_there_are_others(repeats, told):
+    # given a loss, of which the best repeat is below the mean, and a setting whose other repeat has diverged
+    sweep = swept("a", "b", repeats=2, metric="val/loss", mode="min")
+    if repeats == 1:
+        lost = [dataclasses.replace(run, outcome="diverged") if run.run_id[-1] == "1" else run for run in sweep.runs]
+        sweep = dataclasses.replace(sweep, settings=tuple(_settings(lost, sweep.criterion)))
+
+    assert ("is better than the mean of its setting" in sweep_page(sweep)) == told
 
 
 def test_one_seed_each_is_said_to_be_one_draw(record, store_uri, tmp_path):
