@@ -42,7 +42,7 @@ def _curve(trial: PlannedTrial, result: Result, title: str) -> bytes:
         axes.plot(a, loss - data_loss, color=INK, linewidth=1.4, linestyle="--", label="regularization loss")
     else:
         axes.plot(a, data_loss, color=BLUE, linewidth=2.2, label="data loss (no regularization)")
-    lowest = int(np.argmin(loss))
+    lowest = int(np.argmin(np.ma.masked_invalid(loss)))
     if "path" in result.arrays:
         path = result.arrays["path"][:, 0]
         axes.plot(path, np.interp(path, a, loss), ".-", color=GREEN, markersize=8, label=_of_path(result))
@@ -55,7 +55,7 @@ def _curve(trial: PlannedTrial, result: Result, title: str) -> bytes:
 
 def _map(trial: PlannedTrial, result: Result, title: str) -> bytes:
     a, b = result.arrays["a"], result.arrays["b"]
-    loss = result.arrays["data_loss"] + result.arrays["regularization_loss"]  # (B, A)
+    loss = np.ma.masked_invalid(result.arrays["data_loss"] + result.arrays["regularization_loss"])  # (B, A)
     figure, (axes,) = blank(title=title)
     label(axes, x=_axis("a, the steps along V₁", result, 1), y=_axis("b, the steps along V₂", result, 2))
     axes.grid(visible=False)

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from pipeline.figures.style import INK, captioned
 
 _SIDE = 0.94  # the side of a picture, in units of a place on the sheet
+_LETTERS = 220  # the size of letters times their number, of a line as wide as a fifth of the sheet
 
 
 def is_image(shape: tuple[int, ...]) -> bool:
@@ -48,9 +49,10 @@ def show_signed(axes: Axes, place: tuple[float, float], image: np.ndarray, title
 
 
 def write_above(axes: Axes, place: tuple[float, float], text: str, *, letters: int) -> None:
-    """Write above the picture at a place."""
+    """Write above the picture at a place, in smaller letters if a line is wider than one of five pictures in a row."""
     x, y = place
-    axes.text(x + _SIDE / 2, y + _SIDE + 0.02, text, ha="center", va="bottom", fontsize=letters, color=INK)
+    size = min(letters, _LETTERS / max(1, *map(len, text.split("\n"))))
+    axes.text(x + _SIDE / 2, y + _SIDE + 0.02, text, ha="center", va="bottom", fontsize=size, color=INK)
 
 
 def pasted(figure: Figure, axes: Axes, text: str, *, columns: int, bottom: float, top: float) -> bytes:

@@ -78,11 +78,13 @@ def test_the_path_of_a_training_is_drawn(trial, dataset, model, dimensions):
     assert (path != point).any(axis=-1).sum() > 500
 
 
-def test_low_is_blue_and_high_is_red(trial, dataset):
-    # Given a bowl with its bottom in the middle.
+@pytest.mark.parametrize("corner", [50.0, np.inf, np.nan])
+def test_low_is_blue_and_high_is_red(trial, dataset, corner):
+    # Given a bowl with its bottom in the middle, and a corner where the loss may overflow.
     planned = trial(task={"name": "landscape"})
     a = np.linspace(-5, 5, 101)
     bowl = a[:, None] ** 2 + a**2
+    bowl[0, 0] = corner
     arrays = {"a": a, "b": a, "data_loss": bowl, "regularization_loss": 0 * bowl}
     result = Result(trial=0, outcome=Outcome.COMPLETE, step=0, metrics={}, arrays=arrays)
 

@@ -10,7 +10,8 @@ from PIL import Image
 from pipeline.figures import draw, draw_quickly
 from pipeline.figures.data_gradient import data_gradient
 from pipeline.figures.filters import draw_filters
-from pipeline.figures.pictures import is_image
+from pipeline.figures.pictures import is_image, write_above
+from pipeline.figures.style import sheet
 from pipeline.record.protocol import Series
 from tasks.datasets.dataset import Split, make_dataset
 from tasks.events import Outcome, Result
@@ -44,6 +45,18 @@ def test_a_figure_is_the_same_bytes_again(trial, tiny, curves):
     planned, weights = trial(), np.ones((2, 5), dtype=np.float32)
 
     assert draw(planned, ended(weights), curves, tiny) == draw(planned, ended(weights), curves, tiny)
+
+
+@pytest.mark.parametrize("name", ["cat", "taken for automobile", "a-green-woodpecker-on-a-tree-in-autumn"])
+def test_the_name_of_a_class_is_no_wider_than_its_picture(name):
+    # given the sheet of five pictures in a row, of which each has a fifth of the 900 pixels
+    _, axes = sheet(title="Learned templates")
+
+    write_above(axes, (0, 0), f"{name}\nloss 1", letters=11)
+
+    (written,) = axes.texts
+    assert written.get_window_extent().width < 180
+    assert (written.get_fontsize() < 11) == (len(name) > 20)
 
 
 def test_what_diverged_has_its_curves_only(trial, tiny, curves):
