@@ -32,7 +32,8 @@ def draw_bands(trials: Sequence[TrialRecord]) -> bytes:
     names = [name for name in dict.fromkeys(wanted) if any(name in trial.curves for trial in trials)]
     if not shown or not names:
         return b""
-    figure, panels = blank(panels=len(names), title=f"The {len(shown)} best settings, mean of their repeats")
+    which = f"The {len(shown)} best settings" if len(shown) > 1 else "The best setting"
+    figure, panels = blank(panels=len(names), title=f"{which}, mean of the repeats")
     for axes, name in zip(panels, names, strict=True):
         label(axes, x="step", y=f"{name}{unit(name)}")
         means = [_draw(axes, one, name, colour) for one, colour in zip(shown, COLOURS, strict=False)]
@@ -42,8 +43,9 @@ def draw_bands(trials: Sequence[TrialRecord]) -> bytes:
             axes.set_yscale("log", nonpositive="clip")
             axes.set_ylim(heights.min() / 2, heights.max() * 2)
     legend(panels[-1], loc="best")
-    caption = f"{caption_of_settings(drawn)} · band: {LEVEL:.0%} interval of the mean (Student's t) · diverged left out"
-    return captioned(figure, caption.replace("%", " %"), margins=SIDE_BY_SIDE if len(names) > 1 else None)
+    key = f"band: {100 * LEVEL:.0f} % interval of the mean (Student's t) · diverged left out"
+    margins = SIDE_BY_SIDE if len(names) > 1 else None
+    return captioned(figure, f"{caption_of_settings(drawn)} · {key}", margins=margins)
 
 
 def _draw(axes: Axes, one: SettingRecord, name: str, colour: str) -> np.ndarray:

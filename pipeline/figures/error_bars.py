@@ -44,8 +44,7 @@ def draw_error_bars(trials: Sequence[TrialRecord]) -> bytes:
         low, high = panels[-1].get_ylim()
         panels[-1].set_ylim(low - _ROOM * (high - low), high)
         legend(panels[-1], loc="lower center", ncols=min(3, len(every)))
-    others = [name for name in varied if name not in numbers[:1] and name not in lines]
-    best = f" · the best over {', '.join(others)}" if others else ""
+    best = _best_over([name for name in varied if name not in lines], numbers)
     return captioned(figure, f"{caption_of_settings(drawn)} · bars: 95 % interval of the mean (BCa bootstrap){best}")
 
 
@@ -78,6 +77,14 @@ def _lines(varied: Mapping[str, Sequence[Any]], numbers: Sequence[str]) -> list[
         if name not in numbers and "." not in name and count <= len(LINES) and len(values) > 1:
             chosen.append(name)
     return chosen
+
+
+def _best_over(keys: Sequence[str], numbers: Sequence[str]) -> str:
+    """Return the part of the caption that names what a point is the best over, of ``keys``, which have no lines."""
+    if len(numbers) > 1:
+        return f" · each the best over those of {', '.join(keys)} that are not its axis"
+    others = [name for name in keys if name not in numbers]
+    return f" · the best over {', '.join(others)}" if others else ""
 
 
 def _kind(one: SettingRecord, lines: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ from pipeline.figures.trials import caption_of_draws, noun, ranking_metric, rank
 from pipeline.record.sweep_run import TrialRecord
 
 _COLOUR_MAP = "cividis"
-_MOST_TICKS = 12
+_MOST_TICKS, _LETTERS = 12, 20
 
 
 def draw_parallel_coordinates(trials: Sequence[TrialRecord]) -> bytes:
@@ -47,11 +47,11 @@ def draw_parallel_coordinates(trials: Sequence[TrialRecord]) -> bytes:
         styles.append(":" if score is None else "-")
     # One collection: a thousand separate lines take seconds.
     axes.add_collection(LineCollection(lines, colors=colours, linestyles=styles, linewidths=1.8, alpha=0.85))
-    for position, (setting_name, place) in enumerate(zip(varied, places, strict=True)):
+    for position, (key, place) in enumerate(zip(varied, places, strict=True)):
         axes.axvline(position, color=INK, linewidth=1)
+        shown = _texts(key, varied[key])
         for text, height in _thinned(place):
-            shown = {_UNUSED: "not used", "None": text_of(setting_name, None)}.get(text, text)
-            axes.text(position + 0.015, height, shown, fontsize=11, color=INK, va="center", bbox=_BOX)
+            axes.text(position + 0.015, height, shown[text], fontsize=11, color=INK, va="center", bbox=_BOX)
     axes.axvline(len(varied), color=INK, linewidth=1)
     axes.set_xticks(range(len(varied) + 1), [*varied, name], fontsize=12, parse_math=False)
     axes.set_yticks([])
@@ -67,6 +67,12 @@ def draw_parallel_coordinates(trials: Sequence[TrialRecord]) -> bytes:
 
 _UNUSED = "\0"
 _BOX = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1}
+
+
+def _texts(name: str, values: Sequence[Any]) -> dict[str, str]:
+    """Return how the values of a key are shown, by the names of their places: numbers in six digits, long texts cut."""
+    texts = {str(value): text_of(name, value) for value in values} | {_UNUSED: "not used"}
+    return {key: text if len(text) <= _LETTERS else f"{text[: _LETTERS - 3]}..." for key, text in texts.items()}
 
 
 def _places(name: str, trials: Sequence[TrialRecord]) -> dict[str, float]:

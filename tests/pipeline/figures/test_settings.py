@@ -9,7 +9,7 @@ from scipy import stats
 
 from pipeline.figures.bands import draw_bands, half_width
 from pipeline.figures.drawing import SWEEP_FIGURES
-from pipeline.figures.error_bars import draw_error_bars
+from pipeline.figures.error_bars import _best_over, draw_error_bars
 from pipeline.figures.heat_maps import _side
 from pipeline.figures.profiles import _ways
 from pipeline.figures.settings import are_repeated, as_means, by_setting, mean_curve
@@ -87,6 +87,14 @@ def test_settings_whose_repeats_are_all_equal_have_error_bars(repeats):
     trials = [*repeats(*[0.35] * 6, learning_rate=0.1), *repeats(*[0.3] * 10, learning_rate=0.2)]
 
     assert Image.open(io.BytesIO(draw_error_bars(trials))).size == (900, 600)
+
+
+def test_a_caption_says_what_a_point_is_the_best_over():
+    assert _best_over([], ["learning_rate"]) == ""
+    assert _best_over(["learning_rate", "loss.margin"], ["learning_rate"]) == " · the best over loss.margin"
+    # of two panels each has the key of the other at its best
+    two = _best_over(["learning_rate", "steps"], ["learning_rate", "steps"])
+    assert two == " · each the best over those of learning_rate, steps that are not its axis"
 
 
 def test_a_sweep_without_repeats_has_what_it_had_and_says_that_one_seed_is_one_draw(record):

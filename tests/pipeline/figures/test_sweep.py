@@ -9,7 +9,7 @@ from PIL import Image
 from pipeline.figures.drawing import SWEEP_FIGURES
 from pipeline.figures.heat_maps import _cells, _left_out, _values
 from pipeline.figures.metrics import draw_metrics
-from pipeline.figures.parallel_coordinates import _places, draw_parallel_coordinates
+from pipeline.figures.parallel_coordinates import _places, _texts, draw_parallel_coordinates
 from pipeline.figures.rungs import _limits
 from pipeline.figures.sweep import FIGURES
 from pipeline.figures.training import draw_curves
@@ -213,6 +213,16 @@ def test_values_stand_in_order_and_evenly(record):
 
     assert list(places.values()) == [0.125, 0.375, 0.625, 0.875]
     assert list(places)[1:] == ["0.001", "0.1", "10.0"]
+
+
+def test_values_are_shown_in_few_letters():
+    # given a rate that a search has proposed, and a text of a task's own
+    assert _texts("learning_rate", [0.00012345678901234, None]) == {
+        "0.00012345678901234": "0.000123457",
+        "None": "null",
+        "\0": "not used",
+    }
+    assert _texts("task.prompt", ["word " * 9])["word " * 9] == "word word word wo..."
 
 
 def test_values_that_some_trials_do_not_use_come_last_whatever_they_are(record):
