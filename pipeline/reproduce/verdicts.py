@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.reproduce.comparison import Difference, Equality, Verdict, worst
 from pipeline.tracking.reader import RecordedRun
@@ -32,7 +32,7 @@ def show_trial(console: Console, one: ComparedTrial) -> None:
     table = _table(title, "curve or array", "values", "then", "now", "verdict", "largest", "where")
     for d in one.verdict.differences:
         ends = (_end(run, d.name) for run in (one.old, one.new))
-        table.add_row(d.name, str(d.count), *ends, d.equality.value, f"{d.largest:.2g}", escape(d.where))
+        _add(table, d.name, str(d.count), *ends, d.equality.value, f"{d.largest:.2g}", d.where)
     console.print(table)
     _show_changes(console, [one])
 
@@ -51,7 +51,7 @@ def show_trials(console: Console, compared: Sequence[ComparedTrial], metric: str
         far = one.verdict.largest
         ends = (_end(run, name) for name in shown for run in (one.old, one.new))
         most = (f"{far.largest:.2g}", far.name) if far else ("0", "")
-        table.add_row(escape(one.old.name), one.new.run_id[:8], *ends, one.verdict.equality.value, *most)
+        _add(table, one.old.name, one.new.run_id[:8], *ends, one.verdict.equality.value, *most)
     console.print(table)
     _show_changes(console, compared)
 
@@ -83,7 +83,7 @@ def _show_changes(console: Console, compared: Sequence[ComparedTrial]) -> None:
     for name in names:
         pairs = [one.verdict.changes[name] for one in compared if name in one.verdict.changes]
         then, now = (_values_text(pair[side] for pair in pairs) for side in (0, 1))
-        table.add_row(name, escape(then), escape(now), *(str(len(pairs)) for _ in several))
+        _add(table, name, then, now, *(str(len(pairs)) for _ in several))
     console.print(table)
 
 
@@ -109,5 +109,9 @@ def _values_text(texts: Iterable[str]) -> str:
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title or None, title_justify="left")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(Text(column), overflow="fold")
     return table
+
+
+def _add(table: Table, *cells: str) -> None:
+    table.add_row(*map(Text, cells))  # a name may read like markup

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 
+import numpy as np
 from rich.console import Console
 
 from pipeline.reproduce.comparison import compare
@@ -43,6 +44,19 @@ def test_a_sweep_is_summed_up_by_its_worst_trial_and_how_many_there_are_of_each(
 def test_a_difference_that_was_asked_for_is_told_as_one():
     assert summary([FAR], left_out=0, changed=True).startswith("different (expected: --set changed the config); ")
     assert summary([SAME], left_out=0, changed=True) == "bit for bit equal"
+
+
+def test_names_that_read_like_markup_are_shown():
+    # given a curve and an array whose names Rich would take for the end of a style, and for a style
+    def named(value):
+        curves, arrays = {"loss[/x]": series([1.0, value])}, {"weights[red]": np.array([value])}
+        return record(curves=curves, arrays=arrays, name="[/a]")
+
+    one = compared(named(2.0), named(3.0))
+
+    assert all(name in printed(show_trial, one) for name in ("loss[/x]", "weights[red]"))
+    told = printed(lambda console, what: show_trials(console, what, "loss[/x]"), [one, one])
+    assert all(name in told for name in ("loss[/x]", "[/a]"))
 
 
 def test_a_trial_is_told_curve_by_curve_with_the_ends_then_and_now():
