@@ -25,6 +25,7 @@ from pipeline.record.sweep_run import TrialRecord
 _COLOUR_MAP = "cividis"
 _NAMES = {"batch_size": "batch size"}
 _LARGEST, _SMALLEST, _WIDTH = 12, 7, 125  # the font sizes of a cell's text, and the width that the columns share
+_BREADTH, _HEIGHT = 490, 260  # the sums of the font sizes of ticks that fit beside each other, and above each other
 
 
 def draw_heat_maps(trials: Sequence[TrialRecord]) -> bytes:
@@ -52,9 +53,10 @@ def draw_heat_maps(trials: Sequence[TrialRecord]) -> bytes:
         _write(axes, cells, failed, name, middle=middle, letters=letters)
         label(axes, x="learning rate", y=of_side if axes is panels[0] else "", title=kind.replace(" ", "\n"))
         axes.grid(visible=False)
-        texts = [_text("learning_rate", rate) for rate in rates]
-        axes.set_xticks(np.arange(len(rates)) + 0.5, texts, rotation=45 if max(columns / 3, len(rates)) > 3 else 0)
-        axes.set_yticks(np.arange(len(sizes)) + 0.5, [_text(side, size) for size in sizes])
+        texts, turned = [_text("learning_rate", rate) for rate in rates], max(columns / 3, len(rates)) > 3
+        across, upright = min(_LARGEST, _BREADTH / columns), min(_LARGEST, _HEIGHT / len(sizes))
+        axes.set_xticks(np.arange(len(rates)) + 0.5, texts, rotation=45 if turned else 0, fontsize=across)
+        axes.set_yticks(np.arange(len(sizes)) + 0.5, [_text(side, size) for size in sizes], fontsize=upright)
         axes.tick_params(labelleft=axes is panels[0])
         axes.tick_params(length=0)
     bar = figure.colorbar(image, ax=panels, pad=0.02)

@@ -20,6 +20,7 @@ from pipeline.record.sweep_run import TrialRecord
 
 _COLOUR_MAP = "cividis"
 _MOST_TICKS, _LETTERS = 12, 20
+_LARGEST, _BREADTH = 12, 900  # the font size of an axis's name, and the sum of the sizes of letters that fit in a line
 
 
 def draw_parallel_coordinates(trials: Sequence[TrialRecord]) -> bytes:
@@ -53,7 +54,9 @@ def draw_parallel_coordinates(trials: Sequence[TrialRecord]) -> bytes:
         for text, height in _thinned(place):
             axes.text(position + 0.015, height, shown[text], fontsize=11, color=INK, va="center", bbox=_BOX)
     axes.axvline(len(varied), color=INK, linewidth=1)
-    axes.set_xticks(range(len(varied) + 1), [*varied, name], fontsize=12, parse_math=False)
+    names = [*varied, name]
+    letters = min(_LARGEST, _BREADTH / (len(varied) * max(map(len, names))))
+    axes.set_xticks(range(len(names)), names, fontsize=letters, parse_math=False)
     axes.set_yticks([])
     axes.set_xlim(-0.08, len(varied) + 0.08)
     axes.set_ylim(-0.04, 1.04)

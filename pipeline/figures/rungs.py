@@ -12,6 +12,8 @@ from pipeline.figures.style import BLUE, INK, QUIET, SIDE_BY_SIDE, blank, captio
 from pipeline.figures.trials import caption_of, ranking_metric
 from pipeline.record.sweep_run import TrialRecord
 
+_MOST_NAMES = 22  # more would overlap
+
 
 def draw_rungs(trials: Sequence[TrialRecord]) -> bytes:
     """Return the curves of the ranking metric, and the number of trials after each rung.
@@ -61,9 +63,11 @@ def _draw_counts(axes: Axes, trials: Sequence[TrialRecord], rungs: Sequence[floa
     left = [len(trials), *(sum(standing.stopped_at > rung for standing in standings) for rung in rungs)]
     lost = len(trials) - len(standings)
     names = ["begin", *(f"after {rung:g}" for rung in rungs)]
+    every = -(-len(names) // _MOST_NAMES)  # the median rule may have a hundred rungs
     bars = axes.barh(range(len(left)), left, color=BLUE, height=0.7)
-    axes.bar_label(bars, labels=[str(count) for count in left], padding=3, color=INK, fontsize=11)
-    axes.set_yticks(range(len(left)), names)
+    counts = ["" if place % every else str(count) for place, count in enumerate(left)]
+    axes.bar_label(bars, labels=counts, padding=3, color=INK, fontsize=11)
+    axes.set_yticks(range(0, len(left), every), names[::every])
     axes.invert_yaxis()
     axes.margins(x=0.12)
     label(axes, x="trials", y="", title=f"how many go on ({lost} diverged or failed)" if lost else "how many go on")

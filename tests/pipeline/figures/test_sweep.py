@@ -7,10 +7,11 @@ import pytest
 from PIL import Image
 
 from pipeline.figures.drawing import SWEEP_FIGURES
-from pipeline.figures.heat_maps import _cells, _left_out, _values
+from pipeline.figures.heat_maps import _cells, _left_out, _values, draw_heat_maps
 from pipeline.figures.metrics import draw_metrics
 from pipeline.figures.parallel_coordinates import _places, _texts, draw_parallel_coordinates
-from pipeline.figures.rungs import _limits
+from pipeline.figures.rungs import _draw_counts, _limits
+from pipeline.figures.style import blank
 from pipeline.figures.sweep import FIGURES
 from pipeline.figures.training import draw_curves
 from pipeline.figures.trials import by_kind, models
@@ -103,6 +104,36 @@ def test_the_best_curves_of_a_funnel_are_in_view_whatever_the_metric_is(record, 
 
     assert low < best < high
     assert not low < -best < high
+
+
+def test_the_names_of_a_hundred_rungs_do_not_overlap(record):
+    # given the median rule, which has stopped a trial at each of a hundred rungs
+    trials = [record(0.9), *(record(0.5, Outcome.STOPPED, learning_rate=1.0 + k) for k in range(100))]
+    for k, trial in enumerate(trials[1:]):
+        trial.standing.step = 10 * (k + 1)
+    _, (axes,) = blank(title="how many go on")
+
+    _draw_counts(axes, trials, [10.0 * (k + 1) for k in range(100)])
+
+    texts = [tick.get_text() for tick in axes.get_yticklabels()]
+    assert texts[:2] == ["begin", "after 50"]
+    assert [text.get_text() for text in axes.texts if text.get_text()][:2] == ["101", "96"]
+    assert len(texts) <= 22
+
+
+@pytest.mark.parametrize(("count", "shown"), [(3, 12), (50, 8)])
+def test_many_rates_and_keys_have_smaller_letters(record, monkeypatch, count, shown):
+    # given a sweep over many rates and sizes
+    trials = [record(0.5, learning_rate=0.1 / (k + 1), batch_size=16 + k) for k in range(count)]
+    figures = []
+    monkeypatch.setattr("pipeline.figures.heat_maps.captioned", lambda figure, _: figures.append(figure))
+
+    draw_heat_maps(trials)
+
+    ticks = [tick for axis in (figures[0].axes[0].xaxis, figures[0].axes[0].yaxis) for tick in axis.get_ticklabels()]
+    assert len(ticks) == 2 * count
+    assert all(tick.get_fontsize() <= 12 for tick in ticks)
+    assert min(tick.get_fontsize() for tick in ticks) <= shown
 
 
 def test_one_trial_is_no_sweep_to_draw(record):
