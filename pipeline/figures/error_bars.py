@@ -17,7 +17,8 @@ from pipeline.record.sweep_run import TrialRecord
 
 _MOST_PANELS = 2
 _LOG_FROM = 8.0
-_ROOM = 0.2  # of the height of a panel, for its legend
+_ROOM, _ROWS = 0.2, 3  # of the height of the data, for a legend of so many rows
+_BREADTH, _HANDLE = 84, 6  # of a panel that has the whole figure, and of a line in a legend: in letters
 
 
 def draw_error_bars(trials: Sequence[TrialRecord]) -> bytes:
@@ -41,11 +42,19 @@ def draw_error_bars(trials: Sequence[TrialRecord]) -> bytes:
         if min(values) > 0 and max(values) / min(values) >= _LOG_FROM:
             axes.set_xscale("log")
     if lines:
+        columns, room = _legend_place(list(every), panels=len(panels))
         low, high = panels[-1].get_ylim()
-        panels[-1].set_ylim(low - _ROOM * (high - low), high)
-        legend(panels[-1], loc="lower center", ncols=min(3, len(every)))
+        panels[-1].set_ylim(low - room * (high - low), high)
+        legend(panels[-1], loc="lower center", ncols=columns)
     best = _best_over([name for name in varied if name not in lines], numbers)
     return captioned(figure, f"{caption_of_settings(drawn)} · bars: 95 % interval of the mean (BCa bootstrap){best}")
+
+
+def _legend_place(names: Sequence[str], *, panels: int) -> tuple[int, float]:
+    """Return the columns of the legend, as many as fit, at most three, and the room for its rows below the data."""
+    columns = max(1, min(3, len(names), _BREADTH // panels // (_HANDLE + max(map(len, names)))))
+    rows = -(-len(names) // columns)
+    return columns, _ROOM * max(1.0, rows / _ROWS)
 
 
 def _draw(axes: Axes, name: str, kind: str, members: Sequence[SettingRecord], **look: Any) -> None:

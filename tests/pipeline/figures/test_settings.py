@@ -9,7 +9,7 @@ from scipy import stats
 
 from pipeline.figures.bands import draw_bands, half_width
 from pipeline.figures.drawing import SWEEP_FIGURES
-from pipeline.figures.error_bars import _best_over, draw_error_bars
+from pipeline.figures.error_bars import _best_over, _legend_place, draw_error_bars
 from pipeline.figures.heat_maps import _side
 from pipeline.figures.profiles import _ways
 from pipeline.figures.settings import are_repeated, as_means, by_setting, mean_curve
@@ -87,6 +87,16 @@ def test_settings_whose_repeats_are_all_equal_have_error_bars(repeats):
     trials = [*repeats(*[0.35] * 6, learning_rate=0.1), *repeats(*[0.3] * 10, learning_rate=0.2)]
 
     assert Image.open(io.BytesIO(draw_error_bars(trials))).size == (900, 600)
+
+
+def test_a_legend_has_the_columns_that_fit_and_room_below_the_data():
+    assert _legend_place(["sgd", "adam"], panels=1) == (2, 0.2)
+    assert _legend_place([f"sgd {k}" for k in range(9)], panels=2) == (3, 0.2)
+    # names that are wide, and many
+    assert _legend_place(["softmax convnet momentum cosine"] * 3, panels=1)[0] == 2
+    assert _legend_place(["softmax convnet momentum cosine"] * 3, panels=2) == (1, 0.2)
+    assert _legend_place(["a"] * 18, panels=1) == (3, 0.4)
+    assert _legend_place(["long " * 100], panels=2) == (1, 0.2)
 
 
 def test_a_caption_says_what_a_point_is_the_best_over():
