@@ -39,7 +39,8 @@ def draw_bands(trials: Sequence[TrialRecord]) -> bytes:
         means = [_draw(axes, one, name, colour) for one, colour in zip(shown, COLOURS, strict=False)]
         heights = np.concatenate(means)
         heights = heights[np.isfinite(heights)]  # an own task may report an infinite loss, and go on
-        if heights.size and heights.min() > 0 and heights.max() / heights.min() >= _LOG_FROM:
+        falls = heights.size and heights.min() > 0 and heights.max() / heights.min() >= _LOG_FROM
+        if falls and not is_share(name):  # no share is above 100 %
             axes.set_yscale("log", nonpositive="clip")
             axes.set_ylim(heights.min() / 2, heights.max() * 2)
     legend(panels[-1], loc="best")

@@ -83,6 +83,21 @@ def test_a_loss_that_begins_infinite_is_drawn_from_where_it_is_finite(repeats):
     assert Image.open(io.BytesIO(draw_bands(trials))).size == (900, 600)
 
 
+def test_an_accuracy_has_a_linear_axis_and_a_loss_that_falls_far_a_logarithmic_one(repeats, monkeypatch):
+    # given curves of which each ends at ten times its least value
+    trials = [*repeats(0.9, 0.95, learning_rate=0.1), *repeats(0.8, 0.85, learning_rate=0.2)]
+    for trial in trials:
+        trial.curves["val/accuracy"].values[0] = 0.05
+        trial.curves["train/loss"].values[-1] = 0.01
+    figures = []
+    monkeypatch.setattr("pipeline.figures.bands.captioned", lambda figure, *_, **__: figures.append(figure))
+
+    draw_bands(trials)
+
+    loss, accuracy = figures[0].axes
+    assert (loss.get_yscale(), accuracy.get_yscale()) == ("log", "linear")
+
+
 def test_settings_whose_repeats_are_all_equal_have_error_bars(repeats):
     trials = [*repeats(*[0.35] * 6, learning_rate=0.1), *repeats(*[0.3] * 10, learning_rate=0.2)]
 
