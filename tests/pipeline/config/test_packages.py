@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import subprocess
 import sys
 from importlib.util import spec_from_file_location
 
@@ -23,6 +22,7 @@ from tasks.events import Outcome, Result
 from tasks.losses import LOSSES, Softmax
 from tests.pipeline import commands
 from tests.pipeline.packaging import install
+from tests.pipeline.session import session
 
 LOSS = """
 from dataclasses import dataclass
@@ -234,9 +234,10 @@ def test_figures_of_a_package_are_drawn_of_trials_and_sweeps(site, trial):
 @pytest.mark.slow
 def test_the_code_of_a_package_is_computed_with_by_workers_that_do_not_have_it(tmp_path, site, cluster):
     site()
+    sweep = ["loss=cooled", "seed=0,1", "steps=5", "tracking.register_model=false"]
 
     end = commands.run(
-        ["-m", "pipeline", "-m", "loss=cooled", "seed=0,1", "steps=5", f"cluster.address={cluster}"],
+        ["-m", "pipeline", "-m", *sweep, f"cluster.address={cluster}"],
         tmp_path,
         PYTHONPATH=f"{commands.ROOT}:{tmp_path / 'site'}",
         timeout=200,
@@ -254,29 +255,26 @@ learning_rate: 0.25
 
 def test_commands_know_a_package_and_its_presets(tmp_path, site):
     site(files={"conf/experiment/warm/all.yaml": PRESET}, rows=ROW + "gone = warm_losses:Gone\n")
-    folder, environment = tmp_path, {"PYTHONPATH": f"{commands.ROOT}:{tmp_path / 'site'}"}
 
-    def run(*arguments):
-        command = [sys.executable, "-m", "pipeline", *arguments]
-        return subprocess.run(
-            command, cwd=folder, env={**commands.os.environ, **environment}, capture_output=True, text=True, check=False
-        )
+    told, config, wrong, swept = session(
+        tmp_path,
+        ["--help"],
+        ["experiment=warm/all", "loss.temperature=5", "--cfg", "job"],
+        ["loss=gone", "engine=inprocess"],
+        ["--multirun", "experiment=warm/all", "loss.temperature=5,6", "engine=inprocess", "steps=5"],
+    )
 
-    told = run("--help")
-    assert f"loss         {WITH_COOLED}" in told.stdout
-    assert "Of warm-losses 0.1: loss cooled" in told.stdout
-    assert "losses 'gone' of warm-losses (warm_losses:Gone) is left out: must be importable" in told.stderr
-    config = run("experiment=warm/all", "loss.temperature=5", "--cfg", "job").stdout
-    assert "temperature: 5" in config
-    assert "learning_rate: 0.25" in config
-    wrong = run("loss=gone", "engine=inprocess")
-    assert (wrong.returncode, wrong.stderr.splitlines()[-1].partition(" of ")[0]) == (
+    assert f"loss         {WITH_COOLED}" in told[2]
+    assert "Of warm-losses 0.1: loss cooled" in told[2]
+    assert "losses 'gone' of warm-losses (warm_losses:Gone) is left out: must be importable" in told[1]
+    assert "temperature: 5" in config[2]
+    assert "learning_rate: 0.25" in config[2]
+    assert (wrong[0], wrong[1].splitlines()[-1].partition(" of ")[0]) == (
         2,
         "error: loss=gone cannot be used: losses 'gone'",
     )
-    swept = run("--multirun", "experiment=warm/all", "loss.temperature=5,6", "engine=inprocess", "steps=5")
-    assert swept.returncode == 0, swept.stderr
-    assert "gradient temperature=6" in swept.stdout
+    assert swept[0] == 0, swept[1]
+    assert "gradient temperature=6" in swept[2]
 
 
 def test_the_code_of_a_package_travels_with_ours_and_is_in_the_provenance(site):
