@@ -1,11 +1,5 @@
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_info
 
 from tasks.arrays.products import (
     Panel,
@@ -17,19 +11,16 @@ from tasks.arrays.products import (
     scores_of_blocks,
     scores_of_units,
 )
+from tests.tasks.kernels import OTHERS, assert_same_bits_with, skip_without
 
 PLACES = (slice(0, 1), slice(1, 2), slice(5, 9), slice(12, 13), slice(2, 13))
-
-# OpenBLAS chooses one by the processor, or as it is told.
-KERNELS = ("Nehalem", "Sandybridge", "Haswell", "SkylakeX")
 
 
 @pytest.mark.parametrize("classes", [10, 3, 1, 12])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("examples", "features"), [(64, 65), (256, 3073), (1024, 3073), (1, 65), (7, 38)])
 def test_a_unit_has_the_same_bits_alone_and_anywhere_among_others(dtype, examples, features, classes):
-    if panel_of(dtype, max(2, examples), features) is None:
-        pytest.skip("this BLAS has no panel for this shape")
+    skip_without(panel_of(dtype, max(2, examples), features))
     rng = np.random.default_rng(0)
     matrix = rng.normal(size=(examples, features)).astype(dtype)
     units = rng.normal(size=(13, classes, features)).astype(dtype)
@@ -42,8 +33,7 @@ def test_a_unit_has_the_same_bits_alone_and_anywhere_among_others(dtype, example
 @pytest.mark.parametrize(("examples", "features"), [(64, 65), (256, 3073), (1, 65), (64, 3073)])
 def test_rows_that_are_laid_out_once_have_the_same_bits_in_both_products_of_a_descent(examples, features):
     panel = panel_of_descent(np.empty(0, "f4"), [examples], features)
-    if panel is None:
-        pytest.skip("this BLAS has no panel for this shape")
+    skip_without(panel)
     rng = np.random.default_rng(0)
     matrix = rng.normal(size=(examples, features)).astype("f4")
     weights, slopes = (rng.normal(size=(13, 10, inner)).astype("f4") for inner in (features, examples))
@@ -66,8 +56,7 @@ def test_rows_that_are_laid_out_once_have_the_same_bits_in_both_products_of_a_de
 def test_a_unit_has_the_same_bits_among_few_others_and_many(dtype, examples, features):
     # given products that are small with few units, for which a BLAS may have kernels of their own, and large with many
     panel = panel_of_descent(np.empty(0, dtype), [examples], features)
-    if panel is None:
-        pytest.skip("this BLAS has no panel for this shape")
+    skip_without(panel)
     rng = np.random.default_rng(0)
     matrix = rng.normal(size=(examples, features)).astype(dtype)
     weights, slopes = (rng.normal(size=(130, 10, inner)).astype(dtype) for inner in (features, examples))
@@ -86,20 +75,9 @@ def test_a_unit_has_the_same_bits_among_few_others_and_many(dtype, examples, fea
         np.testing.assert_array_equal(scores_of_units(weights[:count], matrix), together[:count])
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kernel", OTHERS)
 def test_the_same_holds_with_every_kernel_of_the_blas(kernel):
-    if not any(library["internal_api"] == "openblas" for library in threadpool_info()):
-        pytest.skip("only OpenBLAS can be told which kernel to take")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "same_bits", "-rs", __file__]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("OPENBLAS", "PYTEST"))}
-    root = Path(__file__).parents[2]
-    done = subprocess.run(
-        command, cwd=root, env=environment | {"OPENBLAS_CORETYPE": kernel}, text=True, capture_output=True, check=False
-    )
-    if done.returncode == -4:
-        pytest.skip(f"this processor lacks the instructions of {kernel}")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "skipped" not in done.stdout, done.stdout
+    assert_same_bits_with(kernel, __file__)
 
 
 @pytest.mark.parametrize("panel", [Panel(12, 6), Panel(12, 12), Panel(8, 2), None])
@@ -136,8 +114,7 @@ def test_ten_classes_of_six_trials_fill_five_panels():
 
 
 def test_the_rows_of_a_block_have_the_same_bits_whatever_follows_them():
-    if panel_of("float32", 64, 3073) is None:
-        pytest.skip("this BLAS has no panel for this shape")
+    skip_without(panel_of("float32", 64, 3073))
     rng = np.random.default_rng(0)
     matrix, blocks = rng.normal(size=(64, 3073)).astype("f4"), rng.normal(size=(2, 110, 3073)).astype("f4")
     whole = scores_of_blocks(blocks, matrix)

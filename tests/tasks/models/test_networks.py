@@ -1,24 +1,18 @@
 """The contract of an arrangement, for every network."""
 
-import os
-import subprocess
-import sys
 import tracemalloc
-from pathlib import Path
 
 import numpy as np
 import pytest
 from array_api_compat import array_namespace
-from threadpoolctl import threadpool_info
 
 from tasks.arrays.devices import HOST, as_numpy, device_put
 from tasks.arrays.products import panel_of_descent
 from tasks.models.convnet import ConvNet
 from tasks.models.mlp import Mlp
 from tasks.weight_space.gradients import numerical_gradient
+from tests.tasks import kernels
 from tests.tasks.backends import OTHERS, distance, like_of
-
-KERNELS = ("Nehalem", "Haswell", "SkylakeX")
 
 NETWORKS = {
     "mlp": (Mlp(hidden=(20,)), (3, 8, 8)),
@@ -75,8 +69,8 @@ def assert_parts_are_the_whole(group, rows, features, slope, gradients):
 )
 def test_a_trial_has_the_same_bits_alone_and_in_any_group(name, examples):
     model, image_shape = NETWORKS[name]
-    if isinstance(model, Mlp) and panel_of_descent(HOST, [examples], np.prod(image_shape) + 1) is None:
-        pytest.skip("this BLAS has no panel for this shape")
+    if isinstance(model, Mlp):
+        kernels.skip_without(panel_of_descent(HOST, [examples], np.prod(image_shape) + 1))
     _, *arrays = given(name, trials=7, examples=examples)
     together = of_trials(name, slice(None), *arrays)
     for part in (slice(0, 1), slice(6, 7), slice(1, 3), slice(2, 7)):
@@ -84,20 +78,9 @@ def test_a_trial_has_the_same_bits_alone_and_in_any_group(name, examples):
             np.testing.assert_array_equal(alone, whole[part])
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kernel", [kernel for kernel in kernels.OTHERS if kernel != "Sandybridge"])
 def test_the_same_holds_with_other_kernels_of_the_blas(kernel):
-    if not any(library["internal_api"] == "openblas" for library in threadpool_info()):
-        pytest.skip("only OpenBLAS can be told which kernel to take")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "same_bits", "-rs", __file__]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("OPENBLAS", "PYTEST"))}
-    root = Path(__file__).parents[3]
-    done = subprocess.run(
-        command, cwd=root, env=environment | {"OPENBLAS_CORETYPE": kernel}, text=True, capture_output=True, check=False
-    )
-    if done.returncode == -4:
-        pytest.skip(f"this processor lacks the instructions of {kernel}")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "skipped" not in done.stdout, done.stdout
+    kernels.assert_same_bits_with(kernel, __file__)
 
 
 @pytest.mark.parametrize("name", SMALL)
