@@ -29,7 +29,7 @@ COUNTS = {
     ("experiment=full_batch,losses",): (5, 1),
     ("experiment=losses",): (3, 1),
     ("loss=svm,softmax", "loss.margin=1,2"): (3, 1),
-    ("loss=svm,softmax", "loss.margin=2"): (2, 0),
+    ("loss=svm,softmax", "seed=1,2", "loss.margin=2"): (4, 0),
     ("schedule=glob(c*)",): (2, 0),
     ("optimizer=sgd,momentum", "optimizer.momentum=0.5,0.9"): (3, 1),
     ("optimizer=momentum,nesterov", "optimizer.momentum=0.5"): (2, 0),
@@ -40,14 +40,28 @@ COUNTS = {
     ("experiment=momentum", "optimizer.momentum=0.3"): (10, 2),
 }
 
+ON_BOTH_SIDES = [
+    ("seed=1,2", "-m", "steps=20"),
+    ("seed=1,2", "--multirun", "--config-dir", "mine", "steps=20"),
+    ("--config-dir", "mine", "seed=1,2", "steps=20", "--multirun"),
+]
+WRONG = [("-m", "--config-dir", "mine", f"experiment={name}") for name in ("unpackaged", "misspelt")]
+
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def dry_run(tmp_path_factory):
+    """Return what gives the code, stderr and stdout of a command line: all were run in one process."""
     made = tmp_path_factory.mktemp("presets")
     (made / "mine/experiment").mkdir(parents=True)
     for name, text in PRESETS.items():
         (made / f"mine/experiment/{name}.yaml").write_text(text)
-    return made
+    lines = [*map(swept, COUNTS), *ON_BOTH_SIDES, *WRONG]
+    ends = session(made, *([*line, *PLAN] for line in lines))
+    return dict(zip(lines, ends, strict=True)).get
+
+
+def swept(overrides):
+    return ("-m", "--config-dir", "mine", *overrides)
 
 
 def planned(out):
@@ -55,10 +69,8 @@ def planned(out):
     return tuple(map(int, re.search(r"(\d+) trials, (\d+) folded", out).groups()))
 
 
-def test_presets_that_are_swept_keep_their_sweeps_and_keys_go_to_the_choices_that_have_them(folder):
-    commands = [["-m", "--config-dir", "mine", *overrides, *PLAN] for overrides in COUNTS]
-
-    ends = session(folder, *commands)
+def test_presets_that_are_swept_keep_their_sweeps_and_keys_go_to_the_choices_that_have_them(dry_run):
+    ends = [dry_run(swept(overrides)) for overrides in COUNTS]
 
     assert [(code, err) for code, err, _ in ends] == [(0, "")] * len(ends)
     assert {overrides: planned(end[2]) for overrides, end in zip(COUNTS, ends, strict=True)} == COUNTS
@@ -81,10 +93,10 @@ def test_a_value_that_is_deferred_is_read_as_it_was_typed(tmp_path):
     assert f"{os.environ['HOME']}/nothing" in ends[1][1]
 
 
-def test_what_is_left_out_is_said(folder):
-    ends = session(folder, ["-m", "loss=svm,softmax", "seed=1,2", "loss.margin=2", *PLAN])
+def test_what_is_left_out_is_said(dry_run):
+    _, _, out = dry_run(swept(("loss=svm,softmax", "seed=1,2", "loss.margin=2")))
 
-    assert "loss.margin is left out of 2 of 4 points, whose loss has no such key" in ends[0][2]
+    assert "loss.margin is left out of 2 of 4 points, whose loss has no such key" in out
 
 
 @pytest.mark.parametrize("sweeper", SWEEPERS)
@@ -97,10 +109,8 @@ def test_any_launcher_is_given_the_keys_that_a_job_has(tmp_path, sweeper):
     assert out.count("1 trials, 0 folded") == 4
 
 
-def test_presets_are_told_what_is_wrong_with_them(folder):
-    (one, two) = session(
-        folder, *(["-m", "--config-dir", "mine", f"experiment={name}", *PLAN] for name in ("unpackaged", "misspelt"))
-    )
+def test_presets_are_told_what_is_wrong_with_them(dry_run):
+    one, two = map(dry_run, WRONG)
 
     assert one[0] == two[0] == 2
     assert "experiment is no group of keys, but holds learning_rate, steps: the file of experiment=CHOICE" in one[1]
@@ -108,17 +118,9 @@ def test_presets_are_told_what_is_wrong_with_them(folder):
     assert "In 'experiment/misspelt': hydra.swepper is no key of Hydra's config, did you mean hydra.sweeper" in two[1]
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        ["seed=1,2", "-m", "steps=20"],
-        ["seed=1,2", "--multirun", "--config-dir", "mine", "steps=20"],
-        ["--config-dir", "mine", "seed=1,2", "steps=20", "--multirun"],
-    ],
-    ids=" ".join,
-)
-def test_overrides_may_stand_on_both_sides_of_an_option(folder, line):
-    ((code, err, out),) = session(folder, [*line, *PLAN])
+@pytest.mark.parametrize("line", ON_BOTH_SIDES, ids=" ".join)
+def test_overrides_may_stand_on_both_sides_of_an_option(dry_run, line):
+    code, err, out = dry_run(line)
 
     assert (code, err) == (0, "")
     assert planned(out) == (2, 0)
