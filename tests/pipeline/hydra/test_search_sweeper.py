@@ -11,8 +11,29 @@ from tests.pipeline import commands
 from tests.pipeline.record.recording import logged
 from tests.pipeline.session import fresh_session, session
 
-SEARCH = ("-m", "hydra/sweeper=search", "dataset=synthetic", "engine=inprocess", "steps=20")
+SEARCH = (
+    *("-m", "hydra/sweeper=search", "dataset=synthetic", "engine=inprocess", "tracking.register_model=false"),
+    "steps=20",
+)
 RATE = "learning_rate=tag(log,interval(1e-6,1e-1))"
+BAD = {
+    ("learning_rate=0.1",): "hydra/sweeper=search must have a key to search over",
+    (RATE, "hydra.sweeper.n_trials=0"): "hydra.sweeper.n_trials must be a whole number of at least 1, got 0",
+    (RATE, "hydra.sweeper.direction=minimize"): "hydra.sweeper.direction must agree with sweep.mode",
+    (RATE, "hydra.sweeper.direction=up"): "hydra.sweeper.direction must be one of maximize, minimize, got 'up'",
+    (RATE, "hydra/sweeper/sampler=tpy"): "hydra/sweeper/sampler must be one of cmaes, gp, grid",
+    (RATE, "hydra.sweeper.sampler.sed=1"): "hydra.sweeper.sampler.sed is no key of the sweeper that is chosen",
+    ("seed=glob(*)",): "seed must span what Optuna can search: ",
+    (RATE, "hydra/sweeper/sampler=grid"): "learning_rate must have values that can be listed",
+    (RATE, "hydra.sweeper.metrics=[val/loss,examples]", "stopping=asha"): "stopping must be none for several",
+    (RATE, "hydra.sweeper.metrics=1"): "hydra.sweeper.metrics must be a text or a list of texts, got 1",
+    ("loss=softmax", "loss.margin=interval(0.5,2)"): "loss.margin must be set with loss=",
+    ("optimizer=sgd,adam", "optimizer.momentum=interval(0.1,0.9)"): "optimizer.momentum must be set with",
+    ("optimizer=sgd,adm", RATE): "optimizer must be one of",
+    ("learning_rte=interval(1,2)",): "learning_rte is no key of this config, did you mean learning_rate?",
+}
+UNKNOWN = (RATE, "hydra.sweeper.metrics=[val/los,examples]", "hydra.sweep.dir=asked")
+"""It is refused once the data are there, and the folder of the sweep."""
 PRESET = """# @package _global_
 defaults:
   - override /optimizer: momentum
@@ -61,38 +82,28 @@ def test_a_config_of_hydras_plug_in_searches_with_one_name_changed(tmp_path):
     assert f"{results['best_value']:.4g}" in out
 
 
-def test_bad_input_is_told_before_anything_starts(tmp_path):
-    bad = {
-        ("learning_rate=0.1",): "hydra/sweeper=search must have a key to search over",
-        (RATE, "hydra.sweeper.n_trials=0"): "hydra.sweeper.n_trials must be a whole number of at least 1, got 0",
-        (RATE, "hydra.sweeper.direction=minimize"): "hydra.sweeper.direction must agree with sweep.mode",
-        (RATE, "hydra.sweeper.direction=up"): "hydra.sweeper.direction must be one of maximize, minimize, got 'up'",
-        (RATE, "hydra/sweeper/sampler=tpy"): "hydra/sweeper/sampler must be one of cmaes, gp, grid",
-        (RATE, "hydra.sweeper.sampler.sed=1"): "hydra.sweeper.sampler.sed is no key of the sweeper that is chosen",
-        ("seed=glob(*)",): "seed must span what Optuna can search: ",
-        (RATE, "hydra/sweeper/sampler=grid"): "learning_rate must have values that can be listed",
-        (RATE, "hydra.sweeper.metrics=[val/loss,examples]", "stopping=asha"): "stopping must be none for several",
-        (RATE, "hydra.sweeper.metrics=1"): "hydra.sweeper.metrics must be a text or a list of texts, got 1",
-        ("loss=softmax", "loss.margin=interval(0.5,2)"): "loss.margin must be set with loss=",
-        ("optimizer=sgd,adam", "optimizer.momentum=interval(0.1,0.9)"): "optimizer.momentum must be set with",
-        ("optimizer=sgd,adm", RATE): "optimizer must be one of",
-        ("learning_rte=interval(1,2)",): "learning_rte is no key of this config, did you mean learning_rate?",
-    }
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory):
+    """Give bad input to one process; return its folder, the end of each command, and what it has imported."""
+    folder = tmp_path_factory.mktemp("refused")
+    return folder, *fresh_session(folder, *([*SEARCH, *overrides] for overrides in (*BAD, UNKNOWN)))
 
-    ends, imported = fresh_session(tmp_path, *([*SEARCH, *overrides] for overrides in bad))
 
-    assert [code for code, _, _ in ends] == [2] * len(bad)
+def test_bad_input_is_told_before_anything_starts(refused):
+    folder, (*ends, _), imported = refused
+
+    assert [code for code, _, _ in ends] == [2] * len(BAD)
     assert {
         overrides: message
-        for (overrides, message), (_, err, _) in zip(bad.items(), ends, strict=True)
+        for (overrides, message), (_, err, _) in zip(BAD.items(), ends, strict=True)
         if message not in err or err.count("\n") != 1
     } == {}
     assert "ray" not in imported
-    assert not (tmp_path / "multirun").exists()
+    assert not (folder / "multirun").exists()
 
 
-def test_a_metric_that_is_not_measured_is_told_before_anything_is_computed(tmp_path):
-    ((code, err, out),), imported = fresh_session(tmp_path, [*SEARCH, RATE, "hydra.sweeper.metrics=[val/los,examples]"])
+def test_a_metric_that_is_not_measured_is_told_before_anything_is_computed(refused):
+    _, (*_, (code, err, out)), imported = refused
 
     assert code == 2
     assert "hydra.sweeper.metrics must be one of" in err
@@ -186,7 +197,7 @@ def test_a_search_of_a_grid_of_repeats_and_of_two_objectives_are_told_what_they_
 @pytest.mark.slow
 def test_a_search_that_is_killed_goes_on_from_its_proposals_and_contradicts_none(tmp_path, empty_store):
     store(tmp_path, empty_store)
-    more = [RATE, "hydra.sweeper.n_trials=24", "hydra.sweeper.n_jobs=4", "steps=3000", "hydra.sweep.dir=out"]
+    more = [RATE, "hydra.sweeper.n_trials=24", "hydra.sweeper.n_jobs=4", "steps=1500", "hydra.sweep.dir=out"]
     command = ["-m", "pipeline", *SEARCH[:-1], *more]
 
     with commands.Command(command, tmp_path) as driver:
