@@ -8,12 +8,15 @@ jobs work in their folders, as they did by default in Hydra 1.1.
 """
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hydra import version
 from hydra.extra.pytest_plugin import hydra_restore_singletons, hydra_sweep_runner  # noqa: F401  # fixtures
+from hydra.test_utils import test_utils
 from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, IntegrationTestSuite, LauncherTestSuite
 
+from tests.pipeline import commands
 from tests.pipeline.hydra import suite_launcher
 
 CHDIR = "hydra.job.chdir=true"
@@ -41,7 +44,15 @@ class TestBatches(BatchedSweeperTestSuite):
 @pytest.mark.slow
 @pytest.mark.parametrize(("task_launcher_cfg", "extra_flags"), [({}, [*LAUNCHER, "hydra/sweeper=suite"])])
 class TestIntegration(IntegrationTestSuite):
-    """Scripts of their own, each a process."""
+    """Scripts of their own, each a process, which is forked."""
+
+    @pytest.fixture(autouse=True)
+    def forked(self, monkeypatch):
+        def check_call(command, env):
+            end = commands.run(command[1:], Path.cwd(), **env)
+            assert end.returncode == 0, end.stderr
+
+        monkeypatch.setattr(test_utils, "subprocess", SimpleNamespace(check_call=check_call))
 
     def generate_custom_cmd(self):
         return lambda command, _: [command[0], str(Path(suite_launcher.__file__)), *command[1:]]
