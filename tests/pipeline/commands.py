@@ -34,6 +34,7 @@ _FORKED.set_forkserver_preload(
         "pipeline.sweep.live",
         "pipeline.engine.ray_engine",
         "pipeline.figures",
+        "pipeline.reproduce.rerun",
         "pipeline.tracking.mlflow_recorder",
         "pipeline.tracking.model",
         "mlflow.pyfunc",
@@ -155,6 +156,7 @@ def _created_from_a_copy(locked):
 
 def _run(arguments, folder, variables, out, err):
     from pipeline.record.drawings import Figures, InThisThread
+    from pipeline.reproduce import rerun
     from pipeline.sweep import opening
     from pipeline.tracking import connection
 
@@ -169,7 +171,7 @@ def _run(arguments, folder, variables, out, err):
     # Matplotlib has been imported here, and would have to be once more in each of them.
     opening.DrawingProcesses = lambda _: InThisThread()
     if FIGURES not in variables:
-        opening.all_figures = Figures
+        opening.all_figures = rerun.all_figures = Figures
     connection._locked = _created_from_a_copy(connection._locked)
     try:
         if arguments[0] == "-m":
