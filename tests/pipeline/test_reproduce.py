@@ -15,6 +15,7 @@ from pipeline.config.schema import parse
 from pipeline.engine.inprocess import InProcess
 from pipeline.engine.protocol import run as compute
 from pipeline.plan.plan import Group, Point, make_plan
+from pipeline.record.drawings import Figures
 from pipeline.record.protocol import Provenance, SweepHeader
 from pipeline.reports import Checkpointed, Failed, Started
 from pipeline.reproduce import __main__ as reproduce
@@ -61,6 +62,12 @@ def record(store_uri, *configs, ended):
 def recorded(store_uri):
     """Record a group of three trials, the last diverging, and one that does not end; return their runs."""
     return record(store_uri, *({"learning_rate": rate} for rate in (*RATES, 0.5)), ended=3)
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Draw no figures: nobody looks at them."""
+    monkeypatch.setattr(rerunning, "all_figures", Figures)
 
 
 def run(store_uri, *arguments):
@@ -113,6 +120,7 @@ def test_a_network_out_of_a_fused_group_is_bit_for_bit_equal(store_uri, capsys, 
     assert "figures/filters.png" in files(store_uri, new, "figures")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_other_threads_change_no_bit(store_uri, recorded, capsys, monkeypatch):
     monkeypatch.setattr(rerunning, "cpu_count", lambda: 3)
 
@@ -145,6 +153,7 @@ def test_other_kernels_give_other_bits_within_the_tolerance(store_uri, recorded,
     np.testing.assert_allclose(new.arrays["weights"], old.arrays["weights"], rtol=0, atol=1e-5)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_diverged_trial_diverges_again_at_the_same_step(store_uri, recorded, capsys):
     assert open_reader(store_uri).trial(recorded[3]).tags["outcome"] == "diverged"
 
@@ -176,6 +185,7 @@ def test_a_sweep_is_reproduced_trial_by_trial_from_its_parent_run(store_uri, rec
         assert [old.arrays[name].tobytes() for name in old.arrays] == [array.tobytes() for array in new.arrays.values()]
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("which", [0, 2])
 def test_a_difference_exits_with_one_and_says_where(store_uri, recorded, capsys, monkeypatch, which):
     real = rerunning.changed
@@ -193,6 +203,7 @@ def test_a_difference_exits_with_one_and_says_where(store_uri, recorded, capsys,
     assert "config.learning_rate" in printed
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_trial_that_fails_now_is_different(store_uri, recorded, capsys, monkeypatch):
     monkeypatch.setattr("tasks.studies.train.Train.run", lambda *_, **__: iter(()))
 
@@ -200,6 +211,7 @@ def test_a_trial_that_fails_now_is_different(store_uri, recorded, capsys, monkey
     assert "complete and failed" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_change_that_was_asked_for_is_shown_and_is_no_failure(store_uri, recorded, capsys):
     assert run(store_uri, recorded[2], "--set", "learning_rate=2e-3", "--set", "trial.record_every=4") == 0
 
@@ -210,6 +222,7 @@ def test_a_change_that_was_asked_for_is_shown_and_is_no_failure(store_uri, recor
     assert new.name.endswith("with learning_rate=2e-3, trial.record_every=4")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_trials_that_a_change_makes_one_are_run_once(store_uri, recorded, capsys):
     assert run(store_uri, recorded[0], "--set", "learning_rate=1e-3") == 0
 

@@ -31,8 +31,8 @@ def wait(condition, log):
     return pytest.fail(f"it does not answer: {log.read_text()[-2000:]}")
 
 
-def start_sweep(folder, uri, *overrides):
-    return commands.Command(["-m", "pipeline", *SWEEP, f"tracking.uri={uri}", *overrides], folder, FIGURES="1")
+def start_sweep(folder, uri, *overrides, **environment):
+    return commands.Command(["-m", "pipeline", *SWEEP, f"tracking.uri={uri}", *overrides], folder, **environment)
 
 
 def ended(process):
@@ -41,7 +41,7 @@ def ended(process):
     return out
 
 
-def assert_whole(uri, sweeps, experiment="descent-sweeps"):
+def assert_whole(uri, sweeps, experiment="descent-sweeps", *, figures=("figures",)):
     """Every trial of every sweep has ended, with each point of its curve once and its files."""
     client = connect(uri, create=False)
     found = client.get_experiment_by_name(experiment)
@@ -58,14 +58,14 @@ def assert_whole(uri, sweeps, experiment="descent-sweeps"):
     parents = [run for run in runs if run not in children]
     for parent in parents:
         files = {file.path for file in client.list_artifacts(parent.info.run_id)}
-        assert {"results.csv", "results.json", "figures"} <= files
+        assert {"results.csv", "results.json", *figures} <= files
         assert "done" in parent.data.tags["mlflow.note.content"]
         assert parent.data.tags["winner.model"].startswith(f"models:/{experiment}-synthetic/")
 
 
 def test_a_tracking_server_records_the_same(tmp_path, server, experiment):
     url = f"http://127.0.0.1:{server}"
-    out = ended(start_sweep(tmp_path, url, "learning_rate=1e-3,1e-2", f"tracking.experiment={experiment}"))
+    out = ended(start_sweep(tmp_path, url, "learning_rate=1e-3,1e-2", f"tracking.experiment={experiment}", FIGURES="1"))
 
     assert f"{url}/#/experiments/" in out
     assert_whole(url, [["gradient lr=0.001", "gradient lr=0.01"]], experiment)
@@ -77,7 +77,7 @@ def test_a_tracking_server_before_postgresql_records_the_same(tmp_path):
     with postgresql(tmp_path) as store, tracking_server(tmp_path, store) as port:
         url = f"http://127.0.0.1:{port}"
         # Unlike SQLite, PostgreSQL refuses a text that is longer than its column.
-        ended(start_sweep(tmp_path, url, "learning_rate=1e-3,1e-2", f"sweep.name='{'long ' * 60}'"))
+        ended(start_sweep(tmp_path, url, "learning_rate=1e-3,1e-2", f"sweep.name='{'long ' * 60}'", FIGURES="1"))
 
         assert_whole(url, [["gradient lr=0.001", "gradient lr=0.01"]])
         with closing(psycopg2.connect(store.replace("+psycopg2", ""))) as connection, connection.cursor() as cursor:
@@ -88,7 +88,7 @@ def test_a_tracking_server_before_postgresql_records_the_same(tmp_path):
 def test_two_sweeps_at_once_on_one_file_lose_nothing(tmp_path):
     uri = f"sqlite:///{tmp_path}/mlflow.db"
 
-    both = [start_sweep(tmp_path, uri, f"seed=range({start},{start + 4})") for start in (0, 4)]
+    both = [start_sweep(tmp_path, uri, f"seed=range({start},{start + 4})", FIGURES="1") for start in (0, 4)]
     for process in both:
         ended(process)
 
@@ -146,7 +146,7 @@ def test_a_folder_of_any_name_keeps_its_record_to_itself(name, tmp_path):
 
     (line,) = [line for line in out.splitlines() if line.startswith("mlflow ui")]
     uri = shlex.split(line)[-1]
-    assert_whole(uri, [["gradient lr=0.01", "gradient lr=0.1"]])
+    assert_whole(uri, [["gradient lr=0.01", "gradient lr=0.1"]], figures=())
     assert {path.name for path in folder.iterdir()} == {"mlflow.db", "mlruns", "multirun"}
     parent = re.search("viewStateShareKey=(\\w+)", out)[1]
     again = commands.run(["-m", "pipeline.reproduce", parent, "--tracking-uri", uri], neighbours[-1])
