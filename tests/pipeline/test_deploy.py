@@ -202,6 +202,7 @@ def test_every_command_that_is_written_down_renders(capsys):
 def test_the_entrypoint_runs_and_keeps_the_address_of_mlflow_to_itself(tmp_path):
     (tmp_path / "data").mkdir()
     sweep = ["engine=inprocess", "cluster.workers=1", "learning_rate=1e-3,1e-2", "steps=3", "dataset=synthetic"]
+    sweep += ["tracking.register_model=false"]
     file = tmp_path / "job.yaml"
     assert main(["kuberay", *sweep, f"deploy.data={tmp_path / 'data'}", "--output", str(file)]) == 0
     entrypoint = yaml.safe_load(file.read_text())["spec"]["entrypoint"]

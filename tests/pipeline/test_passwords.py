@@ -1,5 +1,6 @@
 """No password is told: not by an error, not by a sweep's record or files."""
 
+import json
 import socket
 import sys
 
@@ -92,10 +93,11 @@ def test_no_error_shows_the_password_of_a_store_that_cannot_be_used(tmp_path, od
     commands += [[*SMALL, f"tracking.uri={places[0]}", other] for other in ("learning_rat=1", "loss=none", "seed=[")]
 
     # when each is used
-    done = session.run(tmp_path, *commands)
+    done = run(["-m", session.MODULE, json.dumps(commands)], tmp_path)
 
     # then each is an error, and the password is neither in it nor in a file
     assert SECRET not in done.stdout + done.stderr
+    assert done.returncode == 0, done.stderr
     ends, _ = session.ends(done)
     assert {code for code, *_ in ends} == {2}
     assert all("error: " in err for _, err, _ in ends)

@@ -42,7 +42,7 @@ def repeated(sweep):
     """Run a sweep with repeats beside it; return its link."""
     folder = Path(urllib.parse.urlsplit(sweep[1]).path)
     options = ("engine=inprocess", "steps=100", "learning_rate=1e-3,1e-2", "sweep.repeats=3")
-    done = run(["-m", "pipeline", "-m", *options, "tracking.register_model=false"], folder.parent, FIGURES="1")
+    done = run(["-m", "pipeline", "-m", *options, "tracking.register_model=false"], folder.parent)
     return done.stdout.splitlines()[-1]
 
 
