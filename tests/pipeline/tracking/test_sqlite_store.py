@@ -4,6 +4,7 @@ import contextlib
 import gc
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from pipeline.tracking.connection import connect
 from pipeline.tracking.probing import revisions
 from pipeline.tracking.sqlite_store import TESTED_REVISIONS, SqliteStore, _obstacle, open_store
 from pipeline.tracking.store import Store
+from tests.pipeline import commands
 
 INF, NAN = float("inf"), float("nan")
 
@@ -206,17 +208,21 @@ def test_no_run_is_made_in_an_experiment_that_has_been_deleted(store_uri):
 
 WRITING = """
 import json, sys
-from tests.pipeline.tracking.test_sqlite_store import changes, everything, made
-from pipeline.tracking.sqlite_store import open_store
-store = open_store(sys.argv[1], "an experiment")
-runs = []
-for _ in range(2):
-    run_id, told = made(store)
-    for some in changes(run_id):
-        store.apply(some)
-    runs.append([told, everything(store, run_id)])
-print(json.dumps([type(store).__name__, runs]))
+from tests.pipeline.tracking.test_sqlite_store import write
+print(json.dumps(write(sys.argv[1])))
 """
+
+
+def write(uri):
+    """Write two runs to a store; return the kind of the store and all that is told of them."""
+    store, runs = open_store(uri, "an experiment"), []
+    for _ in range(2):
+        run_id, told = made(store)
+        for some in changes(run_id):
+            store.apply(some)
+        runs.append([told, everything(store, run_id)])
+    return type(store).__name__, runs
+
 
 MIGRATION = """
 from alembic import op
@@ -261,29 +267,33 @@ def run_python(folder, path, *arguments):
     return end
 
 
-def written(folder, *path):
-    """What a process writes to a new store in ``folder`` with the MLflow that it finds in ``path`` first, and says."""
-    end = run_python(folder, path, "-c", WRITING, f"sqlite:///{folder}/mlflow.db")
-    kind, runs = json.loads(end.stdout.replace(str(folder), "FOLDER"))
-    return kind, runs, [line for line in end.stderr.splitlines() if "MLflow's own API" in line]
+def written(text, folder):
+    """Return what `write` has returned for a store in ``folder``, as JSON has it."""
+    return json.loads(text.replace(str(folder), "FOLDER"))
 
 
 @pytest.mark.slow
-def test_tables_of_a_revision_that_was_not_tested_are_written_by_mlflow_itself_and_alike(later_mlflow, tmp_path):
-    kind, runs, notice = written(tmp_path / "now")
-    later_kind, later_runs, later_notice = written(tmp_path / "then", later_mlflow)
+def test_tables_of_a_revision_that_was_not_tested_are_written_by_mlflow_itself_and_alike(
+    later_mlflow, empty_store, tmp_path, caplog
+):
+    now, then = tmp_path / "now", tmp_path / "then"
+    now.mkdir()
+    uri = f"sqlite:///{shutil.copy(empty_store, now / 'mlflow.db')}"
+    kind, runs = written(json.dumps(write(uri)), now)
+    later = run_python(then, [later_mlflow], "-c", WRITING, f"sqlite:///{then}/mlflow.db")
+    later_kind, later_runs = written(later.stdout, then)
 
-    assert (kind, notice) == ("SqliteStore", [])
+    assert kind == "SqliteStore"
+    assert "MLflow's own API" not in caplog.text
     assert later_kind == "Store"
     notice = "its tables have revision feedfeedfeed, which was not tested"
-    assert later_notice == [f"the store is written to by MLflow's own API, which takes longer: {notice}"]
+    told = [line for line in later.stderr.splitlines() if "MLflow's own API" in line]
+    assert told == [f"the store is written to by MLflow's own API, which takes longer: {notice}"]
     assert later_runs == runs
 
 
-def swept(folder, *path):
-    """What the store of a whole sweep holds, by trial, the sweep itself under no name, and what the command says."""
-    grid = ("engine=inprocess", "steps=60", "seed=1,2", "strategy=random,gradient")
-    end = run_python(folder, path, "-m", "pipeline", "-m", *grid)
+def held(folder):
+    """Return what the store of a whole sweep holds, by trial, the sweep itself under no name, and its models."""
     found = {}
     with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as store:
         for run, status, place in store.execute("SELECT run_uuid, status, artifact_uri FROM runs").fetchall():
@@ -299,19 +309,24 @@ def swept(folder, *path):
                 store.execute("SELECT count(*) FROM inputs WHERE destination_id = ?", (run,)).fetchone(),
             )
         versions = store.execute("SELECT count(*) FROM model_versions").fetchone()
-    return found, versions, end.stdout + end.stderr
+    return found, versions
 
 
 @pytest.mark.slow
 def test_a_whole_sweep_by_mlflow_itself_holds_what_one_by_the_tables_does(later_mlflow, tmp_path):
-    fast, fast_versions, said = swept(tmp_path / "now")
-    slow, slow_versions, later_said = swept(tmp_path / "then", later_mlflow)
+    now, then = tmp_path / "now", tmp_path / "then"
+    now.mkdir()
+    sweep = ["-m", "pipeline", "-m", "engine=inprocess", "steps=60", "seed=1,2", "strategy=random,gradient"]
 
-    assert "MLflow's own API" not in said
-    assert "MLflow's own API" in later_said
-    assert len(fast) == 1 + 4
-    assert slow == fast
-    assert slow_versions == fast_versions == (1,)
+    fast, slow = commands.run(sweep, now, FIGURES="1"), run_python(then, [later_mlflow], *sweep)
+
+    assert fast.returncode == 0, fast.stderr
+    assert "MLflow's own API" not in fast.stdout + fast.stderr
+    assert "MLflow's own API" in slow.stdout + slow.stderr
+    found, versions = held(now)
+    assert len(found) == 1 + 4
+    assert held(then) == (found, versions)
+    assert versions == (1,)
 
 
 @pytest.mark.parametrize("lacks", ["_get_artifact_repo", "store"])
