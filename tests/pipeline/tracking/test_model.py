@@ -35,9 +35,12 @@ import sys
 sys.modules["pipeline"] = sys.modules["tasks"] = None  # what is not installed
 import json, mlflow, numpy as np
 mlflow.set_tracking_uri(sys.argv[1])
-model = mlflow.pyfunc.load_model(sys.argv[2])
-frame = model.predict(np.array(json.loads(sys.argv[3]), dtype=np.uint8))
-print(json.dumps([frame["class"].tolist(), frame["scores"].tolist(), str(model.metadata.signature)]))
+told = []
+for uri, images in json.loads(sys.argv[2]):
+    model = mlflow.pyfunc.load_model(uri)
+    frame = model.predict(np.array(images, dtype=np.uint8))
+    told.append([frame["class"].tolist(), frame["scores"].tolist(), str(model.metadata.signature)])
+print(json.dumps(told))
 """
 
 
@@ -87,10 +90,11 @@ def test_a_sweep_that_was_stopped_has_no_model_yet(
     assert len(client.search_model_versions(f"name='{name}'")) == versions
 
 
-def load(uri, images, store_uri, folder):
-    """Return the classes, the scores and the signature that a model gives where this project is not installed."""
+def load(store_uri, folder, images):
+    """Return what models of these names give where this project is not installed: classes, scores and signature."""
+    models = [(f"models:/{name}/1", shown) for name, shown in images.items()]
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", LOAD, store_uri, uri, json.dumps(images)],
+        [sys.executable, "-W", "ignore", "-c", LOAD, store_uri, json.dumps(models)],
         cwd=folder,
         env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         capture_output=True,
@@ -142,19 +146,6 @@ def test_what_it_needs_to_be_served_elsewhere_is_kept_with_it(registered, store_
     assert all((model / file).is_file() for file in files)
 
 
-@pytest.mark.slow
-def test_it_is_loaded_without_this_project_and_takes_raw_images(registered, store_uri, tiny, tmp_path):
-    name, _ = registered
-    bright, dark = int(tiny.mean[0]) + 20, 0
-
-    classes, scores, signature = load(f"models:/{name}/1", [image(bright), image(dark)], store_uri, tmp_path)
-
-    assert classes == ["b", "a"]
-    assert scores[0] == {"a": 1.0, "b": pytest.approx(bright - float(tiny.mean[0]), abs=1e-5)}
-    assert "uint8" in signature
-    assert "(-1, 2, 2)" in signature
-
-
 def test_a_model_of_features_takes_floating_point(store_uri, experiment, trial, layout, monkeypatch):
     features = np.linspace(-3, 3, 12, dtype=np.float32).reshape(6, 2)
     split = Split(images=features, labels=np.arange(6) % 2)
@@ -169,8 +160,12 @@ def test_a_model_of_features_takes_floating_point(store_uri, experiment, trial, 
 
 
 @pytest.mark.slow
-def test_a_network_that_won_is_loaded_without_this_project_too(store_uri, experiment, trial, layout, tmp_path):
-    # given a convolutional network, trained on scaled features
+def test_winners_are_loaded_without_this_project_and_take_raw_images(
+    registered, store_uri, experiment, tiny, trial, layout, tmp_path
+):
+    # given a linear model, and a convolutional network, trained on scaled features
+    name, _ = registered
+    bright, dark = int(tiny.mean[0]) + 20, 0
     raw = np.random.default_rng(0).integers(0, 256, (6, 48), dtype=np.uint8)
     split = Split(images=raw, labels=np.arange(6) % 2)
     dataset = make_dataset(
@@ -185,13 +180,19 @@ def test_a_network_that_won_is_loaded_without_this_project_too(store_uri, experi
     winner = trial("winner", model={"name": "convnet", "channels": [4, 2], "hidden": [3]})
     problem = Problem.of([winner.trial], dataset, like=HOST, threads=1)
     points = problem.initial_weights([1.0])
-    # when it is registered, and loaded elsewhere
-    name, _ = register(store_uri, experiment, dataset, (winner,), [problem.named(points[0])], layout)
-    _, scores, _ = load(f"models:/{name}/1", raw.reshape(6, 3, 4, 4).tolist(), store_uri, tmp_path)
-    # then its scores are the project's
+    network, _ = register(store_uri, experiment, dataset, (winner,), [problem.named(points[0])], layout)
+    # when both are loaded elsewhere
+    images = {name: [image(bright), image(dark)], network: raw.reshape(6, 3, 4, 4).tolist()}
+    (classes, scores, signature), (_, found, _) = load(store_uri, tmp_path, images)
+    # then the first has the class that is bright in its images
+    assert classes == ["b", "a"]
+    assert scores[0] == {"a": 1.0, "b": pytest.approx(bright - float(tiny.mean[0]), abs=1e-5)}
+    assert "uint8" in signature
+    assert "(-1, 2, 2)" in signature
+    # and the scores of the second are the project's
     arrangement = winner.trial.model.arrange(1, (3, 4, 4), 2, [6], like=HOST)
     expected = arrangement.scores(arrangement.rows(points), problem.features(raw))[0].T
-    np.testing.assert_allclose([[row["a"], row["b"]] for row in scores], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose([[row["a"], row["b"]] for row in found], expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow
