@@ -23,6 +23,19 @@ README, PAGE = ((ROOT / page).read_text(encoding="utf-8") for page in ("README.m
 
 pytestmark = pytest.mark.slow
 
+UNDRAWN = """
+import sys
+from pipeline.cli.app import main
+from pipeline.record.drawings import Figures, InThisThread
+from pipeline.sweep import opening
+opening.all_figures, opening.DrawingProcesses = Figures, lambda _: InThisThread()
+sys.exit(main())
+"""
+"""What ``descent-sweeps`` runs, but without figures: they take half of the time of a short sweep."""
+
+HERE = {"sweep.resume=true", "experiment=tabular_rows/spirals", "experiment=sgd_classifier/alpha"}
+"""Which of the page's sweeps are computed in their own process: that a package travels to workers the first shows."""
+
 
 class Environment:
     """A fresh environment with the project's wheel in it; libraries are those of the environment of the tests."""
@@ -165,7 +178,10 @@ def page(installed, tmp_path_factory, empty_store, cluster):
         if program == "pip":
             installed.install(*arguments[1:-1], folder / arguments[-1])
         else:
-            told[command] = installed.run(folder, installed.folder / "bin" / program, *arguments, RAY_ADDRESS=cluster)
+            halving = "stopping=halving" in arguments
+            start = [installed.python, "-Pc", UNDRAWN] if halving else [installed.folder / "bin" / program]
+            here = [] if HERE.isdisjoint(arguments) else ["engine=inprocess"]
+            told[command] = installed.run(folder, *start, *arguments, *here, RAY_ADDRESS=cluster)
     return folder, told
 
 
@@ -196,11 +212,11 @@ def test_rows_of_a_package_are_swept_by_the_fused_core_and_reproduced(page, inst
     folder, told = page
     swept, checked = (next(told[command] for command in told if name in command) for name in ("/spirals", "=tempered"))
 
-    rows, parent = table(folder, swept)
+    rows, _ = table(folder, swept)
     assert {row["loss.temperature"] for row in rows} == {0.5, 1.0}
     assert max(row["val/accuracy"] for row in rows) > 0.8  # of three arms
     assert re.search(r": (good|fine)", checked)
-    again = installed.run(folder, installed.python, "-m", "pipeline.reproduce", parent)
+    again = installed.run(folder, installed.python, "-m", "pipeline.reproduce", rows[0]["run_id"])
     assert "verdict: bit for bit equal" in again
 
 
@@ -222,7 +238,7 @@ def test_a_change_of_a_package_from_the_template_is_noticed(page, installed):
     source = folder / "my_sweeps/src/my_sweeps/task.py"
     source.write_text(source.read_text().replace("momentum: float = 0.9", "momentum: float = 0.8"))
     sweep = ["--multirun", "experiment=my_sweeps/first", "engine=inprocess", "sweep.resume=true"]
-    resumed = " ".join(installed.run(folder, installed.command, *sweep).split())
+    resumed = " ".join(installed.run(folder, installed.python, "-Pc", UNDRAWN, *sweep).split())
     assert "the code of my-sweeps has changed" in resumed
     best = table(folder, first)[0][0]["run_id"]
     again = installed.run(folder, installed.python, "-m", "pipeline.reproduce", best)
