@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tasks.datasets.download import fetch
 from tasks.errors import DataError
+from tests.tasks.datasets.processes import at_once
 
 CONTENT = np.random.default_rng(0).bytes(1_000_000)
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -136,15 +134,11 @@ def test_a_server_that_cannot_be_reached_is_named(destination):
 
 @pytest.mark.slow
 def test_eight_processes_at_once_make_one_download(url, server, destination):
-    program = (
-        "import sys, pathlib; from tasks.datasets.download import fetch;"
-        "fetch(sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3]))"
-    )
-    command = [sys.executable, "-c", program, url, MD5, str(destination)]
+    call = "fetch(sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3]))"
 
-    processes = [subprocess.Popen(command, cwd=Path(__file__).parents[3]) for _ in range(8)]
+    ends = at_once(8, "from tasks.datasets.download import fetch", call, url, MD5, destination)
 
-    assert [process.wait(timeout=60) for process in processes] == [0] * 8
+    assert ends == [0] * 8
     assert len(server.requests) == 1
     assert destination.read_bytes() == CONTENT
     assert names(destination) == {"file"}
