@@ -54,26 +54,26 @@ def test_every_strategy_on_minibatches_adds_them_too(strategy):
     assert 0.6 * said < more / 20 < 1.05 * said
 
 
-@pytest.mark.parametrize("count", [1, 6])
 @pytest.mark.parametrize("strategy", STEADY)
 @pytest.mark.parametrize(
     "model",
     [*(kind() for kind in MODELS.values()), Mlp(hidden=(300,)), ConvNet(channels=(16,))],
     ids=lambda m: f"{m}",
 )
-def test_a_group_takes_the_bytes_that_the_model_of_memory_says(model, strategy, count):
+def test_a_group_takes_the_bytes_that_the_model_of_memory_says(model, strategy):
     # given images of CIFAR-10's size
     rng = np.random.default_rng(0)
     split = Split(images=rng.integers(0, 256, (600, 3072), dtype=np.uint8), labels=np.arange(600) % 10)
     dataset = make_dataset(
         name="d", train=split, test=split, classes=tuple("abcdefghij"), image_shape=(3, 32, 32), validation=0
     )
-    group = trials(count, strategy, model=model, batch_size=256)
+    group = trials(6, strategy, model=model, batch_size=256)
     group = [dataclasses.replace(trial, steps=2) for trial in group]
-    peak(group[:1], dataset)
-    # when they are trained, then the peak is what is said, or less: a search goes forward only
-    said = bytes_of_group(group[0], dataset, count=count, blocks=HOST_BLOCKS)
-    assert 0.4 * said < peak(group, dataset) < 1.2 * said
+    peak(group[:1], dataset)  # what the first call leaves behind is no trial's
+    for count in (1, 6):
+        # when they are trained, then the peak is what is said, or less: a search goes forward only
+        said = bytes_of_group(group[0], dataset, count=count, blocks=HOST_BLOCKS)
+        assert 0.4 * said < peak(group[:count], dataset) < 1.2 * said, count
 
 
 @pytest.mark.parametrize("batch_size", [64, None])

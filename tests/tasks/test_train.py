@@ -74,10 +74,10 @@ def by_trial(curves, results):
 
 @pytest.mark.parametrize(("strategy", "batch_size"), on_batches(64, None, 1))
 def test_fused_trials_equal_each_trial_alone_bit_for_bit(small_dataset, strategy, batch_size):
-    # given trials that differ in all that may differ inside a group
-    losses = [kind() for kind in LOSSES.values()]
+    # given trials that differ in all that may differ inside a group, with two evaluations
+    losses, settings = [kind() for kind in LOSSES.values()], {"batch_size": batch_size, "steps": 30}
     trials = [
-        trial(strategy, loss=loss, regularizer=regularizer, regularization=strength, seed=seed, batch_size=batch_size)
+        trial(strategy, loss=loss, regularizer=regularizer, regularization=strength, seed=seed, **settings)
         for loss, (regularizer, strength), seed in itertools.product(losses, [(L2(), 0.0), (L1(), 1e-3)], [0, 1])
     ]
     trials.append(dataclasses.replace(trials[0], learning_rate=RATES[strategy] * 3, loss=Svm(margin=10.0)))
