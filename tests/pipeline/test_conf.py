@@ -1,3 +1,4 @@
+import functools
 from importlib import resources
 from pathlib import Path
 
@@ -22,6 +23,7 @@ def composing():
         yield
 
 
+@functools.cache
 def composed(*overrides):
     return OmegaConf.to_container(hydra.compose("config", list(overrides)), resolve=True)
 
