@@ -48,11 +48,15 @@ def go_on(folder):
     (folder / "notes" / "go.part").touch()
 
 
-def is_open(uri, experiment):
-    """Return whether the record is open, and so has the run of a trial: trials may be computed before."""
+def wait_until_open(uri, experiment, process):
+    """Wait until the record is open, and so has the run of a trial: trials may be computed before."""
     client = connect(uri, create=False)
-    found = client.get_experiment_by_name(experiment)
-    return found is not None and len(client.search_runs([found.experiment_id])) > 1
+
+    def is_open():
+        found = client.get_experiment_by_name(experiment)
+        return found is not None and len(client.search_runs([found.experiment_id])) > 1
+
+    wait_for(is_open, process)
 
 
 def runs(uri, experiment):
@@ -96,7 +100,7 @@ def test_a_server_that_is_away_in_the_middle_of_a_sweep_has_all_of_it_at_the_end
     tmp_path, proxy, experiment, undisturbed
 ):
     with start(tmp_path, proxy.uri, experiment, pause=0.1) as process:
-        wait_for(lambda: is_open(proxy.uri, experiment), process)
+        wait_until_open(proxy.uri, experiment, process)
         proxy.fault = "down"
         wait_for(lambda: list((tmp_path / "multirun").rglob("faults.log")), process)
         proxy.fault = None
@@ -115,7 +119,7 @@ def test_a_server_that_starts_again_while_the_sweep_ends_is_waited_for(tmp_path,
     # given the product's own patience, and much less of it where somebody has stopped the sweep
     timing = {**IMPATIENT, "patience": Timing().patience, "hurry": 0.5}
     with start(tmp_path, proxy.uri, experiment, pause=0.1, timing=timing) as process:
-        wait_for(lambda: is_open(proxy.uri, experiment), process)
+        wait_until_open(proxy.uri, experiment, process)
         proxy.fault = "down"
         go_on(tmp_path)
         told = next(line for line in process.lines() if "waiting for the store, at most 180 s" in line)
@@ -140,7 +144,7 @@ def test_a_server_that_starts_again_while_the_sweep_ends_is_waited_for(tmp_path,
 def test_who_waits_no_longer_has_a_log_that_a_resume_knows(tmp_path, proxy, experiment, undisturbed):
     # given a sweep whose server was away at its end, and somebody who did not wait for it
     with start(tmp_path, proxy.uri, experiment, pause=0.1, timing={**IMPATIENT, "patience": 600.0}) as process:
-        wait_for(lambda: is_open(proxy.uri, experiment), process)
+        wait_until_open(proxy.uri, experiment, process)
         proxy.fault = "down"
         go_on(tmp_path)
         next(line for line in process.lines() if "waiting for the store, at most 600 s" in line)
@@ -172,7 +176,7 @@ def test_what_a_server_lacks_that_is_away_to_the_end_is_written_by_the_line_that
 ):
     uri = proxy.uri.replace("://", "://ann:s3cret@")
     with start(tmp_path, uri, experiment, pause=0.1) as process:
-        wait_for(lambda: is_open(proxy.uri, experiment), process)
+        wait_until_open(proxy.uri, experiment, process)
         proxy.fault = "down"
         go_on(tmp_path)
         out, err = process.communicate(timeout=180)

@@ -296,18 +296,17 @@ def test_a_sweep_is_resumed_from_its_log_wherever_and_the_store_gets_what_it_lac
     assert backfill(log, None).entries == 0
 
 
-def test_a_log_is_refused_whose_sweep_has_been_resumed_without_it(log, proxy, experiment, tiny, tmp_path):
+def test_a_log_is_refused_in_another_store_and_once_its_sweep_has_been_resumed_without_it(
+    log, proxy, experiment, tiny, store_uri, tmp_path
+):
+    with pytest.raises(RecordError, match="--tracking-uri must be the store of the sweep"):
+        backfill(log, store_uri)
     proxy.fault = None
     kept = log.rename(tmp_path / "kept.log")
     resume(proxy, experiment, tiny, tmp_path)
 
     with pytest.raises(RecordError, match="must not have been resumed with another log"):
         backfill(kept, None)
-
-
-def test_another_store_is_refused(log, store_uri):
-    with pytest.raises(RecordError, match="--tracking-uri must be the store of the sweep"):
-        backfill(log, store_uri)
 
 
 def test_a_log_that_cannot_be_written_is_told_once_and_everything_waits_in_memory(
