@@ -106,10 +106,10 @@ def openml(server, monkeypatch):
 
 @pytest.fixture(scope="session")
 def made_up_records():
-    """Return one published file's worth of records, uint8 (10000, 3073), that compress well."""
-    few = np.random.default_rng(0).integers(0, 256, (100, 3073), dtype=np.uint8)
-    few[:, 0] = np.arange(100) % 10
-    return np.tile(few, (100, 1))
+    """Return one published file's worth of records, uint8 (10000, 3073): ten fit the window of gzip, and compress."""
+    few = np.random.default_rng(0).integers(0, 256, (10, 3073), dtype=np.uint8)
+    few[:, 0] = np.arange(10)
+    return np.tile(few, (1000, 1))
 
 
 @pytest.fixture(scope="session")
