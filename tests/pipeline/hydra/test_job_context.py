@@ -66,9 +66,10 @@ ASKED = [
 ]
 
 OF_SEVERAL = [
-    ("sweep.name=${hydra:job.num}-${hydra:job.id}", "tracking.uri='in ${hydra:mode}'", "hydra.sweep.dir=out"),
     (
-        "sweep.name=${hydra:sweep.dir}/${hydra:sweep.subdir}",
+        "sweep.name=${hydra:job.num}-${hydra:job.id}",
+        "tracking.uri='in ${hydra:mode}'",
+        "tracking.experiment=${hydra:sweep.dir}/${hydra:sweep.subdir}",
         "hydra.sweep.dir=out",
         "hydra.sweep.subdir='${hydra:job.num}'",
     ),
