@@ -1,8 +1,10 @@
 """What the process that commands are forked from does once for all of them."""
 
+import functools
 import gc
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from mlflow.store.db import utils
 from omegaconf import OmegaConf
 
 from pipeline.config.identity import code_version
@@ -15,6 +17,8 @@ OVERRIDES = (
 )
 
 code_version()  # parses a hundred files
+# MLflow executes its seventy migrations to know the last of them, whenever a process opens a store.
+utils._get_latest_schema_revision = functools.cache(utils._get_latest_schema_revision)
 empty_store()
 # The parsers of Hydra and OmegaConf build their tables while they parse.
 OverridesParser.create().parse_overrides(list(OVERRIDES))
