@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import re
 import shlex
@@ -83,6 +84,7 @@ def check_revision(uri: str, query: Query) -> None:
     raise RecordError(f"tracking.uri must be a store with the tables of the MLflow here, got {redact(uri)!r}: {how}")
 
 
+@functools.cache
 def revisions() -> tuple[frozenset[str], str | None]:
     """Return the revisions that the installed MLflow knows, and the last of them, None if that is ambiguous.
 

@@ -8,6 +8,7 @@ from mlflow.store.db import utils
 from omegaconf import OmegaConf
 
 from pipeline.config.identity import code_version
+from pipeline.tracking.probing import revisions
 from tests.stores import empty_store
 
 OVERRIDES = (
@@ -17,6 +18,7 @@ OVERRIDES = (
 )
 
 code_version()  # parses a hundred files
+revisions()  # reads seventy
 # MLflow executes its seventy migrations to know the last of them, whenever a process opens a store.
 utils._get_latest_schema_revision = functools.cache(utils._get_latest_schema_revision)
 empty_store()
