@@ -8,7 +8,7 @@ from PIL import Image
 from scipy import stats
 
 from pipeline.figures.bands import draw_bands, half_width
-from pipeline.figures.drawing import SWEEP_FIGURES
+from pipeline.figures.drawing import SWEEP_FIGURES, draw_sweep
 from pipeline.figures.error_bars import _best_over, _legend_place, draw_error_bars
 from pipeline.figures.heat_maps import _side
 from pipeline.figures.profiles import _ways
@@ -194,7 +194,7 @@ def test_profiles_are_over_the_losses_and_of_ways_that_all_of_them_have(repeats)
     assert sorted(ways["gradient adam lr=0.001"].tolist()) == [0.2, 0.3, 0.5, 0.7]
     assert sorted(ways["gradient sgd lr=0.001"].tolist()) == [0.0, 0.4]
     assert len(ways) == 2
-    assert "profiles.png" in drawn(trials)
+    assert "profiles.png" in draw_sweep("profiles.png", trials)
 
 
 def test_an_interval_of_the_picture_is_the_tables(repeats):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.figures.drawing import SWEEP_FIGURES
+from pipeline.figures.drawing import SWEEP_FIGURES, draw_sweep
 from pipeline.figures.heat_maps import _cells, _left_out, _values, draw_heat_maps
 from pipeline.figures.metrics import draw_metrics
 from pipeline.figures.parallel_coordinates import _places, _texts, draw_parallel_coordinates
@@ -89,8 +89,8 @@ def test_the_rungs_of_a_sweep_are_drawn_where_any_trial_was_stopped(record):
         curves = trial.curves | {"val/accuracy": Series(steps=np.array([50, 100]), values=np.array([0.1, 0.2]))}
         object.__setattr__(trial, "curves", curves)
 
-    assert Image.open(io.BytesIO(drawn([*ended, *stopped])["rungs.png"])).size == (900, 600)
-    assert "rungs.png" not in drawn(ended)
+    assert Image.open(io.BytesIO(draw_sweep("rungs.png", [*ended, *stopped])["rungs.png"])).size == (900, 600)
+    assert draw_sweep("rungs.png", ended) == {}
 
 
 @pytest.mark.parametrize(("mode", "best"), [("max", 1000.0), ("min", -1000.0)])
