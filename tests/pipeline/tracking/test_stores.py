@@ -77,9 +77,9 @@ def test_a_tracking_server_before_postgresql_records_the_same(tmp_path):
     with postgresql(tmp_path) as store, tracking_server(tmp_path, store) as port:
         url = f"http://127.0.0.1:{port}"
         # Unlike SQLite, PostgreSQL refuses a text that is longer than its column.
-        ended(start_sweep(tmp_path, url, "learning_rate=1e-3,1e-2", f"sweep.name='{'long ' * 60}'", FIGURES="1"))
+        ended(start_sweep(tmp_path, url, "learning_rate=1e-3,1e-2", f"sweep.name='{'long ' * 60}'"))
 
-        assert_whole(url, [["gradient lr=0.001", "gradient lr=0.01"]])
+        assert_whole(url, [["gradient lr=0.001", "gradient lr=0.01"]], figures=())
         with closing(psycopg2.connect(store.replace("+psycopg2", ""))) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT count(*), count(DISTINCT (run_uuid, step)) FROM metrics WHERE key = 'train/loss'")
             assert cursor.fetchone() == (80, 80)
