@@ -37,7 +37,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     quick = [item for item in items if item.path not in slow]
     dealt: list[pytest.Item] = []
     for first in begun:
-        stretch = [item for item in items if item.path in first]
+        # Those that test the whole begin: no set-up is as long as theirs, to be made twice where one is stolen.
+        stretch = sorted((item for item in items if item.path in first), key=lambda item: len(item.path.parts))
         room = max(0, len(items) // workers - len(stretch))
         dealt += [*stretch, *quick[:room]]
         quick = quick[room:]

@@ -51,6 +51,7 @@ def test_what_is_printed_and_logged_between_events_is_heard_and_passed_on(capsys
 
 def test_a_call_of_logging_that_does_not_fit_its_format_costs_its_line_only(monkeypatch):
     monkeypatch.setattr(logging.getLogger(), "handlers", [])  # those of pytest raise
+    monkeypatch.setattr(logging, "raiseExceptions", True)  # the command line turns it off
     capture = OutputCapture()
 
     def spoken():

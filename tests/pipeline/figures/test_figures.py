@@ -86,7 +86,7 @@ def test_low_is_blue_and_high_is_red(trial, dataset, corner):
     a = np.linspace(-5, 5, 101)
     bowl = a[:, None] ** 2 + a**2
     bowl[0, 0] = corner
-    arrays = {"a": a, "b": a, "data_loss": bowl, "regularization_loss": 0 * bowl}
+    arrays = {"a": a, "b": a, "data_loss": bowl, "regularization_loss": np.zeros_like(bowl)}
     result = Result(trial=0, outcome=Outcome.COMPLETE, step=0, metrics={}, arrays=arrays)
 
     image = pixels(draw(planned, result, {}, dataset)["landscape.png"])

@@ -8,7 +8,7 @@ from pipeline.errors import RecordError
 from pipeline.record.outbox import PACK_ABOVE
 from pipeline.record.protocol import Provenance
 from pipeline.reports import Finished, Started
-from pipeline.tracking.connection import WRITE_VARIABLES, mlflow_variables
+from pipeline.tracking.connection import WRITE_VARIABLES, http_variables
 from pipeline.tracking.mlflow_recorder import MlflowRecorder
 from pipeline.tracking.reader import open_reader
 from tests.pipeline.record.recording import done, header, note, parent_of
@@ -65,7 +65,7 @@ def test_a_store_that_ceases_to_answer_is_an_error_of_the_record(
         reader.annotate(sweep, {"verdict": "equal"}, "It is equal.")
 
     # when all is read
-    with mlflow_variables(WRITE_VARIABLES), pytest.raises(RecordError) as error:
+    with http_variables(proxy.uri, WRITE_VARIABLES), pytest.raises(RecordError) as error:
         read()
 
     # then the error says so, and no run is said to be missing

@@ -177,7 +177,6 @@ def test_repeats_are_one_row_the_parent_has_their_interval_and_the_winner_is_of_
     assert (run.data.tags["setting"], len(run.data.tags["setting.key"])) == ("gradient lr=1", 16)
 
 
-@pytest.mark.parametrize(("count", "quick"), [(DRAWN_TRIALS, ["quick"]), (DRAWN_TRIALS + 1, [])])
 @pytest.mark.parametrize(
     ("criterion", "winner"),
     [
@@ -211,6 +210,7 @@ def test_a_sweep_that_is_resumed_under_another_ranking_has_the_winner_of_that(
     assert client.get_run(parent_of(again)).data.tags.items() >= criterion.tags().items()
 
 
+@pytest.mark.parametrize(("count", "quick"), [(DRAWN_TRIALS, ["quick"]), (DRAWN_TRIALS + 1, [])])
 def test_a_sweep_draws_its_winner_and_of_the_others_what_is_quick(
     store_uri, experiment, client, tiny, trial, layout, count, quick
 ):
