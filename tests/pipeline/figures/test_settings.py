@@ -15,11 +15,12 @@ from pipeline.figures.profiles import _ways
 from pipeline.figures.settings import are_repeated, as_means, by_setting, mean_curve
 from pipeline.figures.sweep import FIGURES, REPEATED
 from pipeline.figures.trials import caption_of, caption_of_draws
+from pipeline.record.points import RunPoints
 from pipeline.record.protocol import Series
 from pipeline.record.sweep_run import TrialRecord
 from pipeline.results.standing import Standing
 from pipeline.results.statistics import summarize
-from tasks.events import Outcome
+from tasks.events import Curve, Outcome
 
 ADAM, SGD = {"optimizer": {"name": "adam"}}, {"optimizer": {"name": "sgd"}}
 
@@ -203,3 +204,19 @@ def test_an_interval_of_the_picture_is_the_tables(repeats):
     (one,) = by_setting(trials)
 
     assert one.setting.summary("val/accuracy") == summarize([0.65, 0.6, 0.5])
+
+
+def test_thin_curves_of_repeats_have_steps_in_common_over_their_whole_length():
+    repeats = []
+    for seed in range(5):
+        run = RunPoints(0)
+        loss = np.random.default_rng(seed).standard_normal(1000)
+        run.add(Curve(trial=0, steps=np.arange(1, 1001), metrics={"train/loss": loss}), 1)
+        run.thin(200)
+        repeats.append(run.series()["train/loss"])
+
+    steps, values = mean_curve(repeats)
+
+    assert len(steps) >= 100
+    assert np.diff(steps).max() <= 10
+    assert values.shape == (5, len(steps))

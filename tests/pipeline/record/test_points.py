@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from pipeline.figures.settings import mean_curve
 from pipeline.record.points import RunPoints
 from tasks.events import Curve, Outcome, Result
 
@@ -106,18 +105,3 @@ def test_a_thin_curve_keeps_the_lowest_and_the_last_point_of_every_stretch_and_t
     assert thin.values.tolist() == loss[thin.steps - 1].tolist()
     assert examples.steps.tolist() == thin.steps.tolist()
     assert (early.steps.tolist(), early.values.tolist()) == ([1], [1.0])
-
-
-def test_thin_curves_of_repeats_have_steps_in_common_over_their_whole_length():
-    repeats = []
-    for seed in range(5):
-        run = RunPoints(0)
-        run.add(curve(range(1, 1001), **{"train/loss": np.random.default_rng(seed).standard_normal(1000)}), 1)
-        run.thin(200)
-        repeats.append(run.series()["train/loss"])
-
-    steps, values = mean_curve(repeats)
-
-    assert len(steps) >= 100
-    assert np.diff(steps).max() <= 10
-    assert values.shape == (5, len(steps))
