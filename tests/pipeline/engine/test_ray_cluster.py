@@ -156,28 +156,32 @@ def test_auto_wants_a_running_cluster(note):
         join_or_start(Cluster(address="auto"), cpus=1)
 
 
-def test_a_private_cluster_whose_sockets_have_no_room_says_so(note, monkeypatch):
-    folder = note.parent / ("x" * 80)
+def started(folder, place):
+    """Return how a sweep ends whose private cluster is to be in a place; Ray's token would stay in this process."""
+    sweep = ["-m", "dataset=synthetic", "steps=5", "seed=1,2", "cluster.address=local"]
+    end = commands.run(["-m", "pipeline", *sweep], folder, RAY_TMPDIR=str(place))
+    return end.returncode, end.stderr
+
+
+@pytest.mark.slow
+def test_a_private_cluster_whose_sockets_have_no_room_says_so(tmp_path):
+    folder = tmp_path / ("x" * 80)
     folder.mkdir()
-    monkeypatch.setenv("RAY_TMPDIR", str(folder))
 
-    with pytest.raises(EngineError) as error:
-        join_or_start(Cluster(), cpus=1)
-
-    assert str(error.value) == (
-        f"RAY_TMPDIR must be a folder whose path leaves room for those of Ray's sockets (of 107 bytes), "
-        f"got {str(folder)!r} of {len(str(folder))}: set RAY_TMPDIR to a shorter one, such as /tmp"
+    assert started(tmp_path, folder) == (
+        2,
+        (f"error: RAY_TMPDIR must be a folder whose path leaves room for those of Ray's sockets (of 107 bytes), "
+        f"got {str(folder)!r} of {len(str(folder))}: set RAY_TMPDIR to a shorter one, such as /tmp\n"),
     )
 
 
-def test_a_private_cluster_without_a_folder_says_so(note, monkeypatch):
-    note.write_text("")
-    monkeypatch.setenv("RAY_TMPDIR", str(note))
+@pytest.mark.slow
+def test_a_private_cluster_without_a_folder_says_so(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
 
-    with pytest.raises(EngineError) as error:
-        join_or_start(Cluster(address="local"), cpus=1)
-
-    assert str(error.value) == f"RAY_TMPDIR must be a folder that Ray can write to, got {str(note)!r}: Not a directory"
+    told = f"error: RAY_TMPDIR must be a folder that Ray can write to, got {str(file)!r}: Not a directory\n"
+    assert started(tmp_path, file) == (2, told)
 
 
 POOR = """
