@@ -170,8 +170,10 @@ def test_a_private_cluster_whose_sockets_have_no_room_says_so(tmp_path):
 
     assert started(tmp_path, folder) == (
         2,
-        (f"error: RAY_TMPDIR must be a folder whose path leaves room for those of Ray's sockets (of 107 bytes), "
-        f"got {str(folder)!r} of {len(str(folder))}: set RAY_TMPDIR to a shorter one, such as /tmp\n"),
+        (
+            f"error: RAY_TMPDIR must be a folder whose path leaves room for those of Ray's sockets (of 107 bytes), "
+            f"got {str(folder)!r} of {len(str(folder))}: set RAY_TMPDIR to a shorter one, such as /tmp\n"
+        ),
     )
 
 
