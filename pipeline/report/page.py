@@ -166,13 +166,21 @@ def _pairs(one: RecordedSweep, other: RecordedSweep) -> str:
     by_name: dict[str, list[SweptRun]] = {}  # names round values, so that two trials may have the same
     for run in other.runs:
         by_name.setdefault(run.name, []).append(run)
-    pairs: list[tuple[SweptRun | None, SweptRun | None]] = [
-        (run, by_name[run.name].pop(0) if by_name.get(run.name) else None) for run in one.runs
-    ]
+    # The same trials first: which of those of one name stands above differs between the sweeps.
+    keys, partners = {run.key for run in other.runs}, dict[int, SweptRun | None]()
+    for place in sorted(range(len(one.runs)), key=lambda place: one.runs[place].key not in keys):
+        partners[place] = _take(by_name.get(one.runs[place].name, []), one.runs[place].key)
+    pairs: list[tuple[SweptRun | None, SweptRun | None]] = [(run, partners[n]) for n, run in enumerate(one.runs)]
     pairs += [(None, run) for runs in by_name.values() for run in runs]
     rows = [_pair(here, there, metric) for here, there in pairs[:_MOST_ROWS]]
     heads = ["trial", f"A {metric}", "A test/accuracy", f"B {metric}", "B test/accuracy", "B - A", "same trial"]
     return _table(heads, rows, numbers=range(1, 6)) + _rest(pairs)
+
+
+def _take(runs: list[SweptRun], key: str) -> SweptRun | None:
+    """Remove the run of the trial with this key from runs, or else the first, and return it; None if there are none."""
+    same = next((place for place, run in enumerate(runs) if run.key == key), 0)
+    return runs.pop(same) if runs else None
 
 
 def _pair(here: SweptRun | None, there: SweptRun | None, metric: str) -> list[str]:

@@ -180,6 +180,19 @@ def test_trials_whose_rounded_names_are_the_same_are_all_compared():
     assert ["lr=1", "", "", "0.5", "", "", ""] in both
 
 
+def test_of_trials_whose_names_are_the_same_each_stands_beside_itself():
+    # given two trials of one name, in the other sweep in the other order, with one that the first sweep lacks
+    def of_keys(*keys):
+        sweep = swept(*["lr=0.123457"] * len(keys))
+        return dataclasses.replace(
+            sweep, runs=tuple(dataclasses.replace(run, key=key) for run, key in zip(sweep.runs, keys, strict=True))
+        )
+
+    both = rows(comparison_page(of_keys("only a", "one", "other"), of_keys("other", "one", "only b")))
+
+    assert [row[-1] for row in both if row[0] == "lr=0.123457"] == ["no", "yes", "yes"]
+
+
 @pytest.mark.parametrize(("repeats", "told"), [(2, True), (1, False)])
 def test_the_best_repeat_is_better_than_the_mean_where_there_are_others(repeats, told):
     # given a loss, of which the best repeat is below the mean, and a setting whose other repeat has diverged
