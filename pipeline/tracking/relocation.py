@@ -59,9 +59,11 @@ def _path(location: str) -> Path:
 def _is_moved(current: Path, recorded: Path, runs: set[str], *, named: bool) -> bool:
     """Return whether the ``current`` folder has the artifacts of these runs, or the ``recorded`` one is gone.
 
-    One that is gone is evidence if it is ``named`` after its experiment, as only ours are.
+    One that is gone is evidence if it is ``named`` after its experiment, as only ours are. The address of a bucket or
+    of a server is no absolute path: what it names is not beside the store.
     """
-    if recorded.parts[-2:] != current.parts[-2:] or recorded.resolve() == current.resolve():
+    alike = recorded.is_absolute() and recorded.parts[-2:] == current.parts[-2:]
+    if not alike or recorded.resolve() == current.resolve():
         return False
     copied = current.is_dir() and not runs.isdisjoint(path.name for path in current.iterdir())
     return copied or (named and not recorded.exists())

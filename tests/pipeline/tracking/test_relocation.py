@@ -84,6 +84,18 @@ def test_an_experiment_that_was_renamed_moves_with_its_store(project, tmp_path):
     assert contents(again) == ([b"steps: 1"], {there.as_uri()})
 
 
+@pytest.mark.parametrize("scheme", ["s3://bucket", "mlflow-artifacts:"])
+def test_artifacts_that_are_kept_elsewhere_stay_there(project, scheme):
+    # given an experiment of the user's own making, with a folder of a bucket or a server that is named as ours are
+    place = f"{scheme}/mlruns/{artifact_folder(project, NAME).name}"
+    with closing(sqlite3.connect(project / "mlflow.db")) as connection, connection:
+        connection.execute("UPDATE experiments SET artifact_location = ? WHERE name = ?", (place, NAME))
+
+    store = opened(project)
+
+    assert store.client.get_experiment(store.experiment_id).artifact_location == place
+
+
 def test_a_copy_has_artifacts_of_its_own(recorded, tmp_path):
     copy = shutil.copytree(recorded, tmp_path / "copy")
 
