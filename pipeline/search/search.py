@@ -106,7 +106,7 @@ class Search:
         }
         return [
             [*_overrides({name: of[number % len(of)] for name, of in texts.items()}), *self._space.fixed]
-            for number in range(max(map(len, texts.values()), default=1))
+            for number in range(max(map(len, texts.values())))
         ]
 
     def recall(self, past: Sequence[Sequence[str]]) -> None:
