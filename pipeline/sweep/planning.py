@@ -78,7 +78,8 @@ def plan_points(points: Sequence[Point], dataset: Dataset, config: Config, known
     metric = rule.metric or criterion.metric
     agrees = metric != criterion.metric or rule.mode in {None, criterion.mode}
     require(agrees, "stopping.mode", f"must agree with sweep.mode: of {metric} the {criterion.mode} is best", rule.mode)
-    compared = [*(trial.trial for trial in known), *trials]
+    # Those known have been compared already, so the last of each task stands for them: they may be thousands.
+    compared = [*{type(one.trial.task): one.trial for one in known if one.trial.task.trains}.values(), *trials]
     check(rule, compared, metric=metric, validated=len(dataset.validation) > 0)
     return make_plan(points, dataset, workers=worker_count(config), widest=widest(config, dataset), known=known)
 
