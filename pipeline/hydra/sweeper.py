@@ -53,12 +53,12 @@ class GridSweeper(Sweeper):
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         jobs = self._jobs(arguments, composer, parser)
 
-        if claim_folder(self.config):
-            composer.clear()
         # This project's launcher composes all jobs before it starts any, with the keys that each has; others may not.
         if ours is None:
             jobs = [list(job.overrides) for job in composer.compose_all(jobs, 0)]
             self.validate_batch_is_legal(jobs)
+        if claim_folder(self.config):
+            composer.clear()
         if isinstance(self.launcher, SweepLauncher):
             self.launcher.last = True
         results = self.launcher.launch(jobs, initial_job_idx=0)

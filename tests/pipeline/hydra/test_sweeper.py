@@ -109,6 +109,16 @@ def test_any_launcher_is_given_the_keys_that_a_job_has(tmp_path, sweeper):
     assert out.count("1 trials, 0 folded") == 4
 
 
+def test_a_key_that_no_job_has_leaves_no_folder_behind(tmp_path):
+    line = ["-m", "hydra/launcher=basic", "hydra.sweep.dir=out", "dataset=synthetic", "loss=softmax,logistic"]
+
+    ((code, err, _),) = session(tmp_path, [*line, "loss.margin=1,2"])
+
+    assert code == 2
+    assert "loss.margin must be set with loss=svm or loss=squared_hinge only" in err
+    assert not (tmp_path / "out/multirun.yaml").exists()
+
+
 def test_presets_are_told_what_is_wrong_with_them(dry_run):
     one, two = map(dry_run, WRONG)
 
