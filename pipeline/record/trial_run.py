@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
 from collections.abc import Mapping
 
 from pipeline.plan.plan import PlannedTrial
@@ -21,6 +22,8 @@ OUTPUT = "output.txt"
 
 LONGEST_OUTPUT = 1_000_000
 """The characters of the output that are kept: half from its start, half from its end."""
+
+_HALF = LONGEST_OUTPUT // 2
 
 
 class TrialRun:
@@ -134,20 +137,28 @@ class TrialRun:
 
 
 class _Output:
-    """Collects a trial's output: of more than `LONGEST_OUTPUT` characters only the start and the end."""
+    """Collects a trial's output: of more than `LONGEST_OUTPUT` characters only the start and the end.
+
+    The texts are kept as they come: the trials of a group, which may be a thousand, all have the same ones.
+    """
 
     def __init__(self) -> None:
-        self._start = self._end = ""
-        self._is_cut = False
+        self._start: list[str] = []
+        self._end: deque[str] = deque()
+        self._total = self._at_end = 0  # characters, of all that was printed and of the kept end
 
     def add(self, text: str) -> None:
         """Add what was printed next."""
-        half = LONGEST_OUTPUT // 2
-        room = half - len(self._start)
-        self._start, self._end = self._start + text[:room], self._end + text[room:]
-        if len(self._end) > half:
-            self._end, self._is_cut = self._end[-half:], True
+        before, self._total = self._total, self._total + len(text)
+        if before < _HALF:
+            self._start.append(text)
+            return
+        self._end.append(text)
+        self._at_end += len(text)
+        while self._at_end - len(self._end[0]) >= _HALF:
+            self._at_end -= len(self._end.popleft())
 
     def text(self) -> str:
         """Return the output."""
-        return f"{self._start}\n...\n{self._end}" if self._is_cut else self._start + self._end
+        text = "".join([*self._start, *self._end])
+        return text if self._total <= LONGEST_OUTPUT else f"{text[:_HALF]}\n...\n{text[-_HALF:]}"

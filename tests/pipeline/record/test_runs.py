@@ -133,17 +133,38 @@ def test_what_a_trial_says_in_characters_that_a_store_refuses_is_escaped(opened,
     assert changes[runs.opened.parent].end == ("FINISHED", 3)
 
 
-def test_of_a_trial_that_prints_without_end_no_more_is_in_memory_than_will_be_written(opened, trial):
-    runs, one = Runs(opened(), "1"), trial()
+@pytest.mark.parametrize("trials", [1, 20])
+def test_of_a_group_that_prints_without_end_no_more_is_in_memory_than_one_of_its_trials_will_write(
+    opened, trial, trials
+):
+    runs, group = Runs(opened(), "1"), [trial() for _ in range(trials)]
     tracemalloc.start()
     try:
         for number in range(50):
-            runs.apply(Printed(trial=one, text=f"{number}: " + "x" * LONGEST_OUTPUT), 1)
+            text = f"{number}: " + "x" * LONGEST_OUTPUT  # the same in all trials of a group
+            for one in group:
+                runs.apply(Printed(trial=one, text=text), 1)
         kept, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
 
     assert kept < 5 * LONGEST_OUTPUT
+
+
+@pytest.mark.parametrize("size", [7, 1000, LONGEST_OUTPUT // 2, LONGEST_OUTPUT])
+@pytest.mark.parametrize("beyond", [-1, 0, 1, 2 * LONGEST_OUTPUT])
+def test_the_start_and_the_end_of_an_output_are_kept_whatever_it_came_in(opened, trial, size, beyond):
+    # given an output that is as long as may be written, or longer, or not so long
+    whole = "".join(map(chr, range(32, 127))) * (4 * LONGEST_OUTPUT // 95)
+    whole, half = whole[: LONGEST_OUTPUT + beyond], LONGEST_OUTPUT // 2
+    runs, one = Runs(opened(), "1"), trial()
+
+    for start in range(0, len(whole), size):
+        runs.apply(Printed(trial=one, text=whole[start : start + size]), 1)
+    runs.apply(Closed(status="KILLED"), 2)
+
+    written = runs.outbox.drain()[runs.runs[one.key].id].files[OUTPUT].decode()
+    assert written == (whole if beyond <= 0 else f"{whole[:half]}\n...\n{whole[-half:]}")
 
 
 def test_proposals_are_known_in_the_batches_in_which_they_were_made(opened, trial):
