@@ -20,7 +20,7 @@ from pipeline.record.outbox import Change
 from pipeline.record.points import Block
 from pipeline.tracking.connection import connect
 from pipeline.tracking.errors import is_refusal
-from pipeline.tracking.store import ENTRIES_TAG, RUN_TAG, Store
+from pipeline.tracking.store import ENTRIES_TAG, RUN_TAG, Store, frameless
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient  # takes seconds to import
@@ -79,7 +79,7 @@ class SqliteStore(Store):
             if not is_refusal(error):
                 raise
             if len(changes) == 1:
-                return [error.with_traceback(None)]
+                return [frameless(error)]
         else:
             return []
         return [error for run, change in changes.items() for error in self.apply({run: change})]

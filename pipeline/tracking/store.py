@@ -254,8 +254,14 @@ def _refused(write: Callable[[], object]) -> list[Exception]:
     except Exception as error:
         if not is_refusal(error):
             raise
-        return [error.with_traceback(None)]  # its frames would keep what was to be written in memory
+        return [frameless(error)]
     return []
+
+
+def frameless(error: Exception) -> Exception:
+    """Return an error without frames and without its cause: both would keep what was to be written in memory."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

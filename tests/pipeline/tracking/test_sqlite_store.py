@@ -170,10 +170,12 @@ def test_a_run_that_has_been_deleted_is_not_ended_and_costs_the_others_nothing(s
     assert store.client.get_run(kept).info.status == "FINISHED"
 
 
-def test_what_is_refused_does_not_stay_in_memory_with_its_error(store, plain):
+@pytest.mark.parametrize("purged", [False, True])
+def test_what_is_refused_does_not_stay_in_memory_with_its_error(store, plain, purged):
     for way in (store, plain):
-        gone = way.create_run("run", {}, 0)
-        way.client.delete_run(gone)
+        gone = "0" * 32 if purged else way.create_run("run", {}, 0)  # `mlflow gc` leaves nothing of a run
+        if not purged:
+            way.client.delete_run(gone)
         values = np.ones(3)
         alive = weakref.ref(values)
 
