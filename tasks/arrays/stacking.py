@@ -22,13 +22,16 @@ def stack(rows: Sequence[Array], *, like: Array, trailing: int) -> Array:
     The numbers are of the library, precision and device of ``like``. The rows were validated when they were built, so
     the stacked one is not validated again.
     """
-    forms = set(_forms(rows).values())
-    assert len(forms) == 1, "only rows of one form stack"
-    kind, fixed = type(rows[0]), dict(forms.pop()[1:])
+    kind = type(rows[0])
+    assert all(type(row) is kind for row in rows), "only rows of one form stack"
     stacked = object.__new__(kind)
     for field in dataclasses.fields(kind):
         column = [getattr(row, field.name) for row in rows]
-        value = column[0] if field.name in fixed else per_trial(column, like=like, trailing=trailing)
+        if all(map(_is_number, set(map(type, column)))):
+            value = per_trial(column, like=like, trailing=trailing)
+        else:
+            assert len(set(map(repr, column))) == 1, "only rows of one form stack"
+            value = column[0]
         object.__setattr__(stacked, field.name, value)
     return stacked
 
@@ -40,17 +43,12 @@ def form(row: Array) -> Form:
     >>> form(Svm(margin=2.0)) == form(Svm(margin=3.0)) == (Svm,)
     True
     """
-    values = {field.name: getattr(row, field.name) for field in dataclasses.fields(row)}
-    return type(row), *((name, repr(value)) for name, value in values.items() if not _is_number(value))
+    values = [(field.name, getattr(row, field.name)) for field in dataclasses.fields(row)]
+    return type(row), *((name, repr(value)) for name, value in values if not _is_number(type(value)))
 
 
-def _forms(rows: Sequence[Array]) -> dict[int, Form]:
-    """Return the form of every distinct object by its `id`: the rows of a trial's weights share one object."""
-    return {number: form(row) for number, row in {id(row): row for row in rows}.items()}
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _is_number(kind: type) -> bool:
+    return issubclass(kind, int | float) and kind is not bool
 
 
 def per_trial(values: Sequence[float], *, like: Array, trailing: int) -> Array:
@@ -62,7 +60,8 @@ def per_trial(values: Sequence[float], *, like: Array, trailing: int) -> Array:
 
 def by_form(rows: Sequence[Array]) -> list[tuple[slice, list[Array]]]:
     """Return runs of consecutive rows of one form, each with its place on the trial axis."""
-    forms = _forms(rows)
+    # The rows of a trial's weights share one object.
+    forms = {number: form(row) for number, row in {id(row): row for row in rows}.items()}
     return _runs(rows, lambda row: forms[id(row)])
 
 

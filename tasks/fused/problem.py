@@ -233,15 +233,13 @@ class Problem:
         """Return the gradient ``(K, P)``, data loss, regularization loss and accuracy ``(K,)`` at points ``(K, P)``."""
         arrangement = self.arrange(batch)
         data_gradient, data_loss, hits = self.data_loss_and_gradient(arrangement, arrangement.rows(points), batch)
-        gradient = arrangement.points(data_gradient) + self._regularization_gradient(points)
+        xp, gradient, start = array_namespace(points), arrangement.points(data_gradient), 0
+        for matrix in self.matrices(points):  # a penalty is one of rows
+            slope = xp.reshape(self.objective.regularization_gradient(matrix), (points.shape[0], -1))
+            stop = start + slope.shape[1]
+            gradient[:, start:stop] += slope  # in place: joined first, it would be one copy more of all weights
+            start = stop
         return gradient, data_loss, self.regularization_loss(points), hits
-
-    def _regularization_gradient(self, points: Array) -> Array:
-        """Return the gradient ``(K, P)`` of the regularization loss at points ``(K, P)``: a penalty is one of rows."""
-        xp, count = array_namespace(points), points.shape[0]
-        by_matrix = [self.objective.regularization_gradient(matrix) for matrix in self.matrices(points)]
-        flat = [xp.reshape(gradient, (count, -1)) for gradient in by_matrix]
-        return flat[0] if len(flat) == 1 else xp.concat(flat, axis=1)
 
     def cache_sized_slices(self, count: int, numbers: int) -> list[slice]:
         """Return slices of ``count`` items, of ``numbers`` numbers each, that fit in cache; on a device, one slice.
