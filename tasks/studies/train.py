@@ -10,6 +10,7 @@ import numpy as np
 
 from tasks.arrays.array import Array
 from tasks.arrays.devices import HOST, as_numpy, device_put, host, in_precision, is_out_of_memory, take_rows
+from tasks.arrays.stacking import form
 from tasks.datasets.dataset import Dataset
 from tasks.errors import require
 from tasks.events import Checkpoint, Curve, Event, Outcome, Pause, Result
@@ -65,7 +66,7 @@ class Train:
         like: Array = HOST,
     ) -> Iterator[Event]:
         """Run the group and yield its curves, checkpoints and results; at step ``until`` its trials pause."""
-        # Trials with losses of one class and equal regularizers must be consecutive to be computed as one.
+        # Trials with losses of one form and equal regularizers must be consecutive to be computed as one.
         order = sorted(range(len(trials)), key=lambda k: _kinds(trials[k]))
         like = in_precision(like, "float32")
         problem = Problem.of([trials[k] for k in order], dataset, like=like, threads=threads)
@@ -75,7 +76,7 @@ class Train:
 
 
 def _kinds(trial: Trial) -> tuple[str, str]:
-    return type(trial.loss).__name__, repr(trial.regularizer)
+    return repr(form(trial.loss)), repr(trial.regularizer)
 
 
 def _events(

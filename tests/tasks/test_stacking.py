@@ -104,6 +104,16 @@ def test_losses_have_fields_of_any_plain_type(small_dataset, strategy):
     assert len(set(curves)) == len(rows)
 
 
+def test_losses_of_one_form_are_computed_as_one_whatever_the_order_of_the_trials(small_dataset, monkeypatch):
+    # given trials whose losses are of two forms, in turn
+    rows = [Choosy(margin=margin, hinge=hinge) for margin in (1.0, 2.0, 3.0) for hinge in ("plain", "squared")]
+    calls, computed = [], Choosy.losses_and_gradient
+    monkeypatch.setattr(Choosy, "losses_and_gradient", lambda *given: calls.append(given) or computed(*given))
+    # when they make a step, then each call is for all of a form
+    run([trial(loss=row, steps=1, batch_size=None) for row in rows], small_dataset)
+    assert {loss.margin.shape[0] for loss, *_ in calls} == {3}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:
     """Momentum, looking ahead or not, its updates bounded by ``most`` or not."""
