@@ -282,12 +282,13 @@ def test_a_search_on_ray_starts_once_and_is_refilled_as_groups_end(tmp_path, emp
 
 
 def test_the_choices_of_a_group_that_a_pattern_matches_are_searched(tmp_path):
-    # given a pattern that matches two choices, constant and cosine
     pattern = ["schedule=glob(c*)", "hydra/sweeper/sampler=grid", "sweep.dry_run=true"]
     ((code, err, out),) = session(tmp_path, [*SEARCH, *pattern])
 
     assert (code, err) == (0, "")
     assert "2 trials, 0 folded" in out
+    planned = [line.split()[-2:] for line in out.splitlines() if "gradient" in line]
+    assert sorted(planned) == [["gradient", "constant"], ["gradient", "cosine"]]
 
 
 def test_a_dry_run_shows_what_a_search_will_do(tmp_path):
