@@ -39,6 +39,12 @@ def is_refusal(error: Exception) -> bool:
     return not isinstance(error, OSError) and not type(error).__module__.startswith("sqlalchemy.")
 
 
+def detached(error: Exception) -> Exception:
+    """Return an error without its frames and its causes, which would keep what was to be written in memory."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
+
+
 def lacks_tables(error: Exception) -> bool:
     """Return whether an error says that the store lacks a table or a column of MLflow: retries would fail, too."""
     return _MISSING_TABLE.search(str(error)) is not None

@@ -19,8 +19,8 @@ from pipeline.address import sqlite_file
 from pipeline.record.outbox import Change
 from pipeline.record.points import Block
 from pipeline.tracking.connection import connect
-from pipeline.tracking.errors import is_refusal
-from pipeline.tracking.store import ENTRIES_TAG, RUN_TAG, Store, frameless
+from pipeline.tracking.errors import detached, is_refusal
+from pipeline.tracking.store import ENTRIES_TAG, RUN_TAG, Store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient  # takes seconds to import
@@ -79,7 +79,7 @@ class SqliteStore(Store):
             if not is_refusal(error):
                 raise
             if len(changes) == 1:
-                return [frameless(error)]
+                return [detached(error)]
         else:
             return []
         return [error for run, change in changes.items() for error in self.apply({run: change})]

@@ -15,7 +15,7 @@ from pipeline.address import how_to_look
 from pipeline.record.outbox import Change
 from pipeline.record.runs import Runs
 from pipeline.tracking.connection import children, open_experiment
-from pipeline.tracking.errors import is_refusal
+from pipeline.tracking.errors import detached, is_refusal
 from pipeline.tracking.model import register
 
 if TYPE_CHECKING:
@@ -254,14 +254,8 @@ def _refused(write: Callable[[], object]) -> list[Exception]:
     except Exception as error:
         if not is_refusal(error):
             raise
-        return [frameless(error)]
+        return [detached(error)]
     return []
-
-
-def frameless(error: Exception) -> Exception:
-    """Return an error without frames and without its cause: both would keep what was to be written in memory."""
-    error.__cause__ = error.__context__ = None
-    return error.with_traceback(None)
 
 
 def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
