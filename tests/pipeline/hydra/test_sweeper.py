@@ -6,6 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from pipeline.hydra.folders import claim_folder
+from tests.pipeline.secret import SECRET, holding
 from tests.pipeline.session import session
 
 PLAN = ("sweep.dry_run=true", "dataset=synthetic")
@@ -141,7 +142,8 @@ def test_a_folder_that_holds_a_sweep_already_is_left_alone(tmp_path, monkeypatch
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
-    config = {"hydra": {"sweep": {"dir": place}, "overrides": {"hydra": []}}}
+    tracking = {"uri": f"http://ann:{SECRET}@host"}
+    config = {"tracking": tracking, "hydra": {"sweep": {"dir": place}, "overrides": {"hydra": []}}}
 
     claimed = [claim_folder(OmegaConf.create(config)) for _ in range(3)]
 
@@ -150,6 +152,7 @@ def test_a_folder_that_holds_a_sweep_already_is_left_alone(tmp_path, monkeypatch
     others = [here / place / f"sweep-{n}" if inside else here / f"{place}-{n}" for n in (2, 3)]
     assert all((folder / "multirun.yaml").is_file() for folder in [here / place, *others])
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir() and "sweep" not in path.name) == ["here"]
+    assert holding(tmp_path) == []  # from the start: a sweep may be killed
 
 
 @pytest.mark.parametrize("sweeper", SWEEPERS)
