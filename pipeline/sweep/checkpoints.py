@@ -23,8 +23,8 @@ KEPT_AFTER_END = 60.0
 class Checkpoints:
     """The checkpoints of one sweep, in a folder that one process at a time may use.
 
-    The last two of every group are kept until its trials have ended: if the last is damaged, the one before is used.
-    ``damaged`` are the files that `load` could not use.
+    The last two of every group are kept until its trials have ended, those of an earlier process until the sweep has:
+    if the last is damaged, the one before is used. ``damaged`` are the files that `load` could not use.
 
     Raises
     ------

@@ -77,7 +77,8 @@ def plan_points(points: Sequence[Point], dataset: Dataset, config: Config, known
     criterion, rule = Criterion.of(config.sweep, dataset), config.stopping
     metric = rule.metric or criterion.metric
     agrees = metric != criterion.metric or rule.mode in {None, criterion.mode}
-    require(agrees, "stopping.mode", f"must agree with sweep.mode: of {metric} the {criterion.mode} is best", rule.mode)
+    agreement = f"must agree with sweep.mode, by which {metric} ranks: {criterion.mode}"
+    require(agrees, "stopping.mode", agreement, rule.mode)
     # Those known have been compared already, so the last of each task stands for them: they may be thousands.
     compared = [*{type(one.trial.task): one.trial for one in known if one.trial.task.trains}.values(), *trials]
     check(rule, compared, metric=metric, validated=len(dataset.validation) > 0)

@@ -37,7 +37,7 @@ def test_a_rule_keeps_no_end_of_the_sweeps_metric_but_its_best(dataset):
         one = point(sweep=sweep, stopping={"name": "halving", **rule})
         return plan_points([one], dataset, one.config)
 
-    with pytest.raises(ConfigError, match=r"stopping\.mode must agree .*: of val/accuracy the max is best"):
+    with pytest.raises(ConfigError, match=r"stopping\.mode must agree with .* val/accuracy ranks: max, got 'min'"):
         planned({}, mode="min")
     assert planned({"mode": "min"}, mode="min").trials
     assert planned({}, mode="min", metric="val/loss").trials
