@@ -48,7 +48,7 @@ from pipeline.sweep.planning import (
 from pipeline.sweep.resume import Resumption, resume_command
 from pipeline.sweep.source import PointSource
 from pipeline.sweep.trial_scheduler import TrialScheduler
-from pipeline.tracking.probing import probe
+from pipeline.tracking.connection import probe
 
 TRIALS_A_WORKER = 12
 """Trials that are proposed for a worker at a time: enough to make full use of fused arithmetic."""

@@ -8,7 +8,7 @@ from mlflow.store.db import utils
 from omegaconf import OmegaConf
 
 from pipeline.config.identity import code_version
-from pipeline.tracking.probing import revisions
+from pipeline.tracking.connection import revisions
 from tests.stores import empty_store
 
 OVERRIDES = (

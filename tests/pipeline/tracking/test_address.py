@@ -14,7 +14,7 @@ from sqlalchemy import create_engine
 
 from pipeline.address import absolute, how_to_look, redact, sqlite_file
 from pipeline.errors import RecordError
-from pipeline.tracking.probing import probe
+from pipeline.tracking.connection import probe
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_a_store_that_may_only_be_read_is_refused_for_writing(empty_store):
         Path(folder).chmod(0o755)
         file = shutil.copy(empty_store, folder)
         Path(file).chmod(0o644)
-        probing = f"from pipeline.tracking.probing import probe; probe('sqlite:///{file}', create="
+        probing = f"from pipeline.tracking.connection import probe; probe('sqlite:///{file}', create="
 
         read, written = (
             subprocess.run([*nobody, f"{probing}{create})"], capture_output=True, text=True, check=False, cwd="/")

@@ -7,8 +7,7 @@ from contextlib import closing
 import pytest
 
 from pipeline.errors import RecordError
-from pipeline.tracking.connection import connect
-from pipeline.tracking.probing import probe, revisions
+from pipeline.tracking.connection import connect, probe, revisions
 from pipeline.tracking.sqlite_store import open_store
 
 OLDER = "3da73c924c2f"

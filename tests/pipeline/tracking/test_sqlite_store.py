@@ -18,8 +18,7 @@ import pytest
 from mlflow.entities import Metric
 
 from pipeline.record.outbox import Change
-from pipeline.tracking.connection import connect
-from pipeline.tracking.probing import revisions
+from pipeline.tracking.connection import connect, revisions
 from pipeline.tracking.sqlite_store import TESTED_REVISIONS, SqliteStore, _obstacle, open_store
 from pipeline.tracking.store import Store
 from tests.pipeline import commands
