@@ -1,10 +1,11 @@
-"""A trial's run: its config, its points, its end and its arrays, as changes in the outbox."""
+"""A trial's run: its config, its points, its log, its end and its arrays, as changes in the outbox."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record import artifacts
@@ -12,10 +13,12 @@ from pipeline.record.entries import Opened, Recalled
 from pipeline.record.outbox import Change, Outbox
 from pipeline.record.points import Block, RunPoints
 from pipeline.record.protocol import CLOCKED
-from pipeline.record.trial_log import TRIAL_LOG, TrialLog
 from pipeline.reports import Failed, Finished, Progressed, Started
 from tasks.events import Outcome, Result
 from tasks.trial import uses_model
+
+TRIAL_LOG = "trial.log"
+"""The file of what happened to a trial: one line an event, with its time in UTC."""
 
 OUTPUT = "output.txt"
 """The file of the output that a trial's own code has printed and logged."""
@@ -24,6 +27,9 @@ LONGEST_OUTPUT = 1_000_000
 """The characters of the output that are kept: half from its start, half from its end."""
 
 _HALF = LONGEST_OUTPUT // 2
+
+_LOGGED = "val/"
+"""The prefix of the metrics whose points are logged: training has too many, and its curves hold them."""
 
 
 class TrialRun:
@@ -40,12 +46,15 @@ class TrialRun:
         self.result: Result | None = None
         self._outbox = outbox
         self._began = now
-        self._log = TrialLog()
+        self._lines: dict[tuple[int, str], None] = {}
         self._output = _Output()
 
     def start(self, opened: Opened, started: Started, setting: Mapping[str, str]) -> None:
         """Create the run, with the trial's config, its provenance and its setting."""
-        self._log.start(self.trial, opened.data.name, started.host, started.step, self._began)
+        place = f" on {started.host}" if started.host else ""
+        begin = f", from step {started.step}" if started.step else ""
+        steps = f"{self.trial.trial.steps} steps on {opened.data.name}"
+        self._log(f"started{place}: {self.trial.name}, {steps}{begin}", self._began)
         tags = artifacts.run_tags(opened.provenance.tags, self.trial.overrides, opened.data)
         tags |= {"layout.host": started.host, "started.step": str(started.step)} if started.host else {}
         config = artifacts.config_files(self.trial.config, self.trial.overrides)
@@ -73,14 +82,14 @@ class TrialRun:
 
     def retry(self, attempt: int, error: str, now: int) -> None:
         """Write that the trial is retried after an error."""
-        self._log.retry(attempt, error, now)
+        self._log(f"attempt {attempt}, after: {error}", now)
         message = artifacts.shorten(error, artifacts.LONGEST_TAG)
         self._change.tags |= {"attempts": str(attempt), f"attempt.{attempt - 1}.error": message}
 
     def add(self, progressed: Progressed, now: int) -> None:
         """Write the new points of a curve."""
         points = self.points.add(progressed.curve, now)
-        self._log.points(points)
+        self._log_points(points)
         self._change.points += points
 
     def add_output(self, text: str) -> None:
@@ -97,7 +106,11 @@ class TrialRun:
         if result.message:
             change.tags["outcome.message"] = artifacts.shorten(result.message, artifacts.LONGEST_TAG)
         change.key, change.arrays = self.trial.key, result.arrays
-        self._log.finish(result, self.points.last(), layout, now)
+        message = f": {result.message}" if result.message else ""
+        self._log(f"{result.outcome.value} at step {result.step}{message}", now)
+        self._log(f"at the end: {_numbers(self.points.last())}", now)
+        place = f"place {layout.slot} of {layout.width}, {layout.threads} threads, {layout.blas}"
+        self._log(f"computed on {layout.host}, {layout.device}: {place}", now)
         status = "FAILED" if result.outcome is Outcome.FAILED else "FINISHED"
         self._end(status, now, {artifacts.LAYOUT: artifacts.layout_file(layout)})
 
@@ -105,23 +118,38 @@ class TrialRun:
         """Write the end of a trial that raised, or was lost with its worker."""
         message = artifacts.shorten(failed.error, artifacts.LONGEST_TAG)
         self._change.tags |= {"outcome": Outcome.FAILED.value, "outcome.message": message}
-        self._log.fail(failed.error, now)
+        self._log(f"{Outcome.FAILED.value}: {failed.error}", now)
         self._end("FAILED", now, {artifacts.TRACEBACK: failed.traceback})
 
     def kill(self, now: int, why: str = "") -> None:
         """Write the end of a trial that was killed."""
         self._change.tags |= {"outcome": "killed"} | ({"outcome.message": why} if why else {})
-        self._log.kill(now)
+        self._log("killed: its sweep was stopped", now)
         self._end("KILLED", now, {})
 
     def _end(self, status: str, now: int, texts: Mapping[str, str]) -> None:
         """End the run, with files of these texts, the trial's log and its output if there is any; forget these two."""
         self.ended = True
         self._change.end = status, now
-        log, output = self._log.text(), self._output.text()
-        self._log, self._output = TrialLog(), _Output()
+        lines, output = sorted(self._lines, key=lambda line: line[0]), self._output.text()
+        log = "".join(f"{_time(time)} {text}\n" for time, text in lines)
+        self._lines, self._output = {}, _Output()
         written = {OUTPUT: output} if output else {}
         self._outbox.add_texts(self.id, {**texts, TRIAL_LOG: log, **written})
+
+    def _log(self, text: str, now: int) -> None:
+        """Log an event; the same line at the same time is one line, so one that is reported twice is logged once."""
+        self._lines[now, text.strip().replace("\n", "\n    ")] = None
+
+    def _log_points(self, points: Sequence[Block]) -> None:
+        """Log the points of the validation metrics, one line a step."""
+        by_step: dict[tuple[int, int], dict[str, float]] = {}
+        for metric, values, times, steps in points:
+            if metric.startswith(_LOGGED):
+                for step, time, value in zip(steps.tolist(), times.tolist(), values.tolist(), strict=True):
+                    by_step.setdefault((step, time), {})[metric] = value
+        for (step, time), metrics in sorted(by_step.items()):
+            self._log(f"step {step}: {_numbers(metrics)}", time)
 
     @property
     def _change(self) -> Change:
@@ -162,3 +190,11 @@ class _Output:
         """Return the output."""
         text = "".join([*self._start, *self._end])
         return text if self._total <= LONGEST_OUTPUT else f"{text[:_HALF]}\n...\n{text[-_HALF:]}"
+
+
+def _numbers(metrics: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.6g}" for name, value in sorted(metrics.items()) if not name.startswith(CLOCKED))
+
+
+def _time(now: int) -> str:
+    return datetime.fromtimestamp(now / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
