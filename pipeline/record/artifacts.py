@@ -18,8 +18,10 @@ import yaml
 
 from pipeline.address import redact
 from pipeline.errors import RecordError
+from pipeline.plan.plan import PlannedTrial
 from pipeline.record.entries import Data
 from pipeline.reports import Layout
+from tasks.trial import uses_model
 
 CONFIG = "config.yaml"
 OVERRIDES = "overrides.yaml"
@@ -167,9 +169,12 @@ def signature(kind: str, image_shape: Iterable[int], classes: Iterable[str]) -> 
     return {"inputs": json.dumps([images]), "outputs": json.dumps(outputs)}
 
 
-def signature_file(data: Data) -> dict[str, str]:
-    """Return the signature of a classifier of this data as a file: its text by name."""
-    return {SIGNATURE: json.dumps(signature(data.kind, data.image_shape, data.classes), indent=2)}
+def attached(attachments: Mapping[str, str], trials: Iterable[PlannedTrial], data: Data) -> dict[str, str]:
+    """Return the texts that are kept with a run, by file name, and a signature if any of ``trials`` trains a model."""
+    files = {f"provenance/{name}": text for name, text in attachments.items()}
+    if any(one.trial.task.trains and uses_model(one.trial) for one in trials):
+        files[SIGNATURE] = json.dumps(signature(data.kind, data.image_shape, data.classes), indent=2)
+    return files
 
 
 def csv_file(rows: Sequence[Mapping[str, Any]]) -> bytes:

@@ -124,7 +124,7 @@ class Drawings:
             return
         if parent.winner is not None:
             self._draw_trial(parent.winner.trial, parent.winner.result)  # it takes longest, so it comes first
-        records = parent.records(self._runs.runs)
+        records = parent.records()
         for draw in self._figures.sweep:
             self.draw(None, draw, records)
         if parent.searched is not None and self._figures.search is not None:

@@ -8,14 +8,13 @@ from collections.abc import Collection, Mapping
 from pathlib import PurePosixPath
 
 from pipeline.errors import RecordError
-from pipeline.record.artifacts import FIGURES, signature_file
+from pipeline.record.artifacts import FIGURES
 from pipeline.record.entries import Closed, Drew, Opened, Recalled, Resumed, Trained
 from pipeline.record.outbox import PACK_ABOVE, Outbox
 from pipeline.record.sweep_run import SweepRun
 from pipeline.record.trial_run import TrialRun
 from pipeline.reports import Failed, Finished, Printed, Progressed, Retried, Started, TrialReport
 from tasks.events import Outcome, Result
-from tasks.trial import uses_model
 
 RESUMED = "its sweep was killed, and resumed with a new run"
 """Why a run was killed whose trial another process computes again."""
@@ -33,17 +32,10 @@ class Runs:
         sweep = opened.sweep
         self.opened = opened
         self.outbox = Outbox(opened.parent, packed=sweep is not None and len(sweep.trials) > PACK_ABOVE)
-        self.parent = None if sweep is None else SweepRun(opened, sweep, self.outbox, experiment)
         self.runs: dict[str, TrialRun] = {}
+        self.parent = None if sweep is None else SweepRun(opened, sweep, self.runs, self.outbox, experiment)
         self.closed = False
         self.names: set[str] = set()
-        if self.parent is not None:
-            trains = any(one.trial.task.trains and uses_model(one.trial) for one in self.parent.sweep.trials)
-            files = {f"provenance/{name}": text for name, text in self.parent.sweep.attachments.items()}
-            files |= signature_file(opened.data) if trains else {}
-            contents = {name: text.encode(errors="replace") for name, text in files.items()}
-            self.outbox.change(self.parent.id).files |= contents
-            self.parent.describe(self.runs, "RUNNING")
 
     @property
     def root(self) -> str | None:
@@ -78,7 +70,7 @@ class Runs:
     def refresh(self, seconds: float) -> None:
         """Write the description of a running sweep again if the last one is ``seconds`` old."""
         if self.parent is not None and not self.closed:
-            self.parent.refresh(self.runs, seconds)
+            self.parent.refresh(seconds)
 
     def unended(self) -> list[str]:
         """Return the recorder's names of the runs that no entry has ended, the parent's last."""
@@ -93,7 +85,7 @@ class Runs:
                 run.kill(now, why)
                 names.append(f"{run.trial.name} ({run.id})")
         if self.parent is not None and self.parent.id in unended:
-            self.parent.abandon(self.runs, now)
+            self.parent.abandon(now)
             names.append(f"{self.parent.sweep.name} ({self.parent.id})")
         return names
 
@@ -150,10 +142,11 @@ class Runs:
             if not run.ended:
                 run.kill(now, RESUMED)
         ended = self.results()
-        self.runs = {key: run for key, run in self.runs.items() if key in ended}
+        for key in self.runs.keys() - ended.keys():
+            del self.runs[key]
         sweep, provenance = resumed.sweep, resumed.provenance
         self.opened = dataclasses.replace(self.opened, uri=resumed.uri, sweep=sweep, provenance=provenance)
-        self.parent.resume(self.opened, sweep, self.runs)
+        self.parent.resume(self.opened, sweep)
         self.closed = False
 
     def _close(self, status: str, now: int) -> None:
@@ -162,7 +155,7 @@ class Runs:
             if not run.ended:
                 run.kill(now)
         if self.parent is not None:
-            self.parent.end(self.runs, status, now)
+            self.parent.end(status, now)
 
 
 def _checked_path(name: str) -> str:

@@ -38,13 +38,16 @@ class TrialRecord:
 
 
 class SweepRun:
-    """The parent run of a sweep; ``experiment`` is the id of its experiment in the store.
+    """The parent run of a sweep, whose trials that have started have ``runs``, by key.
 
+    ``experiment`` is the id of its experiment in the store.
     ``decided`` are the decisions at rungs, in order, ``proposed`` the overrides of a search's proposals, in the batches
     in which they were made.
     """
 
-    def __init__(self, opened: Opened, sweep: SweepHeader, outbox: Outbox, experiment: str) -> None:
+    def __init__(
+        self, opened: Opened, sweep: SweepHeader, runs: Mapping[str, TrialRun], outbox: Outbox, experiment: str
+    ) -> None:
         self.id = opened.parent
         self.tally = Tally(sweep.trials, sweep.criterion)
         self._best_results: dict[str, Finished] = {}  # the best result of each setting that may win
@@ -53,8 +56,11 @@ class SweepRun:
         self.proposed: list[Sequence[Sequence[str]]] = []
         self._has_params = summary.SWEPT in sweep.provenance
         self.sweep = sweep
-        self._opened, self._outbox, self._experiment = opened, outbox, experiment
+        self._opened, self._runs, self._outbox, self._experiment = opened, runs, outbox, experiment
         self._described = time.monotonic()
+        texts = artifacts.attached(sweep.attachments, sweep.trials, opened.data)
+        outbox.change(self.id).files |= {name: text.encode(errors="replace") for name, text in texts.items()}
+        self._describe("RUNNING")
 
     def count(self, report: TrialReport) -> None:
         """Count a report of a trial, and keep the results that may win."""
@@ -102,43 +108,28 @@ class SweepRun:
             f"{SETTING_TAG}.key": self.tally.setting_of(trial),
         }
 
-    def resume(self, opened: Opened, sweep: SweepHeader, runs: Mapping[str, TrialRun]) -> None:
-        """Go on with the sweep in another process, which computes what has not ended; ``runs`` have.
+    def resume(self, opened: Opened, sweep: SweepHeader) -> None:
+        """Go on with the sweep in another process, which computes what has not ended: the trials without a run.
 
         Of a search that process has a single trial at first, so the sweep keeps its own name and trials.
         """
         self.sweep = dataclasses.replace(sweep, name=self.sweep.name, trials=self.sweep.trials)
         self._opened = opened
         self.tally = Tally(self.sweep.trials, sweep.criterion)
-        self.tally.add([run.trial for run in runs.values()])
-        for key, run in runs.items():
+        self.tally.add([run.trial for run in self._runs.values()])
+        for key, run in self._runs.items():
             if run.result is not None:
                 self.tally.add_ended(key, run.result)
 
-    def refresh(self, runs: Mapping[str, TrialRun], seconds: float) -> None:
+    def refresh(self, seconds: float) -> None:
         """Write the description again if the last one is ``seconds`` old."""
         if time.monotonic() - self._described >= seconds:
             self._described = time.monotonic()
-            self.describe(runs, "RUNNING")
+            self._describe("RUNNING")
 
-    def describe(self, runs: Mapping[str, TrialRun], status: str) -> None:
-        """Write the description, and of a search the table of its proposals."""
-        reference = Reference(
-            run_id=self.id,
-            uri=self._opened.uri,
-            experiment=self._experiment,
-            runs={key: run.id for key, run in runs.items()},
-        )
-        note = describe(self.sweep, self._opened.data, status, self.tally, reference)
-        change = self._outbox.change(self.id)
-        change.tags[artifacts.NOTE] = note
-        if self.searched is not None:
-            change.files |= _files("proposals", proposals.rows(self.searched))
-
-    def end(self, runs: Mapping[str, TrialRun], status: str, now: int) -> None:
+    def end(self, status: str, now: int) -> None:
         """Write the last description and the result table, and end the run."""
-        self.describe(runs, status)
-        ids = {key: run.id for key, run in runs.items()}
+        ids = self._describe(status)
         change = self._outbox.change(self.id)
         change.end = status, now
         change.tags |= artifacts.table_tag(f"{RESULTS}.json") | summary.tags(self.tally)
@@ -152,15 +143,25 @@ class SweepRun:
         for name, table in (summary.tables(self.tally, ids) | rungs).items():
             change.files |= _files(name, table)
 
-    def abandon(self, runs: Mapping[str, TrialRun], now: int) -> None:
+    def abandon(self, now: int) -> None:
         """End the run as KILLED, without a result table: the rest of the log, or a resume, may still bring results."""
-        self.describe(runs, "KILLED")
+        self._describe("KILLED")
         self._outbox.change(self.id).end = "KILLED", now
 
-    def records(self, runs: Mapping[str, TrialRun]) -> list[TrialRecord]:
+    def records(self) -> list[TrialRecord]:
         """Return the trials that have started, the best first."""
-        ranking = [standing for standing in self.tally.ranking() if standing.trial.key in runs]
-        return [TrialRecord(standing=one, curves=runs[one.trial.key].points.series()) for one in ranking]
+        ranking = [standing for standing in self.tally.ranking() if standing.trial.key in self._runs]
+        return [TrialRecord(standing=one, curves=self._runs[one.trial.key].points.series()) for one in ranking]
+
+    def _describe(self, status: str) -> dict[str, str]:
+        """Write the description, and of a search the table of its proposals; return the names of the runs by key."""
+        ids = {key: run.id for key, run in self._runs.items()}
+        reference = Reference(run_id=self.id, uri=self._opened.uri, experiment=self._experiment, runs=ids)
+        change = self._outbox.change(self.id)
+        change.tags[artifacts.NOTE] = describe(self.sweep, self._opened.data, status, self.tally, reference)
+        if self.searched is not None:
+            change.files |= _files("proposals", proposals.rows(self.searched))
+        return ids
 
     def _keep_best(self, report: Finished, standing: Standing) -> None:
         """Keep a result if it is the best of its setting; of the settings that have ended, keep only the best one's."""

@@ -15,7 +15,6 @@ from pipeline.record.points import Block, RunPoints
 from pipeline.record.protocol import CLOCKED
 from pipeline.reports import Failed, Finished, Progressed, Started
 from tasks.events import Outcome, Result
-from tasks.trial import uses_model
 
 TRIAL_LOG = "trial.log"
 """The file of what happened to a trial: one line an event, with its time in UTC."""
@@ -68,9 +67,8 @@ class TrialRun:
         change.tags |= tags
         change.params |= artifacts.params(self.trial.config)
         change.data = opened.data.name, opened.data.digest
-        texts = {f"provenance/{name}": text for name, text in opened.provenance.attachments.items()}
-        if not opened.parent and self.trial.trial.task.trains and uses_model(self.trial.trial):
-            texts |= artifacts.signature_file(opened.data)
+        # The signature of a sweep's trials is with the sweep's own run.
+        texts = artifacts.attached(opened.provenance.attachments, () if opened.parent else (self.trial,), opened.data)
         self._outbox.add_texts(self.id, {**config, **texts})
 
     def recall(self, recalled: Recalled) -> None:
