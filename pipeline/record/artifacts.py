@@ -177,32 +177,25 @@ def attached(attachments: Mapping[str, str], trials: Iterable[PlannedTrial], dat
     return files
 
 
-def csv_file(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Return rows as CSV; a cell that a row does not have is empty."""
+def table_files(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
+    """Return rows as CSV, and as the table that MLflow's UI shows, by file name; a cell that a row lacks is empty.
+
+    NaN and infinity, which JSON lacks, are null in the UI's table. MLflow's own ``log_table`` writes the same through
+    pandas, but appends to an existing table.
+    """
+    columns = list(dict.fromkeys(column for row in rows for column in row))
     text = io.StringIO()
-    writer = csv.DictWriter(text, _columns(rows), lineterminator="\n")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    return text.getvalue().encode(errors="backslashreplace")
-
-
-def table_file(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Return rows as the table that MLflow's UI shows; NaN and infinity, which JSON lacks, become null.
-
-    MLflow's own ``log_table`` writes the same through pandas, but appends to an existing table.
-    """
-    columns = _columns(rows)
-    data = [[_json(row.get(column)) for column in columns] for row in rows]
-    return json.dumps({"columns": columns, "data": data}).encode()
+    table = {"columns": columns, "data": [[_json(row.get(column)) for column in columns] for row in rows]}
+    cells = text.getvalue().encode(errors="backslashreplace")
+    return {f"{name}.csv": cells, f"{name}.json": json.dumps(table).encode()}
 
 
 def table_tag(name: str) -> dict[str, str]:
     """Return the tag by which MLflow's UI finds the table in the artifact ``name``."""
     return {"mlflow.loggedArtifacts": json.dumps([{"path": name, "type": "table"}])}
-
-
-def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(column for row in rows for column in row))
 
 
 def _json(value: Any) -> Any:

@@ -6,7 +6,6 @@ import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pipeline.plan.plan import PlannedTrial
 from pipeline.plan.repeats import point_of
@@ -21,8 +20,6 @@ from pipeline.reports import Decided, Finished, Measured, Planned, Searched, Tri
 from pipeline.results import decisions, proposals, summary
 from pipeline.results.standing import Standing
 from pipeline.results.tally import Tally
-
-RESULTS = "results"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +129,7 @@ class SweepRun:
         ids = self._describe(status)
         change = self._outbox.change(self.id)
         change.end = status, now
-        change.tags |= artifacts.table_tag(f"{RESULTS}.json") | summary.tags(self.tally)
+        change.tags |= artifacts.table_tag("results.json") | summary.tags(self.tally)
         # MLflow refuses to change a param, and a search that goes on has more values.
         if status == "FINISHED" or self.searched is None:
             change.tags |= summary.swept_tag(self.tally)
@@ -141,7 +138,7 @@ class SweepRun:
         change.points += [RunPoints.block(name, value, now, 0) for name, value in summary.metrics(self.tally).items()]
         rungs = {"rungs": decisions.rows(self.decided)} if self.decided else {}
         for name, table in (summary.tables(self.tally, ids) | rungs).items():
-            change.files |= _files(name, table)
+            change.files |= artifacts.table_files(name, table)
 
     def abandon(self, now: int) -> None:
         """End the run as KILLED, without a result table: the rest of the log, or a resume, may still bring results."""
@@ -160,7 +157,7 @@ class SweepRun:
         change = self._outbox.change(self.id)
         change.tags[artifacts.NOTE] = describe(self.sweep, self._opened.data, status, self.tally, reference)
         if self.searched is not None:
-            change.files |= _files("proposals", proposals.rows(self.searched))
+            change.files |= artifacts.table_files("proposals", proposals.rows(self.searched))
         return ids
 
     def _keep_best(self, report: Finished, standing: Standing) -> None:
@@ -175,7 +172,3 @@ class SweepRun:
             self._best_results = {
                 other: kept for other, kept in self._best_results.items() if other == first or other not in ended
             }
-
-
-def _files(name: str, table: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
-    return {f"{name}.csv": artifacts.csv_file(table), f"{name}.json": artifacts.table_file(table)}

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 
 import numpy as np
 import pytest
@@ -69,6 +70,8 @@ def test_arrays_of_objects_are_not_written():
 
 
 def test_rows_with_different_columns_make_one_table():
-    rows = list(csv.DictReader(io.StringIO(artifacts.csv_file([{"a": 1}, {"a": 2, "b": "x"}]).decode())))
+    files = artifacts.table_files("results", [{"a": 1}, {"a": 2, "b": "x"}])
 
+    rows = list(csv.DictReader(io.StringIO(files["results.csv"].decode())))
     assert rows == [{"a": "1", "b": ""}, {"a": "2", "b": "x"}]
+    assert json.loads(files["results.json"]) == {"columns": ["a", "b"], "data": [[1, None], [2, "x"]]}
