@@ -50,7 +50,6 @@ class RecordedRun:
     arrays: Mapping[str, np.ndarray]
     layout: Layout | None
     tags: Mapping[str, str]
-    dataset_digest: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,13 +138,12 @@ class Reader:
             experiment=experiment,
             experiment_id=run.info.experiment_id,
             status=run.info.status,
-            config=_with_data_path(config, _folders(tags, self.uri)),
+            config=_with_data_path(config, tags, self.uri),
             overrides=tuple(yaml.safe_load(files[artifacts.OVERRIDES])),
             curves={metric: _series(points) for metric, points in history.items()},
             arrays=artifacts.read_arrays(files[artifacts.ARRAYS], prefix) if artifacts.ARRAYS in files else {},
             layout=artifacts.read_layout(files[artifacts.LAYOUT]) if artifacts.LAYOUT in files else None,
             tags=tags,
-            dataset_digest=tags["dataset.digest"],
         )
 
     def sweep(self, run_id: str) -> RecordedSweep:
@@ -207,11 +205,10 @@ class Reader:
         run_id, tags = run.info.run_id, run.data.tags
         wanted = (artifacts.CONFIG, artifacts.OVERRIDES, artifacts.ARRAYS, artifacts.LAYOUT)
         found = {name: tags[name].encode() for name in wanted if name in tags}
-        missing = {name for name in wanted if name not in found}
         try:
             if PACK_TAG in tags:
                 found[artifacts.ARRAYS] = self._download(tags["mlflow.parentRunId"], [tags[PACK_TAG]])[tags[PACK_TAG]]
-                missing -= {artifacts.ARRAYS}
+            missing = {name for name in wanted if name not in found}
             there = {file.path for file in self._client.list_artifacts(run_id)} if missing else set()
             found |= self._download(run_id, missing & there)
         except (MlflowException, OSError) as error:
@@ -262,22 +259,17 @@ def _series(history: Sequence[Any]) -> Series:
     return Series(steps=steps, values=_with_infinities(np.array([value for _, value in points], dtype=np.float64)))
 
 
-def _folders(tags: Mapping[str, str], uri: str) -> list[Path]:
-    """Return the folders that a run's relative paths may refer to: its working folder, and that of its store."""
-    store = sqlite_file(uri)
-    run_in = [Path(tags[FOLDER])] if FOLDER in tags else []  # an older record does not say
-    return [*run_in, *([store.parent] if store else [])]
+def _with_data_path(config: dict[str, Any], tags: Mapping[str, str], uri: str) -> dict[str, Any]:
+    """Return a config whose path of the data is resolved in its run's working folder, or else in that of the store.
 
-
-def _with_data_path(config: dict[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
-    """Return a config whose path of the data is resolved in the first of the folders that has it.
-
-    A path that none of them has stays as it is.
+    A path that neither has stays as it is.
     """
-    dataset = config.get("dataset") or {}
+    dataset, store = config.get("dataset") or {}, sqlite_file(uri)
     root = dataset.get("root")
     if root is None:
         return config
+    folders = [Path(tags[FOLDER])] if FOLDER in tags else []  # an older record does not say
+    folders += [store.parent] if store else []
     there = [str(path) for folder in folders if (path := folder / Path(root).expanduser()).exists()]
     return {**config, "dataset": {**dataset, "root": next(iter(there), root)}}
 

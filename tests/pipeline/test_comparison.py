@@ -27,8 +27,7 @@ def record(*, loss=(4.0, 2.0, 1.0), steps=None, weights=(0.5, -1.0), dtype=np.fl
         "curves": {"train/loss": series(loss, steps)},
         "arrays": {"weights": np.array(weights, dtype=dtype)},
         "layout": Layout(width=8, slot=0, threads=1, host="here", device="cpu", blas="openblas"),
-        "tags": {"git.commit": "abc"} | (tags or {}),
-        "dataset_digest": "d1",
+        "tags": {"git.commit": "abc", "dataset.digest": "d1"} | (tags or {}),
     }
     return RecordedRun(**fields | values)
 
@@ -156,9 +155,9 @@ def test_the_verdict_is_the_worst_of_all():
 
 def test_changes_are_what_may_explain_a_difference_and_nothing_else():
     old = record(tags={"version.numpy": "2.3", "outcome": "complete", "mlflow.runName": "a", "layout.host": "here"})
+    tags = {"version.numpy": "2.4", "outcome": "complete", "mlflow.runName": "b", "git.commit": "def"}
     new = record(
-        tags={"version.numpy": "2.4", "outcome": "complete", "mlflow.runName": "b", "git.commit": "def"},
-        dataset_digest="d2",
+        tags=tags | {"dataset.digest": "d2"},
         config={"learning_rate": 0.2, "loss": {"name": "svm", "margin": 1.0}},
         layout=Layout(width=16, slot=3, threads=1, host="there", device="cpu", blas="openblas"),
     )

@@ -48,7 +48,7 @@ def test_a_sweep_is_a_parent_and_its_children_with_all_that_is_needed_to_run_the
     assert "tracking" not in recorded.config
     assert (recorded.layout, recorded.overrides[:2]) == (layout, planned.overrides[:2])
     assert recorded.overrides[2] == "tracking={'uri': 'http://***@c'}"
-    assert (recorded.dataset_digest, recorded.status, recorded.name) == (tiny.digest, "FINISHED", "random")
+    assert (recorded.tags["dataset.digest"], recorded.status, recorded.name) == (tiny.digest, "FINISHED", "random")
 
     run = client.get_run(recorded.run_id)
     assert run.data.params["strategy"] == "random"
