@@ -16,13 +16,13 @@ from pipeline.address import redact
 from pipeline.config.schema import parse
 from pipeline.errors import RecordError
 from pipeline.plan.plan import PlannedTrial
-from pipeline.record import entries, protocol
+from pipeline.record import protocol
 from pipeline.record.artifacts import trial_config
 from tasks.errors import SweepError
 
 _TYPES: Mapping[str, Any] = {
     name: kind
-    for module in (tasks.events, pipeline.reports, protocol, entries)
+    for module in (tasks.events, pipeline.reports, protocol)
     for name, kind in vars(module).items()
     if isinstance(kind, type) and (dataclasses.is_dataclass(kind) or issubclass(kind, enum.Enum))
 }

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pipeline.record.artifacts import ARRAYS, LONGEST_TAG, arrays_file, storable
-from pipeline.record.entries import Trained
 from pipeline.record.points import Block
+from pipeline.record.protocol import Trained
 
 PACK_ABOVE = 100
 """The trials of a sweep above which small files are packed: a short text becomes a tag named after its file, and the

@@ -12,8 +12,7 @@ from pipeline.address import how_to_look
 from pipeline.config.settings import setting_key, swept_values, used_values
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record import artifacts
-from pipeline.record.entries import Data
-from pipeline.record.protocol import SweepHeader
+from pipeline.record.protocol import Data, SweepHeader
 from pipeline.results.cells import SHOWN, ended, interval, with_deviation
 from pipeline.results.comparisons import at_the_end, conclusion, single_draw
 from pipeline.results.criterion import Criterion

@@ -9,8 +9,8 @@ from pathlib import PurePosixPath
 
 from pipeline.errors import RecordError
 from pipeline.record.artifacts import FIGURES
-from pipeline.record.entries import Closed, Drew, Opened, Recalled, Resumed, Trained
 from pipeline.record.outbox import PACK_ABOVE, Outbox
+from pipeline.record.protocol import Closed, Drew, Opened, Recalled, Resumed, Trained
 from pipeline.record.sweep_run import SweepRun
 from pipeline.record.trial_run import TrialRun
 from pipeline.reports import Failed, Finished, Printed, Progressed, Retried, Started, TrialReport

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pipeline.plan.plan import PlannedTrial
 from pipeline.plan.repeats import point_of
 from pipeline.record import artifacts
-from pipeline.record.entries import Opened
 from pipeline.record.outbox import Outbox
 from pipeline.record.page import SETTING_TAG, Reference, describe
 from pipeline.record.points import RunPoints
-from pipeline.record.protocol import Series, SweepHeader
+from pipeline.record.protocol import Opened, Series, SweepHeader
 from pipeline.record.trial_run import TrialRun
 from pipeline.reports import Decided, Finished, Measured, Planned, Searched, TrialReport
 from pipeline.results import decisions, proposals, summary

@@ -9,10 +9,9 @@ from datetime import UTC, datetime
 
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record import artifacts
-from pipeline.record.entries import Opened, Recalled
 from pipeline.record.outbox import Change, Outbox
 from pipeline.record.points import Block, RunPoints
-from pipeline.record.protocol import CLOCKED
+from pipeline.record.protocol import CLOCKED, Opened, Recalled
 from pipeline.reports import Failed, Finished, Progressed, Started
 from tasks.events import Outcome, Result
 

@@ -12,8 +12,8 @@ from typing import TypeVar
 
 from pipeline.address import absolute, redact, unreachable
 from pipeline.errors import RecordError
-from pipeline.record.entries import Opened
 from pipeline.record.log import DamagedError, Log
+from pipeline.record.protocol import Opened
 from pipeline.record.runs import Runs
 from pipeline.tracking.connection import WRITE_VARIABLES, connect, http_variables
 from pipeline.tracking.errors import is_refusal, lacks_tables

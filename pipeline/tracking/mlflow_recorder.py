@@ -19,10 +19,20 @@ from pipeline.errors import RecordError
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record import artifacts
 from pipeline.record.drawings import Drawers, Drawings, Figures, InThisThread, drawn_part, draws
-from pipeline.record.entries import Closed, Data, Drew, Opened, Recalled, Resumed, ranked_by
 from pipeline.record.log import BestEffortLog, DamagedError, Log
 from pipeline.record.page import sweep_view
-from pipeline.record.protocol import Past, Provenance, SweepHeader
+from pipeline.record.protocol import (
+    Closed,
+    Data,
+    Drew,
+    Opened,
+    Past,
+    Provenance,
+    Recalled,
+    Resumed,
+    SweepHeader,
+    ranked_by,
+)
 from pipeline.record.runs import Runs
 from pipeline.reports import Finished, Planned, Progressed, RecordedReport
 from pipeline.results import summary

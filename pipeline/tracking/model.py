@@ -17,7 +17,7 @@ import numpy as np
 import yaml
 
 from pipeline.record.artifacts import LONGEST_TAG, arrays_file, read_arrays, shorten, signature
-from pipeline.record.entries import Trained
+from pipeline.record.protocol import Trained
 from pipeline.reports import Finished
 from tasks.datasets.dataset import Dataset
 from tasks.models.layered import Layered

@@ -20,8 +20,8 @@ from PIL import Image
 from pyarrow import parquet
 
 from pipeline.plan.plan import Progress
-from pipeline.record.entries import Drew
 from pipeline.record.log import Log
+from pipeline.record.protocol import Drew
 from pipeline.sweep.checkpoint_file import Saved, decode, encode
 from tasks.datasets.archive import unpack
 from tasks.datasets.cifar10_layouts import parse_binary, parse_python

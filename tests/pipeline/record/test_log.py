@@ -19,9 +19,8 @@ from pipeline.errors import RecordError
 from pipeline.plan.plan import PlannedTrial, Progress
 from pipeline.raised import Raised
 from pipeline.record.codec import Codec
-from pipeline.record.entries import Closed, Data, Drew, Opened, Recalled, Resumed, Trained
 from pipeline.record.log import BestEffortLog, DamagedError, Log
-from pipeline.record.protocol import Provenance
+from pipeline.record.protocol import Closed, Data, Drew, Opened, Provenance, Recalled, Resumed, Trained
 from pipeline.reports import (
     Checkpointed,
     Decided,

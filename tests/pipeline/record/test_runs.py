@@ -6,9 +6,8 @@ import tracemalloc
 import pytest
 
 from pipeline.record.artifacts import LONGEST_NAME, LONGEST_TAG
-from pipeline.record.entries import Closed, Data, Drew, Opened, Recalled, Resumed
 from pipeline.record.outbox import PACK_ABOVE, PACK_TAG
-from pipeline.record.protocol import Provenance
+from pipeline.record.protocol import Closed, Data, Drew, Opened, Provenance, Recalled, Resumed
 from pipeline.record.runs import Runs
 from pipeline.record.trial_run import LONGEST_OUTPUT, OUTPUT
 from pipeline.reports import Finished, Printed, Searched, Started, Told

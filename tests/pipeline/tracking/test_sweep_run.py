@@ -10,9 +10,8 @@ import pytest
 from pipeline.address import redact
 from pipeline.errors import RecordError
 from pipeline.record.drawings import CURVE_POINTS, DRAWN_TRIALS, Drawings, Figures
-from pipeline.record.entries import Data, Opened
 from pipeline.record.page import BEST, Reference, describe
-from pipeline.record.protocol import Provenance
+from pipeline.record.protocol import Data, Opened, Provenance
 from pipeline.record.runs import Runs
 from pipeline.reports import Finished, Progressed, Started
 from pipeline.results.criterion import Criterion
