@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-from pipeline.plan.plan import PlannedTrial
 from pipeline.record.protocol import Past, Provenance, SweepHeader
 from pipeline.reports import Failed, Finished, Layout, Progressed, RecordedReport, Retried, Started
 from tasks.datasets.dataset import Dataset
@@ -49,10 +48,6 @@ class MemoryRecorder:
 
     def hurry(self) -> None:
         """Wait for nothing anyway."""
-
-    def run_id(self, trial: PlannedTrial) -> str | None:
-        """Return the trial's key."""
-        return trial.key
 
     def how_to_look(self) -> str:
         """Return nothing: this record cannot be opened."""

@@ -241,8 +241,5 @@ class Recorder(Protocol):
     def hurry(self) -> None:
         """Let `close` give up a store that does not answer; one that answers still gets the rest."""
 
-    def run_id(self, trial: PlannedTrial) -> str | None:
-        """Return the id of the trial's run in the store, None until it is created."""
-
     def how_to_look(self) -> str:
         """Return the exact command line that opens the record, followed by a link to it where there is one."""
