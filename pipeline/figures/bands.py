@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from pipeline.figures.settings import SettingRecord, by_setting, caption_of_settings, mean_curve
 from pipeline.figures.style import COLOURS, SIDE_BY_SIDE, blank, captioned, label, legend
 from pipeline.figures.trials import is_share, unit
-from pipeline.record.sweep_run import TrialRecord
+from pipeline.record.drawings import TrialRecord
 from pipeline.results.statistics import LEVEL
 
 _LOG_FROM = 8.0  # a curve that falls by this factor is read better on a logarithmic axis

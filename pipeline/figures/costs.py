@@ -11,7 +11,7 @@ from matplotlib.collections import LineCollection
 
 from pipeline.figures.style import LINES, SIDE_BY_SIDE, blank, captioned, label, legend
 from pipeline.figures.trials import by_kind, caption_of, loss_name, models, noun
-from pipeline.record.sweep_run import TrialRecord
+from pipeline.record.drawings import TrialRecord
 
 # Wide enough for the numbers of a logarithmic axis that spans less than a decade.
 _MARGINS = {**SIDE_BY_SIDE, "left": 0.125, "wspace": 0.38}

@@ -6,9 +6,8 @@ import functools
 from collections.abc import Mapping, Sequence
 
 from pipeline.plan.plan import PlannedTrial
-from pipeline.record.drawings import DrawSweep, Figures
+from pipeline.record.drawings import DrawSweep, Figures, TrialRecord
 from pipeline.record.protocol import Series
-from pipeline.record.sweep_run import TrialRecord
 from pipeline.reports import Searched
 from tasks.datasets.dataset import Dataset
 from tasks.events import Result

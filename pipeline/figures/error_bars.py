@@ -13,7 +13,7 @@ from pipeline.config.settings import swept_values, text_of
 from pipeline.figures.settings import SettingRecord, by_setting, caption_of_settings
 from pipeline.figures.style import LINES, blank, captioned, label, legend
 from pipeline.figures.trials import is_share, unit
-from pipeline.record.sweep_run import TrialRecord
+from pipeline.record.drawings import TrialRecord
 
 _MOST_PANELS = 2
 _LOG_FROM = 8.0

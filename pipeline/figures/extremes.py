@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from pipeline.figures.style import BLUE, SIDE_BY_SIDE, VERMILION, blank, captioned, label, legend
 from pipeline.figures.trials import caption_of, noun, ranking_metric, ranking_value, value_text
-from pipeline.record.sweep_run import TrialRecord
+from pipeline.record.drawings import TrialRecord
 
 _COLUMNS, _LINES = 40, 2  # of a name above a panel
 _LOG_FROM = 8.0  # a curve that falls by this factor is read better on a logarithmic axis

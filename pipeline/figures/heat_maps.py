@@ -20,7 +20,7 @@ from pipeline.figures.trials import (
     used,
     value_text,
 )
-from pipeline.record.sweep_run import TrialRecord
+from pipeline.record.drawings import TrialRecord
 
 _COLOUR_MAP = "cividis"
 _NAMES = {"batch_size": "batch size"}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pipeline.figures.settings import SettingRecord, by_setting, caption_of_settings
 from pipeline.figures.style import BLUE, INK, QUIET, VERMILION, blank, captioned, label, legend
 from pipeline.figures.trials import is_share, unit
-from pipeline.record.sweep_run import TrialRecord
+from pipeline.record.drawings import TrialRecord
 from pipeline.results.comparisons import against_best
 
 _MOST = 20

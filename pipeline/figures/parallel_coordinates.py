@@ -16,7 +16,7 @@ from matplotlib.colors import Normalize
 from pipeline.config.settings import swept_values, text_of
 from pipeline.figures.style import INK, QUIET, blank, captioned
 from pipeline.figures.trials import caption_of_draws, noun, ranking_metric, ranking_value, unit, used
-from pipeline.record.sweep_run import TrialRecord
+from pipeline.record.drawings import TrialRecord
 
 _COLOUR_MAP = "cividis"
 _MOST_TICKS, _LETTERS = 12, 20

@@ -10,7 +10,7 @@ from pipeline.config.settings import swept_values
 from pipeline.figures.settings import SettingRecord, by_setting, caption_of_settings
 from pipeline.figures.style import COLOURS, blank, captioned, label, legend
 from pipeline.figures.trials import is_share
-from pipeline.record.sweep_run import TrialRecord
+from pipeline.record.drawings import TrialRecord
 
 PROBLEMS = ("loss", "regularizer", "model")
 """The keys that make different problems: profiles are over the values of the first of them that is swept."""

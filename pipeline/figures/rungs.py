@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from pipeline.figures.style import BLUE, INK, QUIET, SIDE_BY_SIDE, blank, captioned, label
 from pipeline.figures.trials import caption_of, ranking_metric
-from pipeline.record.sweep_run import TrialRecord
+from pipeline.record.drawings import TrialRecord
 
 _MOST_NAMES = 22  # more would overlap
 

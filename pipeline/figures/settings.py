@@ -12,8 +12,8 @@ import numpy as np
 
 from pipeline.config.settings import setting_names, setting_values
 from pipeline.figures.trials import caption_of, diverged
+from pipeline.record.drawings import TrialRecord
 from pipeline.record.protocol import Series
-from pipeline.record.sweep_run import TrialRecord
 from pipeline.results.repeats import Setting, ranked, ranked_repeats
 from tasks.events import Outcome
 

@@ -14,7 +14,7 @@ from pipeline.figures.parallel_coordinates import draw_parallel_coordinates
 from pipeline.figures.profiles import draw_profiles
 from pipeline.figures.rungs import draw_rungs
 from pipeline.figures.settings import are_repeated, as_means
-from pipeline.record.sweep_run import TrialRecord
+from pipeline.record.drawings import TrialRecord
 
 __all__ = ["FIGURES", "REPEATED", "RUNGS", "draw_sweep"]
 

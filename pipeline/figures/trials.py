@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.config.settings import swept_values, text_of, used_values
 from pipeline.plan.plan import PlannedTrial
-from pipeline.record.sweep_run import TrialRecord
+from pipeline.record.drawings import TrialRecord
 from tasks.events import Outcome
 
 

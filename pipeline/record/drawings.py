@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record.protocol import Series
-from pipeline.record.sweep_run import TrialRecord
 from pipeline.reports import Searched
+from pipeline.results.standing import Standing
 from tasks.datasets.dataset import Dataset
 from tasks.events import Result
 
@@ -29,6 +29,19 @@ CURVE_POINTS = 200
 
 Images = Mapping[str, bytes]
 """The images of figures, by file name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialRecord:
+    """A trial of a sweep, with its standing and its curves, for the figures.
+
+    With more than one of ``repeats`` it is the mean of a setting.
+    """
+
+    standing: Standing
+    curves: Mapping[str, Series]
+    repeats: int = 1
+
 
 DrawSweep = Callable[[Sequence[TrialRecord]], Images]
 """Draws a figure of a sweep, from its trials, the best first."""
@@ -124,7 +137,12 @@ class Drawings:
             return
         if parent.winner is not None:
             self._draw_trial(parent.winner.trial, parent.winner.result)  # it takes longest, so it comes first
-        records = parent.records()
+        runs = self._runs.runs
+        records = [
+            TrialRecord(standing=one, curves=runs[one.trial.key].points.series())
+            for one in parent.tally.ranking()
+            if one.trial.key in runs
+        ]
         for draw in self._figures.sweep:
             self.draw(None, draw, records)
         if parent.searched is not None and self._figures.search is not None:

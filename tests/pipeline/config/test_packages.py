@@ -213,7 +213,7 @@ class Crowd:
 def test_figures_of_a_package_are_drawn_of_trials_and_sweeps(site, trial):
     from pipeline.figures.added import draw_trial
     from pipeline.figures.drawing import sweep_figures
-    from pipeline.record.sweep_run import TrialRecord
+    from pipeline.record.drawings import TrialRecord
     from pipeline.results.standing import Standing
 
     rows = "[descent_sweeps.figures]\nline = warm_losses:Line\ncrowd = warm_losses:Crowd\n"

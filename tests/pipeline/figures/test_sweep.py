@@ -15,8 +15,8 @@ from pipeline.figures.style import blank
 from pipeline.figures.sweep import FIGURES
 from pipeline.figures.training import draw_curves
 from pipeline.figures.trials import by_kind, models
+from pipeline.record.drawings import TrialRecord
 from pipeline.record.protocol import Series
-from pipeline.record.sweep_run import TrialRecord
 from pipeline.results.criterion import Criterion
 from pipeline.results.standing import Standing
 from tasks.events import Outcome, Result
