@@ -59,7 +59,9 @@ def backfill(path: Path, uri: str | None, *, pause: float = PAUSE) -> Backfilled
         _, opened = next(entries, (0, None))
         if not isinstance(opened, Opened):
             raise RecordError(f"the log must begin with how its record was opened, got {path}")
-        uri = absolute(uri or _address(opened))
+        if not uri and "***" in opened.uri:
+            raise RecordError(f"--tracking-uri must be given: a log holds no password, its store was {opened.uri}")
+        uri = absolute(uri or opened.uri)
         with http_variables(uri, WRITE_VARIABLES):
             tags, experiment = _parent(uri, opened, path)
             opened = dataclasses.replace(opened, experiment=experiment)
@@ -73,12 +75,6 @@ def backfill(path: Path, uri: str | None, *, pause: float = PAUSE) -> Backfilled
     finally:
         log.close()
     return Backfilled(entries=backfilling.done, look=backfilling.look(), lost=tuple(backfilling.lost))
-
-
-def _address(opened: Opened) -> str:
-    if "***" in opened.uri:
-        raise RecordError(f"--tracking-uri must be given: a log holds no password, its store was {opened.uri}")
-    return opened.uri
 
 
 def _parent(uri: str, opened: Opened, path: Path) -> tuple[Mapping[str, str], str]:

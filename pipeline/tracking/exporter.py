@@ -171,10 +171,6 @@ class Exporter:
                 raise
             self._on_failure(error)
             return False
-        self._on_success()
-        return True
-
-    def _on_success(self) -> None:
         away = self._failure is not None
         self._failure, self._pause = None, self._timing.retry
         self._store.answered = time.monotonic()
@@ -182,6 +178,7 @@ class Exporter:
             message = f"the store answers again after {time.monotonic() - self._outage_began:.0f} s, and has everything"
             self._faults.write(message)
             _log.warning("%s", message)
+        return True
 
     def _on_failure(self, error: Exception) -> None:
         if self._failure is None:

@@ -119,7 +119,7 @@ class MlflowRecorder:
             # to start.
             self.drawers.start()
         now = _now()
-        self._writer.submit(lambda: self._record_report(report, now))
+        self._writer.submit(lambda: self._record(report, now))
 
     def sync(self) -> None:
         """Return once all reports so far are on the disk; see `Recorder.sync`."""
@@ -268,19 +268,18 @@ class MlflowRecorder:
                 self._results[trial.key] = drawn_part(self._runs, trial, result)
                 self._record(entry, _now())
 
-    def _record_report(self, report: RecordedReport, now: int) -> None:
-        """Record a report that arrived at ``now`` (milliseconds since the epoch), and what follows from it."""
-        self._record(report, now)
-        if isinstance(report, Planned):
-            self._recall_ended(report.trials)
-        if isinstance(report, Finished):
-            self._drawings.end(report.trial, report.result)
-
     def _record(self, entry: object, now: int) -> None:
-        """Append an entry to the log, and apply it to the runs, whose changes go to the outbox."""
+        """Append an entry of the time ``now`` to the log, apply it to the runs, and do what follows from it.
+
+        The changes of the runs go to the outbox.
+        """
         with self._lock:
             self._log.append(now, entry)
             self._runs.apply(entry, now)
+        if isinstance(entry, Planned):
+            self._recall_ended(entry.trials)
+        if isinstance(entry, Finished):
+            self._drawings.end(entry.trial, entry.result)
 
     def _next_batch(self) -> ExportBatch:
         """Return the changes that the store lacks, after the log that holds them is flushed to the disk."""

@@ -72,7 +72,8 @@ class Store:
                     raise TimeoutError("gave up waiting for the store")
                 refused += _refused(functools.partial(write, run, change))
         if root is not None and not refused:
-            refused += _refused(functools.partial(self._count_entries, root, entries))  # a person may have deleted it
+            count = {ENTRIES_TAG: str(entries)}
+            refused += _refused(lambda: self.set_tags(self._id(root), count))  # a person may have deleted it
         return refused
 
     def load_ids(self, parent: str) -> None:
@@ -123,9 +124,6 @@ class Store:
         """Add tags to a run."""
         for key, value in tags.items():
             self.client.set_tag(run_id, key, value)
-
-    def _count_entries(self, root: str, entries: int) -> None:
-        self.set_tags(self._id(root), {ENTRIES_TAG: str(entries)})
 
     def _create(self, run: str, change: Change) -> None:
         if change.start is None:
