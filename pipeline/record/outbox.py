@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pipeline.record.artifacts import ARRAYS, LONGEST_TAG, arrays_file, storable
-from pipeline.record.points import Block
 from pipeline.record.protocol import Trained
 
 PACK_ABOVE = 100
@@ -18,6 +17,14 @@ arrays of the trials that ended between two transactions become one file of the 
 
 PACK_TAG = "arrays"
 """The tag of a run that names the file of its sweep's run that holds its arrays, and the folder of such files."""
+
+Block = tuple[str, np.ndarray, np.ndarray, np.ndarray]
+"""Consecutive points of a metric: its name, their values, timestamps in milliseconds and steps."""
+
+
+def point(metric: str, value: float, now: int, step: int) -> Block:
+    """Return one point of a metric, at ``now`` (milliseconds since the epoch) and ``step``."""
+    return metric, np.array([value]), np.array([now]), np.array([step])
 
 
 @dataclass(slots=True, kw_only=True)

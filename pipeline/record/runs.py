@@ -12,9 +12,8 @@ from pipeline.errors import RecordError
 from pipeline.plan.plan import PlannedTrial
 from pipeline.plan.repeats import point_of
 from pipeline.record import artifacts
-from pipeline.record.outbox import PACK_ABOVE, Outbox
+from pipeline.record.outbox import PACK_ABOVE, Outbox, point
 from pipeline.record.page import SETTING_TAG, Reference, describe
-from pipeline.record.points import RunPoints
 from pipeline.record.protocol import Closed, Drew, Opened, Recalled, Resumed, SweepHeader, Trained
 from pipeline.record.trial_run import TrialRun
 from pipeline.reports import (
@@ -219,7 +218,7 @@ class SweepRun:
                 self.decided.append(report)
                 change.tags |= decisions.tags(self.decided)
             case Measured(metrics=metrics):
-                change.points += [RunPoints.block(name, value, now, 0) for name, value in metrics.items()]
+                change.points += [point(name, value, now, 0) for name, value in metrics.items()]
             case Searched():
                 known = {proposal.number for proposal in self.searched.proposals} if self.searched else set()
                 if new := [proposal.overrides for proposal in report.proposals if proposal.number not in known]:
@@ -278,7 +277,7 @@ class SweepRun:
             change.tags |= summary.swept_tag(self.tally)
             change.params |= {} if self._has_params else summary.params(self.tally)
             self._has_params = True
-        change.points += [RunPoints.block(name, value, now, 0) for name, value in summary.metrics(self.tally).items()]
+        change.points += [point(name, value, now, 0) for name, value in summary.metrics(self.tally).items()]
         rungs = {"rungs": decisions.rows(self.decided)} if self.decided else {}
         for name, table in (summary.tables(self.tally, ids) | rungs).items():
             change.files |= artifacts.table_files(name, table)

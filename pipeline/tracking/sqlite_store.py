@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.address import sqlite_file
-from pipeline.record.outbox import Change
-from pipeline.record.points import Block
+from pipeline.record.outbox import Block, Change
 from pipeline.tracking.connection import connect
 from pipeline.tracking.errors import detached, is_refusal
 from pipeline.tracking.store import ENTRIES_TAG, RUN_TAG, Store

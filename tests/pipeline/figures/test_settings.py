@@ -16,8 +16,8 @@ from pipeline.figures.settings import are_repeated, as_means, by_setting, mean_c
 from pipeline.figures.sweep import FIGURES, REPEATED
 from pipeline.figures.trials import caption_of, caption_of_draws
 from pipeline.record.drawings import TrialRecord
-from pipeline.record.points import RunPoints
 from pipeline.record.protocol import Series
+from pipeline.record.trial_run import RunPoints
 from pipeline.results.standing import Standing
 from pipeline.results.statistics import summarize
 from tasks.events import Curve, Outcome

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.record.points import RunPoints
+from pipeline.record.trial_run import RunPoints
 from tasks.events import Curve, Outcome, Result
 
 NAN = float("nan")
