@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 # Error codes of a store that will refuse a write however often it is retried. The HTTP status does not tell: a proxy
 # in front of a server that is starting answers 404, too, and a wrong password may be corrected.
@@ -39,10 +40,19 @@ def is_refusal(error: Exception) -> bool:
     return not isinstance(error, OSError) and not type(error).__module__.startswith("sqlalchemy.")
 
 
-def detached(error: Exception) -> Exception:
-    """Return an error without its frames and its causes, which would keep what was to be written in memory."""
-    error.__cause__ = error.__context__ = None
-    return error.with_traceback(None)
+def refusals(write: Callable[[], object]) -> list[Exception]:
+    """Write, and return the error if the store refuses that for good; any other is raised.
+
+    It is returned without its frames and its causes, which would keep what was to be written in memory.
+    """
+    try:
+        write()
+    except Exception as error:
+        if not is_refusal(error):
+            raise
+        error.__cause__ = error.__context__ = None
+        return [error.with_traceback(None)]
+    return []
 
 
 def lacks_tables(error: Exception) -> bool:

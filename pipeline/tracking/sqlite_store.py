@@ -18,7 +18,7 @@ import numpy as np
 from pipeline.address import sqlite_file
 from pipeline.record.outbox import Block, Change
 from pipeline.tracking.connection import connect
-from pipeline.tracking.errors import detached, is_refusal
+from pipeline.tracking.errors import refusals
 from pipeline.tracking.store import ENTRIES_TAG, RUN_TAG, Store
 
 if TYPE_CHECKING:
@@ -72,15 +72,9 @@ class SqliteStore(Store):
             # MLflow's API gives the reasons.
             refused = super().apply({run: changes[run] for run in changes.keys() - kept.keys()} or changes)
             return refused + (self.apply(kept) if kept and self.experiment_id not in deleted else [])
-        try:
-            self._apply(changes, root, entries)
-        except Exception as error:
-            if not is_refusal(error):
-                raise
-            if len(changes) == 1:
-                return [detached(error)]
-        else:
-            return []
+        refused = refusals(lambda: self._apply(changes, root, entries))
+        if not refused or len(changes) == 1:
+            return refused
         return [error for run, change in changes.items() for error in self.apply({run: change})]
 
     def _deleted(self) -> set[str]:

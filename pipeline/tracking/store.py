@@ -6,7 +6,7 @@ import functools
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from pipeline.address import how_to_look
 from pipeline.record.outbox import Change
 from pipeline.record.runs import Runs
 from pipeline.tracking.connection import children, open_experiment
-from pipeline.tracking.errors import detached, is_refusal
+from pipeline.tracking.errors import refusals
 from pipeline.tracking.model import register
 
 if TYPE_CHECKING:
@@ -70,10 +70,10 @@ class Store:
             for write in (self._create, self._add_data, self._log_values, self._attach, self._end, self._register):
                 if self.given_up:
                     raise TimeoutError("gave up waiting for the store")
-                refused += _refused(functools.partial(write, run, change))
+                refused += refusals(functools.partial(write, run, change))
         if root is not None and not refused:
             count = {ENTRIES_TAG: str(entries)}
-            refused += _refused(lambda: self.set_tags(self._id(root), count))  # a person may have deleted it
+            refused += refusals(lambda: self.set_tags(self._id(root), count))  # a person may have deleted it
         return refused
 
     def load_ids(self, parent: str) -> None:
@@ -189,7 +189,7 @@ class Store:
 
         MLflow refuses a whole batch for one name of a metric that it does not allow.
         """
-        refused = _refused(
+        refused = refusals(
             lambda: self.client.log_batch(run_id, metrics=points, params=params, tags=tags, synchronous=True)
         )
         self.answered = time.monotonic()
@@ -243,17 +243,6 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
             table = name.endswith((".csv", ".json"))
             path.write_bytes(self.with_ids(content.decode()).encode() if table else content)
-
-
-def _refused(write: Callable[[], object]) -> list[Exception]:
-    """Write, and return the error if the store refuses that for good; any other is raised."""
-    try:
-        write()
-    except Exception as error:
-        if not is_refusal(error):
-            raise
-        return [detached(error)]
-    return []
 
 
 def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
