@@ -60,10 +60,10 @@ class Outbox:
         return self._changes.setdefault(run, Change())
 
     def add_texts(self, run: str, files: Mapping[str, str]) -> None:
-        """Add texts as files of a trial's run, or as its tags if the sweep is packed."""
+        """Add texts as files of a run, or of a trial's run as its tags if the sweep is packed."""
         change = self.change(run)
         for name, text in files.items():
-            if self._packed and len(text) <= LONGEST_TAG:
+            if self._packed and run != self._parent and len(text) <= LONGEST_TAG:
                 change.tags[name] = text
             else:
                 change.files[name] = text.encode(errors="replace")

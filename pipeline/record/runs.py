@@ -197,8 +197,7 @@ class SweepRun:
         self.sweep = sweep
         self._opened, self._runs, self._outbox, self._experiment = opened, runs, outbox, experiment
         self._described = time.monotonic()
-        texts = artifacts.attached(sweep.attachments, sweep.trials, opened.data)
-        outbox.change(self.id).files |= {name: text.encode(errors="replace") for name, text in texts.items()}
+        outbox.add_texts(self.id, artifacts.attached(sweep.attachments, sweep.trials, opened.data))
         self._describe("RUNNING")
 
     def count(self, report: TrialReport) -> None:
