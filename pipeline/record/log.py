@@ -34,15 +34,18 @@ class DamagedError(RecordError):
 
 
 class Log:
-    """A file of entries, each with its time and a checksum of all before it; `create` and `open` return one.
+    """A file of entries, each with its time and a checksum of all before it; `create`, `begin` and `open` return one.
 
-    One process at a time may use it. ``entries`` counts the entries appended or read.
+    One process at a time may use it. ``entries`` counts the entries appended or read. A sweep goes on without its log:
+    what cannot be written costs one warning, and ``error`` is the last; ``path`` is None if the file is missing. A
+    ``temporary`` log is removed when it is closed, unless it is needed.
     """
 
-    def __init__(self, path: Path, file: int) -> None:
+    def __init__(self, path: Path | None, file: int = -1, *, temporary: bool = False) -> None:
         self.path = path
         self.entries = 0
-        self._file = file
+        self.error: OSError | None = None
+        self._file, self._temporary = file, temporary
         self._codec = Codec()
         self._end, self._checksum = len(_MAGIC), hashlib.sha256(_MAGIC).digest()
         self._unwritten: list[bytes] = []
@@ -50,7 +53,19 @@ class Log:
         self._trimmed = False
 
     @classmethod
-    def create(cls, path: Path) -> Self:
+    def begin(cls, folder: Path | None) -> Self:
+        """Create a log in ``folder``, a temporary one if that is None; if it cannot be created, its file is missing."""
+        try:
+            place = folder or Path(tempfile.mkdtemp(prefix="descent-sweeps-"))
+            name = LOG_NAMES.replace("*", str(time_ns()))
+            return cls.create(place.absolute() / name, temporary=folder is None)
+        except OSError as error:
+            log = cls(None)
+            log._warn(error)
+            return log
+
+    @classmethod
+    def create(cls, path: Path, *, temporary: bool = False) -> Self:
         """Create a log at ``path``, or raise an `OSError`."""
         path.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
@@ -62,7 +77,7 @@ class Log:
             path.unlink()
             os.close(file)
             raise
-        return cls(path, file)
+        return cls(path, file, temporary=temporary)
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -118,11 +133,10 @@ class Log:
     def append(self, time: int, entry: Any) -> None:
         """Append an entry: it survives the end of the process, and after `sync` that of the machine.
 
-        Raises
-        ------
-        OSError
-            If it cannot be written: the next call that succeeds writes it, too.
+        If it cannot be written, the next call that can write writes it, too.
         """
+        if self.path is None:
+            return
         self._unwritten.append(self._codec.encode((time, entry)))
         self.entries += 1
         parts, checksum = [], self._checksum
@@ -134,90 +148,41 @@ class Log:
             if not self._trimmed:
                 os.ftruncate(self._file, self._end)  # removes a damaged end
             _write(self._file, block, self._end)
-        except OSError:
+        except OSError as error:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self._end)
-            raise
+            self._warn(error)
+            return
         self._end, self._checksum = self._end + len(block), checksum
         self._unwritten, self._trimmed = [], True
 
     def sync(self) -> None:
-        """Flush what is written to the disk, or raise an `OSError`."""
-        if self._synced < (end := self._end):
+        """Flush what is written to the disk."""
+        if self.path is None or self._synced >= (end := self._end):
+            return
+        try:
             os.fsync(self._file)
+        except OSError as error:
+            self._warn(error)
+        else:
             self._synced = end  # after it: another thread may sync meanwhile
 
     @property
     def is_whole(self) -> bool:
-        """Whether all appended entries are written."""
-        return not self._unwritten
-
-    def close(self) -> None:
-        """Close the file, so that other processes may use it."""
-        os.close(self._file)
-
-
-class BestEffortLog:
-    """A `Log` that may be missing, and whose errors cost one warning: a sweep goes on without it.
-
-    ``error`` is the last error. A ``temporary`` log is removed when it is closed, unless it is needed.
-    """
-
-    def __init__(self, log: Log | None = None, *, temporary: bool = False) -> None:
-        self.error: OSError | None = None
-        self._log, self._temporary = log, temporary
-
-    @classmethod
-    def create(cls, folder: Path | None) -> Self:
-        """Create a log in ``folder``, a temporary one if that is None."""
-        log = cls(temporary=folder is None)
-        with log._errors_are_warnings():
-            folder = folder or Path(tempfile.mkdtemp(prefix="descent-sweeps-"))
-            log._log = Log.create(folder.absolute() / LOG_NAMES.replace("*", str(time_ns())))
-        return log
-
-    @property
-    def path(self) -> Path | None:
-        """The path of the file, None if it is missing."""
-        return None if self._log is None else self._log.path
-
-    @property
-    def entries(self) -> int:
-        """The number of entries appended or read, 0 if the file is missing."""
-        return 0 if self._log is None else self._log.entries
-
-    @property
-    def is_whole(self) -> bool:
         """Whether the file is there and holds all entries."""
-        return self._log is not None and self._log.is_whole
+        return self.path is not None and not self._unwritten
 
-    def append(self, now: int, entry: Any) -> None:
-        """Append an entry, if it can be written now or later."""
-        if self._log is not None:
-            with self._errors_are_warnings():
-                self._log.append(now, entry)
-
-    def sync(self) -> None:
-        """Flush what is written to the disk."""
-        if self._log is not None:
-            with self._errors_are_warnings():
-                self._log.sync()
-
-    def close(self, *, needed: bool) -> None:
-        """Close the file; ``needed`` says that the store lacks some of it."""
-        if self._log is not None:
-            self._log.close()
+    def close(self, *, needed: bool = True) -> None:
+        """Close the file, so that other processes may use it; ``needed`` says that the store lacks some of it."""
+        if self.path is not None:
+            os.close(self._file)
             if self._temporary and not needed:
-                shutil.rmtree(self._log.path.parent, ignore_errors=True)
+                shutil.rmtree(self.path.parent, ignore_errors=True)
 
-    @contextlib.contextmanager
-    def _errors_are_warnings(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            if self.error is None:
-                _logger.warning("the log cannot be written, so what the store lacks stays in memory: %s", error)
-            self.error = error
+    def _warn(self, error: OSError) -> None:
+        if self.error is None:
+            _logger.warning("the log cannot be written, so what the store lacks stays in memory: %s", error)
+        self.error = error
 
 
 def _checksum_of(before: bytes, content: bytes) -> bytes:

@@ -19,7 +19,7 @@ from pipeline.errors import RecordError
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record import artifacts
 from pipeline.record.drawings import Drawers, Drawings, Figures, InThisThread, drawn_part, draws
-from pipeline.record.log import BestEffortLog, DamagedError, Log
+from pipeline.record.log import DamagedError, Log
 from pipeline.record.page import sweep_view
 from pipeline.record.protocol import (
     Closed,
@@ -162,7 +162,7 @@ class MlflowRecorder:
 
     def _begin(self, sweep: SweepHeader | None, provenance: Provenance) -> None:
         """Begin a record: create a log, the parent run of a sweep, and the view of its trials."""
-        self._log = BestEffortLog.create(self._folder)
+        self._log = Log.begin(self._folder)
         parent = ""
         if sweep is not None:
             tags = artifacts.run_tags(sweep.provenance, sweep.overrides, Data.of(self._dataset))
@@ -233,12 +233,12 @@ class MlflowRecorder:
             return 0
         if log.entries > stored:
             _log.warning("%d missing reports were written to the record, from %s", log.entries - stored, path)
-        self._log = BestEffortLog(log)
+        self._log = log
         return log.entries
 
     def _replace_log(self, sweep: SweepHeader, past: Past) -> None:
         """Begin a new log for a sweep whose log cannot be read: the results of its trials are read from the store."""
-        self._log = BestEffortLog.create(self._folder)
+        self._log = Log.begin(self._folder)
         if summary.SWEPT in past.tags:
             provenance = {**sweep.provenance, summary.SWEPT: past.tags[summary.SWEPT]}
             sweep = dataclasses.replace(sweep, provenance=provenance)
