@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 from pipeline.plan.plan import Plan, PlannedTrial, Point
 from pipeline.plan.repeats import means, point_of, repeated
-from pipeline.reports import Searched
 from pipeline.results.standing import Standing
 from pipeline.sweep.source import End, PointSource
 from tasks.events import Outcome
@@ -16,42 +15,14 @@ class PointBatch:
     """The points of a ``source``, each run as ``repeats`` trials; some of these may be known already."""
 
     def __init__(self, source: PointSource, *, repeats: int) -> None:
-        self._source, self._repeats = source, repeats
+        self.source, self._repeats = source, repeats
         self._keys: dict[int, str] = {}  # the key of the trial of every repeat, by the repeat's index
         self._indices: dict[str, list[int]] = {}
         self._ends: dict[int, dict[int, End]] = {}
 
-    @property
-    def done(self) -> bool:
-        """Whether no more points will come."""
-        return self._source.done
-
-    @property
-    def identity(self) -> str:
-        """The identity of its source."""
-        return self._source.identity
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """The keys that its source varies."""
-        return self._source.keys
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """The metrics that its source needs."""
-        return self._source.metrics
-
-    def recall(self, past: Sequence[Sequence[str]]) -> None:
-        """Have the source repeat the proposals of an earlier process."""
-        self._source.recall(past)
-
-    def news(self) -> Searched | None:
-        """Return the source's new proposals and results since the last call."""
-        return self._source.news()
-
     def more(self, room: int) -> list[Point]:
         """Return the repeats of more points, about ``room`` trials at most."""
-        points = self._source.more(max(1, room // self._repeats))
+        points = self.source.more(max(1, room // self._repeats))
         return repeated(points) if points else []
 
     def assign(self, points: Sequence[Point], plan: Plan, trials: Mapping[int, PlannedTrial]) -> None:
@@ -72,7 +43,7 @@ class PointBatch:
                 continue
             ends[index] = end
             if len(ends) == self._repeats:
-                self._source.tell(point, _mean(list(ends.values())))
+                self.source.tell(point, _mean(list(ends.values())))
 
     def ends(self, standings: Mapping[str, Standing], error: Exception) -> dict[int, float | Exception]:
         """Return the value of each point, ``error`` for those that failed."""

@@ -156,7 +156,7 @@ class LiveSweep:
     def _first_plan(self, batch: PointBatch, points: Sequence[Point]) -> Plan:
         """Return the plan of the first points, with its notices printed; refuse a metric that no trial reports."""
         plan = plan_points(points, self._dataset, self._config)
-        for metric in batch.metrics:
+        for metric in batch.source.metrics:
             asked = dataclasses.replace(self._config.sweep, metric=metric)
             check_metric(asked, [trial.trial for trial in plan.trials], self._dataset, key="hydra.sweeper.metrics")
         show_folded(self._console, plan)
@@ -175,8 +175,8 @@ class LiveSweep:
             self._dataset,
             tags,
             attachments,
-            identity=batch.identity,
-            keys=batch.keys,
+            identity=batch.source.identity,
+            keys=batch.source.keys,
         )
         return Header(sweep=sweep, dataset=self._dataset, provenance=Provenance(tags=tags))
 
@@ -186,7 +186,7 @@ class LiveSweep:
         self._resumption = self._resumed()
         if self._resumption.proposals:
             points, plan = self._recall(batch, points)
-        elif batch.identity and self._config.sweep.resume:  # of which one point is known so far
+        elif batch.source.identity and self._config.sweep.resume:  # of which one point is known so far
             points, plan = self._extended(batch, points, TRIALS_A_WORKER * worker_count(self._config))
         if self._resumption.found:
             show_past(self._console, self._resumption.counts(self._tally.standings), self._resumption.damaged)
@@ -218,7 +218,7 @@ class LiveSweep:
         """Have a source repeat its proposals of an earlier process, and return all points and their plan."""
         proposals = [overrides for made in self._resumption.proposals for overrides in made]
         self._console.print(f"{len(proposals)} proposals of the earlier process are repeated")
-        batch.recall(proposals)
+        batch.source.recall(proposals)
         return self._extended(batch, points, len(proposals))
 
     def _extended(self, batch: PointBatch, points: Sequence[Point], room: int) -> tuple[Sequence[Point], Plan]:
@@ -245,7 +245,7 @@ class LiveSweep:
 
         The first proposals do not wait for the record to open: a resume makes the same ones again in any case.
         """
-        if (news := batch.news()) is not None:
+        if (news := batch.source.news()) is not None:
             self._handler.handle(news)
             if self._record.is_open:
                 self._record.sync()
@@ -282,12 +282,12 @@ class LiveSweep:
 
     def _submit(self, batch: PointBatch) -> None:
         """Submit groups for the idle workers: trials that go on, and trials of more points."""
-        self._decide(batch, closed=batch.done)
+        self._decide(batch, closed=batch.source.done)
         while (idle := self._engine.size - len(self._open)) > 0:
             groups = self._scheduler.groups(idle)
             if groups:
-                self._hand_over(groups, last=self._last and batch.done and self._scheduler.settled)
-            elif batch.done or not (points := batch.more(TRIALS_A_WORKER * idle)):
+                self._hand_over(groups, last=self._last and batch.source.done and self._scheduler.settled)
+            elif batch.source.done or not (points := batch.more(TRIALS_A_WORKER * idle)):
                 return
             else:
                 self._add(batch, points)
