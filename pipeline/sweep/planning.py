@@ -13,7 +13,7 @@ from pipeline.config.settings import setting_key
 from pipeline.config.tables import TABLES
 from pipeline.display.console import Loading, show_folded, show_forecast, show_plan
 from pipeline.plan.estimate import sweep_seconds, worker_memory
-from pipeline.plan.plan import Plan, PlannedTrial, Point, make_plan
+from pipeline.plan.plan import Plan, PlannedTrial, Point, Segment, fuse, make_plan
 from pipeline.plan.repeats import repeated
 from pipeline.record.protocol import SweepHeader
 from pipeline.results.criterion import Criterion, check_metric
@@ -23,6 +23,7 @@ from pipeline.stopping.forecast import Forecast, forecast
 from pipeline.sweep.engines import widest, worker_count
 from pipeline.sweep.resume import sweep_key
 from tasks.arrays.devices import DEVICE_BLOCKS, HOST_BLOCKS
+from tasks.cost import DataSize
 from tasks.datasets.dataset import Dataset
 from tasks.errors import ConfigError, require
 from tasks.rows import row_name
@@ -82,7 +83,7 @@ def plan_points(points: Sequence[Point], dataset: Dataset, config: Config, known
     # Those known have been compared already, so the last of each task stands for them: they may be thousands.
     compared = [*{type(one.trial.task): one.trial for one in known if one.trial.task.trains}.values(), *trials]
     check(rule, compared, metric=metric, validated=len(dataset.validation) > 0)
-    return make_plan(points, dataset, workers=worker_count(config), widest=widest(config, dataset), known=known)
+    return make_plan(points, dataset, known=known)
 
 
 def load_dataset(config: Config, console: Console) -> Dataset:
@@ -107,9 +108,11 @@ def show_dry_run(points: Sequence[Point], console: Console) -> None:
     plan, workers = plan_points(repeated(points), dataset, config), worker_count(config)
     show_folded(console, plan)
     show_not_stopped(config, plan, console)
-    seconds = sweep_seconds(plan, dataset, workers=workers)
-    memory = worker_memory(plan, dataset, blocks=HOST_BLOCKS if config.device == "cpu" else DEVICE_BLOCKS)
-    show_plan(console, plan, workers=workers, memory=memory, seconds=seconds)
+    segments = [Segment(trial=trial) for trial in plan.trials]
+    groups = fuse(segments, DataSize.of(dataset), workers=workers, widest=widest(config, dataset))
+    seconds = sweep_seconds(groups, dataset, workers=workers)
+    memory = worker_memory(groups, dataset, blocks=HOST_BLOCKS if config.device == "cpu" else DEVICE_BLOCKS)
+    show_plan(console, plan, groups, workers=workers, memory=memory, seconds=seconds)
     if (expected := expectation(config, plan.trials, dataset)) is not None:
         show_forecast(console, expected, seconds=seconds)
 

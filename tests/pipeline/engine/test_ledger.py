@@ -19,7 +19,7 @@ BEGUN = GroupStarted(host="here", blas="blas 1.0")
 def ledger():
     dataset = Synthetic(examples=60, test_examples=10, features=4, classes=2, validation=10).load()
     points = [Point(index=seed, overrides=(), config=parse({"seed": seed})) for seed in range(2)]
-    trials = make_plan(points, dataset, workers=1).trials
+    trials = make_plan(points, dataset).trials
     return Ledger.of(Group(trials=trials), threads=3, device="cpu")
 
 

@@ -167,8 +167,7 @@ def test_a_group_that_has_started_is_halved_for_a_node_that_joins(computing, eng
 
 def test_ten_thousand_trials_leave_nothing_behind_in_the_driver(computing, engine_of):
     # given ten thousand short trials in fused groups
-    plan = make_plan(computing.planned(1, steps=5), computing.DATASET, workers=1)
-    first = plan.trials[0]
+    (first,) = make_plan(computing.planned(1, steps=5), computing.DATASET).trials
     trials = [
         replace(first, index=seed, key=str(seed), trial=replace(first.trial, seed=seed)) for seed in range(10_000)
     ]
