@@ -141,16 +141,12 @@ class Ledger:
         for event in message:
             yield from self._reports_of_event(event)
 
-    def end(self) -> Iterator[Report]:
-        """Yield a failure for each trial that the computation ended without a result."""
-        yield from self.fail("the computation ended without a result for this trial", "")
-
-    def fail(self, error: str, traceback: str, raised: Raised | None = None) -> Iterator[Report]:
-        """Yield a failure for each trial that has not ended."""
-        for slot in self.open():
-            account = self._accounts[slot]
+    def fail(self, error: str, traceback: str, raised: Raised | None = None) -> list[Report]:
+        """Return a failure for each trial that has not ended: it has now."""
+        accounts = [self._accounts[slot] for slot in self.open()]
+        for account in accounts:
             account.ended = True
-            yield Failed(trial=account.trial, error=error, traceback=traceback, raised=raised)
+        return [Failed(trial=one.trial, error=error, traceback=traceback, raised=raised) for one in accounts]
 
     def step(self) -> int:
         """Return the furthest step with a point, of the trials that have not ended."""
@@ -162,8 +158,8 @@ class Ledger:
 
     def again(
         self, parts: int, error: str, *, lost_workers: int, alone: tuple[int, int] | None = None, raised: bool = False
-    ) -> tuple[Retried, list[Ledger]]:
-        """Return the ledgers of a retry after an error, of the trials that have not ended, in ``parts``.
+    ) -> tuple[list[Report], list[Ledger]]:
+        """Return the report and the ledgers of a retry after an error, of the trials that have not ended, in ``parts``.
 
         ``lost_workers`` is how many they have lost already; a trial that is now alone for the first time starts at 0.
         ``alone`` is the attempt and the most attempts of a trial alone; ``raised`` says that the computation itself
@@ -184,7 +180,7 @@ class Ledger:
         ledgers = self.split(parts)
         for ledger in ledgers:
             ledger.lost_workers = lost_workers if parts == 1 or len(ledger.open()) > 1 else 0
-        return retried, ledgers
+        return [retried], ledgers
 
     def split(self, parts: int) -> list[Ledger]:
         """Return the ledgers of the trials that have not ended, in ``parts``, from the last checkpoint on."""
