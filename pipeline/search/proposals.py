@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -129,15 +128,13 @@ class Proposals:
 
     def describe(self) -> str:
         """Return the plan of the search, in a line."""
-        what = " and ".join(f"{d} {name}" for name, d in zip(*self._names(), strict=True))
+        objectives = zip(self._objectives.directions, self._objectives.names, strict=True)
+        what = " and ".join(f"{direction} {name}" for direction, name in objectives)
         how = f"{self.search.sampler}, {self.total} proposals to {what}"
         if not self.search.learns:
             return f"{how}, all of them at once"
         first = f"the {self.before_learning} planned here first"
         return f"{how}: {first}, then as trials end, {self.budget.max_open} open at most"
-
-    def _names(self) -> tuple[Sequence[str], Sequence[str]]:
-        return self._objectives.names, self._objectives.directions
 
     def news(self) -> Searched | None:
         """Return the proposals and ends since the last call, after the last end with the importances of the keys."""

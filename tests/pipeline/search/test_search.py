@@ -8,6 +8,7 @@ import statistics
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from pipeline.search import samplers
 from pipeline.search.samplers import sampler_configs
 from pipeline.search.search import Options, Search, StudyError
 from pipeline.search.space import space_of
@@ -192,7 +193,7 @@ def test_a_grid_sampler_has_its_grid_by_its_short_name_too():
 
 def test_a_package_that_a_sampler_needs_is_named(monkeypatch):
     found = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "cmaes" else found(name))
+    monkeypatch.setattr(samplers, "find_spec", lambda name: None if name == "cmaes" else found(name))
 
     with pytest.raises(ConfigError, match="CmaEsSampler needs the package cmaes: pip install cmaes"):
         made("cmaes")
