@@ -13,6 +13,7 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import env_override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -51,22 +52,16 @@ def main() -> None:
     report_faults()
     register()
     full_error = os.environ.get("HYDRA_FULL_ERROR")
-    # With this variable Hydra raises errors, instead of printing them in its own way.
-    os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         sys.argv[1:] = hydra_arguments(sys.argv[1:])
-        with StopSignals(), SWEEPS:
+        # With this variable Hydra raises errors, instead of printing them in its own way.
+        with env_override({"HYDRA_FULL_ERROR": "1"}), StopSignals(), SWEEPS:
             hydra.main(config_path=CONF, config_name="config", version_base="1.3")(run_trial)()
     except BaseException as raised:  # noqa: BLE001  # printed or raised below, outside of this handler's context
         error = raised.error if isinstance(raised, HydraBypass) else raised
         error = interruption(error) or error
     else:
         return
-    finally:
-        if full_error is None:
-            del os.environ["HYDRA_FULL_ERROR"]
-        else:
-            os.environ["HYDRA_FULL_ERROR"] = full_error
     if isinstance(error, Interrupted | KeyboardInterrupt):
         print(f"stopped: {str(error) or 'interrupted'}", file=sys.stderr)  # noqa: T201
         sys.exit(128 + getattr(error, "number", 2))
