@@ -14,7 +14,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 
 from pipeline.config.settings import swept_values, text_of
-from pipeline.figures.style import INK, QUIET, blank, captioned
+from pipeline.figures.style import INK, QUIET, blank, captioned, shortened
 from pipeline.figures.trials import caption_of_draws, noun, ranking_metric, ranking_value, unit, used
 from pipeline.record.sweep_run import TrialRecord
 
@@ -75,7 +75,7 @@ _BOX = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1}
 def _texts(name: str, values: Sequence[Any]) -> dict[str, str]:
     """Return how the values of a key are shown, by the names of their places: numbers in six digits, long texts cut."""
     texts = {str(value): text_of(name, value) for value in values} | {_UNUSED: "not used"}
-    return {key: text if len(text) <= _LETTERS else f"{text[: _LETTERS - 3]}..." for key, text in texts.items()}
+    return {key: shortened(text, _LETTERS) for key, text in texts.items()}
 
 
 def _places(name: str, trials: Sequence[TrialRecord]) -> dict[str, float]:
