@@ -39,9 +39,8 @@ def draw_extremes(trials: Sequence[TrialRecord]) -> bytes:
 
 def _draw(axes: Axes, trial: TrialRecord, what: str, colour: str, lines: Sequence[tuple[str, str, str]]) -> None:
     value, standing = ranking_value(trial), trial.standing
-    outcome = standing.outcome.value if standing.outcome else "not finished"
     metric = standing.criterion.metric
-    text = value_text(value, metric) if value is not None else f"{outcome} at step {standing.step}"
+    text = value_text(value, metric) if value is not None else f"{standing.outcome_text} at step {standing.step}"
     named = textwrap.wrap(f"{what}: {standing.trial.name}", _COLUMNS, max_lines=_LINES, placeholder=" ...")
     name = "\n".join(named)
     label(axes, x="step", y="loss" if lines is _LOSSES else metric, title=f"{name}\n{metric}: {text}")
