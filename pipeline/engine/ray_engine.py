@@ -61,6 +61,9 @@ class RayEngine:
     is not used: Ray replays a stream by the number of its items, and batches by time differ between attempts.
     """
 
+    _data: Any  # set by `use`, as its size is
+    _data_size: DataSize
+
     def __init__(
         self,
         cluster: Cluster,
@@ -83,8 +86,6 @@ class RayEngine:
         self._running: dict[Any, _Attempt] = {}
         self._waiting: deque[Ledger] = deque()
         self._last = True
-        self._data: Any = None
-        self._data_size: DataSize | None = None
         self._pool = Workers(cluster, device)
         self._follows = False
         self._checked_at = 0.0
@@ -161,7 +162,6 @@ class RayEngine:
     def _rebalanced(self, waiting: deque[Ledger]) -> deque[Ledger]:
         """Return the waiting groups, split again if the number of workers has changed; if none wait, halves of one."""
         data_size = self._data_size
-        assert data_size is not None, "the data come first"
         size = max(1, capacity(nodes(), self._cluster)) if self._follows else self._size
         if waiting and size != self._size:
             left = sorted(attempt.ledger.remaining_load(data_size).part_cost(1) for attempt in self._running.values())
