@@ -18,7 +18,7 @@ from pipeline.engine.ledger import Ledger
 from pipeline.engine.lost_workers import kernel_kills, was_lost_with_node, why_lost
 from pipeline.engine.ray_cluster import join_or_start, leave, nodes
 from pipeline.engine.ray_workers import Workers
-from pipeline.engine.splitting import MIN_SAVED_SECONDS, group_to_split
+from pipeline.engine.splitting import group_to_split
 from pipeline.engine.worker import GroupStarted
 from pipeline.errors import EngineError
 from pipeline.plan.balance import balance
@@ -54,7 +54,7 @@ class RayEngine:
 
     There are ``workers`` of them if ``cluster.workers`` is given or the cluster is private; else as many as fit on
     the cluster while nodes come and go, and the waiting groups are split again whenever that number changes. A worker
-    that is left idle takes half of a running group, if that saves ``min_saved_seconds``.
+    that is left idle takes half of a running group, if that saves time (`pipeline.engine.splitting`).
 
     A group whose worker is lost is retried from its last checkpoint; it makes one every ``checkpoint_every`` steps
     (None: never). See `pipeline.engine.faults` for ``attempts`` and ``timeout`` (seconds). Ray's ``max_task_retries``
@@ -73,7 +73,6 @@ class RayEngine:
         attempts: int = 1,
         timeout: float | None = None,
         checkpoint_every: int | None = None,
-        min_saved_seconds: float = MIN_SAVED_SECONDS,
     ) -> None:
         self._cluster = cluster
         self._size = workers
@@ -81,7 +80,6 @@ class RayEngine:
         self._attempts = attempts
         self._timeout = timeout
         self._checkpoint_every = checkpoint_every
-        self._min_saved_seconds = min_saved_seconds
         self._threads = max(1, int(cluster.cpus_per_worker))
         self._running: dict[Any, _Attempt] = {}
         self._waiting: deque[Ledger] = deque()
@@ -178,7 +176,7 @@ class RayEngine:
             return []
         begun = [attempt for attempt in self._running.values() if attempt.began is not None]
         paces = [(attempt.ledger.pace(), attempt.heard - (attempt.began or 0.0)) for attempt in begun]
-        place = group_to_split(paces, min_saved_seconds=self._min_saved_seconds)
+        place = group_to_split(paces)
         if place is None:
             return []
         self._drop(begun[place])

@@ -49,7 +49,8 @@ def sweep_seconds(groups: Sequence[Group], dataset: Dataset, *, workers: int, sp
     return max(ends)
 
 
-def _operations_a_second(size: int = 512) -> float:
+def _operations_a_second() -> float:
+    size = 512
     matrix = np.ones((size, size), dtype=np.float32)
     with threadpool_limits(1, user_api="blas"):  # as in a worker
         _ = matrix @ matrix
