@@ -37,7 +37,7 @@ def draw_error_bars(trials: Sequence[TrialRecord]) -> bytes:
         for one in shown:
             every.setdefault(_kind(one, lines), []).append(one)
         for (kind, members), (style, colour) in zip(sorted(every.items()), itertools.cycle(LINES), strict=False):
-            _draw(axes, name, kind, members, style=style, color=colour)
+            _draw(axes, name, kind, members, linestyle=style, color=colour)
         if is_wide(np.array([value for value in varied[name] if value is not None])):
             axes.set_xscale("log")
     if lines:
@@ -70,11 +70,7 @@ def _draw(axes: Axes, name: str, kind: str, members: Sequence[SettingRecord], **
     means = [scale * one.mean for one in summaries]
     below = [0.0 if math.isnan(one.low) else scale * (one.mean - one.low) for one in summaries]
     above = [0.0 if math.isnan(one.high) else scale * (one.high - one.mean) for one in summaries]
-    axes.errorbar(sorted(at), means, yerr=(below, above), fmt="o", label=kind, capsize=4, linewidth=2, **_styled(look))
-
-
-def _styled(look: Mapping[str, Any]) -> dict[str, Any]:
-    return {"color": look["color"], "linestyle": look["style"]}
+    axes.errorbar(sorted(at), means, yerr=(below, above), fmt="o", label=kind, capsize=4, linewidth=2, **look)
 
 
 def _lines(varied: Mapping[str, Sequence[Any]], numbers: Sequence[str]) -> list[str]:

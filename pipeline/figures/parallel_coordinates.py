@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,7 @@ def draw_parallel_coordinates(trials: Sequence[TrialRecord]) -> bytes:
     for position, (key, place) in enumerate(zip(varied, places, strict=True)):
         axes.axvline(position, color=INK, linewidth=1)
         shown = _texts(key, varied[key])
-        for text, height in _thinned(place):
+        for text, height in list(place.items())[:: -(-len(place) // _MOST_TICKS)]:
             axes.text(position + 0.015, height, shown[text], fontsize=11, color=INK, va="center", bbox=_BOX)
     axes.axvline(len(varied), color=INK, linewidth=1)
     names = [*varied, name]
@@ -90,11 +90,6 @@ def _order(value: Any) -> tuple[int, float, str]:
     if value == _UNUSED:
         return 0, 0.0, ""
     return (1, float(value), "") if number else (2, math.inf, str(value))
-
-
-def _thinned(place: Mapping[str, float]) -> list[tuple[str, float]]:
-    every = -(-len(place) // _MOST_TICKS)
-    return list(place.items())[::every]
 
 
 def _smooth(heights: Sequence[float]) -> np.ndarray:

@@ -158,7 +158,7 @@ class Search:
         """Tell the study that a trial was stopped at a step or, without a value, diverged, which counts as worst."""
         trial, state = self._ended(number), load().trial.TrialState
         several = len(self._study.directions) > 1
-        if value is not None and not several and not self._is_finished(trial):
+        if value is not None and not several and not self._study.trials[trial.number].state.is_finished():
             trial.report(value, step)
         with _grid_may_be_done():
             self._study.tell(trial, state=state.FAIL if several else state.PRUNED, skip_if_finished=True)
@@ -216,9 +216,6 @@ class Search:
     def _ended(self, number: int) -> Any:
         self._open.remove(number)
         return self._trials[number]
-
-    def _is_finished(self, trial: Any) -> bool:
-        return bool(self._study.trials[trial.number].state.is_finished())
 
     def _kept(self, params: Mapping[str, Any]) -> Any:
         """Return the trial of a recorded proposal in a study's database, None if there is none."""

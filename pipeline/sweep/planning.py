@@ -45,17 +45,13 @@ def shared_config(points: Sequence[Point], before: Config | None = None) -> Conf
         raise ConfigError("the grid must have at least one point, got none")
     config = before or points[0].config
     for point in points:
-        if not _is_alike(point.config, config):
+        if any(getattr(point.config, name) != getattr(config, name) for name in _OF_SWEEP):
             first, other = _common(config), _common(point.config)
             name = next(name for name in {**first, **other} if first.get(name) != other.get(name))
             raise ConfigError(
                 f"{name} must be the same in all trials of a sweep, got {first.get(name)!r} and {other.get(name)!r}"
             )
     return config
-
-
-def _is_alike(one: Config, other: Config) -> bool:
-    return all(getattr(one, name) == getattr(other, name) for name in _OF_SWEEP)
 
 
 def _common(config: Config) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -130,19 +130,18 @@ class TrialScheduler:
         if self._rungs is None:
             return
         for decision in self._rungs.decide(closed=closed):
-            yield self.as_report(decision)
+            names = {setting: self._names[setting.partition(" ")[0]] for setting in decision.scores}
+            yield Decided(decision=decision, names=names, metric=self._metric, sign=self._sign)
             for key in [key for setting in decision.passed for key in self._rungs.trials(setting)]:
                 if key in self._paused:
                     one = self._paused.pop(key)
                     self.schedule(one.trial, one.progress)
                 elif key in self._complete and self._rungs.next_rung(key) is not None:
                     self._rungs.arrive(key, [self._complete[key]])
-            yield from self._ends(key for setting in decision.stopped for key in self._rungs.trials(setting))
-
-    def as_report(self, decision: Decision) -> Decided:
-        """Return a decision as a report: with the names of the settings and the metric."""
-        names = {setting: self._names[setting.partition(" ")[0]] for setting in decision.scores}
-        return Decided(decision=decision, names=names, metric=self._metric, sign=self._sign)
+            for key in [key for setting in decision.stopped for key in self._rungs.trials(setting)]:
+                if key in self._paused:
+                    one = self._paused.pop(key)
+                    yield stopped(one.trial, one.progress, one.layout, self._dataset)
 
     def groups(self, workers: int) -> tuple[Group, ...]:
         """Return the groups to compute next, balanced for so many workers."""
@@ -157,12 +156,6 @@ class TrialScheduler:
         order = np.argsort(steps, kind="stable")
         here = (self._sign * values[order][steps[order] <= rung]).tolist()
         return here if rung in steps else [*here, math.nan]
-
-    def _ends(self, keys: Iterable[str]) -> Iterator[Finished]:
-        for key in keys:
-            if key in self._paused:
-                one = self._paused.pop(key)
-                yield stopped(one.trial, one.progress, one.layout, self._dataset)
 
 
 def stopped(trial: PlannedTrial, progress: Progress, layout: Layout, dataset: Dataset) -> Finished:
