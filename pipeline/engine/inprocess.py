@@ -57,7 +57,7 @@ class InProcess:
     def submit(self, groups: Sequence[Group], *, last: bool) -> None:
         """Queue groups to compute."""
         del last
-        self._waiting += (Ledger.of(group, threads=self._threads, device=self._device) for group in groups)
+        self._waiting += map(Ledger.of, groups)
 
     def reports(self) -> Iterator[Report]:
         """Compute the groups in order and yield the reports."""
@@ -66,16 +66,15 @@ class InProcess:
 
     def _compute(self, ledger: Ledger) -> Generator[Report, None, list[Ledger]]:
         """Compute a group; return the ledgers of what has to be retried."""
-        group = ledger.begin()
-        trials = tuple(planned.trial for planned in group.trials)
+        trials, start, until = ledger.begin()
         began, freed = time.monotonic(), list[Ledger]()
         for message in compute(
             trials,
             self._dataset,
             threads=self._threads,
-            start=None if group.start is None else group.start.checkpoint,
+            start=start,
             checkpoint_every=self._checkpoint_every,
-            until=group.until,
+            until=until,
             device=self._device,
         ):
             if isinstance(message, Raised):

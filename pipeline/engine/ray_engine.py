@@ -76,7 +76,6 @@ class RayEngine:
     ) -> None:
         self._cluster = cluster
         self._size = workers
-        self._device = device
         self._attempts = attempts
         self._timeout = timeout
         self._checkpoint_every = checkpoint_every
@@ -123,7 +122,7 @@ class RayEngine:
     def submit(self, groups: Sequence[Group], *, last: bool) -> None:
         """Add groups to compute."""
         self._last = last
-        self._waiting += (Ledger.of(group, threads=self._threads, device=self._device) for group in groups)
+        self._waiting += map(Ledger.of, groups)
 
     def reports(self) -> Iterator[Report]:
         """Compute the groups and yield the reports as they arrive."""
@@ -193,18 +192,16 @@ class RayEngine:
         return min(waiting + wide, room)
 
     def _begin(self, ledger: Ledger) -> _Attempt:
-        group, worker = ledger.begin(), self._pool.idle.pop()
+        (trials, start, until), worker = ledger.begin(), self._pool.idle.pop()
         stream = worker.compute.options(num_returns="streaming").remote(
-            tuple(planned.trial for planned in group.trials),
+            trials,
             self._data,
             threads=self._threads,
-            start=None if group.start is None else group.start.checkpoint,
+            start=start,
             checkpoint_every=self._checkpoint_every,
-            until=group.until,
+            until=until,
         )
-        return _Attempt(
-            ledger=ledger, worker=worker, stream=stream, wide=len(group.trials) > 1, killed_before=kernel_kills()
-        )
+        return _Attempt(ledger=ledger, worker=worker, stream=stream, wide=len(trials) > 1, killed_before=kernel_kills())
 
     def _next_message(self, attempt: _Attempt) -> Answer:
         """Answer the next message of a stream that has one."""

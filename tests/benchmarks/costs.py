@@ -100,8 +100,7 @@ def recorded(dataset: Any, trials: int, reports: int, steps: int) -> tuple[float
             Provenance(),
         )
         empty = size_of(folder)
-        ledger = Ledger.of(Group(trials=plan.trials), threads=1, device="cpu")
-        ledger.begin()
+        ledger = Ledger.of(Group(trials=plan.trials))
         tally, clock, whole = Tally(plan.trials), time.thread_time(), cpu_seconds()
         for message in made_up(trials, reports, steps):
             for report in ledger.reports_of(message):
@@ -133,7 +132,7 @@ def size_of(folder: str) -> int:
 
 def made_up(trials: int, reports: int, steps: int) -> Any:
     """Yield the messages of a group."""
-    yield GroupStarted(host="here", blas="none")
+    yield GroupStarted(host="here", device="cpu", threads=1, blas="none")
     rng = np.random.default_rng(0)
     for report in range(reports):
         numbers = report * steps + np.arange(steps)

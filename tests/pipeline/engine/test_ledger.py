@@ -12,7 +12,7 @@ from tasks.datasets import Synthetic
 from tasks.events import Checkpoint, Curve, Outcome, Result
 
 LOST = "lost with its worker (exit code 3) in attempt {}, 2 of 2 alone"
-BEGUN = GroupStarted(host="here", blas="blas 1.0")
+BEGUN = GroupStarted(host="here", device="cpu", threads=3, blas="blas 1.0")
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def ledger():
     dataset = Synthetic(examples=60, test_examples=10, features=4, classes=2, validation=10).load()
     points = [Point(index=seed, overrides=(), config=parse({"seed": seed})) for seed in range(2)]
     trials = make_plan(points, dataset).trials
-    return Ledger.of(Group(trials=trials), threads=3, device="cpu")
+    return Ledger.of(Group(trials=trials))
 
 
 def curve(trial, *steps):
@@ -105,5 +105,5 @@ def test_halves_go_on_from_the_checkpoint_of_their_group(ledger):
 
     _, halves = ledger.again(2, "an error", lost_workers=1)
     for k, half in enumerate(halves):
-        start = half.begin().start.checkpoint
+        _, start, _ = half.begin()
         assert (start.step, start.trials.tolist(), start.arrays["weights"].tolist()) == (20, [0], [[float(k)]])
