@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
@@ -128,7 +128,7 @@ class LiveSweep:
         recorder = make_recorder(config, self._folder, lone=lone)
         self._stack.callback(recorder.drawers.close)
         self._engine = make_engine(config, lone=lone)
-        tags, attachments = collect()
+        provenance = collect()
         self._dataset = loading.result()
         plan = self._first_plan(batch, points)
         connecting = connect_in_background(recorder)
@@ -140,7 +140,7 @@ class LiveSweep:
         criterion = Criterion.of(config.sweep, self._dataset)
         expected = expectation(config, plan.trials, self._dataset)
         self._tally = Tally(plan.trials, criterion, share=expected.share if expected else 1.0)
-        head = self._header(batch, tags, attachments)
+        head = self._header(batch, provenance)
         self._record = Record(
             recorder, in_background(lambda: open_record(recorder, connecting, config, head, self._folder))
         )
@@ -163,22 +163,20 @@ class LiveSweep:
         show_not_stopped(self._config, plan, self._console)
         return plan
 
-    def _header(self, batch: PointBatch, tags: Mapping[str, str], attachments: Mapping[str, str]) -> Header:
+    def _header(self, batch: PointBatch, provenance: Provenance) -> Header:
         """Return the header of the record; the parent run of a sweep keeps the attachments for all its trials."""
         if self._overrides is None:
-            provenance = Provenance(tags=tags, attachments=attachments)
             return Header(sweep=None, dataset=self._dataset, provenance=provenance)
         sweep = make_header(
             self._overrides,
             self._config,
             self._tally,
             self._dataset,
-            tags,
-            attachments,
+            provenance,
             identity=batch.source.identity,
             keys=batch.source.keys,
         )
-        return Header(sweep=sweep, dataset=self._dataset, provenance=Provenance(tags=tags))
+        return Header(sweep=sweep, dataset=self._dataset, provenance=Provenance(tags=provenance.tags))
 
     def _begin(self, batch: PointBatch, points: Sequence[Point], plan: Plan) -> None:
         """Load the data into the engine, and schedule the first points, after those of an earlier process."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -15,7 +15,7 @@ from pipeline.display.console import Loading, show_folded, show_forecast, show_p
 from pipeline.plan.estimate import sweep_seconds, worker_memory
 from pipeline.plan.plan import Plan, PlannedTrial, Point, Segment, fuse, make_plan
 from pipeline.plan.repeats import repeated
-from pipeline.record.protocol import SweepHeader
+from pipeline.record.protocol import Provenance, SweepHeader
 from pipeline.results.criterion import Criterion, check_metric
 from pipeline.results.tally import Tally
 from pipeline.stopping.checks import check, first_rung
@@ -132,8 +132,7 @@ def make_header(
     config: Config,
     tally: Tally,
     dataset: Dataset,
-    tags: Mapping[str, str],
-    attachments: Mapping[str, str],
+    provenance: Provenance,
     identity: str = "",
     keys: Sequence[str] = (),
 ) -> SweepHeader:
@@ -149,8 +148,8 @@ def make_header(
         name=config.sweep.name or f"{', '.join(named) or 'one trial'} on {dataset.name}{repeats}",
         overrides=tuple(overrides),
         trials=trials,
-        provenance={**tags, CODE: code_version(), **criterion.tags()},
-        attachments=attachments,
+        provenance={**provenance.tags, CODE: code_version(), **criterion.tags()},
+        attachments=provenance.attachments,
         key=sweep_key(trials, config, identity),
         criterion=criterion,
     )

@@ -62,7 +62,7 @@ def record(groups: Sequence[Group], dataset: Any, engine: Any, recorder: Recorde
 def mlflow_recorder(config: Config, plan: Plan, dataset: Any) -> Recorder:
     """Return the recorder of a sweep as the command line opens it."""
     head = Header(
-        sweep=make_header((), config, Tally(plan.trials, Criterion.of(config.sweep, dataset)), dataset, {}, {}),
+        sweep=make_header((), config, Tally(plan.trials, Criterion.of(config.sweep, dataset)), dataset, Provenance()),
         dataset=dataset,
         provenance=Provenance(),
     )

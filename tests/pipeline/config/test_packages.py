@@ -284,5 +284,5 @@ def test_the_code_of_a_package_travels_with_ours_and_is_in_the_provenance(site):
     place = site()
 
     assert str(place) in _send_code()["py_modules"]
-    tags, _ = collect()
+    tags = collect().tags
     assert (tags["version.warm-losses"], len(tags["sources.warm-losses"])) == ("0.1", 64)
