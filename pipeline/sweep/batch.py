@@ -16,8 +16,7 @@ class PointBatch:
 
     def __init__(self, source: PointSource, *, repeats: int) -> None:
         self.source, self._repeats = source, repeats
-        self._keys: dict[int, str] = {}  # the key of the trial of every repeat, by the repeat's index
-        self._indices: dict[str, list[int]] = {}
+        self._indices: dict[str, list[int]] = {}  # of the repeats that a trial stands for, by its key
         self._ends: dict[int, dict[int, End]] = {}
 
     def more(self, room: int) -> list[Point]:
@@ -25,12 +24,12 @@ class PointBatch:
         points = self.source.more(max(1, room // self._repeats))
         return repeated(points) if points else []
 
-    def assign(self, points: Sequence[Point], plan: Plan, trials: Mapping[int, PlannedTrial]) -> None:
-        """Record which trial each point is; ``trials`` are all of the sweep, by index."""
-        for point in points:
-            key = trials[plan.folded.get(point.index, point.index)].key
-            self._keys[point.index] = key
+    def assign(self, points: Sequence[Point], plan: Plan, trials: Mapping[int, PlannedTrial]) -> list[str]:
+        """Record which trial each point is, and return their keys; ``trials`` are all of the sweep, by index."""
+        keys = [trials[plan.folded.get(point.index, point.index)].key for point in points]
+        for point, key in zip(points, keys, strict=True):
             self._indices.setdefault(key, []).append(point.index)
+        return keys
 
     def end(self, standing: Standing) -> None:
         """Record the end of a trial."""
@@ -47,10 +46,10 @@ class PointBatch:
 
     def ends(self, standings: Mapping[str, Standing], error: Exception) -> dict[int, float | Exception]:
         """Return the value of each point, ``error`` for those that failed."""
-        ended = {index: standings[key] for index, key in self._keys.items()}
         values: dict[int, float | Exception] = {
-            index: error if standing.outcome in (None, Outcome.FAILED) else standing.value
-            for index, standing in ended.items()
+            index: error if standings[key].outcome in (None, Outcome.FAILED) else standings[key].value
+            for key, indices in self._indices.items()
+            for index in indices
         }
         return means(values, self._repeats)
 
