@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -107,18 +108,15 @@ class SearchSweeper(Sweeper):
     def _search(self, arguments: Sequence[str], objectives: Objectives) -> Search:
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         texts = [*GridSpec.of({"params": self.params}).texts(), *map(undo_deferral, arguments)]
+        own = self.custom_search_space
         options = Options(
             sampler=_plain(self.sampler),
             directions=objectives.directions,
             storage=self.storage,
             study_name=self.study_name,
-            extend=self._extend if self.custom_search_space else None,
+            extend=functools.partial(get_method(own), self.config) if own else None,
         )
         return Search(space_of(parser.parse_overrides(texts)), options)
-
-    def _extend(self, trial: Any) -> None:
-        assert self.custom_search_space is not None
-        get_method(self.custom_search_space)(self.config, trial)
 
 
 def _plain(config: Any) -> dict[str, Any]:
