@@ -25,7 +25,7 @@ from pipeline.config.schema import parse
 from pipeline.config.tables import faults
 from pipeline.errors import HydraBypass, Interrupted, TrialsFailedError
 from pipeline.hydra import groups
-from pipeline.hydra.folders import hide_credentials_of_job, hide_credentials_of_sweep
+from pipeline.hydra.folders import MULTIRUN, OF_JOB, hide_credentials
 from pipeline.hydra.launcher import SWEEPS
 from pipeline.hydra.sweeper import defer_conditional_keys
 from pipeline.plan.plan import Point
@@ -119,9 +119,9 @@ def run_trial(config: DictConfig) -> float | None:
     job = HydraConfig.get()
     try:
         if job.mode == RunMode.MULTIRUN:
-            hide_credentials_of_sweep(Path(job.runtime.cwd) / job.sweep.dir)
+            hide_credentials(Path(job.runtime.cwd) / job.sweep.dir, [MULTIRUN])
         if job.output_subdir is not None:
-            hide_credentials_of_job(Path(job.runtime.output_dir) / job.output_subdir)
+            hide_credentials(Path(job.runtime.output_dir) / job.output_subdir, OF_JOB)
         values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         assert isinstance(values, dict)
         plain = {str(name): value for name, value in values.items()}

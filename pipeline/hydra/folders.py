@@ -22,7 +22,7 @@ JOBS = "jobs.yaml"
 MULTIRUN = "multirun.yaml"
 """The file of a sweep that holds its config."""
 
-_OF_JOB = ("config.yaml", "overrides.yaml", "hydra.yaml")
+OF_JOB = ("config.yaml", "overrides.yaml", "hydra.yaml")
 """The files of a job."""
 
 
@@ -114,17 +114,8 @@ def _writing(folder: Path | str) -> Iterator[None]:
         raise ConfigError(f"hydra.sweep.dir must be a folder that can be written, got {folder}: {error}") from error
 
 
-def hide_credentials_of_job(folder: Path) -> None:
-    """Redact the credentials in the files that Hydra itself has written for a job."""
-    _hide_credentials(folder, _OF_JOB)
-
-
-def hide_credentials_of_sweep(folder: Path) -> None:
-    """Redact the credentials in the file that a sweeper of Hydra's own has written for a sweep."""
-    _hide_credentials(folder, (MULTIRUN,))
-
-
-def _hide_credentials(folder: Path, names: Sequence[str]) -> None:
+def hide_credentials(folder: Path, names: Sequence[str]) -> None:
+    """Redact the credentials in files that Hydra itself, or a sweeper of its own, has written."""
     for file in (folder / name for name in names):
         if not file.is_file():
             continue

@@ -16,7 +16,7 @@ from pipeline.address import redact
 from pipeline.config.schema import Config, parse
 from pipeline.display.console import make_console
 from pipeline.hydra.composer import Composer, Job
-from pipeline.hydra.folders import hide_credentials_of_sweep, write_folders
+from pipeline.hydra.folders import MULTIRUN, hide_credentials, write_folders
 from pipeline.hydra.job_context import StartedJob, as_hydra_job, end_job, start_job
 from pipeline.hydra.search_source import SearchSource
 from pipeline.plan.plan import Point
@@ -66,7 +66,7 @@ class SweepLauncher(Launcher):
         """Compose and validate every job, run the sweep, and return one result a job."""
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        hide_credentials_of_sweep(Path(self.config.hydra.sweep.dir))
+        hide_credentials(Path(self.config.hydra.sweep.dir), [MULTIRUN])
         jobs = self.composer.compose_all(job_overrides, initial_job_idx)
         if not jobs:
             return []
