@@ -40,15 +40,12 @@ class Failures:
     def add(self, failed: Failed) -> bool:
         """Add a failure, and return whether it is to be shown at once: the first of its kind in a sweep."""
         name = (failed.raised.place if failed.raised else "") or failed.error
-        kind = self._kinds.get(name)
-        if kind is None:
+        fresh = name not in self._kinds
+        if fresh:
             logged = self._log.write(f"{failed.trial.name}: {failed.error}", failed.traceback)
-            kind = self._kinds[name] = _Kind(first=failed, logged=logged)
-            fresh = self._count > 1
-        else:
-            fresh = False
-        kind.trials.append(failed.trial)
-        return fresh
+            self._kinds[name] = _Kind(first=failed, logged=logged)
+        self._kinds[name].trials.append(failed.trial)
+        return fresh and self._count > 1
 
     def error(self) -> TrialsFailedError:
         """Return the error with the message of all failures; its notes hold the tracebacks."""
