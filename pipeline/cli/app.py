@@ -15,7 +15,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import env_override
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from pipeline import HOME
 from pipeline import hydra as plugins
@@ -25,6 +25,7 @@ from pipeline.config.schema import parse
 from pipeline.config.tables import faults
 from pipeline.errors import HydraBypass, Interrupted, TrialsFailedError
 from pipeline.hydra import groups
+from pipeline.hydra.composer import plain_values
 from pipeline.hydra.folders import MULTIRUN, OF_JOB, hide_credentials
 from pipeline.hydra.launcher import SWEEPS
 from pipeline.hydra.sweeper import defer_conditional_keys
@@ -122,10 +123,8 @@ def run_trial(config: DictConfig) -> float | None:
             hide_credentials(Path(job.runtime.cwd) / job.sweep.dir, [MULTIRUN])
         if job.output_subdir is not None:
             hide_credentials(Path(job.runtime.output_dir) / job.output_subdir, OF_JOB)
-        values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-        assert isinstance(values, dict)
-        plain = {str(name): value for name, value in values.items()}
-        point = Point(index=0, overrides=tuple(map(redact, job.overrides.task)), config=parse(plain))
+        overrides = tuple(map(redact, job.overrides.task))
+        point = Point(index=0, overrides=overrides, config=parse(plain_values(config)))
         end = run.run_trial(point, Path(job.runtime.output_dir))
         if isinstance(end, Exception):
             raise end
