@@ -14,7 +14,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 
 from pipeline.config.settings import swept_values, text_of
-from pipeline.figures.style import INK, QUIET, blank, captioned, shortened
+from pipeline.figures.style import INK, QUIET, blank, captioned, colour_bar, shortened
 from pipeline.figures.trials import caption_of_draws, noun, ranking_metric, ranking_value, unit, used
 from pipeline.record.sweep_run import TrialRecord
 
@@ -62,9 +62,7 @@ def draw_parallel_coordinates(trials: Sequence[TrialRecord]) -> bytes:
     axes.set_ylim(-0.04, 1.04)
     for side in axes.spines.values():
         side.set_visible(False)
-    bar = figure.colorbar(colour, ax=axes, pad=0.02)
-    bar.set_label(f"{name}{unit(name)}", fontsize=13)
-    bar.ax.tick_params(labelsize=12)
+    colour_bar(figure, colour, axes, f"{name}{unit(name)}")
     return captioned(figure, f"{caption_of_draws(trials)} · dotted: diverged or not finished")
 
 

@@ -85,6 +85,13 @@ def legend(axes: Axes, **place: Any) -> None:
         axes.legend(fontsize=_TICK - 1, frameon=True, framealpha=0.9, edgecolor="none", **place)
 
 
+def colour_bar(figure: Figure, colours: Any, axes: Axes | list[Axes], text: str) -> None:
+    """Show what colours mean, beside the panel or the panels that have them."""
+    bar = figure.colorbar(colours, ax=axes, pad=0.02)
+    bar.set_label(text, fontsize=_LABEL)
+    bar.ax.tick_params(labelsize=_TICK)
+
+
 def dots(steps: np.ndarray) -> str:
     """Return the marker of a curve: a dot at each point, if they are few."""
     return "o" if len(steps) <= _FEW_POINTS else ""
