@@ -85,6 +85,11 @@ class Proposals:
         failing = self.failed > self.budget.max_failure_rate * max(1, self.ended)
         return failing or self.search.asked >= self.total
 
+    @property
+    def _open(self) -> int:
+        """How many points are proposed and have not ended."""
+        return self.search.asked - self.ended
+
     def more(self, room: int) -> list[Proposal]:
         """Return the next points, about ``room`` at most; a search that learns may return none, to wait for ends."""
         left = self.total - self.search.asked
@@ -96,9 +101,9 @@ class Proposals:
             return self._ask(min(known, left))
         # The startup trials are proposed at once.
         first = self.search.startup - self.search.asked
-        free = max(first, self.budget.max_open - self.search.open)
+        free = max(first, self.budget.max_open - self._open)
         count = min(left, free, max(room, 1))
-        whole = count >= min(left, self.budget.batch, max(room, 1)) or self.search.open == 0
+        whole = count >= min(left, self.budget.batch, max(room, 1)) or self._open == 0
         return self._ask(count) if whole else []
 
     def tell(self, number: int, end: End) -> None:
@@ -138,7 +143,7 @@ class Proposals:
 
     def news(self) -> Searched | None:
         """Return the proposals and ends since the last call, after the last end with the importances of the keys."""
-        over = self.done and not self.search.open
+        over = self.done and not self._open
         if not self._new:
             return None
         new, self._new = self._new, set()
