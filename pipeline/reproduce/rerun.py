@@ -125,7 +125,7 @@ def _compute(
         )
         recorder.open(header, dataset, Provenance(tags=now.tags))
     tally = Tally(trials, criterion)
-    failures = Failures(len(trials), FaultLog(Path()))
+    failures = Failures(tally.standings, FaultLog(Path()))
     # The bits depend on the layout and not on the threads.
     with InProcess(threads=cpu_count(), device=config.device) as engine, Display(console, tally) as display:
         compute_and_record(

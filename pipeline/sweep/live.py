@@ -142,7 +142,7 @@ class LiveSweep:
         self._record = Record(
             recorder, in_background(lambda: open_record(recorder, connecting, config, head, self._folder))
         )
-        self._failures = Failures(len(plan.trials), FaultLog(self._folder))
+        self._failures = Failures(self._tally.standings, FaultLog(self._folder))
         self._scheduler = TrialScheduler(config, self._dataset, criterion, widest=widest(config, self._dataset))
         self._stack.push(self._show_end)
         display = self._stack.enter_context(Display(self._console, self._tally))
@@ -223,7 +223,6 @@ class LiveSweep:
         shared_config(points, self._config)
         plan = plan_points(points, self._dataset, self._config)
         new = tuple(trial for trial in plan.trials if trial.key not in self._tally.standings)
-        self._failures.expect(len(new))
         self._handler.handle(Planned(trials=new))
         return points, plan
 
@@ -231,7 +230,6 @@ class LiveSweep:
         """Add further points to the sweep."""
         shared_config(points, self._config)
         plan = plan_points(points, self._dataset, self._config, known=list(self._trials.values()))
-        self._failures.expect(len(plan.trials))
         self._handler.handle(Planned(trials=plan.trials))
         self._record_proposals()
         self._schedule(points, plan)
