@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.plan.plan import Plan, PlannedTrial, Point
+from pipeline.plan.plan import Plan, Point
 from pipeline.plan.repeats import means, point_of, repeated
 from pipeline.results.standing import Standing
 from pipeline.sweep.source import End, PointSource
@@ -24,12 +24,12 @@ class PointBatch:
         points = self.source.more(max(1, room // self._repeats))
         return repeated(points) if points else []
 
-    def assign(self, points: Sequence[Point], plan: Plan, trials: Mapping[int, PlannedTrial]) -> list[str]:
-        """Record which trial each point is, and return their keys; ``trials`` are all of the sweep, by index."""
-        keys = [trials[plan.folded.get(point.index, point.index)].key for point in points]
-        for point, key in zip(points, keys, strict=True):
+    def assign(self, points: Sequence[Point], plan: Plan, keys: Mapping[int, str]) -> list[str]:
+        """Record which trial each point is, and return their keys; ``keys`` are those of all trials, by index."""
+        own = [keys[plan.folded.get(point.index, point.index)] for point in points]
+        for point, key in zip(points, own, strict=True):
             self._indices.setdefault(key, []).append(point.index)
-        return keys
+        return own
 
     def end(self, standing: Standing) -> None:
         """Record the end of a trial."""

@@ -64,7 +64,6 @@ class LiveSweep:
         self._config, self._overrides, self._folder = config, overrides, folder
         self._console = make_console()
         self._stack = contextlib.ExitStack()
-        self._trials: dict[int, PlannedTrial] = {}
         self._computing: dict[str, set[str]] = {}  # what is left of the group of each trial that is being computed
         self._busy = 0  # how many groups are being computed
         self._occupancy = Occupancy()
@@ -229,7 +228,8 @@ class LiveSweep:
     def _add(self, points: Sequence[Point]) -> None:
         """Add further points to the sweep."""
         shared_config(points, self._config)
-        plan = plan_points(points, self._dataset, self._config, known=list(self._trials.values()))
+        known = [standing.trial for standing in self._tally.standings.values()]
+        plan = plan_points(points, self._dataset, self._config, known=known)
         self._handler.handle(Planned(trials=plan.trials))
         self._record_proposals()
         self._schedule(points, plan)
@@ -246,7 +246,6 @@ class LiveSweep:
 
     def _schedule(self, points: Sequence[Point], plan: Plan) -> None:
         """Schedule the trials of points, except those that have already ended."""
-        self._trials |= {trial.index: trial for trial in plan.trials}
         for trials in self._resumption.in_batches(plan.trials, repeats=self._config.sweep.repeats):
             self._scheduler.add(trials)
         for trial in plan.trials:
@@ -256,7 +255,8 @@ class LiveSweep:
                 self._scheduler.end(trial, result)
             else:
                 self._scheduler.schedule(trial, self._resumption.saved.get(trial.key))
-        for key in self._batch.assign(points, plan, self._trials):
+        keys = {standing.trial.index: key for key, standing in self._tally.standings.items()}
+        for key in self._batch.assign(points, plan, keys):
             self._end(key)
 
     def _follow(self) -> None:
