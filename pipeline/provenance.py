@@ -16,7 +16,7 @@ from pathlib import Path
 from pipeline.address import redact
 from pipeline.config.packages import packages
 from pipeline.engine.blas import blas
-from pipeline.record.protocol import FOLDER
+from pipeline.record.protocol import FOLDER, Provenance
 
 PACKAGES = (
     "descent-sweeps",
@@ -37,8 +37,8 @@ _VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPE
 """The only environment variables that are read: they decide bits, and hold no secret."""
 
 
-def collect() -> tuple[dict[str, str], dict[str, str]]:
-    """Return the provenance of this process: tags, and attachments by file name.
+def collect() -> Provenance:
+    """Return the provenance of this process.
 
     Outside a git checkout of the project there are no ``git.`` tags and no diff. This imports neither Ray nor MLflow,
     and takes a fraction of a second.
@@ -62,7 +62,7 @@ def collect() -> tuple[dict[str, str], dict[str, str]]:
     found, diff = git.answer()
     if diff:
         attachments[DIFF] = diff
-    return tags | found, attachments
+    return Provenance(tags=tags | found, attachments=attachments)
 
 
 class _Git:

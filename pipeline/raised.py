@@ -46,12 +46,13 @@ class Raised:
         """Return an exception that was caught, as data."""
         formatted = traceback.TracebackException.from_exception(exception)
         frames = next((frames for stack in _stacks(formatted) if (frames := _of_trial(stack))), list(formatted.stack))
+        places = [f"{frame.filename}:{frame.lineno}" for frame in frames]
         shown = "".join(traceback.StackSummary.from_list(_deepest(frames)).format())
         return cls(
             error=redact(_line(exception)),
             traceback=plain(redact(_middle("".join(formatted.format()), LONGEST_TRACEBACK)), kept="\n\t"),
             frames=plain(redact(shown), kept="\n\t"),
-            place=" ".join(dict.fromkeys([type(exception).__qualname__, *map(_where, frames)])),
+            place=" ".join(dict.fromkeys([type(exception).__qualname__, *places])),
             exception=exception,
         )
 
@@ -92,10 +93,6 @@ def _stacks(formatted: traceback.TracebackException) -> Iterator[traceback.Stack
 
 def _of_trial(stack: traceback.StackSummary) -> list[traceback.FrameSummary]:
     return [frame for frame in stack if not _inside(frame, _PIPELINE)]
-
-
-def _where(frame: traceback.FrameSummary) -> str:
-    return f"{frame.filename}:{frame.lineno}"
 
 
 def _is_own(frame: traceback.FrameSummary) -> bool:

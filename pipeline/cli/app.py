@@ -13,8 +13,9 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import env_override
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from pipeline import HOME
 from pipeline import hydra as plugins
@@ -24,7 +25,8 @@ from pipeline.config.schema import parse
 from pipeline.config.tables import faults
 from pipeline.errors import HydraBypass, Interrupted, TrialsFailedError
 from pipeline.hydra import groups
-from pipeline.hydra.folders import hide_credentials_of_job, hide_credentials_of_sweep
+from pipeline.hydra.composer import plain_values
+from pipeline.hydra.folders import MULTIRUN, OF_JOB, hide_credentials
 from pipeline.hydra.launcher import SWEEPS
 from pipeline.hydra.sweeper import defer_conditional_keys
 from pipeline.plan.plan import Point
@@ -51,22 +53,16 @@ def main() -> None:
     report_faults()
     register()
     full_error = os.environ.get("HYDRA_FULL_ERROR")
-    # With this variable Hydra raises errors, instead of printing them in its own way.
-    os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         sys.argv[1:] = hydra_arguments(sys.argv[1:])
-        with StopSignals(), SWEEPS:
+        # With this variable Hydra raises errors, instead of printing them in its own way.
+        with env_override({"HYDRA_FULL_ERROR": "1"}), StopSignals(), SWEEPS:
             hydra.main(config_path=CONF, config_name="config", version_base="1.3")(run_trial)()
     except BaseException as raised:  # noqa: BLE001  # printed or raised below, outside of this handler's context
         error = raised.error if isinstance(raised, HydraBypass) else raised
         error = interruption(error) or error
     else:
         return
-    finally:
-        if full_error is None:
-            del os.environ["HYDRA_FULL_ERROR"]
-        else:
-            os.environ["HYDRA_FULL_ERROR"] = full_error
     if isinstance(error, Interrupted | KeyboardInterrupt):
         print(f"stopped: {str(error) or 'interrupted'}", file=sys.stderr)  # noqa: T201
         sys.exit(128 + getattr(error, "number", 2))
@@ -124,13 +120,11 @@ def run_trial(config: DictConfig) -> float | None:
     job = HydraConfig.get()
     try:
         if job.mode == RunMode.MULTIRUN:
-            hide_credentials_of_sweep(Path(job.runtime.cwd) / job.sweep.dir)
+            hide_credentials(Path(job.runtime.cwd) / job.sweep.dir, [MULTIRUN])
         if job.output_subdir is not None:
-            hide_credentials_of_job(Path(job.runtime.output_dir) / job.output_subdir)
-        values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-        assert isinstance(values, dict)
-        plain = {str(name): value for name, value in values.items()}
-        point = Point(index=0, overrides=tuple(map(redact, job.overrides.task)), config=parse(plain))
+            hide_credentials(Path(job.runtime.output_dir) / job.output_subdir, OF_JOB)
+        overrides = tuple(map(redact, job.overrides.task))
+        point = Point(index=0, overrides=overrides, config=parse(plain_values(config)))
         end = run.run_trial(point, Path(job.runtime.output_dir))
         if isinstance(end, Exception):
             raise end

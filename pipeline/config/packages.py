@@ -89,12 +89,6 @@ def package(name: str) -> Package:
     return Package(name=name, version=metadata.version(name), roots=roots, sources=digest.hexdigest())
 
 
-def clear_caches() -> None:
-    """Forget the packages found, so that newly installed or changed ones are found."""
-    for cached in (offers, packages, package):
-        cached.cache_clear()
-
-
 def _name(distribution: metadata.Distribution) -> str:
     return str(distribution.metadata["Name"])
 

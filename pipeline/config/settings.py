@@ -66,7 +66,7 @@ def setting_names(trials: Sequence[Trial], over: Collection[str]) -> list[str]:
     """Return the name of each trial's setting: its strategy or task, and the values that differ between settings."""
     every = [setting_values(trial, over) for trial in trials]
     varied = swept_values(every)
-    return [_name(one, [key for key in varied if key in one]) for one in every]
+    return [_name(one, varied) for one in every]
 
 
 class SweptValues:
@@ -116,7 +116,7 @@ def trial_names(trials: Sequence[Trial], overrides: Sequence[Sequence[str]]) -> 
     used = [used_values(trial) for trial in trials]
     if len(trials) > 1:
         varied = swept_values(used)
-        return [_name(one, [key for key in varied if key in one]) for one in used]
+        return [_name(one, varied) for one in used]
     given = dict(text.partition("=")[::2] for text in overrides[0] if not text.startswith(("+", "~")))
     presets = [given[group] for group in ("experiment", "dataset") if given.get(group)]
     return [" ".join([_name(used[0], [key for key in used[0] if key in given]), *presets])]
@@ -133,11 +133,11 @@ def text_of(name: str, value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _name(used: Mapping[str, Any], varied: Sequence[str]) -> str:
+def _name(used: Mapping[str, Any], varied: Collection[str]) -> str:
     lead = "strategy" if used["task"] == "train" else "task"
     parts = [str(used[lead])]
     for key in varied:
-        if key == lead:
+        if key == lead or key not in used:
             continue
         text = text_of(key, used[key])
         # A row's name needs no key.

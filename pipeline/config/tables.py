@@ -12,7 +12,6 @@ from typing import Any
 from pipeline.config.contract import violation
 from pipeline.config.figure import Figure
 from pipeline.config.packages import PREFIX, Offer, Package, offers, package
-from pipeline.config.packages import clear_caches as clear_package_caches
 from pipeline.stopping import STOPPING, Rule
 from tasks.datasets import DATASETS, Source
 from tasks.losses import LOSSES, Loss
@@ -103,12 +102,6 @@ def added() -> dict[str, dict[str, list[str]]]:
     for (table, name), (_, of) in _added().rows.items():
         found.setdefault(str(package(of)), {}).setdefault(groups[table], []).append(name)
     return found
-
-
-def clear_caches() -> None:
-    """Forget the packages found, so that newly installed or changed ones are found."""
-    clear_package_caches()
-    _added.cache_clear()
 
 
 @functools.cache

@@ -23,7 +23,7 @@ from pipeline.cli.app import CONF, register
 from pipeline.cli.error_messages import is_expected, message_of
 from pipeline.config.schema import Config, parse
 from pipeline.engine.capacity import fit
-from pipeline.hydra.composer import Composer
+from pipeline.hydra.composer import Composer, plain_values
 from pipeline.hydra.grid import combinations
 from pipeline.hydra.groups import misplaced
 from tasks.errors import ConfigError, require
@@ -78,7 +78,8 @@ def render(target: str, overrides: Sequence[str]) -> str:
         require(redact(text) == text, name, "must hold no password: it goes to the cluster as a secret", redact(text))
     composed = _composed(target, swept, own)
     try:
-        config = parse(_plain({name: composed[name] for name in composed if name not in {"deploy", "hydra"}}))
+        of_sweep = {name: composed[name] for name in composed if name not in {"deploy", "hydra"}}
+        config = parse(plain_values(OmegaConf.create(of_sweep)))
     except (InterpolationResolutionError, UnsupportedInterpolationType):  # the job can resolve it
         config = parse({"device": composed.device, "cluster": OmegaConf.to_container(composed.cluster, resolve=True)})
     deploy = composed.deploy
@@ -131,12 +132,6 @@ def _composed(target: str, swept: Sequence[str], own: Sequence[str]) -> DictConf
         if job.left_out and not any(map(composer.is_group, varied)):
             raise ConfigError(misplaced(job.left_out[0].key_or_group))
         return job.config()
-
-
-def _plain(values: Any) -> dict[str, Any]:
-    plain = OmegaConf.to_container(OmegaConf.create(values), resolve=True, throw_on_missing=True)
-    assert isinstance(plain, dict)
-    return {str(name): value for name, value in plain.items()}
 
 
 def _given(values: Any) -> Any:

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.config.settings import text_of, used_values
-from pipeline.plan.plan import Plan
+from pipeline.plan.plan import Group, Plan
 from pipeline.reports import Retried
 from pipeline.results.cells import cells, headers
 from pipeline.results.comparisons import at_the_end, conclusion, single_draw
@@ -240,15 +240,17 @@ def show_how_to_resume(console: Console, command: str) -> None:
     console.print(f"to finish this sweep: {command}", markup=False, soft_wrap=True)
 
 
-def show_plan(console: Console, plan: Plan, *, workers: int, memory: int, seconds: float) -> None:
+def show_plan(
+    console: Console, plan: Plan, groups: Sequence[Group], *, workers: int, memory: int, seconds: float
+) -> None:
     """Print the plan of a dry run: its groups, the memory of a worker in bytes, the estimated time."""
     console.print(
-        f"{len(plan.trials)} trials, {len(plan.folded)} folded, in {len(plan.groups)} groups on {workers} workers; "
+        f"{len(plan.trials)} trials, {len(plan.folded)} folded, in {len(groups)} groups on {workers} workers; "
         f"about {memory / 1e6:.0f} MB a worker beside the shared data, about {_duration(seconds)}",
         markup=False,
     )
     table = _table("group", "trials", "strategy", "batch_size", "steps", "first trial")
-    for number, group in enumerate(plan.groups[:MAX_ROWS]):
+    for number, group in enumerate(groups[:MAX_ROWS]):
         first = group.trials[0]
         used = used_values(first.trial)  # a user's own task may use neither a strategy nor a batch size
         size = text_of("batch_size", used["batch_size"]) if "batch_size" in used else ""
@@ -256,8 +258,8 @@ def show_plan(console: Console, plan: Plan, *, workers: int, memory: int, second
         counts = (str(number), str(len(group.trials)), strategy, size, str(first.trial.steps))
         table.add_row(*counts, Text(first.name))
     console.print(table)
-    if len(plan.groups) > MAX_ROWS:
-        console.print(f"and {len(plan.groups) - MAX_ROWS} more groups")
+    if len(groups) > MAX_ROWS:
+        console.print(f"and {len(groups) - MAX_ROWS} more groups")
 
 
 def show_forecast(console: Console, forecast: Forecast, *, seconds: float) -> None:

@@ -24,7 +24,7 @@ def after_message(ledger: Ledger, message: GroupStarted | Output | tuple[Event, 
 def after_end(ledger: Ledger) -> Answer:
     """Answer the end of a computation, after all its messages."""
     refuted, again = _refute(ledger)
-    return [*ledger.end(), *refuted], again
+    return [*ledger.fail("the computation ended without a result for this trial", ""), *refuted], again
 
 
 def after_lost_worker(ledger: Ledger, why: str, detail: str, *, attempts: int) -> Answer:
@@ -37,13 +37,13 @@ def after_lost_worker(ledger: Ledger, why: str, detail: str, *, attempts: int) -
     lost_workers, error = ledger.lost_workers + 1, f"lost with its worker ({why})"
     left = len(ledger.open())
     if left > 1 and lost_workers >= min(2, attempts):
-        reports, ledgers = _again(ledger, 2, error, lost_workers=min(2, attempts) - 1)
+        reports, ledgers = ledger.again(2, error, lost_workers=min(2, attempts) - 1)
     elif left and (left > 1 or lost_workers < attempts):
         alone = (lost_workers + 1, attempts) if left == 1 else None
-        reports, ledgers = _again(ledger, 1, error, lost_workers=lost_workers, alone=alone)
+        reports, ledgers = ledger.again(1, error, lost_workers=lost_workers, alone=alone)
     else:
         count = f"in attempt {ledger.attempt()}, {lost_workers} of {attempts} alone"
-        reports, ledgers = list(ledger.fail(f"{error} {count}", detail)), []
+        reports, ledgers = ledger.fail(f"{error} {count}", detail), []
     return refuted + reports, again + ledgers
 
 
@@ -56,7 +56,7 @@ def after_raise(ledger: Ledger, raised: Raised) -> Answer:
     common_error, left = ledger.common_error, len(ledger.open())
     if common_error is not None and common_error.same(raised, ledger.step()):
         common_error.confirmed.append(ledger)
-        failed = list(ledger.fail(raised.error, raised.traceback, raised)) if left == 1 else []
+        failed = ledger.fail(raised.error, raised.traceback, raised) if left == 1 else []
         if len(common_error.confirmed) < common_error.parts:
             return failed, []
         reports, again = _confirm(common_error)
@@ -65,7 +65,7 @@ def after_raise(ledger: Ledger, raised: Raised) -> Answer:
     if left > 1:
         reports, ledgers = _halved(ledger, raised.as_data())
         return refuted + reports, again + ledgers
-    return refuted + list(ledger.fail(raised.error, raised.traceback, raised)), again
+    return refuted + ledger.fail(raised.error, raised.traceback, raised), again
 
 
 def after_timeout(ledger: Ledger, seconds: float, *, silent: float) -> Answer:
@@ -76,15 +76,15 @@ def after_timeout(ledger: Ledger, seconds: float, *, silent: float) -> Answer:
     refuted, again = _refute(ledger)
     error = f"trial.timeout: took longer than {seconds} s"
     if len(ledger.open()) > 1 and silent > seconds / 2:
-        reports, ledgers = _again(ledger, 2, error, lost_workers=ledger.lost_workers)
+        reports, ledgers = ledger.again(2, error, lost_workers=ledger.lost_workers)
         return refuted + reports, again + ledgers
-    return refuted + list(ledger.fail(error, "")), again
+    return refuted + ledger.fail(error, ""), again
 
 
 def _halved(ledger: Ledger, raised: Raised) -> Answer:
     """Retry a group in halves; for more than three trials, test whether the error is common to all of them."""
     step, many = ledger.step(), len(ledger.open()) > 3
-    reports, halves = _again(ledger, 2, raised.error, lost_workers=ledger.lost_workers, raised=True)
+    reports, halves = ledger.again(2, raised.error, lost_workers=ledger.lost_workers, raised=True)
     if many:
         common_error = CommonError(raised=raised, step=step, parts=len(halves))
         for half in halves:
@@ -108,7 +108,7 @@ def _confirm(common_error: CommonError) -> Answer:
     reports: list[Report] = []
     again: list[Ledger] = []
     for ledger in (first, last):
-        retried, (alone,) = _again(ledger, 1, raised.error, lost_workers=0, raised=True)
+        retried, (alone,) = ledger.again(1, raised.error, lost_workers=0, raised=True)
         alone.common_error = ends
         reports += retried
         again.append(alone)
@@ -136,20 +136,7 @@ def _refute(ledger: Ledger) -> Answer:
         if len(other.open()) > 1:
             retried, ledgers = _halved(other, common_error.raised)
         else:
-            retried, ledgers = _again(other, 1, common_error.raised.error, lost_workers=0, raised=True)
+            retried, ledgers = other.again(1, common_error.raised.error, lost_workers=0, raised=True)
         reports += retried
         again += ledgers
     return reports, again
-
-
-def _again(
-    ledger: Ledger,
-    parts: int,
-    error: str,
-    *,
-    lost_workers: int,
-    alone: tuple[int, int] | None = None,
-    raised: bool = False,
-) -> Answer:
-    retried, ledgers = ledger.again(parts, error, lost_workers=lost_workers, alone=alone, raised=raised)
-    return [retried], ledgers

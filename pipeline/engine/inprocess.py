@@ -25,6 +25,8 @@ class InProcess:
     ``checkpoint_every`` steps (None: never).
     """
 
+    _dataset: Dataset  # set by `load`
+
     def __init__(
         self, *, threads: int, device: str, timeout: float | None = None, checkpoint_every: int | None = None
     ) -> None:
@@ -32,7 +34,6 @@ class InProcess:
         self._device = device
         self._timeout = timeout
         self._checkpoint_every = checkpoint_every
-        self._dataset: Dataset | None = None
         self._waiting: deque[Ledger] = deque()
 
     def __enter__(self) -> Self:
@@ -56,26 +57,24 @@ class InProcess:
     def submit(self, groups: Sequence[Group], *, last: bool) -> None:
         """Queue groups to compute."""
         del last
-        self._waiting += (Ledger.of(group, threads=self._threads, device=self._device) for group in groups)
+        self._waiting += map(Ledger.of, groups)
 
     def reports(self) -> Iterator[Report]:
         """Compute the groups in order and yield the reports."""
-        assert self._dataset is not None, "the data come first"
         while self._waiting:
-            self._waiting.extendleft(reversed((yield from self._compute(self._waiting.popleft(), self._dataset))))
+            self._waiting.extendleft(reversed((yield from self._compute(self._waiting.popleft()))))
 
-    def _compute(self, ledger: Ledger, dataset: Dataset) -> Generator[Report, None, list[Ledger]]:
+    def _compute(self, ledger: Ledger) -> Generator[Report, None, list[Ledger]]:
         """Compute a group; return the ledgers of what has to be retried."""
-        group = ledger.begin()
-        trials = tuple(planned.trial for planned in group.trials)
+        trials, start, until = ledger.begin()
         began, freed = time.monotonic(), list[Ledger]()
         for message in compute(
             trials,
-            dataset,
+            self._dataset,
             threads=self._threads,
-            start=None if group.start is None else group.start.checkpoint,
+            start=start,
             checkpoint_every=self._checkpoint_every,
-            until=group.until,
+            until=until,
             device=self._device,
         ):
             if isinstance(message, Raised):

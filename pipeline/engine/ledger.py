@@ -27,6 +27,7 @@ from pipeline.reports import (
 )
 from tasks.cost import DataSize, multiplications
 from tasks.events import Checkpoint, Curve, Event, Pause, Result
+from tasks.trial import Trial
 
 
 @dataclass(slots=True, kw_only=True)
@@ -87,8 +88,6 @@ class Ledger:
         self,
         accounts: Sequence[Account],
         *,
-        threads: int,
-        device: str,
         start: Checkpoint | None = None,
         until: int | None = None,
         lost_workers: int = 0,
@@ -97,14 +96,12 @@ class Ledger:
         self.common_error: CommonError | None = None
         self.checkpoint = start
         self._accounts = tuple(accounts)
-        self._threads = threads
-        self._device = device
         self._start = start
         self._until = until
         self._begun: GroupStarted | None = None
 
     @classmethod
-    def of(cls, group: Group, *, threads: int, device: str) -> Ledger:
+    def of(cls, group: Group) -> Ledger:
         """Return the ledger of a planned group."""
         reported = group.start is not None and group.start.reported
         accounts = [Account(trial=trial, started=reported) for trial in group.trials]
@@ -112,13 +109,11 @@ class Ledger:
             for curve in group.start.curves:
                 accounts[curve.trial].new(curve)
         start = None if group.start is None else group.start.checkpoint
-        return cls(accounts, threads=threads, device=device, start=start, until=group.until)
+        return cls(accounts, start=start, until=group.until)
 
-    def begin(self) -> Group:
-        """Return the group to compute."""
-        trials = tuple(account.trial for account in self._accounts)
-        start = None if self._start is None else Progress(checkpoint=self._start)
-        return Group(trials=trials, start=start, until=self._until)
+    def begin(self) -> tuple[tuple[Trial, ...], Checkpoint | None, int | None]:
+        """Return what to compute: the trials, the checkpoint they go on from, and the step they pause at, if any."""
+        return tuple(account.trial.trial for account in self._accounts), self._start, self._until
 
     def open(self) -> list[int]:
         """Return the slots (positions in the group) of the trials that have not ended."""
@@ -141,16 +136,12 @@ class Ledger:
         for event in message:
             yield from self._reports_of_event(event)
 
-    def end(self) -> Iterator[Report]:
-        """Yield a failure for each trial that the computation ended without a result."""
-        yield from self.fail("the computation ended without a result for this trial", "")
-
-    def fail(self, error: str, traceback: str, raised: Raised | None = None) -> Iterator[Report]:
-        """Yield a failure for each trial that has not ended."""
-        for slot in self.open():
-            account = self._accounts[slot]
+    def fail(self, error: str, traceback: str, raised: Raised | None = None) -> list[Report]:
+        """Return a failure for each trial that has not ended: it has now."""
+        accounts = [self._accounts[slot] for slot in self.open()]
+        for account in accounts:
             account.ended = True
-            yield Failed(trial=account.trial, error=error, traceback=traceback, raised=raised)
+        return [Failed(trial=one.trial, error=error, traceback=traceback, raised=raised) for one in accounts]
 
     def step(self) -> int:
         """Return the furthest step with a point, of the trials that have not ended."""
@@ -162,8 +153,8 @@ class Ledger:
 
     def again(
         self, parts: int, error: str, *, lost_workers: int, alone: tuple[int, int] | None = None, raised: bool = False
-    ) -> tuple[Retried, list[Ledger]]:
-        """Return the ledgers of a retry after an error, of the trials that have not ended, in ``parts``.
+    ) -> tuple[list[Report], list[Ledger]]:
+        """Return the report and the ledgers of a retry after an error, of the trials that have not ended, in ``parts``.
 
         ``lost_workers`` is how many they have lost already; a trial that is now alone for the first time starts at 0.
         ``alone`` is the attempt and the most attempts of a trial alone; ``raised`` says that the computation itself
@@ -184,7 +175,7 @@ class Ledger:
         ledgers = self.split(parts)
         for ledger in ledgers:
             ledger.lost_workers = lost_workers if parts == 1 or len(ledger.open()) > 1 else 0
-        return retried, ledgers
+        return [retried], ledgers
 
     def split(self, parts: int) -> list[Ledger]:
         """Return the ledgers of the trials that have not ended, in ``parts``, from the last checkpoint on."""
@@ -195,8 +186,6 @@ class Ledger:
         ledgers = [
             Ledger(
                 [self._accounts[slot] for slot in part],
-                threads=self._threads,
-                device=self._device,
                 start=None if self.checkpoint is None else self.checkpoint.of_trials(part),
                 until=self._until,
                 lost_workers=self.lost_workers,
@@ -264,9 +253,9 @@ class Ledger:
         return Layout(
             width=len(self._accounts),
             slot=slot,
-            threads=self._threads,
+            threads=begun.threads,
             host=begun.host,
-            device=self._device,
+            device=begun.device,
             blas=begun.blas,
         )
 

@@ -25,9 +25,8 @@ class OutputCapture:
     """Captures the output of a computation while its next event is computed."""
 
     def __init__(self) -> None:
-        self._buffer = (
-            io.StringIO()
-        )  # one for all events: a thread that a trial starts keeps the buffer it started with
+        # One for all events: a thread that a trial starts keeps the buffer it started with.
+        self._buffer = io.StringIO()
 
     def follow(self, events: Iterator[T]) -> Iterator[T]:
         """Yield the events, and capture the output while each is computed."""

@@ -18,7 +18,7 @@ from pipeline.engine.ledger import Ledger
 from pipeline.engine.lost_workers import kernel_kills, was_lost_with_node, why_lost
 from pipeline.engine.ray_cluster import join_or_start, leave, nodes
 from pipeline.engine.ray_workers import Workers
-from pipeline.engine.splitting import MIN_SAVED_SECONDS, group_to_split
+from pipeline.engine.splitting import group_to_split
 from pipeline.engine.worker import GroupStarted
 from pipeline.errors import EngineError
 from pipeline.plan.balance import balance
@@ -54,12 +54,15 @@ class RayEngine:
 
     There are ``workers`` of them if ``cluster.workers`` is given or the cluster is private; else as many as fit on
     the cluster while nodes come and go, and the waiting groups are split again whenever that number changes. A worker
-    that is left idle takes half of a running group, if that saves ``min_saved_seconds``.
+    that is left idle takes half of a running group, if that saves time (`pipeline.engine.splitting`).
 
     A group whose worker is lost is retried from its last checkpoint; it makes one every ``checkpoint_every`` steps
     (None: never). See `pipeline.engine.faults` for ``attempts`` and ``timeout`` (seconds). Ray's ``max_task_retries``
     is not used: Ray replays a stream by the number of its items, and batches by time differ between attempts.
     """
+
+    _data: Any  # set by `use`, as its size is
+    _data_size: DataSize
 
     def __init__(
         self,
@@ -70,21 +73,16 @@ class RayEngine:
         attempts: int = 1,
         timeout: float | None = None,
         checkpoint_every: int | None = None,
-        min_saved_seconds: float = MIN_SAVED_SECONDS,
     ) -> None:
         self._cluster = cluster
         self._size = workers
-        self._device = device
         self._attempts = attempts
         self._timeout = timeout
         self._checkpoint_every = checkpoint_every
-        self._min_saved_seconds = min_saved_seconds
         self._threads = max(1, int(cluster.cpus_per_worker))
         self._running: dict[Any, _Attempt] = {}
         self._waiting: deque[Ledger] = deque()
         self._last = True
-        self._data: Any = None
-        self._data_size: DataSize | None = None
         self._pool = Workers(cluster, device)
         self._follows = False
         self._checked_at = 0.0
@@ -124,7 +122,7 @@ class RayEngine:
     def submit(self, groups: Sequence[Group], *, last: bool) -> None:
         """Add groups to compute."""
         self._last = last
-        self._waiting += (Ledger.of(group, threads=self._threads, device=self._device) for group in groups)
+        self._waiting += map(Ledger.of, groups)
 
     def reports(self) -> Iterator[Report]:
         """Compute the groups and yield the reports as they arrive."""
@@ -161,7 +159,6 @@ class RayEngine:
     def _rebalanced(self, waiting: deque[Ledger]) -> deque[Ledger]:
         """Return the waiting groups, split again if the number of workers has changed; if none wait, halves of one."""
         data_size = self._data_size
-        assert data_size is not None, "the data come first"
         size = max(1, capacity(nodes(), self._cluster)) if self._follows else self._size
         if waiting and size != self._size:
             left = sorted(attempt.ledger.remaining_load(data_size).part_cost(1) for attempt in self._running.values())
@@ -178,7 +175,7 @@ class RayEngine:
             return []
         begun = [attempt for attempt in self._running.values() if attempt.began is not None]
         paces = [(attempt.ledger.pace(), attempt.heard - (attempt.began or 0.0)) for attempt in begun]
-        place = group_to_split(paces, min_saved_seconds=self._min_saved_seconds)
+        place = group_to_split(paces)
         if place is None:
             return []
         self._drop(begun[place])
@@ -195,18 +192,16 @@ class RayEngine:
         return min(waiting + wide, room)
 
     def _begin(self, ledger: Ledger) -> _Attempt:
-        group, worker = ledger.begin(), self._pool.idle.pop()
+        (trials, start, until), worker = ledger.begin(), self._pool.idle.pop()
         stream = worker.compute.options(num_returns="streaming").remote(
-            tuple(planned.trial for planned in group.trials),
+            trials,
             self._data,
             threads=self._threads,
-            start=None if group.start is None else group.start.checkpoint,
+            start=start,
             checkpoint_every=self._checkpoint_every,
-            until=group.until,
+            until=until,
         )
-        return _Attempt(
-            ledger=ledger, worker=worker, stream=stream, wide=len(group.trials) > 1, killed_before=kernel_kills()
-        )
+        return _Attempt(ledger=ledger, worker=worker, stream=stream, wide=len(trials) > 1, killed_before=kernel_kills())
 
     def _next_message(self, attempt: _Attempt) -> Answer:
         """Answer the next message of a stream that has one."""

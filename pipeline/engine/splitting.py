@@ -34,8 +34,8 @@ class Pace:
         return seconds / (self.done - self.began) * ((1 - self.done) - (1 - self.kept) * half)
 
 
-def group_to_split(paces: Sequence[tuple[Pace, float]], *, min_saved_seconds: float = MIN_SAVED_SECONDS) -> int | None:
-    """Return the index of the group whose split saves the most, None if none saves ``min_saved_seconds``.
+def group_to_split(paces: Sequence[tuple[Pace, float]]) -> int | None:
+    """Return the index of the group whose split saves the most, None if none saves `MIN_SAVED_SECONDS`.
 
     Each pace comes with the seconds that its group has taken.
 
@@ -45,4 +45,4 @@ def group_to_split(paces: Sequence[tuple[Pace, float]], *, min_saved_seconds: fl
     """
     saved = [pace.saved(seconds) for pace, seconds in paces]
     best = max(range(len(saved)), key=saved.__getitem__, default=None)
-    return None if best is None or saved[best] < min_saved_seconds else best
+    return None if best is None or saved[best] < MIN_SAVED_SECONDS else best

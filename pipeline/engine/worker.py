@@ -27,9 +27,11 @@ CHECKPOINT_EVERY = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupStarted:
-    """A message: the group has started, on this host with this BLAS."""
+    """A message: the group has started, on this host and device, with so many threads and this BLAS."""
 
     host: str
+    device: str
+    threads: int
     blas: str
 
 
@@ -103,7 +105,7 @@ def compute(
     distributes blocks over ``threads`` threads.
     """
     with threadpool_limits(1, user_api="blas"):
-        yield GroupStarted(host=platform.node(), blas=blas()[0])
+        yield GroupStarted(host=platform.node(), device=device, threads=threads, blas=blas()[0])
         capture = OutputCapture()
         pause_at = {} if until is None else {"until": until}  # only a task that trains takes it
         try:

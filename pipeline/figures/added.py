@@ -39,7 +39,7 @@ def draw_sweep(name: str, trials: Sequence[TrialRecord]) -> dict[str, bytes]:
         Drawn(
             name=standing.trial.name,
             config=standing.trial.config,
-            outcome=standing.outcome.value if standing.outcome else "not finished",
+            outcome=standing.outcome_text,
             metrics=standing.metrics,
             curves=_curves(trial.curves),
             arrays={},

@@ -9,13 +9,11 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from pipeline.figures.settings import SettingRecord, by_setting, caption_of_settings, mean_curve
-from pipeline.figures.style import COLOURS, SIDE_BY_SIDE, blank, captioned, label, legend
+from pipeline.figures.style import COLOURS, SIDE_BY_SIDE, blank, captioned, dots, is_wide, label, legend, shortened
 from pipeline.figures.trials import is_share, unit
 from pipeline.record.drawings import TrialRecord
 from pipeline.results.statistics import LEVEL
 
-_LOG_FROM = 8.0  # a curve that falls by this factor is read better on a logarithmic axis
-_FEW_POINTS = 25
 _LETTERS = 34
 
 
@@ -39,8 +37,7 @@ def draw_bands(trials: Sequence[TrialRecord]) -> bytes:
         means = [_draw(axes, one, name, colour) for one, colour in zip(shown, COLOURS, strict=False)]
         heights = np.concatenate(means)
         heights = heights[np.isfinite(heights)]  # an own task may report an infinite loss, and go on
-        falls = heights.size and heights.min() > 0 and heights.max() / heights.min() >= _LOG_FROM
-        if falls and not is_share(name):  # no share is above 100 %
+        if is_wide(heights) and not is_share(name):  # no share is above 100 %
             axes.set_yscale("log", nonpositive="clip")
             axes.set_ylim(heights.min() / 2, heights.max() * 2)
     legend(panels[-1], loc="best")
@@ -57,9 +54,8 @@ def _draw(axes: Axes, one: SettingRecord, name: str, colour: str) -> np.ndarray:
     steps, values = mean_curve(curves)
     values = values * (100 if is_share(name) else 1)
     mean, half = values.mean(axis=0), half_width(values)
-    marker = "o" if len(steps) <= _FEW_POINTS else ""
-    text = one.setting.name if len(one.setting.name) <= _LETTERS else one.setting.name[: _LETTERS - 3] + "..."
-    axes.plot(steps, mean, color=colour, linewidth=2, marker=marker, markersize=4, label=text)
+    text = shortened(one.setting.name, _LETTERS)
+    axes.plot(steps, mean, color=colour, linewidth=2, marker=dots(steps), markersize=4, label=text)
     if len(steps) == 1:
         axes.errorbar(steps, mean, yerr=half, color=colour, capsize=4)
     axes.fill_between(steps, mean - half, mean + half, color=colour, alpha=0.2, linewidth=0)

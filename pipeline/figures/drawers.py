@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 TRIES = 2
 """The attempts to draw a figure: a killed process need not be the figure's fault."""
 
-_FIGURES = "pipeline.figures.sweep"
+_FIGURES = ["pipeline.figures.sweep", "pipeline.figures.trial"]
 _STARTING = threading.Lock()
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -112,7 +112,7 @@ class DrawingProcesses:
 def _started() -> ProcessPoolExecutor:
     """Return a pool with a running process."""
     forked = multiprocessing.get_context("forkserver")
-    forked.set_forkserver_preload([_FIGURES])
+    forked.set_forkserver_preload(_FIGURES)
     with _STARTING, _environment():
         resource_tracker.ensure_running()  # before the mask is set: its start resets the mask of signals
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # inherited by the forked processes
@@ -121,7 +121,7 @@ def _started() -> ProcessPoolExecutor:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     pool = ProcessPoolExecutor(1, mp_context=forked, initializer=_begin)
-    pool.submit(importlib.import_module, _FIGURES)
+    pool.submit(importlib.import_module, _FIGURES[0])
     return pool
 
 

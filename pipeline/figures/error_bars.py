@@ -7,16 +7,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 
 from pipeline.config.settings import swept_values, text_of
 from pipeline.figures.settings import SettingRecord, by_setting, caption_of_settings
-from pipeline.figures.style import LINES, blank, captioned, label, legend
+from pipeline.figures.style import LINES, blank, captioned, is_wide, label, legend
 from pipeline.figures.trials import is_share, unit
 from pipeline.record.drawings import TrialRecord
 
 _MOST_PANELS = 2
-_LOG_FROM = 8.0
 _ROOM, _ROWS = 0.2, 3  # of the height of the data, for a legend of so many rows
 _BREADTH, _HANDLE = 84, 6  # of a panel that has the whole figure, and of a line in a legend: in letters
 
@@ -37,9 +37,8 @@ def draw_error_bars(trials: Sequence[TrialRecord]) -> bytes:
         for one in shown:
             every.setdefault(_kind(one, lines), []).append(one)
         for (kind, members), (style, colour) in zip(sorted(every.items()), itertools.cycle(LINES), strict=False):
-            _draw(axes, name, kind, members, style=style, color=colour)
-        values = [value for value in varied[name] if value is not None]
-        if min(values) > 0 and max(values) / min(values) >= _LOG_FROM:
+            _draw(axes, name, kind, members, linestyle=style, color=colour)
+        if is_wide(np.array([value for value in varied[name] if value is not None])):
             axes.set_xscale("log")
     if lines:
         columns, room = _legend_place(list(every), panels=len(panels))
@@ -71,11 +70,7 @@ def _draw(axes: Axes, name: str, kind: str, members: Sequence[SettingRecord], **
     means = [scale * one.mean for one in summaries]
     below = [0.0 if math.isnan(one.low) else scale * (one.mean - one.low) for one in summaries]
     above = [0.0 if math.isnan(one.high) else scale * (one.high - one.mean) for one in summaries]
-    axes.errorbar(sorted(at), means, yerr=(below, above), fmt="o", label=kind, capsize=4, linewidth=2, **_styled(look))
-
-
-def _styled(look: Mapping[str, Any]) -> dict[str, Any]:
-    return {"color": look["color"], "linestyle": look["style"]}
+    axes.errorbar(sorted(at), means, yerr=(below, above), fmt="o", label=kind, capsize=4, linewidth=2, **look)
 
 
 def _lines(varied: Mapping[str, Sequence[Any]], numbers: Sequence[str]) -> list[str]:

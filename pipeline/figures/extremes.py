@@ -8,13 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from pipeline.figures.style import BLUE, SIDE_BY_SIDE, VERMILION, blank, captioned, label, legend
+from pipeline.figures.style import BLUE, SIDE_BY_SIDE, VERMILION, blank, captioned, dots, is_wide, label, legend
 from pipeline.figures.trials import caption_of, noun, ranking_metric, ranking_value, value_text
 from pipeline.record.drawings import TrialRecord
 
 _COLUMNS, _LINES = 40, 2  # of a name above a panel
-_LOG_FROM = 8.0  # a curve that falls by this factor is read better on a logarithmic axis
-_FEW_POINTS = 25
 
 # Curves, their names and their line styles.
 _LOSSES = (("train/loss", "training", "-"), ("val/loss", "validation (data loss)", "--"))
@@ -41,9 +39,8 @@ def draw_extremes(trials: Sequence[TrialRecord]) -> bytes:
 
 def _draw(axes: Axes, trial: TrialRecord, what: str, colour: str, lines: Sequence[tuple[str, str, str]]) -> None:
     value, standing = ranking_value(trial), trial.standing
-    outcome = standing.outcome.value if standing.outcome else "not finished"
     metric = standing.criterion.metric
-    text = value_text(value, metric) if value is not None else f"{outcome} at step {standing.step}"
+    text = value_text(value, metric) if value is not None else f"{standing.outcome_text} at step {standing.step}"
     named = textwrap.wrap(f"{what}: {standing.trial.name}", _COLUMNS, max_lines=_LINES, placeholder=" ...")
     name = "\n".join(named)
     label(axes, x="step", y="loss" if lines is _LOSSES else metric, title=f"{name}\n{metric}: {text}")
@@ -51,11 +48,9 @@ def _draw(axes: Axes, trial: TrialRecord, what: str, colour: str, lines: Sequenc
     for curve, text, style in lines:
         if curve in trial.curves:
             steps, values = _finite(trial, curve)
-            marker = "o" if len(steps) <= _FEW_POINTS else ""
-            axes.plot(steps, values, style, color=colour, linewidth=2, marker=marker, label=text)
+            axes.plot(steps, values, style, color=colour, linewidth=2, marker=dots(steps), label=text)
             heights.append(values)
-    drawn = np.concatenate(heights)
-    if drawn.min() > 0 and drawn.max() / drawn.min() >= _LOG_FROM:
+    if is_wide(np.concatenate(heights)):
         axes.set_yscale("log")
     legend(axes, loc="upper right")
 

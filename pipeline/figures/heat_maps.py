@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from pipeline.config.settings import swept_values, text_of
-from pipeline.figures.style import INK, blank, captioned, label
+from pipeline.figures.style import INK, blank, captioned, colour_bar, label
 from pipeline.figures.trials import (
     by_kind,
     caption_of_draws,
@@ -59,9 +59,7 @@ def draw_heat_maps(trials: Sequence[TrialRecord]) -> bytes:
         axes.set_yticks(np.arange(len(sizes)) + 0.5, [_text(side, size) for size in sizes], fontsize=upright)
         axes.tick_params(labelleft=axes is panels[0])
         axes.tick_params(length=0)
-    bar = figure.colorbar(image, ax=panels, pad=0.02)
-    bar.set_label(f"{name}{unit(name)}", fontsize=13)
-    bar.ax.tick_params(labelsize=12)
+    colour_bar(figure, image, panels, f"{name}{unit(name)}")
     others = sorted(varied.keys() - {"model", "strategy", "learning_rate", side})
     best = f" · the best over {', '.join(others)}" if others else ""
     return captioned(figure, f"{caption_of_draws(trials)}{best} · x: diverged{_left_out(trials)}, blank: no result")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from pipeline.figures.settings import SettingRecord, by_setting, caption_of_settings
-from pipeline.figures.style import BLUE, INK, QUIET, VERMILION, blank, captioned, label, legend
+from pipeline.figures.style import BLUE, INK, QUIET, VERMILION, blank, captioned, label, legend, shortened
 from pipeline.figures.trials import is_share, unit
 from pipeline.record.drawings import TrialRecord
 from pipeline.results.comparisons import against_best
@@ -47,6 +47,6 @@ def draw_intervals(trials: Sequence[TrialRecord]) -> bytes:
 
 
 def _named(one: SettingRecord) -> str:
-    name = one.setting.name if len(one.setting.name) <= _LETTERS else one.setting.name[: _LETTERS - 3] + "..."
+    name = shortened(one.setting.name, _LETTERS)
     lost = len(one.trials) - len(one.kept)
     return f"{name} ({lost} of {len(one.trials)} lost)" if lost else name

@@ -7,7 +7,7 @@ from matplotlib import patheffects
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import MaxNLocator
 
-from pipeline.figures.style import BLUE, GREEN, INK, VERMILION, blank, finished, label, legend, loss_name
+from pipeline.figures.style import BLUE, GREEN, INK, VERMILION, blank, colour_bar, finished, label, legend, loss_name
 from pipeline.plan.plan import PlannedTrial
 from tasks.events import Result
 from tasks.studies.landscape import Landscape
@@ -63,10 +63,8 @@ def _map(trial: PlannedTrial, result: Result, title: str) -> bytes:
     heat = axes.pcolormesh(a, b, loss, cmap=_COLOUR_MAP, norm=norm, shading="nearest", rasterized=True)
     if loss.max() > loss.min():
         axes.contour(a, b, loss, levels=levels, colors=INK, linewidths=0.7, alpha=0.75)
-    bar = figure.colorbar(heat, ax=axes, pad=0.02)
     included = ", regularization included" if trial.trial.regularization else ""
-    bar.set_label(f"loss at W + a V₁ + b V₂{included}", fontsize=13)
-    bar.ax.tick_params(labelsize=12)
+    colour_bar(figure, heat, axes, f"loss at W + a V₁ + b V₂{included}")
     row, column = np.unravel_index(int(np.argmin(loss)), loss.shape)
     if "path" in result.arrays:
         path = result.arrays["path"]

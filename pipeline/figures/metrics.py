@@ -6,14 +6,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from pipeline.figures.style import LINES, blank, captioned, label, legend
-from pipeline.figures.trials import caption_of_trial
+from pipeline.figures.style import LINES, blank, captioned, dots, label, legend
+from pipeline.figures.trials import caption_of_trial, title_of_trial
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record.protocol import CLOCKED, Series
-from tasks.events import Outcome, Result
+from tasks.events import Result
 
 _MOST_PANELS, _MOST_CURVES = 4, 12  # more do not fit the legend of a panel
-_FEW_POINTS = 25
 
 
 def draw_metrics(trial: PlannedTrial, result: Result, series: Mapping[str, Series]) -> dict[str, bytes]:
@@ -28,14 +27,12 @@ def draw_metrics(trial: PlannedTrial, result: Result, series: Mapping[str, Serie
     if not panels:
         return {}
     most = sorted(panels, key=lambda panel: -max(len(series[name].steps) for name in panels[panel]))[:_MOST_PANELS]
-    end = "" if result.outcome is Outcome.COMPLETE else f" ({result.outcome.value} at step {result.step})"
-    figure, every = blank(panels=len(most), title=f"{trial.name}{end}")
+    figure, every = blank(panels=len(most), title=title_of_trial(trial, result))
     for axes, panel in zip(every, most, strict=True):
         label(axes, x="step", y=panel)
         for name, (style, colour) in zip(panels[panel][:_MOST_CURVES], LINES, strict=False):
             steps, values = series[name].steps, series[name].values
-            marker = "o" if len(steps) <= _FEW_POINTS else ""
-            axes.plot(steps, values, style, color=colour, linewidth=2, marker=marker, markersize=5, label=name)
+            axes.plot(steps, values, style, color=colour, linewidth=2, marker=dots(steps), markersize=5, label=name)
         if (more := len(panels[panel]) - _MOST_CURVES) > 0:
             axes.plot([], [], " ", label=f"and {more} more")
         legend(axes)

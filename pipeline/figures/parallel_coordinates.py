@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 
 from pipeline.config.settings import swept_values, text_of
-from pipeline.figures.style import INK, QUIET, blank, captioned
+from pipeline.figures.style import INK, QUIET, blank, captioned, colour_bar, shortened
 from pipeline.figures.trials import caption_of_draws, noun, ranking_metric, ranking_value, unit, used
 from pipeline.record.drawings import TrialRecord
 
@@ -51,7 +51,7 @@ def draw_parallel_coordinates(trials: Sequence[TrialRecord]) -> bytes:
     for position, (key, place) in enumerate(zip(varied, places, strict=True)):
         axes.axvline(position, color=INK, linewidth=1)
         shown = _texts(key, varied[key])
-        for text, height in _thinned(place):
+        for text, height in list(place.items())[:: -(-len(place) // _MOST_TICKS)]:
             axes.text(position + 0.015, height, shown[text], fontsize=11, color=INK, va="center", bbox=_BOX)
     axes.axvline(len(varied), color=INK, linewidth=1)
     names = [*varied, name]
@@ -62,9 +62,7 @@ def draw_parallel_coordinates(trials: Sequence[TrialRecord]) -> bytes:
     axes.set_ylim(-0.04, 1.04)
     for side in axes.spines.values():
         side.set_visible(False)
-    bar = figure.colorbar(colour, ax=axes, pad=0.02)
-    bar.set_label(f"{name}{unit(name)}", fontsize=13)
-    bar.ax.tick_params(labelsize=12)
+    colour_bar(figure, colour, axes, f"{name}{unit(name)}")
     return captioned(figure, f"{caption_of_draws(trials)} · dotted: diverged or not finished")
 
 
@@ -75,7 +73,7 @@ _BOX = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1}
 def _texts(name: str, values: Sequence[Any]) -> dict[str, str]:
     """Return how the values of a key are shown, by the names of their places: numbers in six digits, long texts cut."""
     texts = {str(value): text_of(name, value) for value in values} | {_UNUSED: "not used"}
-    return {key: text if len(text) <= _LETTERS else f"{text[: _LETTERS - 3]}..." for key, text in texts.items()}
+    return {key: shortened(text, _LETTERS) for key, text in texts.items()}
 
 
 def _places(name: str, trials: Sequence[TrialRecord]) -> dict[str, float]:
@@ -90,11 +88,6 @@ def _order(value: Any) -> tuple[int, float, str]:
     if value == _UNUSED:
         return 0, 0.0, ""
     return (1, float(value), "") if number else (2, math.inf, str(value))
-
-
-def _thinned(place: Mapping[str, float]) -> list[tuple[str, float]]:
-    every = -(-len(place) // _MOST_TICKS)
-    return list(place.items())[::every]
 
 
 def _smooth(heights: Sequence[float]) -> np.ndarray:

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config.settings import setting_names, setting_values
+from pipeline.config.settings import setting_names
 from pipeline.figures.trials import caption_of, diverged
 from pipeline.record.drawings import TrialRecord
 from pipeline.record.protocol import Series
-from pipeline.results.repeats import Setting, ranked, ranked_repeats
+from pipeline.results.repeats import Setting, ranked
+from pipeline.results.standing import as_setting
 from tasks.events import Outcome
 
 
@@ -33,22 +34,13 @@ class SettingRecord:
 
 def by_setting(trials: Sequence[TrialRecord]) -> list[SettingRecord]:
     """Return the settings of the trials, the best first."""
-    criterion = trials[0].standing.criterion
     groups: dict[str, list[TrialRecord]] = {}
     for trial in trials:
         groups.setdefault(trial.standing.setting, []).append(trial)
-    names = setting_names([members[0].standing.trial.trial for members in groups.values()], criterion.over)
-    found = {
-        key: Setting(
-            key=key,
-            name=name,
-            repeats=ranked_repeats([one.standing.repeat() for one in members], criterion),
-            criterion=criterion,
-            used=setting_values(members[0].standing.trial.trial, criterion.over),
-        )
-        for (key, members), name in zip(groups.items(), names, strict=True)
-    }
-    return [SettingRecord(setting=one, trials=tuple(groups[one.key])) for one in ranked(found.values())]
+    every = [[one.standing for one in members] for members in groups.values()]
+    names = setting_names([standings[0].trial.trial for standings in every], trials[0].standing.criterion.over)
+    settings = ranked(map(as_setting, names, every))
+    return [SettingRecord(setting=one, trials=tuple(groups[one.key])) for one in settings]
 
 
 def are_repeated(trials: Sequence[TrialRecord]) -> bool:

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -27,6 +28,9 @@ LINES = tuple(itertools.product(("-", "--", ":"), COLOURS))
 _DPI, _WIDTH, _HEIGHT = 100, 9.0, 6.0
 _CAPTION_HEIGHT, _CAPTION_COLUMNS, _CAPTION_LINES = 0.035, 116, 8
 _TITLE_COLUMNS, _LONGEST_TITLE = 75, 160  # a title longer than the first has smaller letters
+
+_LOG_FROM = 8.0  # values that span this factor are read better on a logarithmic axis
+_FEW_POINTS = 25
 
 _TITLE, _LABEL, _TICK, _CAPTION = 15, 13, 12, 10
 
@@ -59,7 +63,7 @@ def sheet(*, title: str, height: float = _HEIGHT) -> tuple[Figure, Axes]:
 
 
 def _entitle(figure: Figure, title: str) -> None:
-    shown = title if len(title) <= _LONGEST_TITLE else f"{title[: _LONGEST_TITLE - 3]}..."
+    shown = shortened(title, _LONGEST_TITLE)
     figure.suptitle(shown, fontsize=_TITLE * min(1.0, _TITLE_COLUMNS / max(1, len(shown))), color=INK)
 
 
@@ -79,6 +83,32 @@ def legend(axes: Axes, **place: Any) -> None:
     """Show the legend, if anything is named in it."""
     if axes.get_legend_handles_labels()[0]:  # else Matplotlib would warn
         axes.legend(fontsize=_TICK - 1, frameon=True, framealpha=0.9, edgecolor="none", **place)
+
+
+def colour_bar(figure: Figure, colours: Any, axes: Axes | list[Axes], text: str) -> None:
+    """Show what colours mean, beside the panel or the panels that have them."""
+    bar = figure.colorbar(colours, ax=axes, pad=0.02)
+    bar.set_label(text, fontsize=_LABEL)
+    bar.ax.tick_params(labelsize=_TICK)
+
+
+def dots(steps: np.ndarray) -> str:
+    """Return the marker of a curve: a dot at each point, if they are few."""
+    return "o" if len(steps) <= _FEW_POINTS else ""
+
+
+def is_wide(values: np.ndarray) -> bool:
+    """Return whether values are positive, and span so much that a logarithmic axis shows them better."""
+    return bool(values.size) and bool(values.min() > 0 and values.max() / values.min() >= _LOG_FROM)
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text of at most so many characters.
+
+    >>> shortened("gradient lr=0.001", 12)
+    'gradient ...'
+    """
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def finished(figure: Figure, trial: PlannedTrial) -> bytes:

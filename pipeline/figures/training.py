@@ -20,17 +20,16 @@ from pipeline.figures.style import (
     VERMILION,
     blank,
     captioned,
+    dots,
+    is_wide,
     label,
     legend,
 )
-from pipeline.figures.trials import caption_of_trial
+from pipeline.figures.trials import caption_of_trial, title_of_trial
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record.protocol import Series
 from tasks.datasets.dataset import Dataset
-from tasks.events import Outcome, Result
-
-_LOG_FROM = 8.0  # a curve that falls by this factor is read better on a logarithmic axis
-_FEW_POINTS = 25
+from tasks.events import Result
 
 
 def draw_training(
@@ -49,14 +48,12 @@ def draw_curves(trial: PlannedTrial, result: Result, series: Mapping[str, Series
     """Return loss and accuracy over the steps, of training and validation, by file name."""
     if "train/loss" not in series:
         return {}
-    end = "" if result.outcome is Outcome.COMPLETE else f" ({result.outcome.value} at step {result.step})"
-    figure, (left, right) = blank(panels=2, title=f"{trial.name}{end}")
+    figure, (left, right) = blank(panels=2, title=title_of_trial(trial, result))
     label(left, x="step", y="loss")
     lines = [("train/loss", "training", BLUE, "-"), ("val/loss", "validation (data loss)", VERMILION, "-")]
     if trial.trial.regularization:
         lines.insert(1, ("train/data_loss", "training, data loss", SKY, "--"))
-    values = np.concatenate([_line(left, series, *line) for line in lines])
-    if values.size and values.min() > 0 and values.max() / values.min() >= _LOG_FROM:
+    if is_wide(np.concatenate([_line(left, series, *line) for line in lines])):
         left.set_yscale("log")
         left.yaxis.set_minor_formatter(NullFormatter())
     legend(left, loc="upper right")
@@ -78,6 +75,5 @@ def _line(
     if name not in series:
         return np.empty(0)
     steps, values = series[name].steps, scale * series[name].values
-    marker = "o" if len(steps) <= _FEW_POINTS else ""
-    axes.plot(steps, values, color=colour, linestyle=style, linewidth=2, marker=marker, markersize=5, label=text)
+    axes.plot(steps, values, color=colour, linestyle=style, linewidth=2, marker=dots(steps), markersize=5, label=text)
     return np.asarray(values[np.isfinite(values)])

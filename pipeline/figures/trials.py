@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.config.settings import swept_values, text_of, used_values
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record.drawings import TrialRecord
-from tasks.events import Outcome
+from tasks.events import Outcome, Result
 
 
 def used(trial: TrialRecord) -> dict[str, Any]:
@@ -99,6 +99,12 @@ def caption_of_draws(trials: Sequence[TrialRecord]) -> str:
     """Return `caption_of`, with a caution about the ranking if no trial is repeated."""
     draws = "" if max(trial.repeats for trial in trials) > 1 else " · one seed each is one draw"
     return caption_of(trials) + draws
+
+
+def title_of_trial(trial: PlannedTrial, result: Result) -> str:
+    """Return a trial's name, and how it ended if it did not complete."""
+    end = "" if result.outcome is Outcome.COMPLETE else f" ({result.outcome.value} at step {result.step})"
+    return f"{trial.name}{end}"
 
 
 def caption_of_trial(trial: PlannedTrial) -> str:

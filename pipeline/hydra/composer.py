@@ -70,9 +70,7 @@ class Job:
             return dict(self.values)
         config = OmegaConf.create(dict(self.values))
         _share_time(self.base.config, config)
-        resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-        assert isinstance(resolved, dict)
-        return {str(name): value for name, value in resolved.items()}
+        return plain_values(config)
 
     def folder(self) -> str:
         """Return the job's output folder, absolute; the process must not have changed its working folder."""
@@ -192,6 +190,13 @@ class Composer:
         group = override.key_or_group.partition(".")[0]
         row = self._compose(choices).task.get(group)
         return isinstance(row, Mapping) and row.get("name") in TABLES[group] and row["name"] not in names
+
+
+def plain_values(config: DictConfig) -> dict[str, Any]:
+    """Return a config as plain values, interpolations resolved; a missing value raises."""
+    values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(values, dict)
+    return {str(name): value for name, value in values.items()}
 
 
 def _share_time(source: DictConfig, target: DictConfig) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from textwrap import indent
 from typing import Any
@@ -21,7 +22,7 @@ JOBS = "jobs.yaml"
 MULTIRUN = "multirun.yaml"
 """The file of a sweep that holds its config."""
 
-_OF_JOB = ("config.yaml", "overrides.yaml", "hydra.yaml")
+OF_JOB = ("config.yaml", "overrides.yaml", "hydra.yaml")
 """The files of a job."""
 
 
@@ -44,13 +45,12 @@ def claim_folder(config: DictConfig) -> bool:
     for number in itertools.count(1):
         other = wanted / f"sweep-{number}" if ours else wanted.with_name(f"{wanted.name}-{number}")
         folder = wanted if number == 1 else other
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            file = (folder / MULTIRUN).open("x", encoding="utf-8")
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise ConfigError(f"hydra.sweep.dir must be a folder that can be written, got {folder}: {error}") from error
+        with _writing(folder):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                file = (folder / MULTIRUN).open("x", encoding="utf-8")
+            except FileExistsError:
+                continue
         break
     with file:
         if folder != wanted:
@@ -74,10 +74,8 @@ def write_folders(jobs: Mapping[str, Job], *, most: int | None = None) -> None:
         _write_one_file(jobs, yaml)
         return
     for folder, job in jobs.items():
-        try:
+        with _writing(folder):
             _write(job, folder, yaml)
-        except OSError as error:
-            raise ConfigError(f"hydra.sweep.dir must be a folder that can be written, got {folder}: {error}") from error
 
 
 def _write_one_file(jobs: Mapping[str, Job], yaml: _Yaml) -> None:
@@ -89,12 +87,10 @@ def _write_one_file(jobs: Mapping[str, Job], yaml: _Yaml) -> None:
         lines = folders.setdefault(Path(folder).parent, [])
         lines.append(redact(f"{text}  config:\n" + indent(yaml.dump(job.values), "    ")))
     for place, texts in folders.items():
-        try:
+        with _writing(place):
             place.mkdir(parents=True, exist_ok=True)
             with (place / JOBS).open("a", encoding="utf-8") as file:
                 file.writelines(texts)
-        except OSError as error:
-            raise ConfigError(f"hydra.sweep.dir must be a folder that can be written, got {place}: {error}") from error
 
 
 def make_folder(folder: str) -> None:
@@ -105,23 +101,21 @@ def make_folder(folder: str) -> None:
     ConfigError
         If it cannot be made.
     """
-    try:
+    with _writing(folder):
         Path(folder).mkdir(parents=True, exist_ok=True)
+
+
+@contextlib.contextmanager
+def _writing(folder: Path | str) -> Iterator[None]:
+    """Raise a fault of a folder, or of a file in it, as a `ConfigError`."""
+    try:
+        yield
     except OSError as error:
         raise ConfigError(f"hydra.sweep.dir must be a folder that can be written, got {folder}: {error}") from error
 
 
-def hide_credentials_of_job(folder: Path) -> None:
-    """Redact the credentials in the files that Hydra itself has written for a job."""
-    _hide_credentials(folder, _OF_JOB)
-
-
-def hide_credentials_of_sweep(folder: Path) -> None:
-    """Redact the credentials in the file that a sweeper of Hydra's own has written for a sweep."""
-    _hide_credentials(folder, (MULTIRUN,))
-
-
-def _hide_credentials(folder: Path, names: Sequence[str]) -> None:
+def hide_credentials(folder: Path, names: Sequence[str]) -> None:
+    """Redact the credentials in files that Hydra itself, or a sweeper of its own, has written."""
     for file in (folder / name for name in names):
         if not file.is_file():
             continue

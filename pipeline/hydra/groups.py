@@ -19,8 +19,8 @@ from pipeline.config.tables import TABLES, added
 from pipeline.search.samplers import sampler_configs
 
 
-def row_defaults(group: str, name: str, *, missing: str = "???") -> dict[str, Any]:
-    """Return a row's config with its default values, ``missing`` for a value that must be given.
+def row_defaults(group: str, name: str) -> dict[str, Any]:
+    """Return a row's config with its default values, ``???`` for a value that must be given.
 
     >>> row_defaults("loss", "svm")
     {'name': 'svm', 'margin': 1.0}
@@ -30,7 +30,7 @@ def row_defaults(group: str, name: str, *, missing: str = "???") -> dict[str, An
         if f.default_factory is not dataclasses.MISSING:
             values[f.name] = f.default_factory()
         else:
-            values[f.name] = missing if f.default is dataclasses.MISSING else f.default
+            values[f.name] = "???" if f.default is dataclasses.MISSING else f.default
     return plain(values)
 
 

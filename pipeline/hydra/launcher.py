@@ -16,7 +16,7 @@ from pipeline.address import redact
 from pipeline.config.schema import Config, parse
 from pipeline.display.console import make_console
 from pipeline.hydra.composer import Composer, Job
-from pipeline.hydra.folders import hide_credentials_of_sweep, write_folders
+from pipeline.hydra.folders import MULTIRUN, hide_credentials, write_folders
 from pipeline.hydra.job_context import StartedJob, as_hydra_job, end_job, start_job
 from pipeline.hydra.search_source import SearchSource
 from pipeline.plan.plan import Point
@@ -43,14 +43,16 @@ class SweepLauncher(Launcher):
     trial or as the mean of its repeats, for sweepers that optimise; a folded duplicate has its original's value.
     """
 
+    # Hydra calls `setup`, which sets these, before anything else.
+    config: DictConfig
+    context: HydraContext
+    task_function: TaskFunction
+    composer: Composer
+    _home: Path
+
     def __init__(self) -> None:
         super().__init__()
-        self.config: DictConfig | None = None
-        self.context: HydraContext | None = None
-        self.task_function: TaskFunction | None = None
-        self.composer: Composer | None = None
         self.last = False
-        self._home = Path()
         self._live: LiveSweep | None = None
         self._environment: Mapping[str, str] | None = None
 
@@ -62,11 +64,9 @@ class SweepLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Compose and validate every job, run the sweep, and return one result a job."""
-        assert self.config is not None
-        assert self.composer is not None
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        hide_credentials_of_sweep(Path(self.config.hydra.sweep.dir))
+        hide_credentials(Path(self.config.hydra.sweep.dir), [MULTIRUN])
         jobs = self.composer.compose_all(job_overrides, initial_job_idx)
         if not jobs:
             return []
@@ -77,7 +77,6 @@ class SweepLauncher(Launcher):
 
     def search(self, proposals: Proposals) -> Sequence[JobReturn]:
         """Run the proposals of a search, and return one result a job."""
-        assert self.config is not None
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         source = SearchSource(proposals, self._proposed, _point)
@@ -100,13 +99,10 @@ class SweepLauncher(Launcher):
             source.close()
 
     def _begin(self, job: Job) -> StartedJob:
-        assert self.task_function is not None
         return start_job(job, self._callbacks(), self.task_function)
 
     def _proposed(self, proposal: Proposal) -> StartedJob:
         """Start a proposal as a job."""
-        assert self.config is not None
-        assert self.composer is not None
         with contextlib.chdir(self._home) if self.config.hydra.job.chdir else contextlib.nullcontext():
             begun = self._begin(self.composer.compose(proposal.overrides, proposal.number))
         self._check_environments([begun])
@@ -125,15 +121,12 @@ class SweepLauncher(Launcher):
                     raise ConfigError(f"hydra.job.env_set.{name} {rule} ({each})")
 
     def _callbacks(self) -> Callbacks | None:
-        assert self.config is not None
-        assert self.context is not None
         return self.context.callbacks if self.config.hydra.callbacks else None
 
     def _ended(
         self, jobs: Sequence[StartedJob], run: Callable[[Sequence[StartedJob], Path], Mapping[int, Any]]
     ) -> Sequence[JobReturn]:
         """Run jobs, and those that start meanwhile, in Hydra's context, and end them."""
-        assert self.config is not None
         folder, callbacks = Path(self.config.hydra.sweep.dir).absolute(), self._callbacks()
         try:
             with as_hydra_job(jobs[0].job.config(), str(folder), log=True):
@@ -168,10 +161,9 @@ class SweepLauncher(Launcher):
         environment: Mapping[str, str],
         folder: Path,
         *,
-        meanwhile: Callable[[], object] | None = None,
+        meanwhile: Callable[[], object],
     ) -> Mapping[int, Any]:
         """Run the points of a source in the sweep; the sweep ends with an error or with the ``last`` source."""
-        assert self.config is not None
         with contextlib.ExitStack() as stack:
             stack.push(SWEEPS.__exit__)
             if self._live is None:

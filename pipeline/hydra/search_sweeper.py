@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,11 @@ class SearchSweeper(Sweeper):
     or not ``sweep.metric``.
     """
 
+    # Hydra calls `setup`, which sets these, before anything else.
+    hydra_context: HydraContext
+    config: DictConfig
+    launcher: Launcher
+
     def __init__(
         self,
         sampler: Any,
@@ -56,9 +62,6 @@ class SearchSweeper(Sweeper):
         self.n_trials, self.n_jobs, self.max_failure_rate = n_trials, n_jobs, max_failure_rate
         self.custom_search_space = custom_search_space
         self.params = params
-        self.hydra_context: HydraContext | None = None
-        self.config: DictConfig | None = None
-        self.launcher: Launcher | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep Hydra's arguments, and start the launcher."""
@@ -67,9 +70,6 @@ class SearchSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Launch proposals until there are ``n_trials``, and return the results in one list."""
-        assert self.hydra_context is not None
-        assert self.config is not None
-        assert self.launcher is not None
         objectives = Objectives.of(self.config.sweep, self.metrics, self.direction)
         stopped = self.config.stopping.name != "none" and len(objectives.directions) > 1
         require(not stopped, "stopping", "must be none for several hydra.sweeper.metrics", self.config.stopping.name)
@@ -82,20 +82,20 @@ class SearchSweeper(Sweeper):
         )
         proposals = Proposals(search, budget, objectives)
         ours = self.launcher if isinstance(self.launcher, SweepLauncher) else None
-        composer = (ours.composer if ours else None) or Composer(self.hydra_context.config_loader, self.config)
+        composer = ours.composer if ours else Composer(self.hydra_context.config_loader, self.config)
         composer.compose_all(search.examples(), 0)  # a key that none has fails before anything is written
         if claim_folder(self.config):
             composer.clear()
         returns = ours.search(proposals) if ours else self._by_batches(proposals, objectives, composer)
         if not is_dry_run(self.config):
-            self._write(search.results())
+            file = Path(self.config.hydra.sweep.dir) / "optimization_results.yaml"
+            OmegaConf.save(OmegaConf.create(search.results()), file)
         for result in returns:
             _ = result.return_value  # raises the error of a job that failed
         return [returns]
 
     def _by_batches(self, proposals: Proposals, objectives: Objectives, composer: Composer) -> Sequence[JobReturn]:
         """Launch proposals as any launcher can: the next batch once all of the last one has ended."""
-        assert self.launcher is not None
         ended: list[JobReturn] = []
         while batch := proposals.more(proposals.budget.max_open):
             jobs = [composer.compose(one.overrides, one.number).overrides for one in batch]  # with the keys that it has
@@ -106,27 +106,17 @@ class SearchSweeper(Sweeper):
         return ended
 
     def _search(self, arguments: Sequence[str], objectives: Objectives) -> Search:
-        assert self.hydra_context is not None
-        assert self.config is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         texts = [*GridSpec.of({"params": self.params}).texts(), *map(undo_deferral, arguments)]
+        own = self.custom_search_space
         options = Options(
             sampler=_plain(self.sampler),
             directions=objectives.directions,
             storage=self.storage,
             study_name=self.study_name,
-            extend=self._extend if self.custom_search_space else None,
+            extend=functools.partial(get_method(own), self.config) if own else None,
         )
         return Search(space_of(parser.parse_overrides(texts)), options)
-
-    def _extend(self, trial: Any) -> None:
-        assert self.custom_search_space is not None
-        get_method(self.custom_search_space)(self.config, trial)
-
-    def _write(self, results: Mapping[str, Any]) -> None:
-        assert self.config is not None
-        folder = Path(self.config.hydra.sweep.dir)
-        OmegaConf.save(OmegaConf.create(dict(results)), folder / "optimization_results.yaml")
 
 
 def _plain(config: Any) -> dict[str, Any]:

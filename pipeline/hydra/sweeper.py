@@ -31,12 +31,14 @@ class GridSweeper(Sweeper):
     module again, which breaks classes derived from it before.)
     """
 
+    # Hydra calls `setup`, which sets these, before anything else.
+    hydra_context: HydraContext
+    config: DictConfig
+    launcher: Launcher
+
     def __init__(self, params: Any, default_grid: Any, zip: Any = None, points: int | None = None) -> None:  # noqa: A002  # a key's name
         self.own = {"params": params, "zip": zip, "points": points}
         self.default_grid = {"params": default_grid}
-        self.hydra_context: HydraContext | None = None
-        self.config: DictConfig | None = None
-        self.launcher: Launcher | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep Hydra's arguments, and start the launcher."""
@@ -45,11 +47,8 @@ class GridSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Launch every point of the grid in one batch, and return the results in a list of one batch."""
-        assert self.hydra_context is not None
-        assert self.config is not None
-        assert self.launcher is not None
-        ours = self.launcher.composer if isinstance(self.launcher, SweepLauncher) else None
-        composer = ours or Composer(self.hydra_context.config_loader, self.config)
+        ours = self.launcher if isinstance(self.launcher, SweepLauncher) else None
+        composer = ours.composer if ours else Composer(self.hydra_context.config_loader, self.config)
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         jobs = self._jobs(arguments, composer, parser)
 
@@ -59,8 +58,8 @@ class GridSweeper(Sweeper):
             self.validate_batch_is_legal(jobs)
         if claim_folder(self.config):
             composer.clear()
-        if isinstance(self.launcher, SweepLauncher):
-            self.launcher.last = True
+        if ours is not None:
+            ours.last = True
         results = self.launcher.launch(jobs, initial_job_idx=0)
         for result in results:
             _ = result.return_value  # raises the error of a job that failed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -79,36 +78,30 @@ def _even(loads: Sequence[Load], busy: Sequence[float], rounds: int) -> tuple[in
     return tuple(int(count) for count in counts(high))
 
 
-@dataclass(frozen=True, slots=True)
 class _Assignment:
-    """Loads split into ``counts`` parts, assigned the most costly first to the worker that is free first."""
+    """Loads split into ``counts`` parts, assigned the most costly first to the worker that is free first.
 
-    loads: Sequence[Load]
-    counts: tuple[int, ...]
-    busy: Sequence[float]
-    end: float = dataclasses.field(init=False)
-    last: frozenset[int] = dataclasses.field(init=False)  # the loads of the worker that ends last
-    imbalance: float = dataclasses.field(init=False)
+    ``end`` is that of the worker that ends last, ``last`` are its loads.
+    """
 
-    def __post_init__(self) -> None:
+    def __init__(self, loads: Sequence[Load], counts: tuple[int, ...], busy: Sequence[float]) -> None:
+        self.loads, self.counts, self.busy = loads, counts, busy
         parts = sorted(
             (-load.part_cost(count), place)
-            for place, (load, count) in enumerate(zip(self.loads, self.counts, strict=True))
+            for place, (load, count) in enumerate(zip(loads, counts, strict=True))
             for _ in range(count)
         )
-        free = [(until, worker) for worker, until in enumerate(self.busy)]
+        free = [(until, worker) for worker, until in enumerate(busy)]
         heapq.heapify(free)
         given: list[set[int]] = [set() for _ in free]
         for cost, place in parts:
             until, worker = free[0]
             given[worker].add(place)
             heapq.heapreplace(free, (until - cost, worker))
-        end, latest = max(free)
-        object.__setattr__(self, "end", end)
-        object.__setattr__(self, "last", frozenset(given[latest]))
+        self.end, latest = max(free)
+        self.last = given[latest]
         # A soft maximum of the workers' ends: it is lower where fewer workers end last.
-        imbalance = end * sum((until / end) ** 8 for until, _ in free) ** (1 / 8)
-        object.__setattr__(self, "imbalance", imbalance)
+        self.imbalance = self.end * sum((until / self.end) ** 8 for until, _ in free) ** (1 / 8)
 
 
 def _with_finer_parts(assignment: _Assignment) -> _Assignment:

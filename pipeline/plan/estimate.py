@@ -1,15 +1,16 @@
-"""An estimate of a plan's cost: the memory of a worker, and the time on workers as fast as a core of this machine."""
+"""An estimate of a sweep's cost: the memory of a worker, and the time on workers as fast as a core of this machine."""
 
 from __future__ import annotations
 
 import heapq
 import math
 import time
+from collections.abc import Sequence
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from pipeline.plan.plan import Group, Plan
+from pipeline.plan.plan import Group
 from tasks.arrays.devices import BlockSizes
 from tasks.cost import DataSize, examples_seen, multiplications
 from tasks.datasets.dataset import Dataset
@@ -22,17 +23,17 @@ READ_COST = 30
 """The cost of reading a pixel and casting it, in multiplications, however many trials share it."""
 
 
-def worker_memory(plan: Plan, dataset: Dataset, *, blocks: BlockSizes) -> int:
+def worker_memory(groups: Sequence[Group], dataset: Dataset, *, blocks: BlockSizes) -> int:
     """Return the bytes that the largest group needs, without the shared data set's, with these block sizes."""
 
     def group_memory(group: Group) -> int:
         count = len(group.trials)
         return max(bytes_of_group(trial.trial, dataset, count=count, blocks=blocks) for trial in group.trials)
 
-    return max(map(group_memory, plan.groups), default=0)
+    return max(map(group_memory, groups), default=0)
 
 
-def sweep_seconds(plan: Plan, dataset: Dataset, *, workers: int, speed: float | None = None) -> float:
+def sweep_seconds(groups: Sequence[Group], dataset: Dataset, *, workers: int, speed: float | None = None) -> float:
     """Return the time of the steps, from the operations of their products and how many a second a worker does.
 
     Without a ``speed`` it is that of a product that is timed here.
@@ -40,7 +41,7 @@ def sweep_seconds(plan: Plan, dataset: Dataset, *, workers: int, speed: float | 
     data_size, speed = DataSize.of(dataset), speed or _operations_a_second()
     image = READ_COST * math.prod(dataset.image_shape)
     ends = [0.0] * workers
-    for group in plan.groups:  # the largest first, each on the worker that is free first
+    for group in groups:  # the largest first, each on the worker that is free first
         trials = [trial.trial for trial in group.trials]
         products = max(multiplications(trial, data_size) for trial in trials) * len(trials)
         reading = max(examples_seen(trial, data_size) for trial in trials) * image
@@ -48,7 +49,8 @@ def sweep_seconds(plan: Plan, dataset: Dataset, *, workers: int, speed: float | 
     return max(ends)
 
 
-def _operations_a_second(size: int = 512) -> float:
+def _operations_a_second() -> float:
+    size = 512
     matrix = np.ones((size, size), dtype=np.float32)
     with threadpool_limits(1, user_api="blas"):  # as in a worker
         _ = matrix @ matrix

@@ -1,4 +1,4 @@
-"""The plan of a sweep: trials with their keys, duplicates folded, fused groups."""
+"""The plan of a sweep: trials with their keys, duplicates folded; and the groups in which trials are fused."""
 
 from __future__ import annotations
 
@@ -94,30 +94,17 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The trials of a sweep, the index of the trial that each folded duplicate repeats, and the groups."""
+    """The trials of a sweep, and the index of the trial that each folded duplicate repeats."""
 
     trials: tuple[PlannedTrial, ...]
     folded: Mapping[int, int]
-    groups: tuple[Group, ...]
 
 
-def _widest_on_cpu(trial: Trial) -> int:  # noqa: ARG001  # whatever the trial
-    return WIDEST
-
-
-def make_plan(
-    points: Sequence[Point],
-    dataset: Dataset,
-    *,
-    workers: int,
-    widest: Callable[[Trial], int] = _widest_on_cpu,
-    known: Sequence[PlannedTrial] = (),
-) -> Plan:
-    """Compute each point's key, fold duplicates, and group the remaining trials for ``workers``.
+def make_plan(points: Sequence[Point], dataset: Dataset, *, known: Sequence[PlannedTrial] = ()) -> Plan:
+    """Compute each point's key, and fold duplicates.
 
     ``folded`` of the plan maps the index of a duplicate to the index of the trial that it repeats, which may be one of
-    the trials ``known`` from earlier plans; the plan's trials are new ones only. ``widest`` is the most trials like a
-    given one that a group may have.
+    the trials ``known`` from earlier plans; the plan's trials are new ones only.
     """
     every = [trial.trial for trial in known] + [point.config.trial for point in points]
     overrides = [trial.overrides for trial in known] + [point.overrides for point in points]
@@ -138,9 +125,7 @@ def make_plan(
             config=describe(point.config),
             trial=point.config.trial,
         )
-    trials = tuple(trial for trial in first.values() if trial.key not in before)
-    groups = make_groups(trials, DataSize.of(dataset), workers=workers, widest=widest)
-    return Plan(trials=trials, folded=folded, groups=groups)
+    return Plan(trials=tuple(trial for trial in first.values() if trial.key not in before), folded=folded)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,24 +148,18 @@ class Segment:
         return 0 if self.start is None else self.start.checkpoint.step
 
 
-def make_groups(
-    trials: Sequence[PlannedTrial],
-    data_size: DataSize,
-    *,
-    workers: int,
-    widest: Callable[[Trial], int] = _widest_on_cpu,
-) -> tuple[Group, ...]:
-    """Fuse the trials that can share arithmetic into groups, the most costly first, so that all workers are busy.
-
-    The grouping changes no bit of a trial's result.
-    """
-    return fuse([Segment(trial=trial) for trial in trials], data_size, workers=workers, widest=widest)
+def _widest_on_cpu(trial: Trial) -> int:  # noqa: ARG001  # whatever the trial
+    return WIDEST
 
 
 def fuse(
     segments: Sequence[Segment], data_size: DataSize, *, workers: int, widest: Callable[[Trial], int] = _widest_on_cpu
 ) -> tuple[Group, ...]:
-    """Fuse the segments of trials that can share arithmetic, from the same step to the same step."""
+    """Fuse the segments of trials that can share arithmetic, from the same step to the same step.
+
+    The groups are such that all workers are busy, the most costly first. ``widest`` is the most trials like a given one
+    that a group may have. The grouping changes no bit of a trial's result.
+    """
     by_fusion_key: dict[tuple[Any, ...], list[Segment]] = {}
     for one in segments:
         task = one.trial.trial.task

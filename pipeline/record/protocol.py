@@ -91,7 +91,7 @@ class SweepHeader:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """The tags of every trial's run, and the texts kept with each."""
+    """The tags of every trial's run, and the texts kept with each, by file name."""
 
     tags: Mapping[str, str] = field(default_factory=dict)
     attachments: Mapping[str, str] = field(default_factory=dict)

@@ -82,7 +82,7 @@ def compare(old: RecordedRun, new: RecordedRun) -> Verdict:
     before, after = dict(_circumstances(old)), dict(_circumstances(new))
     changes = {
         name: (before.get(name, "none"), after.get(name, "none"))
-        for name in _names(before, after)
+        for name in sorted({*before, *after})
         if before.get(name) != after.get(name)
     }
     fresh = [*sorted(new.curves.keys() - old.curves.keys()), *sorted(new.arrays.keys() - old.arrays.keys())]
@@ -177,7 +177,3 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
             yield from _flat(f"{prefix}.{key}" if prefix else str(key), inner)
     else:
         yield prefix, str(value)
-
-
-def _names(*mappings: Mapping[str, Any]) -> list[str]:
-    return sorted({name for mapping in mappings for name in mapping})

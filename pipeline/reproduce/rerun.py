@@ -111,21 +111,21 @@ def _compute(
 ) -> None:
     """Compute the groups in this process and record them, as a sweep if there is a ``name``."""
     trials = tuple(trial for group in groups for trial in group.trials)
-    tags, attachments = provenance.collect()
+    now = provenance.collect()
     if name is None:
-        recorder.open(None, dataset, Provenance(tags={**tags, **link}, attachments=attachments))
+        recorder.open(None, dataset, Provenance(tags={**now.tags, **link}, attachments=now.attachments))
     else:
         header = SweepHeader(
             name=name,
             overrides=(),
             trials=trials,
-            provenance={**tags, **link, **criterion.tags()},
-            attachments=attachments,
+            provenance={**now.tags, **link, **criterion.tags()},
+            attachments=now.attachments,
             criterion=criterion,
         )
-        recorder.open(header, dataset, Provenance(tags=tags))
+        recorder.open(header, dataset, Provenance(tags=now.tags))
     tally = Tally(trials, criterion)
-    failures = Failures(len(trials), FaultLog(Path()))
+    failures = Failures(tally.standings, FaultLog(Path()))
     # The bits depend on the layout and not on the threads.
     with InProcess(threads=cpu_count(), device=config.device) as engine, Display(console, tally) as display:
         compute_and_record(

@@ -10,9 +10,6 @@ from dataclasses import dataclass
 from pipeline.results.repeats import Seeds, Setting
 from pipeline.results.statistics import LEVEL, MOST_REPEATS, MeanDifference, paired, unpaired
 
-LEADING = 5
-"""How many settings are compared with the best by default."""
-
 _MOST = 50  # a comparison takes milliseconds
 
 
@@ -102,7 +99,7 @@ def _by_common_keys(
     return (found[0], found[1]) if whole else (ones, others)
 
 
-def against_best(settings: Sequence[Setting], *, most: int = LEADING) -> list[Comparison]:
+def against_best(settings: Sequence[Setting], *, most: int) -> list[Comparison]:
     """Compare the best setting with the ``most`` next ones; ``settings`` are sorted, the best first.
 
     The best was picked by the same results, so each comparison is one of those between all pairs of settings.

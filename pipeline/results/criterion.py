@@ -13,7 +13,7 @@ from tasks.trial import DeclaresMetrics, Trial
 
 _METRIC, _MODE, _OVER = "sweep.metric", "sweep.mode", "sweep.over"
 
-LESS_IS_BETTER = ("loss", "error", "examples", "evaluations")
+_LESS_IS_BETTER = ("loss", "error", "examples", "evaluations")
 """The endings of the names of metrics of which less is better, for a sweep and for a search."""
 
 
@@ -59,7 +59,7 @@ def mode_of(metric: str) -> str:
     >>> mode_of("val/loss"), mode_of("val/accuracy")
     ('min', 'max')
     """
-    return "min" if metric.endswith(LESS_IS_BETTER) else "max"
+    return "min" if metric.endswith(_LESS_IS_BETTER) else "max"
 
 
 def check_metric(sweep: Sweep, trials: Iterable[Trial], dataset: Dataset, *, key: str = _METRIC) -> None:

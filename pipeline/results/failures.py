@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sized
 from dataclasses import dataclass, field
 
 from pipeline.errors import TrialsFailedError
@@ -26,29 +27,22 @@ class _Kind:
 
 
 class Failures:
-    """Collects the failed trials, of ``count`` in all; the full traceback of each kind goes into ``log``."""
+    """Collects the failed ones of all ``trials``; the full traceback of each kind goes into ``log``."""
 
-    def __init__(self, count: int, log: FaultLog) -> None:
-        self._count = count
+    def __init__(self, trials: Sized, log: FaultLog) -> None:
+        self._trials = trials
         self._log = log
         self._kinds: dict[str, _Kind] = {}
-
-    def expect(self, more: int) -> None:
-        """Add to the number of the sweep's trials."""
-        self._count += more
 
     def add(self, failed: Failed) -> bool:
         """Add a failure, and return whether it is to be shown at once: the first of its kind in a sweep."""
         name = (failed.raised.place if failed.raised else "") or failed.error
-        kind = self._kinds.get(name)
-        if kind is None:
+        fresh = name not in self._kinds
+        if fresh:
             logged = self._log.write(f"{failed.trial.name}: {failed.error}", failed.traceback)
-            kind = self._kinds[name] = _Kind(first=failed, logged=logged)
-            fresh = self._count > 1
-        else:
-            fresh = False
-        kind.trials.append(failed.trial)
-        return fresh
+            self._kinds[name] = _Kind(first=failed, logged=logged)
+        self._kinds[name].trials.append(failed.trial)
+        return fresh and len(self._trials) > 1
 
     def error(self) -> TrialsFailedError:
         """Return the error with the message of all failures; its notes hold the tracebacks."""
@@ -59,19 +53,19 @@ class Failures:
         )
         for kind in kinds:
             error.add_note(f"{kind.first.trial.name}:\n{kind.first.traceback}")
-        if self._count == 1 and kinds and kinds[0].first.raised is not None:
+        if len(self._trials) == 1 and kinds and kinds[0].first.raised is not None:
             error.__cause__ = kinds[0].first.raised.exception
         return error
 
     def _message(self, kind: _Kind) -> str:
-        first, count = kind.first, len(kind.trials)
-        who = f"{count} of {self._count} trials failed" if self._count > 1 else "the trial failed"
+        first, count, every = kind.first, len(kind.trials), len(self._trials)
+        who = f"{count} of {every} trials failed" if every > 1 else "the trial failed"
         lines = [f"{who}: {first.error}"]
         if first.raised is not None:
             lines.append(first.raised.frames.rstrip("\n"))
         names = [trial.name for trial in sorted(kind.trials, key=lambda trial: trial.index)[:MAX_NAMES]]
         more = f" and {count - MAX_NAMES} more" if count > MAX_NAMES else ""
-        if self._count > 1:
+        if every > 1:
             lines.append(f"  trials: {', '.join(names)}{more}")
         if first.traceback:
             places = [str(self._log.path)] if kind.logged else []

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from typing import Any
 
-from pipeline.config.settings import key_of, text_of, used_values
+from pipeline.config.settings import key_of, setting_values, text_of, used_values
 from pipeline.plan.plan import PlannedTrial
 from pipeline.results.criterion import Criterion
-from pipeline.results.repeats import RankKey, Repeat, Seeds
+from pipeline.results.repeats import RankKey, Repeat, Seeds, Setting, ranked_repeats
 from tasks.events import Outcome
 
 
@@ -42,7 +42,7 @@ class Standing:
         """Return the trial as a repeat of its setting; ``run_id`` is its run."""
         return Repeat(
             seeds=self.seeds,
-            outcome=self.outcome.value if self.outcome else "not finished",
+            outcome=self.outcome_text,
             metrics=self.metrics,
             index=self.trial.index,
             trial=self.trial.name,
@@ -69,11 +69,28 @@ class Standing:
         return self.step if self.outcome is Outcome.STOPPED else math.inf
 
     @property
+    def outcome_text(self) -> str:
+        """The outcome as text."""
+        return self.outcome.value if self.outcome else "not finished"
+
+    @property
     def ending(self) -> str:
-        """The outcome as text, empty if it has none yet."""
+        """The outcome as text with the step of a rung, empty if it has none yet."""
         if self.outcome is Outcome.STOPPED:
             return f"{self.outcome.value} at step {self.step}"
         return self.outcome.value if self.outcome else ""
+
+
+def as_setting(name: str, standings: Sequence[Standing], run_ids: Mapping[str, str] | None = None) -> Setting:
+    """Return the repeats of a setting as the setting; ``run_ids`` are their runs by key."""
+    first, ids = standings[0], run_ids or {}
+    return Setting(
+        key=first.setting,
+        name=name,
+        repeats=ranked_repeats([one.repeat(ids.get(one.trial.key, "")) for one in standings], first.criterion),
+        criterion=first.criterion,
+        used=setting_values(first.trial.trial, first.criterion.over),
+    )
 
 
 def rank(one: Standing) -> tuple[bool, float, float, int]:

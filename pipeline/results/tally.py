@@ -5,18 +5,18 @@ from __future__ import annotations
 import heapq
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from pipeline.config.settings import SweptValues, setting_names, setting_values, text_of, used_values
+from pipeline.config.settings import SweptValues, setting_names, text_of, used_values
 from pipeline.plan.plan import PlannedTrial
 from pipeline.reports import Failed, Finished, Progressed, Started, TrialReport
 from pipeline.results.cells import SHOWN
 from pipeline.results.criterion import Criterion
-from pipeline.results.repeats import RankKey, Setting, ranked, ranked_repeats
-from pipeline.results.standing import Standing, best_of, rank, rank_key_of
+from pipeline.results.repeats import RankKey, Setting, ranked
+from pipeline.results.standing import Standing, as_setting, best_of, rank, rank_key_of
 from tasks.events import Outcome, Result
 
 _OPEN = (None, Outcome.FAILED)
@@ -131,11 +131,11 @@ class Tally:
         """Return the first so many of `settings`, of those in which a trial has begun."""
         self._compare()
         keys = heapq.nsmallest(most, self._rank_keys, key=self._rank_keys.__getitem__)
-        return self._ranked({key: self._repeats[key] for key in keys}, run_ids)
+        return self._ranked(keys, run_ids)
 
     def settings(self, run_ids: Mapping[str, str] | None = None) -> list[Setting]:
         """Return the settings, the best first; ``run_ids`` are the trials' runs by key."""
-        return self._ranked(self._repeats, run_ids or {})
+        return self._ranked(self._repeats, run_ids)
 
     def rank_key(self, key: str) -> RankKey:
         """Return the sort key of the setting with this key; the best has the least."""
@@ -162,26 +162,16 @@ class Tally:
         names = dict.fromkeys(trial_columns(ranking, self.criterion))
         names |= dict.fromkeys(sorted({name for standing in ranking for name in standing.metrics}))
         return [
-            {"trial": standing.trial.name, "outcome": standing.outcome.value if standing.outcome else "not finished"}
+            {"trial": standing.trial.name, "outcome": standing.outcome_text}
             | {key: _cell(key, used[standing.trial.key]) for key in varied}
             | {name: standing.metrics.get(name) for name in names}
             | {"step": standing.step, "message": standing.message}
             for standing in ranking
         ]
 
-    def _ranked(self, repeats: Mapping[str, list[Standing]], run_ids: Mapping[str, str]) -> list[Setting]:
-        return ranked(
-            Setting(
-                key=key,
-                name=self.setting_name(standings[0].trial),
-                repeats=ranked_repeats(
-                    [one.repeat(run_ids.get(one.trial.key, "")) for one in standings], self.criterion
-                ),
-                criterion=self.criterion,
-                used=setting_values(standings[0].trial.trial, self.criterion.over),
-            )
-            for key, standings in repeats.items()
-        )
+    def _ranked(self, keys: Iterable[str], run_ids: Mapping[str, str] | None) -> list[Setting]:
+        every = [self._repeats[key] for key in keys]
+        return ranked(as_setting(self.setting_name(repeats[0].trial), repeats, run_ids) for repeats in every)
 
     def _started(self, key: str) -> Standing:
         standing = self.standings[key]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.results.criterion import LESS_IS_BETTER
+from pipeline.results.criterion import mode_of
 from tasks.errors import ConfigError, require, unknown_choice
 
 _MODES = {"max": "maximize", "min": "minimize"}
@@ -50,7 +50,7 @@ class Objectives:
                 f"hydra.sweeper.metrics must name as many metrics as hydra.sweeper.direction has directions, got "
                 f"{metrics if metrics is None else ', '.join(map(str, names))} for {', '.join(directions)}"
             )
-        usual = [_direction(name) for name in names]
+        usual = [_MODES[mode_of(name or "accuracy")] for name in names]
         if names == [sweep.get("metric")]:
             usual = [_MODES.get(str(sweep.get("mode")), usual[0])]
             named = names[0] or "accuracy"
@@ -77,10 +77,6 @@ class Objectives:
 def _value(name: str | None, measured: Mapping[str, float]) -> float:
     names = ACCURACY if name is None else (name,)
     return next((measured[one] for one in names if one in measured), math.nan)
-
-
-def _direction(name: str | None) -> str:
-    return "minimize" if name is not None and name.endswith(LESS_IS_BETTER) else "maximize"
 
 
 def _list_of(metrics: Any) -> list[str | None]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -86,6 +85,11 @@ class Proposals:
         failing = self.failed > self.budget.max_failure_rate * max(1, self.ended)
         return failing or self.search.asked >= self.total
 
+    @property
+    def _open(self) -> int:
+        """How many points are proposed and have not ended."""
+        return self.search.asked - self.ended
+
     def more(self, room: int) -> list[Proposal]:
         """Return the next points, about ``room`` at most; a search that learns may return none, to wait for ends."""
         left = self.total - self.search.asked
@@ -97,9 +101,9 @@ class Proposals:
             return self._ask(min(known, left))
         # The startup trials are proposed at once.
         first = self.search.startup - self.search.asked
-        free = max(first, self.budget.max_open - self.search.open)
+        free = max(first, self.budget.max_open - self._open)
         count = min(left, free, max(room, 1))
-        whole = count >= min(left, self.budget.batch, max(room, 1)) or self.search.open == 0
+        whole = count >= min(left, self.budget.batch, max(room, 1)) or self._open == 0
         return self._ask(count) if whole else []
 
     def tell(self, number: int, end: End) -> None:
@@ -129,19 +133,17 @@ class Proposals:
 
     def describe(self) -> str:
         """Return the plan of the search, in a line."""
-        what = " and ".join(f"{d} {name}" for name, d in zip(*self._names(), strict=True))
+        objectives = zip(self._objectives.directions, self._objectives.names, strict=True)
+        what = " and ".join(f"{direction} {name}" for direction, name in objectives)
         how = f"{self.search.sampler}, {self.total} proposals to {what}"
         if not self.search.learns:
             return f"{how}, all of them at once"
         first = f"the {self.before_learning} planned here first"
         return f"{how}: {first}, then as trials end, {self.budget.max_open} open at most"
 
-    def _names(self) -> tuple[Sequence[str], Sequence[str]]:
-        return self._objectives.names, self._objectives.directions
-
     def news(self) -> Searched | None:
         """Return the proposals and ends since the last call, after the last end with the importances of the keys."""
-        over = self.done and not self.search.open
+        over = self.done and not self._open
         if not self._new:
             return None
         new, self._new = self._new, set()

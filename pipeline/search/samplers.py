@@ -4,37 +4,35 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from pipeline.search.library import load
 from tasks.errors import ConfigError, require, unknown_choice
 
-_KEYS: Mapping[str, tuple[str, ...]] = {
+_SAMPLERS: Mapping[str, tuple[str, ...]] = {
     "tpe": (
+        "TPESampler",
         *("consider_prior", "prior_weight", "consider_magic_clip", "consider_endpoints", "n_startup_trials"),
         *("n_ei_candidates", "multivariate", "group", "warn_independent_sampling", "constant_liar"),
     ),
-    "gp": ("n_startup_trials", "deterministic_objective", "warn_independent_sampling"),
+    "gp": ("GPSampler", "n_startup_trials", "deterministic_objective", "warn_independent_sampling"),
     "cmaes": (
+        "CmaEsSampler",
         *("x0", "sigma0", "n_startup_trials", "warn_independent_sampling", "consider_pruned_trials", "popsize"),
         *("use_separable_cma", "with_margin", "lr_adapt"),
     ),
-    "qmc": ("qmc_type", "scramble", "warn_asynchronous_seeding", "warn_independent_sampling"),
-    "random": (),
-    "grid": (),
-    "nsgaii": ("population_size", "mutation_prob", "crossover_prob", "swapping_prob"),
-    "nsgaiii": ("population_size", "mutation_prob", "crossover_prob", "swapping_prob", "dividing_parameter"),
+    "qmc": ("QMCSampler", "qmc_type", "scramble", "warn_asynchronous_seeding", "warn_independent_sampling"),
+    "random": ("RandomSampler",),
+    "grid": ("GridSampler",),
+    "nsgaii": ("NSGAIISampler", "population_size", "mutation_prob", "crossover_prob", "swapping_prob"),
+    "nsgaiii": (
+        "NSGAIIISampler",
+        *("population_size", "mutation_prob", "crossover_prob", "swapping_prob", "dividing_parameter"),
+    ),
 }
-_CLASSES = {
-    "tpe": "TPESampler",
-    "gp": "GPSampler",
-    "cmaes": "CmaEsSampler",
-    "qmc": "QMCSampler",
-    "random": "RandomSampler",
-    "grid": "GridSampler",
-    "nsgaii": "NSGAIISampler",
-    "nsgaiii": "NSGAIIISampler",
-}
+"""The class of each sampler, and the keys of its config."""
+
 _MADE_BY = {"create_nsgaii_sampler": "NSGAIISampler", "create_nsgaiii_sampler": "NSGAIIISampler"}
 """The functions by which Hydra's own plug-in makes some classes; its configs are used if it is installed."""
 
@@ -47,8 +45,8 @@ LEARNS_NOTHING = ("RandomSampler", "QMCSampler", "GridSampler", "BruteForceSampl
 def sampler_configs() -> dict[str, dict[str, Any]]:
     """Return the config of each sampler, with the keys of Hydra's own plug-in; null is Optuna's default."""
     return {
-        name: {"_target_": f"optuna.samplers.{_CLASSES[name]}", "seed": None, **dict.fromkeys(keys)}
-        for name, keys in _KEYS.items()
+        name: {"_target_": f"optuna.samplers.{kind}", "seed": None, **dict.fromkeys(keys)}
+        for name, (kind, *keys) in _SAMPLERS.items()
     }
 
 
@@ -62,7 +60,7 @@ def class_of(config: Mapping[str, Any]) -> str:
     name = _MADE_BY.get(target.rpartition(".")[2], target.removeprefix("optuna.samplers."))
     if name.isidentifier() and name.endswith("Sampler") and hasattr(load().samplers, name):
         return name
-    known = [f"optuna.samplers.{name}" for name in _CLASSES.values()]
+    known = [f"optuna.samplers.{kind}" for kind, *_ in _SAMPLERS.values()]
     raise unknown_choice("hydra.sweeper.sampler._target_", target, known)
 
 
@@ -91,7 +89,8 @@ def make_sampler(config: Mapping[str, Any], grid: Mapping[str, Sequence[Any]], *
     if "seed" in takes:
         given["seed"] = seed
     for package in _NEEDS.get(name, ()):
-        _require_package(package, name)
+        found = find_spec(package) is not None
+        require(found, "hydra.sweeper.sampler", f"{name} needs the package {package}: pip install {package}", "none")
     try:
         return kind(**given)
     except (ValueError, TypeError) as error:
@@ -107,10 +106,3 @@ def startup(sampler: Any) -> int:
         if isinstance(count := getattr(sampler, name, None), int):
             return count
     return 1
-
-
-def _require_package(package: str, name: str) -> None:
-    import importlib.util  # noqa: PLC0415  # the module is not needed elsewhere
-
-    found = importlib.util.find_spec(package) is not None
-    require(found, "hydra.sweeper.sampler", f"{name} needs the package {package}: pip install {package}", "none")

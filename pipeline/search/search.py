@@ -76,7 +76,6 @@ class Search:
         self._trials: list[Any] = []
         self._proposed: list[Mapping[str, str]] = []
         self._past: list[Mapping[str, str]] = []
-        self._open: set[int] = set()
         grid = space.grid() if class_of(options.sampler) == "GridSampler" else {}
         self.points = math.prod(map(len, grid.values())) if grid else None
         sampler = make_sampler(options.sampler, grid, seed=options.seed)
@@ -146,19 +145,18 @@ class Search:
             _require_same(number, past, own)
         self._trials.append(trial)
         self._proposed.append(own)
-        self._open.add(number)
         return Proposal(number=number, params=own, overrides=(*_overrides(own), *self._space.fixed))
 
     def tell(self, number: int, values: Sequence[float]) -> None:
         """Tell the study the values of a complete trial."""
         with _grid_may_be_done():
-            self._study.tell(self._ended(number), list(values), skip_if_finished=True)
+            self._study.tell(self._trials[number], list(values), skip_if_finished=True)
 
     def prune(self, number: int, step: int, value: float | None) -> None:
         """Tell the study that a trial was stopped at a step or, without a value, diverged, which counts as worst."""
-        trial, state = self._ended(number), load().trial.TrialState
+        trial, state = self._trials[number], load().trial.TrialState
         several = len(self._study.directions) > 1
-        if value is not None and not several and not self._is_finished(trial):
+        if value is not None and not several and not self._study.trials[trial.number].state.is_finished():
             trial.report(value, step)
         with _grid_may_be_done():
             self._study.tell(trial, state=state.FAIL if several else state.PRUNED, skip_if_finished=True)
@@ -166,12 +164,7 @@ class Search:
     def fail(self, number: int) -> None:
         """Tell the study that a trial has failed, which says nothing about its point."""
         with _grid_may_be_done():
-            self._study.tell(self._ended(number), state=load().trial.TrialState.FAIL, skip_if_finished=True)
-
-    @property
-    def open(self) -> int:
-        """How many proposed points have not ended."""
-        return len(self._open)
+            self._study.tell(self._trials[number], state=load().trial.TrialState.FAIL, skip_if_finished=True)
 
     @property
     def asked(self) -> int:
@@ -212,13 +205,6 @@ class Search:
             warnings.simplefilter("ignore")  # it warns if many trials have the best value
             found = load().importance.get_param_importances(self._study)
         return {str(name): float(share) for name, share in found.items()}
-
-    def _ended(self, number: int) -> Any:
-        self._open.remove(number)
-        return self._trials[number]
-
-    def _is_finished(self, trial: Any) -> bool:
-        return bool(self._study.trials[trial.number].state.is_finished())
 
     def _kept(self, params: Mapping[str, Any]) -> Any:
         """Return the trial of a recorded proposal in a study's database, None if there is none."""

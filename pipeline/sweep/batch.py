@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.plan.plan import Plan, PlannedTrial, Point
+from pipeline.plan.plan import Plan, Point
 from pipeline.plan.repeats import means, point_of, repeated
-from pipeline.reports import Searched
 from pipeline.results.standing import Standing
 from pipeline.sweep.source import End, PointSource
 from tasks.events import Outcome
@@ -16,50 +15,21 @@ class PointBatch:
     """The points of a ``source``, each run as ``repeats`` trials; some of these may be known already."""
 
     def __init__(self, source: PointSource, *, repeats: int) -> None:
-        self._source, self._repeats = source, repeats
-        self._keys: dict[int, str] = {}  # the key of the trial of every repeat, by the repeat's index
-        self._indices: dict[str, list[int]] = {}
+        self.source, self._repeats = source, repeats
+        self._indices: dict[str, list[int]] = {}  # of the repeats that a trial stands for, by its key
         self._ends: dict[int, dict[int, End]] = {}
-
-    @property
-    def done(self) -> bool:
-        """Whether no more points will come."""
-        return self._source.done
-
-    @property
-    def identity(self) -> str:
-        """The identity of its source."""
-        return self._source.identity
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """The keys that its source varies."""
-        return self._source.keys
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """The metrics that its source needs."""
-        return self._source.metrics
-
-    def recall(self, past: Sequence[Sequence[str]]) -> None:
-        """Have the source repeat the proposals of an earlier process."""
-        self._source.recall(past)
-
-    def news(self) -> Searched | None:
-        """Return the source's new proposals and results since the last call."""
-        return self._source.news()
 
     def more(self, room: int) -> list[Point]:
         """Return the repeats of more points, about ``room`` trials at most."""
-        points = self._source.more(max(1, room // self._repeats))
+        points = self.source.more(max(1, room // self._repeats))
         return repeated(points) if points else []
 
-    def assign(self, points: Sequence[Point], plan: Plan, trials: Mapping[int, PlannedTrial]) -> None:
-        """Record which trial each point is; ``trials`` are all of the sweep, by index."""
-        for point in points:
-            key = trials[plan.folded.get(point.index, point.index)].key
-            self._keys[point.index] = key
+    def assign(self, points: Sequence[Point], plan: Plan, keys: Mapping[int, str]) -> list[str]:
+        """Record which trial each point is, and return their keys; ``keys`` are those of all trials, by index."""
+        own = [keys[plan.folded.get(point.index, point.index)] for point in points]
+        for point, key in zip(points, own, strict=True):
             self._indices.setdefault(key, []).append(point.index)
+        return own
 
     def end(self, standing: Standing) -> None:
         """Record the end of a trial."""
@@ -72,14 +42,14 @@ class PointBatch:
                 continue
             ends[index] = end
             if len(ends) == self._repeats:
-                self._source.tell(point, _mean(list(ends.values())))
+                self.source.tell(point, _mean(list(ends.values())))
 
     def ends(self, standings: Mapping[str, Standing], error: Exception) -> dict[int, float | Exception]:
         """Return the value of each point, ``error`` for those that failed."""
-        ended = {index: standings[key] for index, key in self._keys.items()}
         values: dict[int, float | Exception] = {
-            index: error if standing.outcome in (None, Outcome.FAILED) else standing.value
-            for index, standing in ended.items()
+            index: error if standings[key].outcome in (None, Outcome.FAILED) else standings[key].value
+            for key, indices in self._indices.items()
+            for index in indices
         }
         return means(values, self._repeats)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,11 +27,6 @@ class Saved:
 
     keys: tuple[str, ...]
     progress: Progress
-
-
-def of_keys(saved: Saved, keys: Sequence[str]) -> Saved:
-    """Return the checkpoint of the trials with these keys only."""
-    return Saved(keys=tuple(keys), progress=saved.progress.of_trials([saved.keys.index(key) for key in keys]))
 
 
 def encode(saved: Saved) -> bytes:

@@ -11,7 +11,8 @@ import time
 from collections import defaultdict, deque
 from pathlib import Path
 
-from pipeline.sweep.checkpoint_file import CheckpointError, Saved, decode, encode, of_keys
+from pipeline.plan.plan import Progress
+from pipeline.sweep.checkpoint_file import CheckpointError, Saved, decode, encode
 
 SHARE = 0.05
 """The largest share of the time that the driver spends on writing a group's checkpoints."""
@@ -97,18 +98,14 @@ class Checkpoints:
                 del self._running[prefix]
                 self._ended.append((time.monotonic(), prefix))
 
-    def load(self) -> list[Saved]:
-        """Return the furthest valid checkpoint of every trial, each with those trials only."""
-        found = [saved for path in sorted(self.folder.glob("*.checkpoint")) if (saved := self._read(path))]
+    def load(self) -> dict[str, Progress]:
+        """Return the progress of every trial by its furthest valid checkpoint, by key."""
         best: dict[str, Saved] = {}
-        for saved in found:
+        for saved in filter(None, map(self._read, sorted(self.folder.glob("*.checkpoint")))):
             for key in saved.keys:
                 if key not in best or best[key].progress.checkpoint.step < saved.progress.checkpoint.step:
                     best[key] = saved
-        members: defaultdict[int, list[str]] = defaultdict(list)
-        for key, saved in best.items():
-            members[id(saved)].append(key)
-        return [of_keys(saved, members[id(saved)]) for saved in found if id(saved) in members]
+        return {key: saved.progress.of_trials([saved.keys.index(key)]) for key, saved in best.items()}
 
     def close(self, *, done: bool) -> None:
         """Unlock the folder; remove it if the sweep is ``done``."""

@@ -103,8 +103,8 @@ def compute_and_record(
         for report in run(engine, groups, dataset):
             handler.handle(report)
             if isinstance(report, Paused):
-                for slot, (trial, layout) in enumerate(zip(report.trials, report.layouts, strict=True)):
-                    handler.handle(stopped(trial, report.progress.of_trials([slot]), layout, dataset))
+                for one in report.each():
+                    handler.handle(stopped(one, dataset))
 
 
 def _failed(report: object) -> Failed | None:

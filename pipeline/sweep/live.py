@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
@@ -65,10 +64,8 @@ class LiveSweep:
         self._config, self._overrides, self._folder = config, overrides, folder
         self._console = make_console()
         self._stack = contextlib.ExitStack()
-        self._trials: dict[int, PlannedTrial] = {}
-        self._computing: dict[str, int] = {}  # the group of each trial that is being computed
-        self._open: Counter[int] = Counter()  # how many trials of each group are being computed
-        self._submitted = 0
+        self._computing: dict[str, set[str]] = {}  # what is left of the group of each trial that is being computed
+        self._busy = 0  # how many groups are being computed
         self._occupancy = Occupancy()
         self._started = False
         self._last = True
@@ -100,23 +97,23 @@ class LiveSweep:
         """
         others = in_background(meanwhile or (lambda: None))
         self._last = last
-        batch = PointBatch(source, repeats=self._config.sweep.repeats)
+        self._batch = PointBatch(source, repeats=self._config.sweep.repeats)
         # A resumed source first proposes one point: it identifies the sweep.
         few = bool(source.identity) and self._config.sweep.resume
-        points = batch.more(1 if few else TRIALS_A_WORKER * worker_count(self._config))
+        points = self._batch.more(1 if few else TRIALS_A_WORKER * worker_count(self._config))
         shared_config(points, self._config)
         if self._started:
             others.result()
-            self._add(batch, points)
+            self._add(points)
         else:
-            self._start(batch, points, others)
-        self._follow(batch)
-        self._record_proposals(batch)
+            self._start(points, others)
+        self._follow()
+        self._record_proposals()
         if self._occupancy.idle >= 0:
             self._handler.handle(Measured(metrics={"workers/idle": self._occupancy.idle}))
-        return batch.ends(self._tally.standings, self._failures.error())
+        return self._batch.ends(self._tally.standings, self._failures.error())
 
-    def _start(self, batch: PointBatch, points: Sequence[Point], others: Future[object]) -> None:
+    def _start(self, points: Sequence[Point], others: Future[object]) -> None:
         """Load the data, then start store and engine in parallel, since each takes seconds.
 
         The engine starts in the main thread, since Ray sets signal handlers, and only after the data have been
@@ -128,9 +125,9 @@ class LiveSweep:
         recorder = make_recorder(config, self._folder, lone=lone)
         self._stack.callback(recorder.drawers.close)
         self._engine = make_engine(config, lone=lone)
-        tags, attachments = collect()
+        provenance = collect()
         self._dataset = loading.result()
-        plan = self._first_plan(batch, points)
+        plan = self._first_plan(points)
         connecting = connect_in_background(recorder)
         self._stack.enter_context(self._engine)
         others.result()
@@ -140,59 +137,57 @@ class LiveSweep:
         criterion = Criterion.of(config.sweep, self._dataset)
         expected = expectation(config, plan.trials, self._dataset)
         self._tally = Tally(plan.trials, criterion, share=expected.share if expected else 1.0)
-        head = self._header(batch, tags, attachments)
+        head = self._header(provenance)
         self._record = Record(
             recorder, in_background(lambda: open_record(recorder, connecting, config, head, self._folder))
         )
-        self._failures = Failures(len(plan.trials), FaultLog(self._folder))
+        self._failures = Failures(self._tally.standings, FaultLog(self._folder))
         self._scheduler = TrialScheduler(config, self._dataset, criterion, widest=widest(config, self._dataset))
         self._stack.push(self._show_end)
         display = self._stack.enter_context(Display(self._console, self._tally))
         self._stack.enter_context(closing(self._record, self._engine, self._tally, display.print_line))
         self._handler = ReportHandler(self._record, self._tally, display, self._failures)
         self._started = True
-        self._begin(batch, points, plan)
+        self._begin(points, plan)
 
-    def _first_plan(self, batch: PointBatch, points: Sequence[Point]) -> Plan:
+    def _first_plan(self, points: Sequence[Point]) -> Plan:
         """Return the plan of the first points, with its notices printed; refuse a metric that no trial reports."""
         plan = plan_points(points, self._dataset, self._config)
-        for metric in batch.metrics:
+        for metric in self._batch.source.metrics:
             asked = dataclasses.replace(self._config.sweep, metric=metric)
             check_metric(asked, [trial.trial for trial in plan.trials], self._dataset, key="hydra.sweeper.metrics")
         show_folded(self._console, plan)
         show_not_stopped(self._config, plan, self._console)
         return plan
 
-    def _header(self, batch: PointBatch, tags: Mapping[str, str], attachments: Mapping[str, str]) -> Header:
+    def _header(self, provenance: Provenance) -> Header:
         """Return the header of the record; the parent run of a sweep keeps the attachments for all its trials."""
         if self._overrides is None:
-            provenance = Provenance(tags=tags, attachments=attachments)
             return Header(sweep=None, dataset=self._dataset, provenance=provenance)
         sweep = make_header(
             self._overrides,
             self._config,
             self._tally,
             self._dataset,
-            tags,
-            attachments,
-            identity=batch.identity,
-            keys=batch.keys,
+            provenance,
+            identity=self._batch.source.identity,
+            keys=self._batch.source.keys,
         )
-        return Header(sweep=sweep, dataset=self._dataset, provenance=Provenance(tags=tags))
+        return Header(sweep=sweep, dataset=self._dataset, provenance=Provenance(tags=provenance.tags))
 
-    def _begin(self, batch: PointBatch, points: Sequence[Point], plan: Plan) -> None:
+    def _begin(self, points: Sequence[Point], plan: Plan) -> None:
         """Load the data into the engine, and schedule the first points, after those of an earlier process."""
         self._engine.load(self._dataset)
         self._resumption = self._resumed()
         if self._resumption.proposals:
-            points, plan = self._recall(batch, points)
-        elif batch.identity and self._config.sweep.resume:  # of which one point is known so far
-            points, plan = self._extended(batch, points, TRIALS_A_WORKER * worker_count(self._config))
+            points, plan = self._recall(points)
+        elif self._batch.source.identity and self._config.sweep.resume:  # of which one point is known so far
+            points, plan = self._extended(points, TRIALS_A_WORKER * worker_count(self._config))
         if self._resumption.found:
             show_past(self._console, self._resumption.counts(self._tally.standings), self._resumption.damaged)
-        self._record_proposals(batch)
+        self._record_proposals()
         self._scheduler.replay(self._resumption.decisions)
-        self._schedule(batch, points, plan)
+        self._schedule(points, plan)
 
     def _show_end(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and issubclass(kind, Interrupted) and self._overrides is not None:
@@ -214,46 +209,43 @@ class LiveSweep:
             return Resumption()
         return Resumption.of(opened.past, opened.checkpoints)
 
-    def _recall(self, batch: PointBatch, points: Sequence[Point]) -> tuple[Sequence[Point], Plan]:
+    def _recall(self, points: Sequence[Point]) -> tuple[Sequence[Point], Plan]:
         """Have a source repeat its proposals of an earlier process, and return all points and their plan."""
         proposals = [overrides for made in self._resumption.proposals for overrides in made]
         self._console.print(f"{len(proposals)} proposals of the earlier process are repeated")
-        batch.recall(proposals)
-        return self._extended(batch, points, len(proposals))
+        self._batch.source.recall(proposals)
+        return self._extended(points, len(proposals))
 
-    def _extended(self, batch: PointBatch, points: Sequence[Point], room: int) -> tuple[Sequence[Point], Plan]:
+    def _extended(self, points: Sequence[Point], room: int) -> tuple[Sequence[Point], Plan]:
         """Return the first points with about ``room`` more, and their plan."""
-        points = [*points, *batch.more(room)]
+        points = [*points, *self._batch.more(room)]
         shared_config(points, self._config)
         plan = plan_points(points, self._dataset, self._config)
         new = tuple(trial for trial in plan.trials if trial.key not in self._tally.standings)
-        self._failures.expect(len(new))
         self._handler.handle(Planned(trials=new))
         return points, plan
 
-    def _add(self, batch: PointBatch, points: Sequence[Point]) -> None:
+    def _add(self, points: Sequence[Point]) -> None:
         """Add further points to the sweep."""
         shared_config(points, self._config)
-        plan = plan_points(points, self._dataset, self._config, known=list(self._trials.values()))
-        self._failures.expect(len(plan.trials))
+        known = [standing.trial for standing in self._tally.standings.values()]
+        plan = plan_points(points, self._dataset, self._config, known=known)
         self._handler.handle(Planned(trials=plan.trials))
-        self._record_proposals(batch)
-        self._schedule(batch, points, plan)
+        self._record_proposals()
+        self._schedule(points, plan)
 
-    def _record_proposals(self, batch: PointBatch) -> None:
+    def _record_proposals(self) -> None:
         """Record a source's proposals, on the disk before they are acted upon, so that a resume repeats them.
 
         The first proposals do not wait for the record to open: a resume makes the same ones again in any case.
         """
-        if (news := batch.news()) is not None:
+        if (news := self._batch.source.news()) is not None:
             self._handler.handle(news)
             if self._record.is_open:
                 self._record.sync()
 
-    def _schedule(self, batch: PointBatch, points: Sequence[Point], plan: Plan) -> None:
+    def _schedule(self, points: Sequence[Point], plan: Plan) -> None:
         """Schedule the trials of points, except those that have already ended."""
-        self._trials |= {trial.index: trial for trial in plan.trials}
-        batch.assign(points, plan, self._trials)
         for trials in self._resumption.in_batches(plan.trials, repeats=self._config.sweep.repeats):
             self._scheduler.add(trials)
         for trial in plan.trials:
@@ -263,60 +255,59 @@ class LiveSweep:
                 self._scheduler.end(trial, result)
             else:
                 self._scheduler.schedule(trial, self._resumption.saved.get(trial.key))
-        for point in points:
-            trial = self._trials[plan.folded.get(point.index, point.index)]
-            self._end(batch, trial)
+        keys = {standing.trial.index: key for key, standing in self._tally.standings.items()}
+        for key in self._batch.assign(points, plan, keys):
+            self._end(key)
 
-    def _follow(self, batch: PointBatch) -> None:
-        """Compute until every point of a batch has ended."""
-        self._submit(batch)
-        while self._open:
+    def _follow(self) -> None:
+        """Compute until every point of the batch has ended."""
+        self._submit()
+        while self._busy:
             for report in self._engine.reports():
-                self._process(batch, report)
+                self._process(report)
                 if self._tally.failed and self._config.sweep.fail_fast:
                     return
                 if isinstance(report, Finished | Failed | Paused):
-                    self._submit(batch)
-            self._decide(batch, closed=True)  # nothing runs: no trial will arrive before the next decision
-            self._submit(batch)
+                    self._submit()
+            # Nothing runs: no trial will arrive before the next decision.
+            self._process_own(self._scheduler.decide(closed=True))
+            self._submit()
 
-    def _submit(self, batch: PointBatch) -> None:
+    def _submit(self) -> None:
         """Submit groups for the idle workers: trials that go on, and trials of more points."""
-        self._decide(batch, closed=batch.done)
-        while (idle := self._engine.size - len(self._open)) > 0:
+        source = self._batch.source
+        self._process_own(self._scheduler.decide(closed=source.done))
+        while (idle := self._engine.size - self._busy) > 0:
             groups = self._scheduler.groups(idle)
             if groups:
-                self._hand_over(groups, last=self._last and batch.done and self._scheduler.settled)
-            elif batch.done or not (points := batch.more(TRIALS_A_WORKER * idle)):
+                self._hand_over(groups, last=self._last and source.done and self._scheduler.settled)
+            elif source.done or not (points := self._batch.more(TRIALS_A_WORKER * idle)):
                 return
             else:
-                self._add(batch, points)
+                self._add(points)
 
     def _hand_over(self, groups: Sequence[Group], *, last: bool) -> None:
         for group in groups:
-            self._submitted += 1
-            self._open[self._submitted] = len(group.trials)
-            self._computing |= dict.fromkeys((trial.key for trial in group.trials), self._submitted)
-        self._occupancy.note(len(self._open), self._engine.size)
+            keys = {trial.key for trial in group.trials}
+            self._computing |= dict.fromkeys(keys, keys)  # one set for all
+        self._busy += len(groups)
+        self._occupancy.note(self._busy, self._engine.size)
         self._engine.submit(groups, last=last)
 
-    def _process(self, batch: PointBatch, report: Report) -> None:
+    def _process(self, report: Report) -> None:
         self._handler.handle(report)
         if isinstance(report, Finished | Failed):
             self._release([report.trial])
-            self._end(batch, report.trial)
+            self._end(report.trial.key)
         elif isinstance(report, Paused):
             self._release(report.trials)
-        self._process_own(batch, self._scheduler.process(report))
+        self._process_own(self._scheduler.process(report))
 
-    def _decide(self, batch: PointBatch, *, closed: bool) -> None:
-        self._process_own(batch, self._scheduler.decide(closed=closed))
-
-    def _process_own(self, batch: PointBatch, reports: Iterable[Decided | Finished]) -> None:
+    def _process_own(self, reports: Iterable[Decided | Finished]) -> None:
         for report in reports:
             self._handler.handle(report)
             if isinstance(report, Finished):
-                self._end(batch, report.trial)
+                self._end(report.trial.key)
             elif self._overrides is not None:
                 self._record.sync()  # before it is acted upon, so that a resume replays it
                 self._occupancy.begin()
@@ -325,12 +316,12 @@ class LiveSweep:
         """Record that trials are no longer computed, and after the last of a group, that a worker is idle."""
         for trial in trials:
             group = self._computing.pop(trial.key)
-            self._open[group] -= 1
-            if not self._open[group]:
-                del self._open[group]
-                self._occupancy.note(len(self._open), self._engine.size)
+            group.remove(trial.key)
+            if not group:
+                self._busy -= 1
+                self._occupancy.note(self._busy, self._engine.size)
 
-    def _end(self, batch: PointBatch, trial: PlannedTrial) -> None:
-        standing = self._tally.standings[trial.key]
+    def _end(self, key: str) -> None:
+        standing = self._tally.standings[key]
         if standing.outcome is not None:
-            batch.end(standing)
+            self._batch.end(standing)

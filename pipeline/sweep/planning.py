@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -13,9 +13,9 @@ from pipeline.config.settings import setting_key
 from pipeline.config.tables import TABLES
 from pipeline.display.console import Loading, show_folded, show_forecast, show_plan
 from pipeline.plan.estimate import sweep_seconds, worker_memory
-from pipeline.plan.plan import Plan, PlannedTrial, Point, make_plan
+from pipeline.plan.plan import Plan, PlannedTrial, Point, Segment, fuse, make_plan
 from pipeline.plan.repeats import repeated
-from pipeline.record.protocol import SweepHeader
+from pipeline.record.protocol import Provenance, SweepHeader
 from pipeline.results.criterion import Criterion, check_metric
 from pipeline.results.tally import Tally
 from pipeline.stopping.checks import check, first_rung
@@ -23,6 +23,7 @@ from pipeline.stopping.forecast import Forecast, forecast
 from pipeline.sweep.engines import widest, worker_count
 from pipeline.sweep.resume import sweep_key
 from tasks.arrays.devices import DEVICE_BLOCKS, HOST_BLOCKS
+from tasks.cost import DataSize
 from tasks.datasets.dataset import Dataset
 from tasks.errors import ConfigError, require
 from tasks.rows import row_name
@@ -44,17 +45,13 @@ def shared_config(points: Sequence[Point], before: Config | None = None) -> Conf
         raise ConfigError("the grid must have at least one point, got none")
     config = before or points[0].config
     for point in points:
-        if not _is_alike(point.config, config):
+        if any(getattr(point.config, name) != getattr(config, name) for name in _OF_SWEEP):
             first, other = _common(config), _common(point.config)
             name = next(name for name in {**first, **other} if first.get(name) != other.get(name))
             raise ConfigError(
                 f"{name} must be the same in all trials of a sweep, got {first.get(name)!r} and {other.get(name)!r}"
             )
     return config
-
-
-def _is_alike(one: Config, other: Config) -> bool:
-    return all(getattr(one, name) == getattr(other, name) for name in _OF_SWEEP)
 
 
 def _common(config: Config) -> dict[str, Any]:
@@ -82,7 +79,7 @@ def plan_points(points: Sequence[Point], dataset: Dataset, config: Config, known
     # Those known have been compared already, so the last of each task stands for them: they may be thousands.
     compared = [*{type(one.trial.task): one.trial for one in known if one.trial.task.trains}.values(), *trials]
     check(rule, compared, metric=metric, validated=len(dataset.validation) > 0)
-    return make_plan(points, dataset, workers=worker_count(config), widest=widest(config, dataset), known=known)
+    return make_plan(points, dataset, known=known)
 
 
 def load_dataset(config: Config, console: Console) -> Dataset:
@@ -107,9 +104,11 @@ def show_dry_run(points: Sequence[Point], console: Console) -> None:
     plan, workers = plan_points(repeated(points), dataset, config), worker_count(config)
     show_folded(console, plan)
     show_not_stopped(config, plan, console)
-    seconds = sweep_seconds(plan, dataset, workers=workers)
-    memory = worker_memory(plan, dataset, blocks=HOST_BLOCKS if config.device == "cpu" else DEVICE_BLOCKS)
-    show_plan(console, plan, workers=workers, memory=memory, seconds=seconds)
+    segments = [Segment(trial=trial) for trial in plan.trials]
+    groups = fuse(segments, DataSize.of(dataset), workers=workers, widest=widest(config, dataset))
+    seconds = sweep_seconds(groups, dataset, workers=workers)
+    memory = worker_memory(groups, dataset, blocks=HOST_BLOCKS if config.device == "cpu" else DEVICE_BLOCKS)
+    show_plan(console, plan, groups, workers=workers, memory=memory, seconds=seconds)
     if (expected := expectation(config, plan.trials, dataset)) is not None:
         show_forecast(console, expected, seconds=seconds)
 
@@ -133,8 +132,7 @@ def make_header(
     config: Config,
     tally: Tally,
     dataset: Dataset,
-    tags: Mapping[str, str],
-    attachments: Mapping[str, str],
+    provenance: Provenance,
     identity: str = "",
     keys: Sequence[str] = (),
 ) -> SweepHeader:
@@ -150,8 +148,8 @@ def make_header(
         name=config.sweep.name or f"{', '.join(named) or 'one trial'} on {dataset.name}{repeats}",
         overrides=tuple(overrides),
         trials=trials,
-        provenance={**tags, CODE: code_version(), **criterion.tags()},
-        attachments=attachments,
+        provenance={**provenance.tags, CODE: code_version(), **criterion.tags()},
+        attachments=provenance.attachments,
         key=sweep_key(trials, config, identity),
         criterion=criterion,
     )

@@ -72,12 +72,10 @@ class Resumption:
     @classmethod
     def of(cls, past: Past, checkpoints: Checkpoints | None) -> Resumption:
         """Return the resumption from a record and its checkpoints."""
-        every = checkpoints.load() if checkpoints else []
-        saved = {key: one.progress.of_trials([slot]) for one in every for slot, key in enumerate(one.keys)}
         return cls(
             found=True,
             ended=past.ended,
-            saved=saved,
+            saved=checkpoints.load() if checkpoints else {},
             decisions=past.decisions,
             proposals=past.proposals,
             damaged=tuple(checkpoints.damaged) if checkpoints else (),

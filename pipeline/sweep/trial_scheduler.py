@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from pipeline.config.schema import Config
 from pipeline.config.settings import setting_key, setting_names
 from pipeline.plan.plan import Group, PlannedTrial, Progress, Segment, fuse
-from pipeline.reports import Decided, Failed, Finished, Layout, Paused, Report
+from pipeline.reports import Decided, Failed, Finished, Paused, PausedTrial, Report
 from pipeline.results.criterion import Criterion, mode_of
 from pipeline.stopping.checks import first_rung
 from pipeline.stopping.rung_system import Decision, RungSystem
@@ -22,15 +20,6 @@ from tasks.datasets.dataset import Dataset
 from tasks.events import Checkpoint, Outcome, Result
 from tasks.fused.objective import as_matrices
 from tasks.trial import DeclaresMetrics, Trial, uses_model
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _PausedTrial:
-    """A trial that has paused: its progress, and the layout of its arithmetic."""
-
-    trial: PlannedTrial
-    progress: Progress
-    layout: Layout
 
 
 class TrialScheduler:
@@ -52,7 +41,7 @@ class TrialScheduler:
         self._sign = 1 if (self._rule.mode or own) == "max" else -1
         self._rungs: RungSystem | None = None
         self._next: list[Segment] = []
-        self._paused: dict[str, _PausedTrial] = {}
+        self._paused: dict[str, PausedTrial] = {}
         self._complete: dict[str, float] = {}  # the scores of trials that ended before their last rung
         self._names: dict[str, str] = {}
         self._replayed: deque[Decision] = deque()  # decisions of an earlier process on settings that are not all known
@@ -107,18 +96,17 @@ class TrialScheduler:
         if self._rungs is None:
             return
         if isinstance(report, Paused):
-            for slot, (trial, layout) in enumerate(zip(report.trials, report.layouts, strict=True)):
-                progress = dataclasses.replace(report.progress.of_trials([slot]), reported=True)
-                yield from self._arrive(_PausedTrial(trial=trial, progress=progress, layout=layout), self._rungs)
+            for one in report.each():
+                yield from self._arrive(one, self._rungs)
         elif isinstance(report, Failed):
             self._rungs.drop_out(report.trial.key)
         elif isinstance(report, Finished):
             self.end(report.trial, report.result)
 
-    def _arrive(self, one: _PausedTrial, rungs: RungSystem) -> Iterator[Finished]:
+    def _arrive(self, one: PausedTrial, rungs: RungSystem) -> Iterator[Finished]:
         key, rung = one.trial.key, rungs.next_rung(one.trial.key)
         if rungs.is_stopped(key):
-            yield stopped(one.trial, one.progress, one.layout, self._dataset)
+            yield stopped(one, self._dataset)
         elif rung is None or one.progress.checkpoint.step < rung:
             self.schedule(one.trial, one.progress)  # it has already passed, by a decision of an earlier process
         else:
@@ -130,19 +118,17 @@ class TrialScheduler:
         if self._rungs is None:
             return
         for decision in self._rungs.decide(closed=closed):
-            yield self.as_report(decision)
+            names = {setting: self._names[setting.partition(" ")[0]] for setting in decision.scores}
+            yield Decided(decision=decision, names=names, metric=self._metric, sign=self._sign)
             for key in [key for setting in decision.passed for key in self._rungs.trials(setting)]:
                 if key in self._paused:
                     one = self._paused.pop(key)
                     self.schedule(one.trial, one.progress)
                 elif key in self._complete and self._rungs.next_rung(key) is not None:
                     self._rungs.arrive(key, [self._complete[key]])
-            yield from self._ends(key for setting in decision.stopped for key in self._rungs.trials(setting))
-
-    def as_report(self, decision: Decision) -> Decided:
-        """Return a decision as a report: with the names of the settings and the metric."""
-        names = {setting: self._names[setting.partition(" ")[0]] for setting in decision.scores}
-        return Decided(decision=decision, names=names, metric=self._metric, sign=self._sign)
+            for key in [key for setting in decision.stopped for key in self._rungs.trials(setting)]:
+                if key in self._paused:
+                    yield stopped(self._paused.pop(key), self._dataset)
 
     def groups(self, workers: int) -> tuple[Group, ...]:
         """Return the groups to compute next, balanced for so many workers."""
@@ -158,30 +144,25 @@ class TrialScheduler:
         here = (self._sign * values[order][steps[order] <= rung]).tolist()
         return here if rung in steps else [*here, math.nan]
 
-    def _ends(self, keys: Iterable[str]) -> Iterator[Finished]:
-        for key in keys:
-            if key in self._paused:
-                one = self._paused.pop(key)
-                yield stopped(one.trial, one.progress, one.layout, self._dataset)
 
-
-def stopped(trial: PlannedTrial, progress: Progress, layout: Layout, dataset: Dataset) -> Finished:
+def stopped(one: PausedTrial, dataset: Dataset) -> Finished:
     """Return the end of a paused trial that is stopped early."""
-    step = progress.checkpoint.step
+    trial, checkpoint = one.trial.trial, one.progress.checkpoint
+    step = checkpoint.step
     metrics = {
         name: float(values[curve.steps == step][0])
-        for curve in progress.curves
+        for curve in one.progress.curves
         for name, values in curve.metrics.items()
-        if step in curve.steps and (name.startswith("val/") or not isinstance(trial.trial.task, DeclaresMetrics))
+        if step in curve.steps and (name.startswith("val/") or not isinstance(trial.task, DeclaresMetrics))
     }
     result = Result(
         trial=0,
         outcome=Outcome.STOPPED,
         step=step,
         metrics=metrics,
-        arrays=_weights(trial.trial, progress.checkpoint, dataset),
+        arrays=_weights(trial, checkpoint, dataset),
     )
-    return Finished(trial=trial, result=result, layout=layout)
+    return Finished(trial=one.trial, result=result, layout=one.layout)
 
 
 def _weights(trial: Trial, checkpoint: Checkpoint, dataset: Dataset) -> dict[str, np.ndarray]:

@@ -19,13 +19,14 @@ from pipeline.config.schema import parse
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.protocol import run
 from pipeline.engine.worker import GroupStarted, compute
-from pipeline.plan.plan import Group, Plan, Point, make_plan
+from pipeline.plan.plan import Group, Plan, Point, Segment, fuse, make_plan
 from pipeline.record.drawings import DRAWN_TRIALS
 from pipeline.record.protocol import Provenance, SweepHeader
 from pipeline.reports import Finished, Progressed, Started
 from pipeline.results.tally import Tally
 from pipeline.sweep.engines import make_engine
 from pipeline.tracking.mlflow_recorder import MlflowRecorder
+from tasks.cost import DataSize
 from tasks.events import Curve, Outcome, Result
 from tests.benchmarks.timing import seconds
 
@@ -90,7 +91,7 @@ def of_record(dataset: Any) -> dict[str, float]:
 def recorded(dataset: Any, trials: int, reports: int, steps: int) -> tuple[float, float, float, float]:
     """Record made-up curves; return the driver's and the writer's CPU seconds, bytes on disk and bytes kept."""
     before = tracemalloc.get_traced_memory()[0]
-    plan = make_plan(points(trials, steps=reports * steps), dataset, workers=1)
+    plan = make_plan(points(trials, steps=reports * steps), dataset)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         recorder = MlflowRecorder(f"sqlite:///{folder}/mlflow.db", "costs")
         recorder.open(
@@ -99,8 +100,7 @@ def recorded(dataset: Any, trials: int, reports: int, steps: int) -> tuple[float
             Provenance(),
         )
         empty = size_of(folder)
-        ledger = Ledger.of(Group(trials=plan.trials), threads=1, device="cpu")
-        ledger.begin()
+        ledger = Ledger.of(Group(trials=plan.trials))
         tally, clock, whole = Tally(plan.trials), time.thread_time(), cpu_seconds()
         for message in made_up(trials, reports, steps):
             for report in ledger.reports_of(message):
@@ -132,7 +132,7 @@ def size_of(folder: str) -> int:
 
 def made_up(trials: int, reports: int, steps: int) -> Any:
     """Yield the messages of a group."""
-    yield GroupStarted(host="here", blas="none")
+    yield GroupStarted(host="here", device="cpu", threads=1, blas="none")
     rng = np.random.default_rng(0)
     for report in range(reports):
         numbers = report * steps + np.arange(steps)
@@ -185,8 +185,10 @@ def small_sweep(engine: Any, plan: Plan, dataset: Any) -> float:
             dataset,
             Provenance(),
         )
+        segments = [Segment(trial=trial) for trial in plan.trials]
+        groups = fuse(segments, DataSize.of(dataset), workers=WORKERS)
         tally, start = Tally(plan.trials), time.perf_counter()
-        for report in run(engine, plan.groups, dataset):
+        for report in run(engine, groups, dataset):
             if isinstance(report, Started | Progressed | Finished):
                 recorder.record(report)
                 tally.count(report)
@@ -199,9 +201,9 @@ def main() -> None:
     swept = points(SMALL_SWEEP["trials"], steps=SMALL_SWEEP["steps"], cluster=True)
     dataset = swept[0].config.dataset.load()
     costs = of_steps(dataset) | of_record(dataset)
-    plan = make_plan(swept, dataset, workers=WORKERS)
+    plan = make_plan(swept, dataset)
     with make_engine(swept[0].config, lone=False) as engine:
-        small_sweep(engine, make_plan(swept[:WORKERS], dataset, workers=WORKERS), dataset)  # the workers import
+        small_sweep(engine, make_plan(swept[:WORKERS], dataset), dataset)  # the workers import
         before = contention()
         costs["real_sweep"] = small_sweep(engine, plan, dataset)
         costs |= {"contention": (before + contention()) / 2} | of_ray()

@@ -8,12 +8,13 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.config.schema import Config, parse
 from pipeline.engine.protocol import run
-from pipeline.plan.plan import Plan, Point, make_plan
+from pipeline.plan.plan import Group, Plan, Point, Segment, fuse, make_plan
 from pipeline.record.protocol import Provenance, Recorder
 from pipeline.reports import Checkpointed, Failed, Paused
 from pipeline.results.criterion import Criterion
@@ -21,6 +22,7 @@ from pipeline.results.tally import Tally
 from pipeline.sweep.engines import make_engine, worker_count
 from pipeline.sweep.opening import Header, connect_in_background, make_recorder, open_record
 from pipeline.sweep.planning import make_header
+from tasks.cost import DataSize
 from tests.benchmarks.sweeps import GRID
 from tests.memory_recorder import MemoryRecorder
 
@@ -40,10 +42,15 @@ def points(images: str, *, record_every: int, steps: int) -> list[Point]:
     return found
 
 
-def record(plan: Plan, dataset: Any, engine: Any, recorder: Recorder) -> float:
+def grouped(plan: Plan, dataset: Any, config: Config) -> tuple[Group, ...]:
+    """Return the groups of a plan."""
+    return fuse([Segment(trial=trial) for trial in plan.trials], DataSize.of(dataset), workers=worker_count(config))
+
+
+def record(groups: Sequence[Group], dataset: Any, engine: Any, recorder: Recorder) -> float:
     """Return the seconds from the first group to the closed record."""
     start = time.perf_counter()
-    for report in run(engine, plan.groups, dataset):
+    for report in run(engine, groups, dataset):
         if isinstance(report, Failed):
             raise RuntimeError(report.error)  # noqa: TRY004  # a trial has failed
         if not isinstance(report, Checkpointed | Paused):
@@ -55,7 +62,7 @@ def record(plan: Plan, dataset: Any, engine: Any, recorder: Recorder) -> float:
 def mlflow_recorder(config: Config, plan: Plan, dataset: Any) -> Recorder:
     """Return the recorder of a sweep as the command line opens it."""
     head = Header(
-        sweep=make_header((), config, Tally(plan.trials, Criterion.of(config.sweep, dataset)), dataset, {}, {}),
+        sweep=make_header((), config, Tally(plan.trials, Criterion.of(config.sweep, dataset)), dataset, Provenance()),
         dataset=dataset,
         provenance=Provenance(),
     )
@@ -71,14 +78,15 @@ def main() -> None:
     swept = points(images, record_every=every, steps=POINTS * every)
     config = swept[0].config
     dataset = config.dataset.load()
-    plan = make_plan(swept, dataset, workers=worker_count(config))
-    few = make_plan(points(images, record_every=1, steps=1), dataset, workers=worker_count(config))
+    plan = make_plan(swept, dataset)
+    groups = grouped(plan, dataset, config)
+    few = grouped(make_plan(points(images, record_every=1, steps=1), dataset), dataset, config)
     taken: dict[str, list[float]] = {"memory": [], "mlflow": []}
     with make_engine(config, lone=False) as engine:
         record(few, dataset, engine, MemoryRecorder())  # the workers start and import
         for _ in range(rounds):
-            taken["memory"].append(record(plan, dataset, engine, MemoryRecorder()))
-            taken["mlflow"].append(record(plan, dataset, engine, mlflow_recorder(config, plan, dataset)))
+            taken["memory"].append(record(groups, dataset, engine, MemoryRecorder()))
+            taken["mlflow"].append(record(groups, dataset, engine, mlflow_recorder(config, plan, dataset)))
     steps = f"{POINTS * every} steps, {POINTS} points"
     note = f"48 trials, each {steps}; warm workers, from the first group to the closed record"
     print(json.dumps({name: statistics.median(values) for name, values in taken.items()} | {"note": note}))

@@ -20,9 +20,9 @@ from sqlalchemy import Engine, event
 from pipeline.address import absolute
 from pipeline.plan.plan import Group, make_plan
 from pipeline.reports import Finished, Progressed, Report
-from pipeline.sweep.engines import make_engine, worker_count
+from pipeline.sweep.engines import make_engine
 from pipeline.tracking.connection import connect
-from tests.benchmarks.recorders import mlflow_recorder, points, record
+from tests.benchmarks.recorders import grouped, mlflow_recorder, points, record
 from tests.benchmarks.sweeps import STEPS
 
 RECORD_EVERY = 10
@@ -109,12 +109,13 @@ def main() -> None:
         swept = points(sys.argv[1], record_every=RECORD_EVERY, steps=STEPS)
         config = swept[0].config
         dataset = config.dataset.load()
-        plan = make_plan(swept, dataset, workers=worker_count(config))
+        plan = make_plan(swept, dataset)
+        groups = grouped(plan, dataset, config)
         with make_engine(config, lone=True) as engine:  # what is recorded does not depend on where it is computed
             connect(absolute(config.tracking.uri), create=True)  # MLflow's migrations are no part of a sweep
             counting = Counting(engine)
             with transactions() as commits, cpu_time("recorder", "exporter") as busy:
-                seconds = record(plan, dataset, counting, mlflow_recorder(config, plan, dataset))
+                seconds = record(groups, dataset, counting, mlflow_recorder(config, plan, dataset))
         rows, sizes = stored(Path(name))
     once = len(rows) == len(set(rows)) and set(rows) == counting.told
     told = {"points": len(rows), "each exactly once": once, "transactions": commits[0]}

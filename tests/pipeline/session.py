@@ -58,4 +58,4 @@ def _end(arguments):
 
 if __name__ == "__main__":
     told = [_end(arguments) for arguments in json.loads(sys.argv[1])]
-    print(json.dumps([told, [name for name in ("ray", "mlflow", "sklearn") if name in sys.modules]]))
+    print(json.dumps([told, [name for name in ("ray", "mlflow", "sklearn", "matplotlib") if name in sys.modules]]))

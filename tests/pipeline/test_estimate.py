@@ -5,8 +5,9 @@ import pytest
 
 from pipeline.config.schema import parse
 from pipeline.plan.estimate import sweep_seconds, worker_memory
-from pipeline.plan.plan import Point, make_plan
+from pipeline.plan.plan import Point, Segment, fuse, make_plan
 from tasks.arrays.devices import HOST_BLOCKS
+from tasks.cost import DataSize
 from tasks.datasets.dataset import Split, make_dataset
 from tasks.memory import bytes_of_group
 
@@ -19,28 +20,29 @@ def dataset():
     return make_dataset(name="d", train=split, test=split, classes=classes, image_shape=(3, 32, 32), validation=0)
 
 
-def plan_of(dataset, *models, count=4):
+def groups_of(dataset, *models, count=4, workers=1):
     configs = [{"model": {"name": name}, "seed": seed} for name in models for seed in range(count)]
     points = [Point(index=k, overrides=(), config=parse(config)) for k, config in enumerate(configs)]
-    return make_plan(points, dataset, workers=1)
+    segments = [Segment(trial=trial) for trial in make_plan(points, dataset).trials]
+    return fuse(segments, DataSize.of(dataset), workers=workers)
 
 
 def test_the_memory_is_that_of_the_most_demanding_group(dataset):
-    plan = plan_of(dataset, "linear", "mlp", "convnet")
+    groups = groups_of(dataset, "linear", "mlp", "convnet")
 
     said = {
         group.trials[0].config["model"]["name"]: bytes_of_group(
             group.trials[0].trial, dataset, count=len(group.trials), blocks=HOST_BLOCKS
         )
-        for group in plan.groups
+        for group in groups
     }
-    assert worker_memory(plan, dataset, blocks=HOST_BLOCKS) == max(said.values())
+    assert worker_memory(groups, dataset, blocks=HOST_BLOCKS) == max(said.values())
     assert len(set(said.values())) == 3
 
 
 def test_the_time_follows_the_products_of_the_model(dataset):
     linear, convnet = (
-        sweep_seconds(plan_of(dataset, name), dataset, workers=1, speed=1e9) for name in ("linear", "convnet")
+        sweep_seconds(groups_of(dataset, name), dataset, workers=1, speed=1e9) for name in ("linear", "convnet")
     )
 
     # four linear models of 30,730 multiplications an image, and 30 for each of its pixels, which all of them share
@@ -50,16 +52,15 @@ def test_the_time_follows_the_products_of_the_model(dataset):
 
 
 def test_two_workers_take_half_the_time(dataset):
-    points = [Point(index=k, overrides=(), config=parse({"model": {"name": "mlp"}, "seed": k})) for k in range(40)]
     one, two = (
-        sweep_seconds(make_plan(points, dataset, workers=workers), dataset, workers=workers, speed=1e9)
+        sweep_seconds(groups_of(dataset, "mlp", count=40, workers=workers), dataset, workers=workers, speed=1e9)
         for workers in (1, 2)
     )
     assert two / one == pytest.approx(0.5, abs=0.01)
 
 
 def test_the_speed_is_measured_where_none_is_given(dataset):
-    plan = plan_of(dataset, "linear")
+    groups = groups_of(dataset, "linear")
 
     # a core does more than a million operations a second, and less than a million of millions
-    assert 1e6 < sweep_seconds(plan, dataset, workers=1, speed=1.0) / sweep_seconds(plan, dataset, workers=1) < 1e12
+    assert 1e6 < sweep_seconds(groups, dataset, workers=1, speed=1.0) / sweep_seconds(groups, dataset, workers=1) < 1e12

@@ -18,7 +18,7 @@ def failed(trial, line, *, at="here"):
 
 
 def test_trials_that_raise_at_one_place_are_told_of_together(tmp_path, trial):
-    failures = Failures(9, FaultLog(tmp_path))
+    failures = Failures(range(9), FaultLog(tmp_path))
     fresh = [failures.add(failed(trial(f"t{number}"), f"ValueError: {number}")) for number in range(5)]
     fresh.append(failures.add(failed(trial("other"), "KeyError: 1", at="there")))
 
@@ -41,7 +41,7 @@ def test_trials_that_raise_at_one_place_are_told_of_together(tmp_path, trial):
 
 
 def test_a_lone_trial_is_told_of_at_the_end_only_and_its_exception_is_the_cause(tmp_path, trial):
-    failures, exception = Failures(1, FaultLog(tmp_path)), ValueError("no")
+    failures, exception = Failures(range(1), FaultLog(tmp_path)), ValueError("no")
     raised = Raised(error="ValueError: no", traceback="Traceback", place="here", exception=exception)
 
     assert not failures.add(Failed(trial=trial("alone"), error=raised.error, traceback="Traceback", raised=raised))
@@ -53,7 +53,7 @@ def test_a_lone_trial_is_told_of_at_the_end_only_and_its_exception_is_the_cause(
 
 
 def test_a_log_that_cannot_be_written_is_not_named(tmp_path, trial):
-    failures = Failures(2, FaultLog(Path(tmp_path, "nowhere")))
+    failures = Failures(range(2), FaultLog(Path(tmp_path, "nowhere")))
     failures.add(failed(trial("a"), "ValueError: no"))
 
     assert NAME not in str(failures.error())

@@ -22,7 +22,7 @@ from pipeline.sweep.follow import compute_and_record
 from pipeline.sweep.opening import OpenRecord, Record
 from tests.memory_recorder import MemoryRecorder
 
-FAILURES = Failures(1, FaultLog(Path()))
+FAILURES = Failures(range(1), FaultLog(Path()))
 
 
 class Stopped:

@@ -21,7 +21,7 @@ def test_what_is_printed_and_recorded_of_a_command_line_has_no_password(monkeypa
     monkeypatch.setattr(sys, "argv", line)
     monkeypatch.setattr(sys, "orig_argv", ["python", "-m", *line])
 
-    told = [resuming.resume_command(), provenance.collect()[0]["command"], message_of(ValueError("something"))]
+    told = [resuming.resume_command(), provenance.collect().tags["command"], message_of(ValueError("something"))]
 
     for text in told:
         assert "tracking.uri=postgresql://***@host/db" in text

@@ -5,6 +5,7 @@ import pytest
 from pipeline.config.schema import parse
 from pipeline.plan.plan import Point
 from pipeline.plan.repeats import repeated
+from pipeline.record.protocol import Provenance
 from pipeline.results.criterion import Criterion
 from pipeline.results.tally import Tally
 from pipeline.sweep.planning import make_header, plan_points
@@ -49,7 +50,7 @@ def test_a_search_is_named_by_its_keys_where_the_repeats_of_one_point_differ_in_
     tally = Tally(plan.trials, Criterion.of(one.config.sweep, dataset))
 
     def name(keys):
-        return make_header((), one.config, tally, dataset, {}, {}, keys=keys).name
+        return make_header((), one.config, tally, dataset, Provenance(), keys=keys).name
 
     assert name(["learning_rate"]) == "learning_rate on synthetic (2 repeats)"
     assert name([]) == "seed, data_seed on synthetic (2 repeats)"

@@ -10,7 +10,8 @@ from tests.pipeline.secret import SECRET
 
 def collect_in_a_process(*arguments, **environment):
     code = (
-        "import json, sys; from pipeline.provenance import collect; print(json.dumps([*collect(), list(sys.modules)]))"
+        "import json, sys; from pipeline.provenance import collect; now = collect();"
+        "print(json.dumps([now.tags, now.attachments, list(sys.modules)]))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True, env=environment or None
@@ -31,12 +32,12 @@ def make_repository(folder):
 
 
 def test_what_decides_a_result_is_there():
-    tags, attachments = provenance.collect()
+    now = provenance.collect()
 
-    assert {"command", "python", "platform", "cpu", "blas", "version.numpy", "version.ray"} <= tags.keys()
-    assert all(isinstance(value, str) for value in tags.values())
-    assert "numpy==" in attachments[provenance.LOCK]
-    assert "threads" in tags["blas"]
+    assert {"command", "python", "platform", "cpu", "blas", "version.numpy", "version.ray"} <= now.tags.keys()
+    assert all(isinstance(value, str) for value in now.tags.values())
+    assert "numpy==" in now.attachments[provenance.LOCK]
+    assert "threads" in now.tags["blas"]
 
 
 def test_no_secret_of_the_environment_or_the_command_line_is_kept(monkeypatch):

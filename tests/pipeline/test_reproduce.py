@@ -38,7 +38,7 @@ def record(store_uri, *configs, ended):
         Point(index=k, overrides=(f"learning_rate={config['learning_rate']:g}",), config=parse({**config, **SHORT}))
         for k, config in enumerate(configs)
     ]
-    trials = make_plan(points, dataset, workers=1).trials
+    trials = make_plan(points, dataset).trials
     recorder = MlflowRecorder(store_uri, EXPERIMENT)
     recorder.open(
         SweepHeader(name="rates", overrides=(), trials=trials, provenance={}, attachments={}),

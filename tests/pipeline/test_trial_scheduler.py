@@ -25,7 +25,7 @@ def sweep(layout):
             values = {"stopping": {"min_steps": 100, "reduction_factor": 2, **rule}, "steps": 400}
             configs = [parse(values | {"learning_rate": k + 1.0}) for k in range(count)]
             points = [Point(index=k, overrides=(), config=config) for k, config in enumerate(configs)]
-            self.trials = make_plan(points, DATASET, workers=1).trials
+            self.trials = make_plan(points, DATASET).trials
             self.scheduler = TrialScheduler(configs[0], DATASET, Criterion(), widest=lambda _: 128)
             self.scheduler.replay(known)
             if add:
@@ -90,7 +90,7 @@ def test_trials_go_from_rung_to_rung_and_those_of_several_groups_go_on_as_one(sw
 
 def test_trials_that_no_rule_stops_go_to_their_end():
     config = parse({"steps": 400})
-    trials = make_plan([Point(index=0, overrides=(), config=config)], DATASET, workers=1).trials
+    trials = make_plan([Point(index=0, overrides=(), config=config)], DATASET).trials
     scheduler = TrialScheduler(config, DATASET, Criterion(), widest=lambda _: 128)
     scheduler.add(trials)
     scheduler.schedule(trials[0])

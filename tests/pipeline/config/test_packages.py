@@ -12,9 +12,9 @@ import pytest
 
 from pipeline.config.contract import violation
 from pipeline.config.identity import key, packages_of
-from pipeline.config.packages import packages
+from pipeline.config.packages import offers, package, packages
 from pipeline.config.schema import describe, parse
-from pipeline.config.tables import TABLES, added, clear_caches, faults
+from pipeline.config.tables import TABLES, _added, added, faults
 from pipeline.hydra.groups import keys
 from pipeline.record.protocol import Series
 from tasks.errors import ConfigError
@@ -36,6 +36,12 @@ ROW = "[descent_sweeps.losses]\ncooled = warm_losses:Cooled\n"
 
 WITH_COOLED = ", ".join(sorted([*LOSSES, "cooled"]))
 """The losses that there are beside the package of these tests."""
+
+
+def clear_caches():
+    """Forget the packages found, so that newly installed or changed ones are found."""
+    for cached in (offers, packages, package, _added):
+        cached.cache_clear()
 
 
 @pytest.fixture
@@ -284,5 +290,5 @@ def test_the_code_of_a_package_travels_with_ours_and_is_in_the_provenance(site):
     place = site()
 
     assert str(place) in _send_code()["py_modules"]
-    tags, _ = collect()
+    tags = collect().tags
     assert (tags["version.warm-losses"], len(tags["sources.warm-losses"])) == ("0.1", 64)

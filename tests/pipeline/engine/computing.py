@@ -13,8 +13,9 @@ import numpy as np
 from pipeline.config.schema import parse
 from pipeline.engine import worker
 from pipeline.engine.protocol import run
-from pipeline.plan.plan import Group, Point, Progress, make_plan
+from pipeline.plan.plan import Group, Point, Progress, Segment, fuse, make_plan
 from pipeline.reports import Failed, Finished, Paused, Progressed
+from tasks.cost import DataSize
 from tasks.datasets import Synthetic
 from tasks.events import Curve
 from tasks.studies.train import Train
@@ -30,12 +31,13 @@ def planned(count=3, **values):
 
 
 def groups_of(points, task=None, workers=2):
-    plan = make_plan(points, DATASET, workers=workers)
+    segments = [Segment(trial=trial) for trial in make_plan(points, DATASET).trials]
+    groups = fuse(segments, DataSize.of(DATASET), workers=workers)
     if task is None:
-        return plan.groups
+        return groups
     return tuple(
         replace(group, trials=tuple(replace(t, trial=replace(t.trial, task=task)) for t in group.trials))
-        for group in plan.groups
+        for group in groups
     )
 
 

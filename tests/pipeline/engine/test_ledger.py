@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pipeline.config.schema import parse
-from pipeline.engine.faults import after_lost_worker, after_raise, after_timeout
+from pipeline.engine.faults import after_end, after_lost_worker, after_raise, after_timeout
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.worker import GroupStarted
 from pipeline.plan.plan import Group, Point, make_plan
@@ -12,15 +12,15 @@ from tasks.datasets import Synthetic
 from tasks.events import Checkpoint, Curve, Outcome, Result
 
 LOST = "lost with its worker (exit code 3) in attempt {}, 2 of 2 alone"
-BEGUN = GroupStarted(host="here", blas="blas 1.0")
+BEGUN = GroupStarted(host="here", device="cpu", threads=3, blas="blas 1.0")
 
 
 @pytest.fixture
 def ledger():
     dataset = Synthetic(examples=60, test_examples=10, features=4, classes=2, validation=10).load()
     points = [Point(index=seed, overrides=(), config=parse({"seed": seed})) for seed in range(2)]
-    trials = make_plan(points, dataset, workers=1).trials
-    return Ledger.of(Group(trials=trials), threads=3, device="cpu")
+    trials = make_plan(points, dataset).trials
+    return Ledger.of(Group(trials=trials))
 
 
 def curve(trial, *steps):
@@ -38,7 +38,7 @@ def test_messages_become_reports_of_their_trials(ledger):
     assert reports[2].trial.index == 1
     assert reports[3].layout.slot == 1
     assert (reports[3].layout.width, reports[3].layout.threads, reports[3].layout.host) == (2, 3, "here")
-    assert list(ledger.end()) == []
+    assert ledger.open() == []
 
 
 def test_a_second_attempt_repeats_nothing(ledger):
@@ -61,13 +61,16 @@ def test_what_raised_fails_the_one_trial_that_had_not_ended(ledger):
 
     assert [(type(r), r.trial.index, r.error) for r in reports] == [(Failed, 1, "ValueError: no")]
     assert again == []
-    assert list(ledger.end()) == []
+    assert ledger.open() == []
 
 
 def test_a_trial_left_without_a_result_fails(ledger):
     list(ledger.reports_of(BEGUN))
 
-    assert [report.trial.index for report in ledger.end()] == [0, 1]
+    reports, again = after_end(ledger)
+
+    assert [(type(r), r.trial.index) for r in reports] == [(Failed, 0), (Failed, 1)]
+    assert again == []
 
 
 def test_a_trial_that_kills_its_worker_is_found_in_halves(ledger):
@@ -102,5 +105,5 @@ def test_halves_go_on_from_the_checkpoint_of_their_group(ledger):
 
     _, halves = ledger.again(2, "an error", lost_workers=1)
     for k, half in enumerate(halves):
-        start = half.begin().start.checkpoint
+        _, start, _ = half.begin()
         assert (start.step, start.trials.tolist(), start.arrays["weights"].tolist()) == (20, [0], [[float(k)]])

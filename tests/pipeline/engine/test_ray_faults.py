@@ -175,7 +175,7 @@ def test_a_sweep_that_is_left_early_leaves_nothing_running(computing, engine, tm
 
 
 def test_data_larger_than_the_object_store_are_spilled_and_read(computing, engine):
-    from pipeline.plan.plan import make_plan
+    from pipeline.plan.plan import Group, make_plan
     from tasks.datasets.dataset import Split, make_dataset
 
     # given an object store of 80 MB and images of half as much again
@@ -186,9 +186,9 @@ def test_data_larger_than_the_object_store_are_spilled_and_read(computing, engin
     assert data.train.images.nbytes > 120_000_000
     node = start_cluster(num_cpus=1, object_store_memory=80_000_000)
     try:
-        plan = make_plan(computing.planned(1, steps=20), data, workers=1)
+        trials = make_plan(computing.planned(1, steps=20), data).trials
         with engine(node.address, workers=1) as running:
-            ends = list(run(running, plan.groups, data))
+            ends = list(run(running, [Group(trials=trials)], data))
     finally:
         node.shutdown()
 

@@ -137,9 +137,10 @@ def test_groups_that_wait_are_cut_for_a_node_that_joins_and_a_node_that_leaves_i
     assert {first > 0 for _, first, _, seeds in attempts[3:]} == {True}
 
 
-def test_a_group_that_has_started_is_halved_for_a_node_that_joins(computing, engine_of, nodes, tmp_path):
+def test_a_group_that_has_started_is_halved_for_a_node_that_joins(computing, engine_of, nodes, tmp_path, monkeypatch):
     # given a sweep of one group, of which a second saved is worth a process
-    engine = engine_of(options={"checkpoint_every": 20, "min_saved_seconds": 1.0})
+    monkeypatch.setattr("pipeline.engine.splitting.MIN_SAVED_SECONDS", 1.0)
+    engine = engine_of(options={"checkpoint_every": 20})
     points = families(computing, 6, 60, steps=600)
     task = computing.Disturbed(folder=str(tmp_path), pause=0.03, between=0.5)
     groups = computing.groups_of(points, task=task, workers=1)
@@ -167,8 +168,7 @@ def test_a_group_that_has_started_is_halved_for_a_node_that_joins(computing, eng
 
 def test_ten_thousand_trials_leave_nothing_behind_in_the_driver(computing, engine_of):
     # given ten thousand short trials in fused groups
-    plan = make_plan(computing.planned(1, steps=5), computing.DATASET, workers=1)
-    first = plan.trials[0]
+    (first,) = make_plan(computing.planned(1, steps=5), computing.DATASET).trials
     trials = [
         replace(first, index=seed, key=str(seed), trial=replace(first.trial, seed=seed)) for seed in range(10_000)
     ]

@@ -1,5 +1,6 @@
 import pytest
 
+from pipeline.engine import splitting
 from pipeline.engine.splitting import Pace, group_to_split
 
 
@@ -11,11 +12,12 @@ def test_a_half_is_faster_but_goes_on_from_the_checkpoint():
     assert pace.saved(40.0) == pytest.approx(10.0)
 
 
-def test_the_group_that_saves_the_most_is_split():
+def test_the_group_that_saves_the_most_is_split(monkeypatch):
     slow, fast = (Pace(trials=20, began=0.0, kept=kept, done=kept) for kept in (0.1, 0.9))
 
     assert group_to_split([(fast, 60.0), (slow, 60.0)]) == 1
-    assert group_to_split([(fast, 60.0), (slow, 60.0)], min_saved_seconds=1e6) is None
+    monkeypatch.setattr(splitting, "MIN_SAVED_SECONDS", 1e6)
+    assert group_to_split([(fast, 60.0), (slow, 60.0)]) is None
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from pipeline.figures import draw
 from pipeline.figures.style import caption
+from pipeline.figures.trial import draw
 from tasks.datasets.synthetic import Synthetic
 from tasks.events import Outcome, Result
 

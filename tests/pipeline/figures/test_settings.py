@@ -8,12 +8,12 @@ from PIL import Image
 from scipy import stats
 
 from pipeline.figures.bands import draw_bands, half_width
-from pipeline.figures.drawing import SWEEP_FIGURES, draw_sweep
+from pipeline.figures.drawing import SWEEP_FIGURES
 from pipeline.figures.error_bars import _best_over, _legend_place, draw_error_bars
 from pipeline.figures.heat_maps import _side
 from pipeline.figures.profiles import _ways
 from pipeline.figures.settings import are_repeated, as_means, by_setting, mean_curve
-from pipeline.figures.sweep import FIGURES, REPEATED
+from pipeline.figures.sweep import FIGURES, REPEATED, draw_sweep
 from pipeline.figures.trials import caption_of, caption_of_draws
 from pipeline.record.drawings import TrialRecord
 from pipeline.record.protocol import Series
@@ -56,7 +56,7 @@ def repeats(record):
 
 
 def drawn(trials):
-    return {name: image for draw in SWEEP_FIGURES for name, image in draw(trials).items()}
+    return {name: image for figure in SWEEP_FIGURES for name, image in draw_sweep(figure, trials).items()}
 
 
 def test_a_sweep_with_repeats_has_the_figures_of_settings_too(repeats):

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.figures.drawing import SWEEP_FIGURES, draw_sweep
+from pipeline.figures.drawing import SWEEP_FIGURES
 from pipeline.figures.heat_maps import _cells, _left_out, _values, draw_heat_maps
 from pipeline.figures.metrics import draw_metrics
 from pipeline.figures.parallel_coordinates import _places, _texts, draw_parallel_coordinates
 from pipeline.figures.rungs import _draw_counts, _limits
 from pipeline.figures.style import blank
-from pipeline.figures.sweep import FIGURES
+from pipeline.figures.sweep import FIGURES, draw_sweep
 from pipeline.figures.training import draw_curves
 from pipeline.figures.trials import by_kind, models
 from pipeline.record.drawings import TrialRecord
@@ -47,7 +47,7 @@ def record(trial):
 
 def drawn(trials):
     """Return all figures of a sweep."""
-    return {name: image for draw in SWEEP_FIGURES for name, image in draw(trials).items()}
+    return {name: image for figure in SWEEP_FIGURES for name, image in draw_sweep(figure, trials).items()}
 
 
 def rows(*names):

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.figures import draw, draw_quickly
 from pipeline.figures.data_gradient import data_gradient
 from pipeline.figures.filters import draw_filters
 from pipeline.figures.pictures import is_image, write_above
 from pipeline.figures.style import sheet
+from pipeline.figures.trial import draw, draw_quickly
 from pipeline.record.protocol import Series
 from tasks.datasets.dataset import Split, make_dataset
 from tasks.events import Outcome, Result

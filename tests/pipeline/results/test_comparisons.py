@@ -147,7 +147,7 @@ def test_settings_that_were_stopped_early_are_not_compared():
     found = ranked([early, setting("a", [0.7, 0.71, 0.72]), setting("b", [0.5, 0.51, 0.49])])
 
     assert [one.name for one in found] == ["a", "b", "early"]
-    assert [one.other.name for one in against_best(found)] == ["b"]
+    assert [one.other.name for one in against_best(found, most=5)] == ["b"]
     assert conclusion(found)[0].startswith("a is better than b by 21.00 (95 % interval")
 
 
