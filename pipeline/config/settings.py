@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from pipeline.config.schema import describe_trial
@@ -58,8 +58,18 @@ def key_of(used: Mapping[str, Any], over: Collection[str]) -> str:
     return hashlib.sha256(json.dumps(_without(used, over), sort_keys=True).encode()).hexdigest()[:16]
 
 
+def varied_by_repeats(names: Iterable[str], over: Collection[str]) -> list[str]:
+    """Return the names that repeats vary, in order: those in ``over``, and of a group in ``over`` the keys of its rows.
+
+    >>> varied_by_repeats(["loss", "loss.margin", "optimizer", "seed"], ["loss", "seed"])
+    ['loss', 'loss.margin', 'seed']
+    """
+    return [name for name in names if name in over or name.partition(".")[0] in over]
+
+
 def _without(used: Mapping[str, Any], over: Collection[str]) -> dict[str, Any]:
-    return {name: used[name] for name in used if name not in over and name.partition(".")[0] not in over}
+    varied = varied_by_repeats(used, over)
+    return {name: used[name] for name in used if name not in varied}
 
 
 def setting_names(trials: Sequence[Trial], over: Collection[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from pipeline.reports import Failed, Finished
 from pipeline.results import tally as module
+from pipeline.results.criterion import Criterion
 from pipeline.results.tally import Tally
 from tasks.events import Outcome
 from tests.pipeline.record.recording import done
@@ -32,6 +33,18 @@ def test_trials_that_are_known_are_not_named_again(trial, monkeypatch):
         tally.count(Finished(trial=one, result=done(), layout=None))
 
     assert named == [1]
+
+
+def test_repeats_that_differ_only_in_a_key_of_the_group_that_they_vary_all_count(trial):
+    trials = [trial(loss={"name": "svm", "margin": margin}) for margin in (1.0, 2.0)]
+    tally = Tally(trials, Criterion(over=("loss",)))
+
+    for one, accuracy in zip(trials, (0.5, 0.75), strict=True):
+        tally.count(Finished(trial=one, result=done(**{"val/accuracy": accuracy}), layout=None))
+
+    (setting,) = tally.settings()
+    summary = setting.summary("val/accuracy")
+    assert (summary.count, summary.mean) == (2, 0.625)
 
 
 def test_a_trial_that_fails_by_its_own_verdict_is_counted_as_failed(trial):
