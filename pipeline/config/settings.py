@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from pipeline.config.schema import describe_trial
 from pipeline.config.tables import TABLES
@@ -87,6 +87,14 @@ class SweptValues:
         self._varied: set[str] = set()
         self._inside: dict[tuple[str, Any], str] = {}
 
+    @classmethod
+    def of(cls, used: Iterable[Mapping[str, Any]]) -> Self:
+        """Return those of trials that use these values."""
+        found = cls()
+        for one in used:
+            found.add(one)
+        return found
+
     def add(self, used: Mapping[str, Any]) -> None:
         """Add the values that a trial uses."""
         for name, value in used.items():
@@ -108,24 +116,27 @@ class SweptValues:
 
 def swept_values(used: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """Return the keys that differ between trials, as `SweptValues.values` does."""
-    found = SweptValues()
-    for one in used:
-        found.add(one)
-    return found.values()
+    return SweptValues.of(used).values()
 
 
 def _place(name: str, order: Sequence[str]) -> tuple[int, str]:
     return order.index(name.partition(".")[0]), name
 
 
-def trial_names(trials: Sequence[Trial], overrides: Sequence[Sequence[str]]) -> list[str]:
+def trial_names(
+    trials: Sequence[Trial], overrides: Sequence[Sequence[str]], known: SweptValues | None = None
+) -> list[str]:
     """Return the name of each trial: its strategy (for other tasks than train, its task), and the values that differ.
 
-    The name of a lone trial holds the values that its ``overrides`` set.
+    They may differ from those of the trials before, ``known``, to which these are added. The name of a lone trial holds
+    the values that its ``overrides`` set.
     """
     used = [used_values(trial) for trial in trials]
-    if len(trials) > 1:
-        varied = swept_values(used)
+    if known is not None or len(trials) > 1:
+        swept = SweptValues() if known is None else known
+        for one in used:
+            swept.add(one)
+        varied = swept.values()
         return [_name(one, [key for key in varied if key in one]) for one in used]
     given = dict(text.partition("=")[::2] for text in overrides[0] if not text.startswith(("+", "~")))
     presets = [given[group] for group in ("experiment", "dataset") if given.get(group)]

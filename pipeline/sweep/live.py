@@ -234,7 +234,8 @@ class LiveSweep:
     def _add(self, batch: PointBatch, points: Sequence[Point]) -> None:
         """Add further points to the sweep."""
         shared_config(points, self._config)
-        plan = plan_points(points, self._dataset, self._config, known=list(self._trials.values()))
+        known, swept = list(self._trials.values()), self._tally.swept_values
+        plan = plan_points(points, self._dataset, self._config, known=known, swept=swept)
         self._failures.expect(len(plan.trials))
         self._handler.handle(Planned(trials=plan.trials))
         self._record_proposals(batch)

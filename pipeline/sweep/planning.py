@@ -9,7 +9,7 @@ from rich.console import Console
 
 from pipeline.config.identity import CODE, code_version
 from pipeline.config.schema import Config, describe
-from pipeline.config.settings import setting_key
+from pipeline.config.settings import SweptValues, setting_key
 from pipeline.config.tables import TABLES
 from pipeline.display.console import Loading, show_folded, show_forecast, show_plan
 from pipeline.plan.estimate import sweep_seconds, worker_memory
@@ -68,8 +68,17 @@ def _common(config: Config) -> dict[str, Any]:
     return {"dataset": flat.pop("dataset.name"), "stopping": flat.pop("stopping.name"), **flat}
 
 
-def plan_points(points: Sequence[Point], dataset: Dataset, config: Config, known: Sequence[PlannedTrial] = ()) -> Plan:
-    """Return the plan of points, given the trials ``known`` already; refuse points that cannot be computed."""
+def plan_points(
+    points: Sequence[Point],
+    dataset: Dataset,
+    config: Config,
+    known: Sequence[PlannedTrial] = (),
+    swept: SweptValues | None = None,
+) -> Plan:
+    """Return the plan of points, given the trials ``known`` already; refuse points that cannot be computed.
+
+    ``swept`` are the values of those known, as in `make_plan`.
+    """
     for point in points:
         check_trial(point.config.trial, dataset)
     trials = [point.config.trial for point in points]
@@ -82,7 +91,8 @@ def plan_points(points: Sequence[Point], dataset: Dataset, config: Config, known
     # Those known have been compared already, so the last of each task stands for them: they may be thousands.
     compared = [*{type(one.trial.task): one.trial for one in known if one.trial.task.trains}.values(), *trials]
     check(rule, compared, metric=metric, validated=len(dataset.validation) > 0)
-    return make_plan(points, dataset, workers=worker_count(config), widest=widest(config, dataset), known=known)
+    workers, most = worker_count(config), widest(config, dataset)
+    return make_plan(points, dataset, workers=workers, widest=most, known=known, swept=swept)
 
 
 def load_dataset(config: Config, console: Console) -> Dataset:
