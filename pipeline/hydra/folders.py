@@ -26,9 +26,19 @@ _OF_JOB = ("config.yaml", "overrides.yaml", "hydra.yaml")
 
 
 def is_dry_run(config: DictConfig) -> bool:
-    """Return whether the config of a sweep asks for its plan only; what an environment variable holds is a text."""
+    """Return whether the config of a sweep asks for its plan only."""
+    return _is_true(config, "dry_run")
+
+
+def is_resumed(config: DictConfig) -> bool:
+    """Return whether the config of a sweep asks to go on from an earlier process."""
+    return _is_true(config, "resume")
+
+
+def _is_true(config: DictConfig, name: str) -> bool:
+    """Return whether a key of ``sweep`` is true; what an environment variable holds is a text."""
     sweep = OmegaConf.select(config, "sweep")  # what it must be is checked in each job
-    return isinstance(sweep, DictConfig) and str(sweep.get("dry_run")).lower() == "true"
+    return isinstance(sweep, DictConfig) and str(sweep.get(name)).lower() == "true"
 
 
 def claim_folder(config: DictConfig) -> bool:

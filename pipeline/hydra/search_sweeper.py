@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pipeline.config.schema import parse
 from pipeline.hydra.composer import Composer
-from pipeline.hydra.folders import claim_folder, is_dry_run
+from pipeline.hydra.folders import claim_folder, is_dry_run, is_resumed
 from pipeline.hydra.grid import GridSpec
 from pipeline.hydra.launcher import SweepLauncher
 from pipeline.hydra.sweeper import undo_deferral
@@ -116,6 +116,7 @@ class SearchSweeper(Sweeper):
             storage=self.storage,
             study_name=self.study_name,
             extend=self._extend if self.custom_search_space else None,
+            resume=is_resumed(self.config),
         )
         return Search(space_of(parser.parse_overrides(texts)), options)
 

@@ -32,6 +32,7 @@ BAD = {
     ("optimizer=sgd,adm", RATE): "optimizer must be one of",
     ("learning_rte=interval(1,2)",): "learning_rte is no key of this config, did you mean learning_rate?",
 }
+STORED = ("hydra.sweeper.storage=sqlite:///study.db", "hydra.sweeper.study_name=one")
 UNKNOWN = (RATE, "hydra.sweeper.metrics=[val/los,examples]", "hydra.sweep.dir=asked")
 """It is refused once the data are there, and the folder of the sweep."""
 PRESET = """# @package _global_
@@ -195,9 +196,10 @@ def test_a_search_of_a_grid_of_repeats_and_of_two_objectives_are_told_what_they_
 
 
 @pytest.mark.slow
-def test_a_search_that_is_killed_goes_on_from_its_proposals_and_contradicts_none(tmp_path, empty_store):
+@pytest.mark.parametrize("study", [(), STORED], ids=["in memory", "in a database"])
+def test_a_search_that_is_killed_goes_on_from_its_proposals_and_contradicts_none(tmp_path, empty_store, study):
     store(tmp_path, empty_store)
-    more = [RATE, "hydra.sweeper.n_trials=24", "hydra.sweeper.n_jobs=4", "steps=1500", "hydra.sweep.dir=out"]
+    more = [*study, RATE, "hydra.sweeper.n_trials=24", "hydra.sweeper.n_jobs=4", "steps=1500", "hydra.sweep.dir=out"]
     command = ["-m", "pipeline", *SEARCH[:-1], *more]
 
     with commands.Command(command, tmp_path) as driver:
