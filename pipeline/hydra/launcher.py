@@ -11,6 +11,7 @@ from hydra.core.utils import JobReturn, configure_log, env_override, setup_globa
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError
 
 from pipeline.address import redact
 from pipeline.config.schema import Config, parse
@@ -75,12 +76,12 @@ class SweepLauncher(Launcher):
         self._check_environments(begun)
         return self._ended(begun, self.run)
 
-    def search(self, proposals: Proposals) -> Sequence[JobReturn]:
-        """Run the proposals of a search, and return one result a job."""
+    def search(self, proposals: Proposals, examples: Sequence[Point]) -> Sequence[JobReturn]:
+        """Run the proposals of a search, and return one result a job; ``examples`` are points that it may propose."""
         assert self.config is not None
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        source = SearchSource(proposals, self._proposed, _point)
+        source = SearchSource(proposals, self._proposed, _point, examples)
 
         def run(jobs: Sequence[StartedJob], folder: Path) -> Mapping[int, Any]:
             config, environment = source.first.config, jobs[0].environment
@@ -89,7 +90,7 @@ class SweepLauncher(Launcher):
                 console.print(proposals.describe(), markup=False, soft_wrap=True)
                 points = source.more(proposals.before_learning)
                 with env_override(dict(environment)):
-                    show_dry_run(points, console)
+                    show_dry_run(points, console, examples)
                 return {}
             self.last = True
             return self.drive(source, config, environment, folder, meanwhile=source.close)
@@ -190,9 +191,28 @@ def _stated(config: DictConfig) -> tuple[str, ...]:
     return tuple(map(redact, [*sweeper, *stated["task"]]))
 
 
+def validated(jobs: Sequence[Job]) -> list[Point]:
+    """Return the points of jobs before they start, but of those whose values may depend on where the jobs run.
+
+    Raises
+    ------
+    ConfigError
+        If a value breaks its rule.
+    """
+    points = []
+    for job in jobs:
+        with contextlib.suppress(InterpolationResolutionError):  # such as a variable of the machine of another launcher
+            if not job.uses_job_context():
+                points.append(_point_of(job, job.resolved()))
+    return points
+
+
 def _point(begun: StartedJob) -> Point:
-    overrides = tuple(map(redact, begun.job.overrides))
-    return Point(index=begun.job.number, overrides=overrides, config=parse(begun.values))
+    return _point_of(begun.job, begun.values)
+
+
+def _point_of(job: Job, values: Mapping[str, Any]) -> Point:
+    return Point(index=job.number, overrides=tuple(map(redact, job.overrides)), config=parse(values))
 
 
 def _print_left_out(jobs: Sequence[Job]) -> None:

@@ -19,8 +19,9 @@ from pipeline.config.schema import parse
 from pipeline.hydra.composer import Composer
 from pipeline.hydra.folders import claim_folder, is_dry_run, is_resumed
 from pipeline.hydra.grid import GridSpec
-from pipeline.hydra.launcher import SweepLauncher
+from pipeline.hydra.launcher import SweepLauncher, validated
 from pipeline.hydra.sweeper import undo_deferral
+from pipeline.plan.plan import Point
 from pipeline.search.objectives import Objectives
 from pipeline.search.proposals import Budget, Proposals
 from pipeline.search.search import Options, Search
@@ -83,15 +84,24 @@ class SearchSweeper(Sweeper):
         proposals = Proposals(search, budget, objectives)
         ours = self.launcher if isinstance(self.launcher, SweepLauncher) else None
         composer = (ours.composer if ours else None) or Composer(self.hydra_context.config_loader, self.config)
-        composer.compose_all(search.examples(), 0)  # a key that none has fails before anything is written
+        examples = self._examples(search, composer)
         if claim_folder(self.config):
             composer.clear()
-        returns = ours.search(proposals) if ours else self._by_batches(proposals, objectives, composer)
+        returns = ours.search(proposals, examples) if ours else self._by_batches(proposals, objectives, composer)
         if not is_dry_run(self.config):
             self._write(search.results())
         for result in returns:
             _ = result.return_value  # raises the error of a job that failed
         return [returns]
+
+    def _examples(self, search: Search, composer: Composer) -> list[Point]:
+        """Return points at the ends of a search's space.
+
+        A key that none of them has, or a value that breaks its rule, is refused here, before anything is written. A
+        user's own code may add to the points what they lack, so they are not judged where there is any.
+        """
+        jobs = composer.compose_all(search.examples(), 0)
+        return [] if self.custom_search_space else validated(jobs)
 
     def _by_batches(self, proposals: Proposals, objectives: Objectives, composer: Composer) -> Sequence[JobReturn]:
         """Launch proposals as any launcher can: the next batch once all of the last one has ended."""

@@ -71,6 +71,20 @@ def override_text(value: Any) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
+def outermost(distribution: Any) -> list[Any]:
+    """Return the values of a choice, or the ends of a range, between which its other values are.
+
+    Of a continuous interval they are those next to its ends: ``interval(0,1)`` is a range of what must be above 0, too.
+    """
+    kinds = load().distributions
+    if isinstance(distribution, kinds.CategoricalDistribution):
+        return list(distribution.choices)
+    low, high = distribution.low, distribution.high
+    if distribution.step is None:
+        return [math.nextafter(low, high), math.nextafter(high, low)]
+    return [low, high]
+
+
 def _distribution(override: Override) -> Any:
     sweep: Any = override.value()
     key = override.key_or_group

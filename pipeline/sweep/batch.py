@@ -37,6 +37,11 @@ class PointBatch:
         return self._source.keys
 
     @property
+    def examples(self) -> Sequence[Point]:
+        """Points at the ends of what its source may propose later."""
+        return self._source.examples
+
+    @property
     def metrics(self) -> tuple[str, ...]:
         """The metrics that its source needs."""
         return self._source.metrics

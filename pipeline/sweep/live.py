@@ -38,6 +38,7 @@ from pipeline.sweep.follow import ReportHandler
 from pipeline.sweep.occupancy import Occupancy
 from pipeline.sweep.opening import Header, Record, closing, connect_in_background, make_recorder, open_record
 from pipeline.sweep.planning import (
+    check_examples,
     expectation,
     load_dataset,
     make_header,
@@ -154,7 +155,11 @@ class LiveSweep:
         self._begin(batch, points, plan)
 
     def _first_plan(self, batch: PointBatch, points: Sequence[Point]) -> Plan:
-        """Return the plan of the first points, with its notices printed; refuse a metric that no trial reports."""
+        """Return the plan of the first points, with its notices printed.
+
+        Refuse a metric that no trial reports, and what may be proposed later and cannot be computed.
+        """
+        check_examples(batch.examples, self._config, self._dataset)
         plan = plan_points(points, self._dataset, self._config)
         for metric in batch.metrics:
             asked = dataclasses.replace(self._config.sweep, metric=metric)

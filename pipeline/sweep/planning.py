@@ -95,6 +95,14 @@ def plan_points(
     return make_plan(points, dataset, workers=workers, widest=most, known=known, swept=swept)
 
 
+def check_examples(examples: Sequence[Point], config: Config, dataset: Dataset) -> None:
+    """Refuse what a search may propose later, and its sweep or the data do not allow: it would end the sweep then."""
+    if examples:
+        shared_config(examples, config)
+    for example in examples:
+        check_trial(example.config.trial, dataset)
+
+
 def load_dataset(config: Config, console: Console) -> Dataset:
     """Return the data, and show the progress where loading takes long."""
     with Loading(console) as loading:
@@ -110,10 +118,11 @@ def show_not_stopped(config: Config, plan: Plan, console: Console) -> None:
         console.print(f"stopping={rule} compares trainings: trials of task={', '.join(others)} run to their end")
 
 
-def show_dry_run(points: Sequence[Point], console: Console) -> None:
-    """Print the plan of points, and its estimated cost."""
+def show_dry_run(points: Sequence[Point], console: Console, examples: Sequence[Point] = ()) -> None:
+    """Print the plan of points, and its estimated cost; ``examples`` are points that a search may propose later."""
     config = shared_config(points)
     dataset = load_dataset(config, console)
+    check_examples(examples, config, dataset)
     plan, workers = plan_points(repeated(points), dataset, config), worker_count(config)
     show_folded(console, plan)
     show_not_stopped(config, plan, console)

@@ -30,11 +30,15 @@ BAD = {
     ("loss=softmax", "loss.margin=interval(0.5,2)"): "loss.margin must be set with loss=",
     ("optimizer=sgd,adam", "optimizer.momentum=interval(0.1,0.9)"): "optimizer.momentum must be set with",
     ("optimizer=sgd,adm", RATE): "optimizer must be one of",
+    ("batch_size=int(interval(0,9))", "learning_rate=interval(0,1)"): "batch_size must be >= 1, or null for the full",
+    ("seed=range(3,-4,-1)", "hydra/launcher=basic"): "seed must be >= 0, got -3",
+    ("loss=softmax,svm", "loss.margin=interval(-1,2)"): "loss.margin must be >= 0, got -0.99",
     ("learning_rte=interval(1,2)",): "learning_rte is no key of this config, did you mean learning_rate?",
 }
 STORED = ("hydra.sweeper.storage=sqlite:///study.db", "hydra.sweeper.study_name=one")
 UNKNOWN = (RATE, "hydra.sweeper.metrics=[val/los,examples]", "hydra.sweep.dir=asked")
-"""It is refused once the data are there, and the folder of the sweep."""
+TOO_LARGE = (RATE, "batch_size=int(interval(1,901))", "hydra.sweep.dir=large")
+"""They are refused once the data are there, and the folder of the sweep."""
 PRESET = """# @package _global_
 defaults:
   - override /optimizer: momentum
@@ -87,11 +91,11 @@ def test_a_config_of_hydras_plug_in_searches_with_one_name_changed(tmp_path):
 def refused(tmp_path_factory):
     """Give bad input to one process; return its folder, the end of each command, and what it has imported."""
     folder = tmp_path_factory.mktemp("refused")
-    return folder, *fresh_session(folder, *([*SEARCH, *overrides] for overrides in (*BAD, UNKNOWN)))
+    return folder, *fresh_session(folder, *([*SEARCH, *overrides] for overrides in (*BAD, UNKNOWN, TOO_LARGE)))
 
 
 def test_bad_input_is_told_before_anything_starts(refused):
-    folder, (*ends, _), imported = refused
+    folder, (*ends, _, _), imported = refused
 
     assert [code for code, _, _ in ends] == [2] * len(BAD)
     assert {
@@ -104,13 +108,21 @@ def test_bad_input_is_told_before_anything_starts(refused):
 
 
 def test_a_metric_that_is_not_measured_is_told_before_anything_is_computed(refused):
-    _, (*_, (code, err, out)), imported = refused
+    _, (*_, (code, err, out), _), imported = refused
 
     assert code == 2
     assert "hydra.sweeper.metrics must be one of" in err
     assert "(did you mean 'val/loss'?)" in err
     assert "trials" not in out
     assert "ray" not in imported
+
+
+def test_the_end_of_a_range_that_the_data_do_not_allow_is_told_before_anything_is_computed(refused):
+    _, (*_, (code, err, out)), _ = refused
+
+    assert code == 2
+    assert "trials" not in out
+    assert "batch_size must be at most the 900 training examples of synthetic, or null for all of them, got 901" in err
 
 
 def parents(folder):

@@ -120,6 +120,24 @@ def test_a_key_that_no_job_has_leaves_no_folder_behind(tmp_path):
     assert not (tmp_path / "out/multirun.yaml").exists()
 
 
+def test_a_value_that_is_refused_leaves_no_folder_behind_with_another_launcher(tmp_path):
+    line = ["-m", "hydra/launcher=basic", "hydra.sweep.dir=out", "dataset=synthetic", "seed=3,-4"]
+
+    ((code, err, _),) = session(tmp_path, line)
+
+    assert (code, err) == (2, "error: seed must be >= 0, got -4\n")
+    assert not (tmp_path / "out/multirun.yaml").exists()
+
+
+def test_a_value_that_only_a_job_can_resolve_is_left_to_it(tmp_path):
+    line = ["-m", "hydra/launcher=basic", "hydra.sweep.dir=out", "dataset=synthetic", "seed=3,4"]
+
+    ((_, err, _),) = session(tmp_path, [*line, "sweep.name=${oc.env:OF_ANOTHER_MACHINE}"])
+
+    assert "OF_ANOTHER_MACHINE" in err
+    assert (tmp_path / "out/multirun.yaml").exists()  # the jobs have begun
+
+
 def test_presets_are_told_what_is_wrong_with_them(dry_run):
     one, two = map(dry_run, WRONG)
 

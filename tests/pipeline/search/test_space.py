@@ -2,7 +2,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from pipeline.search.space import space_of
+from pipeline.search.space import outermost, space_of
 from tasks.errors import ConfigError
 
 
@@ -42,6 +42,16 @@ def test_what_is_given_last_counts_and_what_is_not_searched_is_part_of_every_poi
 
     assert made.distributions == {"b": IntDistribution(0, 2)}
     assert made.fixed == ("+c=x", "a=3", "~d")
+
+
+def test_the_outermost_values_of_a_range_are_those_that_may_be_proposed():
+    made = space("a=interval(0,1)", "b=int(interval(1,4))", "c=range(0,1,step=0.25)", "d=x,y")
+
+    (low, high), *others = map(outermost, made.distributions.values())
+
+    assert 0 < low < 1e-300
+    assert 1 - 1e-15 < high < 1
+    assert others == [[1, 4], [0, 0.75], ["x", "y"]]
 
 
 def test_a_grid_has_all_values_of_each_key():
