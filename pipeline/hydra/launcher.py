@@ -54,6 +54,7 @@ class SweepLauncher(Launcher):
         self._home = Path()
         self._live: LiveSweep | None = None
         self._environment: Mapping[str, str] | None = None
+        self._context: DictConfig | None = None  # what Hydra gives to the sweep that runs
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep Hydra's arguments."""
@@ -105,11 +106,13 @@ class SweepLauncher(Launcher):
         return start_job(job, self._callbacks(), self.task_function)
 
     def _proposed(self, proposal: Proposal) -> StartedJob:
-        """Start a proposal as a job."""
+        """Start a proposal as a job; the log of a sweep that runs stays its own."""
         assert self.config is not None
         assert self.composer is not None
         with contextlib.chdir(self._home) if self.config.hydra.job.chdir else contextlib.nullcontext():
             begun = self._begin(self.composer.compose(proposal.overrides, proposal.number))
+        if self._context is not None and self._callbacks() is not None:
+            configure_log(self._context.hydra.job_logging, self._context.hydra.verbose)
         self._check_environments([begun])
         return begun
 
@@ -137,7 +140,7 @@ class SweepLauncher(Launcher):
         assert self.config is not None
         folder, callbacks = Path(self.config.hydra.sweep.dir).absolute(), self._callbacks()
         try:
-            with as_hydra_job(jobs[0].job.config(), str(folder), log=True):
+            with as_hydra_job(jobs[0].job.config(), str(folder), log=True) as self._context:
                 ends = run(jobs, folder)
         except Exception as error:
             if callbacks is not None:
