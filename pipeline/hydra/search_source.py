@@ -18,8 +18,8 @@ from pipeline.sweep.source import End
 class SearchSource:
     """A source of a search's proposals: ``begin`` starts a proposal as a job, ``point`` makes the job's point.
 
-    ``examples`` are points at the ends of its space. ``jobs`` are those that have started. The first proposal is made at
-    once, since it holds the config that all share.
+    ``examples`` are points at the ends of its space. ``jobs`` are those that have started. The first proposal is made
+    at once, since it holds the config that all share.
     """
 
     def __init__(

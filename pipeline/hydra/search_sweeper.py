@@ -22,7 +22,7 @@ from pipeline.hydra.grid import GridSpec
 from pipeline.hydra.launcher import SweepLauncher, validated
 from pipeline.hydra.sweeper import undo_deferral
 from pipeline.plan.plan import Point
-from pipeline.search.objectives import Objectives
+from pipeline.search.objectives import ACCURACY, Objectives
 from pipeline.search.proposals import Budget, Proposals
 from pipeline.search.search import Options, Search
 from pipeline.search.space import space_of
@@ -74,6 +74,11 @@ class SearchSweeper(Sweeper):
         objectives = Objectives.of(self.config.sweep, self.metrics, self.direction)
         stopped = self.config.stopping.name != "none" and len(objectives.directions) > 1
         require(not stopped, "stopping", "must be none for several hydra.sweeper.metrics", self.config.stopping.name)
+        ours = self.launcher if isinstance(self.launcher, SweepLauncher) else None
+        asked = [name or ACCURACY[0] for name in objectives.metrics]
+        ranked = ours is not None or asked == [self.config.sweep.get("metric") or ACCURACY[0]]
+        rule = "must be null for another hydra/launcher, whose jobs return sweep.metric alone: give that instead"
+        require(ranked, "hydra.sweeper.metrics", rule, ", ".join(objectives.names))
         search = self._search(arguments, objectives)
         budget = Budget(
             n_trials=self.n_trials,
@@ -82,7 +87,6 @@ class SearchSweeper(Sweeper):
             workers=_workers(self.config),
         )
         proposals = Proposals(search, budget, objectives)
-        ours = self.launcher if isinstance(self.launcher, SweepLauncher) else None
         composer = (ours.composer if ours else None) or Composer(self.hydra_context.config_loader, self.config)
         examples = self._examples(search, composer)
         if claim_folder(self.config):

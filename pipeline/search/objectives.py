@@ -67,11 +67,10 @@ class Objectives:
         """Return the value of each metric, NaN if it was not measured."""
         return [_value(name, measured) for name in self.metrics]
 
-    def measured(self, returned: float | Sequence[float] | None) -> dict[str, float]:
-        """Return the metrics from the return value of a job, which is a list for several metrics."""
-        values = returned if isinstance(returned, Sequence) else [returned]
-        names = [name or ACCURACY[0] for name in self.metrics]
-        return {name: math.nan if value is None else float(value) for name, value in zip(names, values, strict=False)}
+    def measured(self, returned: float | None) -> dict[str, float]:
+        """Return the one metric, from the return value of a job."""
+        (name,) = self.metrics
+        return {name or ACCURACY[0]: math.nan if returned is None else float(returned)}
 
 
 def _value(name: str | None, measured: Mapping[str, float]) -> float:
