@@ -84,6 +84,7 @@ class Search:
         self._trials: list[Any] = []
         self._proposed: list[Mapping[str, str]] = []
         self._past: list[Mapping[str, str]] = []
+        self._unclaimed: list[Any] = []  # the trials of a database that may be proposals of the past
         self._open: set[int] = set()
         grid = space.grid() if class_of(options.sampler) == "GridSampler" else {}
         self.points = math.prod(map(len, grid.values())) if grid else None
@@ -138,6 +139,9 @@ class Search:
         self._past = [dict(text.partition("=")[::2] for text in overrides) for overrides in past]
         for number, (before, proposed) in enumerate(zip(self._past, self._proposed, strict=False)):
             _require_same(number, before, proposed)
+        if self._options.storage is not None:  # else the study has nothing but the trials of this process
+            taken = {trial.number for trial in self._trials}
+            self._unclaimed = [one for one in self._known() if one.number not in taken]
         if past and self._depends_on_study:
             self._reseed(len(past))
 
@@ -236,7 +240,11 @@ class Search:
         return self._trials[number]
 
     def _is_finished(self, trial: Any) -> bool:
-        return bool(self._study.trials[trial.number].state.is_finished())
+        return bool(self._known()[trial.number].state.is_finished())
+
+    def _known(self) -> list[Any]:
+        """Return the trials of the study; to copy thousands takes a second, each time."""
+        return list(self._study.get_trials(deepcopy=False))
 
     def _reseed(self, count: int) -> None:
         """Have the next proposals draw other random numbers than the first ``count``, which are repeated, have had.
@@ -266,7 +274,7 @@ class Search:
         if self._options.storage is None:
             return None
         search, shared = self._marks()
-        marked = [(one.user_attrs.get(_FIRST, ["", ""]), one) for one in self._study.trials]
+        marked = [(one.user_attrs.get(_FIRST, ["", ""]), one) for one in self._known()]
         known = [(marks[1] == shared, one.number, one) for marks, one in marked if marks[0] == search]
         return self._trial_of(max(known)[-1]) if known else None
 
@@ -275,11 +283,10 @@ class Search:
         return load().trial.Trial(self._study, known._trial_id)  # noqa: SLF001  # as Optuna's own dashboards do
 
     def _kept(self, params: Mapping[str, Any]) -> Any:
-        """Return the trial of a recorded proposal in a study's database, None if there is none."""
-        taken = {trial.number for trial in self._trials}
-        for known in self._study.trials:
-            if known.number not in taken and dict(known.params) == params:
-                return self._trial_of(known)
+        """Return the trial of a recorded proposal in a study's database, None if there is none; each is taken once."""
+        for place, known in enumerate(self._unclaimed):
+            if dict(known.params) == params:
+                return self._trial_of(self._unclaimed.pop(place))
         return None
 
     def _recalled(self, past: Mapping[str, str]) -> dict[str, Any]:

@@ -185,6 +185,23 @@ def test_a_search_in_a_database_is_resumed_with_its_first_proposal_whatever_it_h
     assert [one.overrides for one in new] != [one.overrides for one in before[:4]]
 
 
+def test_a_long_past_is_repeated_and_pruned_without_a_copy_of_all_its_trials_each_time(monkeypatch):
+    before = searched(made(), 12)
+    search, copied = made(past=[one.overrides for one in before]), []
+    get = search._study.get_trials
+
+    def counted(**options):
+        copied.append(options.get("deepcopy", True))
+        return get(**options)
+
+    monkeypatch.setattr(search._study, "get_trials", counted)
+    for one in before:
+        assert search.ask() == one
+        search.prune(one.number, 10, 0.5)
+
+    assert True not in copied
+
+
 def test_whether_a_search_is_resumed_is_no_part_of_its_identity():
     assert made(resume=True).identity == made().identity
     assert "resume" not in made().identity  # which would be another one than that of the searches recorded so far
