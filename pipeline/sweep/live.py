@@ -231,7 +231,11 @@ class LiveSweep:
         points = [*points, *batch.more(room)]
         shared_config(points, self._config)
         plan = plan_points(points, self._dataset, self._config)
-        new = tuple(trial for trial in plan.trials if trial.key not in self._tally.standings)
+        known = self._tally.standings
+        new = tuple(trial for trial in plan.trials if trial.key not in known)
+        for trial in plan.trials:
+            if trial.key in known:
+                known[trial.key].trial = trial  # it was named before the others were there
         self._failures.expect(len(new))
         self._handler.handle(Planned(trials=new))
         return points, plan

@@ -274,6 +274,9 @@ def test_a_search_that_is_resumed_with_more_trials_goes_on(tmp_path, empty_store
     more = session(tmp_path, [*command, "hydra.sweeper.n_trials=9", "sweep.resume=true"])
 
     assert [ends[0][0], more[0][0]] == [0, 0], more
+    rows = [line for line in more[0][2].splitlines() if line.startswith("gradient lr=")]
+    assert rows
+    assert not [row for row in rows if "steps=20" in row]  # as the name of a lone trial says
     ((_, status, _, children),) = parents(tmp_path)
     assert status == "FINISHED"
     assert sorted(int(own["search.proposal"]) for _, own in children) == list(range(9))
