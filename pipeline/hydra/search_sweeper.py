@@ -25,7 +25,7 @@ from pipeline.plan.plan import Point
 from pipeline.search.objectives import ACCURACY, Objectives
 from pipeline.search.proposals import Budget, Proposals
 from pipeline.search.search import Options, Search
-from pipeline.search.space import space_of
+from pipeline.search.space import SearchSpace, space_of
 from pipeline.sweep.engines import worker_count
 from pipeline.sweep.source import End
 from tasks.errors import require
@@ -79,16 +79,17 @@ class SearchSweeper(Sweeper):
         ranked = ours is not None or asked == [self.config.sweep.get("metric") or ACCURACY[0]]
         rule = "must be null for another hydra/launcher, whose jobs return sweep.metric alone: give that instead"
         require(ranked, "hydra.sweeper.metrics", rule, ", ".join(objectives.names))
-        search = self._search(arguments, objectives)
         budget = Budget(
             n_trials=self.n_trials,
             n_jobs=self.n_jobs,
             max_failure_rate=self.max_failure_rate,
             workers=_workers(self.config),
         )
-        proposals = Proposals(search, budget, objectives)
+        space = self._space(arguments)
         composer = (ours.composer if ours else None) or Composer(self.hydra_context.config_loader, self.config)
-        examples = self._examples(search, composer)
+        examples = self._examples(space, composer)
+        search = Search(space, self._options(objectives))
+        proposals = Proposals(search, budget, objectives)
         if claim_folder(self.config):
             composer.clear()
         returns = ours.search(proposals, examples) if ours else self._by_batches(proposals, objectives, composer)
@@ -98,13 +99,13 @@ class SearchSweeper(Sweeper):
             _ = result.return_value  # raises the error of a job that failed
         return [returns]
 
-    def _examples(self, search: Search, composer: Composer) -> list[Point]:
-        """Return points at the ends of a search's space.
+    def _examples(self, space: SearchSpace, composer: Composer) -> list[Point]:
+        """Return points at the ends of a space.
 
         A key that none of them has, or a value that breaks its rule, is refused here, before anything is written. A
         user's own code may add to the points what they lack, so they are not judged where there is any.
         """
-        jobs = composer.compose_all(search.examples(), 0)
+        jobs = composer.compose_all(space.examples(), 0)
         return [] if self.custom_search_space else validated(jobs)
 
     def _by_batches(self, proposals: Proposals, objectives: Objectives, composer: Composer) -> Sequence[JobReturn]:
@@ -119,20 +120,23 @@ class SearchSweeper(Sweeper):
             ended += returns
         return ended
 
-    def _search(self, arguments: Sequence[str], objectives: Objectives) -> Search:
+    def _space(self, arguments: Sequence[str]) -> SearchSpace:
         assert self.hydra_context is not None
-        assert self.config is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         texts = [*GridSpec.of({"params": self.params}).texts(), *map(undo_deferral, arguments)]
-        options = Options(
+        return space_of(parser.parse_overrides(texts))
+
+    def _options(self, objectives: Objectives) -> Options:
+        """Return the options of the search; a dry run leaves its storage alone."""
+        assert self.config is not None
+        return Options(
             sampler=_plain(self.sampler),
             directions=objectives.directions,
-            storage=self.storage,
+            storage=None if is_dry_run(self.config) else self.storage,
             study_name=self.study_name,
             extend=self._extend if self.custom_search_space else None,
             resume=is_resumed(self.config),
         )
-        return Search(space_of(parser.parse_overrides(texts)), options)
 
     def _extend(self, trial: Any) -> None:
         assert self.custom_search_space is not None

@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.search.library import load
 from pipeline.search.samplers import LEARNS_NOTHING, class_of, make_sampler, startup
-from pipeline.search.space import SearchSpace, outermost, override_text
+from pipeline.search.space import SearchSpace, override_text
 from tasks.errors import ConfigError, SweepError, require
 
 _MIN_COMPLETE = 10
@@ -105,26 +105,6 @@ class Search:
     def keys(self) -> tuple[str, ...]:
         """The keys of its space."""
         return tuple(self._space.distributions)
-
-    def examples(self) -> list[list[str]]:
-        """Return the overrides of points of the space, proposed or not: each choice is in one with each end of ranges.
-
-        A key that only some choices have is left out of the points of the others.
-        """
-        kinds = load().distributions
-        texts = {name: list(map(override_text, outermost(one))) for name, one in self._space.distributions.items()}
-        choices = {
-            name: texts[name]
-            for name, one in self._space.distributions.items()
-            if isinstance(one, kinds.CategoricalDistribution)
-        }
-        most = max(map(len, choices.values()), default=1)
-        points = [
-            {name: of[number % len(of) if name in choices else end] for name, of in texts.items()}
-            for end in ((0, -1) if len(choices) < len(texts) else (0,))
-            for number in range(most)
-        ]
-        return [[*_overrides(point), *self._space.fixed] for point in points]
 
     def recall(self, past: Sequence[Sequence[str]]) -> None:
         """Repeat the proposals of an earlier process, given by their overrides, in order, before any new one.

@@ -16,6 +16,7 @@ SEARCH = (
     "steps=20",
 )
 RATE = "learning_rate=tag(log,interval(1e-6,1e-1))"
+STORED = ("hydra.sweeper.storage=sqlite:///study.db", "hydra.sweeper.study_name=one")
 BAD = {
     ("learning_rate=0.1",): "hydra/sweeper=search must have a key to search over",
     (RATE, "hydra.sweeper.n_trials=0"): "hydra.sweeper.n_trials must be a whole number of at least 1, got 0",
@@ -33,10 +34,9 @@ BAD = {
     ("optimizer=sgd,adm", RATE): "optimizer must be one of",
     ("batch_size=int(interval(0,9))", "learning_rate=interval(0,1)"): "batch_size must be >= 1, or null for the full",
     ("seed=range(3,-4,-1)", "hydra/launcher=basic"): "seed must be >= 0, got -3",
-    ("loss=softmax,svm", "loss.margin=interval(-1,2)"): "loss.margin must be >= 0, got -0.99",
+    ("loss=softmax,svm", "loss.margin=interval(-1,2)", *STORED): "loss.margin must be >= 0, got -0.99",
     ("learning_rte=interval(1,2)",): "learning_rte is no key of this config, did you mean learning_rate?",
 }
-STORED = ("hydra.sweeper.storage=sqlite:///study.db", "hydra.sweeper.study_name=one")
 UNKNOWN = (RATE, "hydra.sweeper.metrics=[val/los,examples]", "hydra.sweep.dir=asked")
 TOO_LARGE = (RATE, "batch_size=int(interval(1,901))", "hydra.sweep.dir=large")
 """They are refused once the data are there, and the folder of the sweep."""
@@ -106,6 +106,7 @@ def test_bad_input_is_told_before_anything_starts(refused):
     } == {}
     assert "ray" not in imported
     assert not (folder / "multirun").exists()
+    assert not (folder / "study.db").exists()
 
 
 def test_a_metric_that_is_not_measured_is_told_before_anything_is_computed(refused):
@@ -310,7 +311,9 @@ def test_the_choices_of_a_group_that_a_pattern_matches_are_searched(tmp_path):
 
 
 def test_a_dry_run_shows_what_a_search_will_do(tmp_path):
-    ends, imported = fresh_session(tmp_path, [*SEARCH, RATE, "hydra.sweeper.n_trials=40", "sweep.dry_run=true"])
+    ends, imported = fresh_session(
+        tmp_path, [*SEARCH, *STORED, RATE, "hydra.sweeper.n_trials=40", "sweep.dry_run=true"]
+    )
 
     assert ends[0][0] == 0, ends[0][1]
     assert "TPESampler, 40 proposals to maximize accuracy: the 10 planned here first, then as trials end" in ends[0][2]
@@ -318,6 +321,7 @@ def test_a_dry_run_shows_what_a_search_will_do(tmp_path):
     assert "mlflow" not in imported
     assert not list(tmp_path.rglob("optimization_results.yaml"))
     assert not list(tmp_path.rglob(".hydra"))
+    assert not (tmp_path / "study.db").exists()
 
 
 @pytest.mark.slow

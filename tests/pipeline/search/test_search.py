@@ -232,17 +232,6 @@ def test_a_grid_sampler_has_its_grid_by_its_short_name_too():
     assert {search.ask().overrides for _ in range(2)} == {("c=a",), ("c=b",)}
 
 
-def test_the_examples_of_a_space_hold_each_choice_with_each_end_of_its_ranges():
-    search = made(space=("c=a,b,d", "n=int(interval(1,4))", "k=u,v", "y=1"))
-
-    points = [dict(text.split("=") for text in overrides) for overrides in search.examples()]
-
-    assert {(point["c"], point["n"]) for point in points} == {(c, n) for c in "abd" for n in "14"}
-    assert {point["k"] for point in points} == {"u", "v"}
-    assert {point["y"] for point in points} == {"1"}
-    assert [["c=a"], ["c=b"]] == made(space=("c=a,b",)).examples()
-
-
 def test_a_package_that_a_sampler_needs_is_named(monkeypatch):
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "cmaes" else found(name))

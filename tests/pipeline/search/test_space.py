@@ -54,6 +54,17 @@ def test_the_outermost_values_of_a_range_are_those_that_may_be_proposed():
     assert others == [[1, 4], [0, 0.75], ["x", "y"]]
 
 
+def test_the_examples_of_a_space_hold_each_choice_with_each_end_of_its_ranges():
+    made = space("c=a,b,d", "n=int(interval(1,4))", "k=u,v", "y=1")
+
+    points = [dict(text.split("=") for text in overrides) for overrides in made.examples()]
+
+    assert {(point["c"], point["n"]) for point in points} == {(c, n) for c in "abd" for n in "14"}
+    assert {point["k"] for point in points} == {"u", "v"}
+    assert {point["y"] for point in points} == {"1"}
+    assert space("c=a,b").examples() == [["c=a"], ["c=b"]]
+
+
 def test_a_grid_has_all_values_of_each_key():
     made = space("a=range(0,1,step=0.25)", "b=int(interval(1,3))", "c=x,y")
 
