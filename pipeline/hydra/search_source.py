@@ -73,7 +73,7 @@ class SearchSource:
 
     def recall(self, past: Sequence[Sequence[str]]) -> None:
         """Have the search repeat its proposals of an earlier process."""
-        self._proposals.search.recall(past)
+        self._proposals.recall(past)
 
     def news(self) -> Searched | None:
         """Return the new proposals and results since the last call."""

@@ -53,6 +53,17 @@ def test_a_sampler_that_learns_nothing_proposes_all_at_once(name):
     assert made.done
 
 
+def test_a_search_that_is_resumed_with_fewer_trials_repeats_all_that_it_has_proposed():
+    before = proposals(n_trials=12).more(ROOM)
+    made = proposals(n_trials=4)
+
+    first = made.more(1)
+    made.recall([one.overrides for one in before])
+
+    assert first + made.more(ROOM) == before
+    assert made.done
+
+
 def test_a_grid_is_no_more_than_its_values():
     made = proposals("grid", n_trials=100)
 
