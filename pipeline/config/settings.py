@@ -72,10 +72,16 @@ def _without(used: Mapping[str, Any], over: Collection[str]) -> dict[str, Any]:
     return {name: used[name] for name in used if name not in varied}
 
 
-def setting_names(trials: Sequence[Trial], over: Collection[str]) -> list[str]:
-    """Return the name of each trial's setting: its strategy or task, and the values that differ between settings."""
+def setting_names(trials: Sequence[Trial], over: Collection[str], known: SweptValues | None = None) -> list[str]:
+    """Return the name of each trial's setting: its strategy or task, and the values that differ between settings.
+
+    They may differ from those of the settings before, ``known``, to which these are added.
+    """
     every = [setting_values(trial, over) for trial in trials]
-    varied = swept_values(every)
+    swept = SweptValues() if known is None else known
+    for one in every:
+        swept.add(one)
+    varied = swept.values()
     return [_name(one, [key for key in varied if key in one]) for one in every]
 
 
