@@ -1,5 +1,7 @@
 """The tally knows what is swept and how settings are named, and works out neither again for what it knows."""
 
+import pytest
+
 from pipeline.reports import Failed, Finished
 from pipeline.results import tally as module
 from pipeline.results.criterion import Criterion
@@ -35,8 +37,9 @@ def test_trials_that_are_known_are_not_named_again(trial, monkeypatch):
     assert named == [1]
 
 
-def test_repeats_that_differ_only_in_a_key_of_the_group_that_they_vary_all_count(trial):
-    trials = [trial(loss={"name": "svm", "margin": margin}) for margin in (1.0, 2.0)]
+@pytest.mark.parametrize("margins", [(1.0, 2.0), (1.0, 1.0000001)])
+def test_repeats_that_differ_only_in_a_key_of_the_group_that_they_vary_all_count(trial, margins):
+    trials = [trial(loss={"name": "svm", "margin": margin}) for margin in margins]
     tally = Tally(trials, Criterion(over=("loss",)))
 
     for one, accuracy in zip(trials, (0.5, 0.75), strict=True):
