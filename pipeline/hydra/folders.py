@@ -9,6 +9,7 @@ from pathlib import Path
 from textwrap import indent
 from typing import Any
 
+from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from pipeline.address import redact
@@ -68,8 +69,8 @@ def claim_folder(config: DictConfig) -> bool:
             with read_write(config.hydra):
                 config.hydra.sweep.dir = str(folder)
                 # The jobs are composed again, from the overrides.
-                quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
-                config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{quoted}'")
+                quoted = QuotedString(text=str(folder), quote=Quote.single).with_quotes()
+                config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted}")
         file.write(redact(OmegaConf.to_yaml(config)))
     return folder != wanted
 

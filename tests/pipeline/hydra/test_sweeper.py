@@ -3,6 +3,7 @@ import re
 
 import numpy as np
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from pipeline.hydra.folders import claim_folder
@@ -171,6 +172,19 @@ def test_a_folder_that_holds_a_sweep_already_is_left_alone(tmp_path, monkeypatch
     assert all((folder / "multirun.yaml").is_file() for folder in [here / place, *others])
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir() and "sweep" not in path.name) == ["here"]
     assert holding(tmp_path) == []  # from the start: a sweep may be killed
+
+
+@pytest.mark.parametrize("name", ["a=b, c", "it's", r"a\b", "at the end\\", r"\'"])
+def test_the_jobs_of_a_second_sweep_are_composed_with_its_folder_whatever_its_name(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    config = {"hydra": {"sweep": {"dir": name}, "overrides": {"hydra": []}}}
+
+    *_, second = made = [OmegaConf.create(config) for _ in range(2)]
+    assert [claim_folder(one) for one in made] == [False, True]
+
+    (override,) = second.hydra.overrides.hydra
+    assert OverridesParser.create().parse_override(override).value() == f"{name}-2"
+    assert (tmp_path / f"{name}-2").is_dir()
 
 
 @pytest.mark.parametrize("sweeper", SWEEPERS)
