@@ -51,7 +51,7 @@ class Objectives:
                 f"{metrics if metrics is None else ', '.join(map(str, names))} for {', '.join(directions)}"
             )
         usual = [_direction(name) for name in names]
-        if names == [sweep.get("metric")]:
+        if [name or ACCURACY[0] for name in names] == [sweep.get("metric") or ACCURACY[0]]:
             usual = [_MODES.get(str(sweep.get("mode")), usual[0])]
             named = names[0] or "accuracy"
             rule = f"must agree with sweep.mode, by which {named} is to {usual[0]}"

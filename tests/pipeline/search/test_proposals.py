@@ -183,3 +183,12 @@ def test_accuracy_is_that_of_training_where_there_is_no_validation_set():
     assert objectives.values({"train/accuracy": 0.5, "val/accuracy": 0.25}) == [0.25]
     assert objectives.values({"train/accuracy": 0.5}) == [0.5]
     assert math.isnan(objectives.values({})[0])
+
+
+def test_the_metric_of_the_sweep_is_optimised_as_the_sweep_ranks_where_it_is_named_too():
+    ranked = {"metric": None, "mode": "min"}
+
+    assert Objectives.of(ranked, None, None).directions == ("minimize",)
+    assert Objectives.of(ranked, "val/accuracy", None).directions == ("minimize",)
+    with pytest.raises(ConfigError, match=r"hydra\.sweeper\.direction must agree with sweep\.mode"):
+        Objectives.of(ranked, "val/accuracy", "maximize")
