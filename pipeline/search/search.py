@@ -84,7 +84,8 @@ class Search:
         self._trials: list[Any] = []
         self._proposed: list[Mapping[str, str]] = []
         self._past: list[Mapping[str, str]] = []
-        self._unclaimed: list[Any] = []  # the trials of a database that may be proposals of the past
+        self._since = 0  # the number of the first trial of a database that may be this search's
+        self._unclaimed: list[Any] = []  # those of its trials that may be proposals of the past
         self._open: set[int] = set()
         grid = space.grid() if class_of(options.sampler) == "GridSampler" else {}
         self.points = math.prod(map(len, grid.values())) if grid else None
@@ -121,7 +122,7 @@ class Search:
             _require_same(number, before, proposed)
         if self._options.storage is not None:  # else the study has nothing but the trials of this process
             taken = {trial.number for trial in self._trials}
-            self._unclaimed = [one for one in self._known() if one.number not in taken]
+            self._unclaimed = [one for one in self._known()[self._since :] if one.number not in taken]
         if past and self._depends_on_study:
             self._reseed(len(past))
 
@@ -131,6 +132,7 @@ class Search:
         past = self._past[number] if number < len(self._past) else None
         trial = self._first_before() if number == 0 and self._options.resume else None
         if trial is not None:
+            self._since = trial.number
             self._reseed(1)
         if past is not None and self._depends_on_study:
             params = self._recalled(past)
