@@ -263,7 +263,8 @@ def _checkpoint(step: int, keep: Keep | None) -> Checkpoint:
     arrays: dict[str, np.ndarray] = {}
     for name, value in ({} if keep is None else keep()).items():
         raw = isinstance(value, bytes | bytearray | memoryview)
-        array = np.frombuffer(value, dtype=np.uint8) if raw else _array(name, value).copy()
+        # Each is a copy: the function may use its buffers again.
+        array = np.frombuffer(bytes(value), dtype=np.uint8) if raw else _array(name, value).copy()
         arrays[f"{_BYTES if raw else ''}{name}"] = array[None]
     return Checkpoint(step=step, trials=np.array([0]), arrays=arrays)
 

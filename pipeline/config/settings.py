@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Self
 
 from pipeline.config.schema import describe_trial
 from pipeline.config.tables import TABLES
@@ -58,14 +58,30 @@ def key_of(used: Mapping[str, Any], over: Collection[str]) -> str:
     return hashlib.sha256(json.dumps(_without(used, over), sort_keys=True).encode()).hexdigest()[:16]
 
 
+def varied_by_repeats(names: Iterable[str], over: Collection[str]) -> list[str]:
+    """Return the names that repeats vary, in order: those in ``over``, and of a group in ``over`` the keys of its rows.
+
+    >>> varied_by_repeats(["loss", "loss.margin", "optimizer", "seed"], ["loss", "seed"])
+    ['loss', 'loss.margin', 'seed']
+    """
+    return [name for name in names if name in over or name.partition(".")[0] in over]
+
+
 def _without(used: Mapping[str, Any], over: Collection[str]) -> dict[str, Any]:
-    return {name: used[name] for name in used if name not in over and name.partition(".")[0] not in over}
+    varied = varied_by_repeats(used, over)
+    return {name: used[name] for name in used if name not in varied}
 
 
-def setting_names(trials: Sequence[Trial], over: Collection[str]) -> list[str]:
-    """Return the name of each trial's setting: its strategy or task, and the values that differ between settings."""
+def setting_names(trials: Sequence[Trial], over: Collection[str], known: SweptValues | None = None) -> list[str]:
+    """Return the name of each trial's setting: its strategy or task, and the values that differ between settings.
+
+    They may differ from those of the settings before, ``known``, to which these are added.
+    """
     every = [setting_values(trial, over) for trial in trials]
-    varied = swept_values(every)
+    swept = SweptValues() if known is None else known
+    for one in every:
+        swept.add(one)
+    varied = swept.values()
     return [_name(one, varied) for one in every]
 
 
@@ -76,6 +92,14 @@ class SweptValues:
         self._values: dict[str, dict[str, Any]] = {}
         self._varied: set[str] = set()
         self._inside: dict[tuple[str, Any], str] = {}
+
+    @classmethod
+    def of(cls, used: Iterable[Mapping[str, Any]]) -> Self:
+        """Return those of trials that use these values."""
+        found = cls()
+        for one in used:
+            found.add(one)
+        return found
 
     def add(self, used: Mapping[str, Any]) -> None:
         """Add the values that a trial uses."""
@@ -98,24 +122,27 @@ class SweptValues:
 
 def swept_values(used: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """Return the keys that differ between trials, as `SweptValues.values` does."""
-    found = SweptValues()
-    for one in used:
-        found.add(one)
-    return found.values()
+    return SweptValues.of(used).values()
 
 
 def _place(name: str, order: Sequence[str]) -> tuple[int, str]:
     return order.index(name.partition(".")[0]), name
 
 
-def trial_names(trials: Sequence[Trial], overrides: Sequence[Sequence[str]]) -> list[str]:
+def trial_names(
+    trials: Sequence[Trial], overrides: Sequence[Sequence[str]], known: SweptValues | None = None
+) -> list[str]:
     """Return the name of each trial: its strategy (for other tasks than train, its task), and the values that differ.
 
-    The name of a lone trial holds the values that its ``overrides`` set.
+    They may differ from those of the trials before, ``known``, to which these are added. The name of a lone trial holds
+    the values that its ``overrides`` set.
     """
     used = [used_values(trial) for trial in trials]
-    if len(trials) > 1:
-        varied = swept_values(used)
+    if known is not None or len(trials) > 1:
+        swept = SweptValues() if known is None else known
+        for one in used:
+            swept.add(one)
+        varied = swept.values()
         return [_name(one, varied) for one in used]
     given = dict(text.partition("=")[::2] for text in overrides[0] if not text.startswith(("+", "~")))
     presets = [given[group] for group in ("experiment", "dataset") if given.get(group)]

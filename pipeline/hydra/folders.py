@@ -10,6 +10,7 @@ from pathlib import Path
 from textwrap import indent
 from typing import Any
 
+from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from pipeline.address import redact
@@ -27,9 +28,19 @@ OF_JOB = ("config.yaml", "overrides.yaml", "hydra.yaml")
 
 
 def is_dry_run(config: DictConfig) -> bool:
-    """Return whether the config of a sweep asks for its plan only; what an environment variable holds is a text."""
+    """Return whether the config of a sweep asks for its plan only."""
+    return _is_true(config, "dry_run")
+
+
+def is_resumed(config: DictConfig) -> bool:
+    """Return whether the config of a sweep asks to go on from an earlier process."""
+    return _is_true(config, "resume")
+
+
+def _is_true(config: DictConfig, name: str) -> bool:
+    """Return whether a key of ``sweep`` is true; what an environment variable holds is a text."""
     sweep = OmegaConf.select(config, "sweep")  # what it must be is checked in each job
-    return isinstance(sweep, DictConfig) and str(sweep.get("dry_run")).lower() == "true"
+    return isinstance(sweep, DictConfig) and str(sweep.get(name)).lower() == "true"
 
 
 def claim_folder(config: DictConfig) -> bool:
@@ -58,8 +69,8 @@ def claim_folder(config: DictConfig) -> bool:
             with read_write(config.hydra):
                 config.hydra.sweep.dir = str(folder)
                 # The jobs are composed again, from the overrides.
-                quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
-                config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{quoted}'")
+                quoted = QuotedString(text=str(folder), quote=Quote.single).with_quotes()
+                config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted}")
         file.write(redact(OmegaConf.to_yaml(config)))
     return folder != wanted
 

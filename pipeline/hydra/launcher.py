@@ -11,6 +11,7 @@ from hydra.core.utils import JobReturn, configure_log, env_override, setup_globa
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError
 
 from pipeline.address import redact
 from pipeline.config.schema import Config, parse
@@ -55,6 +56,7 @@ class SweepLauncher(Launcher):
         self.last = False
         self._live: LiveSweep | None = None
         self._environment: Mapping[str, str] | None = None
+        self._context: DictConfig | None = None  # what Hydra gives to the sweep that runs
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep Hydra's arguments."""
@@ -75,11 +77,11 @@ class SweepLauncher(Launcher):
         self._check_environments(begun)
         return self._ended(begun, self.run)
 
-    def search(self, proposals: Proposals) -> Sequence[JobReturn]:
-        """Run the proposals of a search, and return one result a job."""
+    def search(self, proposals: Proposals, examples: Sequence[Point]) -> Sequence[JobReturn]:
+        """Run the proposals of a search, and return one result a job; ``examples`` are points that it may propose."""
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        source = SearchSource(proposals, self._proposed, _point)
+        source = SearchSource(proposals, self._proposed, _point, examples)
 
         def run(jobs: Sequence[StartedJob], folder: Path) -> Mapping[int, Any]:
             config, environment = source.first.config, jobs[0].environment
@@ -88,7 +90,7 @@ class SweepLauncher(Launcher):
                 console.print(proposals.describe(), markup=False, soft_wrap=True)
                 points = source.more(proposals.before_learning)
                 with env_override(dict(environment)):
-                    show_dry_run(points, console)
+                    show_dry_run(points, console, examples)
                 return {}
             self.last = True
             return self.drive(source, config, environment, folder, meanwhile=source.close)
@@ -102,9 +104,11 @@ class SweepLauncher(Launcher):
         return start_job(job, self._callbacks(), self.task_function)
 
     def _proposed(self, proposal: Proposal) -> StartedJob:
-        """Start a proposal as a job."""
+        """Start a proposal as a job; the log of a sweep that runs stays its own."""
         with contextlib.chdir(self._home) if self.config.hydra.job.chdir else contextlib.nullcontext():
             begun = self._begin(self.composer.compose(proposal.overrides, proposal.number))
+        if self._context is not None and self._callbacks() is not None:
+            configure_log(self._context.hydra.job_logging, self._context.hydra.verbose)
         self._check_environments([begun])
         return begun
 
@@ -129,7 +133,7 @@ class SweepLauncher(Launcher):
         """Run jobs, and those that start meanwhile, in Hydra's context, and end them."""
         folder, callbacks = Path(self.config.hydra.sweep.dir).absolute(), self._callbacks()
         try:
-            with as_hydra_job(jobs[0].job.config(), str(folder), log=True):
+            with as_hydra_job(jobs[0].job.config(), str(folder), log=True) as self._context:
                 ends = run(jobs, folder)
         except Exception as error:
             if callbacks is not None:
@@ -182,9 +186,28 @@ def _stated(config: DictConfig) -> tuple[str, ...]:
     return tuple(map(redact, [*sweeper, *stated["task"]]))
 
 
+def validated(jobs: Sequence[Job]) -> list[Point]:
+    """Return the points of jobs before they start, but of those whose values may depend on where the jobs run.
+
+    Raises
+    ------
+    ConfigError
+        If a value breaks its rule.
+    """
+    points = []
+    for job in jobs:
+        with contextlib.suppress(InterpolationResolutionError):  # such as a variable of the machine of another launcher
+            if not job.uses_job_context():
+                points.append(_point_of(job, job.resolved()))
+    return points
+
+
 def _point(begun: StartedJob) -> Point:
-    overrides = tuple(map(redact, begun.job.overrides))
-    return Point(index=begun.job.number, overrides=overrides, config=parse(begun.values))
+    return _point_of(begun.job, begun.values)
+
+
+def _point_of(job: Job, values: Mapping[str, Any]) -> Point:
+    return Point(index=job.number, overrides=tuple(map(redact, job.overrides)), config=parse(values))
 
 
 def _print_left_out(jobs: Sequence[Job]) -> None:

@@ -18,13 +18,19 @@ from pipeline.sweep.source import End
 class SearchSource:
     """A source of a search's proposals: ``begin`` starts a proposal as a job, ``point`` makes the job's point.
 
-    ``jobs`` are those that have started. The first proposal is made at once, since it holds the config that all share.
+    ``examples`` are points at the ends of its space. ``jobs`` are those that have started. The first proposal is made
+    at once, since it holds the config that all share.
     """
 
     def __init__(
-        self, proposals: Proposals, begin: Callable[[Proposal], StartedJob], point: Callable[[StartedJob], Point]
+        self,
+        proposals: Proposals,
+        begin: Callable[[Proposal], StartedJob],
+        point: Callable[[StartedJob], Point],
+        examples: Sequence[Point],
     ) -> None:
         self._proposals, self._begin, self._point = proposals, begin, point
+        self.examples = examples
         self._writing: list[Future[object]] = []
         self.jobs: list[StartedJob] = []
         self._first = self._points(proposals.more(1))
@@ -67,7 +73,7 @@ class SearchSource:
 
     def recall(self, past: Sequence[Sequence[str]]) -> None:
         """Have the search repeat its proposals of an earlier process."""
-        self._proposals.search.recall(past)
+        self._proposals.recall(past)
 
     def news(self) -> Searched | None:
         """Return the new proposals and results since the last call."""

@@ -18,14 +18,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from pipeline.config.schema import parse
 from pipeline.hydra.composer import Composer
-from pipeline.hydra.folders import claim_folder, is_dry_run
+from pipeline.hydra.folders import claim_folder, is_dry_run, is_resumed
 from pipeline.hydra.grid import GridSpec
-from pipeline.hydra.launcher import SweepLauncher
+from pipeline.hydra.launcher import SweepLauncher, validated
 from pipeline.hydra.sweeper import undo_deferral
-from pipeline.search.objectives import Objectives
+from pipeline.plan.plan import Point
+from pipeline.search.objectives import ACCURACY, Objectives
 from pipeline.search.proposals import Budget, Proposals
 from pipeline.search.search import Options, Search
-from pipeline.search.space import space_of
+from pipeline.search.space import SearchSpace, space_of
 from pipeline.sweep.engines import worker_count
 from pipeline.sweep.source import End
 from tasks.errors import require
@@ -73,26 +74,40 @@ class SearchSweeper(Sweeper):
         objectives = Objectives.of(self.config.sweep, self.metrics, self.direction)
         stopped = self.config.stopping.name != "none" and len(objectives.directions) > 1
         require(not stopped, "stopping", "must be none for several hydra.sweeper.metrics", self.config.stopping.name)
-        search = self._search(arguments, objectives)
+        ours = self.launcher if isinstance(self.launcher, SweepLauncher) else None
+        asked = [name or ACCURACY[0] for name in objectives.metrics]
+        ranked = ours is not None or asked == [self.config.sweep.get("metric") or ACCURACY[0]]
+        rule = "must be null for another hydra/launcher, whose jobs return sweep.metric alone: give that instead"
+        require(ranked, "hydra.sweeper.metrics", rule, ", ".join(objectives.names))
         budget = Budget(
             n_trials=self.n_trials,
             n_jobs=self.n_jobs,
             max_failure_rate=self.max_failure_rate,
             workers=_workers(self.config),
         )
-        proposals = Proposals(search, budget, objectives)
-        ours = self.launcher if isinstance(self.launcher, SweepLauncher) else None
+        space = self._space(arguments)
         composer = ours.composer if ours else Composer(self.hydra_context.config_loader, self.config)
-        composer.compose_all(search.examples(), 0)  # a key that none has fails before anything is written
+        examples = self._examples(space, composer)
+        search = Search(space, self._options(objectives))
+        proposals = Proposals(search, budget, objectives)
         if claim_folder(self.config):
             composer.clear()
-        returns = ours.search(proposals) if ours else self._by_batches(proposals, objectives, composer)
+        returns = ours.search(proposals, examples) if ours else self._by_batches(proposals, objectives, composer)
         if not is_dry_run(self.config):
             file = Path(self.config.hydra.sweep.dir) / "optimization_results.yaml"
             OmegaConf.save(OmegaConf.create(search.results()), file)
         for result in returns:
             _ = result.return_value  # raises the error of a job that failed
         return [returns]
+
+    def _examples(self, space: SearchSpace, composer: Composer) -> list[Point]:
+        """Return points at the ends of a space.
+
+        A key that none of them has, or a value that breaks its rule, is refused here, before anything is written. A
+        user's own code may add to the points what they lack, so they are not judged where there is any.
+        """
+        jobs = composer.compose_all(space.examples(), 0)
+        return [] if self.custom_search_space else validated(jobs)
 
     def _by_batches(self, proposals: Proposals, objectives: Objectives, composer: Composer) -> Sequence[JobReturn]:
         """Launch proposals as any launcher can: the next batch once all of the last one has ended."""
@@ -105,18 +120,22 @@ class SearchSweeper(Sweeper):
             ended += returns
         return ended
 
-    def _search(self, arguments: Sequence[str], objectives: Objectives) -> Search:
+    def _space(self, arguments: Sequence[str]) -> SearchSpace:
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         texts = [*GridSpec.of({"params": self.params}).texts(), *map(undo_deferral, arguments)]
+        return space_of(parser.parse_overrides(texts))
+
+    def _options(self, objectives: Objectives) -> Options:
+        """Return the options of the search; a dry run leaves its storage alone."""
         own = self.custom_search_space
-        options = Options(
+        return Options(
             sampler=_plain(self.sampler),
             directions=objectives.directions,
-            storage=self.storage,
+            storage=None if is_dry_run(self.config) else self.storage,
             study_name=self.study_name,
             extend=functools.partial(get_method(own), self.config) if own else None,
+            resume=is_resumed(self.config),
         )
-        return Search(space_of(parser.parse_overrides(texts)), options)
 
 
 def _plain(config: Any) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from pipeline.hydra.composer import Composer
 from pipeline.hydra.folders import claim_folder
 from pipeline.hydra.grid import GridSpec, combinations
 from pipeline.hydra.groups import choices_with
-from pipeline.hydra.launcher import SweepLauncher
+from pipeline.hydra.launcher import SweepLauncher, validated
 
 
 class GridSweeper(Sweeper):
@@ -54,7 +54,9 @@ class GridSweeper(Sweeper):
 
         # This project's launcher composes all jobs before it starts any, with the keys that each has; others may not.
         if ours is None:
-            jobs = [list(job.overrides) for job in composer.compose_all(jobs, 0)]
+            composed = composer.compose_all(jobs, 0)
+            validated(composed)  # this project's launcher does it before it starts a sweep
+            jobs = [list(job.overrides) for job in composed]
             self.validate_batch_is_legal(jobs)
         if claim_folder(self.config):
             composer.clear()

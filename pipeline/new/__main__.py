@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from pipeline.config.tables import TABLES
 from tasks.errors import ConfigError, require
 
 TEMPLATE = Path(__file__).with_name("template")
@@ -18,6 +19,9 @@ TEMPLATE = Path(__file__).with_name("template")
 _NAME = "NAME"
 _SUFFIX = ".in"
 """The suffix of the files, so that they are not taken as code of this project."""
+
+
+_CONSTANTS = {"null", "true", "false", "inf", "nan", "y", "n", "yes", "no", "on", "off"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,7 +53,9 @@ def write(name: str, place: Path) -> Path:
         If the name is not valid for a package, or is taken.
     """
     rule = "must be small letters, digits and _, as my_sweeps"
-    require(re.fullmatch(r"[a-z][a-z0-9_]*", name) and not keyword.iskeyword(name), "NAME", rule, name)
+    require(re.fullmatch(r"[a-z](?:[a-z0-9_]*[a-z0-9])?", name) and not keyword.iskeyword(name), "NAME", rule, name)
+    require(name not in _CONSTANTS, "NAME", "must be a name, not what YAML or Hydra reads as a value", name)
+    require(name not in TABLES["task"], "NAME", "must be no task's that there is already", name)
     folder = place / name
     require(not folder.exists(), "NAME", "must be a folder that is not there yet", str(folder))
     require(name not in sys.stdlib_module_names and find_spec(name) is None, "NAME", "must be no module's", name)

@@ -71,7 +71,7 @@ def rerun(
         )
         for index, (old, config) in enumerate(zip(olds, configs, strict=True))
     ]
-    ends = {trial.key: _end(old) for trial, old in zip(trials, olds, strict=True)}
+    ends = _ends(trials, olds)
     distinct = {trial.key: trial for trial in trials}
     segments = [Segment(trial=trial, until=ends[key]) for key, trial in distinct.items()]
     groups = fuse(segments, DataSize.of(dataset), workers=1)
@@ -82,6 +82,18 @@ def rerun(
     _compute(groups, dataset, configs[0], criterion, recorder, name, link, console)
     console.print(recorder.how_to_look(), markup=False, soft_wrap=True)
     return [reader.trial(str(recorder.run_id(trial))) for trial in trials]
+
+
+def _ends(trials: Sequence[PlannedTrial], olds: Sequence[RecordedRun]) -> dict[str, int | None]:
+    """Return the step up to which each trial is run, by its key: None for one that is run to its end.
+
+    By a change, a trial that was stopped may become a duplicate of one that went further, or a task without rungs.
+    """
+    ends: dict[str, int | None] = {}
+    for trial, old in zip(trials, olds, strict=True):
+        end, before = _end(old) if trial.trial.task.trains else None, ends.get(trial.key, 0)
+        ends[trial.key] = None if end is None or before is None else max(end, before)
+    return ends
 
 
 def _end(old: RecordedRun) -> int | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from typing import Any
 
-from pipeline.config.settings import key_of, setting_values, text_of, used_values
+from pipeline.config.settings import key_of, setting_values, used_values, varied_by_repeats
 from pipeline.plan.plan import PlannedTrial
 from pipeline.results.criterion import Criterion
 from pipeline.results.repeats import RankKey, Repeat, Seeds, Setting, ranked_repeats
@@ -36,7 +36,7 @@ class Standing:
     def __post_init__(self, used: Mapping[str, Any] | None) -> None:
         used, over = used or used_values(self.trial.trial), self.criterion.over
         self.setting = key_of(used, over)
-        self.seeds = tuple((key, text_of(key, used[key])) for key in over if key in used)
+        self.seeds = tuple((name, str(used[name])) for name in varied_by_repeats(used, over))
 
     def repeat(self, run_id: str = "") -> Repeat:
         """Return the trial as a repeat of its setting; ``run_id`` is its run."""

@@ -123,6 +123,11 @@ class Tally:
             self._names = dict(zip(self._repeats, setting_names(firsts, self.criterion.over), strict=True))
         return self._names[self.setting_of(trial)]
 
+    @property
+    def swept_values(self) -> SweptValues:
+        """The values of the trials, by which further ones are named before they are added."""
+        return self._swept
+
     def swept(self) -> dict[str, list[Any]]:
         """Return what differs between the trials, each key with its values."""
         return self._swept.values()

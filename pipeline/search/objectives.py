@@ -50,8 +50,8 @@ class Objectives:
                 f"hydra.sweeper.metrics must name as many metrics as hydra.sweeper.direction has directions, got "
                 f"{metrics if metrics is None else ', '.join(map(str, names))} for {', '.join(directions)}"
             )
-        usual = [_MODES[mode_of(name or "accuracy")] for name in names]
-        if names == [sweep.get("metric")]:
+        usual = [_MODES[mode_of(name or ACCURACY[0])] for name in names]
+        if [name or ACCURACY[0] for name in names] == [sweep.get("metric") or ACCURACY[0]]:
             usual = [_MODES.get(str(sweep.get("mode")), usual[0])]
             named = names[0] or "accuracy"
             rule = f"must agree with sweep.mode, by which {named} is to {usual[0]}"
@@ -67,11 +67,10 @@ class Objectives:
         """Return the value of each metric, NaN if it was not measured."""
         return [_value(name, measured) for name in self.metrics]
 
-    def measured(self, returned: float | Sequence[float] | None) -> dict[str, float]:
-        """Return the metrics from the return value of a job, which is a list for several metrics."""
-        values = returned if isinstance(returned, Sequence) else [returned]
-        names = [name or ACCURACY[0] for name in self.metrics]
-        return {name: math.nan if value is None else float(value) for name, value in zip(names, values, strict=False)}
+    def measured(self, returned: float | None) -> dict[str, float]:
+        """Return the one metric, from the return value of a job."""
+        (name,) = self.metrics
+        return {name or ACCURACY[0]: math.nan if returned is None else float(returned)}
 
 
 def _value(name: str | None, measured: Mapping[str, float]) -> float:

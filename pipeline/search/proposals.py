@@ -106,6 +106,11 @@ class Proposals:
         whole = count >= min(left, self.budget.batch, max(room, 1)) or self._open == 0
         return self._ask(count) if whole else []
 
+    def recall(self, past: Sequence[Sequence[str]]) -> None:
+        """Repeat the proposals of an earlier process, given by their overrides: all, even if they are over budget."""
+        self.search.recall(past)
+        self.total = max(self.total, len(past))
+
     def tell(self, number: int, end: End) -> None:
         """Tell the search the end of a point."""
         self.ended += 1

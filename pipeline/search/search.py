@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.search.library import load
@@ -22,6 +23,11 @@ _CONSTANTS = {"null": None, "true": True, "false": False}
 
 _STRIDE = 7919
 """The step of the seed for each proposal of the past: a large prime, so that it does not reach another likely seed."""
+
+_FIRST = "descent-sweeps.first"
+"""The attribute of a trial in a storage that a search has proposed first: digests of its identity and fixed values."""
+
+_RESUME = "sweep.resume="
 
 
 class StudyError(SweepError):
@@ -41,8 +47,9 @@ class Proposal:
 class Options:
     """The options of a search: the config of its sampler, and the storage of its study (null: in memory).
 
-    ``extend`` may add parameters to Optuna's trial. The default seed is 0, so that the same command makes the same
-    proposals.
+    ``extend`` may add parameters to Optuna's trial. ``resume`` says that a search of an earlier process, whose study is
+    in the storage, begins again with what it proposed first. The default seed is 0, so that the same command makes the
+    same proposals.
     """
 
     sampler: Mapping[str, Any]
@@ -50,6 +57,7 @@ class Options:
     storage: str | None = None
     study_name: str | None = None
     extend: Callable[[Any], object] | None = None
+    resume: bool = field(default=False, repr=False)  # it is no part of what the search is
 
     @property
     def seed(self) -> int:
@@ -76,6 +84,8 @@ class Search:
         self._trials: list[Any] = []
         self._proposed: list[Mapping[str, str]] = []
         self._past: list[Mapping[str, str]] = []
+        self._since = 0  # the number of the first trial of a database that may be this search's
+        self._unclaimed: list[Any] = []  # those of its trials that may be proposals of the past
         grid = space.grid() if class_of(options.sampler) == "GridSampler" else {}
         self.points = math.prod(map(len, grid.values())) if grid else None
         sampler = make_sampler(options.sampler, grid, seed=options.seed)
@@ -96,18 +106,6 @@ class Search:
         """The keys of its space."""
         return tuple(self._space.distributions)
 
-    def examples(self) -> list[list[str]]:
-        """Return the overrides of points of the space, proposed or not, so many that each choice is in one of them."""
-        kinds = load().distributions
-        texts = {
-            name: list(map(override_text, one.choices if isinstance(one, kinds.CategoricalDistribution) else [one.low]))
-            for name, one in self._space.distributions.items()
-        }
-        return [
-            [*_overrides({name: of[number % len(of)] for name, of in texts.items()}), *self._space.fixed]
-            for number in range(max(map(len, texts.values())))
-        ]
-
     def recall(self, past: Sequence[Sequence[str]]) -> None:
         """Repeat the proposals of an earlier process, given by their overrides, in order, before any new one.
 
@@ -121,23 +119,29 @@ class Search:
         self._past = [dict(text.partition("=")[::2] for text in overrides) for overrides in past]
         for number, (before, proposed) in enumerate(zip(self._past, self._proposed, strict=False)):
             _require_same(number, before, proposed)
-        if past and self.learns:
-            # The new proposals need other random draws than the first ones had.
-            seed = (self._options.seed + _STRIDE * len(past)) % 2**32
-            self._study.sampler = make_sampler(self._options.sampler, {}, seed=seed)
+        if self._options.storage is not None:  # else the study has nothing but the trials of this process
+            taken = {trial.number for trial in self._trials}
+            self._unclaimed = [one for one in self._known()[self._since :] if one.number not in taken]
+        if past and self._depends_on_study:
+            self._reseed(len(past))
 
     def ask(self) -> Proposal:
         """Return the next point."""
         number = len(self._trials)
         past = self._past[number] if number < len(self._past) else None
-        trial = None
-        if past is not None and self.learns:
+        trial = self._first_before() if number == 0 and self._options.resume else None
+        if trial is not None:
+            self._since = trial.number
+            self._reseed(1)
+        if past is not None and self._depends_on_study:
             params = self._recalled(past)
             trial = self._kept(params)
             if trial is None:
                 self._study.enqueue_trial(params)
         if trial is None:
             trial = self._study.ask(fixed_distributions=dict(self._space.distributions))
+            if number == 0 and self._options.storage is not None:
+                trial.set_user_attr(_FIRST, self._marks())
         if self._options.extend is not None:
             self._options.extend(trial)
         own = {name: override_text(value) for name, value in trial.params.items()}
@@ -156,7 +160,7 @@ class Search:
         """Tell the study that a trial was stopped at a step or, without a value, diverged, which counts as worst."""
         trial, state = self._trials[number], load().trial.TrialState
         several = len(self._study.directions) > 1
-        if value is not None and not several and not self._study.trials[trial.number].state.is_finished():
+        if value is not None and not several and not self._is_finished(trial):
             trial.report(value, step)
         with _grid_may_be_done():
             self._study.tell(trial, state=state.FAIL if several else state.PRUNED, skip_if_finished=True)
@@ -206,12 +210,54 @@ class Search:
             found = load().importance.get_param_importances(self._study)
         return {str(name): float(share) for name, share in found.items()}
 
+    def _is_finished(self, trial: Any) -> bool:
+        return bool(self._known()[trial.number].state.is_finished())
+
+    def _known(self) -> list[Any]:
+        """Return the trials of the study; to copy thousands takes a second, each time."""
+        return list(self._study.get_trials(deepcopy=False))
+
+    def _reseed(self, count: int) -> None:
+        """Have the next proposals draw other random numbers than the first ``count``, which are repeated, have had.
+
+        A grid has one order, which follows from its seed: with another, points would come twice and others never.
+        """
+        if self.points is None:
+            seed = (self._options.seed + _STRIDE * count) % 2**32
+            self._study.sampler = make_sampler(self._options.sampler, {}, seed=seed)
+
+    @property
+    def _depends_on_study(self) -> bool:
+        """Whether a proposal depends on what the study holds; what a storage holds is there before the first."""
+        return self.learns or self._options.storage is not None
+
+    def _marks(self) -> list[str]:
+        """Return digests of the identity of the search, and of the values that all its points share."""
+        shared = sorted(text for text in self._space.fixed if not text.startswith(_RESUME))
+        return [hashlib.sha256(text.encode()).hexdigest() for text in (self.identity, repr(shared))]
+
+    def _first_before(self) -> Any:
+        """Return the trial that this search has proposed first in an earlier process, None if there is none.
+
+        If several processes have searched like this one, it is that of the last, of those with the same fixed values if
+        any has them.
+        """
+        if self._options.storage is None:
+            return None
+        search, shared = self._marks()
+        marked = [(one.user_attrs.get(_FIRST, ["", ""]), one) for one in self._known()]
+        known = [(marks[1] == shared, one.number, one) for marks, one in marked if marks[0] == search]
+        return self._trial_of(max(known)[-1]) if known else None
+
+    def _trial_of(self, known: Any) -> Any:
+        """Return the trial to tell values to, of one that the study holds."""
+        return load().trial.Trial(self._study, known._trial_id)  # noqa: SLF001  # as Optuna's own dashboards do
+
     def _kept(self, params: Mapping[str, Any]) -> Any:
-        """Return the trial of a recorded proposal in a study's database, None if there is none."""
-        taken = {trial.number for trial in self._trials}
-        for known in self._study.trials:
-            if known.number not in taken and dict(known.params) == params:
-                return load().trial.Trial(self._study, known._trial_id)  # noqa: SLF001  # as Optuna's own dashboards do
+        """Return the trial of a recorded proposal in a study's database, None if there is none; each is taken once."""
+        for place, known in enumerate(self._unclaimed):
+            if dict(known.params) == params:
+                return self._trial_of(self._unclaimed.pop(place))
         return None
 
     def _recalled(self, past: Mapping[str, str]) -> dict[str, Any]:

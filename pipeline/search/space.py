@@ -31,6 +31,23 @@ class SearchSpace:
         """
         return {key: _listed(key, distribution) for key, distribution in self.distributions.items()}
 
+    def examples(self) -> list[list[str]]:
+        """Return the overrides of points, proposed or not: each choice is in one with each end of the ranges.
+
+        A key that only some choices have is left out of the points of the others.
+        """
+        kinds = load().distributions
+        values = {key: list(map(override_text, outermost(one))) for key, one in self.distributions.items()}
+        ranges = {
+            key for key, one in self.distributions.items() if not isinstance(one, kinds.CategoricalDistribution)
+        }
+        most = max((len(of) for key, of in values.items() if key not in ranges), default=1)
+        return [
+            [*(f"{key}={of[end if key in ranges else number % len(of)]}" for key, of in values.items()), *self.fixed]
+            for end in ((0, -1) if ranges else (0,))
+            for number in range(most)
+        ]
+
 
 def space_of(overrides: Sequence[Override]) -> SearchSpace:
     """Return the space of overrides; a later override of a key replaces an earlier one.
@@ -114,6 +131,20 @@ def _choices(override: Override) -> list[Any]:
     if override.is_range_sweep():
         return sorted(values)
     return [value if isinstance(value, bool | int | float) else Transformer.str(value) for value in values]
+
+
+def outermost(distribution: Any) -> list[Any]:
+    """Return the values of a choice, or the ends of a range, between which its other values are.
+
+    Of a continuous interval they are those next to its ends: ``interval(0,1)`` is a range of what must be above 0, too.
+    """
+    kinds = load().distributions
+    if isinstance(distribution, kinds.CategoricalDistribution):
+        return list(distribution.choices)
+    low, high = distribution.low, distribution.high
+    if distribution.step is None:
+        return [math.nextafter(low, high), math.nextafter(high, low)]
+    return [low, high]
 
 
 def _listed(key: str, distribution: Any) -> list[Any]:

@@ -37,6 +37,7 @@ from pipeline.sweep.follow import ReportHandler
 from pipeline.sweep.occupancy import Occupancy
 from pipeline.sweep.opening import Header, Record, closing, connect_in_background, make_recorder, open_record
 from pipeline.sweep.planning import (
+    check_examples,
     expectation,
     load_dataset,
     make_header,
@@ -151,7 +152,11 @@ class LiveSweep:
         self._begin(points, plan)
 
     def _first_plan(self, points: Sequence[Point]) -> Plan:
-        """Return the plan of the first points, with its notices printed; refuse a metric that no trial reports."""
+        """Return the plan of the first points, with its notices printed.
+
+        Refuse a metric that no trial reports, and what may be proposed later and cannot be computed.
+        """
+        check_examples(self._batch.source.examples, self._config, self._dataset)
         plan = plan_points(points, self._dataset, self._config)
         for metric in self._batch.source.metrics:
             asked = dataclasses.replace(self._config.sweep, metric=metric)
@@ -221,7 +226,11 @@ class LiveSweep:
         points = [*points, *self._batch.more(room)]
         shared_config(points, self._config)
         plan = plan_points(points, self._dataset, self._config)
-        new = tuple(trial for trial in plan.trials if trial.key not in self._tally.standings)
+        known = self._tally.standings
+        new = tuple(trial for trial in plan.trials if trial.key not in known)
+        for trial in plan.trials:
+            if trial.key in known:
+                known[trial.key].trial = trial  # it was named before the others were there
         self._handler.handle(Planned(trials=new))
         return points, plan
 
@@ -229,7 +238,7 @@ class LiveSweep:
         """Add further points to the sweep."""
         shared_config(points, self._config)
         known = [standing.trial for standing in self._tally.standings.values()]
-        plan = plan_points(points, self._dataset, self._config, known=known)
+        plan = plan_points(points, self._dataset, self._config, known=known, swept=self._tally.swept_values)
         self._handler.handle(Planned(trials=plan.trials))
         self._record_proposals()
         self._schedule(points, plan)

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from pipeline.config.identity import CODE, code_version
 from pipeline.config.schema import Config, describe
-from pipeline.config.settings import setting_key
+from pipeline.config.settings import SweptValues, setting_key
 from pipeline.config.tables import TABLES
 from pipeline.display.console import Loading, show_folded, show_forecast, show_plan
 from pipeline.plan.estimate import sweep_seconds, worker_memory
@@ -65,8 +65,17 @@ def _common(config: Config) -> dict[str, Any]:
     return {"dataset": flat.pop("dataset.name"), "stopping": flat.pop("stopping.name"), **flat}
 
 
-def plan_points(points: Sequence[Point], dataset: Dataset, config: Config, known: Sequence[PlannedTrial] = ()) -> Plan:
-    """Return the plan of points, given the trials ``known`` already; refuse points that cannot be computed."""
+def plan_points(
+    points: Sequence[Point],
+    dataset: Dataset,
+    config: Config,
+    known: Sequence[PlannedTrial] = (),
+    swept: SweptValues | None = None,
+) -> Plan:
+    """Return the plan of points, given the trials ``known`` already; refuse points that cannot be computed.
+
+    ``swept`` are the values of those known, as in `make_plan`.
+    """
     for point in points:
         check_trial(point.config.trial, dataset)
     trials = [point.config.trial for point in points]
@@ -79,7 +88,15 @@ def plan_points(points: Sequence[Point], dataset: Dataset, config: Config, known
     # Those known have been compared already, so the last of each task stands for them: they may be thousands.
     compared = [*{type(one.trial.task): one.trial for one in known if one.trial.task.trains}.values(), *trials]
     check(rule, compared, metric=metric, validated=len(dataset.validation) > 0)
-    return make_plan(points, dataset, known=known)
+    return make_plan(points, dataset, known=known, swept=swept)
+
+
+def check_examples(examples: Sequence[Point], config: Config, dataset: Dataset) -> None:
+    """Refuse what a search may propose later, and its sweep or the data do not allow: it would end the sweep then."""
+    if examples:
+        shared_config(examples, config)
+    for example in examples:
+        check_trial(example.config.trial, dataset)
 
 
 def load_dataset(config: Config, console: Console) -> Dataset:
@@ -97,10 +114,11 @@ def show_not_stopped(config: Config, plan: Plan, console: Console) -> None:
         console.print(f"stopping={rule} compares trainings: trials of task={', '.join(others)} run to their end")
 
 
-def show_dry_run(points: Sequence[Point], console: Console) -> None:
-    """Print the plan of points, and its estimated cost."""
+def show_dry_run(points: Sequence[Point], console: Console, examples: Sequence[Point] = ()) -> None:
+    """Print the plan of points, and its estimated cost; ``examples`` are points that a search may propose later."""
     config = shared_config(points)
     dataset = load_dataset(config, console)
+    check_examples(examples, config, dataset)
     plan, workers = plan_points(repeated(points), dataset, config), worker_count(config)
     show_folded(console, plan)
     show_not_stopped(config, plan, console)

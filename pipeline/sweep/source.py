@@ -37,6 +37,10 @@ class PointSource(Protocol):
         """The keys that it varies, where one point does not show them."""
 
     @property
+    def examples(self) -> Sequence[Point]:
+        """Points at the ends of what it may propose later, which can be refused before anything starts."""
+
+    @property
     def metrics(self) -> tuple[str, ...]:
         """The metrics that it needs to be told."""
 
@@ -62,6 +66,7 @@ class Grid:
 
     identity = ""
     keys: tuple[str, ...] = ()
+    examples: Sequence[Point] = ()
     metrics: tuple[str, ...] = ()
 
     def __init__(self, points: Sequence[Point]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from pipeline.config.schema import Config
-from pipeline.config.settings import setting_key, setting_names
+from pipeline.config.settings import SweptValues, setting_key, setting_names
 from pipeline.plan.plan import Group, PlannedTrial, Progress, Segment, fuse
 from pipeline.reports import Decided, Failed, Finished, Paused, PausedTrial, Report
 from pipeline.results.criterion import Criterion, mode_of
@@ -44,6 +44,7 @@ class TrialScheduler:
         self._paused: dict[str, PausedTrial] = {}
         self._complete: dict[str, float] = {}  # the scores of trials that ended before their last rung
         self._names: dict[str, str] = {}
+        self._swept = SweptValues()  # of the settings that are named
         self._replayed: deque[Decision] = deque()  # decisions of an earlier process on settings that are not all known
 
     @property
@@ -61,7 +62,7 @@ class TrialScheduler:
             first = first_rung(self._rule, one, self._metric)
             self._rungs = RungSystem(self._rule, first=first, steps=self._rule.max_steps or one.steps)
         settings: dict[str, list[str]] = {}
-        names = setting_names([trial.trial for trial in compared], self._over)
+        names = setting_names([trial.trial for trial in compared], self._over, self._swept)
         for trial, name in zip(compared, names, strict=True):
             setting = setting_key(trial.trial, self._over)
             settings.setdefault(setting, []).append(trial.key)

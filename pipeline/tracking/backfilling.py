@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
@@ -13,7 +14,7 @@ from typing import TypeVar
 from pipeline.address import absolute, redact, unreachable
 from pipeline.errors import RecordError
 from pipeline.record.log import DamagedError, Log
-from pipeline.record.protocol import Opened
+from pipeline.record.protocol import Opened, Resumed
 from pipeline.record.runs import Runs
 from pipeline.tracking.connection import WRITE_VARIABLES, connect, http_variables
 from pipeline.tracking.errors import is_refusal, lacks_tables
@@ -45,6 +46,7 @@ class Backfilled:
 def backfill(path: Path, uri: str | None, *, pause: float = PAUSE) -> Backfilled:
     """Write what the log at ``path`` holds and the store lacks to the store at ``uri``, by default the sweep's own.
 
+    Its own is the one by which the sweep was resumed last: a folder that was copied has another one than its original.
     A store that does not answer is retried after ``pause`` seconds.
 
     Raises
@@ -53,15 +55,14 @@ def backfill(path: Path, uri: str | None, *, pause: float = PAUSE) -> Backfilled
         If the log cannot be read, its sweep is still running or was resumed with another log, or the store does not
         answer. It may be called again.
     """
+    uri = uri or _address(path)
     log = Log.open(path)
     try:
         entries = log.read()
         _, opened = next(entries, (0, None))
         if not isinstance(opened, Opened):
             raise RecordError(f"the log must begin with how its record was opened, got {path}")
-        if not uri and "***" in opened.uri:
-            raise RecordError(f"--tracking-uri must be given: a log holds no password, its store was {opened.uri}")
-        uri = absolute(uri or opened.uri)
+        uri = absolute(uri)
         with http_variables(uri, WRITE_VARIABLES):
             tags, experiment = _parent(uri, opened, path)
             opened = dataclasses.replace(opened, experiment=experiment)
@@ -75,6 +76,20 @@ def backfill(path: Path, uri: str | None, *, pause: float = PAUSE) -> Backfilled
     finally:
         log.close()
     return Backfilled(entries=backfilling.done, look=backfilling.look(), lost=tuple(backfilling.lost))
+
+
+def _address(path: Path) -> str:
+    """Return the address of the store by which the sweep of a log was opened or resumed last."""
+    log, uri = Log.open(path), ""
+    try:
+        with contextlib.suppress(DamagedError):  # what follows is lost, a later address too
+            for _, entry in log.read():
+                uri = entry.uri if isinstance(entry, Opened | Resumed) else uri
+    finally:
+        log.close()
+    if "***" in uri:
+        raise RecordError(f"--tracking-uri must be given: a log holds no password, its store was {uri}")
+    return uri
 
 
 def _parent(uri: str, opened: Opened, path: Path) -> tuple[Mapping[str, str], str]:

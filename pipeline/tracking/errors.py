@@ -22,7 +22,8 @@ _TOO_LARGE = f"failed with error code {_STATUS_TOO_LARGE}"
 # MLflow answers BAD_REQUEST to each error of its database that is not an OperationalError: also where the server has no
 # connection left, or one of its own is closed since the database was started again.
 _CONNECTION_LOST = re.compile(
-    r"QueuePool limit of size|\((?:psycopg2|pymysql\.err)\.InterfaceError\)|Can't reconnect until invalid transaction"
+    r"QueuePool limit of size|Can't reconnect until invalid transaction"
+    r"|\((?:psycopg2?|pymysql\.err|MySQLdb\._exceptions)\.InterfaceError\)"
 )
 
 # SQLAlchemy raises OperationalError for a missing table or column, but also for a database that cannot be reached.

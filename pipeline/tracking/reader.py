@@ -16,6 +16,7 @@ import numpy as np
 import yaml
 
 from pipeline.address import absolute, redact, sqlite_file, unreachable
+from pipeline.config.settings import varied_by_repeats
 from pipeline.errors import RecordError
 from pipeline.record import artifacts
 from pipeline.record.outbox import PACK_TAG
@@ -293,11 +294,12 @@ def _settings(runs: Sequence[SweptRun], criterion: Criterion) -> list[Setting]:
     groups: dict[str, list[Repeat]] = {}
     names: dict[str, str] = {}
     for index, run in enumerate(runs):
-        fixed = {name: value for name, value in sorted(run.params.items()) if name not in criterion.over}
+        varied = varied_by_repeats(sorted(run.params), criterion.over)
+        fixed = {name: value for name, value in sorted(run.params.items()) if name not in varied}
         key = run.setting[0] or json.dumps(fixed)
         names.setdefault(key, run.setting[1] or run.name)
         repeat = Repeat(
-            seeds=tuple((name, run.params[name]) for name in criterion.over if name in run.params),
+            seeds=tuple((name, run.params[name]) for name in varied),
             outcome=run.outcome,
             metrics=run.metrics,
             index=index,

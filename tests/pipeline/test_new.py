@@ -46,6 +46,9 @@ def test_a_package_is_written_under_its_name(tmp_path, monkeypatch, capsys):
         ("numpy", "NAME must be no module's, got 'numpy'"),
         ("tasks", "NAME must be no module's, got 'tasks'"),
         ("json", "NAME must be no module's, got 'json'"),
+        ("my_", "NAME must be small letters"),  # pip takes no name that ends so
+        ("nan", "NAME must be a name, not what YAML or Hydra reads as a value, got 'nan'"),
+        ("landscape", "NAME must be no task's that there is already, got 'landscape'"),
         ("there", "NAME must be a folder that is not there yet, got "),
     ],
 )

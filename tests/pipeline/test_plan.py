@@ -2,7 +2,9 @@ import itertools
 
 import pytest
 
+from pipeline.config import settings
 from pipeline.config.schema import parse
+from pipeline.config.settings import SweptValues, used_values
 from pipeline.plan.plan import WIDEST, Point, Segment, fuse, make_plan
 from tasks.cost import DataSize, multiplications
 from tasks.datasets import Synthetic
@@ -35,6 +37,19 @@ def test_points_that_are_the_same_trial_are_folded(dataset):
 
     assert plan.folded == {1: 0}
     assert [trial.index for trial in plan.trials] == [0, 2, 3]
+
+
+def test_a_batch_is_named_by_what_differs_from_the_trials_before_which_are_not_read_again(dataset, monkeypatch):
+    points = grid(batch_size=[16, 64], learning_rate=[0.1, 0.2])
+    known = make_plan(points[:2], dataset, workers=1).trials
+    swept, read = SweptValues.of(used_values(one.trial) for one in known), []
+    monkeypatch.setattr(settings, "used_values", lambda trial: read.append(trial) or used_values(trial))
+
+    (third,) = make_plan(points[2:3], dataset, workers=1, known=known, swept=swept).trials
+    (fourth,) = make_plan(points[3:], dataset, workers=1, known=(*known, third), swept=swept).trials
+
+    assert [third.name, fourth.name] == ["gradient lr=0.1 batch=64", "gradient lr=0.2 batch=64"]
+    assert read == [third.trial, fourth.trial]
 
 
 def test_only_trials_that_share_arithmetic_share_a_group(dataset):

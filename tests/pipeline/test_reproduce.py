@@ -5,6 +5,7 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from pipeline.tracking.connection import connect
 from pipeline.tracking.mlflow_recorder import MlflowRecorder
 from pipeline.tracking.reader import open_reader
 from tasks.datasets.digits import Digits
+from tasks.events import Outcome
 
 ROOT = Path(__file__).parents[2]
 SHORT = {"steps": 40, "trial": {"record_every": 5, "evaluate_every": 20}, "dataset": {"name": "digits"}}
@@ -265,3 +267,15 @@ def test_a_run_that_is_not_there_or_never_ended_is_refused(store_uri, recorded, 
 
     assert run(store_uri, recorded[4]) == 2
     assert "must have ended by itself" in capsys.readouterr().err
+
+
+def test_a_trial_that_a_change_makes_a_duplicate_of_one_that_went_further_is_run_as_far(trial):
+    def old(outcome, step):
+        return SimpleNamespace(tags={"outcome": outcome.value, "outcome.step": str(step)})
+
+    one, check = trial(), trial(task={"name": "gradient_check"})
+    whole, stopped, sooner = old(Outcome.COMPLETE, 100), old(Outcome.STOPPED, 50), old(Outcome.STOPPED, 10)
+
+    assert rerunning._ends([one, one], [whole, stopped]) == {one.key: None}
+    assert rerunning._ends([one, one], [stopped, sooner]) == {one.key: 50}
+    assert rerunning._ends([check], [stopped]) == {check.key: None}

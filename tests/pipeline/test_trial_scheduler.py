@@ -161,6 +161,18 @@ def test_decisions_of_a_later_batch_are_replayed_once_its_trials_are_there(sweep
     assert made.decide() == ([100], [0])
 
 
+def test_a_setting_of_a_later_batch_is_named_by_what_differs_from_the_batches_before(sweep):
+    made = sweep(3, add=False, name="asha")
+    made.scheduler.add(made.trials[:2])
+    made.scheduler.add(made.trials[2:])
+    made.begin()
+    made.pause(100, {0: 0.1, 1: 0.2, 2: 0.3})
+
+    (decided, *_) = [one for one in made.scheduler.decide(closed=True) if isinstance(one, Decided)]
+
+    assert sorted(decided.names.values()) == ["gradient lr=1", "gradient lr=2", "gradient lr=3"]
+
+
 def test_who_was_stopped_by_a_decision_that_is_lost_holds_nobody_up(sweep):
     made = sweep(4, name="halving")
     for number, score in ((0, 0.1), (1, 0.2)):

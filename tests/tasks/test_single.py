@@ -101,6 +101,20 @@ def test_checkpoints_come_no_oftener_than_is_asked():
     assert not [event for event in run(trial(Fit(keeps=False)), checkpoint_every=5) if isinstance(event, Checkpoint)]
 
 
+def test_a_buffer_that_is_kept_and_used_again_is_kept_as_it_was():
+    @dataclass(frozen=True, kw_only=True)
+    class Reusing(Fit):
+        def train(self, trial, data, report):
+            buffer = bytearray(b"one")
+            report(5, {}, keep=lambda: {"state": buffer})
+            buffer[:] = b"other"
+            report(10, {}, keep=lambda: {"state": buffer})
+
+    kept = [event for event in run(trial(Reusing()), checkpoint_every=5) if isinstance(event, Checkpoint)]
+
+    assert [bytes(one.arrays["bytes/state"][0]) for one in kept] == [b"one", b"other"]
+
+
 def test_what_a_task_does_not_use_takes_no_part_and_cannot_be_seen():
     @dataclass(frozen=True, kw_only=True)
     class Curious(Fit):

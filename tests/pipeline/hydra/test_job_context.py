@@ -114,8 +114,8 @@ def command(folder, *arguments, value=0.5):
 
         def run(self, source, *, last, meanwhile):
             meanwhile()
+            points = source.more(12)
             around.append(watching.surroundings())
-            points = source.more(1)
             jobs.update({point.index: describe(point.config) for point in points})
             return {point.index: value for point in points}
 
@@ -212,6 +212,15 @@ def test_a_sweep_has_what_its_jobs_have_in_common(tmp_path):
     assert around["here"] == around["output_dir"] == "FOLDER/out"
     assert around["logs"] == ["FOLDER/out/pipeline.log"]
     assert around["level"] == logging.DEBUG
+
+
+def test_the_log_of_a_search_stays_that_of_its_sweep_whatever_jobs_begin_meanwhile(tmp_path):
+    search = ("hydra/sweeper=search", "hydra/sweeper/sampler=random", "hydra.sweeper.n_trials=3")
+
+    jobs, (around,) = command(tmp_path / "ours", "-m", WATCH, *search, "seed=range(9)", "hydra.sweep.dir=out")
+
+    assert len(jobs) == 3
+    assert around["logs"] == ["FOLDER/out/pipeline.log"]
 
 
 def test_jobs_with_environments_of_their_own_are_refused(tmp_path, capsys):

@@ -16,6 +16,7 @@ SEARCH = (
     "steps=20",
 )
 RATE = "learning_rate=tag(log,interval(1e-6,1e-1))"
+STORED = ("hydra.sweeper.storage=sqlite:///study.db", "hydra.sweeper.study_name=one")
 BAD = {
     ("learning_rate=0.1",): "hydra/sweeper=search must have a key to search over",
     (RATE, "hydra.sweeper.n_trials=0"): "hydra.sweeper.n_trials must be a whole number of at least 1, got 0",
@@ -26,14 +27,19 @@ BAD = {
     ("seed=glob(*)",): "seed must span what Optuna can search: ",
     (RATE, "hydra/sweeper/sampler=grid"): "learning_rate must have values that can be listed",
     (RATE, "hydra.sweeper.metrics=[val/loss,examples]", "stopping=asha"): "stopping must be none for several",
+    (RATE, "hydra.sweeper.metrics=val/loss", "hydra/launcher=basic"): "hydra.sweeper.metrics must be null for another",
     (RATE, "hydra.sweeper.metrics=1"): "hydra.sweeper.metrics must be a text or a list of texts, got 1",
     ("loss=softmax", "loss.margin=interval(0.5,2)"): "loss.margin must be set with loss=",
     ("optimizer=sgd,adam", "optimizer.momentum=interval(0.1,0.9)"): "optimizer.momentum must be set with",
     ("optimizer=sgd,adm", RATE): "optimizer must be one of",
+    ("batch_size=int(interval(0,9))", "learning_rate=interval(0,1)"): "batch_size must be >= 1, or null for the full",
+    ("seed=range(3,-4,-1)", "hydra/launcher=basic"): "seed must be >= 0, got -3",
+    ("loss=softmax,svm", "loss.margin=interval(-1,2)", *STORED): "loss.margin must be >= 0, got -0.99",
     ("learning_rte=interval(1,2)",): "learning_rte is no key of this config, did you mean learning_rate?",
 }
 UNKNOWN = (RATE, "hydra.sweeper.metrics=[val/los,examples]", "hydra.sweep.dir=asked")
-"""It is refused once the data are there, and the folder of the sweep."""
+TOO_LARGE = (RATE, "batch_size=int(interval(1,901))", "hydra.sweep.dir=large")
+"""They are refused once the data are there, and the folder of the sweep."""
 PRESET = """# @package _global_
 defaults:
   - override /optimizer: momentum
@@ -86,11 +92,11 @@ def test_a_config_of_hydras_plug_in_searches_with_one_name_changed(tmp_path):
 def refused(tmp_path_factory):
     """Give bad input to one process; return its folder, the end of each command, and what it has imported."""
     folder = tmp_path_factory.mktemp("refused")
-    return folder, *fresh_session(folder, *([*SEARCH, *overrides] for overrides in (*BAD, UNKNOWN)))
+    return folder, *fresh_session(folder, *([*SEARCH, *overrides] for overrides in (*BAD, UNKNOWN, TOO_LARGE)))
 
 
 def test_bad_input_is_told_before_anything_starts(refused):
-    folder, (*ends, _), imported = refused
+    folder, (*ends, _, _), imported = refused
 
     assert [code for code, _, _ in ends] == [2] * len(BAD)
     assert {
@@ -100,16 +106,25 @@ def test_bad_input_is_told_before_anything_starts(refused):
     } == {}
     assert "ray" not in imported
     assert not (folder / "multirun").exists()
+    assert not (folder / "study.db").exists()
 
 
 def test_a_metric_that_is_not_measured_is_told_before_anything_is_computed(refused):
-    _, (*_, (code, err, out)), imported = refused
+    _, (*_, (code, err, out), _), imported = refused
 
     assert code == 2
     assert "hydra.sweeper.metrics must be one of" in err
     assert "(did you mean 'val/loss'?)" in err
     assert "trials" not in out
     assert "ray" not in imported
+
+
+def test_the_end_of_a_range_that_the_data_do_not_allow_is_told_before_anything_is_computed(refused):
+    _, (*_, (code, err, out)), _ = refused
+
+    assert code == 2
+    assert "trials" not in out
+    assert "batch_size must be at most the 900 training examples of synthetic, or null for all of them, got 901" in err
 
 
 def parents(folder):
@@ -195,9 +210,10 @@ def test_a_search_of_a_grid_of_repeats_and_of_two_objectives_are_told_what_they_
 
 
 @pytest.mark.slow
-def test_a_search_that_is_killed_goes_on_from_its_proposals_and_contradicts_none(tmp_path, empty_store):
+@pytest.mark.parametrize("study", [(), STORED], ids=["in memory", "in a database"])
+def test_a_search_that_is_killed_goes_on_from_its_proposals_and_contradicts_none(tmp_path, empty_store, study):
     store(tmp_path, empty_store)
-    more = [RATE, "hydra.sweeper.n_trials=24", "hydra.sweeper.n_jobs=4", "steps=1500", "hydra.sweep.dir=out"]
+    more = [*study, RATE, "hydra.sweeper.n_trials=24", "hydra.sweeper.n_jobs=4", "steps=1500", "hydra.sweep.dir=out"]
     command = ["-m", "pipeline", *SEARCH[:-1], *more]
 
     with commands.Command(command, tmp_path) as driver:
@@ -259,6 +275,9 @@ def test_a_search_that_is_resumed_with_more_trials_goes_on(tmp_path, empty_store
     more = session(tmp_path, [*command, "hydra.sweeper.n_trials=9", "sweep.resume=true"])
 
     assert [ends[0][0], more[0][0]] == [0, 0], more
+    rows = [line for line in more[0][2].splitlines() if line.startswith("gradient lr=")]
+    assert rows
+    assert not [row for row in rows if "steps=20" in row]  # as the name of a lone trial says
     ((_, status, _, children),) = parents(tmp_path)
     assert status == "FINISHED"
     assert sorted(int(own["search.proposal"]) for _, own in children) == list(range(9))
@@ -292,7 +311,9 @@ def test_the_choices_of_a_group_that_a_pattern_matches_are_searched(tmp_path):
 
 
 def test_a_dry_run_shows_what_a_search_will_do(tmp_path):
-    ends, imported = fresh_session(tmp_path, [*SEARCH, RATE, "hydra.sweeper.n_trials=40", "sweep.dry_run=true"])
+    ends, imported = fresh_session(
+        tmp_path, [*SEARCH, *STORED, RATE, "hydra.sweeper.n_trials=40", "sweep.dry_run=true"]
+    )
 
     assert ends[0][0] == 0, ends[0][1]
     assert "TPESampler, 40 proposals to maximize accuracy: the 10 planned here first, then as trials end" in ends[0][2]
@@ -300,6 +321,7 @@ def test_a_dry_run_shows_what_a_search_will_do(tmp_path):
     assert "mlflow" not in imported
     assert not list(tmp_path.rglob("optimization_results.yaml"))
     assert not list(tmp_path.rglob(".hydra"))
+    assert not (tmp_path / "study.db").exists()
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@ import re
 
 import numpy as np
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from pipeline.hydra.folders import claim_folder
@@ -120,6 +121,24 @@ def test_a_key_that_no_job_has_leaves_no_folder_behind(tmp_path):
     assert not (tmp_path / "out/multirun.yaml").exists()
 
 
+def test_a_value_that_is_refused_leaves_no_folder_behind_with_another_launcher(tmp_path):
+    line = ["-m", "hydra/launcher=basic", "hydra.sweep.dir=out", "dataset=synthetic", "seed=3,-4"]
+
+    ((code, err, _),) = session(tmp_path, line)
+
+    assert (code, err) == (2, "error: seed must be >= 0, got -4\n")
+    assert not (tmp_path / "out/multirun.yaml").exists()
+
+
+def test_a_value_that_only_a_job_can_resolve_is_left_to_it(tmp_path):
+    line = ["-m", "hydra/launcher=basic", "hydra.sweep.dir=out", "dataset=synthetic", "seed=3,4"]
+
+    ((_, err, _),) = session(tmp_path, [*line, "sweep.name=${oc.env:OF_ANOTHER_MACHINE}"])
+
+    assert "OF_ANOTHER_MACHINE" in err
+    assert (tmp_path / "out/multirun.yaml").exists()  # the jobs have begun
+
+
 def test_presets_are_told_what_is_wrong_with_them(dry_run):
     one, two = map(dry_run, WRONG)
 
@@ -153,6 +172,19 @@ def test_a_folder_that_holds_a_sweep_already_is_left_alone(tmp_path, monkeypatch
     assert all((folder / "multirun.yaml").is_file() for folder in [here / place, *others])
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir() and "sweep" not in path.name) == ["here"]
     assert holding(tmp_path) == []  # from the start: a sweep may be killed
+
+
+@pytest.mark.parametrize("name", ["a=b, c", "it's", r"a\b", "at the end\\", r"\'"])
+def test_the_jobs_of_a_second_sweep_are_composed_with_its_folder_whatever_its_name(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    config = {"hydra": {"sweep": {"dir": name}, "overrides": {"hydra": []}}}
+
+    *_, second = made = [OmegaConf.create(config) for _ in range(2)]
+    assert [claim_folder(one) for one in made] == [False, True]
+
+    (override,) = second.hydra.overrides.hydra
+    assert OverridesParser.create().parse_override(override).value() == f"{name}-2"
+    assert (tmp_path / f"{name}-2").is_dir()
 
 
 @pytest.mark.parametrize("sweeper", SWEEPERS)

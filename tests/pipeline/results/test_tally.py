@@ -1,7 +1,10 @@
 """The tally knows what is swept and how settings are named, and works out neither again for what it knows."""
 
+import pytest
+
 from pipeline.reports import Failed, Finished
 from pipeline.results import tally as module
+from pipeline.results.criterion import Criterion
 from pipeline.results.tally import Tally
 from tasks.events import Outcome
 from tests.pipeline.record.recording import done
@@ -32,6 +35,19 @@ def test_trials_that_are_known_are_not_named_again(trial, monkeypatch):
         tally.count(Finished(trial=one, result=done(), layout=None))
 
     assert named == [1]
+
+
+@pytest.mark.parametrize("margins", [(1.0, 2.0), (1.0, 1.0000001)])
+def test_repeats_that_differ_only_in_a_key_of_the_group_that_they_vary_all_count(trial, margins):
+    trials = [trial(loss={"name": "svm", "margin": margin}) for margin in margins]
+    tally = Tally(trials, Criterion(over=("loss",)))
+
+    for one, accuracy in zip(trials, (0.5, 0.75), strict=True):
+        tally.count(Finished(trial=one, result=done(**{"val/accuracy": accuracy}), layout=None))
+
+    (setting,) = tally.settings()
+    summary = setting.summary("val/accuracy")
+    assert (summary.count, summary.mean) == (2, 0.625)
 
 
 def test_a_trial_that_fails_by_its_own_verdict_is_counted_as_failed(trial):

@@ -53,6 +53,17 @@ def test_a_sampler_that_learns_nothing_proposes_all_at_once(name):
     assert made.done
 
 
+def test_a_search_that_is_resumed_with_fewer_trials_repeats_all_that_it_has_proposed():
+    before = proposals(n_trials=12).more(ROOM)
+    made = proposals(n_trials=4)
+
+    first = made.more(1)
+    made.recall([one.overrides for one in before])
+
+    assert first + made.more(ROOM) == before
+    assert made.done
+
+
 def test_a_grid_is_no_more_than_its_values():
     made = proposals("grid", n_trials=100)
 
@@ -172,3 +183,12 @@ def test_accuracy_is_that_of_training_where_there_is_no_validation_set():
     assert objectives.values({"train/accuracy": 0.5, "val/accuracy": 0.25}) == [0.25]
     assert objectives.values({"train/accuracy": 0.5}) == [0.5]
     assert math.isnan(objectives.values({})[0])
+
+
+def test_the_metric_of_the_sweep_is_optimised_as_the_sweep_ranks_where_it_is_named_too():
+    ranked = {"metric": None, "mode": "min"}
+
+    assert Objectives.of(ranked, None, None).directions == ("minimize",)
+    assert Objectives.of(ranked, "val/accuracy", None).directions == ("minimize",)
+    with pytest.raises(ConfigError, match=r"hydra\.sweeper\.direction must agree with sweep\.mode"):
+        Objectives.of(ranked, "val/accuracy", "maximize")

@@ -28,10 +28,12 @@ SAMPLERS = [
 pytestmark = pytest.mark.filterwarnings("ignore")  # samplers warn of what they cannot do with a choice
 
 
-def made(name="tpe", space=SPACE, past=(), directions=("minimize",), storage=None, extend=None, **options):
+def made(
+    name="tpe", space=SPACE, past=(), directions=("minimize",), storage=None, extend=None, *, resume=False, **options
+):
     spanned = space_of(OverridesParser.create().parse_overrides(list(space)))
     config = sampler_configs()[name] | options
-    kept = {"storage": storage, "study_name": "one", "extend": extend}
+    kept = {"storage": storage, "study_name": "one", "extend": extend, "resume": resume}
     search = Search(spanned, Options(sampler=config, directions=directions, **kept))
     search.recall(past)
     return search
@@ -164,6 +166,47 @@ def test_a_study_in_a_database_goes_on_and_is_not_told_twice(tmp_path):
     assert searched(search, 8) == before
     assert len(search._study.trials) == 8
     assert search.results()["best_value"] == min(map(value, before))
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_search_in_a_database_is_resumed_with_its_first_proposal_whatever_it_has_learned_since(tmp_path, name):
+    # given a search that has learned, between two others in the same study
+    storage = f"sqlite:///{tmp_path}/study.db"
+    searched(made(name, space=(*SPACE[:3], "y=0"), storage=storage), 2)
+    before = searched(made(name, storage=storage), 12)
+    searched(made(name, space=(*SPACE[:3], "y=2"), storage=storage), 2)
+
+    search = made(name, storage=storage, resume=True)
+    first = search.ask()
+    search.recall([one.overrides for one in before])
+    again = [first, *(search.ask() for _ in before[1:])]
+    new = [search.ask() for _ in range(4)]
+
+    assert again == before
+    assert [trial.number for trial in search._trials] == [*range(2, 14), *range(16, 20)]
+    assert [one.overrides for one in new] != [one.overrides for one in before[:4]]
+
+
+def test_a_long_past_is_repeated_and_pruned_without_a_copy_of_all_its_trials_each_time(monkeypatch):
+    before = searched(made(), 12)
+    search, copied = made(past=[one.overrides for one in before]), []
+    get = search._study.get_trials
+
+    def counted(**options):
+        copied.append(options.get("deepcopy", True))
+        return get(**options)
+
+    monkeypatch.setattr(search._study, "get_trials", counted)
+    for one in before:
+        assert search.ask() == one
+        search.prune(one.number, 10, 0.5)
+
+    assert True not in copied
+
+
+def test_whether_a_search_is_resumed_is_no_part_of_its_identity():
+    assert made(resume=True).identity == made().identity
+    assert "resume" not in made().identity  # which would be another one than that of the searches recorded so far
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from pipeline.search.space import space_of
+from pipeline.search.space import outermost, space_of
 from tasks.errors import ConfigError
 
 
@@ -42,6 +42,27 @@ def test_what_is_given_last_counts_and_what_is_not_searched_is_part_of_every_poi
 
     assert made.distributions == {"b": IntDistribution(0, 2)}
     assert made.fixed == ("+c=x", "a=3", "~d")
+
+
+def test_the_outermost_values_of_a_range_are_those_that_may_be_proposed():
+    made = space("a=interval(0,1)", "b=int(interval(1,4))", "c=range(0,1,step=0.25)", "d=x,y")
+
+    (low, high), *others = map(outermost, made.distributions.values())
+
+    assert 0 < low < 1e-300
+    assert 1 - 1e-15 < high < 1
+    assert others == [[1, 4], [0, 0.75], ["x", "y"]]
+
+
+def test_the_examples_of_a_space_hold_each_choice_with_each_end_of_its_ranges():
+    made = space("c=a,b,d", "n=int(interval(1,4))", "k=u,v", "y=1")
+
+    points = [dict(text.split("=") for text in overrides) for overrides in made.examples()]
+
+    assert {(point["c"], point["n"]) for point in points} == {(c, n) for c in "abd" for n in "14"}
+    assert {point["k"] for point in points} == {"u", "v"}
+    assert {point["y"] for point in points} == {"1"}
+    assert space("c=a,b").examples() == [["c=a"], ["c=b"]]
 
 
 def test_a_grid_has_all_values_of_each_key():

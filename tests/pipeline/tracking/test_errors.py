@@ -18,6 +18,8 @@ TOO_LONG = "(psycopg2.errors.StringDataRightTruncation) value too long for type 
         (f"{TOO_LONG}\n[parameters: {POOL!r}]", BAD_REQUEST, True),
         (POOL, BAD_REQUEST, False),
         (CLOSED, BAD_REQUEST, False),
+        ("(psycopg.InterfaceError) the connection is closed\n[SQL: INSERT INTO tags ...]", BAD_REQUEST, False),
+        ("(MySQLdb._exceptions.InterfaceError) (0, '')\n[SQL: INSERT INTO tags ...]", BAD_REQUEST, False),
         ("Can't reconnect until invalid transaction is rolled back.", BAD_REQUEST, False),
         ("the run must be active", INVALID_PARAMETER_VALUE, True),
         ("(psycopg2.OperationalError) the server closed the connection", TEMPORARILY_UNAVAILABLE, False),

@@ -309,6 +309,34 @@ def test_a_log_is_refused_in_another_store_and_once_its_sweep_has_been_resumed_w
         backfill(kept, None)
 
 
+def test_a_sweep_that_is_resumed_in_a_copy_of_its_folder_is_backfilled_into_the_store_of_the_copy(
+    tmp_path, empty_store, tiny, trial, layout
+):
+    original, copy, planned = tmp_path / "original", tmp_path / "copy", trial()
+    original.mkdir()
+    shutil.copy(empty_store, original / "mlflow.db")
+    first = MlflowRecorder(f"sqlite:///{original}/mlflow.db", "sweep", folder=original)
+    first.open(header(planned), tiny, Provenance())
+    first.close("KILLED")
+    shutil.copytree(original, copy)
+    uri = f"sqlite:///{copy}/mlflow.db"
+    again = MlflowRecorder(uri, "sweep", folder=copy)
+    past = find_past(uri, "sweep", "a sweep")
+    again.open(dataclasses.replace(header(planned), past=past), tiny, Provenance())
+    again.record(Started(trial=planned))
+    again.record(Finished(trial=planned, result=done(), layout=layout))
+    again.close("FINISHED")
+    (log,) = copy.glob("record-*.log")
+
+    backfilled = backfill(log, None)
+
+    assert (backfilled.entries, backfilled.lost) == (0, ())
+    assert str(copy) in backfilled.look
+    runs = connect(f"sqlite:///{original}/mlflow.db", create=False)
+    experiment = runs.get_experiment_by_name("sweep")
+    assert [run.info.status for run in runs.search_runs([experiment.experiment_id])] == ["KILLED"]
+
+
 def test_a_log_that_cannot_be_written_is_told_once_and_everything_waits_in_memory(
     record, found, undisturbed, proxy, experiment, tmp_path, caplog
 ):

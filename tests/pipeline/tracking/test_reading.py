@@ -8,6 +8,7 @@ from pipeline.errors import RecordError
 from pipeline.record.outbox import PACK_ABOVE
 from pipeline.record.protocol import Provenance
 from pipeline.reports import Finished, Started
+from pipeline.results.criterion import Criterion
 from pipeline.tracking.connection import WRITE_VARIABLES, http_variables
 from pipeline.tracking.mlflow_recorder import MlflowRecorder
 from pipeline.tracking.reader import open_reader
@@ -138,3 +139,22 @@ def test_a_trial_that_was_running_when_its_sweep_was_killed_is_read_as_what_it_c
     assert [run.run_id for run in sweep.runs] == [recorder.run_id(planned), recorder.run_id(other)]
     assert [len(setting.repeats) for setting in sweep.settings] == [1, 1]
     assert sweep.settings[0].score == 0.5
+
+
+def test_repeats_that_differ_only_in_a_key_of_the_group_that_they_vary_are_read_as_repeats_of_one_setting(
+    store_uri, experiment, tiny, trial, layout
+):
+    trials = [trial(loss={"name": "svm", "margin": margin}) for margin in (1.0, 2.0)]
+    criterion = Criterion(over=("loss",))
+    head = dataclasses.replace(header(*trials), criterion=criterion, provenance=criterion.tags())
+    recorder = MlflowRecorder(store_uri, experiment)
+    recorder.open(head, tiny, Provenance())
+    for one in trials:
+        recorder.record(Started(trial=one))
+        recorder.record(Finished(trial=one, result=done(**{"val/accuracy": one.trial.loss.margin / 4}), layout=layout))
+    recorder.close("FINISHED")
+
+    sweep = open_reader(store_uri).sweep(parent_of(recorder))
+
+    (setting,) = sweep.settings
+    assert setting.summary("val/accuracy").count == 2
