@@ -56,6 +56,9 @@ class PlainDescent:
 def clipped(gradient: Array, norm: Array, limit: Array) -> Array:
     """Return gradients ``(K, P)`` of norms ``norm`` ``(K,)``, scaled down to at most ``limit`` ``(K, 1)``.
 
+    A gradient that exceeds its limit by more than the precision holds becomes NaN: its trial diverges. Divided by
+    infinity, it would be 0, and the trial would stand still without a word.
+
     Source: Pascanu, Mikolov and Bengio 2013, "On the difficulty of training recurrent neural networks", algorithm 1.
 
     >>> clipped(np.array([[3.0, 4.0]]), np.array([5.0]), np.array([[1.0]]))
@@ -63,6 +66,7 @@ def clipped(gradient: Array, norm: Array, limit: Array) -> Array:
     """
     xp = array_namespace(gradient)
     excess = xp.astype(norm, gradient.dtype)[:, None] / limit
+    excess = xp.where(xp.isinf(excess), xp.full_like(excess, xp.nan), excess)
     return gradient / xp.maximum(excess, xp.ones_like(excess))
 
 
