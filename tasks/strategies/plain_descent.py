@@ -28,8 +28,9 @@ class PlainDescent:
 
     @staticmethod
     def init(problem: Problem, weights: Array) -> State:
-        """Return the weights and the optimiser's state."""
-        return {"weights": weights} | dict(problem.trials[0].optimizer.init(weights))
+        """Return the weights and the optimiser's state, which may depend on the numbers of a trial's optimiser."""
+        optimizer = stack([trial.optimizer for trial in problem.trials], like=problem.like, trailing=1)
+        return {"weights": weights} | dict(optimizer.init(weights))
 
     def state(self) -> State:
         """Return the state after the steps."""
