@@ -206,9 +206,10 @@ class Problem:
             hits = accuracy(evaluation.scores, labels) * labels.shape[0]
             return [evaluation.losses, hits, *evaluation.gradient]
 
-        # Summed as they are computed: a network has many small blocks, and a gradient of each would take much memory.
+        # Summed as they are computed, in place: a network has many small blocks, and a gradient of each would take much
+        # memory.
         blocks = parallel_imap(sums, batch.blocks(self.block), threads=self._block_threads)
-        losses, hits, *gradient = functools.reduce(lambda before, block: list(map(operator.add, before, block)), blocks)
+        losses, hits, *gradient = functools.reduce(lambda whole, block: list(map(operator.iadd, whole, block)), blocks)
         return gradient, losses / len(batch), hits / len(batch)
 
     def data_loss_and_parts(
