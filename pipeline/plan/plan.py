@@ -101,7 +101,7 @@ class Plan:
     groups: tuple[Group, ...]
 
 
-def _widest_on_cpu(trial: Trial) -> int:  # noqa: ARG001  # whatever the trial
+def _widest_on_cpu(trials: Sequence[Trial]) -> int:  # noqa: ARG001  # whatever the trials
     return WIDEST
 
 
@@ -110,14 +110,14 @@ def make_plan(
     dataset: Dataset,
     *,
     workers: int,
-    widest: Callable[[Trial], int] = _widest_on_cpu,
+    widest: Callable[[Sequence[Trial]], int] = _widest_on_cpu,
     known: Sequence[PlannedTrial] = (),
 ) -> Plan:
     """Compute each point's key, fold duplicates, and group the remaining trials for ``workers``.
 
     ``folded`` of the plan maps the index of a duplicate to the index of the trial that it repeats, which may be one of
-    the trials ``known`` from earlier plans; the plan's trials are new ones only. ``widest`` is the most trials like a
-    given one that a group may have.
+    the trials ``known`` from earlier plans; the plan's trials are new ones only. ``widest`` is how many of some trials
+    that can be fused a group may have at most.
     """
     every = [trial.trial for trial in known] + [point.config.trial for point in points]
     overrides = [trial.overrides for trial in known] + [point.overrides for point in points]
@@ -168,7 +168,7 @@ def make_groups(
     data_size: DataSize,
     *,
     workers: int,
-    widest: Callable[[Trial], int] = _widest_on_cpu,
+    widest: Callable[[Sequence[Trial]], int] = _widest_on_cpu,
 ) -> tuple[Group, ...]:
     """Fuse the trials that can share arithmetic into groups, the most costly first, so that all workers are busy.
 
@@ -178,7 +178,11 @@ def make_groups(
 
 
 def fuse(
-    segments: Sequence[Segment], data_size: DataSize, *, workers: int, widest: Callable[[Trial], int] = _widest_on_cpu
+    segments: Sequence[Segment],
+    data_size: DataSize,
+    *,
+    workers: int,
+    widest: Callable[[Sequence[Trial]], int] = _widest_on_cpu,
 ) -> tuple[Group, ...]:
     """Fuse the segments of trials that can share arithmetic, from the same step to the same step."""
     by_fusion_key: dict[tuple[Any, ...], list[Segment]] = {}
@@ -188,7 +192,11 @@ def fuse(
         by_fusion_key.setdefault(fusion_key, []).append(one)
     families = list(by_fusion_key.values())
     loads = [
-        Load(trials=len(family), cost=_cost(family, data_size), widest=widest(family[0].trial.trial))
+        Load(
+            trials=len(family),
+            cost=_cost(family, data_size),
+            widest=widest([segment.trial.trial for segment in family]),
+        )
         for family in families
     ]
     counts = balance(loads, [0.0] * workers)

@@ -20,7 +20,7 @@ from pipeline.results.criterion import Criterion, check_metric
 from pipeline.results.tally import Tally
 from pipeline.stopping.checks import check, first_rung
 from pipeline.stopping.forecast import Forecast, forecast
-from pipeline.sweep.engines import widest, worker_count
+from pipeline.sweep.engines import thread_count, widest, worker_count
 from pipeline.sweep.resume import sweep_key
 from tasks.arrays.devices import DEVICE_BLOCKS, HOST_BLOCKS
 from tasks.datasets.dataset import Dataset
@@ -108,7 +108,8 @@ def show_dry_run(points: Sequence[Point], console: Console) -> None:
     show_folded(console, plan)
     show_not_stopped(config, plan, console)
     seconds = sweep_seconds(plan, dataset, workers=workers)
-    memory = worker_memory(plan, dataset, blocks=HOST_BLOCKS if config.device == "cpu" else DEVICE_BLOCKS)
+    blocks = HOST_BLOCKS if config.device == "cpu" else DEVICE_BLOCKS
+    memory = worker_memory(plan, dataset, blocks=blocks, threads=thread_count(config))
     show_plan(console, plan, workers=workers, memory=memory, seconds=seconds)
     if (expected := expectation(config, plan.trials, dataset)) is not None:
         show_forecast(console, expected, seconds=seconds)

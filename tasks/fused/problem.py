@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 # An array of so many numbers, and the few temporaries of arithmetic on it, stay in a processor's cache.
 _CACHED_NUMBERS = 2**17
 
+CACHED_BYTES = _CACHED_NUMBERS * np.dtype(np.float32).itemsize
+"""The bytes of an array of one of `Problem.cache_sized_slices`, on the host."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
