@@ -121,7 +121,7 @@ class Sizes:
             threads=threads,
             # In a search that is not in score space, the host draws and evaluates one candidate at a time.
             candidates=blocks.candidates if on_device or blocked else 1,
-            aligned=1 if on_device else most_aligned(len(dataset.classes), min(train, block), inputs),
+            aligned=1 if on_device else most_aligned(len(dataset.classes), train % block or block, inputs),
             seeds=seeds,
             score_bytes=blocks.score_bytes,
             grid=_FLOAT * blocks.numbers,
