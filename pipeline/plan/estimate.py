@@ -28,8 +28,9 @@ def worker_memory(plan: Plan, dataset: Dataset, *, blocks: BlockSizes, threads: 
     def group_memory(group: Group) -> int:
         trials = [planned.trial for planned in group.trials]
         count, seeds = len(trials), len({trial.seed for trial in trials})
-        given = {"count": count, "seeds": seeds, "threads": threads}
-        return max(bytes_of_group(trial, dataset, blocks=blocks, **given) for trial in trials)
+        return max(
+            bytes_of_group(trial, dataset, count=count, blocks=blocks, seeds=seeds, threads=threads) for trial in trials
+        )
 
     return max(map(group_memory, plan.groups), default=0)
 
