@@ -1,18 +1,22 @@
 """An estimate of a group's memory, and of how many trials fit in a device's.
 
-The factors count the arrays that a step holds at once. They were measured on NumPy with every loss, optimiser and
-regularizer, which differ by the optimiser's state only. A wrong estimate costs little: a group that does not fit is
-halved where it is computed.
+The factors count the arrays that are alive at the worst moment of a step; where parts of them are never alive
+together, the larger counts. A group should not take more than is said. Where it does, and does not fit, it is halved
+where it is computed.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from tasks.arrays.devices import DEVICE_BLOCKS, BlockSizes
+from tasks.arrays.products import most_aligned
 from tasks.datasets.dataset import Dataset
 from tasks.models.model import ScoreLinear
 from tasks.trial import Trial, uses_model
@@ -22,81 +26,159 @@ _SHARE = 0.8
 
 _FLOAT = np.dtype(np.float32).itemsize
 
+# The arrays that a device makes a block of features from, and the features: cast, centred, scaled, with the bias.
+_FEATURES_ON_DEVICE = 4
+
+# The bytes of an example in the order of an epoch: int64, those of the epoch before and of the next at its start.
+_ORDER = 2 * np.dtype(np.int64).itemsize
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
     """What the memory of a trial depends on.
 
-    ``weights`` are the bytes of a trial's parameters, ``scores`` those of one example's scores, ``layers`` those of
-    one example's activations that a step keeps. ``train`` is the number of training examples, ``evaluated`` that of
-    the largest block of an evaluation, ``examples_a_step`` that of a step; ``block`` examples and ``candidates`` are
-    computed at once.
+    Bytes in float32: ``weights`` are those of a trial's parameters, ``rows`` those of one number for each row of its
+    matrices; of one example, ``scores`` are those of its scores, ``stored`` of its activations that a step keeps,
+    ``transient`` of those within a layer, ``features`` of its features. ``images`` are its bytes as stored.
+
+    Numbers of examples: ``train`` for training, ``examples_a_step`` in a step; ``seen`` of a step's and ``evaluated``
+    of the largest evaluation's are computed at once, ``block`` on each of ``threads``.
+
+    A search draws ``candidates`` at once, in whole panels of at most ``aligned``, for each of the group's ``seeds``;
+    those of a local search have ``score_bytes`` of scores. ``grid`` are the bytes of the points of a landscape that a
+    thread computes at once. ``on_device`` says that all that a host computes in parts, which stay in cache, is computed
+    at once.
     """
 
     weights: int
+    rows: int
     scores: int
-    layers: int
+    stored: int
+    transient: int
+    features: int
+    images: int
     train: int
-    evaluated: int
     examples_a_step: int
+    seen: int
+    evaluated: int
     block: int
+    threads: int
     candidates: int
+    aligned: int
+    seeds: int
+    score_bytes: int
+    grid: int
+    on_device: bool
 
-    def of_examples(self, seen: int) -> int:
-        """Return the bytes of scores, activations and gradients, where a step takes blocks of ``seen`` examples."""
-        # An evaluation has a forward pass only.
-        return max((6 * self.scores + self.layers) * seen, (5 * self.scores + self.layers // 2) * self.evaluated)
+    @property
+    def layers(self) -> int:
+        """The bytes of the activations of an example and a trial."""
+        return self.stored + (self.transient if self.on_device else 0)
+
+    @property
+    def shared(self) -> int:
+        """The bytes of an example that all trials share: its features, and what the host has for a trial at a time."""
+        return self.features + (0 if self.on_device else self.transient)
+
+    @property
+    def gradients(self) -> int:
+        """How many gradients of a trial are alive: those of the blocks at once, their sum, and the last one added."""
+        return min(-(-self.examples_a_step // self.block), 2 + self.threads)
+
+    @property
+    def of_evaluation(self) -> int:
+        """The bytes of scores and activations of an evaluation: it has a forward pass only."""
+        return (5 * self.scores + self.layers // 2) * self.evaluated
+
+    @property
+    def of_examples(self) -> int:
+        """The bytes of scores, activations and gradients of the examples at once, in a step or an evaluation."""
+        return max((6 * self.scores + self.layers) * self.seen, self.of_evaluation)
 
     @classmethod
-    def of(cls, trial: Trial, dataset: Dataset, *, blocks: BlockSizes) -> Sizes:
+    def of(cls, trial: Trial, dataset: Dataset, *, blocks: BlockSizes, seeds: int = 1, threads: int = 1) -> Sizes:
         """Return the sizes of a trial on a dataset, on a device with these block sizes."""
         model, given, on_device = trial.model, (dataset.image_shape, len(dataset.classes)), blocks is DEVICE_BLOCKS
+        threads = 1 if on_device else threads
         block = blocks.examples if on_device else model.block(*given) or blocks.examples
-        layers = model.stored_activations(*given) + (model.transient_activations(*given) if on_device else 0)
+        shapes = list(model.shapes(*given).values())
+        inputs, train = math.prod(dataset.image_shape) + 1, len(dataset.train)
+        step = trial.batch_size or train
+        blocked = isinstance(model, ScoreLinear) and step == train
         return cls(
-            weights=_FLOAT * sum(math.prod(shape) for shape in model.shapes(*given).values()),
+            weights=_FLOAT * sum(map(math.prod, shapes)),
+            rows=_FLOAT * sum(rows for rows, _ in shapes),
             scores=_FLOAT * len(dataset.classes),
-            layers=_FLOAT * layers,
-            train=len(dataset.train),
-            evaluated=min(max(len(dataset.validation), len(dataset.test)), block),
-            examples_a_step=trial.batch_size or len(dataset.train),
+            stored=_FLOAT * model.stored_activations(*given),
+            transient=_FLOAT * model.transient_activations(*given),
+            features=_FLOAT * inputs * (_FEATURES_ON_DEVICE if on_device else 1),
+            images=math.prod(dataset.image_shape) * dataset.train.images.dtype.itemsize,
+            train=train,
+            examples_a_step=step,
+            seen=min(step, block * threads),
+            evaluated=min(max(len(dataset.validation), len(dataset.test)), block * threads),
             block=block,
-            # For a model that is not linear, the host draws and evaluates one candidate at a time.
-            candidates=blocks.candidates if on_device or isinstance(model, ScoreLinear) else 1,
+            threads=threads,
+            # In a search that is not in score space, the host draws and evaluates one candidate at a time.
+            candidates=blocks.candidates if on_device or blocked else 1,
+            aligned=1 if on_device else most_aligned(len(dataset.classes), train % block or block, inputs),
+            seeds=seeds,
+            score_bytes=blocks.score_bytes,
+            grid=_FLOAT * blocks.numbers,
+            on_device=on_device,
         )
 
 
-def widest_group(trial: Trial, dataset: Dataset, *, available: int, blocks: BlockSizes) -> int:
-    """Return how many trials like this one fit in a group, at least 1, with ``available`` bytes of memory."""
-    if not uses_model(trial):
+@runtime_checkable
+class DeclaresMemory(Protocol):
+    """The capability of a task, whose trials are never fused, that says what memory a trial takes.
+
+    For any other task it is that of a training.
+    """
+
+    def bytes_of_trial(self, trial: Trial, sizes: Sizes) -> int:
+        """Return the bytes of a trial, without the data set's."""
+
+
+def widest_group(trials: Sequence[Trial], dataset: Dataset, *, available: int, blocks: BlockSizes, threads: int) -> int:
+    """Return how many of these trials, all like the first, fit in a group with ``available`` bytes, at least 1."""
+    first = trials[0]
+    if not uses_model(first) or isinstance(first.task, DeclaresMemory):
         return 1
     splits = (dataset.train, dataset.validation, dataset.test)
-    fixed = sum(split.images.nbytes + split.labels.nbytes for split in splits)
-    fixed += fixed_bytes(trial, dataset, blocks=blocks)
-    return max(1, int((_SHARE * available - fixed) // bytes_per_trial(trial, dataset, blocks=blocks)))
+    left = int(_SHARE * available) - sum(split.images.nbytes + split.labels.nbytes for split in splits)
+    sizes = Sizes.of(first, dataset, blocks=blocks, threads=threads)
+    fixed, each = (_fixed_bytes(first, dataclasses.replace(sizes, seeds=seeds)) for seeds in (0, 1))
+    own, of_seed, seeds = first.strategy.bytes_per_trial(first, sizes), each - fixed, len({t.seed for t in trials})
+    # Each trial may have a seed of its own, until all seeds are there.
+    width = (left - fixed) // (own + of_seed)
+    return max(1, width if width <= seeds else (left - fixed - seeds * of_seed) // own)
 
 
-def bytes_of_group(trial: Trial, dataset: Dataset, *, count: int, blocks: BlockSizes) -> int:
-    """Return the bytes, without the data set's, that ``count`` trials like this one take while they are trained.
+def bytes_of_group(
+    trial: Trial, dataset: Dataset, *, count: int, blocks: BlockSizes, seeds: int | None = None, threads: int = 1
+) -> int:
+    """Return the bytes, without the data set's, that ``count`` trials like this one take.
 
-    Those of a task with a model of its own are unknown, and counted as 0.
+    They have ``seeds`` different seeds, None for as many as trials. Those of a task with a model of its own are
+    unknown, and counted as 0.
     """
     if not uses_model(trial):
         return 0
-    return fixed_bytes(trial, dataset, blocks=blocks) + count * bytes_per_trial(trial, dataset, blocks=blocks)
+    sizes = Sizes.of(trial, dataset, blocks=blocks, seeds=count if seeds is None else seeds, threads=threads)
+    if isinstance(trial.task, DeclaresMemory):
+        return trial.task.bytes_of_trial(trial, sizes)
+    return bytes_of_training(trial, sizes, count=count)
 
 
-def fixed_bytes(trial: Trial, dataset: Dataset, *, blocks: BlockSizes) -> int:
-    """Return the bytes that a group takes whatever the number of its trials, without the data set's."""
-    sizes = Sizes.of(trial, dataset, blocks=blocks)
-    # A block of features (on a device also the arrays it is made from), and the transient activations of one trial.
-    features = (4 if blocks is DEVICE_BLOCKS else 1) * (math.prod(dataset.image_shape) + 1)
-    shapes = (dataset.image_shape, len(dataset.classes))
-    transient = 0 if blocks is DEVICE_BLOCKS else trial.model.transient_activations(*shapes)
-    examples = min(max(sizes.examples_a_step, sizes.evaluated), sizes.block)
-    return _FLOAT * examples * (features + transient) + trial.strategy.fixed_bytes(trial, sizes)
+def bytes_of_training(trial: Trial, sizes: Sizes, *, count: int) -> int:
+    """Return the bytes that ``count`` trials like this one take while they are trained."""
+    return _fixed_bytes(trial, sizes) + count * trial.strategy.bytes_per_trial(trial, sizes)
 
 
-def bytes_per_trial(trial: Trial, dataset: Dataset, *, blocks: BlockSizes) -> int:
-    """Return the bytes that a trial adds to its group while it is trained."""
-    return trial.strategy.bytes_per_trial(trial, Sizes.of(trial, dataset, blocks=blocks))
+def _fixed_bytes(trial: Trial, sizes: Sizes) -> int:
+    """Return the bytes that a group takes whatever the number of its trials: of the examples, and the strategy's."""
+    examples = max(sizes.seen, sizes.evaluated) * sizes.shared
+    # The images of a minibatch are copied, all at once.
+    copied = sizes.examples_a_step * sizes.images + _ORDER * sizes.train
+    return examples + copied * (sizes.examples_a_step < sizes.train) + trial.strategy.fixed_bytes(trial, sizes)

@@ -31,7 +31,10 @@ class Optimizer(Protocol):
     plain: ClassVar[bool]
 
     def init(self, weights: Array) -> State:
-        """Return the state before the first step: named arrays of the shape of the weights."""
+        """Return the state before the first step: named arrays of the shape of the weights.
+
+        Of a stacked row, each trial begins with its own numbers.
+        """
 
     def update(self, gradient: Array, state: State, *, learning_rate: Array, step: int) -> tuple[Array, State]:
         """Return what to add to the weights, and the next state."""

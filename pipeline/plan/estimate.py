@@ -23,12 +23,15 @@ READ_COST = 30
 """The cost of reading a pixel and casting it, in multiplications, however many trials share it."""
 
 
-def worker_memory(groups: Sequence[Group], dataset: Dataset, *, blocks: BlockSizes) -> int:
+def worker_memory(groups: Sequence[Group], dataset: Dataset, *, blocks: BlockSizes, threads: int = 1) -> int:
     """Return the bytes that the largest group needs, without the shared data set's, with these block sizes."""
 
     def group_memory(group: Group) -> int:
-        count = len(group.trials)
-        return max(bytes_of_group(trial.trial, dataset, count=count, blocks=blocks) for trial in group.trials)
+        trials = [planned.trial for planned in group.trials]
+        count, seeds = len(trials), len({trial.seed for trial in trials})
+        return max(
+            bytes_of_group(trial, dataset, count=count, blocks=blocks, seeds=seeds, threads=threads) for trial in trials
+        )
 
     return max(map(group_memory, groups), default=0)
 

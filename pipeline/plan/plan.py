@@ -155,17 +155,21 @@ class Segment:
         return 0 if self.start is None else self.start.checkpoint.step
 
 
-def _widest_on_cpu(trial: Trial) -> int:  # noqa: ARG001  # whatever the trial
+def _widest_on_cpu(trials: Sequence[Trial]) -> int:  # noqa: ARG001  # whatever the trials
     return WIDEST
 
 
 def fuse(
-    segments: Sequence[Segment], data_size: DataSize, *, workers: int, widest: Callable[[Trial], int] = _widest_on_cpu
+    segments: Sequence[Segment],
+    data_size: DataSize,
+    *,
+    workers: int,
+    widest: Callable[[Sequence[Trial]], int] = _widest_on_cpu,
 ) -> tuple[Group, ...]:
     """Fuse the segments of trials that can share arithmetic, from the same step to the same step.
 
-    The groups are such that all workers are busy, the most costly first. ``widest`` is the most trials like a given one
-    that a group may have. The grouping changes no bit of a trial's result.
+    The groups are such that all workers are busy, the most costly first. ``widest`` is how many of some trials that can
+    be fused a group may have at most. The grouping changes no bit of a trial's result.
     """
     by_fusion_key: dict[tuple[Any, ...], list[Segment]] = {}
     for one in segments:
@@ -174,7 +178,11 @@ def fuse(
         by_fusion_key.setdefault(fusion_key, []).append(one)
     families = list(by_fusion_key.values())
     loads = [
-        Load(trials=len(family), cost=_cost(family, data_size), widest=widest(family[0].trial.trial))
+        Load(
+            trials=len(family),
+            cost=_cost(family, data_size),
+            widest=widest([segment.trial.trial for segment in family]),
+        )
         for family in families
     ]
     counts = balance(loads, [0.0] * workers)

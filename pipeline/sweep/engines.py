@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pipeline.config.schema import Config
 from pipeline.engine.capacity import fit
@@ -26,16 +27,22 @@ def worker_count(config: Config) -> int:
     return max(1, fit("GPU", count_gpus(), config.cluster.gpus_per_worker or 1.0))
 
 
-def widest(config: Config, dataset: Dataset) -> Callable[[Trial], int]:
-    """Return the function that gives the most trials like a given one in a group: as many as fit in a worker's memory.
+def thread_count(config: Config) -> int:
+    """Return how many threads a worker computes with."""
+    return cpu_count() if config.engine == "inprocess" else max(1, int(config.cluster.cpus_per_worker))
+
+
+def widest(config: Config, dataset: Dataset) -> Callable[[Sequence[Trial]], int]:
+    """Return the function that gives how many of some trials a group has at most: as many as fit in a worker's memory.
 
     On a CPU it is at most `WIDEST`; the memory of other nodes is taken to be this machine's.
     """
+    fitting = functools.partial(widest_group, dataset=dataset, threads=thread_count(config))
     if config.device == "cpu":
         share = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // worker_count(config)
-        return lambda trial: min(WIDEST, widest_group(trial, dataset, available=share, blocks=HOST_BLOCKS))
+        return lambda trials: min(WIDEST, fitting(trials, available=share, blocks=HOST_BLOCKS))
     available = int(available_memory() * min(1.0, config.cluster.gpus_per_worker or 1.0))
-    return lambda trial: widest_group(trial, dataset, available=available, blocks=DEVICE_BLOCKS)
+    return lambda trials: fitting(trials, available=available, blocks=DEVICE_BLOCKS)
 
 
 def cpu_count() -> int:

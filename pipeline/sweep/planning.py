@@ -20,7 +20,7 @@ from pipeline.results.criterion import Criterion, check_metric
 from pipeline.results.tally import Tally
 from pipeline.stopping.checks import check, first_rung
 from pipeline.stopping.forecast import Forecast, forecast
-from pipeline.sweep.engines import widest, worker_count
+from pipeline.sweep.engines import thread_count, widest, worker_count
 from pipeline.sweep.resume import sweep_key
 from tasks.arrays.devices import DEVICE_BLOCKS, HOST_BLOCKS
 from tasks.cost import DataSize
@@ -125,7 +125,8 @@ def show_dry_run(points: Sequence[Point], console: Console, examples: Sequence[P
     segments = [Segment(trial=trial) for trial in plan.trials]
     groups = fuse(segments, DataSize.of(dataset), workers=workers, widest=widest(config, dataset))
     seconds = sweep_seconds(groups, dataset, workers=workers)
-    memory = worker_memory(groups, dataset, blocks=HOST_BLOCKS if config.device == "cpu" else DEVICE_BLOCKS)
+    blocks = HOST_BLOCKS if config.device == "cpu" else DEVICE_BLOCKS
+    memory = worker_memory(groups, dataset, blocks=blocks, threads=thread_count(config))
     show_plan(console, plan, groups, workers=workers, memory=memory, seconds=seconds)
     if (expected := expectation(config, plan.trials, dataset)) is not None:
         show_forecast(console, expected, seconds=seconds)

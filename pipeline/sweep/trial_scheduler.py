@@ -31,7 +31,7 @@ class TrialScheduler:
     """
 
     def __init__(
-        self, config: Config, dataset: Dataset, criterion: Criterion, *, widest: Callable[[Trial], int]
+        self, config: Config, dataset: Dataset, criterion: Criterion, *, widest: Callable[[Sequence[Trial]], int]
     ) -> None:
         self._rule, self._dataset, self._widest = config.stopping, dataset, widest
         self._data_size = DataSize.of(dataset)

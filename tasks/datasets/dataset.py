@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +53,7 @@ class Dataset:
     ``image_shape`` is the shape of one image before flattening, channels first where there are any:
     ``(8, 8)``, ``(3, 32, 32)``; ``(D,)`` for other features. ``mean`` is the mean training image, float32
     ``(D,)``; ``scale`` is the factor on centred features, float32 ``(D,)``, None for 1.
-    ``digest`` is the SHA-256 of the arrays, class names and scaling, in hexadecimal.
+    ``digest`` is the SHA-256 of the arrays, class names, scaling and image shape, in hexadecimal.
     """
 
     name: str
@@ -129,7 +130,7 @@ def make_dataset(
         image_shape=image_shape,
         mean=mean.astype(np.float32),
         scale=None if scaling == "none" else _standard(kept.images, mean),
-        digest=_digest((kept, validating, test), classes, scaling),
+        digest=_digest((kept, validating, test), classes, scaling, image_shape),
     )
 
 
@@ -191,11 +192,23 @@ def _standard(images: np.ndarray, mean: np.ndarray) -> np.ndarray:
     return np.asarray(1 / np.where(deviation > 0, deviation, 1.0), dtype=np.float32)
 
 
-def _digest(splits: tuple[Split, ...], classes: tuple[str, ...], scaling: str) -> str:
+def _digest(splits: tuple[Split, ...], classes: tuple[str, ...], scaling: str, image_shape: tuple[int, ...]) -> str:
     digest = hashlib.sha256(repr(classes if scaling == "none" else (classes, scaling)).encode())
     for split in splits:
         kind = () if split.images.dtype == np.uint8 else (split.images.dtype.name,)
         digest.update(repr((*split.images.shape, *kind)).encode())
         digest.update(split.images.data)
         digest.update(split.labels.data)
+    if not _is_usual(image_shape):
+        digest.update(repr(image_shape).encode())
     return digest.hexdigest()
+
+
+def _is_usual(image_shape: tuple[int, ...]) -> bool:
+    """Return whether a shape is flat, or that of square images, grey or in three colours.
+
+    The number of features tells which square images they are, and no model takes both those and flat features for
+    what the other is. So these shapes are in no digest, and data sets keep the digests that they were recorded with.
+    """
+    *channels, height, width = (1, *image_shape)
+    return len(image_shape) == 1 or (height == width and math.prod(channels) in {1, 3} and len(image_shape) <= 3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -12,7 +12,11 @@ from tasks.arrays.array import Array
 from tasks.arrays.devices import double
 from tasks.fused.problem import Problem
 from tasks.fused.state import State
-from tasks.models.model import Arrangement
+from tasks.models.model import Arrangement, ScoreLinear
+
+if TYPE_CHECKING:
+    from tasks.memory import Sizes
+    from tasks.trial import Trial
 
 # The `MEASURES` of a step, and its norms where they are asked for, ``(K,)`` each.
 Step = tuple[Sequence[Array], Sequence[Array]]
@@ -27,6 +31,17 @@ class Descent(Protocol):
     def init(problem: Problem, weights: Array) -> State:
         """Return the state before the first step, at weights ``(K, P)``."""
 
+    @staticmethod
+    def bytes_per_trial(trial: Trial, sizes: Sizes, *, steps: int) -> int:
+        """Return the bytes that a trial adds to its group in that many steps, but for those of `temporaries`.
+
+        The states before the steps, of the checkpoint that a group goes on from, and of now are all alive.
+        """
+
+    @staticmethod
+    def temporaries(trial: Trial) -> int:
+        """Return how many arrays an update makes of the rows that are updated at once."""
+
     def step(self, number: int, *, norms: bool) -> Step:
         """Do the next step, ``number`` (from 0) of ``steps``, and return its `MEASURES`.
 
@@ -35,6 +50,16 @@ class Descent(Protocol):
 
     def state(self) -> State:
         """Return the state after the steps."""
+
+
+def states(trial: Trial) -> int:
+    """Return how many arrays of the size of the weights are the state of a trial with an optimiser: the weights too."""
+    return 1 + len(trial.optimizer.init(np.empty(0)))
+
+
+def joined(trial: Trial) -> int:
+    """Return how many copies of a trial's weights are made while its matrices are joined: a network has several."""
+    return 0 if isinstance(trial.model, ScoreLinear) else 1
 
 
 class RowRange(NamedTuple):
@@ -76,7 +101,14 @@ def learning_rates(problem: Problem, steps: range) -> np.ndarray:
 def squared_norm(rows: Array) -> Array:
     """Return the squared Euclidean norm of every row of ``(H, D)``, float64 ``(H,)``.
 
+    Where the squares overflow in float32, from a norm of 1.8e19 on, they are taken in float64.
+
     >>> squared_norm(np.array([[3.0, 4.0]]))
     array([25.])
     """
-    return double(array_namespace(rows).vecdot(rows, rows, axis=-1))
+    xp = array_namespace(rows)
+    squares = double(xp.vecdot(rows, rows, axis=-1))
+    if not bool(xp.any(xp.isinf(squares))):
+        return squares
+    wide = double(rows)
+    return xp.where(xp.isinf(squares), xp.vecdot(wide, wide, axis=-1), squares)

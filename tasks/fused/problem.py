@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 # An array of so many numbers, and the few temporaries of arithmetic on it, stay in a processor's cache.
 _CACHED_NUMBERS = 2**17
 
+CACHED_BYTES = _CACHED_NUMBERS * np.dtype(np.float32).itemsize
+"""The bytes of an array of one of `Problem.cache_sized_slices`, on the host."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
@@ -206,9 +209,10 @@ class Problem:
             hits = accuracy(evaluation.scores, labels) * labels.shape[0]
             return [evaluation.losses, hits, *evaluation.gradient]
 
-        # Summed as they are computed: a network has many small blocks, and a gradient of each would take much memory.
+        # Summed as they are computed, in place: a network has many small blocks, and a gradient of each would take much
+        # memory.
         blocks = parallel_imap(sums, batch.blocks(self.block), threads=self._block_threads)
-        losses, hits, *gradient = functools.reduce(lambda before, block: list(map(operator.add, before, block)), blocks)
+        losses, hits, *gradient = functools.reduce(lambda whole, block: list(map(operator.iadd, whole, block)), blocks)
         return gradient, losses / len(batch), hits / len(batch)
 
     def data_loss_and_parts(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from array_api_compat import is_numpy_array
 
-from tasks.arrays.devices import block_sizes
+from tasks.arrays.devices import block_sizes, pieces
 from tasks.fused.problem import Problem
 from tasks.models.model import ScoreLinear
 from tasks.weight_space.perturbations import Perturbations, perturbations
@@ -39,6 +40,9 @@ def blocks_of_steps(problem: Problem, start: int, stop: int, *, largest: int) ->
 def _alignment(problem: Problem) -> int:
     if not is_numpy_array(problem.like):
         return 1  # a device's panels are not probed
-    assert isinstance(problem.model, ScoreLinear)
-    examples, dataset = min(block_sizes(problem.like).examples, len(problem.dataset.train)), problem.dataset
-    return problem.model.alignment(dataset.image_shape, len(dataset.classes), examples, dtype=problem.like.dtype.name)
+    model, dataset = problem.model, problem.dataset
+    assert isinstance(model, ScoreLinear)
+    given, dtype = (dataset.image_shape, len(dataset.classes)), problem.like.dtype.name
+    # The last block of examples may be so small that its products have other panels.
+    sizes = {part.stop - part.start for part in pieces(len(dataset.train), block_sizes(problem.like).examples)}
+    return math.lcm(*(model.alignment(*given, examples, dtype=dtype) for examples in sizes))

@@ -10,7 +10,7 @@ import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
 from tasks.arrays.array import Array
-from tasks.arrays.devices import block_sizes, device_put, double, host, take_rows
+from tasks.arrays.devices import block_sizes, device_put, double, host, pieces, take_rows
 from tasks.arrays.stacking import per_trial
 from tasks.fused.batches import Batch
 from tasks.fused.objective import Objective
@@ -141,13 +141,17 @@ def _with_accuracy(problem: Problem, state: State, blocks: Sequence[_Improvement
 
 
 def _accuracy_of(problem: Problem, blocks: Sequence[_Improvements]) -> np.ndarray:
-    """Return the accuracy of the improvements of all blocks: they are few, and scored once more."""
+    """Return the accuracy of the improvements of all blocks: they are few, and scored once more.
+
+    As many are scored at once as candidates are: those of the first steps of many trials are more.
+    """
     owners = [problem.trials[k] for block in blocks for k in np.nonzero(block.improved)[0]]
-    if not owners:
-        return np.empty(0)
-    few = Problem.of(owners, problem.dataset, like=problem.like, threads=problem.threads)
     weights = array_namespace(problem.like).concat([block.weights for block in blocks], axis=0)
-    return host(few.losses_and_accuracy(weights, problem.minibatches.at(0))[1])
+    hits = [np.empty(0)]
+    for part in pieces(len(owners), block_sizes(problem.like).candidates):
+        few = Problem.of(owners[part], problem.dataset, like=problem.like, threads=problem.threads)
+        hits.append(host(few.losses_and_accuracy(weights[part, ...], problem.minibatches.at(0))[1]))
+    return np.concatenate(hits)
 
 
 def _filled(before: np.ndarray, improved: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from tasks.arrays.stacking import form
 from tasks.datasets.dataset import Dataset
 from tasks.errors import require
 from tasks.fused.descent import Descent
-from tasks.fused.problem import Problem
+from tasks.fused.problem import CACHED_BYTES, Problem
 from tasks.fused.state import MEASURES, Measured, State
 from tasks.strategies.plain_descent import PlainDescent
 from tasks.strategies.row_descent import RowDescent
@@ -67,17 +67,15 @@ class GradientDescent:
         return max(1, min(_STRETCH, _MULTIPLICATIONS // step))
 
     def bytes_per_trial(self, trial: Trial, sizes: Sizes) -> int:
-        """Return the bytes of weights, gradients, updates and the optimiser's state, and those of the examples."""
-        # `ScaledDescent` keeps unscaled weights as well.
-        states = 1 if trial.optimizer.plain else len(trial.optimizer.init(np.empty(0)))
-        blocks = min(2, -(-sizes.examples_a_step // sizes.block))  # the sum of gradients, and the gradient of a block
-        seen = min(sizes.examples_a_step, sizes.block)
-        return (3 + blocks + 2 * states) * sizes.weights + sizes.of_examples(seen)
+        """Return the bytes of the trial's descent; a device updates all rows at once."""
+        descent = _descent(trial)
+        temporaries = descent.temporaries(trial) * sizes.weights if sizes.on_device else 0
+        steps = min(_STRETCH, trial.steps, trial.evaluate_every)
+        return descent.bytes_per_trial(trial, sizes, steps=steps) + temporaries
 
     def fixed_bytes(self, trial: Trial, sizes: Sizes) -> int:
-        """Return 0."""
-        del trial, sizes
-        return 0
+        """Return the bytes of an update of as many rows as stay in cache."""
+        return 0 if sizes.on_device else _descent(trial).temporaries(trial) * CACHED_BYTES
 
     def init(self, problem: Problem) -> State:
         """Return the initial weights and the optimiser's state."""

@@ -27,6 +27,9 @@ _INITIAL_SCALE = 1e-4
 
 _STRETCH = 100
 
+# The arrays of the size of the weights, other than pairs, that a run of scipy's L-BFGS and its best weights take.
+_SCIPY = 24
+
 
 class _BudgetSpentError(Exception):
     """The last evaluation of the budget is done."""
@@ -68,16 +71,21 @@ class Lbfgs:
         return _STRETCH
 
     def bytes_per_trial(self, trial: Trial, sizes: Sizes) -> int:
-        """Return the bytes of weights and gradients, and those of the examples."""
+        """Return the bytes of the weights and those of the examples.
+
+        There are the first and the last weights, the last of the checkpoint a group goes on from too, the best in
+        double and in single precision, and those joined.
+        """
         del trial
-        blocks = min(2, -(-sizes.examples_a_step // sizes.block))
-        seen = min(sizes.examples_a_step, sizes.block)
-        return (4 + blocks) * sizes.weights + sizes.of_examples(seen)
+        return 8 * sizes.weights + sizes.of_examples
 
     def fixed_bytes(self, trial: Trial, sizes: Sizes) -> int:
-        """Return the bytes of one trial's pairs, in double precision: trials run one after the other."""
+        """Return the bytes of one trial's run, for trials run one after the other.
+
+        In double precision scipy has pairs, bounds, and copies of the point and its gradient.
+        """
         assert isinstance(trial.strategy, Lbfgs)
-        return 2 * (2 * trial.strategy.history + 8) * sizes.weights
+        return (2 * (2 * trial.strategy.history + _SCIPY) + 6 + sizes.gradients) * sizes.weights
 
     def init(self, problem: Problem) -> State:
         """Return the state before the first evaluation; it keeps the initial weights of every trial."""

@@ -13,7 +13,14 @@ from tasks.fused.problem import Problem
 from tasks.fused.state import Measured, State, unknown_incumbent
 from tasks.models.model import ScoreLinear
 from tasks.score_space import local_search as score_space
-from tasks.strategies.search import advance_one_by_one, bytes_of_search, in_score_space, is_in_score_space, stretch
+from tasks.strategies.search import (
+    advance_one_by_one,
+    bytes_of_draws,
+    bytes_of_search,
+    in_score_space,
+    is_in_score_space,
+    stretch,
+)
 
 if TYPE_CHECKING:
     from tasks.memory import Sizes
@@ -57,9 +64,15 @@ class LocalSearch:
         return bytes_of_search(sizes) + (5 * sizes.scores * sizes.train if is_in_score_space(trial, sizes) else 0)
 
     def fixed_bytes(self, trial: Trial, sizes: Sizes) -> int:
-        """Return the bytes of a block of steps in score space: draws, and their scores on all examples."""
-        each = 8 * sizes.weights + 2 * sizes.scores * sizes.train
-        return sizes.candidates * each if is_in_score_space(trial, sizes) else 0
+        """Return the bytes of a block of steps in score space: draws, and what they add to the scores of all examples.
+
+        Each seed has whole panels of steps, however many seeds there are and however large the scores.
+        """
+        if not is_in_score_space(trial, sizes):
+            return bytes_of_draws(sizes)
+        of_step = sizes.scores * sizes.train
+        block = 8 * sizes.candidates * sizes.weights + 3 * min(sizes.candidates * of_step, sizes.score_bytes)
+        return block + sizes.seeds * sizes.aligned * (4 * sizes.weights + 2 * of_step + sizes.scores * sizes.seen)
 
     def init(self, problem: Problem) -> State:
         """Return the initial weights, not yet evaluated."""

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from array_api_compat import array_namespace
 
 from tasks.arrays.array import Array
 from tasks.arrays.stacking import per_trial, stack
-from tasks.fused.descent import Step, learning_rates, squared_norm
+from tasks.fused.descent import Step, joined, learning_rates, squared_norm, states
 from tasks.fused.problem import Problem
 from tasks.fused.state import State
+
+if TYPE_CHECKING:
+    from tasks.memory import Sizes
+    from tasks.trial import Trial
 
 
 class PlainDescent:
@@ -28,8 +34,25 @@ class PlainDescent:
 
     @staticmethod
     def init(problem: Problem, weights: Array) -> State:
-        """Return the weights and the optimiser's state."""
-        return {"weights": weights} | dict(problem.trials[0].optimizer.init(weights))
+        """Return the weights and the optimiser's state, which may depend on the numbers of a trial's optimiser."""
+        optimizer = stack([trial.optimizer for trial in problem.trials], like=problem.like, trailing=1)
+        return {"weights": weights} | dict(optimizer.init(weights))
+
+    @staticmethod
+    def bytes_per_trial(trial: Trial, sizes: Sizes, *, steps: int) -> int:
+        """Return the bytes of the states, and the larger of those of the products and of the update; see `Descent`.
+
+        An update takes the gradient, the new state, each array of it corrected, and a quotient with its two parts.
+        """
+        del steps
+        products = (1 + sizes.gradients + joined(trial)) * sizes.weights + sizes.of_examples
+        return 3 * states(trial) * sizes.weights + max(products, (2 * states(trial) + 2) * sizes.weights)
+
+    @staticmethod
+    def temporaries(trial: Trial) -> int:
+        """Return 0: all is updated at once."""
+        del trial
+        return 0
 
     def state(self) -> State:
         """Return the state after the steps."""
@@ -56,6 +79,9 @@ class PlainDescent:
 def clipped(gradient: Array, norm: Array, limit: Array) -> Array:
     """Return gradients ``(K, P)`` of norms ``norm`` ``(K,)``, scaled down to at most ``limit`` ``(K, 1)``.
 
+    A gradient that exceeds its limit by more than the precision holds becomes NaN: its trial diverges. Divided by
+    infinity, it would be 0, and the trial would stand still without a word.
+
     Source: Pascanu, Mikolov and Bengio 2013, "On the difficulty of training recurrent neural networks", algorithm 1.
 
     >>> clipped(np.array([[3.0, 4.0]]), np.array([5.0]), np.array([[1.0]]))
@@ -63,6 +89,7 @@ def clipped(gradient: Array, norm: Array, limit: Array) -> Array:
     """
     xp = array_namespace(gradient)
     excess = xp.astype(norm, gradient.dtype)[:, None] / limit
+    excess = xp.where(xp.isinf(excess), xp.full_like(excess, xp.nan), excess)
     return gradient / xp.maximum(excess, xp.ones_like(excess))
 
 

@@ -12,7 +12,14 @@ from tasks.errors import require
 from tasks.fused.problem import Problem
 from tasks.fused.state import Measured, State, unknown_incumbent
 from tasks.score_space import random_search as score_space
-from tasks.strategies.search import advance_one_by_one, bytes_of_search, in_score_space, is_in_score_space, stretch
+from tasks.strategies.search import (
+    advance_one_by_one,
+    bytes_of_draws,
+    bytes_of_search,
+    in_score_space,
+    is_in_score_space,
+    stretch,
+)
 
 if TYPE_CHECKING:
     from tasks.memory import Sizes
@@ -20,6 +27,9 @@ if TYPE_CHECKING:
 
 _SCALE = 1e-4
 """The notes' own: the default of a linear model on raw pixels."""
+
+# How many of 216 candidates are the best so far, on average: 1 + 1/2 + ... + 1/216, rounded up.
+_IMPROVEMENTS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,14 +61,20 @@ class RandomSearch:
         return stretch(problem)
 
     def bytes_per_trial(self, trial: Trial, sizes: Sizes) -> int:
-        """Return the bytes of a search."""
-        del trial
-        return bytes_of_search(sizes)
+        """Return the bytes of a search and, in score space, those of whole panels of candidates or of improvements."""
+        if not is_in_score_space(trial, sizes):
+            return bytes_of_search(sizes)
+        return bytes_of_search(sizes) + max(3 * sizes.aligned, 2 * _IMPROVEMENTS) * sizes.weights
 
     def fixed_bytes(self, trial: Trial, sizes: Sizes) -> int:
-        """Return the bytes of a block of candidates in score space: draws, candidates and scores."""
-        each = 8 * sizes.weights + 5 * sizes.scores * min(sizes.train, sizes.block)
-        return sizes.candidates * each if is_in_score_space(trial, sizes) else 0
+        """Return the bytes of a block of candidates in score space: draws, candidates and scores.
+
+        Each seed has whole panels of draws, however many seeds there are.
+        """
+        if not is_in_score_space(trial, sizes):
+            return bytes_of_draws(sizes)
+        block = sizes.candidates * (8 * sizes.weights + 5 * sizes.scores * sizes.seen)
+        return block + sizes.seeds * sizes.aligned * (3 * sizes.weights + sizes.scores * sizes.seen)
 
     def init(self, problem: Problem) -> State:
         """Return a state without an incumbent."""

@@ -4,18 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from array_api_compat import array_namespace
 
 from tasks.arrays.array import Array
 from tasks.arrays.stacking import stack
-from tasks.fused.descent import RowRange, Step, cache_sized_rows, learning_rates, squared_norm, sums_per_trial
+from tasks.fused.descent import (
+    RowRange,
+    Step,
+    cache_sized_rows,
+    joined,
+    learning_rates,
+    squared_norm,
+    states,
+    sums_per_trial,
+)
 from tasks.fused.objective import Objective
 from tasks.fused.problem import Problem
 from tasks.fused.state import State
 from tasks.optimizers import Optimizer
 from tasks.strategies.plain_descent import PlainDescent
+
+if TYPE_CHECKING:
+    from tasks.memory import Sizes
+    from tasks.trial import Trial
 
 
 class RowDescent:
@@ -37,6 +51,18 @@ class RowDescent:
     def init(problem: Problem, weights: Array) -> State:
         """Return the weights and the optimiser's state."""
         return PlainDescent.init(problem, weights)
+
+    @staticmethod
+    def bytes_per_trial(trial: Trial, sizes: Sizes, *, steps: int) -> int:
+        """Return the bytes of the states and rates, and the larger of those of the products and of the next state."""
+        products = (sizes.gradients + joined(trial)) * sizes.weights + sizes.of_examples
+        after = (states(trial) + joined(trial)) * sizes.weights
+        return 3 * states(trial) * sizes.weights + steps * sizes.rows + max(products, after)
+
+    @staticmethod
+    def temporaries(trial: Trial) -> int:
+        """Return those of an optimiser's update: the new state, each of it corrected, and a quotient's two parts."""
+        return 2 * states(trial) + 1
 
     def state(self) -> State:
         """Return the state after the steps."""

@@ -11,18 +11,30 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace
 
 from tasks.arrays.array import Array
 from tasks.arrays.devices import device_put, host
-from tasks.fused.descent import RowRange, Step, cache_sized_rows, learning_rates, squared_norm, sums_per_trial
+from tasks.fused.descent import (
+    RowRange,
+    Step,
+    cache_sized_rows,
+    joined,
+    learning_rates,
+    squared_norm,
+    sums_per_trial,
+)
 from tasks.fused.objective import Objective
 from tasks.fused.problem import Problem
 from tasks.fused.state import State
 from tasks.models.model import ScoreLinear
+
+if TYPE_CHECKING:
+    from tasks.memory import Sizes
+    from tasks.trial import Trial
 
 # When a scale leaves this range, the unscaled weights are multiplied by it and it is reset to 1.
 _RANGE = (0.5, 2.0)
@@ -63,6 +75,20 @@ class ScaledDescent:
         xp = array_namespace(weights)
         scale = xp.ones((weights.shape[0], 1), dtype=xp.float64, device=getattr(weights, "device", None))
         return {"weights": weights, "unscaled": weights, "scale": scale}
+
+    @staticmethod
+    def bytes_per_trial(trial: Trial, sizes: Sizes, *, steps: int) -> int:
+        """Return the bytes of the states and rows, and the larger of those of the products and of the next state."""
+        kept = 2 if isinstance(trial.model, ScoreLinear) else 1
+        products = (sizes.gradients + joined(trial)) * sizes.weights + sizes.of_examples
+        after = (kept + joined(trial)) * sizes.weights
+        return (2 * kept + 1) * sizes.weights + len(_OfRows._fields) * steps * sizes.rows + max(products, after)
+
+    @staticmethod
+    def temporaries(trial: Trial) -> int:
+        """Return those of the gradient, which is recovered from the update: two products and their sum."""
+        del trial
+        return 3
 
     def state(self) -> State:
         """Return the state after the steps."""

@@ -44,9 +44,17 @@ def stretch(problem: Problem) -> int:
 
 
 def bytes_of_search(sizes: Sizes) -> int:
-    """Return the bytes that a trial adds to a search: the best weights, a candidate, and those of the examples."""
-    seen = min(sizes.examples_a_step, sizes.block)
-    return 5 * sizes.weights + (5 * sizes.scores + sizes.layers) * max(seen, sizes.evaluated)
+    """Return the bytes that a trial adds to a search, with those of the examples.
+
+    Of the weights there are those of the checkpoint it goes on from, of the state before and of now; draws, a step, the
+    candidate and the one before it, and rows of it for a product.
+    """
+    return 8 * sizes.weights + (5 * sizes.scores + sizes.layers) * max(sizes.seen, sizes.evaluated)
+
+
+def bytes_of_draws(sizes: Sizes) -> int:
+    """Return the bytes of two blocks of draws, the last and the next, of a search that is not in score space."""
+    return 2 * sizes.candidates * sizes.weights if sizes.candidates > 1 else 0
 
 
 def advance_one_by_one(

@@ -33,7 +33,7 @@ class Strategy(Protocol):
         """Return the bytes that a trial adds to its group."""
 
     def fixed_bytes(self, trial: Trial, sizes: Sizes) -> int:
-        """Return the bytes that a group takes whatever the number of its trials, without the examples'."""
+        """Return the bytes that a group takes beside its trials' own, without the examples'; linear in its seeds."""
 
     def init(self, problem: Problem) -> State:
         """Return the state before the first step."""

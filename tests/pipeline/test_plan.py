@@ -110,6 +110,6 @@ def test_a_network_counts_for_as_many_trials_as_its_products_are_larger(dataset)
 
 
 def test_groups_are_as_wide_as_the_device_allows(dataset):
-    groups = groups_of(grid(seed=range(300)), dataset, workers=1, widest=lambda trial: 100)
+    groups = groups_of(grid(seed=range(300)), dataset, workers=1, widest=lambda trials: 100)
     assert [len(group.trials) for group in groups] == [100, 100, 100]
-    assert len(groups_of(grid(seed=range(300)), dataset, workers=1, widest=lambda trial: 512)) == 1
+    assert len(groups_of(grid(seed=range(300)), dataset, workers=1, widest=lambda trials: 512)) == 1

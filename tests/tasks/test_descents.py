@@ -4,14 +4,16 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from tasks.events import Checkpoint, Result
+from tasks.datasets.dataset import Split, make_dataset
+from tasks.events import Checkpoint, Curve, Result
 from tasks.fused.problem import Problem
 from tasks.losses import LOSSES
 from tasks.models import Linear, Mlp
 from tasks.optimizers import OPTIMIZERS
 from tasks.regularizers import L1
 from tasks.schedules import Cosine
-from tasks.strategies.plain_descent import PlainDescent
+from tasks.strategies import GradientDescent
+from tasks.strategies.plain_descent import PlainDescent, clipped
 from tasks.strategies.row_descent import RowDescent
 from tasks.strategies.scaled_descent import ScaledDescent, scales
 from tasks.studies.train import Train
@@ -116,6 +118,31 @@ def test_a_gradient_is_clipped_by_the_norm_of_all_of_a_trials_parameters(small_d
     moved = np.linalg.norm(descent.state()["weights"] - start, axis=1)
     assert moved[1] == pytest.approx(1e-5 * 1e-3)
     assert moved[0] > 1e3 * moved[1]
+
+
+@pytest.mark.parametrize("clip", [1.0, None])
+def test_a_gradient_whose_squares_overflow_is_measured_and_clipped_like_any_other(clip):
+    # given features so large that single precision holds the gradient, and not the square of its norm
+    features = (1e22 * np.random.default_rng(0).standard_normal((60, 6))).astype(np.float32)
+    split = Split(images=features, labels=np.arange(60) % 3)
+    classes = tuple("abc")
+    data = make_dataset(name="large", train=split, test=split, classes=classes, image_shape=(6,), validation=0)
+    # when steps of a fitting length are taken from the weights 0
+    rows = {"strategy": GradientDescent(initial_scale=0.0), "optimizer": OPTIMIZERS["momentum"]()}
+    rows |= {"batch_size": None, "steps": 5, "record_every": 1, "learning_rate": 1e-23 if clip else 1e-45}
+    (curve,) = [e.metrics for e in Train().run([trial(clip=clip, **rows)], data, threads=1) if isinstance(e, Curve)]
+    norms, losses = curve["train/gradient_norm"], curve["train/loss"]
+    # then the norm is told as it is, and a clipped trial does not stand still
+    assert ((norms > 1e20) & (norms < 1e24)).all()
+    assert clip is None or losses[-1] < 0.99 * losses[0]
+
+
+def test_a_gradient_that_exceeds_its_clip_by_more_than_single_precision_holds_is_no_number():
+    gradient, limits = np.array([[3e38, 0.0], [3.0, 4.0]], np.float32), np.array([[1e-2], [1.0]], np.float32)
+    with np.errstate(over="ignore"):
+        shortened = clipped(gradient, np.array([3e38, 5.0]), limits)
+    assert np.isnan(shortened[0]).all()
+    np.testing.assert_allclose(shortened[1], [0.6, 0.8], rtol=1e-6)
 
 
 def test_clipped_trials_are_fused_with_clipped_ones_and_keep_their_bits(small_dataset):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -14,13 +15,19 @@ from tests.tasks.test_train import assert_same_arrays, run, trial
 
 
 def cramped(*, most, after=0):
-    """Return an SVM loss for whose gradient only ``most`` trials fit in memory, once it was taken ``after`` times."""
+    """Return an SVM loss for whose gradient only ``most`` trials fit in memory, once it was taken ``after`` times.
+
+    ``refused`` of it are the numbers of trials that did not fit.
+    """
     taken = itertools.count()
 
     @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
     class Cramped(Svm):
+        refused: ClassVar[list[int]] = []
+
         def losses_and_gradient(self, scores, labels):
             if next(taken) >= after and scores.shape[0] > most:
+                self.refused.append(scores.shape[0])
                 raise MemoryError(f"{scores.shape[0]} trials")
             return Svm.losses_and_gradient(self, scores, labels)
 
@@ -37,6 +44,7 @@ def test_a_group_too_large_for_memory_is_halved_until_it_fits(small_dataset, mos
     small = [trial(learning_rate=rate, loss=kind()) for rate in rates]
     # when they are trained, then every point is told once and every bit is that of the whole group
     curves, results = run(small, small_dataset)
+    assert min(kind.refused) > most
     whole_curves, whole = run(trials, small_dataset)
     np.testing.assert_equal(curves, whole_curves)
     for k in range(len(trials)):

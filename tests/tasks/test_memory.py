@@ -7,13 +7,20 @@ import pytest
 from tasks.arrays.devices import DEVICE_BLOCKS, HOST_BLOCKS
 from tasks.datasets import DATASETS
 from tasks.datasets.dataset import Split, make_dataset
-from tasks.memory import bytes_of_group, bytes_per_trial, widest_group
-from tasks.models import MODELS, ConvNet, Mlp
-from tasks.optimizers import OPTIMIZERS
+from tasks.memory import Sizes, bytes_of_group, widest_group
+from tasks.models import MODELS, ConvNet, Linear, Mlp
+from tasks.optimizers import OPTIMIZERS, Adam
 from tasks.strategies import STRATEGIES, GradientDescent
+from tasks.studies.finite_difference import FiniteDifference
+from tasks.studies.gradient_check import GradientCheck
+from tasks.studies.landscape import Landscape
+from tasks.studies.step_size import StepSize
 from tasks.studies.train import Train
 from tasks.trial import Trial
 from tests.tasks.groups import STEADY
+
+UPDATES = {"adam": {"optimizer": Adam()}, "clipped": {"clip": 1.0}, "clipped adam": {"optimizer": Adam(), "clip": 1.0}}
+UPDATES |= {name: {"optimizer": OPTIMIZERS[name]()} for name in ("sgd", "nesterov")}
 
 
 def trials(count, strategy, **changes):
@@ -21,37 +28,79 @@ def trials(count, strategy, **changes):
     return [Trial(learning_rate=1e-6 + 1e-9 * k, **settings) for k in range(count)]
 
 
-def peak(group, dataset):
-    """Return the most memory that training a group takes."""
+def of_many_seeds(group):
+    """Return the trials with a seed each."""
+    return [dataclasses.replace(trial, seed=seed) for seed, trial in enumerate(group)]
+
+
+def peak(group, dataset, *, threads=1):
+    """Return the most memory that computing a group takes."""
     tracemalloc.start()
     try:
-        list(Train().run(group, dataset, threads=1))
+        list(group[0].task.run(group, dataset, threads=threads))
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def added(make, dataset, **options):
+    """Return the memory that a trial adds to a group: a twentieth of what 20 trials more take."""
+    peak(make(1), dataset, **options)  # what the first call leaves behind is no trial's
+    return (peak(make(40), dataset, **options) - peak(make(20), dataset, **options)) / 20
+
+
+def said(trial, dataset, *, threads=1):
+    """Return the bytes that a trial adds to its group, as its strategy says."""
+    return trial.strategy.bytes_per_trial(trial, Sizes.of(trial, dataset, blocks=HOST_BLOCKS, threads=threads))
+
+
+@pytest.mark.parametrize("update", UPDATES)
 @pytest.mark.parametrize(("features", "batch_size"), [(1000, 64), (20, 1500), (20, None)])
-def test_a_trial_adds_the_bytes_that_the_model_says(features, batch_size, optimizer):
+def test_a_trial_adds_the_bytes_that_the_model_says(features, batch_size, update):
     # given images with many pixels and few examples a step, where weights count, and the reverse
     dataset = DATASETS["synthetic"](examples=3000, features=features, validation=0).load()
-    changes = {"optimizer": OPTIMIZERS[optimizer](), "batch_size": batch_size, "evaluate_every": 4}
-    peak(trials(1, "gradient", **changes), dataset)  # what the first call leaves behind is no trial's
+    changes = {**UPDATES[update], "batch_size": batch_size, "evaluate_every": 4}
     # when 20 trials more are trained
-    more = peak(trials(40, "gradient", **changes), dataset) - peak(trials(20, "gradient", **changes), dataset)
+    more = added(lambda count: trials(count, "gradient", **changes), dataset)
     # then each took what the model says, or somewhat less
-    said = bytes_per_trial(trials(1, "gradient", **changes)[0], dataset, blocks=HOST_BLOCKS)
-    assert 0.6 * said < more / 20 < 1.05 * said
+    bytes_said = said(trials(1, "gradient", **changes)[0], dataset)
+    assert 0.5 * bytes_said < more < 1.05 * bytes_said
+
+
+def test_threads_that_share_the_blocks_of_a_step_add_those_that_they_compute_at_once():
+    dataset = DATASETS["synthetic"](examples=7000, features=20, validation=0).load()
+    more = added(lambda count: trials(count, "gradient", batch_size=None, steps=4), dataset, threads=3)
+    (trial,) = trials(1, "gradient", batch_size=None, steps=4)
+    assert more < 1.05 * said(trial, dataset, threads=3)
+    assert said(trial, dataset, threads=3) > 2 * said(trial, dataset)
 
 
 @pytest.mark.parametrize("strategy", STEADY)
 def test_every_strategy_on_minibatches_adds_them_too(strategy):
     dataset = DATASETS["synthetic"](examples=3000, features=20, validation=0).load()
-    peak(trials(1, strategy, batch_size=1500), dataset)
-    more = peak(trials(40, strategy, batch_size=1500), dataset) - peak(trials(20, strategy, batch_size=1500), dataset)
-    said = bytes_per_trial(trials(1, strategy, batch_size=1500)[0], dataset, blocks=HOST_BLOCKS)
-    assert 0.6 * said < more / 20 < 1.05 * said
+    more = added(lambda count: trials(count, strategy, batch_size=1500), dataset)
+    bytes_said = said(trials(1, strategy, batch_size=1500)[0], dataset)
+    assert 0.5 * bytes_said < more < 1.05 * bytes_said
+
+
+@pytest.mark.parametrize("strategy", ["random", "local"])
+def test_a_search_of_as_many_seeds_as_trials_adds_no_more(strategy):
+    # given a network whose weights count, and few examples
+    dataset = DATASETS["synthetic"](examples=300, features=1000, test_examples=50, validation=0).load()
+    changes = {"model": Mlp(hidden=(100,)), "batch_size": 32, "steps": 6}
+    more = added(lambda count: of_many_seeds(trials(count, strategy, **changes)), dataset)
+    bytes_said = said(trials(1, strategy, **changes)[0], dataset)
+    assert 0.5 * bytes_said < more < 1.05 * bytes_said
+
+
+@pytest.mark.parametrize("features", [20, 1000])
+@pytest.mark.parametrize("strategy", ["random", "local"])
+def test_a_search_in_score_space_of_as_many_seeds_as_trials_takes_no_more(strategy, features):
+    # given more seeds than candidates that a block has at most: each has whole panels of them
+    dataset = DATASETS["synthetic"](examples=60_000 // features, features=features, validation=0).load()
+    group = of_many_seeds(trials(128, strategy, batch_size=None))
+    peak(group[:1], dataset)
+    assert peak(group, dataset) < bytes_of_group(group[0], dataset, count=len(group), blocks=HOST_BLOCKS)
 
 
 @pytest.mark.parametrize("strategy", STEADY)
@@ -67,20 +116,64 @@ def test_a_group_takes_the_bytes_that_the_model_of_memory_says(model, strategy):
     dataset = make_dataset(
         name="d", train=split, test=split, classes=tuple("abcdefghij"), image_shape=(3, 32, 32), validation=0
     )
-    group = trials(6, strategy, model=model, batch_size=256)
-    group = [dataclasses.replace(trial, steps=2) for trial in group]
+    group = of_many_seeds(trials(6, strategy, model=model, batch_size=256, steps=3))
     peak(group[:1], dataset)  # what the first call leaves behind is no trial's
     for count in (1, 6):
         # when they are trained, then the peak is what is said, or less: a search goes forward only
-        said = bytes_of_group(group[0], dataset, count=count, blocks=HOST_BLOCKS)
-        assert 0.4 * said < peak(group[:count], dataset) < 1.2 * said, count
+        bytes_said = bytes_of_group(group[0], dataset, count=count, blocks=HOST_BLOCKS)
+        assert 0.3 * bytes_said < peak(group[:count], dataset) < 1.05 * bytes_said, count
+
+
+@pytest.mark.parametrize("model", [Linear(), Mlp(hidden=(30,)), ConvNet(channels=(4,))], ids=lambda m: f"{m}")
+@pytest.mark.parametrize(
+    "study",
+    [
+        Landscape(resolution=9),
+        Landscape(resolution=9, around="trained", directions="path"),
+        StepSize(),
+        FiniteDifference(),
+        GradientCheck(),
+        GradientCheck(variable="data"),
+    ],
+    ids=lambda s: f"{s}",
+)
+def test_a_study_takes_no_more_than_it_says(study, model):
+    # given small images, and a study that has run before
+    rng = np.random.default_rng(0)
+    split = Split(images=rng.integers(0, 256, (1000, 800), dtype=np.uint8), labels=np.arange(1000) % 10)
+    classes = tuple("abcdefghij")
+    dataset = make_dataset(name="d", train=split, test=split, classes=classes, image_shape=(2, 20, 20), validation=0)
+    (trial,) = trials(1, "gradient", task=study, model=model, batch_size=64, evaluate_every=4, regularization=1e-3)
+    peak([trial], dataset)
+    bytes_said = bytes_of_group(trial, dataset, count=1, blocks=HOST_BLOCKS)
+    assert 0.03 * bytes_said < peak([trial], dataset) < bytes_said
+
+
+@pytest.mark.parametrize("batch_size", [64, None])
+@pytest.mark.parametrize("seeds", [1, 3, 1000])
+@pytest.mark.parametrize("strategy", STEADY)
+def test_the_widest_group_fits_and_one_trial_more_does_not(small_dataset, strategy, seeds, batch_size):
+    # given trials of few seeds or many, and little memory
+    group = trials(1000, strategy, batch_size=batch_size)
+    group = [dataclasses.replace(trial, seed=k % seeds) for k, trial in enumerate(group)]
+    splits = (small_dataset.train, small_dataset.validation, small_dataset.test)
+    data = sum(split.images.nbytes + split.labels.nbytes for split in splits)
+
+    def taken(count):
+        given = {"count": count, "seeds": min(count, seeds), "blocks": HOST_BLOCKS}
+        return data + bytes_of_group(group[0], small_dataset, **given)
+
+    # when the width is chosen, then it is the largest that fits
+    width = widest_group(group, small_dataset, available=2**28, blocks=HOST_BLOCKS, threads=1)
+    assert taken(width) <= 0.8 * 2**28 < taken(width + 1)
 
 
 @pytest.mark.parametrize("batch_size", [64, None])
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_the_widest_group_grows_with_the_memory_and_has_a_trial_at_least(small_dataset, strategy, batch_size):
     (trial,) = trials(1, strategy, batch_size=batch_size)
-    widths = [widest_group(trial, small_dataset, available=2**power, blocks=DEVICE_BLOCKS) for power in (10, 30, 34)]
+    given = {"blocks": DEVICE_BLOCKS, "threads": 1}
+    widths = [widest_group([trial], small_dataset, available=2**power, **given) for power in (10, 30, 34)]
     assert 1 == widths[0] < widths[1] < widths[2]
     if isinstance(trial.strategy, GradientDescent):
         assert widths[2] == pytest.approx(16 * widths[1], rel=0.1)

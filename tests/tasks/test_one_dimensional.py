@@ -49,6 +49,8 @@ def test_a_margin_moves_the_kinks():
     one, two = (result_of(OneDimensional(), Svm(margin=m)).arrays["terms"] for m in (1.0, 2.0))
 
     inside = (one > 0) & (two > 0)
+    assert inside.any()
+    assert ((one == 0) & (two > 0)).any(), "a kink has moved"
     np.testing.assert_allclose((two - one)[inside], 1.0)
 
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from tasks.arrays.devices import HOST_BLOCKS
 from tasks.arrays.products import (
     Panel,
     layout_of,
@@ -11,6 +12,11 @@ from tasks.arrays.products import (
     scores_of_blocks,
     scores_of_units,
 )
+from tasks.datasets.synthetic import Synthetic
+from tasks.events import Curve
+from tasks.strategies import RandomSearch
+from tasks.studies.train import Train
+from tasks.trial import Trial
 from tests.tasks.kernels import OTHERS, assert_same_bits_with, skip_without
 
 PLACES = (slice(0, 1), slice(1, 2), slice(5, 9), slice(12, 13), slice(2, 13))
@@ -121,6 +127,22 @@ def test_the_rows_of_a_block_have_the_same_bits_whatever_follows_them():
     for rows in (1, 10, 36, 70):
         np.testing.assert_array_equal(scores_of_blocks(blocks[:, :rows], matrix), whole[:, :rows])
     np.testing.assert_allclose(whole, blocks @ matrix.T, rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize("rest", [1, 7, 60])
+def test_a_search_has_the_same_bits_alone_and_among_others_though_the_last_block_of_examples_is_small(rest):
+    # given examples that leave a few for the last block, and a search alone, whose blocks of steps are long
+    dataset = Synthetic(examples=HOST_BLOCKS.examples + rest, features=30, classes=5, validation=0).load()
+    skip_without(panel_of("float32", max(2, rest), 31))
+    settings = {"strategy": RandomSearch(), "batch_size": None, "steps": 100, "record_every": 1}
+    trials = [Trial(task=Train(), seed=seed, **settings) for seed in range(50)]
+    alone, together = (
+        {event.trial: event for event in Train().run(group, dataset, threads=1) if isinstance(event, Curve)}
+        for group in (trials[:1], trials)
+    )
+    # then its losses are the same among many, whose blocks are short
+    for name, values in alone[0].metrics.items():
+        np.testing.assert_array_equal(together[0].metrics[name], values)
 
 
 def test_other_units_do_not_matter_even_if_they_are_nan():

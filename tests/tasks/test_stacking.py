@@ -143,6 +143,30 @@ def test_optimizers_have_fields_of_any_plain_type(small_dataset, clip):
     assert sorted(map(len, groups)) == [2, 2, 4, 4]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filled:
+    """Adagrad whose sum of squares begins with a number of its own."""
+
+    elementwise: ClassVar[bool] = True
+    plain: ClassVar[bool] = False
+    initial: float = 0.1
+
+    def init(self, weights):
+        return {"squares": np.zeros_like(weights) + self.initial}
+
+    def update(self, gradient, state, *, learning_rate, step):
+        squares = state["squares"] + gradient * gradient
+        return -learning_rate * gradient / (np.sqrt(squares) + 1e-8), {"squares": squares}
+
+
+@pytest.mark.parametrize("clip", [None, 10.0])
+def test_an_optimizer_begins_with_each_trials_own_numbers(small_dataset, clip):
+    trials = [trial(optimizer=Filled(initial=initial), clip=clip) for initial in (0.1, 1e6)]
+    (group,) = assert_fused_as_alone(trials, small_dataset)
+    few, many = by_trial(*run(group, small_dataset))
+    assert few[0]["train/update_ratio"] != many[0]["train/update_ratio"]
+
+
 def namesake(kind):
     """Return another class with the name of a row's class, as an installed package may have."""
     return type(kind.__name__, (kind,), {})

@@ -115,10 +115,9 @@ def test_lbfgs_fused_resumed_and_alone_are_the_same_and_it_beats_sgd(small_datas
     # when it goes on from a checkpoint, then it is the same
     events = list(Train().run(trials, small_dataset, threads=1, checkpoint_every=30))
     checkpoint = next(event for event in events if isinstance(event, Checkpoint))
-    resumed = list(Train().run(trials, small_dataset, threads=1, start=checkpoint))
-    for event in resumed:
-        if isinstance(event, Result):
-            np.testing.assert_array_equal(event.arrays["weights"], fused[event.trial][1].arrays["weights"])
+    _, resumed = run(trials, small_dataset, start=checkpoint)
+    for k, result in resumed.items():
+        np.testing.assert_array_equal(result.arrays["weights"], fused[k][1].arrays["weights"])
     # and at equal cost it is further than plain descent at a good learning rate
     (sgd,) = by_trial(*run([trial(**settings)], small_dataset))
     assert fused[1][0]["train/loss"][60] < 0.5 * sgd[0]["train/loss"][60]
@@ -164,7 +163,10 @@ def test_a_run_resumed_from_any_checkpoint_is_the_uninterrupted_one(
     assert [c.step for c in checkpoints] == list(range(every, 60, every))
     for checkpoint in checkpoints:
         # when it goes on from a checkpoint
-        for event in Train().run(trials, small_dataset, threads=1, start=checkpoint):
+        resumed = list(Train().run(trials, small_dataset, threads=1, start=checkpoint))
+        ended = [event.trial for event in resumed if isinstance(event, Result)]
+        assert sorted(ended) == sorted(checkpoint.trials.tolist()), "those that had not ended end"
+        for event in resumed:
             # then all that comes after is the same, bit for bit
             if isinstance(event, Result):
                 expected = results[event.trial]

@@ -30,10 +30,12 @@ def test_every_trial_ends_once_with_its_curves(computing):
 
 
 def test_the_threads_change_no_bit(computing):
-    groups = computing.groups_of(computing.planned(3))
+    # A few examples are one block, which one thread computes; the draws of a search are shared by all of them.
+    groups = computing.groups_of(computing.planned(3, strategy={"name": "random"}, batch_size=None))
     one, _, _ = computing.outcomes(engine(threads=1), groups)
     four, _, _ = computing.outcomes(engine(threads=4), groups)
 
+    assert {index for index, _ in computing.merged(one)} == {0, 1, 2}
     for name, (steps, values) in computing.merged(one).items():
         np.testing.assert_array_equal(steps, computing.merged(four)[name][0])
         np.testing.assert_array_equal(values, computing.merged(four)[name][1])

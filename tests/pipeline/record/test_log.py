@@ -109,6 +109,17 @@ def write(path, entries):
     return path.read_bytes()
 
 
+def ends_of(path, entries):
+    """Return how long the file of a log is after each of its entries."""
+    lengths = []
+    log = Log.create(path)
+    for number, entry in enumerate(entries):
+        log.append(number, entry)
+        lengths.append(path.stat().st_size)
+    log.close()
+    return lengths
+
+
 def read(path):
     """Return the entries of a log, and whether it is damaged."""
     found = []
@@ -178,18 +189,18 @@ def test_a_log_that_was_read_is_appended_to(path, entries):
 
 
 def test_truncated_anywhere_it_gives_what_is_before(path, entries):
-    whole = write(path, entries)
+    whole, ends = write(path, entries), ends_of(path.with_name("record-2.log"), entries)
     for length in range(0, len(whole), 37):
         path.write_bytes(whole[:length])
 
         found, _ = read(path)
 
         assert all(same(before, after) for before, (_, after) in zip(entries, found, strict=False))
-        assert len(found) < len(entries)
+        assert len(found) == sum(end <= length for end in ends)
 
 
 def test_with_a_byte_changed_it_gives_what_is_before(path, entries):
-    whole = write(path, entries)
+    whole, ends = write(path, entries), ends_of(path.with_name("record-2.log"), entries)
     for place in range(0, len(whole), 37):
         changed = bytearray(whole)
         changed[place] ^= 1 << place % 8
@@ -198,7 +209,7 @@ def test_with_a_byte_changed_it_gives_what_is_before(path, entries):
         found, damaged = read(path)
 
         assert all(same(before, after) for before, (_, after) in zip(entries, found, strict=False))
-        assert damaged, place
+        assert (len(found), damaged) == (sum(end <= place for end in ends), True)
 
 
 def test_what_a_damage_has_cut_off_is_gone_once_the_log_goes_on(path, entries):

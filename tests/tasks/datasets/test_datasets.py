@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 from collections import Counter
 from pathlib import Path
 
@@ -164,6 +165,20 @@ def test_the_digest_tells_apart_what_differs(change):
 
 def test_the_digest_knows_the_names_of_the_classes():
     assert make_dataset(**example()).digest != make_dataset(**example(classes=("a", "c"))).digest
+
+
+def test_the_digest_knows_the_shape_of_the_images():
+    shapes = [(2, 2), (1, 4), (4, 1), (2, 2, 1)]
+    assert len({make_dataset(**example(image_shape=shape)).digest for shape in shapes}) == len(shapes)
+
+
+@pytest.mark.parametrize("shape", [(4,), (2, 2), (1, 2, 2)])
+def test_the_digest_of_features_and_of_square_images_is_the_one_they_were_recorded_with(shape):
+    dataset = make_dataset(**example(image_shape=shape))
+    expected = hashlib.sha256(b"('a', 'b')")
+    for split in (dataset.train, dataset.validation, dataset.test):
+        expected.update(f"({len(split)}, 4)".encode() + split.images.tobytes() + split.labels.tobytes())
+    assert dataset.digest == expected.hexdigest()
 
 
 def test_the_callers_arrays_stay_writeable():
