@@ -11,7 +11,6 @@ import json
 import math
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pipeline.record.protocol import Data
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ import yaml
 from pipeline.address import redact
 from pipeline.errors import RecordError
 from pipeline.plan.plan import PlannedTrial
+from pipeline.record.protocol import Data
 from pipeline.reports import Layout
 from tasks.trial import uses_model
 
