@@ -146,7 +146,7 @@ def widest_group(trials: Sequence[Trial], dataset: Dataset, *, available: int, b
     if not uses_model(first) or isinstance(first.task, DeclaresMemory):
         return 1
     splits = (dataset.train, dataset.validation, dataset.test)
-    left = int(_SHARE * available) - sum(split.images.nbytes + split.labels.nbytes for split in splits)
+    left: int = int(_SHARE * available) - sum(split.images.nbytes + split.labels.nbytes for split in splits)
     sizes = Sizes.of(first, dataset, blocks=blocks, threads=threads)
     fixed, each = (_fixed_bytes(first, dataclasses.replace(sizes, seeds=seeds)) for seeds in (0, 1))
     own, of_seed, seeds = first.strategy.bytes_per_trial(first, sizes), each - fixed, len({t.seed for t in trials})

@@ -118,7 +118,7 @@ def most_aligned(rows: int, examples: int, features: int) -> int:
     >>> most_aligned(10, 2048, 3073)
     24
     """
-    tallest = max(_PROBED_ROWS, min(_HEIGHTS[-1], _SMALL // max(1, examples * features)))
+    tallest: int = max(_PROBED_ROWS, min(_HEIGHTS[-1], _SMALL // max(1, examples * features)))
     return tallest // math.gcd(16, rows)  # 16 divides every panel of 48 rows or more, and no shorter one needs as many
 
 
