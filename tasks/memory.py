@@ -146,13 +146,13 @@ def widest_group(trials: Sequence[Trial], dataset: Dataset, *, available: int, b
     if not uses_model(first) or isinstance(first.task, DeclaresMemory):
         return 1
     splits = (dataset.train, dataset.validation, dataset.test)
-    left: int = int(_SHARE * available) - sum(split.images.nbytes + split.labels.nbytes for split in splits)
+    taken = sum(split.images.nbytes + split.labels.nbytes for split in splits)
     sizes = Sizes.of(first, dataset, blocks=blocks, threads=threads)
-    fixed, each = (_fixed_bytes(first, dataclasses.replace(sizes, seeds=seeds)) for seeds in (0, 1))
-    own, of_seed, seeds = first.strategy.bytes_per_trial(first, sizes), each - fixed, len({t.seed for t in trials})
-    # Each trial may have a seed of its own, until all seeds are there.
-    width = (left - fixed) // (own + of_seed)
-    return max(1, width if width <= seeds else (left - fixed - seeds * of_seed) // own)
+    fixed, with_seed = (_fixed_bytes(first, dataclasses.replace(sizes, seeds=seeds)) for seeds in (0, 1))
+    own, of_seed = first.strategy.bytes_per_trial(first, sizes), with_seed - fixed
+    left: int = int(_SHARE * available) - taken - fixed
+    # Each trial has a seed of its own, or all seeds are there.
+    return max(1, left // (own + of_seed), (left - len({trial.seed for trial in trials}) * of_seed) // own)
 
 
 def bytes_of_group(

@@ -21,14 +21,7 @@ from tasks.models import MODELS
 from tasks.models.model import ScoreLinear
 from tasks.rows import row_name
 from tasks.studies.error_curves import best_h, truncation_slope
-from tasks.studies.memory import (
-    bytes_of_examples,
-    bytes_of_gradient,
-    bytes_of_natural_scale,
-    bytes_of_points,
-    most_points,
-    seen_of,
-)
+from tasks.studies.memory import bytes_on_ray, most_points
 from tasks.studies.step_size import powers_of_ten
 from tasks.weight_space.gradients import SCHEMES
 from tasks.weight_space.points import (
@@ -108,11 +101,7 @@ class FiniteDifference:
         """Return the bytes of the points at once or of the gradient, in double precision."""
         steps = 2 * (self.highest - self.lowest) * self.per_decade + 3
         points = min(steps, _AT_ONCE, most_points(sizes, self.examples))
-        of_points = bytes_of_points(sizes, points, seen_of(sizes, self.examples), doubles=2)
-        of_gradient = bytes_of_gradient(sizes, self.examples, doubles=2)
-        of_scale = bytes_of_natural_scale(trial, sizes, doubles=2)
-        kept = bytes_of_examples(sizes, self.examples) + 8 * sizes.weights  # weights and direction, in both precisions
-        return kept + max(of_points, of_gradient, of_scale)
+        return bytes_on_ray(trial, sizes, self.examples, points=points)
 
     def run(
         self,

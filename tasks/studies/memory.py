@@ -59,3 +59,14 @@ def bytes_of_points(sizes: Sizes, points: int, seen: int, *, doubles: int) -> in
     """Return the bytes of an evaluation of so many points on so many examples: the points, their rows and scores."""
     of_point = 6 * sizes.weights + seen * (6 * sizes.scores + sizes.layers)
     return doubles * (points * of_point + seen * sizes.shared)
+
+
+def bytes_on_ray(trial: Trial, sizes: Sizes, examples: int | None, *, points: int) -> int:
+    """Return the bytes, in double precision, of the gradient at a point, then of so many points at once on a ray.
+
+    The weights, the gradient or another direction, and copies of both are kept.
+    """
+    of_points = bytes_of_points(sizes, points, seen_of(sizes, examples), doubles=2)
+    of_gradient = bytes_of_gradient(sizes, examples, doubles=2)
+    of_scale = bytes_of_natural_scale(trial, sizes, doubles=2)
+    return bytes_of_examples(sizes, examples) + 10 * sizes.weights + max(of_points, of_gradient, of_scale)

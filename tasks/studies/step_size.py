@@ -18,14 +18,7 @@ from tasks.fused.batches import Batch
 from tasks.fused.problem import Problem
 from tasks.models.model import ScoreLinear
 from tasks.score_space import step_size as score_space
-from tasks.studies.memory import (
-    bytes_of_examples,
-    bytes_of_gradient,
-    bytes_of_natural_scale,
-    bytes_of_points,
-    most_points,
-    seen_of,
-)
+from tasks.studies.memory import bytes_on_ray, most_points
 from tasks.weight_space.points import (
     TRAINING_FIELDS,
     check_examples,
@@ -88,11 +81,7 @@ class StepSize:
         """Return the bytes of the gradient or of the points of the steps, in double precision."""
         steps = (self.highest - self.lowest) * self.per_decade + 2
         points = 2 if isinstance(trial.model, ScoreLinear) else min(steps, most_points(sizes, self.examples))
-        of_points = bytes_of_points(sizes, points, seen_of(sizes, self.examples), doubles=2)
-        of_gradient = bytes_of_gradient(sizes, self.examples, doubles=2)
-        of_scale = bytes_of_natural_scale(trial, sizes, doubles=2)
-        kept = bytes_of_examples(sizes, self.examples) + 10 * sizes.weights  # weights, gradient, the moved weights
-        return kept + max(of_points, of_gradient, of_scale)
+        return bytes_on_ray(trial, sizes, self.examples, points=points)
 
     def run(
         self,

@@ -215,7 +215,7 @@ def test_a_sweep_has_what_its_jobs_have_in_common(tmp_path):
 
 
 def test_the_log_of_a_search_stays_that_of_its_sweep_whatever_jobs_begin_meanwhile(tmp_path):
-    search = ("hydra/sweeper=search", "hydra/sweeper/sampler=random", "hydra.sweeper.n_trials=3")
+    search = ("hydra/sweeper=search", "hydra.sweeper.n_trials=3")  # the default sampler: one proposal, then the others
 
     jobs, (around,) = command(tmp_path / "ours", "-m", WATCH, *search, "seed=range(9)", "hydra.sweep.dir=out")
 
