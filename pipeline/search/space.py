@@ -38,9 +38,7 @@ class SearchSpace:
         """
         kinds = load().distributions
         values = {key: list(map(override_text, outermost(one))) for key, one in self.distributions.items()}
-        ranges = {
-            key for key, one in self.distributions.items() if not isinstance(one, kinds.CategoricalDistribution)
-        }
+        ranges = {key for key, one in self.distributions.items() if not isinstance(one, kinds.CategoricalDistribution)}
         most = max((len(of) for key, of in values.items() if key not in ranges), default=1)
         return [
             [*(f"{key}={of[end if key in ranges else number % len(of)]}" for key, of in values.items()), *self.fixed]
