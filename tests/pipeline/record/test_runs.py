@@ -5,7 +5,7 @@ import tracemalloc
 
 import pytest
 
-from pipeline.record.artifacts import LONGEST_NAME, LONGEST_TAG
+from pipeline.record.artifacts import CONFIG, LONGEST_NAME, LONGEST_TAG, OVERRIDES, SIGNATURE
 from pipeline.record.outbox import PACK_ABOVE, PACK_TAG
 from pipeline.record.protocol import Closed, Data, Drew, Opened, Provenance, Recalled, Resumed
 from pipeline.record.runs import Runs
@@ -76,6 +76,20 @@ def test_files_of_arrays_have_names_of_their_own(opened, trial, layout):
         names += [name for name in runs.outbox.drain()[runs.opened.parent].files if name.startswith(PACK_TAG)]
 
     assert len(set(names)) == 2
+
+
+def test_the_texts_of_a_large_sweep_are_files_and_the_short_ones_of_its_trials_tags(opened, trial):
+    trials = [trial() for _ in range(PACK_ABOVE + 1)]
+    runs = Runs(opened(*trials), "1")
+
+    runs.apply(Started(trial=trials[0]), 1)
+
+    changes = runs.outbox.drain()
+    of_sweep, of_trial = changes[runs.opened.parent], changes[runs.runs[trials[0].key].id]
+    assert of_sweep.files.keys() == {"provenance/versions.txt", SIGNATURE}
+    assert of_sweep.files.keys().isdisjoint(of_sweep.tags)
+    assert {CONFIG, OVERRIDES} <= of_trial.tags.keys()
+    assert of_trial.files == {}
 
 
 def test_long_names_are_cut_to_what_a_database_server_takes_and_stay_different(opened, trial):
