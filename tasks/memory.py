@@ -11,7 +11,6 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -45,9 +44,8 @@ class Sizes:
     of the largest evaluation's are computed at once, ``block`` on each of ``threads``.
 
     A search draws ``candidates`` at once, in whole panels of at most ``aligned``, for each of the group's ``seeds``;
-    those of a local search have ``score_bytes`` of scores. ``grid`` are the bytes of the points of a landscape that a
-    thread computes at once. ``on_device`` says that all that a host computes in parts, which stay in cache, is computed
-    at once.
+    those of a local search have ``score_bytes`` of scores. ``on_device`` says that all that a host computes in parts,
+    which stay in cache, is computed at once.
     """
 
     weights: int
@@ -67,7 +65,6 @@ class Sizes:
     aligned: int
     seeds: int
     score_bytes: int
-    grid: int
     on_device: bool
 
     @property
@@ -124,26 +121,14 @@ class Sizes:
             aligned=1 if on_device else most_aligned(len(dataset.classes), train % block or block, inputs),
             seeds=seeds,
             score_bytes=blocks.score_bytes,
-            grid=_FLOAT * blocks.numbers,
             on_device=on_device,
         )
-
-
-@runtime_checkable
-class DeclaresMemory(Protocol):
-    """The capability of a task, whose trials are never fused, that says what memory a trial takes.
-
-    For any other task it is that of a training.
-    """
-
-    def bytes_of_trial(self, trial: Trial, sizes: Sizes) -> int:
-        """Return the bytes of a trial, without the data set's."""
 
 
 def widest_group(trials: Sequence[Trial], dataset: Dataset, *, available: int, blocks: BlockSizes, threads: int) -> int:
     """Return how many of these trials, all like the first, fit in a group with ``available`` bytes, at least 1."""
     first = trials[0]
-    if not uses_model(first) or isinstance(first.task, DeclaresMemory):
+    if not uses_model(first):
         return 1
     splits = (dataset.train, dataset.validation, dataset.test)
     taken = sum(split.images.nbytes + split.labels.nbytes for split in splits)
@@ -158,21 +143,14 @@ def widest_group(trials: Sequence[Trial], dataset: Dataset, *, available: int, b
 def bytes_of_group(
     trial: Trial, dataset: Dataset, *, count: int, blocks: BlockSizes, seeds: int | None = None, threads: int = 1
 ) -> int:
-    """Return the bytes, without the data set's, that ``count`` trials like this one take.
+    """Return the bytes, without the data set's, that ``count`` trials like this one take while they are trained.
 
-    They have ``seeds`` different seeds, None for as many as trials. Those of a task with a model of its own are
-    unknown, and counted as 0.
+    They have ``seeds`` different seeds, None for as many as trials. Those of other tasks than training, and of one with
+    a model of its own, are unknown, and counted as 0.
     """
-    if not uses_model(trial):
+    if not (uses_model(trial) and trial.task.trains):
         return 0
     sizes = Sizes.of(trial, dataset, blocks=blocks, seeds=count if seeds is None else seeds, threads=threads)
-    if isinstance(trial.task, DeclaresMemory):
-        return trial.task.bytes_of_trial(trial, sizes)
-    return bytes_of_training(trial, sizes, count=count)
-
-
-def bytes_of_training(trial: Trial, sizes: Sizes, *, count: int) -> int:
-    """Return the bytes that ``count`` trials like this one take while they are trained."""
     return _fixed_bytes(trial, sizes) + count * trial.strategy.bytes_per_trial(trial, sizes)
 
 

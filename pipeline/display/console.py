@@ -243,10 +243,11 @@ def show_how_to_resume(console: Console, command: str) -> None:
 def show_plan(
     console: Console, plan: Plan, groups: Sequence[Group], *, workers: int, memory: int, seconds: float
 ) -> None:
-    """Print the plan of a dry run: its groups, the memory of a worker in bytes, the estimated time."""
+    """Print the plan of a dry run: its groups, the memory of a worker in bytes (0: unknown), the estimated time."""
+    taken = f"about {memory / 1e6:.0f} MB a worker beside the shared data, " if memory else ""
     console.print(
         f"{len(plan.trials)} trials, {len(plan.folded)} folded, in {len(groups)} groups on {workers} workers; "
-        f"about {memory / 1e6:.0f} MB a worker beside the shared data, about {_duration(seconds)}",
+        f"{taken}about {_duration(seconds)}",
         markup=False,
     )
     table = _table("group", "trials", "strategy", "batch_size", "steps", "first trial")

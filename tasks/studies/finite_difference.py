@@ -21,7 +21,6 @@ from tasks.models import MODELS
 from tasks.models.model import ScoreLinear
 from tasks.rows import row_name
 from tasks.studies.error_curves import best_h, truncation_slope
-from tasks.studies.memory import bytes_on_ray, most_points
 from tasks.studies.step_size import powers_of_ten
 from tasks.weight_space.gradients import SCHEMES
 from tasks.weight_space.points import (
@@ -38,7 +37,6 @@ from tasks.weight_space.points import (
 )
 
 if TYPE_CHECKING:
-    from tasks.memory import Sizes
     from tasks.trial import Trial
 
 PRECISIONS = ("float32", "float64")
@@ -96,12 +94,6 @@ class FiniteDifference:
         """Refuse more examples than there are, and images that the model cannot take."""
         check_examples(self.examples, dataset)
         trial.model.check(dataset.image_shape)
-
-    def bytes_of_trial(self, trial: Trial, sizes: Sizes) -> int:
-        """Return the bytes of the points at once or of the gradient, in double precision."""
-        steps = 2 * (self.highest - self.lowest) * self.per_decade + 3
-        points = min(steps, _AT_ONCE, most_points(sizes, self.examples))
-        return bytes_on_ray(trial, sizes, self.examples, points=points)
 
     def run(
         self,

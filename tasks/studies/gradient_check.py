@@ -20,13 +20,10 @@ from tasks.fused.problem import Problem
 from tasks.models.model import ScoreLinear
 from tasks.score_space import slopes as score_space
 from tasks.studies.compared_gradients import Compared, verdict
-from tasks.studies.memory import bytes_of_examples, bytes_of_gradient, bytes_of_points, count_of, most_points, seen_of
 from tasks.weight_space import slopes as plain_slopes
 from tasks.weight_space.points import TRAINING_FIELDS, check_examples, chosen_examples, gradient_at, require_examples
-from tasks.weight_space.slopes import MOVES
 
 if TYPE_CHECKING:
-    from tasks.memory import Sizes
     from tasks.trial import Trial
 
 VARIABLES = ("weights", "data")
@@ -39,8 +36,6 @@ _PIXEL_STEP = 1e-2
 
 # The default scale of the weights of a linear model on raw pixels.
 _SCALE = 1e-3
-
-_DOUBLE = np.dtype(np.float64).itemsize
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,27 +95,6 @@ class GradientCheck:
         """Refuse more examples than there are, and images that the model cannot take."""
         check_examples(self.examples, dataset)
         trial.model.check(dataset.image_shape)
-
-    def bytes_of_trial(self, trial: Trial, sizes: Sizes) -> int:
-        """Return the bytes of the analytic gradient or of the numerical one, and of their comparison, in doubles."""
-        seen, count = seen_of(sizes, self.examples), count_of(sizes, self.examples)
-        linear = isinstance(trial.model, ScoreLinear)
-        # The features, their multiples and their powers; the losses by all moves of a row of weights on each thread.
-        of_rows = 2 * seen * (6 * sizes.features + 16 * sizes.scores + 2 * sizes.layers)
-        of_rows += 64 * sizes.threads * sizes.weights
-        if self.variable == "weights":
-            compared = (64 + 8 * -(-count // sizes.block)) * sizes.weights
-            moved = most_points(sizes, self.examples)
-            moved = moved if self.coordinates is None else min(moved, len(MOVES) * self.coordinates)
-            of_moves = bytes_of_points(sizes, moved, seen, doubles=2) + 16 * moved * count * _DOUBLE
-        else:
-            pixels = sizes.features // 4 if linear or self.coordinates is None else self.coordinates
-            compared = 40 * count * pixels * _DOUBLE
-            moved = len(MOVES) * pixels + 1
-            of_moves = bytes_of_points(sizes, 1, min(moved, sizes.block), doubles=2) + 4 * moved * sizes.features
-        numerical = of_rows if linear else max(of_rows, sizes.threads * of_moves)
-        kept = bytes_of_examples(sizes, self.examples) + compared
-        return kept + max(bytes_of_gradient(sizes, self.examples, doubles=2), numerical)
 
     def run(
         self,

@@ -19,18 +19,8 @@ from tasks.events import Checkpoint, Curve, Event, Outcome, Result
 from tasks.fused.batches import Batch
 from tasks.fused.parallel import total
 from tasks.fused.problem import Problem
-from tasks.memory import bytes_of_training
 from tasks.models.model import ScoreLinear
 from tasks.score_space import landscape as score_space
-from tasks.studies.memory import (
-    bytes_of_examples,
-    bytes_of_features,
-    bytes_of_natural_scale,
-    bytes_of_points,
-    count_of,
-    most_points,
-    seen_of,
-)
 from tasks.studies.train import Train
 from tasks.weight_space.directions import Plane, drawn, plane_of_path, row_by_row
 from tasks.weight_space.grid import along_row, over_grid
@@ -46,7 +36,6 @@ from tasks.weight_space.points import (
 )
 
 if TYPE_CHECKING:
-    from tasks.memory import Sizes
     from tasks.trial import Trial
 
 AROUND = ("random", "trained")
@@ -130,27 +119,6 @@ class Landscape:
             rule += f" weights than memory should hold ({_MOST_NUMBERS // size:,})"
             fits = (trial.steps // trial.evaluate_every + 2) * size <= _MOST_NUMBERS
             require(fits, "trial.evaluate_every", rule, trial.evaluate_every)
-
-    def bytes_of_trial(self, trial: Trial, sizes: Sizes) -> int:
-        """Return the bytes of the path, the plane and the points at once, or of the training before."""
-        points = trial.steps // trial.evaluate_every + 2 if self.directions == "path" else 1
-        # The points, those stacked, and in double precision: as they are, centred, and the decomposition's copies.
-        path = (12 if self.directions == "path" else 1) * points * sizes.weights
-        first = bytes_of_features(sizes, self.examples, doubles=1) + bytes_of_examples(sizes, self.examples)
-        scale = bytes_of_natural_scale(trial, sizes, doubles=1)
-        if isinstance(trial.model, ScoreLinear):
-            # The scores of three points on all examples, and of a row's points and its ends on each thread.
-            scores = sizes.scores * min(sizes.block, count_of(sizes, self.examples))
-            grid = 3 * sizes.scores * count_of(sizes, self.examples)
-            grid += sizes.threads * (5 * max(sizes.grid, scores) + 5 * scores)
-        else:
-            seen = seen_of(sizes, self.examples) // sizes.threads
-            at_once = min(self.resolution, most_points(sizes, self.examples))
-            grid = sizes.threads * bytes_of_points(sizes, at_once, max(1, seen), doubles=1)
-        penalties = sizes.threads * (5 * max(sizes.grid, sizes.weights) + 5 * sizes.weights)
-        plane = path + 12 * sizes.weights + max(scale, first + grid, penalties)
-        trained = path + bytes_of_training(trial, sizes, count=1) if self.around == "trained" else 0
-        return max(plane, trained)
 
     def run(
         self,

@@ -18,7 +18,6 @@ from tasks.fused.batches import Batch
 from tasks.fused.problem import Problem
 from tasks.models.model import ScoreLinear
 from tasks.score_space import step_size as score_space
-from tasks.studies.memory import bytes_on_ray, most_points
 from tasks.weight_space.points import (
     TRAINING_FIELDS,
     check_examples,
@@ -32,7 +31,6 @@ from tasks.weight_space.points import (
 )
 
 if TYPE_CHECKING:
-    from tasks.memory import Sizes
     from tasks.trial import Trial
 
 
@@ -76,12 +74,6 @@ class StepSize:
         """Refuse more examples than there are, and images that the model cannot take."""
         check_examples(self.examples, dataset)
         trial.model.check(dataset.image_shape)
-
-    def bytes_of_trial(self, trial: Trial, sizes: Sizes) -> int:
-        """Return the bytes of the gradient or of the points of the steps, in double precision."""
-        steps = (self.highest - self.lowest) * self.per_decade + 2
-        points = 2 if isinstance(trial.model, ScoreLinear) else min(steps, most_points(sizes, self.examples))
-        return bytes_on_ray(trial, sizes, self.examples, points=points)
 
     def run(
         self,

@@ -6,7 +6,7 @@ import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
 from tasks.arrays.array import Array
-from tasks.arrays.devices import DEVICE_BLOCKS
+from tasks.arrays.devices import block_sizes
 from tasks.arrays.random_streams import stream
 from tasks.datasets.dataset import Dataset
 from tasks.errors import require
@@ -126,12 +126,7 @@ def points_at_once(problem: Problem, batch: Batch) -> int:
     """Return how many points to evaluate at once, so that they and the activations of a block stay small."""
     of_example = problem.model.stored_activations(problem.dataset.image_shape, len(problem.dataset.classes))
     numbers = problem.size + min(len(batch), problem.block) * (of_example + len(problem.dataset.classes))
-    return max(1, numbers_at_once(on_device=not is_numpy_array(problem.like)) // numbers)
-
-
-def numbers_at_once(*, on_device: bool) -> int:
-    """Return how many numbers of points and activations are evaluated at once."""
-    return DEVICE_BLOCKS.numbers if on_device else _NUMBERS
+    return max(1, (_NUMBERS if is_numpy_array(problem.like) else block_sizes(problem.like).numbers) // numbers)
 
 
 def _at(problem: Problem, points: Array) -> Problem:

@@ -8,13 +8,10 @@ from tasks.arrays.devices import DEVICE_BLOCKS, HOST_BLOCKS
 from tasks.datasets import DATASETS
 from tasks.datasets.dataset import Split, make_dataset
 from tasks.memory import Sizes, bytes_of_group, widest_group
-from tasks.models import MODELS, ConvNet, Linear, Mlp
+from tasks.models import MODELS, ConvNet, Mlp
 from tasks.optimizers import OPTIMIZERS, Adam
 from tasks.strategies import STRATEGIES, GradientDescent
-from tasks.studies.finite_difference import FiniteDifference
-from tasks.studies.gradient_check import GradientCheck
 from tasks.studies.landscape import Landscape
-from tasks.studies.step_size import StepSize
 from tasks.studies.train import Train
 from tasks.trial import Trial
 from tests.tasks.groups import STEADY
@@ -126,29 +123,9 @@ def test_a_group_takes_the_bytes_that_the_model_of_memory_says(model, strategy):
         assert 0.3 * bytes_said < peak(group[:count], dataset) < 1.05 * bytes_said, count
 
 
-@pytest.mark.parametrize("model", [Linear(), Mlp(hidden=(30,)), ConvNet(channels=(4,))], ids=lambda m: f"{m}")
-@pytest.mark.parametrize(
-    "study",
-    [
-        Landscape(resolution=9),
-        Landscape(resolution=9, around="trained", directions="path"),
-        StepSize(),
-        FiniteDifference(),
-        GradientCheck(),
-        GradientCheck(variable="data"),
-    ],
-    ids=lambda s: f"{s}",
-)
-def test_a_study_takes_no_more_than_it_says(study, model):
-    # given small images, and a study that has run before
-    rng = np.random.default_rng(0)
-    split = Split(images=rng.integers(0, 256, (1000, 800), dtype=np.uint8), labels=np.arange(1000) % 10)
-    classes = tuple("abcdefghij")
-    dataset = make_dataset(name="d", train=split, test=split, classes=classes, image_shape=(2, 20, 20), validation=0)
-    (trial,) = trials(1, "gradient", task=study, model=model, batch_size=64, evaluate_every=4, regularization=1e-3)
-    peak([trial], dataset)
-    bytes_said = bytes_of_group(trial, dataset, count=1, blocks=HOST_BLOCKS)
-    assert 0.03 * bytes_said < peak([trial], dataset) < bytes_said
+def test_what_a_study_takes_is_not_said():
+    (trial,) = trials(1, "gradient", task=Landscape())
+    assert bytes_of_group(trial, DATASETS["digits"]().load(), count=1, blocks=HOST_BLOCKS) == 0
 
 
 @pytest.mark.parametrize("batch_size", [64, None])
