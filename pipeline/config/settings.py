@@ -78,10 +78,7 @@ def setting_names(trials: Sequence[Trial], over: Collection[str], known: SweptVa
     They may differ from those of the settings before, ``known``, to which these are added.
     """
     every = [setting_values(trial, over) for trial in trials]
-    swept = SweptValues() if known is None else known
-    for one in every:
-        swept.add(one)
-    varied = swept.values()
+    varied = _varied(every, known)
     return [_name(one, varied) for one in every]
 
 
@@ -125,6 +122,14 @@ def swept_values(used: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     return SweptValues.of(used).values()
 
 
+def _varied(used: Sequence[Mapping[str, Any]], known: SweptValues | None) -> Collection[str]:
+    """Return the keys that differ between trials and those before, ``known``, to which these are added."""
+    swept = SweptValues() if known is None else known
+    for one in used:
+        swept.add(one)
+    return swept.values()
+
+
 def _place(name: str, order: Sequence[str]) -> tuple[int, str]:
     return order.index(name.partition(".")[0]), name
 
@@ -139,10 +144,7 @@ def trial_names(
     """
     used = [used_values(trial) for trial in trials]
     if known is not None or len(trials) > 1:
-        swept = SweptValues() if known is None else known
-        for one in used:
-            swept.add(one)
-        varied = swept.values()
+        varied = _varied(used, known)
         return [_name(one, varied) for one in used]
     given = dict(text.partition("=")[::2] for text in overrides[0] if not text.startswith(("+", "~")))
     presets = [given[group] for group in ("experiment", "dataset") if given.get(group)]
