@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_numpy_array
 
 from tasks.arrays.array import Array
 from tasks.models.layers.layer import Forward
@@ -35,6 +35,9 @@ class SharedConvolution:
             return xp.reshape(by_patch, (-1, size, *pixels))
 
         def to_weights(slope: Array) -> list[Array]:
+            if not is_numpy_array(slope):
+                # One product of all trials' rows: those of a trial are too few for all processors of a device.
+                return [xp.reshape(slope, (-1, columns.shape[-1])) @ xp.matrix_transpose(columns[0, ...])]
             # (p dL/dy^T)^T, (1, D, H*W*N) @ (K, H*W*N, F): a BLAS is slower at dL/dy p^T.
             transposed = xp.matmul(columns, xp.matrix_transpose(flat(slope)))
             return [xp.reshape(xp.matrix_transpose(transposed), (-1, size))]
