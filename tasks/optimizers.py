@@ -1,8 +1,9 @@
 """Optimisers: each a pair of pure functions, ``init`` and ``update``, in the manner of optax.
 
 Weights are points ``(K, P)``, all parameters of ``K`` trials; a stacked row's numbers and the learning rate are
-``(K, 1)``. ``step`` counts from 1. The update is added to the weights. An elementwise rule may be given some rows
-of the parameters ``(H, D)`` instead of all, each row of one trial.
+``(K, 1)``. ``step`` counts from 1; on a device it may be a floating-point array of one number. The update is added to
+the weights. An elementwise rule may be given some rows of the parameters ``(H, D)`` instead of all, each row of one
+trial.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Optimizer(Protocol):
         Of a stacked row, each trial begins with its own numbers.
         """
 
-    def update(self, gradient: Array, state: State, *, learning_rate: Array, step: int) -> tuple[Array, State]:
+    def update(self, gradient: Array, state: State, *, learning_rate: Array, step: Array) -> tuple[Array, State]:
         """Return what to add to the weights, and the next state."""
 
 
@@ -60,7 +61,7 @@ class Sgd:
         del weights
         return {}
 
-    def update(self, gradient: Array, state: State, *, learning_rate: Array, step: int) -> tuple[Array, State]:
+    def update(self, gradient: Array, state: State, *, learning_rate: Array, step: Array) -> tuple[Array, State]:
         """Return ``-learning_rate * g``."""
         del step
         return -learning_rate * gradient, state
@@ -82,7 +83,7 @@ class Momentum:
         """Return a velocity of 0."""
         return {"velocity": _zeros(weights)}
 
-    def update(self, gradient: Array, state: State, *, learning_rate: Array, step: int) -> tuple[Array, State]:
+    def update(self, gradient: Array, state: State, *, learning_rate: Array, step: Array) -> tuple[Array, State]:
         """Return the new velocity."""
         del step
         velocity = self.momentum * state["velocity"] - learning_rate * gradient
@@ -108,7 +109,7 @@ class Nesterov:
         """Return a velocity of 0."""
         return {"velocity": _zeros(weights)}
 
-    def update(self, gradient: Array, state: State, *, learning_rate: Array, step: int) -> tuple[Array, State]:
+    def update(self, gradient: Array, state: State, *, learning_rate: Array, step: Array) -> tuple[Array, State]:
         """Return the step beyond the new velocity."""
         del step
         descent = learning_rate * gradient
@@ -132,7 +133,7 @@ class Adagrad:
         """Return a sum of squares of 0."""
         return {"squares": _zeros(weights)}
 
-    def update(self, gradient: Array, state: State, *, learning_rate: Array, step: int) -> tuple[Array, State]:
+    def update(self, gradient: Array, state: State, *, learning_rate: Array, step: Array) -> tuple[Array, State]:
         """Return the step scaled by the root of all squares so far."""
         del step
         xp = array_namespace(gradient)
@@ -161,7 +162,7 @@ class Rmsprop:
         """Return a mean square of 0."""
         return {"squares": _zeros(weights)}
 
-    def update(self, gradient: Array, state: State, *, learning_rate: Array, step: int) -> tuple[Array, State]:
+    def update(self, gradient: Array, state: State, *, learning_rate: Array, step: Array) -> tuple[Array, State]:
         """Return the step scaled by the root of the decaying mean square."""
         del step
         xp = array_namespace(gradient)
@@ -192,7 +193,7 @@ class Adam:
         """Return both moments at 0."""
         return {"mean": _zeros(weights), "squares": _zeros(weights)}
 
-    def update(self, gradient: Array, state: State, *, learning_rate: Array, step: int) -> tuple[Array, State]:
+    def update(self, gradient: Array, state: State, *, learning_rate: Array, step: Array) -> tuple[Array, State]:
         """Return the bias-corrected mean over the root of the bias-corrected mean square."""
         xp = array_namespace(gradient)
         mean = self.beta1 * state["mean"] + (1 - self.beta1) * gradient

@@ -149,10 +149,19 @@ def staging(shape: tuple[int, ...], like: Array) -> np.ndarray:
 
     PyTorch copies twice as fast from pinned memory; CuPy pins a buffer of its own.
     """
-    if is_torch_array(like) and like.is_cuda:
+    if is_torch_on_cuda(like):
         xp: Any = importlib.import_module("torch")
         return np.asarray(xp.empty(shape, dtype=xp.float32, pin_memory=True).numpy())
     return np.empty(shape, dtype=np.float32)
+
+
+def is_torch_on_cuda(like: Array) -> bool:
+    """Return whether an array is PyTorch's, on a CUDA device.
+
+    >>> is_torch_on_cuda(HOST)
+    False
+    """
+    return bool(is_torch_array(like) and like.is_cuda)
 
 
 def take_rows(array: Array, index: Any) -> Array:

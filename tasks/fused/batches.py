@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from array_api_compat import array_namespace
 from tasks.arrays.array import Array
 from tasks.arrays.devices import device_put, pieces
 from tasks.arrays.random_streams import stream
+from tasks.arrays.replay import entry
 from tasks.datasets.dataset import Split
 
 
@@ -62,3 +64,11 @@ class Minibatches:
             order = stream(self._data_seed, "data order", epoch).permutation(len(self._split))
             self._epoch = (epoch, device_put(order, self._split.labels))  # one blocking copy to a device an epoch
         return Batch(split=self._split, index=self._epoch[1][place * self._size : (place + 1) * self._size])
+
+    def over(self, numbers: range) -> Callable[[int | Array], Batch]:
+        """Return the function from a place among consecutive ``numbers`` to the batch; see `entry`."""
+        if self._size is None:
+            return lambda _: self.at(0)
+        indices = [self.at(number).index for number in numbers]
+        index = array_namespace(*indices).stack(indices)  # (S, B)
+        return lambda place: Batch(split=self._split, index=entry(index, place))

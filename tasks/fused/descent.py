@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_numpy_array
 
 from tasks.arrays.array import Array
-from tasks.arrays.devices import double
+from tasks.arrays.devices import device_put, double
+from tasks.arrays.replay import Replay
 from tasks.fused.problem import Problem
-from tasks.fused.state import State
+from tasks.fused.state import MEASURES, State
 from tasks.models.model import Arrangement, ScoreLinear
 
 if TYPE_CHECKING:
@@ -23,7 +25,12 @@ Step = tuple[Sequence[Array], Sequence[Array]]
 
 
 class Descent(Protocol):
-    """Consecutive steps of a group from one of its states."""
+    """Consecutive steps of a group from one of its states.
+
+    ``in_place`` says that a step updates the arrays of the step before, so that a device can replay it.
+    """
+
+    in_place: ClassVar[bool]
 
     def __init__(self, problem: Problem, state: State, steps: range) -> None: ...
 
@@ -42,14 +49,32 @@ class Descent(Protocol):
     def temporaries(trial: Trial) -> int:
         """Return how many arrays an update makes of the rows that are updated at once."""
 
-    def step(self, number: int, *, norms: bool) -> Step:
+    def step(self, number: int | Array, *, norms: bool) -> Step:
         """Do the next step, ``number`` (from 0) of ``steps``, and return its `MEASURES`.
 
-        With ``norms``, return also the norm of the gradient, and the ratio of the norms of update and weights.
+        With ``norms``, return also the norm of the gradient, and the ratio of the norms of update and weights. A step
+        in place also takes its number as an array of one integer on the device.
         """
 
     def state(self) -> State:
         """Return the state after the steps."""
+
+
+class Replayed:
+    """The steps of a descent in place on a device, recorded where that can be; see `Replay`."""
+
+    def __init__(self, descent: Descent, like: Array) -> None:
+        self._steps = {norms: Replay(functools.partial(_flat, descent, norms), like) for norms in (False, True)}
+
+    def step(self, number: int, *, norms: bool) -> Step:
+        """Do the next step; see `Descent`."""
+        values = self._steps[norms](number)
+        return values[: len(MEASURES)], values[len(MEASURES) :]
+
+
+def _flat(descent: Descent, norms: bool, number: Array) -> Sequence[Array]:  # noqa: FBT001
+    measures, of_norms = descent.step(number, norms=norms)
+    return [*measures, *of_norms]
 
 
 def states(trial: Trial) -> int:
@@ -98,6 +123,18 @@ def learning_rates(problem: Problem, steps: range) -> np.ndarray:
     return np.array([[t.learning_rate * t.schedule.factor(step, t.steps) for t in problem.trials] for step in steps])
 
 
+def arithmetic(step: int, number: int | Array, like: Array) -> int | Array:
+    """Return ``step + number`` for an update rule: on a device a floating-point array of one number."""
+    return step + (number if isinstance(number, int) else array_namespace(number).astype(number, like.dtype))
+
+
+def of_rows(problem: Problem, arrangement: Arrangement, values: np.ndarray) -> list[Array]:
+    """Return the values of every step and trial ``(S, K)`` for each row of every matrix, ``(S, H, 1)`` each."""
+    there, like = problem.array(values), problem.like
+    owners = [device_put(layout.owners(), like) for layout in arrangement.layouts]
+    return [array_namespace(like).take(there, rows, axis=1)[..., None] for rows in owners]
+
+
 def squared_norm(rows: Array) -> Array:
     """Return the squared Euclidean norm of every row of ``(H, D)``, float64 ``(H,)``.
 
@@ -108,7 +145,8 @@ def squared_norm(rows: Array) -> Array:
     """
     xp = array_namespace(rows)
     squares = double(xp.vecdot(rows, rows, axis=-1))
-    if not bool(xp.any(xp.isinf(squares))):
+    # A device does not wait for an answer that it could do without.
+    if is_numpy_array(rows) and not bool(xp.any(xp.isinf(squares))):
         return squares
     wide = double(rows)
     return xp.where(xp.isinf(squares), xp.vecdot(wide, wide, axis=-1), squares)

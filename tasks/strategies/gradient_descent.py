@@ -14,7 +14,7 @@ from tasks.arrays.devices import host
 from tasks.arrays.stacking import form
 from tasks.datasets.dataset import Dataset
 from tasks.errors import require
-from tasks.fused.descent import Descent
+from tasks.fused.descent import Descent, Replayed
 from tasks.fused.problem import CACHED_BYTES, Problem
 from tasks.fused.state import MEASURES, Measured, State
 from tasks.strategies.plain_descent import PlainDescent
@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 _INITIAL_SCALE = 1e-4
 """The default of a linear model on raw pixels."""
 
-# The most multiplications and steps of a stretch: on the host it takes a few seconds at most.
-_MULTIPLICATIONS = 2**37
-_STRETCH = 100
+# The most steps and multiplications of a stretch, on the host and on a device: it takes a few seconds at most. A device
+# waits for the host after each, and records its steps anew.
+_HOST_STRETCH = (100, 2**37)
+_DEVICE_STRETCH = (500, 2**43)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,18 +60,18 @@ class GradientDescent:
         """Accept any trial."""
 
     def stretch(self, problem: Problem) -> int:
-        """Return how many steps to do at a time; a device waits for the host after each stretch."""
-        if not is_numpy_array(problem.like):
-            return _STRETCH
+        """Return how many steps to do at a time."""
+        steps, multiplications = _HOST_STRETCH if is_numpy_array(problem.like) else _DEVICE_STRETCH
         image = problem.model.multiplications(problem.dataset.image_shape, len(problem.dataset.classes))
         step = image * problem.minibatches.batch_size * len(problem.trials)
-        return max(1, min(_STRETCH, _MULTIPLICATIONS // step))
+        return max(1, min(steps, multiplications // step))
 
     def bytes_per_trial(self, trial: Trial, sizes: Sizes) -> int:
         """Return the bytes of the trial's descent; a device updates all rows at once."""
         descent = _descent(trial)
         temporaries = descent.temporaries(trial) * sizes.weights if sizes.on_device else 0
-        steps = min(_STRETCH, trial.steps, trial.evaluate_every)
+        longest, _ = _DEVICE_STRETCH if sizes.on_device else _HOST_STRETCH
+        steps = min(longest, trial.steps, trial.evaluate_every)
         return descent.bytes_per_trial(trial, sizes, steps=steps) + temporaries
 
     def fixed_bytes(self, trial: Trial, sizes: Sizes) -> int:
@@ -90,11 +91,13 @@ class GradientDescent:
         """
         steps = range(start + 1, stop + 1)
         descent = _descent(problem.trials[0])(problem, state, steps)
+        on_device = descent.in_place and not is_numpy_array(problem.like)
+        step_of = (Replayed(descent, problem.like) if on_device else descent).step
         measures, norms, recorded = [], [], []
         for number, step in enumerate(steps):
             # Only at the steps of the curve's points: at every step they would cost some percent of it.
             wanted = step % problem.trials[0].record_every == 0
-            of_step, norms_of_step = descent.step(number, norms=wanted)
+            of_step, norms_of_step = step_of(number, norms=wanted)
             measures.append(of_step)
             if wanted:
                 norms.append(norms_of_step)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -24,6 +24,8 @@ class PlainDescent:
     It is the oracle of the faster descents, and runs what they cannot: rules that are not elementwise and clipping,
     which both need a trial's whole gradient.
     """
+
+    in_place: ClassVar[bool] = False
 
     def __init__(self, problem: Problem, state: State, steps: range) -> None:
         self._problem, self._steps, self._now = problem, steps, dict(state)

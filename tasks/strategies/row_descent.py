@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from array_api_compat import array_namespace
 
 from tasks.arrays.array import Array
+from tasks.arrays.replay import entry
 from tasks.arrays.stacking import stack
 from tasks.fused.descent import (
     RowRange,
     Step,
+    arithmetic,
     cache_sized_rows,
     joined,
     learning_rates,
+    of_rows,
     squared_norm,
     states,
     sums_per_trial,
@@ -38,14 +41,15 @@ class RowDescent:
     Rows are updated as soon as their part of the gradient is computed.
     """
 
+    in_place: ClassVar[bool] = True
+
     def __init__(self, problem: Problem, state: State, steps: range) -> None:
         self._problem, self._steps = problem, steps
         self._arrangement = problem.arrange(problem.minibatches.at(0))
+        self._batch = problem.minibatches.over(range(steps.start - 1, steps.stop - 1))
         self._now = {name: self._arrangement.rows(array) for name, array in state.items()}
         self._updates: dict[RowRange, _RowUpdate] = {}
-        # The learning rate of every row of every matrix, (S, H, 1): one copy to a device for all steps.
-        rates = learning_rates(problem, steps)
-        self._rates = [problem.array(rates[:, layout.owners(), None]) for layout in self._arrangement.layouts]
+        self._rates = of_rows(problem, self._arrangement, learning_rates(problem, steps))
 
     @staticmethod
     def init(problem: Problem, weights: Array) -> State:
@@ -68,16 +72,15 @@ class RowDescent:
         """Return the state after the steps."""
         return {name: self._arrangement.points(rows) for name, rows in self._now.items()}
 
-    def step(self, number: int, *, norms: bool) -> Step:
+    def step(self, number: int | Array, *, norms: bool) -> Step:
         """Do the next step, ``number`` (from 0) of the steps; see `Descent`."""
-        step = self._steps[number]
-        batch = self._problem.minibatches.at(step - 1)
+        batch, step = self._batch(number), arithmetic(self._steps.start, number, self._problem.like)
         data_loss, hits, parts = self._problem.data_loss_and_parts(self._arrangement, self._now["weights"], batch)
         measures: dict[RowRange, Sequence[Array]] = {}
         for matrix, place, gradient in parts:
             for rows in cache_sized_rows(self._problem, self._arrangement, matrix, place):
                 of_rows = gradient[rows.start - place.start : rows.stop - place.start, :]
-                rates = self._rates[matrix][number, rows.start : rows.stop, :]
+                rates = entry(self._rates[matrix], number)[rows.start : rows.stop, :]
                 measures[rows] = self._update_of(rows).apply(self._now, of_rows, rates, step, norms=norms)
         order = sorted(measures)
         penalty, *squares = sums_per_trial(self._arrangement, order, [measures[rows] for rows in order])
@@ -111,7 +114,7 @@ class _RowUpdate:
         )
 
     def apply(
-        self, now: dict[str, list[Array]], gradient: Array, rates: Array, step: int, *, norms: bool
+        self, now: dict[str, list[Array]], gradient: Array, rates: Array, step: int | Array, *, norms: bool
     ) -> tuple[Array, ...]:
         """Update weights and optimiser state of ``now`` in place, from the rows' gradient of the data loss.
 

@@ -11,19 +11,21 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace
 
 from tasks.arrays.array import Array
 from tasks.arrays.devices import device_put, host
+from tasks.arrays.replay import entry
 from tasks.fused.descent import (
     RowRange,
     Step,
     cache_sized_rows,
     joined,
     learning_rates,
+    of_rows,
     squared_norm,
     sums_per_trial,
 )
@@ -46,9 +48,12 @@ _LEAST_RATE = 1e-36
 class ScaledDescent:
     """Consecutive steps of a group from one of its states; see `Descent`."""
 
+    in_place: ClassVar[bool] = True
+
     def __init__(self, problem: Problem, state: State, steps: range) -> None:
-        self._problem, self._steps = problem, steps
+        self._problem = problem
         self._arrangement = problem.arrange(problem.minibatches.at(0))
+        self._batch = problem.minibatches.over(range(steps.start - 1, steps.stop - 1))
         self._linear = isinstance(problem.model, ScoreLinear)
         self._unscaled = self._arrangement.rows(state["unscaled" if self._linear else "weights"])
         rates = np.maximum(learning_rates(problem, steps), _LEAST_RATE)
@@ -57,15 +62,13 @@ class ScaledDescent:
         self._scales, self._renewals = scales(scale, 1 - rates * decays, _RANGE if self._linear else (1, 1))
         before, after = self._scales[:-1], self._scales[1:]
         self._objectives: dict[RowRange, _RowObjective] = {}
-        # Per step: the numbers of every trial, (S, K, 1, 1), and of every row, (S, H, 1), in one copy to a device each.
+        # Per step: the numbers of every trial, (S, K, 1, 1), and of every row, (S, H, 1).
         self._before = problem.array(before[..., None, None])
         self._factors = problem.array((-rates / after)[..., None, None])
         self._ratios = device_put(rates / np.abs(after), problem.like)
         of_trials = (rates, self._renewals, -after / rates, decays * before)
-        self._of_rows = [
-            _OfRows(*(problem.array(values[:, layout.owners(), None]) for values in of_trials))
-            for layout in self._arrangement.layouts
-        ]
+        columns = [of_rows(problem, self._arrangement, values) for values in of_trials]
+        self._of_rows = [_OfRows(*of_matrix) for of_matrix in zip(*columns, strict=True)]
 
     @staticmethod
     def init(problem: Problem, weights: Array) -> State:
@@ -98,15 +101,15 @@ class ScaledDescent:
         weights = self._problem.array(scale) * unscaled
         return {"weights": weights, "unscaled": unscaled, "scale": device_put(scale, self._problem.like)}
 
-    def step(self, number: int, *, norms: bool) -> Step:
+    def step(self, number: int | Array, *, norms: bool) -> Step:
         """Do the next step, ``number`` (from 0) of the steps; see `Descent`."""
-        scale, batch = self._before[number, ...], self._problem.minibatches.at(self._steps[number] - 1)
+        scale, batch = entry(self._before, number), self._batch(number)
         data_loss, hits, updates = self._problem.data_loss_and_parts(
             self._arrangement,
             self._unscaled,
             batch,
             scale=scale if self._linear else None,
-            factor=self._factors[number, ...],
+            factor=entry(self._factors, number),
         )
         sums: dict[RowRange, Sequence[Array]] = {}
         for matrix, place, update in updates:
@@ -119,7 +122,7 @@ class ScaledDescent:
         if not norms:
             return measures, ()
         gradient, unscaled = (array_namespace(square).sqrt(square) for square in squares)
-        return measures, (gradient, gradient * self._ratios[number, ...] / unscaled)
+        return measures, (gradient, gradient * entry(self._ratios, number) / unscaled)
 
     def _objective_of(self, rows: RowRange) -> _RowObjective:
         if rows not in self._objectives:
@@ -128,19 +131,20 @@ class ScaledDescent:
             self._objectives[rows] = _RowObjective.of(self._problem, rows, owners, self._renewals)
         return self._objectives[rows]
 
-    def _update(self, of_rows: _RowObjective, update: Array, number: int, *, norms: bool) -> tuple[Array, ...]:
+    def _update(self, of_rows: _RowObjective, update: Array, number: int | Array, *, norms: bool) -> tuple[Array, ...]:
         """Update some rows, and return each one's share of the penalty of the unscaled weights, ``(H,)``.
 
         With ``norms``, return also its share of the squared norms of the gradient and of the new unscaled weights.
         """
         matrix, place = of_rows.rows.matrix, slice(of_rows.rows.start, of_rows.rows.stop)
         unscaled = self._unscaled[matrix][place, :]
-        rate, renewal, per_update, per_unscaled = (column[number, place, :] for column in self._of_rows[matrix])
+        columns = (entry(column, number) for column in self._of_rows[matrix])
+        rate, renewal, per_update, per_unscaled = (column[place, :] for column in columns)
         penalty = of_rows.objective.regularization * of_rows.objective.penalties(unscaled)
         if of_rows.not_decaying:
             update -= rate * of_rows.not_decaying.regularization_gradient(unscaled)
         gradient = squared_norm(per_update * update + per_unscaled * unscaled) if norms else None
-        if of_rows.renewed[number]:
+        if of_rows.renewed[number] if isinstance(number, int) else any(of_rows.renewed):
             unscaled *= renewal
         unscaled += update
         return (penalty, gradient, squared_norm(unscaled)) if norms else (penalty,)
