@@ -80,11 +80,11 @@ class GradientCheck:
         if self.variable == "data":
             return _PIXEL_STEP if isinstance(trial.model, ScoreLinear) else _PIXEL_STEP / 10
         images, low, high = dataset.train.images, 0.0, float(dataset.train.images.max())
+        if images.dtype == np.uint8 and dataset.scale is None:
+            return _SCORE_STEP / max(1.0, high)
         if images.dtype != np.uint8:  # features other than pixels have a range each
             low, high = images.min(axis=0), images.max(axis=0)
-        largest = np.maximum(np.abs(low), np.abs(high))
-        if dataset.scale is not None:
-            largest = np.maximum(dataset.mean - low, high - dataset.mean) * dataset.scale
+        largest = np.maximum(dataset.mean - low, high - dataset.mean) * (1 if dataset.scale is None else dataset.scale)
         return _SCORE_STEP / max(1.0, float(largest.max()))
 
     def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
