@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from tasks.datasets.dataset import Split, make_dataset
+from tasks.datasets.scikit import Scikit
 from tasks.errors import ConfigError
 from tasks.events import Outcome
 from tasks.fused.problem import Problem
@@ -48,6 +49,22 @@ def test_gradients_pass_on_features_of_any_range(tabular_dataset, loss, variable
     result = checked(tabular_dataset, task=GradientCheck(variable=variable), loss=LOSSES[loss]())
     assert result.outcome is Outcome.COMPLETE, result.message
     assert result.metrics["gradient_check/median_relative_error"] < 1e-7
+
+
+@pytest.mark.parametrize("hidden", [(100,), (100, 50)])
+def test_a_smooth_network_of_few_features_has_no_kinks(hidden):
+    # given four features, so that the weights of each are large
+    dataset = Scikit(data_name="iris", scaling="standard").load()
+
+    result = checked(
+        dataset,
+        task=GradientCheck(variable="data"),
+        loss=LOSSES["softmax"](),
+        model=Mlp(hidden=hidden, activation="tanh"),
+    )
+
+    assert result.outcome is Outcome.COMPLETE, result.message
+    assert result.metrics["gradient_check/coordinates_with_kinks"] == 0
 
 
 @pytest.mark.parametrize("loss", ["softmax", "logistic"])
