@@ -32,14 +32,14 @@ def draw_landscape(trial: PlannedTrial, result: Result) -> bytes:
 
 
 def _curve(trial: PlannedTrial, result: Result, title: str) -> bytes:
-    a, data_loss = result.arrays["a"], result.arrays["data_loss"]
-    loss = data_loss + result.arrays["regularization_loss"]
+    a, data_loss, penalty = (result.arrays[name] for name in ("a", "data_loss", "regularization_loss"))
+    loss = data_loss + penalty
     figure, (axes,) = blank(title=title)
     label(axes, x=_axis("a, the steps along V₁ from the weights W", result, 1), y="loss at W + a V₁")
     if trial.trial.regularization:
         axes.plot(a, loss, color=VERMILION, linewidth=4.5, label="data loss + regularization loss")
         axes.plot(a, data_loss, color=BLUE, linewidth=2.2, label="data loss")
-        axes.plot(a, loss - data_loss, color=INK, linewidth=1.4, linestyle="--", label="regularization loss")
+        axes.plot(a, penalty, color=INK, linewidth=1.4, linestyle="--", label="regularization loss")
     else:
         axes.plot(a, data_loss, color=BLUE, linewidth=2.2, label="data loss (no regularization)")
     lowest = int(np.argmin(np.ma.masked_invalid(loss)))

@@ -43,9 +43,9 @@ class Criterion:
         return {_METRIC: self.metric, _MODE: self.mode, _OVER: ",".join(self.over)}
 
     def score(self, metrics: Mapping[str, float]) -> float:
-        """Return the score of metrics, larger is better: minus infinity if the metric is not known."""
+        """Return the score of metrics, larger is better: minus infinity if the metric has no finite value."""
         value = metrics.get(self.metric, math.nan)
-        return -math.inf if math.isnan(value) else self.sign * value
+        return self.sign * value if math.isfinite(value) else -math.inf
 
     @property
     def sign(self) -> int:

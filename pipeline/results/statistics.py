@@ -183,7 +183,7 @@ def repeats_needed(mean: float, one: float, other: float, *, tests: int = 1, pai
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if _shows(mean, variance, freedom, middle, tests) else (middle, high)
-    return float(high)
+    return float(high) if high <= MOST_REPEATS else math.inf
 
 
 def _shows(mean: float, variance: float, freedom: float, count: int, tests: int) -> bool:

@@ -22,8 +22,9 @@ from tasks.arrays.array import Array
 
 # The panel heights that are probed. A BLAS passes a single row to another routine, and small products perhaps too:
 # products of the tall panels are not small.
-_HEIGHTS = (2, 4, 8, 12, 16, 24, 32, 48, *(96 * 2**k for k in range(7)))
+_HEIGHTS = (2, 4, 8, 12, 16, 24, 32, 48, *(96 * 2**k for k in range(8)))
 _PROBED_ROWS = 48
+_MOST_ROWS = 6144  # of repeated blocks: only rows of the fewest multiplications need a panel that is taller
 _PROBED_ALIKE = 8
 _SMALL = 2**21  # multiplications: twice the largest product that OpenBLAS computes by kernels for small ones
 _DRAWS = 65537  # a prime: resizing the draws to a matrix makes no two rows equal
@@ -176,7 +177,7 @@ def panel_of(dtype: str, examples: int, features: int, *, transposed: bool = Tru
     """Return the panel of products with ``features (examples, features)``.
 
     It is probed once a process and shape, with the BLAS and the number of threads in use. None where no height up to
-    6144 rows passes the probe: then bits are equal only for the same rows in the same layout.
+    12288 rows passes the probe: then bits are equal only for the same rows in the same layout.
     """
     # Repeated draws serve as well as new ones, which would take longer than the products.
     draws = np.random.default_rng(231).standard_normal(_DRAWS).astype(dtype)
@@ -211,7 +212,7 @@ def _counts(height: int, multiplications: int) -> list[int]:
     and their successors, up to a product that is not small or has 6144 rows.
     """
     few = range(2, max(2, _PROBED_ROWS // height) + 1)
-    most = min(_SMALL // multiplications, _HEIGHTS[-1]) // height
+    most = min(_SMALL // multiplications, _MOST_ROWS) // height
     return [*few, *(count for k in range(1, most.bit_length() + 1) for count in (2**k, 2**k + 1) if count not in few)]
 
 

@@ -46,6 +46,9 @@ class Options(Protocol):
         """One of `SCALINGS` of `tasks.datasets.dataset`."""
 
 
+# The share of a column's range that may be lost in float32, and the range, relative to its numbers, of a constant one.
+_LOST, _CONSTANT = 0.01, 1e-13
+
 VALIDATION = 0.2
 """The default fraction of the training rows that is held out for validation."""
 
@@ -82,13 +85,15 @@ def tabular(
     Raises
     ------
     DataError
-        If a value is missing and ``missing=refuse``, a number is infinite, or a split has no row.
+        If a value is missing and ``missing=refuse``, a number is infinite, float32 does not tell a column's numbers
+        apart, or a split has no row.
     """
     if not columns or not len(labels):
         raise DataError(f"{title}: there must be a column of numbers and a row, got {len(columns)} and {len(labels)}")
     with np.errstate(over="ignore"):  # a number too large for float32 becomes infinite, which is refused below
         features = np.stack([np.asarray(column, dtype=np.float32) for column in columns.values()], axis=1)
     _refuse_infinite(title, columns, features)
+    _refuse_rounded(title, columns, features)
     whole, kept = ~np.isnan(features).any(axis=1), np.arange(len(features))
     if options.missing == "refuse" and not whole.all():
         raise DataError(_lacking(title, list(columns), features))
@@ -165,6 +170,21 @@ def _refuse_infinite(title: str, columns: Mapping[str, np.ndarray], features: np
         raise DataError(
             f"{title}: column {name!r} must hold finite numbers of float32, got {column[row]} in row {row + 1}"
         )
+
+
+def _refuse_rounded(title: str, columns: Mapping[str, np.ndarray], features: np.ndarray) -> None:
+    for (name, column), rounded in zip(columns.items(), features.T, strict=True):
+        known = ~np.isnan(rounded)
+        numbers = np.asarray(column, dtype=np.float64)[known]
+        if not len(numbers):
+            continue
+        low, high, lost = numbers.min(), numbers.max(), np.ptp(numbers - rounded[known])
+        # A column that is constant but for rounding in float64 has nothing to lose.
+        if lost > _LOST * (high - low) > _CONSTANT * np.abs(numbers).max():
+            raise DataError(
+                f"{title}: column {name!r} must hold numbers that float32 tells apart, got {low:.17g} to {high:.17g}: "
+                f"subtract the least from all, or leave the column out with 'dataset.drop=[{name}]'"
+            )
 
 
 def _lacking(title: str, names: list[str], features: np.ndarray) -> str:

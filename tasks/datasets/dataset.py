@@ -186,10 +186,10 @@ def check_scaling(scaling: str) -> None:
 
 
 def _standard(images: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Return one over the standard deviation of every feature ``(D,)``; 1 for a constant feature."""
+    """Return one over the standard deviation of every feature ``(D,)``; 1 for one that is constant in float32."""
     squares = sum(((images[part] - mean) ** 2).sum(axis=0) for part in pieces(len(images), _SQUARED))
     deviation = np.sqrt(squares / len(images))
-    return np.asarray(1 / np.where(deviation > 0, deviation, 1.0), dtype=np.float32)
+    return np.asarray(1 / np.where(deviation > np.finfo(np.float32).tiny, deviation, 1.0), dtype=np.float32)
 
 
 def _digest(splits: tuple[Split, ...], classes: tuple[str, ...], scaling: str, image_shape: tuple[int, ...]) -> str:

@@ -27,8 +27,9 @@ class Npz:
 
     They are ``train_images``, ``train_labels``, ``test_images`` and ``test_labels``, and perhaps ``val_images`` and
     ``val_labels``, or ``x_train``, ``y_train`` and so on. Images are uint8 ``(N, ...)``, of one shape in all splits,
-    or features of any floating-point type, kept as float32. Images with Keras' names whose last axis is 1 or 3
-    are ``(N, H, W, C)``, and are read with their channels first. Labels are whole numbers ``(N,)`` or ``(N, 1)``.
+    or features of any floating-point type, kept as float32. Images ``(N, H, W, C)`` of 1 or 3 channels are read with
+    their channels first. Where the second axis may be the channels, too, they are last with Keras' names only.
+    Labels are whole numbers ``(N,)`` or ``(N, 1)``.
     ``classes``, an array of texts, names label 0, 1, ...; without it the classes are the numbers 0 to C-1, each of
     which must then occur among the training labels.
     """
@@ -87,9 +88,9 @@ def _read(file: Path) -> tuple[Mapping[str, np.ndarray], Naming]:
 
 
 def _channels_first(array: np.ndarray, naming: Naming) -> np.ndarray:
-    """Return an array of Keras' images ``(N, H, W, C)`` as ``(N, C, H, W)``, any other as it is."""
-    keras = naming == _KERAS and array.ndim == 4 and array.shape[-1] in _CHANNELS
-    return np.moveaxis(array, -1, 1) if keras else array
+    """Return an array of images ``(N, H, W, C)`` as ``(N, C, H, W)``, any other as it is."""
+    last = array.ndim == 4 and array.shape[-1] in _CHANNELS and (naming == _KERAS or array.shape[1] not in _CHANNELS)
+    return np.moveaxis(array, -1, 1) if last else array
 
 
 def _naming(file: Path, names: Collection[str]) -> Naming:

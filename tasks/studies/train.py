@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from array_api_compat import array_namespace
 
 from tasks.arrays.array import Array
 from tasks.arrays.devices import HOST, as_numpy, device_put, host, in_precision, is_out_of_memory, take_rows
@@ -169,6 +170,9 @@ class _RunningGroup:
         measured = {"loss": measured["data_loss"] + measured["regularization_loss"], **measured}
         measured = {f"train/{name}": values for name, values in measured.items()}
         finite = np.isfinite(measured["train/loss"])  # (S, K)
+        if final:  # no step follows that would measure the last weights
+            xp = array_namespace(state["weights"])
+            finite[-1] &= as_numpy(xp.all(xp.isfinite(state["weights"]), axis=-1))
         alive = np.asarray(finite.all(axis=0))
         survivors = None if alive.all() else self._survivors(state, np.flatnonzero(alive))
         self.step, self.state = stop, state

@@ -4,6 +4,8 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+from tasks.datasets.dataset import Split, make_dataset
+from tasks.datasets.scikit import Scikit
 from tasks.errors import ConfigError
 from tasks.events import Outcome
 from tasks.fused.problem import Problem
@@ -47,6 +49,35 @@ def test_gradients_pass_on_features_of_any_range(tabular_dataset, loss, variable
     result = checked(tabular_dataset, task=GradientCheck(variable=variable), loss=LOSSES[loss]())
     assert result.outcome is Outcome.COMPLETE, result.message
     assert result.metrics["gradient_check/median_relative_error"] < 1e-7
+
+
+@pytest.mark.parametrize("hidden", [(100,), (100, 50)])
+def test_a_smooth_network_of_few_features_has_no_kinks(hidden):
+    # given four features, so that the weights of each are large
+    dataset = Scikit(data_name="iris", scaling="standard").load()
+
+    result = checked(
+        dataset,
+        task=GradientCheck(variable="data"),
+        loss=LOSSES["softmax"](),
+        model=Mlp(hidden=hidden, activation="tanh"),
+    )
+
+    assert result.outcome is Outcome.COMPLETE, result.message
+    assert result.metrics["gradient_check/coordinates_with_kinks"] == 0
+
+
+@pytest.mark.parametrize("loss", ["softmax", "logistic"])
+def test_gradients_pass_on_features_far_from_zero(loss):
+    # given features such as times, whose range is small beside their values, and which are not scaled
+    rng = np.random.default_rng(0)
+    times = (1e9 + 1e4 * rng.standard_normal((60, 16))).astype(np.float32)
+    split = Split(images=times, labels=rng.integers(0, 3, 60))
+    dataset = make_dataset(name="times", train=split, test=split, classes=tuple("abc"), image_shape=(16,), validation=0)
+
+    result = checked(dataset, loss=LOSSES[loss]())
+
+    assert result.outcome is Outcome.COMPLETE, result.message
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -338,6 +338,22 @@ def test_training_that_diverges_has_no_landscape(small_dataset):
     assert "data_loss" not in result.arrays
 
 
+@pytest.mark.parametrize("model", ["linear", "mlp"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_landscape_whose_far_points_overflow_is_infinite_there(image_dataset, loss, model):
+    # given a plane whose corners are so far that neither scores nor the penalty fit in float32
+    trial = {"model": SMALL_MODELS[model], "regularization": 1.0}
+    _, result = landscape(image_dataset, loss=loss, trial=trial, resolution=3, extent=1e37, direction_scale=10.0)
+
+    assert np.isfinite(result.arrays["data_loss"][1, 1])
+    assert not np.isnan(result.arrays["data_loss"]).any()
+    assert not np.isnan(result.arrays["regularization_loss"]).any()
+    assert result.metrics["landscape/lowest_loss"] == pytest.approx(
+        result.arrays["data_loss"][1, 1] + result.arrays["regularization_loss"][1, 1]
+    )
+    assert result.metrics["landscape/highest_loss"] == np.inf
+
+
 def test_only_training_makes_its_settings_count():
     trial = Trial(task=Landscape())
     random, trained = Landscape(), Landscape(around="trained", examples=10)

@@ -58,7 +58,10 @@ def test_rows_that_are_laid_out_once_have_the_same_bits_in_both_products_of_a_de
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("examples", "features"), [(2, 785), (16, 65), (64, 65), (250, 65), (16, 785), (64, 3073)])
+@pytest.mark.parametrize(
+    ("examples", "features"),
+    [(63, 2), (48, 3), (32, 5), (2, 785), (16, 65), (64, 65), (250, 65), (16, 785), (64, 3073)],
+)
 def test_a_unit_has_the_same_bits_among_few_others_and_many(dtype, examples, features):
     # given products that are small with few units, for which a BLAS may have kernels of their own, and large with many
     panel = panel_of_descent(np.empty(0, dtype), [examples], features)

@@ -197,6 +197,18 @@ def test_a_group_whose_every_trial_diverges_ends(small_dataset):
     assert {result.outcome for result in results.values()} == {Outcome.DIVERGED}
 
 
+@pytest.mark.parametrize("changes", [{}, {"optimizer": Momentum()}, {"clip": 1e9}])
+def test_a_trial_whose_last_step_overflows_has_diverged(small_dataset, changes):
+    # given one trial whose only step makes its weights infinite, after a loss that is finite
+    trials = [trial(steps=1, record_every=1, learning_rate=rate, **changes) for rate in (1e-5, 3e38)]
+    curves, results = run(trials, small_dataset)
+
+    assert [results[k].outcome for k in (0, 1)] == [Outcome.COMPLETE, Outcome.DIVERGED]
+    assert (results[1].step, dict(results[1].arrays)) == (1, {})
+    assert "val/loss" not in curves[1]
+    assert_same_bits([(curves[0], results[0])], by_trial(*run(trials[:1], small_dataset)))
+
+
 def test_points_are_means_over_the_steps_since_the_last_point(small_dataset):
     every_step, _ = run([trial(record_every=1, steps=25)], small_dataset)
     curves, _ = run([trial(record_every=10, steps=25)], small_dataset)

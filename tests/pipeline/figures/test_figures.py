@@ -104,7 +104,9 @@ def test_no_slope_and_no_overshoot_are_drawn_too(trial, dataset):
     short = trial(task={"name": "step_size", "highest": -9})
     fitted = trial(task={"name": "step_size", "highest": 3, "examples": 1})
     far = {"task": {"name": "finite_difference", "lowest": -6, "highest": 10}, "loss": {"name": "squared_hinge"}}
+    landscape = {"name": "landscape", "resolution": 5, "extent": 1e37, "direction_scale": 10}
     overflowing = [
+        *(trial(task={**landscape, "dimensions": count}, regularization=0.1) for count in (1, 2)),
         trial(**far, model={"name": "mlp", "hidden": [6]}),
         trial(task={"name": "step_size", "highest": 100}, model={"name": "mlp", "hidden": [20, 20, 20, 20]}),
     ]

@@ -165,5 +165,7 @@ def test_so_many_repeats_do_show_it_and_one_fewer_do_not():
 def test_what_is_too_small_to_be_shown_needs_more_than_any():
     assert repeats_needed(0.0, 1.0, 0.0, paired=True) == math.inf
     assert repeats_needed(1e-4, 1.0, 0.0, paired=True) == math.inf
+    assert repeats_needed(0.028, 1.0, 0.0, paired=True) == math.inf  # (1.96 + 0.84)^2 / 0.028^2 = 10,011 and three more
+    assert repeats_needed(0.0281, 1.0, 0.0, paired=True) == pytest.approx(9943, abs=2)
     assert repeats_needed(100.0, 1.0, 0.0, tests=435, paired=True) <= 4
     assert repeats_needed(1.0, 0.0, 0.0, paired=True) == 2

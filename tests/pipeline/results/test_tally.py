@@ -1,5 +1,7 @@
 """The tally knows what is swept and how settings are named, and works out neither again for what it knows."""
 
+import math
+
 import pytest
 
 from pipeline.reports import Failed, Finished
@@ -48,6 +50,19 @@ def test_repeats_that_differ_only_in_a_key_of_the_group_that_they_vary_all_count
     (setting,) = tally.settings()
     summary = setting.summary("val/accuracy")
     assert (summary.count, summary.mean) == (2, 0.625)
+
+
+def test_a_value_that_is_infinite_is_no_score_for_the_leader_either(trial):
+    # given a trial whose own metric is better than any number, and one with a number
+    trials = [trial(str(rate), learning_rate=rate) for rate in (1.0, 2.0)]
+    tally = Tally(trials, Criterion(metric="log_loss", mode="min"))
+
+    for one, value in zip(trials, (-math.inf, 0.5), strict=True):
+        tally.count(Finished(trial=one, result=done(log_loss=value), layout=None))
+
+    assert tally.best is not None
+    assert tally.best.trial is trials[1]
+    assert [one.name for one in tally.settings()] == [one.trial.name for one in tally.ranking()] == ["2.0", "1.0"]
 
 
 def test_a_trial_that_fails_by_its_own_verdict_is_counted_as_failed(trial):

@@ -93,6 +93,18 @@ def test_every_row_is_scaled_to_a_deviation_of_1_where_that_is_asked_for(source,
         dataclasses.replace(source, scaling="standrad")
 
 
+def test_features_that_hardly_vary_are_not_scaled_to_infinity():
+    # given a feature whose deviation is so small that float32 does not hold one over it
+    features = np.array([[0, 1], [1e-39, 2]] * 4, dtype=np.float32)
+    split = Split(images=features, labels=np.arange(8) % 2)
+
+    dataset = make_dataset(
+        name="tiny", train=split, test=split, classes=("a", "b"), image_shape=(2,), validation=0, scaling="standard"
+    )
+
+    assert dataset.scale.tolist() == [1, 2]
+
+
 def test_every_row_loads_the_same_twice(source, loaded):
     first, second = loaded(source), source.load()
 

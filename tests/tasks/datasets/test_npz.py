@@ -187,12 +187,14 @@ def test_a_damaged_file_is_refused_or_read_right(tmp_path_factory, changes, end)
         assert len(dataset.train.images) == len(dataset.train.labels)
 
 
-def test_images_of_keras_whose_channels_are_last_have_them_first(save):
-    images = np.arange(6 * 12, dtype=np.uint8).reshape(6, 3, 2, 2)
+@pytest.mark.parametrize("shape", [(3, 2, 2), (1, 4, 5), (3, 8, 3)])
+@pytest.mark.parametrize("keras", [True, False])
+def test_images_whose_channels_are_last_have_them_first(save, shape, keras):
+    images = np.arange(6 * np.prod(shape)).astype(np.uint8).reshape(6, *shape)
     first = arrays(train_images=images, test_images=images[:2])
-    last = {KERAS[name]: np.moveaxis(array, 1, -1) if array.ndim > 1 else array for name, array in first.items()}
+    last = {name: np.moveaxis(array, 1, -1) if array.ndim > 1 else array for name, array in first.items()}
 
-    dataset = save(last).load()
+    dataset = save({KERAS[name]: array for name, array in last.items()} if keras else last).load()
 
-    assert dataset.image_shape == (3, 2, 2)
+    assert dataset.image_shape == shape
     assert dataset.digest == save(first).load().digest

@@ -48,6 +48,26 @@ def test_parquet_holds_the_same(table, tmp_path):
     assert table(root=str(tmp_path / "set.parquet")).load().digest == row.load().digest
 
 
+@pytest.mark.parametrize("numbers", [[2**24 + n for n in range(20)], [1.7e9 + 0.5 * n for n in range(20)]])
+def test_numbers_that_float32_does_not_tell_apart_are_refused(table, numbers):
+    lines = ["when,sick", *(f"{number!r},{n % 2}" for n, number in enumerate(numbers))]
+    rule = r"column 'when' must hold numbers that float32 tells apart, got 1\d+ to 1\d+.*: .*dataset\.drop=\[when\]"
+
+    with pytest.raises(DataError, match=rule):
+        table(lines, drop=()).load()
+    # then it is no matter of size alone, and a missing number does not hide it
+    far = [f"{number + 1e6 * n!r},{n % 2}" for n, number in enumerate(numbers)]
+    assert len(table([lines[0], *far], drop=()).load().train) == 16
+    with pytest.raises(DataError, match=rule):
+        table([*lines, ",0"], drop=(), missing="mean").load()
+
+
+def test_a_column_that_is_constant_but_for_rounding_is_no_loss(table):
+    lines = ["x,sick", *(f"{0.1 + 1e-17 * n + (n % 3) * 2**-55!r},{n % 2}" for n in range(20))]
+
+    assert len(table(lines, drop=()).load().train) == 16
+
+
 def test_tabs_and_numbers_as_classes(table):
     lines = ["x\ty", *(f"{n / 8}\t{[10, 9, -1][n % 3]}" for n in range(12))]
 
