@@ -29,6 +29,10 @@ _TYPES: Mapping[str, Any] = {
 """The types that an entry may hold, by name: those of `pipeline.reports` and of the modules above."""
 
 
+_MISFITS = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, MemoryError, SweepError)
+"""What is raised where the values of an entry do not fit."""
+
+
 class Codec:
     """Encodes the entries of one log, or decodes them, in order.
 
@@ -56,7 +60,7 @@ class Codec:
         text, _, blobs = content.partition(b"\n")
         try:
             return self._decoded(json.loads(text), _Blobs(blobs))
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, MemoryError, SweepError) as error:
+        except _MISFITS as error:
             raise RecordError(f"an entry must be one of a record's log, got {content[:60]!r}: {error}") from None
 
     def _encoded(self, value: Any, blobs: list[bytes]) -> Any:
