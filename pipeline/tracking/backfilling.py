@@ -16,8 +16,7 @@ from pipeline.errors import RecordError
 from pipeline.record.log import DamagedError, Log
 from pipeline.record.protocol import Opened, Resumed
 from pipeline.record.runs import Runs
-from pipeline.tracking.connection import WRITE_VARIABLES, connect, http_variables
-from pipeline.tracking.errors import is_refusal, lacks_tables
+from pipeline.tracking.connection import WRITE_VARIABLES, connect, http_variables, is_refusal, lacks_tables
 from pipeline.tracking.relocation import LOG_TAG
 from pipeline.tracking.sqlite_store import open_store
 from pipeline.tracking.store import ENTRIES_TAG, Store

@@ -14,7 +14,7 @@ from pathlib import Path
 from pipeline.errors import RecordError
 from pipeline.record.outbox import Change
 from pipeline.results.fault_log import FaultLog, Quiet, brief
-from pipeline.tracking.errors import is_refusal, lacks_tables
+from pipeline.tracking.connection import is_refusal, lacks_tables
 from pipeline.tracking.store import Store
 
 _GRACE = 5.0

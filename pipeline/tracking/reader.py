@@ -24,8 +24,7 @@ from pipeline.record.protocol import CLOCKED, FOLDER, Series
 from pipeline.reports import Layout
 from pipeline.results.criterion import Criterion
 from pipeline.results.repeats import COMPLETE, STOPPED, Repeat, Setting, ranked, ranked_repeats
-from pipeline.tracking.connection import children, connect
-from pipeline.tracking.errors import is_refusal
+from pipeline.tracking.connection import children, connect, is_refusal
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient  # takes seconds to import

@@ -17,8 +17,7 @@ import numpy as np
 
 from pipeline.address import sqlite_file
 from pipeline.record.outbox import Block, Change
-from pipeline.tracking.connection import connect
-from pipeline.tracking.errors import refusals
+from pipeline.tracking.connection import connect, refusals
 from pipeline.tracking.store import ENTRIES_TAG, RUN_TAG, Store
 
 if TYPE_CHECKING:

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.address import how_to_look
 from pipeline.record.outbox import Change
 from pipeline.record.runs import Runs
-from pipeline.tracking.connection import children, open_experiment
-from pipeline.tracking.errors import refusals
+from pipeline.tracking.connection import children, open_experiment, refusals
 from pipeline.tracking.model import register
 
 if TYPE_CHECKING:
