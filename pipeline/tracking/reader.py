@@ -179,23 +179,19 @@ class Reader:
                 self._client.set_tag(run_id, key, value)
 
     def _run(self, run_id: str) -> Any:
-        from mlflow.exceptions import MlflowException  # noqa: PLC0415  # takes seconds to import
-
-        try:
+        with self._answering(f"the run must be one of {redact(self.uri)!r}, got {run_id!r}"):
             return self._client.get_run(run_id)
-        except MlflowException as error:
-            if not is_refusal(error):
-                raise unreachable(self.uri, error) from error
-            raise RecordError(f"the run must be one of {redact(self.uri)!r}, got {run_id!r}: {error.message}") from None
 
     @contextlib.contextmanager
-    def _answering(self) -> Iterator[None]:
-        """Raise a `RecordError` where the store ceases to answer in this context."""
+    def _answering(self, rule: str = "") -> Iterator[None]:
+        """Raise a `RecordError` where the store ceases to answer in this context, or refuses what breaks a ``rule``."""
         from mlflow.exceptions import MlflowException  # noqa: PLC0415  # takes seconds to import
 
         try:
             yield
         except (MlflowException, OSError) as error:
+            if rule and is_refusal(error):
+                raise RecordError(f"{rule}: {error}") from None
             raise unreachable(self.uri, error) from error
 
     def _files(self, run: Any) -> dict[str, bytes]:
