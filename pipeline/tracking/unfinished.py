@@ -253,8 +253,8 @@ class _Backfill:
             self._write(entries)
         if not self._runs.closed:
             self.lost.append("the log has no end: its sweep was killed, or the file was cut short")
-            running = [run for run in self._runs.unended() if self._retry(partial(self._store.is_running, run))]
-            names = self._runs.abandon(running, time.time_ns() // 1_000_000, _WITHOUT_END)
+            running, now = self._store.is_running, time.time_ns() // 1_000_000
+            names = self._runs.abandon(lambda run: self._retry(partial(running, run)), now, _WITHOUT_END)
             self._write(max(entries, self._stored))
             self.lost += [f"the run {self._store.with_ids(name)} is ended as KILLED, its end is lost" for name in names]
         self._retry(self._store.delete_duplicates)
