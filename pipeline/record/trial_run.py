@@ -65,7 +65,7 @@ class TrialRun:
         change = self._change
         part_of_key = f" ... ({self.trial.key[:8]})"  # names that begin alike stay different
         name = artifacts.shorten(self.trial.name, artifacts.LONGEST_NAME, part_of_key)
-        change.key, change.name, change.start = self.trial.key, name, self._began
+        change.name, change.start = name, self._began
         change.tags |= tags
         change.params |= artifacts.params(self.trial.config)
         change.data = opened.data.name, opened.data.digest

@@ -102,9 +102,8 @@ class Store:
 
     def how_to_look(self, runs: Runs) -> str:
         """Return the command that opens the record of ``runs``, and a link to its sweep's charts or its lone trial."""
-        parent, root = runs.opened.parent or None, runs.root
-        lone = None if parent or root is None else self.known_id(root)
-        return how_to_look(self.uri, self.experiment_id, sweep=parent, run=lone)
+        run = self.known_id(runs.root) if runs.root else None
+        return how_to_look(self.uri, self.experiment_id, sweep=runs.opened.parent or None, run=run)
 
     def delete_duplicates(self) -> None:
         """Delete the second runs of requests that had no answer and were carried out later."""
