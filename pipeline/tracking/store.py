@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
@@ -48,7 +49,7 @@ class Store:
         self.client = client
         self.ids: dict[str, str] = {}
         self.answered = time.monotonic()
-        self.given_up = False  # another process may write the rest: write nothing more
+        self.given_up = threading.Event()  # another process may write the rest: write nothing more
         self._attempted: set[str] = set()
         self._unconfirmed: set[str] = set()
         self.experiment_id = open_experiment(client, uri, experiment)
@@ -67,7 +68,7 @@ class Store:
         refused: list[Exception] = []
         for run, change in changes.items():
             for write in (self._create, self._add_data, self._log_values, self._attach, self._end, self._register):
-                if self.given_up:
+                if self.given_up.is_set():
                     raise TimeoutError("gave up waiting for the store")
                 refused += refusals(functools.partial(write, run, change))
         if root is not None and not refused:
