@@ -178,13 +178,13 @@ def backfill(path: Path, uri: str | None, *, pause: float = PAUSE) -> Backfilled
         with http_variables(uri, WRITE_VARIABLES):
             tags, experiment = _parent(uri, opened, path)
             opened = dataclasses.replace(opened, experiment=experiment)
-            backfilling = _Backfill(uri, opened, int(tags.get(ENTRIES_TAG, "0")), pause)
+            backfilling = _Backfill(uri, log, opened, int(tags.get(ENTRIES_TAG, "0")), pause)
             try:
                 for now, entry in entries:
-                    backfilling.apply(entry, now, log.entries)
+                    backfilling.apply(entry, now)
             except DamagedError as error:
                 backfilling.lost.append(f"the log is damaged, and what follows is lost: {error}")
-            return backfilling.close(log.entries)
+            return backfilling.close()
 
 
 def _address(path: Path) -> str:
@@ -230,48 +230,48 @@ def _parent(uri: str, opened: Opened, path: Path) -> tuple[Mapping[str, str], st
 
 
 class _Backfill:
-    """Writes one log to one store, which has the first ``stored`` entries."""
+    """Writes a ``log`` to a store, which has its first ``stored`` entries."""
 
-    def __init__(self, uri: str, opened: Opened, stored: int, pause: float) -> None:
+    def __init__(self, uri: str, log: Log, opened: Opened, stored: int, pause: float) -> None:
         self.lost: list[str] = []
         self._written = 0
-        self._uri, self._stored, self._pause = uri, stored, pause
+        self._uri, self._log, self._stored, self._pause = uri, log, stored, pause
         self._store: Store = open_store(uri, opened.experiment)
         self._runs = Runs(opened, self._store.experiment_id)
         if opened.parent:
             self._retry(lambda: self._store.load_ids(opened.parent))
-        self._write_if_due(1)
+        self._write_if_due()
 
-    def apply(self, entry: object, now: int, number: int) -> None:
-        """Apply the ``number``-th entry."""
+    def apply(self, entry: object, now: int) -> None:
+        """Apply the entry that was read last."""
         self._runs.apply(entry, now)
-        self._write_if_due(number)
+        self._write_if_due()
 
-    def close(self, entries: int) -> Backfilled:
+    def close(self) -> Backfilled:
         """Write the rest, end the runs that no process will end, and return what was done."""
-        if entries > self._stored:
-            self._write(entries)
+        self._write()
         if not self._runs.closed:
             self.lost.append("the log has no end: its sweep was killed, or the file was cut short")
             running, now = self._store.is_running, time.time_ns() // 1_000_000
             names = self._runs.abandon(lambda run: self._retry(partial(running, run)), now, _WITHOUT_END)
-            self._write(max(entries, self._stored))
+            self._write()
             self.lost += [f"the run {self._store.with_ids(name)} is ended as KILLED, its end is lost" for name in names]
         self._retry(self._store.delete_duplicates)
         return Backfilled(entries=self._written, look=self._store.how_to_look(self._runs), lost=tuple(self.lost))
 
-    def _write_if_due(self, number: int) -> None:
-        if number <= self._stored:
+    def _write_if_due(self) -> None:
+        if self._log.entries <= self._stored:
             self._runs.outbox.discard()
             return
         self._written += 1
-        if number % _ENTRIES_PER_WRITE == 0:
-            self._write(number)
+        if self._log.entries % _ENTRIES_PER_WRITE == 0:
+            self._write()
 
-    def _write(self, entries: int) -> None:
+    def _write(self) -> None:
         changes, root = self._runs.outbox.drain(), self._runs.root
         if not self._runs.opened.parent and root is not None and root not in self._store.ids:
             self._retry(lambda: self._store.find(root))
+        entries = max(self._log.entries, self._stored)
         refused = self._retry(lambda: self._store.apply(changes, root, entries)) if changes else []
         self.lost += [f"the store refused a write: {redact(str(error))}" for error in refused]
 
