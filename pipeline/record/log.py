@@ -231,7 +231,7 @@ _TYPES: Mapping[str, Any] = {
 """The types that an entry may hold, by name: those of `pipeline.reports` and of the modules above."""
 
 
-_MISFITS = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, MemoryError, SweepError)
+_MISFITS = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError, MemoryError, SweepError)
 """What is raised where the values of an entry do not fit."""
 
 

@@ -280,6 +280,7 @@ STRANGE = [
     b'[1,{"bytes":-5}]\n12345678',
     b'[1,{"trial":"a key that was not told"}]',
     b'[1,{"trial":{"config":{"loss":"no loss"}}}]',
+    b'[1,{"trial":{"config":[1]}}]',
     b'[1,{"map":[[{},1]]}]',
     b'[1,{"is":"Outcome","value":"won"}]',
 ]
