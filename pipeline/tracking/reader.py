@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import yaml
 
 from pipeline.address import absolute, redact, sqlite_file, unreachable
 from pipeline.config.settings import varied_by_repeats
@@ -139,7 +138,7 @@ class Reader:
             experiment_id=run.info.experiment_id,
             status=run.info.status,
             config=_with_data_path(config, tags, self.uri),
-            overrides=tuple(yaml.safe_load(files[artifacts.OVERRIDES])),
+            overrides=artifacts.read_overrides(files[artifacts.OVERRIDES]),
             curves={metric: _series(points) for metric, points in history.items()},
             arrays=artifacts.read_arrays(files[artifacts.ARRAYS], prefix) if artifacts.ARRAYS in files else {},
             layout=artifacts.read_layout(files[artifacts.LAYOUT]) if artifacts.LAYOUT in files else None,
@@ -209,9 +208,10 @@ class Reader:
             found |= self._download(run_id, missing & there)
         except (MlflowException, OSError) as error:
             raise RecordError(f"the artifacts of run {run_id!r} must be readable, got: {error}") from None
-        if artifacts.CONFIG not in found:
-            place = run.info.artifact_uri
-            raise RecordError(f"the run must hold {artifacts.CONFIG}, got {run_id!r} with {sorted(found)} in {place}")
+        for name in (artifacts.CONFIG, artifacts.OVERRIDES):
+            if name not in found:
+                place = run.info.artifact_uri
+                raise RecordError(f"the run must hold {name}, got {run_id!r} with {sorted(found)} in {place}")
         return found
 
     def _figures(self, run_id: str) -> dict[str, bytes]:
