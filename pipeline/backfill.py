@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.tracking.backfilling import backfill
+from pipeline.tracking.unfinished import backfill
 from tasks.errors import SweepError
 
 

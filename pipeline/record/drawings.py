@@ -117,7 +117,6 @@ class Drawings:
     def __init__(self, runs: Runs, dataset: Dataset, figures: Figures, drawers: Drawers) -> None:
         self.errors: list[Exception] = []
         self._runs, self._dataset, self._figures, self._drawers = runs, dataset, figures, drawers
-        self._large = is_large(runs)
         self._pending: list[tuple[PlannedTrial | None, Future[Images]]] = []
 
     def end(self, trial: PlannedTrial, result: Result, *, drawn: bool = False) -> None:
@@ -125,9 +124,10 @@ class Drawings:
         parent, points = self._runs.parent, self._runs.runs[trial.key].points
         if parent is None:
             self._draw_trial(trial, result)
-        elif self._figures.quick is not None and draws(self._runs, trial) and not drawn:
+            return
+        if self._figures.quick is not None and draws(self._runs, trial) and not drawn:
             self.draw(trial, self._figures.quick, trial, result, points.series())
-        if self._large and parent is not None and not parent.may_win(trial):
+        if is_large(self._runs) and not parent.may_win(trial):
             points.thin(CURVE_POINTS)
 
     def end_sweep(self) -> None:

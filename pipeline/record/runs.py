@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from pipeline.errors import RecordError
@@ -90,19 +90,17 @@ class Runs:
         if self.parent is not None and not self.closed:
             self.parent.refresh(seconds)
 
-    def unended(self) -> list[str]:
-        """Return the recorder's names of the runs that no entry has ended, the parent's last."""
-        trials = [run.id for run in self.runs.values() if not run.ended]
-        return trials + ([self.parent.id] if self.parent is not None and not self.closed else [])
+    def abandon(self, is_running: Callable[[str], bool], now: int, why: str) -> list[str]:
+        """End as KILLED the runs that no entry has ended; return their names, each with the recorder's own.
 
-    def abandon(self, unended: Collection[str], now: int, why: str) -> list[str]:
-        """End the runs ``unended`` as KILLED, and return their names, each with the recorder's own."""
+        ``is_running`` says whether the store has begun a run and not ended it.
+        """
         names = []
         for run in self.runs.values():
-            if run.id in unended:
+            if not run.ended and is_running(run.id):
                 run.kill(now, why)
                 names.append(f"{run.trial.name} ({run.id})")
-        if self.parent is not None and self.parent.id in unended:
+        if self.parent is not None and not self.closed and is_running(self.parent.id):
             self.parent.abandon(now)
             names.append(f"{self.parent.sweep.name} ({self.parent.id})")
         return names
@@ -113,7 +111,7 @@ class Runs:
             case Progressed():
                 run.add(report, now)
             case Printed(text=text):
-                run.add_output(text)
+                run.output.add(text)
             case Finished():
                 run.finish(report, now)
             case Failed():

@@ -35,7 +35,8 @@ _LOGGED = "val/"
 class TrialRun:
     """The run of one trial: ``run`` is the recorder's name of it, ``now`` its start in milliseconds since the epoch.
 
-    ``ended`` says whether it has ended, ``result`` is there if it ended by itself.
+    ``ended`` says whether it has ended, ``result`` is there if it ended by itself. ``output``, that of the trial's own
+    code, becomes a file when the run ends.
     """
 
     def __init__(self, run: str, trial: PlannedTrial, outbox: Outbox, now: int) -> None:
@@ -47,7 +48,7 @@ class TrialRun:
         self._outbox = outbox
         self._began = now
         self._lines: dict[tuple[int, str], None] = {}
-        self._output = _Output()
+        self.output = Output()
 
     def start(self, opened: Opened, started: Started, setting: Mapping[str, str]) -> None:
         """Create the run, with the trial's config, its provenance and its setting."""
@@ -64,7 +65,7 @@ class TrialRun:
         change = self._change
         part_of_key = f" ... ({self.trial.key[:8]})"  # names that begin alike stay different
         name = artifacts.shorten(self.trial.name, artifacts.LONGEST_NAME, part_of_key)
-        change.key, change.name, change.start = self.trial.key, name, self._began
+        change.name, change.start = name, self._began
         change.tags |= tags
         change.params |= artifacts.params(self.trial.config)
         change.data = opened.data.name, opened.data.digest
@@ -90,10 +91,6 @@ class TrialRun:
         points = self.points.add(progressed.curve, now)
         self._log_points(points)
         self._change.points += points
-
-    def add_output(self, text: str) -> None:
-        """Keep output of the trial's own code; it is written as a file when the run ends."""
-        self._output.add(text)
 
     def finish(self, finished: Finished, now: int) -> None:
         """Write the end of a trial that ended by itself."""
@@ -130,9 +127,9 @@ class TrialRun:
         """End the run, with files of these texts, the trial's log and its output if there is any; forget these two."""
         self.ended = True
         self._change.end = status, now
-        lines, output = sorted(self._lines, key=lambda line: line[0]), self._output.text()
+        lines, output = sorted(self._lines, key=lambda line: line[0]), self.output.text()
         log = "".join(f"{_time(time)} {text}\n" for time, text in lines)
-        self._lines, self._output = {}, _Output()
+        self._lines, self.output = {}, Output()
         written = {OUTPUT: output} if output else {}
         self._outbox.add_texts(self.id, {**texts, TRIAL_LOG: log, **written})
 
@@ -248,7 +245,7 @@ class RunPoints:
         return block
 
 
-class _Output:
+class Output:
     """Collects a trial's output: of more than `LONGEST_OUTPUT` characters only the start and the end.
 
     The texts are kept as they come: the trials of a group, which may be a thousand, all have the same ones.

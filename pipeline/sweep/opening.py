@@ -22,7 +22,7 @@ from pipeline.sweep.engines import cpu_count
 from pipeline.sweep.unresumed import unresumed
 from pipeline.tracking.connection import connect
 from pipeline.tracking.mlflow_recorder import MlflowRecorder
-from pipeline.tracking.resumption import find_past
+from pipeline.tracking.unfinished import find_past
 from tasks.datasets.dataset import Dataset
 from tasks.errors import SweepError
 

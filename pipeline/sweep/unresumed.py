@@ -13,7 +13,7 @@ from pipeline.config.schema import Limits
 from pipeline.record.artifacts import params
 from pipeline.record.protocol import CHECKPOINTS, OtherSweep, SweepHeader
 from pipeline.sweep.checkpoints import Checkpoints
-from pipeline.tracking.resumption import abandon, latest_sweeps
+from pipeline.tracking.unfinished import abandon, latest_sweeps
 
 _ELSEWHERE = ("dataset", "device", "engine", *(f"trial.{field.name}" for field in dataclasses.fields(Limits)))
 """Keys that are not part of a trial's identity; the data are compared by their digest."""

@@ -1,4 +1,4 @@
-"""Connects to an MLflow store within seconds, or says why it cannot; one process at a time creates the store."""
+"""Connects to an MLflow store in seconds, or says why it cannot, and tells its refusals from errors that may pass."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import socket
 import sqlite3
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,8 +42,32 @@ WRITE_VARIABLES = {
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _PROBE_STATEMENTS = ("BEGIN IMMEDIATE", "CREATE TABLE descent_sweeps_probe (x)")
 
-_Query = Callable[[str], Sequence[Any] | None]
-"""Runs a statement in a database and returns its first row, None where there is none."""
+_Query = Callable[[str], Any]
+"""Executes a statement in a database and returns a cursor."""
+
+# Error codes of a store that will refuse a write however often it is retried. The HTTP status does not tell: a proxy
+# in front of a server that is starting answers 404, too, and a wrong password may be corrected.
+_REFUSED_CODES = {
+    "BAD_REQUEST",
+    "INVALID_PARAMETER_VALUE",
+    "INVALID_STATE",
+    "RESOURCE_ALREADY_EXISTS",
+    "RESOURCE_DOES_NOT_EXIST",
+}
+
+# One status does tell: a proxy with a size limit refuses each retry, and later writes are smaller.
+_STATUS_TOO_LARGE = 413
+_TOO_LARGE = f"failed with error code {_STATUS_TOO_LARGE}"
+
+# MLflow answers BAD_REQUEST to each error of its database that is not an OperationalError: also where the server has no
+# connection left, or one of its own is closed since the database was started again.
+_CONNECTION_LOST = re.compile(
+    r"QueuePool limit of size|Can't reconnect until invalid transaction"
+    r"|\((?:psycopg2?|pymysql\.err|MySQLdb\._exceptions)\.InterfaceError\)"
+)
+
+# SQLAlchemy raises OperationalError for a missing table or column, but also for a database that cannot be reached.
+_MISSING_TABLE = re.compile(r"OperationalError\) \(?(?:no such (?:table|column)|table \S+ has no column|1054\b)")
 
 _SCRIPTS = "store/db_migrations/versions"
 _REVISION = re.compile(r"^(down_)?revision\s*(?::[^=\n]*)?=\s*[\"'](\w+)[\"']", re.MULTILINE)
@@ -87,7 +111,7 @@ def connect(uri: str, *, create: bool) -> MlflowClient:
             # MLflow would retry for 90 seconds even with a wrong password or a missing driver.
             with sqlalchemy.create_engine(uri).connect() as connection:
                 if sqlalchemy.inspect(connection).has_table("alembic_version"):
-                    _check_revision(uri, lambda statement: connection.execute(sqlalchemy.text(statement)).fetchone())
+                    _check_revision(uri, connection.exec_driver_sql)
         with _locked(uri), http_variables(uri, _CONNECT_VARIABLES):
             client = MlflowClient(tracking_uri=uri)
             client.search_experiments(max_results=1)
@@ -120,6 +144,37 @@ def children(client: MlflowClient, experiment_id: str, parent: str) -> Iterator[
         runs = client.search_runs([experiment_id], wanted, max_results=_PAGE_SIZE, page_token=page)
         yield from runs
         page = runs.token or ""
+
+
+def is_refusal(error: Exception) -> bool:
+    """Return whether an error is permanent: the store refuses the write, instead of being unavailable."""
+    code = getattr(error, "error_code", None)
+    if _TOO_LARGE in str(error) or getattr(getattr(error, "response", None), "status_code", None) == _STATUS_TOO_LARGE:
+        return True
+    if code is not None:
+        return code in _REFUSED_CODES and not _CONNECTION_LOST.search(str(error).partition("\n")[0])
+    # An error without a code is transient if it is a database's (SQLAlchemy) or one of network or files (OSError).
+    return not isinstance(error, OSError) and not type(error).__module__.startswith("sqlalchemy.")
+
+
+def refusals(write: Callable[[], object]) -> list[Exception]:
+    """Write, and return the error if the store refuses that for good; any other is raised.
+
+    It is returned without its frames and its causes, which would keep what was to be written in memory.
+    """
+    try:
+        write()
+    except Exception as error:
+        if not is_refusal(error):
+            raise
+        error.__cause__ = error.__context__ = None
+        return [error.with_traceback(None)]
+    return []
+
+
+def lacks_tables(error: Exception) -> bool:
+    """Return whether an error says that the store lacks a table or a column of MLflow: retries would fail, too."""
+    return _MISSING_TABLE.search(str(error)) is not None
 
 
 @contextlib.contextmanager
@@ -190,7 +245,7 @@ def _probe_file(uri: str, file: Path, *, create: bool, experiment: str | None) -
 def _check_tables(uri: str, connection: sqlite3.Connection, experiment: str | None) -> None:
     if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone():
         return  # MLflow will create its tables
-    _check_revision(uri, lambda statement: connection.execute(statement).fetchone())
+    _check_revision(uri, connection.execute)
     statement = "SELECT lifecycle_stage FROM experiments WHERE name = ?"
     with contextlib.suppress(sqlite3.OperationalError):  # the creation of the store was interrupted
         stage = connection.execute(statement, (experiment,)).fetchone()
@@ -207,14 +262,10 @@ def _check_revision(uri: str, query: _Query) -> None:
 
     A database without runs is new, or its creation was interrupted: MLflow may complete it.
     """
-    row = query("SELECT version_num FROM alembic_version")
+    (found,) = query("SELECT version_num FROM alembic_version").fetchone() or (None,)
     known, head = revisions()
-    if row is None or row[0] == head or head is None:
+    if found is None or head in {None, found} or query("SELECT COUNT(*) FROM runs").fetchone()[0] == 0:
         return
-    count = query("SELECT COUNT(*) FROM runs")
-    if count is None or count[0] == 0:
-        return
-    found = row[0]
     if found in known:
         how = (
             f"an older MLflow made it (revision {found}, this one has {head}): copy it to a safe place, then run "

@@ -14,7 +14,7 @@ from pathlib import Path
 from pipeline.errors import RecordError
 from pipeline.record.outbox import Change
 from pipeline.results.fault_log import FaultLog, Quiet, brief
-from pipeline.tracking.errors import is_refusal, lacks_tables
+from pipeline.tracking.connection import is_refusal, lacks_tables
 from pipeline.tracking.store import Store
 
 _GRACE = 5.0
@@ -76,31 +76,24 @@ class Exporter:
         self._failure: Exception | None = None
         self._outage_began = 0.0
         self._pause = timing.retry
-        self._flush_requested = self._closing = False
-        self._ended = threading.Event()
-        self._changed = threading.Condition()
+        self._due, self._closing, self._ended = threading.Event(), threading.Event(), threading.Event()
         threading.Thread(target=self._work, name="exporter", daemon=True).start()
 
     def flush(self) -> None:
         """Request the next write without delay."""
-        with self._changed:
-            self._flush_requested = True
-            self._changed.notify_all()
+        self._due.set()
 
     def close(self, *, stopped: bool = False) -> str:
         """Write the rest, and return why some of it could not be written, or an empty text.
 
         ``stopped`` says that the sweep was stopped and somebody waits for its end: the store has less time to answer.
         """
-        with self._changed:
-            self._store.answered = time.monotonic()  # patience begins now
-            self._closing = True
-            self._changed.notify_all()
+        self._store.answered = time.monotonic()  # patience begins now
+        self._closing.set()
+        self._due.set()
         self._wait(self._timing.hurry if stopped else self._timing.patience)
-        with self._changed:
-            done, failure = self._ended.is_set(), self._failure
-            self._store.given_up = True
-            self._changed.notify_all()
+        done, failure = self._ended.is_set(), self._failure
+        self._store.given_up.set()
         if done and failure is None:
             return ""
         self._ended.wait(self._timing.retry)
@@ -128,7 +121,7 @@ class Exporter:
             with Quiet(self._faults):
                 while self._export():
                     pass
-                if not self._store.given_up or self._failure is None:
+                if not self._store.given_up.is_set() or self._failure is None:
                     self._finish()
         except Exception as error:  # noqa: BLE001  # whatever a store raises must not end the sweep
             self._faults.write("nothing more is written to the store", "".join(traceback.format_exception(error)))
@@ -145,19 +138,19 @@ class Exporter:
 
     def _export(self) -> bool:
         """Write the next batch, if there is one; return whether more may follow."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._flush_requested or self._closing, self._timing.export)
-            self._flush_requested, closing = False, self._closing
+        if not self._closing.is_set():
+            self._due.wait(self._timing.export)
+        self._due.clear()
+        closing = self._closing.is_set()
         batch = self._next_batch()
         while batch.changes and not self._try(batch):
-            with self._changed:
-                if closing:
-                    self._changed.wait_for(lambda: self._store.given_up, self._timing.retry)
-                else:
-                    self._changed.wait_for(lambda: self._closing, self._pause)
-                closing, self._pause = self._closing, min(2 * self._pause, self._timing.longest_pause)
-                if self._store.given_up:
-                    return False  # the log holds the rest, for a resume or a backfill
+            if self._closing.is_set():
+                self._store.given_up.wait(self._timing.retry)
+            else:
+                self._closing.wait(self._pause)
+            self._pause = min(2 * self._pause, self._timing.longest_pause)
+            if self._store.given_up.is_set():
+                return False  # the log holds the rest, for a resume or a backfill
         return bool(batch.changes) or not closing
 
     def _try(self, batch: ExportBatch) -> bool:

@@ -38,14 +38,13 @@ from pipeline.reports import Finished, Planned, Progressed, RecordedReport
 from pipeline.results import summary
 from pipeline.results.criterion import Criterion
 from pipeline.results.fault_log import FaultLog, brief
-from pipeline.tracking.connection import WRITE_VARIABLES, http_variables
-from pipeline.tracking.errors import is_refusal
+from pipeline.tracking.connection import WRITE_VARIABLES, http_variables, is_refusal
 from pipeline.tracking.exporter import TIMING, ExportBatch, Exporter, Timing
 from pipeline.tracking.model import trained_model
 from pipeline.tracking.relocation import LOG_TAG, PLACE_TAGS
-from pipeline.tracking.resumption import SWEEP_KEY_TAG, adopt, read_ended
 from pipeline.tracking.sqlite_store import open_store
 from pipeline.tracking.store import ENTRIES_TAG
+from pipeline.tracking.unfinished import SWEEP_KEY_TAG, adopt, read_ended
 from tasks.datasets.dataset import Dataset
 from tasks.events import Result
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import yaml
 
 from pipeline.address import absolute, redact, sqlite_file, unreachable
 from pipeline.config.settings import varied_by_repeats
@@ -24,8 +23,7 @@ from pipeline.record.protocol import CLOCKED, FOLDER, Series
 from pipeline.reports import Layout
 from pipeline.results.criterion import Criterion
 from pipeline.results.repeats import COMPLETE, STOPPED, Repeat, Setting, ranked, ranked_repeats
-from pipeline.tracking.connection import children, connect
-from pipeline.tracking.errors import is_refusal
+from pipeline.tracking.connection import children, connect, is_refusal
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient  # takes seconds to import
@@ -140,7 +138,7 @@ class Reader:
             experiment_id=run.info.experiment_id,
             status=run.info.status,
             config=_with_data_path(config, tags, self.uri),
-            overrides=tuple(yaml.safe_load(files[artifacts.OVERRIDES])),
+            overrides=artifacts.read_overrides(files[artifacts.OVERRIDES]),
             curves={metric: _series(points) for metric, points in history.items()},
             arrays=artifacts.read_arrays(files[artifacts.ARRAYS], prefix) if artifacts.ARRAYS in files else {},
             layout=artifacts.read_layout(files[artifacts.LAYOUT]) if artifacts.LAYOUT in files else None,
@@ -180,23 +178,19 @@ class Reader:
                 self._client.set_tag(run_id, key, value)
 
     def _run(self, run_id: str) -> Any:
-        from mlflow.exceptions import MlflowException  # noqa: PLC0415  # takes seconds to import
-
-        try:
+        with self._answering(f"the run must be one of {redact(self.uri)!r}, got {run_id!r}"):
             return self._client.get_run(run_id)
-        except MlflowException as error:
-            if not is_refusal(error):
-                raise unreachable(self.uri, error) from error
-            raise RecordError(f"the run must be one of {redact(self.uri)!r}, got {run_id!r}: {error.message}") from None
 
     @contextlib.contextmanager
-    def _answering(self) -> Iterator[None]:
-        """Raise a `RecordError` where the store ceases to answer in this context."""
+    def _answering(self, rule: str = "") -> Iterator[None]:
+        """Raise a `RecordError` where the store ceases to answer in this context, or refuses what breaks a ``rule``."""
         from mlflow.exceptions import MlflowException  # noqa: PLC0415  # takes seconds to import
 
         try:
             yield
         except (MlflowException, OSError) as error:
+            if rule and is_refusal(error):
+                raise RecordError(f"{rule}: {error}") from None
             raise unreachable(self.uri, error) from error
 
     def _files(self, run: Any) -> dict[str, bytes]:
@@ -214,9 +208,10 @@ class Reader:
             found |= self._download(run_id, missing & there)
         except (MlflowException, OSError) as error:
             raise RecordError(f"the artifacts of run {run_id!r} must be readable, got: {error}") from None
-        if artifacts.CONFIG not in found:
-            place = run.info.artifact_uri
-            raise RecordError(f"the run must hold {artifacts.CONFIG}, got {run_id!r} with {sorted(found)} in {place}")
+        for name in (artifacts.CONFIG, artifacts.OVERRIDES):
+            if name not in found:
+                place = run.info.artifact_uri
+                raise RecordError(f"the run must hold {name}, got {run_id!r} with {sorted(found)} in {place}")
         return found
 
     def _figures(self, run_id: str) -> dict[str, bytes]:

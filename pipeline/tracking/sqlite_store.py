@@ -17,8 +17,7 @@ import numpy as np
 
 from pipeline.address import sqlite_file
 from pipeline.record.outbox import Block, Change
-from pipeline.tracking.connection import connect
-from pipeline.tracking.errors import refusals
+from pipeline.tracking.connection import connect, refusals
 from pipeline.tracking.store import ENTRIES_TAG, RUN_TAG, Store
 
 if TYPE_CHECKING:
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 TESTED_REVISIONS = {
-    "da6fb0208061",  # MLflow 3.13
-    "b7e4c1a90f23",  # MLflow 3.14
-    "6f8d9c3b2a1e",  # MLflow 3.15
     "b7e2c1a4d9f3",  # MLflow 3.16
     "dc11669786a5",  # MLflow 3.17
 }
@@ -107,7 +103,6 @@ class SqliteStore(Store):
         """Let MLflow create the first run that has data, or add the data to it if it exists, and keep its rows."""
         for run, change in changes.items():
             if change.data is not None:
-                data = change.data
                 self._create(run, change)
                 self._add_data(run, change)
                 with _transaction(self.client) as connection:
@@ -116,9 +111,8 @@ class SqliteStore(Store):
                     (dataset_input,) = _rows(connection, "inputs", destination_id=run_id, source_type="DATASET")
                     tags = _rows(connection, "input_tags", input_uuid=dataset_input["input_uuid"])
                 row |= {"status": "RUNNING", "end_time": None}
-                self._template = _Template(
-                    run=row, folder=_folder(self.client, run_id), data=data, dataset_input=dataset_input, tags=tags
-                )
+                folder = _folder(self.client, run_id)
+                self._template = _Template(run=row, folder=folder, dataset_input=dataset_input, tags=tags)
                 return
 
     def _attach(self, run: str, change: Change) -> None:
@@ -144,12 +138,10 @@ class SqliteStore(Store):
             values["artifact_uri"] = template.run["artifact_uri"].replace(template.run["run_uuid"], new)
             runs.append({**template.run, **values})
             texts += _texts(new, {"mlflow.runName": change.name, RUN_TAG: run})
-            if change.data == template.data:
-                inputs.append({**template.dataset_input, "input_uuid": new, "destination_id": new})
-                input_tags += [{**tag, "input_uuid": new} for tag in template.tags]
+            inputs.append({**template.dataset_input, "input_uuid": new, "destination_id": new})
+            input_tags += [{**tag, "input_uuid": new} for tag in template.tags]
         for table, rows in (("runs", runs), ("inputs", inputs), ("input_tags", input_tags)):
-            if rows:
-                _insert(connection, table, tuple(rows[0]), [tuple(row.values()) for row in rows])
+            _insert(connection, table, tuple(rows[0]), [tuple(row.values()) for row in rows])
         _insert(connection, "tags", _TEXT, texts)
 
     def _insert_points(self, connection: Any, changes: Mapping[str, Change]) -> None:
@@ -176,11 +168,10 @@ class SqliteStore(Store):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Template:
-    """The rows of the run that MLflow has created, its ``data`` as `Change.data`, and the folder of its artifacts."""
+    """The rows of the run that MLflow has created, and the folder of its artifacts; a record has one data set."""
 
     run: Row
     folder: str | None
-    data: tuple[str, str]
     dataset_input: Row
     tags: list[Row]
 

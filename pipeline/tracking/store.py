@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
@@ -14,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.address import how_to_look
 from pipeline.record.outbox import Change
 from pipeline.record.runs import Runs
-from pipeline.tracking.connection import children, open_experiment
-from pipeline.tracking.errors import refusals
+from pipeline.tracking.connection import children, open_experiment, refusals
 from pipeline.tracking.model import register
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Store:
         self.client = client
         self.ids: dict[str, str] = {}
         self.answered = time.monotonic()
-        self.given_up = False  # another process may write the rest: write nothing more
+        self.given_up = threading.Event()  # another process may write the rest: write nothing more
         self._attempted: set[str] = set()
         self._unconfirmed: set[str] = set()
         self.experiment_id = open_experiment(client, uri, experiment)
@@ -68,7 +68,7 @@ class Store:
         refused: list[Exception] = []
         for run, change in changes.items():
             for write in (self._create, self._add_data, self._log_values, self._attach, self._end, self._register):
-                if self.given_up:
+                if self.given_up.is_set():
                     raise TimeoutError("gave up waiting for the store")
                 refused += refusals(functools.partial(write, run, change))
         if root is not None and not refused:
@@ -103,9 +103,8 @@ class Store:
 
     def how_to_look(self, runs: Runs) -> str:
         """Return the command that opens the record of ``runs``, and a link to its sweep's charts or its lone trial."""
-        parent, root = runs.opened.parent or None, runs.root
-        lone = None if parent or root is None else self.known_id(root)
-        return how_to_look(self.uri, self.experiment_id, sweep=parent, run=lone)
+        run = self.known_id(runs.root) if runs.root else None
+        return how_to_look(self.uri, self.experiment_id, sweep=runs.opened.parent or None, run=run)
 
     def delete_duplicates(self) -> None:
         """Delete the second runs of requests that had no answer and were carried out later."""

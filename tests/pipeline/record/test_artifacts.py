@@ -37,7 +37,7 @@ def test_a_changed_config_is_refused():
 def test_a_config_cannot_build_an_object():
     content = b"!!python/object/apply:os.getcwd []\n"
 
-    with pytest.raises(RecordError, match=r"config\.yaml must hold plain values"):
+    with pytest.raises(RecordError, match=r"config\.yaml must be as it was recorded, got: could not determine"):
         artifacts.read_config(content, artifacts.digest_of(content))
 
 

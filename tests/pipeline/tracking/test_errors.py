@@ -4,7 +4,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import BAD_REQUEST, INVALID_PARAMETER_VALUE, TEMPORARILY_UNAVAILABLE
 
-from pipeline.tracking.errors import is_refusal
+from pipeline.tracking.connection import is_refusal
 
 POOL = "QueuePool limit of size 5 overflow 10 reached, connection timed out, timeout 30.00"
 CLOSED = "(psycopg2.InterfaceError) connection already closed\n[SQL: INSERT INTO tags ...]"

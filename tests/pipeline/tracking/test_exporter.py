@@ -11,7 +11,7 @@ class Moody:
     """A store that refuses what is bad, and is away a few times."""
 
     def __init__(self, away=0):
-        self.done, self.answered, self.given_up = [], 0.0, False
+        self.done, self.answered, self.given_up = [], 0.0, threading.Event()
         self.away = away
 
     def apply(self, changes, root, entries):

@@ -16,11 +16,10 @@ from pipeline.errors import RecordError
 from pipeline.record.drawings import DRAWN_TRIALS
 from pipeline.record.protocol import Provenance
 from pipeline.reports import Finished, Progressed, Started
-from pipeline.tracking.backfilling import backfill
 from pipeline.tracking.exporter import Timing
 from pipeline.tracking.mlflow_recorder import MlflowRecorder
 from pipeline.tracking.reader import open_reader
-from pipeline.tracking.resumption import find_past
+from pipeline.tracking.unfinished import backfill, find_past
 from tests.pipeline.record.recording import block, done, header, note
 
 

@@ -15,12 +15,11 @@ from pipeline.record.log import Log
 from pipeline.record.protocol import Provenance
 from pipeline.reports import Finished, Progressed, Retried, Started
 from pipeline.tracking import exporter
-from pipeline.tracking.backfilling import backfill
 from pipeline.tracking.connection import connect
 from pipeline.tracking.exporter import Timing
 from pipeline.tracking.mlflow_recorder import MlflowRecorder
-from pipeline.tracking.resumption import find_past
 from pipeline.tracking.sqlite_store import SqliteStore
+from pipeline.tracking.unfinished import backfill, find_past
 from tests.pipeline.record.recording import block, done, header
 
 pytestmark = pytest.mark.slow

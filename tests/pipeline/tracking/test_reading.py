@@ -1,6 +1,10 @@
 """A record is read back as it was written, or refused."""
 
 import dataclasses
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import pytest
 
@@ -15,18 +19,41 @@ from pipeline.tracking.reader import open_reader
 from tests.pipeline.record.recording import done, header, note, parent_of
 
 
-def test_a_changed_config_is_refused(store_uri, experiment, client, tiny, trial, layout):
-    planned = trial()
-    recorder = MlflowRecorder(store_uri, experiment)
+@pytest.fixture
+def run_id(store_uri, experiment, tiny, trial, layout):
+    """Return the run of a lone trial."""
+    planned, recorder = trial(), MlflowRecorder(store_uri, experiment)
     recorder.open(None, tiny, Provenance())
     recorder.record(Started(trial=planned))
     recorder.record(Finished(trial=planned, result=done(), layout=layout))
     recorder.close("FINISHED")
-    run_id = recorder.run_id(planned)
+    return recorder.run_id(planned)
 
+
+def test_a_changed_config_is_refused(run_id, store_uri, client):
     client.log_text(run_id, "learning_rate: 1\n", "config.yaml")
 
     with pytest.raises(RecordError, match=r"config\.yaml must be as it was recorded"):
+        open_reader(store_uri).trial(run_id)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "overrides.yaml", "arrays.npz", "layout.json"])
+def test_a_damaged_file_of_a_trial_is_refused_by_its_name(name, run_id, store_uri, client):
+    file = Path(client.download_artifacts(run_id, name))
+    whole = file.read_bytes()
+    for damaged in (b"", whole[: len(whole) // 2], b"\xff["):
+        file.write_bytes(damaged)
+        client.log_artifact(run_id, file)
+
+        with pytest.raises(RecordError, match=rf"{re.escape(name)} must be as it was recorded"):
+            open_reader(store_uri).trial(run_id)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "overrides.yaml"])
+def test_a_trial_that_lacks_a_file_from_which_it_is_run_is_refused(name, run_id, store_uri, client):
+    Path(url2pathname(urlsplit(client.get_run(run_id).info.artifact_uri).path), name).unlink()
+
+    with pytest.raises(RecordError, match=rf"the run must hold {re.escape(name)}"):
         open_reader(store_uri).trial(run_id)
 
 

@@ -18,7 +18,7 @@ from pipeline.results.criterion import Criterion
 from pipeline.results.tally import Tally
 from pipeline.tracking.exporter import Timing
 from pipeline.tracking.mlflow_recorder import MlflowRecorder
-from pipeline.tracking.resumption import find_past
+from pipeline.tracking.unfinished import find_past
 from tasks.events import Outcome
 from tests.pipeline.record.recording import block, done, header, note, parent_of
 

@@ -1,0 +1,287 @@
+"""Unfinished records: sweeps that are found, taken over or ended as killed, and logs that are backfilled."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pipeline.address import absolute, redact, unreachable
+from pipeline.errors import RecordError
+from pipeline.record.log import DamagedError, Log
+from pipeline.record.protocol import CLOCKED, Opened, OtherSweep, Past, Resumed
+from pipeline.record.runs import RESUMED, Runs
+from pipeline.reports import Layout
+from pipeline.tracking.connection import (
+    WRITE_VARIABLES,
+    children,
+    connect,
+    http_variables,
+    is_refusal,
+    lacks_tables,
+)
+from pipeline.tracking.reader import Reader, last_metrics
+from pipeline.tracking.relocation import LOG_TAG
+from pipeline.tracking.sqlite_store import open_store
+from pipeline.tracking.store import ENTRIES_TAG, Store
+from tasks.events import Curve, Outcome, Result
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient  # takes seconds to import
+
+T = TypeVar("T")
+
+SWEEP_KEY_TAG = "sweep.key"
+RESUMED_TAG = "resumed"
+"""The tag of a sweep's parent run that counts how often it was resumed."""
+
+_MOST_SWEEPS = 20
+"""The number of sweeps with which one that cannot be resumed is compared."""
+
+_UNENDED = ("RUNNING", "SCHEDULED")
+
+TRIES = 3
+PAUSE = 1.0
+"""Seconds between two attempts."""
+
+_ENTRIES_PER_WRITE = 1000
+"""Entries that are written in one transaction."""
+
+_WITHOUT_END = "the log does not hold its end"
+
+
+def find_past(uri: str, experiment: str, sweep_key: str) -> Past | None:
+    """Return what the record holds of the latest sweep with this key, None if there is none."""
+    client = connect(uri, create=True)
+    parent = next(iter(_latest(client, experiment, f"= '{sweep_key}'", most=1)), None)
+    if parent is None:
+        return None
+    ended, runs, orphans = {}, {}, []
+    for run in children(client, parent.info.experiment_id, parent.info.run_id):
+        if run.info.status == "FINISHED" and "key" in run.data.tags:
+            key = run.data.tags["key"]
+            ended[key] = _result(run.data.tags, last_metrics(run))
+            runs[key] = run.info.run_id
+        elif run.info.status in _UNENDED:
+            orphans.append(run.info.run_id)
+    tags = dict(parent.data.tags)
+    return Past(run_id=parent.info.run_id, tags=tags, ended=ended, runs=runs, orphans=tuple(orphans))
+
+
+def latest_sweeps(uri: str, experiment: str) -> list[OtherSweep]:
+    """Return what the record holds of the latest sweeps, the latest first."""
+    client = connect(uri, create=True)
+    sweeps = []
+    for parent in _latest(client, experiment, "LIKE '%'", most=_MOST_SWEEPS):
+        runs = [*children(client, parent.info.experiment_id, parent.info.run_id), parent]
+        sweeps.append(
+            OtherSweep(
+                run_id=parent.info.run_id,
+                name=parent.info.run_name,
+                tags=dict(parent.data.tags),
+                params=tuple(dict(run.data.params) for run in runs[:-1]),
+                unended=tuple(run.info.run_id for run in runs if run.info.status in _UNENDED),
+            )
+        )
+    return sweeps
+
+
+def _latest(client: MlflowClient, experiment: str, key: str, *, most: int) -> list[Any]:
+    """Return the parent runs of an experiment's latest sweeps whose key satisfies ``key``, such as ``= 'x'``."""
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        return []
+    condition, order = f"tags.`{SWEEP_KEY_TAG}` {key}", ["attributes.start_time DESC"]
+    return list(client.search_runs([found.experiment_id], condition, order_by=order, max_results=most))
+
+
+def abandon(uri: str, sweep: OtherSweep) -> None:
+    """End the unended runs of a sweep, which no process computes any more, as KILLED."""
+    client = connect(uri, create=True)
+    for run_id in sweep.unended:
+        _kill(client, run_id, "its process ended without recording an end, and the sweep was not resumed")
+
+
+def adopt(store: Store, past: Past, tags: Mapping[str, str], *, ours: Collection[str]) -> None:
+    """Take over a sweep's parent run: set it to running, and add ``tags``.
+
+    Its orphans are ended as KILLED, except those whose recorder's names are in ``ours``: the log will end them.
+    """
+    store.client.update_run(past.run_id, status="RUNNING")
+    resumed = str(int(past.tags.get(RESUMED_TAG, "0")) + 1)
+    store.set_tags(past.run_id, {RESUMED_TAG: resumed, **tags})
+    known = {store.ids[name] for name in ours if name in store.ids}
+    for run_id in past.orphans:
+        if run_id not in known:
+            _kill(store.client, run_id, RESUMED)
+
+
+def _kill(client: MlflowClient, run_id: str, why: str) -> None:
+    """End a run as KILLED."""
+    client.set_tag(run_id, "outcome", "killed")
+    client.set_tag(run_id, "outcome.message", why)
+    client.set_terminated(run_id, "KILLED")
+
+
+def read_ended(store: Store, run_id: str) -> tuple[list[Curve], Result, Layout]:
+    """Read the curves, the result and the layout of a trial that has ended."""
+    run = Reader(store.uri, store.client).trial(run_id)
+    if run.layout is None:
+        raise RecordError(f"the run of a finished trial must hold its layout, got {run_id!r} without")
+    curves = [Curve(trial=0, steps=one.steps, metrics={name: one.values}) for name, one in run.curves.items()]
+    last = {name: float(one.values[-1]) for name, one in run.curves.items()}
+    return curves, dataclasses.replace(_result(run.tags, last), arrays=run.arrays), run.layout
+
+
+def _result(tags: Mapping[str, str], metrics: Mapping[str, float]) -> Result:
+    return Result(
+        trial=0,
+        outcome=Outcome(tags["outcome"]),
+        step=int(tags["outcome.step"]),
+        metrics={name: value for name, value in metrics.items() if not name.startswith(CLOCKED)},
+        message=tags.get("outcome.message", ""),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backfilled:
+    """The number of entries that the store lacked, the command that opens the record, and a sentence for each loss."""
+
+    entries: int
+    look: str
+    lost: tuple[str, ...]
+
+
+def backfill(path: Path, uri: str | None, *, pause: float = PAUSE) -> Backfilled:
+    """Write what the log at ``path`` holds and the store lacks to the store at ``uri``, by default the sweep's own.
+
+    Its own is the one by which the sweep was resumed last: a folder that was copied has another one than its original.
+    A store that does not answer is retried after ``pause`` seconds.
+
+    Raises
+    ------
+    RecordError
+        If the log cannot be read, its sweep is still running or was resumed with another log, or the store does not
+        answer. It may be called again.
+    """
+    uri = absolute(uri or _address(path))
+    with contextlib.closing(Log.open(path)) as log:
+        entries = log.read()
+        _, opened = next(entries, (0, None))
+        if not isinstance(opened, Opened):
+            raise RecordError(f"the log must begin with how its record was opened, got {path}")
+        with http_variables(uri, WRITE_VARIABLES):
+            tags, experiment = _parent(uri, opened, path)
+            opened = dataclasses.replace(opened, experiment=experiment)
+            backfilling = _Backfill(uri, log, opened, int(tags.get(ENTRIES_TAG, "0")), pause)
+            try:
+                for now, entry in entries:
+                    backfilling.apply(entry, now)
+            except DamagedError as error:
+                backfilling.lost.append(f"the log is damaged, and what follows is lost: {error}")
+            return backfilling.close()
+
+
+def _address(path: Path) -> str:
+    """Return the address of the store by which the sweep of a log was opened or resumed last."""
+    uri = ""
+    # Of a damaged log what follows is lost, a later address too.
+    with contextlib.closing(Log.open(path)) as log, contextlib.suppress(DamagedError):
+        for _, entry in log.read():
+            uri = entry.uri if isinstance(entry, Opened | Resumed) else uri
+    if "***" in uri:
+        raise RecordError(f"--tracking-uri must be given: a log holds no password, its store was {uri}")
+    return uri
+
+
+def _parent(uri: str, opened: Opened, path: Path) -> tuple[Mapping[str, str], str]:
+    """Return the tags of the parent run, and its experiment, which may have been renamed.
+
+    Raises
+    ------
+    RecordError
+        If the store lacks the run, or the sweep was resumed with another log.
+    """
+    client = connect(uri, create=False)
+    if not opened.parent:
+        return {}, opened.experiment
+    try:
+        run = client.get_run(opened.parent)
+        experiment = str(client.get_experiment(run.info.experiment_id).name)
+    except Exception as error:
+        if not is_refusal(error):
+            raise unreachable(uri, error) from error
+        raise RecordError(
+            f"--tracking-uri must be the store of the sweep {opened.parent}, got {redact(uri)}: {error}"
+        ) from None
+    tags = dict(run.data.tags)
+    log = tags.get(LOG_TAG, path)
+    if Path(log).name != path.name:
+        raise RecordError(
+            f"the sweep {opened.parent} must not have been resumed with another log: it has been, with {log}, so "
+            "its trials were computed again, and this log is obsolete"
+        )
+    return tags, experiment
+
+
+class _Backfill:
+    """Writes a ``log`` to a store, which has its first ``stored`` entries."""
+
+    def __init__(self, uri: str, log: Log, opened: Opened, stored: int, pause: float) -> None:
+        self.lost: list[str] = []
+        self._written = 0
+        self._uri, self._log, self._stored, self._pause = uri, log, stored, pause
+        self._store: Store = open_store(uri, opened.experiment)
+        self._runs = Runs(opened, self._store.experiment_id)
+        if opened.parent:
+            self._retry(lambda: self._store.load_ids(opened.parent))
+        self._write_if_due()
+
+    def apply(self, entry: object, now: int) -> None:
+        """Apply the entry that was read last."""
+        self._runs.apply(entry, now)
+        self._write_if_due()
+
+    def close(self) -> Backfilled:
+        """Write the rest, end the runs that no process will end, and return what was done."""
+        self._write()
+        if not self._runs.closed:
+            self.lost.append("the log has no end: its sweep was killed, or the file was cut short")
+            running, now = self._store.is_running, time.time_ns() // 1_000_000
+            names = self._runs.abandon(lambda run: self._retry(partial(running, run)), now, _WITHOUT_END)
+            self._write()
+            self.lost += [f"the run {self._store.with_ids(name)} is ended as KILLED, its end is lost" for name in names]
+        self._retry(self._store.delete_duplicates)
+        return Backfilled(entries=self._written, look=self._store.how_to_look(self._runs), lost=tuple(self.lost))
+
+    def _write_if_due(self) -> None:
+        if self._log.entries <= self._stored:
+            self._runs.outbox.discard()
+            return
+        self._written += 1
+        if self._log.entries % _ENTRIES_PER_WRITE == 0:
+            self._write()
+
+    def _write(self) -> None:
+        changes, root = self._runs.outbox.drain(), self._runs.root
+        if not self._runs.opened.parent and root is not None and root not in self._store.ids:
+            self._retry(lambda: self._store.find(root))
+        entries = max(self._log.entries, self._stored)
+        refused = self._retry(lambda: self._store.apply(changes, root, entries)) if changes else []
+        self.lost += [f"the store refused a write: {redact(str(error))}" for error in refused]
+
+    def _retry(self, action: Callable[[], T]) -> T:
+        """Call ``action``, and retry it if the store does not answer."""
+        for number in range(TRIES):
+            try:
+                return action()
+            except Exception as error:
+                if number == TRIES - 1 or lacks_tables(error):
+                    raise unreachable(self._uri, error) from error
+            time.sleep(self._pause)
+        raise AssertionError
