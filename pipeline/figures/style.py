@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import math
 import textwrap
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FuncFormatter
 
 from pipeline.plan.plan import PlannedTrial
 
@@ -100,6 +102,18 @@ def dots(steps: np.ndarray) -> str:
 def is_wide(values: np.ndarray) -> bool:
     """Return whether values are positive, and span so much that a logarithmic axis shows them better."""
     return bool(values.size) and bool(values.min() > 0 and values.max() / values.min() >= _LOG_FROM)
+
+
+def logarithmic(axes: Axes) -> None:
+    """Make the vertical axis logarithmic. Where it has fewer than two powers of ten, it has numbers between them."""
+
+    def between(value: float, _: int | None) -> str:
+        low, high = axes.get_ylim()
+        powers = math.floor(math.log10(high)) - math.ceil(math.log10(low)) + 1
+        return f"{value:g}" if powers < 2 and f"{value:e}"[0] in "25" else ""
+
+    axes.set_yscale("log")
+    axes.yaxis.set_minor_formatter(FuncFormatter(between))
 
 
 def shortened(text: str, most: int) -> str:

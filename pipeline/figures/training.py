@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullFormatter
 
 from pipeline.figures.data_gradient import draw_data_gradient
 from pipeline.figures.filters import draw_filters
@@ -24,6 +23,7 @@ from pipeline.figures.style import (
     is_wide,
     label,
     legend,
+    logarithmic,
 )
 from pipeline.figures.trials import caption_of_trial, title_of_trial
 from pipeline.plan.plan import PlannedTrial
@@ -54,8 +54,7 @@ def draw_curves(trial: PlannedTrial, result: Result, series: Mapping[str, Series
     if trial.trial.regularization:
         lines.insert(1, ("train/data_loss", "training, data loss", SKY, "--"))
     if is_wide(np.concatenate([_line(left, series, *line) for line in lines])):
-        left.set_yscale("log")
-        left.yaxis.set_minor_formatter(NullFormatter())
+        logarithmic(left)
     legend(left, loc="upper right")
     label(right, x="step", y="accuracy / %")
     for name, text, colour in (("train/accuracy", "training", BLUE), ("val/accuracy", "validation", VERMILION)):

@@ -59,6 +59,24 @@ def test_the_name_of_a_class_is_no_wider_than_its_picture(name):
     assert (written.get_fontsize() < 11) == (len(name) > 20)
 
 
+@pytest.mark.parametrize("lowest", [0.11, 1.05, 5.5, 120.0])
+def test_an_axis_of_losses_has_two_numbers_at_least(trial, curves, monkeypatch, lowest):
+    # given losses that span a factor of nine, between which there may be no power of ten
+    losses = {"train/loss": Series(steps=np.array([10, 20]), values=np.array([9 * lowest, lowest]))}
+    figures = []
+    monkeypatch.setattr("pipeline.figures.training.captioned", lambda figure, *_, **__: figures.append(figure))
+
+    draw_quickly(trial(), ended(np.ones((2, 5))), losses)
+
+    axes = figures[0].axes[0]
+    assert axes.get_yscale() == "log"
+    figures[0].canvas.draw()
+    low, high = axes.get_ylim()
+    ticks = [*axes.yaxis.get_major_ticks(), *axes.yaxis.get_minor_ticks()]
+    numbers = [tick.label1.get_text() for tick in ticks if low <= tick.get_loc() <= high and tick.label1.get_text()]
+    assert len(numbers) >= 2
+
+
 def test_what_diverged_has_its_curves_only(trial, tiny, curves):
     curves["train/loss"] = Series(steps=np.array([10, 20]), values=np.array([1.0, np.inf]))
 
