@@ -49,7 +49,7 @@ def draw_bands(trials: Sequence[TrialRecord]) -> bytes:
         heights = np.concatenate(means)
         heights = heights[np.isfinite(heights)]  # an own task may report an infinite loss, and go on
         if is_wide(heights) and not is_share(name):  # no share is above 100 %
-            logarithmic(axes)
+            logarithmic(axes, "y")
             axes.set_ylim(heights.min() / 2, heights.max() * 2)
     legend(panels[-1], loc="best")
     key = f"band: {100 * LEVEL:.0f} % interval of the mean (Student's t) · diverged left out"

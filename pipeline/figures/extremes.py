@@ -62,7 +62,7 @@ def _draw(axes: Axes, trial: TrialRecord, what: str, colour: str, lines: Sequenc
             axes.plot(steps, values, style, color=colour, linewidth=2, marker=dots(steps), label=text)
             heights.append(values)
     if is_wide(np.concatenate(heights)):
-        logarithmic(axes)
+        logarithmic(axes, "y")
     legend(axes, loc="upper right")
 
 

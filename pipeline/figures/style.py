@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import itertools
 import math
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -33,6 +35,8 @@ _TITLE_COLUMNS, _LONGEST_TITLE = 75, 160  # a title longer than the first has sm
 
 _LOG_FROM = 8.0  # values that span this factor are read better on a logarithmic axis
 _FEW_POINTS = 25
+# The first digits of the numbers between powers of ten, for an axis of so many decades: at least two, and not too many.
+_DIGITS = ((0.7, "25"), (0.3, "23468"), (0.0, "123456789"))
 
 _TITLE, _LABEL, _TICK, _CAPTION = 15, 13, 12, 10
 
@@ -104,16 +108,23 @@ def is_wide(values: np.ndarray) -> bool:
     return bool(values.size) and bool(values.min() > 0 and values.max() / values.min() >= _LOG_FROM)
 
 
-def logarithmic(axes: Axes) -> None:
-    """Make the vertical axis logarithmic. Where it has fewer than two powers of ten, it has numbers between them."""
+def logarithmic(axes: Axes, names: str) -> None:
+    """Make the axes of these names, ``x`` or ``y``, logarithmic.
 
-    def between(value: float, _: int | None) -> str:
-        low, high = axes.get_ylim()
-        powers = math.floor(math.log10(high)) - math.ceil(math.log10(low)) + 1
-        return f"{value:g}" if powers < 2 and f"{value:e}"[0] in "25" else ""
+    One with fewer than two powers of ten has numbers between them, but no more than there is room for.
+    """
+    for name in names:
+        axes.set(**{f"{name}scale": "log"})
+        axis = {"x": axes.xaxis, "y": axes.yaxis}[name]
+        axis.set_minor_formatter(FuncFormatter(functools.partial(_between, axis)))
 
-    axes.set_yscale("log")
-    axes.yaxis.set_minor_formatter(FuncFormatter(between))
+
+def _between(axis: Axis, value: float, _: int | None) -> str:
+    low, high = np.log10(sorted(axis.get_view_interval()))
+    if math.floor(high) - math.ceil(low) >= 1:
+        return ""
+    digits = next(digits for decades, digits in _DIGITS if high - low >= decades)
+    return f"{value:g}" if f"{value:e}"[0] in digits else ""
 
 
 def shortened(text: str, most: int) -> str:

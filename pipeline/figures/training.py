@@ -54,7 +54,7 @@ def draw_curves(trial: PlannedTrial, result: Result, series: Mapping[str, Series
     if trial.trial.regularization:
         lines.insert(1, ("train/data_loss", "training, data loss", SKY, "--"))
     if is_wide(np.concatenate([_line(left, series, *line) for line in lines])):
-        logarithmic(left)
+        logarithmic(left, "y")
     legend(left, loc="upper right")
     label(right, x="step", y="accuracy / %")
     for name, text, colour in (("train/accuracy", "training", BLUE), ("val/accuracy", "validation", VERMILION)):
