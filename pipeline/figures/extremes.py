@@ -17,7 +17,7 @@ from pipeline.figures.style import (
     dots,
     is_wide,
     label,
-    legend,
+    legend_at_right,
     logarithmic,
 )
 from pipeline.figures.trials import caption_of, noun, ranking_metric, ranking_value, value_text
@@ -63,7 +63,7 @@ def _draw(axes: Axes, trial: TrialRecord, what: str, colour: str, lines: Sequenc
             heights.append(values)
     if is_wide(np.concatenate(heights)):
         logarithmic(axes, "y")
-    legend(axes, loc="upper right")
+    legend_at_right(axes)
 
 
 def _finite(trial: TrialRecord, metric: str) -> tuple[np.ndarray, np.ndarray]:

@@ -91,6 +91,15 @@ def legend(axes: Axes, **place: Any) -> None:
         axes.legend(fontsize=_TICK - 1, frameon=True, framealpha=0.9, edgecolor="none", **place)
 
 
+def legend_at_right(axes: Axes) -> None:
+    """Show the legend of curves at the right: at the top, the middle or the bottom, away from where the curves end."""
+    axes.autoscale_view()
+    ends = np.concatenate([np.empty((0, 2)), *(np.asarray(line.get_xydata())[-1:] for line in axes.lines)])
+    heights = (axes.transData + axes.transAxes.inverted()).transform(ends[np.isfinite(ends[:, 1])])[:, 1]
+    places = {"upper right": 0.9, "lower right": 0.1, "center right": 0.5}
+    legend(axes, loc=max(places, key=lambda place: np.abs(heights - places[place]).min(initial=1.0)))
+
+
 def colour_bar(figure: Figure, colours: Any, axes: Axes | list[Axes], text: str) -> None:
     """Show what colours mean, beside the panel or the panels that have them."""
     bar = figure.colorbar(colours, ax=axes, pad=0.02)
