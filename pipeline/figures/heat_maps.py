@@ -16,6 +16,7 @@ from pipeline.figures.trials import (
     diverged,
     ranking_metric,
     ranking_value,
+    score_range,
     unit,
     used,
     value_text,
@@ -42,14 +43,14 @@ def draw_heat_maps(trials: Sequence[TrialRecord]) -> bytes:
     side = _side(trials, varied)
     of_side = _NAMES.get(side, side)
     figure, panels = blank(panels=len(kinds), title=f"{name}{unit(name)} over learning rate and {of_side}")
-    scores = [score for trial in trials if (score := ranking_value(trial)) is not None] or [0.0]
+    low, high = score_range(trials)
     sizes = _values(trials, side)
     columns = sum(len(_values(members, "learning_rate")) for members in kinds.values())
     for axes, (kind, members) in zip(panels, kinds.items(), strict=True):
         rates = _values(members, "learning_rate")
         cells, failed = _cells(members, rates, sizes, side)
-        image = axes.pcolormesh(cells, cmap=_COLOUR_MAP, vmin=min(scores), vmax=max(scores), edgecolors="white")
-        middle, letters = (min(scores) + max(scores)) / 2, min(_LARGEST, _WIDTH / columns)
+        image = axes.pcolormesh(cells, cmap=_COLOUR_MAP, vmin=low, vmax=high, edgecolors="white")
+        middle, letters = (low + high) / 2, min(_LARGEST, _WIDTH / columns)
         _write(axes, cells, failed, name, middle=middle, letters=letters)
         label(axes, x="learning rate", y=of_side if axes is panels[0] else "", title=kind.replace(" ", "\n"))
         axes.grid(visible=False)

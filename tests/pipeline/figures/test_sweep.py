@@ -214,12 +214,21 @@ def test_trials_without_a_point_are_left_out(record, trial):
     assert drawn([record(0.5, learning_rate=1.0), waiting]) == {}
 
 
-def test_large_scores_that_are_all_equal_are_drawn(record):
+@pytest.mark.parametrize("draw", [draw_heat_maps, draw_parallel_coordinates])
+@pytest.mark.parametrize(("metric", "value"), [("val/accuracy", 1.0), ("val/accuracy", 0.9686), ("examples", 5e7)])
+def test_the_colours_of_scores_that_are_all_equal_have_readable_numbers(record, monkeypatch, draw, metric, value):
     trials = [record(0.5, learning_rate=rate, batch_size=size) for rate in (0.1, 0.01) for size in (16, 32)]
     for trial in trials:
-        trial.standing.criterion, trial.standing.metrics = Criterion(metric="examples", mode="min"), {"examples": 5e7}
+        trial.standing.criterion, trial.standing.metrics = Criterion(metric=metric, mode="max"), {metric: value}
+    figures = []
+    monkeypatch.setattr(f"{draw.__module__}.captioned", lambda figure, _: figures.append(figure))
 
-    assert Image.open(io.BytesIO(draw_parallel_coordinates(trials))).size == (900, 600)
+    draw(trials)
+
+    figures[0].canvas.draw()
+    axis = figures[0].axes[-1].yaxis
+    assert axis.get_view_interval()[1] == (100 * value if metric == "val/accuracy" else value)
+    assert "+" not in axis.get_offset_text().get_text()  # as in 1e-8+9.6864e1
 
 
 @pytest.mark.parametrize("name", ["cost/$x_$", "$", "$a$ and $b^", "a\\$b_$c_$"])
