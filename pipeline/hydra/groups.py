@@ -154,12 +154,13 @@ def _choice(group: str, name: str) -> dict[str, Any]:
     return {**chosen, group: row_defaults(group, name)}
 
 
-def _presets() -> str:
+def presets() -> list[str]:
     """Return the choices of ``experiment``: the files of our own ``conf/`` folder and of the packages'."""
     conf = [Path(str(resources.files("conf"))), *(folder for package in packages() for folder in package.conf)]
     folders = [folder / "experiment" for folder in conf]
-    found = {str(file.relative_to(folder).with_suffix("")) for folder in folders for file in folder.rglob("*.yaml")}
-    return textwrap.fill(", ".join(sorted(found)), 100, initial_indent="  ", subsequent_indent="  ")
+    return sorted(
+        {str(file.relative_to(folder).with_suffix("")) for folder in folders for file in folder.rglob("*.yaml")}
+    )
 
 
 def _help() -> str:
@@ -167,6 +168,7 @@ def _help() -> str:
     for package, rows in added().items():
         names_by_group = "; ".join(f"{group} {', '.join(names)}" for group, names in rows.items())
         choices += f"\n\nOf {package}: {names_by_group}"
+    every = textwrap.fill(", ".join(presets()), 100, initial_indent="  ", subsequent_indent="  ")
     return f"""Sweeps over how a model is optimised: Hydra composes the trials, Ray runs them, MLflow keeps the record.
 
   descent-sweeps KEY=VALUE ...               one trial, in this process
@@ -181,7 +183,7 @@ Groups (GROUP=CHOICE, --cfg job shows what is chosen):
 {choices}
 
 Presets (experiment=CHOICE, with --multirun the grids that are theirs):
-{_presets()}
+{every}
 
 Keys and their defaults:
 
