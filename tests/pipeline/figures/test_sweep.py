@@ -202,6 +202,21 @@ def test_many_rates_and_keys_have_smaller_letters(record, monkeypatch, count, sh
     assert min(tick.get_fontsize() for tick in ticks) <= shown
 
 
+@pytest.mark.parametrize("count", [7, 24, 64])
+def test_the_ticks_of_rates_that_a_search_has_drawn_do_not_overlap(record, monkeypatch, count):
+    trials = [record(0.5, learning_rate=1.2345678e-4 * (k + 1)) for k in range(count)]
+    figures = []
+    monkeypatch.setattr("pipeline.figures.heat_maps.captioned", lambda figure, _: figures.append(figure))
+
+    draw_heat_maps(trials)
+
+    figures[0].canvas.draw()
+    ticks = figures[0].axes[0].get_xticklabels()
+    apart = np.diff([tick.get_transform().transform(tick.get_position())[0] for tick in ticks]).min()
+    across = np.sin(np.radians(ticks[0].get_rotation())) * apart  # between the lines of two texts
+    assert across > ticks[0].get_fontsize() * figures[0].dpi / 72
+
+
 def test_one_trial_is_no_sweep_to_draw(record):
     assert drawn([record(0.5)]) == {}
     assert drawn([]) == {}
