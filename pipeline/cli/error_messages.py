@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pipeline.address import redact
 from pipeline.config.tables import TABLES, fault_of
 from pipeline.errors import TrialsFailedError
-from pipeline.hydra.groups import choices_with, keys, misplaced, unknown_hydra_key
+from pipeline.hydra.groups import choices_with, keys, misplaced, presets, unknown_hydra_key
 from tasks.errors import SweepError, unknown_choice
 
 EXPECTED = (SweepError, HydraException, OmegaConfBaseException, OSError)
@@ -45,10 +45,8 @@ def message_of(error: BaseException) -> str:
 
 
 def _text_of(error: BaseException) -> str:
-    if isinstance(error, MissingConfigException) and error.options:
-        group, _, name = str(error.missing_cfg_file).rpartition("/")
-        fault = fault_of(group, name)
-        return f"{group}={name} cannot be used: {fault}" if fault else str(unknown_choice(group, name, error.options))
+    if isinstance(error, MissingConfigException) and (known := _choice_text(error)):
+        return known
     if isinstance(error, HydraException):
         return _hydra_text(error)
     if isinstance(error, OmegaConfBaseException):
@@ -61,6 +59,18 @@ def _text_of(error: BaseException) -> str:
         return str(error)
     # An environment variable that hydra.job.env_copy names may be missing.
     return f"{error} must be set" if isinstance(error, KeyError) else _first_line(error)
+
+
+def _choice_text(error: MissingConfigException) -> str:
+    """Return the message of an unknown choice of a group, an empty text if the missing file is none."""
+    missing = str(error.missing_cfg_file)
+    if missing.startswith("experiment/"):  # its presets are in folders, which Hydra does not list
+        return str(unknown_choice("experiment", missing.removeprefix("experiment/"), presets()))
+    group, _, name = missing.rpartition("/")
+    if not error.options:
+        return ""
+    fault = fault_of(group, name)
+    return f"{group}={name} cannot be used: {fault}" if fault else str(unknown_choice(group, name, error.options))
 
 
 def _hydra_text(error: HydraException) -> str:

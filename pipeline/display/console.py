@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
@@ -28,6 +29,8 @@ PLAIN_EVERY = 5.0
 
 MAX_ROWS = 30
 """The most rows of a table on the console; the record holds all."""
+
+_WIDEST = 10_000  # columns that no table has
 
 
 def make_console() -> Console:
@@ -136,7 +139,10 @@ def show_table(console: Console, tally: Tally) -> None:
         _show_settings(console, tally)
         return
     shown = ranking[:MAX_ROWS]
-    console.print(_ranked(shown, names) if names or not measured else _listed(shown))
+    if names or not measured:
+        _print_fitting(console, ["trial", *names, "outcome"], [_ranked(standing, names) for standing in shown])
+    else:
+        console.print(_listed(shown))
     for standing in shown:
         if standing.message and standing.outcome is not Outcome.FAILED:  # failures are printed at the very end
             console.print(f"{standing.trial.name}: {standing.message}", markup=False)
@@ -152,10 +158,7 @@ def show_table(console: Console, tally: Tally) -> None:
 def _show_settings(console: Console, tally: Tally) -> None:
     settings = tally.settings()
     measured = {name for setting in settings for repeat in setting.repeats for name in repeat.metrics}
-    table = _table(*headers(settings))
-    for setting in settings[:MAX_ROWS]:
-        table.add_row(*map(Text, cells(setting, settings)))
-    console.print(table)
+    _print_fitting(console, headers(settings), [cells(setting, settings) for setting in settings[:MAX_ROWS]])
     if len(settings) > MAX_ROWS:
         console.print(f"and {len(settings) - MAX_ROWS} more settings in the record")
     _show_unranked(console, tally, measured)
@@ -173,19 +176,35 @@ def _show_unranked(console: Console, tally: Tally, measured: set[str]) -> None:
         console.print(told, markup=False)
 
 
-def _ranked(ranking: Sequence[Standing], names: Sequence[str]) -> Table:
-    table = _table("trial", *names, "outcome")
-    for standing in ranking:
-        numbers = (f"{standing.metrics[name]:.4g}" if name in standing.metrics else "" for name in names)
-        table.add_row(Text(standing.trial.name), *numbers, _outcome(standing))
-    return table
+def _ranked(standing: Standing, names: Sequence[str]) -> list[str]:
+    numbers = (f"{standing.metrics[name]:.4g}" if name in standing.metrics else "" for name in names)
+    return [standing.trial.name, *numbers, standing.ending or "not finished"]
+
+
+def _print_fitting(console: Console, names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; in a terminal too narrow for it the last metrics but the first are left out, and it is said so."""
+    metrics = [place for place, name in enumerate(names) if "/" in name or "%" in name]
+    shown, left_out = list(range(len(names))), list[int]()
+    while True:
+        table = _table(*(names[place] for place in shown))
+        for row in rows:
+            table.add_row(*(Text(row[place]) for place in shown))
+        width = Measurement.get(console, console.options.update(width=_WIDEST), table).maximum
+        if not console.is_terminal or width <= console.width or len(metrics) < 2:
+            break
+        left_out.insert(0, metrics.pop())
+        shown.remove(left_out[0])
+    (console if console.is_terminal else Console(file=console.file, width=width)).print(table)
+    if left_out:
+        told = ", ".join(dict.fromkeys(names[place] for place in left_out))
+        console.print(f"left out, for want of room: {told}", markup=False)
 
 
 def _listed(ranking: Sequence[Standing]) -> Table:
     """Return a table with a row for each metric, for tasks whose metrics are too many for columns."""
     table = _table("trial", "metric", "value", "outcome")
     for standing in ranking:
-        name, outcome = standing.trial.name, _outcome(standing)
+        name, outcome = standing.trial.name, standing.ending or "not finished"
         for metric, value in sorted(standing.metrics.items()) or [("", math.nan)]:
             table.add_row(Text(name), Text(metric), f"{value:.6g}" if metric else "", outcome)
             name = outcome = ""
@@ -197,10 +216,6 @@ def _table(*names: str) -> Table:
     for name in names:
         table.add_column(Text(name), overflow="fold", no_wrap="/" in name or "%" in name)
     return table
-
-
-def _outcome(standing: Standing) -> str:
-    return standing.ending or "not finished"
 
 
 def show_folded(console: Console, plan: Plan) -> None:

@@ -9,7 +9,18 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from pipeline.figures.settings import SettingRecord, by_setting, caption_of_settings, mean_curve
-from pipeline.figures.style import COLOURS, SIDE_BY_SIDE, blank, captioned, dots, is_wide, label, legend, shortened
+from pipeline.figures.style import (
+    COLOURS,
+    SIDE_BY_SIDE,
+    blank,
+    captioned,
+    dots,
+    is_wide,
+    label,
+    legend,
+    logarithmic,
+    shortened,
+)
 from pipeline.figures.trials import is_share, unit
 from pipeline.record.drawings import TrialRecord
 from pipeline.results.statistics import LEVEL
@@ -38,7 +49,7 @@ def draw_bands(trials: Sequence[TrialRecord]) -> bytes:
         heights = np.concatenate(means)
         heights = heights[np.isfinite(heights)]  # an own task may report an infinite loss, and go on
         if is_wide(heights) and not is_share(name):  # no share is above 100 %
-            axes.set_yscale("log", nonpositive="clip")
+            logarithmic(axes, "y")
             axes.set_ylim(heights.min() / 2, heights.max() * 2)
     legend(panels[-1], loc="best")
     key = f"band: {100 * LEVEL:.0f} % interval of the mean (Student's t) · diverged left out"

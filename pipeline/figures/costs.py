@@ -1,4 +1,4 @@
-"""Best loss against cost: the lowest loss of each strategy, or model, over evaluations and over arithmetic."""
+"""Best loss against cost: the lowest loss of each strategy, or other swept value, over evaluations and arithmetic."""
 
 from __future__ import annotations
 
@@ -9,19 +9,23 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
-from pipeline.figures.style import LINES, SIDE_BY_SIDE, blank, captioned, label, legend
-from pipeline.figures.trials import by_kind, caption_of, loss_name, models, noun
+from pipeline.config.settings import swept_values, text_of
+from pipeline.figures.style import LINES, SIDE_BY_SIDE, blank, captioned, label, legend, logarithmic
+from pipeline.figures.trials import by_kind, caption_of, loss_name, models, noun, used
 from pipeline.record.drawings import TrialRecord
 
 # Wide enough for the numbers of a logarithmic axis that spans less than a decade.
 _MARGINS = {**SIDE_BY_SIDE, "left": 0.125, "wspace": 0.38}
 
-# The top of the axis, in medians of the losses: a diverging trial would squeeze the others.
-_HIGHEST = 20.0
+# How far the axis goes above the median of the first losses, and below that of the last: a diverging trial, or a
+# minibatch of one example, would squeeze the others.
+_FAR = 100.0
+
+_MOST_KINDS = 8  # that a legend has room for
 
 
 def draw_costs(trials: Sequence[TrialRecord]) -> bytes:
-    """Return the lowest training loss so far, of every trial and of the best trial of each strategy, or model.
+    """Return the lowest training loss so far, of every trial and of the best trial of each kind.
 
     Only trials with the winner's kind of loss are shown, since different losses cannot be compared.
     """
@@ -29,29 +33,43 @@ def draw_costs(trials: Sequence[TrialRecord]) -> bytes:
     shown = [trial for trial in trials if loss_name(trial) == kind and "train/loss" in trial.curves]
     if not any(cost in trial.curves for trial in shown for cost in ("evaluations", "examples")):
         return b""
-    kinds, one_model = by_kind(shown), len(models(shown)) == 1
-    figure, panels = blank(
-        panels=2, title=f"Lowest {kind or 'training'} loss so far, by {'strategy' if one_model else 'model'}"
-    )
+    (key, kinds), one_model = _kinds(shown), len(models(shown)) == 1
+    figure, panels = blank(panels=2, title=f"Lowest {kind or 'training'} loss so far, by {key}")
     # The arithmetic of an example depends on the model only.
     examples = "examples evaluated (arithmetic)" if one_model else "examples evaluated"
     costs = (("evaluations", "evaluations of the loss"), ("examples", examples))
     for axes, (cost, text) in zip(panels, costs, strict=True):
         label(axes, x=text, y="lowest training loss so far")
-        drawn: list[list[np.ndarray]] = []
+        drawn: list[np.ndarray] = []  # the winner's first
         for (name, members), line in zip(kinds.items(), itertools.cycle(LINES), strict=False):
             curves = [_lowest(trial, cost) for trial in members if cost in trial.curves]
             curves = [curve for curve in curves if len(curve)]
             if curves:
                 _draw(axes, curves, name, *line)
-                drawn.append([curve[:, 1] for curve in curves])
-        axes.set_xscale("log")
-        axes.set_yscale("log")
+                losses = [curve[:, 1] for curve in curves]
+                drawn = [*losses, *drawn] if members[0] is shown[0] else [*drawn, *losses]
+        logarithmic(axes, "xy")
         axes.autoscale_view()
         _limit(axes, drawn)
     legend(panels[0], loc="lower left")
     caption = f"{caption_of(shown)} · thick: of each the best {noun(shown)}, thin: the others"
     return captioned(figure, caption, margins=_MARGINS)
+
+
+def _kinds(trials: Sequence[TrialRecord]) -> tuple[str, dict[str, list[TrialRecord]]]:
+    """Return what tells trials apart, and the trials of each kind.
+
+    It is the model or the strategy, or else the first swept key that has few values.
+    """
+    kinds = by_kind(trials)
+    if len(kinds) > 1:
+        return "strategy" if len(models(trials)) == 1 else "model", kinds
+    for key, values in swept_values([used(trial) for trial in trials]).items():
+        if len(values) <= _MOST_KINDS and all(key in used(trial) for trial in trials):
+            return key, {
+                text_of(key, value): [trial for trial in trials if used(trial)[key] == value] for value in values
+            }
+    return "strategy", kinds
 
 
 def _draw(axes: Axes, curves: Sequence[np.ndarray], name: str, style: str, colour: str) -> None:
@@ -72,13 +90,10 @@ def _lowest(trial: TrialRecord, cost: str) -> np.ndarray:
     return np.column_stack([spent.values[there][:count], np.minimum.accumulate(values[:count])])
 
 
-def _limit(axes: Axes, drawn: Sequence[Sequence[np.ndarray]]) -> None:
-    """Limit the axis to the range of most trials: without losses far above the median, and zero losses of minibatches.
-
-    ``drawn`` are the losses of the trials of each kind, the best first.
-    """
-    heights = np.concatenate([loss for losses in drawn for loss in losses] or [np.ones(1)])
-    positive = heights[heights > 0]
-    ends = [float(losses[0][losses[0] > 0].min()) for losses in drawn if (losses[0] > 0).any()]
-    if len(positive) and ends:
-        axes.set_ylim(min(ends) / 2, min(float(positive.max()) * 1.2, float(np.median(positive)) * _HIGHEST))
+def _limit(axes: Axes, drawn: Sequence[np.ndarray]) -> None:
+    """Limit the axis to the losses of most trials, and of the first, the winner. They fall, and may end at 0."""
+    losses = [loss[loss > 0] for loss in drawn if (loss > 0).any()]
+    if losses:
+        first, last = (np.array([loss[place] for loss in losses]) for place in (0, -1))
+        lowest = min(float(last[0]), max(float(last.min()), float(np.median(last)) / _FAR))
+        axes.set_ylim(lowest / 2, min(float(first.max()), float(np.median(first)) * _FAR) * 1.2)

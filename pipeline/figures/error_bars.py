@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 
 from pipeline.config.settings import swept_values, text_of
 from pipeline.figures.settings import SettingRecord, by_setting, caption_of_settings
-from pipeline.figures.style import LINES, blank, captioned, is_wide, label, legend
+from pipeline.figures.style import LINES, blank, captioned, is_wide, label, legend, logarithmic
 from pipeline.figures.trials import is_share, unit
 from pipeline.record.drawings import TrialRecord
 
@@ -39,7 +39,7 @@ def draw_error_bars(trials: Sequence[TrialRecord]) -> bytes:
         for (kind, members), (style, colour) in zip(sorted(every.items()), itertools.cycle(LINES), strict=False):
             _draw(axes, name, kind, members, linestyle=style, color=colour)
         if is_wide(np.array([value for value in varied[name] if value is not None])):
-            axes.set_xscale("log")
+            logarithmic(axes, "x")
     if lines:
         columns, room = _legend_place(list(every), panels=len(panels))
         low, high = panels[-1].get_ylim()

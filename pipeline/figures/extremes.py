@@ -8,7 +8,18 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from pipeline.figures.style import BLUE, SIDE_BY_SIDE, VERMILION, blank, captioned, dots, is_wide, label, legend
+from pipeline.figures.style import (
+    BLUE,
+    SIDE_BY_SIDE,
+    VERMILION,
+    blank,
+    captioned,
+    dots,
+    is_wide,
+    label,
+    legend_at_right,
+    logarithmic,
+)
 from pipeline.figures.trials import caption_of, noun, ranking_metric, ranking_value, value_text
 from pipeline.record.drawings import TrialRecord
 
@@ -51,8 +62,8 @@ def _draw(axes: Axes, trial: TrialRecord, what: str, colour: str, lines: Sequenc
             axes.plot(steps, values, style, color=colour, linewidth=2, marker=dots(steps), label=text)
             heights.append(values)
     if is_wide(np.concatenate(heights)):
-        axes.set_yscale("log")
-    legend(axes, loc="upper right")
+        logarithmic(axes, "y")
+    legend_at_right(axes)
 
 
 def _finite(trial: TrialRecord, metric: str) -> tuple[np.ndarray, np.ndarray]:

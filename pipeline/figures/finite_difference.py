@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 
-from pipeline.figures.style import BLUE, INK, QUIET, VERMILION, blank, finished, label, legend, loss_name
+from pipeline.figures.style import BLUE, INK, QUIET, VERMILION, blank, finished, label, legend, logarithmic, loss_name
 from pipeline.plan.plan import PlannedTrial
 from tasks.events import Result
 from tasks.studies.finite_difference import PRECISIONS
@@ -26,8 +26,7 @@ def draw_finite_difference(trial: PlannedTrial, result: Result) -> bytes:
         for d, scheme in enumerate(SCHEMES):
             _errors(axes, result, p, d, scheme)
         legend(axes, loc="lower left")
-        axes.set_xscale("log")
-        axes.set_yscale("log")
+        logarithmic(axes, "xy")
     errors = result.arrays["errors"]
     drawn = errors[(errors > 0) & np.isfinite(errors)]  # of losses that overflow, errors are infinite or no number
     low, high = np.log10(drawn.min(initial=1.0)), np.log10(drawn.max(initial=1.0))

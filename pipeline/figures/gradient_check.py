@@ -7,7 +7,19 @@ import itertools
 import numpy as np
 from matplotlib.axes import Axes
 
-from pipeline.figures.style import BLUE, COLOURS, GREEN, INK, ORANGE, VERMILION, blank, finished, label, legend
+from pipeline.figures.style import (
+    BLUE,
+    COLOURS,
+    GREEN,
+    INK,
+    ORANGE,
+    VERMILION,
+    blank,
+    finished,
+    label,
+    legend,
+    logarithmic,
+)
 from pipeline.plan.plan import PlannedTrial
 from tasks.events import Result
 from tasks.studies.compared_gradients import DOUBTFUL, GOOD, WRONG, layers_of
@@ -43,8 +55,7 @@ def _series(result: Result, kinks: np.ndarray) -> list[tuple[str, np.ndarray]]:
 def _scatter(axes: Axes, analytic: np.ndarray, numerical: np.ndarray, series: list[tuple[str, np.ndarray]]) -> None:
     label(axes, x="|analytic gradient|", y="|numerical gradient|")
     positive = (analytic > 0) & (numerical > 0)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    logarithmic(axes, "xy")
     *smooth, (with_kinks, kinks) = series
     colours = itertools.cycle(colour for colour in COLOURS if colour != VERMILION)
     points = [(text, chosen, next(colours), "o") for text, chosen in smooth] + [(with_kinks, kinks, VERMILION, "x")]
@@ -67,8 +78,7 @@ def _histogram(axes: Axes, errors: np.ndarray, kinks: np.ndarray) -> None:
     axes.hist(shown[~kinks], bins=bins, color=BLUE, alpha=0.85, label="without a kink")
     if kinks.any():
         axes.hist(shown[kinks], bins=bins, color=VERMILION, alpha=0.6, label="with a kink")
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    logarithmic(axes, "xy")
     for threshold, colour, text in (
         (GOOD, GREEN, f"good below {GOOD:.0e}"),
         (DOUBTFUL, ORANGE, f"doubtful above {DOUBTFUL:.0e}"),

@@ -16,6 +16,7 @@ from pipeline.figures.trials import (
     diverged,
     ranking_metric,
     ranking_value,
+    score_range,
     unit,
     used,
     value_text,
@@ -25,6 +26,7 @@ from pipeline.record.drawings import TrialRecord
 _COLOUR_MAP = "cividis"
 _NAMES = {"batch_size": "batch size"}
 _LARGEST, _SMALLEST, _WIDTH = 12, 7, 125  # the font sizes of a cell's text, and the width that the columns share
+_SLANTED = 24  # the most columns whose ticks do not overlap at 45 degrees
 _BREADTH, _HEIGHT = 490, 260  # the sums of the font sizes of ticks that fit beside each other, and above each other
 
 
@@ -42,20 +44,21 @@ def draw_heat_maps(trials: Sequence[TrialRecord]) -> bytes:
     side = _side(trials, varied)
     of_side = _NAMES.get(side, side)
     figure, panels = blank(panels=len(kinds), title=f"{name}{unit(name)} over learning rate and {of_side}")
-    scores = [score for trial in trials if (score := ranking_value(trial)) is not None] or [0.0]
+    low, high = score_range(trials)
     sizes = _values(trials, side)
     columns = sum(len(_values(members, "learning_rate")) for members in kinds.values())
     for axes, (kind, members) in zip(panels, kinds.items(), strict=True):
         rates = _values(members, "learning_rate")
         cells, failed = _cells(members, rates, sizes, side)
-        image = axes.pcolormesh(cells, cmap=_COLOUR_MAP, vmin=min(scores), vmax=max(scores), edgecolors="white")
-        middle, letters = (min(scores) + max(scores)) / 2, min(_LARGEST, _WIDTH / columns)
+        image = axes.pcolormesh(cells, cmap=_COLOUR_MAP, vmin=low, vmax=high, edgecolors="white")
+        middle, letters = (low + high) / 2, min(_LARGEST, _WIDTH / columns)
         _write(axes, cells, failed, name, middle=middle, letters=letters)
         label(axes, x="learning rate", y=of_side if axes is panels[0] else "", title=kind.replace(" ", "\n"))
         axes.grid(visible=False)
-        texts, turned = [_text("learning_rate", rate) for rate in rates], max(columns / 3, len(rates)) > 3
+        texts = [_text("learning_rate", rate) for rate in rates]
+        angle = 90 if columns > _SLANTED else 45 if max(columns / 3, len(rates)) > 3 else 0
         across, upright = min(_LARGEST, _BREADTH / columns), min(_LARGEST, _HEIGHT / len(sizes))
-        axes.set_xticks(np.arange(len(rates)) + 0.5, texts, rotation=45 if turned else 0, fontsize=across)
+        axes.set_xticks(np.arange(len(rates)) + 0.5, texts, rotation=angle, fontsize=across)
         axes.set_yticks(np.arange(len(sizes)) + 0.5, [_text(side, size) for size in sizes], fontsize=upright)
         axes.tick_params(labelleft=axes is panels[0])
         axes.tick_params(length=0)

@@ -15,7 +15,7 @@ from matplotlib.colors import Normalize
 
 from pipeline.config.settings import swept_values, text_of
 from pipeline.figures.style import INK, QUIET, blank, captioned, colour_bar, shortened
-from pipeline.figures.trials import caption_of_draws, noun, ranking_metric, ranking_value, unit, used
+from pipeline.figures.trials import caption_of_draws, noun, ranking_metric, ranking_value, score_range, unit, used
 from pipeline.record.drawings import TrialRecord
 
 _COLOUR_MAP = "cividis"
@@ -33,9 +33,7 @@ def draw_parallel_coordinates(trials: Sequence[TrialRecord]) -> bytes:
         return b""
     name = ranking_metric(trials)
     figure, (axes,) = blank(title=f"Every {noun(trials)} through its values, by {name}")
-    scores = [score for trial in trials if (score := ranking_value(trial)) is not None] or [0.0]
-    low = min(scores)
-    high = max(*scores, low + 1e-9 * max(1.0, abs(low)))  # of equal scores, too, they are apart
+    low, high = score_range(trials)
     colour = ScalarMappable(Normalize(low, high), colormaps[_COLOUR_MAP])
     places = [_places(setting, trials) for setting in varied]
     lines, colours, styles = [], [], []

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from pipeline.figures.style import BLUE, INK, QUIET, SIDE_BY_SIDE, blank, captioned, label
+from pipeline.figures.style import BLUE, INK, QUIET, SIDE_BY_SIDE, blank, captioned, label, logarithmic
 from pipeline.figures.trials import caption_of, ranking_metric
 from pipeline.record.drawings import TrialRecord
 
@@ -39,7 +39,7 @@ def _draw_curves(axes: Axes, trials: Sequence[TrialRecord], rungs: Sequence[floa
         axes.plot(curve.steps, curve.values, color=colour, linewidth=width, marker="." if len(curve.steps) == 1 else "")
     for rung in rungs:
         axes.axvline(rung, color=INK, linewidth=0.8, linestyle=":")
-    axes.set_xscale("log")
+    logarithmic(axes, "x")
     low, high = _limits(trials, metric)
     axes.set_ylim(low, high)
     label(axes, x="step", y=metric, title="stopped in grey, to the end in blue")

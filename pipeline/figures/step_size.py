@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.figures.style import BLUE, INK, ORANGE, VERMILION, blank, finished, label, legend, loss_name
+from pipeline.figures.style import BLUE, INK, ORANGE, VERMILION, blank, finished, label, legend, logarithmic, loss_name
 from pipeline.plan.plan import PlannedTrial
 from tasks.events import Result
 
@@ -33,9 +33,9 @@ def draw_step_size(trial: PlannedTrial, result: Result) -> bytes:
         # From halfway between the last step size that helps and the first that does not.
         begin = float(np.sqrt(sizes[max(first - 1, 0)] * sizes[first]))
         axes.axvspan(begin, sizes[-1], color=VERMILION, alpha=0.07, linewidth=0)
-    axes.set_xscale("log")
+    logarithmic(axes, "x")
     if losses.min() > 0:
-        axes.set_yscale("log")
+        logarithmic(axes, "y")
     else:  # a loss of 0 has no logarithm
         axes.set_yscale("symlog", linthresh=float(losses[losses > 0].min(initial=original or 1.0)))
     # Small steps leave the loss unchanged, so that the left side is free above or below it.

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import itertools
+import math
 import textwrap
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FuncFormatter
 
 from pipeline.plan.plan import PlannedTrial
 
@@ -31,6 +35,8 @@ _TITLE_COLUMNS, _LONGEST_TITLE = 75, 160  # a title longer than the first has sm
 
 _LOG_FROM = 8.0  # values that span this factor are read better on a logarithmic axis
 _FEW_POINTS = 25
+# The first digits of the numbers between powers of ten, for an axis of so many decades: at least two, and not too many.
+_DIGITS = ((0.7, "25"), (0.3, "23468"), (0.0, "123456789"))
 
 _TITLE, _LABEL, _TICK, _CAPTION = 15, 13, 12, 10
 
@@ -85,6 +91,15 @@ def legend(axes: Axes, **place: Any) -> None:
         axes.legend(fontsize=_TICK - 1, frameon=True, framealpha=0.9, edgecolor="none", **place)
 
 
+def legend_at_right(axes: Axes) -> None:
+    """Show the legend of curves at the right: at the top, the middle or the bottom, away from where the curves end."""
+    axes.autoscale_view()
+    ends = np.concatenate([np.empty((0, 2)), *(np.asarray(line.get_xydata())[-1:] for line in axes.lines)])
+    heights = (axes.transData + axes.transAxes.inverted()).transform(ends[np.isfinite(ends[:, 1])])[:, 1]
+    places = {"upper right": 0.9, "lower right": 0.1, "center right": 0.5}
+    legend(axes, loc=max(places, key=lambda place: np.abs(heights - places[place]).min(initial=1.0)))
+
+
 def colour_bar(figure: Figure, colours: Any, axes: Axes | list[Axes], text: str) -> None:
     """Show what colours mean, beside the panel or the panels that have them."""
     bar = figure.colorbar(colours, ax=axes, pad=0.02)
@@ -100,6 +115,25 @@ def dots(steps: np.ndarray) -> str:
 def is_wide(values: np.ndarray) -> bool:
     """Return whether values are positive, and span so much that a logarithmic axis shows them better."""
     return bool(values.size) and bool(values.min() > 0 and values.max() / values.min() >= _LOG_FROM)
+
+
+def logarithmic(axes: Axes, names: str) -> None:
+    """Make the axes of these names, ``x`` or ``y``, logarithmic.
+
+    One with fewer than two powers of ten has numbers between them, but no more than there is room for.
+    """
+    for name in names:
+        axes.set(**{f"{name}scale": "log"})
+        axis = {"x": axes.xaxis, "y": axes.yaxis}[name]
+        axis.set_minor_formatter(FuncFormatter(functools.partial(_between, axis)))
+
+
+def _between(axis: Axis, value: float, _: int | None) -> str:
+    low, high = np.log10(sorted(axis.get_view_interval()))
+    if math.floor(high) - math.ceil(low) >= 1:
+        return ""
+    digits = next(digits for decades, digits in _DIGITS if high - low >= decades)
+    return f"{value:g}" if f"{value:e}"[0] in digits else ""
 
 
 def shortened(text: str, most: int) -> str:

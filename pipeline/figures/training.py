@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullFormatter
 
 from pipeline.figures.data_gradient import draw_data_gradient
 from pipeline.figures.filters import draw_filters
@@ -23,7 +22,8 @@ from pipeline.figures.style import (
     dots,
     is_wide,
     label,
-    legend,
+    legend_at_right,
+    logarithmic,
 )
 from pipeline.figures.trials import caption_of_trial, title_of_trial
 from pipeline.plan.plan import PlannedTrial
@@ -46,7 +46,7 @@ def draw_training(
 
 def draw_curves(trial: PlannedTrial, result: Result, series: Mapping[str, Series]) -> dict[str, bytes]:
     """Return loss and accuracy over the steps, of training and validation, by file name."""
-    if "train/loss" not in series:
+    if "train/loss" not in series or not np.isfinite(series["train/loss"].values).any():
         return {}
     figure, (left, right) = blank(panels=2, title=title_of_trial(trial, result))
     label(left, x="step", y="loss")
@@ -54,9 +54,8 @@ def draw_curves(trial: PlannedTrial, result: Result, series: Mapping[str, Series
     if trial.trial.regularization:
         lines.insert(1, ("train/data_loss", "training, data loss", SKY, "--"))
     if is_wide(np.concatenate([_line(left, series, *line) for line in lines])):
-        left.set_yscale("log")
-        left.yaxis.set_minor_formatter(NullFormatter())
-    legend(left, loc="upper right")
+        logarithmic(left, "y")
+    legend_at_right(left)
     label(right, x="step", y="accuracy / %")
     for name, text, colour in (("train/accuracy", "training", BLUE), ("val/accuracy", "validation", VERMILION)):
         _line(right, series, name, text, colour, "-", scale=100.0)
@@ -64,7 +63,7 @@ def draw_curves(trial: PlannedTrial, result: Result, series: Mapping[str, Series
     if test is not None:
         mark = f"test: {100 * test:.1f} %"
         right.plot(result.step, 100 * test, "D", color=ORANGE, markeredgecolor=INK, markersize=9, label=mark)
-    legend(right, loc="lower right")
+    legend_at_right(right)
     return {"loss.png": captioned(figure, caption_of_trial(trial), margins=SIDE_BY_SIDE)}
 
 

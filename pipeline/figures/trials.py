@@ -59,6 +59,16 @@ def ranking_value(trial: TrialRecord) -> float | None:
     return 100 * standing.value if is_share(standing.criterion.metric) else standing.value
 
 
+def score_range(trials: Sequence[TrialRecord]) -> tuple[float, float]:
+    """Return the least and the largest of the trials' ranking values, for colours; of equal ones, too, they are apart.
+
+    Then the first is below them: no accuracy is above 100 %.
+    """
+    scores = [score for trial in trials if (score := ranking_value(trial)) is not None] or [0.0]
+    low, high = min(scores), max(scores)
+    return (low, high) if high - low > 1e-9 * abs(high) else (high - (0.01 * abs(high) or 1.0), high)
+
+
 def value_text(value: float, metric: str) -> str:
     """Return a value of `ranking_value` as text.
 

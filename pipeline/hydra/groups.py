@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import textwrap
 import typing
 from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from hydra.conf import HydraConf
@@ -151,11 +154,21 @@ def _choice(group: str, name: str) -> dict[str, Any]:
     return {**chosen, group: row_defaults(group, name)}
 
 
+def presets() -> list[str]:
+    """Return the choices of ``experiment``: the files of our own ``conf/`` folder and of the packages'."""
+    conf = [Path(str(resources.files("conf"))), *(folder for package in packages() for folder in package.conf)]
+    folders = [folder / "experiment" for folder in conf]
+    return sorted(
+        {str(file.relative_to(folder).with_suffix("")) for folder in folders for file in folder.rglob("*.yaml")}
+    )
+
+
 def _help() -> str:
     choices = "\n".join(f"  {group:12} {', '.join(sorted(table))}" for group, table in TABLES.items())
     for package, rows in added().items():
         names_by_group = "; ".join(f"{group} {', '.join(names)}" for group, names in rows.items())
         choices += f"\n\nOf {package}: {names_by_group}"
+    every = textwrap.fill(", ".join(presets()), 100, initial_indent="  ", subsequent_indent="  ")
     return f"""Sweeps over how a model is optimised: Hydra composes the trials, Ray runs them, MLflow keeps the record.
 
   descent-sweeps KEY=VALUE ...               one trial, in this process
@@ -168,6 +181,9 @@ def _help() -> str:
 
 Groups (GROUP=CHOICE, --cfg job shows what is chosen):
 {choices}
+
+Presets (experiment=CHOICE, with --multirun the grids that are theirs):
+{every}
 
 Keys and their defaults:
 

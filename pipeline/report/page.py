@@ -50,7 +50,7 @@ def sweep_page(sweep: RecordedSweep) -> str:
 
 
 def comparison_page(one: RecordedSweep, other: RecordedSweep) -> str:
-    """Return the report of two sweeps, side by side: trials of the same name, figures, and what differs."""
+    """Return the report of two sweeps, side by side: the trials of both, figures, and what differs."""
     here, there = environment(one.tags), environment(other.tags)
     names = [name for name in dict.fromkeys([*here, *there]) if here.get(name) != there.get(name)]
     changes = [[name, here.get(name, ""), there.get(name, "")] for name in names]
@@ -106,13 +106,13 @@ def _settings(sweep: RecordedSweep) -> list[str]:
 
 
 def _settings_of_both(one: RecordedSweep, other: RecordedSweep) -> list[str]:
-    """Return the settings of two sweeps side by side, and their comparison, if either has repeats."""
+    """Return the settings of two sweeps side by side, and their comparison; without repeats, the caution alone."""
     ours, theirs = (
         [dataclasses.replace(setting, name=f"{label}: {setting.name}") for setting in sweep.settings]
         for label, sweep in (("A", one), ("B", other))
     )
     if not (are_repeated(ours) or are_repeated(theirs)):
-        return []
+        return [_paragraphs([single_draw([*ours, *theirs])])]
     metric = one.criterion.metric
     known = {setting.key: setting for setting in theirs}
     pairs: list[tuple[Setting | None, Setting | None]] = [(here, known.pop(here.key, None)) for here in ours]
@@ -161,26 +161,25 @@ def _trials(sweep: RecordedSweep) -> str:
 
 
 def _pairs(one: RecordedSweep, other: RecordedSweep) -> str:
-    """Return the trials of two sweeps, those of the same name in one row."""
+    """Return the trials of two sweeps, in one row those that are the same, or else have the same name.
+
+    A trial's name holds what its sweep varies, so the same trial may have another one in the other sweep.
+    """
     metric = one.criterion.metric
-    by_name: dict[str, list[SweptRun]] = {}  # names round values, so that two trials may have the same
-    for run in other.runs:
-        by_name.setdefault(run.name, []).append(run)
-    # The same trials first: which of those of one name stands above differs between the sweeps.
-    keys, partners = {run.key for run in other.runs}, dict[int, SweptRun | None]()
-    for place in sorted(range(len(one.runs)), key=lambda place: one.runs[place].key not in keys):
-        partners[place] = _take(by_name.get(one.runs[place].name, []), one.runs[place].key)
-    pairs: list[tuple[SweptRun | None, SweptRun | None]] = [(run, partners[n]) for n, run in enumerate(one.runs)]
-    pairs += [(None, run) for runs in by_name.values() for run in runs]
+    partners, left = dict[int, SweptRun](), list(other.runs)
+    for sameness in ("key", "name"):
+        waiting: dict[str, list[SweptRun]] = {}  # names round values, so that two trials may have the same
+        for run in left:
+            waiting.setdefault(getattr(run, sameness), []).append(run)
+        for place, run in enumerate(one.runs):
+            if place not in partners and (found := waiting.get(getattr(run, sameness))):
+                partners[place] = found.pop(0)
+        left = [run for runs in waiting.values() for run in runs]
+    pairs: list[tuple[SweptRun | None, SweptRun | None]] = [(run, partners.get(n)) for n, run in enumerate(one.runs)]
+    pairs += [(None, run) for run in left]
     rows = [_pair(here, there, metric) for here, there in pairs[:_MOST_ROWS]]
     heads = ["trial", f"A {metric}", "A test/accuracy", f"B {metric}", "B test/accuracy", "B - A", "same trial"]
     return _table(heads, rows, numbers=range(1, 6)) + _rest(pairs)
-
-
-def _take(runs: list[SweptRun], key: str) -> SweptRun | None:
-    """Remove the run of the trial with this key from runs, or else the first, and return it; None if there are none."""
-    same = next((place for place, run in enumerate(runs) if run.key == key), 0)
-    return runs.pop(same) if runs else None
 
 
 def _pair(here: SweptRun | None, there: SweptRun | None, metric: str) -> list[str]:

@@ -44,14 +44,12 @@ def show_trials(console: Console, compared: Sequence[ComparedTrial], metric: str
     """
     measured = {name for one in compared for run in (one.old, one.new) for name in run.curves}
     shown = [name for name in (metric, "val/accuracy", "train/accuracy") if name in measured][:1]
-    table = _table(
-        "", "trial", "new run", *(text for name in shown for text in (name, "now")), "verdict", "largest", "in"
-    )
+    table = _table("", "trial", *(text for name in shown for text in (name, "now")), "verdict", "largest", "in")
     for one in compared:
         far = one.verdict.largest
         ends = (_end(run, name) for name in shown for run in (one.old, one.new))
         most = (f"{far.largest:.2g}", far.name) if far else ("0", "")
-        _add(table, one.old.name, one.new.run_id[:8], *ends, one.verdict.equality.value, *most)
+        _add(table, one.old.name, *ends, one.verdict.equality.value, *most)
     console.print(table)
     _show_changes(console, compared)
 

@@ -141,8 +141,8 @@ def conclusion(settings: Sequence[Setting]) -> list[str]:
 
 
 def single_draw(settings: Sequence[Setting]) -> str:
-    """Return the caution for a sweep without repeats."""
-    count = len(_ended(settings))
+    """Return the caution for a sweep without repeats; settings that were stopped early lost by one draw, too."""
+    count = sum(setting.score > -math.inf for setting in settings)
     caution = "one seed each is one draw: another seed may name another winner (sweep.repeats=5 says how sure it is)"
     return caution if count > 1 else ""
 

@@ -9,12 +9,19 @@ from pipeline.reports import Decided
 
 
 def sentence(decided: Decided) -> str:
-    """Return a decision as a sentence: how many of how many settings go on from a rung, and from which value on."""
+    """Return a decision as a sentence: how many of how many settings go on from a rung, and from which value on.
+
+    Where earlier decisions were about some of them, as with asha, it also says how many are stopped.
+    """
     decision = decided.decision
-    cutoff = cutoff_of(decided)
+    cutoff, arrived, passed, stopped = (
+        cutoff_of(decided),
+        *map(len, (decision.scores, decision.passed, decision.stopped)),
+    )
     worst = "" if cutoff is None else f", from {decided.metric} {cutoff:.4g} on"
     pool = f" of pool {decision.pool}" if decision.pool else ""
-    return f"rung at step {decision.step}{pool}: {len(decision.passed)} of {len(decision.scores)} go on{worst}"
+    more, rest = (" more", f", {stopped} are stopped") if passed + stopped < arrived else ("", "")
+    return f"rung at step {decision.step}{pool}: {passed}{more} of {arrived} go on{worst}{rest}"
 
 
 def cutoff_of(decided: Decided) -> float | None:

@@ -54,7 +54,7 @@ class ReportHandler:
             case Planned(trials=trials):
                 self._tally.add(trials)
             case Decided():
-                if report.decision.complete:
+                if report.decision.complete and (report.decision.passed or report.decision.stopped):
                     self._display.print_line(sentence(report))
             case Searched() | Measured():
                 pass

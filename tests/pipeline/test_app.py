@@ -37,7 +37,6 @@ BAD = {
     ("sweep.resume=true",): "sweep.resume must be false without --multirun",
     ("trial.timeout=-1",): "trial.timeout must be > 0, or null, got -1.0",
     ("trial.checkpoint_every=0",): "trial.checkpoint_every must be >= 1, or null, got 0",
-    ("experiment=nots",): "experiment/nots",
     ("learning_rate=-1",): "learning_rate must be > 0, got -1.0",
     ("learning_rate=fast",): "learning_rate must be a number, got 'fast'",
     ("learning_rate=nan",): "learning_rate must be a finite number",
@@ -65,6 +64,8 @@ BAD = {
     ("-m", "seed=0,1", "sweep.repeats=3"): "sweep.repeats must be 1 where seed is swept, got 3",
     ("sweep.repeats=2",): "sweep.repeats must be 1 without --multirun, got 2",
     ("-m", "learning_rat=1,2"): "learning_rat is no key of this config",
+    ("experiment=notes/landscap",): "got 'notes/landscap' (did you mean 'notes/landscape'?)",
+    ("-m", "experiment=landscape"): "experiment must be one of networks/convnet, networks/gradient_check, ",
     ("-m", "loss=svm,sfm"): f"loss must be one of {LOSS_NAMES}, got 'sfm'",
     ("-m", "engine=ray,inprocess"): "engine must be the same in all trials of a sweep",
     ("-m", "dataset=digits,synthetic"): "dataset must be the same in all trials of a sweep",
@@ -90,6 +91,7 @@ def test_bad_input_is_one_message_that_names_the_parameter(answers):
 def test_help_and_errors_answer_without_the_heavy_libraries(answers):
     assert "learning_rate: " in answers[0]["help"][2]
     assert f"strategy     {STRATEGY_NAMES}" in answers[0]["help"][2]
+    assert "notes/lbfgs, notes/learning_rate" in " ".join(answers[0]["help"][2].split())
     assert answers[1] == []
 
 

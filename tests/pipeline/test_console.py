@@ -187,6 +187,40 @@ def test_repeats_are_shown_by_setting_with_what_they_say(trial, console):
     assert lines[3].startswith("gradient lr=2 is better than gradient lr=1 by 29.00 (95 % interval")
 
 
+@pytest.mark.parametrize("repeats", [1, 3])
+@pytest.mark.parametrize("width", [80, 60])
+def test_a_narrow_terminal_has_whole_names_and_numbers_and_fewer_of_them(trial, repeats, width):
+    # given names of 35 letters, and metrics for twice the width of the terminal
+    names = [f"gradient softmax momentum lr={rate:g}" for rate in (0.001, 0.002)]
+    trials = [trial(name, learning_rate=float(name[-5:]), seed=seed) for name in names for seed in range(repeats)]
+    tally, console = Tally(trials), Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    for place, planned in enumerate(trials):
+        value = 0.5 + place / 100
+        metrics = {"train_accuracy": value, "test_accuracy": value, "train_loss": value, "val_loss": value}
+        tally.count(finished(planned, val_accuracy=value, **metrics))
+
+    show_table(console, tally)
+
+    shown = tally.settings()[0].name if repeats > 1 else names[1]
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines[:4])) <= width
+    assert lines[1].startswith(f"{shown}  ")
+    assert lines[1].split()[len(shown.split()) :][0] == ("3" if repeats > 1 else "0.51")
+    assert "left out, for want of room: " in lines[3]
+    assert "train/loss" in " ".join(lines[3:5])
+
+
+def test_a_wide_table_is_whole_without_a_terminal(trial):
+    trials = [trial(f"{'x' * 150} {rate}", learning_rate=rate) for rate in (1.0, 2.0)]
+    tally, console = Tally(trials), Console(file=io.StringIO(), width=140)
+    for planned in trials:
+        tally.count(finished(planned, val_accuracy=0.5))
+
+    show_table(console, tally)
+
+    assert console.file.getvalue().splitlines()[1].split() == ["x" * 150, "1.0", "0.5", "complete"]
+
+
 def test_repeats_of_other_measures_are_listed_as_trials_are(trial, console):
     repeats = [trial(f"seed {seed}", seed=seed) for seed in range(2)]
     tally = Tally(repeats)

@@ -13,12 +13,13 @@ from pipeline.background import in_background
 from pipeline.display.console import Display
 from pipeline.errors import Interrupted, RecordError
 from pipeline.plan.plan import Group
-from pipeline.reports import Started
+from pipeline.reports import Decided, Started
 from pipeline.results.failures import Failures
 from pipeline.results.fault_log import FaultLog
 from pipeline.results.tally import Tally
 from pipeline.signals import StopSignals
-from pipeline.sweep.follow import compute_and_record
+from pipeline.stopping.rung_system import Decision
+from pipeline.sweep.follow import ReportHandler, compute_and_record
 from pipeline.sweep.opening import OpenRecord, Record
 from tests.memory_recorder import MemoryRecorder
 
@@ -126,3 +127,17 @@ def test_a_signal_while_the_record_is_being_closed_is_heard_once_it_is(tiny):
         compute_and_record([], tiny, Idle(), record, tally, display, FAILURES)
 
     assert recorder.status == "FINISHED"
+
+
+def test_of_decisions_at_rungs_those_are_told_that_decide_something():
+    out, tally = io.StringIO(), Tally([])
+    record = Record(MemoryRecorder(), in_background(OpenRecord))
+    with Display(Console(file=out), tally) as display:
+        handler = ReportHandler(record, tally, display, FAILURES)
+        for stopped in (("b",), ()):  # the rung is closed again, with nobody new
+            decision = Decision(
+                step=100, pool=0, scores={"a": 0.9, "b": 0.8}, passed=(), stopped=stopped, complete=True
+            )
+            handler.handle(Decided(decision=decision, names={}, metric="val/accuracy", sign=1))
+
+    assert out.getvalue().count("rung at step 100") == 1

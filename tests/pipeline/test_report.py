@@ -193,6 +193,20 @@ def test_of_trials_whose_names_are_the_same_each_stands_beside_itself():
     assert [row[-1] for row in both if row[0] == "lr=0.123457"] == ["no", "yes", "yes"]
 
 
+def test_the_same_trial_is_one_row_under_whatever_name_each_sweep_gave_it():
+    # given two sweeps of which one varied the batch size, too
+    one, other = swept("lr=1 batch=64", "lr=1 batch=256"), swept("lr=1", "lr=2")
+    default = dataclasses.replace(other.runs[0], key=one.runs[1].key)
+    other = dataclasses.replace(other, runs=(default, other.runs[1]))
+
+    page = comparison_page(one, other)
+
+    assert ["lr=1 batch=256", "0.5", "", "0.5", "", "+0.00 points", "yes"] in rows(page)
+    assert ["lr=1 batch=64", "0.5", "", "", "", "", ""] in rows(page)
+    assert ["lr=2", "", "", "0.5", "", "", ""] in rows(page)
+    assert "one seed each is one draw" in page
+
+
 @pytest.mark.parametrize(("repeats", "told"), [(2, True), (1, False)])
 def test_the_best_repeat_is_better_than_the_mean_where_there_are_others(repeats, told):
     # given a loss, of which the best repeat is below the mean, and a setting whose other repeat has diverged

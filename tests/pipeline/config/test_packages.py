@@ -272,6 +272,7 @@ def test_commands_know_a_package_and_its_presets(tmp_path, site):
 
     assert f"loss         {WITH_COOLED}" in told[2]
     assert "Of warm-losses 0.1: loss cooled" in told[2]
+    assert "notes/strategies, warm/all" in " ".join(told[2].split())
     assert "losses 'gone' of warm-losses (warm_losses:Gone) is left out: must be importable" in told[1]
     assert "temperature: 5" in config[2]
     assert "learning_rate: 0.25" in config[2]

@@ -36,6 +36,18 @@ def test_a_search_has_its_history_and_what_mattered(importances):
     assert Image.open(io.BytesIO(image)).size == (900, 600)
 
 
+def test_the_best_so_far_is_that_of_all_that_came_after_it_too(monkeypatch):
+    # given a search whose best trial was its second, and whose later ones were stopped
+    figures = []
+    monkeypatch.setattr("pipeline.figures.search.captioned", lambda figure, _: figures.append(figure))
+    outcomes = ["complete", "complete", "stopped early", "stopped early"]
+
+    draw_search(searched([(0.5,), (0.75,), (0.25,), (0.7,)], outcomes=outcomes))
+
+    (line,) = figures[0].axes[0].lines
+    assert line.get_xydata().tolist() == [[0, 0.5], [1, 0.75], [3, 0.75]]
+
+
 def test_several_objectives_have_their_front():
     report = searched([(0.5, 10.0), (0.25, 5.0), (0.5, 20.0)], directions=("maximize", "minimize"))
 

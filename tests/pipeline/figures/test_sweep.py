@@ -1,11 +1,13 @@
 """The figures of a sweep are drawn for whatever its trials have, and show what they say."""
 
 import io
+import itertools
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.figures.costs import draw_costs
 from pipeline.figures.drawing import SWEEP_FIGURES
 from pipeline.figures.heat_maps import _cells, _left_out, _values, draw_heat_maps
 from pipeline.figures.metrics import draw_metrics
@@ -82,6 +84,70 @@ def test_models_that_are_swept_are_told_apart(record):
     assert drawn([*every, record(0.4, **mlp, learning_rate=0.5)]).keys() == FIGURES.keys()
 
 
+@pytest.fixture
+def costs(monkeypatch):
+    """Return what draws the losses over costs, and returns the figure."""
+    figures = []
+    monkeypatch.setattr("pipeline.figures.costs.captioned", lambda figure, *_, **__: figures.append(figure) or b"")
+
+    def draw(trials):
+        draw_costs(trials)
+        return figures[-1]
+
+    return draw
+
+
+def test_the_curves_over_costs_are_told_apart_by_what_is_swept(record, costs):
+    optimizers = [{"optimizer": {"name": name}} for name in ("sgd", "adam")]
+    grid = [record(0.5 + k / 10, **row, learning_rate=rate) for k, row in enumerate(optimizers) for rate in (1.0, 2.0)]
+
+    def told(trials):
+        figure = costs(trials)
+        shown = figure.axes[0].get_legend().get_texts()
+        return [figure.get_suptitle().rpartition("by ")[2], *(text.get_text().partition(":")[0] for text in shown)]
+
+    assert told(grid) == ["optimizer", "sgd", "adam"]
+    assert told([record(0.5, batch_size=size) for size in (None, 16)]) == ["batch_size", "all", "16"]
+    assert told([record(0.5, learning_rate=0.1 / (k + 1)) for k in range(9)]) == ["strategy", "gradient"]
+    searches = [record(0.5, **row) for row in rows("random", "local")]
+    assert told([*grid, *searches]) == ["strategy", "gradient", "local", "random"]
+
+
+def test_the_curves_over_costs_are_in_view_but_for_what_is_far_from_the_others(record, costs):
+    # given trials whose losses fall from 2 to 0.1, but for one that is best by its accuracy alone, one that falls
+    # further, and three that are far away: of a minibatch without a loss, of one with hardly any, and of no use at all
+    ends = [(2.0, 1.0), *[(2.0, 0.1)] * 5, (2.0, 0.003), (2.0, 0.0), (2.0, 1e-12), (1e12, 1e11)]
+    trials = [record(0.9, learning_rate=0.1 * (k + 1)) for k in range(len(ends))]
+    for trial, losses in zip(trials, ends, strict=True):
+        loss = Series(steps=np.array([10, 20]), values=np.array(losses))
+        object.__setattr__(trial, "curves", trial.curves | {"train/loss": loss})
+
+    low, high = costs(trials).axes[0].get_ylim()
+
+    assert 1e-12 < low < 0.003
+    assert 2.0 < high < 1e11
+
+
+@pytest.mark.parametrize("factor", [1.2, 2.5, 4, 9, 40, 90, 1e3])
+@pytest.mark.parametrize("lowest", [1.3, 2.0, 2.6e3, 5.5e-3])
+def test_the_numbers_of_a_logarithmic_axis_are_two_at_least_and_do_not_overlap(record, costs, lowest, factor):
+    trials = [record(0.5, learning_rate=rate) for rate in (1.0, 2.0)]
+    for trial in trials:
+        for curve in ("evaluations", "examples"):
+            spent = np.geomspace(lowest, lowest * factor, 10)
+            trial.curves[curve] = Series(steps=trial.curves[curve].steps, values=spent)
+
+    figure = costs(trials)
+
+    figure.canvas.draw()
+    axis = figure.axes[1].xaxis
+    low, high = axis.get_view_interval()
+    ticks = [tick for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks()) if low <= tick.get_loc() <= high]
+    boxes = sorted(tick.label1.get_window_extent().extents.tolist() for tick in ticks if tick.label1.get_text())
+    assert len(boxes) >= 2
+    assert all(left[2] < right[0] for left, right in itertools.pairwise(boxes))
+
+
 def test_the_rungs_of_a_sweep_are_drawn_where_any_trial_was_stopped(record):
     ended = [record(0.9, learning_rate=1.0), record(0.5, Outcome.DIVERGED, learning_rate=9.0)]
     stopped = [record(0.5, Outcome.STOPPED, learning_rate=rate) for rate in (2.0, 3.0)]
@@ -136,6 +202,21 @@ def test_many_rates_and_keys_have_smaller_letters(record, monkeypatch, count, sh
     assert min(tick.get_fontsize() for tick in ticks) <= shown
 
 
+@pytest.mark.parametrize("count", [7, 24, 64])
+def test_the_ticks_of_rates_that_a_search_has_drawn_do_not_overlap(record, monkeypatch, count):
+    trials = [record(0.5, learning_rate=1.2345678e-4 * (k + 1)) for k in range(count)]
+    figures = []
+    monkeypatch.setattr("pipeline.figures.heat_maps.captioned", lambda figure, _: figures.append(figure))
+
+    draw_heat_maps(trials)
+
+    figures[0].canvas.draw()
+    ticks = figures[0].axes[0].get_xticklabels()
+    apart = np.diff([tick.get_transform().transform(tick.get_position())[0] for tick in ticks]).min()
+    across = np.sin(np.radians(ticks[0].get_rotation())) * apart  # between the lines of two texts
+    assert across > ticks[0].get_fontsize() * figures[0].dpi / 72
+
+
 def test_one_trial_is_no_sweep_to_draw(record):
     assert drawn([record(0.5)]) == {}
     assert drawn([]) == {}
@@ -148,12 +229,21 @@ def test_trials_without_a_point_are_left_out(record, trial):
     assert drawn([record(0.5, learning_rate=1.0), waiting]) == {}
 
 
-def test_large_scores_that_are_all_equal_are_drawn(record):
+@pytest.mark.parametrize("draw", [draw_heat_maps, draw_parallel_coordinates])
+@pytest.mark.parametrize(("metric", "value"), [("val/accuracy", 1.0), ("val/accuracy", 0.9686), ("examples", 5e7)])
+def test_the_colours_of_scores_that_are_all_equal_have_readable_numbers(record, monkeypatch, draw, metric, value):
     trials = [record(0.5, learning_rate=rate, batch_size=size) for rate in (0.1, 0.01) for size in (16, 32)]
     for trial in trials:
-        trial.standing.criterion, trial.standing.metrics = Criterion(metric="examples", mode="min"), {"examples": 5e7}
+        trial.standing.criterion, trial.standing.metrics = Criterion(metric=metric, mode="max"), {metric: value}
+    figures = []
+    monkeypatch.setattr(f"{draw.__module__}.captioned", lambda figure, _: figures.append(figure))
 
-    assert Image.open(io.BytesIO(draw_parallel_coordinates(trials))).size == (900, 600)
+    draw(trials)
+
+    figures[0].canvas.draw()
+    axis = figures[0].axes[-1].yaxis
+    assert axis.get_view_interval()[1] == (100 * value if metric == "val/accuracy" else value)
+    assert "+" not in axis.get_offset_text().get_text()  # as in 1e-8+9.6864e1
 
 
 @pytest.mark.parametrize("name", ["cost/$x_$", "$", "$a$ and $b^", "a\\$b_$c_$"])

@@ -59,10 +59,60 @@ def test_the_name_of_a_class_is_no_wider_than_its_picture(name):
     assert (written.get_fontsize() < 11) == (len(name) > 20)
 
 
+@pytest.fixture
+def panels(trial, monkeypatch):
+    """Return what draws curves, and returns the panels."""
+    figures = []
+    monkeypatch.setattr("pipeline.figures.training.captioned", lambda figure, *_, **__: figures.append(figure))
+
+    def draw_panels(curves):
+        draw_quickly(trial(), ended(np.ones((2, 5))), curves)
+        figures[0].canvas.draw()
+        return figures[0].axes
+
+    return draw_panels
+
+
+def test_a_legend_hides_no_curve_where_training_and_validation_part(panels):
+    # given a training that overfits: its own loss ends at the bottom, that of the validation set at the top
+    steps = np.arange(10, 1010, 10)
+    curves = {
+        "train/loss": Series(steps=steps, values=0.1 + np.exp(-steps / 30.0)),
+        "val/loss": Series(steps=steps, values=np.full(100, 2.0)),
+        "train/accuracy": Series(steps=steps, values=1 - np.exp(-steps / 30.0) / 2),
+        "val/accuracy": Series(steps=steps, values=np.full(100, 0.5)),
+    }
+
+    for axes in panels(curves):
+        box = axes.get_legend().get_window_extent()
+        for line in axes.lines:
+            assert not any(box.contains(*point) for point in line.get_transform().transform(line.get_xydata()))
+
+
+@pytest.mark.parametrize("lowest", [0.11, 1.05, 5.5, 120.0])
+def test_an_axis_of_losses_has_two_numbers_at_least(panels, lowest):
+    # given losses that span a factor of nine, between which there may be no power of ten
+    losses = {"train/loss": Series(steps=np.array([10, 20]), values=np.array([9 * lowest, lowest]))}
+
+    axes = panels(losses)[0]
+
+    assert axes.get_yscale() == "log"
+    low, high = axes.get_ylim()
+    ticks = [*axes.yaxis.get_major_ticks(), *axes.yaxis.get_minor_ticks()]
+    numbers = [tick.label1.get_text() for tick in ticks if low <= tick.get_loc() <= high and tick.label1.get_text()]
+    assert len(numbers) >= 2
+
+
 def test_what_diverged_has_its_curves_only(trial, tiny, curves):
     curves["train/loss"] = Series(steps=np.array([10, 20]), values=np.array([1.0, np.inf]))
 
     assert set(draw(trial(), ended(np.full((2, 5), np.nan), Outcome.DIVERGED), curves, tiny)) == {"loss.png"}
+
+
+def test_what_has_no_finite_loss_has_no_panel_without_a_curve(trial, curves):
+    curves["train/loss"] = Series(steps=np.array([2]), values=np.array([np.inf]))
+
+    assert draw_quickly(trial(), ended(np.full((2, 5), np.nan), Outcome.DIVERGED), curves) == {}
 
 
 def test_a_trial_that_ended_before_its_first_accuracy_has_its_loss(trial, curves):

@@ -153,6 +153,10 @@ def test_settings_that_were_stopped_early_are_not_compared():
 
 def test_one_seed_each_is_said_to_be_one_draw():
     assert single_draw([setting("a", [0.5]), setting("b", [0.4])]).startswith("one seed each is one draw")
+    early = setting("b", [0.4])
+    early = dataclasses.replace(early, repeats=(dataclasses.replace(early.repeats[0], stopped_at=50),))
+    assert single_draw([setting("a", [0.5]), early]).startswith("one seed each is one draw")
+    assert single_draw([setting("a", [0.5]), setting("b", [0.4], outcomes=["diverged"])]) == ""
     assert single_draw([setting("a", [0.5])]) == ""
     assert conclusion([setting("a", [0.5])]) == []
 
