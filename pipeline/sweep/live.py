@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -58,7 +57,8 @@ class LiveSweep:
     """A running sweep, a context manager: engine and record start with its first batch and end with the sweep.
 
     ``overrides`` are the sweep's command-line overrides; None means that its one point is a lone trial, recorded
-    without a parent. The checkpoints are written to ``folder``.
+    without a parent. The checkpoints are written to ``folder``. ``started`` says that it was not refused: it has a
+    record.
     """
 
     def __init__(self, config: Config, *, overrides: Sequence[str] | None, folder: Path = Path()) -> None:
@@ -68,7 +68,7 @@ class LiveSweep:
         self._computing: dict[str, set[str]] = {}  # what is left of the group of each trial that is being computed
         self._busy = 0  # how many groups are being computed
         self._occupancy = Occupancy()
-        self._started = False
+        self.started = False
         self._last = True
 
     def __enter__(self) -> Self:
@@ -80,7 +80,7 @@ class LiveSweep:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._stack.__exit__(kind, error, traceback)
-        if error is None and self._started:
+        if error is None and self.started:
             self._console.print(self._record.recorder.how_to_look(), markup=False, soft_wrap=True)
 
     def run(
@@ -96,25 +96,25 @@ class LiveSweep:
         SweepError
             If the points cannot be run together, or the data, the store or the engine are not available.
         """
-        others = in_background(meanwhile or (lambda: None))
         self._last = last
         self._batch = PointBatch(source, repeats=self._config.sweep.repeats)
         # A resumed source first proposes one point: it identifies the sweep.
         few = bool(source.identity) and self._config.sweep.resume
         points = self._batch.more(1 if few else TRIALS_A_WORKER * worker_count(self._config))
         shared_config(points, self._config)
-        if self._started:
-            others.result()
+        meanwhile = meanwhile or (lambda: None)
+        if self.started:
+            meanwhile()
             self._add(points)
         else:
-            self._start(points, others)
+            self._start(points, meanwhile)
         self._follow()
         self._record_proposals()
         if self._occupancy.idle >= 0:
             self._handler.handle(Measured(metrics={"workers/idle": self._occupancy.idle}))
         return self._batch.ends(self._tally.standings, self._failures.error())
 
-    def _start(self, points: Sequence[Point], others: Future[object]) -> None:
+    def _start(self, points: Sequence[Point], meanwhile: Callable[[], object]) -> None:
         """Load the data, then start store and engine in parallel, since each takes seconds.
 
         The engine starts in the main thread, since Ray sets signal handlers, and only after the data have been
@@ -129,6 +129,7 @@ class LiveSweep:
         provenance = collect()
         self._dataset = loading.result()
         plan = self._first_plan(points)
+        others = in_background(meanwhile)  # a sweep that is refused leaves nothing behind
         connecting = connect_in_background(recorder)
         self._stack.enter_context(self._engine)
         others.result()
@@ -139,6 +140,7 @@ class LiveSweep:
         expected = expectation(config, plan.trials, self._dataset)
         self._tally = Tally(plan.trials, criterion, share=expected.share if expected else 1.0)
         head = self._header(provenance)
+        self.started = True
         self._record = Record(
             recorder, in_background(lambda: open_record(recorder, connecting, config, head, self._folder))
         )
@@ -148,7 +150,6 @@ class LiveSweep:
         display = self._stack.enter_context(Display(self._console, self._tally))
         self._stack.enter_context(closing(self._record, self._engine, self._tally, display.print_line))
         self._handler = ReportHandler(self._record, self._tally, display, self._failures)
-        self._started = True
         self._begin(points, plan)
 
     def _first_plan(self, points: Sequence[Point]) -> Plan:
