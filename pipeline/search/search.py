@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.search.library import load
-from pipeline.search.samplers import LEARNS_NOTHING, class_of, make_sampler, startup
+from pipeline.search.samplers import LEARNS_NOTHING, class_of, make_sampler, rehearse, startup
 from pipeline.search.space import SearchSpace, override_text
 from tasks.errors import ConfigError, SweepError, require
 
@@ -91,8 +91,13 @@ class Search:
         sampler = make_sampler(options.sampler, grid, seed=options.seed)
         self.sampler = type(sampler).__name__
         self.learns = self.sampler not in LEARNS_NOTHING
+        if self.learns:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # they were given when the sampler was made
+                rehearse(options.sampler, dict(space.distributions), options.directions)
         self.startup = startup(sampler)
         self._study = _study(sampler, options)
+        _check_study(self._study, space, options)
 
     @property
     def identity(self) -> str:
@@ -316,6 +321,21 @@ def _study(sampler: Any, options: Options) -> Any:
             raise
         where = "hydra.sweeper.storage must be a database that Optuna can use"
         raise StudyError(f"{where}, got {options.storage}: {str(error).splitlines()[0]}") from error
+
+
+def _check_study(study: Any, space: SearchSpace, options: Options) -> None:
+    """Refuse a study of an earlier search that has other directions, or whose keys have other kinds of values."""
+    name = f"hydra.sweeper.study_name must be a study of the same kind, {options.study_name} in {options.storage}"
+    directions = tuple(one.name.lower() for one in study.directions)
+    if directions != options.directions:
+        raise StudyError(f"{name} is to {', '.join(directions)}, this search to {', '.join(options.directions)}")
+    for trial in study.get_trials(deepcopy=False):
+        for key in space.distributions.keys() & trial.distributions.keys():
+            known, own = trial.distributions[key], space.distributions[key]
+            try:
+                load().distributions.check_distribution_compatibility(known, own)
+            except ValueError as error:
+                raise StudyError(f"{name} has {key} in {known}, this search in {own}") from error
 
 
 @contextlib.contextmanager
