@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -12,6 +13,9 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, Transformer
 
 from pipeline.search.library import load
 from tasks.errors import ConfigError, require
+
+MAX_EXAMPLES = 64
+"""The most combinations of choices and ends of ranges that are all judged: to compose them takes up to a second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,19 +36,22 @@ class SearchSpace:
         return {key: _listed(key, distribution) for key, distribution in self.distributions.items()}
 
     def examples(self) -> list[list[str]]:
-        """Return the overrides of points, proposed or not: each choice is in one with each end of the ranges.
+        """Return the overrides of points, proposed or not: all combinations of the choices and the ends of the ranges.
 
-        A key that only some choices have is left out of the points of the others.
+        If these are more than `MAX_EXAMPLES`, each choice is in one with each end of the ranges. A key that only some
+        choices have is left out of the points of the others.
         """
-        kinds = load().distributions
         values = {key: list(map(override_text, outermost(one))) for key, one in self.distributions.items()}
+        few = math.prod(map(len, values.values())) <= MAX_EXAMPLES
+        points: Iterator[Sequence[str]] = itertools.product(*values.values()) if few else self._each_with_ends(values)
+        return [[*map("=".join, zip(values, point, strict=True)), *self.fixed] for point in points]
+
+    def _each_with_ends(self, values: Mapping[str, Sequence[str]]) -> Iterator[Sequence[str]]:
+        kinds = load().distributions
         ranges = {key for key, one in self.distributions.items() if not isinstance(one, kinds.CategoricalDistribution)}
         most = max((len(of) for key, of in values.items() if key not in ranges), default=1)
-        return [
-            [*(f"{key}={of[end if key in ranges else number % len(of)]}" for key, of in values.items()), *self.fixed]
-            for end in ((0, -1) if ranges else (0,))
-            for number in range(most)
-        ]
+        for end, number in itertools.product((0, -1) if ranges else (0,), range(most)):
+            yield [of[end if key in ranges else number % len(of)] for key, of in values.items()]
 
 
 def space_of(overrides: Sequence[Override]) -> SearchSpace:
@@ -95,7 +102,7 @@ def _distribution(override: Override) -> Any:
         if override.is_range_sweep() and not sweep.shuffle and not getattr(sweep, "transformers", None):
             return _range(sweep)
         return load().distributions.CategoricalDistribution(_choices(override))
-    except (ValueError, ZeroDivisionError) as error:
+    except ValueError as error:
         raise ConfigError(f"{key} must span what Optuna can search: {error} (got {override.input_line})") from error
 
 
@@ -110,6 +117,8 @@ def _interval(sweep: Any) -> Any:
 def _range(sweep: Any) -> Any:
     kinds = load().distributions
     start, stop, step = (Decimal(str(number)) for number in (sweep.start, sweep.stop, sweep.step))
+    if step == 0:
+        raise ValueError("the step of a range must not be 0")
     if (count := math.ceil((stop - start) / step)) < 1:
         raise ValueError("a range must hold a value")
     # Hydra's range stops before its end, Optuna's distributions hold both of theirs.

@@ -36,7 +36,6 @@ from pipeline.sweep.follow import ReportHandler
 from pipeline.sweep.occupancy import Occupancy
 from pipeline.sweep.opening import Header, Record, closing, connect_in_background, make_recorder, open_record
 from pipeline.sweep.planning import (
-    check_examples,
     expectation,
     load_dataset,
     make_header,
@@ -157,11 +156,12 @@ class LiveSweep:
 
         Refuse a metric that no trial reports, and what may be proposed later and cannot be computed.
         """
-        check_examples(self._batch.source.examples, self._config, self._dataset)
-        plan = plan_points(points, self._dataset, self._config)
-        for metric in self._batch.source.metrics:
+        source = self._batch.source
+        plan = plan_points(points, self._dataset, self._config, examples=source.examples)
+        trials = [point.config.trial for point in (*source.examples, *points)]
+        for metric in source.metrics:
             asked = dataclasses.replace(self._config.sweep, metric=metric)
-            check_metric(asked, [trial.trial for trial in plan.trials], self._dataset, key="hydra.sweeper.metrics")
+            check_metric(asked, trials, self._dataset, key="hydra.sweeper.metrics")
         show_folded(self._console, plan)
         show_not_stopped(self._config, plan, self._console)
         return plan

@@ -33,6 +33,28 @@ def test_the_points_of_a_batch_are_compared_with_the_trials_of_the_batches_befor
     assert plan_points([point(1, steps=500)], dataset, parse({}), known=known).trials  # without a rule they may differ
 
 
+@pytest.mark.parametrize(
+    ("values", "others", "message"),
+    [
+        (
+            {"stopping": {"name": "asha"}},
+            [{"steps": 500}],
+            r"steps must be the same in all trials .* got \[500, 1000\]",
+        ),
+        ({"sweep": {"repeats": 2}}, [{"seed": 1, "learning_rate": 0.5}], "sweep.repeats must be 1 where seed is swept"),
+        ({}, [{"batch_size": 281}], "batch_size must be at most the 280 training examples"),
+        ({}, [{"device": "cuda"}], "device must be the same in all trials"),
+    ],
+)
+def test_what_a_search_may_propose_later_is_refused_before_it_is(dataset, values, others, message):
+    first = point(**values)
+    examples = [point(**{**values, **other}) for other in ({}, *others)]
+
+    with pytest.raises(ConfigError, match=message):
+        plan_points([first], dataset, first.config, examples=examples)
+    assert plan_points([first], dataset, first.config, examples=[first]).trials
+
+
 def test_a_rule_keeps_no_end_of_the_sweeps_metric_but_its_best(dataset):
     def planned(sweep, **rule):
         one = point(sweep=sweep, stopping={"name": "halving", **rule})

@@ -54,15 +54,23 @@ def test_the_outermost_values_of_a_range_are_those_that_may_be_proposed():
     assert others == [[1, 4], [0, 0.75], ["x", "y"]]
 
 
-def test_the_examples_of_a_space_hold_each_choice_with_each_end_of_its_ranges():
-    made = space("c=a,b,d", "n=int(interval(1,4))", "k=u,v", "y=1")
+def test_the_examples_of_a_small_space_are_all_combinations_of_its_choices_and_the_ends_of_its_ranges():
+    made = space("c=a,b", "n=int(interval(1,4))", "y=1")
+
+    assert made.examples() == [[f"c={c}", f"n={n}", "y=1"] for c in "ab" for n in "14"]
+    assert space("c=a,b").examples() == [["c=a"], ["c=b"]]
+
+
+def test_the_examples_of_a_large_space_hold_each_choice_with_each_end_of_its_ranges():
+    ranges = [f"{key}=int(interval(1,4))" for key in "nmk"]
+    made = space("c=a,b,d", *ranges, "y=1", "e=a,b,c,d,e,f")
 
     points = [dict(text.split("=") for text in overrides) for overrides in made.examples()]
 
+    assert len(points) == 12
     assert {(point["c"], point["n"]) for point in points} == {(c, n) for c in "abd" for n in "14"}
-    assert {point["k"] for point in points} == {"u", "v"}
+    assert {(point["e"], point["m"]) for point in points} == {(e, m) for e in "abcdef" for m in "14"}
     assert {point["y"] for point in points} == {"1"}
-    assert space("c=a,b").examples() == [["c=a"], ["c=b"]]
 
 
 def test_a_grid_has_all_values_of_each_key():
@@ -77,6 +85,7 @@ def test_a_grid_has_all_values_of_each_key():
         (["a=1"], "hydra/sweeper=search must have a key to search over, .* got a=1"),
         (["a=interval(2,1)"], r"a must span what Optuna can search: .* \(got a=interval\(2,1\)\)"),
         (["a=tag(log,interval(0,1))"], "a must span what Optuna can search"),
+        (["a=range(1,3,0)"], "a must span what Optuna can search: the step of a range must not be 0"),
         (["a=range(3,3)"], "a must span what Optuna can search: a range must hold a value"),
     ],
 )
