@@ -226,7 +226,7 @@ class LiveSweep:
         """Return the first points with about ``room`` more, and their plan."""
         points = [*points, *self._batch.more(room)]
         shared_config(points, self._config)
-        plan = plan_points(points, self._dataset, self._config)
+        plan = plan_points(points, self._dataset, self._config, examples=self._batch.source.examples)
         known = self._tally.standings
         new = tuple(trial for trial in plan.trials if trial.key not in known)
         for trial in plan.trials:

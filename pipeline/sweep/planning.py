@@ -9,7 +9,7 @@ from rich.console import Console
 
 from pipeline.config.identity import CODE, code_version
 from pipeline.config.schema import Config, describe
-from pipeline.config.settings import SweptValues, setting_key
+from pipeline.config.settings import SweptValues, setting_key, used_values
 from pipeline.config.tables import TABLES
 from pipeline.display.console import Loading, show_folded, show_forecast, show_plan
 from pipeline.plan.estimate import sweep_seconds, worker_memory
@@ -93,6 +93,8 @@ def plan_points(
     agreement = f"must agree with sweep.mode, by which {metric} ranks: {criterion.mode}"
     require(agrees, "stopping.mode", agreement, rule.mode)
     check(rule, trials, metric=metric, validated=len(dataset.validation) > 0)
+    if examples:  # the first point may be alone, and is named as those after it
+        swept = SweptValues.of(used_values(example.config.trial) for example in examples)
     return make_plan(points, dataset, known=known, swept=swept)
 
 

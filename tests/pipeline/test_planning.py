@@ -55,6 +55,15 @@ def test_what_a_search_may_propose_later_is_refused_before_it_is(dataset, values
     assert plan_points([first], dataset, first.config, examples=[first]).trials
 
 
+def test_the_first_proposal_of_a_search_is_named_by_what_the_search_varies(dataset):
+    one = Point(index=0, overrides=("learning_rate=0.5", "steps=70"), config=parse({"learning_rate": 0.5, "steps": 70}))
+    examples = [point(steps=70, learning_rate=rate, batch_size=size) for rate in (0.1, 1) for size in (8, 256)]
+
+    (trial,) = plan_points([one], dataset, one.config, examples=examples).trials
+
+    assert trial.name == "gradient lr=0.5 batch=256"
+
+
 def test_a_rule_keeps_no_end_of_the_sweeps_metric_but_its_best(dataset):
     def planned(sweep, **rule):
         one = point(sweep=sweep, stopping={"name": "halving", **rule})
