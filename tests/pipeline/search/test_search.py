@@ -292,6 +292,28 @@ def test_the_values_of_a_grid_are_proposed_once_each():
     assert math.isfinite(search.results()["best_value"])
 
 
+def test_the_values_of_a_grid_are_proposed_once_each_whatever_the_study_in_a_database_holds(tmp_path):
+    space, storage = ("a=1,2,3", "b=x,y"), f"sqlite:///{tmp_path}/study.db"
+
+    def proposed(search, count):
+        return [search.ask().overrides for _ in range(count)]
+
+    alone = proposed(made("grid", space=space), 6)
+    killed = proposed(made("grid", space=space, storage=storage), 4)  # before it had a record
+    resumed = made("grid", space=space, storage=storage, resume=True)
+    again = proposed(resumed, 6)
+    for number in range(6):
+        resumed.tell(number, [1.0])
+    after = made("grid", space=space, storage=storage)
+    recalled = made("grid", space=space, storage=storage, past=again[2:5])
+
+    assert len(set(alone)) == 6
+    assert killed == alone[:4]
+    assert again == alone
+    assert proposed(after, 6) == alone
+    assert proposed(recalled, 6) == [*again[2:5], *again[:2], again[5]]
+
+
 def test_a_search_goes_on_from_what_a_users_own_code_has_added_to_its_points():
     def extend(trial):
         trial.suggest_float("momentum", 0, 1)
