@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -14,8 +14,11 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, Transformer
 from pipeline.search.library import load
 from tasks.errors import ConfigError, require
 
+_Value = tuple[int, int]
+"""The number of a key, and that of one of its values."""
+
 MAX_EXAMPLES = 64
-"""The most combinations of choices and ends of ranges that are all judged: to compose them takes up to a second."""
+"""The most points that are judged before a search starts: to compose those of several groups takes seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,22 +39,45 @@ class SearchSpace:
         return {key: _listed(key, distribution) for key, distribution in self.distributions.items()}
 
     def examples(self) -> list[list[str]]:
-        """Return the overrides of points, proposed or not: all combinations of the choices and the ends of the ranges.
+        """Return the overrides of points, proposed or not, that hold each choice and each end of a range.
 
-        If these are more than `MAX_EXAMPLES`, each choice is in one with each end of the ranges. A key that only some
-        choices have is left out of the points of the others.
+        Any two of them, of different keys, are in one point, as most rules are about two keys, unless that takes more
+        than `MAX_EXAMPLES` points. A key that only some choices have is left out of the points of the others.
         """
         values = {key: list(map(override_text, outermost(one))) for key, one in self.distributions.items()}
-        few = math.prod(map(len, values.values())) <= MAX_EXAMPLES
-        points: Iterator[Sequence[str]] = itertools.product(*values.values()) if few else self._each_with_ends(values)
-        return [[*map("=".join, zip(values, point, strict=True)), *self.fixed] for point in points]
+        points = _points_with_all_pairs(list(map(len, values.values())))
+        return [
+            [*(f"{key}={of[place]}" for (key, of), place in zip(values.items(), point, strict=True)), *self.fixed]
+            for point in points
+        ]
 
-    def _each_with_ends(self, values: Mapping[str, Sequence[str]]) -> Iterator[Sequence[str]]:
-        kinds = load().distributions
-        ranges = {key for key, one in self.distributions.items() if not isinstance(one, kinds.CategoricalDistribution)}
-        most = max((len(of) for key, of in values.items() if key not in ranges), default=1)
-        for end, number in itertools.product((0, -1) if ranges else (0,), range(most)):
-            yield [of[end if key in ranges else number % len(of)] for key, of in values.items()]
+
+def _points_with_all_pairs(counts: Sequence[int]) -> list[tuple[int, ...]]:
+    """Return places of values, one of each key, such that any two values of two keys are in one of the points.
+
+    >>> _points_with_all_pairs([2, 2, 2])
+    [(0, 0, 0), (1, 1, 1), (0, 1, 0), (1, 0, 0), (0, 0, 1)]
+    """
+    axes = [[(axis, place) for place in range(count)] for axis, count in enumerate(counts)]
+    left = dict.fromkeys(pair for two in itertools.combinations(axes, 2) for pair in itertools.product(*two))
+    points: list[list[_Value]] = []
+    while len(points) < max(counts) or (left and len(points) < MAX_EXAMPLES):
+        zipped = [axis[len(points) % len(axis)] for axis in axes]  # they hold each value
+        point = zipped if len(points) < max(counts) else _with_pair(next(iter(left)), axes, left)
+        points.append(point)
+        for pair in itertools.combinations(point, 2):
+            left.pop(pair, None)
+    return [tuple(place for _, place in point) for point in points]
+
+
+def _with_pair(pair: Sequence[_Value], axes: Sequence[Sequence[_Value]], left: Container[Any]) -> list[_Value]:
+    """Return a point with a pair of values, and of the other keys those that are in the most pairs that are left."""
+    point = sorted(pair)
+    for axis in axes:
+        if axis[0][0] not in dict(point):
+            pairs = [sum(tuple(sorted((one, value))) in left for one in point) for value in axis]
+            point = sorted([*point, axis[pairs.index(max(pairs))]])
+    return point
 
 
 def space_of(overrides: Sequence[Override]) -> SearchSpace:

@@ -42,6 +42,7 @@ from pipeline.sweep.planning import (
     plan_points,
     shared_config,
     show_not_stopped,
+    values_of,
 )
 from pipeline.sweep.resume import Resumption, resume_command
 from pipeline.sweep.source import PointSource
@@ -157,7 +158,8 @@ class LiveSweep:
         Refuse a metric that no trial reports, and what may be proposed later and cannot be computed.
         """
         source = self._batch.source
-        plan = plan_points(points, self._dataset, self._config, examples=source.examples)
+        self._named = values_of(source.examples)
+        plan = plan_points(points, self._dataset, self._config, swept=self._named, examples=source.examples)
         trials = [point.config.trial for point in (*source.examples, *points)]
         for metric in source.metrics:
             asked = dataclasses.replace(self._config.sweep, metric=metric)
@@ -226,7 +228,7 @@ class LiveSweep:
         """Return the first points with about ``room`` more, and their plan."""
         points = [*points, *self._batch.more(room)]
         shared_config(points, self._config)
-        plan = plan_points(points, self._dataset, self._config, examples=self._batch.source.examples)
+        plan = plan_points(points, self._dataset, self._config, swept=self._named)
         known = self._tally.standings
         new = tuple(trial for trial in plan.trials if trial.key not in known)
         for trial in plan.trials:
@@ -239,7 +241,8 @@ class LiveSweep:
         """Add further points to the sweep."""
         shared_config(points, self._config)
         known = [standing.trial for standing in self._tally.standings.values()]
-        plan = plan_points(points, self._dataset, self._config, known=known, swept=self._tally.swept_values)
+        swept = self._named or self._tally.swept_values
+        plan = plan_points(points, self._dataset, self._config, known=known, swept=swept)
         self._handler.handle(Planned(trials=plan.trials))
         self._record_proposals()
         self._schedule(points, plan)

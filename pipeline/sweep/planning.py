@@ -75,8 +75,8 @@ def plan_points(
 ) -> Plan:
     """Return the plan of points, given the trials ``known`` already; refuse points that cannot be computed.
 
-    ``swept`` are the values of those known, as in `make_plan`. ``examples`` are points that a search may propose later:
-    what cannot be computed then is refused now.
+    ``swept`` are the values by which trials are named, as in `make_plan`. ``examples`` are points that a search may
+    propose later: what cannot be computed then is refused now.
     """
     if examples:
         shared_config(examples, config)
@@ -93,9 +93,12 @@ def plan_points(
     agreement = f"must agree with sweep.mode, by which {metric} ranks: {criterion.mode}"
     require(agrees, "stopping.mode", agreement, rule.mode)
     check(rule, trials, metric=metric, validated=len(dataset.validation) > 0)
-    if examples:  # the first point may be alone, and is named as those after it
-        swept = SweptValues.of(used_values(example.config.trial) for example in examples)
     return make_plan(points, dataset, known=known, swept=swept)
+
+
+def values_of(examples: Sequence[Point]) -> SweptValues | None:
+    """Return the values by which the trials of a search are named, also one that is alone; None without examples."""
+    return SweptValues.of(used_values(example.config.trial) for example in examples) if examples else None
 
 
 def load_dataset(config: Config, console: Console) -> Dataset:
@@ -117,7 +120,8 @@ def show_dry_run(points: Sequence[Point], console: Console, examples: Sequence[P
     """Print the plan of points, and its estimated cost; ``examples`` are points that a search may propose later."""
     config = shared_config(points)
     dataset = load_dataset(config, console)
-    plan, workers = plan_points(repeated(points), dataset, config, examples=examples), worker_count(config)
+    plan = plan_points(repeated(points), dataset, config, swept=values_of(examples), examples=examples)
+    workers = worker_count(config)
     show_folded(console, plan)
     show_not_stopped(config, plan, console)
     segments = [Segment(trial=trial) for trial in plan.trials]

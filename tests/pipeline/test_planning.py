@@ -8,7 +8,7 @@ from pipeline.plan.repeats import repeated
 from pipeline.record.protocol import Provenance
 from pipeline.results.criterion import Criterion
 from pipeline.results.tally import Tally
-from pipeline.sweep.planning import make_header, plan_points
+from pipeline.sweep.planning import make_header, plan_points, values_of
 from pipeline.sweep.resume import sweep_key
 from tasks.datasets import Synthetic
 from tasks.errors import ConfigError
@@ -59,7 +59,7 @@ def test_the_first_proposal_of_a_search_is_named_by_what_the_search_varies(datas
     one = Point(index=0, overrides=("learning_rate=0.5", "steps=70"), config=parse({"learning_rate": 0.5, "steps": 70}))
     examples = [point(steps=70, learning_rate=rate, batch_size=size) for rate in (0.1, 1) for size in (8, 256)]
 
-    (trial,) = plan_points([one], dataset, one.config, examples=examples).trials
+    (trial,) = plan_points([one], dataset, one.config, swept=values_of(examples)).trials
 
     assert trial.name == "gradient lr=0.5 batch=256"
 
