@@ -91,10 +91,11 @@ class Display:
 
     def _seconds_left(self) -> float | None:
         """Return how long the steps that are left take, as fast as those since the first: before them workers start."""
-        if self._first_steps is None:
+        tally = self._tally
+        if self._first_steps is None or tally.done == len(tally.standings):  # a rule may stop more than was expected
             return None
         begin, before = self._first_steps
-        done, left = self._tally.steps_done - before, self._tally.steps_total - self._tally.steps_done
+        done, left = tally.steps_done - before, tally.steps_total - tally.steps_done
         return (time.monotonic() - begin) * left / done if done > 0 and left > 0 else None
 
 

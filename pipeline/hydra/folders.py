@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from textwrap import indent
 from typing import Any
@@ -43,36 +45,60 @@ def _is_true(config: DictConfig, name: str) -> bool:
     return isinstance(sweep, DictConfig) and str(sweep.get(name)).lower() == "true"
 
 
-def claim_folder(config: DictConfig) -> bool:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A sweep's folder with its `MULTIRUN`.
+
+    ``moved`` says that it is not the folder that was asked for, ``made`` are the folders that were made for it, the
+    innermost first.
+    """
+
+    folder: Path
+    moved: bool
+    made: tuple[Path, ...]
+
+    def give_back(self) -> None:
+        """Remove the claim of a sweep that has not begun, with all that is in a folder that was made for it."""
+        if self.folder in self.made:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        else:
+            (self.folder / MULTIRUN).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # another sweep is in it by now
+            for folder in self.made[1:]:
+                folder.rmdir()
+
+
+def claim_folder(config: DictConfig) -> Claim | None:
     """Write ``multirun.yaml`` to the sweep's folder, or to a new one if another sweep has written there.
 
-    The new folder is next to it, or inside it if the working folder is the sweep's folder or below. Return whether the
-    folder is a new one. A dry run is no sweep: nothing is written.
+    The new folder is next to it, or inside it if the working folder is the sweep's folder or below. A dry run is no
+    sweep: nothing is written, and None returned.
     """
     if is_dry_run(config):
-        return False
+        return None
     wanted = Path(str(config.hydra.sweep.dir))
     ours = Path.cwd().is_relative_to(wanted.resolve())
     for number in itertools.count(1):
         other = wanted / f"sweep-{number}" if ours else wanted.with_name(f"{wanted.name}-{number}")
-        folder = wanted if number == 1 else other
+        folder = (wanted if number == 1 else other).absolute()
         with _writing(folder):
+            made = tuple(one for one in (folder, *folder.parents) if not one.exists())
+            folder.mkdir(parents=True, exist_ok=True)
             try:
-                folder.mkdir(parents=True, exist_ok=True)
                 file = (folder / MULTIRUN).open("x", encoding="utf-8")
             except FileExistsError:
                 continue
         break
     with file:
-        if folder != wanted:
-            print(f"hydra.sweep.dir: {wanted} holds a sweep already, so this one is in {folder}")  # noqa: T201
+        if number > 1:
+            print(f"hydra.sweep.dir: {wanted} holds a sweep already, so this one is in {other}")  # noqa: T201
             with read_write(config.hydra):
-                config.hydra.sweep.dir = str(folder)
+                config.hydra.sweep.dir = str(other)
                 # The jobs are composed again, from the overrides.
-                quoted = QuotedString(text=str(folder), quote=Quote.single).with_quotes()
+                quoted = QuotedString(text=str(other), quote=Quote.single).with_quotes()
                 config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted}")
         file.write(redact(OmegaConf.to_yaml(config)))
-    return folder != wanted
+    return Claim(folder=folder, moved=number > 1, made=made)
 
 
 def write_folders(jobs: Mapping[str, Job], *, most: int | None = None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from pipeline.address import redact
 from pipeline.config.schema import Config, parse
 from pipeline.display.console import make_console
 from pipeline.hydra.composer import Composer, Job
-from pipeline.hydra.folders import MULTIRUN, hide_credentials, write_folders
+from pipeline.hydra.folders import MULTIRUN, claim_folder, hide_credentials, is_dry_run, write_folders
 from pipeline.hydra.job_context import StartedJob, as_hydra_job, end_job, start_job
 from pipeline.hydra.search_source import SearchSource
 from pipeline.plan.plan import Point
@@ -63,6 +63,11 @@ class SweepLauncher(Launcher):
         self.config, self.context, self.task_function = config, hydra_context, task_function
         self.composer = Composer(hydra_context.config_loader, config)
         self._home = Path.cwd()
+
+    @property
+    def started(self) -> bool:
+        """Whether a sweep has started: it was not refused."""
+        return self._live is not None and self._live.started
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Compose and validate every job, run the sweep, and return one result a job."""
@@ -133,7 +138,8 @@ class SweepLauncher(Launcher):
         """Run jobs, and those that start meanwhile, in Hydra's context, and end them."""
         folder, callbacks = Path(self.config.hydra.sweep.dir).absolute(), self._callbacks()
         try:
-            with as_hydra_job(jobs[0].job.config(), str(folder), log=True) as self._context:
+            log = not is_dry_run(self.config)
+            with as_hydra_job(jobs[0].job.config(), str(folder), log=log) as self._context:
                 ends = run(jobs, folder)
         except Exception as error:
             if callbacks is not None:
@@ -184,6 +190,20 @@ def _stated(config: DictConfig) -> tuple[str, ...]:
     stated: Any = OmegaConf.to_container(config.hydra.overrides, resolve=False)
     sweeper = [text for text in stated["hydra"] if text.startswith(("hydra/sweeper", "hydra.sweeper."))]
     return tuple(map(redact, [*sweeper, *stated["task"]]))
+
+
+@contextlib.contextmanager
+def claimed_folder(config: DictConfig, composer: Composer, ours: SweepLauncher | None) -> Iterator[None]:
+    """Claim the folder of a sweep; give it back to the next sweep if this project's launcher refuses this one."""
+    claim = claim_folder(config)
+    if claim is not None and claim.moved:
+        composer.clear()
+    try:
+        yield
+    except BaseException:
+        if claim is not None and ours is not None and not ours.started:
+            claim.give_back()
+        raise
 
 
 def validated(jobs: Sequence[Job]) -> list[Point]:

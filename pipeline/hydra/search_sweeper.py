@@ -18,9 +18,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from pipeline.config.schema import parse
 from pipeline.hydra.composer import Composer
-from pipeline.hydra.folders import claim_folder, is_dry_run, is_resumed
+from pipeline.hydra.folders import is_dry_run, is_resumed
 from pipeline.hydra.grid import GridSpec
-from pipeline.hydra.launcher import SweepLauncher, validated
+from pipeline.hydra.launcher import SweepLauncher, claimed_folder, validated
 from pipeline.hydra.sweeper import undo_deferral
 from pipeline.plan.plan import Point
 from pipeline.search.objectives import ACCURACY, Objectives
@@ -90,9 +90,8 @@ class SearchSweeper(Sweeper):
         examples = self._examples(space, composer)
         search = Search(space, self._options(objectives))
         proposals = Proposals(search, budget, objectives)
-        if claim_folder(self.config):
-            composer.clear()
-        returns = ours.search(proposals, examples) if ours else self._by_batches(proposals, objectives, composer)
+        with claimed_folder(self.config, composer, ours):
+            returns = ours.search(proposals, examples) if ours else self._by_batches(proposals, objectives, composer)
         if not is_dry_run(self.config):
             file = Path(self.config.hydra.sweep.dir) / "optimization_results.yaml"
             OmegaConf.save(OmegaConf.create(search.results()), file)

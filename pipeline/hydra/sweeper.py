@@ -17,10 +17,9 @@ from omegaconf import DictConfig
 
 from pipeline.config.tables import TABLES
 from pipeline.hydra.composer import Composer
-from pipeline.hydra.folders import claim_folder
 from pipeline.hydra.grid import GridSpec, combinations
 from pipeline.hydra.groups import choices_with
-from pipeline.hydra.launcher import SweepLauncher, validated
+from pipeline.hydra.launcher import SweepLauncher, claimed_folder, validated
 
 
 class GridSweeper(Sweeper):
@@ -58,11 +57,10 @@ class GridSweeper(Sweeper):
             validated(composed)  # this project's launcher does it before it starts a sweep
             jobs = [list(job.overrides) for job in composed]
             self.validate_batch_is_legal(jobs)
-        if claim_folder(self.config):
-            composer.clear()
         if ours is not None:
             ours.last = True
-        results = self.launcher.launch(jobs, initial_job_idx=0)
+        with claimed_folder(self.config, composer, ours):
+            results = self.launcher.launch(jobs, initial_job_idx=0)
         for result in results:
             _ = result.return_value  # raises the error of a job that failed
         return [results]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pipeline.config.schema import SEEDS
 from pipeline.config.settings import setting_key
 from pipeline.plan.plan import Point
-from tasks.errors import ConfigError
+from tasks.errors import require
 
 
 def repeated(points: Sequence[Point]) -> list[Point]:
@@ -32,9 +32,17 @@ def repeated(points: Sequence[Point]) -> list[Point]:
         seeds = {key: getattr(point.config.trial, key) for key in incremented}
         known = first.setdefault(setting_key(point.config.trial, incremented), seeds)
         for key in incremented:
-            if known[key] != seeds[key]:
-                raise ConfigError(f"sweep.repeats must be 1 where {key} is swept, got {repeats}")
+            require(known[key] == seeds[key], "sweep.repeats", f"must be 1 where {key} is swept", repeats)
     return [_repeat(point, incremented, number, repeats) for point in points for number in range(repeats)]
+
+
+def check_repeated(points: Sequence[Point]) -> None:
+    """Refuse points that a search may propose with several seeds, if each is run with several seeds anyway."""
+    sweep = points[0].config.sweep
+    for key in SEEDS:
+        seeds = {getattr(point.config.trial, key) for point in points}
+        alone = sweep.repeats == 1 or key not in sweep.over or len(seeds) == 1
+        require(alone, "sweep.repeats", f"must be 1 where {key} is swept", sweep.repeats)
 
 
 def point_of(index: int, repeats: int) -> int:

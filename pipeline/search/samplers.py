@@ -38,6 +38,8 @@ _MADE_BY = {"create_nsgaii_sampler": "NSGAIISampler", "create_nsgaiii_sampler": 
 
 _NEEDS = {"GPSampler": ("torch", "scipy"), "CmaEsSampler": ("cmaes",), "QMCSampler": ("scipy",)}
 
+_RULE = "hydra.sweeper.sampler must be what Optuna's {} takes: {}"
+
 LEARNS_NOTHING = ("RandomSampler", "QMCSampler", "GridSampler", "BruteForceSampler")
 """Samplers whose proposals do not depend on results, so that all can be made at once."""
 
@@ -94,7 +96,33 @@ def make_sampler(config: Mapping[str, Any], grid: Mapping[str, Sequence[Any]], *
     try:
         return kind(**given)
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"hydra.sweeper.sampler must be what Optuna's {name} takes: {error}") from error
+        raise ConfigError(_RULE.format(name, error)) from error
+
+
+def rehearse(config: Mapping[str, Any], distributions: Mapping[str, Any], directions: Sequence[str]) -> None:
+    """Have a sampler of this config propose a point once it learns: Optuna judges some options only then.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot.
+    """
+    optuna = load()
+    sampler = make_sampler(config, {}, seed=0)
+    draw = optuna.samplers.RandomSampler(seed=0).sample_independent
+    shown = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # what it warns of is shown when the search itself proposes
+    try:
+        study = optuna.create_study(sampler=sampler, directions=directions)
+        for number in range(startup(sampler)):
+            params = {key: draw(study, None, key, one) for key, one in distributions.items()}
+            values = [float(number)] * len(directions)
+            study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, values=values))
+        study.ask(fixed_distributions=distributions)
+    except Exception as error:
+        raise ConfigError(_RULE.format(type(sampler).__name__, error)) from error
+    finally:
+        optuna.logging.set_verbosity(shown)
 
 
 def startup(sampler: Any) -> int:

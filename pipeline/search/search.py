@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.search.library import load
-from pipeline.search.samplers import LEARNS_NOTHING, class_of, make_sampler, startup
+from pipeline.search.samplers import LEARNS_NOTHING, class_of, make_sampler, rehearse, startup
 from pipeline.search.space import SearchSpace, override_text
 from tasks.errors import ConfigError, SweepError, require
 
@@ -88,11 +88,17 @@ class Search:
         self._unclaimed: list[Any] = []  # those of its trials that may be proposals of the past
         grid = space.grid() if class_of(options.sampler) == "GridSampler" else {}
         self.points = math.prod(map(len, grid.values())) if grid else None
+        self._grid = self._in_order(grid) if grid and options.storage is not None else None
         sampler = make_sampler(options.sampler, grid, seed=options.seed)
         self.sampler = type(sampler).__name__
         self.learns = self.sampler not in LEARNS_NOTHING
+        if self.learns:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # they were given when the sampler was made
+                rehearse(options.sampler, dict(space.distributions), options.directions)
         self.startup = startup(sampler)
         self._study = _study(sampler, options)
+        _check_study(self._study, space, options)
 
     @property
     def identity(self) -> str:
@@ -138,6 +144,8 @@ class Search:
             trial = self._kept(params)
             if trial is None:
                 self._study.enqueue_trial(params)
+        elif trial is None and self._grid is not None:
+            self._study.enqueue_trial(next(one for one in self._grid if not self._has_proposed(one)))
         if trial is None:
             trial = self._study.ask(fixed_distributions=dict(self._space.distributions))
             if number == 0 and self._options.storage is not None:
@@ -216,6 +224,20 @@ class Search:
     def _known(self) -> list[Any]:
         """Return the trials of the study; to copy thousands takes a second, each time."""
         return list(self._study.get_trials(deepcopy=False))
+
+    def _in_order(self, grid: Mapping[str, Sequence[Any]]) -> Iterator[Mapping[str, Any]]:
+        """Yield the points of a grid in the order of its seed, whatever the study holds.
+
+        Of a study that others have searched, or a process that was killed, the sampler proposes some points twice and
+        others never.
+        """
+        study = load().create_study(sampler=make_sampler(self._options.sampler, grid, seed=self._options.seed))
+        for _ in range(math.prod(map(len, grid.values()))):
+            yield study.ask(fixed_distributions=dict(self._space.distributions)).params
+
+    def _has_proposed(self, params: Mapping[str, Any]) -> bool:
+        texts = {name: override_text(value) for name, value in params.items()}
+        return any(texts.items() <= own.items() for own in self._proposed)
 
     def _reseed(self, count: int) -> None:
         """Have the next proposals draw other random numbers than the first ``count``, which are repeated, have had.
@@ -316,6 +338,21 @@ def _study(sampler: Any, options: Options) -> Any:
             raise
         where = "hydra.sweeper.storage must be a database that Optuna can use"
         raise StudyError(f"{where}, got {options.storage}: {str(error).splitlines()[0]}") from error
+
+
+def _check_study(study: Any, space: SearchSpace, options: Options) -> None:
+    """Refuse a study of an earlier search that has other directions, or whose keys have other kinds of values."""
+    name = f"hydra.sweeper.study_name must be a study of the same kind, {options.study_name} in {options.storage}"
+    directions = tuple(one.name.lower() for one in study.directions)
+    if directions != options.directions:
+        raise StudyError(f"{name} is to {', '.join(directions)}, this search to {', '.join(options.directions)}")
+    for trial in study.get_trials(deepcopy=False):
+        for key in space.distributions.keys() & trial.distributions.keys():
+            known, own = trial.distributions[key], space.distributions[key]
+            try:
+                load().distributions.check_distribution_compatibility(known, own)
+            except ValueError as error:
+                raise StudyError(f"{name} has {key} in {known}, this search in {own}") from error
 
 
 @contextlib.contextmanager

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -12,6 +13,12 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, Transformer
 
 from pipeline.search.library import load
 from tasks.errors import ConfigError, require
+
+_Value = tuple[int, int]
+"""The number of a key, and that of one of its values."""
+
+MAX_EXAMPLES = 64
+"""The most points that are judged before a search starts: to compose those of several groups takes seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,19 +39,45 @@ class SearchSpace:
         return {key: _listed(key, distribution) for key, distribution in self.distributions.items()}
 
     def examples(self) -> list[list[str]]:
-        """Return the overrides of points, proposed or not: each choice is in one with each end of the ranges.
+        """Return the overrides of points, proposed or not, that hold each choice and each end of a range.
 
-        A key that only some choices have is left out of the points of the others.
+        Any two of them, of different keys, are in one point, as most rules are about two keys, unless that takes more
+        than `MAX_EXAMPLES` points. A key that only some choices have is left out of the points of the others.
         """
-        kinds = load().distributions
         values = {key: list(map(override_text, outermost(one))) for key, one in self.distributions.items()}
-        ranges = {key for key, one in self.distributions.items() if not isinstance(one, kinds.CategoricalDistribution)}
-        most = max((len(of) for key, of in values.items() if key not in ranges), default=1)
+        points = _points_with_all_pairs(list(map(len, values.values())))
         return [
-            [*(f"{key}={of[end if key in ranges else number % len(of)]}" for key, of in values.items()), *self.fixed]
-            for end in ((0, -1) if ranges else (0,))
-            for number in range(most)
+            [*(f"{key}={of[place]}" for (key, of), place in zip(values.items(), point, strict=True)), *self.fixed]
+            for point in points
         ]
+
+
+def _points_with_all_pairs(counts: Sequence[int]) -> list[tuple[int, ...]]:
+    """Return places of values, one of each key, such that any two values of two keys are in one of the points.
+
+    >>> _points_with_all_pairs([2, 2, 2])
+    [(0, 0, 0), (1, 1, 1), (0, 1, 0), (1, 0, 0), (0, 0, 1)]
+    """
+    axes = [[(axis, place) for place in range(count)] for axis, count in enumerate(counts)]
+    left = dict.fromkeys(pair for two in itertools.combinations(axes, 2) for pair in itertools.product(*two))
+    points: list[list[_Value]] = []
+    while len(points) < max(counts) or (left and len(points) < MAX_EXAMPLES):
+        zipped = [axis[len(points) % len(axis)] for axis in axes]  # they hold each value
+        point = zipped if len(points) < max(counts) else _with_pair(next(iter(left)), axes, left)
+        points.append(point)
+        for pair in itertools.combinations(point, 2):
+            left.pop(pair, None)
+    return [tuple(place for _, place in point) for point in points]
+
+
+def _with_pair(pair: Sequence[_Value], axes: Sequence[Sequence[_Value]], left: Container[Any]) -> list[_Value]:
+    """Return a point with a pair of values, and of the other keys those that are in the most pairs that are left."""
+    point = sorted(pair)
+    for axis in axes:
+        if axis[0][0] not in dict(point):
+            pairs = [sum(tuple(sorted((one, value))) in left for one in point) for value in axis]
+            point = sorted([*point, axis[pairs.index(max(pairs))]])
+    return point
 
 
 def space_of(overrides: Sequence[Override]) -> SearchSpace:
@@ -95,7 +128,7 @@ def _distribution(override: Override) -> Any:
         if override.is_range_sweep() and not sweep.shuffle and not getattr(sweep, "transformers", None):
             return _range(sweep)
         return load().distributions.CategoricalDistribution(_choices(override))
-    except (ValueError, ZeroDivisionError) as error:
+    except ValueError as error:
         raise ConfigError(f"{key} must span what Optuna can search: {error} (got {override.input_line})") from error
 
 
@@ -110,6 +143,8 @@ def _interval(sweep: Any) -> Any:
 def _range(sweep: Any) -> Any:
     kinds = load().distributions
     start, stop, step = (Decimal(str(number)) for number in (sweep.start, sweep.stop, sweep.step))
+    if step == 0:
+        raise ValueError("the step of a range must not be 0")
     if (count := math.ceil((stop - start) / step)) < 1:
         raise ValueError("a range must hold a value")
     # Hydra's range stops before its end, Optuna's distributions hold both of theirs.

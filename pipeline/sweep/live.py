@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -37,13 +36,13 @@ from pipeline.sweep.follow import ReportHandler
 from pipeline.sweep.occupancy import Occupancy
 from pipeline.sweep.opening import Header, Record, closing, connect_in_background, make_recorder, open_record
 from pipeline.sweep.planning import (
-    check_examples,
     expectation,
     load_dataset,
     make_header,
     plan_points,
     shared_config,
     show_not_stopped,
+    values_of,
 )
 from pipeline.sweep.resume import Resumption, resume_command
 from pipeline.sweep.source import PointSource
@@ -58,7 +57,8 @@ class LiveSweep:
     """A running sweep, a context manager: engine and record start with its first batch and end with the sweep.
 
     ``overrides`` are the sweep's command-line overrides; None means that its one point is a lone trial, recorded
-    without a parent. The checkpoints are written to ``folder``.
+    without a parent. The checkpoints are written to ``folder``. ``started`` says that it was not refused: it has a
+    record.
     """
 
     def __init__(self, config: Config, *, overrides: Sequence[str] | None, folder: Path = Path()) -> None:
@@ -68,7 +68,7 @@ class LiveSweep:
         self._computing: dict[str, set[str]] = {}  # what is left of the group of each trial that is being computed
         self._busy = 0  # how many groups are being computed
         self._occupancy = Occupancy()
-        self._started = False
+        self.started = False
         self._last = True
 
     def __enter__(self) -> Self:
@@ -80,7 +80,7 @@ class LiveSweep:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._stack.__exit__(kind, error, traceback)
-        if error is None and self._started:
+        if error is None and self.started:
             self._console.print(self._record.recorder.how_to_look(), markup=False, soft_wrap=True)
 
     def run(
@@ -96,25 +96,25 @@ class LiveSweep:
         SweepError
             If the points cannot be run together, or the data, the store or the engine are not available.
         """
-        others = in_background(meanwhile or (lambda: None))
         self._last = last
         self._batch = PointBatch(source, repeats=self._config.sweep.repeats)
         # A resumed source first proposes one point: it identifies the sweep.
         few = bool(source.identity) and self._config.sweep.resume
         points = self._batch.more(1 if few else TRIALS_A_WORKER * worker_count(self._config))
         shared_config(points, self._config)
-        if self._started:
-            others.result()
+        meanwhile = meanwhile or (lambda: None)
+        if self.started:
+            meanwhile()
             self._add(points)
         else:
-            self._start(points, others)
+            self._start(points, meanwhile)
         self._follow()
         self._record_proposals()
         if self._occupancy.idle >= 0:
             self._handler.handle(Measured(metrics={"workers/idle": self._occupancy.idle}))
         return self._batch.ends(self._tally.standings, self._failures.error())
 
-    def _start(self, points: Sequence[Point], others: Future[object]) -> None:
+    def _start(self, points: Sequence[Point], meanwhile: Callable[[], object]) -> None:
         """Load the data, then start store and engine in parallel, since each takes seconds.
 
         The engine starts in the main thread, since Ray sets signal handlers, and only after the data have been
@@ -129,6 +129,7 @@ class LiveSweep:
         provenance = collect()
         self._dataset = loading.result()
         plan = self._first_plan(points)
+        others = in_background(meanwhile)  # a sweep that is refused leaves nothing behind
         connecting = connect_in_background(recorder)
         self._stack.enter_context(self._engine)
         others.result()
@@ -139,6 +140,7 @@ class LiveSweep:
         expected = expectation(config, plan.trials, self._dataset)
         self._tally = Tally(plan.trials, criterion, share=expected.share if expected else 1.0)
         head = self._header(provenance)
+        self.started = True
         self._record = Record(
             recorder, in_background(lambda: open_record(recorder, connecting, config, head, self._folder))
         )
@@ -148,7 +150,6 @@ class LiveSweep:
         display = self._stack.enter_context(Display(self._console, self._tally))
         self._stack.enter_context(closing(self._record, self._engine, self._tally, display.print_line))
         self._handler = ReportHandler(self._record, self._tally, display, self._failures)
-        self._started = True
         self._begin(points, plan)
 
     def _first_plan(self, points: Sequence[Point]) -> Plan:
@@ -156,11 +157,13 @@ class LiveSweep:
 
         Refuse a metric that no trial reports, and what may be proposed later and cannot be computed.
         """
-        check_examples(self._batch.source.examples, self._config, self._dataset)
-        plan = plan_points(points, self._dataset, self._config)
-        for metric in self._batch.source.metrics:
+        source = self._batch.source
+        self._named = values_of(source.examples)
+        plan = plan_points(points, self._dataset, self._config, swept=self._named, examples=source.examples)
+        trials = [point.config.trial for point in (*source.examples, *points)]
+        for metric in source.metrics:
             asked = dataclasses.replace(self._config.sweep, metric=metric)
-            check_metric(asked, [trial.trial for trial in plan.trials], self._dataset, key="hydra.sweeper.metrics")
+            check_metric(asked, trials, self._dataset, key="hydra.sweeper.metrics")
         show_folded(self._console, plan)
         show_not_stopped(self._config, plan, self._console)
         return plan
@@ -225,7 +228,7 @@ class LiveSweep:
         """Return the first points with about ``room`` more, and their plan."""
         points = [*points, *self._batch.more(room)]
         shared_config(points, self._config)
-        plan = plan_points(points, self._dataset, self._config)
+        plan = plan_points(points, self._dataset, self._config, swept=self._named)
         known = self._tally.standings
         new = tuple(trial for trial in plan.trials if trial.key not in known)
         for trial in plan.trials:
@@ -238,7 +241,8 @@ class LiveSweep:
         """Add further points to the sweep."""
         shared_config(points, self._config)
         known = [standing.trial for standing in self._tally.standings.values()]
-        plan = plan_points(points, self._dataset, self._config, known=known, swept=self._tally.swept_values)
+        swept = self._named or self._tally.swept_values
+        plan = plan_points(points, self._dataset, self._config, known=known, swept=swept)
         self._handler.handle(Planned(trials=plan.trials))
         self._record_proposals()
         self._schedule(points, plan)

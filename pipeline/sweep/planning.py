@@ -9,12 +9,12 @@ from rich.console import Console
 
 from pipeline.config.identity import CODE, code_version
 from pipeline.config.schema import Config, describe
-from pipeline.config.settings import SweptValues, setting_key
+from pipeline.config.settings import SweptValues, setting_key, used_values
 from pipeline.config.tables import TABLES
 from pipeline.display.console import Loading, show_folded, show_forecast, show_plan
 from pipeline.plan.estimate import sweep_seconds, worker_memory
 from pipeline.plan.plan import Plan, PlannedTrial, Point, Segment, fuse, make_plan
-from pipeline.plan.repeats import repeated
+from pipeline.plan.repeats import check_repeated, repeated
 from pipeline.record.protocol import Provenance, SweepHeader
 from pipeline.results.criterion import Criterion, check_metric
 from pipeline.results.tally import Tally
@@ -71,32 +71,34 @@ def plan_points(
     config: Config,
     known: Sequence[PlannedTrial] = (),
     swept: SweptValues | None = None,
+    examples: Sequence[Point] = (),
 ) -> Plan:
     """Return the plan of points, given the trials ``known`` already; refuse points that cannot be computed.
 
-    ``swept`` are the values of those known, as in `make_plan`.
+    ``swept`` are the values by which trials are named, as in `make_plan`. ``examples`` are points that a search may
+    propose later: what cannot be computed then is refused now.
     """
-    for point in points:
-        check_trial(point.config.trial, dataset)
-    trials = [point.config.trial for point in points]
+    if examples:
+        shared_config(examples, config)
+        check_repeated(examples)
+    trials = [point.config.trial for point in (*examples, *points)]
+    for trial in trials:
+        check_trial(trial, dataset)
+    # Those known have been checked already, so the last of each task stands for them: they may be thousands.
+    trials += {type(one.trial.task): one.trial for one in known}.values()
     check_metric(config.sweep, trials, dataset)
     criterion, rule = Criterion.of(config.sweep, dataset), config.stopping
     metric = rule.metric or criterion.metric
     agrees = metric != criterion.metric or rule.mode in {None, criterion.mode}
     agreement = f"must agree with sweep.mode, by which {metric} ranks: {criterion.mode}"
     require(agrees, "stopping.mode", agreement, rule.mode)
-    # Those known have been compared already, so the last of each task stands for them: they may be thousands.
-    compared = [*{type(one.trial.task): one.trial for one in known if one.trial.task.trains}.values(), *trials]
-    check(rule, compared, metric=metric, validated=len(dataset.validation) > 0)
+    check(rule, trials, metric=metric, validated=len(dataset.validation) > 0)
     return make_plan(points, dataset, known=known, swept=swept)
 
 
-def check_examples(examples: Sequence[Point], config: Config, dataset: Dataset) -> None:
-    """Refuse what a search may propose later, and its sweep or the data do not allow: it would end the sweep then."""
-    if examples:
-        shared_config(examples, config)
-    for example in examples:
-        check_trial(example.config.trial, dataset)
+def values_of(examples: Sequence[Point]) -> SweptValues | None:
+    """Return the values by which the trials of a search are named, also one that is alone; None without examples."""
+    return SweptValues.of(used_values(example.config.trial) for example in examples) if examples else None
 
 
 def load_dataset(config: Config, console: Console) -> Dataset:
@@ -118,8 +120,8 @@ def show_dry_run(points: Sequence[Point], console: Console, examples: Sequence[P
     """Print the plan of points, and its estimated cost; ``examples`` are points that a search may propose later."""
     config = shared_config(points)
     dataset = load_dataset(config, console)
-    check_examples(examples, config, dataset)
-    plan, workers = plan_points(repeated(points), dataset, config), worker_count(config)
+    plan = plan_points(repeated(points), dataset, config, swept=values_of(examples), examples=examples)
+    workers = worker_count(config)
     show_folded(console, plan)
     show_not_stopped(config, plan, console)
     segments = [Segment(trial=trial) for trial in plan.trials]

@@ -125,6 +125,19 @@ def test_the_time_that_is_left_is_that_of_steps_and_not_of_the_start(trials, con
     ]
 
 
+def test_no_time_is_left_once_a_rule_has_stopped_more_than_was_expected(trials, console, monkeypatch):
+    monkeypatch.setattr("pipeline.display.console.time", SimpleNamespace(monotonic=iter([0, 60, 75, 75]).__next__))
+    tally = Tally(trials)
+    with Display(console, tally) as display:
+        tally.count(progressed(trials[0], 10))
+        display.update()
+        stopped = Result(trial=0, outcome=Outcome.STOPPED, step=20, metrics={})
+        for planned in trials:
+            tally.count(Finished(trial=planned, result=stopped, layout=LAYOUT))
+
+    assert console.file.getvalue().splitlines()[-1] == "3/3 trials, 0 running, 0 failed, 1 min 15 s"
+
+
 def test_the_table_shows_names_numbers_and_messages(trials, console):
     tally = Tally(trials)
     tally.count(finished(trials[2], val_accuracy=0.25, train_loss=1.5))

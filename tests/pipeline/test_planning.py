@@ -8,7 +8,7 @@ from pipeline.plan.repeats import repeated
 from pipeline.record.protocol import Provenance
 from pipeline.results.criterion import Criterion
 from pipeline.results.tally import Tally
-from pipeline.sweep.planning import make_header, plan_points
+from pipeline.sweep.planning import make_header, plan_points, values_of
 from pipeline.sweep.resume import sweep_key
 from tasks.datasets import Synthetic
 from tasks.errors import ConfigError
@@ -31,6 +31,37 @@ def test_the_points_of_a_batch_are_compared_with_the_trials_of_the_batches_befor
     with pytest.raises(ConfigError, match=r"steps must be the same in all trials .* got \[500, 1000\]"):
         plan_points([other], dataset, one.config, known=known)
     assert plan_points([point(1, steps=500)], dataset, parse({}), known=known).trials  # without a rule they may differ
+
+
+@pytest.mark.parametrize(
+    ("values", "others", "message"),
+    [
+        (
+            {"stopping": {"name": "asha"}},
+            [{"steps": 500}],
+            r"steps must be the same in all trials .* got \[500, 1000\]",
+        ),
+        ({"sweep": {"repeats": 2}}, [{"seed": 1, "learning_rate": 0.5}], "sweep.repeats must be 1 where seed is swept"),
+        ({}, [{"batch_size": 281}], "batch_size must be at most the 280 training examples"),
+        ({}, [{"device": "cuda"}], "device must be the same in all trials"),
+    ],
+)
+def test_what_a_search_may_propose_later_is_refused_before_it_is(dataset, values, others, message):
+    first = point(**values)
+    examples = [point(**{**values, **other}) for other in ({}, *others)]
+
+    with pytest.raises(ConfigError, match=message):
+        plan_points([first], dataset, first.config, examples=examples)
+    assert plan_points([first], dataset, first.config, examples=[first]).trials
+
+
+def test_the_first_proposal_of_a_search_is_named_by_what_the_search_varies(dataset):
+    one = Point(index=0, overrides=("learning_rate=0.5", "steps=70"), config=parse({"learning_rate": 0.5, "steps": 70}))
+    examples = [point(steps=70, learning_rate=rate, batch_size=size) for rate in (0.1, 1) for size in (8, 256)]
+
+    (trial,) = plan_points([one], dataset, one.config, swept=values_of(examples)).trials
+
+    assert trial.name == "gradient lr=0.5 batch=256"
 
 
 def test_a_rule_keeps_no_end_of_the_sweeps_metric_but_its_best(dataset):

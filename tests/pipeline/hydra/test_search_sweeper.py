@@ -39,7 +39,7 @@ BAD = {
 }
 UNKNOWN = (RATE, "hydra.sweeper.metrics=[val/los,examples]", "hydra.sweep.dir=asked")
 TOO_LARGE = (RATE, "batch_size=int(interval(1,901))", "hydra.sweep.dir=large")
-"""They are refused once the data are there, and the folder of the sweep."""
+"""They are refused once the data are there."""
 PRESET = """# @package _global_
 defaults:
   - override /optimizer: momentum
@@ -110,9 +110,10 @@ def test_bad_input_is_told_before_anything_starts(refused):
 
 
 def test_a_metric_that_is_not_measured_is_told_before_anything_is_computed(refused):
-    _, (*_, (code, err, out), _), imported = refused
+    folder, (*_, (code, err, out), _), imported = refused
 
     assert code == 2
+    assert not (folder / "asked").exists()
     assert "hydra.sweeper.metrics must be one of" in err
     assert "(did you mean 'val/loss'?)" in err
     assert "trials" not in out

@@ -42,6 +42,17 @@ COUNTS = {
     ("experiment=momentum", "optimizer.momentum=0.3"): (10, 2),
 }
 
+REFUSED = [
+    ("seed=3,-4",),
+    ("loss=softmax,logistic", "loss.margin=1,2"),
+    ("seed=3,4", "sweep.name=${nothing}"),
+    ("batch_size=8,5000",),
+    ("seed=3,4", "sweep.repeats=2"),
+    ("seed=3,4", "device=cpu,cuda"),
+    ("learning_rate=1,2", "stopping=halving", "stopping.min_steps=7"),
+    ("hydra/sweeper=search", "batch_size=int(interval(1,901))"),
+]
+
 ON_BOTH_SIDES = [
     ("seed=1,2", "-m", "steps=20"),
     ("seed=1,2", "--multirun", "--config-dir", "mine", "steps=20"),
@@ -130,6 +141,24 @@ def test_a_value_that_is_refused_leaves_no_folder_behind_with_another_launcher(t
     assert not (tmp_path / "out/multirun.yaml").exists()
 
 
+def test_a_sweep_that_is_refused_leaves_its_folder_to_the_next(tmp_path):
+    """Whether its values, its jobs or its data refuse it; a folder that was there before keeps what it holds."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/notes.txt").write_text("mine")
+    common = ("-m", "dataset=synthetic", "engine=inprocess", "hydra.sweep.dir")
+
+    def line(folder, overrides):
+        return [*common[:-1], f"{common[-1]}={folder}", *overrides]
+
+    lines = [line(folder, overrides) for folder in ("mine", "out/deeper") for overrides in REFUSED]
+    ends = session(tmp_path, *lines, line("out", (*REFUSED[0], "hydra.job.chdir=true")), line("mine/notes.txt", ()))
+
+    assert [code for code, _, _ in ends] == [2] * len(ends), ends
+    assert [said for _, _, said in ends if "holds a sweep already" in said] == []
+    assert sorted(path.name for path in tmp_path.iterdir() if path.suffix != ".db") == ["mine"]
+    assert (tmp_path / "mine/notes.txt").read_text() == "mine"
+
+
 def test_a_value_that_only_a_job_can_resolve_is_left_to_it(tmp_path):
     line = ["-m", "hydra/launcher=basic", "hydra.sweep.dir=out", "dataset=synthetic", "seed=3,4"]
 
@@ -166,7 +195,7 @@ def test_a_folder_that_holds_a_sweep_already_is_left_alone(tmp_path, monkeypatch
 
     claimed = [claim_folder(OmegaConf.create(config)) for _ in range(3)]
 
-    assert claimed == [False, True, True]
+    assert [claim.moved for claim in claimed] == [False, True, True]
     inside = place in {".", ".."}
     others = [here / place / f"sweep-{n}" if inside else here / f"{place}-{n}" for n in (2, 3)]
     assert all((folder / "multirun.yaml").is_file() for folder in [here / place, *others])
@@ -180,7 +209,7 @@ def test_the_jobs_of_a_second_sweep_are_composed_with_its_folder_whatever_its_na
     config = {"hydra": {"sweep": {"dir": name}, "overrides": {"hydra": []}}}
 
     *_, second = made = [OmegaConf.create(config) for _ in range(2)]
-    assert [claim_folder(one) for one in made] == [False, True]
+    assert [claim_folder(one).moved for one in made] == [False, True]
 
     (override,) = second.hydra.overrides.hydra
     assert OverridesParser.create().parse_override(override).value() == f"{name}-2"
@@ -194,5 +223,4 @@ def test_a_dry_run_is_no_sweep_for_the_one_that_follows(tmp_path, sweeper):
     ends = session(tmp_path, [*command, PLAN[0]], [*command, "sweep.dry_run=${oc.env:DRY}"], DRY="true")
 
     assert [(code, err) for code, err, _ in ends] == [(0, "")] * 2
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["pipeline.log"]
+    assert list(tmp_path.iterdir()) == []

@@ -220,11 +220,40 @@ def test_whether_a_search_is_resumed_is_no_part_of_its_identity():
         ({"n_startup": 3}, "a key of hydra.sweeper.sampler must be one of .* got 'n_startup'"),
         ({"seed": -1}, "hydra.sweeper.sampler.seed must be a whole number"),
         ({"multivariate": False, "group": True}, "hydra.sweeper.sampler must be what Optuna's TPESampler takes"),
+        # Optuna judges these once it makes its first proposal, or its first from what it has learned.
+        ({"n_startup_trials": "a"}, "hydra.sweeper.sampler must be what Optuna's TPESampler takes: '<' not supported"),
+        ({"n_ei_candidates": 0}, "hydra.sweeper.sampler must be what Optuna's TPESampler takes: "),
+        ({"prior_weight": -1}, "TPESampler takes: A non-negative value must be specified for prior_weight"),
     ],
 )
 def test_a_sampler_that_cannot_be_is_refused_by_name(options, message):
     with pytest.raises(ConfigError, match=message):
         made(**options)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("cmaes") is None, reason="needs cmaes")
+def test_a_sampler_that_cannot_search_for_several_objectives_is_refused_before_it_proposes_any():
+    with pytest.raises(ConfigError, match=r"CmaEsSampler takes: .* multi-objective optimization, CmaEsSampler cannot"):
+        made("cmaes", directions=("minimize", "maximize"))
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"directions": ("maximize",)}, "is to minimize, this search to maximize"),
+        ({"directions": ("minimize", "minimize")}, "is to minimize, this search to minimize, minimize"),
+        ({"space": ("x=1,2",)}, "has x in FloatDistribution.*, this search in CategoricalDistribution"),
+        ({"space": ("c=a,b",)}, "has c in CategoricalDistribution.*, this search in CategoricalDistribution"),
+    ],
+)
+def test_a_study_of_another_kind_is_refused_and_left_alone(tmp_path, other, message):
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    searched(made(storage=storage), 2)
+
+    with pytest.raises(StudyError, match=f"study_name must be a study of the same kind, one in .* {message}"):
+        made(storage=storage, **other)
+
+    assert len(made(storage=storage, space=("x=range(-3,4,step=0.5)", "z=1,2"))._study.trials) == 2
 
 
 def test_a_grid_sampler_has_its_grid_by_its_short_name_too():
@@ -261,6 +290,28 @@ def test_the_values_of_a_grid_are_proposed_once_each():
 
     assert len(proposals) == search.points == 16 * 4 * 3
     assert math.isfinite(search.results()["best_value"])
+
+
+def test_the_values_of_a_grid_are_proposed_once_each_whatever_the_study_in_a_database_holds(tmp_path):
+    space, storage = ("a=1,2,3", "b=x,y"), f"sqlite:///{tmp_path}/study.db"
+
+    def proposed(search, count):
+        return [search.ask().overrides for _ in range(count)]
+
+    alone = proposed(made("grid", space=space), 6)
+    killed = proposed(made("grid", space=space, storage=storage), 4)  # before it had a record
+    resumed = made("grid", space=space, storage=storage, resume=True)
+    again = proposed(resumed, 6)
+    for number in range(6):
+        resumed.tell(number, [1.0])
+    after = made("grid", space=space, storage=storage)
+    recalled = made("grid", space=space, storage=storage, past=again[2:5])
+
+    assert len(set(alone)) == 6
+    assert killed == alone[:4]
+    assert again == alone
+    assert proposed(after, 6) == alone
+    assert proposed(recalled, 6) == [*again[2:5], *again[:2], again[5]]
 
 
 def test_a_search_goes_on_from_what_a_users_own_code_has_added_to_its_points():

@@ -1,8 +1,10 @@
+import itertools
+
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from pipeline.search.space import outermost, space_of
+from pipeline.search.space import MAX_EXAMPLES, outermost, space_of
 from tasks.errors import ConfigError
 
 
@@ -54,15 +56,29 @@ def test_the_outermost_values_of_a_range_are_those_that_may_be_proposed():
     assert others == [[1, 4], [0, 0.75], ["x", "y"]]
 
 
-def test_the_examples_of_a_space_hold_each_choice_with_each_end_of_its_ranges():
-    made = space("c=a,b,d", "n=int(interval(1,4))", "k=u,v", "y=1")
+def test_the_examples_of_a_space_hold_any_two_of_its_choices_and_the_ends_of_its_ranges():
+    made = space("c=a,b,d", "n=int(interval(1,4))", "k=u,v", "y=1", "e=a,b,c,d,e,f", "m=range(2,9)")
+    ends = {"c": "abd", "n": "14", "k": "uv", "e": "abcdef", "m": "28"}
 
     points = [dict(text.split("=") for text in overrides) for overrides in made.examples()]
 
-    assert {(point["c"], point["n"]) for point in points} == {(c, n) for c in "abd" for n in "14"}
-    assert {point["k"] for point in points} == {"u", "v"}
+    for one, other in itertools.combinations(ends, 2):
+        assert {(point[one], point[other]) for point in points} == set(itertools.product(ends[one], ends[other]))
     assert {point["y"] for point in points} == {"1"}
+    assert len(points) < 30  # of 144 combinations
     assert space("c=a,b").examples() == [["c=a"], ["c=b"]]
+    assert sorted(space("c=a,b", "n=int(interval(1,4))").examples()) == [
+        [f"c={c}", f"n={n}"] for c in "ab" for n in "14"
+    ]
+
+
+def test_the_examples_of_a_space_of_many_choices_hold_each_of_them():
+    many = [f"{key}=" + ",".join(f"v{number}" for number in range(40)) for key in "abc"]
+
+    points = space(*many).examples()
+
+    assert len(points) == MAX_EXAMPLES
+    assert len({text for overrides in points for text in overrides}) == 3 * 40
 
 
 def test_a_grid_has_all_values_of_each_key():
@@ -77,6 +93,7 @@ def test_a_grid_has_all_values_of_each_key():
         (["a=1"], "hydra/sweeper=search must have a key to search over, .* got a=1"),
         (["a=interval(2,1)"], r"a must span what Optuna can search: .* \(got a=interval\(2,1\)\)"),
         (["a=tag(log,interval(0,1))"], "a must span what Optuna can search"),
+        (["a=range(1,3,0)"], "a must span what Optuna can search: the step of a range must not be 0"),
         (["a=range(3,3)"], "a must span what Optuna can search: a range must hold a value"),
     ],
 )
