@@ -24,7 +24,7 @@ from pipeline.results.fault_log import FaultLog
 from pipeline.results.tally import Tally
 from pipeline.sweep.engines import cpu_count
 from pipeline.sweep.follow import compute_and_record
-from pipeline.sweep.opening import OpenRecord, Record
+from pipeline.sweep.opening import Header, OpenRecord, Record
 from pipeline.tracking.mlflow_recorder import MlflowRecorder
 from pipeline.tracking.reader import Reader, RecordedRun, RecordedSweep
 from tasks.arrays.devices import library_for
@@ -123,25 +123,37 @@ def _compute(
 ) -> None:
     """Compute the groups in this process and record them, as a sweep if there is a ``name``."""
     trials = tuple(trial for group in groups for trial in group.trials)
-    now = provenance.collect()
-    if name is None:
-        recorder.open(None, dataset, Provenance(tags={**now.tags, **link}, attachments=now.attachments))
-    else:
-        header = SweepHeader(
-            name=name,
-            overrides=(),
-            trials=trials,
-            provenance={**now.tags, **link, **criterion.tags()},
-            attachments=now.attachments,
-            criterion=criterion,
-        )
-        recorder.open(header, dataset, Provenance(tags=now.tags))
+    head = _header(trials, dataset, criterion, name, link)
+
+    def open_record() -> OpenRecord:
+        recorder.open(head.sweep, head.dataset, head.provenance)
+        return OpenRecord()
+
     tally = Tally(trials, criterion)
     failures = Failures(tally.standings, FaultLog(Path()))
     # The bits depend on the layout and not on the threads.
     with InProcess(threads=cpu_count(), device=config.device) as engine, Display(console, tally) as display:
-        compute_and_record(
-            groups, dataset, engine, Record(recorder, in_background(OpenRecord)), tally, display, failures
-        )
+        # A signal that comes while the record is opened waits until it is, and closes it.
+        record = Record(recorder, in_background(open_record))
+        compute_and_record(groups, dataset, engine, record, tally, display, failures)
     if tally.failed:
         console.print(str(failures.error()), markup=False, soft_wrap=True)
+
+
+def _header(
+    trials: tuple[PlannedTrial, ...], dataset: Dataset, criterion: Criterion, name: str | None, link: Mapping[str, str]
+) -> Header:
+    """Return the header of the new record: a sweep's if there is a ``name``."""
+    now = provenance.collect()
+    if name is None:
+        own = Provenance(tags={**now.tags, **link}, attachments=now.attachments)
+        return Header(sweep=None, dataset=dataset, provenance=own)
+    sweep = SweepHeader(
+        name=name,
+        overrides=(),
+        trials=trials,
+        provenance={**now.tags, **link, **criterion.tags()},
+        attachments=now.attachments,
+        criterion=criterion,
+    )
+    return Header(sweep=sweep, dataset=dataset, provenance=Provenance(tags=now.tags))
