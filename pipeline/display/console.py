@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -98,23 +99,33 @@ class Display:
 class Loading:
     """Shows the progress of loading data; a context manager, called with the amount done and the total.
 
-    It shows nothing for data that are read without calls.
+    It shows nothing for data that are read without calls, and nothing more once its context has ended, while another
+    thread may still be loading.
     """
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._printed_at = -math.inf
         self._bar: Progress | None = None
+        self._lock = threading.Lock()
+        self._ended = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        with self._lock:
+            self._ended = True
+            if self._bar is not None:
+                self._bar.stop()
 
     def __call__(self, done: int, total: int) -> None:
         """Show that ``done`` of ``total`` (0: unknown) is loaded."""
+        with self._lock:
+            if not self._ended:
+                self._show(done, total)
+
+    def _show(self, done: int, total: int) -> None:
         if self._console.is_terminal:
             if self._bar is None:
                 self._bar = Progress(console=self._console, transient=True)

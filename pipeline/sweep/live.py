@@ -15,6 +15,7 @@ from pipeline.background import in_background
 from pipeline.config.schema import Config
 from pipeline.display.console import (
     Display,
+    Loading,
     make_console,
     show_folded,
     show_how_to_resume,
@@ -39,7 +40,6 @@ from pipeline.sweep.opening import Header, Record, closing, connect_in_backgroun
 from pipeline.sweep.planning import (
     check_examples,
     expectation,
-    load_dataset,
     make_header,
     plan_points,
     shared_config,
@@ -49,6 +49,7 @@ from pipeline.sweep.resume import Resumption, resume_command
 from pipeline.sweep.source import PointSource
 from pipeline.sweep.trial_scheduler import TrialScheduler
 from pipeline.tracking.connection import probe
+from tasks.datasets.dataset import Dataset
 
 TRIALS_A_WORKER = 12
 """Trials that are proposed for a worker at a time: enough to make full use of fused arithmetic."""
@@ -122,12 +123,13 @@ class LiveSweep:
         """
         config, lone = self._config, self._overrides is None
         probe(config.tracking.uri, create=True, experiment=config.tracking.experiment)
-        loading = in_background(lambda: load_dataset(config, self._console))
-        recorder = make_recorder(config, self._folder, lone=lone)
-        self._stack.callback(recorder.drawers.close)
-        self._engine = make_engine(config, lone=lone)
-        provenance = collect()
-        self._dataset = loading.result()
+        with Loading(self._console) as show:  # in this thread, where a signal ends it
+            loading = in_background(lambda: config.dataset.load(progress=show))
+            recorder = make_recorder(config, self._folder, lone=lone)
+            self._stack.callback(recorder.drawers.close)
+            self._engine = make_engine(config, lone=lone)
+            provenance = collect()
+            self._dataset: Dataset = loading.result()
         plan = self._first_plan(points)
         connecting = connect_in_background(recorder)
         self._stack.enter_context(self._engine)

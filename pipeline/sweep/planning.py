@@ -99,13 +99,6 @@ def check_examples(examples: Sequence[Point], config: Config, dataset: Dataset) 
         check_trial(example.config.trial, dataset)
 
 
-def load_dataset(config: Config, console: Console) -> Dataset:
-    """Return the data, and show the progress where loading takes long."""
-    with Loading(console) as loading:
-        dataset: Dataset = config.dataset.load(progress=loading)
-    return dataset
-
-
 def show_not_stopped(config: Config, plan: Plan, console: Console) -> None:
     """Print which trials the stopping rule does not apply to."""
     others = sorted({row_name(TABLES["task"], t.trial.task) for t in plan.trials if not t.trial.task.trains})
@@ -117,7 +110,8 @@ def show_not_stopped(config: Config, plan: Plan, console: Console) -> None:
 def show_dry_run(points: Sequence[Point], console: Console, examples: Sequence[Point] = ()) -> None:
     """Print the plan of points, and its estimated cost; ``examples`` are points that a search may propose later."""
     config = shared_config(points)
-    dataset = load_dataset(config, console)
+    with Loading(console) as show:
+        dataset: Dataset = config.dataset.load(progress=show)
     check_examples(examples, config, dataset)
     plan, workers = plan_points(repeated(points), dataset, config), worker_count(config)
     show_folded(console, plan)
