@@ -141,13 +141,14 @@ class LiveSweep:
         expected = expectation(config, plan.trials, self._dataset)
         self._tally = Tally(plan.trials, criterion, share=expected.share if expected else 1.0)
         head = self._header(provenance)
-        self._record = Record(
-            recorder, in_background(lambda: open_record(recorder, connecting, config, head, self._folder))
-        )
         self._failures = Failures(self._tally.standings, FaultLog(self._folder))
         self._scheduler = TrialScheduler(config, self._dataset, criterion, widest=widest(config, self._dataset))
         self._stack.push(self._show_end)
         display = self._stack.enter_context(Display(self._console, self._tally))
+        # Last, with what closes it: a signal that came in between would leave a run that is never ended.
+        self._record = Record(
+            recorder, in_background(lambda: open_record(recorder, connecting, config, head, self._folder))
+        )
         self._stack.enter_context(closing(self._record, self._engine, self._tally, display.print_line))
         self._handler = ReportHandler(self._record, self._tally, display, self._failures)
         self._started = True
