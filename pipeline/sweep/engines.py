@@ -19,7 +19,7 @@ from tasks.trial import Trial
 
 
 def worker_count(config: Config) -> int:
-    """Return how many groups are computed at once: by default as many as the visible CPUs or GPUs allow."""
+    """Return the number of Ray's workers: by default as many as the visible CPUs or GPUs allow."""
     if config.cluster.workers is not None:
         return config.cluster.workers
     if config.device == "cpu":
@@ -27,19 +27,29 @@ def worker_count(config: Config) -> int:
     return max(1, fit("GPU", count_gpus(), config.cluster.gpus_per_worker or 1.0))
 
 
-def thread_count(config: Config) -> int:
-    """Return how many threads a worker computes with."""
-    return cpu_count() if config.engine == "inprocess" else max(1, int(config.cluster.cpus_per_worker))
+def in_process(config: Config, *, lone: bool) -> bool:
+    """Return whether the trials are computed in this process, one group after another; by default a lone one is."""
+    return (config.engine or ("inprocess" if lone else "ray")) == "inprocess"
 
 
-def widest(config: Config, dataset: Dataset) -> Callable[[Sequence[Trial]], int]:
+def group_count(config: Config, *, lone: bool) -> int:
+    """Return how many groups are computed at once, as far as is known before the engine starts."""
+    return 1 if in_process(config, lone=lone) else worker_count(config)
+
+
+def thread_count(config: Config, *, lone: bool) -> int:
+    """Return how many threads a group is computed with."""
+    return cpu_count() if in_process(config, lone=lone) else max(1, int(config.cluster.cpus_per_worker))
+
+
+def widest(config: Config, dataset: Dataset, *, lone: bool) -> Callable[[Sequence[Trial]], int]:
     """Return the function that gives how many of some trials a group has at most: as many as fit in a worker's memory.
 
     On a CPU it is at most `WIDEST`; the memory of other nodes is taken to be this machine's.
     """
-    fitting = functools.partial(widest_group, dataset=dataset, threads=thread_count(config))
+    fitting = functools.partial(widest_group, dataset=dataset, threads=thread_count(config, lone=lone))
     if config.device == "cpu":
-        share = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // worker_count(config)
+        share = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // group_count(config, lone=lone)
         return lambda trials: min(WIDEST, fitting(trials, available=share, blocks=HOST_BLOCKS))
     available = int(available_memory() * min(1.0, config.cluster.gpus_per_worker or 1.0))
     return lambda trials: fitting(trials, available=available, blocks=DEVICE_BLOCKS)
@@ -58,7 +68,7 @@ def make_engine(config: Config, *, lone: bool) -> Engine:
     ConfigError
         If the device is not available: on this machine, or, on a cluster, because its workers are given no GPU.
     """
-    inprocess = (config.engine or ("inprocess" if lone else "ray")) == "inprocess"
+    inprocess = in_process(config, lone=lone)
     here = config.cluster.address in {None, "local"} and not os.environ.get("RAY_ADDRESS")
     if inprocess or here:
         library_for(config.device)

@@ -142,7 +142,8 @@ class LiveSweep:
         self._tally = Tally(plan.trials, criterion, share=expected.share if expected else 1.0)
         head = self._header(provenance)
         self._failures = Failures(self._tally.standings, FaultLog(self._folder))
-        self._scheduler = TrialScheduler(config, self._dataset, criterion, widest=widest(config, self._dataset))
+        most = widest(config, self._dataset, lone=lone)
+        self._scheduler = TrialScheduler(config, self._dataset, criterion, widest=most)
         self._stack.push(self._show_end)
         display = self._stack.enter_context(Display(self._console, self._tally))
         # Last, with what closes it: a signal that came in between would leave a run that is never ended.

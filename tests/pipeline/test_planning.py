@@ -1,6 +1,9 @@
 """What all points of a sweep must have in common, what names it and what identifies it; nothing is computed."""
 
+import io
+
 import pytest
+from rich.console import Console
 
 from pipeline.config.schema import parse
 from pipeline.plan.plan import Point
@@ -8,7 +11,7 @@ from pipeline.plan.repeats import repeated
 from pipeline.record.protocol import Provenance
 from pipeline.results.criterion import Criterion
 from pipeline.results.tally import Tally
-from pipeline.sweep.planning import make_header, plan_points
+from pipeline.sweep.planning import make_header, plan_points, show_dry_run
 from pipeline.sweep.resume import sweep_key
 from tasks.datasets import Synthetic
 from tasks.errors import ConfigError
@@ -54,6 +57,27 @@ def test_a_search_is_named_by_its_keys_where_the_repeats_of_one_point_differ_in_
 
     assert name(["learning_rate"]) == "learning_rate on synthetic (2 repeats)"
     assert name([]) == "seed, data_seed on synthetic (2 repeats)"
+
+
+@pytest.mark.parametrize(
+    ("values", "lone", "planned"),
+    [
+        ({}, False, "6 trials, 0 folded, in 3 groups on 3 workers"),
+        ({"engine": "inprocess"}, False, "6 trials, 0 folded, in 1 groups on 1 workers"),
+        ({}, True, "1 trials, 0 folded, in 1 groups on 1 workers"),
+        ({"engine": "ray"}, True, "1 trials, 0 folded, in 1 groups on 3 workers"),
+    ],
+)
+def test_a_dry_run_plans_for_the_engine_that_would_compute(values, lone, planned):
+    console = Console(file=io.StringIO(), width=140)
+    data = {"name": "synthetic", "examples": 600}
+    points = [
+        point(seed, seed=seed, dataset=data, cluster={"workers": 3}, **values) for seed in range(1 if lone else 6)
+    ]
+
+    show_dry_run(points, console, lone=lone)
+
+    assert f"{planned};" in console.file.getvalue()
 
 
 @pytest.mark.parametrize(
