@@ -2,13 +2,13 @@
 
 import shutil
 import socket
-import sqlite3
 import sys
 import time
 
 import pytest
 
 from tests.pipeline.terminal import CTRL_C, Terminal
+from tests.stores import stored
 
 pytestmark = pytest.mark.slow
 
@@ -129,8 +129,4 @@ def test_nohup_lets_a_sweep_outlive_its_terminal(tmp_path, empty_store):
 
 
 def statuses(folder):
-    connection = sqlite3.connect(folder / "mlflow.db")
-    try:
-        return connection.execute("SELECT name, status FROM runs").fetchall()
-    finally:
-        connection.close()
+    return stored(folder, "SELECT name, status FROM runs")

@@ -1,7 +1,5 @@
-import contextlib
 import csv
 import shutil
-import sqlite3
 import time
 
 import pytest
@@ -10,6 +8,7 @@ import yaml
 from tests.pipeline import commands
 from tests.pipeline.record.recording import logged
 from tests.pipeline.session import fresh_session, session
+from tests.stores import stored
 
 SEARCH = (
     *("-m", "hydra/sweeper=search", "dataset=synthetic", "engine=inprocess", "tracking.register_model=false"),
@@ -129,12 +128,10 @@ def test_the_end_of_a_range_that_the_data_do_not_allow_is_told_before_anything_i
 
 def parents(folder):
     """Return the parent runs of a folder's store, each with its status, tags and the tags of its children."""
-    with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as connection:
-        tags = {}
-        for run, name, value in connection.execute("SELECT run_uuid, key, value FROM tags"):
-            tags.setdefault(run, {})[name] = value
-        runs = connection.execute("SELECT run_uuid, status FROM runs").fetchall()
-    children = {}
+    tags, children = {}, {}
+    for run, name, value in stored(folder, "SELECT run_uuid, key, value FROM tags"):
+        tags.setdefault(run, {})[name] = value
+    runs = stored(folder, "SELECT run_uuid, status FROM runs")
     for run, status in runs:
         if "mlflow.parentRunId" in tags[run]:
             children.setdefault(tags[run]["mlflow.parentRunId"], []).append((status, tags[run]))
@@ -147,8 +144,8 @@ def of_parents(tags):
 
 def best_accuracy(folder):
     """Return the best accuracy that a trial of a folder's store has ended with."""
-    with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as connection:
-        return connection.execute("SELECT max(value) FROM latest_metrics WHERE key = 'val/accuracy'").fetchone()[0]
+    ((best,),) = stored(folder, "SELECT max(value) FROM latest_metrics WHERE key = 'val/accuracy'")
+    return best
 
 
 def table(folder, run):
