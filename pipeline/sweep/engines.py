@@ -45,11 +45,14 @@ def thread_count(config: Config, *, lone: bool) -> int:
 def widest(config: Config, dataset: Dataset, *, lone: bool) -> Callable[[Sequence[Trial]], int]:
     """Return the function that gives how many of some trials a group has at most: as many as fit in a worker's memory.
 
-    On a CPU it is at most `WIDEST`; the memory of other nodes is taken to be this machine's.
+    On a CPU it is at most `WIDEST`; other nodes are taken to have this machine's CPUs and memory.
     """
     fitting = functools.partial(widest_group, dataset=dataset, threads=thread_count(config, lone=lone))
     if config.device == "cpu":
-        share = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // group_count(config, lone=lone)
+        workers = group_count(config, lone=lone)
+        if not _is_here(config):  # then so many are on several nodes
+            workers = min(workers, max(1, fit("CPU", cpu_count(), config.cluster.cpus_per_worker)))
+        share = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // workers
         return lambda trials: min(WIDEST, fitting(trials, available=share, blocks=HOST_BLOCKS))
     available = int(available_memory() * min(1.0, config.cluster.gpus_per_worker or 1.0))
     return lambda trials: fitting(trials, available=available, blocks=DEVICE_BLOCKS)
@@ -58,6 +61,11 @@ def widest(config: Config, dataset: Dataset, *, lone: bool) -> Callable[[Sequenc
 def cpu_count() -> int:
     """Return how many CPUs this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _is_here(config: Config) -> bool:
+    """Return whether no other cluster than one that runs, or is started, on this machine is named."""
+    return config.cluster.address in {None, "local"} and not os.environ.get("RAY_ADDRESS")
 
 
 def make_engine(config: Config, *, lone: bool) -> Engine:
@@ -69,8 +77,7 @@ def make_engine(config: Config, *, lone: bool) -> Engine:
         If the device is not available: on this machine, or, on a cluster, because its workers are given no GPU.
     """
     inprocess = in_process(config, lone=lone)
-    here = config.cluster.address in {None, "local"} and not os.environ.get("RAY_ADDRESS")
-    if inprocess or here:
+    if inprocess or _is_here(config):
         library_for(config.device)
     gpus = config.cluster.gpus_per_worker
     given = inprocess or config.device == "cpu" or gpus > 0

@@ -1,6 +1,8 @@
 """What all points of a sweep must have in common, what names it and what identifies it; nothing is computed."""
 
 import io
+import math
+import os
 
 import pytest
 from rich.console import Console
@@ -11,6 +13,7 @@ from pipeline.plan.repeats import repeated
 from pipeline.record.protocol import Provenance
 from pipeline.results.criterion import Criterion
 from pipeline.results.tally import Tally
+from pipeline.sweep import engines
 from pipeline.sweep.planning import make_header, plan_points, show_dry_run
 from pipeline.sweep.resume import sweep_key
 from tasks.datasets import Synthetic
@@ -78,6 +81,22 @@ def test_a_dry_run_plans_for_the_engine_that_would_compute(values, lone, planned
     show_dry_run(points, console, lone=lone)
 
     assert f"{planned};" in console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("address", "on_a_machine"), [("local", 64), (None, 64), ("auto", 4), ("ray://10.0.0.1:10001", 4)]
+)
+def test_a_group_has_the_memory_of_a_worker_where_the_workers_are(dataset, monkeypatch, address, on_a_machine):
+    # given 64 workers, here or on a cluster whose nodes are taken to be this machine of four CPUs
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(engines, "cpu_count", lambda: 4)
+    monkeypatch.setattr(engines, "WIDEST", math.inf)
+    monkeypatch.setattr(engines, "widest_group", lambda trials, *, available, **_: available)
+    config = parse({"cluster": {"workers": 64, "address": address}})
+
+    share = engines.widest(config, dataset, lone=False)([])
+
+    assert share == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // on_a_machine
 
 
 @pytest.mark.parametrize(
