@@ -299,7 +299,8 @@ def test_a_search_on_ray_starts_once_and_is_refilled_as_groups_end(tmp_path, emp
 
 def test_the_choices_of_a_group_that_a_pattern_matches_are_searched(tmp_path):
     pattern = ["schedule=glob(c*)", "hydra/sweeper/sampler=grid", "sweep.dry_run=true"]
-    ((code, err, out),) = session(tmp_path, [*SEARCH, *pattern])
+    workers = ["engine=ray", "cluster.workers=2"]  # a group for each trial, by which the plan names it
+    ((code, err, out),) = session(tmp_path, [*SEARCH, *pattern, *workers])
 
     assert (code, err) == (0, "")
     assert "2 trials, 0 folded" in out
