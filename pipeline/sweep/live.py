@@ -289,6 +289,7 @@ class LiveSweep:
     def _submit(self) -> None:
         """Submit groups for the idle workers: trials that go on, and trials of more points."""
         source = self._batch.source
+        source.scale_to(self._engine.size)
         self._process_own(self._scheduler.decide(closed=source.done))
         while (idle := self._engine.size - self._busy) > 0:
             groups = self._scheduler.groups(idle)

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.config.schema import parse
 from pipeline.display.console import Display
+from pipeline.engine.inprocess import InProcess
 from pipeline.errors import Interrupted
 from pipeline.plan.plan import Point
 from pipeline.sweep.live import LiveSweep
@@ -76,6 +77,22 @@ def test_it_is_said_of_which_trials_no_stopping_rule_applies(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "stopping=halving compares trainings: trials of task=landscape run to their end" in done.stdout
     assert "stopping: 1 to step 100, 1 to step 200" in done.stdout
+
+
+def test_a_source_learns_how_many_workers_the_engine_has(tmp_path, store_uri, experiment, monkeypatch):
+    class Source(Grid):
+        def scale_to(self, workers):
+            self.workers = workers
+
+    monkeypatch.setattr(InProcess, "size", 7)  # as many as a cluster that was joined may have
+    tracking = {"uri": store_uri, "experiment": experiment}
+    config = parse({"dataset": {"name": "synthetic"}, "steps": 5, "tracking": tracking})
+    source = Source([Point(index=0, overrides=(), config=config)])
+
+    with LiveSweep(config, overrides=None, folder=tmp_path) as live:
+        live.run(source)
+
+    assert source.workers == 7
 
 
 def test_a_signal_before_anything_can_close_the_record_leaves_no_run(tmp_path, store_uri, experiment, monkeypatch):
