@@ -67,7 +67,8 @@ class Display:
         if self._first_steps is None and self._tally.steps_done:
             self._first_steps = now, self._tally.steps_done
         if self._bar is not None and now - self._printed_at >= 0.1:
-            self._bar.update(self._task, completed=self._tally.steps_done, description=self._line())
+            done, total = self._tally.steps_done, self._tally.steps_total  # which grows with each batch of a search
+            self._bar.update(self._task, completed=done, total=total, description=self._line())
         elif self._bar is None and now - self._printed_at >= PLAIN_EVERY:
             self._console.print(self._line(), markup=False)
         else:
