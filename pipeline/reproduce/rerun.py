@@ -13,6 +13,7 @@ from pipeline.config.identity import key
 from pipeline.config.schema import Config, describe, parse
 from pipeline.display.console import Display
 from pipeline.engine.inprocess import InProcess
+from pipeline.engine.machine import cpu_count
 from pipeline.errors import RecordError
 from pipeline.figures.drawing import all_figures
 from pipeline.plan.plan import Group, PlannedTrial, Segment, fuse
@@ -22,7 +23,6 @@ from pipeline.results.criterion import Criterion
 from pipeline.results.failures import Failures
 from pipeline.results.fault_log import FaultLog
 from pipeline.results.tally import Tally
-from pipeline.sweep.engines import cpu_count
 from pipeline.sweep.follow import compute_and_record
 from pipeline.sweep.opening import Header, OpenRecord, Record
 from pipeline.tracking.mlflow_recorder import MlflowRecorder

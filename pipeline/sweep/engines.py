@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pipeline.config.schema import Config
 from pipeline.engine.capacity import fit
 from pipeline.engine.inprocess import InProcess
+from pipeline.engine.machine import cpu_count, memory
 from pipeline.engine.protocol import Engine
 from pipeline.plan.plan import WIDEST
 from tasks.arrays.devices import DEVICE_BLOCKS, HOST_BLOCKS, available_memory, count_gpus, library_for
@@ -52,15 +53,10 @@ def widest(config: Config, dataset: Dataset, *, lone: bool) -> Callable[[Sequenc
         workers = group_count(config, lone=lone)
         if not _is_here(config):  # then so many are on several nodes
             workers = min(workers, max(1, fit("CPU", cpu_count(), config.cluster.cpus_per_worker)))
-        share = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // workers
+        share = memory() // workers
         return lambda trials: min(WIDEST, fitting(trials, available=share, blocks=HOST_BLOCKS))
     available = int(available_memory() * min(1.0, config.cluster.gpus_per_worker or 1.0))
     return lambda trials: fitting(trials, available=available, blocks=DEVICE_BLOCKS)
-
-
-def cpu_count() -> int:
-    """Return how many CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _is_here(config: Config) -> bool:
