@@ -247,11 +247,6 @@ def retry_message(report: Retried) -> str:
     return f"{report.error}: {who} computed again{halved}, attempt {report.attempt}{alone}, from step {report.step}"
 
 
-def show_how_to_resume(console: Console, command: str) -> None:
-    """Print the command that resumes a sweep."""
-    console.print(f"to finish this sweep: {command}", markup=False, soft_wrap=True)
-
-
 def show_plan(
     console: Console, plan: Plan, groups: Sequence[Group], *, workers: int, memory: int, seconds: float
 ) -> None:

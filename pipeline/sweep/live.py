@@ -13,15 +13,7 @@ from typing import Self
 from pipeline.address import sqlite_file
 from pipeline.background import in_background
 from pipeline.config.schema import Config
-from pipeline.display.console import (
-    Display,
-    Loading,
-    make_console,
-    show_folded,
-    show_how_to_resume,
-    show_past,
-    show_table,
-)
+from pipeline.display.console import Display, Loading, make_console, show_folded, show_past, show_table
 from pipeline.errors import Interrupted
 from pipeline.plan.plan import Group, Plan, PlannedTrial, Point
 from pipeline.provenance import collect
@@ -200,7 +192,7 @@ class LiveSweep:
 
     def _show_end(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and issubclass(kind, Interrupted) and self._overrides is not None:
-            show_how_to_resume(self._console, resume_command())
+            self._console.print(f"to finish this sweep: {resume_command()}", markup=False, soft_wrap=True)
         show_table(self._console, self._tally)
         if self._occupancy.idle >= 0:
             idle = f"workers were idle {100 * self._occupancy.idle:.0f} % of the time after the first rung"
