@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,7 +70,8 @@ class Display:
         if self._first_steps is None and self._tally.steps_done:
             self._first_steps = now, self._tally.steps_done
         if self._bar is not None and now - self._printed_at >= 0.1:
-            self._bar.update(self._task, completed=self._tally.steps_done, description=self._line())
+            done, total = self._tally.steps_done, self._tally.steps_total  # which grows with each batch of a search
+            self._bar.update(self._task, completed=done, total=total, description=self._line())
         elif self._bar is None and now - self._printed_at >= PLAIN_EVERY:
             self._console.print(self._line(), markup=False)
         else:
@@ -102,23 +104,33 @@ class Display:
 class Loading:
     """Shows the progress of loading data; a context manager, called with the amount done and the total.
 
-    It shows nothing for data that are read without calls.
+    It shows nothing for data that are read without calls, and nothing more once its context has ended, while another
+    thread may still be loading.
     """
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._printed_at = -math.inf
         self._bar: Progress | None = None
+        self._lock = threading.Lock()
+        self._ended = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        with self._lock:
+            self._ended = True
+            if self._bar is not None:
+                self._bar.stop()
 
     def __call__(self, done: int, total: int) -> None:
         """Show that ``done`` of ``total`` (0: unknown) is loaded."""
+        with self._lock:
+            if not self._ended:
+                self._show(done, total)
+
+    def _show(self, done: int, total: int) -> None:
         if self._console.is_terminal:
             if self._bar is None:
                 self._bar = Progress(console=self._console, transient=True)
@@ -249,11 +261,6 @@ def retry_message(report: Retried) -> str:
     halved = " in halves, to find which of them cause it" if report.parts > 1 else ""
     alone = f", {report.alone[0]} of {report.alone[1]} alone" if report.alone else ""
     return f"{report.error}: {who} computed again{halved}, attempt {report.attempt}{alone}, from step {report.step}"
-
-
-def show_how_to_resume(console: Console, command: str) -> None:
-    """Print the command that resumes a sweep."""
-    console.print(f"to finish this sweep: {command}", markup=False, soft_wrap=True)
 
 
 def show_plan(

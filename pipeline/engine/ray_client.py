@@ -34,6 +34,10 @@ class Relay:
         self._engine.start(follows=cluster.workers is None)
         self._submitted = 0
 
+    def size(self) -> int:
+        """Return the number of workers."""
+        return self._engine.size
+
     def use(self, data: list[Any], data_size: DataSize) -> None:
         """Set the reference to the data set; it is in a list, since Ray resolves a reference that is an argument."""
         self._engine.use(data[0], data_size)
@@ -79,7 +83,7 @@ class ClientEngine:
         self._relay = head.remote(self._cluster, self._options)
         try:
             with _engine_errors():
-                ray.get(self._relay.__ray_ready__.remote())  # a cluster without room fails before there is a record
+                self._size = ray.get(self._relay.size.remote())  # a cluster without room fails before there is a record
         except BaseException:
             self.close()
             raise

@@ -98,6 +98,7 @@ class RayEngine:
     def start(self, *, follows: bool) -> None:
         """Start the workers; ``follows`` says whether their number follows the cluster's capacity."""
         self._follows = follows
+        self._size = self._room()
         self._pool.scale_to(self._size)  # they start while the record is opened
 
     def close(self) -> None:
@@ -159,7 +160,7 @@ class RayEngine:
     def _rebalanced(self, waiting: deque[Ledger]) -> deque[Ledger]:
         """Return the waiting groups, split again if the number of workers has changed; if none wait, halves of one."""
         data_size = self._data_size
-        size = max(1, capacity(nodes(), self._cluster)) if self._follows else self._size
+        size = self._room()
         if waiting and size != self._size:
             left = sorted(attempt.ledger.remaining_load(data_size).part_cost(1) for attempt in self._running.values())
             loads = [ledger.remaining_load(data_size) for ledger in waiting]
@@ -168,6 +169,10 @@ class RayEngine:
             waiting = deque(sorted(parts, key=lambda ledger: -ledger.remaining_load(data_size).part_cost(1)))
         self._size = size
         return waiting or deque(self._split())
+
+    def _room(self) -> int:
+        """Return how many workers there should be now."""
+        return max(1, capacity(nodes(), self._cluster)) if self._follows else self._size
 
     def _split(self) -> list[Ledger]:
         """Return a running group as halves, if a worker is idle and a split is worth it."""

@@ -7,6 +7,7 @@ import platform
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from threadpoolctl import threadpool_limits
 
@@ -52,34 +53,16 @@ class Worker:
         self._device = device
         self._dataset: Dataset | None = None
 
-    def compute(
-        self,
-        trials: Sequence[Trial],
-        dataset: Dataset,
-        *,
-        threads: int,
-        start: Checkpoint | None,
-        checkpoint_every: int | None,
-        until: int | None,
-    ) -> Iterator[Message]:
-        """Compute a group; the data set is the same for all groups of a sweep. See `compute`."""
+    def compute(self, trials: Sequence[Trial], dataset: Dataset, **options: Any) -> Iterator[Message]:
+        """Compute a group, with the options of `compute`; the data set is the same for all groups of a sweep."""
         try:
             if self._dataset is None:
                 self._dataset = dataset.on(array_for(self._device))
         except Exception as error:  # noqa: BLE001  # a device that cannot be had is a failure of its group
             yield Raised.of(error).as_data()
             return
-        messages = compute(
-            trials,
-            self._dataset,
-            threads=threads,
-            start=start,
-            checkpoint_every=checkpoint_every,
-            until=until,
-            device=self._device,
-        )
         try:
-            for message in messages:
+            for message in compute(trials, self._dataset, device=self._device, **options):
                 yield message.as_data() if isinstance(message, Raised) else message
         except KeyboardInterrupt as error:
             # A worker is never interrupted: the trial's own code has raised it. Ray would take it for a cancellation.

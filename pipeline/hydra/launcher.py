@@ -95,7 +95,7 @@ class SweepLauncher(Launcher):
                 console.print(proposals.describe(), markup=False, soft_wrap=True)
                 points = source.more(proposals.before_learning)
                 with env_override(dict(environment)):
-                    show_dry_run(points, console, examples)
+                    show_dry_run(points, console, lone=False, examples=examples)
                 return {}
             self.last = True
             return self.drive(source, config, environment, folder, meanwhile=source.close)
@@ -156,7 +156,7 @@ class SweepLauncher(Launcher):
         config, environment = points[0].config, jobs[0].environment
         if config.sweep.dry_run:
             with env_override(dict(environment)):
-                show_dry_run(points, make_console())
+                show_dry_run(points, make_console(), lone=False)
             return {}
         folders = {one.folder: one.job for one in jobs}
         most = config.sweep.job_folders

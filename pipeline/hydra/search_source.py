@@ -60,6 +60,10 @@ class SearchSource:
         """Whether no more points will come."""
         return not self._first and self._proposals.done
 
+    def scale_to(self, workers: int) -> None:
+        """Have the search propose for so many workers."""
+        self._proposals.scale_to(workers)
+
     def more(self, room: int) -> Sequence[Point]:
         """Return the points to compute next, about ``room`` of them at most."""
         first, self._first = self._first, []

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pipeline.config.identity import key
 from pipeline.config.schema import Config, describe
-from pipeline.config.settings import SweptValues, trial_names, used_values
+from pipeline.config.settings import SweptValues, trial_names
 from pipeline.plan.balance import OVERHEAD, Load, balance
 from tasks.cost import DataSize, multiplications
 from tasks.datasets.dataset import Dataset
@@ -110,11 +110,9 @@ def make_plan(
     """Compute each point's key, and fold duplicates.
 
     ``folded`` of the plan maps the index of a duplicate to the index of the trial that it repeats, which may be one of
-    the trials ``known`` from earlier plans; the plan's trials are new ones only. ``swept`` are the values of those
-    known, to which these are added: thousands need not be read again.
+    the trials ``known`` from earlier plans; the plan's trials are new ones only. ``swept`` are the values of trials
+    before, to which these are added: those that differ name a trial.
     """
-    if swept is None and known:
-        swept = SweptValues.of(used_values(trial.trial) for trial in known)
     names = trial_names([point.config.trial for point in points], [point.overrides for point in points], swept)
     before = {trial.key: trial for trial in known}
     first: dict[str, PlannedTrial] = dict(before)

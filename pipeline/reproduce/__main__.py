@@ -11,16 +11,17 @@ from collections.abc import Sequence
 from pipeline.config.environment import DEFAULT_URI, default_uri
 from pipeline.config.tables import faults
 from pipeline.display.console import make_console
-from pipeline.errors import RecordError
+from pipeline.errors import Interrupted, RecordError
 from pipeline.reproduce.comparison import Equality, compare, worst
 from pipeline.reproduce.rerun import REPRODUCES, rerun
 from pipeline.reproduce.verdicts import ComparedTrial, show_trial, show_trials, summary
+from pipeline.signals import StopSignals
 from pipeline.tracking.reader import Reader, RecordedRun, RecordedSweep, open_reader
 from tasks.errors import SweepError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Reproduce a run; return 0 if it is equal, 1 if it differs, 2 if it cannot be run, 130 if it was stopped."""
+    """Reproduce a run; return 0 if it is equal, 1 if it differs, 2 if it cannot be run, 128 + N on signal N."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.reproduce", description=__doc__)
     parser.add_argument("run_id", metavar="RUN_ID", help="the run of a trial, or a sweep's parent run, in MLflow")
     parser.add_argument("--tracking-uri", default=default_uri(), metavar="URI", help=DEFAULT_URI)
@@ -34,31 +35,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     atexit.register(gc.freeze)  # as `pipeline.cli.app` does
-    console = make_console()
     for fault in faults():
         print(fault, file=sys.stderr)  # noqa: T201
     try:
-        reader = open_reader(options.tracking_uri)
-        sweep, olds, left_out = _read(reader, options.run_id)
-        news = rerun(reader, olds, sweep, options.changes, console)
-        compared = [
-            ComparedTrial(old=old, new=new, verdict=compare(old, new)) for old, new in zip(olds, news, strict=True)
-        ]
-        verdict = summary(compared, left_out=left_out, changed=bool(options.changes))
-        _annotate(reader, sweep, compared, verdict)
+        with StopSignals():
+            return _reproduce(open_reader(options.tracking_uri), options.run_id, options.changes)
     except SweepError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201  # this is a command
         return 2
-    except KeyboardInterrupt:
-        print("stopped: interrupted", file=sys.stderr)  # noqa: T201
-        return 130
+    except Interrupted as stop:
+        print(f"stopped: {stop}", file=sys.stderr)  # noqa: T201
+        return 128 + stop.number
+
+
+def _reproduce(reader: Reader, run_id: str, changes: Sequence[str]) -> int:
+    """Run what is recorded again, print the verdict, and return the exit code."""
+    console = make_console()
+    sweep, olds, left_out = _read(reader, run_id)
+    news = rerun(reader, olds, sweep, changes, console)
+    compared = [ComparedTrial(old=old, new=new, verdict=compare(old, new)) for old, new in zip(olds, news, strict=True)]
+    verdict = summary(compared, left_out=left_out, changed=bool(changes))
+    _annotate(reader, sweep, compared, verdict)
     if sweep is None:
         show_trial(console, compared[0])
     else:
         show_trials(console, compared, sweep.criterion.metric)
     console.print(f"verdict: {verdict}", soft_wrap=True, markup=False)
     different = worst(one.verdict.equality for one in compared) is Equality.DIFFERENT
-    return int(different and not options.changes)
+    return int(different and not changes)
 
 
 def _read(reader: Reader, run_id: str) -> tuple[RecordedSweep | None, list[RecordedRun], int]:

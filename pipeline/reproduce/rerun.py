@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -13,6 +13,7 @@ from pipeline.config.identity import key
 from pipeline.config.schema import Config, describe, parse
 from pipeline.display.console import Display
 from pipeline.engine.inprocess import InProcess
+from pipeline.engine.machine import cpu_count
 from pipeline.errors import RecordError
 from pipeline.figures.drawing import all_figures
 from pipeline.plan.plan import Group, PlannedTrial, Segment, fuse
@@ -22,9 +23,8 @@ from pipeline.results.criterion import Criterion
 from pipeline.results.failures import Failures
 from pipeline.results.fault_log import FaultLog
 from pipeline.results.tally import Tally
-from pipeline.sweep.engines import cpu_count
 from pipeline.sweep.follow import compute_and_record
-from pipeline.sweep.opening import OpenRecord, Record
+from pipeline.sweep.opening import Header, OpenRecord, Record
 from pipeline.tracking.mlflow_recorder import MlflowRecorder
 from pipeline.tracking.reader import Reader, RecordedRun, RecordedSweep
 from tasks.arrays.devices import library_for
@@ -75,11 +75,11 @@ def rerun(
     distinct = {trial.key: trial for trial in trials}
     segments = [Segment(trial=trial, until=ends[key]) for key, trial in distinct.items()]
     groups = fuse(segments, DataSize.of(dataset), workers=1)
-    name = f"{sweep.name} {again}" if sweep else None
-    link = {REPRODUCES: sweep.run_id if sweep else olds[0].run_id}
+    planned = tuple(trial for group in groups for trial in group.trials)
+    head = _header(planned, dataset, sweep, again, reproduced=sweep.run_id if sweep else olds[0].run_id)
     recorder = MlflowRecorder(reader.uri, olds[0].experiment, figures=all_figures())
-    criterion = sweep.criterion if sweep else Criterion.of(configs[0].sweep, dataset)
-    _compute(groups, dataset, configs[0], criterion, recorder, name, link, console)
+    tally = Tally(planned, sweep.criterion if sweep else Criterion.of(configs[0].sweep, dataset))
+    _compute(groups, head, recorder, tally, configs[0].device, console)
     console.print(recorder.how_to_look(), markup=False, soft_wrap=True)
     return [reader.trial(str(recorder.run_id(trial))) for trial in trials]
 
@@ -111,37 +111,40 @@ def _load(configs: Sequence[Config]) -> Dataset:
     return dataset
 
 
-def _compute(
-    groups: Sequence[Group],
-    dataset: Dataset,
-    config: Config,
-    criterion: Criterion,
-    recorder: MlflowRecorder,
-    name: str | None,
-    link: Mapping[str, str],
-    console: Console,
-) -> None:
-    """Compute the groups in this process and record them, as a sweep if there is a ``name``."""
-    trials = tuple(trial for group in groups for trial in group.trials)
+def _header(
+    trials: tuple[PlannedTrial, ...], dataset: Dataset, sweep: RecordedSweep | None, again: str, *, reproduced: str
+) -> Header:
+    """Return the header of the record that reproduces a run: of a ``sweep``, whose name says that it is done again."""
     now = provenance.collect()
-    if name is None:
-        recorder.open(None, dataset, Provenance(tags={**now.tags, **link}, attachments=now.attachments))
-    else:
-        header = SweepHeader(
-            name=name,
-            overrides=(),
-            trials=trials,
-            provenance={**now.tags, **link, **criterion.tags()},
-            attachments=now.attachments,
-            criterion=criterion,
-        )
-        recorder.open(header, dataset, Provenance(tags=now.tags))
-    tally = Tally(trials, criterion)
+    tags = {**now.tags, REPRODUCES: reproduced}
+    if sweep is None:
+        own = Provenance(tags=tags, attachments=now.attachments)
+        return Header(sweep=None, dataset=dataset, provenance=own)
+    head = SweepHeader(
+        name=f"{sweep.name} {again}",
+        overrides=(),
+        trials=trials,
+        provenance={**tags, **sweep.criterion.tags()},
+        attachments=now.attachments,
+        criterion=sweep.criterion,
+    )
+    return Header(sweep=head, dataset=dataset, provenance=Provenance(tags=now.tags))
+
+
+def _compute(
+    groups: Sequence[Group], head: Header, recorder: MlflowRecorder, tally: Tally, device: str, console: Console
+) -> None:
+    """Compute the groups in this process, and record them."""
+
+    def open_record() -> OpenRecord:
+        recorder.open(head.sweep, head.dataset, head.provenance)
+        return OpenRecord()
+
     failures = Failures(tally.standings, FaultLog(Path()))
     # The bits depend on the layout and not on the threads.
-    with InProcess(threads=cpu_count(), device=config.device) as engine, Display(console, tally) as display:
-        compute_and_record(
-            groups, dataset, engine, Record(recorder, in_background(OpenRecord)), tally, display, failures
-        )
+    with InProcess(threads=cpu_count(), device=device) as engine, Display(console, tally) as display:
+        # A signal that comes while the record is opened waits until it is, and closes it.
+        record = Record(recorder, in_background(open_record))
+        compute_and_record(groups, head.dataset, engine, record, tally, display, failures)
     if tally.failed:
         console.print(str(failures.error()), markup=False, soft_wrap=True)

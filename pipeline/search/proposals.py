@@ -28,7 +28,8 @@ MIN_BATCHES = 4
 class Budget:
     """How many points a search proposes in all, how many are open at most, and how large the batches are.
 
-    Once more than ``max_failure_rate`` of the trials have failed, nothing more is proposed.
+    ``workers`` is how many groups are computed at once, as far as is known before the engine starts. Once more than
+    ``max_failure_rate`` of the trials have failed, nothing more is proposed.
     """
 
     n_trials: int = 20
@@ -90,6 +91,11 @@ class Proposals:
     def _open(self) -> int:
         """How many points are proposed and have not ended."""
         return self.search.asked - self.ended
+
+    def scale_to(self, workers: int) -> None:
+        """Propose for so many workers from now on, if they are more: a cluster that was joined may be a large one."""
+        if workers > self.budget.workers:
+            self.budget = dataclasses.replace(self.budget, workers=workers)
 
     def more(self, room: int) -> list[Proposal]:
         """Return the next points, about ``room`` at most; a search that learns may return none, to wait for ends."""

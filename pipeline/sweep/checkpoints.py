@@ -57,11 +57,11 @@ class Checkpoints:
 
     @classmethod
     def are_used(cls, folder: Path) -> bool:
-        """Return whether a process uses the checkpoints in ``folder``."""
+        """Return whether a process uses the checkpoints in ``folder``, or may: it is another user's."""
         try:
             if folder.is_dir():
                 cls(folder).close(done=False)
-        except CheckpointError:
+        except (CheckpointError, PermissionError):
             return True
         return False
 

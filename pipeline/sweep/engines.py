@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pipeline.config.schema import Config
 from pipeline.engine.capacity import fit
 from pipeline.engine.inprocess import InProcess
+from pipeline.engine.machine import cpu_count, memory
 from pipeline.engine.protocol import Engine
 from pipeline.plan.plan import WIDEST
 from tasks.arrays.devices import DEVICE_BLOCKS, HOST_BLOCKS, available_memory, count_gpus, library_for
@@ -19,7 +20,7 @@ from tasks.trial import Trial
 
 
 def worker_count(config: Config) -> int:
-    """Return how many groups are computed at once: by default as many as the visible CPUs or GPUs allow."""
+    """Return the number of Ray's workers: by default as many as the visible CPUs or GPUs allow."""
     if config.cluster.workers is not None:
         return config.cluster.workers
     if config.device == "cpu":
@@ -27,27 +28,40 @@ def worker_count(config: Config) -> int:
     return max(1, fit("GPU", count_gpus(), config.cluster.gpus_per_worker or 1.0))
 
 
-def thread_count(config: Config) -> int:
-    """Return how many threads a worker computes with."""
-    return cpu_count() if config.engine == "inprocess" else max(1, int(config.cluster.cpus_per_worker))
+def in_process(config: Config, *, lone: bool) -> bool:
+    """Return whether the trials are computed in this process, one group after another; by default a lone one is."""
+    return (config.engine or ("inprocess" if lone else "ray")) == "inprocess"
 
 
-def widest(config: Config, dataset: Dataset) -> Callable[[Sequence[Trial]], int]:
+def group_count(config: Config, *, lone: bool) -> int:
+    """Return how many groups are computed at once, as far as is known before the engine starts."""
+    return 1 if in_process(config, lone=lone) else worker_count(config)
+
+
+def thread_count(config: Config, *, lone: bool) -> int:
+    """Return how many threads a group is computed with."""
+    return cpu_count() if in_process(config, lone=lone) else max(1, int(config.cluster.cpus_per_worker))
+
+
+def widest(config: Config, dataset: Dataset, *, lone: bool) -> Callable[[Sequence[Trial]], int]:
     """Return the function that gives how many of some trials a group has at most: as many as fit in a worker's memory.
 
-    On a CPU it is at most `WIDEST`; the memory of other nodes is taken to be this machine's.
+    On a CPU it is at most `WIDEST`; other nodes are taken to have this machine's CPUs and memory.
     """
-    fitting = functools.partial(widest_group, dataset=dataset, threads=thread_count(config))
+    fitting = functools.partial(widest_group, dataset=dataset, threads=thread_count(config, lone=lone))
     if config.device == "cpu":
-        share = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // worker_count(config)
+        workers = group_count(config, lone=lone)
+        if not _is_here(config):  # then so many are on several nodes
+            workers = min(workers, max(1, fit("CPU", cpu_count(), config.cluster.cpus_per_worker)))
+        share = memory() // workers
         return lambda trials: min(WIDEST, fitting(trials, available=share, blocks=HOST_BLOCKS))
     available = int(available_memory() * min(1.0, config.cluster.gpus_per_worker or 1.0))
     return lambda trials: fitting(trials, available=available, blocks=DEVICE_BLOCKS)
 
 
-def cpu_count() -> int:
-    """Return how many CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _is_here(config: Config) -> bool:
+    """Return whether no other cluster than one that runs, or is started, on this machine is named."""
+    return config.cluster.address in {None, "local"} and not os.environ.get("RAY_ADDRESS")
 
 
 def make_engine(config: Config, *, lone: bool) -> Engine:
@@ -58,9 +72,8 @@ def make_engine(config: Config, *, lone: bool) -> Engine:
     ConfigError
         If the device is not available: on this machine, or, on a cluster, because its workers are given no GPU.
     """
-    inprocess = (config.engine or ("inprocess" if lone else "ray")) == "inprocess"
-    here = config.cluster.address in {None, "local"} and not os.environ.get("RAY_ADDRESS")
-    if inprocess or here:
+    inprocess = in_process(config, lone=lone)
+    if inprocess or _is_here(config):
         library_for(config.device)
     gpus = config.cluster.gpus_per_worker
     given = inprocess or config.device == "cpu" or gpus > 0

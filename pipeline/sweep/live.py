@@ -12,14 +12,7 @@ from typing import Self
 from pipeline.address import sqlite_file
 from pipeline.background import in_background
 from pipeline.config.schema import Config
-from pipeline.display.console import (
-    Display,
-    make_console,
-    show_folded,
-    show_how_to_resume,
-    show_past,
-    show_table,
-)
+from pipeline.display.console import Display, Loading, make_console, show_folded, show_past, show_table
 from pipeline.errors import Interrupted
 from pipeline.plan.plan import Group, Plan, PlannedTrial, Point
 from pipeline.provenance import collect
@@ -37,7 +30,6 @@ from pipeline.sweep.occupancy import Occupancy
 from pipeline.sweep.opening import Header, Record, closing, connect_in_background, make_recorder, open_record
 from pipeline.sweep.planning import (
     expectation,
-    load_dataset,
     make_header,
     plan_points,
     shared_config,
@@ -48,6 +40,7 @@ from pipeline.sweep.resume import Resumption, resume_command
 from pipeline.sweep.source import PointSource
 from pipeline.sweep.trial_scheduler import TrialScheduler
 from pipeline.tracking.connection import probe
+from tasks.datasets.dataset import Dataset
 
 TRIALS_A_WORKER = 12
 """Trials that are proposed for a worker at a time: enough to make full use of fused arithmetic."""
@@ -122,12 +115,13 @@ class LiveSweep:
         """
         config, lone = self._config, self._overrides is None
         probe(config.tracking.uri, create=True, experiment=config.tracking.experiment)
-        loading = in_background(lambda: load_dataset(config, self._console))
-        recorder = make_recorder(config, self._folder, lone=lone)
-        self._stack.callback(recorder.drawers.close)
-        self._engine = make_engine(config, lone=lone)
-        provenance = collect()
-        self._dataset = loading.result()
+        with Loading(self._console) as show:  # in this thread, where a signal ends it
+            loading = in_background(lambda: config.dataset.load(progress=show))
+            recorder = make_recorder(config, self._folder, lone=lone)
+            self._stack.callback(recorder.drawers.close)
+            self._engine = make_engine(config, lone=lone)
+            provenance = collect()
+            self._dataset: Dataset = loading.result()
         plan = self._first_plan(points)
         others = in_background(meanwhile)  # a sweep that is refused leaves nothing behind
         connecting = connect_in_background(recorder)
@@ -140,14 +134,16 @@ class LiveSweep:
         expected = expectation(config, plan.trials, self._dataset)
         self._tally = Tally(plan.trials, criterion, share=expected.share if expected else 1.0)
         head = self._header(provenance)
+        self._failures = Failures(self._tally.standings, FaultLog(self._folder))
+        most = widest(config, self._dataset, lone=lone)
+        self._scheduler = TrialScheduler(config, self._dataset, criterion, widest=most)
+        self._stack.push(self._show_end)
+        display = self._stack.enter_context(Display(self._console, self._tally))
         self.started = True
+        # Last, with what closes it: a signal that came in between would leave a run that is never ended.
         self._record = Record(
             recorder, in_background(lambda: open_record(recorder, connecting, config, head, self._folder))
         )
-        self._failures = Failures(self._tally.standings, FaultLog(self._folder))
-        self._scheduler = TrialScheduler(config, self._dataset, criterion, widest=widest(config, self._dataset))
-        self._stack.push(self._show_end)
-        display = self._stack.enter_context(Display(self._console, self._tally))
         self._stack.enter_context(closing(self._record, self._engine, self._tally, display.print_line))
         self._handler = ReportHandler(self._record, self._tally, display, self._failures)
         self._begin(points, plan)
@@ -199,7 +195,7 @@ class LiveSweep:
 
     def _show_end(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and issubclass(kind, Interrupted) and self._overrides is not None:
-            show_how_to_resume(self._console, resume_command())
+            self._console.print(f"to finish this sweep: {resume_command()}", markup=False, soft_wrap=True)
         show_table(self._console, self._tally)
         if self._occupancy.idle >= 0:
             idle = f"workers were idle {100 * self._occupancy.idle:.0f} % of the time after the first rung"
@@ -289,6 +285,7 @@ class LiveSweep:
     def _submit(self) -> None:
         """Submit groups for the idle workers: trials that go on, and trials of more points."""
         source = self._batch.source
+        source.scale_to(self._engine.size)
         self._process_own(self._scheduler.decide(closed=source.done))
         while (idle := self._engine.size - self._busy) > 0:
             groups = self._scheduler.groups(idle)

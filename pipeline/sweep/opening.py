@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipeline.background import in_background
 from pipeline.config.schema import Config
+from pipeline.engine.machine import cpu_count
 from pipeline.engine.protocol import Engine
 from pipeline.errors import Interrupted
 from pipeline.figures.drawers import DrawingProcesses
@@ -18,7 +19,6 @@ from pipeline.figures.drawing import all_figures
 from pipeline.record.protocol import CHECKPOINTS, Past, Provenance, Recorder, SweepHeader
 from pipeline.results.tally import Tally
 from pipeline.sweep.checkpoints import Checkpoints
-from pipeline.sweep.engines import cpu_count
 from pipeline.sweep.unresumed import unresumed
 from pipeline.tracking.connection import connect
 from pipeline.tracking.mlflow_recorder import MlflowRecorder

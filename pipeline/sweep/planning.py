@@ -20,7 +20,7 @@ from pipeline.results.criterion import Criterion, check_metric
 from pipeline.results.tally import Tally
 from pipeline.stopping.checks import check, first_rung
 from pipeline.stopping.forecast import Forecast, forecast
-from pipeline.sweep.engines import thread_count, widest, worker_count
+from pipeline.sweep.engines import group_count, thread_count, widest
 from pipeline.sweep.resume import sweep_key
 from tasks.arrays.devices import DEVICE_BLOCKS, HOST_BLOCKS
 from tasks.cost import DataSize
@@ -101,13 +101,6 @@ def values_of(examples: Sequence[Point]) -> SweptValues | None:
     return SweptValues.of(used_values(example.config.trial) for example in examples) if examples else None
 
 
-def load_dataset(config: Config, console: Console) -> Dataset:
-    """Return the data, and show the progress where loading takes long."""
-    with Loading(console) as loading:
-        dataset: Dataset = config.dataset.load(progress=loading)
-    return dataset
-
-
 def show_not_stopped(config: Config, plan: Plan, console: Console) -> None:
     """Print which trials the stopping rule does not apply to."""
     others = sorted({row_name(TABLES["task"], t.trial.task) for t in plan.trials if not t.trial.task.trains})
@@ -116,19 +109,23 @@ def show_not_stopped(config: Config, plan: Plan, console: Console) -> None:
         console.print(f"stopping={rule} compares trainings: trials of task={', '.join(others)} run to their end")
 
 
-def show_dry_run(points: Sequence[Point], console: Console, examples: Sequence[Point] = ()) -> None:
-    """Print the plan of points, and its estimated cost; ``examples`` are points that a search may propose later."""
+def show_dry_run(points: Sequence[Point], console: Console, *, lone: bool, examples: Sequence[Point] = ()) -> None:
+    """Print the plan of a ``lone`` trial's point or a sweep's points, and its estimated cost.
+
+    ``examples`` are points that a search may propose later.
+    """
     config = shared_config(points)
-    dataset = load_dataset(config, console)
+    with Loading(console) as show:
+        dataset: Dataset = config.dataset.load(progress=show)
     plan = plan_points(repeated(points), dataset, config, swept=values_of(examples), examples=examples)
-    workers = worker_count(config)
+    workers = group_count(config, lone=lone)
     show_folded(console, plan)
     show_not_stopped(config, plan, console)
     segments = [Segment(trial=trial) for trial in plan.trials]
-    groups = fuse(segments, DataSize.of(dataset), workers=workers, widest=widest(config, dataset))
+    groups = fuse(segments, DataSize.of(dataset), workers=workers, widest=widest(config, dataset, lone=lone))
     seconds = sweep_seconds(groups, dataset, workers=workers)
     blocks = HOST_BLOCKS if config.device == "cpu" else DEVICE_BLOCKS
-    memory = worker_memory(groups, dataset, blocks=blocks, threads=thread_count(config))
+    memory = worker_memory(groups, dataset, blocks=blocks, threads=thread_count(config, lone=lone))
     show_plan(console, plan, groups, workers=workers, memory=memory, seconds=seconds)
     if (expected := expectation(config, plan.trials, dataset)) is not None:
         show_forecast(console, expected, seconds=seconds)

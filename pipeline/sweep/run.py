@@ -24,7 +24,7 @@ def run_trial(point: Point, folder: Path) -> float | Exception | None:
     require(not config.sweep.resume, "sweep.resume", "must be false without --multirun", True)
     require(config.sweep.repeats == 1, "sweep.repeats", "must be 1 without --multirun", config.sweep.repeats)
     if config.sweep.dry_run:
-        show_dry_run([point], make_console())
+        show_dry_run([point], make_console(), lone=True)
         return None
     with LiveSweep(config, overrides=None, folder=folder) as live:
         return live.run(Grid([point]))[point.index]

@@ -48,6 +48,9 @@ class PointSource(Protocol):
     def done(self) -> bool:
         """Whether no more points will come."""
 
+    def scale_to(self, workers: int) -> None:
+        """Propose for so many workers from now on, if they are more than it knew of."""
+
     def more(self, room: int) -> Sequence[Point]:
         """Return the points to compute next, about ``room`` at most; none if it cannot propose any now."""
 
@@ -72,6 +75,9 @@ class Grid:
     def __init__(self, points: Sequence[Point]) -> None:
         self._points = tuple(points)
         self.done = False
+
+    def scale_to(self, workers: int) -> None:
+        """Do nothing: all points are proposed at once."""
 
     def more(self, room: int) -> Sequence[Point]:
         """Return all points at once, whatever ``room`` is: the more are known, the better they are balanced."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.pipeline.commands import Command
+from tests.stores import stored
 
 STEPS = 400
 # Two groups of two trials, twenty segments of steps each.
@@ -66,11 +67,7 @@ class Sweep:
         return sum((last - first) * trials for _, first, last, trials in self.attempts())
 
     def query(self, text, *values):
-        connection = sqlite3.connect(self.folder / "mlflow.db", timeout=30)
-        try:
-            return connection.execute(text, values).fetchall()
-        finally:
-            connection.close()
+        return stored(self.folder, text, *values)
 
     @contextlib.contextmanager
     def store_locked(self):

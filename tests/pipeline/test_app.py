@@ -14,6 +14,7 @@ from pipeline.errors import Interrupted
 from tasks.errors import ConfigError
 from tests.pipeline import commands
 from tests.pipeline.session import fresh_session, session
+from tests.stores import stored
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -295,16 +296,6 @@ def test_a_signal_stops_the_sweep_and_the_record_says_killed(tmp_path, cluster, 
     statuses = stored(tmp_path, "SELECT status FROM runs")
     assert {status for (status,) in statuses} == {"KILLED"}
     assert len(statuses) >= 2  # the sweep and the trials that had begun
-
-
-def stored(folder, query):
-    import sqlite3
-
-    connection = sqlite3.connect(folder / "mlflow.db")
-    try:
-        return connection.execute(query).fetchall()
-    finally:
-        connection.close()
 
 
 WITHOUT_PARSER = """

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -212,3 +213,16 @@ def test_sweeps_in_one_folder_have_checkpoints_of_their_own(tmp_path):
     one, other = Checkpoints.fresh(tmp_path), Checkpoints.fresh(tmp_path)
 
     assert one.folder != other.folder
+
+
+def test_a_folder_that_may_not_be_looked_into_may_be_used(tmp_path):
+    # given the checkpoints of another user, on the same machine and in the same store
+    folder = Checkpoints.fresh(tmp_path / "theirs").folder
+    tmp_path.chmod(0)
+    user = os.geteuid()
+    os.seteuid(user or 65534)  # who is no root, and may not either
+    try:
+        assert Checkpoints.are_used(folder)
+    finally:
+        os.seteuid(user)
+        tmp_path.chmod(0o700)

@@ -1,4 +1,5 @@
 import io
+import itertools
 from types import SimpleNamespace
 
 import numpy as np
@@ -108,6 +109,18 @@ def test_names_are_shown_as_they_are_whatever_they_hold(trial, console, capsys):
     assert "sweep.metric=time[s] is in no trial's report, so nothing is ranked; there are: loss[/s]" in said
     assert "best 2.0000 (words=[/x])" in terminal.file.getvalue()
     assert capsys.readouterr().out == "ratio:100:1\n"
+
+
+def test_the_bar_is_of_all_steps_also_of_those_that_a_search_adds(trials, monkeypatch):
+    monkeypatch.setattr("pipeline.display.console.time", SimpleNamespace(monotonic=itertools.count().__next__))
+    tally = Tally(trials[:1])
+    with Display(Console(file=io.StringIO(), force_terminal=True, width=120), tally) as display:
+        tally.count(finished(trials[0]))
+        tally.add(trials[1:])
+        display.update()
+        (bar,) = display._bar.tasks
+
+    assert (bar.completed, bar.total) == (100, 300)
 
 
 def test_the_time_that_is_left_is_that_of_steps_and_not_of_the_start(trials, console, monkeypatch):

@@ -14,6 +14,7 @@ import pytest
 
 from pipeline.sweep.checkpoint_file import decode
 from tests.pipeline.commands import Command, run
+from tests.stores import stored
 
 pytestmark = pytest.mark.slow
 
@@ -46,13 +47,10 @@ def fill(disk, *, leave=0):
 def statuses(folder):
     if not (folder / "mlflow.db").exists():
         return []
-    connection = sqlite3.connect(folder / "mlflow.db", timeout=30)
     try:
-        return [status for (status,) in connection.execute("SELECT status FROM runs")]
+        return [status for (status,) in stored(folder, "SELECT status FROM runs")]
     except sqlite3.OperationalError:  # the store was not made
         return []
-    finally:
-        connection.close()
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,19 @@
 """A live sweep outlives a batch of points: Hydra's other sweepers, which launch several, get one sweep."""
 
+import os
 import signal
+import threading
 
 import pytest
 
+from pipeline.config.schema import parse
+from pipeline.display.console import Display
+from pipeline.engine.inprocess import InProcess
+from pipeline.errors import Interrupted
+from pipeline.plan.plan import Point
+from pipeline.sweep.live import LiveSweep
+from pipeline.sweep.source import Grid
+from pipeline.tracking.connection import connect
 from tests.pipeline import commands
 from tests.pipeline.disturbed import Sweep, assert_equal
 
@@ -67,3 +77,35 @@ def test_it_is_said_of_which_trials_no_stopping_rule_applies(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "stopping=halving compares trainings: trials of task=landscape run to their end" in done.stdout
     assert "stopping: 1 to step 100, 1 to step 200" in done.stdout
+
+
+def test_a_source_learns_how_many_workers_the_engine_has(tmp_path, store_uri, experiment, monkeypatch):
+    class Source(Grid):
+        def scale_to(self, workers):
+            self.workers = workers
+
+    monkeypatch.setattr(InProcess, "size", 7)  # as many as a cluster that was joined may have
+    tracking = {"uri": store_uri, "experiment": experiment}
+    config = parse({"dataset": {"name": "synthetic"}, "steps": 5, "tracking": tracking})
+    source = Source([Point(index=0, overrides=(), config=config)])
+
+    with LiveSweep(config, overrides=None, folder=tmp_path) as live:
+        live.run(source)
+
+    assert source.workers == 7
+
+
+def test_a_signal_before_anything_can_close_the_record_leaves_no_run(tmp_path, store_uri, experiment, monkeypatch):
+    # given a signal that comes last before that: as the progress is first shown
+    monkeypatch.setattr(Display, "__enter__", lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    tracking = {"uri": store_uri, "experiment": experiment}
+    config = parse({"dataset": {"name": "synthetic"}, "engine": "inprocess", "tracking": tracking})
+
+    with pytest.raises(Interrupted), LiveSweep(config, overrides=(), folder=tmp_path) as live:
+        live.run(Grid([Point(index=0, overrides=(), config=config)]))
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread():
+            thread.join(timeout=10)
+
+    client = connect(store_uri, create=False)
+    assert client.search_runs([one.experiment_id for one in client.search_experiments()], "status = 'RUNNING'") == []

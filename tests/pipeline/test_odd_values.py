@@ -2,7 +2,6 @@
 
 import itertools
 import shutil
-import sqlite3
 
 import numpy as np
 import pytest
@@ -14,19 +13,12 @@ from pipeline.tracking import mlflow_recorder
 from pipeline.tracking.reader import open_reader
 from tasks.events import Curve, Outcome, Result
 from tests.pipeline.commands import run
+from tests.stores import stored
 
 NAME = "ü/../../名 |`x` <b>é$(id) 'q' " + "long " * 1300
 EXPERIMENT = "наука/../../a b:é"
 SMALL = ("dataset=npz", "engine=inprocess", "tracking.register_model=false", "steps=20", "batch_size=32", "seed=1,2")
 FOLDER = "out ü/[x] $y"
-
-
-def stored(folder, query):
-    connection = sqlite3.connect(folder / "mlflow.db")
-    try:
-        return connection.execute(query).fetchall()
-    finally:
-        connection.close()
 
 
 @pytest.mark.slow

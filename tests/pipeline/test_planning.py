@@ -1,6 +1,10 @@
 """What all points of a sweep must have in common, what names it and what identifies it; nothing is computed."""
 
+import io
+import math
+
 import pytest
+from rich.console import Console
 
 from pipeline.config.schema import parse
 from pipeline.plan.plan import Point
@@ -8,7 +12,8 @@ from pipeline.plan.repeats import repeated
 from pipeline.record.protocol import Provenance
 from pipeline.results.criterion import Criterion
 from pipeline.results.tally import Tally
-from pipeline.sweep.planning import make_header, plan_points, values_of
+from pipeline.sweep import engines
+from pipeline.sweep.planning import make_header, plan_points, show_dry_run, values_of
 from pipeline.sweep.resume import sweep_key
 from tasks.datasets import Synthetic
 from tasks.errors import ConfigError
@@ -85,6 +90,44 @@ def test_a_search_is_named_by_its_keys_where_the_repeats_of_one_point_differ_in_
 
     assert name(["learning_rate"]) == "learning_rate on synthetic (2 repeats)"
     assert name([]) == "seed, data_seed on synthetic (2 repeats)"
+
+
+@pytest.mark.parametrize(
+    ("values", "lone", "planned"),
+    [
+        ({}, False, "6 trials, 0 folded, in 3 groups on 3 workers"),
+        ({"engine": "inprocess"}, False, "6 trials, 0 folded, in 1 groups on 1 workers"),
+        ({}, True, "1 trials, 0 folded, in 1 groups on 1 workers"),
+        ({"engine": "ray"}, True, "1 trials, 0 folded, in 1 groups on 3 workers"),
+    ],
+)
+def test_a_dry_run_plans_for_the_engine_that_would_compute(values, lone, planned):
+    console = Console(file=io.StringIO(), width=140)
+    data = {"name": "synthetic", "examples": 600}
+    points = [
+        point(seed, seed=seed, dataset=data, cluster={"workers": 3}, **values) for seed in range(1 if lone else 6)
+    ]
+
+    show_dry_run(points, console, lone=lone)
+
+    assert f"{planned};" in console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("address", "on_a_machine"), [("local", 64), (None, 64), ("auto", 4), ("ray://10.0.0.1:10001", 4)]
+)
+def test_a_group_has_the_memory_of_a_worker_where_the_workers_are(dataset, monkeypatch, address, on_a_machine):
+    # given 64 workers, here or on a cluster whose nodes are taken to be this machine of four CPUs
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(engines, "cpu_count", lambda: 4)
+    monkeypatch.setattr(engines, "memory", lambda: 64_000)
+    monkeypatch.setattr(engines, "WIDEST", math.inf)
+    monkeypatch.setattr(engines, "widest_group", lambda trials, *, available, **_: available)
+    config = parse({"cluster": {"workers": 64, "address": address}})
+
+    share = engines.widest(config, dataset, lone=False)([])
+
+    assert share == 64_000 // on_a_machine
 
 
 @pytest.mark.parametrize(

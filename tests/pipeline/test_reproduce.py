@@ -2,8 +2,10 @@
 
 import os
 import platform
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,6 +28,7 @@ from pipeline.tracking.mlflow_recorder import MlflowRecorder
 from pipeline.tracking.reader import open_reader
 from tasks.datasets.digits import Digits
 from tasks.events import Outcome
+from tests.pipeline.commands import Command
 
 ROOT = Path(__file__).parents[2]
 SHORT = {"steps": 40, "trial": {"record_every": 5, "evaluate_every": 20}, "dataset": {"name": "digits"}}
@@ -153,6 +156,22 @@ def test_other_kernels_give_other_bits_within_the_tolerance(store_uri, recorded,
     assert "Nehalem" in new.layout.blas
     assert not np.array_equal(old.arrays["weights"], new.arrays["weights"])
     np.testing.assert_allclose(new.arrays["weights"], old.arrays["weights"], rtol=0, atol=1e-5)
+
+
+def test_a_signal_ends_it_with_its_number_and_its_run_as_killed(store_uri, recorded, tmp_path):
+    client = connect(store_uri, create=False)
+    experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
+    arguments = ["-m", "pipeline.reproduce", recorded[2], "--set", "steps=10000000", "--tracking-uri", store_uri]
+    with Command(arguments, tmp_path) as command:
+        while not (running := client.search_runs([experiment], "status = 'RUNNING'")):
+            assert command.poll() is None, command.communicate()
+            time.sleep(0.05)
+        command.send_signal(signal.SIGTERM)
+        _, err = command.communicate(timeout=60)
+
+    assert command.returncode == 128 + signal.SIGTERM
+    assert err == "stopped: stopped by SIGTERM\n"
+    assert [client.get_run(run.info.run_id).info.status for run in running] == ["KILLED"]
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -2,13 +2,13 @@
 
 import shutil
 import socket
-import sqlite3
 import sys
 import time
 
 import pytest
 
 from tests.pipeline.terminal import CTRL_C, Terminal
+from tests.stores import stored
 
 pytestmark = pytest.mark.slow
 
@@ -33,6 +33,22 @@ from pipeline.cli.app import main
 main()
 """
 
+SLOW_DATA = """
+import time
+from tasks.datasets.synthetic import Synthetic
+
+def load(self, progress):
+    for done in range(1000):
+        progress(done, 1000)
+        time.sleep(0.05)
+
+Synthetic.load = load
+from pipeline.cli.app import main
+main()
+"""
+
+HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
+
 
 def test_ctrl_c_in_the_middle_of_rays_start_ends_it_in_order(tmp_path, empty_store):
     shutil.copy(empty_store, tmp_path)
@@ -45,6 +61,17 @@ def test_ctrl_c_in_the_middle_of_rays_start_ends_it_in_order(tmp_path, empty_sto
         assert "stopped: stopped by SIGINT" in terminal.said
         assert terminal.left(after=5) == []
     assert statuses(tmp_path) == []  # nothing is recorded of a sweep that has not started
+
+
+def test_ctrl_c_while_data_are_loaded_gives_the_cursor_back(tmp_path, empty_store):
+    shutil.copy(empty_store, tmp_path)
+    with Terminal(["-c", SLOW_DATA, *SWEEP, "engine=inprocess"], tmp_path) as terminal:
+        terminal.wait_for("loading data")
+        terminal.press(CTRL_C)
+
+        assert terminal.wait() == 130
+    assert 0 <= terminal.said.rfind(HIDE) < terminal.said.rfind(SHOW)
+    assert terminal.said.splitlines()[-1].endswith("stopped: stopped by SIGINT")
 
 
 @pytest.mark.parametrize("after", [0.0, 0.5, 1.0, 2.5])
@@ -102,8 +129,4 @@ def test_nohup_lets_a_sweep_outlive_its_terminal(tmp_path, empty_store):
 
 
 def statuses(folder):
-    connection = sqlite3.connect(folder / "mlflow.db")
-    try:
-        return connection.execute("SELECT name, status FROM runs").fetchall()
-    finally:
-        connection.close()
+    return stored(folder, "SELECT name, status FROM runs")

@@ -4,72 +4,19 @@ import itertools
 import numpy as np
 import pytest
 
-from tasks.arrays.devices import HOST_BLOCKS
 from tasks.datasets.dataset import Split
 from tasks.errors import ConfigError
-from tasks.events import Checkpoint, Curve, Outcome, Result
+from tasks.events import Checkpoint, Outcome, Result
 from tasks.fused.problem import Problem
-from tasks.labels import accuracy
 from tasks.losses import LOSSES, Softmax, Svm
 from tasks.optimizers import OPTIMIZERS, Momentum, Sgd
 from tasks.regularizers import L1, L2
-from tasks.schedules import SCHEDULES, Constant, Cosine
-from tasks.strategies import STRATEGIES, RandomSearch
+from tasks.schedules import SCHEDULES
+from tasks.strategies import STRATEGIES
 from tasks.studies.train import Train
-from tasks.trial import Trial
 from tests.tasks import plain
-from tests.tasks.groups import groups, rates
-
-RATES = rates(gradient=1e-5, lbfgs=1.0, local=1e-3, random=1.0)
-
-
-def trial(strategy="gradient", **changes):
-    values = {
-        "task": Train(),
-        "strategy": STRATEGIES[strategy](),
-        "learning_rate": RATES[strategy],
-        "batch_size": 64,
-        "steps": 60,
-        "evaluate_every": 25,
-    }
-    return Trial(**values | changes)
-
-
-def on_batches(*sizes):
-    """Return every strategy with every batch size that it takes."""
-    return [(name, size) for name in STRATEGIES for size in sizes if name != "lbfgs" or size is None]
-
-
-def run(trials, dataset, *, threads=1, **options):
-    events = list(Train().run(trials, dataset, threads=threads, **options))
-    curves = {}
-    for event in events:
-        if isinstance(event, Curve):
-            for name, values in event.metrics.items():
-                for step, value in zip(event.steps, values, strict=True):
-                    curve = curves.setdefault(event.trial, {}).setdefault(name, {})
-                    assert step not in curve, "a point is yielded once"
-                    curve[int(step)] = float(value)
-    results = {event.trial: event for event in events if isinstance(event, Result)}
-    assert sorted(results) == list(range(len(trials))), "every trial has one result"
-    return curves, results
-
-
-def assert_same_bits(one, other):
-    for (curves_a, result_a), (curves_b, result_b) in zip(one, other, strict=True):
-        assert curves_a == curves_b
-        assert result_a.metrics == result_b.metrics
-        assert_same_arrays(result_a, result_b)
-
-
-def assert_same_arrays(result, other):
-    assert result.arrays.keys() == other.arrays.keys() == ({"weights"} if result.outcome is Outcome.COMPLETE else set())
-    for name, array in result.arrays.items():
-        np.testing.assert_array_equal(array, other.arrays[name])
-
-
-def by_trial(curves, results):
-    return [(curves[k], results[k]) for k in sorted(results)]
+from tests.tasks.groups import groups
+from tests.tasks.trainings import RATES, assert_same_arrays, assert_same_bits, by_trial, on_batches, run, trial
 
 
 @pytest.mark.parametrize(("strategy", "batch_size"), on_batches(64, None, 1))
@@ -226,88 +173,6 @@ def test_data_and_regularization_loss_are_reported_apart(small_dataset):
         parts = curves[0]["train/data_loss"][step] + curves[0]["train/regularization_loss"][step]
         assert loss == pytest.approx(parts, rel=1e-12)
         assert curves[0]["train/regularization_loss"][step] > 0
-
-
-@pytest.mark.parametrize("loss", [Svm(), Softmax()])
-@pytest.mark.parametrize(
-    ("strategy", "loop", "schedule"),
-    [
-        ("random", plain.random_search, Constant()),
-        *(("local", plain.local_search, row()) for row in SCHEDULES.values()),
-    ],
-)
-def test_score_space_search_is_the_plain_loop(small_dataset, strategy, loop, schedule, loss):
-    # given a search over all examples with more candidates than fit one block
-    steps = HOST_BLOCKS.candidates + 54
-    stretch = {"record_every": 1, "evaluate_every": steps, "steps": steps}
-    searching = trial(strategy, loss=loss, schedule=schedule, regularization=1e-3, batch_size=None, **stretch)
-    curves, results = run([searching], small_dataset)
-    # when the notes' loop makes the same draws
-    weights, history = loop(searching, small_dataset)
-    # then the same candidates were accepted
-    np.testing.assert_allclose(list(curves[0]["train/loss"].values()), history, rtol=1e-5)
-    np.testing.assert_allclose(results[0].arrays["weights"], weights, rtol=1e-4, atol=1e-7)
-    # and the accuracy is that of the best
-    scores = weights @ plain.features(small_dataset, small_dataset.train).T
-    assert curves[0]["train/accuracy"][steps] == pytest.approx(accuracy(scores, small_dataset.train.labels), abs=1e-3)
-
-
-def test_trials_of_one_seed_share_their_directions(small_dataset):
-    scales = [1e-4, 1e-3]
-    one = trial("random", batch_size=None, steps=1)
-    trials = [dataclasses.replace(one, strategy=RandomSearch(scale=scale)) for scale in scales]
-    _, results = run(trials, small_dataset)
-    small, large = (results[k].arrays["weights"] for k in range(2))
-    np.testing.assert_allclose(large, 10 * small, rtol=1e-5)
-
-
-@pytest.mark.parametrize("strategy", ["random", "local"])
-def test_on_minibatches_incumbent_and_candidate_meet_on_the_same_examples(small_dataset, strategy):
-    # given a search on minibatches, recorded at every step
-    curves, results = run([trial(strategy, record_every=1, steps=41)], small_dataset)
-    losses = curves[0]["train/loss"]
-    # then the candidate of an odd step never replaces a better incumbent of the even step before it
-    assert all(losses[step + 1] <= losses[step] for step in range(2, 41, 2))
-    assert any(losses[step + 1] < losses[step] for step in range(2, 41, 2))
-    assert results[0].outcome is Outcome.COMPLETE
-
-
-def test_a_search_on_minibatches_that_is_annealed_takes_steps_that_shrink(small_dataset):
-    # given a search whose steps are taken one by one
-    searching = trial("local", schedule=Cosine(), record_every=1, evaluate_every=1, steps=40)
-    problem = Problem.of([searching], small_dataset, like=np.empty(0, np.float32), threads=1)
-    state, sizes = searching.strategy.init(problem), {}
-    for step in range(1, 41):
-        before = state["weights"]
-        state, _ = searching.strategy.advance(problem, state, step - 1, step)
-        if not np.array_equal(before, state["weights"]):
-            sizes[step] = float(np.std(state["weights"] - before))
-    # then each step taken has the size of the draws, times the learning rate, times the cosine
-    expected = {step: 1e-3 * Cosine().factor(step, 40) for step in sizes}
-    assert len(sizes) > 5
-    assert sizes == pytest.approx(expected, rel=0.2)
-
-
-def test_minibatch_gradient_descent_is_the_plain_loop(small_dataset):
-    # given plain minibatch descent in double precision on the same examples
-    t = trial(steps=40, regularization=1e-3, record_every=1)
-    from tasks.arrays.random_streams import normal
-    from tasks.fused.batches import Minibatches
-
-    x, y = plain.features(small_dataset, small_dataset.train), small_dataset.train.labels
-    weights = 1e-4 * normal(0, "initial weights", shape=(5, 38)).astype(np.float64)
-    batches = Minibatches(small_dataset.train, 64, 0)
-    losses = []
-    for step in range(40):
-        index = batches.at(step).index
-        scores = weights @ x[index].T
-        values, slope = t.loss.losses_and_gradient(scores, y[index])
-        losses.append(values.mean() + 1e-3 * (weights**2).sum())
-        weights = weights - t.learning_rate * (slope @ x[index] / 64 + 2e-3 * weights)
-    # then the fused core takes the same steps
-    curves, results = run([t], small_dataset)
-    np.testing.assert_allclose(list(curves[0]["train/loss"].values()), losses, rtol=1e-4)
-    np.testing.assert_allclose(results[0].arrays["weights"], weights, atol=1e-6)
 
 
 def test_every_strategy_learns(small_dataset):

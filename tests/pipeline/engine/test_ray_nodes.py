@@ -103,6 +103,15 @@ def test_what_no_node_has_is_refused_with_what_the_cluster_has(engine_of, asked,
     assert "1 x 1 CPUs and 1 GPUs, 1 press (labels zone=north)" in str(error.value)
 
 
+def test_a_sweep_is_planned_for_all_nodes_of_a_cluster_from_its_start(engine_of, nodes):
+    nodes.resize(2)
+
+    with engine_of(planned=1) as engine:
+        assert engine.size == 2
+    nodes.resize(1)
+    nodes.cluster.wait_for_nodes()
+
+
 def test_groups_that_wait_are_cut_for_a_node_that_joins_and_a_node_that_leaves_is_made_up_for(
     computing, engine_of, nodes, tmp_path
 ):

@@ -1,7 +1,5 @@
-import contextlib
 import csv
 import shutil
-import sqlite3
 import time
 
 import pytest
@@ -10,6 +8,7 @@ import yaml
 from tests.pipeline import commands
 from tests.pipeline.record.recording import logged
 from tests.pipeline.session import fresh_session, session
+from tests.stores import stored
 
 SEARCH = (
     *("-m", "hydra/sweeper=search", "dataset=synthetic", "engine=inprocess", "tracking.register_model=false"),
@@ -130,12 +129,10 @@ def test_the_end_of_a_range_that_the_data_do_not_allow_is_told_before_anything_i
 
 def parents(folder):
     """Return the parent runs of a folder's store, each with its status, tags and the tags of its children."""
-    with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as connection:
-        tags = {}
-        for run, name, value in connection.execute("SELECT run_uuid, key, value FROM tags"):
-            tags.setdefault(run, {})[name] = value
-        runs = connection.execute("SELECT run_uuid, status FROM runs").fetchall()
-    children = {}
+    tags, children = {}, {}
+    for run, name, value in stored(folder, "SELECT run_uuid, key, value FROM tags"):
+        tags.setdefault(run, {})[name] = value
+    runs = stored(folder, "SELECT run_uuid, status FROM runs")
     for run, status in runs:
         if "mlflow.parentRunId" in tags[run]:
             children.setdefault(tags[run]["mlflow.parentRunId"], []).append((status, tags[run]))
@@ -148,8 +145,8 @@ def of_parents(tags):
 
 def best_accuracy(folder):
     """Return the best accuracy that a trial of a folder's store has ended with."""
-    with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as connection:
-        return connection.execute("SELECT max(value) FROM latest_metrics WHERE key = 'val/accuracy'").fetchone()[0]
+    ((best,),) = stored(folder, "SELECT max(value) FROM latest_metrics WHERE key = 'val/accuracy'")
+    return best
 
 
 def table(folder, run):
@@ -303,7 +300,8 @@ def test_a_search_on_ray_starts_once_and_is_refilled_as_groups_end(tmp_path, emp
 
 def test_the_choices_of_a_group_that_a_pattern_matches_are_searched(tmp_path):
     pattern = ["schedule=glob(c*)", "hydra/sweeper/sampler=grid", "sweep.dry_run=true"]
-    ((code, err, out),) = session(tmp_path, [*SEARCH, *pattern])
+    workers = ["engine=ray", "cluster.workers=2"]  # a group for each trial, by which the plan names it
+    ((code, err, out),) = session(tmp_path, [*SEARCH, *pattern, *workers])
 
     assert (code, err) == (0, "")
     assert "2 trials, 0 folded" in out

@@ -45,6 +45,18 @@ def test_a_search_proposes_in_batches_as_groups_end_and_without_a_barrier():
     }
 
 
+def test_a_search_that_learns_of_more_workers_proposes_for_all_of_them_and_for_no_fewer():
+    made = proposals(n_trials=1000, workers=1)
+
+    counts = []
+    for workers in (1, 4, 2):
+        made.scale_to(workers)
+        counts.append(len(made.more(ROOM)))
+
+    # those before the sampler learns, what then makes eight a worker, and none for fewer workers than there were
+    assert counts == [10, 4 * PROPOSALS_PER_WORKER - 10, 0]
+
+
 @pytest.mark.parametrize("name", ["random", "qmc", "grid"])
 def test_a_sampler_that_learns_nothing_proposes_all_at_once(name):
     made = proposals(name, n_trials=10, n_jobs=2)
