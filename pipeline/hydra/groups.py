@@ -8,15 +8,14 @@ import functools
 import textwrap
 import typing
 from collections.abc import Mapping
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigStore
 
+from pipeline import HOME
 from pipeline.config.environment import tracking_defaults
-from pipeline.config.packages import packages
+from pipeline.config.packages import CONF_FOLDER, packages
 from pipeline.config.schema import defaults, plain
 from pipeline.config.tables import TABLES, added
 from pipeline.search.samplers import sampler_configs
@@ -156,7 +155,7 @@ def _choice(group: str, name: str) -> dict[str, Any]:
 
 def presets() -> list[str]:
     """Return the choices of ``experiment``: the files of our own ``conf/`` folder and of the packages'."""
-    conf = [Path(str(resources.files("conf"))), *(folder for package in packages() for folder in package.conf)]
+    conf = [HOME / CONF_FOLDER, *(folder for package in packages() for folder in package.conf)]
     folders = [folder / "experiment" for folder in conf]
     return sorted(
         {str(file.relative_to(folder).with_suffix("")) for folder in folders for file in folder.rglob("*.yaml")}
