@@ -35,7 +35,7 @@ class Curve:
 class Result:
     """The end of one trial: its outcome, its last metrics and its arrays (``weights`` among them).
 
-    ``step`` is the last step done, for a diverged trial the step at which the loss ceased to be finite.
+    ``step`` is the last step done, for a diverged trial that whose loss, or at the end whose weights, are not finite.
     ``message`` explains the outcome in a sentence; it may be empty.
     """
 

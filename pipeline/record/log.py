@@ -231,7 +231,10 @@ _TYPES: Mapping[str, Any] = {
 """The types that an entry may hold, by name: those of `pipeline.reports` and of the modules above."""
 
 
-_MISFITS = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError, MemoryError, SweepError)
+_MISFITS = (
+    *(ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError, MemoryError, SweepError),
+    SyntaxError,  # of NumPy, where the name of a type is none
+)
 """What is raised where the values of an entry do not fit."""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_numpy_array
 
 from tasks.arrays.array import Array
 from tasks.arrays.devices import device_put, pieces
@@ -66,7 +66,12 @@ class Minibatches:
         return Batch(split=self._split, index=self._epoch[1][place * self._size : (place + 1) * self._size])
 
     def over(self, numbers: range) -> Callable[[int | Array], Batch]:
-        """Return the function from a place among consecutive ``numbers`` to the batch; see `entry`."""
+        """Return the function from a place among consecutive ``numbers`` to the batch; see `entry`.
+
+        A device has the examples of all these batches, which a step finds without the host.
+        """
+        if is_numpy_array(self._split.labels):
+            return lambda place: self.at(numbers[place])
         if self._size is None:
             return lambda _: self.at(0)
         indices = [self.at(number).index for number in numbers]

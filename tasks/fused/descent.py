@@ -128,7 +128,7 @@ def arithmetic(step: int, number: int | Array, like: Array) -> int | Array:
     return step + (number if isinstance(number, int) else array_namespace(number).astype(number, like.dtype))
 
 
-def of_rows(problem: Problem, arrangement: Arrangement, values: np.ndarray) -> list[Array]:
+def per_row(problem: Problem, arrangement: Arrangement, values: np.ndarray) -> list[Array]:
     """Return the values of every step and trial ``(S, K)`` for each row of every matrix, ``(S, H, 1)`` each."""
     there, like = problem.array(values), problem.like
     owners = [device_put(layout.owners(), like) for layout in arrangement.layouts]

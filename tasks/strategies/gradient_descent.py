@@ -70,13 +70,14 @@ class GradientDescent:
         """Return the bytes of the trial's descent; a device updates all rows at once."""
         descent = _descent(trial)
         temporaries = descent.temporaries(trial) * sizes.weights if sizes.on_device else 0
-        longest, _ = _DEVICE_STRETCH if sizes.on_device else _HOST_STRETCH
-        steps = min(longest, trial.steps, trial.evaluate_every)
-        return descent.bytes_per_trial(trial, sizes, steps=steps) + temporaries
+        return descent.bytes_per_trial(trial, sizes, steps=_most_steps(trial, sizes)) + temporaries
 
     def fixed_bytes(self, trial: Trial, sizes: Sizes) -> int:
-        """Return the bytes of an update of as many rows as stay in cache."""
-        return 0 if sizes.on_device else _descent(trial).temporaries(trial) * CACHED_BYTES
+        """Return those of an update of as many rows as stay in cache; on a device, of the order of all minibatches."""
+        if not sizes.on_device:
+            return _descent(trial).temporaries(trial) * CACHED_BYTES
+        ordered = _most_steps(trial, sizes) * sizes.examples_a_step * np.dtype(np.int64).itemsize
+        return ordered * (_descent(trial).in_place and sizes.examples_a_step < sizes.train)
 
     def init(self, problem: Problem) -> State:
         """Return the initial weights and the optimiser's state."""
@@ -117,6 +118,12 @@ def _descent(trial: Trial) -> type[Descent]:
     if trial.optimizer.plain:
         return ScaledDescent
     return RowDescent
+
+
+def _most_steps(trial: Trial, sizes: Sizes) -> int:
+    """Return the most steps that the trial does at a time."""
+    longest, _ = _DEVICE_STRETCH if sizes.on_device else _HOST_STRETCH
+    return min(longest, trial.steps, trial.evaluate_every)
 
 
 def _columns(measured: Sequence[Sequence[Array]]) -> list[np.ndarray]:

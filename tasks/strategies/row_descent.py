@@ -19,7 +19,7 @@ from tasks.fused.descent import (
     cache_sized_rows,
     joined,
     learning_rates,
-    of_rows,
+    per_row,
     squared_norm,
     states,
     sums_per_trial,
@@ -49,7 +49,7 @@ class RowDescent:
         self._batch = problem.minibatches.over(range(steps.start - 1, steps.stop - 1))
         self._now = {name: self._arrangement.rows(array) for name, array in state.items()}
         self._updates: dict[RowRange, _RowUpdate] = {}
-        self._rates = of_rows(problem, self._arrangement, learning_rates(problem, steps))
+        self._rates = per_row(problem, self._arrangement, learning_rates(problem, steps))
 
     @staticmethod
     def init(problem: Problem, weights: Array) -> State:

@@ -25,7 +25,7 @@ from tasks.fused.descent import (
     cache_sized_rows,
     joined,
     learning_rates,
-    of_rows,
+    per_row,
     squared_norm,
     sums_per_trial,
 )
@@ -67,7 +67,7 @@ class ScaledDescent:
         self._factors = problem.array((-rates / after)[..., None, None])
         self._ratios = device_put(rates / np.abs(after), problem.like)
         of_trials = (rates, self._renewals, -after / rates, decays * before)
-        columns = [of_rows(problem, self._arrangement, values) for values in of_trials]
+        columns = [per_row(problem, self._arrangement, values) for values in of_trials]
         self._of_rows = [_OfRows(*of_matrix) for of_matrix in zip(*columns, strict=True)]
 
     @staticmethod

@@ -227,7 +227,7 @@ class _RunningGroup:
             step=step,
             metrics=metrics,
             arrays=arrays,
-            message=f"the loss ceased to be finite at step {step}" if diverged else "",
+            message=f"loss or weights ceased to be finite at step {step}" if diverged else "",
         )
 
     def _survivors(self, state: Mapping[str, Any], trials: np.ndarray) -> tuple[Problem, Mapping[str, Any]]:

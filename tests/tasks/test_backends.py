@@ -25,7 +25,7 @@ from tasks.trial import Trial
 from tests.tasks.backends import OTHERS, distance, like_of
 from tests.tasks.groups import STEADY, groups
 from tests.tasks.rows_of_models import SMALL_MODELS
-from tests.tasks.test_train import RATES, run, trial
+from tests.tasks.trainings import RATES, run, trial
 
 # The largest difference from NumPy, relative to the largest magnitude: of one evaluation in float64, and of 60
 # steps of training in float32, where roundings add up (measured with PyTorch on a CPU: 2.2e-6 in the weights).

@@ -11,7 +11,7 @@ from tasks.arrays.devices import take_rows
 from tasks.events import Checkpoint
 from tasks.losses import Svm
 from tasks.studies.train import Train
-from tests.tasks.test_train import assert_same_arrays, run, trial
+from tests.tasks.trainings import assert_same_arrays, run, trial
 
 
 def cramped(*, most, after=0):

@@ -7,6 +7,7 @@ import pytest
 from tasks.arrays.devices import DEVICE_BLOCKS, HOST_BLOCKS
 from tasks.datasets import DATASETS
 from tasks.datasets.dataset import Split, make_dataset
+from tasks.fused.batches import Minibatches
 from tasks.memory import Sizes, bytes_of_group, widest_group
 from tasks.models import MODELS, ConvNet, Mlp
 from tasks.optimizers import OPTIMIZERS, Adam
@@ -121,6 +122,25 @@ def test_a_group_takes_the_bytes_that_the_model_of_memory_says(model, strategy):
         # when they are trained, then the peak is what is said, or less: a search goes forward only
         bytes_said = bytes_of_group(group[0], dataset, count=count, blocks=HOST_BLOCKS)
         assert 0.3 * bytes_said < peak(group[:count], dataset) < 1.05 * bytes_said, count
+
+
+def test_on_the_host_the_minibatches_of_a_stretch_are_views_of_their_order(small_dataset):
+    minibatches = Minibatches(small_dataset.train, 64, 0)
+
+    batch = minibatches.over(range(1, 3))(1)
+
+    assert batch.index.tolist() == minibatches.at(2).index.tolist()
+    assert np.shares_memory(batch.index, minibatches.at(2).index)
+
+
+@pytest.mark.parametrize("changes", [{}, {"batch_size": None}, {"clip": 1.0}])
+def test_on_a_device_the_order_of_a_stretch_counts_where_steps_are_replayed(changes):
+    dataset = DATASETS["synthetic"](examples=8000, features=4, test_examples=50, validation=0).load()
+    (trial,) = trials(1, "gradient", **{"batch_size": 6000, "steps": 600, "evaluate_every": 600, **changes})
+
+    fixed = trial.strategy.fixed_bytes(trial, Sizes.of(trial, dataset, blocks=DEVICE_BLOCKS))
+
+    assert fixed == (0 if changes else 500 * 6000 * 8)
 
 
 def test_what_a_study_takes_is_not_said():

@@ -15,7 +15,7 @@ from tasks.strategies.row_descent import RowDescent
 from tasks.strategies.scaled_descent import ScaledDescent
 from tests.tasks.backends import OTHERS, like_of
 from tests.tasks.rows_of_models import SMALL_MODELS
-from tests.tasks.test_train import trial
+from tests.tasks.trainings import trial
 
 CALLS = 8
 

@@ -12,7 +12,7 @@ from tasks.models import Mlp
 from tasks.optimizers import Momentum, Sgd
 from tasks.regularizers import L1, L2
 from tasks.strategies import STRATEGIES
-from tests.tasks.test_train import by_trial, run, trial
+from tests.tasks.trainings import by_trial, run, trial
 
 
 def assert_fused_as_alone(trials, dataset):

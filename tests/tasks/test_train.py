@@ -152,6 +152,8 @@ def test_a_trial_whose_last_step_overflows_has_diverged(small_dataset, changes):
 
     assert [results[k].outcome for k in (0, 1)] == [Outcome.COMPLETE, Outcome.DIVERGED]
     assert (results[1].step, dict(results[1].arrays)) == (1, {})
+    assert results[1].message == "loss or weights ceased to be finite at step 1"
+    assert np.isfinite(curves[1]["train/loss"][1])
     assert "val/loss" not in curves[1]
     assert_same_bits([(curves[0], results[0])], by_trial(*run(trials[:1], small_dataset)))
 
