@@ -64,16 +64,27 @@ def entry(values: Array, number: int | Array) -> Array:
     return array_namespace(values).take(values, number, axis=0)[0, ...]
 
 
+def free_graphs() -> None:
+    """Free the memory that graphs compute in: none is replayed any more.
+
+    An allocation that fails would not free it: it would be lacking to the halves of a group, and to the next group.
+    """
+    if _LATEST:
+        _LATEST.clear()
+        _cuda().empty_cache()
+
+
 def _watched(compute: Callable[[Array], Sequence[Array]], number: Array) -> tuple[Sequence[Array], bool]:
     """Return the computation's arrays, and whether it waited for the GPU."""
     cuda = _cuda()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
+        mode = cuda.get_sync_debug_mode()
         cuda.set_sync_debug_mode("warn")
         try:
             outputs = compute(number)
         finally:
-            cuda.set_sync_debug_mode("default")
+            cuda.set_sync_debug_mode(mode)
     return outputs, any(_WAITED in str(warning.message) for warning in caught)
 
 

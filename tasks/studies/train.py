@@ -11,6 +11,7 @@ from array_api_compat import array_namespace
 
 from tasks.arrays.array import Array
 from tasks.arrays.devices import HOST, as_numpy, device_put, host, in_precision, is_out_of_memory, take_rows
+from tasks.arrays.replay import free_graphs
 from tasks.arrays.stacking import form
 from tasks.datasets.dataset import Dataset
 from tasks.errors import require
@@ -87,6 +88,7 @@ def _events(
 
     The halves run one after the other. They make no checkpoints, since none could hold both.
     """
+    free_graphs()
     group: _RunningGroup | None = None
     try:
         group = _RunningGroup(problem, positions) if start is None else _RunningGroup.resumed(problem, positions, start)

@@ -7,7 +7,7 @@ import pytest
 from array_api_compat import array_namespace
 
 from tasks.arrays.devices import as_numpy, is_torch_on_cuda
-from tasks.arrays.replay import Replay, entry
+from tasks.arrays.replay import Replay, entry, free_graphs
 from tasks.fused.descent import Replayed
 from tasks.fused.problem import Problem
 from tasks.optimizers import OPTIMIZERS
@@ -107,6 +107,17 @@ def test_replays_one_after_the_other_share_their_memory(cuda):
         sums(Replay(Sum(cuda, extra=lambda _: torch.ones(2**26, device="cuda") + 1), cuda))
         taken.append(torch.cuda.memory_reserved())
     assert taken[-1] == taken[1]
+
+
+@pytest.mark.gpu
+def test_a_group_begins_without_the_memory_of_the_graphs_before(cuda):
+    torch = importlib.import_module("torch")
+    free_graphs()
+    before = torch.cuda.memory_reserved()
+    sums(Replay(Sum(cuda, extra=lambda _: torch.ones(2**26, device="cuda") + 1), cuda))
+    assert torch.cuda.memory_reserved() > before + 2**28
+    free_graphs()
+    assert torch.cuda.memory_reserved() < before + 2**27
 
 
 @pytest.mark.gpu
