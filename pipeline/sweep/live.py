@@ -124,6 +124,7 @@ class LiveSweep:
             self._dataset: Dataset = loading.result()
         plan = self._first_plan(points)
         others = in_background(meanwhile)  # a sweep that is refused leaves nothing behind
+        self._stack.callback(others.exception)  # it has ended once the sweep has, also where the engine refuses it
         connecting = connect_in_background(recorder)
         self._stack.enter_context(self._engine)
         others.result()
