@@ -22,7 +22,7 @@ from pipeline.results.criterion import Criterion, check_metric
 from pipeline.results.failures import Failures
 from pipeline.results.fault_log import FaultLog
 from pipeline.results.tally import Tally
-from pipeline.signals import StopSignals, raise_swallowed
+from pipeline.signals import StopSignals, deferred, raise_swallowed
 from pipeline.sweep.batch import PointBatch
 from pipeline.sweep.engines import group_count, make_engine, widest
 from pipeline.sweep.follow import ReportHandler
@@ -141,11 +141,11 @@ class LiveSweep:
         self._stack.push(self._show_end)
         display = self._stack.enter_context(Display(self._console, self._tally))
         self.started = True
-        # Last, with what closes it: a signal that came in between would leave a run that is never ended.
-        self._record = Record(
-            recorder, in_background(lambda: open_record(recorder, connecting, config, head, self._folder))
-        )
-        self._stack.enter_context(closing(self._record, self._engine, self._tally, display.print_line))
+        # Last, and with what closes it: a signal that came in between would leave a run that is never ended.
+        with deferred("the record has to be closed"):
+            opening = in_background(lambda: open_record(recorder, connecting, config, head, self._folder))
+            self._record = Record(recorder, opening)
+            self._stack.enter_context(closing(self._record, self._engine, self._tally, display.print_line))
         self._handler = ReportHandler(self._record, self._tally, display, self._failures)
         self._begin(points, plan)
 
