@@ -58,8 +58,11 @@ class Claim:
     made: tuple[Path, ...]
 
     def give_back(self) -> None:
-        """Remove the claim of a sweep that has not begun, with all that is in a folder that was made for it."""
-        if self.folder in self.made:
+        """Remove the claim of a sweep that has not begun, with all that is in a folder that was made for it.
+
+        A folder in which another sweep has begun meanwhile is kept: it may also hold the store of that one.
+        """
+        if self.folder in self.made and not any(self.folder.glob(f"*/**/{MULTIRUN}")):
             shutil.rmtree(self.folder, ignore_errors=True)
         else:
             (self.folder / MULTIRUN).unlink(missing_ok=True)

@@ -27,7 +27,7 @@ from pipeline.search.objectives import ACCURACY, Objectives
 from pipeline.search.proposals import Budget, Proposals
 from pipeline.search.search import Options, Search
 from pipeline.search.space import SearchSpace, space_of
-from pipeline.sweep.engines import worker_count
+from pipeline.sweep.engines import group_count
 from pipeline.sweep.source import End
 from tasks.errors import require
 from tasks.events import Outcome
@@ -145,7 +145,8 @@ def _plain(config: Any) -> dict[str, Any]:
 
 def _workers(config: DictConfig) -> int:
     """Return how many groups are computed at once, from a sweep's config, which may lack values of its jobs."""
-    return worker_count(parse({"cluster": _plain(config.cluster), "device": config.device}))
+    names = ("engine", "device")
+    return group_count(parse({"cluster": _plain(config.cluster), **{name: config[name] for name in names}}), lone=False)
 
 
 def _end(objectives: Objectives, result: JobReturn) -> End:

@@ -22,9 +22,9 @@ from pipeline.results.criterion import Criterion, check_metric
 from pipeline.results.failures import Failures
 from pipeline.results.fault_log import FaultLog
 from pipeline.results.tally import Tally
-from pipeline.signals import StopSignals, raise_swallowed
+from pipeline.signals import StopSignals, deferred, raise_swallowed
 from pipeline.sweep.batch import PointBatch
-from pipeline.sweep.engines import make_engine, widest, worker_count
+from pipeline.sweep.engines import group_count, make_engine, widest
 from pipeline.sweep.follow import ReportHandler
 from pipeline.sweep.occupancy import Occupancy
 from pipeline.sweep.opening import Header, Record, closing, connect_in_background, make_recorder, open_record
@@ -93,7 +93,7 @@ class LiveSweep:
         self._batch = PointBatch(source, repeats=self._config.sweep.repeats)
         # A resumed source first proposes one point: it identifies the sweep.
         few = bool(source.identity) and self._config.sweep.resume
-        points = self._batch.more(1 if few else TRIALS_A_WORKER * worker_count(self._config))
+        points = self._batch.more(1 if few else self._room())
         shared_config(points, self._config)
         meanwhile = meanwhile or (lambda: None)
         if self.started:
@@ -124,6 +124,7 @@ class LiveSweep:
             self._dataset: Dataset = loading.result()
         plan = self._first_plan(points)
         others = in_background(meanwhile)  # a sweep that is refused leaves nothing behind
+        self._stack.callback(others.exception)  # it has ended once the sweep has, also where the engine refuses it
         connecting = connect_in_background(recorder)
         self._stack.enter_context(self._engine)
         others.result()
@@ -140,13 +141,17 @@ class LiveSweep:
         self._stack.push(self._show_end)
         display = self._stack.enter_context(Display(self._console, self._tally))
         self.started = True
-        # Last, with what closes it: a signal that came in between would leave a run that is never ended.
-        self._record = Record(
-            recorder, in_background(lambda: open_record(recorder, connecting, config, head, self._folder))
-        )
-        self._stack.enter_context(closing(self._record, self._engine, self._tally, display.print_line))
+        # Last, and with what closes it: a signal that came in between would leave a run that is never ended.
+        with deferred("the record has to be closed"):
+            opening = in_background(lambda: open_record(recorder, connecting, config, head, self._folder))
+            self._record = Record(recorder, opening)
+            self._stack.enter_context(closing(self._record, self._engine, self._tally, display.print_line))
         self._handler = ReportHandler(self._record, self._tally, display, self._failures)
         self._begin(points, plan)
+
+    def _room(self) -> int:
+        """Return for how many trials there is room before the engine starts."""
+        return TRIALS_A_WORKER * group_count(self._config, lone=self._overrides is None)
 
     def _first_plan(self, points: Sequence[Point]) -> Plan:
         """Return the plan of the first points, with its notices printed.
@@ -186,7 +191,7 @@ class LiveSweep:
         if self._resumption.proposals:
             points, plan = self._recall(points)
         elif self._batch.source.identity and self._config.sweep.resume:  # of which one point is known so far
-            points, plan = self._extended(points, TRIALS_A_WORKER * worker_count(self._config))
+            points, plan = self._extended(points, self._room())
         if self._resumption.found:
             show_past(self._console, self._resumption.counts(self._tally.standings), self._resumption.damaged)
         self._record_proposals()

@@ -3,15 +3,17 @@
 import os
 import signal
 import threading
+import time
 
 import pytest
 
 from pipeline.config.schema import parse
 from pipeline.display.console import Display
 from pipeline.engine.inprocess import InProcess
-from pipeline.errors import Interrupted
+from pipeline.errors import EngineError, Interrupted
 from pipeline.plan.plan import Point
 from pipeline.sweep.live import LiveSweep
+from pipeline.sweep.opening import Record
 from pipeline.sweep.source import Grid
 from pipeline.tracking.connection import connect
 from tests.pipeline import commands
@@ -95,9 +97,39 @@ def test_a_source_learns_how_many_workers_the_engine_has(tmp_path, store_uri, ex
     assert source.workers == 7
 
 
-def test_a_signal_before_anything_can_close_the_record_leaves_no_run(tmp_path, store_uri, experiment, monkeypatch):
-    # given a signal that comes last before that: as the progress is first shown
-    monkeypatch.setattr(Display, "__enter__", lambda _: os.kill(os.getpid(), signal.SIGTERM))
+def test_a_sweep_that_its_engine_refuses_ends_after_what_is_done_beside(tmp_path, store_uri, experiment, monkeypatch):
+    refusing, ended = threading.Event(), []
+
+    def refuse(_):
+        refusing.set()
+        raise EngineError("no room")
+
+    def meanwhile():  # writes the folders of the jobs, which are removed once the sweep has ended
+        refusing.wait(timeout=10)
+        time.sleep(0.2)
+        ended.append(True)
+
+    monkeypatch.setattr(InProcess, "__enter__", refuse)
+    tracking = {"uri": store_uri, "experiment": experiment}
+    config = parse({"dataset": {"name": "synthetic"}, "engine": "inprocess", "tracking": tracking})
+
+    with pytest.raises(EngineError), LiveSweep(config, overrides=(), folder=tmp_path) as live:
+        live.run(Grid([Point(index=0, overrides=(), config=config)]), meanwhile=meanwhile)
+
+    assert ended
+
+
+@pytest.mark.parametrize("place", [Display.__enter__, Record.__init__], ids=["before", "between"])
+def test_a_signal_as_the_record_opens_leaves_no_run_that_is_never_ended(
+    tmp_path, store_uri, experiment, monkeypatch, place
+):
+    # given a signal that comes before anything opens, as the progress is first shown, or before anything can close it
+    def stopped(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return place(*arguments)
+
+    owner = {Display.__enter__: Display, Record.__init__: Record}[place]
+    monkeypatch.setattr(owner, place.__name__, stopped)
     tracking = {"uri": store_uri, "experiment": experiment}
     config = parse({"dataset": {"name": "synthetic"}, "engine": "inprocess", "tracking": tracking})
 

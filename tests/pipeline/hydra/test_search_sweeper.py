@@ -324,6 +324,16 @@ def test_a_dry_run_shows_what_a_search_will_do(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_search_proposes_for_the_engine_that_computes(tmp_path):
+    common = [*SEARCH, RATE, "hydra.sweeper.n_trials=100", "cluster.workers=3", "sweep.dry_run=true"]
+
+    ends = session(tmp_path, common, [*common, "engine=ray"])
+
+    assert [code for code, _, _ in ends] == [0, 0]
+    # eight for each worker, of which this process is one
+    assert [f"{count} open at most" in out for (_, _, out), count in zip(ends, (8, 24), strict=True)] == [True, True]
+
+
 def test_a_search_runs_its_batches_with_any_launcher(tmp_path, empty_store):
     store(tmp_path, empty_store)
 

@@ -112,6 +112,20 @@ def test_what_is_left_out_is_said(dry_run):
     assert "loss.margin is left out of 2 of 4 points, whose loss has no such key" in out
 
 
+def test_a_claim_that_is_given_back_leaves_a_sweep_that_began_inside_its_folder(tmp_path):
+    claim, inside = (
+        claim_folder(OmegaConf.create({"hydra": {"sweep": {"dir": str(folder)}, "overrides": {"hydra": []}}}))
+        for folder in (tmp_path / "out", tmp_path / "out/deeper")
+    )
+
+    claim.give_back()
+    assert [path.name for path in tmp_path.rglob("*.yaml")] == ["multirun.yaml"]
+    assert (inside.folder / "multirun.yaml").is_file()
+
+    inside.give_back()
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 @pytest.mark.parametrize("sweeper", SWEEPERS)
 def test_any_launcher_is_given_the_keys_that_a_job_has(tmp_path, sweeper):
     grid = ["loss=svm,softmax", "loss.margin=range(1,3)"]
