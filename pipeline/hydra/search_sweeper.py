@@ -25,8 +25,9 @@ from pipeline.hydra.sweeper import undo_deferral
 from pipeline.plan.plan import Point
 from pipeline.search.objectives import ACCURACY, Objectives
 from pipeline.search.proposals import Budget, Proposals
-from pipeline.search.search import Options, Search
+from pipeline.search.search import Search
 from pipeline.search.space import SearchSpace, space_of
+from pipeline.search.study import Options
 from pipeline.sweep.engines import group_count
 from pipeline.sweep.source import End
 from tasks.errors import require

@@ -7,14 +7,15 @@ import dataclasses
 import hashlib
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline.search.library import load
 from pipeline.search.samplers import LEARNS_NOTHING, class_of, make_sampler, rehearse, startup
 from pipeline.search.space import SearchSpace, override_text
-from tasks.errors import ConfigError, SweepError, require
+from pipeline.search.study import Options, StudyError, open_study
+from tasks.errors import ConfigError
 
 _MIN_COMPLETE = 10
 """The least number of complete trials for importances."""
@@ -30,10 +31,6 @@ _FIRST = "descent-sweeps.first"
 _RESUME = "sweep.resume="
 
 
-class StudyError(SweepError):
-    """The study of a search cannot be used."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
     """A point that a search proposes: its number in the search, its searched keys, and all its overrides."""
@@ -41,33 +38,6 @@ class Proposal:
     number: int
     params: Mapping[str, str]
     overrides: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """The options of a search: the config of its sampler, and the storage of its study (null: in memory).
-
-    ``extend`` may add parameters to Optuna's trial. ``resume`` says that a search of an earlier process, whose study is
-    in the storage, begins again with what it proposed first. The default seed is 0, so that the same command makes the
-    same proposals.
-    """
-
-    sampler: Mapping[str, Any]
-    directions: tuple[str, ...]
-    storage: str | None = None
-    study_name: str | None = None
-    extend: Callable[[Any], object] | None = None
-    resume: bool = field(default=False, repr=False)  # it is no part of what the search is
-
-    @property
-    def seed(self) -> int:
-        """The seed of the sampler."""
-        return int(self.sampler.get("seed") or 0)
-
-    def __post_init__(self) -> None:
-        seed = self.sampler.get("seed")
-        whole = seed is None or (isinstance(seed, int) and seed >= 0)
-        require(whole, "hydra.sweeper.sampler.seed", "must be a whole number of at least 0, or null", seed)
 
 
 class Search:
@@ -97,8 +67,7 @@ class Search:
                 warnings.simplefilter("ignore")  # they were given when the sampler was made
                 rehearse(options.sampler, dict(space.distributions), options.directions)
         self.startup = startup(sampler)
-        self._study = _study(sampler, options)
-        _check_study(self._study, space, options)
+        self._study = open_study(sampler, space, options)
 
     @property
     def identity(self) -> str:
@@ -232,7 +201,7 @@ class Search:
         others never.
         """
         study = load().create_study(sampler=make_sampler(self._options.sampler, grid, seed=self._options.seed))
-        for _ in range(math.prod(map(len, grid.values()))):
+        for _ in range(self.points or 0):
             yield study.ask(fixed_distributions=dict(self._space.distributions)).params
 
     def _has_proposed(self, params: Mapping[str, Any]) -> bool:
@@ -321,38 +290,6 @@ def _parsed(text: str) -> Any:
 
 def _overrides(params: Mapping[str, str]) -> list[str]:
     return [f"{name}={text}" for name, text in params.items()]
-
-
-def _study(sampler: Any, options: Options) -> Any:
-    optuna = load()
-    try:
-        return optuna.create_study(
-            study_name=options.study_name,
-            storage=options.storage,
-            sampler=sampler,
-            directions=list(options.directions),
-            load_if_exists=True,
-        )
-    except Exception as error:
-        if options.storage is None:
-            raise
-        where = "hydra.sweeper.storage must be a database that Optuna can use"
-        raise StudyError(f"{where}, got {options.storage}: {str(error).splitlines()[0]}") from error
-
-
-def _check_study(study: Any, space: SearchSpace, options: Options) -> None:
-    """Refuse a study of an earlier search that has other directions, or whose keys have other kinds of values."""
-    name = f"hydra.sweeper.study_name must be a study of the same kind, {options.study_name} in {options.storage}"
-    directions = tuple(one.name.lower() for one in study.directions)
-    if directions != options.directions:
-        raise StudyError(f"{name} is to {', '.join(directions)}, this search to {', '.join(options.directions)}")
-    for trial in study.get_trials(deepcopy=False):
-        for key in space.distributions.keys() & trial.distributions.keys():
-            known, own = trial.distributions[key], space.distributions[key]
-            try:
-                load().distributions.check_distribution_compatibility(known, own)
-            except ValueError as error:
-                raise StudyError(f"{name} has {key} in {known}, this search in {own}") from error
 
 
 @contextlib.contextmanager

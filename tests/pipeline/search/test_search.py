@@ -10,8 +10,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from pipeline.search import samplers
 from pipeline.search.samplers import sampler_configs
-from pipeline.search.search import Options, Search, StudyError
+from pipeline.search.search import Search
 from pipeline.search.space import space_of
+from pipeline.search.study import Options, StudyError
 from tasks.errors import ConfigError
 
 SPACE = ("x=range(-2,2,step=0.25)", "n=int(interval(1,4))", "c=a,b,null", "y=1")
