@@ -32,7 +32,7 @@ class Replay:
         xp, device = array_namespace(like), getattr(like, "device", None)
         self._compute = compute
         self._number = xp.zeros(1, dtype=xp.int64, device=device)
-        self._watched = 2 if is_torch_on_cuda(like) else 0  # how many calls may show that they do not wait
+        self._chances = 2 if is_torch_on_cuda(like) else 0  # how many calls may show that they do not wait
         self._recordable = False
         self._recorded: tuple[Any, Sequence[Array]] | None = None
 
@@ -45,10 +45,10 @@ class Replay:
             graph, outputs = self._recorded
             graph.replay()
             return [output.clone() for output in outputs]  # the next replay overwrites them
-        if not self._watched:
+        if not self._chances:
             return self._compute(self._number)
         outputs, waited = _watched(self._compute, self._number)
-        self._watched, self._recordable = (self._watched - 1, False) if waited else (0, True)
+        self._chances, self._recordable = (self._chances - 1, False) if waited else (0, True)
         return outputs
 
 

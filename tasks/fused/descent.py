@@ -64,7 +64,7 @@ class Replayed:
     """The steps of a descent in place on a device, recorded where that can be; see `Replay`."""
 
     def __init__(self, descent: Descent, like: Array) -> None:
-        self._steps = {norms: Replay(functools.partial(_flat, descent, norms), like) for norms in (False, True)}
+        self._steps = {norms: Replay(functools.partial(_flat, descent, norms=norms), like) for norms in (False, True)}
 
     def step(self, number: int, *, norms: bool) -> Step:
         """Do the next step; see `Descent`."""
@@ -72,7 +72,7 @@ class Replayed:
         return values[: len(MEASURES)], values[len(MEASURES) :]
 
 
-def _flat(descent: Descent, norms: bool, number: Array) -> Sequence[Array]:  # noqa: FBT001
+def _flat(descent: Descent, number: Array, *, norms: bool) -> Sequence[Array]:
     measures, of_norms = descent.step(number, norms=norms)
     return [*measures, *of_norms]
 
@@ -129,10 +129,10 @@ def arithmetic(step: int, number: int | Array, like: Array) -> int | Array:
 
 
 def per_row(problem: Problem, arrangement: Arrangement, values: np.ndarray) -> list[Array]:
-    """Return the values of every step and trial ``(S, K)`` for each row of every matrix, ``(S, H, 1)`` each."""
+    """Return values of every trial ``(..., K)`` for each row of every matrix, ``(..., H, 1)`` each."""
     there, like = problem.array(values), problem.like
     owners = [device_put(layout.owners(), like) for layout in arrangement.layouts]
-    return [array_namespace(like).take(there, rows, axis=1)[..., None] for rows in owners]
+    return [array_namespace(like).take(there, rows, axis=-1)[..., None] for rows in owners]
 
 
 def squared_norm(rows: Array) -> Array:

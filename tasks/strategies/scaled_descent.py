@@ -66,9 +66,9 @@ class ScaledDescent:
         self._before = problem.array(before[..., None, None])
         self._factors = problem.array((-rates / after)[..., None, None])
         self._ratios = device_put(rates / np.abs(after), problem.like)
-        of_trials = (rates, self._renewals, -after / rates, decays * before)
-        columns = [per_row(problem, self._arrangement, values) for values in of_trials]
-        self._of_rows = [_OfRows(*of_matrix) for of_matrix in zip(*columns, strict=True)]
+        of_trials = np.stack([rates, self._renewals, -after / rates, decays * before])
+        per_matrix = per_row(problem, self._arrangement, of_trials)  # (4, S, H, 1)
+        self._of_rows = [_OfRows(*(columns[number, ...] for number in range(4))) for columns in per_matrix]
 
     @staticmethod
     def init(problem: Problem, weights: Array) -> State:
