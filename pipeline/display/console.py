@@ -191,7 +191,7 @@ def _show_unranked(console: Console, tally: Tally, measured: set[str]) -> None:
 
 def _ranked(standing: Standing, names: Sequence[str]) -> list[str]:
     numbers = (f"{standing.metrics[name]:.4g}" if name in standing.metrics else "" for name in names)
-    return [standing.trial.name, *numbers, standing.ending or "not finished"]
+    return [standing.trial.name, *numbers, _outcome(standing)]
 
 
 def _print_fitting(console: Console, names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -217,7 +217,7 @@ def _listed(ranking: Sequence[Standing]) -> Table:
     """Return a table with a row for each metric, for tasks whose metrics are too many for columns."""
     table = _table("trial", "metric", "value", "outcome")
     for standing in ranking:
-        name, outcome = standing.trial.name, standing.ending or "not finished"
+        name, outcome = standing.trial.name, _outcome(standing)
         for metric, value in sorted(standing.metrics.items()) or [("", math.nan)]:
             table.add_row(Text(name), Text(metric), f"{value:.6g}" if metric else "", outcome)
             name = outcome = ""
@@ -229,6 +229,10 @@ def _table(*names: str) -> Table:
     for name in names:
         table.add_column(Text(name), overflow="fold", no_wrap="/" in name or "%" in name)
     return table
+
+
+def _outcome(standing: Standing) -> str:
+    return standing.ending or "not finished"
 
 
 def show_folded(console: Console, plan: Plan) -> None:

@@ -13,11 +13,8 @@ def sentence(decided: Decided) -> str:
 
     Where earlier decisions were about some of them, as with asha, it also says how many are stopped.
     """
-    decision = decided.decision
-    cutoff, arrived, passed, stopped = (
-        cutoff_of(decided),
-        *map(len, (decision.scores, decision.passed, decision.stopped)),
-    )
+    decision, cutoff = decided.decision, cutoff_of(decided)
+    arrived, passed, stopped = len(decision.scores), len(decision.passed), len(decision.stopped)
     worst = "" if cutoff is None else f", from {decided.metric} {cutoff:.4g} on"
     pool = f" of pool {decision.pool}" if decision.pool else ""
     more, rest = (" more", f", {stopped} are stopped") if passed + stopped < arrived else ("", "")
