@@ -56,6 +56,11 @@ class SearchSource:
         return self._proposals.metrics
 
     @property
+    def total(self) -> int:
+        """How many points the search proposes in all."""
+        return self._proposals.total
+
+    @property
     def done(self) -> bool:
         """Whether no more points will come."""
         return not self._first and self._proposals.done

@@ -93,8 +93,12 @@ class InThisThread:
 
 
 def is_large(runs: Runs) -> bool:
-    """Return whether a sweep has so many trials that its trainings have no figures of their own."""
-    return runs.parent is not None and len(runs.parent.sweep.trials) > DRAWN_TRIALS
+    """Return whether a sweep has so many trials that its trainings have no figures of their own.
+
+    Another's sweeper may launch it in batches: then it is large once more trials are known.
+    """
+    parent = runs.parent
+    return parent is not None and max(parent.sweep.size, len(parent.tally.standings)) > DRAWN_TRIALS
 
 
 def draws(runs: Runs, trial: PlannedTrial) -> bool:

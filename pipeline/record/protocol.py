@@ -76,7 +76,7 @@ class SweepHeader:
     overrides, ``trials`` the trials to run, ``provenance`` maps tag names to texts (git commit, versions, command line,
     host, ...), ``attachments`` maps file names to texts kept as artifacts (the uncommitted diff, the installed
     versions). With a ``past`` the sweep continues that parent run instead of creating one. ``criterion`` ranks the
-    trials.
+    trials. ``total`` is how many trials a search proposes in all: ``trials`` are its first.
     """
 
     name: str
@@ -87,6 +87,12 @@ class SweepHeader:
     key: str = ""
     past: Past | None = None
     criterion: Criterion = field(default_factory=Criterion)
+    total: int = 0
+
+    @property
+    def size(self) -> int:
+        """The number of trials, as far as it is known."""
+        return max(self.total, len(self.trials))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

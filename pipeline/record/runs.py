@@ -49,7 +49,7 @@ class Runs:
     def __init__(self, opened: Opened, experiment: str) -> None:
         sweep = opened.sweep
         self.opened = opened
-        self.outbox = Outbox(opened.parent, packed=sweep is not None and len(sweep.trials) > PACK_ABOVE)
+        self.outbox = Outbox(opened.parent, packed=sweep is not None and sweep.size > PACK_ABOVE)
         self.runs: dict[str, TrialRun] = {}
         self.parent = None if sweep is None else SweepRun(opened, sweep, self.runs, self.outbox, experiment)
         self.closed = False

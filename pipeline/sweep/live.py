@@ -181,6 +181,7 @@ class LiveSweep:
             provenance,
             identity=self._batch.source.identity,
             keys=self._batch.source.keys,
+            total=self._batch.total,
         )
         return Header(sweep=sweep, dataset=self._dataset, provenance=Provenance(tags=provenance.tags))
 

@@ -153,10 +153,11 @@ def make_header(
     provenance: Provenance,
     identity: str = "",
     keys: Sequence[str] = (),
+    total: int = 0,
 ) -> SweepHeader:
     """Return the header of a sweep, before it starts, from the tally of its trials.
 
-    ``identity`` and ``keys`` are those of its source.
+    ``identity`` and ``keys`` are those of its source, ``total`` is how many trials it proposes in all, 0 for these.
     """
     criterion, varied = tally.criterion, tally.swept()
     trials = tuple(standing.trial for standing in tally.standings.values())
@@ -166,6 +167,7 @@ def make_header(
         name=config.sweep.name or f"{', '.join(named) or 'one trial'} on {dataset.name}{repeats}",
         overrides=tuple(overrides),
         trials=trials,
+        total=total,
         provenance={**provenance.tags, CODE: code_version(), **criterion.tags()},
         attachments=provenance.attachments,
         key=sweep_key(trials, config, identity),

@@ -45,6 +45,10 @@ class PointSource(Protocol):
         """The metrics that it needs to be told."""
 
     @property
+    def total(self) -> int:
+        """How many points it proposes in all, at most; 0 where all points are known from the start."""
+
+    @property
     def done(self) -> bool:
         """Whether no more points will come."""
 
@@ -69,6 +73,7 @@ class Grid:
 
     identity = ""
     keys: tuple[str, ...] = ()
+    total = 0
     examples: Sequence[Point] = ()
     metrics: tuple[str, ...] = ()
 

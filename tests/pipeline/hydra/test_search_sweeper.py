@@ -221,7 +221,7 @@ def test_a_search_that_is_killed_goes_on_from_its_proposals_and_contradicts_none
         driver.kill()
         driver.wait()
     before = proposed(tmp_path)
-    again = commands.run([*command, "sweep.resume=true"], tmp_path)
+    again = commands.run([*command, "sweep.resume=true"], tmp_path, FIGURES="1")
 
     assert again.returncode == 0, again.stderr
     assert f"{len(before)} proposals of the earlier process are repeated" in again.stdout
@@ -232,6 +232,8 @@ def test_a_search_that_is_killed_goes_on_from_its_proposals_and_contradicts_none
     assert sorted(map(int, finished)) == list(range(24))
     rows = table(tmp_path, run)
     assert [[f"learning_rate={row['learning_rate']}"] for row in rows[: len(before)]] == before
+    drawn = {figure.parts[-4] for figure in tmp_path.glob("mlruns/*/*/artifacts/figures/*.png")}
+    assert len(drawn - {run}) == 1  # the winner: of so many trials the others have none
 
 
 @pytest.mark.slow

@@ -78,9 +78,11 @@ def test_files_of_arrays_have_names_of_their_own(opened, trial, layout):
     assert len(set(names)) == 2
 
 
-def test_the_texts_of_a_large_sweep_are_files_and_the_short_ones_of_its_trials_tags(opened, trial):
-    trials = [trial() for _ in range(PACK_ABOVE + 1)]
-    runs = Runs(opened(*trials), "1")
+@pytest.mark.parametrize(("first", "total"), [(PACK_ABOVE + 1, 0), (1, PACK_ABOVE + 1)], ids=["grid", "search"])
+def test_the_texts_of_a_large_sweep_are_files_and_the_short_ones_of_its_trials_tags(opened, trial, first, total):
+    trials = [trial() for _ in range(first)]
+    begun = opened(*trials)
+    runs = Runs(dataclasses.replace(begun, sweep=dataclasses.replace(begun.sweep, total=total)), "1")
 
     runs.apply(Started(trial=trials[0]), 1)
 

@@ -13,7 +13,7 @@ from pipeline.record.drawings import CURVE_POINTS, DRAWN_TRIALS, Drawings, Figur
 from pipeline.record.page import BEST, Reference, describe
 from pipeline.record.protocol import Data, Opened, Provenance
 from pipeline.record.runs import Runs
-from pipeline.reports import Finished, Progressed, Started
+from pipeline.reports import Finished, Planned, Progressed, Started
 from pipeline.results.criterion import Criterion
 from pipeline.results.tally import Tally
 from pipeline.tracking.exporter import Timing
@@ -209,12 +209,14 @@ def test_a_sweep_that_is_resumed_under_another_ranking_has_the_winner_of_that(
     assert client.get_run(parent_of(again)).data.tags.items() >= criterion.tags().items()
 
 
+@pytest.mark.parametrize("known", ["at first", "in batches", "as a number"])
 @pytest.mark.parametrize(("count", "quick"), [(DRAWN_TRIALS, ["quick"]), (DRAWN_TRIALS + 1, [])])
 def test_a_sweep_draws_its_winner_and_of_the_others_what_is_quick(
-    store_uri, experiment, client, tiny, trial, layout, count, quick
+    store_uri, experiment, client, tiny, trial, layout, count, quick, known
 ):
     trials = [trial("bad"), trial("good")]
     waiting = [trial(f"waiting {k}") for k in range(count - 2)]
+    first = header(*trials, *waiting) if known == "at first" else header(*trials)
     recorder = MlflowRecorder(
         store_uri,
         experiment,
@@ -224,7 +226,9 @@ def test_a_sweep_draws_its_winner_and_of_the_others_what_is_quick(
             sweep=[lambda records: {"+".join(record.standing.trial.name for record in records[:2]): b""}],
         ),
     )
-    recorder.open(header(*trials, *waiting), tiny, Provenance())
+    recorder.open(dataclasses.replace(first, total=count if known == "as a number" else 0), tiny, Provenance())
+    if known == "in batches":
+        recorder.record(Planned(trials=tuple(waiting)))
     for planned, accuracy in zip(trials, (0.25, 0.75), strict=True):
         recorder.record(Started(trial=planned))
         recorder.record(Finished(trial=planned, result=done(**{"val/accuracy": accuracy}), layout=layout))
