@@ -28,6 +28,7 @@ _MOST_ROWS = 6144  # of repeated blocks: only rows of the fewest multiplications
 _PROBED_ALIKE = 8
 _SMALL = 2**21  # multiplications: twice the largest product that OpenBLAS computes by kernels for small ones
 _DRAWS = 65537  # a prime: resizing the draws to a matrix makes no two rows equal
+_TILES = 192  # columns: a multiple of those that any kernel computes at once
 
 
 class Panel(NamedTuple):
@@ -183,19 +184,33 @@ def panel_of(dtype: str, examples: int, features: int, *, transposed: bool = Tru
     draws = np.random.default_rng(231).standard_normal(_DRAWS).astype(dtype)
     matrix = np.resize(draws, (examples, features))
     factor = matrix.T if transposed else matrix
+    # A BLAS first copies the whole factor, in each of some sixty products.
+    narrow = factor[:, : _probed_columns(*factor.shape)]
     # A product that is not small needs no taller panel.
     heights = [height for height in _HEIGHTS if height <= _PROBED_ROWS or height * factor.size <= _SMALL]
     rows = np.resize(draws[::-1], (2 * heights[-1], factor.shape[0]))
-    height = next((height for height in heights if _holds(height, rows, factor)), None)
-    return None if height is None else Panel(height, _run(height, rows, factor))
+    for height in heights:
+        if _holds(height, rows, narrow) and _repeats(height, _counts(height, factor.size)[-2:], rows, factor):
+            return Panel(height, _run(height, rows, narrow))
+    return None
+
+
+def _probed_columns(inner: int, columns: int) -> int:
+    """Return how many columns of a factor to probe: so few that two rows times them are not small.
+
+    The last of them are at the same place of a tile as the factor's last.
+
+    >>> _probed_columns(3073, 10000)
+    400
+    """
+    least = _TILES * -(-_SMALL // (2 * inner * _TILES))
+    return min(columns, least + columns % _TILES)
 
 
 def _holds(height: int, rows: np.ndarray, factor: np.ndarray) -> bool:
     """Return whether blocks of ``height`` rows have the same bits alone as repeated and among others."""
-    block, alone = rows[:height], rows[:height] @ factor
-    for count in _counts(height, factor.size):
-        if not np.array_equal(np.tile(block, (count, 1)) @ factor, np.tile(alone, (count, 1))):
-            return False
+    if not _repeats(height, _counts(height, factor.size), rows, factor):
+        return False
     # Many blocks: two orders of summation of a short sum often round alike.
     count = max(2, _PROBED_ROWS // height)
     together = rows[: count * height] @ factor
@@ -203,6 +218,12 @@ def _holds(height: int, rows: np.ndarray, factor: np.ndarray) -> bool:
         np.array_equal(rows[start : start + height] @ factor, together[start : start + height])
         for start in range(0, count * height, height)
     )
+
+
+def _repeats(height: int, counts: Sequence[int], rows: np.ndarray, factor: np.ndarray) -> bool:
+    """Return whether a block of ``height`` rows has the same bits alone as among so many that are equal."""
+    block, alone = rows[:height], rows[:height] @ factor
+    return all(np.array_equal(np.tile(block, (n, 1)) @ factor, np.tile(alone, (n, 1))) for n in counts)
 
 
 def _counts(height: int, multiplications: int) -> list[int]:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from tasks.arrays import products
 from tasks.arrays.devices import HOST_BLOCKS
 from tasks.arrays.products import (
     Panel,
@@ -24,7 +25,7 @@ PLACES = (slice(0, 1), slice(1, 2), slice(5, 9), slice(12, 13), slice(2, 13))
 
 @pytest.mark.parametrize("classes", [10, 3, 1, 12])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("examples", "features"), [(64, 65), (256, 3073), (1024, 3073), (1, 65), (7, 38)])
+@pytest.mark.parametrize(("examples", "features"), [(64, 65), (256, 3073), (1808, 3073), (1, 65), (7, 38)])
 def test_a_unit_has_the_same_bits_alone_and_anywhere_among_others(dtype, examples, features, classes):
     skip_without(panel_of(dtype, max(2, examples), features))
     rng = np.random.default_rng(0)
@@ -34,6 +35,17 @@ def test_a_unit_has_the_same_bits_alone_and_anywhere_among_others(dtype, example
     for part in PLACES:
         np.testing.assert_array_equal(scores_of_units(units[part], matrix), together[part])
     np.testing.assert_allclose(together, units @ matrix.T, rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("examples", "features", "transposed"), [(2048, 3073, True), (905, 801, True), (65, 4097, False)]
+)
+def test_rows_have_the_same_bits_by_few_columns_as_by_all(examples, features, transposed, monkeypatch):
+    probed = panel_of("float32", examples, features, transposed=transposed)
+
+    monkeypatch.setattr(products, "_TILES", 10**6)
+
+    assert panel_of.__wrapped__("float32", examples, features, transposed=transposed) == probed
 
 
 @pytest.mark.parametrize(("examples", "features"), [(64, 65), (256, 3073), (1, 65), (64, 3073)])

@@ -152,7 +152,7 @@ def test_a_trial_that_hangs_is_ended_and_its_neighbours_finish(computing, engine
 
 @pytest.mark.usefixtures("all_cpus_free_afterwards")
 def test_a_group_that_is_only_slow_is_ended_once(computing, engine, tmp_path):
-    # Half the limit without a message would be a group that hangs: four pauses, so that a busy machine does not look so.
+    # Half the limit without a message would be a group that hangs: four pauses, since a busy machine adds its own.
     task = computing.Disturbed(folder=str(tmp_path), pause=0.5)
 
     _, results, failures = computing.outcomes(
