@@ -41,14 +41,14 @@ class Cifar10:
         root = Path(self.root or "data").expanduser()
         folder = locate(root) or obtain(root, download=self.download, progress=progress)
         binary = folder.name == BINARY or any((folder / name).exists() for name in MEMBERS)
-        train, test = read_binary(folder) if binary else read_python(folder)
+        train, held, test = (read_binary if binary else read_python)(folder, self.validation)
         return make_dataset(
             name="cifar10",
             train=train,
             test=test,
             classes=CLASSES,
             image_shape=(3, 32, 32),
-            validation=self.validation,
+            validation=held if len(held) else 0,
             scaling=self.scaling,
         )
 

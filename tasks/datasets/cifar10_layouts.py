@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tasks.datasets.cifar10_pickle import PixelArray, loads
-from tasks.datasets.dataset import Split
+from tasks.datasets.dataset import Split, held_out
 from tasks.errors import DataError
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -20,8 +20,8 @@ RECORD = 1 + FEATURES  # bytes: the label, then the red, the green and the blue 
 PICKLE = 64 << 20  # bytes; a published file has 31 million
 
 
-def read_binary(folder: Path) -> tuple[Split, Split]:
-    """Return the training and the test split of the binary version in ``folder``."""
+def read_binary(folder: Path, validation: int) -> tuple[Split, Split, Split]:
+    """Return the training, the ``validation`` held-out and the test examples of the binary version in ``folder``."""
     meta = folder / "batches.meta.txt"
     if meta.exists():
         names = _read(meta, 1024).decode("latin1").split()
@@ -31,11 +31,11 @@ def read_binary(folder: Path) -> tuple[Split, Split]:
         file = folder / f"{name}.bin"
         return parse_binary(_read(file, RECORDS * RECORD), file)
 
-    return _join(map(read, TRAIN)), read(TEST)
+    return *_join(map(read, TRAIN), validation), read(TEST)
 
 
-def read_python(folder: Path) -> tuple[Split, Split]:
-    """Return the training and the test split of the python version in ``folder``."""
+def read_python(folder: Path, validation: int) -> tuple[Split, Split, Split]:
+    """Return the training, the ``validation`` held-out and the test examples of the python version in ``folder``."""
     meta = folder / "batches.meta"
     if meta.exists():
         names = loads(_read(meta, 1 << 16), meta).get(b"label_names")
@@ -45,7 +45,7 @@ def read_python(folder: Path) -> tuple[Split, Split]:
         file = folder / name
         return parse_python(_read(file, PICKLE), file)
 
-    return _join(map(read, TRAIN)), read(TEST)
+    return *_join(map(read, TRAIN), validation), read(TEST)
 
 
 def parse_binary(content: bytes, file: Path, *, records: int = RECORDS) -> Split:
@@ -84,14 +84,20 @@ def _label_error(file: Path, label: int) -> DataError:
     return DataError(f"{file}: a label must be 0 to {len(CLASSES) - 1}, got {label}")
 
 
-def _join(files: Iterable[Split]) -> Split:
-    """Return the training files' splits as one; each is copied into it as soon as it is read."""
-    images = np.empty((len(TRAIN) * RECORDS, FEATURES), dtype=np.uint8)
-    labels = np.empty(len(TRAIN) * RECORDS, dtype=np.int64)
-    for number, split in enumerate(files):
-        place = slice(number * RECORDS, (number + 1) * RECORDS)
-        images[place], labels[place] = split.images, split.labels
-    return Split(images=images, labels=labels)
+def _join(files: Iterable[Split], validation: int) -> tuple[Split, Split]:
+    """Return the training files' examples without the held-out ones, and these.
+
+    Each file is copied as soon as it is read, and once: the first use of so much memory takes longer than the copy.
+    """
+    count = len(TRAIN) * RECORDS
+    order = np.argsort(held_out(count, validation), kind="stable")
+    places = np.empty_like(order)
+    places[order] = np.arange(count)
+    images, labels = np.empty((count, FEATURES), dtype=np.uint8), np.empty(count, dtype=np.int64)
+    for split, of_file in zip(files, np.split(places, len(TRAIN)), strict=True):
+        images[of_file], labels[of_file] = split.images, split.labels
+    kept = count - validation
+    return Split(images=images[:kept], labels=labels[:kept]), Split(images=images[kept:], labels=labels[kept:])
 
 
 def _read(file: Path, most: int) -> bytes:

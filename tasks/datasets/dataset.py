@@ -135,25 +135,31 @@ def make_dataset(
 
 
 def hold_out(train: Split, validation: int) -> tuple[Split, Split]:
-    """Return the training examples without the held-out ones, and the ``validation`` held-out ones.
+    """Return the training examples without the held-out ones, and the ``validation`` held-out ones; see `held_out`."""
+    held = held_out(len(train), validation)
+    if not validation:
+        return train, Split(images=train.images[:0], labels=train.labels[:0])
+    return (
+        Split(images=train.images[~held], labels=train.labels[~held]),
+        Split(images=train.images[held], labels=train.labels[held]),
+    )
+
+
+def held_out(count: int, validation: int) -> np.ndarray:
+    """Return which of ``count`` training examples are the ``validation`` held-out ones, bool ``(count,)``.
 
     Raises
     ------
     ConfigError
         If ``validation`` leaves no training example.
     """
-    if not 0 <= validation < len(train):
+    if not 0 <= validation < count:
         raise ConfigError(
-            f"dataset.validation must be at least 0 and below the {len(train)} training examples, got {validation}"
+            f"dataset.validation must be at least 0 and below the {count} training examples, got {validation}"
         )
-    if not validation:
-        return train, Split(images=train.images[:0], labels=train.labels[:0])
-    held_out = np.zeros(len(train), dtype=bool)
-    held_out[np.random.default_rng(0).permutation(len(train))[:validation]] = True
-    return (
-        Split(images=train.images[~held_out], labels=train.labels[~held_out]),
-        Split(images=train.images[held_out], labels=train.labels[held_out]),
-    )
+    held = np.zeros(count, dtype=bool)
+    held[np.random.default_rng(0).permutation(count)[:validation]] = True
+    return held
 
 
 def _check(part: str, split: Split, classes: int, features: int) -> None:
