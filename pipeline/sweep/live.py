@@ -11,6 +11,7 @@ from typing import Self
 
 from pipeline.address import sqlite_file
 from pipeline.background import in_background
+from pipeline.config.identity import code_version
 from pipeline.config.schema import Config
 from pipeline.display.console import Display, Loading, make_console, show_folded, show_past, show_table
 from pipeline.errors import Interrupted
@@ -121,6 +122,7 @@ class LiveSweep:
             self._stack.callback(recorder.drawers.close)
             self._engine = make_engine(config, lone=lone)
             provenance = collect()
+            code_version()  # cached: the keys of the trials need it once the data are there
             self._dataset: Dataset = loading.result()
         plan = self._first_plan(points)
         others = in_background(meanwhile)  # a sweep that is refused leaves nothing behind
