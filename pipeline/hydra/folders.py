@@ -123,9 +123,10 @@ def _write_one_file(jobs: Mapping[str, Job], yaml: _Yaml) -> None:
     for folder, job in jobs.items():
         if job.base.hydra["output_subdir"] is None:
             continue
-        text = f"- folder: {json.dumps(Path(folder).name)}\n  overrides:\n" + indent(yaml.items(job.overrides), "  ")
+        name = redact(json.dumps(Path(folder).name))
+        text = f"- folder: {name}\n  overrides:\n" + indent(yaml.items(job.overrides), "  ")
         lines = folders.setdefault(Path(folder).parent, [])
-        lines.append(redact(f"{text}  config:\n" + indent(yaml.dump(job.values), "    ")))
+        lines.append(f"{text}  config:\n" + indent(yaml.dump(job.values), "    "))
     for place, texts in folders.items():
         with _writing(place):
             place.mkdir(parents=True, exist_ok=True)
@@ -165,7 +166,10 @@ def hide_credentials(folder: Path, names: Sequence[str]) -> None:
 
 
 class _Yaml:
-    """YAML as OmegaConf writes it, with a cache of entries: a sweep's jobs share most entries, and dumping is slow."""
+    """YAML as OmegaConf writes it, without credentials, with a cache of entries.
+
+    A sweep's jobs share most entries; to dump one is slow, and so is the search for credentials.
+    """
 
     def __init__(self) -> None:
         self._entries: dict[str, str] = {}
@@ -181,7 +185,7 @@ class _Yaml:
     def _item(self, value: Any) -> str:
         key = repr(value)
         if key not in self._entries:
-            self._entries[key] = OmegaConf.to_yaml([value])
+            self._entries[key] = redact(OmegaConf.to_yaml([value]))
         return self._entries[key]
 
     def _entry(self, name: str, value: Any) -> str:
@@ -194,7 +198,7 @@ class _Yaml:
                 head = self._entry(name, []).removesuffix(" []\n")
                 self._entries[key] = f"{head}\n" + self.items(value)
             else:
-                self._entries[key] = OmegaConf.to_yaml({name: value})
+                self._entries[key] = redact(OmegaConf.to_yaml({name: value}))
         return self._entries[key]
 
 
@@ -204,9 +208,9 @@ def _write(job: Job, folder: str, yaml: _Yaml) -> None:
         return
     files = Path(folder) / job.base.hydra["output_subdir"]
     files.mkdir(parents=True, exist_ok=True)
-    (files / "config.yaml").write_text(redact(yaml.dump(job.values)), encoding="utf-8")
-    (files / "overrides.yaml").write_text(redact(yaml.items(job.overrides)), encoding="utf-8")
-    (files / "hydra.yaml").write_text(redact(yaml.dump({"hydra": _hydra(job, folder)})), encoding="utf-8")
+    (files / "config.yaml").write_text(yaml.dump(job.values), encoding="utf-8")
+    (files / "overrides.yaml").write_text(yaml.items(job.overrides), encoding="utf-8")
+    (files / "hydra.yaml").write_text(yaml.dump({"hydra": _hydra(job, folder)}), encoding="utf-8")
 
 
 def _hydra(job: Job, folder: str) -> dict[str, Any]:
