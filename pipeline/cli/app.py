@@ -121,6 +121,8 @@ def run_trial(config: DictConfig) -> float | None:
     try:
         if job.mode == RunMode.MULTIRUN:
             hide_credentials(Path(job.runtime.cwd) / job.sweep.dir, [MULTIRUN])
+        elif job.runtime.choices.get("experiment") and (swept := job.sweeper.get("params")):
+            print(f"this is one trial of the preset: with --multirun it sweeps {', '.join(swept)}")  # noqa: T201
         if job.output_subdir is not None:
             hide_credentials(Path(job.runtime.output_dir) / job.output_subdir, OF_JOB)
         overrides = tuple(map(redact, job.overrides.task))

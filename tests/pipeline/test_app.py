@@ -177,6 +177,14 @@ def test_one_trial_in_this_process(tmp_path):
     assert "complete" in end.stdout
     assert "mlflow ui --backend-store-uri sqlite:" in end.stdout
     assert list(tmp_path.glob("outputs/*/*/.hydra/config.yaml"))
+    assert "--multirun" not in end.stdout
+
+
+def test_a_preset_that_is_run_as_one_trial_says_what_it_would_sweep(tmp_path):
+    end = run(tmp_path, "experiment=notes/landscape", "sweep.dry_run=true")
+
+    assert end.returncode == 0, end.stderr
+    assert "this is one trial of the preset: with --multirun it sweeps task.dimensions, task.examples" in end.stdout
 
 
 @pytest.mark.slow
