@@ -74,7 +74,7 @@ def head():
 @pytest.fixture
 def sweep(tmp_path, empty_store, head):
     """A sweep whose driver knows of the cluster only its address and its token."""
-    return Sweep(tmp_path, empty_store, pause=0.03, **head.token)
+    return Sweep(tmp_path, empty_store, pause=0.08, **head.token)
 
 
 def assert_gone(head):
