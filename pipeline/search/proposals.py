@@ -26,7 +26,7 @@ MIN_BATCHES = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """How many points a search proposes in all, how many are open at most, and how large the batches are.
+    """How many points a search proposes in all, how many are open at most, and how small a batch may be.
 
     ``workers`` is how many groups are computed at once, as far as is known before the engine starts. Once more than
     ``max_failure_rate`` of the trials have failed, nothing more is proposed.
@@ -51,9 +51,12 @@ class Budget:
         return self.n_jobs or min(PROPOSALS_PER_WORKER * self.workers, math.ceil(self.n_trials / MIN_BATCHES))
 
     @property
-    def batch(self) -> int:
-        """The points that are proposed at once, after the sampler has started to learn."""
-        return math.ceil(self.max_open / self.workers)
+    def least(self) -> int:
+        """The fewest points that are proposed at once, after the sampler has started to learn.
+
+        They are half of a worker's share: fewer fuse badly, and a worker that waits for more is idle.
+        """
+        return math.ceil(self.max_open / self.workers / 2)
 
 
 class Proposals:
@@ -110,7 +113,7 @@ class Proposals:
         first = self.search.startup - self.search.asked
         free = max(first, self.budget.max_open - self._open)
         count = min(left, free, max(room, 1))
-        whole = count >= min(left, self.budget.batch, max(room, 1)) or self._open == 0
+        whole = count >= min(left, self.budget.least, max(room, 1)) or self._open == 0
         return self._ask(count) if whole else []
 
     def recall(self, past: Sequence[Sequence[str]]) -> None:
