@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -165,6 +166,10 @@ def hide_credentials(folder: Path, names: Sequence[str]) -> None:
             file.write_text(shown, encoding="utf-8")
 
 
+_PLAIN = re.compile(r"[a-z][\w.]*=-?[\w.]+", re.ASCII)
+"""Overrides that YAML writes as they are; with its numbers they are most of what differs between jobs."""
+
+
 class _Yaml:
     """YAML as OmegaConf writes it, without credentials, with a cache of entries.
 
@@ -185,13 +190,17 @@ class _Yaml:
     def _item(self, value: Any) -> str:
         key = repr(value)
         if key not in self._entries:
-            self._entries[key] = redact(OmegaConf.to_yaml([value]))
+            plain = isinstance(value, str) and _PLAIN.fullmatch(value)
+            self._entries[key] = redact(f"- {value}\n" if plain else OmegaConf.to_yaml([value]))
         return self._entries[key]
 
     def _entry(self, name: str, value: Any) -> str:
         key = repr((name, value))
         if key not in self._entries:
-            if isinstance(value, Mapping) and value:
+            if type(value) is int:
+                head = self._entry(name, {}).removesuffix(" {}\n")
+                self._entries[key] = f"{head} {value}\n"
+            elif isinstance(value, Mapping) and value:
                 head = self._entry(name, {}).removesuffix(" {}\n")
                 self._entries[key] = f"{head}\n" + indent(self.dump(value), "  ", lambda line: bool(line.strip()))
             elif isinstance(value, list) and value:
