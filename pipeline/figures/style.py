@@ -16,7 +16,7 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import Formatter, FuncFormatter
 
 from pipeline.plan.plan import PlannedTrial
 
@@ -40,7 +40,7 @@ _DIGITS = ((0.7, "25"), (0.3, "23468"), (0.0, "123456789"))
 
 _TITLE, _LABEL, _TICK, _CAPTION = 15, 13, 12, 10
 
-SIDE_BY_SIDE = {"left": 0.09, "right": 0.985, "bottom": 0.12, "top": 0.92, "wspace": 0.22}
+SIDE_BY_SIDE = {"left": 0.09, "right": 0.975, "bottom": 0.12, "top": 0.92, "wspace": 0.22}
 """The margins of two panels, for figures that a sweep has many of."""
 
 # The groups of a config in a caption, in order.
@@ -126,14 +126,24 @@ def logarithmic(axes: Axes, names: str) -> None:
         axes.set(**{f"{name}scale": "log"})
         axis = {"x": axes.xaxis, "y": axes.yaxis}[name]
         axis.set_minor_formatter(FuncFormatter(functools.partial(_between, axis)))
+        axis.set_major_formatter(FuncFormatter(functools.partial(_at_power, axis, axis.get_major_formatter())))
 
 
 def _between(axis: Axis, value: float, _: int | None) -> str:
     low, high = np.log10(sorted(axis.get_view_interval()))
-    if math.floor(high) - math.ceil(low) >= 1:
+    if _has_powers(low, high):
         return ""
     digits = next(digits for decades, digits in _DIGITS if high - low >= decades)
     return f"{value:g}" if f"{value:e}"[0] in digits else ""
+
+
+def _at_power(axis: Axis, usual: Formatter, value: float, place: int | None) -> str:
+    """Return a power of ten as Matplotlib writes it, beside numbers between powers as these are written."""
+    return usual(value, place) if _has_powers(*np.log10(sorted(axis.get_view_interval()))) else f"{value:g}"
+
+
+def _has_powers(low: float, high: float) -> bool:
+    return math.floor(high) - math.ceil(low) >= 1
 
 
 def shortened(text: str, most: int) -> str:

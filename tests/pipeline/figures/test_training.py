@@ -101,6 +101,7 @@ def test_an_axis_of_losses_has_two_numbers_at_least(panels, lowest):
     ticks = [*axes.yaxis.get_major_ticks(), *axes.yaxis.get_minor_ticks()]
     numbers = [tick.label1.get_text() for tick in ticks if low <= tick.get_loc() <= high and tick.label1.get_text()]
     assert len(numbers) >= 2
+    assert len({number.startswith("$") for number in numbers}) == 1  # all are powers of ten as such, or none is
 
 
 def test_what_diverged_has_its_curves_only(trial, tiny, curves):
