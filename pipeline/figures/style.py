@@ -125,6 +125,7 @@ def logarithmic(axes: Axes, names: str) -> None:
     for name in names:
         axes.set(**{f"{name}scale": "log"})
         axis = {"x": axes.xaxis, "y": axes.yaxis}[name]
+        axis.set_tick_params(which="minor", labelsize=_TICK - 1, labelcolor=INK)
         axis.set_minor_formatter(FuncFormatter(functools.partial(_between, axis)))
         axis.set_major_formatter(FuncFormatter(functools.partial(_at_power, axis, axis.get_major_formatter())))
 
