@@ -7,10 +7,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests import stores
 from tests.benchmarks.images import UNPACK, cifar10
 from tests.clusters import start_cluster
+
+# The same generated examples in every run: what they find is not of the change that is tested.
+settings.register_profile("same", derandomize=True, database=None)
+if "FUZZ_EXAMPLES" not in os.environ:
+    settings.load_profile("same")
 
 # A cluster that runs on the machine, another test's perhaps, is joined by those tests only that say so.
 os.environ["RAY_ADDRESS"] = "local"

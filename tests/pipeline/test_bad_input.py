@@ -39,7 +39,9 @@ PREFIXES = st.sampled_from(["", "", "", "", "+", "++", "~"])
 VALUES = st.one_of(
     NUMBERS.map(str), WORDS, CALLS, TEXT, st.lists(NUMBERS.map(str), min_size=2, max_size=3).map(",".join)
 )
-OVERRIDES = st.one_of(st.builds("{}{}={}".format, PREFIXES, KEYS, VALUES), st.builds("{}{}".format, PREFIXES, KEYS))
+OVERRIDES = st.one_of(
+    st.builds("{}{}={}".format, PREFIXES, KEYS, VALUES), st.builds("{}{}".format, PREFIXES, KEYS)
+).filter(lambda text: not text.startswith("-"))  # that would be an option
 
 
 class StartedError(Exception):
