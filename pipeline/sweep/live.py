@@ -127,8 +127,9 @@ class LiveSweep:
         plan = self._first_plan(points)
         others = in_background(meanwhile)  # a sweep that is refused leaves nothing behind
         self._stack.callback(others.exception)  # it has ended once the sweep has, also where the engine refuses it
-        connecting = connect_in_background(recorder)
         self._stack.enter_context(self._engine)
+        # Not before: Python imports MLflow while Ray starts only by delaying Ray, which the first step waits for.
+        connecting = connect_in_background(recorder)
         others.result()
         if sqlite_file(config.tracking.uri) is None:
             connecting.result()  # a server's refusal is raised before anything is shown; a file was probed above
