@@ -58,10 +58,12 @@ def data_gradient(trial: Trial, arrays: Mapping[str, np.ndarray], split: Split, 
     """
     problem = Problem.of([trial], dataset, like=in_precision(HOST, "float64"), threads=1)
     point = np.concatenate([arrays[name].ravel() for name in problem.shapes])[None, :].astype(np.float64)
+    # Arranged for no number of examples, and by `scores_and_vjp`: the bits of a fused group would take a BLAS probe.
+    arrangement = problem.model.arrange(1, dataset.image_shape, len(dataset.classes), (), like=point)
+    rows = arrangement.rows(point)
 
     def losses_and_scores(features: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
-        arrangement = problem.model.arrange(1, dataset.image_shape, len(dataset.classes), [len(labels)], like=point)
-        scores = arrangement.scores(arrangement.rows(point), features)
+        scores, _ = arrangement.scores_and_vjp(rows, features)
         return problem.objective.losses_of_scores(scores, labels)[0], scores[0].argmax(axis=0)
 
     blocks = problem.over_blocks(problem.batch(split), losses_and_scores)
@@ -70,16 +72,8 @@ def data_gradient(trial: Trial, arrays: Mapping[str, np.ndarray], split: Split, 
     lossy = np.flatnonzero(losses > 0)
     _, first = np.unique(split.labels[lossy], return_index=True)
     places = lossy[first][:_COLUMNS]
-    if not len(places):  # no product has a panel for no example
-        return Shown(places, losses[places], predicted[places], np.empty((0, split.images.shape[1])))
-    gradient = _gradient(problem, point, problem.features(split.images[places]), split.labels[places])
+    features, labels = problem.features(split.images[places]), split.labels[places]
+    scores, _ = arrangement.scores_and_vjp(rows, features)
+    _, slope = trial.loss.losses_and_gradient(scores, labels)
+    gradient = np.asarray(arrangement.data_gradient(rows, features, slope)[0])
     return Shown(places, losses[places], predicted[places], gradient)
-
-
-def _gradient(problem: Problem, point: np.ndarray, features: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return the gradient of each example's loss by its features, without the bias, ``(N, D)``."""
-    shape, classes = problem.dataset.image_shape, len(problem.dataset.classes)
-    arrangement = problem.model.arrange(1, shape, classes, [len(labels)], like=point)
-    rows = arrangement.rows(point)
-    _, slope = problem.trials[0].loss.losses_and_gradient(arrangement.scores(rows, features), labels)
-    return np.asarray(arrangement.data_gradient(rows, features, slope)[0])
