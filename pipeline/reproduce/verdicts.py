@@ -25,6 +25,11 @@ class ComparedTrial:
     new: RecordedRun
     verdict: Verdict
 
+    @property
+    def lacks_arrays(self) -> bool:
+        """Whether the old record has none of the arrays of the new one: their file was removed, or nobody kept any."""
+        return bool(self.new.arrays) and not self.old.arrays
+
 
 def show_trial(console: Console, one: ComparedTrial) -> None:
     """Print every curve and array of a trial, with the last values of the curves then and now, and what changed."""
@@ -67,6 +72,9 @@ def summary(compared: Sequence[ComparedTrial], *, left_out: int, changed: bool) 
         counts = {each: sum(one.verdict.equality is each for one in compared) for each in Equality}
         equalities = ", ".join(f"{count} {each.value}" for each, count in counts.items() if count)
         parts.append(f"of {len(compared)} trials {equalities}")
+    if lacking := sum(one.lacks_arrays for one in compared):
+        of = f" of {lacking} trials" if len(compared) > 1 else ""
+        parts.append(f"the arrays{of} are not in the old record, so only curves and outcome were compared")
     if left_out:
         parts.append(f"{left_out} had not ended by themselves and were left out")
     return "; ".join(parts)

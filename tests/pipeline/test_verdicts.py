@@ -46,6 +46,15 @@ def test_a_difference_that_was_asked_for_is_told_as_one():
     assert summary([SAME], left_out=0, changed=True) == "bit for bit equal"
 
 
+def test_arrays_that_the_old_record_lacks_are_told_to_be_uncompared():
+    # given a record whose file of arrays was removed, and its reproduction, which has them
+    one = compared(record(arrays={}), record(arrays={"weights": np.ones(2)}))
+
+    told = "are not in the old record, so only curves and outcome were compared"
+    assert summary([one], left_out=0, changed=False) == f"bit for bit equal; the arrays {told}"
+    assert summary([one, SAME, one], left_out=0, changed=False).endswith(f"; the arrays of 2 trials {told}")
+
+
 def test_names_that_read_like_markup_are_shown():
     # given a curve and an array whose names Rich would take for the end of a style, and for a style
     def named(value):
