@@ -14,6 +14,7 @@ import sqlite3
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -177,16 +178,22 @@ def lacks_tables(error: Exception) -> bool:
     return _MISSING_TABLE.search(str(error)) is not None
 
 
-@contextlib.contextmanager
-def http_variables(uri: str, values: Mapping[str, str]) -> Iterator[None]:
+def http_variables(uri: str, values: Mapping[str, str]) -> AbstractContextManager[None]:
     """Set environment variables of MLflow for a while if ``uri`` is a server's, except those that the user has set."""
-    new = {name: value for name, value in values.items() if name not in os.environ} if is_http(uri) else {}
-    os.environ.update(new)
+    return variables({name: value for name, value in values.items() if name not in os.environ} if is_http(uri) else {})
+
+
+@contextlib.contextmanager
+def variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for a while."""
+    before = {name: os.environ[name] for name in values if name in os.environ}
+    os.environ.update(values)
     try:
         yield
     finally:
-        for name in new:
+        for name in values:
             os.environ.pop(name, None)
+        os.environ.update(before)
 
 
 @functools.cache

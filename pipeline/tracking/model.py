@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +16,7 @@ import yaml
 from pipeline.record.artifacts import LONGEST_TAG, arrays_file, read_arrays, shorten, signature
 from pipeline.record.protocol import Trained
 from pipeline.reports import Finished
+from pipeline.tracking.connection import variables
 from tasks.datasets.dataset import Dataset
 from tasks.models.layered import Layered
 from tasks.trial import uses_model
@@ -79,7 +77,7 @@ def register(client: MlflowClient, uri: str, experiment_id: str, run_id: str, mo
     client.finalize_logged_model(logged.model_id, "READY")
     client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=model.step)])
     _create_registered_model(client, model.name)
-    with _default_store(uri):
+    with variables({"MLFLOW_TRACKING_URI": uri}):  # every registry looks up a logged model in the default store
         version = client.create_model_version(
             model.name,
             f"models:/{logged.model_id}",
@@ -148,18 +146,3 @@ def _create_registered_model(client: MlflowClient, name: str) -> None:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-
-
-@contextlib.contextmanager
-def _default_store(uri: str) -> Iterator[None]:
-    """Make a store MLflow's default for a while: every registry looks up a logged model in the default store."""
-    name = "MLFLOW_TRACKING_URI"
-    before = os.environ.get(name)
-    os.environ[name] = uri
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
