@@ -33,6 +33,11 @@ def artifact_folder(store: Path, experiment: str) -> Path:
     return store.parent / "mlruns" / re.sub(r"[^\w-]+", "-", experiment)[:60]
 
 
+def folder_of(location: str) -> Path:
+    """Return the folder of an address, as MLflow decodes it; of a bucket or a server, a path that is not absolute."""
+    return Path(urllib.parse.unquote(urllib.parse.urlsplit(location).path if location[:5] == "file:" else location))
+
+
 def relocate(store: Path) -> None:
     """Update the paths in a store whose artifacts are beside it, but recorded elsewhere.
 
@@ -41,7 +46,7 @@ def relocate(store: Path) -> None:
     with contextlib.suppress(sqlite3.OperationalError), contextlib.closing(sqlite3.connect(store)) as connection:
         experiments = connection.execute("SELECT experiment_id, name, artifact_location FROM experiments").fetchall()
         for number, name, location in experiments:
-            ours, recorded = artifact_folder(store, str(name)), _path(str(location))
+            ours, recorded = artifact_folder(store, str(name)), folder_of(str(location))
             current = ours.with_name(recorded.name or ours.name)  # an experiment that was renamed keeps its folder
             runs = connection.execute("SELECT run_uuid FROM runs WHERE experiment_id = ?", (number,))
             if _is_moved(current, recorded, {str(run) for (run,) in runs}, named=current == ours):
@@ -51,16 +56,11 @@ def relocate(store: Path) -> None:
                 _log.warning("%s was moved from %s, and its artifacts with it", store, recorded.parents[1])
 
 
-def _path(location: str) -> Path:
-    """Return the folder of an address, as MLflow decodes it."""
-    return Path(urllib.parse.unquote(urllib.parse.urlsplit(location).path if location[:5] == "file:" else location))
-
-
 def _is_moved(current: Path, recorded: Path, runs: set[str], *, named: bool) -> bool:
     """Return whether the ``current`` folder has the artifacts of these runs, or the ``recorded`` one is gone.
 
-    One that is gone is evidence if it is ``named`` after its experiment, as only ours are. The address of a bucket or
-    of a server is no absolute path: what it names is not beside the store.
+    One that is gone is evidence if it is ``named`` after its experiment, as only ours are. What a bucket or a server
+    holds is not beside the store.
     """
     alike = recorded.is_absolute() and recorded.parts[-2:] == current.parts[-2:]
     if not alike or recorded.resolve() == current.resolve():

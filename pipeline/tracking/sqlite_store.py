@@ -18,6 +18,7 @@ import numpy as np
 from pipeline.address import sqlite_file
 from pipeline.record.outbox import Block, Change
 from pipeline.tracking.connection import connect, refusals
+from pipeline.tracking.relocation import folder_of
 from pipeline.tracking.store import ENTRIES_TAG, RUN_TAG, Store
 
 if TYPE_CHECKING:
@@ -111,17 +112,16 @@ class SqliteStore(Store):
                     (dataset_input,) = _rows(connection, "inputs", destination_id=run_id, source_type="DATASET")
                     tags = _rows(connection, "input_tags", input_uuid=dataset_input["input_uuid"])
                 row |= {"status": "RUNNING", "end_time": None}
-                folder = _folder(self.client, run_id)
-                self._template = _Template(run=row, folder=folder, dataset_input=dataset_input, tags=tags)
+                self._template = _Template(run=row, dataset_input=dataset_input, tags=tags)
                 return
 
     def _attach(self, run: str, change: Change) -> None:
         """Write files, by path, as artifacts of a run: into the folder that MLflow would copy them to."""
-        if self._template is None or self._template.folder is None:
+        folder = folder_of(self._template.artifact_uri(self._id(run))) if self._template else Path()
+        if not folder.is_absolute():
             super()._attach(run, change)
             return
-        folder = self._template.folder.replace(self._template.run["run_uuid"], self._id(run))
-        self._write_files(Path(folder), change)
+        self._write_files(folder, change)
         change.files = {}
 
     def _insert_runs(self, connection: Any, changes: Mapping[str, Change]) -> None:
@@ -135,7 +135,7 @@ class SqliteStore(Store):
         for new, (run, change) in created.items():
             values = {"run_uuid": new, "name": change.name, "start_time": change.start}
             values["user_id"] = change.tags.get("mlflow.user", "unknown")
-            values["artifact_uri"] = template.run["artifact_uri"].replace(template.run["run_uuid"], new)
+            values["artifact_uri"] = template.artifact_uri(new)
             runs.append({**template.run, **values})
             texts += _texts(new, {"mlflow.runName": change.name, RUN_TAG: run})
             inputs.append({**template.dataset_input, "input_uuid": new, "destination_id": new})
@@ -168,18 +168,20 @@ class SqliteStore(Store):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Template:
-    """The rows of the run that MLflow has created, and the folder of its artifacts; a record has one data set."""
+    """The rows of the run that MLflow has created; a record has one data set."""
 
     run: Row
-    folder: str | None
     dataset_input: Row
     tags: list[Row]
+
+    def artifact_uri(self, run_id: str) -> str:
+        """Return the address of the artifacts of a run."""
+        return str(self.run["artifact_uri"]).replace(self.run["run_uuid"], run_id)
 
 
 def _obstacle(client: MlflowClient) -> str:
     """Return why a client's SQLite store cannot be written through its tables, empty if it can."""
     try:
-        _ = client._tracking_client._get_artifact_repo  # noqa: SLF001  # what `_folder` needs
         with _transaction(client) as connection:
             revision = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
     except (AttributeError, TypeError) as error:
@@ -194,14 +196,6 @@ def _transaction(client: MlflowClient) -> Iterator[Any]:
     store: Any = client._tracking_client.store  # noqa: SLF001  # sessions have no public access
     with store.ManagedSessionMaker(read_only=False) as session:
         yield session.connection()
-
-
-def _folder(client: MlflowClient, run_id: str) -> str | None:
-    """Return the folder of a run's artifacts, None if they are not in a local folder."""
-    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository  # noqa: PLC0415  # takes seconds to import
-
-    kept: Any = client._tracking_client._get_artifact_repo(run_id)  # noqa: SLF001  # as MLflow decodes the URI, with its %2F
-    return str(kept.artifact_dir) if isinstance(kept, LocalArtifactRepository) else None
 
 
 def _rows(connection: Any, table: str, **where: str) -> list[Row]:
