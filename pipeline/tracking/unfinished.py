@@ -177,8 +177,8 @@ def backfill(path: Path, uri: str | None, *, pause: float = PAUSE) -> Backfilled
             raise RecordError(f"the log must begin with how its record was opened, got {path}")
         with http_variables(uri, WRITE_VARIABLES):
             tags, experiment = _parent(uri, opened, path)
-            opened = dataclasses.replace(opened, experiment=experiment)
-            backfilling = _Backfill(uri, log, opened, int(tags.get(ENTRIES_TAG, "0")), pause)
+            stored = int(tags.get(ENTRIES_TAG, "0"))
+            backfilling = _Backfill(open_store(uri, experiment), log, opened, stored, pause)
             try:
                 for now, entry in entries:
                     backfilling.apply(entry, now)
@@ -230,16 +230,14 @@ def _parent(uri: str, opened: Opened, path: Path) -> tuple[Mapping[str, str], st
 
 
 class _Backfill:
-    """Writes a ``log`` to a store, which has its first ``stored`` entries."""
+    """Writes a ``log`` to a ``store``, which has its first ``stored`` entries."""
 
-    def __init__(self, uri: str, log: Log, opened: Opened, stored: int, pause: float) -> None:
+    def __init__(self, store: Store, log: Log, opened: Opened, stored: int, pause: float) -> None:
         self.lost: list[str] = []
-        self._written = 0
-        self._uri, self._log, self._stored, self._pause = uri, log, stored, pause
-        self._store: Store = open_store(uri, opened.experiment)
-        self._runs = Runs(opened, self._store.experiment_id)
+        self._store, self._log, self._stored, self._pause = store, log, stored, pause
+        self._runs = Runs(opened, store.experiment_id)
         if opened.parent:
-            self._retry(lambda: self._store.load_ids(opened.parent))
+            self._retry(lambda: store.load_ids(opened.parent))
         self._write_if_due()
 
     def apply(self, entry: object, now: int) -> None:
@@ -257,14 +255,13 @@ class _Backfill:
             self._write()
             self.lost += [f"the run {self._store.with_ids(name)} is ended as KILLED, its end is lost" for name in names]
         self._retry(self._store.delete_duplicates)
-        return Backfilled(entries=self._written, look=self._store.how_to_look(self._runs), lost=tuple(self.lost))
+        written = max(0, self._log.entries - self._stored)
+        return Backfilled(entries=written, look=self._store.how_to_look(self._runs), lost=tuple(self.lost))
 
     def _write_if_due(self) -> None:
         if self._log.entries <= self._stored:
             self._runs.outbox.discard()
-            return
-        self._written += 1
-        if self._log.entries % _ENTRIES_PER_WRITE == 0:
+        elif self._log.entries % _ENTRIES_PER_WRITE == 0:
             self._write()
 
     def _write(self) -> None:
@@ -282,6 +279,6 @@ class _Backfill:
                 return action()
             except Exception as error:
                 if number == TRIES - 1 or lacks_tables(error):
-                    raise unreachable(self._uri, error) from error
+                    raise unreachable(self._store.uri, error) from error
             time.sleep(self._pause)
         raise AssertionError
