@@ -35,6 +35,9 @@ FIGURES = "figures"
 NOTE = "mlflow.note.content"
 """The tag that MLflow's UI shows as a run's description, in Markdown."""
 
+RESULTS_TAG = {"mlflow.loggedArtifacts": json.dumps([{"path": "results.json", "type": "table"}])}
+"""The tag by which MLflow's UI finds the table of results."""
+
 LONGEST_PARAM, LONGEST_TAG = 6000, 5000
 
 LONGEST_NAME = 250
@@ -205,11 +208,6 @@ def table_files(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, bytes
     table = {"columns": columns, "data": [[_json(row.get(column)) for column in columns] for row in rows]}
     cells = text.getvalue().encode(errors="backslashreplace")
     return {f"{name}.csv": cells, f"{name}.json": json.dumps(table).encode()}
-
-
-def table_tag(name: str) -> dict[str, str]:
-    """Return the tag by which MLflow's UI finds the table in the artifact ``name``."""
-    return {"mlflow.loggedArtifacts": json.dumps([{"path": name, "type": "table"}])}
 
 
 def _json(value: Any) -> Any:

@@ -268,7 +268,7 @@ class SweepRun:
         ids = self._describe(status)
         change = self._outbox.change(self.id)
         change.end = status, now
-        change.tags |= artifacts.table_tag("results.json") | summary.tags(self.tally)
+        change.tags |= artifacts.RESULTS_TAG | summary.tags(self.tally)
         # MLflow refuses to change a param, and a search that goes on has more values.
         if status == "FINISHED" or self.searched is None:
             change.tags |= summary.swept_tag(self.tally)
