@@ -105,9 +105,8 @@ def connect(uri: str, *, create: bool) -> MlflowClient:
     probe(uri, create=create)
     import sqlalchemy  # noqa: PLC0415  # takes seconds to import
     from mlflow import MlflowClient  # noqa: PLC0415  # takes seconds to import
-    from mlflow.exceptions import MlflowException  # noqa: PLC0415  # takes seconds to import
 
-    try:
+    with answering(uri):
         if _DATABASE_SERVER.match(uri):
             # MLflow would retry for 90 seconds even with a wrong password or a missing driver.
             with sqlalchemy.create_engine(uri).connect() as connection:
@@ -118,9 +117,21 @@ def connect(uri: str, *, create: bool) -> MlflowClient:
             client.search_experiments(max_results=1)
             if file := sqlite_file(uri):
                 relocate(file)
-    except (MlflowException, sqlalchemy.exc.SQLAlchemyError, ImportError, OSError) as error:
-        raise unreachable(uri, error) from error
     return client
+
+
+@contextlib.contextmanager
+def answering(uri: str, rule: str = "") -> Iterator[None]:
+    """Raise a `RecordError` where a store does not answer in this context, or refuses what breaks a ``rule``."""
+    import sqlalchemy  # noqa: PLC0415  # takes seconds to import
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415  # takes seconds to import
+
+    try:
+        yield
+    except (MlflowException, sqlalchemy.exc.SQLAlchemyError, ImportError, OSError) as error:
+        if rule and is_refusal(error):
+            raise RecordError(f"{rule}: {error}") from None
+        raise unreachable(uri, error) from error
 
 
 def open_experiment(client: MlflowClient, uri: str, name: str) -> str:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import sys
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.address import absolute, redact, sqlite_file, unreachable
+from pipeline.address import absolute, redact, sqlite_file
 from pipeline.config.settings import varied_by_repeats
 from pipeline.errors import RecordError
 from pipeline.record import artifacts
@@ -23,7 +22,7 @@ from pipeline.record.protocol import CLOCKED, FOLDER, Series
 from pipeline.reports import Layout
 from pipeline.results.criterion import Criterion
 from pipeline.results.repeats import COMPLETE, STOPPED, Repeat, Setting, ranked, ranked_repeats
-from pipeline.tracking.connection import children, connect, is_refusal
+from pipeline.tracking.connection import answering, children, connect
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient  # takes seconds to import
@@ -124,7 +123,7 @@ class Reader:
         files = self._files(run)
         config = artifacts.read_config(files[artifacts.CONFIG], tags[_CONFIG_DIGEST])
         prefix = f"{tags['key']}/" if PACK_TAG in tags else ""
-        with self._answering():
+        with answering(self.uri):
             experiment = self._client.get_experiment(run.info.experiment_id).name
             history = {
                 metric: self._client.get_metric_history(run_id, metric)
@@ -148,7 +147,7 @@ class Reader:
     def sweep(self, run_id: str) -> RecordedSweep:
         """Return the sweep of a parent run, or raise a `RecordError` if that has no trials."""
         parent = self._run(run_id)
-        with self._answering():
+        with answering(self.uri):
             every = list(children(self._client, parent.info.experiment_id, run_id))
         runs = [_swept_run(run) for run in _one_a_trial(every)]
         if not runs:
@@ -173,25 +172,13 @@ class Reader:
     def annotate(self, run_id: str, tags: Mapping[str, str], note: str) -> None:
         """Add tags to a run, and a note above its description."""
         before = self._run(run_id).data.tags.get(artifacts.NOTE, "")
-        with self._answering():
+        with answering(self.uri):
             for key, value in {**tags, artifacts.NOTE: f"{note}\n\n{before}".strip()}.items():
                 self._client.set_tag(run_id, key, value)
 
     def _run(self, run_id: str) -> Any:
-        with self._answering(f"the run must be one of {redact(self.uri)!r}, got {run_id!r}"):
+        with answering(self.uri, f"the run must be one of {redact(self.uri)!r}, got {run_id!r}"):
             return self._client.get_run(run_id)
-
-    @contextlib.contextmanager
-    def _answering(self, rule: str = "") -> Iterator[None]:
-        """Raise a `RecordError` where the store ceases to answer in this context, or refuses what breaks a ``rule``."""
-        from mlflow.exceptions import MlflowException  # noqa: PLC0415  # takes seconds to import
-
-        try:
-            yield
-        except (MlflowException, OSError) as error:
-            if rule and is_refusal(error):
-                raise RecordError(f"{rule}: {error}") from None
-            raise unreachable(self.uri, error) from error
 
     def _files(self, run: Any) -> dict[str, bytes]:
         """Return the files of a trial; in a packed sweep they are tags, and the arrays a file of the sweep's run."""
@@ -215,7 +202,7 @@ class Reader:
         return found
 
     def _figures(self, run_id: str) -> dict[str, bytes]:
-        with self._answering():
+        with answering(self.uri):
             names = sorted(file.path for file in self._client.list_artifacts(run_id, artifacts.FIGURES))
             found = self._download(run_id, names)
         return {name.removeprefix(f"{artifacts.FIGURES}/"): found[name] for name in names}

@@ -19,10 +19,10 @@ from pipeline.record.runs import RESUMED, Runs
 from pipeline.reports import Layout
 from pipeline.tracking.connection import (
     WRITE_VARIABLES,
+    answering,
     children,
     connect,
     http_variables,
-    is_refusal,
     lacks_tables,
 )
 from pipeline.tracking.reader import Reader, last_metrics
@@ -210,15 +210,9 @@ def _parent(uri: str, opened: Opened, path: Path) -> tuple[Mapping[str, str], st
     client = connect(uri, create=False)
     if not opened.parent:
         return {}, opened.experiment
-    try:
+    with answering(uri, f"--tracking-uri must be the store of the sweep {opened.parent}, got {redact(uri)}"):
         run = client.get_run(opened.parent)
         experiment = str(client.get_experiment(run.info.experiment_id).name)
-    except Exception as error:
-        if not is_refusal(error):
-            raise unreachable(uri, error) from error
-        raise RecordError(
-            f"--tracking-uri must be the store of the sweep {opened.parent}, got {redact(uri)}: {error}"
-        ) from None
     tags = dict(run.data.tags)
     log = tags.get(LOG_TAG, path)
     if Path(log).name != path.name:
