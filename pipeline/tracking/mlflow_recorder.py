@@ -44,7 +44,7 @@ from pipeline.tracking.model import trained_model
 from pipeline.tracking.relocation import LOG_TAG, PLACE_TAGS
 from pipeline.tracking.sqlite_store import open_store
 from pipeline.tracking.store import ENTRIES_TAG
-from pipeline.tracking.unfinished import SWEEP_KEY_TAG, adopt, read_ended
+from pipeline.tracking.unfinished import SWEEP_KEY_TAG, adopt, recall
 from tasks.datasets.dataset import Dataset
 from tasks.events import Result
 
@@ -262,9 +262,8 @@ class MlflowRecorder:
         for trial in trials:
             run_id = self._unrecalled.pop(trial.key, None)
             if run_id is not None:
-                curves, result, layout = read_ended(self._store, run_id)
-                entry = Recalled(trial=trial, run_id=run_id, curves=tuple(curves), result=result, layout=layout)
-                self._results[trial.key] = drawn_part(self._runs, trial, result)
+                entry = recall(self._store, trial, run_id)
+                self._results[trial.key] = drawn_part(self._runs, trial, entry.result)
                 self._record(entry, _now())
 
     def _record(self, entry: object, now: int) -> None:

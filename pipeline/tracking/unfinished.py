@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.address import absolute, redact, unreachable
 from pipeline.errors import RecordError
+from pipeline.plan.plan import PlannedTrial
 from pipeline.record.log import DamagedError, Log
-from pipeline.record.protocol import CLOCKED, Opened, OtherSweep, Past, Resumed
+from pipeline.record.protocol import CLOCKED, Opened, OtherSweep, Past, Recalled, Resumed
 from pipeline.record.runs import RESUMED, Runs
-from pipeline.reports import Layout
 from pipeline.tracking.connection import (
     WRITE_VARIABLES,
     answering,
@@ -128,14 +128,15 @@ def _kill(client: MlflowClient, run_id: str, why: str) -> None:
     client.set_terminated(run_id, "KILLED")
 
 
-def read_ended(store: Store, run_id: str) -> tuple[list[Curve], Result, Layout]:
-    """Read the curves, the result and the layout of a trial that has ended."""
+def recall(store: Store, trial: PlannedTrial, run_id: str) -> Recalled:
+    """Read what a log should hold of a trial that has ended: its curves, its result and its layout."""
     run = Reader(store.uri, store.client).trial(run_id)
     if run.layout is None:
         raise RecordError(f"the run of a finished trial must hold its layout, got {run_id!r} without")
-    curves = [Curve(trial=0, steps=one.steps, metrics={name: one.values}) for name, one in run.curves.items()]
+    curves = tuple(Curve(trial=0, steps=one.steps, metrics={name: one.values}) for name, one in run.curves.items())
     last = {name: float(one.values[-1]) for name, one in run.curves.items()}
-    return curves, dataclasses.replace(_result(run.tags, last), arrays=run.arrays), run.layout
+    result = dataclasses.replace(_result(run.tags, last), arrays=run.arrays)
+    return Recalled(trial=trial, run_id=run_id, curves=curves, result=result, layout=run.layout)
 
 
 def _result(tags: Mapping[str, str], metrics: Mapping[str, float]) -> Result:
