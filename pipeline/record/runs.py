@@ -301,11 +301,9 @@ class SweepRun:
         if known is None or (-standing.score, standing.trial.index) < (-known.score, known.trial.index):
             self._best_results[key] = report
         if self.tally.has_ended(key):
-            ended = [other for other in self._best_results if self.tally.has_ended(other)]
-            first = min(ended, key=self.tally.rank_key)
-            self._best_results = {
-                other: kept for other, kept in self._best_results.items() if other == first or other not in ended
-            }
+            ended = {other for other in self._best_results if self.tally.has_ended(other)}
+            for worse in ended - {min(ended, key=self.tally.rank_key)}:
+                del self._best_results[worse]
 
 
 def _checked_path(name: str) -> str:
