@@ -68,35 +68,30 @@ def convolution(layer: Mapping[str, Any], values: np.ndarray, weights: np.ndarra
     return np.moveaxis(answers, 3, 1)
 
 
-def max_pooling(layer: Mapping[str, Any], values: np.ndarray) -> np.ndarray:
+def max_pooling(_: Mapping[str, Any], values: np.ndarray) -> np.ndarray:
     """Return the largest of every 2 x 2 pixels, ``(N, C, H // 2, W // 2)``."""
-    del layer
     count, channels, height, width = values.shape
     whole = values[:, :, : height // 2 * 2, : width // 2 * 2]
     return np.asarray(whole.reshape(count, channels, height // 2, 2, width // 2, 2).max(axis=(3, 5)))
 
 
-def flattening(layer: Mapping[str, Any], values: np.ndarray) -> np.ndarray:
+def flattening(_: Mapping[str, Any], values: np.ndarray) -> np.ndarray:
     """Return images ``(N, C, H, W)`` as rows ``(N, C*H*W)``."""
-    del layer
     return values.reshape(len(values), int(np.prod(values.shape[1:])))
 
 
-def affine(layer: Mapping[str, Any], values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def affine(_: Mapping[str, Any], values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return ``W x + b`` of every row ``x``: ``(N, D)`` to ``(N, R)``."""
-    del layer
     return np.asarray(values @ weights[:, :-1].T + weights[:, -1])
 
 
-def relu(layer: Mapping[str, Any], values: np.ndarray) -> np.ndarray:
+def relu(_: Mapping[str, Any], values: np.ndarray) -> np.ndarray:
     """Return ``max(0, x)``."""
-    del layer
     return np.asarray(np.maximum(values, 0))
 
 
-def tanh(layer: Mapping[str, Any], values: np.ndarray) -> np.ndarray:
+def tanh(_: Mapping[str, Any], values: np.ndarray) -> np.ndarray:
     """Return ``tanh(x)``."""
-    del layer
     return np.asarray(np.tanh(values))
 
 
