@@ -64,11 +64,10 @@ class SqliteStore(Store):
     def apply(self, changes: Mapping[str, Change], root: str | None = None, entries: int = 0) -> list[Exception]:
         """Write changes as `Store.apply` does, in one transaction, or if it is refused in one a run."""
         deleted = self._deleted()
-        kept = {run: change for run, change in changes.items() if self.ids.get(run, run) not in deleted}
-        if self.experiment_id in deleted or len(kept) < len(changes):
-            # MLflow's API gives the reasons.
-            refused = super().apply({run: changes[run] for run in changes.keys() - kept.keys()} or changes)
-            return refused + (self.apply(kept) if kept and self.experiment_id not in deleted else [])
+        if self.experiment_id in deleted:
+            return super().apply(changes)  # MLflow's API gives the reasons
+        if gone := {run: change for run, change in changes.items() if self.ids.get(run, run) in deleted}:
+            return super().apply(gone) + self.apply({run: changes[run] for run in changes if run not in gone})
         refused = refusals(lambda: self._apply(changes, root, entries))
         if not refused or len(changes) == 1:
             return refused

@@ -199,12 +199,15 @@ def test_a_sweeps_run_that_has_been_deleted_costs_its_trials_nothing(store, plai
 
 def test_no_run_is_made_in_an_experiment_that_has_been_deleted(store_uri):
     store = open_store(store_uri, "to be deleted")
-    made(store)
+    first, _ = made(store)
     store.client.delete_experiment(store.experiment_id)
 
-    refused = store.apply({"run-" + "1" * 32: Change(name="the second", start=0, data=("digits", "d"))})
+    new = "run-" + "1" * 32
+    for others in ({}, {first: Change(end=("FINISHED", 1))}):
+        refused = store.apply({**others, new: Change(name="the second", start=0, data=("digits", "d"))})
 
-    assert "active" in str(refused[0])
+        assert "active" in str(refused[0])
+        assert new in str(refused[-1])
 
 
 WRITING = """
