@@ -155,7 +155,7 @@ class Reader:
         criterion = Criterion.from_tags(parent.data.tags, {name for run in runs for name in run.metrics})
         runs.sort(key=lambda run: _rank(run, criterion))
         settings = _settings(runs, criterion)
-        best = next((run for run in runs if settings[0].best and run.run_id == settings[0].best.run_id), runs[0])
+        best = runs[settings[0].best.index if settings[0].best else 0]
         return RecordedSweep(
             run_id=run_id,
             name=parent.info.run_name,
