@@ -14,7 +14,6 @@ import sqlite3
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -189,7 +188,7 @@ def lacks_tables(error: Exception) -> bool:
     return _MISSING_TABLE.search(str(error)) is not None
 
 
-def http_variables(uri: str, values: Mapping[str, str]) -> AbstractContextManager[None]:
+def http_variables(uri: str, values: Mapping[str, str]) -> contextlib.AbstractContextManager[None]:
     """Set environment variables of MLflow for a while if ``uri`` is a server's, except those that the user has set."""
     return variables({name: value for name, value in values.items() if name not in os.environ} if is_http(uri) else {})
 
