@@ -107,3 +107,14 @@ class GeometricRule(ComparingRule):
     def rungs(self, first: int, steps: int, bracket: int) -> tuple[int, ...]:
         """Return the rungs of a bracket (from 0); the first is ``reduction_factor`` times later in each next one."""
         return geometric(first * self.reduction_factor**bracket, self.reduction_factor, steps)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BracketedRule(GeometricRule):
+    """The fields of a geometric rule with several ``brackets``, to which the settings are dealt in turn."""
+
+    brackets: int = 1
+
+    def __post_init__(self) -> None:
+        GeometricRule.__post_init__(self)
+        require(self.brackets >= 1, "stopping.brackets", "must be >= 1", self.brackets)
