@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from pipeline.config.schema import SEEDS
 from pipeline.config.settings import setting_key
@@ -48,25 +48,6 @@ def check_repeated(points: Sequence[Point]) -> None:
 def point_of(index: int, repeats: int) -> int:
     """Return the index of the point of the repeat with this index."""
     return index // repeats
-
-
-def means(values: Mapping[int, float | Exception], repeats: int) -> dict[int, float | Exception]:
-    """Return each point's value: the mean over its repeats, or the failure of one of them.
-
-    >>> means({0: 1.0, 1: 3.0, 2: 5.0, 3: 5.0}, 2)
-    {0: 2.0, 1: 5.0}
-    """
-    every: dict[int, list[float | Exception]] = {}
-    for index, value in sorted(values.items()):
-        every.setdefault(point_of(index, repeats), []).append(value)
-    return {index: _mean(ends) for index, ends in every.items()}
-
-
-def _mean(ends: Sequence[float | Exception]) -> float | Exception:
-    numbers = [end for end in ends if not isinstance(end, Exception)]
-    if len(numbers) < len(ends):
-        return next(end for end in ends if isinstance(end, Exception))
-    return sum(numbers) / len(numbers)
 
 
 def _repeat(point: Point, incremented: Sequence[str], number: int, repeats: int) -> Point:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pipeline.plan.plan import Plan, Point
-from pipeline.plan.repeats import means, point_of, repeated
+from pipeline.plan.repeats import point_of, repeated
 from pipeline.results.standing import Standing
 from pipeline.sweep.source import End, PointSource
 from tasks.events import Outcome
@@ -50,13 +50,16 @@ class PointBatch:
                 self.source.tell(point, _mean(list(ends.values())))
 
     def ends(self, standings: Mapping[str, Standing], error: Exception) -> dict[int, float | Exception]:
-        """Return the value of each point, ``error`` for those that failed."""
-        values: dict[int, float | Exception] = {
-            index: error if standings[key].outcome in (None, Outcome.FAILED) else standings[key].value
-            for key, indices in self._indices.items()
-            for index in indices
+        """Return the value of each point, the mean over its repeats; ``error`` for one of which a repeat failed."""
+        every: dict[int, list[Standing]] = {}
+        for index, key in sorted((index, key) for key, indices in self._indices.items() for index in indices):
+            every.setdefault(point_of(index, self._repeats), []).append(standings[key])
+        return {
+            point: error
+            if any(one.outcome in (None, Outcome.FAILED) for one in repeats)
+            else sum(one.value for one in repeats) / len(repeats)
+            for point, repeats in every.items()
         }
-        return means(values, self._repeats)
 
 
 def _mean(ends: Sequence[End]) -> End:

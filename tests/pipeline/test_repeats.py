@@ -1,14 +1,18 @@
 """Every point is run once a seed, and comes to the mean of its repeats."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 
 from pipeline.config.schema import parse
 from pipeline.config.settings import setting_key, setting_names, setting_values
-from pipeline.plan.plan import Point
-from pipeline.plan.repeats import means, repeated
+from pipeline.plan.plan import Plan, Point
+from pipeline.plan.repeats import repeated
+from pipeline.sweep.batch import PointBatch
+from pipeline.sweep.source import Grid
 from tasks.errors import ConfigError
+from tasks.events import Outcome
 
 
 def points(*values, repeats=3):
@@ -50,9 +54,15 @@ def test_points_that_repeat_each_other_already_are_refused():
 
 
 def test_a_point_comes_to_the_mean_of_its_repeats_or_to_a_failure_among_them():
-    error = ValueError("no")
+    batch, error = PointBatch(Grid([]), repeats=2), ValueError("no")
+    complete, failed, stopped = Outcome.COMPLETE, Outcome.FAILED, Outcome.STOPPED
+    ends = {"3": (stopped, 1.0), "2": (complete, 3.0), "0": (complete, 0.5), "1": (failed, 1.0)}
+    repeats = [Point(index=int(key), overrides=(), config=parse({})) for key in ends]
 
-    assert means({3: 1.0, 2: 3.0, 0: 0.5, 1: error}, 2) == {0: error, 1: 2.0}
+    batch.assign(repeats, Plan(trials=(), folded={}), {int(key): key for key in ends})
+
+    standings = {key: SimpleNamespace(outcome=outcome, value=value) for key, (outcome, value) in ends.items()}
+    assert batch.ends(standings, error) == {0: error, 1: 2.0}
 
 
 def test_a_setting_is_a_trial_without_the_keys_that_repeats_vary():
