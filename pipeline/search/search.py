@@ -130,22 +130,19 @@ class Search:
 
     def tell(self, number: int, values: Sequence[float]) -> None:
         """Tell the study the values of a complete trial."""
-        with _grid_may_be_done():
-            self._study.tell(self._trials[number], list(values), skip_if_finished=True)
+        self._end(number, values=list(values))
 
     def prune(self, number: int, step: int, value: float | None) -> None:
         """Tell the study that a trial was stopped at a step or, without a value, diverged, which counts as worst."""
-        trial, state = self._trials[number], load().trial.TrialState
-        several = len(self._study.directions) > 1
-        if value is not None and not several and not self._is_finished(trial):
+        trial, several = self._trials[number], len(self._study.directions) > 1
+        if value is not None and not several and not self._known()[trial.number].state.is_finished():
             trial.report(value, step)
-        with _grid_may_be_done():
-            self._study.tell(trial, state=state.FAIL if several else state.PRUNED, skip_if_finished=True)
+        states = load().trial.TrialState
+        self._end(number, state=states.FAIL if several else states.PRUNED)
 
     def fail(self, number: int) -> None:
         """Tell the study that a trial has failed, which says nothing about its point."""
-        with _grid_may_be_done():
-            self._study.tell(self._trials[number], state=load().trial.TrialState.FAIL, skip_if_finished=True)
+        self._end(number, state=load().trial.TrialState.FAIL)
 
     @property
     def asked(self) -> int:
@@ -159,8 +156,7 @@ class Search:
 
     def results(self) -> dict[str, Any]:
         """Return the best parameters and value, or the Pareto front, in the format of Hydra's own plug-in."""
-        done = [trial for trial in self._study.trials if trial.state.name == "COMPLETE"]
-        if not done:
+        if not self._complete():
             return {"name": "optuna"}
         if len(self._study.directions) > 1:
             front = [{"params": dict(one.params), "values": list(one.values)} for one in self._study.best_trials]
@@ -175,7 +171,7 @@ class Search:
 
     def importances(self) -> dict[str, float]:
         """Return each key's share in the variance of the values, the largest first; empty if it cannot be estimated."""
-        complete = [trial for trial in self._study.trials if trial.state.name == "COMPLETE"]
+        complete = self._complete()
         if (
             len(self._study.directions) > 1
             or len(complete) < _MIN_COMPLETE
@@ -187,12 +183,20 @@ class Search:
             found = load().importance.get_param_importances(self._study)
         return {str(name): float(share) for name, share in found.items()}
 
-    def _is_finished(self, trial: Any) -> bool:
-        return bool(self._known()[trial.number].state.is_finished())
+    def _end(self, number: int, *, values: list[float] | None = None, state: Any = None) -> None:
+        try:
+            self._study.tell(self._trials[number], values, state=state, skip_if_finished=True)
+        except RuntimeError as error:
+            # A grid sampler stops Optuna's own loop at the end of the grid: there is no such loop.
+            if "`Study.stop`" not in str(error):
+                raise
 
     def _known(self) -> list[Any]:
         """Return the trials of the study; to copy thousands takes a second, each time."""
         return list(self._study.get_trials(deepcopy=False))
+
+    def _complete(self) -> list[Any]:
+        return [trial for trial in self._known() if trial.state.name == "COMPLETE"]
 
     def _in_order(self, grid: Mapping[str, Sequence[Any]]) -> Iterator[Mapping[str, Any]]:
         """Yield the points of a grid in the order of its seed, whatever the study holds.
@@ -290,13 +294,3 @@ def _parsed(text: str) -> Any:
 
 def _overrides(params: Mapping[str, str]) -> list[str]:
     return [f"{name}={text}" for name, text in params.items()]
-
-
-@contextlib.contextmanager
-def _grid_may_be_done() -> Iterator[None]:
-    """Ignore the error of a grid sampler that stops Optuna's own loop at the end of the grid: there is no such loop."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "`Study.stop`" not in str(error):
-            raise
