@@ -15,8 +15,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType, ValueType
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from pipeline.address import redact
+from pipeline.config.schema import parse
 from pipeline.config.tables import TABLES
 from pipeline.hydra.groups import choices_with, misplaced
+from pipeline.plan.plan import Point
 from tasks.errors import ConfigError
 
 _RESOLVER = re.compile(r"\$\{([^{}:]*):")
@@ -71,6 +74,10 @@ class Job:
         config = OmegaConf.create(dict(self.values))
         _share_time(self.base.config, config)
         return plain_values(config)
+
+    def point(self, values: Mapping[str, Any]) -> Point:
+        """Return the job as a point of its sweep, with these resolved values."""
+        return Point(index=self.number, overrides=tuple(map(redact, self.overrides)), config=parse(values))
 
     def folder(self) -> str:
         """Return the job's output folder, absolute; the process must not have changed its working folder."""

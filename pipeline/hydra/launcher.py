@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
 from pipeline.address import redact
-from pipeline.config.schema import Config, parse
+from pipeline.config.schema import Config
 from pipeline.display.console import make_console
 from pipeline.hydra.composer import Composer, Job
 from pipeline.hydra.folders import MULTIRUN, claim_folder, hide_credentials, is_dry_run, write_folders
@@ -80,25 +81,20 @@ class SweepLauncher(Launcher):
         _print_left_out(jobs)
         begun = list(map(self._begin, jobs))
         self._check_environments(begun)
-        return self._ended(begun, self.run)
+        return self._ended(begun, functools.partial(self.run, begun))
 
     def search(self, proposals: Proposals, examples: Sequence[Point]) -> Sequence[JobReturn]:
         """Run the proposals of a search, and return one result a job; ``examples`` are points that it may propose."""
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        source = SearchSource(proposals, self._proposed, _point, examples)
+        source = SearchSource(proposals, self._proposed, examples)
+        self.last = True
 
-        def run(jobs: Sequence[StartedJob], folder: Path) -> Mapping[int, Any]:
-            config, environment = source.first.config, jobs[0].environment
+        def run(folder: Path) -> Mapping[int, Any]:
+            config = source.first.config
             if config.sweep.dry_run:
-                console = make_console()
-                console.print(proposals.describe(), markup=False, soft_wrap=True)
-                points = source.more(proposals.before_learning)
-                with env_override(dict(environment)):
-                    show_dry_run(points, console, lone=False, examples=examples)
-                return {}
-            self.last = True
-            return self.drive(source, config, environment, folder, meanwhile=source.close)
+                make_console().print(proposals.describe(), markup=False, soft_wrap=True)
+            return self._drive(source, config, folder, room=proposals.before_learning, meanwhile=source.close)
 
         try:
             return self._ended(source.jobs, run)
@@ -132,15 +128,13 @@ class SweepLauncher(Launcher):
     def _callbacks(self) -> Callbacks | None:
         return self.context.callbacks if self.config.hydra.callbacks else None
 
-    def _ended(
-        self, jobs: Sequence[StartedJob], run: Callable[[Sequence[StartedJob], Path], Mapping[int, Any]]
-    ) -> Sequence[JobReturn]:
-        """Run jobs, and those that start meanwhile, in Hydra's context, and end them."""
+    def _ended(self, jobs: Sequence[StartedJob], run: Callable[[Path], Mapping[int, Any]]) -> Sequence[JobReturn]:
+        """Run jobs, and those that start meanwhile, in Hydra's context, and end them; ``run`` returns their scores."""
         folder, callbacks = Path(self.config.hydra.sweep.dir).absolute(), self._callbacks()
         try:
             log = not is_dry_run(self.config)
             with as_hydra_job(jobs[0].job.config(), str(folder), log=log) as self._context:
-                ends = run(jobs, folder)
+                ends = run(folder)
         except Exception as error:
             if callbacks is not None:
                 for one in jobs:
@@ -152,32 +146,28 @@ class SweepLauncher(Launcher):
 
     def run(self, jobs: Sequence[StartedJob], folder: Path) -> Mapping[int, Any]:
         """Run the jobs in the sweep, and return each one's score, or its failure, by its number."""
-        points = list(map(_point, jobs))
-        config, environment = points[0].config, jobs[0].environment
-        if config.sweep.dry_run:
-            with env_override(dict(environment)):
-                show_dry_run(points, make_console(), lone=False)
-            return {}
-        folders = {one.folder: one.job for one in jobs}
-        most = config.sweep.job_folders
-        return self.drive(
-            Grid(points), config, environment, folder, meanwhile=lambda: write_folders(folders, most=most)
-        )
+        points = [one.job.point(one.values) for one in jobs]
+        folders, config = {one.folder: one.job for one in jobs}, points[0].config
+        write = functools.partial(write_folders, folders, most=config.sweep.job_folders)
+        return self._drive(Grid(points), config, folder, room=len(points), meanwhile=write)
 
-    def drive(
-        self,
-        source: PointSource,
-        config: Config,
-        environment: Mapping[str, str],
-        folder: Path,
-        *,
-        meanwhile: Callable[[], object],
+    def _drive(
+        self, source: PointSource, config: Config, folder: Path, *, room: int, meanwhile: Callable[[], object]
     ) -> Mapping[int, Any]:
-        """Run the points of a source in the sweep; the sweep ends with an error or with the ``last`` source."""
+        """Run the points of a source in the sweep, which ends with an error or with the ``last`` source.
+
+        A dry run shows the plan of ``room`` points.
+        """
+        environment = dict(self._environment or {})
+        if config.sweep.dry_run:
+            points = source.more(room)
+            with env_override(environment):
+                show_dry_run(points, make_console(), lone=False, examples=source.examples)
+            return {}
         with contextlib.ExitStack() as stack:
             stack.push(SWEEPS.__exit__)
             if self._live is None:
-                SWEEPS.enter_context(env_override(dict(environment)))
+                SWEEPS.enter_context(env_override(environment))
                 self._live = SWEEPS.enter_context(LiveSweep(config, overrides=_stated(self.config), folder=folder))
             ends = self._live.run(source, last=self.last, meanwhile=meanwhile)
             if not self.last:
@@ -218,16 +208,8 @@ def validated(jobs: Sequence[Job]) -> list[Point]:
     for job in jobs:
         with contextlib.suppress(InterpolationResolutionError):  # such as a variable of the machine of another launcher
             if not job.uses_job_context():
-                points.append(_point_of(job, job.resolved()))
+                points.append(job.point(job.resolved()))
     return points
-
-
-def _point(begun: StartedJob) -> Point:
-    return _point_of(begun.job, begun.values)
-
-
-def _point_of(job: Job, values: Mapping[str, Any]) -> Point:
-    return Point(index=job.number, overrides=tuple(map(redact, job.overrides)), config=parse(values))
 
 
 def _print_left_out(jobs: Sequence[Job]) -> None:

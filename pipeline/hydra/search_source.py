@@ -16,20 +16,16 @@ from pipeline.sweep.source import End
 
 
 class SearchSource:
-    """A source of a search's proposals: ``begin`` starts a proposal as a job, ``point`` makes the job's point.
+    """A source of a search's proposals: ``begin`` starts a proposal as a job.
 
     ``examples`` are points at the ends of its space. ``jobs`` are those that have started. The first proposal is made
     at once, since it holds the config that all share.
     """
 
     def __init__(
-        self,
-        proposals: Proposals,
-        begin: Callable[[Proposal], StartedJob],
-        point: Callable[[StartedJob], Point],
-        examples: Sequence[Point],
+        self, proposals: Proposals, begin: Callable[[Proposal], StartedJob], examples: Sequence[Point]
     ) -> None:
-        self._proposals, self._begin, self._point = proposals, begin, point
+        self._proposals, self._begin = proposals, begin
         self.examples = examples
         self._writing: list[Future[object]] = []
         self.jobs: list[StartedJob] = []
@@ -96,7 +92,7 @@ class SearchSource:
     def _points(self, proposals: Sequence[Proposal]) -> list[Point]:
         jobs = [self._begin(one) for one in proposals]
         self.jobs += jobs
-        points = [self._point(one) for one in jobs]
+        points = [one.job.point(one.values) for one in jobs]
         if not any(point.config.sweep.dry_run for point in points):
             folders = {one.folder: one.job for one in jobs}
             self._writing.append(in_background(lambda: write_folders(folders)))
