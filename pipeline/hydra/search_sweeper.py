@@ -7,21 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
-from hydra.plugins.launcher import Launcher
-from hydra.plugins.sweeper import Sweeper
-from hydra.types import HydraContext, TaskFunction
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
 from pipeline.config.schema import parse
-from pipeline.hydra.composer import Composer
 from pipeline.hydra.folders import is_dry_run, is_resumed
 from pipeline.hydra.grid import GridSpec
-from pipeline.hydra.launcher import SweepLauncher, claimed_folder, validated
-from pipeline.hydra.sweeper import undo_deferral
+from pipeline.hydra.launcher import claimed_folder, validated
+from pipeline.hydra.sweeper import ComposingSweeper, undo_deferral
 from pipeline.plan.plan import Point
 from pipeline.search.objectives import ACCURACY, Objectives
 from pipeline.search.proposals import Budget, Proposals
@@ -34,17 +28,12 @@ from tasks.errors import require
 from tasks.events import Outcome
 
 
-class SearchSweeper(Sweeper):
+class SearchSweeper(ComposingSweeper):
     """Proposes the trials of a sweep, batch after batch, from the results of the ones before.
 
     The keys are those of Hydra's own sweeper for Optuna, and ``metrics``: the metrics to optimise, if they are several
     or not ``sweep.metric``.
     """
-
-    # Hydra calls `setup`, which sets these, before anything else.
-    hydra_context: HydraContext
-    config: DictConfig
-    launcher: Launcher
 
     def __init__(
         self,
@@ -65,17 +54,12 @@ class SearchSweeper(Sweeper):
         self.custom_search_space = custom_search_space
         self.params = params
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep Hydra's arguments, and start the launcher."""
-        self.hydra_context, self.config = hydra_context, config
-        self.launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
-
     def sweep(self, arguments: list[str]) -> Any:
         """Launch proposals until there are ``n_trials``, and return the results in one list."""
         objectives = Objectives.of(self.config.sweep, self.metrics, self.direction)
         stopped = self.config.stopping.name != "none" and len(objectives.directions) > 1
         require(not stopped, "stopping", "must be none for several hydra.sweeper.metrics", self.config.stopping.name)
-        ours = self.launcher if isinstance(self.launcher, SweepLauncher) else None
+        ours = self.ours
         asked = [name or ACCURACY[0] for name in objectives.metrics]
         ranked = ours is not None or asked == [self.config.sweep.get("metric") or ACCURACY[0]]
         rule = "must be null for another hydra/launcher, whose jobs return sweep.metric alone: give that instead"
@@ -87,12 +71,11 @@ class SearchSweeper(Sweeper):
             workers=_workers(self.config),
         )
         space = self._space(arguments)
-        composer = ours.composer if ours else Composer(self.hydra_context.config_loader, self.config)
-        examples = self._examples(space, composer)
+        examples = self._examples(space)
         search = Search(space, self._options(objectives))
         proposals = Proposals(search, budget, objectives)
-        with claimed_folder(self.config, composer, ours):
-            returns = ours.search(proposals, examples) if ours else self._by_batches(proposals, objectives, composer)
+        with claimed_folder(self.config, self.composer, ours):
+            returns = ours.search(proposals, examples) if ours else self._by_batches(proposals, objectives)
         if not is_dry_run(self.config):
             file = Path(self.config.hydra.sweep.dir) / "optimization_results.yaml"
             OmegaConf.save(OmegaConf.create(search.results()), file)
@@ -100,20 +83,21 @@ class SearchSweeper(Sweeper):
             _ = result.return_value  # raises the error of a job that failed
         return [returns]
 
-    def _examples(self, space: SearchSpace, composer: Composer) -> list[Point]:
+    def _examples(self, space: SearchSpace) -> list[Point]:
         """Return points at the ends of a space.
 
         A key that none of them has, or a value that breaks its rule, is refused here, before anything is written. A
         user's own code may add to the points what they lack, so they are not judged where there is any.
         """
-        jobs = composer.compose_all(space.examples(), 0)
+        jobs = self.composer.compose_all(space.examples(), 0)
         return [] if self.custom_search_space else validated(jobs)
 
-    def _by_batches(self, proposals: Proposals, objectives: Objectives, composer: Composer) -> Sequence[JobReturn]:
+    def _by_batches(self, proposals: Proposals, objectives: Objectives) -> Sequence[JobReturn]:
         """Launch proposals as any launcher can: the next batch once all of the last one has ended."""
         ended: list[JobReturn] = []
         while batch := proposals.more(proposals.budget.max_open):
-            jobs = [composer.compose(one.overrides, one.number).overrides for one in batch]  # with the keys that it has
+            # Each with the keys that it has.
+            jobs = [self.composer.compose(one.overrides, one.number).overrides for one in batch]
             returns = self.launcher.launch(jobs, initial_job_idx=batch[0].number)
             for proposal, result in zip(batch, returns, strict=True):
                 proposals.tell(proposal.number, _end(objectives, result))
@@ -121,9 +105,8 @@ class SearchSweeper(Sweeper):
         return ended
 
     def _space(self, arguments: Sequence[str]) -> SearchSpace:
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         texts = [*GridSpec.of({"params": self.params}).texts(), *map(undo_deferral, arguments)]
-        return space_of(parser.parse_overrides(texts))
+        return space_of(self.parser.parse_overrides(texts))
 
     def _options(self, objectives: Objectives) -> Options:
         """Return the options of the search; a dry run leaves its storage alone."""

@@ -22,60 +22,70 @@ from pipeline.hydra.groups import choices_with
 from pipeline.hydra.launcher import SweepLauncher, claimed_folder, validated
 
 
-class GridSweeper(Sweeper):
-    """All combinations of the values on the command line and of the ``params`` of a preset.
+class ComposingSweeper(Sweeper):
+    """What both sweepers have of Hydra: the config, the parser, the composer, and the launcher, ``ours`` or any other.
 
-    ``default_grid`` is used if neither sweeps over anything; a fixed value on the command line still replaces the
-    values of its key in it. (This does not inherit from Hydra's own sweeper: Hydra's scan for plug-ins executes that
-    module again, which breaks classes derived from it before.)
+    (They do not inherit from Hydra's own sweeper: Hydra's scan for plug-ins executes that module again, which breaks
+    classes derived from it before.)
     """
 
     # Hydra calls `setup`, which sets these, before anything else.
     hydra_context: HydraContext
     config: DictConfig
+    parser: OverridesParser
+    composer: Composer
     launcher: Launcher
+    ours: SweepLauncher | None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep Hydra's arguments, and start the launcher."""
+        self.hydra_context, self.config = hydra_context, config
+        self.parser = OverridesParser.create(config_loader=hydra_context.config_loader)
+        self.launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
+        self.ours = self.launcher if isinstance(self.launcher, SweepLauncher) else None
+        self.composer = self.ours.composer if self.ours else Composer(hydra_context.config_loader, config)
+
+
+class GridSweeper(ComposingSweeper):
+    """All combinations of the values on the command line and of the ``params`` of a preset.
+
+    ``default_grid`` is used if neither sweeps over anything; a fixed value on the command line still replaces the
+    values of its key in it.
+    """
 
     def __init__(self, params: Any, default_grid: Any, zip: Any = None, points: int | None = None) -> None:  # noqa: A002  # a key's name
         self.own = {"params": params, "zip": zip, "points": points}
         self.default_grid = {"params": default_grid}
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep Hydra's arguments, and start the launcher."""
-        self.hydra_context, self.config = hydra_context, config
-        self.launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
-
     def sweep(self, arguments: list[str]) -> Any:
         """Launch every point of the grid in one batch, and return the results in a list of one batch."""
-        ours = self.launcher if isinstance(self.launcher, SweepLauncher) else None
-        composer = ours.composer if ours else Composer(self.hydra_context.config_loader, self.config)
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        jobs = self._jobs(arguments, composer, parser)
-
-        # This project's launcher composes all jobs before it starts any, with the keys that each has; others may not.
-        if ours is None:
-            composed = composer.compose_all(jobs, 0)
-            validated(composed)  # this project's launcher does it before it starts a sweep
+        jobs = self._jobs(arguments)
+        if self.ours is not None:
+            self.ours.last = True
+        else:
+            # Our launcher composes all jobs before it starts any, with the keys that each has; others may not.
+            composed = self.composer.compose_all(jobs, 0)
+            validated(composed)
             jobs = [list(job.overrides) for job in composed]
             self.validate_batch_is_legal(jobs)
-        if ours is not None:
-            ours.last = True
-        with claimed_folder(self.config, composer, ours):
+        with claimed_folder(self.config, self.composer, self.ours):
             results = self.launcher.launch(jobs, initial_job_idx=0)
         for result in results:
             _ = result.return_value  # raises the error of a job that failed
         return [results]
 
-    def _jobs(self, arguments: Sequence[str], composer: Composer, parser: OverridesParser) -> list[list[str]]:
+    def _jobs(self, arguments: Sequence[str]) -> list[list[str]]:
         """Return the overrides of each job; swept presets contribute each its own ``params``."""
+        composer, parse = self.composer, self.parser.parse_overrides
         texts = [undo_deferral(text) for text in arguments]
-        given = parser.parse_overrides(texts)
+        given = parse(texts)
         swept = [override for override in given if override.is_sweep_override()]
         groups = {_name(override) for override in swept if composer.is_group(override.key_or_group)}
         own = GridSpec.of(self.own)
         if groups:
             paired = [keys for keys in own.zipped if not groups.isdisjoint(keys)]
             fixed = groups.union(*paired)
-            outer = [one for one in parser.parse_overrides(own.texts()) if _name(one) in fixed]
+            outer = [one for one in parse(own.texts()) if _name(one) in fixed]
             outer += [one for one in given if one not in swept or _name(one) in fixed]
             specs = [(job, _grid_spec(composer, job)) for job in combinations(outer, zipped=paired, points=own.points)]
             if any(spec != own for _, spec in specs):
@@ -83,14 +93,14 @@ class GridSweeper(Sweeper):
                     point
                     for job, spec in specs
                     for point in combinations(
-                        parser.parse_overrides([*spec.texts(), *texts, *job]),
+                        parse([*spec.texts(), *texts, *job]),
                         zipped=[keys for keys in spec.zipped if keys not in paired],
                         points=spec.points,
                     )
                 ]
         if not own.params and not swept:
             own = dataclasses.replace(own, params=GridSpec.of(self.default_grid).params)
-        return combinations([*parser.parse_overrides(own.texts()), *given], zipped=own.zipped, points=own.points)
+        return combinations([*parse(own.texts()), *given], zipped=own.zipped, points=own.points)
 
 
 def defer_conditional_keys(arguments: Sequence[str]) -> list[str]:
