@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import queue
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,14 +12,11 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def in_background(work: Callable[[], T], *, nice: int = 0) -> Future[T]:
-    """Start work in a daemon thread, on Linux with the niceness ``nice``, and return its future."""
+def in_background(work: Callable[[], T]) -> Future[T]:
+    """Start work in a daemon thread, and return its future."""
     future: Future[T] = Future()
 
     def run() -> None:
-        if nice and sys.platform == "linux":  # elsewhere it would change the whole process
-            with contextlib.suppress(OSError):
-                os.nice(nice)
         try:
             future.set_result(work())
         except BaseException as error:  # noqa: BLE001  # the future raises it in `result`

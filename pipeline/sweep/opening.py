@@ -29,9 +29,6 @@ from tasks.errors import SweepError
 DRAWERS = 2
 """The processes that draw a sweep's figures: the slowest figure takes as long as two others."""
 
-NICENESS = 5
-"""The niceness of the thread that connects to the store: Ray, which starts meanwhile, gets three times its CPU."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
@@ -102,8 +99,8 @@ def make_recorder(config: Config, folder: Path, *, lone: bool) -> MlflowRecorder
 
 
 def connect_in_background(recorder: MlflowRecorder) -> Future[object]:
-    """Start connecting to the recorder's store: to create one takes seconds, in which an engine can start."""
-    return in_background(lambda: connect(recorder.uri, create=True), nice=NICENESS)
+    """Start connecting to the recorder's store: to create one takes seconds, in which workers can start."""
+    return in_background(lambda: connect(recorder.uri, create=True))
 
 
 def open_record(
