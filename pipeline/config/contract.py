@@ -43,18 +43,12 @@ def _called(row: type, contract: Any) -> str:
         wanted, got = inspect.getattr_static(contract, name, None), inspect.getattr_static(row, name, None)
         if not inspect.isfunction(wanted) or not inspect.isfunction(got):
             continue
-        asked, given = inspect.signature(wanted).parameters, inspect.signature(got).parameters
-        anything = [parameter.kind for parameter in given.values()]
-        named = [one.name for one in asked.values() if one.kind is inspect.Parameter.KEYWORD_ONLY]
-        places = sum(one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD for one in asked.values())
-        taken = sum(
-            one.kind in {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
-            for one in given.values()
-        )
-        unknown = [one for one in named if one not in given]
-        if (unknown and inspect.Parameter.VAR_KEYWORD not in anything) or (
-            taken < places and inspect.Parameter.VAR_POSITIONAL not in anything
-        ):
+        asked = inspect.signature(wanted).parameters.values()
+        places = [one.name for one in asked if one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+        named = [one.name for one in asked if one.kind is inspect.Parameter.KEYWORD_ONLY]
+        try:
+            inspect.signature(got).bind_partial(*places, **dict.fromkeys(named))
+        except TypeError:
             return f"must have {name}{inspect.signature(wanted)}, got {name}{inspect.signature(got)}"
     return ""
 
