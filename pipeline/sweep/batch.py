@@ -19,11 +19,6 @@ class PointBatch:
         self._indices: dict[str, list[int]] = {}  # of the repeats that a trial stands for, by its key
         self._ends: dict[int, dict[int, End]] = {}
 
-    @property
-    def total(self) -> int:
-        """How many trials the source proposes in all; see `PointSource`."""
-        return self.source.total * self._repeats
-
     def more(self, room: int) -> list[Point]:
         """Return the repeats of more points, about ``room`` trials at most."""
         points = self.source.more(max(1, room // self._repeats))

@@ -176,16 +176,8 @@ class LiveSweep:
         """Return the header of the record; the parent run of a sweep keeps the attachments for all its trials."""
         if self._overrides is None:
             return Header(sweep=None, dataset=self._dataset, provenance=provenance)
-        sweep = make_header(
-            self._overrides,
-            self._config,
-            self._tally,
-            self._dataset,
-            provenance,
-            identity=self._batch.source.identity,
-            keys=self._batch.source.keys,
-            total=self._batch.total,
-        )
+        source = self._batch.source
+        sweep = make_header(self._overrides, self._config, self._tally, self._dataset, provenance, source)
         return Header(sweep=sweep, dataset=self._dataset, provenance=Provenance(tags=provenance.tags))
 
     def _begin(self, points: Sequence[Point], plan: Plan) -> None:

@@ -22,6 +22,7 @@ from pipeline.stopping.checks import check, first_rung
 from pipeline.stopping.forecast import Forecast, forecast
 from pipeline.sweep.engines import group_count, thread_count, widest
 from pipeline.sweep.resume import sweep_key
+from pipeline.sweep.source import PointSource
 from tasks.arrays.devices import DEVICE_BLOCKS, HOST_BLOCKS
 from tasks.cost import DataSize
 from tasks.datasets.dataset import Dataset
@@ -151,25 +152,20 @@ def make_header(
     tally: Tally,
     dataset: Dataset,
     provenance: Provenance,
-    identity: str = "",
-    keys: Sequence[str] = (),
-    total: int = 0,
+    source: PointSource,
 ) -> SweepHeader:
-    """Return the header of a sweep, before it starts, from the tally of its trials.
-
-    ``identity`` and ``keys`` are those of its source, ``total`` is how many trials it proposes in all, 0 for these.
-    """
+    """Return the header of a sweep, before it starts, from the tally of its trials so far and their source."""
     criterion, varied = tally.criterion, tally.swept()
     trials = tuple(standing.trial for standing in tally.standings.values())
-    named = [key for key in varied if key not in criterion.over] or keys or list(varied)
+    named = [key for key in varied if key not in criterion.over] or source.keys or list(varied)
     repeats = f" ({config.sweep.repeats} repeats)" if config.sweep.repeats > 1 else ""
     return SweepHeader(
         name=config.sweep.name or f"{', '.join(named) or 'one trial'} on {dataset.name}{repeats}",
         overrides=tuple(overrides),
         trials=trials,
-        total=total,
+        total=source.total * config.sweep.repeats,
         provenance={**provenance.tags, CODE: code_version(), **criterion.tags()},
         attachments=provenance.attachments,
-        key=sweep_key(trials, config, identity),
+        key=sweep_key(trials, config, source.identity),
         criterion=criterion,
     )

@@ -22,6 +22,7 @@ from pipeline.results.tally import Tally
 from pipeline.sweep.engines import make_engine, worker_count
 from pipeline.sweep.opening import Header, connect_in_background, make_recorder, open_record
 from pipeline.sweep.planning import make_header
+from pipeline.sweep.source import Grid
 from tasks.cost import DataSize
 from tests.benchmarks.sweeps import GRID
 from tests.memory_recorder import MemoryRecorder
@@ -61,11 +62,9 @@ def record(groups: Sequence[Group], dataset: Any, engine: Any, recorder: Recorde
 
 def mlflow_recorder(config: Config, plan: Plan, dataset: Any) -> Recorder:
     """Return the recorder of a sweep as the command line opens it."""
-    head = Header(
-        sweep=make_header((), config, Tally(plan.trials, Criterion.of(config.sweep, dataset)), dataset, Provenance()),
-        dataset=dataset,
-        provenance=Provenance(),
-    )
+    tally = Tally(plan.trials, Criterion.of(config.sweep, dataset))
+    sweep = make_header((), config, tally, dataset, Provenance(), Grid(()))
+    head = Header(sweep=sweep, dataset=dataset, provenance=Provenance())
     folder = Path(tempfile.mkdtemp())
     recorder = make_recorder(config, folder, lone=False)
     open_record(recorder, connect_in_background(recorder), config, head, folder)

@@ -15,6 +15,7 @@ from pipeline.results.tally import Tally
 from pipeline.sweep import engines
 from pipeline.sweep.planning import make_header, plan_points, show_dry_run, values_of
 from pipeline.sweep.resume import sweep_key
+from pipeline.sweep.source import Grid
 from tasks.datasets import Synthetic
 from tasks.errors import ConfigError
 
@@ -86,10 +87,12 @@ def test_a_search_is_named_by_its_keys_where_the_repeats_of_one_point_differ_in_
     tally = Tally(plan.trials, Criterion.of(one.config.sweep, dataset))
 
     def name(keys):
-        return make_header((), one.config, tally, dataset, Provenance(), keys=keys).name
+        source = Grid([])
+        source.keys = keys
+        return make_header((), one.config, tally, dataset, Provenance(), source).name
 
-    assert name(["learning_rate"]) == "learning_rate on synthetic (2 repeats)"
-    assert name([]) == "seed, data_seed on synthetic (2 repeats)"
+    assert name(("learning_rate",)) == "learning_rate on synthetic (2 repeats)"
+    assert name(()) == "seed, data_seed on synthetic (2 repeats)"
 
 
 @pytest.mark.parametrize(
