@@ -219,7 +219,7 @@ def test_every_command_of_the_page_does_what_it_says(page):
         "0 failed",
         "12/12 trials, 0 running, 0 failed",
         "12/12 trials, 0 running, 0 failed",
-        "12 trials are finished already",
+        "12 trials finished already",
         "verdict: bit for bit equal",
         "largest relative error",
         "4/4 trials, 0 running, 0 failed",

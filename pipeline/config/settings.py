@@ -162,6 +162,15 @@ def text_of(name: str, value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun.
+
+    >>> counted(1, "group"), counted(2, "group")
+    ('1 group', '2 groups')
+    """
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def _name(used: Mapping[str, Any], varied: Collection[str]) -> str:
     lead = "strategy" if used["task"] == "train" else "task"
     parts = [str(used[lead])]

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.config.settings import text_of, used_values
+from pipeline.config.settings import counted, text_of, used_values
 from pipeline.plan.plan import Group, Plan
 from pipeline.reports import Retried
 from pipeline.results.cells import cells, headers
@@ -173,7 +173,7 @@ def _show_settings(console: Console, tally: Tally) -> None:
     measured = {name for setting in settings for repeat in setting.repeats for name in repeat.metrics}
     _print_fitting(console, headers(settings), [cells(setting, settings) for setting in settings[:MAX_ROWS]])
     if len(settings) > MAX_ROWS:
-        console.print(f"and {len(settings) - MAX_ROWS} more settings in the record")
+        console.print(f"and {counted(len(settings) - MAX_ROWS, 'more setting')} in the record")
     _show_unranked(console, tally, measured)
     for sentence in (at_the_end(settings), *conclusion(settings)):
         if sentence:
@@ -252,7 +252,8 @@ def show_folded(console: Console, plan: Plan) -> None:
 def show_past(console: Console, counts: tuple[int, int, int], damaged: Sequence[Path]) -> None:
     """Print how many trials of a resumed sweep have ended, go on from a checkpoint, and start."""
     ended, further, fresh = counts
-    console.print(f"resumed: {ended} trials are finished already, {further} go on from a checkpoint, {fresh} start")
+    already = f"{counted(ended, 'trial')} finished already"
+    console.print(f"resumed: {already}, {further} to go on from a checkpoint, {fresh} to start")
     for path in damaged:
         console.print(f"damaged, so the checkpoint before it counts: {path}", markup=False, soft_wrap=True)
 
@@ -273,8 +274,8 @@ def show_plan(
     """Print the plan of a dry run: its groups, the memory of a worker in bytes (0: unknown), the estimated time."""
     taken = f"about {memory / 1e6:.0f} MB a worker beside the shared data, " if memory else ""
     console.print(
-        f"{len(plan.trials)} trials, {len(plan.folded)} folded, in {len(groups)} groups on {workers} workers; "
-        f"{taken}about {_duration(seconds)}",
+        f"{counted(len(plan.trials), 'trial')}, {len(plan.folded)} folded, in {counted(len(groups), 'group')} on "
+        f"{counted(workers, 'worker')}; {taken}about {_duration(seconds)}",
         markup=False,
     )
     table = _table("group", "trials", "strategy", "batch_size", "steps", "first trial")
@@ -287,7 +288,7 @@ def show_plan(
         table.add_row(*counts, Text(first.name))
     console.print(table)
     if len(groups) > MAX_ROWS:
-        console.print(f"and {len(groups) - MAX_ROWS} more groups")
+        console.print(f"and {counted(len(groups) - MAX_ROWS, 'more group')}")
 
 
 def show_forecast(console: Console, forecast: Forecast, *, seconds: float) -> None:

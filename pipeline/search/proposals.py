@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.background import in_background
+from pipeline.config.settings import counted
 from pipeline.reports import Searched, Told
 from pipeline.search.objectives import Objectives
 from pipeline.search.search import Proposal, Search
@@ -150,7 +151,7 @@ class Proposals:
         """Return the plan of the search, in a line."""
         objectives = zip(self._objectives.directions, self._objectives.names, strict=True)
         what = " and ".join(f"{direction} {name}" for direction, name in objectives)
-        how = f"{self.search.sampler}, {self.total} proposals to {what}"
+        how = f"{self.search.sampler}, {counted(self.total, 'proposal')} to {what}"
         if not self.search.learns:
             return f"{how}, all of them at once"
         first = f"the {self.before_learning} planned here first"

@@ -13,6 +13,7 @@ from pipeline.address import sqlite_file
 from pipeline.background import in_background
 from pipeline.config.identity import code_version
 from pipeline.config.schema import Config
+from pipeline.config.settings import counted
 from pipeline.display.console import Display, Loading, make_console, show_folded, show_past, show_table
 from pipeline.errors import Interrupted
 from pipeline.plan.plan import Group, Plan, PlannedTrial, Point
@@ -217,7 +218,7 @@ class LiveSweep:
     def _recall(self, points: Sequence[Point]) -> tuple[Sequence[Point], Plan]:
         """Have a source repeat its proposals of an earlier process, and return all points and their plan."""
         proposals = [overrides for made in self._resumption.proposals for overrides in made]
-        self._console.print(f"{len(proposals)} proposals of the earlier process are repeated")
+        self._console.print(f"repeated from the earlier process: {counted(len(proposals), 'proposal')}")
         self._batch.source.recall(proposals)
         return self._extended(points, len(proposals))
 

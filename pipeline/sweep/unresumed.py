@@ -10,6 +10,7 @@ from pathlib import Path
 from pipeline.config.identity import CODE
 from pipeline.config.packages import SOURCES
 from pipeline.config.schema import Limits
+from pipeline.config.settings import counted
 from pipeline.record.artifacts import params
 from pipeline.record.protocol import CHECKPOINTS, OtherSweep, SweepHeader
 from pipeline.sweep.checkpoints import Checkpoints
@@ -34,7 +35,7 @@ def unresumed(uri: str, experiment: str, sweep: SweepHeader, dataset_digest: str
     if abandoned:
         count = sum(len(other.unended) for other in abandoned)
         names = ", ".join(f"{other.name} (run {other.run_id})" for other in abandoned)
-        text += f"\nended as KILLED: {count} runs that no process computes, of {names}"
+        text += f"\nended as KILLED: {counted(count, 'run')} that no process computes, of {names}"
     return text
 
 

@@ -164,7 +164,7 @@ def test_who_waits_no_longer_has_a_log_that_a_resume_knows(tmp_path, proxy, expe
     # then what the log holds is in the record, and is not computed again
     assert process.returncode == 0, err
     assert f"missing reports were written to the record, from {log}" in out + err
-    assert "resumed: 4 trials are finished already, 0 go on from a checkpoint, 0 start" in out
+    assert "resumed: 4 trials finished already, 0 to go on from a checkpoint, 0 to start" in out
     assert len(list((tmp_path / "notes").iterdir())) == computed
     parents, trials = runs(proxy.uri, experiment)
     assert parents == ["FINISHED"]

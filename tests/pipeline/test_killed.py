@@ -71,6 +71,6 @@ def test_a_driver_killed_at_five_random_moments_is_resumed_to_the_same_end(tmp_p
     del sweep.environment["FIGURES"]  # which nobody looks at, and nobody kills any more
     code, out, err = sweep.resume("engine=inprocess")
     assert code == 0, err
-    assert "resumed: 4 trials are finished already, 0 go on from a checkpoint, 0 start" in out
+    assert "resumed: 4 trials finished already, 0 to go on from a checkpoint, 0 to start" in out
     assert sweep.work() == before
     assert sweep.statuses() == (["FINISHED"], trials)

@@ -99,9 +99,9 @@ def test_a_search_is_named_by_its_keys_where_the_repeats_of_one_point_differ_in_
     ("values", "lone", "planned"),
     [
         ({}, False, "6 trials, 0 folded, in 3 groups on 3 workers"),
-        ({"engine": "inprocess"}, False, "6 trials, 0 folded, in 1 groups on 1 workers"),
-        ({}, True, "1 trials, 0 folded, in 1 groups on 1 workers"),
-        ({"engine": "ray"}, True, "1 trials, 0 folded, in 1 groups on 3 workers"),
+        ({"engine": "inprocess"}, False, "6 trials, 0 folded, in 1 group on 1 worker"),
+        ({}, True, "1 trial, 0 folded, in 1 group on 1 worker"),
+        ({"engine": "ray"}, True, "1 trial, 0 folded, in 1 group on 3 workers"),
     ],
 )
 def test_a_dry_run_plans_for_the_engine_that_would_compute(values, lone, planned):

@@ -115,7 +115,7 @@ def test_a_sweep_whose_relay_is_lost_says_so_and_is_resumed_to_the_same_record(s
 
     assert code == 0, err
     assert err == ""
-    assert "4 go on from a checkpoint" in out
+    assert "4 to go on from a checkpoint" in out
     assert_equal(sweep.results(), undisturbed)
 
 

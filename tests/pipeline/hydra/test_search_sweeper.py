@@ -224,7 +224,7 @@ def test_a_search_that_is_killed_goes_on_from_its_proposals_and_contradicts_none
     again = commands.run([*command, "sweep.resume=true"], tmp_path, FIGURES="1")
 
     assert again.returncode == 0, again.stderr
-    assert f"{len(before)} proposals of the earlier process are repeated" in again.stdout
+    assert f"repeated from the earlier process: {len(before)} proposals" in again.stdout
     ((run, status, tags, children),) = parents(tmp_path)
     assert status == "FINISHED"
     assert tags["mlflow.note.content"].startswith("**learning_rate on synthetic**")
