@@ -153,16 +153,12 @@ class Segment:
         return 0 if self.start is None else self.start.checkpoint.step
 
 
-def _widest_on_cpu(trials: Sequence[Trial]) -> int:  # noqa: ARG001  # whatever the trials
-    return WIDEST
-
-
 def fuse(
     segments: Sequence[Segment],
     data_size: DataSize,
     *,
     workers: int,
-    widest: Callable[[Sequence[Trial]], int] = _widest_on_cpu,
+    widest: Callable[[Sequence[Trial]], int] = lambda _: WIDEST,
 ) -> tuple[Group, ...]:
     """Fuse the segments of trials that can share arithmetic, from the same step to the same step.
 

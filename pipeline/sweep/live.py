@@ -79,7 +79,7 @@ class LiveSweep:
             self._console.print(self._record.recorder.how_to_look(), markup=False, soft_wrap=True)
 
     def run(
-        self, source: PointSource, *, last: bool = True, meanwhile: Callable[[], object] | None = None
+        self, source: PointSource, *, last: bool = True, meanwhile: Callable[[], object] = lambda: None
     ) -> dict[int, float | Exception]:
         """Run the points of a source, and return each one's value, or its failure, by index.
 
@@ -97,7 +97,6 @@ class LiveSweep:
         few = bool(source.identity) and self._config.sweep.resume
         points = self._batch.more(1 if few else self._room())
         shared_config(points, self._config)
-        meanwhile = meanwhile or (lambda: None)
         if self.started:
             meanwhile()
             self._add(points)
@@ -185,10 +184,12 @@ class LiveSweep:
         """Load the data into the engine, and schedule the first points, after those of an earlier process."""
         self._engine.load(self._dataset)
         self._resumption = self._resumed()
-        if self._resumption.proposals:
-            points, plan = self._recall(points)
-        elif self._batch.source.identity and self._config.sweep.resume:  # of which one point is known so far
-            points, plan = self._extended(points, self._room())
+        proposals = [overrides for made in self._resumption.proposals for overrides in made]
+        if proposals:
+            self._console.print(f"repeated from the earlier process: {counted(len(proposals), 'proposal')}")
+            self._batch.source.recall(proposals)
+        if self._batch.source.identity and self._config.sweep.resume:  # of which one point is known so far
+            points, plan = self._extended(points, len(proposals) or self._room())
         if self._resumption.found:
             show_past(self._console, self._resumption.counts(self._tally.standings), self._resumption.damaged)
         self._record_proposals()
@@ -214,13 +215,6 @@ class LiveSweep:
             self._console.print(opened.unresumed, markup=False, soft_wrap=True)
             return Resumption()
         return Resumption.of(opened.past, opened.checkpoints)
-
-    def _recall(self, points: Sequence[Point]) -> tuple[Sequence[Point], Plan]:
-        """Have a source repeat its proposals of an earlier process, and return all points and their plan."""
-        proposals = [overrides for made in self._resumption.proposals for overrides in made]
-        self._console.print(f"repeated from the earlier process: {counted(len(proposals), 'proposal')}")
-        self._batch.source.recall(proposals)
-        return self._extended(points, len(proposals))
 
     def _extended(self, points: Sequence[Point], room: int) -> tuple[Sequence[Point], Plan]:
         """Return the first points with about ``room`` more, and their plan."""
