@@ -30,18 +30,8 @@ OF_JOB = ("config.yaml", "overrides.yaml", "hydra.yaml")
 """The files of a job."""
 
 
-def is_dry_run(config: DictConfig) -> bool:
-    """Return whether the config of a sweep asks for its plan only."""
-    return _is_true(config, "dry_run")
-
-
-def is_resumed(config: DictConfig) -> bool:
-    """Return whether the config of a sweep asks to go on from an earlier process."""
-    return _is_true(config, "resume")
-
-
-def _is_true(config: DictConfig, name: str) -> bool:
-    """Return whether a key of ``sweep`` is true; what an environment variable holds is a text."""
+def is_true(config: DictConfig, name: str) -> bool:
+    """Return whether a key of ``sweep`` is true in a sweep's config; what an environment variable holds is a text."""
     sweep = OmegaConf.select(config, "sweep")  # what it must be is checked in each job
     return isinstance(sweep, DictConfig) and str(sweep.get(name)).lower() == "true"
 
@@ -78,7 +68,7 @@ def claim_folder(config: DictConfig) -> Claim | None:
     The new folder is next to it, or inside it if the working folder is the sweep's folder or below. A dry run is no
     sweep: nothing is written, and None returned.
     """
-    if is_dry_run(config):
+    if is_true(config, "dry_run"):
         return None
     wanted = Path(str(config.hydra.sweep.dir))
     ours = Path.cwd().is_relative_to(wanted.resolve())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from pipeline.address import redact
 from pipeline.config.schema import Config
 from pipeline.display.console import make_console
 from pipeline.hydra.composer import Composer, Job
-from pipeline.hydra.folders import MULTIRUN, claim_folder, hide_credentials, is_dry_run, write_folders
+from pipeline.hydra.folders import MULTIRUN, claim_folder, hide_credentials, is_true, write_folders
 from pipeline.hydra.job_context import StartedJob, as_hydra_job, end_job, start_job
 from pipeline.hydra.search_source import SearchSource
 from pipeline.plan.plan import Point
@@ -132,7 +133,7 @@ class SweepLauncher(Launcher):
         """Run jobs, and those that start meanwhile, in Hydra's context, and end them; ``run`` returns their scores."""
         folder, callbacks = Path(self.config.hydra.sweep.dir).absolute(), self._callbacks()
         try:
-            log = not is_dry_run(self.config)
+            log = not is_true(self.config, "dry_run")
             with as_hydra_job(jobs[0].job.config(), str(folder), log=log) as self._context:
                 ends = run(folder)
         except Exception as error:
@@ -213,10 +214,7 @@ def validated(jobs: Sequence[Job]) -> list[Point]:
 
 
 def _print_left_out(jobs: Sequence[Job]) -> None:
-    without: dict[str, int] = {}
-    for job in jobs:
-        for override in job.left_out:
-            without[override.key_or_group] = without.get(override.key_or_group, 0) + 1
+    without = Counter(override.key_or_group for job in jobs for override in job.left_out)
     for key, count in without.items():
         group = key.partition(".")[0]
         print(f"{key} is left out of {count} of {len(jobs)} points, whose {group} has no such key")  # noqa: T201

@@ -12,7 +12,7 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
 from pipeline.config.schema import parse
-from pipeline.hydra.folders import is_dry_run, is_resumed
+from pipeline.hydra.folders import is_true
 from pipeline.hydra.grid import GridSpec
 from pipeline.hydra.launcher import claimed_folder, validated
 from pipeline.hydra.sweeper import ComposingSweeper, undo_deferral
@@ -76,7 +76,7 @@ class SearchSweeper(ComposingSweeper):
         proposals = Proposals(search, budget, objectives)
         with claimed_folder(self.config, self.composer, ours):
             returns = ours.search(proposals, examples) if ours else self._by_batches(proposals, objectives)
-        if not is_dry_run(self.config):
+        if not is_true(self.config, "dry_run"):
             file = Path(self.config.hydra.sweep.dir) / "optimization_results.yaml"
             OmegaConf.save(OmegaConf.create(search.results()), file)
         for result in returns:
@@ -114,10 +114,10 @@ class SearchSweeper(ComposingSweeper):
         return Options(
             sampler=_plain(self.sampler),
             directions=objectives.directions,
-            storage=None if is_dry_run(self.config) else self.storage,
+            storage=None if is_true(self.config, "dry_run") else self.storage,
             study_name=self.study_name,
             extend=functools.partial(get_method(own), self.config) if own else None,
-            resume=is_resumed(self.config),
+            resume=is_true(self.config, "resume"),
         )
 
 
