@@ -109,7 +109,7 @@ class LiveSweep:
         return self._batch.ends(self._tally.standings, self._failures.error())
 
     def _start(self, points: Sequence[Point], meanwhile: Callable[[], object]) -> None:
-        """Load the data, then start store and engine in parallel, since each takes seconds.
+        """Load the data, then start the engine, then connect to the store while the workers start.
 
         The engine starts in the main thread, since Ray sets signal handlers, and only after the data have been
         validated. Nothing is recorded of a sweep whose engine cannot start.
