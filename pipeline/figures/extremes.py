@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,16 +17,15 @@ from pipeline.figures.style import (
     dots,
     is_wide,
     label,
-    legend_at_right,
     logarithmic,
 )
 from pipeline.figures.trials import caption_of, noun, ranking_metric, ranking_value, value_text
 from pipeline.record.drawings import TrialRecord
 
 _COLUMNS, _LINES = 40, 2  # of a name above a panel
+_LINE = 0.037  # the height of a line of it, of the figure's
 
-# Curves, their names and their line styles.
-_LOSSES = (("train/loss", "training", "-"), ("val/loss", "validation (data loss)", "--"))
+_LOSSES = {"train/loss": "-", "val/loss": "--"}
 
 
 def draw_extremes(trials: Sequence[TrialRecord]) -> bytes:
@@ -40,30 +39,29 @@ def draw_extremes(trials: Sequence[TrialRecord]) -> bytes:
     shown = [trial for trial in trials if metric in trial.curves and len(_finite(trial, metric)[0])]
     if len(shown) < 2:
         return b""
-    what = "Loss" if of_loss else metric
-    lines = _LOSSES if of_loss else ((metric, metric, "-"),)
-    figure, (left, right) = blank(panels=2, title=f"{what} of the best and of the worst {noun(trials)}")
-    _draw(left, shown[0], "best", BLUE, lines)
-    _draw(right, shown[-1], "worst", VERMILION, lines)
-    return captioned(figure, caption_of(trials), margins={**SIDE_BY_SIDE, "top": 0.82})
+    what, lines = ("Loss", _LOSSES) if of_loss else (metric, {metric: "-"})
+    figure, panels = blank(panels=2, title=f"{what} of the best and of the worst {noun(trials)}")
+    _draw(panels[0], shown[0], "best", BLUE, lines)
+    _draw(panels[1], shown[-1], "worst", VERMILION, lines)
+    rows = 1 + max(axes.get_title().count("\n") for axes in panels)
+    return captioned(figure, caption_of(trials), margins={**SIDE_BY_SIDE, "top": 0.9 - _LINE * rows})
 
 
-def _draw(axes: Axes, trial: TrialRecord, what: str, colour: str, lines: Sequence[tuple[str, str, str]]) -> None:
+def _draw(axes: Axes, trial: TrialRecord, what: str, colour: str, lines: Mapping[str, str]) -> None:
     value, standing = ranking_value(trial), trial.standing
     metric = standing.criterion.metric
     text = value_text(value, metric) if value is not None else f"{standing.outcome_text} at step {standing.step}"
     named = textwrap.wrap(f"{what}: {standing.trial.name}", _COLUMNS, max_lines=_LINES, placeholder=" ...")
-    name = "\n".join(named)
-    label(axes, x="step", y="loss" if lines is _LOSSES else metric, title=f"{name}\n{metric}: {text}")
+    loss = "loss (dashed: validation)" if "val/loss" in trial.curves else "loss"
+    label(axes, x="step", y=loss if lines is _LOSSES else metric, title="\n".join([*named, f"{metric}: {text}"]))
     heights = []
-    for curve, text, style in lines:
+    for curve, style in lines.items():
         if curve in trial.curves:
             steps, values = _finite(trial, curve)
-            axes.plot(steps, values, style, color=colour, linewidth=2, marker=dots(steps), label=text)
+            axes.plot(steps, values, style, color=colour, linewidth=2, marker=dots(steps))
             heights.append(values)
     if is_wide(np.concatenate(heights)):
         logarithmic(axes, "y")
-    legend_at_right(axes)
 
 
 def _finite(trial: TrialRecord, metric: str) -> tuple[np.ndarray, np.ndarray]:

@@ -40,7 +40,7 @@ _DIGITS = ((0.7, "25"), (0.3, "23468"), (0.0, "123456789"))
 
 _TITLE, _LABEL, _TICK, _CAPTION = 15, 13, 12, 10
 
-SIDE_BY_SIDE = {"left": 0.09, "right": 0.975, "bottom": 0.12, "top": 0.92, "wspace": 0.22}
+SIDE_BY_SIDE = {"left": 0.09, "right": 0.975, "bottom": 0.11, "top": 0.92, "wspace": 0.22}
 """The margins of two panels, for figures that a sweep has many of."""
 
 # The groups of a config in a caption, in order.
@@ -164,8 +164,8 @@ def finished(figure: Figure, trial: PlannedTrial) -> bytes:
 def captioned(figure: Figure, text: str, *, margins: Mapping[str, float] | None = None) -> bytes:
     """Return the figure as PNG, with a caption below, which is shortened to a few lines.
 
-    ``margins`` are the edges of the panels, as fractions of the figure above its caption; without them a layout engine
-    finds them, which takes twice as long.
+    ``margins`` are the edges of the panels, as fractions of the figure, that below from its caption; without them a
+    layout engine finds them, which takes twice as long.
     """
     lines = textwrap.wrap(text, _CAPTION_COLUMNS, max_lines=_CAPTION_LINES, placeholder=" ...")
     foot = _CAPTION_HEIGHT * len(lines) * _HEIGHT / figure.get_figheight()
@@ -173,8 +173,7 @@ def captioned(figure: Figure, text: str, *, margins: Mapping[str, float] | None 
         figure.set_layout_engine(ConstrainedLayoutEngine(rect=(0, foot + 0.01, 1, 0.99 - foot)))
     else:
         figure.set_layout_engine(None)
-        upright = {side: foot + (1 - foot) * margins[side] for side in ("bottom", "top")}
-        figure.subplots_adjust(**{**margins, **upright})
+        figure.subplots_adjust(**{**margins, "bottom": foot + margins["bottom"]})
     figure.text(0.012, 0.012, "\n".join(lines), fontsize=_CAPTION, color=QUIET, va="bottom")
     _show_dollars(figure)
     buffer = io.BytesIO()

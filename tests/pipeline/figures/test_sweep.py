@@ -9,6 +9,7 @@ from PIL import Image
 
 from pipeline.figures.costs import draw_costs
 from pipeline.figures.drawing import SWEEP_FIGURES
+from pipeline.figures.extremes import draw_extremes
 from pipeline.figures.heat_maps import _cells, _left_out, _values, draw_heat_maps
 from pipeline.figures.metrics import draw_metrics
 from pipeline.figures.parallel_coordinates import _places, _texts, draw_parallel_coordinates
@@ -82,6 +83,30 @@ def test_models_that_are_swept_are_told_apart(record):
     assert list(kinds) == ["linear gradient", "linear random", "mlp gradient", "mlp random"]
     assert kinds["mlp random"] == [every[1]]
     assert drawn([*every, record(0.4, **mlp, learning_rate=0.5)]).keys() == FIGURES.keys()
+
+
+@pytest.mark.parametrize("words", [1, 60])
+@pytest.mark.parametrize("name", ["sgd", "gradient softmax adam lr=0.001 batch=64", "prompt=" + "word " * 50])
+def test_the_titles_of_the_best_and_the_worst_do_not_touch_what_is_around_them(record, monkeypatch, name, words):
+    # given titles of two and three lines, and captions of two and of many lines
+    figures = []
+    monkeypatch.setattr("pipeline.figures.extremes.blank", lambda **what: figures.append(blank(**what)) or figures[-1])
+    trials = [record(0.5, learning_rate=rate) for rate in (1.0, 2.0)]
+    trials[0].standing.trial.config["dataset"]["name"] = "long " * words
+    for trial in trials:
+        object.__setattr__(trial.standing.trial, "name", name)
+
+    draw_extremes(trials)
+
+    figure, panels = figures[0]
+    caption = figure.texts[-1].get_window_extent()
+    for axes in panels:
+        title, panel = axes.title.get_window_extent(), axes.get_window_extent()
+        assert title.y1 + 3 < figure.texts[0].get_window_extent().y0
+        assert panel.y1 < title.y0 < panel.y1 + 15
+        assert caption.y1 + 3 < axes.xaxis.label.get_window_extent().y0
+        assert panel.height > 200
+        assert axes.get_legend() is None, "it would cover a curve that goes up and down"
 
 
 @pytest.fixture
