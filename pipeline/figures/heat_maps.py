@@ -25,47 +25,50 @@ from pipeline.record.drawings import TrialRecord
 
 _COLOUR_MAP = "cividis"
 _NAMES = {"batch_size": "batch size"}
-_LARGEST, _SMALLEST, _WIDTH = 12, 7, 125  # the font sizes of a cell's text, and the width that the columns share
-_SLANTED = 24  # the most columns whose ticks do not overlap at 45 degrees
-_BREADTH, _HEIGHT = 490, 260  # the sums of the font sizes of ticks that fit beside each other, and above each other
+_LARGEST, _WIDTH = 12, 125  # the largest size of a cell's text, and the width that the columns share
+_MOST = 16  # columns or rows that can be read
+_LETTERS = 60  # ticks with more do not fit beside each other
 
 
 def draw_heat_maps(trials: Sequence[TrialRecord]) -> bytes:
     """Return the accuracy of the best trial at each learning rate and batch size, for each strategy and model.
 
-    It is empty if neither is swept. For settings (means), another swept choice replaces the batch size if that is not
-    swept.
+    Another swept choice replaces a batch size that is not swept. It is empty if the trials leave half of the cells
+    blank, as those of a search do, or if there are too many cells to read.
     """
     varied = swept_values([used(trial) for trial in trials])
-    if not {"learning_rate", "batch_size"} & varied.keys():
+    side, kinds, name = _side(varied), by_kind(trials), ranking_metric(trials)
+    sizes, of_side = _values(trials, side), _NAMES.get(side, side)
+    every = {kind: _values(members, "learning_rate") for kind, members in kinds.items()}
+    columns = sum(map(len, every.values()))
+    if not _is_table(trials, kinds, side) or max(columns, len(sizes)) > _MOST:
         return b""
-    kinds = by_kind(trials)
-    name = ranking_metric(trials)
-    side = _side(trials, varied)
-    of_side = _NAMES.get(side, side)
     figure, panels = blank(panels=len(kinds), title=f"{name}{unit(name)} over learning rate and {of_side}")
     low, high = score_range(trials)
-    sizes = _values(trials, side)
-    columns = sum(len(_values(members, "learning_rate")) for members in kinds.values())
-    for axes, (kind, members) in zip(panels, kinds.items(), strict=True):
-        rates = _values(members, "learning_rate")
-        cells, failed = _cells(members, rates, sizes, side)
+    for axes, (kind, rates) in zip(panels, every.items(), strict=True):
+        cells, failed = _cells(kinds[kind], rates, sizes, side)
         image = axes.pcolormesh(cells, cmap=_COLOUR_MAP, vmin=low, vmax=high, edgecolors="white")
-        middle, letters = (low + high) / 2, min(_LARGEST, _WIDTH / columns)
-        _write(axes, cells, failed, name, middle=middle, letters=letters)
+        letters = min(_LARGEST, _WIDTH / columns)
+        _write(axes, cells, failed, name, middle=(low + high) / 2, letters=letters)
         label(axes, x="learning rate", y=of_side if axes is panels[0] else "", title=kind.replace(" ", "\n"))
         axes.grid(visible=False)
         texts = [_text("learning_rate", rate) for rate in rates]
-        angle = 90 if columns > _SLANTED else 45 if max(columns / 3, len(rates)) > 3 else 0
-        across, upright = min(_LARGEST, _BREADTH / columns), min(_LARGEST, _HEIGHT / len(sizes))
-        axes.set_xticks(np.arange(len(rates)) + 0.5, texts, rotation=angle, fontsize=across)
-        axes.set_yticks(np.arange(len(sizes)) + 0.5, [_text(side, size) for size in sizes], fontsize=upright)
-        axes.tick_params(labelleft=axes is panels[0])
-        axes.tick_params(length=0)
+        slanted = columns * max(map(len, texts)) > _LETTERS
+        axes.set_xticks(np.arange(len(rates)) + 0.5, texts, rotation=45 if slanted else 0)
+        axes.set_yticks(np.arange(len(sizes)) + 0.5, [_text(side, size) for size in sizes])
+        axes.tick_params(labelleft=axes is panels[0], length=0)
     colour_bar(figure, image, panels, f"{name}{unit(name)}")
     others = sorted(varied.keys() - {"model", "strategy", "learning_rate", side})
     best = f" · the best over {', '.join(others)}" if others else ""
     return captioned(figure, f"{caption_of_draws(trials)}{best} · x: diverged{_left_out(trials)}, blank: no result")
+
+
+def _is_table(trials: Sequence[TrialRecord], kinds: Mapping[str, Sequence[TrialRecord]], side: str) -> bool:
+    """Return whether trials fill more than half of the cells of a table with two rows and columns at least."""
+    rows = len(_values(trials, side))
+    columns = [len(_values(members, "learning_rate")) for members in kinds.values()]
+    cells = [{(used(one).get("learning_rate"), used(one).get(side)) for one in members} for members in kinds.values()]
+    return rows > 1 and max(columns) > 1 and 2 * sum(map(len, cells)) > rows * sum(columns)
 
 
 def _left_out(trials: Sequence[TrialRecord]) -> str:
@@ -81,12 +84,10 @@ def _values(trials: Sequence[TrialRecord], name: str) -> list[Any]:
     return sorted(found, key=lambda value: (value is None, 0 if value is None else value if numbers else str(value)))
 
 
-def _side(trials: Sequence[TrialRecord], varied: Collection[str]) -> str:
+def _side(varied: Collection[str]) -> str:
     """Return the key of the vertical axis."""
-    if "batch_size" in varied or max(trial.repeats for trial in trials) == 1:
-        return "batch_size"
     others = [name for name in varied if name not in {"model", "strategy", "learning_rate"} and "." not in name]
-    return (others or ["batch_size"])[0]
+    return "batch_size" if "batch_size" in varied or not others else others[0]
 
 
 def _text(name: str, value: Any) -> str:
@@ -94,7 +95,7 @@ def _text(name: str, value: Any) -> str:
 
 
 def _cells(
-    trials: Sequence[TrialRecord], rates: Sequence[Any], sizes: Sequence[Any], side: str = "batch_size"
+    trials: Sequence[TrialRecord], rates: Sequence[Any], sizes: Sequence[Any], side: str
 ) -> tuple[Any, np.ndarray]:
     """Return the best accuracy of every cell, masked if there is none, and the cells whose trials all diverged."""
     cells = np.full((len(sizes), len(rates)), np.nan)
@@ -115,7 +116,7 @@ def _write(axes: Axes, cells: Any, failed: np.ndarray, metric: str, *, middle: f
         at = column + 0.5, row + 0.5
         if failed[row, column]:
             axes.text(*at, "x", ha="center", va="center", fontsize=14, color=INK)
-        elif not np.ma.is_masked(cells[row, column]) and letters >= _SMALLEST:
+        elif not np.ma.is_masked(cells[row, column]):
             colour = "white" if cells[row, column] < middle else "black"
             text = value_text(cells[row, column], metric).removesuffix(" %")
             axes.text(*at, text, ha="center", va="center", fontsize=letters, color=colour)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.config.settings import setting_names
-from pipeline.figures.trials import caption_of, diverged
+from pipeline.figures.trials import caption_of, caption_of_draws, diverged
 from pipeline.record.drawings import TrialRecord
 from pipeline.record.protocol import Series
 from pipeline.results.repeats import Setting, ranked
@@ -69,9 +69,12 @@ def mean_curve(curves: Sequence[Series]) -> tuple[np.ndarray, np.ndarray]:
 
 def caption_of_settings(drawn: Sequence[SettingRecord]) -> str:
     """Return the number of settings and repeats, and the values that all share."""
+    trials = [trial for one in drawn for trial in one.trials]
+    if len(trials) == len(drawn):
+        return caption_of_draws(trials)
     counts = sorted({len(one.trials) for one in drawn})
     many = f"{counts[0]} repeats" if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]} repeats"
-    common = caption_of([trial for one in drawn for trial in one.trials]).partition(" · ")[2]
+    common = caption_of(trials).partition(" · ")[2]
     return f"{len(drawn)} settings x {many} · {common}"
 
 

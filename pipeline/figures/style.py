@@ -31,6 +31,7 @@ LINES = tuple(itertools.product(("-", "--", ":"), COLOURS))
 # 900 x 600 pixels, the largest size that MLflow's UI shows without shrinking.
 _DPI, _WIDTH, _HEIGHT = 100, 9.0, 6.0
 _CAPTION_HEIGHT, _CAPTION_COLUMNS, _CAPTION_LINES = 0.035, 116, 8
+_LEGEND_COLUMNS, _HANDLE = 90, 6  # the letters below a figure, and the width of a line before a name in letters
 _TITLE_COLUMNS, _LONGEST_TITLE = 75, 160  # a title longer than the first has smaller letters
 
 _LOG_FROM = 8.0  # values that span this factor are read better on a logarithmic axis
@@ -89,6 +90,13 @@ def legend(axes: Axes, **place: Any) -> None:
     """Show the legend, if anything is named in it."""
     if axes.get_legend_handles_labels()[0]:  # else Matplotlib would warn
         axes.legend(fontsize=_TICK - 1, frameon=True, framealpha=0.9, edgecolor="none", **place)
+
+
+def legend_below(figure: Figure) -> None:
+    """Show one legend of all panels between them and the caption, where `captioned` places it."""
+    named = {text: one for axes in figure.axes for one, text in zip(*axes.get_legend_handles_labels(), strict=True)}
+    columns = max(1, min(len(named), _LEGEND_COLUMNS // (_HANDLE + max(map(len, named)))))
+    figure.legend(named.values(), named, loc="lower center", ncols=columns, fontsize=_TICK - 1, frameon=False)
 
 
 def legend_at_right(axes: Axes) -> None:
@@ -169,6 +177,9 @@ def captioned(figure: Figure, text: str, *, margins: Mapping[str, float] | None 
     """
     lines = textwrap.wrap(text, _CAPTION_COLUMNS, max_lines=_CAPTION_LINES, placeholder=" ...")
     foot = _CAPTION_HEIGHT * len(lines) * _HEIGHT / figure.get_figheight()
+    for below in figure.legends:
+        below.set_bbox_to_anchor((0.5, foot), figure.transFigure)
+        foot += below.get_window_extent().height / figure.bbox.height
     if margins is None:
         figure.set_layout_engine(ConstrainedLayoutEngine(rect=(0, foot + 0.01, 1, 0.99 - foot)))
     else:
@@ -189,8 +200,8 @@ def _show_dollars(figure: Figure) -> None:
     """
     texts = list(figure.texts)
     for axes in figure.axes:
-        shown = axes.get_legend()
         texts += [axes.title, axes.xaxis.label, axes.yaxis.label, *axes.texts]
+    for shown in (*figure.legends, *(axes.get_legend() for axes in figure.axes)):
         texts += shown.get_texts() if shown else []
     for text in texts:
         text.set_parse_math(False)

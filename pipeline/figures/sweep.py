@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pipeline.figures.bands import draw_bands
 from pipeline.figures.costs import draw_costs
-from pipeline.figures.error_bars import draw_error_bars
 from pipeline.figures.extremes import draw_extremes
 from pipeline.figures.heat_maps import draw_heat_maps
 from pipeline.figures.intervals import draw_intervals
@@ -14,9 +13,17 @@ from pipeline.figures.parallel_coordinates import draw_parallel_coordinates
 from pipeline.figures.profiles import draw_profiles
 from pipeline.figures.rungs import draw_rungs
 from pipeline.figures.settings import are_repeated, as_means
+from pipeline.figures.slices import draw_slices
+from pipeline.figures.trials import are_means
 from pipeline.record.drawings import TrialRecord
 
 __all__ = ["FIGURES", "REPEATED", "RUNGS", "draw_sweep"]
+
+
+def _draw_accuracy(trials: Sequence[TrialRecord]) -> bytes:
+    """Return heat maps, or slices of trials that do not fill one; means have slices with error bars anyway."""
+    return draw_heat_maps(trials) or (b"" if are_means(trials) else draw_slices(trials))
+
 
 RUNGS = "rungs.png"
 """The figure of all trials that is drawn if any was stopped."""
@@ -24,7 +31,7 @@ RUNGS = "rungs.png"
 FIGURES: Mapping[str, Callable[[Sequence[TrialRecord]], bytes]] = {
     "best_loss.png": draw_costs,
     "best_and_worst.png": draw_extremes,
-    "accuracy.png": draw_heat_maps,
+    "accuracy.png": _draw_accuracy,
     "parallel_coordinates.png": draw_parallel_coordinates,
 }
 """The figures of every sweep; if trials are repeated, of the mean of each setting."""
@@ -32,7 +39,7 @@ FIGURES: Mapping[str, Callable[[Sequence[TrialRecord]], bytes]] = {
 REPEATED: Mapping[str, Callable[[Sequence[TrialRecord]], bytes]] = {
     "curves.png": draw_bands,
     "settings.png": draw_intervals,
-    "error_bars.png": draw_error_bars,
+    "error_bars.png": draw_slices,
     "profiles.png": draw_profiles,
 }
 """The figures of all trials that are drawn if they are repeated."""

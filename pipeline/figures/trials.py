@@ -93,21 +93,26 @@ def caption_of(trials: Sequence[TrialRecord]) -> str:
     every = [used(trial) for trial in trials]
     varied = swept_values(every)
     common = {name: value for name, value in every[0].items() if all(one.get(name) == value for one in every)}
-    means = max(trial.repeats for trial in trials) > 1
+    means = are_means(trials)
     hidden = {*varied, *(trials[0].standing.criterion.over if means else ())}
     kept = {name: value for name, value in common.items() if name not in hidden}
     many = f"means of {len(trials)} settings" if means else f"{len(trials)} trials"
     return f"{many} · {_caption(trials[0].standing.trial, kept)}"
 
 
+def are_means(trials: Sequence[TrialRecord]) -> bool:
+    """Return whether the records are means of repeats."""
+    return max(trial.repeats for trial in trials) > 1
+
+
 def noun(trials: Sequence[TrialRecord]) -> str:
     """Return what one of the records is: a trial, or a setting if they are means."""
-    return "setting" if max(trial.repeats for trial in trials) > 1 else "trial"
+    return "setting" if are_means(trials) else "trial"
 
 
 def caption_of_draws(trials: Sequence[TrialRecord]) -> str:
     """Return `caption_of`, with a caution about the ranking if no trial is repeated."""
-    draws = "" if max(trial.repeats for trial in trials) > 1 else " · one seed each is one draw"
+    draws = "" if are_means(trials) else " · one seed each is one draw"
     return caption_of(trials) + draws
 
 

@@ -14,6 +14,7 @@ from pipeline.figures.heat_maps import _cells, _left_out, _values, draw_heat_map
 from pipeline.figures.metrics import draw_metrics
 from pipeline.figures.parallel_coordinates import _places, _texts, draw_parallel_coordinates
 from pipeline.figures.rungs import _draw_counts, _limits
+from pipeline.figures.slices import draw_slices
 from pipeline.figures.style import blank
 from pipeline.figures.sweep import FIGURES, draw_sweep
 from pipeline.figures.training import draw_curves
@@ -212,34 +213,96 @@ def test_the_names_of_a_hundred_rungs_do_not_overlap(record):
     assert len(texts) <= 22
 
 
-@pytest.mark.parametrize(("count", "shown"), [(3, 12), (50, 8)])
-def test_many_rates_and_keys_have_smaller_letters(record, monkeypatch, count, shown):
-    # given a sweep over many rates and sizes
-    trials = [record(0.5, learning_rate=0.1 / (k + 1), batch_size=16 + k) for k in range(count)]
+@pytest.fixture
+def drawn_figures(monkeypatch):
+    """Return the figures of heat maps and slices that are drawn."""
     figures = []
-    monkeypatch.setattr("pipeline.figures.heat_maps.captioned", lambda figure, _: figures.append(figure))
-
-    draw_heat_maps(trials)
-
-    ticks = [tick for axis in (figures[0].axes[0].xaxis, figures[0].axes[0].yaxis) for tick in axis.get_ticklabels()]
-    assert len(ticks) == 2 * count
-    assert all(tick.get_fontsize() <= 12 for tick in ticks)
-    assert min(tick.get_fontsize() for tick in ticks) <= shown
+    for module in ("heat_maps", "slices"):
+        monkeypatch.setattr(f"pipeline.figures.{module}.captioned", lambda figure, _: figures.append(figure) or b"png")
+    return figures
 
 
-@pytest.mark.parametrize("count", [7, 24, 64])
-def test_the_ticks_of_rates_that_a_search_has_drawn_do_not_overlap(record, monkeypatch, count):
-    trials = [record(0.5, learning_rate=1.2345678e-4 * (k + 1)) for k in range(count)]
+def grid(record, rates, sizes):
+    return [record(0.5, learning_rate=rate, batch_size=size) for rate in rates for size in sizes]
+
+
+def searched(record, count):
+    """Return trials over rates of which no two are the same, and two batch sizes."""
+    return [record(0.5, learning_rate=1.2345678e-4 * (k + 1), batch_size=16 << k % 2) for k in range(count)]
+
+
+def test_trials_that_fill_a_table_have_a_heat_map_and_those_of_a_search_do_not(record):
+    random, gradient = rows("random", "gradient")
+    strategies = [*(record(0.5, **gradient, learning_rate=rate, batch_size=size) for rate in (1, 2) for size in (8, 9))]
+
+    assert draw_heat_maps(grid(record, (0.1, 0.01), (16, 32)))
+    assert draw_heat_maps([*strategies, record(0.1, **random, batch_size=8)])
+    assert draw_heat_maps(grid(record, (0.1, 0.01, 0.001), (16, None))[:-1]), "one cell is blank"
+    assert not any(draw_heat_maps(searched(record, count)) for count in (4, 12, 40))
+    # nor have those of one row or column, and of more than can be read
+    assert not draw_heat_maps(grid(record, (0.1, 0.01), (16,)))
+    assert not draw_heat_maps(grid(record, (0.1,), (16, 32)))
+    assert not draw_heat_maps(grid(record, [0.1 / (k + 1) for k in range(20)], (16, 32)))
+
+
+@pytest.mark.parametrize("count", [2, 4, 16])
+def test_the_ticks_of_a_heat_map_do_not_overlap(record, drawn_figures, count):
+    draw_heat_maps(grid(record, [1.2345678e-4 * (k + 1) for k in range(count)], (16, 32)))
+
+    drawn_figures[0].canvas.draw()
+    ticks = drawn_figures[0].axes[0].get_xticklabels()
+    if ticks[0].get_rotation():
+        apart = np.diff([tick.get_transform().transform(tick.get_position())[0] for tick in ticks]).min()
+        across = np.sin(np.radians(ticks[0].get_rotation())) * apart  # between the lines of two texts
+        assert across > ticks[0].get_fontsize() * drawn_figures[0].dpi / 72
+    else:
+        boxes = [tick.get_window_extent() for tick in ticks]
+        assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+
+
+def test_a_search_is_drawn_over_each_of_its_numbers(record, drawn_figures):
+    # given a search whose first trial diverged
+    trials = [*searched(record, 12), record(0.1, Outcome.DIVERGED, learning_rate=10.0)]
+
+    assert draw_sweep("accuracy.png", trials)
+
+    rates, sizes = drawn_figures[0].axes
+    (dots, best, lost), (_, best_of_size, _) = rates.lines, sizes.lines
+    assert (rates.get_xlabel(), rates.get_xscale(), len(dots.get_xdata())) == ("learning_rate", "log", 12)
+    assert (sizes.get_xlabel(), best_of_size.get_xdata().tolist()) == ("batch_size", [16, 32])
+    assert best.get_linestyle() == "None", "its neighbours have other sizes, too"
+    assert best_of_size.get_linestyle() == "-"
+    assert lost.get_xdata() == [10.0]
+
+
+def test_what_does_not_use_a_number_is_a_line_across_its_panel(record, drawn_figures):
+    random, gradient = rows("random", "gradient")
+
+    draw_sweep("accuracy.png", [record(0.5, regularization=value) for value in (0.0, 1e-4, 1e-2)])
+    draw_sweep("accuracy.png", [*(record(0.5, **gradient, learning_rate=r) for r in (1, 2)), record(0.2, **random)])
+
+    assert drawn_figures[0].axes[0].get_xscale() == "symlog", "0 stands apart from the least of the others"
+    (axes,) = drawn_figures[1].axes
+    assert [line.get_ydata()[0] for line in axes.lines if line.get_linestyle() == ":"] == [20.0]
+    assert {text.get_text() for text in drawn_figures[1].legends[0].get_texts()} == {"gradient", "random"}
+
+
+def test_a_legend_below_the_panels_touches_neither_them_nor_the_caption(record, monkeypatch):
     figures = []
-    monkeypatch.setattr("pipeline.figures.heat_maps.captioned", lambda figure, _: figures.append(figure))
+    monkeypatch.setattr("pipeline.figures.slices.blank", lambda **what: figures.append(blank(**what)) or figures[-1])
+    names = ("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam")
+    losses = ("svm", "softmax", "squared_hinge")
+    choices = [{"optimizer": {"name": one}, "loss": {"name": loss}} for one in names for loss in losses]
 
-    draw_heat_maps(trials)
+    draw_slices([record(0.5, **row, learning_rate=rate) for row in choices for rate in (0.1, 0.2)])
 
-    figures[0].canvas.draw()
-    ticks = figures[0].axes[0].get_xticklabels()
-    apart = np.diff([tick.get_transform().transform(tick.get_position())[0] for tick in ticks]).min()
-    across = np.sin(np.radians(ticks[0].get_rotation())) * apart  # between the lines of two texts
-    assert across > ticks[0].get_fontsize() * figures[0].dpi / 72
+    figure, (axes,) = figures[0]
+    (below,) = figure.legends
+    assert len(below.get_texts()) == 18
+    box = below.get_window_extent()
+    assert figure.texts[-1].get_window_extent().y1 < box.y0
+    assert box.y1 < axes.xaxis.label.get_window_extent().y0
+    assert 0 < box.x0 < box.x1 < 900
 
 
 def test_one_trial_is_no_sweep_to_draw(record):
@@ -323,7 +386,7 @@ def test_long_names_and_values_leave_room_for_the_panels(record):
 def test_only_what_diverged_is_drawn_too(record):
     trials = [record(0.1, Outcome.DIVERGED, learning_rate=rate) for rate in (1.0, 2.0)]
 
-    assert set(drawn(trials)) == {"accuracy.png", "best_loss.png", "best_and_worst.png"}
+    assert set(drawn(trials)) == {"best_loss.png", "best_and_worst.png"}
 
 
 def test_a_cell_holds_the_best_accuracy_and_what_diverged_is_marked(record):
@@ -335,7 +398,7 @@ def test_a_cell_holds_the_best_accuracy_and_what_diverged_is_marked(record):
         record(0.9, Outcome.DIVERGED, learning_rate=1.0),
     ]
 
-    cells, failed = _cells(trials, _values(trials, "learning_rate"), _values(trials, "batch_size"))
+    cells, failed = _cells(trials, _values(trials, "learning_rate"), _values(trials, "batch_size"), "batch_size")
 
     assert cells.filled(-1).tolist() == [[70.0, -1.0]]
     assert failed.tolist() == [[False, True]]

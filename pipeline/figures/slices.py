@@ -1,0 +1,108 @@
+"""Slices: the ranking metric over each swept number, with error bars of repeats, and a colour for each other choice."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from pipeline.config.settings import swept_values, text_of
+from pipeline.figures.settings import SettingRecord, by_setting, caption_of_settings
+from pipeline.figures.style import LINES, QUIET, blank, captioned, is_wide, label, legend_below, logarithmic
+from pipeline.figures.trials import is_share, unit
+from pipeline.record.drawings import TrialRecord
+
+_MOST_PANELS = 3
+_KEY = " · line: the best at each value · dotted: without a value · x: diverged or failed"
+_BARS = " · bars: 95 % interval of the mean (BCa bootstrap)"
+
+
+def draw_slices(trials: Sequence[TrialRecord]) -> bytes:
+    """Return a panel for each of the first swept numbers, with a dot for each setting.
+
+    The best at each value are joined by a line, but for a search's values, which hardly two settings share. It is empty
+    if no number is swept.
+    """
+    drawn = by_setting(trials)
+    shown = [one for one in drawn if one.kept]
+    varied = swept_values([one.setting.used for one in drawn])
+    numbers = [name for name, values in varied.items() if len(_numbers(values)) > 1]
+    if not shown or not numbers:
+        return b""
+    metric, lines, names = shown[0].setting.criterion.metric, _lines(varied, numbers), numbers[:_MOST_PANELS]
+    figure, panels = blank(panels=len(names), title=f"{metric} over {', '.join(names)}")
+    every: dict[str, list[SettingRecord]] = {}
+    for one in shown:
+        every.setdefault(_kind(one, lines), []).append(one)
+    for axes, name in zip(panels, names, strict=True):
+        label(axes, x=name, y=f"{metric}{unit(metric)}" if axes is panels[0] else "")
+        joined = len(numbers) == 1 or 2 * len(varied[name]) <= len(shown)
+        for (kind, members), (style, colour) in zip(sorted(every.items()), itertools.cycle(LINES), strict=False):
+            _draw(axes, name, kind, members, linestyle=style if joined else "", color=colour)
+        lost = [one.setting.used[name] for one in drawn if not one.kept and _numbers([one.setting.used.get(name)])]
+        _scale(axes, _numbers(varied[name]), np.array([_value(one) for one in shown]), metric)
+        axes.plot(lost, [axes.get_ylim()[0]] * len(lost), "x", color=QUIET)
+    if len(every) > 1:
+        legend_below(figure)
+    repeated = len(trials) > len(drawn)
+    return captioned(figure, f"{caption_of_settings(drawn)}{_KEY}{_BARS if repeated else ''}")
+
+
+def _draw(axes: Axes, name: str, kind: str, members: Sequence[SettingRecord], *, linestyle: str, color: str) -> None:
+    """Draw settings, the best first: dots, and error bars of the best at each value of a key."""
+    at: dict[Any, SettingRecord] = {}
+    for one in members:
+        at.setdefault(one.setting.used.get(name), one)
+    best = {value: at[value] for value in sorted(_numbers(list(at)))}
+    if without := [one for value, one in at.items() if value not in best]:
+        axes.axhline(_value(without[0]), color=color, linestyle=":", label="" if best else kind)
+    dots = [one for one in members if one.setting.used.get(name) in best]
+    axes.plot([one.setting.used[name] for one in dots], [*map(_value, dots)], ".", color=color, alpha=0.5)
+    metric = members[0].setting.criterion.metric
+    scale = 100 if is_share(metric) else 1
+    summaries = [one.setting.summary(metric) for one in best.values()]
+    ends = [(one.mean - one.low, one.high - one.mean) for one in summaries]
+    bars = scale * np.nan_to_num(ends).reshape(-1, 2).T if np.isfinite(ends).any() else None
+    means = [scale * one.mean for one in summaries]
+    if best:
+        drawn = axes.errorbar([*best], means, bars, fmt="o", color=color, linestyle=linestyle, label=kind, capsize=4)
+        drawn.lines[0].set(linewidth=2, markersize=5)
+
+
+def _scale(axes: Axes, values: Sequence[float], heights: np.ndarray, metric: str) -> None:
+    """Make the axes logarithmic whose values span much; those of one may begin with 0."""
+    positive = np.array([value for value in values if value > 0])
+    if is_wide(np.array(values)):
+        logarithmic(axes, "x")
+    elif is_wide(positive) and min(values) == 0:
+        axes.set_xscale("symlog", linthresh=positive.min())
+    if is_wide(heights) and not is_share(metric):
+        logarithmic(axes, "y")
+
+
+def _value(one: SettingRecord) -> float:
+    """Return the mean of a setting, an accuracy in percent."""
+    criterion = one.setting.criterion
+    return criterion.sign * one.setting.score * (100 if is_share(criterion.metric) else 1)
+
+
+def _lines(varied: Mapping[str, Sequence[Any]], numbers: Sequence[str]) -> list[str]:
+    """Return the swept choices whose combinations are few enough for a line each."""
+    chosen: list[str] = []
+    for name, values in varied.items():
+        count = math.prod(len(varied[one]) for one in [*chosen, name])
+        if name not in numbers and "." not in name and count <= len(LINES) and len(values) > 1:
+            chosen.append(name)
+    return chosen
+
+
+def _kind(one: SettingRecord, lines: Sequence[str]) -> str:
+    return " ".join(text_of(name, one.setting.used[name]) for name in lines if name in one.setting.used)
+
+
+def _numbers(values: Sequence[Any]) -> list[float]:
+    return [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
