@@ -10,15 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
 from pipeline.config.settings import swept_values, text_of
-from pipeline.figures.style import LINES, SIDE_BY_SIDE, blank, captioned, label, legend, logarithmic
+from pipeline.figures.style import LINES, SIDE_BY_SIDE, blank, captioned, label, legend_below, logarithmic
 from pipeline.figures.trials import by_kind, caption_of, loss_name, models, noun, used
 from pipeline.record.drawings import TrialRecord
 
 # Wide enough for the numbers of a logarithmic axis that spans less than a decade.
 _MARGINS = {**SIDE_BY_SIDE, "left": 0.125, "wspace": 0.38}
 
-# How far the axis goes above the median of the first losses, and below that of the last: a diverging trial, or a
-# minibatch of one example, would squeeze the others.
+# How far the axis goes above the median of the first losses, and below that of the last or the winner's: a diverging
+# trial, or a minibatch of one example, would squeeze the others.
 _FAR = 100.0
 
 _MOST_KINDS = 8  # that a legend has room for
@@ -51,7 +51,7 @@ def draw_costs(trials: Sequence[TrialRecord]) -> bytes:
         logarithmic(axes, "xy")
         axes.autoscale_view()
         _limit(axes, drawn)
-    legend(panels[0], loc="lower left")
+    legend_below(figure)
     caption = f"{caption_of(shown)} · thick: of each the best {noun(shown)}, thin: the others"
     return captioned(figure, caption, margins=_MARGINS)
 
@@ -95,5 +95,5 @@ def _limit(axes: Axes, drawn: Sequence[np.ndarray]) -> None:
     losses = [loss[loss > 0] for loss in drawn if (loss > 0).any()]
     if losses:
         first, last = (np.array([loss[place] for loss in losses]) for place in (0, -1))
-        lowest = min(float(last[0]), max(float(last.min()), float(np.median(last)) / _FAR))
+        lowest = max(float(last.min()), min(float(last[0]), float(np.median(last))) / _FAR)
         axes.set_ylim(lowest / 2, min(float(first.max()), float(np.median(first)) * _FAR) * 1.2)

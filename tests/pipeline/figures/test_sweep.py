@@ -129,7 +129,7 @@ def test_the_curves_over_costs_are_told_apart_by_what_is_swept(record, costs):
 
     def told(trials):
         figure = costs(trials)
-        shown = figure.axes[0].get_legend().get_texts()
+        shown = figure.legends[0].get_texts()  # below the panels, where it hides no curve
         return [figure.get_suptitle().rpartition("by ")[2], *(text.get_text().partition(":")[0] for text in shown)]
 
     assert told(grid) == ["optimizer", "sgd", "adam"]
@@ -143,15 +143,26 @@ def test_the_curves_over_costs_are_in_view_but_for_what_is_far_from_the_others(r
     # given trials whose losses fall from 2 to 0.1, but for one that is best by its accuracy alone, one that falls
     # further, and three that are far away: of a minibatch without a loss, of one with hardly any, and of no use at all
     ends = [(2.0, 1.0), *[(2.0, 0.1)] * 5, (2.0, 0.003), (2.0, 0.0), (2.0, 1e-12), (1e12, 1e11)]
-    trials = [record(0.9, learning_rate=0.1 * (k + 1)) for k in range(len(ends))]
-    for trial, losses in zip(trials, ends, strict=True):
-        loss = Series(steps=np.array([10, 20]), values=np.array(losses))
-        object.__setattr__(trial, "curves", trial.curves | {"train/loss": loss})
 
-    low, high = costs(trials).axes[0].get_ylim()
+    low, high = costs(losses(record, ends)).axes[0].get_ylim()
 
     assert 1e-12 < low < 0.003
     assert 2.0 < high < 1e11
+
+
+def test_the_lowest_of_the_curves_over_costs_is_in_view_where_most_trials_are_far_above(record, costs):
+    low, _ = costs(losses(record, [(2.0, 0.1), (2.0, 0.02), *[(1e4, 1e3)] * 6])).axes[0].get_ylim()
+
+    assert low < 0.02
+
+
+def losses(record, ends):
+    """Return trials whose losses fall from and to these."""
+    trials = [record(0.9, learning_rate=0.1 * (k + 1)) for k in range(len(ends))]
+    for trial, values in zip(trials, ends, strict=True):
+        loss = Series(steps=np.array([10, 20]), values=np.array(values))
+        object.__setattr__(trial, "curves", trial.curves | {"train/loss": loss})
+    return trials
 
 
 @pytest.mark.parametrize("factor", [1.2, 2.5, 4, 9, 40, 90, 1e3])
