@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
 
 from pipeline.config.settings import swept_values, text_of
 from pipeline.figures.style import INK, blank, captioned, colour_bar, label
@@ -16,7 +17,7 @@ from pipeline.figures.trials import (
     diverged,
     ranking_metric,
     ranking_value,
-    score_range,
+    score_scale,
     unit,
     used,
     value_text,
@@ -44,12 +45,12 @@ def draw_heat_maps(trials: Sequence[TrialRecord]) -> bytes:
     if not _is_table(trials, kinds, side) or max(columns, len(sizes)) > _MOST:
         return b""
     figure, panels = blank(panels=len(kinds), title=f"{name}{unit(name)} over learning rate and {of_side}")
-    low, high = score_range(trials)
+    scale = score_scale(trials)
     for axes, (kind, rates) in zip(panels, every.items(), strict=True):
         cells, failed = _cells(kinds[kind], rates, sizes, side)
-        image = axes.pcolormesh(cells, cmap=_COLOUR_MAP, vmin=low, vmax=high, edgecolors="white")
+        image = axes.pcolormesh(cells, cmap=_COLOUR_MAP, norm=scale, edgecolors="white")
         letters = min(_LARGEST, _WIDTH / columns)
-        _write(axes, cells, failed, name, middle=(low + high) / 2, letters=letters)
+        _write(axes, cells, failed, name, scale=scale, letters=letters)
         label(axes, x="learning rate", y=of_side if axes is panels[0] else "", title=kind.replace(" ", "\n"))
         axes.grid(visible=False)
         texts = [_text("learning_rate", rate) for rate in rates]
@@ -111,12 +112,12 @@ def _cells(
     return np.ma.masked_invalid(cells), failed & np.isnan(cells)
 
 
-def _write(axes: Axes, cells: Any, failed: np.ndarray, metric: str, *, middle: float, letters: float) -> None:
+def _write(axes: Axes, cells: Any, failed: np.ndarray, metric: str, *, scale: Normalize, letters: float) -> None:
     for row, column in np.ndindex(cells.shape):
         at = column + 0.5, row + 0.5
         if failed[row, column]:
             axes.text(*at, "x", ha="center", va="center", fontsize=14, color=INK)
         elif not np.ma.is_masked(cells[row, column]):
-            colour = "white" if cells[row, column] < middle else "black"
+            colour = "white" if scale(cells[row, column]) < 0.5 else "black"
             text = value_text(cells[row, column], metric).removesuffix(" %")
             axes.text(*at, text, ha="center", va="center", fontsize=letters, color=colour)

@@ -11,11 +11,10 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
-from matplotlib.colors import Normalize
 
 from pipeline.config.settings import swept_values, text_of
 from pipeline.figures.style import INK, QUIET, blank, captioned, colour_bar, shortened
-from pipeline.figures.trials import caption_of_draws, noun, ranking_metric, ranking_value, score_range, unit, used
+from pipeline.figures.trials import caption_of_draws, noun, ranking_metric, ranking_value, score_scale, unit, used
 from pipeline.record.drawings import TrialRecord
 
 _COLOUR_MAP = "cividis"
@@ -33,15 +32,16 @@ def draw_parallel_coordinates(trials: Sequence[TrialRecord]) -> bytes:
         return b""
     name = ranking_metric(trials)
     figure, (axes,) = blank(title=f"Every {noun(trials)} through its values, by {name}")
-    low, high = score_range(trials)
-    colour = ScalarMappable(Normalize(low, high), colormaps[_COLOUR_MAP])
+    scale = score_scale(trials)
+    colour = ScalarMappable(scale, colormaps[_COLOUR_MAP])
+    worst = 0.0 if trials[0].standing.criterion.mode == "max" else 1.0
     places = [_places(setting, trials) for setting in varied]
     lines, colours, styles = [], [], []
     # The worst first, so that the best are drawn on top.
     for trial in reversed(trials):
         setting, score = used(trial), ranking_value(trial)
         heights = [place[str(setting.get(key, _UNUSED))] for key, place in zip(varied, places, strict=True)]
-        lines.append(_smooth([*heights, 0.0 if score is None else (score - low) / (high - low)]))
+        lines.append(_smooth([*heights, worst if score is None else float(scale(score))]))
         colours.append(QUIET if score is None else colour.to_rgba(np.array(score)))
         styles.append(":" if score is None else "-")
     # One collection: a thousand separate lines take seconds.

@@ -6,7 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from matplotlib.colors import LogNorm, Normalize
+
 from pipeline.config.settings import swept_values, text_of, used_values
+from pipeline.figures.style import is_wide
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record.drawings import TrialRecord
 from tasks.events import Outcome, Result
@@ -59,14 +63,17 @@ def ranking_value(trial: TrialRecord) -> float | None:
     return 100 * standing.value if is_share(standing.criterion.metric) else standing.value
 
 
-def score_range(trials: Sequence[TrialRecord]) -> tuple[float, float]:
-    """Return the least and the largest of the trials' ranking values, for colours; of equal ones, too, they are apart.
+def score_scale(trials: Sequence[TrialRecord]) -> Normalize:
+    """Return the scale of the trials' ranking values, for colours; of equal ones, too, its ends are apart.
 
-    Then the first is below them: no accuracy is above 100 %.
+    Then the first is below them: no accuracy is above 100 %. It is logarithmic for values that span much, such as the
+    loss of a trial that nearly diverged, beside which the others would all have one colour.
     """
     scores = [score for trial in trials if (score := ranking_value(trial)) is not None] or [0.0]
     low, high = min(scores), max(scores)
-    return (low, high) if high - low > 1e-9 * abs(high) else (high - (0.01 * abs(high) or 1.0), high)
+    if is_wide(np.array(scores)) and not is_share(ranking_metric(trials)):
+        return LogNorm(low, high)
+    return Normalize(low if high - low > 1e-9 * abs(high) else high - (0.01 * abs(high) or 1.0), high)
 
 
 def value_text(value: float, metric: str) -> str:

@@ -345,6 +345,30 @@ def test_the_colours_of_scores_that_are_all_equal_have_readable_numbers(record, 
     assert "+" not in axis.get_offset_text().get_text()  # as in 1e-8+9.6864e1
 
 
+def test_one_trial_that_nearly_diverged_does_not_give_the_others_one_colour_and_one_that_did_is_not_the_best(
+    record, monkeypatch
+):
+    # given losses of which one is far above the others, and a trial without one
+    trials = [record(0.5, learning_rate=rate, batch_size=size) for rate in (0.1, 0.01) for size in (16, 32)]
+    trials += [record(0.5, Outcome.DIVERGED, learning_rate=1.0), record(0.5, learning_rate=1.0, batch_size=32)]
+    for trial, loss in zip(trials, (0.1, 0.2, 0.4, 0.8, np.inf, 1e5), strict=True):
+        trial.standing.criterion = Criterion(metric="val/loss", mode="min")
+        trial.standing.metrics = {"val/loss": loss}
+    figures = []
+    for draw in (draw_heat_maps, draw_parallel_coordinates):
+        monkeypatch.setattr(f"{draw.__module__}.captioned", lambda figure, _: figures.append(figure))
+        draw(trials)
+
+    heat_map, (coordinates, _) = figures[0].axes[0], figures[1].axes
+    colours = heat_map.collections[0].to_rgba(np.array([0.1, 0.8]))
+    assert np.abs(colours[0] - colours[1]).max() > 0.1
+    ends = [line[-1, 1] for line in coordinates.collections[0].get_segments()]  # the worst first
+    assert ends[-1] == 0
+    assert ends[1] == 1, "the largest loss"
+    assert ends[0] == 1, "what diverged"
+    assert ends[2] > 0.1
+
+
 @pytest.mark.parametrize("name", ["cost/$x_$", "$", "$a$ and $b^", "a\\$b_$c_$"])
 def test_names_with_dollars_are_shown_and_are_no_formulas(record, name):
     # given names of which Matplotlib would take a part for a formula, and could not read some
