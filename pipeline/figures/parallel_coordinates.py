@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from pipeline.config.settings import swept_values, text_of
-from pipeline.figures.style import INK, QUIET, blank, captioned, colour_bar, shortened
+from pipeline.figures.style import INK, QUIET, blank, captioned, colour_bar, is_wide, shortened
 from pipeline.figures.trials import caption_of_draws, noun, ranking_metric, ranking_value, score_scale, unit, used
 from pipeline.record.drawings import TrialRecord
 
 _COLOUR_MAP = "cividis"
 _MOST_TICKS, _LETTERS = 12, 20
+_DECADES = 100  # the factor from which on powers of ten are ticks enough
+_FOOT = 0.06  # the height of the least number on a scale, above the trials that do not use one
 _LARGEST, _BREADTH = 12, 900  # the font size of an axis's name, and the sum of the sizes of letters that fit in a line
 
 
 def draw_parallel_coordinates(trials: Sequence[TrialRecord]) -> bytes:
-    """Return the figure: an axis for each swept key, its values evenly spaced, and one for the accuracy.
+    """Return the figure: an axis for each swept key, and one for the accuracy.
 
     It is empty for a single swept key, which other figures show better.
     """
@@ -48,9 +52,8 @@ def draw_parallel_coordinates(trials: Sequence[TrialRecord]) -> bytes:
     axes.add_collection(LineCollection(lines, colors=colours, linestyles=styles, linewidths=1.8, alpha=0.85))
     for position, (key, place) in enumerate(zip(varied, places, strict=True)):
         axes.axvline(position, color=INK, linewidth=1)
-        shown = _texts(key, varied[key])
-        for text, height in list(place.items())[:: -(-len(place) // _MOST_TICKS)]:
-            axes.text(position + 0.015, height, shown[text], fontsize=11, color=INK, va="center", bbox=_BOX)
+        for text, height in _ticks(key, varied[key], place):
+            axes.text(position + 0.015, height, text, fontsize=11, color=INK, va="center", bbox=_BOX)
     axes.axvline(len(varied), color=INK, linewidth=1)
     names = [*varied, name]
     letters = min(_LARGEST, _BREADTH / (len(varied) * max(map(len, names))))
@@ -75,10 +78,37 @@ def _texts(name: str, values: Sequence[Any]) -> dict[str, str]:
 
 
 def _places(name: str, trials: Sequence[TrialRecord]) -> dict[str, float]:
-    """Return the height of each value of a key: evenly spaced, since learning rates span decades."""
+    """Return the height of each value of a key: on a scale if they are many numbers, else evenly spaced."""
     values = {str(value): value for trial in trials for value in [used(trial).get(name, _UNUSED)]}
     ordered = sorted(values, key=lambda text: _order(values[text]))
+    if scale := _scale([value for value in values.values() if value != _UNUSED]):
+        return {text: 0.0 if text == _UNUSED else _height(scale, values[text]) for text in ordered}
     return {text: (k + 0.5) / len(ordered) for k, text in enumerate(ordered)}
+
+
+def _ticks(name: str, values: Sequence[Any], places: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Return the texts beside an axis, and their heights: of round numbers if the values are on a scale."""
+    texts, scale = _texts(name, values), _scale(values)
+    if scale is None:
+        return [(texts[text], height) for text, height in list(places.items())[:: -(-len(places) // _MOST_TICKS)]]
+    low, high = scale.vmin or 0.0, scale.vmax or 0.0
+    powers = LogLocator(subs=[1] if high > _DECADES * low else [1, 2, 5])
+    locator = powers if isinstance(scale, LogNorm) else MaxNLocator(_MOST_TICKS // 2, steps=[1, 2, 5, 10])
+    found = locator.tick_values(low, high)
+    unused = [(texts[_UNUSED], places[_UNUSED])] if _UNUSED in places else []
+    return unused + [(text_of(name, float(one)), _height(scale, one)) for one in found if low <= one <= high]
+
+
+def _scale(values: Sequence[Any]) -> Normalize | None:
+    """Return the scale of many numbers, such as those of a search; None for other values."""
+    numbers = np.array([value for value in values if isinstance(value, int | float)])
+    if len(numbers) < len(values) or len(numbers) <= _MOST_TICKS:
+        return None
+    return (LogNorm if is_wide(numbers) else Normalize)(numbers.min(), numbers.max())
+
+
+def _height(scale: Normalize, value: float) -> float:
+    return _FOOT + (1 - _FOOT) * float(scale(value))
 
 
 def _order(value: Any) -> tuple[int, float, str]:

@@ -12,7 +12,7 @@ from pipeline.figures.drawing import SWEEP_FIGURES
 from pipeline.figures.extremes import draw_extremes
 from pipeline.figures.heat_maps import _cells, _left_out, _values, draw_heat_maps
 from pipeline.figures.metrics import draw_metrics
-from pipeline.figures.parallel_coordinates import _places, _texts, draw_parallel_coordinates
+from pipeline.figures.parallel_coordinates import _places, _texts, _ticks, draw_parallel_coordinates
 from pipeline.figures.rungs import _draw_counts, _limits
 from pipeline.figures.slices import draw_slices
 from pipeline.figures.style import blank
@@ -457,6 +457,23 @@ def test_values_stand_in_order_and_evenly(record):
 
     assert list(places.values()) == [0.125, 0.375, 0.625, 0.875]
     assert list(places)[1:] == ["0.001", "0.1", "10.0"]
+
+
+def test_the_many_numbers_of_a_search_stand_on_a_scale_beside_round_numbers(record):
+    rates = [1.2345e-4 * 10 ** (k / 8) for k in range(25)]
+    trials = [record(0.5, learning_rate=rate, batch_size=20 + k) for k, rate in enumerate(rates)]
+    trials.append(record(0.1, strategy={"name": "random"}))
+
+    places = _places("learning_rate", trials)
+
+    least, *heights = places.values()
+    assert least == 0, "not used"
+    assert np.diff(heights) == pytest.approx(np.full(24, (1 - heights[0]) / 24))
+    assert [text for text, _ in _ticks("learning_rate", rates, places)] == ["not used", "0.001", "0.01", "0.1"]
+    sizes = list(range(20, 45))
+    assert {text for text, _ in _ticks("batch_size", sizes, _places("batch_size", trials[:25]))} >= {"20", "30", "40"}
+    narrow = [1e-3 * (k + 1) for k in range(13)]
+    assert [text for text, _ in _ticks("learning_rate", narrow, {})] == ["0.001", "0.002", "0.005", "0.01"]
 
 
 def test_values_are_shown_in_few_letters():
