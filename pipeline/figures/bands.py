@@ -17,7 +17,7 @@ from pipeline.figures.style import (
     dots,
     is_wide,
     label,
-    legend,
+    legend_below,
     logarithmic,
     shortened,
 )
@@ -51,7 +51,7 @@ def draw_bands(trials: Sequence[TrialRecord]) -> bytes:
         if is_wide(heights) and not is_share(name):  # no share is above 100 %
             logarithmic(axes, "y")
             axes.set_ylim(heights.min() / 2, heights.max() * 2)
-    legend(panels[-1], loc="best")
+    legend_below(figure)
     key = f"band: {100 * LEVEL:.0f} % interval of the mean (Student's t) · diverged left out"
     margins = SIDE_BY_SIDE if len(names) > 1 else None
     return captioned(figure, f"{caption_of_settings(drawn)} · {key}", margins=margins)

@@ -52,7 +52,7 @@ def _draw(axes: Axes, trial: TrialRecord, what: str, colour: str, lines: Mapping
     metric = standing.criterion.metric
     text = value_text(value, metric) if value is not None else f"{standing.outcome_text} at step {standing.step}"
     named = textwrap.wrap(f"{what}: {standing.trial.name}", _COLUMNS, max_lines=_LINES, placeholder=" ...")
-    loss = "loss (dashed: validation)" if "val/loss" in trial.curves else "loss"
+    loss = "loss (dashed: validation, data loss)" if "val/loss" in trial.curves else "loss"
     label(axes, x="step", y=loss if lines is _LOSSES else metric, title="\n".join([*named, f"{metric}: {text}"]))
     heights = []
     for curve, style in lines.items():

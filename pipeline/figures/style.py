@@ -93,19 +93,11 @@ def legend(axes: Axes, **place: Any) -> None:
 
 
 def legend_below(figure: Figure) -> None:
-    """Show one legend of all panels between them and the caption, where `captioned` places it."""
+    """Show one legend of all panels, if anything is named, between them and the caption, where `captioned` puts it."""
     named = {text: one for axes in figure.axes for one, text in zip(*axes.get_legend_handles_labels(), strict=True)}
-    columns = max(1, min(len(named), _LEGEND_COLUMNS // (_HANDLE + max(map(len, named)))))
-    figure.legend(named.values(), named, loc="lower center", ncols=columns, fontsize=_TICK - 1, frameon=False)
-
-
-def legend_at_right(axes: Axes) -> None:
-    """Show the legend of curves at the right: at the top, the middle or the bottom, away from where the curves end."""
-    axes.autoscale_view()
-    ends = np.concatenate([np.empty((0, 2)), *(np.asarray(line.get_xydata())[-1:] for line in axes.lines)])
-    heights = (axes.transData + axes.transAxes.inverted()).transform(ends[np.isfinite(ends[:, 1])])[:, 1]
-    places = {"upper right": 0.9, "lower right": 0.1, "center right": 0.5}
-    legend(axes, loc=max(places, key=lambda place: np.abs(heights - places[place]).min(initial=1.0)))
+    if named:
+        columns = max(1, min(len(named), _LEGEND_COLUMNS // (_HANDLE + max(map(len, named)))))
+        figure.legend(named.values(), named, loc="lower center", ncols=columns, fontsize=_TICK - 1, frameon=False)
 
 
 def colour_bar(figure: Figure, colours: Any, axes: Axes | list[Axes], text: str) -> None:

@@ -22,7 +22,7 @@ from pipeline.figures.style import (
     dots,
     is_wide,
     label,
-    legend_at_right,
+    legend_below,
     logarithmic,
 )
 from pipeline.figures.trials import caption_of_trial, title_of_trial
@@ -49,13 +49,12 @@ def draw_curves(trial: PlannedTrial, result: Result, series: Mapping[str, Series
     if "train/loss" not in series or not np.isfinite(series["train/loss"].values).any():
         return {}
     figure, (left, right) = blank(panels=2, title=title_of_trial(trial, result))
-    label(left, x="step", y="loss")
-    lines = [("train/loss", "training", BLUE, "-"), ("val/loss", "validation (data loss)", VERMILION, "-")]
+    label(left, x="step", y="loss (validation: data loss)" if trial.trial.regularization else "loss")
+    lines = [("train/loss", "training", BLUE, "-"), ("val/loss", "validation", VERMILION, "-")]
     if trial.trial.regularization:
         lines.insert(1, ("train/data_loss", "training, data loss", SKY, "--"))
     if is_wide(np.concatenate([_line(left, series, *line) for line in lines])):
         logarithmic(left, "y")
-    legend_at_right(left)
     label(right, x="step", y="accuracy / %")
     for name, text, colour in (("train/accuracy", "training", BLUE), ("val/accuracy", "validation", VERMILION)):
         _line(right, series, name, text, colour, "-", scale=100.0)
@@ -63,7 +62,7 @@ def draw_curves(trial: PlannedTrial, result: Result, series: Mapping[str, Series
     if test is not None:
         mark = f"test: {100 * test:.1f} %"
         right.plot(result.step, 100 * test, "D", color=ORANGE, markeredgecolor=INK, markersize=9, label=mark)
-    legend_at_right(right)
+    legend_below(figure)
     return {"loss.png": captioned(figure, caption_of_trial(trial), margins=SIDE_BY_SIDE)}
 
 

@@ -156,6 +156,10 @@ def test_the_lowest_of_the_curves_over_costs_is_in_view_where_most_trials_are_fa
     assert low < 0.02
 
 
+def test_losses_that_were_never_finite_have_no_curves_over_costs_and_no_legend(record, costs):
+    assert costs(losses(record, [(np.nan, np.nan), (np.inf, np.inf)])).legends == []
+
+
 def losses(record, ends):
     """Return trials whose losses fall from and to these."""
     trials = [record(0.9, learning_rate=0.1 * (k + 1)) for k in range(len(ends))]

@@ -10,7 +10,7 @@ from PIL import Image
 from pipeline.figures.data_gradient import data_gradient
 from pipeline.figures.filters import draw_filters
 from pipeline.figures.pictures import is_image, write_above
-from pipeline.figures.style import sheet
+from pipeline.figures.style import blank, sheet
 from pipeline.figures.trial import draw, draw_quickly
 from pipeline.record.protocol import Series
 from tasks.datasets.dataset import Split, make_dataset
@@ -73,20 +73,27 @@ def panels(trial, monkeypatch):
     return draw_panels
 
 
-def test_a_legend_hides_no_curve_where_training_and_validation_part(panels):
-    # given a training that overfits: its own loss ends at the bottom, that of the validation set at the top
+def test_a_legend_hides_no_curve(trial, tiny, monkeypatch):
+    # given a training whose losses and accuracies go up and down all over their panels
     steps = np.arange(10, 1010, 10)
     curves = {
-        "train/loss": Series(steps=steps, values=0.1 + np.exp(-steps / 30.0)),
-        "val/loss": Series(steps=steps, values=np.full(100, 2.0)),
-        "train/accuracy": Series(steps=steps, values=1 - np.exp(-steps / 30.0) / 2),
-        "val/accuracy": Series(steps=steps, values=np.full(100, 0.5)),
+        f"{part}/{name}": Series(steps=steps, values=0.5 + sign * np.sin(steps))
+        for part, sign in (("train", 0.4), ("val", -0.4))
+        for name in ("loss", "data_loss", "accuracy")
     }
+    figures = []
+    monkeypatch.setattr("pipeline.figures.training.blank", lambda **what: figures.append(blank(**what)) or figures[-1])
 
-    for axes in panels(curves):
-        box = axes.get_legend().get_window_extent()
-        for line in axes.lines:
-            assert not any(box.contains(*point) for point in line.get_transform().transform(line.get_xydata()))
+    draw_quickly(trial(regularization=0.1), ended(np.ones((2, 5))), curves)
+
+    figure, panels = figures[0]
+    below = figure.legends[0].get_window_extent()
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert texts == ["training", "training, data loss", "validation", "test: 50.0 %"]
+    assert figure.texts[-1].get_window_extent().y1 < below.y0
+    for axes in panels:
+        assert axes.get_legend() is None
+        assert below.y1 < axes.xaxis.label.get_window_extent().y0
 
 
 @pytest.mark.parametrize("lowest", [0.11, 1.05, 5.5, 120.0])
