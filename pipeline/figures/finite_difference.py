@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 
-from pipeline.figures.style import BLUE, INK, QUIET, VERMILION, blank, finished, label, legend, logarithmic, loss_name
+from pipeline.figures.style import BLUE, INK, QUIET, VERMILION, blank, captioned, label, legend, logarithmic, loss_name
+from pipeline.figures.trials import caption_of_trial
 from pipeline.plan.plan import PlannedTrial
 from tasks.events import Result
 from tasks.studies.finite_difference import PRECISIONS
@@ -39,7 +40,7 @@ def draw_finite_difference(trial: PlannedTrial, result: Result) -> bytes:
         if errors[p, :, 0].max() > _COLLAPSED:
             words = f"h = {result.arrays['h'][0]:.0e}: collapse"
             axes.text(0.02, 0.91, words, va="top", color=QUIET, fontsize=11, transform=axes.transAxes)
-    return finished(figure, trial)
+    return captioned(figure, caption_of_trial(trial))
 
 
 def _errors(axes: Axes, result: Result, p: int, d: int, scheme: str) -> None:

@@ -15,11 +15,12 @@ from pipeline.figures.style import (
     ORANGE,
     VERMILION,
     blank,
-    finished,
+    captioned,
     label,
     legend,
     logarithmic,
 )
+from pipeline.figures.trials import caption_of_trial
 from pipeline.plan.plan import PlannedTrial
 from tasks.events import Result
 from tasks.studies.compared_gradients import DOUBTFUL, GOOD, WRONG, layers_of
@@ -36,7 +37,7 @@ def draw_gradient_check(trial: PlannedTrial, result: Result) -> bytes:
     analytic, numerical = (np.abs(result.arrays[name]).ravel() for name in ("analytic", "numerical"))
     _scatter(left, analytic, numerical, _series(result, kinks))
     _histogram(right, result.arrays["relative_error"].ravel(), kinks)
-    return finished(figure, trial)
+    return captioned(figure, caption_of_trial(trial))
 
 
 def _series(result: Result, kinks: np.ndarray) -> list[tuple[str, np.ndarray]]:

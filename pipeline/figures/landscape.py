@@ -7,7 +7,8 @@ from matplotlib import patheffects
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import MaxNLocator
 
-from pipeline.figures.style import BLUE, GREEN, INK, VERMILION, blank, colour_bar, finished, label, legend, loss_name
+from pipeline.figures.style import BLUE, GREEN, INK, VERMILION, blank, captioned, colour_bar, label, legend, loss_name
+from pipeline.figures.trials import caption_of_trial
 from pipeline.plan.plan import PlannedTrial
 from tasks.events import Result
 from tasks.studies.landscape import Landscape
@@ -50,7 +51,7 @@ def _curve(trial: PlannedTrial, result: Result, title: str) -> bytes:
     axes.plot(a[lowest], loss[lowest], "v", color=INK, markersize=8, label=f"lowest: {loss[lowest]:.4g}")
     axes.set_xlim(a[0], a[-1])
     legend(axes)
-    return finished(figure, trial)
+    return captioned(figure, caption_of_trial(trial))
 
 
 def _map(trial: PlannedTrial, result: Result, title: str) -> bytes:
@@ -87,7 +88,7 @@ def _map(trial: PlannedTrial, result: Result, title: str) -> bytes:
     axes.set_ylim(b[0], b[-1])
     axes.set_aspect("equal")
     legend(axes, loc="upper right")
-    return finished(figure, trial)
+    return captioned(figure, caption_of_trial(trial))
 
 
 def _levels(loss: np.ndarray, *, steep: bool) -> tuple[np.ndarray, Normalize]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.figures.style import COLOURS, INK, blank, finished, label, legend
+from pipeline.figures.style import COLOURS, INK, blank, captioned, label, legend
+from pipeline.figures.trials import caption_of_trial
 from pipeline.plan.plan import PlannedTrial
 from tasks.events import Result
 from tasks.studies.one_dimensional import OneDimensional
@@ -41,7 +42,7 @@ def draw_one_dimensional(trial: PlannedTrial, result: Result) -> bytes:
         # Room above the lines for the legend.
         axes.set_ylim(0, axes.get_ylim()[1] * (1 + 0.055 * len(axes.get_lines())))
         legend(axes, loc="upper center")
-    return finished(figure, trial)
+    return captioned(figure, caption_of_trial(trial))
 
 
 def _term(other: int, point: int, margin: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.figures.style import BLUE, INK, ORANGE, VERMILION, blank, finished, label, legend, logarithmic, loss_name
+from pipeline.figures.style import BLUE, INK, ORANGE, VERMILION, blank, captioned, label, legend, logarithmic, loss_name
+from pipeline.figures.trials import caption_of_trial
 from pipeline.plan.plan import PlannedTrial
 from tasks.events import Result
 
@@ -40,4 +41,4 @@ def draw_step_size(trial: PlannedTrial, result: Result) -> bytes:
         axes.set_yscale("symlog", linthresh=float(losses[losses > 0].min(initial=original or 1.0)))
     # Small steps leave the loss unchanged, so that the left side is free above or below it.
     legend(axes, loc="upper left" if losses[-1] > original else "lower left")
-    return finished(figure, trial)
+    return captioned(figure, caption_of_trial(trial))

@@ -1,4 +1,4 @@
-"""The style of all figures: size, fonts, colours, and the config in the caption."""
+"""The style of all figures: size, fonts, colours, axes, legends and captions."""
 
 from __future__ import annotations
 
@@ -43,9 +43,6 @@ _TITLE, _LABEL, _TICK, _CAPTION = 15, 13, 12, 10
 
 SIDE_BY_SIDE = {"left": 0.09, "right": 0.975, "bottom": 0.11, "top": 0.92, "wspace": 0.22}
 """The margins of two panels, for figures that a sweep has many of."""
-
-# The groups of a config in a caption, in order.
-_ROWS = ("model", "loss", "regularizer", "task")
 
 _LOSS_NAMES = {"svm": "SVM"}  # other losses have their rows' names
 
@@ -156,11 +153,6 @@ def shortened(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
-def finished(figure: Figure, trial: PlannedTrial) -> bytes:
-    """Return the figure as PNG, with the trial's config in a caption below."""
-    return captioned(figure, caption(trial.config))
-
-
 def captioned(figure: Figure, text: str, *, margins: Mapping[str, float] | None = None) -> bytes:
     """Return the figure as PNG, with a caption below, which is shortened to a few lines.
 
@@ -203,31 +195,3 @@ def loss_name(trial: PlannedTrial) -> str:
     """Return the name of the trial's loss in titles."""
     name = str(trial.config["loss"]["name"])
     return _LOSS_NAMES.get(name, name.replace("_", " "))
-
-
-def caption(config: Mapping[str, Any]) -> str:
-    """Return a resolved config in one line.
-
-    >>> caption({"dataset": {"name": "digits"}, "loss": {"name": "svm", "margin": 1.0}, "seed": 3})
-    'dataset=digits · loss=svm (margin 1) · seed=3'
-    """
-    parts = [f"dataset={config['dataset']['name']}"]
-    for group in _ROWS:
-        row = config.get(group)
-        if row is None or (group == "regularizer" and not config.get("regularization")):
-            continue
-        if group == "model" and len(row) == 1:
-            continue  # the linear model, which has no parameters
-        inside = ", ".join(f"{name} {_plain(value)}" for name, value in row.items() if name != "name")
-        parts.append(f"{group}={row['name']}" + (f" ({inside})" if inside else ""))
-    numbers = ("regularization", "seed", "data_seed")
-    parts += [f"{name}={_plain(config[name])}" for name in numbers if config.get(name) is not None]
-    return " · ".join(parts)
-
-
-def _plain(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_plain, value)) + "]"
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -135,5 +135,5 @@ def caption_of_trial(trial: PlannedTrial) -> str:
 
 
 def _caption(trial: PlannedTrial, values: Mapping[str, Any]) -> str:
-    parts = [f"{name}={text_of(name, value)}" for name, value in values.items() if name != "task"]
+    parts = [f"{name}={text_of(name, value)}" for name, value in values.items() if (name, value) != ("task", "train")]
     return " · ".join([f"dataset={trial.config['dataset']['name']}", *parts])
