@@ -21,7 +21,7 @@ from pipeline.reports import Retried
 from pipeline.results.cells import cells, headers
 from pipeline.results.comparisons import at_the_end, conclusion, single_draw
 from pipeline.results.standing import Standing
-from pipeline.results.tally import Tally, trial_columns
+from pipeline.results.tally import Tally
 from pipeline.stopping.forecast import Forecast
 from tasks.events import Outcome
 
@@ -145,39 +145,26 @@ class Loading:
 
 def show_table(console: Console, tally: Tally) -> None:
     """Print the result table, the best first, of settings if there are repeats, and the trials' messages."""
-    ranking = tally.ranking()
+    ranking, settings = tally.ranking(), tally.settings()
     measured = {name for standing in ranking for name in standing.metrics}
-    names = trial_columns(ranking, tally.criterion)
-    if tally.repeated and names:
-        _show_settings(console, tally)
-        return
-    shown = ranking[:MAX_ROWS]
-    if names or not measured:
+    names = tally.criterion.columns(standing.metrics for standing in ranking)
+    repeated, shown = tally.repeated and bool(names), ranking[:MAX_ROWS]
+    if repeated:
+        _print_fitting(console, headers(settings), [cells(setting, settings) for setting in settings[:MAX_ROWS]])
+    elif names or not measured:
         _print_fitting(console, ["trial", *names, "outcome"], [_ranked(standing, names) for standing in shown])
     else:
         console.print(_listed(shown))
-    for standing in shown:
+    for standing in [] if repeated else shown:
         if standing.message and standing.outcome is not Outcome.FAILED:  # failures are printed at the very end
             console.print(f"{standing.trial.name}: {standing.message}", markup=False)
-    if len(ranking) > MAX_ROWS:
-        console.print(f"and {len(ranking) - MAX_ROWS} more in the record")
+    if (more := len(settings if repeated else ranking) - MAX_ROWS) > 0:
+        what = counted(more, "more setting") if repeated else f"{more} more"
+        console.print(f"and {what} in the record")
     _show_unranked(console, tally, measured)
-    settings = tally.settings()
-    for sentence in (at_the_end(settings), single_draw(settings) if names else ""):
-        if sentence:
-            console.print(sentence, markup=False, soft_wrap=True)
-
-
-def _show_settings(console: Console, tally: Tally) -> None:
-    settings = tally.settings()
-    measured = {name for setting in settings for repeat in setting.repeats for name in repeat.metrics}
-    _print_fitting(console, headers(settings), [cells(setting, settings) for setting in settings[:MAX_ROWS]])
-    if len(settings) > MAX_ROWS:
-        console.print(f"and {counted(len(settings) - MAX_ROWS, 'more setting')} in the record")
-    _show_unranked(console, tally, measured)
-    for sentence in (at_the_end(settings), *conclusion(settings)):
-        if sentence:
-            console.print(sentence, markup=False)
+    draws = conclusion(settings) if repeated else [single_draw(settings)] if names else []
+    for sentence in filter(None, (at_the_end(settings), *draws)):
+        console.print(sentence, markup=False, soft_wrap=not repeated)
 
 
 def _show_unranked(console: Console, tally: Tally, measured: set[str]) -> None:

@@ -13,13 +13,13 @@ from pipeline.config.settings import setting_key, swept_values, used_values
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record import artifacts
 from pipeline.record.protocol import Data, SweepHeader
-from pipeline.results.cells import SHOWN, ended, interval, with_deviation
+from pipeline.results.cells import ended, interval, with_deviation
 from pipeline.results.comparisons import at_the_end, conclusion, single_draw
 from pipeline.results.criterion import Criterion
-from pipeline.results.repeats import Setting, setting_columns
+from pipeline.results.repeats import Setting
 from pipeline.results.standing import Standing
 from pipeline.results.summary import standing_for, values_of
-from pipeline.results.tally import Tally, trial_columns
+from pipeline.results.tally import Tally
 from tasks.events import Outcome
 
 VIEW_TAG = "mlflow.sharedViewState."
@@ -117,21 +117,20 @@ def _best(tally: Tally, reference: Reference) -> list[str]:
     first = tally.first(BEST)
     if not first:
         return ["No trial has begun."]
-    names = trial_columns(first, tally.criterion)
+    names = tally.criterion.columns(standing.metrics for standing in first)
     rows = [_row(["", "trial", *names, "outcome"]), _row(["---:", "---", *["---:"] * len(names), "---"])]
     return rows + [_trial(place, standing, names, reference) for place, standing in enumerate(first, start=1)]
 
 
 def _has_means(tally: Tally) -> bool:
     """Return whether there are means of repeats, in metrics for which the table has a column."""
-    shown = (tally.criterion.metric, *SHOWN)
-    return tally.repeated and any(name in one.metrics for one in tally.standings.values() for name in shown)
+    return tally.repeated and any(tally.criterion.columns([one.metrics]) for one in tally.standings.values())
 
 
 def _best_settings(tally: Tally, reference: Reference, *, running: bool) -> list[str]:
     """Return a table of the best settings, each a link to its best repeat."""
     found = tally.leading(BEST, reference.runs)
-    names = setting_columns(found, SHOWN)
+    names = tally.criterion.columns(repeat.metrics for setting in found for repeat in setting.repeats)
     heads = [head for name in names for head in ([name] if running else [name, "95 % interval"])]
     rows = [_row(["", "setting", "repeats", *heads]), _row(["---:", "---", "---:", *["---:"] * len(heads)])]
     for place, setting in enumerate(found, start=1):

@@ -7,9 +7,9 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-from pipeline.results.cells import SHOWN, ended, interval, with_deviation
+from pipeline.results.cells import ended, interval, with_deviation
 from pipeline.results.comparisons import Comparison, against_best, between, compare, conclusion, single_draw
-from pipeline.results.repeats import Setting, are_repeated, setting_columns
+from pipeline.results.repeats import Setting, are_repeated
 from pipeline.tracking.reader import RecordedSweep, SweptRun
 
 _ENVIRONMENT = ("command", "user", "host", "platform", "cpu", "blas", "python", "dataset", "dataset.digest")
@@ -92,7 +92,7 @@ def _settings(sweep: RecordedSweep) -> list[str]:
     settings = sweep.settings
     if not are_repeated(settings):
         return [_paragraphs([single_draw(settings)])]
-    names = setting_columns(settings, SHOWN)
+    names = sweep.criterion.columns(run.metrics for run in sweep.runs)
     verdicts = {one.other.key: one.verdict() for one in against_best(settings, most=_MOST_COMPARED)}
     rows = [
         [setting.name, ended(setting), verdicts.get(setting.key, ""), *_summaries(setting, names)]
@@ -153,8 +153,7 @@ def _paragraphs(sentences: Iterable[str]) -> str:
 
 def _trials(sweep: RecordedSweep) -> str:
     runs, first = sweep.runs, not are_repeated(sweep.settings)  # with repeats, no trial is the winner
-    shown = dict.fromkeys((sweep.criterion.metric, *SHOWN))
-    metrics = [name for name in shown if any(name in run.metrics for run in runs)]
+    metrics = sweep.criterion.columns(run.metrics for run in runs)
     rows = [[run.name, *(_value(run, name) for name in metrics), run.outcome] for run in runs[:_MOST_ROWS]]
     numbers = range(1, 1 + len(metrics))
     return _table(["trial", *metrics, "outcome"], rows, numbers=numbers, first=first) + _rest(runs)

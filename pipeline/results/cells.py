@@ -5,11 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from pipeline.results.repeats import COMPLETE, STOPPED, Setting, setting_columns
+from pipeline.results.repeats import COMPLETE, STOPPED, Setting
 from pipeline.results.statistics import Summary
-
-SHOWN = ("val/accuracy", "train/accuracy", "test/accuracy", "train/loss", "val/loss")
-"""The metrics of a training that tables show."""
 
 _WITH_INTERVAL = "test/accuracy"
 _MEASURES = (_WITH_INTERVAL, "train/loss")
@@ -62,5 +59,6 @@ def ended(setting: Setting) -> str:
 
 def _measures(settings: Sequence[Setting]) -> list[tuple[str, str]]:
     """Return the metrics to show, each with the header of its interval's column, empty if it has none."""
-    names = setting_columns(settings, _MEASURES)
+    every = (repeat.metrics for setting in settings for repeat in setting.repeats)
+    names = settings[0].criterion.columns(every, _MEASURES)
     return [(name, "95 % interval" if name in (names[0], _WITH_INTERVAL) else "") for name in names]

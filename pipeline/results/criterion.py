@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.config.schema import SEEDS, Sweep
@@ -15,6 +15,8 @@ _METRIC, _MODE, _OVER = "sweep.metric", "sweep.mode", "sweep.over"
 
 _LESS_IS_BETTER = ("loss", "error", "examples", "evaluations")
 """The endings of the names of metrics of which less is better, for a sweep and for a search."""
+
+_SHOWN = ("val/accuracy", "train/accuracy", "test/accuracy", "train/loss", "val/loss")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,11 @@ class Criterion:
         """Return the score of metrics, larger is better: minus infinity if the metric has no finite value."""
         value = metrics.get(self.metric, math.nan)
         return self.sign * value if math.isfinite(value) else -math.inf
+
+    def columns(self, every: Iterable[Mapping[str, float]], shown: Sequence[str] = _SHOWN) -> list[str]:
+        """Return the metrics that a table shows: the one that ranks, then those of a training, if any has them."""
+        measured = {name for metrics in every for name in metrics}
+        return [name for name in dict.fromkeys((self.metric, *shown)) if name in measured]
 
     @property
     def sign(self) -> int:

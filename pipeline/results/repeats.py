@@ -117,20 +117,10 @@ def are_repeated(settings: Sequence[Setting]) -> bool:
     return any(len(setting.repeats) > 1 for setting in settings)
 
 
-def setting_columns(settings: Sequence[Setting], shown: Sequence[str]) -> list[str]:
-    """Return the metrics to show: the one that ranks, then those of ``shown`` that any repeat has."""
-    measured = {name for setting in settings for repeat in setting.repeats for name in repeat.metrics}
-    first = [settings[0].criterion.metric] if settings else []
-    return [name for name in dict.fromkeys([*first, *shown]) if name in measured]
-
-
-def setting_rows(settings: Sequence[Setting], swept: Sequence[str], shown: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the settings as rows of plain values: the swept values, and mean, deviation and interval of each metric.
-
-    ``shown`` are the metrics that come first; the others follow by name.
-    """
-    every = {name for setting in settings for repeat in setting.repeats for name in repeat.metrics}
-    names = list(dict.fromkeys([*setting_columns(settings, shown), *sorted(every)]))
+def setting_rows(settings: Sequence[Setting], swept: Sequence[str]) -> list[dict[str, Any]]:
+    """Return settings as rows of plain values: the swept values, and mean, deviation and interval of each metric."""
+    every = [repeat.metrics for setting in settings for repeat in setting.repeats]
+    names = dict.fromkeys([*settings[0].criterion.columns(every), *sorted({name for one in every for name in one})])
     table = [_row(setting, swept) for setting in settings]
     for name in names:
         values = [list(setting.values(name).values()) for setting in settings]

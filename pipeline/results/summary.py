@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.config.settings import swept_values, text_of, used_values
-from pipeline.results.cells import SHOWN
 from pipeline.results.repeats import setting_rows
 from pipeline.results.tally import Tally
 from tasks.events import Outcome
@@ -90,7 +89,7 @@ def tables(tally: Tally, run_ids: Mapping[str, str]) -> dict[str, list[dict[str,
         return {"results": trials}
     found = tally.settings(run_ids)
     return {
-        "results": setting_rows(found, list(swept_values([setting.used for setting in found])), SHOWN),
+        "results": setting_rows(found, list(swept_values([setting.used for setting in found]))),
         "trials": trials,
     }
 

@@ -13,7 +13,6 @@ import numpy as np
 from pipeline.config.settings import SweptValues, setting_names, text_of, used_values
 from pipeline.plan.plan import PlannedTrial
 from pipeline.reports import Failed, Finished, Progressed, Started, TrialReport
-from pipeline.results.cells import SHOWN
 from pipeline.results.criterion import Criterion
 from pipeline.results.repeats import RankKey, Setting, ranked
 from pipeline.results.standing import Standing, as_setting, best_of, rank, rank_key_of
@@ -164,7 +163,7 @@ class Tally:
         ranking = self.ranking()
         used = {standing.trial.key: used_values(standing.trial.trial) for standing in ranking}
         varied = self.swept()
-        names = dict.fromkeys(trial_columns(ranking, self.criterion))
+        names = dict.fromkeys(self.criterion.columns(standing.metrics for standing in ranking))
         names |= dict.fromkeys(sorted({name for standing in ranking for name in standing.metrics}))
         return [
             {"trial": standing.trial.name, "outcome": standing.outcome_text}
@@ -216,12 +215,6 @@ class Tally:
         self.done += 1
         self._open[standing.setting] -= (standing.outcome in _OPEN) - (outcome in _OPEN)
         standing.outcome, standing.message = outcome, message
-
-
-def trial_columns(standings: Sequence[Standing], criterion: Criterion) -> list[str]:
-    """Return the metrics to show for trials: the one that ranks, then those of trainings."""
-    measured = {name for standing in standings for name in standing.metrics}
-    return [name for name in dict.fromkeys((criterion.metric, *SHOWN)) if name in measured]
 
 
 def _cell(key: str, used: Mapping[str, Any]) -> Any:

@@ -30,7 +30,7 @@ def test_diverged_and_failed_repeats_are_counted_and_not_averaged():
     assert one.counts() == {"complete": 2, "diverged": 1, "failed": 1}
     assert ended(one) == "4, 1 diverged, 1 failed"
     assert one.best.metrics["val/accuracy"] == 0.7
-    (row,) = setting_rows([one], [], ["val/accuracy"])
+    (row,) = setting_rows([one], [])
     assert (row["repeats"], row["complete"], row["diverged"], row["failed"]) == (4, 2, 1, 1)
 
 
