@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from pipeline.config.settings import swept_values, text_of
+from pipeline.config.tables import TABLES
 from pipeline.figures.settings import SettingRecord, by_setting, caption_of_settings
 from pipeline.figures.style import LINES, QUIET, blank, captioned, is_wide, label, legend_below, logarithmic
 from pipeline.figures.trials import is_share, unit
@@ -101,7 +102,9 @@ def _lines(varied: Mapping[str, Sequence[Any]], numbers: Sequence[str]) -> list[
 
 
 def _kind(one: SettingRecord, lines: Sequence[str]) -> str:
-    return " ".join(text_of(name, one.setting.used[name]) for name in lines if name in one.setting.used)
+    """Return the values of the choices that have lines as text; a row's name needs no key."""
+    texts = {name: text_of(name, one.setting.used[name]) for name in lines if name in one.setting.used}
+    return " ".join(text if name in TABLES else f"{name}={text}" for name, text in texts.items())
 
 
 def _numbers(values: Sequence[Any]) -> list[float]:

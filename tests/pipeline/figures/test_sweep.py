@@ -294,12 +294,16 @@ def test_what_does_not_use_a_number_is_a_line_across_its_panel(record, drawn_fig
     random, gradient = rows("random", "gradient")
 
     draw_sweep("accuracy.png", [record(0.5, regularization=value) for value in (0.0, 1e-4, 1e-2)])
-    draw_sweep("accuracy.png", [*(record(0.5, **gradient, learning_rate=r) for r in (1, 2)), record(0.2, **random)])
+    one = record(0.2, **random, batch_size=None)
+    draw_sweep("accuracy.png", [*(record(0.5, **gradient, learning_rate=rate, batch_size=8) for rate in (1, 2)), one])
 
     assert drawn_figures[0].axes[0].get_xscale() == "symlog", "0 stands apart from the least of the others"
     (axes,) = drawn_figures[1].axes
     assert [line.get_ydata()[0] for line in axes.lines if line.get_linestyle() == ":"] == [20.0]
-    assert {text.get_text() for text in drawn_figures[1].legends[0].get_texts()} == {"gradient", "random"}
+    assert {text.get_text() for text in drawn_figures[1].legends[0].get_texts()} == {
+        "gradient batch_size=8",
+        "random batch_size=all",
+    }
 
 
 def test_a_legend_below_the_panels_touches_neither_them_nor_the_caption(record, monkeypatch):
