@@ -25,7 +25,6 @@ from pipeline.figures.trials import (
 from pipeline.record.drawings import TrialRecord
 
 _COLOUR_MAP = "cividis"
-_NAMES = {"batch_size": "batch size"}
 _LARGEST, _WIDTH = 12, 125  # the largest size of a cell's text, and the width that the columns share
 _MOST = 16  # columns or rows that can be read
 _LETTERS = 60  # ticks with more do not fit beside each other
@@ -39,19 +38,19 @@ def draw_heat_maps(trials: Sequence[TrialRecord]) -> bytes:
     """
     varied = swept_values([used(trial) for trial in trials])
     side, kinds, name = _side(varied), by_kind(trials), ranking_metric(trials)
-    sizes, of_side = _values(trials, side), _NAMES.get(side, side)
+    sizes = _values(trials, side)
     every = {kind: _values(members, "learning_rate") for kind, members in kinds.items()}
     columns = sum(map(len, every.values()))
     if not _is_table(trials, kinds, side) or max(columns, len(sizes)) > _MOST:
         return b""
-    figure, panels = blank(panels=len(kinds), title=f"{name}{unit(name)} over learning rate and {of_side}")
+    figure, panels = blank(panels=len(kinds), title=f"{name}{unit(name)} over learning_rate and {side}")
     scale = score_scale(trials)
     for axes, (kind, rates) in zip(panels, every.items(), strict=True):
         cells, failed = _cells(kinds[kind], rates, sizes, side)
         image = axes.pcolormesh(cells, cmap=_COLOUR_MAP, norm=scale, edgecolors="white")
         letters = min(_LARGEST, _WIDTH / columns)
         _write(axes, cells, failed, name, scale=scale, letters=letters)
-        label(axes, x="learning rate", y=of_side if axes is panels[0] else "", title=kind.replace(" ", "\n"))
+        label(axes, x="learning_rate", y=side if axes is panels[0] else "", title=kind.replace(" ", "\n"))
         axes.grid(visible=False)
         texts = [_text("learning_rate", rate) for rate in rates]
         slanted = columns * max(map(len, texts)) > _LETTERS

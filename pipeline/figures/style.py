@@ -47,28 +47,20 @@ SIDE_BY_SIDE = {"left": 0.09, "right": 0.975, "bottom": 0.11, "top": 0.92, "wspa
 _LOSS_NAMES = {"svm": "SVM"}  # other losses have their rows' names
 
 
-def blank(*, panels: int = 1, title: str) -> tuple[Figure, list[Axes]]:
-    """Return a figure with panels side by side, and the panels."""
-    figure = Figure(figsize=(_WIDTH, _HEIGHT), dpi=_DPI, facecolor="white", layout="constrained")
+def blank(*, panels: int = 1, title: str, height: float = _HEIGHT) -> tuple[Figure, list[Axes]]:
+    """Return a figure ``height`` hundred pixels high with panels side by side, and the panels."""
+    figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
-    axes = list(figure.subplots(1, panels, squeeze=False)[0])
-    _entitle(figure, title)
-    return figure, axes
-
-
-def sheet(*, title: str, height: float = _HEIGHT) -> tuple[Figure, Axes]:
-    """Return a figure ``height`` hundred pixels high with one panel to place images on, and the panel."""
-    figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, facecolor="white")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    axes.axis("off")
-    _entitle(figure, title)
-    return figure, axes
-
-
-def _entitle(figure: Figure, title: str) -> None:
     shown = shortened(title, _LONGEST_TITLE)
     figure.suptitle(shown, fontsize=_TITLE * min(1.0, _TITLE_COLUMNS / max(1, len(shown))), color=INK)
+    return figure, list(figure.subplots(1, panels, squeeze=False)[0])
+
+
+def sheet(*, title: str, height: float) -> tuple[Figure, Axes]:
+    """Return a figure with one panel to place images on, and the panel."""
+    figure, (axes,) = blank(title=title, height=height)
+    axes.axis("off")
+    return figure, axes
 
 
 def label(axes: Axes, *, x: str, y: str, title: str = "") -> None:

@@ -50,7 +50,7 @@ def test_a_figure_is_the_same_bytes_again(trial, tiny, curves):
 @pytest.mark.parametrize("name", ["cat", "taken for automobile", "a-green-woodpecker-on-a-tree-in-autumn"])
 def test_the_name_of_a_class_is_no_wider_than_its_picture(name):
     # given the sheet of five pictures in a row, of which each has a fifth of the 900 pixels
-    _, axes = sheet(title="Learned templates")
+    _, axes = sheet(title="Learned templates", height=6)
 
     write_above(axes, (0, 0), f"{name}\nloss 1", letters=11)
 
