@@ -7,13 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.figures.costs import draw_costs
 from pipeline.figures.drawing import SWEEP_FIGURES
 from pipeline.figures.extremes import draw_extremes
 from pipeline.figures.heat_maps import _cells, _left_out, _values, draw_heat_maps
 from pipeline.figures.metrics import draw_metrics
 from pipeline.figures.parallel_coordinates import _places, _texts, _ticks, draw_parallel_coordinates
-from pipeline.figures.rungs import _draw_counts, _limits
 from pipeline.figures.slices import draw_slices
 from pipeline.figures.style import blank
 from pipeline.figures.sweep import FIGURES, draw_sweep
@@ -24,29 +22,6 @@ from pipeline.record.protocol import Series
 from pipeline.results.criterion import Criterion
 from pipeline.results.standing import Standing
 from tasks.events import Outcome, Result
-
-
-@pytest.fixture
-def record(trial):
-    """Return a maker of ended trials with a loss that falls to 1 - accuracy."""
-
-    def make(accuracy, outcome=Outcome.COMPLETE, **values):
-        steps = np.arange(10, 110, 10)
-        loss = 1 - accuracy + np.exp(-steps / 20.0)
-        if outcome is Outcome.DIVERGED:
-            loss[-1] = np.inf
-        planned = trial(f"{values}", **values)
-        curves = {
-            "train/loss": Series(steps=steps, values=loss),
-            "val/loss": Series(steps=steps[-1:], values=loss[-1:]),
-            "evaluations": Series(steps=steps, values=steps.astype(float)),
-            "examples": Series(steps=steps, values=64.0 * steps),
-        }
-        metrics = {"val/accuracy": accuracy}
-        standing = Standing(trial=planned, metrics=metrics, started=True, outcome=outcome, step=100)
-        return TrialRecord(standing=standing, curves=curves)
-
-    return make
 
 
 def drawn(trials):
@@ -108,124 +83,6 @@ def test_the_titles_of_the_best_and_the_worst_do_not_touch_what_is_around_them(r
         assert caption.y1 + 3 < axes.xaxis.label.get_window_extent().y0
         assert panel.height > 200
         assert axes.get_legend() is None, "it would cover a curve that goes up and down"
-
-
-@pytest.fixture
-def costs(monkeypatch):
-    """Return what draws the losses over costs, and returns the figure."""
-    figures = []
-    monkeypatch.setattr("pipeline.figures.costs.captioned", lambda figure, *_, **__: figures.append(figure) or b"")
-
-    def draw(trials):
-        draw_costs(trials)
-        return figures[-1]
-
-    return draw
-
-
-def test_the_curves_over_costs_are_told_apart_by_what_is_swept(record, costs):
-    optimizers = [{"optimizer": {"name": name}} for name in ("sgd", "adam")]
-    grid = [record(0.5 + k / 10, **row, learning_rate=rate) for k, row in enumerate(optimizers) for rate in (1.0, 2.0)]
-
-    def told(trials):
-        figure = costs(trials)
-        shown = figure.legends[0].get_texts()  # below the panels, where it hides no curve
-        return [figure.get_suptitle().rpartition("by ")[2], *(text.get_text().partition(":")[0] for text in shown)]
-
-    assert told(grid) == ["optimizer", "sgd", "adam"]
-    assert told([record(0.5, batch_size=size) for size in (None, 16)]) == ["batch_size", "all", "16"]
-    assert told([record(0.5, learning_rate=0.1 / (k + 1)) for k in range(9)]) == ["strategy", "gradient"]
-    searches = [record(0.5, **row) for row in rows("random", "local")]
-    assert told([*grid, *searches]) == ["strategy", "gradient", "local", "random"]
-
-
-def test_the_curves_over_costs_are_in_view_but_for_what_is_far_from_the_others(record, costs):
-    # given trials whose losses fall from 2 to 0.1, but for one that is best by its accuracy alone, one that falls
-    # further, and three that are far away: of a minibatch without a loss, of one with hardly any, and of no use at all
-    ends = [(2.0, 1.0), *[(2.0, 0.1)] * 5, (2.0, 0.003), (2.0, 0.0), (2.0, 1e-12), (1e12, 1e11)]
-
-    low, high = costs(losses(record, ends)).axes[0].get_ylim()
-
-    assert 1e-12 < low < 0.003
-    assert 2.0 < high < 1e11
-
-
-def test_the_lowest_of_the_curves_over_costs_is_in_view_where_most_trials_are_far_above(record, costs):
-    low, _ = costs(losses(record, [(2.0, 0.1), (2.0, 0.02), *[(1e4, 1e3)] * 6])).axes[0].get_ylim()
-
-    assert low < 0.02
-
-
-def test_losses_that_were_never_finite_have_no_curves_over_costs_and_no_legend(record, costs):
-    assert costs(losses(record, [(np.nan, np.nan), (np.inf, np.inf)])).legends == []
-
-
-def losses(record, ends):
-    """Return trials whose losses fall from and to these."""
-    trials = [record(0.9, learning_rate=0.1 * (k + 1)) for k in range(len(ends))]
-    for trial, values in zip(trials, ends, strict=True):
-        loss = Series(steps=np.array([10, 20]), values=np.array(values))
-        object.__setattr__(trial, "curves", trial.curves | {"train/loss": loss})
-    return trials
-
-
-@pytest.mark.parametrize("factor", [1.2, 2.5, 4, 9, 40, 90, 1e3])
-@pytest.mark.parametrize("lowest", [1.3, 2.0, 2.6e3, 5.5e-3])
-def test_the_numbers_of_a_logarithmic_axis_are_two_at_least_and_do_not_overlap(record, costs, lowest, factor):
-    trials = [record(0.5, learning_rate=rate) for rate in (1.0, 2.0)]
-    for trial in trials:
-        for curve in ("evaluations", "examples"):
-            spent = np.geomspace(lowest, lowest * factor, 10)
-            trial.curves[curve] = Series(steps=trial.curves[curve].steps, values=spent)
-
-    figure = costs(trials)
-
-    figure.canvas.draw()
-    axis = figure.axes[1].xaxis
-    low, high = axis.get_view_interval()
-    ticks = [tick for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks()) if low <= tick.get_loc() <= high]
-    boxes = sorted(tick.label1.get_window_extent().extents.tolist() for tick in ticks if tick.label1.get_text())
-    assert len(boxes) >= 2
-    assert all(left[2] < right[0] for left, right in itertools.pairwise(boxes))
-
-
-def test_the_rungs_of_a_sweep_are_drawn_where_any_trial_was_stopped(record):
-    ended = [record(0.9, learning_rate=1.0), record(0.5, Outcome.DIVERGED, learning_rate=9.0)]
-    stopped = [record(0.5, Outcome.STOPPED, learning_rate=rate) for rate in (2.0, 3.0)]
-    for trial in (*ended, *stopped):
-        curves = trial.curves | {"val/accuracy": Series(steps=np.array([50, 100]), values=np.array([0.1, 0.2]))}
-        object.__setattr__(trial, "curves", curves)
-
-    assert Image.open(io.BytesIO(draw_sweep("rungs.png", [*ended, *stopped])["rungs.png"])).size == (900, 600)
-    assert draw_sweep("rungs.png", ended) == {}
-
-
-@pytest.mark.parametrize(("mode", "best"), [("max", 1000.0), ("min", -1000.0)])
-def test_the_best_curves_of_a_funnel_are_in_view_whatever_the_metric_is(record, mode, best):
-    # given a metric of one's own, which is no accuracy, with one value far better and one far worse than the others
-    trial = record(0.5)
-    trial.standing.criterion = Criterion(metric="reward", mode=mode)
-    curves = {"reward": Series(steps=np.arange(1, 101), values=np.array([0.0] * 98 + [1000.0, -1000.0]))}
-
-    low, high = _limits([TrialRecord(standing=trial.standing, curves=curves)], "reward")
-
-    assert low < best < high
-    assert not low < -best < high
-
-
-def test_the_names_of_a_hundred_rungs_do_not_overlap(record):
-    # given the median rule, which has stopped a trial at each of a hundred rungs
-    trials = [record(0.9), *(record(0.5, Outcome.STOPPED, learning_rate=1.0 + k) for k in range(100))]
-    for k, trial in enumerate(trials[1:]):
-        trial.standing.step = 10 * (k + 1)
-    _, (axes,) = blank(title="how many go on")
-
-    _draw_counts(axes, trials, [10.0 * (k + 1) for k in range(100)])
-
-    texts = [tick.get_text() for tick in axes.get_yticklabels()]
-    assert texts[:2] == ["begin", "after 50"]
-    assert [text.get_text() for text in axes.texts if text.get_text()][:2] == ["101", "96"]
-    assert len(texts) <= 22
 
 
 @pytest.fixture

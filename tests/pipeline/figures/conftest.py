@@ -1,0 +1,32 @@
+"""A maker of the trials whose figures are drawn."""
+
+import numpy as np
+import pytest
+
+from pipeline.record.drawings import TrialRecord
+from pipeline.record.protocol import Series
+from pipeline.results.standing import Standing
+from tasks.events import Outcome
+
+
+@pytest.fixture
+def record(trial):
+    """Return a maker of ended trials with a loss that falls to 1 - accuracy."""
+
+    def make(accuracy, outcome=Outcome.COMPLETE, **values):
+        steps = np.arange(10, 110, 10)
+        loss = 1 - accuracy + np.exp(-steps / 20.0)
+        if outcome is Outcome.DIVERGED:
+            loss[-1] = np.inf
+        planned = trial(f"{values}", **values)
+        curves = {
+            "train/loss": Series(steps=steps, values=loss),
+            "val/loss": Series(steps=steps[-1:], values=loss[-1:]),
+            "evaluations": Series(steps=steps, values=steps.astype(float)),
+            "examples": Series(steps=steps, values=64.0 * steps),
+        }
+        metrics = {"val/accuracy": accuracy}
+        standing = Standing(trial=planned, metrics=metrics, started=True, outcome=outcome, step=100)
+        return TrialRecord(standing=standing, curves=curves)
+
+    return make

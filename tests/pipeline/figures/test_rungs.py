@@ -1,0 +1,54 @@
+"""The figure of rungs is drawn where trials were stopped, and can be read."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.figures.rungs import _draw_counts, _limits
+from pipeline.figures.style import blank
+from pipeline.figures.sweep import draw_sweep
+from pipeline.record.drawings import TrialRecord
+from pipeline.record.protocol import Series
+from pipeline.results.criterion import Criterion
+from tasks.events import Outcome
+
+
+def test_the_rungs_of_a_sweep_are_drawn_where_any_trial_was_stopped(record):
+    ended = [record(0.9, learning_rate=1.0), record(0.5, Outcome.DIVERGED, learning_rate=9.0)]
+    stopped = [record(0.5, Outcome.STOPPED, learning_rate=rate) for rate in (2.0, 3.0)]
+    for trial in (*ended, *stopped):
+        curves = trial.curves | {"val/accuracy": Series(steps=np.array([50, 100]), values=np.array([0.1, 0.2]))}
+        object.__setattr__(trial, "curves", curves)
+
+    assert Image.open(io.BytesIO(draw_sweep("rungs.png", [*ended, *stopped])["rungs.png"])).size == (900, 600)
+    assert draw_sweep("rungs.png", ended) == {}
+
+
+@pytest.mark.parametrize(("mode", "best"), [("max", 1000.0), ("min", -1000.0)])
+def test_the_best_curves_of_a_funnel_are_in_view_whatever_the_metric_is(record, mode, best):
+    # given a metric of one's own, which is no accuracy, with one value far better and one far worse than the others
+    trial = record(0.5)
+    trial.standing.criterion = Criterion(metric="reward", mode=mode)
+    curves = {"reward": Series(steps=np.arange(1, 101), values=np.array([0.0] * 98 + [1000.0, -1000.0]))}
+
+    low, high = _limits([TrialRecord(standing=trial.standing, curves=curves)], "reward")
+
+    assert low < best < high
+    assert not low < -best < high
+
+
+def test_the_names_of_a_hundred_rungs_do_not_overlap(record):
+    # given the median rule, which has stopped a trial at each of a hundred rungs
+    trials = [record(0.9), *(record(0.5, Outcome.STOPPED, learning_rate=1.0 + k) for k in range(100))]
+    for k, trial in enumerate(trials[1:]):
+        trial.standing.step = 10 * (k + 1)
+    _, (axes,) = blank(title="how many go on")
+
+    _draw_counts(axes, trials, [10.0 * (k + 1) for k in range(100)])
+
+    texts = [tick.get_text() for tick in axes.get_yticklabels()]
+    assert texts[:2] == ["begin", "after 50"]
+    assert [text.get_text() for text in axes.texts if text.get_text()][:2] == ["101", "96"]
+    assert len(texts) <= 22
