@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,10 @@ _PROBE_SECONDS = 5.0
 _log = logging.getLogger(__name__)
 
 
-def join_or_start(cluster: Cluster, *, cpus: int) -> bool:
+def join_or_start(cluster: Cluster, *, cpus: int, meanwhile: Callable[[], object] = lambda: None) -> bool:
     """Join the cluster that ``cluster`` names, or the one running on this machine, or start one of ``cpus`` CPUs.
 
-    Return whether a cluster was joined.
+    Return whether a cluster was joined. See `start_private` for ``meanwhile``.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def join_or_start(cluster: Cluster, *, cpus: int) -> bool:
     try:
         address = _address(given)
         if address == LOCAL:
-            start_private(cpus=cpus, **_use_local_code(), **options)
+            start_private(cpus=cpus, meanwhile=meanwhile, **_use_local_code(), **options)
         else:
             # An exception inside Ray's start would leave its native threads running, and they would crash.
             with deferred("Ray has to answer first"):

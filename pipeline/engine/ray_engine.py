@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -59,6 +59,8 @@ class RayEngine:
     A group whose worker is lost is retried from its last checkpoint; it makes one every ``checkpoint_every`` steps
     (None: never). See `pipeline.engine.faults` for ``attempts`` and ``timeout`` (seconds). Ray's ``max_task_retries``
     is not used: Ray replays a stream by the number of its items, and batches by time differ between attempts.
+
+    ``meanwhile`` is called while a private cluster starts (`pipeline.engine.ray_private_cluster.start_private`).
     """
 
     _data: Any  # set by `use`, as its size is
@@ -73,8 +75,10 @@ class RayEngine:
         attempts: int = 1,
         timeout: float | None = None,
         checkpoint_every: int | None = None,
+        meanwhile: Callable[[], object] = lambda: None,
     ) -> None:
         self._cluster = cluster
+        self._meanwhile = meanwhile
         self._size = workers
         self._attempts = attempts
         self._timeout = timeout
@@ -88,7 +92,8 @@ class RayEngine:
         self._checked_at = 0.0
 
     def __enter__(self) -> Self:
-        joined = join_or_start(self._cluster, cpus=math.ceil(self._size * self._cluster.cpus_per_worker))
+        cpus = math.ceil(self._size * self._cluster.cpus_per_worker)
+        joined = join_or_start(self._cluster, cpus=cpus, meanwhile=self._meanwhile)
         self.start(follows=joined and self._cluster.workers is None)
         return self
 

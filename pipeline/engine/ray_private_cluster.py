@@ -34,8 +34,10 @@ _POLL_FOR = 30.0
 """Seconds between two polls for the starting node, and until Ray alone waits for it."""
 
 
-def start_private(*, cpus: int, **options: Any) -> None:
+def start_private(*, cpus: int, meanwhile: Callable[[], object], **options: Any) -> None:
     """Start a private cluster of so many CPUs; ``options`` are those of ``ray.init``.
+
+    ``meanwhile`` is called when this process begins to wait for Ray's others, and has to return at once.
 
     Raises
     ------
@@ -44,7 +46,7 @@ def start_private(*, cpus: int, **options: Any) -> None:
     """
     try:
         # An exception inside Ray's start would leave its native threads running, and they would crash.
-        with deferred("Ray has to start first, to be ended in order"), for_this_driver():
+        with deferred("Ray has to start first, to be ended in order"), for_this_driver(meanwhile):
             ray.init(LOCAL, num_cpus=cpus, include_dashboard=False, **options)
     except Exception as error:  # Ray also raises plain Exception
         raise EngineError(_obstacle(error)) from error
@@ -85,7 +87,7 @@ def _obstacle(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def for_this_driver() -> Iterator[None]:
+def for_this_driver(meanwhile: Callable[[], object]) -> Iterator[None]:
     """Make a cluster that starts in this context listen on 127.0.0.1 only, without the parts for many machines.
 
     Ray has no option for the address (it replaces ``_node_ip_address="127.0.0.1"`` by the outer one), but does use
@@ -96,13 +98,18 @@ def for_this_driver() -> Iterator[None]:
     second to end. Ray has options for two of them, but in ``ray start`` only. The dashboard's agent, without which no
     node runs, starts as it does where the dashboard's libraries are missing: this process does not import them, which
     takes 0.2 s, and the agent listens on two ports fewer. Ray also polls once a second for its node, which takes 1.5 s
-    to start: here it is polled more often. Names that a version of Ray lacks are left alone, and listed in a warning.
+    to start: here it is polled more often, after a call of ``meanwhile``. Names that a version of Ray lacks are left
+    alone, and listed in a warning.
 
     A terminal that closes sends SIGHUP to all its processes. Ray's processes inherit that SIGHUP is blocked, as Ray
     has them block SIGINT, so that the driver can end them in order.
     """
     with contextlib.ExitStack() as swapped:
-        lacking = [path for path, made in _REPLACED.items() if not _swap(swapped, path, made)]
+        replaced: dict[str, Callable[[Any], Any]] = {
+            **_REPLACED,
+            _POLLING: functools.partial(_polled_soon, meanwhile=meanwhile),
+        }
+        lacking = [path for path, made in replaced.items() if not _swap(swapped, path, made)]
         if lacking:
             beyond = "; it also listens on the network, to clients that have its token" if _LOOPBACK in lacking else ""
             _log.warning("this Ray has no %s: a private cluster takes longer to start%s", ", ".join(lacking), beyond)
@@ -132,12 +139,13 @@ def _reduced_parameters(parameters: Any) -> Any:
     return functools.partial(parameters, **{name: value for name, value in _DISABLED.items() if name in known})
 
 
-def _polled_soon(get_node: Callable[[str, str], Any]) -> Callable[[str, str], Any]:
+def _polled_soon(get_node: Callable[[str, str], Any], *, meanwhile: Callable[[], object]) -> Callable[[str, str], Any]:
     """Return ``get_node``, called once the node has started: called earlier, it polls only after another second."""
     made: Any = importlib.import_module("ray._private.state").GlobalState
     options_for: Any = importlib.import_module("ray._private.services")._get_gcs_client_options  # noqa: SLF001  # as Ray does in get_node
 
     def get(gcs_address: str, node_id: str) -> Any:
+        meanwhile()
         state = made()
         state._initialize_global_state(options_for(gcs_address))  # noqa: SLF001
         end = time.monotonic() + _POLL_FOR
@@ -149,12 +157,12 @@ def _polled_soon(get_node: Callable[[str, str], Any]) -> Callable[[str, str], An
 
 
 _LOOPBACK = "ray._private.ray_constants:ENABLE_RAY_CLUSTER"
+_POLLING = "ray._private.services:get_node"
 
 _REPLACED: Mapping[str, Callable[[Any], Any]] = {
     _LOOPBACK: lambda _: False,
     "ray._private.parameter:RayParams": _reduced_parameters,
     "ray._private.node:Node.start_api_server": lambda _: lambda *_, **__: None,
-    "ray._private.services:get_node": _polled_soon,
     "ray._private.utils:get_dashboard_dependency_error": lambda _: lambda: ImportError("there is no dashboard"),
 }
-"""Ray's private attributes, and what replaces each while a private cluster starts."""
+"""Ray's private attributes, beside `_POLLING`, and what replaces each while a private cluster starts."""

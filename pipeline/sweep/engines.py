@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from pipeline.config.schema import Config
 from pipeline.engine.capacity import fit
@@ -64,8 +65,10 @@ def _is_here(config: Config) -> bool:
     return config.cluster.address in {None, "local"} and not os.environ.get("RAY_ADDRESS")
 
 
-def make_engine(config: Config, *, lone: bool) -> Engine:
+def make_engine(config: Config, *, lone: bool, meanwhile: Callable[[], object] = lambda: None) -> Engine:
     """Return the engine that the config names; by default a lone trial is computed in this process.
+
+    ``meanwhile`` is called while a private cluster starts, and has to return at once.
 
     Raises
     ------
@@ -90,12 +93,13 @@ def make_engine(config: Config, *, lone: bool) -> Engine:
     from pipeline.engine.ray_cluster import through_client  # noqa: PLC0415
     from pipeline.engine.ray_engine import RayEngine  # noqa: PLC0415
 
-    engine = ClientEngine if through_client(config.cluster) else RayEngine
-    return engine(
-        config.cluster,
-        workers=worker_count(config),
-        device=config.device,
-        attempts=config.limits.attempts,
-        timeout=config.limits.timeout,
-        checkpoint_every=config.limits.checkpoint_every,
-    )
+    options: dict[str, Any] = {
+        "workers": worker_count(config),
+        "device": config.device,
+        "attempts": config.limits.attempts,
+        "timeout": config.limits.timeout,
+        "checkpoint_every": config.limits.checkpoint_every,
+    }
+    if through_client(config.cluster):
+        return ClientEngine(config.cluster, **options)
+    return RayEngine(config.cluster, **options, meanwhile=meanwhile)

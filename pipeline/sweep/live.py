@@ -29,7 +29,15 @@ from pipeline.sweep.batch import PointBatch
 from pipeline.sweep.engines import group_count, make_engine, widest
 from pipeline.sweep.follow import ReportHandler
 from pipeline.sweep.occupancy import Occupancy
-from pipeline.sweep.opening import Header, Record, closing, connect_in_background, make_recorder, open_record
+from pipeline.sweep.opening import (
+    Header,
+    Record,
+    closing,
+    connect_in_background,
+    import_in_background,
+    make_recorder,
+    open_record,
+)
 from pipeline.sweep.planning import (
     expectation,
     make_header,
@@ -120,7 +128,8 @@ class LiveSweep:
             loading = in_background(lambda: config.dataset.load(progress=show))
             recorder = make_recorder(config, self._folder, lone=lone)
             self._stack.callback(recorder.drawers.close)
-            self._engine = make_engine(config, lone=lone)
+            # Python imports MLflow while this process waits for Ray's: earlier, it would delay those.
+            self._engine = make_engine(config, lone=lone, meanwhile=lambda: import_in_background(recorder))
             provenance = collect()
             code_version()  # cached: the keys of the trials need it once the data are there
             self._dataset: Dataset = loading.result()
@@ -128,7 +137,6 @@ class LiveSweep:
         others = in_background(meanwhile)  # a sweep that is refused leaves nothing behind
         self._stack.callback(others.exception)  # it has ended once the sweep has, also where the engine refuses it
         self._stack.enter_context(self._engine)
-        # Not before: Python imports MLflow while Ray starts only by delaying Ray, which the first step waits for.
         connecting = connect_in_background(recorder)
         others.result()
         if sqlite_file(config.tracking.uri) is None:

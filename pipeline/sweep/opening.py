@@ -20,7 +20,7 @@ from pipeline.record.protocol import CHECKPOINTS, Past, Provenance, Recorder, Sw
 from pipeline.results.tally import Tally
 from pipeline.sweep.checkpoints import Checkpoints
 from pipeline.sweep.unresumed import unresumed
-from pipeline.tracking.connection import connect
+from pipeline.tracking.connection import connect, import_store
 from pipeline.tracking.mlflow_recorder import MlflowRecorder
 from pipeline.tracking.unfinished import find_past
 from tasks.datasets.dataset import Dataset
@@ -96,6 +96,11 @@ def make_recorder(config: Config, folder: Path, *, lone: bool) -> MlflowRecorder
         drawers=None if lone else DrawingProcesses(min(DRAWERS, cpu_count())),
         register_model=config.tracking.register_model,
     )
+
+
+def import_in_background(recorder: MlflowRecorder) -> Future[None]:
+    """Start to import what the connection to the recorder's store needs."""
+    return in_background(lambda: import_store(recorder.uri))
 
 
 def connect_in_background(recorder: MlflowRecorder) -> Future[object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
+import importlib
 import importlib.util
 import os
 import re
@@ -97,6 +98,11 @@ def probe(uri: str, *, create: bool, experiment: str | None = None) -> None:
         socket.create_connection((host, port), timeout=_PROBE_SECONDS).close()
     except OSError as error:
         raise unreachable(uri, error) from None
+
+
+def import_store(uri: str) -> None:
+    """Import what `connect` needs for a store at ``uri``, which takes more than a second of a core."""
+    importlib.import_module(f"mlflow.store.tracking.{'rest' if is_http(uri) else 'sqlalchemy'}_store")
 
 
 def connect(uri: str, *, create: bool) -> MlflowClient:

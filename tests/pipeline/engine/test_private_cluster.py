@@ -22,7 +22,8 @@ PRIVATE = """
 import json, os, psutil, ray, sys
 from pipeline.engine.ray_cluster import join_or_start
 from pipeline.config.schema import Cluster
-join_or_start(Cluster(address="local"), cpus=1)
+initialized = []
+join_or_start(Cluster(address="local"), cpus=1, meanwhile=lambda: initialized.append(ray.is_initialized()))
 assert ray.get(ray.remote(lambda: 1).remote()) == 1
 family = [psutil.Process(), *psutil.Process().children(recursive=True)]
 heard = [(p.name(), c.laddr) for p in family for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN]
@@ -33,6 +34,7 @@ print(json.dumps({
     "dashboard": node.webui_url,
     "logs": node.get_session_dir_path(),
     "started": sorted(node.all_processes),
+    "initialized": initialized,
 }), flush=True)
 sys.stdin.read()
 """
@@ -74,6 +76,8 @@ def test_a_private_cluster_listens_here_only_and_to_who_has_the_token(tmp_path):
         assert sum("Dashboard" in name for name, *_ in told["heard"]) <= 1  # the agent, with less to tell
         # nor what follows an autoscaler or the workers' output: processes of Python that nobody here asks
         assert told["started"] == ["gcs_server", "raylet"]
+        # and what its start was given to do meanwhile was begun once, while this process waited
+        assert told["initialized"] == [False]
         for name, _, port in told["heard"]:
             assert jobs(port) not in {200, 404}, name
         # and a client is let in with the token only
@@ -193,6 +197,7 @@ def test_without_the_private_names_of_ray_a_cluster_starts_by_the_public_way_and
 
         # then a cluster starts, and computes; who has no token is refused, and an existing cluster is joined
         assert {"gcs_server", "raylet", "monitor"} <= set(told["started"])
+        assert told["initialized"] == []
         assert client(told["gcs"], plain) == "AuthenticationError"
         joined = subprocess.run(
             [sys.executable, "-c", ABSENT + JOINING, told["gcs"]],
@@ -232,7 +237,7 @@ def test_a_ray_that_knows_other_names_starts_what_they_stand_for(monkeypatch, ca
     monkeypatch.delattr(services, "get_node")
     monkeypatch.setattr(parameter, "RayParams", lambda *, num_cpus: num_cpus)
 
-    with for_this_driver():
+    with for_this_driver(lambda: None):
         assert parameter.RayParams(num_cpus=2) == 2
         assert not ray_constants.ENABLE_RAY_CLUSTER  # what keeps it on loopback is never left out
     assert not hasattr(Node, "start_api_server")

@@ -188,7 +188,7 @@ def test_a_private_cluster_without_a_folder_says_so(tmp_path):
 
 POOR = """
 from pipeline.engine.ray_private_cluster import start_private
-start_private(cpus=1, object_store_memory=1_000_000)  # what Ray takes of a machine that has hardly any
+start_private(cpus=1, meanwhile=lambda: None, object_store_memory=1_000_000)  # as where there is hardly any
 """
 
 
