@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -77,8 +78,7 @@ class Setting:
     @property
     def score(self) -> float:
         """The score of the setting, larger is better: the mean, minus infinity without any value."""
-        values = self.values(self.criterion.metric)
-        return self.criterion.sign * sum(values.values()) / len(values) if values else -math.inf
+        return mean_score([self.criterion.sign * value for value in self.values(self.criterion.metric).values()])
 
     @property
     def stopped_at(self) -> float:
@@ -93,18 +93,28 @@ class Setting:
 
 
 def ranked(settings: Iterable[Setting]) -> list[Setting]:
-    """Return settings, the best mean first; those that were stopped at a rung come after those that were not.
-
-    A setting with diverged repeats comes after those without: the mean of the others is biased. Settings without a
-    score are last.
-    """
+    """Return settings, the best first, by `rank_key`."""
     return sorted(settings, key=_rank_key)
 
 
 def _rank_key(setting: Setting) -> RankKey:
     diverged = any(repeat.outcome == DIVERGED for repeat in setting.repeats)
     index = min(repeat.index for repeat in setting.repeats)
-    return setting.score == -math.inf, diverged, -setting.stopped_at, -setting.score, index
+    return rank_key(setting.score, diverged=diverged, stopped_at=setting.stopped_at, index=index)
+
+
+def rank_key(score: float, *, diverged: bool, stopped_at: float, index: int) -> RankKey:
+    """Return the sort key of a setting by its `mean_score`; those that were stopped come after those that were not.
+
+    A setting with diverged repeats comes after those without: the mean of the others is biased. Settings without a
+    score are last.
+    """
+    return score == -math.inf, diverged, -stopped_at, -score, index
+
+
+def mean_score(scores: Sequence[float]) -> float:
+    """Return the mean of the scores of repeats, the same in whichever order; minus infinity without any."""
+    return statistics.fmean(scores) if scores else -math.inf
 
 
 def ranked_repeats(repeats: Sequence[Repeat], criterion: Criterion) -> tuple[Repeat, ...]:

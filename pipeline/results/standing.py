@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.config.settings import key_of, setting_values, used_values, varied_by_repeats
 from pipeline.plan.plan import PlannedTrial
 from pipeline.results.criterion import Criterion
-from pipeline.results.repeats import RankKey, Repeat, Seeds, Setting, ranked_repeats
+from pipeline.results.repeats import RankKey, Repeat, Seeds, Setting, mean_score, rank_key, ranked_repeats
 from tasks.events import Outcome
 
 
@@ -99,12 +99,11 @@ def rank(one: Standing) -> tuple[bool, float, float, int]:
 
 
 def rank_key_of(repeats: Sequence[Standing]) -> RankKey:
-    """Return the sort key of a setting, as in `pipeline.results.repeats.ranked`."""
+    """Return the sort key of a setting, that of `as_setting`, which takes longer."""
     scores = [one.score for one in repeats if one.score > -math.inf]
     diverged = any(one.outcome is Outcome.DIVERGED for one in repeats)
-    mean = sum(scores) / len(scores) if scores else -math.inf
-    stopped_at = min(one.stopped_at for one in repeats)
-    return not scores, diverged, -stopped_at, -mean, min(one.trial.index for one in repeats)
+    stopped_at, index = min(one.stopped_at for one in repeats), min(one.trial.index for one in repeats)
+    return rank_key(mean_score(scores), diverged=diverged, stopped_at=stopped_at, index=index)
 
 
 def best_of(repeats: Sequence[Standing]) -> Standing:
