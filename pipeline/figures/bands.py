@@ -21,7 +21,7 @@ from pipeline.figures.style import (
     logarithmic,
     shortened,
 )
-from pipeline.figures.trials import is_share, unit
+from pipeline.figures.trials import factor, is_share, with_unit
 from pipeline.record.drawings import TrialRecord
 from pipeline.results.statistics import LEVEL
 
@@ -44,7 +44,7 @@ def draw_bands(trials: Sequence[TrialRecord]) -> bytes:
     which = f"The {len(shown)} best settings" if len(shown) > 1 else "The best setting"
     figure, panels = blank(panels=len(names), title=f"{which}, mean of the repeats")
     for axes, name in zip(panels, names, strict=True):
-        label(axes, x="step", y=f"{name}{unit(name)}")
+        label(axes, x="step", y=with_unit(name))
         means = [_draw(axes, one, name, colour) for one, colour in zip(shown, COLOURS, strict=False)]
         heights = np.concatenate(means)
         heights = heights[np.isfinite(heights)]  # an own task may report an infinite loss, and go on
@@ -63,7 +63,7 @@ def _draw(axes: Axes, one: SettingRecord, name: str, colour: str) -> np.ndarray:
     if not curves:
         return np.empty(0)
     steps, values = mean_curve(curves)
-    values = values * (100 if is_share(name) else 1)
+    values = factor(name) * values
     mean, half = values.mean(axis=0), half_width(values)
     text = shortened(one.setting.name, _LETTERS)
     axes.plot(steps, mean, color=colour, linewidth=2, marker=dots(steps), markersize=4, label=text)

@@ -19,7 +19,7 @@ from pipeline.figures.style import (
     label,
     logarithmic,
 )
-from pipeline.figures.trials import caption_of, noun, ranking_metric, ranking_value, value_text
+from pipeline.figures.trials import caption_of, factor, noun, ranking_metric, ranking_value, value_text, with_unit
 from pipeline.record.drawings import TrialRecord
 
 _COLUMNS, _LINES = 40, 2  # of a name above a panel
@@ -53,7 +53,12 @@ def _draw(axes: Axes, trial: TrialRecord, what: str, colour: str, lines: Mapping
     text = value_text(value, metric) if value is not None else f"{standing.outcome_text} at step {standing.step}"
     named = textwrap.wrap(f"{what}: {standing.trial.name}", _COLUMNS, max_lines=_LINES, placeholder=" ...")
     loss = "loss (dashed: validation, data loss)" if "val/loss" in trial.curves else "loss"
-    label(axes, x="step", y=loss if lines is _LOSSES else metric, title="\n".join([*named, f"{metric}: {text}"]))
+    label(
+        axes,
+        x="step",
+        y=loss if lines is _LOSSES else with_unit(metric),
+        title="\n".join([*named, f"{metric}: {text}"]),
+    )
     heights = []
     for curve, style in lines.items():
         if curve in trial.curves:
@@ -65,7 +70,7 @@ def _draw(axes: Axes, trial: TrialRecord, what: str, colour: str, lines: Mapping
 
 
 def _finite(trial: TrialRecord, metric: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the steps and the finite values of a curve."""
+    """Return the steps and the finite values of a curve, in the unit of `with_unit`."""
     curve = trial.curves[metric]
     finite = np.isfinite(curve.values)
-    return curve.steps[finite], curve.values[finite]
+    return curve.steps[finite], factor(metric) * curve.values[finite]

@@ -18,9 +18,9 @@ from pipeline.figures.trials import (
     ranking_metric,
     ranking_value,
     score_scale,
-    unit,
     used,
     value_text,
+    with_unit,
 )
 from pipeline.record.drawings import TrialRecord
 
@@ -43,7 +43,7 @@ def draw_heat_maps(trials: Sequence[TrialRecord]) -> bytes:
     columns = sum(map(len, every.values()))
     if not _is_table(trials, kinds, side) or max(columns, len(sizes)) > _MOST:
         return b""
-    figure, panels = blank(panels=len(kinds), title=f"{name}{unit(name)} over learning_rate and {side}")
+    figure, panels = blank(panels=len(kinds), title=f"{with_unit(name)} over learning_rate and {side}")
     scale = score_scale(trials)
     for axes, (kind, rates) in zip(panels, every.items(), strict=True):
         cells, failed = _cells(kinds[kind], rates, sizes, side)
@@ -57,7 +57,7 @@ def draw_heat_maps(trials: Sequence[TrialRecord]) -> bytes:
         axes.set_xticks(np.arange(len(rates)) + 0.5, texts, rotation=45 if slanted else 0)
         axes.set_yticks(np.arange(len(sizes)) + 0.5, [_text(side, size) for size in sizes])
         axes.tick_params(labelleft=axes is panels[0], length=0)
-    colour_bar(figure, image, panels, f"{name}{unit(name)}")
+    colour_bar(figure, image, panels, with_unit(name))
     others = sorted(varied.keys() - {"model", "strategy", "learning_rate", side})
     best = f" · the best over {', '.join(others)}" if others else ""
     return captioned(figure, f"{caption_of_draws(trials)}{best} · x: diverged{_left_out(trials)}, blank: no result")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pipeline.figures.settings import SettingRecord, by_setting, caption_of_settings
 from pipeline.figures.style import BLUE, INK, QUIET, VERMILION, blank, captioned, label, legend, shortened
-from pipeline.figures.trials import is_share, unit
+from pipeline.figures.trials import factor, with_unit
 from pipeline.record.drawings import TrialRecord
 from pipeline.results.comparisons import against_best
 
@@ -26,7 +26,7 @@ def draw_intervals(trials: Sequence[TrialRecord]) -> bytes:
     metric = settings[0].criterion.metric
     figure, (axes,) = blank(title=f"{metric} of {'the best' if len(drawn) > _MOST else 'all'} settings, by repeats")
     colours = [BLUE if k == 0 else VERMILION if one.setting.key in apart else INK for k, one in enumerate(shown)]
-    scale = 100 if is_share(metric) else 1
+    scale = factor(metric)
     for row, (one, colour) in enumerate(zip(shown, colours, strict=True)):
         summary = one.setting.summary(metric)
         values = [scale * value for value in one.setting.values(metric).values()]
@@ -34,7 +34,7 @@ def draw_intervals(trials: Sequence[TrialRecord]) -> bytes:
         if not math.isnan(summary.low):
             axes.plot([scale * summary.low, scale * summary.high], [row, row], color=colour, linewidth=3)
         axes.plot(scale * summary.mean, row, "o", color=colour, markersize=7)
-    label(axes, x=f"{metric}{unit(metric)}", y="")
+    label(axes, x=with_unit(metric), y="")
     for text, colour in (("the best", BLUE), ("not distinguishable from it", INK), ("told apart from it", VERMILION)):
         if colour in colours:
             axes.plot([], [], "o-", color=colour, linewidth=3, label=text)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from pipeline.figures.style import LINES, blank, captioned, dots, label, legend
-from pipeline.figures.trials import caption_of_trial, title_of_trial
+from pipeline.figures.trials import caption_of_trial, factor, title_of_trial, with_unit
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record.protocol import CLOCKED, Series
 from tasks.events import Result
@@ -29,9 +29,9 @@ def draw_metrics(trial: PlannedTrial, result: Result, series: Mapping[str, Serie
     most = sorted(panels, key=lambda panel: -max(len(series[name].steps) for name in panels[panel]))[:_MOST_PANELS]
     figure, every = blank(panels=len(most), title=title_of_trial(trial, result))
     for axes, panel in zip(every, most, strict=True):
-        label(axes, x="step", y=panel)
+        label(axes, x="step", y=with_unit(panel))
         for name, (style, colour) in zip(panels[panel][:_MOST_CURVES], LINES, strict=False):
-            steps, values = series[name].steps, series[name].values
+            steps, values = series[name].steps, factor(name) * series[name].values
             axes.plot(steps, values, style, color=colour, linewidth=2, marker=dots(steps), markersize=5, label=name)
         if (more := len(panels[panel]) - _MOST_CURVES) > 0:
             axes.plot([], [], " ", label=f"and {more} more")

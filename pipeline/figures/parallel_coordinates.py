@@ -16,7 +16,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 
 from pipeline.config.settings import swept_values, text_of
 from pipeline.figures.style import INK, QUIET, blank, captioned, colour_bar, is_wide, shortened
-from pipeline.figures.trials import caption_of_draws, noun, ranking_metric, ranking_value, score_scale, unit, used
+from pipeline.figures.trials import caption_of_draws, noun, ranking_metric, ranking_value, score_scale, used, with_unit
 from pipeline.record.drawings import TrialRecord
 
 _COLOUR_MAP = "cividis"
@@ -63,7 +63,7 @@ def draw_parallel_coordinates(trials: Sequence[TrialRecord]) -> bytes:
     axes.set_ylim(-0.04, 1.04)
     for side in axes.spines.values():
         side.set_visible(False)
-    colour_bar(figure, colour, axes, f"{name}{unit(name)}")
+    colour_bar(figure, colour, axes, with_unit(name))
     return captioned(figure, f"{caption_of_draws(trials)} · dotted: diverged or not finished")
 
 

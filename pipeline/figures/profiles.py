@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.config.settings import swept_values
 from pipeline.figures.settings import SettingRecord, by_setting, caption_of_settings
 from pipeline.figures.style import COLOURS, blank, captioned, label, legend
-from pipeline.figures.trials import is_share
+from pipeline.figures.trials import factor, is_share, with_unit
 from pipeline.record.drawings import TrialRecord
 
 PROBLEMS = ("loss", "regularizer", "model")
@@ -34,13 +34,19 @@ def draw_profiles(trials: Sequence[TrialRecord]) -> bytes:
     if len(ways) < 2:
         return b""
     figure, (axes,) = blank(title=f"Share of runs above an accuracy, over all values of {problem}")
-    label(axes, x=f"{metric} / %", y="share of runs above it")
+    label(axes, x=with_unit(metric), y="share of runs above it")
     best = sorted(ways.items(), key=lambda way: -float(np.mean(way[1])))[: len(COLOURS)]
     reached = np.concatenate([values for _, values in best])
     low, high = float(reached[reached > 0].min(initial=1.0)), float(reached.max())
     grid = np.linspace(max(0.0, low - 0.1 * (high - low)), high, 400)
     for (name, values), colour in zip(best, COLOURS, strict=False):
-        axes.plot(100 * grid, (values[:, None] > grid).mean(axis=0), color=colour, linewidth=2, label=name[:_LETTERS])
+        axes.plot(
+            factor(metric) * grid,
+            (values[:, None] > grid).mean(axis=0),
+            color=colour,
+            linewidth=2,
+            label=name[:_LETTERS],
+        )
     legend(axes, loc="lower left")
     return captioned(figure, f"{caption_of_settings(drawn)} · diverged and failed runs reach nothing")
 

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from pipeline.figures.style import BLUE, INK, QUIET, SIDE_BY_SIDE, blank, captioned, label, logarithmic
-from pipeline.figures.trials import caption_of, ranking_metric
+from pipeline.figures.trials import caption_of, factor, ranking_metric, with_unit
 from pipeline.record.drawings import TrialRecord
 
 _MOST_NAMES = 22  # more would overlap
@@ -36,18 +36,19 @@ def _draw_curves(axes: Axes, trials: Sequence[TrialRecord], rungs: Sequence[floa
     for trial in reversed(trials):  # the best last, on top of the others
         curve, stopped = trial.curves[metric], trial.standing.stopped_at < math.inf
         colour, width = (QUIET, 0.7) if stopped else (BLUE, 2)
-        axes.plot(curve.steps, curve.values, color=colour, linewidth=width, marker="." if len(curve.steps) == 1 else "")
+        values, mark = factor(metric) * curve.values, "." if len(curve.steps) == 1 else ""
+        axes.plot(curve.steps, values, color=colour, linewidth=width, marker=mark)
     for rung in rungs:
         axes.axvline(rung, color=INK, linewidth=0.8, linestyle=":")
     logarithmic(axes, "x")
     low, high = _limits(trials, metric)
     axes.set_ylim(low, high)
-    label(axes, x="step", y=metric, title="stopped in grey, to the end in blue")
+    label(axes, x="step", y=with_unit(metric), title="stopped in grey, to the end in blue")
 
 
 def _limits(trials: Sequence[TrialRecord], metric: str) -> tuple[float, float]:
     """Return the ends of the axis: of all values but the worst, since a diverging trial would squeeze the others."""
-    values = np.concatenate([trial.curves[metric].values for trial in trials])
+    values = factor(metric) * np.concatenate([trial.curves[metric].values for trial in trials])
     finite = values[np.isfinite(values)]
     if not len(finite):
         return 0.0, 1.0

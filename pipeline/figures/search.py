@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +10,19 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from pipeline.figures.style import BLUE, ORANGE, QUIET, VERMILION, blank, captioned, label, legend
+from pipeline.figures.style import (
+    BLUE,
+    ORANGE,
+    QUIET,
+    VERMILION,
+    blank,
+    captioned,
+    is_wide,
+    label,
+    legend,
+    logarithmic,
+)
+from pipeline.figures.trials import factor, is_share, with_unit
 from pipeline.reports import Searched, Told
 from pipeline.results.repeats import COMPLETE, STOPPED
 
@@ -21,7 +34,7 @@ _LOOKS = {COMPLETE: (BLUE, "o"), STOPPED: (ORANGE, "v")}
 
 def draw_search(searched: Searched) -> Mapping[str, bytes]:
     """Return the figures of a search by file name; nothing with fewer than two values."""
-    known = [proposal for proposal in searched.proposals if _is_known(proposal)]
+    known = [_in_units(proposal, searched.metrics) for proposal in searched.proposals if _is_known(proposal)]
     if len(known) < 2:
         return {}
     if len(searched.metrics) > 1:
@@ -34,7 +47,7 @@ def _draw_history(searched: Searched, known: Sequence[Told]) -> bytes:
     shares = list(searched.importances.items())[:_LONGEST]
     figure, panels = blank(panels=2 if shares else 1, title=f"The search for the best {metric}")
     axes = panels[0]
-    label(axes, x="proposal", y=metric, title="history")
+    label(axes, x="proposal", y=with_unit(metric), title="history")
     for outcome, (colour, mark) in _LOOKS.items():
         points = [(proposal.number, proposal.values[0]) for proposal in known if proposal.outcome == outcome]
         if points:
@@ -73,8 +86,10 @@ def _draw_front(searched: Searched, known: Sequence[Told]) -> bytes:
     signs = [1 if direction == "maximize" else -1 for direction in searched.directions]
     front = [one for one in done if not any(_beats(other.values, one.values, signs) for other in done)]
     figure, (axes,) = blank(title=f"What {' and '.join(searched.metrics)} cost each other")
-    x, y, *others = searched.metrics
-    label(axes, x=f"{x} ({searched.directions[0]})", y=f"{y} ({searched.directions[1]})")
+    x, y, *others = (
+        f"{with_unit(one)} ({way})" for one, way in zip(searched.metrics, searched.directions, strict=True)
+    )
+    label(axes, x=x, y=y)
     behind = [proposal.values[:2] for proposal in done if proposal not in front]
     if behind:
         across, up = zip(*behind, strict=True)
@@ -83,17 +98,36 @@ def _draw_front(searched: Searched, known: Sequence[Told]) -> bytes:
     # With more than two objectives the front is not a line.
     line = "" if others else "-"
     axes.plot(*zip(*points, strict=True), marker="o", linestyle=line, linewidth=1.2, color=BLUE, label="Pareto front")
-    for proposal in front:
-        place = (proposal.values[0], proposal.values[1])
-        axes.annotate(f"#{proposal.number}", place, textcoords="offset points", xytext=(5, 5), color=QUIET)
+    _name(axes, front, signs)
+    for place, name in enumerate("xy"):
+        values = np.array([one.values[place] for one in done])
+        if is_wide(values) and not is_share(searched.metrics[place]):
+            logarithmic(axes, name)
     legend(axes, loc="best")
     return captioned(figure, _caption(searched))
+
+
+def _name(axes: Axes, front: Sequence[Told], signs: Sequence[int]) -> None:
+    """Write the numbers of the proposals of a front, on the side of what is better, where there are no other points."""
+    x, y, *_ = signs
+    across, along = "left" if x > 0 else "right", "bottom" if y > 0 else "top"
+    for one in front:
+        place, offset = (one.values[0], one.values[1]), (4 * x, 4 * y)
+        text = f"#{one.number}"
+        axes.annotate(text, place, offset, textcoords="offset points", color=QUIET, ha=across, va=along)
+    axes.margins(0.08)
 
 
 def _beats(one: Sequence[float], other: Sequence[float], signs: Sequence[int]) -> bool:
     """Return whether one dominates the other: it is at least as good in everything, and better in something."""
     pairs = [(sign * a, sign * b) for a, b, sign in zip(one, other, signs, strict=True)]
     return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
+
+
+def _in_units(proposal: Told, metrics: Sequence[str]) -> Told:
+    """Return a proposal whose values are in the units of the axes."""
+    pairs = zip(metrics, proposal.values, strict=True)
+    return dataclasses.replace(proposal, values=tuple(factor(metric) * value for metric, value in pairs))
 
 
 def _is_known(proposal: Told) -> bool:

@@ -14,7 +14,7 @@ from pipeline.config.settings import swept_values, text_of
 from pipeline.config.tables import TABLES
 from pipeline.figures.settings import SettingRecord, by_setting, caption_of_settings
 from pipeline.figures.style import LINES, QUIET, blank, captioned, is_wide, label, legend_below, logarithmic
-from pipeline.figures.trials import is_share, unit
+from pipeline.figures.trials import factor, is_share, with_unit
 from pipeline.record.drawings import TrialRecord
 
 _MOST_PANELS = 3
@@ -40,7 +40,7 @@ def draw_slices(trials: Sequence[TrialRecord]) -> bytes:
     for one in shown:
         every.setdefault(_kind(one, lines), []).append(one)
     for axes, name in zip(panels, names, strict=True):
-        label(axes, x=name, y=f"{metric}{unit(metric)}" if axes is panels[0] else "")
+        label(axes, x=name, y=with_unit(metric) if axes is panels[0] else "")
         joined = len(numbers) == 1 or 2 * len(varied[name]) <= len(shown)
         for (kind, members), (style, colour) in zip(sorted(every.items()), itertools.cycle(LINES), strict=False):
             _draw(axes, name, kind, members, linestyle=style if joined else "", color=colour)
@@ -64,7 +64,7 @@ def _draw(axes: Axes, name: str, kind: str, members: Sequence[SettingRecord], *,
     dots = [one for one in members if one.setting.used.get(name) in best]
     axes.plot([one.setting.used[name] for one in dots], [*map(_value, dots)], ".", color=color, alpha=0.5)
     metric = members[0].setting.criterion.metric
-    scale = 100 if is_share(metric) else 1
+    scale = factor(metric)
     summaries = [one.setting.summary(metric) for one in best.values()]
     ends = [(one.mean - one.low, one.high - one.mean) for one in summaries]
     bars = scale * np.nan_to_num(ends).reshape(-1, 2).T if np.isfinite(ends).any() else None
@@ -88,7 +88,7 @@ def _scale(axes: Axes, values: Sequence[float], heights: np.ndarray, metric: str
 def _value(one: SettingRecord) -> float:
     """Return the mean of a setting, an accuracy in percent."""
     criterion = one.setting.criterion
-    return criterion.sign * one.setting.score * (100 if is_share(criterion.metric) else 1)
+    return factor(criterion.metric) * criterion.sign * one.setting.score
 
 
 def _lines(varied: Mapping[str, Sequence[Any]], numbers: Sequence[str]) -> list[str]:

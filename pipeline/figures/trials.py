@@ -50,9 +50,14 @@ def ranking_metric(trials: Sequence[TrialRecord]) -> str:
     return trials[0].standing.criterion.metric
 
 
-def unit(metric: str) -> str:
-    """Return the unit of a metric in labels: an accuracy is shown in percent."""
-    return " / %" if is_share(metric) else ""
+def with_unit(metric: str) -> str:
+    """Return a metric's name in labels, with its unit: an accuracy is shown in percent."""
+    return f"{metric} / %" if is_share(metric) else metric
+
+
+def factor(metric: str) -> float:
+    """Return the factor of a metric's values in the unit of `with_unit`."""
+    return 100.0 if is_share(metric) else 1.0
 
 
 def ranking_value(trial: TrialRecord) -> float | None:
@@ -60,7 +65,7 @@ def ranking_value(trial: TrialRecord) -> float | None:
     standing = trial.standing
     if not math.isfinite(standing.score):
         return None
-    return 100 * standing.value if is_share(standing.criterion.metric) else standing.value
+    return factor(standing.criterion.metric) * standing.value
 
 
 def score_scale(trials: Sequence[TrialRecord]) -> Normalize:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.figures.rungs import _draw_counts, _limits
+from pipeline.figures.rungs import _draw_counts, _limits, draw_rungs
 from pipeline.figures.style import blank
 from pipeline.figures.sweep import draw_sweep
 from pipeline.record.drawings import TrialRecord
@@ -24,6 +24,22 @@ def test_the_rungs_of_a_sweep_are_drawn_where_any_trial_was_stopped(record):
 
     assert Image.open(io.BytesIO(draw_sweep("rungs.png", [*ended, *stopped])["rungs.png"])).size == (900, 600)
     assert draw_sweep("rungs.png", ended) == {}
+
+
+def test_the_accuracy_at_rungs_is_in_percent(record, monkeypatch):
+    figures = []
+    monkeypatch.setattr("pipeline.figures.rungs.captioned", lambda figure, *_, **__: figures.append(figure))
+    trials = [record(0.9), record(0.5, Outcome.STOPPED, learning_rate=2.0)]
+    for trial in trials:
+        trial.curves["val/accuracy"] = Series(steps=np.array([50, 100]), values=np.array([0.25, 0.5]))
+
+    draw_rungs(trials)
+
+    axes = figures[0].axes[0]
+    low, high = axes.get_ylim()
+    assert axes.get_ylabel() == "val/accuracy / %"
+    assert axes.lines[0].get_ydata().tolist() == [25, 50]
+    assert (low < 25, high > 50) == (True, True)
 
 
 @pytest.mark.parametrize(("mode", "best"), [("max", 1000.0), ("min", -1000.0)])

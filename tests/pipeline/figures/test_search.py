@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import itertools
 
 import pytest
 from PIL import Image
@@ -25,6 +26,20 @@ def searched(values, *, outcomes=None, directions=("maximize",), importances=Non
     )
 
 
+@pytest.fixture
+def axes_of(monkeypatch):
+    """Return what draws a search, and returns the axes of its figure."""
+    figures = []
+    monkeypatch.setattr("pipeline.figures.search.captioned", lambda figure, _: figures.append(figure))
+
+    def draw(report):
+        draw_search(report)
+        figures[-1].canvas.draw()
+        return figures[-1].axes[0]
+
+    return draw
+
+
 @pytest.mark.parametrize("importances", [{}, {"learning_rate": 0.9, "batch_size": 0.1}])
 def test_a_search_has_its_history_and_what_mattered(importances):
     outcomes = ["complete", "stopped early", "diverged", "failed", "complete", ""]
@@ -36,16 +51,15 @@ def test_a_search_has_its_history_and_what_mattered(importances):
     assert Image.open(io.BytesIO(image)).size == (900, 600)
 
 
-def test_the_best_so_far_is_that_of_all_that_came_after_it_too(monkeypatch):
+def test_the_best_so_far_is_that_of_all_that_came_after_it_too_in_percent(axes_of):
     # given a search whose best trial was its second, and whose later ones were stopped
-    figures = []
-    monkeypatch.setattr("pipeline.figures.search.captioned", lambda figure, _: figures.append(figure))
     outcomes = ["complete", "complete", "stopped early", "stopped early"]
 
-    draw_search(searched([(0.5,), (0.75,), (0.25,), (0.7,)], outcomes=outcomes))
+    axes = axes_of(searched([(0.5,), (0.75,), (0.25,), (0.7,)], outcomes=outcomes))
 
-    (line,) = figures[0].axes[0].lines
-    assert line.get_xydata().tolist() == [[0, 0.5], [1, 0.75], [3, 0.75]]
+    (line,) = axes.lines
+    assert line.get_xydata().tolist() == [[0, 50], [1, 75], [3, 75]]
+    assert axes.get_ylabel() == "val/accuracy / %"
 
 
 def test_several_objectives_have_their_front():
@@ -55,6 +69,24 @@ def test_several_objectives_have_their_front():
     assert _beats((0.5, 10.0), (0.5, 20.0), (1, -1))
     assert not _beats((0.5, 10.0), (0.25, 5.0), (1, -1))
     assert not _beats((0.5, 10.0), (0.5, 10.0), (1, -1))
+
+
+@pytest.mark.parametrize("directions", list(itertools.product(("maximize", "minimize"), repeat=2)))
+def test_a_front_beside_far_worse_values_is_spread_out_and_its_numbers_touch_no_point(axes_of, directions):
+    # given a front of accuracies with ever higher (or lower) costs, and costs that are far worse
+    step = 1 if directions[0] != directions[1] else -1
+    front = [(0.9 + k / 100, 10.0 * 1.5 ** (step * k)) for k in range(6)]
+    signs = [1 if way == "maximize" else -1 for way in directions]
+    worse = [(0.9 - signs[0] * 0.1 * k, 10.0 * 10.0 ** (-3 * signs[1] * k)) for k in (1, 2)]
+
+    axes = axes_of(searched([*front, *worse], directions=directions))
+
+    assert [axes.get_xscale(), axes.get_yscale()] == ["linear", "log"]
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert len(boxes) == len(front)
+    points = axes.transData.transform([(100 * one, other) for one, other in (*front, *worse)])
+    assert not any(box.contains(*point) for box in boxes for point in points)
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
 
 
 def test_a_search_that_has_measured_less_than_two_trials_has_no_figure():

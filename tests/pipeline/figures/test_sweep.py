@@ -266,6 +266,25 @@ def test_every_curve_of_a_panel_is_drawn_and_the_legend_counts_what_is_too_much(
     assert image(13, 0.3) != image(15, 0.3)
 
 
+@pytest.mark.parametrize("module", ["extremes", "metrics"])
+def test_an_accuracy_of_a_task_without_a_loss_is_in_percent(record, monkeypatch, module):
+    figures = []
+    monkeypatch.setattr(f"pipeline.figures.{module}.captioned", lambda figure, *_, **__: figures.append(figure))
+    trials = [record(0.5, learning_rate=rate) for rate in (1.0, 2.0)]
+    curves = {"val/accuracy": Series(steps=np.array([10, 20]), values=np.array([0.25, 0.5]))}
+    for trial in trials:
+        object.__setattr__(trial, "curves", curves)
+
+    if module == "extremes":
+        draw_extremes(trials)
+    else:
+        draw_metrics(trials[0].standing.trial, Result(trial=0, outcome=Outcome.COMPLETE, step=20, metrics={}), curves)
+
+    axes = figures[0].axes[0]
+    assert axes.get_ylabel().endswith("accuracy / %")
+    assert axes.lines[0].get_ydata().tolist() == [25, 50]
+
+
 def test_long_names_and_values_leave_room_for_the_panels(record):
     # given a name of thousands of characters, as of a trial whose task has a long text among its fields
     trials = [record(0.5 + k / 10, learning_rate=0.1**k, batch_size=16 + k) for k in range(3)]
