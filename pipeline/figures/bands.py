@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,7 +22,7 @@ from pipeline.figures.style import (
 )
 from pipeline.figures.trials import factor, is_share, with_unit
 from pipeline.record.drawings import TrialRecord
-from pipeline.results.statistics import LEVEL
+from pipeline.results.statistics import LEVEL, students
 
 _LETTERS = 34
 
@@ -64,25 +63,11 @@ def _draw(axes: Axes, one: SettingRecord, name: str, colour: str) -> np.ndarray:
         return np.empty(0)
     steps, values = mean_curve(curves)
     values = factor(name) * values
-    mean, half = values.mean(axis=0), half_width(values)
+    mean, count = values.mean(axis=0), len(values)
+    low, high = students(mean, values.var(axis=0, ddof=1) / count, count - 1).T if count > 1 else (mean, mean)
     text = shortened(one.setting.name, _LETTERS)
     axes.plot(steps, mean, color=colour, linewidth=2, marker=dots(steps), markersize=4, label=text)
     if len(steps) == 1:
-        axes.errorbar(steps, mean, yerr=half, color=colour, capsize=4)
-    axes.fill_between(steps, mean - half, mean + half, color=colour, alpha=0.2, linewidth=0)
+        axes.errorbar(steps, mean, yerr=[mean - low, high - mean], color=colour, capsize=4)
+    axes.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
     return np.asarray(mean)
-
-
-def half_width(values: np.ndarray) -> np.ndarray:
-    """Return half the width of the interval of the mean over the first axis: ``t s / sqrt(n)``, 0 for one repeat.
-
-    >>> half_width(np.array([[1.0], [3.0]])).round(3)
-    array([12.706])
-    """
-    count = len(values)
-    if count < 2:
-        return np.zeros(values.shape[1:])
-    from scipy import special  # noqa: PLC0415  # takes a quarter of a second, `scipy.stats` twice as long
-
-    bound = special.stdtrit(count - 1, (1 + LEVEL) / 2)
-    return np.asarray(bound * values.std(axis=0, ddof=1) / math.sqrt(count))

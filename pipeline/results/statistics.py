@@ -205,7 +205,7 @@ def _intervals(data: np.ndarray) -> np.ndarray:
     from scipy import stats  # noqa: PLC0415  # takes half a second, which a sweep without repeats need not
 
     if data.shape[1] >= _RESAMPLED:
-        return _students(data.mean(axis=1), data.var(axis=1, ddof=1) / data.shape[1], data.shape[1] - 1)
+        return students(data.mean(axis=1), data.var(axis=1, ddof=1) / data.shape[1], data.shape[1] - 1)
     spread = np.ptp(data, axis=1) > np.array([_tiny(row) for row in data])
     ends[~spread] = data[~spread].mean(axis=1, keepdims=True)
     for rows in np.array_split(np.flatnonzero(spread), -(-int(spread.sum()) // _AT_ONCE) or 1):
@@ -228,18 +228,18 @@ def _interval_of_difference(x: np.ndarray, y: np.ndarray) -> tuple[float, float]
     fewer = min(len(x), len(y))
     if fewer >= _RESAMPLED:
         variance = x.var(ddof=1) / len(x) + y.var(ddof=1) / len(y)
-        low, high = _students(np.array([x.mean() - y.mean()]), np.array([variance]), fewer - 1)[0].tolist()
+        low, high = students(np.array([x.mean() - y.mean()]), np.array([variance]), fewer - 1)[0].tolist()
         return low, high
     rng = np.random.default_rng(0)
     found = stats.bootstrap((x, y), difference, confidence_level=LEVEL, method="BCa", n_resamples=_RESAMPLES, rng=rng)
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
-def _students(means: np.ndarray, variances: np.ndarray, degrees: int) -> np.ndarray:
+def students(means: np.ndarray, variances: np.ndarray, degrees: int) -> np.ndarray:
     """Return the ends ``(K, 2)`` of Student's intervals of means ``(K,)`` that have these variances."""
-    from scipy import stats  # noqa: PLC0415
+    from scipy import special  # noqa: PLC0415  # takes half the time of `scipy.stats`
 
-    half = stats.t.isf((1 - LEVEL) / 2, degrees) * np.sqrt(variances)
+    half = special.stdtrit(degrees, (1 + LEVEL) / 2) * np.sqrt(variances)
     return np.column_stack([means - half, means + half])
 
 
