@@ -21,8 +21,8 @@ __all__ = ["FIGURES", "REPEATED", "RUNGS", "draw_sweep"]
 
 
 def _draw_accuracy(trials: Sequence[TrialRecord]) -> bytes:
-    """Return heat maps, or slices of trials that do not fill one; means have slices with error bars anyway."""
-    return draw_heat_maps(trials) or (b"" if are_means(trials) else draw_slices(trials))
+    """Return heat maps, or else slices, or else a line each; of means, the others are drawn with error bars anyway."""
+    return draw_heat_maps(trials) or (b"" if are_means(trials) else draw_slices(trials) or draw_intervals(trials))
 
 
 RUNGS = "rungs.png"

@@ -7,9 +7,10 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from pipeline.figures.bands import draw_bands, half_width
+from pipeline.figures.bands import draw_bands
 from pipeline.figures.drawing import SWEEP_FIGURES
 from pipeline.figures.heat_maps import _side
+from pipeline.figures.intervals import draw_intervals
 from pipeline.figures.profiles import _ways
 from pipeline.figures.settings import are_repeated, as_means, by_setting, mean_curve
 from pipeline.figures.slices import draw_slices
@@ -19,7 +20,7 @@ from pipeline.record.drawings import TrialRecord
 from pipeline.record.protocol import Series
 from pipeline.record.trial_run import RunPoints
 from pipeline.results.standing import Standing
-from pipeline.results.statistics import summarize
+from pipeline.results.statistics import students, summarize
 from tasks.events import Curve, Outcome
 
 ADAM, SGD = {"optimizer": {"name": "adam"}}, {"optimizer": {"name": "sgd"}}
@@ -150,9 +151,8 @@ def test_a_band_is_students_interval():
 
     low, high = stats.t.interval(0.95, 6, loc=values.mean(axis=0), scale=stats.sem(values))
 
-    assert values.mean(axis=0) - half_width(values) == pytest.approx(low)
-    assert values.mean(axis=0) + half_width(values) == pytest.approx(high)
-    assert half_width(values[:1]).tolist() == [0, 0, 0]
+    found = students(values.mean(axis=0), values.var(axis=0, ddof=1) / 7, 6)
+    assert found == pytest.approx(np.column_stack([low, high]))
 
 
 def test_an_optimiser_has_the_place_of_a_batch_size_that_is_not_swept():
@@ -184,6 +184,20 @@ def test_an_interval_of_the_picture_is_the_tables(repeats):
     (one,) = by_setting(trials)
 
     assert one.setting.summary("val/accuracy") == summarize([0.65, 0.6, 0.5])
+
+
+def test_a_setting_that_was_stopped_is_not_said_to_be_as_good_as_the_best(repeats, monkeypatch):
+    # given one that was stopped, which is compared with none, and one with a single repeat
+    figures = []
+    monkeypatch.setattr("pipeline.figures.intervals.captioned", lambda figure, _: figures.append(figure))
+    best = repeats(0.9, 0.91, 0.92, learning_rate=0.1)
+    others = [repeats(0.1, 0.12, outcome=Outcome.STOPPED, learning_rate=0.2), repeats(0.2, learning_rate=0.3)]
+
+    draw_intervals([*best, *(one for other in others for one in other)])
+
+    (axes,) = figures[0].axes
+    told = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert told == ["the best", "not compared with it: stopped early, or one repeat"]
 
 
 def test_thin_curves_of_repeats_have_steps_in_common_over_their_whole_length():
