@@ -11,14 +11,14 @@ from matplotlib.collections import LineCollection
 
 from pipeline.config.settings import swept_values, text_of
 from pipeline.figures.style import LINES, SIDE_BY_SIDE, blank, captioned, label, legend_below, logarithmic
-from pipeline.figures.trials import by_kind, caption_of, loss_name, models, noun, used
+from pipeline.figures.trials import by_kind, caption_of, diverged, loss_name, models, noun, used
 from pipeline.record.drawings import TrialRecord
 
 # Wide enough for the numbers of a logarithmic axis that spans less than a decade.
 _MARGINS = {**SIDE_BY_SIDE, "left": 0.125, "wspace": 0.38}
 
-# How far the axis goes above the median of the first losses, and below that of the last or the winner's: a diverging
-# trial, or a minibatch of one example, would squeeze the others.
+# How far the axis goes above the median of the first losses of what did not diverge, and below that of the last or the
+# winner's: a trial that nearly diverged, or a minibatch of one example, would squeeze the others.
 _FAR = 100.0
 
 _MOST_KINDS = 8  # that a legend has room for
@@ -41,18 +41,20 @@ def draw_costs(trials: Sequence[TrialRecord]) -> bytes:
     for axes, (cost, text) in zip(panels, costs, strict=True):
         label(axes, x=text, y="lowest training loss so far")
         drawn: list[np.ndarray] = []  # the winner's first
+        begun: list[float] = []  # the first losses of those that did not diverge
         for (name, members), line in zip(kinds.items(), itertools.cycle(LINES), strict=False):
-            curves = [_lowest(trial, cost) for trial in members if cost in trial.curves]
-            curves = [curve for curve in curves if len(curve)]
+            found = [(trial, _lowest(trial, cost)) for trial in members if cost in trial.curves]
+            curves = [curve for _, curve in found if len(curve)]
             if curves:
                 _draw(axes, curves, name, *line)
+                begun += [float(curve[0, 1]) for trial, curve in found if len(curve) and not diverged(trial)]
                 losses = [curve[:, 1] for curve in curves]
                 drawn = [*losses, *drawn] if members[0] is shown[0] else [*drawn, *losses]
         logarithmic(axes, "xy")
         axes.autoscale_view()
-        _limit(axes, drawn)
+        _limit(axes, drawn, begun)
     legend_below(figure)
-    caption = f"{caption_of(shown)} · thick: of each the best {noun(shown)}, thin: the others"
+    caption = f"{caption_of(shown)} · thick: of each the best {noun(shown)}, with its lowest loss, thin: the others"
     return captioned(figure, caption, margins=_MARGINS)
 
 
@@ -76,9 +78,12 @@ def _draw(axes: Axes, curves: Sequence[np.ndarray], name: str, style: str, colou
     """Draw the trials of a kind, the best first."""
     best = curves[0]
     text = f"{name}: {best[-1, 1]:.3g}"
-    axes.plot(best[:, 0], best[:, 1], color=colour, linestyle=style, linewidth=2.6, label=text, zorder=3)
+    mark = "o" if len(best) == 1 else ""
+    axes.plot(*best.T, marker=mark, color=colour, linestyle=style, linewidth=2.6, label=text, zorder=3)
     # One collection: a thousand separate lines take seconds.
     axes.add_collection(LineCollection(curves[1:], colors=colour, linewidths=0.8, alpha=0.35))
+    points = [curve[0] for curve in curves[1:] if len(curve) == 1]
+    axes.plot(*np.reshape(points, (-1, 2)).T, ".", color=colour, alpha=0.35)
 
 
 def _lowest(trial: TrialRecord, cost: str) -> np.ndarray:
@@ -90,10 +95,10 @@ def _lowest(trial: TrialRecord, cost: str) -> np.ndarray:
     return np.column_stack([spent.values[there][:count], np.minimum.accumulate(values[:count])])
 
 
-def _limit(axes: Axes, drawn: Sequence[np.ndarray]) -> None:
+def _limit(axes: Axes, drawn: Sequence[np.ndarray], begun: Sequence[float]) -> None:
     """Limit the axis to the losses of most trials, and of the first, the winner. They fall, and may end at 0."""
     losses = [loss[loss > 0] for loss in drawn if (loss > 0).any()]
     if losses:
         first, last = (np.array([loss[place] for loss in losses]) for place in (0, -1))
         lowest = max(float(last.min()), min(float(last[0]), float(np.median(last))) / _FAR)
-        axes.set_ylim(lowest / 2, min(float(first.max()), float(np.median(first)) * _FAR) * 1.2)
+        axes.set_ylim(lowest / 2, min(float(first.max()), float(np.median(begun or first)) * _FAR) * 1.2)

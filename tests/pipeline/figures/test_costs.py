@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.figures.costs import draw_costs
 from pipeline.record.protocol import Series
+from tasks.events import Outcome
 
 
 @pytest.fixture
@@ -53,6 +54,19 @@ def test_the_lowest_of_the_curves_over_costs_is_in_view_where_most_trials_are_fa
     low, _ = costs(losses(record, [(2.0, 0.1), (2.0, 0.02), *[(1e4, 1e3)] * 6])).axes[0].get_ylim()
 
     assert low < 0.02
+
+
+def test_the_curves_over_costs_are_in_view_where_most_trials_diverge_and_a_single_point_is_seen(record, costs):
+    trials = losses(record, [(2.0, 0.1), *[(1e22, np.inf)] * 5])
+    for trial in trials[1:]:
+        trial.standing.outcome = Outcome.DIVERGED
+
+    axes = costs(trials).axes[0]
+
+    assert axes.get_ylim()[1] < 1e3
+    markers = {line.get_label(): line.get_marker() for line in axes.lines if line.get_label().partition(": ")[2]}
+    assert set(markers.values()) == {"", "o"}
+    assert [label for label, marker in markers.items() if not marker] == ["0.1: 0.1"]
 
 
 def test_losses_that_were_never_finite_have_no_curves_over_costs_and_no_legend(record, costs):
