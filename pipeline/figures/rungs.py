@@ -40,10 +40,9 @@ def _draw_curves(axes: Axes, trials: Sequence[TrialRecord], rungs: Sequence[floa
         axes.plot(curve.steps, values, color=colour, linewidth=width, marker=mark)
     for rung in rungs:
         axes.axvline(rung, color=INK, linewidth=0.8, linestyle=":")
-    logarithmic(axes, "x")
-    low, high = _limits(trials, metric)
-    axes.set_ylim(low, high)
     label(axes, x="step", y=with_unit(metric), title="stopped in grey, to the end in blue")
+    logarithmic(axes, "x")
+    axes.set_ylim(*_limits(trials, metric))
 
 
 def _limits(trials: Sequence[TrialRecord], metric: str) -> tuple[float, float]:

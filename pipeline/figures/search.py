@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from pipeline.figures.style import (
     BLUE,
@@ -63,7 +62,6 @@ def _draw_history(searched: Searched, known: Sequence[Told]) -> bytes:
     if lost:
         low, _ = axes.get_ylim()
         axes.scatter(lost, [low] * len(lost), color=QUIET, marker="x", s=28, label="no value", zorder=3)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     legend(axes, loc="best")
     if shares:
         _draw_shares(panels[1], shares)

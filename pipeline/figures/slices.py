@@ -18,8 +18,7 @@ from pipeline.figures.trials import factor, is_share, with_unit
 from pipeline.record.drawings import TrialRecord
 
 _MOST_PANELS = 3
-_KEY = " · line: the best at each value · dotted: without a value · x: diverged or failed"
-_BARS = " · bars: 95 % interval of the mean (BCa bootstrap)"
+_BARS = "bars: 95 % interval of the mean (BCa bootstrap)"
 
 
 def draw_slices(trials: Sequence[TrialRecord]) -> bytes:
@@ -39,6 +38,7 @@ def draw_slices(trials: Sequence[TrialRecord]) -> bytes:
     every: dict[str, list[SettingRecord]] = {}
     for one in shown:
         every.setdefault(_kind(one, lines), []).append(one)
+    notes: list[str] = []
     for axes, name in zip(panels, names, strict=True):
         label(axes, x=name, y=with_unit(metric) if axes is panels[0] else "")
         joined = len(numbers) == 1 or 2 * len(varied[name]) <= len(shown)
@@ -47,10 +47,13 @@ def draw_slices(trials: Sequence[TrialRecord]) -> bytes:
         lost = [one.setting.used[name] for one in drawn if not one.kept and _numbers([one.setting.used.get(name)])]
         _scale(axes, _numbers(varied[name]), np.array([_value(one) for one in shown]), metric)
         axes.plot(lost, [axes.get_ylim()[0]] * len(lost), "x", color=QUIET)
+        notes += ["line: the best at each value"] * joined
+        notes += [f"dotted: {_lack(name, one)}" for one in shown if not _numbers([one.setting.used.get(name)])]
+        notes += ["x: diverged or failed"] * bool(lost)
     if len(every) > 1:
         legend_below(figure)
-    repeated = len(trials) > len(drawn)
-    return captioned(figure, f"{caption_of_settings(drawn)}{_KEY}{_BARS if repeated else ''}")
+    notes += [_BARS] * (len(trials) > len(drawn))
+    return captioned(figure, " · ".join([caption_of_settings(drawn), *dict.fromkeys(notes)]))
 
 
 def _draw(axes: Axes, name: str, kind: str, members: Sequence[SettingRecord], *, linestyle: str, color: str) -> None:
@@ -72,6 +75,12 @@ def _draw(axes: Axes, name: str, kind: str, members: Sequence[SettingRecord], *,
     if best:
         drawn = axes.errorbar([*best], means, bars, fmt="o", color=color, linestyle=linestyle, label=kind, capsize=4)
         drawn.lines[0].set(linewidth=2, markersize=5)
+
+
+def _lack(name: str, one: SettingRecord) -> str:
+    """Return what a setting has in place of a number: all examples for a batch size, or no such key."""
+    used = one.setting.used
+    return f"{name}={text_of(name, used[name])}" if name in used else f"no {name}"
 
 
 def _scale(axes: Axes, values: Sequence[float], heights: np.ndarray, metric: str) -> None:

@@ -39,6 +39,9 @@ _FEW_POINTS = 25
 # The first digits of the numbers between powers of ten, for an axis of so many decades: at least two, and not too many.
 _DIGITS = ((0.7, "25"), (0.3, "23468"), (0.0, "123456789"))
 
+_COUNTS = ("step", "trials", "proposal")
+"""The labels of axes whose numbers are whole: one point would stand between fractions."""
+
 _TITLE, _LABEL, _TICK, _CAPTION = 15, 13, 12, 10
 
 SIDE_BY_SIDE = {"left": 0.09, "right": 0.975, "bottom": 0.11, "top": 0.92, "wspace": 0.22}
@@ -66,6 +69,8 @@ def sheet(*, title: str, height: float) -> tuple[Figure, Axes]:
 def label(axes: Axes, *, x: str, y: str, title: str = "") -> None:
     """Set the labels of the axes and their style."""
     axes.set_xlabel(x, fontsize=_LABEL, color=INK)
+    if x in _COUNTS:
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)  # type: ignore[call-arg]
     axes.set_ylabel(y, fontsize=_LABEL, color=INK)
     axes.set_title(title, fontsize=_LABEL, color=INK)
     axes.tick_params(labelsize=_TICK, colors=INK)

@@ -89,7 +89,7 @@ def test_the_titles_of_the_best_and_the_worst_do_not_touch_what_is_around_them(r
 def drawn_figures(monkeypatch):
     """Return the figures of heat maps and slices that are drawn."""
     figures = []
-    for module in ("heat_maps", "slices"):
+    for module in ("heat_maps", "slices", "intervals"):
         monkeypatch.setattr(f"pipeline.figures.{module}.captioned", lambda figure, _: figures.append(figure) or b"png")
     return figures
 
@@ -161,6 +161,51 @@ def test_what_does_not_use_a_number_is_a_line_across_its_panel(record, drawn_fig
         "gradient batch_size=8",
         "random batch_size=all",
     }
+
+
+def test_trials_without_a_number_are_a_line_each_with_their_accuracy(record, drawn_figures):
+    kinds = rows("random", "local", "gradient")
+
+    draw_sweep("accuracy.png", [record(0.3 * k, **kind) for k, kind in enumerate(kinds, start=1)])
+
+    (axes,) = drawn_figures[0].axes
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["gradient", "local", "random"]
+    assert [line.get_xdata()[0] for line in axes.lines] == pytest.approx([90, 60, 30])
+    assert axes.get_xlabel() == "val/accuracy / %"
+    assert axes.get_legend() is None, "single trials are not compared"
+
+
+def test_the_caption_of_slices_explains_what_is_there_and_nothing_else(record, monkeypatch):
+    captions = []
+    monkeypatch.setattr("pipeline.figures.slices.captioned", lambda _, text: captions.append(text))
+    trials = [record(0.5, learning_rate=rate) for rate in (0.1, 0.01)]
+    (random,) = rows("random")
+
+    draw_slices(trials)
+    draw_slices([*trials, record(0.2, **random), record(0.1, Outcome.DIVERGED, learning_rate=9.0)])
+    draw_slices([record(0.5, batch_size=size) for size in (16, 32, None)])
+
+    notes = [text.partition("one draw · ")[2] for text in captions]
+    assert notes == [
+        "line: the best at each value",
+        "line: the best at each value · dotted: no learning_rate · x: diverged or failed",
+        "line: the best at each value · dotted: batch_size=all",
+    ]
+
+
+def test_steps_are_whole_numbers_beside_a_single_point_too(record, monkeypatch):
+    figures = []
+    monkeypatch.setattr("pipeline.figures.extremes.captioned", lambda figure, *_, **__: figures.append(figure))
+    trials = [record(0.5, learning_rate=rate) for rate in (1.0, 2.0)]
+    for trial in trials:
+        trial.curves["train/loss"] = Series(steps=np.array([10]), values=np.array([2.0]))
+        del trial.curves["val/loss"]
+
+    draw_extremes(trials)
+
+    ticks = figures[0].axes[1].get_xticks()
+    assert 10 in ticks
+    assert ticks.tolist() == [round(tick) for tick in ticks]
 
 
 def test_a_legend_below_the_panels_touches_neither_them_nor_the_caption(record, monkeypatch):
