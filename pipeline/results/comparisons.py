@@ -154,8 +154,8 @@ def at_the_end(settings: Sequence[Setting]) -> str:
         return ""
     stopped = ", ".join(f"{count} at step {step:g}" for step, count in sorted(rungs.items()))
     few = len(_ended(settings))
-    who = f"the {few} that" if few != 1 else "the one that"
-    return f"the winner is of {who} went on from the last rung, of {len(settings)}; stopped early were {stopped}"
+    who = f"one of the {few} that" if few != 1 else "the one that"
+    return f"the winner is {who} went on from the last rung, of {len(settings)}; stopped early were {stopped}"
 
 
 def _ended(settings: Sequence[Setting]) -> list[Setting]:

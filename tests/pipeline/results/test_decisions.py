@@ -56,5 +56,5 @@ def test_the_winner_is_taken_among_those_that_went_on_from_the_last_rung(trial, 
     assert [standing.trial.name for standing in tally.ranking()] == ["last", "worse", "early"]
     assert tally.best.trial is last
     assert tally.standings[early.key].ending == "stopped early at step 100"
-    told = "the winner is of the one that went on from the last rung, of 3; stopped early were "
+    told = "the winner is the one that went on from the last rung, of 3; stopped early were "
     assert at_the_end(tally.settings()) == f"{told}1 at step 100, 1 at step 300"
