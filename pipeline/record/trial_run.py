@@ -20,6 +20,9 @@ from tasks.events import Curve, Outcome, Result
 TRIAL_LOG = "trial.log"
 """The file of what happened to a trial: one line an event, with its time in UTC."""
 
+INDEX_TAG = "index"
+"""The tag of a trial's run that holds its index in the sweep, which ranks trials whose results are equal."""
+
 OUTPUT = "output.txt"
 """The file of the output that a trial's own code has printed and logged."""
 
@@ -61,7 +64,7 @@ class TrialRun:
         config = artifacts.config_files(self.trial.config, self.trial.overrides)
         tags |= {"key": self.trial.key, "config.sha256": artifacts.digest_of(config[artifacts.CONFIG].encode())}
         if opened.parent:
-            tags |= {"mlflow.parentRunId": opened.parent, **setting}
+            tags |= {"mlflow.parentRunId": opened.parent, INDEX_TAG: str(self.trial.index), **setting}
         change = self._change
         part_of_key = f" ... ({self.trial.key[:8]})"  # names that begin alike stay different
         name = artifacts.shorten(self.trial.name, artifacts.LONGEST_NAME, part_of_key)

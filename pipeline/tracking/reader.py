@@ -19,6 +19,7 @@ from pipeline.errors import RecordError
 from pipeline.record import artifacts
 from pipeline.record.outbox import PACK_TAG
 from pipeline.record.protocol import CLOCKED, FOLDER, Series
+from pipeline.record.trial_run import INDEX_TAG
 from pipeline.reports import Layout
 from pipeline.results.criterion import Criterion
 from pipeline.results.repeats import COMPLETE, STOPPED, Repeat, Setting, ranked, ranked_repeats
@@ -55,7 +56,7 @@ class SweptRun:
     """A trial of a recorded sweep: its run, its outcome, its params and the last values of its metrics.
 
     ``setting`` is the key and the name of its setting, empty in older records; ``stopped_at`` is the step of the rung
-    at which it was stopped, infinite if it was not.
+    at which it was stopped, infinite if it was not; ``index`` is its index in the sweep, 0 in older records.
     """
 
     run_id: str
@@ -66,6 +67,7 @@ class SweptRun:
     metrics: Mapping[str, float]
     setting: tuple[str, str] = ("", "")
     stopped_at: float = math.inf
+    index: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +157,8 @@ class Reader:
         criterion = Criterion.from_tags(parent.data.tags, {name for run in runs for name in run.metrics})
         runs.sort(key=lambda run: _rank(run, criterion))
         settings = _settings(runs, criterion)
-        best = runs[settings[0].best.index if settings[0].best else 0]
+        first = settings[0].best
+        best = next((run for run in runs if first and run.run_id == first.run_id), runs[0])
         return RecordedSweep(
             run_id=run_id,
             name=parent.info.run_name,
@@ -268,6 +271,7 @@ def _swept_run(run: Any) -> SweptRun:
         metrics=last_metrics(run),
         setting=(tags.get("setting.key", ""), tags.get("setting", "")),
         stopped_at=float(tags["outcome.step"]) if tags.get("outcome") == STOPPED else math.inf,
+        index=int(tags.get(INDEX_TAG, 0)),
     )
 
 
@@ -275,7 +279,7 @@ def _settings(runs: Sequence[SweptRun], criterion: Criterion) -> list[Setting]:
     """Return the settings of runs, the best first; in older records they follow from the runs' params."""
     groups: dict[str, list[Repeat]] = {}
     names: dict[str, str] = {}
-    for index, run in enumerate(runs):
+    for run in runs:
         varied = varied_by_repeats(sorted(run.params), criterion.over)
         fixed = {name: value for name, value in sorted(run.params.items()) if name not in varied}
         key = run.setting[0] or json.dumps(fixed)
@@ -284,7 +288,7 @@ def _settings(runs: Sequence[SweptRun], criterion: Criterion) -> list[Setting]:
             seeds=tuple((name, run.params[name]) for name in varied),
             outcome=run.outcome,
             metrics=run.metrics,
-            index=index,
+            index=run.index,
             trial=run.name,
             run_id=run.run_id,
             stopped_at=run.stopped_at,
@@ -296,7 +300,7 @@ def _settings(runs: Sequence[SweptRun], criterion: Criterion) -> list[Setting]:
     )
 
 
-def _rank(run: SweptRun, criterion: Criterion) -> tuple[bool, float, float, str]:
+def _rank(run: SweptRun, criterion: Criterion) -> tuple[bool, float, float, int, str]:
     """Return the sort key of a run, as in a sweep's own table: the furthest first, diverged and failed ones last."""
     lost = run.outcome not in {COMPLETE, STOPPED}
-    return lost, -run.stopped_at, -criterion.score(run.metrics), run.name
+    return lost, -run.stopped_at, -criterion.score(run.metrics), run.index, run.name

@@ -168,6 +168,27 @@ def test_a_trial_that_was_running_when_its_sweep_was_killed_is_read_as_what_it_c
     assert sweep.settings[0].score == 0.5
 
 
+def test_trials_and_settings_with_equal_results_stand_in_the_order_of_the_sweep(
+    store_uri, experiment, tiny, trial, layout
+):
+    # given two settings with the same mean, of which the first has the luckier repeat, by names and by scores last
+    values = {2.0: (0.5, 0.5), 1.0: (0.25, 0.75), 3.0: (0.5, 0.5)}
+    every = [trial(f"{rate}", learning_rate=rate, seed=seed) for rate in values for seed in (0, 1)]
+    trials = [dataclasses.replace(one, index=index) for index, one in enumerate(every)]
+    recorder = MlflowRecorder(store_uri, experiment)
+    recorder.open(header(*trials), tiny, Provenance())
+    for one, value in reversed([*zip(trials, (value for two in values.values() for value in two), strict=True)]):
+        recorder.record(Started(trial=one))
+        recorder.record(Finished(trial=one, result=done(**{"val/accuracy": value}), layout=layout))
+    recorder.close("FINISHED")
+
+    sweep = open_reader(store_uri).sweep(parent_of(recorder))
+
+    assert [run.name for run in sweep.runs] == ["1.0", "2.0", "2.0", "3.0", "3.0", "1.0"]
+    assert [setting.score for setting in sweep.settings] == [0.5, 0.5, 0.5]
+    assert sweep.best.run_id == recorder.run_id(trials[0])
+
+
 def test_repeats_that_differ_only_in_a_key_of_the_group_that_they_vary_are_read_as_repeats_of_one_setting(
     store_uri, experiment, tiny, trial, layout
 ):
