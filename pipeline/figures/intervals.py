@@ -33,7 +33,7 @@ def draw_intervals(trials: Sequence[TrialRecord]) -> bytes:
     metric, repeated = settings[0].criterion.metric, len(trials) > len(drawn)
     what = "settings, by repeats" if repeated else "trials"
     figure, (axes,) = blank(title=f"{metric} of {'the best' if len(drawn) > _MOST else 'all'} {what}")
-    colours = [BLUE, *(_colour(compared.get(one.setting.key)) for one in shown[1:])]
+    colours = [BLUE, *(_colour(compared.get(one.setting.key)) if repeated else INK for one in shown[1:])]
     scale = factor(metric)
     for row, (one, colour) in enumerate(zip(shown, colours, strict=True)):
         summary = one.setting.summary(metric)

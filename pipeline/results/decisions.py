@@ -17,7 +17,9 @@ def sentence(decided: Decided) -> str:
     arrived, passed, stopped = len(decision.scores), len(decision.passed), len(decision.stopped)
     worst = "" if cutoff is None else f", from {decided.metric} {cutoff:.4g} on"
     pool = f" of pool {decision.pool}" if decision.pool else ""
-    more, rest = (" more", f", {stopped} are stopped") if passed + stopped < arrived else ("", "")
+    more, rest = (
+        (" more", f", {stopped} {'is' if stopped == 1 else 'are'} stopped") if passed + stopped < arrived else ("", "")
+    )
     return f"rung at step {decision.step}{pool}: {passed}{more} of {arrived} go on{worst}{rest}"
 
 
