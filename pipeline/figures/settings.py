@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config.settings import setting_names
+from pipeline.config.settings import counted, setting_names
 from pipeline.figures.trials import caption_of, caption_of_draws, diverged
 from pipeline.record.drawings import TrialRecord
 from pipeline.record.protocol import Series
@@ -73,9 +73,9 @@ def caption_of_settings(drawn: Sequence[SettingRecord]) -> str:
     if len(trials) == len(drawn):
         return caption_of_draws(trials)
     counts = sorted({len(one.trials) for one in drawn})
-    many = f"{counts[0]} repeats" if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]} repeats"
+    many = f"{counts[0]} to {counts[-1]} repeats" if len(counts) > 1 else counted(counts[0], "repeat")
     common = caption_of(trials).partition(" · ")[2]
-    return f"{len(drawn)} settings x {many} · {common}"
+    return f"{counted(len(drawn), 'setting')} x {many} · {common}"
 
 
 def _mean(one: SettingRecord, held: Mapping[str, Any]) -> TrialRecord:

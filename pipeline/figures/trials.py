@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import LogNorm, Normalize
 
-from pipeline.config.settings import swept_values, text_of, used_values
+from pipeline.config.settings import counted, swept_values, text_of, used_values
 from pipeline.figures.style import is_wide
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record.drawings import TrialRecord
@@ -108,7 +108,7 @@ def caption_of(trials: Sequence[TrialRecord]) -> str:
     means = are_means(trials)
     hidden = {*varied, *(trials[0].standing.criterion.over if means else ())}
     kept = {name: value for name, value in common.items() if name not in hidden}
-    many = f"means of {len(trials)} settings" if means else f"{len(trials)} trials"
+    many = f"{'means of ' if means else ''}{counted(len(trials), noun(trials))}"
     return f"{many} · {_caption(trials[0].standing.trial, kept)}"
 
 

@@ -12,7 +12,7 @@ from pipeline.figures.drawing import SWEEP_FIGURES
 from pipeline.figures.heat_maps import _side
 from pipeline.figures.intervals import draw_intervals
 from pipeline.figures.profiles import _ways
-from pipeline.figures.settings import are_repeated, as_means, by_setting, mean_curve
+from pipeline.figures.settings import are_repeated, as_means, by_setting, caption_of_settings, mean_curve
 from pipeline.figures.slices import draw_slices
 from pipeline.figures.sweep import FIGURES, REPEATED, draw_sweep
 from pipeline.figures.trials import caption_of, caption_of_draws
@@ -104,6 +104,14 @@ def test_settings_whose_repeats_are_all_equal_have_error_bars(repeats):
     trials = [*repeats(*[0.35] * 6, learning_rate=0.1), *repeats(*[0.3] * 10, learning_rate=0.2)]
 
     assert Image.open(io.BytesIO(draw_slices(trials))).size == (900, 600)
+
+
+def test_captions_count_one_of_a_kind_as_one(record, repeats):
+    two = repeats(0.5, 0.6)
+
+    assert caption_of([record(0.5)]).startswith("1 trial · ")
+    assert caption_of(as_means(two)).startswith("means of 1 setting · ")
+    assert caption_of_settings(by_setting(two)).startswith("1 setting x 2 repeats · ")
 
 
 def test_a_sweep_without_repeats_has_what_it_had_and_says_that_one_seed_is_one_draw(record):
