@@ -95,6 +95,14 @@ def tables(tally: Tally, run_ids: Mapping[str, str]) -> dict[str, list[dict[str,
 
 
 def values_of(name: str, values: Sequence[Any]) -> str:
-    """Return the values of a swept key as text, shortened if they are many."""
-    shown = ", ".join(text_of(name, value) for value in values[:_MOST_VALUES])
-    return shown + (f", ... ({len(values)} values)" if len(values) > _MOST_VALUES else "")
+    """Return the values of a swept key as text; many numbers, such as those of a search, as their range.
+
+    >>> values_of("steps", [3, 1, 2]), values_of("learning_rate", [0.5, *range(1, 13), 0.25])
+    ('3, 1, 2', '0.25 to 12 (14 values)')
+    """
+    count = f" ({len(values)} values)"
+    if len(values) <= _MOST_VALUES:
+        return ", ".join(text_of(name, value) for value in values)
+    if all(isinstance(value, int | float) for value in values):
+        return f"{text_of(name, min(values))} to {text_of(name, max(values))}{count}"
+    return ", ".join(text_of(name, value) for value in values[:_MOST_VALUES]) + f", ...{count}"

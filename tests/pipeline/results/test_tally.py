@@ -7,6 +7,7 @@ import pytest
 from pipeline.reports import Failed, Finished
 from pipeline.results import tally as module
 from pipeline.results.criterion import Criterion
+from pipeline.results.summary import params
 from pipeline.results.tally import Tally
 from tasks.events import Outcome
 from tests.pipeline.record.recording import done
@@ -98,3 +99,9 @@ def test_the_leader_is_the_first_setting_where_two_have_the_same_values_by_other
 
     assert tally.best is not None
     assert tally.setting_name(tally.best.trial) == tally.settings()[0].name
+
+
+def test_the_many_numbers_of_a_search_are_told_by_their_range(trial):
+    tally = Tally([trial(learning_rate=rate / 8) for rate in (9, *range(13, 0, -1))])
+
+    assert params(tally)["swept.learning_rate"] == "0.125 to 1.625 (13 values)"
