@@ -33,7 +33,11 @@ class Patches:
 
     def forward(self, inputs: Array) -> Forward:
         """Return the patches; a pixel's gradient is the sum over the up to ``k*k`` patches that it is in."""
-        return Forward(patches(inputs, self.kernel), lambda slope: sum_of_patches(slope, self.kernel), no_weights)
+
+        def to_inputs(slope: Array) -> Array:
+            return sum_of_patches(slope[:, :-1, ...], self.kernel)  # the bias's 1 is no pixel
+
+        return Forward(patches(inputs, self.kernel), to_inputs, no_weights)
 
 
 def patches(images: Array, kernel: int) -> Array:
@@ -52,14 +56,13 @@ def patches(images: Array, kernel: int) -> Array:
 
 
 def sum_of_patches(columns: Array, kernel: int) -> Array:
-    """Return the sum over each pixel's entries in the patches: the transpose of `patches` as a linear map (col2im)."""
+    """Return the sum over each pixel's entries in patches ``(K, C*k*k, H, W, N)``, ``(K, C, H, W, N)`` (col2im)."""
     xp, (trials, rows, height, width, examples) = array_namespace(columns), columns.shape
     shape = (trials, rows // kernel**2, height + kernel - 1, width + kernel - 1, examples)
     padded = xp.zeros(shape, dtype=columns.dtype, device=getattr(columns, "device", None))
     for i in range(kernel):
         for j in range(kernel):
-            places = slice(i * kernel + j, rows // kernel**2 * kernel**2, kernel**2)
-            padded[:, :, i : i + height, j : j + width, :] += columns[:, places, ...]
+            padded[:, :, i : i + height, j : j + width, :] += columns[:, i * kernel + j :: kernel**2, ...]
     return _inside(padded, kernel)
 
 

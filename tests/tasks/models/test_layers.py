@@ -40,6 +40,7 @@ LAYERS = {
     "convolution": (Convolution(filters=3, kernel=3), drawn(2, 2, 4, 5, 3), [drawn(6, 19)]),
     "shared_convolution": (SharedConvolution(filters=3), drawn(1, 7, 4, 5, 3), [drawn(6, 7)]),
     "patches": (Patches(kernel=3), drawn(2, 2, 4, 5, 3), []),
+    "patches_1x1": (Patches(kernel=1), drawn(2, 2, 4, 5, 3), []),
     "convolution_5x5": (Convolution(filters=2, kernel=5), drawn(1, 1, 3, 4, 2), [drawn(2, 26)]),
     "convolution_1x1": (Convolution(filters=2, kernel=1), drawn(1, 3, 3, 2, 2), [drawn(2, 4)]),
 }
