@@ -33,7 +33,7 @@ VARIABLES = ("weights", "data")
 _SCORE_STEP = 1e-4
 # The default step of a pixel (0 to 255); a tenth of it for a network, whose layers amplify it more than small weights.
 _PIXEL_STEP = 1e-2
-# The default step of another feature of a network: there are few of them, and so the weights of each are large.
+# The default step of another feature of a network, a scaled pixel too: their numbers are of order 1.
 _FEATURE_STEP = 1e-4
 
 # The default scale of the weights of a linear model on raw pixels.
@@ -45,8 +45,8 @@ class GradientCheck:
     """Check the gradient by ``variable`` in float64, at ``scale`` times the model's draw, with centred differences.
 
     The loss is the mean over ``examples`` training examples (null: all; few examples have few kinks). ``h`` is the
-    step (null: 1e-4 over the largest input for a weight; 1e-2 for an input of a linear model, 1e-3 for a pixel of a
-    network, 1e-4 for another feature of a network). ``scale`` null is 1e-3, for a network 1. With ``variable=data``
+    step (null: 1e-4 over the largest input for a weight; 1e-2 for an input of a linear model; for one of a network 1e-3
+    where it is a pixel that is not scaled, else 1e-4). ``scale`` null is 1e-3, for a network 1. With ``variable=data``
     each pixel of each example is a coordinate.
 
     All coordinates that the scores are linear in are checked: all of a linear model, the last layer of a network. Each
@@ -81,17 +81,16 @@ class GradientCheck:
     def _step(self, trial: Trial, dataset: Dataset) -> float:
         """Return the default step, on data of the host."""
         images, scale = dataset.train.images, dataset.scale
-        pixels = images.dtype == np.uint8
+        grey_levels = images.dtype == np.uint8 and scale is None
         if self.variable == "data" and isinstance(trial.model, ScoreLinear):
             return _PIXEL_STEP
         if self.variable == "data":
-            return _PIXEL_STEP / 10 if pixels else _FEATURE_STEP
-        if pixels and scale is None:
+            return _PIXEL_STEP / 10 if grey_levels else _FEATURE_STEP
+        if grey_levels:
             return _SCORE_STEP / max(1.0, float(images.max()))
-        # Features other than pixels have a range each.
-        low, high = (0.0, float(images.max())) if pixels else (images.min(axis=0), images.max(axis=0))
-        largest = np.maximum(dataset.mean - low, high - dataset.mean) * (1 if scale is None else scale)
-        return _SCORE_STEP / max(1.0, float(largest.max()))
+        # Other features, scaled pixels too, have a range each.
+        largest = np.maximum(dataset.mean - images.min(axis=0), images.max(axis=0) - dataset.mean)
+        return _SCORE_STEP / max(1.0, float((largest * (1 if scale is None else scale)).max()))
 
     def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
         """Return the trial itself: a check is never fused."""

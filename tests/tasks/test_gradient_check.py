@@ -67,6 +67,39 @@ def test_a_smooth_network_of_few_features_has_no_kinks(hidden):
     assert result.metrics["gradient_check/coordinates_with_kinks"] == 0
 
 
+def nearly_blank():
+    """Return scaled images whose upper half is blank, but for one pixel of one image."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (1000, 16), dtype=np.uint8)
+    images[:, :8] = 0
+    images[5, 3] = 1
+    train = Split(images=images, labels=rng.integers(10, size=1000))
+    classes, shape = tuple("0123456789"), (4, 4)
+    return make_dataset(
+        name="d", train=train, test=train, classes=classes, image_shape=shape, validation=0, scaling="standard"
+    )
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_step_of_a_weight_goes_by_the_range_of_each_scaled_pixel(loss):
+    # given a pixel of so small a deviation that the brightest one's value would be thousands of it
+    result = checked(nearly_blank(), loss=LOSSES[loss]())
+    # then the differences are not lost in rounding
+    assert result.metrics["gradient_check/median_relative_error"] < 1e-9, result.message
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_step_of_a_scaled_pixel_of_a_network_is_small(seed):
+    result = checked(
+        nearly_blank(),
+        task=GradientCheck(variable="data", examples=200),
+        loss=LOSSES["logistic"](),
+        model=Mlp(hidden=(1,), activation="tanh", initial="xavier"),
+        seed=seed,
+    )
+    assert result.metrics["gradient_check/largest_relative_error"] < 1e-5, result.message
+
+
 @pytest.mark.parametrize("loss", ["softmax", "logistic"])
 def test_gradients_pass_on_features_far_from_zero(loss):
     # given features such as times, whose range is small beside their values, and which are not scaled
