@@ -68,8 +68,9 @@ class Train:
         like: Array = HOST,
     ) -> Iterator[Event]:
         """Run the group and yield its curves, checkpoints and results; at step ``until`` its trials pause."""
+        running = range(len(trials)) if start is None else start.trials.tolist()
         # Trials with losses of one form and equal regularizers must be consecutive to be computed as one.
-        order = sorted(range(len(trials)), key=lambda k: _kinds(trials[k]))
+        order = sorted(sorted(running), key=lambda k: _kinds(trials[k]))
         like = in_precision(like, "float32")
         problem = Problem.of([trials[k] for k in order], dataset, like=like, threads=threads)
         # A loss that overflows is an outcome (diverged), not a warning.
@@ -130,16 +131,14 @@ class _RunningGroup:
 
     @classmethod
     def resumed(cls, problem: Problem, positions: np.ndarray, start: Checkpoint) -> _RunningGroup:
-        """Return the group as of a checkpoint, without the trials that had ended by then."""
+        """Return the group as of a checkpoint."""
         group = cls.__new__(cls)
         # In the order of the problem's trials: a checkpoint joined from parts has another order.
-        running = [k for k in positions.tolist() if k in start.trials]
-        order = [start.trials.tolist().index(k) for k in running]
+        order = [start.trials.tolist().index(k) for k in positions.tolist()]
         arrays = start.arrays
         if order != list(range(len(order))):
             arrays = {name: array[order] for name, array in arrays.items()}
-        group.problem = problem.of_trials([positions.tolist().index(k) for k in running])
-        group.positions, group.step = np.array(running), start.step
+        group.problem, group.positions, group.step = problem, positions, start.step
         group.curves = Curves.resumed(group.problem.trials[0].record_every, arrays)
         state = {name: array for name, array in arrays.items() if name not in group.curves.state()}
         group.state = {name: device_put(array, problem.like) for name, array in state.items()}

@@ -7,8 +7,8 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from tasks.arrays.devices import take_rows
-from tasks.events import Checkpoint
+from tasks.arrays.devices import device_put, take_rows
+from tasks.events import Checkpoint, Result
 from tasks.losses import Svm
 from tasks.studies.train import Train
 from tests.tasks.trainings import assert_same_arrays, run, trial
@@ -71,6 +71,30 @@ def test_memory_that_ends_where_a_group_parts_with_a_diverged_trial_mixes_up_no_
     for k in range(len(trials)):
         assert results[k].outcome is whole[k].outcome
         assert_same_arrays(results[k], whole[k])
+
+
+def test_a_group_that_memory_ends_for_as_it_is_resumed_has_no_half_of_ended_trials(small_dataset, monkeypatch):
+    # given a checkpoint of four trials, of which the first two have diverged
+    trials = [trial(learning_rate=rate) for rate in (1e36, 1e35, 1e-6, 1e-5)]
+    events = list(Train().run(trials, small_dataset, threads=1, checkpoint_every=20))
+    start = next(event for event in events if isinstance(event, Checkpoint))
+    assert start.trials.tolist() == [2, 3]
+    taken = itertools.count()
+
+    def put(array, like, **options):
+        if next(taken) == 0:
+            raise MemoryError("all of them")
+        return device_put(array, like, **options)
+
+    monkeypatch.setattr("tasks.studies.train.device_put", put)
+    # when it is gone on from, by a memory that does not hold both trials the first time
+    resumed = [e for e in Train().run(trials, small_dataset, threads=1, start=start) if isinstance(e, Result)]
+    # then the two that have not ended have the results that they had
+    assert next(taken) > 1
+    whole = {event.trial: event for event in events if isinstance(event, Result)}
+    assert [result.trial for result in resumed] == [2, 3]
+    for result in resumed:
+        assert_same_arrays(result, whole[result.trial])
 
 
 def test_halves_make_no_checkpoints_and_go_on_from_the_one_before(small_dataset):
