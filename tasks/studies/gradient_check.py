@@ -74,9 +74,10 @@ class GradientCheck:
         require(count is None or count >= 1, "task.coordinates", "must be >= 1, or null for all", count)
 
     def unused(self, trial: Trial) -> frozenset[str]:
-        """Return the fields of training, and ``data_seed`` where all examples are used."""
+        """Return the fields of training, ``data_seed`` where all examples are used, by the data those of a penalty."""
         del trial
-        return TRAINING_FIELDS | ({"data_seed"} if self.examples is None else set())
+        unused = TRAINING_FIELDS | ({"data_seed"} if self.examples is None else set())
+        return unused if self.variable == "weights" else unused | {"regularizer", "regularization"}
 
     def _step(self, trial: Trial, dataset: Dataset) -> float:
         """Return the default step, on data of the host."""

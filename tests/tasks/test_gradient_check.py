@@ -122,6 +122,15 @@ class WrongSvm(Svm):
         return losses, np.maximum(gradient, 0)
 
 
+@pytest.mark.parametrize(("variable", "used"), [("weights", True), ("data", False)])
+def test_a_penalty_of_the_weights_has_no_influence_on_the_gradient_by_the_data(small_dataset, variable, used):
+    task = GradientCheck(variable=variable)
+    penalties = [{}, {"regularizer": REGULARIZERS["l1"](), "regularization": 0.5}]
+    gradients = [checked(small_dataset, task=task, **changes).arrays["numerical"] for changes in penalties]
+    assert np.array_equal(*gradients) is not used
+    assert ({"regularizer", "regularization"} <= task.unused(Trial(task=task))) is not used
+
+
 @pytest.mark.parametrize("variable", ["weights", "data"])
 def test_a_wrong_gradient_fails(small_dataset, variable):
     result = checked(small_dataset, task=GradientCheck(variable=variable), loss=WrongSvm())
