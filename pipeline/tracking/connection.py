@@ -249,20 +249,31 @@ def _locked(uri: str) -> Iterator[None]:
 def _probe_file(uri: str, file: Path, *, create: bool, experiment: str | None) -> None:
     if not create and not file.is_file():
         raise unreachable(uri, "there is no such file (--tracking-uri or MLFLOW_TRACKING_URI names another)")
+    is_new = not file.exists()
     try:
         if create:
             file.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(file, timeout=_PROBE_SECONDS)
-        try:
-            # A write that is rolled back shows that the file is a database, and that it and its folder are writable.
-            for statement in _PROBE_STATEMENTS if create else ("SELECT 1 FROM sqlite_master LIMIT 1",):
-                connection.execute(statement)
-            connection.rollback()
-            _check_tables(uri, connection, experiment)
-        finally:
-            connection.close()
+        # Only the holder of the lock may remove an empty file: another process could be creating its tables.
+        with _locked(uri) if is_new else contextlib.nullcontext():
+            try:
+                _try_file(uri, file, create=create, experiment=experiment)
+            finally:
+                if is_new and file.exists() and file.stat().st_size == 0:
+                    file.unlink()  # SQLite has made it; what is refused next leaves no file behind
     except (OSError, sqlite3.Error) as error:
         raise unreachable(uri, error) from None
+
+
+def _try_file(uri: str, file: Path, *, create: bool, experiment: str | None) -> None:
+    connection = sqlite3.connect(file, timeout=_PROBE_SECONDS)
+    try:
+        # A write that is rolled back shows that the file is a database, and that it and its folder are writable.
+        for statement in _PROBE_STATEMENTS if create else ("SELECT 1 FROM sqlite_master LIMIT 1",):
+            connection.execute(statement)
+        connection.rollback()
+        _check_tables(uri, connection, experiment)
+    finally:
+        connection.close()
 
 
 def _check_tables(uri: str, connection: sqlite3.Connection, experiment: str | None) -> None:

@@ -116,6 +116,16 @@ def test_a_missing_file_is_refused_for_reading_and_not_made(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_probing_makes_no_file_and_leaves_one_that_is_there(tmp_path):
+    there = tmp_path / "there.db"
+    there.touch()
+
+    probe(f"sqlite:///{tmp_path}/new.db", create=True)
+    probe(f"sqlite:///{there}", create=True)
+
+    assert list(tmp_path.iterdir()) == [there]
+
+
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
 
