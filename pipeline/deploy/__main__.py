@@ -26,7 +26,7 @@ from pipeline.engine.capacity import fit
 from pipeline.hydra.composer import Composer, plain_values
 from pipeline.hydra.grid import combinations
 from pipeline.hydra.groups import misplaced
-from tasks.errors import ConfigError, require
+from tasks.errors import ConfigError, require, unknown_choice
 
 TARGETS = ("kuberay", "ray")
 """The templates of ``conf/cluster/deploy``."""
@@ -76,6 +76,11 @@ def render(target: str, overrides: Sequence[str]) -> str:
     for text in swept:
         name = text.partition("=")[0]
         require(redact(text) == text, name, "must hold no password: it goes to the cluster as a secret", redact(text))
+    template: Any = yaml.safe_load(Path(CONF, f"cluster/deploy/{target}.yaml").read_text(encoding="utf-8"))
+    for text in own:
+        name = text.partition("=")[0].split(".")[1]
+        if name not in template:
+            raise unknown_choice("deploy.KEY", name, template)
     composed = _composed(target, swept, own)
     try:
         of_sweep = {name: composed[name] for name in composed if name not in {"deploy", "hydra"}}

@@ -52,9 +52,10 @@ def write(name: str, place: Path) -> Path:
     ConfigError
         If the name is not valid for a package, or is taken.
     """
-    rule = "must be small letters, digits and _, as my_sweeps"
-    require(re.fullmatch(r"[a-z](?:[a-z0-9_]*[a-z0-9])?", name) and not keyword.iskeyword(name), "NAME", rule, name)
-    require(name not in _CONSTANTS, "NAME", "must be a name, not what YAML or Hydra reads as a value", name)
+    rule = "must be small letters, digits and _, beginning with a letter and not ending with _, as my_sweeps"
+    require(re.fullmatch(r"[a-z](?:[a-z0-9_]*[a-z0-9])?", name), "NAME", rule, name)
+    taken = name in _CONSTANTS or keyword.iskeyword(name)
+    require(not taken, "NAME", "must be no word that Python, YAML or Hydra reads in its own way", name)
     require(name not in TABLES["task"], "NAME", "must be no task's that there is already", name)
     folder = place / name
     require(not folder.exists(), "NAME", "must be a folder that is not there yet", str(folder))

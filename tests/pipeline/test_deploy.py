@@ -167,7 +167,8 @@ def test_a_key_that_the_first_of_the_swept_choices_lacks_goes_to_the_job(overrid
         ([*CPUS, "device=cuda"], "cluster.gpus_per_worker must be > 0 for device=cuda"),
         ([*CPUS, "learning_rat=1,2"], "did you mean learning_rate"),
         ([*CPUS, "seed=glob(*)"], "seed must have at least one value, got seed=glob(*)"),
-        ([*CPUS, "deploy.imag=x"], "deploy.imag is no key"),
+        ([*CPUS, "deploy.imag=x"], "deploy.KEY must be one of claim, cpus, "),
+        ([*CPUS, "deploy.imag=x"], "got 'imag' (did you mean 'image'?)"),
         ([*CPUS, "loss=softmax", "loss.margin=1,2"], "loss.margin must be set with loss=svm or"),
     ],
 )

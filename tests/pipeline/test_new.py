@@ -9,6 +9,8 @@ import pytest
 
 from pipeline.new.__main__ import main
 
+SPELLING = "must be small letters, digits and _, beginning with a letter and not ending with _, as my_sweeps"
+
 
 def test_a_package_is_written_under_its_name(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -40,14 +42,15 @@ def test_a_package_is_written_under_its_name(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("My-sweeps", "NAME must be small letters, digits and _, as my_sweeps, got 'My-sweeps'"),
-        ("../up", "NAME must be small letters, digits and _, as my_sweeps, got '../up'"),
-        ("class", "NAME must be small letters"),
+        ("My-sweeps", f"NAME {SPELLING}, got 'My-sweeps'"),
+        ("../up", f"NAME {SPELLING}, got '../up'"),
+        ("1st", f"NAME {SPELLING}, got '1st'"),
         ("numpy", "NAME must be no module's, got 'numpy'"),
         ("tasks", "NAME must be no module's, got 'tasks'"),
         ("json", "NAME must be no module's, got 'json'"),
-        ("my_", "NAME must be small letters"),  # pip takes no name that ends so
-        ("nan", "NAME must be a name, not what YAML or Hydra reads as a value, got 'nan'"),
+        ("my_", f"NAME {SPELLING}, got 'my_'"),  # pip takes no name that ends so
+        ("class", "NAME must be no word that Python, YAML or Hydra reads in its own way, got 'class'"),
+        ("nan", "NAME must be no word that Python, YAML or Hydra reads in its own way, got 'nan'"),
         ("landscape", "NAME must be no task's that there is already, got 'landscape'"),
         ("there", "NAME must be a folder that is not there yet, got "),
     ],
