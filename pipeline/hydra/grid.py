@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from omegaconf import OmegaConf
 
+from pipeline.plan.plan import MOST_TRIALS
 from tasks.errors import ConfigError, require
 
 _DIGITS = (4, 8, 17)
@@ -28,7 +29,7 @@ class GridSpec:
     Raises
     ------
     ConfigError
-        If ``zipped`` is not lists of keys, or ``points`` is less than two.
+        If ``zipped`` is not lists of keys, or ``points`` is less than two or too many.
     """
 
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -36,8 +37,9 @@ class GridSpec:
     points: int | None = None
 
     def __post_init__(self) -> None:
-        least = self.points is None or (isinstance(self.points, int) and self.points > 1)
-        require(least, "hydra.sweeper.points", "must be a number of at least 2", self.points)
+        right = self.points is None or (isinstance(self.points, int) and 1 < self.points <= MOST_TRIALS)
+        rule = f"must be a number of at least 2 and at most {MOST_TRIALS}"
+        require(right, "hydra.sweeper.points", rule, self.points)
 
     @classmethod
     def of(cls, sweeper: Mapping[str, Any]) -> Self:
@@ -73,7 +75,8 @@ def combinations(
     Raises
     ------
     ConfigError
-        If an override has no value, or values that cannot be listed, or zipped keys have different numbers of values.
+        If an override has no value, or values that cannot be listed, or zipped keys have different numbers of values,
+        or there are more than `MOST_TRIALS` combinations.
     """
     values = {override.get_key_element(): _values(override, points) for override in overrides}
     names = {name.lstrip("+"): name for name in values}
@@ -92,6 +95,8 @@ def combinations(
         members = zipped_with.get(name, [name])
         if name == min(members, key=list(values).index):
             axes.append(list(zip(*(values[member] for member in members), strict=True)))
+    count = math.prod(map(len, axes))
+    require(count <= MOST_TRIALS, "the grid", f"must have at most {MOST_TRIALS} points", count)
     return [list(itertools.chain.from_iterable(job)) for job in itertools.product(*axes)]
 
 
@@ -112,6 +117,13 @@ def _values(override: Override, points: int | None) -> list[str]:
         raise ConfigError(f"{override.key_or_group} must be swept over values that can be listed, got {text}")
     if "log" in getattr(sweep, "tags", ()):
         raise ConfigError(f"{override.key_or_group} must have the tag log on an interval() only, got {text}")
+    if isinstance(sweep, RangeSweep):
+        start, stop, step = sweep.start, sweep.stop, sweep.step
+        assert start is not None
+        assert stop is not None
+        listed = step != 0 and abs(stop - start) <= MOST_TRIALS * abs(step)
+        rule = f"must have a step that is not 0, and at most {MOST_TRIALS} values"
+        require(listed, override.key_or_group, rule, text)
     values = [f"{name}={value}" for value in override.sweep_string_iterator()]
     if not values:
         raise ConfigError(f"{override.key_or_group} must have at least one value, got {text}")

@@ -25,6 +25,9 @@ _LEAST_SHARE = 0.01
 WIDEST = 128
 """The most trials in a group on a CPU: enough to use it fully, and small in memory compared with the images."""
 
+MOST_TRIALS = 10_000_000
+"""The most points and trials of a sweep that are listed at its start: more would not fit into memory."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pipeline.config.schema import SEEDS
 from pipeline.config.settings import setting_key
-from pipeline.plan.plan import Point
+from pipeline.plan.plan import MOST_TRIALS, Point
 from tasks.errors import require
 
 
@@ -21,11 +21,13 @@ def repeated(points: Sequence[Point]) -> list[Point]:
     Raises
     ------
     ConfigError
-        If the points themselves are repeats of each other, with different seeds.
+        If the points themselves are repeats of each other, with different seeds, or there are too many repeats.
     """
     repeats = points[0].config.sweep.repeats
     if repeats == 1:
         return list(points)
+    count = len(points) * repeats
+    require(count <= MOST_TRIALS, "sweep.repeats", f"must make at most {MOST_TRIALS} trials of all points", repeats)
     incremented = [key for key in SEEDS if key in points[0].config.sweep.over]
     first: dict[str, dict[str, int]] = {}
     for point in points:

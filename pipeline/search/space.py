@@ -128,13 +128,14 @@ def _distribution(override: Override) -> Any:
         if override.is_range_sweep() and not sweep.shuffle and not getattr(sweep, "transformers", None):
             return _range(sweep)
         return load().distributions.CategoricalDistribution(_choices(override))
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise ConfigError(f"{key} must span what Optuna can search: {error} (got {override.input_line})") from error
 
 
 def _interval(sweep: Any) -> Any:
     kinds = load().distributions
     low, high, logarithmic = sweep.start, sweep.end, "log" in sweep.tags
+    _require_finite(low, high)
     if isinstance(low, int) and isinstance(high, int):
         return kinds.IntDistribution(low, high, log=logarithmic)
     return kinds.FloatDistribution(low, high, log=logarithmic)
@@ -142,6 +143,7 @@ def _interval(sweep: Any) -> Any:
 
 def _range(sweep: Any) -> Any:
     kinds = load().distributions
+    _require_finite(sweep.start, sweep.stop, sweep.step)
     start, stop, step = (Decimal(str(number)) for number in (sweep.start, sweep.stop, sweep.step))
     if step == 0:
         raise ValueError("the step of a range must not be 0")
@@ -152,6 +154,11 @@ def _range(sweep: Any) -> Any:
     if all(isinstance(number, int) for number in (sweep.start, sweep.stop, sweep.step)):
         return kinds.IntDistribution(int(low), int(high), step=int(abs(step)))
     return kinds.FloatDistribution(float(low), float(high), step=float(abs(step)))
+
+
+def _require_finite(*numbers: float) -> None:
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError("its numbers must be finite")
 
 
 def _choices(override: Override) -> list[Any]:

@@ -53,6 +53,11 @@ def test_points_that_repeat_each_other_already_are_refused():
         repeated(points({"seed": 0}, {"seed": 1}))
 
 
+def test_repeats_that_no_memory_holds_are_refused():
+    with pytest.raises(ConfigError, match=r"sweep\.repeats must make at most 10000000 trials .*, got 5000001"):
+        repeated(points({}, {"learning_rate": 0.5}, repeats=5_000_001))
+
+
 def test_a_point_comes_to_the_mean_of_its_repeats_or_to_a_failure_among_them():
     batch, error = PointBatch(Grid([]), repeats=2), ValueError("no")
     complete, failed, stopped = Outcome.COMPLETE, Outcome.FAILED, Outcome.STOPPED

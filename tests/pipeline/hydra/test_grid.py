@@ -59,6 +59,11 @@ def test_an_interval_is_so_many_points_in_the_logarithm_where_it_has_that_tag(in
         (["a=interval(0,1)"], {}, r"\(hydra.sweeper.points=NUMBER takes so many of an interval\), got a=interval"),
         (["a=tag(log,interval(0,1))"], {"points": 3}, "a must be above 0 where an interval has the tag log, got 0"),
         (["a=interval(2,1)"], {"points": 3}, "a must be an interval that begins below its end, got '2.0 to 1.0'"),
+        (["a=range(1e8)"], {}, r"a must have a step that is not 0, and at most 10000000 values, got 'a=range\(1e8\)'"),
+        (["a=range(1,1e400)"], {}, "a must have a step that is not 0, and at most 10000000 values"),
+        (["a=shuffle(range(0,1e400))"], {}, "a must have a step that is not 0, and at most 10000000 values"),
+        (["a=range(1,3,0)"], {}, "a must have a step that is not 0"),
+        (["a=range(10000)", "b=range(10000)"], {}, "the grid must have at most 10000000 points, got 100000000"),
         (["a=tag(log,range(1,100,10))"], {}, r"a must have the tag log on an interval\(\) only, got a=tag"),
     ],
 )
@@ -73,7 +78,8 @@ def test_what_cannot_be_paired_or_listed_is_refused_by_name(texts, options, mess
         ({"zip": "a"}, "hydra.sweeper.zip must be a list of keys that vary together, or several such lists, got a"),
         ({"zip": ["a"]}, "hydra.sweeper.zip must be a list of keys"),
         ({"zip": [["a", "b"], ["b", "c"]]}, "hydra.sweeper.zip must name each key once, got 'b'"),
-        ({"points": 1}, "hydra.sweeper.points must be a number of at least 2, got 1"),
+        ({"points": 1}, "hydra.sweeper.points must be a number of at least 2 and at most 10000000, got 1"),
+        ({"points": 10**8}, "hydra.sweeper.points must be a number of at least 2 and at most 10000000, got 100000000"),
     ],
 )
 def test_what_a_sweepers_config_cannot_mean_is_refused_by_name(sweeper, message):

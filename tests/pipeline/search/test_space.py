@@ -94,6 +94,9 @@ def test_a_grid_has_all_values_of_each_key():
         (["a=interval(2,1)"], r"a must span what Optuna can search: .* \(got a=interval\(2,1\)\)"),
         (["a=tag(log,interval(0,1))"], "a must span what Optuna can search"),
         (["a=range(1,3,0)"], "a must span what Optuna can search: the step of a range must not be 0"),
+        (["a=interval(1,1e400)"], r"a must span .*: its numbers must be finite \(got a=interval\(1,1e400\)\)"),
+        (["a=range(1,1e400)"], "a must span what Optuna can search: its numbers must be finite"),
+        ([f"a=range(0,{10**400})"], "a must span what Optuna can search: int too large"),
         (["a=range(3,3)"], "a must span what Optuna can search: a range must hold a value"),
     ],
 )
