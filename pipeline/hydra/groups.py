@@ -7,7 +7,7 @@ import difflib
 import functools
 import textwrap
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hydra.conf import HydraConf
@@ -163,7 +163,9 @@ def presets() -> list[str]:
 
 
 def _help() -> str:
-    choices = "\n".join(f"  {group:12} {', '.join(sorted(table))}" for group, table in TABLES.items())
+    clusters = [file.stem for file in (HOME / CONF_FOLDER / "cluster").glob("*.yaml")]  # a group without a table
+    groups: Mapping[str, Iterable[str]] = {**TABLES, "cluster": clusters}
+    choices = "\n".join(f"  {group:12} {', '.join(sorted(names))}" for group, names in groups.items())
     for package, rows in added().items():
         names_by_group = "; ".join(f"{group} {', '.join(names)}" for group, names in rows.items())
         choices += f"\n\nOf {package}: {names_by_group}"

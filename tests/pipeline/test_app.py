@@ -92,6 +92,7 @@ def test_bad_input_is_one_message_that_names_the_parameter(answers):
 def test_help_and_errors_answer_without_the_heavy_libraries(answers):
     assert "learning_rate: " in answers[0]["help"][2]
     assert f"strategy     {STRATEGY_NAMES}" in answers[0]["help"][2]
+    assert "cluster      existing, local" in answers[0]["help"][2]
     assert "notes/lbfgs, notes/learning_rate" in " ".join(answers[0]["help"][2].split())
     assert answers[1] == []
 
