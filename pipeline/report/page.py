@@ -9,8 +9,8 @@ from html import escape
 
 from pipeline.results.cells import ended, interval, with_deviation
 from pipeline.results.comparisons import Comparison, against_best, between, compare, conclusion, single_draw
-from pipeline.results.repeats import Setting, are_repeated
-from pipeline.tracking.reader import RecordedSweep, SweptRun
+from pipeline.results.repeats import Repeat, Setting, are_repeated
+from pipeline.tracking.reader import RecordedSweep
 
 _ENVIRONMENT = ("command", "user", "host", "platform", "cpu", "blas", "python", "dataset", "dataset.digest")
 _MOST_ROWS = 200
@@ -41,7 +41,7 @@ def sweep_page(sweep: RecordedSweep) -> str:
         _trials(sweep),
         "<h2>Figures</h2>" if sweep.figures else "",
         *(_figure(name, image) for name, image in sweep.figures.items()),
-        f"<h2>The best trial: {escape(best.name)}</h2>",
+        f"<h2>The best trial: {escape(best.trial)}</h2>",
         f"<p class=quiet>run <code>{escape(best.run_id)}</code></p>",
         *(_figure(name, image) for name, image in sweep.winner.items()),
         "<h2>Environment</h2>",
@@ -154,7 +154,7 @@ def _paragraphs(sentences: Iterable[str]) -> str:
 def _trials(sweep: RecordedSweep) -> str:
     runs, first = sweep.runs, not are_repeated(sweep.settings)  # with repeats, no trial is the winner
     metrics = sweep.criterion.columns(run.metrics for run in runs)
-    rows = [[run.name, *(_value(run, name) for name in metrics), run.outcome] for run in runs[:_MOST_ROWS]]
+    rows = [[run.trial, *(_value(run, name) for name in metrics), run.outcome] for run in runs[:_MOST_ROWS]]
     numbers = range(1, 1 + len(metrics))
     return _table(["trial", *metrics, "outcome"], rows, numbers=numbers, first=first) + _rest(runs)
 
@@ -165,24 +165,24 @@ def _pairs(one: RecordedSweep, other: RecordedSweep) -> str:
     A trial's name holds what its sweep varies, so the same trial may have another one in the other sweep.
     """
     metric = one.criterion.metric
-    partners, left = dict[int, SweptRun](), list(other.runs)
-    for sameness in ("key", "name"):
-        waiting: dict[str, list[SweptRun]] = {}  # names round values, so that two trials may have the same
+    partners, left = dict[int, Repeat](), list(other.runs)
+    for sameness in ("key", "trial"):
+        waiting: dict[str, list[Repeat]] = {}  # names round values, so that two trials may have the same
         for run in left:
             waiting.setdefault(getattr(run, sameness), []).append(run)
         for place, run in enumerate(one.runs):
             if place not in partners and (found := waiting.get(getattr(run, sameness))):
                 partners[place] = found.pop(0)
         left = [run for runs in waiting.values() for run in runs]
-    pairs: list[tuple[SweptRun | None, SweptRun | None]] = [(run, partners.get(n)) for n, run in enumerate(one.runs)]
+    pairs: list[tuple[Repeat | None, Repeat | None]] = [(run, partners.get(n)) for n, run in enumerate(one.runs)]
     pairs += [(None, run) for run in left]
     rows = [_pair(here, there, metric) for here, there in pairs[:_MOST_ROWS]]
     heads = ["trial", f"A {metric}", "A test/accuracy", f"B {metric}", "B test/accuracy", "B - A", "same trial"]
     return _table(heads, rows, numbers=range(1, 6)) + _rest(pairs)
 
 
-def _pair(here: SweptRun | None, there: SweptRun | None, metric: str) -> list[str]:
-    name = next(run.name for run in (here, there) if run)
+def _pair(here: Repeat | None, there: Repeat | None, metric: str) -> list[str]:
+    name = next(run.trial for run in (here, there) if run)
     change = same = ""
     if here is not None and there is not None:
         same = "yes" if here.key == there.key else "no"
@@ -198,7 +198,7 @@ def _rest(rows: Sequence[object]) -> str:
     return f"<p class=quiet>and {len(rows) - _MOST_ROWS} more</p>" if len(rows) > _MOST_ROWS else ""
 
 
-def _value(run: SweptRun | None, metric: str) -> str:
+def _value(run: Repeat | None, metric: str) -> str:
     return f"{run.metrics[metric]:.4g}" if run is not None and metric in run.metrics else ""
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from pipeline.results.criterion import Criterion
 from pipeline.results.statistics import Summary, spread, summarize, summarize_each
@@ -23,19 +22,41 @@ Seeds = tuple[tuple[str, str], ...]
 """The identity of a repeat within its setting: the keys that vary, and their values as texts."""
 
 
+class Ranked(Protocol):
+    """A trial as it is ranked: its score, the rung that stopped it, whether it diverged, and its index in the sweep."""
+
+    @property
+    def score(self) -> float:
+        """The score, larger is better, minus infinity if there is none."""
+
+    @property
+    def stopped_at(self) -> float:
+        """The step of the rung at which it was stopped, infinite if it was not."""
+
+    @property
+    def diverged(self) -> bool:
+        """Whether it has diverged."""
+
+    @property
+    def index(self) -> int:
+        """Its index, which decides between equals."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repeat:
     """A trial as a repeat of its setting: its seeds, its outcome as text, and its last metrics.
 
-    ``index`` is its index in the sweep, ``trial`` its name, ``run_id`` the id of its run, if it has one.
-    ``stopped_at`` is the step of the rung at which it was stopped, infinite if it was not.
+    ``index`` is its index in the sweep, ``trial`` its name and ``key`` its key, ``run_id`` the id of its run, if it has
+    one. ``stopped_at`` is the step of the rung at which it was stopped, infinite if it was not.
     """
 
     seeds: Seeds
     outcome: str
     metrics: Mapping[str, float]
+    criterion: Criterion
     index: int
     trial: str = ""
+    key: str = ""
     run_id: str = ""
     stopped_at: float = math.inf
 
@@ -43,6 +64,16 @@ class Repeat:
     def counts(self) -> bool:
         """Whether its metrics count: those of a trial that diverged or failed do not."""
         return self.outcome not in _WITHOUT_ANSWER
+
+    @property
+    def score(self) -> float:
+        """The score, larger is better, minus infinity if its metrics do not count."""
+        return self.criterion.score(self.metrics) if self.counts else -math.inf
+
+    @property
+    def diverged(self) -> bool:
+        """Whether it has diverged."""
+        return self.outcome == DIVERGED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +83,12 @@ class Setting:
     key: str
     name: str
     repeats: tuple[Repeat, ...]
-    criterion: Criterion
     used: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def criterion(self) -> Criterion:
+        """The criterion that ranks its repeats."""
+        return self.repeats[0].criterion
 
     def values(self, metric: str) -> dict[Seeds, float]:
         """Return the finite values of a metric by seeds, of the repeats that count."""
@@ -78,7 +113,7 @@ class Setting:
     @property
     def score(self) -> float:
         """The score of the setting, larger is better: the mean, minus infinity without any value."""
-        return mean_score([self.criterion.sign * value for value in self.values(self.criterion.metric).values()])
+        return _mean_score(self.repeats)
 
     @property
     def stopped_at(self) -> float:
@@ -89,37 +124,34 @@ class Setting:
     def best(self) -> Repeat | None:
         """The best repeat, None if no repeat has a score."""
         first = self.repeats[0]
-        return first if first.counts and self.criterion.score(first.metrics) > -math.inf else None
+        return first if first.score > -math.inf else None
 
 
 def ranked(settings: Iterable[Setting]) -> list[Setting]:
-    """Return settings, the best first, by `rank_key`."""
-    return sorted(settings, key=_rank_key)
+    """Return settings, the best first."""
+    return sorted(settings, key=lambda setting: rank_setting(setting.repeats))
 
 
-def _rank_key(setting: Setting) -> RankKey:
-    diverged = any(repeat.outcome == DIVERGED for repeat in setting.repeats)
-    index = min(repeat.index for repeat in setting.repeats)
-    return rank_key(setting.score, diverged=diverged, stopped_at=setting.stopped_at, index=index)
+def rank(one: Ranked) -> tuple[bool, float, float, int]:
+    """Return the sort key of a trial; the best has the least, those stopped early follow, those without a score."""
+    return one.score == -math.inf, -one.stopped_at, -one.score, one.index
 
 
-def rank_key(score: float, *, diverged: bool, stopped_at: float, index: int) -> RankKey:
-    """Return the sort key of a setting by its `mean_score`; those that were stopped come after those that were not.
+def rank_setting(repeats: Sequence[Ranked]) -> RankKey:
+    """Return the sort key of a setting, by the mean of its repeats; the best has the least.
 
-    A setting with diverged repeats comes after those without: the mean of the others is biased. Settings without a
-    score are last.
+    Those that were stopped at a rung come after those that were not. A setting with diverged repeats comes after those
+    without: the mean of the others is biased. Settings without a score are last.
     """
+    score, diverged = _mean_score(repeats), any(one.diverged for one in repeats)
+    stopped_at, index = min(one.stopped_at for one in repeats), min(one.index for one in repeats)
     return score == -math.inf, diverged, -stopped_at, -score, index
 
 
-def mean_score(scores: Sequence[float]) -> float:
-    """Return the mean of the scores of repeats, the same in whichever order; minus infinity without any."""
-    return statistics.fmean(scores) if scores else -math.inf
-
-
-def ranked_repeats(repeats: Sequence[Repeat], criterion: Criterion) -> tuple[Repeat, ...]:
-    """Return repeats, the best first, those that do not count last."""
-    return tuple(sorted(repeats, key=lambda one: (not one.counts, -criterion.score(one.metrics), one.index)))
+def _mean_score(repeats: Sequence[Ranked]) -> float:
+    """Return the mean score, which is the same in any order of the repeats, minus infinity without any."""
+    scores = [one.score for one in repeats if one.score > -math.inf]
+    return math.fsum(scores) / len(scores) if scores else -math.inf
 
 
 def are_repeated(settings: Sequence[Setting]) -> bool:

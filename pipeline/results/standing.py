@@ -1,4 +1,4 @@
-"""The standing of a trial in its sweep, and how standings are ranked."""
+"""The standing of a trial in its sweep."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.config.settings import key_of, setting_values, used_values, varied_by_repeats
 from pipeline.plan.plan import PlannedTrial
 from pipeline.results.criterion import Criterion
-from pipeline.results.repeats import RankKey, Repeat, Seeds, Setting, mean_score, rank_key, ranked_repeats
+from pipeline.results.repeats import Repeat, Seeds, Setting, rank
 from tasks.events import Outcome
 
 
@@ -44,8 +44,10 @@ class Standing:
             seeds=self.seeds,
             outcome=self.outcome_text,
             metrics=self.metrics,
-            index=self.trial.index,
+            criterion=self.criterion,
+            index=self.index,
             trial=self.trial.name,
+            key=self.trial.key,
             run_id=run_id,
             stopped_at=self.stopped_at,
         )
@@ -62,6 +64,16 @@ class Standing:
     def value(self) -> float:
         """The value of the metric that ranks; the worst possible value if there is none."""
         return self.criterion.sign * self.score
+
+    @property
+    def index(self) -> int:
+        """The index of the trial."""
+        return self.trial.index
+
+    @property
+    def diverged(self) -> bool:
+        """Whether it has diverged."""
+        return self.outcome is Outcome.DIVERGED
 
     @property
     def stopped_at(self) -> float:
@@ -87,25 +99,6 @@ def as_setting(name: str, standings: Sequence[Standing], run_ids: Mapping[str, s
     return Setting(
         key=first.setting,
         name=name,
-        repeats=ranked_repeats([one.repeat(ids.get(one.trial.key, "")) for one in standings], first.criterion),
-        criterion=first.criterion,
+        repeats=tuple(sorted((one.repeat(ids.get(one.trial.key, "")) for one in standings), key=rank)),
         used=setting_values(first.trial.trial, first.criterion.over),
     )
-
-
-def rank(one: Standing) -> tuple[bool, float, float, int]:
-    """Return the sort key of a trial; the best has the least, those stopped early follow, those without a score."""
-    return one.score == -math.inf, -one.stopped_at, -one.score, one.trial.index
-
-
-def rank_key_of(repeats: Sequence[Standing]) -> RankKey:
-    """Return the sort key of a setting, that of `as_setting`, which takes longer."""
-    scores = [one.score for one in repeats if one.score > -math.inf]
-    diverged = any(one.outcome is Outcome.DIVERGED for one in repeats)
-    stopped_at, index = min(one.stopped_at for one in repeats), min(one.trial.index for one in repeats)
-    return rank_key(mean_score(scores), diverged=diverged, stopped_at=stopped_at, index=index)
-
-
-def best_of(repeats: Sequence[Standing]) -> Standing:
-    """Return the best of some trials."""
-    return min(repeats, key=rank)

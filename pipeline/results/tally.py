@@ -14,8 +14,8 @@ from pipeline.config.settings import SweptValues, setting_names, text_of, used_v
 from pipeline.plan.plan import PlannedTrial
 from pipeline.reports import Failed, Finished, Progressed, Started, TrialReport
 from pipeline.results.criterion import Criterion
-from pipeline.results.repeats import RankKey, Setting, ranked
-from pipeline.results.standing import Standing, as_setting, best_of, rank, rank_key_of
+from pipeline.results.repeats import RankKey, Setting, rank, rank_setting, ranked
+from pipeline.results.standing import Standing, as_setting
 from tasks.events import Outcome, Result
 
 _OPEN = (None, Outcome.FAILED)
@@ -91,7 +91,7 @@ class Tally:
     def best(self) -> Standing | None:
         """The best repeat of the setting that leads."""
         self._compare()
-        return None if self._leading is None else best_of(self._repeats[self._leading])
+        return None if self._leading is None else min(self._repeats[self._leading], key=rank)
 
     @property
     def repeated(self) -> bool:
@@ -195,7 +195,7 @@ class Tally:
     def _compare(self) -> None:
         """Find the best setting again after standings have changed."""
         for key in self._moved:
-            place = self._rank_keys[key] = rank_key_of(self._repeats[key])
+            place = self._rank_keys[key] = rank_setting(self._repeats[key])
             if self._leading == key:  # it may have become worse, or diverged
                 self._leading = min(self._rank_keys, key=self._rank_keys.__getitem__)
             elif self._leading is None or place < self._rank_keys[self._leading]:

@@ -22,7 +22,7 @@ from pipeline.record.protocol import CLOCKED, FOLDER, Series
 from pipeline.record.trial_run import INDEX_TAG
 from pipeline.reports import Layout
 from pipeline.results.criterion import Criterion
-from pipeline.results.repeats import COMPLETE, STOPPED, Repeat, Setting, ranked, ranked_repeats
+from pipeline.results.repeats import STOPPED, Repeat, Setting, rank, ranked
 from pipeline.tracking.connection import answering, children, connect
 
 if TYPE_CHECKING:
@@ -52,30 +52,11 @@ class RecordedRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SweptRun:
-    """A trial of a recorded sweep: its run, its outcome, its params and the last values of its metrics.
-
-    ``setting`` is the key and the name of its setting, empty in older records; ``stopped_at`` is the step of the rung
-    at which it was stopped, infinite if it was not; ``index`` is its index in the sweep, 0 in older records.
-    """
-
-    run_id: str
-    name: str
-    key: str
-    outcome: str
-    params: Mapping[str, str]
-    metrics: Mapping[str, float]
-    setting: tuple[str, str] = ("", "")
-    stopped_at: float = math.inf
-    index: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedSweep:
     """A recorded sweep.
 
-    Its ``runs`` and ``settings`` are sorted, the best first; ``best`` is the best run of the best setting; ``figures``
-    are the sweep's own, ``winner`` those of the best run.
+    Its ``runs`` and ``settings`` are sorted, the best first; ``figures`` are the sweep's own, ``winner`` those of the
+    best run.
     """
 
     run_id: str
@@ -83,11 +64,15 @@ class RecordedSweep:
     status: str
     tags: Mapping[str, str]
     criterion: Criterion
-    runs: tuple[SweptRun, ...]
+    runs: tuple[Repeat, ...]
     settings: tuple[Setting, ...]
-    best: SweptRun
     figures: Mapping[str, bytes]
     winner: Mapping[str, bytes]
+
+    @property
+    def best(self) -> Repeat:
+        """The best run of the best setting."""
+        return self.settings[0].repeats[0]
 
 
 def open_reader(uri: str) -> Reader:
@@ -150,26 +135,21 @@ class Reader:
         """Return the sweep of a parent run, or raise a `RecordError` if that has no trials."""
         parent = self._run(run_id)
         with answering(self.uri):
-            every = list(children(self._client, parent.info.experiment_id, run_id))
-        runs = [_swept_run(run) for run in _one_a_trial(every)]
+            runs = _one_a_trial(children(self._client, parent.info.experiment_id, run_id))
         if not runs:
             raise RecordError(f"the run must be a sweep's parent run, got {run_id!r}, which has no trials")
-        criterion = Criterion.from_tags(parent.data.tags, {name for run in runs for name in run.metrics})
-        runs.sort(key=lambda run: _rank(run, criterion))
+        criterion = Criterion.from_tags(parent.data.tags, {name for run in runs for name in run.data.metrics})
         settings = _settings(runs, criterion)
-        first = settings[0].best
-        best = next((run for run in runs if first and run.run_id == first.run_id), runs[0])
         return RecordedSweep(
             run_id=run_id,
             name=parent.info.run_name,
             status=parent.info.status,
             tags=dict(parent.data.tags),
             criterion=criterion,
-            runs=tuple(runs),
+            runs=tuple(sorted((repeat for setting in settings for repeat in setting.repeats), key=rank)),
             settings=tuple(settings),
-            best=best,
             figures=self._figures(run_id),
-            winner=self._figures(best.run_id),
+            winner=self._figures(settings[0].repeats[0].run_id),
         )
 
     def annotate(self, run_id: str, tags: Mapping[str, str], note: str) -> None:
@@ -260,47 +240,27 @@ def _with_data_path(config: dict[str, Any], tags: Mapping[str, str], uri: str) -
     return {**config, "dataset": {**dataset, "root": next(iter(there), root)}}
 
 
-def _swept_run(run: Any) -> SweptRun:
-    tags = run.data.tags
-    return SweptRun(
-        run_id=run.info.run_id,
-        name=run.info.run_name,
-        key=tags.get("key", ""),
-        outcome=tags.get("outcome", run.info.status.lower()),
-        params=dict(run.data.params),
-        metrics=last_metrics(run),
-        setting=(tags.get("setting.key", ""), tags.get("setting", "")),
-        stopped_at=float(tags["outcome.step"]) if tags.get("outcome") == STOPPED else math.inf,
-        index=int(tags.get(INDEX_TAG, 0)),
-    )
-
-
-def _settings(runs: Sequence[SweptRun], criterion: Criterion) -> list[Setting]:
-    """Return the settings of runs, the best first; in older records they follow from the runs' params."""
+def _settings(runs: Iterable[Any], criterion: Criterion) -> list[Setting]:
+    """Return the settings of trials' runs, the best first; in older records they follow from the runs' params."""
     groups: dict[str, list[Repeat]] = {}
     names: dict[str, str] = {}
-    for run in runs:
-        varied = varied_by_repeats(sorted(run.params), criterion.over)
-        fixed = {name: value for name, value in sorted(run.params.items()) if name not in varied}
-        key = run.setting[0] or json.dumps(fixed)
-        names.setdefault(key, run.setting[1] or run.name)
+    for index, run in enumerate(sorted(runs, key=lambda run: run.info.run_name)):
+        tags, params = run.data.tags, dict(sorted(run.data.params.items()))
+        seeds = {name: params.pop(name) for name in varied_by_repeats(list(params), criterion.over)}
         repeat = Repeat(
-            seeds=tuple((name, run.params[name]) for name in varied),
-            outcome=run.outcome,
-            metrics=run.metrics,
-            index=run.index,
-            trial=run.name,
-            run_id=run.run_id,
-            stopped_at=run.stopped_at,
+            seeds=tuple(seeds.items()),
+            outcome=tags.get("outcome", run.info.status.lower()),
+            metrics=last_metrics(run),
+            criterion=criterion,
+            index=int(tags.get(INDEX_TAG, index)),  # older records lack it
+            trial=run.info.run_name,
+            key=tags.get("key", ""),
+            run_id=run.info.run_id,
+            stopped_at=float(tags["outcome.step"]) if tags.get("outcome") == STOPPED else math.inf,
         )
+        key = tags.get("setting.key") or json.dumps(params)
         groups.setdefault(key, []).append(repeat)
+        names.setdefault(key, tags.get("setting") or run.info.run_name)
     return ranked(
-        Setting(key=key, name=names[key], repeats=ranked_repeats(repeats, criterion), criterion=criterion)
-        for key, repeats in groups.items()
+        Setting(key=key, name=names[key], repeats=tuple(sorted(repeats, key=rank))) for key, repeats in groups.items()
     )
-
-
-def _rank(run: SweptRun, criterion: Criterion) -> tuple[bool, float, float, int, str]:
-    """Return the sort key of a run, as in a sweep's own table: the furthest first, diverged and failed ones last."""
-    lost = run.outcome not in {COMPLETE, STOPPED}
-    return lost, -run.stopped_at, -criterion.score(run.metrics), run.index, run.name

@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import itertools
 import re
 import urllib.parse
 
@@ -11,11 +12,13 @@ from pipeline.record.drawings import Figures
 from pipeline.record.protocol import Provenance, SweepHeader
 from pipeline.report import __main__ as report
 from pipeline.report.page import comparison_page, sweep_page
-from pipeline.reports import Finished, Started
+from pipeline.reports import Finished, Progressed, Started
 from pipeline.results.criterion import Criterion
+from pipeline.results.repeats import Repeat, Setting, rank, ranked
 from pipeline.tracking.mlflow_recorder import MlflowRecorder
-from pipeline.tracking.reader import RecordedSweep, SweptRun, _settings
+from pipeline.tracking.reader import RecordedSweep, open_reader
 from tasks.events import Outcome, Result
+from tests.pipeline.record.recording import block, header, parent_of
 
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -132,17 +135,17 @@ def swept(*names, repeats=1, metric="val/accuracy", mode="max"):
     """Return a recorded sweep with the repeats of settings with these names."""
     criterion = Criterion(metric=metric, mode=mode)
     runs = tuple(
-        SweptRun(
-            run_id=f"{name} {seed}",
-            name=name if repeats == 1 else f"{name} seed={seed}",
-            key=f"{name} {seed}",
+        Repeat(
+            seeds=(("seed", str(seed)),),
             outcome="complete",
-            params={"seed": str(seed)},
             metrics={metric: 0.5 + seed / 10},
-            setting=(name, name),
+            criterion=criterion,
+            index=index,
+            trial=name if repeats == 1 else f"{name} seed={seed}",
+            key=f"{name} {seed}",
+            run_id=f"{name} {seed}",
         )
-        for name in names
-        for seed in range(repeats)
+        for index, (name, seed) in enumerate(itertools.product(names, range(repeats)))
     )
     return RecordedSweep(
         run_id="run",
@@ -151,10 +154,19 @@ def swept(*names, repeats=1, metric="val/accuracy", mode="max"):
         tags={},
         criterion=criterion,
         runs=runs,
-        settings=tuple(_settings(runs, criterion)),
-        best=runs[0],
+        settings=tuple(settings(runs)),
         figures={},
         winner={},
+    )
+
+
+def settings(runs):
+    """Return the settings of runs, whose ids are the names of their settings and their seeds."""
+    groups = {}
+    for run in runs:
+        groups.setdefault(run.run_id.rpartition(" ")[0], []).append(run)
+    return ranked(
+        Setting(key=name, name=name, repeats=tuple(sorted(repeats, key=rank))) for name, repeats in groups.items()
     )
 
 
@@ -213,7 +225,7 @@ def test_the_best_repeat_is_better_than_the_mean_where_there_are_others(repeats,
     sweep = swept("a", "b", repeats=2, metric="val/loss", mode="min")
     if repeats == 1:
         lost = [dataclasses.replace(run, outcome="diverged") if run.run_id[-1] == "1" else run for run in sweep.runs]
-        sweep = dataclasses.replace(sweep, settings=tuple(_settings(lost, sweep.criterion)))
+        sweep = dataclasses.replace(sweep, settings=tuple(settings(lost)))
 
     assert ("is better than the mean of its setting" in sweep_page(sweep)) == told
 
@@ -231,6 +243,25 @@ def test_a_sweep_that_was_stopped_can_be_reported(record, store_uri, tmp_path):
     assert report.main([record("KILLED", one=0.5), "--tracking-uri", store_uri, "--output", str(output)]) == 0
 
     assert "killed, 1 trials (1 complete)" in output.read_text()
+
+
+def test_the_best_trial_is_the_first_row_also_of_a_sweep_that_was_killed_while_it_ran(
+    store_uri, experiment, tiny, trial, layout
+):
+    # given a trial that was ahead when it was killed, and one that measures nothing that ranks
+    ended, ahead, silent = (trial(name, learning_rate=rate) for name, rate in (("a", 1.0), ("b", 2.0), ("c", 3.0)))
+    recorder = MlflowRecorder(store_uri, experiment)
+    recorder.open(header(ended, ahead, silent), tiny, Provenance())
+    for planned, metrics in ((ended, {"val/accuracy": 0.5}), (silent, {"train/loss": 1.0})):
+        result = Result(trial=0, outcome=Outcome.COMPLETE, step=1, metrics=metrics)
+        recorder.record(Finished(trial=planned, result=result, layout=layout))
+    recorder.record(Progressed(trial=ahead, curve=block(0, 1, **{"val/accuracy": lambda _: [0.75]})))
+    recorder.close("KILLED")
+
+    sweep = open_reader(store_uri).sweep(parent_of(recorder))
+
+    assert [run.trial for run in sweep.runs] == [one.name for one in sweep.settings] == ["b", "a", "c"]
+    assert sweep.best == sweep.runs[0]
 
 
 def test_what_is_no_sweep_is_refused(record, store_uri, tmp_path, capsys):

@@ -194,8 +194,8 @@ def test_a_sweep_is_reproduced_trial_by_trial_from_its_parent_run(store_uri, rec
     assert parent.data.tags["mlflow.note.content"].startswith("Reproduces [rates](")
     assert {"results.csv", "provenance", "figures"} <= files(store_uri, parent.info.run_id)
     children = open_reader(store_uri).sweep(parent.info.run_id).runs
-    assert [child.name for child in children] == [
-        run.name for run in open_reader(store_uri).sweep(recorded[0]).runs if run.outcome != "killed"
+    assert [child.trial for child in children] == [
+        run.trial for run in open_reader(store_uri).sweep(recorded[0]).runs if run.outcome != "killed"
     ]
     for child in children:
         new = open_reader(store_uri).trial(child.run_id)

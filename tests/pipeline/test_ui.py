@@ -83,7 +83,7 @@ def test_the_printed_link_opens_the_sweeps_charts_in_the_layout_for_training(swe
 
     page = browse(link[link.index("#") :])
 
-    page.get_by_text(record.runs[0].name, exact=True).first.wait_for()
+    page.get_by_text(record.runs[0].trial, exact=True).first.wait_for()
     for section in ("train", "val"):
         page.get_by_text(re.compile(rf"^{section}\s*\(\d+\)")).first.wait_for()
     page.locator(".js-plotly-plot").first.wait_for()
@@ -101,7 +101,7 @@ def test_the_table_is_sorted_by_accuracy_and_shows_what_was_swept(sweep, browse)
 
     for column in ("val/accuracy", "test/accuracy", "train/loss", "learning_rate", "strategy"):
         page.get_by_test_id(f"sort-header-{column}").wait_for()
-    page.get_by_text(record.runs[-1].name, exact=True).first.wait_for()
+    page.get_by_text(record.runs[-1].trial, exact=True).first.wait_for()
     cells = page.locator("[role=gridcell][col-id='$$$metric$$$-val/accuracy'], [col-id*='val/accuracy'][role=gridcell]")
     shown = [float(text.rstrip("…").rstrip(".")) for text in cells.all_inner_texts() if text]
     assert len(shown) == len(record.runs)
@@ -150,10 +150,10 @@ def test_the_sweeps_page_holds_its_description_and_links(sweep, browse):
     page.get_by_text("Show more").first.click()
 
     page.get_by_text("Run again:").first.wait_for()
-    link = page.get_by_role("link", name=record.runs[0].name).first.get_attribute("href")
+    link = page.get_by_role("link", name=record.runs[0].trial).first.get_attribute("href")
     assert link.endswith(f"/runs/{record.runs[0].run_id}")
     page = browse(link[link.index("#") :])
-    page.get_by_role("heading", name=record.runs[0].name).wait_for()
+    page.get_by_role("heading", name=record.runs[0].trial).wait_for()
 
 
 def test_a_figure_of_the_sweep_is_shown(sweep, browse):

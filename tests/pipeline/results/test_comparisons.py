@@ -9,7 +9,7 @@ import pytest
 from pipeline.results.cells import cells, ended, headers
 from pipeline.results.comparisons import against_best, compare, conclusion, single_draw
 from pipeline.results.criterion import Criterion
-from pipeline.results.repeats import Repeat, Setting, ranked, ranked_repeats, setting_rows
+from pipeline.results.repeats import Repeat, Setting, rank, ranked, setting_rows
 
 
 def setting(name, values, *, seeds=None, outcomes=None, criterion=None, metric="val/accuracy"):
@@ -17,10 +17,17 @@ def setting(name, values, *, seeds=None, outcomes=None, criterion=None, metric="
     seeds = range(len(values)) if seeds is None else seeds
     outcomes = outcomes or ["complete"] * len(values)
     repeats = [
-        Repeat(seeds=(("seed", str(seed)),), outcome=outcome, metrics={metric: value}, index=k, trial=f"{name} {seed}")
+        Repeat(
+            seeds=(("seed", str(seed)),),
+            outcome=outcome,
+            metrics={metric: value},
+            criterion=criterion,
+            index=k,
+            trial=f"{name} {seed}",
+        )
         for k, (seed, value, outcome) in enumerate(zip(seeds, values, outcomes, strict=True))
     ]
-    return Setting(key=name, name=name, repeats=ranked_repeats(repeats, criterion), criterion=criterion)
+    return Setting(key=name, name=name, repeats=tuple(sorted(repeats, key=rank)))
 
 
 def test_diverged_and_failed_repeats_are_counted_and_not_averaged():

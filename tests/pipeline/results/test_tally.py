@@ -87,18 +87,18 @@ def test_a_setting_has_ended_once_a_repeat_that_failed_has_been_run_again(trial)
     assert tally.has_ended(key)
 
 
-def test_the_leader_is_the_first_setting_where_two_have_the_same_values_by_other_seeds(trial):
-    # given means that are equal, but for the last bit of a sum in the order of the seeds
-    orders = {1.0: (0.3, 0.2, 0.1), 2.0: (0.1, 0.2, 0.3)}
-    assert sum(orders[1.0]) != sum(orders[2.0])
-    trials = [trial(f"{rate:g}", learning_rate=rate, seed=seed) for rate in orders for seed in range(3)]
-    tally = Tally(trials)
+def test_settings_of_the_same_values_in_another_order_are_equals_whoever_ranks_them(trial):
+    # given three numbers whose sum depends on the order: the second setting's, as it arrives, is the larger one
+    arrived = {1.0: (0.3, 0.2, 0.1), 2.0: (0.1, 0.2, 0.3)}
+    trials = {rate: [trial(str(rate), learning_rate=rate, seed=seed) for seed in range(3)] for rate in arrived}
+    tally = Tally([one for repeats in trials.values() for one in repeats])
 
-    for one, value in zip(trials, (value for values in orders.values() for value in values), strict=True):
-        tally.count(Finished(trial=one, result=done(**{"val/accuracy": value}), layout=None))
+    for rate, values in arrived.items():
+        for one, value in zip(trials[rate], values, strict=True):
+            tally.count(Finished(trial=one, result=done(**{"val/accuracy": value}), layout=None))
 
     assert tally.best is not None
-    assert tally.setting_name(tally.best.trial) == tally.settings()[0].name
+    assert tally.setting_of(tally.best.trial) == tally.settings()[0].key
 
 
 def test_the_many_numbers_of_a_search_are_told_by_their_range(trial):
