@@ -30,7 +30,7 @@ from pipeline.reports import (
     TrialReport,
 )
 from pipeline.results import decisions, proposals, summary
-from pipeline.results.standing import Standing
+from pipeline.results.repeats import rank
 from pipeline.results.tally import Tally
 from tasks.events import Outcome, Result
 
@@ -203,7 +203,7 @@ class SweepRun:
         self.tally.add([report.trial])  # a search may have proposed it since
         standing = self.tally.count(report)
         if isinstance(report, Finished) and standing.score > float("-inf"):
-            self._keep_best(report, standing)
+            self._keep_best(report)
 
     def write(self, report: object, now: int) -> None:
         """Write what was planned, decided, searched or measured; other reports are in the log only."""
@@ -256,6 +256,9 @@ class SweepRun:
         for key, run in self._runs.items():
             if run.result is not None:
                 self.tally.add_ended(key, run.result)
+        kept, self._best_results = self._best_results, {}  # by another ranking they may be other settings
+        for result in kept.values():
+            self._keep_best(result)
 
     def refresh(self, seconds: float) -> None:
         """Write the description again if the last one is ``seconds`` old."""
@@ -294,12 +297,11 @@ class SweepRun:
             change.files |= artifacts.table_files("proposals", proposals.rows(self.searched))
         return ids
 
-    def _keep_best(self, report: Finished, standing: Standing) -> None:
+    def _keep_best(self, report: Finished) -> None:
         """Keep a result if it is the best of its setting; of the settings that have ended, keep only the best one's."""
         key = self.tally.setting_of(report.trial)
-        known = self.tally.standings[self._best_results[key].trial.key] if key in self._best_results else None
-        if known is None or (-standing.score, standing.trial.index) < (-known.score, known.trial.index):
-            self._best_results[key] = report
+        known = self._best_results.get(key, report)
+        self._best_results[key] = min(known, report, key=lambda one: rank(self.tally.standings[one.trial.key]))
         if self.tally.has_ended(key):
             ended = {other for other in self._best_results if self.tally.has_ended(other)}
             for worse in ended - {min(ended, key=self.tally.rank_key)}:

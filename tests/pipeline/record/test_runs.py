@@ -11,6 +11,7 @@ from pipeline.record.protocol import Closed, Data, Drew, Opened, Provenance, Rec
 from pipeline.record.runs import Runs
 from pipeline.record.trial_run import LONGEST_OUTPUT, OUTPUT
 from pipeline.reports import Finished, Printed, Searched, Started, Told
+from pipeline.results.criterion import Criterion
 from tasks.events import Outcome
 from tests.pipeline.record.recording import done, header
 
@@ -56,6 +57,25 @@ def test_no_run_has_the_name_of_one_that_was_lost_with_the_end_of_the_log(opened
 
     assert whole.names & rest.names == {whole.runs[one.key].id}
     assert sorted(rest.names) == [rest.runs[one.key].id, rest.runs[other.key].id]
+
+
+@pytest.mark.parametrize("over", [("seed",), ("learning_rate",), ("seed", "learning_rate")])
+def test_a_log_whose_sweep_was_resumed_under_another_ranking_is_read_to_its_end(opened, trial, layout, over):
+    # given trials of which some are repeats by the first ranking, or by the second one
+    first, second, third, fourth = (trial(learning_rate=rate, seed=seed) for rate in (1.0, 2.0) for seed in (0, 1))
+    scores = {first.key: 0.25, second.key: 0.5, third.key: 1.0, fourth.key: 0.25}
+    opening = opened(first, second, third, fourth)
+    runs = Runs(opening, "1")
+    for number, one in enumerate((first, second, third)):
+        result = done(**{"val/accuracy": scores[one.key]})
+        runs.apply(Finished(trial=one, result=result, layout=layout), number)
+
+    sweep = dataclasses.replace(opening.sweep, criterion=Criterion(over=over))
+    runs.apply(Resumed(uri=opening.uri, sweep=sweep, provenance=Provenance()), 4)
+    runs.apply(Finished(trial=fourth, result=done(**{"val/accuracy": scores[fourth.key]}), layout=layout), 5)
+    runs.apply(Closed(status="FINISHED"), 6)
+
+    assert runs.parent.winner.trial.key == third.key
 
 
 def test_a_run_that_is_older_than_the_log_goes_by_its_id_in_the_store(opened, trial, layout):
