@@ -36,36 +36,23 @@ class Series:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Past:
-    """What the record holds of a sweep that is resumed.
+    """What the record holds of a sweep, which may be resumed.
 
-    ``run_id`` is its parent run with its ``tags``; ``ended`` maps the keys of the trials that ended by
-    themselves to their results (without arrays), ``runs`` to their runs in the store; ``orphans`` are runs that no
-    process will end. ``decisions`` are those made at rungs, ``proposals`` the overrides of a search's points in the
-    batches in which they were made: the log alone has both.
-    """
-
-    run_id: str
-    tags: Mapping[str, str]
-    ended: Mapping[str, Result]
-    runs: Mapping[str, str]
-    orphans: tuple[str, ...]
-    decisions: tuple[Decision, ...] = ()
-    proposals: tuple[Sequence[Sequence[str]], ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OtherSweep:
-    """What the record holds of a sweep with another key than the one to resume.
-
-    ``tags`` are those of its parent run, ``params`` those of its trials' runs; ``unended`` are its runs that have not
-    ended, the parent run last.
+    ``run_id`` is its parent run, with its ``name`` and ``tags``; ``params`` are those of its trials' runs. ``ended``
+    maps the keys of the trials that ended by themselves to their results (without arrays), ``runs`` to their runs in
+    the store; ``unended`` are its runs that have not ended, the parent run last. ``decisions`` are those made at rungs,
+    ``proposals`` the overrides of a search's points in the batches in which they were made: the log alone has both.
     """
 
     run_id: str
     name: str
     tags: Mapping[str, str]
     params: tuple[Mapping[str, str], ...]
+    ended: Mapping[str, Result]
+    runs: Mapping[str, str]
     unended: tuple[str, ...]
+    decisions: tuple[Decision, ...] = ()
+    proposals: tuple[Sequence[Sequence[str]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

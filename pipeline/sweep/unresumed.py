@@ -12,7 +12,7 @@ from pipeline.config.packages import SOURCES
 from pipeline.config.schema import Limits
 from pipeline.config.settings import counted
 from pipeline.record.artifacts import params
-from pipeline.record.protocol import CHECKPOINTS, OtherSweep, SweepHeader
+from pipeline.record.protocol import CHECKPOINTS, Past, SweepHeader
 from pipeline.sweep.checkpoints import Checkpoints
 from pipeline.tracking.unfinished import abandon, latest_sweeps
 
@@ -22,7 +22,7 @@ _ELSEWHERE = ("dataset", "device", "engine", *(f"trial.{field.name}" for field i
 
 def unresumed(uri: str, experiment: str, sweep: SweepHeader, dataset_digest: str) -> str:
     """Return the message for a sweep that is not in the record; end sweeps that no process computes as KILLED."""
-    known = latest_sweeps(uri, experiment)
+    known = list(latest_sweeps(uri, experiment))
     abandoned = [other for other in known if other.unended and not _is_computed(other)]
     for other in abandoned:
         abandon(uri, other)
@@ -39,7 +39,7 @@ def unresumed(uri: str, experiment: str, sweep: SweepHeader, dataset_digest: str
     return text
 
 
-def _differences(other: OtherSweep, sweep: SweepHeader, dataset_digest: str) -> Iterator[str]:
+def _differences(other: Past, sweep: SweepHeader, dataset_digest: str) -> Iterator[str]:
     """Yield the differences between a recorded sweep, whose trials may not all have started, and this one."""
     recorded, planned = _values(other.params), _values([params(trial.config) for trial in sweep.trials])
     for name in sorted({*recorded, *planned} if recorded else {}):
@@ -67,7 +67,7 @@ def _values(every: Sequence[Mapping[str, str]]) -> dict[str, dict[str, None]]:
     return values
 
 
-def _overrides(other: OtherSweep, sweep: SweepHeader) -> str:
+def _overrides(other: Past, sweep: SweepHeader) -> str:
     """Return how the overrides differ, for sweeps whose keys have the same values or that have no trials yet."""
     before, now = other.tags.get("overrides", "").split(), sweep.overrides
     gone, new = [one for one in before if one not in now], [one for one in now if one not in before]
@@ -75,7 +75,7 @@ def _overrides(other: OtherSweep, sweep: SweepHeader) -> str:
     return f"its overrides had {' '.join(gone) or 'nothing more'}, have {' '.join(new) or 'nothing more'}"
 
 
-def _is_computed(other: OtherSweep) -> bool:
+def _is_computed(other: Past) -> bool:
     """Return whether a process may be computing a sweep; on another machine that is unknown, and so possible."""
     folder = other.tags.get(CHECKPOINTS)
     return other.tags.get("host") != socket.gethostname() or not folder or Checkpoints.are_used(Path(folder))

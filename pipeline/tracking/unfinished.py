@@ -5,17 +5,17 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.address import absolute, redact, unreachable
 from pipeline.errors import RecordError
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record.log import DamagedError, Log
-from pipeline.record.protocol import CLOCKED, Opened, OtherSweep, Past, Recalled, Resumed
+from pipeline.record.protocol import CLOCKED, Opened, Past, Recalled, Resumed
 from pipeline.record.runs import RESUMED, Runs
 from pipeline.tracking.connection import (
     WRITE_VARIABLES,
@@ -57,67 +57,53 @@ _WITHOUT_END = "the log does not hold its end"
 
 def find_past(uri: str, experiment: str, sweep_key: str) -> Past | None:
     """Return what the record holds of the latest sweep with this key, None if there is none."""
-    client = connect(uri, create=True)
-    parent = next(iter(_latest(client, experiment, f"= '{sweep_key}'", most=1)), None)
-    if parent is None:
-        return None
-    ended, runs, orphans = {}, {}, []
-    for run in children(client, parent.info.experiment_id, parent.info.run_id):
-        if run.info.status == "FINISHED" and "key" in run.data.tags:
-            key = run.data.tags["key"]
-            ended[key] = _result(run.data.tags, last_metrics(run))
-            runs[key] = run.info.run_id
-        elif run.info.status in _UNENDED:
-            orphans.append(run.info.run_id)
-    tags = dict(parent.data.tags)
-    return Past(run_id=parent.info.run_id, tags=tags, ended=ended, runs=runs, orphans=tuple(orphans))
+    return next(latest_sweeps(uri, experiment, sweep_key), None)
 
 
-def latest_sweeps(uri: str, experiment: str) -> list[OtherSweep]:
-    """Return what the record holds of the latest sweeps, the latest first."""
+def latest_sweeps(uri: str, experiment: str, key: str = "%") -> Iterator[Past]:
+    """Yield what the record holds of the latest sweeps whose key is like ``key``, the latest first."""
     client = connect(uri, create=True)
-    sweeps = []
-    for parent in _latest(client, experiment, "LIKE '%'", most=_MOST_SWEEPS):
-        runs = [*children(client, parent.info.experiment_id, parent.info.run_id), parent]
-        sweeps.append(
-            OtherSweep(
+    with answering(uri):
+        found = client.get_experiment_by_name(experiment)
+        if found is None:
+            return
+        wanted, order = f"tags.`{SWEEP_KEY_TAG}` LIKE '{key}'", ["attributes.start_time DESC"]
+        for parent in client.search_runs([found.experiment_id], wanted, order_by=order, max_results=_MOST_SWEEPS):
+            trials = list(children(client, found.experiment_id, parent.info.run_id))
+            ended = {
+                run.data.tags["key"]: run for run in trials if run.info.status == "FINISHED" and "key" in run.data.tags
+            }
+            yield Past(
                 run_id=parent.info.run_id,
                 name=parent.info.run_name,
                 tags=dict(parent.data.tags),
-                params=tuple(dict(run.data.params) for run in runs[:-1]),
-                unended=tuple(run.info.run_id for run in runs if run.info.status in _UNENDED),
+                params=tuple(dict(run.data.params) for run in trials),
+                ended={key: _result(run.data.tags, last_metrics(run)) for key, run in ended.items()},
+                runs={key: run.info.run_id for key, run in ended.items()},
+                unended=tuple(run.info.run_id for run in (*trials, parent) if run.info.status in _UNENDED),
             )
-        )
-    return sweeps
 
 
-def _latest(client: MlflowClient, experiment: str, key: str, *, most: int) -> list[Any]:
-    """Return the parent runs of an experiment's latest sweeps whose key satisfies ``key``, such as ``= 'x'``."""
-    found = client.get_experiment_by_name(experiment)
-    if found is None:
-        return []
-    condition, order = f"tags.`{SWEEP_KEY_TAG}` {key}", ["attributes.start_time DESC"]
-    return list(client.search_runs([found.experiment_id], condition, order_by=order, max_results=most))
-
-
-def abandon(uri: str, sweep: OtherSweep) -> None:
+def abandon(uri: str, sweep: Past) -> None:
     """End the unended runs of a sweep, which no process computes any more, as KILLED."""
     client = connect(uri, create=True)
-    for run_id in sweep.unended:
-        _kill(client, run_id, "its process ended without recording an end, and the sweep was not resumed")
+    with answering(uri):
+        for run_id in sweep.unended:
+            _kill(client, run_id, "its process ended without recording an end, and the sweep was not resumed")
 
 
 def adopt(store: Store, past: Past, tags: Mapping[str, str], *, ours: Collection[str]) -> None:
     """Take over a sweep's parent run: set it to running, and add ``tags``.
 
-    Its orphans are ended as KILLED, except those whose recorder's names are in ``ours``: the log will end them.
+    Its trials' runs that have not ended are ended as KILLED, except those whose recorder's names are in ``ours``: the
+    log will end them.
     """
     store.client.update_run(past.run_id, status="RUNNING")
     resumed = str(int(past.tags.get(RESUMED_TAG, "0")) + 1)
     store.set_tags(past.run_id, {RESUMED_TAG: resumed, **tags})
-    known = {store.ids[name] for name in ours if name in store.ids}
-    for run_id in past.orphans:
-        if run_id not in known:
+    kept = {past.run_id, *(store.ids.get(name) for name in ours)}
+    for run_id in past.unended:
+        if run_id not in kept:
             _kill(store.client, run_id, RESUMED)
 
 

@@ -1,12 +1,16 @@
 """A record is read back as it was written, or refused."""
 
+import contextlib
 import dataclasses
 import re
+import shutil
+import sqlite3
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import pytest
+from mlflow import MlflowClient
 
 from pipeline.errors import RecordError
 from pipeline.record.outbox import PACK_ABOVE
@@ -16,6 +20,7 @@ from pipeline.results.criterion import Criterion
 from pipeline.tracking.connection import WRITE_VARIABLES, http_variables
 from pipeline.tracking.mlflow_recorder import MlflowRecorder
 from pipeline.tracking.reader import open_reader
+from pipeline.tracking.unfinished import find_past, latest_sweeps
 from tests.pipeline.record.recording import done, header, note, parent_of
 
 
@@ -99,6 +104,28 @@ def test_a_store_that_ceases_to_answer_is_an_error_of_the_record(
     # then the error says so, and no run is said to be missing
     assert "the run must be" not in str(error.value)
     assert "503" in str(error.value)
+
+
+@pytest.mark.parametrize(("call", "table"), [("get_experiment_by_name", "experiments"), ("search_runs", "runs")])
+@pytest.mark.parametrize("look", [lambda *of: find_past(*of, "a sweep"), lambda *of: [*latest_sweeps(*of)]])
+def test_a_store_that_ceases_to_answer_while_a_sweep_is_looked_for_is_an_error_of_the_record(
+    call, table, look, empty_store, tmp_path, tiny, monkeypatch
+):
+    uri, experiment = f"sqlite:///{shutil.copy(empty_store, tmp_path / 'mlflow.db')}", "sweep"
+    recorder = MlflowRecorder(uri, experiment, folder=tmp_path)
+    recorder.open(header(), tiny, Provenance())
+    recorder.close("KILLED")
+    answer = getattr(MlflowClient, call)
+
+    def gone(*arguments, **options):
+        with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db")) as store:
+            store.execute(f"ALTER TABLE {table} RENAME TO away")
+        return answer(*arguments, **options)
+
+    monkeypatch.setattr(MlflowClient, call, gone)
+
+    with pytest.raises(RecordError, match=r"tracking\.uri must be a store that can be reached"):
+        look(uri, experiment)
 
 
 def test_tags_and_a_note_can_be_added_to_a_run(store_uri, experiment, client, tiny):
