@@ -123,13 +123,13 @@ class Drawings:
         self._runs, self._dataset, self._figures, self._drawers = runs, dataset, figures, drawers
         self._pending: list[tuple[PlannedTrial | None, Future[Images]]] = []
 
-    def end(self, trial: PlannedTrial, result: Result, *, drawn: bool = False) -> None:
-        """Draw a trial that has ended, unless it is ``drawn`` already; in a large sweep downsample its curves."""
+    def end(self, trial: PlannedTrial, result: Result) -> None:
+        """Draw a trial that has ended; in a large sweep downsample its curves."""
         parent, points = self._runs.parent, self._runs.runs[trial.key].points
         if parent is None:
             self._draw_trial(trial, result)
             return
-        if self._figures.quick is not None and draws(self._runs, trial) and not drawn:
+        if self._figures.quick is not None and draws(self._runs, trial):
             self.draw(trial, self._figures.quick, trial, result, points.series())
         if is_large(self._runs) and not parent.may_win(trial):
             points.thin(CURVE_POINTS)

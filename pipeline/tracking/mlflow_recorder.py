@@ -10,7 +10,7 @@ import shlex
 import threading
 import time
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.address import absolute, redact, unreachable
@@ -18,7 +18,7 @@ from pipeline.background import Writer
 from pipeline.errors import RecordError
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record import artifacts
-from pipeline.record.drawings import Drawers, Drawings, Figures, InThisThread, drawn_part, draws
+from pipeline.record.drawings import Drawers, Drawings, Figures, InThisThread, drawn_part
 from pipeline.record.log import DamagedError, Log
 from pipeline.record.page import sweep_view
 from pipeline.record.protocol import (
@@ -77,7 +77,7 @@ class MlflowRecorder:
         self.drawers = drawers or InThisThread()
         self._experiment, self._folder = experiment, folder
         self._figures, self._register_model = figures or Figures(), register_model
-        self._results: dict[str, Result] = {}
+        self._undrawn: dict[str, Result] = {}  # of trials that ended in an earlier process, by key
         self._unrecalled: dict[str, str] = {}  # the runs of ended trials, by key, that the log lacks
         self._lock = threading.Lock()  # guards the runs and their outbox
         self._timing = timing
@@ -107,7 +107,7 @@ class MlflowRecorder:
             self._store, self._log.path, self._next_batch, self._faults, self._hurry, self._timing
         )
         if past is not None:
-            self._writer.submit(lambda: self._draw_missing(past.ended))
+            self._writer.submit(self._draw_missing)
         self._writer.start()
         return past
 
@@ -177,6 +177,8 @@ class MlflowRecorder:
         entries = self._replay_log(past, stored, sweep.criterion)
         if not entries:
             self._replace_log(sweep, past)
+        if entries > stored:
+            _log.warning("%d missing reports were written to the record, from %s", entries - stored, self._log.path)
         store = self._store
         store.load_ids(past.run_id)
         tags = artifacts.run_tags(sweep.provenance, sweep.overrides, self._runs.opened.data)
@@ -221,7 +223,9 @@ class MlflowRecorder:
                 else:
                     self._runs.apply(entry, now)
                 if isinstance(entry, Finished | Recalled):
-                    self._results[entry.trial.key] = drawn_part(self._runs, entry.trial, entry.result)
+                    self._undrawn[entry.trial.key] = drawn_part(self._runs, entry.trial, entry.result)
+                if isinstance(entry, Drew) and entry.trial is not None:
+                    self._undrawn.pop(entry.trial.key, None)
                 if log.entries <= stored:
                     self._runs.outbox.discard()
         except DamagedError as error:
@@ -230,8 +234,6 @@ class MlflowRecorder:
         if log.entries == 0 or self._runs.opened.parent != past.run_id:
             log.close()
             return 0
-        if log.entries > stored:
-            _log.warning("%d missing reports were written to the record, from %s", log.entries - stored, path)
         self._log = log
         return log.entries
 
@@ -263,7 +265,7 @@ class MlflowRecorder:
             run_id = self._unrecalled.pop(trial.key, None)
             if run_id is not None:
                 entry = recall(self._store, trial, run_id)
-                self._results[trial.key] = drawn_part(self._runs, trial, entry.result)
+                self._undrawn[trial.key] = drawn_part(self._runs, trial, entry.result)
                 self._record(entry, _now())
 
     def _record(self, entry: object, now: int) -> None:
@@ -276,6 +278,7 @@ class MlflowRecorder:
             self._runs.apply(entry, now)
         if isinstance(entry, Planned):
             self._recall_ended(entry.trials)
+            self._draw_missing()
         if isinstance(entry, Finished):
             self._drawings.end(entry.trial, entry.result)
 
@@ -294,13 +297,11 @@ class MlflowRecorder:
             self._runs.refresh(self._timing.refresh)
         self._log.sync()
 
-    def _draw_missing(self, ended: Collection[str]) -> None:
-        """Draw the figures of these trials that an earlier process did not draw before it was killed."""
-        for key in [key for key in ended if key in self._results]:
-            run = self._runs.runs[key]
-            stored = self._store.known_id(run.id) if draws(self._runs, run.trial) else None
-            drawn = stored is not None and bool(self._store.client.list_artifacts(stored, artifacts.FIGURES))
-            self._drawings.end(run.trial, self._results.pop(key), drawn=drawn)
+    def _draw_missing(self) -> None:
+        """Draw the figures that an earlier process did not draw before it was killed, of trials that it ended."""
+        undrawn, self._undrawn = self._undrawn, {}
+        for key in undrawn.keys() & self._runs.results() if undrawn else ():
+            self._drawings.end(self._runs.runs[key].trial, undrawn[key])
 
     def _register_winner(self) -> None:
         """Register the winner of a sweep as a model, while figures are drawn."""

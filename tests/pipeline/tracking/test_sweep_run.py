@@ -239,6 +239,44 @@ def test_a_sweep_draws_its_winner_and_of_the_others_what_is_quick(
     assert drawn == [quick, [*quick, "whole"], ["good+bad"]]
 
 
+@pytest.mark.parametrize("known", ["at first", "in batches"])
+@pytest.mark.parametrize("logged", [True, False])
+def test_a_sweep_that_is_resumed_draws_what_is_not_drawn_also_of_trials_that_only_its_store_has(
+    store_uri, experiment, client, tiny, trial, layout, tmp_path, known, logged
+):
+    # given a sweep that was stopped before one of its figures was drawn, and whose log may be lost
+    one, other = trial("one"), trial("other")
+    drawn = []
+
+    def recorder(*failing):
+        def quick(planned, *_):
+            assert planned.name not in failing
+            drawn.append(planned.name)
+            return {"quick.png": b""}
+
+        return MlflowRecorder(store_uri, experiment, folder=tmp_path, figures=Figures(quick=quick))
+
+    first = recorder("other")
+    first.open(header(one, other), tiny, Provenance())
+    for planned in (one, other):
+        first.record(Finished(trial=planned, result=done(), layout=layout))
+    with pytest.raises(RecordError):
+        first.close("KILLED")
+    if not logged:
+        next(tmp_path.glob("record-*.log")).unlink()
+
+    # when it goes on with all of its trials, or with a first one to which the others are added
+    again, past = recorder(), find_past(store_uri, experiment, "a sweep")
+    trials = (one, other) if known == "at first" else (one,)
+    again.open(dataclasses.replace(header(*trials), past=past), tiny, Provenance())
+    again.record(Planned(trials=(one, other)))
+    again.close("FINISHED")
+
+    assert sorted(drawn) == (["one", "other"] if logged else ["one", "one", "other"])
+    for planned in (one, other):
+        assert [file.path for file in client.list_artifacts(again.run_id(planned), "figures")] == ["figures/quick.png"]
+
+
 def test_a_larger_sweep_keeps_few_points_of_all_but_its_winner_for_its_figures(
     store_uri, experiment, client, tiny, trial, layout
 ):
