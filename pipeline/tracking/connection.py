@@ -118,11 +118,34 @@ def connect(uri: str, *, create: bool) -> MlflowClient:
                 if sqlalchemy.inspect(connection).has_table("alembic_version"):
                     _check_revision(uri, connection.exec_driver_sql)
         with _locked(uri), http_variables(uri, _CONNECT_VARIABLES):
+            if (file := sqlite_file(uri)) and _is_empty(file):
+                _create(uri, file)
             client = MlflowClient(tracking_uri=uri)
             client.search_experiments(max_results=1)
-            if file := sqlite_file(uri):
+            if file:
                 relocate(file)
     return client
+
+
+def _is_empty(file: Path) -> bool:
+    """Return whether an SQLite file has no tables."""
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        return connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None
+
+
+def _create(uri: str, file: Path) -> None:
+    """Create an SQLite store beside an empty file, which it replaces once it is complete.
+
+    Of a process that is killed meanwhile, MLflow would find some of the tables, and could use the store never again.
+    """
+    from mlflow import MlflowClient  # noqa: PLC0415  # takes seconds to import
+
+    address, mark, query = uri.partition("?")
+    fresh = file.with_name(f"{file.name}.part")
+    for left in (fresh, file.with_name(f"{fresh.name}-journal")):
+        left.unlink(missing_ok=True)
+    MlflowClient(tracking_uri=f"{address}.part{mark}{query}").search_experiments(max_results=1)
+    fresh.replace(file)
 
 
 @contextlib.contextmanager

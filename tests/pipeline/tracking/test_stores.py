@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import time
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -153,3 +154,18 @@ def test_a_folder_of_any_name_keeps_its_record_to_itself(name, tmp_path):
     assert again.returncode == 0, again.stderr
     assert sorted(tmp_path.iterdir()) == sorted([folder, *neighbours])
     assert [path for neighbour in neighbours for path in neighbour.iterdir()] == []
+
+
+def test_a_process_that_is_killed_while_it_creates_a_store_leaves_one_that_can_be_used(tmp_path):
+    uri, files = f"sqlite:///{tmp_path}/mlflow.db", [tmp_path / "mlflow.db", tmp_path / "mlflow.db.part"]
+    code = f"from pipeline.tracking.connection import connect; connect({uri!r}, create=True)"
+    environment = {**os.environ, "PYTHONPATH": str(commands.ROOT)}
+
+    with subprocess.Popen([sys.executable, "-c", code], env=environment) as creator:
+        while sum(file.stat().st_size for file in files if file.exists()) < 100_000:  # of about a million
+            assert creator.poll() is None
+            time.sleep(0.005)
+        creator.kill()
+
+    assert [one.name for one in connect(uri, create=True).search_experiments()] == ["Default"]
+    assert [file.name for file in tmp_path.iterdir()] == ["mlflow.db"]
