@@ -68,6 +68,8 @@ class Search:
                 rehearse(options.sampler, dict(space.distributions), options.directions)
         self.startup = startup(sampler)
         self._study = open_study(sampler, space, options)
+        if options.sampler.get("seed") is None and (before := len(self._known())):
+            self._reseed(before)
 
     @property
     def identity(self) -> str:
@@ -213,7 +215,7 @@ class Search:
         return any(texts.items() <= own.items() for own in self._proposed)
 
     def _reseed(self, count: int) -> None:
-        """Have the next proposals draw other random numbers than the first ``count``, which are repeated, have had.
+        """Have the next proposals draw other random numbers than the ``count`` before them have had.
 
         A grid has one order, which follows from its seed: with another, points would come twice and others never.
         """

@@ -21,7 +21,7 @@ class Options:
 
     ``extend`` may add parameters to Optuna's trial. ``resume`` says that a search of an earlier process, whose study is
     in the storage, begins again with what it proposed first. The default seed is 0, so that the same command makes the
-    same proposals.
+    same proposals; in a study that has trials already, it is another, so that they are not proposed again.
     """
 
     sampler: Mapping[str, Any]

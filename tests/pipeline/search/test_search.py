@@ -169,6 +169,15 @@ def test_a_study_in_a_database_goes_on_and_is_not_told_twice(tmp_path):
     assert search.results()["best_value"] == min(map(value, before))
 
 
+@pytest.mark.parametrize("name", ["random", "nsgaii"])
+def test_a_search_without_a_seed_proposes_other_points_where_its_study_has_trials(tmp_path, name):
+    storage = f"sqlite:///{tmp_path}/study.db"
+    before = searched(made(name, storage=storage), 8)
+    after = searched(made(name, storage=storage), 8)
+
+    assert [one.overrides for one in after] != [one.overrides for one in before]
+
+
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_search_in_a_database_is_resumed_with_its_first_proposal_whatever_it_has_learned_since(tmp_path, name):
     # given a search that has learned, between two others in the same study
