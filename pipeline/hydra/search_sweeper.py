@@ -79,8 +79,9 @@ class SearchSweeper(ComposingSweeper):
         if not is_true(self.config, "dry_run"):
             file = Path(self.config.hydra.sweep.dir) / "optimization_results.yaml"
             OmegaConf.save(OmegaConf.create(search.results()), file)
-        for result in returns:
-            _ = result.return_value  # raises the error of a job that failed
+        if proposals.failing or is_true(self.config, "fail_fast"):
+            for result in returns:
+                _ = result.return_value  # raises the error of a job that failed
         return [returns]
 
     def _examples(self, space: SearchSpace) -> list[Point]:

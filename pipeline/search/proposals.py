@@ -88,8 +88,12 @@ class Proposals:
     @property
     def done(self) -> bool:
         """Whether no more points will be proposed."""
-        failing = self.failed > self.budget.max_failure_rate * max(1, self.ended)
-        return failing or self.search.asked >= self.total
+        return self.failing or self.search.asked >= self.total
+
+    @property
+    def failing(self) -> bool:
+        """Whether more trials have failed than may."""
+        return self.failed > self.budget.max_failure_rate * max(1, self.ended)
 
     @property
     def _open(self) -> int:

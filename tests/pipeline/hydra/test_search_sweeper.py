@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from tests.pipeline import commands
+from tests.pipeline.disturbed import Sweep
 from tests.pipeline.record.recording import logged
 from tests.pipeline.session import fresh_session, session
 from tests.stores import stored
@@ -287,6 +288,20 @@ def test_a_search_that_is_resumed_with_more_trials_goes_on(tmp_path, empty_store
 def test_a_search_on_ray_starts_once_and_is_refilled_as_groups_end(tmp_path, empty_store):
     store(tmp_path, empty_store)
     more = ["cluster.address=local", "cluster.workers=2", "hydra.sweeper.n_trials=24", "hydra.sweeper.n_jobs=4"]
+@pytest.mark.slow
+def test_a_search_ends_well_if_no_more_of_its_trials_fail_than_may(tmp_path, empty_store):
+    sweep = Sweep(tmp_path / "sweep", empty_store, pause=0, RAISES="2")  # of the seeds 1 and 2
+    grid = ["hydra/sweeper=search", "hydra/sweeper/sampler=grid", "engine=inprocess", "trial.attempts=1"]
+
+    code, _, err = sweep.run(*grid, "hydra.sweeper.max_failure_rate=0.5")
+    few, _, refused = sweep.run(*grid, "hydra.sweeper.max_failure_rate=0.4")
+    fast, _, _ = sweep.run(*grid, "hydra.sweeper.max_failure_rate=0.5", "sweep.fail_fast=true")
+
+    assert (code, err) == (0, "")
+    assert (few, fast) == (1, 1)
+    assert "2 of 4 trials failed" in refused
+
+
     command = [text for text in SEARCH if text != "engine=inprocess"]
 
     end = commands.run(["-m", "pipeline", *command, RATE, *more], tmp_path)
