@@ -56,7 +56,9 @@ class GridSpec:
         keys = [key for one in groups for key in one]
         for key in keys:
             require(keys.count(key) == 1, "hydra.sweeper.zip", "must name each key once", key)
-        params = {str(name): value for name, value in _plain(sweeper.get("params") or {}).items()}
+        params = sweeper.get("params") or {}
+        require(isinstance(params, Mapping), "hydra.sweeper.params", "must hold values by key", params)
+        params = {str(name): value for name, value in _plain(params).items()}
         return cls(params=params, zipped=tuple(map(tuple, groups)), points=sweeper.get("points"))
 
     def texts(self) -> list[str]:

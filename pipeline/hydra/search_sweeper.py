@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import pkgutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.core.utils import JobReturn
-from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
 from pipeline.config.schema import parse
@@ -24,7 +24,7 @@ from pipeline.search.space import SearchSpace, space_of
 from pipeline.search.study import Options
 from pipeline.sweep.engines import group_count
 from pipeline.sweep.source import End
-from tasks.errors import require
+from tasks.errors import ConfigError, require
 from tasks.events import Outcome
 
 
@@ -115,11 +115,29 @@ class SearchSweeper(ComposingSweeper):
         return Options(
             sampler=_plain(self.sampler),
             directions=objectives.directions,
-            storage=None if is_true(self.config, "dry_run") else self.storage,
-            study_name=self.study_name,
-            extend=functools.partial(get_method(own), self.config) if own else None,
+            storage=None if is_true(self.config, "dry_run") else _text(self.storage),
+            study_name=_text(self.study_name),
+            extend=functools.partial(_function(own), self.config) if own else None,
             resume=is_true(self.config, "resume"),
         )
+
+
+def _text(value: Any) -> str | None:
+    """Return a text that the command line may have read as a number: ``hydra.sweeper.study_name=2``."""
+    return None if value is None else str(value)
+
+
+def _function(name: str) -> Callable[..., object]:
+    """Return the user's own function of that name."""
+    found: object
+    try:
+        found = pkgutil.resolve_name(str(name))
+    except (ValueError, ImportError, AttributeError) as error:
+        found = error
+    if not callable(found):
+        rule = "must name a function that can be imported, as MODULE.FUNCTION"
+        raise ConfigError(f"hydra.sweeper.custom_search_space {rule}, got {name!r}: {found}")
+    return found
 
 
 def _plain(config: Any) -> dict[str, Any]:

@@ -35,6 +35,10 @@ BAD = {
     ("batch_size=int(interval(0,9))", "learning_rate=interval(0,1)"): "batch_size must be >= 1, or null for the full",
     ("seed=range(3,-4,-1)", "hydra/launcher=basic"): "seed must be >= 0, got -3",
     ("loss=softmax,svm", "loss.margin=interval(-1,2)", *STORED): "loss.margin must be >= 0, got -0.99",
+    (RATE, "hydra.sweeper.params=3"): "hydra.sweeper.params must hold values by key, got 3",
+    (RATE, "hydra.sweeper.storage=3"): "must be a database that Optuna can use, got 3: Could not parse",
+    (RATE, "hydra.sweeper.custom_search_space=no.such"): "hydra.sweeper.custom_search_space must name a function",
+    (RATE, "hydra.sweeper.custom_search_space=math.pi"): "as MODULE.FUNCTION, got 'math.pi': 3.14",
     ("learning_rte=interval(1,2)",): "learning_rte is no key of this config, did you mean learning_rate?",
 }
 UNKNOWN = (RATE, "hydra.sweeper.metrics=[val/los,examples]", "hydra.sweep.dir=asked")
@@ -285,10 +289,6 @@ def test_a_search_that_is_resumed_with_more_trials_goes_on(tmp_path, empty_store
 
 
 @pytest.mark.slow
-def test_a_search_on_ray_starts_once_and_is_refilled_as_groups_end(tmp_path, empty_store):
-    store(tmp_path, empty_store)
-    more = ["cluster.address=local", "cluster.workers=2", "hydra.sweeper.n_trials=24", "hydra.sweeper.n_jobs=4"]
-@pytest.mark.slow
 def test_a_search_ends_well_if_no_more_of_its_trials_fail_than_may(tmp_path, empty_store):
     sweep = Sweep(tmp_path / "sweep", empty_store, pause=0, RAISES="2")  # of the seeds 1 and 2
     grid = ["hydra/sweeper=search", "hydra/sweeper/sampler=grid", "engine=inprocess", "trial.attempts=1"]
@@ -302,6 +302,10 @@ def test_a_search_ends_well_if_no_more_of_its_trials_fail_than_may(tmp_path, emp
     assert "2 of 4 trials failed" in refused
 
 
+@pytest.mark.slow
+def test_a_search_on_ray_starts_once_and_is_refilled_as_groups_end(tmp_path, empty_store):
+    store(tmp_path, empty_store)
+    more = ["cluster.address=local", "cluster.workers=2", "hydra.sweeper.n_trials=24", "hydra.sweeper.n_jobs=4"]
     command = [text for text in SEARCH if text != "engine=inprocess"]
 
     end = commands.run(["-m", "pipeline", *command, RATE, *more], tmp_path)
