@@ -111,7 +111,7 @@ class Proposals:
         if self.done or left <= 0:
             return []
         if not self.search.learns:
-            return self._ask(left)
+            return self._ask(1 if self.search.first_alone else left)
         if (known := self.search.known) > 0:
             return self._ask(min(known, left))
         # The startup trials are proposed at once.

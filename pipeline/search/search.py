@@ -152,6 +152,11 @@ class Search:
         return len(self._trials)
 
     @property
+    def first_alone(self) -> bool:
+        """Whether the next point is to be proposed alone: those after it are in the record, which it identifies."""
+        return self._options.resume and self._depends_on_study and not self._trials
+
+    @property
     def known(self) -> int:
         """How many proposals of the past have not been repeated yet."""
         return max(0, len(self._past) - len(self._trials))

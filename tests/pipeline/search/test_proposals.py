@@ -17,9 +17,10 @@ from tasks.events import Outcome
 ROOM = 1000
 
 
-def proposals(name="tpe", directions=("maximize",), metrics=("val/accuracy",), **budget):
+def proposals(name="tpe", directions=("maximize",), metrics=("val/accuracy",), *, storage=None, resume=False, **budget):
     space = space_of(OverridesParser.create().parse_overrides(["x=range(6)", "c=a,b"]))
-    search = Search(space, Options(sampler=sampler_configs()[name], directions=directions))
+    kept = {"storage": storage, "study_name": "one", "resume": resume}
+    search = Search(space, Options(sampler=sampler_configs()[name], directions=directions, **kept))
     objectives = Objectives(metrics=metrics, directions=directions)
     return Proposals(search, Budget(**budget), objectives)
 
@@ -72,6 +73,20 @@ def test_a_search_that_is_resumed_with_fewer_trials_repeats_all_that_it_has_prop
 
     assert first + made.more(ROOM) == before
     assert made.done
+
+
+@pytest.mark.parametrize("name", ["random", "qmc", "grid"])
+def test_a_search_that_learns_nothing_is_resumed_in_a_database_with_all_that_it_has_proposed(name, tmp_path):
+    storage = f"sqlite:///{tmp_path}/study.db"
+    before = proposals(name, storage=storage, n_trials=6).more(ROOM)
+    made = proposals(name, storage=storage, resume=True, n_trials=8)
+
+    first = made.more(1)
+    made.recall([one.overrides for one in before])
+    again = first + made.more(ROOM)
+
+    assert again[:6] == before
+    assert len(again) == 8
 
 
 def test_a_grid_is_no_more_than_its_values():
