@@ -100,7 +100,7 @@ class Search:
             taken = {trial.number for trial in self._trials}
             self._unclaimed = [one for one in self._known()[self._since :] if one.number not in taken]
         if past and self._depends_on_study:
-            self._reseed(len(past))
+            self._reseed(max(len(past), len(self._known())))
 
     def ask(self) -> Proposal:
         """Return the next point."""
@@ -109,7 +109,7 @@ class Search:
         trial = self._first_before() if number == 0 and self._options.resume else None
         if trial is not None:
             self._since = trial.number
-            self._reseed(1)
+            self._reseed(len(self._known()))
         if past is not None and self._depends_on_study:
             params = self._recalled(past)
             trial = self._kept(params)

@@ -177,6 +177,15 @@ def test_a_search_without_a_seed_proposes_other_points_where_its_study_has_trial
 
     assert [one.overrides for one in after] != [one.overrides for one in before]
 
+    # and one that is resumed: it began with as many trials in the study as it has proposed
+    search = made(name, storage=storage, resume=True)
+    first = search.ask()
+    search.recall([one.overrides for one in after])
+    again = [first, *(search.ask() for _ in after[1:])]
+
+    assert again == after
+    assert [search.ask().overrides for _ in after] not in [[one.overrides for one in part] for part in (before, after)]
+
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_search_in_a_database_is_resumed_with_its_first_proposal_whatever_it_has_learned_since(tmp_path, name):
