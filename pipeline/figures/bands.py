@@ -20,8 +20,9 @@ from pipeline.figures.style import (
     logarithmic,
     shortened,
 )
-from pipeline.figures.trials import factor, is_share, with_unit
+from pipeline.figures.trials import factor, with_unit
 from pipeline.record.drawings import TrialRecord
+from pipeline.results.criterion import is_share
 from pipeline.results.statistics import LEVEL, students
 
 _LETTERS = 34

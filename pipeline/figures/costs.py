@@ -11,7 +11,7 @@ from matplotlib.collections import LineCollection
 
 from pipeline.config.settings import swept_values, text_of
 from pipeline.figures.style import LINES, SIDE_BY_SIDE, blank, captioned, label, legend_below, logarithmic
-from pipeline.figures.trials import by_kind, caption_of, diverged, loss_name, models, noun, used
+from pipeline.figures.trials import by_kind, caption_of, diverged, loss_of, models, noun, used
 from pipeline.record.drawings import TrialRecord
 
 # Wide enough for the numbers of a logarithmic axis that spans less than a decade.
@@ -29,8 +29,8 @@ def draw_costs(trials: Sequence[TrialRecord]) -> bytes:
 
     Only trials with the winner's kind of loss are shown, since different losses cannot be compared.
     """
-    kind = loss_name(trials[0])
-    shown = [trial for trial in trials if loss_name(trial) == kind and "train/loss" in trial.curves]
+    kind = loss_of(trials[0])
+    shown = [trial for trial in trials if loss_of(trial) == kind and "train/loss" in trial.curves]
     if not any(cost in trial.curves for trial in shown for cost in ("evaluations", "examples")):
         return b""
     (key, kinds), one_model = _kinds(shown), len(models(shown)) == 1

@@ -21,8 +21,9 @@ from pipeline.figures.style import (
     legend,
     logarithmic,
 )
-from pipeline.figures.trials import factor, is_share, with_unit
+from pipeline.figures.trials import factor, with_unit
 from pipeline.reports import Searched, Told
+from pipeline.results.criterion import is_share
 from pipeline.results.repeats import COMPLETE, STOPPED
 
 _LONGEST = 12

@@ -13,6 +13,7 @@ from pipeline.config.settings import counted, swept_values, text_of, used_values
 from pipeline.figures.style import is_wide
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record.drawings import TrialRecord
+from pipeline.results.criterion import is_share
 from tasks.events import Outcome, Result
 
 
@@ -40,7 +41,7 @@ def models(trials: Sequence[TrialRecord]) -> set[str]:
     return {str(used(trial).get("model")) for trial in trials}
 
 
-def loss_name(trial: TrialRecord) -> str:
+def loss_of(trial: TrialRecord) -> str:
     """Return the name of a trial's loss, an empty text for a task with its own loss."""
     return str(used(trial).get("loss", ""))
 
@@ -88,11 +89,6 @@ def value_text(value: float, metric: str) -> str:
     ('12.3 %', '0.0123')
     """
     return f"{value:.1f} %" if is_share(metric) else f"{value:.3g}"
-
-
-def is_share(metric: str) -> bool:
-    """Return whether a metric is a share, which is shown in percent."""
-    return metric.endswith("accuracy")
 
 
 def diverged(trial: TrialRecord) -> bool:

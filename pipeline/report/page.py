@@ -9,6 +9,7 @@ from html import escape
 
 from pipeline.results.cells import ended, interval, with_deviation
 from pipeline.results.comparisons import Comparison, against_best, between, compare, conclusion, single_draw
+from pipeline.results.criterion import is_share
 from pipeline.results.repeats import Repeat, Setting, are_repeated
 from pipeline.tracking.reader import RecordedSweep
 
@@ -188,7 +189,7 @@ def _pair(here: Repeat | None, there: Repeat | None, metric: str) -> list[str]:
         same = "yes" if here.key == there.key else "no"
         if metric in here.metrics and metric in there.metrics:
             gap = there.metrics[metric] - here.metrics[metric]
-            change = f"{100 * gap:+.2f} points" if metric.endswith("accuracy") else f"{gap:+.4g}"
+            change = f"{100 * gap:+.2f} points" if is_share(metric) else f"{gap:+.4g}"
     values = [_value(run, shown) for run in (here, there) for shown in (metric, "test/accuracy")]
     return [name, *values, change, same]
 

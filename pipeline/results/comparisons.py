@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pipeline.results.criterion import is_share
 from pipeline.results.repeats import Seeds, Setting
 from pipeline.results.statistics import LEVEL, MOST_REPEATS, MeanDifference, paired, unpaired
 
@@ -59,7 +60,7 @@ class Comparison:
         return f"{100 * value:.2f}" if self._unit() else f"{value:.3g}"
 
     def _unit(self) -> str:
-        return " points" if self.best.criterion.metric.endswith("accuracy") else ""
+        return " points" if is_share(self.best.criterion.metric) else ""
 
 
 def compare(best: Setting, other: Setting, *, tests: int = 1) -> Comparison:

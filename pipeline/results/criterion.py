@@ -69,6 +69,11 @@ def mode_of(metric: str) -> str:
     return "min" if metric.endswith(_LESS_IS_BETTER) else "max"
 
 
+def is_share(metric: str) -> bool:
+    """Return whether a metric is a share, by its name: one is shown in percent."""
+    return metric.endswith("accuracy")
+
+
 def check_metric(sweep: Sweep, trials: Iterable[Trial], dataset: Dataset, *, key: str = _METRIC) -> None:
     """Refuse, before anything starts, a metric that no trial will report, as far as the tasks declare their metrics.
 
