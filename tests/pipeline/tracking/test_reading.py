@@ -211,7 +211,7 @@ def test_trials_and_settings_with_equal_results_stand_in_the_order_of_the_sweep(
 
     sweep = open_reader(store_uri).sweep(parent_of(recorder))
 
-    assert [run.name for run in sweep.runs] == ["1.0", "2.0", "2.0", "3.0", "3.0", "1.0"]
+    assert [run.trial for run in sweep.runs] == ["1.0", "2.0", "2.0", "3.0", "3.0", "1.0"]
     assert [setting.score for setting in sweep.settings] == [0.5, 0.5, 0.5]
     assert sweep.best.run_id == recorder.run_id(trials[0])
 
