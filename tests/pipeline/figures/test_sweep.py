@@ -1,7 +1,6 @@
 """The figures of a sweep are drawn for whatever its trials have, and show what they say."""
 
 import io
-import itertools
 
 import numpy as np
 import pytest
@@ -9,9 +8,9 @@ from PIL import Image
 
 from pipeline.figures.drawing import SWEEP_FIGURES
 from pipeline.figures.extremes import draw_extremes
-from pipeline.figures.heat_maps import _cells, _left_out, _values, draw_heat_maps
+from pipeline.figures.heat_maps import _left_out, draw_heat_maps
 from pipeline.figures.metrics import draw_metrics
-from pipeline.figures.parallel_coordinates import _places, _texts, _ticks, draw_parallel_coordinates
+from pipeline.figures.parallel_coordinates import draw_parallel_coordinates
 from pipeline.figures.slices import draw_slices
 from pipeline.figures.style import blank
 from pipeline.figures.sweep import FIGURES, draw_sweep
@@ -22,15 +21,12 @@ from pipeline.record.protocol import Series
 from pipeline.results.criterion import Criterion
 from pipeline.results.standing import Standing
 from tasks.events import Outcome, Result
+from tests.pipeline.figures.rows import rows
 
 
 def drawn(trials):
     """Return all figures of a sweep."""
     return {name: image for figure in SWEEP_FIGURES for name, image in draw_sweep(figure, trials).items()}
-
-
-def rows(*names):
-    return [{"strategy": {"name": name}} for name in names]
 
 
 def test_a_sweep_over_strategies_rates_and_sizes_has_every_figure(record):
@@ -83,114 +79,6 @@ def test_the_titles_of_the_best_and_the_worst_do_not_touch_what_is_around_them(r
         assert caption.y1 + 3 < axes.xaxis.label.get_window_extent().y0
         assert panel.height > 200
         assert axes.get_legend() is None, "it would cover a curve that goes up and down"
-
-
-@pytest.fixture
-def drawn_figures(monkeypatch):
-    """Return the figures of heat maps and slices that are drawn."""
-    figures = []
-    for module in ("heat_maps", "slices", "intervals"):
-        monkeypatch.setattr(f"pipeline.figures.{module}.captioned", lambda figure, _: figures.append(figure) or b"png")
-    return figures
-
-
-def grid(record, rates, sizes):
-    return [record(0.5, learning_rate=rate, batch_size=size) for rate in rates for size in sizes]
-
-
-def searched(record, count):
-    """Return trials over rates of which no two are the same, and two batch sizes."""
-    return [record(0.5, learning_rate=1.2345678e-4 * (k + 1), batch_size=16 << k % 2) for k in range(count)]
-
-
-def test_trials_that_fill_a_table_have_a_heat_map_and_those_of_a_search_do_not(record):
-    random, gradient = rows("random", "gradient")
-    strategies = [*(record(0.5, **gradient, learning_rate=rate, batch_size=size) for rate in (1, 2) for size in (8, 9))]
-
-    assert draw_heat_maps(grid(record, (0.1, 0.01), (16, 32)))
-    assert draw_heat_maps([*strategies, record(0.1, **random, batch_size=8)])
-    assert draw_heat_maps(grid(record, (0.1, 0.01, 0.001), (16, None))[:-1]), "one cell is blank"
-    assert not any(draw_heat_maps(searched(record, count)) for count in (4, 12, 40))
-    # nor have those of one row or column, and of more than can be read
-    assert not draw_heat_maps(grid(record, (0.1, 0.01), (16,)))
-    assert not draw_heat_maps(grid(record, (0.1,), (16, 32)))
-    assert not draw_heat_maps(grid(record, [0.1 / (k + 1) for k in range(20)], (16, 32)))
-
-
-@pytest.mark.parametrize("count", [2, 4, 16])
-def test_the_ticks_of_a_heat_map_do_not_overlap(record, drawn_figures, count):
-    draw_heat_maps(grid(record, [1.2345678e-4 * (k + 1) for k in range(count)], (16, 32)))
-
-    drawn_figures[0].canvas.draw()
-    ticks = drawn_figures[0].axes[0].get_xticklabels()
-    if ticks[0].get_rotation():
-        apart = np.diff([tick.get_transform().transform(tick.get_position())[0] for tick in ticks]).min()
-        across = np.sin(np.radians(ticks[0].get_rotation())) * apart  # between the lines of two texts
-        assert across > ticks[0].get_fontsize() * drawn_figures[0].dpi / 72
-    else:
-        boxes = [tick.get_window_extent() for tick in ticks]
-        assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
-
-
-def test_a_search_is_drawn_over_each_of_its_numbers(record, drawn_figures):
-    # given a search whose first trial diverged
-    trials = [*searched(record, 12), record(0.1, Outcome.DIVERGED, learning_rate=10.0)]
-
-    assert draw_sweep("accuracy.png", trials)
-
-    rates, sizes = drawn_figures[0].axes
-    (dots, best, lost), (_, best_of_size, _) = rates.lines, sizes.lines
-    assert (rates.get_xlabel(), rates.get_xscale(), len(dots.get_xdata())) == ("learning_rate", "log", 12)
-    assert (sizes.get_xlabel(), best_of_size.get_xdata().tolist()) == ("batch_size", [16, 32])
-    assert best.get_linestyle() == "None", "its neighbours have other sizes, too"
-    assert best_of_size.get_linestyle() == "-"
-    assert lost.get_xdata() == [10.0]
-
-
-def test_what_does_not_use_a_number_is_a_line_across_its_panel(record, drawn_figures):
-    random, gradient = rows("random", "gradient")
-
-    draw_sweep("accuracy.png", [record(0.5, regularization=value) for value in (0.0, 1e-4, 1e-2)])
-    one = record(0.2, **random, batch_size=None)
-    draw_sweep("accuracy.png", [*(record(0.5, **gradient, learning_rate=rate, batch_size=8) for rate in (1, 2)), one])
-
-    assert drawn_figures[0].axes[0].get_xscale() == "symlog", "0 stands apart from the least of the others"
-    (axes,) = drawn_figures[1].axes
-    assert [line.get_ydata()[0] for line in axes.lines if line.get_linestyle() == ":"] == [20.0]
-    assert {text.get_text() for text in drawn_figures[1].legends[0].get_texts()} == {
-        "gradient batch_size=8",
-        "random batch_size=all",
-    }
-
-
-def test_trials_without_a_number_are_a_line_each_with_their_accuracy(record, drawn_figures):
-    kinds = rows("random", "local", "gradient")
-
-    draw_sweep("accuracy.png", [record(0.3 * k, **kind) for k, kind in enumerate(kinds, start=1)])
-
-    (axes,) = drawn_figures[0].axes
-    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["gradient", "local", "random"]
-    assert [line.get_xdata()[0] for line in axes.lines] == pytest.approx([90, 60, 30])
-    assert axes.get_xlabel() == "val/accuracy / %"
-    assert axes.get_legend() is None, "single trials are not compared"
-
-
-def test_the_caption_of_slices_explains_what_is_there_and_nothing_else(record, monkeypatch):
-    captions = []
-    monkeypatch.setattr("pipeline.figures.slices.captioned", lambda _, text: captions.append(text))
-    trials = [record(0.5, learning_rate=rate) for rate in (0.1, 0.01)]
-    (random,) = rows("random")
-
-    draw_slices(trials)
-    draw_slices([*trials, record(0.2, **random), record(0.1, Outcome.DIVERGED, learning_rate=9.0)])
-    draw_slices([record(0.5, batch_size=size) for size in (16, 32, None)])
-
-    notes = [text.partition("one draw · ")[2] for text in captions]
-    assert notes == [
-        "line: the best at each value",
-        "line: the best at each value · dotted: no learning_rate · x: diverged or failed",
-        "line: the best at each value · dotted: batch_size=all",
-    ]
 
 
 def test_steps_are_whole_numbers_beside_a_single_point_too(record, monkeypatch):
@@ -353,21 +241,6 @@ def test_only_what_diverged_is_drawn_too(record):
     assert set(drawn(trials)) == {"best_loss.png", "best_and_worst.png"}
 
 
-def test_a_cell_holds_the_best_accuracy_and_what_diverged_is_marked(record):
-    # given two trials in one cell, of which one diverged, and a cell in which all did
-    trials = [
-        record(0.5, learning_rate=0.1, seed=1),
-        record(0.7, learning_rate=0.1, seed=2),
-        record(0.9, Outcome.DIVERGED, learning_rate=0.1, seed=3),
-        record(0.9, Outcome.DIVERGED, learning_rate=1.0),
-    ]
-
-    cells, failed = _cells(trials, _values(trials, "learning_rate"), _values(trials, "batch_size"), "batch_size")
-
-    assert cells.filled(-1).tolist() == [[70.0, -1.0]]
-    assert failed.tolist() == [[False, True]]
-
-
 def test_a_message_of_a_trial_is_not_taken_for_that_of_a_mean(record):
     trials = [record(0.5, learning_rate=0.1), record(0.5, Outcome.DIVERGED, learning_rate=1.0)]
     trials[1].standing.message = "the loss was infinite at step 30"
@@ -375,49 +248,3 @@ def test_a_message_of_a_trial_is_not_taken_for_that_of_a_mean(record):
 
     assert _left_out(trials) == ""
     assert _left_out(means)
-
-
-def test_values_stand_in_order_and_evenly(record):
-    trials = [record(0.5, learning_rate=rate) for rate in (0.1, 0.001, 10.0)] + [
-        record(0.1, strategy={"name": "random"})
-    ]
-
-    places = _places("learning_rate", trials)
-
-    assert list(places.values()) == [0.125, 0.375, 0.625, 0.875]
-    assert list(places)[1:] == ["0.001", "0.1", "10.0"]
-
-
-def test_the_many_numbers_of_a_search_stand_on_a_scale_beside_round_numbers(record):
-    rates = [1.2345e-4 * 10 ** (k / 8) for k in range(25)]
-    trials = [record(0.5, learning_rate=rate, batch_size=20 + k) for k, rate in enumerate(rates)]
-    trials.append(record(0.1, strategy={"name": "random"}))
-
-    places = _places("learning_rate", trials)
-
-    least, *heights = places.values()
-    assert least == 0, "not used"
-    assert np.diff(heights) == pytest.approx(np.full(24, (1 - heights[0]) / 24))
-    assert [text for text, _ in _ticks("learning_rate", rates, places)] == ["not used", "0.001", "0.01", "0.1"]
-    sizes = list(range(20, 45))
-    assert {text for text, _ in _ticks("batch_size", sizes, _places("batch_size", trials[:25]))} >= {"20", "30", "40"}
-    narrow = [1e-3 * (k + 1) for k in range(13)]
-    assert [text for text, _ in _ticks("learning_rate", narrow, {})] == ["0.001", "0.002", "0.005", "0.01"]
-
-
-def test_values_are_shown_in_few_letters():
-    # given a rate that a search has proposed, and a text of a task's own
-    assert _texts("learning_rate", [0.00012345678901234, None]) == {
-        "0.00012345678901234": "0.000123457",
-        "None": "null",
-        "\0": "not used",
-    }
-    assert _texts("task.prompt", ["word " * 9])["word " * 9] == "word word word wo..."
-
-
-def test_values_that_some_trials_do_not_use_come_last_whatever_they_are(record):
-    local, gradient = rows("local", "gradient")
-    trials = [record(0.5, **local)] + [record(0.5, **gradient, optimizer={"name": name}) for name in ("sgd", "adam")]
-
-    assert _values(trials, "optimizer") == ["adam", "sgd", None]
-    assert _values(trials, "batch_size") == [trials[0].standing.trial.trial.batch_size]

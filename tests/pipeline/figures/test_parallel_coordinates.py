@@ -1,0 +1,54 @@
+"""parallel_coordinates.png: the places of values on their axes."""
+
+import numpy as np
+import pytest
+
+from pipeline.figures.heat_maps import _values
+from pipeline.figures.parallel_coordinates import _places, _texts, _ticks
+from tests.pipeline.figures.rows import rows
+
+
+def test_values_stand_in_order_and_evenly(record):
+    trials = [record(0.5, learning_rate=rate) for rate in (0.1, 0.001, 10.0)] + [
+        record(0.1, strategy={"name": "random"})
+    ]
+
+    places = _places("learning_rate", trials)
+
+    assert list(places.values()) == [0.125, 0.375, 0.625, 0.875]
+    assert list(places)[1:] == ["0.001", "0.1", "10.0"]
+
+
+def test_the_many_numbers_of_a_search_stand_on_a_scale_beside_round_numbers(record):
+    rates = [1.2345e-4 * 10 ** (k / 8) for k in range(25)]
+    trials = [record(0.5, learning_rate=rate, batch_size=20 + k) for k, rate in enumerate(rates)]
+    trials.append(record(0.1, strategy={"name": "random"}))
+
+    places = _places("learning_rate", trials)
+
+    least, *heights = places.values()
+    assert least == 0, "not used"
+    assert np.diff(heights) == pytest.approx(np.full(24, (1 - heights[0]) / 24))
+    assert [text for text, _ in _ticks("learning_rate", rates, places)] == ["not used", "0.001", "0.01", "0.1"]
+    sizes = list(range(20, 45))
+    assert {text for text, _ in _ticks("batch_size", sizes, _places("batch_size", trials[:25]))} >= {"20", "30", "40"}
+    narrow = [1e-3 * (k + 1) for k in range(13)]
+    assert [text for text, _ in _ticks("learning_rate", narrow, {})] == ["0.001", "0.002", "0.005", "0.01"]
+
+
+def test_values_are_shown_in_few_letters():
+    # given a rate that a search has proposed, and a text of a task's own
+    assert _texts("learning_rate", [0.00012345678901234, None]) == {
+        "0.00012345678901234": "0.000123457",
+        "None": "null",
+        "\0": "not used",
+    }
+    assert _texts("task.prompt", ["word " * 9])["word " * 9] == "word word word wo..."
+
+
+def test_values_that_some_trials_do_not_use_come_last_whatever_they_are(record):
+    local, gradient = rows("local", "gradient")
+    trials = [record(0.5, **local)] + [record(0.5, **gradient, optimizer={"name": name}) for name in ("sgd", "adam")]
+
+    assert _values(trials, "optimizer") == ["adam", "sgd", None]
+    assert _values(trials, "batch_size") == [trials[0].standing.trial.trial.batch_size]
