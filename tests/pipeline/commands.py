@@ -140,19 +140,11 @@ def run(arguments, folder, *, timeout=240, **environment):
     return subprocess.CompletedProcess(command.arguments, command.returncode, out, err)
 
 
-def _created_from_a_copy(locked):
-    """Return the lock under which stores are created, with a new SQLite store copied into its place."""
-    from pipeline.address import sqlite_file
+def _create_from_a_copy(_, file):
+    """Create an SQLite store, which takes MLflow a second."""
     from tests.stores import empty_store
 
-    @contextlib.contextmanager
-    def copied(uri):
-        with locked(uri):
-            if (file := sqlite_file(uri)) and not (file.exists() and file.stat().st_size):
-                file.write_bytes(empty_store())
-            yield
-
-    return copied
+    file.write_bytes(empty_store())
 
 
 def _run(arguments, folder, variables, out, err):
@@ -173,7 +165,7 @@ def _run(arguments, folder, variables, out, err):
     opening.DrawingProcesses = lambda _: InThisThread()
     if FIGURES not in variables:
         opening.all_figures = rerun.all_figures = Figures
-    connection._locked = _created_from_a_copy(connection._locked)
+    connection._create = _create_from_a_copy
     try:
         if arguments[0] == "-m":
             sys.argv = arguments[1:]
