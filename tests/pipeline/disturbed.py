@@ -6,6 +6,7 @@ import shutil
 import signal
 import sqlite3
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -44,19 +45,26 @@ class Sweep:
         self.environment["PAUSE"] = "0"
         return self.run(*arguments, "sweep.resume=true")
 
-    def kill(self, *arguments, after, number=signal.SIGKILL):
-        """Start, and send a signal ``after`` seconds of computing with an open record.
+    def kill(self, *arguments, checkpoints=(), after=0.0, number=signal.SIGKILL):
+        """Start, and send a signal once there is an open record, some computing and the ``checkpoints``.
 
-        Return the process, whose output is not read.
+        These are how many of a group there are at least, a number for each of so many groups. A moment that no test
+        counts on may be some seconds ``after`` that. Return the process, whose output is not read.
         """
         process = self.start(*arguments)
         before = len(self.attempts())
-        while len(self.attempts()) == before or "RUNNING" not in self.statuses()[0]:
+        while len(self.attempts()) == before or "RUNNING" not in self.statuses()[0] or not self.has(checkpoints):
             assert process.poll() is None, process.communicate()
             time.sleep(0.05)
         time.sleep(after)
         process.send_signal(number)
         return process
+
+    def has(self, checkpoints):
+        """Return whether there are groups with at least so many checkpoints."""
+        groups = Counter(file.name.partition("-")[0] for file in self.folder.rglob("*.checkpoint"))
+        found = sorted(groups.values(), reverse=True)
+        return len(found) >= len(checkpoints) and all(map(int.__ge__, found, checkpoints))
 
     def attempts(self):
         files = sorted(file for file in self.notes.iterdir() if file.suffix != ".part")

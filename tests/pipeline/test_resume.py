@@ -18,8 +18,8 @@ PRIVATE = ("engine=ray", "cluster.address=local", "cluster.workers=1")
 
 
 def test_a_driver_killed_on_ray_is_resumed_on_another_number_of_workers(tmp_path, empty_store, undisturbed, cluster):
-    sweep, here = Sweep(tmp_path, empty_store, pause=0.03), ("engine=ray", f"cluster.address={cluster}")
-    process = sweep.kill(*here, "cluster.workers=2", after=1.5)
+    sweep, here = Sweep(tmp_path, empty_store, pause=0.1), ("engine=ray", f"cluster.address={cluster}")
+    process = sweep.kill(*here, "cluster.workers=2", checkpoints=(1, 1))
     process.communicate()
 
     code, out, err = sweep.resume(*here, "cluster.workers=1")
@@ -31,8 +31,8 @@ def test_a_driver_killed_on_ray_is_resumed_on_another_number_of_workers(tmp_path
 
 
 def test_a_damaged_checkpoint_is_told_of_and_the_one_before_is_used(tmp_path, empty_store, undisturbed):
-    sweep = Sweep(tmp_path, empty_store, pause=0.03)
-    process = sweep.kill("engine=inprocess", after=1.2)
+    sweep = Sweep(tmp_path, empty_store, pause=0.1)
+    process = sweep.kill("engine=inprocess", checkpoints=(2,))
     process.communicate()
     last = max(tmp_path.rglob("*.checkpoint"))
     content = bytearray(last.read_bytes())
@@ -51,7 +51,7 @@ def test_a_damaged_checkpoint_is_told_of_and_the_one_before_is_used(tmp_path, em
 def running(tmp_path_factory, empty_store):
     """A sweep that another process computes as long as there are tests that use it."""
     sweep = Sweep(tmp_path_factory.mktemp("running"), empty_store, pause=60)
-    process = sweep.kill("engine=inprocess", after=0, number=0)
+    process = sweep.kill("engine=inprocess", number=0)
     yield sweep
     assert process.poll() is None
     process.send_signal(signal.SIGKILL)
@@ -88,7 +88,7 @@ def test_without_an_earlier_sweep_resuming_starts_one(tmp_path, empty_store, und
 
 def test_of_changed_trials_it_is_said_what_differs_and_what_nobody_computes_is_ended(tmp_path, empty_store):
     sweep = Sweep(tmp_path, empty_store, pause=0.03)
-    process = sweep.kill("engine=inprocess", after=0, number=0)
+    process = sweep.kill("engine=inprocess", number=0)
     while not sweep.query("SELECT * FROM params"):  # what a trial is has been recorded
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
@@ -173,8 +173,8 @@ def test_a_driver_that_ray_takes_with_it_has_said_how_to_go_on(tmp_path, empty_s
 
 
 def test_a_killed_worker_is_replaced_and_the_record_counts_the_attempts(tmp_path, empty_store, undisturbed, cluster):
-    sweep = Sweep(tmp_path, empty_store, pause=0.03)
-    process = sweep.kill("engine=ray", f"cluster.address={cluster}", after=1.0, number=0)
+    sweep = Sweep(tmp_path, empty_store, pause=0.1)
+    process = sweep.kill("engine=ray", f"cluster.address={cluster}", number=0)
     os.kill(sweep.attempts()[-1][0], signal.SIGKILL)
     (sweep.notes / "go.part").touch()
 

@@ -88,7 +88,7 @@ def existing(head):
 
 
 def test_an_interrupt_ends_the_sweep_and_leaves_no_actor(sweep, head):
-    process = sweep.kill(*existing(head), after=1.0, number=0)
+    process = sweep.kill(*existing(head), checkpoints=(1, 1), number=0)
     assert len(head.actors()) == 3
     process.send_signal(signal.SIGINT)
 
@@ -101,7 +101,7 @@ def test_an_interrupt_ends_the_sweep_and_leaves_no_actor(sweep, head):
 
 
 def test_a_sweep_whose_relay_is_lost_says_so_and_is_resumed_to_the_same_record(sweep, head, undisturbed):
-    process = sweep.kill(*existing(head), after=1.5, number=0)
+    process = sweep.kill(*existing(head), checkpoints=(1, 1), number=0)
     (relay,) = [actor for actor in head.actors() if "Relay" in actor.cmdline()[0]]
     relay.kill()
 
