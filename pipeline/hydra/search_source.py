@@ -68,9 +68,11 @@ class SearchSource:
     def more(self, room: int) -> Sequence[Point]:
         """Return the points to compute next, about ``room`` of them at most."""
         first, self._first = self._first, []
-        if room <= len(first):
+        if not room:
             return first
-        return [*first, *self._points(self._proposals.more(room - len(first)))]
+        # What a dry run plans is proposed together, although there may be no room for all repeats of it.
+        planned = self._proposals.before_learning - self._proposals.search.asked
+        return [*first, *self._points(self._proposals.more(max(room - len(first), planned)))]
 
     def tell(self, index: int, end: End) -> None:
         """Tell the search how a point ended."""

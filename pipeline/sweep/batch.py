@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from pipeline.plan.plan import Plan, Point
@@ -20,8 +21,8 @@ class PointBatch:
         self._ends: dict[int, dict[int, End]] = {}
 
     def more(self, room: int) -> list[Point]:
-        """Return the repeats of more points, about ``room`` trials at most."""
-        points = self.source.more(max(1, room // self._repeats))
+        """Return the repeats of more points, about ``room`` trials at most, for 0 those of the first alone."""
+        points = self.source.more(math.ceil(room / self._repeats))
         return repeated(points) if points else []
 
     def assign(self, points: Sequence[Point], plan: Plan, keys: Mapping[int, str]) -> list[str]:

@@ -103,7 +103,7 @@ class LiveSweep:
         self._batch = PointBatch(source, repeats=self._config.sweep.repeats)
         # A resumed source first proposes one point: it identifies the sweep.
         few = bool(source.identity) and self._config.sweep.resume
-        points = self._batch.more(1 if few else self._room())
+        points = self._batch.more(0 if few else self._room())
         shared_config(points, self._config)
         if self.started:
             meanwhile()

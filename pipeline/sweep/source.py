@@ -56,7 +56,7 @@ class PointSource(Protocol):
         """Propose for so many workers from now on, if they are more than it knew of."""
 
     def more(self, room: int) -> Sequence[Point]:
-        """Return the points to compute next, about ``room`` at most; none if it cannot propose any now."""
+        """Return the points to compute next, about ``room`` at most, for 0 the first; none if there are none now."""
 
     def tell(self, index: int, end: End) -> None:
         """Receive the end of the point with that index."""

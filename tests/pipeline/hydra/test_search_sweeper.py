@@ -197,14 +197,14 @@ def test_a_search_of_a_grid_of_repeats_and_of_two_objectives_are_told_what_they_
     values = ["learning_rate=1e-3,1e-2", "batch_size=16,32"]
 
     session(grid, [*SEARCH, *values, "hydra/sweeper/sampler=grid", "hydra.sweep.dir=out"])
-    session(repeats, [*SEARCH, RATE, "hydra.sweeper.n_trials=3", "sweep.repeats=2", "hydra.sweep.dir=out"])
+    session(repeats, [*SEARCH, RATE, "hydra.sweeper.n_trials=4", "sweep.repeats=13", "hydra.sweep.dir=out"])
     objectives = "hydra.sweeper.metrics=[val/accuracy,examples]"
     session(front, [*SEARCH[:-1], RATE, "steps=int(interval(5,40))", objectives, "hydra.sweep.dir=out"], FIGURES="1")
 
     assert len(parents(grid)[0][3]) == 4
     run, _, _, children = parents(repeats)[0]
-    assert sorted(own["search.proposal"] for _, own in children) == list("001122")
-    assert len(table(repeats, run)) == 3
+    assert sorted(own["search.proposal"] for _, own in children) == [number for number in "0123" for _ in range(13)]
+    assert [row["known"] for row in table(repeats, run)] == ["0"] * 4, "startup trials are proposed at once"
     run, _, tags, _ = parents(front)[0]
     assert tags["search.objectives"] == "maximize val/accuracy, minimize examples"
     assert list(front.glob(f"mlruns/*/{run}/artifacts/figures/pareto.png"))
