@@ -28,6 +28,9 @@ _STRIDE = 7919
 _FIRST = "descent-sweeps.first"
 """The attribute of a trial in a storage that a search has proposed first: digests of its identity and fixed values."""
 
+_SEARCH = "descent-sweeps.search"
+"""The attribute of each trial in a storage that a search has proposed: the number of the one that it proposed first."""
+
 _RESUME = "sweep.resume="
 
 
@@ -106,6 +109,8 @@ class Search:
         """Return the next point."""
         number = len(self._trials)
         past = self._past[number] if number < len(self._past) else None
+        if number == max(1, len(self._past)) and self._options.resume:
+            self._fail_lost()
         trial = self._first_before() if number == 0 and self._options.resume else None
         if trial is not None:
             self._since = trial.number
@@ -119,8 +124,8 @@ class Search:
             self._study.enqueue_trial(next(one for one in self._grid if not self._has_proposed(one)))
         if trial is None:
             trial = self._study.ask(fixed_distributions=dict(self._space.distributions))
-            if number == 0 and self._options.storage is not None:
-                trial.set_user_attr(_FIRST, self._marks())
+            if self._options.storage is not None:
+                self._mark(trial)
         if self._options.extend is not None:
             self._options.extend(trial)
         own = {name: override_text(value) for name, value in trial.params.items()}
@@ -232,6 +237,24 @@ class Search:
     def _depends_on_study(self) -> bool:
         """Whether a proposal depends on what the study holds; what a storage holds is there before the first."""
         return self.learns or self._options.storage is not None
+
+    def _mark(self, trial: Any) -> None:
+        """Note in a storage which search has proposed a trial: by its first one, which is that of a search."""
+        if not self._trials:
+            self._since = trial.number
+            trial.set_user_attr(_FIRST, self._marks())
+        trial.set_user_attr(_SEARCH, self._since)
+
+    def _fail_lost(self) -> None:
+        """Tell the study that trials have failed which an earlier process was killed with, and this one does not have.
+
+        Others that are running may be another process's.
+        """
+        taken = {trial.number for trial in self._trials}
+        for one in self._known()[self._since :]:
+            lost = one.user_attrs.get(_SEARCH) == self._since and one.number not in taken
+            if lost and not one.state.is_finished():
+                self._study.tell(one.number, state=load().trial.TrialState.FAIL)
 
     def _marks(self) -> list[str]:
         """Return digests of the identity of the search, and of the values that all its points share."""

@@ -206,6 +206,24 @@ def test_a_search_in_a_database_is_resumed_with_its_first_proposal_whatever_it_h
     assert [one.overrides for one in new] != [one.overrides for one in before[:4]]
 
 
+def test_what_a_killed_process_was_running_has_failed_in_its_study_once_it_is_resumed_and_no_more_than_that(tmp_path):
+    # given a search of which two proposals are in no record, and another process that runs one in the same study
+    storage = f"sqlite:///{tmp_path}/study.db"
+    killed = made(storage=storage)
+    before = [killed.ask() for _ in range(6)]
+    killed.tell(0, [value(before[0])])
+    made(space=(*SPACE[:3], "y=2"), storage=storage).ask()
+
+    search = made(storage=storage, resume=True)
+    search.ask()
+    search.recall([one.overrides for one in before[:4]])
+    for _ in range(4):
+        search.ask()
+
+    states = [trial.state.name for trial in search._study.trials]
+    assert states == ["COMPLETE", "RUNNING", "RUNNING", "RUNNING", "FAIL", "FAIL", "RUNNING", "RUNNING"]
+
+
 def test_a_long_past_is_repeated_and_pruned_without_a_copy_of_all_its_trials_each_time(monkeypatch):
     before = searched(made(), 12)
     search, copied = made(past=[one.overrides for one in before]), []
