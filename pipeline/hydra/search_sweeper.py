@@ -63,7 +63,7 @@ class SearchSweeper(ComposingSweeper):
         asked = [name or ACCURACY[0] for name in objectives.metrics]
         ranked = ours is not None or asked == [self.config.sweep.get("metric") or ACCURACY[0]]
         rule = "must be null for another hydra/launcher, whose jobs return sweep.metric alone: give that instead"
-        require(ranked, "hydra.sweeper.metrics", rule, ", ".join(objectives.names))
+        require(ranked, "hydra.sweeper.metrics", rule, ", ".join(objectives.names()))
         budget = Budget(
             n_trials=self.n_trials,
             n_jobs=self.n_jobs,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,10 +58,10 @@ class Objectives:
             require(directions in ([], usual), "hydra.sweeper.direction", rule, ", ".join(directions))
         return cls(metrics=tuple(names), directions=tuple(directions or usual))
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the metrics."""
-        return tuple(name or "accuracy" for name in self.metrics)
+    def names(self, measured: Container[str] = ()) -> tuple[str, ...]:
+        """Return the names of the metrics; which accuracy it is says what is ``measured``."""
+        accuracy = next((name for name in ACCURACY if name in measured), "accuracy")
+        return tuple(name or accuracy for name in self.metrics)
 
     def values(self, measured: Mapping[str, float]) -> list[float]:
         """Return the value of each metric, NaN if it was not measured."""

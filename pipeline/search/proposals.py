@@ -73,6 +73,7 @@ class Proposals:
         self.failed = 0
         self._records: list[Told] = []
         self._new: set[int] = set()
+        self._measured: set[str] = set()
         self._preparing: Future[None] | None = None
 
     @property
@@ -132,6 +133,7 @@ class Proposals:
         values = [] if end.outcome is Outcome.FAILED else self._objectives.values(end.metrics)
         finite = bool(values) and all(map(math.isfinite, values))
         self._new.add(number)
+        self._measured |= end.metrics.keys()
         self._records[number] = dataclasses.replace(
             self._records[number], outcome=end.outcome.value, values=tuple(values) if finite else ()
         )
@@ -153,7 +155,7 @@ class Proposals:
 
     def describe(self) -> str:
         """Return the plan of the search, in a line."""
-        objectives = zip(self._objectives.directions, self._objectives.names, strict=True)
+        objectives = zip(self._objectives.directions, self._objectives.names(), strict=True)
         what = " and ".join(f"{direction} {name}" for direction, name in objectives)
         how = f"{self.search.sampler}, {counted(self.total, 'proposal')} to {what}"
         if not self.search.learns:
@@ -169,7 +171,7 @@ class Proposals:
         new, self._new = self._new, set()
         return Searched(
             sampler=self.search.sampler,
-            metrics=self._objectives.names,
+            metrics=self._objectives.names(self._measured),
             directions=self._objectives.directions,
             proposals=tuple(self._records[number] for number in sorted(new)),
             importances=self.search.importances() if over else {},

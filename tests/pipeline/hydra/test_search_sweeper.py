@@ -175,7 +175,7 @@ def test_a_search_is_one_sweep_whose_proposals_are_in_its_record(tmp_path, empty
     ((run, status, tags, children),) = parents(tmp_path)
     assert status == "FINISHED"
     assert tags["search.sampler"] == "TPESampler"
-    assert tags["search.objectives"] == "maximize accuracy"
+    assert tags["search.objectives"] == "maximize val/accuracy"
     assert tags["overrides"].startswith("hydra/sweeper=search hydra.sweeper.n_trials=12 ")
     assert tags["search.importances"].partition(" ")[0] in {"learning_rate", "batch_size"}
     assert sorted(int(own["search.proposal"]) for _, own in children) == list(range(12))
@@ -186,7 +186,7 @@ def test_a_search_is_one_sweep_whose_proposals_are_in_its_record(tmp_path, empty
     assert int(rows[-1]["known"]) > 0
     assert list(tmp_path.glob(f"mlruns/*/{run}/artifacts/figures/search.png"))
     best = yaml.safe_load((tmp_path / "out/optimization_results.yaml").read_text())["best_value"]
-    assert best == max(float(row["accuracy"]) for row in rows)
+    assert best == max(float(row["val/accuracy"]) for row in rows)
 
 
 @pytest.mark.slow
@@ -268,7 +268,7 @@ def test_a_search_is_told_of_what_is_stopped_and_one_that_is_killed_decides_no_o
     outcomes = [row["outcome"] for row in rows]
     assert outcomes.count("stopped early") + outcomes.count("complete") == 24
     assert outcomes.count("stopped early") >= 12
-    assert all(row["accuracy"] for row in rows)
+    assert all(row["val/accuracy"] for row in rows)
 
 
 @pytest.mark.slow

@@ -202,6 +202,15 @@ def test_objectives_that_contradict_each_other_are_refused(sweep, metrics, direc
         Objectives.of(sweep, metrics, direction)
 
 
+@pytest.mark.parametrize("accuracy", ["val/accuracy", "train/accuracy"])
+def test_the_metric_of_a_search_is_named_as_it_was_measured(accuracy):
+    made = proposals(metrics=(None,), n_trials=2)
+    for proposal in made.more(ROOM):
+        made.tell(proposal.number, End(outcome=Outcome.COMPLETE, metrics={accuracy: 0.5, "train/loss": 1.0}, step=10))
+
+    assert made.news().metrics == (accuracy,)
+
+
 def test_accuracy_is_that_of_training_where_there_is_no_validation_set():
     objectives = Objectives.of({}, None, None)
 
