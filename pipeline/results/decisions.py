@@ -11,15 +11,14 @@ from pipeline.reports import Decided
 def sentence(decided: Decided) -> str:
     """Return a decision as a sentence: how many of how many settings go on from a rung, and from which value on.
 
-    Where earlier decisions were about some of them, as with asha, it also says how many are stopped.
+    Where earlier decisions were about some of them, as with asha, it also says how many do not.
     """
     decision, cutoff = decided.decision, cutoff_of(decided)
     arrived, passed, stopped = len(decision.scores), len(decision.passed), len(decision.stopped)
     worst = "" if cutoff is None else f", from {decided.metric} {cutoff:.4g} on"
     pool = f" of pool {decision.pool}" if decision.pool else ""
-    more, rest = (
-        (" more", f", {stopped} {'is' if stopped == 1 else 'are'} stopped") if passed + stopped < arrived else ("", "")
-    )
+    more = " more" if passed + stopped < arrived else ""
+    rest = f", {stopped} {'does' if stopped == 1 else 'do'} not" if more and stopped else ""
     return f"rung at step {decision.step}{pool}: {passed}{more} of {arrived} go on{worst}{rest}"
 
 

@@ -1,5 +1,7 @@
 """What is told of decisions at rungs, and who wins where trials were stopped."""
 
+import math
+
 import numpy as np
 
 from pipeline.reports import Decided, Finished, Progressed
@@ -32,14 +34,14 @@ def test_a_decision_is_told_with_its_cut_in_the_metrics_own_sign():
 
 
 def test_a_decision_after_others_does_not_say_that_all_that_went_on_before_did_not():
-    # given the last decision of asha at a rung: the best of three has been promoted already
-    last = decided(100, {"a": -1.0, "b": -2.0, "c": -3.0}, (), ("b", "c"))
+    # given the last decision of asha at a rung: the best of three has been promoted already, and one has diverged
+    last = decided(100, {"a": -1.0, "b": -2.0, "c": math.nan}, (), ("b", "c"))
     single = decided(100, {"a": -1.0, "b": -2.0}, (), ("b",))
     further = decided(100, {"a": -1.0, "d": -1.5, "b": -2.0, "c": -3.0}, ("d",), ())
 
-    assert sentence(last) == "rung at step 100: 0 more of 3 go on, 2 are stopped"
-    assert sentence(single) == "rung at step 100: 0 more of 2 go on, 1 is stopped"
-    assert sentence(further) == "rung at step 100: 1 more of 4 go on, from val/loss 1.5 on, 0 are stopped"
+    assert sentence(last) == "rung at step 100: 0 more of 3 go on, 2 do not"
+    assert sentence(single) == "rung at step 100: 0 more of 2 go on, 1 does not"
+    assert sentence(further) == "rung at step 100: 1 more of 4 go on, from val/loss 1.5 on"
 
 
 def test_the_winner_is_taken_among_those_that_went_on_from_the_last_rung(trial, layout):
