@@ -1,6 +1,12 @@
-"""``python -m pipeline``: the command line."""
+"""``python -m pipeline`` and ``descent-sweeps``: the command line."""
 
-from pipeline.cli.app import main
+from pipeline.entry import run_command
+
+
+def main() -> None:
+    """Run the command line."""
+    run_command("pipeline.cli.app")
+
 
 if __name__ == "__main__":
     main()

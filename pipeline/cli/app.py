@@ -63,9 +63,9 @@ def main() -> None:
         error = interruption(error) or error
     else:
         return
-    if isinstance(error, Interrupted | KeyboardInterrupt):
-        print(f"stopped: {str(error) or 'interrupted'}", file=sys.stderr)  # noqa: T201
-        sys.exit(128 + getattr(error, "number", 2))
+    if isinstance(error, Interrupted):
+        print(f"stopped: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(128 + error.number)
     if full_error == "1" and isinstance(error, TrialsFailedError) and error.__cause__ is not None:
         raise error.__cause__  # a lone trial's own error, so that a debugger stops where it was raised
     if full_error == "1" or not is_expected(error):

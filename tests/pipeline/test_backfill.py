@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.backfill import main
+from pipeline.backfill.command import main
 from pipeline.tracking.connection import connect
 from pipeline.tracking.exporter import Timing
 from pipeline.tracking.reader import open_reader

@@ -16,7 +16,7 @@ from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscali
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from pipeline.config.schema import parse
-from pipeline.deploy.__main__ import TARGETS, main, node_count, render
+from pipeline.deploy.command import TARGETS, main, node_count, render
 
 ROOT = Path(__file__).parents[2]
 CRD = ROOT / ".." / "shared" / "data" / "kuberay-rayjobs-crd.yaml.gz"

@@ -7,7 +7,7 @@ import tomllib
 
 import pytest
 
-from pipeline.new.__main__ import main
+from pipeline.new.command import main
 
 SPELLING = "must be small letters, digits and _, beginning with a letter and not ending with _, as my_sweeps"
 

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.record.drawings import Figures
 from pipeline.record.protocol import Provenance, SweepHeader
-from pipeline.report import __main__ as report
+from pipeline.report import command as report
 from pipeline.report.page import comparison_page, sweep_page
 from pipeline.reports import Finished, Progressed, Started
 from pipeline.results.criterion import Criterion

@@ -21,7 +21,7 @@ from pipeline.plan.plan import Group, Point, make_plan
 from pipeline.record.drawings import Figures
 from pipeline.record.protocol import Provenance, SweepHeader
 from pipeline.reports import Checkpointed, Failed, Started
-from pipeline.reproduce import __main__ as reproduce
+from pipeline.reproduce import command as reproduce
 from pipeline.reproduce import rerun as rerunning
 from pipeline.tracking.connection import connect
 from pipeline.tracking.mlflow_recorder import MlflowRecorder

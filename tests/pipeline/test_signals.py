@@ -2,6 +2,8 @@
 
 import contextlib
 import signal
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -11,6 +13,18 @@ import pytest
 
 from pipeline.errors import Interrupted
 from pipeline.signals import StopSignals, raise_swallowed
+
+INTERRUPTED = """
+import runpy, signal, sys
+
+class Interrupting:
+    def find_spec(name, path, target=None):
+        if name == "tasks.errors":
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting)
+runpy.run_module(sys.argv[1], run_name="__main__")
+"""
 
 
 class Watched:
@@ -59,3 +73,11 @@ def test_a_signal_leaves_no_lock_of_the_library_taken():
         ending.start()
         ending.join(5)
         assert not ending.is_alive()
+
+
+@pytest.mark.parametrize("command", ["", ".backfill", ".deploy", ".new", ".report", ".reproduce"])
+def test_ctrl_c_while_a_command_imports_what_it_needs_is_a_line_and_no_traceback(command):
+    run = [sys.executable, "-c", INTERRUPTED, f"pipeline{command}"]
+    end = subprocess.run(run, capture_output=True, text=True, check=False)
+
+    assert (end.returncode, end.stderr) == (130, "stopped: interrupted\n")

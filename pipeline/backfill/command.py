@@ -26,7 +26,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {lost}", file=sys.stderr)  # noqa: T201
     print(f"{done.entries} missing reports were written to the record\n{done.look}")  # noqa: T201
     return 1 if done.lost else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

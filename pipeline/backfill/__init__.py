@@ -1,0 +1,1 @@
+"""Writes to its store what a sweep could not write."""

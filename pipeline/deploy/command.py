@@ -1,0 +1,148 @@
+"""`python -m pipeline.deploy kuberay|ray OVERRIDES`: a sweep and its cluster as YAML, for KubeRay or `ray up`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import math
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+import yaml
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError, UnsupportedInterpolationType
+
+from pipeline.address import redact
+from pipeline.cli.app import CONF, register
+from pipeline.cli.error_messages import is_expected, message_of
+from pipeline.config.schema import Config, parse
+from pipeline.engine.capacity import fit
+from pipeline.hydra.composer import Composer, plain_values
+from pipeline.hydra.grid import combinations
+from pipeline.hydra.groups import misplaced
+from tasks.errors import ConfigError, require, unknown_choice
+
+TARGETS = ("kuberay", "ray")
+"""The templates of ``conf/cluster/deploy``."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the manifest; return 0, or 2 if it cannot be rendered."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.deploy", description=__doc__)
+    parser.add_argument("target", choices=TARGETS)
+    parser.add_argument("--output", type=Path, metavar="FILE", help="default: standard output")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="those of the sweep, as descent-sweeps --multirun takes them, and deploy.KEY=VALUE of the template",
+    )
+    options = parser.parse_intermixed_args(arguments)
+    try:
+        text = render(options.target, options.overrides)
+        if options.output is None:
+            sys.stdout.write(text)
+        else:
+            options.output.write_text(text, encoding="utf-8")
+    except Exception as error:
+        if not is_expected(error):
+            raise
+        print(f"error: {message_of(error)}", file=sys.stderr)  # noqa: T201  # this is a command
+        return 2
+    return 0
+
+
+def render(target: str, overrides: Sequence[str]) -> str:
+    """Return the YAML of a template of ``conf/cluster/deploy`` for the sweep of ``overrides``.
+
+    The overrides ``deploy.KEY=VALUE`` are the template's, all others the sweep's: the template is filled in from
+    the config of the sweep's first trial, and the job on the cluster runs them unchanged.
+
+    Raises
+    ------
+    ConfigError
+        If an override holds a password, ``cluster.workers`` is left out, or no node can hold a worker.
+    """
+    register()
+    OmegaConf.register_new_resolver("quoted", shlex.quote, replace=True)
+    own = [text for text in overrides if text.startswith("deploy.")]
+    swept = [text for text in overrides if text not in own]
+    for text in swept:
+        name = text.partition("=")[0]
+        require(redact(text) == text, name, "must hold no password: it goes to the cluster as a secret", redact(text))
+    template: Any = yaml.safe_load(Path(CONF, f"cluster/deploy/{target}.yaml").read_text(encoding="utf-8"))
+    for text in own:
+        name = text.partition("=")[0].split(".")[1]
+        if name not in template:
+            raise unknown_choice("deploy.KEY", name, template)
+    composed = _composed(target, swept, own)
+    try:
+        of_sweep = {name: composed[name] for name in composed if name not in {"deploy", "hydra"}}
+        config = parse(plain_values(OmegaConf.create(of_sweep)))
+    except (InterpolationResolutionError, UnsupportedInterpolationType):  # the job can resolve it
+        config = parse({"device": composed.device, "cluster": OmegaConf.to_container(composed.cluster, resolve=True)})
+    deploy = composed.deploy
+    if not config.cluster.gpus_per_worker:
+        deploy.gpus = None
+    deploy.nodes = deploy.nodes or node_count(config, cpus=deploy.cpus, gpus=deploy.gpus)
+    deploy.ray = deploy.ray or importlib.metadata.version("ray")
+    deploy.overrides = shlex.join(swept).replace("${", r"\${")  # Hydra's interpolations are the job's to resolve
+    filled: Any = OmegaConf.to_container(deploy, resolve=True, throw_on_missing=True)
+    steps = "".join(f"# {step}\n" for step in filled["steps"])
+    return steps + yaml.safe_dump(_given(filled["manifest"]), sort_keys=False, width=math.inf)
+
+
+def node_count(config: Config, *, cpus: int, gpus: int | None) -> int:
+    """Return how many nodes of so many CPUs and GPUs hold the workers of the config.
+
+    >>> from pipeline.config.schema import Cluster
+    >>> node_count(Config(cluster=Cluster(workers=10, cpus_per_worker=2.0)), cpus=8, gpus=None)
+    3
+    """
+    cluster = config.cluster
+    if cluster.workers is None:
+        raise ConfigError("cluster.workers must be given: the cluster is made for them, got None")
+    share = cluster.gpus_per_worker
+    require(config.device == "cpu" or share > 0, "cluster.gpus_per_worker", "must be > 0 for device=cuda", share)
+    for name, needed, has in (("cpus", cluster.cpus_per_worker, cpus), ("gpus", share, gpus or 0)):
+        require(isinstance(has, int), f"deploy.{name}", "must be a whole number", has)
+        require(needed <= has, f"cluster.{name}_per_worker", f"must be <= deploy.{name}={has}", needed)
+    for name, asked in (("resources", cluster.resources), ("labels", cluster.labels)):
+        require(not asked, f"cluster.{name}", "must be left out: the nodes have none but CPUs, GPUs and memory", asked)
+    on_a_node = fit("CPU", cpus, cluster.cpus_per_worker)
+    if gpus:
+        on_a_node = min(on_a_node, fit("GPU", gpus, share))
+    return -(-cluster.workers // on_a_node)
+
+
+def _composed(target: str, swept: Sequence[str], own: Sequence[str]) -> DictConfig:
+    """Return the config of a sweep's first trial, and a template's: of a swept key it has the first value.
+
+    Where a group is swept, a key that only others of its choices have is left out.
+    """
+    with hydra.initialize_config_dir(CONF, version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(swept))
+        first = [combinations([override], points=2)[0][0] for override in parsed]
+        composer = Composer(loader, hydra.compose("config", return_hydra_config=True))
+        job = composer.compose([f"+cluster/deploy={target}", *first, *own], 0)
+        varied = [override.key_or_group for override in parsed if override.is_sweep_override()]
+        varied += job.base.hydra["sweeper"].get("params") or {}
+        if job.left_out and not any(map(composer.is_group, varied)):
+            raise ConfigError(misplaced(job.left_out[0].key_or_group))
+        return job.config()
+
+
+def _given(values: Any) -> Any:
+    """Return the values without keys that hold None."""
+    if isinstance(values, list):
+        return [_given(value) for value in values]
+    if not isinstance(values, dict):
+        return values
+    return {name: _given(value) for name, value in values.items() if value is not None}
