@@ -162,7 +162,8 @@ def captioned(figure: Figure, text: str, *, margins: Mapping[str, float] | None 
         below.set_bbox_to_anchor((0.5, foot), figure.transFigure)
         foot += below.get_window_extent().height / figure.bbox.height
     if margins is None:
-        figure.set_layout_engine(ConstrainedLayoutEngine(rect=(0, foot + 0.01, 1, 0.99 - foot)))
+        fixed = any(axes.get_aspect() != "auto" for axes in figure.axes)  # else what is left blank is on one side
+        figure.set_layout_engine(ConstrainedLayoutEngine(rect=(0, foot + 0.01, 1, 0.99 - foot), compress=fixed))
     else:
         figure.set_layout_engine(None)
         figure.subplots_adjust(**{**margins, "bottom": foot + margins["bottom"]})

@@ -99,6 +99,14 @@ def test_low_is_blue_and_high_is_red(trial, dataset, corner):
     assert spread_blue < spread_red
 
 
+def test_a_map_is_in_the_middle_of_its_figure(trial, dataset):
+    image = pixels(drawn(trial(task=TASKS["map"][0]), dataset)["landscape.png"])
+
+    inked = np.flatnonzero((image[100:400, :, :3] < 1).any(axis=(0, 2)))
+    left, right = inked[0], image.shape[1] - 1 - inked[-1]
+    assert abs(left - right) < 5
+
+
 def test_no_slope_and_no_overshoot_are_drawn_too(trial, dataset):
     svm = trial(task={"name": "finite_difference", "lowest": -15, "highest": -12, "per_decade": 1})
     short = trial(task={"name": "step_size", "highest": -9})
