@@ -52,7 +52,8 @@ def _draw(axes: Axes, trial: TrialRecord, what: str, colour: str, lines: Mapping
     metric = standing.criterion.metric
     text = value_text(value, metric) if value is not None else f"{standing.outcome_text} at step {standing.step}"
     named = textwrap.wrap(f"{what}: {standing.trial.name}", _COLUMNS, max_lines=_LINES, placeholder=" ...")
-    loss = "loss (dashed: validation, data loss)" if "val/loss" in trial.curves else "loss"
+    penalty = ", data loss" if standing.trial.trial.regularization else ""  # else all loss is
+    loss = f"loss (dashed: validation{penalty})" if "val/loss" in trial.curves else "loss"
     label(
         axes,
         x="step",

@@ -81,6 +81,16 @@ def test_the_titles_of_the_best_and_the_worst_do_not_touch_what_is_around_them(r
         assert axes.get_legend() is None, "it would cover a curve that goes up and down"
 
 
+def test_validation_is_said_to_have_the_data_loss_alone_where_training_has_another(record, monkeypatch):
+    figures = []
+    monkeypatch.setattr("pipeline.figures.extremes.captioned", lambda figure, *_, **__: figures.append(figure))
+
+    draw_extremes([record(0.5, regularization=value) for value in (0.0, 0.1)])
+
+    labels = [axes.get_ylabel() for axes in figures[0].axes]
+    assert labels == ["loss (dashed: validation)", "loss (dashed: validation, data loss)"]
+
+
 def test_steps_are_whole_numbers_beside_a_single_point_too(record, monkeypatch):
     figures = []
     monkeypatch.setattr("pipeline.figures.extremes.captioned", lambda figure, *_, **__: figures.append(figure))
