@@ -18,6 +18,7 @@ from pipeline.figures.trials import (
     ranking_metric,
     ranking_value,
     score_scale,
+    stopped,
     used,
     value_text,
     with_unit,
@@ -46,10 +47,10 @@ def draw_heat_maps(trials: Sequence[TrialRecord]) -> bytes:
     figure, panels = blank(panels=len(kinds), title=f"{with_unit(name)} over learning_rate and {side}")
     scale = score_scale(trials)
     for axes, (kind, rates) in zip(panels, every.items(), strict=True):
-        cells, failed = _cells(kinds[kind], rates, sizes, side)
+        cells, failed, early = _cells(kinds[kind], rates, sizes, side)
         image = axes.pcolormesh(cells, cmap=_COLOUR_MAP, norm=scale, edgecolors="white")
         letters = min(_LARGEST, _WIDTH / columns)
-        _write(axes, cells, failed, name, scale=scale, letters=letters)
+        _write(axes, cells, failed, early, name, scale=scale, letters=letters)
         label(axes, x="learning_rate", y=side if axes is panels[0] else "", title=kind.replace(" ", "\n"))
         axes.grid(visible=False)
         texts = [_text("learning_rate", rate) for rate in rates]
@@ -60,7 +61,9 @@ def draw_heat_maps(trials: Sequence[TrialRecord]) -> bytes:
     colour_bar(figure, image, panels, with_unit(name))
     others = sorted(varied.keys() - {"model", "strategy", "learning_rate", side})
     best = f" · the best over {', '.join(others)}" if others else ""
-    return captioned(figure, f"{caption_of_draws(trials)}{best} · x: diverged{_left_out(trials)}, blank: no result")
+    brackets = " · in brackets: stopped early, with its value there" if any(map(stopped, trials)) else ""
+    marks = f"{brackets} · x: diverged{_left_out(trials)}, blank: no result"
+    return captioned(figure, f"{caption_of_draws(trials)}{best}{marks}")
 
 
 def _is_table(trials: Sequence[TrialRecord], kinds: Mapping[str, Sequence[TrialRecord]], side: str) -> bool:
@@ -96,22 +99,26 @@ def _text(name: str, value: Any) -> str:
 
 def _cells(
     trials: Sequence[TrialRecord], rates: Sequence[Any], sizes: Sequence[Any], side: str
-) -> tuple[Any, np.ndarray]:
-    """Return the best accuracy of every cell, masked if there is none, and the cells whose trials all diverged."""
+) -> tuple[Any, np.ndarray, np.ndarray]:
+    """Return the accuracy of the best trial of every cell, masked if there is none.
+
+    Return also the cells whose trials all diverged, and those whose best one was stopped early.
+    """
     cells = np.full((len(sizes), len(rates)), np.nan)
-    best = np.fmax if trials[0].standing.criterion.mode == "max" else np.fmin
-    failed = np.zeros(cells.shape, dtype=bool)
-    for trial in trials:
+    failed, early = np.zeros((2, *cells.shape), dtype=bool)
+    for trial in trials:  # the best first
         setting: Mapping[str, Any] = used(trial)
         place = sizes.index(setting.get(side)), rates.index(setting.get("learning_rate"))
         score = ranking_value(trial)
-        if score is not None:
-            cells[place] = best(cells[place], score)
+        if score is not None and np.isnan(cells[place]):
+            cells[place], early[place] = score, stopped(trial)
         failed[place] |= diverged(trial)
-    return np.ma.masked_invalid(cells), failed & np.isnan(cells)
+    return np.ma.masked_invalid(cells), failed & np.isnan(cells), early
 
 
-def _write(axes: Axes, cells: Any, failed: np.ndarray, metric: str, *, scale: Normalize, letters: float) -> None:
+def _write(
+    axes: Axes, cells: Any, failed: np.ndarray, early: np.ndarray, metric: str, *, scale: Normalize, letters: float
+) -> None:
     for row, column in np.ndindex(cells.shape):
         at = column + 0.5, row + 0.5
         if failed[row, column]:
@@ -119,4 +126,5 @@ def _write(axes: Axes, cells: Any, failed: np.ndarray, metric: str, *, scale: No
         elif not np.ma.is_masked(cells[row, column]):
             colour = "white" if scale(cells[row, column]) < 0.5 else "black"
             text = value_text(cells[row, column], metric).removesuffix(" %")
+            text = f"({text})" if early[row, column] else text
             axes.text(*at, text, ha="center", va="center", fontsize=letters, color=colour)

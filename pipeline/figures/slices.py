@@ -19,6 +19,7 @@ from pipeline.record.drawings import TrialRecord
 from pipeline.results.criterion import is_share
 
 _MOST_PANELS = 3
+_EARLY = "v"  # the mark of what was stopped early, as in the figure of a search
 _BARS = "bars: 95 % interval of the mean (BCa bootstrap)"
 
 
@@ -39,7 +40,7 @@ def draw_slices(trials: Sequence[TrialRecord]) -> bytes:
     every: dict[str, list[SettingRecord]] = {}
     for one in shown:
         every.setdefault(_kind(one, lines), []).append(one)
-    notes: list[str] = []
+    notes = [f"{_EARLY}: stopped early, with its value there"] * any(map(_stopped, shown))
     for axes, name in zip(panels, names, strict=True):
         label(axes, x=name, y=with_unit(metric) if axes is panels[0] else "")
         joined = len(numbers) == 1 or 2 * len(varied[name]) <= len(shown)
@@ -58,15 +59,24 @@ def draw_slices(trials: Sequence[TrialRecord]) -> bytes:
 
 
 def _draw(axes: Axes, name: str, kind: str, members: Sequence[SettingRecord], *, linestyle: str, color: str) -> None:
-    """Draw settings, the best first: dots, and error bars of the best at each value of a key."""
+    """Draw settings, the best first: a mark each, and error bars of the best at each value of a key.
+
+    The bars and their line leave out what was stopped early: its value is that of another step.
+    """
     at: dict[Any, SettingRecord] = {}
     for one in members:
         at.setdefault(one.setting.used.get(name), one)
-    best = {value: at[value] for value in sorted(_numbers(list(at)))}
-    if without := [one for value, one in at.items() if value not in best]:
-        axes.axhline(_value(without[0]), color=color, linestyle=":", label="" if best else kind)
-    dots = [one for one in members if one.setting.used.get(name) in best]
-    axes.plot([one.setting.used[name] for one in dots], [*map(_value, dots)], ".", color=color, alpha=0.5)
+    numbers = _numbers(list(at))
+    best = {value: at[value] for value in sorted(numbers) if not _stopped(at[value])}
+    named = "" if best else kind
+    if without := [one for value, one in at.items() if value not in numbers]:
+        axes.axhline(_value(without[0]), color=color, linestyle=":", label=named)
+        named = ""
+    for mark, early, text in ((".", False, ""), (_EARLY, True, named)):
+        marked = [one for one in members if one.setting.used.get(name) in numbers and _stopped(one) is early]
+        if marked:
+            x, y = [one.setting.used[name] for one in marked], [*map(_value, marked)]
+            axes.plot(x, y, mark, color=color, alpha=0.5, label=text)
     metric = members[0].setting.criterion.metric
     scale = factor(metric)
     summaries = [one.setting.summary(metric) for one in best.values()]
@@ -93,6 +103,10 @@ def _scale(axes: Axes, values: Sequence[float], heights: np.ndarray, metric: str
         axes.set_xscale("symlog", linthresh=positive.min())
     if is_wide(heights) and not is_share(metric):
         logarithmic(axes, "y")
+
+
+def _stopped(one: SettingRecord) -> bool:
+    return one.setting.stopped_at < math.inf
 
 
 def _value(one: SettingRecord) -> float:

@@ -96,6 +96,11 @@ def diverged(trial: TrialRecord) -> bool:
     return trial.standing.outcome is Outcome.DIVERGED
 
 
+def stopped(trial: TrialRecord) -> bool:
+    """Return whether a trial was stopped early: its last values are those of another step than the others'."""
+    return trial.standing.outcome is Outcome.STOPPED
+
+
 def caption_of(trials: Sequence[TrialRecord]) -> str:
     """Return the number of trials, their data set, and the values that all share."""
     every = [used(trial) for trial in trials]

@@ -111,25 +111,58 @@ def test_the_caption_of_slices_explains_what_is_there_and_nothing_else(record, m
     draw_slices(trials)
     draw_slices([*trials, record(0.2, **random), record(0.1, Outcome.DIVERGED, learning_rate=9.0)])
     draw_slices([record(0.5, batch_size=size) for size in (16, 32, None)])
+    draw_slices([*trials, record(0.2, Outcome.STOPPED, learning_rate=9.0)])
 
     notes = [text.partition("one draw · ")[2] for text in captions]
     assert notes == [
         "line: the best at each value",
         "line: the best at each value · dotted: no learning_rate · x: diverged or failed",
         "line: the best at each value · dotted: batch_size=all",
+        "v: stopped early, with its value there · line: the best at each value",
     ]
 
 
-def test_a_cell_holds_the_best_accuracy_and_what_diverged_is_marked(record):
-    # given two trials in one cell, of which one diverged, and a cell in which all did
+def test_a_cell_holds_the_best_accuracy_and_what_diverged_or_was_stopped_is_marked(record):
+    # given trials in one cell, of which one diverged, a cell in which all did, and one in which all were stopped
     trials = [
-        record(0.5, learning_rate=0.1, seed=1),
         record(0.7, learning_rate=0.1, seed=2),
+        record(0.5, learning_rate=0.1, seed=1),
+        record(0.8, Outcome.STOPPED, learning_rate=0.1, seed=4),
+        record(0.6, Outcome.STOPPED, learning_rate=2.0),
         record(0.9, Outcome.DIVERGED, learning_rate=0.1, seed=3),
         record(0.9, Outcome.DIVERGED, learning_rate=1.0),
     ]
 
-    cells, failed = _cells(trials, _values(trials, "learning_rate"), _values(trials, "batch_size"), "batch_size")
+    cells, failed, early = _cells(trials, _values(trials, "learning_rate"), _values(trials, "batch_size"), "batch_size")
 
-    assert cells.filled(-1).tolist() == [[70.0, -1.0]]
-    assert failed.tolist() == [[False, True]]
+    assert cells.filled(-1).tolist() == [[70.0, -1.0, 60.0]]
+    assert failed.tolist() == [[False, True, False]]
+    assert early.tolist() == [[False, False, True]]
+
+
+def test_what_was_stopped_early_is_marked_in_a_heat_map(record, drawn_figures):
+    trials = grid(record, (0.1, 0.01), (16, 32))
+
+    draw_heat_maps([*trials[:3], record(0.25, Outcome.STOPPED, learning_rate=0.01, batch_size=32)])
+
+    texts = [text.get_text() for text in drawn_figures[0].axes[0].texts]
+    assert sorted(texts) == ["(25.0)", "50.0", "50.0", "50.0"]
+
+
+def test_what_was_stopped_early_is_in_no_line_of_slices(record, drawn_figures):
+    # given two optimisers, of which one was stopped at its second learning rate, and the other at both
+    sgd, adam = ({"optimizer": {"name": name}} for name in ("sgd", "adam"))
+    trials = [
+        *(record(0.7 - rate, **sgd, learning_rate=rate) for rate in (0.1, 0.2)),
+        *(record(0.4, Outcome.STOPPED, **kind, learning_rate=0.3) for kind in (sgd, adam)),
+        record(0.4, Outcome.STOPPED, **adam, learning_rate=0.4),
+    ]
+
+    draw_slices(trials)
+
+    (axes,) = drawn_figures[0].axes
+    joined = [line.get_xdata().tolist() for line in axes.lines if line.get_linestyle() not in {"None", ""}]
+    assert joined == [[0.1, 0.2]]
+    marked = [list(line.get_xdata()) for line in axes.lines if line.get_marker() == "v"]
+    assert marked == [[0.3, 0.4], [0.3]]
+    assert {text.get_text() for text in drawn_figures[0].legends[0].get_texts()} == {"sgd", "adam"}
