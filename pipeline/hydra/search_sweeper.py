@@ -91,7 +91,10 @@ class SearchSweeper(ComposingSweeper):
         user's own code may add to the points what they lack, so they are not judged where there is any.
         """
         jobs = self.composer.compose_all(space.examples(), 0)
-        return [] if self.custom_search_space else validated(jobs)
+        try:
+            return [] if self.custom_search_space else validated(jobs)
+        except ConfigError as error:
+            raise ConfigError(space.with_ends(str(error))) from error
 
     def _by_batches(self, proposals: Proposals, objectives: Objectives) -> Sequence[JobReturn]:
         """Launch proposals as any launcher can: the next batch once all of the last one has ended."""

@@ -51,6 +51,13 @@ class SearchSpace:
             for point in points
         ]
 
+    def with_ends(self, message: str) -> str:
+        """Return a message about an example, with the ends of ranges in place of the values next to them."""
+        for one in self.distributions.values():
+            for value, end in zip(outermost(one), _ends(one), strict=True):
+                message = message.replace(override_text(value), override_text(end))
+        return message
+
 
 def _points_with_all_pairs(counts: Sequence[int]) -> list[tuple[int, ...]]:
     """Return places of values, one of each key, such that any two values of two keys are in one of the points.
@@ -178,13 +185,16 @@ def outermost(distribution: Any) -> list[Any]:
 
     Of a continuous interval they are those next to its ends: ``interval(0,1)`` is a range of what must be above 0, too.
     """
-    kinds = load().distributions
-    if isinstance(distribution, kinds.CategoricalDistribution):
+    ends = _ends(distribution)
+    if isinstance(distribution, load().distributions.FloatDistribution) and distribution.step is None:
+        return [math.nextafter(end, other) for end, other in itertools.permutations(ends)]
+    return ends
+
+
+def _ends(distribution: Any) -> list[Any]:
+    if isinstance(distribution, load().distributions.CategoricalDistribution):
         return list(distribution.choices)
-    low, high = distribution.low, distribution.high
-    if distribution.step is None:
-        return [math.nextafter(low, high), math.nextafter(high, low)]
-    return [low, high]
+    return [distribution.low, distribution.high]
 
 
 def _listed(key: str, distribution: Any) -> list[Any]:

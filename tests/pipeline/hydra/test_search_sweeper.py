@@ -34,7 +34,7 @@ BAD = {
     ("optimizer=sgd,adm", RATE): "optimizer must be one of",
     ("batch_size=int(interval(0,9))", "learning_rate=interval(0,1)"): "batch_size must be >= 1, or null for the full",
     ("seed=range(3,-4,-1)", "hydra/launcher=basic"): "seed must be >= 0, got -3",
-    ("loss=softmax,svm", "loss.margin=interval(-1,2)", *STORED): "loss.margin must be >= 0, got -0.99",
+    ("loss=softmax,svm", "loss.margin=interval(-1,2)", *STORED): "loss.margin must be >= 0, got -1.0",
     (RATE, "hydra.sweeper.params=3"): "hydra.sweeper.params must hold values by key, got 3",
     (RATE, "hydra.sweeper.storage=3"): "must be a database that Optuna can use, got 3: Could not parse",
     (RATE, "hydra.sweeper.custom_search_space=no.such"): "hydra.sweeper.custom_search_space must name a function",
