@@ -109,7 +109,7 @@ class Search:
         """Return the next point."""
         number = len(self._trials)
         past = self._past[number] if number < len(self._past) else None
-        if number == max(1, len(self._past)) and self._options.resume:
+        if number == len(self._past) > 0:
             self._fail_lost()
         trial = self._first_before() if number == 0 and self._options.resume else None
         if trial is not None:
@@ -248,7 +248,7 @@ class Search:
     def _fail_lost(self) -> None:
         """Tell the study that trials have failed which an earlier process was killed with, and this one does not have.
 
-        Others that are running may be another process's.
+        Others that are running may be another process's, and so may all of a search without a record to go on from.
         """
         taken = {trial.number for trial in self._trials}
         for one in self._known()[self._since :]:

@@ -224,6 +224,17 @@ def test_what_a_killed_process_was_running_has_failed_in_its_study_once_it_is_re
     assert states == ["COMPLETE", "RUNNING", "RUNNING", "RUNNING", "FAIL", "FAIL", "RUNNING", "RUNNING"]
 
 
+def test_a_search_without_a_record_leaves_what_is_running_in_its_study_since_that_may_be_another_process(tmp_path):
+    storage = f"sqlite:///{tmp_path}/study.db"
+    _ = [made(storage=storage).ask() for _ in range(2)]
+
+    search = made(storage=storage, resume=True)
+    for _ in range(3):
+        search.ask()
+
+    assert {trial.state.name for trial in search._study.trials} == {"RUNNING"}
+
+
 def test_a_long_past_is_repeated_and_pruned_without_a_copy_of_all_its_trials_each_time(monkeypatch):
     before = searched(made(), 12)
     search, copied = made(past=[one.overrides for one in before]), []
