@@ -12,7 +12,7 @@ from pipeline.config.environment import DEFAULT_URI, default_uri
 from pipeline.config.tables import faults
 from pipeline.display.console import make_console
 from pipeline.errors import Interrupted, RecordError
-from pipeline.reproduce.comparison import Equality, compare, worst
+from pipeline.reproduce.comparison import Equality, compare, overall, worst
 from pipeline.reproduce.rerun import REPRODUCES, rerun
 from pipeline.reproduce.verdicts import ComparedTrial, show_trial, show_trials, summary
 from pipeline.signals import StopSignals
@@ -81,9 +81,10 @@ def _annotate(reader: Reader, sweep: RecordedSweep | None, compared: Sequence[Co
     """Write into the new runs which runs they reproduce, and the verdict."""
     place = f"#/experiments/{compared[0].old.experiment_id}/runs"
     for one in compared:
-        link = f"Reproduces [{one.old.name}]({place}/{one.old.run_id}): {one.verdict.equality.value}."
-        reader.annotate(one.new.run_id, {REPRODUCES: one.old.run_id, "verdict": one.verdict.equality.value}, link)
+        found = overall([one.verdict])
+        link = f"Reproduces [{one.old.name}]({place}/{one.old.run_id}): {found}."
+        reader.annotate(one.new.run_id, {REPRODUCES: one.old.run_id, "verdict": found}, link)
     if sweep is not None:
-        overall = worst(one.verdict.equality for one in compared)
+        found = overall([one.verdict for one in compared])
         link = f"Reproduces [{sweep.name}]({place}/{sweep.run_id}): {verdict}."
-        reader.annotate(compared[0].new.tags["mlflow.parentRunId"], {"verdict": overall.value}, link)
+        reader.annotate(compared[0].new.tags["mlflow.parentRunId"], {"verdict": found}, link)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,10 +44,15 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """The comparison of two records: curve by curve, array by array, and what changed between them."""
+    """The comparison of two records: curve by curve, array by array, and what changed between them.
+
+    ``lacks_arrays`` says that the old record has none of the arrays of the new one: their file was removed, or nobody
+    kept any.
+    """
 
     differences: tuple[Difference, ...]
     changes: Mapping[str, tuple[str, str]]
+    lacks_arrays: bool
 
     @property
     def equality(self) -> Equality:
@@ -85,9 +90,19 @@ def compare(old: RecordedRun, new: RecordedRun) -> Verdict:
         for name in sorted({*before, *after})
         if before.get(name) != after.get(name)
     }
-    fresh = [*sorted(new.curves.keys() - old.curves.keys()), *sorted(new.arrays.keys() - old.arrays.keys())]
+    lacks_arrays = bool(new.arrays) and not old.arrays
+    more = set() if lacks_arrays else new.arrays.keys() - old.arrays.keys()
+    fresh = [*sorted(new.curves.keys() - old.curves.keys()), *sorted(more)]
     changes |= dict.fromkeys(fresh, ("none", "only in the new record"))
-    return Verdict(differences=tuple(d for d in differences if d is not None), changes=changes)
+    found = tuple(d for d in differences if d is not None)
+    return Verdict(differences=found, changes=changes, lacks_arrays=lacks_arrays)
+
+
+def overall(verdicts: Sequence[Verdict]) -> str:
+    """Return the worst of some verdicts as text, which says what was compared if that is not all."""
+    equality = worst(verdict.equality for verdict in verdicts)
+    partial = equality is not Equality.DIFFERENT and any(verdict.lacks_arrays for verdict in verdicts)
+    return f"{equality.value} in curves and outcome" if partial else equality.value
 
 
 def _compare_outcome(name: str, old: str | None, new: str | None) -> Difference | None:

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.reproduce.comparison import Difference, Equality, Verdict, worst
+from pipeline.config.settings import counted
+from pipeline.reproduce.comparison import Difference, Equality, Verdict, overall
 from pipeline.tracking.reader import RecordedRun
 
 _MOST, _LONGEST = 3, 24
@@ -24,11 +25,6 @@ class ComparedTrial:
     old: RecordedRun
     new: RecordedRun
     verdict: Verdict
-
-    @property
-    def lacks_arrays(self) -> bool:
-        """Whether the old record has none of the arrays of the new one: their file was removed, or nobody kept any."""
-        return bool(self.new.arrays) and not self.old.arrays
 
 
 def show_trial(console: Console, one: ComparedTrial) -> None:
@@ -54,27 +50,27 @@ def show_trials(console: Console, compared: Sequence[ComparedTrial], metric: str
         far = one.verdict.largest
         ends = (_end(run, name) for name in shown for run in (one.old, one.new))
         most = (f"{far.largest:.2g}", far.name) if far else ("0", "")
-        _add(table, one.old.name, *ends, one.verdict.equality.value, *most)
+        _add(table, one.old.name, *ends, overall([one.verdict]), *most)
     console.print(table)
     _show_changes(console, compared)
 
 
 def summary(compared: Sequence[ComparedTrial], *, left_out: int, changed: bool) -> str:
     """Return the verdict on all trials in one line; ``left_out`` is how many had not ended in the old record."""
-    overall = worst(one.verdict.equality for one in compared)
-    parts = [overall.value]
-    if changed and overall is Equality.DIFFERENT:
+    verdicts = [one.verdict for one in compared]
+    parts = [overall(verdicts)]
+    if changed and parts[0] == Equality.DIFFERENT.value:
         parts[0] += " (expected: --set changed the config)"
-    far = max((d for one in compared if (d := one.verdict.largest)), key=lambda d: d.largest, default=None)
+    far = max((d for verdict in verdicts if (d := verdict.largest)), key=lambda d: d.largest, default=None)
     if far:
         parts.append(_place(far))
     if len(compared) > 1 or left_out:
-        counts = {each: sum(one.verdict.equality is each for one in compared) for each in Equality}
+        counts = {each: sum(verdict.equality is each for verdict in verdicts) for each in Equality}
         equalities = ", ".join(f"{count} {each.value}" for each, count in counts.items() if count)
         parts.append(f"of {len(compared)} trials {equalities}")
-    if lacking := sum(one.lacks_arrays for one in compared):
-        of = f" of {lacking} trials" if len(compared) > 1 else ""
-        parts.append(f"the arrays{of} are not in the old record, so only curves and outcome were compared")
+    if lacking := sum(verdict.lacks_arrays for verdict in verdicts):
+        of = f" of {counted(lacking, 'trial')}" if len(compared) > 1 else ""
+        parts.append(f"the arrays{of} are not in the old record")
     if left_out:
         parts.append(f"{left_out} had not ended by themselves and were left out")
     return "; ".join(parts)

@@ -50,9 +50,14 @@ def test_arrays_that_the_old_record_lacks_are_told_to_be_uncompared():
     # given a record whose file of arrays was removed, and its reproduction, which has them
     one = compared(record(arrays={}), record(arrays={"weights": np.ones(2)}))
 
-    told = "are not in the old record, so only curves and outcome were compared"
-    assert summary([one], left_out=0, changed=False) == f"bit for bit equal; the arrays {told}"
+    equal, told = "bit for bit equal in curves and outcome", "are not in the old record"
+    assert summary([one], left_out=0, changed=False) == f"{equal}; the arrays {told}"
+    assert summary([one, SAME], left_out=0, changed=False).startswith(f"{equal}; of 2 trials ")
     assert summary([one, SAME, one], left_out=0, changed=False).endswith(f"; the arrays of 2 trials {told}")
+    assert summary([FAR, one], left_out=0, changed=False).startswith("different; ")
+    # and they are no change that may explain a difference
+    assert "new record" not in printed(show_trial, one)
+    assert equal in printed(show_trials, [one])
 
 
 def test_names_that_read_like_markup_are_shown():
