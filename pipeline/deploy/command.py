@@ -76,11 +76,6 @@ def render(target: str, overrides: Sequence[str]) -> str:
     for text in swept:
         name = text.partition("=")[0]
         require(redact(text) == text, name, "must hold no password: it goes to the cluster as a secret", redact(text))
-    template: Any = yaml.safe_load(Path(CONF, f"cluster/deploy/{target}.yaml").read_text(encoding="utf-8"))
-    for text in own:
-        name = text.partition("=")[0].split(".")[1]
-        if name not in template:
-            raise unknown_choice("deploy.KEY", name, template)
     composed = _composed(target, swept, own)
     try:
         of_sweep = {name: composed[name] for name in composed if name not in {"deploy", "hydra"}}
@@ -130,8 +125,14 @@ def _composed(target: str, swept: Sequence[str], own: Sequence[str]) -> DictConf
         loader = GlobalHydra.instance().config_loader()
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(swept))
         first = [combinations([override], points=2)[0][0] for override in parsed]
-        composer = Composer(loader, hydra.compose("config", return_hydra_config=True))
-        job = composer.compose([f"+cluster/deploy={target}", *first, *own], 0)
+        template = f"+cluster/deploy={target}"
+        master = hydra.compose("config", [template], return_hydra_config=True)
+        for text in own:
+            name = text.partition("=")[0].split(".")[1]
+            if name not in master.deploy:
+                raise unknown_choice("deploy.KEY", name, master.deploy)
+        composer = Composer(loader, master)
+        job = composer.compose([template, *first, *own], 0)
         varied = [override.key_or_group for override in parsed if override.is_sweep_override()]
         varied += job.base.hydra["sweeper"].get("params") or {}
         if job.left_out and not any(map(composer.is_group, varied)):
