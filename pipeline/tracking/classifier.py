@@ -34,8 +34,14 @@ class ImageClassifier(PythonModel):
             self.classes = arrays["classes"].tolist()
 
     def predict(self, context: Any, model_input: np.ndarray, params: Any = None) -> pd.DataFrame:
-        """Return for each image the class with the highest score, and the scores by class name."""
+        """Return for each image the class with the highest score, and the scores by class name.
+
+        A missing or infinite value raises a `ValueError`: of scores that are NaN the first would be the highest.
+        """
         del context, params
+        known = np.isfinite(model_input.reshape(len(model_input), self.mean.size)).all(axis=1)
+        if not known.all():
+            raise ValueError(f"features must be finite, got others in the rows {np.flatnonzero(~known)[:10].tolist()}")
         starts = range(0, max(1, len(model_input)), AT_ONCE)
         scores = np.concatenate([self._scores(model_input[start : start + AT_ONCE]) for start in starts])
         named = [dict(zip(self.classes, row, strict=True)) for row in scores.tolist()]

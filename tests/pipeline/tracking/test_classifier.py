@@ -115,3 +115,17 @@ def test_no_image_is_no_class(tmp_path):
     classifier = served(model, dataset, problem.named(point[0]), tmp_path)
 
     assert classifier.predict(None, np.zeros((0, *image_shape), dtype=np.uint8)).empty
+
+
+def test_a_value_that_is_missing_is_no_class(tmp_path):
+    model, image_shape = SHAPES["mlp_deep"]
+    dataset = dataset_of(image_shape, "none")
+    problem, point = problem_of(model, dataset)
+    classifier = served(model, dataset, problem.named(point[0]), tmp_path)
+    features = np.zeros((AT_ONCE + 2, *image_shape), dtype=np.float32)
+    features[AT_ONCE, 3], features[-1, 0] = np.nan, np.inf
+
+    with pytest.raises(
+        ValueError, match=rf"features must be finite, got others in the rows \[{AT_ONCE}, {AT_ONCE + 1}\]"
+    ):
+        classifier.predict(None, features)
