@@ -162,9 +162,10 @@ class Config:
             raise unknown_choice("engine", self.engine, ENGINES)
 
 
-# The config key of each field of a trial that holds a number.
-_NUMBERS = {f.name: f.name for f in dataclasses.fields(Trial) if f.name not in TABLES}
-_NUMBERS |= {"record_every": "trial.record_every", "evaluate_every": "trial.evaluate_every"}
+NUMBERS = {f.name: f.name for f in dataclasses.fields(Trial) if f.name not in TABLES}
+NUMBERS |= {"record_every": "trial.record_every", "evaluate_every": "trial.evaluate_every"}
+"""The config key of each field of a trial that holds a number."""
+
 _SECTIONS: Mapping[str, type] = {"cluster": Cluster, "tracking": Tracking, "sweep": Sweep}
 _CHOICES: Mapping[str, Any] = {"device": str, "engine": str | None}
 
@@ -174,7 +175,7 @@ def trial_keys() -> set[str]:
     groups = [group for group in TABLES if group not in _OF_SWEEP]
     kinds = [(group, kind) for group in groups for kind in TABLES[group].values()]
     rows = {f"{group}.{f.name}" for group, kind in kinds for f in dataclasses.fields(kind)}
-    return {*groups, *rows, *_NUMBERS}
+    return {*groups, *rows, *NUMBERS.values()}
 
 
 def parse(values: Mapping[str, Any]) -> Config:
@@ -188,9 +189,9 @@ def parse(values: Mapping[str, Any]) -> Config:
     >>> parse({"learning_rate": 0.5, "trial": {"record_every": 5}}).trial.record_every
     5
     """
-    inside_trial = {key.partition(".")[2] for key in _NUMBERS.values() if "." in key}
+    inside_trial = {key.partition(".")[2] for key in NUMBERS.values() if "." in key}
     limits = {f.name for f in dataclasses.fields(Limits)}
-    top = {*TABLES, *_SECTIONS, *_CHOICES, "trial", *(key for key in _NUMBERS.values() if "." not in key)}
+    top = {*TABLES, *_SECTIONS, *_CHOICES, "trial", *(key for key in NUMBERS.values() if "." not in key)}
     for name in values:
         if name not in top and isinstance(values[name], Mapping) and (inside := sorted(top & {*values[name]})):
             raise ConfigError(
@@ -204,7 +205,7 @@ def parse(values: Mapping[str, Any]) -> Config:
     of_sweep = {group: rows.pop(group) for group in _OF_SWEEP if group in rows}
     hints = hints_of(Trial)
     flat = {**values, **{f"trial.{key}": value for key, value in _section(values, "trial").items()}}
-    numbers = {name: convert(flat[key], hints[name], key) for name, key in _NUMBERS.items() if key in flat}
+    numbers = {name: convert(flat[key], hints[name], key) for name, key in NUMBERS.items() if key in flat}
     sections = {name: build(kind, _section(values, name), parameter=name) for name, kind in _SECTIONS.items()}
     choices = {name: convert(values[name], kind, name) for name, kind in _CHOICES.items() if name in values}
     limited = {key: value for key, value in _section(values, "trial").items() if key in limits}
@@ -224,7 +225,7 @@ def describe(config: Config) -> dict[str, Any]:
     values |= {name: _fields(getattr(config, name)) for name in _SECTIONS}
     values["trial"] = _fields(config.limits)
     for name, value in describe_trial(config.trial).items():
-        section, _, key = _NUMBERS.get(name, name).rpartition(".")
+        section, _, key = NUMBERS.get(name, name).rpartition(".")
         (values[section] if section else values)[key] = value
     return values
 
@@ -238,7 +239,7 @@ def describe_trial(trial: Trial) -> dict[str, Any]:
     """Return the plain values of a trial by field name."""
     of_trial = [group for group in TABLES if group not in _OF_SWEEP]
     rows = {group: plain(describe_row(TABLES[group], getattr(trial, group))) for group in of_trial}
-    return rows | {name: getattr(trial, name) for name in _NUMBERS}
+    return rows | {name: getattr(trial, name) for name in NUMBERS}
 
 
 def _row(group: str, value: Any) -> Any:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Self
 
-from pipeline.config.schema import describe_trial
+from pipeline.config.schema import NUMBERS, describe_trial
 from pipeline.config.tables import TABLES
 from tasks.trial import Trial
-
-_NUMBERS = [field.name for field in dataclasses.fields(Trial) if field.name not in TABLES]
 
 _SHORT = {"learning_rate": "lr", "batch_size": "batch", "regularization": "reg"}
 """Short forms of keys, used in names only."""
 
 
 def used_values(trial: Trial) -> dict[str, Any]:
-    """Return the values that a trial uses, flat; a row's name is under the name of its group.
+    """Return the values that a trial uses, flat, by their config keys; a row's name is under the name of its group.
 
     >>> from tasks.studies.train import Train
     >>> {k: v for k, v in used_values(Trial(task=Train())).items() if k in ("loss", "loss.margin", "seed")}
@@ -33,7 +30,7 @@ def used_values(trial: Trial) -> dict[str, Any]:
         if isinstance(value, Mapping):
             flat |= {f"{name}.{inner}".removesuffix(".name"): setting for inner, setting in value.items()}
         else:
-            flat[name] = value
+            flat[NUMBERS.get(name, name)] = value
     return flat
 
 
@@ -112,7 +109,7 @@ class SweptValues:
         A key that only some trials use is swept if it differs between those. A row's own key is swept if it differs
         between trials of that row, since two rows may have different defaults for parameters of the same name.
         """
-        order = [*TABLES, *_NUMBERS]
+        order = [*TABLES, *NUMBERS.values()]
         names = sorted(self._varied, key=lambda name: _place(name, order))
         return {name: list(self._values[name].values()) for name in names}
 
@@ -131,7 +128,7 @@ def _varied(used: Sequence[Mapping[str, Any]], known: SweptValues | None) -> Col
 
 
 def _place(name: str, order: Sequence[str]) -> tuple[int, str]:
-    return order.index(name.partition(".")[0]), name
+    return order.index(name if name in order else name.partition(".")[0]), name
 
 
 def trial_names(
@@ -160,6 +157,15 @@ def text_of(name: str, value: Any) -> str:
     if value is None:
         return "all" if name == "batch_size" else "null"
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def param_of(value: Any) -> str:
+    """Return a value of a config as a param, with all its digits, alike in the runs of a sweep and of its trials.
+
+    >>> param_of("svm"), param_of(1.0), param_of(None)
+    ('svm', '1.0', 'null')
+    """
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def counted(count: int, noun: str) -> str:

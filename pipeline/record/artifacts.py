@@ -18,6 +18,7 @@ import numpy as np
 import yaml
 
 from pipeline.address import redact
+from pipeline.config.settings import param_of
 from pipeline.errors import RecordError
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record.protocol import Data
@@ -221,4 +222,4 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
         for key, inner in value.items():
             yield from _flat(f"{prefix}.{key}" if prefix else str(key), inner)
     else:
-        yield prefix, value if isinstance(value, str) else json.dumps(value)
+        yield prefix, param_of(value)

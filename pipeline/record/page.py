@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pipeline.address import how_to_look
 from pipeline.config.settings import setting_key, swept_values, used_values
 from pipeline.plan.plan import PlannedTrial
-from pipeline.record import artifacts
 from pipeline.record.protocol import Data, SweepHeader
 from pipeline.results.cells import ended, interval, with_deviation
 from pipeline.results.comparisons import at_the_end, conclusion, single_draw
@@ -41,16 +40,14 @@ def sweep_view(run_id: str, trials: Sequence[PlannedTrial], criterion: Criterion
     The UI writes such a tag when a person shares a view. The view has the sweep's trials only, the best first, with
     columns for the swept values. If there are repeats, the table and the charts group them by their setting.
     """
-    params = artifacts.params(trials[0].config) if trials else {}
     shown = list(swept_values([used_values(trial.trial) for trial in trials]))[:_MOST_PARAMS]
-    params_shown = [name if name in params else f"trial.{name}" for name in shown]
     state = {
         "searchFilter": f"tags.`mlflow.parentRunId` = '{run_id}'",
         "orderByKey": f"metrics.`{criterion.metric}`",
         "orderByAsc": criterion.mode == "min",
         "selectedColumns": [
             *(f"metrics.`{name}`" for name in dict.fromkeys((criterion.metric, *_METRICS))),
-            *(f"params.`{name}`" for name in params_shown),
+            *(f"params.`{name}`" for name in shown),
             "tags.`outcome`",
         ],
     }

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.config.settings import swept_values, text_of, used_values
+from pipeline.config.settings import param_of, swept_values, text_of, used_values
 from pipeline.results.repeats import setting_rows
 from pipeline.results.tally import Tally
 from tasks.events import Outcome
@@ -74,7 +74,7 @@ def params(tally: Tally) -> dict[str, str]:
     varied = tally.swept()
     fixed = {name: value for name, value in used[0].items() if all(one.get(name) == value for one in used)}
     texts = {f"swept.{name}": values_of(name, values) for name, values in varied.items()}
-    texts |= {name: text_of(name, value) for name, value in fixed.items() if name not in varied}
+    texts |= {name: param_of(value) for name, value in fixed.items() if name not in varied}
     criterion = {"sweep.metric": tally.criterion.metric, "sweep.mode": tally.criterion.mode}
     return criterion | {"dataset": str(trials[0].config["dataset"]["name"])} | texts
 

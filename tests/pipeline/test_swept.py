@@ -40,6 +40,14 @@ def test_a_lone_trial_is_named_by_its_overrides():
     assert trial_names(trials({"steps": 10}), [overrides]) == ["gradient steps=10 notes/strategies cifar10"]
 
 
+def test_a_key_of_the_group_trial_is_swept_and_named_by_its_key():
+    used = [used_values(one) for one in trials({"trial": {"evaluate_every": 5}}, {"trial": {"evaluate_every": 6}})]
+
+    assert swept_values(used) == {"trial.evaluate_every": [5, 6]}
+    lone = trials({"trial": {"evaluate_every": 5}})
+    assert trial_names(lone, [("trial.evaluate_every=5",)]) == ["gradient evaluate_every=5"]
+
+
 def test_a_rows_default_is_not_swept_because_another_row_has_another():
     names = ["gradient_check", "finite_difference"]
     used = [used_values(one) for one in trials(*({"task": {"name": name}} for name in names))]

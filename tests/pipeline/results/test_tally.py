@@ -1,9 +1,12 @@
 """The tally knows what is swept and how settings are named, and works out neither again for what it knows."""
 
+import json
 import math
 
 import pytest
 
+from pipeline.record import artifacts
+from pipeline.record.page import sweep_view
 from pipeline.reports import Failed, Finished
 from pipeline.results import tally as module
 from pipeline.results.criterion import Criterion
@@ -105,3 +108,19 @@ def test_the_many_numbers_of_a_search_are_told_by_their_range(trial):
     tally = Tally([trial(learning_rate=rate / 8) for rate in (9, *range(13, 0, -1))])
 
     assert params(tally)["swept.learning_rate"] == "0.125 to 1.625 (13 values)"
+
+
+def test_the_params_of_a_sweep_have_the_names_and_texts_of_those_of_its_trials(trial):
+    sweep = {"regularization": 0.1234567891, "batch_size": None, "model": {"name": "mlp", "hidden": [3]}}
+    trials = [trial(**sweep, trial={"evaluate_every": steps}) for steps in (5, 10)]
+
+    found, of_trial = params(Tally(trials)), artifacts.params(trials[0].config)
+
+    ours = {"swept.trial.evaluate_every", "sweep.metric", "sweep.mode"}
+    assert {name: of_trial.get(name) for name in found.keys() - ours} == {
+        name: found[name] for name in found.keys() - ours
+    }
+    assert found["swept.trial.evaluate_every"] == "5, 10"
+    assert found["trial.record_every"] == "10"
+    state = json.loads(sweep_view("run", trials, Criterion())[1])
+    assert "params.`trial.evaluate_every`" in state["selectedColumns"]
