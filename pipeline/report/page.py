@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
+from pipeline.config.settings import counted
+from pipeline.record.protocol import CLOCKED
 from pipeline.results.cells import ended, interval, with_deviation
-from pipeline.results.comparisons import Comparison, against_best, between, compare, conclusion, single_draw
+from pipeline.results.comparisons import (
+    Comparison,
+    against_best,
+    at_the_end,
+    between,
+    compare,
+    conclusion,
+    single_draw,
+)
 from pipeline.results.criterion import is_share
 from pipeline.results.repeats import Repeat, Setting, are_repeated
 from pipeline.tracking.reader import RecordedSweep
@@ -42,7 +53,7 @@ def sweep_page(sweep: RecordedSweep) -> str:
         _trials(sweep),
         "<h2>Figures</h2>" if sweep.figures else "",
         *(_figure(name, image) for name, image in sweep.figures.items()),
-        f"<h2>The best trial: {escape(best.trial)}</h2>",
+        f"<h2>The {'best' if _is_ranked(sweep) else 'first'} trial: {escape(best.trial)}</h2>",
         f"<p class=quiet>run <code>{escape(best.run_id)}</code></p>",
         *(_figure(name, image) for name, image in sweep.winner.items()),
         "<h2>Environment</h2>",
@@ -85,14 +96,19 @@ def _summary(sweep: RecordedSweep) -> str:
     for run in sweep.runs:
         counts[run.outcome] = counts.get(run.outcome, 0) + 1
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
-    return f"{sweep.name}: {sweep.status.lower()}, {len(sweep.runs)} trials ({outcomes}), run {sweep.run_id}"
+    return f"{sweep.name}: {sweep.status.lower()}, {counted(len(sweep.runs), 'trial')} ({outcomes}), run {sweep.run_id}"
+
+
+def _is_ranked(sweep: RecordedSweep) -> bool:
+    """Return whether any trial has a value of the metric that ranks: tasks other than training have none."""
+    return sweep.best.score > -math.inf
 
 
 def _settings(sweep: RecordedSweep) -> list[str]:
     """Return the settings of a sweep with their statistics; without repeats, the caution about single draws."""
     settings = sweep.settings
     if not are_repeated(settings):
-        return [_paragraphs([single_draw(settings)])]
+        return [_paragraphs([at_the_end(settings), single_draw(settings)])]
     names = sweep.criterion.columns(run.metrics for run in sweep.runs)
     verdicts = {one.other.key: one.verdict() for one in against_best(settings, most=_MOST_COMPARED)}
     rows = [
@@ -102,8 +118,9 @@ def _settings(sweep: RecordedSweep) -> list[str]:
     heads = ["setting", "repeats", "against the best", *(head for name in names for head in (name, "95 % interval"))]
     table = _table(heads, rows, numbers=range(3, len(heads)), first=True) + _rest(settings)
     best, several = settings[0].best, len(settings[0].values(sweep.criterion.metric)) > 1
-    of_best = f"its best repeat, {best.trial}, is better than the mean of its setting" if best and several else ""
-    return ["<h2>Settings</h2>", _paragraphs([*conclusion(settings), of_best]), table]
+    mean = f"is better than the mean of its setting, {settings[0].name}"
+    of_best = f"the best repeat, {best.trial}, {mean}" if best and several else ""
+    return ["<h2>Settings</h2>", _paragraphs([at_the_end(settings), *conclusion(settings), of_best]), table]
 
 
 def _settings_of_both(one: RecordedSweep, other: RecordedSweep) -> list[str]:
@@ -153,11 +170,17 @@ def _paragraphs(sentences: Iterable[str]) -> str:
 
 
 def _trials(sweep: RecordedSweep) -> str:
-    runs, first = sweep.runs, not are_repeated(sweep.settings)  # with repeats, no trial is the winner
-    metrics = sweep.criterion.columns(run.metrics for run in runs)
-    rows = [[run.trial, *(_value(run, name) for name in metrics), run.outcome] for run in runs[:_MOST_ROWS]]
+    runs = sweep.runs
+    first = _is_ranked(sweep) and not are_repeated(sweep.settings)  # with repeats, no trial is the winner
+    measured = {name for run in runs for name in run.metrics if not name.startswith(CLOCKED)}
+    metrics = sweep.criterion.columns(run.metrics for run in runs) or sorted(measured)
+    rows = [[run.trial, *(_value(run, name) for name in metrics), _outcome(run)] for run in runs[:_MOST_ROWS]]
     numbers = range(1, 1 + len(metrics))
     return _table(["trial", *metrics, "outcome"], rows, numbers=numbers, first=first) + _rest(runs)
+
+
+def _outcome(run: Repeat) -> str:
+    return ": ".join(filter(None, [run.ending, run.message]))
 
 
 def _pairs(one: RecordedSweep, other: RecordedSweep) -> str:

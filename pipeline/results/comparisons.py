@@ -121,8 +121,9 @@ def between(ones: Sequence[Setting], others: Sequence[Setting]) -> list[str]:
     assert best is not None
     assert other is not None
     tests = len(ones) * len(others)
+    found = compare(best, other, tests=tests)
     corrected = f"p counts the difference as one of {tests}, each best being picked from its own sweep"
-    return [compare(best, other, tests=tests).sentence(), corrected]
+    return [found.sentence(), *([corrected] if found.difference else [])]
 
 
 def conclusion(settings: Sequence[Setting]) -> list[str]:
@@ -136,8 +137,9 @@ def conclusion(settings: Sequence[Setting]) -> list[str]:
         apart = sum(one.is_distinguishable for one in found)
         others = f"the {len(found)} settings after {ended[0].name}"
         sentences.append(f"of {others}, {apart} can be told apart from it and {len(found) - apart} cannot")
-        tests = math.comb(len(ended), 2)
-        sentences.append(f"p counts each difference as one of {tests} (Bonferroni over all pairs: the best was picked)")
+        if any(one.difference for one in found):
+            one_of = f"one of {math.comb(len(ended), 2)}"
+            sentences.append(f"p counts each difference as {one_of} (Bonferroni over all pairs: the best was picked)")
     return sentences
 
 

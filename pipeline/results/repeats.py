@@ -44,7 +44,7 @@ class Ranked(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repeat:
-    """A trial as a repeat of its setting: its seeds, its outcome as text, and its last metrics.
+    """A trial as a repeat of its setting: its seeds, its outcome as text with a ``message``, and its last metrics.
 
     ``index`` is its index in the sweep, ``trial`` its name and ``key`` its key, ``run_id`` the id of its run, if it has
     one. ``stopped_at`` is the step of the rung at which it was stopped, infinite if it was not.
@@ -59,6 +59,12 @@ class Repeat:
     key: str = ""
     run_id: str = ""
     stopped_at: float = math.inf
+    message: str = ""
+
+    @property
+    def ending(self) -> str:
+        """The outcome as text, with the step of a rung."""
+        return f"{self.outcome} at step {self.stopped_at:g}" if self.outcome == STOPPED else self.outcome
 
     @property
     def counts(self) -> bool:

@@ -257,6 +257,7 @@ def _settings(runs: Iterable[Any], criterion: Criterion) -> list[Setting]:
             key=tags.get("key", ""),
             run_id=run.info.run_id,
             stopped_at=float(tags["outcome.step"]) if tags.get("outcome") == STOPPED else math.inf,
+            message=tags.get("outcome.message", ""),
         )
         key = tags.get("setting.key") or json.dumps(params)
         groups.setdefault(key, []).append(repeat)

@@ -242,7 +242,38 @@ def test_a_sweep_that_was_stopped_can_be_reported(record, store_uri, tmp_path):
 
     assert report.main([record("KILLED", one=0.5), "--tracking-uri", store_uri, "--output", str(output)]) == 0
 
-    assert "killed, 1 trials (1 complete)" in output.read_text()
+    assert "killed, 1 trial (1 complete)" in output.read_text()
+
+
+def test_trials_of_a_task_that_nothing_ranks_are_told_by_their_own_metrics_and_none_is_the_best():
+    sweep = swept("weights", "data")
+    measured = {"metrics": {"gradient_check/error": 1e-9, "wall_clock/examples_per_second": 3.0}, "message": "good"}
+    runs = tuple(dataclasses.replace(run, **measured) for run in sweep.runs)
+
+    page = sweep_page(dataclasses.replace(sweep, runs=runs, settings=tuple(settings(runs))))
+
+    assert rows(page)[:2] == [["trial", "gradient_check/error", "outcome"], ["weights", "1e-09", "complete: good"]]
+    assert "<h2>The first trial: weights</h2>" in page
+    assert "class=first" not in page
+
+
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_a_report_says_which_trials_were_stopped_early_and_of_how_many_the_winner_is_the_best(repeats):
+    sweep = swept("a", "b", "c", repeats=repeats)
+    runs = tuple(
+        dataclasses.replace(run, outcome="stopped early", stopped_at=20.0) if run.trial[0] == "b" else run
+        for run in sweep.runs
+    )
+
+    page = sweep_page(dataclasses.replace(sweep, runs=runs, settings=tuple(settings(runs))))
+
+    assert "the winner is one of the 2 that went on from the last rung, of 3; stopped early were 1 at step 20" in page
+    assert "stopped early at step 20" in [row[-1] for row in rows(page) if row[0].startswith("b")]
+
+
+def test_no_p_is_explained_where_there_is_none():
+    assert "p counts" not in comparison_page(swept("a", repeats=2), swept("b"))
+    assert "p counts" in comparison_page(swept("a", repeats=2), swept("b", repeats=2))
 
 
 def test_the_best_trial_is_the_first_row_also_of_a_sweep_that_was_killed_while_it_ran(
