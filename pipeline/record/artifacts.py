@@ -120,22 +120,22 @@ def read_config(content: bytes, digest: str) -> dict[str, Any]:
     found = digest_of(content)
     if found != digest:
         raise RecordError(f"{CONFIG} must be as it was recorded, with SHA-256 {digest}, got {found}")
-    with _as_recorded(CONFIG):
+    with as_recorded(CONFIG):
         return dict(yaml.safe_load(content))
 
 
 def read_overrides(content: bytes) -> tuple[str, ...]:
     """Return the overrides in a file of `config_files`."""
-    with _as_recorded(OVERRIDES):
+    with as_recorded(OVERRIDES):
         return tuple(yaml.safe_load(content))
 
 
 @contextlib.contextmanager
-def _as_recorded(name: str) -> Iterator[None]:
-    """Raise a `RecordError` that names the file where what is read in this context is not what was written."""
+def as_recorded(name: str) -> Iterator[None]:
+    """Raise a `RecordError` that names the file or tag where what is read in this context is not what was written."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001  # YAML, JSON and archives that are damaged raise errors of any kind
+    except Exception as error:  # noqa: BLE001  # damaged YAML, JSON, archives and numbers raise errors of any kind
         raise RecordError(f"{name} must be as it was recorded, got: {error}") from None
 
 
@@ -157,7 +157,7 @@ def arrays_file(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 def read_arrays(content: bytes, prefix: str = "") -> dict[str, np.ndarray]:
     """Return the arrays in a file of `arrays_file` whose names begin with ``prefix``, which is removed from them."""
-    with _as_recorded(ARRAYS), np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+    with as_recorded(ARRAYS), np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         return {name.removeprefix(prefix): arrays[name] for name in arrays.files if name.startswith(prefix)}
 
 
@@ -168,7 +168,7 @@ def layout_file(layout: Layout) -> str:
 
 def read_layout(content: bytes) -> Layout:
     """Return the layout in a file of `layout_file`."""
-    with _as_recorded(LAYOUT):
+    with as_recorded(LAYOUT):
         return Layout(**json.loads(content))
 
 

@@ -247,18 +247,19 @@ def _settings(runs: Iterable[Any], criterion: Criterion) -> list[Setting]:
     for index, run in enumerate(sorted(runs, key=lambda run: run.info.run_name)):
         tags, params = run.data.tags, dict(sorted(run.data.params.items()))
         seeds = {name: params.pop(name) for name in varied_by_repeats(list(params), criterion.over)}
-        repeat = Repeat(
-            seeds=tuple(seeds.items()),
-            outcome=tags.get("outcome", run.info.status.lower()),
-            metrics=last_metrics(run),
-            criterion=criterion,
-            index=int(tags.get(INDEX_TAG, index)),  # older records lack it
-            trial=run.info.run_name,
-            key=tags.get("key", ""),
-            run_id=run.info.run_id,
-            stopped_at=float(tags["outcome.step"]) if tags.get("outcome") == STOPPED else math.inf,
-            message=tags.get("outcome.message", ""),
-        )
+        with artifacts.as_recorded(f"a tag of run {run.info.run_id!r}"):  # a person may have changed it
+            repeat = Repeat(
+                seeds=tuple(seeds.items()),
+                outcome=tags.get("outcome", run.info.status.lower()),
+                metrics=last_metrics(run),
+                criterion=criterion,
+                index=int(tags.get(INDEX_TAG, index)),  # older records lack it
+                trial=run.info.run_name,
+                key=tags.get("key", ""),
+                run_id=run.info.run_id,
+                stopped_at=float(tags["outcome.step"]) if tags.get("outcome") == STOPPED else math.inf,
+                message=tags.get("outcome.message", ""),
+            )
         key = tags.get("setting.key") or json.dumps(params)
         groups.setdefault(key, []).append(repeat)
         names.setdefault(key, tags.get("setting") or run.info.run_name)

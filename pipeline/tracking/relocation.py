@@ -41,7 +41,7 @@ def folder_of(location: str) -> Path:
 def relocate(store: Path) -> None:
     """Update the paths in a store whose artifacts are beside it, but recorded elsewhere.
 
-    A read-only store stays as it is.
+    A read-only store stays as it is, and a line says so: its artifacts are looked for where they were.
     """
     with contextlib.suppress(sqlite3.OperationalError), contextlib.closing(sqlite3.connect(store)) as connection:
         experiments = connection.execute("SELECT experiment_id, name, artifact_location FROM experiments").fetchall()
@@ -50,10 +50,17 @@ def relocate(store: Path) -> None:
             current = ours.with_name(recorded.name or ours.name)  # an experiment that was renamed keeps its folder
             runs = connection.execute("SELECT run_uuid FROM runs WHERE experiment_id = ?", (number,))
             if _is_moved(current, recorded, {str(run) for (run,) in runs}, named=current == ours):
-                with connection:
-                    _move(connection, number, str(location), current)
-                    _move_places(connection, number, recorded.parents[1] / store.name, store)
-                _log.warning("%s was moved from %s, and its artifacts with it", store, recorded.parents[1])
+                moved = f"{store} was moved from {recorded.parents[1]}"
+                try:
+                    with connection:
+                        _move(connection, number, str(location), current)
+                        _move_places(connection, number, recorded.parents[1] / store.name, store)
+                except sqlite3.OperationalError as error:
+                    _log.warning(
+                        "%s, but is not updated, so its artifacts are looked for where they were: %s", moved, error
+                    )
+                    return
+                _log.warning("%s, and its artifacts with it", moved)
 
 
 def _is_moved(current: Path, recorded: Path, runs: set[str], *, named: bool) -> bool:

@@ -9,11 +9,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.address import absolute, redact, unreachable
 from pipeline.errors import RecordError
 from pipeline.plan.plan import PlannedTrial
+from pipeline.record.artifacts import as_recorded
 from pipeline.record.log import DamagedError, Log
 from pipeline.record.protocol import CLOCKED, Opened, Past, Recalled, Resumed
 from pipeline.record.runs import RESUMED, Runs
@@ -78,7 +79,7 @@ def latest_sweeps(uri: str, experiment: str, key: str = "%") -> Iterator[Past]:
                 name=parent.info.run_name,
                 tags=dict(parent.data.tags),
                 params=tuple(dict(run.data.params) for run in trials),
-                ended={key: _result(run.data.tags, last_metrics(run)) for key, run in ended.items()},
+                ended={key: _recorded_result(run) for key, run in ended.items()},
                 runs={key: run.info.run_id for key, run in ended.items()},
                 unended=tuple(run.info.run_id for run in (*trials, parent) if run.info.status in _UNENDED),
             )
@@ -123,6 +124,12 @@ def recall(store: Store, trial: PlannedTrial, run_id: str) -> Recalled:
     last = {name: float(one.values[-1]) for name, one in run.curves.items()}
     result = dataclasses.replace(_result(run.tags, last), arrays=run.arrays)
     return Recalled(trial=trial, run_id=run_id, curves=curves, result=result, layout=run.layout)
+
+
+def _recorded_result(run: Any) -> Result:
+    """Return the result of a run, or raise a `RecordError` if a person has changed a tag that holds it."""
+    with as_recorded(f"a tag of run {run.info.run_id!r}"):
+        return _result(run.data.tags, last_metrics(run))
 
 
 def _result(tags: Mapping[str, str], metrics: Mapping[str, float]) -> Result:

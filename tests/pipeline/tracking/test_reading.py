@@ -195,6 +195,24 @@ def test_a_trial_that_was_running_when_its_sweep_was_killed_is_read_as_what_it_c
     assert sweep.settings[0].score == 0.5
 
 
+@pytest.mark.parametrize(("tag", "value"), [("index", "mine"), ("outcome", "great"), ("outcome.step", "")])
+def test_a_tag_that_a_person_has_changed_is_an_error_that_names_the_run(
+    store_uri, experiment, client, tiny, trial, layout, tag, value
+):
+    planned = trial()
+    recorder = MlflowRecorder(store_uri, experiment)
+    recorder.open(header(planned), tiny, Provenance())
+    recorder.record(Finished(trial=planned, result=done(**{"val/accuracy": 0.5}), layout=layout))
+    recorder.close("FINISHED")
+    client.set_tag(run_id := recorder.run_id(planned), tag, value)
+
+    def read():
+        return [*latest_sweeps(store_uri, experiment), open_reader(store_uri).sweep(parent_of(recorder))]
+
+    with pytest.raises(RecordError, match=rf"a tag of run '{run_id}' must be as it was recorded, got: .*{value}"):
+        read()
+
+
 def test_trials_and_settings_with_equal_results_stand_in_the_order_of_the_sweep(
     store_uri, experiment, tiny, trial, layout
 ):

@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.address import absolute
 from pipeline.record.outbox import Change
+from pipeline.tracking import relocation
 from pipeline.tracking.relocation import PLACE_TAGS, artifact_folder
 from pipeline.tracking.sqlite_store import open_store
 
@@ -127,3 +128,17 @@ def test_it_is_told_once(project, tmp_path, caplog):
         opened(there)
 
     assert caplog.text.count(f"{there}/mlflow.db was moved from {project}") == 1
+
+
+def test_a_store_that_is_moved_and_cannot_be_updated_says_where_its_artifacts_are_looked_for(
+    project, tmp_path, caplog, monkeypatch
+):
+    there, connect = shutil.move(project, tmp_path / "new") / "mlflow.db", sqlite3.connect
+    monkeypatch.setattr(relocation.sqlite3, "connect", lambda path: connect(f"{path.as_uri()}?mode=ro", uri=True))
+
+    relocation.relocate(there)
+
+    (told,) = caplog.messages
+    assert told.startswith(
+        f"{there} was moved from {project}, but is not updated, so its artifacts are looked for where"
+    )
