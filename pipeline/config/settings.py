@@ -159,6 +159,12 @@ def text_of(name: str, value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def cell_of(name: str, used: Mapping[str, Any]) -> Any:
+    """Return the value of a key as a cell of a table of results: a number stays one, None is a key that is not used."""
+    value = used.get(name)
+    return value if isinstance(value, int | float) or name not in used else text_of(name, value)
+
+
 def param_of(value: Any) -> str:
     """Return a value of a config as a param, with all its digits, alike in the runs of a sweep and of its trials.
 

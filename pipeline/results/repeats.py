@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from pipeline.config.settings import cell_of
 from pipeline.results.criterion import Criterion
 from pipeline.results.statistics import Summary, spread, summarize, summarize_each
 from tasks.events import Outcome
@@ -186,8 +187,8 @@ def setting_rows(settings: Sequence[Setting], swept: Sequence[str]) -> list[dict
 def _row(setting: Setting, swept: Sequence[str]) -> dict[str, Any]:
     counts = setting.counts()
     row: dict[str, Any] = {"setting": setting.name, "repeats": len(setting.repeats)}
-    row |= {name: counts.pop(name, 0) for name in (COMPLETE, DIVERGED, FAILED)} | counts
-    return row | {key: setting.used.get(key) for key in swept}
+    row |= {name: counts.pop(name, 0) for name in (COMPLETE, STOPPED, DIVERGED, FAILED)} | counts
+    return row | {key: cell_of(key, setting.used) for key in swept}
 
 
 def _known(value: float) -> float | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config.settings import SweptValues, setting_names, text_of, used_values
+from pipeline.config.settings import SweptValues, cell_of, setting_names, used_values
 from pipeline.plan.plan import PlannedTrial
 from pipeline.reports import Failed, Finished, Progressed, Started, TrialReport
 from pipeline.results.criterion import Criterion
@@ -167,7 +167,7 @@ class Tally:
         names |= dict.fromkeys(sorted({name for standing in ranking for name in standing.metrics}))
         return [
             {"trial": standing.trial.name, "outcome": standing.outcome_text}
-            | {key: _cell(key, used[standing.trial.key]) for key in varied}
+            | {key: cell_of(key, used[standing.trial.key]) for key in varied}
             | {name: standing.metrics.get(name) for name in names}
             | {"step": standing.step, "message": standing.message}
             for standing in ranking
@@ -215,9 +215,3 @@ class Tally:
         self.done += 1
         self._open[standing.setting] -= (standing.outcome in _OPEN) - (outcome in _OPEN)
         standing.outcome, standing.message = outcome, message
-
-
-def _cell(key: str, used: Mapping[str, Any]) -> Any:
-    """Return a trial's value of a key, None if the trial does not use it."""
-    value = used.get(key)
-    return value if isinstance(value, int | float) or key not in used else text_of(key, value)

@@ -41,6 +41,16 @@ def test_diverged_and_failed_repeats_are_counted_and_not_averaged():
     assert (row["repeats"], row["complete"], row["diverged"], row["failed"]) == (4, 2, 1, 1)
 
 
+def test_a_row_counts_each_outcome_and_holds_all_examples_as_a_text_and_an_unused_value_as_none():
+    used = [{"batch_size": None, "learning_rate": 0.5}, {"batch_size": 64}]
+    settings = [dataclasses.replace(setting(str(one), [0.5]), used=one) for one in used]
+
+    table = setting_rows(settings, ["batch_size", "learning_rate"])
+
+    assert [(row["batch_size"], row["learning_rate"]) for row in table] == [("all", 0.5), (64, None)]
+    assert [row["stopped early"] for row in table] == [0, 0]
+
+
 def test_a_setting_that_diverges_in_some_repeats_is_not_the_winner():
     lucky = setting("lucky", [0.9, 0.1], outcomes=["complete", "diverged"])
     sound, lost = setting("sound", [0.5, 0.5]), setting("lost", [0.9, 0.9], outcomes=["diverged"] * 2)
