@@ -64,7 +64,8 @@ def sqlite_file(uri: str) -> Path | None:
             path = urllib.parse.unquote(path) if "%" in path and _unquotes() else path
             if path in {"", ":memory:"}:
                 return None
-            return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100  # as SQLAlchemy does, `..` and all
+            # As SQLAlchemy does, `..` and all; pathlib raises a RuntimeError for ~NAME if nobody has that name.
+            return Path(os.path.abspath(os.path.expanduser(path)))  # noqa: PTH100, PTH111
     return None
 
 

@@ -24,6 +24,7 @@ from pipeline.reports import Layout
 from pipeline.results.criterion import Criterion
 from pipeline.results.repeats import STOPPED, Repeat, Setting, rank, ranked
 from pipeline.tracking.connection import answering, children, connect
+from tasks.datasets.source import expanded
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient  # takes seconds to import
@@ -236,7 +237,7 @@ def _with_data_path(config: dict[str, Any], tags: Mapping[str, str], uri: str) -
         return config
     folders = [Path(tags[FOLDER])] if FOLDER in tags else []  # an older record does not say
     folders += [store.parent] if store else []
-    there = [str(path) for folder in folders if (path := folder / Path(root).expanduser()).exists()]
+    there = [str(path) for folder in folders if (path := folder / expanded(root)).exists()]
     return {**config, "dataset": {**dataset, "root": next(iter(there), root)}}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tasks.datasets.cifar10_layouts import CLASSES, RECORD, RECORDS, TEST, TRAIN, read_binary, read_python
 from tasks.datasets.dataset import Dataset, check_scaling, make_dataset
-from tasks.datasets.source import ProgressCallback
+from tasks.datasets.source import ProgressCallback, expanded
 from tasks.errors import DataError, require
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
@@ -38,7 +38,7 @@ class Cifar10:
 
     def load(self, *, progress: ProgressCallback | None = None) -> Dataset:
         """Read the images; the progress counts the bytes of a download."""
-        root = Path(self.root or "data").expanduser()
+        root = expanded(self.root or "data")
         folder = locate(root) or obtain(root, download=self.download, progress=progress)
         binary = folder.name == BINARY or any((folder / name).exists() for name in MEMBERS)
         train, held, test = (read_binary if binary else read_python)(folder, self.validation)

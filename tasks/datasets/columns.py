@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -123,6 +123,31 @@ def tabular(
         validation=validation if len(validation) else 0,
         scaling=options.scaling,
     )
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the names of columns for a message, the first twenty of many."""
+    return ", ".join(names if len(names) <= 20 else [*names[:20], f"... ({len(names)} in all)"])
+
+
+def first_text(values: Iterable[Any]) -> tuple[int, Any]:
+    """Return the row, from 1, and the value of the first that reads like no number, None left out.
+
+    If all read like numbers, it is the first of them.
+
+    >>> first_text([None, "2", "two", "deux"]), first_text(["1"])
+    ((3, 'two'), (1, '1'))
+    """
+    rows = ((row, value) for row, value in enumerate(values, start=1) if value is not None)
+    return min(rows, key=lambda row: _reads_like_number(row[1]), default=(1, None))
+
+
+def _reads_like_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def numbered(texts: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tasks.datasets.dataset import Dataset, Split, check_scaling, make_dataset
-from tasks.datasets.source import ProgressCallback
+from tasks.datasets.source import ProgressCallback, expanded
 from tasks.errors import ConfigError, DataError, require
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -37,7 +37,7 @@ class Images:
         """Decode the pictures; the progress counts files."""
         if self.root is None:
             raise ConfigError("dataset.root must be the folder that holds train and test, got None")
-        root = Path(self.root).expanduser()
+        root = expanded(self.root)
         classes = _classes(root / "train")
         odd = set(classes) ^ set(_classes(root / "test"))
         if odd:

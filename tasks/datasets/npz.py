@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tasks.datasets.dataset import Dataset, Split, check_scaling, make_dataset
-from tasks.datasets.source import ProgressCallback
+from tasks.datasets.source import ProgressCallback, expanded
 from tasks.errors import ConfigError, DataError, require
 
 _KERAS = ("x_{part}", "y_{part}")
@@ -46,7 +47,7 @@ class Npz:
         """Read the file; no object in it is ever unpickled."""
         if self.root is None:
             raise ConfigError("dataset.root must be the .npz file to read, got None")
-        file = Path(self.root).expanduser()
+        file = expanded(self.root)
         arrays, naming = _read(file)
         parts = {
             part: _split(file, arrays, naming, part) for part in ("train", "test", "val") if _has(arrays, naming, part)
@@ -152,6 +153,8 @@ def _classes(file: Path, arrays: Mapping[str, np.ndarray], of_labels: str) -> tu
         names = arrays[CLASSES]
         if names.dtype.kind != "U" or names.ndim != 1:
             raise DataError(f"{file}: {CLASSES} must be texts (C,), got {names.dtype} {names.shape}")
+        if twice := [name for name, count in Counter(names.tolist()).items() if count > 1]:
+            raise DataError(f"{file}: {CLASSES} must be texts that differ, got {twice[0]!r} more than once")
         return tuple(names.tolist())
     present = np.unique(arrays[of_labels])
     if present[0] != 0 or present[-1] != len(present) - 1:

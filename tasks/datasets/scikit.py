@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.datasets.columns import check_options, tabular
+from tasks.datasets.columns import check_options, first_text, listed, tabular
 from tasks.datasets.dataset import Dataset
 from tasks.datasets.source import ProgressCallback
 from tasks.errors import ConfigError, DataError, require
@@ -49,7 +49,7 @@ class Scikit:
         columns, labels = self._fetch(title)
         for name in self.drop:
             if name not in columns:
-                raise ConfigError(f"dataset.drop must be of the columns {', '.join(columns)}, got {name!r}: {title}")
+                raise ConfigError(f"dataset.drop must be of the columns {listed([*columns])}, got {name!r}: {title}")
         kept = {name: _numbers(title, name, values) for name, values in columns.items() if name not in self.drop}
         return tabular(title=title, name=self.data_name, columns=kept, labels=labels, options=self)
 
@@ -85,9 +85,10 @@ def _numbers(title: str, name: str, values: Any) -> np.ndarray:
     try:
         return np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):
-        first = next(iter(values))
+        row, text = first_text(values)
         raise DataError(
-            f"{title}: column {name!r} must hold numbers, got {first!r}: leave it out with 'dataset.drop=[{name}]'"
+            f"{title}: column {name!r} must hold numbers, got {text!r} in row {row}: leave it out with "
+            f"'dataset.drop=[{name}]'"
         ) from None
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os.path
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 from tasks.datasets.dataset import Dataset
@@ -20,3 +22,8 @@ class Source(Protocol):
 
     def load(self, *, progress: ProgressCallback | None = None) -> Dataset:
         """Read the dataset, the same one at every call; raise a `DataError` where that fails."""
+
+
+def expanded(root: str) -> Path:
+    """Return a path that the user gave, ``~`` expanded; ``~NAME`` stays as it is if nobody has that name."""
+    return Path(os.path.expanduser(root))  # noqa: PTH111  # pathlib raises a RuntimeError for a name that nobody has

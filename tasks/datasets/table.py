@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tasks.datasets.columns import check_options, tabular
+from tasks.datasets.columns import check_options, first_text, listed, tabular
 from tasks.datasets.dataset import Dataset
-from tasks.datasets.source import ProgressCallback
+from tasks.datasets.source import ProgressCallback, expanded
 from tasks.errors import ConfigError, DataError
 
-CSV, PARQUET = (".csv", ".tsv", ".csv.gz", ".tsv.gz"), (".parquet", ".pq")
+TSV = (".tsv", ".tsv.gz")
+CSV, PARQUET = (".csv", ".csv.gz", *TSV), (".parquet", ".pq")
+
+LINE = 64 << 20  # bytes; a line of ten thousand columns is longer than the 1 MiB that pyarrow expects
 
 MISSING_TEXTS = ("", "?", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
 """The texts that mean a missing number in a CSV file."""
@@ -47,12 +51,12 @@ class Table:
         """Read the file."""
         if self.root is None:
             raise ConfigError("dataset.root must be the .csv or .parquet file to read, got None")
-        file = Path(self.root).expanduser()
+        file = expanded(self.root)
         table = _read(file)
         used = self._used(file, table.column_names)
         return tabular(
             title=str(file),
-            name=file.name.partition(".")[0],
+            name=_stem(file),
             columns={name: _numbers(file, name, table.column(name)) for name in used},
             labels=_texts(file, str(self.label), table.column(self.label)),
             parts=None if self.split is None else np.array(table.column(self.split).to_pylist(), dtype=object),
@@ -61,8 +65,7 @@ class Table:
 
     def _used(self, file: Path, names: list[str]) -> list[str]:
         """Return the names of the columns of features."""
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
+        if twice := [name for name, count in Counter(names).items() if count > 1]:
             raise DataError(f"{file}: every column must have a name of its own, got {twice[0]!r} twice")
         given = {"label": (self.label,), "features": self.features or (), "drop": self.drop}
         given["split"] = () if self.split is None else (self.split,)
@@ -70,17 +73,23 @@ class Table:
             for name in wanted:
                 if name not in names:
                     raise ConfigError(
-                        f"dataset.{parameter} must be of the columns {', '.join(names)}, got {name!r}: {file}"
+                        f"dataset.{parameter} must be of the columns {listed(names)}, got {name!r}: {file}"
                     )
         apart = {self.label, self.split, *self.drop}
         if clash := sorted({*(self.features or ())} & apart, key=str):
             raise ConfigError(f"dataset.features must be none of label, split and drop, got {clash[0]!r}")
-        return list(self.features or [name for name in names if name not in apart])
+        return [name for name in names if name not in apart] if self.features is None else list(self.features)
+
+
+def _stem(file: Path) -> str:
+    """Return the file's name without its ending."""
+    longest = max((ending for ending in CSV + PARQUET if file.name.lower().endswith(ending)), key=len)
+    return file.name[: -len(longest)]
 
 
 def _read(file: Path) -> Any:
     """Return the file as a table of pyarrow."""
-    from pyarrow import csv, lib, parquet  # noqa: PLC0415 - takes a fifth of a second, few rows need it
+    from pyarrow import csv, input_stream, lib, parquet  # noqa: PLC0415 - takes a fifth of a second, few rows need it
 
     name = file.name.lower()
     if not name.endswith(CSV + PARQUET):
@@ -91,11 +100,14 @@ def _read(file: Path) -> Any:
         if name.endswith(PARQUET):
             table = parquet.read_table(file)
         else:
-            table = csv.read_csv(
-                file,
-                parse_options=csv.ParseOptions(delimiter="\t" if ".tsv" in name else ","),
-                convert_options=csv.ConvertOptions(null_values=list(MISSING_TEXTS)),
-            )
+            # Pyarrow itself would know the ending of a compressed file in small letters only.
+            with input_stream(file, compression="gzip" if name.endswith(".gz") else None) as stream:
+                table = csv.read_csv(
+                    stream,
+                    read_options=csv.ReadOptions(block_size=LINE),
+                    parse_options=csv.ParseOptions(delimiter="\t" if name.endswith(TSV) else ","),
+                    convert_options=csv.ConvertOptions(null_values=list(MISSING_TEXTS)),
+                )
         table.validate(full=True)  # texts that are none are found here
         "".join(table.column_names).encode()
     except (lib.ArrowException, OSError, ValueError) as error:
@@ -110,10 +122,10 @@ def _numbers(file: Path, name: str, column: Any) -> np.ndarray:
     kind = column.type
     numeric = types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_decimal(kind)
     if not numeric and not types.is_null(kind):
-        first = next((value for value in column.to_pylist() if value is not None), None)
+        row, text = first_text(None if value in MISSING_TEXTS else value for value in column.to_pylist())
         raise DataError(
-            f"{file}: column {name!r} must hold numbers, got {first!r}: leave it out with 'dataset.drop=[{name}]', "
-            "or name the others in dataset.features"
+            f"{file}: column {name!r} must hold numbers, got {text!r} in row {row}: leave it out with "
+            f"'dataset.drop=[{name}]', or name the others in dataset.features"
         )
     if types.is_boolean(kind):
         column = column.cast("int8")

@@ -136,6 +136,12 @@ def test_every_row_is_described_as_it_was_parsed(source):
     assert parse_row(DATASETS, "dataset", description) == source
 
 
+@pytest.mark.parametrize("name", ["cifar10", "images", "npz", "table"])
+def test_a_home_that_nobody_has_is_a_path_that_is_not_there(name):
+    with pytest.raises(DataError, match=r"dataset\.root must .*~nobody-of-this-name/set"):
+        DATASETS[name](root="~nobody-of-this-name/set.csv").load()
+
+
 def test_every_row_has_a_config_file_that_opens_with_its_command():
     for name in DATASETS:
         lines = (CONF / f"{name}.yaml").read_text().splitlines()

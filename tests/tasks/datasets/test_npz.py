@@ -115,6 +115,11 @@ def test_arrays_that_do_not_fit_are_refused(save, changes, message):
         save(arrays(**changes)).load()
 
 
+def test_classes_that_share_a_name_are_refused(save):
+    with pytest.raises(DataError, match=r"classes must be texts that differ, got 'a' more than once"):
+        save(arrays(classes=np.array(["a", "b", "a"]))).load()
+
+
 def test_an_array_that_is_missing_is_named(save):
     content = arrays()
     del content["test_labels"]

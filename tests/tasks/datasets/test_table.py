@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -159,7 +161,11 @@ def test_missing_values_are_refused_by_name(table):
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"drop": ()}, DataError, r"column 'id' must hold numbers, got 'p0': leave it out with 'dataset\.drop=\[id\]'"),
+        (
+            {"drop": ()},
+            DataError,
+            r"column 'id' must hold numbers, got 'p0' in row 1: leave it out with 'dataset\.drop=\[id\]'",
+        ),
         ({"label": None}, ConfigError, r"dataset\.label must be of the columns id, age, fee, sick, got None"),
         ({"label": "ill"}, ConfigError, r"dataset\.label must be of the columns .*, got 'ill'"),
         ({"drop": ("no",)}, ConfigError, r"dataset\.drop must be of the columns .*, got 'no'"),
@@ -169,6 +175,7 @@ def test_missing_values_are_refused_by_name(table):
             DataError,
             r"dataset\.label 'fee' must hold one class a row, got 0\.25 in row 2",
         ),
+        ({"features": ()}, DataError, r"there must be a column of numbers and a row, got 0 and 20"),
         ({"test": 20}, DataError, r"dataset\.test must leave rows for training and test of 20, got 20"),
         ({"root": None}, ConfigError, r"dataset\.root must be the \.csv or \.parquet file to read, got None"),
         ({"root": "none.csv"}, DataError, r"got 'none\.csv', and there is no such file"),
@@ -186,6 +193,10 @@ def test_what_does_not_fit_is_refused(table, changes, error, message):
         (["a,a,sick", "1,2,x"], r"every column must have a name of its own, got 'a' twice"),
         (["id,a,sick", "1,2,x", "1,2"], r"set\.csv cannot be read as a table: .*2"),
         (["id,a,sick", "1,1e300,x", "1,2,y"], r"column 'a' must hold finite numbers of float32, got 1e\+300 in row 1"),
+        (
+            ["id,a,sick", "1,2,x", "1,NA,x", "1,two,y"],
+            r"column 'a' must hold numbers, got 'two' in row 3: leave it out",
+        ),
         (["id,sick", "1,x", "2,y"], r"there must be a column of numbers and a row, got 0 and 2"),
         (["id,a,sick", "1,2,x", "1,2,"], r"dataset\.label 'sick' must hold one class a row, got '' in row 2"),
     ],
@@ -193,6 +204,34 @@ def test_what_does_not_fit_is_refused(table, changes, error, message):
 def test_a_table_that_cannot_be_is_refused(table, lines, message):
     with pytest.raises(DataError, match=message):
         table(lines).load()
+
+
+@pytest.mark.parametrize(
+    ("name", "called"), [("SET.CSV", "SET"), ("set.tsv.csv", "set.tsv"), (".csv.csv", ".csv"), ("A.CSV.GZ", "A")]
+)
+def test_a_file_is_read_by_its_ending_and_named_without_it(table, tmp_path, name, called):
+    row = table(name=name)
+    if name.endswith(".GZ"):
+        (tmp_path / name).write_bytes(gzip.compress((tmp_path / name).read_bytes()))
+
+    dataset = row.load()
+
+    assert (dataset.name, dataset.digest) == (called, table().load().digest)
+
+
+def test_of_many_columns_a_message_lists_the_first(table):
+    lines = [",".join(f"c{n}" for n in range(99)), ",".join("1" * 99)]
+
+    with pytest.raises(
+        ConfigError, match=r"dataset\.label must be of the columns c0, .*, c19, \.\.\. \(99 in all\), got "
+    ):
+        table(lines).load()
+
+
+def test_a_line_may_be_longer_than_a_mebibyte(table):
+    long = "x" * (1 << 20)
+
+    assert table([line.replace("age", long) for line in LINES], drop=("id",)).load().digest == table().load().digest
 
 
 def test_a_file_that_is_no_parquet_is_refused(table):
