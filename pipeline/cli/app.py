@@ -97,7 +97,7 @@ def hydra_arguments(arguments: Sequence[str]) -> list[str]:
     # argparse accepts the overrides only in one piece.
     given = get_args_parser().parse_intermixed_args(arguments)
     options = [argument for argument in arguments if argument not in given.overrides]
-    many = given.multirun or "hydra.mode=MULTIRUN" in given.overrides
+    many = given.multirun or any(text.endswith("hydra.mode=MULTIRUN") for text in given.overrides)
     overrides = defer_conditional_keys(given.overrides) if many else given.overrides
     # --info may stand without a value, and would take the first override for one.
     return [*overrides, *options] if given.info else [*options, *overrides]

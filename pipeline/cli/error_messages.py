@@ -9,6 +9,7 @@ import traceback
 
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from pipeline.address import redact
 from pipeline.config.tables import TABLES, fault_of
@@ -16,7 +17,7 @@ from pipeline.errors import TrialsFailedError
 from pipeline.hydra.groups import choices_with, keys, misplaced, presets, unknown_hydra_key
 from tasks.errors import SweepError, unknown_choice
 
-EXPECTED = (SweepError, HydraException, OmegaConfBaseException, OSError)
+EXPECTED = (SweepError, HydraException, OmegaConfBaseException, YAMLError, OSError, MemoryError)
 """Errors that the user can cause: they are printed without a traceback."""
 
 
@@ -57,15 +58,25 @@ def _text_of(error: BaseException) -> str:
         return f"cannot use{what}: {error.strerror or error}"
     if isinstance(error, SweepError):
         return str(error)
-    # An environment variable that hydra.job.env_copy names may be missing.
-    return f"{error} must be set" if isinstance(error, KeyError) else _first_line(error)
+    return _text_of_others(error)
+
+
+def _text_of_others(error: BaseException) -> str:
+    if isinstance(error, YAMLError):  # of several lines: what is wrong, in which file and where
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"there is not enough memory: {_first_line(error)}"
+    if isinstance(error, KeyError):  # an environment variable that hydra.job.env_copy names
+        return f"{error} must be set"
+    return _first_line(error) + (f": {error.__cause__}" if error.__cause__ else "")
 
 
 def _choice_text(error: MissingConfigException) -> str:
     """Return the message of an unknown choice of a group, an empty text if the missing file is none."""
     missing = str(error.missing_cfg_file)
     if missing.startswith("experiment/"):  # its presets are in folders, which Hydra does not list
-        return str(unknown_choice("experiment", missing.removeprefix("experiment/"), presets()))
+        known = {*presets(), *(error.options or ())}  # those of a folder of the user's, too
+        return str(unknown_choice("experiment", missing.removeprefix("experiment/"), known))
     group, _, name = missing.rpartition("/")
     if not error.options:
         return ""
@@ -75,6 +86,10 @@ def _choice_text(error: MissingConfigException) -> str:
 
 def _hydra_text(error: HydraException) -> str:
     text = str(error)
+    if unread := re.match(r"(LexerNoViableAltException: )(.*)\n( *)\^", text):
+        override = unread.group(2)
+        sign = override[len(unread.group(3)) - len(unread.group(1)) :][:1]
+        return f"{override} cannot be read at {sign!r}: a value that holds it must be quoted, as in KEY='\"VALUE\"'"
     unknown = re.search(r"Could not override '([^']+)'", text)
     if unknown:
         key = unknown.group(1).removesuffix(".")

@@ -192,8 +192,8 @@ def parse(values: Mapping[str, Any]) -> Config:
     inside_trial = {key.partition(".")[2] for key in NUMBERS.values() if "." in key}
     limits = {f.name for f in dataclasses.fields(Limits)}
     top = {*TABLES, *_SECTIONS, *_CHOICES, "trial", *(key for key in NUMBERS.values() if "." not in key)}
-    for name in values:
-        if name not in top and isinstance(values[name], Mapping) and (inside := sorted(top & {*values[name]})):
+    for name, value in values.items():
+        if name not in top and isinstance(value, Mapping) and (inside := sorted({*top, "hydra"} & {*value})):
             raise ConfigError(
                 f"{name} is no group of keys, but holds {', '.join(inside)}: the file of {name}=CHOICE must begin with "
                 "the line '# @package _global_' to set keys of the config"

@@ -78,7 +78,7 @@ def unknown_hydra_key(key: str) -> str:
     "hydra.job.env_set.HOME is no key of Hydra's config yet: +hydra.job.env_set.HOME=VALUE adds it"
     """
     plugin = ".".join(key.split(".")[:2])
-    if plugin in {"hydra.launcher", "hydra.sweeper"} and not key.startswith("hydra.sweeper.params."):
+    if plugin in {"hydra.launcher", "hydra.sweeper"} and not f"{key}.".startswith("hydra.sweeper.params."):
         return f"{key} is no key of the {plugin.removeprefix('hydra.')} that is chosen (see --cfg hydra -p {plugin})"
     kind: Any = HydraConf
     above, *names = key.split(".")
@@ -92,7 +92,7 @@ def unknown_hydra_key(key: str) -> str:
             return f"{above}.{name} is no key of Hydra's config{hint} (see --hydra-help)"
         kind = typing.get_type_hints(kind)[name]
         above = f"{above}.{name}"
-    return f"{key} is no key of Hydra's config (see --hydra-help)"
+    return f"{key} has no such keys in Hydra's config yet: +{key}=VALUE adds them"
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -18,6 +18,8 @@ SWEEPERS = [
 PRESETS = {
     "full_batch": "# @package _global_\nhydra: {sweeper: {params: {batch_size: null, seed: '1,2'}}}\n",
     "unpackaged": "steps: 7\nlearning_rate: 0.5\n",
+    "headless": "hydra: {sweeper: {params: {seed: '1,2'}}}\n",
+    "torn": "# @package _global_\nsteps: [1\n",
     "misspelt": "# @package _global_\nhydra: {swepper: {params: {seed: '1,2'}}}\n",
     "momentum": "# @package _global_\ndefaults: [override /optimizer: momentum]\n",
     "losses": "# @package _global_\nhydra: {sweeper: {params: {loss: 'svm,softmax', loss.margin: '1,2'}}}\n",
@@ -58,7 +60,9 @@ ON_BOTH_SIDES = [
     ("seed=1,2", "--multirun", "--config-dir", "mine", "steps=20"),
     ("--config-dir", "mine", "seed=1,2", "steps=20", "--multirun"),
 ]
-WRONG = [("-m", "--config-dir", "mine", f"experiment={name}") for name in ("unpackaged", "misspelt")]
+BY_MODE = ("++hydra.mode=MULTIRUN", "optimizer=sgd,momentum", "optimizer.momentum=0.3")
+NAMES = ("unpackaged", "misspelt", "headless", "torn", "mispelt")
+WRONG = [("-m", "--config-dir", "mine", f"experiment={name}") for name in NAMES]
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +72,7 @@ def dry_run(tmp_path_factory):
     (made / "mine/experiment").mkdir(parents=True)
     for name, text in PRESETS.items():
         (made / f"mine/experiment/{name}.yaml").write_text(text)
-    lines = [*map(swept, COUNTS), *ON_BOTH_SIDES, *WRONG]
+    lines = [*map(swept, COUNTS), *ON_BOTH_SIDES, BY_MODE, *WRONG]
     ends = session(made, *([*line, *PLAN] for line in lines))
     return dict(zip(lines, ends, strict=True)).get
 
@@ -183,12 +187,21 @@ def test_a_value_that_only_a_job_can_resolve_is_left_to_it(tmp_path):
 
 
 def test_presets_are_told_what_is_wrong_with_them(dry_run):
-    one, two = map(dry_run, WRONG)
+    codes, (unpackaged, misspelt, headless, torn, unknown), _ = zip(*map(dry_run, WRONG), strict=True)
 
-    assert one[0] == two[0] == 2
-    assert "experiment is no group of keys, but holds learning_rate, steps: the file of experiment=CHOICE" in one[1]
-    assert "'# @package _global_'" in one[1]
-    assert "In 'experiment/misspelt': hydra.swepper is no key of Hydra's config, did you mean hydra.sweeper" in two[1]
+    assert set(codes) == {2}
+    assert "experiment is no group of keys, but holds learning_rate, steps: the file of experiment=CHOICE" in unpackaged
+    assert "'# @package _global_'" in unpackaged
+    assert "In 'experiment/misspelt': hydra.swepper is no key of Hydra's config, did you mean hydra.sweeper" in misspelt
+    assert "experiment is no group of keys, but holds hydra: the file of experiment=CHOICE" in headless
+    assert re.search(r"torn\.yaml\", line 2, column 8 expected ',' or ']', but got", torn)
+    assert re.search(r"experiment must be one of .*misspelt, .*, got 'mispelt' \(did you mean 'misspelt'\?\)", unknown)
+
+
+def test_a_multirun_by_its_mode_has_keys_of_some_choices_too(dry_run):
+    code, err, out = dry_run(BY_MODE)
+
+    assert (code, err, planned(out)) == (0, "", (2, 0))
 
 
 @pytest.mark.parametrize("line", ON_BOTH_SIDES, ids=" ".join)
