@@ -1,4 +1,4 @@
-"""Numerical gradients as the notes compute them: forward and centred differences of any function of a point."""
+"""The numerical gradient as the notes compute it: forward or centred differences of any function of a point."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def numerical_gradient(
     >>> numerical_gradient(lambda x: float(x @ x), np.array([1.0, -2.0])).round(6)
     array([ 2., -4.])
     """
-    check_scheme(scheme)
+    if scheme not in SCHEMES:
+        raise unknown_choice("scheme", scheme, SCHEMES)
     gradient = np.full(point.shape, np.nan)
     here = objective(point) if scheme == "forward" else 0.0
     for index in np.ndindex(point.shape) if coordinates is None else coordinates:
@@ -46,24 +47,3 @@ def numerical_gradient(
         finally:
             point[index] = value
     return gradient
-
-
-def numerical_directional_derivative(
-    objective: ScalarFunction, point: np.ndarray, direction: np.ndarray, *, h: float = 1e-5, scheme: str = "centred"
-) -> float:
-    """Return the slope of ``objective`` at ``point`` along ``direction``: two evaluations whatever the dimension.
-
-    >>> numerical_directional_derivative(lambda x: float(x @ x), np.array([1.0, -2.0]), np.array([0.0, 1.0]), h=0.5)
-    -4.0
-    """
-    check_scheme(scheme)
-    ahead = objective(point + h * direction)
-    if scheme == "forward":
-        return (ahead - objective(point)) / h
-    return (ahead - objective(point - h * direction)) / (2 * h)
-
-
-def check_scheme(scheme: str) -> None:
-    """Raise a `ConfigError` unless ``scheme`` is one of `SCHEMES`."""
-    if scheme not in SCHEMES:
-        raise unknown_choice("scheme", scheme, SCHEMES)

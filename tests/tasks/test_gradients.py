@@ -4,7 +4,7 @@ import pytest
 from tasks.errors import ConfigError
 from tasks.losses import LOSSES
 from tasks.score_space.gradient import loss_changes
-from tasks.weight_space.gradients import numerical_directional_derivative, numerical_gradient
+from tasks.weight_space.gradients import numerical_gradient
 
 
 def cubic(x):
@@ -41,14 +41,6 @@ def test_the_point_is_restored_exactly_even_if_the_objective_raises(scheme):
 def test_a_sample_of_coordinates():
     gradient = numerical_gradient(cubic, np.array([[1.0, 2.0], [3.0, 4.0]]), coordinates=[(0, 1), (1, 0)])
     np.testing.assert_allclose(gradient, [[np.nan, 12], [27, np.nan]], rtol=1e-6)
-
-
-@pytest.mark.parametrize("scheme", ["forward", "centred"])
-def test_directional_derivative_is_the_gradient_along_the_direction(scheme):
-    x, v = np.array([1.0, 2.0]), np.array([0.6, -0.8])
-    assert numerical_directional_derivative(cubic, x, v, h=1e-7, scheme=scheme) == pytest.approx(
-        3 * 0.6 - 12 * 0.8, rel=1e-5
-    )
 
 
 def test_unknown_scheme_is_refused():
