@@ -1,9 +1,11 @@
-"""Blocks of steps whose candidates are one product, aligned to the panels of the product."""
+"""Blocks of steps whose candidates are one product, aligned to the panels of the product, and their perturbations."""
 
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from array_api_compat import is_numpy_array
 
@@ -13,12 +15,29 @@ from tasks.models.model import ScoreLinear
 from tasks.weight_space.perturbations import Perturbations, perturbations
 
 
-def aligned_perturbations(problem: Problem, numbers: range) -> Perturbations:
-    """Return the unit perturbations of some steps; a step's number alone decides its place in a panel."""
-    return perturbations(problem, numbers, first=numbers.start % _alignment(problem))
+def drawn_blocks(problem: Problem, start: int, stop: int, *, largest: int) -> Iterator[tuple[range, Perturbations]]:
+    """Yield the steps from ``start`` to ``stop`` in blocks of at most ``largest``, with their unit perturbations.
+
+    A step's number alone decides its place in a panel. While a device computes, the host draws the next block.
+    """
+
+    def draw(numbers: range) -> tuple[range, Perturbations]:
+        return numbers, perturbations(problem, numbers, first=numbers.start % _alignment(problem))
+
+    blocks = _blocks_of_steps(problem, start, stop, largest=largest)
+    if is_numpy_array(problem.like):
+        yield from map(draw, blocks)
+        return
+    with ThreadPoolExecutor(1) as ahead:
+        waiting: deque[Future[tuple[range, Perturbations]]] = deque()
+        for numbers in blocks:
+            waiting.append(ahead.submit(draw, numbers))
+            if len(waiting) == 2:
+                yield waiting.popleft().result()
+        yield from (drawn.result() for drawn in waiting)
 
 
-def blocks_of_steps(problem: Problem, start: int, stop: int, *, largest: int) -> Iterator[range]:
+def _blocks_of_steps(problem: Problem, start: int, stop: int, *, largest: int) -> Iterator[range]:
     """Yield the steps from ``start`` to ``stop`` in equal blocks of at most ``largest`` that begin at whole panels.
 
     A device gets a small block first: while it computes, the host draws the next.

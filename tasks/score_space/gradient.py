@@ -11,11 +11,11 @@ not (a kink is near), the loss is evaluated at every ``h * x_d``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from tasks.weight_space.slopes import ROUNDING, has_kink
+from tasks.weight_space.slopes import MOVES, ROUNDING, has_kink
 
 # The polynomial of degree 4 interpolates 0 and four nodes; four more points confirm it. Of a function of two polynomial
 # pieces at least five of the nine points are on one piece, so it passes only if its kink is within rounding of an end.
@@ -31,8 +31,7 @@ KINK_THRESHOLD = 64 * ROUNDING
 Losses = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LossChanges:
+class LossChanges(NamedTuple):
     """Sums over examples of the loss's changes by ``+h`` and ``-h`` in every weight, ``(C, D)`` each.
 
     ``kinks`` ``(C, D)`` counts the examples whose loss has a kink between ``-h`` and ``+h``.
@@ -41,11 +40,6 @@ class LossChanges:
     ahead: np.ndarray
     behind: np.ndarray
     kinks: np.ndarray
-
-    def __add__(self, other: LossChanges) -> LossChanges:
-        return LossChanges(
-            ahead=self.ahead + other.ahead, behind=self.behind + other.behind, kinks=self.kinks + other.kinks
-        )
 
 
 def loss_changes(
@@ -70,11 +64,11 @@ def loss_changes(
     ahead, behind = even + odd, even - odd
     for c, examples in kinked:
         for n in examples:
-            changes = _changes(losses, scores[:, n], labels[n], c, h * features[n])
+            changes = changes_by_moves(losses, scores[:, n], labels[n], c, h * features[n])
             ahead[c] += changes[0]
             behind[c] += changes[1]
             kinks[c] += has_kink(changes, threshold=KINK_THRESHOLD * (1 + abs(float(here[n]))))
-    return LossChanges(ahead=ahead, behind=behind, kinks=kinks)
+    return LossChanges(ahead, behind, kinks)
 
 
 def _interpolate(
@@ -109,9 +103,14 @@ def _sums_of_powers(coefficients: np.ndarray, scaled: np.ndarray) -> tuple[np.nd
     return parts[1], parts[0]
 
 
-def _changes(losses: Losses, scores: np.ndarray, label: int, c: int, steps: np.ndarray) -> np.ndarray:
-    """Return one example's change of loss by ``+step, -step, +step/2, -step/2`` in score ``c``, ``(4, D)``."""
-    moved = np.repeat(scores[:, None], 4 * len(steps), axis=1)
-    moved[c] += np.concatenate([steps, -steps, steps / 2, -steps / 2])
+def changes_by_moves(
+    losses: Losses, scores: np.ndarray, label: int, moved: int | slice, steps: np.ndarray
+) -> np.ndarray:
+    """Return one example's changes of loss by `MOVES` of the ``moved`` of its scores ``(C,)``, ``(4, D)``.
+
+    ``steps`` are what a step of each of ``D`` coordinates adds to these scores: ``(D,)`` for one, ``(C, D)`` for all.
+    """
+    points = np.repeat(scores[:, None], len(MOVES) * steps.shape[-1], axis=1)
+    points[moved] += np.concatenate([move * steps for move in MOVES], axis=-1)
     here = losses(scores[:, None], np.array([label]))
-    return (losses(moved, np.full(moved.shape[1], label)) - here).reshape(4, -1)
+    return (losses(points, np.full(points.shape[1], label)) - here).reshape(len(MOVES), -1)

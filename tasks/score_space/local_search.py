@@ -17,8 +17,8 @@ from tasks.fused.parallel import total
 from tasks.fused.problem import Problem
 from tasks.fused.state import MEASURES, History, Measured, State
 from tasks.models.model import ScoreLinear
-from tasks.score_space.blocks import aligned_perturbations, blocks_of_steps
-from tasks.weight_space.perturbations import Perturbations, drawn_ahead
+from tasks.score_space.blocks import drawn_blocks
+from tasks.weight_space.perturbations import Perturbations
 
 
 def init(problem: Problem, state: State) -> State:
@@ -39,8 +39,7 @@ def advance(problem: Problem, state: State, start: int, stop: int) -> tuple[Stat
     sizes = block_sizes(problem.like)
     largest = min(sizes.candidates // seeds, sizes.score_bytes // bytes_a_candidate)
     xp, walks = array_namespace(problem.like), _walks(problem, state)
-    blocks = blocks_of_steps(problem, start, stop, largest=largest)
-    for numbers, unit in drawn_ahead(problem, blocks, aligned_perturbations):
+    for numbers, unit in drawn_blocks(problem, start, stop, largest=largest):
         moves = _moves(problem, batch, unit.draws)
         for walk in walks:
             walk.try_block(numbers, unit, moves)

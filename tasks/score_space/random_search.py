@@ -18,8 +18,8 @@ from tasks.fused.parallel import total
 from tasks.fused.problem import Problem
 from tasks.fused.state import Measured, State
 from tasks.models.model import ScoreLinear
-from tasks.score_space.blocks import aligned_perturbations, blocks_of_steps
-from tasks.weight_space.perturbations import Perturbations, drawn_ahead
+from tasks.score_space.blocks import drawn_blocks
+from tasks.weight_space.perturbations import Perturbations
 
 
 def advance(
@@ -30,8 +30,7 @@ def advance(
     improvements: list[_Improvements] = []
     pending: list[_Candidates] = []
     largest = max(1, block_sizes(problem.like).candidates // len(problem.trials))
-    blocks = blocks_of_steps(problem, start, stop, largest=largest)
-    for numbers, unit in drawn_ahead(problem, blocks, aligned_perturbations):
+    for numbers, unit in drawn_blocks(problem, start, stop, largest=largest):
         pending.append(_try_block(problem, scale, numbers, unit))
         # Reading the losses waits for a device, so that it is given several blocks first.
         enough = 1 if is_numpy_array(problem.like) else 2 * largest

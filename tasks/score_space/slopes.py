@@ -9,7 +9,7 @@ from tasks.arrays.devices import pieces
 from tasks.fused.batches import Batch
 from tasks.fused.parallel import total
 from tasks.fused.problem import Problem
-from tasks.score_space.gradient import KINK_THRESHOLD, LossChanges, loss_changes
+from tasks.score_space.gradient import KINK_THRESHOLD, LossChanges, changes_by_moves, loss_changes
 from tasks.weight_space.slopes import MOVES, Slopes, has_kink, with_moves
 
 # The weights of a row that are moved at once.
@@ -28,7 +28,7 @@ def by_last_layer(problem: Problem, point: np.ndarray, batch: Batch, *, h: float
         inputs = arrangement.last_layer_inputs(rows, features)[0]  # (N, D)
         return loss_changes(trial.loss.losses, arrangement.scores(rows, features)[0], inputs, labels, h=h)
 
-    changes = total(problem.over_blocks(batch, differences))
+    changes = LossChanges(*map(total, zip(*problem.over_blocks(batch, differences), strict=True)))
     penalty, here = _regularization_changes(problem, problem.matrices(point)[-1], h)
     return Slopes(
         ahead=(changes.ahead / len(batch) + penalty[0]) / h,
@@ -65,17 +65,11 @@ def by_data(problem: Problem, point: np.ndarray, batch: Batch, *, h: float) -> S
 
     def numerical(features: Array, labels: Array) -> Slopes:
         scores = arrangement.scores(rows, features)[0]  # (C, N)
-        changes = np.stack([_pixel_changes(loss, scores[:, n], labels[n], h * matrix) for n in range(len(labels))])
-        changes = np.moveaxis(changes, 1, 0)  # (4, N, D)
+        every, steps = slice(None), h * matrix
+        of_examples = [changes_by_moves(loss.losses, s, y, every, steps) for s, y in zip(scores.T, labels, strict=True)]
+        changes = np.stack(of_examples, axis=1)  # (4, N, D)
         magnitudes = 1 + float(np.abs(scores).max()) + np.abs(loss.losses(scores, labels))[:, None]
         kinks = has_kink(changes, threshold=KINK_THRESHOLD * magnitudes).astype(np.int64)
         return Slopes(changes[0] / h, -changes[1] / h, kinks)
 
     return Slopes.joined(problem.over_blocks(batch, numerical))
-
-
-def _pixel_changes(loss: Array, scores: np.ndarray, label: int, steps: np.ndarray) -> np.ndarray:
-    """Return one example's changes of loss by `MOVES` of every pixel, ``(4, D)``; ``steps`` are those of the scores."""
-    moved = scores[:, None] + np.concatenate([move * steps for move in MOVES], axis=1)  # (C, 4 * D)
-    here = loss.losses(scores[:, None], np.array([label]))
-    return np.asarray(loss.losses(moved, np.full(moved.shape[1], label)) - here).reshape(len(MOVES), -1)

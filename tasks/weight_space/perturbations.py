@@ -1,14 +1,10 @@
-"""Unit perturbations: the random directions of the searches, drawn in blocks of steps, shared by trials of one seed."""
+"""Unit perturbations: the searches' random steps at scale 1, drawn in blocks of steps, shared by trials of one seed."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from array_api_compat import is_numpy_array
 
 from tasks.arrays.array import Array
 from tasks.arrays.devices import staging, take_rows
@@ -54,20 +50,3 @@ def perturbations(problem: Problem, numbers: range, *, first: int = 0) -> Pertur
 
     parallel_map(draw, np.array_split(np.arange(len(numbers)), problem.threads), threads=problem.threads)
     return Perturbations(draws=problem.array(draws), seed_index=seed_index, first=first)
-
-
-def drawn_ahead(
-    problem: Problem, blocks: Iterable[range], draw: Callable[[Problem, range], Perturbations]
-) -> Iterator[tuple[range, Perturbations]]:
-    """Yield blocks of steps with their perturbations; while a device computes, the host draws the next block."""
-    if is_numpy_array(problem.like):
-        yield from ((numbers, draw(problem, numbers)) for numbers in blocks)
-        return
-    with ThreadPoolExecutor(1) as ahead:
-        waiting: deque[tuple[range, Future[Perturbations]]] = deque()
-        for numbers in blocks:
-            waiting.append((numbers, ahead.submit(draw, problem, numbers)))
-            if len(waiting) == 2:
-                ready, drawn = waiting.popleft()
-                yield ready, drawn.result()
-        yield from ((numbers, drawn.result()) for numbers, drawn in waiting)
