@@ -18,7 +18,7 @@ from pipeline.stopping.rung_system import Decision, RungSystem
 from tasks.cost import DataSize
 from tasks.datasets.dataset import Dataset
 from tasks.events import Checkpoint, Outcome, Result
-from tasks.fused.objective import as_matrices
+from tasks.models.model import as_matrices
 from tasks.trial import DeclaresMetrics, Trial, uses_model
 
 

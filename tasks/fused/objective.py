@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from array_api_compat import array_namespace
 
 from tasks.arrays.array import Array
 from tasks.arrays.stacking import by_form, by_value, per_trial, stack
 from tasks.losses import Loss
-from tasks.models.model import Arrangement
 from tasks.regularizers import Regularizer
 
 if TYPE_CHECKING:
     from tasks.trial import Trial
-
-
-class Evaluation(NamedTuple):
-    """A block's sum of losses ``(K,)``, its gradient by every matrix of rows, and its scores ``(K, C, N)``."""
-
-    losses: Array
-    gradient: list[Array]
-    scores: Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,25 +45,6 @@ class Objective:
         """Return the sum of the examples' data losses ``(K,)`` from coordinates ``(K, C, N)``; see `Loss.sums`."""
         return _joined([loss.sums(coordinates[run, ...]) for run, loss in self.losses])
 
-    def evaluate(
-        self,
-        arrangement: Arrangement,
-        rows: Sequence[Array],
-        features: Array,
-        labels: Array,
-        *,
-        factor: Array,
-        scale: Array,
-    ) -> Evaluation:
-        """Return the sum of a block's losses, ``factor`` times its gradient, and the scores.
-
-        The scores are ``scale`` (None: 1) times those of ``rows``. Scale and factor are scalars or ``(K, 1, 1)``.
-        """
-        scores, vjp = arrangement.scores_and_vjp(rows, features)
-        scores = scores if scale is None else scale * scores
-        losses, slope = self.losses_and_slope(scores, labels)
-        return Evaluation(losses, vjp(slope * factor), scores)
-
     def losses_and_slope(self, scores: Array, labels: Array) -> tuple[Array, Array]:
         """Return the sum of the examples' losses ``(K,)``, and its gradient by the scores ``(K, C, N)``."""
         parts = [loss.losses_and_gradient(scores[run, ...], labels) for run, loss in self.losses]
@@ -94,13 +65,6 @@ class Objective:
         """Return the gradient of the regularization loss by rows of weights ``(K, *rows, D)``."""
         strength = array_namespace(rows).reshape(self.regularization, (-1, *[1] * (rows.ndim - 1)))
         return _joined([rule.gradient(rows[run, ...], strength[run, ...]) for run, rule in self.regularizers])
-
-
-def as_matrices(points: Array, shapes: Sequence[tuple[int, int]]) -> list[Array]:
-    """Return the matrices ``(*K, R_i, D_i)`` of points ``(*K, P)``, as views where possible."""
-    xp, ends = array_namespace(points), list(itertools.accumulate(rows * columns for rows, columns in shapes))
-    parts = [points[..., start:end] for start, end in itertools.pairwise([0, *ends])]
-    return [xp.reshape(part, (*part.shape[:-1], *shape)) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def _joined(parts: Sequence[Array]) -> Array:

@@ -16,10 +16,10 @@ from tasks.arrays.devices import block_sizes, device_put, double, pieces
 from tasks.arrays.random_streams import normal
 from tasks.datasets.dataset import Dataset, Split
 from tasks.fused.batches import Batch, Minibatches
-from tasks.fused.objective import Objective, as_matrices
+from tasks.fused.objective import Objective
 from tasks.fused.parallel import Item, Mapped, parallel_imap, parallel_map, total
 from tasks.labels import accuracy
-from tasks.models.model import Arrangement, GradientPart, Model, ScoreLinear
+from tasks.models.model import Arrangement, GradientPart, Model, ScoreLinear, as_matrices
 
 if TYPE_CHECKING:
     from tasks.trial import Trial
@@ -204,10 +204,10 @@ class Problem:
         factor = factor / len(batch)
 
         def sums(block: Split) -> list[Array]:
-            features, labels = self.features(block.images), block.labels
-            evaluation = self.objective.evaluate(arrangement, rows, features, labels, factor=factor, scale=scale)
-            hits = accuracy(evaluation.scores, labels) * labels.shape[0]
-            return [evaluation.losses, hits, *evaluation.gradient]
+            scores, vjp = arrangement.scores_and_vjp(rows, self.features(block.images))
+            scores = scores if scale is None else scale * scores
+            losses, slope = self.objective.losses_and_slope(scores, block.labels)
+            return [losses, accuracy(scores, block.labels) * len(block), *vjp(slope * factor)]
 
         # Summed as they are computed, in place: a network has many small blocks, and a gradient of each would take much
         # memory.
@@ -237,12 +237,10 @@ class Problem:
         """Return the gradient ``(K, P)``, data loss, regularization loss and accuracy ``(K,)`` at points ``(K, P)``."""
         arrangement = self.arrange(batch)
         data_gradient, data_loss, hits = self.data_loss_and_gradient(arrangement, arrangement.rows(points), batch)
-        xp, gradient, start = array_namespace(points), arrangement.points(data_gradient), 0
-        for matrix in self.matrices(points):  # a penalty is one of rows
-            slope = xp.reshape(self.objective.regularization_gradient(matrix), (points.shape[0], -1))
-            stop = start + slope.shape[1]
-            gradient[:, start:stop] += slope  # in place: joined first, it would be one copy more of all weights
-            start = stop
+        gradient = arrangement.points(data_gradient)
+        for matrix, weights in zip(self.matrices(gradient), self.matrices(points), strict=True):
+            # A matrix is a view of the gradient: joined first, the penalty's would be one copy more of all weights.
+            matrix[...] += self.objective.regularization_gradient(weights)
         return gradient, data_loss, self.regularization_loss(points), hits
 
     def cache_sized_slices(self, count: int, numbers: int) -> list[slice]:

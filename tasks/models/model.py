@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+from array_api_compat import array_namespace
 
 from tasks.arrays.array import Array
 from tasks.arrays.products import RowLayout
@@ -69,6 +71,13 @@ class Model(Protocol):
 
     def multiplications(self, image_shape: tuple[int, ...], classes: int) -> int:
         """Return how many multiplications one example's scores take."""
+
+
+def as_matrices(points: Array, shapes: Sequence[tuple[int, int]]) -> list[Array]:
+    """Return the matrices ``(*K, R_i, D_i)`` of points ``(*K, P)``, as views where possible."""
+    xp, ends = array_namespace(points), list(itertools.accumulate(rows * columns for rows, columns in shapes))
+    parts = [points[..., start:end] for start, end in itertools.pairwise([0, *ends])]
+    return [xp.reshape(part, (*part.shape[:-1], *shape)) for part, shape in zip(parts, shapes, strict=True)]
 
 
 class Arrangement(Protocol):

@@ -11,7 +11,7 @@ from array_api_compat import array_namespace
 from tasks.arrays.array import Array
 from tasks.arrays.products import RowLayout
 from tasks.models.layers.layer import Forward, Layer
-from tasks.models.model import GradientPart, Vjp, VjpInParts
+from tasks.models.model import GradientPart, Vjp, VjpInParts, as_matrices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,10 +28,7 @@ class Network:
 
     def rows(self, points: Array) -> list[Array]:
         """Return points ``(K, P)`` as matrices ``(H_i, D_i)``: copies, which may be updated in place."""
-        xp, trials = array_namespace(points), points.shape[0]
-        ends = list(itertools.accumulate(height * width for height, width in self.shapes))
-        parts = [points[:, start:end] for start, end in itertools.pairwise([0, *ends])]
-        units = [xp.reshape(part, (trials, *shape)) for part, shape in zip(parts, self.shapes, strict=True)]
+        xp, units = array_namespace(points), as_matrices(points, self.shapes)
         laid_out = [layout.rows(unit) for layout, unit in zip(self.layouts, units, strict=True)]
         return [xp.asarray(matrix, copy=True) for matrix in laid_out]
 

@@ -10,10 +10,11 @@ from array_api_compat import array_namespace, is_numpy_array
 from tasks.arrays.devices import as_numpy, device_put, in_precision
 from tasks.arrays.stacking import per_trial, stack
 from tasks.events import Checkpoint, Outcome, Result
-from tasks.fused.objective import Objective, as_matrices
+from tasks.fused.objective import Objective
 from tasks.fused.problem import Problem
 from tasks.losses import LOSSES, Softmax, Svm
 from tasks.models.linear import Linear
+from tasks.models.model import as_matrices
 from tasks.optimizers import OPTIMIZERS
 from tasks.regularizers import L1, L2, REGULARIZERS
 from tasks.studies.finite_difference import FiniteDifference
@@ -140,13 +141,13 @@ def test_the_objective_of_trials_that_differ(like):
         objective = Objective.of(trials, like=in_precision(like, "float64"))
         points, features, labels = there(like, *arrays)
         arrangement = Linear().arrange(len(trials), (6,), 4, [20], like=points)
-        rows = arrangement.rows(points)
-        losses, gradient, scores = objective.evaluate(arrangement, rows, features, labels, factor=1 / 20, scale=None)
+        scores, vjp = arrangement.scores_and_vjp(arrangement.rows(points), features)
+        losses, slope = objective.losses_and_slope(scores, labels)
         penalties = (
             objective.regularization_loss(as_matrices(points, [(4, 7)])),
             objective.regularization_gradient(points),
         )
-        return [as_numpy(array) for array in (losses, arrangement.points(gradient), scores, *penalties)]
+        return [as_numpy(array) for array in (losses, arrangement.points(vjp(slope)), scores, *penalties)]
 
     for one, other in zip(evaluate(like), evaluate(np.empty(0)), strict=True):
         assert distance(one, other) < EVALUATION
