@@ -118,14 +118,9 @@ def sums_per_trial(
     return totals
 
 
-def learning_rates(problem: Problem, steps: range) -> np.ndarray:
-    """Return the learning rates of some steps, ``(S, K)``."""
-    return np.array([[t.learning_rate * t.schedule.factor(step, t.steps) for t in problem.trials] for step in steps])
-
-
-def arithmetic(step: int, number: int | Array, like: Array) -> int | Array:
-    """Return ``step + number`` for an update rule: on a device a floating-point array of one number."""
-    return step + (number if isinstance(number, int) else array_namespace(number).astype(number, like.dtype))
+def step_at(first: int, number: int | Array, like: Array) -> int | Array:
+    """Return ``first + number`` for an update rule: on a device a floating-point array of one number."""
+    return first + (number if isinstance(number, int) else array_namespace(number).astype(number, like.dtype))
 
 
 def per_row(problem: Problem, arrangement: Arrangement, values: np.ndarray) -> list[Array]:

@@ -89,6 +89,10 @@ class Problem:
         """The distinct seeds of the trials, ascending: trials of one seed share their draws."""
         return sorted({trial.seed for trial in self.trials})
 
+    def learning_rates(self, steps: range) -> np.ndarray:
+        """Return each trial's learning rate times its schedule's factor at some steps (from 1), ``(S, K)``."""
+        return np.array([[t.learning_rate * t.schedule.factor(step, t.steps) for t in self.trials] for step in steps])
+
     def array(self, values: Array) -> Array:
         """Return host values as an array of the problem's library, precision and device."""
         return device_put(values, self.like, dtype=self.like.dtype)

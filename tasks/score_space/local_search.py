@@ -12,7 +12,6 @@ from tasks.arrays.array import Array
 from tasks.arrays.devices import block_sizes, double, pieces
 from tasks.arrays.stacking import per_trial
 from tasks.fused.batches import Batch
-from tasks.fused.descent import learning_rates
 from tasks.fused.parallel import total
 from tasks.fused.problem import Problem
 from tasks.fused.state import MEASURES, History, Measured, State
@@ -80,9 +79,7 @@ class _Walk:
     def try_block(self, numbers: range, unit: Perturbations, moves: list[Array]) -> None:
         """Try steps ``numbers.start + 1`` to ``numbers.stop`` one by one."""
         own = dataclasses.replace(unit, seed_index=unit.seed_index[self._part])
-        rates = self._problem.array(
-            learning_rates(self._problem, range(numbers.start + 1, numbers.stop + 1))[..., None]
-        )
+        rates = self._problem.array(self._problem.learning_rates(range(numbers.start + 1, numbers.stop + 1))[..., None])
         for s, m in enumerate(own.members()):
             rate = rates[s, ...]
             step = rate * own.of_trials(own.draws[:, m, ...])

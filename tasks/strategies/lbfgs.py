@@ -84,8 +84,7 @@ class Lbfgs:
 
         In double precision scipy has pairs, bounds, and copies of the point and its gradient.
         """
-        assert isinstance(trial.strategy, Lbfgs)
-        return (2 * (2 * trial.strategy.history + _SCIPY) + 6 + sizes.gradients) * sizes.weights
+        return (2 * (2 * _lbfgs_of(trial).history + _SCIPY) + 6 + sizes.gradients) * sizes.weights
 
     def init(self, problem: Problem) -> State:
         """Return the state before the first evaluation; it keeps the initial weights of every trial."""

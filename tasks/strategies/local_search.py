@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from tasks.datasets.dataset import Dataset
 from tasks.errors import require
-from tasks.fused.descent import learning_rates
 from tasks.fused.problem import Problem
 from tasks.fused.state import Measured, State, unknown_incumbent
 from tasks.models.model import ScoreLinear
@@ -83,7 +82,7 @@ class LocalSearch:
         """Do steps ``start + 1`` to ``stop``."""
         if in_score_space(problem):
             return score_space.advance(problem, state, start, stop)
-        rates = problem.array(learning_rates(problem, range(start + 1, stop + 1))[..., None])
+        rates = problem.array(problem.learning_rates(range(start + 1, stop + 1))[..., None])
         return advance_one_by_one(
             problem, state, start, stop, lambda weights, unit, step: weights + rates[step - start - 1, ...] * unit
         )

@@ -9,7 +9,7 @@ from array_api_compat import array_namespace
 
 from tasks.arrays.array import Array
 from tasks.arrays.stacking import per_trial, stack
-from tasks.fused.descent import Step, joined, learning_rates, squared_norm, states
+from tasks.fused.descent import Step, joined, squared_norm, states
 from tasks.fused.problem import Problem
 from tasks.fused.state import State
 
@@ -30,7 +30,7 @@ class PlainDescent:
     def __init__(self, problem: Problem, state: State, steps: range) -> None:
         self._problem, self._steps, self._now = problem, steps, dict(state)
         self._optimizer = stack([trial.optimizer for trial in problem.trials], like=problem.like, trailing=1)
-        self._rates = problem.array(learning_rates(problem, steps)[..., None])  # (S, K, 1)
+        self._rates = problem.array(problem.learning_rates(steps)[..., None])  # (S, K, 1)
         limits = [np.inf if trial.clip is None else trial.clip for trial in problem.trials]
         self._limits = per_trial(limits, like=problem.like, trailing=1)
 

@@ -15,13 +15,12 @@ from tasks.arrays.stacking import stack
 from tasks.fused.descent import (
     RowRange,
     Step,
-    arithmetic,
     cache_sized_rows,
     joined,
-    learning_rates,
     per_row,
     squared_norm,
     states,
+    step_at,
     sums_per_trial,
 )
 from tasks.fused.objective import Objective
@@ -49,7 +48,7 @@ class RowDescent:
         self._batch = problem.minibatches.over(range(steps.start - 1, steps.stop - 1))
         self._now = {name: self._arrangement.rows(array) for name, array in state.items()}
         self._updates: dict[RowRange, _RowUpdate] = {}
-        self._rates = per_row(problem, self._arrangement, learning_rates(problem, steps))
+        self._rates = per_row(problem, self._arrangement, problem.learning_rates(steps))
 
     @staticmethod
     def init(problem: Problem, weights: Array) -> State:
@@ -74,7 +73,7 @@ class RowDescent:
 
     def step(self, number: int | Array, *, norms: bool) -> Step:
         """Do the next step, ``number`` (from 0) of the steps; see `Descent`."""
-        batch, step = self._batch(number), arithmetic(self._steps.start, number, self._problem.like)
+        batch, step = self._batch(number), step_at(self._steps.start, number, self._problem.like)
         data_loss, hits, parts = self._problem.data_loss_and_parts(self._arrangement, self._now["weights"], batch)
         measures: dict[RowRange, Sequence[Array]] = {}
         for matrix, place, gradient in parts:

@@ -24,7 +24,6 @@ from tasks.fused.descent import (
     Step,
     cache_sized_rows,
     joined,
-    learning_rates,
     per_row,
     squared_norm,
     sums_per_trial,
@@ -56,7 +55,7 @@ class ScaledDescent:
         self._batch = problem.minibatches.over(range(steps.start - 1, steps.stop - 1))
         self._linear = isinstance(problem.model, ScoreLinear)
         self._unscaled = self._arrangement.rows(state["unscaled" if self._linear else "weights"])
-        rates = np.maximum(learning_rates(problem, steps), _LEAST_RATE)
+        rates = np.maximum(problem.learning_rates(steps), _LEAST_RATE)
         decays = np.array([trial.regularizer.decay * trial.regularization for trial in problem.trials])
         scale = host(state["scale"])[:, 0] if self._linear else np.ones(len(problem.trials))
         self._scales, self._renewals = scales(scale, 1 - rates * decays, _RANGE if self._linear else (1, 1))
