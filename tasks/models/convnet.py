@@ -79,11 +79,10 @@ class ConvNet:
 
     def spreads(self, image_shape: tuple[int, ...], classes: int) -> Mapping[str, np.ndarray]:
         """Return the standard deviation of the first draw of every matrix's columns, ``(1, D)``, 0 for the bias."""
-        outputs = {f"convolution{number}": self.kernel**2 for number in range(1, len(self.channels) + 1)}
+        # A pixel is in k*k patches of its layer, so that it has as many outputs for each filter.
+        patches = {f"convolution{number}": self.kernel**2 for number in range(1, len(self.channels) + 1)}
         return {
-            name: spread_but_bias(
-                self.initial, fan_in=columns - 1, fan_out=units * outputs.get(name, 1), columns=columns
-            )
+            name: spread_but_bias(self.initial, fan_in=columns - 1, fan_out=units * patches.get(name, 1))
             for name, (units, columns) in self.shapes(image_shape, classes).items()
         }
 

@@ -27,18 +27,13 @@ def check_initial(initial: str) -> None:
     require(0 <= number < math.inf, "model.initial", "must be a finite number >= 0", initial)
 
 
-def spread(initial: str, *, fan_in: int, fan_out: int) -> float:
-    """Return the standard deviation of the weights of a layer.
+def spread_but_bias(initial: str, *, fan_in: int, fan_out: int) -> np.ndarray:
+    """Return the standard deviation of each column of a layer's matrix, ``(1, fan_in + 1)``, 0 for the last, the bias.
 
-    >>> spread("he", fan_in=50, fan_out=10), spread("0.01", fan_in=50, fan_out=10)
-    (0.2, 0.01)
+    >>> spread_but_bias("he", fan_in=2, fan_out=10), spread_but_bias("0.01", fan_in=1, fan_out=10)
+    (array([[1., 1., 0.]]), array([[0.01, 0.  ]]))
     """
     rule = RULES.get(initial)
-    return float(initial) if rule is None else rule(fan_in, fan_out)
-
-
-def spread_but_bias(initial: str, *, fan_in: int, fan_out: int, columns: int) -> np.ndarray:
-    """Return the standard deviation of every column of a matrix, ``(1, columns)``, 0 for the last, the bias."""
-    spreads = np.full((1, columns), spread(initial, fan_in=fan_in, fan_out=fan_out))
+    spreads = np.full((1, fan_in + 1), float(initial) if rule is None else rule(fan_in, fan_out))
     spreads[0, -1] = 0
     return spreads

@@ -56,7 +56,7 @@ class Mlp:
     def spreads(self, image_shape: tuple[int, ...], classes: int) -> Mapping[str, np.ndarray]:
         """Return the standard deviation of the first draw of every matrix's columns, ``(1, D)``, 0 for the bias."""
         return {
-            name: spread_but_bias(self.initial, fan_in=columns - 1, fan_out=units, columns=columns)
+            name: spread_but_bias(self.initial, fan_in=columns - 1, fan_out=units)
             for name, (units, columns) in self.shapes(image_shape, classes).items()
         }
 
