@@ -92,7 +92,7 @@ def _events(
     free_graphs()
     group: _RunningGroup | None = None
     try:
-        group = _RunningGroup(problem, positions) if start is None else _RunningGroup.resumed(problem, positions, start)
+        group = _RunningGroup(problem, positions, start)
         yield from group.events(checkpoint_every, until)
     except Exception as error:
         running = positions if group is None else group.positions
@@ -122,27 +122,23 @@ class _RunningGroup:
     A stretch of steps is computed completely before it changes the state or yields an event, so that it can be retried.
     """
 
-    def __init__(self, problem: Problem, positions: np.ndarray) -> None:
+    def __init__(self, problem: Problem, positions: np.ndarray, start: Checkpoint | None) -> None:
+        trial = problem.trials[0]
         self.problem = problem
         self.positions = positions  # of the running trials, in the group
-        self.step = 0
-        self.state: Mapping[str, Any] = problem.trials[0].strategy.init(problem)
-        self.curves = Curves(every=problem.trials[0].record_every)
-
-    @classmethod
-    def resumed(cls, problem: Problem, positions: np.ndarray, start: Checkpoint) -> _RunningGroup:
-        """Return the group as of a checkpoint."""
-        group = cls.__new__(cls)
+        self.step = 0 if start is None else start.step
+        if start is None:
+            self.state: Mapping[str, Any] = trial.strategy.init(problem)
+            self.curves = Curves(every=trial.record_every)
+            return
         # In the order of the problem's trials: a checkpoint joined from parts has another order.
         order = [start.trials.tolist().index(k) for k in positions.tolist()]
         arrays = start.arrays
         if order != list(range(len(order))):
             arrays = {name: array[order] for name, array in arrays.items()}
-        group.problem, group.positions, group.step = problem, positions, start.step
-        group.curves = Curves.resumed(group.problem.trials[0].record_every, arrays)
-        state = {name: array for name, array in arrays.items() if name not in group.curves.state()}
-        group.state = {name: device_put(array, problem.like) for name, array in state.items()}
-        return group
+        self.curves = Curves.resumed(trial.record_every, arrays)
+        state = {name: array for name, array in arrays.items() if name not in self.curves.state()}
+        self.state = {name: device_put(array, problem.like) for name, array in state.items()}
 
     def checkpoint(self) -> Checkpoint:
         """Return the state of the group, on the host."""
