@@ -16,7 +16,7 @@ from tasks.arrays.array import Array
 Form = tuple[Any, ...]
 
 
-def stack(rows: Sequence[Array], *, like: Array, trailing: int) -> Array:
+def stack(rows: Sequence[Any], *, like: Array, trailing: int) -> Any:
     """Return one row of the rows' form, each number ``(K,)`` followed by ``trailing`` axes of length 1.
 
     The numbers are of the library, precision and device of ``like``. The rows were validated when they were built, so
@@ -36,7 +36,7 @@ def stack(rows: Sequence[Array], *, like: Array, trailing: int) -> Array:
     return stacked
 
 
-def form(row: Array) -> Form:
+def form(row: Any) -> Form:
     """Return what rows must have in common to be stacked: their class, and the fields that are no numbers.
 
     >>> from tasks.losses import Svm
@@ -58,19 +58,19 @@ def per_trial(values: Sequence[float], *, like: Array, trailing: int) -> Array:
     return xp.asarray(column, dtype=like.dtype, device=getattr(like, "device", None))
 
 
-def by_form(rows: Sequence[Array]) -> list[tuple[slice, list[Array]]]:
+def by_form(rows: Sequence[Any]) -> list[tuple[slice, list[Any]]]:
     """Return runs of consecutive rows of one form, each with its place on the trial axis."""
     # The rows of a trial's weights share one object.
     forms = {number: form(row) for number, row in {id(row): row for row in rows}.items()}
     return _runs(rows, lambda row: forms[id(row)])
 
 
-def by_value(rows: Sequence[Array]) -> list[tuple[slice, list[Array]]]:
+def by_value(rows: Sequence[Any]) -> list[tuple[slice, list[Any]]]:
     """Return runs of consecutive equal rows, each with its place on the trial axis."""
     return _runs(rows, lambda row: row)
 
 
-def _runs(rows: Sequence[Array], key: Callable[[Array], object]) -> list[tuple[slice, list[Array]]]:
+def _runs(rows: Sequence[Any], key: Callable[[Any], object]) -> list[tuple[slice, list[Any]]]:
     runs, start = [], 0
     for _, run in itertools.groupby(rows, key=key):
         members = list(run)
