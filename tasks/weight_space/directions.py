@@ -32,8 +32,9 @@ def drawn(problem: Problem, count: int, *, scale: float | None) -> np.ndarray:
 def row_by_row(problem: Problem, weights: np.ndarray, count: int, *, scale: float | None) -> np.ndarray:
     """Return Gaussian directions whose rows have ``scale`` (None: 1) times the norms of the rows of the weights.
 
-    A row holds the weights of a unit or a filter. So the landscape stays the same when a relu network's units are
-    rescaled without changing its function. Source: Li et al. 2018, "Visualizing the Loss Landscape of Neural Nets",
+    A row holds the weights of a unit or a filter, its bias among them. A relu network computes the same function when a
+    row is multiplied by a positive number and the weights that its unit feeds are divided by it; the loss along the
+    rows of its layer is then the same, too. Source: Li et al. 2018, "Visualizing the Loss Landscape of Neural Nets",
     filter normalisation.
     """
     directions = [normal(problem.trials[0].seed, "directions", k, shape=(problem.size,)) for k in range(count)]

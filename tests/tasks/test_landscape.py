@@ -170,7 +170,7 @@ def test_a_row_of_a_filter_direction_is_as_long_as_that_of_the_weights(image_dat
             np.testing.assert_allclose(np.linalg.norm(matrix, axis=1), 3 * np.linalg.norm(own, axis=1), rtol=1e-5)
 
 
-def test_scaled_units_of_relu_change_nothing_of_a_filter_landscape(image_dataset):
+def test_scaled_units_of_relu_change_nothing_of_a_filter_landscape_along_their_rows(image_dataset):
     # given a network, and the same function with a hidden unit 8 times as large and what it feeds an eighth
     trial = Trial(task=Landscape(), model=Mlp(hidden=(7,)), loss=LOSSES["softmax"]())
     problem = Problem.of([trial], image_dataset, like=np.empty(0, np.float64), threads=1)
