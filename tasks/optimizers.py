@@ -174,7 +174,8 @@ class Rmsprop:
 class Adam:
     """Adam: ``m <- beta1 m + (1 - beta1) g``, ``v <- beta2 v + (1 - beta2) g^2``, both bias-corrected.
 
-    Update ``-learning_rate m' / (sqrt(v') + epsilon)`` (Kingma and Ba 2015, algorithm 1).
+    Update ``-learning_rate m' / (sqrt(v') + epsilon)``, with ``m' = m / (1 - beta1^step)`` and
+    ``v' = v / (1 - beta2^step)`` (Kingma and Ba 2015, algorithm 1).
     """
 
     elementwise: ClassVar[bool] = True

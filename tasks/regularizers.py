@@ -12,7 +12,7 @@ from tasks.arrays.array import Array
 
 
 class Regularizer(Protocol):
-    """A penalty ``R(W)``, a sum over the rows of the weights: a row of `REGULARIZERS`.
+    """A penalty ``R(W)``, a sum over the rows of the weights, each with its bias: a row of `REGULARIZERS`.
 
     ``decay`` is ``d`` where the gradient is ``d * W`` (and so ``R = d / 2 * sum W^2``), and 0 for any other penalty.
     """

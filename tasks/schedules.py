@@ -51,7 +51,7 @@ class StepDecay:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exponential:
-    """Exponential decay from 1 to ``decay`` over the budget."""
+    """Exponential decay from 1 at the first step to ``decay``, which the step after the budget would have."""
 
     decay: float = 0.01
 
@@ -65,7 +65,10 @@ class Exponential:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cosine:
-    """Half a cosine from 1 to ``floor`` over the budget (Loshchilov and Hutter 2017, without restarts)."""
+    """Half a cosine from 1 at the first step to ``floor``, which the step after the budget would have.
+
+    Source: Loshchilov and Hutter 2017, without restarts.
+    """
 
     floor: float = 0.0
 

@@ -34,7 +34,7 @@ _IMPROVEMENTS = 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RandomSearch:
-    """Every candidate is ``scale`` times the model's draw.
+    """Every candidate is ``scale`` times the model's draw (of a network, with biases of 0).
 
     ``scale`` null is 1e-4, for a network 1. Source: the notes, "Strategy #1".
     """

@@ -43,5 +43,5 @@ class Strategy(Protocol):
 
         How the steps are split into calls changes no bit of the result. The measures are ``data_loss``,
         ``regularization_loss`` and ``accuracy`` on the examples of the step: of the weights before the update
-        for gradient descent, of the best weights so far for a search.
+        for gradient descent, of the best weights so far for a search, of those of the evaluation for L-BFGS.
         """

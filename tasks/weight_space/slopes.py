@@ -17,10 +17,10 @@ from tasks.weight_space.points import example_losses, points_at_once
 MOVES = (1.0, -1.0, 0.5, -0.5)
 """By how many steps a coordinate is moved: a whole step ahead and behind for the slopes, half steps to detect kinks."""
 
-# Rounding of a difference of two losses, in units of the last place of the larger.
+# The rounding of a difference of two losses, relative to the larger.
 ROUNDING = 16 * np.finfo(np.float64).eps
 
-# An even part of a loss through layers above this, in the same units, is a kink and not rounding.
+# An even part of a loss through layers above this, relative to the loss, is a kink and not rounding.
 _KINK_THRESHOLD = 8 * ROUNDING
 
 
