@@ -111,6 +111,7 @@ def changes_by_moves(
     ``steps`` are what a step of each of ``D`` coordinates adds to these scores: ``(D,)`` for one, ``(C, D)`` for all.
     """
     points = np.repeat(scores[:, None], len(MOVES) * steps.shape[-1], axis=1)
-    points[moved] += np.concatenate([move * steps for move in MOVES], axis=-1)
+    by_moves = np.array(MOVES)[:, None] * steps[..., None, :]  # (4, D) or (C, 4, D)
+    points[moved] += by_moves.reshape(*steps.shape[:-1], -1)
     here = losses(scores[:, None], np.array([label]))
     return (losses(points, np.full(points.shape[1], label)) - here).reshape(len(MOVES), -1)
