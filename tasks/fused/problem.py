@@ -190,8 +190,8 @@ class Problem:
             return double(xp.sum(losses, axis=-1)), accuracy(scores, labels) * labels.shape[0]
 
         parts = self.over_blocks(batch, sums)
-        losses, hits = (total(column) / len(batch) for column in zip(*parts, strict=True))
-        return losses, hits
+        losses, hits = (total(column) for column in zip(*parts, strict=True))
+        return losses / len(batch), hits / len(batch)
 
     def regularization_loss(self, points: Array) -> Array:
         """Return the regularization loss ``(K,)`` of points ``(K, P)``."""
@@ -228,9 +228,9 @@ class Problem:
         updated by then, while they are in cache.
         """
         if len(batch) > self.block:
-            gradient, loss, hits = self.data_loss_and_gradient(arrangement, rows, batch, scale=scale, factor=factor)
+            gradient, loss, correct = self.data_loss_and_gradient(arrangement, rows, batch, scale=scale, factor=factor)
             whole = (GradientPart(number, slice(0, matrix.shape[0]), matrix) for number, matrix in enumerate(gradient))
-            return loss, hits, whole
+            return loss, correct, whole
         (block,) = batch.blocks(self.block)
         scores, parts = arrangement.scores_and_parts(rows, self.features(block.images))
         scores = scores if scale is None else scale * scores
@@ -240,12 +240,12 @@ class Problem:
     def loss_and_gradient(self, points: Array, batch: Batch) -> tuple[Array, Array, Array, Array]:
         """Return the gradient ``(K, P)``, data loss, regularization loss and accuracy ``(K,)`` at points ``(K, P)``."""
         arrangement = self.arrange(batch)
-        data_gradient, data_loss, hits = self.data_loss_and_gradient(arrangement, arrangement.rows(points), batch)
+        data_gradient, data_loss, correct = self.data_loss_and_gradient(arrangement, arrangement.rows(points), batch)
         gradient = arrangement.points(data_gradient)
         for matrix, weights in zip(self.matrices(gradient), self.matrices(points), strict=True):
             # A matrix is a view of the gradient: joined first, the penalty's would be one copy more of all weights.
             matrix[...] += self.objective.regularization_gradient(weights)
-        return gradient, data_loss, self.regularization_loss(points), hits
+        return gradient, data_loss, self.regularization_loss(points), correct
 
     def cache_sized_slices(self, count: int, numbers: int) -> list[slice]:
         """Return slices of ``count`` items, of ``numbers`` numbers each, that fit in cache; on a device, one slice.

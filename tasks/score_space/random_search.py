@@ -131,9 +131,9 @@ def _with_accuracy(problem: Problem, state: State, blocks: Sequence[_Improvement
     """Return the state and the measures of the best so far at every step, with the accuracy of the improvements."""
     history = {name: np.concatenate([block.losses[name] for block in blocks]) for name in blocks[0].losses}
     improved = np.concatenate([block.improved for block in blocks], axis=1)
-    hits = np.split(_accuracy_of(problem, blocks), np.cumsum([block.weights.shape[0] for block in blocks])[:-1])
+    of_blocks = np.split(_accuracy_of(problem, blocks), np.cumsum([block.weights.shape[0] for block in blocks])[:-1])
     accuracy = [np.full(block.improved.shape, np.nan) for block in blocks]
-    for block, values, of_block in zip(blocks, accuracy, hits, strict=True):
+    for block, values, of_block in zip(blocks, accuracy, of_blocks, strict=True):
         values[block.improved] = of_block
     history["accuracy"] = _filled(host(state["accuracy"]), improved, np.concatenate(accuracy, axis=1))
     return {**state, "accuracy": device_put(history["accuracy"][-1], state["weights"])}, history
@@ -146,11 +146,11 @@ def _accuracy_of(problem: Problem, blocks: Sequence[_Improvements]) -> np.ndarra
     """
     owners = [problem.trials[k] for block in blocks for k in np.nonzero(block.improved)[0]]
     weights = array_namespace(problem.like).concat([block.weights for block in blocks], axis=0)
-    hits = [np.empty(0)]
+    accuracies = [np.empty(0)]
     for part in pieces(len(owners), block_sizes(problem.like).candidates):
         few = Problem.of(owners[part], problem.dataset, like=problem.like, threads=problem.threads)
-        hits.append(host(few.losses_and_accuracy(weights[part, ...], problem.minibatches.at(0))[1]))
-    return np.concatenate(hits)
+        accuracies.append(host(few.losses_and_accuracy(weights[part, ...], problem.minibatches.at(0))[1]))
+    return np.concatenate(accuracies)
 
 
 def _filled(before: np.ndarray, improved: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -65,13 +65,13 @@ class PlainDescent:
         step, learning_rate = self._steps[number], self._rates[number, ...]
         weights, memory = self._weights_and_memory()
         batch = self._problem.minibatches.at(step - 1)
-        gradient, data_loss, penalty, hits = self._problem.loss_and_gradient(weights, batch)
+        gradient, data_loss, penalty, accuracy = self._problem.loss_and_gradient(weights, batch)
         norm = _norm(gradient)
         gradient = clipped(gradient, norm, self._limits)
         update, memory = self._optimizer.update(gradient, memory, learning_rate=learning_rate, step=step)
         weights = weights + update  # of plain gradient descent: w -= learning_rate * gradient
         self._now = {"weights": weights, **memory}
-        measures = (data_loss, penalty, hits)
+        measures = (data_loss, penalty, accuracy)
         return measures, (norm, _norm(update) / _norm(weights)) if norms else ()
 
     def _weights_and_memory(self) -> tuple[Array, State]:

@@ -74,7 +74,7 @@ class RowDescent:
     def step(self, number: int | Array, *, norms: bool) -> Step:
         """Do the next step, ``number`` (from 0) of the steps; see `Descent`."""
         batch, step = self._batch(number), step_at(self._steps.start, number, self._problem.like)
-        data_loss, hits, parts = self._problem.data_loss_and_parts(self._arrangement, self._now["weights"], batch)
+        data_loss, accuracy, parts = self._problem.data_loss_and_parts(self._arrangement, self._now["weights"], batch)
         measures: dict[RowRange, Sequence[Array]] = {}
         for matrix, place, gradient in parts:
             for rows in cache_sized_rows(self._problem, self._arrangement, matrix, place):
@@ -84,9 +84,9 @@ class RowDescent:
         order = sorted(measures)
         penalty, *squares = sums_per_trial(self._arrangement, order, [measures[rows] for rows in order])
         if not norms:
-            return (data_loss, penalty, hits), ()
+            return (data_loss, penalty, accuracy), ()
         gradient, update, weights = (array_namespace(square).sqrt(square) for square in squares)
-        return (data_loss, penalty, hits), (gradient, update / weights)
+        return (data_loss, penalty, accuracy), (gradient, update / weights)
 
     def _update_of(self, rows: RowRange) -> _RowUpdate:
         if rows not in self._updates:

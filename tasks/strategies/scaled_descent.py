@@ -103,7 +103,7 @@ class ScaledDescent:
     def step(self, number: int | Array, *, norms: bool) -> Step:
         """Do the next step, ``number`` (from 0) of the steps; see `Descent`."""
         scale, batch = entry(self._before, number), self._batch(number)
-        data_loss, hits, updates = self._problem.data_loss_and_parts(
+        data_loss, accuracy, updates = self._problem.data_loss_and_parts(
             self._arrangement,
             self._unscaled,
             batch,
@@ -117,7 +117,7 @@ class ScaledDescent:
                 sums[rows] = self._update(self._objective_of(rows), of_rows, number, norms=norms)
         order = sorted(sums)
         penalty, *squares = sums_per_trial(self._arrangement, order, [sums[rows] for rows in order])
-        measures = (data_loss, scale[:, 0, 0] ** 2 * penalty, hits)  # a scale other than 1 occurs with L2 only
+        measures = (data_loss, scale[:, 0, 0] ** 2 * penalty, accuracy)  # a scale other than 1 occurs with L2 only
         if not norms:
             return measures, ()
         gradient, unscaled = (array_namespace(square).sqrt(square) for square in squares)

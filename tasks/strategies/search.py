@@ -76,14 +76,14 @@ def advance_one_by_one(
             now["data_loss"], now["accuracy"] = problem.losses_and_accuracy(now["weights"], batch)
         else:
             candidates = propose(now["weights"], next(directions), step)
-            data_loss, hits = problem.losses_and_accuracy(candidates, batch)
+            data_loss, accuracy = problem.losses_and_accuracy(candidates, batch)
             penalty = double(problem.regularization_loss(candidates))
             better = data_loss + penalty < now["data_loss"] + now["regularization_loss"]
             now |= {
                 "weights": xp.where(better[:, None], candidates, now["weights"]),
                 "data_loss": xp.where(better, data_loss, now["data_loss"]),
                 "regularization_loss": xp.where(better, penalty, now["regularization_loss"]),
-                "accuracy": xp.where(better, hits, now["accuracy"]),
+                "accuracy": xp.where(better, accuracy, now["accuracy"]),
             }
         history.append(now)
     return now, history.measured()

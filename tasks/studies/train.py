@@ -201,8 +201,8 @@ class _RunningGroup:
         answers: dict[str, np.ndarray] = {}
         for name, split, due in (("val", dataset.validation, len(dataset.validation)), ("test", dataset.test, final)):
             if due:
-                loss, hits = self.problem.losses_and_accuracy(weights, self.problem.batch(split))
-                answers |= {f"{name}/loss": host(loss), f"{name}/accuracy": host(hits)}
+                loss, accuracy = self.problem.losses_and_accuracy(weights, self.problem.batch(split))
+                answers |= {f"{name}/loss": host(loss), f"{name}/accuracy": host(accuracy)}
         return answers
 
     def _ends(self, k: int, evaluated: Mapping[str, np.ndarray], *, final: bool) -> Iterator[Event]:
