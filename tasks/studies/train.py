@@ -105,15 +105,7 @@ def _events(
     del group
     for half in np.array_split(running, 2):
         members = [positions.tolist().index(k) for k in half]
-        begin = None if start is None else _of_positions(start, half)
-        yield from _events(problem.of_trials(members), half, begin, None, until)
-
-
-def _of_positions(start: Checkpoint, positions: np.ndarray) -> Checkpoint:
-    """Return a checkpoint without the trials at other positions of the group."""
-    chosen = np.flatnonzero(np.isin(start.trials, positions))
-    arrays = {name: array[chosen] for name, array in start.arrays.items()}
-    return Checkpoint(step=start.step, trials=start.trials[chosen], arrays=arrays)
+        yield from _events(problem.of_trials(members), half, start, None, until)
 
 
 class _RunningGroup:
@@ -131,10 +123,10 @@ class _RunningGroup:
             self.state: Mapping[str, Any] = trial.strategy.init(problem)
             self.curves = Curves(every=trial.record_every)
             return
-        # In the order of the problem's trials: a checkpoint joined from parts has another order.
+        # A checkpoint that was joined from parts has another order, and that of a group more trials than its half.
         order = [start.trials.tolist().index(k) for k in positions.tolist()]
         arrays = start.arrays
-        if order != list(range(len(order))):
+        if order != list(range(len(start.trials))):
             arrays = {name: array[order] for name, array in arrays.items()}
         self.curves = Curves.resumed(trial.record_every, arrays)
         state = {name: array for name, array in arrays.items() if name not in self.curves.state()}
