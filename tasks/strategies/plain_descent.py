@@ -63,19 +63,17 @@ class PlainDescent:
     def step(self, number: int, *, norms: bool) -> Step:
         """Do the next step, ``number`` (from 0) of the steps; see `Descent`."""
         step, learning_rate = self._steps[number], self._rates[number, ...]
-        weights, memory = self._weights_and_memory()
+        memory = dict(self._now)
+        weights = memory.pop("weights")
         batch = self._problem.minibatches.at(step - 1)
         gradient, data_loss, penalty, accuracy = self._problem.loss_and_gradient(weights, batch)
         norm = _norm(gradient)
         gradient = clipped(gradient, norm, self._limits)
-        update, memory = self._optimizer.update(gradient, memory, learning_rate=learning_rate, step=step)
+        update, after = self._optimizer.update(gradient, memory, learning_rate=learning_rate, step=step)
         weights = weights + update  # of plain gradient descent: w -= learning_rate * gradient
-        self._now = {"weights": weights, **memory}
+        self._now = {"weights": weights, **after}
         measures = (data_loss, penalty, accuracy)
         return measures, (norm, _norm(update) / _norm(weights)) if norms else ()
-
-    def _weights_and_memory(self) -> tuple[Array, State]:
-        return self._now["weights"], {name: array for name, array in self._now.items() if name != "weights"}
 
 
 def clipped(gradient: Array, norm: Array, limit: Array) -> Array:
