@@ -54,20 +54,19 @@ def loss_changes(
     here = losses(scores, labels)
     reach = h * np.abs(features).max()
     coefficients = np.zeros((len(_DEGREES), classes, len(labels)))
-    kinked: list[tuple[int, np.ndarray]] = []
+    kinked: list[tuple[int, int]] = []
     for c in range(classes):
         coefficients[:, c], smooth = _interpolate(losses, scores, labels, here, c, reach)
         coefficients[:, c, ~smooth] = 0
-        kinked.append((c, np.flatnonzero(~smooth)))
+        kinked += [(c, n) for n in np.flatnonzero(~smooth).tolist()]
     odd, even = _sums_of_powers(coefficients, features * (h / reach))
     kinks = np.zeros((classes, dimensions), dtype=np.int64)
     ahead, behind = even + odd, even - odd
-    for c, examples in kinked:
-        for n in examples:
-            changes = changes_by_moves(losses, scores[:, n], labels[n], c, h * features[n])
-            ahead[c] += changes[0]
-            behind[c] += changes[1]
-            kinks[c] += has_kink(changes, threshold=KINK_THRESHOLD * (1 + abs(float(here[n]))))
+    for c, n in kinked:
+        changes = changes_by_moves(losses, scores[:, n], labels[n], c, h * features[n])
+        ahead[c] += changes[0]
+        behind[c] += changes[1]
+        kinks[c] += has_kink(changes, threshold=KINK_THRESHOLD * (1 + abs(float(here[n]))))
     return LossChanges(ahead, behind, kinks)
 
 
@@ -88,7 +87,7 @@ def _interpolate(
     residual = np.abs(phi(_CHECKS) - _CHECK_POWERS @ coefficients).max(axis=0)
     scale = np.abs(here) + np.abs(scores).max(axis=0) + 1
     # Coefficients below rounding are set to 0: a piecewise linear loss then needs a single product.
-    coefficients[:, :] = np.where(np.abs(coefficients) > 4 * ROUNDING * scale, coefficients, 0)
+    coefficients = np.where(np.abs(coefficients) > 4 * ROUNDING * scale, coefficients, 0)
     return coefficients, residual <= 4 * ROUNDING * scale
 
 
