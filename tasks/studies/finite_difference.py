@@ -29,7 +29,6 @@ from tasks.weight_space.points import (
     chosen_examples,
     gaussian,
     gradient_at,
-    natural_scale,
     objective_values,
     points_at_once,
     require_examples,
@@ -122,15 +121,13 @@ class FiniteDifference:
                 for precision in PRECISIONS
             ]
             batch = chosen_examples(problems[0], task.examples)
-            natural = natural_scale(problems[1])
-            start_scale = natural if task.weights_scale is None else task.weights_scale
-            weights = gaussian(problems[1], "initial weights", scale=start_scale)
-            scale = natural if task.direction_scale is None else task.direction_scale
-            direction = gaussian(problems[1], "directions", 0, scale=scale)
+            exact = problems[1]
+            weights = gaussian(exact, "initial weights", scale=task.weights_scale)
+            direction = gaussian(exact, "directions", 0, scale=task.direction_scale)
             quotients = np.stack([difference_quotients(p, weights, direction, h, batch) for p in problems])
-            derivative = directional_derivative(problems[1], weights, direction, batch)
-            parameters = problems[1].named(weights)
-            yield from _events(trial, position, h, quotients, derivative, parameters, natural / scale)
+            derivative = directional_derivative(exact, weights, direction, batch)
+            unit = exact.natural_scale / (task.direction_scale or exact.natural_scale)
+            yield from _events(trial, position, h, quotients, derivative, exact.named(weights), unit)
 
 
 def directional_derivative(problem: Problem, weights: np.ndarray, direction: np.ndarray, batch: Batch) -> float:

@@ -13,7 +13,6 @@ from tasks.errors import require
 from tasks.fused.batches import Batch
 from tasks.fused.parallel import total
 from tasks.fused.problem import Problem
-from tasks.models.model import ScoreLinear
 
 # The numbers of points evaluated at once, with their activations: 64 MiB in float32, and a few copies of it.
 _NUMBERS = 2**24
@@ -67,23 +66,10 @@ def chosen_examples(problem: Problem, count: int | None) -> Batch:
 def gaussian(problem: Problem, name: str, *index: int, scale: float | None) -> np.ndarray:
     """Return ``scale`` times the model's draw, float32 ``(P,)``, of the first trial's stream ``name`` at ``index``.
 
-    The scale None is `natural_scale`.
+    The scale None is `Problem.natural_scale`.
     """
     drawn = problem.draw(problem.trials[0].seed, name, *index)
-    return np.float32(natural_scale(problem) if scale is None else scale) * drawn
-
-
-def natural_scale(problem: Problem) -> float:
-    """Return the factor on a draw that gives scores of about 1 (root mean square), whatever the data.
-
-    It is 1 for a network. For a linear model it is one over the root mean square length of a centred training image
-    with its bias. On CIFAR-10 it is about 3e-4, the spread of the notes' ``np.random.rand(10, 3073) * 0.001``.
-    """
-    if not isinstance(problem.model, ScoreLinear):
-        return 1.0
-    xp, batch = array_namespace(problem.like), problem.batch(problem.dataset.train)
-    squares = problem.over_blocks(batch, lambda features, _: xp.sum(features * features, dtype=xp.float64))
-    return float((total(squares) / len(batch)) ** -0.5)
+    return np.float32(problem.natural_scale if scale is None else scale) * drawn
 
 
 def gradient_at(problem: Problem, points: Array, batch: Batch) -> Array:

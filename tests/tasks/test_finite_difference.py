@@ -8,7 +8,7 @@ from tasks.losses import LOSSES, Softmax, SquaredHinge, Svm
 from tasks.models import ConvNet, Mlp
 from tasks.studies.finite_difference import FiniteDifference
 from tasks.trial import Trial
-from tasks.weight_space.points import chosen_examples, natural_scale
+from tasks.weight_space.points import chosen_examples
 from tests.tasks import plain
 from tests.tasks.rows_of_models import SMALL_MODELS
 
@@ -42,7 +42,7 @@ def test_the_quotients_of_every_model_are_those_of_its_objective(image_dataset, 
     trial, _, result = compared(image_dataset, task=task, **settings)
 
     problem = Problem.of([trial], image_dataset, like=np.empty(0), threads=1)
-    batch, scale = chosen_examples(problem, 60), np.float32(natural_scale(problem))
+    batch, scale = chosen_examples(problem, 60), np.float32(problem.natural_scale)
     weights, along = (np.float64(scale * problem.draw(4, *name)) for name in (["initial weights"], ["directions", 0]))
 
     def objective(point):

@@ -15,7 +15,7 @@ from tasks.studies.train import Train
 from tasks.trial import Trial
 from tasks.weight_space import points
 from tasks.weight_space.directions import main_directions, row_by_row
-from tasks.weight_space.points import chosen_examples, natural_scale, objective_values
+from tasks.weight_space.points import chosen_examples, objective_values
 from tests.tasks import plain
 from tests.tasks.landscapes import initial_scale, landscape, trained
 from tests.tasks.rows_of_models import SMALL_MODELS
@@ -111,7 +111,7 @@ def test_the_scale_of_itself_gives_scores_of_about_one(small_dataset):
     x = plain.features(small_dataset, small_dataset.train)
     draws = np.stack([normal(seed, "directions", 0, shape=SHAPE) for seed in range(40)]).reshape(-1, 38)
 
-    assert (natural_scale(problem) * draws @ x.T).std() == pytest.approx(1, rel=0.1)
+    assert (problem.natural_scale * draws @ x.T).std() == pytest.approx(1, rel=0.1)
 
 
 def test_around_trained_weights_is_around_what_training_makes(small_dataset):
@@ -150,7 +150,7 @@ def test_every_point_of_every_model_is_the_loss_there(image_dataset, model, dire
     elif directions == "filter":
         axes = row_by_row(problem, weights, 2, scale=None)
     else:
-        axes = [natural_scale(problem) * problem.draw(2, "directions", k) for k in range(2)]
+        axes = [problem.natural_scale * problem.draw(2, "directions", k) for k in range(2)]
     batch = chosen_examples(problem, 50)
     expected = [
         [objective(problem, weights + a * axes[0] + b * axes[1], batch) for a in found["a"]] for b in found["b"]

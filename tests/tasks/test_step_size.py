@@ -11,7 +11,7 @@ from tasks.losses import LOSSES
 from tasks.models import ConvNet, Mlp
 from tasks.studies.step_size import StepSize, powers_of_ten
 from tasks.trial import Trial
-from tasks.weight_space.points import chosen_examples, gradient_at, natural_scale
+from tasks.weight_space.points import chosen_examples, gradient_at
 from tests.tasks import plain
 from tests.tasks.rows_of_models import SMALL_MODELS
 
@@ -59,7 +59,7 @@ def test_the_table_of_every_model_is_one_evaluation_after_the_other(image_datase
     problem = Problem.of([trial], image_dataset, like=np.empty(0), threads=1)
     batch = chosen_examples(problem, 60)
     weights = np.float64(np.concatenate([result.arrays[name].ravel() for name in problem.shapes]))
-    np.testing.assert_array_equal(weights, np.float32(natural_scale(problem)) * problem.draw(2, "initial weights"))
+    np.testing.assert_array_equal(weights, np.float32(problem.natural_scale) * problem.draw(2, "initial weights"))
     gradient = gradient_at(problem, weights[None, :], batch)
     after = [problem.loss_and_gradient(weights - s * gradient, batch) for s in result.arrays["step_sizes"]]
     expected = [float(data[0] + regularization[0]) for _, data, regularization, _ in after]
