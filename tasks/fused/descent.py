@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 import numpy as np
@@ -12,6 +12,7 @@ from array_api_compat import array_namespace, is_numpy_array
 from tasks.arrays.array import Array
 from tasks.arrays.devices import device_put, double
 from tasks.arrays.replay import Replay
+from tasks.fused.parallel import total
 from tasks.fused.problem import Problem
 from tasks.fused.state import MEASURES, State
 from tasks.models.model import Arrangement, ScoreLinear
@@ -103,19 +104,13 @@ def cache_sized_rows(problem: Problem, arrangement: Arrangement, matrix: int, pl
         yield RowRange(matrix, place.start + piece.start, place.start + piece.stop)
 
 
-def sums_per_trial(
-    arrangement: Arrangement, parts: Sequence[RowRange], values: Sequence[Sequence[Array]]
-) -> list[Array]:
-    """Return the sums ``(K,)`` over each trial's rows of the values ``(H,)`` of every part's rows.
-
-    The parts are in the order of their rows, and together hold all rows of all trials.
-    """
-    totals: list[Array] = []
+def sums_per_trial(arrangement: Arrangement, values: Mapping[RowRange, Sequence[Array]]) -> list[Array]:
+    """Return the sums ``(K,)`` over each trial's rows of the values ``(H,)`` of ranges that hold all of them."""
+    sums = []
     for number, layout in enumerate(arrangement.layouts):
-        of_matrix = [of_part for part, of_part in zip(parts, values, strict=True) if part.matrix == number]
-        columns = [layout.sums(column) for column in zip(*of_matrix, strict=True)]
-        totals = columns if not totals else [before + more for before, more in zip(totals, columns, strict=True)]
-    return totals
+        of_matrix = [values[rows] for rows in sorted(values) if rows.matrix == number]
+        sums.append([layout.sums(column) for column in zip(*of_matrix, strict=True)])
+    return [total(column) for column in zip(*sums, strict=True)]
 
 
 def step_at(first: int, number: int | Array, like: Array) -> int | Array:

@@ -81,8 +81,7 @@ class RowDescent:
                 of_rows = gradient[rows.start - place.start : rows.stop - place.start, :]
                 rates = entry(self._rates[matrix], number)[rows.start : rows.stop, :]
                 measures[rows] = self._update_of(rows).apply(self._now, of_rows, rates, step, norms=norms)
-        order = sorted(measures)
-        penalty, *squares = sums_per_trial(self._arrangement, order, [measures[rows] for rows in order])
+        penalty, *squares = sums_per_trial(self._arrangement, measures)
         if not norms:
             return (data_loss, penalty, accuracy), ()
         gradient, update, weights = (array_namespace(square).sqrt(square) for square in squares)

@@ -115,8 +115,7 @@ class ScaledDescent:
             for rows in cache_sized_rows(self._problem, self._arrangement, matrix, place):
                 of_rows = update[rows.start - place.start : rows.stop - place.start, :]
                 sums[rows] = self._update(self._objective_of(rows), of_rows, number, norms=norms)
-        order = sorted(sums)
-        penalty, *squares = sums_per_trial(self._arrangement, order, [sums[rows] for rows in order])
+        penalty, *squares = sums_per_trial(self._arrangement, sums)
         measures = (data_loss, scale[:, 0, 0] ** 2 * penalty, accuracy)  # a scale other than 1 occurs with L2 only
         if not norms:
             return measures, ()
