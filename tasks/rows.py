@@ -10,7 +10,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.errors import ConfigError, unknown_choice
+from tasks.errors import ConfigError, SweepError, unknown_choice
 
 
 def parse_row(table: Mapping[str, type], parameter: str, config: Mapping[str, Any]) -> Any:
@@ -61,7 +61,14 @@ def build(kind: type, values: Mapping[str, Any], *, parameter: str = "") -> Any:
         if key not in names:
             raise unknown_choice(f"a key of {parameter or kind.__name__}", key, names)
     converted = {key: convert(value, hints[key], prefix + key) for key, value in values.items()}
-    return kind(**converted)
+    try:
+        return kind(**converted)
+    except SweepError:
+        raise
+    except Exception as error:  # a row of a package checks its values in its own way
+        given = ", ".join(f"{name}={value!r}" for name, value in converted.items())
+        rule = f"{parameter or kind.__name__} must have values that {kind.__name__} accepts"
+        raise ConfigError(f"{rule}, got {given}: {type(error).__name__}: {error}") from error
 
 
 def field_values(row: object) -> dict[str, Any]:

@@ -1,3 +1,5 @@
+from dataclasses import dataclass
+
 import pytest
 
 from tasks.errors import ConfigError
@@ -67,3 +69,19 @@ def test_only_rows_of_the_table_can_be_built():
     with pytest.raises(ConfigError):
         parse_row(LOSSES, "loss", {"name": "svm", "_target_": "os.system"})
     assert parse_row(LOSSES, "loss", {"name": "svm"}) == Svm()
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A row that checks its values in a way of its own."""
+
+    beta: float = 0.9
+
+    def __post_init__(self):
+        assert 0 <= self.beta < 1, "beta is a fraction"
+
+
+def test_a_row_that_refuses_a_value_in_its_own_way_is_refused_as_any_other():
+    message = r"^optimizer must have values that Checked accepts, got beta=2\.0: AssertionError: beta is a fraction"
+    with pytest.raises(ConfigError, match=message):
+        parse_row({"checked": Checked}, "optimizer", {"name": "checked", "beta": 2})
