@@ -8,6 +8,9 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+DRAWN = ("trial", "sweep")
+"""What a figure may be ``of``."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawn:

@@ -11,7 +11,12 @@ from pipeline.config.tables import FIGURES
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record.drawings import TrialRecord
 from pipeline.record.protocol import Series
+from tasks.errors import SweepError
 from tasks.events import Result
+
+
+class DrawingError(SweepError):
+    """A package's figure cannot be drawn."""
 
 
 def names(of: str) -> list[str]:
@@ -19,8 +24,8 @@ def names(of: str) -> list[str]:
     return [name for name, row in FIGURES.items() if row.of == of]  # type: ignore[attr-defined]
 
 
-def draw_trial(trial: PlannedTrial, result: Result, series: Mapping[str, Series]) -> dict[str, bytes]:
-    """Return the figures of an ended trial by file name."""
+def draw_trial(name: str, trial: PlannedTrial, result: Result, series: Mapping[str, Series]) -> dict[str, bytes]:
+    """Return a figure of an ended trial by its file name."""
     one = Drawn(
         name=trial.name,
         config=trial.config,
@@ -29,7 +34,7 @@ def draw_trial(trial: PlannedTrial, result: Result, series: Mapping[str, Series]
         curves=_curves(series),
         arrays=result.arrays,
     )
-    return {name: image for figure in names("trial") for name, image in _draw(figure, [one]).items()}
+    return _draw(name, [one])
 
 
 def draw_sweep(name: str, trials: Sequence[TrialRecord]) -> dict[str, bytes]:
@@ -54,5 +59,10 @@ def _curves(series: Mapping[str, Series]) -> dict[str, tuple[np.ndarray, np.ndar
 
 
 def _draw(name: str, trials: Sequence[Drawn]) -> dict[str, bytes]:
-    image: bytes = FIGURES[name]().draw(trials)
+    try:
+        image: bytes = FIGURES[name]().draw(trials)
+    except Exception as error:
+        raise DrawingError(f"{name} of {FIGURES.package(name)}: {type(error).__name__}: {error}") from error
+    if not isinstance(image, bytes):
+        raise DrawingError(f"{name} of {FIGURES.package(name)} must return the bytes of a PNG, got {image!r}")
     return {f"{name}.png": image} if image else {}

@@ -28,6 +28,7 @@ def all_figures() -> Figures:
     return Figures(
         trial=functools.partial(_draw, "trial", "draw"),
         quick=functools.partial(_draw, "trial", "draw_quickly"),
+        added=[functools.partial(_draw, "added", "draw_trial", name) for name in names("trial")],
         sweep=sweep_figures(),
         search=functools.partial(_draw, "search", "draw_search"),
     )

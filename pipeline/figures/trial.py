@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from pipeline.figures.added import draw_trial
 from pipeline.figures.finite_difference import draw_finite_difference
 from pipeline.figures.gradient_check import draw_gradient_check
 from pipeline.figures.landscape import draw_landscape
@@ -35,7 +34,7 @@ _FIGURES: Mapping[type, Callable[[PlannedTrial, Result], bytes]] = {
 def draw(trial: PlannedTrial, result: Result, series: Mapping[str, Series], dataset: Dataset) -> Mapping[str, bytes]:
     """Return the figures of an ended trial by file name; none if there is nothing to show."""
     if type(trial.trial.task) is Train:
-        return draw_training(trial, result, series, dataset) | draw_trial(trial, result, series)
+        return draw_training(trial, result, series, dataset)
     return draw_quickly(trial, result, series)
 
 
@@ -43,11 +42,10 @@ def draw_quickly(trial: PlannedTrial, result: Result, series: Mapping[str, Serie
     """Return the figures of `draw` that are cheap enough for every trial of a sweep: of a training only its curves."""
     task = type(trial.trial.task)
     if task is Train:
-        return draw_curves(trial, result, series) | draw_trial(trial, result, series)
+        return draw_curves(trial, result, series)
     if task not in _FIGURES:
-        return draw_metrics(trial, result, series) | draw_trial(trial, result, series)
+        return draw_metrics(trial, result, series)
     # A gradient check that failed is drawn, too: it is the one to look at.
     shown = result.outcome is Outcome.COMPLETE or (task is GradientCheck and result.arrays)
     name = str(trial.config["task"]["name"])
-    own = {f"{name}.png": _FIGURES[task](trial, result)} if shown else {}
-    return own | draw_trial(trial, result, series)
+    return {f"{name}.png": _FIGURES[task](trial, result)} if shown else {}

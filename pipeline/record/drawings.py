@@ -51,11 +51,13 @@ DrawSweep = Callable[[Sequence[TrialRecord]], Images]
 class Figures:
     """The functions that draw: ``trial`` and, faster and without data, ``quick`` draw a trial that has ended.
 
-    ``sweep`` draw a sweep, ``search`` draws its search.
+    ``added`` draw it too: each is called by itself, so that one that fails costs no other. ``sweep`` draw a sweep,
+    ``search`` draws its search.
     """
 
     trial: Callable[[PlannedTrial, Result, Mapping[str, Series], Dataset], Images] | None = None
     quick: Callable[[PlannedTrial, Result, Mapping[str, Series]], Images] | None = None
+    added: Sequence[Callable[[PlannedTrial, Result, Mapping[str, Series]], Images]] = ()
     sweep: Sequence[DrawSweep] = ()
     search: Callable[[Searched], Images] | None = None
 
@@ -129,8 +131,10 @@ class Drawings:
         if parent is None:
             self._draw_trial(trial, result)
             return
-        if self._figures.quick is not None and draws(self._runs, trial):
-            self.draw(trial, self._figures.quick, trial, result, points.series())
+        if draws(self._runs, trial):
+            for draw in (self._figures.quick, *self._figures.added):
+                if draw is not None:
+                    self.draw(trial, draw, trial, result, points.series())
         if is_large(self._runs) and not parent.may_win(trial):
             points.thin(CURVE_POINTS)
 
@@ -174,6 +178,9 @@ class Drawings:
         self._drawers.close()
 
     def _draw_trial(self, trial: PlannedTrial, result: Result) -> None:
+        curves = self._runs.runs[trial.key].points.series()
         if self._figures.trial is not None:
-            curves, sample = self._runs.runs[trial.key].points.series(), self._dataset.sample(SHOWN_EXAMPLES)
-            self.draw(trial, self._figures.trial, trial, result, curves, sample)
+            self.draw(trial, self._figures.trial, trial, result, curves, self._dataset.sample(SHOWN_EXAMPLES))
+        if self._runs.parent is None or not draws(self._runs, trial):
+            for draw in self._figures.added:
+                self.draw(trial, draw, trial, result, curves)

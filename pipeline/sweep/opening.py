@@ -138,12 +138,12 @@ def closing(record: Record, engine: Engine, tally: Tally, print_line: Callable[[
 
     ``print_line`` shows an error that does not decide the exit status.
     """
-    status = "KILLED"
+    status, raised = "KILLED", None
     try:
         yield
         status = "FAILED" if tally.failed or tally.done < len(tally.standings) else "FINISHED"
-    except Exception:
-        status = "FAILED"
+    except BaseException as stopping:
+        status, raised = "FAILED" if isinstance(stopping, Exception) else status, stopping
         raise
     finally:
         written = in_background(lambda: record.close(status))
@@ -151,8 +151,8 @@ def closing(record: Record, engine: Engine, tally: Tally, print_line: Callable[[
             engine.close()
         finally:
             error = _awaited(written, record, print_line)
-        if isinstance(error, SweepError | OSError) and status == "KILLED":
-            print_line(f"error: {error}")  # the signal that stopped the sweep decides the exit status
+        if isinstance(error, SweepError | OSError) and raised is not None and raised is not error:
+            print_line(f"error: {error}")  # what stopped the sweep is raised, and decides the exit status
         elif error is not None:
             raise error
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pipeline.address import absolute, redact, unreachable
 from pipeline.background import Writer
+from pipeline.config.settings import counted
 from pipeline.errors import RecordError
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record import artifacts
@@ -136,7 +137,7 @@ class MlflowRecorder:
         if status != "KILLED":  # a resume may find a better one
             self._writer.submit(self._register_winner)
         self._writer.submit(self._drawings.close)
-        errors = self._writer.close() + self._drawings.errors
+        errors = self._writer.close()
         try:
             reason = self._exporter.close(stopped=status == "KILLED")
         finally:
@@ -145,6 +146,9 @@ class MlflowRecorder:
         self._log.close(needed=bool(reason))
         if errors or reason:
             raise self._error(errors, reason) from (errors[0] if errors else None)
+        if undrawn := self._drawings.errors:
+            message = f"{counted(len(undrawn), 'figure')} could not be drawn, all else is recorded; the first:"
+            raise RecordError(f"{message} {brief(undrawn[0])}") from undrawn[0]
 
     def hurry(self) -> None:
         """Let `close` give up a store that does not answer; one that answers still gets the rest."""

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from pipeline.background import in_background
 from pipeline.display.console import Display
-from pipeline.errors import Interrupted, RecordError
+from pipeline.errors import EngineError, Interrupted, RecordError
 from pipeline.plan.plan import Group
 from pipeline.reports import Decided, Started
 from pipeline.results.failures import Failures
@@ -97,6 +97,24 @@ def test_a_signal_stays_one_if_the_record_cannot_be_closed_either(tiny):
         )
 
     assert recorder.status == "KILLED"
+    assert "error: the store is gone" in out.getvalue()
+
+
+class Failing(Idle):
+    """An engine that ends with an error of its own."""
+
+    def reports(self):
+        raise EngineError("no worker can start")
+        yield
+
+
+def test_an_error_stays_what_it_is_if_the_record_cannot_be_closed_either(tiny):
+    out, recorder, tally = io.StringIO(), Broken(), Tally([])
+    record = Record(recorder, in_background(OpenRecord))
+    with pytest.raises(EngineError, match="no worker"), Display(Console(file=out), tally) as display:
+        compute_and_record([], tiny, Failing(), record, tally, display, FAILURES)
+
+    assert recorder.status == "FAILED"
     assert "error: the store is gone" in out.getvalue()
 
 

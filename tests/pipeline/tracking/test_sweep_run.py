@@ -337,13 +337,15 @@ def test_figures_that_cannot_be_drawn_are_counted_and_cost_nothing_else(
         raise ValueError("no such colour")
 
     planned = trial()
-    recorder = MlflowRecorder(store_uri, experiment, figures=Figures(trial=broken, quick=broken, sweep=[broken]))
+    figures = Figures(trial=broken, quick=lambda *_: {"quick.png": b"png"}, added=[broken], sweep=[broken])
+    recorder = MlflowRecorder(store_uri, experiment, figures=figures)
     recorder.open(header(planned), tiny, Provenance())
     recorder.record(Started(trial=planned))
     recorder.record(Finished(trial=planned, result=done(**{"val/accuracy": 0.5}), layout=layout))
 
-    with pytest.raises(RecordError, match="what 3 failed writes held, the first: no such colour"):
+    with pytest.raises(RecordError, match=r"^3 figures could not be drawn, .* the first: no such colour"):
         recorder.close("FINISHED")
 
     assert client.get_run(parent_of(recorder)).info.status == "FINISHED"
     assert "results.csv" in {file.path for file in client.list_artifacts(parent_of(recorder))}
+    assert [file.path for file in client.list_artifacts(recorder.run_id(planned), "figures")] == ["figures/quick.png"]
