@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 
-from pipeline.stopping.rule import Rule
+from pipeline.stopping.rule import Rule, passing_of
 from tasks.errors import require
 from tasks.trial import DeclaresMetrics, Trial
 
@@ -41,6 +42,12 @@ def check(rule: Rule, trials: Sequence[Trial], *, metric: str, validated: bool) 
     filled = list(itertools.takewhile(lambda bracket: rule.rungs(first, last, bracket), range(rule.brackets)))
     most = f"must be at most {len(filled)}, so that each has a rung below {last} steps"
     require(len(filled) == rule.brackets, "stopping.brackets", most, rule.brackets)
+    for rungs in [rule.rungs(first, last, bracket) for bracket in filled]:
+        ascending = [*rungs] == sorted({*rungs}) and first <= rungs[0] and rungs[-1] < last
+        require(ascending, f"{type(rule).__name__}.rungs", f"must ascend from {first} and stay below {last}", rungs)
+    for arrived in ([], [[0.1], [0.3], [math.nan]], [[0.1, 0.2], [0.3, 0.1]]):
+        for complete in (False, True):
+            passing_of(rule, arrived, complete=complete)
     between = [rung for bracket in filled for rung in rule.rungs(first, last, bracket) if rung % every]
     more = f" and {len(between) - _SHOWN} more" if len(between) > _SHOWN else ""
     measured = f"must make rungs at which {metric} is measured ({key}={every}), none at {between[:_SHOWN]}{more}"

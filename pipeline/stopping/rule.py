@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
-from tasks.errors import require
+from tasks.errors import ConfigError, require
 
 MetricHistory = Sequence[float]
 """A setting's metric at each of its points up to a rung, larger is better; the last is its score at the rung."""
@@ -51,6 +51,22 @@ class Rule(Protocol):
         ``complete`` says that no other will arrive: those that have not passed by then are stopped. A setting that has
         passed once goes on whatever comes later. A history that ends in NaN never passes.
         """
+
+
+def passing_of(rule: Rule, arrived: Sequence[MetricHistory], *, complete: bool) -> list[int]:
+    """Return the indices that a rule lets pass; raise a `ConfigError` where its answer is none."""
+    name = f"{type(rule).__name__}.passing"
+    try:
+        places = list(rule.passing(arrived, complete=complete))
+    except Exception as error:
+        rule_of = f"{name} must decide whatever has arrived"
+        raise ConfigError(f"{rule_of}, got {type(error).__name__}: {error} for {arrived}") from error
+    finite = {place for place, history in enumerate(arrived) if history[-1] == history[-1]}  # NaN is not
+    # A mask is no list of indices, although Python takes True for 1.
+    indices = all(hasattr(place, "__index__") and not isinstance(place, bool) for place in places)
+    valid = f"must return indices of histories that do not end in NaN, {sorted(finite)} of {len(arrived)}"
+    require(indices and finite.issuperset(places), name, valid, places)
+    return places
 
 
 def best(arrived: Sequence[MetricHistory], count: int) -> list[int]:

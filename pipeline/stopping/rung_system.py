@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.stopping.rule import MetricHistory, Rule
+from pipeline.stopping.rule import MetricHistory, Rule, passing_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +137,7 @@ class RungSystem:
     def _decide_rung(self, number: int, pool: _Pool, rung: _Rung, *, complete: bool) -> Decision | None:
         order = [setting for setting in pool.settings if setting in rung.arrived]  # whatever the order of arrival
         histories = [rung.arrived[setting] for setting in order]
-        passing = [order[place] for place in self._rule.passing(histories, complete=complete)]
+        passing = [order[place] for place in passing_of(self._rule, histories, complete=complete)]
         passed = tuple(setting for setting in passing if setting not in rung.passed and setting not in pool.stopped)
         rung.closed = complete
         if not passed and not (complete and order):

@@ -59,3 +59,54 @@ def test_trials_of_different_steps_are_not_compared_and_tasks_that_do_not_train_
     with pytest.raises(ConfigError, match=r"steps must be the same in all trials .* got \[500, 1000\]"):
         check(Halving(), [*TRIALS, other], metric="val/accuracy", validated=True)
     check(Halving(), [*TRIALS, dataclasses.replace(other, task=Landscape())], metric="val/accuracy", validated=True)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Masking(Median):
+    """It lets pass by a mask."""
+
+    def passing(self, arrived, *, complete):
+        return [complete and history[-1] > 0 for history in arrived]
+
+
+class Beyond(Median):
+    """It lets one pass that has not arrived."""
+
+    def passing(self, arrived, *, complete):
+        return [len(arrived)]
+
+
+class Diverged(Median):
+    """It lets all pass."""
+
+    def passing(self, arrived, *, complete):
+        return list(range(len(arrived)))
+
+
+class First(Median):
+    """It takes for granted that some have arrived."""
+
+    def passing(self, arrived, *, complete):
+        return [arrived.index(max(arrived))]
+
+
+class Descending(Median):
+    """Its rungs descend."""
+
+    def rungs(self, first, steps, bracket):
+        return (2 * first, first)
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (Masking(), r"Masking.passing must return indices of histories .*, \[0, 1\] of 3, got \[False, False, False\]"),
+        (Beyond(), r"Beyond.passing must return indices of histories that do not end in NaN, \[\] of 0, got \[0\]"),
+        (Diverged(), r"Diverged.passing must .* NaN, \[0, 1\] of 3, got \[0, 1, 2\]"),
+        (First(), r"First.passing must decide whatever has arrived, got ValueError: .* for \[\]"),
+        (Descending(), r"Descending.rungs must ascend from 100 and stay below 1000, got \(200, 100\)"),
+    ],
+)
+def test_a_rule_that_breaks_its_protocol_is_named_before_anything_starts(rule, message):
+    with pytest.raises(ConfigError, match=message):
+        check(rule, TRIALS, metric="val/accuracy", validated=True)
