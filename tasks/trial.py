@@ -105,6 +105,7 @@ class Task(Protocol):
 
 def check(trial: Trial, dataset: Dataset) -> None:
     """Raise a `ConfigError` where a trial cannot run on a data set, before anything starts."""
+    require(isinstance(dataset, Dataset), "dataset", "must be loaded as a Dataset (see make_dataset)", type(dataset))
     given, needed = len(dataset.train) > 0, trial.task.needs_data
     require(given or not needed, "dataset", "must be one with examples for this task", dataset.name)
     require(needed or not given, "dataset", "must be none for this task, which has data of its own", dataset.name)

@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _PLAIN = (bool, int, float, str)
@@ -19,8 +19,6 @@ def violation(row: type, contract: Any) -> str:
     >>> violation(Svm, Loss), violation(dataclasses.make_dataclass("Mine", [], frozen=True), Loss).partition(",")[0]
     ('', 'must have all of a Loss')
     """
-    if not row.__dataclass_params__.frozen:  # type: ignore[attr-defined]
-        return "must be a frozen dataclass, got one that can be changed"
     fields = {field.name for field in dataclasses.fields(row)}
     try:
         hints = typing.get_type_hints(row)
@@ -34,12 +32,16 @@ def violation(row: type, contract: Any) -> str:
     if abstract := sorted(getattr(row, "__abstractmethods__", ())):
         return f"must implement {' and '.join(abstract)}"
     lacking = [name for name in _members(contract) if name not in fields and not hasattr(row, name)]
-    return f"must have all of a {contract.__name__}, lacks {', '.join(lacking)}" if lacking else _called(row, contract)
+    if lacking:
+        return f"must have all of a {contract.__name__}, lacks {', '.join(lacking)}"
+    asked = [(contract, name) for name in _members(contract)]
+    asked += [(base, name) for base in row.__mro__[1:] for name in sorted(getattr(base, "__abstractmethods__", ()))]
+    return _called(row, asked)
 
 
-def _called(row: type, contract: Any) -> str:
-    """Return which method cannot be called with the protocol's signature, an empty text if all can."""
-    for name in _members(contract):
+def _called(row: type, methods: Sequence[tuple[Any, str]]) -> str:
+    """Return which of the methods cannot be called as its protocol or base is, an empty text if all can."""
+    for contract, name in methods:
         wanted, got = inspect.getattr_static(contract, name, None), inspect.getattr_static(row, name, None)
         if not inspect.isfunction(wanted) or not inspect.isfunction(got):
             continue

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.config.contract import violation
-from pipeline.config.figure import Figure
+from pipeline.config.figure import DRAWN, Figure
 from pipeline.config.packages import PREFIX, Offer, Package, offers, package
 from pipeline.stopping import STOPPING, Rule
 from tasks.datasets import DATASETS, Source
@@ -147,5 +147,9 @@ def _loaded(offer: Offer, contract: Any) -> tuple[type | None, str]:
         return None, f"must be importable, got {type(error).__name__}: {error}"
     if not isinstance(row, type) or not dataclasses.is_dataclass(row):
         return None, f"must be a frozen dataclass, got {row!r}"
+    if not row.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        return None, "must be a frozen dataclass, got one that can be changed"
     cause = violation(row, contract)
+    if not cause and contract is Figure and row.of not in DRAWN:  # type: ignore[attr-defined]
+        cause = f"must be of {' or '.join(DRAWN)}, got {row.of!r}"  # type: ignore[attr-defined]
     return (None, cause) if cause else (row, "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from pipeline.config.identity import CODE, code_version
@@ -24,10 +25,13 @@ from pipeline.sweep.engines import group_count, thread_count, widest
 from pipeline.sweep.resume import sweep_key
 from pipeline.sweep.source import PointSource
 from tasks.arrays.devices import DEVICE_BLOCKS, HOST_BLOCKS
+from tasks.arrays.stacking import form
 from tasks.cost import DataSize
 from tasks.datasets.dataset import Dataset
 from tasks.errors import ConfigError, require
+from tasks.rehearsal import REHEARSALS
 from tasks.rows import row_name
+from tasks.trial import Trial
 from tasks.trial import check as check_trial
 
 _OF_SWEEP = ("dataset", "stopping", "device", "engine", "cluster", "tracking", "sweep")
@@ -85,6 +89,8 @@ def plan_points(
     trials = [point.config.trial for point in (*examples, *points)]
     for trial in trials:
         check_trial(trial, dataset)
+    if config.device == "cpu":  # a row may know the library of another device only
+        _rehearse(trials, dataset)
     # Those known have been checked already, so the last of each task stands for them: they may be thousands.
     trials += {type(one.trial.task): one.trial for one in known}.values()
     check_metric(config.sweep, trials, dataset)
@@ -95,6 +101,19 @@ def plan_points(
     require(agrees, "stopping.mode", agreement, rule.mode)
     check(rule, trials, metric=metric, validated=len(dataset.validation) > 0)
     return make_plan(points, dataset, known=known, swept=swept)
+
+
+def _rehearse(trials: Sequence[Trial], dataset: Dataset) -> None:
+    """Rehearse the rows of packages that trials use, those of one form once."""
+    rehearsed = set()
+    for group, rehearsal in REHEARSALS.items():
+        added = {row for name, row in TABLES[group].items() if name not in TABLES[group].own}
+        for trial in trials if added else ():
+            row = getattr(trial, group)
+            if type(row) in added and group not in trial.task.unused(trial) and form(row) not in rehearsed:
+                rehearsed.add(form(row))
+                with np.errstate(all="ignore"):  # as where trials are computed
+                    rehearsal(trial, dataset)
 
 
 def values_of(examples: Sequence[Point]) -> SweptValues | None:

@@ -16,8 +16,10 @@ from pipeline.config.packages import offers, package, packages
 from pipeline.config.schema import describe, parse
 from pipeline.config.tables import TABLES, _added, added, faults
 from pipeline.hydra.groups import keys
+from pipeline.plan.plan import Point
 from pipeline.record.protocol import Series
-from tasks.errors import ConfigError
+from pipeline.sweep.planning import plan_points
+from tasks.errors import ConfigError, SweepError
 from tasks.events import Outcome, Result
 from tasks.losses import LOSSES, Softmax
 from tests.pipeline import commands
@@ -31,6 +33,15 @@ from tasks.losses import Softmax
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cooled(Softmax):
     temperature: float = 2.0
+"""
+TASK = """
+from dataclasses import dataclass
+from tasks.single import Single
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit(Single):
+    def train(self, trial, data):
+        return {}
 """
 ROW = "[descent_sweeps.losses]\ncooled = warm_losses:Cooled\n"
 
@@ -108,6 +119,39 @@ def test_a_row_that_cannot_be_used_is_named_and_the_rest_works(site, kind):
         parse({"loss": {"name": "cooled"}})
     assert "cooled" not in TABLES["loss"]
     assert parse({"loss": {"name": "softmax"}}).trial.loss == Softmax()
+
+
+def test_the_function_of_a_task_must_take_what_it_is_given(site):
+    site(code=TASK, rows="[descent_sweeps.tasks]\nfit = warm_losses:Fit\n")
+
+    (fault,) = faults()
+    assert "must have train(self, trial: 'Any', data: 'Dataset', report: 'Report')" in fault
+    assert fault.endswith(", got train(self, trial, data)")
+
+
+PRODUCT = """
+    def losses(self, scores, labels):
+        return self.temperature * Softmax.losses(self, scores, labels)
+"""
+
+
+def test_a_row_that_breaks_its_protocol_is_refused_before_anything_starts(site):
+    site(code=LOSS + PRODUCT)
+    config = parse({"loss": {"name": "cooled"}})
+    point = Point(index=0, overrides=(), config=config)
+
+    with pytest.raises(ConfigError, match=r"^Cooled.losses must return a loss of every example, .* got \(2, 2, 4\)"):
+        plan_points([point], config.dataset.load(), config)
+
+
+def test_what_is_no_data_set_is_refused_by_its_type(site):
+    code = LOSS.replace("(Softmax)", "").replace("temperature: float = 2.0", "validation: int = 10")
+    code += "\n    def load(self, *, progress=None):\n        return [1], [0]\n"
+    site(code=code, rows="[descent_sweeps.datasets]\npair = warm_losses:Cooled\n")
+    config = parse({"dataset": {"name": "pair"}})
+
+    with pytest.raises(ConfigError, match=r"^dataset must be loaded as a Dataset .*, got <class 'tuple'>"):
+        plan_points([Point(index=0, overrides=(), config=config)], config.dataset.load(), config)
 
 
 def test_two_rows_of_one_name_are_both_named(site):
@@ -217,8 +261,7 @@ class Crowd:
 
 
 def test_figures_of_a_package_are_drawn_of_trials_and_sweeps(site, trial):
-    from pipeline.figures.added import draw_trial
-    from pipeline.figures.drawing import sweep_figures
+    from pipeline.figures.drawing import all_figures, sweep_figures
     from pipeline.record.drawings import TrialRecord
     from pipeline.results.standing import Standing
 
@@ -228,13 +271,37 @@ def test_figures_of_a_package_are_drawn_of_trials_and_sweeps(site, trial):
     series = {"loss": Series(steps=np.array([1, 2]), values=np.array([3.0, 4.0]))}
     result = Result(trial=0, outcome=Outcome.COMPLETE, step=2, metrics={"loss": 4.0})
 
-    assert draw_trial(planned, result, series) == {"line.png": b"('mine', 0.5, [3.0, 4.0], {'loss': 4.0})"}
+    (draw_line,) = all_figures().added
+    assert draw_line(planned, result, series) == {"line.png": b"('mine', 0.5, [3.0, 4.0], {'loss': 4.0})"}
     records = [
         TrialRecord(standing=Standing(trial=planned, outcome=o), curves=series) for o in (Outcome.COMPLETE, None)
     ]
     assert sweep_figures()[-1](records) == {"crowd.png": b"['complete', 'not finished']"}
     assert sweep_figures()[-1](records[:1]) == {}
     assert added() == {"warm-losses 0.1": {"figure": ["crowd", "line"]}}
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("raise OSError('no font')", r"^crowd of warm-losses 0\.1: OSError: no font"),
+        ("return 'crowd.png'", r"^crowd of warm-losses 0\.1 must return the bytes of a PNG, got 'crowd.png'"),
+    ],
+)
+def test_a_figure_that_cannot_be_drawn_is_named(site, code, message):
+    from pipeline.figures.drawing import sweep_figures
+
+    drawn = FIGURES.partition("return b")[0] + code
+    site(code=drawn, rows="[descent_sweeps.figures]\ncrowd = warm_losses:Crowd\n")
+
+    with pytest.raises(SweepError, match=message):
+        sweep_figures()[-1]([])
+
+
+def test_a_figure_is_of_a_trial_or_of_a_sweep(site):
+    site(code=FIGURES.replace('"sweep"', '"run"'), rows="[descent_sweeps.figures]\ncrowd = warm_losses:Crowd\n")
+
+    assert [fault.partition(": ")[2] for fault in faults()] == ["must be of trial or sweep, got 'run'"]
 
 
 @pytest.mark.slow

@@ -1,0 +1,274 @@
+"""What a row from outside does otherwise than its protocol says is told before anything starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from tasks.datasets import DATASETS
+from tasks.errors import ConfigError
+from tasks.losses import LOSSES, Softmax, Svm
+from tasks.models import MODELS, Mlp
+from tasks.optimizers import OPTIMIZERS, Momentum, Sgd
+from tasks.regularizers import L2, REGULARIZERS
+from tasks.rehearsal import REHEARSALS
+from tasks.schedules import SCHEDULES, Constant
+from tasks.strategies import STRATEGIES, RandomSearch
+from tasks.studies.train import Train
+from tasks.trial import Trial
+
+OWN = {
+    "model": MODELS,
+    "loss": LOSSES,
+    "regularizer": REGULARIZERS,
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+    "strategy": STRATEGIES,
+}
+row = dataclass(frozen=True, slots=True, kw_only=True)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return DATASETS["digits"]().load()
+
+
+@pytest.mark.parametrize(("group", "name"), [(group, name) for group, table in OWN.items() for name in table])
+def test_every_row_of_our_own_passes(digits, group, name):
+    for batch_size in (64, None) if group == "strategy" else (64,):
+        REHEARSALS[group](Trial(task=Train(), batch_size=batch_size, **{group: OWN[group][name]()}), digits)
+
+
+def test_a_row_of_every_table_of_a_formula_is_rehearsed():
+    assert REHEARSALS.keys() == OWN.keys()
+    assert REHEARSALS.keys() <= {field.name for field in dataclasses.fields(Trial)}
+
+
+@row
+class Weighted(Softmax):
+    """A field is an array ``(*trials, 1, 1)``, the losses are ``(*trials, N)``."""
+
+    weight: float = 0.5
+
+    def losses(self, scores, labels):
+        return self.weight * Softmax.losses(self, scores, labels)
+
+
+@row
+class Alone(Softmax):
+    """No gradient."""
+
+    def losses_and_gradient(self, scores, labels):
+        return Softmax.losses(self, scores, labels)
+
+
+@row
+class Shifts(Softmax):
+    """It changes the scores."""
+
+    def losses(self, scores, labels):
+        scores -= scores.max(axis=-2, keepdims=True)
+        return Softmax.losses(self, scores, labels)
+
+
+@row
+class Smoothed(Softmax):
+    """It adds up coordinates, one of which may be ``-inf``."""
+
+    def losses(self, scores, labels):
+        return Softmax.losses(self, scores, labels) - 0.1 * self.coordinates.changes(scores, labels).sum(axis=-2)
+
+    def losses_and_gradient(self, scores, labels):
+        return self.losses(scores, labels), Softmax.losses_and_gradient(self, scores, labels)[1]
+
+    def sums(self, coordinates):
+        return Softmax.sums(self, coordinates) - 0.1 * coordinates.sum(axis=(-2, -1))
+
+
+@row
+class Doubled(Svm):
+    """Its sums are those of half the losses."""
+
+    def losses(self, scores, labels):
+        return 2 * Svm.losses(self, scores, labels)
+
+    def losses_and_gradient(self, scores, labels):
+        losses, gradient = Svm.losses_and_gradient(self, scores, labels)
+        return 2 * losses, 2 * gradient
+
+
+@row
+class Whole(L2):
+    """One number for all rows."""
+
+    def penalty(self, weights):
+        return (weights**2).sum()
+
+
+@row
+class Half(L2):
+    """It has another gradient than its decay says."""
+
+    def gradient(self, weights, strength):
+        return strength * weights
+
+
+@row
+class Normed(Momentum):
+    """Elementwise, it says, but it takes the norm."""
+
+    def update(self, gradient, state, *, learning_rate, step):
+        del step
+        return -learning_rate * gradient / np.linalg.norm(gradient, axis=-1, keepdims=True), state
+
+
+@row
+class Counting(Momentum):
+    """A number of each trial is its state."""
+
+    def init(self, weights):
+        return {"count": np.zeros((weights.shape[0], 1))}
+
+
+@row
+class InPlace(Momentum):
+    """It changes its state."""
+
+    def update(self, gradient, state, *, learning_rate, step):
+        state["velocity"][...] = Momentum.update(self, gradient, state, learning_rate=learning_rate, step=step)[0]
+        return state["velocity"], state
+
+
+@row
+class Taken(Momentum):
+    """The name of its state is taken."""
+
+    def init(self, weights):
+        return {"weights": weights}
+
+
+@row
+class Faster(Sgd):
+    """It is not plain."""
+
+    def update(self, gradient, state, *, learning_rate, step):
+        del step
+        return -2 * learning_rate * gradient, state
+
+
+@row
+class Raises(Sgd):
+    """It raises."""
+
+    def update(self, gradient, state, *, learning_rate, step):
+        raise ZeroDivisionError("of nothing")
+
+
+@row
+class Forgets(Constant):
+    """It returns nothing."""
+
+    def factor(self, step, steps):
+        del step, steps
+
+
+@row
+class Unnamed(Mlp):
+    """It lacks a spread."""
+
+    def spreads(self, image_shape, classes):
+        return {"hidden1": Mlp.spreads(self, image_shape, classes)["hidden1"]}
+
+
+class Crossed:
+    """An arrangement whose scores depend on the other trials."""
+
+    def __init__(self, inner):
+        self._inner = inner
+
+    def __getattr__(self, name):
+        return getattr(self._inner, name)
+
+    def scores(self, rows, features):
+        scores = self._inner.scores(rows, features)
+        return scores - scores.mean(axis=0, keepdims=True)
+
+    def scores_and_vjp(self, rows, features):
+        return self.scores(rows, features), self._inner.scores_and_vjp(rows, features)[1]
+
+    def scores_and_parts(self, rows, features):
+        return self.scores(rows, features), self._inner.scores_and_parts(rows, features)[1]
+
+
+@row
+class Mixing(Mlp):
+    """A trial has other bits alone."""
+
+    def arrange(self, *given, like):
+        return Crossed(Mlp.arrange(self, *given, like=like))
+
+
+@row
+class Counts(RandomSearch):
+    """Its steps depend on how they are split."""
+
+    def advance(self, problem, state, start, stop):
+        after, measured = RandomSearch.advance(self, problem, state, start, stop)
+        return {**after, "weights": after["weights"] + (stop - start)}, measured
+
+
+@row
+class Unmeasured(RandomSearch):
+    """It measures no accuracy."""
+
+    def advance(self, problem, state, start, stop):
+        after, measured = RandomSearch.advance(self, problem, state, start, stop)
+        return after, {name: values for name, values in measured.items() if name != "accuracy"}
+
+
+@pytest.mark.parametrize(
+    ("group", "wrong", "message"),
+    [
+        (
+            "loss",
+            Weighted,
+            "Weighted.losses must return a loss of every example, for scores (2, 10, 4) (its own",
+        ),
+        ("loss", Alone, "Alone.losses_and_gradient must return a pair, got <class 'numpy.ndarray'>"),
+        ("loss", Shifts, "Shifts.losses must leave the arrays it is given, got changed ones"),
+        ("loss", Smoothed, "Smoothed.sums must return the sum of losses, from coordinates with -inf for one that is"),
+        ("loss", Doubled, "Doubled.sums must return the sum of losses, from coordinates without those"),
+        (
+            "regularizer",
+            Whole,
+            "Whole.penalty must return a penalty of every row, for weights (2, 3, 5): (2, 3), got",
+        ),
+        ("regularizer", Half, "Half.gradient must return strength * 2.0 * W, as decay says, got "),
+        (
+            "optimizer",
+            Normed,
+            "Normed.update must return the same for some of the weights, as elementwise says",
+        ),
+        ("optimizer", Counting, "Counting.init must return the state 'count' in the shape of the weights (its own num"),
+        ("optimizer", InPlace, "InPlace.update must leave the arrays it is given, got changed ones"),
+        ("optimizer", Taken, "Taken.init must name its state otherwise than the weights, got weights"),
+        ("optimizer", Faster, "Faster.update must return -learning_rate * g, as plain says, got "),
+        ("optimizer", Raises, "Raises.update must compute, given (2, 6), dict, got ZeroDivisionError: of nothing"),
+        ("schedule", Forgets, "Forgets.factor must return a finite number at step 1, got None"),
+        ("model", Unnamed, "Unnamed.spreads must return one of each of ['hidden1', 'scores'], got ['hidden1']"),
+        ("model", Mixing, "Crossed.scores must return the same bits for a trial alone and in a group, got others"),
+        ("strategy", Counts, "Counts.advance must return the same bits however the steps are split, got other weights"),
+        (
+            "strategy",
+            Unmeasured,
+            "Unmeasured.advance must return the measure 'accuracy' of each step and trial",
+        ),
+    ],
+)
+def test_what_breaks_a_protocol_is_named_with_its_rule_and_the_value(digits, group, wrong, message):
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}"):
+        REHEARSALS[group](Trial(task=Train(), **{group: wrong()}), digits)
