@@ -1,6 +1,7 @@
 """Losses: each example's loss from its scores and label, and its gradient with respect to the scores.
 
-Scores are ``(*trials, C, N)``, labels ``(N,)``; a stacked row holds its numbers as ``(*trials, 1, 1)``.
+Scores are ``(*trials, C, N)``, labels ``(N,)``. A row's methods are called on one row for all trials, whose numbers are
+arrays ``(*trials, 1, 1)``: they scale scores, and losses ``(*trials, N)`` only before their class axis is summed.
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ class Loss(Protocol):
         """Return the losses ``(*trials, N)`` and the gradient of each by its scores, ``(*trials, C, N)``."""
 
     def sums(self, coordinates: Array) -> Array:
-        """Return the sum of the examples' losses, ``(*trials,)``, from coordinates plus offset ``(*trials, Z, N)``."""
+        """Return the sum of the examples' losses, ``(*trials,)``, from coordinates plus offset ``(*trials, Z, N)``.
+
+        A coordinate that the losses ignore is not there, or it is ``-inf``: ``Z`` may be a class less or all.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from tasks.arrays.stacking import stack
 from tasks.errors import ConfigError, SweepError
 from tasks.fused.problem import Problem
 from tasks.fused.state import MEASURES
+from tasks.models.layered import LAYERS, Layered
 from tasks.models.model import Arrangement
 
 if TYPE_CHECKING:
@@ -109,6 +110,10 @@ def _model(trial: Trial, dataset: Dataset) -> None:
     for name, shape in shapes.items():
         fits = np.broadcast_shapes(np.shape(spreads[name]), shape) == shape
         model.holds(fits, f"spreads must return a row for {name!r}, {(1, shape[1])}", np.shape(spreads[name]))
+    if isinstance(trial.model, Layered):
+        for layer in model.call("layers", dataset.image_shape):
+            model.holds(layer["layer"] in LAYERS, f"layers must return layers of {', '.join(LAYERS)}", layer["layer"])
+            model.holds(layer.get("weights") in {None, *shapes}, f"layers must name weights of {[*shapes]}", layer)
     features = np.pad(dataset.features(sample.train), ((0, 0), (0, 1)), constant_values=1)
     count, width = features.shape
     draws = [_drawn(_TRIALS, *shape) * np.asarray(spreads[name]) for name, shape in shapes.items()]

@@ -7,10 +7,13 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from tasks.models.model import Model
 
+LAYERS = ("affine", "convolution", "max_pooling", "relu", "tanh", "images", "flattening")
+"""The known layers."""
+
 
 @runtime_checkable
 class Layered(Protocol):
-    """The capability of a model that is a chain of known layers."""
+    """The capability of a model that is a chain of known layers: the winner of a sweep is registered, filters drawn."""
 
     def layers(self, image_shape: tuple[int, ...]) -> Sequence[Mapping[str, Any]]:
         """Return the layers in order, each as values that JSON can hold.

@@ -213,6 +213,14 @@ class Mixing(Mlp):
 
 
 @row
+class Renamed(Mlp):
+    """It describes a layer that nothing else knows."""
+
+    def layers(self, image_shape):
+        return [{"layer": "normalization"}, *Mlp.layers(self, image_shape)]
+
+
+@row
 class Counts(RandomSearch):
     """Its steps depend on how they are split."""
 
@@ -261,6 +269,11 @@ class Unmeasured(RandomSearch):
         ("schedule", Forgets, "Forgets.factor must return a finite number at step 1, got None"),
         ("model", Unnamed, "Unnamed.spreads must return one of each of ['hidden1', 'scores'], got ['hidden1']"),
         ("model", Mixing, "Crossed.scores must return the same bits for a trial alone and in a group, got others"),
+        (
+            "model",
+            Renamed,
+            "Renamed.layers must return layers of affine, convolution, max_pooling, relu, tanh, images,",
+        ),
         ("strategy", Counts, "Counts.advance must return the same bits however the steps are split, got other weights"),
         (
             "strategy",

@@ -33,7 +33,11 @@ class Forward(NamedTuple):
 
 
 class Layer(Protocol):
-    """A layer of a network; ``matrices`` is the number of its weight matrices, 0 or 1."""
+    """A layer of a network; ``matrices`` is the number of its weight matrices.
+
+    Those of our own have none or one. A residual block, ``y = x + f(x)``, is a layer with the matrices of ``f``, whose
+    gradients `Forward.to_weights` returns in the order of the matrices.
+    """
 
     @property
     def matrices(self) -> int:

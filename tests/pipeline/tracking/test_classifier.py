@@ -13,7 +13,7 @@ from tasks.arrays.devices import HOST
 from tasks.datasets.dataset import Split, make_dataset
 from tasks.events import Outcome, Result
 from tasks.fused.problem import Problem
-from tasks.models import MODELS, ConvNet, Linear, Mlp
+from tasks.models import MODELS, ConvNet, Linear, Mlp, layered
 from tasks.models.layered import first_filters
 from tasks.studies.train import Train
 from tasks.trial import Trial
@@ -21,7 +21,7 @@ from tasks.trial import Trial
 with warnings.catch_warnings():
     # MLflow warns of its own type hints while it is imported.
     warnings.filterwarnings("ignore", ".*Any type hint", UserWarning)
-    from pipeline.tracking.classifier import AT_ONCE, ImageClassifier
+    from pipeline.tracking.classifier import AT_ONCE, LAYERS, ImageClassifier
 
 SHAPES = {
     "linear": (Linear(), (2, 3)),
@@ -129,3 +129,7 @@ def test_a_value_that_is_missing_is_no_class(tmp_path):
         ValueError, match=rf"features must be finite, got others in the rows \[{AT_ONCE}, {AT_ONCE + 1}\]"
     ):
         classifier.predict(None, features)
+
+
+def test_the_layers_that_a_model_may_describe_are_those_of_the_code():
+    assert {*LAYERS} == {*layered.LAYERS}
