@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 Keep = Callable[[], Mapping[str, Any]]
 """Returns the state from which a trial can go on: named arrays, numbers and bytes."""
 
+_THREAD = "trial"
+"""The name of the threads in which functions run."""
+
 _BYTES = "bytes/"
 """The prefix of a checkpoint's arrays that hold bytes."""
 
@@ -198,6 +201,11 @@ class Report:
         yield Result(trial=0, outcome=Outcome.COMPLETE, step=step, metrics=metrics, arrays=arrays)
 
 
+def is_any_running() -> bool:
+    """Return whether a function still runs, in a thread that may have been abandoned."""
+    return any(thread.name == _THREAD for thread in threading.enumerate())
+
+
 class _Stopped(BaseException):  # no Exception: only a `finally` of the function should see it
     """Raised in a function's report to end the function."""
 
@@ -227,7 +235,7 @@ class _LockstepThread:
         """Give the events of the function; the function is stopped when the context ends."""
         # The thread inherits the context: the capture of printed output goes by it.
         context = contextvars.copy_context()
-        self._thread = threading.Thread(target=context.run, args=(self._run, function), name="trial", daemon=True)
+        self._thread = threading.Thread(target=context.run, args=(self._run, function), name=_THREAD, daemon=True)
         try:
             yield self._events()
         finally:

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -32,6 +33,7 @@ from pipeline.hydra.sweeper import defer_conditional_keys
 from pipeline.plan.plan import Point
 from pipeline.signals import StopSignals
 from pipeline.sweep import run
+from tasks.single import is_any_running
 
 CONF = str(HOME / "conf")
 """The folder of the config groups, by its path: ``pkg://conf`` could be a folder of the user's."""
@@ -65,13 +67,23 @@ def main() -> None:
         return
     if isinstance(error, Interrupted):
         print(f"stopped: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(128 + error.number)
+        end(128 + error.number)
     if full_error == "1" and isinstance(error, TrialsFailedError) and error.__cause__ is not None:
         raise error.__cause__  # a lone trial's own error, so that a debugger stops where it was raised
     if full_error == "1" or not is_expected(error):
         raise error
     print(f"error: {message_of(error)}", file=sys.stderr)  # noqa: T201
     sys.exit(1 if isinstance(error, TrialsFailedError) else 2)
+
+
+def end(code: int) -> NoReturn:
+    """End this process with an exit code, also where a trial's own function does not end."""
+    if is_any_running():
+        # Its thread may be in native code, such as PyTorch's, which aborts the process when Python finalizes.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def interruption(error: BaseException | None) -> Interrupted | None:

@@ -1,6 +1,8 @@
 """Signals stop a sweep wherever its main thread is."""
 
 import contextlib
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,11 +10,14 @@ import threading
 import time
 import weakref
 from concurrent.futures import Future
+from importlib.util import find_spec
 
 import pytest
 
 from pipeline.errors import Interrupted
 from pipeline.signals import StopSignals, raise_swallowed
+from tests.pipeline import commands
+from tests.pipeline.packaging import install
 
 INTERRUPTED = """
 import runpy, signal, sys
@@ -81,3 +86,43 @@ def test_ctrl_c_while_a_command_imports_what_it_needs_is_a_line_and_no_traceback
     end = subprocess.run(run, capture_output=True, text=True, check=False)
 
     assert (end.returncode, end.stderr) == (130, "stopped: interrupted\n")
+
+
+ENDLESS = """
+from dataclasses import dataclass
+from pathlib import Path
+from tasks.single import Single
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit(Single):
+    patience = 0.1
+
+    def train(self, trial, data, report):
+        import torch
+        layers = torch.nn.Sequential(torch.nn.Conv2d(1, 16, 3), torch.nn.ReLU(), torch.nn.Conv2d(16, 1, 3))
+        while True:
+            layers(torch.randn(64, 1, 16, 16)).square().mean().backward()
+            Path("begun").touch()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed")
+def test_a_pytorch_loop_that_does_not_end_is_left_without_an_abort(tmp_path, empty_store):
+    site, rows = tmp_path / "site", "[descent_sweeps.tasks]\nendless = endless:Fit\n"
+    install(site, "endless", ENDLESS, rows)
+    here = tmp_path / "here"
+    here.mkdir()
+    shutil.copy(empty_store, here)
+    command = [sys.executable, "-m", "pipeline", "task=endless"]
+    with subprocess.Popen(
+        command, cwd=here, stderr=subprocess.PIPE, env=os.environ | {"PYTHONPATH": f"{commands.ROOT}:{site}"}
+    ) as process:
+        deadline = time.monotonic() + 120
+        while not (here / "begun").exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=120)
+
+    assert process.returncode == 128 + signal.SIGINT
+    assert told.decode().rstrip().endswith("stopped: stopped by SIGINT")
