@@ -148,7 +148,7 @@ class Segment:
     def share(self) -> float:
         """The segment's share of the trial's steps."""
         steps = self.trial.trial.steps
-        return max((self.until or steps) - self.first, 0) / steps
+        return ((self.until or steps) - self.first) / steps
 
     @property
     def first(self) -> int:

@@ -41,7 +41,7 @@ def with_deviation(mean: float, deviation: float) -> str:
     """
     if math.isnan(mean):
         return ""
-    if math.isnan(deviation) or not math.isfinite(deviation):
+    if not math.isfinite(deviation):
         return f"{mean:.4g}"
     if deviation == 0:
         return f"{mean:.4g} ± 0"

@@ -108,9 +108,9 @@ class Proposals:
 
     def more(self, room: int) -> list[Proposal]:
         """Return the next points, about ``room`` at most; a search that learns may return none, to wait for ends."""
-        left = self.total - self.search.asked
-        if self.done or left <= 0:
+        if self.done:
             return []
+        left = self.total - self.search.asked
         if not self.search.learns:
             return self._ask(1 if self.search.first_alone else left)
         if (known := self.search.known) > 0:

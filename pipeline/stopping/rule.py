@@ -76,7 +76,7 @@ def best(arrived: Sequence[MetricHistory], count: int) -> list[int]:
     [1, 3]
     """
     finite = [place for place, history in enumerate(arrived) if history[-1] == history[-1]]  # NaN is not
-    return sorted(finite, key=lambda place: (-arrived[place][-1], place))[: max(count, 0)]
+    return sorted(finite, key=lambda place: (-arrived[place][-1], place))[:count]
 
 
 def geometric(first: int, factor: int, steps: int) -> tuple[int, ...]:
