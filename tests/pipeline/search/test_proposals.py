@@ -4,6 +4,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from pipeline.config.schema import Sweep
+from pipeline.results import proposals as tables
 from pipeline.results.criterion import Criterion
 from pipeline.search.objectives import Objectives
 from pipeline.search.proposals import PROPOSALS_PER_WORKER, Budget, Proposals
@@ -139,6 +140,36 @@ def test_a_trial_that_is_stopped_is_told_as_pruned_with_its_value_and_one_that_d
     assert [trial.value for trial in trials] == [0.5, 0.25, None, None]
     assert trials[1].intermediate_values == {10: 0.25}
     assert made.search.results()["best_value"] == 0.5
+
+
+def test_what_is_told_of_proposals_is_what_is_new_and_once_all_have_ended_what_mattered():
+    made = proposals(n_trials=12, n_jobs=2)
+    begun = made.more(ROOM)
+
+    first = made.news()
+    nothing = made.news()
+    for proposal in begun:
+        made.tell(proposal.number, ended(proposal.number / 10))
+    made.more(ROOM)
+    second = made.news()
+    made.tell(10, ended(math.nan))
+    made.tell(11, ended(0.5, Outcome.STOPPED))
+    last = made.news()
+
+    assert [(row["known"], row["outcome"]) for row in tables.rows(first)] == [(0, "not finished")] * 10
+    assert nothing is None
+    table = tables.rows(second)
+    assert [(row["proposal"], row["known"], row.get("val/accuracy")) for row in table[9:]] == [
+        (9, 0, 0.9),
+        (10, 10, None),
+        (11, 10, None),
+    ]
+    assert second.importances == {}
+    assert [one.values for one in last.proposals] == [(), (0.5,)]
+    assert sorted(last.importances) == ["c", "x"]
+    assert tables.tags(last)["search.objectives"] == "maximize val/accuracy"
+    # a value that is no number is not learned from
+    assert made.search._study.trials[10].state.name == "PRUNED"
 
 
 @pytest.mark.parametrize(
