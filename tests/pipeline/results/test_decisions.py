@@ -12,8 +12,8 @@ from pipeline.stopping.rung_system import Decision
 from tasks.events import Curve, Outcome, Result
 
 
-def decided(step, scores, passed, stopped=(), *, complete=True):
-    decision = Decision(step=step, pool=0, scores=scores, passed=passed, stopped=stopped, complete=complete)
+def decided(step, scores, passed, stopped=(), *, complete=True, pool=0):
+    decision = Decision(step=step, pool=pool, scores=scores, passed=passed, stopped=stopped, complete=complete)
     names = {setting: setting.upper() for setting in scores}
     return Decided(decision=decision, names=names, metric="val/loss", sign=-1)
 
@@ -31,6 +31,21 @@ def test_a_decision_is_told_with_its_cut_in_the_metrics_own_sign():
         (1, "B", 0.5, "goes on"),
         (1, "A", 0.7, "as before"),
     ]
+    assert [(row["step"], row["cut"], row["complete"], row["key"]) for row in rows([first, second])[2:4]] == [
+        (100, 2.0, True, "c"),
+        (300, 0.5, False, "b"),
+    ]
+
+
+def test_the_pools_of_settings_that_are_not_compared_with_each_other_are_told_apart():
+    first = decided(100, {"a": -1.0, "b": -2.0}, ("a",), complete=False)
+    other = decided(100, {"c": -0.5, "d": -4.0}, (), ("c", "d"), pool=1)
+    more = decided(100, {"a": -1.0, "b": -2.0, "e": -3.0}, ("b",), ("e",))
+
+    assert sentence(other) == "rung at step 100 of pool 1: 0 of 2 go on"
+    assert tags([first, other, more])["rungs"] == "100: 2 of 3, 100: 0 of 2"
+    assert [(row["pool"], row["cut"]) for row in rows([other])] == [(1, None)] * 2
+    assert tags([]) == {}
 
 
 def test_a_decision_after_others_does_not_say_that_all_that_went_on_before_did_not():
