@@ -22,8 +22,9 @@ def forecast(rule: Rule, settings: Mapping[str, Sequence[str]], *, first: int, l
     """Return the forecast for settings, each with its trials of ``steps`` steps; rungs are from first to last.
 
     >>> from pipeline.stopping.halving import Halving
-    >>> forecast(Halving(), {str(k): [str(k)] for k in range(9)}, first=10, last=100, steps=100).reached
-    {10: 9, 30: 3, 90: 1, 100: 1}
+    >>> found = forecast(Halving(), {str(k): [str(k)] for k in range(9)}, first=10, last=100, steps=200)
+    >>> found.reached, found.share == (6 * 10 + 2 * 30 + 200) / (9 * 200)
+    ({10: 9, 30: 3, 90: 1, 200: 1}, True)
     """
     rungs, reached = RungSystem(rule, first=first, steps=last), Counter[int]()
     rungs.add(settings)

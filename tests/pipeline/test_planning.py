@@ -14,10 +14,11 @@ from pipeline.results.criterion import Criterion
 from pipeline.results.tally import Tally
 from pipeline.sweep import engines
 from pipeline.sweep.planning import make_header, plan_points, show_dry_run, values_of
-from pipeline.sweep.resume import sweep_key
+from pipeline.sweep.resume import Resumption, sweep_key
 from pipeline.sweep.source import Grid
 from tasks.datasets import Synthetic
 from tasks.errors import ConfigError
+from tests.pipeline.record.recording import done
 
 
 @pytest.fixture(scope="module")
@@ -157,3 +158,23 @@ def test_a_search_with_another_number_of_repeats_is_another_search(dataset):
 
     assert sweep_key(trials, one, "a search") != sweep_key(trials, other, "a search")
     assert sweep_key(trials, one) == sweep_key(trials, other)  # a grid's repeats are trials of its own
+
+
+def test_a_sweep_is_its_trials_in_any_order_and_its_name(dataset):
+    config, named = parse({}), parse({"sweep": {"name": "mine"}})
+    one, other = plan_points([point(0, seed=0), point(1, seed=1)], dataset, config).trials
+
+    assert sweep_key([one, other], config) == sweep_key([other, one], config) != sweep_key([one], config)
+    assert sweep_key([one, other], named) != sweep_key([one, other], config)
+
+
+def test_the_trials_of_a_search_are_gone_on_with_in_the_batches_in_which_they_were_proposed(dataset):
+    # given two points that were proposed together, then one, each with two repeats, of which one has ended
+    trials = plan_points([point(seed, seed=seed) for seed in range(8)], dataset, parse({})).trials
+    key = trials[0].key
+    past = Resumption(proposals=([["x=1"], ["x=2"]], [["x=3"]]), ended={key: done()}, saved={key: None, "other": None})
+
+    batches = past.in_batches([trials[6], *trials[:6]], repeats=2)
+
+    assert [[trial.index for trial in batch] for batch in batches] == [[0, 1, 2, 3], [4, 5], [6]]
+    assert past.counts([key, "other", "new"]) == (1, 1, 1)
