@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import tasks
-from pipeline.config.syntax import syntax
+from pipeline.config.syntax import digest_of_sources, syntax
 
 SOURCE = b'''"""A module."""
 
@@ -67,3 +67,18 @@ def test_every_source_of_tasks_is_read():
 
     assert sources
     assert all(syntax(source.read_bytes()).startswith("Module") for source in sources)
+
+
+def test_the_version_of_a_folder_holds_the_names_of_its_sources_and_those_that_do_not_parse(tmp_path):
+    source, folder = tmp_path / "a.py", tmp_path / "b"
+    folder.mkdir()
+    digests = []
+    for file, text in [(source, "x = 1"), (source, "x ="), (source, "x = ="), (folder / "a.py", "x = 1")]:
+        source.unlink(missing_ok=True)
+        file.write_text(text)
+        digests.append(digest_of_sources(tmp_path))
+
+    assert len(set(digests)) == 4
+    source.write_text("x = 1  # one")
+    (folder / "a.py").unlink()
+    assert digest_of_sources(tmp_path) == digests[0]
