@@ -43,10 +43,11 @@ def sweep(layout):
                 for group in self.scheduler.groups(1)
             ]
 
-        def pause(self, step, scores, metric="val/accuracy"):
-            """Tell that trials have paused at a step with these scores; return who ended by that."""
+        def pause(self, step, scores, metric="val/accuracy", at=None):
+            """Tell that trials have paused at a step with these scores ``at`` some steps; return who ended by that."""
+            steps = np.array(at or [step])
             curves = [
-                Curve(trial=k, steps=np.array([step]), metrics={metric: np.array([score])})
+                Curve(trial=k, steps=steps, metrics={metric: np.array(score, ndmin=1), "train/loss": steps / 2})
                 for k, score in enumerate(scores.values())
             ]
             places = np.arange(len(scores))
@@ -69,6 +70,8 @@ def sweep(layout):
             stopped = [one for one in told if isinstance(one, Finished)]
             assert all(one.result.outcome is Outcome.STOPPED for one in stopped)
             assert all(one.result.arrays["weights"].shape == (3, 13) for one in stopped)
+            # the training loss of a point is that of a minibatch, and not the one that a trial ends with
+            assert all(len(one.result.metrics) == 1 and "train/loss" not in one.result.metrics for one in stopped)
             decided = [one.decision.step for one in told if isinstance(one, Decided)]
             return decided, [one.trial.index for one in stopped]
 
@@ -120,6 +123,17 @@ def test_who_ends_by_itself_before_a_rung_is_compared_by_its_last_metrics(sweep)
     made.pause(200, {1: 0.6})
     assert made.decide() == ([200], [1])
     assert made.next() == []
+
+
+def test_who_came_further_is_compared_by_what_was_measured_at_the_rung_and_does_not_pass_without(sweep):
+    made = sweep(4, name="halving")
+    made.begin()
+    made.pause(200, {0: [0.9, 0.9]}, at=[50, 200])
+    made.pause(200, {1: [0.3, 0.0, 0.8], 2: [0.4, 0.1, 0.0]}, at=[100, 50, 200])
+    made.pause(100, {3: 0.2})
+
+    assert made.decide() == ([100], [0, 3])
+    assert made.next() == [([2, 1], 200, 200)]
 
 
 def test_what_was_decided_before_of_a_trial_that_comes_back_holds(sweep):
