@@ -29,7 +29,7 @@ def forecast(rule: Rule, settings: Mapping[str, Sequence[str]], *, first: int, l
     rungs, reached = RungSystem(rule, first=first, steps=last), Counter[int]()
     rungs.add(settings)
     worth = {trial: float(place) for place, trials in enumerate(settings.values()) for trial in trials}
-    at = dict.fromkeys(worth, 0)
+    at: dict[str, int] = {}
     running = list(worth)
     while running:
         for trial in running:

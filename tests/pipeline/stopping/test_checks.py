@@ -58,7 +58,9 @@ def test_trials_of_different_steps_are_not_compared_and_tasks_that_do_not_train_
     other = dataclasses.replace(TRIALS[0], steps=500)
     with pytest.raises(ConfigError, match=r"steps must be the same in all trials .* got \[500, 1000\]"):
         check(Halving(), [*TRIALS, other], metric="val/accuracy", validated=True)
-    check(Halving(), [*TRIALS, dataclasses.replace(other, task=Landscape())], metric="val/accuracy", validated=True)
+    one = dataclasses.replace(other, task=Landscape())
+    check(Halving(), [*TRIALS, one], metric="val/accuracy", validated=True)
+    check(Halving(), [one], metric="val/accuracy", validated=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,3 +112,18 @@ class Descending(Median):
 def test_a_rule_that_breaks_its_protocol_is_named_before_anything_starts(rule, message):
     with pytest.raises(ConfigError, match=message):
         check(rule, TRIALS, metric="val/accuracy", validated=True)
+
+
+class Own:
+    """A task that does not say what it measures."""
+
+    trains = True
+
+
+def test_of_a_task_that_does_not_know_its_metrics_any_metric_is_believed():
+    own = dataclasses.replace(TRIALS[0], task=Own())
+
+    check(Halving(), [own], metric="mine", validated=True)
+    check(Halving(), [own, *TRIALS], metric="mine", validated=True)
+    with pytest.raises(ConfigError, match=r"\(trial.evaluate_every=100\), none at \[10, 30, 90, 270, 810\]"):
+        check(Halving(min_steps=10), [own], metric="train/loss", validated=True)

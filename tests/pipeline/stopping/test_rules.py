@@ -7,6 +7,7 @@ import random
 import pytest
 
 from pipeline.stopping import STOPPING, Asha, Halving, Hyperband, Median
+from pipeline.stopping.forecast import forecast
 from pipeline.stopping.rung_system import RungSystem
 from tasks.errors import ConfigError
 
@@ -36,6 +37,7 @@ def test_hyperbands_brackets_begin_later():
         (30, 90, 270, 810),
         (90, 270, 810),
     ]
+    assert Hyperband(reduction_factor=2).passing([[0.1], [0.2], [0.3], [0.4]], complete=True) == [3, 2]
 
 
 def test_asha_promotes_as_settings_arrive_and_one_of_few():
@@ -47,10 +49,10 @@ def test_asha_promotes_as_settings_arrive_and_one_of_few():
 
 
 def test_the_median_rule_compares_the_best_with_averages():
-    # averages 0.15, 0.3, 0.5: the median is 0.3
-    arrived = [[0.1, 0.2], [0.35, 0.25], [0.5, 0.5], [0.1, NAN]]
+    # averages 0.19, 0.3, 0.5: the median is 0.3
+    arrived = [[0.1, 0.28], [0.35, 0.25], [0.5, 0.5], [0.1, NAN]]
     assert Median().passing(arrived, complete=True) == [1, 2]
-    assert Median().passing(arrived, complete=False) == []
+    assert Median().passing(arrived, complete=False) == Median().passing([[NAN]], complete=True) == []
     assert Median(min_steps=100).rungs(100, 400, 0) == (100, 200, 300)
 
 
@@ -133,6 +135,12 @@ def test_an_asha_setting_that_was_paused_is_promoted_once_enough_have_arrived():
     (second,) = rungs.decide(closed=True)
     assert (second.passed, second.stopped, second.complete) == (("b",), ("c", "d"), True)
     assert dict(second.scores) == {"a": 0.9, "b": 0.8, "d": 0.2, "c": 0.1}
+
+
+def test_a_forecast_of_asha_has_one_setting_that_comes_to_the_end_although_too_few_arrive():
+    settings = {"a": ["a0", "a1"], "b": ["b0", "b1"]}
+
+    assert forecast(Asha(), settings, first=10, last=20, steps=100).reached == {10: 4, 100: 2}
 
 
 def test_settings_are_compared_by_the_mean_of_their_repeats_once_all_have_arrived():
