@@ -38,6 +38,8 @@ def with_deviation(mean: float, deviation: float) -> str:
 
     >>> with_deviation(0.38765, 0.000998), with_deviation(0.5, float("nan")), with_deviation(12.5, 0.0)
     ('0.3876 ± 0.0010', '0.5', '12.5 ± 0')
+    >>> with_deviation(float("nan"), float("nan"))
+    ''
     """
     if math.isnan(mean):
         return ""
