@@ -200,9 +200,10 @@ class Ledger:
 
     def remaining_load(self, data_size: DataSize) -> Load:
         """Return the load that is left to compute on data of that size, its cost in multiplications."""
-        slots = self.open()
+        slots, steps = self.open(), self._accounts[0].trial.trial.steps
         cost = max((multiplications(self._accounts[slot].trial.trial, data_size) for slot in slots), default=0)
-        return Load(trials=len(slots), cost=cost * max(1 - self.pace().done, 0.01), widest=max(1, len(slots)))
+        left = (1 - self.pace().done) * (self._until or steps) / steps
+        return Load(trials=len(slots), cost=cost * max(left, 0.01), widest=max(1, len(slots)))
 
     def pace(self) -> Pace:
         """Return how far the group has come."""

@@ -4,23 +4,40 @@ import pytest
 from pipeline.config.schema import parse
 from pipeline.engine.faults import after_end, after_lost_worker, after_raise, after_timeout
 from pipeline.engine.ledger import Ledger
+from pipeline.engine.splitting import Pace
 from pipeline.engine.worker import GroupStarted
-from pipeline.plan.plan import Group, Point, make_plan
+from pipeline.plan.balance import Load
+from pipeline.plan.plan import Group, Point, Progress, make_plan
 from pipeline.raised import Raised
-from pipeline.reports import Checkpointed, Failed, Finished, Progressed, Started
+from pipeline.reports import Checkpointed, Failed, Finished, Paused, Progressed, Started
+from tasks.cost import DataSize, multiplications
 from tasks.datasets import Synthetic
-from tasks.events import Checkpoint, Curve, Outcome, Result
+from tasks.events import Checkpoint, Curve, Outcome, Pause, Result
 
 LOST = "lost with its worker (exit code 3) in attempt {}, 2 of 2 alone"
 BEGUN = GroupStarted(host="here", device="cpu", threads=3, blas="blas 1.0")
 
 
+@pytest.fixture(scope="module")
+def dataset():
+    return Synthetic(examples=60, test_examples=10, features=4, classes=2, validation=10).load()
+
+
+@pytest.fixture(scope="module")
+def trials(dataset):
+    return make_plan([Point(index=k, overrides=(), config=parse({"seed": k})) for k in range(2)], dataset).trials
+
+
 @pytest.fixture
-def ledger():
-    dataset = Synthetic(examples=60, test_examples=10, features=4, classes=2, validation=10).load()
-    points = [Point(index=seed, overrides=(), config=parse({"seed": seed})) for seed in range(2)]
-    trials = make_plan(points, dataset).trials
+def ledger(trials):
     return Ledger.of(Group(trials=trials))
+
+
+def going_on(trials, *, reported=False):
+    """Return the ledger of trials of 1000 steps that go on from step 250 to step 500."""
+    checkpoint = Checkpoint(step=250, trials=np.arange(2), arrays={"weights": np.zeros((2, 1))})
+    start = Progress(checkpoint=checkpoint, curves=(curve(0, 250), curve(1, 100, 250)), reported=reported)
+    return Ledger.of(Group(trials=trials, start=start, until=500))
 
 
 def curve(trial, *steps):
@@ -107,3 +124,38 @@ def test_halves_go_on_from_the_checkpoint_of_their_group(ledger):
     for k, half in enumerate(halves):
         _, start, _ = half.begin()
         assert (start.step, start.trials.tolist(), start.arrays["weights"].tolist()) == (20, [0], [[float(k)]])
+
+
+def test_the_points_of_an_earlier_process_are_reported_again_and_those_of_this_one_are_not(trials):
+    reports = list(going_on(trials).reports_of(BEGUN))
+
+    assert [type(report) for report in reports] == [Started, Progressed] * 2
+    assert [report.step for report in reports[::2]] == [250, 250]
+    assert [(one.trial.index, one.curve.steps.tolist()) for one in reports[1::2]] == [(0, [250]), (1, [100, 250])]
+    assert list(going_on(trials, reported=True).reports_of(BEGUN)) == []
+
+
+def test_a_group_pauses_with_all_points_of_its_trials_and_without_those_that_have_ended(trials):
+    made = going_on(trials)
+    weights = np.array([[1.0], [2.0]])
+    pause = Pause(checkpoint=Checkpoint(step=500, trials=np.arange(2), arrays={"weights": weights}))
+
+    *_, paused = [r for m in (BEGUN, (curve(1, 500), result(0), pause)) for r in made.reports_of(m)]
+
+    assert isinstance(paused, Paused)
+    assert [trial.index for trial in paused.trials] == [1]
+    assert paused.progress.checkpoint.arrays["weights"].tolist() == [[2.0]]
+    assert [(c.trial, c.steps.tolist()) for c in paused.progress.curves] == [(0, [100, 250, 500])]
+    assert made.open() == []
+
+
+def test_what_is_left_of_a_group_ends_where_it_pauses(trials, dataset):
+    made, size = going_on(trials), DataSize.of(dataset)
+    cost = multiplications(trials[0].trial, size)
+
+    list(made.reports_of(BEGUN))
+    list(made.reports_of((curve(0, 375),)))
+
+    assert made.pace() == Pace(trials=2, began=0.5, kept=0.5, done=0.75)
+    assert made.remaining_load(size) == Load(trials=2, cost=cost / 8, widest=2)
+    assert Ledger.of(Group(trials=trials)).remaining_load(size) == Load(trials=2, cost=cost, widest=2)
