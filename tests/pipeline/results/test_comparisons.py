@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.results.cells import cells, ended, headers
-from pipeline.results.comparisons import against_best, compare, conclusion, single_draw
+from pipeline.results.comparisons import against_best, between, compare, conclusion, single_draw
 from pipeline.results.criterion import Criterion
 from pipeline.results.repeats import Repeat, Setting, rank, ranked, setting_rows
 
@@ -83,6 +83,8 @@ def test_settings_that_share_seeds_are_compared_in_pairs():
     assert found.sentence().startswith("best is better than other by 2.0")
     assert "points of val/accuracy, 6 pairs by seed, ahead with probability 1.00, p < 0.001" in found.sentence()
     assert found.verdict() == "worse"
+    assert compare(other, best).sentence().startswith("other is worse than best by -2.0")
+    assert compare(other, best).verdict() == "better"
 
 
 def with_data_seeds(one, *numbers):
@@ -120,6 +122,13 @@ def test_settings_without_common_seeds_are_compared_as_samples():
     assert found.sentence().startswith("best and other are not distinguishable with these repeats: apart by")
     assert "4 repeats, not in pairs" in found.sentence()
     assert "repeats of each would tell a difference of this size" in found.sentence()
+
+
+def test_a_sweep_without_a_score_is_compared_with_no_other():
+    sound, lost = [setting("a", [0.5, 0.6])], [setting("b", [0.4], outcomes=["diverged"])]
+
+    assert between(sound, lost) == between(lost, sound) == []
+    assert between(sound, sound)[0].startswith("a and a are not distinguishable")
 
 
 def test_what_cannot_be_compared_says_why():
