@@ -43,7 +43,8 @@ def test_the_pools_of_settings_that_are_not_compared_with_each_other_are_told_ap
     more = decided(100, {"a": -1.0, "b": -2.0, "e": -3.0}, ("b",), ("e",))
 
     assert sentence(other) == "rung at step 100 of pool 1: 0 of 2 go on"
-    assert tags([first, other, more])["rungs"] == "100: 2 of 3, 100: 0 of 2"
+    assert tags([other, first, more])["rungs"] == "100: 2 of 3, 100: 0 of 2"
+    assert tags([other]) == {"rungs": "100: 0 of 2", "rungs.metric": "val/loss"}
     assert [(row["pool"], row["cut"]) for row in rows([other])] == [(1, None)] * 2
     assert tags([]) == {}
 
