@@ -36,7 +36,7 @@ class Criterion:
     @classmethod
     def from_tags(cls, tags: Mapping[str, str], measured: Collection[str]) -> Criterion:
         """Return the criterion of a recorded sweep; older records do not hold it, and were ranked by accuracy."""
-        accuracy = "val/accuracy" if "val/accuracy" in measured or not measured else "train/accuracy"
+        accuracy = "val/accuracy" if "val/accuracy" in measured else "train/accuracy"
         over = tuple(tags.get(_OVER, ",".join(SEEDS)).split(","))
         return cls(metric=tags.get(_METRIC, accuracy), mode=tags.get(_MODE, "max"), over=over)
 

@@ -1,13 +1,15 @@
 import itertools
 
+import numpy as np
 import pytest
 
 from pipeline.config import settings
 from pipeline.config.schema import parse
 from pipeline.config.settings import SweptValues, used_values
-from pipeline.plan.plan import WIDEST, Point, Segment, fuse, make_plan
+from pipeline.plan.plan import WIDEST, Point, Progress, Segment, fuse, make_plan
 from tasks.cost import DataSize, multiplications
 from tasks.datasets import Synthetic
+from tasks.events import Checkpoint, Curve
 
 
 @pytest.fixture(scope="module")
@@ -113,3 +115,20 @@ def test_groups_are_as_wide_as_the_device_allows(dataset):
     groups = groups_of(grid(seed=range(300)), dataset, workers=1, widest=lambda trials: 100)
     assert [len(group.trials) for group in groups] == [100, 100, 100]
     assert len(groups_of(grid(seed=range(300)), dataset, workers=1, widest=lambda trials: 512)) == 1
+
+
+def test_trials_that_go_on_are_fused_with_those_at_the_same_step_and_keep_their_points(dataset):
+    def at(step, *, reported):
+        checkpoint = Checkpoint(step=step, trials=np.arange(1), arrays={"weights": np.ones((1, 39))})
+        curve = Curve(trial=0, steps=np.array([step]), metrics={"train/loss": np.ones(1)})
+        return Progress(checkpoint=checkpoint, curves=(curve,), reported=reported)
+
+    starts = [at(20, reported=True), at(20, reported=False), at(30, reported=True)]
+    trials = make_plan(grid(seed=range(3)), dataset).trials
+    segments = [Segment(trial=trial, start=start, until=40) for trial, start in zip(trials, starts, strict=True)]
+
+    groups = {group.start.checkpoint.step: group for group in fuse(segments, DataSize.of(dataset), workers=1)}
+
+    assert {step: [trial.index for trial in group.trials] for step, group in groups.items()} == {20: [0, 1], 30: [2]}
+    assert [curve.trial for curve in groups[20].start.curves] == [0, 1]
+    assert (groups[20].start.reported, groups[30].start.reported) == (False, True)
