@@ -90,6 +90,31 @@ def test_a_setting_has_ended_once_a_repeat_that_failed_has_been_run_again(trial)
     assert tally.has_ended(key)
 
 
+def test_a_trial_that_ended_in_an_earlier_process_may_lead(trial):
+    now, before = (trial(str(rate), learning_rate=rate) for rate in (1.0, 2.0))
+    tally = Tally([now, before])
+
+    tally.count(Finished(trial=now, result=done(**{"val/accuracy": 0.5}), layout=None))
+    assert tally.best is tally.standings[now.key]
+    tally.add_ended(before.key, done(**{"val/accuracy": 0.9}))
+
+    assert tally.best is tally.standings[before.key]
+
+
+def test_a_setting_of_which_a_repeat_diverged_does_not_lead_and_a_repeat_knows_its_run(trial):
+    lucky, sound = ([trial(f"{rate} {k}", learning_rate=rate, seed=k) for k in range(2)] for rate in (1.0, 2.0))
+    tally = Tally([*lucky, *sound])
+
+    tally.count(Finished(trial=lucky[1], result=done(Outcome.DIVERGED), layout=None))
+    for one, accuracy in ((lucky[0], 0.9), (sound[0], 0.5), (sound[1], 0.4)):
+        tally.count(Finished(trial=one, result=done(**{"val/accuracy": accuracy}), layout=None))
+
+    assert tally.best is not None
+    assert tally.best.trial is sound[0]
+    best, _ = tally.settings({sound[0].key: "a run"})
+    assert [(repeat.trial, repeat.run_id) for repeat in best.repeats] == [("2.0 0", "a run"), ("2.0 1", "")]
+
+
 def test_settings_of_the_same_values_in_another_order_are_equals_whoever_ranks_them(trial):
     # given three numbers whose sum depends on the order: the second setting's, as it arrives, is the larger one
     arrived = {1.0: (0.3, 0.2, 0.1), 2.0: (0.1, 0.2, 0.3)}

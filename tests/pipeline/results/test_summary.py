@@ -1,0 +1,45 @@
+"""What a sweep's own run says of it, by its tally alone."""
+
+import pytest
+
+from pipeline.reports import Finished
+from pipeline.results.summary import metrics, standing_for, swept_tag, tables, tags, values_of
+from pipeline.results.tally import Tally
+from tasks.events import Outcome
+from tests.pipeline.record.recording import done
+
+
+def test_outcomes_and_repeats_are_counted_and_one_value_has_no_interval(trial):
+    trials = [trial(f"{rate} {k}", learning_rate=rate, seed=k) for rate in (1.0, 2.0) for k in range(2)]
+    tally = Tally(trials)
+    ends = [
+        done(**{"val/accuracy": 0.9}),
+        *(done(outcome) for outcome in (Outcome.FAILED, Outcome.DIVERGED, Outcome.STOPPED)),
+    ]
+    for one, end in zip(trials, ends, strict=True):
+        tally.count(Finished(trial=one, result=end, layout=None))
+
+    outcomes = {"trials/done": 4, "trials/failed": 1, "trials/diverged": 1, "trials/stopped": 1}
+    assert metrics(tally) == outcomes | {"best/repeats": 1, "best/val/accuracy": 0.9}
+    assert tags(tally)["best.setting"] == "gradient lr=1"
+    assert standing_for(tally) == "1.0 0: the only repeat of gradient lr=1 with a value of val/accuracy"
+    assert swept_tag(tally) == {"swept": "learning_rate, seed"}
+    found = tables(tally, {trials[0].key: "a run"})
+    assert [(row["setting"], row["repeats"], row["run_id"]) for row in found["results"]] == [
+        ("gradient lr=1", 2, "a run"),
+        ("gradient lr=2", 2, ""),
+    ]
+    assert (found["trials"][0]["trial"], found["trials"][0]["run_id"]) == ("1.0 0", "a run")
+
+
+def test_a_sweep_without_an_answer_has_no_best(trial):
+    tally = Tally([trial("alone")])
+
+    assert set(metrics(tally).values()) == {0}
+    assert (tags(tally), standing_for(tally), swept_tag(tally)) == ({}, "", {"swept": "nothing"})
+    assert list(tables(tally, {})) == ["results"]
+
+
+@pytest.mark.parametrize("last", ["m", 13])
+def test_of_many_values_that_are_no_numbers_the_first_are_listed(last):
+    assert values_of("loss", [*"abcdefghijkl", last]) == "a, b, c, d, e, f, g, h, i, j, k, l, ... (13 values)"
