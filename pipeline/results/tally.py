@@ -187,8 +187,7 @@ class Tally:
     def _finish(self, standing: Standing, result: Result) -> None:
         standing.metrics |= result.metrics
         self.failed += result.outcome is Outcome.FAILED  # by its own verdict
-        if result.outcome is Outcome.STOPPED:
-            self._advance(standing, result.step)
+        self._advance(standing, result.step)
         self._end(standing, result.outcome, result.message)
         standing.step = result.step
 

@@ -3,16 +3,17 @@
 import json
 import math
 
+import numpy as np
 import pytest
 
 from pipeline.record import artifacts
 from pipeline.record.page import sweep_view
-from pipeline.reports import Failed, Finished
+from pipeline.reports import Failed, Finished, Progressed
 from pipeline.results import tally as module
 from pipeline.results.criterion import Criterion
 from pipeline.results.summary import params
 from pipeline.results.tally import Tally
-from tasks.events import Outcome
+from tasks.events import Curve, Outcome
 from tests.pipeline.record.recording import done
 
 
@@ -99,6 +100,47 @@ def test_a_trial_that_ended_in_an_earlier_process_may_lead(trial):
     tally.add_ended(before.key, done(**{"val/accuracy": 0.9}))
 
     assert tally.best is tally.standings[before.key]
+
+
+def test_the_leader_follows_the_means_of_the_settings(trial):
+    one, other = ([trial(f"{rate} {k}", learning_rate=rate, seed=k) for k in range(2)] for rate in (1.0, 2.0))
+    tally, leaders = Tally([*one, *other]), []
+
+    for planned, accuracy in ((one[0], 0.9), (other[0], 0.6), (one[1], 0.1), (other[1], 0.8)):
+        tally.count(Finished(trial=planned, result=done(**{"val/accuracy": accuracy}), layout=None))
+        leaders.append(tally.leader())
+
+    assert leaders == [
+        "0.9000 (gradient lr=1, 1 repeat)",
+        "0.9000 (gradient lr=1, 1 repeat)",
+        "0.6000 (gradient lr=2, 1 repeat)",
+        "0.7000 (gradient lr=2, 2 repeats)",
+    ]
+
+
+def test_the_first_are_those_of_the_ranking_that_have_begun(trial):
+    trials = [trial(str(k), learning_rate=k + 1.0) for k in range(6)]
+    tally = Tally(trials)
+
+    for k, accuracy in ((3, 0.1), (0, 0.4), (4, 0.3), (1, 0.2)):
+        tally.count(Finished(trial=trials[k], result=done(**{"val/accuracy": accuracy}), layout=None))
+
+    assert [one.trial.name for one in tally.first(9)] == ["0", "4", "1", "3"]
+    assert [one.name for one in tally.leading(3, {})] == ["0", "4", "1"]
+
+
+def test_a_trial_that_is_stopped_has_done_the_steps_up_to_there_and_one_that_diverged_all(trial):
+    stopped, diverged = (trial(str(k), seed=k, steps=100) for k in range(2))
+    tally = Tally([stopped, diverged])
+
+    curve = Curve(trial=0, steps=np.array([50]), metrics={"train/loss": np.array([math.nan])})
+    tally.count(Progressed(trial=stopped, curve=curve))
+    assert (tally.steps_done, tally.standings[stopped.key].metrics) == (50, {})
+    tally.count(Finished(trial=stopped, result=done(Outcome.STOPPED, step=60), layout=None))
+    tally.count(Finished(trial=diverged, result=done(Outcome.DIVERGED, step=10), layout=None))
+
+    assert (tally.steps_done, tally.steps_total) == (160, 200)
+    assert [tally.standings[one.key].step for one in (stopped, diverged)] == [60, 10]
 
 
 def test_a_setting_of_which_a_repeat_diverged_does_not_lead_and_a_repeat_knows_its_run(trial):
