@@ -51,6 +51,14 @@ def test_the_time_follows_the_products_of_the_model(dataset):
     assert convnet / linear == pytest.approx((4 * 10_400_000 + 30 * 3072) / (4 * 30_730 + 30 * 3072), rel=0.05)
 
 
+def test_the_time_is_that_of_the_worker_that_ends_last(dataset):
+    convnet, linear = groups_of(dataset, "convnet"), groups_of(dataset, "linear")
+
+    alone, beside = (sweep_seconds(groups, dataset, workers=2, speed=1e9) for groups in (convnet, (*convnet, *linear)))
+
+    assert beside == alone
+
+
 def test_two_workers_take_half_the_time(dataset):
     one, two = (
         sweep_seconds(groups_of(dataset, "mlp", count=40, workers=workers), dataset, workers=workers, speed=1e9)
