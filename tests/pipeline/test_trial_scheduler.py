@@ -136,6 +136,15 @@ def test_who_came_further_is_compared_by_what_was_measured_at_the_rung_and_does_
     assert made.next() == [([2, 1], 200, 200)]
 
 
+def test_who_did_not_measure_the_metric_does_not_pass(sweep):
+    made = sweep(2, name="halving")
+    made.begin()
+    made.pause(100, {0: 0.9}, metric="val/loss")
+    made.pause(100, {1: 0.1})
+
+    assert made.decide() == ([100], [0])
+
+
 def test_what_was_decided_before_of_a_trial_that_comes_back_holds(sweep):
     # given an asha that had promoted the first, and knew of the two that had paused
     plain = sweep(4, name="asha")
