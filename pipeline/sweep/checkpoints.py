@@ -118,7 +118,7 @@ class Checkpoints:
             _, prefix = self._ended.popleft()
             for file in self.folder.glob(f"{prefix}-*.checkpoint"):
                 with contextlib.suppress(OSError):
-                    file.unlink(missing_ok=True)
+                    file.unlink()
 
     def _remove(self) -> None:
         """Remove the files of this class, and the folder if it is empty: a record named it, so it may be any folder."""
@@ -146,7 +146,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         fresh.replace(path)
     except OSError:
         with contextlib.suppress(OSError):
-            fresh.unlink(missing_ok=True)
+            fresh.unlink()
         raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:

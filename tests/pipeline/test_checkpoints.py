@@ -200,10 +200,12 @@ def test_one_process_at_a_time_uses_a_folder(tmp_path):
         assert other.stdout.readline() == "mine\n"
         with pytest.raises(CheckpointError, match="must not be running elsewhere"):
             Checkpoints(tmp_path)
+        assert Checkpoints.are_used(tmp_path)
         # The lock goes with the process, even where it is killed.
         other.kill()
         other.wait()
 
+    assert not Checkpoints.are_used(tmp_path)
     Checkpoints(tmp_path).close(done=True)
 
     assert not tmp_path.exists()
