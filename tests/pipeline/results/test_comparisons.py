@@ -54,8 +54,9 @@ def test_a_row_counts_each_outcome_and_holds_all_examples_as_a_text_and_an_unuse
 def test_a_setting_that_diverges_in_some_repeats_is_not_the_winner():
     lucky = setting("lucky", [0.9, 0.1], outcomes=["complete", "diverged"])
     sound, lost = setting("sound", [0.5, 0.5]), setting("lost", [0.9, 0.9], outcomes=["diverged"] * 2)
+    failed = setting("failed", [0.9, 0.9], outcomes=["failed"] * 2)
 
-    assert [one.name for one in ranked([lost, lucky, sound])] == ["sound", "lucky", "lost"]
+    assert [one.name for one in ranked([lost, failed, lucky, sound])] == ["sound", "lucky", "failed", "lost"]
     assert lost.best is None
 
 
