@@ -13,7 +13,7 @@ from typing import Any, TextIO, TypeVar
 MAX_CHARACTERS = 100_000
 """The most characters that are kept between two messages; the rest is counted, not kept."""
 
-_CAPTURED: ContextVar[io.StringIO | None] = ContextVar("captured_output", default=None)
+_CAPTURED: ContextVar[_Buffer | None] = ContextVar("captured_output", default=None)
 """The buffer of the output of this context. New threads of Python start without it: the driver's are not captured."""
 
 _FORMATTER = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -26,7 +26,7 @@ class OutputCapture:
 
     def __init__(self) -> None:
         # One for all events: a thread that a trial starts keeps the buffer it started with.
-        self._buffer = io.StringIO()
+        self._buffer = _Buffer()
 
     def follow(self, events: Iterator[T]) -> Iterator[T]:
         """Yield the events, and capture the output while each is computed."""
@@ -43,11 +43,29 @@ class OutputCapture:
 
     def drain(self) -> str:
         """Return the output since the last call."""
-        text = self._buffer.getvalue()
-        self._buffer.seek(0)
-        self._buffer.truncate()
-        beyond = len(text) - MAX_CHARACTERS
-        return text if beyond <= 0 else f"{text[:MAX_CHARACTERS]}\n... and {beyond} characters more\n"
+        return self._buffer.drain()
+
+
+class _Buffer:
+    """Keeps the first `MAX_CHARACTERS` of what is written, and counts the others."""
+
+    def __init__(self) -> None:
+        self._kept = io.StringIO()
+        self._beyond = 0
+
+    def write(self, text: str) -> None:
+        """Write a text."""
+        kept = text[: max(0, MAX_CHARACTERS - self._kept.tell())]
+        self._kept.write(kept)
+        self._beyond += len(text) - len(kept)
+
+    def drain(self) -> str:
+        """Return what was written since the last call."""
+        text, beyond = self._kept.getvalue(), self._beyond
+        self._kept.seek(0)
+        self._kept.truncate()
+        self._beyond = 0
+        return f"{text}\n... and {beyond} characters more\n" if beyond else text
 
 
 @contextlib.contextmanager

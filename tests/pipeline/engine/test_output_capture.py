@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+import tracemalloc
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -83,6 +84,25 @@ def test_more_than_can_be_kept_is_counted():
     list(capture.follow(events("x" * (MAX_CHARACTERS + 10))))
 
     assert capture.drain() == "x" * MAX_CHARACTERS + "\n... and 11 characters more\n"
+    assert capture.drain() == ""
+
+
+def test_what_is_printed_beyond_that_takes_no_memory(capsys):
+    capture = OutputCapture()
+
+    def spoken():
+        for _ in range(100):
+            print("x" * MAX_CHARACTERS)
+            capsys.readouterr()  # which keeps it, too
+        yield 1
+
+    tracemalloc.start()
+    list(capture.follow(spoken()))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert most < 10 * MAX_CHARACTERS
+    assert capture.drain().endswith(f"... and {99 * MAX_CHARACTERS + 100} characters more\n")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
