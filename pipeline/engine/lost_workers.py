@@ -11,7 +11,7 @@ import ray
 _KILLS = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
 _CAUSE = re.compile(r"receives? a (SIG[A-Z]+)|(exit code \d+)(?!.*receives? a SIG)")
 _SIGNAL = re.compile(r"\*\*\* (SIG[A-Z]+) received")
-_LAST_CHARACTERS = 20_000
+_LAST_BYTES = 20_000
 _NO_MESSAGE = "it ended without a message: by SIGKILL, as when the system is out of memory, or by os._exit"
 
 
@@ -65,6 +65,13 @@ def _last_words(text: str) -> str:
     try:
         logs = Path(context.get_temp_dir(), context.get_session_name(), "logs")
         found = next(logs.glob(f"worker-*-{process[1]}.err"), None) if process else None
-        return "" if found is None else found.read_text(encoding="utf-8", errors="replace")[-_LAST_CHARACTERS:]
+        return "" if found is None else _end_of(found)
     except (OSError, AttributeError):  # Ray 2.54 does not say where its files are
         return ""
+
+
+def _end_of(file: Path) -> str:
+    """Return the end of a file that may be larger than this process's memory."""
+    with file.open("rb") as opened:
+        opened.seek(max(0, file.stat().st_size - _LAST_BYTES))
+        return opened.read(_LAST_BYTES).decode(errors="replace")

@@ -1,6 +1,7 @@
 """What Ray says of a lost worker becomes a few words that say why."""
 
 import platform
+from types import SimpleNamespace
 
 import pytest
 import ray
@@ -67,6 +68,19 @@ def test_where_ray_knows_nothing_the_machine_may(monkeypatch, host, before, last
     assert told.startswith(why)
     assert last in detail
     assert WORDLESS in detail
+
+
+def test_of_an_output_larger_than_memory_only_the_end_is_read(tmp_path, monkeypatch):
+    # given a terabyte of which all but the end is a hole
+    logs = tmp_path / "session" / "logs"
+    logs.mkdir(parents=True)
+    with (logs / "worker-1f-01000000-77.err").open("wb") as file:
+        file.seek(10**12)
+        file.write("é*** SIGSEGV received at time=1\n".encode())
+    context = SimpleNamespace(get_temp_dir=lambda: str(tmp_path), get_session_name=lambda: "session")
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: context)
+
+    assert why_lost(LostError(f"{WORDLESS} pid: 77"), host="there", killed_before=0)[0] == "by SIGSEGV"
 
 
 def test_workers_that_are_lost_with_their_node_as_they_start_are_no_sign_of_a_cluster_on_which_none_starts(monkeypatch):
