@@ -211,9 +211,8 @@ class Ledger:
         at = [step for account in self._accounts if not account.ended for step in account.last.values()]
         began = 0 if self._start is None else self._start.step
         kept = 0 if self.checkpoint is None else self.checkpoint.step
-        return Pace(
-            trials=len(self.open()), began=began / steps, kept=kept / steps, done=min(max([began, *at]) / steps, 1.0)
-        )
+        done = min(max([began, kept, *at]) / steps, 1.0)
+        return Pace(trials=len(self.open()), began=began / steps, kept=kept / steps, done=done)
 
     def _reports_of_event(self, event: Event) -> Iterator[Report]:
         if isinstance(event, Checkpoint):

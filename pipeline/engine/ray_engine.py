@@ -183,9 +183,8 @@ class RayEngine:
         """Return a running group as halves, if a worker is idle and a split is worth it."""
         if not self._pool.idle:
             return []
-        begun = [attempt for attempt in self._running.values() if attempt.began is not None]
-        paces = [(attempt.ledger.pace(), attempt.heard - (attempt.began or 0.0)) for attempt in begun]
-        place = group_to_split(paces)
+        begun, now = [attempt for attempt in self._running.values() if attempt.began is not None], time.monotonic()
+        place = group_to_split([(one.ledger.pace(), one.heard - (one.began or 0.0), now - one.heard) for one in begun])
         if place is None:
             return []
         self._drop(begun[place])

@@ -15,7 +15,7 @@ MIN_SAVED_SECONDS = 10.0
 class Pace:
     """How far a group has come: its running trials, and three shares of its steps.
 
-    ``began`` is the start of this attempt, ``kept`` the last checkpoint, ``done`` the last point.
+    ``began`` is the start of this attempt, ``kept`` the last checkpoint, ``done`` the last point or checkpoint.
     """
 
     trials: int
@@ -23,26 +23,27 @@ class Pace:
     kept: float
     done: float
 
-    def saved(self, seconds: float) -> float:
+    def saved(self, seconds: float, silent: float) -> float:
         """Return the seconds that splitting the group saves, where it took ``seconds`` from ``began`` to ``done``.
 
-        The halves go on from the last checkpoint. Each is faster than the whole, but has the same overhead.
+        The halves go on from the last checkpoint. Each is faster than the whole, but has the same overhead. In the
+        ``silent`` seconds since ``done`` the whole has gone on.
         """
         if self.trials < 2 or self.done <= self.began:
             return 0.0
         half = (-(-self.trials // 2) + OVERHEAD) / (self.trials + OVERHEAD)
-        return seconds / (self.done - self.began) * ((1 - self.done) - (1 - self.kept) * half)
+        return seconds / (self.done - self.began) * ((1 - self.done) - (1 - self.kept) * half) - silent
 
 
-def group_to_split(paces: Sequence[tuple[Pace, float]]) -> int | None:
+def group_to_split(paces: Sequence[tuple[Pace, float, float]]) -> int | None:
     """Return the index of the group whose split saves the most, None if none saves `MIN_SAVED_SECONDS`.
 
-    Each pace comes with the seconds that its group has taken.
+    Each pace comes with the seconds that its group has taken up to its last message, and those since.
 
     >>> wide = Pace(trials=12, began=0.0, kept=0.2, done=0.25)
-    >>> group_to_split([(wide, 5.0), (wide, 100.0)])
+    >>> group_to_split([(wide, 5.0, 0.0), (wide, 100.0, 0.0)])
     1
     """
-    saved = [pace.saved(seconds) for pace, seconds in paces]
+    saved = [pace.saved(seconds, silent) for pace, seconds, silent in paces]
     best = max(range(len(saved)), key=saved.__getitem__, default=None)
     return None if best is None or saved[best] < MIN_SAVED_SECONDS else best

@@ -110,6 +110,16 @@ def test_a_group_that_was_getting_on_is_not_halved_for_being_slow(ledger):
     assert again == []
 
 
+def test_a_group_has_come_as_far_as_its_last_checkpoint_though_it_has_no_point_there(ledger):
+    # given a point at half of the steps, and a checkpoint after nine tenths of them
+    checkpoint = Checkpoint(step=900, trials=np.array([0, 1]), arrays={})
+
+    for message in (BEGUN, (curve(0, 500), curve(1, 500), checkpoint)):
+        list(ledger.reports_of(message))
+
+    assert (ledger.pace().kept, ledger.pace().done) == (0.9, 0.9)
+
+
 def test_halves_go_on_from_the_checkpoint_of_their_group(ledger):
     checkpoint = Checkpoint(step=20, trials=np.array([1, 0]), arrays={"weights": np.array([[1.0], [0.0]])})
     reports = [r for m in (BEGUN, (curve(0, 10), curve(1, 10), curve(1, 20), checkpoint)) for r in ledger.reports_of(m)]

@@ -9,21 +9,21 @@ def test_a_half_is_faster_but_goes_on_from_the_checkpoint():
     pace = Pace(trials=13, began=0.0, kept=0.4, done=0.5)
 
     # then the rest takes 40 s, and 80 s * 3/5 * (7 + 3) / (13 + 3) = 30 s in halves
-    assert pace.saved(40.0) == pytest.approx(10.0)
+    assert pace.saved(40.0, 0.0) == pytest.approx(10.0)
     # and of an attempt that began at 1/4: the last quarter takes 20 s, and 80 s * 3/10 * 10 / 16 = 15 s in halves
-    assert Pace(trials=13, began=0.25, kept=0.7, done=0.75).saved(40.0) == pytest.approx(5.0)
+    assert Pace(trials=13, began=0.25, kept=0.7, done=0.75).saved(40.0, 0.0) == pytest.approx(5.0)
     # two trials in halves: 80 s * 1/2 * (1 + 3) / (2 + 3) = 32 s instead of 40 s; one has no halves
-    assert Pace(trials=2, began=0.0, kept=0.5, done=0.5).saved(40.0) == pytest.approx(8.0)
-    assert Pace(trials=1, began=0.0, kept=0.5, done=0.5).saved(40.0) == 0.0
+    assert Pace(trials=2, began=0.0, kept=0.5, done=0.5).saved(40.0, 0.0) == pytest.approx(8.0)
+    assert Pace(trials=1, began=0.0, kept=0.5, done=0.5).saved(40.0, 0.0) == 0.0
 
 
 def test_the_group_that_saves_the_most_is_split(monkeypatch):
     slow, fast = (Pace(trials=20, began=0.0, kept=kept, done=kept) for kept in (0.1, 0.9))
 
-    assert group_to_split([(fast, 60.0), (slow, 60.0)]) == 1
-    assert group_to_split([(slow, 60.0), (fast, 60.0)]) == 0
+    assert group_to_split([(fast, 60.0, 0.0), (slow, 60.0, 0.0)]) == 1
+    assert group_to_split([(slow, 60.0, 0.0), (fast, 60.0, 0.0)]) == 0
     monkeypatch.setattr(splitting, "MIN_SAVED_SECONDS", 1e6)
-    assert group_to_split([(fast, 60.0), (slow, 60.0)]) is None
+    assert group_to_split([(fast, 60.0, 0.0), (slow, 60.0, 0.0)]) is None
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,14 @@ def test_the_group_that_saves_the_most_is_split(monkeypatch):
     ids=str,
 )
 def test_what_saves_too_little_is_left_alone(pace):
-    assert group_to_split([(pace, 100.0)]) is None
+    assert group_to_split([(pace, 100.0, 0.0)]) is None
+
+
+def test_a_group_that_is_nearly_done_since_its_last_message_is_left_alone():
+    half = Pace(trials=12, began=0.0, kept=0.5, done=0.5)
+
+    assert group_to_split([(half, 100.0, 1.0)]) == 0
+    assert group_to_split([(half, 100.0, 95.0)]) is None
 
 
 def test_without_groups_none_is_split():
