@@ -76,6 +76,11 @@ class RungSystem:
             for rung in pool.rungs:
                 rung.closed = False
 
+    @property
+    def settled(self) -> bool:
+        """Whether every rung is complete: those that have not been stopped go on to their end."""
+        return all(rung.closed for pool in self._pools for rung in pool.rungs)
+
     def trials(self, setting: str) -> tuple[str, ...]:
         """Return the trials of a setting."""
         return self._members[setting]

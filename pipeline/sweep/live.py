@@ -70,6 +70,8 @@ class LiveSweep:
         self._stack = contextlib.ExitStack()
         self._computing: dict[str, set[str]] = {}  # what is left of the group of each trial that is being computed
         self._busy = 0  # how many groups are being computed
+        self._size = 0  # for how many workers groups were submitted
+        self._closed = False  # whether the engine knows that no more will be
         self._occupancy = Occupancy()
         self.started = False
         self._last = True
@@ -280,7 +282,7 @@ class LiveSweep:
                 self._process(report)
                 if self._tally.failed and self._config.sweep.fail_fast:
                     return
-                if isinstance(report, Finished | Failed | Paused):
+                if isinstance(report, Finished | Failed | Paused) or self._engine.size > self._size:
                     self._submit()
             # Nothing runs: no trial will arrive before the next decision.
             self._process_own(self._scheduler.decide(closed=True))
@@ -288,19 +290,22 @@ class LiveSweep:
 
     def _submit(self) -> None:
         """Submit groups for the idle workers: trials that go on, and trials of more points."""
-        source = self._batch.source
-        source.scale_to(self._engine.size)
+        source, self._size = self._batch.source, self._engine.size
+        source.scale_to(self._size)
         self._process_own(self._scheduler.decide(closed=source.done))
         while (idle := self._engine.size - self._busy) > 0:
             groups = self._scheduler.groups(idle)
-            if groups:
-                self._hand_over(groups, last=self._last and source.done and self._scheduler.settled)
-            elif source.done or not (points := self._batch.more(TRIALS_A_WORKER * idle)):
-                return
-            else:
+            if not groups and not source.done and (points := self._batch.more(TRIALS_A_WORKER * idle)):
                 self._add(points)
+                continue
+            last = self._last and source.done and self._scheduler.settled
+            if groups or last > self._closed:  # by then idle workers are of no more use
+                self._hand_over(groups, last=last)
+            if not groups:
+                return
 
     def _hand_over(self, groups: Sequence[Group], *, last: bool) -> None:
+        self._closed = last
         for group in groups:
             keys = {trial.key for trial in group.trials}
             self._computing |= dict.fromkeys(keys, keys)  # one set for all

@@ -49,8 +49,8 @@ class TrialScheduler:
 
     @property
     def settled(self) -> bool:
-        """Whether nothing is left to be decided."""
-        return self._rungs is None
+        """Whether nothing is left to be decided on the trials so far."""
+        return self._rungs is None or self._rungs.settled
 
     def add(self, trials: Sequence[PlannedTrial]) -> None:
         """Add the trials of a batch, ended ones too, since the others are compared with them."""

@@ -12,6 +12,7 @@ from pipeline.display.console import Display
 from pipeline.engine.inprocess import InProcess
 from pipeline.errors import EngineError, Interrupted
 from pipeline.plan.plan import Point
+from pipeline.reports import Finished, Progressed
 from pipeline.sweep.live import LiveSweep
 from pipeline.sweep.opening import Record
 from pipeline.sweep.source import Grid
@@ -95,6 +96,67 @@ def test_a_source_learns_how_many_workers_the_engine_has(tmp_path, store_uri, ex
         live.run(source)
 
     assert source.workers == 7
+
+
+def test_points_are_asked_for_as_soon_as_workers_join(tmp_path, store_uri, experiment, monkeypatch):
+    # given a source that proposes a point at a time, and a cluster that has grown by the first point of a curve
+    class Source(Grid):
+        def more(self, room):
+            point, *self._points = self._points
+            self.done = not self._points
+            asked.append(list(ended))
+            return [point]
+
+    asked, ended, process = [], [], LiveSweep._process
+
+    def grow(live, report):
+        process(live, report)
+        if isinstance(report, Progressed):
+            monkeypatch.setattr(InProcess, "size", 2)
+        elif isinstance(report, Finished):
+            ended.append(report.trial.index)
+
+    monkeypatch.setattr(LiveSweep, "_process", grow)
+    tracking = {"uri": store_uri, "experiment": experiment}
+    values = {"dataset": {"name": "synthetic"}, "steps": 5, "engine": "inprocess", "tracking": tracking}
+    points = [Point(index=seed, overrides=(), config=parse(values | {"seed": seed})) for seed in range(2)]
+
+    with LiveSweep(points[0].config, overrides=(), folder=tmp_path) as live:
+        live.run(Source(points))
+
+    # then the second is asked for before the first has ended
+    assert asked == [[], []]
+
+
+@pytest.mark.parametrize(
+    ("rule", "submitted"),
+    [
+        # the best of four goes on once all are there
+        ("halving", [([10, 10, 10, 10], False), ([None], True)]),
+        # the best of the first three goes on before the last is there, which is worse: that is the last decision
+        ("asha", [([10, 10, 10, 10], False), ([None], False), ([], True)]),
+    ],
+)
+def test_idle_workers_are_let_go_once_nothing_is_left_to_decide(
+    tmp_path, store_uri, experiment, monkeypatch, rule, submitted
+):
+    told, submit = [], InProcess.submit
+
+    def noted(engine, groups, *, last):
+        told.append(([group.until for group in groups], last))
+        submit(engine, groups, last=last)
+
+    monkeypatch.setattr(InProcess, "submit", noted)
+    monkeypatch.setattr(InProcess, "size", 4)
+    stopping = {"name": rule, "min_steps": 10, "max_steps": 20, "reduction_factor": 4 if rule == "halving" else 3}
+    values = {"dataset": {"name": "synthetic"}, "steps": 40, "trial": {"evaluate_every": 10}, "stopping": stopping}
+    values |= {"engine": "inprocess", "tracking": {"uri": store_uri, "experiment": experiment}}
+    configs = [parse(values | {"learning_rate": rate}) for rate in (0.1, 0.03, 0.01, 1e-9)]
+
+    with LiveSweep(configs[0], overrides=(), folder=tmp_path) as live:
+        live.run(Grid([Point(index=index, overrides=(), config=config) for index, config in enumerate(configs)]))
+
+    assert told == submitted
 
 
 def test_a_sweep_that_its_engine_refuses_ends_after_what_is_done_beside(tmp_path, store_uri, experiment, monkeypatch):
