@@ -213,7 +213,6 @@ class SweepRun:
                 self.tally.add(trials)
             case Decided():
                 self.decided.append(report)
-                change.tags |= decisions.tags(self.decided)
             case Measured(metrics=metrics):
                 change.points += [point(name, value, now, 0) for name, value in metrics.items()]
             case Searched():
@@ -288,11 +287,12 @@ class SweepRun:
         self._outbox.change(self.id).end = "KILLED", now
 
     def _describe(self, status: str) -> dict[str, str]:
-        """Write the description, and of a search the table of its proposals; return the names of the runs by key."""
+        """Write the description, what was decided, and the table of proposals; return the names of the runs by key."""
         ids = {key: run.id for key, run in self._runs.items()}
         reference = Reference(run_id=self.id, uri=self._opened.uri, experiment=self._experiment, runs=ids)
         change = self._outbox.change(self.id)
         change.tags[artifacts.NOTE] = describe(self.sweep, self._opened.data, status, self.tally, reference)
+        change.tags |= decisions.tags(self.decided)
         if self.searched is not None:
             change.files |= artifacts.table_files("proposals", proposals.rows(self.searched))
         return ids

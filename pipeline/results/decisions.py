@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,7 +30,7 @@ def cutoff_of(decided: Decided) -> float | None:
 
 
 def rows(decisions: Sequence[Decided]) -> list[dict[str, Any]]:
-    """Return a row for each decision and each setting that had arrived: its value, and whether it goes on."""
+    """Return a row for each decision and each setting whose score it holds: its value, and whether it goes on."""
     return [
         {
             "decision": number,
@@ -51,11 +52,12 @@ def tags(decisions: Sequence[Decided]) -> dict[str, str]:
     """Return the tags of the decisions: how many settings arrived at each rung, and how many went on."""
     if not decisions:
         return {}
-    arrived: dict[tuple[int, int], tuple[int, int]] = {}
+    arrived: defaultdict[tuple[int, int], set[str]] = defaultdict(set)
+    gone: Counter[tuple[int, int]] = Counter()
     for one in (decided.decision for decided in decisions):
-        _, gone = arrived.get((one.pool, one.step), (0, 0))
-        arrived[one.pool, one.step] = (len(one.scores), gone + len(one.passed))
-    texts = [f"{step}: {went} of {came}" for (_, step), (came, went) in sorted(arrived.items())]
+        arrived[one.pool, one.step] |= one.scores.keys()
+        gone[one.pool, one.step] += len(one.passed)
+    texts = [f"{rung[1]}: {gone[rung]} of {len(came)}" for rung, came in sorted(arrived.items())]
     return {"rungs": ", ".join(texts), "rungs.metric": decisions[0].metric}
 
 

@@ -13,6 +13,9 @@ from pipeline.stopping.rule import MetricHistory, Rule, passing_of
 class Decision:
     """A decision at a rung, with the scores of the settings that have arrived there, the best first.
 
+    One that is not ``complete`` leaves out what an earlier decision holds, but for the settings that go on now: of
+    asha each of thousands of settings may cause one, and all scores in each would be millions.
+
     ``pool`` is the number of the settings that are compared with each other: a bracket, or those proposed together.
 
     Settings in ``passed`` go on, those in ``stopped`` do not; any other that has not passed before is paused.
@@ -32,6 +35,7 @@ class _Rung:
     step: int
     arrived: dict[str, MetricHistory] = field(default_factory=dict)
     passed: set[str] = field(default_factory=set)
+    decided: set[str] = field(default_factory=set)  # the settings whose scores a decision holds
     closed: bool = False
 
 
@@ -136,6 +140,7 @@ class RungSystem:
         pool = self._pools[decision.pool]
         rung = next(rung for rung in pool.rungs if rung.step == decision.step)
         rung.arrived |= {setting: [score] for setting, score in decision.scores.items()}
+        rung.decided |= decision.scores.keys()
         rung.closed = decision.complete
         self._apply(pool, rung, decision.passed, decision.stopped)
 
@@ -150,7 +155,9 @@ class RungSystem:
         out = rung.passed.union(passed, pool.stopped)
         stopped = tuple(setting for setting in order if setting not in out) if complete else ()
         self._apply(pool, rung, passed, stopped)
-        scores = {setting: rung.arrived[setting][-1] for setting in order}
+        known = set() if complete else rung.decided.difference(passed)
+        scores = {setting: rung.arrived[setting][-1] for setting in order if setting not in known}
+        rung.decided |= scores.keys()
         ranked = sorted(scores, key=lambda setting: (math.isnan(scores[setting]), -scores[setting]))
         return Decision(
             step=rung.step,

@@ -49,6 +49,13 @@ def test_the_pools_of_settings_that_are_not_compared_with_each_other_are_told_ap
     assert tags([]) == {}
 
 
+def test_who_arrived_before_an_earlier_decision_is_counted_though_the_last_does_not_repeat_it():
+    first = decided(100, {"a": -1.0, "b": -2.0}, ("a",), complete=False)
+    second = decided(100, {"b": -2.0, "c": -3.0}, ("b",), complete=False)
+
+    assert tags([first, second])["rungs"] == "100: 2 of 3"
+
+
 def test_a_decision_after_others_does_not_say_that_all_that_went_on_before_did_not():
     # given the last decision of asha at a rung: the best of three has been promoted already, and one has diverged
     last = decided(100, {"a": -1.0, "b": -2.0, "c": math.nan}, (), ("b", "c"))

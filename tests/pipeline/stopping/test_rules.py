@@ -143,6 +143,30 @@ def test_a_forecast_of_asha_has_one_setting_that_comes_to_the_end_although_too_f
     assert forecast(Asha(), settings, first=10, last=20, steps=100).reached == {10: 4, 100: 2}
 
 
+def test_the_scores_in_all_decisions_grow_with_the_settings_and_a_resume_learns_all_from_them():
+    settings = {f"s{k}": [f"s{k}"] for k in range(1000)}
+    decisions, _ = climbed(Asha(), lambda k, step: (k * 617) % 1000 + step / 100, order=range(1000))
+    assert len(decisions) > 300
+    assert sum(len(decision.scores) for decision in decisions) < 5 * len(settings)
+    assert all(decision.scores.keys() >= {*decision.passed, *decision.stopped} for decision in decisions)
+
+    # given a process that goes on from half of them
+    resumed = RungSystem(Asha(), first=1, steps=20)
+    resumed.add(settings)
+    half = decisions[: len(decisions) // 2]
+    for decision in half:
+        assert resumed.knows(decision)
+        resumed.replay(decision)
+
+    # then it knows of all that had arrived, and who had gone on
+    (pool,) = resumed._pools
+    for rung in pool.rungs:
+        of_rung = [decision for decision in half if decision.step == rung.step]
+        assert rung.passed == {setting for decision in of_rung for setting in decision.passed}
+        assert rung.arrived.keys() == {setting for decision in of_rung for setting in decision.scores}
+    assert len(pool.rungs[0].arrived) > 400
+
+
 def test_settings_are_compared_by_the_mean_of_their_repeats_once_all_have_arrived():
     rungs = RungSystem(Halving(reduction_factor=2), first=1, steps=2)
     rungs.add({"lucky": ["l0", "l1"], "steady": ["s0", "s1"], "ill": ["i0", "i1"]})
