@@ -148,7 +148,7 @@ class RayEngine:
             # A bounded wait, so that signals and timeouts are handled.
             _wait([*self._pool.starting, *self._running], 1, 0.5)
             for worker in _ready(self._pool.starting):
-                self._pool.add_ready(worker)
+                self._pool.add_ready(worker, others=bool(self._running))
                 self._checked_at = 0.0
             batch: list[Report] = []
             for reports, again in self._answers():

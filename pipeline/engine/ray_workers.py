@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from typing import Any
 
 import ray
@@ -13,6 +15,11 @@ from pipeline.errors import EngineError
 
 MAX_FAILED_STARTS = 3
 """How often in a row a worker may fail to start."""
+
+START_AGAIN_AFTER = 30.0
+"""Seconds until a worker is started again after so many failures: where a node is at fault, Ray would pick it again."""
+
+_log = logging.getLogger(__name__)
 
 
 class Workers:
@@ -33,6 +40,7 @@ class Workers:
         self._device = device
         self._starting: dict[Any, Any] = {}
         self._failures = 0
+        self._not_before = 0.0  # when a worker may be started again
         self.idle: list[Any] = []
 
     @property
@@ -42,19 +50,20 @@ class Workers:
 
     def scale_to(self, count: int) -> None:
         """Start or end workers until ``count`` are idle or starting; idle ones are ended last."""
-        while len(self.idle) + len(self._starting) < count:
+        while len(self.idle) + len(self._starting) < count and time.monotonic() >= self._not_before:
             worker = self._worker.remote(self._device)
             self._starting[worker.__ray_ready__.remote()] = worker
         while len(self.idle) + len(self._starting) > count:
             self.end(self._starting.popitem()[1] if self._starting else self.idle.pop())
 
-    def add_ready(self, ready: Any) -> None:
-        """Add the worker that has started to the idle ones.
+    def add_ready(self, ready: Any, *, others: bool) -> None:
+        """Add the worker that has started to the idle ones; ``others`` says whether other workers compute.
 
         Raises
         ------
         EngineError
-            If it is the third in a row that could not start, other than because its node was lost.
+            If it is the third in a row, or a later one, that could not start, other than because its node was lost, and
+            no other worker computes, is idle or is starting: one node on which none starts ends no sweep on others.
         """
         worker = self._starting.pop(ready)
         try:
@@ -63,8 +72,12 @@ class Workers:
             if was_lost_with_node(error):
                 return
             self._failures += 1
-            if self._failures == MAX_FAILED_STARTS:
-                raise EngineError(f"cluster must have nodes on which a worker starts, got: {error}") from error
+            if self._failures >= MAX_FAILED_STARTS:
+                if not (others or self.idle or self._starting):
+                    raise EngineError(f"cluster must have nodes on which a worker starts, got: {error}") from error
+                if self._failures == MAX_FAILED_STARTS:
+                    _log.warning("%d workers in a row could not start, the last because: %s", self._failures, error)
+                self._not_before = time.monotonic() + START_AGAIN_AFTER
             return
         self._failures = 0
         self.idle.append(worker)

@@ -83,21 +83,48 @@ def test_of_an_output_larger_than_memory_only_the_end_is_read(tmp_path, monkeypa
     assert why_lost(LostError(f"{WORDLESS} pid: 77"), host="there", killed_before=0)[0] == "by SIGSEGV"
 
 
-def test_workers_that_are_lost_with_their_node_as_they_start_are_no_sign_of_a_cluster_on_which_none_starts(monkeypatch):
+@pytest.fixture
+def start(monkeypatch):
+    """Return workers, and what tells them that one could not start, as if Ray had said so."""
     workers = Workers(Cluster(), "cpu")
 
-    def start(text):
-        def fail(reference):
+    def fail(text, *, others=False):
+        def get(reference):
             raise LostError(text)
 
-        monkeypatch.setattr(ray, "get", fail)
+        monkeypatch.setattr(ray, "get", get)
         workers._starting["a reference"] = "a worker"
-        workers.add_ready("a reference")
+        workers.add_ready("a reference", others=others)
 
+    return workers, fail
+
+
+def test_workers_that_are_lost_with_their_node_as_they_start_are_no_sign_of_a_cluster_on_which_none_starts(start):
+    _, fail = start
     for _ in range(2 * MAX_FAILED_STARTS):
-        start("The actor died because its node has died. Node Id: 12")
+        fail("The actor died because its node has died. Node Id: 12")
 
     for _ in range(MAX_FAILED_STARTS - 1):
-        start("no module named tasks")
+        fail("no module named tasks")
     with pytest.raises(EngineError, match="cluster must have nodes on which a worker starts"):
-        start("no module named tasks")
+        fail("no module named tasks")
+
+
+@pytest.mark.parametrize("others", ["compute", "are idle", "are starting"])
+def test_a_node_on_which_no_worker_starts_ends_no_sweep_while_others_can_compute(start, caplog, others):
+    workers, fail = start
+    if others == "are idle":
+        workers.idle.append("another")
+    elif others == "are starting":
+        workers._starting["another's reference"] = "another"
+
+    for _ in range(2 * MAX_FAILED_STARTS):
+        fail("no space left on device", others=others == "compute")
+
+    # and it is said once, and the node that Ray would pick again is not asked at once
+    assert [record.getMessage() for record in caplog.records] == [
+        "3 workers in a row could not start, the last because: no space left on device"
+    ]
+    count = len(workers.idle) + len(workers.starting)
+    workers.scale_to(count + 1)
+    assert len(workers.idle) + len(workers.starting) == count
