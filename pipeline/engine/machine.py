@@ -1,32 +1,41 @@
-"""What this process may use of its machine: CPUs and memory, in a container as much as it is limited to."""
+"""What this process may use of its machine: CPUs and memory, as much as its container or its job is limited to."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 _CGROUP = Path("/sys/fs/cgroup")
-"""Where a container sees its own limits (cgroup v2); outside of one there are none."""
+"""Where the limits of control groups are (cgroup v2); a container sees its own."""
+
+_OWN_GROUP = Path("/proc/self/cgroup")
+"""Says in which group this process is: under Slurm or systemd in one below those of its job."""
 
 
 def cpu_count() -> int:
     """Return how many CPUs this process may use: a quota of one and a half are two."""
     visible = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota, period = _limit("cpu.max") or ("max", "")
-    return visible if quota == "max" else max(1, min(visible, math.ceil(int(quota) / int(period))))
+    quotas = [math.ceil(int(quota) / int(period)) for quota, period in _limits("cpu.max") if quota != "max"]
+    return max(1, min([visible, *quotas]))
 
 
 def memory() -> int:
     """Return how many bytes of memory there are for this process and those beside it."""
     whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    (limit,) = _limit("memory.max") or ("max",)
-    return whole if limit == "max" else min(whole, int(limit))
+    return min([whole, *(int(limit) for (limit,) in _limits("memory.max") if limit != "max")])
 
 
-def _limit(name: str) -> list[str]:
-    """Return the words of a file of limits, none if there is no such file."""
+def _limits(name: str) -> list[list[str]]:
+    """Return the words of a file of limits, of the process's group and of those above it, which limit it as well."""
     try:
-        return (_CGROUP / name).read_text(encoding="ascii").split()
+        lines = _OWN_GROUP.read_text(encoding="utf-8").splitlines()
     except OSError:
-        return []
+        lines = []
+    own = PurePosixPath(next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), ""))
+    found = []
+    for group in (own, *own.parents):
+        with contextlib.suppress(OSError):
+            found.append((_CGROUP / group / name).read_text(encoding="ascii").split())
+    return found
