@@ -67,7 +67,7 @@ class InProcess:
     def _compute(self, ledger: Ledger) -> Generator[Report, None, list[Ledger]]:
         """Compute a group; return the ledgers of what has to be retried."""
         trials, start, until = ledger.begin()
-        began, freed = time.monotonic(), list[Ledger]()
+        began, taken, freed = time.monotonic(), 0.0, list[Ledger]()
         for message in compute(
             trials,
             self._dataset,
@@ -77,6 +77,7 @@ class InProcess:
             until=until,
             device=self._device,
         ):
+            taken += time.monotonic() - began
             if isinstance(message, Raised):
                 reports, again = after_raise(ledger, message)
                 yield from reports
@@ -84,10 +85,11 @@ class InProcess:
             reports, again = after_message(ledger, message)
             freed += again
             yield from reports
-            if self._timeout is not None and time.monotonic() - began > self._timeout:
+            if self._timeout is not None and taken > self._timeout:
                 reports, again = after_timeout(ledger, self._timeout, silent=0.0)
                 yield from reports
                 return freed + again
+            began = time.monotonic()  # what is done with the reports is no time of the group's
         reports, again = after_end(ledger)
         yield from reports
         return freed + again

@@ -157,10 +157,12 @@ class RayEngine:
             yield batch
 
     def _answers(self) -> Iterator[Answer]:
-        for stream in _ready(list(self._running)):
+        heard = _ready(list(self._running))
+        for stream in heard:
             yield self._next_message(self._running[stream])
         for attempt in self._timed_out():
-            yield self._cancel(attempt)
+            if attempt.stream not in heard:  # more may be there of one that ended in time, if this process was stopped
+                yield self._cancel(attempt)
 
     def _rebalanced(self, waiting: deque[Ledger]) -> deque[Ledger]:
         """Return the waiting groups, split again if the number of workers has changed; if none wait, halves of one."""

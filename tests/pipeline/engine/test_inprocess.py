@@ -1,4 +1,5 @@
 import importlib.util
+import time
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,15 @@ def test_a_group_that_takes_too_long_fails(computing):
     _, _, failures = computing.outcomes(engine(timeout=0.2), groups)
 
     assert failures[0].error == "trial.timeout: took longer than 0.2 s"
+
+
+def test_what_is_done_with_the_reports_of_a_group_is_no_time_of_its(computing, tmp_path):
+    groups = computing.groups_of(computing.planned(1), task=computing.Disturbed(folder=str(tmp_path)))
+
+    _, results, failures = computing.outcomes(engine(timeout=1.0), groups, lambda report: time.sleep(1.5))
+
+    assert failures == {}
+    assert set(results) == {0}
 
 
 def test_a_trial_that_raises_fails_alone_and_its_neighbours_keep_their_bits(computing, tmp_path):

@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from pipeline.engine.protocol import run
+from pipeline.reports import Started
 from tests.clusters import start_cluster
 
 WORDLESS = "it ended without a message: by SIGKILL, as when the system is out of memory, or by os._exit"
@@ -164,6 +165,21 @@ def test_a_group_that_is_only_slow_is_ended_once(computing, engine, tmp_path):
     late = "trial.timeout: took longer than 4.0 s"
     assert {index: failure.error for index, failure in failures.items()} == dict.fromkeys(range(4), late)
     assert len(computing.attempts(tmp_path)) == 1
+
+
+@pytest.mark.usefixtures("all_cpus_free_afterwards")
+def test_a_group_that_ended_in_time_while_the_driver_was_stopped_has_not_taken_too_long(computing, engine, tmp_path):
+    task = computing.Disturbed(folder=str(tmp_path), pause=0.05)
+
+    def stop(report):
+        if isinstance(report, Started):
+            time.sleep(6.0)
+
+    groups = computing.groups_of(computing.planned(1, trial={"evaluate_every": 5}), task=task)
+    _, results, failures = computing.outcomes(engine(timeout=5.0), groups, stop)
+
+    assert failures == {}
+    assert set(results) == {0}
 
 
 @pytest.mark.usefixtures("all_cpus_free_afterwards")
