@@ -73,6 +73,7 @@ class ClientEngine:
         self._options = options
         self._relay: Any = None
         self._submitted = 0
+        self._unanswered: list[Any] = []  # the calls that submit, of which it is not known whether they succeed
         self._size: int = options["workers"]
 
     def __enter__(self) -> Self:
@@ -109,7 +110,7 @@ class ClientEngine:
     def submit(self, groups: Sequence[Group], *, last: bool) -> None:
         """Submit groups to the relay."""
         with _engine_errors():
-            self._relay.submit.remote(ray.put(list(groups)), last=last)
+            self._unanswered.append(self._relay.submit.remote(ray.put(list(groups)), last=last))
         self._submitted += 1
 
     def reports(self) -> Iterator[Report]:
@@ -121,12 +122,20 @@ class ClientEngine:
             If the connection or the relay is lost.
         """
         with _engine_errors():
-            coming = deque(self._relay.reports.remote() for _ in range(AHEAD))
+            coming = deque(self._ask() for _ in range(AHEAD))
             done = -1
             while done < self._submitted:
-                reports, self._size, done = ray.get(coming.popleft())
-                coming.append(self._relay.reports.remote())
+                *_, (reports, self._size, done) = ray.get(coming.popleft())
+                coming.append(self._ask())
                 yield from reports
+
+    def _ask(self) -> list[Any]:
+        """Ask the relay for reports; return that call after those that submitted before, which end before it.
+
+        Groups that the relay cannot read would else be waited for without end.
+        """
+        calls, self._unanswered = [*self._unanswered, self._relay.reports.remote()], []
+        return calls
 
 
 @contextlib.contextmanager
@@ -134,7 +143,10 @@ def _engine_errors() -> Iterator[None]:
     """Raise the relay's own errors as they are, and any other fault as an `EngineError`."""
     try:
         yield
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause from error
     except (ConnectionError, ray.exceptions.RayError) as error:
-        raise EngineError(f"cluster must stay in reach and have what this package needs, got: {error}") from error
+        fault: Any = error
+        if isinstance(error, ray.exceptions.RayTaskError):
+            if not isinstance(error.cause, ray.exceptions.RayError):
+                raise error.cause from error
+            fault = str(error.cause).splitlines()[0]  # what the relay was sent could not be read there
+        raise EngineError(f"cluster must stay in reach and have what this package needs, got: {fault}") from error

@@ -224,6 +224,13 @@ class Raising:
         raise ValueError("the loss is on strike")
 
 
+class Elsewhere:
+    """Needs a module that no other process has."""
+
+    def __reduce__(self):
+        return __import__, ("that_is_not_there",)
+
+
 @dataclass(frozen=True, kw_only=True)
 class LostOnce:
     """Trains; the first attempt that goes on from a pause kills its process, at its first event."""

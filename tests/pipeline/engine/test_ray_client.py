@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pipeline.errors import EngineError
 from tests.pipeline.disturbed import Sweep, assert_equal
 from tests.pipeline.serving import free_port
 
@@ -117,6 +118,19 @@ def test_a_sweep_whose_relay_is_lost_says_so_and_is_resumed_to_the_same_record(s
     assert err == ""
     assert "4 to go on from a checkpoint" in out
     assert_equal(sweep.results(), undisturbed)
+
+
+def test_groups_that_the_relay_cannot_read_are_not_waited_for(computing, cluster):
+    from pipeline.config.schema import Cluster
+    from pipeline.engine.protocol import run
+    from pipeline.engine.ray_client import ClientEngine
+
+    groups = computing.groups_of(computing.planned(1), task=computing.Elsewhere())
+    refused = "cluster must .* have what this package needs, got: System error: No module named 'that_is_not_there'"
+
+    engine = ClientEngine(Cluster(address=cluster), workers=1, device="cpu")
+    with engine, pytest.raises(EngineError, match=refused):
+        list(run(engine, groups, computing.DATASET))
 
 
 def test_another_version_of_ray_is_refused_before_anything_is_recorded(tmp_path, empty_store, head):
