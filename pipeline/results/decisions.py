@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ def sentence(decided: Decided) -> str:
     Where earlier decisions were about some of them, as with asha, it also says how many do not.
     """
     decision, cutoff = decided.decision, cutoff_of(decided)
-    arrived, passed, stopped = len(decision.scores), len(decision.passed), len(decision.stopped)
+    arrived, passed, stopped = decision.arrived, len(decision.passed), len(decision.stopped)
     worst = "" if cutoff is None else f", from {decided.metric} {cutoff:.4g} on"
     pool = f" of pool {decision.pool}" if decision.pool else ""
     more = " more" if passed + stopped < arrived else ""
@@ -52,12 +51,11 @@ def tags(decisions: Sequence[Decided]) -> dict[str, str]:
     """Return the tags of the decisions: how many settings arrived at each rung, and how many went on."""
     if not decisions:
         return {}
-    arrived: defaultdict[tuple[int, int], set[str]] = defaultdict(set)
-    gone: Counter[tuple[int, int]] = Counter()
+    counts: dict[tuple[int, int], tuple[int, int]] = {}
     for one in (decided.decision for decided in decisions):
-        arrived[one.pool, one.step] |= one.scores.keys()
-        gone[one.pool, one.step] += len(one.passed)
-    texts = [f"{rung[1]}: {gone[rung]} of {len(came)}" for rung, came in sorted(arrived.items())]
+        _, gone = counts.get((one.pool, one.step), (0, 0))
+        counts[one.pool, one.step] = (one.arrived, gone + len(one.passed))
+    texts = [f"{step}: {gone} of {arrived}" for (_, step), (arrived, gone) in sorted(counts.items())]
     return {"rungs": ", ".join(texts), "rungs.metric": decisions[0].metric}
 
 

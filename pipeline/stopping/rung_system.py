@@ -11,7 +11,7 @@ from pipeline.stopping.rule import MetricHistory, Rule, passing_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """A decision at a rung, with the scores of the settings that have arrived there, the best first.
+    """A decision at a rung, where so many settings have ``arrived``, with their scores, the best first.
 
     One that is not ``complete`` leaves out what an earlier decision holds, but for the settings that go on now: of
     asha each of thousands of settings may cause one, and all scores in each would be millions.
@@ -24,6 +24,7 @@ class Decision:
 
     step: int
     pool: int
+    arrived: int
     scores: Mapping[str, float]
     passed: tuple[str, ...]
     stopped: tuple[str, ...]
@@ -162,6 +163,7 @@ class RungSystem:
         return Decision(
             step=rung.step,
             pool=number,
+            arrived=len(order),
             scores={setting: scores[setting] for setting in ranked},
             passed=passed,
             stopped=stopped,

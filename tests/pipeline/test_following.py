@@ -154,7 +154,7 @@ def test_of_decisions_at_rungs_those_are_told_that_decide_something():
         handler = ReportHandler(record, tally, display, FAILURES)
         for stopped in (("b",), ()):  # the rung is closed again, with nobody new
             decision = Decision(
-                step=100, pool=0, scores={"a": 0.9, "b": 0.8}, passed=(), stopped=stopped, complete=True
+                step=100, pool=0, arrived=2, scores={"a": 0.9, "b": 0.8}, passed=(), stopped=stopped, complete=True
             )
             handler.handle(Decided(decision=decision, names={}, metric="val/accuracy", sign=1))
 

@@ -152,6 +152,7 @@ def test_what_was_decided_before_of_a_trial_that_comes_back_holds(sweep):
     known = Decision(
         step=100,
         pool=0,
+        arrived=3,
         scores=dict(zip(settings[:3], (0.9, 0.8, 0.1), strict=True)),
         passed=(settings[0],),
         stopped=(),
@@ -172,7 +173,9 @@ def test_decisions_of_a_later_batch_are_replayed_once_its_trials_are_there(sweep
     plain = sweep(4, name="halving")
     settings = [plain.scheduler._rungs._setting_of[trial.key] for trial in plain.trials]
     scores = dict(zip(settings[2:], (0.9, 0.1), strict=True))
-    known = Decision(step=100, pool=1, scores=scores, passed=settings[2:3], stopped=settings[3:], complete=True)
+    known = Decision(
+        step=100, pool=1, arrived=2, scores=scores, passed=settings[2:3], stopped=settings[3:], complete=True
+    )
     made = sweep(4, add=False, name="halving")
     made.scheduler.replay([known])
     made.scheduler.add(made.trials[:2])

@@ -52,7 +52,9 @@ SEARCHED = Searched(
     proposals=(Told(number=0, params={"learning_rate": "0.1"}, known=0, outcome="complete", values=(0.5,)),),
     importances={"learning_rate": 1.0},
 )
-DECISION = Decision(step=10, pool=1, scores={"s": 0.5, "t": float("nan")}, passed=("s",), stopped=("t",), complete=True)
+DECISION = Decision(
+    step=10, pool=1, arrived=2, scores={"s": 0.5, "t": float("nan")}, passed=("s",), stopped=("t",), complete=True
+)
 
 
 @pytest.fixture

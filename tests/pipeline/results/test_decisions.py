@@ -12,8 +12,9 @@ from pipeline.stopping.rung_system import Decision
 from tasks.events import Curve, Outcome, Result
 
 
-def decided(step, scores, passed, stopped=(), *, complete=True, pool=0):
-    decision = Decision(step=step, pool=pool, scores=scores, passed=passed, stopped=stopped, complete=complete)
+def decided(step, scores, passed, stopped=(), *, complete=True, pool=0, arrived=None):
+    known = {"scores": scores, "arrived": arrived or len(scores), "complete": complete}
+    decision = Decision(step=step, pool=pool, passed=passed, stopped=stopped, **known)
     names = {setting: setting.upper() for setting in scores}
     return Decided(decision=decision, names=names, metric="val/loss", sign=-1)
 
@@ -51,8 +52,9 @@ def test_the_pools_of_settings_that_are_not_compared_with_each_other_are_told_ap
 
 def test_who_arrived_before_an_earlier_decision_is_counted_though_the_last_does_not_repeat_it():
     first = decided(100, {"a": -1.0, "b": -2.0}, ("a",), complete=False)
-    second = decided(100, {"b": -2.0, "c": -3.0}, ("b",), complete=False)
+    second = decided(100, {"b": -2.0, "c": -3.0}, ("b",), complete=False, arrived=3)
 
+    assert sentence(second) == "rung at step 100: 1 more of 3 go on, from val/loss 2 on"
     assert tags([first, second])["rungs"] == "100: 2 of 3"
 
 
