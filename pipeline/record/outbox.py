@@ -32,7 +32,8 @@ class Change:
     """What is to be written to one run; writing it is idempotent.
 
     A run with a ``start`` (milliseconds since the epoch) is to be created as ``name``; ``data`` is the name and digest
-    of its data set, ``end`` its last status and when it ended, ``key`` that of its trial.
+    of its data set, ``end`` its last status and when it ended, ``key`` that of its trial. ``entries`` is how many of
+    the log the store holds once this is written.
     """
 
     key: str = ""
@@ -46,10 +47,11 @@ class Change:
     arrays: Mapping[str, np.ndarray] | None = None
     model: Trained | None = None
     end: tuple[str, int] | None = None
+    entries: int | None = None
 
 
 class Outbox:
-    """Collects changes by run; those of the sweep's run ``parent`` come last. For a lone trial ``parent`` is empty."""
+    """Collects changes by run. ``parent`` is the sweep's run, for a lone trial it is empty."""
 
     def __init__(self, parent: str, *, packed: bool) -> None:
         self._parent, self._packed = parent, packed
@@ -72,8 +74,11 @@ class Outbox:
         """Forget the pending changes: the store has them."""
         self._changes = {}
 
-    def drain(self) -> dict[str, Change]:
-        """Return the pending changes and forget them; the name of the file of arrays is not used again."""
+    def drain(self, entries: int) -> dict[str, Change]:
+        """Return the pending changes, with which the store holds so many entries of the log, and forget them.
+
+        Those of the sweep's run come last, and say so. The name of the file of arrays is not used again.
+        """
         pack, packed = f"{PACK_TAG}/{time.time_ns()}.npz", dict[str, np.ndarray]()
         for change in self._changes.values():
             change.name = storable(change.name)
@@ -87,6 +92,7 @@ class Outbox:
         if packed:
             self.change(self._parent).files[pack] = arrays_file(packed)
         changes, self._changes = self._changes, {}
-        if self._parent in changes:
-            changes[self._parent] = changes.pop(self._parent)
+        if changes and self._parent:
+            changes[self._parent] = changes.pop(self._parent, Change())
+            changes[self._parent].entries = entries
         return changes

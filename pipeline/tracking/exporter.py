@@ -44,17 +44,8 @@ class Timing:
 TIMING = Timing()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExportBatch:
-    """Changes after which the store holds the first ``entries`` of the log; ``root`` is the run of the whole record."""
-
-    changes: Mapping[str, Change]
-    root: str | None
-    entries: int
-
-
 class Exporter:
-    """Writes the batches that ``next_batch`` returns to a store, and retries each until it is written.
+    """Writes the changes that ``next_changes`` returns to a store, and retries them until they are written.
 
     An outage is reported in a line, and in full in ``faults``. Once ``hurry`` is set, `close` gives up a store that
     does not answer; one that answers still gets the rest. A backfill can write it from the file ``log``. ``refused``
@@ -65,14 +56,14 @@ class Exporter:
         self,
         store: Store,
         log: Path | None,
-        next_batch: Callable[[], ExportBatch],
+        next_changes: Callable[[], Mapping[str, Change]],
         faults: FaultLog,
         hurry: threading.Event,
         timing: Timing,
     ) -> None:
         self.refused: list[Exception] = []
         self._store, self._log, self._faults, self._hurry = store, log, faults, hurry
-        self._next_batch, self._timing = next_batch, timing
+        self._next_changes, self._timing = next_changes, timing
         self._failure: Exception | None = None
         self._outage_began = 0.0
         self._pause = timing.retry
@@ -137,13 +128,13 @@ class Exporter:
             self.refused.append(error)
 
     def _export(self) -> bool:
-        """Write the next batch, if there is one; return whether more may follow."""
+        """Write the next changes, if there are any; return whether more may follow."""
         if not self._closing.is_set():
             self._due.wait(self._timing.export)
         self._due.clear()
         closing = self._closing.is_set()
-        batch = self._next_batch()
-        while batch.changes and not self._try(batch):
+        changes = self._next_changes()
+        while changes and not self._try(changes):
             if self._closing.is_set():
                 self._store.given_up.wait(self._timing.retry)
             else:
@@ -151,12 +142,12 @@ class Exporter:
             self._pause = min(2 * self._pause, self._timing.longest_pause)
             if self._store.given_up.is_set():
                 return False  # the log holds the rest, for a resume or a backfill
-        return bool(batch.changes) or not closing
+        return bool(changes) or not closing
 
-    def _try(self, batch: ExportBatch) -> bool:
-        """Try to write a batch; return whether it is written."""
+    def _try(self, changes: Mapping[str, Change]) -> bool:
+        """Try to write changes; return whether they are written."""
         try:
-            self.refused += self._store.apply(batch.changes, batch.root, batch.entries)
+            self.refused += self._store.apply(changes)
         except Exception as error:
             if lacks_tables(error):
                 raise RecordError(f"its tables are not those of MLflow: {brief(error)}") from error

@@ -10,7 +10,7 @@ import shlex
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.address import absolute, redact, unreachable
@@ -21,6 +21,7 @@ from pipeline.plan.plan import PlannedTrial
 from pipeline.record import artifacts
 from pipeline.record.drawings import Drawers, Drawings, Figures, InThisThread, drawn_part
 from pipeline.record.log import DamagedError, Log
+from pipeline.record.outbox import Change
 from pipeline.record.page import sweep_view
 from pipeline.record.protocol import (
     Closed,
@@ -40,7 +41,7 @@ from pipeline.results import summary
 from pipeline.results.criterion import Criterion
 from pipeline.results.fault_log import FaultLog, brief
 from pipeline.tracking.connection import WRITE_VARIABLES, http_variables, is_refusal
-from pipeline.tracking.exporter import TIMING, ExportBatch, Exporter, Timing
+from pipeline.tracking.exporter import TIMING, Exporter, Timing
 from pipeline.tracking.model import trained_model
 from pipeline.tracking.relocation import LOG_TAG, PLACE_TAGS
 from pipeline.tracking.sqlite_store import open_store
@@ -105,7 +106,7 @@ class MlflowRecorder:
             raise unreachable(self.uri, error) from error
         self._drawings = Drawings(self._runs, dataset, self._figures, self.drawers)
         self._exporter = Exporter(
-            self._store, self._log.path, self._next_batch, self._faults, self._hurry, self._timing
+            self._store, self._log.path, self._next_changes, self._faults, self._hurry, self._timing
         )
         if past is not None:
             self._writer.submit(self._draw_missing)
@@ -286,13 +287,12 @@ class MlflowRecorder:
         if isinstance(entry, Finished):
             self._drawings.end(entry.trial, entry.result)
 
-    def _next_batch(self) -> ExportBatch:
+    def _next_changes(self) -> Mapping[str, Change]:
         """Return the changes that the store lacks, after the log that holds them is flushed to the disk."""
         with self._lock:
-            changes, root = self._runs.outbox.drain(), self._runs.root
-            batch = ExportBatch(changes=changes, root=root, entries=self._log.entries)
+            changes = self._runs.outbox.drain(self._log.entries)
         self._log.sync()
-        return batch
+        return changes
 
     def _flush(self) -> None:
         for trial, files in self._drawings.drain():

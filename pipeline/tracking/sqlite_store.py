@@ -61,14 +61,14 @@ class SqliteStore(Store):
         super().__init__(uri, experiment, client)
         self._template: _Template | None = None
 
-    def apply(self, changes: Mapping[str, Change], root: str | None = None, entries: int = 0) -> list[Exception]:
+    def apply(self, changes: Mapping[str, Change]) -> list[Exception]:
         """Write changes as `Store.apply` does, in one transaction, or if it is refused in one a run."""
         deleted = self._deleted()
         if self.experiment_id in deleted:
             return super().apply(changes)  # MLflow's API gives the reasons
         if gone := {run: change for run, change in changes.items() if self.ids.get(run, run) in deleted}:
             return super().apply(gone) + self.apply({run: changes[run] for run in changes if run not in gone})
-        refused = refusals(lambda: self._apply(changes, root, entries))
+        refused = refusals(lambda: self._apply(changes))
         if not refused or len(changes) == 1:
             return refused
         return [error for run, change in changes.items() for error in self.apply({run: change})]
@@ -80,7 +80,7 @@ class SqliteStore(Store):
             experiments = _rows(connection, "experiments", experiment_id=self.experiment_id, lifecycle_stage="deleted")
         return {run["run_uuid"] for run in runs} | {str(one["experiment_id"]) for one in experiments}
 
-    def _apply(self, changes: Mapping[str, Change], root: str | None, entries: int) -> None:
+    def _apply(self, changes: Mapping[str, Change]) -> None:
         if self._template is None:
             self._create_first(changes)
         for run, change in changes.items():
@@ -94,8 +94,6 @@ class SqliteStore(Store):
             if ends:
                 text = "UPDATE runs SET status = ?, end_time = ? WHERE run_uuid = ?"
                 connection.exec_driver_sql(text, ends)
-            if root is not None:
-                _insert(connection, "tags", _TEXT, [(ENTRIES_TAG, str(entries), self._id(root))], update=("value",))
         for run, change in changes.items():
             self._register(run, change)
 
@@ -156,6 +154,7 @@ class SqliteStore(Store):
                 latest[run_id, block[0]] = rows[-1]  # the points of a metric are in order
             params += _texts(run_id, change.params)
             tags += _texts(run_id, {key: self.with_ids(value) for key, value in change.tags.items()})
+            tags += _texts(run_id, {} if change.entries is None else {ENTRIES_TAG: str(change.entries)})
         # A sweep's indices outgrow SQLite's cache of 2 MB; the pages written twice would take a fifth of the time.
         connection.exec_driver_sql("PRAGMA cache_size = -65536")
         _insert(connection, "metrics", _METRIC, metrics)

@@ -25,7 +25,7 @@ RUN_TAG = "recorder.run"
 """The tag of a run that holds the recorder's own name of it, by which it is found again."""
 
 ENTRIES_TAG = "log.entries"
-"""The tag of a sweep's run, or of a lone trial's, that counts the entries of its log that are in the store."""
+"""The tag of a sweep's run that counts the entries of its log that are in the store."""
 
 RUN_NAME = re.compile(r"run-[0-9a-f]{32}")
 """The recorder's own name of a run: the store gives it an id only when it is created."""
@@ -59,21 +59,19 @@ class Store:
         created = self.client.create_run(self.experiment_id, start_time=start, tags=dict(tags), run_name=name)
         return str(created.info.run_id)
 
-    def apply(self, changes: Mapping[str, Change], root: str | None = None, entries: int = 0) -> list[Exception]:
+    def apply(self, changes: Mapping[str, Change]) -> list[Exception]:
         """Write changes, by run, in order; return the errors of the writes that the store refuses for good.
 
         Writing is idempotent, and removes from the changes what is written. Any other error is raised: the rest can
-        then be retried. At the end the run ``root`` is tagged with the number of ``entries`` of the log in the store.
+        then be retried.
         """
+        steps = self._create, self._add_data, self._log_values, self._attach, self._end, self._register, self._count
         refused: list[Exception] = []
         for run, change in changes.items():
-            for write in (self._create, self._add_data, self._log_values, self._attach, self._end, self._register):
+            for write in steps:
                 if self.given_up.is_set():
                     raise TimeoutError("gave up waiting for the store")
                 refused += refusals(functools.partial(write, run, change))
-        if root is not None and not refused:
-            count = {ENTRIES_TAG: str(entries)}
-            refused += refusals(lambda: self.set_tags(self._id(root), count))  # a person may have deleted it
         return refused
 
     def load_ids(self, parent: str) -> None:
@@ -227,6 +225,11 @@ class Store:
             parent = self.client.get_run(run_id).data.tags["mlflow.parentRunId"]
             self.set_tags(parent, {"winner.run_id": run_id, "winner.model": f"models:/{trained.name}/{version}"})
             change.model = None
+
+    def _count(self, run: str, change: Change) -> None:
+        """Tag the run of a sweep with the number of the log's entries in the store."""
+        if change.entries is not None:
+            self.set_tags(self._id(run), {ENTRIES_TAG: str(change.entries)})
 
     def _id(self, run: str) -> str:
         """Return the id of a run in the store."""

@@ -253,11 +253,10 @@ class _Backfill:
             self._write()
 
     def _write(self) -> None:
-        changes, root = self._runs.outbox.drain(), self._runs.root
+        changes, root = self._runs.outbox.drain(max(self._log.entries, self._stored)), self._runs.root
         if not self._runs.opened.parent and root is not None and root not in self._store.ids:
             self._retry(lambda: self._store.find(root))
-        entries = max(self._log.entries, self._stored)
-        refused = self._retry(lambda: self._store.apply(changes, root, entries)) if changes else []
+        refused = self._retry(lambda: self._store.apply(changes)) if changes else []
         self.lost += [f"the store refused a write: {redact(str(error))}" for error in refused]
 
     def _retry(self, action: Callable[[], T]) -> T:

@@ -85,7 +85,7 @@ def test_a_run_that_is_older_than_the_log_goes_by_its_id_in_the_store(opened, tr
 
     runs.apply(Drew(trial=one, files={"loss.png": b"png"}), 2)
 
-    assert runs.outbox.drain()[store_id].files == {"figures/loss.png": b"png"}
+    assert runs.outbox.drain(0)[store_id].files == {"figures/loss.png": b"png"}
 
 
 def test_files_of_arrays_have_names_of_their_own(opened, trial, layout):
@@ -93,7 +93,7 @@ def test_files_of_arrays_have_names_of_their_own(opened, trial, layout):
     runs, names = Runs(opened(*trials), "1"), []
     for one in trials[:2]:
         runs.apply(Finished(trial=one, result=done(), layout=layout), 1)
-        names += [name for name in runs.outbox.drain()[runs.opened.parent].files if name.startswith(PACK_TAG)]
+        names += [name for name in runs.outbox.drain(0)[runs.opened.parent].files if name.startswith(PACK_TAG)]
 
     assert len(set(names)) == 2
 
@@ -106,7 +106,7 @@ def test_the_texts_of_a_large_sweep_are_files_and_the_short_ones_of_its_trials_t
 
     runs.apply(Started(trial=trials[0]), 1)
 
-    changes = runs.outbox.drain()
+    changes = runs.outbox.drain(0)
     of_sweep, of_trial = changes[runs.opened.parent], changes[runs.runs[trials[0].key].id]
     assert of_sweep.files.keys() == {"provenance/versions.txt", SIGNATURE}
     assert of_sweep.files.keys().isdisjoint(of_sweep.tags)
@@ -121,7 +121,7 @@ def test_long_names_are_cut_to_what_a_database_server_takes_and_stay_different(o
     for one in trials:
         runs.apply(Started(trial=one), 1)
 
-    created = [change for change in runs.outbox.drain().values() if change.start is not None]
+    created = [change for change in runs.outbox.drain(0).values() if change.start is not None]
 
     assert [len(change.name) for change in created] == [LONGEST_NAME] * 2
     assert all(change.name.startswith(lead[:200]) for change in created)
@@ -159,7 +159,7 @@ def test_what_a_trial_says_in_characters_that_a_store_refuses_is_escaped(opened,
     runs.apply(Finished(trial=trials[0], result=result, layout=layout), 2)
     runs.apply(Closed(status="FINISHED"), 3)
 
-    changes = runs.outbox.drain()
+    changes = runs.outbox.drain(0)
     of_trial = changes[runs.runs[trials[0].key].id]
     assert of_trial.tags[OUTPUT] == of_trial.tags["outcome.message"] == "a\\0b\\udcff ü"
     for change in changes.values():
@@ -198,7 +198,7 @@ def test_the_start_and_the_end_of_an_output_are_kept_whatever_it_came_in(opened,
         runs.apply(Printed(trial=one, text=whole[start : start + size]), 1)
     runs.apply(Closed(status="KILLED"), 2)
 
-    written = runs.outbox.drain()[runs.runs[one.key].id].files[OUTPUT].decode()
+    written = runs.outbox.drain(0)[runs.runs[one.key].id].files[OUTPUT].decode()
     assert written == (whole if beyond <= 0 else f"{whole[:half]}\n...\n{whole[-half:]}")
 
 
@@ -224,4 +224,4 @@ def test_a_search_that_was_stopped_has_no_params_yet_since_they_cannot_be_change
 
     runs.apply(Closed(status=status), 2)
 
-    assert bool(runs.outbox.drain()[runs.opened.parent].params) is params
+    assert bool(runs.outbox.drain(0)[runs.opened.parent].params) is params

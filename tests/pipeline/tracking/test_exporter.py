@@ -4,7 +4,7 @@ import threading
 
 from pipeline.record.outbox import Change
 from pipeline.results.fault_log import NAME, FaultLog
-from pipeline.tracking.exporter import ExportBatch, Exporter, Timing
+from pipeline.tracking.exporter import Exporter, Timing
 
 
 class Moody:
@@ -14,11 +14,11 @@ class Moody:
         self.done, self.answered, self.given_up = [], 0.0, threading.Event()
         self.away = away
 
-    def apply(self, changes, root, entries):
+    def apply(self, changes):
         if self.away:
             self.away -= 1
             raise OSError("away")
-        self.done.append((list(changes), root, entries))
+        self.done.append(list(changes))
         return [ValueError(run) for run in changes if run == "bad"]
 
     def delete_duplicates(self):
@@ -26,14 +26,9 @@ class Moody:
 
 
 def run(store, folder, *batches, patience=180.0):
-    waiting = [
-        ExportBatch(changes={run: Change() for run in runs}, root="root", entries=n) for n, runs in enumerate(batches)
-    ]
-    empty = ExportBatch(changes={}, root="root", entries=len(batches))
+    waiting = [{run: Change() for run in runs} for runs in batches]
     timing = Timing(retry=0.01, patience=patience)
-    return Exporter(
-        store, None, lambda: waiting.pop(0) if waiting else empty, FaultLog(folder), threading.Event(), timing
-    )
+    return Exporter(store, None, lambda: waiting.pop(0) if waiting else {}, FaultLog(folder), threading.Event(), timing)
 
 
 def test_what_is_refused_is_told_and_the_rest_is_written_in_order(tmp_path):
@@ -41,7 +36,7 @@ def test_what_is_refused_is_told_and_the_rest_is_written_in_order(tmp_path):
     export = run(store, tmp_path, ["one", "bad"], ["two"])
 
     assert export.close() == ""
-    assert store.done == [(["one", "bad"], "root", 0), (["two"], "root", 1)]
+    assert store.done == [["one", "bad"], ["two"]]
     assert [str(error) for error in export.refused] == ["bad"]
     assert not (tmp_path / NAME).exists()
 
@@ -51,7 +46,7 @@ def test_a_store_that_comes_back_while_it_is_waited_for_gets_everything(tmp_path
     export = run(store, tmp_path, ["one"], ["two"])
 
     assert export.close() == ""
-    assert [entries for *_, entries in store.done] == [0, 1]
+    assert store.done == [["one"], ["two"]]
     assert "the store answers again" in (tmp_path / NAME).read_text()
 
 

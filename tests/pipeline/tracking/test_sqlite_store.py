@@ -191,7 +191,7 @@ def test_a_sweeps_run_that_has_been_deleted_costs_its_trials_nothing(store, plai
         parent, kept = (way.create_run("run", {}, 0) for _ in range(2))
         way.client.delete_run(parent)
 
-        refused = way.apply({kept: Change(end=("FINISHED", 1))}, parent, 7)
+        refused = way.apply({kept: Change(end=("FINISHED", 1)), parent: Change(entries=7)})
 
         assert all("active" in str(error) for error in refused)
         assert way.client.get_run(kept).info.status == "FINISHED"
