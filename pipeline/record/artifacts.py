@@ -28,7 +28,6 @@ from tasks.trial import uses_model
 CONFIG = "config.yaml"
 OVERRIDES = "overrides.yaml"
 ARRAYS = "arrays.npz"
-LAYOUT = "layout.json"
 SIGNATURE = "signature.json"
 TRACEBACK = "traceback.txt"
 FIGURES = "figures"
@@ -161,15 +160,19 @@ def read_arrays(content: bytes, prefix: str = "") -> dict[str, np.ndarray]:
         return {name.removeprefix(prefix): arrays[name] for name in arrays.files if name.startswith(prefix)}
 
 
-def layout_file(layout: Layout) -> str:
-    """Return the text of a trial's layout."""
-    return json.dumps(dataclasses.asdict(layout), indent=2)
+def layout_tags(layout: Layout) -> dict[str, str]:
+    """Return the tags that hold the layout of a trial that has ended by itself."""
+    return {f"layout.{name}": str(value) for name, value in dataclasses.asdict(layout).items()}
 
 
-def read_layout(content: bytes) -> Layout:
-    """Return the layout in a file of `layout_file`."""
-    with as_recorded(LAYOUT):
-        return Layout(**json.loads(content))
+def read_layout(tags: Mapping[str, str]) -> Layout | None:
+    """Return the layout in the tags of a trial's run: the inverse of `layout_tags`, None if there is none."""
+    if "layout.slot" not in tags:
+        return None
+    with as_recorded("layout"):  # a person may have changed a tag
+        found: dict[str, Any] = {name: tags[f"layout.{name}"] for name in ("host", "device", "blas")}
+        found |= {name: int(tags[f"layout.{name}"]) for name in ("width", "slot", "threads")}
+        return Layout(**found)
 
 
 def signature(kind: str, image_shape: Iterable[int], classes: Iterable[str]) -> dict[str, str]:

@@ -101,7 +101,7 @@ class TrialRun:
         change.points += [*self.points.end(result, now), *self._speed(result, now)]
         self.result = dataclasses.replace(result, arrays={}, metrics={**self.points.last(), **result.metrics})
         change.tags |= {"outcome": result.outcome.value, "outcome.step": str(result.step)}
-        change.tags |= {f"layout.{name}": str(value) for name, value in dataclasses.asdict(layout).items()}
+        change.tags |= artifacts.layout_tags(layout)
         if result.message:
             change.tags["outcome.message"] = artifacts.shorten(result.message, artifacts.LONGEST_TAG)
         change.key, change.arrays = self.trial.key, result.arrays
@@ -110,31 +110,30 @@ class TrialRun:
         self._log(f"at the end: {_numbers(self.points.last())}", now)
         place = f"place {layout.slot} of {layout.width}, {layout.threads} threads, {layout.blas}"
         self._log(f"computed on {layout.host}, {layout.device}: {place}", now)
-        status = "FAILED" if result.outcome is Outcome.FAILED else "FINISHED"
-        self._end(status, now, {artifacts.LAYOUT: artifacts.layout_file(layout)})
+        self._end("FAILED" if result.outcome is Outcome.FAILED else "FINISHED", now)
 
     def fail(self, failed: Failed, now: int) -> None:
         """Write the end of a trial that raised, or was lost with its worker."""
         message = artifacts.shorten(failed.error, artifacts.LONGEST_TAG)
         self._change.tags |= {"outcome": Outcome.FAILED.value, "outcome.message": message}
         self._log(f"{Outcome.FAILED.value}: {failed.error}", now)
-        self._end("FAILED", now, {artifacts.TRACEBACK: failed.traceback})
+        self._outbox.add_texts(self.id, {artifacts.TRACEBACK: failed.traceback})
+        self._end("FAILED", now)
 
     def kill(self, now: int, why: str = "") -> None:
         """Write the end of a trial that was killed."""
         self._change.tags |= {"outcome": "killed"} | ({"outcome.message": why} if why else {})
         self._log("killed: its sweep was stopped", now)
-        self._end("KILLED", now, {})
+        self._end("KILLED", now)
 
-    def _end(self, status: str, now: int, texts: Mapping[str, str]) -> None:
-        """End the run, with files of these texts, the trial's log and its output if there is any; forget these two."""
+    def _end(self, status: str, now: int) -> None:
+        """End the run, with the trial's log and its output if there is any; forget these two."""
         self.ended = True
         self._change.end = status, now
         lines, output = sorted(self._lines, key=lambda line: line[0]), self.output.text()
         log = "".join(f"{_time(time)} {text}\n" for time, text in lines)
         self._lines, self.output = {}, Output()
-        written = {OUTPUT: output} if output else {}
-        self._outbox.add_texts(self.id, {**texts, TRIAL_LOG: log, **written})
+        self._outbox.add_texts(self.id, {TRIAL_LOG: log} | ({OUTPUT: output} if output else {}))
 
     def _log(self, text: str, now: int) -> None:
         """Log an event; the same line at the same time is one line, so one that is reported twice is logged once."""

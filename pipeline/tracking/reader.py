@@ -128,7 +128,7 @@ class Reader:
             overrides=artifacts.read_overrides(files[artifacts.OVERRIDES]),
             curves={metric: _series(points) for metric, points in history.items()},
             arrays=artifacts.read_arrays(files[artifacts.ARRAYS], prefix) if artifacts.ARRAYS in files else {},
-            layout=artifacts.read_layout(files[artifacts.LAYOUT]) if artifacts.LAYOUT in files else None,
+            layout=artifacts.read_layout(tags),
             tags=tags,
         )
 
@@ -169,7 +169,7 @@ class Reader:
         from mlflow.exceptions import MlflowException  # noqa: PLC0415  # takes seconds to import
 
         run_id, tags = run.info.run_id, run.data.tags
-        wanted = (artifacts.CONFIG, artifacts.OVERRIDES, artifacts.ARRAYS, artifacts.LAYOUT)
+        wanted = (artifacts.CONFIG, artifacts.OVERRIDES, artifacts.ARRAYS)
         found = {name: tags[name].encode() for name in wanted if name in tags}
         try:
             if PACK_TAG in tags:

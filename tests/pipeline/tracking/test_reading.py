@@ -42,7 +42,7 @@ def test_a_changed_config_is_refused(run_id, store_uri, client):
         open_reader(store_uri).trial(run_id)
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "overrides.yaml", "arrays.npz", "layout.json"])
+@pytest.mark.parametrize("name", ["config.yaml", "overrides.yaml", "arrays.npz"])
 def test_a_damaged_file_of_a_trial_is_refused_by_its_name(name, run_id, store_uri, client):
     file = Path(client.download_artifacts(run_id, name))
     whole = file.read_bytes()
