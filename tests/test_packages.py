@@ -167,12 +167,12 @@ def _has_points(folder):
 
 
 def _trials(folder):
-    """Return the points of the trials that have ended, without what the clock decides and the sweep's own run."""
+    """Return the points of the trials that have ended, without the sweep's own run."""
     with sqlite3.connect(folder / "mlflow.db") as store:
         return set(
             store.execute(
                 "select r.name, m.key, m.step, m.value from metrics m join runs r on r.run_uuid = m.run_uuid"
-                " where r.status = 'FINISHED' and r.name != 'torch' and m.key not like 'wall_clock%'"
+                " where r.status = 'FINISHED' and r.name != 'torch'"
             )
         )
 

@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.figures.style import LINES, blank, captioned, dots, label, legend
 from pipeline.figures.trials import caption_of_trial, factor, title_of_trial, with_unit
 from pipeline.plan.plan import PlannedTrial
-from pipeline.record.protocol import CLOCKED, Series
+from pipeline.record.protocol import Series
 from tasks.events import Result
 
 _MOST_PANELS, _MOST_CURVES = 4, 12  # more do not fit the legend of a panel
@@ -22,7 +22,7 @@ def draw_metrics(trial: PlannedTrial, result: Result, series: Mapping[str, Serie
     """
     panels: dict[str, list[str]] = {}
     for name in sorted(series):
-        if not name.startswith(CLOCKED) and np.isfinite(series[name].values).any():
+        if np.isfinite(series[name].values).any():
             panels.setdefault(name.rpartition("/")[2], []).append(name)
     if not panels:
         return {}

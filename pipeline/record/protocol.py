@@ -16,9 +16,6 @@ from pipeline.stopping.rung_system import Decision
 from tasks.datasets.dataset import Dataset
 from tasks.events import Curve, Result
 
-CLOCKED = "wall_clock/"
-"""The prefix of metrics that depend on the clock: they are not part of a trial's result."""
-
 CHECKPOINTS = "checkpoints"
 """The tag of a sweep's parent run that holds the path of its checkpoints."""
 

@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record import artifacts
 from pipeline.record.outbox import Block, Change, Outbox, point
-from pipeline.record.protocol import CLOCKED, Opened, Recalled, Series
+from pipeline.record.protocol import Opened, Recalled, Series
 from pipeline.reports import Failed, Finished, Progressed, Started
 from tasks.events import Curve, Outcome, Result
 
@@ -98,7 +98,7 @@ class TrialRun:
     def finish(self, finished: Finished, now: int) -> None:
         """Write the end of a trial that ended by itself."""
         result, layout, change = finished.result, finished.layout, self._change
-        change.points += [*self.points.end(result, now), *self._speed(result, now)]
+        change.points += self.points.end(result, now)
         self.result = dataclasses.replace(result, arrays={}, metrics={**self.points.last(), **result.metrics})
         change.tags |= {"outcome": result.outcome.value, "outcome.step": str(result.step)}
         change.tags |= artifacts.layout_tags(layout)
@@ -152,14 +152,6 @@ class TrialRun:
     @property
     def _change(self) -> Change:
         return self._outbox.change(self.id)
-
-    def _speed(self, result: Result, now: int) -> list[Block]:
-        """Return the metric of examples evaluated per second of wall-clock time, in the fused group."""
-        examples = self.points.last().get("examples")
-        if examples is None or now <= self._began:
-            return []
-        speed = examples * 1000 / (now - self._began)
-        return [point(f"{CLOCKED}examples_per_second", speed, now, result.step)]
 
 
 class RunPoints:
@@ -276,7 +268,7 @@ class Output:
 
 
 def _numbers(metrics: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:.6g}" for name, value in sorted(metrics.items()) if not name.startswith(CLOCKED))
+    return ", ".join(f"{name} {value:.6g}" for name, value in sorted(metrics.items()))
 
 
 def _time(now: int) -> str:

@@ -18,7 +18,7 @@ from pipeline.config.settings import varied_by_repeats
 from pipeline.errors import RecordError
 from pipeline.record import artifacts
 from pipeline.record.outbox import PACK_TAG
-from pipeline.record.protocol import CLOCKED, FOLDER, Series
+from pipeline.record.protocol import FOLDER, Series
 from pipeline.record.trial_run import INDEX_TAG
 from pipeline.reports import Layout
 from pipeline.results.criterion import Criterion
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient  # takes seconds to import
 
 _CONFIG_DIGEST = "config.sha256"
+
+_CLOCKED = "wall_clock/"
+"""The prefix of a metric of older records, which depends on the clock: it is not part of a trial's result."""
 
 _ENDED = ("FINISHED", "FAILED")
 """The statuses of the runs of trials that ended by themselves."""
@@ -116,7 +119,7 @@ class Reader:
             history = {
                 metric: self._client.get_metric_history(run_id, metric)
                 for metric in sorted(run.data.metrics)
-                if not metric.startswith(CLOCKED)
+                if not metric.startswith(_CLOCKED)
             }
         return RecordedRun(
             run_id=run_id,

@@ -16,7 +16,7 @@ from pipeline.errors import RecordError
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record.artifacts import as_recorded
 from pipeline.record.log import DamagedError, Log
-from pipeline.record.protocol import CLOCKED, Opened, Past, Recalled, Resumed
+from pipeline.record.protocol import Opened, Past, Recalled, Resumed
 from pipeline.record.runs import RESUMED, Runs
 from pipeline.tracking.connection import (
     WRITE_VARIABLES,
@@ -137,7 +137,7 @@ def _result(tags: Mapping[str, str], metrics: Mapping[str, float]) -> Result:
         trial=0,
         outcome=Outcome(tags["outcome"]),
         step=int(tags["outcome.step"]),
-        metrics={name: value for name, value in metrics.items() if not name.startswith(CLOCKED)},
+        metrics=metrics,
         message=tags.get("outcome.message", ""),
     )
 

@@ -95,8 +95,7 @@ def stored(folder: Path) -> tuple[list[tuple[str, str, int]], dict[str, int]]:
     """Return the points in the folder's store, by trial, metric and step, and its bytes."""
     with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as database:
         rows = database.execute(
-            "SELECT tags.value, metrics.key, step FROM metrics JOIN tags USING (run_uuid)"
-            " WHERE tags.key = 'key' AND metrics.key NOT LIKE 'wall_clock/%'"
+            "SELECT tags.value, metrics.key, step FROM metrics JOIN tags USING (run_uuid) WHERE tags.key = 'key'"
         ).fetchall()
     files = [path for path in (folder / "mlruns").rglob("*") if path.is_file()]
     sizes = {"database": (folder / "mlflow.db").stat().st_size, "files": sum(path.stat().st_size for path in files)}

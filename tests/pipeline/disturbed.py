@@ -102,7 +102,7 @@ class Sweep:
         finished = "SELECT r.run_uuid, t.value, r.artifact_uri FROM runs r JOIN tags t USING (run_uuid)"
         found = {}
         for run_id, key, place in self.query(f"{finished} WHERE t.key = 'key' AND r.status = 'FINISHED'"):
-            points = "SELECT key, step, value, is_nan FROM metrics WHERE run_uuid = ? AND key NOT LIKE 'wall_clock/%'"
+            points = "SELECT key, step, value, is_nan FROM metrics WHERE run_uuid = ?"
             with np.load(Path(place.removeprefix("file://")) / "arrays.npz") as arrays:
                 found[key] = (sorted(self.query(points, run_id)), dict(arrays))
         return found

@@ -31,10 +31,9 @@ def points_in_log(folder):
     assert runs.closed
     found = {}
     for key, run in runs.runs.items():
-        series = {name: one for name, one in run.points.series().items() if not name.startswith("wall_clock/")}
         rows = [
             (name, step, 0.0 if np.isnan(value) else value, int(np.isnan(value)))
-            for name, one in series.items()
+            for name, one in run.points.series().items()
             for step, value in zip(one.steps.tolist(), one.values.tolist(), strict=True)
         ]
         found[key] = sorted(rows)

@@ -100,7 +100,6 @@ def found(server):
                 "points": {
                     name: [(point.step, point.value) for point in client.get_metric_history(run_id, name)]
                     for name in run.data.metrics
-                    if not name.startswith("wall_clock/")
                 },
                 "params": run.data.params,
                 "tags": {name: value for name, value in run.data.tags.items() if name not in VOLATILE},

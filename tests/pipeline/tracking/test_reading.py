@@ -42,6 +42,12 @@ def test_a_changed_config_is_refused(run_id, store_uri, client):
         open_reader(store_uri).trial(run_id)
 
 
+def test_what_depends_on_the_clock_in_an_older_record_is_not_compared(run_id, store_uri, client):
+    client.log_metric(run_id, "wall_clock/examples_per_second", 1000)
+
+    assert open_reader(store_uri).trial(run_id).curves == {}
+
+
 @pytest.mark.parametrize("name", ["config.yaml", "overrides.yaml", "arrays.npz"])
 def test_a_damaged_file_of_a_trial_is_refused_by_its_name(name, run_id, store_uri, client):
     file = Path(client.download_artifacts(run_id, name))

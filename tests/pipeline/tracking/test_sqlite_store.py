@@ -303,7 +303,7 @@ def held(folder):
         for run, status, place in store.execute("SELECT run_uuid, status, artifact_uri FROM runs").fetchall():
             files = Path(place.removeprefix("file://"))
             tags = dict(store.execute("SELECT key, value FROM tags WHERE run_uuid = ?", (run,)).fetchall())
-            points = "SELECT key, step, value, is_nan FROM metrics WHERE run_uuid = ? AND key NOT LIKE 'wall_clock/%'"
+            points = "SELECT key, step, value, is_nan FROM metrics WHERE run_uuid = ?"
             found[tags.get("key", "")] = (
                 status,
                 sorted(store.execute(points, (run,)).fetchall()),

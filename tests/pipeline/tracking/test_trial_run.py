@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from pathlib import Path
 
 import pytest
@@ -16,21 +15,6 @@ from pipeline.tracking.mlflow_recorder import MlflowRecorder
 from pipeline.tracking.reader import open_reader
 from tasks.events import Outcome, Result
 from tests.pipeline.record.recording import block, done, header
-
-
-def test_the_examples_a_second_are_recorded_and_not_compared(store_uri, experiment, client, tiny, trial, layout):
-    planned = trial()
-    recorder = MlflowRecorder(store_uri, experiment)
-    recorder.open(None, tiny, Provenance())
-    recorder.record(Started(trial=planned))
-    recorder.record(Progressed(trial=planned, curve=block(1, 11, examples=lambda s: 64 * s)))
-    time.sleep(0.01)
-    recorder.record(Finished(trial=planned, result=done(), layout=layout))
-    recorder.close("FINISHED")
-
-    metrics = client.get_run(recorder.run_id(planned)).data.metrics
-    assert 0 < metrics["wall_clock/examples_per_second"] <= 640 / 0.01
-    assert set(open_reader(store_uri).trial(recorder.run_id(planned)).curves) == {"examples"}
 
 
 def test_a_diverged_trial_keeps_the_value_it_diverged_with(store_uri, experiment, tiny, trial, layout):
