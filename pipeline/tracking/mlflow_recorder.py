@@ -36,7 +36,7 @@ from pipeline.record.protocol import (
     ranked_by,
 )
 from pipeline.record.runs import Runs
-from pipeline.reports import Finished, Planned, Progressed, RecordedReport
+from pipeline.reports import Finished, Progressed, RecordedReport
 from pipeline.results import summary
 from pipeline.results.criterion import Criterion
 from pipeline.results.fault_log import FaultLog, brief
@@ -80,7 +80,6 @@ class MlflowRecorder:
         self._experiment, self._folder = experiment, folder
         self._figures, self._register_model = figures or Figures(), register_model
         self._undrawn: dict[str, Result] = {}  # of trials that ended in an earlier process, by key
-        self._unrecalled: dict[str, str] = {}  # the runs of ended trials, by key, that the log lacks
         self._lock = threading.Lock()  # guards the runs and their outbox
         self._timing = timing
         self._writer = Writer(self._flush, interval=timing.flush)
@@ -191,9 +190,11 @@ class MlflowRecorder:
         tags |= {LOG_TAG: str(self._log.path or ""), ENTRIES_TAG: str(min(stored, entries))}
         adopt(store, past, tags, ours=self._runs.names)
         logged = self._runs.results()
-        self._unrecalled = {key: run_id for key, run_id in past.runs.items() if key not in logged}
-        known = {trial.key: trial for trial in (*sweep.trials, *(run.trial for run in self._runs.runs.values()))}
-        self._recall_ended(list(known.values()))
+        for key, run_id in reversed(list(past.runs.items())):  # in the order in which they started
+            if key not in logged:
+                entry = recall(store, run_id)
+                self._undrawn[key] = drawn_part(self._runs, entry.trial, entry.result)
+                self._record(entry, _now())
         sweep = dataclasses.replace(sweep, past=None)
         self._record(Resumed(uri=redact(self.uri), sweep=sweep, provenance=provenance), _now())
         parent = self._runs.parent
@@ -264,15 +265,6 @@ class MlflowRecorder:
         self._runs = Runs(opened, self._store.experiment_id)
         self._log.append(_now(), opened)
 
-    def _recall_ended(self, trials: Sequence[PlannedTrial]) -> None:
-        """Record the trials that ended in an earlier process and are not in the log, as the store has them."""
-        for trial in trials:
-            run_id = self._unrecalled.pop(trial.key, None)
-            if run_id is not None:
-                entry = recall(self._store, trial, run_id)
-                self._undrawn[trial.key] = drawn_part(self._runs, trial, entry.result)
-                self._record(entry, _now())
-
     def _record(self, entry: object, now: int) -> None:
         """Append an entry of the time ``now`` to the log, apply it to the runs, and do what follows from it.
 
@@ -281,9 +273,6 @@ class MlflowRecorder:
         with self._lock:
             self._log.append(now, entry)
             self._runs.apply(entry, now)
-        if isinstance(entry, Planned):
-            self._recall_ended(entry.trials)
-            self._draw_missing()
         if isinstance(entry, Finished):
             self._drawings.end(entry.trial, entry.result)
 

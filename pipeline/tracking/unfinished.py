@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.address import absolute, redact, unreachable
+from pipeline.config.schema import parse
 from pipeline.errors import RecordError
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record.artifacts import as_recorded
 from pipeline.record.log import DamagedError, Log
 from pipeline.record.protocol import Opened, Past, Recalled, Resumed
 from pipeline.record.runs import RESUMED, Runs
+from pipeline.record.trial_run import INDEX_TAG
 from pipeline.tracking.connection import (
     WRITE_VARIABLES,
     answering,
@@ -115,14 +117,21 @@ def _kill(client: MlflowClient, run_id: str, why: str) -> None:
     client.set_terminated(run_id, "KILLED")
 
 
-def recall(store: Store, trial: PlannedTrial, run_id: str) -> Recalled:
-    """Read what a log should hold of a trial that has ended: its curves, its result and its layout."""
+def recall(store: Store, run_id: str) -> Recalled:
+    """Read what a log should hold of a trial that has ended: what it is, its curves, its result and its layout."""
     run = Reader(store.uri, store.client).trial(run_id)
-    if run.layout is None:
-        raise RecordError(f"the run of a finished trial must hold its layout, got {run_id!r} without")
+    assert run.layout is not None, "it has ended by itself"
     curves = tuple(Curve(trial=0, steps=one.steps, metrics={name: one.values}) for name, one in run.curves.items())
     last = {name: float(one.values[-1]) for name, one in run.curves.items()}
     result = dataclasses.replace(_result(run.tags, last), arrays=run.arrays)
+    trial = PlannedTrial(
+        index=int(run.tags[INDEX_TAG]),
+        key=run.tags["key"],
+        name=run.name,
+        overrides=run.overrides,
+        config=run.config,
+        trial=parse(run.config).trial,
+    )
     return Recalled(trial=trial, run_id=run_id, curves=curves, result=result, layout=run.layout)
 
 
