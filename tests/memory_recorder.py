@@ -22,7 +22,9 @@ class MemoryRecorder:
         self.status: str | None = None
         self._last: dict[tuple[str, frozenset[str]], int] = {}
 
-    def open(self, sweep: SweepHeader | None, dataset: Dataset, provenance: Provenance) -> Past | None:
+    def open(
+        self, sweep: SweepHeader | None, dataset: Dataset, provenance: Provenance, past: Past | None = None
+    ) -> Past | None:
         """Start with an empty record."""
 
     def record(self, report: RecordedReport) -> None:

@@ -34,7 +34,7 @@ from tasks.errors import SweepError
 LOG_NAMES = "record-*.log"
 """The pattern of the names of log files."""
 
-_MAGIC = b"descent-sweeps log 2\n"
+_MAGIC = b"descent-sweeps log 3\n"
 _LENGTH = struct.Struct(">Q")
 _CHECKSUM = hashlib.sha256().digest_size
 _HEAD = _LENGTH.size + _CHECKSUM

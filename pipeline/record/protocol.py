@@ -59,8 +59,8 @@ class SweepHeader:
     ``key`` identifies the sweep, ``name`` is the parent run's name, ``overrides`` are the sweep's command-line
     overrides, ``trials`` the trials to run, ``provenance`` maps tag names to texts (git commit, versions, command line,
     host, ...), ``attachments`` maps file names to texts kept as artifacts (the uncommitted diff, the installed
-    versions). With a ``past`` the sweep continues that parent run instead of creating one. ``criterion`` ranks the
-    trials. ``total`` is how many trials a search proposes in all: ``trials`` are its first.
+    versions). ``criterion`` ranks the trials. ``total`` is how many trials a search proposes in all: ``trials`` are its
+    first.
     """
 
     name: str
@@ -69,7 +69,6 @@ class SweepHeader:
     provenance: Mapping[str, str]
     attachments: Mapping[str, str]
     key: str = ""
-    past: Past | None = None
     criterion: Criterion = field(default_factory=Criterion)
     total: int = 0
 
@@ -205,10 +204,13 @@ class Recorder(Protocol):
     until all is written. A lone trial is recorded the same way, without a parent run: ``sweep`` is None.
     """
 
-    def open(self, sweep: SweepHeader | None, dataset: Dataset, provenance: Provenance) -> Past | None:
+    def open(
+        self, sweep: SweepHeader | None, dataset: Dataset, provenance: Provenance, past: Past | None = None
+    ) -> Past | None:
         """Connect to the store and start the sweep's parent run, or raise a `RecordError`.
 
-        Return what is known of a sweep that is resumed: from the store, and from its log where that has more.
+        With a ``past`` the sweep goes on with that parent run. Return what is known of it: from the store, and from its
+        log where that has more.
         """
 
     def record(self, report: RecordedReport) -> None:

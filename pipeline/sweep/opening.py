@@ -125,7 +125,7 @@ def open_record(
     checkpoints = Checkpoints(kept) if kept and kept.parent.is_dir() else Checkpoints.fresh(folder)
     try:
         tags = {**sweep.provenance, CHECKPOINTS: str(checkpoints.folder)}
-        past = recorder.open(dataclasses.replace(sweep, past=past, provenance=tags), dataset, head.provenance)
+        past = recorder.open(dataclasses.replace(sweep, provenance=tags), dataset, head.provenance, past)
     except BaseException:
         checkpoints.close(done=past is None)
         raise

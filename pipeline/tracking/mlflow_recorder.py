@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline.address import absolute, redact, unreachable
+from pipeline.address import absolute, redact
 from pipeline.background import Writer
 from pipeline.config.settings import counted
 from pipeline.errors import RecordError
@@ -40,7 +40,7 @@ from pipeline.reports import Finished, Progressed, RecordedReport
 from pipeline.results import summary
 from pipeline.results.criterion import Criterion
 from pipeline.results.fault_log import FaultLog, brief
-from pipeline.tracking.connection import WRITE_VARIABLES, http_variables, is_refusal
+from pipeline.tracking.connection import WRITE_VARIABLES, answering, http_variables
 from pipeline.tracking.exporter import TIMING, Exporter, Timing
 from pipeline.tracking.model import trained_model
 from pipeline.tracking.relocation import LOG_TAG, PLACE_TAGS
@@ -83,26 +83,22 @@ class MlflowRecorder:
         self._lock = threading.Lock()  # guards the runs and their outbox
         self._timing = timing
         self._writer = Writer(self._flush, interval=timing.flush)
-        self._variables = contextlib.ExitStack()
         self._hurry = threading.Event()
 
-    def open(self, sweep: SweepHeader | None, dataset: Dataset, provenance: Provenance) -> Past | None:
+    def open(
+        self, sweep: SweepHeader | None, dataset: Dataset, provenance: Provenance, past: Past | None = None
+    ) -> Past | None:
         """Connect to the store and begin a record, or resume that of a sweep; see `Recorder.open`."""
         self._store = open_store(self.uri, self._experiment)
         self._dataset = dataset
         self._faults = FaultLog(self._folder or Path())
-        self._variables.enter_context(http_variables(self.uri, WRITE_VARIABLES))
-        past = None if sweep is None else sweep.past
-        try:
+        with contextlib.ExitStack() as stack, answering(self.uri):
+            stack.enter_context(http_variables(self.uri, WRITE_VARIABLES))
             if sweep is None or past is None:
                 self._begin(sweep, provenance)
             else:
                 past = self._resume(sweep, past, provenance)
-        except Exception as error:
-            self._variables.close()
-            if is_refusal(error):
-                raise
-            raise unreachable(self.uri, error) from error
+            self._variables = stack.pop_all()  # until the record is closed
         self._drawings = Drawings(self._runs, dataset, self._figures, self.drawers)
         self._exporter = Exporter(
             self._store, self._log.path, self._next_changes, self._faults, self._hurry, self._timing
@@ -195,7 +191,6 @@ class MlflowRecorder:
                 entry = recall(store, run_id)
                 self._undrawn[key] = drawn_part(self._runs, entry.trial, entry.result)
                 self._record(entry, _now())
-        sweep = dataclasses.replace(sweep, past=None)
         self._record(Resumed(uri=redact(self.uri), sweep=sweep, provenance=provenance), _now())
         parent = self._runs.parent
         assert parent is not None, "only a sweep is resumed"
@@ -258,7 +253,7 @@ class MlflowRecorder:
             uri=redact(self.uri),
             experiment=self._experiment,
             parent=parent,
-            sweep=None if sweep is None else dataclasses.replace(sweep, past=None),
+            sweep=sweep,
             data=Data.of(self._dataset),
             provenance=provenance,
         )

@@ -233,7 +233,7 @@ def test_what_a_damage_has_cut_off_is_gone_once_the_log_goes_on(path, entries):
 def test_entries_put_in_another_order_are_noticed(path):
     entries = [Closed(status=status) for status in ("FINISHED", "FINISHED", "KILLED")]
     whole = write(path, entries)
-    begin = len(b"descent-sweeps log 2\n")
+    begin = len(b"descent-sweeps log 3\n")
     size = (len(whole) - begin - len("KILLED") + len("FINISHED")) // 3
 
     path.write_bytes(whole[: begin + size] + whole[begin + 2 * size :])
@@ -297,7 +297,7 @@ def test_a_strange_entry_is_refused(content):
 
 def test_a_strange_entry_with_a_right_checksum_is_damage(path, entries):
     whole = write(path, entries[:1])
-    before, body = hashlib.sha256(b"descent-sweeps log 2\n").digest(), Codec().encode(0, entries[0])
+    before, body = hashlib.sha256(b"descent-sweeps log 3\n").digest(), Codec().encode(0, entries[0])
     last = hashlib.sha256(before + struct.pack(">Q", len(body)) + body).digest()
     for content in STRANGE:
         length = struct.pack(">Q", len(content))
@@ -308,7 +308,7 @@ def test_a_strange_entry_with_a_right_checksum_is_damage(path, entries):
         assert (len(found), damaged) == (1, True)
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\3\4", b"descent-sweeps log 1\n", bytes(1000)])
+@pytest.mark.parametrize("content", [b"", b"PK\3\4", b"descent-sweeps log 2\n", bytes(1000)])
 def test_another_file_is_refused(path, content):
     path.write_bytes(content)
 

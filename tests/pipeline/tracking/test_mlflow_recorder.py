@@ -211,7 +211,7 @@ def test_a_log_is_read_again_without_the_arrays_of_all_its_trials_in_memory(
     def resume():
         past = find_past(store_uri, experiment, "a sweep")
         again = MlflowRecorder(store_uri, experiment, folder=tmp_path)
-        known = again.open(dataclasses.replace(header(*trials), past=past), tiny, Provenance())
+        known = again.open(header(*trials), tiny, Provenance(), past)
         again.close("FINISHED")
         assert len(known.ended) == len(trials)
 

@@ -269,7 +269,7 @@ def resume(proxy, experiment, tiny, folder):
     """Resume the sweep without a trial, and end it; return what was known of it."""
     past = find_past(proxy.uri, experiment, "a sweep")
     recorder = MlflowRecorder(proxy.uri, experiment, folder=folder, timing=QUICK)
-    known = recorder.open(dataclasses.replace(header(), past=past), tiny, Provenance())
+    known = recorder.open(header(), tiny, Provenance(), past)
     recorder.close("FINISHED")
     return known
 
@@ -319,7 +319,7 @@ def test_a_sweep_that_is_resumed_in_a_copy_of_its_folder_is_backfilled_into_the_
     uri = f"sqlite:///{copy}/mlflow.db"
     again = MlflowRecorder(uri, "sweep", folder=copy)
     past = find_past(uri, "sweep", "a sweep")
-    again.open(dataclasses.replace(header(planned), past=past), tiny, Provenance())
+    again.open(header(planned), tiny, Provenance(), past)
     again.record(Started(trial=planned))
     again.record(Finished(trial=planned, result=done(), layout=layout))
     again.close("FINISHED")

@@ -200,7 +200,7 @@ def test_a_sweep_that_is_resumed_under_another_ranking_has_the_winner_of_that(
     # when the sweep goes on under a ranking that may be another
     past = find_past(store_uri, experiment, "a sweep")
     again = MlflowRecorder(store_uri, experiment, folder=tmp_path)
-    again.open(dataclasses.replace(header(*trials), past=past, criterion=criterion), tiny, Provenance())
+    again.open(dataclasses.replace(header(*trials), criterion=criterion), tiny, Provenance(), past)
     again.close("FINISHED")
 
     found = again._runs.parent.winner
@@ -268,7 +268,7 @@ def test_a_sweep_that_is_resumed_draws_what_is_not_drawn_also_of_trials_that_onl
     # when it goes on with all of its trials, or with a first one to which the others are added
     again, past = recorder(), find_past(store_uri, experiment, "a sweep")
     trials = (one, other) if known == "at first" else (one,)
-    again.open(dataclasses.replace(header(*trials), past=past), tiny, Provenance())
+    again.open(header(*trials), tiny, Provenance(), past)
     again.record(Planned(trials=(one, other)))
     again.close("FINISHED")
 
