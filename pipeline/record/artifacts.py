@@ -175,14 +175,14 @@ def read_layout(tags: Mapping[str, str]) -> Layout | None:
         return Layout(**found)
 
 
-def signature(kind: str, image_shape: Iterable[int], classes: Iterable[str]) -> dict[str, str]:
+def signature(data: Data) -> dict[str, str]:
     """Return the signature of a classifier, in the form of MLflow's ``ModelSignature.to_dict``.
 
-    The input is raw images or features ``(N, *image_shape)`` of the type ``kind``. The output has the columns
-    ``class``, the name of the class with the highest score, and ``scores``, all scores by class name.
+    The input is raw images or features ``(N, *image_shape)``. The output has the columns ``class``, the name of the
+    class with the highest score, and ``scores``, all scores by class name.
     """
-    images = {"type": "tensor", "tensor-spec": {"dtype": kind, "shape": [-1, *image_shape]}}
-    scores = {name: {"type": "double", "required": True} for name in sorted(classes)}
+    images = {"type": "tensor", "tensor-spec": {"dtype": data.kind, "shape": [-1, *data.image_shape]}}
+    scores = {name: {"type": "double", "required": True} for name in sorted(data.classes)}
     outputs = [
         {"type": "string", "name": "class", "required": True},
         {"type": "object", "properties": scores, "name": "scores", "required": True},
@@ -194,7 +194,7 @@ def attached(attachments: Mapping[str, str], trials: Iterable[PlannedTrial], dat
     """Return the texts that are kept with a run, by file name, and a signature if any of ``trials`` trains a model."""
     files = {f"provenance/{name}": text for name, text in attachments.items()}
     if any(one.trial.task.trains and uses_model(one.trial) for one in trials):
-        files[SIGNATURE] = json.dumps(signature(data.kind, data.image_shape, data.classes), indent=2)
+        files[SIGNATURE] = json.dumps(signature(data), indent=2)
     return files
 
 

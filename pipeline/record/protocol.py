@@ -169,14 +169,14 @@ class Drew:
 class Trained:
     """A trial becomes a version of the registered model ``name``, with these layers and arrays.
 
-    ``layers`` is JSON and ``arrays`` an npz file; ``step`` is the training step of the weights, and ``about`` says why
-    the sweep registers this trial.
+    ``layers`` is JSON and ``arrays`` an npz file; ``step`` is the training step of the weights, ``signature`` describes
+    what the model takes and returns, and ``about`` says why the sweep registers this trial.
     """
 
     trial: PlannedTrial
     name: str
     step: int
-    image_shape: tuple[int, ...]
+    signature: Mapping[str, str]
     layers: str
     arrays: bytes
     about: str = ""

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from pipeline.record.artifacts import LONGEST_TAG, arrays_file, read_arrays, shorten, signature
-from pipeline.record.protocol import Trained
+from pipeline.record.artifacts import LONGEST_TAG, arrays_file, shorten, signature
+from pipeline.record.protocol import Data, Trained
 from pipeline.reports import Finished
-from pipeline.tracking.connection import variables
+from pipeline.tracking.connection import refusals, variables
 from tasks.datasets.dataset import Dataset
 from tasks.models.layered import Layered
 from tasks.trial import uses_model
@@ -44,13 +44,12 @@ def trained_model(finished: Finished, name: str, dataset: Dataset, about: str = 
     weights = {f"weights/{name}": result.arrays[name] for name in names}
     scale = np.ones_like(dataset.mean) if dataset.scale is None else dataset.scale
     kept = {"mean": dataset.mean, "scale": scale, "classes": np.array(dataset.classes)}
-    kept["kind"] = np.array(dataset.train.images.dtype.name)
     return Trained(
         trial=planned,
         name=name,
         about=about,
         step=result.step,
-        image_shape=tuple(map(int, dataset.image_shape)),
+        signature=signature(Data.of(dataset)),
         layers=json.dumps(layers, indent=2),
         arrays=arrays_file(kept | weights),
     )
@@ -59,7 +58,7 @@ def trained_model(finished: Finished, name: str, dataset: Dataset, about: str = 
 def register(client: MlflowClient, uri: str, experiment_id: str, run_id: str, model: Trained) -> int:
     """Log a trained model with its run, register it as a version of its registered model, and return the version.
 
-    `signature` describes its input and output. This is idempotent.
+    This is idempotent.
     """
     from mlflow.entities import LoggedModelOutput  # noqa: PLC0415  # takes seconds to import
 
@@ -76,7 +75,7 @@ def register(client: MlflowClient, uri: str, experiment_id: str, run_id: str, mo
         client.log_model_artifacts(logged.model_id, folder)
     client.finalize_logged_model(logged.model_id, "READY")
     client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=model.step)])
-    _create_registered_model(client, model.name)
+    refusals(lambda: client.create_registered_model(model.name))  # it is refused where there is one
     with variables({"MLFLOW_TRACKING_URI": uri}):  # every registry looks up a logged model in the default store
         version = client.create_model_version(
             model.name,
@@ -97,7 +96,6 @@ def _save(folder: Path, logged: Any, run_id: str, trained: Trained) -> None:
     """
     from mlflow.models import Model, ModelSignature  # noqa: PLC0415  # takes seconds to import
 
-    about = read_arrays(trained.arrays)
     layers, arrays = folder / _LAYERS, folder / _ARRAYS
     arrays.parent.mkdir()
     layers.write_text(trained.layers, encoding="utf-8")
@@ -110,9 +108,7 @@ def _save(folder: Path, logged: Any, run_id: str, trained: Trained) -> None:
         model_uuid=logged.model_id,
         model_id=logged.model_id,
         run_id=run_id,
-        signature=ModelSignature.from_dict(
-            signature(str(about["kind"]), trained.image_shape, about["classes"].tolist())
-        ),
+        signature=ModelSignature.from_dict(dict(trained.signature)),
         model_size_bytes=sum(file.stat().st_size for file in (layers, arrays, folder / _CODE.name)),
     )
     model.add_flavor(
@@ -136,13 +132,3 @@ def _write_environment(folder: Path, python: str) -> None:
     (folder / "requirements.txt").write_text("\n".join(packages), encoding="utf-8")
     (folder / _CONDA).write_text(yaml.safe_dump(conda, sort_keys=False), encoding="utf-8")
     (folder / _VIRTUALENV).write_text(yaml.safe_dump(virtualenv, sort_keys=False), encoding="utf-8")
-
-
-def _create_registered_model(client: MlflowClient, name: str) -> None:
-    from mlflow.exceptions import MlflowException  # noqa: PLC0415  # takes seconds to import
-
-    try:
-        client.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise

@@ -92,7 +92,7 @@ def entries(trial, layout):
         Decided(decision=DECISION, names={"s": "lr=1"}, metric="val/accuracy", sign=1),
         Paused(trials=(one, other), progress=progress, layouts=(layout, layout)),
         Drew(trial=None, files={"curves.png": bytes(range(256)), "none.png": b""}),
-        Trained(trial=one, name="model", step=10, image_shape=(3, 2), layers="[]", arrays=b"PK"),
+        Trained(trial=one, name="model", step=10, signature={"inputs": "[]"}, layers="[]", arrays=b"PK"),
         Closed(status="FINISHED"),
     ]
 
