@@ -38,7 +38,7 @@ NOTE = "mlflow.note.content"
 RESULTS_TAG = {"mlflow.loggedArtifacts": json.dumps([{"path": "results.json", "type": "table"}])}
 """The tag by which MLflow's UI finds the table of results."""
 
-LONGEST_PARAM, LONGEST_TAG = 6000, 5000
+LONGEST_PARAM, LONGEST_TAG = 6000, 8000
 
 LONGEST_NAME = 250
 """The most characters of a run's name: a database server refuses a longer one, SQLite does not."""
@@ -78,7 +78,7 @@ def run_tags(provenance: Mapping[str, str], overrides: Sequence[str], data: Data
         "dataset": data.name,
         "dataset.digest": data.digest,
     }
-    return {key: storable(shorten(value, LONGEST_TAG)) for key, value in (tags | dict(provenance)).items()}
+    return {key: shorten(storable(value), LONGEST_TAG) for key, value in (tags | dict(provenance)).items()}
 
 
 def shorten(text: str, longest: int, note: str = " ... (shortened)") -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.record.artifacts import ARRAYS, LONGEST_TAG, arrays_file, storable
+from pipeline.record.artifacts import ARRAYS, LONGEST_TAG, arrays_file, shorten, storable
 from pipeline.record.protocol import Trained
 
 PACK_ABOVE = 100
@@ -83,7 +83,7 @@ class Outbox:
         for change in self._changes.values():
             change.name = storable(change.name)
             change.params = {key: storable(value) for key, value in change.params.items()}
-            change.tags = {key: storable(value) for key, value in change.tags.items()}
+            change.tags = {key: shorten(storable(value), LONGEST_TAG) for key, value in change.tags.items()}
             if change.arrays and self._packed:
                 packed |= {f"{change.key}/{name}": array for name, array in change.arrays.items()}
                 change.tags[PACK_TAG] = pack

@@ -239,7 +239,7 @@ class SweepRun:
         if self.searched is not None:
             proposed = {"search.proposal": str(point_of(trial.index, trial.config["sweep"]["repeats"]))}
         return proposed | {
-            SETTING_TAG: artifacts.shorten(self.tally.setting_name(trial), artifacts.LONGEST_TAG),
+            SETTING_TAG: self.tally.setting_name(trial),
             f"{SETTING_TAG}.key": self.tally.setting_of(trial),
         }
 

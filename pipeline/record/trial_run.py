@@ -86,8 +86,7 @@ class TrialRun:
     def retry(self, attempt: int, error: str, now: int) -> None:
         """Write that the trial is retried after an error."""
         self._log(f"attempt {attempt}, after: {error}", now)
-        message = artifacts.shorten(error, artifacts.LONGEST_TAG)
-        self._change.tags |= {"attempts": str(attempt), f"attempt.{attempt - 1}.error": message}
+        self._change.tags |= {"attempts": str(attempt), f"attempt.{attempt - 1}.error": error}
 
     def add(self, progressed: Progressed, now: int) -> None:
         """Write the new points of a curve."""
@@ -103,7 +102,7 @@ class TrialRun:
         change.tags |= {"outcome": result.outcome.value, "outcome.step": str(result.step)}
         change.tags |= artifacts.layout_tags(layout)
         if result.message:
-            change.tags["outcome.message"] = artifacts.shorten(result.message, artifacts.LONGEST_TAG)
+            change.tags["outcome.message"] = result.message
         change.key, change.arrays = self.trial.key, result.arrays
         message = f": {result.message}" if result.message else ""
         self._log(f"{result.outcome.value} at step {result.step}{message}", now)
@@ -114,8 +113,7 @@ class TrialRun:
 
     def fail(self, failed: Failed, now: int) -> None:
         """Write the end of a trial that raised, or was lost with its worker."""
-        message = artifacts.shorten(failed.error, artifacts.LONGEST_TAG)
-        self._change.tags |= {"outcome": Outcome.FAILED.value, "outcome.message": message}
+        self._change.tags |= {"outcome": Outcome.FAILED.value, "outcome.message": failed.error}
         self._log(f"{Outcome.FAILED.value}: {failed.error}", now)
         self._outbox.add_texts(self.id, {artifacts.TRACEBACK: failed.traceback})
         self._end("FAILED", now)
