@@ -40,17 +40,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SWEEP_KEY_TAG = "sweep.key"
-RESUMED_TAG = "resumed"
-"""The tag of a sweep's parent run that counts how often it was resumed."""
 
 _MOST_SWEEPS = 20
 """The number of sweeps with which one that cannot be resumed is compared."""
 
-_UNENDED = ("RUNNING", "SCHEDULED")
-
-TRIES = 3
-PAUSE = 1.0
-"""Seconds between two attempts."""
+TRIES, PAUSE = 3, 1.0
+"""The attempts at each write of a backfill, and the seconds between two of them."""
 
 _ENTRIES_PER_WRITE = 1000
 """Entries that are written in one transaction."""
@@ -83,7 +78,7 @@ def latest_sweeps(uri: str, experiment: str, key: str = "%") -> Iterator[Past]:
                 params=tuple(dict(run.data.params) for run in trials),
                 ended={key: _recorded_result(run) for key, run in ended.items()},
                 runs={key: run.info.run_id for key, run in ended.items()},
-                unended=tuple(run.info.run_id for run in (*trials, parent) if run.info.status in _UNENDED),
+                unended=tuple(run.info.run_id for run in (*trials, parent) if run.info.status == "RUNNING"),
             )
 
 
@@ -102,8 +97,7 @@ def adopt(store: Store, past: Past, tags: Mapping[str, str], *, ours: Collection
     log will end them.
     """
     store.client.update_run(past.run_id, status="RUNNING")
-    resumed = str(int(past.tags.get(RESUMED_TAG, "0")) + 1)
-    store.set_tags(past.run_id, {RESUMED_TAG: resumed, **tags})
+    store.set_tags(past.run_id, tags)
     kept = {past.run_id, *(store.ids.get(name) for name in ours)}
     for run_id in past.unended:
         if run_id not in kept:
@@ -160,11 +154,10 @@ class Backfilled:
     lost: tuple[str, ...]
 
 
-def backfill(path: Path, uri: str | None, *, pause: float = PAUSE) -> Backfilled:
+def backfill(path: Path, uri: str | None) -> Backfilled:
     """Write what the log at ``path`` holds and the store lacks to the store at ``uri``, by default the sweep's own.
 
     Its own is the one by which the sweep was resumed last: a folder that was copied has another one than its original.
-    A store that does not answer is retried after ``pause`` seconds.
 
     Raises
     ------
@@ -181,7 +174,7 @@ def backfill(path: Path, uri: str | None, *, pause: float = PAUSE) -> Backfilled
         with http_variables(uri, WRITE_VARIABLES):
             tags, experiment = _parent(uri, opened, path)
             stored = int(tags.get(ENTRIES_TAG, "0"))
-            backfilling = _Backfill(open_store(uri, experiment), log, opened, stored, pause)
+            backfilling = _Backfill(open_store(uri, experiment), log, opened, stored)
             try:
                 for now, entry in entries:
                     backfilling.apply(entry, now)
@@ -229,9 +222,9 @@ def _parent(uri: str, opened: Opened, path: Path) -> tuple[Mapping[str, str], st
 class _Backfill:
     """Writes a ``log`` to a ``store``, which has its first ``stored`` entries."""
 
-    def __init__(self, store: Store, log: Log, opened: Opened, stored: int, pause: float) -> None:
+    def __init__(self, store: Store, log: Log, opened: Opened, stored: int) -> None:
         self.lost: list[str] = []
-        self._store, self._log, self._stored, self._pause = store, log, stored, pause
+        self._store, self._log, self._stored = store, log, stored
         self._runs = Runs(opened, store.experiment_id)
         if opened.parent:
             self._retry(lambda: store.load_ids(opened.parent))
@@ -276,5 +269,5 @@ class _Backfill:
             except Exception as error:
                 if number == TRIES - 1 or lacks_tables(error):
                     raise unreachable(self._store.uri, error) from error
-            time.sleep(self._pause)
+            time.sleep(PAUSE)
         raise AssertionError

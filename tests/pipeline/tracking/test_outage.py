@@ -191,7 +191,7 @@ def test_answers_that_are_lost_make_nothing_twice(record, found, undisturbed, pr
 
 def test_what_a_dead_server_lacks_is_backfilled_once(log, found, undisturbed, proxy, experiment):
     with pytest.raises(RecordError, match="must be a store that can be reached"):
-        backfill(log, None, pause=0.1)
+        backfill(log, None)
     proxy.fault = None
 
     done = backfill(log, None)
