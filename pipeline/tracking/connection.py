@@ -12,6 +12,7 @@ import re
 import shlex
 import socket
 import sqlite3
+import tempfile
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -242,15 +243,12 @@ def revisions() -> tuple[frozenset[str], str | None]:
     They are read without MLflow, whose import takes seconds.
     """
     spec = importlib.util.find_spec("mlflow")
-    places = (spec.submodule_search_locations if spec else None) or []
-    known: set[str] = set()
-    superseded: set[str] = set()
-    for place in places:
-        for script in Path(place, _SCRIPTS).glob("*.py"):
-            for down, revision in _REVISION.findall(script.read_text(encoding="utf-8")):
-                (superseded if down else known).add(revision)
-    heads = known - superseded
-    return frozenset(known), heads.pop() if len(heads) == 1 else None
+    assert spec is not None, "MLflow is installed"
+    scripts = Path(str(spec.origin)).parent.joinpath(_SCRIPTS).glob("*.py")
+    found = [pair for script in scripts for pair in _REVISION.findall(script.read_text(encoding="utf-8"))]
+    known = frozenset(revision for down, revision in found if not down)
+    heads = known.difference(revision for down, revision in found if down)
+    return known, next(iter(heads)) if len(heads) == 1 else None
 
 
 @contextlib.contextmanager
@@ -272,31 +270,20 @@ def _locked(uri: str) -> Iterator[None]:
 def _probe_file(uri: str, file: Path, *, create: bool, experiment: str | None) -> None:
     if not create and not file.is_file():
         raise unreachable(uri, "there is no such file (--tracking-uri or MLFLOW_TRACKING_URI names another)")
-    is_new = not file.exists()
     try:
-        if create:
+        if file.exists():
+            with contextlib.closing(sqlite3.connect(file, timeout=_PROBE_SECONDS)) as connection:
+                # A write that is rolled back shows that the file is a database, and that it and its folder are
+                # writable.
+                for statement in _PROBE_STATEMENTS if create else ():
+                    connection.execute(statement)
+                connection.rollback()
+                _check_tables(uri, connection, experiment)
+        else:
             file.parent.mkdir(parents=True, exist_ok=True)
-        # Only the holder of the lock may remove an empty file: another process could be creating its tables.
-        with _locked(uri) if is_new else contextlib.nullcontext():
-            try:
-                _try_file(uri, file, create=create, experiment=experiment)
-            finally:
-                if is_new and file.exists() and file.stat().st_size == 0:
-                    file.unlink()  # SQLite has made it; what is refused next leaves no file behind
+            tempfile.TemporaryFile(dir=file.parent).close()  # as SQLite will, and leaves nothing behind
     except (OSError, sqlite3.Error) as error:
         raise unreachable(uri, error) from None
-
-
-def _try_file(uri: str, file: Path, *, create: bool, experiment: str | None) -> None:
-    connection = sqlite3.connect(file, timeout=_PROBE_SECONDS)
-    try:
-        # A write that is rolled back shows that the file is a database, and that it and its folder are writable.
-        for statement in _PROBE_STATEMENTS if create else ("SELECT 1 FROM sqlite_master LIMIT 1",):
-            connection.execute(statement)
-        connection.rollback()
-        _check_tables(uri, connection, experiment)
-    finally:
-        connection.close()
 
 
 def _check_tables(uri: str, connection: sqlite3.Connection, experiment: str | None) -> None:
