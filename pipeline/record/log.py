@@ -29,7 +29,6 @@ from pipeline.errors import RecordError
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record import protocol
 from pipeline.record.artifacts import trial_config
-from tasks.errors import SweepError
 
 LOG_NAMES = "record-*.log"
 """The pattern of the names of log files."""
@@ -112,7 +111,7 @@ class Log:
         except OSError:
             log.close()
             raise RecordError(f"the log must not be in use, its sweep is still running: {path}") from None
-        if _content(log._file, 0, len(_MAGIC)) != _MAGIC:
+        if os.pread(log._file, len(_MAGIC), 0) != _MAGIC:
             log.close()
             raise DamagedError(f"a log must begin with {_MAGIC.decode().strip()!r}, got another file: {path}")
         return log
@@ -127,18 +126,21 @@ class Log:
             appended: that removes the damaged part.
         """
         size = os.fstat(self._file).st_size
-        while self._end < size:
-            head = _content(self._file, self._end, _HEAD)
-            start, length = self._end + _HEAD, _LENGTH.unpack_from(head)[0] if len(head) == _HEAD else size
-            content = _content(self._file, start, length) if start + length <= size else b""
-            checksum = _checksum_of(self._checksum, content)
-            if checksum != head[_LENGTH.size :]:
-                raise DamagedError(
-                    f"an entry must be as it was written, got another checksum from byte {self._end} of {size} on"
-                )
-            time, entry = self._codec.decode(content)
-            self._end, self._checksum, self.entries = start + length, checksum, self.entries + 1
-            yield time, entry
+        with os.fdopen(self._file, "rb", closefd=False) as file:
+            file.seek(self._end)
+            while self._end < size:
+                head = file.read(_HEAD)
+                length = _LENGTH.unpack_from(head)[0] if len(head) == _HEAD else size
+                content = file.read(length) if self._end + _HEAD + length <= size else b""
+                checksum = _checksum_of(self._checksum, content)
+                if checksum != head[_LENGTH.size :]:
+                    raise DamagedError(
+                        f"an entry must be as it was written, got another checksum from byte {self._end} of {size} on"
+                    )
+                time, entry = self._codec.decode(content)
+                self._end, self._checksum = self._end + _HEAD + length, checksum
+                self.entries += 1
+                yield time, entry
 
     def append(self, time: int, entry: Any) -> None:
         """Append an entry: it survives the end of the process, and after `sync` that of the machine.
@@ -206,14 +208,6 @@ def _write(file: int, content: bytes, offset: int) -> None:
         view, offset = view[written:], offset + written
 
 
-def _content(file: int, offset: int, length: int) -> bytes:
-    parts = []
-    while length > 0 and (part := os.pread(file, length, offset)):
-        parts.append(part)
-        length, offset = length - len(part), offset + len(part)
-    return b"".join(parts)
-
-
 def _sync_folder(folder: Path) -> None:
     opened = os.open(folder, os.O_RDONLY)
     try:
@@ -229,13 +223,6 @@ _TYPES: Mapping[str, Any] = {
     if isinstance(kind, type) and (dataclasses.is_dataclass(kind) or issubclass(kind, enum.Enum))
 }
 """The types that an entry may hold, by name: those of `pipeline.reports` and of the modules above."""
-
-
-_MISFITS = (
-    *(ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError, MemoryError, SweepError),
-    SyntaxError,  # of NumPy, where the name of a type is none
-)
-"""What is raised where the values of an entry do not fit."""
 
 
 class Codec:
@@ -265,7 +252,7 @@ class Codec:
         text, _, blobs = content.partition(b"\n")
         try:
             time, entry = self._decoded(json.loads(text), io.BytesIO(blobs))
-        except _MISFITS as error:
+        except Exception as error:  # noqa: BLE001  # values that do not fit raise errors of any kind
             raise DamagedError(f"an entry must be one of a record's log, got {content[:60]!r}: {error}") from None
         return time, entry
 
