@@ -35,19 +35,20 @@ class Series:
 class Past:
     """What the record holds of a sweep, which may be resumed.
 
-    ``run_id`` is its parent run, with its ``name`` and ``tags``; ``params`` are those of its trials' runs. ``ended``
-    maps the keys of the trials that ended by themselves to their results (without arrays), ``runs`` to their runs in
-    the store; ``unended`` are its runs that have not ended, the parent run last. ``decisions`` are those made at rungs,
-    ``proposals`` the overrides of a search's points in the batches in which they were made: the log alone has both.
+    ``run_id`` is its parent run, with its ``name`` and ``tags``; ``params`` are those of its trials' runs. ``runs``
+    maps the keys of the trials that ended by themselves to their runs; ``unended`` are the runs that have not ended,
+    the parent run last. Once its log is read, ``ended`` are the results of trials by key (without arrays),
+    ``decisions`` those made at rungs, and ``proposals`` the overrides of a search's points in the batches in which they
+    were made.
     """
 
     run_id: str
     name: str
     tags: Mapping[str, str]
     params: tuple[Mapping[str, str], ...]
-    ended: Mapping[str, Result]
     runs: Mapping[str, str]
     unended: tuple[str, ...]
+    ended: Mapping[str, Result] = field(default_factory=dict)
     decisions: tuple[Decision, ...] = ()
     proposals: tuple[Sequence[Sequence[str]], ...] = ()
 

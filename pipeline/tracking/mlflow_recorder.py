@@ -196,7 +196,7 @@ class MlflowRecorder:
         assert parent is not None, "only a sweep is resumed"
         return dataclasses.replace(
             past,
-            ended={**past.ended, **self._runs.results()},
+            ended=self._runs.results(),
             decisions=tuple(one.decision for one in parent.decided),
             proposals=tuple(parent.proposed),
         )

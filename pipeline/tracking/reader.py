@@ -201,7 +201,7 @@ class Reader:
             }
 
 
-def last_metrics(run: Any) -> dict[str, float]:
+def _last_metrics(run: Any) -> dict[str, float]:
     """Return the last value of each metric of a run, as it was reported."""
     return {name: float(_with_infinities(np.array([value]))[0]) for name, value in run.data.metrics.items()}
 
@@ -255,7 +255,7 @@ def _settings(runs: Iterable[Any], criterion: Criterion) -> list[Setting]:
             repeat = Repeat(
                 seeds=tuple(seeds.items()),
                 outcome=tags.get("outcome", run.info.status.lower()),
-                metrics=last_metrics(run),
+                metrics=_last_metrics(run),
                 criterion=criterion,
                 index=int(tags.get(INDEX_TAG, index)),  # older records lack it
                 trial=run.info.run_name,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from pipeline.tracking.connection import (
     http_variables,
     lacks_tables,
 )
-from pipeline.tracking.reader import Reader, last_metrics
+from pipeline.tracking.reader import Reader
 from pipeline.tracking.relocation import LOG_TAG
 from pipeline.tracking.sqlite_store import open_store
 from pipeline.tracking.store import ENTRIES_TAG, Store
@@ -68,16 +67,13 @@ def latest_sweeps(uri: str, experiment: str, key: str = "%") -> Iterator[Past]:
         wanted, order = f"tags.`{SWEEP_KEY_TAG}` LIKE '{key}'", ["attributes.start_time DESC"]
         for parent in client.search_runs([found.experiment_id], wanted, order_by=order, max_results=_MOST_SWEEPS):
             trials = list(children(client, found.experiment_id, parent.info.run_id))
-            ended = {
-                run.data.tags["key"]: run for run in trials if run.info.status == "FINISHED" and "key" in run.data.tags
-            }
+            ended = [run for run in trials if run.info.status == "FINISHED" and "key" in run.data.tags]
             yield Past(
                 run_id=parent.info.run_id,
                 name=parent.info.run_name,
                 tags=dict(parent.data.tags),
                 params=tuple(dict(run.data.params) for run in trials),
-                ended={key: _recorded_result(run) for key, run in ended.items()},
-                runs={key: run.info.run_id for key, run in ended.items()},
+                runs={run.data.tags["key"]: run.info.run_id for run in ended},
                 unended=tuple(run.info.run_id for run in (*trials, parent) if run.info.status == "RUNNING"),
             )
 
@@ -116,10 +112,18 @@ def recall(store: Store, run_id: str) -> Recalled:
     run = Reader(store.uri, store.client).trial(run_id)
     assert run.layout is not None, "it has ended by itself"
     curves = tuple(Curve(trial=0, steps=one.steps, metrics={name: one.values}) for name, one in run.curves.items())
-    last = {name: float(one.values[-1]) for name, one in run.curves.items()}
-    result = dataclasses.replace(_result(run.tags, last), arrays=run.arrays)
+    with as_recorded(f"a tag of run {run_id!r}"):  # a person may have changed it
+        result = Result(
+            trial=0,
+            outcome=Outcome(run.tags["outcome"]),
+            step=int(run.tags["outcome.step"]),
+            metrics={name: float(one.values[-1]) for name, one in run.curves.items()},
+            arrays=run.arrays,
+            message=run.tags.get("outcome.message", ""),
+        )
+        index = int(run.tags[INDEX_TAG])
     trial = PlannedTrial(
-        index=int(run.tags[INDEX_TAG]),
+        index=index,
         key=run.tags["key"],
         name=run.name,
         overrides=run.overrides,
@@ -127,22 +131,6 @@ def recall(store: Store, run_id: str) -> Recalled:
         trial=parse(run.config).trial,
     )
     return Recalled(trial=trial, run_id=run_id, curves=curves, result=result, layout=run.layout)
-
-
-def _recorded_result(run: Any) -> Result:
-    """Return the result of a run, or raise a `RecordError` if a person has changed a tag that holds it."""
-    with as_recorded(f"a tag of run {run.info.run_id!r}"):
-        return _result(run.data.tags, last_metrics(run))
-
-
-def _result(tags: Mapping[str, str], metrics: Mapping[str, float]) -> Result:
-    return Result(
-        trial=0,
-        outcome=Outcome(tags["outcome"]),
-        step=int(tags["outcome.step"]),
-        metrics=metrics,
-        message=tags.get("outcome.message", ""),
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

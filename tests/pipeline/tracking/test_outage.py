@@ -278,7 +278,7 @@ def test_a_sweep_is_resumed_from_its_log_wherever_and_the_store_gets_what_it_lac
     log, found, undisturbed, proxy, experiment, tiny, tmp_path
 ):
     proxy.fault = None
-    assert len(find_past(proxy.uri, experiment, "a sweep").ended) < 3
+    assert len(find_past(proxy.uri, experiment, "a sweep").runs) < 3
     now = tmp_path / "elsewhere"
     now.mkdir()
 
