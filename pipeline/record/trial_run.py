@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import numpy as np
@@ -31,9 +31,6 @@ LONGEST_OUTPUT = 1_000_000
 
 _HALF = LONGEST_OUTPUT // 2
 
-_LOGGED = "val/"
-"""The prefix of the metrics whose points are logged: training has too many, and its curves hold them."""
-
 
 class TrialRun:
     """The run of one trial: ``run`` is the recorder's name of it, ``now`` its start in milliseconds since the epoch.
@@ -50,7 +47,7 @@ class TrialRun:
         self.result: Result | None = None
         self._outbox = outbox
         self._began = now
-        self._lines: dict[tuple[int, str], None] = {}
+        self._lines: list[str] = []
         self.output = Output()
 
     def start(self, opened: Opened, started: Started, setting: Mapping[str, str]) -> None:
@@ -90,9 +87,7 @@ class TrialRun:
 
     def add(self, progressed: Progressed, now: int) -> None:
         """Write the new points of a curve."""
-        points = self.points.add(progressed.curve, now)
-        self._log_points(points)
-        self._change.points += points
+        self._change.points += self.points.add(progressed.curve, now)
 
     def finish(self, finished: Finished, now: int) -> None:
         """Write the end of a trial that ended by itself."""
@@ -106,7 +101,8 @@ class TrialRun:
         change.key, change.arrays = self.trial.key, result.arrays
         message = f": {result.message}" if result.message else ""
         self._log(f"{result.outcome.value} at step {result.step}{message}", now)
-        self._log(f"at the end: {_numbers(self.points.last())}", now)
+        numbers = (f"{name} {value:.6g}" for name, value in sorted(self.points.last().items()))
+        self._log(f"at the end: {', '.join(numbers)}", now)
         place = f"place {layout.slot} of {layout.width}, {layout.threads} threads, {layout.blas}"
         self._log(f"computed on {layout.host}, {layout.device}: {place}", now)
         self._end("FAILED" if result.outcome is Outcome.FAILED else "FINISHED", now)
@@ -128,24 +124,14 @@ class TrialRun:
         """End the run, with the trial's log and its output if there is any; forget these two."""
         self.ended = True
         self._change.end = status, now
-        lines, output = sorted(self._lines, key=lambda line: line[0]), self.output.text()
-        log = "".join(f"{_time(time)} {text}\n" for time, text in lines)
-        self._lines, self.output = {}, Output()
+        log, output = "".join(self._lines), self.output.text()
+        self._lines, self.output = [], Output()
         self._outbox.add_texts(self.id, {TRIAL_LOG: log} | ({OUTPUT: output} if output else {}))
 
     def _log(self, text: str, now: int) -> None:
-        """Log an event; the same line at the same time is one line, so one that is reported twice is logged once."""
-        self._lines[now, text.strip().replace("\n", "\n    ")] = None
-
-    def _log_points(self, points: Sequence[Block]) -> None:
-        """Log the points of the validation metrics, one line a step."""
-        by_step: dict[tuple[int, int], dict[str, float]] = {}
-        for metric, values, times, steps in points:
-            if metric.startswith(_LOGGED):
-                for step, time, value in zip(steps.tolist(), times.tolist(), values.tolist(), strict=True):
-                    by_step.setdefault((step, time), {})[metric] = value
-        for (step, time), metrics in sorted(by_step.items()):
-            self._log(f"step {step}: {_numbers(metrics)}", time)
+        """Log an event; what it says in more than one line is indented."""
+        time = datetime.fromtimestamp(now / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        self._lines.append(f"{time} {text.strip()}".replace("\n", "\n    ") + "\n")
 
     @property
     def _change(self) -> Change:
@@ -263,11 +249,3 @@ class Output:
         """Return the output."""
         text = "".join([*self._start, *self._end])
         return text if self._total <= LONGEST_OUTPUT else f"{text[:_HALF]}\n...\n{text[-_HALF:]}"
-
-
-def _numbers(metrics: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:.6g}" for name, value in sorted(metrics.items()))
-
-
-def _time(now: int) -> str:
-    return datetime.fromtimestamp(now / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

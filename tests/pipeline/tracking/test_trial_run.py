@@ -105,7 +105,6 @@ def test_the_log_tells_what_happened_to_a_trial(store_uri, experiment, client, t
 
     assert logged(client, recorder.run_id(planned)) == [
         "started on there: gradient lr=1, 20 steps on tiny, from step 10",
-        "step 15: val/accuracy 0.75, val/loss 3.75",
         "attempt 2, after: lost with its worker; from step 10",
         "complete at step 20",
         "at the end: test/accuracy 0.75, train/loss 15, val/accuracy 0.75, val/loss 3.75",
