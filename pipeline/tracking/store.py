@@ -141,19 +141,14 @@ class Store:
             return
         from mlflow.entities import Dataset as Entity  # noqa: PLC0415  # takes seconds to import
         from mlflow.entities import DatasetInput, InputTag  # noqa: PLC0415  # takes seconds to import
-        from mlflow.exceptions import MlflowException  # noqa: PLC0415  # takes seconds to import
-        from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415  # takes seconds to import
 
         # MLflow limits a digest to 36 characters; a tag of the run holds the whole.
         name, digest = change.data
         entity = Entity(name, digest[:36], source_type="local", source=name)
         inputs = [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])]
-        try:
-            self.client.log_inputs(self._id(run), inputs)
-        except (MlflowException, SQLAlchemyError):
-            # MLflow looks a data set up and then inserts it: when two sweeps do so at once the second insert fails,
-            # and its retry finds the data set.
-            self.client.log_inputs(self._id(run), inputs)
+        log = functools.partial(self.client.log_inputs, self._id(run), inputs)
+        if refusals(log):
+            log()  # MLflow looks a data set up and then inserts it: another sweep may have inserted it in between
         change.data = None
 
     def _log_values(self, run: str, change: Change) -> None:
