@@ -28,7 +28,6 @@ from pipeline.config.schema import parse
 from pipeline.errors import RecordError
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record import protocol
-from pipeline.record.artifacts import trial_config
 
 LOG_NAMES = "record-*.log"
 """The pattern of the names of log files."""
@@ -287,7 +286,7 @@ class Codec:
     def _encoded_trial(self, trial: PlannedTrial) -> dict[str, Any]:
         self._trials[trial.key] = trial
         overrides = [redact(text) for text in trial.overrides]
-        config = trial_config(trial.config) | ({"sweep": trial.config["sweep"]} if "sweep" in trial.config else {})
+        config = {name: value for name, value in trial.config.items() if name not in {"cluster", "tracking"}}
         return {"index": trial.index, "key": trial.key, "name": trial.name, "overrides": overrides, "config": config}
 
     def _decoded(self, value: Any, blobs: io.BytesIO) -> Any:

@@ -42,7 +42,6 @@ WRITE_VARIABLES = {
 }
 
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
-_PROBE_STATEMENTS = ("BEGIN IMMEDIATE", "CREATE TABLE descent_sweeps_probe (x)")
 
 _Query = Callable[[str], Any]
 """Executes a statement in a database and returns a cursor."""
@@ -93,8 +92,10 @@ def probe(uri: str, *, create: bool, experiment: str | None = None) -> None:
     except ValueError:
         # The text of the error would show a part of a password that holds a slash, as the port.
         raise unreachable(uri, "its host must be a name or an address, its port a number below 65536") from None
-    if host is None or port is None or _uses_proxy(parts.scheme, host):
+    if host is None or port is None:
         return
+    if parts.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(host):
+        return  # the proxy finds the host
     try:
         socket.create_connection((host, port), timeout=_PROBE_SECONDS).close()
     except OSError as error:
@@ -273,11 +274,10 @@ def _probe_file(uri: str, file: Path, *, create: bool, experiment: str | None) -
     try:
         if file.exists():
             with contextlib.closing(sqlite3.connect(file, timeout=_PROBE_SECONDS)) as connection:
-                # A write that is rolled back shows that the file is a database, and that it and its folder are
-                # writable.
-                for statement in _PROBE_STATEMENTS if create else ():
-                    connection.execute(statement)
-                connection.rollback()
+                if create:  # a write that is rolled back shows that the file and its folder are writable
+                    connection.execute("BEGIN IMMEDIATE")
+                    connection.execute("CREATE TABLE descent_sweeps_probe (x)")
+                    connection.rollback()
                 _check_tables(uri, connection, experiment)
         else:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -295,10 +295,6 @@ def _check_tables(uri: str, connection: sqlite3.Connection, experiment: str | No
         stage = connection.execute(statement, (experiment,)).fetchone()
         if stage is not None and stage[0] != "active":
             raise _deleted(str(experiment))
-
-
-def _uses_proxy(scheme: str, host: str) -> bool:
-    return scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(host)
 
 
 def _check_revision(uri: str, query: _Query) -> None:

@@ -79,10 +79,23 @@ class Exporter:
 
         ``stopped`` says that the sweep was stopped and somebody waits for its end: the store has less time to answer.
         """
-        self._store.answered = time.monotonic()  # patience begins now
+        self._store.answered = began = time.monotonic()  # patience begins now
         self._closing.set()
         self._due.set()
-        self._wait(self._timing.hurry if stopped else self._timing.patience)
+        patience, warned = self._timing.hurry if stopped else self._timing.patience, self._log is None
+        while not self._ended.wait(min(self._timing.retry, 0.5)):
+            now = time.monotonic()
+            silent = now - self._store.answered
+            if silent > patience or (self._hurry.is_set() and (self._failure or silent > _GRACE)):
+                break
+            if not warned and (self._failure or now > began + _GRACE):
+                warned = True
+                _log.warning(
+                    "waiting for the store, at most %.0f s (Ctrl-C stops waiting); this command then writes what is "
+                    "missing: python -m pipeline.backfill %s",
+                    patience,
+                    shlex.quote(str(self._log)),
+                )
         done, failure = self._ended.is_set(), self._failure
         self._store.given_up.set()
         if done and failure is None:
@@ -91,28 +104,12 @@ class Exporter:
         silent = time.monotonic() - self._store.answered
         return brief(failure) if failure else f"no answer for {silent:.0f} s"
 
-    def _wait(self, patience: float) -> None:
-        began, warned = time.monotonic(), False
-        while not self._ended.wait(min(self._timing.retry, 0.5)):
-            now = time.monotonic()
-            silent = now - self._store.answered
-            if silent > patience or (self._hurry.is_set() and (self._failure or silent > _GRACE)):
-                break
-            if not warned and self._log is not None and (self._failure or now > began + _GRACE):
-                warned = True
-                _log.warning(
-                    "waiting for the store, at most %.0f s (Ctrl-C stops waiting); this command then writes what is "
-                    "missing: python -m pipeline.backfill %s",
-                    patience,
-                    shlex.quote(str(self._log)),
-                )
-
     def _work(self) -> None:
         try:
             with Quiet(self._faults):
                 while self._export():
                     pass
-                if not self._store.given_up.is_set() or self._failure is None:
+                if self._failure is None:
                     self._finish()
         except Exception as error:  # noqa: BLE001  # whatever a store raises must not end the sweep
             self._faults.write("nothing more is written to the store", "".join(traceback.format_exception(error)))

@@ -165,7 +165,7 @@ class MlflowRecorder:
         parent = ""
         if sweep is not None:
             tags = artifacts.run_tags(sweep.provenance, sweep.overrides, Data.of(self._dataset))
-            tags |= {SWEEP_KEY_TAG: sweep.key} | ({LOG_TAG: str(self._log.path)} if self._log.path else {})
+            tags |= {SWEEP_KEY_TAG: sweep.key, LOG_TAG: str(self._log.path or "")}
             store = self._store
             parent = store.create_run(artifacts.shorten(sweep.name, artifacts.LONGEST_NAME), tags, _now())
             store.client.set_experiment_tag(store.experiment_id, *sweep_view(parent, sweep.trials, sweep.criterion))
