@@ -43,7 +43,8 @@ class Runs:
 
     The changes depend on the entries alone (but for the names of files of arrays), so any process can replay a log.
     ``experiment`` is the id of the experiment in the store; ``runs`` maps the keys of trials to their runs; ``names``
-    are the names of all runs, also of replaced ones; that of a run older than the log is its id in the store.
+    are the names of all runs, also of replaced ones; they begin with ``prefix``, but that of a run older than the log
+    is its id in the store.
     """
 
     def __init__(self, opened: Opened, experiment: str) -> None:
@@ -54,6 +55,7 @@ class Runs:
         self.parent = None if sweep is None else SweepRun(opened, sweep, self.runs, self.outbox, experiment)
         self.closed = False
         self.names: set[str] = set()
+        self.prefix = f"run-{hashlib.sha256(opened.log.encode()).hexdigest()[:12]}"
 
     @property
     def root(self) -> str | None:
@@ -131,8 +133,7 @@ class Runs:
     def _new_name(self, now: int) -> str:
         # The names of consecutive runs are ascending: random names would make each transaction change every page of
         # the store's indices. With the time, none is given again where the end of a log was lost.
-        log = hashlib.sha256(self.opened.log.encode()).hexdigest()[:12]
-        name = f"run-{log}{now:012x}{len(self.names):08x}"
+        name = f"{self.prefix}{now:012x}{len(self.names):08x}"
         self.names.add(name)
         return name
 

@@ -181,7 +181,12 @@ def open_experiment(client: MlflowClient, uri: str, name: str) -> str:
 
 def children(client: MlflowClient, experiment_id: str, parent: str) -> Iterator[Any]:
     """Yield the runs of a sweep's trials."""
-    wanted, page = f"tags.`mlflow.parentRunId` = '{parent}'", None
+    return search_runs(client, experiment_id, f"tags.`mlflow.parentRunId` = '{parent}'")
+
+
+def search_runs(client: MlflowClient, experiment_id: str, wanted: str) -> Iterator[Any]:
+    """Yield the runs of an experiment that match a filter."""
+    page = None
     while page != "":
         runs = client.search_runs([experiment_id], wanted, max_results=_PAGE_SIZE, page_token=page)
         yield from runs

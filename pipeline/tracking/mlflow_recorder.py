@@ -180,7 +180,7 @@ class MlflowRecorder:
         if entries > stored:
             _log.warning("%d missing reports were written to the record, from %s", entries - stored, self._log.path)
         store = self._store
-        store.load_ids(past.run_id)
+        store.load_ids(self._runs.prefix)
         tags = artifacts.run_tags(sweep.provenance, sweep.overrides, self._runs.opened.data)
         tags = {name: tags[name] for name in PLACE_TAGS if name in tags} | sweep.criterion.tags()
         tags |= {LOG_TAG: str(self._log.path or ""), ENTRIES_TAG: str(min(stored, entries))}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.address import how_to_look
 from pipeline.record.outbox import Change
 from pipeline.record.runs import Runs
-from pipeline.tracking.connection import children, open_experiment, refusals
+from pipeline.tracking.connection import open_experiment, refusals, search_runs
 from pipeline.tracking.model import register
 
 if TYPE_CHECKING:
@@ -74,10 +74,10 @@ class Store:
                 refused += refusals(functools.partial(write, run, change))
         return refused
 
-    def load_ids(self, parent: str) -> None:
-        """Load into ``ids`` the runs of a sweep that another process has created."""
-        runs = children(self.client, self.experiment_id, parent)
-        self.ids |= {run.data.tags[RUN_TAG]: run.info.run_id for run in runs if RUN_TAG in run.data.tags}
+    def load_ids(self, prefix: str) -> None:
+        """Load into ``ids`` the runs that another process has created by names that begin with ``prefix``."""
+        runs = search_runs(self.client, self.experiment_id, f"tags.`{RUN_TAG}` LIKE '{prefix}%'")
+        self.ids |= {run.data.tags[RUN_TAG]: run.info.run_id for run in runs}
 
     def find(self, run: str) -> str | None:
         """Return the id of a run that may have been created by another process, or by a request without an answer.

@@ -154,21 +154,42 @@ def backfill(path: Path, uri: str | None) -> Backfilled:
         answer. It may be called again.
     """
     uri = absolute(uri or _address(path))
-    with contextlib.closing(Log.open(path)) as log:
+    with contextlib.closing(Log.open(path)) as log, http_variables(uri, WRITE_VARIABLES):
         entries = log.read()
         _, opened = next(entries, (0, None))
         if not isinstance(opened, Opened):
             raise RecordError(f"the log must begin with how its record was opened, got {path}")
-        with http_variables(uri, WRITE_VARIABLES):
-            tags, experiment = _parent(uri, opened, path)
-            stored = int(tags.get(ENTRIES_TAG, "0"))
-            backfilling = _Backfill(open_store(uri, experiment), log, opened, stored)
-            try:
-                for now, entry in entries:
-                    backfilling.apply(entry, now)
-            except DamagedError as error:
-                backfilling.lost.append(f"the log is damaged, and what follows is lost: {error}")
-            return backfilling.close()
+        tags, experiment = _parent(uri, opened, path)
+        stored, store = int(tags.get(ENTRIES_TAG, "0")), open_store(uri, experiment)
+        runs, lost = Runs(opened, store.experiment_id), list[str]()
+        _retried(store, store.load_ids, runs.prefix)
+
+        def write() -> None:
+            changes = runs.outbox.drain(max(log.entries, stored))
+            refused = _retried(store, store.apply, changes)
+            lost.extend(f"the store refused a write: {redact(str(error))}" for error in refused)
+
+        if stored:
+            runs.outbox.discard()
+        try:
+            for now, entry in entries:
+                runs.apply(entry, now)
+                if log.entries <= stored:
+                    runs.outbox.discard()
+                elif log.entries % _ENTRIES_PER_WRITE == 0:
+                    write()
+        except DamagedError as error:
+            lost.append(f"the log is damaged, and what follows is lost: {error}")
+        write()
+        if not runs.closed:
+            lost.append("the log has no end: its sweep was killed, or the file was cut short")
+            is_running = partial(_retried, store, store.is_running)
+            names = runs.abandon(is_running, time.time_ns() // 1_000_000, _WITHOUT_END)
+            write()
+            lost += [f"the run {store.with_ids(name)} is ended as KILLED, its end is lost" for name in names]
+        _retried(store, store.delete_duplicates)
+        written = max(0, log.entries - stored)
+        return Backfilled(entries=written, look=store.how_to_look(runs), lost=tuple(lost))
 
 
 def _address(path: Path) -> str:
@@ -207,55 +228,13 @@ def _parent(uri: str, opened: Opened, path: Path) -> tuple[Mapping[str, str], st
     return tags, experiment
 
 
-class _Backfill:
-    """Writes a ``log`` to a ``store``, which has its first ``stored`` entries."""
-
-    def __init__(self, store: Store, log: Log, opened: Opened, stored: int) -> None:
-        self.lost: list[str] = []
-        self._store, self._log, self._stored = store, log, stored
-        self._runs = Runs(opened, store.experiment_id)
-        if opened.parent:
-            self._retry(lambda: store.load_ids(opened.parent))
-        self._write_if_due()
-
-    def apply(self, entry: object, now: int) -> None:
-        """Apply the entry that was read last."""
-        self._runs.apply(entry, now)
-        self._write_if_due()
-
-    def close(self) -> Backfilled:
-        """Write the rest, end the runs that no process will end, and return what was done."""
-        self._write()
-        if not self._runs.closed:
-            self.lost.append("the log has no end: its sweep was killed, or the file was cut short")
-            running, now = self._store.is_running, time.time_ns() // 1_000_000
-            names = self._runs.abandon(lambda run: self._retry(partial(running, run)), now, _WITHOUT_END)
-            self._write()
-            self.lost += [f"the run {self._store.with_ids(name)} is ended as KILLED, its end is lost" for name in names]
-        self._retry(self._store.delete_duplicates)
-        written = max(0, self._log.entries - self._stored)
-        return Backfilled(entries=written, look=self._store.how_to_look(self._runs), lost=tuple(self.lost))
-
-    def _write_if_due(self) -> None:
-        if self._log.entries <= self._stored:
-            self._runs.outbox.discard()
-        elif self._log.entries % _ENTRIES_PER_WRITE == 0:
-            self._write()
-
-    def _write(self) -> None:
-        changes, root = self._runs.outbox.drain(max(self._log.entries, self._stored)), self._runs.root
-        if not self._runs.opened.parent and root is not None and root not in self._store.ids:
-            self._retry(lambda: self._store.find(root))
-        refused = self._retry(lambda: self._store.apply(changes)) if changes else []
-        self.lost += [f"the store refused a write: {redact(str(error))}" for error in refused]
-
-    def _retry(self, action: Callable[[], T]) -> T:
-        """Call ``action``, and retry it if the store does not answer."""
-        for number in range(TRIES):
-            try:
-                return action()
-            except Exception as error:
-                if number == TRIES - 1 or lacks_tables(error):
-                    raise unreachable(self._store.uri, error) from error
-            time.sleep(PAUSE)
-        raise AssertionError
+def _retried(store: Store, action: Callable[..., T], *arguments: object) -> T:
+    """Call ``action``, and retry it if the store does not answer."""
+    for number in range(TRIES):
+        try:
+            return action(*arguments)
+        except Exception as error:
+            if number == TRIES - 1 or lacks_tables(error):
+                raise unreachable(store.uri, error) from error
+        time.sleep(PAUSE)
+    raise AssertionError
