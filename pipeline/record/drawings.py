@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.plan.plan import PlannedTrial
-from pipeline.record.protocol import Series
-from pipeline.reports import Searched
+from pipeline.record.protocol import Drew, Recalled, Series
+from pipeline.reports import Finished, Searched
 from pipeline.results.standing import Standing
 from tasks.datasets.dataset import Dataset
 from tasks.events import Result
@@ -94,36 +94,32 @@ class InThisThread:
         """Do nothing."""
 
 
-def is_large(runs: Runs) -> bool:
-    """Return whether a sweep has so many trials that its trainings have no figures of their own.
-
-    Another's sweeper may launch it in batches: then it is large once more trials are known.
-    """
-    parent = runs.parent
-    return parent is not None and max(parent.sweep.size, len(parent.tally.standings)) > DRAWN_TRIALS
-
-
-def draws(runs: Runs, trial: PlannedTrial) -> bool:
-    """Return whether a trial of a sweep has figures: in a large one only tasks other than training."""
-    return not is_large(runs) or not trial.trial.task.trains
-
-
-def drawn_part(runs: Runs, trial: PlannedTrial, result: Result) -> Result:
-    """Return the part of a trial's result that its figures need: no arrays if it has no figures."""
-    return result if draws(runs, trial) else dataclasses.replace(result, arrays={})
-
-
 class Drawings:
     """The figures of the ``runs`` of a record; one thread calls all methods.
 
     A lone trial and the winner of a sweep have all figures, the other trials of a sweep the quick ones, in a large
-    sweep none. ``errors`` are those of figures that could not be drawn.
+    sweep only those of tasks other than training. ``errors`` are those of figures that could not be drawn.
     """
 
     def __init__(self, runs: Runs, dataset: Dataset, figures: Figures, drawers: Drawers) -> None:
         self.errors: list[Exception] = []
         self._runs, self._dataset, self._figures, self._drawers = runs, dataset, figures, drawers
         self._pending: list[tuple[PlannedTrial | None, Future[Images]]] = []
+        self._undrawn: dict[str, tuple[PlannedTrial, Result]] = {}  # of an earlier process, by key
+
+    def replay(self, entry: object) -> None:
+        """Remember what an earlier process, which has logged this entry, has ended and not drawn."""
+        if isinstance(entry, Finished | Recalled):
+            drawn = entry.result if self._draws(entry.trial) else dataclasses.replace(entry.result, arrays={})
+            self._undrawn[entry.trial.key] = entry.trial, drawn
+        elif isinstance(entry, Drew) and entry.trial is not None:
+            self._undrawn.pop(entry.trial.key, None)
+
+    def draw_missing(self) -> None:
+        """Draw the figures that an earlier process did not draw before it was killed, of trials that it ended."""
+        for key in self._undrawn.keys() & self._runs.results():
+            self.end(*self._undrawn[key])
+        self._undrawn = {}
 
     def end(self, trial: PlannedTrial, result: Result) -> None:
         """Draw a trial that has ended; in a large sweep downsample its curves."""
@@ -131,11 +127,11 @@ class Drawings:
         if parent is None:
             self._draw_trial(trial, result)
             return
-        if draws(self._runs, trial):
+        if self._draws(trial):
             for draw in (self._figures.quick, *self._figures.added):
                 if draw is not None:
                     self.draw(trial, draw, trial, result, points.series())
-        if is_large(self._runs) and not parent.may_win(trial):
+        if self._is_large and not parent.may_win(trial):
             points.thin(CURVE_POINTS)
 
     def end_sweep(self) -> None:
@@ -177,10 +173,19 @@ class Drawings:
         wait([drawn for _, drawn in self._pending])
         self._drawers.close()
 
+    @property
+    def _is_large(self) -> bool:
+        """Whether a sweep is large: another's sweeper may launch it in batches, of which more become known."""
+        parent = self._runs.parent
+        return parent is not None and max(parent.sweep.size, len(parent.tally.standings)) > DRAWN_TRIALS
+
+    def _draws(self, trial: PlannedTrial) -> bool:
+        return not self._is_large or not trial.trial.task.trains
+
     def _draw_trial(self, trial: PlannedTrial, result: Result) -> None:
         curves = self._runs.runs[trial.key].points.series()
         if self._figures.trial is not None:
             self.draw(trial, self._figures.trial, trial, result, curves, self._dataset.sample(SHOWN_EXAMPLES))
-        if self._runs.parent is None or not draws(self._runs, trial):
+        if self._runs.parent is None or not self._draws(trial):
             for draw in self._figures.added:
                 self.draw(trial, draw, trial, result, curves)

@@ -19,7 +19,7 @@ from pipeline.config.settings import counted
 from pipeline.errors import RecordError
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record import artifacts
-from pipeline.record.drawings import Drawers, Drawings, Figures, InThisThread, drawn_part
+from pipeline.record.drawings import Drawers, Drawings, Figures, InThisThread
 from pipeline.record.log import DamagedError, Log
 from pipeline.record.outbox import Change
 from pipeline.record.page import sweep_view
@@ -30,7 +30,6 @@ from pipeline.record.protocol import (
     Opened,
     Past,
     Provenance,
-    Recalled,
     Resumed,
     SweepHeader,
     ranked_by,
@@ -48,7 +47,6 @@ from pipeline.tracking.sqlite_store import open_store
 from pipeline.tracking.store import ENTRIES_TAG
 from pipeline.tracking.unfinished import SWEEP_KEY_TAG, adopt, recall
 from tasks.datasets.dataset import Dataset
-from tasks.events import Result
 
 _log = logging.getLogger(__name__)
 
@@ -79,7 +77,6 @@ class MlflowRecorder:
         self.drawers = drawers or InThisThread()
         self._experiment, self._folder = experiment, folder
         self._figures, self._register_model = figures or Figures(), register_model
-        self._undrawn: dict[str, Result] = {}  # of trials that ended in an earlier process, by key
         self._lock = threading.Lock()  # guards the runs and their outbox
         self._timing = timing
         self._writer = Writer(self._flush, interval=timing.flush)
@@ -99,12 +96,11 @@ class MlflowRecorder:
             else:
                 past = self._resume(sweep, past, provenance)
             self._variables = stack.pop_all()  # until the record is closed
-        self._drawings = Drawings(self._runs, dataset, self._figures, self.drawers)
         self._exporter = Exporter(
             self._store, self._log.path, self._next_changes, self._faults, self._hurry, self._timing
         )
         if past is not None:
-            self._writer.submit(self._draw_missing)
+            self._writer.submit(self._drawings.draw_missing)
         self._writer.start()
         return past
 
@@ -189,8 +185,8 @@ class MlflowRecorder:
         for key, run_id in reversed(list(past.runs.items())):  # in the order in which they started
             if key not in logged:
                 entry = recall(store, run_id)
-                self._undrawn[key] = drawn_part(self._runs, entry.trial, entry.result)
                 self._record(entry, _now())
+                self._drawings.replay(entry)
         self._record(Resumed(uri=redact(self.uri), sweep=sweep, provenance=provenance), _now())
         parent = self._runs.parent
         assert parent is not None, "only a sweep is resumed"
@@ -220,13 +216,10 @@ class MlflowRecorder:
             for now, logged in log.read():
                 entry = ranked_by(logged, criterion)
                 if isinstance(entry, Opened):
-                    self._runs = Runs(entry, self._store.experiment_id)
+                    self._follow(entry)
                 else:
                     self._runs.apply(entry, now)
-                if isinstance(entry, Finished | Recalled):
-                    self._undrawn[entry.trial.key] = drawn_part(self._runs, entry.trial, entry.result)
-                if isinstance(entry, Drew) and entry.trial is not None:
-                    self._undrawn.pop(entry.trial.key, None)
+                self._drawings.replay(entry)
                 if log.entries <= stored:
                     self._runs.outbox.discard()
         except DamagedError as error:
@@ -247,7 +240,7 @@ class MlflowRecorder:
         self._open_runs(past.run_id, sweep, Provenance())
 
     def _open_runs(self, parent: str, sweep: SweepHeader | None, provenance: Provenance) -> None:
-        """Append the first entry of a log, and make its `Runs`."""
+        """Append the first entry of a log, and follow it."""
         opened = Opened(
             log=uuid.uuid4().hex,
             uri=redact(self.uri),
@@ -257,8 +250,13 @@ class MlflowRecorder:
             data=Data.of(self._dataset),
             provenance=provenance,
         )
-        self._runs = Runs(opened, self._store.experiment_id)
+        self._follow(opened)
         self._log.append(_now(), opened)
+
+    def _follow(self, opened: Opened) -> None:
+        """Make what follows from a log: its runs and their figures."""
+        self._runs = Runs(opened, self._store.experiment_id)
+        self._drawings = Drawings(self._runs, self._dataset, self._figures, self.drawers)
 
     def _record(self, entry: object, now: int) -> None:
         """Append an entry of the time ``now`` to the log, apply it to the runs, and do what follows from it.
@@ -284,12 +282,6 @@ class MlflowRecorder:
         with self._lock:
             self._runs.refresh(self._timing.refresh)
         self._log.sync()
-
-    def _draw_missing(self) -> None:
-        """Draw the figures that an earlier process did not draw before it was killed, of trials that it ended."""
-        undrawn, self._undrawn = self._undrawn, {}
-        for key in undrawn.keys() & self._runs.results() if undrawn else ():
-            self._drawings.end(self._runs.runs[key].trial, undrawn[key])
 
     def _register_winner(self) -> None:
         """Register the winner of a sweep as a model, while figures are drawn."""
