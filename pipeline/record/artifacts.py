@@ -72,12 +72,8 @@ def params(config: Mapping[str, Any]) -> dict[str, str]:
 def run_tags(provenance: Mapping[str, str], overrides: Sequence[str], data: Data) -> dict[str, str]:
     """Return the tags of a run with this provenance, these command-line overrides and this data."""
     tags = {f"mlflow.{name}": provenance[ours] for ours, name in _MLFLOW_NAMES.items() if ours in provenance}
-    tags |= {"mlflow.source.name": "pipeline", "mlflow.source.type": "LOCAL"}
-    tags |= {
-        "overrides": redact(" ".join(overrides)),
-        "dataset": data.name,
-        "dataset.digest": data.digest,
-    }
+    tags |= {"mlflow.source.name": "pipeline", "mlflow.source.type": "LOCAL", "overrides": redact(" ".join(overrides))}
+    tags |= {"dataset": data.name, "dataset.digest": data.digest}
     return {key: shorten(storable(value), LONGEST_TAG) for key, value in (tags | dict(provenance)).items()}
 
 

@@ -99,8 +99,7 @@ class MlflowRecorder:
         self._exporter = Exporter(
             self._store, self._log.path, self._next_changes, self._faults, self._hurry, self._timing
         )
-        if past is not None:
-            self._writer.submit(self._drawings.draw_missing)
+        self._writer.submit(self._drawings.draw_missing)
         self._writer.start()
         return past
 
@@ -171,8 +170,11 @@ class MlflowRecorder:
         """Resume a sweep, from its log or else from the store alone, and return what is known of it."""
         stored = int(past.tags.get(ENTRIES_TAG, "0"))
         entries = self._replay_log(past, stored, sweep.criterion)
-        if not entries:
-            self._replace_log(sweep, past)
+        if not entries:  # the results of its trials are read from the store
+            self._log = Log.begin(self._folder)
+            swept = {name: text for name, text in past.tags.items() if name == summary.SWEPT}
+            known = dataclasses.replace(sweep, provenance={**sweep.provenance, **swept})
+            self._open_runs(past.run_id, known, Provenance())
         if entries > stored:
             _log.warning("%d missing reports were written to the record, from %s", entries - stored, self._log.path)
         store = self._store
@@ -200,9 +202,8 @@ class MlflowRecorder:
     def _replay_log(self, past: Past, stored: int, criterion: Criterion) -> int:
         """Replay the log of a sweep, of which the store has ``stored`` entries, and return how many it has.
 
-        Its trials are ranked by the ``criterion``, so that the winner may be any of them.
-
-        If there is no log, or its start is damaged, return 0 and leave no log open.
+        Its trials are ranked by the ``criterion``, so that the winner may be any of them. If there is no log, or its
+        start is damaged, return 0 and leave no log open.
         """
         path = Path(past.tags.get(LOG_TAG, ""))
         if not path.is_file():
@@ -230,14 +231,6 @@ class MlflowRecorder:
             return 0
         self._log = log
         return log.entries
-
-    def _replace_log(self, sweep: SweepHeader, past: Past) -> None:
-        """Begin a new log for a sweep whose log cannot be read: the results of its trials are read from the store."""
-        self._log = Log.begin(self._folder)
-        if summary.SWEPT in past.tags:
-            provenance = {**sweep.provenance, summary.SWEPT: past.tags[summary.SWEPT]}
-            sweep = dataclasses.replace(sweep, provenance=provenance)
-        self._open_runs(past.run_id, sweep, Provenance())
 
     def _open_runs(self, parent: str, sweep: SweepHeader | None, provenance: Provenance) -> None:
         """Append the first entry of a log, and follow it."""
