@@ -295,11 +295,9 @@ def _check_tables(uri: str, connection: sqlite3.Connection, experiment: str | No
     if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone():
         return  # MLflow will create its tables
     _check_revision(uri, connection.execute)
-    statement = "SELECT lifecycle_stage FROM experiments WHERE name = ?"
-    with contextlib.suppress(sqlite3.OperationalError):  # the creation of the store was interrupted
-        stage = connection.execute(statement, (experiment,)).fetchone()
-        if stage is not None and stage[0] != "active":
-            raise _deleted(str(experiment))
+    deleted = "SELECT 1 FROM experiments WHERE name = ? AND lifecycle_stage != 'active'"
+    if connection.execute(deleted, (experiment,)).fetchone():
+        raise _deleted(str(experiment))
 
 
 def _check_revision(uri: str, query: _Query) -> None:
