@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from pipeline.config.settings import counted
-from pipeline.record.protocol import CLOCKED
 from pipeline.results.cells import ended, interval, with_deviation
 from pipeline.results.comparisons import (
     Comparison,
@@ -172,7 +171,7 @@ def _paragraphs(sentences: Iterable[str]) -> str:
 def _trials(sweep: RecordedSweep) -> str:
     runs = sweep.runs
     first = _is_ranked(sweep) and not are_repeated(sweep.settings)  # with repeats, no trial is the winner
-    measured = {name for run in runs for name in run.metrics if not name.startswith(CLOCKED)}
+    measured = {name for run in runs for name in run.metrics}
     metrics = sweep.criterion.columns(run.metrics for run in runs) or sorted(measured)
     rows = [[run.trial, *(_value(run, name) for name in metrics), _outcome(run)] for run in runs[:_MOST_ROWS]]
     numbers = range(1, 1 + len(metrics))

@@ -116,11 +116,7 @@ class Reader:
         prefix = f"{tags['key']}/" if PACK_TAG in tags else ""
         with answering(self.uri):
             experiment = self._client.get_experiment(run.info.experiment_id).name
-            history = {
-                metric: self._client.get_metric_history(run_id, metric)
-                for metric in sorted(run.data.metrics)
-                if not metric.startswith(_CLOCKED)
-            }
+            history = {metric: self._client.get_metric_history(run_id, metric) for metric in _measured(run)}
         return RecordedRun(
             run_id=run_id,
             name=run.info.run_name,
@@ -201,9 +197,14 @@ class Reader:
             }
 
 
+def _measured(run: Any) -> list[str]:
+    """Return the names of the metrics of a run that are part of its trial's result."""
+    return sorted(metric for metric in run.data.metrics if not metric.startswith(_CLOCKED))
+
+
 def _last_metrics(run: Any) -> dict[str, float]:
     """Return the last value of each metric of a run, as it was reported."""
-    return {name: float(_with_infinities(np.array([value]))[0]) for name, value in run.data.metrics.items()}
+    return {name: float(_with_infinities(np.array([run.data.metrics[name]]))[0]) for name in _measured(run)}
 
 
 def _one_a_trial(runs: Iterable[Any]) -> list[Any]:
