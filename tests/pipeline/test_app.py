@@ -179,7 +179,7 @@ def test_one_trial_in_this_process(tmp_path):
     )
 
     assert end.returncode == 0, end.stderr
-    assert "gradient lr=0.5 batch=32 steps=20 synthetic" in end.stdout
+    assert "gradient lr=0.5 batch=32 steps=20 evaluate_every=10 synthetic" in end.stdout
     assert "complete" in end.stdout
     assert "mlflow ui --backend-store-uri sqlite:" in end.stdout
     assert list(tmp_path.glob("outputs/*/*/.hydra/config.yaml"))

@@ -27,6 +27,7 @@ class Interrupting:
         if name == "tasks.errors":
             signal.raise_signal(signal.SIGINT)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what is in the background without it
 sys.meta_path.insert(0, Interrupting)
 runpy.run_module(sys.argv[1], run_name="__main__")
 """

@@ -49,6 +49,10 @@ def value(proposal):
     return (float(given["x"]) - 1) ** 2 + int(given["n"]) + (given["c"] != "a")
 
 
+COUNT = 14
+"""Proposals, of which a sampler learns from the ends of the first ten."""
+
+
 def searched(search, count, at_once=4):
     """Return the proposals of a search that gets their values in batches, the last of a batch first."""
     proposals = []
@@ -62,9 +66,9 @@ def searched(search, count, at_once=4):
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_every_sampler_proposes_points_of_the_space_and_the_same_again(name):
-    proposals = searched(made(name), 24)
+    proposals = searched(made(name), COUNT)
 
-    assert [one.number for one in proposals] == list(range(24))
+    assert [one.number for one in proposals] == list(range(COUNT))
     for one in proposals:
         given = dict(text.split("=") for text in one.overrides)
         assert list(given) == ["x", "n", "c", "y"]
@@ -72,23 +76,23 @@ def test_every_sampler_proposes_points_of_the_space_and_the_same_again(name):
         assert float(given["x"]) % 0.25 == 0
         assert given["n"] in {"1", "2", "3", "4"}
         assert given["c"] in {"a", "b", "null"}
-    assert proposals == searched(made(name), 24)
+    assert proposals == searched(made(name), COUNT)
     if name != "qmc":  # whose points are the same whatever the seed, unless they are scrambled
-        assert proposals != searched(made(name, seed=1), 24)
+        assert proposals != searched(made(name, seed=1), COUNT)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_every_sampler_goes_on_from_proposals_of_the_past_and_contradicts_none(name):
-    before = searched(made(name), 16)
+    before = searched(made(name), COUNT)
 
     search = made(name, past=[one.overrides for one in before])
-    again = searched(search, 16)
-    new = searched(search, 8)
+    again = searched(search, COUNT)
+    new = searched(search, 4)
 
     assert again == before
-    assert [one.number for one in new] == list(range(16, 24))
+    assert [one.number for one in new] == list(range(COUNT, COUNT + 4))
     # It does not begin anew.
-    assert [one.overrides for one in new] != [one.overrides for one in before[:8]]
+    assert [one.overrides for one in new] != [one.overrides for one in before[:4]]
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
