@@ -7,33 +7,22 @@ import importlib
 import sys
 from importlib.util import spec_from_file_location
 
-import numpy as np
 import pytest
 
 from pipeline.config.contract import violation
 from pipeline.config.identity import key, packages_of
-from pipeline.config.packages import offers, package, packages
+from pipeline.config.packages import packages
 from pipeline.config.schema import describe, parse
-from pipeline.config.tables import TABLES, _added, added, faults
+from pipeline.config.tables import TABLES, added, faults
 from pipeline.hydra.groups import keys
 from pipeline.plan.plan import Point
-from pipeline.record.protocol import Series
 from pipeline.sweep.planning import plan_points
-from tasks.errors import ConfigError, SweepError
-from tasks.events import Outcome, Result
+from tasks.errors import ConfigError
 from tasks.losses import LOSSES, Softmax
 from tests.pipeline import commands
-from tests.pipeline.packaging import install
+from tests.pipeline.config.installed import LOSS, ROW, clear_caches
 from tests.pipeline.session import session
 
-LOSS = """
-from dataclasses import dataclass
-from tasks.losses import Softmax
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cooled(Softmax):
-    temperature: float = 2.0
-"""
 TASK = """
 from dataclasses import dataclass
 from tasks.single import Single
@@ -43,35 +32,9 @@ class Fit(Single):
     def train(self, trial, data):
         return {}
 """
-ROW = "[descent_sweeps.losses]\ncooled = warm_losses:Cooled\n"
 
 WITH_COOLED = ", ".join(sorted([*LOSSES, "cooled"]))
 """The losses that there are beside the package of these tests."""
-
-
-def clear_caches():
-    """Forget the packages found, so that newly installed or changed ones are found."""
-    for cached in (offers, packages, package, _added):
-        cached.cache_clear()
-
-
-@pytest.fixture
-def site(tmp_path, monkeypatch):
-    """Return a maker of installed packages, which the tables then know."""
-    folder = tmp_path / "site"
-
-    def make(name="warm-losses", code=LOSS, rows=ROW, **more):
-        place = install(folder, name, code, rows, **more)
-        monkeypatch.syspath_prepend(str(folder))
-        sys.modules.pop(place.name, None)
-        clear_caches()
-        return place
-
-    yield make
-    monkeypatch.undo()
-    for name in ("warm_losses", "cold_losses"):
-        sys.modules.pop(name, None)
-    clear_caches()
 
 
 def test_a_row_of_a_package_is_a_row(site):
@@ -237,71 +200,6 @@ def test_every_row_of_our_own_keeps_its_contract():
     rows = [(table.contract, name, row) for table in TABLES.values() for name, row in table.own.items()]
     assert {name: cause for contract, name, row in rows if (cause := violation(row, contract))} == {}
     assert all(dataclasses.is_dataclass(row) for _, _, row in rows)
-
-
-FIGURES = """
-from dataclasses import dataclass
-from typing import ClassVar
-
-@dataclass(frozen=True)
-class Line:
-    of: ClassVar[str] = "trial"
-
-    def draw(self, trials):
-        (one,) = trials
-        return repr((one.name, one.config["learning_rate"], one.curves["loss"][1].tolist(), dict(one.metrics))).encode()
-
-@dataclass(frozen=True)
-class Crowd:
-    of: ClassVar[str] = "sweep"
-
-    def draw(self, trials):
-        return b"" if len(trials) < 2 else repr([one.outcome for one in trials]).encode()
-"""
-
-
-def test_figures_of_a_package_are_drawn_of_trials_and_sweeps(site, trial):
-    from pipeline.figures.drawing import all_figures, sweep_figures
-    from pipeline.record.drawings import TrialRecord
-    from pipeline.results.standing import Standing
-
-    rows = "[descent_sweeps.figures]\nline = warm_losses:Line\ncrowd = warm_losses:Crowd\n"
-    site(code=FIGURES, rows=rows)
-    planned = trial("mine", learning_rate=0.5)
-    series = {"loss": Series(steps=np.array([1, 2]), values=np.array([3.0, 4.0]))}
-    result = Result(trial=0, outcome=Outcome.COMPLETE, step=2, metrics={"loss": 4.0})
-
-    (draw_line,) = all_figures().added
-    assert draw_line(planned, result, series) == {"line.png": b"('mine', 0.5, [3.0, 4.0], {'loss': 4.0})"}
-    records = [
-        TrialRecord(standing=Standing(trial=planned, outcome=o), curves=series) for o in (Outcome.COMPLETE, None)
-    ]
-    assert sweep_figures()[-1](records) == {"crowd.png": b"['complete', 'not finished']"}
-    assert sweep_figures()[-1](records[:1]) == {}
-    assert added() == {"warm-losses 0.1": {"figure": ["crowd", "line"]}}
-
-
-@pytest.mark.parametrize(
-    ("code", "message"),
-    [
-        ("raise OSError('no font')", r"^crowd of warm-losses 0\.1: OSError: no font"),
-        ("return 'crowd.png'", r"^crowd of warm-losses 0\.1 must return the bytes of a PNG, got 'crowd.png'"),
-    ],
-)
-def test_a_figure_that_cannot_be_drawn_is_named(site, code, message):
-    from pipeline.figures.drawing import sweep_figures
-
-    drawn = FIGURES.partition("return b")[0] + code
-    site(code=drawn, rows="[descent_sweeps.figures]\ncrowd = warm_losses:Crowd\n")
-
-    with pytest.raises(SweepError, match=message):
-        sweep_figures()[-1]([])
-
-
-def test_a_figure_is_of_a_trial_or_of_a_sweep(site):
-    site(code=FIGURES.replace('"sweep"', '"run"'), rows="[descent_sweeps.figures]\ncrowd = warm_losses:Crowd\n")
-
-    assert [fault.partition(": ")[2] for fault in faults()] == ["must be of trial or sweep, got 'run'"]
 
 
 @pytest.mark.slow

@@ -6,62 +6,13 @@ import math
 import statistics
 
 import pytest
-from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from pipeline.search import samplers
-from pipeline.search.samplers import sampler_configs
-from pipeline.search.search import Search
-from pipeline.search.space import space_of
-from pipeline.search.study import Options, StudyError
+from pipeline.search.study import StudyError
 from tasks.errors import ConfigError
+from tests.pipeline.search.searching import COUNT, SAMPLERS, made, searched, value, x_of
 
-SPACE = ("x=range(-2,2,step=0.25)", "n=int(interval(1,4))", "c=a,b,null", "y=1")
-NEEDED = {"cmaes": "cmaes", "gp": "torch"}
-SAMPLERS = [
-    pytest.param(
-        name,
-        marks=pytest.mark.skipif(
-            name in NEEDED and importlib.util.find_spec(NEEDED[name]) is None, reason=f"needs {NEEDED.get(name)}"
-        ),
-    )
-    for name in sampler_configs()
-]
 pytestmark = pytest.mark.filterwarnings("ignore")  # samplers warn of what they cannot do with a choice
-
-
-def made(
-    name="tpe", space=SPACE, past=(), directions=("minimize",), storage=None, extend=None, *, resume=False, **options
-):
-    spanned = space_of(OverridesParser.create().parse_overrides(list(space)))
-    config = sampler_configs()[name] | options
-    kept = {"storage": storage, "study_name": "one", "extend": extend, "resume": resume}
-    search = Search(spanned, Options(sampler=config, directions=directions, **kept))
-    search.recall(past)
-    return search
-
-
-def x_of(proposal):
-    return float(proposal.overrides[0].split("=")[1])
-
-
-def value(proposal):
-    given = dict(text.split("=") for text in proposal.overrides)
-    return (float(given["x"]) - 1) ** 2 + int(given["n"]) + (given["c"] != "a")
-
-
-COUNT = 14
-"""Proposals, of which a sampler learns from the ends of the first ten."""
-
-
-def searched(search, count, at_once=4):
-    """Return the proposals of a search that gets their values in batches, the last of a batch first."""
-    proposals = []
-    while len(proposals) < count:
-        batch = [search.ask() for _ in range(min(at_once, count - len(proposals)))]
-        for proposal in reversed(batch):
-            search.tell(proposal.number, [value(proposal)])
-        proposals += batch
-    return proposals
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -163,82 +114,6 @@ def test_nothing_told_has_no_best():
     assert search.importances() == {}
 
 
-def test_a_study_in_a_database_goes_on_and_is_not_told_twice(tmp_path):
-    storage = f"sqlite:///{tmp_path}/study.db"
-    before = searched(made(storage=storage), 8)
-    search = made(storage=storage, past=[one.overrides for one in before])
-
-    assert searched(search, 8) == before
-    assert len(search._study.trials) == 8
-    assert search.results()["best_value"] == min(map(value, before))
-
-
-@pytest.mark.parametrize("name", ["random", "nsgaii"])
-def test_a_search_without_a_seed_proposes_other_points_where_its_study_has_trials(tmp_path, name):
-    storage = f"sqlite:///{tmp_path}/study.db"
-    before = searched(made(name, storage=storage), 8)
-    after = searched(made(name, storage=storage), 8)
-
-    assert [one.overrides for one in after] != [one.overrides for one in before]
-
-    # and one that is resumed: it began with as many trials in the study as it has proposed
-    search = made(name, storage=storage, resume=True)
-    first = search.ask()
-    search.recall([one.overrides for one in after])
-    again = [first, *(search.ask() for _ in after[1:])]
-
-    assert again == after
-    assert [search.ask().overrides for _ in after] not in [[one.overrides for one in part] for part in (before, after)]
-
-
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_a_search_in_a_database_is_resumed_with_its_first_proposal_whatever_it_has_learned_since(tmp_path, name):
-    # given a search that has learned, between two others in the same study
-    storage = f"sqlite:///{tmp_path}/study.db"
-    searched(made(name, space=(*SPACE[:3], "y=0"), storage=storage), 2)
-    before = searched(made(name, storage=storage), 12)
-    searched(made(name, space=(*SPACE[:3], "y=2"), storage=storage), 2)
-
-    search = made(name, storage=storage, resume=True)
-    first = search.ask()
-    search.recall([one.overrides for one in before])
-    again = [first, *(search.ask() for _ in before[1:])]
-    new = [search.ask() for _ in range(4)]
-
-    assert again == before
-    assert [trial.number for trial in search._trials] == [*range(2, 14), *range(16, 20)]
-    assert [one.overrides for one in new] != [one.overrides for one in before[:4]]
-
-
-def test_what_a_killed_process_was_running_has_failed_in_its_study_once_it_is_resumed_and_no_more_than_that(tmp_path):
-    # given a search of which two proposals are in no record, and another process that runs one in the same study
-    storage = f"sqlite:///{tmp_path}/study.db"
-    killed = made(storage=storage)
-    before = [killed.ask() for _ in range(6)]
-    killed.tell(0, [value(before[0])])
-    made(space=(*SPACE[:3], "y=2"), storage=storage).ask()
-
-    search = made(storage=storage, resume=True)
-    search.ask()
-    search.recall([one.overrides for one in before[:4]])
-    for _ in range(4):
-        search.ask()
-
-    states = [trial.state.name for trial in search._study.trials]
-    assert states == ["COMPLETE", "RUNNING", "RUNNING", "RUNNING", "FAIL", "FAIL", "RUNNING", "RUNNING"]
-
-
-def test_a_search_without_a_record_leaves_what_is_running_in_its_study_since_that_may_be_another_process(tmp_path):
-    storage = f"sqlite:///{tmp_path}/study.db"
-    _ = [made(storage=storage).ask() for _ in range(2)]
-
-    search = made(storage=storage, resume=True)
-    for _ in range(3):
-        search.ask()
-
-    assert {trial.state.name for trial in search._study.trials} == {"RUNNING"}
-
-
 def test_a_long_past_is_repeated_and_pruned_without_a_copy_of_all_its_trials_each_time(monkeypatch):
     before = searched(made(), 12)
     search, copied = made(past=[one.overrides for one in before]), []
@@ -289,25 +164,6 @@ def test_a_sampler_that_cannot_search_for_several_objectives_is_refused_before_i
         made("cmaes", directions=("minimize", "maximize"))
 
 
-@pytest.mark.parametrize(
-    ("other", "message"),
-    [
-        ({"directions": ("maximize",)}, "is to minimize, this search to maximize"),
-        ({"directions": ("minimize", "minimize")}, "is to minimize, this search to minimize, minimize"),
-        ({"space": ("x=1,2",)}, "has x in FloatDistribution.*, this search in CategoricalDistribution"),
-        ({"space": ("c=a,b",)}, "has c in CategoricalDistribution.*, this search in CategoricalDistribution"),
-    ],
-)
-def test_a_study_of_another_kind_is_refused_and_left_alone(tmp_path, other, message):
-    storage = f"sqlite:///{tmp_path / 'study.db'}"
-    searched(made(storage=storage), 2)
-
-    with pytest.raises(StudyError, match=f"study_name must be a study of the same kind, one in .* {message}"):
-        made(storage=storage, **other)
-
-    assert len(made(storage=storage, space=("x=range(-3,4,step=0.5)", "z=1,2"))._study.trials) == 2
-
-
 def test_a_grid_sampler_has_its_grid_by_its_short_name_too():
     search = made("grid", space=("c=a,b",), _target_="GridSampler")
 
@@ -330,11 +186,6 @@ def test_a_past_of_another_space_is_refused():
         made("random", past=[["x=7", "n=1", "c=a"]]).ask()
 
 
-def test_a_storage_that_cannot_be_reached_is_refused():
-    with pytest.raises(StudyError, match="must be a database that Optuna can use, got no://where"):
-        made(storage="no://where")
-
-
 def test_the_values_of_a_grid_are_proposed_once_each():
     search = made("grid")
 
@@ -342,28 +193,6 @@ def test_the_values_of_a_grid_are_proposed_once_each():
 
     assert len(proposals) == search.points == 16 * 4 * 3
     assert math.isfinite(search.results()["best_value"])
-
-
-def test_the_values_of_a_grid_are_proposed_once_each_whatever_the_study_in_a_database_holds(tmp_path):
-    space, storage = ("a=1,2,3", "b=x,y"), f"sqlite:///{tmp_path}/study.db"
-
-    def proposed(search, count):
-        return [search.ask().overrides for _ in range(count)]
-
-    alone = proposed(made("grid", space=space), 6)
-    killed = proposed(made("grid", space=space, storage=storage), 4)  # before it had a record
-    resumed = made("grid", space=space, storage=storage, resume=True)
-    again = proposed(resumed, 6)
-    for number in range(6):
-        resumed.tell(number, [1.0])
-    after = made("grid", space=space, storage=storage)
-    recalled = made("grid", space=space, storage=storage, past=again[2:5])
-
-    assert len(set(alone)) == 6
-    assert killed == alone[:4]
-    assert again == alone
-    assert proposed(after, 6) == alone
-    assert proposed(recalled, 6) == [*again[2:5], *again[:2], again[5]]
 
 
 def test_a_search_goes_on_from_what_a_users_own_code_has_added_to_its_points():

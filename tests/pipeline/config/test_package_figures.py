@@ -1,0 +1,73 @@
+"""Figures that installed packages add."""
+
+import numpy as np
+import pytest
+
+from pipeline.config.tables import added, faults
+from pipeline.record.protocol import Series
+from tasks.errors import SweepError
+from tasks.events import Outcome, Result
+
+FIGURES = """
+from dataclasses import dataclass
+from typing import ClassVar
+
+@dataclass(frozen=True)
+class Line:
+    of: ClassVar[str] = "trial"
+
+    def draw(self, trials):
+        (one,) = trials
+        return repr((one.name, one.config["learning_rate"], one.curves["loss"][1].tolist(), dict(one.metrics))).encode()
+
+@dataclass(frozen=True)
+class Crowd:
+    of: ClassVar[str] = "sweep"
+
+    def draw(self, trials):
+        return b"" if len(trials) < 2 else repr([one.outcome for one in trials]).encode()
+"""
+
+
+def test_figures_of_a_package_are_drawn_of_trials_and_sweeps(site, trial):
+    from pipeline.figures.drawing import all_figures, sweep_figures
+    from pipeline.record.drawings import TrialRecord
+    from pipeline.results.standing import Standing
+
+    rows = "[descent_sweeps.figures]\nline = warm_losses:Line\ncrowd = warm_losses:Crowd\n"
+    site(code=FIGURES, rows=rows)
+    planned = trial("mine", learning_rate=0.5)
+    series = {"loss": Series(steps=np.array([1, 2]), values=np.array([3.0, 4.0]))}
+    result = Result(trial=0, outcome=Outcome.COMPLETE, step=2, metrics={"loss": 4.0})
+
+    (draw_line,) = all_figures().added
+    assert draw_line(planned, result, series) == {"line.png": b"('mine', 0.5, [3.0, 4.0], {'loss': 4.0})"}
+    records = [
+        TrialRecord(standing=Standing(trial=planned, outcome=o), curves=series) for o in (Outcome.COMPLETE, None)
+    ]
+    assert sweep_figures()[-1](records) == {"crowd.png": b"['complete', 'not finished']"}
+    assert sweep_figures()[-1](records[:1]) == {}
+    assert added() == {"warm-losses 0.1": {"figure": ["crowd", "line"]}}
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("raise OSError('no font')", r"^crowd of warm-losses 0\.1: OSError: no font"),
+        ("return 'crowd.png'", r"^crowd of warm-losses 0\.1 must return the bytes of a PNG, got 'crowd.png'"),
+    ],
+)
+def test_a_figure_that_cannot_be_drawn_is_named(site, code, message):
+    from pipeline.figures.drawing import sweep_figures
+
+    drawn = FIGURES.partition("return b")[0] + code
+    site(code=drawn, rows="[descent_sweeps.figures]\ncrowd = warm_losses:Crowd\n")
+
+    with pytest.raises(SweepError, match=message):
+        sweep_figures()[-1]([])
+
+
+def test_a_figure_is_of_a_trial_or_of_a_sweep(site):
+    site(code=FIGURES.replace('"sweep"', '"run"'), rows="[descent_sweeps.figures]\ncrowd = warm_losses:Crowd\n")
+
+    assert [fault.partition(": ")[2] for fault in faults()] == ["must be of trial or sweep, got 'run'"]

@@ -1,0 +1,130 @@
+"""A search in a database: its study goes on, is resumed, and is shared with others."""
+
+import pytest
+
+from pipeline.search.study import StudyError
+from tests.pipeline.search.searching import SAMPLERS, SPACE, made, searched, value
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # samplers warn of what they cannot do with a choice
+
+
+def test_a_study_in_a_database_goes_on_and_is_not_told_twice(tmp_path):
+    storage = f"sqlite:///{tmp_path}/study.db"
+    before = searched(made(storage=storage), 8)
+    search = made(storage=storage, past=[one.overrides for one in before])
+
+    assert searched(search, 8) == before
+    assert len(search._study.trials) == 8
+    assert search.results()["best_value"] == min(map(value, before))
+
+
+@pytest.mark.parametrize("name", ["random", "nsgaii"])
+def test_a_search_without_a_seed_proposes_other_points_where_its_study_has_trials(tmp_path, name):
+    storage = f"sqlite:///{tmp_path}/study.db"
+    before = searched(made(name, storage=storage), 8)
+    after = searched(made(name, storage=storage), 8)
+
+    assert [one.overrides for one in after] != [one.overrides for one in before]
+
+    # and one that is resumed: it began with as many trials in the study as it has proposed
+    search = made(name, storage=storage, resume=True)
+    first = search.ask()
+    search.recall([one.overrides for one in after])
+    again = [first, *(search.ask() for _ in after[1:])]
+
+    assert again == after
+    assert [search.ask().overrides for _ in after] not in [[one.overrides for one in part] for part in (before, after)]
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_search_in_a_database_is_resumed_with_its_first_proposal_whatever_it_has_learned_since(tmp_path, name):
+    # given a search that has learned, between two others in the same study
+    storage = f"sqlite:///{tmp_path}/study.db"
+    searched(made(name, space=(*SPACE[:3], "y=0"), storage=storage), 2)
+    before = searched(made(name, storage=storage), 12)
+    searched(made(name, space=(*SPACE[:3], "y=2"), storage=storage), 2)
+
+    search = made(name, storage=storage, resume=True)
+    first = search.ask()
+    search.recall([one.overrides for one in before])
+    again = [first, *(search.ask() for _ in before[1:])]
+    new = [search.ask() for _ in range(4)]
+
+    assert again == before
+    assert [trial.number for trial in search._trials] == [*range(2, 14), *range(16, 20)]
+    assert [one.overrides for one in new] != [one.overrides for one in before[:4]]
+
+
+def test_what_a_killed_process_was_running_has_failed_in_its_study_once_it_is_resumed_and_no_more_than_that(tmp_path):
+    # given a search of which two proposals are in no record, and another process that runs one in the same study
+    storage = f"sqlite:///{tmp_path}/study.db"
+    killed = made(storage=storage)
+    before = [killed.ask() for _ in range(6)]
+    killed.tell(0, [value(before[0])])
+    made(space=(*SPACE[:3], "y=2"), storage=storage).ask()
+
+    search = made(storage=storage, resume=True)
+    search.ask()
+    search.recall([one.overrides for one in before[:4]])
+    for _ in range(4):
+        search.ask()
+
+    states = [trial.state.name for trial in search._study.trials]
+    assert states == ["COMPLETE", "RUNNING", "RUNNING", "RUNNING", "FAIL", "FAIL", "RUNNING", "RUNNING"]
+
+
+def test_a_search_without_a_record_leaves_what_is_running_in_its_study_since_that_may_be_another_process(tmp_path):
+    storage = f"sqlite:///{tmp_path}/study.db"
+    _ = [made(storage=storage).ask() for _ in range(2)]
+
+    search = made(storage=storage, resume=True)
+    for _ in range(3):
+        search.ask()
+
+    assert {trial.state.name for trial in search._study.trials} == {"RUNNING"}
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"directions": ("maximize",)}, "is to minimize, this search to maximize"),
+        ({"directions": ("minimize", "minimize")}, "is to minimize, this search to minimize, minimize"),
+        ({"space": ("x=1,2",)}, "has x in FloatDistribution.*, this search in CategoricalDistribution"),
+        ({"space": ("c=a,b",)}, "has c in CategoricalDistribution.*, this search in CategoricalDistribution"),
+    ],
+)
+def test_a_study_of_another_kind_is_refused_and_left_alone(tmp_path, other, message):
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    searched(made(storage=storage), 2)
+
+    with pytest.raises(StudyError, match=f"study_name must be a study of the same kind, one in .* {message}"):
+        made(storage=storage, **other)
+
+    assert len(made(storage=storage, space=("x=range(-3,4,step=0.5)", "z=1,2"))._study.trials) == 2
+
+
+def test_a_storage_that_cannot_be_reached_is_refused():
+    with pytest.raises(StudyError, match="must be a database that Optuna can use, got no://where"):
+        made(storage="no://where")
+
+
+def test_the_values_of_a_grid_are_proposed_once_each_whatever_the_study_in_a_database_holds(tmp_path):
+    space, storage = ("a=1,2,3", "b=x,y"), f"sqlite:///{tmp_path}/study.db"
+
+    def proposed(search, count):
+        return [search.ask().overrides for _ in range(count)]
+
+    alone = proposed(made("grid", space=space), 6)
+    killed = proposed(made("grid", space=space, storage=storage), 4)  # before it had a record
+    resumed = made("grid", space=space, storage=storage, resume=True)
+    again = proposed(resumed, 6)
+    for number in range(6):
+        resumed.tell(number, [1.0])
+    after = made("grid", space=space, storage=storage)
+    recalled = made("grid", space=space, storage=storage, past=again[2:5])
+
+    assert len(set(alone)) == 6
+    assert killed == alone[:4]
+    assert again == alone
+    assert proposed(after, 6) == alone
+    assert proposed(recalled, 6) == [*again[2:5], *again[:2], again[5]]
