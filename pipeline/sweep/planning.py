@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from pipeline.sweep.engines import group_count, thread_count, widest
 from pipeline.sweep.resume import sweep_key
 from pipeline.sweep.source import PointSource
 from tasks.arrays.devices import DEVICE_BLOCKS, HOST_BLOCKS
-from tasks.arrays.stacking import form
+from tasks.arrays.stacking import Form, form
 from tasks.cost import DataSize
 from tasks.datasets.dataset import Dataset
 from tasks.errors import ConfigError, require
@@ -90,7 +90,7 @@ def plan_points(
     for trial in trials:
         check_trial(trial, dataset)
     if config.device == "cpu":  # a row may know the library of another device only
-        _rehearse(trials, dataset)
+        _rehearse(trials, known, dataset)
     # Those known have been checked already, so the last of each task stands for them: they may be thousands.
     trials += {type(one.trial.task): one.trial for one in known}.values()
     check_metric(config.sweep, trials, dataset)
@@ -103,17 +103,22 @@ def plan_points(
     return make_plan(points, dataset, known=known, swept=swept)
 
 
-def _rehearse(trials: Sequence[Trial], dataset: Dataset) -> None:
-    """Rehearse the rows of packages that trials use, those of one form once."""
-    rehearsed = set()
+def _rehearse(trials: Sequence[Trial], known: Sequence[PlannedTrial], dataset: Dataset) -> None:
+    """Rehearse the rows of packages that trials use, those of one form once, and none that those before have used."""
     for group, rehearsal in REHEARSALS.items():
-        added = {row for name, row in TABLES[group].items() if name not in TABLES[group].own}
-        for trial in trials if added else ():
-            row = getattr(trial, group)
-            if type(row) in added and group not in trial.task.unused(trial) and form(row) not in rehearsed:
-                rehearsed.add(form(row))
-                with np.errstate(all="ignore"):  # as where trials are computed
-                    rehearsal(trial, dataset)
+        if set(TABLES[group]) - set(TABLES[group].own):
+            before = _added(group, (one.trial for one in known))
+            for one, trial in _added(group, trials).items():
+                if one not in before:
+                    with np.errstate(all="ignore"):  # as where trials are computed
+                        rehearsal(trial, dataset)
+
+
+def _added(group: str, trials: Iterable[Trial]) -> dict[Form, Trial]:
+    """Return a trial for each form of a package's row that trials use."""
+    own = set(TABLES[group].own.values())
+    rows = [(getattr(trial, group), trial) for trial in trials]
+    return {form(row): one for row, one in rows if type(row) not in own and group not in one.task.unused(one)}
 
 
 def values_of(examples: Sequence[Point]) -> SweptValues | None:

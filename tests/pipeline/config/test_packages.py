@@ -15,7 +15,7 @@ from pipeline.config.packages import packages
 from pipeline.config.schema import describe, parse
 from pipeline.config.tables import TABLES, added, faults
 from pipeline.hydra.groups import keys
-from pipeline.plan.plan import Point
+from pipeline.plan.plan import Point, make_plan
 from pipeline.sweep.planning import plan_points
 from tasks.errors import ConfigError
 from tasks.losses import LOSSES, Softmax
@@ -105,6 +105,10 @@ def test_a_row_that_breaks_its_protocol_is_refused_before_anything_starts(site):
 
     with pytest.raises(ConfigError, match=r"^Cooled.losses must return a loss of every example, .* got \(2, 2, 4\)"):
         plan_points([point], config.dataset.load(), config)
+
+    # and a row that trials of an earlier plan have used is not rehearsed again
+    known = make_plan([point], config.dataset.load()).trials
+    assert len(plan_points([dataclasses.replace(point, index=1)], config.dataset.load(), config, known).folded) == 1
 
 
 def test_what_is_no_data_set_is_refused_by_its_type(site):
