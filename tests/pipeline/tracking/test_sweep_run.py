@@ -1,19 +1,15 @@
-"""A sweep's parent run has a table, a description and figures, however the sweep ends."""
+"""A sweep's parent run has a table and a description, however the sweep ends."""
 
 import dataclasses
 import time
-from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 
 from pipeline.address import redact
-from pipeline.errors import RecordError
-from pipeline.record.drawings import CURVE_POINTS, DRAWN_TRIALS, Drawings, Figures
 from pipeline.record.page import BEST, Reference, describe
-from pipeline.record.protocol import Data, Opened, Provenance
-from pipeline.record.runs import Runs
-from pipeline.reports import Finished, Planned, Progressed, Started
+from pipeline.record.protocol import Data, Provenance
+from pipeline.reports import Finished, Progressed, Started
 from pipeline.results.criterion import Criterion
 from pipeline.results.tally import Tally
 from pipeline.tracking.exporter import Timing
@@ -207,145 +203,3 @@ def test_a_sweep_that_is_resumed_under_another_ranking_has_the_winner_of_that(
     assert found.trial.name == winner
     assert "weights" in found.result.arrays
     assert client.get_run(parent_of(again)).data.tags.items() >= criterion.tags().items()
-
-
-@pytest.mark.parametrize("known", ["at first", "in batches", "as a number"])
-@pytest.mark.parametrize(("count", "quick"), [(DRAWN_TRIALS, ["quick"]), (DRAWN_TRIALS + 1, [])])
-def test_a_sweep_draws_its_winner_and_of_the_others_what_is_quick(
-    store_uri, experiment, client, tiny, trial, layout, count, quick, known
-):
-    trials = [trial("bad"), trial("good")]
-    waiting = [trial(f"waiting {k}") for k in range(count - 2)]
-    first = header(*trials, *waiting) if known == "at first" else header(*trials)
-    recorder = MlflowRecorder(
-        store_uri,
-        experiment,
-        figures=Figures(
-            trial=lambda *_: {"whole": b""},
-            quick=lambda *_: {"quick": b""},
-            sweep=[lambda records: {"+".join(record.standing.trial.name for record in records[:2]): b""}],
-        ),
-    )
-    recorder.open(dataclasses.replace(first, total=count if known == "as a number" else 0), tiny, Provenance())
-    if known == "in batches":
-        recorder.record(Planned(trials=tuple(waiting)))
-    for planned, accuracy in zip(trials, (0.25, 0.75), strict=True):
-        recorder.record(Started(trial=planned))
-        recorder.record(Finished(trial=planned, result=done(**{"val/accuracy": accuracy}), layout=layout))
-    recorder.close("FINISHED")
-
-    ids = [*map(recorder.run_id, trials), parent_of(recorder)]
-    drawn = [[Path(file.path).name for file in client.list_artifacts(run_id, "figures")] for run_id in ids]
-    assert drawn == [quick, [*quick, "whole"], ["good+bad"]]
-
-
-@pytest.mark.parametrize("known", ["at first", "in batches"])
-@pytest.mark.parametrize("logged", [True, False])
-def test_a_sweep_that_is_resumed_draws_what_is_not_drawn_also_of_trials_that_only_its_store_has(
-    store_uri, experiment, client, tiny, trial, layout, tmp_path, known, logged
-):
-    # given a sweep that was stopped before one of its figures was drawn, and whose log may be lost
-    one, other = trial("one"), trial("other")
-    drawn = []
-
-    def recorder(*failing):
-        def quick(planned, *_):
-            assert planned.name not in failing
-            drawn.append(planned.name)
-            return {"quick.png": b""}
-
-        return MlflowRecorder(store_uri, experiment, folder=tmp_path, figures=Figures(quick=quick))
-
-    first = recorder("other")
-    first.open(header(one, other), tiny, Provenance())
-    for planned in (one, other):
-        first.record(Finished(trial=planned, result=done(), layout=layout))
-    with pytest.raises(RecordError):
-        first.close("KILLED")
-    if not logged:
-        next(tmp_path.glob("record-*.log")).unlink()
-
-    # when it goes on with all of its trials, or with a first one to which the others are added
-    again, past = recorder(), find_past(store_uri, experiment, "a sweep")
-    trials = (one, other) if known == "at first" else (one,)
-    again.open(header(*trials), tiny, Provenance(), past)
-    again.record(Planned(trials=(one, other)))
-    again.close("FINISHED")
-
-    assert sorted(drawn) == (["one", "other"] if logged else ["one", "one", "other"])
-    for planned in (one, other):
-        assert [file.path for file in client.list_artifacts(again.run_id(planned), "figures")] == ["figures/quick.png"]
-
-
-def test_a_larger_sweep_keeps_few_points_of_all_but_its_winner_for_its_figures(
-    store_uri, experiment, client, tiny, trial, layout
-):
-    trials, seen, points = [trial("good"), trial("bad")], {}, 5 * CURVE_POINTS
-    waiting = [trial(f"waiting {k}") for k in range(DRAWN_TRIALS)]
-
-    def figures(records):
-        seen.update({record.standing.trial.name: len(record.curves["train/loss"].steps) for record in records[:2]})
-        return {}
-
-    recorder = MlflowRecorder(store_uri, experiment, figures=Figures(sweep=[figures]))
-    recorder.open(header(*trials, *waiting), tiny, Provenance())
-    for planned, accuracy in zip(trials, (0.75, 0.25), strict=True):
-        recorder.record(Started(trial=planned))
-        recorder.record(Progressed(trial=planned, curve=block(0, points, **{"train/loss": lambda s: s})))
-        recorder.record(Finished(trial=planned, result=done(**{"val/accuracy": accuracy}), layout=layout))
-    recorder.close("FINISHED")
-
-    assert seen == {"good": points, "bad": CURVE_POINTS}
-    assert len(client.get_metric_history(recorder.run_id(trials[1]), "train/loss")) == points
-
-
-class Slow:
-    """Has drawn when it is asked a second time whether it has."""
-
-    def __init__(self):
-        self.asked = 0
-
-    def submit(self, draw, *arguments):
-        drawn = Future()
-        drawn.set_result(draw(*arguments))
-        drawn.done = self._done
-        return drawn
-
-    def close(self):
-        pass
-
-    def _done(self):
-        self.asked += 1
-        return self.asked > 1
-
-
-def test_a_figure_that_is_done_while_the_record_looks_is_kept(tiny):
-    data, provenance = Data.of(tiny), Provenance()
-    opened = Opened(log="1", uri="", experiment="", parent="", sweep=None, data=data, provenance=provenance)
-    drawings = Drawings(Runs(opened, "1"), tiny, Figures(), Slow())
-
-    drawings.draw(None, lambda: {"loss.png": b"png"})
-    assert list(drawings.drain()) == []
-
-    assert list(drawings.drain()) == [(None, {"loss.png": b"png"})]
-
-
-def test_figures_that_cannot_be_drawn_are_counted_and_cost_nothing_else(
-    store_uri, experiment, client, tiny, trial, layout
-):
-    def broken(*_):
-        raise ValueError("no such colour")
-
-    planned = trial()
-    figures = Figures(trial=broken, quick=lambda *_: {"quick.png": b"png"}, added=[broken], sweep=[broken])
-    recorder = MlflowRecorder(store_uri, experiment, figures=figures)
-    recorder.open(header(planned), tiny, Provenance())
-    recorder.record(Started(trial=planned))
-    recorder.record(Finished(trial=planned, result=done(**{"val/accuracy": 0.5}), layout=layout))
-
-    with pytest.raises(RecordError, match=r"^3 figures could not be drawn, .* the first: no such colour"):
-        recorder.close("FINISHED")
-
-    assert client.get_run(parent_of(recorder)).info.status == "FINISHED"
-    assert "results.csv" in {file.path for file in client.list_artifacts(parent_of(recorder))}
-    assert [file.path for file in client.list_artifacts(recorder.run_id(planned), "figures")] == ["figures/quick.png"]
