@@ -201,7 +201,7 @@ class Disturbed:
         time.sleep(1000)
 
     def wait(self):
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not Path(self.folder, "go.part").exists():
             if time.monotonic() > deadline:
                 raise TimeoutError("nobody said go")
@@ -277,7 +277,7 @@ class Telling:
         labels = ray.get_runtime_context().get_node_labels()
         told = {"process": os.getpid(), "code": pipeline.__file__, "labels": labels}
         (Path(self.folder) / f"{os.getpid()}-{time.time_ns()}").write_text(json.dumps(told))
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while len(list(Path(self.folder).iterdir())) < self.together:
             if time.monotonic() > deadline:
                 raise TimeoutError("the other groups have not come")

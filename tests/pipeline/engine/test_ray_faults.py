@@ -1,15 +1,12 @@
 import os
-import random
 import signal
-import threading
 import time
 
 import numpy as np
-import psutil
 import pytest
 
 from pipeline.engine.protocol import run
-from pipeline.reports import Started
+from pipeline.reports import Checkpointed, Retried, Started
 from tests.clusters import start_cluster
 
 WORDLESS = "it ended without a message: by SIGKILL, as when the system is out of memory, or by os._exit"
@@ -33,40 +30,37 @@ def all_cpus_free_afterwards(cluster):
 
 
 @pytest.mark.usefixtures("all_cpus_free_afterwards")
-def test_workers_killed_at_random_go_on_from_their_checkpoints(computing, engine, tmp_path):
-    # given groups that take some seconds
+def test_trials_of_workers_that_are_killed_go_on_from_their_last_checkpoints(computing, engine, tmp_path):
+    # given groups that are not done before three workers have been killed
     points = computing.planned(4, steps=400, trial={"evaluate_every": 20})
-    task = computing.Disturbed(folder=str(tmp_path), pause=0.05, between=0.5)
+    task = computing.Disturbed(folder=str(tmp_path), pause=0.05, between=0.5, culprit=None, how="wait", step=380)
     groups = computing.groups_of(points, task=task)
-    over = threading.Event()
+    kept, killed, lost = dict.fromkeys(range(4), 0), set(), []
 
-    def kill_now_and_then():
-        generator = random.Random(6)
-        while not computing.attempts(tmp_path):
-            over.wait(0.1)
-        for _ in range(3):
-            if over.wait(generator.uniform(0.8, 1.4)):
-                return
-            while not (alive := [at for at, *_ in computing.attempts(tmp_path) if psutil.pid_exists(at)]):
-                if over.wait(0.1):
-                    return
-            os.kill(alive[-1], signal.SIGKILL)
+    def kill(report):
+        match report:
+            case Checkpointed(trials=trials, progress=progress):
+                kept.update({trial.index: progress.checkpoint.step for trial in trials})
+                process = next(at for at, *_, seeds in computing.attempts(tmp_path)[::-1] if trials[0].index in seeds)
+                if process not in killed and len(killed) < 3:
+                    os.kill(process, signal.SIGKILL)
+                    killed.add(process)
+                if len(killed) == 3:
+                    (tmp_path / "go.part").touch()
+            case Retried(trials=trials, step=step):
+                assert {kept[trial.index] for trial in trials} == {step}
+                lost.append(step)
 
-    # when workers are killed three times
-    killer = threading.Thread(target=kill_now_and_then)
-    killer.start()
-    curves, results, failures = computing.outcomes(engine(attempts=9, checkpoint_every=20), groups)
-    over.set()
-    killer.join()
+    # when they are, each after a checkpoint
+    curves, results, failures = computing.outcomes(engine(attempts=9, checkpoint_every=20), groups, kill)
 
-    # then all end as if nothing had been, and no more is computed again than lies between two checkpoints
+    # then all end as if nothing had been, and nothing that a checkpoint holds is computed again
     assert failures == {}
     assert set(results) == set(range(4))
     computing.assert_same_bits(curves, results, computing.undisturbed(points))
-    attempts = computing.attempts(tmp_path)
-    assert len(attempts) > len(groups)
-    assert any(first > 0 for _, first, _, _ in attempts)
-    assert sum((last - first) * len(seeds) for _, first, last, seeds in attempts) <= 1.5 * 400 * 4
+    assert len(lost) == 3
+    assert min(lost) > 0
+    assert {first for _, first, _, _ in computing.attempts(tmp_path)} == {0, *lost}
 
 
 @pytest.mark.usefixtures("all_cpus_free_afterwards")
@@ -173,10 +167,10 @@ def test_a_group_that_ended_in_time_while_the_driver_was_stopped_has_not_taken_t
 
     def stop(report):
         if isinstance(report, Started):
-            time.sleep(6.0)
+            time.sleep(9.0)
 
     groups = computing.groups_of(computing.planned(1, trial={"evaluate_every": 5}), task=task)
-    _, results, failures = computing.outcomes(engine(timeout=5.0), groups, stop)
+    _, results, failures = computing.outcomes(engine(timeout=8.0), groups, stop)
 
     assert failures == {}
     assert set(results) == {0}

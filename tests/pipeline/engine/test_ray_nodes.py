@@ -1,4 +1,3 @@
-import threading
 import time
 from dataclasses import replace
 
@@ -201,23 +200,21 @@ def test_a_node_dies_and_its_trials_move(computing, engine_of, nodes, tmp_path):
     # given two nodes with one CPU each
     nodes.resize(2)
     points = computing.planned(4, steps=200, trial={"evaluate_every": 20})
-    task = computing.Disturbed(folder=str(tmp_path), pause=0.1, between=0.3)
+    task = computing.Disturbed(folder=str(tmp_path), pause=0.1, between=0.3, culprit=None, how="wait", step=180)
     groups = computing.groups_of(points, task=task)
     assert len(groups) == 2
+    kept = set()
 
-    def die():
-        while not computing.attempts(tmp_path):
-            time.sleep(0.1)
-        time.sleep(2.0)
-        nodes.remove()
+    def die(report):
+        if isinstance(report, Checkpointed) and len(nodes.running) == 2:
+            kept.update(trial.index for trial in report.trials)
+            if len(kept) == len(points):
+                nodes.remove()
+                (tmp_path / "go.part").touch()
 
-    dying = threading.Thread(target=die)
-    dying.start()
-
-    # when one of them dies in the middle
+    # when one of them dies in the middle, after a checkpoint of both groups
     engine = engine_of(planned=2, options={"checkpoint_every": 20}, workers=2)
-    curves, results, failures = computing.outcomes(engine, groups)
-    dying.join()
+    curves, results, failures = computing.outcomes(engine, groups, die)
 
     # then its trials finish on the other, from their last checkpoint
     assert failures == {}
