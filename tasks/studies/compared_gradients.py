@@ -77,7 +77,7 @@ def relative_error(analytic: np.ndarray, numerical: np.ndarray, *, resolution: f
     return np.asarray(np.abs(analytic - numerical) / np.maximum(np.maximum(size, floor), np.finfo(np.float64).tiny))
 
 
-def verdict(k: int, h: float, layers: Mapping[str, Compared]) -> Result:
+def verdict(h: float, layers: Mapping[str, Compared]) -> Result:
     """Return the result: its arrays have the shape of a single layer, or are flat for several layers."""
     compared = Compared.joined(list(layers.values()))
     errors, smooth, places = compared.errors, compared.smooth, compared.places.reshape(2, -1)
@@ -112,7 +112,7 @@ def verdict(k: int, h: float, layers: Mapping[str, Compared]) -> Result:
         arrays["worst_layer"] = numbers[order]
         where = f" (in {list(layers)[numbers[order[0]]]})"
     return Result(
-        trial=k,
+        trial=0,
         outcome=Outcome.FAILED if failed else Outcome.COMPLETE,
         step=1,
         metrics=metrics,

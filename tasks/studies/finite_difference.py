@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from array_api_compat import array_namespace
 
 from tasks.arrays.array import Array
-from tasks.arrays.devices import HOST, host, in_precision, pieces
+from tasks.arrays.devices import host, in_precision, pieces
 from tasks.datasets.dataset import Dataset
 from tasks.errors import require
-from tasks.events import Checkpoint, Curve, Event, Outcome, Result
+from tasks.events import Curve, Event, Outcome, Result
 from tasks.fused.batches import Batch
 from tasks.fused.problem import Problem
 from tasks.losses import LOSSES
@@ -22,10 +22,9 @@ from tasks.models.model import ScoreLinear
 from tasks.rows import row_name
 from tasks.studies.error_curves import best_h, truncation_slope
 from tasks.studies.step_size import powers_of_ten
+from tasks.studies.study import Study
 from tasks.weight_space.gradients import SCHEMES
 from tasks.weight_space.points import (
-    TRAINING_FIELDS,
-    check_examples,
     chosen_examples,
     gaussian,
     gradient_at,
@@ -48,7 +47,7 @@ _AT_ONCE = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FiniteDifference:
+class FiniteDifference(Study):
     """Compare the directional derivative ``<gradient, V>`` with its forward and centred differences over many ``h``.
 
     ``h`` takes the powers of ten from ``10^lowest`` to ``10^highest``, ``per_decade`` of them a decade. The point is
@@ -61,9 +60,6 @@ class FiniteDifference:
     measured.) The reference is the analytic gradient in float64. Use ``loss=softmax``: the SVM loss has kinks, and
     its second and third derivatives are 0 elsewhere. Source: the notes, appendix.
     """
-
-    trains: ClassVar[bool] = False
-    needs_data: ClassVar[bool] = True
 
     lowest: int = -15
     highest: int = 0
@@ -81,53 +77,28 @@ class FiniteDifference:
         require_scale("task.weights_scale", self.weights_scale, zero=True)
         require_scale("task.direction_scale", self.direction_scale)
 
-    def unused(self, trial: Trial) -> frozenset[str]:  # noqa: ARG002  # whatever the trial
-        """Return the fields of training, and ``data_seed`` where all examples are used."""
-        return TRAINING_FIELDS | {"data_seed"} if self.examples is None else TRAINING_FIELDS
-
-    def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
-        """Return the trial itself: a comparison is never fused, its points are its trial axis."""
-        return (trial,)
-
-    def check(self, trial: Trial, dataset: Dataset) -> None:
-        """Refuse more examples than there are, and images that the model cannot take."""
-        check_examples(self.examples, dataset)
-        trial.model.check(dataset.image_shape)
-
-    def run(
-        self,
-        trials: Sequence[Trial],
-        dataset: Dataset,
-        *,
-        threads: int,
-        start: Checkpoint | None = None,  # noqa: ARG002  # a comparison is too short for checkpoints
-        checkpoint_every: int | None = None,  # noqa: ARG002
-        like: Array = HOST,
-    ) -> Iterator[Event]:
-        """Yield each trial's errors, as a curve with one point an ``h`` and as the arrays of its result.
+    def study(self, trial: Trial, dataset: Dataset, *, threads: int, like: Array) -> Iterator[Event]:
+        """Yield the errors, as a curve with one point an ``h`` and as the arrays of the result.
 
         The arrays are ``h`` ``(H,)``; ``quotients`` and relative ``errors`` (absolute where the derivative is 0),
         ``(2, 2, H)`` in the order of `PRECISIONS` and `SCHEMES`; ``best_h`` and ``slopes`` ``(2, 2)`` and the
         ``fitted`` first and last ``h`` of each slope ``(2, 2, 2)``, NaN where there is no truncation range; the exact
         ``derivative`` ``()``; and the ``weights``.
         """
-        for position, trial in enumerate(trials):
-            task = trial.task
-            assert isinstance(task, FiniteDifference)
-            h = powers_of_ten(task.lowest, task.highest, task.per_decade)
-            resident = dataset.on(like)
-            problems = [
-                Problem.of([trial], resident, like=in_precision(like, precision), threads=threads)
-                for precision in PRECISIONS
-            ]
-            batch = chosen_examples(problems[0], task.examples)
-            exact = problems[1]
-            weights = gaussian(exact, "initial weights", scale=task.weights_scale)
-            direction = gaussian(exact, "directions", 0, scale=task.direction_scale)
-            quotients = np.stack([difference_quotients(p, weights, direction, h, batch) for p in problems])
-            derivative = directional_derivative(exact, weights, direction, batch)
-            unit = exact.natural_scale / (task.direction_scale or exact.natural_scale)
-            yield from _events(trial, position, h, quotients, derivative, exact.named(weights), unit)
+        h = powers_of_ten(self.lowest, self.highest, self.per_decade)
+        resident = dataset.on(like)
+        problems = [
+            Problem.of([trial], resident, like=in_precision(like, precision), threads=threads)
+            for precision in PRECISIONS
+        ]
+        batch = chosen_examples(problems[0], self.examples)
+        exact = problems[1]
+        weights = gaussian(exact, "initial weights", scale=self.weights_scale)
+        direction = gaussian(exact, "directions", 0, scale=self.direction_scale)
+        quotients = np.stack([difference_quotients(p, weights, direction, h, batch) for p in problems])
+        derivative = directional_derivative(exact, weights, direction, batch)
+        unit = exact.natural_scale / (self.direction_scale or exact.natural_scale)
+        yield from _events(trial, h, quotients, derivative, exact.named(weights), unit)
 
 
 def directional_derivative(problem: Problem, weights: np.ndarray, direction: np.ndarray, batch: Batch) -> float:
@@ -156,7 +127,6 @@ def difference_quotients(
 
 def _events(
     trial: Trial,
-    position: int,
     h: np.ndarray,
     quotients: np.ndarray,
     derivative: float,
@@ -174,9 +144,9 @@ def _events(
             name = f"finite_difference/{precision}_{scheme}"
             curve[f"{name}_error"] = errors[p, d]
             metrics |= {f"{name}_best_h": float(best[p, d]), f"{name}_slope": float(slopes[p, d])}
-    yield Curve(trial=position, steps=np.arange(len(h)), metrics=curve)
+    yield Curve(trial=0, steps=np.arange(len(h)), metrics=curve)
     yield Result(
-        trial=position,
+        trial=0,
         outcome=Outcome.COMPLETE,
         step=len(h) - 1,
         metrics={name: value for name, value in metrics.items() if np.isfinite(value)},

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,14 +13,15 @@ from tasks.arrays.devices import HOST, host, in_precision
 from tasks.arrays.random_streams import stream
 from tasks.datasets.dataset import Dataset
 from tasks.errors import require, unknown_choice
-from tasks.events import Checkpoint, Event
+from tasks.events import Event
 from tasks.fused.batches import Batch
 from tasks.fused.problem import Problem
 from tasks.models.model import ScoreLinear
 from tasks.score_space import slopes as score_space
 from tasks.studies.compared_gradients import Compared, verdict
+from tasks.studies.study import Study
 from tasks.weight_space import slopes as plain_slopes
-from tasks.weight_space.points import TRAINING_FIELDS, check_examples, chosen_examples, gradient_at, require_examples
+from tasks.weight_space.points import chosen_examples, gradient_at, require_examples
 
 if TYPE_CHECKING:
     from tasks.trial import Trial
@@ -41,7 +41,7 @@ _SCALE = 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GradientCheck:
+class GradientCheck(Study):
     """Check the gradient by ``variable`` in float64, at ``scale`` times the model's draw, with centred differences.
 
     The loss is the mean over ``examples`` training examples (null: all; few examples have few kinks). ``h`` is the
@@ -54,9 +54,6 @@ class GradientCheck:
     example (null: all). The trial fails if a coordinate without a kink has a relative error above 1e-4.
     Source: the notes, "gradient check"; thresholds: CS231n, "Gradient checks".
     """
-
-    trains: ClassVar[bool] = False
-    needs_data: ClassVar[bool] = True
 
     variable: str = "weights"
     examples: int | None = 50
@@ -75,8 +72,7 @@ class GradientCheck:
 
     def unused(self, trial: Trial) -> frozenset[str]:
         """Return the fields of training, ``data_seed`` where all examples are used, by the data those of a penalty."""
-        del trial
-        unused = TRAINING_FIELDS | ({"data_seed"} if self.examples is None else set())
+        unused = Study.unused(self, trial)
         return unused if self.variable == "weights" else unused | {"regularizer", "regularization"}
 
     def _step(self, trial: Trial, dataset: Dataset) -> float:
@@ -93,25 +89,7 @@ class GradientCheck:
         largest = np.maximum(dataset.mean - images.min(axis=0), images.max(axis=0) - dataset.mean)
         return _SCORE_STEP / max(1.0, float((largest * (1 if scale is None else scale)).max()))
 
-    def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
-        """Return the trial itself: a check is never fused."""
-        return (trial,)
-
-    def check(self, trial: Trial, dataset: Dataset) -> None:
-        """Refuse more examples than there are, and images that the model cannot take."""
-        check_examples(self.examples, dataset)
-        trial.model.check(dataset.image_shape)
-
-    def run(
-        self,
-        trials: Sequence[Trial],
-        dataset: Dataset,
-        *,
-        threads: int,
-        start: Checkpoint | None = None,
-        checkpoint_every: int | None = None,
-        like: Array = HOST,
-    ) -> Iterator[Event]:
+    def study(self, trial: Trial, dataset: Dataset, *, threads: int, like: Array) -> Iterator[Event]:
         """Compare both gradients and yield the verdict.
 
         The arrays of a single layer have its shape, ``(C, D)`` for weights or ``(N, D)`` for data. Those of several
@@ -119,21 +97,13 @@ class GradientCheck:
         ``(M, 2)``. ``worst`` ``(W, 2)`` are the places of the largest errors, ``worst_layer`` ``(W,)`` the numbers of
         their layers.
         """
-        del start, checkpoint_every  # it takes seconds: it is repeated rather than resumed
-        for k, trial in enumerate(trials):
-            # The gradient under test is computed on the device, the numerical one on the host.
-            checked, plain = (
-                Problem.of(
-                    [dataclasses.replace(trial, task=self)],
-                    dataset,
-                    like=in_precision(where, "float64"),
-                    threads=threads,
-                )
-                for where in (like, HOST)
-            )
-            compare = _compare_weights if self.variable == "weights" else _compare_data
-            h = self.h or self._step(trial, plain.dataset)  # a worker's own data set is on its device
-            yield verdict(k, h, compare(checked, plain, h))
+        # The gradient under test is computed on the device, the numerical one on the host.
+        checked, plain = (
+            Problem.of([trial], dataset, like=in_precision(where, "float64"), threads=threads) for where in (like, HOST)
+        )
+        compare = _compare_weights if self.variable == "weights" else _compare_data
+        h = self.h or self._step(trial, plain.dataset)  # a worker's own data set is on its device
+        yield verdict(h, compare(checked, plain, h))
 
 
 def _compare_weights(checked: Problem, plain: Problem, h: float) -> Mapping[str, Compared]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Generator, Hashable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from array_api_compat import array_namespace
 
 from tasks.arrays.array import Array
-from tasks.arrays.devices import HOST, as_numpy, in_precision
+from tasks.arrays.devices import as_numpy, in_precision
 from tasks.datasets.dataset import Dataset
 from tasks.errors import require, unknown_choice
 from tasks.events import Checkpoint, Curve, Event, Outcome, Result
@@ -21,12 +21,12 @@ from tasks.fused.parallel import total
 from tasks.fused.problem import Problem
 from tasks.models.model import ScoreLinear
 from tasks.score_space import landscape as score_space
+from tasks.studies.study import Study
 from tasks.studies.train import Train
 from tasks.weight_space.directions import Plane, drawn, plane_of_path, row_by_row
 from tasks.weight_space.grid import along_row, over_grid
 from tasks.weight_space.points import (
     TRAINING_FIELDS,
-    check_examples,
     chosen_examples,
     gaussian,
     objective_values,
@@ -49,7 +49,7 @@ _MOST_NUMBERS = 2**27
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Landscape:
+class Landscape(Study):
     """Slice the loss along one direction, or two, through random or trained weights.
 
     ``a`` (and ``b``) take ``resolution`` values from ``-extent`` to ``extent``. The loss is the mean over
@@ -64,9 +64,6 @@ class Landscape:
     centred on the path and ``extent`` times as long. An extent None is 5 for gaussian, 1 for filter and 2 for a path.
     Source: the notes, "Visualizing the Loss Function"; Li et al. 2018, "Visualizing the Loss Landscape of Neural Nets".
     """
-
-    trains: ClassVar[bool] = False
-    needs_data: ClassVar[bool] = True
 
     dimensions: int = 2
     extent: float | None = None
@@ -94,15 +91,10 @@ class Landscape:
         unused = Train().unused(trial) if self.around == "trained" else TRAINING_FIELDS | {"data_seed"}
         return unused if self.examples is None else unused - {"data_seed"}
 
-    def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
-        """Return the trial itself: a landscape is never fused, its points are its trial axis."""
-        return (trial,)
-
     def check(self, trial: Trial, dataset: Dataset) -> None:
         """Refuse more examples than there are, a path without a training, and what training and the model refuse."""
-        check_examples(self.examples, dataset)
+        Study.check(self, trial, dataset)
         require(len(dataset.classes) > 1, "dataset", "must have at least two classes for a landscape", dataset.classes)
-        trial.model.check(dataset.image_shape)
         if self.around == "trained":
             Train().check(trial, dataset)
         if self.directions == "path":
@@ -120,42 +112,24 @@ class Landscape:
             fits = (trial.steps // trial.evaluate_every + 2) * size <= _MOST_NUMBERS
             require(fits, "trial.evaluate_every", rule, trial.evaluate_every)
 
-    def run(
-        self,
-        trials: Sequence[Trial],
-        dataset: Dataset,
-        *,
-        threads: int,
-        start: Checkpoint | None = None,  # noqa: ARG002  # a landscape makes no checkpoints
-        checkpoint_every: int | None = None,  # noqa: ARG002
-        like: Array = HOST,
-    ) -> Iterator[Event]:
-        """Yield, for each trial, the curves of its training (if any) and a result with the landscape's arrays.
+    def study(self, trial: Trial, dataset: Dataset, *, threads: int, like: Array) -> Iterator[Event]:
+        """Yield the curves of the training (if any) and a result with the landscape's arrays.
 
         They are ``a`` ``(A,)``, for a plane ``b`` ``(B,)``, and ``data_loss`` and ``regularization_loss``,
         ``(A,)`` or ``(B, A)``; the parameters at ``a = b = 0`` by name; and for ``directions=path`` the ``path``
         ``(S, 1)`` or ``(S, 2)`` in the coordinates ``a`` and ``b``, with the steps of its points ``path_steps``
         ``(S,)``.
         """
-        for position, trial in enumerate(trials):
-            task = trial.task
-            assert isinstance(task, Landscape)
-            problem = Problem.of([trial], dataset, like=in_precision(like, "float32"), threads=threads)
-            result = Result(trial=position, outcome=Outcome.COMPLETE, step=0, metrics={})
-            path: list[np.ndarray] = []
-            if task.around == "trained":
-                path, result = yield from _train(problem, position, every_point=task.directions == "path")
-                if result.outcome is not Outcome.COMPLETE:
-                    yield result
-                    continue
-            else:
-                path = [gaussian(problem, "initial weights", scale=task.weights_scale)]
-            yield _with_landscape(task, problem, path, result)
+        problem = Problem.of([trial], dataset, like=in_precision(like, "float32"), threads=threads)
+        if self.around == "trained":
+            path, result = yield from _train(problem, every_point=self.directions == "path")
+        else:
+            path = [gaussian(problem, "initial weights", scale=self.weights_scale)]
+            result = Result(trial=0, outcome=Outcome.COMPLETE, step=0, metrics={})
+        yield _with_landscape(self, problem, path, result) if result.outcome is Outcome.COMPLETE else result
 
 
-def _train(
-    problem: Problem, position: int, *, every_point: bool
-) -> Generator[Event, None, tuple[list[np.ndarray], Result]]:
+def _train(problem: Problem, *, every_point: bool) -> Generator[Event, None, tuple[list[np.ndarray], Result]]:
     """Train, yield the curves and return the path (its last point, or that of every evaluation) and the result."""
     trial, path = problem.trials[0], []
     if every_point:
@@ -172,12 +146,11 @@ def _train(
             path.append(event.arrays["weights"][0].copy())
             continue
         assert isinstance(event, Curve | Result), "a training without `until` does not pause"
-        renumbered = dataclasses.replace(event, trial=position)
-        if isinstance(renumbered, Result):
-            if renumbered.outcome is Outcome.COMPLETE:
-                path.append(np.concatenate([renumbered.arrays[name].ravel() for name in problem.shapes]))
-            return path, renumbered
-        yield renumbered
+        if isinstance(event, Result):
+            if event.outcome is Outcome.COMPLETE:
+                path.append(np.concatenate([event.arrays[name].ravel() for name in problem.shapes]))
+            return path, event
+        yield event
     raise AssertionError("every trial ends in a result")
 
 

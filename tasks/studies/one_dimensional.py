@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tasks.arrays.array import Array
-from tasks.arrays.devices import HOST
 from tasks.datasets.dataset import Dataset
 from tasks.errors import ConfigError, require
-from tasks.events import Checkpoint, Event, Outcome, Result
+from tasks.events import Event, Outcome, Result
 from tasks.losses import LOSSES, Svm, violations
 from tasks.models import MODELS
 from tasks.models.model import ScoreLinear
 from tasks.rows import row_name
+from tasks.studies.study import Study
 from tasks.weight_space.points import TRAINING_FIELDS
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ MAX_POINTS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OneDimensional:
+class OneDimensional(Study):
     """Split the SVM loss of one-dimensional points into its terms, as functions of one weight.
 
     Point ``i`` of ``points`` is the example of class ``i``, class ``j`` has the one weight ``weights[j]``, and
@@ -36,9 +36,6 @@ class OneDimensional:
     class ``varied`` takes ``resolution`` values from ``-extent`` to ``extent``, the others stay.
     Source: the notes, "Visualizing the Loss Function", the figure of one-dimensional data.
     """
-
-    trains: ClassVar[bool] = False
-    needs_data: ClassVar[bool] = True
 
     points: tuple[float, ...] = (1.0, -0.8, 1.5)
     weights: tuple[float, ...] = (0.3, 0.7, -0.4)
@@ -60,10 +57,6 @@ class OneDimensional:
         """Return every field but the loss: the task has points of its own."""
         return TRAINING_FIELDS | {"model", "regularizer", "regularization", "seed", "data_seed"}
 
-    def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
-        """Return the trial itself: it is never fused."""
-        return (trial,)
-
     def check(self, trial: Trial, dataset: Dataset) -> None:  # noqa: ARG002  # the points are the task's own
         """Refuse other losses and models than the notes': the terms of the SVM loss are linear in the one weight."""
         if not isinstance(trial.loss, Svm):
@@ -72,29 +65,18 @@ class OneDimensional:
             name = row_name(MODELS, trial.model)
             raise ConfigError(f"model must be linear for task=one_dimensional, whose scores are its own, got {name!r}")
 
-    def run(
-        self,
-        trials: Sequence[Trial],
-        dataset: Dataset,  # noqa: ARG002
-        *,
-        threads: int,  # noqa: ARG002
-        start: Checkpoint | None = None,  # noqa: ARG002
-        checkpoint_every: int | None = None,  # noqa: ARG002
-        like: Array = HOST,  # noqa: ARG002  # a few numbers
-    ) -> Iterator[Event]:
-        """Yield a result for each trial: the values ``w`` ``(R,)``, the ``terms`` and their mean over points, ``loss``.
+    def study(self, trial: Trial, dataset: Dataset, *, threads: int, like: Array) -> Iterator[Event]:
+        """Yield a result with the values ``w`` ``(R,)``, the ``terms`` and their mean over points, ``loss``.
 
         ``terms`` is ``(I, J, R)``: point ``i``'s term of class ``j``, 0 where ``j`` is its own class.
         """
-        for position, trial in enumerate(trials):
-            task = trial.task
-            assert isinstance(task, OneDimensional)
-            assert isinstance(trial.loss, Svm)
-            w, terms = task.terms(trial.loss.margin)
-            loss = terms.sum(axis=(0, 1)) / len(task.points)
-            extremes = {"landscape/lowest_loss": float(loss.min()), "landscape/highest_loss": float(loss.max())}
-            arrays = {"w": w, "terms": terms, "loss": loss}
-            yield Result(trial=position, outcome=Outcome.COMPLETE, step=0, metrics=extremes, arrays=arrays)
+        del dataset, threads, like  # a few numbers of its own
+        assert isinstance(trial.loss, Svm)
+        w, terms = self.terms(trial.loss.margin)
+        loss = terms.sum(axis=(0, 1)) / len(self.points)
+        extremes = {"landscape/lowest_loss": float(loss.min()), "landscape/highest_loss": float(loss.max())}
+        arrays = {"w": w, "terms": terms, "loss": loss}
+        yield Result(trial=0, outcome=Outcome.COMPLETE, step=0, metrics=extremes, arrays=arrays)
 
     def terms(self, margin: float) -> tuple[np.ndarray, np.ndarray]:
         """Return the values of the varied weight ``(R,)`` and ``max(0, w_j x_i - w_i x_i + margin)``, ``(I, J, R)``."""

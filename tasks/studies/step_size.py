@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from array_api_compat import array_namespace
 
 from tasks.arrays.array import Array
-from tasks.arrays.devices import HOST, host, in_precision, pieces
+from tasks.arrays.devices import host, in_precision, pieces
 from tasks.datasets.dataset import Dataset
 from tasks.errors import require
-from tasks.events import Checkpoint, Curve, Event, Outcome, Result
+from tasks.events import Curve, Event, Outcome, Result
 from tasks.fused.batches import Batch
 from tasks.fused.problem import Problem
 from tasks.models.model import ScoreLinear
 from tasks.score_space import step_size as score_space
+from tasks.studies.study import Study
 from tasks.weight_space.points import (
-    TRAINING_FIELDS,
-    check_examples,
     chosen_examples,
     gaussian,
     gradient_at,
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepSize:
+class StepSize(Study):
     """Take one step of each size along the negative analytic gradient, all from the same point.
 
     Step sizes are the powers of ten from ``10^lowest`` to ``10^highest``, ``per_decade`` of them a decade.
@@ -44,9 +43,6 @@ class StepSize:
     Everything is in float64: float32 does not resolve the change of the loss by a step of 1e-10.
     Source: the notes, "Computing the gradient numerically with finite differences", the table of step sizes.
     """
-
-    trains: ClassVar[bool] = False
-    needs_data: ClassVar[bool] = True
 
     lowest: int = -10
     highest: int = -1
@@ -62,42 +58,17 @@ class StepSize:
         require_examples(self.examples)
         require_scale("task.weights_scale", self.weights_scale, zero=True)
 
-    def unused(self, trial: Trial) -> frozenset[str]:  # noqa: ARG002  # whatever the trial
-        """Return the fields of training, and ``data_seed`` where all examples are used."""
-        return TRAINING_FIELDS | {"data_seed"} if self.examples is None else TRAINING_FIELDS
-
-    def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
-        """Return the trial itself: a table of step sizes is never fused, they are its trial axis."""
-        return (trial,)
-
-    def check(self, trial: Trial, dataset: Dataset) -> None:
-        """Refuse more examples than there are, and images that the model cannot take."""
-        check_examples(self.examples, dataset)
-        trial.model.check(dataset.image_shape)
-
-    def run(
-        self,
-        trials: Sequence[Trial],
-        dataset: Dataset,
-        *,
-        threads: int,
-        start: Checkpoint | None = None,  # noqa: ARG002  # a table is too short for checkpoints
-        checkpoint_every: int | None = None,  # noqa: ARG002
-        like: Array = HOST,
-    ) -> Iterator[Event]:
-        """Yield each trial's table, as a curve with one point a step size and as the arrays of its result.
+    def study(self, trial: Trial, dataset: Dataset, *, threads: int, like: Array) -> Iterator[Event]:
+        """Yield the table, as a curve with one point a step size and as the arrays of the result.
 
         The arrays are ``step_sizes``, ``data_loss`` and ``regularization_loss`` ``(S,)``, ``original_loss``
         ``()`` and the ``weights`` that the steps are taken from.
         """
-        for position, trial in enumerate(trials):
-            task = trial.task
-            assert isinstance(task, StepSize)
-            problem = Problem.of([trial], dataset, like=in_precision(like, "float64"), threads=threads)
-            weights = gaussian(problem, "initial weights", scale=task.weights_scale)
-            batch = chosen_examples(problem, task.examples)
-            sizes = powers_of_ten(task.lowest, task.highest, task.per_decade)
-            yield from _events(sizes, problem, weights, batch, position)
+        problem = Problem.of([trial], dataset, like=in_precision(like, "float64"), threads=threads)
+        weights = gaussian(problem, "initial weights", scale=self.weights_scale)
+        batch = chosen_examples(problem, self.examples)
+        sizes = powers_of_ten(self.lowest, self.highest, self.per_decade)
+        yield from _events(sizes, problem, weights, batch)
 
 
 def powers_of_ten(lowest: int, highest: int, per_decade: int) -> np.ndarray:
@@ -111,7 +82,7 @@ def powers_of_ten(lowest: int, highest: int, per_decade: int) -> np.ndarray:
     return (decades[:, None] * inside).ravel()[: (highest - lowest) * per_decade + 1]
 
 
-def _events(sizes: np.ndarray, problem: Problem, weights: np.ndarray, batch: Batch, position: int) -> Iterator[Event]:
+def _events(sizes: np.ndarray, problem: Problem, weights: np.ndarray, batch: Batch) -> Iterator[Event]:
     here = problem.array(weights)
     gradient = gradient_at(problem, here[None, ...], batch)[0, ...]
     # The original loss is the step of size 0.
@@ -120,10 +91,10 @@ def _events(sizes: np.ndarray, problem: Problem, weights: np.ndarray, batch: Bat
     data = np.where(np.isnan(data), np.inf, data)
     loss = data + regularization
     metrics = {"step_size/step_size": sizes, "step_size/loss": loss[1:]}
-    yield Curve(trial=position, steps=np.arange(len(sizes)), metrics=metrics)
+    yield Curve(trial=0, steps=np.arange(len(sizes)), metrics=metrics)
     best = int(np.argmin(loss[1:]))
     yield Result(
-        trial=position,
+        trial=0,
         outcome=Outcome.COMPLETE,
         step=len(sizes) - 1,
         metrics={

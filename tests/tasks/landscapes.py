@@ -12,7 +12,8 @@ from tasks.trial import Trial
 
 def landscape(dataset, *, threads=1, loss="svm", trial=None, **fields):
     values = {"task": Landscape(**fields), "loss": LOSSES[loss]()} | (trial or {})
-    *curves, result = Landscape().run([Trial(**values)], dataset, threads=threads)
+    trial = Trial(**values)
+    *curves, result = trial.task.run([trial], dataset, threads=threads)
     return curves, result
 
 

@@ -201,7 +201,7 @@ def test_the_penalty_of_a_row_of_weights_need_not_be_a_sum(small_dataset, model)
 def test_a_gradient_that_is_no_number_is_wrong():
     slopes = Slopes(np.ones(2), np.ones(2), np.zeros(2, dtype=np.int64))
     compared = Compared.of(np.array([np.nan, 1.0]), slopes, np.zeros((2, 2), dtype=np.int64))
-    result = verdict(0, 1e-5, {"data": compared})
+    result = verdict(1e-5, {"data": compared})
     assert result.outcome is Outcome.FAILED
     assert result.message.startswith("wrong: ")
 
@@ -209,7 +209,7 @@ def test_a_gradient_that_is_no_number_is_wrong():
 def test_where_every_coordinate_has_a_kink_nothing_is_compared_and_that_is_no_success():
     slopes = Slopes(np.zeros(2), np.ones(2), np.ones(2, dtype=np.int64))
     compared = Compared.of(np.array([0.5, 0.5]), slopes, np.zeros((2, 2), dtype=np.int64))
-    result = verdict(0, 1e-5, {"data": compared})
+    result = verdict(1e-5, {"data": compared})
     assert result.outcome is Outcome.FAILED
     assert result.message.startswith("nothing compared")
 

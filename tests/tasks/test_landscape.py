@@ -7,7 +7,7 @@ from tasks.arrays.random_streams import normal, stream
 from tasks.errors import ConfigError
 from tasks.events import Curve, Outcome
 from tasks.fused.problem import Problem
-from tasks.losses import LOSSES, Svm
+from tasks.losses import LOSSES
 from tasks.models import Linear, Mlp
 from tasks.regularizers import REGULARIZERS
 from tasks.studies.landscape import DIRECTIONS, Landscape
@@ -236,16 +236,6 @@ def test_only_training_makes_its_settings_count():
     assert {"learning_rate", "strategy", "steps", "data_seed"} <= random.unused(trial)
     assert trained.unused(trial) == frozenset()
     assert "data_seed" not in Landscape(examples=10).unused(trial)
-
-
-def test_trials_of_a_group_each_get_their_own(small_dataset):
-    trials = [Trial(task=Landscape(resolution=4, dimensions=d), loss=Svm(margin=d)) for d in (1, 2)]
-    together = list(Landscape().run(trials, small_dataset, threads=1))
-
-    for place, trial in enumerate(trials):
-        (alone,) = trial.task.run([trial], small_dataset, threads=1)
-        assert together[place].trial == place
-        np.testing.assert_array_equal(together[place].arrays["data_loss"], alone.arrays["data_loss"])
 
 
 @pytest.mark.parametrize(

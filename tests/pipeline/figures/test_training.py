@@ -15,7 +15,6 @@ from pipeline.figures.trial import draw, draw_quickly
 from pipeline.record.protocol import Series
 from tasks.datasets.dataset import Split, make_dataset
 from tasks.events import Outcome, Result
-from tasks.studies.gradient_check import GradientCheck
 
 
 def ended(weights, outcome=Outcome.COMPLETE):
@@ -224,7 +223,7 @@ def test_the_data_gradient_of_a_network_is_the_slope_of_the_loss(trial):
 @pytest.mark.parametrize("variable", ["weights", "data"])
 def test_a_gradient_check_is_drawn(trial, tiny, variable):
     planned = trial(task={"name": "gradient_check", "variable": variable, "examples": 4})
-    (result,) = GradientCheck(variable=variable, examples=4).run([planned.trial], tiny, threads=1)
+    (result,) = planned.trial.task.run([planned.trial], tiny, threads=1)
 
     (image,) = draw(planned, dataclasses.replace(result, outcome=Outcome.FAILED), {}, tiny).values()
 

@@ -1,0 +1,65 @@
+"""What the tasks have in common that look at the loss of one trial: each is computed alone, and is never resumed."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Hashable, Iterator, Sequence
+from typing import TYPE_CHECKING, ClassVar, final
+
+from tasks.arrays.array import Array
+from tasks.arrays.devices import HOST
+from tasks.datasets.dataset import Dataset
+from tasks.events import Checkpoint, Event
+from tasks.weight_space.points import TRAINING_FIELDS, check_examples
+
+if TYPE_CHECKING:
+    from tasks.trial import Trial
+
+
+class Study(abc.ABC):
+    """A task that looks at a trial's loss, the mean over ``examples`` training examples (None: all).
+
+    It takes seconds, so it makes no checkpoints and is repeated rather than resumed.
+    """
+
+    __slots__ = ()
+
+    trains: ClassVar[bool] = False
+    needs_data: ClassVar[bool] = True
+
+    examples: int | None
+
+    def unused(self, trial: Trial) -> frozenset[str]:
+        """Return the fields of training, and ``data_seed`` where all examples are used."""
+        del trial
+        return TRAINING_FIELDS | {"data_seed"} if self.examples is None else TRAINING_FIELDS
+
+    def check(self, trial: Trial, dataset: Dataset) -> None:
+        """Refuse more examples than there are, and images that the model cannot take."""
+        check_examples(self.examples, dataset)
+        trial.model.check(dataset.image_shape)
+
+    @final
+    def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
+        """Return the trial itself: it is never fused, the points of the study are its trial axis."""
+        return (trial,)
+
+    @final
+    def run(
+        self,
+        trials: Sequence[Trial],
+        dataset: Dataset,
+        *,
+        threads: int,
+        start: Checkpoint | None = None,
+        checkpoint_every: int | None = None,
+        like: Array = HOST,
+    ) -> Iterator[Event]:
+        """Yield the events of the one trial."""
+        del start, checkpoint_every
+        (trial,) = trials
+        yield from self.study(trial, dataset, threads=threads, like=like)
+
+    @abc.abstractmethod
+    def study(self, trial: Trial, dataset: Dataset, *, threads: int, like: Array) -> Iterator[Event]:
+        """Yield what there is to see: curves, and one result."""
