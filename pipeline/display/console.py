@@ -85,6 +85,8 @@ class Display:
     def _line(self) -> str:
         tally = self._tally
         parts = [f"{tally.done}/{len(tally.standings)} trials", f"{tally.running} running", f"{tally.failed} failed"]
+        if tally.paused:
+            parts.insert(2, f"{len(tally.paused)} paused")
         if leader := tally.leader():
             parts.append(f"best {leader}")
         left = self._seconds_left()

@@ -44,7 +44,8 @@ class Tally:
         self.steps_total = 0
         self.add(trials)
         self.steps_done = 0
-        self.running = 0
+        self._started = 0
+        self.paused = set[str]()
         self.done = 0
         self.failed = 0
 
@@ -63,7 +64,7 @@ class Tally:
 
     def count(self, report: TrialReport) -> Standing:
         """Count a report, and return the trial's standing."""
-        standing = self._started(report.trial.key)
+        standing = self._begin(report.trial.key)
         match report:
             case Started():
                 pass
@@ -83,9 +84,18 @@ class Tally:
 
     def add_ended(self, key: str, result: Result) -> None:
         """Add the result of a trial that ended in an earlier process."""
-        standing = self._started(key)
+        standing = self._begin(key)
         self._finish(standing, result)
         self._moved[standing.setting] = None
+
+    def pause(self, trials: Sequence[PlannedTrial]) -> None:
+        """Count trials as paused until more is reported of them."""
+        self.paused |= {trial.key for trial in trials}
+
+    @property
+    def running(self) -> int:
+        """How many trials have started, and have neither ended nor paused."""
+        return self._started - self.done - len(self.paused)
 
     @property
     def best(self) -> Standing | None:
@@ -177,11 +187,11 @@ class Tally:
         every = [self._repeats[key] for key in keys]
         return ranked(as_setting(self.setting_name(repeats[0].trial), repeats, run_ids) for repeats in every)
 
-    def _started(self, key: str) -> Standing:
+    def _begin(self, key: str) -> Standing:
         standing = self.standings[key]
-        if not standing.started:
-            standing.started = True
-            self.running += 1
+        self._started += not standing.started
+        standing.started = True
+        self.paused.discard(key)
         return standing
 
     def _finish(self, standing: Standing, result: Result) -> None:
@@ -210,7 +220,6 @@ class Tally:
     def _end(self, standing: Standing, outcome: Outcome, message: str) -> None:
         # A stopped trial stays at its step; the remaining steps of a diverged one count as done.
         self._advance(standing, standing.step if outcome is Outcome.STOPPED else standing.trial.trial.steps)
-        self.running -= 1
         self.done += 1
         self._open[standing.setting] -= (standing.outcome in _OPEN) - (outcome in _OPEN)
         standing.outcome, standing.message = outcome, message

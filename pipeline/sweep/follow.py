@@ -46,6 +46,8 @@ class ReportHandler:
         checkpoints = self._record.checkpoints()
         if isinstance(report, Checkpointed | Paused):
             self._keep(checkpoints, report)
+            if isinstance(report, Paused):
+                self._tally.pause(report.trials)
             return
         self._record.recorder.record(report)
         match report:

@@ -6,14 +6,15 @@ import time
 from concurrent.futures import Future
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from pipeline.background import in_background
 from pipeline.display.console import Display
 from pipeline.errors import EngineError, Interrupted, RecordError
-from pipeline.plan.plan import Group
-from pipeline.reports import Decided, Started
+from pipeline.plan.plan import Group, Progress
+from pipeline.reports import Decided, Finished, Paused, Progressed, Started
 from pipeline.results.failures import Failures
 from pipeline.results.fault_log import FaultLog
 from pipeline.results.tally import Tally
@@ -21,6 +22,7 @@ from pipeline.signals import StopSignals
 from pipeline.stopping.rung_system import Decision
 from pipeline.sweep.follow import ReportHandler, compute_and_record
 from pipeline.sweep.opening import OpenRecord, Record
+from tasks.events import Checkpoint, Curve, Outcome, Result
 from tests.memory_recorder import MemoryRecorder
 
 FAILURES = Failures(range(1), FaultLog(Path()))
@@ -159,3 +161,27 @@ def test_of_decisions_at_rungs_those_are_told_that_decide_something():
             handler.handle(Decided(decision=decision, names={}, metric="val/accuracy", sign=1))
 
     assert out.getvalue().count("rung at step 100") == 1
+
+
+def test_trials_that_have_paused_do_not_count_as_running(trial, layout):
+    trials = [trial("goes on"), trial("is stopped"), trial("runs")]
+    tally = Tally(trials)
+    record = Record(MemoryRecorder(), in_background(OpenRecord))
+    handler = ReportHandler(record, tally, Display(Console(file=io.StringIO()), tally), FAILURES)
+    checkpoint = Checkpoint(step=10, trials=np.arange(2), arrays={})
+    curve = Curve(trial=0, steps=np.array([20]), metrics={"train/loss": np.array([1.0])})
+    stopped = Result(trial=0, outcome=Outcome.STOPPED, step=10, metrics={})
+
+    def line(*reports):
+        for report in reports:
+            handler.handle(report)
+        out = io.StringIO()
+        with Display(Console(file=out), tally):
+            pass
+        return out.getvalue().partition(" failed")[0]
+
+    progress = Progress(checkpoint=checkpoint, curves=())
+    paused = Paused(trials=tuple(trials[:2]), progress=progress, layouts=(layout,) * 2)
+    assert line(*(Started(trial=one) for one in trials), paused) == "0/3 trials, 1 running, 2 paused, 0"
+    assert line(Progressed(trial=trials[0], curve=curve)) == "0/3 trials, 2 running, 1 paused, 0"
+    assert line(Finished(trial=trials[1], result=stopped, layout=layout)) == "1/3 trials, 2 running, 0"
