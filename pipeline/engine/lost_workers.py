@@ -42,7 +42,7 @@ def why_lost(error: ray.exceptions.RayError, *, host: str, killed_before: int) -
     if crashed := _SIGNAL.search(last):
         return f"by {crashed[1]}", f"{last[crashed.start() :]}\n{text}"
     if host == platform.node() and kernel_kills() > killed_before:
-        return "out of memory: the system ended it by SIGKILL", text
+        return f"{_NO_MESSAGE}; the system has ended a process for lack of memory meanwhile", text
     return _NO_MESSAGE, text
 
 
