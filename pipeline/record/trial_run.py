@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections import deque
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import numpy as np
 
+from pipeline.output import TrialOutput
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record import artifacts
 from pipeline.record.outbox import Block, Change, Outbox, point
@@ -25,11 +25,6 @@ INDEX_TAG = "index"
 
 OUTPUT = "output.txt"
 """The file of the output that a trial's own code has printed and logged."""
-
-LONGEST_OUTPUT = 1_000_000
-"""The characters of the output that are kept: half from its start, half from its end."""
-
-_HALF = LONGEST_OUTPUT // 2
 
 
 class TrialRun:
@@ -48,7 +43,7 @@ class TrialRun:
         self._outbox = outbox
         self._began = now
         self._lines: list[str] = []
-        self.output = Output()
+        self.output = TrialOutput()
 
     def start(self, opened: Opened, started: Started, setting: Mapping[str, str]) -> None:
         """Create the run, with the trial's config, its provenance and its setting."""
@@ -125,7 +120,7 @@ class TrialRun:
         self.ended = True
         self._change.end = status, now
         log, output = "".join(self._lines), self.output.text()
-        self._lines, self.output = [], Output()
+        self._lines, self.output = [], TrialOutput()
         self._outbox.add_texts(self.id, {TRIAL_LOG: log} | ({OUTPUT: output} if output else {}))
 
     def _log(self, text: str, now: int) -> None:
@@ -221,31 +216,3 @@ class RunPoints:
         self._last[metric] = int(steps[-1])
         self._series.setdefault(metric, []).append((steps, values))
         return block
-
-
-class Output:
-    """Collects a trial's output: of more than `LONGEST_OUTPUT` characters only the start and the end.
-
-    The texts are kept as they come: the trials of a group, which may be a thousand, all have the same ones.
-    """
-
-    def __init__(self) -> None:
-        self._start: list[str] = []
-        self._end: deque[str] = deque()
-        self._total = self._at_end = 0  # characters, of all that was printed and of the kept end
-
-    def add(self, text: str) -> None:
-        """Add what was printed next."""
-        before, self._total = self._total, self._total + len(text)
-        if before < _HALF:
-            self._start.append(text)
-            return
-        self._end.append(text)
-        self._at_end += len(text)
-        while self._at_end - len(self._end[0]) >= _HALF:
-            self._at_end -= len(self._end.popleft())
-
-    def text(self) -> str:
-        """Return the output."""
-        text = "".join([*self._start, *self._end])
-        return text if self._total <= LONGEST_OUTPUT else f"{text[:_HALF]}\n...\n{text[-_HALF:]}"

@@ -5,11 +5,12 @@ import tracemalloc
 
 import pytest
 
+from pipeline.output import LONGEST_OUTPUT
 from pipeline.record.artifacts import CONFIG, LONGEST_NAME, LONGEST_TAG, OVERRIDES, SIGNATURE
 from pipeline.record.outbox import PACK_ABOVE, PACK_TAG
 from pipeline.record.protocol import Closed, Data, Drew, Opened, Provenance, Recalled, Resumed
 from pipeline.record.runs import Runs
-from pipeline.record.trial_run import LONGEST_OUTPUT, OUTPUT
+from pipeline.record.trial_run import OUTPUT
 from pipeline.reports import Finished, Printed, Searched, Started, Told
 from pipeline.results.criterion import Criterion
 from tasks.events import Outcome
@@ -199,7 +200,9 @@ def test_the_start_and_the_end_of_an_output_are_kept_whatever_it_came_in(opened,
     runs.apply(Closed(status="KILLED"), 2)
 
     written = runs.outbox.drain(0)[runs.runs[one.key].id].files[OUTPUT].decode()
-    assert written == (whole if beyond <= 0 else f"{whole[:half]}\n...\n{whole[-half:]}")
+    assert written == (
+        whole if beyond <= 0 else f"{whole[:half]}\n... what was printed here is left out ...\n{whole[-half:]}"
+    )
 
 
 def test_proposals_are_known_in_the_batches_in_which_they_were_made(opened, trial):

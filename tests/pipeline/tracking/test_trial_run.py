@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from mlflow.models import ModelSignature
 
+from pipeline.output import LONGEST_OUTPUT
 from pipeline.record.drawings import Figures
 from pipeline.record.protocol import Provenance
-from pipeline.record.trial_run import LONGEST_OUTPUT, OUTPUT
+from pipeline.record.trial_run import OUTPUT
 from pipeline.reports import Failed, Finished, Printed, Progressed, Retried, Started
 from pipeline.tracking.mlflow_recorder import MlflowRecorder
 from pipeline.tracking.reader import open_reader
@@ -162,5 +163,5 @@ def test_what_a_trial_has_printed_is_a_file_of_its_run(store_uri, experiment, cl
 
     assert text(ended) == "one\ntwo\n"
     half = "x" * (LONGEST_OUTPUT // 2)
-    assert text(failed) == f"{half}\n...\n{half}"
+    assert text(failed) == f"{half}\n... what was printed here is left out ...\n{half}"
     assert OUTPUT not in {file.path for file in client.list_artifacts(recorder.run_id(quiet))}
