@@ -205,7 +205,7 @@ class RayEngine:
     def _begin(self, ledger: Ledger) -> _Attempt:
         (trials, start, until), worker = ledger.begin(), self._pool.idle.pop()
         stream = worker.compute.options(num_returns="streaming").remote(
-            trials,
+            ray.cloudpickle.dumps(trials),  # type: ignore[no-untyped-call]
             self._data,
             threads=self._threads,
             start=start,

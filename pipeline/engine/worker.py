@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 import platform
 import time
 from collections.abc import Iterator, Sequence
@@ -53,18 +54,20 @@ class Worker:
         self._device = device
         self._dataset: Dataset | None = None
 
-    def compute(self, trials: Sequence[Trial], dataset: Dataset, **options: Any) -> Iterator[Message]:
-        """Compute a group, with the options of `compute`; the data set is the same for all groups of a sweep."""
+    def compute(self, trials: bytes, dataset: Dataset, **options: Any) -> Iterator[Message]:
+        """Compute a group, with the options of `compute`; the data set is the same for all groups of a sweep.
+
+        The trials are pickled, and read here, since that imports their rows' own code, which may raise or hang. A first
+        message without events says that the data are there: from then on a group's time counts.
+        """
         try:
             if self._dataset is None:
                 self._dataset = dataset.on(array_for(self._device))
-        except Exception as error:  # noqa: BLE001  # a device that cannot be had is a failure of its group
-            yield Raised.of(error).as_data()
-            return
-        try:
-            for message in compute(trials, self._dataset, device=self._device, **options):
+            yield ()
+            group = pickle.loads(trials)  # noqa: S301  # from the driver
+            for message in compute(group, self._dataset, device=self._device, **options):
                 yield message.as_data() if isinstance(message, Raised) else message
-        except KeyboardInterrupt as error:
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # what a row raises is a failure of its group
             # A worker is never interrupted: the trial's own code has raised it. Ray would take it for a cancellation.
             yield Raised.of(error).as_data()
 

@@ -231,6 +231,13 @@ class Elsewhere:
         return __import__, ("that_is_not_there",)
 
 
+class HangsOnImport:
+    """Hangs wherever it is read, as a package that waits for something when it is imported."""
+
+    def __reduce__(self):
+        return time.sleep, (1000,)
+
+
 @dataclass(frozen=True, kw_only=True)
 class LostOnce:
     """Trains; the first attempt that goes on from a pause kills its process, at its first event."""

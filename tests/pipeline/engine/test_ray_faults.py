@@ -146,6 +146,17 @@ def test_a_trial_that_hangs_is_ended_and_its_neighbours_finish(computing, engine
 
 
 @pytest.mark.usefixtures("all_cpus_free_afterwards")
+def test_a_trial_whose_code_hangs_or_raises_where_a_worker_imports_it_fails(computing, engine):
+    points = computing.planned(1)
+
+    _, _, hung = computing.outcomes(engine(timeout=1.0), computing.groups_of(points, task=computing.HangsOnImport()))
+    _, _, raised = computing.outcomes(engine(), computing.groups_of(points, task=computing.Elsewhere()))
+
+    assert hung[0].error == "trial.timeout: took longer than 1.0 s"
+    assert raised[0].error == "ModuleNotFoundError: No module named 'that_is_not_there'"
+
+
+@pytest.mark.usefixtures("all_cpus_free_afterwards")
 def test_a_group_that_is_only_slow_is_ended_once(computing, engine, tmp_path):
     # Half the limit without a message would be a group that hangs: four pauses, since a busy machine adds its own.
     task = computing.Disturbed(folder=str(tmp_path), pause=0.5)
