@@ -139,6 +139,13 @@ class Paused:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """The engine waits; ``text`` says for what."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Printed:
     """A trial's code, or that of its group, has printed or logged a text."""
 
@@ -192,4 +199,4 @@ class Searched:
 
 TrialReport = Started | Progressed | Finished | Failed | Printed
 RecordedReport = TrialReport | Retried | Planned | Decided | Measured | Searched
-Report = RecordedReport | Checkpointed | Paused
+Report = RecordedReport | Checkpointed | Paused | Waiting

@@ -22,7 +22,7 @@ class Node:
         """Return how many workers fit on the node."""
         if not all(_fits(self.labels.get(key), selector) for key, selector in (cluster.labels or {}).items()):
             return 0
-        return min(fit(kind, self.resources.get(kind, 0), need) for kind, need in _needs(cluster).items())
+        return min(fit(kind, self.resources.get(kind, 0), need) for kind, need in needs(cluster).items())
 
     def __str__(self) -> str:
         # Resources that Ray adds itself, such as node:ADDRESS, cannot be asked for in a config.
@@ -64,7 +64,7 @@ def require_room(nodes: Sequence[Node], cluster: Cluster) -> None:
         return
     keys = {"CPU": "cluster.cpus_per_worker", "GPU": "cluster.gpus_per_worker"}
     has = "; ".join(f"{count} x {text}" for text, count in Counter(map(str, nodes)).items())
-    for kind, need in _needs(cluster).items():
+    for kind, need in needs(cluster).items():
         if all(node.resources.get(kind, 0) < need for node in nodes):
             raise EngineError(
                 f"{keys.get(kind, f'cluster.resources.{kind}')} must be at most what a node of the cluster has, "
@@ -78,9 +78,10 @@ def require_room(nodes: Sequence[Node], cluster: Cluster) -> None:
     raise EngineError(f"cluster must ask for no more than one node of the cluster has: its nodes have {has}")
 
 
-def _needs(cluster: Cluster) -> dict[str, float]:
-    needs = {"CPU": cluster.cpus_per_worker, "GPU": cluster.gpus_per_worker, **(cluster.resources or {})}
-    return {kind: amount for kind, amount in needs.items() if amount}
+def needs(cluster: Cluster) -> dict[str, float]:
+    """Return what a worker needs, by the kind of resource."""
+    asked = {"CPU": cluster.cpus_per_worker, "GPU": cluster.gpus_per_worker, **(cluster.resources or {})}
+    return {kind: amount for kind, amount in asked.items() if amount}
 
 
 def _fits(label: str | None, selector: str) -> bool:

@@ -31,7 +31,7 @@ class Relay:
 
     def __init__(self, cluster: Cluster, options: dict[str, Any]) -> None:
         self._engine = RayEngine(cluster, **options)
-        self._engine.start(follows=cluster.workers is None)
+        self._engine.start(joined=True)
         self._submitted = 0
 
     def size(self) -> int:

@@ -12,7 +12,7 @@ from typing import Any, Self
 import ray
 
 from pipeline.config.schema import Cluster
-from pipeline.engine.capacity import capacity
+from pipeline.engine.capacity import capacity, needs
 from pipeline.engine.faults import Answer, after_end, after_lost_worker, after_message, after_raise, after_timeout
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.lost_workers import kernel_kills, was_lost_with_node, why_lost
@@ -24,12 +24,15 @@ from pipeline.errors import EngineError
 from pipeline.plan.balance import balance
 from pipeline.plan.plan import Group
 from pipeline.raised import Raised
-from pipeline.reports import Report
+from pipeline.reports import Report, Waiting
 from tasks.cost import DataSize
 from tasks.datasets.dataset import Dataset
 
 CHECK_EVERY = 1.0
 """Seconds between two checks of the cluster: whether nodes have come or gone, and which workers are idle."""
+
+WAIT_SILENTLY = 10.0
+"""Seconds without a running group until it is said that workers are waited for: others may have all of a cluster."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -89,20 +92,22 @@ class RayEngine:
         self._last = True
         self._pool = Workers(cluster, device)
         self._follows = False
+        self._silence = math.inf  # the seconds until it is said that workers are waited for
         self._checked_at = 0.0
 
     def __enter__(self) -> Self:
         cpus = math.ceil(self._size * self._cluster.cpus_per_worker)
         joined = join_or_start(self._cluster, cpus=cpus, meanwhile=self._meanwhile)
-        self.start(follows=joined and self._cluster.workers is None)
+        self.start(joined=joined)
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def start(self, *, follows: bool) -> None:
-        """Start the workers; ``follows`` says whether their number follows the cluster's capacity."""
-        self._follows = follows
+    def start(self, *, joined: bool) -> None:
+        """Start the workers; ``joined`` says whether the cluster was there before."""
+        self._follows = joined and self._cluster.workers is None
+        self._silence = WAIT_SILENTLY if joined else math.inf
         self._size = self._room()
         self._pool.scale_to(self._size)  # they start while the record is opened
 
@@ -145,12 +150,18 @@ class RayEngine:
             while self._waiting and self._pool.idle:
                 attempt = self._begin(self._waiting.popleft())
                 self._running[attempt.stream] = attempt
+            began = time.monotonic()
             # A bounded wait, so that signals and timeouts are handled.
             _wait([*self._pool.starting, *self._running], 1, 0.5)
+            self._silence -= 0.0 if self._running else time.monotonic() - began
             for worker in _ready(self._pool.starting):
                 self._pool.add_ready(worker, others=bool(self._running))
                 self._checked_at = 0.0
             batch: list[Report] = []
+            if self._silence < 0:
+                self._silence = math.inf  # it is said once
+                free = ", ".join(f"{amount:g} {kind}" for kind, amount in needs(self._cluster).items())
+                batch.append(Waiting(text=f"waiting for a worker to start: it needs a node with {free} free"))
             for reports, again in self._answers():
                 batch += reports
                 self._waiting.extendleft(reversed(again))

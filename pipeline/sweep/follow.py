@@ -18,6 +18,7 @@ from pipeline.reports import (
     Report,
     Retried,
     Searched,
+    Waiting,
 )
 from pipeline.results.decisions import sentence
 from pipeline.results.failures import Failures
@@ -43,11 +44,12 @@ class ReportHandler:
 
     def handle(self, report: Report) -> None:
         """Handle a report."""
+        if isinstance(report, Waiting):
+            self._display.print_line(report.text)
+            return
         checkpoints = self._record.checkpoints()
         if isinstance(report, Checkpointed | Paused):
             self._keep(checkpoints, report)
-            if isinstance(report, Paused):
-                self._tally.pause(report.trials)
             return
         self._record.recorder.record(report)
         match report:
@@ -70,7 +72,9 @@ class ReportHandler:
         self._display.update()
 
     def _keep(self, checkpoints: Checkpoints | None, report: Checkpointed | Paused) -> None:
-        """Write a checkpoint if one is due."""
+        """Count trials that have paused, and write a checkpoint if one is due."""
+        if isinstance(report, Paused):
+            self._tally.pause(report.trials)
         keys = tuple(trial.key for trial in report.trials)
         if checkpoints is None or not checkpoints.is_due(keys):
             return

@@ -7,8 +7,11 @@ import pytest
 
 from pipeline.config.schema import Cluster
 from pipeline.engine.inprocess import InProcess
+from pipeline.engine.protocol import run
+from pipeline.engine.ray_cluster import join_or_start
 from pipeline.engine.ray_engine import RayEngine
 from pipeline.errors import EngineError
+from pipeline.reports import Waiting
 
 ROOT = Path(__file__).parents[3]
 
@@ -51,6 +54,33 @@ def test_a_running_cluster_is_joined_and_left_running(computing, engine, cluster
 
     _, results, _ = computing.outcomes(engine(None, workers=1), computing.groups_of(computing.planned(1)))
 
+    assert set(results) == {0}
+
+
+def test_a_sweep_that_waits_for_room_on_a_cluster_says_so_once(computing, engine, cluster, monkeypatch):
+    from ray.util import placement_group, remove_placement_group
+
+    # given a cluster all of whose CPUs others have
+    monkeypatch.setattr("pipeline.engine.ray_engine.WAIT_SILENTLY", 0.5)
+    join_or_start(Cluster(address=cluster), cpus=0)
+    others, waiting, joined = placement_group([{"CPU": 2}]), [], engine(workers=1)
+    assert others.wait(60)
+
+    def leave(report):
+        if isinstance(report, Waiting):
+            waiting.append(report.text)
+            remove_placement_group(others)
+
+    # when they leave once that is said
+    joined.start(joined=True)
+    try:
+        _, results, _ = computing.collected(
+            run(joined, computing.groups_of(computing.planned(1)), computing.DATASET), leave
+        )
+    finally:
+        joined.close()
+
+    assert waiting == ["waiting for a worker to start: it needs a node with 1 CPU free"]
     assert set(results) == {0}
 
 
