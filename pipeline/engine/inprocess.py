@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
@@ -20,7 +21,7 @@ from tasks.datasets.dataset import Dataset
 class InProcess:
     """Computes the groups on ``threads`` CPUs of this process.
 
-    ``timeout`` (seconds, None: none) is checked between the events of a group: a group that hangs is not ended, and a
+    ``timeout`` (seconds) is checked between the events of a group: a group that hangs is not ended, and a
     trial that crashes its process crashes the sweep, which can then be resumed. A group makes a checkpoint every
     ``checkpoint_every`` steps (None: never).
     """
@@ -28,7 +29,7 @@ class InProcess:
     _dataset: Dataset  # set by `load`
 
     def __init__(
-        self, *, threads: int, device: str, timeout: float | None = None, checkpoint_every: int | None = None
+        self, *, threads: int, device: str, timeout: float = math.inf, checkpoint_every: int | None = None
     ) -> None:
         self._threads = threads
         self._device = device
@@ -85,7 +86,7 @@ class InProcess:
             reports, again = after_message(ledger, message)
             freed += again
             yield from reports
-            if self._timeout is not None and taken > self._timeout:
+            if taken > self._timeout:
                 reports, again = after_timeout(ledger, self._timeout, silent=0.0)
                 yield from reports
                 return freed + again

@@ -47,7 +47,7 @@ class _Attempt:
     stream: Any
     wide: bool
     killed_before: int
-    began: float | None = None
+    began: float = math.inf
     heard: float = 0.0
     host: str = ""
 
@@ -76,7 +76,7 @@ class RayEngine:
         workers: int,
         device: str,
         attempts: int = 1,
-        timeout: float | None = None,
+        timeout: float = math.inf,
         checkpoint_every: int | None = None,
         meanwhile: Callable[[], object] = lambda: None,
     ) -> None:
@@ -171,9 +171,13 @@ class RayEngine:
         heard = _ready(list(self._running))
         for stream in heard:
             yield self._next_message(self._running[stream])
-        for attempt in self._timed_out():
-            if attempt.stream not in heard:  # more may be there of one that ended in time, if this process was stopped
-                yield self._cancel(attempt)
+        for attempt in list(self._running.values()):
+            late = time.monotonic() - attempt.began > self._timeout
+            if (
+                late and attempt.stream not in heard
+            ):  # one that ended in time may have more, if this process was stopped
+                self._drop(attempt)
+                yield after_timeout(attempt.ledger, self._timeout, silent=time.monotonic() - attempt.heard)
 
     def _rebalanced(self, waiting: deque[Ledger]) -> deque[Ledger]:
         """Return the waiting groups, split again if the number of workers has changed; if none wait, halves of one."""
@@ -196,8 +200,8 @@ class RayEngine:
         """Return a running group as halves, if a worker is idle and a split is worth it."""
         if not self._pool.idle:
             return []
-        begun, now = [attempt for attempt in self._running.values() if attempt.began is not None], time.monotonic()
-        place = group_to_split([(one.ledger.pace(), one.heard - (one.began or 0.0), now - one.heard) for one in begun])
+        begun, now = [attempt for attempt in self._running.values() if attempt.began < math.inf], time.monotonic()
+        place = group_to_split([(one.ledger.pace(), one.heard - one.began, now - one.heard) for one in begun])
         if place is None:
             return []
         self._drop(begun[place])
@@ -228,7 +232,7 @@ class RayEngine:
     def _next_message(self, attempt: _Attempt) -> Answer:
         """Answer the next message of a stream that has one."""
         attempt.heard = time.monotonic()
-        attempt.began = attempt.began or attempt.heard
+        attempt.began = min(attempt.began, attempt.heard)
         try:
             message = ray.get(next(attempt.stream))
         except StopIteration:
@@ -247,17 +251,6 @@ class RayEngine:
         if isinstance(message, GroupStarted):
             attempt.host = message.host
         return after_message(attempt.ledger, message)
-
-    def _timed_out(self) -> list[_Attempt]:
-        if self._timeout is None:
-            return []
-        begun = time.monotonic() - self._timeout
-        return [attempt for attempt in self._running.values() if attempt.began is not None and attempt.began < begun]
-
-    def _cancel(self, attempt: _Attempt) -> Answer:
-        assert self._timeout is not None
-        self._drop(attempt)
-        return after_timeout(attempt.ledger, self._timeout, silent=time.monotonic() - attempt.heard)
 
     def _free(self, attempt: _Attempt) -> None:
         """Return the worker of a group that has ended to the idle ones."""

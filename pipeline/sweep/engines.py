@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -81,11 +82,12 @@ def make_engine(config: Config, *, lone: bool, meanwhile: Callable[[], object] =
     gpus = config.cluster.gpus_per_worker
     given = inprocess or config.device == "cpu" or gpus > 0
     require(given, "cluster.gpus_per_worker", "must be > 0 for device=cuda", gpus)
+    timeout = config.limits.timeout or math.inf
     if inprocess:
         return InProcess(
             threads=cpu_count(),
             device=config.device,
-            timeout=config.limits.timeout,
+            timeout=timeout,
             checkpoint_every=config.limits.checkpoint_every,
         )
     # Ray is imported where it is used.
@@ -97,7 +99,7 @@ def make_engine(config: Config, *, lone: bool, meanwhile: Callable[[], object] =
         "workers": worker_count(config),
         "device": config.device,
         "attempts": config.limits.attempts,
-        "timeout": config.limits.timeout,
+        "timeout": timeout,
         "checkpoint_every": config.limits.checkpoint_every,
     }
     if through_client(config.cluster):

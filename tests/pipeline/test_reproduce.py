@@ -50,7 +50,7 @@ def record(store_uri, *configs, ended):
         dataset,
         Provenance(tags={"version.numpy": "1.0"}),
     )
-    engine = InProcess(threads=1, device="cpu", timeout=None)
+    engine = InProcess(threads=1, device="cpu")
     for report in compute(engine, [Group(trials=trials[:ended])], dataset):
         assert not isinstance(report, Failed), report.traceback
         if not isinstance(report, Checkpointed):

@@ -19,7 +19,7 @@ def computing():
 
 
 def engine(**settings):
-    return InProcess(**{"threads": 1, "device": "cpu", "timeout": None, **settings})
+    return InProcess(**{"threads": 1, "device": "cpu", **settings})
 
 
 def test_every_trial_ends_once_with_its_curves(computing):

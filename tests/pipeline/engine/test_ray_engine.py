@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationW
 def test_one_worker_two_and_this_process_give_the_same_numbers(computing, engine):
     points = computing.planned(12)
     here, results_here, _ = computing.outcomes(
-        InProcess(threads=2, device="cpu", timeout=None), computing.groups_of(points, workers=1)
+        InProcess(threads=2, device="cpu"), computing.groups_of(points, workers=1)
     )
 
     for workers in (1, 2):
