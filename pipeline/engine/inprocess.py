@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Self
 
-from pipeline.engine.faults import after_end, after_message, after_raise, after_timeout
+from pipeline.engine.faults import Answer, after_end, after_message, after_raise, after_timeout
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.worker import compute
 from pipeline.plan.plan import Group
@@ -63,12 +63,16 @@ class InProcess:
     def reports(self) -> Iterator[Report]:
         """Compute the groups in order and yield the reports."""
         while self._waiting:
-            self._waiting.extendleft(reversed((yield from self._compute(self._waiting.popleft()))))
+            retried: list[Ledger] = []
+            for reports, again in self._answers(self._waiting.popleft()):
+                retried += again
+                yield from reports
+            self._waiting.extendleft(reversed(retried))
 
-    def _compute(self, ledger: Ledger) -> Generator[Report, None, list[Ledger]]:
-        """Compute a group; return the ledgers of what has to be retried."""
+    def _answers(self, ledger: Ledger) -> Iterator[Answer]:
+        """Compute a group."""
         trials, start, until = ledger.begin()
-        began, taken, freed = time.monotonic(), 0.0, list[Ledger]()
+        began, taken = time.monotonic(), 0.0
         for message in compute(
             trials,
             self._dataset,
@@ -80,17 +84,11 @@ class InProcess:
         ):
             taken += time.monotonic() - began
             if isinstance(message, Raised):
-                reports, again = after_raise(ledger, message)
-                yield from reports
-                return freed + again
-            reports, again = after_message(ledger, message)
-            freed += again
-            yield from reports
+                yield after_raise(ledger, message)
+                return
+            yield after_message(ledger, message)
             if taken > self._timeout:
-                reports, again = after_timeout(ledger, self._timeout, silent=0.0)
-                yield from reports
-                return freed + again
+                yield after_timeout(ledger, self._timeout, silent=0.0)
+                return
             began = time.monotonic()  # what is done with the reports is no time of the group's
-        reports, again = after_end(ledger)
-        yield from reports
-        return freed + again
+        yield after_end(ledger)
