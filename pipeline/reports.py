@@ -139,8 +139,8 @@ class Paused:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Waiting:
-    """The engine waits; ``text`` says for what."""
+class Notice:
+    """A line for the person who looks at the sweep; it is not recorded."""
 
     text: str
 
@@ -199,4 +199,4 @@ class Searched:
 
 TrialReport = Started | Progressed | Finished | Failed | Printed
 RecordedReport = TrialReport | Retried | Planned | Decided | Measured | Searched
-Report = RecordedReport | Checkpointed | Paused | Waiting
+Report = RecordedReport | Checkpointed | Paused | Notice

@@ -24,7 +24,7 @@ from pipeline.errors import EngineError
 from pipeline.plan.balance import balance
 from pipeline.plan.plan import Group
 from pipeline.raised import Raised
-from pipeline.reports import Report, Waiting
+from pipeline.reports import Notice, Report
 from tasks.cost import DataSize
 from tasks.datasets.dataset import Dataset
 
@@ -154,14 +154,14 @@ class RayEngine:
             # A bounded wait, so that signals and timeouts are handled.
             _wait([*self._pool.starting, *self._running], 1, 0.5)
             self._silence -= 0.0 if self._running else time.monotonic() - began
-            for worker in _ready(self._pool.starting):
-                self._pool.add_ready(worker, others=bool(self._running))
-                self._checked_at = 0.0
             batch: list[Report] = []
+            for worker in _ready(self._pool.starting):
+                batch += self._pool.add_ready(worker, others=bool(self._running))
+                self._checked_at = 0.0
             if self._silence < 0:
                 self._silence = math.inf  # it is said once
                 free = ", ".join(f"{amount:g} {kind}" for kind, amount in needs(self._cluster).items())
-                batch.append(Waiting(text=f"waiting for a worker to start: it needs a node with {free} free"))
+                batch.append(Notice(text=f"waiting for a worker to start: it needs a node with {free} free"))
             for reports, again in self._answers():
                 batch += reports
                 self._waiting.extendleft(reversed(again))

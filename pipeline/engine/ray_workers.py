@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import Any
 
@@ -12,14 +11,13 @@ from pipeline.config.schema import Cluster
 from pipeline.engine.lost_workers import was_lost_with_node
 from pipeline.engine.worker import Worker
 from pipeline.errors import EngineError
+from pipeline.reports import Notice
 
 MAX_FAILED_STARTS = 3
 """How often in a row a worker may fail to start."""
 
 START_AGAIN_AFTER = 30.0
 """Seconds until a worker is started again after so many failures: where a node is at fault, Ray would pick it again."""
-
-_log = logging.getLogger(__name__)
 
 
 class Workers:
@@ -56,8 +54,10 @@ class Workers:
         while len(self.idle) + len(self._starting) > count:
             self.end(self._starting.popitem()[1] if self._starting else self.idle.pop())
 
-    def add_ready(self, ready: Any, *, others: bool) -> None:
-        """Add the worker that has started to the idle ones; ``others`` says whether other workers compute.
+    def add_ready(self, ready: Any, *, others: bool) -> list[Notice]:
+        """Add the worker that has started to the idle ones, or return a notice if too many in a row could not start.
+
+        ``others`` says whether other workers compute.
 
         Raises
         ------
@@ -70,17 +70,18 @@ class Workers:
             ray.get(ready)
         except ray.exceptions.RayError as error:
             if was_lost_with_node(error):
-                return
+                return []
             self._failures += 1
-            if self._failures >= MAX_FAILED_STARTS:
-                if not (others or self.idle or self._starting):
-                    raise EngineError(f"cluster must have nodes on which a worker starts, got: {error}") from error
-                if self._failures == MAX_FAILED_STARTS:
-                    _log.warning("%d workers in a row could not start, the last because: %s", self._failures, error)
-                self._not_before = time.monotonic() + START_AGAIN_AFTER
-            return
+            if self._failures < MAX_FAILED_STARTS:
+                return []
+            if not (others or self.idle or self._starting):
+                raise EngineError(f"cluster must have nodes on which a worker starts, got: {error}") from error
+            self._not_before = time.monotonic() + START_AGAIN_AFTER
+            told = f"{self._failures} workers in a row could not start, the last because: {error}"
+            return [Notice(text=told)] if self._failures == MAX_FAILED_STARTS else []
         self._failures = 0
         self.idle.append(worker)
+        return []
 
     def end(self, worker: Any) -> None:
         """End a worker, whatever it does."""

@@ -13,12 +13,12 @@ from pipeline.reports import (
     Failed,
     Finished,
     Measured,
+    Notice,
     Paused,
     Planned,
     Report,
     Retried,
     Searched,
-    Waiting,
 )
 from pipeline.results.decisions import sentence
 from pipeline.results.failures import Failures
@@ -44,7 +44,7 @@ class ReportHandler:
 
     def handle(self, report: Report) -> None:
         """Handle a report."""
-        if isinstance(report, Waiting):
+        if isinstance(report, Notice):
             self._display.print_line(report.text)
             return
         checkpoints = self._record.checkpoints()

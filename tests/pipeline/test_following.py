@@ -14,7 +14,7 @@ from pipeline.background import in_background
 from pipeline.display.console import Display
 from pipeline.errors import EngineError, Interrupted, RecordError
 from pipeline.plan.plan import Group, Progress
-from pipeline.reports import Decided, Finished, Paused, Progressed, Started, Waiting
+from pipeline.reports import Decided, Finished, Notice, Paused, Progressed, Started
 from pipeline.results.failures import Failures
 from pipeline.results.fault_log import FaultLog
 from pipeline.results.tally import Tally
@@ -163,11 +163,11 @@ def test_of_decisions_at_rungs_those_are_told_that_decide_something():
     assert out.getvalue().count("rung at step 100") == 1
 
 
-def test_what_an_engine_waits_for_is_told():
+def test_what_an_engine_says_to_a_person_is_shown():
     out, tally = io.StringIO(), Tally([])
     record = Record(MemoryRecorder(), in_background(OpenRecord))
 
-    ReportHandler(record, tally, Display(Console(file=out), tally), FAILURES).handle(Waiting(text="for [room]"))
+    ReportHandler(record, tally, Display(Console(file=out), tally), FAILURES).handle(Notice(text="for [room]"))
 
     assert out.getvalue() == "for [room]\n"
 

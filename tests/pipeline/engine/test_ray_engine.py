@@ -11,7 +11,7 @@ from pipeline.engine.protocol import run
 from pipeline.engine.ray_cluster import join_or_start
 from pipeline.engine.ray_engine import RayEngine
 from pipeline.errors import EngineError
-from pipeline.reports import Waiting
+from pipeline.reports import Notice
 
 ROOT = Path(__file__).parents[3]
 
@@ -67,7 +67,7 @@ def test_a_sweep_that_waits_for_room_on_a_cluster_says_so_once(computing, engine
     assert others.wait(60)
 
     def leave(report):
-        if isinstance(report, Waiting):
+        if isinstance(report, Notice):
             waiting.append(report.text)
             remove_placement_group(others)
 
