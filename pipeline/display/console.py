@@ -232,7 +232,7 @@ def show_folded(console: Console, plan: Plan) -> None:
     more = ", ..." if len(plan.folded) > MAX_ROWS else ""
     count = len(plan.folded) + len(plan.trials)
     console.print(
-        f"{len(plan.folded)} of {count} points repeat another (they differ only in parameters that are not used) "
+        f"{len(plan.folded)} of {count} points repeat another (all parameters that they use are equal) "
         f"and are not run twice: {pairs}{more}",
         markup=False,
     )
