@@ -7,7 +7,7 @@ import re
 import sys
 import traceback
 
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -19,6 +19,13 @@ from tasks.errors import SweepError, unknown_choice
 
 EXPECTED = (SweepError, HydraException, OmegaConfBaseException, YAMLError, OSError, MemoryError)
 """Errors that the user can cause: they are printed without a traceback."""
+
+_UNCHECKED = {
+    "hydra.verbose": "must be true, false, a logger or a list of loggers",
+    "hydra.sweeper": "must be chosen by hydra/sweeper=CHOICE",
+    "hydra.launcher": "must be chosen by hydra/launcher=CHOICE",
+}
+"""The keys whose values Hydra uses without a check, and their rules."""
 
 
 def is_expected(error: BaseException) -> bool:
@@ -42,6 +49,9 @@ def message_of(error: BaseException) -> str:
     named = [override.partition("=")[0].lstrip("+~").strip() for override in overrides]
     if isinstance(error, SweepError) or any(name and name in text for name in named):
         return text
+    for name, override in zip(named, overrides, strict=True):
+        if name in _UNCHECKED and isinstance(error, AssertionError | TypeError | InstantiationException):
+            return f"{name} {_UNCHECKED[name]}, got {override.partition('=')[2]}"
     return f"{text} (the overrides were: {' '.join(map(repr, overrides))})"
 
 

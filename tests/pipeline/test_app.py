@@ -62,6 +62,9 @@ BAD = {
     ("dataset=synthetic", "dataset.examples=1e15"): "there is not enough memory: Unable to allocate",
     ("hydra.sweeper.max_batch_size=2",): "hydra.sweeper.max_batch_size is no key of the sweeper that is chosen",
     ("hydra.job.env_copy=[NOWHERE_X]",): "'NOWHERE_X' must be set",
+    ("hydra.verbose=5",): "hydra.verbose must be true, false, a logger or a list of loggers, got 5",
+    ("-m", "hydra.sweeper=1", "hydra.verbose=true"): "hydra.sweeper must be chosen by hydra/sweeper=CHOICE, got 1",
+    ("-m", "hydra.launcher=mine"): "hydra.launcher must be chosen by hydra/launcher=CHOICE, got mine",
     ("-m", "loss=softmax", "seed=1,2", "loss.margin=2"): "loss.margin must be set with loss=svm or loss=squared_hinge",
     ("-m", "seed=1,2", "tracking.uri=sqlite:///${hydra:runtime.output_dir}/z.db"): "tracking.uri must be the same in",
     ("-m", "seed=range(5,5)"): "seed must have at least one value, got seed=range(5,5)",
@@ -152,7 +155,7 @@ def test_a_dry_run_prints_the_plan_and_starts_nothing(tmp_path):
     )
 
     assert [code for code, _, _ in ends] == [0, 0]
-    assert "2 of 12 points repeat another" in ends[0][2]
+    assert "2 of 12 points repeat another (all parameters that they use are equal)" in ends[0][2]
     assert "10 trials, 2 folded" in ends[0][2]
     # Fixed values leave the rest of the default grid to be swept.
     assert "2 trials, 0 folded" in ends[1][2]
