@@ -18,7 +18,6 @@ from hydra.core.utils import env_override
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from pipeline import HOME
 from pipeline import hydra as plugins
 from pipeline.address import redact
 from pipeline.cli.error_messages import EXPECTED, is_expected, message_of
@@ -29,14 +28,12 @@ from pipeline.hydra import groups
 from pipeline.hydra.composer import plain_values
 from pipeline.hydra.folders import MULTIRUN, OF_JOB, hide_credentials
 from pipeline.hydra.launcher import SWEEPS
+from pipeline.hydra.search_path import CONF
 from pipeline.hydra.sweeper import defer_conditional_keys
 from pipeline.plan.plan import Point
 from pipeline.signals import StopSignals
 from pipeline.sweep import run
 from tasks.single import is_any_running
-
-CONF = str(HOME / "conf")
-"""The folder of the config groups, by its path: ``pkg://conf`` could be a folder of the user's."""
 
 ALLOCATIONS = 20_000
 """The allocations between two garbage collections; Python's default is 700."""

@@ -10,7 +10,7 @@ from hydra.core.plugins import Plugins
 
 from pipeline.hydra import groups
 from pipeline.hydra.launcher import SweepLauncher
-from pipeline.hydra.search_path import PackagesSearchPath
+from pipeline.hydra.search_path import ConfSearchPath
 from pipeline.hydra.search_sweeper import SearchSweeper
 from pipeline.hydra.sweeper import GridSweeper
 
@@ -25,7 +25,7 @@ def register() -> None:
     for plugin in (SweepLauncher, GridSweeper, SearchSweeper):
         plugin.__module__ = NAMESPACE
         plugins.register(plugin)
-    plugins.register(PackagesSearchPath)
+    plugins.register(ConfSearchPath)
     groups.register_samplers()
 
 

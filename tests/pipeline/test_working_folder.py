@@ -44,6 +44,17 @@ def test_a_folder_of_presets_is_added_by_its_option(folder):
     assert "steps: 17" in done.stdout
 
 
+def test_a_folder_of_configs_takes_the_place_of_our_config_alone(folder):
+    (folder / "conf/own.yaml").write_text("defaults: [config, experiment/mine, _self_]\nseed: 5\n")
+    (folder / "conf/config.yaml").unlink()
+
+    done = run(folder, *SCRIPT, "--config-path", str(folder / "conf"), "--config-name", "own", "--cfg", "job")
+
+    assert done.returncode == 0, done.stderr
+    assert "steps: 17" in done.stdout
+    assert "seed: 5" in done.stdout
+
+
 @pytest.mark.parametrize("module", ["reproduce", "report"])
 def test_the_other_commands_import_our_own(module, folder):
     done = run(folder, sys.executable, "-m", f"pipeline.{module}", "--help")

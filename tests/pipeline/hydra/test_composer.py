@@ -7,8 +7,9 @@ from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from pipeline.cli.app import CONF, register
+from pipeline.cli.app import register
 from pipeline.hydra.composer import Composer
+from pipeline.hydra.search_path import CONF
 
 
 @pytest.fixture
