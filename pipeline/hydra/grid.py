@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from hydra.core.override_parser.types import IntervalSweep, Override, Quote, QuotedString, RangeSweep
 from omegaconf import OmegaConf
 
 from pipeline.plan.plan import MOST_TRIALS
@@ -169,13 +169,17 @@ def _plain(values: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    """Return a value of a YAML file in the syntax of the command line; a text is already in it.
+    """Return a value of a YAML file in the syntax of the command line; a text is already in it, but not one in a list.
 
-    >>> _text([None, True, 0.5]), _text("range(3)")
-    ('[null,true,0.5]', 'range(3)')
+    >>> _text([None, True, 0.5, "1"]), _text("range(3)")
+    ("[null,true,0.5,'1']", 'range(3)')
     """
+    return value if isinstance(value, str) else _element(value)
+
+
+def _element(value: Any) -> str:
     if isinstance(value, list):
-        return f"[{','.join(map(_text, value))}]"
+        return f"[{','.join(map(_element, value))}]"
     if isinstance(value, dict):
-        return f"{{{','.join(f'{name}:{_text(inner)}' for name, inner in value.items())}}}"
-    return value if isinstance(value, str) else json.dumps(value)
+        return f"{{{','.join(f'{name}:{_element(inner)}' for name, inner in value.items())}}}"
+    return QuotedString(value, Quote.single).with_quotes() if isinstance(value, str) else json.dumps(value)

@@ -87,6 +87,16 @@ def test_what_a_sweepers_config_cannot_mean_is_refused_by_name(sweeper, message)
         GridSpec.of(sweeper)
 
 
+def test_a_text_in_a_list_of_a_file_is_that_text():
+    texts = ["a b", "c,d", "1", "true", "it's", "{e: f}"]
+
+    parse = OverridesParser.create().parse_overrides
+
+    (job,) = combinations(parse(GridSpec.of({"params": {"a": texts, "b": {"c": texts}}}).texts()))
+
+    assert [override.value() for override in parse(job)] == [texts, {"c": texts}]
+
+
 def test_pairs_of_the_command_line_and_of_presets_are_planned(tmp_path):
     (tmp_path / "mine/experiment").mkdir(parents=True)
     for name, sweeper in PRESETS.items():
