@@ -41,15 +41,14 @@ class SearchSpace:
     def examples(self) -> list[list[str]]:
         """Return the overrides of points, proposed or not, that hold each choice and each end of a range.
 
-        Any two of them, of different keys, are in one point, as most rules are about two keys, unless that takes more
-        than `MAX_EXAMPLES` points. A key that only some choices have is left out of the points of the others.
+        They are all combinations, or if these are more than `MAX_EXAMPLES`, as many that hold any two values of two
+        keys, as most rules are about two. A key that only some choices have is left out of the points of the others.
         """
-        values = {key: list(map(override_text, outermost(one))) for key, one in self.distributions.items()}
-        points = _points_with_all_pairs(list(map(len, values.values())))
-        return [
-            [*(f"{key}={of[place]}" for (key, of), place in zip(values.items(), point, strict=True)), *self.fixed]
-            for point in points
-        ]
+        axes = [[f"{key}={override_text(end)}" for end in outermost(one)] for key, one in self.distributions.items()]
+        counts = list(map(len, axes))
+        few = math.prod(counts) <= MAX_EXAMPLES
+        points = itertools.product(*map(range, counts)) if few else _points_with_all_pairs(counts)
+        return [[*(axis[place] for axis, place in zip(axes, point, strict=True)), *self.fixed] for point in points]
 
     def with_ends(self, message: str) -> str:
         """Return a message about an example, with the ends of ranges in place of the values next to them."""

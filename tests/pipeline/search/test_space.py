@@ -72,6 +72,14 @@ def test_the_examples_of_a_space_hold_any_two_of_its_choices_and_the_ends_of_its
     ]
 
 
+def test_the_examples_of_a_small_space_are_all_combinations_of_its_choices_and_ends():
+    made = space("c=a,b,d", "n=int(interval(1,4))", "k=u,v", "y=1")
+
+    points = made.examples()
+
+    assert points == [[f"c={c}", f"n={n}", f"k={k}", "y=1"] for c in "abd" for n in "14" for k in "uv"]
+
+
 def test_the_examples_of_a_space_of_many_choices_hold_each_of_them():
     many = [f"{key}=" + ",".join(f"v{number}" for number in range(40)) for key in "abc"]
 
