@@ -34,18 +34,13 @@ class Objectives:
         for key, given in (("metrics", metrics), ("direction", direction)):
             usable = given is None or isinstance(given, str | Sequence)
             require(usable, f"hydra.sweeper.{key}", "must be a text or a list of texts", given)
-        several = None if direction is None or isinstance(direction, str) else [str(one) for one in direction]
         names = [sweep.get("metric")] if metrics is None else _list_of(metrics)
         require(len(set(names)) == len(names) > 0, "hydra.sweeper.metrics", "must name each metric once", names)
-        if several is None and len(names) > 1 and direction is not None:
-            raise ConfigError(
-                f"hydra.sweeper.direction must be a list, one for each of hydra.sweeper.metrics, got {direction}"
-            )
-        directions = several or ([] if direction is None else [str(direction)])
+        directions = [] if direction is None else _list_of(direction)
         for one in directions:
             if one not in _MODES.values():
                 raise unknown_choice("hydra.sweeper.direction", one, _MODES.values())
-        if directions and len(directions) != len(names):
+        if direction is not None and len(directions) != len(names):
             raise ConfigError(
                 f"hydra.sweeper.metrics must name as many metrics as hydra.sweeper.direction has directions, got "
                 f"{metrics if metrics is None else ', '.join(map(str, names))} for {', '.join(directions)}"
@@ -78,5 +73,5 @@ def _value(name: str | None, measured: Mapping[str, float]) -> float:
     return next((measured[one] for one in names if one in measured), math.nan)
 
 
-def _list_of(metrics: Any) -> list[str | None]:
-    return [metrics] if isinstance(metrics, str) else [str(one) for one in metrics]
+def _list_of(texts: Any) -> list[str]:
+    return [texts] if isinstance(texts, str) else [str(one) for one in texts]

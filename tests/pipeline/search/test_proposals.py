@@ -224,7 +224,7 @@ def test_a_search_goes_where_its_sweep_ranks(metric, tiny):
             "direction must agree with sweep.mode, by which val/loss is to minimize, got 'maximize'",
         ),
         ({}, None, ["maximize", "minimize"], "metrics must name as many metrics as hydra.sweeper.direction has"),
-        ({}, ["a", "b"], "maximize", "direction must be a list, one for each of hydra.sweeper.metrics, got maximize"),
+        ({}, ["a", "b"], "maximize", "many metrics as hydra.sweeper.direction has directions, got a, b for maximize"),
         ({}, ["a", "a"], None, "metrics must name each metric once"),
     ],
 )
