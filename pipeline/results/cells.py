@@ -38,16 +38,16 @@ def with_deviation(mean: float, deviation: float) -> str:
 
     >>> with_deviation(0.38765, 0.000998), with_deviation(0.5, float("nan")), with_deviation(12.5, 0.0)
     ('0.3876 ± 0.0010', '0.5', '12.5 ± 0')
-    >>> with_deviation(float("nan"), float("nan"))
-    ''
+    >>> with_deviation(float("nan"), float("nan")), with_deviation(0.994, 7.85e-17)
+    ('', '0.994 ± 7.9e-17')
     """
     if math.isnan(mean):
         return ""
     if not math.isfinite(deviation):
         return f"{mean:.4g}"
-    if deviation == 0:
-        return f"{mean:.4g} ± 0"
-    places = min(12, max(0, 1 - math.floor(math.log10(float(f"{deviation:.1e}")))))
+    if deviation < 1e-12:  # 0, or the rounding of equal values
+        return f"{mean:.4g} ± {deviation:.2g}"
+    places = max(0, 1 - math.floor(math.log10(float(f"{deviation:.1e}"))))
     return f"{mean:.{places}f} ± {deviation:.{places}f}"
 
 
