@@ -44,8 +44,7 @@ class GridSpec:
     @classmethod
     def of(cls, sweeper: Mapping[str, Any]) -> Self:
         """Return the grid of a sweeper's config, which may be one of Hydra's own."""
-        zipped = sweeper.get("zip") or []
-        zipped = zipped if isinstance(zipped, str) else _plain(zipped)
+        zipped = _plain(sweeper.get("zip") or [])
         groups = zipped if isinstance(zipped, list) and all(isinstance(one, list) for one in zipped) else [zipped]
         if not all(
             isinstance(one, list) and len(one) > 1 and all(isinstance(key, str) for key in one) for one in groups
@@ -164,8 +163,7 @@ def evenly_spaced(interval: IntervalSweep, points: int, key: str) -> list[str]:
 
 
 def _plain(values: Any) -> Any:
-    config = values if OmegaConf.is_config(values) else OmegaConf.create(values)  # a copy would lose what is around it
-    return OmegaConf.to_container(config, resolve=True)
+    return OmegaConf.to_container(values, resolve=True) if OmegaConf.is_config(values) else values
 
 
 def _text(value: Any) -> str:

@@ -66,6 +66,7 @@ def test_a_worker_can_ask_for_resources_and_labels():
         ({"loss": {"name": "svm", "margn": 1}}, "did you mean 'margin'?"),
         ({"loss": {"name": "svm", "margin": "???"}}, "loss.margin must be given"),
         ({"learning_rat": 1}, "did you mean 'learning_rate'?"),
+        ({"clustr": {"workers": 1}}, "did you mean 'cluster'?"),
         ({"trial": {"record_ever": 1}}, "did you mean 'record_every'?"),
         ({"engine": "rayy"}, "engine must be one of inprocess, ray, got 'rayy'"),
         ({"device": "tpu"}, "device must be one of cpu, cuda, got 'tpu'"),

@@ -37,7 +37,7 @@ def test_a_cluster_holds_as_many_workers_as_its_nodes_have_room_for(asked, held)
         ({"gpus_per_worker": 4}, "cluster.gpus_per_worker must be at most what a node of the cluster has, got 4"),
         ({"resources": {"tpu": 1}}, "cluster.resources.tpu must be at most what a node of the cluster has, got 1"),
         ({"labels": {"zone": "z"}}, "cluster.labels.zone must be a label of a node of the cluster, got 'z'"),
-        ({"cpus_per_worker": 5, "gpus_per_worker": 1}, "cluster must ask for no more than one node of the cluster has"),
+        ({"cpus_per_worker": 8, "gpus_per_worker": 1}, "cluster must ask for no more than one node of the cluster has"),
         ({"labels": {"zone": "x"}, "gpus_per_worker": 1}, "cluster must ask for no more than one node"),
     ],
 )

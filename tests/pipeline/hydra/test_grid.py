@@ -32,6 +32,10 @@ def test_several_lists_of_keys_are_zipped_each_by_itself():
     assert made == ["b=3 +a=1 c=5 d=7", "b=3 +a=1 c=6 d=8", "b=4 +a=2 c=5 d=7", "b=4 +a=2 c=6 d=8"]
 
 
+def test_a_deletion_keeps_its_value_and_a_range_counts_by_its_step():
+    assert jobs("~a", "~b=3", "c=range(0,1e8,5e7)") == ["~a ~b=3 c=0.0", "~a ~b=3 c=50000000.0"]
+
+
 @pytest.mark.parametrize(
     ("interval", "points", "values"),
     [
@@ -59,6 +63,7 @@ def test_an_interval_is_so_many_points_in_the_logarithm_where_it_has_that_tag(in
         (["a=interval(0,1)"], {}, r"\(hydra.sweeper.points=NUMBER takes so many of an interval\), got a=interval"),
         (["a=tag(log,interval(0,1))"], {"points": 3}, "a must be above 0 where an interval has the tag log, got 0"),
         (["a=interval(2,1)"], {"points": 3}, "a must be an interval that begins below its end, got '2.0 to 1.0'"),
+        (["a=interval(1,1)"], {"points": 3}, "a must be an interval that begins below its end, got '1.0 to 1.0'"),
         (["a=range(1e8)"], {}, r"a must have a step that is not 0, and at most 10000000 values, got 'a=range\(1e8\)'"),
         (["a=range(1,1e400)"], {}, "a must have a step that is not 0, and at most 10000000 values"),
         (["a=shuffle(range(0,1e400))"], {}, "a must have a step that is not 0, and at most 10000000 values"),
@@ -77,6 +82,7 @@ def test_what_cannot_be_paired_or_listed_is_refused_by_name(texts, options, mess
     [
         ({"zip": "a"}, "hydra.sweeper.zip must be a list of keys that vary together, or several such lists, got a"),
         ({"zip": ["a"]}, "hydra.sweeper.zip must be a list of keys"),
+        ({"zip": 5}, "hydra.sweeper.zip must be a list of keys that vary together, or several such lists, got 5"),
         ({"zip": [["a", "b"], ["b", "c"]]}, "hydra.sweeper.zip must name each key once, got 'b'"),
         ({"points": 1}, "hydra.sweeper.points must be a number of at least 2 and at most 10000000, got 1"),
         ({"points": 10**8}, "hydra.sweeper.points must be a number of at least 2 and at most 10000000, got 100000000"),
