@@ -1,5 +1,6 @@
 """The version of the code in a trial's key: a comment keeps it, a change of what is computed does not."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,12 @@ def test_what_may_change_a_result_changes_the_version(old, new):
     assert syntax(SOURCE.replace(old, new)) != syntax(SOURCE)
 
 
+def test_the_version_is_the_same_on_every_python():
+    digest = hashlib.sha256(syntax(SOURCE).encode()).hexdigest()
+
+    assert digest == "db710eb4d8c706fd15d288e15fa682d3a920fd8659848ca1c3318a64049a9abe"
+
+
 def test_every_source_of_tasks_is_read():
     sources = list(Path(tasks.__path__[0]).rglob("*.py"))
 
@@ -82,3 +89,6 @@ def test_the_version_of_a_folder_holds_the_names_of_its_sources_and_those_that_d
     source.write_text("x = 1  # one")
     (folder / "a.py").unlink()
     assert digest_of_sources(tmp_path) == digests[0]
+    alone = digest_of_sources(source)  # as of a package that is one file
+    source.write_text("x = 2")
+    assert digest_of_sources(source) != alone

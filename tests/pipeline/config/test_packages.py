@@ -58,12 +58,20 @@ BROKEN = {
     "exit": ("raise SystemExit(3)", r"must be importable, got SystemExit: 3"),
     "missing": ("", r"must be importable, got AttributeError"),
     "function": ("def Cooled(): ...", r"must be a frozen dataclass, got <function"),
+    "instance": (LOSS + "\nCooled = Cooled()\n", r"must be a frozen dataclass, got Cooled\("),
     "mutable": (
         LOSS.replace("frozen=True, ", "").replace("(Softmax)", ""),
         r"must be a frozen dataclass, got one that",
     ),
     "contract": (LOSS.replace("(Softmax)", ""), r"must have all of a Loss, lacks .*losses_and_gradient"),
     "field": (LOSS.replace("float = 2.0", "object = None"), r"must have fields of bool, .* got temperature"),
+    "pair": (LOSS.replace("float = 2.0", "tuple[int, int] = (1, 2)"), r"must have fields of .* got temperature"),
+    "abstract": (
+        "from abc import ABC, abstractmethod"
+        + LOSS.replace("(Softmax)", "(Softmax, ABC)")
+        + "    @abstractmethod\n    def more(self): ...\n",
+        r"must implement more",
+    ),
     "name": (LOSS.replace("temperature", "name"), r"must have no field called name"),
     "annotation": (LOSS.replace(": float", ": 'flaot'"), r"must have annotations that can be read, got NameError"),
     "call": (LOSS + "    def losses(self): ...\n", r"must have losses\(self, scores.*, got losses\(self\)"),
@@ -155,6 +163,11 @@ def test_the_key_of_a_trial_holds_the_version_and_the_sources_of_what_gives_it_a
     assert changed != first
     assert keyed("cooled", files={"maths.py": "x = 1"}) not in {first, changed}
     assert keyed("svm", code=LOSS.replace("2.0", "2.5")) == own
+    # nor does a random search use the row of an optimiser
+    code, rows = LOSS.replace("tasks.losses import Softmax", "tasks.optimizers import Sgd as Softmax"), "optimizers]"
+    site(code=code, rows=ROW.replace("losses]", rows))
+    searched = {"optimizer": {"name": "cooled"}, "strategy": {"name": "random"}}
+    assert packages_of(parse(searched).trial) == []
 
 
 class Hook:
