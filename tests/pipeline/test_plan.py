@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 
 import numpy as np
@@ -96,6 +97,23 @@ def test_the_longest_group_comes_first(dataset):
     costs = [multiplications(group.trials[0].trial, DataSize.of(dataset)) for group in groups]
     assert costs == sorted(costs, reverse=True)
     assert len(set(costs)) == 3
+
+
+def test_what_is_left_of_a_trial_counts(dataset):
+    # given trials of large minibatches with one step in ten left, or none, beside those that begin with smaller ones
+    def at(step):
+        return Progress(checkpoint=Checkpoint(step=step, trials=np.arange(1), arrays={"weights": np.ones((1, 39))}))
+
+    trials = make_plan(grid(batch_size=[100, 50, 20], seed=range(2)), dataset).trials
+    starts = [at(900)] * 2 + [None] * 2 + [at(1000)] * 2
+    segments = [Segment(trial=trial, start=start) for trial, start in zip(trials, starts, strict=True)]
+
+    groups = fuse(segments, DataSize.of(dataset), workers=1)
+
+    assert [group.trials[0].trial.batch_size for group in groups] == [50, 100, 20]
+    short = [dataclasses.replace(one, until=100) for one in segments[2:4]]
+    groups = fuse([*segments[:2], *short], DataSize.of(dataset), workers=1)
+    assert [group.trials[0].trial.batch_size for group in groups] == [100, 50]
 
 
 def test_a_network_counts_for_as_many_trials_as_its_products_are_larger(dataset):

@@ -77,6 +77,7 @@ def test_a_setting_is_a_trial_without_the_keys_that_repeats_vary():
     assert setting_values(one, over) == setting_values(other, over) != setting_values(third, over)
     assert setting_key(one, over) == setting_key(other, over) != setting_key(third, over)
     assert setting_key(one, ["seed"]) != setting_key(other, ["seed"])
+    assert setting_values(one, ["loss.margin"]).keys() == setting_values(one, ()).keys() - {"loss.margin"}
     assert setting_values(one, ["optimizer"]).keys() == setting_values(third, ["optimizer"]).keys()
 
 
