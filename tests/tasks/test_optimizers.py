@@ -22,10 +22,10 @@ def two_updates(optimizer, first=1.0, second=2.0, rate=0.1):
         (Momentum(momentum=0.5), (-0.1, -0.05 - 0.2)),
         # v1 = -0.1, update 0.5 v1 - 0.1; v2 = 0.5 v1 - 0.2 = -0.25, update 0.5 v2 - 0.2
         (Nesterov(momentum=0.5), (-0.15, -0.325)),
-        (Adagrad(epsilon=1e-12), (-0.1, -0.2 / np.sqrt(5))),
-        (Rmsprop(decay=0.5, epsilon=1e-12), (-0.1 / np.sqrt(0.5), -0.2 / np.sqrt(2.25))),
+        (Adagrad(epsilon=0.5), (-0.1 / 1.5, -0.2 / (np.sqrt(5) + 0.5))),
+        (Rmsprop(decay=0.5, epsilon=0.5), (-0.1 / (np.sqrt(0.5) + 0.5), -0.2 / (1.5 + 0.5))),
         # corrected moments: m' = 1, v' = 1; then m' = 0.75 (0.25 + 1) / 0.75, v' = (0.25 + 2) / 0.75
-        (Adam(beta1=0.5, beta2=0.5, epsilon=1e-12), (-0.1, -0.1 * (1.25 / 0.75) / np.sqrt(2.25 / 0.75))),
+        (Adam(beta1=0.5, beta2=0.5, epsilon=0.5), (-0.1 / 1.5, -0.1 * (1.25 / 0.75) / (np.sqrt(2.25 / 0.75) + 0.5))),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -65,6 +65,20 @@ def test_stacked_hyperparameters_are_those_of_each_trial_alone(kind):
     np.testing.assert_allclose(together, alone, rtol=1e-14)
 
 
-def test_bad_hyperparameter_is_refused():
-    with pytest.raises(ConfigError, match=r"optimizer\.beta1 must be at least 0 and below 1, got 1"):
-        Adam(beta1=1.0)
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [
+        (Momentum, "momentum"),
+        (Nesterov, "momentum"),
+        (Adagrad, "epsilon"),
+        (Rmsprop, "decay"),
+        (Rmsprop, "epsilon"),
+        (Adam, "beta1"),
+        (Adam, "beta2"),
+        (Adam, "epsilon"),
+    ],
+)
+def test_a_bad_hyperparameter_is_refused_by_name_rule_and_value(kind, key):
+    value, rule = (0.0, "> 0, got 0.0") if key == "epsilon" else (1.0, "at least 0 and below 1, got 1.0")
+    with pytest.raises(ConfigError, match=f"^optimizer.{key} must be {rule}$"):
+        kind(**{key: value})

@@ -26,6 +26,16 @@ def test_factors_stay_between_0_and_1(kind):
     assert 0 <= min(factors) <= max(factors) <= 1
 
 
-def test_bad_parameter_is_refused():
-    with pytest.raises(ConfigError, match=r"schedule\.decay must be above 0 and at most 1, got 2"):
-        StepDecay(decay=2.0)
+@pytest.mark.parametrize(
+    ("kind", "key", "value", "rule"),
+    [
+        (StepDecay, "every", 0, "must be >= 1, got 0"),
+        (StepDecay, "decay", 2.0, "must be above 0 and at most 1, got 2.0"),
+        (Exponential, "decay", 0.0, "must be above 0 and at most 1, got 0.0"),
+        (Cosine, "floor", 1.5, "must be between 0 and 1, got 1.5"),
+        (WarmUp, "over", 0, "must be >= 1, got 0"),
+    ],
+)
+def test_a_bad_parameter_is_refused_by_name_rule_and_value(kind, key, value, rule):
+    with pytest.raises(ConfigError, match=f"^schedule.{key} {rule}$"):
+        kind(**{key: value})
