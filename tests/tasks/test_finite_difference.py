@@ -63,6 +63,13 @@ def test_a_smooth_network_shows_slope_one_and_two(image_dataset):
     assert result.metrics["finite_difference/float64_centred_slope"] == pytest.approx(2, abs=0.1)
 
 
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 100.0])
+def test_the_slopes_are_fitted_where_truncation_rules_however_long_the_direction_is(small_dataset, scale):
+    _, _, result = compared(small_dataset, task=FiniteDifference(direction_scale=scale), regularization=0.1)
+
+    np.testing.assert_allclose(result.arrays["slopes"], [[1, 2], [1, 2]], atol=0.1)
+
+
 def test_a_network_with_kinks_says_so(image_dataset):
     _, _, result = compared(image_dataset, model=SMALL_MODELS["convnet"])
 
