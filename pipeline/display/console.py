@@ -18,8 +18,9 @@ from rich.text import Text
 from pipeline.config.settings import counted, text_of, used_values
 from pipeline.plan.plan import Group, Plan
 from pipeline.reports import Retried
-from pipeline.results.cells import cells, headers
+from pipeline.results.cells import setting_table
 from pipeline.results.comparisons import at_the_end, conclusion, single_draw
+from pipeline.results.repeats import FRONT, on_front_of
 from pipeline.results.standing import Standing
 from pipeline.results.tally import Tally
 from pipeline.stopping.forecast import Forecast
@@ -152,9 +153,11 @@ def show_table(console: Console, tally: Tally) -> None:
     names = tally.criterion.columns(standing.metrics for standing in ranking)
     repeated, shown = tally.repeated and bool(names), ranking[:MAX_ROWS]
     if repeated:
-        _print_fitting(console, headers(settings), [cells(setting, settings) for setting in settings[:MAX_ROWS]])
+        _print_fitting(console, *setting_table(settings, most=MAX_ROWS))
     elif names or not measured:
-        _print_fitting(console, ["trial", *names, "outcome"], [_ranked(standing, names) for standing in shown])
+        front = on_front_of(settings)
+        rows = [[*_ranked(one, names), *([front[one.setting]] if front else []), _outcome(one)] for one in shown]
+        _print_fitting(console, ["trial", *names, *([FRONT] if front else []), "outcome"], rows)
     else:
         console.print(_listed(shown))
     for standing in [] if repeated else shown:
@@ -180,7 +183,7 @@ def _show_unranked(console: Console, tally: Tally, measured: set[str]) -> None:
 
 def _ranked(standing: Standing, names: Sequence[str]) -> list[str]:
     numbers = (f"{standing.metrics[name]:.4g}" if name in standing.metrics else "" for name in names)
-    return [standing.trial.name, *numbers, _outcome(standing)]
+    return [standing.trial.name, *numbers]
 
 
 def _print_fitting(console: Console, names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -23,7 +23,7 @@ from pipeline.figures.style import (
 )
 from pipeline.figures.trials import factor, with_unit
 from pipeline.reports import Searched, Told
-from pipeline.results.criterion import is_share
+from pipeline.results.criterion import is_share, on_front
 from pipeline.results.repeats import COMPLETE, STOPPED
 
 _LONGEST = 12
@@ -83,19 +83,17 @@ def _draw_shares(axes: Axes, shares: Sequence[tuple[str, float]]) -> None:
 def _draw_front(searched: Searched, known: Sequence[Told]) -> bytes:
     done = [proposal for proposal in known if proposal.outcome == COMPLETE]
     signs = [1 if direction == "maximize" else -1 for direction in searched.directions]
-    front = [one for one in done if not any(_beats(other.values, one.values, signs) for other in done)]
+    best = on_front([one.values for one in done], searched.directions)
+    front, others = ([one for one, on in zip(done, best, strict=True) if on is wanted] for wanted in (True, False))
     figure, (axes,) = blank(title=f"What {' and '.join(searched.metrics)} cost each other")
-    x, y, *others = (
-        f"{with_unit(one)} ({way})" for one, way in zip(searched.metrics, searched.directions, strict=True)
-    )
+    x, y, *more = (f"{with_unit(one)} ({way})" for one, way in zip(searched.metrics, searched.directions, strict=True))
     label(axes, x=x, y=y)
-    behind = [proposal.values[:2] for proposal in done if proposal not in front]
-    if behind:
-        across, up = zip(*behind, strict=True)
+    if others:
+        across, up = zip(*(proposal.values[:2] for proposal in others), strict=True)
         axes.scatter(across, up, color=QUIET, s=22, label="others")
     points = sorted(proposal.values[:2] for proposal in front)
     # With more than two objectives the front is not a line.
-    line = "" if others else "-"
+    line = "" if more else "-"
     axes.plot(*zip(*points, strict=True), marker="o", linestyle=line, linewidth=1.2, color=BLUE, label="Pareto front")
     _name(axes, front, signs)
     for place, name in enumerate("xy"):
@@ -115,12 +113,6 @@ def _name(axes: Axes, front: Sequence[Told], signs: Sequence[int]) -> None:
         text = f"#{one.number}"
         axes.annotate(text, place, offset, textcoords="offset points", color=QUIET, ha=across, va=along)
     axes.margins(0.08)
-
-
-def _beats(one: Sequence[float], other: Sequence[float], signs: Sequence[int]) -> bool:
-    """Return whether one dominates the other: it is at least as good in everything, and better in something."""
-    pairs = [(sign * a, sign * b) for a, b, sign in zip(one, other, signs, strict=True)]
-    return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
 
 
 def _in_units(proposal: Told, metrics: Sequence[str]) -> Told:

@@ -47,9 +47,9 @@ class SearchSource:
         return self._proposals.search.keys
 
     @property
-    def metrics(self) -> tuple[str, ...]:
-        """The metrics that the search needs."""
-        return self._proposals.metrics
+    def objectives(self) -> tuple[tuple[str, str], ...]:
+        """The direction and the name of each metric that the search needs."""
+        return self._proposals.objectives
 
     @property
     def total(self) -> int:

@@ -46,7 +46,7 @@ def sweep_view(run_id: str, trials: Sequence[PlannedTrial], criterion: Criterion
         "orderByKey": f"metrics.`{criterion.metric}`",
         "orderByAsc": criterion.mode == "min",
         "selectedColumns": [
-            *(f"metrics.`{name}`" for name in dict.fromkeys((criterion.metric, *_METRICS))),
+            *(f"metrics.`{name}`" for name in dict.fromkeys((*criterion.metrics, *_METRICS))),
             *(f"params.`{name}`" for name in shown),
             "tags.`outcome`",
         ],

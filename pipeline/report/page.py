@@ -20,7 +20,7 @@ from pipeline.results.comparisons import (
     single_draw,
 )
 from pipeline.results.criterion import is_share
-from pipeline.results.repeats import Repeat, Setting, are_repeated
+from pipeline.results.repeats import FRONT, Repeat, Setting, are_repeated, on_front_of
 from pipeline.tracking.reader import RecordedSweep
 
 _ENVIRONMENT = ("command", "user", "host", "platform", "cpu", "blas", "python", "dataset", "dataset.digest")
@@ -110,12 +110,14 @@ def _settings(sweep: RecordedSweep) -> list[str]:
         return [_paragraphs([at_the_end(settings), single_draw(settings)])]
     names = sweep.criterion.columns(run.metrics for run in sweep.runs)
     verdicts = {one.other.key: one.verdict() for one in against_best(settings, most=_MOST_COMPARED)}
-    rows = [
-        [setting.name, ended(setting), verdicts.get(setting.key, ""), *_summaries(setting, names)]
-        for setting in settings[:_MOST_ROWS]
-    ]
-    heads = ["setting", "repeats", "against the best", *(head for name in names for head in (name, "95 % interval"))]
-    table = _table(heads, rows, numbers=range(3, len(heads)), first=True) + _rest(settings)
+    front = on_front_of(settings)
+    words = ["setting", "repeats", *([FRONT] if front else []), "against the best"]
+    heads = [*words, *(head for name in names for head in (name, "95 % interval"))]
+    rows = []
+    for one in settings[:_MOST_ROWS]:
+        on = [front[one.key]] if front else []
+        rows.append([one.name, ended(one), *on, verdicts.get(one.key, ""), *_summaries(one, names)])
+    table = _table(heads, rows, numbers=range(len(words), len(heads)), first=True) + _rest(settings)
     best, several = settings[0].best, len(settings[0].values(sweep.criterion.metric)) > 1
     mean = f"is better than the mean of its setting, {settings[0].name}"
     of_best = f"the best repeat, {best.trial}, {mean}" if best and several else ""
@@ -173,9 +175,14 @@ def _trials(sweep: RecordedSweep) -> str:
     first = _is_ranked(sweep) and not are_repeated(sweep.settings)  # with repeats, no trial is the winner
     measured = {name for run in runs for name in run.metrics}
     metrics = sweep.criterion.columns(run.metrics for run in runs) or sorted(measured)
-    rows = [[run.trial, *(_value(run, name) for name in metrics), _outcome(run)] for run in runs[:_MOST_ROWS]]
-    numbers = range(1, 1 + len(metrics))
-    return _table(["trial", *metrics, "outcome"], rows, numbers=numbers, first=first) + _rest(runs)
+    front = {} if are_repeated(sweep.settings) else on_front_of(sweep.settings)
+    on = {one.repeats[0].run_id: [front[one.key]] for one in sweep.settings if front}
+    rows = [
+        [run.trial, *(_value(run, name) for name in metrics), *on.get(run.run_id, []), _outcome(run)]
+        for run in runs[:_MOST_ROWS]
+    ]
+    heads = ["trial", *metrics, *([FRONT] if front else []), "outcome"]
+    return _table(heads, rows, numbers=range(1, 1 + len(metrics)), first=first) + _rest(runs)
 
 
 def _outcome(run: Repeat) -> str:

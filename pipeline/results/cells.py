@@ -5,27 +5,31 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from pipeline.results.repeats import COMPLETE, STOPPED, Setting
+from pipeline.results.repeats import COMPLETE, FRONT, STOPPED, Setting, on_front_of
 from pipeline.results.statistics import Summary
 
 _WITH_INTERVAL = "test/accuracy"
 _MEASURES = (_WITH_INTERVAL, "train/loss")
 
 
-def headers(settings: Sequence[Setting]) -> list[str]:
-    """Return the headers of a table of settings; the ranking metric and the test accuracy have an interval."""
-    return ["setting", "repeats", *(head for pair in _measures(settings) for head in pair if head)]
+def setting_table(settings: Sequence[Setting], *, most: int) -> tuple[list[str], list[list[str]]]:
+    """Return the headers and the first ``most`` rows of a table of settings.
 
-
-def cells(setting: Setting, settings: Sequence[Setting]) -> list[str]:
-    """Return a row of the table: name, repeats with their outcomes, means with deviations, and intervals."""
-    row = [setting.name, ended(setting)]
-    for name, head in _measures(settings):
-        summary = setting.summary(name)
-        row.append(with_deviation(summary.mean, summary.deviation))
-        if head:
-            row.append(interval(summary))
-    return row
+    The ranking metric and the test accuracy have an interval.
+    """
+    every = (repeat.metrics for setting in settings for repeat in setting.repeats)
+    names, front = settings[0].criterion.columns(every, _MEASURES), on_front_of(settings)
+    with_interval = {names[0], _WITH_INTERVAL}
+    heads = [head for name in names for head in (name, *(["95 % interval"] if name in with_interval else []))]
+    rows = []
+    for setting in settings[:most]:
+        row = [setting.name, ended(setting)]
+        for name in names:
+            summary = setting.summary(name)
+            row.append(with_deviation(summary.mean, summary.deviation))
+            row += [interval(summary)] if name in with_interval else []
+        rows.append([*row, *([front[setting.key]] if front else [])])
+    return ["setting", "repeats", *heads, *([FRONT] if front else [])], rows
 
 
 def interval(summary: Summary) -> str:
@@ -57,10 +61,3 @@ def ended(setting: Setting) -> str:
     counts = setting.counts().items()
     others = [f"{count} {name}{at if name == STOPPED else ''}" for name, count in counts if name != COMPLETE]
     return ", ".join([str(len(setting.repeats)), *others])
-
-
-def _measures(settings: Sequence[Setting]) -> list[tuple[str, str]]:
-    """Return the metrics to show, each with the header of its interval's column, empty if it has none."""
-    every = (repeat.metrics for setting in settings for repeat in setting.repeats)
-    names = settings[0].criterion.columns(every, _MEASURES)
-    return [(name, "95 % interval" if name in (names[0], _WITH_INTERVAL) else "") for name in names]

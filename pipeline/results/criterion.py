@@ -6,12 +6,17 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from pipeline.config.schema import SEEDS, Sweep
 from tasks.datasets.dataset import Dataset
 from tasks.errors import ConfigError, unknown_choice
 from tasks.trial import DeclaresMetrics, Trial
 
 _METRIC, _MODE, _OVER = "sweep.metric", "sweep.mode", "sweep.over"
+
+OBJECTIVES = "search.objectives"
+"""The tag of a sweep's run that holds the objectives of its search."""
 
 _LESS_IS_BETTER = ("loss", "error", "examples", "evaluations")
 """The endings of the names of metrics of which less is better, for a sweep and for a search."""
@@ -21,28 +26,35 @@ _SHOWN = ("val/accuracy", "train/accuracy", "test/accuracy", "train/loss", "val/
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Criterion:
-    """The metric that ranks trials, its ``mode`` (max or min is best), and the keys that repeats vary."""
+    """The metric that ranks trials, its ``mode`` (max or min is best), and the keys that repeats vary.
+
+    ``objectives`` are those of a search, each a direction (maximize or minimize) and a metric.
+    """
 
     metric: str = "val/accuracy"
     mode: str = "max"
     over: tuple[str, ...] = SEEDS
+    objectives: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def of(cls, sweep: Sweep, dataset: Dataset) -> Criterion:
+    def of(cls, sweep: Sweep, dataset: Dataset, objectives: tuple[tuple[str, str], ...] = ()) -> Criterion:
         """Return the criterion of a sweep; by default the accuracy, of validation if there is a validation set."""
         metric = sweep.metric or ("val/accuracy" if len(dataset.validation) else "train/accuracy")
-        return cls(metric=metric, mode=sweep.mode or mode_of(metric), over=sweep.over)
+        return cls(metric=metric, mode=sweep.mode or mode_of(metric), over=sweep.over, objectives=objectives)
 
     @classmethod
     def from_tags(cls, tags: Mapping[str, str], measured: Collection[str]) -> Criterion:
         """Return the criterion of a recorded sweep; older records do not hold it, and were ranked by accuracy."""
         accuracy = "val/accuracy" if "val/accuracy" in measured else "train/accuracy"
         over = tuple(tags.get(_OVER, ",".join(SEEDS)).split(","))
-        return cls(metric=tags.get(_METRIC, accuracy), mode=tags.get(_MODE, "max"), over=over)
+        texts = (one.partition(" ") for one in tags.get(OBJECTIVES, "").split(", ") if one)
+        objectives = tuple((direction, metric) for direction, _, metric in texts)
+        return cls(metric=tags.get(_METRIC, accuracy), mode=tags.get(_MODE, "max"), over=over, objectives=objectives)
 
     def tags(self) -> dict[str, str]:
         """Return the tags of a sweep's record that hold the criterion: the inverse of `from_tags`."""
-        return {_METRIC: self.metric, _MODE: self.mode, _OVER: ",".join(self.over)}
+        found = {OBJECTIVES: ", ".join(map(" ".join, self.objectives))} if self.objectives else {}
+        return {_METRIC: self.metric, _MODE: self.mode, _OVER: ",".join(self.over)} | found
 
     def score(self, metrics: Mapping[str, float]) -> float:
         """Return the score of metrics, larger is better: minus infinity if the metric has no finite value."""
@@ -50,14 +62,34 @@ class Criterion:
         return self.sign * value if math.isfinite(value) else -math.inf
 
     def columns(self, every: Iterable[Mapping[str, float]], shown: Sequence[str] = _SHOWN) -> list[str]:
-        """Return the metrics that a table shows: the one that ranks, then those of a training, if any has them."""
+        """Return the metrics that a table shows, if any has them: what ranks, the objectives, those of a training."""
         measured = {name for metrics in every for name in metrics}
-        return [name for name in dict.fromkeys((self.metric, *shown)) if name in measured]
+        return [name for name in dict.fromkeys((*self.metrics, *shown)) if name in measured]
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metric that ranks, and those of the objectives."""
+        return self.metric, *(metric for _, metric in self.objectives)
 
     @property
     def sign(self) -> int:
         """The factor between a value of the metric and a score: 1 or -1."""
         return 1 if self.mode == "max" else -1
+
+
+def on_front(values: Sequence[Sequence[float]], directions: Sequence[str]) -> list[bool]:
+    """Return which values, one for each of the directions, are on the Pareto front.
+
+    No others are at least as good in everything, and better in something.
+
+    >>> on_front([(0.9, 100.0), (0.8, 50.0), (0.8, 100.0), (float("nan"), 10.0)], ["maximize", "minimize"])
+    [True, True, False, False]
+    """
+    points = np.array(values) * [1 if direction == "maximize" else -1 for direction in directions]
+    return [
+        bool(np.isfinite(one).all() and not ((points >= one).all(axis=1) & (points > one).any(axis=1)).any())
+        for one in points
+    ]
 
 
 def mode_of(metric: str) -> str:

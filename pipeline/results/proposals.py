@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.reports import Searched
+from pipeline.results.criterion import OBJECTIVES
 
 
 def rows(searched: Searched) -> list[dict[str, Any]]:
@@ -21,7 +22,7 @@ def tags(searched: Searched) -> dict[str, str]:
     objectives = zip(searched.directions, searched.metrics, strict=True)
     found = {
         "search.sampler": searched.sampler,
-        "search.objectives": ", ".join(f"{direction} {metric}" for direction, metric in objectives),
+        OBJECTIVES: ", ".join(f"{direction} {metric}" for direction, metric in objectives),
         "search.proposals": str(len(searched.proposals)),
     }
     if searched.importances:

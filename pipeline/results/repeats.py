@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pipeline.config.settings import cell_of
-from pipeline.results.criterion import Criterion
+from pipeline.results.criterion import Criterion, on_front
 from pipeline.results.statistics import Summary, spread, summarize, summarize_each
 from tasks.events import Outcome
 
 COMPLETE, STOPPED = Outcome.COMPLETE.value, Outcome.STOPPED.value
 DIVERGED, FAILED = Outcome.DIVERGED.value, Outcome.FAILED.value
 _WITHOUT_ANSWER = frozenset({DIVERGED, FAILED})
+
+FRONT = "Pareto front"
+"""The header of the column that says yes where a setting is on the front of several objectives."""
 
 RankKey = tuple[bool, bool, float, float, int]
 """The sort key of settings: no score, any repeat diverged, minus the rung that stopped it, minus the score, index."""
@@ -166,11 +169,28 @@ def are_repeated(settings: Sequence[Setting]) -> bool:
     return any(len(setting.repeats) > 1 for setting in settings)
 
 
+def on_front_of(settings: Sequence[Setting]) -> dict[str, str]:
+    """Return yes or no for each setting, by key: whether it is on the Pareto front of several objectives, by its means.
+
+    Without several objectives there are none. A setting that was stopped, or whose repeats do not count, is not on it.
+    """
+    objectives = settings[0].criterion.objectives if settings else ()
+    if len(objectives) < 2:
+        return {}
+    directions, metrics = zip(*objectives, strict=True)
+    means = [
+        [setting.spread(metric)[0] if setting.stopped_at == math.inf else math.nan for metric in metrics]
+        for setting in settings
+    ]
+    return {one.key: "yes" if on else "no" for one, on in zip(settings, on_front(means, directions), strict=True)}
+
+
 def setting_rows(settings: Sequence[Setting], swept: Sequence[str]) -> list[dict[str, Any]]:
     """Return settings as rows of plain values: the swept values, and mean, deviation and interval of each metric."""
     every = [repeat.metrics for setting in settings for repeat in setting.repeats]
     names = dict.fromkeys([*settings[0].criterion.columns(every), *sorted({name for one in every for name in one})])
-    table = [_row(setting, swept) for setting in settings]
+    front = on_front_of(settings)
+    table = [_row(setting, swept) | ({FRONT: front[setting.key]} if front else {}) for setting in settings]
     for name in names:
         values = [list(setting.values(name).values()) for setting in settings]
         for row, summary in zip(table, summarize_each(values), strict=True):

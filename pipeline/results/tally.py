@@ -14,7 +14,7 @@ from pipeline.config.settings import SweptValues, cell_of, setting_names, used_v
 from pipeline.plan.plan import PlannedTrial
 from pipeline.reports import Failed, Finished, Progressed, Started, TrialReport
 from pipeline.results.criterion import Criterion
-from pipeline.results.repeats import RankKey, Setting, rank, rank_setting, ranked
+from pipeline.results.repeats import FRONT, RankKey, Setting, on_front_of, rank, rank_setting, ranked
 from pipeline.results.standing import Standing, as_setting
 from tasks.events import Outcome, Result
 
@@ -172,13 +172,14 @@ class Tally:
         """Return the ranking as rows of plain values: each trial with its swept values and its metrics."""
         ranking = self.ranking()
         used = {standing.trial.key: used_values(standing.trial.trial) for standing in ranking}
-        varied = self.swept()
+        varied, front = self.swept(), {} if self.repeated else on_front_of(self.settings())
         names = dict.fromkeys(self.criterion.columns(standing.metrics for standing in ranking))
         names |= dict.fromkeys(sorted({name for standing in ranking for name in standing.metrics}))
         return [
             {"trial": standing.trial.name, "outcome": standing.outcome_text}
             | {key: cell_of(key, used[standing.trial.key]) for key in varied}
             | {name: standing.metrics.get(name) for name in names}
+            | ({FRONT: front[standing.setting]} if front else {})
             | {"step": standing.step, "message": standing.message}
             for standing in ranking
         ]

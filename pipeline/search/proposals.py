@@ -82,9 +82,10 @@ class Proposals:
         return f"{self.search.identity} {self._objectives}"
 
     @property
-    def metrics(self) -> tuple[str, ...]:
-        """The metrics that the search needs."""
-        return tuple(name for name in self._objectives.metrics if name is not None)
+    def objectives(self) -> tuple[tuple[str, str], ...]:
+        """The direction and the name of each metric that the search needs."""
+        pairs = zip(self._objectives.directions, self._objectives.metrics, strict=True)
+        return tuple((direction, name) for direction, name in pairs if name is not None)
 
     @property
     def done(self) -> bool:

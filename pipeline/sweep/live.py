@@ -144,7 +144,7 @@ class LiveSweep:
         if sqlite_file(config.tracking.uri) is None:
             connecting.result()  # a server's refusal is raised before anything is shown; a file was probed above
 
-        criterion = Criterion.of(config.sweep, self._dataset)
+        criterion = Criterion.of(config.sweep, self._dataset, self._batch.source.objectives)
         expected = expectation(config, plan.trials, self._dataset)
         self._tally = Tally(plan.trials, criterion, share=expected.share if expected else 1.0)
         head = self._header(provenance)
@@ -175,7 +175,7 @@ class LiveSweep:
         self._named = values_of(source.examples)
         plan = plan_points(points, self._dataset, self._config, swept=self._named, examples=source.examples)
         trials = [point.config.trial for point in (*source.examples, *points)]
-        for metric in source.metrics:
+        for _, metric in source.objectives:
             asked = dataclasses.replace(self._config.sweep, metric=metric)
             check_metric(asked, trials, self._dataset, key="hydra.sweeper.metrics")
         show_folded(self._console, plan)

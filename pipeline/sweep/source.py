@@ -41,8 +41,8 @@ class PointSource(Protocol):
         """Points at the ends of what it may propose later, which can be refused before anything starts."""
 
     @property
-    def metrics(self) -> tuple[str, ...]:
-        """The metrics that it needs to be told."""
+    def objectives(self) -> tuple[tuple[str, str], ...]:
+        """The direction (maximize or minimize) and the name of each metric that it needs to be told."""
 
     @property
     def total(self) -> int:
@@ -75,7 +75,7 @@ class Grid:
     keys: tuple[str, ...] = ()
     total = 0
     examples: Sequence[Point] = ()
-    metrics: tuple[str, ...] = ()
+    objectives: tuple[tuple[str, str], ...] = ()
 
     def __init__(self, points: Sequence[Point]) -> None:
         self._points = tuple(points)

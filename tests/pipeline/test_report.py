@@ -131,14 +131,14 @@ def test_repeats_are_rows_by_setting_and_compared_in_sentences(record, store_uri
     assert (both[3], both[5]) == ("0.728 ± 0.021", "+0.2025")
 
 
-def swept(*names, repeats=1, metric="val/accuracy", mode="max"):
+def swept(*names, repeats=1, metric="val/accuracy", mode="max", objectives=()):
     """Return a recorded sweep with the repeats of settings with these names."""
-    criterion = Criterion(metric=metric, mode=mode)
+    criterion = Criterion(metric=metric, mode=mode, objectives=objectives)
     runs = tuple(
         Repeat(
             seeds=(("seed", str(seed)),),
             outcome="complete",
-            metrics={metric: 0.5 + seed / 10},
+            metrics={metric: 0.5 + seed / 10, **{name: float(index) for _, name in objectives if name != metric}},
             criterion=criterion,
             index=index,
             trial=name if repeats == 1 else f"{name} seed={seed}",
@@ -255,6 +255,16 @@ def test_trials_of_a_task_that_nothing_ranks_are_told_by_their_own_metrics_and_n
     assert rows(page)[:2] == [["trial", "gradient_check/error", "outcome"], ["weights", "1e-09", "complete: good"]]
     assert "<h2>The first trial: weights</h2>" in page
     assert "class=first" not in page
+
+
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_of_several_objectives_the_page_shows_each_and_what_is_on_the_pareto_front(repeats):
+    objectives = ("maximize", "val/accuracy"), ("minimize", "examples")
+
+    header, *table = rows(sweep_page(swept("a", "b", repeats=repeats, objectives=objectives)))
+
+    assert "examples" in header
+    assert [row[header.index("Pareto front")] for row in table[:2]] == ["yes", "no"]
 
 
 @pytest.mark.parametrize("repeats", [1, 2])

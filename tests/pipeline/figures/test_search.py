@@ -7,8 +7,9 @@ import itertools
 import pytest
 from PIL import Image
 
-from pipeline.figures.search import _beats, draw_search
+from pipeline.figures.search import draw_search
 from pipeline.reports import Searched, Told
+from pipeline.results.criterion import on_front
 
 
 def searched(values, *, outcomes=None, directions=("maximize",), importances=None):
@@ -66,9 +67,7 @@ def test_several_objectives_have_their_front():
     report = searched([(0.5, 10.0), (0.25, 5.0), (0.5, 20.0)], directions=("maximize", "minimize"))
 
     assert list(draw_search(report)) == ["pareto.png"]
-    assert _beats((0.5, 10.0), (0.5, 20.0), (1, -1))
-    assert not _beats((0.5, 10.0), (0.25, 5.0), (1, -1))
-    assert not _beats((0.5, 10.0), (0.5, 10.0), (1, -1))
+    assert on_front([(0.5, 10.0), (0.25, 5.0), (0.5, 20.0), (0.5, 10.0)], report.directions) == [1, 1, 0, 1]
 
 
 @pytest.mark.parametrize("directions", list(itertools.product(("maximize", "minimize"), repeat=2)))

@@ -154,8 +154,8 @@ def best_accuracy(folder):
     return best
 
 
-def table(folder, run):
-    (file,) = folder.glob(f"mlruns/*/{run}/artifacts/proposals.csv")
+def table(folder, run, name="proposals"):
+    (file,) = folder.glob(f"mlruns/*/{run}/artifacts/{name}.csv")
     return list(csv.DictReader(file.read_text().splitlines()))
 
 
@@ -208,6 +208,8 @@ def test_a_search_of_a_grid_of_repeats_and_of_two_objectives_are_told_what_they_
     run, _, tags, _ = parents(front)[0]
     assert tags["search.objectives"] == "maximize val/accuracy, minimize examples"
     assert list(front.glob(f"mlruns/*/{run}/artifacts/figures/pareto.png"))
+    on = {row["Pareto front"]: float(row["examples"]) for row in reversed(table(front, run, "results"))}
+    assert on["yes"] < on["no"]
     solutions = yaml.safe_load((front / "out/optimization_results.yaml").read_text())["solutions"]
     assert {len(solution["values"]) for solution in solutions} == {2}
 

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from pipeline.results.cells import cells, ended, headers
+from pipeline.results.cells import ended, setting_table
 from pipeline.results.comparisons import against_best, between, compare, conclusion, single_draw
 from pipeline.results.criterion import Criterion
 from pipeline.results.repeats import Repeat, Setting, rank, ranked, setting_rows
@@ -191,6 +191,8 @@ def test_one_seed_each_is_said_to_be_one_draw():
 def test_a_row_of_the_table_has_mean_deviation_and_interval():
     one = setting("a", [0.5, 0.6, 0.7])
 
-    assert headers([one]) == ["setting", "repeats", "val/accuracy", "95 % interval"]
-    assert cells(one, [one])[:3] == ["a", "3", "0.60 ± 0.10"]
-    assert cells(setting("b", [0.5]), [one]) == ["b", "1", "0.5", ""]
+    heads, rows = setting_table([one, setting("b", [0.5]), setting("c", [0.4])], most=2)
+
+    assert heads == ["setting", "repeats", "val/accuracy", "95 % interval"]
+    assert rows[0][:3] == ["a", "3", "0.60 ± 0.10"]
+    assert rows[1:] == [["b", "1", "0.5", ""]]

@@ -50,7 +50,8 @@ def test_a_score_is_more_where_a_trial_is_better():
 
 
 def test_the_tags_of_a_record_say_it_and_older_records_are_ranked_by_accuracy():
-    one = Criterion(metric="val/loss", mode="min", over=("data_seed",))
+    objectives = ("maximize", "val/accuracy"), ("minimize", "examples")
+    one = Criterion(metric="val/loss", mode="min", over=("data_seed",), objectives=objectives)
 
     assert Criterion.from_tags(one.tags(), set()) == one
     assert Criterion.from_tags({}, {"train/accuracy"}).metric == "train/accuracy"

@@ -1,8 +1,15 @@
 """What a sweep's own run says of it, by its tally alone."""
 
-import pytest
+import io
+import math
+import re
 
+import pytest
+from rich.console import Console
+
+from pipeline.display.console import show_table
 from pipeline.reports import Finished
+from pipeline.results.criterion import Criterion
 from pipeline.results.summary import metrics, standing_for, swept_tag, tables, tags, values_of
 from pipeline.results.tally import Tally
 from tasks.events import Outcome
@@ -38,6 +45,27 @@ def test_a_sweep_without_an_answer_has_no_best(trial):
     assert set(metrics(tally).values()) == {0}
     assert (tags(tally), standing_for(tally), swept_tag(tally)) == ({}, "", {"swept": "nothing"})
     assert list(tables(tally, {})) == ["results"]
+
+
+def test_of_several_objectives_each_is_shown_and_which_settings_are_on_the_pareto_front(trial):
+    objectives = ("maximize", "val/accuracy"), ("minimize", "examples")
+    ends = {0.9: 100.0, 0.8: 50.0, 0.7: 50.0, 0.6: math.nan, 0.5: 1.0}
+    for repeats in (1, 2):
+        trials = [trial(f"{one} {seed}", learning_rate=one, seed=seed) for one in ends for seed in range(repeats)]
+        tally = Tally(trials, Criterion(objectives=objectives))
+        for one in trials:
+            found = {"val/accuracy": one.trial.learning_rate, "examples": ends[one.trial.learning_rate]}
+            outcome = Outcome.STOPPED if found["examples"] == 1 else Outcome.COMPLETE
+            tally.count(Finished(trial=one, result=done(outcome, **found), layout=None))
+        console = Console(file=io.StringIO(), width=200)
+
+        show_table(console, tally)
+
+        front = [row["Pareto front"] for row in tables(tally, {})["results"]]
+        assert front == ["yes", "yes", "no", "no", "no"]
+        header, *lines = console.file.getvalue().splitlines()
+        assert re.search(r"val/accuracy .*examples .*Pareto front", header)
+        assert ["yes" in line.split() for line in lines[:5]] == [one == "yes" for one in front]
 
 
 @pytest.mark.parametrize("last", ["m", 13])
