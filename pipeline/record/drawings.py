@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
@@ -105,15 +106,20 @@ class Drawings:
         self.errors: list[Exception] = []
         self._runs, self._dataset, self._figures, self._drawers = runs, dataset, figures, drawers
         self._pending: list[tuple[PlannedTrial | None, Future[Images]]] = []
+        self._quick = [draw for draw in (figures.quick, *figures.added) if draw is not None]
         self._undrawn: dict[str, tuple[PlannedTrial, Result]] = {}  # of an earlier process, by key
+        self._missing: Counter[str] = Counter()  # how many figures each of them lacks
 
     def replay(self, entry: object) -> None:
         """Remember what an earlier process, which has logged this entry, has ended and not drawn."""
         if isinstance(entry, Finished | Recalled):
             drawn = entry.result if self._draws(entry.trial) else dataclasses.replace(entry.result, arrays={})
             self._undrawn[entry.trial.key] = entry.trial, drawn
+            self._missing[entry.trial.key] = len(self._quick)
         elif isinstance(entry, Drew) and entry.trial is not None:
-            self._undrawn.pop(entry.trial.key, None)
+            self._missing[entry.trial.key] -= 1
+            if self._missing[entry.trial.key] <= 0:
+                self._undrawn.pop(entry.trial.key, None)
 
     def draw_missing(self) -> None:
         """Draw the figures that an earlier process did not draw before it was killed, of trials that it ended."""
@@ -128,9 +134,8 @@ class Drawings:
             self._draw_trial(trial, result)
             return
         if self._draws(trial):
-            for draw in (self._figures.quick, *self._figures.added):
-                if draw is not None:
-                    self.draw(trial, draw, trial, result, points.series())
+            for draw in self._quick:
+                self.draw(trial, draw, trial, result, points.series())
         if self._is_large and not parent.may_win(trial):
             points.thin(CURVE_POINTS)
 

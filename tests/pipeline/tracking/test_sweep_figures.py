@@ -2,6 +2,7 @@
 
 import dataclasses
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -48,22 +49,24 @@ def test_a_sweep_draws_its_winner_and_of_the_others_what_is_quick(
 
 @pytest.mark.parametrize("known", ["at first", "in batches"])
 @pytest.mark.parametrize("logged", [True, False])
+@pytest.mark.parametrize("lacked", [["quick"], ["added"], ["quick", "added"]])
 def test_a_sweep_that_is_resumed_draws_what_is_not_drawn_also_of_trials_that_only_its_store_has(
-    store_uri, experiment, client, tiny, trial, layout, tmp_path, known, logged
+    store_uri, experiment, client, tiny, trial, layout, tmp_path, known, logged, lacked
 ):
     # given a sweep that was stopped before one of its figures was drawn, and whose log may be lost
     one, other = trial("one"), trial("other")
     drawn = []
 
     def recorder(*failing):
-        def quick(planned, *_):
-            assert planned.name not in failing
+        def draw(name, planned, *_):
+            assert planned.name != "other" or name not in failing
             drawn.append(planned.name)
-            return {"quick.png": b""}
+            return {f"{name}.png": b""}
 
-        return MlflowRecorder(store_uri, experiment, folder=tmp_path, figures=Figures(quick=quick))
+        figures = Figures(quick=partial(draw, "quick"), added=[partial(draw, "added")])
+        return MlflowRecorder(store_uri, experiment, folder=tmp_path, figures=figures)
 
-    first = recorder("other")
+    first = recorder(*lacked)
     first.open(header(one, other), tiny, Provenance())
     for planned in (one, other):
         first.record(Finished(trial=planned, result=done(), layout=layout))
@@ -73,15 +76,17 @@ def test_a_sweep_that_is_resumed_draws_what_is_not_drawn_also_of_trials_that_onl
         next(tmp_path.glob("record-*.log")).unlink()
 
     # when it goes on with all of its trials, or with a first one to which the others are added
+    drawn.clear()
     again, past = recorder(), find_past(store_uri, experiment, "a sweep")
     trials = (one, other) if known == "at first" else (one,)
     again.open(header(*trials), tiny, Provenance(), past)
     again.record(Planned(trials=(one, other)))
     again.close("FINISHED")
 
-    assert sorted(drawn) == (["one", "other"] if logged else ["one", "one", "other"])
+    assert sorted(drawn) == (["other", "other"] if logged else ["one", "one", "other", "other"])
     for planned in (one, other):
-        assert [file.path for file in client.list_artifacts(again.run_id(planned), "figures")] == ["figures/quick.png"]
+        found = [file.path for file in client.list_artifacts(again.run_id(planned), "figures")]
+        assert found == ["figures/added.png", "figures/quick.png"]
 
 
 def test_a_larger_sweep_keeps_few_points_of_all_but_its_winner_for_its_figures(
