@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,7 +30,10 @@ def cutoff_of(decided: Decided) -> float | None:
 
 
 def rows(decisions: Sequence[Decided]) -> list[dict[str, Any]]:
-    """Return a row for each decision and each setting whose score it holds: its value, and whether it goes on."""
+    """Return a row for each decision and each setting whose score it holds: its value, and what becomes of it.
+
+    A setting with a trial that diverged or failed has no score, and is not said to be stopped.
+    """
     return [
         {
             "decision": number,
@@ -37,7 +41,7 @@ def rows(decisions: Sequence[Decided]) -> list[dict[str, Any]]:
             "pool": decided.decision.pool,
             "setting": decided.names[setting],
             decided.metric: decided.sign * score,
-            "becomes": _fate(decided, setting),
+            "becomes": "no score" if math.isnan(score) else _fate(decided, setting),
             "cut": cutoff_of(decided),
             "complete": decided.decision.complete,
             "key": setting,

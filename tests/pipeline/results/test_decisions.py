@@ -66,6 +66,7 @@ def test_a_decision_after_others_does_not_say_that_all_that_went_on_before_did_n
 
     assert sentence(last) == "rung at step 100: 0 more of 3 go on, 2 do not"
     assert sentence(single) == "rung at step 100: 0 more of 2 go on, 1 does not"
+    assert [row["becomes"] for row in rows([last])] == ["as before", "stopped", "no score"]
     assert sentence(further) == "rung at step 100: 1 more of 4 go on, from val/loss 1.5 on"
 
 
