@@ -16,7 +16,18 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 
 from pipeline.config.settings import swept_values, text_of
 from pipeline.figures.style import INK, QUIET, blank, captioned, colour_bar, is_wide, shortened
-from pipeline.figures.trials import caption_of_draws, noun, ranking_metric, ranking_value, score_scale, used, with_unit
+from pipeline.figures.trials import (
+    EARLY,
+    EARLY_NOTE,
+    caption_of_draws,
+    noun,
+    ranking_metric,
+    ranking_value,
+    score_scale,
+    stopped,
+    used,
+    with_unit,
+)
 from pipeline.record.drawings import TrialRecord
 
 _COLOUR_MAP = "cividis"
@@ -50,6 +61,11 @@ def draw_parallel_coordinates(trials: Sequence[TrialRecord]) -> bytes:
         styles.append(":" if score is None else "-")
     # One collection: a thousand separate lines take seconds.
     axes.add_collection(LineCollection(lines, colors=colours, linestyles=styles, linewidths=1.8, alpha=0.85))
+    early = [
+        (*line[-1], one) for line, one, trial in zip(lines, colours, reversed(trials), strict=True) if stopped(trial)
+    ]
+    for across, height, one in early:
+        axes.plot(across, height, EARLY, color=one, markeredgecolor=INK, clip_on=False, zorder=3)
     for position, (key, place) in enumerate(zip(varied, places, strict=True)):
         axes.axvline(position, color=INK, linewidth=1)
         for text, height in _ticks(key, varied[key], place):
@@ -64,7 +80,8 @@ def draw_parallel_coordinates(trials: Sequence[TrialRecord]) -> bytes:
     for side in axes.spines.values():
         side.set_visible(False)
     colour_bar(figure, colour, axes, with_unit(name))
-    return captioned(figure, f"{caption_of_draws(trials)} · dotted: diverged or not finished")
+    note = f" · {EARLY_NOTE}" if early else ""
+    return captioned(figure, f"{caption_of_draws(trials)}{note} · dotted: diverged or not finished")
 
 
 _UNUSED = "\0"

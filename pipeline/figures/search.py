@@ -21,7 +21,7 @@ from pipeline.figures.style import (
     legend,
     logarithmic,
 )
-from pipeline.figures.trials import factor, with_unit
+from pipeline.figures.trials import EARLY, factor, with_unit
 from pipeline.reports import Searched, Told
 from pipeline.results.criterion import is_share, on_front
 from pipeline.results.repeats import COMPLETE, STOPPED
@@ -29,7 +29,7 @@ from pipeline.results.repeats import COMPLETE, STOPPED
 _LONGEST = 12
 """The most keys whose importance is shown, the most important ones."""
 
-_LOOKS = {COMPLETE: (BLUE, "o"), STOPPED: (ORANGE, "v")}
+_LOOKS = {COMPLETE: (BLUE, "o"), STOPPED: (ORANGE, EARLY)}
 
 
 def draw_search(searched: Searched) -> Mapping[str, bytes]:

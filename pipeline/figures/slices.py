@@ -14,12 +14,11 @@ from pipeline.config.settings import swept_values, text_of
 from pipeline.config.tables import TABLES
 from pipeline.figures.settings import SettingRecord, by_setting, caption_of_settings
 from pipeline.figures.style import LINES, QUIET, blank, captioned, is_wide, label, legend_below, logarithmic
-from pipeline.figures.trials import factor, with_unit
+from pipeline.figures.trials import EARLY, EARLY_NOTE, factor, with_unit
 from pipeline.record.drawings import TrialRecord
 from pipeline.results.criterion import is_share
 
 _MOST_PANELS = 3
-_EARLY = "v"  # the mark of what was stopped early, as in the figure of a search
 _BARS = "bars: 95 % interval of the mean (BCa bootstrap)"
 
 
@@ -40,7 +39,7 @@ def draw_slices(trials: Sequence[TrialRecord]) -> bytes:
     every: dict[str, list[SettingRecord]] = {}
     for one in shown:
         every.setdefault(_kind(one, lines), []).append(one)
-    notes = [f"{_EARLY}: stopped early, with its value there"] * any(map(_stopped, shown))
+    notes = [EARLY_NOTE] * any(map(_stopped, shown))
     for axes, name in zip(panels, names, strict=True):
         label(axes, x=name, y=with_unit(metric) if axes is panels[0] else "")
         joined = len(numbers) == 1 or 2 * len(varied[name]) <= len(shown)
@@ -72,7 +71,7 @@ def _draw(axes: Axes, name: str, kind: str, members: Sequence[SettingRecord], *,
     if without := [one for value, one in at.items() if value not in numbers]:
         axes.axhline(_value(without[0]), color=color, linestyle=":", label=named)
         named = ""
-    for mark, early, text in ((".", False, ""), (_EARLY, True, named)):
+    for mark, early, text in ((".", False, ""), (EARLY, True, named)):
         marked = [one for one in members if one.setting.used.get(name) in numbers and _stopped(one) is early]
         if marked:
             x, y = [one.setting.used[name] for one in marked], [*map(_value, marked)]

@@ -16,6 +16,11 @@ from pipeline.record.drawings import TrialRecord
 from pipeline.results.criterion import is_share
 from tasks.events import Outcome, Result
 
+EARLY = "v"
+"""The mark of what was stopped early."""
+
+EARLY_NOTE = f"{EARLY}: stopped early, with its value there"
+
 
 def used(trial: TrialRecord) -> dict[str, Any]:
     """Return the values that a trial uses."""

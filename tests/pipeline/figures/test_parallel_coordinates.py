@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from pipeline.figures import parallel_coordinates
 from pipeline.figures.heat_maps import _values
 from pipeline.figures.parallel_coordinates import _places, _texts, _ticks
+from tasks.events import Outcome
 from tests.pipeline.figures.rows import rows
 
 
@@ -44,6 +46,25 @@ def test_values_are_shown_in_few_letters():
         "\0": "not used",
     }
     assert _texts("task.prompt", ["word " * 9])["word " * 9] == "word word word wo..."
+
+
+def test_what_was_stopped_early_has_its_mark_at_its_value(record, monkeypatch):
+    trials = [
+        record(0.9, learning_rate=1.0, batch_size=16),
+        record(0.5, Outcome.STOPPED, learning_rate=2.0, batch_size=32),
+        record(0.7, Outcome.STOPPED, learning_rate=2.0, batch_size=16),
+        record(0.1, Outcome.DIVERGED, learning_rate=3.0, batch_size=32),
+    ]
+    drawn = []
+    monkeypatch.setattr(parallel_coordinates, "captioned", lambda figure, text: drawn.append((figure, text)) or b"")
+
+    for shown in (trials, trials[:1] + trials[3:]):
+        parallel_coordinates.draw_parallel_coordinates(shown)
+
+    marks, others = ([line for line in figure.axes[0].lines if line.get_marker() == "v"] for figure, _ in drawn)
+    assert sorted(float(line.get_ydata()[0]) for line in marks) == pytest.approx([0, 0.5])
+    assert ["stopped early" in text for _, text in drawn] == [True, False]
+    assert others == []
 
 
 def test_values_that_some_trials_do_not_use_come_last_whatever_they_are(record):
