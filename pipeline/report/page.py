@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
@@ -42,8 +41,10 @@ figcaption, .quiet { color: #666; font-size: 13px; }
 
 
 def sweep_page(sweep: RecordedSweep) -> str:
-    """Return the report of a sweep: its trials, its figures, its winner's figures, and its environment."""
-    best = sweep.best
+    """Return the report of a sweep: its trials, its figures, its best trial's figures, and its environment.
+
+    If nothing ranks its trials, as of most tasks other than training, it has the figures of each.
+    """
     return _page(
         sweep.name,
         f"<p>{escape(_summary(sweep))}</p>",
@@ -52,9 +53,7 @@ def sweep_page(sweep: RecordedSweep) -> str:
         _trials(sweep),
         "<h2>Figures</h2>" if sweep.figures else "",
         *(_figure(name, image) for name, image in sweep.figures.items()),
-        f"<h2>The {'best' if _is_ranked(sweep) else 'first'} trial: {escape(best.trial)}</h2>",
-        f"<p class=quiet>run <code>{escape(best.run_id)}</code></p>",
-        *(_figure(name, image) for name, image in sweep.winner.items()),
+        *(_drawn(run, sweep) for run in sweep.runs if run.run_id in sweep.drawn),
         "<h2>Environment</h2>",
         _table(["", ""], [[name, text] for name, text in environment(sweep.tags).items()]),
     )
@@ -98,9 +97,10 @@ def _summary(sweep: RecordedSweep) -> str:
     return f"{sweep.name}: {sweep.status.lower()}, {counted(len(sweep.runs), 'trial')} ({outcomes}), run {sweep.run_id}"
 
 
-def _is_ranked(sweep: RecordedSweep) -> bool:
-    """Return whether any trial has a value of the metric that ranks: tasks other than training have none."""
-    return sweep.best.score > -math.inf
+def _drawn(run: Repeat, sweep: RecordedSweep) -> str:
+    title = f"{'The best trial' if sweep.best else 'Trial'}: {run.trial}"
+    head = f"<h2>{escape(title)}</h2>\n<p class=quiet>run <code>{escape(run.run_id)}</code></p>\n"
+    return head + "\n".join(_figure(name, image) for name, image in sweep.drawn[run.run_id].items())
 
 
 def _settings(sweep: RecordedSweep) -> list[str]:
@@ -172,7 +172,7 @@ def _paragraphs(sentences: Iterable[str]) -> str:
 
 def _trials(sweep: RecordedSweep) -> str:
     runs = sweep.runs
-    first = _is_ranked(sweep) and not are_repeated(sweep.settings)  # with repeats, no trial is the winner
+    first = sweep.best is not None and not are_repeated(sweep.settings)  # with repeats, no trial is the winner
     measured = {name for run in runs for name in run.metrics}
     metrics = sweep.criterion.columns(run.metrics for run in runs) or sorted(measured)
     front = {} if are_repeated(sweep.settings) else on_front_of(sweep.settings)
@@ -206,21 +206,27 @@ def _pairs(one: RecordedSweep, other: RecordedSweep) -> str:
         left = [run for runs in waiting.values() for run in runs]
     pairs: list[tuple[Repeat | None, Repeat | None]] = [(run, partners.get(n)) for n, run in enumerate(one.runs)]
     pairs += [(None, run) for run in left]
-    rows = [_pair(here, there, metric) for here, there in pairs[:_MOST_ROWS]]
-    heads = ["trial", f"A {metric}", "A test/accuracy", f"B {metric}", "B test/accuracy", "B - A", "same trial"]
-    return _table(heads, rows, numbers=range(1, 6)) + _rest(pairs)
+    measured = {name for run in (*one.runs, *other.runs) for name in run.metrics}
+    metrics = [metric, "test/accuracy"] if metric in measured else sorted(measured)
+    changes = metrics[:1] if metric in measured else metrics
+    rows = [_pair(here, there, metrics, changes) for here, there in pairs[:_MOST_ROWS]]
+    values = [f"{label} {name}" for label in ("A", "B") for name in metrics]
+    heads = ["trial", *values, *("B - A" if len(changes) == 1 else f"B - A {name}" for name in changes), "same trial"]
+    return _table(heads, rows, numbers=range(1, len(heads) - 1)) + _rest(pairs)
 
 
-def _pair(here: Repeat | None, there: Repeat | None, metric: str) -> list[str]:
+def _pair(here: Repeat | None, there: Repeat | None, metrics: Sequence[str], changes: Sequence[str]) -> list[str]:
     name = next(run.trial for run in (here, there) if run)
-    change = same = ""
-    if here is not None and there is not None:
-        same = "yes" if here.key == there.key else "no"
-        if metric in here.metrics and metric in there.metrics:
-            gap = there.metrics[metric] - here.metrics[metric]
-            change = f"{100 * gap:+.2f} points" if is_share(metric) else f"{gap:+.4g}"
-    values = [_value(run, shown) for run in (here, there) for shown in (metric, "test/accuracy")]
-    return [name, *values, change, same]
+    same = "" if here is None or there is None else "yes" if here.key == there.key else "no"
+    values = [_value(run, shown) for run in (here, there) for shown in metrics]
+    return [name, *values, *(_gap(here, there, metric) for metric in changes), same]
+
+
+def _gap(here: Repeat | None, there: Repeat | None, metric: str) -> str:
+    if here is None or there is None or metric not in here.metrics or metric not in there.metrics:
+        return ""
+    gap = there.metrics[metric] - here.metrics[metric]
+    return f"{100 * gap:+.2f} points" if is_share(metric) else f"{gap:+.4g}"
 
 
 def _rest(rows: Sequence[object]) -> str:

@@ -17,6 +17,7 @@ from pipeline.address import absolute, redact, sqlite_file
 from pipeline.config.settings import varied_by_repeats
 from pipeline.errors import RecordError
 from pipeline.record import artifacts
+from pipeline.record.drawings import DRAWN_TRIALS
 from pipeline.record.outbox import PACK_TAG
 from pipeline.record.protocol import FOLDER, Series
 from pipeline.record.trial_run import INDEX_TAG
@@ -59,8 +60,8 @@ class RecordedRun:
 class RecordedSweep:
     """A recorded sweep.
 
-    Its ``runs`` and ``settings`` are sorted, the best first; ``figures`` are the sweep's own, ``winner`` those of the
-    best run.
+    Its ``runs`` and ``settings`` are sorted, the best first. ``figures`` are its own, ``drawn`` those of the best
+    run, or of the first ones if nothing ranks them, by run.
     """
 
     run_id: str
@@ -71,12 +72,12 @@ class RecordedSweep:
     runs: tuple[Repeat, ...]
     settings: tuple[Setting, ...]
     figures: Mapping[str, bytes]
-    winner: Mapping[str, bytes]
+    drawn: Mapping[str, Mapping[str, bytes]]
 
     @property
-    def best(self) -> Repeat:
-        """The best run of the best setting."""
-        return self.settings[0].repeats[0]
+    def best(self) -> Repeat | None:
+        """The best run of the best setting, None if no trial has a value of the metric that ranks."""
+        return self.settings[0].best
 
 
 def open_reader(uri: str) -> Reader:
@@ -140,16 +141,18 @@ class Reader:
             raise RecordError(f"the run must be a sweep's parent run, got {run_id!r}, which has no trials")
         criterion = Criterion.from_tags(parent.data.tags, {name for run in runs for name in run.data.metrics})
         settings = _settings(runs, criterion)
+        ordered = sorted((repeat for setting in settings for repeat in setting.repeats), key=rank)
+        shown = ordered[:DRAWN_TRIALS] if settings[0].best is None else [settings[0].best]
         return RecordedSweep(
             run_id=run_id,
             name=parent.info.run_name,
             status=parent.info.status,
             tags=dict(parent.data.tags),
             criterion=criterion,
-            runs=tuple(sorted((repeat for setting in settings for repeat in setting.repeats), key=rank)),
+            runs=tuple(ordered),
             settings=tuple(settings),
             figures=self._figures(run_id),
-            winner=self._figures(settings[0].repeats[0].run_id),
+            drawn={run.run_id: self._figures(run.run_id) for run in shown},
         )
 
     def annotate(self, run_id: str, tags: Mapping[str, str], note: str) -> None:

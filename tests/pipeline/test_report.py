@@ -156,7 +156,7 @@ def swept(*names, repeats=1, metric="val/accuracy", mode="max", objectives=()):
         runs=runs,
         settings=tuple(settings(runs)),
         figures={},
-        winner={},
+        drawn={},
     )
 
 
@@ -250,11 +250,19 @@ def test_trials_of_a_task_that_nothing_ranks_are_told_by_their_own_metrics_and_n
     measured = {"metrics": {"gradient_check/error": 1e-9}, "message": "good"}
     runs = tuple(dataclasses.replace(run, **measured) for run in sweep.runs)
 
-    page = sweep_page(dataclasses.replace(sweep, runs=runs, settings=tuple(settings(runs))))
+    sweep = dataclasses.replace(sweep, runs=runs, settings=tuple(settings(runs)))
+    sweep = dataclasses.replace(sweep, drawn={run.run_id: {"check.png": PIXEL} for run in runs})
+
+    page, both = sweep_page(sweep), comparison_page(sweep, sweep)
 
     assert rows(page)[:2] == [["trial", "gradient_check/error", "outcome"], ["weights", "1e-09", "complete: good"]]
-    assert "<h2>The first trial: weights</h2>" in page
+    assert re.findall(r"<h2>Trial: (\w+)</h2>", page) == ["weights", "data"]
+    assert page.count("<figure>") == 2
     assert "class=first" not in page
+    assert rows(both)[:2] == [
+        ["trial", "A gradient_check/error", "B gradient_check/error", "B - A", "same trial"],
+        ["weights", "1e-09", "1e-09", "+0", "yes"],
+    ]
 
 
 @pytest.mark.parametrize("repeats", [1, 2])
