@@ -31,13 +31,17 @@ _CONDA, _VIRTUALENV = "conda.yaml", "python_env.yaml"
 
 
 def trained_model(finished: Finished, name: str, dataset: Dataset, about: str = "") -> Trained | None:
-    """Return the layers and arrays of a training's classifier, None if its model is not a `Layered` one.
+    """Return the layers and arrays of a training's classifier, None if its model is not a `Layered` one of its own.
+
+    A package's model that inherits the layers of ours may compute otherwise than they say.
 
     ``name`` is the name of the registered model, ``about`` says why the sweep registers this trial.
     """
     planned, result = finished.trial, finished.result
     model = planned.trial.model
-    if not planned.trial.task.trains or not uses_model(planned.trial) or not isinstance(model, Layered):
+    if not planned.trial.task.trains or not uses_model(planned.trial):
+        return None
+    if not isinstance(model, Layered) or "layers" not in vars(type(model)):
         return None
     layers = model.layers(dataset.image_shape)
     names = [layer["weights"] for layer in layers if "weights" in layer]

@@ -1,6 +1,7 @@
 """The winner of a sweep is a model that anyone with MLflow can load and serve."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import socket
@@ -22,10 +23,12 @@ from pipeline.record.protocol import Provenance, SweepHeader
 from pipeline.reports import Finished, Started
 from pipeline.tracking.connection import connect
 from pipeline.tracking.mlflow_recorder import MlflowRecorder
+from pipeline.tracking.model import trained_model
 from tasks.arrays.devices import HOST
 from tasks.datasets.dataset import Split, make_dataset
 from tasks.events import Outcome, Result
 from tasks.fused.problem import Problem
+from tasks.models.mlp import Mlp
 
 # The weights are zero but for one pixel a class and the biases.
 WEIGHTS = np.array([[0, 0, 0, 0, 1], [1, 0, 0, 0, 0]], dtype=np.float32)
@@ -79,6 +82,25 @@ def test_a_version_says_that_it_is_the_best_of_the_repeats_of_the_best_setting(
 
     told = "seed 2: the best of 2 repeats of gradient by val/accuracy, better than their mean"
     assert client.get_model_version(name, "1").description == told
+
+
+def test_a_model_of_a_package_is_registered_if_it_says_itself_what_its_layers_are(tiny, trial):
+    class Inheriting(Mlp):
+        def arrange(self, *given, like):
+            raise NotImplementedError
+
+    class Saying(Inheriting):
+        def layers(self, image_shape):
+            return super().layers(image_shape)
+
+    planned, known = trial(), {}
+    for model in (Mlp(), Inheriting(), Saying()):
+        arrays = {name: np.zeros(shape) for name, shape in model.shapes(tiny.image_shape, 2).items()}
+        result = Result(trial=0, outcome=Outcome.COMPLETE, step=10, metrics={}, arrays=arrays)
+        one = dataclasses.replace(planned, trial=dataclasses.replace(planned.trial, model=model))
+        known[type(model)] = trained_model(Finished(trial=one, result=result, layout=None), "a model", tiny)
+
+    assert [type_ for type_, model in known.items() if model is not None] == [Mlp, Saying]
 
 
 @pytest.mark.parametrize(("status", "versions"), [("KILLED", 0), ("FAILED", 1)])
