@@ -11,8 +11,8 @@ import io
 import json
 import math
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import yaml
@@ -24,6 +24,8 @@ from pipeline.plan.plan import PlannedTrial
 from pipeline.record.protocol import Data
 from pipeline.reports import Layout
 from tasks.trial import uses_model
+
+T = TypeVar("T")
 
 CONFIG = "config.yaml"
 OVERRIDES = "overrides.yaml"
@@ -127,11 +129,20 @@ def read_overrides(content: bytes) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def as_recorded(name: str) -> Iterator[None]:
-    """Raise a `RecordError` that names the file or tag where what is read in this context is not what was written."""
+    """Raise a `RecordError` that names the file where what is read in this context is not what was written."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001  # damaged YAML, JSON, archives and numbers raise errors of any kind
+    except Exception as error:  # noqa: BLE001  # damaged YAML, JSON and archives raise errors of any kind
         raise RecordError(f"{name} must be as it was recorded, got: {error}") from None
+
+
+def read_tag(run_id: str, tags: Mapping[str, str], name: str, kind: Callable[[str], T]) -> T:
+    """Return a tag of a run as a value of a ``kind``; raise a `RecordError` if a person has changed or removed it."""
+    try:
+        return kind(tags[name])
+    except (KeyError, ValueError):
+        rule, got = "must be as it was recorded", tags.get(name, "no such tag")
+        raise RecordError(f"the tag {name} of run {run_id!r} {rule}, got {got!r}") from None
 
 
 def digest_of(content: bytes) -> str:
@@ -161,14 +172,13 @@ def layout_tags(layout: Layout) -> dict[str, str]:
     return {f"layout.{name}": str(value) for name, value in dataclasses.asdict(layout).items()}
 
 
-def read_layout(tags: Mapping[str, str]) -> Layout | None:
+def read_layout(run_id: str, tags: Mapping[str, str]) -> Layout | None:
     """Return the layout in the tags of a trial's run: the inverse of `layout_tags`, None if there is none."""
-    if "layout.slot" not in tags:
+    if tags.keys().isdisjoint({"layout.slot", "layout.width"}):  # a person may have removed one
         return None
-    with as_recorded("layout"):  # a person may have changed a tag
-        found: dict[str, Any] = {name: tags[f"layout.{name}"] for name in ("host", "device", "blas")}
-        found |= {name: int(tags[f"layout.{name}"]) for name in ("width", "slot", "threads")}
-        return Layout(**found)
+    found: dict[str, Any] = {one: read_tag(run_id, tags, f"layout.{one}", str) for one in ("host", "device", "blas")}
+    found |= {one: read_tag(run_id, tags, f"layout.{one}", int) for one in ("width", "slot", "threads")}
+    return Layout(**found)
 
 
 def signature(data: Data) -> dict[str, str]:

@@ -175,7 +175,7 @@ def _circumstances(run: RecordedRun) -> Iterator[tuple[str, str]]:
     yield from (("config." + name, text) for name, text in _flat("", run.config))
     yield from ((name, run.tags[name]) for name in _CIRCUMSTANCES if name in run.tags)
     yield from ((name, text) for name, text in run.tags.items() if name.startswith(_KINDS))
-    yield "dataset digest", run.tags["dataset.digest"]
+    yield "dataset digest", run.tags.get("dataset.digest", "none")
     if run.layout is not None:
         layout = dataclasses.asdict(run.layout)
         yield from ((f"layout.{name}", str(layout[name])) for name in ("width", "threads", "device", "blas"))

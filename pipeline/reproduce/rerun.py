@@ -17,6 +17,7 @@ from pipeline.engine.machine import cpu_count
 from pipeline.errors import RecordError
 from pipeline.figures.drawing import all_figures
 from pipeline.plan.plan import Group, PlannedTrial, Segment, fuse
+from pipeline.record.artifacts import read_tag
 from pipeline.record.protocol import Provenance, SweepHeader
 from pipeline.reproduce.changed_config import changed
 from pipeline.results.criterion import Criterion
@@ -98,7 +99,8 @@ def _ends(trials: Sequence[PlannedTrial], olds: Sequence[RecordedRun]) -> dict[s
 
 def _end(old: RecordedRun) -> int | None:
     """Return the step at which a trial was stopped, None if it was not."""
-    return int(old.tags["outcome.step"]) if old.tags.get("outcome") == Outcome.STOPPED.value else None
+    stopped = old.tags.get("outcome") == Outcome.STOPPED.value
+    return read_tag(old.run_id, old.tags, "outcome.step", int) if stopped else None
 
 
 def _load(configs: Sequence[Config]) -> Dataset:

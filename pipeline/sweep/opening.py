@@ -121,7 +121,7 @@ def open_record(
     missing = config.sweep.resume and past is None
     why = unresumed(recorder.uri, config.tracking.experiment, sweep, dataset.digest) if missing else ""
     # Lock the folder first: only its holder may touch the sweep's runs.
-    kept = Path(past.tags[CHECKPOINTS]) if past else None
+    kept = Path(past.tags[CHECKPOINTS]) if past and CHECKPOINTS in past.tags else None
     checkpoints = Checkpoints(kept) if kept and kept.parent.is_dir() else Checkpoints.fresh(folder)
     try:
         tags = {**sweep.provenance, CHECKPOINTS: str(checkpoints.folder)}

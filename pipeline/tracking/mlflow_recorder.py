@@ -168,7 +168,7 @@ class MlflowRecorder:
 
     def _resume(self, sweep: SweepHeader, past: Past, provenance: Provenance) -> Past:
         """Resume a sweep, from its log or else from the store alone, and return what is known of it."""
-        stored = int(past.tags.get(ENTRIES_TAG, "0"))
+        stored = artifacts.read_tag(past.run_id, {ENTRIES_TAG: "0", **past.tags}, ENTRIES_TAG, int)
         entries = self._replay_log(past, stored, sweep.criterion)
         if not entries:  # the results of its trials are read from the store
             self._log = Log.begin(self._folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import sys
@@ -113,8 +114,11 @@ class Reader:
         if _CONFIG_DIGEST not in tags:
             raise RecordError(f"the run must be one trial's, not a sweep's parent run or a foreign one, got {run_id!r}")
         files = self._files(run)
-        config = artifacts.read_config(files[artifacts.CONFIG], tags[_CONFIG_DIGEST])
-        prefix = f"{tags['key']}/" if PACK_TAG in tags else ""
+        try:
+            config = artifacts.read_config(files[artifacts.CONFIG], tags[_CONFIG_DIGEST])
+        except RecordError as error:
+            raise RecordError(f"run {run_id!r}: {error}") from None
+        prefix = f"{artifacts.read_tag(run_id, tags, 'key', str)}/" if PACK_TAG in tags else ""
         with answering(self.uri):
             experiment = self._client.get_experiment(run.info.experiment_id).name
             history = {metric: self._client.get_metric_history(run_id, metric) for metric in _measured(run)}
@@ -128,7 +132,7 @@ class Reader:
             overrides=artifacts.read_overrides(files[artifacts.OVERRIDES]),
             curves={metric: _series(points) for metric, points in history.items()},
             arrays=artifacts.read_arrays(files[artifacts.ARRAYS], prefix) if artifacts.ARRAYS in files else {},
-            layout=artifacts.read_layout(tags),
+            layout=artifacts.read_layout(run_id, tags),
             tags=tags,
         )
 
@@ -175,7 +179,8 @@ class Reader:
         found = {name: tags[name].encode() for name in wanted if name in tags}
         try:
             if PACK_TAG in tags:
-                found[artifacts.ARRAYS] = self._download(tags["mlflow.parentRunId"], [tags[PACK_TAG]])[tags[PACK_TAG]]
+                parent = artifacts.read_tag(run_id, tags, "mlflow.parentRunId", str)
+                found[artifacts.ARRAYS] = self._download(parent, [tags[PACK_TAG]])[tags[PACK_TAG]]
             missing = {name for name in wanted if name not in found}
             there = {file.path for file in self._client.list_artifacts(run_id)} if missing else set()
             found |= self._download(run_id, missing & there)
@@ -255,19 +260,19 @@ def _settings(runs: Iterable[Any], criterion: Criterion) -> list[Setting]:
     for index, run in enumerate(sorted(runs, key=lambda run: run.info.run_name)):
         tags, params = run.data.tags, dict(sorted(run.data.params.items()))
         seeds = {name: params.pop(name) for name in varied_by_repeats(list(params), criterion.over)}
-        with artifacts.as_recorded(f"a tag of run {run.info.run_id!r}"):  # a person may have changed it
-            repeat = Repeat(
-                seeds=tuple(seeds.items()),
-                outcome=tags.get("outcome", run.info.status.lower()),
-                metrics=_last_metrics(run),
-                criterion=criterion,
-                index=int(tags.get(INDEX_TAG, index)),  # older records lack it
-                trial=run.info.run_name,
-                key=tags.get("key", ""),
-                run_id=run.info.run_id,
-                stopped_at=float(tags["outcome.step"]) if tags.get("outcome") == STOPPED else math.inf,
-                message=tags.get("outcome.message", ""),
-            )
+        read = functools.partial(artifacts.read_tag, run.info.run_id, tags)
+        repeat = Repeat(
+            seeds=tuple(seeds.items()),
+            outcome=tags.get("outcome", run.info.status.lower()),
+            metrics=_last_metrics(run),
+            criterion=criterion,
+            index=read(INDEX_TAG, int) if INDEX_TAG in tags else index,  # older records lack it
+            trial=run.info.run_name,
+            key=tags.get("key", ""),
+            run_id=run.info.run_id,
+            stopped_at=read("outcome.step", int) if tags.get("outcome") == STOPPED else math.inf,
+            message=tags.get("outcome.message", ""),
+        )
         key = tags.get("setting.key") or json.dumps(params)
         groups.setdefault(key, []).append(repeat)
         names.setdefault(key, tags.get("setting") or run.info.run_name)

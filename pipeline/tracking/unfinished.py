@@ -14,7 +14,7 @@ from pipeline.address import absolute, redact, unreachable
 from pipeline.config.schema import parse
 from pipeline.errors import RecordError
 from pipeline.plan.plan import PlannedTrial
-from pipeline.record.artifacts import as_recorded
+from pipeline.record.artifacts import read_tag
 from pipeline.record.log import DamagedError, Log
 from pipeline.record.protocol import Opened, Past, Recalled, Resumed
 from pipeline.record.runs import RESUMED, Runs
@@ -110,20 +110,19 @@ def _kill(client: MlflowClient, run_id: str, why: str) -> None:
 def recall(store: Store, run_id: str) -> Recalled:
     """Read what a log should hold of a trial that has ended: what it is, its curves, its result and its layout."""
     run = Reader(store.uri, store.client).trial(run_id)
-    assert run.layout is not None, "it has ended by itself"
+    read_tag(run_id, run.tags, "layout.slot", int)
+    assert run.layout is not None
     curves = tuple(Curve(trial=0, steps=one.steps, metrics={name: one.values}) for name, one in run.curves.items())
-    with as_recorded(f"a tag of run {run_id!r}"):  # a person may have changed it
-        result = Result(
-            trial=0,
-            outcome=Outcome(run.tags["outcome"]),
-            step=int(run.tags["outcome.step"]),
-            metrics={name: float(one.values[-1]) for name, one in run.curves.items()},
-            arrays=run.arrays,
-            message=run.tags.get("outcome.message", ""),
-        )
-        index = int(run.tags[INDEX_TAG])
+    result = Result(
+        trial=0,
+        outcome=read_tag(run_id, run.tags, "outcome", Outcome),
+        step=read_tag(run_id, run.tags, "outcome.step", int),
+        metrics={name: float(one.values[-1]) for name, one in run.curves.items()},
+        arrays=run.arrays,
+        message=run.tags.get("outcome.message", ""),
+    )
     trial = PlannedTrial(
-        index=index,
+        index=read_tag(run_id, run.tags, INDEX_TAG, int),
         key=run.tags["key"],
         name=run.name,
         overrides=run.overrides,
@@ -160,7 +159,8 @@ def backfill(path: Path, uri: str | None) -> Backfilled:
         if not isinstance(opened, Opened):
             raise RecordError(f"the log must begin with how its record was opened, got {path}")
         tags, experiment = _parent(uri, opened, path)
-        stored, store = int(tags.get(ENTRIES_TAG, "0")), open_store(uri, experiment)
+        stored = read_tag(opened.parent, {ENTRIES_TAG: "0", **tags}, ENTRIES_TAG, int)
+        store = open_store(uri, experiment)
         runs, lost = Runs(opened, store.experiment_id), list[str]()
         _retried(store, store.load_ids, runs.prefix)
 

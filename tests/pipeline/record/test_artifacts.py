@@ -55,7 +55,7 @@ def test_arrays_and_layout_are_read_back_bit_for_bit(layout):
     packed = artifacts.arrays_file({"one/weights": weights, "other/weights": weights + 1})
 
     assert artifacts.read_arrays(packed, "one/")["weights"].tobytes() == weights.tobytes()
-    assert artifacts.read_layout(artifacts.layout_tags(layout)) == layout
+    assert artifacts.read_layout("run", artifacts.layout_tags(layout)) == layout
 
 
 def test_arrays_may_have_any_name():

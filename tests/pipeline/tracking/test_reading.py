@@ -20,7 +20,7 @@ from pipeline.results.criterion import Criterion
 from pipeline.tracking.connection import WRITE_VARIABLES, http_variables
 from pipeline.tracking.mlflow_recorder import MlflowRecorder
 from pipeline.tracking.reader import open_reader
-from pipeline.tracking.unfinished import find_past, latest_sweeps, recall
+from pipeline.tracking.unfinished import find_past, latest_sweeps
 from tests.pipeline.record.recording import done, header, note, parent_of
 
 
@@ -199,24 +199,6 @@ def test_a_trial_that_was_running_when_its_sweep_was_killed_is_read_as_what_it_c
     assert [run.run_id for run in sweep.runs] == [recorder.run_id(planned), recorder.run_id(other)]
     assert [len(setting.repeats) for setting in sweep.settings] == [1, 1]
     assert sweep.settings[0].score == 0.5
-
-
-@pytest.mark.parametrize(("tag", "value"), [("index", "mine"), ("outcome", "great"), ("outcome.step", "")])
-def test_a_tag_that_a_person_has_changed_is_an_error_that_names_the_run(
-    store_uri, experiment, client, tiny, trial, layout, tag, value
-):
-    planned = trial()
-    recorder = MlflowRecorder(store_uri, experiment)
-    recorder.open(header(planned), tiny, Provenance())
-    recorder.record(Finished(trial=planned, result=done(**{"val/accuracy": 0.5}), layout=layout))
-    recorder.close("FINISHED")
-    client.set_tag(run_id := recorder.run_id(planned), tag, value)
-    told = rf"a tag of run '{run_id}' must be as it was recorded, got: .*{value}"
-
-    with pytest.raises(RecordError, match=told):
-        recall(recorder._store, run_id)
-    with pytest.raises(RecordError, match=told) if tag == "index" else contextlib.nullcontext():
-        open_reader(store_uri).sweep(parent_of(recorder))
 
 
 def test_trials_and_settings_with_equal_results_stand_in_the_order_of_the_sweep(
