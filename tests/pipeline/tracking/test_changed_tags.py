@@ -26,16 +26,16 @@ from tests.pipeline.record.recording import done, header, parent_of
 
 pytestmark = pytest.mark.slow
 
-NUMBERS = {"index", "outcome.step", "layout.width", "layout.threads", "layout.slot"}
+LAYOUT = {f"layout.{name}" for name in ("host", "device", "blas", "width", "slot", "threads")}
+OF_A_TRIAL = {"index", "outcome.step", "config.sha256", *LAYOUT}
 NEEDED = {
     "report": {"index", "outcome.step"},
-    "reproduce": {*NUMBERS, "config.sha256"},
+    "reproduce": OF_A_TRIAL,
     "resume": {"log.entries"},
-    "resume without the log": {*NUMBERS, "config.sha256", "log.entries", "outcome"},
+    "resume without the log": {*OF_A_TRIAL, "log.entries", "outcome"},
     "backfill": {"log.entries", "log"},
 }
 """The tags that hold what is needed, by the commands that need it."""
-
 
 PLACES = {"mlflow.parentRunId", "sweep.key"}
 """The tags by which a sweep and its trials are found: with others they are those of another sweep."""
