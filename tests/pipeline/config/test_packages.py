@@ -66,6 +66,10 @@ BROKEN = {
     "contract": (LOSS.replace("(Softmax)", ""), r"must have all of a Loss, lacks .*losses_and_gradient"),
     "field": (LOSS.replace("float = 2.0", "object = None"), r"must have fields of bool, .* got temperature"),
     "pair": (LOSS.replace("float = 2.0", "tuple[int, int] = (1, 2)"), r"must have fields of .* got temperature"),
+    "keys": (
+        "from collections.abc import Mapping" + LOSS.replace("float = 2.0", "Mapping[int, float] | None = None"),
+        r"must have fields of .* got temperature",
+    ),
     "abstract": (
         "from abc import ABC, abstractmethod"
         + LOSS.replace("(Softmax)", "(Softmax, ABC)")
