@@ -289,7 +289,7 @@ def test_a_run_that_is_not_there_or_never_ended_is_refused(store_uri, recorded, 
 
 def test_a_trial_that_a_change_makes_a_duplicate_of_one_that_went_further_is_run_as_far(trial):
     def old(outcome, step):
-        return SimpleNamespace(tags={"outcome": outcome.value, "outcome.step": str(step)})
+        return SimpleNamespace(run_id="old", tags={"outcome": outcome.value, "outcome.step": str(step)})
 
     one, check = trial(), trial(task={"name": "gradient_check"})
     whole, stopped, sooner = old(Outcome.COMPLETE, 100), old(Outcome.STOPPED, 50), old(Outcome.STOPPED, 10)

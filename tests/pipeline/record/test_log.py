@@ -27,6 +27,7 @@ from pipeline.reports import (
     Finished,
     Layout,
     Measured,
+    Notice,
     Paused,
     PausedTrial,
     Planned,
@@ -36,7 +37,6 @@ from pipeline.reports import (
     Searched,
     Started,
     Told,
-    Waiting,
 )
 from pipeline.stopping.rung_system import Decision
 from tasks.events import Checkpoint
@@ -164,7 +164,7 @@ def test_what_is_reported_is_read_in_order_and_to_the_bit(path, entries):
 
 def test_every_kind_of_report_is_among_what_is_written_here(entries):
     kinds = {kind for kind in vars(pipeline.reports).values() if getattr(kind, "__module__", "") == "pipeline.reports"}
-    told = kinds - {Layout, PausedTrial, Told, Waiting}
+    told = kinds - {Layout, Notice, PausedTrial, Told}
 
     assert told - {type(entry) for entry in entries} == set()
 
