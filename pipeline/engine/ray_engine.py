@@ -173,9 +173,8 @@ class RayEngine:
             yield self._next_message(self._running[stream])
         for attempt in list(self._running.values()):
             late = time.monotonic() - attempt.began > self._timeout
-            if (
-                late and attempt.stream not in heard
-            ):  # one that ended in time may have more, if this process was stopped
+            # One that was heard may have ended in time, and have more to say, if this process was stopped.
+            if late and attempt.stream not in heard:
                 self._drop(attempt)
                 yield after_timeout(attempt.ledger, self._timeout, silent=time.monotonic() - attempt.heard)
 
