@@ -137,10 +137,10 @@ def test_a_trial_that_hangs_is_ended_and_its_neighbours_finish(computing, engine
     task = computing.Disturbed(folder=str(tmp_path), culprit=0, how="hang")
 
     curves, results, failures = computing.outcomes(
-        engine(timeout=3.0), computing.groups_of(points, task=task, workers=1)
+        engine(timeout=5.0), computing.groups_of(points, task=task, workers=1)
     )
 
-    assert {index: failure.error for index, failure in failures.items()} == {0: "trial.timeout: took longer than 3.0 s"}
+    assert {index: failure.error for index, failure in failures.items()} == {0: "trial.timeout: took longer than 5.0 s"}
     assert set(results) == {1, 2}
     computing.assert_same_bits(curves, results, computing.undisturbed(points))
 
