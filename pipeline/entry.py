@@ -5,10 +5,9 @@ from __future__ import annotations
 import importlib
 import signal
 import sys
-from typing import NoReturn
 
 
-def run_command(module: str) -> NoReturn:
+def run_command(module: str) -> None:
     """Import a module, run its function ``main``, and exit with what it returns, or with 130 after Ctrl-C."""
     try:
         code = importlib.import_module(module).main()

@@ -24,7 +24,7 @@ import runpy, signal, sys
 
 class Interrupting:
     def find_spec(name, path, target=None):
-        if name == "tasks.errors":
+        if name in {"typing", "tasks.errors"}:  # the first that takes a moment, and one of ours
             signal.raise_signal(signal.SIGINT)
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what is in the background without it
