@@ -22,17 +22,21 @@ class TrialOutput:
         self._end: deque[str] = deque()
         self._total = self._at_end = 0  # characters, of all that was printed and of the kept end
 
-    def add(self, text: str) -> bool:
-        """Add what was printed next; return whether it belongs to the start."""
-        before, self._total = self._total, self._total + len(text)
-        if before < _HALF:
+    @property
+    def starting(self) -> bool:
+        """Whether what is printed next belongs to the start."""
+        return self._total < _HALF
+
+    def add(self, text: str) -> None:
+        """Add what was printed next."""
+        starting, self._total = self.starting, self._total + len(text)
+        if starting:
             self._start.append(text)
-            return True
+            return
         self._end.append(text)
         self._at_end += len(text)
         while self._at_end - len(self._end[0]) >= _HALF:
             self._at_end -= len(self._end.popleft())
-        return False
 
     def end(self) -> list[str]:
         """Return the texts that follow the start."""

@@ -10,7 +10,6 @@ import numpy as np
 
 from pipeline.engine.splitting import Pace
 from pipeline.engine.worker import GroupStarted, Output
-from pipeline.output import TrialOutput
 from pipeline.plan.balance import Load
 from pipeline.plan.plan import Group, PlannedTrial, Progress, chunks
 from pipeline.raised import Raised, plain
@@ -33,7 +32,7 @@ from tasks.trial import Trial
 
 @dataclass(slots=True, kw_only=True)
 class Account:
-    """The state of one trial over all its attempts: its points and its output so far, and whether it has ended."""
+    """The state of one trial over all its attempts: its points so far, and whether it has ended."""
 
     trial: PlannedTrial
     started: bool = False
@@ -41,7 +40,6 @@ class Account:
     attempts: int = 1
     blocks: list[Curve] = field(default_factory=list)
     last: dict[frozenset[str], int] = field(default_factory=dict)
-    output: TrialOutput = field(default_factory=TrialOutput)
 
     def new(self, curve: Curve) -> Curve | None:
         """Keep the new points of a curve, and return them; None if there are none.
@@ -57,11 +55,6 @@ class Account:
         kept = curve if np.all(new) else _select(curve, new)
         self.blocks.append(kept)
         return kept
-
-    def end(self) -> list[Printed]:
-        """End the trial, and return what it printed last, if that was not yet reported."""
-        self.ended = True
-        return [Printed(trial=self.trial, text=text) for text in self.output.end()]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -138,9 +131,7 @@ class Ledger:
                     yield from (Progressed(trial=account.trial, curve=_at(slot, curve)) for curve in account.blocks)
             return
         if isinstance(message, Output):
-            for account in (self._accounts[slot] for slot in self.open()):
-                if account.output.add(message.text):
-                    yield Printed(trial=account.trial, text=message.text)
+            yield from (Printed(trial=self._accounts[slot].trial, text=message.text) for slot in self.open())
             return
         for event in message:
             yield from self._reports_of_event(event)
@@ -148,9 +139,9 @@ class Ledger:
     def fail(self, error: str, traceback: str, raised: Raised | None = None) -> list[Report]:
         """Return a failure for each trial that has not ended: it has now."""
         accounts = [self._accounts[slot] for slot in self.open()]
-        printed = [report for account in accounts for report in account.end()]
-        failed = [Failed(trial=one.trial, error=error, traceback=traceback, raised=raised) for one in accounts]
-        return [*printed, *failed]
+        for account in accounts:
+            account.ended = True
+        return [Failed(trial=one.trial, error=error, traceback=traceback, raised=raised) for one in accounts]
 
     def step(self) -> int:
         """Return the furthest step with a point, of the trials that have not ended."""
@@ -236,7 +227,7 @@ class Ledger:
         if account.ended:
             return
         if isinstance(event, Result):
-            yield from account.end()
+            account.ended = True
             result = dataclasses.replace(event, message=plain(event.message, kept="\n\t"))
             yield Finished(trial=account.trial, result=result, layout=self._layout(event.trial))
         elif (new := account.new(event)) is not None:
@@ -246,7 +237,7 @@ class Ledger:
         slots = [slot for slot in self.open() if slot in checkpoint.trials]
         trials, progress = self._progress(checkpoint, slots)
         for slot in slots:
-            yield from self._accounts[slot].end()
+            self._accounts[slot].ended = True
         yield Paused(trials=trials, progress=progress, layouts=tuple(map(self._layout, slots)))
 
     def _progress(self, checkpoint: Checkpoint, slots: Sequence[int]) -> tuple[tuple[PlannedTrial, ...], Progress]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from pipeline.errors import RecordError
@@ -66,6 +66,21 @@ class Runs:
         """Return by key the results, without arrays, of the trials that need not be computed again."""
         results = {key: run.result for key, run in self.runs.items()}
         return {key: one for key, one in results.items() if one is not None and one.outcome is not Outcome.FAILED}
+
+    def to_log(self, entry: object) -> list[object]:
+        """Return what a log gets before an entry is applied: the end of a trial's output only once the trial has ended.
+
+        A trial that prints without end would fill the log.
+        """
+        ended: Iterable[TrialRun] = ()
+        match entry:
+            case Printed(trial=trial) if trial.key in self.runs and not self.runs[trial.key].output.starting:
+                return []
+            case Finished(trial=trial) | Failed(trial=trial) if trial.key in self.runs:
+                ended = [self.runs[trial.key]]
+            case Closed():
+                ended = self.runs.values()
+        return [*(Printed(trial=run.trial, text=text) for run in ended for text in run.output.end()), entry]
 
     def apply(self, entry: object, now: int) -> None:
         """Apply an entry of the log, whose time is ``now`` (milliseconds since the epoch)."""

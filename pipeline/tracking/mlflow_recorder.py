@@ -257,7 +257,8 @@ class MlflowRecorder:
         The changes of the runs go to the outbox.
         """
         with self._lock:
-            self._log.append(now, entry)
+            for logged in self._runs.to_log(entry):
+                self._log.append(now, logged)
             self._runs.apply(entry, now)
         if isinstance(entry, Finished):
             self._drawings.end(entry.trial, entry.result)

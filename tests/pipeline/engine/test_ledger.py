@@ -6,7 +6,6 @@ from pipeline.engine.faults import after_end, after_lost_worker, after_raise, af
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.splitting import Pace
 from pipeline.engine.worker import GroupStarted, Output
-from pipeline.output import LONGEST_OUTPUT, TrialOutput
 from pipeline.plan.balance import Load
 from pipeline.plan.plan import Group, Point, Progress, make_plan
 from pipeline.raised import Raised
@@ -91,32 +90,18 @@ def test_a_trial_left_without_a_result_fails(ledger):
     assert again == []
 
 
-@pytest.mark.parametrize("end", ["result", "pause", "failure"])
-def test_what_a_trial_prints_without_end_fills_no_log_and_its_start_and_end_are_reported(ledger, end):
-    # given trials that print more than is kept, in two attempts
-    texts = [f"{number}: {'x' * 100_000}\n" for number in range(25)]
-    reports = [r for m in (BEGUN, *(Output(text=text) for text in texts[:10])) for r in ledger.reports_of(m)]
+def test_what_a_group_prints_is_reported_as_it_comes_for_each_of_its_trials_that_has_not_ended(ledger):
+    # given trials that print much, in two attempts
+    texts = [f"{number}: {'x' * 100_000}\n" for number in range(12)]
+    reports = [r for m in (BEGUN, *(Output(text=text) for text in texts[:9])) for r in ledger.reports_of(m)]
     _, (second,) = ledger.again(1, "lost with its worker", lost_workers=1)
-    reports += [r for m in (BEGUN, *(Output(text=text) for text in texts[10:])) for r in second.reports_of(m)]
 
-    if end == "result":
-        reports += second.reports_of((result(0), result(1)))
-    elif end == "pause":
-        reports += second.reports_of((Pause(checkpoint=Checkpoint(step=20, trials=np.arange(2), arrays={})),))
-    else:
-        reports += second.fail("an error", "")
+    reports += [
+        r for m in (BEGUN, (result(0),), *(Output(text=text) for text in texts[9:])) for r in second.reports_of(m)
+    ]
 
-    # then the log has little more than the output that a person sees, and all of that
-    for index in range(2):
-        printed = [r.text for r in reports if isinstance(r, Printed) and r.trial.index == index]
-        assert len("".join(printed)) < 1.2 * LONGEST_OUTPUT
-        whole, logged = TrialOutput(), TrialOutput()
-        for output, parts in ((whole, texts), (logged, printed)):
-            for text in parts:
-                output.add(text)
-        assert logged.text() == whole.text()
-        assert "\n... what was printed here is left out ...\n" in whole.text()
-    assert not isinstance(reports[-1], Printed)
+    printed = [[r.text for r in reports if isinstance(r, Printed) and r.trial.index == index] for index in range(2)]
+    assert printed == [texts[:9], texts]
 
 
 def test_a_trial_that_kills_its_worker_is_found_in_halves(ledger):

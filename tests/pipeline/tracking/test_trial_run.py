@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mlflow.models import ModelSignature
 
-from pipeline.output import LONGEST_OUTPUT
+from pipeline.output import LONGEST_OUTPUT, TrialOutput
 from pipeline.record.drawings import Figures
 from pipeline.record.protocol import Provenance
 from pipeline.record.trial_run import OUTPUT
@@ -16,6 +16,7 @@ from pipeline.tracking.mlflow_recorder import MlflowRecorder
 from pipeline.tracking.reader import open_reader
 from tasks.events import Outcome, Result
 from tests.pipeline.record.recording import block, done, header
+from tests.pipeline.record.recording import logged as entries_in
 
 
 def test_a_diverged_trial_keeps_the_value_it_diverged_with(store_uri, experiment, tiny, trial, layout):
@@ -165,3 +166,30 @@ def test_what_a_trial_has_printed_is_a_file_of_its_run(store_uri, experiment, cl
     half = "x" * (LONGEST_OUTPUT // 2)
     assert text(failed) == f"{half}\n... what was printed here is left out ...\n{half}"
     assert OUTPUT not in {file.path for file in client.list_artifacts(recorder.run_id(quiet))}
+
+
+@pytest.mark.parametrize("end", ["result", "failure", "kill"])
+def test_what_a_trial_prints_without_end_fills_no_log_and_its_start_and_end_are_kept(
+    store_uri, experiment, client, tiny, trial, layout, tmp_path, end
+):
+    recorder, one = MlflowRecorder(store_uri, experiment, folder=tmp_path), trial()
+    recorder.open(header(one), tiny, Provenance())
+    texts, whole, logged_again = [f"{number}: {'x' * 100_000}\n" for number in range(25)], TrialOutput(), TrialOutput()
+
+    for text in texts:
+        whole.add(text)
+        recorder.record(Printed(trial=one, text=text))
+    if end == "result":
+        recorder.record(Finished(trial=one, result=done(), layout=layout))
+    elif end == "failure":
+        recorder.record(Failed(trial=one, error="poison", traceback=""))
+    recorder.close("KILLED")
+
+    # then the log has little more than the output that a person sees, and all of that
+    in_log = [entry["text"] for entry in entries_in(tmp_path, "Printed")]
+    for text in in_log:
+        logged_again.add(text)
+    assert sum(map(len, in_log)) < 1.2 * LONGEST_OUTPUT
+    assert "\n... what was printed here is left out ...\n" in whole.text()
+    kept = Path(client.download_artifacts(recorder.run_id(one), OUTPUT)).read_text()
+    assert kept == whole.text() == logged_again.text()
