@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +72,12 @@ class SearchSweeper(ComposingSweeper):
             workers=_workers(self.config),
         )
         space = self._space(arguments)
-        examples = self._examples(space)
-        search = Search(space, self._options(objectives))
-        proposals = Proposals(search, budget, objectives)
-        with claimed_folder(self.config, self.composer, ours):
-            returns = ours.search(proposals, examples) if ours else self._by_batches(proposals, objectives)
+        with _told_with_ends(space):
+            examples = self._examples(space)
+            search = Search(space, self._options(objectives))
+            proposals = Proposals(search, budget, objectives)
+            with claimed_folder(self.config, self.composer, ours):
+                returns = ours.search(proposals, examples) if ours else self._by_batches(proposals, objectives)
         if not is_true(self.config, "dry_run"):
             file = Path(self.config.hydra.sweep.dir) / "optimization_results.yaml"
             OmegaConf.save(OmegaConf.create(search.results()), file)
@@ -91,10 +93,7 @@ class SearchSweeper(ComposingSweeper):
         user's own code may add to the points what they lack, so they are not judged where there is any.
         """
         jobs = self.composer.compose_all(space.examples(), 0)
-        try:
-            return [] if self.custom_search_space else validated(jobs)
-        except ConfigError as error:
-            raise ConfigError(space.with_ends(str(error))) from error
+        return [] if self.custom_search_space else validated(jobs)
 
     def _by_batches(self, proposals: Proposals, objectives: Objectives) -> Sequence[JobReturn]:
         """Launch proposals as any launcher can: the next batch once all of the last one has ended."""
@@ -123,6 +122,15 @@ class SearchSweeper(ComposingSweeper):
             extend=functools.partial(_function(own), self.config) if own else None,
             resume=is_true(self.config, "resume"),
         )
+
+
+@contextlib.contextmanager
+def _told_with_ends(space: SearchSpace) -> Iterator[None]:
+    """Raise what is said of an example with the ends of its ranges."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(space.with_ends(str(error))) from error
 
 
 def _text(value: Any) -> str | None:

@@ -43,6 +43,7 @@ BAD = {
 }
 UNKNOWN = (RATE, "hydra.sweeper.metrics=[val/los,examples]", "hydra.sweep.dir=asked")
 TOO_LARGE = (RATE, "batch_size=int(interval(1,901))", "hydra.sweep.dir=large")
+UNEQUAL = ("cluster.cpus_per_worker=interval(0.5,1)", "hydra.sweeper.n_trials=1", "hydra.sweep.dir=unequal")
 """They are refused once the data are there."""
 PRESET = """# @package _global_
 defaults:
@@ -96,11 +97,11 @@ def test_a_config_of_hydras_plug_in_searches_with_one_name_changed(tmp_path):
 def refused(tmp_path_factory):
     """Give bad input to one process; return its folder, the end of each command, and what it has imported."""
     folder = tmp_path_factory.mktemp("refused")
-    return folder, *fresh_session(folder, *([*SEARCH, *overrides] for overrides in (*BAD, UNKNOWN, TOO_LARGE)))
+    return folder, *fresh_session(folder, *([*SEARCH, *overrides] for overrides in (*BAD, UNKNOWN, TOO_LARGE, UNEQUAL)))
 
 
 def test_bad_input_is_told_before_anything_starts(refused):
-    folder, (*ends, _, _), imported = refused
+    folder, (*ends, _, _, _), imported = refused
 
     assert [code for code, _, _ in ends] == [2] * len(BAD)
     assert {
@@ -114,7 +115,7 @@ def test_bad_input_is_told_before_anything_starts(refused):
 
 
 def test_a_metric_that_is_not_measured_is_told_before_anything_is_computed(refused):
-    folder, (*_, (code, err, out), _), imported = refused
+    folder, (*_, (code, err, out), _, _), imported = refused
 
     assert code == 2
     assert not (folder / "asked").exists()
@@ -125,10 +126,12 @@ def test_a_metric_that_is_not_measured_is_told_before_anything_is_computed(refus
 
 
 def test_the_end_of_a_range_that_the_data_do_not_allow_is_told_before_anything_is_computed(refused):
-    _, (*_, (code, err, out)), _ = refused
+    _, (*_, (code, err, out), (_, unequal, _)), _ = refused
 
     assert code == 2
     assert "trials" not in out
+    assert unequal.startswith("error: cluster.cpus_per_worker must be the same in all trials of a sweep, got ")
+    assert unequal.endswith(" and 0.5\n")  # and not of what is next to it
     assert "batch_size must be at most the 900 training examples of synthetic, or null for all of them, got 901" in err
 
 
