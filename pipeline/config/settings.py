@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Self
 
@@ -104,14 +105,14 @@ class SweptValues:
                 self._varied.add(name)
 
     def values(self) -> dict[str, list[Any]]:
-        """Return the keys that differ between trials, each with its values in the order of the trials.
+        """Return the keys that differ between trials, each with its values: numbers, then others as they came.
 
         A key that only some trials use is swept if it differs between those. A row's own key is swept if it differs
         between trials of that row, since two rows may have different defaults for parameters of the same name.
         """
         order = [*TABLES, *NUMBERS.values()]
         names = sorted(self._varied, key=lambda name: _place(name, order))
-        return {name: list(self._values[name].values()) for name in names}
+        return {name: sorted(self._values[name].values(), key=_numbers_first) for name in names}
 
 
 def swept_values(used: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
@@ -125,6 +126,10 @@ def _varied(used: Sequence[Mapping[str, Any]], known: SweptValues | None) -> Col
     for one in used:
         swept.add(one)
     return swept.values()
+
+
+def _numbers_first(value: Any) -> float:
+    return value if isinstance(value, int | float) else math.inf
 
 
 def _place(name: str, order: Sequence[str]) -> tuple[int, str]:

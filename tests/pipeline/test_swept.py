@@ -56,8 +56,15 @@ def test_a_rows_default_is_not_swept_because_another_row_has_another():
     assert swept_values(used) == {"task": names}
 
 
-@pytest.mark.parametrize("values", [[0.1, 0.2, 0.1], [0.2, 0.1]])
-def test_swept_values_stand_in_the_order_of_the_trials(values):
-    used = [used_values(one) for one in trials(*({"learning_rate": value} for value in values))]
+@pytest.mark.parametrize(
+    ("key", "values", "listed"),
+    [
+        ("learning_rate", [0.2, 0.1, 0.2], [0.1, 0.2]),
+        ("batch_size", [64, None, 16], [16, 64, None]),
+        ("strategy", [{"name": "random"}, {"name": "gradient"}], ["random", "gradient"]),
+    ],
+)
+def test_swept_numbers_stand_in_order_and_choices_as_they_come(key, values, listed):
+    used = [used_values(one) for one in trials(*({key: value} for value in values))]
 
-    assert swept_values(used) == {"learning_rate": values[:2]}
+    assert swept_values(used)[key] == listed

@@ -33,7 +33,7 @@ def test_the_curves_over_costs_are_told_apart_by_what_is_swept(record, costs):
         return [figure.get_suptitle().rpartition("by ")[2], *(text.get_text().partition(":")[0] for text in shown)]
 
     assert told(grid) == ["optimizer", "sgd", "adam"]
-    assert told([record(0.5, batch_size=size) for size in (None, 16)]) == ["batch_size", "all", "16"]
+    assert told([record(0.5, batch_size=size) for size in (None, 16)]) == ["batch_size", "16", "all"]
     assert told([record(0.5, learning_rate=0.1 / (k + 1)) for k in range(9)]) == ["strategy", "gradient"]
     searches = [record(0.5, strategy={"name": name}) for name in ("random", "local")]
     assert told([*grid, *searches]) == ["strategy", "gradient", "local", "random"]

@@ -61,7 +61,7 @@ def test_the_description_tells_how_far_the_sweep_is_while_it_runs(store_uri, exp
         pytest.fail(f"{text!r} is not in {found!r}")
 
     recorder.open(header(*trials), tiny, Provenance())
-    assert "running, 0 of 3 trials done" in told("- `learning_rate`: 1, 2, 0.001")
+    assert "running, 0 of 3 trials done" in told("- `learning_rate`: 0.001, 1, 2")
     recorder.record(Started(trial=trials[0]))
     recorder.record(Progressed(trial=trials[0], curve=block(0, 10, **{"val/accuracy": lambda s: s / 20})))
     assert "0 of 3 trials done, 1 running" in told("| 0.45 | at step 9 |")
