@@ -20,6 +20,7 @@ from pipeline.plan.plan import Group, Plan
 from pipeline.reports import Retried
 from pipeline.results.cells import setting_table
 from pipeline.results.comparisons import at_the_end, conclusion, single_draw
+from pipeline.results.numbers import number
 from pipeline.results.repeats import FRONT, on_front_of
 from pipeline.results.standing import Standing
 from pipeline.results.tally import Tally
@@ -182,7 +183,7 @@ def _show_unranked(console: Console, tally: Tally, measured: set[str]) -> None:
 
 
 def _ranked(standing: Standing, names: Sequence[str]) -> list[str]:
-    numbers = (f"{standing.metrics[name]:.4g}" if name in standing.metrics else "" for name in names)
+    numbers = (number(standing.metrics[name]) if name in standing.metrics else "" for name in names)
     return [standing.trial.name, *numbers]
 
 
@@ -211,7 +212,7 @@ def _listed(ranking: Sequence[Standing]) -> Table:
     for standing in ranking:
         name, outcome = standing.trial.name, _outcome(standing)
         for metric, value in sorted(standing.metrics.items()) or [("", math.nan)]:
-            table.add_row(Text(name), Text(metric), f"{value:.6g}" if metric else "", outcome)
+            table.add_row(Text(name), Text(metric), number(value, 6) if metric else "", outcome)
             name = outcome = ""
     return table
 
@@ -271,12 +272,12 @@ def show_plan(
         markup=False,
     )
     table = _table("group", "trials", "strategy", "batch_size", "steps", "first trial")
-    for number, group in enumerate(groups[:MAX_ROWS]):
+    for place, group in enumerate(groups[:MAX_ROWS]):
         first = group.trials[0]
         used = used_values(first.trial)  # a user's own task may use neither a strategy nor a batch size
         size = text_of("batch_size", used["batch_size"]) if "batch_size" in used else ""
         strategy = str(used.get("strategy", ""))
-        counts = (str(number), str(len(group.trials)), strategy, size, str(first.trial.steps))
+        counts = (str(place), str(len(group.trials)), strategy, size, str(first.trial.steps))
         table.add_row(*counts, Text(first.name))
     console.print(table)
     if len(groups) > MAX_ROWS:

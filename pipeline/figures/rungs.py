@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from pipeline.figures.style import BLUE, INK, QUIET, SIDE_BY_SIDE, blank, captioned, label, logarithmic
 from pipeline.figures.trials import caption_of, factor, ranking_metric, with_unit
 from pipeline.record.drawings import TrialRecord
+from pipeline.results.numbers import number
 
 _MOST_NAMES = 22  # more would overlap
 
@@ -62,7 +63,7 @@ def _draw_counts(axes: Axes, trials: Sequence[TrialRecord], rungs: Sequence[floa
     standings = [trial.standing for trial in trials if math.isfinite(trial.standing.score)]
     left = [len(trials), *(sum(standing.stopped_at > rung for standing in standings) for rung in rungs)]
     lost = len(trials) - len(standings)
-    names = ["begin", *(f"after {rung:g}" for rung in rungs)]
+    names = ["begin", *(f"after {number(rung, 6)}" for rung in rungs)]
     every = -(-len(names) // _MOST_NAMES)  # the median rule may have a hundred rungs
     bars = axes.barh(range(len(left)), left, color=BLUE, height=0.7)
     counts = ["" if place % every else str(count) for place, count in enumerate(left)]

@@ -14,6 +14,7 @@ from pipeline.figures.style import is_wide
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record.drawings import TrialRecord
 from pipeline.results.criterion import is_share
+from pipeline.results.numbers import number
 from tasks.events import Outcome, Result
 
 EARLY = "v"
@@ -93,7 +94,7 @@ def value_text(value: float, metric: str) -> str:
     >>> value_text(12.34, "val/accuracy"), value_text(0.01234, "val/loss")
     ('12.3 %', '0.0123')
     """
-    return f"{value:.1f} %" if is_share(metric) else f"{value:.3g}"
+    return f"{value:.1f} %" if is_share(metric) else number(value, 3)
 
 
 def diverged(trial: TrialRecord) -> bool:

@@ -15,6 +15,7 @@ from pipeline.record.protocol import Data, SweepHeader
 from pipeline.results.cells import ended, interval, with_deviation
 from pipeline.results.comparisons import at_the_end, conclusion, single_draw
 from pipeline.results.criterion import Criterion
+from pipeline.results.numbers import number
 from pipeline.results.repeats import Setting
 from pipeline.results.standing import Standing
 from pipeline.results.summary import standing_for, values_of
@@ -157,7 +158,7 @@ def _conclusion(tally: Tally) -> list[str]:
 
 
 def _trial(place: int, standing: Standing, names: Sequence[str], reference: Reference) -> str:
-    numbers = [f"{standing.metrics[column]:.4g}" if column in standing.metrics else "" for column in names]
+    numbers = [number(standing.metrics[column]) if column in standing.metrics else "" for column in names]
     outcome = standing.ending or f"at step {standing.step}"
     if standing.message:
         outcome += ": " + standing.message.replace("|", "\\|").replace("\n", " ")

@@ -15,6 +15,7 @@ from pipeline.record import artifacts
 from pipeline.record.outbox import Block, Change, Outbox, point
 from pipeline.record.protocol import Opened, Recalled, Series
 from pipeline.reports import Failed, Finished, Progressed, Started
+from pipeline.results.numbers import number
 from tasks.events import Curve, Outcome, Result
 
 TRIAL_LOG = "trial.log"
@@ -96,7 +97,7 @@ class TrialRun:
         change.key, change.arrays = self.trial.key, result.arrays
         message = f": {result.message}" if result.message else ""
         self._log(f"{result.outcome.value} at step {result.step}{message}", now)
-        numbers = (f"{name} {value:.6g}" for name, value in sorted(self.points.last().items()))
+        numbers = (f"{name} {number(value, 6)}" for name, value in sorted(self.points.last().items()))
         self._log(f"at the end: {', '.join(numbers)}", now)
         place = f"place {layout.slot} of {layout.width}, {layout.threads} threads, {layout.blas}"
         self._log(f"computed on {layout.host}, {layout.device}: {place}", now)

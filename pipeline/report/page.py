@@ -19,6 +19,7 @@ from pipeline.results.comparisons import (
     single_draw,
 )
 from pipeline.results.criterion import is_share
+from pipeline.results.numbers import number
 from pipeline.results.repeats import FRONT, Repeat, Setting, are_repeated, on_front_of
 from pipeline.tracking.reader import RecordedSweep
 
@@ -163,7 +164,7 @@ def _change(found: Comparison | None) -> list[str]:
         return ["", "", ""]
     sign, one = found.best.criterion.sign, found.difference
     low, high = sorted((sign * one.low, sign * one.high))
-    return [f"{sign * one.mean:+.4g}", f"{low:.4g} to {high:.4g}", f"{one.p:.2g}"]
+    return [number(sign * one.mean, sign="+"), f"{number(low)} to {number(high)}", f"{one.p:.2g}"]
 
 
 def _paragraphs(sentences: Iterable[str]) -> str:
@@ -226,7 +227,7 @@ def _gap(here: Repeat | None, there: Repeat | None, metric: str) -> str:
     if here is None or there is None or metric not in here.metrics or metric not in there.metrics:
         return ""
     gap = there.metrics[metric] - here.metrics[metric]
-    return f"{100 * gap:+.2f} points" if is_share(metric) else f"{gap:+.4g}"
+    return f"{100 * gap:+.2f} points" if is_share(metric) else number(gap, sign="+")
 
 
 def _rest(rows: Sequence[object]) -> str:
@@ -235,7 +236,7 @@ def _rest(rows: Sequence[object]) -> str:
 
 
 def _value(run: Repeat | None, metric: str) -> str:
-    return f"{run.metrics[metric]:.4g}" if run is not None and metric in run.metrics else ""
+    return number(run.metrics[metric]) if run is not None and metric in run.metrics else ""
 
 
 def _figure(name: str, image: bytes | None) -> str:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from pipeline.config.settings import counted
 from pipeline.reproduce.comparison import Difference, Equality, Verdict, overall
+from pipeline.results.numbers import number
 from pipeline.tracking.reader import RecordedRun
 
 _MOST, _LONGEST = 3, 24
@@ -97,7 +98,7 @@ def _place(far: Difference) -> str:
 
 def _end(run: RecordedRun, name: str) -> str:
     """Return the last value of a curve, an empty text if there is none."""
-    return f"{run.curves[name].values[-1]:.4g}" if name in run.curves else ""
+    return number(run.curves[name].values[-1]) if name in run.curves else ""
 
 
 def _values_text(texts: Iterable[str]) -> str:

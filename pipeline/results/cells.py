@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from pipeline.results.numbers import number
 from pipeline.results.repeats import COMPLETE, FRONT, STOPPED, Setting, on_front_of
 from pipeline.results.statistics import Summary
 
@@ -34,7 +35,7 @@ def setting_table(settings: Sequence[Setting], *, most: int) -> tuple[list[str],
 
 def interval(summary: Summary) -> str:
     """Return the interval of a mean, an empty text if there is none."""
-    return "" if math.isnan(summary.low) else f"{summary.low:.4g} to {summary.high:.4g}"
+    return "" if math.isnan(summary.low) else f"{number(summary.low)} to {number(summary.high)}"
 
 
 def with_deviation(mean: float, deviation: float) -> str:
@@ -48,16 +49,16 @@ def with_deviation(mean: float, deviation: float) -> str:
     if math.isnan(mean):
         return ""
     if not math.isfinite(deviation):
-        return f"{mean:.4g}"
+        return number(mean)
     if deviation < 1e-12:  # 0, or the rounding of equal values
-        return f"{mean:.4g} ± {deviation:.2g}"
+        return f"{number(mean)} ± {deviation:.2g}"
     places = max(0, 1 - math.floor(math.log10(float(f"{deviation:.1e}"))))
     return f"{mean:.{places}f} ± {deviation:.{places}f}"
 
 
 def ended(setting: Setting) -> str:
     """Return how many repeats a setting has, and the outcomes of those that did not complete."""
-    at = f" at step {setting.stopped_at:g}"
+    at = f" at step {number(setting.stopped_at, 6)}"
     counts = setting.counts().items()
     others = [f"{count} {name}{at if name == STOPPED else ''}" for name, count in counts if name != COMPLETE]
     return ", ".join([str(len(setting.repeats)), *others])

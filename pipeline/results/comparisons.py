@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.results.criterion import is_share
+from pipeline.results.numbers import number
 from pipeline.results.repeats import Seeds, Setting
 from pipeline.results.statistics import LEVEL, MOST_REPEATS, MeanDifference, paired, unpaired
 
@@ -57,7 +58,7 @@ class Comparison:
 
     def _number(self, value: float) -> str:
         """Return a difference as text; for an accuracy in points (hundredths)."""
-        return f"{100 * value:.2f}" if self._unit() else f"{value:.3g}"
+        return f"{100 * value:.2f}" if self._unit() else number(value, 3)
 
     def _unit(self) -> str:
         return " points" if is_share(self.best.criterion.metric) else ""
@@ -155,7 +156,7 @@ def at_the_end(settings: Sequence[Setting]) -> str:
     rungs = Counter(setting.stopped_at for setting in settings if setting.stopped_at < math.inf)
     if not rungs:
         return ""
-    stopped = ", ".join(f"{count} at step {step:g}" for step, count in sorted(rungs.items()))
+    stopped = ", ".join(f"{count} at step {number(step, 6)}" for step, count in sorted(rungs.items()))
     few = len(_ended(settings))
     who = f"one of the {few} that" if few != 1 else "the one that"
     return f"the winner is {who} went on from the last rung, of {len(settings)}; stopped early were {stopped}"

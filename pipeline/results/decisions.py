@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.reports import Decided
+from pipeline.results.numbers import number
 
 
 def sentence(decided: Decided) -> str:
@@ -16,7 +17,7 @@ def sentence(decided: Decided) -> str:
     """
     decision, cutoff = decided.decision, cutoff_of(decided)
     arrived, passed, stopped = decision.arrived, len(decision.passed), len(decision.stopped)
-    worst = "" if cutoff is None else f", from {decided.metric} {cutoff:.4g} on"
+    worst = "" if cutoff is None else f", from {decided.metric} {number(cutoff)} on"
     pool = f" of pool {decision.pool}" if decision.pool else ""
     more = " more" if passed + stopped < arrived else ""
     rest = f", {stopped} {'does' if stopped == 1 else 'do'} not" if more and stopped else ""

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from pipeline.config.settings import cell_of
 from pipeline.results.criterion import Criterion, on_front
+from pipeline.results.numbers import number
 from pipeline.results.statistics import Summary, spread, summarize, summarize_each
 from tasks.events import Outcome
 
@@ -68,7 +69,7 @@ class Repeat:
     @property
     def ending(self) -> str:
         """The outcome as text, with the step of a rung."""
-        return f"{self.outcome} at step {self.stopped_at:g}" if self.outcome == STOPPED else self.outcome
+        return f"{self.outcome} at step {number(self.stopped_at, 6)}" if self.outcome == STOPPED else self.outcome
 
     @property
     def counts(self) -> bool:

@@ -49,7 +49,7 @@ def test_a_sweep_without_an_answer_has_no_best(trial):
 
 def test_of_several_objectives_each_is_shown_and_which_settings_are_on_the_pareto_front(trial):
     objectives = ("maximize", "val/accuracy"), ("minimize", "examples")
-    ends = {0.9: 100.0, 0.8: 50.0, 0.7: 50.0, 0.6: math.nan, 0.5: 1.0}
+    ends = {0.9: 12_800.0, 0.8: 50.0, 0.7: 50.0, 0.6: math.nan, 0.5: 1.0}
     for repeats in (1, 2):
         trials = [trial(f"{one} {seed}", learning_rate=one, seed=seed) for one in ends for seed in range(repeats)]
         tally = Tally(trials, Criterion(objectives=objectives))
@@ -64,6 +64,7 @@ def test_of_several_objectives_each_is_shown_and_which_settings_are_on_the_paret
         front = [row["Pareto front"] for row in tables(tally, {})["results"]]
         assert front == ["yes", "yes", "no", "no", "no"]
         header, *lines = console.file.getvalue().splitlines()
+        assert "12800" in lines[0]
         assert re.search(r"val/accuracy .*examples .*Pareto front", header)
         assert ["yes" in line.split() for line in lines[:5]] == [one == "yes" for one in front]
 
