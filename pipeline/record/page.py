@@ -99,7 +99,7 @@ def _progress(status: str, tally: Tally) -> str:
     diverged = sum(standing.outcome is Outcome.DIVERGED for standing in tally.standings.values())
     parts = [f"{tally.done} of {len(tally.standings)} trials done", f"{tally.failed} failed", f"{diverged} diverged"]
     if status == "RUNNING":
-        parts.insert(1, f"{tally.running} running")
+        parts.insert(1, f"{tally.running} under way")  # or paused at a rung, which no log says
         parts.append(f"as of {time.strftime('%H:%M:%S %Z')}")
     return f"{status.lower()}, {', '.join(parts)}"
 

@@ -64,11 +64,11 @@ def test_the_description_tells_how_far_the_sweep_is_while_it_runs(store_uri, exp
     assert "running, 0 of 3 trials done" in told("- `learning_rate`: 0.001, 1, 2")
     recorder.record(Started(trial=trials[0]))
     recorder.record(Progressed(trial=trials[0], curve=block(0, 10, **{"val/accuracy": lambda s: s / 20})))
-    assert "0 of 3 trials done, 1 running" in told("| 0.45 | at step 9 |")
+    assert "0 of 3 trials done, 1 under way" in told("| 0.45 | at step 9 |")
     recorder.record(Finished(trial=trials[0], result=done(**{"val/accuracy": 0.5}), layout=layout))
     recorder.record(Started(trial=trials[1]))
     recorder.record(Finished(trial=trials[1], result=done(Outcome.DIVERGED, step=3), layout=layout))
-    told("2 of 3 trials done, 0 running, 0 failed, 1 diverged")
+    told("2 of 3 trials done, 0 under way, 0 failed, 1 diverged")
     recorder.close("KILLED")
 
     last = told("killed, 2 of 3 trials done, 0 failed, 1 diverged")
