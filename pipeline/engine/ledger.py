@@ -156,9 +156,8 @@ class Ledger:
     ) -> tuple[list[Report], list[Ledger]]:
         """Return the report and the ledgers of a retry after an error, of the trials that have not ended, in ``parts``.
 
-        ``lost_workers`` is how many they have lost already; a trial that is now alone for the first time starts at 0.
-        ``alone`` is the attempt and the most attempts of a trial alone; ``raised`` says that the computation itself
-        raised the error.
+        ``lost_workers`` is how many they have lost already. ``alone`` is the attempt and the most attempts of a trial
+        alone; ``raised`` says that the computation itself raised the error.
         """
         accounts = [self._accounts[slot] for slot in self.open()]
         for account in accounts:
@@ -172,23 +171,25 @@ class Ledger:
             alone=alone,
             raised=raised,
         )
-        ledgers = self.split(parts)
-        for ledger in ledgers:
-            ledger.lost_workers = lost_workers if parts == 1 or len(ledger.open()) > 1 else 0
-        return [retried], ledgers
+        self.lost_workers = lost_workers
+        return [retried], self.split(parts)
 
     def split(self, parts: int) -> list[Ledger]:
         """Return the ledgers of the trials that have not ended, in ``parts``, from the last checkpoint on."""
         return self.split_by_slots(chunks(self.open(), parts))
 
     def split_by_slots(self, parts: Sequence[Sequence[int]]) -> list[Ledger]:
-        """Return a ledger for each part, given by the slots of its trials."""
+        """Return a ledger for each part, given by the slots of its trials.
+
+        A trial that is now alone for the first time has lost no worker.
+        """
+        before = len(self.open())
         ledgers = [
             Ledger(
                 [self._accounts[slot] for slot in part],
                 start=None if self.checkpoint is None else self.checkpoint.of_trials(part),
                 until=self._until,
-                lost_workers=self.lost_workers,
+                lost_workers=self.lost_workers if len(part) > 1 or before == 1 else 0,
             )
             for part in parts
         ]

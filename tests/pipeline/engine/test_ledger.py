@@ -9,7 +9,7 @@ from pipeline.engine.worker import GroupStarted, Output
 from pipeline.plan.balance import Load
 from pipeline.plan.plan import Group, Point, Progress, make_plan
 from pipeline.raised import Raised
-from pipeline.reports import Checkpointed, Failed, Finished, Paused, Printed, Progressed, Started
+from pipeline.reports import Checkpointed, Failed, Finished, Paused, Printed, Progressed, Retried, Started
 from tasks.cost import DataSize, multiplications
 from tasks.datasets import Synthetic
 from tasks.events import Checkpoint, Curve, Outcome, Pause, Result
@@ -115,6 +115,15 @@ def test_a_trial_that_kills_its_worker_is_found_in_halves(ledger):
     assert (retried.attempt, retried.alone) == (4, (2, 2))
     (failed,), left = after_lost_worker(alone, "exit code 3", "killed", attempts=2)
     assert (failed.trial.index, failed.error, left) == (1, LOST.format(4), [])
+
+
+def test_a_trial_that_is_alone_since_an_idle_worker_took_the_others_has_all_of_its_own_attempts(ledger):
+    _, (again,) = after_lost_worker(ledger, "exit code 3", "killed", attempts=2)
+    alone, _ = again.split(2)
+
+    (retried,), _ = after_lost_worker(alone, "exit code 3", "killed", attempts=2)
+
+    assert (type(retried), retried.alone) == (Retried, (2, 2))
 
 
 def test_a_group_that_was_getting_on_is_not_halved_for_being_slow(ledger):
