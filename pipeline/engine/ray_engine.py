@@ -280,11 +280,14 @@ def put(dataset: Dataset) -> Any:
 
 
 def _ready(references: list[Any]) -> list[Any]:
-    return _wait(references, len(references), 0) if references else []
+    return _wait(references, len(references), 0)
 
 
 def _wait(references: list[Any], count: int, timeout: float) -> list[Any]:
     """Return the references that are ready; an exception of a signal handler is raised as it is."""
+    if not references:
+        time.sleep(timeout)  # Ray would return at once
+        return []
     try:
         ready, _ = ray.wait(references, num_returns=count, timeout=timeout, fetch_local=False)
     except SystemError as error:

@@ -215,3 +215,31 @@ def test_data_larger_than_the_object_store_are_spilled_and_read(computing, engin
         node.shutdown()
 
     assert type(ends[-1]).__name__ == "Finished"
+
+
+def test_while_no_worker_may_start_again_yet_the_driver_waits_without_turning_in_a_circle(
+    computing, engine, tmp_path, monkeypatch
+):
+    # given a sweep whose one worker waits, after others could not start
+    monkeypatch.setattr("pipeline.engine.ray_workers.START_AGAIN_AFTER", 3.0)
+    points = computing.planned(1, trial={"evaluate_every": 20})
+    task = computing.Disturbed(folder=str(tmp_path), culprit=None, how="wait", step=40)
+    with engine(workers=1) as running:
+        running.load(computing.DATASET)
+        running.submit(computing.groups_of(points, task=task), last=True)
+        batches, turns = running.batches(), 0
+        while not computing.attempts(tmp_path):
+            next(batches)
+        running._pool._not_before = time.monotonic() + 3.0
+
+        # when it is lost
+        (tmp_path / "go.part").touch()
+        os.kill(computing.attempts(tmp_path)[0][0], signal.SIGKILL)
+        reports = []
+        for batch in batches:
+            turns += 1
+            reports += batch
+
+    # then its trial is computed by the next, and no CPU was taken until that one could start
+    assert type(reports[-1]).__name__ == "Finished"
+    assert turns < 100
