@@ -39,11 +39,13 @@ WAIT_SILENTLY = 10.0
 class _Attempt:
     """A group on a worker: the stream of its messages, and the times of the first and the last message.
 
-    ``host`` is the worker's; ``killed_before`` is `kernel_kills` at the start of the attempt.
+    ``used`` says whether the worker has computed another group before; ``host`` is its own; ``killed_before`` is
+    `kernel_kills` at the start of the attempt.
     """
 
     ledger: Ledger
     worker: Any
+    used: bool
     stream: Any
     wide: bool
     killed_before: int
@@ -217,7 +219,7 @@ class RayEngine:
         return min(waiting + wide, room)
 
     def _begin(self, ledger: Ledger) -> _Attempt:
-        (trials, start, until), worker = ledger.begin(), self._pool.idle.pop()
+        (trials, start, until), (worker, used) = ledger.begin(), self._pool.idle.pop()
         stream = worker.compute.options(num_returns="streaming").remote(
             ray.cloudpickle.dumps(trials),  # type: ignore[no-untyped-call]
             self._data,
@@ -226,12 +228,12 @@ class RayEngine:
             checkpoint_every=self._checkpoint_every,
             until=until,
         )
-        return _Attempt(ledger=ledger, worker=worker, stream=stream, wide=len(trials) > 1, killed_before=kernel_kills())
+        wide = len(trials) > 1
+        return _Attempt(ledger=ledger, worker=worker, used=used, stream=stream, wide=wide, killed_before=kernel_kills())
 
     def _next_message(self, attempt: _Attempt) -> Answer:
         """Answer the next message of a stream that has one."""
         attempt.heard = time.monotonic()
-        attempt.began = min(attempt.began, attempt.heard)
         try:
             message = ray.get(next(attempt.stream))
         except StopIteration:
@@ -240,10 +242,11 @@ class RayEngine:
         except ray.exceptions.RayError as error:
             # The worker's last message may be lost, too, with the node that held it.
             self._drop(attempt)
-            if was_lost_with_node(error) and not attempt.host:
-                return [], [attempt.ledger]  # an idle worker whose node was gone already: the group has not begun
+            if attempt.began == math.inf and (attempt.used or was_lost_with_node(error)):
+                return [], [attempt.ledger]  # the worker was lost while it was idle: the group has not begun
             why, detail = why_lost(error, host=attempt.host, killed_before=attempt.killed_before)
             return after_lost_worker(attempt.ledger, why, detail, attempts=self._attempts)
+        attempt.began = min(attempt.began, attempt.heard)
         if isinstance(message, Raised):
             self._free(attempt)
             return after_raise(attempt.ledger, message)
@@ -254,7 +257,7 @@ class RayEngine:
     def _free(self, attempt: _Attempt) -> None:
         """Return the worker of a group that has ended to the idle ones."""
         del self._running[attempt.stream]
-        self._pool.idle.append(attempt.worker)
+        self._pool.idle.append((attempt.worker, True))
 
     def _drop(self, attempt: _Attempt) -> None:
         del self._running[attempt.stream]

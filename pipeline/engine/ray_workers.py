@@ -39,7 +39,7 @@ class Workers:
         self._starting: dict[Any, Any] = {}
         self._failures = 0
         self._not_before = 0.0  # when a worker may be started again
-        self.idle: list[Any] = []
+        self.idle: list[tuple[Any, bool]] = []  # each with whether it has computed a group
 
     @property
     def starting(self) -> list[Any]:
@@ -52,7 +52,7 @@ class Workers:
             worker = self._worker.remote(self._device)
             self._starting[worker.__ray_ready__.remote()] = worker
         while len(self.idle) + len(self._starting) > count:
-            self.end(self._starting.popitem()[1] if self._starting else self.idle.pop())
+            self.end(self._starting.popitem()[1] if self._starting else self.idle.pop()[0])
 
     def add_ready(self, ready: Any, *, others: bool) -> list[Notice]:
         """Add the worker that has started to the idle ones, or return a notice if too many in a row could not start.
@@ -80,7 +80,7 @@ class Workers:
             told = f"{self._failures} workers in a row could not start, the last because: {error}"
             return [Notice(text=told)] if self._failures == MAX_FAILED_STARTS else []
         self._failures = 0
-        self.idle.append(worker)
+        self.idle.append((worker, False))
         return []
 
     def end(self, worker: Any) -> None:

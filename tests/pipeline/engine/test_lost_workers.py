@@ -115,7 +115,7 @@ def test_workers_that_are_lost_with_their_node_as_they_start_are_no_sign_of_a_cl
 def test_a_node_on_which_no_worker_starts_ends_no_sweep_while_others_can_compute(start, others):
     workers, fail = start
     if others == "are idle":
-        workers.idle.append("another")
+        workers.idle.append(("another", False))
     elif others == "are starting":
         workers._starting["another's reference"] = "another"
 

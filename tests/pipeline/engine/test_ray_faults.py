@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.engine.protocol import run
-from pipeline.reports import Checkpointed, Retried, Started
+from pipeline.reports import Checkpointed, Progressed, Retried, Started
 from tests.clusters import start_cluster
 
 WORDLESS = "it ended without a message: by SIGKILL, as when the system is out of memory, or by os._exit"
@@ -243,3 +243,29 @@ def test_while_no_worker_may_start_again_yet_the_driver_waits_without_turning_in
     # then its trial is computed by the next, and no CPU was taken until that one could start
     assert type(reports[-1]).__name__ == "Finished"
     assert turns < 100
+
+
+@pytest.mark.usefixtures("all_cpus_free_afterwards")
+def test_a_worker_that_is_lost_while_it_is_idle_costs_no_trial_an_attempt(computing, engine, tmp_path):
+    points = computing.planned(2)
+    first, second = (computing.groups_of([point], task=computing.Telling(folder=str(tmp_path))) for point in points)
+    with engine(workers=1, attempts=1) as running:
+        # given a worker that waits for more after its first trial
+        running.load(computing.DATASET)
+        running.submit(first, last=False)
+        reports = list(running.reports())
+        (told,) = computing.told(tmp_path)
+
+        # when it is killed, and a trial follows that may lose no worker
+        os.kill(told["process"], signal.SIGKILL)
+        time.sleep(1.0)
+        running.submit(second, last=True)
+        reports += running.reports()
+
+    # then another worker computes it
+    assert [type(report).__name__ for report in reports if not isinstance(report, Progressed)] == [
+        "Started",
+        "Finished",
+        "Started",
+        "Finished",
+    ]
