@@ -1,5 +1,6 @@
 """The manifests of `python -m pipeline.deploy`: right by their schemas and by Ray's own readers, and their job runs."""
 
+import functools
 import gzip
 import importlib.metadata
 import os
@@ -25,8 +26,13 @@ CPUS = ["cluster.workers=10", "cluster.cpus_per_worker=3", "deploy.cpus=7"]
 JOBS = [CPUS, GPUS, ["experiment=notes/strategies", *CPUS]]
 
 
+@functools.cache
+def manifest(target, *overrides):
+    return render(target, overrides)
+
+
 def rendered(target, *overrides):
-    return yaml.safe_load(render(target, overrides))
+    return yaml.safe_load(manifest(target, *overrides))
 
 
 def strict(schema):
