@@ -34,7 +34,10 @@ class Objectives:
         for key, given in (("metrics", metrics), ("direction", direction)):
             usable = given is None or isinstance(given, str | Sequence)
             require(usable, f"hydra.sweeper.{key}", "must be a text or a list of texts", given)
-        names = [sweep.get("metric")] if metrics is None else _list_of(metrics)
+        ranked = sweep.get("metric")
+        rule = "must be a string (hydra.sweeper.metrics takes a list)"
+        require(ranked is None or isinstance(ranked, str), "sweep.metric", rule, ranked)
+        names = [ranked] if metrics is None else _list_of(metrics)
         require(len(set(names)) == len(names) > 0, "hydra.sweeper.metrics", "must name each metric once", names)
         directions = [] if direction is None else _list_of(direction)
         for one in directions:
@@ -46,7 +49,7 @@ class Objectives:
                 f"{metrics if metrics is None else ', '.join(map(str, names))} for {', '.join(directions)}"
             )
         usual = [_MODES[mode_of(name or ACCURACY[0])] for name in names]
-        if [name or ACCURACY[0] for name in names] == [sweep.get("metric") or ACCURACY[0]]:
+        if [name or ACCURACY[0] for name in names] == [ranked or ACCURACY[0]]:
             usual = [_MODES.get(str(sweep.get("mode")), usual[0])]
             named = names[0] or "accuracy"
             rule = f"must agree with sweep.mode, by which {named} is to {usual[0]}"

@@ -28,6 +28,8 @@ BAD = {
     (RATE, "hydra/sweeper/sampler=grid"): "learning_rate must have values that can be listed",
     (RATE, "hydra.sweeper.metrics=[val/loss,examples]", "stopping=asha"): "stopping must be none for several",
     (RATE, "hydra.sweeper.metrics=val/loss", "hydra/launcher=basic"): "hydra.sweeper.metrics must be null for another",
+    (RATE, "sweep.metric=[val/loss,examples]"): "sweep.metric must be a string (hydra.sweeper.metrics takes a list)",
+    (RATE, "sweep.metric=3"): "sweep.metric must be a string (hydra.sweeper.metrics takes a list), got 3",
     (RATE, "hydra.sweeper.metrics=1"): "hydra.sweeper.metrics must be a text or a list of texts, got 1",
     ("loss=softmax", "loss.margin=interval(0.5,2)"): "loss.margin must be set with loss=",
     ("optimizer=sgd,adam", "optimizer.momentum=interval(0.1,0.9)"): "optimizer.momentum must be set with",
