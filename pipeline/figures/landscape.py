@@ -58,13 +58,14 @@ def _map(trial: PlannedTrial, result: Result, title: str) -> bytes:
     a, b = result.arrays["a"], result.arrays["b"]
     loss = np.ma.masked_invalid(result.arrays["data_loss"] + result.arrays["regularization_loss"])  # (B, A)
     figure, (axes,) = blank(title=title)
-    label(axes, x=_axis("a, the steps along V₁", result, 1), y=_axis("b, the steps along V₂", result, 2))
+    # Upright names of one line would run over the title.
+    label(axes, x=_axis("a, the steps along V₁", result, 1), y=_axis("b, the steps along V₂", result, 2, "\n"))
     axes.grid(visible=False)
     levels, norm = _levels(loss, steep="path" in result.arrays)
     heat = axes.pcolormesh(a, b, loss, cmap=_COLOUR_MAP, norm=norm, shading="nearest", rasterized=True)
     if loss.max() > loss.min():
         axes.contour(a, b, loss, levels=levels, colors=INK, linewidths=0.7, alpha=0.75)
-    included = ", regularization included" if trial.trial.regularization else ""
+    included = "\n(regularization included)" if trial.trial.regularization else ""
     colour_bar(figure, heat, axes, f"loss at W + a V₁ + b V₂{included}")
     row, column = np.unravel_index(int(np.argmin(loss)), loss.shape)
     if "path" in result.arrays:
@@ -99,10 +100,10 @@ def _levels(loss: np.ndarray, *, steep: bool) -> tuple[np.ndarray, Normalize]:
     return np.asarray(MaxNLocator(_CONTOURS).tick_values(lowest, highest)), Normalize(lowest, highest)
 
 
-def _axis(text: str, result: Result, number: int) -> str:
+def _axis(text: str, result: Result, number: int, between: str = " ") -> str:
     """Return an axis's label; for a path with the direction's share of its variance."""
     share = result.metrics.get(f"landscape/path_variance_{number}")
-    return text if share is None else f"{text} ({share:.1%} of the path's variance)"
+    return text if share is None else f"{text}{between}({100 * share:.1f} % of the path's variance)"
 
 
 def _of_path(result: Result) -> str:

@@ -175,7 +175,7 @@ def _with_landscape(task: Landscape, problem: Problem, path: Sequence[np.ndarray
         steps = np.minimum(every * np.arange(len(path)), problem.trials[0].steps)
         arrays |= {"path": plane.path, "path_steps": steps}
         metrics |= {f"landscape/path_variance_{k}": float(share) for k, share in enumerate(plane.shares, start=1)}
-        shares = " and ".join(f"{share:.1%}" for share in plane.shares)
+        shares = " and ".join(f"{100 * share:.1f} %" for share in plane.shares)
         have = "directions have" if task.dimensions == 2 else "direction has"
         message = f"the {have} {shares} of the variance of the path's {len(path)} points"
     return dataclasses.replace(

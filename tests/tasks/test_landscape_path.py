@@ -42,7 +42,8 @@ def test_a_path_is_where_training_was(image_dataset, model):
     np.testing.assert_allclose(result.arrays["path"][-1], 0, atol=1e-12)
     for axis, places in zip("ab", result.arrays["path"].T, strict=True):
         assert result.arrays[axis][0] < places.min() <= places.max() < result.arrays[axis][-1]
-    assert f"{shares[0]:.1%} and {shares[1]:.1%} of the variance of the path's 6 points" in result.message
+    told = " and ".join(f"{100 * share:.1f} %" for share in shares)
+    assert f"{told} of the variance of the path's 6 points" in result.message
 
 
 def test_the_bottom_of_the_linear_models_bowl_is_where_its_path_ends(small_dataset):
@@ -56,7 +57,7 @@ def test_the_bottom_of_the_linear_models_bowl_is_where_its_path_ends(small_datas
     assert path[0, 0] < 0, "it comes from the left"
     ray = landscape(small_dataset, loss="softmax", trial=settings, **fields | {"dimensions": 1})[1]
     assert ray.arrays["path"].shape == (11, 1)
-    assert re.fullmatch(r"the direction has \d+\.\d% of the variance of the path's 11 points", ray.message)
+    assert re.fullmatch(r"the direction has \d+\.\d % of the variance of the path's 11 points", ray.message)
     assert ray.metrics["landscape/path_variance_1"] == pytest.approx(result.metrics["landscape/path_variance_1"])
 
 

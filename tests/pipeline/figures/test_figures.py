@@ -4,6 +4,7 @@ import io
 import matplotlib.image
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
 from pipeline.figures.trial import draw
@@ -77,6 +78,20 @@ def test_the_path_of_a_training_is_drawn(trial, dataset, model, dimensions):
     results = [dataclasses.replace(result, arrays={**result.arrays, **changed}) for changed in ({}, nowhere)]
     path, point = (pixels(draw(planned, each, {}, dataset)["landscape.png"]) for each in results)
     assert (path != point).any(axis=-1).sum() > 500
+
+
+def test_the_names_of_the_axes_of_a_map_do_not_run_over_its_title(trial, dataset, monkeypatch):
+    # given the longest names, those with the shares of a path's variance and with regularization
+    task = {"name": "landscape", "around": "trained", "directions": "path", "resolution": 9}
+    figures, save = [], Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **how: [figures.append(figure), save(figure, *_, **how)])
+
+    drawn(trial(task=task, regularization=0.1, steps=20, batch_size=32, trial={"evaluate_every": 5}), dataset)
+
+    title = figures[0].texts[0].get_window_extent()
+    names = [axis.label for axes in figures[0].axes for axis in (axes.xaxis, axes.yaxis) if axis.label.get_text()]
+    assert len(names) == 3
+    assert not any(name.get_window_extent().overlaps(title) for name in names)
 
 
 @pytest.mark.parametrize("corner", [50.0, np.inf, np.nan])
