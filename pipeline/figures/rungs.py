@@ -27,7 +27,8 @@ def draw_rungs(trials: Sequence[TrialRecord]) -> bytes:
     if not rungs or not shown:
         return b""
     count = f"{len(rungs)} rungs" if len(rungs) > 1 else "1 rung"
-    figure, (left, right) = blank(panels=2, title=f"{len(trials)} trials, stopped at {count}")
+    stopped = sum(trial.standing.stopped_at < math.inf for trial in trials)
+    figure, (left, right) = blank(panels=2, title=f"{stopped} of {len(trials)} trials stopped at {count}")
     _draw_curves(left, shown, rungs, metric)
     _draw_counts(right, trials, rungs)
     return captioned(figure, caption_of(trials), margins={**SIDE_BY_SIDE, "top": 0.86, "wspace": 0.42})

@@ -36,6 +36,7 @@ def test_the_accuracy_at_rungs_is_in_percent(record, monkeypatch):
     draw_rungs(trials)
 
     axes = figures[0].axes[0]
+    assert figures[0].texts[0].get_text() == "1 of 2 trials stopped at 1 rung"
     low, high = axes.get_ylim()
     assert axes.get_ylabel() == "val/accuracy / %"
     assert axes.lines[0].get_ydata().tolist() == [25, 50]
