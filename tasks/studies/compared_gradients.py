@@ -136,4 +136,4 @@ def _grade(largest: float) -> str:
         return "wrong"
     if largest > DOUBTFUL:
         return "doubtful"
-    return "good" if largest <= GOOD else "fine where the loss has kinks, large for a smooth one"
+    return "good" if largest <= GOOD else "passes"
