@@ -7,7 +7,7 @@ import re
 import sys
 import traceback
 
-from hydra.errors import HydraException, InstantiationException, MissingConfigException
+from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -26,6 +26,9 @@ _UNCHECKED = {
     "hydra.launcher": "must be chosen by hydra/launcher=CHOICE",
 }
 """The keys whose values Hydra uses without a check, and their rules."""
+
+_UNREAD = re.compile("no viable alternative|(mismatched|extraneous) input|missing EQUAL")
+"""What Hydra's parser says of an override that its grammar does not know, in the words of the tool that made it."""
 
 
 def is_expected(error: BaseException) -> bool:
@@ -100,6 +103,9 @@ def _hydra_text(error: HydraException) -> str:
         override = unread.group(2)
         sign = override[len(unread.group(3)) - len(unread.group(1)) :][:1]
         return f"{override} cannot be read at {sign!r}: a value that holds it must be quoted, as in KEY='\"VALUE\"'"
+    if isinstance(error, OverrideParseException) and _UNREAD.search(text):
+        rule = "values are listed without spaces, as in KEY=A,B, and one that holds brackets or commas is quoted, as in"
+        return f"{error.override} cannot be read as KEY=VALUE: {rule} KEY='\"VALUE\"'"
     unknown = re.search(r"Could not override '([^']+)'", text)
     if unknown:
         key = unknown.group(1).removesuffix(".")
