@@ -18,10 +18,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pipeline.report", description=__doc__)
     parser.add_argument("run_id", metavar="SWEEP_RUN_ID", help="the sweep's parent run, as MLflow names it")
     parser.add_argument("--tracking-uri", default=default_uri(), metavar="URI", help=DEFAULT_URI)
-    parser.add_argument("--output", type=Path, metavar="FILE", help="default: report-SWEEP_RUN_ID.html")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="default: report-SWEEP_RUN_ID[-OTHER].html")
     parser.add_argument("--compare", metavar="OTHER", help="the parent run of another sweep, to set beside this one")
     options = parser.parse_args(arguments)
-    output = options.output or Path(f"report-{options.run_id}.html")
+    output = options.output or Path(f"{'-'.join(filter(None, ('report', options.run_id, options.compare)))}.html")
     try:
         reader = open_reader(options.tracking_uri)
         sweep = reader.sweep(options.run_id)

@@ -96,6 +96,16 @@ def test_a_page_asks_for_nothing(record, store_uri, tmp_path):
     assert {urllib.parse.urlsplit(source).scheme for source in sources} == {"data"}
 
 
+def test_a_comparison_does_not_replace_the_page_of_one_sweep(record, store_uri, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    one, other = record(same=0.5), record(same=0.75)
+
+    for arguments in ([one], [one, "--compare", other]):
+        assert report.main([*arguments, "--tracking-uri", store_uri]) == 0
+
+    assert {path.name for path in tmp_path.glob("*.html")} == {f"report-{one}.html", f"report-{one}-{other}.html"}
+
+
 def test_two_sweeps_stand_beside_each_other(record, store_uri, tmp_path):
     one, other = record(same=0.5, only_here=0.25), record(version="2.0", same=0.75, only_there=0.125)
     output = tmp_path / "page.html"
