@@ -18,7 +18,7 @@ from rich.text import Text
 from pipeline.config.settings import counted, text_of, used_values
 from pipeline.plan.plan import Group, Plan
 from pipeline.reports import Retried
-from pipeline.results.cells import setting_table
+from pipeline.results.cells import setting_table, value_of
 from pipeline.results.comparisons import at_the_end, conclusion, single_draw
 from pipeline.results.numbers import number
 from pipeline.results.repeats import FRONT, on_front_of
@@ -183,8 +183,7 @@ def _show_unranked(console: Console, tally: Tally, measured: set[str]) -> None:
 
 
 def _ranked(standing: Standing, names: Sequence[str]) -> list[str]:
-    numbers = (number(standing.metrics[name]) if name in standing.metrics else "" for name in names)
-    return [standing.trial.name, *numbers]
+    return [standing.trial.name, *(value_of(standing.metrics, name) for name in names)]
 
 
 def _print_fitting(console: Console, names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

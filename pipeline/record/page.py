@@ -12,11 +12,10 @@ from pipeline.address import how_to_look
 from pipeline.config.settings import setting_key, swept_values, used_values
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record.protocol import Data, SweepHeader
-from pipeline.results.cells import ended, interval, with_deviation
+from pipeline.results.cells import ended, interval, value_of, with_deviation
 from pipeline.results.comparisons import at_the_end, conclusion, single_draw
 from pipeline.results.criterion import Criterion
-from pipeline.results.numbers import number
-from pipeline.results.repeats import Setting
+from pipeline.results.repeats import FRONT, Setting, on_front_of
 from pipeline.results.standing import Standing
 from pipeline.results.summary import standing_for, values_of
 from pipeline.results.tally import Tally
@@ -87,7 +86,7 @@ def describe(sweep: SweepHeader, data: Data, status: str, tally: Tally, referenc
             "",
             *_contents(data, tally),
             "",
-            *(_best_settings(tally, reference, running=running) if _has_means(tally) else _best(tally, reference)),
+            *((_best_settings if _has_means(tally) else _best)(tally, reference, running=running)),
             "",
             *([] if running else _conclusion(tally)),
             *_commands(sweep, status, tally, reference),
@@ -111,13 +110,23 @@ def _contents(data: Data, tally: Tally) -> list[str]:
     return [data_line, "", "Swept:", "", *(lines or ["- nothing: one trial"])]
 
 
-def _best(tally: Tally, reference: Reference) -> list[str]:
+def _front(tally: Tally, *, running: bool) -> dict[str, str]:
+    """Return whether each setting is on the Pareto front of several objectives, once all have ended."""
+    return {} if running or len(tally.criterion.objectives) < 2 else on_front_of(tally.settings())
+
+
+def _best(tally: Tally, reference: Reference, *, running: bool) -> list[str]:
     first = tally.first(BEST)
     if not first:
         return ["No trial has begun."]
     names = tally.criterion.columns(standing.metrics for standing in first)
-    rows = [_row(["", "trial", *names, "outcome"]), _row(["---:", "---", *["---:"] * len(names), "---"])]
-    return rows + [_trial(place, standing, names, reference) for place, standing in enumerate(first, start=1)]
+    front = _front(tally, running=running)
+    heads = [*names, *([FRONT] if front else [])]
+    rows = [_row(["", "trial", *heads, "outcome"]), _row(["---:", "---", *["---:"] * len(heads), "---"])]
+    for place, standing in enumerate(first, start=1):
+        cells = [*(value_of(standing.metrics, name) for name in names), *([front[standing.setting]] if front else [])]
+        rows.append(_trial(place, standing, cells, reference))
+    return rows
 
 
 def _has_means(tally: Tally) -> bool:
@@ -130,10 +139,13 @@ def _best_settings(tally: Tally, reference: Reference, *, running: bool) -> list
     found = tally.leading(BEST, reference.runs)
     names = tally.criterion.columns(repeat.metrics for setting in found for repeat in setting.repeats)
     heads = [head for name in names for head in ([name] if running else [name, "95 % interval"])]
+    front = _front(tally, running=running)
+    heads += [FRONT] if front else []
     rows = [_row(["", "setting", "repeats", *heads]), _row(["---:", "---", "---:", *["---:"] * len(heads)])]
     for place, setting in enumerate(found, start=1):
         name = reference.link(setting.name, setting.best.run_id if setting.best else None)
         numbers = [text for metric in names for text in _numbers(setting, metric, running=running)]
+        numbers += [front[setting.key]] if front else []
         rows.append(_row([str(place), name, ended(setting), *numbers]))
     return rows
 
@@ -157,13 +169,12 @@ def _conclusion(tally: Tally) -> list[str]:
     return [*(f"- {sentence}" for sentence in (at_the_end(found), *sentences) if sentence), ""]
 
 
-def _trial(place: int, standing: Standing, names: Sequence[str], reference: Reference) -> str:
-    numbers = [number(standing.metrics[column]) if column in standing.metrics else "" for column in names]
+def _trial(place: int, standing: Standing, cells: Sequence[str], reference: Reference) -> str:
     outcome = standing.ending or f"at step {standing.step}"
     if standing.message:
         outcome += ": " + standing.message.replace("|", "\\|").replace("\n", " ")
     name = reference.link(standing.trial.name, reference.runs.get(standing.trial.key))
-    return _row([str(place), name, *numbers, outcome])
+    return _row([str(place), name, *cells, outcome])
 
 
 def _commands(sweep: SweepHeader, status: str, tally: Tally, reference: Reference) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from pipeline.config.settings import counted
-from pipeline.results.cells import ended, interval, with_deviation
+from pipeline.results.cells import ended, interval, value_of, with_deviation
 from pipeline.results.comparisons import (
     Comparison,
     against_best,
@@ -236,7 +236,7 @@ def _rest(rows: Sequence[object]) -> str:
 
 
 def _value(run: Repeat | None, metric: str) -> str:
-    return number(run.metrics[metric]) if run is not None and metric in run.metrics else ""
+    return value_of(run.metrics, metric) if run is not None else ""
 
 
 def _figure(name: str, image: bytes | None) -> str:

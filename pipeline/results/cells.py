@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pipeline.results.numbers import number
 from pipeline.results.repeats import COMPLETE, FRONT, STOPPED, Setting, on_front_of
@@ -31,6 +31,15 @@ def setting_table(settings: Sequence[Setting], *, most: int) -> tuple[list[str],
             row += [interval(summary)] if name in with_interval else []
         rows.append([*row, *([front[setting.key]] if front else [])])
     return ["setting", "repeats", *heads, *([FRONT] if front else [])], rows
+
+
+def value_of(metrics: Mapping[str, float], name: str) -> str:
+    """Return a metric in four digits, a count in all of its own; an empty text if it was not measured.
+
+    >>> value_of({"examples": 107264.0}, "examples"), value_of({"val/loss": 4.87561}, "val/loss"), value_of({}, "loss")
+    ('107264', '4.876', '')
+    """
+    return number(metrics[name]) if name in metrics else ""
 
 
 def interval(summary: Summary) -> str:

@@ -1,6 +1,7 @@
 """A sweep's parent run has a table and a description, however the sweep ends."""
 
 import dataclasses
+import re
 import time
 from pathlib import Path
 
@@ -87,6 +88,24 @@ def test_a_description_holds_no_password(trial, tiny):
 
     assert "s3cret" not in text
     assert "failed, 0 of 1 trials done" in text
+
+
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_the_page_of_a_search_with_several_objectives_says_what_is_on_the_pareto_front(trial, tiny, repeats):
+    trials = [trial(f"{one} {seed}", learning_rate=one, seed=seed) for one in (0.9, 0.8) for seed in range(repeats)]
+    tally = Tally(trials, Criterion(objectives=(("maximize", "val/accuracy"), ("minimize", "examples"))))
+    for one in trials:
+        found = {"val/accuracy": one.trial.learning_rate, "examples": 107264.0}
+        tally.count(Finished(trial=one, result=done(**found), layout=None))
+    reference = Reference(run_id="1", uri="sqlite:///m.db", experiment="7", runs={})
+
+    running, ended = (describe(header(), Data.of(tiny), status, tally, reference) for status in ("RUNNING", "FINISHED"))
+
+    lines = [re.split(r" *\| *", line) for line in ended.splitlines() if re.match(r"\| *\d? *\|", line)]
+    column = lines[0].index("Pareto front")
+    assert [line[column] for line in lines[1:]] == ["yes", "no"]
+    assert "107264" in ended
+    assert "Pareto front" not in running
 
 
 def test_a_running_sweep_is_described_by_means_and_an_ended_one_by_their_intervals_too(trial, tiny):
