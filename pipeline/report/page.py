@@ -33,12 +33,14 @@ h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; border-bot
 table { border-collapse: collapse; font-size: 13px; } .wide { overflow-x: auto; }
 th, td { padding: .25rem .7rem; text-align: left; border-bottom: 1px solid #eee; vertical-align: top; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-td:first-child { white-space: nowrap; }
+td:first-child { white-space: nowrap; } td.long { min-width: 22rem; }
 tr.first td { font-weight: 600; background: #f4f8fb; }
 figure { margin: 1rem 0; } img { max-width: 100%; height: auto; border: 1px solid #eee; }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 1rem; } code { background: #f4f4f4; padding: .1rem .3rem; }
 figcaption, .quiet { color: #666; font-size: 13px; }
 """
+
+_LONG = 30  # characters
 
 
 def sweep_page(sweep: RecordedSweep) -> str:
@@ -253,7 +255,8 @@ def _table(
     right = set(numbers)
 
     def cell(tag: str, place: int, text: str) -> str:
-        kind = " class=number" if place in right else ""
+        # Beside columns that fill the page a message would be a word wide.
+        kind = " class=number" if place in right else " class=long" if len(text) > _LONG else ""
         return f"<{tag}{kind}>{escape(text)}</{tag}>"
 
     head = "".join(cell("th", place, text) for place, text in enumerate(columns))

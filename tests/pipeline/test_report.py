@@ -257,7 +257,8 @@ def test_a_sweep_that_was_stopped_can_be_reported(record, store_uri, tmp_path):
 
 def test_trials_of_a_task_that_nothing_ranks_are_told_by_their_own_metrics_and_none_is_the_best():
     sweep = swept("weights", "data")
-    measured = {"metrics": {"gradient_check/error": 1e-9}, "message": "good"}
+    message = "good: largest relative error 1e-09 of 30"
+    measured = {"metrics": {"gradient_check/error": 1e-9}, "message": message}
     runs = tuple(dataclasses.replace(run, **measured) for run in sweep.runs)
 
     sweep = dataclasses.replace(sweep, runs=runs, settings=tuple(settings(runs)))
@@ -265,10 +266,14 @@ def test_trials_of_a_task_that_nothing_ranks_are_told_by_their_own_metrics_and_n
 
     page, both = sweep_page(sweep), comparison_page(sweep, sweep)
 
-    assert rows(page)[:2] == [["trial", "gradient_check/error", "outcome"], ["weights", "1e-09", "complete: good"]]
+    assert rows(page)[:2] == [
+        ["trial", "gradient_check/error", "outcome"],
+        ["weights", "1e-09", f"complete: {message}"],
+    ]
     assert re.findall(r"<h2>Trial: (\w+)</h2>", page) == ["weights", "data"]
     assert page.count("<figure>") == 2
     assert "class=first" not in page
+    assert f"<td class=long>complete: {message}</td>" in page
     assert rows(both)[:2] == [
         ["trial", "A gradient_check/error", "B gradient_check/error", "B - A", "same trial"],
         ["weights", "1e-09", "1e-09", "+0", "yes"],
