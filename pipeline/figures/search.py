@@ -101,7 +101,7 @@ def _draw_front(searched: Searched, known: Sequence[Told]) -> bytes:
         if is_wide(values) and not is_share(searched.metrics[place]):
             logarithmic(axes, name)
     legend(axes, loc="best")
-    return captioned(figure, _caption(searched))
+    return captioned(figure, f"{_caption(searched)} · #: the proposal in proposals.csv")
 
 
 def _name(axes: Axes, front: Sequence[Told], signs: Sequence[int]) -> None:
