@@ -22,6 +22,17 @@ def test_without_a_truncation_range_there_is_no_slope():
     assert np.isnan(fitted).all()
 
 
+def test_the_truncation_range_begins_above_the_best_h_and_ends_at_the_limit():
+    h = np.array([1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0])
+    assert best_h(h, h**2) == 1e-3
+    slope, fitted = truncation_slope(h, h**2, limit=1.0)
+    assert slope == pytest.approx(2)
+    np.testing.assert_array_equal(fitted, [1e-2, 1.0])
+    # and where the first h is the best, no rounding is measured below it
+    _, fitted = truncation_slope(np.arange(1.0, 7.0), np.array([3.0, 1, 2, 4, 8, 16]), limit=6.0)
+    np.testing.assert_array_equal(fitted, [2.0, 6.0])
+
+
 def test_errors_that_are_no_numbers_are_the_largest():
     errors = np.array([3.0, 2, 1, 2, 3, np.inf, np.nan, np.nan, np.nan])
     assert best_h(np.arange(1.0, 10.0), errors) in {2.0, 4.0}

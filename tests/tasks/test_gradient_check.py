@@ -88,6 +88,22 @@ def test_the_step_of_a_scaled_pixel_of_a_network_is_small(seed):
     assert result.metrics["gradient_check/largest_relative_error"] < 1e-5, result.message
 
 
+@pytest.mark.parametrize(
+    ("data", "variable", "model", "h"),
+    [
+        ("small_dataset", "weights", Linear(), 1e-4 / 255),  # the brightest pixel
+        ("small_dataset", "data", Linear(), 1e-2),
+        ("tabular_dataset", "data", Linear(), 1e-2),
+        ("small_dataset", "data", Mlp(hidden=(3,)), 1e-3),
+        ("tabular_dataset", "data", Mlp(hidden=(3,)), 1e-4),
+    ],
+)
+def test_the_default_step_is_said(request, data, variable, model, h):
+    task = GradientCheck(variable=variable, examples=1, coordinates=1)
+    result = checked(request.getfixturevalue(data), task=task, model=model)
+    assert result.message.endswith(f"(h = {h:g})")
+
+
 @pytest.mark.parametrize("loss", ["softmax", "logistic"])
 def test_gradients_pass_on_features_far_from_zero(loss):
     # given features such as times, whose range is small beside their values, and which are not scaled
@@ -234,9 +250,13 @@ def test_relative_error_by_hand():
 def test_bad_input(small_dataset):
     with pytest.raises(ConfigError, match=r"task\.variable must be one of data, weights, got 'weight'"):
         GradientCheck(variable="weight")
+    with pytest.raises(ConfigError, match=r"task\.h must be > 0, or null, got 0\.0"):
+        GradientCheck(h=0.0)
     with pytest.raises(ConfigError, match=r"task\.coordinates must be >= 1, or null for all, got 0"):
         GradientCheck(coordinates=0)
     with pytest.raises(ConfigError, match=r"task\.scale must be > 0, or null, got 0"):
         GradientCheck(scale=0.0)
+    with pytest.raises(ConfigError, match=r"task\.examples must be >= 1, or null .*, got 0"):
+        GradientCheck(examples=0)
     with pytest.raises(ConfigError, match=r"task\.examples must be at most the 2150 training examples"):
         GradientCheck(examples=2151).check(Trial(task=GradientCheck()), small_dataset)

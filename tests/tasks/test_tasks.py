@@ -56,3 +56,18 @@ def test_a_task_runs_a_model_or_refuses_it_before_it_starts(request, data, task,
 def test_features_that_are_no_images_are_refused_for_a_convnet(small_dataset, task):
     with pytest.raises(ConfigError, match=r"model=convnet must be given images .*, got features of shape 37"):
         TASKS[task]().check(Trial(task=TASKS[task](), model=ConvNet()), small_dataset)
+
+
+@pytest.mark.parametrize(
+    ("task", "fields"),
+    [
+        ("one_dimensional", {"points": (1.0, 2.0), "weights": (0.0, 0.0), "resolution": 2}),
+        ("one_dimensional", {"points": (1.0,) * 10, "weights": (0.0,) * 10, "varied": 9}),
+        ("step_size", {"lowest": -300, "highest": 100, "examples": 1, "weights_scale": 0.0}),
+        ("finite_difference", {"lowest": -30, "highest": 10, "per_decade": 1, "examples": 1, "weights_scale": 0.0}),
+        ("gradient_check", {"examples": 1, "coordinates": 1}),
+        ("landscape", {"resolution": 2, "examples": 1, "weights_scale": 0.0}),
+    ],
+)
+def test_a_value_at_the_end_of_what_a_rule_allows_is_taken(task, fields):
+    TASKS[task](**fields)
