@@ -6,7 +6,7 @@ import pytest
 
 from tasks.datasets.dataset import Split
 from tasks.errors import ConfigError
-from tasks.events import Checkpoint, Outcome, Result
+from tasks.events import Checkpoint, Curve, Outcome, Result
 from tasks.fused.problem import Problem
 from tasks.losses import LOSSES, Softmax, Svm
 from tasks.optimizers import OPTIMIZERS, Momentum, Sgd
@@ -108,6 +108,7 @@ def test_a_run_resumed_from_any_checkpoint_is_the_uninterrupted_one(
     curves, results = run(trials, small_dataset)
     checkpoints = [event for event in events if isinstance(event, Checkpoint)]
     assert [c.step for c in checkpoints] == list(range(every, 60, every))
+    assert all(event.metrics for event in events if isinstance(event, Curve)), "a checkpoint has no point"
     for checkpoint in checkpoints:
         # when it goes on from a checkpoint
         resumed = list(Train().run(trials, small_dataset, threads=1, start=checkpoint))
@@ -156,6 +157,10 @@ def test_a_trial_whose_last_step_overflows_has_diverged(small_dataset, changes):
     assert np.isfinite(curves[1]["train/loss"][1])
     assert "val/loss" not in curves[1]
     assert_same_bits([(curves[0], results[0])], by_trial(*run(trials[:1], small_dataset)))
+    # and where a step follows, it ends there, wherever a stretch of steps ends
+    for every in (1, 2):
+        _, results = run([dataclasses.replace(trials[1], steps=2, evaluate_every=every)], small_dataset)
+        assert (results[0].outcome, results[0].step) == (Outcome.DIVERGED, 2)
 
 
 def test_points_are_means_over_the_steps_since_the_last_point(small_dataset):

@@ -33,6 +33,7 @@ def run(trials, dataset, *, threads=1, **options):
     curves = {}
     for event in events:
         if isinstance(event, Curve):
+            assert len(event.steps), "a curve has points"
             for name, values in event.metrics.items():
                 for step, value in zip(event.steps, values, strict=True):
                     curve = curves.setdefault(event.trial, {}).setdefault(name, {})
