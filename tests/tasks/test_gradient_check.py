@@ -104,6 +104,12 @@ def test_the_default_step_is_said(request, data, variable, model, h):
     assert result.message.endswith(f"(h = {h:g})")
 
 
+def test_the_default_step_of_a_weight_goes_by_the_largest_input(tabular_dataset):
+    inputs = (tabular_dataset.train.images - tabular_dataset.mean) * tabular_dataset.scale
+    result = checked(tabular_dataset, task=GradientCheck(examples=1))
+    assert result.message.endswith(f"(h = {1e-4 / np.abs(inputs).max():g})")
+
+
 @pytest.mark.parametrize("loss", ["softmax", "logistic"])
 def test_gradients_pass_on_features_far_from_zero(loss):
     # given features such as times, whose range is small beside their values, and which are not scaled
@@ -231,6 +237,18 @@ def test_where_every_coordinate_has_a_kink_nothing_is_compared_and_that_is_no_su
     result = verdict(1e-5, {"data": compared})
     assert result.outcome is Outcome.FAILED
     assert result.message.startswith("nothing compared")
+
+
+def test_a_coordinate_with_a_kink_is_the_last_of_the_worst():
+    # given relative errors of 0, a tenth, and a half beside a kink
+    numerical = np.array([1.0, 2.0, 6.0])
+    slopes = Slopes(numerical, numerical, np.array([0, 0, 1]))
+    compared = Compared.of(np.array([1.0, 1.8, 3.0]), slopes, np.array([[0, 0, 1], [0, 1, 0]]))
+    result = verdict(1e-5, {"data": compared})
+    assert result.arrays["worst"].tolist() == [[0, 1], [0, 0], [1, 0]]
+    assert result.metrics["gradient_check/largest_relative_error"] == pytest.approx(0.1)
+    assert result.metrics["gradient_check/median_relative_error"] == pytest.approx(0.05)
+    assert result.metrics["gradient_check/largest_relative_error_at_kinks"] == pytest.approx(0.5)
 
 
 def test_a_network_that_takes_no_such_images_is_refused(small_dataset):

@@ -46,6 +46,8 @@ def test_of_a_network_all_weights_of_the_last_layer_are_checked_and_some_of_the_
     }
     np.testing.assert_array_equal(result.arrays["coordinates/scores"][:7], [*[[0, d] for d in range(6)], [1, 0]])
     assert (result.arrays["coordinates/hidden1"] < [5, 4 * 2 * 2 + 1]).all()
+    for layer in ("convolution1", "convolution2", "hidden1"):
+        assert len(np.unique(result.arrays[f"coordinates/{layer}"], axis=0)) == 9, "none is drawn twice"
     everything = checked(image_dataset, model=row, task=GradientCheck(examples=3, coordinates=None))
     sizes = [3 * (2 * 9 + 1), 4 * (3 * 9 + 1), 5 * (4 * 2 * 2 + 1), 4 * 6]
     assert everything.arrays["analytic"].shape == (sum(sizes),)
