@@ -46,7 +46,7 @@ class Minibatches:
 
     def __init__(self, split: Split, size: int | None, data_seed: int) -> None:
         self._split = split
-        self._size = None if size is None or size == len(split) else size
+        self._size = None if size == len(split) else size
         self._data_seed = data_seed
         self._epoch: tuple[int, Array] | None = None
 

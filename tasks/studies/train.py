@@ -70,7 +70,7 @@ class Train:
         """Run the group and yield its curves, checkpoints and results; at step ``until`` its trials pause."""
         running = range(len(trials)) if start is None else start.trials.tolist()
         # Trials with losses of one form and equal regularizers must be consecutive to be computed as one.
-        order = sorted(sorted(running), key=lambda k: _kinds(trials[k]))
+        order = sorted(running, key=lambda k: _kinds(trials[k]))
         like = in_precision(like, "float32")
         problem = Problem.of([trials[k] for k in order], dataset, like=like, threads=threads)
         # A loss that overflows is an outcome (diverged), not a warning.
