@@ -77,7 +77,8 @@ def test_a_group_that_memory_ends_for_as_it_is_resumed_has_no_half_of_ended_tria
     # given a checkpoint of four trials, of which the first two have diverged
     trials = [trial(learning_rate=rate) for rate in (1e36, 1e35, 1e-6, 1e-5)]
     events = list(Train().run(trials, small_dataset, threads=1, checkpoint_every=20))
-    start = next(event for event in events if isinstance(event, Checkpoint))
+    start, *others = [event for event in events if isinstance(event, Checkpoint)]
+    assert [other.step for other in others] == [40], "none at the end"
     assert start.trials.tolist() == [2, 3]
     taken = itertools.count()
 
@@ -107,3 +108,12 @@ def test_halves_make_no_checkpoints_and_go_on_from_the_one_before(small_dataset)
 def test_a_trial_that_does_not_fit_alone_fails(small_dataset):
     with pytest.raises(MemoryError, match="1 trials"):
         run([trial(loss=cramped(most=0)())], small_dataset)
+
+
+def test_an_error_that_is_none_of_memory_halves_no_group(small_dataset):
+    class Broken(Svm):
+        def losses_and_gradient(self, scores, labels):
+            raise ValueError(f"{scores.shape[0]} trials")
+
+    with pytest.raises(ValueError, match="2 trials"):
+        run([trial(loss=Broken(), learning_rate=rate) for rate in (1e-6, 2e-6)], small_dataset)

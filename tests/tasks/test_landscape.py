@@ -268,3 +268,5 @@ def test_too_many_examples_are_refused(small_dataset):
     with pytest.raises(ConfigError, match=r"batch_size must be at most the 2150"):
         trained.check(Trial(task=trained, batch_size=3000), small_dataset)
     trained.check(dataclasses.replace(Trial(task=trained), batch_size=None), small_dataset)
+    with pytest.raises(ConfigError, match="dataset must have at least two classes for a landscape"):
+        Landscape().check(Trial(task=Landscape()), dataclasses.replace(small_dataset, classes=("a",)))

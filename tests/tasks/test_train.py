@@ -9,13 +9,14 @@ from tasks.errors import ConfigError
 from tasks.events import Checkpoint, Curve, Outcome, Result
 from tasks.fused.problem import Problem
 from tasks.losses import LOSSES, Softmax, Svm
+from tasks.models import Mlp
 from tasks.optimizers import OPTIMIZERS, Momentum, Sgd
 from tasks.regularizers import L1, L2
 from tasks.schedules import SCHEDULES
 from tasks.strategies import STRATEGIES
 from tasks.studies.train import Train
 from tests.tasks import plain
-from tests.tasks.groups import groups
+from tests.tasks.groups import STEADY, groups
 from tests.tasks.trainings import RATES, assert_same_arrays, assert_same_bits, by_trial, on_batches, run, trial
 
 
@@ -141,8 +142,11 @@ def test_a_diverged_trial_ends_alone(small_dataset):
 
 
 def test_a_group_whose_every_trial_diverges_ends(small_dataset):
-    _, results = run([trial(learning_rate=1e36), trial(learning_rate=1e37)], small_dataset)
-    assert {result.outcome for result in results.values()} == {Outcome.DIVERGED}
+    trials = [trial(learning_rate=rate) for rate in (1e36, 1e37)]
+    events = list(Train().run(trials, small_dataset, threads=1, checkpoint_every=10, until=30))
+    outcomes = [event.outcome for event in events if isinstance(event, Result)]
+    assert outcomes == [Outcome.DIVERGED, Outcome.DIVERGED]
+    assert all(isinstance(event, Curve | Result) for event in events), "no state is left to keep"
 
 
 @pytest.mark.parametrize("changes", [{}, {"optimizer": Momentum()}, {"clip": 1e9}])
@@ -165,13 +169,13 @@ def test_a_trial_whose_last_step_overflows_has_diverged(small_dataset, changes):
 
 def test_points_are_means_over_the_steps_since_the_last_point(small_dataset):
     every_step, _ = run([trial(record_every=1, steps=25)], small_dataset)
-    curves, _ = run([trial(record_every=10, steps=25)], small_dataset)
+    curves, _ = run([trial(record_every=10, steps=25, evaluate_every=20)], small_dataset)
     losses = [every_step[0]["train/loss"][step] for step in range(1, 26)]
     expected = {10: np.mean(losses[:10]), 20: np.mean(losses[10:20]), 25: np.mean(losses[20:])}
     assert curves[0]["train/loss"] == pytest.approx(expected, rel=1e-14)
     assert curves[0]["evaluations"] == {10: 10, 20: 20, 25: 25}
     assert curves[0]["examples"] == {10: 640, 20: 1280, 25: 1600}
-    assert sorted(curves[0]["val/accuracy"]) == [25]
+    assert sorted(curves[0]["val/accuracy"]) == sorted(curves[0]["val/loss"]) == [20, 25]
 
 
 def test_data_and_regularization_loss_are_reported_apart(small_dataset):
@@ -199,6 +203,21 @@ def test_unused_parameters():
     assert Train().unused(trial("local", batch_size=None)) == {"optimizer", "data_seed", "clip"}
     assert Train().unused(trial("gradient")) == frozenset()
     assert type(trial("gradient").optimizer) is Sgd
+
+
+@pytest.mark.parametrize("strategy", STEADY)
+def test_trials_are_fused_only_where_their_steps_see_the_same_examples(strategy):
+    def key(**changes):
+        one = trial(strategy, **changes)
+        return one.task.fusion_key(one)
+
+    for changes in ({"data_seed": 1}, {"batch_size": 32}, {"batch_size": None}, {"model": Mlp()}):
+        assert key(**changes) != key()
+    for changes in ({"steps": 61}, {"record_every": 7}, {"evaluate_every": 20}):
+        assert key(**changes) != key()
+    # the order of all examples is no matter, and what each trial has for itself is none
+    assert key(batch_size=None, data_seed=1) == key(batch_size=None)
+    assert key(seed=1, learning_rate=1.0, regularization=1.0, regularizer=L1(), loss=Softmax()) == key()
 
 
 def test_copies_of_few_unique_examples_have_the_gradient_of_the_unique_ones(small_dataset):
