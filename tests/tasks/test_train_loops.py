@@ -60,6 +60,23 @@ def test_on_minibatches_incumbent_and_candidate_meet_on_the_same_examples(small_
     assert results[0].outcome is Outcome.COMPLETE
 
 
+@pytest.mark.parametrize("batch_size", [64, None])
+@pytest.mark.parametrize("strategy", ["random", "local"])
+def test_a_candidate_that_is_no_better_is_not_kept(small_dataset, strategy, batch_size):
+    # given examples of one class, of which every loss is 0
+    one_class = {
+        name: dataclasses.replace(split, labels=np.zeros_like(split.labels))
+        for name in ("train", "validation", "test")
+        for split in [getattr(small_dataset, name)]
+    }
+    dataset = dataclasses.replace(small_dataset, classes=("a",), **one_class)
+    # then the first candidate stays
+    first, last = (
+        run([trial(strategy, steps=steps, batch_size=batch_size)], dataset)[1][0].arrays["weights"] for steps in (1, 5)
+    )
+    np.testing.assert_array_equal(first, last)
+
+
 def test_a_search_on_minibatches_that_is_annealed_takes_steps_that_shrink(small_dataset):
     # given a search whose steps are taken one by one
     searching = trial("local", schedule=Cosine(), record_every=1, evaluate_every=1, steps=40)

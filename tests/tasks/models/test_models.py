@@ -1,10 +1,14 @@
 import numpy as np
 import pytest
 
+from tasks.arrays.random_streams import normal
 from tasks.errors import ConfigError
+from tasks.fused.problem import Problem
 from tasks.models.convnet import ConvNet
 from tasks.models.mlp import Mlp
 from tasks.rows import parse_row
+from tasks.studies.train import Train
+from tasks.trial import Trial
 
 MODELS = {"mlp": Mlp, "convnet": ConvNet}
 CIFAR10 = (3, 32, 32)
@@ -46,6 +50,15 @@ def test_weights_start_as_wide_as_the_rule_says_and_biases_at_0():
     xavier = Mlp(hidden=(100,), initial="xavier").spreads(CIFAR10, 10)
     np.testing.assert_allclose(xavier["scores"], [[np.sqrt(2 / 110)] * 100 + [0]])
     np.testing.assert_array_equal(Mlp(initial="0.01").spreads(CIFAR10, 10)["scores"], [[0.01] * 100 + [0]])
+
+
+def test_a_draw_is_as_wide_as_the_model_says(image_dataset):
+    trial = Trial(task=Train(), model=Mlp(hidden=(7,)))
+    problem = Problem.of([trial], image_dataset, like=np.empty(0, np.float32), threads=1)
+    spreads = trial.model.spreads(image_dataset.image_shape, len(image_dataset.classes))
+    unscaled = problem.named(normal(3, "initial weights", shape=(problem.size,)))
+    for name, matrix in problem.named(problem.draw(3, "initial weights")).items():
+        np.testing.assert_array_equal(matrix, unscaled[name] * spreads[name].astype(np.float32))
 
 
 def test_a_filter_has_the_inputs_of_its_patch_and_the_outputs_of_as_many_pixels():
