@@ -1,7 +1,10 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from tasks.arrays.random_streams import normal
+from tasks.datasets.dataset import Split
 from tasks.errors import ConfigError
 from tasks.fused.problem import Problem
 from tasks.losses import LOSSES, Softmax, SquaredHinge, Svm
@@ -92,6 +95,17 @@ def test_the_derivative_is_where_the_quotients_go(small_dataset, loss):
     _, _, result = compared(small_dataset, loss=LOSSES[loss](), regularization=0.1)
 
     assert result.arrays["errors"][1].min(axis=-1).max() < 1e-5
+
+
+def test_the_error_of_a_derivative_of_0_is_absolute(small_dataset):
+    # given one class, for which the loss is 0 whatever the weights
+    train = Split(images=small_dataset.train.images[:20], labels=np.zeros(20, np.int64))
+    one_class = dataclasses.replace(small_dataset, train=train, classes=("a",))
+    _, _, result = compared(one_class, task=FiniteDifference(lowest=-2, examples=None))
+
+    assert result.arrays["derivative"] == 0
+    np.testing.assert_array_equal(result.arrays["errors"], 0)
+    assert not any("slope" in name for name in result.metrics), "a metric is a number"
 
 
 @pytest.mark.parametrize("seed", range(4))

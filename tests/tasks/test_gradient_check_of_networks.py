@@ -10,6 +10,7 @@ from tasks.fused.problem import Problem
 from tasks.losses import LOSSES
 from tasks.models import ConvNet, Mlp
 from tasks.models.layers import Relu
+from tasks.regularizers import REGULARIZERS
 from tasks.studies.compared_gradients import layers_of
 from tasks.studies.gradient_check import GradientCheck
 from tasks.trial import Trial
@@ -158,6 +159,20 @@ def test_kinks_of_relu_and_of_max_pooling_are_counted_apart(image_dataset):
         # then kinks are told though the loss has none
         assert kinks.any()
         assert errors[kinks].max() > 1e-3
+
+
+@pytest.mark.parametrize("regularizer", ["l1", "l2"])
+def test_kinks_of_a_penalty_are_counted_in_every_layer(image_dataset, regularizer):
+    # given biases of 0, where the absolute value has a kink
+    row = Mlp(hidden=(3,), activation="tanh")
+    settings = {"model": row, "loss": LOSSES["softmax"](), "regularizer": REGULARIZERS[regularizer]()}
+    result = checked(image_dataset, regularization=1.0, task=GradientCheck(examples=3, coordinates=None), **settings)
+    # then these have a kink of the penalty, and no other weight has
+    for name, slots in layers_of(result.arrays).items():
+        columns = result.arrays[f"coordinates/{name}"][:, 1]
+        np.testing.assert_array_equal(
+            result.arrays["kinks"][slots] > 0, (columns == columns.max()) & (regularizer == "l1"), err_msg=name
+        )
 
 
 def test_threads_change_no_bit_of_a_check(image_dataset):

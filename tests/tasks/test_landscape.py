@@ -266,6 +266,8 @@ def test_too_many_examples_are_refused(small_dataset):
     task = Landscape(examples=2151)
     with pytest.raises(ConfigError, match=r"task\.examples must be at most the 2150 training examples of small"):
         task.check(Trial(task=task), small_dataset)
+    task = Landscape(examples=2150)
+    task.check(Trial(task=task), small_dataset)
     trained = Landscape(around="trained")
     with pytest.raises(ConfigError, match=r"batch_size must be at most the 2150"):
         trained.check(Trial(task=trained, batch_size=3000), small_dataset)

@@ -176,6 +176,7 @@ def test_points_are_means_over_the_steps_since_the_last_point(small_dataset):
     assert curves[0]["evaluations"] == {10: 10, 20: 20, 25: 25}
     assert curves[0]["examples"] == {10: 640, 20: 1280, 25: 1600}
     assert sorted(curves[0]["val/accuracy"]) == sorted(curves[0]["val/loss"]) == [20, 25]
+    assert not any(name.startswith("test/") for name in curves[0]), "the test set is no guide on the way"
 
 
 def test_data_and_regularization_loss_are_reported_apart(small_dataset):
@@ -196,6 +197,7 @@ def test_batch_larger_than_the_training_set_is_refused(small_dataset):
     too_large = trial(batch_size=2151)
     with pytest.raises(ConfigError, match="batch_size must be at most the 2150 training examples of small"):
         Train().check(too_large, small_dataset)
+    Train().check(trial(batch_size=2150), small_dataset)
 
 
 def test_unused_parameters():
