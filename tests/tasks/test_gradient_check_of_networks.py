@@ -175,6 +175,23 @@ def test_kinks_of_a_penalty_are_counted_in_every_layer(image_dataset, regularize
         )
 
 
+@pytest.mark.parametrize(
+    ("variable", "hidden", "loss", "activation", "seed"),
+    [
+        # given raw pixels, so that a small step changes losses of tens
+        ("weights", (50, 50), "softmax", "tanh", 0),
+        ("weights", (50, 50), "logistic", "relu", 0),
+        # and an example that is so far on the right side that its gradient is lost in the rounding of its loss
+        ("data", (20,), "softmax", "tanh", 1),
+    ],
+)
+def test_what_is_lost_in_rounding_makes_no_gradient_wrong(small_dataset, variable, hidden, loss, activation, seed):
+    row = Mlp(hidden=hidden, activation=activation)
+    task = GradientCheck(variable=variable, examples=1, coordinates=100)
+    result = checked(small_dataset, model=row, loss=LOSSES[loss](), task=task, seed=seed, data_seed=seed)
+    assert result.outcome is Outcome.COMPLETE, result.message
+
+
 def test_threads_change_no_bit_of_a_check(image_dataset):
     trial = Trial(task=GradientCheck(examples=40), model=SMALL_MODELS["convnet"], regularization=0.1)
     (one,), (two,) = (trial.task.run([trial], image_dataset, threads=n) for n in (1, 2))

@@ -157,6 +157,7 @@ def test_every_point_of_every_model_is_the_loss_there(image_dataset, model, dire
     expected = [
         [objective(problem, weights + a * axes[0] + b * axes[1], batch) for a in found["a"]] for b in found["b"]
     ]
+    assert np.isfinite(expected).all()
     np.testing.assert_allclose(found["data_loss"] + found["regularization_loss"], expected, rtol=1e-4)
 
 
@@ -165,11 +166,13 @@ def test_a_row_of_a_filter_direction_is_as_long_as_that_of_the_weights(image_dat
     trial = Trial(task=Landscape(directions="filter"), model=SMALL_MODELS[model])
     problem = Problem.of([trial], image_dataset, like=np.empty(0, np.float32), threads=1)
     weights = problem.initial_weights([1.0])[0]
-    directions = row_by_row(problem, weights, 2, scale=3.0)
-    assert not np.array_equal(*directions)
-    for direction in directions:
-        for matrix, own in zip(problem.matrices(direction), problem.matrices(weights), strict=True):
-            np.testing.assert_allclose(np.linalg.norm(matrix, axis=1), 3 * np.linalg.norm(own, axis=1), rtol=1e-5)
+    for scale, times in ((3.0, 3), (None, 1)):
+        directions = row_by_row(problem, weights, 2, scale=scale)
+        assert not np.array_equal(*directions)
+        for direction in directions:
+            for matrix, own in zip(problem.matrices(direction), problem.matrices(weights), strict=True):
+                lengths = times * np.linalg.norm(own, axis=1)
+                np.testing.assert_allclose(np.linalg.norm(matrix, axis=1), lengths, rtol=1e-5)
 
 
 def test_scaled_units_of_relu_change_nothing_of_a_filter_landscape_along_their_rows(image_dataset):

@@ -71,6 +71,16 @@ def test_lbfgs_fused_resumed_and_alone_are_the_same_and_it_beats_sgd(small_datas
     assert fused[1][0]["train/loss"][60] < 0.5 * sgd[0]["train/loss"][60]
 
 
+def test_the_weights_of_lbfgs_are_the_best_it_has_evaluated(small_dataset):
+    # given a budget that ends where the line search has gone too far
+    one = trial("lbfgs", batch_size=None, loss=Softmax(), regularization=1.0, steps=6, record_every=1)
+    curves, results = run([one], small_dataset)
+    losses = curves[0]["train/loss"]
+    assert losses[6] > 2 * min(losses.values())
+    found = plain.mean_loss(one, small_dataset, results[0].arrays["weights"])
+    assert found == pytest.approx(min(losses.values()), rel=1e-4)
+
+
 def test_lbfgs_wants_the_full_training_set(small_dataset):
     with pytest.raises(ConfigError, match="batch_size must be null for strategy=lbfgs, got 64"):
         Train().check(trial("lbfgs"), small_dataset)
