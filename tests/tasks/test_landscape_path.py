@@ -82,6 +82,9 @@ def test_main_directions_by_hand():
     np.testing.assert_allclose(directions[0], along, atol=1e-12)
     np.testing.assert_allclose(np.abs(directions[1]), np.abs(across), atol=1e-12)
     np.testing.assert_allclose(shares, [0.8, 0.2])
+    # and a path that ends on the other side, wherever it was meanwhile, goes in the opposite direction
+    back, _ = main_directions(np.outer([0, 2, -3], along) + 7, 1)
+    np.testing.assert_allclose(back[0], -along, atol=1e-12)
 
 
 def test_a_path_that_goes_nowhere_has_a_plane_all_the_same():

@@ -14,6 +14,7 @@ from tasks.optimizers import OPTIMIZERS, Momentum, Sgd
 from tasks.regularizers import L1, L2
 from tasks.schedules import SCHEDULES
 from tasks.strategies import STRATEGIES
+from tasks.studies.curves import Curves
 from tasks.studies.train import Train
 from tests.tasks import plain
 from tests.tasks.groups import STEADY, groups
@@ -187,6 +188,21 @@ def test_points_are_means_over_the_steps_since_the_last_point(small_dataset):
     assert curves[0]["examples"] == {10: 640, 20: 1280, 25: 1600}
     assert sorted(curves[0]["val/accuracy"]) == sorted(curves[0]["val/loss"]) == [20, 25]
     assert not any(name.startswith("test/") for name in curves[0]), "the test set is no guide on the way"
+
+
+def test_curves_go_on_from_what_a_checkpoint_holds_of_them():
+    # given four steps of two trials, of which one has measured nothing in the first three
+    curves, nan = Curves(every=3), np.nan
+    steps, means = curves.extend(0, {"loss": np.array([[1.0, nan], [2, nan], [6, nan], [5, 4]])}, final=False)
+    assert steps.tolist() == [3]
+    np.testing.assert_array_equal(means["loss"], [[3, nan]])
+    # when they go on from a checkpoint to the last step
+    again = Curves.resumed(3, {"weights": np.ones((2, 7)), **curves.state()})
+    assert again.state().keys() == {"curves/loss"}
+    steps, means = again.extend(4, {"loss": np.array([[7.0, nan]])}, final=True)
+    # then it is the mean of the steps since the last point
+    assert steps.tolist() == [5]
+    np.testing.assert_array_equal(means["loss"], [[6, 4]])
 
 
 def test_data_and_regularization_loss_are_reported_apart(small_dataset):
