@@ -45,7 +45,9 @@ def test_only_one_of_them_goes_through_score_space():
 def test_a_strategy_is_its_general_loop(small_dataset, strategy, loss):
     # given a trial that sees all examples at every step
     settings = {"strategy": STRATEGIES[strategy](), "learning_rate": RATES[strategy], "batch_size": None}
-    settings |= {"loss": loss, "regularization": 1e-3, "steps": 40, "record_every": 1, "evaluate_every": 20}
+    # and a penalty that decides with the loss which candidate of a search is better
+    settings |= {"regularization": {"random": 1e6, "local": 1e4}.get(strategy, 1e-3)}
+    settings |= {"loss": loss, "steps": 40, "record_every": 1, "evaluate_every": 20}
     fast, general = (
         events(Trial(task=Train(), model=model, **settings), small_dataset) for model in (Linear(), Unaware())
     )

@@ -28,7 +28,9 @@ def test_score_space_search_is_the_plain_loop(small_dataset, strategy, loop, sch
     # given a search over all examples with more candidates than fit one block
     steps = HOST_BLOCKS.candidates + 54
     stretch = {"record_every": 1, "evaluate_every": steps, "steps": steps}
-    searching = trial(strategy, loss=loss, schedule=schedule, regularization=1e-3, batch_size=None, **stretch)
+    # and a penalty of about 2, for weights of about 1e-4 and 1e-3, which decides with the loss
+    strength = {"random": 1e6, "local": 1e4}[strategy]
+    searching = trial(strategy, loss=loss, schedule=schedule, regularization=strength, batch_size=None, **stretch)
     curves, results = run([searching], small_dataset)
     # when the notes' loop makes the same draws
     weights, history = loop(searching, small_dataset)
