@@ -71,7 +71,7 @@ def advance_one_by_one(
     now, history, whole = dict(state), History(), sees_all(problem)
     directions = _directions(problem, range(start, stop) if whole else range((start + 1) // 2, (stop + 1) // 2))
     for step in range(start + 1, stop + 1):
-        batch = problem.minibatches.at(0 if whole else step // 2)
+        batch = problem.minibatches.at(step // 2)
         if not whole and step % 2 == 0:
             now["data_loss"], now["accuracy"] = problem.losses_and_accuracy(now["weights"], batch)
         else:
