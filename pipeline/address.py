@@ -83,7 +83,7 @@ def how_to_look(uri: str, experiment_id: str, *, sweep: str | None, run: str | N
     """Return the command that opens the store and the link to a sweep's charts, or to a lone trial's run.
 
     The link asks for MLflow's machine-learning layout, since its default is the one for language models. The runs and
-    columns that it shows are those of the sweep's view (`pipeline.record.page.sweep_view`).
+    columns that it shows are those of the sweep's view (`pipeline.results.page.sweep_view`).
     """
     query = {"workflowType": "machine_learning"}
     page = f"experiments/{experiment_id}/runs"

@@ -117,6 +117,10 @@ class Data:
             test=len(dataset.test),
         )
 
+    def __str__(self) -> str:
+        examples = f"{self.train} training, {self.validation} validation and {self.test} test examples"
+        return f"{self.name}, {examples}, digest `{self.digest[:12]}`"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:

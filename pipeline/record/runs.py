@@ -13,7 +13,6 @@ from pipeline.plan.plan import PlannedTrial
 from pipeline.plan.repeats import point_of
 from pipeline.record import artifacts
 from pipeline.record.outbox import PACK_ABOVE, Outbox, point
-from pipeline.record.page import SETTING_TAG, Reference, describe
 from pipeline.record.protocol import Closed, Drew, Opened, Recalled, Resumed, SweepHeader, Trained
 from pipeline.record.trial_run import TrialRun
 from pipeline.reports import (
@@ -30,6 +29,7 @@ from pipeline.reports import (
     TrialReport,
 )
 from pipeline.results import decisions, proposals, summary
+from pipeline.results.page import SETTING_TAG, Subject, describe
 from pipeline.results.repeats import rank
 from pipeline.results.tally import Tally
 from tasks.events import Outcome, Result
@@ -305,9 +305,18 @@ class SweepRun:
     def _describe(self, status: str) -> dict[str, str]:
         """Write the description, what was decided, and the table of proposals; return the names of the runs by key."""
         ids = {key: run.id for key, run in self._runs.items()}
-        reference = Reference(run_id=self.id, uri=self._opened.uri, experiment=self._experiment, runs=ids)
+        subject = Subject(
+            name=self.sweep.name,
+            data=str(self._opened.data),
+            command=self.sweep.provenance.get("command", ""),
+            resumable=bool(self.sweep.key),
+            run_id=self.id,
+            uri=self._opened.uri,
+            experiment=self._experiment,
+            runs=ids,
+        )
         change = self._outbox.change(self.id)
-        change.tags[artifacts.NOTE] = describe(self.sweep, self._opened.data, status, self.tally, reference)
+        change.tags[artifacts.NOTE] = describe(subject, status, self.tally)
         change.tags |= decisions.tags(self.decided)
         if self.searched is not None:
             change.files |= artifacts.table_files("proposals", proposals.rows(self.searched))

@@ -22,7 +22,6 @@ from pipeline.record import artifacts
 from pipeline.record.drawings import Drawers, Drawings, Figures, InThisThread
 from pipeline.record.log import DamagedError, Log
 from pipeline.record.outbox import Change
-from pipeline.record.page import sweep_view
 from pipeline.record.protocol import (
     Closed,
     Data,
@@ -39,6 +38,7 @@ from pipeline.reports import Finished, Progressed, RecordedReport
 from pipeline.results import summary
 from pipeline.results.criterion import Criterion
 from pipeline.results.fault_log import FaultLog, brief
+from pipeline.results.page import sweep_view
 from pipeline.tracking.connection import WRITE_VARIABLES, answering, http_variables
 from pipeline.tracking.exporter import TIMING, Exporter, Timing
 from pipeline.tracking.model import trained_model

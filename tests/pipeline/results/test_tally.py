@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from pipeline.record import artifacts
-from pipeline.record.page import sweep_view
 from pipeline.reports import Failed, Finished, Progressed
 from pipeline.results import tally as module
 from pipeline.results.criterion import Criterion
+from pipeline.results.page import sweep_view
 from pipeline.results.summary import params
 from pipeline.results.tally import Tally
 from tasks.events import Curve, Outcome

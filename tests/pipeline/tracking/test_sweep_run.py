@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.address import redact
-from pipeline.record.page import BEST, Reference, describe
 from pipeline.record.protocol import Data, Provenance
 from pipeline.reports import Finished, Progressed, Started
 from pipeline.results.criterion import Criterion
+from pipeline.results.page import BEST, Subject, describe
 from pipeline.results.tally import Tally
 from pipeline.tracking.exporter import Timing
 from pipeline.tracking.mlflow_recorder import MlflowRecorder
@@ -80,11 +80,16 @@ def test_the_description_tells_how_far_the_sweep_is_while_it_runs(store_uri, exp
     assert f"python -m pipeline.reproduce {recorder.run_id(trials[0])}" in last
 
 
+def subject(data, uri="sqlite:///m.db", runs=None):
+    sweep, links = header(), {"run_id": "1", "uri": uri, "experiment": "7", "runs": runs or {}}
+    command = sweep.provenance["command"]
+    return Subject(name=sweep.name, data=str(Data.of(data)), command=command, resumable=True, **links)
+
+
 def test_a_description_holds_no_password(trial, tiny):
     tally = Tally((trial(),))
-    reference = Reference(run_id="1", uri=redact("postgresql://ann:s3cret@host/db"), experiment="1", runs={})
 
-    text = describe(header(), Data.of(tiny), "FAILED", tally, reference)
+    text = describe(subject(tiny, uri=redact("postgresql://ann:s3cret@host/db")), "FAILED", tally)
 
     assert "s3cret" not in text
     assert "failed, 0 of 1 trials done" in text
@@ -97,9 +102,8 @@ def test_the_page_of_a_search_with_several_objectives_says_what_is_on_the_pareto
     for one in trials:
         found = {"val/accuracy": one.trial.learning_rate, "examples": 107264.0}
         tally.count(Finished(trial=one, result=done(**found), layout=None))
-    reference = Reference(run_id="1", uri="sqlite:///m.db", experiment="7", runs={})
 
-    running, ended = (describe(header(), Data.of(tiny), status, tally, reference) for status in ("RUNNING", "FINISHED"))
+    running, ended = (describe(subject(tiny), status, tally) for status in ("RUNNING", "FINISHED"))
 
     lines = [re.split(r" *\| *", line) for line in ended.splitlines() if re.match(r"\| *\d? *\|", line)]
     column = lines[0].index("Pareto front")
@@ -117,9 +121,8 @@ def test_a_running_sweep_is_described_by_means_and_an_ended_one_by_their_interva
     for number, one in enumerate(trials[:-3]):
         tally.count(Finished(trial=one, result=done(**{"val/accuracy": number / 32}), layout=None))
     runs = {one.key: f"run of {one.name}" for one in trials}
-    reference = Reference(run_id="1", uri="sqlite:///m.db", experiment="7", runs=runs)
 
-    running, ended = (describe(header(), Data.of(tiny), status, tally, reference) for status in ("RUNNING", "KILLED"))
+    running, ended = (describe(subject(tiny, runs=runs), status, tally) for status in ("RUNNING", "KILLED"))
 
     assert "| | setting | repeats | val/accuracy |\n" in running.replace("|  |", "| |")
     assert "| 1 | [gradient lr=7](#/experiments/7/runs/run of 7 2) | 3 | 0.594 ± 0.031 |\n" in running

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pipeline.address import how_to_look
 from pipeline.config.settings import setting_key, swept_values, used_values
 from pipeline.plan.plan import PlannedTrial
-from pipeline.record.protocol import Data, SweepHeader
 from pipeline.results.cells import ended, interval, value_of, with_deviation
 from pipeline.results.comparisons import at_the_end, conclusion, single_draw
 from pipeline.results.criterion import Criterion
@@ -32,6 +31,7 @@ RESUME_OVERRIDE = " sweep.resume=true"
 
 _METRICS = ("val/accuracy", "test/accuracy", "train/loss")
 _MOST_PARAMS = 12
+_NOTHING_SWEPT = "- nothing: one trial"
 
 
 def sweep_view(run_id: str, trials: Sequence[PlannedTrial], criterion: Criterion) -> tuple[str, str]:
@@ -60,9 +60,17 @@ def sweep_view(run_id: str, trials: Sequence[PlannedTrial], criterion: Criterion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reference:
-    """The links of a record: the sweep's run, the store (without credentials), its experiment, runs by trial key."""
+class Subject:
+    """What a page holds besides results: the sweep's name, its ``data`` in a line, its ``command``, and its links.
 
+    ``command`` is empty if it is unknown, ``resumable`` says whether it can resume the sweep. The links are the sweep's
+    run, the store (``uri`` without credentials), its experiment, and the trials' ``runs`` by key.
+    """
+
+    name: str
+    data: str
+    command: str
+    resumable: bool
     run_id: str
     uri: str
     experiment: str
@@ -74,7 +82,7 @@ class Reference:
         return f"[{name}](#/experiments/{self.experiment}/runs/{run_id})" if run_id else name
 
 
-def describe(sweep: SweepHeader, data: Data, status: str, tally: Tally, reference: Reference) -> str:
+def describe(subject: Subject, status: str, tally: Tally) -> str:
     """Return the description: the swept values, the progress, the best trials, and commands for the record.
 
     While the sweep runs it has no intervals and no comparisons, which take long to compute.
@@ -82,14 +90,18 @@ def describe(sweep: SweepHeader, data: Data, status: str, tally: Tally, referenc
     running = status == "RUNNING"
     return "\n".join(
         [
-            f"**{sweep.name}**: {_progress(status, tally)}",
+            f"**{subject.name}**: {_progress(status, tally)}",
             "",
-            *_contents(data, tally),
+            f"Data: {subject.data}",
             "",
-            *((_best_settings if _has_means(tally) else _best)(tally, reference, running=running)),
+            "Swept:",
+            "",
+            *([f"- `{name}`: {values_of(name, values)}" for name, values in tally.swept().items()] or [_NOTHING_SWEPT]),
+            "",
+            *((_best_settings if _has_means(tally) else _best)(tally, subject, running=running)),
             "",
             *([] if running else _conclusion(tally)),
-            *_commands(sweep, status, tally, reference),
+            *_commands(subject, status, tally),
         ]
     )
 
@@ -103,19 +115,12 @@ def _progress(status: str, tally: Tally) -> str:
     return f"{status.lower()}, {', '.join(parts)}"
 
 
-def _contents(data: Data, tally: Tally) -> list[str]:
-    examples = f"{data.train} training, {data.validation} validation and {data.test} test"
-    lines = [f"- `{name}`: {values_of(name, values)}" for name, values in tally.swept().items()]
-    data_line = f"Data: {data.name}, {examples} examples, digest `{data.digest[:12]}`"
-    return [data_line, "", "Swept:", "", *(lines or ["- nothing: one trial"])]
-
-
 def _front(tally: Tally, *, running: bool) -> dict[str, str]:
     """Return whether each setting is on the Pareto front of several objectives, once all have ended."""
     return {} if running or len(tally.criterion.objectives) < 2 else on_front_of(tally.settings())
 
 
-def _best(tally: Tally, reference: Reference, *, running: bool) -> list[str]:
+def _best(tally: Tally, subject: Subject, *, running: bool) -> list[str]:
     first = tally.first(BEST)
     if not first:
         return ["No trial has begun."]
@@ -125,7 +130,7 @@ def _best(tally: Tally, reference: Reference, *, running: bool) -> list[str]:
     rows = [_row(["", "trial", *heads, "outcome"]), _row(["---:", "---", *["---:"] * len(heads), "---"])]
     for place, standing in enumerate(first, start=1):
         cells = [*(value_of(standing.metrics, name) for name in names), *([front[standing.setting]] if front else [])]
-        rows.append(_trial(place, standing, cells, reference))
+        rows.append(_trial(place, standing, cells, subject))
     return rows
 
 
@@ -134,16 +139,16 @@ def _has_means(tally: Tally) -> bool:
     return tally.repeated and any(tally.criterion.columns([one.metrics]) for one in tally.standings.values())
 
 
-def _best_settings(tally: Tally, reference: Reference, *, running: bool) -> list[str]:
+def _best_settings(tally: Tally, subject: Subject, *, running: bool) -> list[str]:
     """Return a table of the best settings, each a link to its best repeat."""
-    found = tally.leading(BEST, reference.runs)
+    found = tally.leading(BEST, subject.runs)
     names = tally.criterion.columns(repeat.metrics for setting in found for repeat in setting.repeats)
     heads = [head for name in names for head in ([name] if running else [name, "95 % interval"])]
     front = _front(tally, running=running)
     heads += [FRONT] if front else []
     rows = [_row(["", "setting", "repeats", *heads]), _row(["---:", "---", "---:", *["---:"] * len(heads)])]
     for place, setting in enumerate(found, start=1):
-        name = reference.link(setting.name, setting.best.run_id if setting.best else None)
+        name = subject.link(setting.name, setting.best.run_id if setting.best else None)
         numbers = [text for metric in names for text in _numbers(setting, metric, running=running)]
         numbers += [front[setting.key]] if front else []
         rows.append(_row([str(place), name, ended(setting), *numbers]))
@@ -169,26 +174,26 @@ def _conclusion(tally: Tally) -> list[str]:
     return [*(f"- {sentence}" for sentence in (at_the_end(found), *sentences) if sentence), ""]
 
 
-def _trial(place: int, standing: Standing, cells: Sequence[str], reference: Reference) -> str:
+def _trial(place: int, standing: Standing, cells: Sequence[str], subject: Subject) -> str:
     outcome = standing.ending or f"at step {standing.step}"
     if standing.message:
         outcome += ": " + standing.message.replace("|", "\\|").replace("\n", " ")
-    name = reference.link(standing.trial.name, reference.runs.get(standing.trial.key))
+    name = subject.link(standing.trial.name, subject.runs.get(standing.trial.key))
     return _row([str(place), name, *cells, outcome])
 
 
-def _commands(sweep: SweepHeader, status: str, tally: Tally, reference: Reference) -> list[str]:
-    store = f"--tracking-uri {shlex.quote(reference.uri)}"
+def _commands(subject: Subject, status: str, tally: Tally) -> list[str]:
+    store = f"--tracking-uri {shlex.quote(subject.uri)}"
     commands = {}
-    if "command" in sweep.provenance:
-        commands["Run again"] = sweep.provenance["command"]
-        if sweep.key and status in {"FAILED", "KILLED"}:
-            commands["Resume"] = f"{sweep.provenance['command'].removesuffix(RESUME_OVERRIDE)}{RESUME_OVERRIDE}"
-    look = how_to_look(reference.uri, reference.experiment, sweep=reference.run_id, run=None)
+    if subject.command:
+        commands["Run again"] = subject.command
+        if subject.resumable and status in {"FAILED", "KILLED"}:
+            commands["Resume"] = f"{subject.command.removesuffix(RESUME_OVERRIDE)}{RESUME_OVERRIDE}"
+    look = how_to_look(subject.uri, subject.experiment, sweep=subject.run_id, run=None)
     commands["Open"] = look.splitlines()[0]
-    commands["Write as one page"] = f"python -m pipeline.report {reference.run_id} {store}"
-    if tally.best is not None and tally.best.trial.key in reference.runs:
-        commands["Reproduce the best"] = f"python -m pipeline.reproduce {reference.runs[tally.best.trial.key]} {store}"
+    commands["Write as one page"] = f"python -m pipeline.report {subject.run_id} {store}"
+    if tally.best is not None and tally.best.trial.key in subject.runs:
+        commands["Reproduce the best"] = f"python -m pipeline.reproduce {subject.runs[tally.best.trial.key]} {store}"
     return [line for what, command in commands.items() for line in (f"{what}:", "", "```", command, "```", "")]
 
 
