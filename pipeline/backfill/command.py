@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.tracking.unfinished import backfill
+from pipeline.backfill.backfill import backfill
 from tasks.errors import SweepError
 
 

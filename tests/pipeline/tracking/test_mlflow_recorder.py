@@ -12,6 +12,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from pipeline.backfill.backfill import backfill
 from pipeline.errors import RecordError
 from pipeline.record.drawings import DRAWN_TRIALS
 from pipeline.record.protocol import Provenance
@@ -19,7 +20,7 @@ from pipeline.reports import Finished, Progressed, Started
 from pipeline.tracking.exporter import Timing
 from pipeline.tracking.mlflow_recorder import MlflowRecorder
 from pipeline.tracking.reader import open_reader
-from pipeline.tracking.unfinished import backfill, find_past
+from pipeline.tracking.unfinished import find_past
 from tests.pipeline.record.recording import block, done, header, note
 
 

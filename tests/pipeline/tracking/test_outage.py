@@ -9,6 +9,7 @@ from contextlib import closing
 
 import pytest
 
+from pipeline.backfill.backfill import backfill
 from pipeline.errors import RecordError
 from pipeline.record.drawings import Figures
 from pipeline.record.log import Log
@@ -19,7 +20,7 @@ from pipeline.tracking.connection import connect
 from pipeline.tracking.exporter import Timing
 from pipeline.tracking.mlflow_recorder import MlflowRecorder
 from pipeline.tracking.sqlite_store import SqliteStore
-from pipeline.tracking.unfinished import backfill, find_past
+from pipeline.tracking.unfinished import find_past
 from tests.pipeline.record.recording import block, done, header
 
 pytestmark = pytest.mark.slow

@@ -1,0 +1,140 @@
+"""Backfills a store: writes what the log of a sweep holds and the store lacks."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from pipeline.address import absolute, redact, unreachable
+from pipeline.errors import RecordError
+from pipeline.record.artifacts import read_tag
+from pipeline.record.log import DamagedError, Log
+from pipeline.record.protocol import Opened, Resumed
+from pipeline.record.runs import Runs
+from pipeline.tracking.connection import WRITE_VARIABLES, answering, connect, http_variables, lacks_tables
+from pipeline.tracking.relocation import LOG_TAG
+from pipeline.tracking.sqlite_store import open_store
+from pipeline.tracking.store import ENTRIES_TAG, Store
+
+T = TypeVar("T")
+
+TRIES, PAUSE = 3, 1.0
+"""The attempts at each write of a backfill, and the seconds between two of them."""
+
+_ENTRIES_PER_WRITE = 1000
+"""Entries that are written in one transaction."""
+
+_WITHOUT_END = "the log does not hold its end"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backfilled:
+    """The number of entries that the store lacked, the command that opens the record, and a sentence for each loss."""
+
+    entries: int
+    look: str
+    lost: tuple[str, ...]
+
+
+def backfill(path: Path, uri: str | None) -> Backfilled:
+    """Write what the log at ``path`` holds and the store lacks to the store at ``uri``, by default the sweep's own.
+
+    Its own is the one by which the sweep was resumed last: a folder that was copied has another one than its original.
+
+    Raises
+    ------
+    RecordError
+        If the log cannot be read, its sweep is still running or was resumed with another log, or the store does not
+        answer. It may be called again.
+    """
+    uri = absolute(uri or _address(path))
+    with contextlib.closing(Log.open(path)) as log, http_variables(uri, WRITE_VARIABLES):
+        entries = log.read()
+        _, opened = next(entries, (0, None))
+        if not isinstance(opened, Opened):
+            raise RecordError(f"the log must begin with how its record was opened, got {path}")
+        tags, experiment = _parent(uri, opened, path)
+        stored = read_tag(opened.parent, {ENTRIES_TAG: "0", **tags}, ENTRIES_TAG, int)
+        store = open_store(uri, experiment)
+        runs, lost = Runs(opened, store.experiment_id), list[str]()
+        _retried(store, store.load_ids, runs.prefix)
+
+        def write() -> None:
+            changes = runs.outbox.drain(max(log.entries, stored))
+            refused = _retried(store, store.apply, changes)
+            lost.extend(f"the store refused a write: {redact(str(error))}" for error in refused)
+
+        if stored:
+            runs.outbox.discard()
+        try:
+            for now, entry in entries:
+                runs.apply(entry, now)
+                if log.entries <= stored:
+                    runs.outbox.discard()
+                elif log.entries % _ENTRIES_PER_WRITE == 0:
+                    write()
+        except DamagedError as error:
+            lost.append(f"the log is damaged, and what follows is lost: {error}")
+        write()
+        if not runs.closed:
+            lost.append("the log has no end: its sweep was killed, or the file was cut short")
+            is_running = partial(_retried, store, store.is_running)
+            names = runs.abandon(is_running, time.time_ns() // 1_000_000, _WITHOUT_END)
+            write()
+            lost += [f"the run {store.with_ids(name)} is ended as KILLED, its end is lost" for name in names]
+        _retried(store, store.delete_duplicates)
+        written = max(0, log.entries - stored)
+        return Backfilled(entries=written, look=store.how_to_look(runs), lost=tuple(lost))
+
+
+def _address(path: Path) -> str:
+    """Return the address of the store by which the sweep of a log was opened or resumed last."""
+    uri = ""
+    # Of a damaged log what follows is lost, a later address too.
+    with contextlib.closing(Log.open(path)) as log, contextlib.suppress(DamagedError):
+        for _, entry in log.read():
+            uri = entry.uri if isinstance(entry, Opened | Resumed) else uri
+    if "***" in uri:
+        raise RecordError(f"--tracking-uri must be given: a log holds no password, its store was {uri}")
+    return uri
+
+
+def _parent(uri: str, opened: Opened, path: Path) -> tuple[Mapping[str, str], str]:
+    """Return the tags of the parent run, and its experiment, which may have been renamed.
+
+    Raises
+    ------
+    RecordError
+        If the store lacks the run, or the sweep was resumed with another log.
+    """
+    client = connect(uri, create=False)
+    if not opened.parent:
+        return {}, opened.experiment
+    with answering(uri, f"--tracking-uri must be the store of the sweep {opened.parent}, got {redact(uri)}"):
+        run = client.get_run(opened.parent)
+        experiment = str(client.get_experiment(run.info.experiment_id).name)
+    tags = dict(run.data.tags)
+    log = tags.get(LOG_TAG, path)
+    if Path(log).name != path.name:
+        raise RecordError(
+            f"the sweep {opened.parent} must not have been resumed with another log: it has been, with {log}, so "
+            "its trials were computed again, and this log is obsolete"
+        )
+    return tags, experiment
+
+
+def _retried(store: Store, action: Callable[..., T], *arguments: object) -> T:
+    """Call ``action``, and retry it if the store does not answer."""
+    for number in range(TRIES):
+        try:
+            return action(*arguments)
+        except Exception as error:
+            if number == TRIES - 1 or lacks_tables(error):
+                raise unreachable(store.uri, error) from error
+        time.sleep(PAUSE)
+    raise AssertionError
