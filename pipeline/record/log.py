@@ -11,7 +11,6 @@ import io
 import json
 import logging
 import os
-import shutil
 import struct
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -48,15 +47,16 @@ class Log:
     """A file of entries, each with its time and a checksum of all before it; `create`, `begin` and `open` return one.
 
     One process at a time may use it. ``entries`` counts the entries appended or read. A sweep goes on without its log:
-    what cannot be written costs one warning, and ``error`` is the last; ``path`` is None if the file is missing. A
-    ``temporary`` log is removed when it is closed, unless it is needed.
+    what cannot be written costs one warning, and ``error`` is the last; ``path`` is None if the file is missing. The
+    file is removed when the log is closed, unless it is ``needed``.
     """
 
-    def __init__(self, path: Path | None, file: int = -1, *, temporary: bool = False) -> None:
+    def __init__(self, path: Path | None, file: int = -1) -> None:
         self.path = path
         self.entries = 0
         self.error: OSError | None = None
-        self._file, self._temporary = file, temporary
+        self.needed = True
+        self._file = file
         self._codec = Codec()
         self._end, self._checksum = len(_MAGIC), hashlib.sha256(_MAGIC).digest()
         self._unwritten: list[bytes] = []
@@ -65,18 +65,17 @@ class Log:
 
     @classmethod
     def begin(cls, folder: Path | None) -> Self:
-        """Create a log in ``folder``, a temporary one if that is None; if it cannot be created, its file is missing."""
+        """Create a log in ``folder``, by default that of temporary files; if it cannot be, its file is missing."""
         try:
-            place = folder or Path(tempfile.mkdtemp(prefix="descent-sweeps-"))
-            name = LOG_NAMES.replace("*", str(time_ns()))
-            return cls.create(place.absolute() / name, temporary=folder is None)
+            place = folder or Path(tempfile.gettempdir())
+            return cls.create(place.absolute() / LOG_NAMES.replace("*", str(time_ns())))
         except OSError as error:
             log = cls(None)
             log._warn(error)
             return log
 
     @classmethod
-    def create(cls, path: Path, *, temporary: bool = False) -> Self:
+    def create(cls, path: Path) -> Self:
         """Create a log at ``path``, or raise an `OSError`."""
         path.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
@@ -88,7 +87,7 @@ class Log:
             path.unlink()
             os.close(file)
             raise
-        return cls(path, file, temporary=temporary)
+        return cls(path, file)
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -183,12 +182,12 @@ class Log:
         """Whether the file is there and holds all entries."""
         return self.path is not None and not self._unwritten
 
-    def close(self, *, needed: bool = True) -> None:
-        """Close the file, so that other processes may use it; ``needed`` says that the store lacks some of it."""
+    def close(self) -> None:
+        """Close the file, so that other processes may use it."""
         if self.path is not None:
             os.close(self._file)
-            if self._temporary and not needed:
-                shutil.rmtree(self.path.parent, ignore_errors=True)
+            if not self.needed:
+                self.path.unlink(missing_ok=True)
 
     def _warn(self, error: OSError) -> None:
         if self.error is None:

@@ -36,10 +36,10 @@ class Past:
     """What the record holds of a sweep, which may be resumed.
 
     ``run_id`` is its parent run, with its ``name`` and ``tags``; ``params`` are those of its trials' runs. ``runs``
-    maps the keys of the trials that ended by themselves to their runs; ``unended`` are the runs that have not ended,
-    the parent run last. Once its log is read, ``ended`` are the results of trials by key (without arrays),
-    ``decisions`` those made at rungs, and ``proposals`` the overrides of a search's points in the batches in which they
-    were made.
+    maps the keys of the trials that ended by themselves to their runs, ``names`` the recorder's names of all runs of
+    trials; ``unended`` are the runs that have not ended, the parent run last. Once its log is read, ``ended`` are the
+    results of trials by key (without arrays), ``decisions`` those made at rungs, and ``proposals`` the overrides of a
+    search's points in the batches in which they were made.
     """
 
     run_id: str
@@ -47,6 +47,7 @@ class Past:
     tags: Mapping[str, str]
     params: tuple[Mapping[str, str], ...]
     runs: Mapping[str, str]
+    names: Mapping[str, str]
     unended: tuple[str, ...]
     ended: Mapping[str, Result] = field(default_factory=dict)
     decisions: tuple[Decision, ...] = ()

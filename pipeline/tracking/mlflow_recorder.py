@@ -81,6 +81,7 @@ class MlflowRecorder:
         self._timing = timing
         self._writer = Writer(self._flush, interval=timing.flush)
         self._hurry = threading.Event()
+        self._closing = contextlib.ExitStack()
 
     def open(
         self, sweep: SweepHeader | None, dataset: Dataset, provenance: Provenance, past: Past | None = None
@@ -89,13 +90,14 @@ class MlflowRecorder:
         self._store = open_store(self.uri, self._experiment)
         self._dataset = dataset
         self._faults = FaultLog(self._folder or Path())
-        with contextlib.ExitStack() as stack, answering(self.uri):
-            stack.enter_context(http_variables(self.uri, WRITE_VARIABLES))
+        with self._closing, answering(self.uri):
+            self._closing.enter_context(http_variables(self.uri, WRITE_VARIABLES))
             if sweep is None or past is None:
                 self._begin(sweep, provenance)
             else:
                 past = self._resume(sweep, past, provenance)
-            self._variables = stack.pop_all()  # until the record is closed
+            self._log.needed = True
+            self._closing = self._closing.pop_all()
         self._exporter = Exporter(
             self._store, self._log.path, self._next_changes, self._faults, self._hurry, self._timing
         )
@@ -129,12 +131,10 @@ class MlflowRecorder:
             self._writer.submit(self._register_winner)
         self._writer.submit(self._drawings.close)
         errors = self._writer.close()
-        try:
+        with self._closing:
             reason = self._exporter.close(stopped=status == "KILLED")
-        finally:
-            self._variables.close()
+            self._log.needed = self._folder is not None or bool(reason)
         errors += self._exporter.refused
-        self._log.close(needed=bool(reason))
         if errors or reason:
             raise self._error(errors, reason) from (errors[0] if errors else None)
         if undrawn := self._drawings.errors:
@@ -156,7 +156,7 @@ class MlflowRecorder:
 
     def _begin(self, sweep: SweepHeader | None, provenance: Provenance) -> None:
         """Begin a record: create a log, the parent run of a sweep, and the view of its trials."""
-        self._log = Log.begin(self._folder)
+        self._begin_log()
         parent = ""
         if sweep is not None:
             tags = artifacts.run_tags(sweep.provenance, sweep.overrides, Data.of(self._dataset))
@@ -166,29 +166,36 @@ class MlflowRecorder:
             store.client.set_experiment_tag(store.experiment_id, *sweep_view(parent, sweep.trials, sweep.criterion))
         self._open_runs(parent, sweep, provenance)
 
+    def _begin_log(self) -> None:
+        """Begin a log, which is removed again if the record cannot be opened: no store will name it."""
+        self._log = Log.begin(self._folder)
+        self._log.needed = False
+        self._closing.enter_context(contextlib.closing(self._log))
+
     def _resume(self, sweep: SweepHeader, past: Past, provenance: Provenance) -> Past:
         """Resume a sweep, from its log or else from the store alone, and return what is known of it."""
         stored = artifacts.read_tag(past.run_id, {ENTRIES_TAG: "0", **past.tags}, ENTRIES_TAG, int)
         entries = self._replay_log(past, stored, sweep.criterion)
         if not entries:  # the results of its trials are read from the store
-            self._log = Log.begin(self._folder)
+            self._begin_log()
             swept = {name: text for name, text in past.tags.items() if name == summary.SWEPT}
             known = dataclasses.replace(sweep, provenance={**sweep.provenance, **swept})
             self._open_runs(past.run_id, known, Provenance())
         if entries > stored:
             _log.warning("%d missing reports were written to the record, from %s", entries - stored, self._log.path)
         store = self._store
-        store.load_ids(self._runs.prefix)
-        tags = artifacts.run_tags(sweep.provenance, sweep.overrides, self._runs.opened.data)
-        tags = {name: tags[name] for name in PLACE_TAGS if name in tags} | sweep.criterion.tags()
-        tags |= {LOG_TAG: str(self._log.path or ""), ENTRIES_TAG: str(min(stored, entries))}
-        adopt(store, past, tags, ours=self._runs.names)
+        store.ids |= past.names
+        store.attempted |= self._runs.names
         logged = self._runs.results()
         for key, run_id in reversed(list(past.runs.items())):  # in the order in which they started
             if key not in logged:
                 entry = recall(store, run_id)
                 self._record(entry, _now())
                 self._drawings.replay(entry)
+        tags = artifacts.run_tags(sweep.provenance, sweep.overrides, self._runs.opened.data)
+        tags = {name: tags[name] for name in PLACE_TAGS if name in tags} | sweep.criterion.tags()
+        tags |= {LOG_TAG: str(self._log.path or ""), ENTRIES_TAG: str(min(stored, entries))}
+        adopt(store, past, tags, ours=self._runs.names)
         self._record(Resumed(uri=redact(self.uri), sweep=sweep, provenance=provenance), _now())
         parent = self._runs.parent
         assert parent is not None, "only a sweep is resumed"
@@ -229,7 +236,7 @@ class MlflowRecorder:
         if log.entries == 0 or self._runs.opened.parent != past.run_id:
             log.close()
             return 0
-        self._log = log
+        self._log = self._closing.enter_context(contextlib.closing(log))
         return log.entries
 
     def _open_runs(self, parent: str, sweep: SweepHeader | None, provenance: Provenance) -> None:

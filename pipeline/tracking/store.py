@@ -36,7 +36,8 @@ METRICS_PER_BATCH, OTHERS_PER_BATCH = 1000, 100
 class Store:
     """The store at ``uri``, reached by ``client``, and its experiment, which is created if it is not there.
 
-    ``ids`` maps the recorder's own names of runs to their ids in the store; ``answered`` is when that last answered.
+    ``ids`` maps the recorder's own names of runs to their ids in the store; ``attempted`` are the names of those that
+    may have been created. ``answered`` is when the store last answered.
 
     Raises
     ------
@@ -50,7 +51,7 @@ class Store:
         self.ids: dict[str, str] = {}
         self.answered = time.monotonic()
         self.given_up = threading.Event()  # another process may write the rest: write nothing more
-        self._attempted: set[str] = set()
+        self.attempted: set[str] = set()
         self._unconfirmed: set[str] = set()
         self.experiment_id = open_experiment(client, uri, experiment)
 
@@ -125,10 +126,10 @@ class Store:
     def _create(self, run: str, change: Change) -> None:
         if change.start is None:
             return
-        if run in self._attempted and run not in self.ids:
+        if run in self.attempted and run not in self.ids:
             self._unconfirmed.add(run)
             self.find(run)
-        self._attempted.add(run)
+        self.attempted.add(run)
         if run not in self.ids:
             tags = {name: self.with_ids(value) for name, value in change.tags.items()}
             self.ids[run] = self.create_run(change.name, {**tags, RUN_TAG: run}, change.start)

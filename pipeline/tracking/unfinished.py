@@ -13,7 +13,7 @@ from pipeline.record.runs import RESUMED
 from pipeline.record.trial_run import INDEX_TAG
 from pipeline.tracking.connection import answering, children, connect
 from pipeline.tracking.reader import Reader
-from pipeline.tracking.store import Store
+from pipeline.tracking.store import RUN_TAG, Store
 from tasks.events import Curve, Outcome, Result
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def latest_sweeps(uri: str, experiment: str, key: str = "%") -> Iterator[Past]:
                 tags=dict(parent.data.tags),
                 params=tuple(dict(run.data.params) for run in trials),
                 runs={run.data.tags["key"]: run.info.run_id for run in ended},
+                names={run.data.tags[RUN_TAG]: run.info.run_id for run in trials if RUN_TAG in run.data.tags},
                 unended=tuple(run.info.run_id for run in (*trials, parent) if run.info.status == "RUNNING"),
             )
 

@@ -371,7 +371,7 @@ def test_a_sweep_goes_on_without_a_log_that_cannot_be_created_and_is_told_once(t
     log = Log.begin(tmp_path / "file")
     log.append(0, Closed(status="FINISHED"))
     log.sync()
-    log.close(needed=True)
+    log.close()
 
     assert (log.path, log.entries, log.is_whole) == (None, 0, False)
     (warning,) = caplog.messages
@@ -379,11 +379,13 @@ def test_a_sweep_goes_on_without_a_log_that_cannot_be_created_and_is_told_once(t
 
 
 @pytest.mark.parametrize("needed", [True, False])
-def test_a_temporary_log_is_kept_if_a_backfill_needs_it(needed, tmp_path, monkeypatch):
+@pytest.mark.parametrize("temporary", [True, False])
+def test_a_log_stays_where_it_is_needed(needed, temporary, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
-    log = Log.begin(None)
-    log.close(needed=needed)
+    log = Log.begin(None if temporary else tmp_path)
+    log.needed = needed
+    log.close()
 
-    assert log.path.is_file() is needed
-    assert bool(list(tmp_path.iterdir())) is needed
+    assert log.path.parent == tmp_path
+    assert list(tmp_path.iterdir()) == ([log.path] if needed else [])

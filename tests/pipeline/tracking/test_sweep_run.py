@@ -6,8 +6,10 @@ import time
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from pipeline.address import redact
+from pipeline.errors import RecordError
 from pipeline.record.protocol import Data, Provenance
 from pipeline.reports import Finished, Progressed, Started
 from pipeline.results.criterion import Criterion
@@ -225,3 +227,81 @@ def test_a_sweep_that_is_resumed_under_another_ranking_has_the_winner_of_that(
     assert found.trial.name == winner
     assert "weights" in found.result.arrays
     assert client.get_run(parent_of(again)).data.tags.items() >= criterion.tags().items()
+
+
+def test_a_sweep_whose_run_cannot_be_created_leaves_no_log(store_uri, experiment, tiny, tmp_path, monkeypatch):
+    def away(*_, **__):
+        raise OSError("no answer")
+
+    monkeypatch.setattr(MlflowClient, "create_run", away)
+
+    with pytest.raises(RecordError, match="no answer"):
+        MlflowRecorder(store_uri, experiment, folder=tmp_path).open(header(), tiny, Provenance())
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def killed(store_uri, experiment, tiny, trial, layout, tmp_path):
+    """A sweep that was killed when a trial had ended and another had started, and what is known of it."""
+    ended, started = trial("ended", learning_rate=1.0), trial("started", learning_rate=2.0)
+    recorder = MlflowRecorder(store_uri, experiment, folder=tmp_path)
+    recorder.open(header(ended, started), tiny, Provenance())
+    recorder.record(Finished(trial=ended, result=done(**{"val/accuracy": 0.5}), layout=layout))
+    recorder.record(Started(trial=started))
+    recorder.close("KILLED")
+    return recorder, (ended, started)
+
+
+def test_a_resume_without_a_log_that_cannot_read_a_trial_leaves_all_as_it_was(
+    killed, store_uri, experiment, client, tiny, tmp_path
+):
+    recorder, trials = killed
+    next(tmp_path.glob("record-*.log")).unlink()
+    run_id = recorder.run_id(trials[0])
+    outcome = client.get_run(run_id).data.tags["outcome"]
+    client.set_tag(run_id, "outcome", "nonsense")
+    before = client.get_run(parent_of(recorder)).to_dictionary()
+
+    def resume():
+        past = find_past(store_uri, experiment, "a sweep")
+        again = MlflowRecorder(store_uri, experiment, folder=tmp_path)
+        return again, again.open(header(*trials), tiny, Provenance(), past)
+
+    with pytest.raises(RecordError, match="nonsense"):
+        resume()
+
+    assert list(tmp_path.glob("record-*.log")) == []
+    assert client.get_run(parent_of(recorder)).to_dictionary() == before
+    # and it can be resumed once the trial can be read
+    client.set_tag(run_id, "outcome", outcome)
+    again, known = resume()
+    again.close("FINISHED")
+    assert known.ended.keys() == {trials[0].key}
+
+
+@pytest.mark.parametrize("logged", [True, False])
+def test_a_resume_reads_the_runs_of_the_trials_once_and_writes_into_those_that_are_there(
+    logged, killed, store_uri, experiment, client, tiny, layout, tmp_path, monkeypatch
+):
+    recorder, trials = killed
+    if not logged:
+        next(tmp_path.glob("record-*.log")).unlink()
+    search, asked = MlflowClient.search_runs, []
+
+    def counting(self, experiments, wanted="", **options):
+        asked.append(wanted)
+        return search(self, experiments, wanted, **options)
+
+    monkeypatch.setattr(MlflowClient, "search_runs", counting)
+
+    past = find_past(store_uri, experiment, "a sweep")
+    again = MlflowRecorder(store_uri, experiment, folder=tmp_path)
+    again.open(header(*trials), tiny, Provenance(), past)
+    again.record(Finished(trial=trials[1], result=done(**{"val/accuracy": 0.75}), layout=layout))
+    again.close("FINISHED")
+
+    assert [wanted.split("`")[1] for wanted in asked] == ["sweep.key", "mlflow.parentRunId"]
+    runs = search(client, [client.get_experiment_by_name(experiment).experiment_id], f"tags.key = '{trials[0].key}'")
+    assert [run.info.run_id for run in runs] == [recorder.run_id(trials[0])]
+    assert f"/runs/{recorder.run_id(trials[0])})" in note(client.get_run(parent_of(recorder)))
