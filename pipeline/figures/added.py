@@ -9,8 +9,7 @@ import numpy as np
 from pipeline.config.figure import Drawn
 from pipeline.config.tables import FIGURES
 from pipeline.plan.plan import PlannedTrial
-from pipeline.record.drawings import TrialRecord
-from pipeline.record.protocol import Series
+from pipeline.results.curves import Series, TrialRecord
 from tasks.errors import SweepError
 from tasks.events import Result
 

@@ -21,8 +21,8 @@ from pipeline.figures.style import (
     shortened,
 )
 from pipeline.figures.trials import factor, with_unit
-from pipeline.record.drawings import TrialRecord
 from pipeline.results.criterion import is_share
+from pipeline.results.curves import TrialRecord
 from pipeline.results.statistics import LEVEL, students
 
 _LETTERS = 34

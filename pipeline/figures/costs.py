@@ -12,7 +12,7 @@ from matplotlib.collections import LineCollection
 from pipeline.config.settings import swept_values, text_of
 from pipeline.figures.style import LINES, SIDE_BY_SIDE, blank, captioned, label, legend_below, logarithmic
 from pipeline.figures.trials import by_kind, caption_of, diverged, loss_of, models, noun, used
-from pipeline.record.drawings import TrialRecord
+from pipeline.results.curves import TrialRecord
 
 # Wide enough for the numbers of a logarithmic axis that spans less than a decade.
 _MARGINS = {**SIDE_BY_SIDE, "left": 0.125, "wspace": 0.38}

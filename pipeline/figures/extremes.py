@@ -20,7 +20,7 @@ from pipeline.figures.style import (
     logarithmic,
 )
 from pipeline.figures.trials import caption_of, factor, noun, ranking_metric, ranking_value, value_text, with_unit
-from pipeline.record.drawings import TrialRecord
+from pipeline.results.curves import TrialRecord
 
 _COLUMNS, _LINES = 40, 2  # of a name above a panel
 _LINE = 0.037  # the height of a line of it, of the figure's

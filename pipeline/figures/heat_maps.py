@@ -23,7 +23,7 @@ from pipeline.figures.trials import (
     value_text,
     with_unit,
 )
-from pipeline.record.drawings import TrialRecord
+from pipeline.results.curves import TrialRecord
 
 _COLOUR_MAP = "cividis"
 _LARGEST, _WIDTH = 12, 125  # the largest size of a cell's text, and the width that the columns share

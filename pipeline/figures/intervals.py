@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pipeline.figures.settings import SettingRecord, by_setting, caption_of_settings
 from pipeline.figures.style import BLUE, INK, PURPLE, QUIET, VERMILION, blank, captioned, label, legend, shortened
 from pipeline.figures.trials import factor, with_unit
-from pipeline.record.drawings import TrialRecord
 from pipeline.results.comparisons import Comparison, against_best
+from pipeline.results.curves import TrialRecord
 
 _MOST = 20
 _LETTERS = 40

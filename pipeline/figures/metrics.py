@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.figures.style import LINES, blank, captioned, dots, label, legend
 from pipeline.figures.trials import caption_of_trial, factor, title_of_trial, with_unit
 from pipeline.plan.plan import PlannedTrial
-from pipeline.record.protocol import Series
+from pipeline.results.curves import Series
 from tasks.events import Result
 
 _MOST_PANELS, _MOST_CURVES = 4, 12  # more do not fit the legend of a panel

@@ -28,7 +28,7 @@ from pipeline.figures.trials import (
     used,
     with_unit,
 )
-from pipeline.record.drawings import TrialRecord
+from pipeline.results.curves import TrialRecord
 
 _COLOUR_MAP = "cividis"
 _MOST_TICKS, _LETTERS = 12, 20

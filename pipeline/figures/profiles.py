@@ -10,8 +10,8 @@ from pipeline.config.settings import swept_values
 from pipeline.figures.settings import SettingRecord, by_setting, caption_of_settings
 from pipeline.figures.style import COLOURS, blank, captioned, label, legend
 from pipeline.figures.trials import factor, with_unit
-from pipeline.record.drawings import TrialRecord
 from pipeline.results.criterion import is_share
+from pipeline.results.curves import TrialRecord
 
 PROBLEMS = ("loss", "regularizer", "model")
 """The keys that make different problems: profiles are over the values of the first of them that is swept."""

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from pipeline.figures.style import BLUE, INK, QUIET, SIDE_BY_SIDE, blank, captioned, label, logarithmic
 from pipeline.figures.trials import caption_of, factor, ranking_metric, with_unit
-from pipeline.record.drawings import TrialRecord
+from pipeline.results.curves import TrialRecord
 from pipeline.results.numbers import number
 
 _MOST_NAMES = 22  # more would overlap

@@ -12,8 +12,7 @@ import numpy as np
 
 from pipeline.config.settings import counted, setting_names
 from pipeline.figures.trials import caption_of, caption_of_draws, diverged
-from pipeline.record.drawings import TrialRecord
-from pipeline.record.protocol import Series
+from pipeline.results.curves import Series, TrialRecord
 from pipeline.results.repeats import Setting, ranked
 from pipeline.results.standing import as_setting
 from tasks.events import Outcome

@@ -15,8 +15,8 @@ from pipeline.config.tables import TABLES
 from pipeline.figures.settings import SettingRecord, by_setting, caption_of_settings
 from pipeline.figures.style import LINES, QUIET, blank, captioned, is_wide, label, legend_below, logarithmic
 from pipeline.figures.trials import EARLY, EARLY_NOTE, factor, with_unit
-from pipeline.record.drawings import TrialRecord
 from pipeline.results.criterion import is_share
+from pipeline.results.curves import TrialRecord
 
 _MOST_PANELS = 3
 _BARS = "bars: 95 % interval of the mean (BCa bootstrap)"

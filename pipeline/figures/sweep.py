@@ -15,7 +15,7 @@ from pipeline.figures.rungs import draw_rungs
 from pipeline.figures.settings import are_repeated, as_means
 from pipeline.figures.slices import draw_slices
 from pipeline.figures.trials import are_means
-from pipeline.record.drawings import TrialRecord
+from pipeline.results.curves import TrialRecord
 
 __all__ = ["FIGURES", "REPEATED", "RUNGS", "draw_sweep"]
 

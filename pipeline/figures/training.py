@@ -27,7 +27,7 @@ from pipeline.figures.style import (
 )
 from pipeline.figures.trials import caption_of_trial, title_of_trial
 from pipeline.plan.plan import PlannedTrial
-from pipeline.record.protocol import Series
+from pipeline.results.curves import Series
 from tasks.datasets.dataset import Dataset
 from tasks.events import Result
 

@@ -12,7 +12,7 @@ from pipeline.figures.one_dimensional import draw_one_dimensional
 from pipeline.figures.step_size import draw_step_size
 from pipeline.figures.training import draw_curves, draw_training
 from pipeline.plan.plan import PlannedTrial
-from pipeline.record.protocol import Series
+from pipeline.results.curves import Series
 from tasks.datasets.dataset import Dataset
 from tasks.events import Outcome, Result
 from tasks.studies.finite_difference import FiniteDifference

@@ -12,8 +12,8 @@ from matplotlib.colors import LogNorm, Normalize
 from pipeline.config.settings import counted, swept_values, text_of, used_values
 from pipeline.figures.style import is_wide
 from pipeline.plan.plan import PlannedTrial
-from pipeline.record.drawings import TrialRecord
 from pipeline.results.criterion import is_share
+from pipeline.results.curves import TrialRecord
 from pipeline.results.numbers import number
 from tasks.events import Outcome, Result
 

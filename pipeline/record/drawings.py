@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.plan.plan import PlannedTrial
-from pipeline.record.protocol import Drew, Recalled, Series
+from pipeline.record.protocol import Drew, Recalled
 from pipeline.reports import Finished, Searched
-from pipeline.results.standing import Standing
+from pipeline.results.curves import Series, TrialRecord
 from tasks.datasets.dataset import Dataset
 from tasks.events import Result
 
@@ -30,18 +30,6 @@ CURVE_POINTS = 200
 
 Images = Mapping[str, bytes]
 """The images of figures, by file name."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrialRecord:
-    """A trial of a sweep, with its standing and its curves, for the figures.
-
-    With more than one of ``repeats`` it is the mean of a setting.
-    """
-
-    standing: Standing
-    curves: Mapping[str, Series]
-    repeats: int = 1
 
 
 DrawSweep = Callable[[Sequence[TrialRecord]], Images]
@@ -129,15 +117,15 @@ class Drawings:
 
     def end(self, trial: PlannedTrial, result: Result) -> None:
         """Draw a trial that has ended; in a large sweep downsample its curves."""
-        parent, points = self._runs.parent, self._runs.runs[trial.key].points
+        parent, curves = self._runs.parent, self._runs.runs[trial.key].points.curves
         if parent is None:
             self._draw_trial(trial, result)
             return
         if self._draws(trial):
             for draw in self._quick:
-                self.draw(trial, draw, trial, result, points.series())
+                self.draw(trial, draw, trial, result, curves.series())
         if self._is_large and not parent.may_win(trial):
-            points.thin(CURVE_POINTS)
+            curves.thin(CURVE_POINTS)
 
     def end_sweep(self) -> None:
         """Draw the winner of a sweep, and the sweep."""
@@ -148,7 +136,7 @@ class Drawings:
             self._draw_trial(parent.winner.trial, parent.winner.result)  # it takes longest, so it comes first
         runs = self._runs.runs
         records = [
-            TrialRecord(standing=one, curves=runs[one.trial.key].points.series())
+            TrialRecord(standing=one, curves=runs[one.trial.key].points.curves.series())
             for one in parent.tally.ranking()
             if one.trial.key in runs
         ]
@@ -188,7 +176,7 @@ class Drawings:
         return not self._is_large or not trial.trial.task.trains
 
     def _draw_trial(self, trial: PlannedTrial, result: Result) -> None:
-        curves = self._runs.runs[trial.key].points.series()
+        curves = self._runs.runs[trial.key].points.curves.series()
         if self._figures.trial is not None:
             self.draw(trial, self._figures.trial, trial, result, curves, self._dataset.sample(SHOWN_EXAMPLES))
         if self._runs.parent is None or not self._draws(trial):

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, Self
 
-import numpy as np
-
 from pipeline.plan.plan import PlannedTrial
 from pipeline.reports import Layout, RecordedReport
 from pipeline.results.criterion import Criterion
@@ -21,14 +19,6 @@ CHECKPOINTS = "checkpoints"
 
 FOLDER = "folder"
 """The tag of a run that holds its working folder, to which relative paths in its config refer."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Series:
-    """One recorded curve: steps int64 ``(P,)`` ascending, values float64 ``(P,)``."""
-
-    steps: np.ndarray
-    values: np.ndarray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

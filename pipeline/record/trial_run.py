@@ -13,8 +13,9 @@ from pipeline.output import TrialOutput
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record import artifacts
 from pipeline.record.outbox import Block, Change, Outbox, point
-from pipeline.record.protocol import Opened, Recalled, Series
+from pipeline.record.protocol import Opened, Recalled
 from pipeline.reports import Failed, Finished, Progressed, Started
+from pipeline.results.curves import Curves, Series
 from pipeline.results.numbers import number
 from tasks.events import Curve, Outcome, Result
 
@@ -89,7 +90,7 @@ class TrialRun:
         """Write the end of a trial that ended by itself."""
         result, layout, change = finished.result, finished.layout, self._change
         change.points += self.points.end(result, now)
-        self.result = dataclasses.replace(result, arrays={}, metrics={**self.points.last(), **result.metrics})
+        self.result = dataclasses.replace(result, arrays={}, metrics={**self.points.curves.last(), **result.metrics})
         change.tags |= {"outcome": result.outcome.value, "outcome.step": str(result.step)}
         change.tags |= artifacts.layout_tags(layout)
         if result.message:
@@ -97,7 +98,7 @@ class TrialRun:
         change.key, change.arrays = self.trial.key, result.arrays
         message = f": {result.message}" if result.message else ""
         self._log(f"{result.outcome.value} at step {result.step}{message}", now)
-        numbers = (f"{name} {number(value, 6)}" for name, value in sorted(self.points.last().items()))
+        numbers = (f"{name} {number(value, 6)}" for name, value in sorted(self.points.curves.last().items()))
         self._log(f"at the end: {', '.join(numbers)}", now)
         place = f"place {layout.slot} of {layout.width}, {layout.threads} threads, {layout.blas}"
         self._log(f"computed on {layout.host}, {layout.device}: {place}", now)
@@ -135,16 +136,16 @@ class TrialRun:
 
 
 class RunPoints:
-    """Remembers the points of a run, so that a group that is retried writes none twice.
+    """Remembers the points of a run, its ``curves``, so that a group that is retried writes none twice.
 
     ``now`` is when the run started, in milliseconds since the epoch.
     """
 
     def __init__(self, now: int) -> None:
+        self.curves = Curves()
         self._last_arrival = now
         self._last: dict[str, int] = {}
         self._nans: dict[str, tuple[int, int]] = {}
-        self._series: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
 
     def add(self, curve: Curve, now: int) -> list[Block]:
         """Return the new points of ``curve``, which arrived at ``now``.
@@ -179,41 +180,8 @@ class RunPoints:
                     points.append(self._keep(point(metric, math.nan, time, step)))
         return points
 
-    def series(self) -> Mapping[str, Series]:
-        """Return all points so far as curves."""
-        return {
-            metric: Series(
-                steps=np.concatenate([steps for steps, _ in blocks]),
-                values=np.concatenate([values for _, values in blocks]),
-            )
-            for metric, blocks in self._series.items()
-        }
-
-    def thin(self, most: int) -> None:
-        """Downsample the curves of more than ``most`` points, if that of the training loss is one of them.
-
-        Of that curve the lowest and the last point of every stretch are kept; of the others the same steps. The last
-        ones are at the same steps in all repeats of a setting, whose curves are averaged where all have a point.
-        """
-        curves = self.series()
-        loss = curves.get("train/loss")
-        if loss is None or len(loss.steps) <= most:
-            return
-        steps, values = loss.steps, loss.values
-        stretches = np.array_split(np.arange(len(steps)), most // 2)
-        lowest = [stretch[np.argmin(values[stretch])] for stretch in stretches]
-        kept = steps[[*lowest, *(stretch[-1] for stretch in stretches)]]
-        for metric, one in curves.items():
-            if len(one.steps) > most:
-                same = np.isin(one.steps, kept)
-                self._series[metric] = [(one.steps[same], one.values[same])]
-
-    def last(self) -> dict[str, float]:
-        """Return the last value of each metric."""
-        return {metric: float(blocks[-1][1][-1]) for metric, blocks in self._series.items()}
-
     def _keep(self, block: Block) -> Block:
         metric, values, _, steps = block
         self._last[metric] = int(steps[-1])
-        self._series.setdefault(metric, []).append((steps, values))
+        self.curves.add(metric, Series(steps=steps, values=values))
         return block

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.config.packages import SOURCES
-from pipeline.record.protocol import Series
+from pipeline.results.curves import Series
 from pipeline.tracking.reader import RecordedRun
 from tasks.events import Outcome
 

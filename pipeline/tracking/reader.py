@@ -20,10 +20,11 @@ from pipeline.errors import RecordError
 from pipeline.record import artifacts
 from pipeline.record.drawings import DRAWN_TRIALS
 from pipeline.record.outbox import PACK_TAG
-from pipeline.record.protocol import FOLDER, Series
+from pipeline.record.protocol import FOLDER
 from pipeline.record.trial_run import INDEX_TAG
 from pipeline.reports import Layout
 from pipeline.results.criterion import Criterion
+from pipeline.results.curves import Series
 from pipeline.results.repeats import STOPPED, Repeat, Setting, rank, ranked
 from pipeline.tracking.connection import answering, children, connect
 from tasks.datasets.source import expanded

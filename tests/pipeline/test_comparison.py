@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from pipeline.record.protocol import Series
 from pipeline.reports import Layout
 from pipeline.reproduce.comparison import TOLERANCE, Equality, compare
+from pipeline.results.curves import Series
 from pipeline.tracking.reader import RecordedRun
 
 NAN, INF = float("nan"), float("inf")

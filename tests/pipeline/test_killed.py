@@ -33,7 +33,7 @@ def points_in_log(folder):
     for key, run in runs.runs.items():
         rows = [
             (name, step, 0.0 if np.isnan(value) else value, int(np.isnan(value)))
-            for name, one in run.points.series().items()
+            for name, one in run.points.curves.series().items()
             for step, value in zip(one.steps.tolist(), one.values.tolist(), strict=True)
         ]
         found[key] = sorted(rows)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.config.tables import added, faults
-from pipeline.record.protocol import Series
+from pipeline.results.curves import Series
 from tasks.errors import SweepError
 from tasks.events import Outcome, Result
 
@@ -31,7 +31,7 @@ class Crowd:
 
 def test_figures_of_a_package_are_drawn_of_trials_and_sweeps(site, trial):
     from pipeline.figures.drawing import all_figures, sweep_figures
-    from pipeline.record.drawings import TrialRecord
+    from pipeline.results.curves import TrialRecord
     from pipeline.results.standing import Standing
 
     rows = "[descent_sweeps.figures]\nline = warm_losses:Line\ncrowd = warm_losses:Crowd\n"

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.record.drawings import TrialRecord
-from pipeline.record.protocol import Series
+from pipeline.results.curves import Series, TrialRecord
 from pipeline.results.standing import Standing
 from tasks.events import Outcome
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.figures.costs import draw_costs
-from pipeline.record.protocol import Series
+from pipeline.results.curves import Series
 from tasks.events import Outcome
 
 

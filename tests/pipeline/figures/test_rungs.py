@@ -9,9 +9,8 @@ from PIL import Image
 from pipeline.figures.rungs import _draw_counts, _limits, draw_rungs
 from pipeline.figures.style import blank
 from pipeline.figures.sweep import draw_sweep
-from pipeline.record.drawings import TrialRecord
-from pipeline.record.protocol import Series
 from pipeline.results.criterion import Criterion
+from pipeline.results.curves import Series, TrialRecord
 from tasks.events import Outcome
 
 

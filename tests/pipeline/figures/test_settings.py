@@ -16,12 +16,10 @@ from pipeline.figures.settings import are_repeated, as_means, by_setting, captio
 from pipeline.figures.slices import draw_slices
 from pipeline.figures.sweep import FIGURES, REPEATED, draw_sweep
 from pipeline.figures.trials import caption_of, caption_of_draws
-from pipeline.record.drawings import TrialRecord
-from pipeline.record.protocol import Series
-from pipeline.record.trial_run import RunPoints
+from pipeline.results.curves import Curves, Series, TrialRecord
 from pipeline.results.standing import Standing
 from pipeline.results.statistics import students, summarize
-from tasks.events import Curve, Outcome
+from tasks.events import Outcome
 
 ADAM, SGD = {"optimizer": {"name": "adam"}}, {"optimizer": {"name": "sgd"}}
 
@@ -211,11 +209,10 @@ def test_a_setting_that_was_stopped_is_not_said_to_be_as_good_as_the_best(repeat
 def test_thin_curves_of_repeats_have_steps_in_common_over_their_whole_length():
     repeats = []
     for seed in range(5):
-        run = RunPoints(0)
-        loss = np.random.default_rng(seed).standard_normal(1000)
-        run.add(Curve(trial=0, steps=np.arange(1, 1001), metrics={"train/loss": loss}), 1)
-        run.thin(200)
-        repeats.append(run.series()["train/loss"])
+        curves, loss = Curves(), np.random.default_rng(seed).standard_normal(1000)
+        curves.add("train/loss", Series(steps=np.arange(1, 1001), values=loss))
+        curves.thin(200)
+        repeats.append(curves.series()["train/loss"])
 
     steps, values = mean_curve(repeats)
 

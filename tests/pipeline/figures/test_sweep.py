@@ -16,9 +16,8 @@ from pipeline.figures.style import blank
 from pipeline.figures.sweep import FIGURES, draw_sweep
 from pipeline.figures.training import draw_curves
 from pipeline.figures.trials import by_kind, models
-from pipeline.record.drawings import TrialRecord
-from pipeline.record.protocol import Series
 from pipeline.results.criterion import Criterion
+from pipeline.results.curves import Series, TrialRecord
 from pipeline.results.standing import Standing
 from tasks.events import Outcome, Result
 from tests.pipeline.figures.rows import rows

@@ -12,7 +12,7 @@ from pipeline.figures.filters import draw_filters
 from pipeline.figures.pictures import is_image, write_above
 from pipeline.figures.style import blank, sheet
 from pipeline.figures.trial import draw, draw_quickly
-from pipeline.record.protocol import Series
+from pipeline.results.curves import Series
 from tasks.datasets.dataset import Split, make_dataset
 from tasks.events import Outcome, Result
 

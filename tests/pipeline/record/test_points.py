@@ -88,7 +88,7 @@ def test_series_are_the_points_in_order():
     run.add(curve([1, 2], loss=[3, 2]), 1)
     run.add(curve([3], loss=[1]), 2)
 
-    series = run.series()["loss"]
+    series = run.curves.series()["loss"]
 
     assert series.steps.tolist() == [1, 2, 3]
     assert series.values.tolist() == [3, 2, 1]
@@ -98,9 +98,9 @@ def test_a_thin_curve_keeps_the_lowest_and_the_last_point_of_every_stretch_and_t
     run, loss = RunPoints(0), np.random.default_rng(0).standard_normal(1000)
     run.add(curve(range(1, 1001), **{"train/loss": loss, "examples": np.arange(1000), "early": [1.0] + [NAN] * 999}), 1)
 
-    run.thin(8)
+    run.curves.thin(8)
 
-    thin, examples, early = (run.series()[name] for name in ("train/loss", "examples", "early"))
+    thin, examples, early = (run.curves.series()[name] for name in ("train/loss", "examples", "early"))
     assert thin.values.tolist() == [value for part in np.split(loss, 4) for value in (part.min(), part[-1])]
     assert thin.values.tolist() == loss[thin.steps - 1].tolist()
     assert examples.steps.tolist() == thin.steps.tolist()
