@@ -86,11 +86,12 @@ class Runs:
         """Apply an entry of the log, whose time is ``now`` (milliseconds since the epoch)."""
         match entry:
             case Started() | Progressed() | Printed() | Finished() | Failed():
-                self._report(entry, now)
+                started = entry if isinstance(entry, Started) else Started(trial=entry.trial)
+                self._run(started, now).take(entry, now)
+                self._count(entry)
             case Retried():
-                error = f"{entry.error}; from step {entry.step}"
                 for trial in entry.trials:
-                    self._run(Started(trial=trial), now).retry(entry.attempt, error, now)
+                    self._run(Started(trial=trial), now).take(entry, now)
             case Drew() | Trained():
                 self._attach(entry)
             case Recalled():
@@ -122,17 +123,7 @@ class Runs:
             names.append(f"{self.parent.sweep.name} ({self.parent.id})")
         return names
 
-    def _report(self, report: TrialReport, now: int) -> None:
-        run = self._run(report if isinstance(report, Started) else Started(trial=report.trial), now)
-        match report:
-            case Progressed():
-                run.add(report, now)
-            case Printed(text=text):
-                run.output.add(text)
-            case Finished():
-                run.finish(report, now)
-            case Failed():
-                run.fail(report, now)
+    def _count(self, report: TrialReport) -> None:
         if self.parent is not None:
             self.parent.count(report)
 
@@ -156,8 +147,7 @@ class Runs:
         run = self.runs[recalled.trial.key] = TrialRun(recalled.run_id, recalled.trial, self.outbox, now)
         self.names.add(run.id)
         run.recall(recalled)
-        if self.parent is not None:
-            self.parent.count(Finished(trial=recalled.trial, result=recalled.result, layout=recalled.layout))
+        self._count(Finished(trial=recalled.trial, result=recalled.result, layout=recalled.layout))
 
     def _attach(self, entry: Drew | Trained) -> None:
         run = self.opened.parent if entry.trial is None else self.runs[entry.trial.key].id

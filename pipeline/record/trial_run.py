@@ -14,7 +14,7 @@ from pipeline.plan.plan import PlannedTrial
 from pipeline.record import artifacts
 from pipeline.record.outbox import Block, Change, Outbox, point
 from pipeline.record.protocol import Opened, Recalled
-from pipeline.reports import Failed, Finished, Progressed, Started
+from pipeline.reports import Failed, Finished, Layout, Printed, Progressed, Retried, Started, TrialReport
 from pipeline.results.curves import Curves, Series
 from pipeline.results.numbers import number
 from tasks.events import Curve, Outcome, Result
@@ -77,18 +77,34 @@ class TrialRun:
             self.points.add(curve, self._began)
         self.points.end(recalled.result, self._began)
 
-    def retry(self, attempt: int, error: str, now: int) -> None:
-        """Write that the trial is retried after an error."""
-        self._log(f"attempt {attempt}, after: {error}", now)
-        self._change.tags |= {"attempts": str(attempt), f"attempt.{attempt - 1}.error": error}
+    def take(self, report: TrialReport | Retried, now: int) -> None:
+        """Write a report of the trial."""
+        match report:
+            case Progressed(curve=curve):
+                self._change.points += self.points.add(curve, now)
+            case Printed(text=text):
+                self.output.add(text)
+            case Finished():
+                self._finish(report.result, report.layout, now)
+            case Failed(error=error):
+                self._change.tags |= {"outcome": Outcome.FAILED.value, "outcome.message": error}
+                self._log(f"{Outcome.FAILED.value}: {error}", now)
+                self._outbox.add_texts(self.id, {artifacts.TRACEBACK: report.traceback})
+                self._end("FAILED", now)
+            case Retried(attempt=attempt):
+                error = f"{report.error}; from step {report.step}"
+                self._log(f"attempt {attempt}, after: {error}", now)
+                self._change.tags |= {"attempts": str(attempt), f"attempt.{attempt - 1}.error": error}
 
-    def add(self, progressed: Progressed, now: int) -> None:
-        """Write the new points of a curve."""
-        self._change.points += self.points.add(progressed.curve, now)
+    def kill(self, now: int, why: str = "") -> None:
+        """Write the end of a trial that was killed."""
+        self._change.tags |= {"outcome": "killed"} | ({"outcome.message": why} if why else {})
+        self._log("killed: its sweep was stopped", now)
+        self._end("KILLED", now)
 
-    def finish(self, finished: Finished, now: int) -> None:
+    def _finish(self, result: Result, layout: Layout, now: int) -> None:
         """Write the end of a trial that ended by itself."""
-        result, layout, change = finished.result, finished.layout, self._change
+        change = self._change
         change.points += self.points.end(result, now)
         self.result = dataclasses.replace(result, arrays={}, metrics={**self.points.curves.last(), **result.metrics})
         change.tags |= {"outcome": result.outcome.value, "outcome.step": str(result.step)}
@@ -103,19 +119,6 @@ class TrialRun:
         place = f"place {layout.slot} of {layout.width}, {layout.threads} threads, {layout.blas}"
         self._log(f"computed on {layout.host}, {layout.device}: {place}", now)
         self._end("FAILED" if result.outcome is Outcome.FAILED else "FINISHED", now)
-
-    def fail(self, failed: Failed, now: int) -> None:
-        """Write the end of a trial that raised, or was lost with its worker."""
-        self._change.tags |= {"outcome": Outcome.FAILED.value, "outcome.message": failed.error}
-        self._log(f"{Outcome.FAILED.value}: {failed.error}", now)
-        self._outbox.add_texts(self.id, {artifacts.TRACEBACK: failed.traceback})
-        self._end("FAILED", now)
-
-    def kill(self, now: int, why: str = "") -> None:
-        """Write the end of a trial that was killed."""
-        self._change.tags |= {"outcome": "killed"} | ({"outcome.message": why} if why else {})
-        self._log("killed: its sweep was stopped", now)
-        self._end("KILLED", now)
 
     def _end(self, status: str, now: int) -> None:
         """End the run, with the trial's log and its output if there is any; forget these two."""
