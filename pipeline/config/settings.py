@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 from pipeline.config.schema import NUMBERS, describe_trial
@@ -177,6 +177,19 @@ def param_of(value: Any) -> str:
     ('svm', '1.0', 'null')
     """
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of a config with their keys.
+
+    >>> dict(flat({"strategy": {"name": "local", "scale": 0.001}, "steps": 10}))
+    {'strategy.name': 'local', 'strategy.scale': 0.001, 'steps': 10}
+    """
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def counted(count: int, noun: str) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 import yaml
 
 from pipeline.address import redact
-from pipeline.config.settings import param_of
+from pipeline.config.settings import flat, param_of
 from pipeline.errors import RecordError
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record.protocol import Data
@@ -67,8 +67,8 @@ def params(config: Mapping[str, Any]) -> dict[str, str]:
     {'strategy': 'local', 'strategy.scale': '0.001', 'batch_size': 'null'}
     """
     note = f" ... (whole in {CONFIG})"
-    flat = _flat("", trial_config(config))
-    return {key.removesuffix(".name"): shorten(text, LONGEST_PARAM, note) for key, text in flat}
+    texts = {key.removesuffix(".name"): param_of(value) for key, value in flat(trial_config(config))}
+    return {key: shorten(text, LONGEST_PARAM, note) for key, text in texts.items()}
 
 
 def run_tags(provenance: Mapping[str, str], overrides: Sequence[str], data: Data) -> dict[str, str]:
@@ -224,11 +224,3 @@ def _json(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if value is None or isinstance(value, str | int | float) else str(value)
-
-
-def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _flat(f"{prefix}.{key}" if prefix else str(key), inner)
-    else:
-        yield prefix, param_of(value)

@@ -6,11 +6,11 @@ import dataclasses
 import enum
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from pipeline.config.packages import SOURCES
+from pipeline.config.settings import flat
 from pipeline.results.curves import Series
 from pipeline.tracking.reader import RecordedRun
 from tasks.events import Outcome
@@ -172,7 +172,7 @@ def _incomparable(name: str, why: str) -> Difference:
 
 def _circumstances(run: RecordedRun) -> Iterator[tuple[str, str]]:
     """Yield the circumstances of a run that may cause or explain a difference."""
-    yield from (("config." + name, text) for name, text in _flat("", run.config))
+    yield from ((f"config.{name}", str(value)) for name, value in flat(run.config))
     yield from ((name, run.tags[name]) for name in _CIRCUMSTANCES if name in run.tags)
     yield from ((name, text) for name, text in run.tags.items() if name.startswith(_KINDS))
     yield "dataset digest", run.tags.get("dataset.digest", "none")
@@ -184,11 +184,3 @@ def _circumstances(run: RecordedRun) -> Iterator[tuple[str, str]]:
 _OUTCOME = ("outcome", "outcome.step")
 _KINDS = ("version.", SOURCES, "environment.")
 _CIRCUMSTANCES = ("key", "git.commit", "git.dirty", "python", "platform", "cpu", "blas")
-
-
-def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _flat(f"{prefix}.{key}" if prefix else str(key), inner)
-    else:
-        yield prefix, str(value)
