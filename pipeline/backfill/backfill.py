@@ -14,7 +14,7 @@ from pipeline.address import absolute, redact, unreachable
 from pipeline.errors import RecordError
 from pipeline.record.artifacts import read_tag
 from pipeline.record.log import DamagedError, Log
-from pipeline.record.protocol import Opened, Resumed
+from pipeline.record.protocol import Opened
 from pipeline.record.runs import Runs
 from pipeline.tracking.connection import WRITE_VARIABLES, answering, connect, http_variables, lacks_tables
 from pipeline.tracking.relocation import LOG_TAG
@@ -98,7 +98,7 @@ def _address(path: Path) -> str:
     # Of a damaged log what follows is lost, a later address too.
     with contextlib.closing(Log.open(path)) as log, contextlib.suppress(DamagedError):
         for _, entry in log.read():
-            uri = entry.uri if isinstance(entry, Opened | Resumed) else uri
+            uri = entry.uri if isinstance(entry, Opened) else uri
     if "***" in uri:
         raise RecordError(f"--tracking-uri must be given: a log holds no password, its store was {uri}")
     return uri

@@ -115,10 +115,11 @@ class Data:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """A record was opened: the first entry of a log.
+    """A record was opened: the first entry of a log, and one of each process that resumes its sweep.
 
     ``log`` identifies the log. ``uri`` is the store's address without credentials. ``parent`` is the id of the
-    sweep's parent run. For a lone trial ``parent`` is empty and ``sweep`` is None.
+    sweep's parent run. For a lone trial ``parent`` is empty and ``sweep`` is None. The ``provenance`` is that of this
+    process; the trials that were running in the process before were killed.
     """
 
     log: str
@@ -127,18 +128,6 @@ class Opened:
     parent: str
     sweep: SweepHeader | None
     data: Data
-    provenance: Provenance
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resumed:
-    """Another process has resumed the sweep, with its own provenance; the trials that were running were killed.
-
-    ``uri`` is the store's present address without credentials.
-    """
-
-    uri: str
-    sweep: SweepHeader
     provenance: Provenance
 
 
@@ -187,7 +176,7 @@ class Closed:
 
 def ranked_by(entry: object, criterion: Criterion) -> object:
     """Return an entry with this criterion: a process that resumes a sweep may rank its trials by another one."""
-    if isinstance(entry, Opened | Resumed) and entry.sweep is not None:
+    if isinstance(entry, Opened) and entry.sweep is not None:
         return dataclasses.replace(entry, sweep=dataclasses.replace(entry.sweep, criterion=criterion))
     return entry
 

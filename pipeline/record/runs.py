@@ -13,7 +13,7 @@ from pipeline.plan.plan import PlannedTrial
 from pipeline.plan.repeats import point_of
 from pipeline.record import artifacts
 from pipeline.record.outbox import PACK_ABOVE, Outbox, point
-from pipeline.record.protocol import Closed, Drew, Opened, Recalled, Resumed, SweepHeader, Trained
+from pipeline.record.protocol import Closed, Drew, Opened, Recalled, SweepHeader, Trained
 from pipeline.record.trial_run import TrialRun
 from pipeline.reports import (
     Decided,
@@ -96,7 +96,7 @@ class Runs:
                 self._attach(entry)
             case Recalled():
                 self._recall(entry, now)
-            case Resumed():
+            case Opened():
                 self._resume(entry, now)
             case Closed(status=status):
                 self._close(status, now)
@@ -157,8 +157,8 @@ class Runs:
         else:
             change.files |= {f"{artifacts.FIGURES}/{_checked_path(name)}": image for name, image in entry.files.items()}
 
-    def _resume(self, resumed: Resumed, now: int) -> None:
-        if self.parent is None:
+    def _resume(self, opened: Opened, now: int) -> None:
+        if self.parent is None or opened.sweep is None:
             raise RecordError("only a sweep can be resumed, got the log of a lone trial")
         for run in self.runs.values():
             if not run.ended:
@@ -166,9 +166,8 @@ class Runs:
         ended = self.results()
         for key in self.runs.keys() - ended.keys():
             del self.runs[key]
-        sweep, provenance = resumed.sweep, resumed.provenance
-        self.opened = dataclasses.replace(self.opened, uri=resumed.uri, sweep=sweep, provenance=provenance)
-        self.parent.resume(self.opened, sweep)
+        self.opened = opened
+        self.parent.resume(opened, opened.sweep)
         self.closed = False
 
     def _close(self, status: str, now: int) -> None:

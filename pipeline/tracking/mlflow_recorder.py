@@ -29,7 +29,6 @@ from pipeline.record.protocol import (
     Opened,
     Past,
     Provenance,
-    Resumed,
     SweepHeader,
     ranked_by,
 )
@@ -196,7 +195,8 @@ class MlflowRecorder:
         tags = {name: tags[name] for name in PLACE_TAGS if name in tags} | sweep.criterion.tags()
         tags |= {LOG_TAG: str(self._log.path or ""), ENTRIES_TAG: str(min(stored, entries))}
         adopt(store, past, tags, ours=self._runs.names)
-        self._record(Resumed(uri=redact(self.uri), sweep=sweep, provenance=provenance), _now())
+        opened = dataclasses.replace(self._runs.opened, uri=redact(self.uri), sweep=sweep, provenance=provenance)
+        self._record(opened, _now())
         parent = self._runs.parent
         assert parent is not None, "only a sweep is resumed"
         return dataclasses.replace(
@@ -223,7 +223,7 @@ class MlflowRecorder:
         try:
             for now, logged in log.read():
                 entry = ranked_by(logged, criterion)
-                if isinstance(entry, Opened):
+                if isinstance(entry, Opened) and log.entries == 1:
                     self._follow(entry)
                 else:
                     self._runs.apply(entry, now)

@@ -19,7 +19,7 @@ from pipeline.errors import RecordError
 from pipeline.plan.plan import PlannedTrial, Progress
 from pipeline.raised import Raised
 from pipeline.record.log import Codec, DamagedError, Log
-from pipeline.record.protocol import Closed, Data, Drew, Opened, Provenance, Recalled, Resumed, Trained
+from pipeline.record.protocol import Closed, Data, Drew, Opened, Provenance, Recalled, Trained
 from pipeline.reports import (
     Checkpointed,
     Decided,
@@ -82,7 +82,6 @@ def entries(trial, layout):
         Progressed(trial=one, curve=odd),
         Printed(trial=one, text="epoch 1\n"),
         Retried(trials=(one, other), attempt=2, step=3, parts=1, error="lost", alone=(1, 3)),
-        Resumed(uri="sqlite:///elsewhere.db", sweep=header(one, other), provenance=provenance),
         Recalled(trial=other, run_id="3" * 32, curves=(odd,), result=result, layout=layout),
         Finished(trial=one, result=result, layout=layout),
         Failed(trial=other, error="ValueError: bad", traceback="...", raised=Raised(error="bad", traceback="...")),
@@ -234,7 +233,7 @@ def test_what_a_damage_has_cut_off_is_gone_once_the_log_goes_on(path, entries):
 def test_entries_put_in_another_order_are_noticed(path):
     entries = [Closed(status=status) for status in ("FINISHED", "FINISHED", "KILLED")]
     whole = write(path, entries)
-    begin = len(b"descent-sweeps log 3\n")
+    begin = len(b"descent-sweeps log 4\n")
     size = (len(whole) - begin - len("KILLED") + len("FINISHED")) // 3
 
     path.write_bytes(whole[: begin + size] + whole[begin + 2 * size :])
@@ -298,7 +297,7 @@ def test_a_strange_entry_is_refused(content):
 
 def test_a_strange_entry_with_a_right_checksum_is_damage(path, entries):
     whole = write(path, entries[:1])
-    before, body = hashlib.sha256(b"descent-sweeps log 3\n").digest(), Codec().encode(0, entries[0])
+    before, body = hashlib.sha256(b"descent-sweeps log 4\n").digest(), Codec().encode(0, entries[0])
     last = hashlib.sha256(before + struct.pack(">Q", len(body)) + body).digest()
     for content in STRANGE:
         length = struct.pack(">Q", len(content))

@@ -8,7 +8,7 @@ import pytest
 from pipeline.output import LONGEST_OUTPUT
 from pipeline.record.artifacts import CONFIG, LONGEST_NAME, LONGEST_TAG, OVERRIDES, SIGNATURE
 from pipeline.record.outbox import PACK_ABOVE, PACK_TAG
-from pipeline.record.protocol import Closed, Data, Drew, Opened, Provenance, Recalled, Resumed
+from pipeline.record.protocol import Closed, Data, Drew, Opened, Provenance, Recalled
 from pipeline.record.runs import Runs
 from pipeline.record.trial_run import OUTPUT
 from pipeline.reports import Finished, Printed, Searched, Started, Told
@@ -42,11 +42,6 @@ def searched(*numbers):
     )
 
 
-def resumed(*trials, name="one trial on tiny"):
-    sweep = dataclasses.replace(header(*trials), name=name)
-    return Resumed(uri="sqlite:///mlflow.db", sweep=sweep, provenance=Provenance())
-
-
 def test_no_run_has_the_name_of_one_that_was_lost_with_the_end_of_the_log(opened, trial):
     one, lost, other = trial(), trial(), trial()
     whole, rest = Runs(opened(one, lost, other), "1"), Runs(opened(one, lost, other), "1")
@@ -72,7 +67,7 @@ def test_a_log_whose_sweep_was_resumed_under_another_ranking_is_read_to_its_end(
         runs.apply(Finished(trial=one, result=result, layout=layout), number)
 
     sweep = dataclasses.replace(opening.sweep, criterion=Criterion(over=over))
-    runs.apply(Resumed(uri=opening.uri, sweep=sweep, provenance=Provenance()), 4)
+    runs.apply(dataclasses.replace(opening, sweep=sweep), 4)
     runs.apply(Finished(trial=fourth, result=done(**{"val/accuracy": scores[fourth.key]}), layout=layout), 5)
     runs.apply(Closed(status="FINISHED"), 6)
 
@@ -134,7 +129,8 @@ def test_a_search_that_is_resumed_from_its_first_trial_is_still_the_sweep_that_i
     trials = [trial(learning_rate=float(rate)) for rate in (1, 2)]
     runs = Runs(opened(*trials), "1")
 
-    runs.apply(resumed(trials[0]), 5)
+    resumed = dataclasses.replace(header(trials[0]), name="one trial on tiny")
+    runs.apply(dataclasses.replace(runs.opened, sweep=resumed), 5)
 
     assert runs.parent.sweep.name == header().name
     assert runs.parent.sweep.trials == tuple(trials)
