@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from pipeline.config.schema import parse
@@ -56,8 +56,7 @@ def abandon(uri: str, sweep: Past) -> None:
     """End the unended runs of a sweep, which no process computes any more, as KILLED."""
     client = connect(uri, create=True)
     with answering(uri):
-        for run_id in sweep.unended:
-            _kill(client, run_id, "its process ended without recording an end, and the sweep was not resumed")
+        _kill(client, sweep.unended, "its process ended without recording an end, and the sweep was not resumed")
 
 
 def adopt(store: Store, past: Past, tags: Mapping[str, str], *, ours: Collection[str]) -> None:
@@ -69,16 +68,14 @@ def adopt(store: Store, past: Past, tags: Mapping[str, str], *, ours: Collection
     store.client.update_run(past.run_id, status="RUNNING")
     store.set_tags(past.run_id, tags)
     kept = {past.run_id, *(store.ids.get(name) for name in ours)}
-    for run_id in past.unended:
-        if run_id not in kept:
-            _kill(store.client, run_id, RESUMED)
+    _kill(store.client, [run_id for run_id in past.unended if run_id not in kept], RESUMED)
 
 
-def _kill(client: MlflowClient, run_id: str, why: str) -> None:
-    """End a run as KILLED."""
-    client.set_tag(run_id, "outcome", "killed")
-    client.set_tag(run_id, "outcome.message", why)
-    client.set_terminated(run_id, "KILLED")
+def _kill(client: MlflowClient, run_ids: Iterable[str], why: str) -> None:
+    for run_id in run_ids:
+        client.set_tag(run_id, "outcome", "killed")
+        client.set_tag(run_id, "outcome.message", why)
+        client.set_terminated(run_id, "KILLED")
 
 
 def recall(store: Store, run_id: str) -> Recalled:

@@ -257,7 +257,8 @@ def test_a_resume_without_a_log_that_cannot_read_a_trial_leaves_all_as_it_was(
     killed, store_uri, experiment, client, tiny, tmp_path
 ):
     recorder, trials = killed
-    next(tmp_path.glob("record-*.log")).unlink()
+    (log,) = tmp_path.glob("record-*.log")
+    log.unlink()
     run_id = recorder.run_id(trials[0])
     outcome = client.get_run(run_id).data.tags["outcome"]
     client.set_tag(run_id, "outcome", "nonsense")
@@ -286,7 +287,8 @@ def test_a_resume_reads_the_runs_of_the_trials_once_and_writes_into_those_that_a
 ):
     recorder, trials = killed
     if not logged:
-        next(tmp_path.glob("record-*.log")).unlink()
+        (log,) = tmp_path.glob("record-*.log")
+        log.unlink()
     search, asked = MlflowClient.search_runs, []
 
     def counting(self, experiments, wanted="", **options):
