@@ -124,7 +124,7 @@ class Drawings:
         if self._draws(trial):
             for draw in self._quick:
                 self.draw(trial, draw, trial, result, curves.series())
-        if self._is_large and not parent.may_win(trial):
+        if self._is_large and not parent.best.may_win(trial):
             curves.thin(CURVE_POINTS)
 
     def end_sweep(self) -> None:
@@ -132,8 +132,8 @@ class Drawings:
         parent = self._runs.parent
         if parent is None:
             return
-        if parent.winner is not None:
-            self._draw_trial(parent.winner.trial, parent.winner.result)  # it takes longest, so it comes first
+        if parent.best.winner is not None:
+            self._draw_trial(parent.best.winner.trial, parent.best.winner.result)  # it takes longest, so it comes first
         runs = self._runs.runs
         records = [
             TrialRecord(standing=one, curves=runs[one.trial.key].points.curves.series())

@@ -29,8 +29,8 @@ from pipeline.reports import (
     TrialReport,
 )
 from pipeline.results import decisions, proposals, summary
+from pipeline.results.best import BestResults
 from pipeline.results.page import SETTING_TAG, Subject, describe
-from pipeline.results.repeats import rank
 from pipeline.results.tally import Tally
 from tasks.events import Outcome, Result
 
@@ -183,8 +183,8 @@ class SweepRun:
     """A sweep's parent run: its description while the sweep runs, and the result table and the winner at its end.
 
     ``runs`` are those of the trials that have started, by key; ``experiment`` is the id of the experiment in the store.
-    ``decided`` are the decisions at rungs, in order, ``proposed`` the overrides of a search's proposals, in the batches
-    in which they were made.
+    ``best`` are the results that may win, ``decided`` the decisions at rungs, in order, ``proposed`` the overrides of a
+    search's proposals, in the batches in which they were made.
     """
 
     def __init__(
@@ -192,7 +192,7 @@ class SweepRun:
     ) -> None:
         self.id = opened.parent
         self.tally = Tally(sweep.trials, sweep.criterion)
-        self._best_results: dict[str, Finished] = {}  # the best result of each setting that may win
+        self.best = BestResults(self.tally)
         self.searched: Searched | None = None
         self.decided: list[Decided] = []
         self.proposed: list[Sequence[Sequence[str]]] = []
@@ -208,7 +208,7 @@ class SweepRun:
         self.tally.add([report.trial])  # a search may have proposed it since
         standing = self.tally.count(report)
         if isinstance(report, Finished) and standing.score > float("-inf"):
-            self._keep_best(report)
+            self.best.add(report)
 
     def write(self, report: object, now: int) -> None:
         """Write what was planned, decided, searched or measured; other reports are in the log only."""
@@ -226,16 +226,6 @@ class SweepRun:
                     self.proposed.append(new)
                 self.searched = report.after(self.searched)
                 change.tags |= proposals.tags(self.searched)
-
-    @property
-    def winner(self) -> Finished | None:
-        """The best result of the best setting."""
-        return self._best_results[min(self._best_results, key=self.tally.rank_key)] if self._best_results else None
-
-    def may_win(self, trial: PlannedTrial) -> bool:
-        """Return whether a trial is the best of a setting that may win."""
-        first = self._best_results.get(self.tally.setting_of(trial))
-        return first is not None and first.trial.key == trial.key
 
     def setting(self, trial: PlannedTrial) -> dict[str, str]:
         """Return the tags that say which setting a trial repeats, and of a search which proposal it is."""
@@ -260,9 +250,7 @@ class SweepRun:
         for key, run in self._runs.items():
             if run.result is not None:
                 self.tally.add_ended(key, run.result)
-        kept, self._best_results = self._best_results, {}  # by another ranking they may be other settings
-        for result in kept.values():
-            self._keep_best(result)
+        self.best = self.best.ranked_by(self.tally)
 
     def refresh(self, seconds: float) -> None:
         """Write the description again if the last one is ``seconds`` old."""
@@ -310,16 +298,6 @@ class SweepRun:
         if self.searched is not None:
             change.files |= artifacts.table_files("proposals", proposals.rows(self.searched))
         return ids
-
-    def _keep_best(self, report: Finished) -> None:
-        """Keep a result if it is the best of its setting; of the settings that have ended, keep only the best one's."""
-        key = self.tally.setting_of(report.trial)
-        known = self._best_results.get(key, report)
-        self._best_results[key] = min(known, report, key=lambda one: rank(self.tally.standings[one.trial.key]))
-        if self.tally.has_ended(key):
-            ended = {other for other in self._best_results if self.tally.has_ended(other)}
-            for worse in ended - {min(ended, key=self.tally.rank_key)}:
-                del self._best_results[worse]
 
 
 def _checked_path(name: str) -> str:

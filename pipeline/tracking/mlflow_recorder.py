@@ -287,10 +287,10 @@ class MlflowRecorder:
     def _register_winner(self) -> None:
         """Register the winner of a sweep as a model, while figures are drawn."""
         parent = self._runs.parent
-        if not self._register_model or parent is None or parent.winner is None:
+        if not self._register_model or parent is None or parent.best.winner is None:
             return
         name = re.sub(r"[^\w-]+", "-", f"{self._experiment}-{self._dataset.name}")
-        entry = trained_model(parent.winner, name, self._dataset, summary.standing_for(parent.tally))
+        entry = trained_model(parent.best.winner, name, self._dataset, summary.standing_for(parent.tally))
         if entry is not None:
             self._record(entry, _now())
             self._exporter.flush()

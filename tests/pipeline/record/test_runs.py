@@ -71,7 +71,7 @@ def test_a_log_whose_sweep_was_resumed_under_another_ranking_is_read_to_its_end(
     runs.apply(Finished(trial=fourth, result=done(**{"val/accuracy": scores[fourth.key]}), layout=layout), 5)
     runs.apply(Closed(status="FINISHED"), 6)
 
-    assert runs.parent.winner.trial.key == third.key
+    assert runs.parent.best.winner.trial.key == third.key
 
 
 def test_a_run_that_is_older_than_the_log_goes_by_its_id_in_the_store(opened, trial, layout):

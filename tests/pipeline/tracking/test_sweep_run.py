@@ -176,7 +176,7 @@ def test_repeats_are_one_row_the_parent_has_their_interval_and_the_winner_is_of_
         recorder.record(Started(trial=one))
         recorder.record(Finished(trial=one, result=done(**{"val/accuracy": value}), layout=layout))
     recorder.close("FINISHED")
-    winner = recorder._runs.parent.winner
+    winner = recorder._runs.parent.best.winner
 
     parent = client.get_run(parent_of(recorder))
     assert (winner.trial.name, parent.data.tags["best.setting"]) == ("steady 1", "gradient lr=1")
@@ -223,7 +223,7 @@ def test_a_sweep_that_is_resumed_under_another_ranking_has_the_winner_of_that(
     again.open(dataclasses.replace(header(*trials), criterion=criterion), tiny, Provenance(), past)
     again.close("FINISHED")
 
-    found = again._runs.parent.winner
+    found = again._runs.parent.best.winner
     assert found.trial.name == winner
     assert "weights" in found.result.arrays
     assert client.get_run(parent_of(again)).data.tags.items() >= criterion.tags().items()
