@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import dataclasses
 import functools
 import hashlib
 import io
 import json
-import math
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -36,9 +34,6 @@ FIGURES = "figures"
 
 NOTE = "mlflow.note.content"
 """The tag that MLflow's UI shows as a run's description, in Markdown."""
-
-RESULTS_TAG = {"mlflow.loggedArtifacts": json.dumps([{"path": "results.json", "type": "table"}])}
-"""The tag by which MLflow's UI finds the table of results."""
 
 LONGEST_PARAM, LONGEST_TAG = 6000, 8000
 
@@ -202,25 +197,3 @@ def attached(attachments: Mapping[str, str], trials: Iterable[PlannedTrial], dat
     if any(one.trial.task.trains and uses_model(one.trial) for one in trials):
         files[SIGNATURE] = json.dumps(signature(data), indent=2)
     return files
-
-
-def table_files(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
-    """Return rows as CSV, and as the table that MLflow's UI shows, by file name; a cell that a row lacks is empty.
-
-    NaN and infinity, which JSON lacks, are null in the UI's table. MLflow's own ``log_table`` writes the same through
-    pandas, but appends to an existing table.
-    """
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    table = {"columns": columns, "data": [[_json(row.get(column)) for column in columns] for row in rows]}
-    cells = text.getvalue().encode(errors="backslashreplace")
-    return {f"{name}.csv": cells, f"{name}.json": json.dumps(table).encode()}
-
-
-def _json(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if value is None or isinstance(value, str | int | float) else str(value)

@@ -30,7 +30,7 @@ from pipeline.reports import (
 )
 from pipeline.results import decisions, proposals, summary
 from pipeline.results.best import BestResults
-from pipeline.results.page import SETTING_TAG, Subject, describe
+from pipeline.results.page import RESULTS_TAG, SETTING_TAG, Subject, describe, table_files
 from pipeline.results.tally import Tally
 from tasks.events import Outcome, Result
 
@@ -263,7 +263,7 @@ class SweepRun:
         ids = self._describe(status)
         change = self._outbox.change(self.id)
         change.end = status, now
-        change.tags |= artifacts.RESULTS_TAG | summary.tags(self.tally)
+        change.tags |= RESULTS_TAG | summary.tags(self.tally)
         # MLflow refuses to change a param, and a search that goes on has more values.
         if status == "FINISHED" or self.searched is None:
             change.tags |= summary.swept_tag(self.tally)
@@ -272,7 +272,7 @@ class SweepRun:
         change.points += [point(name, value, now, 0) for name, value in summary.metrics(self.tally).items()]
         rungs = {"rungs": decisions.rows(self.decided)} if self.decided else {}
         for name, table in (summary.tables(self.tally, ids) | rungs).items():
-            change.files |= artifacts.table_files(name, table)
+            change.files |= table_files(name, table)
 
     def abandon(self, now: int) -> None:
         """End the run as KILLED, without a result table: the rest of the log, or a resume, may still bring results."""
@@ -296,7 +296,7 @@ class SweepRun:
         change.tags[artifacts.NOTE] = describe(subject, status, self.tally)
         change.tags |= decisions.tags(self.decided)
         if self.searched is not None:
-            change.files |= artifacts.table_files("proposals", proposals.rows(self.searched))
+            change.files |= table_files("proposals", proposals.rows(self.searched))
         return ids
 
 

@@ -1,12 +1,16 @@
-"""A sweep on MLflow's pages: the view of its trials, and its description in Markdown while it runs and after."""
+"""A sweep on MLflow's pages: the view of its trials, its description in Markdown, and its tables."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import math
 import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.address import how_to_look
 from pipeline.config.settings import setting_key, swept_values, used_values
@@ -25,6 +29,9 @@ VIEW_TAG = "mlflow.sharedViewState."
 
 SETTING_TAG = "setting"
 """The tag of a run that names its setting."""
+
+RESULTS_TAG = {"mlflow.loggedArtifacts": json.dumps([{"path": "results.json", "type": "table"}])}
+"""The tag by which MLflow's UI finds the table of results."""
 
 BEST = 5
 RESUME_OVERRIDE = " sweep.resume=true"
@@ -104,6 +111,22 @@ def describe(subject: Subject, status: str, tally: Tally) -> str:
             *_commands(subject, status, tally),
         ]
     )
+
+
+def table_files(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
+    """Return rows as CSV, and as the table that MLflow's UI shows, by file name; a cell that a row lacks is empty.
+
+    NaN and infinity, which JSON lacks, are null in the UI's table. MLflow's own ``log_table`` writes the same through
+    pandas, but appends to an existing table.
+    """
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    table = {"columns": columns, "data": [[_json(row.get(column)) for column in columns] for row in rows]}
+    cells = text.getvalue().encode(errors="backslashreplace")
+    return {f"{name}.csv": cells, f"{name}.json": json.dumps(table).encode()}
 
 
 def _progress(status: str, tally: Tally) -> str:
@@ -199,3 +222,9 @@ def _commands(subject: Subject, status: str, tally: Tally) -> list[str]:
 
 def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, str | int | float) else str(value)

@@ -1,9 +1,5 @@
 """Files of a record can be read back, hold no address, and are refused when they were changed."""
 
-import csv
-import io
-import json
-
 import numpy as np
 import pytest
 
@@ -67,11 +63,3 @@ def test_arrays_may_have_any_name():
 def test_arrays_of_objects_are_not_written():
     with pytest.raises(ValueError, match="allow_pickle=False"):
         artifacts.arrays_file({"weights": np.array([{}])})
-
-
-def test_rows_with_different_columns_make_one_table():
-    files = artifacts.table_files("results", [{"a": 1}, {"a": 2, "b": "x"}])
-
-    rows = list(csv.DictReader(io.StringIO(files["results.csv"].decode())))
-    assert rows == [{"a": "1", "b": ""}, {"a": "2", "b": "x"}]
-    assert json.loads(files["results.json"]) == {"columns": ["a", "b"], "data": [[1, None], [2, "x"]]}

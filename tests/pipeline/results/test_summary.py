@@ -1,6 +1,8 @@
 """What a sweep's own run says of it, by its tally alone."""
 
+import csv
 import io
+import json
 import math
 import re
 
@@ -10,6 +12,7 @@ from rich.console import Console
 from pipeline.display.console import show_table
 from pipeline.reports import Finished
 from pipeline.results.criterion import Criterion
+from pipeline.results.page import table_files
 from pipeline.results.summary import metrics, standing_for, swept_tag, tables, tags, values_of
 from pipeline.results.tally import Tally
 from tasks.events import Outcome
@@ -72,3 +75,11 @@ def test_of_several_objectives_each_is_shown_and_which_settings_are_on_the_paret
 @pytest.mark.parametrize("last", ["m", 13])
 def test_of_many_values_that_are_no_numbers_the_first_are_listed(last):
     assert values_of("loss", [*"abcdefghijkl", last]) == "a, b, c, d, e, f, g, h, i, j, k, l, ... (13 values)"
+
+
+def test_rows_with_different_columns_make_one_table():
+    files = table_files("results", [{"a": 1}, {"a": 2, "b": "x"}])
+
+    rows = list(csv.DictReader(io.StringIO(files["results.csv"].decode())))
+    assert rows == [{"a": "1", "b": ""}, {"a": "2", "b": "x"}]
+    assert json.loads(files["results.json"]) == {"columns": ["a", "b"], "data": [[1, None], [2, "x"]]}
