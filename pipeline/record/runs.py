@@ -57,11 +57,6 @@ class Runs:
         self.names: set[str] = set()
         self.prefix = f"run-{hashlib.sha256(opened.log.encode()).hexdigest()[:12]}"
 
-    @property
-    def root(self) -> str | None:
-        """The run of the whole record: the parent run, or the run of a lone trial once it has started."""
-        return self.opened.parent or next((run.id for run in self.runs.values()), None)
-
     def results(self) -> Mapping[str, Result]:
         """Return by key the results, without arrays, of the trials that need not be computed again."""
         results = {key: run.result for key, run in self.runs.items()}
@@ -102,11 +97,6 @@ class Runs:
                 self._close(status, now)
             case _ if self.parent is not None:
                 self.parent.write(entry, now)
-
-    def refresh(self, seconds: float) -> None:
-        """Write the description of a running sweep again if the last one is ``seconds`` old."""
-        if self.parent is not None and not self.closed:
-            self.parent.refresh(seconds)
 
     def abandon(self, is_running: Callable[[str], bool], now: int, why: str) -> list[str]:
         """End as KILLED the runs that no entry has ended; return their names, each with the recorder's own.

@@ -281,7 +281,8 @@ class MlflowRecorder:
         for trial, files in self._drawings.drain():
             self._record(Drew(trial=trial, files=files), _now())
         with self._lock:
-            self._runs.refresh(self._timing.refresh)
+            if self._runs.parent is not None and not self._runs.closed:
+                self._runs.parent.refresh(self._timing.refresh)
         self._log.sync()
 
     def _register_winner(self) -> None:

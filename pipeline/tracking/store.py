@@ -102,8 +102,9 @@ class Store:
 
     def how_to_look(self, runs: Runs) -> str:
         """Return the command that opens the record of ``runs``, and a link to its sweep's charts or its lone trial."""
-        run = self.known_id(runs.root) if runs.root else None
-        return how_to_look(self.uri, self.experiment_id, sweep=runs.opened.parent or None, run=run)
+        run = next(iter(runs.runs.values()), None)
+        run_id = None if run is None else self.known_id(run.id)
+        return how_to_look(self.uri, self.experiment_id, sweep=runs.opened.parent or None, run=run_id)
 
     def delete_duplicates(self) -> None:
         """Delete the second runs of requests that had no answer and were carried out later."""
