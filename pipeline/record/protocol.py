@@ -118,8 +118,8 @@ class Opened:
     """A record was opened: the first entry of a log, and one of each process that resumes its sweep.
 
     ``log`` identifies the log. ``uri`` is the store's address without credentials. ``parent`` is the id of the
-    sweep's parent run. For a lone trial ``parent`` is empty and ``sweep`` is None. The ``provenance`` is that of this
-    process; the trials that were running in the process before were killed.
+    sweep's parent run. For a lone trial ``parent`` is empty and ``sweep`` is None. ``provenance`` is that of runs of
+    trials from here on. Where a sweep is resumed, the trials that were running were killed.
     """
 
     log: str
