@@ -26,11 +26,18 @@ class Nodes:
     def __init__(self):
         self.cluster = start_cluster(num_cpus=0, object_store_memory=STORE, _system_config=NOTICING)
         self.running = []
+        self.equipped = None
 
     def add(self, *, wait=True, **has):
         given = LEAN | {"num_cpus": 1, "object_store_memory": STORE} | has
         node = self.cluster.add_node(wait=wait, **given)
         self.running.append(node)
+        return node
+
+    def equip(self):
+        """Have a node that says it has a GPU, a resource of its own and a label, whatever has been removed before."""
+        if self.equipped not in self.running:
+            self.equipped = self.add(num_gpus=1, resources={"press": 1}, labels={"zone": "north"})
 
     def remove(self):
         self.cluster.remove_node(self.running.pop(0), allow_graceful=False)
@@ -46,7 +53,7 @@ class Nodes:
 @pytest.fixture(scope="module")
 def nodes():
     nodes = Nodes()
-    nodes.add(num_gpus=1, resources={"press": 1}, labels={"zone": "north"})
+    nodes.equip()
     yield nodes
     nodes.cluster.shutdown()
 
@@ -69,8 +76,9 @@ def families(computing, count, *batch_sizes, **values):
     return [replace(point, index=index) for index, point in enumerate(points)]
 
 
-def test_one_process_with_its_share_of_a_gpu_computes_group_after_group(computing, engine_of, tmp_path):
+def test_one_process_with_its_share_of_a_gpu_computes_group_after_group(computing, engine_of, nodes, tmp_path):
     # given three groups, and a node that says it has a GPU, a resource of its own and a label
+    nodes.equip()
     points = families(computing, 2, 16, 32, 64)
     groups = computing.groups_of(points, task=computing.Telling(folder=str(tmp_path)), workers=1)
     asked = {"gpus_per_worker": 0.5, "resources": {"press": 0.5}, "labels": {"zone": "in(north, south)"}}
@@ -94,7 +102,9 @@ def test_one_process_with_its_share_of_a_gpu_computes_group_after_group(computin
         ({"labels": {"zone": "south"}}, "cluster.labels.zone must be a label of a node of the cluster, got 'south'"),
     ],
 )
-def test_what_no_node_has_is_refused_with_what_the_cluster_has(engine_of, asked, message):
+def test_what_no_node_has_is_refused_with_what_the_cluster_has(engine_of, nodes, asked, message):
+    nodes.equip()
+
     with pytest.raises(EngineError) as error:
         engine_of(**asked).__enter__()
 
@@ -115,6 +125,7 @@ def test_groups_that_wait_are_cut_for_a_node_that_joins_and_a_node_that_leaves_i
     computing, engine_of, nodes, tmp_path
 ):
     # given a sweep planned for one worker, in two groups, the first of which waits when half of it is done
+    nodes.resize(1)
     points = families(computing, 6, 60, 64, steps=200)
     task = computing.Disturbed(folder=str(tmp_path), pause=0.05, culprit=0, how="wait", step=100, between=0.5)
     groups = computing.groups_of(points, task=task, workers=1)
