@@ -21,7 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, metavar="FILE", help="default: report-SWEEP_RUN_ID[-OTHER].html")
     parser.add_argument("--compare", metavar="OTHER", help="the parent run of another sweep, to set beside this one")
     options = parser.parse_args(arguments)
-    output = options.output or Path(f"{'-'.join(filter(None, ('report', options.run_id, options.compare)))}.html")
+    other = f"-{options.compare}" if options.compare else ""
+    output = options.output or Path(f"report-{options.run_id}{other}.html")
     try:
         reader = open_reader(options.tracking_uri)
         sweep = reader.sweep(options.run_id)
