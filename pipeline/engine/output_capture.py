@@ -11,10 +11,10 @@ from contextvars import ContextVar
 from typing import Any, TextIO, TypeVar
 
 MAX_CHARACTERS = 100_000
-"""The most characters that are kept between two messages; the rest is counted, not kept."""
+"""The most characters that are kept between two messages; the others are counted."""
 
-_CAPTURED: ContextVar[_Buffer | None] = ContextVar("captured_output", default=None)
-"""The buffer of the output of this context. New threads of Python start without it: the driver's are not captured."""
+_CAPTURE: ContextVar[OutputCapture | None] = ContextVar("capture", default=None)
+"""The capture of this context. New threads of Python start without one: the driver's are not captured."""
 
 _FORMATTER = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
@@ -22,45 +22,36 @@ T = TypeVar("T")
 
 
 class OutputCapture:
-    """Captures the output of a computation while its next event is computed."""
+    """Captures the output of a computation while its next event is computed, of that the first `MAX_CHARACTERS`.
 
-    def __init__(self) -> None:
-        # One for all events: a thread that a trial starts keeps the buffer it started with.
-        self._buffer = _Buffer()
-
-    def follow(self, events: Iterator[T]) -> Iterator[T]:
-        """Yield the events, and capture the output while each is computed."""
-        with _captured_streams():
-            while True:
-                token = _CAPTURED.set(self._buffer)
-                try:
-                    event = next(events)
-                except StopIteration:
-                    return
-                finally:
-                    _CAPTURED.reset(token)
-                yield event
-
-    def drain(self) -> str:
-        """Return the output since the last call."""
-        return self._buffer.drain()
-
-
-class _Buffer:
-    """Keeps the first `MAX_CHARACTERS` of what is written, and counts the others."""
+    There is one for all events: a thread that a trial starts keeps the one that it started with.
+    """
 
     def __init__(self) -> None:
         self._kept = io.StringIO()
         self._beyond = 0
 
+    def follow(self, events: Iterator[T]) -> Iterator[T]:
+        """Yield the events, and capture the output while each is computed."""
+        with _captured_streams():
+            while True:
+                token = _CAPTURE.set(self)
+                try:
+                    event = next(events)
+                except StopIteration:
+                    return
+                finally:
+                    _CAPTURE.reset(token)
+                yield event
+
     def write(self, text: str) -> None:
-        """Write a text."""
+        """Capture a text."""
         kept = text[: max(0, MAX_CHARACTERS - self._kept.tell())]
         self._kept.write(kept)
         self._beyond += len(text) - len(kept)
 
     def drain(self) -> str:
-        """Return what was written since the last call."""
+        """Return the output since the last call."""
         text, beyond = self._kept.getvalue(), self._beyond
         self._kept.seek(0)
         self._kept.truncate()
@@ -70,7 +61,7 @@ class _Buffer:
 
 @contextlib.contextmanager
 def _captured_streams() -> Iterator[None]:
-    """Copy both streams and all log lines to the buffer of their context, if it has one."""
+    """Copy both streams and all log lines to the capture of their context, if it has one."""
     root, handler = logging.getLogger(), _Handler()
     handler.setFormatter(_FORMATTER)
     streams, level = (sys.stdout, sys.stderr), root.level
@@ -89,16 +80,16 @@ def _captured_streams() -> Iterator[None]:
 
 
 class _Tee:
-    """A stream that passes everything on, and copies what is written to the buffer of its context."""
+    """A stream that passes everything on, and copies what is written to the capture of its context."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
         """Write a text."""
-        buffer = _CAPTURED.get()
-        if buffer is not None:
-            buffer.write(text)
+        capture = _CAPTURE.get()
+        if capture is not None:
+            capture.write(text)
         return self._stream.write(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
@@ -111,14 +102,14 @@ class _Tee:
 
 
 class _Handler(logging.Handler):
-    """Copies log lines to the buffer of their context."""
+    """Copies log lines to the capture of their context."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line; a call whose arguments do not fit its format costs the line only, as with logging's own."""
-        buffer = _CAPTURED.get()
-        if buffer is None:
+        capture = _CAPTURE.get()
+        if capture is None:
             return
         try:
-            buffer.write(self.format(record) + "\n")
+            capture.write(self.format(record) + "\n")
         except Exception:  # noqa: BLE001  # whatever an argument's own text raises
             self.handleError(record)
