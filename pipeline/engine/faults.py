@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from pipeline.engine.ledger import CommonError, Ledger
+from pipeline.engine.ledger import Answer, CommonError, Ledger
 from pipeline.engine.worker import GroupStarted, Output
 from pipeline.raised import Raised
-from pipeline.reports import Report
 from tasks.events import Event
-
-Answer = tuple[list[Report], list[Ledger]]
-"""The reports that answer a message or a fault, and the ledgers of what is to be computed now."""
 
 
 def after_message(ledger: Ledger, message: GroupStarted | Output | tuple[Event, ...]) -> Answer:
@@ -17,14 +13,12 @@ def after_message(ledger: Ledger, message: GroupStarted | Output | tuple[Event, 
     reports = list(ledger.reports_of(message))
     if ledger.common_error is None or ledger.step() <= ledger.common_error.step:
         return reports, []
-    refuted, again = _refute(ledger)
-    return reports + refuted, again
+    return _joined((reports, []), _refute(ledger))
 
 
 def after_end(ledger: Ledger) -> Answer:
     """Answer the end of a computation, after all its messages."""
-    refuted, again = _refute(ledger)
-    return [*ledger.fail("the computation ended without a result for this trial", ""), *refuted], again
+    return _joined(_refute(ledger), ledger.fail("the computation ended without a result for this trial", ""))
 
 
 def after_lost_worker(ledger: Ledger, why: str, detail: str, *, attempts: int) -> Answer:
@@ -33,18 +27,18 @@ def after_lost_worker(ledger: Ledger, why: str, detail: str, *, attempts: int) -
     A group is retried once as it is (unless ``attempts`` is 1), then in halves, which are halved at their first loss;
     a trial alone has ``attempts`` before it fails.
     """
-    refuted, again = _refute(ledger)
+    refuted = _refute(ledger)
     lost_workers, error = ledger.lost_workers + 1, f"lost with its worker ({why})"
     left = len(ledger.open())
     if left > 1 and lost_workers >= min(2, attempts):
-        reports, ledgers = ledger.again(2, error, lost_workers=min(2, attempts) - 1)
+        answer = ledger.again(2, error, lost_workers=min(2, attempts) - 1)
     elif left and (left > 1 or lost_workers < attempts):
         alone = (lost_workers + 1, attempts) if left == 1 else None
-        reports, ledgers = ledger.again(1, error, lost_workers=lost_workers, alone=alone)
+        answer = ledger.again(1, error, lost_workers=lost_workers, alone=alone)
     else:
         count = f"in attempt {ledger.attempt()}, {lost_workers} of {attempts} alone"
-        reports, ledgers = ledger.fail(f"{error} {count}", detail), []
-    return refuted + reports, again + ledgers
+        answer = ledger.fail(f"{error} {count}", detail)
+    return _joined(refuted, answer)
 
 
 def after_raise(ledger: Ledger, raised: Raised) -> Answer:
@@ -56,16 +50,12 @@ def after_raise(ledger: Ledger, raised: Raised) -> Answer:
     common_error, left = ledger.common_error, len(ledger.open())
     if common_error is not None and common_error.same(raised, ledger.step()):
         common_error.confirmed.append(ledger)
-        failed = ledger.fail(raised.error, raised.traceback, raised) if left == 1 else []
+        failed = _fail(ledger, raised) if left == 1 else ([], [])
         if len(common_error.confirmed) < common_error.parts:
-            return failed, []
-        reports, again = _confirm(common_error)
-        return failed + reports, again
-    refuted, again = _refute(ledger)
-    if left > 1:
-        reports, ledgers = _halved(ledger, raised.as_data())
-        return refuted + reports, again + ledgers
-    return refuted + ledger.fail(raised.error, raised.traceback, raised), again
+            return failed
+        return _joined(failed, _confirm(common_error))
+    refuted = _refute(ledger)
+    return _joined(refuted, _halved(ledger, raised.as_data()) if left > 1 else _fail(ledger, raised))
 
 
 def after_timeout(ledger: Ledger, seconds: float, *, silent: float) -> Answer:
@@ -73,12 +63,18 @@ def after_timeout(ledger: Ledger, seconds: float, *, silent: float) -> Answer:
 
     A group that made progress is too slow, and so would its halves be: it fails. A group that hangs is halved.
     """
-    refuted, again = _refute(ledger)
-    error = f"trial.timeout: took longer than {seconds} s"
+    refuted, error = _refute(ledger), f"trial.timeout: took longer than {seconds} s"
     if len(ledger.open()) > 1 and silent > seconds / 2:
-        reports, ledgers = ledger.again(2, error, lost_workers=ledger.lost_workers)
-        return refuted + reports, again + ledgers
-    return refuted + ledger.fail(error, ""), again
+        return _joined(refuted, ledger.again(2, error, lost_workers=ledger.lost_workers))
+    return _joined(refuted, ledger.fail(error, ""))
+
+
+def _joined(*answers: Answer) -> Answer:
+    return [report for reports, _ in answers for report in reports], [left for _, again in answers for left in again]
+
+
+def _fail(ledger: Ledger, raised: Raised) -> Answer:
+    return ledger.fail(raised.error, raised.traceback, raised)
 
 
 def _halved(ledger: Ledger, raised: Raised) -> Answer:
@@ -96,22 +92,16 @@ def _confirm(common_error: CommonError) -> Answer:
     """Answer a common error that all parts have raised: retry the first and the last trial alone, or fail all."""
     raised, held = common_error.raised, [ledger for ledger in common_error.confirmed if ledger.open()]
     if common_error.rest or not held:
-        return [
-            report for ledger in common_error.rest for report in ledger.fail(raised.error, raised.traceback, raised)
-        ], []
+        return _joined(*(_fail(ledger, raised) for ledger in common_error.rest))
     for ledger in held:
         ledger.common_error = None
     first, *others = _without(held[0], 0)
     others += held[1:]
     last, *rest = _without(others.pop(), -1)
     ends = CommonError(raised=raised, step=common_error.step, parts=2, rest=others + rest)
-    reports: list[Report] = []
-    again: list[Ledger] = []
-    for ledger in (first, last):
-        retried, (alone,) = ledger.again(1, raised.error, lost_workers=0, raised=True)
+    reports, again = _joined(*(one.again(1, raised.error, lost_workers=0, raised=True) for one in (first, last)))
+    for alone in again:
         alone.common_error = ends
-        reports += retried
-        again.append(alone)
     return reports, again
 
 
@@ -128,15 +118,12 @@ def _refute(ledger: Ledger) -> Answer:
     if common_error is None:
         return [], []
     held = [other for other in (*common_error.confirmed, *common_error.rest) if other.open()]
-    common_error.refuted, common_error.confirmed, common_error.rest, ledger.common_error = True, [], [], None
-    reports: list[Report] = []
-    again: list[Ledger] = []
-    for other in held:
+    common_error.refuted, common_error.confirmed, common_error.rest = True, [], []
+    for other in (ledger, *held):
         other.common_error = None
-        if len(other.open()) > 1:
-            retried, ledgers = _halved(other, common_error.raised)
-        else:
-            retried, ledgers = other.again(1, common_error.raised.error, lost_workers=0, raised=True)
-        reports += retried
-        again += ledgers
-    return reports, again
+    raised = common_error.raised
+    answers = [
+        _halved(one, raised) if len(one.open()) > 1 else one.again(1, raised.error, lost_workers=0, raised=True)
+        for one in held
+    ]
+    return _joined(*answers)

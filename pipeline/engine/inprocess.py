@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Self
 
-from pipeline.engine.faults import Answer, after_end, after_message, after_raise, after_timeout
-from pipeline.engine.ledger import Ledger
+from pipeline.engine.faults import after_end, after_message, after_raise, after_timeout
+from pipeline.engine.ledger import Answer, Ledger
 from pipeline.engine.worker import compute
 from pipeline.plan.plan import Group
 from pipeline.raised import Raised

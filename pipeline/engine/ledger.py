@@ -29,6 +29,9 @@ from tasks.cost import DataSize, multiplications
 from tasks.events import Checkpoint, Curve, Event, Pause, Result
 from tasks.trial import Trial
 
+Answer = tuple[list[Report], list["Ledger"]]
+"""The reports that answer a message or a fault, and the ledgers of what is to be computed now."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Account:
@@ -136,12 +139,12 @@ class Ledger:
         for event in message:
             yield from self._reports_of_event(event)
 
-    def fail(self, error: str, traceback: str, raised: Raised | None = None) -> list[Report]:
+    def fail(self, error: str, traceback: str, raised: Raised | None = None) -> Answer:
         """Return a failure for each trial that has not ended: it has now."""
         accounts = [self._accounts[slot] for slot in self.open()]
         for account in accounts:
             account.ended = True
-        return [Failed(trial=one.trial, error=error, traceback=traceback, raised=raised) for one in accounts]
+        return [Failed(trial=one.trial, error=error, traceback=traceback, raised=raised) for one in accounts], []
 
     def step(self) -> int:
         """Return the furthest step with a point, of the trials that have not ended."""
@@ -153,7 +156,7 @@ class Ledger:
 
     def again(
         self, parts: int, error: str, *, lost_workers: int, alone: tuple[int, int] | None = None, raised: bool = False
-    ) -> tuple[list[Report], list[Ledger]]:
+    ) -> Answer:
         """Return the report and the ledgers of a retry after an error, of the trials that have not ended, in ``parts``.
 
         ``lost_workers`` is how many they have lost already. ``alone`` is the attempt and the most attempts of a trial

@@ -13,8 +13,8 @@ import ray
 
 from pipeline.config.schema import Cluster
 from pipeline.engine.capacity import capacity, needs
-from pipeline.engine.faults import Answer, after_end, after_lost_worker, after_message, after_raise, after_timeout
-from pipeline.engine.ledger import Ledger
+from pipeline.engine.faults import after_end, after_lost_worker, after_message, after_raise, after_timeout
+from pipeline.engine.ledger import Answer, Ledger
 from pipeline.engine.lost_workers import kernel_kills, was_lost_with_node, why_lost
 from pipeline.engine.ray_cluster import join_or_start, leave, nodes
 from pipeline.engine.ray_workers import Workers
