@@ -212,10 +212,9 @@ class Ledger:
     def pace(self) -> Pace:
         """Return how far the group has come."""
         steps = self._until or self._accounts[0].trial.trial.steps
-        at = [step for account in self._accounts if not account.ended for step in account.last.values()]
         began = 0 if self._start is None else self._start.step
         kept = 0 if self.checkpoint is None else self.checkpoint.step
-        done = min(max([began, kept, *at]) / steps, 1.0)
+        done = min(max(began, kept, self.step()) / steps, 1.0)
         return Pace(trials=len(self.open()), began=began / steps, kept=kept / steps, done=done)
 
     def _reports_of_event(self, event: Event) -> Iterator[Report]:
@@ -254,14 +253,7 @@ class Ledger:
     def _layout(self, slot: int) -> Layout:
         begun = self._begun
         assert begun is not None, "a worker's first message is GroupStarted"
-        return Layout(
-            width=len(self._accounts),
-            slot=slot,
-            threads=begun.threads,
-            host=begun.host,
-            device=begun.device,
-            blas=begun.blas,
-        )
+        return Layout(width=len(self._accounts), slot=slot, **dataclasses.asdict(begun))
 
 
 def _merged(account: Account) -> list[Curve]:
