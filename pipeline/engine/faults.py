@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pipeline.engine.ledger import Answer, CommonError, Ledger
-from pipeline.engine.worker import GroupStarted, Output
+from pipeline.engine.worker import Message
 from pipeline.raised import Raised
-from tasks.events import Event
 
 
-def after_message(ledger: Ledger, message: GroupStarted | Output | tuple[Event, ...]) -> Answer:
+def after_message(ledger: Ledger, message: Message) -> Answer:
     """Answer a message: a part that passes the step at which its group raised refutes the common error."""
     reports = list(ledger.reports_of(message))
     if ledger.common_error is None or ledger.step() <= ledger.common_error.step:

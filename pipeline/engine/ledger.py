@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pipeline.engine.splitting import Pace
-from pipeline.engine.worker import GroupStarted, Output
+from pipeline.engine.worker import GroupStarted, Message, Output
 from pipeline.plan.balance import Load
 from pipeline.plan.plan import Group, PlannedTrial, Progress, chunks
 from pipeline.raised import Raised, plain
@@ -122,7 +122,7 @@ class Ledger:
         """Return the slots (positions in the group) of the trials that have not ended."""
         return [slot for slot, account in enumerate(self._accounts) if not account.ended]
 
-    def reports_of(self, message: GroupStarted | Output | tuple[Event, ...]) -> Iterator[Report]:
+    def reports_of(self, message: Message) -> Iterator[Report]:
         """Yield the reports of a message."""
         if isinstance(message, GroupStarted):
             self._begun = message

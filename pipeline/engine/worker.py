@@ -44,7 +44,7 @@ class Output:
     text: str
 
 
-Message = GroupStarted | Raised | Output | tuple[Event, ...]
+Message = GroupStarted | Output | tuple[Event, ...]
 
 
 class Worker:
@@ -54,7 +54,7 @@ class Worker:
         self._device = device
         self._dataset: Dataset | None = None
 
-    def compute(self, trials: bytes, dataset: Dataset, **options: Any) -> Iterator[Message]:
+    def compute(self, trials: bytes, dataset: Dataset, **options: Any) -> Iterator[Message | Raised]:
         """Compute a group, with the options of `compute`; the data set is the same for all groups of a sweep.
 
         The trials are pickled, and read here, since that imports their rows' own code, which may raise or hang. A first
@@ -81,7 +81,7 @@ def compute(
     checkpoint_every: int | None = None,
     until: int | None = None,
     device: str = "cpu",
-) -> Iterator[Message]:
+) -> Iterator[Message | Raised]:
     """Compute a fused group on a device and yield its messages, events in batches of `BATCH_EVERY` seconds.
 
     The group goes on from ``start`` to ``until``, if they are given; its first event is yielded at once. It makes a
