@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
@@ -79,19 +80,6 @@ def best(arrived: Sequence[MetricHistory], count: int) -> list[int]:
     return sorted(finite, key=lambda place: (-arrived[place][-1], place))[:count]
 
 
-def geometric(first: int, factor: int, steps: int) -> tuple[int, ...]:
-    """Return the steps from ``first`` on, each ``factor`` times the one before, below ``steps``.
-
-    >>> geometric(50, 4, 1000)
-    (50, 200, 800)
-    """
-    rungs = []
-    while first < steps:
-        rungs.append(first)
-        first *= factor
-    return tuple(rungs)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparingRule:
     """The fields of every rule that stops trials: the metric that is compared, and the range of the rungs."""
@@ -121,8 +109,13 @@ class GeometricRule(ComparingRule):
         require(self.reduction_factor >= 2, "stopping.reduction_factor", "must be >= 2", self.reduction_factor)
 
     def rungs(self, first: int, steps: int, bracket: int) -> tuple[int, ...]:
-        """Return the rungs of a bracket (from 0); the first is ``reduction_factor`` times later in each next one."""
-        return geometric(first * self.reduction_factor**bracket, self.reduction_factor, steps)
+        """Return the rungs of a bracket (from 0), a geometric sequence; each next bracket begins one rung later.
+
+        >>> GeometricRule(reduction_factor=4).rungs(50, 1000, 0), GeometricRule(reduction_factor=4).rungs(50, 1000, 1)
+        ((50, 200, 800), (200, 800))
+        """
+        powers = (first * self.reduction_factor**power for power in itertools.count(bracket))
+        return tuple(itertools.takewhile(lambda rung: rung < steps, powers))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
