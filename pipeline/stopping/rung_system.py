@@ -114,10 +114,10 @@ class RungSystem:
             lost = any(math.isnan(history[-1]) for history in histories)
             rung.arrived[setting] = [math.nan] if lost else [sum(column) / len(members) for column in columns]
 
-    def drop_out(self, trial: str) -> None:
-        """Record that a trial has ended before its next rung: it diverged or failed."""
+    def end(self, trial: str, score: float = math.nan) -> None:
+        """Record that a trial has ended before its next rung, if it has one: NaN if it diverged or failed."""
         if self.next_rung(trial) is not None and not self.is_stopped(trial):
-            self.arrive(trial, [math.nan])
+            self.arrive(trial, [score])
 
     def decide(self, *, closed: bool) -> Iterator[Decision]:
         """Yield the decisions that can be made now; ``closed`` says that no more settings are added for now."""

@@ -77,15 +77,13 @@ class TrialScheduler:
 
     def end(self, trial: PlannedTrial, result: Result) -> None:
         """Record the end of a trial, perhaps in an earlier process."""
-        if self._rungs is None or self._rungs.next_rung(trial.key) is None or self._rungs.is_stopped(trial.key):
+        if self._rungs is None:
             return
+        score = math.nan
         # A user's own task may end before its budget is spent; of one that was stopped the decision is lost.
         if result.outcome in (Outcome.COMPLETE, Outcome.STOPPED):
-            score = self._sign * result.metrics.get(self._metric, math.nan)
-            self._complete[trial.key] = score
-            self._rungs.arrive(trial.key, [score])
-        else:
-            self._rungs.drop_out(trial.key)
+            score = self._complete[trial.key] = self._sign * result.metrics.get(self._metric, math.nan)
+        self._rungs.end(trial.key, score)
 
     def schedule(self, trial: PlannedTrial, start: Progress | None = None) -> None:
         """Schedule a trial from ``start`` (None: its beginning) to its next rung or its end."""
@@ -100,7 +98,7 @@ class TrialScheduler:
             for one in report.each():
                 yield from self._arrive(one, self._rungs)
         elif isinstance(report, Failed):
-            self._rungs.drop_out(report.trial.key)
+            self._rungs.end(report.trial.key)
         elif isinstance(report, Finished):
             self.end(report.trial, report.result)
 
@@ -125,8 +123,8 @@ class TrialScheduler:
                 if key in self._paused:
                     one = self._paused.pop(key)
                     self.schedule(one.trial, one.progress)
-                elif key in self._complete and self._rungs.next_rung(key) is not None:
-                    self._rungs.arrive(key, [self._complete[key]])
+                elif key in self._complete:
+                    self._rungs.end(key, self._complete[key])
             for key in [key for setting in decision.stopped for key in self._rungs.trials(setting)]:
                 if key in self._paused:
                     yield stopped(self._paused.pop(key), self._dataset)

@@ -83,7 +83,7 @@ def climbed(rule, score, *, order, steps=20):
             continue
         value = score(int(trial[1:]), until)
         if math.isnan(value):
-            rungs.drop_out(trial)
+            rungs.end(trial)
         else:
             rungs.arrive(trial, [value])
         for decision in rungs.decide(closed=True):
@@ -173,7 +173,7 @@ def test_settings_are_compared_by_the_mean_of_their_repeats_once_all_have_arrive
     for trial, score in {"l0": 1.0, "l1": 0.0, "s0": 0.6, "s1": 0.7, "i0": 0.9}.items():
         rungs.arrive(trial, [score])
         assert list(rungs.decide(closed=True)) == []
-    rungs.drop_out("i1")
+    rungs.end("i1")
     (decision,) = rungs.decide(closed=True)
     assert decision.passed == ("steady", "lucky")
     assert decision.stopped == ("ill",)
@@ -264,6 +264,6 @@ def test_a_rung_at_which_nobody_arrives_is_not_decided():
     rungs = RungSystem(Halving(reduction_factor=2), first=1, steps=4)
     rungs.add({"a": ["a"], "b": ["b"]})
     for trial in "ab":
-        rungs.drop_out(trial)
+        rungs.end(trial)
 
     assert [decision.step for decision in rungs.decide(closed=True)] == [1]
