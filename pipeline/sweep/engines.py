@@ -82,26 +82,19 @@ def make_engine(config: Config, *, lone: bool, meanwhile: Callable[[], object] =
     gpus = config.cluster.gpus_per_worker
     given = inprocess or config.device == "cpu" or gpus > 0
     require(given, "cluster.gpus_per_worker", "must be > 0 for device=cuda", gpus)
-    timeout = config.limits.timeout or math.inf
+    options: dict[str, Any] = {
+        "device": config.device,
+        "timeout": config.limits.timeout or math.inf,
+        "checkpoint_every": config.limits.checkpoint_every,
+    }
     if inprocess:
-        return InProcess(
-            threads=cpu_count(),
-            device=config.device,
-            timeout=timeout,
-            checkpoint_every=config.limits.checkpoint_every,
-        )
+        return InProcess(threads=cpu_count(), **options)
     # Ray is imported where it is used.
     from pipeline.engine.ray_client import ClientEngine  # noqa: PLC0415
     from pipeline.engine.ray_cluster import through_client  # noqa: PLC0415
     from pipeline.engine.ray_engine import RayEngine  # noqa: PLC0415
 
-    options: dict[str, Any] = {
-        "workers": worker_count(config),
-        "device": config.device,
-        "attempts": config.limits.attempts,
-        "timeout": timeout,
-        "checkpoint_every": config.limits.checkpoint_every,
-    }
+    options |= {"workers": worker_count(config), "attempts": config.limits.attempts}
     if through_client(config.cluster):
         return ClientEngine(config.cluster, **options)
     return RayEngine(config.cluster, **options, meanwhile=meanwhile)
