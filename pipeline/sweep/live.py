@@ -29,15 +29,7 @@ from pipeline.sweep.batch import PointBatch
 from pipeline.sweep.engines import group_count, make_engine, widest
 from pipeline.sweep.follow import ReportHandler
 from pipeline.sweep.occupancy import Occupancy
-from pipeline.sweep.opening import (
-    Header,
-    Record,
-    closing,
-    connect_in_background,
-    import_in_background,
-    make_recorder,
-    open_record,
-)
+from pipeline.sweep.opening import Header, Record, closing, make_recorder, open_record
 from pipeline.sweep.planning import (
     expectation,
     make_header,
@@ -49,7 +41,7 @@ from pipeline.sweep.planning import (
 from pipeline.sweep.resume import Resumption, resume_command
 from pipeline.sweep.source import PointSource
 from pipeline.sweep.trial_scheduler import TrialScheduler
-from pipeline.tracking.connection import probe
+from pipeline.tracking.connection import connect, import_store, probe
 from tasks.datasets.dataset import Dataset
 
 TRIALS_A_WORKER = 12
@@ -131,7 +123,8 @@ class LiveSweep:
             recorder = make_recorder(config, self._folder, lone=lone)
             self._stack.callback(recorder.drawers.close)
             # Python imports MLflow while this process waits for Ray's: earlier, it would delay those.
-            self._engine = make_engine(config, lone=lone, meanwhile=lambda: import_in_background(recorder))
+            uri = recorder.uri
+            self._engine = make_engine(config, lone=lone, meanwhile=lambda: in_background(lambda: import_store(uri)))
             provenance = collect()
             code_version()  # cached: the keys of the trials need it once the data are there
             self._dataset: Dataset = loading.result()
@@ -139,7 +132,7 @@ class LiveSweep:
         others = in_background(meanwhile)  # a sweep that is refused leaves nothing behind
         self._stack.callback(others.exception)  # it has ended once the sweep has, also where the engine refuses it
         self._stack.enter_context(self._engine)
-        connecting = connect_in_background(recorder)
+        connecting = in_background(lambda: connect(uri, create=True))
         others.result()
         if sqlite_file(config.tracking.uri) is None:
             connecting.result()  # a server's refusal is raised before anything is shown; a file was probed above

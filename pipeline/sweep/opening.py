@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.background import in_background
 from pipeline.config.schema import Config
@@ -20,7 +21,6 @@ from pipeline.record.protocol import CHECKPOINTS, Past, Provenance, Recorder, Sw
 from pipeline.results.tally import Tally
 from pipeline.sweep.checkpoints import Checkpoints
 from pipeline.sweep.unresumed import unresumed
-from pipeline.tracking.connection import connect, import_store
 from pipeline.tracking.mlflow_recorder import MlflowRecorder
 from pipeline.tracking.unfinished import find_past
 from tasks.datasets.dataset import Dataset
@@ -98,18 +98,8 @@ def make_recorder(config: Config, folder: Path, *, lone: bool) -> MlflowRecorder
     )
 
 
-def import_in_background(recorder: MlflowRecorder) -> Future[None]:
-    """Start to import what the connection to the recorder's store needs."""
-    return in_background(lambda: import_store(recorder.uri))
-
-
-def connect_in_background(recorder: MlflowRecorder) -> Future[object]:
-    """Start connecting to the recorder's store: to create one takes seconds, in which workers can start."""
-    return in_background(lambda: connect(recorder.uri, create=True))
-
-
 def open_record(
-    recorder: MlflowRecorder, connecting: Future[object], config: Config, head: Header, folder: Path
+    recorder: MlflowRecorder, connecting: Future[Any], config: Config, head: Header, folder: Path
 ) -> OpenRecord:
     """Open the record once its store is connected; a sweep's checkpoints are in ``folder``."""
     connecting.result()

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.background import in_background
 from pipeline.config.schema import Config, parse
 from pipeline.engine.protocol import run
 from pipeline.plan.plan import Group, Plan, Point, Segment, fuse, make_plan
@@ -20,9 +21,10 @@ from pipeline.reports import Checkpointed, Failed, Paused
 from pipeline.results.criterion import Criterion
 from pipeline.results.tally import Tally
 from pipeline.sweep.engines import make_engine, worker_count
-from pipeline.sweep.opening import Header, connect_in_background, make_recorder, open_record
+from pipeline.sweep.opening import Header, make_recorder, open_record
 from pipeline.sweep.planning import make_header
 from pipeline.sweep.source import Grid
+from pipeline.tracking.connection import connect
 from tasks.cost import DataSize
 from tests.benchmarks.sweeps import GRID
 from tests.memory_recorder import MemoryRecorder
@@ -67,7 +69,8 @@ def mlflow_recorder(config: Config, plan: Plan, dataset: Any) -> Recorder:
     head = Header(sweep=sweep, dataset=dataset, provenance=Provenance())
     folder = Path(tempfile.mkdtemp())
     recorder = make_recorder(config, folder, lone=False)
-    open_record(recorder, connect_in_background(recorder), config, head, folder)
+    connecting = in_background(lambda: connect(recorder.uri, create=True))
+    open_record(recorder, connecting, config, head, folder)
     return recorder
 
 
