@@ -112,15 +112,11 @@ def _line(exception: BaseException) -> str:
         message = f"its message cannot be read: {type(error).__name__}"
     if isinstance(exception, SystemExit):
         message = f"{message} (it asked its process to exit)"
-    lines = list(_lines(message))
+    lines = [plain(line.strip()) for line in message.splitlines() if line.strip()]
     text = lines[0] if lines else ""
     more = f" (and {len(lines) - 1} more lines)" if len(lines) > 1 else ""
     name = type(exception).__name__
     return f"{name}: {_middle(text, LONGEST_LINE)}{more}" if text else name
-
-
-def _lines(message: str) -> Iterator[str]:
-    return (plain(line.strip()) for line in message.splitlines() if line.strip())
 
 
 def plain(text: str, kept: str = "") -> str:

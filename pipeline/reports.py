@@ -190,10 +190,8 @@ class Searched:
     def after(self, before: Searched | None) -> Searched:
         """Return this, merged with the proposals of ``before``; a resume does not know when these were made."""
         earlier = {proposal.number: proposal for proposal in (before.proposals if before else ())}
-        merged = dict(earlier)
-        for one in self.proposals:
-            made = earlier.get(one.number, one)
-            merged[one.number] = dataclasses.replace(one, known=made.known)
+        new = {one.number: dataclasses.replace(one, known=earlier.get(one.number, one).known) for one in self.proposals}
+        merged = earlier | new
         return dataclasses.replace(self, proposals=tuple(merged[number] for number in sorted(merged)))
 
 
