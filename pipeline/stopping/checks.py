@@ -39,16 +39,16 @@ def check(rule: Rule, trials: Sequence[Trial], *, metric: str, validated: bool) 
     first = first_rung(rule, compared[0], metric)
     below = f"must be below the {last} steps of {'stopping.max_steps' if rule.max_steps else 'a trial'}"
     require(rule.rungs(first, last, 0), "stopping.min_steps", below, first)
-    filled = list(itertools.takewhile(lambda bracket: rule.rungs(first, last, bracket), range(rule.brackets)))
-    most = f"must be at most {len(filled)}, so that each has a rung below {last} steps"
-    require(len(filled) == rule.brackets, "stopping.brackets", most, rule.brackets)
-    for rungs in [rule.rungs(first, last, bracket) for bracket in filled]:
+    brackets = list(itertools.takewhile(bool, (rule.rungs(first, last, bracket) for bracket in range(rule.brackets))))
+    most = f"must be at most {len(brackets)}, so that each has a rung below {last} steps"
+    require(len(brackets) == rule.brackets, "stopping.brackets", most, rule.brackets)
+    for rungs in brackets:
         ascending = [*rungs] == sorted({*rungs}) and first <= rungs[0] and rungs[-1] < last
         require(ascending, f"{type(rule).__name__}.rungs", f"must ascend from {first} and stay below {last}", rungs)
     for arrived in ([], [[0.1], [0.3], [math.nan]], [[0.1, 0.2], [0.3, 0.1]]):
         for complete in (False, True):
             passing_of(rule, arrived, complete=complete)
-    between = [rung for bracket in filled for rung in rule.rungs(first, last, bracket) if rung % every]
+    between = [rung for rungs in brackets for rung in rungs if rung % every]
     more = f" and {len(between) - _SHOWN} more" if len(between) > _SHOWN else ""
     measured = f"must make rungs at which {metric} is measured ({key}={every}), none at {between[:_SHOWN]}{more}"
     require(not between, "stopping.min_steps", measured, first)
