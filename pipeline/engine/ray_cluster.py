@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +52,15 @@ def join_or_start(cluster: Cluster, *, cpus: int, meanwhile: Callable[[], object
     given = _given(cluster)
     try:
         address = _address(given)
+        local = address == LOCAL or (cluster.address is None and given in {None, "auto"})
+        options |= _use_local_code() if local else {"runtime_env": _send_code()}
         if address == LOCAL:
-            start_private(cpus=cpus, meanwhile=meanwhile, **_use_local_code(), **options)
+            start_private(cpus=cpus, meanwhile=meanwhile, **options)
         else:
+            join = _join_through_client if through_client(cluster) else ray.init
             # An exception inside Ray's start would leave its native threads running, and they would crash.
             with deferred("Ray has to answer first"):
-                _join(cluster, given, address, options)
+                join(address, **options)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         key = "cluster.address" if given == cluster.address else "RAY_ADDRESS"
         token = "" if given in {None, "auto"} else " (one that asks for a token: set RAY_AUTH_MODE=token)"
@@ -123,15 +126,6 @@ def _recorded_address() -> str:
     with contextlib.suppress(OSError):
         return Path(folder, "ray", "ray_current_cluster").read_text(encoding="utf-8").strip()
     return ""
-
-
-def _join(cluster: Cluster, given: str | None, address: str, options: Mapping[str, Any]) -> None:
-    if given in {None, "auto"} and cluster.address is None:
-        ray.init(address, **_use_local_code(), **options)
-    elif address.startswith(f"{CLIENT}://"):
-        _join_through_client(address, runtime_env=_send_code(), **options)
-    else:
-        ray.init(address, runtime_env=_send_code(), **options)
 
 
 def _join_through_client(address: str, **options: Any) -> None:
