@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from pipeline.errors import Interrupted
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 RESEND_AFTER = 0.01
 """Seconds after which a signal is sent again that came where no exception may be raised."""
@@ -136,8 +136,7 @@ def deferred(why: str) -> Iterator[None]:
                 os.write(2, f"stopping: {why}; a second signal ends at once\n".encode())
         came.append(number)
 
-    before = {int(number): signal.getsignal(number) for number in STOP_SIGNALS}
-    taken = {number: handler for number, handler in before.items() if callable(handler)}
+    taken = {int(number): handler for number in STOP_SIGNALS if callable(handler := signal.getsignal(number))}
     for number in taken:
         signal.signal(number, note)
     try:
