@@ -38,6 +38,5 @@ def forecast(rule: Rule, settings: Mapping[str, Sequence[str]], *, first: int, l
             reached[at[trial]] += 1
             if rung is not None:
                 rungs.arrive(trial, [worth[trial]])
-        passed = [setting for decision in rungs.decide(closed=True) for setting in decision.passed]
-        running = [trial for setting in passed for trial in rungs.trials(setting)]
+        running = rungs.trials([setting for decision in rungs.decide(closed=True) for setting in decision.passed])
     return Forecast(reached=dict(sorted(reached.items())), share=sum(at.values()) / (steps * len(at)))

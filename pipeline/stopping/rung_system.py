@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.stopping.rule import MetricHistory, Rule, passing_of
@@ -86,9 +86,9 @@ class RungSystem:
         """Whether every rung is complete: those that have not been stopped go on to their end."""
         return all(rung.closed for pool in self._pools for rung in pool.rungs)
 
-    def trials(self, setting: str) -> tuple[str, ...]:
-        """Return the trials of a setting."""
-        return self._members[setting]
+    def trials(self, settings: Iterable[str]) -> list[str]:
+        """Return the trials of settings."""
+        return [trial for setting in settings for trial in self._members[setting]]
 
     def next_rung(self, trial: str) -> int | None:
         """Return the step of a trial's next rung, None where there is none."""
@@ -124,12 +124,9 @@ class RungSystem:
         for number, pool in enumerate(self._pools):
             final, entered = self._rule.synchronous or closed, len(pool.settings)
             for rung in pool.rungs:
-                complete = final and entered == len(rung.arrived)
-                if (
-                    not rung.closed
-                    and (decision := self._decide_rung(number, pool, rung, complete=complete)) is not None
-                ):
-                    yield decision
+                if not rung.closed:
+                    complete = final and entered == len(rung.arrived)
+                    yield from self._decide_rung(number, pool, rung, complete=complete)
                 final, entered = rung.closed, len(rung.passed)
 
     def knows(self, decision: Decision) -> bool:
@@ -145,14 +142,14 @@ class RungSystem:
         rung.closed = decision.complete
         self._apply(pool, rung, decision.passed, decision.stopped)
 
-    def _decide_rung(self, number: int, pool: _Pool, rung: _Rung, *, complete: bool) -> Decision | None:
+    def _decide_rung(self, number: int, pool: _Pool, rung: _Rung, *, complete: bool) -> Iterator[Decision]:
         order = [setting for setting in pool.settings if setting in rung.arrived]  # whatever the order of arrival
         histories = [rung.arrived[setting] for setting in order]
         passing = [order[place] for place in passing_of(self._rule, histories, complete=complete)]
         passed = tuple(setting for setting in passing if setting not in rung.passed and setting not in pool.stopped)
         rung.closed = complete
         if not passed and not (complete and order):
-            return None
+            return
         out = rung.passed.union(passed, pool.stopped)
         stopped = tuple(setting for setting in order if setting not in out) if complete else ()
         self._apply(pool, rung, passed, stopped)
@@ -160,7 +157,7 @@ class RungSystem:
         scores = {setting: rung.arrived[setting][-1] for setting in order if setting not in known}
         rung.decided |= scores.keys()
         ranked = sorted(scores, key=lambda setting: (math.isnan(scores[setting]), -scores[setting]))
-        return Decision(
+        yield Decision(
             step=rung.step,
             pool=number,
             arrived=len(order),
@@ -173,9 +170,8 @@ class RungSystem:
     def _apply(self, pool: _Pool, rung: _Rung, passed: Sequence[str], stopped: Sequence[str]) -> None:
         rung.passed |= set(passed)
         pool.stopped |= set(stopped)
-        for setting in (*passed, *stopped):
-            for trial in self._members[setting]:
-                self._histories.pop(trial, None)
+        for trial in self.trials((*passed, *stopped)):
+            self._histories.pop(trial, None)
 
     def _next_rung_of(self, setting: str) -> _Rung | None:
         pool = self._pool_of[setting]

@@ -119,20 +119,20 @@ class TrialScheduler:
         for decision in self._rungs.decide(closed=closed):
             names = {setting: self._names[setting.partition(" ")[0]] for setting in decision.scores}
             yield Decided(decision=decision, names=names, metric=self._metric, sign=self._sign)
-            for key in [key for setting in decision.passed for key in self._rungs.trials(setting)]:
+            for key in self._rungs.trials(decision.passed):
                 if key in self._paused:
                     one = self._paused.pop(key)
                     self.schedule(one.trial, one.progress)
                 elif key in self._complete:
                     self._rungs.end(key, self._complete[key])
-            for key in [key for setting in decision.stopped for key in self._rungs.trials(setting)]:
+            for key in self._rungs.trials(decision.stopped):
                 if key in self._paused:
                     yield stopped(self._paused.pop(key), self._dataset)
 
     def groups(self, workers: int) -> tuple[Group, ...]:
         """Return the groups to compute next, balanced for so many workers."""
         segments, self._next = self._next, []
-        return fuse(segments, self._data_size, workers=workers, widest=self._widest) if segments else ()
+        return fuse(segments, self._data_size, workers=workers, widest=self._widest)
 
     def _history(self, progress: Progress, rung: int) -> list[float]:
         """Return the values of the metric up to a rung, larger is better, and NaN if there is none at the rung."""
