@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from pipeline.plan.plan import Plan, Point
 from pipeline.plan.repeats import point_of, repeated
@@ -25,16 +25,19 @@ class PointBatch:
         points = self.source.more(math.ceil(room / self._repeats))
         return repeated(points) if points else []
 
-    def assign(self, points: Sequence[Point], plan: Plan, keys: Mapping[int, str]) -> list[str]:
-        """Record which trial each point is, and return their keys; ``keys`` are those of all trials, by index."""
-        own = [keys[plan.folded.get(point.index, point.index)] for point in points]
-        for point, key in zip(points, own, strict=True):
-            self._indices.setdefault(key, []).append(point.index)
-        return own
+    def assign(self, points: Sequence[Point], plan: Plan, standings: Iterable[Standing]) -> None:
+        """Record which trial each point is, of those with ``standings``, and its end if it has ended."""
+        at = {standing.trial.index: standing for standing in standings}
+        own = [at[plan.folded.get(point.index, point.index)] for point in points]
+        for point, standing in zip(points, own, strict=True):
+            self._indices.setdefault(standing.trial.key, []).append(point.index)
+        for standing in own:
+            self.end(standing)
 
     def end(self, standing: Standing) -> None:
-        """Record the end of a trial."""
-        assert standing.outcome is not None, "it has ended"
+        """Record the end of a trial, if it has ended."""
+        if standing.outcome is None:
+            return
         end = End(outcome=standing.outcome, metrics=dict(standing.metrics), step=standing.step)
         for index in self._indices.get(standing.trial.key, []):
             point = point_of(index, self._repeats)

@@ -263,9 +263,7 @@ class LiveSweep:
                 self._scheduler.end(trial, result)
             else:
                 self._scheduler.schedule(trial, self._resumption.saved.get(trial.key))
-        keys = {standing.trial.index: key for key, standing in self._tally.standings.items()}
-        for key in self._batch.assign(points, plan, keys):
-            self._end(key)
+        self._batch.assign(points, plan, self._tally.standings.values())
 
     def _follow(self) -> None:
         """Compute until every point of the batch has ended."""
@@ -310,7 +308,7 @@ class LiveSweep:
         self._handler.handle(report)
         if isinstance(report, Finished | Failed):
             self._release([report.trial])
-            self._end(report.trial.key)
+            self._batch.end(self._tally.standings[report.trial.key])
         elif isinstance(report, Paused):
             self._release(report.trials)
         self._process_own(self._scheduler.process(report))
@@ -319,7 +317,7 @@ class LiveSweep:
         for report in reports:
             self._handler.handle(report)
             if isinstance(report, Finished):
-                self._end(report.trial.key)
+                self._batch.end(self._tally.standings[report.trial.key])
             elif self._overrides is not None:
                 self._record.sync()  # before it is acted upon, so that a resume replays it
                 self._occupancy.begin()
@@ -332,8 +330,3 @@ class LiveSweep:
             if not group:
                 self._busy -= 1
                 self._occupancy.note(self._busy, self._engine.size)
-
-    def _end(self, key: str) -> None:
-        standing = self._tally.standings[key]
-        if standing.outcome is not None:
-            self._batch.end(standing)

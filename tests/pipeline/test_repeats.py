@@ -64,9 +64,15 @@ def test_a_point_comes_to_the_mean_of_its_repeats_or_to_a_failure_among_them():
     ends = {"3": (stopped, 1.0), "2": (complete, 3.0), "0": (complete, 0.5), "1": (failed, 1.0)}
     repeats = [Point(index=int(key), overrides=(), config=parse({})) for key in ends]
 
-    batch.assign(repeats, Plan(trials=(), folded={}), {int(key): key for key in ends})
+    standings = {
+        key: SimpleNamespace(
+            trial=SimpleNamespace(index=int(key), key=key), outcome=outcome, value=value, metrics={}, step=1
+        )
+        for key, (outcome, value) in ends.items()
+    }
 
-    standings = {key: SimpleNamespace(outcome=outcome, value=value) for key, (outcome, value) in ends.items()}
+    batch.assign(repeats, Plan(trials=(), folded={}), standings.values())
+
     assert batch.ends(standings, error) == {0: error, 1: 2.0}
 
 
