@@ -26,8 +26,8 @@ def forecast(rule: Rule, settings: Mapping[str, Sequence[str]], *, first: int, l
     >>> found.reached, found.share == (6 * 10 + 2 * 30 + 200) / (9 * 200)
     ({10: 9, 30: 3, 90: 1, 200: 1}, True)
     """
-    rungs, reached = RungSystem(rule, first=first, steps=last), Counter[int]()
-    rungs.add(settings)
+    rungs, reached = RungSystem(rule), Counter[int]()
+    rungs.add(settings, first=first, steps=last)
     worth = {trial: float(place) for place, trials in enumerate(settings.values()) for trial in trials}
     at: dict[str, int] = {}
     running = list(worth)

@@ -50,26 +50,30 @@ class _Pool:
 
 
 class RungSystem:
-    """The rungs of a rule between ``first`` and ``steps``.
+    """The rungs of a rule, for all settings that are added.
 
     A setting is compared by the mean of its repeats, once all of them have arrived; one with a trial that diverged or
     failed does not pass.
     """
 
-    def __init__(self, rule: Rule, *, first: int, steps: int) -> None:
-        self._rule, self._first, self._steps = rule, first, steps
+    def __init__(self, rule: Rule) -> None:
+        self._rule = rule
         self._pools: list[_Pool] = []
         self._pool_of: dict[str, _Pool] = {}
         self._members: dict[str, tuple[str, ...]] = {}
         self._setting_of: dict[str, str] = {}
         self._histories: dict[str, MetricHistory] = {}  # of the trials that have arrived at their next rung
+        self._ended: dict[str, float] = {}  # the scores of trials that ended before their last rung
 
-    def add(self, settings: Mapping[str, Sequence[str]]) -> None:
-        """Add settings, each with the trials that are its repeats; they are dealt to the brackets in turn."""
+    def add(self, settings: Mapping[str, Sequence[str]], *, first: int, steps: int) -> None:
+        """Add settings, each with the trials that are its repeats; they are dealt to the brackets in turn.
+
+        Their rungs are from ``first`` on, below ``steps``.
+        """
         brackets = self._rule.brackets
         if self._rule.synchronous or not self._pools:
             self._pools += [
-                _Pool(rungs=[_Rung(step=step) for step in self._rule.rungs(self._first, self._steps, bracket)])
+                _Pool(rungs=[_Rung(step=step) for step in self._rule.rungs(first, steps, bracket)])
                 for bracket in range(brackets)
             ]
         for name, trials in settings.items():
@@ -115,8 +119,9 @@ class RungSystem:
             rung.arrived[setting] = [math.nan] if lost else [sum(column) / len(members) for column in columns]
 
     def end(self, trial: str, score: float = math.nan) -> None:
-        """Record that a trial has ended before its next rung, if it has one: NaN if it diverged or failed."""
+        """Record that a trial has ended: it has that score at the rungs that are left, NaN if it diverged or failed."""
         if self.next_rung(trial) is not None and not self.is_stopped(trial):
+            self._ended[trial] = score
             self.arrive(trial, [score])
 
     def decide(self, *, closed: bool) -> Iterator[Decision]:
@@ -172,6 +177,9 @@ class RungSystem:
         pool.stopped |= set(stopped)
         for trial in self.trials((*passed, *stopped)):
             self._histories.pop(trial, None)
+        for trial in self.trials(passed):
+            if trial in self._ended:
+                self.end(trial, self._ended[trial])
 
     def _next_rung_of(self, setting: str) -> _Rung | None:
         pool = self._pool_of[setting]

@@ -39,10 +39,9 @@ class TrialScheduler:
         self._metric = self._rule.metric or criterion.metric
         own = criterion.mode if self._metric == criterion.metric else mode_of(self._metric)
         self._sign = 1 if (self._rule.mode or own) == "max" else -1
-        self._rungs: RungSystem | None = None
+        self._rungs = RungSystem(self._rule)
         self._next: list[Segment] = []
         self._paused: dict[str, PausedTrial] = {}
-        self._complete: dict[str, float] = {}  # the scores of trials that ended before their last rung
         self._names: dict[str, str] = {}
         self._swept = SweptValues()  # of the settings that are named
         self._replayed: deque[Decision] = deque()  # decisions of an earlier process on settings that are not all known
@@ -50,24 +49,22 @@ class TrialScheduler:
     @property
     def settled(self) -> bool:
         """Whether nothing is left to be decided on the trials so far."""
-        return self._rungs is None or self._rungs.settled
+        return self._rungs.settled
 
     def add(self, trials: Sequence[PlannedTrial]) -> None:
         """Add the trials of a batch, ended ones too, since the others are compared with them."""
         compared = [trial for trial in trials if trial.trial.task.trains]
         if not self._rule.stops or not compared:
             return
-        if self._rungs is None:
-            one = compared[0].trial
-            first = first_rung(self._rule, one, self._metric)
-            self._rungs = RungSystem(self._rule, first=first, steps=self._rule.max_steps or one.steps)
         settings: dict[str, list[str]] = {}
         names = setting_names([trial.trial for trial in compared], self._over, self._swept)
         for trial, name in zip(compared, names, strict=True):
             setting = setting_key(trial.trial, self._over)
             settings.setdefault(setting, []).append(trial.key)
             self._names.setdefault(setting, name)
-        self._rungs.add(settings)
+        one = compared[0].trial
+        first = first_rung(self._rule, one, self._metric)
+        self._rungs.add(settings, first=first, steps=self._rule.max_steps or one.steps)
         while self._replayed and self._rungs.knows(self._replayed[0]):
             self._rungs.replay(self._replayed.popleft())
 
@@ -77,45 +74,36 @@ class TrialScheduler:
 
     def end(self, trial: PlannedTrial, result: Result) -> None:
         """Record the end of a trial, perhaps in an earlier process."""
-        if self._rungs is None:
-            return
-        score = math.nan
         # A user's own task may end before its budget is spent; of one that was stopped the decision is lost.
-        if result.outcome in (Outcome.COMPLETE, Outcome.STOPPED):
-            score = self._complete[trial.key] = self._sign * result.metrics.get(self._metric, math.nan)
-        self._rungs.end(trial.key, score)
+        compared = result.outcome in (Outcome.COMPLETE, Outcome.STOPPED)
+        self._rungs.end(trial.key, self._sign * result.metrics.get(self._metric, math.nan) if compared else math.nan)
 
     def schedule(self, trial: PlannedTrial, start: Progress | None = None) -> None:
         """Schedule a trial from ``start`` (None: its beginning) to its next rung or its end."""
-        until = None if self._rungs is None else self._rungs.next_rung(trial.key)
-        self._next.append(Segment(trial=trial, start=start, until=until))
+        self._next.append(Segment(trial=trial, start=start, until=self._rungs.next_rung(trial.key)))
 
     def process(self, report: Report) -> Iterator[Finished]:
         """Process a report; yield the ends of trials that arrive at a rung where they were already stopped."""
-        if self._rungs is None:
-            return
         if isinstance(report, Paused):
             for one in report.each():
-                yield from self._arrive(one, self._rungs)
+                yield from self._arrive(one)
         elif isinstance(report, Failed):
             self._rungs.end(report.trial.key)
         elif isinstance(report, Finished):
             self.end(report.trial, report.result)
 
-    def _arrive(self, one: PausedTrial, rungs: RungSystem) -> Iterator[Finished]:
-        key, rung = one.trial.key, rungs.next_rung(one.trial.key)
-        if rungs.is_stopped(key):
+    def _arrive(self, one: PausedTrial) -> Iterator[Finished]:
+        key, rung = one.trial.key, self._rungs.next_rung(one.trial.key)
+        if self._rungs.is_stopped(key):
             yield stopped(one, self._dataset)
         elif rung is None or one.progress.checkpoint.step < rung:
             self.schedule(one.trial, one.progress)  # it has already passed, by a decision of an earlier process
         else:
             self._paused[key] = one
-            rungs.arrive(key, self._history(one.progress, rung))
+            self._rungs.arrive(key, self._history(one.progress, rung))
 
     def decide(self, *, closed: bool) -> Iterator[Decided | Finished]:
         """Yield the decisions, and the ends of stopped trials; ``closed``: no more trials will be added for now."""
-        if self._rungs is None:
-            return
         for decision in self._rungs.decide(closed=closed):
             names = {setting: self._names[setting.partition(" ")[0]] for setting in decision.scores}
             yield Decided(decision=decision, names=names, metric=self._metric, sign=self._sign)
@@ -123,8 +111,6 @@ class TrialScheduler:
                 if key in self._paused:
                     one = self._paused.pop(key)
                     self.schedule(one.trial, one.progress)
-                elif key in self._complete:
-                    self._rungs.end(key, self._complete[key])
             for key in self._rungs.trials(decision.stopped):
                 if key in self._paused:
                     yield stopped(self._paused.pop(key), self._dataset)

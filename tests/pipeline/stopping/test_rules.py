@@ -70,10 +70,16 @@ def test_numbers_that_break_their_rules_are_refused(kind, values, message):
         kind(**values)
 
 
+def rung_system(rule, settings, *, steps):
+    rungs = RungSystem(rule)
+    rungs.add(settings, first=1, steps=steps)
+    return rungs
+
+
 def climbed(rule, score, *, order, steps=20):
     """Return the decisions, and the step to which each of the settings came, whose trials arrive in this order."""
-    rungs, reached, decisions = RungSystem(rule, first=1, steps=steps), {}, []
-    rungs.add({f"s{k}": [f"s{k}"] for k in range(len(order))})
+    rungs = rung_system(rule, {f"s{k}": [f"s{k}"] for k in range(len(order))}, steps=steps)
+    reached, decisions = {}, []
     running = [f"s{k}" for k in order]
     while running:
         trial = running.pop(0)
@@ -121,8 +127,7 @@ def test_rules_that_wait_decide_alike_whoever_comes_first(name):
 
 
 def test_an_asha_setting_that_was_paused_is_promoted_once_enough_have_arrived():
-    rungs = RungSystem(Asha(reduction_factor=2), first=1, steps=4)
-    rungs.add({name: [name] for name in "abcd"})
+    rungs = rung_system(Asha(reduction_factor=2), {name: [name] for name in "abcd"}, steps=4)
     rungs.arrive("a", [0.9])
     assert list(rungs.decide(closed=True)) == []
     rungs.arrive("b", [0.8])
@@ -151,8 +156,7 @@ def test_the_scores_in_all_decisions_grow_with_the_settings_and_a_resume_learns_
     assert all(decision.scores.keys() >= {*decision.passed, *decision.stopped} for decision in decisions)
 
     # given a process that goes on from half of them
-    resumed = RungSystem(Asha(), first=1, steps=20)
-    resumed.add(settings)
+    resumed = rung_system(Asha(), settings, steps=20)
     half = decisions[: len(decisions) // 2]
     for decision in half:
         assert resumed.knows(decision)
@@ -168,8 +172,8 @@ def test_the_scores_in_all_decisions_grow_with_the_settings_and_a_resume_learns_
 
 
 def test_settings_are_compared_by_the_mean_of_their_repeats_once_all_have_arrived():
-    rungs = RungSystem(Halving(reduction_factor=2), first=1, steps=2)
-    rungs.add({"lucky": ["l0", "l1"], "steady": ["s0", "s1"], "ill": ["i0", "i1"]})
+    settings = {"lucky": ["l0", "l1"], "steady": ["s0", "s1"], "ill": ["i0", "i1"]}
+    rungs = rung_system(Halving(reduction_factor=2), settings, steps=2)
     for trial, score in {"l0": 1.0, "l1": 0.0, "s0": 0.6, "s1": 0.7, "i0": 0.9}.items():
         rungs.arrive(trial, [score])
         assert list(rungs.decide(closed=True)) == []
@@ -183,12 +187,11 @@ def test_settings_are_compared_by_the_mean_of_their_repeats_once_all_have_arrive
 def test_who_comes_later_is_compared_with_its_like():
     # halving: with those that were proposed together; asha: with all, of whom one that was stopped stays so
     for rule, passed in ((Halving(reduction_factor=2), ("c",)), (Asha(reduction_factor=2), ())):
-        rungs = RungSystem(rule, first=1, steps=2)
-        rungs.add({"a": ["a"], "b": ["b"]})
+        rungs = rung_system(rule, {"a": ["a"], "b": ["b"]}, steps=2)
         rungs.arrive("a", [0.9])
         rungs.arrive("b", [0.8])
         assert [decision.passed for decision in rungs.decide(closed=True)] == [("a",)]
-        rungs.add({"c": ["c"], "d": ["d"]})
+        rungs.add({"c": ["c"], "d": ["d"]}, first=1, steps=2)
         rungs.arrive("c", [0.2])
         rungs.arrive("d", [0.1])
         last = list(rungs.decide(closed=True))[-1]
@@ -204,9 +207,8 @@ def test_what_was_decided_before_is_not_decided_otherwise(rule):
     decisions, _ = climbed(rule, score, order=range(11))
     # given a rungs that knows the first of them
     for known in range(len(decisions)):
-        rungs, end = RungSystem(rule, first=1, steps=20), {}
-        rungs.add({f"s{k}": [f"s{k}"] for k in range(11)})
-        out = set()
+        rungs = rung_system(rule, {f"s{k}": [f"s{k}"] for k in range(11)}, steps=20)
+        end, out = {}, set()
         for decision in decisions[:known]:
             rungs.replay(decision)
             out |= set(decision.stopped)
@@ -228,17 +230,16 @@ def test_what_was_decided_before_is_not_decided_otherwise(rule):
 
 
 def test_a_setting_that_was_stopped_never_passes_and_holds_no_rung_open():
-    rungs = RungSystem(Asha(reduction_factor=2), first=1, steps=4)
+    rungs = rung_system(Asha(reduction_factor=2), {name: [name] for name in "abcd"}, steps=4)
 
     def arrive(**scores):
         for setting, score in scores.items():
             rungs.arrive(setting, [score])
         return [decision.passed for decision in rungs.decide(closed=True)]
 
-    rungs.add({name: [name] for name in "abcd"})
     assert arrive(a=0.9, b=0.8, c=0.7, d=0.6) == [("a", "b")]
     assert arrive(a=0.9, b=0.8) == [("a",)]
-    rungs.add({name: [name] for name in "efgh"})
+    rungs.add({name: [name] for name in "efgh"}, first=1, steps=4)
     assert arrive(e=0.95, f=0.1, g=0.1, h=0.1) == [("e",)]
     arrive(e=0.5)
 
@@ -250,8 +251,7 @@ def test_what_never_changes_is_no_worse_than_the_median_whatever_the_rounding():
 
 
 def test_repeats_are_compared_at_the_same_steps_although_one_has_ended_before():
-    rungs = RungSystem(Halving(reduction_factor=2), first=1, steps=2)
-    rungs.add({"a": ["a0", "a1"]})
+    rungs = rung_system(Halving(reduction_factor=2), {"a": ["a0", "a1"]}, steps=2)
 
     rungs.arrive("a0", [0.9])
     rungs.arrive("a1", [0.1, 0.5, 0.8])
@@ -261,8 +261,7 @@ def test_repeats_are_compared_at_the_same_steps_although_one_has_ended_before():
 
 
 def test_a_rung_at_which_nobody_arrives_is_not_decided():
-    rungs = RungSystem(Halving(reduction_factor=2), first=1, steps=4)
-    rungs.add({"a": ["a"], "b": ["b"]})
+    rungs = rung_system(Halving(reduction_factor=2), {"a": ["a"], "b": ["b"]}, steps=4)
     for trial in "ab":
         rungs.end(trial)
 
