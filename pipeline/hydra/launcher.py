@@ -163,7 +163,7 @@ class SweepLauncher(Launcher):
         if config.sweep.dry_run:
             points = source.more(room)
             with env_override(environment):
-                show_dry_run(points, make_console(), lone=False, examples=source.examples)
+                show_dry_run(points, source, make_console(), lone=False)
             return {}
         with contextlib.ExitStack() as stack:
             stack.push(SWEEPS.__exit__)

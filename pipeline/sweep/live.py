@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -14,13 +13,13 @@ from pipeline.background import in_background
 from pipeline.config.identity import code_version
 from pipeline.config.schema import Config
 from pipeline.config.settings import counted
-from pipeline.display.console import Display, Loading, make_console, show_folded, show_past, show_table
+from pipeline.display.console import Display, Loading, make_console, show_past, show_table
 from pipeline.errors import Interrupted
 from pipeline.plan.plan import Group, Plan, PlannedTrial, Point
 from pipeline.provenance import collect
 from pipeline.record.protocol import Provenance
 from pipeline.reports import Decided, Failed, Finished, Measured, Paused, Planned, Report
-from pipeline.results.criterion import Criterion, check_metric
+from pipeline.results.criterion import Criterion
 from pipeline.results.failures import Failures
 from pipeline.results.fault_log import FaultLog
 from pipeline.results.tally import Tally
@@ -30,14 +29,7 @@ from pipeline.sweep.engines import group_count, make_engine, widest
 from pipeline.sweep.follow import ReportHandler
 from pipeline.sweep.occupancy import Occupancy
 from pipeline.sweep.opening import Header, Record, closing, make_recorder, open_record
-from pipeline.sweep.planning import (
-    expectation,
-    make_header,
-    plan_points,
-    shared_config,
-    show_not_stopped,
-    values_of,
-)
+from pipeline.sweep.planning import expectation, first_plan, make_header, plan_points, shared_config, values_of
 from pipeline.sweep.resume import Resumption, resume_command
 from pipeline.sweep.source import PointSource
 from pipeline.sweep.trial_scheduler import TrialScheduler
@@ -128,7 +120,9 @@ class LiveSweep:
             provenance = collect()
             code_version()  # cached: the keys of the trials need it once the data are there
             self._dataset: Dataset = loading.result()
-        plan = self._first_plan(points)
+        source = self._batch.source
+        self._named = values_of(source.examples)
+        plan = first_plan(points, source, self._dataset, config, self._console, self._named)
         others = in_background(meanwhile)  # a sweep that is refused leaves nothing behind
         self._stack.callback(others.exception)  # it has ended once the sweep has, also where the engine refuses it
         self._stack.enter_context(self._engine)
@@ -137,7 +131,7 @@ class LiveSweep:
         if sqlite_file(config.tracking.uri) is None:
             connecting.result()  # a server's refusal is raised before anything is shown; a file was probed above
 
-        criterion = Criterion.of(config.sweep, self._dataset, self._batch.source.objectives)
+        criterion = Criterion.of(config.sweep, self._dataset, source.objectives)
         expected = expectation(config, plan.trials, self._dataset)
         self._tally = Tally(plan.trials, criterion, share=expected.share if expected else 1.0)
         head = self._header(provenance)
@@ -158,22 +152,6 @@ class LiveSweep:
     def _room(self) -> int:
         """Return for how many trials there is room before the engine starts."""
         return TRIALS_A_WORKER * group_count(self._config, lone=self._overrides is None)
-
-    def _first_plan(self, points: Sequence[Point]) -> Plan:
-        """Return the plan of the first points, with its notices printed.
-
-        Refuse a metric that no trial reports, and what may be proposed later and cannot be computed.
-        """
-        source = self._batch.source
-        self._named = values_of(source.examples)
-        plan = plan_points(points, self._dataset, self._config, swept=self._named, examples=source.examples)
-        trials = [point.config.trial for point in (*source.examples, *points)]
-        for _, metric in source.objectives:
-            asked = dataclasses.replace(self._config.sweep, metric=metric)
-            check_metric(asked, trials, self._dataset, key="hydra.sweeper.metrics")
-        show_folded(self._console, plan)
-        show_not_stopped(self._config, plan, self._console)
-        return plan
 
     def _header(self, provenance: Provenance) -> Header:
         """Return the header of the record; the parent run of a sweep keeps the attachments for all its trials."""

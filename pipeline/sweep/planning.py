@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -126,26 +127,38 @@ def values_of(examples: Sequence[Point]) -> SweptValues | None:
     return SweptValues.of(used_values(example.config.trial) for example in examples) if examples else None
 
 
-def show_not_stopped(config: Config, plan: Plan, console: Console) -> None:
-    """Print which trials the stopping rule does not apply to."""
+def first_plan(
+    points: Sequence[Point],
+    source: PointSource,
+    dataset: Dataset,
+    config: Config,
+    console: Console,
+    swept: SweptValues | None,
+) -> Plan:
+    """Return the plan of a source's first points, and print which are folded and which run to their end.
+
+    Refuse a metric that no trial reports, and what may be proposed later and cannot be computed.
+    """
+    plan = plan_points(points, dataset, config, swept=swept, examples=source.examples)
+    trials = [point.config.trial for point in (*source.examples, *points)]
+    for _, metric in source.objectives:
+        asked = dataclasses.replace(config.sweep, metric=metric)
+        check_metric(asked, trials, dataset, key="hydra.sweeper.metrics")
+    show_folded(console, plan)
     others = sorted({row_name(TABLES["task"], t.trial.task) for t in plan.trials if not t.trial.task.trains})
     if config.stopping.stops and others:
         rule = row_name(TABLES["stopping"], config.stopping)
         console.print(f"stopping={rule} compares trainings: trials of task={', '.join(others)} run to their end")
+    return plan
 
 
-def show_dry_run(points: Sequence[Point], console: Console, *, lone: bool, examples: Sequence[Point] = ()) -> None:
-    """Print the plan of a ``lone`` trial's point or a sweep's points, and its estimated cost.
-
-    ``examples`` are points that a search may propose later.
-    """
+def show_dry_run(points: Sequence[Point], source: PointSource, console: Console, *, lone: bool) -> None:
+    """Print the plan of the first points of a ``source``, which may be a ``lone`` trial's, and their estimated cost."""
     config = shared_config(points)
     with Loading(console) as show:
         dataset: Dataset = config.dataset.load(progress=show)
-    plan = plan_points(repeated(points), dataset, config, swept=values_of(examples), examples=examples)
+    plan = first_plan(repeated(points), source, dataset, config, console, values_of(source.examples))
     workers = group_count(config, lone=lone)
-    show_folded(console, plan)
-    show_not_stopped(config, plan, console)
     segments = [Segment(trial=trial) for trial in plan.trials]
     groups = fuse(segments, DataSize.of(dataset), workers=workers, widest=widest(config, dataset, lone=lone))
     seconds = sweep_seconds(groups, dataset, workers=workers)

@@ -23,8 +23,9 @@ def run_trial(point: Point, folder: Path) -> float | Exception | None:
     config = point.config
     require(not config.sweep.resume, "sweep.resume", "must be false without --multirun", True)
     require(config.sweep.repeats == 1, "sweep.repeats", "must be 1 without --multirun", config.sweep.repeats)
+    source = Grid([point])
     if config.sweep.dry_run:
-        show_dry_run([point], make_console(), lone=True)
+        show_dry_run([point], source, make_console(), lone=True)
         return None
     with LiveSweep(config, overrides=None, folder=folder) as live:
-        return live.run(Grid([point]))[point.index]
+        return live.run(source)[point.index]

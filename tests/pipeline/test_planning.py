@@ -112,7 +112,7 @@ def test_a_dry_run_plans_for_the_engine_that_would_compute(values, lone, planned
         point(seed, seed=seed, dataset=data, cluster={"workers": 3}, **values) for seed in range(1 if lone else 6)
     ]
 
-    show_dry_run(points, console, lone=lone)
+    show_dry_run(points, Grid([]), console, lone=lone)
 
     assert f"{planned};" in console.file.getvalue()
 

@@ -44,6 +44,7 @@ BAD = {
     ("learning_rte=interval(1,2)",): "learning_rte is no key of this config, did you mean learning_rate?",
 }
 UNKNOWN = (RATE, "hydra.sweeper.metrics=[val/los,examples]", "hydra.sweep.dir=asked")
+PLANNED = (*UNKNOWN, "sweep.dry_run=true")
 TOO_LARGE = (RATE, "batch_size=int(interval(1,901))", "hydra.sweep.dir=large")
 UNEQUAL = ("cluster.cpus_per_worker=interval(0.5,1)", "hydra.sweeper.n_trials=1", "hydra.sweep.dir=unequal")
 """They are refused once the data are there."""
@@ -99,11 +100,12 @@ def test_a_config_of_hydras_plug_in_searches_with_one_name_changed(tmp_path):
 def refused(tmp_path_factory):
     """Give bad input to one process; return its folder, the end of each command, and what it has imported."""
     folder = tmp_path_factory.mktemp("refused")
-    return folder, *fresh_session(folder, *([*SEARCH, *overrides] for overrides in (*BAD, UNKNOWN, TOO_LARGE, UNEQUAL)))
+    every = (*BAD, UNKNOWN, PLANNED, TOO_LARGE, UNEQUAL)
+    return folder, *fresh_session(folder, *([*SEARCH, *overrides] for overrides in every))
 
 
 def test_bad_input_is_told_before_anything_starts(refused):
-    folder, (*ends, _, _, _), imported = refused
+    folder, (*ends, _, _, _, _), imported = refused
 
     assert [code for code, _, _ in ends] == [2] * len(BAD)
     assert {
@@ -117,9 +119,10 @@ def test_bad_input_is_told_before_anything_starts(refused):
 
 
 def test_a_metric_that_is_not_measured_is_told_before_anything_is_computed(refused):
-    folder, (*_, (code, err, out), _, _), imported = refused
+    folder, (*_, (code, err, out), (planned, told, _), _, _), imported = refused
 
-    assert code == 2
+    assert code == planned == 2
+    assert told == err  # by a dry run, too
     assert not (folder / "asked").exists()
     assert "hydra.sweeper.metrics must be one of" in err
     assert "(did you mean 'val/loss'?)" in err
