@@ -43,11 +43,9 @@ def balance(loads: Sequence[Load], busy: Sequence[float]) -> list[int]:
     if not loads:
         return []
     seeds = dict.fromkeys(_even(loads, busy, rounds) for rounds in range(MAX_ROUNDS + 1))
-    assignments = sorted(
-        (_with_finer_parts(_Assignment(loads, seed, busy)) for seed in seeds), key=lambda s: sum(s.counts)
-    )
+    assignments = [_with_finer_parts(_Assignment(loads, seed, busy)) for seed in seeds]
     best = min(assignment.end for assignment in assignments)
-    return list(next(assignment for assignment in assignments if WORTHWHILE * assignment.end <= best).counts)
+    return list(min((one.counts for one in assignments if WORTHWHILE * one.end <= best), key=sum))
 
 
 def _even(loads: Sequence[Load], busy: Sequence[float], rounds: int) -> tuple[int, ...]:
@@ -107,9 +105,9 @@ class _Assignment:
 def _with_finer_parts(assignment: _Assignment) -> _Assignment:
     """Split the loads of the worker that ends last into one part more, as long as that is worthwhile."""
     while True:
+        counts = assignment.counts
         finer = [
             _Assignment(assignment.loads, (*counts[:place], counts[place] + 1, *counts[place + 1 :]), assignment.busy)
-            for counts in [assignment.counts]
             for place in sorted(assignment.last)
             if counts[place] < assignment.loads[place].trials
         ]

@@ -25,15 +25,14 @@ READ_COST = 30
 
 def worker_memory(groups: Sequence[Group], dataset: Dataset, *, blocks: BlockSizes, threads: int = 1) -> int:
     """Return the bytes that the largest group needs, without the shared data set's, with these block sizes."""
-
-    def group_memory(group: Group) -> int:
+    needed = 0
+    for group in groups:
         trials = [planned.trial for planned in group.trials]
         count, seeds = len(trials), len({trial.seed for trial in trials})
-        return max(
-            bytes_of_group(trial, dataset, count=count, blocks=blocks, seeds=seeds, threads=threads) for trial in trials
-        )
-
-    return max(map(group_memory, groups), default=0)
+        for trial in trials:
+            taken = bytes_of_group(trial, dataset, count=count, blocks=blocks, seeds=seeds, threads=threads)
+            needed = max(needed, taken)
+    return needed
 
 
 def sweep_seconds(groups: Sequence[Group], dataset: Dataset, *, workers: int, speed: float | None = None) -> float:
