@@ -29,14 +29,13 @@ def check(rule: Rule, trials: Sequence[Trial], *, metric: str, validated: bool) 
     # The metrics of a user's own task are not known here.
     declared = all(isinstance(trial.task, DeclaresMetrics) for trial in compared)
     require(metric in known or not declared, "stopping.metric", f"must be one of {', '.join(known)}", metric)
-    key = key_of_points(compared[0], metric)
+    key = _key_of_points(compared[0], metric)
     for name in ("steps", key):
         values = sorted({getattr(trial, name.removeprefix("trial.")) for trial in compared})
         require(len(values) == 1, name, "must be the same in all trials that are compared at rungs", values)
-    steps, every = compared[0].steps, points_every(compared[0], metric)
-    last = rule.max_steps or steps
+    steps, every = compared[0].steps, _every(compared[0], key)
+    first, last = rung_range(rule, compared[0], metric)
     require(last <= steps, "stopping.max_steps", f"must be at most the {steps} steps of a trial", last)
-    first = first_rung(rule, compared[0], metric)
     below = f"must be below the {last} steps of {'stopping.max_steps' if rule.max_steps else 'a trial'}"
     require(rule.rungs(first, last, 0), "stopping.min_steps", below, first)
     brackets = list(itertools.takewhile(bool, (rule.rungs(first, last, bracket) for bracket in range(rule.brackets))))
@@ -54,17 +53,16 @@ def check(rule: Rule, trials: Sequence[Trial], *, metric: str, validated: bool) 
     require(not between, "stopping.min_steps", measured, first)
 
 
-def key_of_points(trial: Trial, metric: str) -> str:
+def rung_range(rule: Rule, trial: Trial, metric: str) -> tuple[int, int]:
+    """Return the first rung of a trial, by default where the metric is first measured, and the step all are below."""
+    return rule.min_steps or _every(trial, _key_of_points(trial, metric)), rule.max_steps or trial.steps
+
+
+def _key_of_points(trial: Trial, metric: str) -> str:
     """Return the key that says how often a trial's metric is measured; a user's own task reports all at once."""
     recorded = isinstance(trial.task, DeclaresMetrics) and not metric.startswith("val/")
     return "trial.record_every" if recorded else "trial.evaluate_every"
 
 
-def points_every(trial: Trial, metric: str) -> int:
-    """Return how many steps lie between two points of a trial's metric."""
-    return int(getattr(trial, key_of_points(trial, metric).removeprefix("trial.")))
-
-
-def first_rung(rule: Rule, trial: Trial, metric: str) -> int:
-    """Return the first rung of a trial: the rule's ``min_steps``, else where the metric is first measured."""
-    return rule.min_steps or points_every(trial, metric)
+def _every(trial: Trial, key: str) -> int:
+    return int(getattr(trial, key.removeprefix("trial.")))

@@ -27,7 +27,7 @@ def forecast(rule: Rule, settings: Mapping[str, Sequence[str]], *, first: int, l
     ({10: 9, 30: 3, 90: 1, 200: 1}, True)
     """
     rungs, reached = RungSystem(rule), Counter[int]()
-    rungs.add(settings, first=first, steps=last)
+    rungs.add(settings, first=first, last=last)
     worth = {trial: float(place) for place, trials in enumerate(settings.values()) for trial in trials}
     at: dict[str, int] = {}
     running = list(worth)

@@ -65,15 +65,15 @@ class RungSystem:
         self._histories: dict[str, MetricHistory] = {}  # of the trials that have arrived at their next rung
         self._ended: dict[str, float] = {}  # the scores of trials that ended before their last rung
 
-    def add(self, settings: Mapping[str, Sequence[str]], *, first: int, steps: int) -> None:
+    def add(self, settings: Mapping[str, Sequence[str]], *, first: int, last: int) -> None:
         """Add settings, each with the trials that are its repeats; they are dealt to the brackets in turn.
 
-        Their rungs are from ``first`` on, below ``steps``.
+        Their rungs are from ``first`` on, below ``last``.
         """
         brackets = self._rule.brackets
         if self._rule.synchronous or not self._pools:
             self._pools += [
-                _Pool(rungs=[_Rung(step=step) for step in self._rule.rungs(first, steps, bracket)])
+                _Pool(rungs=[_Rung(step=step) for step in self._rule.rungs(first, last, bracket)])
                 for bracket in range(brackets)
             ]
         for name, trials in settings.items():

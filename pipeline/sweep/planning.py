@@ -20,7 +20,7 @@ from pipeline.plan.repeats import check_repeated, repeated
 from pipeline.record.protocol import Provenance, SweepHeader
 from pipeline.results.criterion import Criterion, check_metric
 from pipeline.results.tally import Tally
-from pipeline.stopping.checks import check, first_rung
+from pipeline.stopping.checks import check, rung_range
 from pipeline.stopping.forecast import Forecast, forecast
 from pipeline.sweep.engines import group_count, thread_count, widest
 from pipeline.sweep.resume import sweep_key
@@ -179,8 +179,8 @@ def expectation(config: Config, planned: Sequence[PlannedTrial], dataset: Datase
     for trial in trials:
         settings.setdefault(setting_key(trial.trial, criterion.over), []).append(trial.key)
     rule, one = config.stopping, trials[0].trial
-    first = first_rung(rule, one, rule.metric or criterion.metric)
-    return forecast(rule, settings, first=first, last=rule.max_steps or one.steps, steps=one.steps)
+    first, last = rung_range(rule, one, rule.metric or criterion.metric)
+    return forecast(rule, settings, first=first, last=last, steps=one.steps)
 
 
 def make_header(

@@ -13,7 +13,7 @@ from pipeline.config.settings import SweptValues, setting_key, setting_names
 from pipeline.plan.plan import Group, PlannedTrial, Progress, Segment, fuse
 from pipeline.reports import Decided, Failed, Finished, Paused, PausedTrial, Report
 from pipeline.results.criterion import Criterion, mode_of
-from pipeline.stopping.checks import first_rung
+from pipeline.stopping.checks import rung_range
 from pipeline.stopping.rung_system import Decision, RungSystem
 from tasks.cost import DataSize
 from tasks.datasets.dataset import Dataset
@@ -62,9 +62,8 @@ class TrialScheduler:
             setting = setting_key(trial.trial, self._over)
             settings.setdefault(setting, []).append(trial.key)
             self._names.setdefault(setting, name)
-        one = compared[0].trial
-        first = first_rung(self._rule, one, self._metric)
-        self._rungs.add(settings, first=first, steps=self._rule.max_steps or one.steps)
+        first, last = rung_range(self._rule, compared[0].trial, self._metric)
+        self._rungs.add(settings, first=first, last=last)
         while self._replayed and self._rungs.knows(self._replayed[0]):
             self._rungs.replay(self._replayed.popleft())
 

@@ -72,7 +72,7 @@ def test_numbers_that_break_their_rules_are_refused(kind, values, message):
 
 def rung_system(rule, settings, *, steps):
     rungs = RungSystem(rule)
-    rungs.add(settings, first=1, steps=steps)
+    rungs.add(settings, first=1, last=steps)
     return rungs
 
 
@@ -191,7 +191,7 @@ def test_who_comes_later_is_compared_with_its_like():
         rungs.arrive("a", [0.9])
         rungs.arrive("b", [0.8])
         assert [decision.passed for decision in rungs.decide(closed=True)] == [("a",)]
-        rungs.add({"c": ["c"], "d": ["d"]}, first=1, steps=2)
+        rungs.add({"c": ["c"], "d": ["d"]}, first=1, last=2)
         rungs.arrive("c", [0.2])
         rungs.arrive("d", [0.1])
         last = list(rungs.decide(closed=True))[-1]
@@ -239,7 +239,7 @@ def test_a_setting_that_was_stopped_never_passes_and_holds_no_rung_open():
 
     assert arrive(a=0.9, b=0.8, c=0.7, d=0.6) == [("a", "b")]
     assert arrive(a=0.9, b=0.8) == [("a",)]
-    rungs.add({name: [name] for name in "efgh"}, first=1, steps=4)
+    rungs.add({name: [name] for name in "efgh"}, first=1, last=4)
     assert arrive(e=0.95, f=0.1, g=0.1, h=0.1) == [("e",)]
     arrive(e=0.5)
 
