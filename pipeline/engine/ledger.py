@@ -35,28 +35,29 @@ Answer = tuple[list[Report], list["Ledger"]]
 
 @dataclass(slots=True, kw_only=True)
 class Account:
-    """The state of one trial over all its attempts: its points so far, and whether it has ended."""
+    """The state of one trial over all its attempts: its points so far, by their metrics, and whether it has ended.
+
+    Training and validation have separate curves, with points at the same steps.
+    """
 
     trial: PlannedTrial
     started: bool = False
     ended: bool = False
     attempts: int = 1
-    blocks: list[Curve] = field(default_factory=list)
-    last: dict[frozenset[str], int] = field(default_factory=dict)
+    blocks: dict[frozenset[str], list[Curve]] = field(default_factory=dict)
 
     def new(self, curve: Curve) -> Curve | None:
         """Keep the new points of a curve, and return them; None if there are none.
 
         A computation is deterministic: a point at or before the last known step is already known.
         """
-        # Training and validation have separate curves, with points at the same steps.
         kind = frozenset(curve.metrics)
-        new = curve.steps > self.last.get(kind, -1)
+        known = self.blocks.get(kind)
+        new = curve.steps > (known[-1].steps[-1] if known else -1)
         if not np.any(new):
             return None
-        self.last[kind] = int(curve.steps[-1])
         kept = curve if np.all(new) else _select(curve, new)
-        self.blocks.append(kept)
+        self.blocks.setdefault(kind, []).append(kept)
         return kept
 
 
@@ -131,7 +132,7 @@ class Ledger:
                     account.started = True
                     yield Started(trial=account.trial, host=message.host, step=self._start.step if self._start else 0)
                     # The points of an earlier process are reported again: its record may lack the last ones.
-                    yield from (Progressed(trial=account.trial, curve=_at(slot, curve)) for curve in account.blocks)
+                    yield from (Progressed(trial=account.trial, curve=_at(slot, curve)) for curve in _merged(account))
             return
         if isinstance(message, Output):
             yield from (Printed(trial=self._accounts[slot].trial, text=message.text) for slot in self.open())
@@ -148,7 +149,8 @@ class Ledger:
 
     def step(self) -> int:
         """Return the furthest step with a point, of the trials that have not ended."""
-        return max([step for slot in self.open() for step in self._accounts[slot].last.values()], default=0)
+        last = [blocks[-1] for slot in self.open() for blocks in self._accounts[slot].blocks.values()]
+        return max([int(block.steps[-1]) for block in last], default=0)
 
     def attempt(self) -> int:
         """Return the number of the trials' attempt."""
@@ -258,11 +260,8 @@ class Ledger:
 
 def _merged(account: Account) -> list[Curve]:
     """Merge the account's points to one block for each kind of curve, and return the blocks."""
-    kinds: dict[frozenset[str], list[Curve]] = {}
-    for curve in account.blocks:
-        kinds.setdefault(frozenset(curve.metrics), []).append(curve)
-    account.blocks = [_joined(blocks) for blocks in kinds.values()]
-    return account.blocks
+    account.blocks = {metrics: [_joined(blocks)] for metrics, blocks in account.blocks.items()}
+    return [block for (block,) in account.blocks.values()]
 
 
 def _joined(blocks: Sequence[Curve]) -> Curve:
