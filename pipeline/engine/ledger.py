@@ -56,9 +56,11 @@ class Account:
         new = curve.steps > (known[-1].steps[-1] if known else -1)
         if not np.any(new):
             return None
-        kept = curve if np.all(new) else _select(curve, new)
-        self.blocks.setdefault(kind, []).append(kept)
-        return kept
+        if not np.all(new):
+            metrics = {name: values[new] for name, values in curve.metrics.items()}
+            curve = dataclasses.replace(curve, steps=curve.steps[new], metrics=metrics)
+        self.blocks.setdefault(kind, []).append(curve)
+        return curve
 
 
 @dataclass(slots=True, kw_only=True)
@@ -268,11 +270,6 @@ def _joined(blocks: Sequence[Curve]) -> Curve:
     first = blocks[0]
     metrics = {name: np.concatenate([block.metrics[name] for block in blocks]) for name in first.metrics}
     return Curve(trial=first.trial, steps=np.concatenate([block.steps for block in blocks]), metrics=metrics)
-
-
-def _select(curve: Curve, kept: np.ndarray) -> Curve:
-    metrics = {name: values[kept] for name, values in curve.metrics.items()}
-    return dataclasses.replace(curve, steps=curve.steps[kept], metrics=metrics)
 
 
 def _at(slot: int, curve: Curve) -> Curve:
