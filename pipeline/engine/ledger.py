@@ -109,13 +109,12 @@ class Ledger:
     @classmethod
     def of(cls, group: Group) -> Ledger:
         """Return the ledger of a planned group."""
-        reported = group.start is not None and group.start.reported
-        accounts = [Account(trial=trial, started=reported) for trial in group.trials]
-        if group.start is not None:
-            for curve in group.start.curves:
-                accounts[curve.trial].new(curve)
-        start = None if group.start is None else group.start.checkpoint
-        return cls(accounts, start=start, until=group.until)
+        if group.start is None:
+            return cls([Account(trial=trial) for trial in group.trials], until=group.until)
+        accounts = [Account(trial=trial, started=group.start.reported) for trial in group.trials]
+        for curve in group.start.curves:
+            accounts[curve.trial].new(curve)
+        return cls(accounts, start=group.start.checkpoint, until=group.until)
 
     def begin(self) -> tuple[tuple[Trial, ...], Checkpoint | None, int | None]:
         """Return what to compute: the trials, the checkpoint they go on from, and the step they pause at, if any."""
