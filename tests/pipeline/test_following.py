@@ -28,23 +28,6 @@ from tests.memory_recorder import MemoryRecorder
 FAILURES = Failures(range(1), FaultLog(Path()))
 
 
-class Stopped:
-    """An engine that a signal interrupts."""
-
-    def load(self, dataset):
-        pass
-
-    def submit(self, groups, *, last):
-        pass
-
-    def reports(self):
-        raise Interrupted(signal.SIGINT)
-        yield
-
-    def close(self):
-        pass
-
-
 class Endless:
     """An engine that begins the same trial without end."""
 
@@ -72,6 +55,22 @@ class Idle(Endless):
         return iter(())
 
 
+class Stopped(Idle):
+    """An engine that a signal interrupts."""
+
+    def reports(self):
+        raise Interrupted(signal.SIGINT)
+        yield
+
+
+class Failing(Idle):
+    """An engine that ends with an error of its own."""
+
+    def reports(self):
+        raise EngineError("no worker can start")
+        yield
+
+
 class Slow(MemoryRecorder):
     def close(self, status):
         time.sleep(1)
@@ -88,26 +87,10 @@ def test_a_signal_stays_one_if_the_record_cannot_be_closed_either(tiny):
     out, recorder, tally = io.StringIO(), Broken(), Tally([])
     record = Record(recorder, in_background(OpenRecord))
     with pytest.raises(Interrupted), Display(Console(file=out), tally) as display:
-        compute_and_record(
-            [],
-            tiny,
-            Stopped(),
-            record,
-            tally,
-            display,
-            FAILURES,
-        )
+        compute_and_record([], tiny, Stopped(), record, tally, display, FAILURES)
 
     assert recorder.status == "KILLED"
     assert "error: the store is gone" in out.getvalue()
-
-
-class Failing(Idle):
-    """An engine that ends with an error of its own."""
-
-    def reports(self):
-        raise EngineError("no worker can start")
-        yield
 
 
 def test_an_error_stays_what_it_is_if_the_record_cannot_be_closed_either(tiny):
@@ -126,15 +109,7 @@ def test_trials_are_stopped_if_the_record_cannot_be_opened(tiny, trial):
     threading.Timer(0.2, opening.set_exception, [RecordError("no such store")]).start()
     record = Record(MemoryRecorder(), opening)
     with pytest.raises(RecordError, match="no such store"), Display(Console(file=io.StringIO()), tally) as display:
-        compute_and_record(
-            [group],
-            tiny,
-            engine,
-            record,
-            tally,
-            display,
-            FAILURES,
-        )
+        compute_and_record([group], tiny, engine, record, tally, display, FAILURES)
 
     assert engine.closed
 
