@@ -147,7 +147,8 @@ def _best(tally: Tally, subject: Subject, *, running: bool) -> list[str]:
     first = tally.first(BEST)
     if not first:
         return ["No trial has begun."]
-    names = tally.criterion.columns(standing.metrics for standing in first)
+    measured = {name for standing in first for name in standing.metrics}
+    names = tally.criterion.columns(standing.metrics for standing in first) or sorted(measured)
     front = _front(tally, running=running)
     heads = [*names, *([FRONT] if front else [])]
     rows = [_row(["", "trial", *heads, "outcome"]), _row(["---:", "---", *["---:"] * len(heads), "---"])]

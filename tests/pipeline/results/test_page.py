@@ -63,3 +63,14 @@ def test_a_running_sweep_is_described_by_means_and_an_ended_one_by_their_interva
     assert "95 % interval" not in running
     assert "| 3 | 0.594 ± 0.031 | 0.5625 to 0.625 |\n" in ended
     assert [one.key for one in tally.leading(BEST, {})] == [one.key for one in tally.settings()[:BEST]]
+
+
+def test_trials_of_a_task_that_nothing_ranks_are_told_by_their_own_metrics(trial, tiny):
+    one = trial("weights")
+    tally = Tally((one,))
+    tally.count(Finished(trial=one, result=done(**{"gradient_check/error": 1e-9}), layout=None))
+
+    text = describe(subject(tiny), "FINISHED", tally)
+
+    assert "|  | trial | gradient_check/error | outcome |" in text
+    assert "| 1 | weights | 1e-09 | complete |" in text
