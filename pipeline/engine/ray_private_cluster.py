@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -80,7 +81,11 @@ def _obstacle(error: Exception) -> str:
             f"of {len(os.fsencode(folder))}: set RAY_TMPDIR to a shorter one, such as /tmp"
         )
     if isinstance(error, OSError) and error.filename:
-        return f"{key} must be a folder that Ray can write to, got {folder!r}: {error.strerror or text}"
+        home = os.path.expanduser("~")  # noqa: PTH111  # pathlib raises an error where there is none
+        wanted = f"{key} must be a folder that Ray can write to, got {folder!r}"
+        if Path(home, ".ray", "auth_token").is_relative_to(error.filename):
+            wanted = f"HOME must be a folder that Ray can write to, or RAY_AUTH_TOKEN hold a token for it, got {home!r}"
+        return f"{wanted}: {error.strerror or text}"
     if "object store memory" in text:
         return f"memory must be free for a private Ray cluster, for its store of objects at least: {text}"
     return f"a private Ray cluster could not start: {text} (its logs are in {folder}/ray/session_latest/logs)"

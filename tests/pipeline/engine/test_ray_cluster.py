@@ -156,10 +156,10 @@ def test_auto_wants_a_running_cluster(note):
         join_or_start(Cluster(address="auto"), cpus=1)
 
 
-def started(folder, place):
-    """Return how a sweep ends whose private cluster is to be in a place; Ray's token would stay in this process."""
+def started(folder, **environment):
+    """Return how a sweep ends whose private cluster starts with these variables; here Ray's token would stay."""
     sweep = ["-m", "dataset=synthetic", "steps=5", "seed=1,2", "cluster.address=local"]
-    end = commands.run(["-m", "pipeline", *sweep], folder, RAY_TMPDIR=str(place))
+    end = commands.run(["-m", "pipeline", *sweep], folder, **environment)
     return end.returncode, end.stderr
 
 
@@ -168,7 +168,7 @@ def test_a_private_cluster_whose_sockets_have_no_room_says_so(tmp_path):
     folder = tmp_path / ("x" * 80)
     folder.mkdir()
 
-    assert started(tmp_path, folder) == (
+    assert started(tmp_path, RAY_TMPDIR=str(folder)) == (
         2,
         (
             f"error: RAY_TMPDIR must be a folder whose path leaves room for those of Ray's sockets (of 107 bytes), "
@@ -183,7 +183,18 @@ def test_a_private_cluster_without_a_folder_says_so(tmp_path):
     file.touch()
 
     told = f"error: RAY_TMPDIR must be a folder that Ray can write to, got {str(file)!r}: Not a directory\n"
-    assert started(tmp_path, file) == (2, told)
+    assert started(tmp_path, RAY_TMPDIR=str(file)) == (2, told)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("home", ["/proc", "/proc/nobody"])
+def test_a_private_cluster_without_a_home_folder_for_its_token_says_so(tmp_path, home):
+    told = (
+        "error: HOME must be a folder that Ray can write to, or RAY_AUTH_TOKEN hold a token for it, "
+        f"got {home!r}: No such file or directory\n"
+    )
+    assert started(tmp_path, HOME=home) == (2, told)
+    assert started(tmp_path, HOME=home, RAY_AUTH_TOKEN="0" * 32)[0] == 0
 
 
 POOR = """
