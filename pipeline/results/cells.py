@@ -16,10 +16,10 @@ _MEASURES = (_WITH_INTERVAL, "train/loss")
 def setting_table(settings: Sequence[Setting], *, most: int) -> tuple[list[str], list[list[str]]]:
     """Return the headers and the first ``most`` rows of a table of settings.
 
-    The ranking metric and the test accuracy have an interval.
+    The test accuracy and the first metric, which ranks if it was measured, have an interval; one must be measured.
     """
-    every = (repeat.metrics for setting in settings for repeat in setting.repeats)
-    names, front = settings[0].criterion.columns(every, _MEASURES), on_front_of(settings)
+    every, criterion = [repeat.metrics for setting in settings for repeat in setting.repeats], settings[0].criterion
+    names, front = criterion.columns(every, _MEASURES) or criterion.columns(every), on_front_of(settings)
     with_interval = {names[0], _WITH_INTERVAL}
     heads = [head for name in names for head in (name, *(["95 % interval"] if name in with_interval else []))]
     rows = []

@@ -247,6 +247,20 @@ def test_a_wide_table_is_whole_without_a_terminal(trial):
     assert console.file.getvalue().splitlines()[1].split() == ["x" * 150, "1.0", "0.5", "complete"]
 
 
+@pytest.mark.parametrize("metric", ["val/loss", "train/accuracy"])
+def test_repeats_that_nothing_ranks_are_shown_by_a_measure_that_they_have(trial, console, metric):
+    repeats = [trial(f"seed {seed}", seed=seed) for seed in range(2)]
+    tally = Tally(repeats)
+    for planned in repeats:
+        tally.count(finished(planned, **{metric.replace("/", "_"): 0.5}))
+
+    show_table(console, tally)
+
+    heads, row, *_ = console.file.getvalue().splitlines()
+    assert heads.split() == ["setting", "repeats", metric, "95", "%", "interval"]
+    assert row.split() == ["gradient", "2", "0.5", "±", "0", "0.5", "to", "0.5"]
+
+
 def test_repeats_of_other_measures_are_listed_as_trials_are(trial, console):
     repeats = [trial(f"seed {seed}", seed=seed) for seed in range(2)]
     tally = Tally(repeats)
