@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from pipeline.config.settings import counted
-from pipeline.results.cells import ended, interval, value_of, with_deviation
+from pipeline.results.cells import interval, outcomes, value_of, with_deviation
 from pipeline.results.comparisons import (
     Comparison,
     against_best,
@@ -119,7 +119,7 @@ def _settings(sweep: RecordedSweep) -> list[str]:
     rows = []
     for one in settings[:_MOST_ROWS]:
         on = [front[one.key]] if front else []
-        rows.append([one.name, ended(one), *on, verdicts.get(one.key, ""), *_summaries(one, names)])
+        rows.append([one.name, outcomes(one), *on, verdicts.get(one.key, ""), *_summaries(one, names)])
     table = _table(heads, rows, numbers=range(len(words), len(heads)), first=True) + _rest(settings)
     best, several = settings[0].best, len(settings[0].values(sweep.criterion.metric)) > 1
     mean = f"is better than the mean of its setting, {settings[0].name}"

@@ -13,22 +13,24 @@ _WITH_INTERVAL = "test/accuracy"
 _MEASURES = (_WITH_INTERVAL, "train/loss")
 
 
-def setting_table(settings: Sequence[Setting], *, most: int) -> tuple[list[str], list[list[str]]]:
+def setting_table(settings: Sequence[Setting], *, most: int, ended: bool = True) -> tuple[list[str], list[list[str]]]:
     """Return the headers and the first ``most`` rows of a table of settings.
 
-    The test accuracy and the first metric, which ranks if it was measured, have an interval; one must be measured.
+    A metric that a table shows must have been measured. Once the sweep has ``ended``, the first one, which ranks if it
+    was measured, and the test accuracy have an interval, which takes long to compute, and of several objectives it is
+    said which settings are on the Pareto front.
     """
     every, criterion = [repeat.metrics for setting in settings for repeat in setting.repeats], settings[0].criterion
-    names, front = criterion.columns(every, _MEASURES) or criterion.columns(every), on_front_of(settings)
-    with_interval = {names[0], _WITH_INTERVAL}
+    names = criterion.columns(every, _MEASURES) or criterion.columns(every)
+    front = on_front_of(settings) if ended else {}
+    with_interval = {names[0], _WITH_INTERVAL} if ended else set()
     heads = [head for name in names for head in (name, *(["95 % interval"] if name in with_interval else []))]
     rows = []
     for setting in settings[:most]:
-        row = [setting.name, ended(setting)]
+        row = [setting.name, outcomes(setting)]
         for name in names:
-            summary = setting.summary(name)
-            row.append(with_deviation(summary.mean, summary.deviation))
-            row += [interval(summary)] if name in with_interval else []
+            row.append(with_deviation(*setting.spread(name)))
+            row += [interval(setting.summary(name))] if name in with_interval else []
         rows.append([*row, *([front[setting.key]] if front else [])])
     return ["setting", "repeats", *heads, *([FRONT] if front else [])], rows
 
@@ -65,7 +67,7 @@ def with_deviation(mean: float, deviation: float) -> str:
     return f"{mean:.{places}f} ± {deviation:.{places}f}"
 
 
-def ended(setting: Setting) -> str:
+def outcomes(setting: Setting) -> str:
     """Return how many repeats a setting has, and the outcomes of those that did not complete."""
     at = f" at step {number(setting.stopped_at, 6)}"
     counts = setting.counts().items()

@@ -15,10 +15,10 @@ from typing import Any
 from pipeline.address import how_to_look
 from pipeline.config.settings import setting_key, swept_values, used_values
 from pipeline.plan.plan import PlannedTrial
-from pipeline.results.cells import ended, interval, value_of, with_deviation
+from pipeline.results.cells import setting_table, value_of
 from pipeline.results.comparisons import at_the_end, conclusion, single_draw
 from pipeline.results.criterion import Criterion
-from pipeline.results.repeats import FRONT, Setting, on_front_of
+from pipeline.results.repeats import FRONT, on_front_of
 from pipeline.results.standing import Standing
 from pipeline.results.summary import standing_for, values_of
 from pipeline.results.tally import Tally
@@ -138,18 +138,13 @@ def _progress(status: str, tally: Tally) -> str:
     return f"{status.lower()}, {', '.join(parts)}"
 
 
-def _front(tally: Tally, *, running: bool) -> dict[str, str]:
-    """Return whether each setting is on the Pareto front of several objectives, once all have ended."""
-    return {} if running or len(tally.criterion.objectives) < 2 else on_front_of(tally.settings())
-
-
 def _best(tally: Tally, subject: Subject, *, running: bool) -> list[str]:
     first = tally.first(BEST)
     if not first:
         return ["No trial has begun."]
     measured = {name for standing in first for name in standing.metrics}
     names = tally.criterion.columns(standing.metrics for standing in first) or sorted(measured)
-    front = _front(tally, running=running)
+    front = {} if running else on_front_of(tally.settings())
     heads = [*names, *([FRONT] if front else [])]
     rows = [_row(["", "trial", *heads, "outcome"]), _row(["---:", "---", *["---:"] * len(heads), "---"])]
     for place, standing in enumerate(first, start=1):
@@ -165,25 +160,12 @@ def _has_means(tally: Tally) -> bool:
 
 def _best_settings(tally: Tally, subject: Subject, *, running: bool) -> list[str]:
     """Return a table of the best settings, each a link to its best repeat."""
-    found = tally.leading(BEST, subject.runs)
-    names = tally.criterion.columns(repeat.metrics for setting in found for repeat in setting.repeats)
-    heads = [head for name in names for head in ([name] if running else [name, "95 % interval"])]
-    front = _front(tally, running=running)
-    heads += [FRONT] if front else []
-    rows = [_row(["", "setting", "repeats", *heads]), _row(["---:", "---", "---:", *["---:"] * len(heads)])]
-    for place, setting in enumerate(found, start=1):
-        name = subject.link(setting.name, setting.best.run_id if setting.best else None)
-        numbers = [text for metric in names for text in _numbers(setting, metric, running=running)]
-        numbers += [front[setting.key]] if front else []
-        rows.append(_row([str(place), name, ended(setting), *numbers]))
+    found = tally.leading(BEST, subject.runs) if running else tally.settings(subject.runs)
+    heads, table = setting_table(found, most=BEST, ended=not running)
+    rows = [_row(["", *heads]), _row(["---:", "---", *["---:"] * (len(heads) - 1)])]
+    for place, (setting, (name, *cells)) in enumerate(zip(found, table, strict=False), start=1):
+        rows.append(_row([str(place), subject.link(name, setting.best.run_id if setting.best else None), *cells]))
     return rows
-
-
-def _numbers(setting: Setting, metric: str, *, running: bool) -> list[str]:
-    if running:
-        return [with_deviation(*setting.spread(metric))]
-    summary = setting.summary(metric)
-    return [with_deviation(summary.mean, summary.deviation), interval(summary)]
 
 
 def _conclusion(tally: Tally) -> list[str]:

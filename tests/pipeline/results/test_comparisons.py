@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from pipeline.results.cells import ended, setting_table
+from pipeline.results.cells import outcomes, setting_table
 from pipeline.results.comparisons import against_best, between, compare, conclusion, single_draw
 from pipeline.results.criterion import Criterion
 from pipeline.results.repeats import Repeat, Setting, rank, ranked, setting_rows
@@ -35,7 +35,7 @@ def test_diverged_and_failed_repeats_are_counted_and_not_averaged():
 
     assert one.summary("val/accuracy").mean == pytest.approx(0.6)
     assert one.counts() == {"complete": 2, "diverged": 1, "failed": 1}
-    assert ended(one) == "4, 1 diverged, 1 failed"
+    assert outcomes(one) == "4, 1 diverged, 1 failed"
     assert one.best.metrics["val/accuracy"] == 0.7
     (row,) = setting_rows([one], [])
     assert (row["repeats"], row["complete"], row["diverged"], row["failed"]) == (4, 2, 1, 1)
