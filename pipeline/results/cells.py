@@ -56,6 +56,8 @@ def with_deviation(mean: float, deviation: float) -> str:
     ('0.3876 ± 0.0010', '0.5', '12.5 ± 0')
     >>> with_deviation(float("nan"), float("nan")), with_deviation(0.994, 7.85e-17)
     ('', '0.994 ± 7.9e-17')
+    >>> with_deviation(123.45, 12.3), with_deviation(1.23456e30, 1.2345e29)
+    ('123 ± 12', '1.235e+30 ± 1.2e+29')
     """
     if math.isnan(mean):
         return ""
@@ -63,7 +65,9 @@ def with_deviation(mean: float, deviation: float) -> str:
         return number(mean)
     if deviation < 1e-12:  # 0, or the rounding of equal values
         return f"{number(mean)} ± {deviation:.2g}"
-    places = max(0, 1 - math.floor(math.log10(float(f"{deviation:.1e}"))))
+    places = 1 - math.floor(math.log10(float(f"{deviation:.1e}")))
+    if places <= 0:
+        return f"{number(round(mean))} ± {number(round(deviation), 2)}"
     return f"{mean:.{places}f} ± {deviation:.{places}f}"
 
 
