@@ -157,9 +157,15 @@ def at_the_end(settings: Sequence[Setting]) -> str:
     if not rungs:
         return ""
     stopped = ", ".join(f"{count} at step {number(step, 6)}" for step, count in sorted(rungs.items()))
-    few = len(_ended(settings))
-    who = f"one of the {few} that" if few != 1 else "the one that"
-    return f"the winner is {who} went on from the last rung, of {len(settings)}; stopped early were {stopped}"
+    few, metric = len(_ended(settings)), settings[0].criterion.metric
+    if few:
+        who = f"one of the {few} that" if few > 1 else "the one that"
+        told = f"the winner is {who} went on from the last rung, of {len(settings)}"
+    elif any(setting.score > -math.inf for setting in settings):
+        told = f"the winner was stopped early: none that went on from the last rung has a value of {metric}"
+    else:
+        told = f"there is no winner: none of {len(settings)} has a value of {metric}"
+    return f"{told}; stopped early were {stopped}"
 
 
 def _ended(settings: Sequence[Setting]) -> list[Setting]:

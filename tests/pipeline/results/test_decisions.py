@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pytest
 
 from pipeline.reports import Decided, Finished, Progressed
 from pipeline.results.comparisons import at_the_end
@@ -68,6 +69,24 @@ def test_a_decision_after_others_does_not_say_that_all_that_went_on_before_did_n
     assert sentence(single) == "rung at step 100: 0 more of 2 go on, 1 does not"
     assert [row["becomes"] for row in rows([last])] == ["as before", "stopped", "no score"]
     assert sentence(further) == "rung at step 100: 1 more of 4 go on, from val/loss 1.5 on"
+
+
+@pytest.mark.parametrize(
+    ("early", "last", "told"),
+    [
+        ("val/accuracy", "loss", "the winner was stopped early: none that went on from the last rung has a value of "),
+        ("loss", "loss", "there is no winner: none of 2 has a value of "),
+    ],
+)
+def test_where_nothing_that_went_on_is_ranked_it_is_said_what_the_winner_is(trial, layout, early, last, told):
+    one, other = trial("early"), trial("last", learning_rate=0.5)
+    tally = Tally([one, other])
+    for planned, outcome, step, metric in ((one, Outcome.STOPPED, 100, early), (other, Outcome.COMPLETE, 1000, last)):
+        result = Result(trial=0, outcome=outcome, step=step, metrics={metric: 0.5})
+        tally.count(Finished(trial=planned, result=result, layout=layout))
+
+    assert at_the_end(tally.settings()) == f"{told}val/accuracy; stopped early were 1 at step 100"
+    assert (tally.best is None) == (early == "loss")
 
 
 def test_the_winner_is_taken_among_those_that_went_on_from_the_last_rung(trial, layout):
