@@ -45,19 +45,17 @@ class DrawingProcesses:
     def __init__(self, count: int) -> None:
         self._count = count
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="drawing")
-        self._lock = threading.Lock()
+        self._begun = False
+        self._pools: dict[int, ProcessPoolExecutor] = {}  # by thread
         self._pickling = threading.Lock()
         self._last: tuple[tuple[Any, ...], bytes] = (), pickle.dumps(())
-        self._begun = False
-        self._idle: list[ProcessPoolExecutor] = []
 
     def start(self) -> None:
-        """Start the processes before the first figure. It is idempotent."""
-        with self._lock:
-            if not self._begun:
-                self._begun = True
-                for _ in range(self._count):
-                    self._threads.submit(self._prepare)  # a fork waits for the imports
+        """Start the processes before the first figure. It is idempotent, and does nothing after `close`."""
+        if not self._begun:
+            self._begun = True
+            for _ in range(self._count):
+                self._threads.submit(self._pool)  # a fork waits for the imports
 
     def submit(self, draw: Callable[..., Images], *arguments: Any) -> Future[Images]:
         """Start drawing ``draw(*arguments)``; the future raises the error of a figure that cannot be drawn."""
@@ -65,24 +63,25 @@ class DrawingProcesses:
 
     def close(self) -> None:
         """Wait for the figures that are being drawn, then end the processes, and wait for their end."""
-        with self._lock:
-            self._begun = True
+        self._begun = True
         self._threads.shutdown()
-        for pool in self._idle:
+        for pool in self._pools.values():
             pool.shutdown()
 
-    def _prepare(self) -> None:
-        with contextlib.suppress(OSError, EOFError):  # if the process cannot start now, the first figure retries
-            self._idle.append(_started())
+    def _pool(self) -> ProcessPoolExecutor:
+        """Return the pool of this thread."""
+        thread = threading.get_ident()
+        if thread not in self._pools:
+            self._pools[thread] = _started()
+        return self._pools[thread]
 
     def _drawn(self, draw: Callable[..., Images], arguments: tuple[Any, ...]) -> Images:
-        for tried in range(TRIES):
-            with contextlib.suppress(BrokenProcessPool, OSError, EOFError):
-                pool = None if tried else self._prepared()
-                drawn, reason = self._answer(pool or _started(), draw, arguments)
-                if reason:
-                    raise RuntimeError(reason)
-                return drawn
+        for _ in range(TRIES):
+            with contextlib.suppress(OSError, EOFError):  # if the process cannot start
+                try:
+                    return self._pool().submit(_draw, draw, self._pickled(arguments)).result()
+                except BrokenProcessPool:
+                    self._pools.pop(threading.get_ident()).shutdown()
         raise RuntimeError("the process that drew a figure has ended")
 
     def _pickled(self, arguments: tuple[Any, ...]) -> bytes:
@@ -93,20 +92,6 @@ class DrawingProcesses:
                 packed = pickle.dumps(arguments, protocol=pickle.HIGHEST_PROTOCOL)
                 self._last = arguments, packed
         return packed
-
-    def _prepared(self) -> ProcessPoolExecutor | None:
-        with self._lock:
-            return self._idle.pop() if self._idle else None
-
-    def _answer(
-        self, pool: ProcessPoolExecutor, draw: Callable[..., Images], arguments: tuple[Any, ...]
-    ) -> tuple[Images, str]:
-        answer = pool.submit(_draw, draw, self._pickled(arguments))
-        if isinstance(answer.exception(), BrokenProcessPool):
-            pool.shutdown()
-        else:
-            self._idle.append(pool)
-        return answer.result()
 
 
 def _started() -> ProcessPoolExecutor:
@@ -155,12 +140,11 @@ def _end_with(driver: Any) -> None:
     os._exit(0)
 
 
-def _draw(draw: Callable[..., Images], arguments: bytes) -> tuple[Images, str]:
-    """Return the figures, and the reason if there are none."""
+def _draw(draw: Callable[..., Images], arguments: bytes) -> Images:
     try:
-        return draw(*_unpickled(arguments)), ""
-    except Exception as error:  # noqa: BLE001  # any error is returned to the driver
-        return {}, f"{type(error).__name__}: {error}"
+        return draw(*_unpickled(arguments))
+    except Exception as error:  # noqa: BLE001  # the driver may not be able to unpickle the error itself
+        raise RuntimeError(f"{type(error).__name__}: {error}") from None
 
 
 @functools.lru_cache(maxsize=1)
