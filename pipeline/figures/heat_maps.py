@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.colors import Normalize
 
 from pipeline.config.settings import swept_values, text_of
@@ -14,7 +15,6 @@ from pipeline.figures.style import INK, blank, captioned, colour_bar, label
 from pipeline.figures.trials import (
     by_kind,
     caption_of_draws,
-    diverged,
     ranking_metric,
     ranking_value,
     score_scale,
@@ -30,6 +30,9 @@ _LARGEST, _WIDTH = 12, 125  # the largest size of a cell's text, and the width t
 _MOST = 16  # columns or rows that can be read
 _LETTERS = 60  # ticks with more do not fit beside each other
 
+_Cells = Mapping[tuple[int, int], TrialRecord]
+"""Trials by row and column."""
+
 
 def draw_heat_maps(trials: Sequence[TrialRecord]) -> bytes:
     """Return the accuracy of the best trial at each learning rate and batch size, for each strategy and model.
@@ -42,15 +45,13 @@ def draw_heat_maps(trials: Sequence[TrialRecord]) -> bytes:
     sizes = _values(trials, side)
     every = {kind: _values(members, "learning_rate") for kind, members in kinds.items()}
     columns = sum(map(len, every.values()))
-    if not _is_table(trials, kinds, side) or max(columns, len(sizes)) > _MOST:
+    if not _is_table(kinds, every, sizes, side):
         return b""
     figure, panels = blank(panels=len(kinds), title=f"{with_unit(name)} over learning_rate and {side}")
     scale = score_scale(trials)
     for axes, (kind, rates) in zip(panels, every.items(), strict=True):
-        cells, failed, early = _cells(kinds[kind], rates, sizes, side)
-        image = axes.pcolormesh(cells, cmap=_COLOUR_MAP, norm=scale, edgecolors="white")
-        letters = min(_LARGEST, _WIDTH / columns)
-        _write(axes, cells, failed, early, name, scale=scale, letters=letters)
+        cells, letters = _cells(kinds[kind], rates, sizes, side), min(_LARGEST, _WIDTH / columns)
+        image = _draw(axes, cells, (len(sizes), len(rates)), scale, letters)
         label(axes, x="learning_rate", y=side if axes is panels[0] else "", title=kind.replace(" ", "\n"))
         axes.grid(visible=False)
         texts = [_text("learning_rate", rate) for rate in rates]
@@ -66,12 +67,14 @@ def draw_heat_maps(trials: Sequence[TrialRecord]) -> bytes:
     return captioned(figure, f"{caption_of_draws(trials)}{best}{marks}")
 
 
-def _is_table(trials: Sequence[TrialRecord], kinds: Mapping[str, Sequence[TrialRecord]], side: str) -> bool:
-    """Return whether trials fill more than half of the cells of a table with two rows and columns at least."""
-    rows = len(_values(trials, side))
-    columns = [len(_values(members, "learning_rate")) for members in kinds.values()]
+def _is_table(
+    kinds: Mapping[str, Sequence[TrialRecord]], rates: Mapping[str, Sequence[Any]], sizes: Sequence[Any], side: str
+) -> bool:
+    """Return whether trials fill more than half of a table that has two rows and columns, and not too many to read."""
+    rows, columns = len(sizes), [len(every) for every in rates.values()]
     cells = [{(used(one).get("learning_rate"), used(one).get(side)) for one in members} for members in kinds.values()]
-    return rows > 1 and max(columns) > 1 and 2 * sum(map(len, cells)) > rows * sum(columns)
+    is_readable = rows > 1 and max(columns) > 1 and max(rows, sum(columns)) <= _MOST
+    return is_readable and 2 * sum(map(len, cells)) > rows * sum(columns)
 
 
 def _left_out(trials: Sequence[TrialRecord]) -> str:
@@ -84,7 +87,7 @@ def _values(trials: Sequence[TrialRecord], name: str) -> list[Any]:
     """Return the values that trials use, in order; None is an unused learning rate, or a batch size of all examples."""
     found = {used(trial).get(name) for trial in trials}
     numbers = all(value is None or isinstance(value, int | float) for value in found)
-    return sorted(found, key=lambda value: (value is None, 0 if value is None else value if numbers else str(value)))
+    return sorted(found, key=lambda value: (value is None, value if numbers else str(value)))
 
 
 def _side(varied: Collection[str]) -> str:
@@ -97,34 +100,25 @@ def _text(name: str, value: Any) -> str:
     return "not used" if value is None and name != "batch_size" else text_of(name, value)
 
 
-def _cells(
-    trials: Sequence[TrialRecord], rates: Sequence[Any], sizes: Sequence[Any], side: str
-) -> tuple[Any, np.ndarray, np.ndarray]:
-    """Return the accuracy of the best trial of every cell, masked if there is none.
-
-    Return also the cells whose trials all diverged, and those whose best one was stopped early.
-    """
-    cells = np.full((len(sizes), len(rates)), np.nan)
-    failed, early = np.zeros((2, *cells.shape), dtype=bool)
+def _cells(trials: Sequence[TrialRecord], rates: Sequence[Any], sizes: Sequence[Any], side: str) -> _Cells:
+    """Return the best trial of every cell; one that diverged if no other has a value."""
+    cells: dict[tuple[int, int], TrialRecord] = {}
     for trial in trials:  # the best first
-        setting: Mapping[str, Any] = used(trial)
-        place = sizes.index(setting.get(side)), rates.index(setting.get("learning_rate"))
-        score = ranking_value(trial)
-        if score is not None and np.isnan(cells[place]):
-            cells[place], early[place] = score, stopped(trial)
-        failed[place] |= diverged(trial)
-    return np.ma.masked_invalid(cells), failed & np.isnan(cells), early
+        if ranking_value(trial) is not None or trial.standing.diverged:
+            place = sizes.index(used(trial).get(side)), rates.index(used(trial).get("learning_rate"))
+            cells.setdefault(place, trial)
+    return cells
 
 
-def _write(
-    axes: Axes, cells: Any, failed: np.ndarray, early: np.ndarray, metric: str, *, scale: Normalize, letters: float
-) -> None:
-    for row, column in np.ndindex(cells.shape):
-        at = column + 0.5, row + 0.5
-        if failed[row, column]:
-            axes.text(*at, "x", ha="center", va="center", fontsize=14, color=INK)
-        elif not np.ma.is_masked(cells[row, column]):
-            colour = "white" if scale(cells[row, column]) < 0.5 else "black"
-            text = value_text(cells[row, column], metric).removesuffix(" %")
-            text = f"({text})" if early[row, column] else text
-            axes.text(*at, text, ha="center", va="center", fontsize=letters, color=colour)
+def _draw(axes: Axes, cells: _Cells, shape: tuple[int, int], scale: Normalize, letters: float) -> QuadMesh:
+    """Draw every cell in the colour of its value, and its value as text."""
+    values = np.full(shape, np.nan)
+    for (row, column), trial in cells.items():
+        text, size, colour = "x", 14.0, INK
+        if (value := ranking_value(trial)) is not None:
+            values[row, column] = value
+            text = value_text(value, trial.standing.criterion.metric).removesuffix(" %")
+            text = f"({text})" if stopped(trial) else text
+            size, colour = letters, "white" if scale(value) < 0.5 else "black"
+        axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=size, color=colour)
+    return axes.pcolormesh(values, cmap=_COLOUR_MAP, norm=scale, edgecolors="white")

@@ -133,20 +133,19 @@ def test_a_cell_holds_the_best_accuracy_and_what_diverged_or_was_stopped_is_mark
         record(0.9, Outcome.DIVERGED, learning_rate=1.0),
     ]
 
-    cells, failed, early = _cells(trials, _values(trials, "learning_rate"), _values(trials, "batch_size"), "batch_size")
+    cells = _cells(trials, _values(trials, "learning_rate"), _values(trials, "batch_size"), "batch_size")
 
-    assert cells.filled(-1).tolist() == [[70.0, -1.0, 60.0]]
-    assert failed.tolist() == [[False, True, False]]
-    assert early.tolist() == [[False, False, True]]
+    assert cells == {(0, 0): trials[0], (0, 2): trials[3], (0, 1): trials[5]}
 
 
-def test_what_was_stopped_early_is_marked_in_a_heat_map(record, drawn_figures):
-    trials = grid(record, (0.1, 0.01), (16, 32))
+def test_what_was_stopped_early_or_diverged_is_marked_in_a_heat_map(record, drawn_figures):
+    ends = [record(0.25, Outcome.STOPPED, learning_rate=0.01, batch_size=32)]
+    ends += [record(0.75, Outcome.DIVERGED, learning_rate=0.01, batch_size=16)]
 
-    draw_heat_maps([*trials[:3], record(0.25, Outcome.STOPPED, learning_rate=0.01, batch_size=32)])
+    draw_heat_maps([*grid(record, (0.1,), (16, 32)), *ends])
 
     texts = [text.get_text() for text in drawn_figures[0].axes[0].texts]
-    assert sorted(texts) == ["(25.0)", "50.0", "50.0", "50.0"]
+    assert sorted(texts) == ["(25.0)", "50.0", "50.0", "x"]
 
 
 def test_what_was_stopped_early_is_in_no_line_of_slices(record, drawn_figures):
