@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colors import LogNorm, Normalize
-from matplotlib.ticker import LogLocator, MaxNLocator
+from matplotlib.ticker import Locator, LogLocator, MaxNLocator
 
 from pipeline.config.settings import swept_values, text_of
 from pipeline.figures.style import INK, QUIET, blank, captioned, colour_bar, is_wide, shortened
@@ -42,7 +42,8 @@ def draw_parallel_coordinates(trials: Sequence[TrialRecord]) -> bytes:
 
     It is empty for a single swept key, which other figures show better.
     """
-    varied = swept_values([used(trial) for trial in trials])
+    every = [used(trial) for trial in trials]
+    varied = swept_values(every)
     if len(varied) < 2:
         return b""
     name = ranking_metric(trials)
@@ -50,12 +51,12 @@ def draw_parallel_coordinates(trials: Sequence[TrialRecord]) -> bytes:
     scale = score_scale(trials)
     colour = ScalarMappable(scale, colormaps[_COLOUR_MAP])
     worst = 0.0 if trials[0].standing.criterion.mode == "max" else 1.0
-    places = [_places(setting, trials) for setting in varied]
+    axis_of = {key: _axis(key, values, unused=any(key not in one for one in every)) for key, values in varied.items()}
     lines, colours, styles = [], [], []
     # The worst first, so that the best are drawn on top.
-    for trial in reversed(trials):
-        setting, score = used(trial), ranking_value(trial)
-        heights = [place[str(setting.get(key, _UNUSED))] for key, place in zip(varied, places, strict=True)]
+    for trial, one in zip(reversed(trials), reversed(every), strict=True):
+        score = ranking_value(trial)
+        heights = [places[str(one.get(key, _UNUSED))] for key, (places, _) in axis_of.items()]
         lines.append(_smooth([*heights, worst if score is None else float(scale(score))]))
         colours.append(QUIET if score is None else colour.to_rgba(np.array(score)))
         styles.append(":" if score is None else "-")
@@ -66,9 +67,9 @@ def draw_parallel_coordinates(trials: Sequence[TrialRecord]) -> bytes:
     ]
     for across, height, one in early:
         axes.plot(across, height, EARLY, color=one, markeredgecolor=INK, clip_on=False, zorder=3)
-    for position, (key, place) in enumerate(zip(varied, places, strict=True)):
+    for position, (_, ticks) in enumerate(axis_of.values()):
         axes.axvline(position, color=INK, linewidth=1)
-        for text, height in _ticks(key, varied[key], place):
+        for text, height in ticks:
             axes.text(position + 0.015, height, text, fontsize=11, color=INK, va="center", bbox=_BOX)
     axes.axvline(len(varied), color=INK, linewidth=1)
     names = [*varied, name]
@@ -88,51 +89,37 @@ _UNUSED = "\0"
 _BOX = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1}
 
 
-def _texts(name: str, values: Sequence[Any]) -> dict[str, str]:
-    """Return how the values of a key are shown, by the names of their places: numbers in six digits, long texts cut."""
-    texts = {str(value): text_of(name, value) for value in values} | {_UNUSED: "not used"}
-    return {key: shortened(text, _LETTERS) for key, text in texts.items()}
+def _axis(name: str, values: Sequence[Any], *, unused: bool) -> tuple[dict[str, float], list[tuple[str, float]]]:
+    """Return the height of each value of a key, by its text, and the texts beside the axis with their heights.
+
+    Many numbers, such as those of a search, are on a scale beside round numbers, other values are evenly spaced. Below
+    them are the trials that leave the key ``unused``, if there are any.
+    """
+    if len(values) > _MOST_TICKS and all(isinstance(value, int | float) for value in values):
+        return _on_scale(name, values, unused=unused)
+    texts = {_UNUSED: "not used"} if unused else {}
+    texts |= {str(value): shortened(text_of(name, value), _LETTERS) for value in sorted(values, key=_numbers_first)}
+    heights = {key: (k + 0.5) / len(texts) for k, key in enumerate(texts)}
+    return heights, [(texts[key], heights[key]) for key in list(texts)[:: -(-len(texts) // _MOST_TICKS)]]
 
 
-def _places(name: str, trials: Sequence[TrialRecord]) -> dict[str, float]:
-    """Return the height of each value of a key: on a scale if they are many numbers, else evenly spaced."""
-    values = {str(value): value for trial in trials for value in [used(trial).get(name, _UNUSED)]}
-    ordered = sorted(values, key=lambda text: _order(values[text]))
-    if scale := _scale([value for value in values.values() if value != _UNUSED]):
-        return {text: 0.0 if text == _UNUSED else _height(scale, values[text]) for text in ordered}
-    return {text: (k + 0.5) / len(ordered) for k, text in enumerate(ordered)}
+def _on_scale(name: str, numbers: Sequence[float], *, unused: bool) -> tuple[dict[str, float], list[tuple[str, float]]]:
+    low, high = float(min(numbers)), float(max(numbers))
+    scale: Normalize = Normalize(low, high)
+    locator: Locator = MaxNLocator(_MOST_TICKS // 2, steps=[1, 2, 5, 10])
+    if is_wide(np.array(numbers)):
+        scale, locator = LogNorm(low, high), LogLocator(subs=[1] if high > _DECADES * low else [1, 2, 5])
+
+    def height(value: float) -> float:
+        return _FOOT + (1 - _FOOT) * float(scale(value))
+
+    heights = {_UNUSED: 0.0} | {str(value): height(value) for value in numbers}
+    ticks = [(text_of(name, float(one)), height(one)) for one in locator.tick_values(low, high) if low <= one <= high]
+    return heights, [("not used", 0.0)] * unused + ticks
 
 
-def _ticks(name: str, values: Sequence[Any], places: Mapping[str, float]) -> list[tuple[str, float]]:
-    """Return the texts beside an axis, and their heights: of round numbers if the values are on a scale."""
-    texts, scale = _texts(name, values), _scale(values)
-    if scale is None:
-        return [(texts[text], height) for text, height in list(places.items())[:: -(-len(places) // _MOST_TICKS)]]
-    low, high = scale.vmin or 0.0, scale.vmax or 0.0
-    powers = LogLocator(subs=[1] if high > _DECADES * low else [1, 2, 5])
-    locator = powers if isinstance(scale, LogNorm) else MaxNLocator(_MOST_TICKS // 2, steps=[1, 2, 5, 10])
-    found = locator.tick_values(low, high)
-    unused = [(texts[_UNUSED], places[_UNUSED])] if _UNUSED in places else []
-    return unused + [(text_of(name, float(one)), _height(scale, one)) for one in found if low <= one <= high]
-
-
-def _scale(values: Sequence[Any]) -> Normalize | None:
-    """Return the scale of many numbers, such as those of a search; None for other values."""
-    numbers = np.array([value for value in values if isinstance(value, int | float)])
-    if len(numbers) < len(values) or len(numbers) <= _MOST_TICKS:
-        return None
-    return (LogNorm if is_wide(numbers) else Normalize)(numbers.min(), numbers.max())
-
-
-def _height(scale: Normalize, value: float) -> float:
-    return _FOOT + (1 - _FOOT) * float(scale(value))
-
-
-def _order(value: Any) -> tuple[int, float, str]:
-    number = isinstance(value, int | float)
-    if value == _UNUSED:
-        return 0, 0.0, ""
-    return (1, float(value), "") if number else (2, math.inf, str(value))
+def _numbers_first(value: Any) -> tuple[float, str]:
+    return (float(value), "") if isinstance(value, int | float) else (math.inf, str(value))
 
 
 def _smooth(heights: Sequence[float]) -> np.ndarray:

@@ -5,47 +5,40 @@ import pytest
 
 from pipeline.figures import parallel_coordinates
 from pipeline.figures.heat_maps import _values
-from pipeline.figures.parallel_coordinates import _places, _texts, _ticks
+from pipeline.figures.parallel_coordinates import _axis
 from tasks.events import Outcome
 from tests.pipeline.figures.rows import rows
 
 
-def test_values_stand_in_order_and_evenly(record):
-    trials = [record(0.5, learning_rate=rate) for rate in (0.1, 0.001, 10.0)] + [
-        record(0.1, strategy={"name": "random"})
-    ]
+def test_values_stand_in_order_and_evenly():
+    heights, _ = _axis("learning_rate", [0.001, 10.0, 0.1, "auto"], unused=True)
 
-    places = _places("learning_rate", trials)
-
-    assert list(places.values()) == [0.125, 0.375, 0.625, 0.875]
-    assert list(places)[1:] == ["0.001", "0.1", "10.0"]
+    assert list(heights)[1:] == ["0.001", "0.1", "10.0", "auto"]
+    assert list(heights.values()) == pytest.approx([0.1, 0.3, 0.5, 0.7, 0.9])
 
 
-def test_the_many_numbers_of_a_search_stand_on_a_scale_beside_round_numbers(record):
+def test_the_many_numbers_of_a_search_stand_on_a_scale_beside_round_numbers():
     rates = [1.2345e-4 * 10 ** (k / 8) for k in range(25)]
-    trials = [record(0.5, learning_rate=rate, batch_size=20 + k) for k, rate in enumerate(rates)]
-    trials.append(record(0.1, strategy={"name": "random"}))
 
-    places = _places("learning_rate", trials)
+    heights, ticks = _axis("learning_rate", rates, unused=True)
 
-    least, *heights = places.values()
+    least, *others = heights.values()
     assert least == 0, "not used"
-    assert np.diff(heights) == pytest.approx(np.full(24, (1 - heights[0]) / 24))
-    assert [text for text, _ in _ticks("learning_rate", rates, places)] == ["not used", "0.001", "0.01", "0.1"]
-    sizes = list(range(20, 45))
-    assert {text for text, _ in _ticks("batch_size", sizes, _places("batch_size", trials[:25]))} >= {"20", "30", "40"}
-    narrow = [1e-3 * (k + 1) for k in range(13)]
-    assert [text for text, _ in _ticks("learning_rate", narrow, {})] == ["0.001", "0.002", "0.005", "0.01"]
+    assert np.diff(others) == pytest.approx(np.full(24, (1 - others[0]) / 24))
+    assert [text for text, _ in ticks] == ["not used", "0.001", "0.01", "0.1"]
+    _, sizes = _axis("batch_size", list(range(20, 45)), unused=False)
+    assert {text for text, _ in sizes} >= {"20", "30", "40"}
+    _, narrow = _axis("learning_rate", [1e-3 * (k + 1) for k in range(13)], unused=False)
+    assert [text for text, _ in narrow] == ["0.001", "0.002", "0.005", "0.01"]
 
 
 def test_values_are_shown_in_few_letters():
     # given a rate that a search has proposed, and a text of a task's own
-    assert _texts("learning_rate", [0.00012345678901234, None]) == {
-        "0.00012345678901234": "0.000123457",
-        "None": "null",
-        "\0": "not used",
-    }
-    assert _texts("task.prompt", ["word " * 9])["word " * 9] == "word word word wo..."
+    _, rates = _axis("learning_rate", [0.00012345678901234, None], unused=True)
+    _, prompts = _axis("task.prompt", ["word " * 9], unused=False)
+
+    assert [text for text, _ in rates] == ["not used", "0.000123457", "null"]
+    assert [text for text, _ in prompts] == ["word word word wo..."]
 
 
 def test_what_was_stopped_early_has_its_mark_at_its_value(record, monkeypatch):
