@@ -11,7 +11,7 @@ from matplotlib.collections import LineCollection
 
 from pipeline.config.settings import swept_values, text_of
 from pipeline.figures.style import LINES, SIDE_BY_SIDE, blank, captioned, label, legend_below, logarithmic
-from pipeline.figures.trials import by_kind, caption_of, diverged, loss_of, models, noun, used
+from pipeline.figures.trials import by_kind, caption_of, loss_of, models, noun, used
 from pipeline.results.curves import TrialRecord
 
 # Wide enough for the numbers of a logarithmic axis that spans less than a decade.
@@ -47,7 +47,7 @@ def draw_costs(trials: Sequence[TrialRecord]) -> bytes:
             curves = [curve for _, curve in found if len(curve)]
             if curves:
                 _draw(axes, curves, name, *line)
-                begun += [float(curve[0, 1]) for trial, curve in found if len(curve) and not diverged(trial)]
+                begun += [float(curve[0, 1]) for trial, curve in found if len(curve) and not trial.standing.diverged]
                 losses = [curve[:, 1] for curve in curves]
                 drawn = [*losses, *drawn] if members[0] is shown[0] else [*drawn, *losses]
         logarithmic(axes, "xy")

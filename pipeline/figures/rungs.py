@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
+from pipeline.config.settings import counted
 from pipeline.figures.style import BLUE, INK, QUIET, SIDE_BY_SIDE, blank, captioned, label, logarithmic
-from pipeline.figures.trials import caption_of, factor, ranking_metric, with_unit
+from pipeline.figures.trials import caption_of, factor, ranking_metric, stopped, with_unit
 from pipeline.results.curves import TrialRecord
 from pipeline.results.numbers import number
 
@@ -23,12 +24,12 @@ def draw_rungs(trials: Sequence[TrialRecord]) -> bytes:
     """
     metric = ranking_metric(trials)
     shown = [trial for trial in trials if metric in trial.curves]
-    rungs = sorted({trial.standing.stopped_at for trial in trials if trial.standing.stopped_at < math.inf})
+    early = [trial.standing.stopped_at for trial in trials if stopped(trial)]
+    rungs = sorted(set(early))
     if not rungs or not shown:
         return b""
-    count = f"{len(rungs)} rungs" if len(rungs) > 1 else "1 rung"
-    stopped = sum(trial.standing.stopped_at < math.inf for trial in trials)
-    figure, (left, right) = blank(panels=2, title=f"{stopped} of {len(trials)} trials stopped at {count}")
+    title = f"{len(early)} of {len(trials)} trials stopped at {counted(len(rungs), 'rung')}"
+    figure, (left, right) = blank(panels=2, title=title)
     _draw_curves(left, shown, rungs, metric)
     _draw_counts(right, trials, rungs)
     return captioned(figure, caption_of(trials), margins={**SIDE_BY_SIDE, "top": 0.86, "wspace": 0.42})
@@ -36,8 +37,8 @@ def draw_rungs(trials: Sequence[TrialRecord]) -> bytes:
 
 def _draw_curves(axes: Axes, trials: Sequence[TrialRecord], rungs: Sequence[float], metric: str) -> None:
     for trial in reversed(trials):  # the best last, on top of the others
-        curve, stopped = trial.curves[metric], trial.standing.stopped_at < math.inf
-        colour, width = (QUIET, 0.7) if stopped else (BLUE, 2)
+        curve = trial.curves[metric]
+        colour, width = (QUIET, 0.7) if stopped(trial) else (BLUE, 2)
         values, mark = factor(metric) * curve.values, "." if len(curve.steps) == 1 else ""
         axes.plot(curve.steps, values, color=colour, linewidth=width, marker=mark)
     for rung in rungs:

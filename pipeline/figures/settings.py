@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.config.settings import counted, setting_names
-from pipeline.figures.trials import caption_of, caption_of_draws, diverged
+from pipeline.figures.trials import caption_of, caption_of_draws
 from pipeline.results.curves import Series, TrialRecord
 from pipeline.results.repeats import Setting, ranked
 from pipeline.results.standing import as_setting
@@ -59,9 +60,7 @@ def as_means(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
 
 def mean_curve(curves: Sequence[Series]) -> tuple[np.ndarray, np.ndarray]:
     """Return the steps that all curves have, int64 ``(P,)``, and their values there, ``(repeats, P)``."""
-    steps = curves[0].steps
-    for curve in curves[1:]:
-        steps = np.intersect1d(steps, curve.steps)
+    steps = functools.reduce(np.intersect1d, [curve.steps for curve in curves])
     rows = [curve.values[np.searchsorted(curve.steps, steps)] for curve in curves]
     return steps, np.array(rows).reshape(len(curves), len(steps))
 
@@ -84,7 +83,7 @@ def _mean(one: SettingRecord, held: Mapping[str, Any]) -> TrialRecord:
     names = dict.fromkeys(name for trial in shown for name in trial.standing.metrics)
     metrics = {name: one.setting.spread(name)[0] for name in names} if kept else dict(shown[0].standing.metrics)
     planned = shown[0].standing.trial
-    lost = sum(map(diverged, one.trials))
+    lost = sum(trial.standing.diverged for trial in one.trials)
     standing = dataclasses.replace(
         shown[0].standing,
         trial=dataclasses.replace(planned, name=one.setting.name, trial=dataclasses.replace(planned.trial, **held)),

@@ -97,11 +97,6 @@ def value_text(value: float, metric: str) -> str:
     return f"{value:.1f} %" if is_share(metric) else number(value, 3)
 
 
-def diverged(trial: TrialRecord) -> bool:
-    """Return whether a trial diverged."""
-    return trial.standing.outcome is Outcome.DIVERGED
-
-
 def stopped(trial: TrialRecord) -> bool:
     """Return whether a trial was stopped early: its last values are those of another step than the others'."""
     return trial.standing.outcome is Outcome.STOPPED
