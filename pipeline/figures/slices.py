@@ -67,15 +67,13 @@ def _draw(axes: Axes, name: str, kind: str, members: Sequence[SettingRecord], *,
         at.setdefault(one.setting.used.get(name), one)
     numbers = _numbers(list(at))
     best = {value: at[value] for value in sorted(numbers) if not _stopped(at[value])}
-    named = "" if best else kind
     if without := [one for value, one in at.items() if value not in numbers]:
-        axes.axhline(_value(without[0]), color=color, linestyle=":", label=named)
-        named = ""
-    for mark, early, text in ((".", False, ""), (EARLY, True, named)):
+        axes.axhline(_value(without[0]), color=color, linestyle=":", label=kind)
+    for mark, early in ((".", False), (EARLY, True)):
         marked = [one for one in members if one.setting.used.get(name) in numbers and _stopped(one) is early]
         if marked:
             x, y = [one.setting.used[name] for one in marked], [*map(_value, marked)]
-            axes.plot(x, y, mark, color=color, alpha=0.5, label=text)
+            axes.plot(x, y, mark, color=color, alpha=0.5, label=kind)
     metric = members[0].setting.criterion.metric
     scale = factor(metric)
     summaries = [one.setting.summary(metric) for one in best.values()]

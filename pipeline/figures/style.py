@@ -87,7 +87,10 @@ def legend(axes: Axes, **place: Any) -> None:
 
 
 def legend_below(figure: Figure) -> None:
-    """Show one legend of all panels, if anything is named, between them and the caption, where `captioned` puts it."""
+    """Show one legend of all panels, if anything is named, between them and the caption, where `captioned` puts it.
+
+    A name that several lines have is there once, with the last of them, or with error bars if there are any.
+    """
     named = {text: one for axes in figure.axes for one, text in zip(*axes.get_legend_handles_labels(), strict=True)}
     if named:
         columns = max(1, min(len(named), _LEGEND_COLUMNS // (_HANDLE + max(map(len, named)))))
