@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
 import time
@@ -13,7 +14,6 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
-from rich.text import Text
 
 from pipeline.config.settings import counted, text_of, used_values
 from pipeline.plan.plan import Group, Plan
@@ -36,10 +36,14 @@ MAX_ROWS = 30
 _WIDEST = 10_000  # columns that no table has
 
 
+plain_console = functools.partial(Console, markup=False, highlight=False, emoji=False)
+"""Makes a console that shows names as they are: they may read like markup, or like an emoji."""
+
+
 def make_console() -> Console:
     """Return the console on standard output; without a terminal it is wide enough for the tables."""
-    console = Console(highlight=False, emoji=False)
-    return console if console.is_terminal else Console(highlight=False, emoji=False, width=140)
+    console = plain_console()
+    return console if console.is_terminal else plain_console(width=140)
 
 
 class Display:
@@ -64,7 +68,7 @@ class Display:
     def __exit__(self, *exception: object) -> None:
         if self._bar is not None:
             self._bar.stop()
-        self._console.print(self._line(), markup=False)
+        self._console.print(self._line())
 
     def update(self) -> None:
         """Show the progress, at most ten times a second on a terminal, else every `PLAIN_EVERY` seconds."""
@@ -75,14 +79,14 @@ class Display:
             done, total = self._tally.steps_done, self._tally.steps_total  # which grows with each batch of a search
             self._bar.update(self._task, completed=done, total=total, description=self._line())
         elif self._bar is None and now - self._printed_at >= PLAIN_EVERY:
-            self._console.print(self._line(), markup=False)
+            self._console.print(self._line())
         else:
             return
         self._printed_at = now
 
     def print_line(self, text: str) -> None:
         """Print a line above the progress, unbroken: it may hold a path or a command to be copied."""
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print(text, soft_wrap=True)
 
     def _line(self) -> str:
         tally = self._tally
@@ -143,7 +147,7 @@ class Loading:
             self._bar.update(self._bar.task_ids[0], completed=done, total=total or None)
         elif time.monotonic() - self._printed_at >= PLAIN_EVERY:
             share = f"{100 * done // total} %" if total else f"{done}"
-            self._console.print(f"loading data: {share}", markup=False)
+            self._console.print(f"loading data: {share}")
             self._printed_at = time.monotonic()
 
 
@@ -163,14 +167,14 @@ def show_table(console: Console, tally: Tally) -> None:
         console.print(_listed(shown))
     for standing in [] if repeated else shown:
         if standing.message and standing.outcome is not Outcome.FAILED:  # failures are printed at the very end
-            console.print(f"{standing.trial.name}: {standing.message}", markup=False)
+            console.print(f"{standing.trial.name}: {standing.message}")
     if (more := len(settings if repeated else ranking) - MAX_ROWS) > 0:
         what = counted(more, "more setting") if repeated else f"{more} more"
         console.print(f"and {what} in the record")
     _show_unranked(console, tally, measured)
     draws = conclusion(settings) if repeated else [single_draw(settings)] if names else []
     for sentence in filter(None, (at_the_end(settings), *draws)):
-        console.print(sentence, markup=False, soft_wrap=not repeated)
+        console.print(sentence, soft_wrap=not repeated)
 
 
 def _show_unranked(console: Console, tally: Tally, measured: set[str]) -> None:
@@ -178,8 +182,7 @@ def _show_unranked(console: Console, tally: Tally, measured: set[str]) -> None:
     metric = tally.criterion.metric
     if measured and metric not in measured and not metric.endswith("accuracy"):
         names = ", ".join(sorted(measured))
-        told = f"sweep.metric={metric} is in no trial's report, so nothing is ranked; there are: {names}"
-        console.print(told, markup=False)
+        console.print(f"sweep.metric={metric} is in no trial's report, so nothing is ranked; there are: {names}")
 
 
 def _ranked(standing: Standing, names: Sequence[str]) -> list[str]:
@@ -193,16 +196,16 @@ def _print_fitting(console: Console, names: Sequence[str], rows: Sequence[Sequen
     while True:
         table = _table(*(names[place] for place in shown))
         for row in rows:
-            table.add_row(*(Text(row[place]) for place in shown))
+            table.add_row(*(row[place] for place in shown))
         width = Measurement.get(console, console.options.update(width=_WIDEST), table).maximum
         if not console.is_terminal or width <= console.width or len(metrics) < 2:
             break
         left_out.insert(0, metrics.pop())
         shown.remove(left_out[0])
-    (console if console.is_terminal else Console(file=console.file, width=width)).print(table)
+    (console if console.is_terminal else plain_console(file=console.file, width=width)).print(table)
     if left_out:
         told = ", ".join(dict.fromkeys(names[place] for place in left_out))
-        console.print(f"left out, for want of room: {told}", markup=False)
+        console.print(f"left out, for want of room: {told}")
 
 
 def _listed(ranking: Sequence[Standing]) -> Table:
@@ -211,7 +214,7 @@ def _listed(ranking: Sequence[Standing]) -> Table:
     for standing in ranking:
         name, outcome = standing.trial.name, _outcome(standing)
         for metric, value in sorted(standing.metrics.items()) or [("", math.nan)]:
-            table.add_row(Text(name), Text(metric), number(value, 6) if metric else "", outcome)
+            table.add_row(name, metric, number(value, 6) if metric else "", outcome)
             name = outcome = ""
     return table
 
@@ -219,7 +222,7 @@ def _listed(ranking: Sequence[Standing]) -> Table:
 def _table(*names: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in names:
-        table.add_column(Text(name), overflow="fold", no_wrap="/" in name or "%" in name)
+        table.add_column(name, overflow="fold", no_wrap="/" in name or "%" in name)
     return table
 
 
@@ -237,7 +240,6 @@ def show_folded(console: Console, plan: Plan) -> None:
     console.print(
         f"{len(plan.folded)} of {count} points repeat another (all parameters that they use are equal) "
         f"and are not run twice: {pairs}{more}",
-        markup=False,
     )
 
 
@@ -247,7 +249,7 @@ def show_past(console: Console, counts: tuple[int, int, int], damaged: Sequence[
     already = f"{counted(ended, 'trial')} finished already"
     console.print(f"resumed: {already}, {further} to go on from a checkpoint, {fresh} to start")
     for path in damaged:
-        console.print(f"damaged, so the checkpoint before it counts: {path}", markup=False, soft_wrap=True)
+        console.print(f"damaged, so the checkpoint before it counts: {path}", soft_wrap=True)
 
 
 def retry_message(report: Retried) -> str:
@@ -267,8 +269,7 @@ def show_plan(
     taken = f"about {memory / 1e6:.0f} MB a worker beside the shared data, " if memory else ""
     console.print(
         f"{counted(len(plan.trials), 'trial')}, {len(plan.folded)} folded, in {counted(len(groups), 'group')} on "
-        f"{counted(workers, 'worker')}; {taken}about {_duration(seconds)}",
-        markup=False,
+        f"{counted(workers, 'worker')}; {taken}about {_duration(seconds)}"
     )
     table = _table("group", "trials", "strategy", "batch_size", "steps", "first trial")
     for place, group in enumerate(groups[:MAX_ROWS]):
@@ -276,8 +277,7 @@ def show_plan(
         used = used_values(first.trial)  # a user's own task may use neither a strategy nor a batch size
         size = text_of("batch_size", used["batch_size"]) if "batch_size" in used else ""
         strategy = str(used.get("strategy", ""))
-        counts = (str(place), str(len(group.trials)), strategy, size, str(first.trial.steps))
-        table.add_row(*counts, Text(first.name))
+        table.add_row(str(place), str(len(group.trials)), strategy, size, str(first.trial.steps), first.name)
     console.print(table)
     if len(groups) > MAX_ROWS:
         console.print(f"and {counted(len(groups) - MAX_ROWS, 'more group')}")
@@ -289,7 +289,6 @@ def show_forecast(console: Console, forecast: Forecast, *, seconds: float) -> No
     console.print(
         f"stopping: {reached}, if their ranking stays as at the first rung; {100 * forecast.share:.0f} % of the "
         f"steps, about {_duration(forecast.share * seconds)} instead of {_duration(seconds)}",
-        markup=False,
         soft_wrap=True,
     )
 

@@ -4,9 +4,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from rich.console import Console
 
-from pipeline.display.console import Display, Loading, make_console, show_table
+from pipeline.display.console import Display, Loading, make_console, plain_console, show_table
 from pipeline.reports import Failed, Finished, Layout, Progressed, Started
 from pipeline.results.criterion import Criterion
 from pipeline.results.tally import Tally
@@ -22,7 +21,7 @@ def trials(trial):
 
 @pytest.fixture
 def console():
-    return Console(file=io.StringIO(), width=120, highlight=False)
+    return plain_console(file=io.StringIO(), width=120)
 
 
 def progressed(trial, step, **metrics):
@@ -98,7 +97,7 @@ def test_names_are_shown_as_they_are_whatever_they_hold(trial, console, capsys):
 
     show_table(console, tally)
     show_table(console, listed)
-    terminal = Console(file=io.StringIO(), force_terminal=True, width=120)
+    terminal = plain_console(file=io.StringIO(), force_terminal=True, width=120)
     with Display(terminal, tally):
         pass
     make_console().print("ratio:100:1", markup=False)
@@ -114,7 +113,7 @@ def test_names_are_shown_as_they_are_whatever_they_hold(trial, console, capsys):
 def test_the_bar_is_of_all_steps_also_of_those_that_a_search_adds(trials, monkeypatch):
     monkeypatch.setattr("pipeline.display.console.time", SimpleNamespace(monotonic=itertools.count().__next__))
     tally = Tally(trials[:1])
-    with Display(Console(file=io.StringIO(), force_terminal=True, width=120), tally) as display:
+    with Display(plain_console(file=io.StringIO(), force_terminal=True, width=120), tally) as display:
         tally.count(finished(trials[0]))
         tally.add(trials[1:])
         display.update()
@@ -219,7 +218,10 @@ def test_a_narrow_terminal_has_whole_names_and_numbers_and_fewer_of_them(trial, 
     # given names of 35 letters, and metrics for twice the width of the terminal
     names = [f"gradient softmax momentum lr={rate:g}" for rate in (0.001, 0.002)]
     trials = [trial(name, learning_rate=float(name[-5:]), seed=seed) for name in names for seed in range(repeats)]
-    tally, console = Tally(trials), Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    tally, console = (
+        Tally(trials),
+        plain_console(file=io.StringIO(), width=width, force_terminal=True, color_system=None),
+    )
     for place, planned in enumerate(trials):
         value = 0.5 + place / 100
         metrics = {"train_accuracy": value, "test_accuracy": value, "train_loss": value, "val_loss": value}
@@ -238,7 +240,7 @@ def test_a_narrow_terminal_has_whole_names_and_numbers_and_fewer_of_them(trial, 
 
 def test_a_wide_table_is_whole_without_a_terminal(trial):
     trials = [trial(f"{'x' * 150} {rate}", learning_rate=rate) for rate in (1.0, 2.0)]
-    tally, console = Tally(trials), Console(file=io.StringIO(), width=140)
+    tally, console = Tally(trials), plain_console(file=io.StringIO(), width=140)
     for planned in trials:
         tally.count(finished(planned, val_accuracy=0.5))
 
@@ -281,7 +283,7 @@ def test_data_on_their_way_are_told_of_in_plain_lines_without_a_terminal(console
 
 
 def test_data_on_their_way_have_a_bar_in_a_terminal():
-    console = Console(file=io.StringIO(), width=120, force_terminal=True)
+    console = plain_console(file=io.StringIO(), width=120, force_terminal=True)
     with Loading(console) as loading:
         loading(40, 100)
     assert "40%" in console.file.getvalue()

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from pipeline.background import in_background
-from pipeline.display.console import Display
+from pipeline.display.console import Display, plain_console
 from pipeline.errors import EngineError, Interrupted, RecordError
 from pipeline.plan.plan import Group, Progress
 from pipeline.reports import Decided, Finished, Notice, Paused, Progressed, Started
@@ -142,7 +142,7 @@ def test_what_an_engine_says_to_a_person_is_shown():
     out, tally = io.StringIO(), Tally([])
     record = Record(MemoryRecorder(), in_background(OpenRecord))
 
-    ReportHandler(record, tally, Display(Console(file=out), tally), FAILURES).handle(Notice(text="for [room]"))
+    ReportHandler(record, tally, Display(plain_console(file=out), tally), FAILURES).handle(Notice(text="for [room]"))
 
     assert out.getvalue() == "for [room]\n"
 
