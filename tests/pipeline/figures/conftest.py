@@ -1,11 +1,26 @@
-"""A maker of the trials whose figures are drawn."""
+"""A maker of the trials whose figures are drawn, and the figures."""
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from pipeline.results.curves import Series, TrialRecord
 from pipeline.results.standing import Standing
 from tasks.events import Outcome
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """Return the figures that are drawn from now on, laid out as they are when they are saved."""
+    saved = []
+
+    def save(figure, file, **_):
+        figure.canvas.draw()
+        saved.append(figure)
+        file.write(b"png")
+
+    monkeypatch.setattr(Figure, "savefig", save)
+    return saved
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import io
 import matplotlib.image
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
 from pipeline.figures.trial import draw
@@ -80,11 +79,9 @@ def test_the_path_of_a_training_is_drawn(trial, dataset, model, dimensions):
     assert (path != point).any(axis=-1).sum() > 500
 
 
-def test_the_names_of_the_axes_of_a_map_do_not_run_over_its_title(trial, dataset, monkeypatch):
+def test_the_names_of_the_axes_of_a_map_do_not_run_over_its_title(trial, dataset, figures):
     # given the longest names, those with the shares of a path's variance and with regularization
     task = {"name": "landscape", "around": "trained", "directions": "path", "resolution": 9}
-    figures, save = [], Figure.savefig
-    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **how: [figures.append(figure), save(figure, *_, **how)])
 
     drawn(trial(task=task, regularization=0.1, steps=20, batch_size=32, trial={"evaluate_every": 5}), dataset)
 

@@ -25,9 +25,7 @@ def test_the_rungs_of_a_sweep_are_drawn_where_any_trial_was_stopped(record):
     assert draw_sweep("rungs.png", ended) == {}
 
 
-def test_the_accuracy_at_rungs_is_in_percent(record, monkeypatch):
-    figures = []
-    monkeypatch.setattr("pipeline.figures.rungs.captioned", lambda figure, *_, **__: figures.append(figure))
+def test_the_accuracy_at_rungs_is_in_percent(record, figures):
     trials = [record(0.9), record(0.5, Outcome.STOPPED, learning_rate=2.0)]
     for trial in trials:
         trial.curves["val/accuracy"] = Series(steps=np.array([50, 100]), values=np.array([0.25, 0.5]))

@@ -28,14 +28,11 @@ def searched(values, *, outcomes=None, directions=("maximize",), importances=Non
 
 
 @pytest.fixture
-def axes_of(monkeypatch):
+def axes_of(figures):
     """Return what draws a search, and returns the axes of its figure."""
-    figures = []
-    monkeypatch.setattr("pipeline.figures.search.captioned", lambda figure, _: figures.append(figure))
 
     def draw(report):
         draw_search(report)
-        figures[-1].canvas.draw()
         return figures[-1].axes[0]
 
     return draw

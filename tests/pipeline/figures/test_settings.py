@@ -83,14 +83,12 @@ def test_a_loss_that_begins_infinite_is_drawn_from_where_it_is_finite(repeats):
     assert Image.open(io.BytesIO(draw_bands(trials))).size == (900, 600)
 
 
-def test_an_accuracy_has_a_linear_axis_and_a_loss_that_falls_far_a_logarithmic_one(repeats, monkeypatch):
+def test_an_accuracy_has_a_linear_axis_and_a_loss_that_falls_far_a_logarithmic_one(repeats, figures):
     # given curves of which each ends at ten times its least value
     trials = [*repeats(0.9, 0.95, learning_rate=0.1), *repeats(0.8, 0.85, learning_rate=0.2)]
     for trial in trials:
         trial.curves["val/accuracy"].values[0] = 0.05
         trial.curves["train/loss"].values[-1] = 0.01
-    figures = []
-    monkeypatch.setattr("pipeline.figures.bands.captioned", lambda figure, *_, **__: figures.append(figure))
 
     draw_bands(trials)
 
@@ -192,10 +190,8 @@ def test_an_interval_of_the_picture_is_the_tables(repeats):
     assert one.setting.summary("val/accuracy") == summarize([0.65, 0.6, 0.5])
 
 
-def test_a_setting_that_was_stopped_is_not_said_to_be_as_good_as_the_best(repeats, monkeypatch):
+def test_a_setting_that_was_stopped_is_not_said_to_be_as_good_as_the_best(repeats, figures):
     # given one that was stopped, which is compared with none, and one with a single repeat
-    figures = []
-    monkeypatch.setattr("pipeline.figures.intervals.captioned", lambda figure, _: figures.append(figure))
     best = repeats(0.9, 0.91, 0.92, learning_rate=0.1)
     others = [repeats(0.1, 0.12, outcome=Outcome.STOPPED, learning_rate=0.2), repeats(0.2, learning_rate=0.3)]
 

@@ -12,7 +12,6 @@ from pipeline.figures.heat_maps import _left_out, draw_heat_maps
 from pipeline.figures.metrics import draw_metrics
 from pipeline.figures.parallel_coordinates import draw_parallel_coordinates
 from pipeline.figures.slices import draw_slices
-from pipeline.figures.style import blank
 from pipeline.figures.sweep import FIGURES, draw_sweep
 from pipeline.figures.training import draw_curves
 from pipeline.figures.trials import by_kind, models
@@ -58,10 +57,8 @@ def test_models_that_are_swept_are_told_apart(record):
 
 @pytest.mark.parametrize("words", [1, 60])
 @pytest.mark.parametrize("name", ["sgd", "gradient softmax adam lr=0.001 batch=64", "prompt=" + "word " * 50])
-def test_the_titles_of_the_best_and_the_worst_do_not_touch_what_is_around_them(record, monkeypatch, name, words):
+def test_the_titles_of_the_best_and_the_worst_do_not_touch_what_is_around_them(record, figures, name, words):
     # given titles of two and three lines, and captions of two and of many lines
-    figures = []
-    monkeypatch.setattr("pipeline.figures.extremes.blank", lambda **what: figures.append(blank(**what)) or figures[-1])
     trials = [record(0.5, learning_rate=rate) for rate in (1.0, 2.0)]
     trials[0].standing.trial.config["dataset"]["name"] = "long " * words
     for trial in trials:
@@ -69,9 +66,9 @@ def test_the_titles_of_the_best_and_the_worst_do_not_touch_what_is_around_them(r
 
     draw_extremes(trials)
 
-    figure, panels = figures[0]
+    (figure,) = figures
     caption = figure.texts[-1].get_window_extent()
-    for axes in panels:
+    for axes in figure.axes:
         title, panel = axes.title.get_window_extent(), axes.get_window_extent()
         assert title.y1 + 3 < figure.texts[0].get_window_extent().y0
         assert panel.y1 < title.y0 < panel.y1 + 15
@@ -80,9 +77,7 @@ def test_the_titles_of_the_best_and_the_worst_do_not_touch_what_is_around_them(r
         assert axes.get_legend() is None, "it would cover a curve that goes up and down"
 
 
-def test_validation_is_said_to_have_the_data_loss_alone_where_training_has_another(record, monkeypatch):
-    figures = []
-    monkeypatch.setattr("pipeline.figures.extremes.captioned", lambda figure, *_, **__: figures.append(figure))
+def test_validation_is_said_to_have_the_data_loss_alone_where_training_has_another(record, figures):
 
     draw_extremes([record(0.5, regularization=value) for value in (0.0, 0.1)])
 
@@ -90,9 +85,7 @@ def test_validation_is_said_to_have_the_data_loss_alone_where_training_has_anoth
     assert labels == ["loss (dashed: validation)", "loss (dashed: validation, data loss)"]
 
 
-def test_steps_are_whole_numbers_beside_a_single_point_too(record, monkeypatch):
-    figures = []
-    monkeypatch.setattr("pipeline.figures.extremes.captioned", lambda figure, *_, **__: figures.append(figure))
+def test_steps_are_whole_numbers_beside_a_single_point_too(record, figures):
     trials = [record(0.5, learning_rate=rate) for rate in (1.0, 2.0)]
     for trial in trials:
         trial.curves["train/loss"] = Series(steps=np.array([10]), values=np.array([2.0]))
@@ -105,16 +98,15 @@ def test_steps_are_whole_numbers_beside_a_single_point_too(record, monkeypatch):
     assert ticks.tolist() == [round(tick) for tick in ticks]
 
 
-def test_a_legend_below_the_panels_touches_neither_them_nor_the_caption(record, monkeypatch):
-    figures = []
-    monkeypatch.setattr("pipeline.figures.slices.blank", lambda **what: figures.append(blank(**what)) or figures[-1])
+def test_a_legend_below_the_panels_touches_neither_them_nor_the_caption(record, figures):
     names = ("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam")
     losses = ("svm", "softmax", "squared_hinge")
     choices = [{"optimizer": {"name": one}, "loss": {"name": loss}} for one in names for loss in losses]
 
     draw_slices([record(0.5, **row, learning_rate=rate) for row in choices for rate in (0.1, 0.2)])
 
-    figure, (axes,) = figures[0]
+    (figure,) = figures
+    (axes,) = figure.axes
     (below,) = figure.legends
     assert len(below.get_texts()) == 18
     box = below.get_window_extent()
@@ -137,23 +129,20 @@ def test_trials_without_a_point_are_left_out(record, trial):
 
 @pytest.mark.parametrize("draw", [draw_heat_maps, draw_parallel_coordinates])
 @pytest.mark.parametrize(("metric", "value"), [("val/accuracy", 1.0), ("val/accuracy", 0.9686), ("examples", 5e7)])
-def test_the_colours_of_scores_that_are_all_equal_have_readable_numbers(record, monkeypatch, draw, metric, value):
+def test_the_colours_of_scores_that_are_all_equal_have_readable_numbers(record, figures, draw, metric, value):
     trials = [record(0.5, learning_rate=rate, batch_size=size) for rate in (0.1, 0.01) for size in (16, 32)]
     for trial in trials:
         trial.standing.criterion, trial.standing.metrics = Criterion(metric=metric, mode="max"), {metric: value}
-    figures = []
-    monkeypatch.setattr(f"{draw.__module__}.captioned", lambda figure, _: figures.append(figure))
 
     draw(trials)
 
-    figures[0].canvas.draw()
     axis = figures[0].axes[-1].yaxis
     assert axis.get_view_interval()[1] == (100 * value if metric == "val/accuracy" else value)
     assert "+" not in axis.get_offset_text().get_text()  # as in 1e-8+9.6864e1
 
 
 def test_one_trial_that_nearly_diverged_does_not_give_the_others_one_colour_and_one_that_did_is_not_the_best(
-    record, monkeypatch
+    record, figures
 ):
     # given losses of which one is far above the others, and a trial without one
     trials = [record(0.5, learning_rate=rate, batch_size=size) for rate in (0.1, 0.01) for size in (16, 32)]
@@ -161,10 +150,9 @@ def test_one_trial_that_nearly_diverged_does_not_give_the_others_one_colour_and_
     for trial, loss in zip(trials, (0.1, 0.2, 0.4, 0.8, np.inf, 1e5), strict=True):
         trial.standing.criterion = Criterion(metric="val/loss", mode="min")
         trial.standing.metrics = {"val/loss": loss}
-    figures = []
-    for draw in (draw_heat_maps, draw_parallel_coordinates):
-        monkeypatch.setattr(f"{draw.__module__}.captioned", lambda figure, _: figures.append(figure))
-        draw(trials)
+
+    draw_heat_maps(trials)
+    draw_parallel_coordinates(trials)
 
     heat_map, (coordinates, _) = figures[0].axes[0], figures[1].axes
     colours = heat_map.collections[0].to_rgba(np.array([0.1, 0.8]))
@@ -209,9 +197,7 @@ def test_every_curve_of_a_panel_is_drawn_and_the_legend_counts_what_is_too_much(
 
 
 @pytest.mark.parametrize("module", ["extremes", "metrics"])
-def test_an_accuracy_of_a_task_without_a_loss_is_in_percent(record, monkeypatch, module):
-    figures = []
-    monkeypatch.setattr(f"pipeline.figures.{module}.captioned", lambda figure, *_, **__: figures.append(figure))
+def test_an_accuracy_of_a_task_without_a_loss_is_in_percent(record, figures, module):
     trials = [record(0.5, learning_rate=rate) for rate in (1.0, 2.0)]
     curves = {"val/accuracy": Series(steps=np.array([10, 20]), values=np.array([0.25, 0.5]))}
     for trial in trials:

@@ -10,7 +10,7 @@ from PIL import Image
 from pipeline.figures.data_gradient import data_gradient
 from pipeline.figures.filters import draw_filters
 from pipeline.figures.pictures import is_image, write_above
-from pipeline.figures.style import blank, sheet
+from pipeline.figures.style import sheet
 from pipeline.figures.trial import draw, draw_quickly
 from pipeline.results.curves import Series
 from tasks.datasets.dataset import Split, make_dataset
@@ -59,20 +59,17 @@ def test_the_name_of_a_class_is_no_wider_than_its_picture(name):
 
 
 @pytest.fixture
-def panels(trial, monkeypatch):
+def panels(trial, figures):
     """Return what draws curves, and returns the panels."""
-    figures = []
-    monkeypatch.setattr("pipeline.figures.training.captioned", lambda figure, *_, **__: figures.append(figure))
 
     def draw_panels(curves):
         draw_quickly(trial(), ended(np.ones((2, 5))), curves)
-        figures[0].canvas.draw()
         return figures[0].axes
 
     return draw_panels
 
 
-def test_a_legend_hides_no_curve(trial, tiny, monkeypatch):
+def test_a_legend_hides_no_curve(trial, figures):
     # given a training whose losses and accuracies go up and down all over their panels
     steps = np.arange(10, 1010, 10)
     curves = {
@@ -80,17 +77,15 @@ def test_a_legend_hides_no_curve(trial, tiny, monkeypatch):
         for part, sign in (("train", 0.4), ("val", -0.4))
         for name in ("loss", "data_loss", "accuracy")
     }
-    figures = []
-    monkeypatch.setattr("pipeline.figures.training.blank", lambda **what: figures.append(blank(**what)) or figures[-1])
 
     draw_quickly(trial(regularization=0.1), ended(np.ones((2, 5))), curves)
 
-    figure, panels = figures[0]
+    (figure,) = figures
     below = figure.legends[0].get_window_extent()
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
     assert texts == ["training", "training, data loss", "validation", "test: 50.0 %"]
     assert figure.texts[-1].get_window_extent().y1 < below.y0
-    for axes in panels:
+    for axes in figure.axes:
         assert axes.get_legend() is None
         assert below.y1 < axes.xaxis.label.get_window_extent().y0
 
