@@ -25,36 +25,25 @@ def names(of: str) -> list[str]:
 
 def draw_trial(name: str, trial: PlannedTrial, result: Result, series: Mapping[str, Series]) -> dict[str, bytes]:
     """Return a figure of an ended trial by its file name."""
-    one = Drawn(
-        name=trial.name,
-        config=trial.config,
-        outcome=result.outcome.value,
-        metrics=result.metrics,
-        curves=_curves(series),
-        arrays=result.arrays,
-    )
-    return _draw(name, [one])
+    return _draw(name, [_drawn(trial, result.outcome.value, result.metrics, series, result.arrays)])
 
 
 def draw_sweep(name: str, trials: Sequence[TrialRecord]) -> dict[str, bytes]:
     """Return a figure of a sweep by its file name."""
     standings = [trial.standing for trial in trials]
-    every = [
-        Drawn(
-            name=standing.trial.name,
-            config=standing.trial.config,
-            outcome=standing.outcome_text,
-            metrics=standing.metrics,
-            curves=_curves(trial.curves),
-            arrays={},
-        )
-        for standing, trial in zip(standings, trials, strict=True)
-    ]
-    return _draw(name, every)
+    every = zip(standings, trials, strict=True)
+    return _draw(name, [_drawn(one.trial, one.outcome_text, one.metrics, trial.curves, {}) for one, trial in every])
 
 
-def _curves(series: Mapping[str, Series]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    return {name: (one.steps, one.values) for name, one in series.items()}
+def _drawn(
+    trial: PlannedTrial,
+    outcome: str,
+    metrics: Mapping[str, float],
+    series: Mapping[str, Series],
+    arrays: Mapping[str, np.ndarray],
+) -> Drawn:
+    curves = {name: (one.steps, one.values) for name, one in series.items()}
+    return Drawn(name=trial.name, config=trial.config, outcome=outcome, metrics=metrics, curves=curves, arrays=arrays)
 
 
 def _draw(name: str, trials: Sequence[Drawn]) -> dict[str, bytes]:
