@@ -15,37 +15,31 @@ from pipeline.plan.plan import PlannedTrial
 from pipeline.results.curves import Series
 from tasks.datasets.dataset import Dataset
 from tasks.events import Outcome, Result
-from tasks.studies.finite_difference import FiniteDifference
-from tasks.studies.gradient_check import GradientCheck
-from tasks.studies.landscape import Landscape
-from tasks.studies.one_dimensional import OneDimensional
-from tasks.studies.step_size import StepSize
-from tasks.studies.train import Train
 
-_FIGURES: Mapping[type, Callable[[PlannedTrial, Result], bytes]] = {
-    FiniteDifference: draw_finite_difference,
-    GradientCheck: draw_gradient_check,
-    Landscape: draw_landscape,
-    OneDimensional: draw_one_dimensional,
-    StepSize: draw_step_size,
+_FIGURES: Mapping[str, Callable[[PlannedTrial, Result], bytes]] = {
+    "finite_difference": draw_finite_difference,
+    "gradient_check": draw_gradient_check,
+    "landscape": draw_landscape,
+    "one_dimensional": draw_one_dimensional,
+    "step_size": draw_step_size,
 }
+"""The figures of our own tasks but train, by name."""
 
 
 def draw(trial: PlannedTrial, result: Result, series: Mapping[str, Series], dataset: Dataset) -> Mapping[str, bytes]:
     """Return the figures of an ended trial by file name; none if there is nothing to show."""
-    if type(trial.trial.task) is Train:
+    if trial.config["task"]["name"] == "train":
         return draw_training(trial, result, series, dataset)
     return draw_quickly(trial, result, series)
 
 
 def draw_quickly(trial: PlannedTrial, result: Result, series: Mapping[str, Series]) -> Mapping[str, bytes]:
     """Return the figures of `draw` that are cheap enough for every trial of a sweep: of a training only its curves."""
-    task = type(trial.trial.task)
-    if task is Train:
+    task = trial.config["task"]["name"]
+    if task == "train":
         return draw_curves(trial, result, series)
     if task not in _FIGURES:
         return draw_metrics(trial, result, series)
     # A gradient check that failed is drawn, too: it is the one to look at.
-    shown = result.outcome is Outcome.COMPLETE or (task is GradientCheck and result.arrays)
-    name = str(trial.config["task"]["name"])
-    return {f"{name}.png": _FIGURES[task](trial, result)} if shown else {}
+    shown = result.outcome is Outcome.COMPLETE or (task == "gradient_check" and result.arrays)
+    return {f"{task}.png": _FIGURES[task](trial, result)} if shown else {}
