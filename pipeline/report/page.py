@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
@@ -93,9 +94,7 @@ def environment(tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def _summary(sweep: RecordedSweep) -> str:
-    counts: dict[str, int] = {}
-    for run in sweep.runs:
-        counts[run.outcome] = counts.get(run.outcome, 0) + 1
+    counts = Counter(run.outcome for run in sweep.runs)
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
     return f"{sweep.name}: {sweep.status.lower()}, {counted(len(sweep.runs), 'trial')} ({outcomes}), run {sweep.run_id}"
 
