@@ -7,7 +7,7 @@ import importlib
 from typing import Any
 
 from pipeline.figures.added import names
-from pipeline.record.drawings import DrawSweep, Figures, Images
+from pipeline.record.drawings import Figures, Images
 
 SWEEP_FIGURES = (
     "best_loss.png",
@@ -25,19 +25,14 @@ SWEEP_FIGURES = (
 
 def all_figures() -> Figures:
     """Return what draws the figures of a record: ours, and those that packages add."""
+    of_sweeps = [*(("sweep", name) for name in SWEEP_FIGURES), *(("added", name) for name in names("sweep"))]
     return Figures(
         trial=functools.partial(_draw, "trial", "draw"),
         quick=functools.partial(_draw, "trial", "draw_quickly"),
         added=[functools.partial(_draw, "added", "draw_trial", name) for name in names("trial")],
-        sweep=sweep_figures(),
+        sweep=[functools.partial(_draw, module, "draw_sweep", name) for module, name in of_sweeps],
         search=functools.partial(_draw, "search", "draw_search"),
     )
-
-
-def sweep_figures() -> list[DrawSweep]:
-    """Return the functions that draw the figures of a sweep: ours, and those of packages."""
-    figures = [*(("sweep", name) for name in SWEEP_FIGURES), *(("added", name) for name in names("sweep"))]
-    return [functools.partial(_draw, module, "draw_sweep", name) for module, name in figures]
 
 
 def _draw(module: str, function: str, *arguments: Any) -> Images:

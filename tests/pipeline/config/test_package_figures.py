@@ -30,7 +30,7 @@ class Crowd:
 
 
 def test_figures_of_a_package_are_drawn_of_trials_and_sweeps(site, trial):
-    from pipeline.figures.drawing import all_figures, sweep_figures
+    from pipeline.figures.drawing import all_figures
     from pipeline.results.curves import TrialRecord
     from pipeline.results.standing import Standing
 
@@ -45,8 +45,8 @@ def test_figures_of_a_package_are_drawn_of_trials_and_sweeps(site, trial):
     records = [
         TrialRecord(standing=Standing(trial=planned, outcome=o), curves=series) for o in (Outcome.COMPLETE, None)
     ]
-    assert sweep_figures()[-1](records) == {"crowd.png": b"['complete', 'not finished']"}
-    assert sweep_figures()[-1](records[:1]) == {}
+    assert all_figures().sweep[-1](records) == {"crowd.png": b"['complete', 'not finished']"}
+    assert all_figures().sweep[-1](records[:1]) == {}
     assert added() == {"warm-losses 0.1": {"figure": ["crowd", "line"]}}
 
 
@@ -58,13 +58,13 @@ def test_figures_of_a_package_are_drawn_of_trials_and_sweeps(site, trial):
     ],
 )
 def test_a_figure_that_cannot_be_drawn_is_named(site, code, message):
-    from pipeline.figures.drawing import sweep_figures
+    from pipeline.figures.drawing import all_figures
 
     drawn = FIGURES.partition("return b")[0] + code
     site(code=drawn, rows="[descent_sweeps.figures]\ncrowd = warm_losses:Crowd\n")
 
     with pytest.raises(SweepError, match=message):
-        sweep_figures()[-1]([])
+        all_figures().sweep[-1]([])
 
 
 def test_a_figure_is_of_a_trial_or_of_a_sweep(site):
