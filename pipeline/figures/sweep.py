@@ -17,16 +17,11 @@ from pipeline.figures.slices import draw_slices
 from pipeline.figures.trials import are_means
 from pipeline.results.curves import TrialRecord
 
-__all__ = ["FIGURES", "REPEATED", "RUNGS", "draw_sweep"]
-
 
 def _draw_accuracy(trials: Sequence[TrialRecord]) -> bytes:
     """Return heat maps, or else slices, or else a line each; of means, the others are drawn with error bars anyway."""
     return draw_heat_maps(trials) or (b"" if are_means(trials) else draw_slices(trials) or draw_intervals(trials))
 
-
-RUNGS = "rungs.png"
-"""The figure of all trials that is drawn if any was stopped."""
 
 FIGURES: Mapping[str, Callable[[Sequence[TrialRecord]], bytes]] = {
     "best_loss.png": draw_costs,
@@ -44,17 +39,16 @@ REPEATED: Mapping[str, Callable[[Sequence[TrialRecord]], bytes]] = {
 }
 """The figures of all trials that are drawn if they are repeated."""
 
+_STOPPED: Mapping[str, Callable[[Sequence[TrialRecord]], bytes]] = {"rungs.png": draw_rungs}
+"""The figure of all trials that is drawn if any was stopped."""
+
 
 def draw_sweep(name: str, trials: Sequence[TrialRecord]) -> Mapping[str, bytes]:
     """Return a figure of a sweep by its file name; nothing if the sweep has too few trainings or swept keys for it."""
     trained = [trial for trial in trials if trial.standing.trial.trial.task.trains and trial.curves]
-    repeated = len(trained) > 1 and are_repeated(trained)
-    image = b""
-    if name in REPEATED and repeated:
-        image = REPEATED[name](trained)
-    elif name == RUNGS and len(trained) > 1:
-        image = draw_rungs(trained)
-    elif name in FIGURES:
-        shown = as_means(trained) if repeated else trained
-        image = FIGURES[name](shown) if len(shown) > 1 else b""
+    repeated = are_repeated(trained)
+    every = as_means(trained) if repeated and name in FIGURES else trained
+    if len(every) < 2 or (name in REPEATED and not repeated):
+        return {}
+    image = {**FIGURES, **REPEATED, **_STOPPED}[name](every)
     return {name: image} if image else {}
