@@ -25,7 +25,7 @@ def figures(monkeypatch):
 
 @pytest.fixture
 def record(trial):
-    """Return a maker of ended trials with a loss that falls to 1 - accuracy."""
+    """Return a maker of ended trials with a loss that falls to 1 - accuracy, and an accuracy that rises to it."""
 
     def make(accuracy, outcome=Outcome.COMPLETE, **values):
         steps = np.arange(10, 110, 10)
@@ -36,6 +36,7 @@ def record(trial):
         curves = {
             "train/loss": Series(steps=steps, values=loss),
             "val/loss": Series(steps=steps[-1:], values=loss[-1:]),
+            "val/accuracy": Series(steps=steps[4:], values=accuracy * steps[4:] / 100),
             "evaluations": Series(steps=steps, values=steps.astype(float)),
             "examples": Series(steps=steps, values=64.0 * steps),
         }

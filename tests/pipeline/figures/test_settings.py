@@ -16,32 +16,11 @@ from pipeline.figures.settings import are_repeated, as_means, by_setting, captio
 from pipeline.figures.slices import draw_slices
 from pipeline.figures.sweep import FIGURES, REPEATED, draw_sweep
 from pipeline.figures.trials import caption_of, caption_of_draws
-from pipeline.results.curves import Curves, Series, TrialRecord
-from pipeline.results.standing import Standing
+from pipeline.results.curves import Curves, Series
 from pipeline.results.statistics import students, summarize
 from tasks.events import Outcome
 
 ADAM, SGD = {"optimizer": {"name": "adam"}}, {"optimizer": {"name": "sgd"}}
-
-
-@pytest.fixture
-def record(trial):
-    """Return a maker of ended trials with their accuracy over ten points."""
-
-    def make(accuracy, outcome=Outcome.COMPLETE, **values):
-        steps = np.arange(10, 110, 10)
-        curves = {
-            "train/loss": Series(steps=steps, values=1 - accuracy + np.exp(-steps / 20.0)),
-            "val/accuracy": Series(steps=steps[4:], values=accuracy * steps[4:] / 100),
-            "evaluations": Series(steps=steps, values=steps.astype(float)),
-            "examples": Series(steps=steps, values=64.0 * steps),
-        }
-        standing = Standing(
-            trial=trial(f"{values}", **values), metrics={"val/accuracy": accuracy}, outcome=outcome, step=100
-        )
-        return TrialRecord(standing=standing, curves=curves)
-
-    return make
 
 
 @pytest.fixture
