@@ -67,14 +67,6 @@ def test_a_diverged_trial_is_never_the_best_and_keeps_its_value(trials):
     assert tally.standings[trials[0].key].metrics["val/accuracy"] == 0.99
 
 
-def test_without_a_validation_set_the_training_accuracy_ranks(trials):
-    tally = Tally(trials, Criterion(metric="train/accuracy"))
-
-    tally.count(finished(trials[0], train_accuracy=0.3))
-
-    assert tally.best.score == 0.3
-
-
 def test_the_display_speaks_in_plain_lines_without_a_terminal(trials, console):
     tally = Tally(trials)
     with Display(console, tally) as display:
