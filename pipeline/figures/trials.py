@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import LogNorm, Normalize
 
-from pipeline.config.settings import counted, swept_values, text_of, used_values
+from pipeline.config.settings import counted, text_of, used_values
 from pipeline.figures.style import is_wide
 from pipeline.plan.plan import PlannedTrial
 from pipeline.results.criterion import is_share
@@ -105,11 +105,10 @@ def stopped(trial: TrialRecord) -> bool:
 def caption_of(trials: Sequence[TrialRecord]) -> str:
     """Return the number of trials, their data set, and the values that all share."""
     every = [used(trial) for trial in trials]
-    varied = swept_values(every)
     common = {name: value for name, value in every[0].items() if all(one.get(name) == value for one in every)}
     means = are_means(trials)
-    hidden = {*varied, *(trials[0].standing.criterion.over if means else ())}
-    kept = {name: value for name, value in common.items() if name not in hidden}
+    averaged = trials[0].standing.criterion.over if means else ()
+    kept = {name: value for name, value in common.items() if name not in averaged}
     many = f"{'means of ' if means else ''}{counted(len(trials), noun(trials))}"
     return f"{many} · {_caption(trials[0].standing.trial, kept)}"
 
