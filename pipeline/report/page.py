@@ -180,7 +180,7 @@ def _trials(sweep: RecordedSweep) -> str:
     front = {} if are_repeated(sweep.settings) else on_front_of(sweep.settings)
     on = {one.repeats[0].run_id: [front[one.key]] for one in sweep.settings if front}
     rows = [
-        [run.trial, *(_value(run, name) for name in metrics), *on.get(run.run_id, []), _outcome(run)]
+        [run.trial, *(value_of(run.metrics, name) for name in metrics), *on.get(run.run_id, []), _outcome(run)]
         for run in runs[:_MOST_ROWS]
     ]
     heads = ["trial", *metrics, *([FRONT] if front else []), "outcome"]
@@ -220,7 +220,7 @@ def _pairs(one: RecordedSweep, other: RecordedSweep) -> str:
 def _pair(here: Repeat | None, there: Repeat | None, metrics: Sequence[str], changes: Sequence[str]) -> list[str]:
     name = next(run.trial for run in (here, there) if run)
     same = "" if here is None or there is None else "yes" if here.key == there.key else "no"
-    values = [_value(run, shown) for run in (here, there) for shown in metrics]
+    values = [value_of(run.metrics if run else {}, shown) for run in (here, there) for shown in metrics]
     return [name, *values, *(_gap(here, there, metric) for metric in changes), same]
 
 
@@ -234,10 +234,6 @@ def _gap(here: Repeat | None, there: Repeat | None, metric: str) -> str:
 def _rest(rows: Sequence[object]) -> str:
     """Return how many rows a table has left out."""
     return f"<p class=quiet>and {len(rows) - _MOST_ROWS} more</p>" if len(rows) > _MOST_ROWS else ""
-
-
-def _value(run: Repeat | None, metric: str) -> str:
-    return value_of(run.metrics, metric) if run is not None else ""
 
 
 def _figure(name: str, image: bytes | None) -> str:
