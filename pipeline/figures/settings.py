@@ -81,20 +81,19 @@ def _mean(one: SettingRecord, held: Mapping[str, Any]) -> TrialRecord:
     kept = one.kept
     shown = kept or one.trials
     names = dict.fromkeys(name for trial in shown for name in trial.standing.metrics)
-    metrics = {name: one.setting.spread(name)[0] for name in names} if kept else dict(shown[0].standing.metrics)
+    means = {name: one.setting.spread(name)[0] for name in names}
     planned = shown[0].standing.trial
     lost = sum(trial.standing.diverged for trial in one.trials)
     standing = dataclasses.replace(
         shown[0].standing,
         trial=dataclasses.replace(planned, name=one.setting.name, trial=dataclasses.replace(planned.trial, **held)),
-        metrics={name: value for name, value in metrics.items() if math.isfinite(value)},
-        outcome=shown[0].standing.outcome if kept else Outcome.DIVERGED if lost else shown[0].standing.outcome,
+        metrics={name: mean for name, mean in means.items() if math.isfinite(mean)},
+        outcome=Outcome.DIVERGED if lost and not kept else shown[0].standing.outcome,
         message=f"{lost} of {len(one.trials)} diverged" if kept and lost else "",
     )
     curves = {}
     for name in shown[0].curves:
-        every = [trial.curves[name] for trial in shown if name in trial.curves]
-        steps, values = mean_curve(every)
+        steps, values = mean_curve([trial.curves[name] for trial in shown if name in trial.curves])
         if len(steps):
             curves[name] = Series(steps=steps, values=values.mean(axis=0))
     return TrialRecord(standing=standing, curves=curves, repeats=max(2, len(one.trials)))
