@@ -38,7 +38,8 @@ def draw_search(searched: Searched) -> Mapping[str, bytes]:
     if len(known) < 2:
         return {}
     if len(searched.metrics) > 1:
-        return {"pareto.png": _draw_front(searched, known)}
+        done = [proposal for proposal in known if proposal.outcome == COMPLETE]
+        return {"pareto.png": _draw_front(searched, done)} if done else {}
     return {"search.png": _draw_history(searched, known)}
 
 
@@ -80,8 +81,7 @@ def _draw_shares(axes: Axes, shares: Sequence[tuple[str, float]]) -> None:
     axes.grid(visible=False, axis="y")
 
 
-def _draw_front(searched: Searched, known: Sequence[Told]) -> bytes:
-    done = [proposal for proposal in known if proposal.outcome == COMPLETE]
+def _draw_front(searched: Searched, done: Sequence[Told]) -> bytes:
     signs = [1 if direction == "maximize" else -1 for direction in searched.directions]
     best = on_front([one.values for one in done], searched.directions)
     front, others = ([one for one, on in zip(done, best, strict=True) if on is wanted] for wanted in (True, False))

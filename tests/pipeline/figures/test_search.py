@@ -89,6 +89,13 @@ def test_a_search_that_has_measured_less_than_two_trials_has_no_figure():
     assert draw_search(searched([(0.5,), ()], outcomes=["complete", "failed"])) == {}
 
 
+def test_several_objectives_of_which_all_trials_were_stopped_have_no_front():
+    # given a sweep that was interrupted after its first rung
+    values, directions = [(0.5, 10.0), (0.25, 5.0)], ("maximize", "minimize")
+
+    assert draw_search(searched(values, outcomes=["stopped early"] * 2, directions=directions)) == {}
+
+
 def test_what_is_told_later_takes_the_place_of_what_was_told_before():
     first = searched([(0.5,), ()], outcomes=["complete", ""])
     second = searched([(0.5,), (0.75,), ()], outcomes=["complete", "complete", ""])
