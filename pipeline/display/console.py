@@ -12,7 +12,7 @@ from typing import Self
 
 from rich.console import Console
 from rich.measure import Measurement
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from pipeline.config.settings import counted, text_of, used_values
@@ -55,13 +55,12 @@ class Display:
         self._since = self._printed_at = time.monotonic()
         self._first_steps: tuple[float, int] | None = None  # when steps were first done, and how many
         self._bar: Progress | None = None
-        self._task = TaskID(0)
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
             columns = (BarColumn(bar_width=24), TextColumn("{task.description}", markup=False))
             self._bar = Progress(*columns, console=self._console, transient=True)
-            self._task = self._bar.add_task(self._line(), total=self._tally.steps_total)
+            self._bar.add_task(self._line(), total=self._tally.steps_total)
             self._bar.start()
         return self
 
@@ -77,7 +76,7 @@ class Display:
             self._first_steps = now, self._tally.steps_done
         if self._bar is not None and now - self._printed_at >= 0.1:
             done, total = self._tally.steps_done, self._tally.steps_total  # which grows with each batch of a search
-            self._bar.update(self._task, completed=done, total=total, description=self._line())
+            self._bar.update(self._bar.task_ids[0], completed=done, total=total, description=self._line())
         elif self._bar is None and now - self._printed_at >= PLAIN_EVERY:
             self._console.print(self._line())
         else:
