@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -35,31 +36,25 @@ def draw_gradient_check(trial: PlannedTrial, result: Result) -> bytes:
     verdict = result.message.partition(":")[0].partition(",")[0]
     figure, (left, right) = blank(panels=2, title=f"Analytic against numerical gradient: {verdict}")
     analytic, numerical = (np.abs(result.arrays[name]).ravel() for name in ("analytic", "numerical"))
-    _scatter(left, analytic, numerical, _series(result, kinks))
+    layers, place = layers_of(result.arrays), np.arange(len(kinks))
+    smooth = {
+        f"{name}, without a kink": (place >= part.start) & (place < part.stop) & ~kinks for name, part in layers.items()
+    }
+    _scatter(left, analytic, numerical, smooth or {"coordinates without a kink": ~kinks}, kinks)
     _histogram(right, result.arrays["relative_error"].ravel(), kinks)
     return captioned(figure, caption_of_trial(trial))
 
 
-def _series(result: Result, kinks: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """Return the series of points, by name: the coordinates without a kink of each layer, and all those with one."""
-    with_kinks = [("with a kink within a step", kinks)]
-    parts = layers_of(result.arrays)
-    if not parts:
-        return [("coordinates without a kink", ~kinks), *with_kinks]
-    place = np.arange(len(kinks))
-    return [
-        (f"{name}, without a kink", (place >= part.start) & (place < part.stop) & ~kinks)
-        for name, part in parts.items()
-    ] + with_kinks
-
-
-def _scatter(axes: Axes, analytic: np.ndarray, numerical: np.ndarray, series: list[tuple[str, np.ndarray]]) -> None:
+def _scatter(
+    axes: Axes, analytic: np.ndarray, numerical: np.ndarray, smooth: Mapping[str, np.ndarray], kinks: np.ndarray
+) -> None:
+    """Draw the coordinates without a kink of each layer in a colour of their own, and all those with one."""
     label(axes, x="|analytic gradient|", y="|numerical gradient|")
     positive = (analytic > 0) & (numerical > 0)
     logarithmic(axes, "xy")
-    *smooth, (with_kinks, kinks) = series
     colours = itertools.cycle(colour for colour in COLOURS if colour != VERMILION)
-    points = [(text, chosen, next(colours), "o") for text, chosen in smooth] + [(with_kinks, kinks, VERMILION, "x")]
+    points = [(text, chosen, next(colours), "o") for text, chosen in smooth.items()]
+    points.append(("with a kink within a step", kinks, VERMILION, "x"))
     for text, chosen, colour, marker in points:
         shown = np.flatnonzero(chosen & positive)
         shown = shown[np.linspace(0, len(shown) - 1, min(len(shown), _MOST_POINTS)).astype(int)]
