@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.colors import LogNorm, Normalize
@@ -72,19 +74,10 @@ def _map(trial: PlannedTrial, result: Result, title: str) -> bytes:
         path = result.arrays["path"]
         outline = [patheffects.withStroke(linewidth=4, foreground="white")]
         axes.plot(*path.T, ".-", color=INK, markersize=9, path_effects=outline, label=_of_path(result), clip_on=True)
-    axes.plot(0, 0, "o", color="white", markeredgecolor=INK, markersize=8, label="W", linestyle="none")
-    mark = f"lowest: {loss[row, column]:.4g}"
-    axes.plot(
-        a[column],
-        b[row],
-        "v",
-        color="white",
-        markeredgecolor=INK,
-        markersize=9,
-        label=mark,
-        linestyle="none",
-        clip_on=False,
-    )
+    white: dict[str, Any] = {"color": "white", "markeredgecolor": INK, "linestyle": "none"}
+    axes.plot(0, 0, "o", markersize=8, label="W", **white)
+    lowest = f"lowest: {loss[row, column]:.4g}"
+    axes.plot(a[column], b[row], "v", markersize=9, label=lowest, clip_on=False, **white)
     axes.set_xlim(a[0], a[-1])
     axes.set_ylim(b[0], b[-1])
     axes.set_aspect("equal")
