@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from pipeline.figures.style import COLOURS, INK, blank, captioned, label, legend
@@ -23,18 +25,14 @@ def draw_one_dimensional(trial: PlannedTrial, result: Result) -> bytes:
     name = f"w{_subscript(task.varied)}, the weight of class {task.varied}"
     label(left, x=name, y="term of the loss", title="each term: flat, or linear and clamped at 0")
     label(right, x=name, y="loss", title="their sum: piecewise linear, convex")
-    for point in range(len(terms)):
-        others = [j for j in range(len(terms)) if j != point]
-        for place, other in enumerate(others):
-            text = _term(other, point, margin)
-            style = _DASHES[place % len(_DASHES)]
-            colour = COLOURS[point % len(COLOURS)]
-            left.plot(w, terms[point, other], style, color=colour, linewidth=2.2, label=text)
     right.plot(w, loss, color=INK, linewidth=2.6, label=f"L = sum of the terms / {len(terms)}")
-    for point in range(len(terms)):
-        share = terms[point].sum(axis=0) / len(terms)
-        mark = f"L{_subscript(point)} / {len(terms)}"
-        right.plot(w, share, color=COLOURS[point % len(COLOURS)], linewidth=1.6, label=mark)
+    for point, (own, colour) in enumerate(zip(terms, itertools.cycle(COLOURS), strict=False)):
+        i = _subscript(point)
+        others = [j for j in range(len(terms)) if j != point]
+        for other, style in zip(others, itertools.cycle(_DASHES), strict=False):
+            text = f"max(0, w{_subscript(other)}x{i} - w{i}x{i} + {margin})"
+            left.plot(w, own[other], style, color=colour, linewidth=2.2, label=text)
+        right.plot(w, own.sum(axis=0) / len(terms), color=colour, linewidth=1.6, label=f"L{i} / {len(terms)}")
     kinks = np.flatnonzero(np.diff(terms > 0, axis=-1).any(axis=(0, 1)))
     right.plot(w[kinks], loss[kinks], "o", color=INK, markersize=6, label="kinks")
     for axes in (left, right):
@@ -43,11 +41,6 @@ def draw_one_dimensional(trial: PlannedTrial, result: Result) -> bytes:
         axes.set_ylim(0, axes.get_ylim()[1] * (1 + 0.055 * len(axes.get_lines())))
         legend(axes, loc="upper center")
     return captioned(figure, caption_of_trial(trial))
-
-
-def _term(other: int, point: int, margin: str) -> str:
-    i, j = _subscript(point), _subscript(other)
-    return f"max(0, w{j}x{i} - w{i}x{i} + {margin})"
 
 
 def _subscript(number: int) -> str:
