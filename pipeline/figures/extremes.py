@@ -54,12 +54,8 @@ def _draw(axes: Axes, trial: TrialRecord, what: str, colour: str, lines: Mapping
     named = textwrap.wrap(f"{what}: {standing.trial.name}", _COLUMNS, max_lines=_LINES, placeholder=" ...")
     penalty = ", data loss" if standing.trial.trial.regularization else ""  # else all loss is
     loss = f"loss (dashed: validation{penalty})" if "val/loss" in trial.curves else "loss"
-    label(
-        axes,
-        x="step",
-        y=loss if lines is _LOSSES else with_unit(metric),
-        title="\n".join([*named, f"{metric}: {text}"]),
-    )
+    title = "\n".join([*named, f"{metric}: {text}"])
+    label(axes, x="step", y=loss if lines is _LOSSES else with_unit(metric), title=title)
     heights = []
     for curve, style in lines.items():
         if curve in trial.curves:

@@ -41,13 +41,8 @@ def draw_profiles(trials: Sequence[TrialRecord]) -> bytes:
     low, high = float(reached[reached > 0].min(initial=1.0)), float(reached.max())
     grid = np.linspace(max(0.0, low - 0.1 * (high - low)), high, 400)
     for (name, values), colour in zip(best, COLOURS, strict=False):
-        axes.plot(
-            factor(metric) * grid,
-            (values[:, None] > grid).mean(axis=0),
-            color=colour,
-            linewidth=2,
-            label=name[:_LETTERS],
-        )
+        above = (values[:, None] > grid).mean(axis=0)
+        axes.plot(factor(metric) * grid, above, color=colour, linewidth=2, label=name[:_LETTERS])
     legend(axes, loc="lower left")
     return captioned(figure, f"{caption_of_settings(drawn)} · diverged and failed runs reach nothing")
 
