@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import itertools
 from types import SimpleNamespace
@@ -10,6 +11,8 @@ from pipeline.reports import Failed, Finished, Layout, Progressed, Started
 from pipeline.results.criterion import Criterion
 from pipeline.results.tally import Tally
 from tasks.events import Curve, Outcome, Result
+from tasks.studies.landscape import Landscape
+from tasks.studies.train import Train
 
 LAYOUT = Layout(width=8, slot=0, threads=1, host="here", device="cpu", blas="blas")
 
@@ -163,7 +166,7 @@ def test_other_measures_are_listed_one_a_line(trials, console):
     show_table(console, tally)
 
     lines = [line.split() for line in console.file.getvalue().splitlines()]
-    assert lines[1:] == [["first", "check/largest", "1e-07", "complete"], ["check/median", "2e-09"]]
+    assert lines[1:3] == [["first", "check/largest", "1e-07", "complete"], ["check/median", "2e-09"]]
 
 
 def test_less_of_a_loss_is_better_and_its_column_is_the_first(trials, console):
@@ -179,14 +182,30 @@ def test_less_of_a_loss_is_better_and_its_column_is_the_first(trials, console):
     assert [line[0] for line in lines[1:4]] == ["second", "first", "third"]
 
 
-def test_a_metric_that_nobody_reported_is_told_at_the_end(trials, console):
-    tally = Tally(trials, Criterion(metric="check/median"))
+@pytest.mark.parametrize("metric", ["check/median", "val/accuracy"])
+def test_a_metric_that_nobody_reported_is_told_at_the_end(trials, console, metric):
+    tally = Tally(trials, Criterion(metric=metric))
     tally.count(finished(trials[0], check_largest=1e-7))
 
     show_table(console, tally)
 
-    told = "sweep.metric=check/median is in no trial's report, so nothing is ranked; there are: check/largest"
+    told = f"sweep.metric={metric} is in no trial's report, so nothing is ranked; there are: check/largest"
     assert console.file.getvalue().splitlines()[-1] == told
+
+
+@pytest.mark.parametrize("task", [Train(), Landscape()])
+def test_a_metric_that_trainings_have_not_come_to_and_other_tasks_lack_is_not_missed(trial, console, task):
+    planned = trial("one")
+    planned = dataclasses.replace(planned, trial=dataclasses.replace(planned.trial, task=task))
+    tally = Tally([planned])
+    if task.trains:
+        tally.count(progressed(planned, 10, train_loss=0.5))
+    else:
+        tally.count(finished(planned, landscape_min=0.5))
+
+    show_table(console, tally)
+
+    assert "sweep.metric" not in console.file.getvalue()
 
 
 def test_repeats_are_shown_by_setting_with_what_they_say(trial, console):
@@ -264,7 +283,7 @@ def test_repeats_of_other_measures_are_listed_as_trials_are(trial, console):
     show_table(console, tally)
 
     lines = [line.split() for line in console.file.getvalue().splitlines()]
-    assert lines[1:] == [["seed", str(k), "check/largest", "1e-07", "complete"] for k in range(2)]
+    assert lines[1:3] == [["seed", str(k), "check/largest", "1e-07", "complete"] for k in range(2)]
 
 
 def test_data_on_their_way_are_told_of_in_plain_lines_without_a_terminal(console):
