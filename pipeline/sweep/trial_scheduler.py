@@ -17,6 +17,7 @@ from pipeline.stopping.checks import rung_range
 from pipeline.stopping.rung_system import Decision, RungSystem
 from tasks.cost import DataSize
 from tasks.datasets.dataset import Dataset
+from tasks.errors import ConfigError
 from tasks.events import Checkpoint, Outcome, Result
 from tasks.models.model import as_matrices
 from tasks.trial import DeclaresMetrics, Trial, uses_model
@@ -40,6 +41,7 @@ class TrialScheduler:
         own = criterion.mode if self._metric == criterion.metric else mode_of(self._metric)
         self._sign = 1 if (self._rule.mode or own) == "max" else -1
         self._rungs = RungSystem(self._rule)
+        self._reported: set[str] | None = None  # the metrics of trials that have arrived at a rung, if any has
         self._next: list[Segment] = []
         self._paused: dict[str, PausedTrial] = {}
         self._names: dict[str, str] = {}
@@ -75,6 +77,8 @@ class TrialScheduler:
         """Record the end of a trial, perhaps in an earlier process."""
         # A user's own task may end before its budget is spent; of one that was stopped the decision is lost.
         compared = result.outcome in (Outcome.COMPLETE, Outcome.STOPPED)
+        if compared:
+            self._reported = {*result.metrics, *(self._reported or ())}
         self._rungs.end(trial.key, self._sign * result.metrics.get(self._metric, math.nan) if compared else math.nan)
 
     def schedule(self, trial: PlannedTrial, start: Progress | None = None) -> None:
@@ -99,11 +103,25 @@ class TrialScheduler:
             self.schedule(one.trial, one.progress)  # it has already passed, by a decision of an earlier process
         else:
             self._paused[key] = one
+            names = (name for curve in one.progress.curves for name in curve.metrics)
+            self._reported = {*names, *(self._reported or ())}
             self._rungs.arrive(key, self._history(one.progress, rung))
 
     def decide(self, *, closed: bool) -> Iterator[Decided | Finished]:
-        """Yield the decisions, and the ends of stopped trials; ``closed``: no more trials will be added for now."""
+        """Yield the decisions, and the ends of stopped trials; ``closed``: no more trials will be added for now.
+
+        Raises
+        ------
+        ConfigError
+            If none goes on because no trial reports the metric: which ones a user's own task has is not known before.
+        """
         for decision in self._rungs.decide(closed=closed):
+            if not decision.passed and self._reported is not None and self._metric not in self._reported:
+                raise ConfigError(
+                    f"{'stopping.metric' if self._rule.metric else 'sweep.metric'} must be reported where trials are "
+                    f"compared, at step {decision.step}, got {self._metric!r}, and the trials report "
+                    f"{', '.join(sorted(self._reported)) or 'nothing'}"
+                )
             names = {setting: self._names[setting.partition(" ")[0]] for setting in decision.scores}
             yield Decided(decision=decision, names=names, metric=self._metric, sign=self._sign)
             for key in self._rungs.trials(decision.passed):

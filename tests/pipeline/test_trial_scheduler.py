@@ -10,6 +10,7 @@ from pipeline.results.criterion import Criterion
 from pipeline.stopping.rung_system import Decision
 from pipeline.sweep.trial_scheduler import TrialScheduler
 from tasks.datasets import Synthetic
+from tasks.errors import ConfigError
 from tasks.events import Checkpoint, Curve, Outcome, Result
 
 DATASET = Synthetic(examples=300, test_examples=20, features=12, classes=3, validation=20).load()
@@ -143,6 +144,25 @@ def test_who_did_not_measure_the_metric_does_not_pass(sweep):
     made.pause(100, {1: 0.1})
 
     assert made.decide() == ([100], [0])
+
+
+def test_a_metric_that_no_trial_reports_is_an_error_once_none_goes_on(sweep):
+    made = sweep(2, name="halving", metric="reward")
+    made.begin()
+    made.pause(100, {0: 0.9, 1: 0.1}, metric="val/loss")
+
+    told = "at step 100, got 'reward', and the trials report train/loss, val/loss$"
+    with pytest.raises(ConfigError, match=f"^stopping.metric must be reported where trials are compared, {told}"):
+        made.decide()
+
+
+def test_trials_that_all_diverge_before_a_rung_have_not_reported_too_little(sweep):
+    made = sweep(2, name="halving")
+    made.begin()
+    for number in range(2):
+        made.end(number, Outcome.DIVERGED)
+
+    assert made.decide() == ([100], [])
 
 
 def test_what_was_decided_before_of_a_trial_that_comes_back_holds(sweep):
