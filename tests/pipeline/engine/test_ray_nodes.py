@@ -265,26 +265,26 @@ def test_a_node_that_is_lost_with_idle_workers_fails_no_trial(computing, nodes, 
     assert len([report for report in reports if isinstance(report, Finished)]) == 8
 
 
-def test_the_results_are_the_same_on_1_2_4_and_8_nodes(computing, engine_of, nodes, tmp_path):
-    points = computing.planned(16)
+def test_the_results_are_the_same_on_1_2_and_4_nodes(computing, engine_of, nodes, tmp_path):
+    points = computing.planned(8)
     expected = computing.undisturbed(points)
 
     # given an engine that follows the nodes: a node of one CPU holds one worker of three quarters
     nodes.resize(1)
     with engine_of(cpus_per_worker=0.75) as engine:
         engine.load(computing.DATASET)
-        for size in (1, 2, 4, 8):
+        for size in (1, 2, 4):
             nodes.resize(size)
             folder = tmp_path / str(size)
             folder.mkdir()
             task = computing.Telling(folder=str(folder), together=size)
 
             # when the trials are computed on so many
-            engine.submit(computing.groups_of(points, task=task, workers=size), last=size == 8)
+            engine.submit(computing.groups_of(points, task=task, workers=size), last=size == 4)
             curves, results, failures = computing.collected(engine.reports())
 
             # then all of them compute, to the same bits
             assert failures == {}
-            assert set(results) == set(range(16))
+            assert set(results) == set(range(8))
             computing.assert_same_bits(curves, results, expected)
             assert len({group["labels"]["ray.io/node-id"] for group in computing.told(folder)}) == size
