@@ -84,10 +84,9 @@ def test_halving_stops_trials_at_rungs_and_those_that_go_on_lose_no_bit(halved, 
     assert_beginnings(halved.results(), undisturbed, how)
 
 
-@pytest.mark.parametrize("workers", [2, 3])
-def test_halving_decides_alike_whatever_the_number_of_workers(tmp_path, empty_store, halved, workers, cluster):
+def test_halving_decides_alike_whatever_the_number_of_workers(tmp_path, empty_store, halved, cluster):
     sweep = Sweep(tmp_path, empty_store, pause=0, TRAINS="1")
-    code, _, err = sweep.run(*HALVING, f"cluster.address={cluster}", f"cluster.workers={workers}")
+    code, _, err = sweep.run(*HALVING, f"cluster.address={cluster}", "cluster.workers=3")
 
     assert code == 0, err
     assert ends(sweep) == ends(halved)
