@@ -14,7 +14,7 @@ from tests.pipeline.serving import tracking_server
 
 QUIET = ("gpu", "quic", "background-networking", "component-update", "sync")
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
-SWEEP = ("-m", "engine=inprocess", "steps=200", "strategy=random,local,gradient", "learning_rate=1e-3,1e-2")
+SWEEP = ("-m", "engine=inprocess", "steps=200", "strategy=random,gradient", "learning_rate=1e-3,1e-2")
 
 pytestmark = [
     pytest.mark.slow,
