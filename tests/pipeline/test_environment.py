@@ -11,6 +11,7 @@ from pipeline.tracking.connection import connect
 from pipeline.tracking.sqlite_store import open_store
 from tests.pipeline.commands import run
 from tests.pipeline.secret import SECRET
+from tests.pipeline.session import session
 
 TRIAL = ("-m", "pipeline", "engine=inprocess", "steps=2", "dataset=synthetic")
 
@@ -66,15 +67,15 @@ def test_the_config_comes_before_the_variables(store_uri, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("uri", ["./mlruns", "file:///nowhere/mlruns", "sqlite://mlflow.db", "foo://bar", "databricks"])
-def test_a_store_that_mlflow_refuses_is_told_before_the_shortest_trial(uri, tmp_path):
-    done = run([*TRIAL, f"tracking.uri='{uri}'"], tmp_path)
+def test_a_store_that_mlflow_refuses_is_told_before_the_shortest_trial(tmp_path):
+    uris = ["./mlruns", "file:///nowhere/mlruns", "sqlite://mlflow.db", "foo://bar", "databricks"]
 
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith(
-        f"error: tracking.uri must be a store that can be reached, got '{uri}'"
-    )
-    assert "trial" not in done.stdout
+    ends = session(tmp_path, *([*TRIAL[2:], f"tracking.uri='{uri}'"] for uri in uris))
+
+    for uri, (code, err, out) in zip(uris, ends, strict=True):
+        assert code == 2
+        assert err.splitlines()[-1].startswith(f"error: tracking.uri must be a store that can be reached, got '{uri}'")
+        assert "trial" not in out
 
 
 @pytest.mark.slow
