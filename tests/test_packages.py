@@ -198,9 +198,9 @@ def page(installed, tmp_path_factory, empty_store, cluster):
         if program == "pip":
             installed.install(*arguments[1:-1], folder / arguments[-1])
         else:
-            halving = "stopping=halving" in arguments
-            start = [installed.python, "-Pc", UNDRAWN] if halving else [installed.folder / "bin" / program]
             here = [] if HERE.isdisjoint(arguments) else ["engine=inprocess"]
+            undrawn = here or "stopping=halving" in arguments
+            start = [installed.python, "-Pc", UNDRAWN] if undrawn else [installed.folder / "bin" / program]
             told[command] = installed.run(folder, *start, *arguments, *here, RAY_ADDRESS=cluster)
     return folder, told
 
