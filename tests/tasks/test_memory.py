@@ -112,13 +112,13 @@ def test_a_search_in_score_space_of_as_many_seeds_as_trials_takes_no_more(strate
 def test_a_group_takes_the_bytes_that_the_model_of_memory_says(model, strategy):
     # given images of CIFAR-10's size
     rng = np.random.default_rng(0)
-    split = Split(images=rng.integers(0, 256, (600, 3072), dtype=np.uint8), labels=np.arange(600) % 10)
+    split = Split(images=rng.integers(0, 256, (300, 3072), dtype=np.uint8), labels=np.arange(300) % 10)
     dataset = make_dataset(
         name="d", train=split, test=split, classes=tuple("abcdefghij"), image_shape=(3, 32, 32), validation=0
     )
-    group = of_many_seeds(trials(6, strategy, model=model, batch_size=256, steps=3))
+    group = of_many_seeds(trials(4, strategy, model=model, batch_size=256, steps=2))
     peak(group[:1], dataset)  # what the first call leaves behind is no trial's
-    for count in (1, 6):
+    for count in (1, 4):
         # when they are trained, then the peak is what is said, or less: a search goes forward only
         bytes_said = bytes_of_group(group[0], dataset, count=count, blocks=HOST_BLOCKS)
         assert 0.3 * bytes_said < peak(group[:count], dataset) < 1.05 * bytes_said, count
