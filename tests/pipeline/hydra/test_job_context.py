@@ -25,10 +25,11 @@ ITS_FOLDER = "sweep.name=${hydra:runtime.output_dir}"
 
 ASKED = [
     (
-        "sweep.name=${seed}",
+        "sweep.name=${hydra:job.name}-${seed}",
         "data_seed=${seed}",
         "tracking.uri=${now:%Y-%m-%d}",
-        "tracking.experiment=${python_version:}",
+        "tracking.experiment=${python_version:}-${hydra:job.config_name}",
+        *("steps=${oc.env:NUMBER}", "learning_rate=${oc.env:NUMBER}", "batch_size='${oc.decode:${oc.env:NUMBER}}'"),
     ),
     (
         "sweep.name=${hydra:runtime.output_dir}",
@@ -36,13 +37,13 @@ ASKED = [
         "tracking.experiment=${oc.env:MYEXP}",
         "+hydra.job.env_set.MYEXP=foo",
     ),
-    ("sweep.name=${hydra:runtime.choices.loss}", "loss=softmax", "tracking.uri=${hydra:overrides.task.1}"),
     (
-        "sweep.name=${hydra:job.name}",
-        "tracking.uri=${hydra:job.config_name}",
-        *("steps=${oc.env:NUMBER}", "learning_rate=${oc.env:NUMBER}", "batch_size='${oc.decode:${oc.env:NUMBER}}'"),
+        "loss=softmax",
+        "sweep.name=${hydra:job.override_dirname}",
+        "tracking.uri=${hydra:runtime.choices.loss}",
+        "tracking.experiment=${hydra:overrides.task.0}",
+        "hydra.job.config.override_dirname.exclude_keys=[sweep.name,tracking.uri,tracking.experiment]",
     ),
-    ("sweep.name=${hydra:job.override_dirname}", "hydra.job.config.override_dirname.exclude_keys=[sweep.name]"),
     ("sweep.name=${oc.select:loss.margin,none}", "tracking.uri='\\${seed}'", "tracking.experiment='a b, \"c\"=d'"),
     (
         "sweep.name=${here:}",
@@ -74,7 +75,6 @@ OF_SEVERAL = [
         "hydra.sweep.subdir='${hydra:job.num}'",
     ),
     (ITS_FOLDER, "hydra.sweep.dir=out", "hydra.sweep.subdir='${hydra.job.num}-${hydra.job.override_dirname}'"),
-    (ITS_FOLDER, "hydra.sweep.dir=out", "hydra.sweep.subdir='run-${seed}'"),
     (ITS_FOLDER, "hydra.sweep.dir='out/${seed}'"),
     (ITS_FOLDER, "hydra.sweep.dir='out/${loss.name}'", "loss=softmax"),
 ]
@@ -172,8 +172,7 @@ def test_a_job_of_several_has_the_same_config_in_our_multirun_and_in_hydras(tmp_
             "+tracking={register_model: false}",
         ),
         ("hydra.verbose=[pipeline]", "hydra/job_logging=stdout"),
-        ("hydra/job_logging=none", "hydra/hydra_logging=none"),
-        ("hydra.output_subdir=null",),
+        ("hydra/job_logging=none", "hydra/hydra_logging=none", "hydra.output_subdir=null"),
         ("hydra.output_subdir=.config", "hydra.job.name=mine", "hydra.job.chdir=true"),
     ],
     ids=" ".join,
