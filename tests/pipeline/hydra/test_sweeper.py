@@ -26,7 +26,6 @@ PRESETS = {
 }
 
 COUNTS = {
-    ("experiment=notes/minibatch,notes/optimizers",): (16, 0),
     ("experiment=notes/minibatch,notes/optimizers", "seed=1,2"): (32, 0),
     ("experiment=notes/minibatch,notes/optimizers", "batch_size=64"): (13, 0),
     ("experiment=notes/minibatch,notes/gradient_descent", "learning_rate=0.1,0.2"): (10, 0),
