@@ -17,21 +17,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.pipeline.commands import UNDRAWN
+
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "tests" / "examples"
 README, PAGE = ((ROOT / page).read_text(encoding="utf-8") for page in ("README.md", ".github/YOUR_OWN_MODEL.md"))
 
 pytestmark = pytest.mark.slow
-
-UNDRAWN = """
-import sys
-from pipeline.cli.app import main
-from pipeline.record.drawings import Figures, InThisThread
-from pipeline.sweep import opening
-opening.all_figures, opening.DrawingProcesses = Figures, lambda _: InThisThread()
-sys.exit(main())
-"""
-"""What ``descent-sweeps`` runs, but without figures: they take half of the time of a short sweep."""
 
 BUILDING = """
 import os, sys

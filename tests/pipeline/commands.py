@@ -27,6 +27,16 @@ ROOT = Path(__file__).parents[2]
 FIGURES = "FIGURES"
 """The variable that asks a command for figures: they take half of the time of a short one."""
 
+UNDRAWN = """
+import sys
+from pipeline.cli.app import main
+from pipeline.record.drawings import Figures, InThisThread
+from pipeline.sweep import opening
+opening.all_figures, opening.DrawingProcesses = Figures, lambda _: InThisThread()
+sys.exit(main())
+"""
+"""What a fresh interpreter runs as ``descent-sweeps``, but without figures."""
+
 _FRESH, _FORKED = multiprocessing.get_context("spawn"), multiprocessing.get_context("forkserver")
 _FORKED.set_forkserver_preload(
     [

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from tests.pipeline.commands import UNDRAWN
 from tests.pipeline.terminal import CTRL_C, Terminal
 from tests.stores import stored
 
@@ -120,7 +121,7 @@ def test_a_terminal_that_is_closed_stops_the_sweep_in_order(tmp_path, empty_stor
 def test_nohup_lets_a_sweep_outlive_its_terminal(tmp_path, empty_store):
     shutil.copy(empty_store, tmp_path)
     short = [*SWEEP, "steps=3000", "engine=inprocess", "tracking.register_model=false"]
-    with Terminal(["-c", NOHUP, sys.executable, "-m", "pipeline", *short], tmp_path) as terminal:
+    with Terminal(["-c", NOHUP, sys.executable, "-c", UNDRAWN, *short], tmp_path) as terminal:
         terminal.wait_for("0 failed")
         terminal.close()
 
