@@ -16,7 +16,7 @@ CONF = Path(str(resources.files("conf")))
 FILES = sorted(file.relative_to(CONF) for file in CONF.rglob("*.yaml") if "deploy" not in file.parts)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def composing():
     register()
     with hydra.initialize_config_module("conf", version_base="1.3"):
