@@ -63,8 +63,9 @@ def test_rows_that_are_laid_out_once_have_the_same_bits_in_both_products_of_a_de
 
     scores, combinations = products(slice(None))
     for part in PLACES:
-        np.testing.assert_array_equal(products(part)[0], scores[part])
-        np.testing.assert_array_equal(products(part)[1], combinations[part])
+        some_scores, some_combinations = products(part)
+        np.testing.assert_array_equal(some_scores, scores[part])
+        np.testing.assert_array_equal(some_combinations, combinations[part])
     np.testing.assert_allclose(scores, weights @ matrix.T, rtol=1e-3, atol=1e-2)
     np.testing.assert_allclose(combinations, slopes @ matrix, rtol=1e-3, atol=1e-2)
 
@@ -91,8 +92,9 @@ def test_a_unit_has_the_same_bits_among_few_others_and_many(dtype, examples, fea
     together = scores_of_units(weights, matrix)
     for count in (1, 2, 7, 26, 60):
         # then every number of them gives the same bits
-        np.testing.assert_array_equal(products(count)[0], scores[:count])
-        np.testing.assert_array_equal(products(count)[1], combinations[:count])
+        some_scores, some_combinations = products(count)
+        np.testing.assert_array_equal(some_scores, scores[:count])
+        np.testing.assert_array_equal(some_combinations, combinations[:count])
         np.testing.assert_array_equal(scores_of_units(weights[:count], matrix), together[:count])
 
 
