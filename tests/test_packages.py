@@ -40,8 +40,8 @@ for place in places:
 """
 """What pip asks setuptools for, but in a forked process for each source: pip starts three, which import it."""
 
-HERE = {"sweep.resume=true", "experiment=tabular_rows/spirals", "experiment=sgd_classifier/alpha"}
-"""Which of the page's sweeps are computed in their own process: that a package travels to workers the first shows."""
+HERE = {"stopping=halving", "experiment=tabular_rows/spirals", "experiment=sgd_classifier/alpha"}
+"""Which of the page's sweeps are computed in their own process, undrawn: figures and workers are those of the first."""
 
 
 class Environment:
@@ -191,8 +191,7 @@ def page(installed, tmp_path_factory, empty_store, cluster):
             installed.install(*arguments[1:-1], folder / arguments[-1])
         else:
             here = [] if HERE.isdisjoint(arguments) else ["engine=inprocess"]
-            undrawn = here or "stopping=halving" in arguments
-            start = [installed.python, "-Pc", UNDRAWN] if undrawn else [installed.folder / "bin" / program]
+            start = [installed.python, "-Pc", UNDRAWN] if here else [installed.folder / "bin" / program]
             told[command] = installed.run(folder, *start, *arguments, *here, RAY_ADDRESS=cluster)
     return folder, told
 
