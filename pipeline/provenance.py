@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
+from pipeline import HOME
 from pipeline.address import redact
+from pipeline.background import in_background
 from pipeline.config.packages import packages
 from pipeline.engine.blas import blas
 from pipeline.record.protocol import FOLDER, Provenance
@@ -43,7 +45,7 @@ def collect() -> Provenance:
     Outside a git checkout of the project there are no ``git.`` tags and no diff. This imports neither Ray nor MLflow,
     and takes a fraction of a second.
     """
-    git = _Git(Path(__file__).resolve().parent.parent)
+    git = in_background(lambda: git_state(HOME))  # while the rest is collected
     tags = {
         "command": redact(shlex.join(sys.orig_argv)),
         FOLDER: str(Path.cwd()),
@@ -59,59 +61,44 @@ def collect() -> Provenance:
     for package in packages():
         tags |= package.tags()
     attachments = {LOCK: "\n".join(sorted(_installed(), key=str.lower)) + "\n"}
-    found, diff = git.answer()
+    found, diff = git.result()
     if diff:
         attachments[DIFF] = diff
     return Provenance(tags=tags | found, attachments=attachments)
 
 
-class _Git:
-    """Two git commands that run while the other provenance is collected."""
+def git_state(root: Path) -> tuple[dict[str, str], str]:
+    """Return the tags of a checkout of the project and its uncommitted changes, untracked files named above the diff.
 
-    def __init__(self, root: Path) -> None:
-        # Only a checkout of this project counts, not one that happens to contain the environment.
-        here = (root / ".git").exists()
-        self._status = _git(root, "status", "--porcelain=v2", "--branch") if here else None
-        self._diff = _git(root, "diff", "HEAD", "--no-color", "--no-ext-diff", "--no-textconv") if here else None
-
-    def answer(self) -> tuple[dict[str, str], str]:
-        """Return the tags and the uncommitted changes, untracked files named above the diff."""
-        status, diff = _output(self._status), _output(self._diff)
-        if status is None:
-            return {}, ""
-        lines = status.splitlines()
-        head = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# branch."))
-        changes = [line for line in lines if not line.startswith("#")]
-        tags = {"git.branch": head.get("branch.head", ""), "git.dirty": str(bool(changes)).lower()}
-        if head.get("branch.oid", "(initial)") != "(initial)":
-            tags["git.commit"] = head["branch.oid"]
-        untracked = [f"untracked: {line[2:]}" for line in changes if line.startswith("? ")]
-        text = "\n".join([*untracked, diff or ""]).strip()
-        if len(text) > LONGEST_DIFF:
-            text = text[:LONGEST_DIFF] + f"\n... cut at {LONGEST_DIFF} characters"
-        return tags, text
+    Only a checkout counts, not one that happens to contain the environment.
+    """
+    status = _git(root, "status", "--porcelain=v2", "--branch") if (root / ".git").exists() else None
+    if status is None:
+        return {}, ""
+    lines = status.splitlines()
+    head = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# branch."))
+    changes = [line for line in lines if not line.startswith("#")]
+    tags = {"git.branch": head.get("branch.head", ""), "git.dirty": str(bool(changes)).lower()}
+    if head.get("branch.oid", "(initial)") != "(initial)":
+        tags["git.commit"] = head["branch.oid"]
+    untracked = [f"untracked: {line[2:]}" for line in changes if line.startswith("? ")]
+    diff = _git(root, "diff", "HEAD", "--no-color", "--no-ext-diff", "--no-textconv")
+    text = "\n".join([*untracked, diff or ""]).strip()
+    if len(text) > LONGEST_DIFF:
+        text = text[:LONGEST_DIFF] + f"\n... cut at {LONGEST_DIFF} characters"
+    return tags, text
 
 
-def _git(root: Path, *command: str) -> subprocess.Popen[str] | None:
+def _git(root: Path, *command: str) -> str | None:
+    """Return what a git command prints, None if it fails or takes too long, or there is no git."""
     arguments = ["git", "-C", str(root), "-c", "core.fsmonitor=false", "--no-optional-locks", *command]
     try:
-        return subprocess.Popen(  # noqa: S603  # fixed arguments, no shell
-            arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, errors="replace"
+        done = subprocess.run(  # noqa: S603  # fixed arguments, no shell
+            arguments, capture_output=True, text=True, errors="replace", timeout=_GIT_SECONDS, check=True
         )
-    except OSError:
+    except (OSError, subprocess.SubprocessError):
         return None
-
-
-def _output(process: subprocess.Popen[str] | None) -> str | None:
-    if process is None:
-        return None
-    try:
-        output, _ = process.communicate(timeout=_GIT_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        return None
-    return output if process.returncode == 0 else None
+    return done.stdout
 
 
 def _user() -> str:

@@ -60,7 +60,7 @@ def test_neither_ray_nor_mlflow_is_imported():
 
 
 def test_a_clean_checkout_is_its_commit(tmp_path):
-    tags, diff = provenance._Git(make_repository(tmp_path)).answer()
+    tags, diff = provenance.git_state(make_repository(tmp_path))
 
     assert len(tags.pop("git.commit")) == 40
     assert tags == {"git.branch": "trunk", "git.dirty": "false"}
@@ -72,7 +72,7 @@ def test_uncommitted_changes_are_kept(tmp_path):
     (repository / "code.py").write_text("a = 2\n")
     (repository / "new.py").write_text("b = 1\n")
 
-    tags, diff = provenance._Git(repository).answer()
+    tags, diff = provenance.git_state(repository)
 
     assert tags["git.dirty"] == "true"
     assert diff.startswith("untracked: new.py\ndiff --git")
@@ -84,12 +84,12 @@ def test_a_repository_without_a_commit_and_a_folder_without_a_repository_are_no_
     subprocess.run(["git", "-C", str(empty), "init", "-b", "trunk"], check=True, capture_output=True)
     (inside := empty / "site-packages").mkdir()
 
-    assert provenance._Git(empty).answer() == ({"git.branch": "trunk", "git.dirty": "false"}, "")
-    assert provenance._Git(inside).answer() == ({}, "")
+    assert provenance.git_state(empty) == ({"git.branch": "trunk", "git.dirty": "false"}, "")
+    assert provenance.git_state(inside) == ({}, "")
 
 
 def test_a_machine_without_git_is_no_error(tmp_path, monkeypatch):
     repository = make_repository(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
 
-    assert provenance._Git(repository).answer() == ({}, "")
+    assert provenance.git_state(repository) == ({}, "")
