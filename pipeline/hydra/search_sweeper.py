@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import pkgutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from tasks.errors import ConfigError, require
 from tasks.events import Outcome
 
 
+@dataclass(kw_only=True)
 class SearchSweeper(ComposingSweeper):
     """Proposes the trials of a sweep, batch after batch, from the results of the ones before.
 
@@ -36,24 +37,16 @@ class SearchSweeper(ComposingSweeper):
     or not ``sweep.metric``.
     """
 
-    def __init__(
-        self,
-        sampler: Any,
-        direction: Any,
-        storage: str | None,
-        study_name: str | None,
-        n_trials: int,
-        n_jobs: int | None,
-        max_failure_rate: float,
-        custom_search_space: str | None,
-        params: Any,
-        metrics: Any,
-    ) -> None:
-        self.sampler, self.direction, self.metrics = sampler, direction, metrics
-        self.storage, self.study_name = storage, study_name
-        self.n_trials, self.n_jobs, self.max_failure_rate = n_trials, n_jobs, max_failure_rate
-        self.custom_search_space = custom_search_space
-        self.params = params
+    sampler: Any
+    direction: Any
+    storage: Any
+    study_name: Any
+    n_trials: int
+    n_jobs: int | None
+    max_failure_rate: float
+    custom_search_space: str | None
+    params: Any
+    metrics: Any
 
     def sweep(self, arguments: list[str]) -> Any:
         """Launch proposals until there are ``n_trials``, and return the results in one list."""
@@ -72,12 +65,14 @@ class SearchSweeper(ComposingSweeper):
             workers=_workers(self.config),
         )
         space = self._space(arguments)
-        with _told_with_ends(space):
+        try:
             examples = self._examples(space)
             search = Search(space, self._options(objectives))
             proposals = Proposals(search, budget, objectives)
             with claimed_folder(self.config, self.composer, ours):
                 returns = ours.search(proposals, examples) if ours else self._by_batches(proposals, objectives)
+        except ConfigError as error:  # which may be about an example
+            raise ConfigError(space.with_ends(str(error))) from error
         if not is_true(self.config, "dry_run"):
             file = Path(self.config.hydra.sweep.dir) / "optimization_results.yaml"
             OmegaConf.save(OmegaConf.create(search.results()), file)
@@ -122,15 +117,6 @@ class SearchSweeper(ComposingSweeper):
             extend=functools.partial(_function(own), self.config) if own else None,
             resume=is_true(self.config, "resume"),
         )
-
-
-@contextlib.contextmanager
-def _told_with_ends(space: SearchSpace) -> Iterator[None]:
-    """Raise what is said of an example with the ends of its ranges."""
-    try:
-        yield
-    except ConfigError as error:
-        raise ConfigError(space.with_ends(str(error))) from error
 
 
 def _text(value: Any) -> str | None:
