@@ -44,7 +44,7 @@ class GridSpec:
     @classmethod
     def of(cls, sweeper: Mapping[str, Any]) -> Self:
         """Return the grid of a sweeper's config, which may be one of Hydra's own."""
-        zipped = _plain(sweeper.get("zip") or [])
+        zipped = resolve(sweeper.get("zip") or [])
         groups = zipped if isinstance(zipped, list) and all(isinstance(one, list) for one in zipped) else [zipped]
         if not all(
             isinstance(one, list) and len(one) > 1 and all(isinstance(key, str) for key in one) for one in groups
@@ -57,7 +57,7 @@ class GridSpec:
             require(keys.count(key) == 1, "hydra.sweeper.zip", "must name each key once", key)
         params = sweeper.get("params") or {}
         require(isinstance(params, Mapping), "hydra.sweeper.params", "must hold values by key", params)
-        params = {str(name): value for name, value in _plain(params).items()}
+        params = {str(name): value for name, value in resolve(params).items()}
         return cls(params=params, zipped=tuple(map(tuple, groups)), points=sweeper.get("points"))
 
     def texts(self) -> list[str]:
@@ -162,7 +162,8 @@ def evenly_spaced(interval: IntervalSweep, points: int, key: str) -> list[str]:
     return values
 
 
-def _plain(values: Any) -> Any:
+def resolve(values: Any) -> Any:
+    """Return a node of a config as plain values, interpolations resolved, and any other value as it is."""
     return OmegaConf.to_container(values, resolve=True) if OmegaConf.is_config(values) else values
 
 

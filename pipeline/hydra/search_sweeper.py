@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pipeline.config.schema import parse
 from pipeline.hydra.folders import is_true
-from pipeline.hydra.grid import GridSpec
+from pipeline.hydra.grid import GridSpec, resolve
 from pipeline.hydra.launcher import claimed_folder, validated
 from pipeline.hydra.sweeper import ComposingSweeper, undo_deferral
 from pipeline.plan.plan import Point
@@ -110,7 +110,7 @@ class SearchSweeper(ComposingSweeper):
         """Return the options of the search; a dry run leaves its storage alone."""
         own = self.custom_search_space
         return Options(
-            sampler=_plain(self.sampler),
+            sampler=resolve(self.sampler),
             directions=objectives.directions,
             storage=None if is_true(self.config, "dry_run") else _text(self.storage),
             study_name=_text(self.study_name),
@@ -137,16 +137,10 @@ def _function(name: str) -> Callable[..., object]:
     return found
 
 
-def _plain(config: Any) -> dict[str, Any]:
-    values = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(values, dict)
-    return {str(name): value for name, value in values.items()}
-
-
 def _workers(config: DictConfig) -> int:
     """Return how many groups are computed at once, from a sweep's config, which may lack values of its jobs."""
-    names = ("engine", "device")
-    return group_count(parse({"cluster": _plain(config.cluster), **{name: config[name] for name in names}}), lone=False)
+    values = {"cluster": resolve(config.cluster), "engine": config.engine, "device": config.device}
+    return group_count(parse(values), lone=False)
 
 
 def _end(objectives: Objectives, result: JobReturn) -> End:
