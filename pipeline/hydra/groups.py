@@ -17,6 +17,7 @@ from pipeline import HOME
 from pipeline.config.environment import tracking_defaults
 from pipeline.config.packages import CONF_FOLDER, packages
 from pipeline.config.schema import defaults, plain
+from pipeline.config.settings import flat
 from pipeline.config.tables import TABLES, added
 from pipeline.search.samplers import sampler_configs
 
@@ -38,7 +39,7 @@ def row_defaults(group: str, name: str) -> dict[str, Any]:
 
 def keys() -> list[str]:
     """Return every key that a config can have, dotted, for all rows of all tables."""
-    found = set(_leaves(defaults()))
+    found = {key for key, _ in flat(defaults())}
     for group, table in TABLES.items():
         found |= {group, *(f"{group}.{key}" for name in table for key in row_defaults(group, name) if key != "name")}
     return sorted(key for key in found if not key.endswith(".name") or key == "sweep.name")
@@ -93,13 +94,6 @@ def unknown_hydra_key(key: str) -> str:
         kind = typing.get_type_hints(kind)[name]
         above = f"{above}.{name}"
     return f"{key} has no such keys in Hydra's config yet: +{key}=VALUE adds them"
-
-
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> list[str]:
-    found: list[str] = []
-    for name, value in values.items():
-        found += _leaves(value, f"{prefix}{name}.") if isinstance(value, Mapping) else [prefix + name]
-    return found
 
 
 def register() -> None:
