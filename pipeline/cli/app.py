@@ -18,13 +18,12 @@ from hydra.core.utils import env_override
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from pipeline import hydra as plugins
 from pipeline.address import redact
 from pipeline.cli.error_messages import EXPECTED, is_expected, message_of
 from pipeline.config.schema import parse
 from pipeline.config.tables import faults
 from pipeline.errors import HydraBypass, Interrupted, TrialsFailedError
-from pipeline.hydra import groups
+from pipeline.hydra import register
 from pipeline.hydra.composer import plain_values
 from pipeline.hydra.folders import MULTIRUN, OF_JOB, hide_credentials
 from pipeline.hydra.launcher import SWEEPS
@@ -49,7 +48,8 @@ def main() -> None:
     atexit.register(gc.freeze)
     faulthandler.enable(file=_STDERR)  # a crash in native code prints a traceback
     logging.raiseExceptions = False  # with a full disk, every log line would print a traceback
-    report_faults()
+    for fault in faults():
+        print(fault, file=sys.stderr)  # noqa: T201
     register()
     full_error = os.environ.get("HYDRA_FULL_ERROR")
     try:
@@ -110,18 +110,6 @@ def hydra_arguments(arguments: Sequence[str]) -> list[str]:
     overrides = defer_conditional_keys(given.overrides) if many else given.overrides
     # --info may stand without a value, and would take the first override for one.
     return [*overrides, *options] if given.info else [*options, *overrides]
-
-
-def report_faults() -> None:
-    """Print why rows of packages cannot be used; everything else works without them."""
-    for fault in faults():
-        print(fault, file=sys.stderr)  # noqa: T201
-
-
-def register() -> None:
-    """Register the schema and the plug-ins with Hydra."""
-    groups.register()
-    plugins.register()
 
 
 def run_trial(config: DictConfig) -> float | None:

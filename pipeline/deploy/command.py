@@ -19,10 +19,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, UnsupportedInterpolationType
 
 from pipeline.address import redact
-from pipeline.cli.app import register
 from pipeline.cli.error_messages import is_expected, message_of
 from pipeline.config.schema import Config, parse
 from pipeline.engine.capacity import fit
+from pipeline.hydra import register
 from pipeline.hydra.composer import Composer, plain_values
 from pipeline.hydra.grid import combinations
 from pipeline.hydra.groups import misplaced

@@ -19,7 +19,8 @@ NAMESPACE = f"{ROOT}.descent_sweeps"
 
 
 def register() -> None:
-    """Register with Hydra the classes that ``conf/hydra/launcher`` and ``conf/hydra/sweeper`` name."""
+    """Register with Hydra the schema, and the classes that ``conf/hydra/launcher`` and ``conf/hydra/sweeper`` name."""
+    groups.register()
     plugins = Plugins.instance()
     _stand_in_namespace()
     for plugin in (SweepLauncher, GridSweeper, SearchSweeper):

@@ -6,9 +6,9 @@ import hydra
 import pytest
 from omegaconf import OmegaConf
 
-from pipeline.cli.app import register
 from pipeline.config.schema import defaults, parse
 from pipeline.config.tables import TABLES
+from pipeline.hydra import register
 from pipeline.hydra.groups import row_defaults
 from tasks.errors import ConfigError
 

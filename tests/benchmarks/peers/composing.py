@@ -2,8 +2,7 @@
 
 import hydra
 
-from pipeline import hydra as plugins
-from pipeline.hydra import groups
+from pipeline.hydra import register
 
 
 @hydra.main(config_path="pkg://conf", config_name="config", version_base="1.3")
@@ -12,6 +11,5 @@ def main(config):
 
 
 if __name__ == "__main__":
-    groups.register()
-    plugins.register()
+    register()
     main()

@@ -7,7 +7,7 @@ from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from pipeline.cli.app import register
+from pipeline.hydra import register
 from pipeline.hydra.composer import Composer
 from pipeline.hydra.search_path import CONF
 
