@@ -12,9 +12,9 @@ from pipeline.config.environment import DEFAULT_URI, default_uri
 from pipeline.config.tables import faults
 from pipeline.display.console import make_console
 from pipeline.errors import Interrupted, RecordError
-from pipeline.reproduce.comparison import Equality, compare, overall, worst
+from pipeline.reproduce.comparison import Equality, Verdict, compare, overall, worst
 from pipeline.reproduce.rerun import REPRODUCES, rerun
-from pipeline.reproduce.verdicts import ComparedTrial, show_trial, show_trials, summary
+from pipeline.reproduce.verdicts import show_trial, show_trials, summary
 from pipeline.signals import StopSignals
 from pipeline.tracking.reader import Reader, RecordedRun, RecordedSweep, open_reader
 from tasks.errors import SweepError
@@ -53,7 +53,7 @@ def _reproduce(reader: Reader, run_id: str, changes: Sequence[str]) -> int:
     console = make_console()
     sweep, olds, left_out = _read(reader, run_id)
     news = rerun(reader, olds, sweep, changes, console)
-    compared = [ComparedTrial(old=old, new=new, verdict=compare(old, new)) for old, new in zip(olds, news, strict=True)]
+    compared = list(map(compare, olds, news))
     verdict = summary(compared, left_out=left_out, changed=bool(changes))
     _annotate(reader, sweep, compared, verdict)
     if sweep is None:
@@ -61,7 +61,7 @@ def _reproduce(reader: Reader, run_id: str, changes: Sequence[str]) -> int:
     else:
         show_trials(console, compared, sweep.criterion.metric)
     console.print(f"verdict: {verdict}", soft_wrap=True, markup=False)
-    different = worst(one.verdict.equality for one in compared) is Equality.DIFFERENT
+    different = worst(one.equality for one in compared) is Equality.DIFFERENT
     return int(different and not changes)
 
 
@@ -77,14 +77,14 @@ def _read(reader: Reader, run_id: str) -> tuple[RecordedSweep | None, list[Recor
     return sweep, ended, len(runs) - len(ended)
 
 
-def _annotate(reader: Reader, sweep: RecordedSweep | None, compared: Sequence[ComparedTrial], verdict: str) -> None:
+def _annotate(reader: Reader, sweep: RecordedSweep | None, compared: Sequence[Verdict], verdict: str) -> None:
     """Write into the new runs which runs they reproduce, and the verdict."""
     place = f"#/experiments/{compared[0].old.experiment_id}/runs"
     for one in compared:
-        found = overall([one.verdict])
+        found = overall([one])
         link = f"Reproduces [{one.old.name}]({place}/{one.old.run_id}): {found}."
         reader.annotate(one.new.run_id, {REPRODUCES: one.old.run_id, "verdict": found}, link)
     if sweep is not None:
-        found = overall([one.verdict for one in compared])
+        found = overall(compared)
         link = f"Reproduces [{sweep.name}]({place}/{sweep.run_id}): {verdict}."
         reader.annotate(compared[0].new.tags["mlflow.parentRunId"], {"verdict": found}, link)

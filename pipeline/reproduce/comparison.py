@@ -44,15 +44,17 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """The comparison of two records: curve by curve, array by array, and what changed between them.
+    """The comparison of a trial's old and new record: curve by curve, array by array, and what else changed."""
 
-    ``lacks_arrays`` says that the old record has none of the arrays of the new one: their file was removed, or nobody
-    kept any.
-    """
-
+    old: RecordedRun
+    new: RecordedRun
     differences: tuple[Difference, ...]
     changes: Mapping[str, tuple[str, str]]
-    lacks_arrays: bool
+
+    @property
+    def lacks_arrays(self) -> bool:
+        """Whether the old record has none of the arrays of the new one: their file was removed, or nobody kept any."""
+        return bool(self.new.arrays) and not self.old.arrays
 
     @property
     def equality(self) -> Equality:
@@ -90,12 +92,11 @@ def compare(old: RecordedRun, new: RecordedRun) -> Verdict:
         for name in sorted({*before, *after})
         if before.get(name) != after.get(name)
     }
-    lacks_arrays = bool(new.arrays) and not old.arrays
-    more = set() if lacks_arrays else new.arrays.keys() - old.arrays.keys()
+    more = new.arrays.keys() - old.arrays.keys() if old.arrays else set()
     fresh = [*sorted(new.curves.keys() - old.curves.keys()), *sorted(more)]
     changes |= dict.fromkeys(fresh, ("none", "only in the new record"))
     found = tuple(d for d in differences if d is not None)
-    return Verdict(differences=found, changes=changes, lacks_arrays=lacks_arrays)
+    return Verdict(old=old, new=new, differences=found, changes=changes)
 
 
 def overall(verdicts: Sequence[Verdict]) -> str:

@@ -7,12 +7,8 @@ import numpy as np
 from rich.console import Console
 
 from pipeline.reproduce.comparison import compare
-from pipeline.reproduce.verdicts import ComparedTrial, show_trial, show_trials, summary
+from pipeline.reproduce.verdicts import show_trial, show_trials, summary
 from tests.pipeline.test_comparison import record, series
-
-
-def compared(old, new):
-    return ComparedTrial(old=old, new=new, verdict=compare(old, new))
 
 
 def printed(show, what):
@@ -21,10 +17,10 @@ def printed(show, what):
     return console.file.getvalue()
 
 
-SAME = compared(record(), record())
-NEAR = compared(record(), record(loss=(4.0, 2.0, 1.000001)))
-FAR = compared(record(), record(loss=(4.0, 2.0, 1.5)))
-MISSING = compared(record(), record(curves={}))
+SAME = compare(record(), record())
+NEAR = compare(record(), record(loss=(4.0, 2.0, 1.000001)))
+FAR = compare(record(), record(loss=(4.0, 2.0, 1.5)))
+MISSING = compare(record(), record(curves={}))
 
 
 def test_a_lone_trial_is_summed_up_by_its_verdict_and_its_largest_difference():
@@ -46,9 +42,9 @@ def test_a_difference_that_was_asked_for_is_told_as_one():
     assert summary([SAME], left_out=0, changed=True) == "bit for bit equal"
 
 
-def test_arrays_that_the_old_record_lacks_are_told_to_be_uncompared():
+def test_arrays_that_the_old_record_lacks_are_told_to_be_uncompare():
     # given a record whose file of arrays was removed, and its reproduction, which has them
-    one = compared(record(arrays={}), record(arrays={"weights": np.ones(2)}))
+    one = compare(record(arrays={}), record(arrays={"weights": np.ones(2)}))
 
     equal, told = "bit for bit equal in curves and outcome", "are not in the old record"
     assert summary([one], left_out=0, changed=False) == f"{equal}; the arrays {told}"
@@ -66,7 +62,7 @@ def test_names_that_read_like_markup_are_shown():
         curves, arrays = {"loss[/x]": series([1.0, value])}, {"weights[red]": np.array([value])}
         return record(curves=curves, arrays=arrays, name="[/a]")
 
-    one = compared(named(2.0), named(3.0))
+    one = compare(named(2.0), named(3.0))
 
     assert all(name in printed(show_trial, one) for name in ("loss[/x]", "weights[red]"))
     told = printed(lambda console, what: show_trials(console, what, "loss[/x]"), [one, one])
@@ -90,7 +86,7 @@ def test_a_trial_is_told_curve_by_curve_with_the_ends_then_and_now():
 def test_a_sweep_is_told_trial_by_trial_and_its_changes_once():
     curves = {"val/accuracy": series([0.5])}
     trials = [
-        compared(
+        compare(
             record(name=f"[trial] {k}", curves=curves, tags={"git.commit": "old", "key": f"k{k}"}),
             record(curves={"val/accuracy": series([0.5 + k / 4])}, tags={"git.commit": "new", "key": f"l{k}"}),
         )
@@ -109,4 +105,4 @@ def test_what_is_told_of_the_new_record_alone():
     old = record()
     more = dataclasses.replace(record(), curves={**record().curves, "train/speed": series([1.0])})
 
-    assert "only in the new record" in printed(show_trial, compared(old, more))
+    assert "only in the new record" in printed(show_trial, compare(old, more))
