@@ -99,9 +99,8 @@ class Search:
         self._past = [dict(text.partition("=")[::2] for text in overrides) for overrides in past]
         for number, (before, proposed) in enumerate(zip(self._past, self._proposed, strict=False)):
             _require_same(number, before, proposed)
-        if self._options.storage is not None:  # else the study has nothing but the trials of this process
-            taken = {trial.number for trial in self._trials}
-            self._unclaimed = [one for one in self._known()[self._since :] if one.number not in taken]
+        taken = {trial.number for trial in self._trials}
+        self._unclaimed = [one for one in self._known()[self._since :] if one.number not in taken]
         if past and self._depends_on_study:
             self._reseed(max(len(past), len(self._known())))
 
@@ -267,8 +266,6 @@ class Search:
         If several processes have searched like this one, it is that of the last, of those with the same fixed values if
         any has them.
         """
-        if self._options.storage is None:
-            return None
         search, shared = self._marks()
         marked = [(one.user_attrs.get(_FIRST, ["", ""]), one) for one in self._known()]
         known = [(marks[1] == shared, one.number, one) for marks, one in marked if marks[0] == search]
