@@ -107,28 +107,21 @@ def added() -> dict[str, dict[str, list[str]]]:
 @functools.cache
 def _added() -> _Added:
     tables = {table.entry_points: table for table in [*TABLES.values(), FIGURES]}
-    offered: dict[tuple[str, str], list[Offer]] = {}
-    for offer in offers():
-        offered.setdefault((offer.table, offer.name), []).append(offer)
     rows: dict[tuple[str, str], tuple[type, str]] = {}
     causes: dict[Offer, str] = {}
-    for place, rivals in offered.items():
-        for offer in rivals:
-            others = [other.package for other in rivals if other is not offer]
-            if others:
-                causes[offer] = f"must have a name of its own, {', '.join(others)} has the same"
-            elif cause := _misnamed(offer, tables):
-                causes[offer] = cause
-            else:
-                row, cause = _loaded(offer, tables[offer.table].contract)
-                if row is None:
-                    causes[offer] = cause
-                else:
-                    rows[place] = (row, offer.package)
+    for offer in offers():
+        row, cause = _loaded(offer, tables)
+        if row is None:
+            causes[offer] = cause
+        else:
+            rows[offer.table, offer.name] = (row, offer.package)
     return _Added(rows=rows, faults=causes)
 
 
 def _misnamed(offer: Offer, tables: Mapping[str, Table]) -> str:
+    rivals = [one for one in offers() if (one.table, one.name) == (offer.table, offer.name) and one is not offer]
+    if rivals:
+        return f"must have a name of its own, {', '.join(one.package for one in rivals)} has the same"
     if offer.table not in tables:
         known = ", ".join(f"{PREFIX}{table}" for table in tables)
         return f"must be in one of the groups {known}, got {offer.point.group!r}"
@@ -137,8 +130,10 @@ def _misnamed(offer: Offer, tables: Mapping[str, Table]) -> str:
     return "" if _NAME.fullmatch(offer.name) else f"must have a name of letters, digits and _, got {offer.name!r}"
 
 
-def _loaded(offer: Offer, contract: Any) -> tuple[type | None, str]:
+def _loaded(offer: Offer, tables: Mapping[str, Table]) -> tuple[type | None, str]:
     """Return the row of an offer, or why it cannot be used."""
+    if cause := _misnamed(offer, tables):
+        return None, cause
     try:
         row = offer.point.load()
     except KeyboardInterrupt:
@@ -149,7 +144,7 @@ def _loaded(offer: Offer, contract: Any) -> tuple[type | None, str]:
         return None, f"must be a frozen dataclass, got {row!r}"
     if not row.__dataclass_params__.frozen:  # type: ignore[attr-defined]
         return None, "must be a frozen dataclass, got one that can be changed"
-    cause = violation(row, contract)
-    if not cause and contract is Figure and row.of not in DRAWN:  # type: ignore[attr-defined]
+    cause = violation(row, tables[offer.table].contract)
+    if not cause and tables[offer.table] is FIGURES and row.of not in DRAWN:  # type: ignore[attr-defined]
         cause = f"must be of {' or '.join(DRAWN)}, got {row.of!r}"  # type: ignore[attr-defined]
     return (None, cause) if cause else (row, "")
