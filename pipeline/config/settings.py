@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 from pipeline.config.schema import NUMBERS, describe_trial
 from pipeline.config.tables import TABLES
@@ -83,18 +83,12 @@ def setting_names(trials: Sequence[Trial], over: Collection[str], known: SweptVa
 class SweptValues:
     """The keys that differ between trials, each with its values, as trials are added: each trial is read once."""
 
-    def __init__(self) -> None:
+    def __init__(self, used: Iterable[Mapping[str, Any]] = ()) -> None:
         self._values: dict[str, dict[str, Any]] = {}
         self._varied: set[str] = set()
         self._inside: dict[tuple[str, Any], str] = {}
-
-    @classmethod
-    def of(cls, used: Iterable[Mapping[str, Any]]) -> Self:
-        """Return those of trials that use these values."""
-        found = cls()
         for one in used:
-            found.add(one)
-        return found
+            self.add(one)
 
     def add(self, used: Mapping[str, Any]) -> None:
         """Add the values that a trial uses."""
@@ -117,7 +111,7 @@ class SweptValues:
 
 def swept_values(used: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """Return the keys that differ between trials, as `SweptValues.values` does."""
-    return SweptValues.of(used).values()
+    return SweptValues(used).values()
 
 
 def _varied(used: Sequence[Mapping[str, Any]], known: SweptValues | None) -> Collection[str]:

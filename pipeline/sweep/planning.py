@@ -124,7 +124,7 @@ def _added(group: str, trials: Iterable[Trial]) -> dict[Form, Trial]:
 
 def values_of(examples: Sequence[Point]) -> SweptValues | None:
     """Return the values by which the trials of a search are named, also one that is alone; None without examples."""
-    return SweptValues.of(used_values(example.config.trial) for example in examples) if examples else None
+    return SweptValues(used_values(example.config.trial) for example in examples) if examples else None
 
 
 def first_plan(

@@ -45,7 +45,7 @@ def test_points_that_are_the_same_trial_are_folded(dataset):
 def test_a_batch_is_named_by_what_differs_from_the_trials_before_which_are_not_read_again(dataset, monkeypatch):
     points = grid(batch_size=[16, 64], learning_rate=[0.1, 0.2])
     known = make_plan(points[:2], dataset).trials
-    swept, read = SweptValues.of(used_values(one.trial) for one in known), []
+    swept, read = SweptValues(used_values(one.trial) for one in known), []
     monkeypatch.setattr(settings, "used_values", lambda trial: read.append(trial) or used_values(trial))
 
     (third,) = make_plan(points[2:3], dataset, known=known, swept=swept).trials
