@@ -18,38 +18,20 @@ from pipeline.sweep.source import End
 class SearchSource:
     """A source of a search's proposals: ``begin`` starts a proposal as a job.
 
-    ``examples`` are points at the ends of its space. ``jobs`` are those that have started. The first proposal is made
-    at once, since it holds the config that all share.
+    ``examples`` are points at the ends of its space. ``jobs`` are those that have started. The ``first`` point is
+    proposed at once, since it holds the config that all share.
     """
 
     def __init__(
         self, proposals: Proposals, begin: Callable[[Proposal], StartedJob], examples: Sequence[Point]
     ) -> None:
         self._proposals, self._begin = proposals, begin
+        self.identity, self.keys, self.objectives = proposals.identity, proposals.search.keys, proposals.objectives
         self.examples = examples
         self._writing: list[Future[object]] = []
         self.jobs: list[StartedJob] = []
         self._first = self._points(proposals.more(1))
-
-    @property
-    def first(self) -> Point:
-        """The first point."""
-        return self._first[0]
-
-    @property
-    def identity(self) -> str:
-        """The identity of the search."""
-        return self._proposals.identity
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """The keys that the search varies."""
-        return self._proposals.search.keys
-
-    @property
-    def objectives(self) -> tuple[tuple[str, str], ...]:
-        """The direction and the name of each metric that the search needs."""
-        return self._proposals.objectives
+        self.first = self._first[0]
 
     @property
     def total(self) -> int:

@@ -54,6 +54,7 @@ class Search:
 
     def __init__(self, space: SearchSpace, options: Options) -> None:
         self._space, self._options = space, options
+        self.keys = tuple(space.distributions)
         self._trials: list[Any] = []
         self._proposed: list[Mapping[str, str]] = []
         self._past: list[Mapping[str, str]] = []
@@ -80,11 +81,6 @@ class Search:
         space = [f"{key}={distribution}" for key, distribution in self._space.distributions.items()]
         options = dataclasses.replace(self._options, extend=None)
         return repr((space, options))
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """The keys of its space."""
-        return tuple(self._space.distributions)
 
     def recall(self, past: Sequence[Sequence[str]]) -> None:
         """Repeat the proposals of an earlier process, given by their overrides, in order, before any new one.
