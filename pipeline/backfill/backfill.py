@@ -29,8 +29,6 @@ TRIES, PAUSE = 3, 1.0
 _ENTRIES_PER_WRITE = 1000
 """Entries that are written in one transaction."""
 
-_WITHOUT_END = "the log does not hold its end"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backfilled:
@@ -84,7 +82,7 @@ def backfill(path: Path, uri: str | None) -> Backfilled:
         if not runs.closed:
             lost.append("the log has no end: its sweep was killed, or the file was cut short")
             is_running = partial(_retried, store, store.is_running)
-            names = runs.abandon(is_running, time.time_ns() // 1_000_000, _WITHOUT_END)
+            names = runs.abandon(is_running, time.time_ns() // 1_000_000, "the log does not hold its end")
             write()
             lost += [f"the run {store.with_ids(name)} is ended as KILLED, its end is lost" for name in names]
         _retried(store, store.delete_duplicates)

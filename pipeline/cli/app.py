@@ -38,15 +38,12 @@ ALLOCATIONS = 20_000
 """The allocations between two garbage collections; Python's default is 700."""
 
 
-_STDERR = 2
-
-
 def main() -> None:
     """Run the command line; exit with 1 where a trial failed, 2 on an error, 128 + N on signal N."""
     # Garbage collection would take half a second while Ray and MLflow are imported, and a second at exit.
     gc.set_threshold(ALLOCATIONS)
     atexit.register(gc.freeze)
-    faulthandler.enable(file=_STDERR)  # a crash in native code prints a traceback
+    faulthandler.enable(file=2)  # a crash in native code prints a traceback to stderr
     logging.raiseExceptions = False  # with a full disk, every log line would print a traceback
     for fault in faults():
         print(fault, file=sys.stderr)  # noqa: T201
