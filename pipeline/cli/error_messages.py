@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from pipeline.address import redact
-from pipeline.config.tables import TABLES, fault_of
+from pipeline.config.tables import TABLES, wrong_choice
 from pipeline.errors import TrialsFailedError
 from pipeline.hydra.groups import choices_with, keys, misplaced, presets, unknown_hydra_key
 from tasks.errors import SweepError, unknown_choice
@@ -91,10 +91,7 @@ def _choice_text(error: MissingConfigException) -> str:
         known = {*presets(), *(error.options or ())}  # those of a folder of the user's, too
         return str(unknown_choice("experiment", missing.removeprefix("experiment/"), known))
     group, _, name = missing.rpartition("/")
-    if not error.options:
-        return ""
-    fault = fault_of(group, name)
-    return f"{group}={name} cannot be used: {fault}" if fault else str(unknown_choice(group, name, error.options))
+    return str(wrong_choice(group, name, error.options)) if error.options else ""
 
 
 def _hydra_text(error: HydraException) -> str:

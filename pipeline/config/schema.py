@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.config.tables import TABLES, fault_of
+from pipeline.config.tables import TABLES, wrong_choice
 from pipeline.stopping import Never, Rule
 from tasks.arrays.devices import DEVICES
 from tasks.datasets import DATASETS
@@ -247,9 +247,8 @@ def _row(group: str, value: Any) -> Any:
         raise unknown_choice(group, value, TABLES[group])
     for name, given in value.items():
         require(given != "???", f"{group}.{name}", "must be given", None)
-    name = str(value.get("name"))
-    if name not in TABLES[group] and (fault := fault_of(group, name)) is not None:
-        raise ConfigError(f"{group}={value['name']} cannot be used: {fault}")
+    if str(name := value.get("name")) not in TABLES[group]:
+        raise wrong_choice(group, name, TABLES[group])
     return parse_row(TABLES[group], group, value)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from pipeline.config.figure import DRAWN, Figure
 from pipeline.config.packages import PREFIX, Offer, Package, offers, package
 from pipeline.stopping import STOPPING, Rule
 from tasks.datasets import DATASETS, Source
+from tasks.errors import ConfigError, unknown_choice
 from tasks.losses import LOSSES, Loss
 from tasks.models import MODELS, Model
 from tasks.optimizers import OPTIMIZERS, Optimizer
@@ -83,16 +84,13 @@ def faults() -> list[str]:
     return [f"{offer} is left out: {cause}" for offer, cause in _added().faults.items()]
 
 
-def fault_of(group: str, name: str) -> str | None:
-    """Return why a package's choice of a group cannot be used, None if there is no such fault.
-
-    >>> fault_of("loss", "svm")
-    """
+def wrong_choice(group: str, name: object, choices: Iterable[str]) -> ConfigError:
+    """Return the error for a choice that a group does not have: a package's that cannot be used, or an unknown one."""
     table = TABLES[group].entry_points if group in TABLES else ""
-    return next(
-        (f"{offer} {cause}" for offer, cause in _added().faults.items() if (offer.table, offer.name) == (table, name)),
-        None,
-    )
+    for offer, cause in _added().faults.items():
+        if (offer.table, offer.name) == (table, name):
+            return ConfigError(f"{group}={name} cannot be used: {offer} {cause}")
+    return unknown_choice(group, name, choices)
 
 
 def added() -> dict[str, dict[str, list[str]]]:
