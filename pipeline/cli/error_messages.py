@@ -65,18 +65,16 @@ def _text_of(error: BaseException) -> str:
         return _hydra_text(error)
     if isinstance(error, OmegaConfBaseException):
         return _first_line(error) + (f" (in {error.full_key})" if error.full_key else "")
-    if isinstance(error, OSError) and not isinstance(error, SweepError):
+    if isinstance(error, OSError):
         # An error without a file name is about a deleted working folder.
         what = f" {error.filename or 'the working folder' * isinstance(error, FileNotFoundError)}".rstrip()
         return f"cannot use{what}: {error.strerror or error}"
-    if isinstance(error, SweepError):
+    if isinstance(error, SweepError | YAMLError):  # PyYAML's has several lines: what is wrong, in which file and where
         return str(error)
     return _text_of_others(error)
 
 
 def _text_of_others(error: BaseException) -> str:
-    if isinstance(error, YAMLError):  # of several lines: what is wrong, in which file and where
-        return str(error)
     if isinstance(error, MemoryError):
         return f"there is not enough memory: {_first_line(error)}"
     if isinstance(error, KeyError):  # an environment variable that hydra.job.env_copy names
