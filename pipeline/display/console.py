@@ -177,10 +177,10 @@ def show_table(console: Console, tally: Tally) -> None:
 
 
 def _show_unranked(console: Console, tally: Tally, measured: set[str]) -> None:
-    """Print a notice if no trial has reported the ranking metric, the default one only if a training has completed."""
-    metric, ended = tally.criterion.metric, (one for one in tally.standings.values() if one.outcome is Outcome.COMPLETE)
-    wanted = not metric.endswith("accuracy") or any(one.trial.trial.task.trains for one in ended)
-    if measured and metric not in measured and wanted:
+    """Print a notice if no trial has reported the ranking metric, the default one only if trainings have completed."""
+    metric, every = tally.criterion.metric, tally.standings.values()
+    trained = sum(one.trial.trial.task.trains and one.outcome is Outcome.COMPLETE for one in every)
+    if measured and metric not in measured and (not metric.endswith("accuracy") or trained > 1):
         names = ", ".join(sorted(measured)[:MAX_ROWS])
         console.print(f"sweep.metric={metric} is in no trial's report, so nothing is ranked; there are: {names}")
 
