@@ -96,7 +96,7 @@ def cold(settings: Settings) -> Iterator[Row]:
 
 def running(settings: Settings) -> Iterator[Row]:
     """The same on a Ray cluster that is already running."""
-    reach = 6 if has_avx512() else 4.2
+    reach = 5 if has_avx512() else 4
     with running_cluster(CPUS) as rays:
         peer = functools.partial(hydra_app, "ray", swept=grid())
         peers: dict[str, tuple[Peer, float]] = {"ray-launcher": (peer, reach)}
