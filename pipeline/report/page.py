@@ -95,8 +95,8 @@ def environment(tags: Mapping[str, str]) -> dict[str, str]:
 
 def _summary(sweep: RecordedSweep) -> str:
     counts = Counter(run.outcome for run in sweep.runs)
-    outcomes = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
-    return f"{sweep.name}: {sweep.status.lower()}, {counted(len(sweep.runs), 'trial')} ({outcomes}), run {sweep.run_id}"
+    each = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+    return f"{sweep.name}: {sweep.status.lower()}, {counted(len(sweep.runs), 'trial')} ({each}), run {sweep.run_id}"
 
 
 def _drawn(run: Repeat, sweep: RecordedSweep) -> str:

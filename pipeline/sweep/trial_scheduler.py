@@ -41,7 +41,7 @@ class TrialScheduler:
         own = criterion.mode if self._metric == criterion.metric else mode_of(self._metric)
         self._sign = 1 if (self._rule.mode or own) == "max" else -1
         self._rungs = RungSystem(self._rule)
-        self._reported: set[str] | None = None  # the metrics of trials that have arrived at a rung, if any has
+        self._reported: set[str] = set()  # the metrics of trials that have arrived at a rung
         self._next: list[Segment] = []
         self._paused: dict[str, PausedTrial] = {}
         self._names: dict[str, str] = {}
@@ -77,8 +77,6 @@ class TrialScheduler:
         """Record the end of a trial, perhaps in an earlier process."""
         # A user's own task may end before its budget is spent; of one that was stopped the decision is lost.
         compared = result.outcome in (Outcome.COMPLETE, Outcome.STOPPED)
-        if compared:
-            self._reported = {*result.metrics, *(self._reported or ())}
         self._rungs.end(trial.key, self._sign * result.metrics.get(self._metric, math.nan) if compared else math.nan)
 
     def schedule(self, trial: PlannedTrial, start: Progress | None = None) -> None:
@@ -103,8 +101,7 @@ class TrialScheduler:
             self.schedule(one.trial, one.progress)  # it has already passed, by a decision of an earlier process
         else:
             self._paused[key] = one
-            names = (name for curve in one.progress.curves for name in curve.metrics)
-            self._reported = {*names, *(self._reported or ())}
+            self._reported.update(*(curve.metrics for curve in one.progress.curves))
             self._rungs.arrive(key, self._history(one.progress, rung))
 
     def decide(self, *, closed: bool) -> Iterator[Decided | Finished]:
@@ -116,7 +113,8 @@ class TrialScheduler:
             If none goes on because no trial reports the metric: which ones a user's own task has is not known before.
         """
         for decision in self._rungs.decide(closed=closed):
-            if not decision.passed and self._reported is not None and self._metric not in self._reported:
+            out = [key for key in self._rungs.trials(decision.stopped) if key in self._paused]
+            if out and not decision.passed and self._metric not in self._reported:
                 raise ConfigError(
                     f"{'stopping.metric' if self._rule.metric else 'sweep.metric'} must be reported where trials are "
                     f"compared, at step {decision.step}, got {self._metric!r}, and the trials report "
@@ -128,9 +126,8 @@ class TrialScheduler:
                 if key in self._paused:
                     one = self._paused.pop(key)
                     self.schedule(one.trial, one.progress)
-            for key in self._rungs.trials(decision.stopped):
-                if key in self._paused:
-                    yield stopped(self._paused.pop(key), self._dataset)
+            for key in out:
+                yield stopped(self._paused.pop(key), self._dataset)
 
     def groups(self, workers: int) -> tuple[Group, ...]:
         """Return the groups to compute next, balanced for so many workers."""
