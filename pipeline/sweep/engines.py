@@ -14,6 +14,7 @@ from pipeline.engine.inprocess import InProcess
 from pipeline.engine.machine import cpu_count, memory
 from pipeline.engine.protocol import Engine
 from pipeline.plan.plan import WIDEST
+from pipeline.signals import deferred
 from tasks.arrays.devices import DEVICE_BLOCKS, HOST_BLOCKS, available_memory, count_gpus, library_for
 from tasks.datasets.dataset import Dataset
 from tasks.errors import require
@@ -89,10 +90,11 @@ def make_engine(config: Config, *, lone: bool, meanwhile: Callable[[], object] =
     }
     if inprocess:
         return InProcess(threads=cpu_count(), **options)
-    # Ray is imported where it is used.
-    from pipeline.engine.ray_client import ClientEngine  # noqa: PLC0415
-    from pipeline.engine.ray_cluster import through_client  # noqa: PLC0415
-    from pipeline.engine.ray_engine import RayEngine  # noqa: PLC0415
+    # Ray is imported where it is used, and as a whole: of half of it, what it does at exit would fail.
+    with deferred("Ray has to be imported first"):
+        from pipeline.engine.ray_client import ClientEngine  # noqa: PLC0415
+        from pipeline.engine.ray_cluster import through_client  # noqa: PLC0415
+        from pipeline.engine.ray_engine import RayEngine  # noqa: PLC0415
 
     options |= {"workers": worker_count(config), "attempts": config.limits.attempts}
     if through_client(config.cluster):

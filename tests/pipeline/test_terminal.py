@@ -34,6 +34,20 @@ from pipeline.cli.app import main
 main()
 """
 
+HALF_IMPORTED = """
+import sys, time
+
+class Slow:
+    def find_spec(name, *_):
+        if name == "ray.internal":
+            print("Ray has registered what it does at exit", flush=True)
+            time.sleep(1.0)
+
+sys.meta_path.insert(0, Slow)
+from pipeline.cli.app import main
+main()
+"""
+
 SLOW_DATA = """
 import time
 from tasks.datasets.synthetic import Synthetic
@@ -62,6 +76,17 @@ def test_ctrl_c_in_the_middle_of_rays_start_ends_it_in_order(tmp_path, empty_sto
         assert "stopped: stopped by SIGINT" in terminal.said
         assert terminal.left(after=5) == []
     assert statuses(tmp_path) == []  # nothing is recorded of a sweep that has not started
+
+
+def test_ctrl_c_while_ray_is_imported_ends_without_what_ray_would_say(tmp_path, empty_store):
+    shutil.copy(empty_store, tmp_path)
+    with Terminal(["-c", HALF_IMPORTED, *SWEEP], tmp_path) as terminal:
+        terminal.wait_for("Ray has registered what it does at exit")
+        terminal.press(CTRL_C)
+
+        assert terminal.wait() == 130
+    assert "Traceback" not in terminal.said
+    assert terminal.said.splitlines()[-1].endswith("stopped: stopped by SIGINT")
 
 
 def test_ctrl_c_while_data_are_loaded_gives_the_cursor_back(tmp_path, empty_store):
