@@ -87,8 +87,8 @@ def test_the_printed_link_opens_the_sweeps_charts_in_the_layout_for_training(swe
     for section in ("train", "val"):
         page.get_by_text(re.compile(rf"^{section}\s*\(\d+\)")).first.wait_for()
     page.locator(".js-plotly-plot").first.wait_for()
+    page.get_by_text(f"{len(record.runs)} matching runs").first.wait_for()
     text = page.inner_text("body")
-    assert f"{len(record.runs)} matching runs" in text
     # The tabs of the layout for language models are not those of this one.
     assert "Evaluation" not in text
     assert record.name not in text  # the parent is not one of its trials
@@ -103,6 +103,7 @@ def test_the_table_is_sorted_by_accuracy_and_shows_what_was_swept(sweep, browse)
         page.get_by_test_id(f"sort-header-{column}").wait_for()
     page.get_by_text(record.runs[-1].trial, exact=True).first.wait_for()
     cells = page.locator("[role=gridcell][col-id='$$$metric$$$-val/accuracy'], [col-id*='val/accuracy'][role=gridcell]")
+    cells.nth(len(record.runs) - 1).wait_for()
     shown = [float(text.rstrip("…").rstrip(".")) for text in cells.all_inner_texts() if text]
     assert len(shown) == len(record.runs)
     assert shown == pytest.approx([run.metrics["val/accuracy"] for run in record.runs])
@@ -121,7 +122,7 @@ def test_repeats_are_grouped_by_setting_in_the_charts_and_in_the_table(repeated,
 
     page = browse(link.replace("&compareRunsMode=CHART", ""))
     page.get_by_text("Group: gradient lr=0.001").first.wait_for()
-    assert "6 matching runs" in page.inner_text("body")
+    page.get_by_text("6 matching runs").first.wait_for()
 
 
 def test_the_sweep_of_repeats_has_metrics_and_params_of_its_own(repeated, browse):
@@ -173,8 +174,8 @@ def test_a_trial_shows_its_loss_curve(sweep, browse):
     page = browse(of_run(record.runs[0].run_id, "/model-metrics"))
 
     page.get_by_text(re.compile(r"^train\s*\(\d+\)")).first.wait_for()
-    page.locator(".js-plotly-plot .scatterlayer .trace path.js-line").first.wait_for(state="attached")
-    lines = page.locator(".js-plotly-plot .scatterlayer .trace path.js-line").evaluate_all(
-        "paths => paths.map(path => path.getAttribute('d').split('L').length)"
+    # A point every 10 of the 200 steps; the page draws a curve before it has all of its points.
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.js-plotly-plot .trace path.js-line')]"
+        ".some(path => path.getAttribute('d').split('L').length >= 20)"
     )
-    assert max(lines) >= 20  # a point every 10 of the 200 steps
