@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,12 @@ class Objectives:
     def values(self, measured: Mapping[str, float]) -> list[float]:
         """Return the value of each metric, NaN if it was not measured."""
         return [_value(name, measured) for name in self.metrics]
+
+    def require_measured(self, measured: Collection[str]) -> None:
+        """Raise a `ConfigError` if a metric is not ``measured``."""
+        for name in self.names(measured):
+            rule = f"must be measured by its trials, which measure {', '.join(sorted(measured)) or 'nothing'}"
+            require(name in measured, "the metric of a search", rule, name)
 
     def measured(self, returned: float | None) -> dict[str, float]:
         """Return the one metric, from the return value of a job."""

@@ -129,7 +129,14 @@ class Proposals:
         self.total = max(self.total, len(past))
 
     def tell(self, number: int, end: End) -> None:
-        """Tell the search the end of a point."""
+        """Tell the search the end of a point.
+
+        Raises
+        ------
+        ConfigError
+            If it is to learn now, and no trial measures what it is told: what a user's own task does is not known
+            before.
+        """
         self.ended += 1
         values = [] if end.outcome is Outcome.FAILED else self._objectives.values(end.metrics)
         finite = bool(values) and all(map(math.isfinite, values))
@@ -138,6 +145,9 @@ class Proposals:
         self._records[number] = dataclasses.replace(
             self._records[number], outcome=end.outcome.value, values=tuple(values) if finite else ()
         )
+        complete = any(one.outcome == Outcome.COMPLETE.value for one in self._records)
+        if complete and self.search.learns and self.ended == self.before_learning < self.total:
+            self._objectives.require_measured(self._measured)
         if end.outcome is Outcome.FAILED:
             self.failed += 1
             self.search.fail(number)

@@ -57,6 +57,25 @@ def test_a_search_that_learns_of_more_workers_proposes_for_all_of_them_and_for_n
     assert counts == [10, 4 * PROPOSALS_PER_WORKER - 10, 0]
 
 
+def test_a_metric_that_no_trial_measures_is_an_error_before_anything_is_learnt_of_it():
+    made = proposals(metrics=("reward",), n_trials=30)
+
+    first = made.more(ROOM)
+    for proposal in first[:-1]:
+        made.tell(proposal.number, ended(0.5))
+    with pytest.raises(ConfigError, match=r"^the metric of a search must be measured .* val/accuracy, got .reward"):
+        made.tell(first[-1].number, ended(0.5))
+
+
+def test_trials_that_all_diverge_at_first_have_not_measured_too_little():
+    made = proposals(metrics=("reward",), n_trials=30)
+
+    for proposal in made.more(ROOM):
+        made.tell(proposal.number, ended(0.5, Outcome.DIVERGED))
+
+    assert made.more(ROOM)
+
+
 @pytest.mark.parametrize("name", ["random", "qmc", "grid"])
 def test_a_sampler_that_learns_nothing_proposes_all_at_once(name):
     made = proposals(name, n_trials=10, n_jobs=2)
