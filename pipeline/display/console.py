@@ -6,7 +6,7 @@ import functools
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -47,11 +47,14 @@ def make_console() -> Console:
 
 
 class Display:
-    """Shows the progress of a sweep while it runs; a context manager, which restores the terminal."""
+    """Shows the progress of a sweep while it runs; a context manager, which restores the terminal.
 
-    def __init__(self, console: Console, tally: Tally) -> None:
+    ``to_come`` returns how many trials a search will still propose, at most.
+    """
+
+    def __init__(self, console: Console, tally: Tally, to_come: Callable[[], int] = lambda: 0) -> None:
         self._console = console
-        self._tally = tally
+        self._tally, self._to_come = tally, to_come
         self._since = self._printed_at = time.monotonic()
         self._first_steps: tuple[float, int] | None = None  # when steps were first done, and how many
         self._bar: Progress | None = None
@@ -60,7 +63,7 @@ class Display:
         if self._console.is_terminal:
             columns = (BarColumn(bar_width=24), TextColumn("{task.description}", markup=False))
             self._bar = Progress(*columns, console=self._console, transient=True)
-            self._bar.add_task(self._line(), total=self._tally.steps_total)
+            self._bar.add_task(self._line(), total=self._steps_total())
             self._bar.start()
         return self
 
@@ -75,7 +78,7 @@ class Display:
         if self._first_steps is None and self._tally.steps_done:
             self._first_steps = now, self._tally.steps_done
         if self._bar is not None and now - self._printed_at >= 0.1:
-            done, total = self._tally.steps_done, self._tally.steps_total  # which grows with each batch of a search
+            done, total = self._tally.steps_done, self._steps_total()
             self._bar.update(self._bar.task_ids[0], completed=done, total=total, description=self._line())
         elif self._bar is None and now - self._printed_at >= PLAIN_EVERY:
             self._console.print(self._line())
@@ -89,7 +92,7 @@ class Display:
 
     def _line(self) -> str:
         tally = self._tally
-        parts = [f"{tally.done}/{len(tally.standings)} trials", f"{tally.running} running", f"{tally.failed} failed"]
+        parts = [f"{tally.done}/{self._trials_total()} trials", f"{tally.running} running", f"{tally.failed} failed"]
         if tally.paused:
             parts.insert(2, f"{len(tally.paused)} paused")
         if leader := tally.leader():
@@ -98,13 +101,21 @@ class Display:
         parts.append(_duration(time.monotonic() - self._since) if left is None else f"{_duration(left)} left")
         return ", ".join(parts)
 
+    def _trials_total(self) -> int:
+        return len(self._tally.standings) + self._to_come()
+
+    def _steps_total(self) -> float:
+        """Return the steps that are expected in all: of a trial to come as many as of one that is known."""
+        known = self._tally.steps_total
+        return known + known * self._to_come() / max(1, len(self._tally.standings))
+
     def _seconds_left(self) -> float | None:
         """Return how long the steps that are left take, as fast as those since the first: before them workers start."""
         tally = self._tally
-        if self._first_steps is None or tally.done == len(tally.standings):  # a rule may stop more than was expected
+        if self._first_steps is None or tally.done == self._trials_total():  # a rule may stop more than was expected
             return None
         begin, before = self._first_steps
-        done, left = tally.steps_done - before, tally.steps_total - tally.steps_done
+        done, left = tally.steps_done - before, self._steps_total() - tally.steps_done
         return (time.monotonic() - begin) * left / done if done > 0 and left > 0 else None
 
 

@@ -19,10 +19,17 @@ class PointBatch:
         self.source, self._repeats = source, repeats
         self._indices: dict[str, list[int]] = {}  # of the repeats that a trial stands for, by its key
         self._ends: dict[int, dict[int, End]] = {}
+        self._proposed = 0
+
+    @property
+    def to_come(self) -> int:
+        """How many trials the source will still propose, at most."""
+        return 0 if self.source.done else max(0, self.source.total - self._proposed) * self._repeats
 
     def more(self, room: int) -> list[Point]:
         """Return the repeats of more points, about ``room`` trials at most, for 0 those of the first alone."""
         points = self.source.more(math.ceil(room / self._repeats))
+        self._proposed += len(points)
         return repeated(points) if points else []
 
     def assign(self, points: Sequence[Point], plan: Plan, standings: Iterable[Standing]) -> None:

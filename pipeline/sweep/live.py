@@ -139,7 +139,7 @@ class LiveSweep:
         most = widest(config, self._dataset, lone=lone)
         self._scheduler = TrialScheduler(config, self._dataset, criterion, widest=most)
         self._stack.push(self._show_end)
-        display = self._stack.enter_context(Display(self._console, self._tally))
+        display = self._stack.enter_context(Display(self._console, self._tally, lambda: self._batch.to_come))
         self.started = True
         # Last, and with what closes it: a signal that came in between would leave a run that is never ended.
         with deferred("the record has to be closed"):

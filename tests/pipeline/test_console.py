@@ -117,6 +117,19 @@ def test_the_bar_is_of_all_steps_also_of_those_that_a_search_adds(trials, monkey
     assert (bar.completed, bar.total) == (100, 300)
 
 
+def test_what_a_search_will_propose_counts_as_trials_and_as_time_that_is_left(trials, console, monkeypatch):
+    clock = iter([0, 60, 60, 75, 75]).__next__
+    monkeypatch.setattr("pipeline.display.console.time", SimpleNamespace(monotonic=clock))
+    tally = Tally(trials)
+    display = Display(console, tally, to_come=lambda: 6)
+    for step in (10, 85):
+        tally.count(progressed(trials[0], step))
+        display.update()
+
+    # 815 steps of nine trials are left, of which 75 took 15 seconds
+    assert console.file.getvalue().splitlines()[-1] == "0/9 trials, 1 running, 0 failed, 2 min 43 s left"
+
+
 def test_the_time_that_is_left_is_that_of_steps_and_not_of_the_start(trials, console, monkeypatch):
     clock = iter([0, 60, 60, 75, 75]).__next__  # a minute passes before the first steps are done
     monkeypatch.setattr("pipeline.display.console.time", SimpleNamespace(monotonic=clock))

@@ -76,6 +76,19 @@ def test_a_point_comes_to_the_mean_of_its_repeats_or_to_a_failure_among_them():
     assert batch.ends(standings, error) == {0: error, 1: 2.0}
 
 
+def test_what_a_source_will_still_propose_is_counted_in_repeats_until_it_is_done():
+    source = Grid(points({}, {"learning_rate": 0.5}))
+    batch = PointBatch(source, repeats=3)
+
+    source.total = 10  # as of a search, two of whose proposals are made
+    before = batch.to_come
+    batch.more(100)
+    source.done = False
+    assert (before, batch.to_come) == (30, 24)
+    source.done = True
+    assert batch.to_come == 0
+
+
 def test_a_setting_is_a_trial_without_the_keys_that_repeats_vary():
     one, other, third = (parse(v).trial for v in ({"seed": 1}, {"data_seed": 7}, {"optimizer": {"name": "adam"}}))
     over = ("seed", "data_seed")
