@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
 from pipeline.config.settings import swept_values, text_of
-from pipeline.figures.style import LINES, SIDE_BY_SIDE, blank, captioned, label, legend_below, logarithmic
+from pipeline.figures.style import LINES, SIDE_BY_SIDE, blank, captioned, label, legend_below, logarithmic, loss_name
 from pipeline.figures.trials import by_kind, caption_of, loss_of, models, noun, used
 from pipeline.results.curves import TrialRecord
 
@@ -34,7 +34,8 @@ def draw_costs(trials: Sequence[TrialRecord]) -> bytes:
     if not any(cost in trial.curves for trial in shown for cost in ("evaluations", "examples")):
         return b""
     (key, kinds), one_model = _kinds(shown), len(models(shown)) == 1
-    figure, panels = blank(panels=2, title=f"Lowest {kind or 'training'} loss so far, by {key}")
+    what = loss_name(shown[0].standing.trial) if kind else "training"
+    figure, panels = blank(panels=2, title=f"Lowest {what} loss so far, by {key}")
     # The arithmetic of an example depends on the model only.
     examples = "examples evaluated (arithmetic)" if one_model else "examples evaluated"
     costs = (("evaluations", "evaluations of the loss"), ("examples", examples))

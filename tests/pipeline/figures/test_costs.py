@@ -32,6 +32,7 @@ def test_the_curves_over_costs_are_told_apart_by_what_is_swept(record, costs):
         shown = figure.legends[0].get_texts()  # below the panels, where it hides no curve
         return [figure.get_suptitle().rpartition("by ")[2], *(text.get_text().partition(":")[0] for text in shown)]
 
+    assert costs(grid).get_suptitle() == "Lowest SVM loss so far, by optimizer"
     assert told(grid) == ["optimizer", "sgd", "adam"]
     assert told([record(0.5, batch_size=size) for size in (None, 16)]) == ["batch_size", "16", "all"]
     assert told([record(0.5, learning_rate=0.1 / (k + 1)) for k in range(9)]) == ["strategy", "gradient"]
