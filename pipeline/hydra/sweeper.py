@@ -49,8 +49,8 @@ class ComposingSweeper(Sweeper):
 class GridSweeper(ComposingSweeper):
     """All combinations of the values on the command line and of the ``params`` of a preset.
 
-    ``default_grid`` is used if neither sweeps over anything; a fixed value on the command line still replaces the
-    values of its key in it.
+    ``default_grid`` is used if there is no preset and nothing is swept; a fixed value on the command line still
+    replaces the values of its key in it.
     """
 
     def __init__(self, params: Any, default_grid: Any, zip: Any = None, points: int | None = None) -> None:  # noqa: A002  # a key's name
@@ -98,7 +98,8 @@ class GridSweeper(ComposingSweeper):
                         points=spec.points,
                     )
                 ]
-        if not own.params and not swept:
+        preset = self.config.hydra.runtime.choices.get("experiment")
+        if not own.params and not swept and not preset:  # the grid would replace what the preset chooses
             own = dataclasses.replace(own, params=GridSpec.of(self.default_grid).params)
         return combinations([*parse(own.texts()), *given], zipped=own.zipped, points=own.points)
 

@@ -166,15 +166,19 @@ def test_a_dry_run_prints_the_plan_and_starts_nothing(tmp_path):
     assert not (tmp_path / "mlflow.db").exists()
 
 
-def test_an_explicit_sweep_replaces_the_default_grid(tmp_path):
+def test_an_explicit_sweep_or_a_preset_replaces_the_default_grid(tmp_path):
     ends = session(
         tmp_path,
         ["-m", "sweep.dry_run=true", "dataset=synthetic", "seed=1,2,3"],
         ["-m", "sweep.dry_run=true", "dataset=synthetic", "experiment=notes/strategies"],
+        ["-m", "sweep.dry_run=true", "dataset=synthetic", "experiment=notes/lbfgs"],
     )
 
     assert "3 trials, 0 folded" in ends[0][2]
     assert "3 trials, 0 folded" in ends[1][2]
+    # A preset that sweeps nothing is one trial, of its own strategy.
+    assert "1 trial, 0 folded" in ends[2][2]
+    assert "lbfgs" in ends[2][2]
 
 
 @pytest.mark.slow

@@ -38,9 +38,9 @@ COUNTS = {
     ("optimizer=momentum,nesterov", "optimizer.momentum=0.5"): (2, 0),
     ("experiment=notes/optimizers", "optimizer.momentum=0.3"): (12, 0),
     ("task=train,landscape", "task.extent=1,2"): (3, 1),
+    ("experiment=momentum", "optimizer.momentum=0.3"): (1, 0),
     # A lone value is swept over the default grid, as it is where all choices have its key.
     ("optimizer=momentum", "optimizer.momentum=0.3"): (10, 2),
-    ("experiment=momentum", "optimizer.momentum=0.3"): (10, 2),
 }
 
 REFUSED = [
