@@ -41,6 +41,7 @@ class Tally:
         # Settings whose rank is stale; ranking is deferred, since many repeats take long.
         self._moved: dict[str, None] = {}
         self._share = share
+        self._nans: dict[str, dict[str, int]] = {}  # of trials that run: the step of the NaN that a metric came to
         self.steps_total = 0
         self.add(trials)
         self.steps_done = 0
@@ -69,11 +70,14 @@ class Tally:
             case Started():
                 pass
             case Progressed(curve=curve):
-                self._advance(standing, int(curve.steps[-1]))
+                last = int(curve.steps[-1])
+                self._advance(standing, last)
                 for name, values in curve.metrics.items():
                     known = values[~np.isnan(values)]
                     if len(known):
                         standing.metrics[name] = float(known[-1])
+                    if np.isnan(values[-1]):
+                        self._nans.setdefault(report.trial.key, {})[name] = last
             case Finished(result=result):
                 self._finish(standing, result)
             case Failed(error=error):
@@ -196,6 +200,9 @@ class Tally:
         return standing
 
     def _finish(self, standing: Standing, result: Result) -> None:
+        nans = self._nans.pop(standing.trial.key, {})
+        if result.outcome is Outcome.DIVERGED:  # where it diverged a NaN is a point, as in the record
+            standing.metrics |= {name: math.nan for name, step in nans.items() if step == result.step}
         standing.metrics |= result.metrics
         self.failed += result.outcome is Outcome.FAILED  # by its own verdict
         self._advance(standing, result.step)

@@ -1,5 +1,6 @@
 """The tally knows what is swept and how settings are named, and works out neither again for what it knows."""
 
+import dataclasses
 import json
 import math
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.record import artifacts
+from pipeline.record.trial_run import RunPoints
 from pipeline.reports import Failed, Finished, Progressed
 from pipeline.results import tally as module
 from pipeline.results.criterion import Criterion
@@ -141,6 +143,24 @@ def test_a_trial_that_is_stopped_has_done_the_steps_up_to_there_and_one_that_div
 
     assert (tally.steps_done, tally.steps_total) == (160, 200)
     assert [tally.standings[one.key].step for one in (stopped, diverged)] == [60, 10]
+
+
+def test_where_a_trial_diverged_its_metrics_are_those_of_the_record_that_a_resume_reads(trial):
+    planned, points = trial(steps=100), RunPoints(0)
+    live, resumed = Tally([planned]), Tally([planned])
+    measured = {"train/loss": np.array([2e25, math.nan]), "val/loss": np.array([3.0, math.nan])}
+    result = done(Outcome.DIVERGED, step=14)
+
+    for steps, names in (([10, 14], ["train/loss"]), ([5, 10], ["val/loss"])):
+        curve = Curve(trial=0, steps=np.array(steps), metrics={name: measured[name] for name in names})
+        live.count(Progressed(trial=planned, curve=curve))
+        points.add(curve, 0)
+    live.count(Finished(trial=planned, result=result, layout=None))
+    points.end(result, 0)
+    resumed.add_ended(planned.key, dataclasses.replace(result, metrics=points.curves.last()))
+
+    assert str(live.standings[planned.key].metrics) == str({**result.metrics, "train/loss": math.nan, "val/loss": 3.0})
+    assert str(live.table()) == str(resumed.table())
 
 
 def test_a_setting_of_which_a_repeat_diverged_does_not_lead_and_a_repeat_knows_its_run(trial):
