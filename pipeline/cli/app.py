@@ -8,7 +8,7 @@ import gc
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -112,10 +112,12 @@ def hydra_arguments(arguments: Sequence[str]) -> list[str]:
 def run_trial(config: DictConfig) -> float | None:
     """Run one trial and return its score, None on a dry run (Hydra's task function)."""
     job = HydraConfig.get()
+    # Only a multirun checks its sweeper, which may be of any type here.
+    swept = job.sweeper.get("params") if isinstance(job.sweeper, Mapping) else None
     try:
         if job.mode == RunMode.MULTIRUN:
             hide_credentials(Path(job.runtime.cwd) / job.sweep.dir, [MULTIRUN])
-        elif job.runtime.choices.get("experiment") and (swept := job.sweeper.get("params")):
+        elif job.runtime.choices.get("experiment") and swept and isinstance(swept, Mapping):
             print(f"this is one trial of the preset: with --multirun it sweeps {', '.join(swept)}")  # noqa: T201
         if job.output_subdir is not None:
             hide_credentials(Path(job.runtime.output_dir) / job.output_subdir, OF_JOB)

@@ -89,6 +89,8 @@ def started(*_arguments, **_options):
 @example(many=False, overrides=["learning_rate="])
 @example(many=True, overrides=["seed=range(1,1)"])
 @example(many=False, overrides=["seed=" + "1" * 5000])  # longer than Python reads
+@example(many=False, overrides=["experiment=notes/minibatch", "hydra.sweeper=x"])
+@example(many=False, overrides=["experiment=notes/minibatch", "hydra.sweeper.params=7"])
 @example(many=True, overrides=["+loss._target_=os.system"])
 @example(many=True, overrides=["sweep.name=" + "x" * 7000, "steps=x"])
 def test_generated_overrides_run_or_are_one_message(many, overrides):
