@@ -47,7 +47,7 @@ def check(rule: Rule, trials: Sequence[Trial], *, metric: str, validated: bool) 
     for arrived in ([], [[0.1], [0.3], [math.nan]], [[0.1, 0.2], [0.3, 0.1]]):
         for complete in (False, True):
             passing_of(rule, arrived, complete=complete)
-    between = [rung for rungs in brackets for rung in rungs if rung % every]
+    between = sorted({rung for rungs in brackets for rung in rungs if rung % every})
     more = f" and {len(between) - _SHOWN} more" if len(between) > _SHOWN else ""
     measured = f"must make rungs at which {metric} is measured ({key}={every}), none at {between[:_SHOWN]}{more}"
     require(not between, "stopping.min_steps", measured, first)

@@ -37,6 +37,7 @@ def test_the_defaults_of_every_rule_suit_the_default_trial(rule):
             "val/accuracy",
             r"at which val/accuracy is measured \(trial.evaluate_every=100\), none at \[50, 150, 450\], got 50",
         ),
+        (Hyperband(min_steps=15), "train/loss", r"none at \[15, 45, 135, 405\], got 15"),
         (Halving(min_steps=15), "train/loss", r"\(trial.record_every=10\), none at \[15, 45, 135, 405\], got 15"),
         (Hyperband(brackets=4), "val/loss", "stopping.brackets must be at most 3, so that each has a rung .* got 4"),
         # which would take hours to count
