@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pipeline.config.schema import SEEDS
 from pipeline.results.criterion import is_share
 from pipeline.results.numbers import number
 from pipeline.results.repeats import Seeds, Setting
@@ -19,12 +20,14 @@ _MOST = 50  # a comparison takes milliseconds
 class Comparison:
     """A comparison of two settings by the metric that ranks them: how much better the first is.
 
-    A positive ``difference`` is better; it is None if one of the two has fewer than two repeats.
+    A positive ``difference`` is better; it is None if one of the two has fewer than two repeats. ``pairs_by`` is what
+    the repeats of a pair have in common.
     """
 
     best: Setting
     other: Setting
     difference: MeanDifference | None
+    pairs_by: str = "seed"
 
     @property
     def is_distinguishable(self) -> bool:
@@ -39,7 +42,7 @@ class Comparison:
             count = len(few.values(few.criterion.metric))
             return f"{one} and {other} cannot be compared: {few.name} has {_repeats(count)}, and two are the least"
         gap = f"{self._number(found.mean)} (95 % interval {self._number(found.low)} to {self._number(found.high)})"
-        pairs = f"{found.count} pairs by seed" if found.paired else f"{_repeats(found.count)}, not in pairs"
+        pairs = f"{found.count} pairs by {self.pairs_by}" if found.paired else f"{_repeats(found.count)}, not in pairs"
         chance = f"ahead with probability {found.improvement:.2f}"
         basis = f"{self._unit()} of {self.best.criterion.metric}, {pairs}, {chance}, p {_p(found.p)}"
         if self.is_distinguishable:
@@ -81,7 +84,9 @@ def compare(best: Setting, other: Setting, *, tests: int = 1) -> Comparison:
         difference = paired([ones[seeds] for seeds in shared], [others[seeds] for seeds in shared], tests=tests)
     elif min(len(ones), len(others)) > 1:
         difference = unpaired(list(ones.values()), list(others.values()), tests=tests)
-    return Comparison(best=best, other=other, difference=difference)
+    names = {name for seeds in shared for name, _ in seeds}
+    by = "seed" if names <= {*SEEDS} else " and ".join(sorted(names))
+    return Comparison(best=best, other=other, difference=difference, pairs_by=by)
 
 
 def _by_common_keys(

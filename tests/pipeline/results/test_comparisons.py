@@ -88,6 +88,24 @@ def test_settings_that_share_seeds_are_compared_in_pairs():
     assert compare(other, best).verdict() == "better"
 
 
+def test_pairs_are_named_by_the_keys_that_tell_repeats_apart():
+    best, other = (setting(name, [0.5 + k, 0.6 + k, 0.8 + k]) for k, name in ((0.1, "best"), (0, "other")))
+    ones, others = (
+        dataclasses.replace(
+            one,
+            repeats=tuple(
+                dataclasses.replace(repeat, seeds=(("learning_rate", seed), ("loss", seed)))
+                for repeat in one.repeats
+                for _, seed in repeat.seeds
+            ),
+        )
+        for one in (best, other)
+    )
+
+    assert ", 3 pairs by seed, " in compare(best, other).sentence()
+    assert ", 3 pairs by learning_rate and loss, " in compare(ones, others).sentence()
+
+
 def with_data_seeds(one, *numbers):
     """Return a setting whose repeats have these data seeds beside their own seeds."""
     repeats = [
