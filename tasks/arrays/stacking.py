@@ -55,7 +55,8 @@ def per_trial(values: Sequence[float], *, like: Array, trailing: int) -> Array:
     """Return numbers as an array ``(K,)`` followed by ``trailing`` axes of length 1."""
     xp = array_namespace(like)
     column = np.asarray(values, dtype=np.float64).reshape((-1,) + (1,) * trailing)
-    return xp.asarray(column, dtype=like.dtype, device=getattr(like, "device", None))
+    with np.errstate(over="ignore"):  # a number too large for float32 becomes infinite, and its trial diverges
+        return xp.asarray(column, dtype=like.dtype, device=getattr(like, "device", None))
 
 
 def by_form(rows: Sequence[Any]) -> list[tuple[slice, list[Any]]]:

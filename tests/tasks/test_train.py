@@ -152,6 +152,13 @@ def test_a_diverged_trial_ends_alone(small_dataset):
     assert_same_bits([(curves[k], results[k]) for k in (0, 2)], alone)
 
 
+@pytest.mark.parametrize("changes", [{"regularization": 1e300}, {"loss": Svm(margin=1e300)}])
+def test_a_number_too_large_for_float32_is_infinite_and_its_trial_diverges_without_a_warning(small_dataset, changes):
+    _, results = run([trial(), trial(**changes)], small_dataset)
+
+    assert [results[k].outcome for k in (0, 1)] == [Outcome.COMPLETE, Outcome.DIVERGED]
+
+
 def test_a_group_whose_every_trial_diverges_ends(small_dataset):
     trials = [trial(learning_rate=rate) for rate in (1e36, 1e37)]
     events = list(Train().run(trials, small_dataset, threads=1, checkpoint_every=10, until=30))
