@@ -94,7 +94,7 @@ def _choice_text(error: MissingConfigException) -> str:
 
 def _hydra_text(error: HydraException) -> str:
     text = str(error)
-    if unread := re.match(r"(LexerNoViableAltException: )(.*)\n( *)\^", text):
+    if unread := re.match(r"(LexerNoViableAltException: )(.*)\n( *)\^", text, re.DOTALL):
         override = unread.group(2)
         sign = override[len(unread.group(3)) - len(unread.group(1)) :][:1]
         return f"{override} cannot be read at {sign!r}: a value that holds it must be quoted, as in KEY='\"VALUE\"'"

@@ -61,6 +61,7 @@ BAD = {
     ("hydra.job.env_set={X: 1}",): "+hydra.job.env_set=VALUE adds them",
     ("-m", "hydra.sweeper.params={seed: '1,2'}"): "+hydra.sweeper.params=VALUE adds it",
     ("dataset=npz", "dataset.root=~/set.npz"): "dataset.root=~/set.npz cannot be read at '~': a value that",
+    ("sweep.name=two\nlines",): r"sweep.name=two lines cannot be read at '\n': a value that holds it must be quoted",
     ("hydra.job_logging.root.level=LOUD",): "Unable to configure root logger: Unknown level: 'LOUD'",
     ("dataset=synthetic", "dataset.examples=1e15"): "there is not enough memory: Unable to allocate",
     ("hydra.sweeper.max_batch_size=2",): "hydra.sweeper.max_batch_size is no key of the sweeper that is chosen",
