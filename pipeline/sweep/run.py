@@ -21,8 +21,9 @@ def run_trial(point: Point, folder: Path) -> float | Exception | None:
         If it cannot be run, or the data, the store or the engine are not available.
     """
     config = point.config
-    require(not config.sweep.resume, "sweep.resume", "must be false without --multirun", True)
-    require(config.sweep.repeats == 1, "sweep.repeats", "must be 1 without --multirun", config.sweep.repeats)
+    alone = "without --multirun or with another hydra/launcher"
+    require(not config.sweep.resume, "sweep.resume", f"must be false {alone}", True)
+    require(config.sweep.repeats == 1, "sweep.repeats", f"must be 1 {alone}", config.sweep.repeats)
     source = Grid([point])
     if config.sweep.dry_run:
         show_dry_run([point], source, make_console(), lone=True)

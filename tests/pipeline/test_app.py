@@ -75,7 +75,7 @@ BAD = {
     ("-m", "seed=interval(0,1)"): "seed must be swept over values that can be listed",
     ("-m", "learning_rate=1e-3,-1"): "learning_rate must be > 0, got -1.0",
     ("-m", "seed=0,1", "sweep.repeats=3"): "sweep.repeats must be 1 where seed is swept, got 3",
-    ("sweep.repeats=2",): "sweep.repeats must be 1 without --multirun, got 2",
+    ("sweep.repeats=2",): "sweep.repeats must be 1 without --multirun or with another hydra/launcher, got 2",
     ("-m", "learning_rat=1,2"): "learning_rat is no key of this config",
     ("experiment=notes/landscap",): "got 'notes/landscap' (did you mean 'notes/landscape'?)",
     ("-m", "experiment=landscape"): "experiment must be one of networks/convnet, networks/gradient_check, ",
