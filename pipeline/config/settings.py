@@ -196,8 +196,8 @@ def counted(count: int, noun: str) -> str:
 
 
 def _name(used: Mapping[str, Any], varied: Collection[str]) -> str:
-    lead = "strategy" if used["task"] == "train" else "task"
-    parts = [str(used[lead])]
+    lead = "strategy" if used.get("task") == "train" else "task"
+    parts = [str(used.get(lead, f"any {lead}"))]  # the repeats of a setting may vary it
     for key in varied:
         if key == lead or key not in used:
             continue

@@ -105,3 +105,6 @@ def test_a_settings_name_holds_no_seed():
 
     assert setting_names(trials, ["seed"]) == ["gradient lr=0.1"] * 2 + ["gradient lr=0.2"] * 2
     assert setting_names(trials[:2], ["seed"]) == ["gradient"] * 2
+    # What leads a name may be what repeats vary.
+    assert setting_names(trials[:1], ["strategy", "seed"]) == ["any strategy"]
+    assert setting_names(trials[:1], ["task", "seed"]) == ["any task"]
