@@ -27,7 +27,7 @@ def sentence(decided: Decided) -> str:
 def cutoff_of(decided: Decided) -> float | None:
     """Return the value of the worst setting that goes on, None if none does."""
     passed = [decided.decision.scores[name] for name in decided.decision.passed]
-    return decided.sign * min(passed) if passed else None
+    return _value(decided, min(passed)) if passed else None
 
 
 def rows(decisions: Sequence[Decided]) -> list[dict[str, Any]]:
@@ -41,7 +41,7 @@ def rows(decisions: Sequence[Decided]) -> list[dict[str, Any]]:
             "step": decided.decision.step,
             "pool": decided.decision.pool,
             "setting": decided.names[setting],
-            decided.metric: decided.sign * score,
+            decided.metric: _value(decided, score),
             "becomes": "no score" if math.isnan(score) else _fate(decided, setting),
             "cut": cutoff_of(decided),
             "complete": decided.decision.complete,
@@ -62,6 +62,10 @@ def tags(decisions: Sequence[Decided]) -> dict[str, str]:
         counts[one.pool, one.step] = (one.arrived, gone + len(one.passed))
     texts = [f"{step}: {gone} of {arrived}" for (_, step), (arrived, gone) in sorted(counts.items())]
     return {"rungs": ", ".join(texts), "rungs.metric": decisions[0].metric}
+
+
+def _value(decided: Decided, score: float) -> float:
+    return decided.sign * score + 0.0  # without the sign of a zero
 
 
 def _fate(decided: Decided, setting: str) -> str:

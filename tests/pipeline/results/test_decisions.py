@@ -39,6 +39,13 @@ def test_a_decision_is_told_with_its_cut_in_the_metrics_own_sign():
     ]
 
 
+def test_a_cut_at_zero_has_no_sign():
+    one = decided(100, {"a": 0.0, "b": -2.0}, ("a",), ("b",))
+
+    assert sentence(one) == "rung at step 100: 1 of 2 go on, from val/loss 0 on"
+    assert [f"{row['val/loss']} {row['cut']}" for row in rows([one])] == ["0.0 0.0", "2.0 0.0"]
+
+
 def test_the_pools_of_settings_that_are_not_compared_with_each_other_are_told_apart():
     first = decided(100, {"a": -1.0, "b": -2.0}, ("a",), complete=False)
     other = decided(100, {"c": -0.5, "d": -4.0}, (), ("c", "d"), pool=1)
