@@ -55,9 +55,10 @@ class SearchSweeper(ComposingSweeper):
         require(not stopped, "stopping", "must be none for several hydra.sweeper.metrics", self.config.stopping.name)
         ours = self.ours
         asked = [name or ACCURACY[0] for name in objectives.metrics]
-        ranked = ours is not None or asked == [self.config.sweep.get("metric") or ACCURACY[0]]
-        rule = "must be null for another hydra/launcher, whose jobs return sweep.metric alone: give that instead"
-        require(ranked, "hydra.sweeper.metrics", rule, ", ".join(objectives.names()))
+        ranked = asked == [self.config.sweep.get("metric") or ACCURACY[0]]
+        rule = "must be null for one metric, or for another hydra/launcher: sweep.metric names it, and ranks the trials"
+        several = ours is not None and len(asked) > 1
+        require(several or ranked, "hydra.sweeper.metrics", rule, ", ".join(objectives.names()))
         budget = Budget(
             n_trials=self.n_trials,
             n_jobs=self.n_jobs,

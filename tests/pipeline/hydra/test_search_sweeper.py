@@ -27,7 +27,11 @@ BAD = {
     ("seed=glob(*)",): "seed must span what Optuna can search: ",
     (RATE, "hydra/sweeper/sampler=grid"): "learning_rate must have values that can be listed",
     (RATE, "hydra.sweeper.metrics=[val/loss,examples]", "stopping=asha"): "stopping must be none for several",
-    (RATE, "hydra.sweeper.metrics=val/loss", "hydra/launcher=basic"): "hydra.sweeper.metrics must be null for another",
+    (RATE, "hydra.sweeper.metrics=[val/loss,examples]", "hydra/launcher=basic"): "or for another hydra/launcher",
+    (
+        RATE,
+        "hydra.sweeper.metrics=val/loss",
+    ): "must be null for one metric, or for another hydra/launcher: sweep.metric",
     (RATE, "sweep.metric=[val/loss,examples]"): "sweep.metric must be a string (hydra.sweeper.metrics takes a list)",
     (RATE, "sweep.metric=3"): "sweep.metric must be a string (hydra.sweeper.metrics takes a list), got 3",
     (RATE, "hydra.sweeper.metrics=1"): "hydra.sweeper.metrics must be a text or a list of texts, got 1",
