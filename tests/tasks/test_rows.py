@@ -1,11 +1,27 @@
+import dataclasses
+import itertools
+import math
+import re
 from dataclasses import dataclass
 
 import pytest
 
+from tasks.datasets import DATASETS
 from tasks.errors import ConfigError
 from tasks.losses import LOSSES, Svm
+from tasks.models import MODELS
 from tasks.optimizers import OPTIMIZERS, Adam
-from tasks.rows import convert, describe_row, parse_row
+from tasks.rows import convert, describe_row, field_names, hints_of, parse_row
+from tasks.schedules import SCHEDULES
+from tasks.strategies import STRATEGIES
+from tasks.studies.registry import TASKS
+from tasks.studies.train import Train
+from tasks.trial import Trial
+
+TABLES = (DATASETS, LOSSES, MODELS, OPTIMIZERS, SCHEDULES, STRATEGIES, TASKS)
+ROWS = [*(kind() for table in TABLES for kind in table.values()), Trial(task=Train())]
+LEAST = (">=", ">", "at least", "above", "between")
+ENDS = re.compile(rf"({'|'.join(LEAST)}|<=|at most|below|and)(?: \S+ \(| )(-?\d+)")
 
 
 def test_a_row_and_its_config_are_inverse():
@@ -85,3 +101,36 @@ def test_a_row_that_refuses_a_value_in_its_own_way_is_refused_as_any_other():
     message = r"^optimizer must have values that Checked accepts, got beta=2\.0: AssertionError: beta is a fraction"
     with pytest.raises(ConfigError, match=message):
         parse_row({"checked": Checked}, "optimizer", {"name": "checked", "beta": 2})
+
+
+def rule_against(row, field, value):
+    """Return what the field of a row must be, by the error that refuses this value; nothing where none is of it."""
+    try:
+        dataclasses.replace(row, **{field: value})
+    except ConfigError as error:
+        parameter, rule = re.split(" must be |, |: ", str(error))[:2]
+        return rule if parameter.endswith(field) else ""
+    return ""
+
+
+def next_to(number, *, above):
+    """Return the next number of this type."""
+    if isinstance(number, int):
+        return number + (1 if above else -1)
+    return math.nextafter(number, math.inf if above else -math.inf)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: type(row).__name__)
+def test_the_numbers_that_a_field_takes_end_where_its_rule_says(row):
+    hints = hints_of(type(row))
+    for name, kind in itertools.product(field_names(type(row)), (int, float)):
+        if hints[name] not in {kind, kind | None}:
+            continue
+        # given what is said of numbers far outside
+        rules = f"{rule_against(row, name, kind(-1e9))} {rule_against(row, name, kind(1e9))}"
+        for words, number in ENDS.findall(rules):
+            # then the end that it names is taken or not, as it says, and the number next to it is the other way round
+            end, is_least, is_taken = kind(number), words in LEAST, words not in {">", "above", "below"}
+            beside = next_to(end, above=is_least is not is_taken)
+            assert bool(rule_against(row, name, end)) is not is_taken, (name, end)
+            assert bool(rule_against(row, name, beside)) is is_taken, (name, beside)
