@@ -167,11 +167,11 @@ def test_a_decay_that_single_precision_cannot_tell_from_none_is_not_lost(small_d
 
 
 def test_scales_stay_near_1_and_a_scale_of_nothing_begins_anew():
-    every, renewals = scales(np.ones(3), np.array([[0.6, 0.0, np.nan]] * 4))
-    np.testing.assert_array_equal(every[:, 0], [1, 0.6, 1, 0.6, 1])
-    np.testing.assert_array_equal(renewals[:, 0], [1, 0.36, 1, 0.36])
-    np.testing.assert_array_equal(every[:, 1:], 1)
-    np.testing.assert_array_equal(renewals[:, 1:], [[0.0, np.nan]] * 4)
+    every, renewals = scales(np.ones(4), np.array([[0.6, -1.5, 0.0, np.nan]] * 4))
+    np.testing.assert_array_equal(every[:, :2].T, [[1, 0.6, 1, 0.6, 1], [1, -1.5, 1, -1.5, 1]])
+    np.testing.assert_array_equal(renewals[:, :2].T, [[1, 0.36, 1, 0.36], [1, 2.25, 1, 2.25]])
+    np.testing.assert_array_equal(every[:, 2:], 1)
+    np.testing.assert_array_equal(renewals[:, 2:], [[0.0, np.nan]] * 4)
 
 
 @pytest.mark.parametrize("loss", list(LOSSES.values()))
