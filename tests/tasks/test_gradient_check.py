@@ -231,6 +231,18 @@ def test_a_gradient_that_is_no_number_is_wrong():
     assert result.message.startswith("wrong: ")
 
 
+@pytest.mark.parametrize(
+    ("largest", "grade"),
+    [(0.011, "wrong"), (0.01, "doubtful"), (1.1e-4, "doubtful"), (1e-4, "passes"), (1.1e-7, "passes"), (1e-7, "good")],
+)
+def test_the_largest_error_has_the_grade_of_the_notes(largest, grade):
+    slopes, places = Slopes(np.ones(2), np.ones(2), np.zeros(2, dtype=np.int64)), np.zeros((2, 2), dtype=np.int64)
+    compared = Compared(analytic=np.ones(2), slopes=slopes, errors=np.array([0.0, largest]), places=places)
+    result = verdict(1e-5, {"data": compared})
+    assert result.message.startswith(f"{grade}: ")
+    assert result.outcome is (Outcome.FAILED if grade in {"wrong", "doubtful"} else Outcome.COMPLETE)
+
+
 def test_where_every_coordinate_has_a_kink_nothing_is_compared_and_that_is_no_success():
     slopes = Slopes(np.zeros(2), np.ones(2), np.ones(2, dtype=np.int64))
     compared = Compared.of(np.array([0.5, 0.5]), slopes, np.zeros((2, 2), dtype=np.int64))
@@ -249,6 +261,8 @@ def test_a_coordinate_with_a_kink_is_the_last_of_the_worst():
     assert result.metrics["gradient_check/largest_relative_error"] == pytest.approx(0.1)
     assert result.metrics["gradient_check/median_relative_error"] == pytest.approx(0.05)
     assert result.metrics["gradient_check/largest_relative_error_at_kinks"] == pytest.approx(0.5)
+    assert result.message.startswith("wrong: largest relative error 0.1 over 2 coordinates without a kink, 1 with")
+    assert "worst_layer" not in result.arrays
 
 
 def test_a_network_that_takes_no_such_images_is_refused(small_dataset):
@@ -260,6 +274,8 @@ def test_a_network_that_takes_no_such_images_is_refused(small_dataset):
 def test_relative_error_by_hand():
     errors = relative_error(np.array([2.0, 1.0, 0.0]), np.array([1.0, 1.0, 0.0]))
     np.testing.assert_allclose(errors, [0.5, 0, 0])
+    # one that is nothing beside the largest is compared with a millionth of that
+    np.testing.assert_allclose(relative_error(np.array([2.0, 1e-9]), np.array([2.0, 3e-9])), [0, 1e-3])
     # what may be rounding is compared with what it would be a doubtful share of
     errors = relative_error(np.array([2.0, 1e-3]), np.array([1.0, 2e-3]), resolution=1e-5)
     np.testing.assert_allclose(errors, [0.5, 1e-2])
