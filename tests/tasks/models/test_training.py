@@ -139,8 +139,10 @@ def test_a_resumed_trial_is_an_uninterrupted_one_and_a_diverged_neighbour_costs_
 
 @pytest.mark.parametrize("descent", [ScaledDescent, RowDescent])
 @pytest.mark.parametrize("model", ROWS)
-def test_fast_steps_are_those_of_the_textbook(images, model, descent):
-    # given trials whose weights decay fast and slowly, and not at all
+def test_fast_steps_are_those_of_the_textbook(images, model, descent, monkeypatch):
+    # given a cache so small that a trial's matrix is updated in several parts
+    monkeypatch.setattr("tasks.fused.problem._CACHED_NUMBERS", 200)
+    # and trials whose weights decay fast and slowly, and not at all
     rows = [{"regularization": 1e-2}, {"regularization": 5.0}, {"regularizer": L1(), "regularization": 1e-2}, {}]
     trials = sorted((trial(model, **row) for row in rows), key=lambda t: type(t.regularizer).__name__)
     problem = Problem.of(trials, images, like=np.empty(0), threads=1)
