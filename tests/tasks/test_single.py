@@ -10,9 +10,12 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+from tasks.arrays.devices import HOST_BLOCKS
+from tasks.cost import DataSize, multiplications
 from tasks.datasets.nothing import Nothing
 from tasks.errors import ConfigError
 from tasks.events import Checkpoint, Curve, Outcome, Pause, Result
+from tasks.memory import bytes_of_group, widest_group
 from tasks.single import Diverged, Single
 from tasks.studies.train import Train
 from tasks.trial import Trial, check
@@ -271,3 +274,9 @@ def test_a_task_gets_data_where_it_needs_them_and_none_where_it_does_not(small_d
         check(trial(), small_dataset)
     with pytest.raises(ConfigError, match=r"dataset must be one with examples for this task, got 'none'"):
         check(replace(trial(), task=Train()), NOTHING)
+
+
+def test_what_a_model_of_ones_own_takes_is_unknown_and_it_has_a_device_to_itself():
+    assert multiplications(trial(), DataSize.of(NOTHING)) == 20  # one a step
+    assert bytes_of_group(trial(), NOTHING, count=1, blocks=HOST_BLOCKS) == 0
+    assert widest_group([trial()], NOTHING, available=2**40, blocks=HOST_BLOCKS, threads=1) == 1
