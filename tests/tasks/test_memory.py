@@ -93,6 +93,15 @@ def test_a_search_of_as_many_seeds_as_trials_adds_no_more(strategy):
     assert 0.5 * bytes_said < more < 1.05 * bytes_said
 
 
+@pytest.mark.parametrize("strategy", ["random", "local"])
+def test_a_network_searched_on_all_examples_has_one_candidate_at_a_time(strategy):
+    dataset = DATASETS["synthetic"](examples=300, features=1000, test_examples=50, validation=0).load()
+    group = of_many_seeds(trials(4, strategy, model=Mlp(hidden=(100,)), batch_size=None, steps=6))
+    peak(group[:1], dataset)
+    bytes_said = bytes_of_group(group[0], dataset, count=4, blocks=HOST_BLOCKS)
+    assert 0.3 * bytes_said < peak(group, dataset) < 1.05 * bytes_said
+
+
 @pytest.mark.parametrize("features", [20, 1000])
 @pytest.mark.parametrize("strategy", ["random", "local"])
 def test_a_search_in_score_space_of_as_many_seeds_as_trials_takes_no_more(strategy, features):
