@@ -83,8 +83,8 @@ class Table:
 
 def _stem(file: Path) -> str:
     """Return the file's name without its ending."""
-    longest = max((ending for ending in CSV + PARQUET if file.name.lower().endswith(ending)), key=len)
-    return file.name[: -len(longest)]
+    ending = next(ending for ending in CSV + PARQUET if file.name.lower().endswith(ending))
+    return file.name[: -len(ending)]
 
 
 def _read(file: Path) -> Any:
@@ -127,8 +127,6 @@ def _numbers(file: Path, name: str, column: Any) -> np.ndarray:
             f"{file}: column {name!r} must hold numbers, got {text!r} in row {row}: leave it out with "
             f"'dataset.drop=[{name}]', or name the others in dataset.features"
         )
-    if types.is_boolean(kind):
-        column = column.cast("int8")
     try:
         return np.asarray(column.cast(float64(), safe=False).to_numpy(), dtype=np.float64)
     except lib.ArrowException as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
+from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
@@ -48,6 +50,27 @@ def test_parquet_holds_the_same(table, tmp_path):
     parquet.write_table(pa.table(values), tmp_path / "set.parquet")
 
     assert table(root=str(tmp_path / "set.parquet")).load().digest == row.load().digest
+
+
+def test_numbers_of_every_type_are_features_and_whole_ones_classes(table, tmp_path):
+    # given integers of more digits than float64 has, decimals, truth values, and classes as floating-point numbers
+    columns = {
+        "count": [2**60 + 1 + 2**50 * n for n in range(20)],
+        "price": [Decimal(n) / 4 for n in range(20)],
+        "paid": [n % 3 == 0 for n in range(20)],
+        "sick": [float(n % 2) for n in range(20)],
+    }
+    parquet.write_table(pa.table(columns), tmp_path / "set.parquet")
+
+    dataset = table(root=str(tmp_path / "set.parquet"), drop=()).load()
+
+    together = np.concatenate([dataset.train.images, dataset.test.images])
+    assert sorted(together.tolist()) == [[float(2**60 + 2**50 * n), n / 4, n % 3 == 0] for n in range(20)]
+    assert dataset.classes == ("0", "1")
+    # and a column of no type holds no number
+    parquet.write_table(pa.table(columns | {"paid": pa.nulls(20)}), tmp_path / "set.parquet")
+    with pytest.raises(DataError, match=r"missing in 20 of 20 rows, in the columns 'paid' \(20\)"):
+        table(root=str(tmp_path / "set.parquet"), drop=()).load()
 
 
 @pytest.mark.parametrize("numbers", [[2**24 + n for n in range(20)], [1.7e9 + 0.5 * n for n in range(20)]])
@@ -169,6 +192,8 @@ def test_missing_values_are_refused_by_name(table):
         ({"label": None}, ConfigError, r"dataset\.label must be of the columns id, age, fee, sick, got None"),
         ({"label": "ill"}, ConfigError, r"dataset\.label must be of the columns .*, got 'ill'"),
         ({"drop": ("no",)}, ConfigError, r"dataset\.drop must be of the columns .*, got 'no'"),
+        ({"features": ("no",)}, ConfigError, r"dataset\.features must be of the columns .*, got 'no'"),
+        ({"split": "no"}, ConfigError, r"dataset\.split must be of the columns .*, got 'no'"),
         ({"features": ("age", "sick")}, ConfigError, r"dataset\.features must be none of label, .*, got 'sick'"),
         (
             {"label": "fee", "drop": ("id", "sick")},
@@ -237,6 +262,17 @@ def test_a_line_may_be_longer_than_a_mebibyte(table):
 def test_a_file_that_is_no_parquet_is_refused(table):
     with pytest.raises(DataError, match=r"set\.parquet cannot be read as a table: "):
         table(name="set.parquet").load()
+
+
+def test_texts_that_are_none_are_refused(table, tmp_path):
+    no_text = pa.array([b"\xff"] * 20, pa.binary()).view(pa.string())
+    parquet.write_table(pa.table({"x": np.arange(20.0), "sick": no_text}), tmp_path / "set.parquet")
+    row = table(drop=())
+    (tmp_path / "set.csv").write_bytes((tmp_path / "set.csv").read_bytes().replace(b"age", b"\xff"))
+
+    for file in ("set.parquet", "set.csv"):
+        with pytest.raises(DataError, match=rf"{file} cannot be read as a table: "):
+            dataclasses.replace(row, root=str(tmp_path / file)).load()
 
 
 @pytest.mark.parametrize(
