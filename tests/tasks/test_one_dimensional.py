@@ -31,7 +31,8 @@ def test_the_terms_are_those_of_the_notes():
 
 @pytest.mark.parametrize("varied", [0, 1, 2])
 def test_each_term_is_flat_or_clamped_linear_and_their_sum_piecewise_linear(varied):
-    arrays = result_of(OneDimensional(varied=varied)).arrays
+    result = result_of(OneDimensional(varied=varied))
+    arrays, metrics = result.arrays, result.metrics
     terms = arrays["terms"].reshape(9, -1)
     bends = np.abs(np.diff(terms, 2, axis=-1)) > 1e-9
     flat = np.ptp(terms, axis=-1) == 0
@@ -43,6 +44,8 @@ def test_each_term_is_flat_or_clamped_linear_and_their_sum_piecewise_linear(vari
     loss_bends = np.diff(arrays["loss"], 2)
     assert loss_bends.min() > -1e-9
     np.testing.assert_array_equal(loss_bends > 1e-9, bends.any(axis=0))
+    assert metrics["landscape/lowest_loss"] == arrays["loss"].min() < metrics["landscape/highest_loss"]
+    assert metrics["landscape/highest_loss"] == arrays["loss"].max()
 
 
 def test_a_margin_moves_the_kinks():

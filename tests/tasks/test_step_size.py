@@ -45,6 +45,7 @@ def test_the_table_is_the_plain_one(small_dataset, loss, examples):
 
     np.testing.assert_array_equal(arrays["step_sizes"], [10.0**k for k in range(-10, 0)])
     assert arrays["original_loss"] == pytest.approx(plain.mean_loss(trial, small_dataset, weights, index), rel=1e-6)
+    assert arrays["original_loss"] == result.metrics["step_size/original_loss"]
     np.testing.assert_allclose(arrays["data_loss"] + arrays["regularization_loss"], expected, rtol=1e-5)
     np.testing.assert_array_equal(curve.metrics["step_size/loss"], arrays["data_loss"] + arrays["regularization_loss"])
     assert result.outcome is Outcome.COMPLETE
