@@ -35,7 +35,7 @@ class Differences:
     def of(self, scores: Array, labels: Array) -> Array:
         """Return the differences, ``-inf`` for the correct class."""
         xp = array_namespace(scores)
-        nothing = xp.asarray(-xp.inf, dtype=scores.dtype, device=getattr(scores, "device", None))
+        nothing = xp.asarray(-xp.inf, dtype=scores.dtype, device=scores.device)
         return xp.where(is_correct(scores, labels), nothing, self.changes(scores, labels))
 
     def changes(self, scores: Array, labels: Array) -> Array:
@@ -45,7 +45,7 @@ class Differences:
     def counted(self, scores: Array, labels: Array, offset: Array) -> Array:
         """Return ``offset`` plus the differences of the incorrect classes, ``(*trials, C - 1, N)``."""
         xp = array_namespace(scores)
-        wrong = xp.arange(scores.shape[-2] - 1, dtype=labels.dtype, device=getattr(labels, "device", None))[:, None]
+        wrong = xp.arange(scores.shape[-2] - 1, dtype=labels.dtype, device=labels.device)[:, None]
         wrong = wrong + xp.astype(wrong >= labels, labels.dtype)  # (C - 1, N)
         index = xp.reshape(wrong, (1,) * (scores.ndim - 2) + wrong.shape)
         return xp.take_along_axis(scores, index, axis=-2) - (correct_scores(scores, labels) - offset)

@@ -12,7 +12,7 @@ def correct_scores(scores: Array, labels: Array) -> Array:
     xp = array_namespace(scores)
     *trials, classes, count = scores.shape
     # One flat index for all trials: with many of them, NumPy is four times as fast as with take_along_axis.
-    place = labels * count + xp.arange(count, dtype=labels.dtype, device=getattr(labels, "device", None))
+    place = labels * count + xp.arange(count, dtype=labels.dtype, device=labels.device)
     taken = xp.take(xp.reshape(scores, (*trials, classes * count)), place, axis=-1)
     return xp.reshape(taken, (*trials, 1, count))
 
@@ -43,4 +43,4 @@ def accuracy(scores: Array, labels: Array) -> Array:
 def classes(scores: Array, labels: Array) -> Array:
     """Return the numbers of the classes, ``(C, 1)``, on the device of the labels."""
     xp = array_namespace(scores, labels)
-    return xp.arange(scores.shape[-2], dtype=labels.dtype, device=getattr(labels, "device", None))[:, None]
+    return xp.arange(scores.shape[-2], dtype=labels.dtype, device=labels.device)[:, None]

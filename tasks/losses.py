@@ -231,5 +231,4 @@ def _softplus(z: Array) -> Array:
 
 def _zeros(scores: Array) -> Array:
     """Return zeros ``(C, N)``: NumPy's maximum with them is three times as fast as with a scalar."""
-    there = {"dtype": scores.dtype, "device": getattr(scores, "device", None)}
-    return array_namespace(scores).zeros(scores.shape[-2:], **there)
+    return array_namespace(scores).zeros(scores.shape[-2:], dtype=scores.dtype, device=scores.device)

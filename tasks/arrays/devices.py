@@ -132,7 +132,7 @@ def in_precision(like: Array, precision: str) -> Array:
     dtype('float64')
     """
     xp = array_namespace(like)
-    return xp.empty(0, dtype=getattr(xp, precision), device=getattr(like, "device", None))
+    return xp.empty(0, dtype=getattr(xp, precision), device=like.device)
 
 
 def device_put(values: Array, like: Array, *, dtype: Any = None) -> Array:
@@ -141,7 +141,7 @@ def device_put(values: Array, like: Array, *, dtype: Any = None) -> Array:
         return np.asarray(values, dtype=dtype)
     # A copy: PyTorch refuses to share memory that is read-only.
     xp = array_namespace(like)
-    return xp.asarray(np.asarray(values), dtype=dtype, device=getattr(like, "device", None), copy=True)
+    return xp.asarray(np.asarray(values), dtype=dtype, device=like.device, copy=True)
 
 
 def staging(shape: tuple[int, ...], like: Array) -> np.ndarray:

@@ -252,4 +252,4 @@ def _pad_rows(rows: Array, padding: int) -> Array:
 
 
 def _zeros(shape: tuple[int, ...], like: Array) -> Array:
-    return array_namespace(like).zeros(shape, dtype=like.dtype, device=getattr(like, "device", None))
+    return array_namespace(like).zeros(shape, dtype=like.dtype, device=like.device)

@@ -29,7 +29,7 @@ class Replay:
     """
 
     def __init__(self, compute: Callable[[Array], Sequence[Array]], like: Array) -> None:
-        xp, device = array_namespace(like), getattr(like, "device", None)
+        xp, device = array_namespace(like), like.device
         self._compute = compute
         self._number = xp.zeros(1, dtype=xp.int64, device=device)
         self._chances = 2 if is_torch_on_cuda(like) else 0  # how many calls may show that they do not wait

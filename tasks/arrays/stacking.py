@@ -56,7 +56,7 @@ def per_trial(values: Sequence[float], *, like: Array, trailing: int) -> Array:
     xp = array_namespace(like)
     column = np.asarray(values, dtype=np.float64).reshape((-1,) + (1,) * trailing)
     with np.errstate(over="ignore"):  # a number too large for float32 becomes infinite, and its trial diverges
-        return xp.asarray(column, dtype=like.dtype, device=getattr(like, "device", None))
+        return xp.asarray(column, dtype=like.dtype, device=like.device)
 
 
 def by_form(rows: Sequence[Any]) -> list[tuple[slice, list[Any]]]:

@@ -118,7 +118,7 @@ class Problem:
         centred = xp.astype(images, self.like.dtype) - xp.astype(self.dataset.mean, self.like.dtype, copy=False)
         if scale is not None:
             centred = centred * xp.astype(scale, self.like.dtype, copy=False)
-        bias = xp.ones((shape[0], 1), dtype=self.like.dtype, device=getattr(self.like, "device", None))
+        bias = xp.ones((shape[0], 1), dtype=self.like.dtype, device=self.like.device)
         return xp.concat([centred, bias], axis=1)
 
     def draw(self, seed: int, name: str, *index: int, out: np.ndarray | None = None) -> np.ndarray:

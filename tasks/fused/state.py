@@ -41,5 +41,5 @@ def unknown_incumbent(weights: Array) -> State:
     """Return the state of a search before its first evaluation: any finite loss is better."""
     xp, count = array_namespace(weights), weights.shape[0]
     values = {"data_loss": xp.inf, "regularization_loss": 0.0, "accuracy": xp.nan}
-    there = {"dtype": xp.float64, "device": getattr(weights, "device", None)}
+    there = {"dtype": xp.float64, "device": weights.device}
     return {"weights": weights} | {name: xp.full(count, value, **there) for name, value in values.items()}

@@ -75,7 +75,7 @@ class ScaledDescent:
         if not isinstance(problem.model, ScoreLinear):
             return {"weights": weights}
         xp = array_namespace(weights)
-        scale = xp.ones((weights.shape[0], 1), dtype=xp.float64, device=getattr(weights, "device", None))
+        scale = xp.ones((weights.shape[0], 1), dtype=xp.float64, device=weights.device)
         return {"weights": weights, "unscaled": weights, "scale": scale}
 
     @staticmethod

@@ -39,7 +39,7 @@ class Sum:
     """A sum of entries in place, which counts how often Python computes it."""
 
     def __init__(self, like, extra=lambda total: None):
-        xp, device = array_namespace(like), getattr(like, "device", None)
+        xp, device = array_namespace(like), like.device
         self.values = xp.arange(CALLS, dtype=xp.float32, device=device)
         self.total = xp.zeros(1, dtype=xp.float32, device=device)
         self.calls, self.extra = 0, extra
@@ -149,7 +149,7 @@ def test_replayed_steps_are_the_steps_bit_for_bit(cuda, image_dataset, model, op
 
 
 def test_an_entry_is_that_of_its_number(like):
-    xp, device = array_namespace(like), getattr(like, "device", None)
+    xp, device = array_namespace(like), like.device
     values = xp.reshape(xp.arange(6, dtype=xp.float32, device=device), (3, 2))
     for number in range(3):
         there = xp.asarray([number], device=device)

@@ -36,7 +36,7 @@ class MaxPooling:
 
         def to_inputs(slope: Array) -> Array:
             xp = array_namespace(slope)
-            like: Array = {"dtype": slope.dtype, "device": getattr(slope, "device", None)}
+            like: Array = {"dtype": slope.dtype, "device": slope.device}
             by_column = xp.empty(shape_of_columns, **like)
             to_columns(slope, by_column[:, :, :, 0::2, :], by_column[:, :, :, 1::2, :])
             gradient = (xp.empty if (height, width) == shape[2:4] else xp.zeros)(shape, **like)

@@ -43,7 +43,7 @@ class Patches:
 def patches(images: Array, kernel: int) -> Array:
     """Return the patch of every pixel of images ``(K, C, H, W, N)``, and a 1: ``(K, C*k*k + 1, H, W, N)``."""
     xp, (trials, channels, height, width, examples) = array_namespace(images), images.shape
-    like: Array = {"dtype": images.dtype, "device": getattr(images, "device", None)}
+    like: Array = {"dtype": images.dtype, "device": images.device}
     padded = xp.zeros((trials, channels, height + kernel - 1, width + kernel - 1, examples), **like)
     _inside(padded, kernel)[...] = images
     columns = xp.empty((trials, channels * kernel**2 + 1, height, width, examples), **like)
@@ -59,7 +59,7 @@ def sum_of_patches(columns: Array, kernel: int) -> Array:
     """Return the sum over each pixel's entries in patches ``(K, C*k*k, H, W, N)``, ``(K, C, H, W, N)`` (col2im)."""
     xp, (trials, rows, height, width, examples) = array_namespace(columns), columns.shape
     shape = (trials, rows // kernel**2, height + kernel - 1, width + kernel - 1, examples)
-    padded = xp.zeros(shape, dtype=columns.dtype, device=getattr(columns, "device", None))
+    padded = xp.zeros(shape, dtype=columns.dtype, device=columns.device)
     for i in range(kernel):
         for j in range(kernel):
             padded[:, :, i : i + height, j : j + width, :] += columns[:, i * kernel + j :: kernel**2, ...]
