@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 
 class SweepError(Exception):
@@ -27,6 +27,12 @@ def require(condition: object, parameter: str, rule: str, value: object) -> None
     """
     if not condition:
         raise ConfigError(f"{parameter} {rule}, got {value!r}")
+
+
+def require_choice(parameter: str, value: object, choices: Collection[str]) -> None:
+    """Raise a `ConfigError` unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        raise unknown_choice(parameter, value, choices)
 
 
 def unknown_choice(parameter: str, value: object, choices: Iterable[str]) -> ConfigError:

@@ -12,7 +12,7 @@ from pipeline.config.tables import TABLES, wrong_choice
 from pipeline.stopping import Never, Rule
 from tasks.arrays.devices import DEVICES
 from tasks.datasets import DATASETS
-from tasks.errors import ConfigError, require, unknown_choice
+from tasks.errors import ConfigError, require, require_choice, unknown_choice
 from tasks.rows import build, convert, describe_row, field_values, hints_of, parse_row
 from tasks.studies.registry import TASKS
 from tasks.trial import Trial
@@ -107,11 +107,10 @@ class Sweep:
 
     def __post_init__(self) -> None:
         require(self.metric is None or self.metric.strip(), "sweep.metric", "must not be empty", self.metric)
-        if self.mode is not None and self.mode not in MODES:
-            raise unknown_choice("sweep.mode", self.mode, MODES)
+        if self.mode is not None:
+            require_choice("sweep.mode", self.mode, MODES)
         for key in self.over:
-            if key not in (known := trial_keys()):
-                raise unknown_choice("sweep.over", key, known)
+            require_choice("sweep.over", key, trial_keys())
         require(self.job_folders >= 0, "sweep.job_folders", "must be >= 0", self.job_folders)
         require(self.repeats >= 1, "sweep.repeats", "must be >= 1", self.repeats)
         rule = f"must hold {' or '.join(SEEDS)} for sweep.repeats={self.repeats}"
@@ -156,10 +155,9 @@ class Config:
     sweep: Sweep = field(default_factory=Sweep)
 
     def __post_init__(self) -> None:
-        if self.device not in DEVICES:
-            raise unknown_choice("device", self.device, DEVICES)
-        if self.engine is not None and self.engine not in ENGINES:
-            raise unknown_choice("engine", self.engine, ENGINES)
+        require_choice("device", self.device, DEVICES)
+        if self.engine is not None:
+            require_choice("engine", self.engine, ENGINES)
 
 
 NUMBERS = {f.name: f.name for f in dataclasses.fields(Trial) if f.name not in TABLES}
@@ -261,8 +259,7 @@ def _section(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def _known(values: Mapping[str, Any], known: set[str], what: str) -> None:
     for name in values:
-        if name not in known:
-            raise unknown_choice(what, name, known)
+        require_choice(what, name, known)
 
 
 def _fields(section: Any) -> dict[str, Any]:

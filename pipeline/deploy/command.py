@@ -27,7 +27,7 @@ from pipeline.hydra.composer import Composer, plain_values
 from pipeline.hydra.grid import combinations
 from pipeline.hydra.groups import misplaced
 from pipeline.hydra.search_path import CONF
-from tasks.errors import ConfigError, require, unknown_choice
+from tasks.errors import ConfigError, require, require_choice
 
 TARGETS = ("kuberay", "ray")
 """The templates of ``conf/cluster/deploy``."""
@@ -130,8 +130,7 @@ def _composed(target: str, swept: Sequence[str], own: Sequence[str]) -> DictConf
         master = hydra.compose("config", [template], return_hydra_config=True)
         for text in own:
             name = text.partition("=")[0].split(".")[1]
-            if name not in master.deploy:
-                raise unknown_choice("deploy.KEY", name, master.deploy)
+            require_choice("deploy.KEY", name, master.deploy)
         composer = Composer(loader, master)
         job = composer.compose([template, *first, *own], 0)
         varied = [override.key_or_group for override in parsed if override.is_sweep_override()]

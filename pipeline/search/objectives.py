@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.results.criterion import mode_of
-from tasks.errors import ConfigError, require, unknown_choice
+from tasks.errors import ConfigError, require, require_choice
 
 _MODES = {"max": "maximize", "min": "minimize"}
 ACCURACY = ("val/accuracy", "train/accuracy")
@@ -41,8 +41,7 @@ class Objectives:
         require(len(set(names)) == len(names) > 0, "hydra.sweeper.metrics", "must name each metric once", names)
         directions = [] if direction is None else _list_of(direction)
         for one in directions:
-            if one not in _MODES.values():
-                raise unknown_choice("hydra.sweeper.direction", one, _MODES.values())
+            require_choice("hydra.sweeper.direction", one, _MODES.values())
         if direction is not None and len(directions) != len(names):
             raise ConfigError(
                 f"hydra.sweeper.metrics must name as many metrics as hydra.sweeper.direction has directions, got "

@@ -15,7 +15,7 @@ import numpy as np
 from array_api_compat import array_namespace, is_cupy_array, is_numpy_array, is_torch_array, to_device
 
 from tasks.arrays.array import Array
-from tasks.errors import ConfigError, unknown_choice
+from tasks.errors import ConfigError, require_choice
 
 DEVICES = ("cpu", "cuda")
 
@@ -77,8 +77,7 @@ def library_for(device: str) -> Any:
     ConfigError
         If the name is none of `DEVICES`, or no installed library sees a GPU; the message says what was looked for.
     """
-    if device not in DEVICES:
-        raise unknown_choice("device", device, DEVICES)
+    require_choice("device", device, DEVICES)
     if device == "cpu":
         return np
     reasons = []

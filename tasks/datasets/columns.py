@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tasks.datasets.dataset import Dataset, Split, check_scaling, hold_out, make_dataset
-from tasks.errors import ConfigError, DataError, require, unknown_choice
+from tasks.errors import ConfigError, DataError, require, require_choice
 
 MISSING = ("refuse", "drop", "mean", "median")
 """A row with a missing value: an error, dropped, or imputed by the column's mean or median over the training set."""
@@ -56,8 +56,7 @@ VALIDATION = 0.2
 def check_options(options: Options) -> None:
     """Raise a `ConfigError` where an option breaks its rule."""
     check_scaling(options.scaling)
-    if options.missing not in MISSING:
-        raise unknown_choice("dataset.missing", options.missing, MISSING)
+    require_choice("dataset.missing", options.missing, MISSING)
     require(options.split_seed >= 0, "dataset.split_seed", "must be >= 0", options.split_seed)
     rule = "must be a number of rows, or a fraction of them below 1"
     require(options.test > 0 and _is_amount(options.test), "dataset.test", rule, options.test)

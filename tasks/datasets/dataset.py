@@ -12,7 +12,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from tasks.arrays.devices import as_numpy, device_put, pieces
-from tasks.errors import ConfigError, DataError, unknown_choice
+from tasks.errors import ConfigError, DataError, require_choice
 
 SCALINGS = ("none", "standard")
 """How centred features are scaled: not at all, or divided by their standard deviation over the training set."""
@@ -187,8 +187,7 @@ def _read_only(split: Split) -> Split:
 
 def check_scaling(scaling: str) -> None:
     """Raise a `ConfigError` unless ``scaling`` is one of `SCALINGS`."""
-    if scaling not in SCALINGS:
-        raise unknown_choice("dataset.scaling", scaling, SCALINGS)
+    require_choice("dataset.scaling", scaling, SCALINGS)
 
 
 def _standard(images: np.ndarray, mean: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 
 from tasks.arrays.array import Array
 from tasks.arrays.products import layout_of, panel_of_descent
-from tasks.errors import require, unknown_choice
+from tasks.errors import require, require_choice
 from tasks.models.initial import check_initial, spread_but_bias
 from tasks.models.layers import Affine, Layer, Relu, SharedAffine, Tanh
 from tasks.models.network import Network
@@ -38,8 +38,7 @@ class Mlp:
     def __post_init__(self) -> None:
         require(self.hidden, "model.hidden", "must name the width of at least one layer", self.hidden)
         require(all(width >= 1 for width in self.hidden), "model.hidden", "must be widths >= 1", self.hidden)
-        if self.activation not in ACTIVATIONS:
-            raise unknown_choice("model.activation", self.activation, ACTIVATIONS)
+        require_choice("model.activation", self.activation, ACTIVATIONS)
         check_initial(self.initial)
 
     def check(self, image_shape: tuple[int, ...]) -> None:

@@ -12,7 +12,7 @@ from tasks.arrays.array import Array
 from tasks.arrays.devices import HOST, host, in_precision
 from tasks.arrays.random_streams import stream
 from tasks.datasets.dataset import Dataset
-from tasks.errors import require, unknown_choice
+from tasks.errors import require, require_choice
 from tasks.events import Event
 from tasks.fused.batches import Batch
 from tasks.fused.problem import Problem
@@ -62,8 +62,7 @@ class GradientCheck(Study):
     coordinates: int | None = 50
 
     def __post_init__(self) -> None:
-        if self.variable not in VARIABLES:
-            raise unknown_choice("task.variable", self.variable, VARIABLES)
+        require_choice("task.variable", self.variable, VARIABLES)
         require_examples(self.examples)
         require(self.h is None or self.h > 0, "task.h", "must be > 0, or null", self.h)
         require(self.scale is None or self.scale > 0, "task.scale", "must be > 0, or null", self.scale)

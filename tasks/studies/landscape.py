@@ -14,7 +14,7 @@ from array_api_compat import array_namespace
 from tasks.arrays.array import Array
 from tasks.arrays.devices import as_numpy, in_precision
 from tasks.datasets.dataset import Dataset
-from tasks.errors import require, unknown_choice
+from tasks.errors import require, require_choice
 from tasks.events import Checkpoint, Curve, Event, Outcome, Result
 from tasks.fused.batches import Batch
 from tasks.fused.parallel import total
@@ -79,10 +79,8 @@ class Landscape(Study):
         require(self.extent is None or self.extent > 0, "task.extent", "must be > 0, or null", self.extent)
         require(self.resolution >= 2, "task.resolution", "must be >= 2", self.resolution)
         require_examples(self.examples)
-        if self.around not in AROUND:
-            raise unknown_choice("task.around", self.around, AROUND)
-        if self.directions not in DIRECTIONS:
-            raise unknown_choice("task.directions", self.directions, DIRECTIONS)
+        require_choice("task.around", self.around, AROUND)
+        require_choice("task.directions", self.directions, DIRECTIONS)
         require_scale("task.weights_scale", self.weights_scale, zero=True)
         require_scale("task.direction_scale", self.direction_scale)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from tasks.errors import unknown_choice
+from tasks.errors import require_choice
 
 SCHEMES = ("forward", "centred")
 
@@ -30,8 +30,7 @@ def numerical_gradient(
     >>> numerical_gradient(lambda x: float(x @ x), np.array([1.0, -2.0])).round(6)
     array([ 2., -4.])
     """
-    if scheme not in SCHEMES:
-        raise unknown_choice("scheme", scheme, SCHEMES)
+    require_choice("scheme", scheme, SCHEMES)
     gradient = np.full(point.shape, np.nan)
     here = objective(point) if scheme == "forward" else 0.0
     for index in np.ndindex(point.shape) if coordinates is None else coordinates:
