@@ -44,8 +44,8 @@ class Sizes:
     of the largest evaluation's are computed at once, ``block`` on each of ``threads``.
 
     A search draws ``candidates`` at once, in whole panels of at most ``aligned``, for each of the group's ``seeds``;
-    those of a local search have ``score_bytes`` of scores. ``on_device`` says that all that a host computes in parts,
-    which stay in cache, is computed at once.
+    those of a local search have ``score_bytes`` of scores. ``in_score_space`` says that a search is. ``on_device`` says
+    that all that a host computes in parts, which stay in cache, is computed at once.
     """
 
     weights: int
@@ -65,6 +65,7 @@ class Sizes:
     aligned: int
     seeds: int
     score_bytes: int
+    in_score_space: bool
     on_device: bool
 
     @property
@@ -101,7 +102,7 @@ class Sizes:
         shapes = list(model.shapes(*given).values())
         inputs, train = math.prod(dataset.image_shape) + 1, len(dataset.train)
         step = trial.batch_size or train
-        blocked = isinstance(model, ScoreLinear) and step == train
+        in_score_space = isinstance(model, ScoreLinear) and step == train
         return cls(
             weights=_FLOAT * sum(map(math.prod, shapes)),
             rows=_FLOAT * sum(rows for rows, _ in shapes),
@@ -117,10 +118,11 @@ class Sizes:
             block=block,
             threads=threads,
             # In a search that is not in score space, the host draws and evaluates one candidate at a time.
-            candidates=blocks.candidates if on_device or blocked else 1,
+            candidates=blocks.candidates if on_device or in_score_space else 1,
             aligned=1 if on_device else most_aligned(len(dataset.classes), train % block or block, inputs),
             seeds=seeds,
             score_bytes=blocks.score_bytes,
+            in_score_space=in_score_space,
             on_device=on_device,
         )
 

@@ -17,7 +17,6 @@ from tasks.strategies.search import (
     bytes_of_draws,
     bytes_of_search,
     in_score_space,
-    is_in_score_space,
     stretch,
 )
 
@@ -58,16 +57,16 @@ class LocalSearch:
         """Return how many steps to do at a time."""
         return stretch(problem)
 
-    def bytes_per_trial(self, trial: Trial, sizes: Sizes) -> int:
+    def bytes_per_trial(self, trial: Trial, sizes: Sizes) -> int:  # noqa: ARG002
         """Return the bytes of a search and, in score space, those of all examples' scores."""
-        return bytes_of_search(sizes) + (5 * sizes.scores * sizes.train if is_in_score_space(trial, sizes) else 0)
+        return bytes_of_search(sizes) + (5 * sizes.scores * sizes.train if sizes.in_score_space else 0)
 
-    def fixed_bytes(self, trial: Trial, sizes: Sizes) -> int:
+    def fixed_bytes(self, trial: Trial, sizes: Sizes) -> int:  # noqa: ARG002
         """Return the bytes of a block of steps in score space: draws, and what they add to the scores of all examples.
 
         Each seed has whole panels of steps, however many seeds there are and however large the scores.
         """
-        if not is_in_score_space(trial, sizes):
+        if not sizes.in_score_space:
             return bytes_of_draws(sizes)
         of_step = sizes.scores * sizes.train
         block = 8 * sizes.candidates * sizes.weights + 3 * min(sizes.candidates * of_step, sizes.score_bytes)

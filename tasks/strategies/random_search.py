@@ -17,7 +17,6 @@ from tasks.strategies.search import (
     bytes_of_draws,
     bytes_of_search,
     in_score_space,
-    is_in_score_space,
     stretch,
 )
 
@@ -60,18 +59,18 @@ class RandomSearch:
         """Return how many steps to do at a time."""
         return stretch(problem)
 
-    def bytes_per_trial(self, trial: Trial, sizes: Sizes) -> int:
+    def bytes_per_trial(self, trial: Trial, sizes: Sizes) -> int:  # noqa: ARG002
         """Return the bytes of a search and, in score space, those of whole panels of candidates or of improvements."""
-        if not is_in_score_space(trial, sizes):
+        if not sizes.in_score_space:
             return bytes_of_search(sizes)
         return bytes_of_search(sizes) + max(3 * sizes.aligned, 2 * _IMPROVEMENTS) * sizes.weights
 
-    def fixed_bytes(self, trial: Trial, sizes: Sizes) -> int:
+    def fixed_bytes(self, trial: Trial, sizes: Sizes) -> int:  # noqa: ARG002
         """Return the bytes of a block of candidates in score space: draws, candidates and scores.
 
         Each seed has whole panels of draws, however many seeds there are.
         """
-        if not is_in_score_space(trial, sizes):
+        if not sizes.in_score_space:
             return bytes_of_draws(sizes)
         block = sizes.candidates * (8 * sizes.weights + 5 * sizes.scores * sizes.seen)
         return block + sizes.seeds * sizes.aligned * (3 * sizes.weights + sizes.scores * sizes.seen)

@@ -16,7 +16,6 @@ from tasks.weight_space.perturbations import perturbations
 
 if TYPE_CHECKING:
     from tasks.memory import Sizes
-    from tasks.trial import Trial
 
 STRETCH = 100
 """The least number of steps of a call of `advance`, whose own cost then does not count."""
@@ -25,11 +24,6 @@ STRETCH = 100
 def in_score_space(problem: Problem) -> bool:
     """Return whether a search is in score space: scores are linear, and every step sees all examples."""
     return isinstance(problem.model, ScoreLinear) and sees_all(problem)
-
-
-def is_in_score_space(trial: Trial, sizes: Sizes) -> bool:
-    """Return whether the search of a trial is in score space, as `in_score_space` does, before there is a problem."""
-    return isinstance(trial.model, ScoreLinear) and sizes.examples_a_step == sizes.train
 
 
 def sees_all(problem: Problem) -> bool:
