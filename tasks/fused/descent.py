@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 import numpy as np
@@ -15,7 +15,7 @@ from tasks.arrays.replay import Replay
 from tasks.fused.parallel import total
 from tasks.fused.problem import Problem
 from tasks.fused.state import MEASURES, State
-from tasks.models.model import Arrangement, ScoreLinear
+from tasks.models.model import Arrangement, GradientPart, ScoreLinear
 
 if TYPE_CHECKING:
     from tasks.memory import Sizes
@@ -96,12 +96,15 @@ class RowRange(NamedTuple):
     stop: int
 
 
-def cache_sized_rows(problem: Problem, arrangement: Arrangement, matrix: int, place: slice) -> Iterator[RowRange]:
-    """Yield the rows of a slice of a matrix, a few at a time, without the padding after the last trial's."""
-    columns = list(problem.shapes.values())[matrix][1]
-    stop = min(place.stop, int(arrangement.layouts[matrix].places.max()) + 1)
-    for piece in problem.cache_sized_slices(stop - place.start, columns):
-        yield RowRange(matrix, place.start + piece.start, place.start + piece.stop)
+def cache_sized_rows(
+    problem: Problem, arrangement: Arrangement, parts: Iterable[GradientPart]
+) -> Iterator[tuple[RowRange, Array]]:
+    """Yield a few rows of a part at a time and their gradient, without the padding after the last trial's."""
+    columns = [columns for _, columns in problem.shapes.values()]
+    for matrix, place, gradient in parts:
+        stop = min(place.stop, int(arrangement.layouts[matrix].places.max()) + 1)
+        for piece in problem.cache_sized_slices(stop - place.start, columns[matrix]):
+            yield RowRange(matrix, place.start + piece.start, place.start + piece.stop), gradient[piece, :]
 
 
 def sums_per_trial(arrangement: Arrangement, values: Mapping[RowRange, Sequence[Array]]) -> list[Array]:

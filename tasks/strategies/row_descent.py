@@ -76,16 +76,14 @@ class RowDescent:
         batch, step = self._batch(number), step_at(self._steps.start, number, self._problem.like)
         data_loss, accuracy, parts = self._problem.data_loss_and_parts(self._arrangement, self._now["weights"], batch)
         measures: dict[RowRange, Sequence[Array]] = {}
-        for matrix, place, gradient in parts:
-            for rows in cache_sized_rows(self._problem, self._arrangement, matrix, place):
-                of_rows = gradient[rows.start - place.start : rows.stop - place.start, :]
-                rates = entry(self._rates[matrix], number)[rows.start : rows.stop, :]
-                measures[rows] = self._update_of(rows).apply(self._now, of_rows, rates, step, norms=norms)
+        for rows, gradient in cache_sized_rows(self._problem, self._arrangement, parts):
+            rates = entry(self._rates[rows.matrix], number)[rows.start : rows.stop, :]
+            measures[rows] = self._update_of(rows).apply(self._now, gradient, rates, step, norms=norms)
         penalty, *squares = sums_per_trial(self._arrangement, measures)
         if not norms:
             return (data_loss, penalty, accuracy), ()
-        gradient, update, weights = (array_namespace(square).sqrt(square) for square in squares)
-        return (data_loss, penalty, accuracy), (gradient, update / weights)
+        of_gradient, update, weights = (array_namespace(square).sqrt(square) for square in squares)
+        return (data_loss, penalty, accuracy), (of_gradient, update / weights)
 
     def _update_of(self, rows: RowRange) -> _RowUpdate:
         if rows not in self._updates:

@@ -111,10 +111,8 @@ class ScaledDescent:
             factor=entry(self._factors, number),
         )
         sums: dict[RowRange, Sequence[Array]] = {}
-        for matrix, place, update in updates:
-            for rows in cache_sized_rows(self._problem, self._arrangement, matrix, place):
-                of_rows = update[rows.start - place.start : rows.stop - place.start, :]
-                sums[rows] = self._update(self._objective_of(rows), of_rows, number, norms=norms)
+        for rows, update in cache_sized_rows(self._problem, self._arrangement, updates):
+            sums[rows] = self._update(self._objective_of(rows), update, number, norms=norms)
         penalty, *squares = sums_per_trial(self._arrangement, sums)
         measures = (data_loss, scale[:, 0, 0] ** 2 * penalty, accuracy)  # a scale other than 1 occurs with L2 only
         if not norms:
