@@ -103,12 +103,11 @@ class GradientDescent:
             if wanted:
                 norms.append(norms_of_step)
                 recorded.append(number)
-        measured = dict(zip(MEASURES, _columns(measures), strict=True))
-        for name in ("gradient_norm", "update_ratio"):
-            measured[name] = np.full((stop - start, len(problem.trials)), np.nan)
-        for name, column in zip(("gradient_norm", "update_ratio"), _columns(norms), strict=False):
-            measured[name][recorded] = column
-        return descent.state(), measured
+        of_norms = np.full((2, len(steps), len(problem.trials)), np.nan)
+        if recorded:
+            of_norms[:, recorded] = _columns(norms)
+        columns = [*_columns(measures), *of_norms]
+        return descent.state(), dict(zip((*MEASURES, "gradient_norm", "update_ratio"), columns, strict=True))
 
 
 def _descent(trial: Trial) -> type[Descent]:
