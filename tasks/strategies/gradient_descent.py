@@ -13,13 +13,13 @@ from tasks.arrays.array import Array
 from tasks.arrays.devices import host
 from tasks.arrays.stacking import form
 from tasks.datasets.dataset import Dataset
-from tasks.errors import require
 from tasks.fused.descent import Descent, Replayed
 from tasks.fused.problem import CACHED_BYTES, Problem
 from tasks.fused.state import MEASURES, Measured, State
 from tasks.strategies.plain_descent import PlainDescent
 from tasks.strategies.row_descent import RowDescent
 from tasks.strategies.scaled_descent import ScaledDescent
+from tasks.strategies.strategy import check_initial_scale, initial_weights
 
 if TYPE_CHECKING:
     from tasks.memory import Sizes
@@ -45,8 +45,7 @@ class GradientDescent:
     initial_scale: float | None = None
 
     def __post_init__(self) -> None:
-        scale = self.initial_scale
-        require(scale is None or scale >= 0, "strategy.initial_scale", "must be >= 0, or null", scale)
+        check_initial_scale(self.initial_scale)
 
     def unused(self) -> frozenset[str]:
         """Return nothing: gradient descent uses every field."""
@@ -81,8 +80,7 @@ class GradientDescent:
 
     def init(self, problem: Problem) -> State:
         """Return the initial weights and the optimiser's state."""
-        weights = problem.initial_weights([_scale(trial) for trial in problem.trials])
-        return _descent(problem.trials[0]).init(problem, weights)
+        return _descent(problem.trials[0]).init(problem, initial_weights(problem, usual=_INITIAL_SCALE))
 
     def advance(self, problem: Problem, state: State, start: int, stop: int) -> tuple[State, Measured]:
         """Do steps ``start + 1`` to ``stop``.
@@ -128,9 +126,3 @@ def _most_steps(trial: Trial, sizes: Sizes) -> int:
 def _columns(measured: Sequence[Sequence[Array]]) -> list[np.ndarray]:
     """Return the measures of the steps as arrays ``(S, K)``, with one copy from a device for each."""
     return [host(array_namespace(*column).stack(column)) for column in zip(*measured, strict=True)]
-
-
-def _scale(trial: Trial) -> float:
-    assert isinstance(trial.strategy, GradientDescent)
-    scale = trial.strategy.initial_scale
-    return trial.model.initial_scale(_INITIAL_SCALE) if scale is None else scale

@@ -17,6 +17,7 @@ from tasks.datasets.dataset import Dataset
 from tasks.errors import require
 from tasks.fused.problem import Problem
 from tasks.fused.state import MEASURES, Measured, State
+from tasks.strategies.strategy import check_initial_scale, initial_weights
 
 if TYPE_CHECKING:
     from tasks.memory import Sizes
@@ -48,8 +49,7 @@ class Lbfgs:
 
     def __post_init__(self) -> None:
         require(self.history >= 1, "strategy.history", "must be >= 1", self.history)
-        scale = self.initial_scale
-        require(scale is None or scale >= 0, "strategy.initial_scale", "must be >= 0, or null", scale)
+        check_initial_scale(self.initial_scale)
 
     def unused(self) -> frozenset[str]:
         """Return the fields of a descent by an update rule."""
@@ -88,12 +88,8 @@ class Lbfgs:
 
     def init(self, problem: Problem) -> State:
         """Return the state before the first evaluation; it keeps the initial weights of every trial."""
-        weights = problem.initial_weights([_lbfgs_of(trial).scale(trial) for trial in problem.trials])
+        weights = initial_weights(problem, usual=_INITIAL_SCALE)
         return {"weights": weights, "initial_weights": weights}
-
-    def scale(self, trial: Trial) -> float:
-        """Return the factor on the model's draw."""
-        return trial.model.initial_scale(_INITIAL_SCALE) if self.initial_scale is None else self.initial_scale
 
     def advance(self, problem: Problem, state: State, start: int, stop: int) -> tuple[State, Measured]:
         """Run every trial to its evaluation ``stop``; its weights are the best ones evaluated.

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tasks.datasets.dataset import Dataset
-from tasks.errors import require
 from tasks.fused.problem import Problem
 from tasks.fused.state import Measured, State, unknown_incumbent
 from tasks.models.model import ScoreLinear
@@ -19,6 +18,7 @@ from tasks.strategies.search import (
     in_score_space,
     stretch,
 )
+from tasks.strategies.strategy import check_initial_scale, initial_weights
 
 if TYPE_CHECKING:
     from tasks.memory import Sizes
@@ -39,8 +39,7 @@ class LocalSearch:
     initial_scale: float | None = None
 
     def __post_init__(self) -> None:
-        scale = self.initial_scale
-        require(scale is None or scale >= 0, "strategy.initial_scale", "must be >= 0, or null", scale)
+        check_initial_scale(self.initial_scale)
 
     def unused(self) -> frozenset[str]:
         """Return the fields of a descent."""
@@ -74,7 +73,7 @@ class LocalSearch:
 
     def init(self, problem: Problem) -> State:
         """Return the initial weights, not yet evaluated."""
-        state = unknown_incumbent(problem.initial_weights([_scale(trial) for trial in problem.trials]))
+        state = unknown_incumbent(initial_weights(problem, usual=_INITIAL_SCALE))
         return score_space.init(problem, state) if in_score_space(problem) else state
 
     def advance(self, problem: Problem, state: State, start: int, stop: int) -> tuple[State, Measured]:
@@ -85,9 +84,3 @@ class LocalSearch:
         return advance_one_by_one(
             problem, state, start, stop, lambda weights, unit, step: weights + rates[step - start - 1, ...] * unit
         )
-
-
-def _scale(trial: Trial) -> float:
-    assert isinstance(trial.strategy, LocalSearch)
-    scale = trial.strategy.initial_scale
-    return trial.model.initial_scale(_INITIAL_SCALE) if scale is None else scale

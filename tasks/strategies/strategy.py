@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from tasks.arrays.array import Array
 from tasks.datasets.dataset import Dataset
+from tasks.errors import require
 from tasks.fused.problem import Problem
 from tasks.fused.state import Measured, State
 
@@ -45,3 +47,18 @@ class Strategy(Protocol):
         ``regularization_loss`` and ``accuracy`` on the examples of the step: of the weights before the update
         for gradient descent, of the best weights so far for a search, of those of the evaluation for L-BFGS.
         """
+
+
+def initial_weights(problem: Problem, *, usual: float) -> Array:
+    """Return the weights that a strategy starts from, each trial's ``initial_scale`` times its draw, ``(K, P)``.
+
+    The scale None is the model's default, where ``usual`` is the strategy's own.
+    """
+    strategies: list[Any] = [trial.strategy for trial in problem.trials]  # rows of one class
+    default = problem.model.initial_scale(usual)
+    return problem.initial_weights([default if s.initial_scale is None else s.initial_scale for s in strategies])
+
+
+def check_initial_scale(scale: float | None) -> None:
+    """Raise a `ConfigError` for a scale of the initial weights below 0."""
+    require(scale is None or scale >= 0, "strategy.initial_scale", "must be >= 0, or null", scale)
