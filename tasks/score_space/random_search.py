@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
@@ -41,8 +41,7 @@ def advance(
     return _with_accuracy(problem, state, improvements)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Candidates:
+class _Candidates(NamedTuple):
     """Candidates ``(K, M, P)`` of every trial, and their losses on all examples ``(K, M)``, on the device."""
 
     candidates: Array
@@ -55,8 +54,7 @@ class _Candidates:
         if len(blocks) == 1:
             return blocks[0]
         xp = array_namespace(blocks[0].candidates)
-        names = [field.name for field in dataclasses.fields(cls)]
-        return cls(**{name: xp.concat([getattr(block, name) for block in blocks], axis=1) for name in names})
+        return cls(*(xp.concat(column, axis=1) for column in zip(*blocks, strict=True)))
 
 
 def _try_block(problem: Problem, scales: Array, numbers: range, unit: Perturbations) -> _Candidates:
