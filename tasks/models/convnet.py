@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +27,7 @@ from tasks.models.layers import (
     Unflattening,
 )
 from tasks.models.model import Arrangement
-from tasks.models.network import Network
+from tasks.models.network import Network, connected_shapes
 from tasks.models.one_by_one import OneByOne
 
 # The numbers of a block's patches: with half or twice as many, a step on CIFAR-10 takes longer.
@@ -72,10 +73,7 @@ class ConvNet:
             f"convolution{number}": (after, before * self.kernel**2 + 1)
             for number, (before, after) in enumerate(itertools.pairwise(depths), start=1)
         }
-        widths = [int(np.prod(self._blocks(image_shape)[-1])), *self.hidden, classes]
-        names = [*(f"hidden{number}" for number in range(1, len(self.hidden) + 1)), "scores"]
-        connected = zip(names, itertools.pairwise(widths), strict=True)
-        return shapes | {name: (after, before + 1) for name, (before, after) in connected}
+        return shapes | connected_shapes(math.prod(self._blocks(image_shape)[-1]), self.hidden, classes)
 
     def spreads(self, image_shape: tuple[int, ...], classes: int) -> Mapping[str, np.ndarray]:
         """Return the standard deviation of the first draw of every matrix's columns, ``(1, D)``, 0 for the bias."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from tasks.arrays.products import layout_of, panel_of_descent
 from tasks.errors import require, require_choice
 from tasks.models.initial import check_initial, spread_but_bias
 from tasks.models.layers import Affine, Layer, Relu, SharedAffine, Tanh
-from tasks.models.network import Network
+from tasks.models.network import Network, connected_shapes
 
 # The numbers of a part of a gradient. Smaller parts slow the product, larger ones the update: for 48 nets with 100
 # hidden units on CIFAR-10 a step is fastest with parts of 192 to 384 rows of 3073, and a tenth slower without parts.
@@ -46,11 +45,7 @@ class Mlp:
 
     def shapes(self, image_shape: tuple[int, ...], classes: int) -> Mapping[str, tuple[int, int]]:
         """Return the shapes ``hidden1 (H_1, D)``, ``hidden2 (H_2, H_1 + 1)``, ..., ``scores (C, H + 1)``."""
-        widths = [math.prod(image_shape), *self.hidden, classes]
-        names = [*(f"hidden{number}" for number in range(1, len(self.hidden) + 1)), "scores"]
-        return {
-            name: (after, before + 1) for name, (before, after) in zip(names, itertools.pairwise(widths), strict=True)
-        }
+        return connected_shapes(math.prod(image_shape), self.hidden, classes)
 
     def spreads(self, image_shape: tuple[int, ...], classes: int) -> Mapping[str, np.ndarray]:
         """Return the standard deviation of the first draw of every matrix's columns, ``(1, D)``, 0 for the bias."""

@@ -120,3 +120,10 @@ class Network:
             yield passes[number], slope
             slope = by_inputs
         yield passes[first], slope  # the layers before it have no weights: no gradient by its inputs is needed
+
+
+def connected_shapes(inputs: int, hidden: Sequence[int], classes: int) -> dict[str, tuple[int, int]]:
+    """Return the shape ``(R, D)`` of each fully connected layer's matrix, with its bias, by the layer's name."""
+    names = [*(f"hidden{number}" for number in range(1, len(hidden) + 1)), "scores"]
+    widths = itertools.pairwise([inputs, *hidden, classes])
+    return {name: (after, before + 1) for name, (before, after) in zip(names, widths, strict=True)}
