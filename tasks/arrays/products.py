@@ -57,7 +57,7 @@ class RowLayout:
             rows[self.places] = units
             return rows
         rows = array_namespace(units).reshape(units, (self.places.size, units.shape[2]))
-        return _pad_rows(rows, self.height - self.places.size)
+        return _padded(rows, self.height - self.places.size, axis=0)
 
     def owners(self) -> np.ndarray:
         """Return the number of the unit that each row belongs to, ``(height,)``; 0 for padding."""
@@ -98,14 +98,11 @@ def scores_of_blocks(blocks: Array, features: Array) -> Array:
 
     A row's bits depend on its place in its block, modulo the rows of a panel, and not on the rows after it.
     """
-    count, rows, inner = blocks.shape
+    count, rows, _ = blocks.shape
     panel = _panel_of_scores(blocks, *features.shape)
     padding = -rows % panel.rows if panel else 0
-    if padding:
-        xp = array_namespace(blocks)
-        blocks = xp.concat([blocks, _zeros((count, padding, inner), blocks)], axis=1)
     layout = layout_of(count, rows + padding, panel)
-    return layout.units(product(layout.rows(blocks), features.T))[:, :rows, :]
+    return layout.units(product(layout.rows(_padded(blocks, padding, axis=1)), features.T))[:, :rows, :]
 
 
 def alignment(rows: int, dtype: str, examples: int, features: int) -> int:
@@ -247,9 +244,9 @@ def _run(height: int, rows: np.ndarray, factor: np.ndarray) -> int:
     )
 
 
-def _pad_rows(rows: Array, padding: int) -> Array:
-    return array_namespace(rows).concat([rows, _zeros((padding, rows.shape[1]), rows)], axis=0) if padding else rows
-
-
-def _zeros(shape: tuple[int, ...], like: Array) -> Array:
-    return array_namespace(like).zeros(shape, dtype=like.dtype, device=like.device)
+def _padded(array: Array, count: int, *, axis: int) -> Array:
+    """Return an array with ``count`` zeros after its last entries along an axis."""
+    if not count:
+        return array
+    xp, shape = array_namespace(array), (*array.shape[:axis], count, *array.shape[axis + 1 :])
+    return xp.concat([array, xp.zeros(shape, dtype=array.dtype, device=array.device)], axis=axis)
