@@ -33,7 +33,9 @@ class Curves:
 
         If these are the ``final`` steps, the last one ends in a point.
         """
-        values_since = {name: np.concatenate([*self._since(name), values]) for name, values in measured.items()}
+        values_since = {
+            name: np.concatenate([self._pending.get(name, values[:0]), values]) for name, values in measured.items()
+        }
         count = len(next(iter(values_since.values())))
         stop = start + len(next(iter(measured.values())))
         first = stop - count
@@ -50,9 +52,6 @@ class Curves:
     def keep(self, trials: Sequence[int]) -> None:
         """Go on with some of the trials."""
         self._pending = {name: values[:, trials] for name, values in self._pending.items()}
-
-    def _since(self, name: str) -> list[np.ndarray]:
-        return [self._pending[name]] if name in self._pending else []
 
 
 def _mean(values: np.ndarray) -> np.ndarray:
