@@ -102,7 +102,7 @@ def tabular(
     classes, numbers = numbered(labels)
     rows = _rows(title, parts, kept, options)
     split = {part: Split(images=features[place], labels=numbers[place]) for part, place in rows.items()}
-    train, validation = split["train"], split.get("val")
+    train, validation, test = split["train"], split.get("val"), split["test"]
     if validation is None:
         asked = VALIDATION if options.validation is None else options.validation
         train, validation = hold_out(train, _amount(asked, len(train)))
@@ -110,9 +110,7 @@ def tabular(
         raise ConfigError(f"dataset.validation must be null for data that have their own, got {options.validation}")
     if options.missing in {"mean", "median"}:
         fill = _fill_values(title, list(columns), train.images, options.missing)
-        train, validation, test = (_imputed(part, fill) for part in (train, validation, split["test"]))
-    else:
-        test = split["test"]
+        train, validation, test = (_imputed(part, fill) for part in (train, validation, test))
     return make_dataset(
         name=name,
         train=train,

@@ -115,10 +115,7 @@ def make_dataset(
         if split.images.dtype != train.images.dtype:
             found = f"{split.images.dtype} and {train.images.dtype}"
             raise DataError(f"{name} {part}: images must be of the type of those of train, got {found}")
-    if isinstance(validation, Split):
-        kept, validating = train, validation
-    else:
-        kept, validating = hold_out(train, validation)
+    kept, validating = (train, validation) if isinstance(validation, Split) else hold_out(train, validation)
     kept, validating, test = map(_read_only, (kept, validating, test))
     mean = kept.images.mean(axis=0, dtype=np.float64)
     return Dataset(
