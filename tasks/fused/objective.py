@@ -10,6 +10,7 @@ from array_api_compat import array_namespace
 
 from tasks.arrays.array import Array
 from tasks.arrays.stacking import by_form, by_value, per_trial, stack
+from tasks.fused.parallel import total
 from tasks.losses import Loss
 from tasks.regularizers import Regularizer
 
@@ -54,8 +55,7 @@ class Objective:
     def regularization_loss(self, matrices: Sequence[Array]) -> Array:
         """Return ``regularization * R(W)``, ``(K,)``, of the matrices of weights, ``(K, R_i, D_i)`` each."""
         xp = array_namespace(*matrices)
-        rows = [xp.sum(self.penalties(matrix), axis=-1) for matrix in matrices]
-        return self.regularization * sum(rows[1:], start=rows[0])
+        return self.regularization * total([xp.sum(self.penalties(matrix), axis=-1) for matrix in matrices])
 
     def penalties(self, rows: Array) -> Array:
         """Return ``R`` of every row of weights, ``(K, *rows, D)`` as ``(K, *rows)``."""
