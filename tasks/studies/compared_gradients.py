@@ -106,7 +106,6 @@ def verdict(h: float, layers: Mapping[str, Compared]) -> Result:
     if len(layers) > 1:
         for name, layer in layers.items():
             metrics[f"gradient_check/{name}/largest_relative_error"] = layer.largest_error()
-        for name, layer in layers.items():
             arrays[_COORDINATES + name] = layer.places.reshape(2, -1).T
         numbers = np.repeat(np.arange(len(layers)), [layer.errors.size for layer in layers.values()])
         arrays["worst_layer"] = numbers[order]
