@@ -53,8 +53,11 @@ def message_of(error: BaseException) -> str:
     if isinstance(error, SweepError) or any(name and name in text for name in named):
         return text
     for name, override in zip(named, overrides, strict=True):
+        value = override.partition("=")[2]
         if name in _UNCHECKED and isinstance(error, AssertionError | TypeError | InstantiationException):
-            return f"{name} {_UNCHECKED[name]}, got {override.partition('=')[2]}"
+            return f"{name} {_UNCHECKED[name]}, got {value}"
+        if text.startswith("Config group override must be") and value not in TABLES.get(name, [value]):
+            return str(wrong_choice(name, value, TABLES[name]))
     return f"{text} (the overrides were: {' '.join(map(repr, overrides))})"
 
 

@@ -33,7 +33,7 @@ BAD = {
     ("+note=1",): "got 'note'",
     ("loss=sfm",): f"loss must be one of {LOSS_NAMES}, got 'sfm' (did you mean 'svm'?)",
     ("loss={a: 1}",): f"loss must be one of {LOSS_NAMES}",
-    ("loss=3",): "loss=3",
+    ("loss=3", "seed=0"): f"loss must be one of {LOSS_NAMES}, got '3'",
     ("+loss._target_=os.system",): "a key of loss must be one of margin, got '_target_'",
     ("sweep.resume=true",): "sweep.resume must be false without --multirun",
     ("trial.timeout=-1",): "trial.timeout must be > 0, or null, got -1.0",
