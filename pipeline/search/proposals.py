@@ -145,8 +145,8 @@ class Proposals:
         self._records[number] = dataclasses.replace(
             self._records[number], outcome=end.outcome.value, values=tuple(values) if finite else ()
         )
-        complete = any(one.outcome == Outcome.COMPLETE.value for one in self._records)
-        if complete and self.search.learns and self.ended == self.before_learning < self.total:
+        learns_now = self.search.learns and self.ended == self.before_learning < self.total
+        if learns_now and any(one.outcome == Outcome.COMPLETE.value for one in self._records):
             self._objectives.require_measured(self._measured)
         if end.outcome is Outcome.FAILED:
             self.failed += 1
