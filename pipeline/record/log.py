@@ -31,7 +31,7 @@ from pipeline.record import protocol
 LOG_NAMES = "record-*.log"
 """The pattern of the names of log files."""
 
-_MAGIC = b"descent-sweeps log 4\n"
+_MAGIC = b"descent-sweeps log 5\n"
 _LENGTH = struct.Struct(">Q")
 _CHECKSUM = hashlib.sha256().digest_size
 _HEAD = _LENGTH.size + _CHECKSUM
@@ -222,103 +222,94 @@ _TYPES: Mapping[str, Any] = {
 }
 """The types that an entry may hold, by name: those of `pipeline.reports` and of the modules above."""
 
+_KIND = "\0"
+"""The key of an object's kind: the keys of a mapping may be any names, such as those of a user's metrics."""
+
 
 class Codec:
-    """Encodes the entries of one log, or decodes them, in order.
+    """Encodes pairs of values, such as the entries of a log with their times, or decodes them, in order.
 
-    The first entry that has a trial holds it in full, later ones its key. Passwords are removed from addresses, and
-    what is not part of a trial from its config.
+    A value holds records, arrays and plain data. The first that has a trial holds it in full, later ones its key.
+    Passwords are removed from addresses, and what is not part of a trial from its config. Sequences become tuples.
     """
 
     def __init__(self) -> None:
         self._trials: dict[str, PlannedTrial] = {}
+        self._blobs: list[bytes] = []  # the arrays of the pair that is being encoded
+        self._to_read = io.BytesIO()  # those of the pair that is being decoded
+        self._encoder = json.JSONEncoder(separators=(",", ":"), default=self._encoded)
 
-    def encode(self, time: int, entry: Any) -> bytes:
-        """Return an entry and its time as a line of JSON, followed by the bytes of its arrays."""
-        blobs: list[bytes] = []
-        text = json.dumps(self._encoded((time, entry), blobs), separators=(",", ":"))
-        return b"".join([text.encode(), b"\n", *blobs])
+    def encode(self, *pair: Any) -> bytes:
+        """Return two values as a line of JSON, followed by the bytes of their arrays."""
+        self._blobs = []
+        text = self._encoder.encode(pair)
+        return b"".join([text.encode(), b"\n", *self._blobs])
 
-    def decode(self, content: bytes) -> tuple[int, Any]:
-        """Return the time and the entry that `encode` made into ``content``.
+    def decode(self, content: bytes) -> tuple[Any, Any]:
+        """Return the two values that `encode` made into ``content``.
 
         Raises
         ------
         DamagedError
-            If ``content`` is not such a pair. Decoding never runs code from the file.
+            If ``content`` is no such pair. Decoding never runs code from the file.
         """
         text, _, blobs = content.partition(b"\n")
+        self._to_read = io.BytesIO(blobs)
         try:
-            time, entry = self._decoded(json.loads(text), io.BytesIO(blobs))
+            first, second = _tuples(json.loads(text, object_hook=self._decoded))
         except Exception as error:  # noqa: BLE001  # values that do not fit raise errors of any kind
             raise DamagedError(f"an entry must be one of a record's log, got {content[:60]!r}: {error}") from None
-        return time, entry
+        return first, second
 
-    def _encoded(self, value: Any, blobs: list[bytes]) -> Any:
-        if value is None or isinstance(value, bool | int | float | str):
-            return value
-        if isinstance(value, Mapping):
-            return {"map": [[key, self._encoded(one, blobs)] for key, one in value.items()]}
-        if isinstance(value, list | tuple):
-            return [self._encoded(one, blobs) for one in value]
-        if isinstance(value, PlannedTrial):
-            return {"trial": value.key if value.key in self._trials else self._encoded_trial(value)}
-        if isinstance(value, enum.Enum):
-            return {"is": type(value).__name__, "value": value.value}
-        return self._blob(value, blobs) or self._record(value, blobs)
-
-    def _blob(self, value: Any, blobs: list[bytes]) -> dict[str, Any] | None:
-        if isinstance(value, bytes):
-            blobs.append(value)
-            return {"bytes": len(value)}
-        if isinstance(value, np.ndarray | np.generic):
-            array = np.asarray(value)
-            blobs.append(array.tobytes())
-            return {"array": [array.dtype.str, *array.shape]}
-        return None
-
-    def _record(self, value: Any, blobs: list[bytes]) -> dict[str, Any]:
+    def _encoded(self, value: Any) -> dict[str, Any]:
+        """Return what JSON lacks as an object that holds its `_KIND`."""
+        match value:
+            case PlannedTrial(key=key) if key in self._trials:
+                return {_KIND: "trial", "of": key}
+            case enum.Enum():
+                return {_KIND: type(value).__name__, "value": value.value}
+            case bytes():
+                self._blobs.append(value)
+                return {_KIND: "bytes", "of": len(value)}
+            case np.ndarray() | np.generic():
+                array = np.asarray(value)
+                self._blobs.append(array.tobytes())
+                return {_KIND: "array", "of": [array.dtype.str, *array.shape]}
+            case Mapping():
+                return dict(value)
         fields = {one.name: getattr(value, one.name) for one in dataclasses.fields(value)}
+        if isinstance(value, PlannedTrial):
+            self._trials[value.key] = value
+            config = {name: one for name, one in value.config.items() if name not in {"cluster", "tracking"}}
+            fields |= {"overrides": list(map(redact, value.overrides)), "config": config, "trial": None}
         kept = {name: one for name, one in fields.items() if not isinstance(one, BaseException)}
-        return {"is": type(value).__name__} | {name: self._encoded(one, blobs) for name, one in kept.items()}
+        return {_KIND: type(value).__name__, **kept}
 
-    def _encoded_trial(self, trial: PlannedTrial) -> dict[str, Any]:
-        self._trials[trial.key] = trial
-        overrides = [redact(text) for text in trial.overrides]
-        config = {name: value for name, value in trial.config.items() if name not in {"cluster", "tracking"}}
-        return {"index": trial.index, "key": trial.key, "name": trial.name, "overrides": overrides, "config": config}
-
-    def _decoded(self, value: Any, blobs: io.BytesIO) -> Any:
-        if isinstance(value, list):
-            return tuple(self._decoded(one, blobs) for one in value)
-        if not isinstance(value, dict):
-            return value
-        match next(iter(value.items()), ("", None)):
-            case "array", [kind, *shape]:
+    def _decoded(self, value: dict[str, Any]) -> Any:
+        decoded: Any = value
+        match value.pop(_KIND, None), value:
+            case None, _:
+                pass
+            case "array", {"of": [kind, *shape]}:
                 size = np.dtype(kind).itemsize * int(np.prod(shape, dtype=np.int64))
-                decoded: Any = np.frombuffer(_read(blobs, size), dtype=kind).reshape(shape)
-            case "bytes", length:
-                decoded = _read(blobs, length)
-            case "trial", trial:
-                decoded = self._decoded_trial(trial)
-            case "map", items:
-                decoded = {key: self._decoded(one, blobs) for key, one in items}
-            case _:
-                kind = _TYPES[value.pop("is")]
-                decoded = kind(**{name: self._decoded(one, blobs) for name, one in value.items()})
+                decoded = np.frombuffer(self._read(size), dtype=kind).reshape(shape)
+            case "bytes", {"of": length}:
+                decoded = self._read(length)
+            case "trial", {"of": key}:
+                decoded = self._trials[key]
+            case "PlannedTrial", {"key": key, "overrides": overrides, "config": config}:
+                value |= {"overrides": tuple(overrides), "trial": parse(config).trial}
+                decoded = self._trials[key] = PlannedTrial(**value)
+            case kind, _:
+                decoded = _TYPES[kind](**{name: _tuples(one) for name, one in value.items()})
         return decoded
 
-    def _decoded_trial(self, value: Any) -> PlannedTrial:
-        if isinstance(value, dict):
-            trial = parse(value["config"]).trial
-            planned = PlannedTrial(**{**value, "overrides": tuple(value["overrides"])}, trial=trial)
-            self._trials[planned.key] = planned
-            return planned
-        return self._trials[value]
+    def _read(self, length: int) -> bytes:
+        part = self._to_read.read(length)
+        if not 0 <= length == len(part):
+            raise ValueError(f"{length} bytes are needed, got {len(part)}")
+        return part
 
 
-def _read(blobs: io.BytesIO, length: int) -> bytes:
-    part = blobs.read(length)
-    if not 0 <= length == len(part):
-        raise ValueError(f"{length} bytes are needed, got {len(part)}")
-    return part
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

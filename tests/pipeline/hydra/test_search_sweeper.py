@@ -75,8 +75,8 @@ hydra:
 
 def proposed(folder):
     """Return the overrides of the proposals in the log of a sweep, in order."""
-    told = {one["number"]: one["params"]["map"] for news in logged(folder, "Searched") for one in news["proposals"]}
-    return [[f"{name}={text}" for name, text in told[number]] for number in sorted(told)]
+    told = {one["number"]: one["params"] for news in logged(folder, "Searched") for one in news["proposals"]}
+    return [[f"{name}={text}" for name, text in told[number].items()] for number in sorted(told)]
 
 
 @pytest.mark.slow

@@ -42,7 +42,6 @@ def logged(folder, kind):
     """Return the entries of a kind in the one log in ``folder``, as they are while another process appends to it."""
     logs = [*folder.rglob("record-*.log")]
     assert len(logs) <= 1
-    found = [
-        entry for log in logs for entry in re.findall(rb'\[\d+,(\{"is":"%s".*)\]\n' % kind.encode(), log.read_bytes())
-    ]
+    pattern = rb'\[\d+,(\{"\\u0000":"%s".*)\]\n' % kind.encode()
+    found = [entry for log in logs for entry in re.findall(pattern, log.read_bytes())]
     return [json.loads(entry) for entry in found]

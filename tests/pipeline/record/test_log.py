@@ -88,7 +88,7 @@ def entries(trial, layout):
         Checkpointed(trials=(one, other), progress=progress),
         Planned(trials=(other,)),
         SEARCHED,
-        Measured(metrics={"idle": 0.25}),
+        Measured(metrics={"idle": 0.25, "of": 1.0}),
         Decided(decision=DECISION, names={"s": "lr=1"}, metric="val/accuracy", sign=1),
         Paused(trials=(one, other), progress=progress, layouts=(layout, layout)),
         Drew(trial=None, files={"curves.png": bytes(range(256)), "none.png": b""}),
@@ -233,7 +233,7 @@ def test_what_a_damage_has_cut_off_is_gone_once_the_log_goes_on(path, entries):
 def test_entries_put_in_another_order_are_noticed(path):
     entries = [Closed(status=status) for status in ("FINISHED", "FINISHED", "KILLED")]
     whole = write(path, entries)
-    begin = len(b"descent-sweeps log 4\n")
+    begin = len(b"descent-sweeps log 5\n")
     size = (len(whole) - begin - len("KILLED") + len("FINISHED")) // 3
 
     path.write_bytes(whole[: begin + size] + whole[begin + 2 * size :])
@@ -270,22 +270,21 @@ STRANGE = [
     b"9" * 5000,
     b"{}",
     b"[]",
-    b'[1,{"is":"Popen","args":"ls"}]',
-    b'[1,{"is":"Closed"}]',
-    b'[1,{"is":"Closed","status":"FINISHED","more":1}]',
-    b'[1,{"is":["Closed"]}]',
-    b'[1,{"array":["<f8",1000000000000]}]',
-    b'[1,{"array":["<f8",1000000000000000000000000000000]}]',
-    b'[1,{"array":["|O",1]}]\n12345678',
-    b'[1,{"array":["f8,(",1]}]\n12345678',
-    b'[1,{"array":["<f8",-1]}]\n12345678',
-    b'[1,{"bytes":1000000000000000000000000000000}]',
-    b'[1,{"bytes":-5}]\n12345678',
-    b'[1,{"trial":"a key that was not told"}]',
-    b'[1,{"trial":{"config":{"loss":"no loss"}}}]',
-    b'[1,{"trial":{"config":[1]}}]',
-    b'[1,{"map":[[{},1]]}]',
-    b'[1,{"is":"Outcome","value":"won"}]',
+    b'[1,{"\\u0000":"Popen","args":"ls"}]',
+    b'[1,{"\\u0000":"Closed"}]',
+    b'[1,{"\\u0000":"Closed","status":"FINISHED","more":1}]',
+    b'[1,{"\\u0000":["Closed"]}]',
+    b'[1,{"\\u0000":"array","of":["<f8",1000000000000]}]',
+    b'[1,{"\\u0000":"array","of":["<f8",1000000000000000000000000000000]}]',
+    b'[1,{"\\u0000":"array","of":["|O",1]}]\n12345678',
+    b'[1,{"\\u0000":"array","of":["f8,(",1]}]\n12345678',
+    b'[1,{"\\u0000":"array","of":["<f8",-1]}]\n12345678',
+    b'[1,{"\\u0000":"bytes","of":1000000000000000000000000000000}]',
+    b'[1,{"\\u0000":"bytes","of":-5}]\n12345678',
+    b'[1,{"\\u0000":"trial","of":"a key that was not told"}]',
+    b'[1,{"\\u0000":"PlannedTrial","key":"k","overrides":[],"config":{"loss":"no loss"}}]',
+    b'[1,{"\\u0000":"PlannedTrial","key":"k","overrides":[],"config":[1]}]',
+    b'[1,{"\\u0000":"Outcome","value":"won"}]',
 ]
 
 
@@ -297,7 +296,7 @@ def test_a_strange_entry_is_refused(content):
 
 def test_a_strange_entry_with_a_right_checksum_is_damage(path, entries):
     whole = write(path, entries[:1])
-    before, body = hashlib.sha256(b"descent-sweeps log 4\n").digest(), Codec().encode(0, entries[0])
+    before, body = hashlib.sha256(b"descent-sweeps log 5\n").digest(), Codec().encode(0, entries[0])
     last = hashlib.sha256(before + struct.pack(">Q", len(body)) + body).digest()
     for content in STRANGE:
         length = struct.pack(">Q", len(content))
