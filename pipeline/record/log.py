@@ -40,7 +40,7 @@ _logger = logging.getLogger(__name__)
 
 
 class DamagedError(RecordError):
-    """A log is damaged: from some byte on it is not as it was written."""
+    """A log, or a checkpoint, is damaged: from some byte on it is not as it was written."""
 
 
 class Log:

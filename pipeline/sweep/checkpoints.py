@@ -12,13 +12,23 @@ from collections import defaultdict, deque
 from pathlib import Path
 
 from pipeline.plan.plan import Progress
-from pipeline.sweep.checkpoint_file import CheckpointError, Saved, decode, encode
+from pipeline.record.log import Codec, DamagedError
+from tasks.errors import SweepError
 
 SHARE = 0.05
 """The largest share of the time that the driver spends on writing a group's checkpoints."""
 
 KEPT_AFTER_END = 60.0
 """The seconds for which a group's checkpoints are kept after its last trial has ended: the log has that by then."""
+
+_MAGIC = b"descent-sweeps checkpoint 4\n"
+
+Saved = tuple[tuple[str, ...], Progress]
+"""A checkpoint on disk: the keys of its trials, and their progress."""
+
+
+class CheckpointError(SweepError):
+    """The folder of the checkpoints is in use."""
 
 
 class Checkpoints:
@@ -69,8 +79,8 @@ class Checkpoints:
         """Return whether another checkpoint of these trials keeps within its `SHARE` of the time."""
         return time.monotonic() >= self._due.get(keys, 0.0)
 
-    def save(self, saved: Saved) -> None:
-        """Write a checkpoint; the one before stays until it is written.
+    def save(self, keys: tuple[str, ...], progress: Progress) -> None:
+        """Write the progress of the trials with these keys; the checkpoint before stays until it is written.
 
         Raises
         ------
@@ -79,16 +89,16 @@ class Checkpoints:
         """
         self._remove_ended()
         began = time.monotonic()
-        prefix = hashlib.sha256("\n".join(saved.keys).encode()).hexdigest()[:16]
+        prefix = hashlib.sha256("\n".join(keys).encode()).hexdigest()[:16]
         before = sorted(self.folder.glob(f"{prefix}-*.checkpoint"))
-        write_atomically(self.folder / f"{prefix}-{saved.progress.checkpoint.step:012d}.checkpoint", encode(saved))
+        write_atomically(self.folder / f"{prefix}-{progress.checkpoint.step:012d}.checkpoint", encode((keys, progress)))
         for old in before[:-1]:
             old.unlink(missing_ok=True)
-        self._running[prefix] = set(saved.keys)
-        for key in saved.keys:
+        self._running[prefix] = set(keys)
+        for key in keys:
             self._prefixes[key].add(prefix)
         now = time.monotonic()
-        self._due[saved.keys] = now + (now - began) / SHARE
+        self._due[keys] = now + (now - began) / SHARE
 
     def end(self, key: str) -> None:
         """Record that a trial needs its checkpoints no more: what only such trials need is removed later."""
@@ -101,11 +111,16 @@ class Checkpoints:
     def load(self) -> dict[str, Progress]:
         """Return the progress of every trial by its furthest valid checkpoint, by key."""
         best: dict[str, Saved] = {}
-        for saved in filter(None, map(self._read, sorted(self.folder.glob("*.checkpoint")))):
-            for key in saved.keys:
-                if key not in best or best[key].progress.checkpoint.step < saved.progress.checkpoint.step:
-                    best[key] = saved
-        return {key: saved.progress.of_trials([saved.keys.index(key)]) for key, saved in best.items()}
+        for path in sorted(self.folder.glob("*.checkpoint")):
+            try:
+                keys, progress = decode(path.read_bytes())
+            except (DamagedError, OSError):
+                self.damaged.append(path)
+                continue
+            for key in keys:
+                if key not in best or best[key][1].checkpoint.step < progress.checkpoint.step:
+                    best[key] = keys, progress
+        return {key: progress.of_trials([keys.index(key)]) for key, (keys, progress) in best.items()}
 
     def close(self, *, done: bool) -> None:
         """Unlock the folder; remove it if the sweep is ``done``."""
@@ -127,12 +142,27 @@ class Checkpoints:
                 file.unlink(missing_ok=True)
             self.folder.rmdir()
 
-    def _read(self, path: Path) -> Saved | None:
-        try:
-            return decode(path.read_bytes())
-        except (CheckpointError, OSError):
-            self.damaged.append(path)
-            return None
+
+def encode(saved: Saved) -> bytes:
+    """Return a checkpoint as bytes: a line that names the format, a SHA-256, and what that is of."""
+    body = Codec().encode(*saved)
+    return _MAGIC + hashlib.sha256(body).digest() + body
+
+
+def decode(content: bytes) -> Saved:
+    """Return the checkpoint in bytes that `encode` made.
+
+    Raises
+    ------
+    DamagedError
+        If the format or the checksum is wrong.
+    """
+    if not content.startswith(_MAGIC):
+        raise DamagedError(f"a checkpoint must begin with {_MAGIC.decode().strip()!r}, got a file of another form")
+    digest, body = content[len(_MAGIC) :][:32], content[len(_MAGIC) + 32 :]
+    if hashlib.sha256(body).digest() != digest:
+        raise DamagedError("a checkpoint must be as it was written, got one whose checksum differs")
+    return Codec().decode(body)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -23,7 +23,6 @@ from pipeline.reports import (
 from pipeline.results.decisions import sentence
 from pipeline.results.failures import Failures
 from pipeline.results.tally import Tally
-from pipeline.sweep.checkpoint_file import Saved
 from pipeline.sweep.checkpoints import Checkpoints
 from pipeline.sweep.opening import Record, closing
 from pipeline.sweep.trial_scheduler import stopped
@@ -79,7 +78,7 @@ class ReportHandler:
         if checkpoints is None or not checkpoints.is_due(keys):
             return
         try:
-            checkpoints.save(Saved(keys=keys, progress=report.progress))
+            checkpoints.save(keys, report.progress)
         except OSError as error:
             # Only a resume needs the checkpoint, and the one before is still there.
             if not self._disk_reported:

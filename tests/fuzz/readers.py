@@ -22,7 +22,7 @@ from pyarrow import parquet
 from pipeline.plan.plan import Progress
 from pipeline.record.log import Log
 from pipeline.record.protocol import Drew
-from pipeline.sweep.checkpoint_file import Saved, decode, encode
+from pipeline.sweep.checkpoints import decode, encode
 from tasks.datasets.archive import unpack
 from tasks.datasets.cifar10_layouts import parse_binary, parse_python
 from tasks.datasets.images import Images
@@ -159,7 +159,7 @@ def _logged() -> bytes:
 def _saved() -> bytes:
     curves = (Curve(trial=0, steps=np.arange(1, 9), metrics={"train/loss": _RANDOM.random(8)}),)
     checkpoint = Checkpoint(step=8, trials=np.arange(1), arrays={"weights": _RANDOM.random((1, 2, 3))})
-    return encode(Saved(keys=("a",), progress=Progress(checkpoint=checkpoint, curves=curves)))
+    return encode((("a",), Progress(checkpoint=checkpoint, curves=curves)))
 
 
 def _packed() -> bytes:

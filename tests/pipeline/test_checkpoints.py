@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.plan.plan import Progress
-from pipeline.sweep.checkpoint_file import CheckpointError, Saved, decode, encode
-from pipeline.sweep.checkpoints import KEPT_AFTER_END, Checkpoints
+from pipeline.record.log import DamagedError
+from pipeline.sweep.checkpoints import KEPT_AFTER_END, CheckpointError, Checkpoints, decode, encode
 from tasks.events import Checkpoint, Curve
 
 ROOT = Path(__file__).parents[2]
@@ -26,19 +26,19 @@ def saved(step=100, keys=("a", "b", "c")):
     arrays = {"weights": generator.random((len(keys), 2, 3), dtype=np.float32), "curves/x": np.zeros((len(keys), 0))}
     checkpoint = Checkpoint(step=step, trials=np.arange(len(keys))[::-1].copy(), arrays=arrays)
     progress = Progress(checkpoint=checkpoint, curves=curves)
-    return Saved(keys=keys, progress=progress)
+    return keys, progress
 
 
 def assert_equal(one, other):
-    assert one.keys == other.keys
-    a, b = one.progress.checkpoint, other.progress.checkpoint
+    assert one[0] == other[0]
+    a, b = one[1].checkpoint, other[1].checkpoint
     assert a.step == b.step
     np.testing.assert_array_equal(a.trials, b.trials)
     assert a.arrays.keys() == b.arrays.keys()
     for name in a.arrays:
         np.testing.assert_array_equal(a.arrays[name], b.arrays[name])
         assert a.arrays[name].dtype == b.arrays[name].dtype
-    for c, d in zip(one.progress.curves, other.progress.curves, strict=True):
+    for c, d in zip(one[1].curves, other[1].curves, strict=True):
         assert c.trial == d.trial
         np.testing.assert_array_equal(c.steps, d.steps)
         assert c.metrics.keys() == d.metrics.keys()
@@ -48,10 +48,10 @@ def assert_equal(one, other):
 
 def assert_loaded(found, expected):
     """Assert that what was found is the progress of each trial of a checkpoint."""
-    assert tuple(found) == expected.keys
+    keys, whole = expected
+    assert tuple(found) == keys
     for slot, (key, progress) in enumerate(found.items()):
-        one = Saved(keys=(key,), progress=progress)
-        assert_equal(one, Saved(keys=(key,), progress=expected.progress.of_trials([slot])))
+        assert_equal(((key,), progress), ((key,), whole.of_trials([slot])))
 
 
 def test_what_is_written_is_read():
@@ -59,11 +59,11 @@ def test_what_is_written_is_read():
 
 
 def test_the_part_of_some_trials_is_theirs():
-    part = saved().progress.of_trials([2, 0])
+    part = saved()[1].of_trials([2, 0])
 
     checkpoint = part.checkpoint
     assert checkpoint.trials.tolist() == [0, 1]
-    np.testing.assert_array_equal(checkpoint.arrays["weights"], saved().progress.checkpoint.arrays["weights"][[0, 2]])
+    np.testing.assert_array_equal(checkpoint.arrays["weights"], saved()[1].checkpoint.arrays["weights"][[0, 2]])
     assert [curve.trial for curve in part.curves] == [1, 0]
 
 
@@ -76,26 +76,26 @@ def test_damage_is_noticed_wherever_it_is(data):
         place, bit = data.draw(st.integers(0, len(whole) - 1)), data.draw(st.integers(0, 7))
         damaged = whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :]
 
-    with pytest.raises(CheckpointError, match=r"checksum|another form"):
+    with pytest.raises(DamagedError, match=r"checksum|another form"):
         decode(damaged)
 
 
 def test_a_checkpoint_of_an_older_form_is_refused():
-    older = encode(saved()).replace(b"checkpoint 3", b"checkpoint 2", 1)
-    with pytest.raises(CheckpointError, match="descent-sweeps checkpoint 3"):
+    older = encode(saved()).replace(b"checkpoint 4", b"checkpoint 3", 1)
+    with pytest.raises(DamagedError, match="descent-sweeps checkpoint 4"):
         decode(older)
 
 
 @given(st.binary(max_size=300))
 def test_foreign_bytes_are_refused(content):
-    with pytest.raises(CheckpointError):
+    with pytest.raises(DamagedError):
         decode(content)
 
 
 def test_the_last_two_are_kept_and_the_one_before_replaces_a_damaged_one(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     for step in (100, 200, 300):
-        checkpoints.save(saved(step))
+        checkpoints.save(*saved(step))
     assert [path.name[-14:] for path in sorted(tmp_path.iterdir())] == ["200.checkpoint", "300.checkpoint"]
     assert_loaded(checkpoints.load(), saved(300))
 
@@ -112,7 +112,7 @@ def test_writing_takes_no_more_than_its_share(tmp_path, monkeypatch):
 
     clock = iter([100.0, 101.0, 119.0, 122.0, 119.0])  # it takes a second to write
     monkeypatch.setattr("pipeline.sweep.checkpoints.time.monotonic", lambda: next(clock))
-    checkpoints.save(saved())
+    checkpoints.save(*saved())
 
     assert not checkpoints.is_due(("a", "b", "c"))
     assert checkpoints.is_due(("a", "b", "c"))
@@ -122,8 +122,8 @@ def test_writing_takes_no_more_than_its_share(tmp_path, monkeypatch):
 def test_every_trial_goes_on_from_its_furthest_checkpoint(tmp_path):
     # given a group that was halved after a fault, and one half that came further
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(saved(100, ("a", "b", "c")))
-    checkpoints.save(saved(200, ("b", "c")))
+    checkpoints.save(*saved(100, ("a", "b", "c")))
+    checkpoints.save(*saved(200, ("b", "c")))
 
     found = {key: progress.checkpoint.step for key, progress in checkpoints.load().items()}
 
@@ -135,13 +135,13 @@ def test_the_checkpoints_of_a_group_are_removed_some_time_after_its_last_trial_h
     monkeypatch.setattr("pipeline.sweep.checkpoints.time.monotonic", lambda: now)
     checkpoints = Checkpoints(tmp_path)
     for step, keys in ((100, ("a", "b")), (200, ("a", "b")), (300, ("b",)), (100, ("c",))):
-        checkpoints.save(saved(step, keys))
+        checkpoints.save(*saved(step, keys))
 
     def kept(at):
         nonlocal now
         now = at
-        checkpoints.save(saved(100, ("d",)))
-        return sorted((one.keys, one.progress.checkpoint.step) for one in map(read, tmp_path.iterdir()))
+        checkpoints.save(*saved(100, ("d",)))
+        return sorted((keys, progress.checkpoint.step) for keys, progress in map(read, tmp_path.iterdir()))
 
     def read(path):
         return decode(path.read_bytes())
@@ -161,11 +161,11 @@ sys.path.insert(0, {tests!r})
 from test_checkpoints import saved
 from pipeline.sweep.checkpoints import Checkpoints
 checkpoints = Checkpoints(Path(sys.argv[1]))
-checkpoints.save(saved(100))
+checkpoints.save(*saved(100))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
-    checkpoints.save(saved(200))
+    checkpoints.save(*saved(200))
 except OSError as error:
     print(error.strerror)
 """

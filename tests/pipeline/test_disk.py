@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.sweep.checkpoint_file import decode
+from pipeline.sweep.checkpoints import decode
 from tests.pipeline.commands import Command, run
 from tests.stores import stored
 
@@ -103,7 +103,7 @@ def test_a_disk_that_is_full_in_the_middle_costs_checkpoints_only_and_is_told_on
     # then what was good is good still, nothing half-written is beside it, and the sweep ends well
     assert process.poll() is None
     assert good[-1].read_bytes() == content
-    assert decode(content).progress.checkpoint.step > 0
+    assert decode(content)[1].checkpoint.step > 0
     assert list(disk.rglob("*.part")) == []
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
