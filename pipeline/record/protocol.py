@@ -1,14 +1,14 @@
-"""The protocol of recorders, and the records that it uses: what is known of a sweep, and the entries of a log."""
+"""What a recorder is given and returns: what is known of a sweep, and the entries of a log that are no reports."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, Self
+from typing import Self
 
 from pipeline.plan.plan import PlannedTrial
-from pipeline.reports import Layout, RecordedReport
+from pipeline.reports import Layout
 from pipeline.results.criterion import Criterion
 from pipeline.stopping.rung_system import Decision
 from tasks.datasets.dataset import Dataset
@@ -179,44 +179,3 @@ def ranked_by(entry: object, criterion: Criterion) -> object:
     if isinstance(entry, Opened) and entry.sweep is not None:
         return dataclasses.replace(entry, sweep=dataclasses.replace(entry.sweep, criterion=criterion))
     return entry
-
-
-class Recorder(Protocol):
-    """Writes a sweep down.
-
-    `open` connects to the store before it returns. `record` may be called before that; it returns at once and never
-    raises: reports are written in the background, in order. `close` may be called once `open` has returned, and waits
-    until all is written. A lone trial is recorded the same way, without a parent run: ``sweep`` is None.
-    """
-
-    def open(
-        self, sweep: SweepHeader | None, dataset: Dataset, provenance: Provenance, past: Past | None = None
-    ) -> Past | None:
-        """Connect to the store and start the sweep's parent run, or raise a `RecordError`.
-
-        With a ``past`` the sweep goes on with that parent run. Return what is known of it: from the store, and from its
-        log where that has more.
-        """
-
-    def record(self, report: RecordedReport) -> None:
-        """Write a report, idempotently: a trial is started once, and a point that comes twice is written once."""
-
-    def sync(self) -> None:
-        """Return once all reports so far are on the disk; called after `open`."""
-
-    def close(self, status: str) -> None:
-        """Write the result table, end the parent run as FINISHED, FAILED or KILLED, and flush everything.
-
-        A trial that has started and not ended is ended as KILLED.
-
-        Raises
-        ------
-        RecordError
-            If anything could not be written, now or earlier.
-        """
-
-    def hurry(self) -> None:
-        """Let `close` give up a store that does not answer; one that answers still gets the rest."""
-
-    def how_to_look(self) -> str:
-        """Return the exact command line that opens the record, followed by a link to it where there is one."""

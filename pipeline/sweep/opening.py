@@ -17,7 +17,7 @@ from pipeline.engine.protocol import Engine
 from pipeline.errors import Interrupted
 from pipeline.figures.drawers import DrawingProcesses
 from pipeline.figures.drawing import all_figures
-from pipeline.record.protocol import CHECKPOINTS, Past, Provenance, Recorder, SweepHeader
+from pipeline.record.protocol import CHECKPOINTS, Past, Provenance, SweepHeader
 from pipeline.results.tally import Tally
 from pipeline.sweep.checkpoints import Checkpoints
 from pipeline.sweep.unresumed import unresumed
@@ -54,7 +54,7 @@ class OpenRecord:
 class Record:
     """A record that is opened in the background; its recorder takes reports meanwhile."""
 
-    def __init__(self, recorder: Recorder, opening: Future[OpenRecord]) -> None:
+    def __init__(self, recorder: MlflowRecorder, opening: Future[OpenRecord]) -> None:
         self.recorder = recorder
         self._opening = opening
 

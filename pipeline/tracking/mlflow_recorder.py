@@ -53,7 +53,9 @@ _log = logging.getLogger(__name__)
 class MlflowRecorder:
     """Records to the MLflow store at ``uri`` (an SQLite file, a database or a server), in ``experiment``.
 
-    Reports that are taken before `open` has returned are written once the store is open.
+    `open` connects to the store before it returns. `record` may be called before that; it returns at once and never
+    raises: reports are written in the background, in order. `close` may be called once `open` has returned, and waits
+    until all is written. A lone trial is recorded as a sweep is, without a parent run.
 
     Each report is appended to a log in ``folder`` before it is written to the store. The log is kept; without a folder
     it is temporary. ``figures`` are those of trials and sweeps; ``drawers`` draws them, by default at once, and is
@@ -85,7 +87,16 @@ class MlflowRecorder:
     def open(
         self, sweep: SweepHeader | None, dataset: Dataset, provenance: Provenance, past: Past | None = None
     ) -> Past | None:
-        """Connect to the store and begin a record, or resume that of a sweep; see `Recorder.open`."""
+        """Connect to the store, and start the parent run of a ``sweep`` (None: a lone trial).
+
+        With a ``past`` the sweep goes on with that parent run. Return what is known of it: from the store, and from its
+        log where that has more.
+
+        Raises
+        ------
+        RecordError
+            If the store does not answer, or the past cannot be resumed.
+        """
         self._store = open_store(self.uri, self._experiment)
         self._dataset = dataset
         self._faults = FaultLog(self._folder or Path())
@@ -105,7 +116,7 @@ class MlflowRecorder:
         return past
 
     def record(self, report: RecordedReport) -> None:
-        """Write a report, idempotently; see `Recorder.record`."""
+        """Write a report, idempotently: a trial is started once, and a point that comes twice is written once."""
         if isinstance(report, Progressed):
             # The drawers start when there is something to draw: earlier they would take CPU time that the workers need
             # to start.
@@ -114,14 +125,22 @@ class MlflowRecorder:
         self._writer.submit(lambda: self._record(report, now))
 
     def sync(self) -> None:
-        """Return once all reports so far are on the disk; see `Recorder.sync`."""
+        """Return once all reports so far are on the disk; called after `open`."""
         done = threading.Event()
         self._writer.submit(self._log.sync)
         self._writer.submit(done.set)
         done.wait()
 
     def close(self, status: str) -> None:
-        """Write the end of the record, wait for the store and the figures; see `Recorder.close`."""
+        """Write the result table, end the parent run as FINISHED, FAILED or KILLED, and flush everything.
+
+        A trial that has started and not ended is ended as KILLED.
+
+        Raises
+        ------
+        RecordError
+            If anything could not be written, now or earlier.
+        """
         self._writer.submit(lambda: self._record(Closed(status=status), _now()))
         # The record is complete before the last figures are drawn: a stop during the drawing loses figures only.
         self._writer.submit(self._exporter.flush)

@@ -16,7 +16,7 @@ from pipeline.background import in_background
 from pipeline.config.schema import Config, parse
 from pipeline.engine.protocol import run
 from pipeline.plan.plan import Group, Plan, Point, Segment, fuse, make_plan
-from pipeline.record.protocol import Provenance, Recorder
+from pipeline.record.protocol import Provenance
 from pipeline.reports import Checkpointed, Failed, Paused
 from pipeline.results.criterion import Criterion
 from pipeline.results.tally import Tally
@@ -25,6 +25,7 @@ from pipeline.sweep.opening import Header, make_recorder, open_record
 from pipeline.sweep.planning import make_header
 from pipeline.sweep.source import Grid
 from pipeline.tracking.connection import connect
+from pipeline.tracking.mlflow_recorder import MlflowRecorder
 from tasks.cost import DataSize
 from tests.benchmarks.sweeps import GRID
 from tests.memory_recorder import MemoryRecorder
@@ -50,7 +51,7 @@ def grouped(plan: Plan, dataset: Any, config: Config) -> tuple[Group, ...]:
     return fuse([Segment(trial=trial) for trial in plan.trials], DataSize.of(dataset), workers=worker_count(config))
 
 
-def record(groups: Sequence[Group], dataset: Any, engine: Any, recorder: Recorder) -> float:
+def record(groups: Sequence[Group], dataset: Any, engine: Any, recorder: MlflowRecorder | MemoryRecorder) -> float:
     """Return the seconds from the first group to the closed record."""
     start = time.perf_counter()
     for report in run(engine, groups, dataset):
@@ -62,7 +63,7 @@ def record(groups: Sequence[Group], dataset: Any, engine: Any, recorder: Recorde
     return time.perf_counter() - start
 
 
-def mlflow_recorder(config: Config, plan: Plan, dataset: Any) -> Recorder:
+def mlflow_recorder(config: Config, plan: Plan, dataset: Any) -> MlflowRecorder:
     """Return the recorder of a sweep as the command line opens it."""
     tally = Tally(plan.trials, Criterion.of(config.sweep, dataset))
     sweep = make_header((), config, tally, dataset, Provenance(), Grid(()))
