@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
+import itertools
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
@@ -27,9 +30,7 @@ class Past:
 
     ``run_id`` is its parent run, with its ``name`` and ``tags``; ``params`` are those of its trials' runs. ``runs``
     maps the keys of the trials that ended by themselves to their runs, ``names`` the recorder's names of all runs of
-    trials; ``unended`` are the runs that have not ended, the parent run last. Once its log is read, ``ended`` are the
-    results of trials by key (without arrays), ``decisions`` those made at rungs, and ``proposals`` the overrides of a
-    search's points in the batches in which they were made.
+    trials; ``unended`` are the runs that have not ended, the parent run last.
     """
 
     run_id: str
@@ -39,9 +40,27 @@ class Past:
     runs: Mapping[str, str]
     names: Mapping[str, str]
     unended: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumption:
+    """What an earlier process has left of a sweep, as its log and its store hold it.
+
+    ``ended`` are the results of trials by key (without arrays), ``decisions`` those made at rungs, and ``proposals``
+    the overrides of a search's points in the batches in which they were made.
+    """
+
     ended: Mapping[str, Result] = field(default_factory=dict)
     decisions: tuple[Decision, ...] = ()
     proposals: tuple[Sequence[Sequence[str]], ...] = ()
+
+    def in_batches(self, trials: Sequence[PlannedTrial], *, repeats: int) -> list[list[PlannedTrial]]:
+        """Return trials in the batches in which their points were proposed: a rung depends on who was there when."""
+        ends = list(itertools.accumulate(repeats * len(made) for made in self.proposals))
+        batches: defaultdict[int, list[PlannedTrial]] = defaultdict(list)
+        for trial in trials:
+            batches[bisect.bisect_right(ends, trial.index)].append(trial)
+        return [batches[number] for number in sorted(batches)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

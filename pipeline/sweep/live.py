@@ -17,7 +17,7 @@ from pipeline.display.console import Display, Loading, make_console, show_past, 
 from pipeline.errors import Interrupted
 from pipeline.plan.plan import Group, Plan, PlannedTrial, Point
 from pipeline.provenance import collect
-from pipeline.record.protocol import Provenance
+from pipeline.record.protocol import Provenance, Resumption
 from pipeline.reports import Decided, Failed, Finished, Measured, Paused, Planned, Report
 from pipeline.results.criterion import Criterion
 from pipeline.results.failures import Failures
@@ -28,9 +28,9 @@ from pipeline.sweep.batch import PointBatch
 from pipeline.sweep.engines import group_count, make_engine, widest
 from pipeline.sweep.follow import ReportHandler
 from pipeline.sweep.occupancy import Occupancy
-from pipeline.sweep.opening import Header, Record, closing, make_recorder, open_record
+from pipeline.sweep.opening import Header, OpenRecord, Record, closing, make_recorder, open_record
 from pipeline.sweep.planning import expectation, first_plan, make_header, plan_points, shared_config, values_of
-from pipeline.sweep.resume import Resumption, resume_command
+from pipeline.sweep.resume import resume_command
 from pipeline.sweep.source import PointSource
 from pipeline.sweep.trial_scheduler import TrialScheduler
 from pipeline.tracking.connection import connect, import_store, probe
@@ -164,15 +164,20 @@ class LiveSweep:
     def _begin(self, points: Sequence[Point], plan: Plan) -> None:
         """Load the data into the engine, and schedule the first points, after those of an earlier process."""
         self._engine.load(self._dataset)
-        self._resumption = self._resumed()
+        found = self._found()
+        self._resumption = found.resumption or Resumption()
+        self._saved = found.checkpoints.load() if found.checkpoints else {}
         proposals = [overrides for made in self._resumption.proposals for overrides in made]
         if proposals:
             self._console.print(f"repeated from the earlier process: {counted(len(proposals), 'proposal')}")
             self._batch.source.recall(proposals)
         if self._batch.source.identity and self._config.sweep.resume:  # of which one point is known so far
             points, plan = self._extended(points, len(proposals) or self._room())
-        if self._resumption.found:
-            show_past(self._console, self._resumption.counts(self._tally.standings), self._resumption.damaged)
+        if found.checkpoints:
+            known, ended = self._tally.standings.keys(), self._tally.standings.keys() & self._resumption.ended.keys()
+            further = len(known & self._saved.keys() - ended)
+            counts = len(ended), further, len(known) - len(ended) - further
+            show_past(self._console, counts, found.checkpoints.damaged)
         self._record_proposals()
         self._scheduler.replay(self._resumption.decisions)
         self._schedule(points, plan)
@@ -185,17 +190,17 @@ class LiveSweep:
             idle = f"workers were idle {100 * self._occupancy.idle:.0f} % of the time after the first rung"
             self._console.print(idle)
 
-    def _resumed(self) -> Resumption:
-        """Return the state that an earlier process has left, if the sweep is resumed."""
+    def _found(self) -> OpenRecord:
+        """Return the record with what an earlier process has left in it, an empty one if the sweep is not resumed."""
         if not self._config.sweep.resume:
             if sqlite_file(self._config.tracking.uri) is None:
                 self._record.opened()  # a server's refusal is raised before anything is computed; a file was probed
-            return Resumption()
+            return OpenRecord()
         opened = self._record.opened()
-        if opened.past is None:
+        if opened.resumption is None:
             self._console.print(opened.unresumed, markup=False, soft_wrap=True)
-            return Resumption()
-        return Resumption.of(opened.past, opened.checkpoints)
+            return OpenRecord()
+        return opened
 
     def _extended(self, points: Sequence[Point], room: int) -> tuple[Sequence[Point], Plan]:
         """Return the first points with about ``room`` more, and their plan."""
@@ -240,7 +245,7 @@ class LiveSweep:
                 self._tally.add_ended(trial.key, result)
                 self._scheduler.end(trial, result)
             else:
-                self._scheduler.schedule(trial, self._resumption.saved.get(trial.key))
+                self._scheduler.schedule(trial, self._saved.get(trial.key))
         self._batch.assign(points, plan, self._tally.standings.values())
 
     def _follow(self) -> None:

@@ -17,7 +17,7 @@ from pipeline.engine.protocol import Engine
 from pipeline.errors import Interrupted
 from pipeline.figures.drawers import DrawingProcesses
 from pipeline.figures.drawing import all_figures
-from pipeline.record.protocol import CHECKPOINTS, Past, Provenance, SweepHeader
+from pipeline.record.protocol import CHECKPOINTS, Provenance, Resumption, SweepHeader
 from pipeline.results.tally import Tally
 from pipeline.sweep.checkpoints import Checkpoints
 from pipeline.sweep.unresumed import unresumed
@@ -41,13 +41,13 @@ class Header:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenRecord:
-    """An open record: for a sweep its checkpoints and, if it is resumed, its past.
+    """An open record: for a sweep its checkpoints and, if it goes on, what an earlier process has left of it.
 
-    ``unresumed`` says why a resume has found no past.
+    ``unresumed`` says why a resume has found nothing.
     """
 
     checkpoints: Checkpoints | None = None
-    past: Past | None = None
+    resumption: Resumption | None = None
     unresumed: str = ""
 
 
@@ -115,11 +115,11 @@ def open_record(
     checkpoints = Checkpoints(kept) if kept and kept.parent.is_dir() else Checkpoints.fresh(folder)
     try:
         tags = {**sweep.provenance, CHECKPOINTS: str(checkpoints.folder)}
-        past = recorder.open(dataclasses.replace(sweep, provenance=tags), dataset, head.provenance, past)
+        resumption = recorder.open(dataclasses.replace(sweep, provenance=tags), dataset, head.provenance, past)
     except BaseException:
         checkpoints.close(done=past is None)
         raise
-    return OpenRecord(checkpoints=checkpoints, past=past, unresumed=why)
+    return OpenRecord(checkpoints=checkpoints, resumption=resumption, unresumed=why)
 
 
 @contextlib.contextmanager

@@ -1,26 +1,18 @@
-"""Resuming a sweep: its key, what its record and checkpoints hold, and what is left to compute."""
+"""Resuming a sweep: the key by which its record is found, and the command."""
 
 from __future__ import annotations
 
-import bisect
 import hashlib
-import itertools
 import json
 import shlex
 import sys
-from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.address import redact
 from pipeline.config.schema import SEEDS, Config, describe
-from pipeline.plan.plan import PlannedTrial, Progress
-from pipeline.record.protocol import Past
-from pipeline.stopping.rung_system import Decision
-from pipeline.sweep.checkpoints import Checkpoints
-from tasks.events import Result
+from pipeline.plan.plan import PlannedTrial
 
 SCRIPT = "descent-sweeps"
 """The name of the command; ``python -m pipeline`` is the same command."""
@@ -51,49 +43,6 @@ def _rule(config: Config) -> dict[str, Any]:
     }
     taken = {key: value for key, value in compared.items() if value is not None}
     return {**describe(config)["stopping"], **taken}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resumption:
-    """The state that an earlier process has left of a sweep, if one was ``found``.
-
-    ``ended`` are the results of trials and ``saved`` is the progress of others, by key.
-    ``decisions`` are those made at rungs, ``proposals`` the overrides of a search's points in the batches in which they
-    were made, ``damaged`` the checkpoint files that could not be used.
-    """
-
-    found: bool = False
-    ended: Mapping[str, Result] = field(default_factory=dict)
-    saved: Mapping[str, Progress] = field(default_factory=dict)
-    decisions: tuple[Decision, ...] = ()
-    proposals: tuple[Sequence[Sequence[str]], ...] = ()
-    damaged: tuple[Path, ...] = ()
-
-    @classmethod
-    def of(cls, past: Past, checkpoints: Checkpoints | None) -> Resumption:
-        """Return the resumption from a record and its checkpoints."""
-        return cls(
-            found=True,
-            ended=past.ended,
-            saved=checkpoints.load() if checkpoints else {},
-            decisions=past.decisions,
-            proposals=past.proposals,
-            damaged=tuple(checkpoints.damaged) if checkpoints else (),
-        )
-
-    def in_batches(self, trials: Sequence[PlannedTrial], *, repeats: int) -> list[list[PlannedTrial]]:
-        """Return trials in the batches in which their points were proposed: a rung depends on who was there when."""
-        ends = list(itertools.accumulate(repeats * len(made) for made in self.proposals))
-        batches: defaultdict[int, list[PlannedTrial]] = defaultdict(list)
-        for trial in trials:
-            batches[bisect.bisect_right(ends, trial.index)].append(trial)
-        return [batches[number] for number in sorted(batches)]
-
-    def counts(self, keys: Collection[str]) -> tuple[int, int, int]:
-        """Return how many of these trials have ended, how many go on from a checkpoint, and how many start."""
-        ended = sum(key in self.ended for key in keys)
-        further = sum(key in self.saved and key not in self.ended for key in keys)
-        return ended, further, len(keys) - ended - further
 
 
 def resume_command() -> str:

@@ -29,6 +29,7 @@ from pipeline.record.protocol import (
     Opened,
     Past,
     Provenance,
+    Resumption,
     SweepHeader,
     ranked_by,
 )
@@ -86,11 +87,10 @@ class MlflowRecorder:
 
     def open(
         self, sweep: SweepHeader | None, dataset: Dataset, provenance: Provenance, past: Past | None = None
-    ) -> Past | None:
+    ) -> Resumption | None:
         """Connect to the store, and start the parent run of a ``sweep`` (None: a lone trial).
 
-        With a ``past`` the sweep goes on with that parent run. Return what is known of it: from the store, and from its
-        log where that has more.
+        With a ``past`` the sweep goes on with that parent run. Return what it has left, in its log or else the store.
 
         Raises
         ------
@@ -102,10 +102,11 @@ class MlflowRecorder:
         self._faults = FaultLog(self._folder or Path())
         with self._closing, answering(self.uri):
             self._closing.enter_context(http_variables(self.uri, WRITE_VARIABLES))
+            resumption = None
             if sweep is None or past is None:
                 self._begin(sweep, provenance)
             else:
-                past = self._resume(sweep, past, provenance)
+                resumption = self._resume(sweep, past, provenance)
             self._log.needed = True
             self._closing = self._closing.pop_all()
         self._exporter = Exporter(
@@ -113,7 +114,7 @@ class MlflowRecorder:
         )
         self._writer.submit(self._drawings.draw_missing)
         self._writer.start()
-        return past
+        return resumption
 
     def record(self, report: RecordedReport) -> None:
         """Write a report, idempotently: a trial is started once, and a point that comes twice is written once."""
@@ -190,8 +191,8 @@ class MlflowRecorder:
         self._log.needed = False
         self._closing.enter_context(contextlib.closing(self._log))
 
-    def _resume(self, sweep: SweepHeader, past: Past, provenance: Provenance) -> Past:
-        """Resume a sweep, from its log or else from the store alone, and return what is known of it."""
+    def _resume(self, sweep: SweepHeader, past: Past, provenance: Provenance) -> Resumption:
+        """Resume a sweep, from its log or else from the store alone."""
         stored = artifacts.read_tag(past.run_id, {ENTRIES_TAG: "0", **past.tags}, ENTRIES_TAG, int)
         entries = self._replay_log(past, stored, sweep.criterion)
         if not entries:  # the results of its trials are read from the store
@@ -218,8 +219,7 @@ class MlflowRecorder:
         self._record(opened, _now())
         parent = self._runs.parent
         assert parent is not None, "only a sweep is resumed"
-        return dataclasses.replace(
-            past,
+        return Resumption(
             ended=self._runs.results(),
             decisions=tuple(one.decision for one in parent.decided),
             proposals=tuple(parent.proposed),
