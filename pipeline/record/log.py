@@ -82,7 +82,7 @@ class Log:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _write(file, _MAGIC, 0)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         except OSError:
             path.unlink()
             os.close(file)
@@ -206,7 +206,8 @@ def _write(file: int, content: bytes, offset: int) -> None:
         view, offset = view[written:], offset + written
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Flush to the disk which files a folder holds."""
     opened = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(opened)

@@ -12,7 +12,7 @@ from collections import defaultdict, deque
 from pathlib import Path
 
 from pipeline.plan.plan import Progress
-from pipeline.record.log import Codec, DamagedError
+from pipeline.record.log import Codec, DamagedError, sync_folder
 from tasks.errors import SweepError
 
 SHARE = 0.05
@@ -178,8 +178,4 @@ def write_atomically(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             fresh.unlink()
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)
