@@ -81,11 +81,12 @@ def compare(old: RecordedRun, new: RecordedRun) -> Verdict:
     """
     diverged = old.tags.get("outcome") == new.tags.get("outcome") == Outcome.DIVERGED.value
     arrays = {} if diverged else old.arrays
-    differences = [
-        *(_compare_outcome(name, old.tags.get(name), new.tags.get(name)) for name in _OUTCOME),
+    outcomes = {name: (old.tags.get(name), new.tags.get(name)) for name in _OUTCOME}
+    differences = (
+        *(_incomparable(name, f"{a or 'none'} and {b or 'none'}") for name, (a, b) in outcomes.items() if a != b),
         *(_compare_series(name, old.curves[name], new.curves.get(name)) for name in sorted(old.curves)),
         *(_compare_arrays(name, arrays[name], new.arrays.get(name)) for name in sorted(arrays)),
-    ]
+    )
     before, after = dict(_circumstances(old)), dict(_circumstances(new))
     changes = {
         name: (before.get(name, "none"), after.get(name, "none"))
@@ -95,8 +96,7 @@ def compare(old: RecordedRun, new: RecordedRun) -> Verdict:
     more = new.arrays.keys() - old.arrays.keys() if old.arrays else set()
     fresh = [*sorted(new.curves.keys() - old.curves.keys()), *sorted(more)]
     changes |= dict.fromkeys(fresh, ("none", "only in the new record"))
-    found = tuple(d for d in differences if d is not None)
-    return Verdict(old=old, new=new, differences=found, changes=changes)
+    return Verdict(old=old, new=new, differences=differences, changes=changes)
 
 
 def overall(verdicts: Sequence[Verdict]) -> str:
@@ -104,11 +104,6 @@ def overall(verdicts: Sequence[Verdict]) -> str:
     equality = worst(verdict.equality for verdict in verdicts)
     partial = equality is not Equality.DIFFERENT and any(verdict.lacks_arrays for verdict in verdicts)
     return f"{equality.value} in curves and outcome" if partial else equality.value
-
-
-def _compare_outcome(name: str, old: str | None, new: str | None) -> Difference | None:
-    """Return the difference of the trials' outcomes, None if they are the same."""
-    return None if old == new else _incomparable(name, f"{old or 'none'} and {new or 'none'}")
 
 
 def _compare_series(name: str, old: Series, new: Series | None) -> Difference:
