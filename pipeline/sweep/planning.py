@@ -11,7 +11,7 @@ from rich.console import Console
 
 from pipeline.config.identity import CODE, code_version
 from pipeline.config.schema import Config, describe
-from pipeline.config.settings import SweptValues, setting_key, used_values
+from pipeline.config.settings import SweptValues, flat, setting_key, used_values
 from pipeline.config.tables import TABLES
 from pipeline.display.console import Loading, show_folded, show_forecast, show_plan
 from pipeline.plan.estimate import sweep_seconds, worker_memory
@@ -61,14 +61,10 @@ def shared_config(points: Sequence[Point], before: Config | None = None) -> Conf
 
 
 def _common(config: Config) -> dict[str, Any]:
+    """Return what all trials have in common by key; that of a row's name is the group's alone."""
     values = describe(config)
-    flat: dict[str, Any] = {}
-    for section in _OF_SWEEP:
-        value = values[section]
-        flat |= (
-            {f"{section}.{key}": inner for key, inner in value.items()} if isinstance(value, dict) else {section: value}
-        )
-    return {"dataset": flat.pop("dataset.name"), "stopping": flat.pop("stopping.name"), **flat}
+    shared = flat({section: values[section] for section in _OF_SWEEP})
+    return {key if key == "sweep.name" else key.removesuffix(".name"): value for key, value in shared}
 
 
 def plan_points(
