@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -57,13 +58,11 @@ class Writer:
     def _work(self) -> None:
         due = time.monotonic() + self._interval
         while True:
-            try:
+            with contextlib.suppress(queue.Empty):
                 job = self._jobs.get(timeout=max(0.0, due - time.monotonic()))
-            except queue.Empty:
-                job = _nothing
-            if job is None:
-                break
-            self._do(job)
+                if job is None:
+                    break
+                self._do(job)
             if time.monotonic() >= due:
                 self._do(self._flush)
                 due = time.monotonic() + self._interval
@@ -74,7 +73,3 @@ class Writer:
             job()
         except Exception as error:  # noqa: BLE001  # whatever a job raises must not end the sweep
             self._errors.append(error)
-
-
-def _nothing() -> None:
-    """Stand for the absence of a job when it is time to flush."""
