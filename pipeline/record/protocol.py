@@ -68,17 +68,14 @@ class SweepHeader:
     """What is known of a sweep before it starts.
 
     ``key`` identifies the sweep, ``name`` is the parent run's name, ``overrides`` are the sweep's command-line
-    overrides, ``trials`` the trials to run, ``provenance`` maps tag names to texts (git commit, versions, command line,
-    host, ...), ``attachments`` maps file names to texts kept as artifacts (the uncommitted diff, the installed
-    versions). ``criterion`` ranks the trials. ``total`` is how many trials a search proposes in all: ``trials`` are its
-    first.
+    overrides, ``trials`` the trials to run, ``tags`` those of the parent run besides its provenance. ``criterion``
+    ranks the trials. ``total`` is how many trials a search proposes in all: ``trials`` are its first.
     """
 
     name: str
     overrides: tuple[str, ...]
     trials: tuple[PlannedTrial, ...]
-    provenance: Mapping[str, str]
-    attachments: Mapping[str, str]
+    tags: Mapping[str, str] = field(default_factory=dict)
     key: str = ""
     criterion: Criterion = field(default_factory=Criterion)
     total: int = 0
@@ -91,7 +88,11 @@ class SweepHeader:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """The tags of every trial's run, and the texts kept with each, by file name."""
+    """Where results come from: ``tags`` of every run (git commit, versions, command line, host, ...), and texts.
+
+    These ``attachments`` (the uncommitted diff, the installed versions) are kept, by file name, with the sweep's run,
+    or that of a lone trial.
+    """
 
     tags: Mapping[str, str] = field(default_factory=dict)
     attachments: Mapping[str, str] = field(default_factory=dict)
@@ -137,8 +138,8 @@ class Opened:
     """A record was opened: the first entry of a log, and one of each process that resumes its sweep.
 
     ``log`` identifies the log. ``uri`` is the store's address without credentials. ``parent`` is the id of the
-    sweep's parent run. For a lone trial ``parent`` is empty and ``sweep`` is None. ``provenance`` is that of runs of
-    trials from here on. Where a sweep is resumed, the trials that were running were killed.
+    sweep's parent run. For a lone trial ``parent`` is empty and ``sweep`` is None. ``provenance`` is that of what
+    is computed from here on. Where a sweep is resumed, the trials that were running were killed.
     """
 
     log: str

@@ -186,11 +186,11 @@ class SweepRun:
         self.searched: Searched | None = None
         self.decided: list[Decided] = []
         self.proposed: list[Sequence[Sequence[str]]] = []
-        self._has_params = summary.SWEPT in sweep.provenance
+        self._has_params = summary.SWEPT in sweep.tags
         self.sweep = sweep
         self._opened, self._runs, self._outbox, self._experiment = opened, runs, outbox, experiment
         self._described = time.monotonic()
-        outbox.add_texts(self.id, artifacts.attached(sweep.attachments, sweep.trials, opened.data))
+        outbox.add_texts(self.id, artifacts.attached(opened.provenance.attachments, sweep.trials, opened.data))
         self._describe("RUNNING")
 
     def count(self, report: TrialReport) -> None:
@@ -275,7 +275,7 @@ class SweepRun:
         subject = Subject(
             name=self.sweep.name,
             data=str(self._opened.data),
-            command=self.sweep.provenance.get("command", ""),
+            command=self._opened.provenance.tags.get("command", ""),
             resumable=bool(self.sweep.key),
             run_id=self.id,
             uri=self._opened.uri,

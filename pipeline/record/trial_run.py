@@ -66,9 +66,9 @@ class TrialRun:
         change.tags |= tags
         change.params |= artifacts.params(self.trial.config)
         change.data = opened.data.name, opened.data.digest
-        # The signature of a sweep's trials is with the sweep's own run.
-        texts = artifacts.attached(opened.provenance.attachments, () if opened.parent else (self.trial,), opened.data)
-        self._outbox.add_texts(self.id, {**config, **texts})
+        if not opened.parent:  # those of a sweep's trials are with the sweep's own run
+            config |= artifacts.attached(opened.provenance.attachments, (self.trial,), opened.data)
+        self._outbox.add_texts(self.id, config)
 
     def recall(self, recalled: Recalled) -> None:
         """Restore the state of a run that ended before the log began; nothing is written."""

@@ -117,20 +117,18 @@ def _header(
     trials: tuple[PlannedTrial, ...], dataset: Dataset, sweep: RecordedSweep | None, again: str, *, reproduced: str
 ) -> Header:
     """Return the header of the record that reproduces a run: of a ``sweep``, whose name says that it is done again."""
-    now = provenance.collect()
-    tags = {**now.tags, REPRODUCES: reproduced}
+    now, tag = provenance.collect(), {REPRODUCES: reproduced}
     if sweep is None:
-        own = Provenance(tags=tags, attachments=now.attachments)
+        own = Provenance(tags={**now.tags, **tag}, attachments=now.attachments)
         return Header(sweep=None, dataset=dataset, provenance=own)
     head = SweepHeader(
         name=f"{sweep.name} {again}",
         overrides=(),
         trials=trials,
-        provenance={**tags, **sweep.criterion.tags()},
-        attachments=now.attachments,
+        tags={**tag, **sweep.criterion.tags()},
         criterion=sweep.criterion,
     )
-    return Header(sweep=head, dataset=dataset, provenance=Provenance(tags=now.tags))
+    return Header(sweep=head, dataset=dataset, provenance=now)
 
 
 def _compute(

@@ -17,7 +17,7 @@ from pipeline.display.console import Display, Loading, make_console, show_past, 
 from pipeline.errors import Interrupted
 from pipeline.plan.plan import Group, Plan, PlannedTrial, Point
 from pipeline.provenance import collect
-from pipeline.record.protocol import Provenance, Resumption
+from pipeline.record.protocol import Resumption
 from pipeline.reports import Decided, Failed, Finished, Measured, Paused, Planned, Report
 from pipeline.results.criterion import Criterion
 from pipeline.results.failures import Failures
@@ -134,7 +134,8 @@ class LiveSweep:
         criterion = Criterion.of(config.sweep, self._dataset, source.objectives)
         expected = expectation(config, plan.trials, self._dataset)
         self._tally = Tally(plan.trials, criterion, share=expected.share if expected else 1.0)
-        head = self._header(provenance)
+        sweep = None if lone else make_header(self._overrides or (), config, self._tally, self._dataset, source)
+        head = Header(sweep=sweep, dataset=self._dataset, provenance=provenance)
         self._failures = Failures(self._tally.standings, FaultLog(self._folder))
         most = widest(config, self._dataset, lone=lone)
         self._scheduler = TrialScheduler(config, self._dataset, criterion, widest=most)
@@ -152,14 +153,6 @@ class LiveSweep:
     def _room(self) -> int:
         """Return for how many trials there is room before the engine starts."""
         return TRIALS_A_WORKER * group_count(self._config, lone=self._overrides is None)
-
-    def _header(self, provenance: Provenance) -> Header:
-        """Return the header of the record; the parent run of a sweep keeps the attachments for all its trials."""
-        if self._overrides is None:
-            return Header(sweep=None, dataset=self._dataset, provenance=provenance)
-        source = self._batch.source
-        sweep = make_header(self._overrides, self._config, self._tally, self._dataset, provenance, source)
-        return Header(sweep=sweep, dataset=self._dataset, provenance=Provenance(tags=provenance.tags))
 
     def _begin(self, points: Sequence[Point], plan: Plan) -> None:
         """Load the data into the engine, and schedule the first points, after those of an earlier process."""

@@ -109,13 +109,14 @@ def open_record(
         return OpenRecord()
     past = find_past(recorder.uri, config.tracking.experiment, sweep.key) if config.sweep.resume else None
     missing = config.sweep.resume and past is None
-    why = unresumed(recorder.uri, config.tracking.experiment, sweep, dataset.digest) if missing else ""
+    tags = {**head.provenance.tags, **sweep.tags, "dataset.digest": dataset.digest}
+    why = unresumed(recorder.uri, config.tracking.experiment, sweep, tags) if missing else ""
     # Lock the folder first: only its holder may touch the sweep's runs.
     kept = Path(past.tags[CHECKPOINTS]) if past and CHECKPOINTS in past.tags else None
     checkpoints = Checkpoints(kept) if kept and kept.parent.is_dir() else Checkpoints.fresh(folder)
     try:
-        tags = {**sweep.provenance, CHECKPOINTS: str(checkpoints.folder)}
-        resumption = recorder.open(dataclasses.replace(sweep, provenance=tags), dataset, head.provenance, past)
+        sweep = dataclasses.replace(sweep, tags={**sweep.tags, CHECKPOINTS: str(checkpoints.folder)})
+        resumption = recorder.open(sweep, dataset, head.provenance, past)
     except BaseException:
         checkpoints.close(done=past is None)
         raise

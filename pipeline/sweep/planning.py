@@ -17,7 +17,7 @@ from pipeline.display.console import Loading, show_folded, show_forecast, show_p
 from pipeline.plan.estimate import sweep_seconds, worker_memory
 from pipeline.plan.plan import Plan, PlannedTrial, Point, Segment, fuse, make_plan
 from pipeline.plan.repeats import check_repeated, repeated
-from pipeline.record.protocol import Provenance, SweepHeader
+from pipeline.record.protocol import SweepHeader
 from pipeline.results.criterion import Criterion, check_metric
 from pipeline.results.tally import Tally
 from pipeline.stopping.checks import check, rung_range
@@ -184,7 +184,6 @@ def make_header(
     config: Config,
     tally: Tally,
     dataset: Dataset,
-    provenance: Provenance,
     source: PointSource,
 ) -> SweepHeader:
     """Return the header of a sweep, before it starts, from the tally of its trials so far and their source."""
@@ -197,8 +196,7 @@ def make_header(
         overrides=tuple(overrides),
         trials=trials,
         total=source.total * config.sweep.repeats,
-        provenance={**provenance.tags, CODE: code_version(), **criterion.tags()},
-        attachments=provenance.attachments,
+        tags={CODE: code_version(), **criterion.tags()},
         key=sweep_key(trials, config, source.identity),
         criterion=criterion,
     )

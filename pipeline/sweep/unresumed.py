@@ -20,8 +20,11 @@ _ELSEWHERE = ("dataset", "device", "engine", *(f"trial.{field.name}" for field i
 """Keys that are not part of a trial's identity; the data are compared by their digest."""
 
 
-def unresumed(uri: str, experiment: str, sweep: SweepHeader, dataset_digest: str) -> str:
-    """Return the message for a sweep that is not in the record; end sweeps that no process computes as KILLED."""
+def unresumed(uri: str, experiment: str, sweep: SweepHeader, tags: Mapping[str, str]) -> str:
+    """Return the message for a sweep, whose run will have these ``tags``, that is not in the record.
+
+    Sweeps that no process computes are ended as KILLED.
+    """
     known = list(latest_sweeps(uri, experiment))
     abandoned = [other for other in known if other.unended and not _is_computed(other)]
     for other in abandoned:
@@ -29,8 +32,8 @@ def unresumed(uri: str, experiment: str, sweep: SweepHeader, dataset_digest: str
     text = "sweep.resume: the record holds no sweep of these trials, so all of them are run"
     if known:
         # The latest of those that differ in the fewest things.
-        nearest, *_ = sorted(known, key=lambda other: len(list(_differences(other, sweep, dataset_digest))))
-        what = "; ".join(_differences(nearest, sweep, dataset_digest)) or _overrides(nearest, sweep)
+        nearest, *_ = sorted(known, key=lambda other: len(list(_differences(other, sweep, tags))))
+        what = "; ".join(_differences(nearest, sweep, tags)) or _overrides(nearest, sweep)
         text += f"\nthe nearest is {nearest.name} (run {nearest.run_id}): {what}"
     if abandoned:
         count = sum(len(other.unended) for other in abandoned)
@@ -39,19 +42,19 @@ def unresumed(uri: str, experiment: str, sweep: SweepHeader, dataset_digest: str
     return text
 
 
-def _differences(other: Past, sweep: SweepHeader, dataset_digest: str) -> Iterator[str]:
+def _differences(other: Past, sweep: SweepHeader, tags: Mapping[str, str]) -> Iterator[str]:
     """Yield the differences between a recorded sweep, whose trials may not all have started, and this one."""
     recorded, planned = _values(other.params), _values([params(trial.config) for trial in sweep.trials])
     for name in sorted({*recorded, *planned} if recorded else {}):
         before, now = recorded.get(name, {}), planned.get(name, {})
         if not before.keys() <= now.keys() or (now and not before):
             yield f"{name} was {', '.join(before) or 'not there'}, is {', '.join(now) or 'not there'}"
-    if other.tags.get("dataset.digest") != dataset_digest:
+    if other.tags.get("dataset.digest") != tags["dataset.digest"]:
         yield f"the data were others (dataset {other.tags.get('dataset')}, digest {other.tags.get('dataset.digest')})"
-    if other.tags.get(CODE) != sweep.provenance[CODE]:
+    if other.tags.get(CODE) != tags[CODE]:
         yield "the code of tasks has changed"
-    for name in sorted(tag for tag in {**other.tags, **sweep.provenance} if tag.startswith(SOURCES)):
-        if other.tags.get(name) != sweep.provenance.get(name):
+    for name in sorted(tag for tag in {**other.tags, **tags} if tag.startswith(SOURCES)):
+        if other.tags.get(name) != tags.get(name):
             yield f"the code of {name.removeprefix(SOURCES)} has changed"
     if other.name != sweep.name:
         yield f"its name was {other.name!r}, is {sweep.name!r}"

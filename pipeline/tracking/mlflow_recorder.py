@@ -178,7 +178,8 @@ class MlflowRecorder:
         self._begin_log()
         parent = ""
         if sweep is not None:
-            tags = artifacts.run_tags(sweep.provenance, sweep.overrides, Data.of(self._dataset))
+            texts = {**provenance.tags, **sweep.tags}
+            tags = artifacts.run_tags(texts, sweep.overrides, Data.of(self._dataset))
             tags |= {SWEEP_KEY_TAG: sweep.key, LOG_TAG: str(self._log.path or "")}
             store = self._store
             parent = store.create_run(artifacts.shorten(sweep.name, artifacts.LONGEST_NAME), tags, _now())
@@ -198,8 +199,8 @@ class MlflowRecorder:
         if not entries:  # the results of its trials are read from the store
             self._begin_log()
             swept = {name: text for name, text in past.tags.items() if name == summary.SWEPT}
-            known = dataclasses.replace(sweep, provenance={**sweep.provenance, **swept})
-            self._open_runs(past.run_id, known, Provenance())
+            known = dataclasses.replace(sweep, tags={**sweep.tags, **swept})
+            self._open_runs(past.run_id, known, provenance)
         if entries > stored:
             _log.warning("%d missing reports were written to the record, from %s", entries - stored, self._log.path)
         store = self._store
@@ -211,9 +212,9 @@ class MlflowRecorder:
                 entry = recall(store, run_id)
                 self._record(entry, _now())
                 self._drawings.replay(entry)
-        tags = artifacts.run_tags(sweep.provenance, sweep.overrides, self._runs.opened.data)
-        tags = {name: tags[name] for name in PLACE_TAGS if name in tags} | sweep.criterion.tags()
-        tags |= {LOG_TAG: str(self._log.path or ""), ENTRIES_TAG: str(min(stored, entries))}
+        texts = {**provenance.tags, **sweep.tags}
+        tags = {name: artifacts.storable(texts[name]) for name in PLACE_TAGS if name in texts}
+        tags |= sweep.criterion.tags() | {LOG_TAG: str(self._log.path or ""), ENTRIES_TAG: str(min(stored, entries))}
         adopt(store, past, tags, ours=self._runs.names)
         opened = dataclasses.replace(self._runs.opened, uri=redact(self.uri), sweep=sweep, provenance=provenance)
         self._record(opened, _now())

@@ -95,7 +95,7 @@ def recorded(dataset: Any, trials: int, reports: int, steps: int) -> tuple[float
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         recorder = MlflowRecorder(f"sqlite:///{folder}/mlflow.db", "costs")
         recorder.open(
-            SweepHeader(name="c", overrides=(), trials=plan.trials, provenance={}, attachments={}),
+            SweepHeader(name="c", overrides=(), trials=plan.trials),
             dataset,
             Provenance(),
         )
@@ -181,7 +181,7 @@ def small_sweep(engine: Any, plan: Plan, dataset: Any) -> float:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         recorder = MlflowRecorder(f"sqlite:///{folder}/mlflow.db", "costs")
         recorder.open(
-            SweepHeader(name="c", overrides=(), trials=plan.trials, provenance={}, attachments={}),
+            SweepHeader(name="c", overrides=(), trials=plan.trials),
             dataset,
             Provenance(),
         )

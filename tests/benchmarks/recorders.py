@@ -66,7 +66,7 @@ def record(groups: Sequence[Group], dataset: Any, engine: Any, recorder: MlflowR
 def mlflow_recorder(config: Config, plan: Plan, dataset: Any) -> MlflowRecorder:
     """Return the recorder of a sweep as the command line opens it."""
     tally = Tally(plan.trials, Criterion.of(config.sweep, dataset))
-    sweep = make_header((), config, tally, dataset, Provenance(), Grid(()))
+    sweep = make_header((), config, tally, dataset, Grid(()))
     head = Header(sweep=sweep, dataset=dataset, provenance=Provenance())
     folder = Path(tempfile.mkdtemp())
     recorder = make_recorder(config, folder, lone=False)

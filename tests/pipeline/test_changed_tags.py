@@ -83,7 +83,7 @@ def test_every_tag_that_is_changed_or_removed_is_named_or_not_needed(
     # given a sweep of a trial that was stopped early
     planned = trial()
     tags = {CODE: "code", CHECKPOINTS: str(tmp_path / "checkpoints")}
-    head = dataclasses.replace(header(planned), provenance=tags)
+    head = dataclasses.replace(header(planned), tags=tags)
     recorder = MlflowRecorder(store_uri, experiment, folder=tmp_path)
     recorder.open(head, tiny, Provenance())
     result = done(Outcome.STOPPED, **{"val/accuracy": 0.5})

@@ -9,7 +9,7 @@ from rich.console import Console
 from pipeline.config.schema import parse
 from pipeline.plan.plan import Point
 from pipeline.plan.repeats import repeated
-from pipeline.record.protocol import Provenance, Resumption
+from pipeline.record.protocol import Resumption
 from pipeline.results.criterion import Criterion
 from pipeline.results.tally import Tally
 from pipeline.sweep import engines
@@ -89,7 +89,7 @@ def test_a_search_is_named_by_its_keys_where_the_repeats_of_one_point_differ_in_
     def name(keys):
         source = Grid([])
         source.keys = keys
-        return make_header((), one.config, tally, dataset, Provenance(), source).name
+        return make_header((), one.config, tally, dataset, source).name
 
     assert name(("learning_rate",)) == "learning_rate on synthetic (2 repeats)"
     assert name(()) == "seed, data_seed on synthetic (2 repeats)"

@@ -36,15 +36,13 @@ def record(store_uri, experiment, tiny, trial, layout):
         named = enumerate(name.replace("_", " ") for name in accuracies)
         trials = [trial(name, **(repeats or {"learning_rate": k + 1.0}) | {"seed": k}) for k, name in named]
         provenance = {"version.numpy": version, "cpu": "a <CPU>", "command": "python -m pipeline -m seed=1,2"}
-        header = SweepHeader(
-            name="seeds & rates", overrides=(), trials=tuple(trials), provenance=provenance, attachments={}
-        )
+        header = SweepHeader(name="seeds & rates", overrides=(), trials=tuple(trials))
         recorder = MlflowRecorder(
             store_uri,
             experiment,
             figures=Figures(trial=lambda *_: {"loss.png": PIXEL}, sweep=[lambda _: {"best_loss.png": PIXEL}]),
         )
-        recorder.open(header, tiny, Provenance())
+        recorder.open(header, tiny, Provenance(tags=provenance))
         for planned, accuracy in zip(trials, accuracies.values(), strict=True):
             recorder.record(Started(trial=planned))
             outcome = Outcome.COMPLETE if accuracy is not None else Outcome.DIVERGED

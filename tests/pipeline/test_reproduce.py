@@ -46,7 +46,7 @@ def record(store_uri, *configs, ended):
     trials = make_plan(points, dataset).trials
     recorder = MlflowRecorder(store_uri, EXPERIMENT)
     recorder.open(
-        SweepHeader(name="rates", overrides=(), trials=trials, provenance={}, attachments={}),
+        SweepHeader(name="rates", overrides=(), trials=trials),
         dataset,
         Provenance(tags={"version.numpy": "1.0"}),
     )

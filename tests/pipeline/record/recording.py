@@ -5,8 +5,13 @@ import re
 
 import numpy as np
 
-from pipeline.record.protocol import SweepHeader
+from pipeline.record.protocol import Provenance, SweepHeader
 from tasks.events import Curve, Outcome, Result
+
+PROVENANCE = Provenance(
+    tags={"git.commit": "abc", "command": "python -m pipeline -m strategy=random,local"},
+    attachments={"versions.txt": "numpy==2"},
+)
 
 
 def header(*trials):
@@ -14,8 +19,6 @@ def header(*trials):
         name="strategies on tiny",
         overrides=("strategy=random,local",),
         trials=trials,
-        provenance={"git.commit": "abc", "command": "python -m pipeline -m strategy=random,local"},
-        attachments={"versions.txt": "numpy==2"},
         key="a sweep",
     )
 

@@ -8,13 +8,13 @@ import pytest
 from pipeline.output import LONGEST_OUTPUT
 from pipeline.record.artifacts import CONFIG, LONGEST_NAME, LONGEST_TAG, OVERRIDES, SIGNATURE
 from pipeline.record.outbox import PACK_ABOVE, PACK_TAG
-from pipeline.record.protocol import Closed, Data, Drew, Opened, Provenance, Recalled
+from pipeline.record.protocol import Closed, Data, Drew, Opened, Recalled
 from pipeline.record.runs import Runs
 from pipeline.record.trial_run import OUTPUT
 from pipeline.reports import Finished, Printed, Searched, Started, Told
 from pipeline.results.criterion import Criterion
 from tasks.events import Outcome
-from tests.pipeline.record.recording import done, header
+from tests.pipeline.record.recording import PROVENANCE, done, header
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def opened(tiny):
             parent="2" * 32,
             sweep=header(*trials),
             data=Data.of(tiny),
-            provenance=Provenance(),
+            provenance=PROVENANCE,
         )
 
     return make

@@ -10,12 +10,12 @@ from pipeline.reports import Finished
 from pipeline.results.criterion import Criterion
 from pipeline.results.page import BEST, Subject, describe
 from pipeline.results.tally import Tally
-from tests.pipeline.record.recording import done, header
+from tests.pipeline.record.recording import PROVENANCE, done, header
 
 
 def subject(data, uri="sqlite:///m.db", runs=None):
     sweep, links = header(), {"run_id": "1", "uri": uri, "experiment": "7", "runs": runs or {}}
-    command = sweep.provenance["command"]
+    command = PROVENANCE.tags["command"]
     return Subject(name=sweep.name, data=str(Data.of(data)), command=command, resumable=True, **links)
 
 

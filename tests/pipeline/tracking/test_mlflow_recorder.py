@@ -21,7 +21,7 @@ from pipeline.tracking.exporter import Timing
 from pipeline.tracking.mlflow_recorder import MlflowRecorder
 from pipeline.tracking.reader import open_reader
 from pipeline.tracking.unfinished import find_past
-from tests.pipeline.record.recording import block, done, header, note
+from tests.pipeline.record.recording import PROVENANCE, block, done, header, note
 
 
 def test_a_sweep_is_a_parent_and_its_children_with_all_that_is_needed_to_run_them_again(
@@ -30,7 +30,7 @@ def test_a_sweep_is_a_parent_and_its_children_with_all_that_is_needed_to_run_the
     planned = trial("random", strategy={"name": "random"}, learning_rate=0.25, tracking={"uri": "http://a:b@c"})
     recorder = MlflowRecorder(store_uri, experiment)
 
-    recorder.open(header(planned), tiny, Provenance(tags=header().provenance, attachments={"uncommitted.diff": "+1"}))
+    recorder.open(header(planned), tiny, PROVENANCE)
     recorder.record(Started(trial=planned))
     for start in range(0, 1000, 100):
         recorder.record(

@@ -53,7 +53,7 @@ def image(pixel):
 
 def register(store_uri, experiment, dataset, trials, arrays, layout, *, status="FINISHED"):
     """Record a sweep whose last trial wins and return the name of the model it has become, and its run."""
-    header = SweepHeader(name="a sweep", overrides=(), trials=trials, provenance={}, attachments={})
+    header = SweepHeader(name="a sweep", overrides=(), trials=trials)
     recorder = MlflowRecorder(store_uri, experiment, register_model=True)
     recorder.open(header, dataset, Provenance())
     for place, (planned, of_trial) in enumerate(zip(trials, arrays, strict=True)):

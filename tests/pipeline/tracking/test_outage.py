@@ -21,7 +21,7 @@ from pipeline.tracking.exporter import Timing
 from pipeline.tracking.mlflow_recorder import MlflowRecorder
 from pipeline.tracking.sqlite_store import SqliteStore
 from pipeline.tracking.unfinished import find_past
-from tests.pipeline.record.recording import block, done, header
+from tests.pipeline.record.recording import PROVENANCE, block, done, header
 
 pytestmark = pytest.mark.slow
 
@@ -59,7 +59,7 @@ def record(tiny, trial, layout, tmp_path):
             ),
             **({"folder": tmp_path, "register_model": True, "timing": QUICK} | options),
         )
-        recorder.open(header(*trials), tiny, Provenance(tags=header().provenance, attachments={"notes.txt": "+1"}))
+        recorder.open(header(*trials), tiny, PROVENANCE)
         opened()
         for number, planned in enumerate(trials):
             recorder.record(Started(trial=planned))

@@ -227,7 +227,7 @@ def test_repeats_that_differ_only_in_a_key_of_the_group_that_they_vary_are_read_
 ):
     trials = [trial(loss={"name": "svm", "margin": margin}) for margin in (1.0, 2.0)]
     criterion = Criterion(over=("loss",))
-    head = dataclasses.replace(header(*trials), criterion=criterion, provenance=criterion.tags())
+    head = dataclasses.replace(header(*trials), criterion=criterion, tags=criterion.tags())
     recorder = MlflowRecorder(store_uri, experiment)
     recorder.open(head, tiny, Provenance())
     for one in trials:

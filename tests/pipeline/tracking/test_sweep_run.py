@@ -15,7 +15,7 @@ from pipeline.tracking.exporter import Timing
 from pipeline.tracking.mlflow_recorder import MlflowRecorder
 from pipeline.tracking.unfinished import find_past
 from tasks.events import Outcome
-from tests.pipeline.record.recording import block, done, header, note, parent_of
+from tests.pipeline.record.recording import PROVENANCE, block, done, header, note, parent_of
 
 
 @pytest.mark.filterwarnings("ignore:For backward compatibility, 'str' dtypes:DeprecationWarning")
@@ -59,7 +59,7 @@ def test_the_description_tells_how_far_the_sweep_is_while_it_runs(store_uri, exp
             time.sleep(0.05)
         pytest.fail(f"{text!r} is not in {found!r}")
 
-    recorder.open(header(*trials), tiny, Provenance())
+    recorder.open(header(*trials), tiny, PROVENANCE)
     assert "running, 0 of 3 trials done" in told("- `learning_rate`: 0.001, 1, 2")
     recorder.record(Started(trial=trials[0]))
     recorder.record(Progressed(trial=trials[0], curve=block(0, 10, **{"val/accuracy": lambda s: s / 20})))
