@@ -68,10 +68,7 @@ def is_from_outside(exception: BaseException) -> bool:
     """
     if isinstance(exception, KeyboardInterrupt):
         return signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    innermost = exception.__traceback__
-    while innermost is not None and innermost.tb_next is not None:
-        innermost = innermost.tb_next
-    module = innermost.tb_frame.f_globals.get("__name__", "") if innermost else ""
+    *_, module = "", *(frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(exception.__traceback__))
     return isinstance(exception, SystemExit) and str(module).partition(".")[0] == "ray"
 
 
