@@ -43,9 +43,6 @@ WRITE_VARIABLES = {
 
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
-_Query = Callable[[str], Any]
-"""Executes a statement in a database and returns a cursor."""
-
 # Error codes of a store that will refuse a write however often it is retried. The HTTP status does not tell: a proxy
 # in front of a server that is starting answers 404, too, and a wrong password may be corrected.
 _REFUSED_CODES = {
@@ -283,7 +280,12 @@ def _probe_file(uri: str, file: Path, *, create: bool, experiment: str | None) -
                     connection.execute("BEGIN IMMEDIATE")
                     connection.execute("CREATE TABLE descent_sweeps_probe (x)")
                     connection.rollback()
-                _check_tables(uri, connection, experiment)
+                if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone():
+                    return  # MLflow will create its tables
+                _check_revision(uri, connection.execute)
+                deleted = "SELECT 1 FROM experiments WHERE name = ? AND lifecycle_stage != 'active'"
+                if connection.execute(deleted, (experiment,)).fetchone():
+                    raise _deleted(str(experiment))
         else:
             file.parent.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=file.parent).close()  # as SQLite will, and leaves nothing behind
@@ -291,19 +293,11 @@ def _probe_file(uri: str, file: Path, *, create: bool, experiment: str | None) -
         raise unreachable(uri, error) from None
 
 
-def _check_tables(uri: str, connection: sqlite3.Connection, experiment: str | None) -> None:
-    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone():
-        return  # MLflow will create its tables
-    _check_revision(uri, connection.execute)
-    deleted = "SELECT 1 FROM experiments WHERE name = ? AND lifecycle_stage != 'active'"
-    if connection.execute(deleted, (experiment,)).fetchone():
-        raise _deleted(str(experiment))
-
-
-def _check_revision(uri: str, query: _Query) -> None:
+def _check_revision(uri: str, query: Callable[[str], Any]) -> None:
     """Raise a `RecordError` if the database at ``uri`` holds runs in tables of another version of MLflow.
 
-    A database without runs is new, or its creation was interrupted: MLflow may complete it.
+    ``query`` executes a statement and returns a cursor. A database without runs is new, or its creation was
+    interrupted: MLflow may complete it.
     """
     (found,) = query("SELECT version_num FROM alembic_version").fetchone() or (None,)
     known, head = revisions()
