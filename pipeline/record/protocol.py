@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import dataclasses
 import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -192,10 +191,3 @@ class Closed:
     """The record was closed with ``status``: FINISHED, FAILED or KILLED."""
 
     status: str
-
-
-def ranked_by(entry: object, criterion: Criterion) -> object:
-    """Return an entry with this criterion: a process that resumes a sweep may rank its trials by another one."""
-    if isinstance(entry, Opened) and entry.sweep is not None:
-        return dataclasses.replace(entry, sweep=dataclasses.replace(entry.sweep, criterion=criterion))
-    return entry

@@ -31,7 +31,6 @@ from pipeline.record.protocol import (
     Provenance,
     Resumption,
     SweepHeader,
-    ranked_by,
 )
 from pipeline.record.runs import Runs
 from pipeline.reports import Finished, Progressed, RecordedReport
@@ -242,7 +241,9 @@ class MlflowRecorder:
             return 0
         try:
             for now, logged in log.read():
-                entry = ranked_by(logged, criterion)
+                entry = logged
+                if isinstance(entry, Opened) and entry.sweep is not None:
+                    entry = dataclasses.replace(entry, sweep=dataclasses.replace(entry.sweep, criterion=criterion))
                 if isinstance(entry, Opened) and log.entries == 1:
                     self._follow(entry)
                 else:
