@@ -166,7 +166,7 @@ class LiveSweep:
             self._batch.source.recall(proposals)
         if self._batch.source.identity and self._config.sweep.resume:  # of which one point is known so far
             points, plan = self._extended(points, len(proposals) or self._room())
-        if found.checkpoints:
+        if found.resumption and found.checkpoints:
             known, ended = self._tally.standings.keys(), self._tally.standings.keys() & self._resumption.ended.keys()
             further = len(known & self._saved.keys() - ended)
             counts = len(ended), further, len(known) - len(ended) - further
@@ -190,9 +190,8 @@ class LiveSweep:
                 self._record.opened()  # a server's refusal is raised before anything is computed; a file was probed
             return OpenRecord()
         opened = self._record.opened()
-        if opened.resumption is None:
+        if opened.unresumed:
             self._console.print(opened.unresumed, markup=False, soft_wrap=True)
-            return OpenRecord()
         return opened
 
     def _extended(self, points: Sequence[Point], room: int) -> tuple[Sequence[Point], Plan]:
