@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +11,9 @@ from tasks.datasets.source import ProgressCallback
 from tasks.errors import require
 
 GREY = 128.0
+LARGEST = 1e6
+"""The largest spread or noise in grey levels: with either, nearly every pixel is 0 or 255 already."""
+
 BLOCK = 1 << 22  # pixels drawn at once: 16 MiB of float32 however many examples there are
 
 
@@ -45,7 +47,7 @@ class Synthetic:
         require(self.classes >= 2, "dataset.classes", "must be >= 2", self.classes)
         for parameter in ("spread", "noise"):
             value = getattr(self, parameter)
-            require(0 <= value < math.inf, f"dataset.{parameter}", "must be >= 0 and finite", value)
+            require(0 <= value <= LARGEST, f"dataset.{parameter}", f"must be from 0 to {LARGEST:g}", value)
         require(self.seed >= 0, "dataset.seed", "must be >= 0", self.seed)
         require(
             0 <= self.validation < self.examples,
