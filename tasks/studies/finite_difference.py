@@ -114,15 +114,14 @@ def difference_quotients(
     xp = array_namespace(problem.like)
     here, along, steps = (problem.array(values) for values in (weights, direction, h))
     signed = problem.array(np.concatenate([h, -h, np.zeros(1)]))
-    with np.errstate(over="ignore", invalid="ignore"):  # a loss that overflows is an error of the largest steps
-        losses = xp.concat(
-            [
-                sum(objective_values(problem, here + signed[part, None] * along, batch))
-                for part in pieces(signed.shape[0], min(_AT_ONCE, points_at_once(problem, batch)))
-            ]
-        )
-        ahead, behind, middle = losses[: len(h)], losses[len(h) : -1], losses[-1]
-        return host(xp.stack([(ahead - middle) / steps, (ahead - behind) / (2 * steps)]))
+    losses = xp.concat(
+        [
+            sum(objective_values(problem, here + signed[part, None] * along, batch))
+            for part in pieces(signed.shape[0], min(_AT_ONCE, points_at_once(problem, batch)))
+        ]
+    )
+    ahead, behind, middle = losses[: len(h)], losses[len(h) : -1], losses[-1]
+    return host(xp.stack([(ahead - middle) / steps, (ahead - behind) / (2 * steps)]))
 
 
 def _events(

@@ -158,9 +158,9 @@ def _with_landscape(task: Landscape, problem: Problem, path: Sequence[np.ndarray
     a, b = (*plane.axes, np.zeros(1))[:2]
     points = np.stack([weights, *plane.directions])
     batch = chosen_examples(problem, task.examples)
-    with np.errstate(over="ignore", invalid="ignore"):  # a point may be so far that a network's scores overflow
-        data_loss = data_losses(problem, points, a, b, batch)
-        regularization_loss = regularization_losses(problem, points, a, b)
+    data_loss = data_losses(problem, points, a, b, batch)
+    regularization_loss = regularization_losses(problem, points, a, b)
+    # A point may be so far that a network's scores overflow.
     data_loss = np.where(np.isnan(data_loss), np.inf, data_loss)
     loss = data_loss + regularization_loss
     arrays = {"a": a, "b": b, "data_loss": data_loss, "regularization_loss": regularization_loss}

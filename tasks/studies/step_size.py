@@ -86,8 +86,8 @@ def _events(sizes: np.ndarray, problem: Problem, weights: np.ndarray, batch: Bat
     here = problem.array(weights)
     gradient = gradient_at(problem, here[None, ...], batch)[0, ...]
     # The original loss is the step of size 0.
-    with np.errstate(over="ignore", invalid="ignore"):  # a step may be so long that a network's scores overflow
-        data, regularization = losses_after(problem, here, gradient, np.concatenate([[0.0], sizes]), batch)
+    data, regularization = losses_after(problem, here, gradient, np.concatenate([[0.0], sizes]), batch)
+    # A step may be so long that a network's scores overflow.
     data = np.where(np.isnan(data), np.inf, data)
     loss = data + regularization
     metrics = {"step_size/step_size": sizes, "step_size/loss": loss[1:]}

@@ -6,6 +6,8 @@ import abc
 from collections.abc import Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar, final
 
+import numpy as np
+
 from tasks.arrays.array import Array
 from tasks.arrays.devices import HOST
 from tasks.datasets.dataset import Dataset
@@ -58,7 +60,9 @@ class Study(abc.ABC):
         """Yield the events of the one trial."""
         del start, checkpoint_every
         (trial,) = trials
-        yield from self.study(trial, dataset, threads=threads, like=like)
+        # A loss that overflows is a value of the study, infinite or NaN, and not a warning.
+        with np.errstate(over="ignore", invalid="ignore"):
+            yield from self.study(trial, dataset, threads=threads, like=like)
 
     @abc.abstractmethod
     def study(self, trial: Trial, dataset: Dataset, *, threads: int, like: Array) -> Iterator[Event]:

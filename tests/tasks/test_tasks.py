@@ -71,3 +71,22 @@ def test_features_that_are_no_images_are_refused_for_a_convnet(small_dataset, ta
 )
 def test_a_value_at_the_end_of_what_a_rule_allows_is_taken(task, fields):
     TASKS[task](**fields)
+
+
+@pytest.mark.parametrize(
+    ("task", "extreme"),
+    [
+        ("gradient_check", {"h": 1e308}),
+        ("landscape", {"extent": 1e308}),
+        ("one_dimensional", {"extent": 1e308}),
+        ("finite_difference", {"weights_scale": 1e200}),
+        ("step_size", {"highest": 100}),
+    ],
+)
+def test_numbers_beyond_the_precision_give_a_result_and_no_warning(small_dataset, task, extreme):
+    # every warning is an error in these tests
+    one = Trial(task=TASKS[task](**SMALL.get(task, {}) | extreme), regularization=0.1)
+
+    *_, result = one.task.run([one], small_dataset, threads=1)
+
+    assert isinstance(result, Result)
