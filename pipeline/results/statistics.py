@@ -5,6 +5,7 @@ SciPy is imported where it is used, since that takes a second.
 
 from __future__ import annotations
 
+import bisect
 import functools
 import math
 import statistics
@@ -175,15 +176,9 @@ def repeats_needed(mean: float, one: float, other: float, *, tests: int = 1, pai
     if variance == 0:
         return 2.0
     freedom = 1.0 if paired else variance**2 / (one**2 + other**2)  # times count - 1
-    low, high = 1, 2
-    while not _shows(mean, variance, freedom, high, tests):
-        low, high = high, 2 * high
-        if low >= MOST_REPEATS:
-            return math.inf
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if _shows(mean, variance, freedom, middle, tests) else (middle, high)
-    return float(high) if high <= MOST_REPEATS else math.inf
+    counts = range(2, MOST_REPEATS + 1)
+    place = bisect.bisect_left(counts, True, key=lambda count: _shows(mean, variance, freedom, count, tests))
+    return float(counts[place]) if place < len(counts) else math.inf
 
 
 def _shows(mean: float, variance: float, freedom: float, count: int, tests: int) -> bool:
