@@ -171,7 +171,7 @@ def show_table(console: Console, tally: Tally) -> None:
         _print_fitting(console, *setting_table(settings, most=MAX_ROWS))
     elif names or not measured:
         front = on_front_of(settings)
-        rows = [[*_ranked(one, names), *([front[one.setting]] if front else []), _outcome(one)] for one in shown]
+        rows = [[*_ranked(one, names), *([front[one.setting]] if front else []), one.ending] for one in shown]
         _print_fitting(console, ["trial", *names, *([FRONT] if front else []), "outcome"], rows)
     else:
         console.print(_listed(shown))
@@ -223,7 +223,7 @@ def _listed(ranking: Sequence[Standing]) -> Table:
     """Return a table with a row for each metric, for tasks whose metrics are too many for columns."""
     table = _table("trial", "metric", "value", "outcome")
     for standing in ranking:
-        name, outcome = standing.trial.name, _outcome(standing)
+        name, outcome = standing.trial.name, standing.ending
         for metric, value in sorted(standing.metrics.items()) or [("", math.nan)]:
             table.add_row(name, metric, number(value, 6) if metric else "", outcome)
             name = outcome = ""
@@ -235,10 +235,6 @@ def _table(*names: str) -> Table:
     for name in names:
         table.add_column(name, overflow="fold", no_wrap="/" in name or "%" in name)
     return table
-
-
-def _outcome(standing: Standing) -> str:
-    return standing.ending or "not finished"
 
 
 def show_folded(console: Console, plan: Plan) -> None:

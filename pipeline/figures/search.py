@@ -24,7 +24,7 @@ from pipeline.figures.style import (
 from pipeline.figures.trials import EARLY, factor, with_unit
 from pipeline.reports import Searched, Told
 from pipeline.results.criterion import is_share, on_front
-from pipeline.results.repeats import COMPLETE, STOPPED
+from pipeline.results.standing import COMPLETE, STOPPED
 
 _LONGEST = 12
 """The most keys whose importance is shown, the most important ones."""

@@ -14,8 +14,7 @@ import numpy as np
 from pipeline.config.settings import counted, setting_names
 from pipeline.figures.trials import caption_of, caption_of_draws
 from pipeline.results.curves import Series, TrialRecord
-from pipeline.results.repeats import Setting, ranked
-from pipeline.results.standing import as_setting
+from pipeline.results.repeats import Setting, as_setting, ranked
 from tasks.events import Outcome
 
 

@@ -21,7 +21,8 @@ from pipeline.results.comparisons import (
 )
 from pipeline.results.criterion import is_share
 from pipeline.results.numbers import number
-from pipeline.results.repeats import FRONT, Repeat, Setting, are_repeated, on_front_of
+from pipeline.results.repeats import FRONT, Setting, are_repeated, on_front_of
+from pipeline.results.standing import Repeat
 from pipeline.tracking.reader import RecordedSweep
 
 _ENVIRONMENT = ("command", "user", "host", "platform", "cpu", "blas", "python", "dataset", "dataset.digest")

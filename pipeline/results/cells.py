@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 from pipeline.results.numbers import number
-from pipeline.results.repeats import COMPLETE, FRONT, STOPPED, Setting, on_front_of
+from pipeline.results.repeats import FRONT, Setting, on_front_of
+from pipeline.results.standing import COMPLETE, STOPPED
 from pipeline.results.statistics import Summary
 
 _WITH_INTERVAL = "test/accuracy"

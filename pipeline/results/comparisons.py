@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pipeline.config.schema import SEEDS
 from pipeline.results.criterion import is_share
 from pipeline.results.numbers import number
-from pipeline.results.repeats import Seeds, Setting
+from pipeline.results.repeats import Setting
+from pipeline.results.standing import Seeds
 from pipeline.results.statistics import LEVEL, MOST_REPEATS, MeanDifference, paired, unpaired
 
 _MOST = 50  # a comparison takes milliseconds

@@ -181,7 +181,7 @@ def _conclusion(tally: Tally) -> list[str]:
 
 
 def _trial(place: int, standing: Standing, cells: Sequence[str], subject: Subject) -> str:
-    outcome = standing.ending or f"at step {standing.step}"
+    outcome = standing.ending if standing.outcome else f"at step {standing.step}"
     if standing.message:
         outcome += ": " + standing.message.replace("|", "\\|").replace("\n", " ")
     name = subject.link(standing.trial.name, subject.runs.get(standing.trial.key))

@@ -5,86 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
-from pipeline.config.settings import cell_of
+from pipeline.config.settings import cell_of, setting_values
 from pipeline.results.criterion import Criterion, on_front
-from pipeline.results.numbers import number
+from pipeline.results.standing import COMPLETE, DIVERGED, FAILED, STOPPED, Repeat, Seeds, Standing
 from pipeline.results.statistics import Summary, spread, summarize, summarize_each
-from tasks.events import Outcome
-
-COMPLETE, STOPPED = Outcome.COMPLETE.value, Outcome.STOPPED.value
-DIVERGED, FAILED = Outcome.DIVERGED.value, Outcome.FAILED.value
-_WITHOUT_ANSWER = frozenset({DIVERGED, FAILED})
 
 FRONT = "Pareto front"
 """The header of the column that says yes where a setting is on the front of several objectives."""
 
 RankKey = tuple[bool, bool, float, float, int]
 """The sort key of settings: no score, any repeat diverged, minus the rung that stopped it, minus the score, index."""
-
-Seeds = tuple[tuple[str, str], ...]
-"""The identity of a repeat within its setting: the keys that vary, and their values as texts."""
-
-
-class Ranked(Protocol):
-    """A trial as it is ranked: its score, the rung that stopped it, whether it diverged, and its index in the sweep."""
-
-    @property
-    def score(self) -> float:
-        """The score, larger is better, minus infinity if there is none."""
-
-    @property
-    def stopped_at(self) -> float:
-        """The step of the rung at which it was stopped, infinite if it was not."""
-
-    @property
-    def diverged(self) -> bool:
-        """Whether it has diverged."""
-
-    @property
-    def index(self) -> int:
-        """Its index, which decides between equals."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repeat:
-    """A trial as a repeat of its setting: its seeds, its outcome as text with a ``message``, and its last metrics.
-
-    ``index`` is its index in the sweep, ``trial`` its name and ``key`` its key, ``run_id`` the id of its run, if it has
-    one. ``stopped_at`` is the step of the rung at which it was stopped, infinite if it was not.
-    """
-
-    seeds: Seeds
-    outcome: str
-    metrics: Mapping[str, float]
-    criterion: Criterion
-    index: int
-    trial: str = ""
-    key: str = ""
-    run_id: str = ""
-    stopped_at: float = math.inf
-    message: str = ""
-
-    @property
-    def ending(self) -> str:
-        """The outcome as text, with the step of a rung."""
-        return f"{self.outcome} at step {number(self.stopped_at, 6)}" if self.outcome == STOPPED else self.outcome
-
-    @property
-    def counts(self) -> bool:
-        """Whether its metrics count: those of a trial that diverged or failed do not."""
-        return self.outcome not in _WITHOUT_ANSWER
-
-    @property
-    def score(self) -> float:
-        """The score, larger is better, minus infinity if its metrics do not count."""
-        return self.criterion.score(self.metrics) if self.counts else -math.inf
-
-    @property
-    def diverged(self) -> bool:
-        """Whether it has diverged."""
-        return self.outcome == DIVERGED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,17 +70,28 @@ class Setting:
         return first if first.score > -math.inf else None
 
 
+def as_setting(name: str, standings: Sequence[Standing], run_ids: Mapping[str, str] | None = None) -> Setting:
+    """Return the repeats of a setting as the setting; ``run_ids`` are their runs by key."""
+    first, ids = standings[0], run_ids or {}
+    return Setting(
+        key=first.setting,
+        name=name,
+        repeats=tuple(sorted((one.repeat(ids.get(one.trial.key, "")) for one in standings), key=rank)),
+        used=setting_values(first.trial.trial, first.criterion.over),
+    )
+
+
 def ranked(settings: Iterable[Setting]) -> list[Setting]:
     """Return settings, the best first."""
     return sorted(settings, key=lambda setting: rank_setting(setting.repeats))
 
 
-def rank(one: Ranked) -> tuple[bool, float, float, int]:
+def rank(one: Standing | Repeat) -> tuple[bool, float, float, int]:
     """Return the sort key of a trial; the best has the least, those stopped early follow, those without a score."""
     return one.score == -math.inf, -one.stopped_at, -one.score, one.index
 
 
-def rank_setting(repeats: Sequence[Ranked]) -> RankKey:
+def rank_setting(repeats: Sequence[Standing | Repeat]) -> RankKey:
     """Return the sort key of a setting, by the mean of its repeats; the best has the least.
 
     Those that were stopped at a rung come after those that were not. A setting with diverged repeats comes after those
@@ -159,7 +102,7 @@ def rank_setting(repeats: Sequence[Ranked]) -> RankKey:
     return score == -math.inf, diverged, -stopped_at, -score, index
 
 
-def _mean_score(repeats: Sequence[Ranked]) -> float:
+def _mean_score(repeats: Sequence[Standing | Repeat]) -> float:
     """Return the mean score, which is the same in any order of the repeats, minus infinity without any."""
     scores = [one.score for one in repeats if one.score > -math.inf]
     return math.fsum(scores) / len(scores) if scores else -math.inf

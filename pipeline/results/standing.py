@@ -1,17 +1,64 @@
-"""The standing of a trial in its sweep."""
+"""The standing of a trial: in a sweep that runs, and as a repeat of its setting."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, field
 from typing import Any
 
-from pipeline.config.settings import key_of, setting_values, used_values, varied_by_repeats
+from pipeline.config.settings import key_of, used_values, varied_by_repeats
 from pipeline.plan.plan import PlannedTrial
 from pipeline.results.criterion import Criterion
-from pipeline.results.repeats import Repeat, Seeds, Setting, rank
+from pipeline.results.numbers import number
 from tasks.events import Outcome
+
+COMPLETE, STOPPED = Outcome.COMPLETE.value, Outcome.STOPPED.value
+DIVERGED, FAILED = Outcome.DIVERGED.value, Outcome.FAILED.value
+_WITHOUT_ANSWER = frozenset({DIVERGED, FAILED})
+
+Seeds = tuple[tuple[str, str], ...]
+"""The identity of a repeat within its setting: the keys that vary, and their values as texts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeat:
+    """A trial as a repeat of its setting: its seeds, its outcome as text with a ``message``, and its last metrics.
+
+    ``index`` is its index in the sweep, ``trial`` its name and ``key`` its key, ``run_id`` the id of its run, if it has
+    one. ``stopped_at`` is the step of the rung at which it was stopped, infinite if it was not.
+    """
+
+    seeds: Seeds
+    outcome: str
+    metrics: Mapping[str, float]
+    criterion: Criterion
+    index: int
+    trial: str = ""
+    key: str = ""
+    run_id: str = ""
+    stopped_at: float = math.inf
+    message: str = ""
+
+    @property
+    def ending(self) -> str:
+        """The outcome as text, with the step of a rung."""
+        return f"{self.outcome} at step {number(self.stopped_at, 6)}" if self.outcome == STOPPED else self.outcome
+
+    @property
+    def counts(self) -> bool:
+        """Whether its metrics count: those of a trial that diverged or failed do not."""
+        return self.outcome not in _WITHOUT_ANSWER
+
+    @property
+    def score(self) -> float:
+        """The score, larger is better, minus infinity if its metrics do not count."""
+        return self.criterion.score(self.metrics) if self.counts else -math.inf
+
+    @property
+    def diverged(self) -> bool:
+        """Whether it has diverged."""
+        return self.outcome == DIVERGED
 
 
 @dataclass(slots=True, kw_only=True)
@@ -87,18 +134,5 @@ class Standing:
 
     @property
     def ending(self) -> str:
-        """The outcome as text with the step of a rung, empty if it has none yet."""
-        if self.outcome is Outcome.STOPPED:
-            return f"{self.outcome.value} at step {self.step}"
-        return self.outcome.value if self.outcome else ""
-
-
-def as_setting(name: str, standings: Sequence[Standing], run_ids: Mapping[str, str] | None = None) -> Setting:
-    """Return the repeats of a setting as the setting; ``run_ids`` are their runs by key."""
-    first, ids = standings[0], run_ids or {}
-    return Setting(
-        key=first.setting,
-        name=name,
-        repeats=tuple(sorted((one.repeat(ids.get(one.trial.key, "")) for one in standings), key=rank)),
-        used=setting_values(first.trial.trial, first.criterion.over),
-    )
+        """The outcome as text, with the step of a rung."""
+        return f"{self.outcome_text} at step {self.step}" if self.outcome is Outcome.STOPPED else self.outcome_text

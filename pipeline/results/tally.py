@@ -14,8 +14,8 @@ from pipeline.config.settings import SweptValues, cell_of, setting_names, used_v
 from pipeline.plan.plan import PlannedTrial
 from pipeline.reports import Failed, Finished, Progressed, Started, TrialReport
 from pipeline.results.criterion import Criterion
-from pipeline.results.repeats import FRONT, RankKey, Setting, on_front_of, rank, rank_setting, ranked
-from pipeline.results.standing import Standing, as_setting
+from pipeline.results.repeats import FRONT, RankKey, Setting, as_setting, on_front_of, rank, rank_setting, ranked
+from pipeline.results.standing import Standing
 from tasks.events import Outcome, Result
 
 _OPEN = (None, Outcome.FAILED)

@@ -25,7 +25,8 @@ from pipeline.record.trial_run import INDEX_TAG
 from pipeline.reports import Layout
 from pipeline.results.criterion import Criterion
 from pipeline.results.curves import Series
-from pipeline.results.repeats import STOPPED, Repeat, Setting, rank, ranked
+from pipeline.results.repeats import Setting, rank, ranked
+from pipeline.results.standing import STOPPED, Repeat
 from pipeline.tracking.connection import answering, children, connect
 from tasks.datasets.source import expanded
 

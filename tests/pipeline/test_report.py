@@ -14,7 +14,8 @@ from pipeline.report import command as report
 from pipeline.report.page import comparison_page, sweep_page
 from pipeline.reports import Finished, Progressed, Started
 from pipeline.results.criterion import Criterion
-from pipeline.results.repeats import Repeat, Setting, rank, ranked
+from pipeline.results.repeats import Setting, rank, ranked
+from pipeline.results.standing import Repeat
 from pipeline.tracking.mlflow_recorder import MlflowRecorder
 from pipeline.tracking.reader import RecordedSweep, open_reader
 from tasks.events import Outcome, Result

@@ -9,7 +9,8 @@ import pytest
 from pipeline.results.cells import outcomes, setting_table
 from pipeline.results.comparisons import against_best, between, compare, conclusion, single_draw
 from pipeline.results.criterion import Criterion
-from pipeline.results.repeats import Repeat, Setting, rank, ranked, setting_rows
+from pipeline.results.repeats import Setting, rank, ranked, setting_rows
+from pipeline.results.standing import Repeat
 
 
 def setting(name, values, *, seeds=None, outcomes=None, criterion=None, metric="val/accuracy"):
