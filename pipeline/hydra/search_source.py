@@ -9,17 +9,15 @@ from pipeline.background import in_background
 from pipeline.hydra.folders import write_folders
 from pipeline.hydra.job_context import StartedJob
 from pipeline.plan.plan import Point
-from pipeline.reports import Searched
 from pipeline.search.proposals import Proposals
 from pipeline.search.search import Proposal
-from pipeline.sweep.source import End
 
 
 class SearchSource:
     """A source of a search's proposals: ``begin`` starts a proposal as a job.
 
     ``examples`` are points at the ends of its space. ``jobs`` are those that have started. The ``first`` point is
-    proposed at once, since it holds the config that all share.
+    proposed at once, since it holds the config that all share. What else is asked of a source the proposals answer.
     """
 
     def __init__(
@@ -27,6 +25,8 @@ class SearchSource:
     ) -> None:
         self._proposals, self._begin = proposals, begin
         self.identity, self.keys, self.objectives = proposals.identity, proposals.search.keys, proposals.objectives
+        self.scale_to, self.recall = proposals.scale_to, proposals.recall
+        self.tell, self.news = proposals.tell, proposals.news
         self.examples = examples
         self._writing: list[Future[object]] = []
         self.jobs: list[StartedJob] = []
@@ -43,10 +43,6 @@ class SearchSource:
         """Whether no more points will come."""
         return not self._first and self._proposals.done
 
-    def scale_to(self, workers: int) -> None:
-        """Have the search propose for so many workers."""
-        self._proposals.scale_to(workers)
-
     def more(self, room: int) -> Sequence[Point]:
         """Return the points to compute next, about ``room`` of them at most."""
         first, self._first = self._first, []
@@ -55,18 +51,6 @@ class SearchSource:
         # What a dry run plans is proposed together, although there may be no room for all repeats of it.
         planned = self._proposals.before_learning - self._proposals.search.asked
         return [*first, *self._points(self._proposals.more(max(room - len(first), planned)))]
-
-    def tell(self, index: int, end: End) -> None:
-        """Tell the search how a point ended."""
-        self._proposals.tell(index, end)
-
-    def recall(self, past: Sequence[Sequence[str]]) -> None:
-        """Have the search repeat its proposals of an earlier process."""
-        self._proposals.recall(past)
-
-    def news(self) -> Searched | None:
-        """Return the new proposals and results since the last call."""
-        return self._proposals.news()
 
     def close(self) -> None:
         """Wait until the files of the jobs are written."""
