@@ -35,15 +35,14 @@ def used_values(trial: Trial) -> dict[str, Any]:
     return flat
 
 
-def setting_values(trial: Trial, over: Collection[str]) -> dict[str, Any]:
+def setting_values(used: Mapping[str, Any], over: Collection[str]) -> dict[str, Any]:
     """Return the values of a trial's setting: those that it uses, without the keys in ``over``, which repeats vary.
 
-    >>> from tasks.studies.train import Train
-    >>> one, two = (setting_values(Trial(task=Train(), seed=seed), ["seed"]) for seed in (1, 2))
-    >>> one == two, one["data_seed"]
-    (True, 0)
+    >>> setting_values({"learning_rate": 0.5, "seed": 1}, ["seed"])
+    {'learning_rate': 0.5}
     """
-    return _without(used_values(trial), over)
+    varied = varied_by_repeats(used, over)
+    return {name: used[name] for name in used if name not in varied}
 
 
 def setting_key(trial: Trial, over: Collection[str]) -> str:
@@ -53,7 +52,7 @@ def setting_key(trial: Trial, over: Collection[str]) -> str:
 
 def key_of(used: Mapping[str, Any], over: Collection[str]) -> str:
     """Return the key of the setting of a trial that uses these values."""
-    return hashlib.sha256(json.dumps(_without(used, over), sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(setting_values(used, over), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def varied_by_repeats(names: Iterable[str], over: Collection[str]) -> list[str]:
@@ -65,17 +64,12 @@ def varied_by_repeats(names: Iterable[str], over: Collection[str]) -> list[str]:
     return [name for name in names if name in over or name.partition(".")[0] in over]
 
 
-def _without(used: Mapping[str, Any], over: Collection[str]) -> dict[str, Any]:
-    varied = varied_by_repeats(used, over)
-    return {name: used[name] for name in used if name not in varied}
-
-
 def setting_names(trials: Sequence[Trial], over: Collection[str], known: SweptValues | None = None) -> list[str]:
     """Return the name of each trial's setting: its strategy or task, and the values that differ between settings.
 
     They may differ from those of the settings before, ``known``, to which these are added.
     """
-    every = [setting_values(trial, over) for trial in trials]
+    every = [setting_values(used_values(trial), over) for trial in trials]
     varied = _varied(every, known)
     return [_name(one, varied) for one in every]
 

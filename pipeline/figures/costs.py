@@ -11,7 +11,7 @@ from matplotlib.collections import LineCollection
 
 from pipeline.config.settings import swept_values, text_of
 from pipeline.figures.style import LINES, SIDE_BY_SIDE, blank, captioned, label, legend_below, logarithmic, loss_name
-from pipeline.figures.trials import by_kind, caption_of, loss_of, models, noun, used
+from pipeline.figures.trials import by_kind, caption_of, loss_of, models, noun
 from pipeline.results.curves import TrialRecord
 
 # Wide enough for the numbers of a logarithmic axis that spans less than a decade.
@@ -67,10 +67,11 @@ def _kinds(trials: Sequence[TrialRecord]) -> tuple[str, dict[str, list[TrialReco
     kinds = by_kind(trials)
     if len(kinds) > 1:
         return "strategy" if len(models(trials)) == 1 else "model", kinds
-    for key, values in swept_values([used(trial) for trial in trials]).items():
-        if len(values) <= _MOST_KINDS and all(key in used(trial) for trial in trials):
+    for key, values in swept_values([trial.standing.used for trial in trials]).items():
+        if len(values) <= _MOST_KINDS and all(key in trial.standing.used for trial in trials):
             return key, {
-                text_of(key, value): [trial for trial in trials if used(trial)[key] == value] for value in values
+                text_of(key, value): [trial for trial in trials if trial.standing.used[key] == value]
+                for value in values
             }
     return "strategy", kinds
 

@@ -19,7 +19,6 @@ from pipeline.figures.trials import (
     ranking_value,
     score_scale,
     stopped,
-    used,
     value_text,
     with_unit,
 )
@@ -40,7 +39,7 @@ def draw_heat_maps(trials: Sequence[TrialRecord]) -> bytes:
     Another swept choice replaces a batch size that is not swept. It is empty if the trials leave half of the cells
     blank, as those of a search do, or if there are too many cells to read.
     """
-    varied = swept_values([used(trial) for trial in trials])
+    varied = swept_values([trial.standing.used for trial in trials])
     side, kinds, name = _side(varied), by_kind(trials), ranking_metric(trials)
     sizes = _values(trials, side)
     every = {kind: _values(members, "learning_rate") for kind, members in kinds.items()}
@@ -72,7 +71,8 @@ def _is_table(
 ) -> bool:
     """Return whether trials fill more than half of a table that has two rows and columns, and not too many to read."""
     rows, columns = len(sizes), [len(every) for every in rates.values()]
-    cells = [{(used(one).get("learning_rate"), used(one).get(side)) for one in members} for members in kinds.values()]
+    every = [[one.standing.used for one in members] for members in kinds.values()]
+    cells = [{(used.get("learning_rate"), used.get(side)) for used in members} for members in every]
     is_readable = rows > 1 and max(columns) > 1 and max(rows, sum(columns)) <= _MOST
     return is_readable and 2 * sum(map(len, cells)) > rows * sum(columns)
 
@@ -85,7 +85,7 @@ def _left_out(trials: Sequence[TrialRecord]) -> str:
 
 def _values(trials: Sequence[TrialRecord], name: str) -> list[Any]:
     """Return the values that trials use, in order; None is an unused learning rate, or a batch size of all examples."""
-    found = {used(trial).get(name) for trial in trials}
+    found = {trial.standing.used.get(name) for trial in trials}
     numbers = all(value is None or isinstance(value, int | float) for value in found)
     return sorted(found, key=lambda value: (value is None, value if numbers else str(value)))
 
@@ -105,8 +105,8 @@ def _cells(trials: Sequence[TrialRecord], rates: Sequence[Any], sizes: Sequence[
     cells: dict[tuple[int, int], TrialRecord] = {}
     for trial in trials:  # the best first
         if ranking_value(trial) is not None or trial.standing.diverged:
-            place = sizes.index(used(trial).get(side)), rates.index(used(trial).get("learning_rate"))
-            cells.setdefault(place, trial)
+            used = trial.standing.used
+            cells.setdefault((sizes.index(used.get(side)), rates.index(used.get("learning_rate"))), trial)
     return cells
 
 

@@ -25,7 +25,6 @@ from pipeline.figures.trials import (
     ranking_value,
     score_scale,
     stopped,
-    used,
     with_unit,
 )
 from pipeline.results.curves import TrialRecord
@@ -42,7 +41,7 @@ def draw_parallel_coordinates(trials: Sequence[TrialRecord]) -> bytes:
 
     It is empty for a single swept key, which other figures show better.
     """
-    every = [used(trial) for trial in trials]
+    every = [trial.standing.used for trial in trials]
     varied = swept_values(every)
     if len(varied) < 2:
         return b""

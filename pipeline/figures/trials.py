@@ -23,17 +23,12 @@ EARLY = "v"
 EARLY_NOTE = f"{EARLY}: stopped early, with its value there"
 
 
-def used(trial: TrialRecord) -> dict[str, Any]:
-    """Return the values that a trial uses."""
-    return used_values(trial.standing.trial.trial)
-
-
 def by_kind(trials: Sequence[TrialRecord]) -> dict[str, list[TrialRecord]]:
     """Return the trials of each strategy, or of each model and strategy if models are swept, sorted by name.
 
     The trials of a task that has neither are under the task's name.
     """
-    every = [used(trial) for trial in trials]
+    every = [trial.standing.used for trial in trials]
     varied = [name for name in ("model", "strategy") if len({one.get(name) for one in every}) > 1] or ["strategy"]
     kinds: dict[str, list[TrialRecord]] = {}
     for trial, one in zip(trials, every, strict=True):
@@ -44,12 +39,12 @@ def by_kind(trials: Sequence[TrialRecord]) -> dict[str, list[TrialRecord]]:
 
 def models(trials: Sequence[TrialRecord]) -> set[str]:
     """Return the names of the trials' models."""
-    return {str(used(trial).get("model")) for trial in trials}
+    return {str(trial.standing.used.get("model")) for trial in trials}
 
 
 def loss_of(trial: TrialRecord) -> str:
     """Return the name of a trial's loss, an empty text for a task with its own loss."""
-    return str(used(trial).get("loss", ""))
+    return str(trial.standing.used.get("loss", ""))
 
 
 def ranking_metric(trials: Sequence[TrialRecord]) -> str:
@@ -104,7 +99,7 @@ def stopped(trial: TrialRecord) -> bool:
 
 def caption_of(trials: Sequence[TrialRecord]) -> str:
     """Return the number of trials, their data set, and the values that all share."""
-    every = [used(trial) for trial in trials]
+    every = [trial.standing.used for trial in trials]
     common = {name: value for name, value in every[0].items() if all(one.get(name) == value for one in every)}
     means = are_means(trials)
     averaged = trials[0].standing.criterion.over if means else ()

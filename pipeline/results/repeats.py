@@ -77,7 +77,7 @@ def as_setting(name: str, standings: Sequence[Standing], run_ids: Mapping[str, s
         key=first.setting,
         name=name,
         repeats=tuple(sorted((one.repeat(ids.get(one.trial.key, "")) for one in standings), key=rank)),
-        used=setting_values(first.trial.trial, first.criterion.over),
+        used=setting_values(first.used, first.criterion.over),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import InitVar, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.config.settings import key_of, used_values, varied_by_repeats
@@ -65,12 +65,13 @@ class Repeat:
 class Standing:
     """The standing of a trial: its step, the last value of each metric, and its outcome once it has one.
 
-    ``setting`` is the key of its setting and ``seeds`` tell it from other repeats; both follow from the values that the
-    trial uses, ``used``.
+    ``used`` are the values that it uses; ``setting`` is the key of its setting and ``seeds`` tell it from other
+    repeats, which both follow from them.
     """
 
     trial: PlannedTrial
     criterion: Criterion = field(default_factory=Criterion)
+    used: Mapping[str, Any] = field(init=False)
     setting: str = field(init=False)
     seeds: Seeds = field(init=False)
     step: int = 0
@@ -78,12 +79,11 @@ class Standing:
     started: bool = False
     outcome: Outcome | None = None
     message: str = ""
-    used: InitVar[Mapping[str, Any] | None] = None
 
-    def __post_init__(self, used: Mapping[str, Any] | None) -> None:
-        used, over = used or used_values(self.trial.trial), self.criterion.over
-        self.setting = key_of(used, over)
-        self.seeds = tuple((name, str(used[name])) for name in varied_by_repeats(used, over))
+    def __post_init__(self) -> None:
+        self.used, over = used_values(self.trial.trial), self.criterion.over
+        self.setting = key_of(self.used, over)
+        self.seeds = tuple((name, str(self.used[name])) for name in varied_by_repeats(self.used, over))
 
     def repeat(self, run_id: str = "") -> Repeat:
         """Return the trial as a repeat of its setting; ``run_id`` is its run."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.config.settings import param_of, swept_values, text_of, used_values
+from pipeline.config.settings import param_of, swept_values, text_of
 from pipeline.results.repeats import setting_rows
 from pipeline.results.tally import Tally
 from tasks.events import Outcome
@@ -67,16 +67,15 @@ def standing_for(tally: Tally) -> str:
 
 def params(tally: Tally) -> dict[str, str]:
     """Return the swept keys with their values, the fixed keys, the data set, and the criterion."""
-    trials = [standing.trial for standing in tally.standings.values()]
-    if not trials:
+    standings = list(tally.standings.values())
+    if not standings:
         return {}
-    used = [used_values(trial.trial) for trial in trials]
-    varied = tally.swept()
+    used, varied = [standing.used for standing in standings], tally.swept()
     fixed = {name: value for name, value in used[0].items() if all(one.get(name) == value for one in used)}
     texts = {f"swept.{name}": values_of(name, values) for name, values in varied.items()}
     texts |= {name: param_of(value) for name, value in fixed.items() if name not in varied}
     criterion = {"sweep.metric": tally.criterion.metric, "sweep.mode": tally.criterion.mode}
-    return criterion | {"dataset": str(trials[0].config["dataset"]["name"])} | texts
+    return criterion | {"dataset": str(standings[0].trial.config["dataset"]["name"])} | texts
 
 
 def tables(tally: Tally, run_ids: Mapping[str, str]) -> dict[str, list[dict[str, Any]]]:

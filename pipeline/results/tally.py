@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config.settings import SweptValues, cell_of, setting_names, used_values
+from pipeline.config.settings import SweptValues, cell_of, setting_names
 from pipeline.plan.plan import PlannedTrial
-from pipeline.reports import Failed, Finished, Progressed, Started, TrialReport
+from pipeline.reports import Failed, Finished, Progressed, TrialReport
 from pipeline.results.criterion import Criterion
 from pipeline.results.repeats import FRONT, RankKey, Setting, as_setting, on_front_of, rank, rank_setting, ranked
 from pipeline.results.standing import Standing
@@ -34,7 +34,7 @@ class Tally:
         self.standings: dict[str, Standing] = {}
         self._repeats: dict[str, list[Standing]] = {}  # by the key of their setting
         self._open: Counter[str] = Counter()  # how many of them have not ended, or failed
-        self._swept = SweptValues()
+        self.swept_values = SweptValues()  # by which further trials are named before they are added
         self._names: dict[str, str] | None = None
         self._rank_keys: dict[str, RankKey] = {}
         self._leading: str | None = None
@@ -54,11 +54,10 @@ class Tally:
         """Add trials."""
         new = [trial for trial in trials if trial.key not in self.standings]
         for trial in new:
-            used = used_values(trial.trial)
-            standing = self.standings[trial.key] = Standing(trial=trial, criterion=self.criterion, used=used)
+            standing = self.standings[trial.key] = Standing(trial=trial, criterion=self.criterion)
             self._repeats.setdefault(standing.setting, []).append(standing)
             self._open[standing.setting] += 1
-            self._swept.add(used)
+            self.swept_values.add(standing.used)
         if new:
             self.steps_total += round(self._share * sum(trial.trial.steps for trial in new))
             self._names = None  # names hold the keys that differ, which may have changed
@@ -67,8 +66,6 @@ class Tally:
         """Count a report, and return the trial's standing."""
         standing = self._begin(report.trial.key)
         match report:
-            case Started():
-                pass
             case Progressed(curve=curve):
                 last = int(curve.steps[-1])
                 self._advance(standing, last)
@@ -136,14 +133,9 @@ class Tally:
             self._names = dict(zip(self._repeats, setting_names(firsts, self.criterion.over), strict=True))
         return self._names[self.setting_of(trial)]
 
-    @property
-    def swept_values(self) -> SweptValues:
-        """The values of the trials, by which further ones are named before they are added."""
-        return self._swept
-
     def swept(self) -> dict[str, list[Any]]:
         """Return what differs between the trials, each key with its values."""
-        return self._swept.values()
+        return self.swept_values.values()
 
     def leading(self, most: int, run_ids: Mapping[str, str]) -> list[Setting]:
         """Return the first so many of `settings`, of those in which a trial has begun."""
@@ -175,13 +167,12 @@ class Tally:
     def table(self) -> list[dict[str, Any]]:
         """Return the ranking as rows of plain values: each trial with its swept values and its metrics."""
         ranking = self.ranking()
-        used = {standing.trial.key: used_values(standing.trial.trial) for standing in ranking}
         varied, front = self.swept(), {} if self.repeated else on_front_of(self.settings())
         names = dict.fromkeys(self.criterion.columns(standing.metrics for standing in ranking))
         names |= dict.fromkeys(sorted({name for standing in ranking for name in standing.metrics}))
         return [
             {"trial": standing.trial.name, "outcome": standing.outcome_text}
-            | {key: cell_of(key, used[standing.trial.key]) for key in varied}
+            | {key: cell_of(key, standing.used) for key in varied}
             | {name: standing.metrics.get(name) for name in names}
             | ({FRONT: front[standing.setting]} if front else {})
             | {"step": standing.step, "message": standing.message}
