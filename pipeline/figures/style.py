@@ -7,7 +7,7 @@ import io
 import itertools
 import math
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,8 +36,9 @@ _TITLE_COLUMNS, _LONGEST_TITLE = 75, 160  # a title longer than the first has sm
 
 _LOG_FROM = 8.0  # values that span this factor are read better on a logarithmic axis
 _FEW_POINTS = 25
-# The first digits of the numbers between powers of ten, for an axis of so many decades: at least two, and not too many.
-_DIGITS = ((0.7, "25"), (0.3, "23468"), (0.0, "123456789"))
+# The first digits of the numbers between powers of ten, for an axis of fewer decades: at least two, and not too many.
+_DIGITS = ((0.3, "123456789"), (0.7, "23468"), (math.inf, "25"))
+_DIGIT_WIDTH, _BETWEEN = 0.64, 0.5  # of a number on an axis, and the least room between two, in font sizes
 
 _COUNTS = ("step", "trials", "proposal")
 """The labels of axes whose numbers are whole: one point would stand between fractions."""
@@ -123,16 +124,33 @@ def logarithmic(axes: Axes, names: str) -> None:
         axes.set(**{f"{name}scale": "log"})
         axis = {"x": axes.xaxis, "y": axes.yaxis}[name]
         axis.set_tick_params(which="minor", labelsize=_TICK - 1, labelcolor=INK)
-        axis.set_minor_formatter(FuncFormatter(functools.partial(_between, axis)))
+        axis.set_minor_formatter(_BetweenPowers())
         axis.set_major_formatter(FuncFormatter(functools.partial(_at_power, axis, axis.get_major_formatter())))
 
 
-def _between(axis: Axis, value: float, _: int | None) -> str:
-    low, high = np.log10(sorted(axis.get_view_interval()))
-    if _has_powers(low, high):
-        return ""
-    digits = next(digits for decades, digits in _DIGITS if high - low >= decades)
-    return f"{value:g}" if f"{value:e}"[0] in digits else ""
+class _BetweenPowers(Formatter):
+    """Writes numbers between powers of ten, as many as there is room for, on an axis with fewer than two of these."""
+
+    axis: Axis
+
+    def format_ticks(self, values: Sequence[float]) -> list[str]:
+        low, high = np.log10(sorted(self.axis.get_view_interval()))
+        if _has_powers(low, high):
+            return [""] * len(values)
+        inside = [value for value in values if low <= np.log10(value) <= high]
+        by_digit = (digits for decades, digits in _DIGITS if high - low < decades)
+        choices = [[value for value in inside if f"{value:e}"[0] in digits] for digits in by_digit]
+        choices += [inside[::every] for every in (2, 3, 4)]  # of a narrow axis all may begin with the same digit
+        power = [10.0 ** math.floor(high)] if math.floor(high) >= low else []
+        shown = next((one for one in choices if self._fit([*power, *one], high - low)), choices[0])
+        return [f"{value:g}" if value in shown else "" for value in values]
+
+    def _fit(self, values: Sequence[float], decades: float) -> bool:
+        """Return whether these are two numbers or more, of which none touch."""
+        box, letters = self.axis.axes.bbox, max(len(f"{value:g}") for value in [0.0, *values])
+        length, size = (box.width, _DIGIT_WIDTH * letters) if self.axis is self.axis.axes.xaxis else (box.height, 1.0)
+        room = np.diff(np.log10(sorted(values))) * length / decades / (_TICK * _DPI / 72)
+        return len(values) > 1 and bool((room >= size + _BETWEEN).all())
 
 
 def _at_power(axis: Axis, usual: Formatter, value: float, place: int | None) -> str:
