@@ -62,7 +62,7 @@ class Objectives:
 
     def values(self, measured: Mapping[str, float]) -> list[float]:
         """Return the value of each metric, NaN if it was not measured."""
-        return [_value(name, measured) for name in self.metrics]
+        return [measured.get(name, math.nan) for name in self.names(measured)]
 
     def require_measured(self, measured: Collection[str]) -> None:
         """Raise a `ConfigError` if a metric is not ``measured``."""
@@ -74,11 +74,6 @@ class Objectives:
         """Return the one metric, from the return value of a job."""
         (name,) = self.metrics
         return {name or ACCURACY[0]: math.nan if returned is None else float(returned)}
-
-
-def _value(name: str | None, measured: Mapping[str, float]) -> float:
-    names = ACCURACY if name is None else (name,)
-    return next((measured[one] for one in names if one in measured), math.nan)
 
 
 def _list_of(texts: Any) -> list[str]:
