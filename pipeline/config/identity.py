@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tasks
 from pipeline.config.packages import Package
-from pipeline.config.schema import Config, describe_trial
+from pipeline.config.schema import Config, describe_used
 from pipeline.config.syntax import digest_of_sources
 from pipeline.config.tables import TABLES
 from tasks.trial import Trial
@@ -25,9 +25,7 @@ def key(config: Config, dataset_digest: str) -> str:
     `tasks`, and the version and syntax of each package that has a row of the trial: comments and docstrings do not
     change the key. Of the data set it holds the digest of the data, not the row.
     """
-    unused = config.trial.task.unused(config.trial)
-    used = {name: value for name, value in describe_trial(config.trial).items() if name not in unused}
-    identity = {"trial": used, "dataset": dataset_digest, "code": code_version()}
+    identity = {"trial": describe_used(config.trial), "dataset": dataset_digest, "code": code_version()}
     if given := {package.name: [package.version, package.sources] for package in packages_of(config.trial)}:
         identity["packages"] = given
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
@@ -35,9 +33,8 @@ def key(config: Config, dataset_digest: str) -> str:
 
 def packages_of(trial: Trial) -> list[Package]:
     """Return the other packages whose rows the trial uses."""
-    unused = trial.task.unused(trial)
-    used = [(group, value["name"]) for group, value in describe_trial(trial).items() if group in TABLES]
-    given = [TABLES[group].package(name) for group, name in used if group not in unused]
+    used = describe_used(trial).items()
+    given = [TABLES[group].package(value["name"]) for group, value in used if group in TABLES]
     return list({package.name: package for package in given if package is not None}.values())
 
 

@@ -240,6 +240,12 @@ def describe_trial(trial: Trial) -> dict[str, Any]:
     return rows | {name: getattr(trial, name) for name in NUMBERS}
 
 
+def describe_used(trial: Trial) -> dict[str, Any]:
+    """Return those values of `describe_trial` that the trial's task or strategy uses."""
+    unused = trial.task.unused(trial)
+    return {name: value for name, value in describe_trial(trial).items() if name not in unused}
+
+
 def _row(group: str, value: Any) -> Any:
     if not isinstance(value, Mapping):
         raise unknown_choice(group, value, TABLES[group])

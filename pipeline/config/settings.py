@@ -8,7 +8,7 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pipeline.config.schema import NUMBERS, describe_trial
+from pipeline.config.schema import NUMBERS, describe_used
 from pipeline.config.tables import TABLES
 from tasks.trial import Trial
 
@@ -23,11 +23,8 @@ def used_values(trial: Trial) -> dict[str, Any]:
     >>> {k: v for k, v in used_values(Trial(task=Train())).items() if k in ("loss", "loss.margin", "seed")}
     {'loss': 'svm', 'loss.margin': 1.0, 'seed': 0}
     """
-    unused = trial.task.unused(trial)
     flat: dict[str, Any] = {}
-    for name, value in describe_trial(trial).items():
-        if name in unused:
-            continue
+    for name, value in describe_used(trial).items():
         if isinstance(value, Mapping):
             flat |= {f"{name}.{inner}".removesuffix(".name"): setting for inner, setting in value.items()}
         else:
@@ -69,9 +66,7 @@ def setting_names(trials: Sequence[Trial], over: Collection[str], known: SweptVa
 
     They may differ from those of the settings before, ``known``, to which these are added.
     """
-    every = [setting_values(used_values(trial), over) for trial in trials]
-    varied = _varied(every, known)
-    return [_name(one, varied) for one in every]
+    return _names([setting_values(used_values(trial), over) for trial in trials], known)
 
 
 class SweptValues:
@@ -108,12 +103,13 @@ def swept_values(used: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     return SweptValues(used).values()
 
 
-def _varied(used: Sequence[Mapping[str, Any]], known: SweptValues | None) -> Collection[str]:
-    """Return the keys that differ between trials and those before, ``known``, to which these are added."""
-    swept = SweptValues() if known is None else known
+def _names(used: Sequence[Mapping[str, Any]], known: SweptValues | None) -> list[str]:
+    """Return the names of what uses these values, which are added to those before, ``known``."""
+    swept = known or SweptValues()
     for one in used:
         swept.add(one)
-    return swept.values()
+    varied = swept.values()
+    return [_name(one, varied) for one in used]
 
 
 def _numbers_first(value: Any) -> float:
@@ -134,8 +130,7 @@ def trial_names(
     """
     used = [used_values(trial) for trial in trials]
     if known is not None or len(trials) > 1:
-        varied = _varied(used, known)
-        return [_name(one, varied) for one in used]
+        return _names(used, known)
     given = dict(text.partition("=")[::2] for text in overrides[0] if not text.startswith(("+", "~")))
     presets = [given[group] for group in ("experiment", "dataset") if given.get(group)]
     return [" ".join([_name(used[0], [key for key in used[0] if key in given]), *presets])]
