@@ -48,10 +48,12 @@ class ConvNet:
     initial: str = "he"
 
     def __post_init__(self) -> None:
-        require(self.channels, "model.channels", "must name the channels of at least one block", self.channels)
-        require(all(count >= 1 for count in self.channels), "model.channels", "must be numbers >= 1", self.channels)
+        require(self.channels, "model.channels", "must name the channels of at least one block", list(self.channels))
+        require(
+            all(count >= 1 for count in self.channels), "model.channels", "must be numbers >= 1", list(self.channels)
+        )
         require(self.kernel >= 1 and self.kernel % 2, "model.kernel", "must be an odd number >= 1", self.kernel)
-        require(all(width >= 1 for width in self.hidden), "model.hidden", "must be widths >= 1", self.hidden)
+        require(all(width >= 1 for width in self.hidden), "model.hidden", "must be widths >= 1", list(self.hidden))
         check_initial(self.initial)
 
     def check(self, image_shape: tuple[int, ...]) -> None:

@@ -35,8 +35,8 @@ class Mlp:
     initial: str = "he"
 
     def __post_init__(self) -> None:
-        require(self.hidden, "model.hidden", "must name the width of at least one layer", self.hidden)
-        require(all(width >= 1 for width in self.hidden), "model.hidden", "must be widths >= 1", self.hidden)
+        require(self.hidden, "model.hidden", "must name the width of at least one layer", list(self.hidden))
+        require(all(width >= 1 for width in self.hidden), "model.hidden", "must be widths >= 1", list(self.hidden))
         require_choice("model.activation", self.activation, ACTIVATIONS)
         check_initial(self.initial)
 

@@ -45,9 +45,9 @@ class OneDimensional(Study):
 
     def __post_init__(self) -> None:
         rule = f"must be 2 to {MAX_POINTS} numbers: each pair is a line of the figure"
-        require(2 <= len(self.points) <= MAX_POINTS, "task.points", rule, self.points)
+        require(2 <= len(self.points) <= MAX_POINTS, "task.points", rule, list(self.points))
         rule = f"must be {len(self.points)} numbers, one for each of task.points"
-        require(len(self.weights) == len(self.points), "task.weights", rule, self.weights)
+        require(len(self.weights) == len(self.points), "task.weights", rule, list(self.weights))
         rule = f"must be a class, 0 to {len(self.points) - 1}"
         require(0 <= self.varied < len(self.points), "task.varied", rule, self.varied)
         require(self.extent > 0, "task.extent", "must be > 0", self.extent)

@@ -62,7 +62,7 @@ def test_a_margin_moves_the_kinks():
     [
         ({"points": (1.0,), "weights": (1.0,)}, r"task\.points must be 2 to 10 numbers"),
         ({"points": (1.0,) * 11, "weights": (1.0,) * 11}, r"task\.points must be 2 to 10 numbers"),
-        ({"weights": (1.0, 2.0)}, r"task\.weights must be 3 numbers, one for each of task\.points, got \(1\.0, 2\.0\)"),
+        ({"weights": (1.0, 2.0)}, r"task\.weights must be 3 numbers, one for each of task\.points, got \[1\.0, 2\.0\]"),
         ({"varied": 3}, r"task\.varied must be a class, 0 to 2, got 3"),
         ({"extent": 0.0}, r"task\.extent must be > 0, got 0\.0"),
         ({"resolution": 1}, r"task\.resolution must be >= 2"),

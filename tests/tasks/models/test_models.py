@@ -75,8 +75,8 @@ def test_a_config_names_a_rule_or_a_number():
 @pytest.mark.parametrize(
     ("name", "values", "message"),
     [
-        ("mlp", {"hidden": []}, r"model.hidden must name the width of at least one layer, got \(\)"),
-        ("mlp", {"hidden": [10, 0]}, r"model.hidden must be widths >= 1, got \(10, 0\)"),
+        ("mlp", {"hidden": []}, r"model.hidden must name the width of at least one layer, got \[\]"),
+        ("mlp", {"hidden": [10, 0]}, r"model.hidden must be widths >= 1, got \[10, 0\]"),
         (
             "mlp",
             {"activation": "rleu"},
@@ -89,10 +89,10 @@ def test_a_config_names_a_rule_or_a_number():
         ),
         ("mlp", {"initial": -1}, r"model.initial must be a finite number >= 0, got '-1'"),
         ("mlp", {"initial": "nan"}, r"model.initial must be a finite number >= 0, got 'nan'"),
-        ("convnet", {"channels": []}, r"model.channels must name the channels of at least one block, got \(\)"),
-        ("convnet", {"channels": [0]}, r"model.channels must be numbers >= 1, got \(0,\)"),
+        ("convnet", {"channels": []}, r"model.channels must name the channels of at least one block, got \[\]"),
+        ("convnet", {"channels": [0]}, r"model.channels must be numbers >= 1, got \[0\]"),
         ("convnet", {"kernel": 2}, r"model.kernel must be an odd number >= 1, got 2"),
-        ("convnet", {"hidden": [0]}, r"model.hidden must be widths >= 1, got \(0,\)"),
+        ("convnet", {"hidden": [0]}, r"model.hidden must be widths >= 1, got \[0\]"),
         ("convnet", {"initial": "inf"}, r"model.initial must be a finite number >= 0, got 'inf'"),
     ],
 )
