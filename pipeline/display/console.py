@@ -70,7 +70,7 @@ class Display:
     def __exit__(self, *exception: object) -> None:
         if self._bar is not None:
             self._bar.stop()
-        self._console.print(self._line())
+        self._console.print(self._line(ended=True))
 
     def update(self) -> None:
         """Show the progress, at most ten times a second on a terminal, else every `PLAIN_EVERY` seconds."""
@@ -90,14 +90,16 @@ class Display:
         """Print a line above the progress, unbroken: it may hold a path or a command to be copied."""
         self._console.print(text, soft_wrap=True)
 
-    def _line(self) -> str:
+    def _line(self, *, ended: bool = False) -> str:
+        """Return the progress; where a sweep has ``ended`` early, what was running then is so no more."""
         tally = self._tally
-        parts = [f"{tally.done}/{self._trials_total()} trials", f"{tally.running} running", f"{tally.failed} failed"]
+        running = 0 if ended else tally.running
+        parts = [f"{tally.done}/{self._trials_total()} trials", f"{running} running", f"{tally.failed} failed"]
         if tally.paused:
             parts.insert(2, f"{len(tally.paused)} paused")
         if leader := tally.leader():
             parts.append(f"best {leader}")
-        left = self._seconds_left()
+        left = None if ended else self._seconds_left()
         parts.append(_duration(time.monotonic() - self._since) if left is None else f"{_duration(left)} left")
         return ", ".join(parts)
 

@@ -79,7 +79,7 @@ def test_the_display_speaks_in_plain_lines_without_a_terminal(trials, console):
 
     assert console.file.getvalue().splitlines() == [
         "failed: [bold]",
-        "0/3 trials, 1 running, 0 failed, best 0.5000 (third [x]), 0 s",
+        "0/3 trials, 0 running, 0 failed, best 0.5000 (third [x]), 0 s",
     ]
 
 
@@ -156,6 +156,18 @@ def test_no_time_is_left_once_a_rule_has_stopped_more_than_was_expected(trials, 
             tally.count(Finished(trial=planned, result=stopped, layout=LAYOUT))
 
     assert console.file.getvalue().splitlines()[-1] == "3/3 trials, 0 running, 0 failed, 1 min 15 s"
+
+
+def test_of_a_sweep_that_ended_early_no_trial_runs_and_no_time_is_left(trials, console, monkeypatch):
+    monkeypatch.setattr("pipeline.display.console.time", SimpleNamespace(monotonic=iter([0, 60, 60, 75, 75]).__next__))
+    tally = Tally(trials)
+    with Display(console, tally) as display:
+        tally.count(progressed(trials[0], 10))
+        display.update()
+        tally.count(progressed(trials[1], 20))
+        tally.count(Failed(trial=trials[0], error="broke", traceback=""))
+
+    assert console.file.getvalue().splitlines()[-1] == "1/3 trials, 0 running, 1 failed, 1 min 15 s"
 
 
 def test_the_table_shows_names_numbers_and_messages(trials, console):

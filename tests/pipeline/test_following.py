@@ -159,10 +159,7 @@ def test_trials_that_have_paused_do_not_count_as_running(trial, layout):
     def line(*reports):
         for report in reports:
             handler.handle(report)
-        out = io.StringIO()
-        with Display(Console(file=out), tally):
-            pass
-        return out.getvalue().partition(" failed")[0]
+        return Display(Console(file=io.StringIO()), tally)._line().partition(" failed")[0]
 
     progress = Progress(checkpoint=checkpoint, curves=())
     paused = Paused(trials=tuple(trials[:2]), progress=progress, layouts=(layout,) * 2)
