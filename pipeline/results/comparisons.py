@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.config.schema import SEEDS
+from pipeline.config.settings import counted
 from pipeline.results.criterion import is_share
 from pipeline.results.numbers import number
 from pipeline.results.repeats import Setting
@@ -40,10 +41,10 @@ class Comparison:
         one, other, found = self.best.name, self.other.name, self.difference
         if found is None:
             few = min((self.best, self.other), key=lambda setting: len(setting.values(setting.criterion.metric)))
-            count = len(few.values(few.criterion.metric))
-            return f"{one} and {other} cannot be compared: {few.name} has {_repeats(count)}, and two are the least"
+            count = counted(len(few.values(few.criterion.metric)), "repeat")
+            return f"{one} and {other} cannot be compared: {few.name} has {count}, and two are the least"
         gap = f"{self._number(found.mean)} (95 % interval {self._number(found.low)} to {self._number(found.high)})"
-        pairs = f"{found.count} pairs by {self.pairs_by}" if found.paired else f"{_repeats(found.count)}, not in pairs"
+        pairs = f"{found.count} pairs by {self.pairs_by}" if found.paired else f"{found.count} repeats, not in pairs"
         chance = f"ahead with probability {found.improvement:.2f}"
         basis = f"{self._unit()} of {self.best.criterion.metric}, {pairs}, {chance}, p {_p(found.p)}"
         if self.is_distinguishable:
@@ -121,12 +122,10 @@ def between(ones: Sequence[Setting], others: Sequence[Setting]) -> list[str]:
 
     Each was picked as the best of its sweep, so the comparison is one of those between all settings of the two sweeps.
     """
-    firsts = [next((one for one in settings if one.score > -math.inf), None) for settings in (ones, others)]
-    if firsts[0] is None or firsts[1] is None:
+    firsts = [settings[0] for settings in (ones, others) if settings[0].best]
+    if len(firsts) < 2:
         return []
-    best, other = sorted(firsts, key=lambda one: -one.score if one else math.inf)
-    assert best is not None
-    assert other is not None
+    best, other = sorted(firsts, key=lambda one: -one.score)
     tests = len(ones) * len(others)
     found = compare(best, other, tests=tests)
     corrected = f"p counts the difference as one of {tests}, each best being picked from its own sweep"
@@ -177,10 +176,6 @@ def at_the_end(settings: Sequence[Setting]) -> str:
 def _ended(settings: Sequence[Setting]) -> list[Setting]:
     """Return the settings that can be compared: they have a score and were not stopped early."""
     return [setting for setting in settings if setting.score > -math.inf and setting.stopped_at == math.inf]
-
-
-def _repeats(count: int) -> str:
-    return "1 repeat" if count == 1 else f"{count} repeats"
 
 
 def _needed(repeats: float) -> str:

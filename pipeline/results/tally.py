@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config.settings import SweptValues, cell_of, setting_names
+from pipeline.config.settings import SweptValues, cell_of, counted, setting_names
 from pipeline.plan.plan import PlannedTrial
 from pipeline.reports import Failed, Finished, Progressed, TrialReport
 from pipeline.results.criterion import Criterion
@@ -117,8 +117,7 @@ class Tally:
         if not self.repeated:
             return f"{best.value:.4f} ({best.trial.name})"
         values = [one.value for one in self._repeats[self._leading] if one.score > -math.inf]
-        count = f"{len(values)} repeats" if len(values) > 1 else "1 repeat"
-        return f"{sum(values) / len(values):.4f} ({self.setting_name(best.trial)}, {count})"
+        return f"{sum(values) / len(values):.4f} ({self.setting_name(best.trial)}, {counted(len(values), 'repeat')})"
 
     def setting_of(self, trial: PlannedTrial) -> str:
         """Return the key of a trial's setting."""
