@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ class Median(ComparingRule):
 
     def passing(self, arrived: Sequence[MetricHistory], *, complete: bool) -> list[int]:
         """Return those whose best is no worse than the median, once all have arrived."""
-        finite = [place for place, history in enumerate(arrived) if all(value == value for value in history)]  # noqa: PLR0124
+        finite = [place for place, history in enumerate(arrived) if not any(map(math.isnan, history))]
         if not complete or not finite:
             return []
         # The mean of equal values may be rounded to more than they are.

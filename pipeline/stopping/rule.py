@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
@@ -62,7 +63,7 @@ def passing_of(rule: Rule, arrived: Sequence[MetricHistory], *, complete: bool) 
     except Exception as error:
         rule_of = f"{name} must decide whatever has arrived"
         raise ConfigError(f"{rule_of}, got {type(error).__name__}: {error} for {arrived}") from error
-    finite = {place for place, history in enumerate(arrived) if history[-1] == history[-1]}  # NaN is not
+    finite = {place for place, history in enumerate(arrived) if not math.isnan(history[-1])}
     # A mask is no list of indices, although Python takes True for 1.
     indices = all(hasattr(place, "__index__") and not isinstance(place, bool) for place in places)
     valid = f"must return indices of histories that do not end in NaN, {sorted(finite)} of {len(arrived)}"
@@ -76,7 +77,7 @@ def best(arrived: Sequence[MetricHistory], count: int) -> list[int]:
     >>> best([[0.1], [0.5], [float("nan")], [0.2, 0.5]], 2)
     [1, 3]
     """
-    finite = [place for place, history in enumerate(arrived) if history[-1] == history[-1]]  # NaN is not
+    finite = [place for place, history in enumerate(arrived) if not math.isnan(history[-1])]
     return sorted(finite, key=lambda place: (-arrived[place][-1], place))[:count]
 
 
