@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -121,8 +122,7 @@ class Composer:
     def __init__(self, loader: ConfigLoader, master: DictConfig) -> None:
         self._loader = loader
         self._master = master
-        self._parser = OverridesParser.create(config_loader=loader)
-        self._parsed: dict[str, Override] = {}
+        self._parse = functools.cache(OverridesParser.create(config_loader=loader).parse_override)
         self._groups: dict[str, bool] = {}
         self._compositions: dict[tuple[str, ...], Composition] = {}
 
@@ -179,11 +179,6 @@ class Composer:
             folder = str(config.hydra.sweep.dir) if alike else None
             self._compositions[overrides] = Composition(config=config, folder=folder, hydra=values["hydra"], task=task)
         return self._compositions[overrides]
-
-    def _parse(self, text: str) -> Override:
-        if text not in self._parsed:
-            self._parsed[text] = self._parser.parse_override(text)
-        return self._parsed[text]
 
     def _is_choice(self, override: Override) -> bool:
         is_change = override.type == OverrideType.CHANGE and not override.is_hydra_override()
