@@ -65,7 +65,8 @@ class SearchSweeper(ComposingSweeper):
             max_failure_rate=self.max_failure_rate,
             workers=_workers(self.config),
         )
-        space = self._space(arguments)
+        texts = [*GridSpec.of({"params": self.params}).texts(), *map(undo_deferral, arguments)]
+        space = space_of(self.parser.parse_overrides(texts))
         try:
             examples = self._examples(space)
             search = Search(space, self._options(objectives))
@@ -102,10 +103,6 @@ class SearchSweeper(ComposingSweeper):
                 proposals.tell(proposal.number, _end(objectives, result))
             ended += returns
         return ended
-
-    def _space(self, arguments: Sequence[str]) -> SearchSpace:
-        texts = [*GridSpec.of({"params": self.params}).texts(), *map(undo_deferral, arguments)]
-        return space_of(self.parser.parse_overrides(texts))
 
     def _options(self, objectives: Objectives) -> Options:
         """Return the options of the search; a dry run leaves its storage alone."""
