@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.address import how_to_look
-from pipeline.config.settings import setting_key, swept_values, used_values
 from pipeline.plan.plan import PlannedTrial
 from pipeline.results.cells import setting_table, value_of
 from pipeline.results.comparisons import at_the_end, conclusion, single_draw
@@ -47,19 +46,18 @@ def sweep_view(run_id: str, trials: Sequence[PlannedTrial], criterion: Criterion
     The UI writes such a tag when a person shares a view. The view has the sweep's trials only, the best first, with
     columns for the swept values. If there are repeats, the table and the charts group them by their setting.
     """
-    shown = list(swept_values([used_values(trial.trial) for trial in trials]))[:_MOST_PARAMS]
+    tally = Tally(trials, criterion)
     state = {
         "searchFilter": f"tags.`mlflow.parentRunId` = '{run_id}'",
         "orderByKey": f"metrics.`{criterion.metric}`",
         "orderByAsc": criterion.mode == "min",
         "selectedColumns": [
             *(f"metrics.`{name}`" for name in dict.fromkeys((*criterion.metrics, *_METRICS))),
-            *(f"params.`{name}`" for name in shown),
+            *(f"params.`{name}`" for name in list(tally.swept())[:_MOST_PARAMS]),
             "tags.`outcome`",
         ],
     }
-    keys = {setting_key(trial.trial, criterion.over) for trial in trials}
-    if len(keys) < len(trials):
+    if tally.repeated:
         by_setting = [{"mode": "tag", "groupByData": SETTING_TAG}]
         state |= {"groupBy": {"aggregateFunction": "average", "groupByKeys": by_setting}}
         state |= {"useGroupedValuesInCharts": True}
