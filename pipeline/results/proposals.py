@@ -19,10 +19,9 @@ def rows(searched: Searched) -> list[dict[str, Any]]:
 
 def tags(searched: Searched) -> dict[str, str]:
     """Return the tags for the sampler, the objectives and the importances."""
-    objectives = zip(searched.directions, searched.metrics, strict=True)
     found = {
         "search.sampler": searched.sampler,
-        OBJECTIVES: ", ".join(f"{direction} {metric}" for direction, metric in objectives),
+        OBJECTIVES: ", ".join(map(" ".join, zip(searched.directions, searched.metrics, strict=True))),
         "search.proposals": str(len(searched.proposals)),
     }
     if searched.importances:
