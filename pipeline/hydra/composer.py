@@ -137,7 +137,7 @@ class Composer:
         if all(map(_is_plain, plain)):
             base = self._compose(choices)
             values = dict(base.task)  # what is not set is shared by all jobs
-            if all([_set(values, override.key_or_group.split("."), override.value()) for override in plain]):  # noqa: C419  # a list: all are set
+            if all(_set(values, override.key_or_group.split("."), override.value()) for override in plain):
                 return Job(number=number, overrides=kept, base=base, values=values, left_out=left_out)
         base = self._compose(kept)
         return Job(number=number, overrides=kept, base=base, values=base.task, left_out=left_out)
