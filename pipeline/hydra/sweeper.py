@@ -87,11 +87,12 @@ class GridSweeper(ComposingSweeper):
             fixed = groups.union(*paired)
             outer = [one for one in parse(own.texts()) if _name(one) in fixed]
             outer += [one for one in given if one not in swept or _name(one) in fixed]
-            specs = [(job, _grid_spec(composer, job)) for job in combinations(outer, zipped=paired, points=own.points)]
-            if any(spec != own for _, spec in specs):
+            jobs = combinations(outer, zipped=paired, points=own.points)
+            specs = [GridSpec.of(composer.compose(job, 0).base.config.hydra.sweeper) for job in jobs]  # of the presets
+            if any(spec != own for spec in specs):
                 return [
                     point
-                    for job, spec in specs
+                    for job, spec in zip(jobs, specs, strict=True)
                     for point in combinations(
                         parse([*spec.texts(), *texts, *job]),
                         zipped=[keys for keys in spec.zipped if keys not in paired],
@@ -144,8 +145,3 @@ def _conditional_override(text: str) -> Override | None:
 def _name(override: Override) -> str:
     """Return the key as ``hydra.sweeper.zip`` names it: without the plus of one that is added."""
     return override.get_key_element().lstrip("+")
-
-
-def _grid_spec(composer: Composer, overrides: Sequence[str]) -> GridSpec:
-    """Return the grid of the presets among some overrides."""
-    return GridSpec.of(composer.compose(overrides, 0).base.config.hydra.sweeper)
