@@ -203,12 +203,12 @@ def _intervals(data: np.ndarray) -> np.ndarray:
         return students(data.mean(axis=1), data.var(axis=1, ddof=1) / data.shape[1], data.shape[1] - 1)
     spread = np.ptp(data, axis=1) > np.array([_tiny(row) for row in data])
     ends[~spread] = data[~spread].mean(axis=1, keepdims=True)
-    for rows in np.array_split(np.flatnonzero(spread), -(-int(spread.sum()) // _AT_ONCE) or 1):
-        if len(rows):
-            rng = np.random.default_rng(0)  # so that the same values have the same interval
-            options = {"confidence_level": LEVEL, "method": "BCa", "n_resamples": _RESAMPLES, "axis": 1, "rng": rng}
-            found = stats.bootstrap((data[rows],), np.mean, **options).confidence_interval
-            ends[rows] = np.column_stack([found.low, found.high])
+    places = np.flatnonzero(spread)
+    for rows in (places[begin : begin + _AT_ONCE] for begin in range(0, len(places), _AT_ONCE)):
+        rng = np.random.default_rng(0)  # so that the same values have the same interval
+        options = {"confidence_level": LEVEL, "method": "BCa", "n_resamples": _RESAMPLES, "axis": 1, "rng": rng}
+        found = stats.bootstrap((data[rows],), np.mean, **options).confidence_interval
+        ends[rows] = np.column_stack([found.low, found.high])
     return ends
 
 
