@@ -80,14 +80,11 @@ class Tally:
             case Failed(error=error):
                 self.failed += 1
                 self._end(standing, Outcome.FAILED, error)
-        self._moved[standing.setting] = None
         return standing
 
     def add_ended(self, key: str, result: Result) -> None:
         """Add the result of a trial that ended in an earlier process."""
-        standing = self._begin(key)
-        self._finish(standing, result)
-        self._moved[standing.setting] = None
+        self._finish(self._begin(key), result)
 
     def pause(self, trials: Sequence[PlannedTrial]) -> None:
         """Count trials as paused until more is reported of them."""
@@ -186,6 +183,7 @@ class Tally:
         standing = self.standings[key]
         self._started += not standing.started
         standing.started = True
+        self._moved[standing.setting] = None
         self.paused.discard(key)
         return standing
 
