@@ -19,7 +19,7 @@ from pipeline.config.settings import counted, text_of, used_values
 from pipeline.plan.plan import Group, Plan
 from pipeline.reports import Retried
 from pipeline.results.cells import setting_table, value_of
-from pipeline.results.comparisons import at_the_end, conclusion, single_draw
+from pipeline.results.comparisons import findings
 from pipeline.results.numbers import number
 from pipeline.results.repeats import FRONT, on_front_of
 from pipeline.results.standing import Standing
@@ -184,8 +184,7 @@ def show_table(console: Console, tally: Tally) -> None:
         what = counted(more, "more setting") if repeated else f"{more} more"
         console.print(f"and {what} in the record")
     _show_unranked(console, tally, measured)
-    draws = conclusion(settings) if repeated else [single_draw(settings)] if names else []
-    for sentence in filter(None, (at_the_end(settings), *draws)):
+    for sentence in findings(settings):
         console.print(sentence, soft_wrap=not repeated)
 
 

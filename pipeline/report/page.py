@@ -10,15 +10,7 @@ from html import escape
 
 from pipeline.config.settings import counted
 from pipeline.results.cells import interval, outcomes, value_of, with_deviation
-from pipeline.results.comparisons import (
-    Comparison,
-    against_best,
-    at_the_end,
-    between,
-    compare,
-    conclusion,
-    single_draw,
-)
+from pipeline.results.comparisons import Comparison, against_best, between, compare, findings, single_draw
 from pipeline.results.criterion import is_share
 from pipeline.results.numbers import number
 from pipeline.results.repeats import FRONT, Setting, are_repeated, on_front_of
@@ -110,7 +102,7 @@ def _settings(sweep: RecordedSweep) -> list[str]:
     """Return the settings of a sweep with their statistics; without repeats, the caution about single draws."""
     settings = sweep.settings
     if not are_repeated(settings):
-        return [_paragraphs([at_the_end(settings), single_draw(settings)])]
+        return [_paragraphs(findings(settings))]
     names = sweep.criterion.columns(run.metrics for run in sweep.runs)
     verdicts = {one.other.key: one.verdict() for one in against_best(settings, most=_MOST_COMPARED)}
     front = on_front_of(settings)
@@ -124,7 +116,7 @@ def _settings(sweep: RecordedSweep) -> list[str]:
     best, several = settings[0].best, len(settings[0].values(sweep.criterion.metric)) > 1
     mean = f"is better than the mean of its setting, {settings[0].name}"
     of_best = f"the best repeat, {best.trial}, {mean}" if best and several else ""
-    return ["<h2>Settings</h2>", _paragraphs([at_the_end(settings), *conclusion(settings), of_best]), table]
+    return ["<h2>Settings</h2>", _paragraphs([*findings(settings), of_best]), table]
 
 
 def _settings_of_both(one: RecordedSweep, other: RecordedSweep) -> list[str]:

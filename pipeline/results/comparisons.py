@@ -11,7 +11,7 @@ from pipeline.config.schema import SEEDS
 from pipeline.config.settings import counted
 from pipeline.results.criterion import is_share
 from pipeline.results.numbers import number
-from pipeline.results.repeats import Setting
+from pipeline.results.repeats import Setting, are_repeated
 from pipeline.results.standing import Seeds
 from pipeline.results.statistics import LEVEL, MOST_REPEATS, MeanDifference, paired, unpaired
 
@@ -130,6 +130,12 @@ def between(ones: Sequence[Setting], others: Sequence[Setting]) -> list[str]:
     found = compare(best, other, tests=tests)
     corrected = f"p counts the difference as one of {tests}, each best being picked from its own sweep"
     return [found.sentence(), *([corrected] if found.difference else [])]
+
+
+def findings(settings: Sequence[Setting]) -> list[str]:
+    """Return what a sweep shows, as sentences: without repeats, that there are none."""
+    of_draws = conclusion(settings) if are_repeated(settings) else [single_draw(settings)]
+    return [sentence for sentence in (at_the_end(settings), *of_draws) if sentence]
 
 
 def conclusion(settings: Sequence[Setting]) -> list[str]:

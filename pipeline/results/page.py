@@ -15,7 +15,7 @@ from typing import Any
 from pipeline.address import how_to_look
 from pipeline.plan.plan import PlannedTrial
 from pipeline.results.cells import setting_table, value_of
-from pipeline.results.comparisons import at_the_end, conclusion, single_draw
+from pipeline.results.comparisons import findings
 from pipeline.results.criterion import Criterion
 from pipeline.results.repeats import FRONT, on_front_of
 from pipeline.results.standing import Standing
@@ -167,15 +167,9 @@ def _best_settings(tally: Tally, subject: Subject, *, running: bool) -> list[str
 
 
 def _conclusion(tally: Tally) -> list[str]:
-    """Return the conclusion from the repeats, in sentences; for a sweep without repeats, that there are none."""
-    found = tally.settings()
-    if not tally.repeated:
-        sentences = (
-            [single_draw(found)] if any(tally.criterion.metric in one.metrics for one in tally.ranking()) else []
-        )
-    else:
-        sentences = [*conclusion(found), f"best trial, and registered model if there is one: {standing_for(tally)}"]
-    return [*(f"- {sentence}" for sentence in (at_the_end(found), *sentences) if sentence), ""]
+    """Return what the sweep shows, in sentences, with the best of repeats."""
+    best = [f"best trial, and registered model if there is one: {standing_for(tally)}"] if tally.repeated else []
+    return [*(f"- {sentence}" for sentence in (*findings(tally.settings()), *best)), ""]
 
 
 def _trial(place: int, standing: Standing, cells: Sequence[str], subject: Subject) -> str:
