@@ -108,12 +108,11 @@ class Tally:
 
     def leader(self) -> str:
         """Return the mean and the name of the best setting as text, empty if there is none."""
-        best = self.best
-        if best is None or self._leading is None:
+        if (best := self.best) is None:
             return ""
         if not self.repeated:
             return f"{best.value:.4f} ({best.trial.name})"
-        values = [one.value for one in self._repeats[self._leading] if one.score > -math.inf]
+        values = [one.value for one in self._repeats[best.setting] if one.score > -math.inf]
         return f"{sum(values) / len(values):.4f} ({self.setting_name(best.trial)}, {counted(len(values), 'repeat')})"
 
     def setting_of(self, trial: PlannedTrial) -> str:
