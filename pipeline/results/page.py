@@ -168,8 +168,9 @@ def _best_settings(tally: Tally, subject: Subject, *, running: bool) -> list[str
 
 def _conclusion(tally: Tally) -> list[str]:
     """Return what the sweep shows, in sentences, with the best of repeats."""
-    best = [f"best trial, and registered model if there is one: {standing_for(tally)}"] if tally.repeated else []
-    return [*(f"- {sentence}" for sentence in (*findings(tally.settings()), *best)), ""]
+    best = standing_for(tally) if tally.repeated else ""
+    told = [f"best trial, and registered model if there is one: {best}"] if best else []
+    return [*(f"- {sentence}" for sentence in (*findings(tally.settings()), *told)), ""]
 
 
 def _trial(place: int, standing: Standing, cells: Sequence[str], subject: Subject) -> str:

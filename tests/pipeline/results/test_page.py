@@ -10,6 +10,7 @@ from pipeline.reports import Finished
 from pipeline.results.criterion import Criterion
 from pipeline.results.page import BEST, Subject, describe
 from pipeline.results.tally import Tally
+from tasks.events import Outcome
 from tests.pipeline.record.recording import PROVENANCE, done, header
 
 
@@ -74,3 +75,15 @@ def test_trials_of_a_task_that_nothing_ranks_are_told_by_their_own_metrics(trial
 
     assert "|  | trial | gradient_check/error | outcome |" in text
     assert "| 1 | weights | 1e-09 | complete |" in text
+
+
+def test_of_repeats_without_a_value_no_best_trial_is_told(trial, tiny):
+    # given repeats that have diverged
+    trials = [trial(f"seed {seed}", seed=seed) for seed in range(2)]
+    tally = Tally(trials)
+    tally.count(Finished(trial=trials[0], result=done(Outcome.DIVERGED, **{"val/accuracy": 0.5}), layout=None))
+
+    text = describe(subject(tiny), "FINISHED", tally)
+
+    assert "diverged" in text
+    assert "best trial" not in text
