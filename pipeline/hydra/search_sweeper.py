@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -54,8 +55,8 @@ class SearchSweeper(ComposingSweeper):
         stopped = self.config.stopping.name != "none" and len(objectives.directions) > 1
         require(not stopped, "stopping", "must be none for several hydra.sweeper.metrics", self.config.stopping.name)
         ours = self.ours
-        asked = [name or ACCURACY[0] for name in objectives.metrics]
-        ranked = asked == [self.config.sweep.get("metric") or ACCURACY[0]]
+        asked = objectives.names(ACCURACY)
+        ranked = asked == (self.config.sweep.get("metric") or ACCURACY[0],)
         rule = "must be null for one metric, or for another hydra/launcher: sweep.metric names it, and ranks the trials"
         several = ours is not None and len(asked) > 1
         require(several or ranked, "hydra.sweeper.metrics", rule, ", ".join(objectives.names()))
@@ -147,4 +148,5 @@ def _end(objectives: Objectives, result: JobReturn) -> End:
         value = result.return_value
     except Exception:  # noqa: BLE001  # it is raised again at the end of the search
         return End(outcome=Outcome.FAILED, metrics={}, step=0)
-    return End(outcome=Outcome.COMPLETE, metrics=objectives.measured(value), step=0)
+    (metric,) = objectives.names(ACCURACY)
+    return End(outcome=Outcome.COMPLETE, metrics={metric: math.nan if value is None else float(value)}, step=0)

@@ -70,11 +70,6 @@ class Objectives:
             rule = f"must be measured by its trials, which measure {', '.join(sorted(measured)) or 'nothing'}"
             require(name in measured, "the metric of a search", rule, name)
 
-    def measured(self, returned: float | None) -> dict[str, float]:
-        """Return the one metric, from the return value of a job."""
-        (name,) = self.metrics
-        return {name or ACCURACY[0]: math.nan if returned is None else float(returned)}
-
 
 def _list_of(texts: Any) -> list[str]:
     return [texts] if isinstance(texts, str) else [str(one) for one in texts]
