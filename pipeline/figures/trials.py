@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import LogNorm, Normalize
 
-from pipeline.config.settings import counted, text_of, used_values
+from pipeline.config.settings import counted, setting_values, text_of, used_values
 from pipeline.figures.style import is_wide
 from pipeline.plan.plan import PlannedTrial
 from pipeline.results.criterion import is_share
@@ -102,8 +102,7 @@ def caption_of(trials: Sequence[TrialRecord]) -> str:
     every = [trial.standing.used for trial in trials]
     common = {name: value for name, value in every[0].items() if all(one.get(name) == value for one in every)}
     means = are_means(trials)
-    averaged = trials[0].standing.criterion.over if means else ()
-    kept = {name: value for name, value in common.items() if name not in averaged}
+    kept = setting_values(common, trials[0].standing.criterion.over if means else ())
     many = f"{'means of ' if means else ''}{counted(len(trials), noun(trials))}"
     return f"{many} · {_caption(trials[0].standing.trial, kept)}"
 
