@@ -30,9 +30,8 @@ def draw_trial(name: str, trial: PlannedTrial, result: Result, series: Mapping[s
 
 def draw_sweep(name: str, trials: Sequence[TrialRecord]) -> dict[str, bytes]:
     """Return a figure of a sweep by its file name."""
-    standings = [trial.standing for trial in trials]
-    every = zip(standings, trials, strict=True)
-    return _draw(name, [_drawn(one.trial, one.outcome_text, one.metrics, trial.curves, {}) for one, trial in every])
+    every = [(trial.standing, trial.curves) for trial in trials]
+    return _draw(name, [_drawn(one.trial, one.outcome_text, one.metrics, curves, {}) for one, curves in every])
 
 
 def _drawn(
