@@ -48,9 +48,9 @@ class SweepLauncher(Launcher):
 
     # Hydra calls `setup`, which sets these, before anything else.
     config: DictConfig
-    context: HydraContext
     task_function: TaskFunction
     composer: Composer
+    _callbacks: Callbacks | None
     _home: Path
 
     def __init__(self) -> None:
@@ -62,7 +62,8 @@ class SweepLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep Hydra's arguments."""
-        self.config, self.context, self.task_function = config, hydra_context, task_function
+        self.config, self.task_function = config, task_function
+        self._callbacks = hydra_context.callbacks if config.hydra.callbacks else None
         self.composer = Composer(hydra_context.config_loader, config)
         self._home = Path.cwd()
 
@@ -103,13 +104,13 @@ class SweepLauncher(Launcher):
             source.close()
 
     def _begin(self, job: Job) -> StartedJob:
-        return start_job(job, self._callbacks(), self.task_function)
+        return start_job(job, self._callbacks, self.task_function)
 
     def _proposed(self, proposal: Proposal) -> StartedJob:
         """Start a proposal as a job; the log of a sweep that runs stays its own."""
         with contextlib.chdir(self._home) if self.config.hydra.job.chdir else contextlib.nullcontext():
             begun = self._begin(self.composer.compose(proposal.overrides, proposal.number))
-        if self._context is not None and self._callbacks() is not None:
+        if self._context is not None and self._callbacks is not None:
             configure_log(self._context.hydra.job_logging, self._context.hydra.verbose)
         self._check_environments([begun])
         return begun
@@ -126,12 +127,9 @@ class SweepLauncher(Launcher):
                     each = "hydra/launcher=basic runs one trial after another, each in its own environment"
                     raise ConfigError(f"hydra.job.env_set.{name} {rule} ({each})")
 
-    def _callbacks(self) -> Callbacks | None:
-        return self.context.callbacks if self.config.hydra.callbacks else None
-
     def _ended(self, jobs: Sequence[StartedJob], run: Callable[[Path], Mapping[int, Any]]) -> Sequence[JobReturn]:
         """Run jobs, and those that start meanwhile, in Hydra's context, and end them; ``run`` returns their scores."""
-        folder, callbacks = Path(self.config.hydra.sweep.dir).absolute(), self._callbacks()
+        folder, callbacks = Path(self.config.hydra.sweep.dir).absolute(), self._callbacks
         try:
             log = not is_true(self.config, "dry_run")
             with as_hydra_job(jobs[0].job.config(), str(folder), log=log) as self._context:
