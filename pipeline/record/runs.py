@@ -274,6 +274,7 @@ class SweepRun:
         ids = {key: run.id for key, run in self._runs.items()}
         subject = Subject(
             name=self.sweep.name,
+            size=self.sweep.size,
             data=str(self._opened.data),
             command=self._opened.provenance.tags.get("command", ""),
             resumable=bool(self.sweep.key),

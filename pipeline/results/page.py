@@ -69,10 +69,12 @@ class Subject:
     """What a page holds besides results: the sweep's name, its ``data`` in a line, its ``command``, and its links.
 
     ``command`` is empty if it is unknown, ``resumable`` says whether it can resume the sweep. The links are the sweep's
-    run, the store (``uri`` without credentials), its experiment, and the trials' ``runs`` by key.
+    run, the store (``uri`` without credentials), its experiment, and the trials' ``runs`` by key. ``size`` is how many
+    trials there are, with those that a search will propose.
     """
 
     name: str
+    size: int
     data: str
     command: str
     resumable: bool
@@ -95,7 +97,7 @@ def describe(subject: Subject, status: str, tally: Tally) -> str:
     running = status == "RUNNING"
     return "\n".join(
         [
-            f"**{subject.name}**: {_progress(status, tally)}",
+            f"**{subject.name}**: {_progress(status, tally, subject)}",
             "",
             f"Data: {subject.data}",
             "",
@@ -127,10 +129,12 @@ def table_files(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, bytes
     return {f"{name}.csv": cells, f"{name}.json": json.dumps(table).encode()}
 
 
-def _progress(status: str, tally: Tally) -> str:
+def _progress(status: str, tally: Tally, subject: Subject) -> str:
+    running, known = status == "RUNNING", len(tally.standings)
     diverged = sum(standing.outcome is Outcome.DIVERGED for standing in tally.standings.values())
-    parts = [f"{tally.done} of {len(tally.standings)} trials done", f"{tally.failed} failed", f"{diverged} diverged"]
-    if status == "RUNNING":
+    size = max(known, subject.size) if running else known
+    parts = [f"{tally.done} of {size} trials done", f"{tally.failed} failed", f"{diverged} diverged"]
+    if running:
         parts.insert(1, f"{tally.running} under way")  # or paused at a rung, which no log says
         parts.append(f"as of {time.strftime('%H:%M:%S %Z')}")
     return f"{status.lower()}, {', '.join(parts)}"

@@ -14,10 +14,10 @@ from tasks.events import Outcome
 from tests.pipeline.record.recording import PROVENANCE, done, header
 
 
-def subject(data, uri="sqlite:///m.db", runs=None):
+def subject(data, uri="sqlite:///m.db", runs=None, size=0):
     sweep, links = header(), {"run_id": "1", "uri": uri, "experiment": "7", "runs": runs or {}}
     command = PROVENANCE.tags["command"]
-    return Subject(name=sweep.name, data=str(Data.of(data)), command=command, resumable=True, **links)
+    return Subject(name=sweep.name, size=size, data=str(Data.of(data)), command=command, resumable=True, **links)
 
 
 def test_a_description_holds_no_password(trial, tiny):
@@ -27,6 +27,15 @@ def test_a_description_holds_no_password(trial, tiny):
 
     assert "s3cret" not in text
     assert "failed, 0 of 1 trials done" in text
+
+
+def test_a_running_search_counts_the_trials_that_it_will_propose_and_an_ended_one_those_it_has(trial, tiny):
+    tally = Tally((trial(),))
+
+    running, ended = (describe(subject(tiny, size=64), status, tally) for status in ("RUNNING", "FINISHED"))
+
+    assert "running, 0 of 64 trials done" in running
+    assert "finished, 0 of 1 trials done" in ended
 
 
 @pytest.mark.parametrize("repeats", [1, 2])
