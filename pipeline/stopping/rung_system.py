@@ -101,8 +101,8 @@ class RungSystem:
 
     def is_stopped(self, trial: str) -> bool:
         """Return whether a trial's setting was stopped."""
-        setting = self._setting_of.get(trial)
-        return setting is not None and setting in self._pool_of[setting].stopped
+        setting = self._setting_of[trial]
+        return setting in self._pool_of[setting].stopped
 
     def arrive(self, trial: str, history: MetricHistory) -> None:
         """Record that a trial has arrived at its next rung, with its history up to there."""
@@ -115,8 +115,7 @@ class RungSystem:
             histories = [self._histories[member] for member in members]
             shortest = min(map(len, histories))  # one that has completed arrives with a single value
             columns = zip(*(history[-shortest:] for history in histories), strict=True)
-            lost = any(math.isnan(history[-1]) for history in histories)
-            rung.arrived[setting] = [math.nan] if lost else [sum(column) / len(members) for column in columns]
+            rung.arrived[setting] = [sum(column) / len(members) for column in columns]
 
     def end(self, trial: str, score: float = math.nan) -> None:
         """Record that a trial has ended: it has that score at the rungs that are left, NaN if it diverged or failed."""

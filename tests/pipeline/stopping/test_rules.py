@@ -182,6 +182,7 @@ def test_settings_are_compared_by_the_mean_of_their_repeats_once_all_have_arrive
     assert decision.passed == ("steady", "lucky")
     assert decision.stopped == ("ill",)
     assert decision.scores["steady"] == pytest.approx(0.65)
+    assert list(decision.scores) == ["steady", "lucky", "ill"]  # the best first
 
 
 def test_who_comes_later_is_compared_with_its_like():
@@ -266,3 +267,53 @@ def test_a_rung_at_which_nobody_arrives_is_not_decided():
         rungs.end(trial)
 
     assert [decision.step for decision in rungs.decide(closed=True)] == [1]
+
+
+def test_repeats_that_went_on_together_are_waited_for_again_at_the_next_rung():
+    rungs = rung_system(Halving(reduction_factor=2), {"a": ["a0", "a1"], "b": ["b0", "b1"]}, steps=4)
+    for trial, score in {"a0": 0.9, "a1": 0.8, "b0": 0.1, "b1": 0.2}.items():
+        rungs.arrive(trial, [score])
+    assert [decision.passed for decision in rungs.decide(closed=True)] == [("a",)]
+
+    rungs.arrive("a0", [0.9])
+    assert list(rungs.decide(closed=True)) == []
+    rungs.arrive("a1", [0.5])
+    (decision,) = rungs.decide(closed=True)
+    assert (decision.step, decision.scores) == (2, {"a": pytest.approx(0.7)})
+
+
+def test_settings_are_dealt_to_the_brackets_in_turn_and_compared_with_those_of_their_batch_and_bracket():
+    rungs = RungSystem(Hyperband(reduction_factor=2, brackets=2))
+    for batch in ("abcd", "efgh"):
+        rungs.add({name: [name] for name in batch}, first=1, last=4)
+
+    assert [rungs.next_rung(name) for name in "abcdefgh"] == [1, 2] * 4
+    for name in "abcdefgh":
+        rungs.arrive(name, [ord(name)])
+    # they wait for no later batch
+    assert [set(decision.scores) for decision in rungs.decide(closed=False)] == [{*"ac"}, {*"bd"}, {*"eg"}, {*"fh"}]
+
+
+def test_more_repeats_of_a_setting_in_a_later_batch_are_compared_by_themselves():
+    rungs = rung_system(Asha(reduction_factor=2), {"a": ["a0"]}, steps=2)
+    rungs.add({"a": ["a1"]}, first=1, last=2)
+
+    rungs.arrive("a0", [0.1])
+    rungs.arrive("a1", [0.2])
+
+    (decision,) = rungs.decide(closed=True)
+    assert (rungs.trials(decision.passed), rungs.trials(decision.stopped)) == (["a1"], ["a0"])
+
+
+def test_a_decision_of_an_earlier_process_waits_until_all_its_settings_are_there():
+    settings = {name: [name] for name in "abcd"}
+    before = rung_system(Asha(reduction_factor=2), settings, steps=2)
+    for name in settings:
+        before.arrive(name, [0.5])
+    (decision,) = before.decide(closed=True)
+
+    rungs = rung_system(Asha(reduction_factor=2), {name: [name] for name in "ab"}, steps=2)
+
+    assert not rungs.knows(decision)
+    rungs.add({name: [name] for name in "cd"}, first=1, last=2)
+    assert rungs.knows(decision)
