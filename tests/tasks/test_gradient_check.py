@@ -110,6 +110,23 @@ def test_the_default_step_of_a_weight_goes_by_the_largest_input(tabular_dataset)
     assert result.message.endswith(f"(h = {1e-4 / np.abs(inputs).max():g})")
 
 
+def test_an_input_that_is_not_scaled_counts_from_the_mean():
+    # given values of which the largest is 1.5 above their mean
+    split = Split(images=np.array([[0], [0], [0], [2]], dtype=np.float32), labels=np.array([0, 1, 0, 1]))
+    dataset = make_dataset(name="d", train=split, test=split, classes=("a", "b"), image_shape=(1,), validation=0)
+
+    result = checked(dataset, task=GradientCheck(examples=1))
+
+    assert result.message.endswith(f"(h = {1e-4 / 1.5:g})")
+
+
+def test_the_weights_are_as_many_times_the_draw_as_the_scale_says(small_dataset):
+    # given a penalty beside which the data loss is nothing, so that the gradient is 2e9 times the weights
+    result = checked(small_dataset, task=GradientCheck(scale=0.5, examples=1), regularization=1e9)
+    draw = plain.normal(0, "initial weights", shape=(5, 38))
+    np.testing.assert_allclose(result.arrays["analytic"], 2e9 * 0.5 * draw, rtol=1e-4, atol=1e4)
+
+
 @pytest.mark.parametrize("loss", ["softmax", "logistic"])
 def test_gradients_pass_on_features_far_from_zero(loss):
     # given features such as times, whose range is small beside their values, and which are not scaled
