@@ -126,7 +126,7 @@ def paired(ones: Sequence[float], others: Sequence[float], *, tests: int = 1) ->
         high=high,
         improvement=float(np.mean((gaps > 0) + 0.5 * (gaps == 0))),
         p=min(1.0, p * tests),
-        repeats=repeats_needed(mean, variance, 0.0, tests=tests, paired=True),
+        repeats=repeats_needed(mean, variance, 0.0, tests=tests),
         count=count,
         paired=True,
     )
@@ -154,20 +154,20 @@ def unpaired(ones: Sequence[float], others: Sequence[float], *, tests: int = 1) 
         high=high,
         improvement=float(np.mean((x[:, None] > y) + 0.5 * (x[:, None] == y))),
         p=min(1.0, p * tests),
-        repeats=repeats_needed(mean, one, other, tests=tests, paired=False),
+        repeats=repeats_needed(mean, one, other, tests=tests),
         count=min(len(x), len(y)),
         paired=False,
     )
 
 
-def repeats_needed(mean: float, one: float, other: float, *, tests: int = 1, paired: bool) -> float:
+def repeats_needed(mean: float, one: float, other: float, *, tests: int = 1) -> float:
     """Return how many repeats of each show a difference of ``mean`` with `POWER`, corrected for ``tests``.
 
     ``one`` and ``other`` are the two variances; for pairs, that of the differences and 0. The power of a t-test is that
     of the noncentral t distribution (Cohen (1988), Statistical power analysis for the behavioral sciences, chapter 2;
     the degrees of freedom of unequal variances are Welch's). A number above `MOST_REPEATS` is infinity.
 
-    >>> repeats_needed(0.5, 1.0, 0.0, paired=True)
+    >>> repeats_needed(0.5, 1.0, 0.0)
     34.0
     """
     variance = one + other
@@ -175,7 +175,7 @@ def repeats_needed(mean: float, one: float, other: float, *, tests: int = 1, pai
         return math.inf
     if variance == 0:
         return 2.0
-    freedom = 1.0 if paired else variance**2 / (one**2 + other**2)  # times count - 1
+    freedom = 1 / ((one / variance) ** 2 + (other / variance) ** 2)  # times count - 1; 1 for pairs
     counts = range(2, MOST_REPEATS + 1)
     place = bisect.bisect_left(counts, True, key=lambda count: _shows(mean, variance, freedom, count, tests))
     return float(counts[place]) if place < len(counts) else math.inf

@@ -99,6 +99,36 @@ def test_pairs_show_what_samples_hide():
     assert unpaired(ones, others).p > 0.5
 
 
+def test_samples_of_equal_variances_are_compared_too():
+    ones, others = [1.0, 2.0, 4.0], [11.0, 12.0, 14.0]
+
+    assert unpaired(ones, others).p == pytest.approx(stats.ttest_ind(ones, others, equal_var=False).pvalue)
+
+
+@pytest.mark.parametrize(("count", "other"), [(7, 4), (300, 4)])
+def test_the_interval_of_a_difference_of_samples_is_scipys_bca_bootstrap_where_either_is_small(count, other):
+    rng = np.random.default_rng(2)
+    x, y = rng.normal(size=count), rng.normal(size=other)
+
+    found = stats.bootstrap(
+        (x, y), lambda a, b, axis: a.mean(axis) - b.mean(axis), n_resamples=9999, rng=np.random.default_rng(0)
+    )
+
+    difference = unpaired(x.tolist(), y.tolist())
+    assert (difference.low, difference.high) == tuple(found.confidence_interval)
+
+
+@pytest.mark.parametrize("compare", [paired, unpaired])
+@pytest.mark.parametrize("unit", [1e-4, 1e4])
+def test_the_unit_of_a_metric_changes_no_answer(compare, unit):
+    ones, others = np.array([277, 276, 277, 279]) / 287, np.array([276, 275, 276, 278]) / 287
+
+    found, scaled = compare(ones, others), compare(unit * ones, unit * others)
+
+    assert scaled.p == pytest.approx(found.p)
+    assert (scaled.repeats, scaled.improvement) == (found.repeats, found.improvement)
+
+
 def test_the_probability_of_improvement_of_samples_is_mann_and_whitneys():
     ones, others = [3.0, 5.0, 5.0, 8.0], [1.0, 5.0, 6.0]
 
@@ -119,6 +149,10 @@ def test_values_without_a_spread_are_alike_or_not(compare):
     assert other.improvement == 1.0
     assert other.p > 0.05  # two repeats one step of rounding apart prove nothing
     assert other.low == pytest.approx(other.high) == pytest.approx(0.1)
+    nothing = compare([0.0, 0.0], [0.0, 0.0])
+    assert (nothing.p, nothing.low, nothing.high) == (1.0, 0.0, 0.0)
+    half = compare([0.5, 0.5, 0.5], [0.1, 0.2, 0.4])
+    assert half.low < half.mean < half.high
 
 
 def test_pairs_that_are_all_one_example_apart_are_no_proof():
@@ -130,7 +164,7 @@ def test_pairs_that_are_all_one_example_apart_are_no_proof():
     # by hand: the variance of the differences is that of rounding, twice 1 / 12 of a squared step
     assert found.p == pytest.approx(min(1.0, 28 * 2 * stats.t.sf(math.sqrt(3 * 6), 2)))
     assert found.p == 1.0
-    assert found.repeats == repeats_needed(1 / 287, (1 / 287) ** 2 / 6, 0.0, tests=28, paired=True)
+    assert found.repeats == repeats_needed(1 / 287, (1 / 287) ** 2 / 6, 0.0, tests=28)
 
 
 @pytest.mark.parametrize("compare", [paired, unpaired])
@@ -148,24 +182,29 @@ def test_p_counts_the_comparison_as_one_of_many(compare):
     [(0.2, 199, 394), (0.5, 34, 64), (0.8, 15, 26), (1.2, 8, 12)],
 )
 def test_how_many_repeats_are_needed_is_what_the_tables_say(effect, in_pairs, as_samples):
-    assert repeats_needed(effect, 1.0, 0.0, paired=True) == in_pairs
-    assert repeats_needed(-effect, 1.0, 1.0, paired=False) == as_samples
+    assert repeats_needed(effect, 1.0, 0.0) == in_pairs
+    assert repeats_needed(-effect, 1.0, 1.0) == as_samples
 
 
-def test_so_many_repeats_do_show_it_and_one_fewer_do_not():
-    # given a difference of half a deviation, corrected for the 45 pairs of ten settings
-    count = int(repeats_needed(0.5, 1.0, 0.0, tests=45, paired=True))
+@pytest.mark.parametrize("effect", [0.5, 2.0])
+def test_so_many_repeats_do_show_it_and_one_fewer_do_not(effect):
+    # given a difference of so many deviations, corrected for the 45 pairs of ten settings
+    count = int(repeats_needed(effect, 1.0, 0.0, tests=45))
 
     def power(n):
-        return stats.nct.sf(stats.t.isf(0.025 / 45, n - 1), n - 1, 0.5 * math.sqrt(n))
+        return stats.nct.sf(stats.t.isf(0.025 / 45, n - 1), n - 1, effect * math.sqrt(n))
 
     assert power(count) >= 0.8 > power(count - 1)
 
 
 def test_what_is_too_small_to_be_shown_needs_more_than_any():
-    assert repeats_needed(0.0, 1.0, 0.0, paired=True) == math.inf
-    assert repeats_needed(1e-4, 1.0, 0.0, paired=True) == math.inf
-    assert repeats_needed(0.028, 1.0, 0.0, paired=True) == math.inf  # (1.96 + 0.84)^2 / 0.028^2 = 10,011 and three more
-    assert repeats_needed(0.0281, 1.0, 0.0, paired=True) == pytest.approx(9943, abs=2)
-    assert repeats_needed(100.0, 1.0, 0.0, tests=435, paired=True) <= 4
-    assert repeats_needed(1.0, 0.0, 0.0, paired=True) == 2
+    assert repeats_needed(0.0, 1.0, 0.0) == math.inf
+    assert repeats_needed(1e-4, 1.0, 0.0) == math.inf
+    assert repeats_needed(0.028, 1.0, 0.0) == math.inf  # (1.96 + 0.84)^2 / 0.028^2 = 10,011 and three more
+    assert repeats_needed(0.0281, 1.0, 0.0) == pytest.approx(9943, abs=2)
+    assert repeats_needed(100.0, 1.0, 0.0, tests=435) <= 4
+    assert repeats_needed(1.0, 0.0, 0.0) == 2
+
+
+def test_the_unit_of_a_metric_does_not_matter_to_how_many_repeats_are_needed():
+    assert repeats_needed(1e80, 1e160, 1e160) == repeats_needed(1.0, 1.0, 1.0)
