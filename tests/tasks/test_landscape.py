@@ -55,6 +55,16 @@ def test_every_point_is_the_plain_loss_there(small_dataset, loss, regularizer, d
     np.testing.assert_allclose(found["regularization_loss"], penalty, rtol=1e-5)
 
 
+@pytest.mark.parametrize(("directions", "extent"), [("gaussian", 5), ("filter", 1)])
+def test_the_axes_end_at_the_default_extent_and_without_regularization_there_is_no_loss_of_it(
+    small_dataset, directions, extent
+):
+    found = arrays(small_dataset, directions=directions, resolution=3, examples=10)
+
+    assert found["a"].tolist() == found["b"].tolist() == [-extent, 0, extent]
+    np.testing.assert_array_equal(found["regularization_loss"], np.zeros((3, 3)))
+
+
 def test_three_products_serve_every_point(small_dataset, monkeypatch):
     products = []
     scores = Linear.scores_of_points
@@ -275,5 +285,6 @@ def test_too_many_examples_are_refused(small_dataset):
     with pytest.raises(ConfigError, match=r"batch_size must be at most the 2150"):
         trained.check(Trial(task=trained, batch_size=3000), small_dataset)
     trained.check(dataclasses.replace(Trial(task=trained), batch_size=None), small_dataset)
+    Landscape().check(Trial(task=Landscape()), dataclasses.replace(small_dataset, classes=("a", "b")))
     with pytest.raises(ConfigError, match="dataset must have at least two classes for a landscape"):
         Landscape().check(Trial(task=Landscape()), dataclasses.replace(small_dataset, classes=("a",)))

@@ -121,5 +121,6 @@ def test_what_a_path_cannot_be_is_refused(small_dataset):
             task.check(Trial(task=task, **changes), small_dataset)
     ray = Landscape(directions="path", around="trained", dimensions=1)
     ray.check(Trial(task=ray, steps=100), small_dataset)
+    ray.check(Trial(task=ray, steps=1_000_000, evaluate_every=2), small_dataset)
     with pytest.raises(ConfigError, match=r"model=convnet must be given images"):
         Landscape().check(Trial(task=Landscape(), model=ConvNet()), small_dataset)
