@@ -55,6 +55,7 @@ def test_of_many_values_the_interval_is_students_which_is_then_the_bootstraps_bu
     assert ((summary.low, summary.high) == (low, high)) is (count < 200)
     assert (summary.low, summary.high) == pytest.approx((low, high), abs=0.08 * width)
     assert difference.high - difference.low == pytest.approx(width * 2**0.5, rel=0.15)
+    assert (difference.low + difference.high) / 2 == pytest.approx(difference.mean, abs=0.08 * width)
     half = stats.t.ppf(0.975, count - 1) * values.std(ddof=1) / count**0.5
     assert count < 200 or (summary.high - summary.mean, summary.mean - summary.low) == pytest.approx((half, half))
 
@@ -99,8 +100,9 @@ def test_pairs_show_what_samples_hide():
     assert unpaired(ones, others).p > 0.5
 
 
-def test_samples_of_equal_variances_are_compared_too():
-    ones, others = [1.0, 2.0, 4.0], [11.0, 12.0, 14.0]
+@pytest.mark.parametrize("others", [[11.0, 12.0, 13.0], [1.0, 30.0, 60.0, 20.0]])
+def test_samples_of_equal_variances_and_of_others_are_compared_by_welchs_test(others):
+    ones = [1.0, 2.0, 3.0]
 
     assert unpaired(ones, others).p == pytest.approx(stats.ttest_ind(ones, others, equal_var=False).pvalue)
 
@@ -195,6 +197,17 @@ def test_so_many_repeats_do_show_it_and_one_fewer_do_not(effect):
         return stats.nct.sf(stats.t.isf(0.025 / 45, n - 1), n - 1, effect * math.sqrt(n))
 
     assert power(count) >= 0.8 > power(count - 1)
+
+
+@pytest.mark.parametrize(("one", "other"), [(1.0, 9.0), (5.0, 5.0)])
+def test_so_many_repeats_of_each_show_a_difference_about_as_often_as_wanted(one, other):
+    count = int(repeats_needed(3.0, one, other, tests=1000))
+
+    rng = np.random.default_rng(0)
+    ones, others = rng.normal(3, one**0.5, (4000, count)), rng.normal(0, other**0.5, (4000, count))
+    shown = 1000 * stats.ttest_ind(ones, others, axis=1, equal_var=False).pvalue < 0.05
+
+    assert 0.77 < shown.mean() < 0.86
 
 
 def test_what_is_too_small_to_be_shown_needs_more_than_any():
