@@ -103,6 +103,12 @@ def test_threads_change_no_bit(small_dataset, strategy, batch_size):
     assert_same_bits(by_trial(*run(trials, small_dataset)), by_trial(*run(trials, small_dataset, threads=3)))
 
 
+def points_of(events):
+    """Return the points of all curves: their trial, their metric, and their step."""
+    curves = [event for event in events if isinstance(event, Curve)]
+    return {(curve.trial, name, step) for curve in curves for name in curve.metrics for step in curve.steps.tolist()}
+
+
 @pytest.mark.parametrize("batch_size", [64, None])
 @pytest.mark.parametrize("every", [7, 25])
 @pytest.mark.parametrize(
@@ -121,11 +127,13 @@ def test_a_run_resumed_from_any_checkpoint_is_the_uninterrupted_one(
     checkpoints = [event for event in events if isinstance(event, Checkpoint)]
     assert [c.step for c in checkpoints] == list(range(every, 60, every))
     assert all(event.metrics for event in events if isinstance(event, Curve)), "a checkpoint has no point"
+    assert points_of(events) == points_of(Train().run(trials, small_dataset, threads=1)), "nor an evaluation of its own"
     for checkpoint in checkpoints:
         # when it goes on from a checkpoint
         resumed = list(Train().run(trials, small_dataset, threads=1, start=checkpoint))
         ended = [event.trial for event in resumed if isinstance(event, Result)]
         assert sorted(ended) == sorted(checkpoint.trials.tolist()), "those that had not ended end"
+        assert points_of(resumed) == {point for point in points_of(events) if point[2] > checkpoint.step}
         for event in resumed:
             # then all that comes after is the same, bit for bit
             if isinstance(event, Result):
@@ -148,8 +156,19 @@ def test_a_diverged_trial_ends_alone(small_dataset):
     assert last == results[1].step < 60
     assert not np.isfinite(curves[1]["train/loss"][last])
     assert "val/loss" not in curves[1]
+    assert results[0].message == ""
     alone = [by_trial(*run([trials[k]], small_dataset))[0] for k in (0, 2)]
     assert_same_bits([(curves[k], results[k]) for k in (0, 2)], alone)
+
+
+def test_a_trial_that_diverges_keeps_its_points_up_to_there(small_dataset):
+    # given weights that grow by a factor of 1e4 a step
+    curves, results = run([trial(learning_rate=1.0, regularization=5e3, record_every=1)], small_dataset)
+
+    losses = curves[0]["train/loss"]
+    assert list(losses) == list(range(1, results[0].step + 1))
+    assert [step for step, loss in losses.items() if not np.isfinite(loss)] == [results[0].step]
+    assert results[0].step > 3
 
 
 @pytest.mark.parametrize("changes", [{"regularization": 1e300}, {"loss": Svm(margin=1e300)}])
