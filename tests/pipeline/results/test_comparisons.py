@@ -129,6 +129,7 @@ def test_seeds_that_do_not_tell_repeats_apart_make_no_pairs():
     whole = setting("full batch", [0.4, 0.5])
 
     assert not compare(small, whole).difference.paired
+    assert not compare(whole, small).difference.paired
 
 
 def test_settings_without_common_seeds_are_compared_as_samples():
@@ -141,6 +142,7 @@ def test_settings_without_common_seeds_are_compared_as_samples():
     assert not found.difference.paired
     assert found.sentence().startswith("best and other are not distinguishable with these repeats: apart by")
     assert "4 repeats, not in pairs" in found.sentence()
+    assert found.verdict() == "not distinguishable"
     assert "repeats of each would tell a difference of this size" in found.sentence()
 
 
@@ -149,6 +151,39 @@ def test_a_sweep_without_a_score_is_compared_with_no_other():
 
     assert between(sound, lost) == between(lost, sound) == []
     assert between(sound, sound)[0].startswith("a and a are not distinguishable")
+
+
+SAMPLES = {"a": [0.90, 0.92, 0.91], "b": [0.50, 0.53, 0.49], "c": [0.40, 0.41, 0.43], "d": [0.3, 0.1, 0.2]}
+
+
+@pytest.mark.parametrize("shift", [0, 10])
+def test_the_best_of_two_sweeps_are_compared_as_one_of_all_their_pairs(shift):
+    # given a sweep of one setting and one of three, of the same seeds or of others
+    seeds = [shift + k for k in range(3)]
+    low, high = [setting("d", SAMPLES["d"])], [setting(name, SAMPLES[name], seeds=seeds) for name in "abc"]
+
+    alone = compare(high[0], low[0]).difference
+    for sentence, correction in (between(low, high), between(high, low)):
+        assert sentence.startswith("a is better than d by")
+        assert sentence.endswith(f"p = {3 * alone.p:.2g}")
+        assert correction.startswith("p counts the difference as one of 3, ")
+    assert len(between([setting("a", [0.5])], [setting("b", [0.4])])) == 1
+
+
+def test_the_best_is_compared_with_so_many_as_one_of_all_pairs():
+    settings = [setting(name, values) for name, values in SAMPLES.items()]
+
+    found = against_best(settings, most=2)
+
+    assert [one.other.name for one in found] == ["b", "c"]
+    for one in found:
+        assert one.difference.p == pytest.approx(6 * compare(one.best, one.other).difference.p)
+    assert len(conclusion(settings[:2])) == 1
+
+
+def test_two_seeds_in_common_make_pairs():
+    assert compare(setting("a", [0.5, 0.6]), setting("b", [0.4, 0.3])).difference.paired
+    assert not compare(setting("a", [0.5, 0.6]), setting("b", [0.4, 0.3], seeds=[1, 2])).difference.paired
 
 
 def test_what_cannot_be_compared_says_why():
