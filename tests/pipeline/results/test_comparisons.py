@@ -9,7 +9,7 @@ import pytest
 from pipeline.results.cells import outcomes, setting_table
 from pipeline.results.comparisons import against_best, between, compare, conclusion, single_draw
 from pipeline.results.criterion import Criterion
-from pipeline.results.repeats import Setting, rank, ranked, setting_rows
+from pipeline.results.repeats import Setting, are_repeated, rank, ranked, setting_rows
 from pipeline.results.standing import Repeat
 
 
@@ -230,6 +230,41 @@ def test_settings_that_were_stopped_early_are_not_compared():
     assert [one.name for one in found] == ["a", "b", "early"]
     assert [one.other.name for one in against_best(found, most=5)] == ["b"]
     assert conclusion(found)[0].startswith("a is better than b by 21.00 (95 % interval")
+
+
+def test_a_setting_whose_repeats_were_stopped_or_failed_was_stopped_and_is_behind_those_that_were_not():
+    half = setting("half", [0.9, 0.8], outcomes=["stopped early", "failed"])
+    stopped = [
+        dataclasses.replace(one, stopped_at=50.0) if one.outcome == "stopped early" else one for one in half.repeats
+    ]
+    half = dataclasses.replace(half, repeats=tuple(sorted(stopped, key=rank)))
+
+    assert [one.ending for one in half.repeats] == ["stopped early at step 50", "failed"]
+    assert half.stopped_at == 50
+    assert [one.name for one in ranked([half, setting("whole", [0.5, 0.4])])] == ["whole", "half"]
+
+
+def test_of_equals_the_first_in_the_sweep_is_the_better():
+    trials = [dataclasses.replace(setting("a", [0.5]).repeats[0], index=index) for index in range(4)]
+    ones, others = (
+        Setting(key=name, name=name, repeats=(trials[first], trials[last]))
+        for name, first, last in (("ones", 0, 3), ("others", 1, 2))
+    )
+
+    assert [one.name for one in ranked([others, ones])] == ["ones", "others"]
+    assert [one.index for one in sorted([trials[k] for k in (2, 3, 0, 1)], key=rank)] == [0, 1, 2, 3]
+
+
+def test_a_single_repeat_among_others_has_no_deviation_and_no_interval_in_its_row():
+    one, other = setting("a", [0.5, 0.7]), setting("b", [0.4])
+
+    rows = setting_rows([one, other], [])
+
+    assert are_repeated([one, other])
+    assert [row["key"] for row in rows] == ["a", "b"]
+    ends = [f"val/accuracy {end}" for end in ("std", "low", "high")]
+    assert [rows[0][end] for end in ends] == pytest.approx([0.02**0.5, 0.5, 0.7])
+    assert [rows[1][end] for end in ends] == [None] * 3
 
 
 def test_one_seed_each_is_said_to_be_one_draw():

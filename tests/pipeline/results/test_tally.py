@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.record import artifacts
 from pipeline.record.trial_run import RunPoints
-from pipeline.reports import Failed, Finished, Progressed
+from pipeline.reports import Failed, Finished, Progressed, Started
 from pipeline.results import tally as module
 from pipeline.results.criterion import Criterion
 from pipeline.results.page import sweep_view
@@ -70,6 +70,34 @@ def test_a_value_that_is_infinite_is_no_score_for_the_leader_either(trial):
     assert tally.best is not None
     assert tally.best.trial is trials[1]
     assert [one.name for one in tally.settings()] == [one.trial.name for one in tally.ranking()] == ["2.0", "1.0"]
+
+
+def test_a_trial_that_has_paused_is_not_running_until_more_is_reported_of_it(trial):
+    trials = [trial(seed=seed) for seed in range(3)]
+    tally, running = Tally(trials), []
+
+    for one in trials:
+        tally.count(Started(trial=one, host="here", step=0))
+    tally.pause(trials[:1])
+    running.append(tally.running)
+    tally.pause(trials[1:2])
+    running.append(tally.running)
+    tally.count(Started(trial=trials[0], host="here", step=10))
+    running.append(tally.running)
+    tally.count(Finished(trial=trials[2], result=done(), layout=None))
+    running.append(tally.running)
+
+    assert running == [2, 1, 2, 1]
+
+
+def test_the_table_has_every_metric_of_a_trial(trial):
+    planned = trial()
+    tally = Tally([planned])
+
+    tally.count(Finished(trial=planned, result=done(**{"mine/score": 0.5, "val/accuracy": 0.25}), layout=None))
+
+    (row,) = tally.table()
+    assert (row["mine/score"], row["val/accuracy"]) == (0.5, 0.25)
 
 
 def test_a_trial_that_fails_by_its_own_verdict_is_counted_as_failed(trial):
