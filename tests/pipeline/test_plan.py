@@ -11,6 +11,7 @@ from pipeline.plan.plan import WIDEST, Point, Progress, Segment, fuse, make_plan
 from tasks.cost import DataSize, multiplications
 from tasks.datasets import Synthetic
 from tasks.events import Checkpoint, Curve
+from tasks.studies.train import Train
 
 
 @pytest.fixture(scope="module")
@@ -150,3 +151,40 @@ def test_trials_that_go_on_are_fused_with_those_at_the_same_step_and_keep_their_
     assert {step: [trial.index for trial in group.trials] for step, group in groups.items()} == {20: [0, 1], 30: [2]}
     assert [curve.trial for curve in groups[20].start.curves] == [0, 1]
     assert (groups[20].start.reported, groups[30].start.reported) == (False, True)
+
+
+def test_trials_that_pause_at_other_steps_or_do_another_task_are_not_fused(dataset):
+    @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+    class Other(Train):
+        pass
+
+    one, later, other = make_plan(grid(seed=range(3)), dataset).trials
+    other = dataclasses.replace(other, trial=dataclasses.replace(other.trial, task=Other()))
+    segments = [
+        Segment(trial=one, until=20),
+        Segment(trial=later, until=40),
+        Segment(trial=other, until=20),
+    ]
+
+    groups = fuse(segments, DataSize.of(dataset), workers=1)
+
+    found = sorted((group.trials[0].index, len(group.trials), group.until) for group in groups)
+    assert found == [(0, 1, 20), (1, 1, 40), (2, 1, 20)]
+
+
+def test_of_trials_that_cost_the_same_the_larger_group_comes_first(dataset):
+    groups = groups_of(grid(data_seed=[0, 1], seed=range(8))[6:], dataset, workers=1)
+
+    assert [len(group.trials) for group in groups] == [8, 2]
+
+
+def test_the_progress_of_some_trials_of_a_group_is_theirs_in_the_order_that_is_asked_for():
+    weights = np.arange(3.0)[:, None]
+    checkpoint = Checkpoint(step=10, trials=np.arange(3), arrays={"weights": weights})
+    curves = [Curve(trial=k, steps=np.array([10]), metrics={"train/loss": weights[k]}) for k in range(3)]
+
+    some = Progress(checkpoint=checkpoint, curves=tuple(curves)).of_trials([2, 0])
+
+    rows = zip(some.checkpoint.trials.tolist(), some.checkpoint.arrays["weights"].ravel().tolist(), strict=True)
+    assert dict(rows) == {0: 2.0, 1: 0.0}
+    assert {curve.trial: float(curve.metrics["train/loss"][0]) for curve in some.curves} == {0: 2.0, 1: 0.0}
