@@ -94,6 +94,8 @@ def test_classes_can_be_named(save):
     [
         ({"train_images": np.zeros((6, 2, 2), int)}, r"train_images must be uint8 or floating-point .*, got int64"),
         ({"train_images": np.full((6, 2, 2), np.nan)}, r"train_images must be finite numbers of float32, got nan"),
+        ({"train_images": np.array([[1.0, np.nan]] * 6)}, r"train_images must be finite numbers of float32, got nan"),
+        ({"train_images": np.zeros((6, 0), np.uint8)}, r"train_images must be uint8 .*, got uint8 \(6, 0\)"),
         ({"test_images": np.full((2, 2, 2), 1e300)}, r"test_images must be finite numbers of float32, got inf"),
         ({"test_images": np.zeros((2, 2, 2))}, r"images must be of the type of those of train, got float32 and uint8"),
         ({"test_images": np.zeros(2, np.uint8)}, r"test_images must be uint8 or floating-point .*, got uint8 \(2,\)"),
@@ -104,15 +106,22 @@ def test_classes_can_be_named(save):
         ({"val_images": np.zeros((2, 2, 2), np.uint8)}, r"val_images and val_labels must be .*, val_labels is missing"),
         ({"x_train": np.zeros((6, 2, 2), np.uint8)}, r"named in one way, .* or x_train, y_train, x_test, y_test, got "),
         ({"train_labels": np.arange(6) % 3 + 1}, r"train_labels must be 0 to C-1 .*, got 3 different ones from 1 to 3"),
+        ({"train_labels": np.array([0, 2] * 3)}, r"train_labels must be 0 to C-1 .*, got 2 different ones from 0 to 2"),
+        ({"train_labels": np.array([-1, 1] * 3)}, r"train_labels must be 0 to C-1 .*, got 2 .* from -1 to 1"),
         ({"test_labels": np.array([0, 3])}, r"one of the 3 classes 0 to 2, got 3"),
         ({"classes": np.array(["a", "b"])}, r"one of the 2 classes 0 to 1, got 2"),
         ({"classes": np.array([1, 2, 3])}, r"classes must be texts \(C,\), got int64 \(3,\)"),
+        ({"classes": np.array([["a"], ["b"], ["c"]])}, r"classes must be texts \(C,\), got <U1 \(3, 1\)"),
         ({"train_labels": np.array([0, 1, None] * 2)}, r"must be a \.npz file of plain arrays: .*allow_pickle=False"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(save, changes, message):
     with pytest.raises(DataError, match=message):
         save(arrays(**changes)).load()
+
+
+def test_what_the_data_set_does_not_use_may_be_anything(save):
+    assert save(arrays(notes=np.array([None]))).load().digest == save(arrays()).load().digest
 
 
 def test_classes_that_share_a_name_are_refused(save):
@@ -203,3 +212,11 @@ def test_images_whose_channels_are_last_have_them_first(save, shape, keras):
 
     assert dataset.image_shape == shape
     assert dataset.digest == save(first).load().digest
+
+
+def test_where_either_axis_may_be_the_channels_they_are_last_with_kerass_names_only(save):
+    images = np.arange(6 * 3 * 8 * 3).astype(np.uint8).reshape(6, 3, 8, 3)
+    content = arrays(train_images=images, test_images=images[:2])
+
+    assert save(content).load().image_shape == (3, 8, 3)
+    assert save({KERAS[name]: array for name, array in content.items()}).load().image_shape == (3, 3, 8)
