@@ -120,8 +120,24 @@ def test_a_seed_draws_the_test_and_validation_examples(table):
     assert len(table(test=0.25, validation=4).load().validation) == 4
 
 
+def test_every_example_keeps_the_name_of_its_class_where_numbers_are_sorted():
+    texts = ["10", "3", "2", "10", "-1", "2"]
+
+    classes, labels = numbered(np.array(texts))
+
+    assert classes == ("-1", "2", "3", "10")
+    assert [classes[label] for label in labels] == texts
+
+
+def test_rows_stay_in_their_order(table):
+    dataset = table(test=5).load()
+
+    for split in (dataset.train, dataset.test):
+        np.testing.assert_array_equal(split.images[:, 0], np.sort(split.images[:, 0]))
+
+
 def test_a_column_says_which_split_a_row_is_of(table):
-    parts = ["train", "Test", "val", "training"]
+    parts = ["train", "Test ", "val", "training"]
     lines = [LINES[0] + ",part", *(f"{line},{parts[n % 4]}" for n, line in enumerate(LINES[1:]))]
 
     dataset = table(lines, split="part", validation=None).load()
@@ -134,7 +150,7 @@ def test_a_column_says_which_split_a_row_is_of(table):
     with pytest.raises(DataError, match=r"must hold one of train, .*, got 'other' in row 3"):
         table([line.replace(",val", ",other") for line in lines], split="part").load()
     with pytest.raises(DataError, match=r"must have rows for test, got none"):
-        table([line.replace(",Test", ",train") for line in lines], split="part").load()
+        table([line.replace(",Test ", ",train") for line in lines], split="part").load()
 
 
 GAPS = [
