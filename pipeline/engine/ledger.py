@@ -217,7 +217,7 @@ class Ledger:
         steps = self._until or self._accounts[0].trial.trial.steps
         began = 0 if self._start is None else self._start.step
         kept = 0 if self.checkpoint is None else self.checkpoint.step
-        done = min(max(began, kept, self.step()) / steps, 1.0)
+        done = min(max(kept, self.step()) / steps, 1.0)
         return Pace(trials=len(self.open()), began=began / steps, kept=kept / steps, done=done)
 
     def _reports_of_event(self, event: Event) -> Iterator[Report]:

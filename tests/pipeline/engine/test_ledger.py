@@ -1,9 +1,11 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from pipeline.config.schema import parse
 from pipeline.engine.faults import after_end, after_lost_worker, after_raise, after_timeout
-from pipeline.engine.ledger import Ledger
+from pipeline.engine.ledger import CommonError, Ledger
 from pipeline.engine.splitting import Pace
 from pipeline.engine.worker import GroupStarted, Output
 from pipeline.plan.balance import Load
@@ -56,6 +58,27 @@ def test_messages_become_reports_of_their_trials(ledger):
     assert reports[3].layout.slot == 1
     assert (reports[3].layout.width, reports[3].layout.threads, reports[3].layout.host) == (2, 3, "here")
     assert ledger.open() == []
+
+
+def test_a_trial_that_has_ended_reports_no_more_and_its_message_is_plain(ledger):
+    list(ledger.reports_of(BEGUN))
+    said = dataclasses.replace(result(0), message="as \x1b[31mred\x1b[0m\n")
+
+    (finished,) = ledger.reports_of((said, curve(0, 40), result(0)))
+
+    assert "\x1b" not in finished.result.message
+    assert finished.result.message.endswith("\n")
+
+
+def test_an_error_is_common_to_parts_that_raise_it_at_the_same_place_and_no_later():
+    raised = Raised(error="ValueError: no", traceback="Traceback ...", place="here")
+    common = CommonError(raised=raised, step=10, parts=2)
+
+    assert common.same(dataclasses.replace(raised, error="ValueError: 3"), 10)
+    assert not common.same(raised, 11)
+    assert not common.same(dataclasses.replace(raised, place="there"), 10)
+    common.refuted = True
+    assert not common.same(raised, 10)
 
 
 def test_a_second_attempt_repeats_nothing(ledger):
@@ -153,7 +176,8 @@ def test_halves_go_on_from_the_checkpoint_of_their_group(ledger):
     assert saved.progress.checkpoint.trials.tolist() == [1, 0]
     assert [(c.trial, c.steps.tolist()) for c in saved.progress.curves] == [(0, [10]), (1, [10, 20])]
 
-    _, halves = ledger.again(2, "an error", lost_workers=1)
+    (retried,), halves = ledger.again(2, "an error", lost_workers=1)
+    assert retried.step == 20
     for k, half in enumerate(halves):
         _, start, _ = half.begin()
         assert (start.step, start.trials.tolist(), start.arrays["weights"].tolist()) == (20, [0], [[float(k)]])
@@ -191,4 +215,8 @@ def test_what_is_left_of_a_group_ends_where_it_pauses(trials, dataset):
 
     assert made.pace() == Pace(trials=2, began=0.5, kept=0.5, done=0.75)
     assert made.remaining_load(size) == Load(trials=2, cost=cost / 8, widest=2)
+    assert [part.begin()[2] for part in made.split(2)] == [500, 500]
     assert Ledger.of(Group(trials=trials)).remaining_load(size) == Load(trials=2, cost=cost, widest=2)
+    # a group that has come to its end is not for nothing: its results are still to come
+    list(made.reports_of((curve(0, 500),)))
+    assert made.remaining_load(size).cost == pytest.approx(cost / 100)
