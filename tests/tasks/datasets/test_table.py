@@ -129,6 +129,18 @@ def test_every_example_keeps_the_name_of_its_class_where_numbers_are_sorted():
     assert [classes[label] for label in labels] == texts
 
 
+def test_classes_of_which_only_some_are_numbers_are_texts():
+    assert numbered(np.array(["x", "10", "9"]))[0] == ("10", "9", "x")
+
+
+def test_an_amount_of_1_is_a_row_and_an_infinite_one_is_refused(table):
+    dataset = table(test=1, validation=1).load()
+
+    assert (len(dataset.test), len(dataset.validation), len(dataset.train)) == (1, 1, 18)
+    with pytest.raises(ConfigError, match=r"dataset\.test must be a number of rows, or a fraction of them below 1"):
+        table(test=float("inf"))
+
+
 def test_rows_stay_in_their_order(table):
     dataset = table(test=5).load()
 
