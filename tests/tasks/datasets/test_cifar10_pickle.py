@@ -101,6 +101,14 @@ def test_an_array_without_its_state_is_refused():
         parse_python(content, FILE, records=3)
 
 
+@pytest.mark.parametrize(("dtype", "content"), [("u1", []), ("u1", "text"), (None, b"bytes")])
+def test_the_state_of_an_array_must_be_bytes_of_uint8(dtype, content):
+    kind = ADMITTED["numpy", "dtype"](dtype) if dtype else dtype
+
+    with pytest.raises(pickle.UnpicklingError, match="an array must be uint8"):
+        PixelArray().__setstate__((1, (3, 3072), kind, False, content))
+
+
 def test_an_array_is_never_numpys_own():
     assert type(loads(MODERN, FILE)[b"data"]) is PixelArray
 
