@@ -122,8 +122,8 @@ class StopSignals:
 def deferred(why: str) -> Iterator[None]:
     """Defer the `STOP_SIGNALS` signals, and handle the first of them at the end of the context.
 
-    ``why`` is printed on stderr when one comes. The code in the context must not be interrupted by an exception, and
-    may install handlers of its own; the previous handlers are restored.
+    ``why`` is printed on stderr when one comes. The code in the context must not be interrupted by an exception.
+    Handlers that it installs for these signals are not used: that of Ray's start would end the process.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -137,13 +137,16 @@ def deferred(why: str) -> Iterator[None]:
         came.append(number)
 
     taken = {int(number): handler for number in STOP_SIGNALS if callable(handler := signal.getsignal(number))}
+    install = signal.signal
     for number in taken:
-        signal.signal(number, note)
+        install(number, note)
+    signal.signal = lambda number, handler: note if number in taken else install(number, handler)  # type: ignore[assignment]
     try:
         yield
     finally:
+        signal.signal = install
         for number, handler in taken.items():
-            signal.signal(number, handler)
+            install(number, handler)
         for number in came[:1]:
             taken[number](number, None)
 

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 import pytest
 
 from pipeline.errors import Interrupted
-from pipeline.signals import StopSignals, raise_swallowed
+from pipeline.signals import StopSignals, deferred, raise_swallowed
 from tests.pipeline import commands
 from tests.pipeline.packaging import install
 
@@ -61,6 +61,22 @@ def test_a_signal_whose_exception_a_library_has_caught_is_raised_where_the_sweep
     with pytest.raises(Interrupted):
         begin()
     raise_swallowed()  # the next sweep of the process begins anew
+
+
+def test_a_handler_that_a_library_installs_while_signals_are_deferred_is_not_used():
+    # given a library that installs a handler of its own when it starts, as Ray does
+    def start():
+        with StopSignals(), deferred("it has to start first"):
+            signal.signal(signal.SIGTERM, lambda number, _: sys.exit(number))
+            # when a signal comes before it has started
+            signal.raise_signal(signal.SIGTERM)
+            started.append(True)
+
+    started = []
+    # then it starts, and after it the sweep is stopped as ever
+    with pytest.raises(Interrupted, match="SIGTERM"):
+        start()
+    assert started
 
 
 def test_a_signal_leaves_no_lock_of_the_library_taken():
