@@ -28,9 +28,13 @@ from pipeline.hydra.grid import combinations
 from pipeline.hydra.groups import misplaced
 from pipeline.hydra.search_path import CONF
 from tasks.errors import ConfigError, require, require_choice
+from tasks.rows import convert
 
 TARGETS = ("kuberay", "ray")
 """The templates of ``conf/cluster/deploy``."""
+
+_DERIVED = {"nodes": int | None, "ray": str | None}
+"""The types of a template's values that are null in it, for what follows from the sweep and from this machine."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,7 +72,8 @@ def render(target: str, overrides: Sequence[str]) -> str:
     Raises
     ------
     ConfigError
-        If an override holds a password, ``cluster.workers`` is left out, or no node can hold a worker.
+        If an override holds a password or is of another type than the template's value, ``cluster.workers`` is left
+        out, or no node can hold a worker.
     """
     register()
     OmegaConf.register_new_resolver("quoted", shlex.quote, replace=True)
@@ -86,7 +91,11 @@ def render(target: str, overrides: Sequence[str]) -> str:
     deploy = composed.deploy
     if not config.cluster.gpus_per_worker:
         deploy.gpus = None
-    deploy.nodes = deploy.nodes or node_count(config, cpus=deploy.cpus, gpus=deploy.gpus)
+    enough = node_count(config, cpus=deploy.cpus, gpus=deploy.gpus)
+    deploy.nodes = enough if deploy.nodes is None else deploy.nodes
+    require(deploy.nodes >= 1, "deploy.nodes", "must be >= 1", deploy.nodes)
+    fewest = deploy.min_nodes or 0
+    require(0 <= fewest <= deploy.nodes, "deploy.min_nodes", f"must be 0 to deploy.nodes={deploy.nodes}", fewest)
     deploy.ray = deploy.ray or importlib.metadata.version("ray")
     deploy.overrides = shlex.join(swept).replace("${", r"\${")  # Hydra's interpolations are the job's to resolve
     filled: Any = OmegaConf.to_container(deploy, resolve=True, throw_on_missing=True)
@@ -137,7 +146,19 @@ def _composed(target: str, swept: Sequence[str], own: Sequence[str]) -> DictConf
         varied += job.base.hydra["sweeper"].get("params") or {}
         if job.left_out and not any(map(composer.is_group, varied)):
             raise ConfigError(misplaced(job.left_out[0].key_or_group))
-        return job.config()
+        composed = job.config()
+        for text in own:
+            _convert(composed.deploy, text.partition("=")[0].removeprefix("deploy."), master.deploy)
+        return composed
+
+
+def _convert(deploy: DictConfig, key: str, template: DictConfig) -> None:
+    """Convert a value that was given to the type of the template's."""
+    if "." in key:
+        return  # the manifest's, which may hold anything
+    name, kind = f"deploy.{key}", _DERIVED.get(key, type(template[key]))
+    require(kind in {*_DERIVED.values(), int, str}, name, "must be left as it is, or be given by its keys", deploy[key])
+    deploy[key] = convert(deploy[key], kind, name)
 
 
 def _given(values: Any) -> Any:

@@ -173,6 +173,13 @@ def test_a_key_that_the_first_of_the_swept_choices_lacks_goes_to_the_job(overrid
         ([*CPUS, "device=cuda"], "cluster.gpus_per_worker must be > 0 for device=cuda"),
         ([*CPUS, "learning_rat=1,2"], "did you mean learning_rate"),
         ([*CPUS, "seed=glob(*)"], "seed must have at least one value, got seed=glob(*)"),
+        ([*CPUS, "deploy.name=[a]"], "deploy.name must be a string, got ['a']"),
+        ([*CPUS, "deploy.ray=true"], "deploy.ray must be a string, got True"),
+        ([*CPUS, "deploy.nodes=1.5"], "deploy.nodes must be a whole number, got 1.5"),
+        ([*CPUS, "deploy.nodes=0"], "deploy.nodes must be >= 1, got 0"),
+        ([*CPUS, "deploy.min_nodes=6"], "deploy.min_nodes must be 0 to deploy.nodes=5, got 6"),
+        ([*CPUS, "deploy.steps=null"], "deploy.steps must be left as it is, or be given by its keys, got None"),
+        ([*CPUS, "deploy.overrides=x"], "deploy.overrides must be left as it is, or be given by its keys, got 'x'"),
         ([*CPUS, "deploy.imag=x"], "deploy.KEY must be one of claim, cpus, "),
         ([*CPUS, "deploy.imag=x"], "got 'imag' (did you mean 'image'?)"),
         ([*CPUS, "loss=softmax", "loss.margin=1,2"], "loss.margin must be set with loss=svm or"),
@@ -187,6 +194,14 @@ def test_what_cannot_be_deployed_is_one_message(overrides, message, capsys, tmp_
     assert message in told.err
     assert "hush" not in told.out + told.err
     assert not file.exists()
+
+
+def test_a_name_that_reads_like_a_number_is_a_text_of_the_manifest():
+    job = rendered("kuberay", *CPUS, "deploy.claim=16", "deploy.name=7", "deploy.min_nodes=0")
+
+    assert job["metadata"]["name"] == "7"
+    spec = job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]
+    assert spec["volumes"] == [{"name": "data", "persistentVolumeClaim": {"claimName": "16"}}]
 
 
 def test_every_command_that_is_written_down_renders(capsys):
@@ -207,11 +222,11 @@ def test_every_command_that_is_written_down_renders(capsys):
 
 @pytest.mark.slow
 def test_the_entrypoint_runs_and_keeps_the_address_of_mlflow_to_itself(tmp_path):
-    (tmp_path / "data").mkdir()
+    (tmp_path / "my data").mkdir()
     sweep = ["engine=inprocess", "cluster.workers=1", "learning_rate=1e-3,1e-2", "steps=3", "dataset=synthetic"]
     sweep += ["tracking.register_model=false"]
     file = tmp_path / "job.yaml"
-    assert main(["kuberay", *sweep, f"deploy.data={tmp_path / 'data'}", "--output", str(file)]) == 0
+    assert main(["kuberay", *sweep, f"deploy.data={tmp_path / 'my data'}", "--output", str(file)]) == 0
     entrypoint = yaml.safe_load(file.read_text())["spec"]["entrypoint"]
     store = tmp_path / "hush.db"
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -228,7 +243,7 @@ def test_the_entrypoint_runs_and_keeps_the_address_of_mlflow_to_itself(tmp_path)
     assert end.returncode == 0, end.stderr
     assert store.is_file()
     # The log names its store, without a password, since what the store lacks is written from it.
-    folder = tmp_path / "data" / "multirun"
+    folder = tmp_path / "my data" / "multirun"
     kept = [path for path in folder.rglob("*") if path.is_file() and not path.match("record-*.log")]
     assert len(kept) > 2
     assert [path for path in kept if b"hush" in path.read_bytes()] == []
