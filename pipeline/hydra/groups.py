@@ -12,6 +12,7 @@ from typing import Any
 
 from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
 
 from pipeline import HOME
 from pipeline.config.environment import tracking_defaults
@@ -108,7 +109,7 @@ def register() -> None:
     store.store(group="schema", name="config", node=plain_keys)
     for group, table in TABLES.items():
         for name in table:
-            store.store(group=f"schema/{group}", name=name, node=row_defaults(group, name))
+            store.store(group=f"schema/{group}", name=name, node=_node(group, name))
             if name not in table.own and not _has_file(group, name):
                 node, provider = _choice(group, name), str(table.package(name))
                 store.store(group=group, name=name, node=node, package="_global_", provider=provider)
@@ -144,7 +145,16 @@ def _choice(group: str, name: str) -> dict[str, Any]:
     """Return the config of a choice that has no file; a task that needs no data chooses ``dataset=none``."""
     alone = group == "task" and not getattr(TABLES[group][name], "needs_data", True)
     chosen: dict[str, Any] = {"defaults": ["_self_", {"override /dataset": "none"}]} if alone else {}
-    return {**chosen, group: row_defaults(group, name)}
+    return {**chosen, group: _node(group, name)}
+
+
+def _node(group: str, name: str) -> dict[str, Any]:
+    """Return a row's defaults for Hydra: its mappings take any key, where Hydra would refuse those that are new."""
+    values = row_defaults(group, name)
+    return {
+        key: OmegaConf.create(value, flags={"struct": False}) if isinstance(value, dict) else value
+        for key, value in values.items()
+    }
 
 
 def presets() -> list[str]:

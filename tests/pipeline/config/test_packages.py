@@ -270,6 +270,36 @@ def test_commands_know_a_package_and_its_presets(tmp_path, site):
     assert "gradient temperature=6" in swept[2]
 
 
+SHARES = """
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from tasks.losses import Softmax
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cooled(Softmax):
+    shares: Mapping[str, float] = field(default_factory=dict)
+"""
+
+
+@pytest.mark.parametrize("files", [{}, {"conf/loss/cooled.yaml": "defaults: [/schema/loss/cooled@_here_]"}])
+def test_a_mapping_of_a_row_is_given_as_any_other_value(tmp_path, site, files):
+    site(code=SHARES, files=files)
+
+    ends = session(
+        tmp_path,
+        ["loss=cooled", "loss.shares={b:2}", "--cfg", "job", "--package", "loss"],
+        ["loss=cooled", "loss.shares.b=2", "--cfg", "job", "--package", "loss"],
+        ["--multirun", "loss=cooled,svm", "loss.shares={b:2},{c:3}", "sweep.dry_run=true"],
+        ["loss=cooled", "loss.share={b:2}"],
+    )
+
+    told = "# @package loss\nname: cooled\nshares:\n  b: 2\n"
+    assert [end[0] for end in ends] == [0, 0, 0, 2], [end[1] for end in ends]
+    assert [end[2] for end in ends[:2]] == [told, told]
+    assert "3 trials, 1 folded" in ends[2][2]
+    assert "loss.share is no key of this config, did you mean loss.shares" in ends[3][1]
+
+
 def test_the_code_of_a_package_travels_with_ours_and_is_in_the_provenance(site):
     from pipeline.engine.ray_cluster import _send_code
     from pipeline.provenance import collect
