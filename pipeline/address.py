@@ -17,6 +17,7 @@ _SECRET = re.compile(
 # Up to the last @ of the word, since a password may hold an @ or a slash, or up to the @ before the host, since it may
 # hold a space. A file's address has no user and password: an @ in it belongs to a folder.
 _USER_INFO = re.compile(r"(?:(?<!sqlite)(?<!file)(?<!sqlite\\)(?<!file\\)://|://(?!/))(?:\S*|[^/\n]*)@")
+_HINT = re.compile(r"\A\(raised as a result of [^\n]*\n")
 _FILE, _FILE_BY_DRIVER = "sqlite:///", "sqlite+pysqlite:///"
 
 IN_MEMORY = ("sqlite://", _FILE, f"{_FILE}:memory:")
@@ -76,7 +77,16 @@ def is_http(uri: str) -> bool:
 
 def unreachable(uri: str, reason: object) -> RecordError:
     """Return the error for a store that does not answer."""
-    return RecordError(f"tracking.uri must be a store that can be reached, got {redact(uri)!r}: {redact(str(reason))}")
+    return RecordError(f"tracking.uri must be a store that can be reached, got {redact(uri)!r}: {cause(reason)}")
+
+
+def cause(error: object) -> str:
+    r"""Return an error's message without credentials, and without what SQLAlchemy puts around it.
+
+    >>> cause("(raised as a result of ...)\n(OperationalError) disk is full\n[SQL: INSERT ...]")
+    '(OperationalError) disk is full'
+    """
+    return redact(_HINT.sub("", str(error)).partition("\n[SQL: ")[0])
 
 
 def how_to_look(uri: str, experiment_id: str, *, sweep: str | None, run: str | None) -> str:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from pipeline.address import redact
+from pipeline.address import cause, redact
 
 NAME = "faults.log"
 LONGEST = 300
@@ -39,8 +39,8 @@ class FaultLog:
 
 def brief(error: object) -> str:
     """Return the first line of an error's message, shortened in the middle if it is long, without credentials."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    text = redact(lines[0])
+    lines = [line.strip() for line in cause(error).splitlines() if line.strip()]
+    text = lines[0] if lines else type(error).__name__
     return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
 
 

@@ -10,14 +10,14 @@ from pipeline.tracking.exporter import Exporter, Timing
 class Moody:
     """A store that refuses what is bad, and is away a few times."""
 
-    def __init__(self, away=0):
+    def __init__(self, away=0, why="away"):
         self.done, self.answered, self.given_up = [], 0.0, threading.Event()
-        self.away = away
+        self.away, self.why = away, why
 
     def apply(self, changes):
         if self.away:
             self.away -= 1
-            raise OSError("away")
+            raise OSError(self.why)
         self.done.append(list(changes))
         return [ValueError(run) for run in changes if run == "bad"]
 
@@ -54,3 +54,10 @@ def test_a_store_that_stays_away_is_given_up_in_time(tmp_path):
     store = Moody(away=10**6)
 
     assert run(store, tmp_path, ["one"], patience=0.1).close() == "away"
+
+
+def test_why_a_store_stays_away_is_told_without_what_sqlalchemy_puts_around_it(tmp_path):
+    hint, full = "(raised as a result of Query-invoked autoflush; ...)", "(OperationalError) database or disk is full"
+    store = Moody(away=10**6, why=f"{hint}\n{full}\n[SQL: INSERT INTO runs]")
+
+    assert run(store, tmp_path, ["one"], patience=0.1).close() == full
