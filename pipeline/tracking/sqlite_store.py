@@ -61,6 +61,7 @@ class SqliteStore(Store):
 
     def apply(self, changes: Mapping[str, Change]) -> list[Exception]:
         """Write changes as `Store.apply` does, in one transaction, or if it is refused in one a run."""
+        self._require_file()
         deleted = self._deleted()
         if gone := [run for run in changes if deleted & {self.experiment_id, self.ids.get(run, run)}]:
             refused = super().apply({run: changes[run] for run in gone})  # MLflow's API gives the reasons

@@ -12,7 +12,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.address import how_to_look
+from pipeline.address import how_to_look, sqlite_file
 from pipeline.record.outbox import Change
 from pipeline.record.runs import Runs
 from pipeline.tracking.connection import open_experiment, refusals, search_runs
@@ -66,6 +66,7 @@ class Store:
         Writing is idempotent, and removes from the changes what is written. Any other error is raised: the rest can
         then be retried.
         """
+        self._require_file()
         steps = self._create, self._add_data, self._log_values, self._attach, self._end, self._register, self._count
         refused: list[Exception] = []
         for run, change in changes.items():
@@ -74,6 +75,12 @@ class Store:
                     raise TimeoutError("gave up waiting for the store")
                 refused += refusals(functools.partial(write, run, change))
         return refused
+
+    def _require_file(self) -> None:
+        """Raise an `OSError` where the store's file is gone, of which SQLite would say that it is read-only."""
+        file = sqlite_file(self.uri)
+        if file is not None and not file.is_file():
+            raise FileNotFoundError(f"the file is gone, and is written to again once it is back: {file}")
 
     def load_ids(self, prefix: str) -> None:
         """Load into ``ids`` the runs that another process has created by names that begin with ``prefix``."""

@@ -71,6 +71,23 @@ def test_both_ways_write_the_same_batches(store, plain):
     assert (latest["a"], params["p149"], tags["t0"], tags["t119"]) == ("nan", "149", "y", "x")
 
 
+def test_a_file_that_is_gone_is_said_to_be_and_written_to_once_it_is_back(store_uri, store, plain, tmp_path):
+    file, away = Path(store_uri.removeprefix("sqlite:///")), tmp_path / "away.db"
+    for way in (store, plain):
+        run_id = way.create_run("run", {}, 0)
+        some, _ = changes(run_id)
+        # given a store that a person has moved
+        file.rename(away)
+
+        # when it is written to, then its file is named, and no other is made in its place
+        with pytest.raises(FileNotFoundError, match=f"the file is gone.*{file}"):
+            way.apply(some)
+        assert not file.exists()
+
+        away.rename(file)
+        assert way.apply(some) == []
+
+
 def test_writing_a_batch_twice_changes_nothing(store, plain):
     for way in (store, plain):
         run_id = store.create_run("run", {}, 0)
