@@ -154,7 +154,9 @@ def _create_from_a_copy(_, file):
     """Create an SQLite store, which takes MLflow a second."""
     from tests.stores import empty_store
 
-    file.write_bytes(empty_store())
+    fresh = file.with_name(f"{file.name}.part")
+    fresh.write_bytes(empty_store())
+    fresh.replace(file)  # another process may be reading the empty file
 
 
 def _run(arguments, folder, variables, out, err):
