@@ -97,6 +97,10 @@ class _Tee:
         for text in lines:
             self.write(text)
 
+    def close(self) -> None:
+        """Flush the stream, and leave it open: it is not the trial's alone."""
+        self._stream.flush()
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 

@@ -66,6 +66,21 @@ def test_a_call_of_logging_that_does_not_fit_its_format_costs_its_line_only(monk
     assert heard.splitlines()[-1].endswith("INFO my_sweeps: next")
 
 
+def test_a_trial_that_closes_its_output_leaves_that_of_the_command_open(capsys):
+    def closed():
+        sys.stdout.close()
+        sys.stderr.close()
+        print("still heard")
+        yield 1
+
+    capture = OutputCapture()
+    assert list(capture.follow(closed())) == [1]
+    print("the command's")
+
+    assert capture.drain() == "still heard\n"
+    assert capsys.readouterr().out == "still heard\nthe command's\n"
+
+
 def test_other_threads_are_not_heard():
     capture = OutputCapture()
 
