@@ -1,1 +1,1 @@
-"""Writes to its store what a sweep could not write."""
+"""Writes to a store what it lacks of a sweep."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pipeline.address import absolute, redact, unreachable
 from pipeline.errors import RecordError
@@ -19,7 +19,7 @@ from pipeline.record.runs import Runs
 from pipeline.tracking.connection import WRITE_VARIABLES, answering, connect, http_variables, lacks_tables
 from pipeline.tracking.relocation import LOG_TAG
 from pipeline.tracking.sqlite_store import open_store
-from pipeline.tracking.store import ENTRIES_TAG, Store
+from pipeline.tracking.store import ENTRIES_TAG, RUN_TAG, Store
 
 T = TypeVar("T")
 
@@ -28,6 +28,12 @@ TRIES, PAUSE = 3, 1.0
 
 _ENTRIES_PER_WRITE = 1000
 """Entries that are written in one transaction."""
+
+_MOST_EXPERIMENTS = 50_000
+"""The most experiments that MLflow returns at once."""
+
+_DELETED_TOO = 3
+"""MLflow's `ViewType.ALL`, which takes seconds to import."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +48,7 @@ class Backfilled:
 def backfill(path: Path, uri: str | None) -> Backfilled:
     """Write what the log at ``path`` holds and the store lacks to the store at ``uri``, by default the sweep's own.
 
+    A store that lacks the whole sweep, which was deleted or is another one, gets all of it.
     Its own is the one by which the sweep was resumed last: a folder that was copied has another one than its original.
 
     Raises
@@ -53,19 +60,14 @@ def backfill(path: Path, uri: str | None) -> Backfilled:
     uri = absolute(uri or _address(path))
     with contextlib.closing(Log.open(path)) as log, http_variables(uri, WRITE_VARIABLES):
         entries = log.read()
-        _, opened = next(entries, (0, None))
+        began, opened = next(entries, (0, None))
         if not isinstance(opened, Opened):
             raise RecordError(f"the log must begin with how its record was opened, got {path}")
-        tags, experiment = _parent(uri, opened, path)
-        stored = read_tag(opened.parent, {ENTRIES_TAG: "0", **tags}, ENTRIES_TAG, int)
+        experiment, parent = _find_parent(uri, opened, path)
         store = open_store(uri, experiment)
         runs, lost = Runs(opened, store.experiment_id), list[str]()
         _retried(store, store.load_ids, runs.prefix)
-
-        def write() -> None:
-            changes = runs.outbox.drain(max(log.entries, stored))
-            refused = _retried(store, store.apply, changes)
-            lost.extend(f"the store refused a write: {redact(str(error))}" for error in refused)
+        stored = _take_up(store, runs, parent, path, began)
 
         if stored:
             runs.outbox.discard()
@@ -75,16 +77,19 @@ def backfill(path: Path, uri: str | None) -> Backfilled:
                 if log.entries <= stored:
                     runs.outbox.discard()
                 elif log.entries % _ENTRIES_PER_WRITE == 0:
-                    write()
+                    lost += _write(store, runs, log.entries)
         except DamagedError as error:
             lost.append(f"the log is damaged, and what follows is lost: {error}")
-        write()
+        lost += _write(store, runs, max(log.entries, stored))
         if not runs.closed:
             lost.append("the log has no end: its sweep was killed, or the file was cut short")
             is_running = partial(_retried, store, store.is_running)
             names = runs.abandon(is_running, time.time_ns() // 1_000_000, "the log does not hold its end")
-            write()
+            lost += _write(store, runs, max(log.entries, stored))
             lost += [f"the run {store.with_ids(name)} is ended as KILLED, its end is lost" for name in names]
+        if parent is None:
+            older = sorted(name for name in runs.names if not name.startswith(runs.prefix))
+            lost += [f"the run {name} ended before this log began, which does not hold it" for name in older]
         _retried(store, store.delete_duplicates)
         written = max(0, log.entries - stored)
         return Backfilled(entries=written, look=store.how_to_look(runs), lost=tuple(lost))
@@ -102,28 +107,50 @@ def _address(path: Path) -> str:
     return uri
 
 
-def _parent(uri: str, opened: Opened, path: Path) -> tuple[Mapping[str, str], str]:
-    """Return the tags of the parent run, and its experiment, which may have been renamed.
+def _find_parent(uri: str, opened: Opened, path: Path) -> tuple[str, Any]:
+    """Return the experiment of a log, and the parent run in the store: None where that lacks it, or for a lone trial.
 
     Raises
     ------
     RecordError
-        If the store lacks the run, or the sweep was resumed with another log.
+        If the run is deleted, or the sweep was resumed with another log.
     """
-    client = connect(uri, create=False)
+    client = connect(uri, create=True)
     if not opened.parent:
-        return {}, opened.experiment
-    with answering(uri, f"--tracking-uri must be the store of the sweep {opened.parent}, got {redact(uri)}"):
-        run = client.get_run(opened.parent)
-        experiment = str(client.get_experiment(run.info.experiment_id).name)
-    tags = dict(run.data.tags)
-    log = tags.get(LOG_TAG, path)
+        return opened.experiment, None
+    with answering(uri):
+        # The experiment may have been renamed.
+        names = {one.experiment_id: one.name for one in client.search_experiments(max_results=_MOST_EXPERIMENTS)}
+        found = client.search_runs(list(names), f"tags.`{RUN_TAG}` = '{opened.parent}'", _DELETED_TOO)
+    if not found:
+        return opened.experiment, None
+    info = found[0].info
+    if info.lifecycle_stage != "active":
+        raise RecordError(f"the sweep's run must not be deleted (the UI restores it), got {info.run_id!r}")
+    log = found[0].data.tags.get(LOG_TAG, path)
     if Path(log).name != path.name:
         raise RecordError(
-            f"the sweep {opened.parent} must not have been resumed with another log: it has been, with {log}, so "
+            f"the sweep {info.run_id} must not have been resumed with another log: it has been, with {log}, so "
             "its trials were computed again, and this log is obsolete"
         )
-    return tags, experiment
+    return names[info.experiment_id], found[0]
+
+
+def _take_up(store: Store, runs: Runs, parent: Any, path: Path, began: int) -> int:
+    """Take up the ``parent`` run of a sweep, or begin it; return how many entries of the log the store has."""
+    if parent is not None:
+        run_id = store.ids[runs.opened.parent] = parent.info.run_id
+        return read_tag(run_id, {ENTRIES_TAG: "0", **parent.data.tags}, ENTRIES_TAG, int)
+    if runs.parent is not None:
+        with answering(store.uri):
+            store.begin(runs.parent, path, began)
+    return 0
+
+
+def _write(store: Store, runs: Runs, entries: int) -> list[str]:
+    """Write the pending changes, with which the store has so many entries of the log; return what it has refused."""
+    refused = _retried(store, store.apply, runs.outbox.drain(entries))
+    return [f"the store refused a write: {redact(str(error))}" for error in refused]
 
 
 def _retried(store: Store, action: Callable[..., T], *arguments: object) -> T:

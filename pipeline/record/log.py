@@ -31,7 +31,7 @@ from pipeline.record import protocol
 LOG_NAMES = "record-*.log"
 """The pattern of the names of log files."""
 
-_MAGIC = b"descent-sweeps log 5\n"
+_MAGIC = b"descent-sweeps log 6\n"
 _LENGTH = struct.Struct(">Q")
 _CHECKSUM = hashlib.sha256().digest_size
 _HEAD = _LENGTH.size + _CHECKSUM

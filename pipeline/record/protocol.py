@@ -136,9 +136,10 @@ class Data:
 class Opened:
     """A record was opened: the first entry of a log, and one of each process that resumes its sweep.
 
-    ``log`` identifies the log. ``uri`` is the store's address without credentials. ``parent`` is the id of the
-    sweep's parent run. For a lone trial ``parent`` is empty and ``sweep`` is None. ``provenance`` is that of what
-    is computed from here on. Where a sweep is resumed, the trials that were running were killed.
+    ``log`` identifies the log. ``uri`` is the store's address without credentials. ``parent`` is the
+    recorder's name of the sweep's parent run. For a lone trial ``parent`` is empty and ``sweep`` is None.
+    ``provenance`` is that of what is computed from here on. Where a sweep is resumed, the trials that were running were
+    killed.
     """
 
     log: str

@@ -187,8 +187,8 @@ class SweepRun:
         self.decided: list[Decided] = []
         self.proposed: list[Sequence[Sequence[str]]] = []
         self._has_params = summary.SWEPT in sweep.tags
-        self.sweep = sweep
-        self._opened, self._runs, self._outbox, self._experiment = opened, runs, outbox, experiment
+        self.sweep, self.opened = sweep, opened
+        self._runs, self._outbox, self._experiment = runs, outbox, experiment
         self._described = time.monotonic()
         outbox.add_texts(self.id, artifacts.attached(opened.provenance.attachments, sweep.trials, opened.data))
         self._describe("RUNNING")
@@ -234,7 +234,7 @@ class SweepRun:
         Of a search that process has a single trial at first, so the sweep keeps its own name and trials.
         """
         self.sweep = dataclasses.replace(sweep, name=self.sweep.name, trials=self.sweep.trials)
-        self._opened = opened
+        self.opened = opened
         self.tally = Tally(self.sweep.trials, sweep.criterion)
         self.tally.add([run.trial for run in self._runs.values()])
         for key, run in self._runs.items():
@@ -275,11 +275,11 @@ class SweepRun:
         subject = Subject(
             name=self.sweep.name,
             size=self.sweep.size,
-            data=str(self._opened.data),
-            command=self._opened.provenance.tags.get("command", ""),
+            data=str(self.opened.data),
+            command=self.opened.provenance.tags.get("command", ""),
             resumable=bool(self.sweep.key),
             run_id=self.id,
-            uri=self._opened.uri,
+            uri=self.opened.uri,
             experiment=self._experiment,
             runs=ids,
         )

@@ -37,14 +37,13 @@ from pipeline.reports import Finished, Progressed, RecordedReport
 from pipeline.results import summary
 from pipeline.results.criterion import Criterion
 from pipeline.results.fault_log import FaultLog, brief
-from pipeline.results.page import sweep_view
 from pipeline.tracking.connection import WRITE_VARIABLES, answering, http_variables
 from pipeline.tracking.exporter import TIMING, Exporter, Timing
 from pipeline.tracking.model import trained_model
 from pipeline.tracking.relocation import LOG_TAG, PLACE_TAGS
 from pipeline.tracking.sqlite_store import open_store
-from pipeline.tracking.store import ENTRIES_TAG
-from pipeline.tracking.unfinished import SWEEP_KEY_TAG, adopt, recall
+from pipeline.tracking.store import ENTRIES_TAG, RUN_TAG
+from pipeline.tracking.unfinished import adopt, recall
 from tasks.datasets.dataset import Dataset
 
 _log = logging.getLogger(__name__)
@@ -173,17 +172,11 @@ class MlflowRecorder:
         return self._store.how_to_look(self._runs)
 
     def _begin(self, sweep: SweepHeader | None, provenance: Provenance) -> None:
-        """Begin a record: create a log, the parent run of a sweep, and the view of its trials."""
+        """Begin a record: create a log, and the parent run of a sweep."""
         self._begin_log()
-        parent = ""
-        if sweep is not None:
-            texts = {**provenance.tags, **sweep.tags}
-            tags = artifacts.run_tags(texts, sweep.overrides, Data.of(self._dataset))
-            tags |= {SWEEP_KEY_TAG: sweep.key, LOG_TAG: str(self._log.path or "")}
-            store = self._store
-            parent = store.create_run(artifacts.shorten(sweep.name, artifacts.LONGEST_NAME), tags, _now())
-            store.client.set_experiment_tag(store.experiment_id, *sweep_view(parent, sweep.trials, sweep.criterion))
-        self._open_runs(parent, sweep, provenance)
+        self._open_runs(f"run-{uuid.uuid4().hex}" if sweep else "", sweep, provenance)
+        if self._runs.parent is not None:
+            self._store.begin(self._runs.parent, self._log.path, _now())
 
     def _begin_log(self) -> None:
         """Begin a log, which is removed again if the record cannot be opened: no store will name it."""
@@ -199,11 +192,12 @@ class MlflowRecorder:
             self._begin_log()
             swept = {name: text for name, text in past.tags.items() if name == summary.SWEPT}
             known = dataclasses.replace(sweep, tags={**sweep.tags, **swept})
-            self._open_runs(past.run_id, known, provenance)
+            self._open_runs(past.tags.get(RUN_TAG, f"run-{past.run_id}"), known, provenance)
         if entries > stored:
             _log.warning("%d missing reports were written to the record, from %s", entries - stored, self._log.path)
-        store = self._store
-        store.ids |= past.names
+        store, parent = self._store, self._runs.parent
+        assert parent is not None, "only a sweep is resumed"
+        store.ids |= {**past.names, parent.id: past.run_id}
         store.attempted |= self._runs.names
         logged = self._runs.results()
         for key, run_id in reversed(list(past.runs.items())):  # in the order in which they started
@@ -214,11 +208,10 @@ class MlflowRecorder:
         texts = {**provenance.tags, **sweep.tags}
         tags = {name: artifacts.storable(texts[name]) for name in PLACE_TAGS if name in texts}
         tags |= sweep.criterion.tags() | {LOG_TAG: str(self._log.path or ""), ENTRIES_TAG: str(min(stored, entries))}
+        tags |= {RUN_TAG: parent.id}
         adopt(store, past, tags, ours=self._runs.names)
         opened = dataclasses.replace(self._runs.opened, uri=redact(self.uri), sweep=sweep, provenance=provenance)
         self._record(opened, _now())
-        parent = self._runs.parent
-        assert parent is not None, "only a sweep is resumed"
         return Resumption(
             ended=self._runs.results(),
             decisions=tuple(one.decision for one in parent.decided),
@@ -254,7 +247,7 @@ class MlflowRecorder:
         except DamagedError as error:
             lost = f"{path}: the entries after {log.entries} are lost, and their trials are computed again"
             self._faults.write(f"{lost}: {error}")
-        if log.entries == 0 or self._runs.opened.parent != past.run_id:
+        if log.entries == 0 or self._runs.opened.parent != past.tags.get(RUN_TAG):
             log.close()
             return 0
         self._log = self._closing.enter_context(contextlib.closing(log))

@@ -13,16 +13,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.address import how_to_look, sqlite_file
+from pipeline.record.artifacts import LONGEST_NAME, run_tags, shorten
 from pipeline.record.outbox import Change
-from pipeline.record.runs import Runs
+from pipeline.record.runs import Runs, SweepRun
+from pipeline.results.page import sweep_view
 from pipeline.tracking.connection import open_experiment, refusals, search_runs
 from pipeline.tracking.model import register
+from pipeline.tracking.relocation import LOG_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient  # takes seconds to import
 
 RUN_TAG = "recorder.run"
 """The tag of a run that holds the recorder's own name of it, by which it is found again."""
+
+SWEEP_KEY_TAG = "sweep.key"
 
 ENTRIES_TAG = "log.entries"
 """The tag of a sweep's run that counts the entries of its log that are in the store."""
@@ -59,6 +64,15 @@ class Store:
         """Create a run that started at ``start`` (milliseconds since the epoch) and return its id."""
         created = self.client.create_run(self.experiment_id, start_time=start, tags=dict(tags), run_name=name)
         return str(created.info.run_id)
+
+    def begin(self, sweep: SweepRun, log: Path | None, start: int) -> None:
+        """Create the parent run of a sweep whose reports are in ``log``, and the view of its trials."""
+        header, opened = sweep.sweep, sweep.opened
+        tags = run_tags({**opened.provenance.tags, **header.tags}, header.overrides, opened.data)
+        tags |= {SWEEP_KEY_TAG: header.key, LOG_TAG: str(log or ""), RUN_TAG: sweep.id}
+        run_id = self.ids[sweep.id] = self.create_run(shorten(header.name, LONGEST_NAME), tags, start)
+        view = sweep_view(run_id, header.trials, header.criterion)
+        self.client.set_experiment_tag(self.experiment_id, *view)
 
     def apply(self, changes: Mapping[str, Change]) -> list[Exception]:
         """Write changes, by run, in order; return the errors of the writes that the store refuses for good.
@@ -111,7 +125,8 @@ class Store:
         """Return the command that opens the record of ``runs``, and a link to its sweep's charts or its lone trial."""
         run = next(iter(runs.runs.values()), None)
         run_id = None if run is None else self.known_id(run.id)
-        return how_to_look(self.uri, self.experiment_id, sweep=runs.opened.parent or None, run=run_id)
+        sweep = None if runs.parent is None else self.known_id(runs.parent.id)
+        return how_to_look(self.uri, self.experiment_id, sweep=sweep, run=run_id)
 
     def delete_duplicates(self) -> None:
         """Delete the second runs of requests that had no answer and were carried out later."""

@@ -13,13 +13,11 @@ from pipeline.record.runs import RESUMED
 from pipeline.record.trial_run import INDEX_TAG
 from pipeline.tracking.connection import answering, children, connect
 from pipeline.tracking.reader import Reader
-from pipeline.tracking.store import RUN_TAG, Store
+from pipeline.tracking.store import RUN_TAG, SWEEP_KEY_TAG, Store
 from tasks.events import Curve, Outcome, Result
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient  # takes seconds to import
-
-SWEEP_KEY_TAG = "sweep.key"
 
 _MOST_SWEEPS = 20
 """The number of sweeps with which one that cannot be resumed is compared."""

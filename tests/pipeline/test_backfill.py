@@ -209,3 +209,26 @@ def test_what_a_server_lacks_that_is_away_to_the_end_is_written_by_the_line_that
     assert_equal(trials, undisturbed)
     assert main([log, "--tracking-uri", uri]) == 0
     assert capsys.readouterr().out.startswith("0 missing reports were written")
+
+
+def test_a_store_that_was_deleted_is_written_again_from_the_log(tmp_path, empty_store, undisturbed, capsys):
+    shutil.copy(empty_store, tmp_path)
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    with start(tmp_path, uri, "sweep", pause=0) as process:
+        _, err = process.communicate(timeout=180)
+    assert process.returncode == 0, err
+    (log,) = tmp_path.rglob("record-*.log")
+    (tmp_path / "mlflow.db").unlink()
+    shutil.rmtree(tmp_path / "mlruns")
+
+    assert main([str(log)]) == 0
+
+    assert "missing reports were written to the record\n" in capsys.readouterr().out
+    parents, trials = runs(uri, "sweep")
+    assert parents == ["FINISHED"]
+    assert_equal(trials, undisturbed)
+    # and a resume knows it
+    with start(tmp_path, uri, "sweep", "sweep.resume=true", pause=0) as process:
+        out, err = process.communicate(timeout=180)
+    assert process.returncode == 0, err
+    assert "resumed: 4 trials finished already" in out

@@ -35,7 +35,7 @@ NEEDED = {
 }
 """The tags that hold what is needed, by the commands that need it."""
 
-PLACES = {"mlflow.parentRunId", "sweep.key"}
+PLACES = {"mlflow.parentRunId", "sweep.key", "recorder.run"}
 """The tags by which a sweep and its trials are found: with others they are those of another sweep."""
 
 

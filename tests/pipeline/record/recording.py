@@ -38,7 +38,7 @@ def note(run):
 
 
 def parent_of(recorder):
-    return recorder._runs.opened.parent
+    return recorder._store.known_id(recorder._runs.opened.parent)
 
 
 def logged(folder, kind):

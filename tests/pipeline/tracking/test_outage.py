@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import time
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +21,7 @@ from pipeline.tracking.connection import connect
 from pipeline.tracking.exporter import Timing
 from pipeline.tracking.mlflow_recorder import MlflowRecorder
 from pipeline.tracking.sqlite_store import SqliteStore
-from pipeline.tracking.unfinished import find_past
+from pipeline.tracking.unfinished import find_past, latest_sweeps
 from tests.pipeline.record.recording import PROVENANCE, block, done, header
 
 pytestmark = pytest.mark.slow
@@ -83,14 +84,14 @@ def record(tiny, trial, layout, tmp_path):
 
 @pytest.fixture
 def found(server):
-    """Return what the server holds of an experiment: its runs by name, without what differs between two sweeps."""
-    client = connect(f"http://127.0.0.1:{server}", create=False)
+    """Return what a store holds of an experiment: its runs by name, without what differs between two sweeps."""
 
-    def files(run_id, path=None):
+    def files(client, run_id, path=None):
         for file in client.list_artifacts(run_id, path):
-            yield from files(run_id, file.path) if file.is_dir else [(file.path, file.file_size)]
+            yield from files(client, run_id, file.path) if file.is_dir else [(file.path, file.file_size)]
 
-    def look(experiment):
+    def look(experiment, uri=f"http://127.0.0.1:{server}"):
+        client = connect(uri, create=False)
         ids = [client.get_experiment_by_name(experiment).experiment_id]
         runs = {}
         for run in client.search_runs(ids):
@@ -105,7 +106,7 @@ def found(server):
                 "params": run.data.params,
                 "tags": {name: value for name, value in run.data.tags.items() if name not in VOLATILE},
                 "data": [one.dataset.digest for one in run.inputs.dataset_inputs],
-                "files": sorted((name, size) for name, size in files(run_id) if not name.endswith(".log")),
+                "files": sorted((name, size) for name, size in files(client, run_id) if not name.endswith(".log")),
                 "models": len(client.search_model_versions(f"run_id = '{run_id}'")),
                 "run ids in the description": run.data.tags.get("mlflow.note.content", "").count("run-"),
             }
@@ -294,17 +295,50 @@ def test_a_sweep_is_resumed_from_its_log_wherever_and_the_store_gets_what_it_lac
     assert backfill(log, None).entries == 0
 
 
-def test_a_log_is_refused_in_another_store_and_once_its_sweep_has_been_resumed_without_it(
-    log, proxy, experiment, tiny, store_uri, tmp_path
-):
-    with pytest.raises(RecordError, match="--tracking-uri must be the store of the sweep"):
-        backfill(log, store_uri)
+def test_a_store_that_lacks_the_sweep_gets_all_of_it(record, found, store_uri, server, experiment, tmp_path):
+    record(store_uri, experiment)
+    (log,) = tmp_path.glob("record-*.log")
+    undisturbed = found(experiment, store_uri)
+
+    for store in (f"sqlite:///{tmp_path}/new/mlflow.db", f"http://127.0.0.1:{server}"):
+        done = backfill(log, store)
+
+        assert done.lost == ()
+        assert found(experiment, store) == undisturbed
+        (past,) = latest_sweeps(store, experiment)
+        assert (past.tags["log"], past.unended) == (str(log), ())
+        # and once more there is nothing to do
+        assert backfill(log, store).entries == 0
+        assert found(experiment, store) == undisturbed
+
+
+def test_a_log_of_a_sweep_that_a_person_has_deleted_does_not_bring_it_back(log, proxy, experiment):
+    proxy.fault = None
+    past = find_past(proxy.uri, experiment, "a sweep")
+    client = connect(proxy.uri, create=False)
+    client.delete_run(past.run_id)
+
+    with pytest.raises(RecordError, match=f"the sweep's run must not be deleted .*, got '{past.run_id}'"):
+        backfill(log, None)
+
+    client.restore_run(past.run_id)
+    assert backfill(log, None).lost == ()
+
+
+def test_a_log_is_refused_once_its_sweep_has_been_resumed_without_it(log, proxy, experiment, tiny, tmp_path, store_uri):
     proxy.fault = None
     kept = log.rename(tmp_path / "kept.log")
     resume(proxy, experiment, tiny, tmp_path)
 
     with pytest.raises(RecordError, match="must not have been resumed with another log"):
         backfill(kept, None)
+
+    # and the new log does not hold what ended before it, for a store that lacks that
+    past = find_past(proxy.uri, experiment, "a sweep")
+    lost = backfill(Path(past.tags["log"]), store_uri).lost
+    assert lost == tuple(
+        f"the run {run_id} ended before this log began, which does not hold it" for run_id in sorted(past.runs.values())
+    )
 
 
 def test_a_sweep_that_is_resumed_in_a_copy_of_its_folder_is_backfilled_into_the_store_of_the_copy(
