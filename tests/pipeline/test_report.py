@@ -52,7 +52,7 @@ def record(store_uri, experiment, tiny, trial, layout):
                 Finished(trial=planned, result=Result(trial=0, outcome=outcome, step=1, metrics=metrics), layout=layout)
             )
         recorder.close(status)
-        return recorder._runs.opened.parent
+        return parent_of(recorder)
 
     return make
 
