@@ -147,7 +147,7 @@ class Log:
         """
         if self.path is None:
             return
-        self._unwritten.append(self._codec.encode(time, entry))
+        self._unwritten.append(b"".join(self._codec.encode(time, entry)))
         self.entries += 1
         parts, checksum = [], self._checksum
         for content in self._unwritten:
@@ -223,6 +223,9 @@ _TYPES: Mapping[str, Any] = {
 }
 """The types that an entry may hold, by name: those of `pipeline.reports` and of the modules above."""
 
+Part = bytes | memoryview
+"""What is written as its bytes."""
+
 _KIND = "\0"
 """The key of an object's kind: the keys of a mapping may be any names, such as those of a user's metrics."""
 
@@ -236,15 +239,16 @@ class Codec:
 
     def __init__(self) -> None:
         self._trials: dict[str, PlannedTrial] = {}
-        self._blobs: list[bytes] = []  # the arrays of the pair that is being encoded
+        self._blobs: list[Part] = []  # the arrays of the pair that is being encoded
         self._to_read = io.BytesIO()  # those of the pair that is being decoded
         self._encoder = json.JSONEncoder(separators=(",", ":"), default=self._encoded)
 
-    def encode(self, *pair: Any) -> bytes:
-        """Return two values as a line of JSON, followed by the bytes of their arrays."""
-        self._blobs = []
+    def encode(self, *pair: Any) -> list[Part]:
+        """Return two values as a line of JSON, followed by their arrays, which are not copied."""
+        blobs = self._blobs = list[Part]()
         text = self._encoder.encode(pair)
-        return b"".join([text.encode(), b"\n", *self._blobs])
+        self._blobs = []  # an encoder refers to itself, so it would keep them for a while
+        return [text.encode(), b"\n", *blobs]
 
     def decode(self, content: bytes) -> tuple[Any, Any]:
         """Return the two values that `encode` made into ``content``.
@@ -254,12 +258,13 @@ class Codec:
         DamagedError
             If ``content`` is no such pair. Decoding never runs code from the file.
         """
-        text, _, blobs = content.partition(b"\n")
-        self._to_read = io.BytesIO(blobs)
+        self._to_read = io.BytesIO(content)
         try:
-            first, second = _tuples(json.loads(text, object_hook=self._decoded))
+            first, second = _tuples(json.loads(self._to_read.readline(), object_hook=self._decoded))
         except Exception as error:  # noqa: BLE001  # values that do not fit raise errors of any kind
             raise DamagedError(f"an entry must be one of a record's log, got {content[:60]!r}: {error}") from None
+        finally:
+            self._to_read = io.BytesIO()
         return first, second
 
     def _encoded(self, value: Any) -> dict[str, Any]:
@@ -274,7 +279,7 @@ class Codec:
                 return {_KIND: "bytes", "of": len(value)}
             case np.ndarray() | np.generic():
                 array = np.asarray(value)
-                self._blobs.append(array.tobytes())
+                self._blobs.append(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
                 return {_KIND: "array", "of": [array.dtype.str, *array.shape]}
             case Mapping():
                 return dict(value)

@@ -9,10 +9,12 @@ import os
 import tempfile
 import time
 from collections import defaultdict, deque
+from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.plan.plan import Progress
-from pipeline.record.log import Codec, DamagedError, sync_folder
+from pipeline.record.log import Codec, DamagedError, Part, sync_folder
+from pipeline.sweep.spilling import spilled
 from tasks.errors import SweepError
 
 SHARE = 0.05
@@ -110,17 +112,17 @@ class Checkpoints:
 
     def load(self) -> dict[str, Progress]:
         """Return the progress of every trial by its furthest valid checkpoint, by key."""
-        best: dict[str, Saved] = {}
-        for path in sorted(self.folder.glob("*.checkpoint")):
+        best: dict[str, Progress] = {}
+        for path in sorted(self.folder.glob("*.checkpoint"), reverse=True):  # the later ones of a group first
             try:
                 keys, progress = decode(path.read_bytes())
             except (DamagedError, OSError):
                 self.damaged.append(path)
                 continue
-            for key in keys:
-                if key not in best or best[key][1].checkpoint.step < progress.checkpoint.step:
-                    best[key] = keys, progress
-        return {key: progress.of_trials([keys.index(key)]) for key, (keys, progress) in best.items()}
+            for number, key in enumerate(keys):
+                if key not in best or best[key].checkpoint.step < progress.checkpoint.step:
+                    best[key] = spilled(progress.of_trials([number]), self.folder)
+        return best
 
     def close(self, *, done: bool) -> None:
         """Unlock the folder; remove it if the sweep is ``done``."""
@@ -143,14 +145,16 @@ class Checkpoints:
             self.folder.rmdir()
 
 
-def encode(saved: Saved) -> bytes:
-    """Return a checkpoint as bytes: a line that names the format, a SHA-256, and what that is of."""
-    body = Codec().encode(*saved)
-    return _MAGIC + hashlib.sha256(body).digest() + body
+def encode(saved: Saved) -> list[Part]:
+    """Return a checkpoint in parts: a line that names the format, a SHA-256, and what that is of."""
+    body, digest = Codec().encode(*saved), hashlib.sha256()
+    for part in body:
+        digest.update(part)
+    return [_MAGIC, digest.digest(), *body]
 
 
 def decode(content: bytes) -> Saved:
-    """Return the checkpoint in bytes that `encode` made.
+    """Return the checkpoint whose parts `encode` made.
 
     Raises
     ------
@@ -159,18 +163,19 @@ def decode(content: bytes) -> Saved:
     """
     if not content.startswith(_MAGIC):
         raise DamagedError(f"a checkpoint must begin with {_MAGIC.decode().strip()!r}, got a file of another form")
-    digest, body = content[len(_MAGIC) :][:32], content[len(_MAGIC) + 32 :]
+    start = len(_MAGIC) + hashlib.sha256().digest_size
+    digest, body = content[len(_MAGIC) : start], content[start:]
     if hashlib.sha256(body).digest() != digest:
         raise DamagedError("a checkpoint must be as it was written, got one whose checksum differs")
     return Codec().decode(body)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, parts: Iterable[Part]) -> None:
     """Write a file atomically: it is complete or missing, even after a crash of the machine."""
     fresh = path.with_suffix(".part")
     try:
         with fresh.open("wb") as file:
-            file.write(content)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(path)

@@ -138,7 +138,7 @@ class LiveSweep:
         head = Header(sweep=sweep, dataset=self._dataset, provenance=provenance)
         self._failures = Failures(self._tally.standings, FaultLog(self._folder))
         most = widest(config, self._dataset, lone=lone)
-        self._scheduler = TrialScheduler(config, self._dataset, criterion, widest=most)
+        self._scheduler = TrialScheduler(config, self._dataset, criterion, widest=most, folder=self._folder)
         self._stack.push(self._show_end)
         display = self._stack.enter_context(Display(self._console, self._tally, lambda: self._batch.to_come))
         self.started = True

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from pipeline.reports import Decided, Failed, Finished, Paused, PausedTrial, Rep
 from pipeline.results.criterion import Criterion, mode_of
 from pipeline.stopping.checks import rung_range
 from pipeline.stopping.rung_system import Decision, RungSystem
+from pipeline.sweep.spilling import spilled
 from tasks.cost import DataSize
 from tasks.datasets.dataset import Dataset
 from tasks.errors import ConfigError
@@ -28,13 +31,19 @@ class TrialScheduler:
 
     Without a stopping rule a trial goes from its beginning, or from an earlier process's checkpoint, to its end. With
     a rule it goes from rung to rung: `process` handles the reports, `decide` makes the decisions, `groups` returns the
-    groups to compute.
+    groups to compute. What large trials that pause go on from is spilled to ``folder``.
     """
 
     def __init__(
-        self, config: Config, dataset: Dataset, criterion: Criterion, *, widest: Callable[[Sequence[Trial]], int]
+        self,
+        config: Config,
+        dataset: Dataset,
+        criterion: Criterion,
+        *,
+        widest: Callable[[Sequence[Trial]], int],
+        folder: Path,
     ) -> None:
-        self._rule, self._dataset, self._widest = config.stopping, dataset, widest
+        self._rule, self._dataset, self._widest, self._folder = config.stopping, dataset, widest, folder
         self._data_size = DataSize.of(dataset)
         self._over = criterion.over
         self._metric = self._rule.metric or criterion.metric
@@ -100,7 +109,7 @@ class TrialScheduler:
         elif rung is None or one.progress.checkpoint.step < rung:
             self.schedule(one.trial, one.progress)  # it has already passed, by a decision of an earlier process
         else:
-            self._paused[key] = one
+            self._paused[key] = dataclasses.replace(one, progress=spilled(one.progress, self._folder))
             self._reported.update(*(curve.metrics for curve in one.progress.curves))
             self._rungs.arrive(key, self._history(one.progress, rung))
 

@@ -131,7 +131,7 @@ def _openml(part: str) -> Callable[[bytes, Path], str]:
 
 
 def _checkpoint(content: bytes, _folder: Path) -> bytes:
-    return encode(decode(content))
+    return b"".join(encode(decode(content)))
 
 
 def _log(content: bytes, folder: Path) -> None:
@@ -159,7 +159,7 @@ def _logged() -> bytes:
 def _saved() -> bytes:
     curves = (Curve(trial=0, steps=np.arange(1, 9), metrics={"train/loss": _RANDOM.random(8)}),)
     checkpoint = Checkpoint(step=8, trials=np.arange(1), arrays={"weights": _RANDOM.random((1, 2, 3))})
-    return encode((("a",), Progress(checkpoint=checkpoint, curves=curves)))
+    return b"".join(encode((("a",), Progress(checkpoint=checkpoint, curves=curves))))
 
 
 def _packed() -> bytes:

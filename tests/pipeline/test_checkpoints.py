@@ -55,7 +55,7 @@ def assert_loaded(found, expected):
 
 
 def test_what_is_written_is_read():
-    assert_equal(decode(encode(saved())), saved())
+    assert_equal(decode(b"".join(encode(saved()))), saved())
 
 
 def test_the_part_of_some_trials_is_theirs():
@@ -69,7 +69,7 @@ def test_the_part_of_some_trials_is_theirs():
 
 @given(data=st.data())
 def test_damage_is_noticed_wherever_it_is(data):
-    whole = encode(saved())
+    whole = b"".join(encode(saved()))
     if data.draw(st.booleans(), label="truncated"):
         damaged = whole[: data.draw(st.integers(0, len(whole) - 1))]
     else:
@@ -81,7 +81,7 @@ def test_damage_is_noticed_wherever_it_is(data):
 
 
 def test_a_checkpoint_of_an_older_form_is_refused():
-    older = encode(saved()).replace(b"checkpoint 4", b"checkpoint 3", 1)
+    older = b"".join(encode(saved())).replace(b"checkpoint 4", b"checkpoint 3", 1)
     with pytest.raises(DamagedError, match="descent-sweeps checkpoint 4"):
         decode(older)
 

@@ -1,5 +1,8 @@
 """What the trials of a sweep do next, by what is reported of them; nothing is computed."""
 
+import tracemalloc
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -27,7 +30,7 @@ def sweep(layout):
             configs = [parse(values | {"learning_rate": k + 1.0}) for k in range(count)]
             points = [Point(index=k, overrides=(), config=config) for k, config in enumerate(configs)]
             self.trials = make_plan(points, DATASET).trials
-            self.scheduler = TrialScheduler(configs[0], DATASET, Criterion(), widest=lambda _: 128)
+            self.scheduler = TrialScheduler(configs[0], DATASET, Criterion(), widest=lambda _: 128, folder=Path())
             self.scheduler.replay(known)
             if add:
                 self.scheduler.add(self.trials)
@@ -44,8 +47,11 @@ def sweep(layout):
                 for group in self.scheduler.groups(1)
             ]
 
-        def pause(self, step, scores, metric="val/accuracy", at=None):
-            """Tell that trials have paused at a step with these scores ``at`` some steps; return who ended by that."""
+        def pause(self, step, scores, metric="val/accuracy", at=None, velocity=0):
+            """Tell that trials have paused at a step with these scores ``at`` some steps; return who ended by that.
+
+            ``velocity`` is the size of what each goes on with besides its weights.
+            """
             steps = np.array(at or [step])
             curves = [
                 Curve(trial=k, steps=steps, metrics={metric: np.array(score, ndmin=1), "train/loss": steps / 2})
@@ -53,7 +59,9 @@ def sweep(layout):
             ]
             places = np.arange(len(scores))
             weights = np.full((len(scores), SHAPE), 1.0)
-            checkpoint = Checkpoint(step=step, trials=places, arrays={"weights": weights})
+            numbers = np.fromiter(scores, np.float64)[:, None]
+            arrays = {"weights": weights, "velocity": np.repeat(numbers, velocity, axis=1)}
+            checkpoint = Checkpoint(step=step, trials=places, arrays=arrays)
             report = Paused(
                 trials=tuple(self.trials[k] for k in scores),
                 progress=Progress(checkpoint=checkpoint, curves=tuple(curves)),
@@ -92,10 +100,29 @@ def test_trials_go_from_rung_to_rung_and_those_of_several_groups_go_on_as_one(sw
     assert made.next() == [([1], 200, None)]
 
 
+def test_what_many_trials_wait_with_is_not_kept_in_memory(sweep):
+    made, size = sweep(8, name="halving"), 500_000
+    made.begin()
+    tracemalloc.start()
+
+    for number in range(8):
+        made.pause(100, {number: number / 8}, velocity=size)
+    used, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    made.decide()
+
+    assert used < size * 8
+    (group,) = made.scheduler.groups(1)
+    numbers = [trial.index for trial in group.trials]
+    assert len(numbers) == 4
+    velocity = group.start.checkpoint.arrays["velocity"]
+    np.testing.assert_array_equal(velocity, np.repeat(np.array(numbers, float)[:, None], size, axis=1))
+
+
 def test_trials_that_no_rule_stops_go_to_their_end():
     config = parse({"steps": 400})
     trials = make_plan([Point(index=0, overrides=(), config=config)], DATASET).trials
-    scheduler = TrialScheduler(config, DATASET, Criterion(), widest=lambda _: 128)
+    scheduler = TrialScheduler(config, DATASET, Criterion(), widest=lambda _: 128, folder=Path())
     scheduler.add(trials)
     scheduler.schedule(trials[0])
 
