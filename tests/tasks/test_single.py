@@ -118,6 +118,25 @@ def test_a_buffer_that_is_kept_and_used_again_is_kept_as_it_was():
     assert [bytes(one.arrays["bytes/state"][0]) for one in kept] == [b"one", b"other"]
 
 
+def test_what_was_kept_is_the_functions_own_to_change_and_the_checkpoint_stays():
+    @dataclass(frozen=True, kw_only=True)
+    class InPlace(Fit):
+        def train(self, trial, data, report):
+            state = {"at": np.zeros(2)} | report.kept
+            for step in range(report.step + 1, trial.steps + 1):
+                state["at"] += step
+                if step % trial.evaluate_every == 0:
+                    report(step, {"loss": state["at"].sum()}, keep=lambda: state)
+            return state
+
+    one = trial(InPlace())
+    there = run(one, until=10)[-1].checkpoint
+    there.arrays["at"].flags.writeable = False  # as it is where a worker of Ray gets it
+
+    for _ in range(2):  # after a worker was lost, it goes on from the same checkpoint
+        np.testing.assert_array_equal(run(one, start=there)[-1].arrays["at"], run(one)[-1].arrays["at"])
+
+
 def test_what_a_task_does_not_use_takes_no_part_and_cannot_be_seen():
     @dataclass(frozen=True, kw_only=True)
     class Curious(Fit):
