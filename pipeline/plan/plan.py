@@ -76,6 +76,8 @@ class Progress:
     @classmethod
     def join(cls, parts: Sequence[Progress]) -> Progress:
         """Return the progress of a merged group, part after part; the parts are at the same step."""
+        if len(parts) == 1:
+            return parts[0]
         sizes = [0, *itertools.accumulate(len(part.checkpoint.trials) for part in parts[:-1])]
         curves = [
             dataclasses.replace(curve, trial=curve.trial + before)
