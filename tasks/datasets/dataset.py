@@ -116,7 +116,9 @@ def make_dataset(
             found = f"{split.images.dtype} and {train.images.dtype}"
             raise DataError(f"{name} {part}: images must be of the type of those of train, got {found}")
     kept, validating = (train, validation) if isinstance(validation, Split) else hold_out(train, validation)
-    kept, validating, test = map(_read_only, (kept, validating, test))
+    kept, validating, test = (
+        Split(images=_read_only(split.images), labels=_read_only(split.labels)) for split in (kept, validating, test)
+    )
     mean = kept.images.mean(axis=0, dtype=np.float64)
     return Dataset(
         name=name,
@@ -125,8 +127,8 @@ def make_dataset(
         test=test,
         classes=classes,
         image_shape=image_shape,
-        mean=mean.astype(np.float32),
-        scale=None if scaling == "none" else _standard(kept.images, mean),
+        mean=_read_only(mean.astype(np.float32)),
+        scale=None if scaling == "none" else _read_only(_standard(kept.images, mean)),
         digest=_digest((kept, validating, test), classes, scaling, image_shape),
     )
 
@@ -176,10 +178,10 @@ def _check(part: str, split: Split, classes: int, features: int) -> None:
         raise DataError(f"{part}: a label must be one of the {classes} classes 0 to {classes - 1}, got {wrong}")
 
 
-def _read_only(split: Split) -> Split:
-    images, labels = np.ascontiguousarray(split.images).view(), np.ascontiguousarray(split.labels).view()
-    images.flags.writeable = labels.flags.writeable = False
-    return Split(images=images, labels=labels)
+def _read_only(array: np.ndarray) -> np.ndarray:
+    view = np.ascontiguousarray(array).view()
+    view.flags.writeable = False
+    return view
 
 
 def check_scaling(scaling: str) -> None:

@@ -71,6 +71,7 @@ def test_every_row_loads_what_a_dataset_must_be(source, loaded):
         assert split.labels.shape == (len(split),)
         assert not split.labels.flags.writeable
         assert set(np.unique(split.labels)) <= set(range(len(dataset.classes)))
+    assert not any(one.flags.writeable for one in (dataset.mean, dataset.scale) if one is not None)
     assert len(dataset.validation) == 12
     assert len(set(dataset.classes)) == len(dataset.classes) >= 2
     assert len(np.unique(dataset.train.labels)) == len(dataset.classes)
