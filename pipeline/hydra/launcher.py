@@ -83,23 +83,23 @@ class SweepLauncher(Launcher):
         _print_left_out(jobs)
         begun = list(map(self._begin, jobs))
         self._check_environments(begun)
-        return self._ended(begun, functools.partial(self.run, begun))
+        with self._as_one_job(begun) as folder:
+            ends = self.run(begun, folder)
+        return self._ended(begun, ends)
 
     def search(self, proposals: Proposals, examples: Sequence[Point]) -> Sequence[JobReturn]:
         """Run the proposals of a search, and return one result a job; ``examples`` are points that it may propose."""
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         source = SearchSource(proposals, self._proposed, examples)
+        config = source.first.config
         self.last = True
-
-        def run(folder: Path) -> Mapping[int, Any]:
-            config = source.first.config
-            if config.sweep.dry_run:
-                make_console().print(proposals.describe(), markup=False, soft_wrap=True)
-            return self._drive(source, config, folder, room=proposals.before_learning, meanwhile=source.close)
-
         try:
-            return self._ended(source.jobs, run)
+            with self._as_one_job(source.jobs) as folder:
+                if config.sweep.dry_run:
+                    make_console().print(proposals.describe(), markup=False, soft_wrap=True)
+                ends = self._drive(source, config, folder, room=proposals.before_learning, meanwhile=source.close)
+            return self._ended(source.jobs, ends)
         finally:
             source.close()
 
@@ -127,19 +127,25 @@ class SweepLauncher(Launcher):
                     each = "hydra/launcher=basic runs one trial after another, each in its own environment"
                     raise ConfigError(f"hydra.job.env_set.{name} {rule} ({each})")
 
-    def _ended(self, jobs: Sequence[StartedJob], run: Callable[[Path], Mapping[int, Any]]) -> Sequence[JobReturn]:
-        """Run jobs, and those that start meanwhile, in Hydra's context, and end them; ``run`` returns their scores."""
-        folder, callbacks = Path(self.config.hydra.sweep.dir).absolute(), self._callbacks
+    @contextlib.contextmanager
+    def _as_one_job(self, jobs: Sequence[StartedJob]) -> Iterator[Path]:
+        """Provide the context of Hydra in which jobs, and those that start meanwhile, run as a sweep in this folder.
+
+        An error ends them all.
+        """
+        folder, log = Path(self.config.hydra.sweep.dir).absolute(), not is_true(self.config, "dry_run")
         try:
-            log = not is_true(self.config, "dry_run")
             with as_hydra_job(jobs[0].job.config(), str(folder), log=log) as self._context:
-                ends = run(folder)
+                yield folder
         except Exception as error:
-            if callbacks is not None:
+            if self._callbacks is not None:
                 for one in jobs:
-                    end_job(one, error, callbacks)
+                    end_job(one, error, self._callbacks)
             raise
-        returns = [end_job(one, ends.get(one.job.number), callbacks) for one in jobs]
+
+    def _ended(self, jobs: Sequence[StartedJob], ends: Mapping[int, Any]) -> Sequence[JobReturn]:
+        """End jobs, of which ``ends`` holds the scores, and return their results."""
+        returns = [end_job(one, ends.get(one.job.number), self._callbacks) for one in jobs]
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         return returns
 
