@@ -59,7 +59,7 @@ class Log:
         self._file = file
         self._codec = Codec()
         self._end, self._checksum = len(_MAGIC), hashlib.sha256(_MAGIC).digest()
-        self._unwritten: list[bytes] = []
+        self._unwritten = b""
         self._synced = 0
         self._trimmed = False
 
@@ -147,24 +147,21 @@ class Log:
         """
         if self.path is None:
             return
-        self._unwritten.append(b"".join(self._codec.encode(time, entry)))
+        content = b"".join(self._codec.encode(time, entry))
+        self._checksum = _checksum_of(self._checksum, content)
+        self._unwritten += _LENGTH.pack(len(content)) + self._checksum + content
         self.entries += 1
-        parts, checksum = [], self._checksum
-        for content in self._unwritten:
-            checksum = _checksum_of(checksum, content)
-            parts += [_LENGTH.pack(len(content)), checksum, content]
-        block = b"".join(parts)
         try:
             if not self._trimmed:
                 os.ftruncate(self._file, self._end)  # removes a damaged end
-            _write(self._file, block, self._end)
+            _write(self._file, self._unwritten, self._end)
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self._end)
             self._warn(error)
             return
-        self._end, self._checksum = self._end + len(block), checksum
-        self._unwritten, self._trimmed = [], True
+        self._end += len(self._unwritten)
+        self._unwritten, self._trimmed = b"", True
 
     def sync(self) -> None:
         """Flush what is written to the disk."""
