@@ -6,6 +6,7 @@ Names and lengths are not validated here as in MLflow: the recorder makes the na
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -63,13 +64,15 @@ class SqliteStore(Store):
         """Write changes as `Store.apply` does, in one transaction, or if it is refused in one a run."""
         self._require_file()
         deleted = self._deleted()
-        if gone := [run for run in changes if deleted & {self.experiment_id, self.ids.get(run, run)}]:
-            refused = super().apply({run: changes[run] for run in gone})  # MLflow's API gives the reasons
-            return refused + self.apply({run: changes[run] for run in changes if run not in gone})
-        refused = refusals(lambda: self._apply(changes))
-        if not refused or len(changes) == 1:
-            return refused
-        return [error for run, change in changes.items() for error in self.apply({run: change})]
+        gone = {run: one for run, one in changes.items() if deleted & {self.experiment_id, self.ids.get(run, run)}}
+        kept = {run: one for run, one in changes.items() if run not in gone}
+        refused = super().apply(gone)  # MLflow's API gives the reasons
+        together = refusals(functools.partial(self._apply, kept))
+        if len(kept) < 2 or not together:
+            return refused + together
+        for run, change in kept.items():
+            refused += refusals(functools.partial(self._apply, {run: change}))
+        return refused
 
     def _deleted(self) -> set[str]:
         """Return the ids of the runs that a person has deleted, and of the experiment if it is deleted."""
