@@ -71,15 +71,14 @@ class InProcess:
 
     def _answers(self, ledger: Ledger) -> Iterator[Answer]:
         """Compute a group."""
-        trials, start, until = ledger.begin()
         began, taken = time.monotonic(), 0.0
         for message in compute(
-            trials,
+            ledger.trials,
             self._dataset,
             threads=self._threads,
-            start=start,
+            start=ledger.start,
             checkpoint_every=self._checkpoint_every,
-            until=until,
+            until=ledger.until,
             device=self._device,
         ):
             taken += time.monotonic() - began

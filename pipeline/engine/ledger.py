@@ -86,8 +86,9 @@ class CommonError:
 class Ledger:
     """One attempt at a group; the trials that are left after a fault get new ledgers.
 
-    ``lost_workers`` is how many workers this very group has lost; ``common_error`` is the hypothesis that it tests, if
-    any.
+    It begins at the checkpoint ``start`` and pauses at the step ``until``, if it has them; ``checkpoint`` is its last
+    one. ``lost_workers`` is how many workers this very group has lost; ``common_error`` is the hypothesis that it
+    tests, if any.
     """
 
     def __init__(
@@ -98,12 +99,11 @@ class Ledger:
         until: int | None = None,
         lost_workers: int = 0,
     ) -> None:
+        self.start, self.until = start, until
+        self.checkpoint = start
         self.lost_workers = lost_workers
         self.common_error: CommonError | None = None
-        self.checkpoint = start
         self._accounts = tuple(accounts)
-        self._start = start
-        self._until = until
         self._begun: GroupStarted | None = None
 
     @classmethod
@@ -116,9 +116,10 @@ class Ledger:
             accounts[curve.trial].new(curve)
         return cls(accounts, start=group.start.checkpoint, until=group.until)
 
-    def begin(self) -> tuple[tuple[Trial, ...], Checkpoint | None, int | None]:
-        """Return what to compute: the trials, the checkpoint they go on from, and the step they pause at, if any."""
-        return tuple(account.trial.trial for account in self._accounts), self._start, self._until
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """The trials to compute."""
+        return tuple(account.trial.trial for account in self._accounts)
 
     def open(self) -> list[int]:
         """Return the slots (positions in the group) of the trials that have not ended."""
@@ -131,7 +132,7 @@ class Ledger:
             for slot, account in enumerate(self._accounts):
                 if not account.started:
                     account.started = True
-                    yield Started(trial=account.trial, host=message.host, step=self._start.step if self._start else 0)
+                    yield Started(trial=account.trial, host=message.host, step=self.start.step if self.start else 0)
                     # The points of an earlier process are reported again: its record may lack the last ones.
                     yield from (Progressed(trial=account.trial, curve=_at(slot, curve)) for curve in _merged(account))
             return
@@ -194,7 +195,7 @@ class Ledger:
             Ledger(
                 [self._accounts[slot] for slot in part],
                 start=None if self.checkpoint is None else self.checkpoint.of_trials(part),
-                until=self._until,
+                until=self.until,
                 lost_workers=self.lost_workers if len(part) > 1 or before == 1 else 0,
             )
             for part in parts
@@ -209,13 +210,13 @@ class Ledger:
         """Return the load that is left to compute on data of that size, its cost in multiplications."""
         slots, steps = self.open(), self._accounts[0].trial.trial.steps
         cost = max((multiplications(self._accounts[slot].trial.trial, data_size) for slot in slots), default=0)
-        left = (1 - self.pace().done) * (self._until or steps) / steps
+        left = (1 - self.pace().done) * (self.until or steps) / steps
         return Load(trials=len(slots), cost=cost * max(left, 0.01), widest=max(1, len(slots)))
 
     def pace(self) -> Pace:
         """Return how far the group has come."""
-        steps = self._until or self._accounts[0].trial.trial.steps
-        began = 0 if self._start is None else self._start.step
+        steps = self.until or self._accounts[0].trial.trial.steps
+        began = 0 if self.start is None else self.start.step
         kept = 0 if self.checkpoint is None else self.checkpoint.step
         done = min(max(kept, self.step()) / steps, 1.0)
         return Pace(trials=len(self.open()), began=began / steps, kept=kept / steps, done=done)

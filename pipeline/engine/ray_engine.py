@@ -219,16 +219,16 @@ class RayEngine:
         return min(waiting + wide, room)
 
     def _begin(self, ledger: Ledger) -> _Attempt:
-        (trials, start, until), (worker, used) = ledger.begin(), self._pool.idle.pop()
+        worker, used = self._pool.idle.pop()
         stream = worker.compute.options(num_returns="streaming").remote(
-            ray.cloudpickle.dumps(trials),  # type: ignore[no-untyped-call]
+            ray.cloudpickle.dumps(ledger.trials),  # type: ignore[no-untyped-call]
             self._data,
             threads=self._threads,
-            start=start,
+            start=ledger.start,
             checkpoint_every=self._checkpoint_every,
-            until=until,
+            until=ledger.until,
         )
-        wide = len(trials) > 1
+        wide = len(ledger.trials) > 1
         return _Attempt(ledger=ledger, worker=worker, used=used, stream=stream, wide=wide, killed_before=kernel_kills())
 
     def _next_message(self, attempt: _Attempt) -> Answer:

@@ -179,7 +179,7 @@ def test_halves_go_on_from_the_checkpoint_of_their_group(ledger):
     (retried,), halves = ledger.again(2, "an error", lost_workers=1)
     assert retried.step == 20
     for k, half in enumerate(halves):
-        _, start, _ = half.begin()
+        start = half.start
         assert (start.step, start.trials.tolist(), start.arrays["weights"].tolist()) == (20, [0], [[float(k)]])
 
 
@@ -215,7 +215,7 @@ def test_what_is_left_of_a_group_ends_where_it_pauses(trials, dataset):
 
     assert made.pace() == Pace(trials=2, began=0.5, kept=0.5, done=0.75)
     assert made.remaining_load(size) == Load(trials=2, cost=cost / 8, widest=2)
-    assert [part.begin()[2] for part in made.split(2)] == [500, 500]
+    assert [part.until for part in made.split(2)] == [500, 500]
     assert Ledger.of(Group(trials=trials)).remaining_load(size) == Load(trials=2, cost=cost, widest=2)
     # a group that has come to its end is not for nothing: its results are still to come
     list(made.reports_of((curve(0, 500),)))
