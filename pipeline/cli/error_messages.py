@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
 import sys
 import traceback
+import typing
+from typing import Any
 
+from hydra.conf import HydraConf
 from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -14,7 +18,7 @@ from yaml import YAMLError
 from pipeline.address import redact
 from pipeline.config.tables import TABLES, wrong_choice
 from pipeline.errors import TrialsFailedError
-from pipeline.hydra.groups import choices_with, keys, misplaced, presets, unknown_hydra_key
+from pipeline.hydra.groups import choices_with, keys, misplaced, presets
 from tasks.errors import SweepError, unknown_choice
 
 EXPECTED = (SweepError, HydraException, OmegaConfBaseException, YAMLError, OSError, MemoryError)
@@ -107,9 +111,9 @@ def _hydra_text(error: HydraException) -> str:
     unknown = re.search(r"Could not override '([^']+)'", text)
     if unknown:
         key = unknown.group(1).removesuffix(".")
-        return unknown_hydra_key(key) if key.startswith("hydra.") else _unknown_key(key)
+        return _unknown_hydra_key(key) if key.startswith("hydra.") else _unknown_key(key)
     if composed := re.search(r"(In '[^']+'): ConfigKeyError raised.*full_key: (hydra\.\S+)", text, re.DOTALL):
-        return f"{composed.group(1)}: {unknown_hydra_key(composed.group(2))}"
+        return f"{composed.group(1)}: {_unknown_hydra_key(composed.group(2))}"
     if isinstance(error.__cause__, OmegaConfBaseException) and not text:
         return message_of(error.__cause__)
     cause = error.__cause__ or error.__context__
@@ -129,6 +133,32 @@ def _unknown_key(key: str) -> str:
     close += [known for known in keys() if known.endswith(f".{key}") and known not in close]
     hint = f", did you mean {' or '.join(close)}?" if close else ""
     return f"{key} is no key of this config{hint} (see descent-sweeps --help)"
+
+
+def _unknown_hydra_key(key: str) -> str:
+    """Return the message for a key that Hydra's own config does not have.
+
+    >>> _unknown_hydra_key("hydra.sweep.dri")
+    "hydra.sweep.dri is no key of Hydra's config, did you mean hydra.sweep.dir? (see --hydra-help)"
+    >>> _unknown_hydra_key("hydra.job.env_set.HOME")
+    "hydra.job.env_set.HOME is no key of Hydra's config yet: +hydra.job.env_set.HOME=VALUE adds it"
+    """
+    plugin = ".".join(key.split(".")[:2])
+    if plugin in {"hydra.launcher", "hydra.sweeper"} and not f"{key}.".startswith("hydra.sweeper.params."):
+        return f"{key} is no key of the {plugin.removeprefix('hydra.')} that is chosen (see --cfg hydra -p {plugin})"
+    kind: Any = HydraConf
+    above, *names = key.split(".")
+    for name in names:
+        if not dataclasses.is_dataclass(kind):
+            return f"{key} is no key of Hydra's config yet: +{key}=VALUE adds it"
+        known = [f.name for f in dataclasses.fields(kind)]
+        if name not in known:
+            close = " or ".join(f"{above}.{other}" for other in difflib.get_close_matches(name, known))
+            hint = f", did you mean {close}?" if close else f": {above} has {', '.join(known)}"
+            return f"{above}.{name} is no key of Hydra's config{hint} (see --hydra-help)"
+        kind = typing.get_type_hints(kind)[name]
+        above = f"{above}.{name}"
+    return f"{key} has no such keys in Hydra's config yet: +{key}=VALUE adds them"
 
 
 def _first_line(error: BaseException) -> str:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import textwrap
-import typing
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -69,32 +67,6 @@ def misplaced(key: str) -> str:
     group = key.partition(".")[0]
     names = " or ".join(f"{group}={name}" for name in choices_with(key))
     return f"{key} must be set with {names} only: other choices have no such key"
-
-
-def unknown_hydra_key(key: str) -> str:
-    """Return the message for a key that Hydra's own config does not have.
-
-    >>> unknown_hydra_key("hydra.sweep.dri")
-    "hydra.sweep.dri is no key of Hydra's config, did you mean hydra.sweep.dir? (see --hydra-help)"
-    >>> unknown_hydra_key("hydra.job.env_set.HOME")
-    "hydra.job.env_set.HOME is no key of Hydra's config yet: +hydra.job.env_set.HOME=VALUE adds it"
-    """
-    plugin = ".".join(key.split(".")[:2])
-    if plugin in {"hydra.launcher", "hydra.sweeper"} and not f"{key}.".startswith("hydra.sweeper.params."):
-        return f"{key} is no key of the {plugin.removeprefix('hydra.')} that is chosen (see --cfg hydra -p {plugin})"
-    kind: Any = HydraConf
-    above, *names = key.split(".")
-    for name in names:
-        if not dataclasses.is_dataclass(kind):
-            return f"{key} is no key of Hydra's config yet: +{key}=VALUE adds it"
-        known = [f.name for f in dataclasses.fields(kind)]
-        if name not in known:
-            close = " or ".join(f"{above}.{other}" for other in difflib.get_close_matches(name, known))
-            hint = f", did you mean {close}?" if close else f": {above} has {', '.join(known)}"
-            return f"{above}.{name} is no key of Hydra's config{hint} (see --hydra-help)"
-        kind = typing.get_type_hints(kind)[name]
-        above = f"{above}.{name}"
-    return f"{key} has no such keys in Hydra's config yet: +{key}=VALUE adds them"
 
 
 def register() -> None:
