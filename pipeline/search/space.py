@@ -65,13 +65,13 @@ def _points_with_all_pairs(counts: Sequence[int]) -> list[tuple[int, ...]]:
     [(0, 0, 0), (1, 1, 1), (0, 1, 0), (1, 0, 0), (0, 0, 1)]
     """
     axes = [[(axis, place) for place in range(count)] for axis, count in enumerate(counts)]
-    left = dict.fromkeys(pair for two in itertools.combinations(axes, 2) for pair in itertools.product(*two))
-    points: list[list[_Value]] = []
-    while len(points) < max(counts) or (left and len(points) < MAX_EXAMPLES):
-        zipped = [axis[len(points) % len(axis)] for axis in axes]  # they hold each value
-        point = zipped if len(points) < max(counts) else _with_pair(next(iter(left)), axes, left)
-        points.append(point)
-        for pair in itertools.combinations(point, 2):
+    points = [[axis[number % len(axis)] for axis in axes] for number in range(max(counts))]  # they hold each value
+    held = {pair for point in points for pair in itertools.combinations(point, 2)}
+    pairs = (pair for two in itertools.combinations(axes, 2) for pair in itertools.product(*two))
+    left = dict.fromkeys(pair for pair in pairs if pair not in held)
+    while left and len(points) < MAX_EXAMPLES:
+        points.append(_with_pair(next(iter(left)), axes, left))
+        for pair in itertools.combinations(points[-1], 2):
             left.pop(pair, None)
     return [tuple(place for _, place in point) for point in points]
 
