@@ -75,34 +75,35 @@ class GridSweeper(ComposingSweeper):
         return [results]
 
     def _jobs(self, arguments: Sequence[str]) -> list[list[str]]:
-        """Return the overrides of each job; swept presets contribute each its own ``params``."""
-        composer, parse = self.composer, self.parser.parse_overrides
+        """Return the overrides of each job."""
         texts = [undo_deferral(text) for text in arguments]
-        given = parse(texts)
+        given, own = self.parser.parse_overrides(texts), GridSpec.of(self.own)
         swept = [override for override in given if override.is_sweep_override()]
-        groups = {_name(override) for override in swept if composer.is_group(override.key_or_group)}
-        own = GridSpec.of(self.own)
-        if groups:
-            paired = [keys for keys in own.zipped if not groups.isdisjoint(keys)]
-            fixed = groups.union(*paired)
-            outer = [one for one in parse(own.texts()) if _name(one) in fixed]
-            outer += [one for one in given if one not in swept or _name(one) in fixed]
-            jobs = combinations(outer, zipped=paired, points=own.points)
-            specs = [GridSpec.of(composer.compose(job, 0).base.config.hydra.sweeper) for job in jobs]  # of the presets
-            if any(spec != own for spec in specs):
-                return [
-                    point
-                    for job, spec in zip(jobs, specs, strict=True)
-                    for point in combinations(
-                        parse([*spec.texts(), *texts, *job]),
-                        zipped=[keys for keys in spec.zipped if keys not in paired],
-                        points=spec.points,
-                    )
-                ]
+        groups = {_name(override) for override in swept if self.composer.is_group(override.key_or_group)}
+        if groups and (jobs := self._jobs_of_presets(texts, own, groups)):
+            return jobs
         preset = self.config.hydra.runtime.choices.get("experiment")
         if not own.params and not swept and not preset:  # the grid would replace what the preset chooses
             own = dataclasses.replace(own, params=GridSpec.of(self.default_grid).params)
-        return combinations([*parse(own.texts()), *given], zipped=own.zipped, points=own.points)
+        overrides = [*self.parser.parse_overrides(own.texts()), *given]
+        return combinations(overrides, zipped=own.zipped, points=own.points)
+
+    def _jobs_of_presets(self, texts: list[str], own: GridSpec, groups: set[str]) -> list[list[str]]:
+        """Return the overrides of each job where swept ``groups`` have choices with grids of their own, else none."""
+        parse = self.parser.parse_overrides
+        paired = [keys for keys in own.zipped if not groups.isdisjoint(keys)]
+        chosen = groups.union(*paired)
+        outer = [one for one in parse(own.texts()) if _name(one) in chosen]
+        outer += [one for one in parse(texts) if _name(one) in chosen or not one.is_sweep_override()]
+        choices = combinations(outer, zipped=paired, points=own.points)
+        specs = [GridSpec.of(self.composer.compose(choice, 0).base.config.hydra.sweeper) for choice in choices]
+        if all(spec == own for spec in specs):
+            return []
+        jobs: list[list[str]] = []
+        for choice, spec in zip(choices, specs, strict=True):
+            zipped = [keys for keys in spec.zipped if keys not in paired]
+            jobs += combinations(parse([*spec.texts(), *texts, *choice]), zipped=zipped, points=spec.points)
+        return jobs
 
 
 def defer_conditional_keys(arguments: Sequence[str]) -> list[str]:
