@@ -71,9 +71,9 @@ def claim_folder(config: DictConfig) -> Claim | None:
     if is_true(config, "dry_run"):
         return None
     wanted = Path(str(config.hydra.sweep.dir))
-    ours = Path.cwd().is_relative_to(wanted.resolve())
+    inside = Path.cwd().is_relative_to(wanted.resolve())
     for number in itertools.count(1):
-        other = wanted / f"sweep-{number}" if ours else wanted.with_name(f"{wanted.name}-{number}")
+        other = wanted / f"sweep-{number}" if inside else wanted.with_name(f"{wanted.name}-{number}")
         folder = (wanted if number == 1 else other).absolute()
         with _writing(folder):
             made = tuple(one for one in (folder, *folder.parents) if not one.exists())
