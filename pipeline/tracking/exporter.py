@@ -48,21 +48,21 @@ class Exporter:
     """Writes the changes that ``next_changes`` returns to a store, and retries them until they are written.
 
     An outage is reported in a line, and in full in ``faults``. Once ``hurry`` is set, `close` gives up a store that
-    does not answer; one that answers still gets the rest. A backfill can write it from the file ``log``. ``refused``
+    does not answer; one that answers still gets the rest. A backfill can write it from ``log_file``. ``refused``
     are the errors of the writes that the store refuses for good.
     """
 
     def __init__(
         self,
         store: Store,
-        log: Path | None,
+        log_file: Path | None,
         next_changes: Callable[[], Mapping[str, Change]],
         faults: FaultLog,
         hurry: threading.Event,
         timing: Timing,
     ) -> None:
         self.refused: list[Exception] = []
-        self._store, self._log, self._faults, self._hurry = store, log, faults, hurry
+        self._store, self._log_file, self._faults, self._hurry = store, log_file, faults, hurry
         self._next_changes, self._timing = next_changes, timing
         self._failure: Exception | None = None
         self._outage_began = 0.0
@@ -82,7 +82,7 @@ class Exporter:
         self._store.answered = began = time.monotonic()  # patience begins now
         self._closing.set()
         self._due.set()
-        patience, warned = self._timing.hurry if stopped else self._timing.patience, self._log is None
+        patience, warned = self._timing.hurry if stopped else self._timing.patience, self._log_file is None
         while not self._ended.wait(min(self._timing.retry, 0.5)):
             now = time.monotonic()
             silent = now - self._store.answered
@@ -94,7 +94,7 @@ class Exporter:
                     "waiting for the store, at most %.0f s (Ctrl-C stops waiting); this command then writes what is "
                     "missing: python -m pipeline.backfill %s",
                     patience,
-                    shlex.quote(str(self._log)),
+                    shlex.quote(str(self._log_file)),
                 )
         done, failure = self._ended.is_set(), self._failure
         self._store.given_up.set()

@@ -199,12 +199,7 @@ class MlflowRecorder:
         assert parent is not None, "only a sweep is resumed"
         store.ids |= {**past.names, parent.id: past.run_id}
         store.attempted |= self._runs.names
-        logged = self._runs.results()
-        for key, run_id in reversed(list(past.runs.items())):  # in the order in which they started
-            if key not in logged:
-                entry = recall(store, run_id)
-                self._record(entry, _now())
-                self._drawings.replay(entry)
+        self._recall(past)
         texts = {**provenance.tags, **sweep.tags}
         tags = {name: artifacts.storable(texts[name]) for name in PLACE_TAGS if name in texts}
         tags |= sweep.criterion.tags() | {LOG_TAG: str(self._log.path or ""), ENTRIES_TAG: str(min(stored, entries))}
@@ -217,6 +212,15 @@ class MlflowRecorder:
             decisions=tuple(one.decision for one in parent.decided),
             proposals=tuple(parent.proposed),
         )
+
+    def _recall(self, past: Past) -> None:
+        """Record the trials that have ended, but not in the log, as the store holds them."""
+        logged = self._runs.results()
+        for key, run_id in reversed(list(past.runs.items())):  # in the order in which they started
+            if key not in logged:
+                entry = recall(self._store, run_id)
+                self._record(entry, _now())
+                self._drawings.replay(entry)
 
     def _replay_log(self, past: Past, stored: int, criterion: Criterion) -> int:
         """Replay the log of a sweep, of which the store has ``stored`` entries, and return how many it has.

@@ -106,9 +106,8 @@ class Store:
 
         If such requests have created it more than once, all but one are deleted.
         """
-        found = [
-            one.info.run_id for one in self.client.search_runs([self.experiment_id], f"tags.`{RUN_TAG}` = '{run}'")
-        ]
+        runs = search_runs(self.client, self.experiment_id, f"tags.`{RUN_TAG}` = '{run}'")
+        found = [one.info.run_id for one in runs]
         chosen = self.ids.get(run) or next(iter(found), None)
         for other in found:
             if other != chosen:
