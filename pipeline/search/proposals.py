@@ -95,7 +95,7 @@ class Proposals:
     @property
     def failing(self) -> bool:
         """Whether more trials have failed than may."""
-        return self.failed > self.budget.max_failure_rate * max(1, self.ended)
+        return self.failed > self.budget.max_failure_rate * self.ended
 
     @property
     def _open(self) -> int:
@@ -119,9 +119,8 @@ class Proposals:
         # The startup trials are proposed at once.
         first = self.search.startup - self.search.asked
         free = max(first, self.budget.max_open - self._open)
-        count = min(left, free, max(room, 1))
-        whole = count >= min(left, self.budget.least, max(room, 1)) or self._open == 0
-        return self._ask(count) if whole else []
+        count = min(left, free, room)
+        return self._ask(count) if count >= min(left, self.budget.least, room) else []
 
     def recall(self, past: Sequence[Sequence[str]]) -> None:
         """Repeat the proposals of an earlier process, given by their overrides: all, even if they are over budget."""
@@ -139,13 +138,13 @@ class Proposals:
         """
         self.ended += 1
         values = [] if end.outcome is Outcome.FAILED else self._objectives.values(end.metrics)
-        finite = bool(values) and all(map(math.isfinite, values))
+        finite = all(map(math.isfinite, values))
         self._new.add(number)
         self._measured |= end.metrics.keys()
         self._records[number] = dataclasses.replace(
             self._records[number], outcome=end.outcome.value, values=tuple(values) if finite else ()
         )
-        learns_now = self.search.learns and self.ended == self.before_learning < self.total
+        learns_now = self.ended == self.before_learning < self.total
         if learns_now and any(one.outcome == Outcome.COMPLETE.value for one in self._records):
             self._objectives.require_measured(self._measured)
         if end.outcome is Outcome.FAILED:

@@ -136,11 +136,10 @@ class Search:
 
     def prune(self, number: int, step: int, value: float | None) -> None:
         """Tell the study that a trial was stopped at a step or, without a value, diverged, which counts as worst."""
-        trial, several = self._trials[number], len(self._study.directions) > 1
-        if value is not None and not several and not self._known()[trial.number].state.is_finished():
+        trial, states = self._trials[number], load().trial.TrialState
+        if value is not None and not self._known()[trial.number].state.is_finished():
             trial.report(value, step)
-        states = load().trial.TrialState
-        self._end(number, state=states.FAIL if several else states.PRUNED)
+        self._end(number, state=states.FAIL if len(self._study.directions) > 1 else states.PRUNED)
 
     def fail(self, number: int) -> None:
         """Tell the study that a trial has failed, which says nothing about its point."""

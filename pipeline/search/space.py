@@ -122,7 +122,7 @@ def override_text(value: Any) -> str:
     """
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    return repr(value) if isinstance(value, float) else str(value)
+    return str(value)
 
 
 def _distribution(override: Override) -> Any:
@@ -131,7 +131,7 @@ def _distribution(override: Override) -> Any:
     try:
         if override.is_interval_sweep():
             return _interval(sweep)
-        if override.is_range_sweep() and not sweep.shuffle and not getattr(sweep, "transformers", None):
+        if override.is_range_sweep() and not sweep.shuffle:
             return _range(sweep)
         return load().distributions.CategoricalDistribution(_choices(override))
     except (ValueError, OverflowError) as error:
