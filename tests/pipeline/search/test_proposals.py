@@ -61,7 +61,8 @@ def test_a_metric_that_no_trial_measures_is_an_error_before_anything_is_learnt_o
     made = proposals(metrics=("reward",), n_trials=30)
 
     first = made.more(ROOM)
-    for proposal in first[:-1]:
+    made.tell(first[0].number, ended(0.5, Outcome.DIVERGED))
+    for proposal in first[1:-1]:
         made.tell(proposal.number, ended(0.5))
     with pytest.raises(ConfigError, match=r"^the metric of a search must be measured .* val/accuracy, got .reward"):
         made.tell(first[-1].number, ended(0.5))
@@ -76,11 +77,33 @@ def test_trials_that_all_diverge_at_first_have_not_measured_too_little():
     assert made.more(ROOM)
 
 
+def test_a_search_that_ends_before_it_learns_keeps_its_trials_whatever_they_measure():
+    made = proposals(metrics=("reward",), n_trials=4)
+
+    for proposal in made.more(ROOM):
+        made.tell(proposal.number, ended(0.5))
+
+    assert [one.outcome for one in made.news().proposals] == ["complete"] * 4
+
+
+def test_a_search_of_one_trial_at_a_time():
+    made = proposals(n_trials=12, n_jobs=1)
+    for proposal in made.more(ROOM):
+        made.tell(proposal.number, ended(0.5))
+
+    for number in (10, 11):
+        assert len(made.more(ROOM)) == 1
+        assert made.more(ROOM) == []
+        made.tell(number, ended(0.5))
+    assert made.done
+    assert len(proposals(n_trials=1).more(ROOM)) == 1
+
+
 @pytest.mark.parametrize("name", ["random", "qmc", "grid"])
 def test_a_sampler_that_learns_nothing_proposes_all_at_once(name):
     made = proposals(name, n_trials=10, n_jobs=2)
 
-    assert len(made.more(4)) == 10
+    assert made.before_learning == len(made.more(4)) == 10
     assert made.done
 
 
@@ -93,6 +116,17 @@ def test_a_search_that_is_resumed_with_fewer_trials_repeats_all_that_it_has_prop
 
     assert first + made.more(ROOM) == before
     assert made.done
+
+
+@pytest.mark.parametrize("count", [2, 14])
+def test_a_resumed_search_repeats_all_its_proposals_at_once_and_proposes_no_others_with_them(count):
+    before = proposals(n_trials=40, n_jobs=14).more(ROOM)[:count]
+    made = proposals(n_trials=40, n_jobs=4)
+
+    first = made.more(1)
+    made.recall([one.overrides for one in before])
+
+    assert first + made.more(ROOM) == before
 
 
 @pytest.mark.parametrize("name", ["random", "qmc", "grid"])
@@ -112,12 +146,14 @@ def test_a_search_that_learns_nothing_is_resumed_in_a_database_with_all_that_it_
 def test_a_grid_is_no_more_than_its_values():
     made = proposals("grid", n_trials=100)
 
-    assert len({one.overrides for one in made.more(4)}) == 12
+    made_at_once = made.more(4)
+
+    assert len({one.overrides for one in made_at_once}) == len(made_at_once) == 12
     assert made.done
 
 
 def test_there_are_as_many_proposals_as_wanted_and_once_it_learns_no_more_open_than_n_jobs():
-    made = proposals(n_trials=23, n_jobs=4)
+    made = proposals(n_trials=23, n_jobs=4, max_failure_rate=1)
     sizes = []
     while batch := made.more(ROOM):
         sizes.append(len(batch))
@@ -137,28 +173,41 @@ def test_too_many_failures_end_a_search():
         made.tell(proposal.number, ended(math.nan, Outcome.FAILED))
 
     assert not made.done
-    for proposal in made.more(ROOM)[:2]:
+    for proposal in made.more(ROOM):
         made.tell(proposal.number, ended(math.nan, Outcome.FAILED))
     assert made.done
-    assert made.more(ROOM) == []
+    assert made.more(ROOM) == []  # although there is room for as many again
 
 
 def test_a_trial_that_is_stopped_is_told_as_pruned_with_its_value_and_one_that_diverged_without():
-    made = proposals(n_trials=4)
+    made = proposals(n_trials=5)
     ends = [
         ended(0.5),
         ended(0.25, Outcome.STOPPED),
         ended(0.75, Outcome.DIVERGED),
-        ended(math.nan, Outcome.FAILED),
+        ended(0.875, Outcome.FAILED),
+        ended(math.nan, Outcome.STOPPED),
     ]
     for proposal, end in zip(made.more(ROOM), ends, strict=True):
         made.tell(proposal.number, end)
 
     trials = made.search._study.trials
-    assert [trial.state.name for trial in trials] == ["COMPLETE", "PRUNED", "PRUNED", "FAIL"]
-    assert [trial.value for trial in trials] == [0.5, 0.25, None, None]
-    assert trials[1].intermediate_values == {10: 0.25}
+    assert [trial.state.name for trial in trials] == ["COMPLETE", "PRUNED", "PRUNED", "FAIL", "PRUNED"]
+    assert [trial.value for trial in trials] == [0.5, 0.25, None, None, None]
+    assert [trial.intermediate_values for trial in trials] == [{}, {10: 0.25}, {}, {}, {}]
     assert made.search.results()["best_value"] == 0.5
+    # what is recorded of one that has failed is no value, whatever it had measured
+    assert [one.values for one in made.news().proposals] == [(0.5,), (0.25,), (0.75,), (), ()]
+
+
+def test_of_several_objectives_one_that_is_no_number_is_not_learned_from():
+    made = proposals(directions=("maximize", "minimize"), metrics=("val/accuracy", "val/loss"), n_trials=2)
+    for proposal, loss in zip(made.more(ROOM), (1.0, math.inf), strict=True):
+        metrics = {"val/accuracy": 0.5, "val/loss": loss}
+        made.tell(proposal.number, End(outcome=Outcome.COMPLETE, metrics=metrics, step=10))
+
+    assert [trial.state.name for trial in made.search._study.trials] == ["COMPLETE", "FAIL"]
+    assert [one.values for one in made.news().proposals] == [(0.5, 1.0), ()]
 
 
 def test_what_is_told_of_proposals_is_what_is_new_and_once_all_have_ended_what_mattered():
@@ -195,8 +244,10 @@ def test_what_is_told_of_proposals_is_what_is_new_and_once_all_have_ended_what_m
     ("budget", "message"),
     [
         ({"n_trials": 0}, "hydra.sweeper.n_trials must be a whole number of at least 1, got 0"),
+        ({"n_trials": True}, "hydra.sweeper.n_trials must be a whole number of at least 1, got True"),
         ({"n_jobs": "two"}, "hydra.sweeper.n_jobs must be a whole number of at least 1, or null, got 'two'"),
         ({"max_failure_rate": 2}, "hydra.sweeper.max_failure_rate must be between 0 and 1, got 2"),
+        ({"max_failure_rate": "1"}, "hydra.sweeper.max_failure_rate must be between 0 and 1, got '1'"),
     ],
 )
 def test_a_budget_that_cannot_be_is_refused_by_name(budget, message):
@@ -259,6 +310,8 @@ def test_the_metric_of_a_search_is_named_as_it_was_measured(accuracy):
         made.tell(proposal.number, End(outcome=Outcome.COMPLETE, metrics={accuracy: 0.5, "train/loss": 1.0}, step=10))
 
     assert made.news().metrics == (accuracy,)
+    assert made.objectives == ()  # that need a metric of a name
+    assert proposals().objectives == (("maximize", "val/accuracy"),)
 
 
 def test_accuracy_is_that_of_training_where_there_is_no_validation_set():

@@ -114,6 +114,23 @@ def test_nothing_told_has_no_best():
     assert search.importances() == {}
 
 
+@pytest.mark.parametrize(("told", "known"), [(range(9), False), (range(10), True), ([0.5] * 12, False)])
+def test_which_key_it_was_is_said_of_enough_values_that_are_not_all_the_same(told, known):
+    search = made()
+    for one in told:
+        search.tell(search.ask().number, [one])
+
+    assert bool(search.importances()) is known
+
+
+def test_which_key_it_was_is_not_said_of_several_objectives():
+    search = made(directions=("minimize", "maximize"))
+    for one in range(12):
+        search.tell(search.ask().number, [one, one])
+
+    assert search.importances() == {}
+
+
 def test_a_long_past_is_repeated_and_pruned_without_a_copy_of_all_its_trials_each_time(monkeypatch):
     before = searched(made(), 12)
     search, copied = made(past=[one.overrides for one in before]), []
@@ -131,8 +148,8 @@ def test_a_long_past_is_repeated_and_pruned_without_a_copy_of_all_its_trials_eac
     assert True not in copied
 
 
-def test_whether_a_search_is_resumed_is_no_part_of_its_identity():
-    assert made(resume=True).identity == made().identity
+def test_whether_a_search_is_resumed_and_the_users_own_code_are_no_part_of_its_identity():
+    assert made(resume=True, extend=lambda trial: None).identity == made().identity
     assert "resume" not in made().identity  # which would be another one than that of the searches recorded so far
 
 
@@ -184,6 +201,10 @@ def test_a_past_of_another_space_is_refused():
         made(past=[["x=7", "n=1", "c=a"]]).ask()
     with pytest.raises(StudyError, match="must go on from the proposals in the record, number 0"):
         made("random", past=[["x=7", "n=1", "c=a"]]).ask()
+    search = made("random")
+    search.ask()
+    with pytest.raises(StudyError, match="must go on from the proposals in the record, number 0"):
+        search.recall([["x=7", "n=1", "c=a"]])
 
 
 def test_the_values_of_a_grid_are_proposed_once_each():
@@ -198,8 +219,10 @@ def test_the_values_of_a_grid_are_proposed_once_each():
 def test_a_search_goes_on_from_what_a_users_own_code_has_added_to_its_points():
     def extend(trial):
         trial.suggest_float("momentum", 0, 1)
-        trial.suggest_categorical("kind", ["a", "b", True, None])
+        trial.suggest_categorical("kind", ["a", "b", True, False, None])
 
     before = searched(made(extend=extend), 12)
 
+    assert all(list(one.params) == ["x", "n", "c", "momentum", "kind"] for one in before)
+    assert {"true", "false"} < {one.params["kind"] for one in before}
     assert searched(made(past=[one.overrides for one in before], extend=extend), 12) == before

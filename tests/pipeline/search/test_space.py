@@ -25,6 +25,7 @@ def space(*texts):
         ("range(5,0,-2)", IntDistribution(1, 5, step=2)),
         ("range(-5.5,5.5,step=0.5)", FloatDistribution(-5.5, 5.0, step=0.5)),
         ("range(0,0.3,step=0.1)", FloatDistribution(0, 0.2, step=0.1)),
+        ("range(1,2)", IntDistribution(1, 1)),
         ("choice(sgd,adam)", CategoricalDistribution(["sgd", "adam"])),
         ("64,256", CategoricalDistribution([64, 256])),
         ("'a b',true", CategoricalDistribution(["'a b'", True])),
@@ -40,10 +41,10 @@ def test_a_sweep_of_the_command_line_is_the_distribution_that_hydras_plug_in_mak
 
 
 def test_what_is_given_last_counts_and_what_is_not_searched_is_part_of_every_point():
-    made = space("a=interval(0,1)", "b=1,2", "+c=x", "a=3", "b=range(3)", "~d")
+    made = space("a=interval(0,1)", "b=1,2", "+c=x", "e=5", "a=3", "b=range(3)", "~d", "~f=2", "g=null", "e=range(3)")
 
-    assert made.distributions == {"b": IntDistribution(0, 2)}
-    assert made.fixed == ("+c=x", "a=3", "~d")
+    assert made.distributions == {"b": IntDistribution(0, 2), "e": IntDistribution(0, 2)}
+    assert made.fixed == ("+c=x", "a=3", "~d", "~f=2", "g=null")
 
 
 def test_the_outermost_values_of_a_range_are_those_that_may_be_proposed():
@@ -80,13 +81,14 @@ def test_the_examples_of_a_small_space_are_all_combinations_of_its_choices_and_e
     assert points == [[f"c={c}", f"n={n}", f"k={k}", "y=1"] for c in "abd" for n in "14" for k in "uv"]
 
 
-def test_the_examples_of_a_space_of_many_choices_hold_each_of_them():
-    many = [f"{key}=" + ",".join(f"v{number}" for number in range(40)) for key in "abc"]
+@pytest.mark.parametrize("counts", [(40, 40, 40), (2, 100, 3), (100,)])
+def test_the_examples_of_a_space_of_many_choices_hold_each_of_them(counts):
+    many = [f"{key}=" + ",".join(f"v{number}" for number in range(n)) for key, n in zip("abc", counts, strict=False)]
 
     points = space(*many).examples()
 
-    assert len(points) == MAX_EXAMPLES
-    assert len({text for overrides in points for text in overrides}) == 3 * 40
+    assert len(points) == max(MAX_EXAMPLES, *counts)
+    assert len({text for overrides in points for text in overrides}) == sum(counts)
 
 
 def test_a_grid_has_all_values_of_each_key():
@@ -113,6 +115,7 @@ def test_what_spans_nothing_is_refused_by_name(texts, message):
         space(*texts)
 
 
-def test_a_grid_of_what_cannot_be_listed_is_refused():
+@pytest.mark.parametrize("text", ["interval(0,1)", "tag(log,int(interval(1,1000)))"])
+def test_a_grid_of_what_cannot_be_listed_is_refused(text):
     with pytest.raises(ConfigError, match="a must have values that can be listed for hydra/sweeper/sampler=grid"):
-        space("a=interval(0,1)").grid()
+        space(f"a={text}").grid()

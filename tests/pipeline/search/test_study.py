@@ -33,6 +33,31 @@ def test_a_study_in_a_database_goes_on_and_is_not_told_twice(storage):
     assert search.results()["best_value"] == min(map(value, before))
 
 
+def test_a_trial_that_was_stopped_is_not_told_twice_either(storage):
+    search = made(storage=storage)
+    before = [search.ask() for _ in range(3)]
+    search.prune(0, 10, 0.5)
+    search.prune(1, 10, None)
+
+    again = made(storage=storage, past=[one.overrides for one in before])
+    for number in range(3):
+        again.ask()
+        again.prune(number, 20, 0.25)
+
+    assert [one.intermediate_values for one in again._study.trials] == [{10: 0.5}, {}, {20: 0.25}]
+
+
+def test_a_seed_that_is_given_is_the_same_in_a_study_that_has_trials_and_a_resumed_search_does_not_repeat_it(storage):
+    before = made("random", storage=storage, seed=3).ask()
+
+    again = made("random", storage=storage, seed=3).ask()
+    resumed = made("random", storage=storage, seed=3, resume=True)  # of which no record holds a proposal
+
+    assert again == before
+    assert resumed.ask() == before
+    assert resumed.ask().overrides != before.overrides
+
+
 @pytest.mark.parametrize("name", ["random", "nsgaii"])
 def test_a_search_without_a_seed_proposes_other_points_where_its_study_has_trials(storage, name):
     before = searched(made(name, storage=storage), 8)
@@ -68,8 +93,9 @@ def test_a_search_in_a_database_is_resumed_with_its_first_proposal_whatever_it_h
     assert [one.overrides for one in new] != [one.overrides for one in before[:4]]
 
 
-def test_what_a_killed_process_was_running_has_failed_in_its_study_once_it_is_resumed_and_no_more_than_that(storage):
-    # given a search of which two proposals are in no record, and another process that runs one in the same study
+@pytest.mark.parametrize("recorded", [1, 4])
+def test_what_a_killed_process_was_running_has_failed_in_its_study_once_it_is_resumed_and_no_more(storage, recorded):
+    # given a search of which some proposals are in no record, and another process that runs one in the same study
     killed = made(storage=storage)
     before = [killed.ask() for _ in range(6)]
     killed.tell(0, [value(before[0])])
@@ -77,12 +103,29 @@ def test_what_a_killed_process_was_running_has_failed_in_its_study_once_it_is_re
 
     search = made(storage=storage, resume=True)
     search.ask()
-    search.recall([one.overrides for one in before[:4]])
-    for _ in range(4):
+    search.recall([one.overrides for one in before[:recorded]])
+    for _ in range(recorded):
         search.ask()
 
     states = [trial.state.name for trial in search._study.trials]
-    assert states == ["COMPLETE", "RUNNING", "RUNNING", "RUNNING", "FAIL", "FAIL", "RUNNING", "RUNNING"]
+    lost = ["FAIL"] * (6 - recorded)
+    assert states == ["COMPLETE", *["RUNNING"] * (recorded - 1), *lost, "RUNNING", "RUNNING"]
+
+
+def test_a_search_that_is_resumed_before_it_has_begun_begins(storage):
+    assert made(storage=storage, resume=True).ask() == made().ask()
+
+
+def test_proposals_of_the_same_point_are_each_a_trial_of_their_own_once_the_search_is_resumed(storage):
+    earlier = made(space=("n=range(1,2)",), storage=storage)
+    before = [earlier.ask() for _ in range(3)]
+
+    search = made(space=("n=range(1,2)",), storage=storage, resume=True)
+    search.ask()
+    search.recall([one.overrides for one in before])
+    _ = [search.ask() for _ in before[1:]]
+
+    assert [trial.number for trial in search._trials] == [0, 1, 2]
 
 
 def test_a_search_without_a_record_leaves_what_is_running_in_its_study_since_that_may_be_another_process(storage):
