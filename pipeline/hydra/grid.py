@@ -114,8 +114,6 @@ def _values(override: Override, points: int | None) -> list[str]:
         if points is None:
             raise ConfigError(f"{override.key_or_group} {rule}, got {text}")
         return [f"{name}={value}" for value in evenly_spaced(sweep, points, override.key_or_group)]
-    if not override.is_discrete_sweep():
-        raise ConfigError(f"{override.key_or_group} must be swept over values that can be listed, got {text}")
     if "log" in getattr(sweep, "tags", ()):
         raise ConfigError(f"{override.key_or_group} must have the tag log on an interval() only, got {text}")
     if isinstance(sweep, RangeSweep):

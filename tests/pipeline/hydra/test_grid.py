@@ -1,5 +1,6 @@
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
 from pipeline.hydra.grid import GridSpec, combinations
 from tasks.errors import ConfigError
@@ -32,8 +33,15 @@ def test_several_lists_of_keys_are_zipped_each_by_itself():
     assert made == ["b=3 +a=1 c=5 d=7", "b=3 +a=1 c=6 d=8", "b=4 +a=2 c=5 d=7", "b=4 +a=2 c=6 d=8"]
 
 
+def test_keys_that_are_zipped_vary_in_the_place_of_the_first_of_them():
+    made = jobs("b=1,2", "c=5,6", "a=3,4", zipped=[["a", "b"]])
+
+    assert made == ["a=3 b=1 c=5", "a=3 b=1 c=6", "a=4 b=2 c=5", "a=4 b=2 c=6"]
+
+
 def test_a_deletion_keeps_its_value_and_a_range_counts_by_its_step():
     assert jobs("~a", "~b=3", "c=range(0,1e8,5e7)") == ["~a ~b=3 c=0.0", "~a ~b=3 c=50000000.0"]
+    assert jobs("a=null", "c=range(100000000,100000002)") == ["a=null c=100000000", "a=null c=100000001"]
 
 
 @pytest.mark.parametrize(
@@ -68,6 +76,7 @@ def test_an_interval_is_so_many_points_in_the_logarithm_where_it_has_that_tag(in
         (["a=range(1,1e400)"], {}, "a must have a step that is not 0, and at most 10000000 values"),
         (["a=shuffle(range(0,1e400))"], {}, "a must have a step that is not 0, and at most 10000000 values"),
         (["a=range(1,3,0)"], {}, "a must have a step that is not 0"),
+        (["a=range(3,3)"], {}, "a must have at least one value, got a=range"),
         (["a=range(10000)", "b=range(10000)"], {}, "the grid must have at most 10000000 points, got 100000000"),
         (["a=tag(log,range(1,100,10))"], {}, r"a must have the tag log on an interval\(\) only, got a=tag"),
     ],
@@ -84,6 +93,9 @@ def test_what_cannot_be_paired_or_listed_is_refused_by_name(texts, options, mess
         ({"zip": ["a"]}, "hydra.sweeper.zip must be a list of keys"),
         ({"zip": 5}, "hydra.sweeper.zip must be a list of keys that vary together, or several such lists, got 5"),
         ({"zip": [["a", "b"], ["b", "c"]]}, "hydra.sweeper.zip must name each key once, got 'b'"),
+        ({"zip": ["a", 2]}, "hydra.sweeper.zip must be a list of keys"),
+        ({"params": ["a"]}, "hydra.sweeper.params must hold values by key"),
+        ({"points": "2"}, "hydra.sweeper.points must be a number of at least 2 and at most 10000000, got '2'"),
         ({"points": 1}, "hydra.sweeper.points must be a number of at least 2 and at most 10000000, got 1"),
         ({"points": 10**8}, "hydra.sweeper.points must be a number of at least 2 and at most 10000000, got 100000000"),
     ],
@@ -91,6 +103,13 @@ def test_what_cannot_be_paired_or_listed_is_refused_by_name(texts, options, mess
 def test_what_a_sweepers_config_cannot_mean_is_refused_by_name(sweeper, message):
     with pytest.raises(ConfigError, match=message):
         GridSpec.of(sweeper)
+
+
+def test_the_grid_of_a_sweepers_config_has_its_pairs_its_points_and_its_interpolations_resolved():
+    config = OmegaConf.create({"zip": ["a", "b"], "points": 2, "params": {"a": [1, 2], "b": "${params.a}"}})
+
+    assert GridSpec.of(config) == GridSpec(params={"a": [1, 2], "b": [1, 2]}, zipped=(("a", "b"),), points=2)
+    assert GridSpec.of({"zip": [["a", "b"], ["c", "d"]]}).zipped == (("a", "b"), ("c", "d"))
 
 
 def test_a_text_in_a_list_of_a_file_is_that_text():
