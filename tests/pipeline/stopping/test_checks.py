@@ -20,6 +20,10 @@ def test_the_defaults_of_every_rule_suit_the_default_trial(rule):
     check(rule, TRIALS, metric="train/loss", validated=False)
 
 
+def test_one_rung_is_enough():
+    check(Halving(min_steps=900), TRIALS, metric="val/accuracy", validated=True)
+
+
 @pytest.mark.parametrize(
     ("rule", "metric", "message"),
     [
@@ -80,10 +84,10 @@ class Beyond(Median):
 
 
 class Diverged(Median):
-    """It lets all pass."""
+    """It lets all pass in the end."""
 
     def passing(self, arrived, *, complete):
-        return list(range(len(arrived)))
+        return list(range(len(arrived))) if complete else []
 
 
 class First(Median):
@@ -100,6 +104,20 @@ class Descending(Median):
         return (2 * first, first)
 
 
+class Early(Median):
+    """Its first rung is before the first that may be."""
+
+    def rungs(self, first, steps, bracket):
+        return (0, first)
+
+
+class Late(Median):
+    """Its last rung is the end."""
+
+    def rungs(self, first, steps, bracket):
+        return (first, steps)
+
+
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
@@ -108,6 +126,8 @@ class Descending(Median):
         (Diverged(), r"Diverged.passing must .* NaN, \[0, 1\] of 3, got \[0, 1, 2\]"),
         (First(), r"First.passing must decide whatever has arrived, got ValueError: .* for \[\]"),
         (Descending(), r"Descending.rungs must ascend from 100 and stay below 1000, got \(200, 100\)"),
+        (Early(), r"Early.rungs must ascend from 100 and stay below 1000, got \(0, 100\)"),
+        (Late(), r"Late.rungs must ascend from 100 and stay below 1000, got \(100, 1000\)"),
     ],
 )
 def test_a_rule_that_breaks_its_protocol_is_named_before_anything_starts(rule, message):

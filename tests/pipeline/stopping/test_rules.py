@@ -37,7 +37,8 @@ def test_hyperbands_brackets_begin_later():
         (30, 90, 270, 810),
         (90, 270, 810),
     ]
-    assert Hyperband(reduction_factor=2).passing([[0.1], [0.2], [0.3], [0.4]], complete=True) == [3, 2]
+    assert Hyperband(reduction_factor=2).passing([[k] for k in range(6)], complete=True) == [5, 4, 3]
+    assert Hyperband().passing([[k] for k in range(6)], complete=True) == [5, 4]
 
 
 def test_asha_promotes_as_settings_arrive_and_one_of_few():
@@ -169,6 +170,37 @@ def test_the_scores_in_all_decisions_grow_with_the_settings_and_a_resume_learns_
         assert rung.passed == {setting for decision in of_rung for setting in decision.passed}
         assert rung.arrived.keys() == {setting for decision in of_rung for setting in decision.scores}
     assert len(pool.rungs[0].arrived) > 400
+
+
+def test_a_decision_after_a_resume_holds_the_scores_that_it_would_have_held():
+    def arrive(rungs, **scores):
+        for setting, score in scores.items():
+            rungs.arrive(setting, [score])
+        return next(rungs.decide(closed=True))
+
+    whole, resumed = (rung_system(Asha(reduction_factor=2), {name: [name] for name in "abcde"}, steps=2) for _ in "ab")
+    resumed.replay(arrive(whole, a=0.9, b=0.8))
+
+    later = arrive(whole, c=0.95, d=0.1)
+
+    assert set(later.scores) == {"c", "d"}
+    assert arrive(resumed, c=0.95, d=0.1) == later
+
+
+def test_the_end_of_a_trial_that_was_stopped_changes_no_score():
+    rungs = rung_system(Asha(reduction_factor=2), {"a": ["a"], "b": ["b"]}, steps=2)
+    for trial, score in {"a": 0.9, "b": 0.8}.items():
+        rungs.arrive(trial, [score])
+    (first,) = rungs.decide(closed=True)
+    for trial in rungs.trials(first.stopped):
+        rungs.end(trial)
+    rungs.add({"c": ["c"], "d": ["d"]}, first=1, last=2)
+    for trial in "cd":
+        rungs.arrive(trial, [0.5])
+
+    (second,) = rungs.decide(closed=True)
+
+    assert second.scores == {"a": 0.9, "b": 0.8, "c": 0.5, "d": 0.5}
 
 
 def test_settings_are_compared_by_the_mean_of_their_repeats_once_all_have_arrived():
