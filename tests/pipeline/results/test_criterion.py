@@ -5,7 +5,7 @@ import math
 import pytest
 
 from pipeline.config.schema import Sweep, parse
-from pipeline.results.criterion import Criterion, check_metric
+from pipeline.results.criterion import OBJECTIVES, Criterion, check_metric
 from tasks.datasets.dataset import make_dataset
 from tasks.errors import ConfigError
 from tasks.strategies import STRATEGIES
@@ -23,6 +23,14 @@ def unvalidated(tiny):
 def test_accuracy_ranks_where_nothing_is_said(tiny, unvalidated):
     assert Criterion.of(Sweep(), tiny) == Criterion(metric="val/accuracy", mode="max")
     assert Criterion.of(Sweep(), unvalidated).metric == "train/accuracy"
+
+
+def test_what_repeats_vary_and_what_is_searched_for_is_as_the_sweep_says(tiny):
+    objectives = (("minimize", "examples"),)
+
+    found = Criterion.of(Sweep(over=("data_seed",)), tiny, objectives)
+
+    assert (found.over, found.objectives) == (("data_seed",), objectives)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +62,7 @@ def test_the_tags_of_a_record_say_it_and_older_records_are_ranked_by_accuracy():
     one = Criterion(metric="val/loss", mode="min", over=("data_seed",), objectives=objectives)
 
     assert Criterion.from_tags(one.tags(), set()) == one
+    assert OBJECTIVES not in Criterion().tags()
     assert Criterion.from_tags({}, {"train/accuracy"}).metric == "train/accuracy"
     assert Criterion.from_tags({}, {"train/accuracy", "val/accuracy"}) == Criterion()
 

@@ -13,7 +13,7 @@ from pipeline.display.console import show_table
 from pipeline.reports import Finished
 from pipeline.results.criterion import Criterion
 from pipeline.results.page import table_files
-from pipeline.results.summary import metrics, standing_for, swept_tag, tables, tags, values_of
+from pipeline.results.summary import metrics, params, standing_for, swept_tag, tables, tags, values_of
 from pipeline.results.tally import Tally
 from tasks.events import Outcome
 from tests.pipeline.record.recording import done
@@ -45,9 +45,31 @@ def test_outcomes_and_repeats_are_counted_and_one_value_has_no_interval(trial):
 def test_a_sweep_without_an_answer_has_no_best(trial):
     tally = Tally([trial("alone")])
 
-    assert set(metrics(tally).values()) == {0}
+    assert metrics(tally) == dict.fromkeys(["trials/done", "trials/failed", "trials/diverged", "trials/stopped"], 0)
     assert (tags(tally), standing_for(tally), swept_tag(tally)) == ({}, "", {"swept": "nothing"})
+    assert params(Tally([])) == {}
     assert list(tables(tally, {})) == ["results"]
+
+
+def test_the_trial_of_a_setting_is_the_best_of_its_repeats_or_its_only_one(trial):
+    for repeats in (1, 2):
+        trials = [trial(f"t{seed}", seed=seed) for seed in range(repeats)]
+        tally = Tally(trials)
+        for one, accuracy in zip(trials, (0.5, 0.75), strict=False):
+            tally.count(Finished(trial=one, result=done(**{"val/accuracy": accuracy}), layout=None))
+
+        assert standing_for(tally).partition(" repeats")[0] == ("t0" if repeats == 1 else "t1: the best of 2")
+
+
+def test_a_key_is_recorded_with_all_that_it_was_swept_over_or_with_the_one_value_that_all_trials_have(trial):
+    momentum = {"optimizer": {"name": "momentum"}}
+    trials = [trial("a", learning_rate=0.5, **momentum), trial("b", learning_rate=0.25)]
+
+    found = params(Tally(trials))
+
+    assert (found["swept.learning_rate"], found["steps"]) == ("0.25, 0.5", "1000")
+    # neither what they do not share, nor what only one of them has
+    assert not found.keys() & {"learning_rate", "optimizer", "optimizer.name", "optimizer.momentum"}
 
 
 def test_of_several_objectives_each_is_shown_and_which_settings_are_on_the_pareto_front(trial):
