@@ -18,7 +18,7 @@ import pipeline.reports
 from pipeline.errors import RecordError
 from pipeline.plan.plan import PlannedTrial, Progress
 from pipeline.raised import Raised
-from pipeline.record.log import Codec, DamagedError, Log
+from pipeline.record.log import LOG_NAMES, Codec, DamagedError, Log
 from pipeline.record.protocol import Closed, Data, Drew, Opened, Provenance, Recalled, Trained
 from pipeline.reports import (
     Checkpointed,
@@ -147,7 +147,7 @@ def same(one, other):
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
     if isinstance(one, tuple):
-        return len(one) == len(other) and all(map(same, one, other))
+        return type(other) is tuple and len(one) == len(other) and all(map(same, one, other))
     return type(one) is type(other) and (one == other or (one != one and other != other))  # noqa: PLR0124  # a NaN
 
 
@@ -178,11 +178,20 @@ def test_a_trial_is_told_whole_once_and_loses_its_passwords(trial):
     assert len(second) < 200
 
 
+def test_of_an_error_its_text_is_told_and_not_its_object():
+    raised = Raised.of(ValueError("bad"))
+
+    _, found = Codec().decode(Codec().encode(0, raised))
+
+    assert (found, found.exception) == (raised, None)
+
+
 def test_a_log_that_was_read_is_appended_to(path, entries):
     write(path, entries[:2])
     with contextlib.closing(Log.open(path)) as log:
         assert len(list(log.read())) == log.entries == 2
         log.append(7, entries[2])
+        assert log.entries == 3
 
     found, damaged = read(path)
 
@@ -274,6 +283,8 @@ STRANGE = [
     b'[1,{"\\u0000":"Closed"}]',
     b'[1,{"\\u0000":"Closed","status":"FINISHED","more":1}]',
     b'[1,{"\\u0000":["Closed"]}]',
+    b'[1,{"\\u0000":"dataclass"}]',
+    b'[1,{"\\u0000":"defaultdict"}]',
     b'[1,{"\\u0000":"array","of":["<f8",1000000000000]}]',
     b'[1,{"\\u0000":"array","of":["<f8",1000000000000000000000000000000]}]',
     b'[1,{"\\u0000":"array","of":["|O",1]}]\n12345678',
@@ -374,6 +385,59 @@ def test_a_sweep_goes_on_without_a_log_that_cannot_be_created_and_is_told_once(t
     assert (log.path, log.entries, log.is_whole) == (None, 0, False)
     (warning,) = caplog.messages
     assert warning.startswith("the log cannot be written, so what the store lacks stays in memory: ")
+
+
+def test_on_a_full_disk_a_log_is_not_created_and_leaves_nothing(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        log = Log.begin(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    assert "File too large" in str(log.error)
+    assert (log.path, list(tmp_path.iterdir())) == (None, [])
+
+
+def test_a_disk_that_does_not_keep_what_is_written_is_told_once_and_asked_again(path, monkeypatch, caplog):
+    log = Log.create(path)
+    log.append(0, Closed(status="FAILED"))
+
+    def refuse(file):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", refuse)
+        log.sync()
+        log.sync()
+    asked = []
+    monkeypatch.setattr(os, "fsync", asked.append)
+    log.sync()
+    log.sync()
+    log.close()
+
+    assert "Input/output error" in str(log.error)
+    assert len(caplog.messages) == 1
+    assert len(asked) == 1  # and no more, once it has kept all
+
+
+def test_the_logs_of_a_folder_that_was_not_there_are_files_of_their_own_that_others_cannot_read(tmp_path):
+    logs = [Log.begin(tmp_path / "new" / "folder") for _ in range(2)]
+    for log in logs:
+        log.close()
+
+    files = list((tmp_path / "new" / "folder").glob(LOG_NAMES))
+    assert sorted(files) == sorted(log.path for log in logs)
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+
+
+def test_a_log_that_somebody_has_removed_is_closed_all_the_same(path):
+    log = Log.create(path)
+    log.needed = False
+    path.unlink()
+
+    log.close()
 
 
 @pytest.mark.parametrize("needed", [True, False])
