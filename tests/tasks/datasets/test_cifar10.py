@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.datasets.cifar10 import Cifar10, locate, obtain
-from tasks.datasets.cifar10_layouts import CLASSES, RECORD, parse_binary
+from tasks.datasets.cifar10_layouts import CLASSES, RECORD, parse_binary, read_python
+from tasks.datasets.dataset import held_out
 from tasks.errors import DataError
 from tests.tasks.datasets.processes import at_once
 
@@ -53,6 +55,11 @@ def test_every_form_gives_the_same_dataset(binary_folder, python_folder, archive
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (49_000, 1000, 10_000)
     np.testing.assert_array_equal(dataset.test.images, made_up_records[:, 1:])
     np.testing.assert_array_equal(dataset.test.labels, made_up_records[:, 0])
+    held, labels = held_out(50_000, 1000), np.tile(made_up_records[:, 0], 5)
+    for split, taken in ((dataset.train, ~held), (dataset.validation, held)):
+        # In the order of the files, without those of the other split; a made-up image follows from its label.
+        np.testing.assert_array_equal(split.labels, labels[taken])
+        np.testing.assert_array_equal(split.images, made_up_records[split.labels, 1:])
     assert dataset.classes == CLASSES
     assert dataset.image_shape == (3, 32, 32)
 
@@ -109,6 +116,14 @@ def test_the_classes_of_the_python_version_are_checked(python_folder, tmp_path):
 
     with pytest.raises(DataError, match=r"batches\.meta: the classes must be airplane, .*, got aeroplan, automobile"):
         Cifar10(root=str(tmp_path)).load()
+
+
+@pytest.mark.parametrize("meta", [{}, {b"label_names": b"airplane"}, {b"label_names": [1, 2]}])
+def test_a_file_of_classes_that_names_none_is_refused_by_name(meta, tmp_path):
+    (tmp_path / "batches.meta").write_bytes(pickle.dumps(meta, protocol=2))
+
+    with pytest.raises(DataError, match=r"batches\.meta: the classes must be airplane, "):
+        read_python(tmp_path, 0)
 
 
 @pytest.fixture

@@ -101,6 +101,13 @@ def test_an_array_without_its_state_is_refused():
         parse_python(content, FILE, records=3)
 
 
+def test_an_array_with_less_content_than_its_shape_is_refused():
+    short = PUBLISHED.replace(b"T\x00\x24\x00\x00" + IMAGES.tobytes(), b"T\xff\x23\x00\x00" + IMAGES.tobytes()[:-1])
+
+    with pytest.raises(DataError, match=r"data must be a uint8 array \(3, 3072\), got 9215 bytes"):
+        parse_python(short, FILE, records=3)
+
+
 @pytest.mark.parametrize(("dtype", "content"), [("u1", []), ("u1", "text"), (None, b"bytes")])
 def test_the_state_of_an_array_must_be_bytes_of_uint8(dtype, content):
     kind = ADMITTED["numpy", "dtype"](dtype) if dtype else dtype
@@ -123,6 +130,7 @@ def test_an_array_is_never_numpys_own():
         ({b"data": IMAGES, b"labels": [1, -2, 0]}, r"a label must be 0 to 9, got -2"),
         ({b"labels": [1, 2, 3]}, r"data must be a uint8 array \(3, 3072\), got NoneType"),
         ({b"data": IMAGES[:2], b"labels": [1, 2, 3]}, r"data must be a uint8 array \(3, 3072\), got 6144 bytes"),
+        ({b"data": IMAGES.T.copy(), b"labels": [1, 2, 3]}, r"data must be a uint8 array \(3, 3072\), got 9216 bytes"),
     ],
 )
 def test_a_batch_that_is_not_what_it_must_be_is_refused(batch, message):
