@@ -6,6 +6,7 @@ import pytest
 
 from tasks.datasets.dataset import Split, make_dataset
 from tasks.events import Checkpoint, Curve, Result
+from tasks.fused.descent import squared_norm
 from tasks.fused.problem import Problem
 from tasks.losses import LOSSES
 from tasks.models import Linear, Mlp
@@ -135,6 +136,12 @@ def test_a_gradient_whose_squares_overflow_is_measured_and_clipped_like_any_othe
     # then the norm is told as it is, and a clipped trial does not stand still
     assert ((norms > 1e20) & (norms < 1e24)).all()
     assert clip is None or losses[-1] < 0.99 * losses[0]
+
+
+def test_of_rows_whose_squares_overflow_beside_others_each_has_its_norm():
+    rows = np.array([[3e25, 4e25], [3.0, 4.0]], np.float32)
+    with np.errstate(over="ignore"):
+        np.testing.assert_allclose(squared_norm(rows), [2.5e51, 25.0], rtol=1e-6)
 
 
 def test_a_gradient_that_exceeds_its_clip_by_more_than_single_precision_holds_is_no_number():

@@ -73,6 +73,19 @@ def test_threads_that_share_the_blocks_of_a_step_take_those_that_they_compute_at
     whole = bytes_of_group(group[0], dataset, count=40, seeds=1, blocks=HOST_BLOCKS, threads=3)
     assert peak(group, dataset, threads=3) < 1.05 * whole
     assert said(group[0], dataset, threads=3) > 2 * said(group[0], dataset)
+    alone, shared = (
+        widest_group(group, dataset, available=2**28, blocks=HOST_BLOCKS, threads=threads) for threads in (1, 3)
+    )
+    assert shared < alone / 2
+
+
+def test_an_evaluation_of_more_examples_than_a_step_has_counts():
+    # given steps of 8 examples, and 3000 to be tested on
+    dataset = DATASETS["synthetic"](examples=500, features=20, test_examples=3000, validation=0).load()
+    group = trials(20, "gradient", model=Mlp(hidden=(100,)), batch_size=8, steps=4)
+    peak(group[:1], dataset)
+    bytes_said = bytes_of_group(group[0], dataset, count=20, seeds=1, blocks=HOST_BLOCKS)
+    assert 0.3 * bytes_said < peak(group, dataset) < 1.05 * bytes_said
 
 
 @pytest.mark.parametrize("strategy", STEADY)
