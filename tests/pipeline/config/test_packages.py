@@ -270,6 +270,35 @@ def test_commands_know_a_package_and_its_presets(tmp_path, site):
     assert "gradient temperature=6" in swept[2]
 
 
+TASKS = """
+from dataclasses import dataclass
+from typing import ClassVar
+from tasks.single import Single
+from tasks.studies.train import Train
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alone(Single):
+    needs_data: ClassVar[bool] = False
+
+    def train(self, trial, data, report):
+        pass
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Again(Train):
+    pass
+"""
+
+
+def test_a_task_of_a_package_chooses_no_data_only_where_it_needs_none(tmp_path, site):
+    site(code=TASKS, rows="[descent_sweeps.tasks]\nalone = warm_losses:Alone\nagain = warm_losses:Again\n")
+    asked = ["--cfg", "job", "--package", "dataset.name"]
+
+    alone, again = session(tmp_path, ["task=alone", *asked], ["task=again", *asked])
+
+    assert (alone[0], again[0]) == (0, 0), (alone[1], again[1])
+    assert [end[2].split()[-1] for end in (alone, again)] == ["none", "digits"]
+
+
 SHARES = """
 from collections.abc import Mapping
 from dataclasses import dataclass, field
