@@ -199,6 +199,8 @@ def test_a_package_that_a_sampler_needs_is_named(monkeypatch):
 def test_a_past_of_another_space_is_refused():
     with pytest.raises(ConfigError, match="x must span what the record holds of this search, 7"):
         made(past=[["x=7", "n=1", "c=a"]]).ask()
+    with pytest.raises(ConfigError, match="x must span what the record holds of this search, None"):
+        made(past=[["n=1", "c=a"]]).ask()
     with pytest.raises(StudyError, match="must go on from the proposals in the record, number 0"):
         made("random", past=[["x=7", "n=1", "c=a"]]).ask()
     search = made("random")

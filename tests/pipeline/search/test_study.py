@@ -112,6 +112,16 @@ def test_what_a_killed_process_was_running_has_failed_in_its_study_once_it_is_re
     assert states == ["COMPLETE", *["RUNNING"] * (recorded - 1), *lost, "RUNNING", "RUNNING"]
 
 
+def test_of_searches_alike_the_one_of_the_same_command_is_resumed_whatever_the_order_of_its_values(storage):
+    for fixed in ("y=0", "z=0"), ("y=1", "z=0"), ("y=2", "z=0"):
+        made(space=(*SPACE[:3], *fixed), storage=storage).ask()
+
+    search = made(space=("sweep.resume=true", *SPACE[:3], "z=0", "y=1"), storage=storage, resume=True)
+    search.ask()
+
+    assert [trial.number for trial in search._trials] == [1]
+
+
 def test_a_search_that_is_resumed_before_it_has_begun_begins(storage):
     assert made(storage=storage, resume=True).ask() == made().ask()
 
