@@ -29,8 +29,8 @@ MIN_BATCHES = 4
 class Budget:
     """How many points a search proposes in all, how many are open at most, and how small a batch may be.
 
-    ``workers`` is how many groups are computed at once, as far as is known before the engine starts. Once more than
-    ``max_failure_rate`` of the trials have failed, nothing more is proposed.
+    ``workers`` is how many groups are computed at once, as far as is known before the engine starts. While more than
+    ``max_failure_rate`` of the trials that have ended have failed, nothing is proposed.
     """
 
     n_trials: int = 20

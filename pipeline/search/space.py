@@ -131,7 +131,7 @@ def _distribution(override: Override) -> Any:
     try:
         if override.is_interval_sweep():
             return _interval(sweep)
-        if override.is_range_sweep() and not sweep.shuffle:
+        if override.is_range_sweep() and not sweep.shuffle and not getattr(sweep, "transformers", None):
             return _range(sweep)
         return load().distributions.CategoricalDistribution(_choices(override))
     except (ValueError, OverflowError) as error:

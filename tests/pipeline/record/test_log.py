@@ -63,9 +63,8 @@ def entries(trial, layout):
     """Return an entry of every kind."""
     one, other = trial("a = 1 | ü/.."), trial("b", learning_rate=0.5)
     odd = block(0, 4, **{"train/loss": lambda s: [1 / 3, float("inf"), -0.0, float("nan")]})
-    progress = Progress(
-        checkpoint=Checkpoint(step=3, trials=np.arange(2), arrays={"weights": np.eye(2), "strided": np.arange(9)[::2]}), curves=(odd,)
-    )
+    arrays = {"weights": np.eye(2), "strided": np.arange(9)[::2]}
+    progress = Progress(checkpoint=Checkpoint(step=3, trials=np.arange(2), arrays=arrays), curves=(odd,))
     result = done(step=3, **{"val/accuracy": 0.5})
     provenance = Provenance(tags={"key": "k", "note": "line\nline"}, attachments={"notes.txt": "+1"})
     return [
