@@ -306,6 +306,7 @@ def _whole(step: Any) -> int:
 
 def _number(name: object, value: Any) -> float:
     try:
-        return float(value)
-    except (TypeError, ValueError):
+        # PyTorch warns of `float` of a tensor that has a gradient, and raises RuntimeError for several numbers.
+        return float(value.item() if hasattr(value, "item") else value)
+    except (TypeError, ValueError, RuntimeError):
         raise ConfigError(f"metric {name!r} must be a number, got {value!r}") from None

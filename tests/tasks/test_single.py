@@ -233,6 +233,31 @@ def test_a_step_may_be_a_number_of_any_library():
     assert type(run(trial(Numpy()), until=10)[-1].checkpoint.step) is int
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_metric_may_be_a_number_of_any_library():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    loss = torch.tensor([2.0], requires_grad=True).sum()
+
+    @dataclass(frozen=True, kw_only=True)
+    class Measured(Fit):
+        def train(self, trial, data, report):
+            report(5, {"loss": loss, "one": np.float32(1), "array": np.array([3.0])})
+            return {"end": loss, "whole": np.int64(4)}
+
+    curve, result = run(trial(Measured()))
+
+    assert {name: values.tolist() for name, values in curve.metrics.items()} == {"loss": [2], "one": [1], "array": [3]}
+    assert result.metrics == {"end": 2, "whole": 4}
+
+    @dataclass(frozen=True, kw_only=True)
+    class Several(Fit):
+        def train(self, trial, data, report):
+            report(5, {"loss": torch.ones(2)})
+
+    with pytest.raises(ConfigError, match=r"metric 'loss' must be a number, got tensor\(\[1., 1.\]\)"):
+        run(trial(Several()))
+
+
 @pytest.mark.parametrize(
     ("calls", "message"),
     [
