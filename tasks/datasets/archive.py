@@ -52,6 +52,8 @@ def _write_members(archive: Path, fresh: Path, members: Mapping[str, range]) -> 
 
 
 def _read_members(archive: Path, wanted: Mapping[str, range]) -> Iterator[tuple[str, bytes]]:
+    if not archive.is_file():  # a named pipe would be waited for without end
+        raise DataError(f"{archive} must be a file, and is none")
     try:
         with tarfile.open(archive, "r:*") as tar:
             for member in tar:

@@ -99,6 +99,7 @@ def make_dataset(
     Where ``validation`` is a split of the data set's own, no training example is held out.
 
     The arrays of the result are contiguous and read-only: one copy serves every trial of a node.
+    Names are texts: of a folder's name that is none, bytes that are not UTF-8 are escaped.
     The validation examples are drawn without replacement by a fixed seed, so they are the same for
     every trial of every sweep on this data set.
 
@@ -109,6 +110,8 @@ def make_dataset(
     ConfigError
         If ``validation`` leaves no training example.
     """
+    name, *escaped = (text.encode(errors="backslashreplace").decode() for text in (name, *classes))
+    classes = tuple(escaped)
     own = {"validation": validation} if isinstance(validation, Split) else {}
     for part, split in {"train": train, "test": test, **own}.items():
         _check(f"{name} {part}", split, len(classes), int(np.prod(image_shape)))

@@ -105,8 +105,11 @@ def _decode(file: Path) -> np.ndarray:
     """Return the picture, uint8 ``(H, W)`` if it is grey, else ``(3, H, W)``."""
     from PIL import Image  # noqa: PLC0415 - only this row needs Pillow
 
+    if not file.is_file():  # a named pipe would be waited for without end
+        raise DataError(f"{file} must be a file, and is none")
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a palette with transparency, once an image
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             # Two formats, instead of the forty that Pillow would try.
             with Image.open(file, formats=("PNG", "JPEG")) as image:

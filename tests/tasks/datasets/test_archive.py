@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import tarfile
 
 import pytest
@@ -121,3 +122,11 @@ def test_a_folder_that_is_there_is_left_as_it_is(write, tmp_path):
     unpack(write(A, NOTES), tmp_path / "set", MEMBERS)
 
     assert list((tmp_path / "set").iterdir()) == []
+
+
+def test_what_is_no_file_is_named_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "set.tar.gz")
+
+    with pytest.raises(DataError, match=r"set\.tar\.gz must be a file, and is none"):
+        unpack(tmp_path / "set.tar.gz", tmp_path / "set", MEMBERS)
+    assert not (tmp_path / "set").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 
@@ -111,6 +112,30 @@ def test_a_damaged_file_is_named(root, damage):
 
     with pytest.raises(DataError, match=r"dog/1\.png must be a whole PNG or JPEG image"):
         Images(root=str(root)).load()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("nowhere")])
+def test_what_is_no_file_is_named_and_not_waited_for(root, make):
+    make(root / "test" / "dog" / "1.png")
+
+    with pytest.raises(DataError, match=r"dog/1\.png must be a file, and is none"):
+        Images(root=str(root)).load()
+
+
+def test_a_palette_with_transparency_is_read_without_a_warning_an_image(root, recwarn):
+    for file in root.glob("*/*/*.png"):
+        with Image.open(file) as image:
+            image.convert("P").save(file, transparency=bytes([0, 128]))
+
+    assert Images(root=str(root)).load().image_shape == (3, 2, 3)
+    assert not recwarn.list
+
+
+def test_a_class_whose_folder_has_a_name_of_another_encoding_is_a_text(root):
+    for part in ("train", "test"):
+        (root / part / "cat").rename(root / part / os.fsdecode(b"caf\xe9"))
+
+    assert Images(root=str(root)).load().classes == ("caf\\udce9", "dog")
 
 
 def test_train_and_test_must_have_the_same_classes(root):
