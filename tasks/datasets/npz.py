@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -74,18 +75,22 @@ def _read(file: Path) -> tuple[Mapping[str, np.ndarray], Naming]:
     if not file.is_file():
         raise DataError(f"dataset.root must be an .npz file, got {str(file)!r}, and there is no such file")
     try:
-        loaded = np.load(file, allow_pickle=False)
-        if not isinstance(loaded, np.lib.npyio.NpzFile):
-            raise TypeError("it holds a single array (.npy)")  # noqa: TRY301  # reported like any other fault of the file
-        with loaded as archive:
+        with file.open("rb") as stream:
+            if not zipfile.is_zipfile(stream):  # NumPy would read it as a single array, or advise to unpickle it
+                raise TypeError("it is no ZIP archive, as numpy.savez writes it")  # noqa: TRY301  # reported like any other fault of the file
+            stream.seek(0)
+            archive = np.load(stream, allow_pickle=False)
             naming = _naming(file, archive.files)
             names = {name for part in ("train", "test", "val") for name in _names(naming, part)} | {CLASSES}
-            arrays = {name: _channels_first(archive[name], naming) for name in archive.files if name in names}
+            found = {name: archive[name] for name in archive.files if name in names}
     except DataError:
         raise
     except Exception as error:  # damage surfaces as any of a dozen types from zipfile, zlib and NumPy
         raise DataError(f"{file} must be a .npz file of plain arrays: {error or type(error).__name__}") from error
-    return arrays, naming
+    for name, array in found.items():
+        if not isinstance(array, np.ndarray):  # NumPy returns a member of another kind as bytes
+            raise DataError(f"{file}: {name} must be an array, as numpy.savez writes it, and is none")
+    return {name: _channels_first(array, naming) for name, array in found.items()}, naming
 
 
 def _channels_first(array: np.ndarray, naming: Naming) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import os
+import zipfile
 
 import numpy as np
 import pytest
@@ -149,7 +150,16 @@ def test_a_file_that_is_missing_or_not_given(tmp_path):
 def test_a_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / "set.npz").write_text("train_images")
 
-    with pytest.raises(DataError, match=r"set\.npz must be a \.npz file of plain arrays"):
+    with pytest.raises(DataError, match=r"set\.npz must be a \.npz file of plain arrays: it is no ZIP archive"):
+        Npz(root=str(tmp_path / "set.npz")).load()
+
+
+def test_a_member_that_is_no_array_is_named(save, tmp_path):
+    save(arrays())
+    with zipfile.ZipFile(tmp_path / "set.npz", "a") as archive:
+        archive.writestr("classes.npy", "a, b")
+
+    with pytest.raises(DataError, match=r"set\.npz: classes must be an array, as numpy\.savez writes it, and is none"):
         Npz(root=str(tmp_path / "set.npz")).load()
 
 
