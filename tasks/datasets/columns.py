@@ -147,6 +147,17 @@ def _reads_like_number(value: Any) -> bool:
     return True
 
 
+def class_text(value: Any) -> str | None:
+    """Return a class as a text, None for what is none: a number that is not whole, or no value at all.
+
+    >>> class_text("wet"), class_text(2.0), class_text(0.5), class_text(None)
+    ('wet', '2', None, None)
+    """
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else None
+    return str(value) if isinstance(value, bool | int | str) and value != "" else None
+
+
 def numbered(texts: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
     """Return the class names, numbers in numerical order, and each example's label, int64.
 

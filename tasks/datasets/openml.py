@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tasks.datasets.columns import numbered
+from tasks.datasets.columns import class_text, first_text, numbered
 from tasks.datasets.dataset import Dataset, Split, check_scaling, make_dataset
 from tasks.datasets.source import ProgressCallback
 from tasks.errors import DataError, require
+
+_QUOTED = re.compile("^'(.*)'$")
+"""A class with ARFF's quotes, which pandas leaves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +100,7 @@ def _pixels(title: str, values: Any) -> np.ndarray:
     if dense.ndim != 2 or not dense.size:
         raise DataError(f"{title}: the features must be a table of pixels (N, D), got {dense.shape}")
     if dense.dtype.kind not in "iuf":
-        raise DataError(f"{title}: every pixel must be a whole number from 0 to 255, got {dense.flat[0]!r}")
+        raise DataError(f"{title}: every pixel must be a whole number from 0 to 255, got {first_text(dense.flat)[1]!r}")
     with np.errstate(invalid="ignore"):  # a NaN has no uint8 value: it differs from any, and is refused below
         images = dense.astype(np.uint8)
     if not np.array_equal(images, dense):
@@ -107,8 +111,8 @@ def _pixels(title: str, values: Any) -> np.ndarray:
 
 def _classes(title: str, values: Any) -> tuple[tuple[str, ...], np.ndarray]:
     """Return the class names, numbers in numerical order, and each example's label."""
-    names = np.asarray(values)
-    if names.ndim != 1 or not all(isinstance(name, str | int) for name in names.tolist()):
-        raise DataError(f"{title}: the target must be one class an example, got {names.dtype} {names.shape}")
-    names = np.array([str(name).strip("'") for name in names.tolist()])  # ARFF's quotes, which pandas leaves
-    return numbered(names)
+    found = np.asarray(values)
+    names = list(map(class_text, found.tolist())) if found.ndim == 1 else [None]
+    if None in names:
+        raise DataError(f"{title}: the target must be one class an example, got {found.dtype} {found.shape}")
+    return numbered(np.array([_QUOTED.sub(r"\1", str(name)) for name in names]))

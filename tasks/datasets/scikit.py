@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.datasets.columns import check_options, first_text, listed, tabular
+from tasks.datasets.columns import check_options, class_text, first_text, listed, tabular
 from tasks.datasets.dataset import Dataset
 from tasks.datasets.source import ProgressCallback
 from tasks.errors import ConfigError, DataError, require
@@ -95,7 +95,8 @@ def _numbers(title: str, name: str, values: Any) -> np.ndarray:
 def _texts(title: str, target: Any) -> np.ndarray:
     """Return the target of an OpenML set as texts ``(N,)``."""
     values = [] if target is None or getattr(target, "ndim", 1) != 1 else target.tolist()
-    if not values or not all(isinstance(value, str | int) for value in values):
-        found = "none" if target is None else next((v for v in values if not isinstance(v, str | int)), target.shape)
+    texts = list(map(class_text, values))
+    if not texts or None in texts:
+        found = "none" if target is None else values[texts.index(None)] if texts else target.shape
         raise DataError(f"{title}: the target must be one class an example, got {found!r}")
-    return np.array([str(value) for value in values])
+    return np.array(texts)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.datasets.columns import check_options, first_text, listed, tabular
+from tasks.datasets.columns import check_options, class_text, first_text, listed, tabular
 from tasks.datasets.dataset import Dataset
 from tasks.datasets.source import ProgressCallback, expanded
 from tasks.errors import ConfigError, DataError
@@ -136,9 +136,10 @@ def _numbers(file: Path, name: str, column: Any) -> np.ndarray:
 def _texts(file: Path, name: str, column: Any) -> np.ndarray:
     """Return a column of classes as texts ``(N,)``."""
     values = column.to_pylist()
-    for row, value in enumerate(values):
-        if isinstance(value, bool | int | str) and value != "":
-            continue
-        if not (isinstance(value, float) and value.is_integer()):
-            raise DataError(f"{file}: dataset.label {name!r} must hold one class a row, got {value!r} in row {row + 1}")
-    return np.array([str(int(value)) if isinstance(value, float) else str(value) for value in values])
+    texts = list(map(class_text, values))
+    if None in texts:
+        row = texts.index(None)
+        raise DataError(
+            f"{file}: dataset.label {name!r} must hold one class a row, got {values[row]!r} in row {row + 1}"
+        )
+    return np.array(texts)

@@ -73,17 +73,18 @@ def openml(server, monkeypatch):
     monkeypatch.setattr(f"{edge}._DATA_QUALITIES", api + "/qualities/{}")
     server.missing = 412  # what openml.org answers where nothing is found
 
-    def publish(name, pixels, labels):
-        kinds = sorted(set(labels))
+    def publish(name, pixels, labels, kind=None):
+        kind = kind or "{" + ",".join(sorted(set(labels))) + "}"
         lines = [f"@RELATION {name}", *(f"@ATTRIBUTE p{i} NUMERIC" for i in range(len(pixels[0])))]
-        lines += ["@ATTRIBUTE class {" + ",".join(kinds) + "}", "@DATA"]
+        lines += [f"@ATTRIBUTE class {kind}", "@DATA"]
         lines += [",".join([*map(str, row), label]) for row, label in zip(pixels, labels, strict=True)]
         arff = ("\n".join(lines) + "\n").encode()
         features = [
             {"index": str(i), "name": f"p{i}", "data_type": "numeric", "is_target": "false"}
             for i in range(len(pixels[0]))
         ]
-        features.append({"index": str(len(features)), "name": "class", "data_type": "nominal", "is_target": "true"})
+        data_type = "nominal" if kind.startswith("{") else "numeric"
+        features.append({"index": str(len(features)), "name": "class", "data_type": data_type, "is_target": "true"})
         for feature in features:
             feature |= {"is_ignore": "false", "is_row_identifier": "false", "number_of_missing_values": "0"}
         about = {"id": "1", "name": name, "version": "1", "status": "active", "format": "ARFF", "description": ""}

@@ -63,6 +63,21 @@ def test_classes_that_are_words_are_sorted(openml, tmp_path, monkeypatch, pandas
     assert row(tmp_path).load().classes == ("bag", "rain coat", "shoe")
 
 
+def test_only_quotes_around_a_class_are_no_part_of_it(openml, tmp_path):
+    openml("Small", PIXELS, ["1'", "1", "'2'"] * 8)
+
+    assert row(tmp_path).load().classes == ("1", "1'", "2")
+
+
+@pytest.mark.parametrize("pandas", [True, False])
+def test_classes_that_are_whole_numbers_are_alike_with_either_parser(openml, tmp_path, monkeypatch, pandas):
+    openml("Small", PIXELS, LABELS, kind="NUMERIC")
+    if not pandas:
+        monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+
+    assert row(tmp_path).load().classes == ("1", "2", "10")
+
+
 @pytest.mark.parametrize("label", ["?", "0.5"])
 def test_a_target_that_is_no_class_is_refused(openml, tmp_path, label):
     openml("Small", PIXELS, [label, *LABELS[1:]])
@@ -76,6 +91,13 @@ def test_pixels_that_are_no_bytes_are_refused(openml, tmp_path, wrong):
     openml("Small", [[*PIXELS[0][:3], wrong], *PIXELS[1:]], LABELS)
 
     with pytest.raises(DataError, match=r"openml\.org Small version 1: every pixel must be a whole number .*, got "):
+        row(tmp_path).load()
+
+
+def test_a_pixel_that_is_a_text_is_the_one_that_is_named(openml, tmp_path):
+    openml("Small", [*PIXELS[:3], [*PIXELS[3][:2], "black", 0], *PIXELS[4:]], LABELS)
+
+    with pytest.raises(DataError, match=r"every pixel must be a whole number from 0 to 255, got 'black'"):
         row(tmp_path).load()
 
 

@@ -42,6 +42,16 @@ def test_a_set_of_openml_with_numbers_of_any_kind(openml, tmp_path):
     assert sorted(together.tolist()) == [[n / 4, -n] for n in range(20)]
 
 
+def test_classes_of_openml_that_are_whole_numbers_are_texts(openml, tmp_path):
+    openml("Small", [[n / 4, -n] for n in range(20)], [str(n % 2) for n in range(20)], kind="NUMERIC")
+
+    row = {"data_name": "Small", "version": 1, "root": str(tmp_path)}
+    assert Scikit(**row).load().classes == ("0", "1")
+    openml("Half", [[n / 4, -n] for n in range(20)], ["0.5", *["1"] * 19], kind="NUMERIC")
+    with pytest.raises(DataError, match=r"the target must be one class an example, got 0\.5"):
+        Scikit(**row | {"data_name": "Half", "root": str(tmp_path / "other")}).load()
+
+
 def test_missing_values_of_openml_are_refused_by_name(openml, tmp_path):
     openml("Small", [[n / 4, "?" if n == 3 else n] for n in range(20)], [["wet", "dry"][n % 2] for n in range(20)])
 
