@@ -39,9 +39,14 @@ def is_expected(error: BaseException) -> bool:
     """Return whether the user caused the error: by its type, or because Hydra raised it for an override."""
     if isinstance(error, EXPECTED):
         return True
+    return isinstance(error, Exception) and _raised_in(error) in {"hydra", "omegaconf", "antlr4"}
+
+
+def _raised_in(error: BaseException) -> str:
+    """Return the package that raised an error, or called what did in the standard library; empty for none."""
     modules = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__))
-    outside = [package for module in modules if (package := module.partition(".")[0]) not in sys.stdlib_module_names]
-    return isinstance(error, Exception) and outside[-1:] in (["hydra"], ["omegaconf"], ["antlr4"])
+    packages = [package for module in modules if (package := module.partition(".")[0]) not in sys.stdlib_module_names]
+    return packages[-1] if packages else ""
 
 
 def message_of(error: BaseException) -> str:
@@ -51,6 +56,8 @@ def message_of(error: BaseException) -> str:
     """
     if isinstance(error, TrialsFailedError):
         return redact(str(error))
+    if isinstance(error, OSError) and (of_folder := _output_folder_text(error)):
+        return redact(of_folder)
     text = redact(" ".join(_text_of(error).split()))
     overrides = [redact(override) for override in sys.argv[1:] if not override.startswith("-")]
     named = [override.partition("=")[0].lstrip("+~").strip() for override in overrides]
@@ -79,6 +86,15 @@ def _text_of(error: BaseException) -> str:
     if isinstance(error, SweepError | YAMLError):  # PyYAML's has several lines: what is wrong, in which file and where
         return str(error)
     return _text_of_others(error)
+
+
+def _output_folder_text(error: OSError) -> str:
+    """Return the message of an output folder that Hydra itself cannot write, an empty text for any other error."""
+    frames = (frame.f_locals for frame, _ in traceback.walk_tb(error.__traceback__))
+    job = next((names for names in frames if {"job_dir_key", "output_dir"} <= {*names}), None)  # Hydra's run_job
+    if job is None or _raised_in(error) != "hydra":
+        return ""
+    return f"{job['job_dir_key']} must be a folder that can be written, got {job['output_dir']}: {error}"
 
 
 def _text_of_others(error: BaseException) -> str:
