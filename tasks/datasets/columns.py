@@ -73,6 +73,11 @@ def _amount(value: float, total: int) -> int:
     return int(value) if value >= 1 else round(value * total)
 
 
+def _given(value: float, amount: int) -> str:
+    """Return an amount as it was given, with the rows that a fraction comes to."""
+    return str(amount) if value >= 1 else f"{value:g}, which is {amount} of them"
+
+
 def tabular(
     *, title: str, name: str, columns: Mapping[str, np.ndarray], labels: np.ndarray, parts: Any = None, options: Options
 ) -> Dataset:
@@ -105,7 +110,11 @@ def tabular(
     train, validation, test = split["train"], split.get("val"), split["test"]
     if validation is None:
         asked = VALIDATION if options.validation is None else options.validation
-        train, validation = hold_out(train, _amount(asked, len(train)))
+        held = _amount(asked, len(train))
+        if held >= len(train):
+            rule = f"dataset.validation must be at least 0 and below the {len(train)} training examples"
+            raise ConfigError(f"{rule}, got {_given(asked, held)}")
+        train, validation = hold_out(train, held)
     elif options.validation:
         raise ConfigError(f"dataset.validation must be null for data that have their own, got {options.validation}")
     if options.missing in {"mean", "median"}:
@@ -178,7 +187,8 @@ def _rows(title: str, parts: Any, kept: np.ndarray, options: Options) -> dict[st
         count = len(kept)
         test = _amount(options.test, count)
         if not 0 < test < count:
-            raise DataError(f"{title}: dataset.test must leave rows for training and test of {count}, got {test}")
+            rule = f"dataset.test must leave rows for training and test of {count}"
+            raise DataError(f"{title}: {rule}, got {_given(options.test, test)}")
         order = np.random.default_rng(options.split_seed).permutation(count)
         return {"train": np.sort(order[test:]), "test": np.sort(order[:test])}
     found = [SPLIT_NAMES.get(str(part).strip().lower(), "") for part in parts.tolist()]
