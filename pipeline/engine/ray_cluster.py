@@ -7,6 +7,7 @@ import inspect
 import json
 import logging
 import os
+import re
 import socket
 import sys
 import warnings
@@ -114,6 +115,8 @@ def _address(given: str | None) -> str:
             "machine in its network, or ray://HOST:PORT of its client server from any other, or submit the command as "
             "a job, ray job submit -- python -m pipeline ..."
         )
+    if scheme == CLIENT and not re.fullmatch(r".+:\d+", place):  # Ray would try for half a minute
+        raise ConnectionError("give ray://HOST:PORT, with the port of the client server, by default 10001")
     if given != LOCAL and not _answers(place):
         raise ConnectionError("nothing answers there")
     return given

@@ -132,6 +132,12 @@ def test_an_address_where_nothing_answers_is_named_at_once(closed, scheme):
     assert time.monotonic() - began < 10
 
 
+@pytest.mark.parametrize("address", ["ray://", "ray://127.0.0.1", "ray://:10001", "ray://head:client"])
+def test_a_client_server_without_its_host_or_port_is_refused_at_once(address):
+    with pytest.raises(EngineError, match=f"got '{address}': give ray://HOST:PORT, with the port of the client"):
+        join_or_start(Cluster(address=address), cpus=1)
+
+
 def test_the_address_of_the_dashboard_is_refused_with_what_to_do(note, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "http://head:8265")
 
