@@ -10,7 +10,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.errors import ConfigError, SweepError, unknown_choice
+from tasks.errors import ConfigError, SweepError, require, unknown_choice
 
 
 def parse_row(table: Mapping[str, type], parameter: str, config: Mapping[str, Any]) -> Any:
@@ -109,10 +109,16 @@ def convert(value: Any, kind: Any, parameter: str) -> Any:
         raise ConfigError(f"{parameter} must be {_NAMES[kind]}, got {value!r}")
     if kind is float and isinstance(value, int | float | str):
         return _number(value, parameter)
+    require(is_text(value), parameter, "must be text in UTF-8", value)
     whole = kind is int and isinstance(value, float) and value.is_integer()
     if whole or isinstance(value, kind) or (kind is str and isinstance(value, int | float)):
         return kind(value)
     raise ConfigError(f"{parameter} must be {_NAMES[kind]}, got {value!r}")
+
+
+def is_text(value: object) -> bool:
+    """Return whether no string holds bytes that are not UTF-8, as a path or a variable may: they cannot be recorded."""
+    return not isinstance(value, str) or value == value.encode(errors="replace").decode()
 
 
 _NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}

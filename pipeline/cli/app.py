@@ -32,6 +32,8 @@ from pipeline.hydra.sweeper import defer_conditional_keys
 from pipeline.plan.plan import Point
 from pipeline.signals import StopSignals
 from pipeline.sweep import run
+from tasks.errors import require
+from tasks.rows import is_text
 from tasks.single import is_any_running
 
 ALLOCATIONS = 20_000
@@ -50,6 +52,8 @@ def main() -> None:
     register()
     full_error = os.environ.get("HYDRA_FULL_ERROR")
     try:
+        for text in (os.getcwd(), *sys.argv[1:]):  # noqa: PTH109  # the folder's name is part of the record's address
+            require(is_text(text), "the working folder and the arguments", "must be text in UTF-8", text)
         sys.argv[1:] = hydra_arguments(sys.argv[1:])
         # With this variable Hydra raises errors, instead of printing them in its own way.
         with env_override({"HYDRA_FULL_ERROR": "1"}), StopSignals(), SWEEPS:

@@ -1,5 +1,6 @@
 """The folder that a command is run in may hold anything: files of our packages' names, and of Python's own."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -107,3 +108,15 @@ def test_a_sweep_is_resumed_by_the_command_that_started_it(typed, printed, monke
     monkeypatch.setattr(sys, "argv", [typed, "-m", "seed=0,1"])
 
     assert resume_command() == f"{printed} -m seed=0,1 sweep.resume=true"
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_refused_before_anything_starts(tmp_path):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+
+    done = run(folder, *SCRIPT, "steps=1")
+
+    assert done.returncode == 2
+    assert "error: the working folder and the arguments must be text in UTF-8, got " in done.stderr
+    assert r"caf\udce9" in done.stderr
+    assert not [*folder.iterdir()]

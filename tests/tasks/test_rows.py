@@ -1,6 +1,7 @@
 import dataclasses
 import itertools
 import math
+import os
 import re
 from dataclasses import dataclass
 
@@ -134,3 +135,9 @@ def test_the_numbers_that_a_field_takes_end_where_its_rule_says(row):
             beside = next_to(end, above=is_least is not is_taken)
             assert bool(rule_against(row, name, end)) is not is_taken, (name, end)
             assert bool(rule_against(row, name, beside)) is is_taken, (name, beside)
+
+
+def test_a_text_with_bytes_that_are_not_utf_8_is_refused():
+    with pytest.raises(ConfigError, match=r"dataset\.root must be text in UTF-8, got 'caf\\udce9'"):
+        convert(os.fsdecode(b"caf\xe9"), str | None, "dataset.root")
+    assert convert("café", str, "dataset.root") == "café"
