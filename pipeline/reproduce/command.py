@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with StopSignals():
             return _reproduce(open_reader(options.tracking_uri), options.run_id, options.changes)
-    except SweepError as error:
+    except (SweepError, OSError, MemoryError) as error:  # the last two of reading the data
         print(f"error: {error}", file=sys.stderr)  # noqa: T201  # this is a command
         return 2
     except Interrupted as stop:

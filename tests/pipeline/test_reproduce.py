@@ -287,6 +287,13 @@ def test_a_run_that_is_not_there_or_never_ended_is_refused(store_uri, recorded, 
     assert "must have ended by itself" in capsys.readouterr().err
 
 
+def test_data_that_can_no_longer_be_read_are_one_error(store_uri, recorded, capsys, monkeypatch):
+    monkeypatch.setattr("pipeline.reproduce.rerun._load", lambda _: Path("/proc/1/task/none").read_bytes())
+
+    assert run(store_uri, recorded[1]) == 2
+    assert capsys.readouterr().err == "error: [Errno 2] No such file or directory: '/proc/1/task/none'\n"
+
+
 def test_a_trial_that_a_change_makes_a_duplicate_of_one_that_went_further_is_run_as_far(trial):
     def old(outcome, step):
         return SimpleNamespace(run_id="old", tags={"outcome": outcome.value, "outcome.step": str(step)})
