@@ -57,6 +57,7 @@ def backfill(path: Path, uri: str | None) -> Backfilled:
         If the log cannot be read, its sweep is still running or was resumed with another log, or the store does not
         answer. It may be called again.
     """
+    path = path.absolute()
     uri = absolute(uri or _address(path))
     with contextlib.closing(Log.open(path)) as log, http_variables(uri, WRITE_VARIABLES):
         entries = log.read()

@@ -295,13 +295,16 @@ def test_a_sweep_is_resumed_from_its_log_wherever_and_the_store_gets_what_it_lac
     assert backfill(log, None).entries == 0
 
 
-def test_a_store_that_lacks_the_sweep_gets_all_of_it(record, found, store_uri, server, experiment, tmp_path):
+def test_a_store_that_lacks_the_sweep_gets_all_of_it(
+    record, found, store_uri, server, experiment, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
     record(store_uri, experiment)
     (log,) = tmp_path.glob("record-*.log")
     undisturbed = found(experiment, store_uri)
 
     for store in (f"sqlite:///{tmp_path}/new/mlflow.db", f"http://127.0.0.1:{server}"):
-        done = backfill(log, store)
+        done = backfill(Path(log.name), store)
 
         assert done.lost == ()
         assert found(experiment, store) == undisturbed
