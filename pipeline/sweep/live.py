@@ -232,12 +232,13 @@ class LiveSweep:
         for trials in self._resumption.in_batches(plan.trials, repeats=self._config.sweep.repeats):
             self._scheduler.add(trials)
         for trial in plan.trials:
+            saved = self._saved.pop(trial.key, None)
             if trial.key in self._resumption.ended:
                 result = self._resumption.ended[trial.key]
                 self._tally.add_ended(trial.key, result)
                 self._scheduler.end(trial, result)
             else:
-                self._scheduler.schedule(trial, self._saved.get(trial.key))
+                self._scheduler.schedule(trial, saved)
         self._batch.assign(points, plan, self._tally.standings.values())
 
     def _follow(self) -> None:

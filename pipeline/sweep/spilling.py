@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import mmap
 import os
+import resource
 import tempfile
 from pathlib import Path
 
@@ -23,7 +24,8 @@ def spilled(progress: Progress, folder: Path) -> Progress:
     """Return ``progress`` with its arrays in the pages of a file in ``folder``, which the system may drop from memory.
 
     The arrays are read-only. The file ends with the process, or once nothing refers to them. Small arrays stay in
-    memory, and so do those that the disk has no room for.
+    memory, and so do those that the disk has no room for, or that would need more than half of the files that this
+    process may open.
     """
     arrays = {name: np.ascontiguousarray(array) for name, array in progress.checkpoint.arrays.items()}
     if sum(array.nbytes for array in arrays.values()) < SMALLEST:
@@ -31,10 +33,13 @@ def spilled(progress: Progress, folder: Path) -> Progress:
     offsets = {}
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
+            os.close(number := os.dup(file.fileno()))  # the lowest that is free, as pages that are mapped will take it
+            if 2 * number > resource.getrlimit(resource.RLIMIT_NOFILE)[0]:
+                return progress
             for name, array in arrays.items():
                 offsets[name] = file.seek(-file.tell() % _ALIGNMENT, os.SEEK_CUR)
                 file.write(array.data)
-            file.flush()
+            file.truncate()  # an empty array that is the last may begin beyond what was written
             pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError:
         return progress

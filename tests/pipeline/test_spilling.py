@@ -1,6 +1,8 @@
 """What trials wait with lies on the disk, and is the same to the bit."""
 
+import resource
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,6 +42,7 @@ def test_arrays_of_any_kind_are_the_same_on_the_disk_and_leave_the_memory(tmp_pa
         "none": np.zeros((1, 0)),
         "flags": np.array([[True, False]]),
         "names": np.array([["a", "bc"]]),
+        "nothing": np.zeros((1, 0), np.float32),
     }
     progress = progress_of(**arrays)
     before, _ = traced()
@@ -59,6 +62,20 @@ def test_arrays_of_any_kind_are_the_same_on_the_disk_and_leave_the_memory(tmp_pa
     del progress, arrays, joined, array
     after, _ = traced()
     assert after < before - 2.5 * MEGABYTE
+
+
+def test_half_of_the_files_that_a_process_may_open_are_left_to_others(tmp_path):
+    large = progress_of(weights=np.ones((1, SMALLEST), np.uint8))
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+    try:
+        found = [spilled(large, tmp_path) for _ in range(200)]
+        opened = len(list(Path("/proc/self/fd").iterdir()))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+    assert 64 < sum(one is not large for one in found) <= 130
+    assert opened < 150
 
 
 def test_small_arrays_and_those_that_the_disk_has_no_room_for_stay(tmp_path):
