@@ -279,9 +279,9 @@ def _checkpoint(step: int, keep: Keep | None) -> Checkpoint:
 
 def _restored(start: Checkpoint) -> dict[str, Any]:
     """Return what was kept, as the function's own: a checkpoint may be read-only, and is needed again after a fault."""
-    kept = {name: array[0].copy() for name, array in start.arrays.items()}
     return {
-        name.removeprefix(_BYTES): array.tobytes() if name.startswith(_BYTES) else array for name, array in kept.items()
+        name.removeprefix(_BYTES): array[0].tobytes() if name.startswith(_BYTES) else array[0].copy()
+        for name, array in start.arrays.items()
     }
 
 
