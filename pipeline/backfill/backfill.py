@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,14 @@ from pipeline.record.artifacts import read_tag
 from pipeline.record.log import DamagedError, Log
 from pipeline.record.protocol import Opened
 from pipeline.record.runs import Runs
-from pipeline.tracking.connection import WRITE_VARIABLES, answering, connect, http_variables, lacks_tables
+from pipeline.tracking.connection import (
+    WRITE_VARIABLES,
+    answering,
+    children,
+    connect,
+    http_variables,
+    lacks_tables,
+)
 from pipeline.tracking.relocation import LOG_TAG
 from pipeline.tracking.sqlite_store import open_store
 from pipeline.tracking.store import ENTRIES_TAG, RUN_TAG, Store
@@ -60,7 +68,7 @@ def backfill(path: Path, uri: str | None) -> Backfilled:
     path = path.absolute()
     uri = absolute(uri or _address(path))
     with contextlib.closing(Log.open(path)) as log, http_variables(uri, WRITE_VARIABLES):
-        entries = log.read()
+        entries = _entries(log, uri)
         began, opened = next(entries, (0, None))
         if not isinstance(opened, Opened):
             raise RecordError(f"the log must begin with how its record was opened, got {path}")
@@ -88,12 +96,25 @@ def backfill(path: Path, uri: str | None) -> Backfilled:
             names = runs.abandon(is_running, time.time_ns() // 1_000_000, "the log does not hold its end")
             lost += _write(store, runs, max(log.entries, stored))
             lost += [f"the run {store.with_ids(name)} is ended as KILLED, its end is lost" for name in names]
-        if parent is None:
-            older = sorted(name for name in runs.names if not name.startswith(runs.prefix))
-            lost += [f"the run {name} ended before this log began, which does not hold it" for name in older]
+        lost += [f"the run {run} ended before this log began, which does not hold it" for run in _missing(store, runs)]
         _retried(store, store.delete_duplicates)
         written = max(0, log.entries - stored)
         return Backfilled(entries=written, look=store.how_to_look(runs), lost=tuple(lost))
+
+
+def _entries(log: Log, uri: str) -> Iterator[tuple[int, Any]]:
+    """Yield the entries of a log as of a record in the store at ``uri``."""
+    for now, entry in log.read():
+        yield now, dataclasses.replace(entry, uri=redact(uri)) if isinstance(entry, Opened) else entry
+
+
+def _missing(store: Store, runs: Runs) -> list[str]:
+    """Return the runs that ended before the log began and are not in the store."""
+    older = sorted(name for name in runs.names if not name.startswith(runs.prefix))
+    if not older:
+        return []
+    found = _retried(store, lambda: list(children(store.client, store.experiment_id, store.ids[runs.opened.parent])))
+    return [name for name in older if name not in {run.info.run_id for run in found}]
 
 
 def _address(path: Path) -> str:
@@ -143,7 +164,7 @@ def _take_up(store: Store, runs: Runs, parent: Any, path: Path, began: int) -> i
         run_id = store.ids[runs.opened.parent] = parent.info.run_id
         return read_tag(run_id, {ENTRIES_TAG: "0", **parent.data.tags}, ENTRIES_TAG, int)
     if runs.parent is not None:
-        with answering(store.uri):
+        with answering(store.uri):  # not retried: a request without an answer may have created it
             store.begin(runs.parent, path, began)
     return 0
 

@@ -12,7 +12,7 @@ from tasks.errors import SweepError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write to its store what a log holds; return 0, 1 where something is lost, or 2 where it cannot be written now."""
+    """Write to a store what a log holds; return 0, 1 where something is lost, or 2 where it cannot be written now."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.backfill", description=__doc__)
     parser.add_argument("log", type=Path, metavar="LOG", help="record-*.log, in the folder of the sweep")
     parser.add_argument("--tracking-uri", metavar="URI", help="default: that of the sweep, if it held no password")

@@ -31,7 +31,8 @@ from pipeline.record import protocol
 LOG_NAMES = "record-*.log"
 """The pattern of the names of log files."""
 
-_MAGIC = b"descent-sweeps log 6\n"
+_KIND_OF_FILE = b"descent-sweeps log "
+_MAGIC = _KIND_OF_FILE + b"6\n"
 _LENGTH = struct.Struct(">Q")
 _CHECKSUM = hashlib.sha256().digest_size
 _HEAD = _LENGTH.size + _CHECKSUM
@@ -110,8 +111,10 @@ class Log:
             log.close()
             raise RecordError(f"the log must not be in use, its sweep is still running: {path}") from None
         if os.pread(log._file, len(_MAGIC), 0) != _MAGIC:
+            other = os.pread(log._file, len(_KIND_OF_FILE), 0) == _KIND_OF_FILE
             log.close()
-            raise DamagedError(f"a log must begin with {_MAGIC.decode().strip()!r}, got another file: {path}")
+            got = "one of another version" if other else "another file"
+            raise DamagedError(f"a log must begin with {_MAGIC.decode().strip()!r}, got {got}: {path}")
         return log
 
     def read(self) -> Iterator[tuple[int, Any]]:

@@ -13,7 +13,7 @@ from pipeline.plan.plan import PlannedTrial
 from pipeline.plan.repeats import point_of
 from pipeline.record import artifacts
 from pipeline.record.outbox import PACK_ABOVE, Outbox, point
-from pipeline.record.protocol import Closed, Drew, Opened, Recalled, SweepHeader, Trained
+from pipeline.record.protocol import CHECKPOINTS, FOLDER, Closed, Drew, Opened, Recalled, SweepHeader, Trained
 from pipeline.record.trial_run import TrialRun
 from pipeline.reports import (
     Decided,
@@ -241,6 +241,9 @@ class SweepRun:
             if run.result is not None:
                 self.tally.add_ended(key, run.result)
         self.best = self.best.ranked_by(self.tally)
+        texts = {**opened.provenance.tags, **sweep.tags}
+        places = {name: texts[name] for name in (CHECKPOINTS, FOLDER) if name in texts}
+        self._outbox.change(self.id).tags |= places | sweep.criterion.tags()
 
     def refresh(self, seconds: float) -> None:
         """Write the description again if the last one is ``seconds`` old."""

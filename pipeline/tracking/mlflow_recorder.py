@@ -40,7 +40,7 @@ from pipeline.results.fault_log import FaultLog, brief
 from pipeline.tracking.connection import WRITE_VARIABLES, answering, http_variables
 from pipeline.tracking.exporter import TIMING, Exporter, Timing
 from pipeline.tracking.model import trained_model
-from pipeline.tracking.relocation import LOG_TAG, PLACE_TAGS
+from pipeline.tracking.relocation import LOG_TAG
 from pipeline.tracking.sqlite_store import open_store
 from pipeline.tracking.store import ENTRIES_TAG, RUN_TAG
 from pipeline.tracking.unfinished import adopt, recall
@@ -200,13 +200,11 @@ class MlflowRecorder:
         store.ids |= {**past.names, parent.id: past.run_id}
         store.attempted |= self._runs.names
         self._recall(past)
-        texts = {**provenance.tags, **sweep.tags}
-        tags = {name: artifacts.storable(texts[name]) for name in PLACE_TAGS if name in texts}
-        tags |= sweep.criterion.tags() | {LOG_TAG: str(self._log.path or ""), ENTRIES_TAG: str(min(stored, entries))}
-        tags |= {RUN_TAG: parent.id}
-        adopt(store, past, tags, ours=self._runs.names)
+        log = {LOG_TAG: str(self._log.path or ""), ENTRIES_TAG: str(min(stored, entries))}
+        adopt(store, past, {RUN_TAG: parent.id, **log}, ours=self._runs.names)
         opened = dataclasses.replace(self._runs.opened, uri=redact(self.uri), sweep=sweep, provenance=provenance)
         self._record(opened, _now())
+        store.show(parent)
         return Resumption(
             ended=self._runs.results(),
             decisions=tuple(one.decision for one in parent.decided),

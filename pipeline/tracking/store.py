@@ -65,13 +65,17 @@ class Store:
         created = self.client.create_run(self.experiment_id, start_time=start, tags=dict(tags), run_name=name)
         return str(created.info.run_id)
 
-    def begin(self, sweep: SweepRun, log: Path | None, start: int) -> None:
+    def begin(self, parent: SweepRun, log: Path | None, start: int) -> None:
         """Create the parent run of a sweep whose reports are in ``log``, and the view of its trials."""
-        header, opened = sweep.sweep, sweep.opened
-        tags = run_tags({**opened.provenance.tags, **header.tags}, header.overrides, opened.data)
-        tags |= {SWEEP_KEY_TAG: header.key, LOG_TAG: str(log or ""), RUN_TAG: sweep.id}
-        run_id = self.ids[sweep.id] = self.create_run(shorten(header.name, LONGEST_NAME), tags, start)
-        view = sweep_view(run_id, header.trials, header.criterion)
+        sweep, opened = parent.sweep, parent.opened
+        tags = run_tags({**opened.provenance.tags, **sweep.tags}, sweep.overrides, opened.data)
+        tags |= {SWEEP_KEY_TAG: sweep.key, LOG_TAG: str(log or ""), RUN_TAG: parent.id}
+        self.ids[parent.id] = self.create_run(shorten(sweep.name, LONGEST_NAME), tags, start)
+        self.show(parent)
+
+    def show(self, parent: SweepRun) -> None:
+        """Write the view of a sweep's trials."""
+        view = sweep_view(self._id(parent.id), parent.sweep.trials, parent.sweep.criterion)
         self.client.set_experiment_tag(self.experiment_id, *view)
 
     def apply(self, changes: Mapping[str, Change]) -> list[Exception]:

@@ -14,8 +14,10 @@ from pipeline.backfill.backfill import backfill
 from pipeline.errors import RecordError
 from pipeline.record.drawings import Figures
 from pipeline.record.log import Log
-from pipeline.record.protocol import Provenance
+from pipeline.record.protocol import FOLDER, Provenance
 from pipeline.reports import Finished, Progressed, Retried, Started
+from pipeline.results.criterion import Criterion
+from pipeline.results.page import VIEW_TAG
 from pipeline.tracking import exporter
 from pipeline.tracking.connection import connect
 from pipeline.tracking.exporter import Timing
@@ -310,9 +312,38 @@ def test_a_store_that_lacks_the_sweep_gets_all_of_it(
         assert found(experiment, store) == undisturbed
         (past,) = latest_sweeps(store, experiment)
         assert (past.tags["log"], past.unended) == (str(log), ())
+        # its description opens this store, and no other
+        assert store in past.tags["mlflow.note.content"]
+        assert store_uri not in past.tags["mlflow.note.content"]
         # and once more there is nothing to do
         assert backfill(log, store).entries == 0
         assert found(experiment, store) == undisturbed
+
+
+def test_another_store_has_a_sweep_as_it_was_resumed(store_uri, experiment, tiny, trial, layout, tmp_path):
+    planned = trial()
+    first = MlflowRecorder(store_uri, experiment, folder=tmp_path)
+    first.open(header(planned), tiny, Provenance())
+    first.close("KILLED")
+    again = MlflowRecorder(store_uri, experiment, folder=tmp_path)
+    criterion = Criterion(metric="train/loss", mode="min")
+    changed = dataclasses.replace(header(planned), criterion=criterion)
+    place = Provenance(tags={FOLDER: "/elsewhere"})
+    again.open(changed, tiny, place, find_past(store_uri, experiment, "a sweep"))
+    again.record(Finished(trial=planned, result=done(**{"train/loss": 0.5}), layout=layout))
+    again.close("FINISHED")
+    (log,) = tmp_path.glob("record-*.log")
+    other = f"sqlite:///{tmp_path}/other.db"
+
+    assert backfill(log, other).lost == ()
+
+    for store in (store_uri, other):
+        (past,) = latest_sweeps(store, experiment)
+        assert Criterion.from_tags(past.tags, ()) == criterion
+        assert past.tags[FOLDER] == "/elsewhere"
+        client = connect(store, create=False)
+        tags = client.get_experiment_by_name(experiment).tags
+        assert "metrics.`train/loss`" in tags[f"{VIEW_TAG}{past.run_id}"]
 
 
 def test_a_log_of_a_sweep_that_a_person_has_deleted_does_not_bring_it_back(log, proxy, experiment):
@@ -338,10 +369,12 @@ def test_a_log_is_refused_once_its_sweep_has_been_resumed_without_it(log, proxy,
 
     # and the new log does not hold what ended before it, for a store that lacks that
     past = find_past(proxy.uri, experiment, "a sweep")
-    lost = backfill(Path(past.tags["log"]), store_uri).lost
-    assert lost == tuple(
-        f"the run {run_id} ended before this log began, which does not hold it" for run_id in sorted(past.runs.values())
-    )
+    for _ in range(2):
+        assert backfill(Path(past.tags["log"]), store_uri).lost == tuple(
+            f"the run {run_id} ended before this log began, which does not hold it"
+            for run_id in sorted(past.runs.values())
+        )
+    assert backfill(Path(past.tags["log"]), None).lost == ()
 
 
 def test_a_sweep_that_is_resumed_in_a_copy_of_its_folder_is_backfilled_into_the_store_of_the_copy(
