@@ -1,7 +1,7 @@
 """Losses: each example's loss from its scores and label, and its gradient with respect to the scores.
 
-Scores are ``(*trials, C, N)``, labels ``(N,)``. A row's methods are called on one row for all trials, whose numbers are
-arrays ``(*trials, 1, 1)``: they scale scores, and losses ``(*trials, N)`` only before their class axis is summed.
+Scores are ``(*trials, C, N)``, labels ``(N,)``. One row computes the losses of all trials, so its numbers are arrays
+``(*trials, 1, 1)``: they broadcast with scores, and with losses only before the class axis is summed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """An estimate of a group's memory, and of how many trials fit in a device's.
 
-The factors count the arrays that are alive at the worst moment of a step; where parts of them are never alive
-together, the larger counts. A group should not take more than is said. Where it does, and does not fit, it is halved
-where it is computed.
+The factors count the arrays that are alive at the worst moment of a step; of arrays that are never alive together, the
+larger ones count. The estimate should be an upper bound. A group that takes more, and does not fit, is halved where it
+is computed.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ _ORDER = 2 * np.dtype(np.int64).itemsize
 class Sizes:
     """What the memory of a trial depends on.
 
-    Bytes in float32: ``weights`` are those of a trial's parameters, ``rows`` those of one number for each row of its
-    matrices; of one example, ``scores`` are those of its scores, ``stored`` of its activations that a step keeps,
-    ``transient`` of those within a layer, ``features`` of its features. ``images`` are its bytes as stored.
+    Bytes of a trial, in float32: its parameters (``weights``), and one number for each row of its matrices (``rows``).
+    Bytes of an example, in float32: its ``scores``, the activations that a step keeps (``stored``), those that live
+    only within a layer (``transient``), and its ``features``. ``images`` are its bytes as stored.
 
-    Numbers of examples: ``train`` for training, ``examples_a_step`` in a step; ``seen`` of a step's and ``evaluated``
-    of the largest evaluation's are computed at once, ``block`` on each of ``threads``.
+    Numbers of examples: ``train`` in the training set, ``examples_a_step`` in a step. Of a step ``seen`` are computed
+    at once, of the largest evaluation ``evaluated``, a ``block`` on each of ``threads``.
 
-    A search draws ``candidates`` at once, in whole panels of at most ``aligned``, for each of the group's ``seeds``;
-    those of a local search have ``score_bytes`` of scores. ``in_score_space`` says that a search is. ``on_device`` says
-    that all that a host computes in parts, which stay in cache, is computed at once.
+    A search draws ``candidates`` at once for each of the group's ``seeds``, in whole panels of at most ``aligned``; a
+    local search keeps at most ``score_bytes`` of their scores. ``in_score_space`` says that a search is in score space,
+    ``on_device`` that a device computes at once what the host computes in parts that stay in cache.
     """
 
     weights: int
@@ -75,7 +75,7 @@ class Sizes:
 
     @property
     def shared(self) -> int:
-        """The bytes of an example that all trials share: its features, and what the host has for a trial at a time."""
+        """The bytes of an example that trials share: its features and, on the host, the activations within a layer."""
         return self.features + (0 if self.on_device else self.transient)
 
     @property
@@ -138,7 +138,7 @@ def widest_group(trials: Sequence[Trial], dataset: Dataset, *, available: int, b
     fixed, with_seed = (_fixed_bytes(first, dataclasses.replace(sizes, seeds=seeds)) for seeds in (0, 1))
     own, of_seed = first.strategy.bytes_per_trial(first, sizes), with_seed - fixed
     left: int = int(_SHARE * available) - taken - fixed
-    # Each trial has a seed of its own, or all seeds are there.
+    # Two lower bounds: each trial brings a seed of its own, or the group holds all seeds.
     return max(1, left // (own + of_seed), (left - len({trial.seed for trial in trials}) * of_seed) // own)
 
 
@@ -147,8 +147,8 @@ def bytes_of_group(
 ) -> int:
     """Return the bytes, without the data set's, that ``count`` trials like this one take while they are trained.
 
-    They have ``seeds`` different seeds, None for as many as trials. Those of other tasks than training, and of one with
-    a model of its own, are unknown, and counted as 0.
+    They have ``seeds`` different seeds, None for as many as trials. The bytes of a task that does not train, or has a
+    model of its own, are unknown: 0.
     """
     if not (uses_model(trial) and trial.task.trains):
         return 0

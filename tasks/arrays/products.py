@@ -20,11 +20,11 @@ from array_api_compat import array_namespace, is_numpy_array
 
 from tasks.arrays.array import Array
 
-# The panel heights that are probed. A BLAS passes a single row to another routine, and small products perhaps too:
-# products of the tall panels are not small.
+# The panel heights that are probed. A BLAS may compute a single row, and small products, by other routines: a tall
+# panel makes a product too large for these.
 _HEIGHTS = (2, 4, 8, 12, 16, 24, 32, 48, *(96 * 2**k for k in range(8)))
 _PROBED_ROWS = 48
-_MOST_ROWS = 6144  # of repeated blocks: only rows of the fewest multiplications need a panel that is taller
+_MOST_ROWS = 6144  # in a probe of repeated blocks: only rows of very few multiplications need a taller panel
 _PROBED_ALIKE = 8
 _SMALL = 2**21  # multiplications: twice the largest product that OpenBLAS computes by kernels for small ones
 _DRAWS = 65537  # a prime: resizing the draws to a matrix makes no two rows equal
@@ -118,13 +118,13 @@ def most_aligned(rows: int, examples: int, features: int) -> int:
     24
     """
     tallest: int = max(_PROBED_ROWS, min(_HEIGHTS[-1], _SMALL // max(1, examples * features)))
-    return tallest // math.gcd(16, rows)  # 16 divides every panel of 48 rows or more, and no shorter one needs as many
+    return tallest // math.gcd(16, rows)  # 16 divides each panel of 48 rows or more; a shorter one needs no more
 
 
 def panel_of_descent(like: Array, examples: Iterable[int], features: int) -> Panel | None:
     """Return one panel that serves the scores and the gradients of blocks of each size in ``examples``.
 
-    Where their panels differ, its height is their least common multiple and its run divides theirs, which may pad more.
+    If these need different panels, its height is their least common multiple and its run divides theirs: more padding.
     """
     if not is_numpy_array(like):
         return None
@@ -193,7 +193,7 @@ def panel_of(dtype: str, examples: int, features: int, *, transposed: bool = Tru
 
 
 def _probed_columns(inner: int, columns: int) -> int:
-    """Return how many columns of a factor to probe: so few that two rows times them are not small.
+    """Return how many columns of a factor to probe: the fewest for which a product of two rows is not small.
 
     The last of them are at the same place of a tile as the factor's last.
 
@@ -224,10 +224,10 @@ def _repeats(height: int, counts: Sequence[int], rows: np.ndarray, factor: np.nd
 
 
 def _counts(height: int, multiplications: int) -> list[int]:
-    """Return the numbers of blocks to probe, for rows that take so many multiplications each.
+    """Return the numbers of blocks to probe; ``multiplications`` are those of a row.
 
-    They are all small numbers, since the rows after the last whole panel go through other kernels; then powers of two
-    and their successors, up to a product that is not small or has 6144 rows.
+    First every small number, since other kernels compute the rows after the last whole panel; then powers of two and
+    their successors, up to a product that is not small or has 6144 rows.
     """
     few = range(2, max(2, _PROBED_ROWS // height) + 1)
     most = min(_SMALL // multiplications, _MOST_ROWS) // height

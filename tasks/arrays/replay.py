@@ -23,9 +23,9 @@ _WAITED = "called a synchronizing CUDA operation"
 class Replay:
     """A computation that depends on a number alone, and updates arrays in place; the number lies on the device.
 
-    Under PyTorch on CUDA its kernels are recorded as a graph, which every later call starts. What waits for the GPU
-    cannot be recorded, so calls are watched; the first may wait, since it makes what is made once. What waits again,
-    or takes more memory than is left, is computed as it is written, as with any other library.
+    Under PyTorch on CUDA its kernels are recorded as a graph, which every later call starts. A computation that waits
+    for the GPU cannot be recorded, so calls are watched; the first may wait, since it also creates what the others use.
+    One that waits again, or lacks the memory for a graph, is computed anew each time, as with any other library.
     """
 
     def __init__(self, compute: Callable[[Array], Sequence[Array]], like: Array) -> None:
@@ -67,7 +67,7 @@ def entry(values: Array, number: int | Array) -> Array:
 def free_graphs() -> None:
     """Free the memory that graphs compute in: none is replayed any more.
 
-    An allocation that fails would not free it: it would be lacking to the halves of a group, and to the next group.
+    PyTorch does not free it when an allocation fails: the halves of a group, or the next group, would lack it.
     """
     if _LATEST:
         _LATEST.clear()
@@ -108,7 +108,7 @@ def _recorded(compute: Callable[[Array], Sequence[Array]], number: Array) -> tup
     return graph, outputs
 
 
-# The latest graph: while one that uses it is alive, the memory that graphs compute in is kept for the next.
+# The latest graph: while a graph is alive, PyTorch keeps the memory that graphs compute in, for the next one.
 _LATEST: list[Any] = []
 
 

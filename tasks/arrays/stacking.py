@@ -61,7 +61,7 @@ def per_trial(values: Sequence[float], *, like: Array, trailing: int) -> Array:
 
 def by_form(rows: Sequence[Any]) -> list[tuple[slice, list[Any]]]:
     """Return runs of consecutive rows of one form, each with its place on the trial axis."""
-    # The rows of a trial's weights share one object.
+    # A descent repeats a trial for each row of its weights: one object, whose form is computed once.
     forms = {number: form(row) for number, row in {id(row): row for row in rows}.items()}
     return _runs(rows, lambda row: forms[id(row)])
 

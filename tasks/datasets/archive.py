@@ -15,7 +15,7 @@ _BLOCK = 1 << 20
 
 
 def unpack(archive: Path, folder: Path, members: Mapping[str, range]) -> None:
-    """Write ``members`` of ``archive``, from its folder of the name of ``folder``, to ``folder``: all or none.
+    """Write ``members`` of the folder in ``archive`` that is named like ``folder`` to ``folder``: all or none.
 
     ``members`` maps each file's name to the sizes it may have. Names in the archive are only compared with these, so
     that no path to another folder, link or device is ever written.

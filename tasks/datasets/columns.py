@@ -46,7 +46,7 @@ class Options(Protocol):
         """One of `SCALINGS` of `tasks.datasets.dataset`."""
 
 
-# The share of a column's range that may be lost in float32, and the range, relative to its numbers, of a constant one.
+# The share of its range that a column may lose in float32, and the relative range up to which a column is constant.
 _LOST, _CONSTANT = 0.01, 1e-13
 
 VALIDATION = 0.2
@@ -182,7 +182,7 @@ def numbered(texts: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
 
 
 def _rows(title: str, parts: Any, kept: np.ndarray, options: Options) -> dict[str, np.ndarray]:
-    """Return the indices of the rows of every split, of rows with these places in the data."""
+    """Return the indices of the rows of every split; ``kept`` are the places of the rows in the data."""
     if parts is None:
         count = len(kept)
         test = _amount(options.test, count)

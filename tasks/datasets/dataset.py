@@ -99,7 +99,7 @@ def make_dataset(
     Where ``validation`` is a split of the data set's own, no training example is held out.
 
     The arrays of the result are contiguous and read-only: one copy serves every trial of a node.
-    Names are texts: of a folder's name that is none, bytes that are not UTF-8 are escaped.
+    In names, bytes that are not UTF-8 are escaped: a folder's name may hold some.
     The validation examples are drawn without replacement by a fixed seed, so they are the same for
     every trial of every sweep on this data set.
 
@@ -224,8 +224,8 @@ def _digest(splits: tuple[Split, ...], classes: tuple[str, ...], scaling: str, i
 def _is_usual(image_shape: tuple[int, ...]) -> bool:
     """Return whether a shape is flat, or that of square images, grey or in three colours.
 
-    The number of features tells which square images they are, and no model takes both those and flat features for
-    what the other is. So these shapes are in no digest, and data sets keep the digests that they were recorded with.
+    The number of features determines the size of a square image, and a model that takes images and flat features
+    treats both alike. So the digest leaves these shapes out, and recorded data sets keep their digests.
     """
     *channels, height, width = (1, *image_shape)
     return len(image_shape) == 1 or (height == width and math.prod(channels) in {1, 3} and len(image_shape) <= 3)

@@ -43,7 +43,7 @@ class Descent(Protocol):
     def bytes_per_trial(trial: Trial, sizes: Sizes, *, steps: int) -> int:
         """Return the bytes that a trial adds to its group in that many steps, but for those of `temporaries`.
 
-        The states before the steps, of the checkpoint that a group goes on from, and of now are all alive.
+        Three states are alive: that of the checkpoint, the one before the steps, and the current one.
         """
 
     @staticmethod
@@ -138,7 +138,7 @@ def squared_norm(rows: Array) -> Array:
     """
     xp = array_namespace(rows)
     squares = double(xp.vecdot(rows, rows, axis=-1))
-    # A device does not wait for an answer that it could do without.
+    # On a device, a test for overflow would have to wait, so float64 is computed in any case.
     if is_numpy_array(rows) and not bool(xp.any(xp.isinf(squares))):
         return squares
     wide = double(rows)

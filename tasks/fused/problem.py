@@ -256,7 +256,7 @@ class Problem:
         data_gradient, data_loss, correct = self.data_loss_and_gradient(arrangement, arrangement.rows(points), batch)
         gradient = arrangement.points(data_gradient)
         for matrix, weights in zip(self.matrices(gradient), self.matrices(points), strict=True):
-            # A matrix is a view of the gradient: joined first, the penalty's would be one copy more of all weights.
+            # Added matrix by matrix, in place: the penalty's gradient as a point would be one more copy of all weights.
             matrix[...] += self.objective.regularization_gradient(weights)
         return gradient, data_loss, self.regularization_loss(points), correct
 
