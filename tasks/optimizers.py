@@ -34,9 +34,9 @@ class Optimizer(Protocol):
     def init(self, weights: Array) -> State:
         """Return the state before the first step: named arrays of the shape of the weights.
 
-        Of a stacked row, each trial begins with its own numbers. A rule that needs the weights (decoupled decay, LAMB)
-        keeps a copy in its state, by another name than ``weights``, and adds its updates to it: nothing else changes
-        them.
+        If the row is stacked, each trial begins with its own numbers. A rule that needs the weights (decoupled decay,
+        LAMB) keeps a copy in its state, by another name than ``weights``, and adds its updates to it: nothing else
+        changes the weights.
         """
 
     def update(self, gradient: Array, state: State, *, learning_rate: Array, step: Array) -> tuple[Array, State]:

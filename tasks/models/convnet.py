@@ -123,7 +123,7 @@ class ConvNet:
         return 1 << max(0, (_CACHED_NUMBERS // largest).bit_length() - 1)
 
     def stored_activations(self, image_shape: tuple[int, ...], classes: int) -> int:
-        """Return the numbers that a step keeps of an example: each block's pooled pixels and their positions."""
+        """Return how many numbers a step keeps of an example: pooled pixels with their positions, and four a unit."""
         blocks = itertools.pairwise(self._blocks(image_shape))
         kept = sum(filters * height * width // 2 for (_, height, width), (filters, *_) in blocks)
         return kept + 4 * (sum(self.hidden) + classes)

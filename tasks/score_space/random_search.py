@@ -138,9 +138,9 @@ def _with_accuracy(problem: Problem, state: State, blocks: Sequence[_Improvement
 
 
 def _accuracy_of(problem: Problem, blocks: Sequence[_Improvements]) -> np.ndarray:
-    """Return the accuracy of the improvements of all blocks: they are few, and scored once more.
+    """Return the accuracy of the improvements of all blocks: they are few, so they are scored again.
 
-    As many are scored at once as candidates are: those of the first steps of many trials are more.
+    No more are scored at once than a block has candidates: the first steps of many trials give more improvements.
     """
     owners = [problem.trials[k] for block in blocks for k in np.nonzero(block.improved)[0]]
     weights = array_namespace(problem.like).concat([block.weights for block in blocks], axis=0)

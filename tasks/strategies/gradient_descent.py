@@ -72,7 +72,7 @@ class GradientDescent:
         return descent.bytes_per_trial(trial, sizes, steps=_most_steps(trial, sizes)) + temporaries
 
     def fixed_bytes(self, trial: Trial, sizes: Sizes) -> int:
-        """Return those of an update of as many rows as stay in cache; on a device, of the order of all minibatches."""
+        """Return the bytes of an update of cache-sized rows; on a device, of the indices of all minibatches."""
         if not sizes.on_device:
             return _descent(trial).temporaries(trial) * CACHED_BYTES
         ordered = _most_steps(trial, sizes) * sizes.examples_a_step * np.dtype(np.int64).itemsize

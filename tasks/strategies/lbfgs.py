@@ -73,8 +73,8 @@ class Lbfgs:
     def bytes_per_trial(self, trial: Trial, sizes: Sizes) -> int:
         """Return the bytes of the weights and those of the examples.
 
-        There are the first and the last weights, the last of the checkpoint a group goes on from too, the best in
-        double and in single precision, and those joined.
+        The weights are the initial and the last ones, the last ones of the checkpoint that the group goes on from, and
+        the best ones in double precision, in single precision and joined.
         """
         del trial
         return 8 * sizes.weights + sizes.of_examples

@@ -30,7 +30,7 @@ _INITIAL_SCALE = 1e-3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalSearch:
-    """Candidates are ``W + learning_rate`` times the model's draw, from ``initial_scale`` times another draw on.
+    """A candidate is ``W + learning_rate * draw``; the first ``W`` is ``initial_scale`` times a draw of the model.
 
     A schedule scales the steps as in a descent: ``schedule=cosine`` anneals the search. A network's draw is 0 for every
     bias, so that its biases stay 0. ``initial_scale`` null is 1e-3, for a network 1. Source: the notes, "Strategy #2".

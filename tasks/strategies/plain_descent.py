@@ -44,7 +44,7 @@ class PlainDescent:
     def bytes_per_trial(trial: Trial, sizes: Sizes, *, steps: int) -> int:
         """Return the bytes of the states, and the larger of those of the products and of the update; see `Descent`.
 
-        An update takes the gradient, the new state, each array of it corrected, and a quotient with its two parts.
+        An update takes the gradient, the new state, a bias-corrected copy of it, a quotient and its two operands.
         """
         del steps
         products = (1 + sizes.gradients + joined(trial)) * sizes.weights + sizes.of_examples

@@ -64,7 +64,7 @@ class RowDescent:
 
     @staticmethod
     def temporaries(trial: Trial) -> int:
-        """Return those of an optimiser's update: the new state, each of it corrected, and a quotient's two parts."""
+        """Return those of an update: the new state, a bias-corrected copy of it, a quotient and its two operands."""
         return 2 * states(trial) + 1
 
     def state(self) -> State:

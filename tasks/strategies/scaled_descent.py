@@ -88,7 +88,7 @@ class ScaledDescent:
 
     @staticmethod
     def temporaries(trial: Trial) -> int:
-        """Return those of the gradient, which is recovered from the update: two products and their sum."""
+        """Return 3: the gradient is recovered from the update as two products and their sum."""
         del trial
         return 3
 
@@ -159,9 +159,8 @@ class _OfRows(NamedTuple):
 class _RowObjective:
     """The objective of some of a group's rows; it treats each row as a trial.
 
-    ``not_decaying`` is the same objective with strength 0 in the rows whose regularizer is a decay (L2); None if all
-    are.
-    ``renewed`` ``(S,)`` says whether a step resets the scale of any row.
+    ``not_decaying`` is the same objective with strength 0 in the rows whose regularizer is a decay (L2); None if no
+    row has another penalty. ``renewed`` ``(S,)`` says whether a step resets the scale of any row.
     """
 
     rows: RowRange

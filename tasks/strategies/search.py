@@ -32,7 +32,7 @@ def sees_all(problem: Problem) -> bool:
 
 
 def stretch(problem: Problem) -> int:
-    """Return how many steps a search does at a time: one block of them in score space, two blocks on a device."""
+    """Return how many steps a search does at a time: a block of candidates, two on a device, at least `STRETCH`."""
     blocks = block_sizes(problem.like).candidates // len(problem.trials)
     return max(STRETCH, blocks if is_numpy_array(problem.like) else 2 * blocks)
 
@@ -40,8 +40,8 @@ def stretch(problem: Problem) -> int:
 def bytes_of_search(sizes: Sizes) -> int:
     """Return the bytes that a trial adds to a search, with those of the examples.
 
-    Of the weights there are those of the checkpoint it goes on from, of the state before and of now; draws, a step, the
-    candidate and the one before it, and rows of it for a product.
+    Eight arrays are as large as the weights: those of the checkpoint, of the state before and now, draws, a step, the
+    candidate and the one before it, and its rows for a product.
     """
     return 8 * sizes.weights + (5 * sizes.scores + sizes.layers) * max(sizes.seen, sizes.evaluated)
 

@@ -33,7 +33,7 @@ VARIABLES = ("weights", "data")
 _SCORE_STEP = 1e-4
 # The default step of a pixel (0 to 255); a tenth of it for a network, whose layers amplify it more than small weights.
 _PIXEL_STEP = 1e-2
-# The default step of another feature of a network, a scaled pixel too: their numbers are of order 1.
+# The default step of a network's other features and scaled pixels: their numbers are of order 1.
 _FEATURE_STEP = 1e-4
 
 # The default scale of the weights of a linear model on raw pixels.
@@ -44,10 +44,10 @@ _SCALE = 1e-3
 class GradientCheck(Study):
     """Check the gradient by ``variable`` in float64, at ``scale`` times the model's draw, with centred differences.
 
-    The loss is the mean over ``examples`` training examples (null: all; few examples have few kinks). ``h`` is the
-    step (null: 1e-4 over the largest input for a weight; 1e-2 for an input of a linear model; for one of a network 1e-3
-    where it is a pixel that is not scaled, else 1e-4). ``scale`` null is 1e-3, for a network 1. With ``variable=data``
-    each pixel of each example is a coordinate.
+    The loss is the mean over ``examples`` training examples (null: all; few examples have few kinks). The step
+    ``h`` null is 1e-4 over the largest input for a weight, 1e-2 for an input of a linear model, and for an input of a
+    network 1e-3 if it is a pixel that is not scaled, else 1e-4. ``scale`` null is 1e-3, for a network 1. With
+    ``variable=data`` each pixel of each example is a coordinate.
 
     All coordinates that the scores are linear in are checked: all of a linear model, the last layer of a network. Each
     of the others takes evaluations of its own, so ``coordinates`` of them are drawn in every layer, or pixels in every
@@ -70,7 +70,7 @@ class GradientCheck(Study):
         require(count is None or count >= 1, "task.coordinates", "must be >= 1, or null for all", count)
 
     def unused(self, trial: Trial) -> frozenset[str]:
-        """Return the fields of training, ``data_seed`` where all examples are used, by the data those of a penalty."""
+        """Return the fields of training, ``data_seed`` where all examples are used, and for data those of a penalty."""
         unused = Study.unused(self, trial)
         return unused if self.variable == "weights" else unused | {"regularizer", "regularization"}
 
@@ -84,7 +84,7 @@ class GradientCheck(Study):
             return _PIXEL_STEP / 10 if grey_levels else _FEATURE_STEP
         if grey_levels:
             return _SCORE_STEP / max(1.0, float(images.max()))
-        # Other features, scaled pixels too, have a range each.
+        # Each other feature or scaled pixel has a range of its own.
         largest = np.maximum(dataset.mean - images.min(axis=0), images.max(axis=0) - dataset.mean)
         return _SCORE_STEP / max(1.0, float((largest * (1 if scale is None else scale)).max()))
 

@@ -32,9 +32,9 @@ def drawn(problem: Problem, count: int, *, scale: float | None) -> np.ndarray:
 def row_by_row(problem: Problem, weights: np.ndarray, count: int, *, scale: float | None) -> np.ndarray:
     """Return Gaussian directions whose rows have ``scale`` (None: 1) times the norms of the rows of the weights.
 
-    A row holds the weights of a unit or a filter, its bias among them. A relu network computes the same function when a
-    row is multiplied by a positive number and the weights that its unit feeds are divided by it; the loss along the
-    rows of its layer is then the same, too. Source: Li et al. 2018, "Visualizing the Loss Landscape of Neural Nets",
+    A row holds the weights and the bias of a unit or a filter. A relu network computes the same function when a row is
+    multiplied by a positive number and the weights that its unit feeds are divided by it. Directions that are scaled
+    like the rows then show the same loss, too. Source: Li et al. 2018, "Visualizing the Loss Landscape of Neural Nets",
     filter normalisation.
     """
     directions = [normal(problem.trials[0].seed, "directions", k, shape=(problem.size,)) for k in range(count)]
@@ -68,7 +68,7 @@ def plane_of_path(points: np.ndarray, count: int, *, extent: float, resolution: 
     """Return the plane of the main directions of a path's points ``(S, P)``, through the last of them.
 
     ``path`` ``(S, count)`` are the points projected on it, ``shares`` each direction's share of the variance.
-    The axes are ``extent`` times as long as the path and centred on it.
+    The axes are centred on the path and ``extent`` times as long; the shorter is at least 3/4 of the longer.
     """
     directions, shares = main_directions(points, count)
     places = (points - points[-1].astype(np.float64)) @ directions.T

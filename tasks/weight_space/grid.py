@@ -37,7 +37,7 @@ def along_row(arrays: Array, row: Array, columns: Array, *, count: int | None = 
 def over_grid(problem: Problem, compute: Callable[[Array, Array], Array], a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return ``compute(one of b, columns of a)`` over the grid, ``(B, A)``; the pieces do not depend on the threads.
 
-    A device is given all rows before the first is read: reading waits for it, and it would wait for the next row.
+    A device is given all rows before the first is read: to read one after the other would leave the device idle.
     """
     rows, columns = problem.array(b), problem.array(a)
     of_b = [rows[k : k + 1] for k in range(len(b))]
