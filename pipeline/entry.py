@@ -1,4 +1,4 @@
-"""The entry of every command: what it needs is imported here, which takes a second in which it may be interrupted."""
+"""The entry of every command: the import of what the command needs takes a second, and Ctrl-C may interrupt it."""
 
 from __future__ import annotations
 

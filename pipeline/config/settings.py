@@ -64,7 +64,7 @@ def varied_by_repeats(names: Iterable[str], over: Collection[str]) -> list[str]:
 def setting_names(trials: Sequence[Trial], over: Collection[str], known: SweptValues | None = None) -> list[str]:
     """Return the name of each trial's setting: its strategy or task, and the values that differ between settings.
 
-    They may differ from those of the settings before, ``known``, to which these are added.
+    They may also differ from ``known``, the values of earlier settings, to which these values are added.
     """
     return _names([setting_values(used_values(trial), over) for trial in trials], known)
 
@@ -104,7 +104,7 @@ def swept_values(used: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 
 
 def _names(used: Sequence[Mapping[str, Any]], known: SweptValues | None) -> list[str]:
-    """Return the names of what uses these values, which are added to those before, ``known``."""
+    """Return a name for each set of used values; ``known`` are earlier values, to which these are added."""
     swept = known or SweptValues()
     for one in used:
         swept.add(one)
@@ -125,8 +125,8 @@ def trial_names(
 ) -> list[str]:
     """Return the name of each trial: its strategy (for other tasks than train, its task), and the values that differ.
 
-    They may differ from those of the trials before, ``known``, to which these are added. The name of a lone trial holds
-    the values that its ``overrides`` set.
+    They may also differ from ``known``, the values of earlier trials, to which these values are added. The name of a
+    lone trial holds the values that its ``overrides`` set.
     """
     used = [used_values(trial) for trial in trials]
     if known is not None or len(trials) > 1:

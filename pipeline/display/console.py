@@ -91,7 +91,7 @@ class Display:
         self._console.print(text, soft_wrap=True)
 
     def _line(self, *, ended: bool = False) -> str:
-        """Return the progress; where a sweep has ``ended`` early, what was running then is so no more."""
+        """Return the progress; once a sweep has ``ended``, also early, no trial counts as running."""
         tally = self._tally
         running = 0 if ended else tally.running
         parts = [f"{tally.done}/{self._trials_total()} trials", f"{running} running", f"{tally.failed} failed"]
@@ -107,12 +107,12 @@ class Display:
         return len(self._tally.standings) + self._to_come()
 
     def _steps_total(self) -> float:
-        """Return the steps that are expected in all: of a trial to come as many as of one that is known."""
+        """Return the steps that are expected in all; a trial to come counts as many as a known one on average."""
         known = self._tally.steps_total
         return known + known * self._to_come() / max(1, len(self._tally.standings))
 
     def _seconds_left(self) -> float | None:
-        """Return how long the steps that are left take, as fast as those since the first: before them workers start."""
+        """Return the seconds for the steps that are left, at the pace since the first step: before it workers start."""
         tally = self._tally
         if self._first_steps is None or tally.done == self._trials_total():  # a rule may stop more than was expected
             return None
@@ -202,7 +202,7 @@ def _ranked(standing: Standing, names: Sequence[str]) -> list[str]:
 
 
 def _print_fitting(console: Console, names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; in a terminal too narrow for it the last metrics but the first are left out, and it is said so."""
+    """Print a table; if a terminal is too narrow, leave out the last metrics (never the first), and say so."""
     metrics = [place for place, name in enumerate(names) if "/" in name or "%" in name]
     shown, left_out = list(range(len(names))), list[int]()
     while True:

@@ -44,7 +44,7 @@ def after_raise(ledger: Ledger, raised: Raised) -> Answer:
     """Answer an error of the computation itself, which would recur: halve the group at once, fail a trial alone.
 
     Where both halves raise the same error at the same place, the first and the last trial of the group are retried
-    alone: they differ in every swept key. If they raise it too, it is common to all, and nothing more is retried.
+    alone: in a grid they differ most. If they raise it too, it is common to all, and nothing more is retried.
     """
     common_error, left = ledger.common_error, len(ledger.open())
     if common_error is not None and common_error.same(raised, ledger.step()):

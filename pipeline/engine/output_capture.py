@@ -22,9 +22,9 @@ T = TypeVar("T")
 
 
 class OutputCapture:
-    """Captures the output of a computation while its next event is computed, of that the first `MAX_CHARACTERS`.
+    """Captures what a computation prints and logs while its next event is computed, at most `MAX_CHARACTERS`.
 
-    There is one for all events: a thread that a trial starts keeps the one that it started with.
+    One capture serves all events, since a thread that a trial starts keeps the capture that it started with.
     """
 
     def __init__(self) -> None:

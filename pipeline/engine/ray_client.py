@@ -130,9 +130,9 @@ class ClientEngine:
                 yield from reports
 
     def _ask(self) -> list[Any]:
-        """Ask the relay for reports; return that call after those that submitted before, which end before it.
+        """Ask the relay for reports; return this call after the calls that submitted groups, which end before it.
 
-        Groups that the relay cannot read would else be waited for without end.
+        If the relay cannot read a call's groups, that call raises: their reports would be waited for without end.
         """
         calls, self._unanswered = [*self._unanswered, self._relay.reports.remote()], []
         return calls

@@ -175,7 +175,7 @@ class RayEngine:
             yield self._next_message(self._running[stream])
         for attempt in list(self._running.values()):
             late = time.monotonic() - attempt.began > self._timeout
-            # One that was heard may have ended in time, and have more to say, if this process was stopped.
+            # If this process was stopped, a group whose message has just been read may have ended in time.
             if late and attempt.stream not in heard:
                 self._drop(attempt)
                 yield after_timeout(attempt.ledger, self._timeout, silent=time.monotonic() - attempt.heard)

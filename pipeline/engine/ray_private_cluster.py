@@ -98,16 +98,15 @@ def for_this_driver(meanwhile: Callable[[], object]) -> Iterator[None]:
     Ray has no option for the address (it replaces ``_node_ip_address="127.0.0.1"`` by the outer one), but does use
     127.0.0.1 on systems whose firewall would ask. The listening sockets of each of its processes were checked.
 
-    Disabled are the monitor of the autoscaler, the monitor that forwards what workers print, and the head of the
-    dashboard, which would report usage only: three Python processes that take 1.5 s of CPU to start, and one of them a
-    second to end. Ray has options for two of them, but in ``ray start`` only. The dashboard's agent, without which no
-    node runs, starts as it does where the dashboard's libraries are missing: this process does not import them, which
-    takes 0.2 s, and the agent listens on two ports fewer. Ray also polls once a second for its node, which takes 1.5 s
-    to start: here it is polled more often, after a call of ``meanwhile``. Names that a version of Ray lacks are left
-    alone, and listed in a warning.
+    Three Python processes are disabled: the autoscaler's monitor, the monitor that forwards what workers print, and the
+    head of the dashboard, which would only report usage. They take 1.5 s of CPU to start, and one of them a second to
+    end. Ray has options for two of them, but in ``ray start`` only. No node runs without the dashboard's agent, so
+    the agent starts as if the dashboard's libraries were missing: it listens on two ports fewer, and this process saves
+    0.2 s for their import. Ray polls once a second for its node, which takes 1.5 s to start: here it is polled more
+    often, after a call of ``meanwhile``. Names that a version of Ray lacks are left alone, and listed in a warning.
 
-    A terminal that closes sends SIGHUP to all its processes. Ray's processes inherit that SIGHUP is blocked, as Ray
-    has them block SIGINT, so that the driver can end them in order.
+    A terminal that closes sends SIGHUP to all its processes. Ray's processes inherit a signal mask that blocks SIGHUP,
+    as Ray makes them block SIGINT, so that the driver can end them in order.
     """
     with contextlib.ExitStack() as swapped:
         replaced: dict[str, Callable[[Any], Any]] = {

@@ -62,8 +62,8 @@ class Workers:
         Raises
         ------
         EngineError
-            If it is the third in a row, or a later one, that could not start, other than because its node was lost, and
-            no other worker computes, is idle or is starting: one node on which none starts ends no sweep on others.
+            If three workers in a row could not start (those of a lost node do not count), and no other worker computes,
+            is idle or is starting: a single node on which none starts must not end a sweep on other nodes.
         """
         worker = self._starting.pop(ready)
         try:

@@ -115,8 +115,8 @@ def make_plan(
     """Compute each point's key, and fold duplicates.
 
     ``folded`` of the plan maps the index of a duplicate to the index of the trial that it repeats, which may be one of
-    the trials ``known`` from earlier plans; the plan's trials are new ones only. ``swept`` are the values of trials
-    before, to which these are added: those that differ name a trial.
+    the trials ``known`` from earlier plans; the plan's trials are new ones only. ``swept`` are the values of the
+    trials before, to which these are added; the name of a trial holds those that differ.
     """
     names = trial_names([point.config.trial for point in points], [point.overrides for point in points], swept)
     before = {trial.key: trial for trial in known}
@@ -167,8 +167,8 @@ def fuse(
 ) -> tuple[Group, ...]:
     """Fuse the segments of trials that can share arithmetic, from the same step to the same step.
 
-    The groups are such that all workers are busy, the most costly first. ``widest`` is how many of some trials that can
-    be fused a group may have at most. The grouping changes no bit of a trial's result.
+    The groups keep all workers busy, the most costly first. ``widest`` returns the most trials in a group, given
+    trials that can be fused. The grouping changes no bit of a trial's result.
     """
     by_fusion_key: dict[tuple[Any, ...], list[Segment]] = {}
     for one in segments:

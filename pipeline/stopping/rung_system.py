@@ -13,8 +13,8 @@ from pipeline.stopping.rule import MetricHistory, Rule, passing_of
 class Decision:
     """A decision at a rung, where so many settings have ``arrived``, with their scores, the best first.
 
-    One that is not ``complete`` leaves out what an earlier decision holds, but for the settings that go on now: of
-    asha each of thousands of settings may cause one, and all scores in each would be millions.
+    A decision that is not ``complete`` leaves out the scores that an earlier one holds, except of settings that go on
+    now: with asha each of thousands of settings may cause a decision, and all scores in each would be millions.
 
     ``pool`` is the number of the settings that are compared with each other: a bracket, or those proposed together.
 

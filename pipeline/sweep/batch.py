@@ -27,13 +27,13 @@ class PointBatch:
         return 0 if self.source.done else max(0, self.source.total - self._proposed) * self._repeats
 
     def more(self, room: int) -> list[Point]:
-        """Return the repeats of more points, about ``room`` trials at most, for 0 those of the first alone."""
+        """Return the repeats of more points, about ``room`` trials at most; for 0, of the first point alone."""
         points = self.source.more(math.ceil(room / self._repeats))
         self._proposed += len(points)
         return repeated(points) if points else []
 
     def assign(self, points: Sequence[Point], plan: Plan, standings: Iterable[Standing]) -> None:
-        """Record which trial each point is, of those with ``standings``, and its end if it has ended."""
+        """Record which trial of ``standings`` stands for each point, and its end if it has ended."""
         at = {standing.trial.index: standing for standing in standings}
         own = [at[plan.folded.get(point.index, point.index)] for point in points]
         for point, standing in zip(points, own, strict=True):

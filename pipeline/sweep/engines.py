@@ -63,7 +63,7 @@ def widest(config: Config, dataset: Dataset, *, lone: bool) -> Callable[[Sequenc
 
 
 def _is_here(config: Config) -> bool:
-    """Return whether no other cluster than one that runs, or is started, on this machine is named."""
+    """Return whether the sweep takes the cluster of this machine, joined or private: no other is named."""
     return config.cluster.address in {None, "local"} and not os.environ.get("RAY_ADDRESS")
 
 
@@ -90,7 +90,7 @@ def make_engine(config: Config, *, lone: bool, meanwhile: Callable[[], object] =
     }
     if inprocess:
         return InProcess(threads=cpu_count(), **options)
-    # Ray is imported where it is used, and as a whole: of half of it, what it does at exit would fail.
+    # Ray is imported only if it is used. No signal interrupts it: after half an import, Ray's exit handlers would fail.
     with deferred("Ray has to be imported first"):
         from pipeline.engine.ray_client import ClientEngine  # noqa: PLC0415
         from pipeline.engine.ray_cluster import through_client  # noqa: PLC0415

@@ -124,7 +124,7 @@ class LiveSweep:
         self._named = values_of(source.examples)
         plan = first_plan(points, source, self._dataset, config, self._console, self._named)
         others = in_background(meanwhile)  # a sweep that is refused leaves nothing behind
-        self._stack.callback(others.exception)  # it has ended once the sweep has, also where the engine refuses it
+        self._stack.callback(others.exception)  # waits for its end, also where the engine refuses the sweep
         self._stack.enter_context(self._engine)
         connecting = in_background(lambda: connect(uri, create=True))
         others.result()
@@ -142,7 +142,7 @@ class LiveSweep:
         self._stack.push(self._show_end)
         display = self._stack.enter_context(Display(self._console, self._tally, lambda: self._batch.to_come))
         self.started = True
-        # Last, and with what closes it: a signal that came in between would leave a run that is never ended.
+        # Last, and together with its closing: a signal between the two would leave a run that is never ended.
         with deferred("the record has to be closed"):
             opening = in_background(lambda: open_record(recorder, connecting, config, head, self._folder))
             self._record = Record(recorder, opening)

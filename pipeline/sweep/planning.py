@@ -101,7 +101,7 @@ def plan_points(
 
 
 def _rehearse(trials: Sequence[Trial], known: Sequence[PlannedTrial], dataset: Dataset) -> None:
-    """Rehearse the rows of packages that trials use, those of one form once, and none that those before have used."""
+    """Rehearse the packages' rows that trials use, each form once, and none that the ``known`` trials use."""
     for group, rehearsal in REHEARSALS.items():
         if set(TABLES[group]) - set(TABLES[group].own):
             before = _added(group, (one.trial for one in known))

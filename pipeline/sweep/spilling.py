@@ -17,7 +17,7 @@ SMALLEST = 2**20
 """The bytes from which on the arrays of a trial are spilled."""
 
 _ALIGNMENT = 64
-"""The bytes of which the offset of each array is a multiple: NumPy is slower where numbers are not aligned."""
+"""Each array's offset is a multiple of so many bytes: NumPy is slower on numbers that are not aligned."""
 
 
 def spilled(progress: Progress, folder: Path) -> Progress:
@@ -33,7 +33,7 @@ def spilled(progress: Progress, folder: Path) -> Progress:
     offsets = {}
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
-            os.close(number := os.dup(file.fileno()))  # the lowest that is free, as pages that are mapped will take it
+            os.close(number := os.dup(file.fileno()))  # the lowest free number: the mapped pages will take it
             if 2 * number > resource.getrlimit(resource.RLIMIT_NOFILE)[0]:
                 return progress
             for name, array in arrays.items():

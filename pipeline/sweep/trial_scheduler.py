@@ -31,7 +31,7 @@ class TrialScheduler:
 
     Without a stopping rule a trial goes from its beginning, or from an earlier process's checkpoint, to its end. With
     a rule it goes from rung to rung: `process` handles the reports, `decide` makes the decisions, `groups` returns the
-    groups to compute. What large trials that pause go on from is spilled to ``folder``.
+    groups to compute. The checkpoints of large paused trials are spilled to ``folder``.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class TrialScheduler:
 
     def end(self, trial: PlannedTrial, result: Result) -> None:
         """Record the end of a trial, perhaps in an earlier process."""
-        # A user's own task may end before its budget is spent; of one that was stopped the decision is lost.
+        # A user's own task may complete before its last rung; a stopped trial counts here if its decision is lost.
         compared = result.outcome in (Outcome.COMPLETE, Outcome.STOPPED)
         self._rungs.end(trial.key, self._sign * result.metrics.get(self._metric, math.nan) if compared else math.nan)
 
@@ -119,7 +119,7 @@ class TrialScheduler:
         Raises
         ------
         ConfigError
-            If none goes on because no trial reports the metric: which ones a user's own task has is not known before.
+            If no trial goes on because none reports the metric, which a user's own task does not declare.
         """
         for decision in self._rungs.decide(closed=closed):
             out = [key for key in self._rungs.trials(decision.stopped) if key in self._paused]
