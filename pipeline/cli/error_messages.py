@@ -32,7 +32,7 @@ _UNCHECKED = {
 """The keys whose values Hydra uses without a check, and their rules."""
 
 _UNREAD = re.compile("no viable alternative|(mismatched|extraneous) input|missing EQUAL")
-"""What Hydra's parser says of an override that its grammar does not know, in the words of the tool that made it."""
+"""What Hydra's parser says, in the words of ANTLR, of an override that its grammar does not know."""
 
 
 def is_expected(error: BaseException) -> bool:

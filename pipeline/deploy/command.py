@@ -34,7 +34,7 @@ TARGETS = ("kuberay", "ray")
 """The templates of ``conf/cluster/deploy``."""
 
 _DERIVED = {"nodes": int | None, "ray": str | None}
-"""The types of a template's values that are null in it, for what follows from the sweep and from this machine."""
+"""The types of the values that are null in a template: they follow from the sweep and from this machine."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -127,9 +127,9 @@ def node_count(config: Config, *, cpus: int, gpus: int | None) -> int:
 
 
 def _composed(target: str, swept: Sequence[str], own: Sequence[str]) -> DictConfig:
-    """Return the config of a sweep's first trial, and a template's: of a swept key it has the first value.
+    """Return the config of a template and of a sweep's first trial, which has the first value of each swept key.
 
-    Where a group is swept, a key that only others of its choices have is left out.
+    If a group is swept, a key that its first choice lacks is left out.
     """
     with hydra.initialize_config_dir(CONF, version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()

@@ -86,7 +86,7 @@ def register() -> None:
                 node, provider = _choice(group, name), str(table.package(name))
                 store.store(group=group, name=name, node=node, package="_global_", provider=provider)
     store.store(group="hydra/help", name="sweeps", node={"app_name": "pipeline", "template": _help()})
-    # They are changed in Hydra's own defaults, not by overrides in conf/config.yaml, which a preset could not override.
+    # Hydra's own defaults are changed: a preset could not override what conf/config.yaml overrides.
     own = {"launcher": "sweep", "sweeper": "sweep", "help": "sweeps"}
     config = HydraConf()
     config.defaults = [{name: own.get(name, choice) for name, choice in one.items()} for one in config.defaults]

@@ -17,7 +17,7 @@ class SearchSource:
     """A source of a search's proposals: ``begin`` starts a proposal as a job.
 
     ``examples`` are points at the ends of its space. ``jobs`` are those that have started. The ``first`` point is
-    proposed at once, since it holds the config that all share. What else is asked of a source the proposals answer.
+    proposed at once, since it holds the config that all share. All other members are those of the proposals.
     """
 
     def __init__(

@@ -87,8 +87,8 @@ class SearchSweeper(ComposingSweeper):
     def _examples(self, space: SearchSpace) -> list[Point]:
         """Return points at the ends of a space.
 
-        A key that none of them has, or a value that breaks its rule, is refused here, before anything is written. A
-        user's own code may add to the points what they lack, so they are not judged where there is any.
+        A key that no point has, or a value that breaks its rule, is refused here, before anything is written. With a
+        ``custom_search_space`` no value is checked, since this function may add what the points lack.
         """
         jobs = self.composer.compose_all(space.examples(), 0)
         return [] if self.custom_search_space else validated(jobs)
@@ -97,7 +97,7 @@ class SearchSweeper(ComposingSweeper):
         """Launch proposals as any launcher can: the next batch once all of the last one has ended."""
         ended: list[JobReturn] = []
         while batch := proposals.more(proposals.budget.max_open):
-            # Each with the keys that it has.
+            # Without the keys that its choices lack.
             jobs = [self.composer.compose(one.overrides, one.number).overrides for one in batch]
             returns = self.launcher.launch(jobs, initial_job_idx=batch[0].number)
             for proposal, result in zip(batch, returns, strict=True):

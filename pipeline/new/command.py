@@ -34,12 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ConfigError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201  # this is a command
         return 2
-    text = f"""{folder} is yours. What follows installs it, and sweeps it:
+    text = f"""{folder} is yours. These commands install it, and sweep it:
 
   pip install --editable '{folder.name}[test]'
   descent-sweeps --multirun experiment={options.name}/first
 
-{folder.name}/src/{options.name}/task.py holds the training function to put yours in place of."""
+{folder.name}/src/{options.name}/task.py holds the training function: put yours in its place."""
     print(text)  # noqa: T201
     return 0
 
@@ -56,10 +56,10 @@ def write(name: str, place: Path) -> Path:
     require(re.fullmatch(r"[a-z](?:[a-z0-9_]*[a-z0-9])?", name), "NAME", rule, name)
     taken = name in _CONSTANTS or keyword.iskeyword(name)
     require(not taken, "NAME", "must be no word that Python, YAML or Hydra reads in its own way", name)
-    require(name not in TABLES["task"], "NAME", "must be no task's that there is already", name)
+    require(name not in TABLES["task"], "NAME", "must not name a task", name)
     folder = place / name
     require(not folder.exists(), "NAME", "must be a folder that is not there yet", str(folder))
-    require(name not in sys.stdlib_module_names and find_spec(name) is None, "NAME", "must be no module's", name)
+    require(name not in sys.stdlib_module_names and find_spec(name) is None, "NAME", "must not name a module", name)
     for file in sorted(TEMPLATE.rglob(f"*{_SUFFIX}")):
         target = folder / str(file.relative_to(TEMPLATE)).replace(_NAME, name).removesuffix(_SUFFIX)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -133,8 +133,8 @@ class Proposals:
         Raises
         ------
         ConfigError
-            If it is to learn now, and no trial measures what it is told: what a user's own task does is not known
-            before.
+            If the search begins to learn now, and no trial has measured its objectives: a user's own task does not
+            declare its metrics.
         """
         self.ended += 1
         values = [] if end.outcome is Outcome.FAILED else self._objectives.values(end.metrics)

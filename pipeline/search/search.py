@@ -26,10 +26,10 @@ _STRIDE = 7919
 """The step of the seed for each proposal of the past: a large prime, so that it does not reach another likely seed."""
 
 _FIRST = "descent-sweeps.first"
-"""The attribute of a trial in a storage that a search has proposed first: digests of its identity and fixed values."""
+"""The attribute, in a storage, of the first trial of a search: digests of the search's identity and fixed values."""
 
 _SEARCH = "descent-sweeps.search"
-"""The attribute of each trial in a storage that a search has proposed: the number of the one that it proposed first."""
+"""The attribute, in a storage, of each trial of a search: the number of the search's first trial."""
 
 _RESUME = "sweep.resume="
 
@@ -152,7 +152,7 @@ class Search:
 
     @property
     def first_alone(self) -> bool:
-        """Whether the next point is to be proposed alone: those after it are in the record, which it identifies."""
+        """Whether the next point is to be proposed alone: it identifies the record, which holds those after it."""
         return self._options.resume and self._depends_on_study and not self._trials
 
     @property
@@ -207,8 +207,8 @@ class Search:
     def _in_order(self, grid: Mapping[str, Sequence[Any]]) -> Iterator[Mapping[str, Any]]:
         """Yield the points of a grid in the order of its seed, whatever the study holds.
 
-        Of a study that others have searched, or a process that was killed, the sampler proposes some points twice and
-        others never.
+        If the study holds trials of another search, or of a killed process, Optuna's sampler proposes some points twice
+        and others never.
         """
         study = load().create_study(sampler=make_sampler(self._options.sampler, grid, seed=self._options.seed))
         for _ in range(self.points or 0):
@@ -219,7 +219,7 @@ class Search:
         return any(texts.items() <= own.items() for own in self._proposed)
 
     def _reseed(self, count: int) -> None:
-        """Have the next proposals draw other random numbers than the ``count`` before them have had.
+        """Make the next proposals draw other random numbers than the ``count`` proposals before them.
 
         A grid has one order, which follows from its seed: with another, points would come twice and others never.
         """
@@ -229,20 +229,20 @@ class Search:
 
     @property
     def _depends_on_study(self) -> bool:
-        """Whether a proposal depends on what the study holds; what a storage holds is there before the first."""
+        """Whether a proposal depends on what the study holds; a study in a storage may hold trials before it."""
         return self.learns or self._options.storage is not None
 
     def _mark(self, trial: Any) -> None:
-        """Note in a storage which search has proposed a trial: by its first one, which is that of a search."""
+        """Note in a storage which search has proposed a trial: the number of its first trial identifies a search."""
         if not self._trials:
             self._since = trial.number
             trial.set_user_attr(_FIRST, self._marks())
         trial.set_user_attr(_SEARCH, self._since)
 
     def _fail_lost(self) -> None:
-        """Tell the study that trials have failed which an earlier process was killed with, and this one does not have.
+        """Tell the study that the trials which a killed process left running, and this one does not have, have failed.
 
-        Others that are running may be another process's, and so may all of a search without a record to go on from.
+        Other running trials may be another process's, and so may all trials of a search without a record to resume.
         """
         taken = {trial.number for trial in self._trials}
         for one in self._known()[self._since :]:
@@ -258,8 +258,8 @@ class Search:
     def _first_before(self) -> Any:
         """Return the trial that this search has proposed first in an earlier process, None if there is none.
 
-        If several processes have searched like this one, it is that of the last, of those with the same fixed values if
-        any has them.
+        If several processes have run this search, it is that of the last one, or of the last one that had the same
+        fixed values, if any had.
         """
         search, shared = self._marks()
         marked = [(one.user_attrs.get(_FIRST, ["", ""]), one) for one in self._known()]

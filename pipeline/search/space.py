@@ -77,7 +77,7 @@ def _points_with_all_pairs(counts: Sequence[int]) -> list[tuple[int, ...]]:
 
 
 def _with_pair(pair: Sequence[_Value], axes: Sequence[Sequence[_Value]], left: Container[Any]) -> list[_Value]:
-    """Return a point with a pair of values, and of the other keys those that are in the most pairs that are left."""
+    """Return a point with a pair of values; each other key has the value that is in the most of the pairs ``left``."""
     point = sorted(pair)
     for axis in axes:
         if axis[0][0] not in dict(point):
@@ -182,7 +182,7 @@ def _choices(override: Override) -> list[Any]:
 def outermost(distribution: Any) -> list[Any]:
     """Return the values of a choice, or the ends of a range, between which its other values are.
 
-    Of a continuous interval they are those next to its ends: ``interval(0,1)`` is a range of what must be above 0, too.
+    Of a continuous interval they are the numbers next to its ends, since ``interval(0,1)`` suits a key above 0, too.
     """
     ends = _ends(distribution)
     if isinstance(distribution, load().distributions.FloatDistribution) and distribution.step is None:

@@ -19,9 +19,9 @@ class StudyError(SweepError):
 class Options:
     """The options of a search: the config of its sampler, and the storage of its study (null: in memory).
 
-    ``extend`` may add parameters to Optuna's trial. ``resume`` says that a search of an earlier process, whose study is
-    in the storage, begins again with what it proposed first. The default seed is 0, so that the same command makes the
-    same proposals; in a study that has trials already, it is another, so that they are not proposed again.
+    ``extend`` may add parameters to Optuna's trial. ``resume`` says that an earlier process's search, whose study is in
+    the storage, starts again from its first proposal. The default seed is 0, so that the same command makes the same
+    proposals; in a study that already holds trials it is another, so that these are not proposed again.
     """
 
     sampler: Mapping[str, Any]

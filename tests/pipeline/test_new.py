@@ -45,13 +45,13 @@ def test_a_package_is_written_under_its_name(tmp_path, monkeypatch, capsys):
         ("My-sweeps", f"NAME {SPELLING}, got 'My-sweeps'"),
         ("../up", f"NAME {SPELLING}, got '../up'"),
         ("1st", f"NAME {SPELLING}, got '1st'"),
-        ("numpy", "NAME must be no module's, got 'numpy'"),
-        ("tasks", "NAME must be no module's, got 'tasks'"),
-        ("json", "NAME must be no module's, got 'json'"),
+        ("numpy", "NAME must not name a module, got 'numpy'"),
+        ("tasks", "NAME must not name a module, got 'tasks'"),
+        ("json", "NAME must not name a module, got 'json'"),
         ("my_", f"NAME {SPELLING}, got 'my_'"),  # pip takes no name that ends so
         ("class", "NAME must be no word that Python, YAML or Hydra reads in its own way, got 'class'"),
         ("nan", "NAME must be no word that Python, YAML or Hydra reads in its own way, got 'nan'"),
-        ("landscape", "NAME must be no task's that there is already, got 'landscape'"),
+        ("landscape", "NAME must not name a task, got 'landscape'"),
         ("there", "NAME must be a folder that is not there yet, got "),
     ],
 )
