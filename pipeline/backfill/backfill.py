@@ -57,7 +57,7 @@ def backfill(path: Path, uri: str | None) -> Backfilled:
     """Write what the log at ``path`` holds and the store lacks to the store at ``uri``, by default the sweep's own.
 
     A store that lacks the whole sweep, which was deleted or is another one, gets all of it.
-    Its own is the one by which the sweep was resumed last: a folder that was copied has another one than its original.
+    The sweep's own store is that of its last resume: a sweep that was resumed in a copy of its folder has the copy's.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def backfill(path: Path, uri: str | None) -> Backfilled:
             names = runs.abandon(is_running, time.time_ns() // 1_000_000, "the log does not hold its end")
             lost += _write(store, runs, max(log.entries, stored))
             lost += [f"the run {store.with_ids(name)} is ended as KILLED, its end is lost" for name in names]
-        lost += [f"the run {run} ended before this log began, which does not hold it" for run in _missing(store, runs)]
+        lost += [f"the run {run} is missing: it ended before this log began" for run in _missing(store, runs)]
         _retried(store, store.delete_duplicates)
         written = max(0, log.entries - stored)
         return Backfilled(entries=written, look=store.how_to_look(runs), lost=tuple(lost))

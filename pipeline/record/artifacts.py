@@ -82,8 +82,8 @@ def shorten(text: str, longest: int, note: str = " ... (shortened)") -> str:
 def storable(text: str) -> str:
     r"""Return a text that every store takes, with escapes for what one refuses.
 
-    PostgreSQL takes no NUL, and no encoding has the half of a pair of surrogates, which in Python stands for a byte of
-    a file's name that is no text.
+    PostgreSQL takes no NUL. No encoding takes a lone surrogate, which in Python stands for a byte of a file's name that
+    is not UTF-8.
 
     >>> storable("a\0b"), storable("\udcff")
     ('a\\0b', '\\udcff')

@@ -99,7 +99,7 @@ class Drawings:
         self._missing: Counter[str] = Counter()  # how many figures each of them lacks
 
     def replay(self, entry: object) -> None:
-        """Remember what an earlier process, which has logged this entry, has ended and not drawn."""
+        """Remember the trials that an earlier process, which logged this entry, has ended and not drawn."""
         if isinstance(entry, Finished | Recalled):
             drawn = entry.result if self._draws(entry.trial) else dataclasses.replace(entry.result, arrays={})
             self._undrawn[entry.trial.key] = entry.trial, drawn

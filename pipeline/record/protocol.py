@@ -28,7 +28,7 @@ class Past:
     """What the record holds of a sweep, which may be resumed.
 
     ``run_id`` is its parent run, with its ``name`` and ``tags``; ``params`` are those of its trials' runs. ``runs``
-    maps the keys of the trials that ended by themselves to their runs, ``names`` the recorder's names of all runs of
+    maps the keys of the trials that ended and did not fail to their runs, ``names`` the recorder's names of all runs of
     trials; ``unended`` are the runs that have not ended, the parent run last.
     """
 

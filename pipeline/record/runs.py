@@ -35,7 +35,7 @@ from pipeline.results.tally import Tally
 from tasks.events import Outcome, Result
 
 RESUMED = "its sweep was killed, and resumed with a new run"
-"""Why a run was killed whose trial another process computes again."""
+"""Why a run is ended as KILLED: another process computes its trial again."""
 
 
 class Runs:
@@ -231,7 +231,7 @@ class SweepRun:
     def resume(self, opened: Opened, sweep: SweepHeader) -> None:
         """Go on with the sweep in another process, which computes what has not ended: the trials without a run.
 
-        Of a search that process has a single trial at first, so the sweep keeps its own name and trials.
+        That process knows only the first trial of a search, so the sweep keeps its own name and trials.
         """
         self.sweep = dataclasses.replace(sweep, name=self.sweep.name, trials=self.sweep.trials)
         self.opened = opened

@@ -77,7 +77,7 @@ def compare(old: RecordedRun, new: RecordedRun) -> Verdict:
     """Compare every point and array of the old record, and the outcome, with the new record; list what else changed.
 
     Curves and arrays that only the new record has, such as a new metric of the code, are changes, not differences.
-    Older records hold weights of diverged trials, of which no trial is promised the bits.
+    The arrays of a trial that diverged in both records are not compared: older records hold weights of arbitrary steps.
     """
     diverged = old.tags.get("outcome") == new.tags.get("outcome") == Outcome.DIVERGED.value
     arrays = {} if diverged else old.arrays

@@ -11,7 +11,7 @@ from pipeline.results.tally import Tally
 
 
 class BestResults:
-    """Keeps results, which have arrays, that may win by a ``tally``; it has counted each before that is added here."""
+    """Keeps the results, with their arrays, that may win by a ``tally``, which has counted each before it is added."""
 
     def __init__(self, tally: Tally, results: Iterable[Finished] = ()) -> None:
         self._tally = tally
@@ -30,7 +30,7 @@ class BestResults:
                 del self._best[worse]
 
     def ranked_by(self, tally: Tally) -> BestResults:
-        """Return what is kept, by another tally, in which they may be of other settings."""
+        """Return these results by another tally, in which they may belong to other settings."""
         return BestResults(tally, self._best.values())
 
     @property

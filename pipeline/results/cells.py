@@ -17,9 +17,9 @@ _MEASURES = (_WITH_INTERVAL, "train/loss")
 def setting_table(settings: Sequence[Setting], *, most: int, ended: bool = True) -> tuple[list[str], list[list[str]]]:
     """Return the headers and the first ``most`` rows of a table of settings.
 
-    A metric that a table shows must have been measured. Once the sweep has ``ended``, the first one, which ranks if it
-    was measured, and the test accuracy have an interval, which takes long to compute, and of several objectives it is
-    said which settings are on the Pareto front.
+    The table shows only metrics that were measured. Once the sweep has ``ended``, the first one (which ranks, if it was
+    measured) and the test accuracy have an interval, which takes long to compute, and for several objectives a column
+    says which settings are on the Pareto front.
     """
     every, criterion = [repeat.metrics for setting in settings for repeat in setting.repeats], settings[0].criterion
     names = criterion.columns(every, _MEASURES) or criterion.columns(every)

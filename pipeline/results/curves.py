@@ -57,8 +57,8 @@ class Curves:
     def thin(self, most: int) -> None:
         """Downsample the curves of more than ``most`` points, if that of the training loss is one of them.
 
-        Of that curve the lowest and the last point of every stretch are kept; of the others the same steps. The last
-        ones are at the same steps in all repeats of a setting, whose curves are averaged where all have a point.
+        That curve keeps the lowest and the last point of every stretch; the others keep the same steps. The last points
+        are at the same steps in all repeats of a setting: the mean of their curves needs steps that all have.
         """
         curves = self.series()
         loss = curves.get("train/loss")

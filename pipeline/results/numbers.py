@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 _ALL_WHOLE = 2**24
-"""From here on each number in 32 bits is whole: the loss of what diverges, of which few digits mean something."""
+"""From here on every float32 is whole, such as the loss of a diverging trial, of which few digits matter."""
 
 
 def number(value: float, digits: int = 4, *, sign: str = "") -> str:

@@ -33,7 +33,7 @@ class Tally:
         self.criterion = criterion or Criterion()
         self.standings: dict[str, Standing] = {}
         self._repeats: dict[str, list[Standing]] = {}  # by the key of their setting
-        self._open: Counter[str] = Counter()  # how many of them have not ended, or failed
+        self._open: Counter[str] = Counter()  # how many of them have not ended, or may be run again
         self.swept_values = SweptValues()  # by which further trials are named before they are added
         self._names: dict[str, str] | None = None
         self._rank_keys: dict[str, RankKey] = {}
@@ -41,7 +41,7 @@ class Tally:
         # Settings whose rank is stale; ranking is deferred, since many repeats take long.
         self._moved: dict[str, None] = {}
         self._share = share
-        self._nans: dict[str, dict[str, int]] = {}  # of trials that run: the step of the NaN that a metric came to
+        self._nans: dict[str, dict[str, int]] = {}  # of running trials: the step at which a metric became NaN
         self.steps_total = 0
         self.add(trials)
         self.steps_done = 0

@@ -57,8 +57,8 @@ _REFUSED_CODES = {
 _STATUS_TOO_LARGE = 413
 _TOO_LARGE = f"failed with error code {_STATUS_TOO_LARGE}"
 
-# MLflow answers BAD_REQUEST to each error of its database that is not an OperationalError: also where the server has no
-# connection left, or one of its own is closed since the database was started again.
+# MLflow answers BAD_REQUEST to each error of its database that is not an OperationalError. Two of these may pass: no
+# connection is left, or a restart of the database has closed one.
 _CONNECTION_LOST = re.compile(
     r"QueuePool limit of size|Can't reconnect until invalid transaction"
     r"|\((?:psycopg2?|pymysql\.err|MySQLdb\._exceptions)\.InterfaceError\)"
@@ -135,7 +135,7 @@ def _is_empty(file: Path) -> bool:
 def _create(uri: str, file: Path) -> None:
     """Create an SQLite store beside an empty file, which it replaces once it is complete.
 
-    Of a process that is killed meanwhile, MLflow would find some of the tables, and could use the store never again.
+    Created in place, the tables of a killed process would be incomplete, and MLflow could never use the store.
     """
     from mlflow import MlflowClient  # noqa: PLC0415  # takes seconds to import
 
@@ -202,9 +202,9 @@ def is_refusal(error: Exception) -> bool:
 
 
 def refusals(write: Callable[[], object]) -> list[Exception]:
-    """Write, and return the error if the store refuses that for good; any other is raised.
+    """Write, and return the error if the store refuses the write for good; raise any other error.
 
-    It is returned without its frames and its causes, which would keep what was to be written in memory.
+    The error is returned without its frames and its causes: they would keep the data of the write in memory.
     """
     try:
         write()

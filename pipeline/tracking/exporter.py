@@ -48,7 +48,7 @@ class Exporter:
     """Writes the changes that ``next_changes`` returns to a store, and retries them until they are written.
 
     An outage is reported in a line, and in full in ``faults``. Once ``hurry`` is set, `close` gives up a store that
-    does not answer; one that answers still gets the rest. A backfill can write it from ``log_file``. ``refused``
+    does not answer; one that answers still gets the rest. A backfill can write the rest from ``log_file``. ``refused``
     are the errors of the writes that the store refuses for good.
     """
 

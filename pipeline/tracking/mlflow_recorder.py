@@ -221,7 +221,7 @@ class MlflowRecorder:
                 self._drawings.replay(entry)
 
     def _replay_log(self, past: Past, stored: int, criterion: Criterion) -> int:
-        """Replay the log of a sweep, of which the store has ``stored`` entries, and return how many it has.
+        """Replay the log of a sweep, and return how many entries it has; the store has ``stored`` of them.
 
         Its trials are ranked by the ``criterion``, so that the winner may be any of them. If there is no log, or its
         start is damaged, return 0 and leave no log open.

@@ -31,9 +31,9 @@ _CONDA, _VIRTUALENV = "conda.yaml", "python_env.yaml"
 
 
 def trained_model(finished: Finished, name: str, dataset: Dataset, about: str = "") -> Trained | None:
-    """Return the layers and arrays of a training's classifier, None if its model is not a `Layered` one of its own.
+    """Return the layers and arrays of a training's classifier, None if its model's class does not define ``layers``.
 
-    A package's model that inherits the layers of ours may compute otherwise than they say.
+    A package's model that inherits ``layers`` from one of ours may compute something else.
 
     ``name`` is the name of the registered model, ``about`` says why the sweep registers this trial.
     """

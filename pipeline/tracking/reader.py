@@ -220,7 +220,7 @@ def _last_metrics(run: Any) -> dict[str, float]:
 def _one_a_trial(runs: Iterable[Any]) -> list[Any]:
     """Return one run of each trial: the last that ended by itself, or else the last.
 
-    A sweep that was resumed has others, of trials that were running when it was killed or had failed.
+    A resumed sweep has more runs: of trials that had failed, or were running when it was killed.
     """
     chosen: dict[str, Any] = {}
     for run in sorted(runs, key=lambda run: (run.info.status in _ENDED, run.info.start_time)):

@@ -66,8 +66,8 @@ def relocate(store: Path) -> None:
 def _is_moved(current: Path, recorded: Path, runs: set[str], *, named: bool) -> bool:
     """Return whether the ``current`` folder has the artifacts of these runs, or the ``recorded`` one is gone.
 
-    One that is gone is evidence if it is ``named`` after its experiment, as only ours are. What a bucket or a server
-    holds is not beside the store.
+    A missing folder counts only if it is ``named`` after its experiment, as only ours are. Artifacts in a bucket or on
+    a server are not beside the store.
     """
     alike = recorded.is_absolute() and recorded.parts[-2:] == current.parts[-2:]
     if not alike or recorded.resolve() == current.resolve():

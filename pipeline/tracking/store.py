@@ -132,7 +132,7 @@ class Store:
         return how_to_look(self.uri, self.experiment_id, sweep=sweep, run=run_id)
 
     def delete_duplicates(self) -> None:
-        """Delete the second runs of requests that had no answer and were carried out later."""
+        """Delete the second runs of requests that were retried without an answer, and carried out after all."""
         for run in self._unconfirmed:
             self.find(run)
 

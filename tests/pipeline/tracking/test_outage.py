@@ -371,8 +371,7 @@ def test_a_log_is_refused_once_its_sweep_has_been_resumed_without_it(log, proxy,
     past = find_past(proxy.uri, experiment, "a sweep")
     for _ in range(2):
         assert backfill(Path(past.tags["log"]), store_uri).lost == tuple(
-            f"the run {run_id} ended before this log began, which does not hold it"
-            for run_id in sorted(past.runs.values())
+            f"the run {run_id} is missing: it ended before this log began" for run_id in sorted(past.runs.values())
         )
     assert backfill(Path(past.tags["log"]), None).lost == ()
 
