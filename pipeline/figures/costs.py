@@ -17,8 +17,8 @@ from pipeline.results.curves import TrialRecord
 # Wide enough for the numbers of a logarithmic axis that spans less than a decade.
 _MARGINS = {**SIDE_BY_SIDE, "left": 0.125, "wspace": 0.38}
 
-# How far the axis goes above the median of the first losses of what did not diverge, and below that of the last or the
-# winner's: a trial that nearly diverged, or a minibatch of one example, would squeeze the others.
+# The factor by which the axis goes above the median first loss (of trials that did not diverge), and below the median
+# last loss or the winner's: a trial that nearly diverged, or a minibatch of one example, would squeeze the others.
 _FAR = 100.0
 
 _MOST_KINDS = 8  # that a legend has room for

@@ -37,8 +37,8 @@ _ENVIRONMENT = {
 class DrawingProcesses:
     """``count`` pools of one process each, so that a killed process loses only its own figure.
 
-    They are forked from a process that has imported Matplotlib: two imports would end a default sweep on two cores a
-    second later. They are started by `start`, or with the first figure. The functions that they call must be
+    They are forked from a process that has imported Matplotlib: with two imports, a default sweep on two cores would
+    take a second longer. They are started by `start`, or with the first figure. The functions that they call must be
     importable. They ignore signals, and end when this process ends.
     """
 
@@ -85,7 +85,7 @@ class DrawingProcesses:
         raise RuntimeError("the process that drew a figure has ended")
 
     def _pickled(self, arguments: tuple[Any, ...]) -> bytes:
-        """Return pickled arguments; the figures of a sweep all have the same, which are large."""
+        """Return pickled arguments; the last ones are kept, as all figures of a sweep have the same large ones."""
         with self._pickling:
             given, packed = self._last
             if [*map(id, given)] != [*map(id, arguments)]:

@@ -1,4 +1,4 @@
-"""Accuracy over learning rate and batch size: a heat map for each strategy, or model, with one colour scale."""
+"""The ranking metric over learning rate and batch size: a heat map for each strategy or model, in one colour scale."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _Cells = Mapping[tuple[int, int], TrialRecord]
 
 
 def draw_heat_maps(trials: Sequence[TrialRecord]) -> bytes:
-    """Return the accuracy of the best trial at each learning rate and batch size, for each strategy and model.
+    """Return the ranking metric of the best trial at each learning rate and batch size, for each strategy and model.
 
     Another swept choice replaces a batch size that is not swept. It is empty if the trials leave half of the cells
     blank, as those of a search do, or if there are too many cells to read.

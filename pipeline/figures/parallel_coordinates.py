@@ -1,4 +1,4 @@
-"""Parallel coordinates: every trial is a line through its swept values, coloured by its accuracy."""
+"""Parallel coordinates: every trial is a line through its swept values, coloured by its ranking metric."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _LARGEST, _BREADTH = 12, 900  # the font size of an axis's name, and the sum of 
 
 
 def draw_parallel_coordinates(trials: Sequence[TrialRecord]) -> bytes:
-    """Return the figure: an axis for each swept key, and one for the accuracy.
+    """Return the figure: an axis for each swept key, and one for the ranking metric.
 
     It is empty for a single swept key, which other figures show better.
     """

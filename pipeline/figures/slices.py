@@ -23,10 +23,10 @@ _BARS = "bars: 95 % interval of the mean (BCa bootstrap)"
 
 
 def draw_slices(trials: Sequence[TrialRecord]) -> bytes:
-    """Return a panel for each of the first swept numbers, with a dot for each setting.
+    """Return a panel for each of the first three swept numbers, with a dot for each setting.
 
-    The best at each value are joined by a line, but for a search's values, which hardly two settings share. It is empty
-    if no number is swept.
+    A line joins the best at each value, unless several numbers are swept and few settings share a value (a search).
+    The figure is empty if no number is swept.
     """
     drawn = by_setting(trials)
     shown = [one for one in drawn if one.kept]

@@ -174,8 +174,8 @@ def shortened(text: str, most: int) -> str:
 def captioned(figure: Figure, text: str, *, margins: Mapping[str, float] | None = None) -> bytes:
     """Return the figure as PNG, with a caption below, which is shortened to a few lines.
 
-    ``margins`` are the edges of the panels, as fractions of the figure, that below from its caption; without them a
-    layout engine finds them, which takes twice as long.
+    ``margins`` are the edges of the panels, as fractions of the figure; the lower one counts from the caption. Without
+    ``margins`` a layout engine finds the edges, which takes twice as long.
     """
     lines = textwrap.wrap(text, _CAPTION_COLUMNS, max_lines=_CAPTION_LINES, placeholder=" ...")
     foot = _CAPTION_HEIGHT * len(lines) * _HEIGHT / figure.get_figheight()

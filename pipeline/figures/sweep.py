@@ -19,7 +19,7 @@ from pipeline.results.curves import TrialRecord
 
 
 def _draw_accuracy(trials: Sequence[TrialRecord]) -> bytes:
-    """Return heat maps, or else slices, or else a line each; of means, the others are drawn with error bars anyway."""
+    """Return heat maps, else slices, else a line a setting; of means heat maps only: `REPEATED` has the others."""
     return draw_heat_maps(trials) or (b"" if are_means(trials) else draw_slices(trials) or draw_intervals(trials))
 
 

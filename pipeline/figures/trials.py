@@ -71,10 +71,10 @@ def ranking_value(trial: TrialRecord) -> float | None:
 
 
 def score_scale(trials: Sequence[TrialRecord]) -> Normalize:
-    """Return the scale of the trials' ranking values, for colours; of equal ones, too, its ends are apart.
+    """Return the scale of the trials' ranking values, for colours; if all are equal, it begins below them.
 
-    Then the first is below them: no accuracy is above 100 %. It is logarithmic for values that span much, such as the
-    loss of a trial that nearly diverged, beside which the others would all have one colour.
+    (It does not end above them: no accuracy is above 100 %.) It is logarithmic for values that span much: beside the
+    loss of a trial that nearly diverged, all others would have one colour.
     """
     scores = [score for trial in trials if (score := ranking_value(trial)) is not None] or [0.0]
     low, high = min(scores), max(scores)
