@@ -1,8 +1,10 @@
-"""The defaults of the record from MLflow's own environment variables."""
+"""Environment variables: the defaults of the record from MLflow's own, and values that are set for a while."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator, Mapping
 
 from pipeline.address import redact
 from pipeline.config.schema import Tracking
@@ -30,3 +32,16 @@ def tracking_defaults() -> dict[str, str]:
         for key, value in given.items()
         if value
     }
+
+
+@contextlib.contextmanager
+def variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for a while."""
+    before = {name: os.environ[name] for name in values if name in os.environ}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name in values:
+            os.environ.pop(name, None)
+        os.environ.update(before)

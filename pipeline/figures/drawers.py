@@ -11,11 +11,13 @@ import pickle
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import forkserver, resource_tracker
 from typing import TYPE_CHECKING, Any
+
+from pipeline.config.environment import variables
 
 if TYPE_CHECKING:
     from pipeline.record.drawings import Images  # it imports NumPy, which an idle process does not need
@@ -98,7 +100,8 @@ def _started() -> ProcessPoolExecutor:
     """Return a pool with a running process."""
     forked = multiprocessing.get_context("forkserver")
     forked.set_forkserver_preload(_FIGURES)
-    with _STARTING, _environment():
+    path = os.pathsep.join(place or os.getcwd() for place in sys.path)  # noqa: PTH109
+    with _STARTING, variables({**_ENVIRONMENT, "PYTHONPATH": path}):
         resource_tracker.ensure_running()  # before the mask is set: its start resets the mask of signals
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # inherited by the forked processes
         try:
@@ -108,21 +111,6 @@ def _started() -> ProcessPoolExecutor:
     pool = ProcessPoolExecutor(1, mp_context=forked, initializer=_begin)
     pool.submit(importlib.import_module, _FIGURES[0])
     return pool
-
-
-@contextlib.contextmanager
-def _environment() -> Iterator[None]:
-    """Give processes that are started in this context this process's import path."""
-    path = os.pathsep.join(place or os.getcwd() for place in sys.path)  # noqa: PTH109
-    changed = {**_ENVIRONMENT, "PYTHONPATH": path}
-    before = {name: os.environ[name] for name in changed if name in os.environ}
-    os.environ.update(changed)
-    try:
-        yield
-    finally:
-        for name in changed:
-            del os.environ[name]
-        os.environ.update(before)
 
 
 def _begin() -> None:

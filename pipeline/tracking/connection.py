@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.address import IN_MEMORY, absolute, is_http, redact, sqlite_file, unreachable
+from pipeline.config.environment import variables
 from pipeline.errors import RecordError
 from pipeline.tracking.relocation import artifact_folder, relocate
 
@@ -224,19 +225,6 @@ def lacks_tables(error: Exception) -> bool:
 def http_variables(uri: str, values: Mapping[str, str]) -> contextlib.AbstractContextManager[None]:
     """Set environment variables of MLflow for a while if ``uri`` is a server's, except those that the user has set."""
     return variables({name: value for name, value in values.items() if name not in os.environ} if is_http(uri) else {})
-
-
-@contextlib.contextmanager
-def variables(values: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for a while."""
-    before = {name: os.environ[name] for name in values if name in os.environ}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name in values:
-            os.environ.pop(name, None)
-        os.environ.update(before)
 
 
 @functools.cache

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
+from pipeline.config.environment import variables
 from pipeline.record.artifacts import LONGEST_TAG, arrays_file, shorten, signature
 from pipeline.record.protocol import Data, Trained
 from pipeline.reports import Finished
-from pipeline.tracking.connection import refusals, variables
+from pipeline.tracking.connection import refusals
 from tasks.datasets.dataset import Dataset
 from tasks.models.layered import Layered
 from tasks.trial import uses_model
