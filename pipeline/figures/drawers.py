@@ -1,4 +1,4 @@
-"""Processes that draw a sweep's figures in parallel, and in parallel with its record."""
+"""Who draws the figures of a record: the thread that submits them, or processes beside it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import pickle
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import forkserver, resource_tracker
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from pipeline.config.environment import variables
 
-if TYPE_CHECKING:
-    from pipeline.record.drawings import Images  # it imports NumPy, which an idle process does not need
+Images = Mapping[str, bytes]
+"""The images of figures, by file name."""
 
 TRIES = 2
 """The attempts to draw a figure: a killed process need not be the figure's fault."""
@@ -34,6 +34,38 @@ _ENVIRONMENT = {
     "PYTHONSAFEPATH": "1",  # no imports from the working folder
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),  # a fork loses threads
 }
+
+
+class Drawers(Protocol):
+    """Executes functions that draw, at once or in processes of its own."""
+
+    def start(self) -> None:
+        """Prepare for the first figure, idempotently."""
+
+    def submit(self, draw: Callable[..., Images], *arguments: Any) -> Future[Images]:
+        """Execute ``draw(*arguments)``, and return its future."""
+
+    def close(self) -> None:
+        """Release all resources; nothing is submitted any more."""
+
+
+class InThisThread:
+    """Draws in the thread that submits."""
+
+    def start(self) -> None:
+        """Do nothing."""
+
+    def submit(self, draw: Callable[..., Images], *arguments: Any) -> Future[Images]:
+        """Call ``draw(*arguments)``, and return its result as a future."""
+        drawn: Future[Images] = Future()
+        try:
+            drawn.set_result(draw(*arguments))
+        except Exception as error:  # noqa: BLE001  # the future raises it in `result`
+            drawn.set_exception(error)
+        return drawn
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 class DrawingProcesses:

@@ -15,7 +15,7 @@ from pipeline.display.console import Display
 from pipeline.engine.inprocess import InProcess
 from pipeline.engine.machine import cpu_count
 from pipeline.errors import RecordError
-from pipeline.figures.drawing import all_figures
+from pipeline.figures.drawings import all_figures
 from pipeline.plan.plan import Group, PlannedTrial, Segment, fuse
 from pipeline.record.artifacts import read_tag
 from pipeline.record.protocol import Provenance, SweepHeader

@@ -16,7 +16,7 @@ from pipeline.engine.machine import cpu_count
 from pipeline.engine.protocol import Engine
 from pipeline.errors import Interrupted
 from pipeline.figures.drawers import DrawingProcesses
-from pipeline.figures.drawing import all_figures
+from pipeline.figures.drawings import all_figures
 from pipeline.record.protocol import CHECKPOINTS, Provenance, Resumption, SweepHeader
 from pipeline.results.tally import Tally
 from pipeline.sweep.checkpoints import Checkpoints

@@ -17,9 +17,10 @@ from pipeline.address import absolute, redact
 from pipeline.background import Writer
 from pipeline.config.settings import counted
 from pipeline.errors import RecordError
+from pipeline.figures.drawers import Drawers, InThisThread
+from pipeline.figures.drawings import Drawings, Figures
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record import artifacts
-from pipeline.record.drawings import Drawers, Drawings, Figures, InThisThread
 from pipeline.record.log import DamagedError, Log
 from pipeline.record.outbox import Change
 from pipeline.record.protocol import (

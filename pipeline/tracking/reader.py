@@ -17,8 +17,8 @@ import numpy as np
 from pipeline.address import absolute, redact, sqlite_file
 from pipeline.config.settings import varied_by_repeats
 from pipeline.errors import RecordError
+from pipeline.figures.drawings import DRAWN_TRIALS
 from pipeline.record import artifacts
-from pipeline.record.drawings import DRAWN_TRIALS
 from pipeline.record.outbox import PACK_TAG
 from pipeline.record.protocol import FOLDER
 from pipeline.record.trial_run import INDEX_TAG

@@ -19,8 +19,8 @@ from pipeline.config.schema import parse
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.protocol import run
 from pipeline.engine.worker import GroupStarted, compute
+from pipeline.figures.drawings import DRAWN_TRIALS
 from pipeline.plan.plan import Group, Plan, Point, Segment, fuse, make_plan
-from pipeline.record.drawings import DRAWN_TRIALS
 from pipeline.record.protocol import Provenance, SweepHeader
 from pipeline.reports import Finished, Progressed, Started
 from pipeline.results.tally import Tally

@@ -30,7 +30,8 @@ FIGURES = "FIGURES"
 UNDRAWN = """
 import sys
 from pipeline.cli.app import main
-from pipeline.record.drawings import Figures, InThisThread
+from pipeline.figures.drawers import InThisThread
+from pipeline.figures.drawings import Figures
 from pipeline.sweep import opening
 opening.all_figures, opening.DrawingProcesses = Figures, lambda _: InThisThread()
 sys.exit(main())
@@ -160,7 +161,8 @@ def _create_from_a_copy(_, file):
 
 
 def _run(arguments, folder, variables, out, err):
-    from pipeline.record.drawings import Figures, InThisThread
+    from pipeline.figures.drawers import InThisThread
+    from pipeline.figures.drawings import Figures
     from pipeline.reproduce import rerun
     from pipeline.sweep import opening
     from pipeline.tracking import connection

@@ -8,7 +8,7 @@ import urllib.parse
 
 import pytest
 
-from pipeline.record.drawings import Figures
+from pipeline.figures.drawings import Figures
 from pipeline.record.protocol import Provenance, SweepHeader
 from pipeline.report import command as report
 from pipeline.report.page import comparison_page, sweep_page

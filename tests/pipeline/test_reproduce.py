@@ -17,8 +17,8 @@ from threadpoolctl import threadpool_info
 from pipeline.config.schema import parse
 from pipeline.engine.inprocess import InProcess
 from pipeline.engine.protocol import run as compute
+from pipeline.figures.drawings import Figures
 from pipeline.plan.plan import Group, Point, make_plan
-from pipeline.record.drawings import Figures
 from pipeline.record.protocol import Provenance, SweepHeader
 from pipeline.reports import Checkpointed, Failed, Started
 from pipeline.reproduce import command as reproduce

@@ -31,7 +31,7 @@ def undisturbed(tmp_path_factory, empty_store):
 @pytest.fixture(scope="module")
 def halved(tmp_path_factory, empty_store):
     """A halving in one process that nothing disturbs."""
-    few = json.dumps({"pipeline.record.drawings.DRAWN_TRIALS": 0})  # the figures of the sweep and its winner will do
+    few = json.dumps({"pipeline.figures.drawings.DRAWN_TRIALS": 0})  # the figures of the sweep and its winner will do
     sweep = Sweep(tmp_path_factory.mktemp("halved"), empty_store, pause=0, TRAINS="1", FIGURES="1", CONSTANTS=few)
     code, _, err = sweep.run(*HERE, *HALVING)
     assert code == 0, err

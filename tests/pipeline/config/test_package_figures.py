@@ -30,7 +30,7 @@ class Crowd:
 
 
 def test_figures_of_a_package_are_drawn_of_trials_and_sweeps(site, trial):
-    from pipeline.figures.drawing import all_figures
+    from pipeline.figures.drawings import all_figures
     from pipeline.results.curves import TrialRecord
     from pipeline.results.standing import Standing
 
@@ -58,7 +58,7 @@ def test_figures_of_a_package_are_drawn_of_trials_and_sweeps(site, trial):
     ],
 )
 def test_a_figure_that_cannot_be_drawn_is_named(site, code, message):
-    from pipeline.figures.drawing import all_figures
+    from pipeline.figures.drawings import all_figures
 
     drawn = FIGURES.partition("return b")[0] + code
     site(code=drawn, rows="[descent_sweeps.figures]\ncrowd = warm_losses:Crowd\n")

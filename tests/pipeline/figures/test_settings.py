@@ -8,7 +8,7 @@ from PIL import Image
 from scipy import stats
 
 from pipeline.figures.bands import draw_bands
-from pipeline.figures.drawing import SWEEP_FIGURES
+from pipeline.figures.drawings import SWEEP_FIGURES
 from pipeline.figures.heat_maps import _side
 from pipeline.figures.intervals import draw_intervals
 from pipeline.figures.profiles import _ways

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.figures.drawing import SWEEP_FIGURES
+from pipeline.figures.drawings import SWEEP_FIGURES
 from pipeline.figures.extremes import draw_extremes
 from pipeline.figures.heat_maps import _left_out, draw_heat_maps
 from pipeline.figures.metrics import draw_metrics

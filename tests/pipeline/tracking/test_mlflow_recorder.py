@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.backfill.backfill import backfill
 from pipeline.errors import RecordError
-from pipeline.record.drawings import DRAWN_TRIALS
+from pipeline.figures.drawings import DRAWN_TRIALS
 from pipeline.record.protocol import Provenance
 from pipeline.reports import Finished, Progressed, Started
 from pipeline.tracking.exporter import Timing

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.backfill.backfill import backfill
 from pipeline.errors import RecordError
-from pipeline.record.drawings import Figures
+from pipeline.figures.drawings import Figures
 from pipeline.record.log import Log
 from pipeline.record.protocol import FOLDER, Provenance
 from pipeline.reports import Finished, Progressed, Retried, Started

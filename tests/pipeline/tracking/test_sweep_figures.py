@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import RecordError
-from pipeline.record.drawings import CURVE_POINTS, DRAWN_TRIALS, Drawings, Figures
+from pipeline.figures.drawings import CURVE_POINTS, DRAWN_TRIALS, Drawings, Figures
 from pipeline.record.protocol import Data, Opened, Provenance
 from pipeline.record.runs import Runs
 from pipeline.reports import Finished, Planned, Progressed, Started

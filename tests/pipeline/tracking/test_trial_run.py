@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from mlflow.models import ModelSignature
 
+from pipeline.figures.drawings import Figures
 from pipeline.output import LONGEST_OUTPUT, TrialOutput
-from pipeline.record.drawings import Figures
 from pipeline.record.protocol import Provenance
 from pipeline.record.trial_run import OUTPUT
 from pipeline.reports import Failed, Finished, Printed, Progressed, Retried, Started

@@ -1,14 +1,21 @@
-"""The figures of a record: decides which trials have figures, submits them to be drawn, and collects the results."""
+"""The drawings of a record: decides which trials have figures, submits them to be drawn, and collects the results.
+
+Matplotlib is imported with the first figure.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import importlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from pipeline.figures.added import names
+from pipeline.figures.drawers import Drawers, Images
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record.protocol import Drew, Recalled
 from pipeline.reports import Finished, Searched
@@ -28,9 +35,18 @@ SHOWN_EXAMPLES = 500
 CURVE_POINTS = 200
 """The points of a curve that are kept for the figures of a large sweep: one for every two pixels of a panel."""
 
-Images = Mapping[str, bytes]
-"""The images of figures, by file name."""
-
+SWEEP_FIGURES = (
+    "best_loss.png",
+    "best_and_worst.png",
+    "accuracy.png",
+    "parallel_coordinates.png",
+    "curves.png",
+    "settings.png",
+    "error_bars.png",
+    "profiles.png",
+    "rungs.png",
+)
+"""The figures of `pipeline.figures.sweep`, each drawn by a call of its own: in parallel, and failing independently."""
 
 DrawSweep = Callable[[Sequence[TrialRecord]], Images]
 """Draws a figure of a sweep, from its trials, the best first."""
@@ -51,36 +67,22 @@ class Figures:
     search: Callable[[Searched], Images] | None = None
 
 
-class Drawers(Protocol):
-    """Executes functions that draw, at once or in processes of its own."""
+def all_figures() -> Figures:
+    """Return what draws the figures of a record: ours, and those that packages add."""
+    of_sweeps = [*(("sweep", name) for name in SWEEP_FIGURES), *(("added", name) for name in names("sweep"))]
+    return Figures(
+        trial=functools.partial(_draw, "trial", "draw"),
+        quick=functools.partial(_draw, "trial", "draw_quickly"),
+        added=[functools.partial(_draw, "added", "draw_trial", name) for name in names("trial")],
+        sweep=[functools.partial(_draw, module, "draw_sweep", name) for module, name in of_sweeps],
+        search=functools.partial(_draw, "search", "draw_search"),
+    )
 
-    def start(self) -> None:
-        """Prepare for the first figure, idempotently."""
 
-    def submit(self, draw: Callable[..., Images], *arguments: Any) -> Future[Images]:
-        """Execute ``draw(*arguments)``, and return its future."""
-
-    def close(self) -> None:
-        """Release all resources; nothing is submitted any more."""
-
-
-class InThisThread:
-    """Draws in the thread that submits."""
-
-    def start(self) -> None:
-        """Do nothing."""
-
-    def submit(self, draw: Callable[..., Images], *arguments: Any) -> Future[Images]:
-        """Call ``draw(*arguments)``, and return its result as a future."""
-        drawn: Future[Images] = Future()
-        try:
-            drawn.set_result(draw(*arguments))
-        except Exception as error:  # noqa: BLE001  # the future raises it in `result`
-            drawn.set_exception(error)
-        return drawn
-
-    def close(self) -> None:
-        """Do nothing."""
+def _draw(module: str, function: str, *arguments: Any) -> Images:
+    """Call a function of a module of `pipeline.figures`, which is imported now: Matplotlib takes a second."""
+    images: Images = getattr(importlib.import_module(f"pipeline.figures.{module}"), function)(*arguments)
+    return images
 
 
 class Drawings:
