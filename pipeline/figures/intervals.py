@@ -51,7 +51,7 @@ def draw_intervals(trials: Sequence[TrialRecord]) -> bytes:
     axes.set_yticks(range(len(shown)), [_named(one) for one in shown], fontsize=letters, parse_math=False)
     axes.invert_yaxis()
     legend(axes, loc="best")
-    key = " · line: 95 % interval of the mean (BCa bootstrap) · |: a repeat"
+    key = " · line: 95 % interval of the mean (BCa bootstrap; Student's from 200 repeats on) · |: a repeat"
     return captioned(figure, f"{caption_of_settings(drawn)}{key if repeated else ''}")
 
 

@@ -19,7 +19,7 @@ from pipeline.results.criterion import is_share
 from pipeline.results.curves import TrialRecord
 
 _MOST_PANELS = 3
-_BARS = "bars: 95 % interval of the mean (BCa bootstrap)"
+_BARS = "bars: 95 % interval of the mean (BCa bootstrap; Student's from 200 repeats on)"
 
 
 def draw_slices(trials: Sequence[TrialRecord]) -> bytes:

@@ -99,7 +99,7 @@ class TrialRun:
     def kill(self, now: int, why: str = "") -> None:
         """Write the end of a trial that was killed."""
         self._change.tags |= {"outcome": "killed"} | ({"outcome.message": why} if why else {})
-        self._log("killed: its sweep was stopped", now)
+        self._log(f"killed: {why or 'its sweep was stopped'}", now)
         self._end("KILLED", now)
 
     def _finish(self, result: Result, layout: Layout, now: int) -> None:

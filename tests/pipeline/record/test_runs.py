@@ -9,8 +9,8 @@ from pipeline.output import LONGEST_OUTPUT
 from pipeline.record.artifacts import CONFIG, LONGEST_NAME, LONGEST_TAG, OVERRIDES, SIGNATURE
 from pipeline.record.outbox import PACK_ABOVE, PACK_TAG
 from pipeline.record.protocol import Closed, Data, Drew, Opened, Recalled
-from pipeline.record.runs import Runs
-from pipeline.record.trial_run import OUTPUT
+from pipeline.record.runs import RESUMED, Runs
+from pipeline.record.trial_run import OUTPUT, TRIAL_LOG
 from pipeline.reports import Finished, Printed, Searched, Started, Told
 from pipeline.results.criterion import Criterion
 from tasks.events import Outcome
@@ -134,6 +134,19 @@ def test_a_search_that_is_resumed_from_its_first_trial_is_still_the_sweep_that_i
 
     assert runs.parent.sweep.name == header().name
     assert runs.parent.sweep.trials == tuple(trials)
+
+
+def test_the_log_of_a_trial_whose_sweep_is_resumed_says_why_it_was_killed_as_its_tag_does(opened, trial):
+    one = trial()
+    runs = Runs(opened(one), "1")
+    runs.apply(Started(trial=one), 1)
+    run = runs.runs[one.key].id
+
+    runs.apply(runs.opened, 2)
+
+    killed = runs.outbox.drain(0)[run]
+    assert killed.tags["outcome.message"] == RESUMED
+    assert killed.files[TRIAL_LOG].decode().endswith(f" killed: {RESUMED}\n")
 
 
 def test_the_results_of_ended_trials_hold_no_arrays(opened, trial, layout):
