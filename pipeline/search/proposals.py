@@ -89,13 +89,16 @@ class Proposals:
 
     @property
     def done(self) -> bool:
-        """Whether no more points will be proposed."""
-        return self.failing or self.search.asked >= self.total
+        """Whether no more will be proposed: there are enough, or too many have failed, however the others end."""
+        return self.search.asked >= self.total or self._are_too_many(of=self.search.asked)
 
     @property
     def failing(self) -> bool:
-        """Whether more trials have failed than may."""
-        return self.failed > self.budget.max_failure_rate * self.ended
+        """Whether more trials have failed than may, of those that have ended."""
+        return self._are_too_many(of=self.ended)
+
+    def _are_too_many(self, *, of: int) -> bool:
+        return self.failed > self.budget.max_failure_rate * of
 
     @property
     def _open(self) -> int:
@@ -109,7 +112,7 @@ class Proposals:
 
     def more(self, room: int) -> list[Proposal]:
         """Return the next points, about ``room`` at most; a search that learns may return none, to wait for ends."""
-        if self.done:
+        if self.done or self.failing:
             return []
         left = self.total - self.search.asked
         if not self.search.learns:

@@ -179,6 +179,24 @@ def test_too_many_failures_end_a_search():
     assert made.more(ROOM) == []  # although there is room for as many again
 
 
+def test_a_search_in_which_too_many_have_failed_so_far_is_done_only_if_it_is_so_however_the_others_end():
+    made = proposals(n_trials=40, n_jobs=10, max_failure_rate=0.25)
+    first = made.more(ROOM)
+    for proposal in first[:2]:
+        made.tell(proposal.number, ended(math.nan, Outcome.FAILED))
+    waits = made.failing, made.done, made.more(ROOM)
+    for proposal in first[2:8]:
+        made.tell(proposal.number, ended(0.5))
+    goes_on = made.failing, made.done, len(made.more(ROOM))
+    late = proposals(n_trials=40, n_jobs=10, max_failure_rate=0.25)
+    for proposal in late.more(ROOM)[:3]:
+        late.tell(proposal.number, ended(math.nan, Outcome.FAILED))
+
+    assert waits == (True, False, [])
+    assert goes_on == (False, False, 8)
+    assert late.done  # 3 of 10 are too many
+
+
 def test_a_trial_that_is_stopped_is_told_as_pruned_with_its_value_and_one_that_diverged_without():
     made = proposals(n_trials=5)
     ends = [
