@@ -42,6 +42,16 @@ def test_every_preset_has_its_command_in_readme():
     assert [name for name in PRESETS if f"experiment={name}" not in README and name not in NO_ROW] == []
 
 
+def test_a_learning_rate_that_a_preset_needs_on_cifar10_is_in_readme():
+    needed = {}
+    for name in PRESETS:
+        text = (ROOT / f"conf/experiment/{name}.yaml").read_text(encoding="utf-8")
+        if found := re.search(r"dataset=cifar10.*\b(learning_rate=[-\w,]+)", text):
+            needed[name] = found.group(1)
+    assert set(needed) >= {"notes/learning_rate", "notes/minibatch", "notes/optimizers"}
+    assert [one for one in needed.items() if "`{1}` to `{0}`".format(*one) not in README] == []
+
+
 @pytest.mark.parametrize("page", [ROOT / "README.md", *(ROOT / ".github").glob("*.md")], ids=lambda page: page.stem)
 def test_every_picture_and_page_that_a_page_shows_is_there(page):
     shown = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
