@@ -14,9 +14,6 @@ from pipeline.figures.style import LINES, SIDE_BY_SIDE, blank, captioned, label,
 from pipeline.figures.trials import by_kind, caption_of, loss_of, models, noun
 from pipeline.results.curves import TrialRecord
 
-# Wide enough for the numbers of a logarithmic axis that spans less than a decade.
-_MARGINS = {**SIDE_BY_SIDE, "left": 0.125, "wspace": 0.38}
-
 # The factor by which the axis goes above the median first loss (of trials that did not diverge), and below the median
 # last loss or the winner's: a trial that nearly diverged, or a minibatch of one example, would squeeze the others.
 _FAR = 100.0
@@ -56,7 +53,7 @@ def draw_costs(trials: Sequence[TrialRecord]) -> bytes:
         _limit(axes, drawn, begun)
     legend_below(figure)
     caption = f"{caption_of(shown)} · thick: of each the best {noun(shown)}, with its lowest loss, thin: the others"
-    return captioned(figure, caption, margins=_MARGINS)
+    return captioned(figure, caption, margins=SIDE_BY_SIDE)
 
 
 def _kinds(trials: Sequence[TrialRecord]) -> tuple[str, dict[str, list[TrialRecord]]]:

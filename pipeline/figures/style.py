@@ -45,8 +45,8 @@ _COUNTS = ("step", "trials", "proposal")
 
 _TITLE, _LABEL, _TICK, _CAPTION = 15, 13, 12, 10
 
-SIDE_BY_SIDE = {"left": 0.09, "right": 0.975, "bottom": 0.11, "top": 0.92, "wspace": 0.22}
-"""The margins of two panels, for figures that a sweep has many of."""
+SIDE_BY_SIDE = {"left": 0.125, "right": 0.975, "bottom": 0.11, "top": 0.92, "wspace": 0.38}
+"""The margins of two panels, for figures that a sweep has many of: wide enough for numbers of six digits."""
 
 _LOSS_NAMES = {"svm": "SVM"}  # other losses have their rows' names
 

@@ -85,6 +85,18 @@ def test_validation_is_said_to_have_the_data_loss_alone_where_training_has_anoth
     assert labels == ["loss (dashed: validation)", "loss (dashed: validation, data loss)"]
 
 
+def test_the_label_of_the_worst_does_not_reach_into_the_panel_of_the_best(record, figures):
+    trials = [record(0.5, learning_rate=rate) for rate in (1.0, 2.0)]
+    for name in ("train/loss", "val/loss"):
+        steps = trials[1].curves[name].steps
+        trials[1].curves[name] = Series(steps=steps, values=np.geomspace(240_000, 14_000, len(steps)))
+
+    draw_extremes(trials)
+
+    best, worst = figures[0].axes
+    assert worst.yaxis.label.get_window_extent().x0 > best.get_window_extent().x1
+
+
 def test_steps_are_whole_numbers_beside_a_single_point_too(record, figures):
     trials = [record(0.5, learning_rate=rate) for rate in (1.0, 2.0)]
     for trial in trials:

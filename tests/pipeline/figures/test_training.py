@@ -46,6 +46,17 @@ def test_a_figure_is_the_same_bytes_again(trial, tiny, curves):
     assert draw(planned, ended(weights), curves, tiny) == draw(planned, ended(weights), curves, tiny)
 
 
+@pytest.mark.parametrize("most", [0.0002, 26_000.0, 200_000.0])
+def test_the_numbers_of_an_axis_leave_room_for_its_label(trial, curves, figures, most):
+    curves |= {name: Series(steps=one.steps, values=one.values * most / 9) for name, one in curves.items()}
+
+    draw_quickly(trial(), ended(np.ones((2, 5), dtype=np.float32)), curves)
+
+    left, right = figures[0].axes
+    assert left.yaxis.label.get_window_extent().x0 > 0
+    assert right.yaxis.label.get_window_extent().x0 > left.get_window_extent().x1
+
+
 @pytest.mark.parametrize("name", ["cat", "taken for automobile", "a-green-woodpecker-on-a-tree-in-autumn"])
 def test_the_name_of_a_class_is_no_wider_than_its_picture(name):
     # given the sheet of five pictures in a row, of which each has a fifth of the 900 pixels
