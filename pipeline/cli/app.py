@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import hydra
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import env_override
 from hydra.types import RunMode
@@ -25,7 +26,7 @@ from pipeline.config.tables import faults
 from pipeline.errors import HydraBypass, Interrupted, TrialsFailedError
 from pipeline.hydra import register
 from pipeline.hydra.composer import plain_values
-from pipeline.hydra.folders import MULTIRUN, OF_JOB, hide_credentials
+from pipeline.hydra.folders import MULTIRUN, OF_JOB, give_back_job, hide_credentials
 from pipeline.hydra.launcher import SWEEPS
 from pipeline.hydra.search_path import CONF
 from pipeline.hydra.sweeper import defer_conditional_keys
@@ -116,12 +117,10 @@ def hydra_arguments(arguments: Sequence[str]) -> list[str]:
 def run_trial(config: DictConfig) -> float | None:
     """Run one trial and return its score, None on a dry run (Hydra's task function)."""
     job = HydraConfig.get()
-    # Only a multirun checks its sweeper, which may be of any type here.
-    swept = job.sweeper.get("params") if isinstance(job.sweeper, Mapping) else None
     try:
         if job.mode == RunMode.MULTIRUN:
             hide_credentials(Path(job.runtime.cwd) / job.sweep.dir, [MULTIRUN])
-        elif job.runtime.choices.get("experiment") and swept and isinstance(swept, Mapping):
+        elif job.runtime.choices.get("experiment") and (swept := _swept(job)):
             print(f"this is one trial of the preset: with --multirun it sweeps {', '.join(swept)}")  # noqa: T201
         if job.output_subdir is not None:
             hide_credentials(Path(job.runtime.output_dir) / job.output_subdir, OF_JOB)
@@ -134,5 +133,23 @@ def run_trial(config: DictConfig) -> float | None:
         # In a multirun Hydra's launcher must catch the error, to go on with the other jobs.
         if job.mode == RunMode.MULTIRUN:
             raise
+        _give_back(job)
         raise HydraBypass(error) from error
+    if end is None and job.mode != RunMode.MULTIRUN:
+        _give_back(job)
     return end
+
+
+def _swept(job: HydraConf) -> list[str]:
+    """Return the keys that the preset of a lone trial sweeps in a multirun and that are not given."""
+    # Only a multirun checks its sweeper, which may be of any type here.
+    params = job.sweeper.get("params") if isinstance(job.sweeper, Mapping) else None
+    given = {override.partition("=")[0].lstrip("+") for override in job.overrides.task}
+    return [key for key in params if key not in given] if isinstance(params, Mapping) else []
+
+
+def _give_back(job: HydraConf) -> None:
+    """Leave nothing of a lone trial that has not begun."""
+    folder = Path(job.runtime.output_dir)
+    log = folder / f"{job.job.name}.log"
+    give_back_job(folder, files=folder / (job.output_subdir or ""), log=log, start=Path(job.runtime.cwd))

@@ -201,6 +201,33 @@ def test_a_preset_that_is_run_as_one_trial_says_what_it_would_sweep(tmp_path):
     assert "this is one trial of the preset: with --multirun it sweeps task.dimensions, task.examples" in end.stdout
 
 
+def test_a_preset_sweeps_no_key_that_is_given(tmp_path):
+    preset = ["experiment=notes/landscape", "sweep.dry_run=true", "task.examples=1"]
+
+    (_, _, one), (_, _, both) = session(tmp_path, preset, [*preset, "task.dimensions=2"])
+
+    assert "this is one trial of the preset: with --multirun it sweeps task.dimensions\n" in one
+    assert "this is one trial of the preset" not in both
+
+
+def test_a_lone_trial_that_does_not_begin_leaves_nothing(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/notes.txt").write_text("mine")
+
+    ends = session(
+        tmp_path,
+        ["steps=0"],
+        ["batch_size=100000"],
+        ["steps=0", "hydra.output_subdir=null"],
+        ["steps=0", "hydra.run.dir=mine"],
+        ["sweep.dry_run=true"],
+    )
+
+    assert [code for code, _, _ in ends] == [2, 2, 2, 2, 0]
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    assert (tmp_path / "mine/notes.txt").read_text() == "mine"
+
+
 @pytest.mark.slow
 def test_a_sweep_ends_with_its_table_its_folders_and_its_record(tmp_path):
     end = run(tmp_path, "-m", *SMALL, "engine=inprocess", "strategy=random,gradient", "learning_rate=1e-3,1e-2")
