@@ -6,6 +6,7 @@ import functools
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
@@ -29,6 +30,9 @@ from tasks.events import Outcome
 
 PLAIN_EVERY = 5.0
 """Seconds between two plain lines of progress."""
+
+RECENT = 30.0
+"""Seconds whose steps say how long the others take: the slow trials of a sweep are often its last."""
 
 MAX_ROWS = 30
 """The most rows of a table on the console; the record holds all."""
@@ -56,7 +60,7 @@ class Display:
         self._console = console
         self._tally, self._to_come = tally, to_come
         self._since = self._printed_at = time.monotonic()
-        self._first_steps: tuple[float, int] | None = None  # when steps were first done, and how many
+        self._recent: deque[tuple[float, int]] = deque()  # when steps were done, and how many there were then
         self._bar: Progress | None = None
 
     def __enter__(self) -> Self:
@@ -75,8 +79,10 @@ class Display:
     def update(self) -> None:
         """Show the progress, at most ten times a second on a terminal, else every `PLAIN_EVERY` seconds."""
         now = time.monotonic()
-        if self._first_steps is None and self._tally.steps_done:
-            self._first_steps = now, self._tally.steps_done
+        if self._tally.steps_done > (self._recent[-1][1] if self._recent else 0):
+            self._recent.append((now, self._tally.steps_done))
+        while len(self._recent) > 1 and now - self._recent[1][0] >= RECENT:
+            self._recent.popleft()
         if self._bar is not None and now - self._printed_at >= 0.1:
             done, total = self._tally.steps_done, self._steps_total()
             self._bar.update(self._bar.task_ids[0], completed=done, total=total, description=self._line())
@@ -112,11 +118,11 @@ class Display:
         return known + known * self._to_come() / max(1, len(self._tally.standings))
 
     def _seconds_left(self) -> float | None:
-        """Return the seconds for the steps that are left, at the pace since the first step: before it workers start."""
+        """Return the seconds for the steps that are left, at the recent pace: before the first step workers start."""
         tally = self._tally
-        if self._first_steps is None or tally.done == self._trials_total():  # a rule may stop more than was expected
+        if not self._recent or tally.done == self._trials_total():  # a rule may stop more than was expected
             return None
-        begin, before = self._first_steps
+        begin, before = self._recent[0]
         done, left = tally.steps_done - before, self._steps_total() - tally.steps_done
         return (time.monotonic() - begin) * left / done if done > 0 and left > 0 else None
 

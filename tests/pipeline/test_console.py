@@ -145,6 +145,20 @@ def test_the_time_that_is_left_is_that_of_steps_and_not_of_the_start(trials, con
     ]
 
 
+def test_the_time_that_is_left_is_that_of_the_steps_of_late(trials, console, monkeypatch):
+    # given two trials that take two seconds together, and one that takes a second a step
+    clock = iter([0, 1, 1, 2, 2, 20, 20, 40, 40, 60, 60]).__next__
+    monkeypatch.setattr("pipeline.display.console.time", SimpleNamespace(monotonic=clock))
+    monkeypatch.setattr("pipeline.display.console.PLAIN_EVERY", 0)
+    tally = Tally(trials)
+    display = Display(console, tally)
+    for trial, step in ((0, 100), (1, 100), (2, 18), (2, 38), (2, 58)):
+        tally.count(progressed(trials[trial], step))
+        display.update()
+
+    assert console.file.getvalue().splitlines()[-1] == "0/3 trials, 3 running, 0 failed, 42 s left"
+
+
 def test_no_time_is_left_once_a_rule_has_stopped_more_than_was_expected(trials, console, monkeypatch):
     monkeypatch.setattr("pipeline.display.console.time", SimpleNamespace(monotonic=iter([0, 60, 75, 75]).__next__))
     tally = Tally(trials)
