@@ -31,7 +31,7 @@ _UNCHECKED = {
 }
 """The keys whose values Hydra uses without a check, and their rules."""
 
-_UNREAD = re.compile("no viable alternative|(mismatched|extraneous) input|missing EQUAL")
+_UNREAD = re.compile("LexerNoViableAlt|no viable alternative|(mismatched|extraneous) input|missing EQUAL")
 """What Hydra's parser says, in the words of ANTLR, of an override that its grammar does not know."""
 
 
@@ -117,7 +117,8 @@ def _choice_text(error: MissingConfigException) -> str:
 
 def _hydra_text(error: HydraException) -> str:
     text = str(error)
-    if unread := re.match(r"(LexerNoViableAltException: )(.*)\n( *)\^", text, re.DOTALL):
+    unread = re.match(r"(LexerNoViableAltException: )(.*)\n( *)\^", text, re.DOTALL)
+    if unread and "=" in unread.group(2):
         override = unread.group(2)
         sign = override[len(unread.group(3)) - len(unread.group(1)) :][:1]
         return f"{override} cannot be read at {sign!r}: a value that holds it must be quoted, as in KEY='\"VALUE\"'"
@@ -144,7 +145,12 @@ def _unknown_key(key: str) -> str:
         return misplaced(key)
     if key in TABLES:
         return f"{key} must be one of {', '.join(sorted(TABLES[key]))} ({key}=CHOICE)"
-    close = difflib.get_close_matches(key, keys(), n=3)
+    group, _, name = key.rpartition(".")
+    beside = {known.removeprefix(f"{group}."): known for known in keys() if known.rpartition(".")[0] == group}
+    if group and beside:  # keys of a group have its name in common, which would make all of them close
+        close = [beside[one] for one in difflib.get_close_matches(name, beside, n=3)]
+    else:
+        close = difflib.get_close_matches(key, keys(), n=3)
     # A key without its group (margin for loss.margin) is not close to any full key.
     close += [known for known in keys() if known.endswith(f".{key}") and known not in close]
     hint = f", did you mean {' or '.join(close)}?" if close else ""
