@@ -92,10 +92,10 @@ def backfill(path: Path, uri: str | None) -> Backfilled:
         lost += _write(store, runs, max(log.entries, stored))
         if not runs.closed:
             lost.append("the log has no end: its sweep was killed, or the file was cut short")
-            is_running = partial(_retried, store, store.is_running)
-            names = runs.abandon(is_running, time.time_ns() // 1_000_000, "the log does not hold its end")
-            lost += _write(store, runs, max(log.entries, stored))
-            lost += [f"the run {store.with_ids(name)} is ended as KILLED, its end is lost" for name in names]
+        is_running = partial(_retried, store, store.is_running)
+        names = runs.abandon(is_running, time.time_ns() // 1_000_000, "the log does not hold its end")
+        lost += _write(store, runs, max(log.entries, stored))
+        lost += [f"the run {store.with_ids(name)} is ended as KILLED, its end is lost" for name in names]
         lost += [f"the run {run} is missing: it ended before this log began" for run in _missing(store, runs)]
         _retried(store, store.delete_duplicates)
         written = max(0, log.entries - stored)

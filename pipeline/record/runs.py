@@ -54,6 +54,7 @@ class Runs:
         self.runs: dict[str, TrialRun] = {}
         self.parent = None if sweep is None else SweepRun(opened, sweep, self.runs, self.outbox, experiment)
         self.closed = False
+        self._replaced: list[TrialRun] = []  # by what the store held of their ends, which this log has lost
         self.names: set[str] = set()
         self.prefix = f"run-{hashlib.sha256(opened.log.encode()).hexdigest()[:12]}"
 
@@ -104,7 +105,7 @@ class Runs:
         ``is_running`` says whether the store has begun a run and not ended it.
         """
         names = []
-        for run in self.runs.values():
+        for run in (*self.runs.values(), *self._replaced):
             if not run.ended and is_running(run.id):
                 run.kill(now, why)
                 names.append(f"{run.trial.name} ({run.id})")
@@ -134,6 +135,8 @@ class Runs:
         return name
 
     def _recall(self, recalled: Recalled, now: int) -> None:
+        if before := self.runs.get(recalled.trial.key):
+            self._replaced.append(before)
         run = self.runs[recalled.trial.key] = TrialRun(recalled.run_id, recalled.trial, self.outbox, now)
         self.names.add(run.id)
         run.recall(recalled)

@@ -346,6 +346,33 @@ def test_another_store_has_a_sweep_as_it_was_resumed(store_uri, experiment, tiny
         assert "metrics.`train/loss`" in tags[f"{VIEW_TAG}{past.run_id}"]
 
 
+def test_what_a_log_has_lost_of_a_run_is_told_of_each_store_that_lacks_it(
+    store_uri, server, experiment, tiny, trial, layout, tmp_path
+):
+    # given a log whose end was lost with that of a trial, and a resume that found this in the store
+    planned = trial()
+    recorder = MlflowRecorder(store_uri, experiment, folder=tmp_path)
+    recorder.open(header(planned), tiny, Provenance())
+    recorder.record(Started(trial=planned))
+    recorder.record(Finished(trial=planned, result=done(), layout=layout))
+    recorder.close("KILLED")
+    (log,) = tmp_path.glob("record-*.log")
+    cut_after(log, 2)
+    again = MlflowRecorder(store_uri, experiment, folder=tmp_path)
+    past = find_past(store_uri, experiment, "a sweep")
+    assert again.open(header(planned), tiny, Provenance(), past).ended.keys() == {planned.key}
+    again.close("FINISHED")
+
+    for store in (f"sqlite:///{tmp_path}/other.db", f"http://127.0.0.1:{server}"):
+        assert "its end is lost" in backfill(log, store).lost[0]
+
+        (other,) = latest_sweeps(store, experiment)
+        assert (other.unended, other.runs) == ((), {})
+    # and the store from which it was read loses nothing
+    assert backfill(log, None).lost == ()
+    assert find_past(store_uri, experiment, "a sweep").runs == past.runs
+
+
 def test_a_log_of_a_sweep_that_a_person_has_deleted_does_not_bring_it_back(log, proxy, experiment):
     proxy.fault = None
     past = find_past(proxy.uri, experiment, "a sweep")
@@ -514,13 +541,18 @@ def test_a_log_that_is_damaged_before_what_the_store_has_takes_nothing_back(stor
 
     # given that the log ends after the first points
     (log,) = tmp_path.glob("record-*.log")
-    opened = Log.open(log)
-    assert [type(entry).__name__ for _, entry in itertools.islice(opened.read(), 3)][-1] == "Progressed"
-    log.write_bytes(log.read_bytes()[: opened._end])
-    opened.close()
+    assert type(cut_after(log, 3)).__name__ == "Progressed"
 
     assert "its sweep was killed, or the file was cut short" in backfill(log, None).lost[0]
     assert everything(store_uri) == before
+
+
+def cut_after(log, entries):
+    """Remove all but the first entries of a log, and return the last of them."""
+    with closing(Log.open(log)) as opened:
+        *_, (_, last) = itertools.islice(opened.read(), entries)
+        log.write_bytes(log.read_bytes()[: opened._end])
+    return last
 
 
 def everything(uri):
