@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import inspect
 import json
 import logging
@@ -76,8 +77,14 @@ def join_or_start(cluster: Cluster, *, cpus: int, meanwhile: Callable[[], object
 
 def leave() -> None:
     """Leave the cluster; a private one ends."""
-    with deferred("Ray is ending"):
-        ray.shutdown()
+    # Ray ends this process if a reference is freed while it shuts down. The error of a lost worker leaves some to the
+    # garbage collector, which any thread may start.
+    gc.disable()
+    try:
+        with deferred("Ray is ending"):
+            ray.shutdown()
+    finally:
+        gc.enable()
 
 
 def through_client(cluster: Cluster) -> bool:

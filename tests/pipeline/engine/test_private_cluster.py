@@ -215,3 +215,40 @@ def test_a_ray_that_knows_other_names_starts_what_they_stand_for(monkeypatch, ca
         "this Ray has no ray._private.node:Node.start_api_server, ray._private.services:get_node: "
         "a private cluster takes longer to start"
     )
+
+
+COLLECTING = """
+import gc, ray, threading, time
+from pipeline.engine.ray_cluster import join_or_start, leave
+from pipeline.config.schema import Cluster
+
+class Garbage:
+    def __init__(self):
+        self.itself, self.reference = self, ray.put(0)
+
+def work():
+    while cycles and not ended.wait(0.001):
+        cycles.pop()
+        [[] for _ in range(1000)]
+
+join_or_start(Cluster(address="local"), cpus=1)
+gc.set_threshold(100)
+cycles, ended = [Garbage() for _ in range(3000)], threading.Event()
+thread = threading.Thread(target=work)
+thread.start()
+leave()
+ended.set()
+thread.join()
+gc.collect()
+print(len(cycles))
+"""
+
+
+@pytest.mark.slow
+def test_a_thread_that_collects_garbage_while_ray_ends_does_not_end_the_process():
+    done = subprocess.run(
+        [sys.executable, "-c", COLLECTING], env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=120
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert 0 < int(done.stdout) < 3000
