@@ -12,6 +12,7 @@ from typing import Self
 from pipeline.plan.plan import PlannedTrial
 from pipeline.reports import Layout
 from pipeline.results.criterion import Criterion
+from pipeline.results.curves import Curves
 from pipeline.stopping.rung_system import Decision
 from tasks.datasets.dataset import Dataset
 from tasks.events import Curve, Result
@@ -45,11 +46,12 @@ class Past:
 class Resumption:
     """What an earlier process has left of a sweep, as its log and its store hold it.
 
-    ``ended`` are the results of trials by key (without arrays), ``decisions`` those made at rungs, and ``proposals``
-    the overrides of a search's points in the batches in which they were made.
+    ``ended`` are the results of trials by key (without arrays), and ``curves`` their curves, ``decisions`` those made
+    at rungs, and ``proposals`` the overrides of a search's points in the batches in which they were made.
     """
 
     ended: Mapping[str, Result] = field(default_factory=dict)
+    curves: Mapping[str, Curves] = field(default_factory=dict)
     decisions: tuple[Decision, ...] = ()
     proposals: tuple[Sequence[Sequence[str]], ...] = ()
 

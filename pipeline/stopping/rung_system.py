@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from pipeline.stopping.rule import MetricHistory, Rule, passing_of
 
@@ -63,7 +64,7 @@ class RungSystem:
         self._members: dict[str, tuple[str, ...]] = {}
         self._setting_of: dict[str, str] = {}
         self._histories: dict[str, MetricHistory] = {}  # of the trials that have arrived at their next rung
-        self._ended: dict[str, float] = {}  # the scores of trials that ended before their last rung
+        self._ended: dict[str, tuple[float, Mapping[int, float]]] = {}  # of trials that ended before their last rung
 
     def add(self, settings: Mapping[str, Sequence[str]], *, first: int, last: int) -> None:
         """Add settings, each with the trials that are its repeats; they are dealt to the brackets in turn.
@@ -117,11 +118,16 @@ class RungSystem:
             columns = zip(*(history[-shortest:] for history in histories), strict=True)
             rung.arrived[setting] = [sum(column) / len(members) for column in columns]
 
-    def end(self, trial: str, score: float = math.nan) -> None:
-        """Record that a trial has ended: it has that score at the rungs that are left, NaN if it diverged or failed."""
-        if self.next_rung(trial) is not None and not self.is_stopped(trial):
-            self._ended[trial] = score
-            self.arrive(trial, [score])
+    def end(self, trial: str, score: float = math.nan, points: Mapping[int, float] = MappingProxyType({})) -> None:
+        """Record that a trial has ended: it has that score at the rungs that are left, NaN if it diverged or failed.
+
+        At those where one of its ``points``, by step and in order, was measured, it has its history up to there.
+        """
+        rung = self.next_rung(trial)
+        if rung is not None and not self.is_stopped(trial):
+            self._ended[trial] = score, points
+            history = [value for step, value in points.items() if step <= rung]
+            self.arrive(trial, history if rung in points else [score])
 
     def decide(self, *, closed: bool) -> Iterator[Decision]:
         """Yield the decisions that can be made now; ``closed`` says that no more settings are added for now."""
@@ -178,7 +184,7 @@ class RungSystem:
             self._histories.pop(trial, None)
         for trial in self.trials(passed):
             if trial in self._ended:
-                self.end(trial, self._ended[trial])
+                self.end(trial, *self._ended[trial])
 
     def _next_rung_of(self, setting: str) -> _Rung | None:
         pool = self._pool_of[setting]

@@ -15,6 +15,7 @@ from pipeline.config.settings import SweptValues, setting_key, setting_names
 from pipeline.plan.plan import Group, PlannedTrial, Progress, Segment, fuse
 from pipeline.reports import Decided, Failed, Finished, Paused, PausedTrial, Report
 from pipeline.results.criterion import Criterion, mode_of
+from pipeline.results.curves import Curves
 from pipeline.stopping.checks import rung_range
 from pipeline.stopping.rung_system import Decision, RungSystem
 from pipeline.sweep.spilling import spilled
@@ -82,11 +83,21 @@ class TrialScheduler:
         """Apply the decisions of an earlier process, each as soon as all settings that it is about are added."""
         self._replayed.extend(decisions)
 
-    def end(self, trial: PlannedTrial, result: Result) -> None:
-        """Record the end of a trial, perhaps in an earlier process."""
+    def end(self, trial: PlannedTrial, result: Result, curves: Curves | None = None) -> None:
+        """Record the end of a trial; of one that ended in an earlier process, with its ``curves``.
+
+        If the decisions on that one are lost, it is compared by these at the rungs where it has been.
+        """
         # A user's own task may complete before its last rung; a stopped trial counts here if its decision is lost.
         compared = result.outcome in (Outcome.COMPLETE, Outcome.STOPPED)
-        self._rungs.end(trial.key, self._sign * result.metrics.get(self._metric, math.nan) if compared else math.nan)
+        score = self._sign * result.metrics.get(self._metric, math.nan) if compared else math.nan
+        measured = curves.series().get(self._metric) if curves is not None and self._rule.stops else None
+        points: dict[int, float] = {}
+        if measured is not None:
+            pairs = zip(measured.steps.tolist(), (self._sign * measured.values).tolist(), strict=True)
+            # Where it diverged it does not pass.
+            points = {step: value for step, value in pairs if compared or step < result.step}
+        self._rungs.end(trial.key, score, points)
 
     def schedule(self, trial: PlannedTrial, start: Progress | None = None) -> None:
         """Schedule a trial from ``start`` (None: its beginning) to its next rung or its end."""

@@ -206,8 +206,10 @@ class MlflowRecorder:
         opened = dataclasses.replace(self._runs.opened, uri=redact(self.uri), sweep=sweep, provenance=provenance)
         self._record(opened, _now())
         store.show(parent)
+        ended = self._runs.results()
         return Resumption(
-            ended=self._runs.results(),
+            ended=ended,
+            curves={key: self._runs.runs[key].points.curves for key in ended},
             decisions=tuple(one.decision for one in parent.decided),
             proposals=tuple(parent.proposed),
         )

@@ -121,6 +121,19 @@ def test_a_halving_that_is_killed_at_each_rung_and_resumed_is_as_if_nothing_had_
     assert_equal(sweep.results(), halved.results())
 
 
+def test_the_decisions_of_a_halving_whose_log_is_lost_are_made_alike_from_the_store(tmp_path, empty_store, halved):
+    sweep = Sweep(tmp_path, empty_store, pause=0, TRAINS="1")
+    sweep.run(*HERE, *HALVING)
+    (log,) = tmp_path.rglob("record-*.log")
+    log.unlink()
+
+    code, _, err = sweep.resume(*HERE, *HALVING)
+
+    assert code == 0, err
+    assert ends(sweep) == ends(halved)
+    assert rungs(sweep) == rungs(halved)
+
+
 def test_asha_promotes_paused_trials_trains_none_twice_and_ends(tmp_path, empty_store, undisturbed, cluster):
     sweep = Sweep(tmp_path, empty_store, pause=0, TRAINS="1")
     code, _, err = sweep.run(*ASHA, f"cluster.address={cluster}", "cluster.workers=2")

@@ -10,6 +10,7 @@ from pipeline.config.schema import parse
 from pipeline.plan.plan import Point, Progress, make_plan
 from pipeline.reports import Decided, Failed, Finished, Paused
 from pipeline.results.criterion import Criterion
+from pipeline.results.curves import Curves, Series
 from pipeline.stopping.rung_system import Decision
 from pipeline.sweep.trial_scheduler import TrialScheduler
 from tasks.datasets import Synthetic
@@ -259,6 +260,29 @@ def test_who_was_stopped_by_a_decision_that_is_lost_holds_nobody_up(sweep):
 
     assert made.decide() == ([100], [])
     assert made.next() == [([3, 2], 100, 200)]
+
+
+def test_decisions_that_are_lost_are_made_again_by_what_was_measured_at_each_rung(sweep):
+    # given trials of an earlier process: one that went on and became better, one that was stopped, one that diverged
+    made = sweep(4, name="halving")
+    ends = (
+        (Outcome.COMPLETE, {100: 0.58, 200: 0.6, 400: 1.0}),
+        (Outcome.STOPPED, {100: 0.2}),
+        (Outcome.DIVERGED, {100: 0.6, 200: 0.9}),
+    )
+    for trial, (outcome, points) in zip(made.trials, ends, strict=False):
+        curves, last = Curves(), max(points)
+        curves.add("val/accuracy", Series(steps=np.array(list(points)), values=np.array(list(points.values()))))
+        result = Result(trial=0, outcome=outcome, step=last, metrics={"val/accuracy": points[last]})
+        made.scheduler.end(trial, result, curves)
+    made.scheduler.schedule(made.trials[3])
+
+    made.pause(100, {3: 0.55})
+    told = list(made.scheduler.decide(closed=True))
+
+    scores = [list(one.decision.scores.values()) for one in told if isinstance(one, Decided)]
+    np.testing.assert_equal(scores, [[0.6, 0.58, 0.55, 0.2], [0.6, np.nan]])
+    assert [one.trial.index for one in told if isinstance(one, Finished)] == [3]
 
 
 @pytest.mark.parametrize(
