@@ -238,6 +238,7 @@ class SweepRun:
         """
         self.sweep = dataclasses.replace(sweep, name=self.sweep.name, trials=self.sweep.trials)
         self.opened = opened
+        self._has_params |= summary.SWEPT in sweep.tags  # also where the log has lost them
         self.tally = Tally(self.sweep.trials, sweep.criterion)
         self.tally.add([run.trial for run in self._runs.values()])
         for key, run in self._runs.items():

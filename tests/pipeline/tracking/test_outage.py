@@ -373,6 +373,25 @@ def test_what_a_log_has_lost_of_a_run_is_told_of_each_store_that_lacks_it(
     assert find_past(store_uri, experiment, "a sweep").runs == past.runs
 
 
+def test_params_that_a_log_has_lost_are_not_written_to_a_store_that_has_others(
+    server, experiment, tiny, trial, layout, tmp_path
+):
+    uri, trials = f"http://127.0.0.1:{server}", [trial(learning_rate=rate) for rate in (1.0, 2.0, 3.0)]
+    first = MlflowRecorder(uri, experiment, folder=tmp_path)
+    first.open(header(*trials[:2]), tiny, Provenance())
+    first.close("FINISHED")
+    (log,) = tmp_path.glob("record-*.log")
+    cut_after(log, 1)
+
+    # when a search, say, has proposed others than before
+    again = MlflowRecorder(uri, experiment, folder=tmp_path)
+    again.open(header(*trials[:2]), tiny, Provenance(), find_past(uri, experiment, "a sweep"))
+    again.record(Finished(trial=trials[2], result=done(), layout=layout))
+    again.close("FINISHED")
+
+    assert find_past(uri, experiment, "a sweep").runs.keys() == {trials[2].key}
+
+
 def test_a_log_of_a_sweep_that_a_person_has_deleted_does_not_bring_it_back(log, proxy, experiment):
     proxy.fault = None
     past = find_past(proxy.uri, experiment, "a sweep")
