@@ -51,7 +51,7 @@ class Resumption:
     """
 
     ended: Mapping[str, Result] = field(default_factory=dict)
-    curves: Mapping[str, Curves] = field(default_factory=dict)
+    curves: dict[str, Curves] = field(default_factory=dict)
     decisions: tuple[Decision, ...] = ()
     proposals: tuple[Sequence[Sequence[str]], ...] = ()
 

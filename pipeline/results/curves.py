@@ -50,6 +50,12 @@ class Curves:
             for metric, blocks in self._blocks.items()
         }
 
+    def copy(self) -> Curves:
+        """Return curves that keep their points when these are downsampled; the numbers are not copied."""
+        copied = Curves()
+        copied._blocks = {metric: [*blocks] for metric, blocks in self._blocks.items()}
+        return copied
+
     def last(self) -> dict[str, float]:
         """Return the last value of each metric."""
         return {metric: float(blocks[-1].values[-1]) for metric, blocks in self._blocks.items()}

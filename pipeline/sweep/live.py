@@ -236,7 +236,7 @@ class LiveSweep:
             if trial.key in self._resumption.ended:
                 result = self._resumption.ended[trial.key]
                 self._tally.add_ended(trial.key, result)
-                self._scheduler.end(trial, result, self._resumption.curves[trial.key])
+                self._scheduler.end(trial, result, self._resumption.curves.pop(trial.key, None))
             else:
                 self._scheduler.schedule(trial, saved)
         self._batch.assign(points, plan, self._tally.standings.values())

@@ -209,7 +209,7 @@ class MlflowRecorder:
         ended = self._runs.results()
         return Resumption(
             ended=ended,
-            curves={key: self._runs.runs[key].points.curves for key in ended},
+            curves={key: self._runs.runs[key].points.curves.copy() for key in ended},
             decisions=tuple(one.decision for one in parent.decided),
             proposals=tuple(parent.proposed),
         )

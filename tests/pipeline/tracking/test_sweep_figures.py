@@ -111,6 +111,25 @@ def test_a_larger_sweep_keeps_few_points_of_all_but_its_winner_for_its_figures(
     assert len(client.get_metric_history(recorder.run_id(trials[1]), "train/loss")) == points
 
 
+def test_the_curves_of_a_larger_sweep_are_whole_where_a_resume_compares_its_trials(
+    store_uri, experiment, tiny, trial, layout, tmp_path
+):
+    trials, points = [trial(str(k)) for k in range(DRAWN_TRIALS + 1)], 2 * CURVE_POINTS
+    recorder = MlflowRecorder(store_uri, experiment, folder=tmp_path)
+    recorder.open(header(*trials), tiny, Provenance())
+    recorder.record(Progressed(trial=trials[0], curve=block(0, points, **{"train/loss": lambda s: s})))
+    recorder.record(Finished(trial=trials[0], result=done(), layout=layout))
+    recorder.close("KILLED")
+
+    again = MlflowRecorder(store_uri, experiment, folder=tmp_path)
+    past = find_past(store_uri, experiment, "a sweep")
+    known = again.open(header(*trials), tiny, Provenance(), past)
+    again.sync()  # by now its figures would be drawn
+
+    assert len(known.curves[trials[0].key].series()["train/loss"].steps) == points
+    again.close("KILLED")
+
+
 class Slow:
     """Has drawn when it is asked a second time whether it has."""
 
