@@ -81,7 +81,7 @@ class Display:
         now = time.monotonic()
         if self._tally.steps_done > (self._recent[-1][1] if self._recent else 0):
             self._recent.append((now, self._tally.steps_done))
-        while len(self._recent) > 1 and now - self._recent[1][0] >= RECENT:
+        while len(self._recent) > 2 and now - self._recent[1][0] >= RECENT:
             self._recent.popleft()
         if self._bar is not None and now - self._printed_at >= 0.1:
             done, total = self._tally.steps_done, self._steps_total()

@@ -159,6 +159,23 @@ def test_the_time_that_is_left_is_that_of_the_steps_of_late(trials, console, mon
     assert console.file.getvalue().splitlines()[-1] == "0/3 trials, 3 running, 0 failed, 42 s left"
 
 
+def test_the_time_that_is_left_is_told_also_while_a_step_takes_long(trials, console, monkeypatch):
+    # given steps of a minute each, and other reports meanwhile
+    clock = iter([0, 60, 60, 120, 120, 170, 170]).__next__
+    monkeypatch.setattr("pipeline.display.console.time", SimpleNamespace(monotonic=clock))
+    tally = Tally(trials[:1])
+    display = Display(console, tally)
+    for step in (98, 99, 99):
+        tally.count(progressed(trials[0], step))
+        display.update()
+
+    assert [line.rsplit(", ")[-1] for line in console.file.getvalue().splitlines()] == [
+        "1 min 0 s",
+        "1 min 0 s left",
+        "1 min 50 s left",
+    ]
+
+
 def test_no_time_is_left_once_a_rule_has_stopped_more_than_was_expected(trials, console, monkeypatch):
     monkeypatch.setattr("pipeline.display.console.time", SimpleNamespace(monotonic=iter([0, 60, 75, 75]).__next__))
     tally = Tally(trials)
