@@ -109,7 +109,8 @@ class Runs:
             if not run.ended and is_running(run.id):
                 run.kill(now, why)
                 names.append(f"{run.trial.name} ({run.id})")
-        if self.parent is not None and is_running(self.parent.id):
+        # A sweep whose end is logged, and that runs, was resumed: another process has a copy of the log.
+        if self.parent is not None and not self.closed and is_running(self.parent.id):
             self.parent.abandon(now)
             names.append(f"{self.parent.sweep.name} ({self.parent.id})")
         return names

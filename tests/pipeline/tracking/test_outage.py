@@ -450,6 +450,27 @@ def test_a_sweep_that_is_resumed_in_a_copy_of_its_folder_is_backfilled_into_the_
     assert [run.info.status for run in runs.search_runs([experiment.experiment_id])] == ["KILLED"]
 
 
+def test_a_backfill_from_a_copy_of_a_log_does_not_end_a_sweep_that_has_been_resumed(
+    store_uri, experiment, tiny, trial, tmp_path
+):
+    # given a folder that was copied to another machine, where the lock of its log is not seen
+    planned, here, copy = trial(), tmp_path / "here", tmp_path / "copy"
+    here.mkdir()
+    first = MlflowRecorder(store_uri, experiment, folder=here)
+    first.open(header(planned), tiny, Provenance())
+    first.close("KILLED")
+    shutil.copytree(here, copy)
+    past = find_past(store_uri, experiment, "a sweep")
+    again = MlflowRecorder(store_uri, experiment, folder=here)
+    again.open(header(planned), tiny, Provenance(), past)
+    (log,) = copy.glob("record-*.log")
+
+    assert backfill(log, None).lost == ()
+
+    assert find_past(store_uri, experiment, "a sweep").unended == (past.run_id,)
+    again.close("FINISHED")
+
+
 def test_a_log_that_cannot_be_written_is_told_once_and_everything_waits_in_memory(
     record, found, undisturbed, proxy, experiment, tmp_path, caplog
 ):
