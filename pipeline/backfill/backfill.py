@@ -17,6 +17,7 @@ from pipeline.record.artifacts import read_tag
 from pipeline.record.log import DamagedError, Log
 from pipeline.record.protocol import Opened
 from pipeline.record.runs import Runs
+from pipeline.results.summary import SWEPT
 from pipeline.tracking.connection import (
     WRITE_VARIABLES,
     answering,
@@ -73,6 +74,9 @@ def backfill(path: Path, uri: str | None) -> Backfilled:
         if not isinstance(opened, Opened):
             raise RecordError(f"the log must begin with how its record was opened, got {path}")
         experiment, parent = _find_parent(uri, opened, path)
+        if parent is None or SWEPT not in parent.data.tags:
+            opened = _without_swept(opened)
+            entries = ((now, _without_swept(entry)) for now, entry in entries)
         store = open_store(uri, experiment)
         runs, lost = Runs(opened, store.experiment_id), list[str]()
         _retried(store, store.load_ids, runs.prefix)
@@ -106,6 +110,14 @@ def _entries(log: Log, uri: str) -> Iterator[tuple[int, Any]]:
     """Yield the entries of a log as of a record in the store at ``uri``."""
     for now, entry in log.read():
         yield now, dataclasses.replace(entry, uri=redact(uri)) if isinstance(entry, Opened) else entry
+
+
+def _without_swept(entry: Any) -> Any:
+    """Return an entry of a log for a store that lacks the params of its sweep, which another store had."""
+    if not isinstance(entry, Opened) or entry.sweep is None:
+        return entry
+    tags = {name: text for name, text in entry.sweep.tags.items() if name != SWEPT}
+    return dataclasses.replace(entry, sweep=dataclasses.replace(entry.sweep, tags=tags))
 
 
 def _missing(store: Store, runs: Runs) -> list[str]:

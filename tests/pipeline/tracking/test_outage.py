@@ -392,6 +392,31 @@ def test_params_that_a_log_has_lost_are_not_written_to_a_store_that_has_others(
     assert find_past(uri, experiment, "a sweep").runs.keys() == {trials[2].key}
 
 
+def test_params_that_a_log_has_lost_are_written_to_a_store_that_has_none(
+    store_uri, experiment, tiny, trial, layout, tmp_path, empty_store
+):
+    trials, uri = [trial(learning_rate=rate) for rate in (1.0, 2.0)], f"sqlite:///{tmp_path}/other.db"
+    shutil.copy(empty_store, tmp_path / "other.db")
+    recorder = MlflowRecorder(store_uri, experiment, folder=tmp_path)
+    recorder.open(header(*trials), tiny, Provenance())
+    for planned in trials:
+        recorder.record(Finished(trial=planned, result=done(), layout=layout))
+    recorder.close("FINISHED")
+    (log,) = tmp_path.glob("record-*.log")
+    cut_after(log, 3)
+    again = MlflowRecorder(store_uri, experiment, folder=tmp_path)
+    again.open(header(*trials), tiny, Provenance(), find_past(store_uri, experiment, "a sweep"))
+    again.close("FINISHED")
+
+    assert backfill(log, uri).lost == ()
+
+    own, other = (
+        connect(one, create=False).get_run(find_past(one, experiment, "a sweep").run_id) for one in (store_uri, uri)
+    )
+    assert other.data.params == own.data.params
+    assert other.data.params["swept.learning_rate"] == "1, 2"
+
+
 def test_a_log_of_a_sweep_that_a_person_has_deleted_does_not_bring_it_back(log, proxy, experiment):
     proxy.fault = None
     past = find_past(proxy.uri, experiment, "a sweep")
