@@ -74,9 +74,6 @@ def backfill(path: Path, uri: str | None) -> Backfilled:
         if not isinstance(opened, Opened):
             raise RecordError(f"the log must begin with how its record was opened, got {path}")
         experiment, parent = _find_parent(uri, opened, path)
-        if parent is None or SWEPT not in parent.data.tags:
-            opened = _without_swept(opened)
-            entries = ((now, _without_swept(entry)) for now, entry in entries)
         store = open_store(uri, experiment)
         runs, lost = Runs(opened, store.experiment_id), list[str]()
         _retried(store, store.load_ids, runs.prefix)
@@ -110,14 +107,6 @@ def _entries(log: Log, uri: str) -> Iterator[tuple[int, Any]]:
     """Yield the entries of a log as of a record in the store at ``uri``."""
     for now, entry in log.read():
         yield now, dataclasses.replace(entry, uri=redact(uri)) if isinstance(entry, Opened) else entry
-
-
-def _without_swept(entry: Any) -> Any:
-    """Return an entry of a log for a store that lacks the params of its sweep, which another store had."""
-    if not isinstance(entry, Opened) or entry.sweep is None:
-        return entry
-    tags = {name: text for name, text in entry.sweep.tags.items() if name != SWEPT}
-    return dataclasses.replace(entry, sweep=dataclasses.replace(entry.sweep, tags=tags))
 
 
 def _missing(store: Store, runs: Runs) -> list[str]:
@@ -173,6 +162,8 @@ def _find_parent(uri: str, opened: Opened, path: Path) -> tuple[str, Any]:
 def _take_up(store: Store, runs: Runs, parent: Any, path: Path, began: int) -> int:
     """Take up the ``parent`` run of a sweep, or begin it; return how many entries of the log the store has."""
     if parent is not None:
+        assert runs.parent is not None, "only a sweep has a parent run"
+        runs.parent.has_params = SWEPT in parent.data.tags
         run_id = store.ids[runs.opened.parent] = parent.info.run_id
         return read_tag(run_id, {ENTRIES_TAG: "0", **parent.data.tags}, ENTRIES_TAG, int)
     if runs.parent is not None:

@@ -177,6 +177,7 @@ class SweepRun:
     """A sweep's parent run: its description while the sweep runs, and the result table and the winner at its end.
 
     ``runs`` are those of the trials that have started, by key; ``experiment`` is the id of the experiment in the store.
+    ``has_params`` says whether the store has the params, which MLflow refuses to change.
     ``best`` are the results that may win, ``decided`` the decisions at rungs, in order, ``proposed`` the overrides of a
     search's proposals, in the batches in which they were made.
     """
@@ -190,7 +191,7 @@ class SweepRun:
         self.searched: Searched | None = None
         self.decided: list[Decided] = []
         self.proposed: list[Sequence[Sequence[str]]] = []
-        self._has_params = summary.SWEPT in sweep.tags
+        self.has_params = False
         self.sweep, self.opened = sweep, opened
         self._runs, self._outbox, self._experiment = runs, outbox, experiment
         self._described = time.monotonic()
@@ -239,7 +240,6 @@ class SweepRun:
         """
         self.sweep = dataclasses.replace(sweep, name=self.sweep.name, trials=self.sweep.trials)
         self.opened = opened
-        self._has_params |= summary.SWEPT in sweep.tags  # also where the log has lost them
         self.tally = Tally(self.sweep.trials, sweep.criterion)
         self.tally.add([run.trial for run in self._runs.values()])
         for key, run in self._runs.items():
@@ -265,8 +265,8 @@ class SweepRun:
         # MLflow refuses to change a param, and a search that goes on has more values.
         if status == "FINISHED" or self.searched is None:
             change.tags |= summary.swept_tag(self.tally)
-            change.params |= {} if self._has_params else summary.params(self.tally)
-            self._has_params = True
+            change.params |= {} if self.has_params else summary.params(self.tally)
+            self.has_params = True
         change.points += [point(name, value, now, 0) for name, value in summary.metrics(self.tally).items()]
         rungs = {"rungs": decisions.rows(self.decided)} if self.decided else {}
         for name, table in (summary.tables(self.tally, ids) | rungs).items():

@@ -188,22 +188,21 @@ class MlflowRecorder:
     def _resume(self, sweep: SweepHeader, past: Past, provenance: Provenance) -> Resumption:
         """Resume a sweep, from its log or else from the store alone."""
         stored = artifacts.read_tag(past.run_id, {ENTRIES_TAG: "0", **past.tags}, ENTRIES_TAG, int)
-        swept = {name: text for name, text in past.tags.items() if name == summary.SWEPT}
-        known = dataclasses.replace(sweep, tags={**sweep.tags, **swept})
         entries = self._replay_log(past, stored, sweep.criterion)
         if not entries:  # the results of its trials are read from the store
             self._begin_log()
-            self._open_runs(past.tags.get(RUN_TAG, f"run-{past.run_id}"), known, provenance)
+            self._open_runs(past.tags.get(RUN_TAG, f"run-{past.run_id}"), sweep, provenance)
         if entries > stored:
             _log.warning("%d missing reports were written to the record, from %s", entries - stored, self._log.path)
         store, parent = self._store, self._runs.parent
         assert parent is not None, "only a sweep is resumed"
+        parent.has_params |= summary.SWEPT in past.tags
         store.ids |= {**past.names, parent.id: past.run_id}
         store.attempted |= self._runs.names
         self._recall(past)
         log = {LOG_TAG: str(self._log.path or ""), ENTRIES_TAG: str(min(stored, entries))}
         adopt(store, past, {RUN_TAG: parent.id, **log}, ours=self._runs.names)
-        opened = dataclasses.replace(self._runs.opened, uri=redact(self.uri), sweep=known, provenance=provenance)
+        opened = dataclasses.replace(self._runs.opened, uri=redact(self.uri), sweep=sweep, provenance=provenance)
         self._record(opened, _now())
         store.show(parent)
         ended = self._runs.results()
