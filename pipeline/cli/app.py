@@ -26,7 +26,7 @@ from pipeline.config.tables import faults
 from pipeline.errors import HydraBypass, Interrupted, TrialsFailedError
 from pipeline.hydra import register
 from pipeline.hydra.composer import plain_values
-from pipeline.hydra.folders import MULTIRUN, OF_JOB, give_back_job, hide_credentials
+from pipeline.hydra.folders import MULTIRUN, OF_JOB, hide_credentials
 from pipeline.hydra.launcher import SWEEPS
 from pipeline.hydra.search_path import CONF
 from pipeline.hydra.sweeper import defer_conditional_keys
@@ -133,10 +133,7 @@ def run_trial(config: DictConfig) -> float | None:
         # In a multirun Hydra's launcher must catch the error, to go on with the other jobs.
         if job.mode == RunMode.MULTIRUN:
             raise
-        _give_back(job)
         raise HydraBypass(error) from error
-    if end is None and job.mode != RunMode.MULTIRUN:
-        _give_back(job)
     return end
 
 
@@ -146,10 +143,3 @@ def _swept(job: HydraConf) -> list[str]:
     params = job.sweeper.get("params") if isinstance(job.sweeper, Mapping) else None
     given = {override.partition("=")[0].lstrip("+") for override in job.overrides.task}
     return [key for key in params if key not in given] if isinstance(params, Mapping) else []
-
-
-def _give_back(job: HydraConf) -> None:
-    """Leave nothing of a lone trial that has not begun."""
-    folder = Path(job.runtime.output_dir)
-    log = folder / f"{job.job.name}.log"
-    give_back_job(folder, files=folder / (job.output_subdir or ""), log=log, start=Path(job.runtime.cwd))

@@ -146,25 +146,6 @@ def _writing(folder: Path | str) -> Iterator[None]:
         raise ConfigError(f"hydra.sweep.dir must be a folder that can be written, got {folder}: {error}") from error
 
 
-def give_back_job(folder: Path, *, files: Path, log: Path, start: Path) -> None:
-    """Remove what Hydra has written of a lone trial that has not begun, below the folder that it was started in.
-
-    ``files`` is the folder of `OF_JOB`. A folder that holds anything else is kept.
-    """
-    known = {log, *(files / name for name in OF_JOB)}
-    if start not in folder.parents or (log.exists() and log.stat().st_size):
-        return
-    with contextlib.suppress(OSError):  # it is another's by now
-        if not {path for path in folder.rglob("*") if not path.is_dir()} <= known:
-            return
-        for path in known:
-            path.unlink(missing_ok=True)
-        for made in dict.fromkeys((files, folder, *folder.parents)):
-            if made == start:
-                return
-            made.rmdir()
-
-
 def hide_credentials(folder: Path, names: Sequence[str]) -> None:
     """Redact the credentials in files that Hydra itself, or a sweeper of its own, has written."""
     for file in (folder / name for name in names):

@@ -214,24 +214,6 @@ def test_a_preset_sweeps_no_key_that_is_given(tmp_path):
     assert "this is one trial of the preset" not in both
 
 
-def test_a_lone_trial_that_does_not_begin_leaves_nothing(tmp_path):
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine/notes.txt").write_text("mine")
-
-    ends = session(
-        tmp_path,
-        ["steps=0"],
-        ["batch_size=100000"],
-        ["steps=0", "hydra.output_subdir=null"],
-        ["steps=0", "hydra.run.dir=mine"],
-        ["sweep.dry_run=true"],
-    )
-
-    assert [code for code, _, _ in ends] == [2, 2, 2, 2, 0]
-    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
-    assert (tmp_path / "mine/notes.txt").read_text() == "mine"
-
-
 @pytest.mark.slow
 def test_a_sweep_ends_with_its_table_its_folders_and_its_record(tmp_path):
     end = run(tmp_path, "-m", *SMALL, "engine=inprocess", "strategy=random,gradient", "learning_rate=1e-3,1e-2")
