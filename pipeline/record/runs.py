@@ -136,7 +136,8 @@ class Runs:
         return name
 
     def _recall(self, recalled: Recalled, now: int) -> None:
-        if before := self.runs.get(recalled.trial.key):
+        before = self.runs.get(recalled.trial.key)
+        if before is not None and not before.ended:
             self._replaced.append(before)
         run = self.runs[recalled.trial.key] = TrialRun(recalled.run_id, recalled.trial, self.outbox, now)
         self.names.add(run.id)
