@@ -23,7 +23,7 @@ class Interrupted(BaseException):  # like KeyboardInterrupt: `except Exception` 
     """A signal asked the process to stop."""
 
     def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name}")
+        super().__init__(signal.Signals(number).name)
         self.number = number
 
 

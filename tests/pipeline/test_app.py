@@ -325,7 +325,7 @@ def test_a_signal_stops_the_sweep_and_the_record_says_killed(tmp_path, cluster, 
 
     assert process.returncode == 128 + number, err
     assert f"to finish this sweep: python -m pipeline {' '.join(arguments)} sweep.resume=true" in out
-    assert f"stopped by {number.name}" in err
+    assert f"stopped: {number.name}" in err
     assert "Traceback" not in err
     statuses = stored(tmp_path, "SELECT status FROM runs")
     assert {status for (status,) in statuses} == {"KILLED"}

@@ -170,7 +170,7 @@ def test_a_signal_ends_it_with_its_number_and_its_run_as_killed(store_uri, recor
         _, err = command.communicate(timeout=60)
 
     assert command.returncode == 128 + signal.SIGTERM
-    assert err == "stopped: stopped by SIGTERM\n"
+    assert err == "stopped: SIGTERM\n"
     assert [client.get_run(run.info.run_id).info.status for run in running] == ["KILLED"]
 
 

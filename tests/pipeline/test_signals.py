@@ -142,4 +142,4 @@ def test_a_pytorch_loop_that_does_not_end_is_left_without_an_abort(tmp_path, emp
         _, told = process.communicate(timeout=120)
 
     assert process.returncode == 128 + signal.SIGINT
-    assert told.decode().rstrip().endswith("stopped: stopped by SIGINT")
+    assert told.decode().rstrip().endswith("stopped: SIGINT")

@@ -73,7 +73,7 @@ def test_ctrl_c_in_the_middle_of_rays_start_ends_it_in_order(tmp_path, empty_sto
 
         assert terminal.wait() == 130
         assert "stopping: Ray has to start first, to be ended in order; a second signal ends at once" in terminal.said
-        assert "stopped: stopped by SIGINT" in terminal.said
+        assert "stopped: SIGINT" in terminal.said
         assert terminal.left(after=5) == []
     assert statuses(tmp_path) == []  # nothing is recorded of a sweep that has not started
 
@@ -86,7 +86,7 @@ def test_ctrl_c_while_ray_is_imported_ends_without_what_ray_would_say(tmp_path, 
 
         assert terminal.wait() == 130
     assert "Traceback" not in terminal.said
-    assert terminal.said.splitlines()[-1].endswith("stopped: stopped by SIGINT")
+    assert terminal.said.splitlines()[-1].endswith("stopped: SIGINT")
 
 
 def test_ctrl_c_while_data_are_loaded_gives_the_cursor_back(tmp_path, empty_store):
@@ -97,7 +97,7 @@ def test_ctrl_c_while_data_are_loaded_gives_the_cursor_back(tmp_path, empty_stor
 
         assert terminal.wait() == 130
     assert 0 <= terminal.said.rfind(HIDE) < terminal.said.rfind(SHOW)
-    assert terminal.said.splitlines()[-1].endswith("stopped: stopped by SIGINT")
+    assert terminal.said.splitlines()[-1].endswith("stopped: SIGINT")
 
 
 @pytest.mark.parametrize("after", [0.0, 0.5, 2.5])

@@ -96,7 +96,7 @@ def test_an_interrupt_ends_the_sweep_and_leaves_no_actor(sweep, head):
     _, err = process.communicate(timeout=30)
 
     assert process.returncode == 130
-    assert err.splitlines()[-1] == "stopped: stopped by SIGINT"
+    assert err.splitlines()[-1] == "stopped: SIGINT"
     assert sweep.statuses()[0] == ["KILLED"]
     assert_gone(head)
 
