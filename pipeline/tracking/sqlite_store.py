@@ -30,6 +30,7 @@ Row = dict[str, Any]
 TESTED_REVISIONS = {
     "b7e2c1a4d9f3",  # MLflow 3.16
     "dc11669786a5",  # MLflow 3.17
+    "f4a9b2c7d1e6",  # MLflow 3.18
 }
 """The schema revisions that this module was tested with; other stores are written through MLflow's API."""
 
