@@ -32,7 +32,7 @@ class Scikit:
     split_seed: int = 0
     missing: str = "refuse"
     validation: float | None = None
-    scaling: str = "none"
+    scaling: str = "standard"
 
     def __post_init__(self) -> None:
         check_options(self)

@@ -11,6 +11,7 @@ from pipeline.config.tables import TABLES
 from pipeline.hydra import register
 from pipeline.hydra.groups import row_defaults
 from tasks.errors import ConfigError
+from tasks.trial import check
 
 CONF = Path(str(resources.files("conf")))
 FILES = sorted(file.relative_to(CONF) for file in CONF.rglob("*.yaml") if "deploy" not in file.parts)
@@ -65,6 +66,18 @@ def test_every_file_opens_with_its_command_and_composes(file):
         assert "hydra_plugins.descent_sweeps." in hydra_config(f"{group}={name}")[file.parts[1]]["_target_"]
     else:
         parse(composed())
+
+
+@pytest.mark.parametrize("model", ["linear", "mlp"])
+@pytest.mark.parametrize("strategy", ["gradient", "random", "local"])
+def test_a_small_table_needs_no_other_key(model, strategy):
+    config = parse(composed("dataset=sklearn", f"model={model}", f"strategy={strategy}"))
+    iris = config.dataset.load()
+
+    check(config.trial, iris)  # that there are as many rows as a minibatch has, for one
+    *_, result = config.trial.task.run([config.trial], iris, threads=1)
+
+    assert result.metrics["val/accuracy"] >= 0.75
 
 
 def test_every_row_has_its_file():

@@ -81,7 +81,7 @@ def test_every_row_loads_what_a_dataset_must_be(source, loaded):
 
 
 def test_every_row_is_scaled_to_a_deviation_of_1_where_that_is_asked_for(source, loaded):
-    plain, scaled = loaded(source), dataclasses.replace(source, scaling="standard").load()
+    plain, scaled = (loaded(dataclasses.replace(source, scaling=scaling)) for scaling in ("none", "standard"))
 
     centred = (scaled.train.images - scaled.mean) * scaled.scale
     deviation = np.sqrt(np.einsum("nd,nd->d", centred, centred, dtype=np.float64) / len(centred))
