@@ -32,6 +32,11 @@ tr.first td { font-weight: 600; background: #f4f8fb; }
 figure { margin: 1rem 0; } img { max-width: 100%; height: auto; border: 1px solid #eee; }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 1rem; } code { background: #f4f4f4; padding: .1rem .3rem; }
 figcaption, .quiet { color: #666; font-size: 13px; }
+@media print {
+  @page { size: landscape; } body { margin: 0; max-width: none; }
+  h2 { break-after: avoid; } figure { break-inside: avoid; } .wide { overflow: visible; }
+  table { font-size: 9px; } th, td { padding: .15rem .3rem; } td.number, th.number { white-space: normal; }
+}
 """
 
 _LONG = 30  # characters

@@ -1,4 +1,4 @@
-"""MLflow's own UI, in a real browser, shows a sweep as it is meant to be seen."""
+"""MLflow's own UI and a report, in a real browser, show a sweep as it is meant to be seen."""
 
 import re
 import shutil
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.report.page import sweep_page
 from pipeline.tracking.connection import connect
 from pipeline.tracking.reader import open_reader
 from tests.pipeline.commands import run
@@ -15,6 +16,8 @@ from tests.pipeline.serving import tracking_server
 QUIET = ("gpu", "quic", "background-networking", "component-update", "sync")
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 SWEEP = ("-m", "engine=inprocess", "steps=200", "strategy=random,gradient", "learning_rate=1e-3,1e-2")
+
+A4_LANDSCAPE = {"width": 1047, "height": 718}  # pixels of 1/96 inch, without margins of 1 cm
 
 pytestmark = [
     pytest.mark.slow,
@@ -179,3 +182,17 @@ def test_a_trial_shows_its_loss_curve(sweep, browse):
         "() => [...document.querySelectorAll('.js-plotly-plot .trace path.js-line')]"
         ".some(path => path.getAttribute('d').split('L').length >= 20)"
     )
+
+
+def test_a_report_is_printed_whole(sweep, repeated, page, tmp_path):
+    # with a table of settings, which is three times as wide as a page
+    report = tmp_path / "report.html"
+    report.write_text(sweep_page(open_reader(sweep[1]).sweep(repeated.rpartition("=")[2])))
+
+    with page[0].context.browser.new_page(viewport=A4_LANDSCAPE) as paper:
+        paper.emulate_media(media="print")
+        paper.goto(report.as_uri())
+        widths = paper.evaluate("[...document.querySelectorAll('.wide')].map(table => table.scrollWidth)")
+
+    assert len(widths) >= 3
+    assert max(widths) <= A4_LANDSCAPE["width"]
