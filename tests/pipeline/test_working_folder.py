@@ -82,12 +82,9 @@ def test_workers_import_our_own_whatever_lies_in_the_folder(folder):
     assert "2/2 trials, 0 running, 0 failed" in done.stdout
 
 
-def test_a_folder_that_is_no_more_is_told_of(tmp_path):
-    gone = (
-        "import os; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone'); from pipeline.cli.app import main; main()"
-    )
-
-    done = run(tmp_path, sys.executable, "-c", gone)
+@pytest.mark.parametrize("program", [SCRIPT, MODULE], ids=["script", "module"])
+def test_a_folder_that_is_no_more_is_told_of(program, tmp_path):
+    done = run(tmp_path, "sh", "-c", 'mkdir gone && cd gone && rmdir ../gone && exec "$@"', "sh", *program)
 
     assert done.returncode == 2
     assert "cannot use the working folder: No such file or directory" in done.stderr
