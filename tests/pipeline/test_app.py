@@ -55,7 +55,7 @@ BAD = {
     ("batch_size=0",): "batch_size must be >= 1, or null for the full training set, got 0",
     ("trial=3",): "trial must be a group of keys",
     ("dataset=npz",): "dataset.root",
-    ("hydra/launcher=none",): "hydra/launcher must be one of basic, sweep",
+    ("hydra/launcher=none",): "hydra/launcher must be one of basic, ",
     ("hydra.run.dir=/dev/null/x",): "hydra.run.dir must be a folder that can be written, got /dev/null/x: [Errno 20]",
     ("tracking.uri=sqlite:////dev/null/x.db",): "tracking.uri must be a store that can be reached",
     ("loss=softmax", "loss.margin=2"): "loss.margin must be set with loss=svm or loss=squared_hinge only",

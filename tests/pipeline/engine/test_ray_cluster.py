@@ -86,12 +86,12 @@ def test_a_cluster_of_machines_that_asks_for_the_users_token_is_joined(tmp_path,
     note = short / "ray" / "ray_current_cluster"
     with contextlib.ExitStack() as running:
         running.callback(shutil.rmtree, short, ignore_errors=True)
-        running.enter_context(_machine(start, tmp_path / "first.log"))
-        _wait(lambda: note.exists() and note.read_text(), "Ray did not start")
-        second = [ray, "start", f"--address={note.read_text()}", "--block", "--num-cpus=1", '--resources={"second": 1}']
-        log = tmp_path / "second.log"
-        running.enter_context(_machine(second, log, RAY_AUTH_MODE="token"))
-        _wait(lambda: "Ray runtime started" in log.read_text(), "the second machine did not join")
+        first, second = tmp_path / "first.log", tmp_path / "second.log"
+        running.enter_context(_machine(start, first))
+        _wait(lambda: note.exists() and note.read_text(), first)
+        start = [ray, "start", f"--address={note.read_text()}", "--block", "--num-cpus=1", '--resources={"second": 1}']
+        running.enter_context(_machine(start, second, RAY_AUTH_MODE="token"))
+        _wait(lambda: "Ray runtime started" in second.read_text(), second)
         # when a sweep is run that wants what the second machine has
         sweep = ["-m", "dataset=synthetic", "steps=5", "seed=1,2"]
         options = ["cluster=existing", "cluster.resources={second: 0.5}", "tracking.register_model=false"]
@@ -112,10 +112,10 @@ def _machine(start, log, **environment):
             machine.terminate()
 
 
-def _wait(what, otherwise):
+def _wait(what, log):
     deadline = time.monotonic() + 90
     while not what():
-        assert time.monotonic() < deadline, otherwise
+        assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.2)
 
 
