@@ -31,6 +31,7 @@ class Table:
     ``val`` or ``test`` for each row; else ``test`` rows (a number, or a fraction below 1) are drawn by ``split_seed``.
     ``validation`` is a number or a fraction of the training rows (null: a fifth). ``missing`` says what happens to
     missing values: ``refuse`` them, ``drop`` their rows, or impute the ``mean`` or ``median`` of the training rows.
+    Columns are scaled by default, since their units differ (``scaling``).
     """
 
     root: str | None = None
