@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
+import logging
+import re
 import warnings
 from types import ModuleType
 
@@ -12,8 +14,25 @@ LOWEST, ABOVE = (4, 9), (6,)
 """The versions of Optuna that a search works with: at least the first, and below the second."""
 
 
+class _Once(logging.Filter):
+    """Passes a warning once: samplers repeat what they cannot do for each trial, with its number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._passed: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = re.sub(r"Trial#\d+", "Trial", record.getMessage())
+        new = text not in self._passed
+        self._passed.add(text)
+        return new
+
+
+_once = _Once()
+
+
 def load() -> ModuleType:
-    """Return the package ``optuna``, with its log level set to warnings.
+    """Return the package ``optuna``, which logs nothing but warnings, each once.
 
     Raises
     ------
@@ -32,6 +51,8 @@ def load() -> ModuleType:
     if not LOWEST <= known < ABOVE:
         raise ConfigError(f"hydra/sweeper=search needs Optuna from 4.9 on and before 6, got {version}")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    for handler in logging.getLogger("optuna").handlers:
+        handler.addFilter(_once)
     # Batches of proposals need arguments that Optuna 4 calls experimental.
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     return optuna

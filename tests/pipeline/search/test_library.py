@@ -1,4 +1,5 @@
 import importlib.metadata
+import logging
 import sys
 
 import pytest
@@ -20,3 +21,14 @@ def test_a_version_of_optuna_that_is_not_known_is_refused(monkeypatch, version):
 
     with pytest.raises(ConfigError, match=f"needs Optuna from 4.9 on and before 6, got {version}"):
         library.load()
+
+
+def test_a_warning_that_a_sampler_repeats_for_each_trial_is_shown_once():
+    library.load()
+    handler = logging.getLogger("optuna").handlers[0]
+    warnings = [
+        logging.LogRecord("optuna.samplers", logging.WARNING, "", 0, text, (), None)
+        for text in ("`c` in Trial#1 is drawn", "`c` in Trial#2 is drawn", "`d` in Trial#2 is drawn")
+    ]
+
+    assert [bool(handler.filter(one)) for one in warnings] == [True, False, True]
