@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from tasks.datasets.dataset import Dataset
 from tasks.errors import require
 from tasks.fused.problem import Problem
 from tasks.fused.state import MEASURES, Measured, State
-from tasks.strategies.strategy import check_initial_scale, initial_weights
+from tasks.strategies.strategy import Work, check_initial_scale, initial_weights
 
 if TYPE_CHECKING:
     from tasks.memory import Sizes
@@ -85,6 +85,13 @@ class Lbfgs:
         In double precision scipy has pairs, bounds, and copies of the point and its gradient.
         """
         return (2 * (2 * _lbfgs_of(trial).history + _SCIPY) + 6 + sizes.gradients) * sizes.weights
+
+    def work(self, trials: Sequence[Trial], examples: int) -> Work:
+        """Return those of an evaluation, alone, as often as it is repeated on average: see `advance`."""
+        del examples
+        trial = trials[0]
+        calls = -(-trial.steps // min(_STRETCH, trial.evaluate_every))
+        return Work(readings=len(trials) * (calls + 1) / 2, passes=len(trials) * (calls + 1))
 
     def init(self, problem: Problem) -> State:
         """Return the state before the first evaluation; it keeps the initial weights of every trial."""

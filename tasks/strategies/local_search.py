@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,8 +17,9 @@ from tasks.strategies.search import (
     bytes_of_search,
     in_score_space,
     stretch,
+    work_of_search,
 )
-from tasks.strategies.strategy import check_initial_scale, initial_weights
+from tasks.strategies.strategy import Work, check_initial_scale, initial_weights
 
 if TYPE_CHECKING:
     from tasks.memory import Sizes
@@ -70,6 +71,10 @@ class LocalSearch:
         of_step = sizes.scores * sizes.train
         block = 8 * sizes.candidates * sizes.weights + 3 * min(sizes.candidates * of_step, sizes.score_bytes)
         return block + sizes.seeds * sizes.aligned * (4 * sizes.weights + 2 * of_step + sizes.scores * sizes.seen)
+
+    def work(self, trials: Sequence[Trial], examples: int) -> Work:
+        """Return the work of a search."""
+        return work_of_search(trials, examples)
 
     def init(self, problem: Problem) -> State:
         """Return the initial weights, not yet evaluated."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,9 @@ from tasks.strategies.search import (
     bytes_of_search,
     in_score_space,
     stretch,
+    work_of_search,
 )
+from tasks.strategies.strategy import Work
 
 if TYPE_CHECKING:
     from tasks.memory import Sizes
@@ -74,6 +76,10 @@ class RandomSearch:
             return bytes_of_draws(sizes)
         block = sizes.candidates * (8 * sizes.weights + 5 * sizes.scores * sizes.seen)
         return block + sizes.seeds * sizes.aligned * (3 * sizes.weights + sizes.scores * sizes.seen)
+
+    def work(self, trials: Sequence[Trial], examples: int) -> Work:
+        """Return the work of a search."""
+        return work_of_search(trials, examples)
 
     def init(self, problem: Problem) -> State:
         """Return a state without an incumbent."""

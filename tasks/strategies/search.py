@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from array_api_compat import array_namespace, is_numpy_array
@@ -12,10 +12,12 @@ from tasks.arrays.devices import block_sizes, double
 from tasks.fused.problem import Problem
 from tasks.fused.state import History, Measured, State
 from tasks.models.model import ScoreLinear
+from tasks.strategies.strategy import Work
 from tasks.weight_space.perturbations import perturbations
 
 if TYPE_CHECKING:
     from tasks.memory import Sizes
+    from tasks.trial import Trial
 
 STRETCH = 100
 """The least number of steps of a call of `advance`, whose own cost then does not count."""
@@ -35,6 +37,14 @@ def stretch(problem: Problem) -> int:
     """Return how many steps a search does at a time: a block of candidates, two on a device, at least `STRETCH`."""
     blocks = block_sizes(problem.like).candidates // len(problem.trials)
     return max(STRETCH, blocks if is_numpy_array(problem.like) else 2 * blocks)
+
+
+def work_of_search(trials: Sequence[Trial], examples: int) -> Work:
+    """Return a forward pass a trial; in score space a pass a seed, and blocks of steps that share a reading."""
+    first = trials[0]
+    if isinstance(first.model, ScoreLinear) and first.batch_size in {None, examples}:
+        return Work(readings=0, passes=len({trial.seed for trial in trials}))
+    return Work(readings=1, passes=len(trials))
 
 
 def bytes_of_search(sizes: Sizes) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from tasks.arrays.array import Array
 from tasks.datasets.dataset import Dataset
@@ -14,6 +14,16 @@ from tasks.fused.state import Measured, State
 if TYPE_CHECKING:
     from tasks.memory import Sizes
     from tasks.trial import Trial
+
+
+class Work(NamedTuple):
+    """The work of a step of fused trials: how often its examples are read, and through how many models they pass.
+
+    A pass is that of one trial, forward or backward.
+    """
+
+    readings: float
+    passes: float
 
 
 class Strategy(Protocol):
@@ -36,6 +46,9 @@ class Strategy(Protocol):
 
     def fixed_bytes(self, trial: Trial, sizes: Sizes) -> int:
         """Return the bytes that a group takes beside its trials' own, without the examples'; linear in its seeds."""
+
+    def work(self, trials: Sequence[Trial], examples: int) -> Work:
+        """Return the work of a step of these fused trials, on a training set of so many examples, for an estimate."""
 
     def init(self, problem: Problem) -> State:
         """Return the state before the first step."""
