@@ -157,6 +157,8 @@ def _strategy(trial: Trial, dataset: Dataset) -> None:
     trials = [dataclasses.replace(trial, batch_size=size, steps=max(trial.steps, 2), seed=seed) for seed in (0, 1)]
     problem = Problem.of(trials, dataset.sample(2 * _EXAMPLES), like=HOST, threads=1)
     row = _Rehearsed(trial.strategy)
+    work = row.call("work", trials, 2 * _EXAMPLES)
+    row.holds(len(work) == 2 and min(work) >= 0, "work must return two numbers of at least 0", work)
     state = row.call("init", problem)
     row.holds("weights" in state, "init must return a state with the weights", sorted(state))
     row.has("init", state["weights"], (_TRIALS, problem.size), "weights of all trials")

@@ -25,7 +25,7 @@ from pipeline.reports import (
     Retried,
     Started,
 )
-from tasks.cost import DataSize, multiplications
+from tasks.cost import DataSize, cost
 from tasks.events import Checkpoint, Curve, Event, Pause, Result
 from tasks.trial import Trial
 
@@ -207,19 +207,30 @@ class Ledger:
         return ledgers
 
     def remaining_load(self, data_size: DataSize) -> Load:
-        """Return the load that is left to compute on data of that size, its cost in multiplications."""
-        slots, steps = self.open(), self._accounts[0].trial.trial.steps
-        cost = max((multiplications(self._accounts[slot].trial.trial, data_size) for slot in slots), default=0)
-        left = (1 - self.pace().done) * (self.until or steps) / steps
-        return Load(trials=len(slots), cost=cost * max(left, 0.01), widest=max(1, len(slots)))
+        """Return the load that is left to compute on data of that size."""
+        trials, steps = [self._accounts[slot].trial.trial for slot in self.open()], self._accounts[0].trial.trial.steps
+        left = (1 - self._done()) * (self.until or steps) / steps
+        of_all = cost(trials or self.trials, data_size).times(max(left, 0.01))
+        return Load(trials=len(trials), cost=of_all, widest=max(1, len(trials)))
 
-    def pace(self) -> Pace:
-        """Return how far the group has come."""
-        steps = self.until or self._accounts[0].trial.trial.steps
+    def pace(self, data_size: DataSize) -> Pace:
+        """Return how far the group has come, on data of that size."""
+        steps, load = self.until or self._accounts[0].trial.trial.steps, self.remaining_load(data_size)
         began = 0 if self.start is None else self.start.step
-        kept = 0 if self.checkpoint is None else self.checkpoint.step
-        done = min(max(kept, self.step()) / steps, 1.0)
-        return Pace(trials=len(self.open()), began=began / steps, kept=kept / steps, done=done)
+        return Pace(
+            trials=load.trials,
+            half=load.part_cost(2) / load.part_cost(1) if load.trials else 1.0,
+            began=began / steps,
+            kept=self._kept() / steps,
+            done=self._done(),
+        )
+
+    def _kept(self) -> int:
+        return 0 if self.checkpoint is None else self.checkpoint.step
+
+    def _done(self) -> float:
+        """Return the share of the group's steps that is done."""
+        return min(max(self._kept(), self.step()) / (self.until or self._accounts[0].trial.trial.steps), 1.0)
 
     def _reports_of_event(self, event: Event) -> Iterator[Report]:
         if isinstance(event, Checkpoint):

@@ -201,8 +201,9 @@ class RayEngine:
         """Return a running group as halves, if a worker is idle and a split is worth it."""
         if not self._pool.idle:
             return []
-        begun, now = [attempt for attempt in self._running.values() if attempt.began < math.inf], time.monotonic()
-        place = group_to_split([(one.ledger.pace(), one.heard - one.began, now - one.heard) for one in begun])
+        begun = [attempt for attempt in self._running.values() if attempt.began < math.inf]
+        now, size = time.monotonic(), self._data_size
+        place = group_to_split([(one.ledger.pace(size), one.heard - one.began, now - one.heard) for one in begun])
         if place is None:
             return []
         self._drop(begun[place])

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-OVERHEAD = 3
-"""The fixed cost of a part, in units of a trial's: reading its examples and casting them to floating point."""
+from tasks.cost import Cost
 
 WORTHWHILE = 0.98
 """Parts are split further if that brings the end of the last worker to at most this fraction of what it was."""
@@ -20,15 +19,15 @@ MAX_ROUNDS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """Trials that can be fused: how many, the cost of one (in any unit), and the most in one part (``widest``)."""
+    """Trials that can be fused: how many, their cost, and the most in one part (``widest``)."""
 
     trials: int
-    cost: float
+    cost: Cost
     widest: int
 
     def part_cost(self, parts: int) -> float:
         """Return the cost of the largest part, of ``parts``."""
-        return self.cost * (-(-self.trials // parts) + OVERHEAD)
+        return self.cost.of(-(-self.trials // parts))
 
 
 def balance(loads: Sequence[Load], busy: Sequence[float]) -> list[int]:
@@ -37,7 +36,7 @@ def balance(loads: Sequence[Load], busy: Sequence[float]) -> list[int]:
     The parts go to the worker that is free first, the most costly first. Of the assignments that end about as early,
     the one with the fewest parts is taken.
 
-    >>> balance([Load(trials=48, cost=1.0, widest=128)], [0.0] * 4)
+    >>> balance([Load(trials=48, cost=Cost(shared=3.0, own=1.0), widest=128)], [0.0] * 4)
     [4]
     """
     if not loads:
@@ -53,23 +52,23 @@ def _even(loads: Sequence[Load], busy: Sequence[float], rounds: int) -> tuple[in
 
     They are those of the earliest end by which all parts fit, with no part longer than a round.
     """
-    trials, cost, widest = np.array([(load.trials, load.cost, load.widest) for load in loads], dtype=float).T
+    trials, shared, own, widest = np.array([(load.trials, *load.cost, load.widest) for load in loads], dtype=float).T
     started = np.array(busy)
 
     def counts(end: float) -> np.ndarray:
-        width = np.clip(np.floor(end / rounds / cost) - OVERHEAD, 1, widest) if rounds else widest
+        width = np.clip(np.floor((end / rounds - shared) / own), 1, widest) if rounds else widest
         parts: np.ndarray = np.ceil(trials / width)
         return parts
 
     def fits(end: float) -> bool:
         parts, round_ = counts(end), end / rounds
-        part_cost = cost * (np.ceil(trials / parts) + OVERHEAD)
+        part_cost = shared + own * np.ceil(trials / parts)
         # A part takes an equal share of a round: the rest of a round is too short for another part.
         share = np.maximum(part_cost, round_ / np.maximum(np.floor(round_ / part_cost), 1))
         return bool((parts * share).sum() <= np.maximum(end - started, 0).sum())
 
     # An upper bound: a single worker, and parts of one trial that each fill half a round.
-    low, high = 0.0, float(started.max() + 2 * MAX_ROUNDS * (cost * trials * (1 + OVERHEAD)).sum())
+    low, high = 0.0, float(started.max() + 2 * MAX_ROUNDS * (trials * (shared + own)).sum())
     while rounds and high - low > 1e-3 * high:
         middle = (low + high) / 2
         low, high = (low, middle) if fits(middle) else (middle, high)

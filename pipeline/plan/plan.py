@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 from pipeline.config.identity import key
 from pipeline.config.schema import Config, describe
 from pipeline.config.settings import SweptValues, trial_names
-from pipeline.plan.balance import OVERHEAD, Load, balance
-from tasks.cost import DataSize, multiplications
+from pipeline.plan.balance import Load, balance
+from tasks.cost import Cost, DataSize, cost
 from tasks.datasets.dataset import Dataset
 from tasks.events import Checkpoint, Curve
 from tasks.trial import Trial
@@ -186,7 +186,7 @@ def fuse(
     ]
     counts = balance(loads, [0.0] * workers)
     parts = [part for family, count in zip(families, counts, strict=True) for part in chunks(family, count)]
-    parts.sort(key=lambda part: (-_cost(part, data_size) * (len(part) + OVERHEAD), part[0].trial.index))
+    parts.sort(key=lambda part: (-_cost(part, data_size).of(len(part)), part[0].trial.index))
     return tuple(map(_group, parts))
 
 
@@ -196,9 +196,9 @@ def _group(part: Sequence[Segment]) -> Group:
     return Group(trials=tuple(one.trial for one in part), start=start, until=part[0].until)
 
 
-def _cost(segments: Sequence[Segment], data_size: DataSize) -> float:
+def _cost(segments: Sequence[Segment], data_size: DataSize) -> Cost:
     # A trial whose checkpoint is already at its next rung has no steps left, but is part of a group all the same.
-    return max(max(one.share, _LEAST_SHARE) * multiplications(one.trial.trial, data_size) for one in segments)
+    return cost([one.trial.trial for one in segments], data_size).times(max(segments[0].share, _LEAST_SHARE))
 
 
 def chunks(members: Sequence[T], count: int) -> list[Sequence[T]]:

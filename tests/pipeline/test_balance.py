@@ -2,13 +2,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.plan.balance import OVERHEAD, Load, balance
+from pipeline.plan.balance import Load, balance
+from tasks.cost import Cost
 
 LOADS = st.lists(
     st.builds(
         Load,
         trials=st.integers(1, 300),
-        cost=st.floats(0.1, 1e6),
+        cost=st.builds(Cost, shared=st.floats(0, 1e6), own=st.floats(0.1, 1e6)),
         widest=st.integers(1, 200),
     ),
     max_size=6,
@@ -16,7 +17,7 @@ LOADS = st.lists(
 
 
 def even(trials, cost=1.0):
-    return Load(trials=trials, cost=cost, widest=128)
+    return Load(trials=trials, cost=Cost(shared=3 * cost, own=cost), widest=128)
 
 
 @pytest.mark.parametrize(
@@ -77,5 +78,12 @@ def test_the_last_worker_ends_no_later_than_without_cutting(loads, workers):
     assert end(balance(loads, [0.0] * workers)) <= end(coarsest) * 1.0001 / 0.98
 
 
-def test_a_part_has_its_overhead():
-    assert even(10, 2.0).part_cost(4) == 2.0 * (3 + OVERHEAD)
+def test_a_part_has_what_its_trials_share():
+    assert even(10, 2.0).part_cost(4) == 2.0 * 3 + 6.0
+
+
+def test_trials_that_share_nearly_all_are_not_cut():
+    shared, others = Load(trials=20, cost=Cost(shared=1000.0, own=1.0), widest=128), even(20, 100.0)
+
+    assert balance([shared], [0.0] * 2) == [1]
+    assert balance([shared, others], [0.0] * 2) == [1, 3]

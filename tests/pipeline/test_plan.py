@@ -8,7 +8,7 @@ from pipeline.config import settings
 from pipeline.config.schema import parse
 from pipeline.config.settings import SweptValues, used_values
 from pipeline.plan.plan import WIDEST, Point, Progress, Segment, fuse, make_plan
-from tasks.cost import DataSize, multiplications
+from tasks.cost import DataSize, cost
 from tasks.datasets import Synthetic
 from tasks.events import Checkpoint, Curve
 from tasks.studies.train import Train
@@ -95,7 +95,7 @@ def test_unequal_groups_are_split_until_the_workers_end_together(dataset):
 def test_the_longest_group_comes_first(dataset):
     groups = groups_of(grid(batch_size=[16, 64, None], seed=range(4)), dataset, workers=1)
 
-    costs = [multiplications(group.trials[0].trial, DataSize.of(dataset)) for group in groups]
+    costs = [cost([one.trial for one in group.trials], DataSize.of(dataset)).of(4) for group in groups]
     assert costs == sorted(costs, reverse=True)
     assert len(set(costs)) == 3
 

@@ -143,6 +143,7 @@ class Disturbed:
     On Ray ``between`` are the least seconds between two checkpoints.
     """
 
+    trains = True
     folder: str
     pause: float = 0.0
     culprit: int | tuple[int, ...] | None = -1
@@ -270,6 +271,7 @@ class Telling:
     It goes on when so many groups are there ``together``.
     """
 
+    trains = True
     folder: str
     together: int = 1
 

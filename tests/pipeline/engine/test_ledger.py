@@ -12,7 +12,7 @@ from pipeline.plan.balance import Load
 from pipeline.plan.plan import Group, Point, Progress, make_plan
 from pipeline.raised import Raised
 from pipeline.reports import Checkpointed, Failed, Finished, Paused, Printed, Progressed, Retried, Started
-from tasks.cost import DataSize, multiplications
+from tasks.cost import DataSize, cost
 from tasks.datasets import Synthetic
 from tasks.events import Checkpoint, Curve, Outcome, Pause, Result
 
@@ -156,14 +156,15 @@ def test_a_group_that_was_getting_on_is_not_halved_for_being_slow(ledger):
     assert again == []
 
 
-def test_a_group_has_come_as_far_as_its_last_checkpoint_though_it_has_no_point_there(ledger):
+def test_a_group_has_come_as_far_as_its_last_checkpoint_though_it_has_no_point_there(ledger, dataset):
     # given a point at half of the steps, and a checkpoint after nine tenths of them
     checkpoint = Checkpoint(step=900, trials=np.array([0, 1]), arrays={})
 
     for message in (BEGUN, (curve(0, 500), curve(1, 500), checkpoint)):
         list(ledger.reports_of(message))
 
-    assert (ledger.pace().kept, ledger.pace().done) == (0.9, 0.9)
+    pace = ledger.pace(DataSize.of(dataset))
+    assert (pace.kept, pace.done) == (0.9, 0.9)
 
 
 def test_halves_go_on_from_the_checkpoint_of_their_group(ledger):
@@ -208,15 +209,16 @@ def test_a_group_pauses_with_all_points_of_its_trials_and_without_those_that_hav
 
 def test_what_is_left_of_a_group_ends_where_it_pauses(trials, dataset):
     made, size = going_on(trials), DataSize.of(dataset)
-    cost = multiplications(trials[0].trial, size)
+    whole = cost([one.trial for one in trials], size)
 
     list(made.reports_of(BEGUN))
     list(made.reports_of((curve(0, 375),)))
 
-    assert made.pace() == Pace(trials=2, began=0.5, kept=0.5, done=0.75)
-    assert made.remaining_load(size) == Load(trials=2, cost=cost / 8, widest=2)
+    half = whole.of(1) / whole.of(2)
+    assert made.pace(size) == Pace(trials=2, half=pytest.approx(half), began=0.5, kept=0.5, done=0.75)
+    assert made.remaining_load(size) == Load(trials=2, cost=whole.times(1 / 8), widest=2)
     assert [part.until for part in made.split(2)] == [500, 500]
-    assert Ledger.of(Group(trials=trials)).remaining_load(size) == Load(trials=2, cost=cost, widest=2)
+    assert Ledger.of(Group(trials=trials)).remaining_load(size) == Load(trials=2, cost=whole, widest=2)
     # a group that has come to its end is not for nothing: its results are still to come
     list(made.reports_of((curve(0, 500),)))
-    assert made.remaining_load(size).cost == pytest.approx(cost / 100)
+    assert made.remaining_load(size).cost == pytest.approx(whole.times(1 / 100))
