@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 
 from pipeline.stopping.rule import Rule, passing_of
-from tasks.errors import require
+from tasks.errors import require, require_choice
 from tasks.trial import DeclaresMetrics, Trial
 
 METRICS = ("val/accuracy", "val/loss", "train/accuracy", "train/loss", "train/data_loss", "train/regularization_loss")
@@ -26,9 +26,8 @@ def check(rule: Rule, trials: Sequence[Trial], *, metric: str, validated: bool) 
     if not rule.stops or not compared:
         return
     known = [name for name in METRICS if validated or not name.startswith("val/")]
-    # The metrics of a user's own task are not known here.
-    declared = all(isinstance(trial.task, DeclaresMetrics) for trial in compared)
-    require(metric in known or not declared, "stopping.metric", f"must be one of {', '.join(known)}", metric)
+    if all(isinstance(trial.task, DeclaresMetrics) for trial in compared):  # a user's own task may report any
+        require_choice("stopping.metric", metric, known)
     key = _key_of_points(compared[0], metric)
     for name in ("steps", key):
         values = sorted({getattr(trial, name.removeprefix("trial.")) for trial in compared})
