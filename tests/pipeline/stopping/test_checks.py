@@ -27,7 +27,7 @@ def test_one_rung_is_enough():
 @pytest.mark.parametrize(
     ("rule", "metric", "message"),
     [
-        (Halving(), "val/acuracy", "stopping.metric must be one of .* got 'val/acuracy' \\(did you mean 'val/accuracy'"),
+        (Halving(), "val/acuracy", "stopping.metric must be one of .* \\(did you mean 'val/accuracy'"),
         (Halving(), "test/accuracy", "stopping.metric must be one of"),
         (Halving(min_steps=1000), "val/loss", "stopping.min_steps must be below the 1000 steps of a trial, got 1000"),
         (
