@@ -277,14 +277,26 @@ def retry_message(report: Retried) -> str:
 
 
 def show_plan(
-    console: Console, plan: Plan, groups: Sequence[Group], *, workers: int, memory: int, seconds: float
+    console: Console,
+    plan: Plan,
+    groups: Sequence[Group],
+    *,
+    workers: int,
+    memory: int,
+    seconds: float | None,
+    total: int,
 ) -> None:
-    """Print the plan of a dry run: its groups, the memory of a worker in bytes (0: unknown), the estimated time."""
-    taken = f"about {memory / 1e6:.0f} MB a worker beside the shared data, " if memory else ""
-    console.print(
-        f"{counted(len(plan.trials), 'trial')}, {len(plan.folded)} folded, in {counted(len(groups), 'group')} on "
-        f"{counted(workers, 'worker')}; {taken}about {_duration(seconds)}"
-    )
+    """Print the plan of a dry run: its groups, the memory of a worker in bytes (0: unknown), the estimated time.
+
+    The time is that of all ``total`` trials, of which the plan may have the first only; None if it is unknown.
+    """
+    shared = f"{counted(len(groups), 'group')} on {counted(workers, 'worker')}"
+    said = [f"{counted(len(plan.trials), 'trial')}, {len(plan.folded)} folded, in {shared}"]
+    if memory:
+        said.append(f"about {memory / 1e6:.0f} MB a worker beside the shared data")
+    if seconds is not None:
+        said.append(f"about {_duration(seconds)}" + (f" for all {total} trials" if total > len(plan.trials) else ""))
+    console.print("; ".join(said))
     table = _table("group", "trials", "strategy", "batch_size", "steps", "first trial")
     for place, group in enumerate(groups[:MAX_ROWS]):
         first = group.trials[0]
@@ -297,14 +309,13 @@ def show_plan(
         console.print(f"and {counted(len(groups) - MAX_ROWS, 'more group')}")
 
 
-def show_forecast(console: Console, forecast: Forecast, *, seconds: float) -> None:
-    """Print the forecast of a stopping rule, for a plan that takes ``seconds`` without one."""
+def show_forecast(console: Console, forecast: Forecast, *, seconds: float | None) -> None:
+    """Print the forecast of a stopping rule, for a plan that takes ``seconds`` without one (None: unknown)."""
     reached = ", ".join(f"{count} to step {step}" for step, count in forecast.reached.items())
-    console.print(
-        f"stopping: {reached}, if their ranking stays as at the first rung; {100 * forecast.share:.0f} % of the "
-        f"steps, about {_duration(forecast.share * seconds)} instead of {_duration(seconds)}",
-        soft_wrap=True,
-    )
+    share = f"{100 * forecast.share:.0f} % of the steps"
+    if seconds is not None:
+        share += f", about {_duration(forecast.share * seconds)} instead of {_duration(seconds)}"
+    console.print(f"stopping: {reached}, if their ranking stays as at the first rung; {share}", soft_wrap=True)
 
 
 def _duration(seconds: float) -> str:

@@ -32,7 +32,7 @@ from tasks.datasets.dataset import Dataset
 from tasks.errors import ConfigError, require
 from tasks.rehearsal import REHEARSALS
 from tasks.rows import row_name
-from tasks.trial import Trial
+from tasks.trial import Trial, uses_model
 from tasks.trial import check as check_trial
 
 _OF_SWEEP = ("dataset", "stopping", "device", "engine", "cluster", "tracking", "sweep")
@@ -157,10 +157,12 @@ def show_dry_run(points: Sequence[Point], source: PointSource, console: Console,
     workers = group_count(config, lone=lone)
     segments = [Segment(trial=trial) for trial in plan.trials]
     groups = fuse(segments, DataSize.of(dataset), workers=workers, widest=widest(config, dataset, lone=lone))
-    seconds = sweep_seconds(groups, dataset, workers=workers)
+    seconds, total = None, max(source.total * config.sweep.repeats, len(plan.trials))
+    if all(one.trial.task.trains and uses_model(one.trial) for one in plan.trials):
+        seconds = sweep_seconds(groups, dataset, workers=workers) * total / len(plan.trials)
     blocks = HOST_BLOCKS if config.device == "cpu" else DEVICE_BLOCKS
     memory = worker_memory(groups, dataset, blocks=blocks, threads=thread_count(config, lone=lone))
-    show_plan(console, plan, groups, workers=workers, memory=memory, seconds=seconds)
+    show_plan(console, plan, groups, workers=workers, memory=memory, seconds=seconds, total=total)
     if (expected := expectation(config, plan.trials, dataset)) is not None:
         show_forecast(console, expected, seconds=seconds)
 

@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 
 import pytest
 from rich.console import Console
@@ -114,6 +115,16 @@ def test_a_dry_run_plans_for_the_engine_that_would_compute(values, lone, planned
     show_dry_run(points, Grid([]), console, lone=lone)
 
     assert f"{planned};" in console.file.getvalue()
+
+
+def test_a_dry_run_says_the_time_of_what_trains_only():
+    def said(task):
+        console = Console(file=io.StringIO(), width=140)
+        show_dry_run([point(0, task={"name": task}, dataset={"name": "digits"})], Grid([]), console, lone=False)
+        return console.file.getvalue().splitlines()[0]
+
+    assert said("train").endswith("; about 0 s")
+    assert re.fullmatch(r"1 trial, 0 folded, in 1 group on \d+ workers?", said("landscape"))
 
 
 @pytest.mark.parametrize(
