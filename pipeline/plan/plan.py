@@ -175,7 +175,8 @@ def fuse(
         task = one.trial.trial.task
         fusion_key = (type(task), *task.fusion_key(one.trial.trial), one.first, one.until)
         by_fusion_key.setdefault(fusion_key, []).append(one)
-    families = list(by_fusion_key.values())
+    # By seed: trials of one seed may share draws, and the products of these.
+    families = [sorted(family, key=lambda one: one.trial.trial.seed) for family in by_fusion_key.values()]
     loads = [
         Load(
             trials=len(family),

@@ -87,6 +87,13 @@ def test_a_group_is_not_split_where_that_saves_no_time(dataset):
     assert len(groups_of(grid(seed=range(8)), dataset, workers=64)) == 8
 
 
+def test_trials_of_a_seed_stay_together(dataset):
+    groups = groups_of(grid(learning_rate=[0.1, 0.2, 0.3], seed=range(4)), dataset, workers=2)
+
+    seeds = [[trial.trial.seed for trial in group.trials] for group in groups]
+    assert seeds == [[0, 0, 0, 1, 1, 1], [2, 2, 2, 3, 3, 3]]
+
+
 def test_unequal_groups_are_split_until_the_workers_end_together(dataset):
     groups = groups_of(grid(batch_size=[64, 256], seed=range(24)), dataset, workers=2)
     assert [len(group.trials) for group in groups] == [12, 12, 12, 12]
