@@ -13,6 +13,9 @@ from tasks.trial import Trial, uses_model
 READ_COST = 60
 """The cost of reading a pixel and casting it, in multiplications, however many trials share it."""
 
+STEP_COST = 2**23
+"""What a step costs beside its arithmetic, in multiplications: of small data it is most."""
+
 LOSS_COST = 200
 """The cost of a score's part in the loss, in multiplications."""
 
@@ -67,5 +70,5 @@ def _multiplications(trials: Sequence[Trial], data_size: DataSize) -> float:
     seen = first.steps * (first.batch_size or data_size.examples)
     model = first.model.multiplications(data_size.image_shape, data_size.classes)
     reading, losses = READ_COST * math.prod(data_size.image_shape), LOSS_COST * count * data_size.classes
-    of_steps = seen * (work.passes * model + work.readings * reading + losses)
+    of_steps = seen * (work.passes * model + work.readings * reading + losses) + first.steps * work.readings * STEP_COST
     return of_steps + evaluated * (count * model + reading + losses)

@@ -29,9 +29,9 @@ def grid(**swept):
     return points
 
 
-def groups_of(points, dataset, **options):
+def groups_of(points, dataset, *, size=None, **options):
     segments = [Segment(trial=trial) for trial in make_plan(points, dataset).trials]
-    return fuse(segments, DataSize.of(dataset), **options)
+    return fuse(segments, size or DataSize.of(dataset), **options)
 
 
 def test_points_that_are_the_same_trial_are_folded(dataset):
@@ -95,8 +95,11 @@ def test_trials_of_a_seed_stay_together(dataset):
 
 
 def test_unequal_groups_are_split_until_the_workers_end_together(dataset):
-    groups = groups_of(grid(batch_size=[64, 256], seed=range(24)), dataset, workers=2)
-    assert [len(group.trials) for group in groups] == [12, 12, 12, 12]
+    points, large = grid(batch_size=[64, 256], seed=range(24)), DataSize(45_000, 5_000, 10_000, (3, 32, 32), 10)
+
+    assert [len(one.trials) for one in groups_of(points, dataset, size=large, workers=2)] == [12, 12, 12, 12]
+    # of small data a step is as long for a few trials as for many
+    assert [len(one.trials) for one in groups_of(points, dataset, workers=2)] == [24, 24]
 
 
 def test_the_longest_group_comes_first(dataset):
