@@ -58,6 +58,11 @@ def cost(trials: Sequence[Trial], data_size: DataSize) -> Cost:
     return Cost(shared=alone - own, own=own)
 
 
+def step_cost(trial: Trial, data_size: DataSize) -> float:
+    """Return the cost of a step of a trial alone."""
+    return cost([trial], data_size).of(1) / trial.steps
+
+
 def _multiplications(trials: Sequence[Trial], data_size: DataSize) -> float:
     """Return how many multiplications fused trials take together, and what takes as long."""
     first, count = trials[0], len(trials)

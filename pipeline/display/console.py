@@ -60,14 +60,14 @@ class Display:
         self._console = console
         self._tally, self._to_come = tally, to_come
         self._since = self._printed_at = time.monotonic()
-        self._recent: deque[tuple[float, int]] = deque()  # when steps were done, and how many there were then
+        self._recent: deque[tuple[float, float]] = deque()  # when steps were done, and the cost of all until then
         self._bar: Progress | None = None
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
             columns = (BarColumn(bar_width=24), TextColumn("{task.description}", markup=False))
             self._bar = Progress(*columns, console=self._console, transient=True)
-            self._bar.add_task(self._line(), total=self._steps_total())
+            self._bar.add_task(self._line(), total=self._cost_total())
             self._bar.start()
         return self
 
@@ -79,12 +79,12 @@ class Display:
     def update(self) -> None:
         """Show the progress, at most ten times a second on a terminal, else every `PLAIN_EVERY` seconds."""
         now = time.monotonic()
-        if self._tally.steps_done > (self._recent[-1][1] if self._recent else 0):
-            self._recent.append((now, self._tally.steps_done))
+        if self._tally.cost_done > (self._recent[-1][1] if self._recent else 0):
+            self._recent.append((now, self._tally.cost_done))
         while len(self._recent) > 2 and now - self._recent[1][0] >= RECENT:
             self._recent.popleft()
         if self._bar is not None and now - self._printed_at >= 0.1:
-            done, total = self._tally.steps_done, self._steps_total()
+            done, total = self._tally.cost_done, self._cost_total()
             self._bar.update(self._bar.task_ids[0], completed=done, total=total, description=self._line())
         elif self._bar is None and now - self._printed_at >= PLAIN_EVERY:
             self._console.print(self._line())
@@ -112,9 +112,9 @@ class Display:
     def _trials_total(self) -> int:
         return len(self._tally.standings) + self._to_come()
 
-    def _steps_total(self) -> float:
-        """Return the steps that are expected in all; a trial to come counts as many as a known one on average."""
-        known = self._tally.steps_total
+    def _cost_total(self) -> float:
+        """Return the cost that is expected in all; a trial to come costs as much as a known one on average."""
+        known = self._tally.cost_total
         return known + known * self._to_come() / max(1, len(self._tally.standings))
 
     def _seconds_left(self) -> float | None:
@@ -123,7 +123,7 @@ class Display:
         if not self._recent or tally.done == self._trials_total():  # a rule may stop more than was expected
             return None
         begin, before = self._recent[0]
-        done, left = tally.steps_done - before, self._steps_total() - tally.steps_done
+        done, left = tally.cost_done - before, self._cost_total() - tally.cost_done
         return (time.monotonic() - begin) * left / done if done > 0 and left > 0 else None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from pipeline.results.criterion import Criterion
 from pipeline.results.repeats import FRONT, RankKey, Setting, as_setting, on_front_of, rank, rank_setting, ranked
 from pipeline.results.standing import Standing
 from tasks.events import Outcome, Result
+from tasks.trial import Trial
 
 _OPEN = (None, Outcome.FAILED)
 
@@ -24,11 +25,17 @@ _OPEN = (None, Outcome.FAILED)
 class Tally:
     """Collects the reports of a sweep, whose trials are ranked by the ``criterion``.
 
-    ``share`` is the share of all steps that is expected to be done, if a rule stops trials.
+    ``share`` is the share of all steps that is expected to be done, if a rule stops trials. ``cost_done`` and
+    ``cost_total`` are those of the steps, each of which has its trial's ``step_cost``, in any unit.
     """
 
     def __init__(
-        self, trials: Sequence[PlannedTrial] = (), criterion: Criterion | None = None, *, share: float = 1.0
+        self,
+        trials: Sequence[PlannedTrial] = (),
+        criterion: Criterion | None = None,
+        *,
+        share: float = 1.0,
+        step_cost: Callable[[Trial], float] = lambda _: 1.0,
     ) -> None:
         self.criterion = criterion or Criterion()
         self.standings: dict[str, Standing] = {}
@@ -40,11 +47,12 @@ class Tally:
         self._leading: str | None = None
         # Settings whose rank is stale; ranking is deferred, since many repeats take long.
         self._moved: dict[str, None] = {}
-        self._share = share
+        self._share, self._step_cost = share, step_cost
+        self._step_costs: dict[str, float] = {}
         self._nans: dict[str, dict[str, int]] = {}  # of running trials: the step at which a metric became NaN
-        self.steps_total = 0
+        self.cost_total = 0.0
         self.add(trials)
-        self.steps_done = 0
+        self.cost_done = 0.0
         self._started = 0
         self.paused = set[str]()
         self.done = 0
@@ -58,8 +66,9 @@ class Tally:
             self._repeats.setdefault(standing.setting, []).append(standing)
             self._open[standing.setting] += 1
             self.swept_values.add(standing.used)
+            step_cost = self._step_costs[trial.key] = self._step_cost(trial.trial)
+            self.cost_total += self._share * trial.trial.steps * step_cost
         if new:
-            self.steps_total += round(self._share * sum(trial.trial.steps for trial in new))
             self._names = None  # names hold the keys that differ, which may have changed
 
     def count(self, report: TrialReport) -> Standing:
@@ -209,7 +218,7 @@ class Tally:
         self._moved = {}
 
     def _advance(self, standing: Standing, step: int) -> None:
-        self.steps_done += max(0, step - standing.step)
+        self.cost_done += max(0, step - standing.step) * self._step_costs[standing.trial.key]
         standing.step = max(step, standing.step)
 
     def _end(self, standing: Standing, outcome: Outcome, message: str) -> None:

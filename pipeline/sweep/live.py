@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -34,6 +35,7 @@ from pipeline.sweep.resume import resume_command
 from pipeline.sweep.source import PointSource
 from pipeline.sweep.trial_scheduler import TrialScheduler
 from pipeline.tracking.connection import connect, import_store, probe
+from tasks.cost import DataSize, step_cost
 from tasks.datasets.dataset import Dataset
 
 TRIALS_A_WORKER = 12
@@ -133,7 +135,8 @@ class LiveSweep:
 
         criterion = Criterion.of(config.sweep, self._dataset, source.objectives)
         expected = expectation(config, plan.trials, self._dataset)
-        self._tally = Tally(plan.trials, criterion, share=expected.share if expected else 1.0)
+        share, of_step = expected.share if expected else 1.0, partial(step_cost, data_size=DataSize.of(self._dataset))
+        self._tally = Tally(plan.trials, criterion, share=share, step_cost=of_step)
         sweep = None if lone else make_header(self._overrides or (), config, self._tally, self._dataset, source)
         head = Header(sweep=sweep, dataset=self._dataset, provenance=provenance)
         self._failures = Failures(self._tally.standings, FaultLog(self._folder))

@@ -50,7 +50,7 @@ def test_the_tally_counts_and_ranks(trials):
         tally.count(report)
 
     assert (tally.running, tally.done, tally.failed) == (1, 2, 1)
-    assert tally.steps_done == 250
+    assert tally.cost_done == 250
     assert tally.best.trial is trials[1]
     assert [standing.trial.name for standing in tally.ranking()] == ["second", "first", "third [x]"]
     assert [row["outcome"] for row in tally.table()] == ["complete", "not finished", "failed"]

@@ -165,12 +165,21 @@ def test_a_trial_that_is_stopped_has_done_the_steps_up_to_there_and_one_that_div
 
     curve = Curve(trial=0, steps=np.array([50]), metrics={"train/loss": np.array([math.nan])})
     tally.count(Progressed(trial=stopped, curve=curve))
-    assert (tally.steps_done, tally.standings[stopped.key].metrics) == (50, {})
+    assert (tally.cost_done, tally.standings[stopped.key].metrics) == (50, {})
     tally.count(Finished(trial=stopped, result=done(Outcome.STOPPED, step=60), layout=None))
     tally.count(Finished(trial=diverged, result=done(Outcome.DIVERGED, step=10), layout=None))
 
-    assert (tally.steps_done, tally.steps_total) == (160, 200)
+    assert (tally.cost_done, tally.cost_total) == (160, 200)
     assert [tally.standings[one.key].step for one in (stopped, diverged)] == [60, 10]
+
+
+def test_a_step_counts_for_what_it_costs(trial):
+    quick, slow = (trial(str(k), seed=k, steps=100) for k in range(2))
+    tally = Tally([quick, slow], step_cost=lambda one: 1.0 if one.seed == 0 else 9.0)
+
+    tally.count(Progressed(trial=slow, curve=Curve(trial=0, steps=np.array([50]), metrics={"a": np.ones(1)})))
+
+    assert (tally.cost_done, tally.cost_total) == (450, 1000)
 
 
 def test_where_a_trial_diverged_its_metrics_are_those_of_the_record_that_a_resume_reads(trial):
