@@ -74,6 +74,9 @@ class Search:
         self._study = open_study(sampler, space, options)
         if options.sampler.get("seed") is None and (before := len(self._known())):
             self._reseed(before)
+        self._visited = self._visited_before(grid) if self._grid is not None else []
+        if self.points is not None:
+            self.points -= len(self._visited)
 
     @property
     def identity(self) -> str:
@@ -211,12 +214,25 @@ class Search:
         and others never.
         """
         study = load().create_study(sampler=make_sampler(self._options.sampler, grid, seed=self._options.seed))
-        for _ in range(self.points or 0):
+        for _ in range(math.prod(map(len, grid.values()))):
             yield study.ask(fixed_distributions=dict(self._space.distributions)).params
 
     def _has_proposed(self, params: Mapping[str, Any]) -> bool:
+        """Return whether this search, or one before it in the study, has proposed a point of a grid."""
         texts = {name: override_text(value) for name, value in params.items()}
-        return any(texts.items() <= own.items() for own in self._proposed)
+        return params in self._visited or any(texts.items() <= own.items() for own in self._proposed)
+
+    def _visited_before(self, grid: Mapping[str, Sequence[Any]]) -> list[Mapping[str, Any]]:
+        """Return the points of a grid whose values earlier searches have left in the study; none if they are all."""
+        first = self._first_before() if self._options.resume else None
+        known = self._known()[: None if first is None else first.number]
+        visited: list[Mapping[str, Any]] = []
+        for one in known:
+            params = {name: one.params.get(name) for name in grid}
+            of_grid = all(params[name] in values for name, values in grid.items())
+            if one.state.name in {"COMPLETE", "PRUNED"} and of_grid and params not in visited:
+                visited.append(params)
+        return visited if len(visited) < (self.points or 0) else []
 
     def _reseed(self, count: int) -> None:
         """Make the next proposals draw other random numbers than the ``count`` proposals before them.

@@ -191,3 +191,19 @@ def test_the_values_of_a_grid_are_proposed_once_each_whatever_the_study_in_a_dat
     assert again == alone
     assert proposed(after, 6) == alone
     assert proposed(recalled, 6) == [*again[2:5], *again[:2], again[5]]
+
+
+def test_a_grid_goes_on_where_an_earlier_search_in_its_study_has_ended(storage):
+    space = ("a=1,2,3", "b=x,y")
+    first = made("grid", space=space, storage=storage)
+    begun = [first.ask() for _ in range(4)]
+    for one in begun:
+        first.tell(one.number, [1.0])
+
+    second = made("grid", space=space, storage=storage)
+    further = [second.ask() for _ in range(2)]
+
+    assert (first.points, second.points) == (6, 2)
+    assert len({one.overrides for one in (*begun, *further)}) == 6
+    # one that is resumed has the points of its own, too
+    assert made("grid", space=space, storage=storage, resume=True).points == 2
