@@ -72,7 +72,7 @@ def rerun(
         )
         for index, (old, config) in enumerate(zip(olds, configs, strict=True))
     ]
-    ends = _ends(trials, olds)
+    ends = _ends(trials, olds, stops=[config.stopping.stops for config in configs])
     distinct = {trial.key: trial for trial in trials}
     segments = [Segment(trial=trial, until=ends[key]) for key, trial in distinct.items()]
     groups = fuse(segments, DataSize.of(dataset), workers=1)
@@ -85,14 +85,15 @@ def rerun(
     return [reader.trial(str(recorder.run_id(trial))) for trial in trials]
 
 
-def _ends(trials: Sequence[PlannedTrial], olds: Sequence[RecordedRun]) -> dict[str, int | None]:
+def _ends(trials: Sequence[PlannedTrial], olds: Sequence[RecordedRun], stops: Sequence[bool]) -> dict[str, int | None]:
     """Return the step up to which each trial is run, by its key: None for one that is run to its end.
 
-    By a change, a trial that was stopped may become a duplicate of one that went further, or a task without rungs.
+    By a change, a trial that was stopped may become a duplicate of one that went further, a task without rungs, or one
+    that no rule ``stops``.
     """
     ends: dict[str, int | None] = {}
-    for trial, old in zip(trials, olds, strict=True):
-        end, before = _end(old) if trial.trial.task.trains else None, ends.get(trial.key, 0)
+    for trial, old, by_rule in zip(trials, olds, stops, strict=True):
+        end, before = _end(old) if by_rule and trial.trial.task.trains else None, ends.get(trial.key, 0)
         ends[trial.key] = None if end is None or before is None else max(end, before)
     return ends
 

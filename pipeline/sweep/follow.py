@@ -57,7 +57,9 @@ class ReportHandler:
             case Planned(trials=trials):
                 self._tally.add(trials)
             case Decided():
-                if report.decision.complete and (report.decision.passed or report.decision.stopped):
+                decision = report.decision
+                # Where all go on, as at most rungs of the median rule, there is nothing to say.
+                if decision.complete and (decision.stopped or 0 < len(decision.passed) < decision.arrived):
                     self._display.print_line(sentence(report))
             case Searched() | Measured():
                 pass

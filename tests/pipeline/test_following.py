@@ -129,9 +129,10 @@ def test_of_decisions_at_rungs_those_are_told_that_decide_something():
     record = Record(MemoryRecorder(), in_background(OpenRecord))
     with Display(Console(file=out), tally) as display:
         handler = ReportHandler(record, tally, display, FAILURES)
-        for stopped in (("b",), ()):  # the rung is closed again, with nobody new
+        # The rung is closed again, with nobody new; at another rung all go on.
+        for passed, stopped in ((), ("b",)), ((), ()), (("a", "b"), ()):
             decision = Decision(
-                step=100, pool=0, arrived=2, scores={"a": 0.9, "b": 0.8}, passed=(), stopped=stopped, complete=True
+                step=100, pool=0, arrived=2, scores={"a": 0.9, "b": 0.8}, passed=passed, stopped=stopped, complete=True
             )
             handler.handle(Decided(decision=decision, names={}, metric="val/accuracy", sign=1))
 

@@ -301,6 +301,7 @@ def test_a_trial_that_a_change_makes_a_duplicate_of_one_that_went_further_is_run
     one, check = trial(), trial(task={"name": "gradient_check"})
     whole, stopped, sooner = old(Outcome.COMPLETE, 100), old(Outcome.STOPPED, 50), old(Outcome.STOPPED, 10)
 
-    assert rerunning._ends([one, one], [whole, stopped]) == {one.key: None}
-    assert rerunning._ends([one, one], [stopped, sooner]) == {one.key: 50}
-    assert rerunning._ends([check], [stopped]) == {check.key: None}
+    assert rerunning._ends([one, one], [whole, stopped], [True, True]) == {one.key: None}
+    assert rerunning._ends([one, one], [stopped, sooner], [True, True]) == {one.key: 50}
+    assert rerunning._ends([check], [stopped], [True]) == {check.key: None}
+    assert rerunning._ends([one, one], [stopped, whole], [False, False]) == {one.key: None}
