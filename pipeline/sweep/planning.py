@@ -165,10 +165,12 @@ def show_dry_run(points: Sequence[Point], source: PointSource, console: Console,
     show_plan(console, plan, groups, workers=workers, memory=memory, seconds=seconds, total=total)
     if (expected := expectation(config, plan.trials, dataset)) is not None:
         show_forecast(console, expected, seconds=seconds)
+    elif config.stopping.stops and any(one.trial.task.trains for one in plan.trials):
+        console.print("stopping: how many trials it stops depends on their curves, and not on a ranking alone")
 
 
 def expectation(config: Config, planned: Sequence[PlannedTrial], dataset: Dataset) -> Forecast | None:
-    """Return the forecast of the stopping rule, None where it has nothing to stop."""
+    """Return the forecast of the stopping rule, None where it has nothing to stop, or more than a ranking decides."""
     trials = [trial for trial in planned if trial.trial.task.trains]
     if not config.stopping.stops or not trials:
         return None

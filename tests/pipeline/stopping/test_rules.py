@@ -149,6 +149,14 @@ def test_a_forecast_of_asha_has_one_setting_that_comes_to_the_end_although_too_f
     assert forecast(Asha(), settings, first=10, last=20, steps=100).reached == {10: 4, 100: 2}
 
 
+def test_of_a_rule_that_looks_at_whole_curves_there_is_no_forecast():
+    settings = {str(k): [str(k)] for k in range(9)}
+
+    assert forecast(Median(), settings, first=10, last=100, steps=100) is None
+    for rule in (Halving(), Hyperband(brackets=2), Asha()):
+        assert forecast(rule, settings, first=10, last=100, steps=100) is not None
+
+
 def test_the_scores_in_all_decisions_grow_with_the_settings_and_a_resume_learns_all_from_them():
     settings = {f"s{k}": [f"s{k}"] for k in range(1000)}
     decisions, _ = climbed(Asha(), lambda k, step: (k * 617) % 1000 + step / 100, order=range(1000))
