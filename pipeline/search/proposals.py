@@ -171,7 +171,7 @@ class Proposals:
         objectives = zip(self._objectives.directions, self._objectives.names(), strict=True)
         what = " and ".join(f"{direction} {name}" for direction, name in objectives)
         how = f"{self.search.sampler}, {counted(self.total, 'proposal')} to {what}"
-        if not self.search.learns:
+        if self.before_learning == self.total:
             return f"{how}, all of them at once"
         first = f"the {self.before_learning} planned here first"
         return f"{how}: {first}, then as trials end, {self.budget.max_open} open at most"
