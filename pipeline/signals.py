@@ -33,6 +33,8 @@ _SHOW_CURSOR = b"\x1b[?25h"  # the progress display hides it
 
 _came: list[int] = []
 
+_entered: list[StopSignals] = []
+
 
 def raise_swallowed() -> None:
     """Raise `Interrupted` again for a signal whose exception was swallowed: a library's import may catch everything."""
@@ -67,11 +69,13 @@ class StopSignals:
             self._woken = signal.set_wakeup_fd(self._bell.fileno(), warn_on_full_buffer=False)
             threading.Thread(target=self._listen, args=(heard,), daemon=True).start()
             self._unraisable, sys.unraisablehook = sys.unraisablehook, self._drop
+            _entered.append(self)
         return self
 
     def __exit__(self, *exception: object) -> None:
         _came.clear()
         if self._bell is not None:
+            _entered.remove(self)
             sys.unraisablehook = self._unraisable
             signal.set_wakeup_fd(self._woken)
             self._bell.close()
@@ -116,6 +120,15 @@ class StopSignals:
                         os.write(sys.stdout.fileno(), _SHOW_CURSOR)
                     # Nothing may delay the end: no record that waits for its store, no library that cleans up.
                     os._exit(128 + numbers[0])
+
+
+def _leave_in_child() -> None:
+    """Leave the signals of a child process to it: its parent would take them for its own, and end."""
+    for signals in reversed(_entered[:]):
+        signals.__exit__()
+
+
+os.register_at_fork(after_in_child=_leave_in_child)
 
 
 @contextlib.contextmanager
