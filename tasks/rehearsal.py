@@ -6,24 +6,28 @@ A row that returns another shape than its protocol says may fail late, or comput
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tasks.arrays.devices import HOST
+from tasks.arrays.devices import HOST, HOST_BLOCKS
 from tasks.arrays.stacking import stack
 from tasks.errors import ConfigError, SweepError
 from tasks.fused.problem import Problem
 from tasks.fused.state import MEASURES
+from tasks.memory import Sizes
 from tasks.models.layered import LAYERS, Layered
 from tasks.models.model import Arrangement
+from tasks.strategies.strategy import Work
 
 if TYPE_CHECKING:
     from tasks.datasets.dataset import Dataset
     from tasks.trial import Trial
 
 _TRIALS, _EXAMPLES = 2, 4
+
+_ALONE = "must return for a trial in a group what it does for the trial alone"
 
 
 def _loss(trial: Trial, dataset: Dataset) -> None:
@@ -38,6 +42,9 @@ def _loss(trial: Trial, dataset: Dataset) -> None:
     loss.has("losses_and_gradient", both[0], losses.shape, "first the losses")
     loss.has("losses_and_gradient", both[1], scores.shape, "second the gradient of each loss by its scores")
     loss.agree("losses_and_gradient must return the losses of losses", both[0], losses)
+    one = _Rehearsed(stack([trial.loss], like=HOST, trailing=2)).call("losses_and_gradient", scores[1:], labels)
+    for alone, part in zip(one, both, strict=True):
+        loss.agree(f"losses_and_gradient {_ALONE}", part[1:], alone)
     kind, offset = trial.loss.coordinates, trial.loss.offset
     for layout, coordinates in (
         ("without those that are ignored", kind.counted(scores, labels, offset)),
@@ -65,10 +72,12 @@ def _regularizer(trial: Trial, _: Dataset) -> None:
 
 def _optimizer(trial: Trial, _: Dataset) -> None:
     """Rehearse two steps of an update rule: shapes, and that ``elementwise`` and ``plain`` are true."""
-    row = _Rehearsed(stack([trial.optimizer] * _TRIALS, like=HOST, trailing=1))
+    row, one = (_Rehearsed(stack([trial.optimizer] * count, like=HOST, trailing=1)) for count in (_TRIALS, 1))
     weights, parts = _drawn(_TRIALS, 6), slice(0, 2)
     rate = np.full((_TRIALS, 1), 0.5, dtype=np.float32)
     state, part = row.call("init", weights), row.call("init", weights[:, parts])
+    row.holds(isinstance(state, Mapping), "init must return a state, arrays by name", state)
+    alone = one.call("init", weights[1:])
     row.holds("weights" not in state, "init must name its state otherwise than the weights", "weights")
     for step in (1, 2):
         for name, array in state.items():
@@ -81,6 +90,8 @@ def _optimizer(trial: Trial, _: Dataset) -> None:
         row.has("update", update, weights.shape, "what to add to every weight")
         row.holds({*after} == {*state}, f"update must return the state {sorted(state)}", sorted(after))
         state = after
+        of_one, alone = one.call("update", gradient[1:], alone, learning_rate=rate[1:], step=step)
+        row.agree(f"update {_ALONE}", update[1:], of_one)
         if trial.optimizer.plain:
             row.agree("update must return -learning_rate * g, as plain says", update, -rate * gradient)
         if trial.optimizer.elementwise:
@@ -157,22 +168,49 @@ def _strategy(trial: Trial, dataset: Dataset) -> None:
     trials = [dataclasses.replace(trial, batch_size=size, steps=max(trial.steps, 2), seed=seed) for seed in (0, 1)]
     problem = Problem.of(trials, dataset.sample(2 * _EXAMPLES), like=HOST, threads=1)
     row = _Rehearsed(trial.strategy)
-    work = row.call("work", trials, 2 * _EXAMPLES)
-    row.holds(len(work) == 2 and min(work) >= 0, "work must return two numbers of at least 0", work)
+    _plan(row, trial, trials, dataset)
+    steps = row.call("stretch", problem)
+    row.holds(isinstance(steps, int) and steps >= 1, "stretch must return a whole number of at least 1", steps)
     state = row.call("init", problem)
-    row.holds("weights" in state, "init must return a state with the weights", sorted(state))
+    row.holds(isinstance(state, Mapping) and "weights" in state, "init must return a state with the weights", state)
     row.has("init", state["weights"], (_TRIALS, problem.size), "weights of all trials")
     for name, array in state.items():
         row.holds(np.shape(array)[:1] == (_TRIALS,), f"init must return {name!r} with the trial axis first", array)
-    after, measured = row.call("advance", problem, state, 0, 2)
+    both = row.call("advance", problem, state, 0, 2)
+    pair = isinstance(both, tuple) and [isinstance(one, Mapping) for one in both] == [True, True]
+    row.holds(pair, "advance must return the state and the measures", both)
+    after, measured = both
     row.holds({*after} == {*state}, f"advance must return the state {sorted(state)}", sorted(after))
-    for name in MEASURES:
+    for name in {**dict.fromkeys(MEASURES), **measured}:
         row.has("advance", measured.get(name), (2, _TRIALS), f"the measure {name!r} of each step and trial")
+    one = problem.of_trials([1])
+    alone, of_one = row.call("advance", one, row.call("init", one), 0, 2)
+    row.agree(f"advance {_ALONE}", after["weights"][1:], alone["weights"])
+    for name in MEASURES:
+        row.agree(f"advance {_ALONE}", measured[name][:, 1:], of_one[name])
     between, _ = row.call("advance", problem, state, 0, 1)
     twice, _ = row.call("advance", problem, between, 1, 2)
     for name in state:
         equal = np.array_equal(after[name], twice[name], equal_nan=True)
         row.holds(equal, "advance must return the same bits however the steps are split", f"other {name}")
+
+
+def _plan(row: _Rehearsed, trial: Trial, trials: Sequence[Trial], dataset: Dataset) -> None:
+    """Rehearse what a strategy says of its trials before they are computed: the work, the memory, which are fused."""
+    work = row.call("work", trials, len(dataset.train))
+    numbers = isinstance(work, Work) and all(_is_amount(number) for number in work)
+    row.holds(numbers, "work must return a Work of numbers of at least 0", work)
+    sizes = Sizes.of(trial, dataset, blocks=HOST_BLOCKS)
+    for method, rule in (("bytes_per_trial", "above 0"), ("fixed_bytes", "of at least 0")):
+        size = row.call(method, trial, sizes)
+        row.holds(_is_amount(size) and (size or method == "fixed_bytes"), f"{method} must return a number {rule}", size)
+    fusion_key = row.call("fusion_key", trial)
+    hashed = isinstance(fusion_key, tuple) and all(isinstance(one, Hashable) for one in fusion_key)
+    row.holds(hashed, "fusion_key must return a tuple of what can be hashed", fusion_key)
+
+
+def _is_amount(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and bool(0 <= value < np.inf)
 
 
 REHEARSALS: Mapping[str, Callable[[Trial, Dataset], None]] = {

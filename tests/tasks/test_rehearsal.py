@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from tasks.regularizers import L2, REGULARIZERS
 from tasks.rehearsal import REHEARSALS
 from tasks.schedules import SCHEDULES, Constant
 from tasks.strategies import STRATEGIES, RandomSearch
+from tasks.strategies.strategy import Work
 from tasks.studies.train import Train
 from tasks.trial import Trial
 
@@ -238,6 +240,58 @@ class Unmeasured(RandomSearch):
         return after, {name: values for name, values in measured.items() if name != "accuracy"}
 
 
+@row
+class Meets(Softmax):
+    """Its gradient depends on the other trials."""
+
+    def losses_and_gradient(self, scores, labels):
+        losses, gradient = Softmax.losses_and_gradient(self, scores, labels)
+        return losses, gradient - gradient.mean(axis=0, keepdims=True)
+
+
+@row
+class Shared(Sgd):
+    """The axis of its norm is forgotten."""
+
+    elementwise: ClassVar[bool] = False
+    plain: ClassVar[bool] = False
+
+    def update(self, gradient, state, *, learning_rate, step):
+        return -learning_rate * gradient / np.linalg.norm(gradient), state
+
+
+@row
+class Counted(RandomSearch):
+    """It measures how many trials there are."""
+
+    def advance(self, problem, state, start, stop):
+        after, measured = RandomSearch.advance(self, problem, state, start, stop)
+        return after, {**measured, "accuracy": np.full_like(measured["accuracy"], len(problem.trials))}
+
+
+def planned(method, answer):
+    """Return a strategy with a method that returns something else."""
+    return type("Other", (RandomSearch,), {"__slots__": (), method: lambda *_, **__: answer})
+
+
+@pytest.mark.parametrize(
+    ("method", "answer", "message"),
+    [
+        ("work", (1, 2), "Other.work must return a Work of numbers of at least 0, got (1, 2)"),
+        ("work", Work(1, float("nan")), "Other.work must return a Work of numbers of at least 0, got Work"),
+        ("bytes_per_trial", 0, "Other.bytes_per_trial must return a number above 0, got 0"),
+        ("fixed_bytes", None, "Other.fixed_bytes must return a number of at least 0, got None"),
+        ("fusion_key", ([],), "Other.fusion_key must return a tuple of what can be hashed, got ([],)"),
+        ("stretch", 0, "Other.stretch must return a whole number of at least 1, got 0"),
+        ("init", None, "Other.init must return a state with the weights, got None"),
+        ("advance", None, "Other.advance must return the state and the measures, got None"),
+    ],
+)
+def test_what_a_strategy_says_before_it_computes_is_rehearsed_too(digits, method, answer, message):
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}"):
+        REHEARSALS["strategy"](Trial(task=Train(), strategy=planned(method, answer)()), digits)
+
+
 @pytest.mark.parametrize(
     ("group", "wrong", "message"),
     [
@@ -249,6 +303,13 @@ class Unmeasured(RandomSearch):
         ("loss", Alone, "Alone.losses_and_gradient must return a pair, got <class 'numpy.ndarray'>"),
         ("loss", Shifts, "Shifts.losses must leave the arrays it is given, got changed ones"),
         ("loss", Smoothed, "Smoothed.sums must return the sum of losses, from coordinates with -inf for one that is"),
+        (
+            "loss",
+            Meets,
+            "Meets.losses_and_gradient must return for a trial in a group what it does for the trial alone",
+        ),
+        ("optimizer", Shared, "Shared.update must return for a trial in a group what it does for the trial alone, got"),
+        ("strategy", Counted, "Counted.advance must return for a trial in a group what it does for the trial alone, g"),
         ("loss", Doubled, "Doubled.sums must return the sum of losses, from coordinates without those"),
         (
             "regularizer",
