@@ -7,6 +7,7 @@ import keyword
 import re
 import sys
 from collections.abc import Sequence
+from importlib.metadata import distributions
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -60,6 +61,7 @@ def write(name: str, place: Path) -> Path:
     folder = place / name
     require(not folder.exists(), "NAME", "must be a folder that is not there yet", str(folder))
     require(name not in sys.stdlib_module_names and find_spec(name) is None, "NAME", "must not name a module", name)
+    require(not any(distributions(name=name)), "NAME", "must not name an installed package", name)
     for file in sorted(TEMPLATE.rglob(f"*{_SUFFIX}")):
         target = folder / str(file.relative_to(TEMPLATE)).replace(_NAME, name).removesuffix(_SUFFIX)
         target.parent.mkdir(parents=True, exist_ok=True)

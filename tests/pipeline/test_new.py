@@ -48,6 +48,7 @@ def test_a_package_is_written_under_its_name(tmp_path, monkeypatch, capsys):
         ("numpy", "NAME must not name a module, got 'numpy'"),
         ("tasks", "NAME must not name a module, got 'tasks'"),
         ("json", "NAME must not name a module, got 'json'"),
+        ("scikit_learn", "NAME must not name an installed package, got 'scikit_learn'"),
         ("my_", f"NAME {SPELLING}, got 'my_'"),  # pip takes no name that ends so
         ("class", "NAME must be no word that Python, YAML or Hydra reads in its own way, got 'class'"),
         ("nan", "NAME must be no word that Python, YAML or Hydra reads in its own way, got 'nan'"),
