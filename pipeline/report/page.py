@@ -133,8 +133,8 @@ def _settings_of_both(one: RecordedSweep, other: RecordedSweep) -> list[str]:
     if not (are_repeated(ours) or are_repeated(theirs)):
         return [_paragraphs([single_draw([*ours, *theirs])])]
     metric = one.criterion.metric
-    known = {setting.key: setting for setting in theirs}
-    pairs: list[tuple[Setting | None, Setting | None]] = [(here, known.pop(here.key, None)) for here in ours]
+    known = {setting.key: setting for setting in other.settings}
+    pairs: list[tuple[Setting | None, Setting | None]] = [(here, known.pop(here.key, None)) for here in one.settings]
     both = sum(there is not None for _, there in pairs)
     pairs += [(None, there) for there in known.values()]
     rows = []
