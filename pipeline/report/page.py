@@ -10,7 +10,7 @@ from html import escape
 
 from pipeline.config.settings import counted
 from pipeline.results.cells import interval, outcomes, value_of, with_deviation
-from pipeline.results.comparisons import Comparison, against_best, between, compare, findings, single_draw
+from pipeline.results.comparisons import against_best, between, compare, findings, single_draw
 from pipeline.results.criterion import is_share
 from pipeline.results.numbers import number
 from pipeline.results.repeats import FRONT, Setting, are_repeated, on_front_of
@@ -135,13 +135,13 @@ def _settings_of_both(one: RecordedSweep, other: RecordedSweep) -> list[str]:
     metric = one.criterion.metric
     known = {setting.key: setting for setting in other.settings}
     pairs: list[tuple[Setting | None, Setting | None]] = [(here, known.pop(here.key, None)) for here in one.settings]
-    both = sum(there is not None for _, there in pairs)
+    both = sum(there is not None and not _cut(here, there) for here, there in pairs)
     pairs += [(None, there) for there in known.values()]
     rows = []
     for here, there in pairs[:_MOST_ROWS]:
-        found = compare(there, here, tests=both) if here and there else None
         name = next(setting.name for setting in (here, there) if setting)
-        rows.append([name, *_summaries(here, [metric]), *_summaries(there, [metric]), *_change(found)])
+        change = _change(here, there, tests=both)
+        rows.append([name, *_summaries(here, [metric]), *_summaries(there, [metric]), *change])
     heads = ["setting", f"A {metric}", "95 % interval", f"B {metric}", "95 % interval", "B - A", "95 % interval", "p"]
     corrected = f"p counts each difference as one of the {both} of settings that both have."
     table = _table(heads, rows, numbers=range(1, len(heads))) + _rest(pairs)
@@ -157,13 +157,20 @@ def _summaries(setting: Setting | None, names: Sequence[str]) -> list[str]:
     return [text for one in found for text in (with_deviation(one.mean, one.deviation), interval(one))]
 
 
-def _change(found: Comparison | None) -> list[str]:
+def _change(here: Setting | None, there: Setting | None, *, tests: int) -> list[str]:
     """Return by how much the second sweep's metric is above the first's, its interval, and p."""
+    cut = _cut(here, there)
+    found = None if cut or here is None or there is None else compare(there, here, tests=tests)
     if found is None or found.difference is None:
-        return ["", "", ""]
+        return [cut, "", ""]
     sign, one = found.best.criterion.sign, found.difference
     low, high = sorted((sign * one.low, sign * one.high))
     return [number(sign * one.mean, sign="+"), f"{number(low)} to {number(high)}", f"{one.p:.2g}"]
+
+
+def _cut(here: Setting | Repeat | None, there: Setting | Repeat | None) -> str:
+    """Return which of the two did not run to its end, and how it ended: its value is that of an earlier step."""
+    return ", ".join(f"{label}: {one.ending}" for label, one in (("A", here), ("B", there)) if one and not one.ended)
 
 
 def _paragraphs(sentences: Iterable[str]) -> str:
@@ -223,6 +230,8 @@ def _pair(here: Repeat | None, there: Repeat | None, metrics: Sequence[str], cha
 
 
 def _gap(here: Repeat | None, there: Repeat | None, metric: str) -> str:
+    if cut := _cut(here, there):
+        return cut
     if here is None or there is None or metric not in here.metrics or metric not in there.metrics:
         return ""
     gap = there.metrics[metric] - here.metrics[metric]

@@ -64,6 +64,16 @@ class Setting:
         return min(repeat.stopped_at for repeat in self.repeats)
 
     @property
+    def ended(self) -> bool:
+        """Whether all repeats that count ran to their end."""
+        return all(repeat.ended for repeat in self.repeats if repeat.counts)
+
+    @property
+    def ending(self) -> str:
+        """The outcomes of the repeats that did not run to their end, as text."""
+        return ", ".join(dict.fromkeys(repeat.ending for repeat in self.repeats if not repeat.ended))
+
+    @property
     def best(self) -> Repeat | None:
         """The best repeat, None if no repeat has a score."""
         first = self.repeats[0]

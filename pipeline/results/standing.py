@@ -16,6 +16,7 @@ from tasks.events import Outcome
 COMPLETE, STOPPED = Outcome.COMPLETE.value, Outcome.STOPPED.value
 DIVERGED, FAILED = Outcome.DIVERGED.value, Outcome.FAILED.value
 _WITHOUT_ANSWER = frozenset({DIVERGED, FAILED})
+_ENDED = frozenset({COMPLETE, "finished"})  # as older records have it
 
 Seeds = tuple[tuple[str, str], ...]
 """The identity of a repeat within its setting: the keys that vary, and their values as texts."""
@@ -44,6 +45,11 @@ class Repeat:
     def ending(self) -> str:
         """The outcome as text, with the step of a rung."""
         return f"{self.outcome} at step {number(self.stopped_at, 6)}" if self.outcome == STOPPED else self.outcome
+
+    @property
+    def ended(self) -> bool:
+        """Whether it ran to its end, so that its metrics are those of its last step."""
+        return self.outcome in _ENDED
 
     @property
     def counts(self) -> bool:

@@ -305,6 +305,42 @@ def test_a_report_says_which_trials_were_stopped_early_and_of_how_many_the_winne
     assert "stopped early at step 20" in [row[-1] for row in rows(page) if row[0].startswith("b")]
 
 
+@pytest.mark.parametrize(("heading", "last"), [("<h2>Settings</h2>", ["", ""]), ("<h2>Trials</h2>", ["yes"])])
+@pytest.mark.parametrize(
+    ("ended", "told"),
+    [
+        ({"outcome": "stopped early", "stopped_at": 20.0}, "stopped early at step 20"),
+        ({"outcome": "killed"}, "killed"),
+        ({"outcome": "finished"}, ""),  # older records do not say complete
+    ],
+)
+def test_what_did_not_run_to_its_end_in_both_sweeps_is_shown_and_not_compared(heading, last, ended, told):
+    # given two sweeps of the same trials, of which the first one cut some short, and one that it alone has
+    whole, cut = swept("a", "b", "c", repeats=2), swept("a", "b", "c", "d", repeats=2)
+    runs = tuple(dataclasses.replace(run, **ended) if run.trial[0] in "bd" else run for run in cut.runs)
+    cut = dataclasses.replace(cut, runs=runs, settings=tuple(settings(runs)))
+
+    for label, pair in (("A", (cut, whole)), ("B", (whole, cut))):
+        section = comparison_page(*pair).partition(heading)[2].partition("<h2>")[0]
+        table = {row[0].partition(" ")[0]: row for row in rows(section)}
+        mark = f"{label}: {told}" if told else ""
+        assert table["a"][5].startswith("+0")
+        assert (table["b"][1], table["b"][3]) == (table["a"][1], table["a"][3])
+        assert table["b"][5:] == ([mark, *last] if told else table["a"][5:])
+        assert table["d"][5] == mark
+
+
+def test_a_best_setting_that_did_not_run_to_its_end_is_not_compared_with_that_of_the_other_sweep():
+    whole = swept("a", "b", repeats=2)
+    runs = tuple(dataclasses.replace(run, outcome="stopped early", stopped_at=20.0) for run in whole.runs)
+    cut = dataclasses.replace(whole, runs=runs, settings=tuple(settings(runs)))
+
+    page = comparison_page(whole, cut)
+
+    assert "A: a and B: a are not compared: B: a did not run to its end (stopped early at step 20)" in page
+    assert "p counts" not in page
+
+
 def test_no_p_is_explained_where_there_is_none():
     assert "p counts" not in comparison_page(swept("a", repeats=2), swept("b"))
     assert "p counts" in comparison_page(swept("a", repeats=2), swept("b", repeats=2))
