@@ -163,9 +163,9 @@ def _change(here: Setting | None, there: Setting | None, *, tests: int) -> list[
     found = None if cut or here is None or there is None else compare(there, here, tests=tests)
     if found is None or found.difference is None:
         return [cut, "", ""]
-    sign, one = found.best.criterion.sign, found.difference
-    low, high = sorted((sign * one.low, sign * one.high))
-    return [number(sign * one.mean, sign="+"), f"{number(low)} to {number(high)}", f"{one.p:.2g}"]
+    sign, metric, one = found.best.criterion.sign, found.best.criterion.metric, found.difference
+    low, high = (_number(end, metric) for end in sorted((sign * one.low, sign * one.high)))
+    return [_number(sign * one.mean, metric, "+") + _unit(metric), f"{low} to {high}", f"{one.p:.2g}"]
 
 
 def _cut(here: Setting | Repeat | None, there: Setting | Repeat | None) -> str:
@@ -234,8 +234,16 @@ def _gap(here: Repeat | None, there: Repeat | None, metric: str) -> str:
         return cut
     if here is None or there is None or metric not in here.metrics or metric not in there.metrics:
         return ""
-    gap = there.metrics[metric] - here.metrics[metric]
-    return f"{100 * gap:+.2f} points" if is_share(metric) else number(gap, sign="+")
+    return _number(there.metrics[metric] - here.metrics[metric], metric, "+") + _unit(metric)
+
+
+def _number(gap: float, metric: str, sign: str = "") -> str:
+    """Return a difference as text; for an accuracy in points (hundredths)."""
+    return f"{100 * gap:{sign}.2f}" if is_share(metric) else number(gap, sign=sign)
+
+
+def _unit(metric: str) -> str:
+    return " points" if is_share(metric) else ""
 
 
 def _rest(rows: Sequence[object]) -> str:

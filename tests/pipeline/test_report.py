@@ -137,7 +137,7 @@ def test_repeats_are_rows_by_setting_and_compared_in_sentences(record, store_uri
     assert "B: gradient is better than A: gradient by 20.25 (95 % interval" in page
     assert "6 pairs by seed, ahead with probability 1.00, p &lt; 0.001" in page
     (both,) = (row for row in rows(page) if row[0] == "gradient")
-    assert (both[3], both[5]) == ("0.728 ± 0.021", "+0.2025")
+    assert (both[3], *both[5:7]) == ("0.728 ± 0.021", "+20.25 points", "20.12 to 20.38")
 
 
 def swept(*names, repeats=1, metric="val/accuracy", mode="max", objectives=()):
