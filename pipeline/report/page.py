@@ -265,8 +265,9 @@ def _table(
     right = set(numbers)
 
     def cell(tag: str, place: int, text: str) -> str:
-        # Beside columns that fill the page a message would be a word wide.
-        kind = " class=number" if place in right else " class=long" if len(text) > _LONG else ""
+        # Beside columns that fill the page a message would be a word wide. An ending in place of a number may wrap.
+        is_number = place in right and ": " not in text
+        kind = " class=number" if is_number else " class=long" if place and len(text) > _LONG else ""
         return f"<{tag}{kind}>{escape(text)}</{tag}>"
 
     head = "".join(cell("th", place, text) for place, text in enumerate(columns))

@@ -328,6 +328,7 @@ def test_what_did_not_run_to_its_end_in_both_sweeps_is_shown_and_not_compared(he
         assert (table["b"][1], table["b"][3]) == (table["a"][1], table["a"][3])
         assert table["b"][5:] == ([mark, *last] if told else table["a"][5:])
         assert table["d"][5] == mark
+        assert not told or f"<td>{mark}</td>" in section  # is no number, so that it may wrap
 
 
 def test_a_best_setting_that_did_not_run_to_its_end_is_not_compared_with_that_of_the_other_sweep():
@@ -339,6 +340,10 @@ def test_a_best_setting_that_did_not_run_to_its_end_is_not_compared_with_that_of
 
     assert "A: a and B: a are not compared: B: a did not run to its end (stopped early at step 20)" in page
     assert "p counts" not in page
+
+
+def test_a_long_name_has_the_room_that_it_takes_and_no_more():
+    assert "class=long" not in sweep_page(swept("a" * 40))
 
 
 def test_no_p_is_explained_where_there_is_none():
