@@ -143,7 +143,7 @@ def _settings_of_both(one: RecordedSweep, other: RecordedSweep) -> list[str]:
         change = _change(here, there, tests=both)
         rows.append([name, *_summaries(here, [metric]), *_summaries(there, [metric]), *change])
     heads = ["setting", f"A {metric}", "95 % interval", f"B {metric}", "95 % interval", "B - A", "95 % interval", "p"]
-    corrected = f"p counts each difference as one of the {both} of settings that both have."
+    corrected = f"p in the table is multiplied by {both}, the number of settings that are compared in it (Bonferroni)"
     table = _table(heads, rows, numbers=range(1, len(heads))) + _rest(pairs)
     sentences = [*between(ours, theirs), corrected if both > 1 else ""]
     return ["<h2>Settings</h2>", _paragraphs(sentences), table]

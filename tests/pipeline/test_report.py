@@ -349,6 +349,10 @@ def test_a_long_name_has_the_room_that_it_takes_and_no_more():
 def test_no_p_is_explained_where_there_is_none():
     assert "p counts" not in comparison_page(swept("a", repeats=2), swept("b"))
     assert "p counts" in comparison_page(swept("a", repeats=2), swept("b", repeats=2))
+    one, other = swept("a", repeats=2), swept("a", "b", repeats=2)
+    assert "p in the table" not in comparison_page(one, other)
+    told = "p in the table is multiplied by 2, the number of settings that are compared in it (Bonferroni)"
+    assert told in comparison_page(other, other)
 
 
 def test_the_best_trial_is_the_first_row_also_of_a_sweep_that_was_killed_while_it_ran(
