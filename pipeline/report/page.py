@@ -125,13 +125,13 @@ def _settings(sweep: RecordedSweep) -> list[str]:
 
 
 def _settings_of_both(one: RecordedSweep, other: RecordedSweep) -> list[str]:
-    """Return the settings of two sweeps side by side, and their comparison; without repeats, the caution alone."""
+    """Return the settings of two sweeps side by side, and their comparison; without repeats, the comparison alone."""
     ours, theirs = (
         [dataclasses.replace(setting, name=f"{label}: {setting.name}") for setting in sweep.settings]
         for label, sweep in (("A", one), ("B", other))
     )
     if not (are_repeated(ours) or are_repeated(theirs)):
-        return [_paragraphs([single_draw([*ours, *theirs])])]
+        return [_paragraphs([*between(ours, theirs), single_draw([*ours, *theirs])])]
     metric = one.criterion.metric
     known = {setting.key: setting for setting in other.settings}
     pairs: list[tuple[Setting | None, Setting | None]] = [(here, known.pop(here.key, None)) for here in one.settings]

@@ -121,15 +121,20 @@ def between(ones: Sequence[Setting], others: Sequence[Setting]) -> list[str]:
     """Return the comparison of the best settings of two sweeps, as sentences; each sweep has its best first.
 
     Each was picked as the best of its sweep, so the comparison is one of those between all settings of the two sweeps.
-    One that did not run to its end is not compared.
+    One that did not run to its end is not compared, nor are sweeps that are ranked by different metrics. Without
+    repeats the values of the two are compared.
     """
     firsts = [settings[0] for settings in (ones, others) if settings[0].best]
-    if len(firsts) < 2:
+    if len(firsts) < 2 or firsts[0].criterion.metric != firsts[1].criterion.metric:
         return []
     best, other = sorted(firsts, key=lambda one: -one.score)
     cut = [f"{one.name} did not run to its end ({one.ending})" for one in firsts if not one.ended]
     if cut:
         return [f"{best.name} and {other.name} are not compared: {' and '.join(cut)}"]
+    if not are_repeated([*ones, *others]):
+        values = " and ".join(number(one.criterion.sign * one.score) for one in (best, other))
+        order = "ahead of" if best.score > other.score else "level with"
+        return [f"{best.name} is {order} {other.name}: {best.criterion.metric} {values}"]
     tests = len(ones) * len(others)
     found = compare(best, other, tests=tests)
     corrected = f"p counts the difference as one of {tests}, each best being picked from its own sweep"

@@ -227,7 +227,7 @@ def test_the_same_trial_is_one_row_under_whatever_name_each_sweep_gave_it():
     assert ["lr=1 batch=256", "0.5", "", "0.5", "", "+0.00 points", "yes"] in rows(page)
     assert ["lr=1 batch=64", "0.5", "", "", "", "", ""] in rows(page)
     assert ["lr=2", "", "", "0.5", "", "", ""] in rows(page)
-    assert "one seed each is one draw" in page
+    assert "<p>A: lr=1 batch=64 is level with B: lr=1: val/accuracy 0.5 and 0.5</p><p>one seed each is one draw" in page
 
 
 @pytest.mark.parametrize(("repeats", "told"), [(2, True), (1, False)])

@@ -31,6 +31,9 @@ def setting(name, values, *, seeds=None, outcomes=None, criterion=None, metric="
     return Setting(key=name, name=name, repeats=tuple(sorted(repeats, key=rank)))
 
 
+LESS = Criterion(metric="val/loss", mode="min")
+
+
 def test_diverged_and_failed_repeats_are_counted_and_not_averaged():
     one = setting("a", [0.5, 0.9, 0.7, math.nan], outcomes=["complete", "diverged", "complete", "failed"])
 
@@ -62,9 +65,8 @@ def test_a_setting_that_diverges_in_some_repeats_is_not_the_winner():
 
 
 def test_less_is_better_where_the_criterion_says_so():
-    less = Criterion(metric="val/loss", mode="min")
     one, other = (
-        setting(name, [loss, loss + 0.1, loss + 0.05], criterion=less, metric="val/loss")
+        setting(name, [loss, loss + 0.1, loss + 0.05], criterion=LESS, metric="val/loss")
         for name, loss in (("low", 1.0), ("high", 2.0))
     )
 
@@ -167,7 +169,17 @@ def test_the_best_of_two_sweeps_are_compared_as_one_of_all_their_pairs(shift):
         assert sentence.startswith("a is better than d by")
         assert sentence.endswith(f"p = {3 * alone.p:.2g}")
         assert correction.startswith("p counts the difference as one of 3, ")
-    assert len(between([setting("a", [0.5])], [setting("b", [0.4])])) == 1
+
+
+def test_the_best_of_two_sweeps_without_repeats_are_told_with_their_values():
+    one, other = [setting("a", [0.5]), setting("c", [0.4])], [setting("b", [0.6])]
+
+    assert between(one, other) == between(other, one) == ["b is ahead of a: val/accuracy 0.6 and 0.5"]
+    assert between(other, other) == ["b is level with b: val/accuracy 0.6 and 0.6"]
+
+    low, high = ([setting(name, [loss], criterion=LESS, metric="val/loss")] for name, loss in (("a", 1.5), ("b", 2.0)))
+    assert between(high, low) == ["a is ahead of b: val/loss 1.5 and 2"]
+    assert between(one, low) == []  # another metric ranks it
 
 
 def test_the_best_is_compared_with_so_many_as_one_of_all_pairs():
