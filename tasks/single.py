@@ -30,7 +30,7 @@ import numpy as np
 
 from tasks.arrays.devices import HOST
 from tasks.datasets.dataset import Dataset
-from tasks.errors import ConfigError
+from tasks.errors import ConfigError, require_choice
 from tasks.events import Checkpoint, Curve, Event, Outcome, Pause, Result
 
 if TYPE_CHECKING:
@@ -80,7 +80,10 @@ class Single(abc.ABC):
     @final
     def unused(self, trial: Trial) -> frozenset[str]:
         """Return the fields of a trial that are not in ``uses``."""
-        return frozenset(field.name for field in dataclasses.fields(trial)) - self.uses - {"task"}
+        fields = frozenset(field.name for field in dataclasses.fields(trial)) - {"task"}
+        for name in self.uses:
+            require_choice(f"{type(self).__name__}.uses", name, fields)
+        return fields - self.uses
 
     @final
     def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:

@@ -65,6 +65,14 @@ def test_a_trial_reports_and_ends_in_a_result():
     assert result.arrays["at"].shape == (2,)
 
 
+def test_a_field_that_a_trial_does_not_have_is_told_with_the_closest_one():
+    class Mistyped(Fit):
+        uses: ClassVar[frozenset[str]] = frozenset({"learning_rat", "steps"})
+
+    with pytest.raises(ConfigError, match=r"^Mistyped.uses must be one of .* \(did you mean 'learning_ra"):
+        Mistyped().unused(trial())
+
+
 @pytest.mark.parametrize("keeps", [True, False])
 def test_a_trial_that_pauses_and_goes_on_is_the_one_that_never_did(keeps):
     one = trial(Fit(keeps=keeps))
