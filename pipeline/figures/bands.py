@@ -18,14 +18,14 @@ from pipeline.figures.style import (
     label,
     legend_below,
     logarithmic,
-    shortened,
+    told_apart,
 )
 from pipeline.figures.trials import factor, with_unit
 from pipeline.results.criterion import is_share
 from pipeline.results.curves import TrialRecord
 from pipeline.results.statistics import LEVEL, students
 
-_LETTERS = 34
+_LETTERS = 39  # two columns of a legend
 
 
 def draw_bands(trials: Sequence[TrialRecord]) -> bytes:
@@ -43,9 +43,10 @@ def draw_bands(trials: Sequence[TrialRecord]) -> bytes:
         return b""
     which = f"The {len(shown)} best settings" if len(shown) > 1 else "The best setting"
     figure, panels = blank(panels=len(names), title=f"{which}, mean of the repeats")
+    texts = told_apart([one.setting.name for one in shown], _LETTERS)
     for axes, name in zip(panels, names, strict=True):
         label(axes, x="step", y=with_unit(name))
-        means = [_draw(axes, one, name, colour) for one, colour in zip(shown, COLOURS, strict=False)]
+        means = [_draw(axes, *one, name) for one in zip(shown, texts, COLOURS, strict=False)]
         heights = np.concatenate(means)
         heights = heights[np.isfinite(heights)]  # an own task may report an infinite loss, and go on
         if is_wide(heights) and not is_share(name):  # no share is above 100 %
@@ -57,7 +58,7 @@ def draw_bands(trials: Sequence[TrialRecord]) -> bytes:
     return captioned(figure, f"{caption_of_settings(drawn)} · {key}", margins=margins)
 
 
-def _draw(axes: Axes, one: SettingRecord, name: str, colour: str) -> np.ndarray:
+def _draw(axes: Axes, one: SettingRecord, text: str, colour: str, name: str) -> np.ndarray:
     """Draw the mean and the band of a setting; return the mean."""
     curves = [trial.curves[name] for trial in one.kept if name in trial.curves]
     if not curves:
@@ -66,7 +67,6 @@ def _draw(axes: Axes, one: SettingRecord, name: str, colour: str) -> np.ndarray:
     values = factor(name) * values
     mean, count = values.mean(axis=0), len(values)
     low, high = students(mean, values.var(axis=0, ddof=1) / count, count - 1).T if count > 1 else (mean, mean)
-    text = shortened(one.setting.name, _LETTERS)
     axes.plot(steps, mean, color=colour, linewidth=2, marker=dots(steps), markersize=4, label=text)
     if len(steps) == 1:
         axes.errorbar(steps, mean, yerr=[mean - low, high - mean], color=colour, capsize=4)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from pipeline.figures.settings import SettingRecord, by_setting, caption_of_settings
-from pipeline.figures.style import BLUE, INK, PURPLE, QUIET, VERMILION, blank, captioned, label, legend, shortened
+from pipeline.figures.style import BLUE, INK, PURPLE, QUIET, VERMILION, blank, captioned, label, legend, told_apart
 from pipeline.figures.trials import factor, with_unit
 from pipeline.results.comparisons import Comparison, against_best
 from pipeline.results.curves import TrialRecord
@@ -48,7 +48,8 @@ def draw_intervals(trials: Sequence[TrialRecord]) -> bytes:
         if repeated and colour in colours:
             axes.plot([], [], "o-", color=colour, linewidth=3, label=text)
     letters = max(9, 12 - len(shown) // 4)
-    axes.set_yticks(range(len(shown)), [_named(one) for one in shown], fontsize=letters, parse_math=False)
+    names = map(_named, shown, told_apart([one.setting.name for one in shown], _LETTERS))
+    axes.set_yticks(range(len(shown)), list(names), fontsize=letters, parse_math=False)
     axes.invert_yaxis()
     legend(axes, loc="best")
     key = " · line: 95 % interval of the mean (BCa bootstrap; Student's from 200 repeats on) · |: a repeat"
@@ -62,7 +63,6 @@ def _colour(found: Comparison | None) -> str:
     return VERMILION if found.is_distinguishable else INK
 
 
-def _named(one: SettingRecord) -> str:
-    name = shortened(one.setting.name, _LETTERS)
+def _named(one: SettingRecord, name: str) -> str:
     lost = len(one.trials) - len(one.kept)
     return f"{name} ({lost} of {len(one.trials)} lost)" if lost else name

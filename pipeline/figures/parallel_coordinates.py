@@ -15,7 +15,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import Locator, LogLocator, MaxNLocator
 
 from pipeline.config.settings import swept_values, text_of
-from pipeline.figures.style import INK, QUIET, blank, captioned, colour_bar, is_wide, shortened
+from pipeline.figures.style import INK, QUIET, blank, captioned, colour_bar, is_wide, told_apart
 from pipeline.figures.trials import (
     EARLY,
     EARLY_NOTE,
@@ -97,7 +97,8 @@ def _axis(name: str, values: Sequence[Any], *, unused: bool) -> tuple[dict[str, 
     if len(values) > _MOST_TICKS and all(isinstance(value, int | float) for value in values):
         return _on_scale(name, values, unused=unused)
     texts = {_UNUSED: "not used"} if unused else {}
-    texts |= {str(value): shortened(text_of(name, value), _LETTERS) for value in sorted(values, key=_numbers_first)}
+    ordered = sorted(values, key=_numbers_first)
+    texts |= zip(map(str, ordered), told_apart([text_of(name, value) for value in ordered], _LETTERS), strict=True)
     heights = {key: (k + 0.5) / len(texts) for k, key in enumerate(texts)}
     return heights, [(texts[key], heights[key]) for key in list(texts)[:: -(-len(texts) // _MOST_TICKS)]]
 

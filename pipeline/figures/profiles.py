@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.config.settings import swept_values
 from pipeline.figures.settings import SettingRecord, by_setting, caption_of_settings
-from pipeline.figures.style import COLOURS, blank, captioned, label, legend
+from pipeline.figures.style import COLOURS, blank, captioned, label, legend, told_apart
 from pipeline.figures.trials import factor, with_unit
 from pipeline.results.criterion import is_share
 from pipeline.results.curves import TrialRecord
@@ -40,9 +40,10 @@ def draw_profiles(trials: Sequence[TrialRecord]) -> bytes:
     reached = np.concatenate([values for _, values in best])
     low, high = float(reached[reached > 0].min(initial=1.0)), float(reached.max())
     grid = np.linspace(max(0.0, low - 0.1 * (high - low)), high, 400)
-    for (name, values), colour in zip(best, COLOURS, strict=False):
+    names = told_apart([name for name, _ in best], _LETTERS)
+    for name, (_, values), colour in zip(names, best, COLOURS, strict=False):
         above = (values[:, None] > grid).mean(axis=0)
-        axes.plot(factor(metric) * grid, above, color=colour, linewidth=2, label=name[:_LETTERS])
+        axes.plot(factor(metric) * grid, above, color=colour, linewidth=2, label=name)
     legend(axes, loc="lower left")
     return captioned(figure, f"{caption_of_settings(drawn)} · diverged and failed runs reach nothing")
 

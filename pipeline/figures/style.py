@@ -6,6 +6,7 @@ import functools
 import io
 import itertools
 import math
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -163,12 +164,45 @@ def _has_powers(low: float, high: float) -> bool:
 
 
 def shortened(text: str, most: int) -> str:
-    """Return a text of at most so many characters.
+    """Return a text of at most so many characters, without its middle if it has more.
 
-    >>> shortened("gradient lr=0.001", 12)
-    'gradient ...'
+    >>> shortened("gradient lr=0.001", 14)
+    'gradie...0.001'
     """
-    return text if len(text) <= most else f"{text[: most - 3]}..."
+    tail = (most - 3) // 2
+    return text if len(text) <= most else f"{text[: most - 3 - tail]}...{text[len(text) - tail :]}"
+
+
+def told_apart(names: Sequence[str], most: int) -> list[str]:
+    """Return each name in at most so many characters, and no two alike.
+
+    If one is too long, all leave out the same keys, first those with the fewest values, as long as that makes no two
+    alike. Those that are alike once they are cut have their number.
+
+    >>> told_apart(["local scale=1 lr=0.1", "adam scale=2 lr=0.2", "adam scale=2 lr=0.3"], 15)
+    ['local lr=0.1', 'adam lr=0.2', 'adam lr=0.3']
+    >>> told_apart(["photos/left/train", "photos/right/train"], 12)
+    ['pho...in #1', 'pho...in #2']
+    """
+    texts, words = list(names), [_by_key(name) for name in names]
+    every = {key: {one.get(key, "") for one in words} for one in words for key in one}
+    for left_out in sorted(every, key=lambda key: (len(every[key]), -max(map(len, every[key])))):
+        if max(map(len, texts)) <= most:
+            break
+        fewer = [{key: word for key, word in one.items() if key != left_out} for one in words]
+        kept = [" ".join(one.values()) for one in fewer]
+        if all(kept) and len(set(kept)) == len(set(names)):
+            texts, words = kept, fewer
+    short = [shortened(text, most) for text in texts]
+    marks = [f" #{place}" if short.count(text) > 1 else "" for place, text in enumerate(short, 1)]
+    return [shortened(text, most - len(mark)) + mark for text, mark in zip(texts, marks, strict=True)]
+
+
+def _by_key(name: str) -> dict[str, str]:
+    """Return the parts of a name by their keys; those of the rows' names before them by their places."""
+    first, *others = re.split(" (?=[^ =]+=)", name)
+    parts = [*(first.split(" ") if others else [first]), *others]
+    return {part.partition("=")[0] if "=" in part else str(place): part for place, part in enumerate(parts)}
 
 
 def captioned(figure: Figure, text: str, *, margins: Mapping[str, float] | None = None) -> bytes:

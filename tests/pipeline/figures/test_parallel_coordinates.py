@@ -37,7 +37,7 @@ def test_values_are_shown_in_few_letters():
     _, prompts = _axis("task.prompt", ["word " * 9], unused=False)
 
     assert [text for text, _ in rates] == ["not used", "0.000123457", "null"]
-    assert [text for text, _ in prompts] == ["word word word wo..."]
+    assert [text for text, _ in prompts] == ["word word...rd word "]
 
 
 def test_what_was_stopped_early_has_its_mark_at_its_value(record, figures):

@@ -11,7 +11,7 @@ from pipeline.figures.bands import draw_bands
 from pipeline.figures.drawings import SWEEP_FIGURES
 from pipeline.figures.heat_maps import _side
 from pipeline.figures.intervals import draw_intervals
-from pipeline.figures.profiles import _ways
+from pipeline.figures.profiles import _ways, draw_profiles
 from pipeline.figures.settings import are_repeated, as_means, by_setting, caption_of_settings, mean_curve
 from pipeline.figures.slices import draw_slices
 from pipeline.figures.sweep import FIGURES, REPEATED, draw_sweep
@@ -73,6 +73,29 @@ def test_an_accuracy_has_a_linear_axis_and_a_loss_that_falls_far_a_logarithmic_o
 
     loss, accuracy = figures[0].axes
     assert (loss.get_yscale(), accuracy.get_yscale()) == ("log", "linear")
+
+
+def test_settings_with_long_names_are_told_apart(repeats, figures):
+    # given names that begin alike, with more letters than there is room for, and losses that make them profiles
+    values = {"strategy": {"name": "gradient", "initial_scale": 0.0123456}, "regularization": 0.00123456, "clip": 10.0}
+    trials = [
+        one
+        for loss in ("svm", "softmax")
+        for k, rate in enumerate((0.00156767, 0.00122291, 0.000284999))
+        for one in repeats(0.9 - k / 10, 0.8, **values, loss={"name": loss}, learning_rate=rate)
+    ]
+    trials += repeats(0.1, 0.2, regularization=0.1, clip=5.0)
+
+    draw_bands(trials)
+    draw_intervals(trials)
+    draw_profiles(trials)
+
+    bands, intervals, profiles = figures
+    names = [tick.get_text() for tick in intervals.axes[0].get_yticklabels()]
+    legends = bands.legends[0], profiles.axes[0].get_legend()
+    assert [len({text.get_text() for text in one.get_texts()}) for one in legends] == [6, 3]
+    assert len(set(names)) == 7
+    assert max(map(len, names)) <= 40
 
 
 def test_settings_whose_repeats_are_all_equal_have_error_bars(repeats):
