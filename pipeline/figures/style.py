@@ -58,7 +58,10 @@ def blank(*, panels: int = 1, title: str, height: float = _HEIGHT) -> tuple[Figu
     FigureCanvasAgg(figure)
     shown = shortened(title, _LONGEST_TITLE)
     figure.suptitle(shown, fontsize=_TITLE * min(1.0, _TITLE_COLUMNS / max(1, len(shown))), color=INK)
-    return figure, list(figure.subplots(1, panels, squeeze=False)[0])
+    every = list(figure.subplots(1, panels, squeeze=False)[0])
+    for axes in every:
+        axes.ticklabel_format(useOffset=False)  # an offset stands far from the numbers that it is added to
+    return figure, every
 
 
 def sheet(*, title: str, height: float) -> tuple[Figure, Axes]:

@@ -56,7 +56,16 @@ def test_models_that_are_swept_are_told_apart(record):
 
 
 @pytest.mark.parametrize("words", [1, 60])
-@pytest.mark.parametrize("name", ["sgd", "gradient softmax adam lr=0.001 batch=64", "prompt=" + "word " * 50])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sgd",
+        "gradient softmax adam lr=0.001 batch=64",
+        "prompt=" + "word " * 50,
+        "gradient adam lr=0.0001 batch=64",
+        "MW" * 50,
+    ],
+)
 def test_the_titles_of_the_best_and_the_worst_do_not_touch_what_is_around_them(record, figures, name, words):
     # given titles of two and three lines, and captions of two and of many lines
     trials = [record(0.5, learning_rate=rate) for rate in (1.0, 2.0)]
@@ -72,6 +81,7 @@ def test_the_titles_of_the_best_and_the_worst_do_not_touch_what_is_around_them(r
         title, panel = axes.title.get_window_extent(), axes.get_window_extent()
         assert title.y1 + 3 < figure.texts[0].get_window_extent().y0
         assert panel.y1 < title.y0 < panel.y1 + 15
+        assert 0 <= title.x0 < title.x1 <= 900
         assert caption.y1 + 3 < axes.xaxis.label.get_window_extent().y0
         assert panel.height > 200
         assert axes.get_legend() is None, "it would cover a curve that goes up and down"
@@ -81,8 +91,24 @@ def test_validation_is_said_to_have_the_data_loss_alone_where_training_has_anoth
 
     draw_extremes([record(0.5, regularization=value) for value in (0.0, 0.1)])
 
-    labels = [axes.get_ylabel() for axes in figures[0].axes]
-    assert labels == ["loss (dashed: validation)", "loss (dashed: validation, data loss)"]
+    assert [axes.get_ylabel() for axes in figures[0].axes] == ["loss", "loss (validation: data loss)"]
+
+
+def test_losses_of_one_point_are_told_apart_and_their_axis_has_no_offset(record, figures):
+    # given the first evaluation of trials that were stopped there, with losses that are alike
+    trials = [record(0.5, learning_rate=rate) for rate in (1.0, 2.0)]
+    for trial in trials:
+        for name, loss in (("train/loss", 1.00123), ("val/loss", 1.00124)):
+            trial.curves[name] = Series(steps=np.array([10]), values=np.array([loss]))
+
+    draw_extremes(trials)
+
+    (figure,) = figures
+    for axes in figure.axes:
+        assert [line.get_marker() for line in axes.lines[:2]] == ["o", "s"]
+        assert axes.yaxis.get_offset_text().get_text() == ""
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["training", "validation"]
+    assert [line.get_marker() for line in figure.legends[0].get_lines()] == ["o", "s"]
 
 
 def test_the_label_of_the_worst_does_not_reach_into_the_panel_of_the_best(record, figures):
