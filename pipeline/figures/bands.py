@@ -46,29 +46,47 @@ def draw_bands(trials: Sequence[TrialRecord]) -> bytes:
     texts = told_apart([one.setting.name for one in shown], _LETTERS)
     for axes, name in zip(panels, names, strict=True):
         label(axes, x="step", y=with_unit(name))
-        means = [_draw(axes, *one, name) for one in zip(shown, texts, COLOURS, strict=False)]
-        heights = np.concatenate(means)
-        heights = heights[np.isfinite(heights)]  # an own task may report an infinite loss, and go on
-        if is_wide(heights) and not is_share(name):  # no share is above 100 %
-            logarithmic(axes, "y")
-            axes.set_ylim(heights.min() / 2, heights.max() * 2)
+        curves = [_curves(one, name) for one in shown]
+        _limit(axes, name, [values for _, values in curves])
+        for (steps, values), text, colour in zip(curves, texts, COLOURS, strict=False):
+            if len(steps):
+                _draw(axes, name, steps, values, text, colour)
     legend_below(figure)
     key = f"band: {100 * LEVEL:.0f} % interval of the mean (Student's t) · diverged left out"
     margins = SIDE_BY_SIDE if len(names) > 1 else None
     return captioned(figure, f"{caption_of_settings(drawn)} · {key}", margins=margins)
 
 
-def _draw(axes: Axes, one: SettingRecord, text: str, colour: str, name: str) -> np.ndarray:
-    """Draw the mean and the band of a setting; return the mean."""
+def _curves(one: SettingRecord, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the steps of a setting's curves, and the values of its repeats there, in the unit of `with_unit`."""
     curves = [trial.curves[name] for trial in one.kept if name in trial.curves]
-    if not curves:
-        return np.empty(0)
-    steps, values = mean_curve(curves)
-    values = factor(name) * values
+    steps, values = mean_curve(curves) if curves else (np.empty(0), np.empty((0, 0)))
+    return steps, factor(name) * values
+
+
+def _limit(axes: Axes, name: str, curves: Sequence[np.ndarray]) -> None:
+    """Limit the axis to the values of the repeats, since a band of two is wide and would squeeze the lines.
+
+    Points with error bars, in place of lines, are in view with their bars.
+    """
+    values = np.concatenate([one.ravel() for one in curves])
+    values = values[np.isfinite(values)]  # an own task may report an infinite loss, and go on
+    if is_wide(values) and not is_share(name):  # no share is above 100 %
+        logarithmic(axes, "y")
+        axes.set_ylim(values.min() / 2, values.max() * 2)
+    elif len(values) and max(one.shape[1] for one in curves) > 1 and (room := 0.05 * np.ptp(values)):
+        axes.set_ylim(values.min() - room, values.max() + room)
+
+
+def _draw(axes: Axes, name: str, steps: np.ndarray, values: np.ndarray, text: str, colour: str) -> None:
+    """Draw the mean and the band of a setting's repeats; a band ends where no value can be."""
     mean, count = values.mean(axis=0), len(values)
     low, high = students(mean, values.var(axis=0, ddof=1) / count, count - 1).T if count > 1 else (mean, mean)
+    if is_share(name):
+        low, high = np.maximum(low, min(0.0, values.min())), np.minimum(high, max(100.0, values.max()))
+    elif axes.get_yscale() == "log":
+        low = np.maximum(low, axes.get_ylim()[0])  # an end below 0 would be infinitely far down
     axes.plot(steps, mean, color=colour, linewidth=2, marker=dots(steps), markersize=4, label=text)
     if len(steps) == 1:
         axes.errorbar(steps, mean, yerr=[mean - low, high - mean], color=colour, capsize=4)
     axes.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
-    return np.asarray(mean)

@@ -75,6 +75,25 @@ def test_an_accuracy_has_a_linear_axis_and_a_loss_that_falls_far_a_logarithmic_o
     assert (loss.get_yscale(), accuracy.get_yscale()) == ("log", "linear")
 
 
+def test_the_bands_of_two_repeats_do_not_squeeze_their_lines(repeats, figures):
+    # given repeats whose interval reaches beyond 100 % and below 0, and far beyond all curves
+    trials = [*repeats(0.9, 0.99, learning_rate=0.1), *repeats(0.2, 0.5, learning_rate=0.2)]
+    for trial in trials:
+        trial.curves["train/loss"].values[-1] /= 100
+
+    draw_bands(trials)
+
+    for axes, name, unit in zip(figures[0].axes, ("train/loss", "val/accuracy"), (1, 100), strict=True):
+        values = unit * np.concatenate([trial.curves[name].values for trial in trials])
+        bands = np.concatenate([band.get_paths()[0].vertices[:, 1] for band in axes.collections])
+        low, high = axes.get_ylim()
+        assert values.min() / 2.1 < low < values.min()
+        assert values.max() < high < 2.1 * values.max()
+        assert bands.min() == (low if unit == 1 else 0)
+    assert [axes.get_yscale() for axes in figures[0].axes] == ["log", "linear"]
+    assert (bands.max(), high < 105) == (100, True)
+
+
 def test_settings_with_long_names_are_told_apart(repeats, figures):
     # given names that begin alike, with more letters than there is room for, and losses that make them profiles
     values = {"strategy": {"name": "gradient", "initial_scale": 0.0123456}, "regularization": 0.00123456, "clip": 10.0}
