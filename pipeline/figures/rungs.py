@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from pipeline.config.settings import counted
-from pipeline.figures.style import BLUE, INK, QUIET, SIDE_BY_SIDE, blank, captioned, label, logarithmic
-from pipeline.figures.trials import caption_of, factor, ranking_metric, stopped, with_unit
+from pipeline.figures.style import BLUE, INK, QUIET, SIDE_BY_SIDE, blank, captioned, is_wide, label, logarithmic
+from pipeline.figures.trials import caption_of, factor, stopped, with_unit
+from pipeline.results.criterion import is_share, mode_of
 from pipeline.results.curves import TrialRecord
 from pipeline.results.numbers import number
 
@@ -18,11 +19,11 @@ _MOST_NAMES = 22  # more would overlap
 
 
 def draw_rungs(trials: Sequence[TrialRecord]) -> bytes:
-    """Return the curves of the ranking metric, and the number of trials after each rung.
+    """Return the curves of the metric that decided, and the number of trials after each rung.
 
     It is empty if no trial was stopped.
     """
-    metric = ranking_metric(trials)
+    metric, mode = _decisive(trials)
     shown = [trial for trial in trials if metric in trial.curves]
     early = [trial.standing.stopped_at for trial in trials if stopped(trial)]
     rungs = sorted(set(early))
@@ -30,12 +31,21 @@ def draw_rungs(trials: Sequence[TrialRecord]) -> bytes:
         return b""
     title = f"{len(early)} of {len(trials)} trials stopped at {counted(len(rungs), 'rung')}"
     figure, (left, right) = blank(panels=2, title=title)
-    _draw_curves(left, shown, rungs, metric)
+    _draw_curves(left, shown, rungs, metric, mode)
     _draw_counts(right, trials, rungs)
     return captioned(figure, caption_of(trials), margins={**SIDE_BY_SIDE, "top": 0.86, "wspace": 0.42})
 
 
-def _draw_curves(axes: Axes, trials: Sequence[TrialRecord], rungs: Sequence[float], metric: str) -> None:
+def _decisive(trials: Sequence[TrialRecord]) -> tuple[str, str]:
+    """Return the metric that decided who goes on, and its better end; of ranking if there are no curves of it."""
+    criterion, rule = trials[0].standing.criterion, trials[0].standing.trial.config["stopping"]
+    metric = rule.get("metric") or criterion.metric
+    if metric == criterion.metric or not any(metric in trial.curves for trial in trials):
+        return criterion.metric, criterion.mode
+    return metric, rule.get("mode") or mode_of(metric)
+
+
+def _draw_curves(axes: Axes, trials: Sequence[TrialRecord], rungs: Sequence[float], metric: str, mode: str) -> None:
     for trial in reversed(trials):  # the best last, on top of the others
         curve = trial.curves[metric]
         colour, width = (QUIET, 0.7) if stopped(trial) else (BLUE, 2)
@@ -45,17 +55,28 @@ def _draw_curves(axes: Axes, trials: Sequence[TrialRecord], rungs: Sequence[floa
         axes.axvline(rung, color=INK, linewidth=0.8, linestyle=":")
     label(axes, x="step", y=with_unit(metric), title="stopped in grey, to the end in blue")
     logarithmic(axes, "x")
-    axes.set_ylim(*_limits(trials, metric))
+    limits = _limits(trials, metric, mode)
+    if is_wide(np.array(limits)) and not is_share(metric):
+        logarithmic(axes, "y")
+    axes.set_ylim(*limits)
 
 
-def _limits(trials: Sequence[TrialRecord], metric: str) -> tuple[float, float]:
-    """Return the ends of the axis: of all values but the worst, since a diverging trial would squeeze the others."""
-    values = factor(metric) * np.concatenate([trial.curves[metric].values for trial in trials])
-    finite = values[np.isfinite(values)]
-    if not len(finite):
+def _limits(trials: Sequence[TrialRecord], metric: str, mode: str) -> tuple[float, float]:
+    """Return the ends of the axis: of all values but the worst, since a diverging trial would squeeze the others.
+
+    Each trial has the same weight: those that were stopped have few points.
+    """
+    kept = [trial for trial in trials if not trial.standing.diverged] or trials
+    curves = [trial.curves[metric].values for trial in kept]
+    finite = [curve[np.isfinite(curve)] for curve in curves]
+    values = factor(metric) * np.concatenate(finite)
+    weights = np.concatenate([np.full(len(curve), 1 / max(1, len(curve))) for curve in finite])
+    if not len(values):
         return 0.0, 1.0
-    is_max = trials[0].standing.criterion.mode == "max"
-    low, high = np.quantile(finite, [0.02, 1.0] if is_max else [0.0, 0.98]).tolist()
+    ends = [0.02, 1.0] if mode == "max" else [0.0, 0.98]
+    low, high = np.quantile(values, ends, weights=weights, method="inverted_cdf").tolist()
+    if is_wide(np.array([low, high])) and not is_share(metric):
+        return low / 1.5, high * 1.5
     room = 0.05 * max(high - low, 1e-9 * max(1.0, abs(low)))  # of large values that are all equal, too
     return low - room, high + room
 

@@ -44,10 +44,41 @@ def test_the_best_curves_of_a_funnel_are_in_view_whatever_the_metric_is(record, 
     trial.standing.criterion = Criterion(metric="reward", mode=mode)
     curves = {"reward": Series(steps=np.arange(1, 101), values=np.array([0.0] * 98 + [1000.0, -1000.0]))}
 
-    low, high = _limits([TrialRecord(standing=trial.standing, curves=curves)], "reward")
+    low, high = _limits([TrialRecord(standing=trial.standing, curves=curves)], "reward", mode)
 
     assert low < best < high
     assert not low < -best < high
+
+
+def test_the_metric_that_decided_is_drawn_and_not_the_one_that_ranks(record, figures):
+    # given losses of which one goes far up, and then no curves of the metric that decided
+    rule = {"name": "halving", "metric": "train/loss"}
+    trials = [record(0.9, stopping=rule), record(0.5, Outcome.STOPPED, learning_rate=2.0, stopping=rule)]
+    trials[1].curves["train/loss"].values[:] = np.linspace(10, 1e4, 10)
+
+    draw_rungs(trials)
+    for trial in trials:
+        del trial.curves["train/loss"]
+    draw_rungs(trials)
+
+    decided, ranked = (figure.axes[0] for figure in figures)
+    assert (decided.get_ylabel(), decided.get_yscale()) == ("train/loss", "log")
+    assert decided.get_ylim()[0] < 0.1 + np.exp(-5)
+    assert decided.get_ylim()[1] > 9000
+    assert (ranked.get_ylabel(), ranked.get_yscale()) == ("val/accuracy / %", "linear")
+
+
+def test_trials_with_the_single_point_of_the_first_rung_are_in_view(record, figures):
+    # given a trial with a thousand points, and nine that were stopped at their first
+    trials = [record(0.9), *(record(0.1 + k / 100, Outcome.STOPPED, learning_rate=k + 1.0) for k in range(9))]
+    trials[0].curves["val/accuracy"] = Series(steps=np.arange(1000), values=np.full(1000, 0.9))
+    for trial in trials[1:]:
+        first = Series(steps=np.array([1]), values=np.array([trial.standing.metrics["val/accuracy"]]))
+        trial.curves["val/accuracy"] = first
+
+    draw_rungs(trials)
+
+    assert figures[0].axes[0].get_ylim()[0] < 10
 
 
 def test_the_names_of_a_hundred_rungs_do_not_overlap(record):
