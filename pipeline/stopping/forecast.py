@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.stopping.rule import Rule
+from pipeline.stopping.rule import Rule, passing_of
 from pipeline.stopping.rung_system import RungSystem
 
 
@@ -23,20 +23,17 @@ def forecast(
 ) -> Forecast | None:
     """Return the forecast for settings, each with its trials of ``steps`` steps; rungs are from first to last.
 
-    It is None if the ranking does not decide alone: with the same last values, a rule stops others if curves rise.
+    It is None if the ranking does not decide alone: with the same last values, the rule stops others if curves rise.
 
     >>> from pipeline.stopping.halving import Halving
     >>> found = forecast(Halving(), {str(k): [str(k)] for k in range(9)}, first=10, last=100, steps=200)
     >>> found.reached, found.share == (6 * 10 + 2 * 30 + 200) / (9 * 200)
     ({10: 9, 30: 3, 90: 1, 200: 1}, True)
     """
-    flat, rising = (_forecast(rule, settings, (first, last, steps), rise) for rise in (0, 10 * len(settings)))
-    return flat if flat == rising else None
-
-
-def _forecast(rule: Rule, settings: Mapping[str, Sequence[str]], ends: tuple[int, int, int], rise: float) -> Forecast:
+    flat, rising = ([[place - rise, float(place)] for place in range(9)] for rise in (0.0, 100.0))
+    if {*passing_of(rule, flat, complete=True)} != {*passing_of(rule, rising, complete=True)}:
+        return None
     rungs, reached = RungSystem(rule), Counter[int]()
-    first, last, steps = ends
     rungs.add(settings, first=first, last=last)
     worth = {trial: float(place) for place, trials in enumerate(settings.values()) for trial in trials}
     at: dict[str, int] = {}
@@ -47,6 +44,6 @@ def _forecast(rule: Rule, settings: Mapping[str, Sequence[str]], ends: tuple[int
             at[trial] = rung or steps
             reached[at[trial]] += 1
             if rung is not None:
-                rungs.arrive(trial, [worth[trial] - rise, worth[trial]])
+                rungs.arrive(trial, [worth[trial]])
         running = rungs.trials([setting for decision in rungs.decide(closed=True) for setting in decision.passed])
     return Forecast(reached=dict(sorted(reached.items())), share=sum(at.values()) / (steps * len(at)))
