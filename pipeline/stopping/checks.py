@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from pipeline.stopping.rule import Rule, passing_of
+from pipeline.stopping.rule import Rule, passing_of, rungs_of
 from tasks.errors import require, require_choice
 from tasks.trial import DeclaresMetrics, Trial
 
@@ -36,8 +36,9 @@ def check(rule: Rule, trials: Sequence[Trial], *, metric: str, validated: bool) 
     first, last = rung_range(rule, compared[0], metric)
     require(last <= steps, "stopping.max_steps", f"must be at most the {steps} steps of a trial", last)
     below = f"must be below the {last} steps of {'stopping.max_steps' if rule.max_steps else 'a trial'}"
-    require(rule.rungs(first, last, 0), "stopping.min_steps", below, first)
-    brackets = list(itertools.takewhile(bool, (rule.rungs(first, last, bracket) for bracket in range(rule.brackets))))
+    require(rungs_of(rule, first, last, 0), "stopping.min_steps", below, first)
+    of_brackets = (rungs_of(rule, first, last, bracket) for bracket in range(rule.brackets))
+    brackets = list(itertools.takewhile(bool, of_brackets))
     most = f"must be at most {len(brackets)}, so that each has a rung below {last} steps"
     require(len(brackets) == rule.brackets, "stopping.brackets", most, rule.brackets)
     for rungs in brackets:

@@ -55,6 +55,19 @@ class Rule(Protocol):
         """
 
 
+def rungs_of(rule: Rule, first: int, steps: int, bracket: int) -> tuple[int, ...]:
+    """Return the rungs of a bracket; raise a `ConfigError` where a rule's answer is none."""
+    name = f"{type(rule).__name__}.rungs"
+    try:
+        rungs = rule.rungs(first, steps, bracket)
+    except Exception as error:
+        given = f"{type(error).__name__}: {error} for {first}, {steps}, {bracket}"
+        raise ConfigError(f"{name} must return the rungs of each bracket, got {given}") from error
+    whole = isinstance(rungs, Sequence) and all(hasattr(rung, "__index__") for rung in rungs)
+    require(whole, name, "must return a sequence of whole numbers", rungs)
+    return tuple(rungs)
+
+
 def passing_of(rule: Rule, arrived: Sequence[MetricHistory], *, complete: bool) -> list[int]:
     """Return the indices that a rule lets pass; raise a `ConfigError` where its answer is none."""
     name = f"{type(rule).__name__}.passing"

@@ -104,6 +104,20 @@ class Descending(Median):
         return (2 * first, first)
 
 
+class Nowhere(Median):
+    """It has no rungs."""
+
+    def rungs(self, first, steps, bracket):
+        return None
+
+
+class Unknown(Median):
+    """It cannot say its rungs."""
+
+    def rungs(self, first, steps, bracket):
+        raise KeyError(first)
+
+
 class Early(Median):
     """Its first rung is before the first that may be."""
 
@@ -126,6 +140,8 @@ class Late(Median):
         (Diverged(), r"Diverged.passing must .* NaN, \[0, 1\] of 3, got \[0, 1, 2\]"),
         (First(), r"First.passing must decide whatever has arrived, got ValueError: .* for \[\]"),
         (Descending(), r"Descending.rungs must ascend from 100 and stay below 1000, got \(200, 100\)"),
+        (Nowhere(), r"Nowhere.rungs must return a sequence of whole numbers, got None"),
+        (Unknown(), r"Unknown.rungs must return the rungs of each bracket, got KeyError: 100 for 100, 1000, 0"),
         (Early(), r"Early.rungs must ascend from 100 and stay below 1000, got \(0, 100\)"),
         (Late(), r"Late.rungs must ascend from 100 and stay below 1000, got \(100, 1000\)"),
     ],
