@@ -67,7 +67,8 @@ def _draw_history(searched: Searched, known: Sequence[Told]) -> bytes:
     legend(axes, loc="best")
     if shares:
         _draw_shares(panels[1], shares)
-    return captioned(figure, _caption(searched))
+    why = "" if shares else " · the importance of keys takes ten complete proposals with different values"
+    return captioned(figure, _caption(searched) + why)
 
 
 def _draw_shares(axes: Axes, shares: Sequence[tuple[str, float]]) -> None:

@@ -32,5 +32,5 @@ class Occupancy:
 
     @property
     def idle(self) -> float:
-        """The share of the workers' time that they were idle, NaN if nothing was counted."""
-        return 1 - self._busy / self._whole if self._whole else float("nan")
+        """The share of the workers' time that they were idle, NaN if nothing was computed."""
+        return 1 - self._busy / self._whole if self._busy else float("nan")

@@ -49,6 +49,14 @@ def test_a_search_has_its_history_and_what_mattered(importances):
     assert Image.open(io.BytesIO(image)).size == (900, 600)
 
 
+@pytest.mark.parametrize("importances", [{}, {"learning_rate": 1.0}])
+def test_where_there_is_no_importance_the_caption_says_why(figures, importances):
+    draw_search(searched([(0.5,), (0.25,)], importances=importances))
+
+    captions = " ".join(text.get_text().replace("\n", " ") for text in figures[-1].texts)
+    assert ("importance of keys takes ten complete proposals" in captions) is not bool(importances)
+
+
 def test_the_best_so_far_is_that_of_all_that_came_after_it_too_in_percent(axes_of):
     # given a search whose best trial was its second, and whose later ones were stopped
     outcomes = ["complete", "complete", "stopped early", "stopped early"]
