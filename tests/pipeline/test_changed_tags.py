@@ -63,7 +63,7 @@ def report(uri, parent):
 
 def reproduce(uri, parent, planned):
     _, (old,), _ = _read(open_reader(uri), parent)
-    _ends([planned], [old])
+    _ends([planned], [old], [True])
     compare(old, old)
 
 

@@ -122,9 +122,10 @@ def test_a_sweep_is_planned_for_all_nodes_of_a_cluster_from_its_start(engine_of,
 
 
 def test_groups_that_wait_are_cut_for_a_node_that_joins_and_a_node_that_leaves_is_made_up_for(
-    computing, engine_of, nodes, tmp_path
+    computing, engine_of, nodes, tmp_path, monkeypatch
 ):
     # given a sweep planned for one worker, in two groups, the first of which waits when half of it is done
+    monkeypatch.setattr("tasks.cost.STEP_COST", 0)  # of so small data groups would not be cut
     nodes.resize(1)
     points = families(computing, 6, 60, 64, steps=200)
     task = computing.Disturbed(folder=str(tmp_path), pause=0.05, culprit=0, how="wait", step=100, between=0.5)
@@ -159,6 +160,7 @@ def test_groups_that_wait_are_cut_for_a_node_that_joins_and_a_node_that_leaves_i
 def test_a_group_that_has_started_is_halved_for_a_node_that_joins(computing, engine_of, nodes, tmp_path, monkeypatch):
     # given a sweep of one group, of which a second saved is worth a process
     monkeypatch.setattr("pipeline.engine.splitting.MIN_SAVED_SECONDS", 1.0)
+    monkeypatch.setattr("tasks.cost.STEP_COST", 0)
     engine = engine_of(options={"checkpoint_every": 20})
     points = families(computing, 6, 60, steps=600)
     task = computing.Disturbed(folder=str(tmp_path), pause=0.03, between=0.5)
