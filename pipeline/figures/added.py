@@ -50,6 +50,7 @@ def _draw(name: str, trials: Sequence[Drawn]) -> dict[str, bytes]:
         image: bytes = FIGURES[name]().draw(trials)
     except Exception as error:
         raise DrawingError(f"{name} of {FIGURES.package(name)}: {type(error).__name__}: {error}") from error
-    if not isinstance(image, bytes):
-        raise DrawingError(f"{name} of {FIGURES.package(name)} must return the bytes of a PNG, got {image!r}")
+    begins = image[:4] if isinstance(image, bytes) else image
+    if begins not in (b"", b"\x89PNG"):
+        raise DrawingError(f"{name} of {FIGURES.package(name)} must return the bytes of a PNG, got {begins!r}")
     return {f"{name}.png": image} if image else {}

@@ -18,14 +18,15 @@ class Line:
 
     def draw(self, trials):
         (one,) = trials
-        return repr((one.name, one.config["learning_rate"], one.curves["loss"][1].tolist(), dict(one.metrics))).encode()
+        known = one.name, one.config["learning_rate"], one.curves["loss"][1].tolist(), dict(one.metrics)
+        return b"\\x89PNG" + repr(known).encode()
 
 @dataclass(frozen=True)
 class Crowd:
     of: ClassVar[str] = "sweep"
 
     def draw(self, trials):
-        return b"" if len(trials) < 2 else repr([one.outcome for one in trials]).encode()
+        return b"" if len(trials) < 2 else b"\\x89PNG" + repr([one.outcome for one in trials]).encode()
 """
 
 
@@ -41,11 +42,11 @@ def test_figures_of_a_package_are_drawn_of_trials_and_sweeps(site, trial):
     result = Result(trial=0, outcome=Outcome.COMPLETE, step=2, metrics={"loss": 4.0})
 
     (draw_line,) = all_figures().added
-    assert draw_line(planned, result, series) == {"line.png": b"('mine', 0.5, [3.0, 4.0], {'loss': 4.0})"}
+    assert draw_line(planned, result, series) == {"line.png": b"\x89PNG('mine', 0.5, [3.0, 4.0], {'loss': 4.0})"}
     records = [
         TrialRecord(standing=Standing(trial=planned, outcome=o), curves=series) for o in (Outcome.COMPLETE, None)
     ]
-    assert all_figures().sweep[-1](records) == {"crowd.png": b"['complete', 'not finished']"}
+    assert all_figures().sweep[-1](records) == {"crowd.png": b"\x89PNG['complete', 'not finished']"}
     assert all_figures().sweep[-1](records[:1]) == {}
     assert added() == {"warm-losses 0.1": {"figure": ["crowd", "line"]}}
 
@@ -54,13 +55,14 @@ def test_figures_of_a_package_are_drawn_of_trials_and_sweeps(site, trial):
     ("code", "message"),
     [
         ("raise OSError('no font')", r"^crowd of warm-losses 0\.1: OSError: no font"),
+        ("return b'a picture'", r"^crowd of warm-losses 0\.1 must return the bytes of a PNG, got b'a pi'"),
         ("return 'crowd.png'", r"^crowd of warm-losses 0\.1 must return the bytes of a PNG, got 'crowd.png'"),
     ],
 )
 def test_a_figure_that_cannot_be_drawn_is_named(site, code, message):
     from pipeline.figures.drawings import all_figures
 
-    drawn = FIGURES.partition("return b")[0] + code
+    drawn = FIGURES.partition('return b"" if')[0] + code
     site(code=drawn, rows="[descent_sweeps.figures]\ncrowd = warm_losses:Crowd\n")
 
     with pytest.raises(SweepError, match=message):
