@@ -200,7 +200,9 @@ def _show_unranked(console: Console, tally: Tally, measured: set[str]) -> None:
     trained = sum(one.trial.trial.task.trains and one.outcome is Outcome.COMPLETE for one in every)
     if measured and metric not in measured and (not metric.endswith("accuracy") or trained > 1):
         names = ", ".join(sorted(measured)[:MAX_ROWS])
-        console.print(f"sweep.metric={metric} is in no trial's report, so nothing is ranked; there are: {names}")
+        console.print(
+            f"sweep.metric={metric} has a value in no trial's report, so nothing is ranked; there are: {names}"
+        )
 
 
 def _ranked(standing: Standing, names: Sequence[str]) -> list[str]:

@@ -87,7 +87,7 @@ class Lbfgs:
         return (2 * (2 * _lbfgs_of(trial).history + _SCIPY) + 6 + sizes.gradients) * sizes.weights
 
     def work(self, trials: Sequence[Trial], examples: int) -> Work:
-        """Return those of an evaluation, alone, as often as it is repeated on average: see `advance`."""
+        """Return the work of evaluations, which trials do not share, and which are repeated: see `advance`."""
         del examples
         trial = trials[0]
         calls = -(-trial.steps // min(_STRETCH, trial.evaluate_every))

@@ -100,7 +100,7 @@ def test_names_are_shown_as_they_are_whatever_they_hold(trial, console, capsys):
     said = console.file.getvalue()
     assert said.splitlines()[0].split() == ["trial", "latency[ms]", "outcome"]
     assert said.splitlines()[1].split() == ["words=[/x]", "2", "complete"]
-    assert "sweep.metric=time[s] is in no trial's report, so nothing is ranked; there are: loss[/s]" in said
+    assert "sweep.metric=time[s] has a value in no trial's report, so nothing is ranked; there are: loss[/s]" in said
     assert "best 2.0000 (words=[/x])" in terminal.file.getvalue()
     assert capsys.readouterr().out == "ratio:100:1\n"
 
@@ -246,7 +246,7 @@ def test_a_metric_that_nobody_reported_is_told_at_the_end(trials, console, metri
 
     show_table(console, tally)
 
-    told = f"sweep.metric={metric} is in no trial's report, so nothing is ranked; there are: check/largest"
+    told = f"sweep.metric={metric} has a value in no trial's report, so nothing is ranked; there are: check/largest"
     assert console.file.getvalue().splitlines()[-1] == told
 
 
