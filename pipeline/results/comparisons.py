@@ -111,9 +111,12 @@ def _by_common_keys(
 def against_best(settings: Sequence[Setting], *, most: int) -> list[Comparison]:
     """Compare the best setting with the ``most`` next ones; ``settings`` are sorted, the best first.
 
+    A best that has not ended, in a sweep that runs or was killed, is compared with none.
     The best was picked by the same results, so each comparison is one of those between all pairs of settings.
     """
-    ended = _ended(settings)
+    ended = _compared(settings)
+    if ended[:1] != list(settings[:1]):
+        return []
     return [compare(ended[0], other, tests=math.comb(len(ended), 2)) for other in ended[1 : most + 1]]
 
 
@@ -149,7 +152,7 @@ def findings(settings: Sequence[Setting]) -> list[str]:
 
 def conclusion(settings: Sequence[Setting]) -> list[str]:
     """Return what a sweep's repeats show, as sentences: the best against the next, and how many others may be best."""
-    ended = _ended(settings)
+    ended = _compared(settings)
     found = against_best(settings, most=_MOST)
     if not found:
         return []
@@ -177,7 +180,8 @@ def at_the_end(settings: Sequence[Setting]) -> str:
     if not rungs:
         return ""
     stopped = ", ".join(f"{count} at step {number(step, 6)}" for step, count in sorted(rungs.items()))
-    few, metric = len(_ended(settings)), settings[0].criterion.metric
+    few = sum(setting.score > -math.inf and setting.stopped_at == math.inf for setting in settings)
+    metric = settings[0].criterion.metric
     if few:
         who = f"one of the {few} that" if few > 1 else "the one that"
         told = f"the winner is {who} went on from the last rung, of {len(settings)}"
@@ -188,9 +192,9 @@ def at_the_end(settings: Sequence[Setting]) -> str:
     return f"{told}; stopped early were {stopped}"
 
 
-def _ended(settings: Sequence[Setting]) -> list[Setting]:
-    """Return the settings that can be compared: they have a score and were not stopped early."""
-    return [setting for setting in settings if setting.score > -math.inf and setting.stopped_at == math.inf]
+def _compared(settings: Sequence[Setting]) -> list[Setting]:
+    """Return the settings that ran to their end: of a sweep that runs, or was killed, others have earlier values."""
+    return [setting for setting in settings if setting.score > -math.inf and setting.ended]
 
 
 def _needed(repeats: float) -> str:

@@ -244,6 +244,16 @@ def test_settings_that_were_stopped_early_are_not_compared():
     assert conclusion(found)[0].startswith("a is better than b by 21.00 (95 % interval")
 
 
+@pytest.mark.parametrize("outcome", ["not finished", "killed"])
+def test_settings_that_have_not_ended_are_not_compared(outcome):
+    best, other = setting("best", [0.95, 0.96, 0.97]), setting("other", [0.55, 0.56, 0.58])
+    running = setting("running", [0.75, 0.76, 0.77], outcomes=["complete", "complete", outcome])
+
+    assert [found.other.name for found in against_best([best, running, other], most=9)] == ["other"]
+    assert conclusion([best, running, other]) == conclusion([best, other])
+    assert conclusion([running, best, other]) == []
+
+
 def test_a_setting_whose_repeats_were_stopped_or_failed_was_stopped_and_is_behind_those_that_were_not():
     half = setting("half", [0.9, 0.8], outcomes=["stopped early", "failed"])
     stopped = [
