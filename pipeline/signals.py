@@ -35,6 +35,8 @@ _came: list[int] = []
 
 _entered: list[StopSignals] = []
 
+_held = threading.local()
+
 
 def raise_swallowed() -> None:
     """Raise `Interrupted` again for a signal whose exception was swallowed: a library's import may catch everything."""
@@ -122,13 +124,26 @@ class StopSignals:
                     os._exit(128 + numbers[0])
 
 
+def _hold() -> None:
+    """Hold signals back while a process is forked: one that the child gets at once would be lost, or the parent's."""
+    if _entered:
+        _held.before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+
+
+def _release() -> None:
+    before = vars(_held).pop("before", None)
+    if before is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _leave_in_child() -> None:
     """Leave the signals of a child process to it: its parent would take them for its own, and end."""
     for signals in reversed(_entered[:]):
         signals.__exit__()
+    _release()
 
 
-os.register_at_fork(after_in_child=_leave_in_child)
+os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_leave_in_child)
 
 
 @contextlib.contextmanager
