@@ -133,8 +133,17 @@ def assert_same_bits(curves, results, expected):
         np.testing.assert_array_equal(result.arrays["weights"], expected_results[index].arrays["weights"])
 
 
+class Trains:
+    """What the engine asks of a task beside its events."""
+
+    trains = True
+
+    def unused(self, trial):
+        return Train().unused(trial)
+
+
 @dataclass(frozen=True, kw_only=True)
-class Disturbed:
+class Disturbed(Trains):
     """Trains, with a pause at every event; the trial with the seed ``culprit`` does what ``how`` says at ``step``.
 
     So do those with one of several seeds, or all (None).
@@ -143,16 +152,12 @@ class Disturbed:
     On Ray ``between`` are the least seconds between two checkpoints.
     """
 
-    trains = True
     folder: str
     pause: float = 0.0
     culprit: int | tuple[int, ...] | None = -1
     how: str = "kill"
     step: int = 20
     between: float | None = None
-
-    def unused(self, trial):
-        return Train().unused(trial)
 
     def run(self, trials, dataset, **options):
         if self.between is not None:
@@ -217,7 +222,7 @@ def attempts(folder):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Raising:
+class Raising(Trains):
     """Raises after a point."""
 
     def run(self, trials, dataset, **options):
@@ -225,14 +230,14 @@ class Raising:
         raise ValueError("the loss is on strike")
 
 
-class Elsewhere:
+class Elsewhere(Trains):
     """Needs a module that no other process has."""
 
     def __reduce__(self):
         return __import__, ("that_is_not_there",)
 
 
-class HangsOnImport:
+class HangsOnImport(Trains):
     """Hangs wherever it is read, as a package that waits for something when it is imported."""
 
     def __reduce__(self):
@@ -240,7 +245,7 @@ class HangsOnImport:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LostOnce:
+class LostOnce(Trains):
     """Trains; the first attempt that goes on from a pause kills its process, at its first event."""
 
     folder: str
@@ -255,7 +260,7 @@ class LostOnce:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hanging:
+class Hanging(Trains):
     """Yields points for ever."""
 
     def run(self, trials, dataset, **options):
@@ -265,18 +270,14 @@ class Hanging:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Telling:
+class Telling(Trains):
     """Trains, and leaves a file in ``folder`` that says where: its process, its code and the labels of its node.
 
     It goes on when so many groups are there ``together``.
     """
 
-    trains = True
     folder: str
     together: int = 1
-
-    def unused(self, trial):
-        return Train().unused(trial)
 
     def run(self, trials, dataset, **options):
         import ray

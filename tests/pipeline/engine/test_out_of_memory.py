@@ -23,7 +23,7 @@ ROOM = 3_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hungry:
+class Hungry(Train):
     """Trains; the trial with the seed ``culprit`` takes memory, up to ``most`` bytes, from its 20th step on.
 
     With ``limited`` its process may have only little more than it has. Every attempt leaves a file in
