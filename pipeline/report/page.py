@@ -9,10 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from pipeline.config.settings import counted
-from pipeline.results.cells import interval, outcomes, value_of, with_deviation
+from pipeline.results.cells import gap_text, gap_unit, interval, outcomes, value_of, with_deviation
 from pipeline.results.comparisons import against_best, between, compare, findings, single_draw
-from pipeline.results.criterion import is_share
-from pipeline.results.numbers import number
 from pipeline.results.repeats import FRONT, Setting, are_repeated, on_front_of
 from pipeline.results.standing import Repeat
 from pipeline.tracking.reader import RecordedSweep
@@ -164,8 +162,8 @@ def _change(here: Setting | None, there: Setting | None, *, tests: int) -> list[
     if found is None or found.difference is None:
         return [cut, "", ""]
     sign, metric, one = found.best.criterion.sign, found.best.criterion.metric, found.difference
-    low, high = (_number(end, metric) for end in sorted((sign * one.low, sign * one.high)))
-    return [_number(sign * one.mean, metric, "+") + _unit(metric), f"{low} to {high}", f"{one.p:.2g}"]
+    low, high = (gap_text(end, metric) for end in sorted((sign * one.low, sign * one.high)))
+    return [gap_text(sign * one.mean, metric, sign="+") + gap_unit(metric), f"{low} to {high}", f"{one.p:.2g}"]
 
 
 def _cut(here: Setting | Repeat | None, there: Setting | Repeat | None) -> str:
@@ -234,16 +232,7 @@ def _gap(here: Repeat | None, there: Repeat | None, metric: str) -> str:
         return cut
     if here is None or there is None or metric not in here.metrics or metric not in there.metrics:
         return ""
-    return _number(there.metrics[metric] - here.metrics[metric], metric, "+") + _unit(metric)
-
-
-def _number(gap: float, metric: str, sign: str = "") -> str:
-    """Return a difference as text; for an accuracy in points (hundredths)."""
-    return f"{100 * gap:{sign}.2f}" if is_share(metric) else number(gap, sign=sign)
-
-
-def _unit(metric: str) -> str:
-    return " points" if is_share(metric) else ""
+    return gap_text(there.metrics[metric] - here.metrics[metric], metric, sign="+") + gap_unit(metric)
 
 
 def _rest(rows: Sequence[object]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from pipeline.results.criterion import is_share
 from pipeline.results.numbers import number
 from pipeline.results.repeats import FRONT, Setting, on_front_of
 from pipeline.results.standing import COMPLETE, STOPPED
@@ -78,3 +79,13 @@ def outcomes(setting: Setting) -> str:
     counts = setting.counts().items()
     others = [f"{count} {name}{at if name == STOPPED else ''}" for name, count in counts if name != COMPLETE]
     return ", ".join([str(len(setting.repeats)), *others])
+
+
+def gap_text(gap: float, metric: str, *, digits: int = 4, sign: str = "") -> str:
+    """Return a difference of a metric as text; of an accuracy in points (hundredths)."""
+    return f"{100 * gap:{sign}.2f}" if is_share(metric) else number(gap, digits, sign=sign)
+
+
+def gap_unit(metric: str) -> str:
+    """Return the unit of `gap_text`."""
+    return " points" if is_share(metric) else ""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pipeline.config.schema import SEEDS
 from pipeline.config.settings import counted
-from pipeline.results.criterion import is_share
+from pipeline.results.cells import gap_text, gap_unit
 from pipeline.results.numbers import number
 from pipeline.results.repeats import Setting, are_repeated
 from pipeline.results.standing import Seeds
@@ -43,10 +43,12 @@ class Comparison:
             few = min((self.best, self.other), key=lambda setting: len(setting.values(setting.criterion.metric)))
             count = counted(len(few.values(few.criterion.metric)), "repeat")
             return f"{one} and {other} cannot be compared: {few.name} has {count}, and two are the least"
-        gap = f"{self._number(found.mean)} (95 % interval {self._number(found.low)} to {self._number(found.high)})"
+        metric = self.best.criterion.metric
+        mean, low, high = (gap_text(value, metric, digits=3) for value in (found.mean, found.low, found.high))
+        gap = f"{mean} (95 % interval {low} to {high})"
         pairs = f"{found.count} pairs by {self.pairs_by}" if found.paired else f"{found.count} repeats, not in pairs"
         chance = f"ahead with probability {found.improvement:.2f}"
-        basis = f"{self._unit()} of {self.best.criterion.metric}, {pairs}, {chance}, p {_p(found.p)}"
+        basis = f"{gap_unit(metric)} of {metric}, {pairs}, {chance}, p {_p(found.p)}"
         if self.is_distinguishable:
             verdict = "better" if found.mean > 0 else "worse"
             return f"{one} is {verdict} than {other} by {gap}{basis}"
@@ -60,13 +62,6 @@ class Comparison:
         if not self.is_distinguishable:
             return "not distinguishable"
         return "worse" if self.difference.mean > 0 else "better"
-
-    def _number(self, value: float) -> str:
-        """Return a difference as text; for an accuracy in points (hundredths)."""
-        return f"{100 * value:.2f}" if self._unit() else number(value, 3)
-
-    def _unit(self) -> str:
-        return " points" if is_share(self.best.criterion.metric) else ""
 
 
 def compare(best: Setting, other: Setting, *, tests: int = 1) -> Comparison:
