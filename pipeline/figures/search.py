@@ -83,34 +83,42 @@ def _draw_shares(axes: Axes, shares: Sequence[tuple[str, float]]) -> None:
 
 
 def _draw_front(searched: Searched, done: Sequence[Told]) -> bytes:
-    signs = [1 if direction == "maximize" else -1 for direction in searched.directions]
+    """Draw the first metric against each of the others, a panel each, with the front of all of them together."""
     best = on_front([one.values for one in done], searched.directions)
     front, others = ([one for one, on in zip(done, best, strict=True) if on is wanted] for wanted in (True, False))
-    figure, (axes,) = blank(title=f"What {' and '.join(searched.metrics)} cost each other")
-    x, y, *more = (f"{with_unit(one)} ({way})" for one, way in zip(searched.metrics, searched.directions, strict=True))
-    label(axes, x=x, y=y)
-    if others:
-        across, up = zip(*(proposal.values[:2] for proposal in others), strict=True)
-        axes.scatter(across, up, color=QUIET, s=22, label="others")
-    points = sorted(proposal.values[:2] for proposal in front)
-    # With more than two objectives the front is not a line.
-    line = "" if more else "-"
-    axes.plot(*zip(*points, strict=True), marker="o", linestyle=line, linewidth=1.2, color=BLUE, label="Pareto front")
-    _name(axes, front, signs)
-    for place, name in enumerate("xy"):
-        values = np.array([one.values[place] for one in done])
-        if is_wide(values) and not is_share(searched.metrics[place]):
-            logarithmic(axes, name)
-    legend(axes, loc="best")
-    return captioned(figure, f"{_caption(searched)} · #: the proposal in proposals.csv")
+    *before, last = searched.metrics
+    figure, panels = blank(panels=len(before), title=f"What {', '.join(before)} and {last} cost each other")
+    names = [f"{with_unit(one)} ({way})" for one, way in zip(searched.metrics, searched.directions, strict=True)]
+    for second, axes in enumerate(panels, 1):
+        label(axes, x=names[0], y=names[second])
+        if others:
+            across, up = _between(others, second)
+            axes.scatter(across, up, color=QUIET, s=22, label="others")
+        # With more than two objectives the front is not a line.
+        line = "-" if len(names) == 2 else ""
+        points = _between(front, second)
+        axes.plot(*points, marker="o", linestyle=line, linewidth=1.2, color=BLUE, label="Pareto front")
+        _name(axes, front, second, searched.directions)
+        for axis, place in (("x", 0), ("y", second)):
+            values = np.array([one.values[place] for one in done])
+            if is_wide(values) and not is_share(searched.metrics[place]):
+                logarithmic(axes, axis)
+    legend(panels[0], loc="best")
+    together = "" if len(names) == 2 else " · the front is that of all metrics together"
+    return captioned(figure, f"{_caption(searched)} · #: the proposal in proposals.csv{together}")
 
 
-def _name(axes: Axes, front: Sequence[Told], signs: Sequence[int]) -> None:
+def _between(proposals: Sequence[Told], second: int) -> list[tuple[float, ...]]:
+    """Return the first values of proposals and those of another metric, in the order of the first."""
+    return list(zip(*sorted((one.values[0], one.values[second]) for one in proposals), strict=True))
+
+
+def _name(axes: Axes, front: Sequence[Told], second: int, directions: Sequence[str]) -> None:
     """Write the numbers of the proposals of a front, on the side of what is better, where there are no other points."""
-    x, y, *_ = signs
+    x, y = (1 if directions[place] == "maximize" else -1 for place in (0, second))
     across, along = "left" if x > 0 else "right", "bottom" if y > 0 else "top"
     for one in front:
-        place, offset = (one.values[0], one.values[1]), (4 * x, 4 * y)
+        place, offset = (one.values[0], one.values[second]), (4 * x, 4 * y)
         text = f"#{one.number}"
         axes.annotate(text, place, offset, textcoords="offset points", color=QUIET, ha=across, va=along)
     axes.margins(0.08)

@@ -17,7 +17,7 @@ def searched(values, *, outcomes=None, directions=("maximize",), importances=Non
         Told(number=number, params={"learning_rate": f"{number}"}, known=0, outcome=outcome, values=value)
         for number, (value, outcome) in enumerate(zip(values, outcomes or ["complete"] * len(values), strict=True))
     )
-    metrics = ("val/accuracy", "examples")[: len(directions)]
+    metrics = ("val/accuracy", "examples", "train/loss")[: len(directions)]
     return Searched(
         sampler="TPESampler",
         metrics=metrics,
@@ -73,6 +73,18 @@ def test_several_objectives_have_their_front():
 
     assert list(draw_search(report)) == ["pareto.png"]
     assert on_front([(0.5, 10.0), (0.25, 5.0), (0.5, 20.0), (0.5, 10.0)], report.directions) == [1, 1, 0, 1]
+
+
+def test_of_three_objectives_the_first_is_shown_against_each_of_the_others(figures):
+    values, directions = [(0.5, 10.0, 3.0), (0.25, 5.0, 4.0), (0.1, 20.0, 5.0)], ("maximize", "minimize", "minimize")
+
+    draw_search(searched(values, directions=directions))
+
+    fronts = {axes.get_ylabel(): axes.lines[0].get_xydata().tolist() for axes in figures[-1].axes}
+    assert fronts == {
+        "examples (minimize)": [[25, 5], [50, 10]],
+        "train/loss (minimize)": [[25, 4], [50, 3]],
+    }
 
 
 @pytest.mark.parametrize("directions", list(itertools.product(("maximize", "minimize"), repeat=2)))
