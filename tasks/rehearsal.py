@@ -238,7 +238,7 @@ class _Rehearsed:
             answer = getattr(self._row, method)(*arguments, **options)
         except SweepError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             shapes = ", ".join(str(getattr(one, "shape", type(one).__name__)) for one in arguments)
             raise self._broken(f"{method} must compute, given {shapes}", f"{type(error).__name__}: {error}") from error
         same = all(np.array_equal(old, new, equal_nan=True) for old, new in zip(before, arrays, strict=True))

@@ -65,7 +65,7 @@ def build(kind: type, values: Mapping[str, Any], *, parameter: str = "") -> Any:
         return kind(**converted)
     except SweepError:
         raise
-    except Exception as error:  # a row of a package checks its values in its own way
+    except (Exception, SystemExit) as error:  # a row of a package checks its values in its own way
         given = ", ".join(f"{name}={value!r}" for name, value in converted.items())
         rule = f"{parameter or kind.__name__} must have values that {kind.__name__} accepts"
         raise ConfigError(f"{rule}, got {given}: {type(error).__name__}: {error}") from error

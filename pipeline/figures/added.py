@@ -48,7 +48,7 @@ def _drawn(
 def _draw(name: str, trials: Sequence[Drawn]) -> dict[str, bytes]:
     try:
         image: bytes = FIGURES[name]().draw(trials)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise DrawingError(f"{name} of {FIGURES.package(name)}: {type(error).__name__}: {error}") from error
     begins = image[:4] if isinstance(image, bytes) else image
     if begins not in (b"", b"\x89PNG"):

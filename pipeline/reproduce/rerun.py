@@ -31,6 +31,7 @@ from pipeline.tracking.reader import Reader, RecordedRun, RecordedSweep
 from tasks.arrays.devices import library_for
 from tasks.cost import DataSize
 from tasks.datasets.dataset import Dataset
+from tasks.datasets.source import load
 from tasks.events import Outcome
 from tasks.trial import check
 
@@ -108,7 +109,7 @@ def _load(configs: Sequence[Config]) -> Dataset:
     for config in configs:
         if config.dataset != configs[0].dataset:
             raise RecordError(f"the dataset must be one for a whole sweep, got {configs[0].dataset}, {config.dataset}")
-    dataset: Dataset = configs[0].dataset.load()
+    dataset = load(configs[0].dataset)
     for config in configs:
         check(config.trial, dataset)
     return dataset

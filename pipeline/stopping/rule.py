@@ -60,7 +60,7 @@ def rungs_of(rule: Rule, first: int, steps: int, bracket: int) -> tuple[int, ...
     name = f"{type(rule).__name__}.rungs"
     try:
         rungs = rule.rungs(first, steps, bracket)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         given = f"{type(error).__name__}: {error} for {first}, {steps}, {bracket}"
         raise ConfigError(f"{name} must return the rungs of each bracket, got {given}") from error
     whole = isinstance(rungs, Sequence) and all(hasattr(rung, "__index__") for rung in rungs)
@@ -73,7 +73,7 @@ def passing_of(rule: Rule, arrived: Sequence[MetricHistory], *, complete: bool) 
     name = f"{type(rule).__name__}.passing"
     try:
         places = list(rule.passing(arrived, complete=complete))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         rule_of = f"{name} must decide whatever has arrived"
         raise ConfigError(f"{rule_of}, got {type(error).__name__}: {error} for {arrived}") from error
     finite = {place for place, history in enumerate(arrived) if not math.isnan(history[-1])}

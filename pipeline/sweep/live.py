@@ -36,7 +36,7 @@ from pipeline.sweep.source import PointSource
 from pipeline.sweep.trial_scheduler import TrialScheduler
 from pipeline.tracking.connection import connect, import_store, probe
 from tasks.cost import DataSize, step_cost
-from tasks.datasets.dataset import Dataset
+from tasks.datasets.source import load
 
 TRIALS_A_WORKER = 12
 """Trials that are proposed for a worker at a time: enough to make full use of fused arithmetic."""
@@ -113,7 +113,7 @@ class LiveSweep:
         config, lone = self._config, self._overrides is None
         probe(config.tracking.uri, create=True, experiment=config.tracking.experiment)
         with Loading(self._console) as show:  # in this thread, where a signal ends it
-            loading = in_background(lambda: config.dataset.load(progress=show))
+            loading = in_background(lambda: load(config.dataset, progress=show))
             recorder = make_recorder(config, self._folder, lone=lone)
             self._stack.callback(recorder.drawers.close)
             # Python imports MLflow while this process waits for Ray's: earlier, it would delay those.
@@ -121,7 +121,7 @@ class LiveSweep:
             self._engine = make_engine(config, lone=lone, meanwhile=lambda: in_background(lambda: import_store(uri)))
             provenance = collect()
             code_version()  # cached: the keys of the trials need it once the data are there
-            self._dataset: Dataset = loading.result()
+            self._dataset = loading.result()
         source = self._batch.source
         self._named = values_of(source.examples)
         plan = first_plan(points, source, self._dataset, config, self._console, self._named)

@@ -29,6 +29,7 @@ from tasks.arrays.devices import DEVICE_BLOCKS, HOST_BLOCKS
 from tasks.arrays.stacking import Form, form
 from tasks.cost import DataSize
 from tasks.datasets.dataset import Dataset
+from tasks.datasets.source import load
 from tasks.errors import ConfigError, require
 from tasks.rehearsal import REHEARSALS
 from tasks.rows import row_name
@@ -152,7 +153,7 @@ def show_dry_run(points: Sequence[Point], source: PointSource, console: Console,
     """Print the plan of the first points of a ``source``, which may be a ``lone`` trial's, and their estimated cost."""
     config = shared_config(points)
     with Loading(console) as show:
-        dataset: Dataset = config.dataset.load(progress=show)
+        dataset = load(config.dataset, progress=show)
     plan = first_plan(repeated(points), source, dataset, config, console, values_of(source.examples))
     workers = group_count(config, lone=lone)
     segments = [Segment(trial=trial) for trial in plan.trials]

@@ -171,6 +171,14 @@ class Raises(Sgd):
 
 
 @row
+class Exits(Softmax):
+    """It asks the process to exit."""
+
+    def losses(self, scores, labels):
+        raise SystemExit(3)
+
+
+@row
 class Forgets(Constant):
     """It returns nothing."""
 
@@ -327,6 +335,7 @@ def test_what_a_strategy_says_before_it_computes_is_rehearsed_too(digits, method
         ("optimizer", Taken, "Taken.init must name its state otherwise than the weights, got weights"),
         ("optimizer", Faster, "Faster.update must return -learning_rate * g, as plain says, got "),
         ("optimizer", Raises, "Raises.update must compute, given (2, 6), dict, got ZeroDivisionError: of nothing"),
+        ("loss", Exits, "Exits.losses must compute, given (2, 10, 4), (4,), got SystemExit: 3"),
         ("schedule", Forgets, "Forgets.factor must return a finite number at step 1, got None"),
         ("model", Unnamed, "Unnamed.spreads must return one of each of ['hidden1', 'scores'], got ['hidden1']"),
         ("model", Mixing, "Crossed.scores must return the same bits for a trial alone and in a group, got others"),

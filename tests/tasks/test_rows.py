@@ -95,13 +95,18 @@ class Checked:
     beta: float = 0.9
 
     def __post_init__(self):
-        assert 0 <= self.beta < 1, "beta is a fraction"
+        if self.beta < 0:
+            raise SystemExit("beta is positive")
+        assert self.beta < 1, "beta is a fraction"
 
 
-def test_a_row_that_refuses_a_value_in_its_own_way_is_refused_as_any_other():
-    message = r"^optimizer must have values that Checked accepts, got beta=2\.0: AssertionError: beta is a fraction"
-    with pytest.raises(ConfigError, match=message):
-        parse_row({"checked": Checked}, "optimizer", {"name": "checked", "beta": 2})
+@pytest.mark.parametrize(
+    ("beta", "message"),
+    [(2, "beta=2.0: AssertionError: beta is a fraction"), (-1, "beta=-1.0: SystemExit: beta is positive")],
+)
+def test_a_row_that_refuses_a_value_in_its_own_way_is_refused_as_any_other(beta, message):
+    with pytest.raises(ConfigError, match=f"^optimizer must have values that Checked accepts, got {message}"):
+        parse_row({"checked": Checked}, "optimizer", {"name": "checked", "beta": beta})
 
 
 def rule_against(row, field, value):

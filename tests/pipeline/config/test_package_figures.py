@@ -55,6 +55,7 @@ def test_figures_of_a_package_are_drawn_of_trials_and_sweeps(site, trial):
     ("code", "message"),
     [
         ("raise OSError('no font')", r"^crowd of warm-losses 0\.1: OSError: no font"),
+        ("raise SystemExit(3)", r"^crowd of warm-losses 0\.1: SystemExit: 3"),
         ("return b'a picture'", r"^crowd of warm-losses 0\.1 must return the bytes of a PNG, got b'a pi'"),
         ("return 'crowd.png'", r"^crowd of warm-losses 0\.1 must return the bytes of a PNG, got 'crowd.png'"),
     ],

@@ -17,7 +17,8 @@ from pipeline.config.tables import TABLES, added, faults
 from pipeline.hydra.groups import keys
 from pipeline.plan.plan import Point, make_plan
 from pipeline.sweep.planning import plan_points
-from tasks.errors import ConfigError
+from tasks.datasets.source import load
+from tasks.errors import ConfigError, DataError
 from tasks.losses import LOSSES, Softmax
 from tests.pipeline import commands
 from tests.pipeline.config.installed import LOSS, ROW, clear_caches
@@ -121,6 +122,15 @@ def test_a_row_that_breaks_its_protocol_is_refused_before_anything_starts(site):
     # and a row that trials of an earlier plan have used is not rehearsed again
     known = make_plan([point], config.dataset.load()).trials
     assert len(plan_points([dataclasses.replace(point, index=1)], config.dataset.load(), config, known).folded) == 1
+
+
+def test_a_data_set_that_asks_the_process_to_exit_is_refused(site):
+    code = LOSS.replace("(Softmax)", "").replace("temperature: float = 2.0", "validation: int = 10")
+    code += "\n    def load(self, *, progress=None):\n        raise SystemExit(0)\n"
+    site(code=code, rows="[descent_sweeps.datasets]\npair = warm_losses:Cooled\n")
+
+    with pytest.raises(DataError, match=r"^Cooled.load must return a data set, got SystemExit: 0"):
+        load(parse({"dataset": {"name": "pair"}}).dataset)
 
 
 def test_what_is_no_data_set_is_refused_by_its_type(site):

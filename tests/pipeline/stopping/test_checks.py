@@ -118,6 +118,20 @@ class Unknown(Median):
         raise KeyError(first)
 
 
+class Exits(Median):
+    """It asks the process to exit."""
+
+    def rungs(self, first, steps, bracket):
+        raise SystemExit(3)
+
+
+class Quits(Median):
+    """It asks the process to exit later."""
+
+    def passing(self, arrived, *, complete):
+        raise SystemExit(3)
+
+
 class Early(Median):
     """Its first rung is before the first that may be."""
 
@@ -142,6 +156,8 @@ class Late(Median):
         (Descending(), r"Descending.rungs must ascend from 100 and stay below 1000, got \(200, 100\)"),
         (Nowhere(), r"Nowhere.rungs must return a sequence of whole numbers, got None"),
         (Unknown(), r"Unknown.rungs must return the rungs of each bracket, got KeyError: 100 for 100, 1000, 0"),
+        (Exits(), r"Exits.rungs must return the rungs of each bracket, got SystemExit: 3 for 100, 1000, 0"),
+        (Quits(), r"Quits.passing must decide whatever has arrived, got SystemExit: 3 for"),
         (Early(), r"Early.rungs must ascend from 100 and stay below 1000, got \(0, 100\)"),
         (Late(), r"Late.rungs must ascend from 100 and stay below 1000, got \(100, 1000\)"),
     ],
