@@ -17,6 +17,7 @@ import numpy as np
 from tasks.arrays.devices import DEVICE_BLOCKS, BlockSizes
 from tasks.arrays.products import most_aligned
 from tasks.datasets.dataset import Dataset
+from tasks.fused.update_rules import state_of
 from tasks.models.model import ScoreLinear
 from tasks.trial import Trial, uses_model
 
@@ -43,6 +44,9 @@ class Sizes:
     Numbers of examples: ``train`` in the training set, ``examples_a_step`` in a step. Of a step ``seen`` are computed
     at once, of the largest evaluation ``evaluated``, a ``block`` on each of ``threads``.
 
+    The ``states`` of a descent are its arrays of the size of the weights: these, and those of all update rules in the
+    group.
+
     A search draws ``candidates`` at once for each of the group's ``seeds``, in whole panels of at most ``aligned``; a
     local search keeps at most ``score_bytes`` of their scores. ``in_score_space`` says that a search is in score space,
     ``on_device`` that a device computes at once what the host computes in parts that stay in cache.
@@ -61,6 +65,7 @@ class Sizes:
     evaluated: int
     block: int
     threads: int
+    states: int
     candidates: int
     aligned: int
     seeds: int
@@ -94,8 +99,9 @@ class Sizes:
         return max((6 * self.scores + self.layers) * self.seen, self.of_evaluation)
 
     @classmethod
-    def of(cls, trial: Trial, dataset: Dataset, *, blocks: BlockSizes, seeds: int = 1, threads: int = 1) -> Sizes:
-        """Return the sizes of a trial on a dataset, on a device with these block sizes."""
+    def of(cls, trials: Sequence[Trial], dataset: Dataset, *, blocks: BlockSizes, threads: int = 1) -> Sizes:
+        """Return the sizes of each of a group's trials on a dataset, on a device with these block sizes."""
+        trial = trials[0]
         model, given, on_device = trial.model, (dataset.image_shape, len(dataset.classes)), blocks is DEVICE_BLOCKS
         threads = 1 if on_device else threads
         block = blocks.examples if on_device else model.block(*given) or blocks.examples
@@ -117,10 +123,11 @@ class Sizes:
             evaluated=min(max(len(dataset.validation), len(dataset.test)), block * threads),
             block=block,
             threads=threads,
+            states=1 + len({name for trial in trials for name in state_of(trial.optimizer)}),
             # In a search that is not in score space, the host draws and evaluates one candidate at a time.
             candidates=blocks.candidates if on_device or in_score_space else 1,
             aligned=1 if on_device else most_aligned(len(dataset.classes), train % block or block, inputs),
-            seeds=seeds,
+            seeds=len({trial.seed for trial in trials}),
             score_bytes=blocks.score_bytes,
             in_score_space=in_score_space,
             on_device=on_device,
@@ -128,32 +135,30 @@ class Sizes:
 
 
 def widest_group(trials: Sequence[Trial], dataset: Dataset, *, available: int, blocks: BlockSizes, threads: int) -> int:
-    """Return how many of these trials, all like the first, fit in a group with ``available`` bytes, at least 1."""
+    """Return how many of these trials, which can be fused, fit in a group with ``available`` bytes, at least 1."""
     first = trials[0]
     if not uses_model(first):
         return 1
     splits = (dataset.train, dataset.validation, dataset.test)
     taken = sum(split.images.nbytes + split.labels.nbytes for split in splits)
-    sizes = Sizes.of(first, dataset, blocks=blocks, threads=threads)
+    sizes = Sizes.of(trials, dataset, blocks=blocks, threads=threads)
     fixed, with_seed = (_fixed_bytes(first, dataclasses.replace(sizes, seeds=seeds)) for seeds in (0, 1))
     own, of_seed = first.strategy.bytes_per_trial(first, sizes), with_seed - fixed
     left: int = int(_SHARE * available) - taken - fixed
     # Two lower bounds: each trial brings a seed of its own, or the group holds all seeds.
-    return max(1, left // (own + of_seed), (left - len({trial.seed for trial in trials}) * of_seed) // own)
+    return max(1, left // (own + of_seed), (left - sizes.seeds * of_seed) // own)
 
 
-def bytes_of_group(
-    trial: Trial, dataset: Dataset, *, count: int, blocks: BlockSizes, seeds: int | None = None, threads: int = 1
-) -> int:
-    """Return the bytes, without the data set's, that ``count`` trials like this one take while they are trained.
+def bytes_of_group(trials: Sequence[Trial], dataset: Dataset, *, blocks: BlockSizes, threads: int = 1) -> int:
+    """Return the bytes, without the data set's, that fused trials take while they are trained.
 
-    They have ``seeds`` different seeds, None for as many as trials. The bytes of a task that does not train, or has a
-    model of its own, are unknown: 0.
+    The bytes of a task that does not train, or has a model of its own, are unknown: 0.
     """
-    if not (uses_model(trial) and trial.task.trains):
+    first = trials[0]
+    if not (uses_model(first) and first.task.trains):
         return 0
-    sizes = Sizes.of(trial, dataset, blocks=blocks, seeds=count if seeds is None else seeds, threads=threads)
-    return _fixed_bytes(trial, sizes) + count * trial.strategy.bytes_per_trial(trial, sizes)
+    sizes = Sizes.of(trials, dataset, blocks=blocks, threads=threads)
+    return _fixed_bytes(first, sizes) + len(trials) * first.strategy.bytes_per_trial(first, sizes)
 
 
 def _fixed_bytes(trial: Trial, sizes: Sizes) -> int:

@@ -200,7 +200,7 @@ def _plan(row: _Rehearsed, trial: Trial, trials: Sequence[Trial], dataset: Datas
     work = row.call("work", trials, len(dataset.train))
     numbers = isinstance(work, Work) and all(_is_amount(number) for number in work)
     row.holds(numbers, "work must return a Work of numbers of at least 0", work)
-    sizes = Sizes.of(trial, dataset, blocks=HOST_BLOCKS)
+    sizes = Sizes.of([trial], dataset, blocks=HOST_BLOCKS)
     for method, rule in (("bytes_per_trial", "above 0"), ("fixed_bytes", "of at least 0")):
         size = row.call(method, trial, sizes)
         row.holds(_is_amount(size) and (size or method == "fixed_bytes"), f"{method} must return a number {rule}", size)

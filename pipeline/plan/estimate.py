@@ -18,14 +18,8 @@ from tasks.memory import bytes_of_group
 
 def worker_memory(groups: Sequence[Group], dataset: Dataset, *, blocks: BlockSizes, threads: int = 1) -> int:
     """Return the bytes that the largest group needs, without the shared data set's, with these block sizes."""
-    needed = 0
-    for group in groups:
-        trials = [planned.trial for planned in group.trials]
-        count, seeds = len(trials), len({trial.seed for trial in trials})
-        for trial in trials:
-            taken = bytes_of_group(trial, dataset, count=count, blocks=blocks, seeds=seeds, threads=threads)
-            needed = max(needed, taken)
-    return needed
+    every = ([planned.trial for planned in group.trials] for group in groups)
+    return max((bytes_of_group(trials, dataset, blocks=blocks, threads=threads) for trials in every), default=0)
 
 
 def sweep_seconds(groups: Sequence[Group], dataset: Dataset, *, workers: int, speed: float | None = None) -> float:

@@ -71,6 +71,11 @@ def by_value(rows: Sequence[Any]) -> list[tuple[slice, list[Any]]]:
     return _runs(rows, lambda row: row)
 
 
+def concatenated(parts: Sequence[Array]) -> Array:
+    """Return what was computed for each run of trials as one array, the trial axis first."""
+    return parts[0] if len(parts) == 1 else array_namespace(*parts).concat(list(parts), axis=0)
+
+
 def _runs(rows: Sequence[Any], key: Callable[[Any], object]) -> list[tuple[slice, list[Any]]]:
     runs, start = [], 0
     for _, run in itertools.groupby(rows, key=key):

@@ -47,7 +47,7 @@ class Descent(Protocol):
         """
 
     @staticmethod
-    def temporaries(trial: Trial) -> int:
+    def temporaries(sizes: Sizes) -> int:
         """Return how many arrays an update makes of the rows that are updated at once."""
 
     def step(self, number: int | Array, *, norms: bool) -> Step:
@@ -76,11 +76,6 @@ class Replayed:
 def _flat(descent: Descent, number: Array, *, norms: bool) -> Sequence[Array]:
     measures, of_norms = descent.step(number, norms=norms)
     return [*measures, *of_norms]
-
-
-def states(trial: Trial) -> int:
-    """Return how many arrays of the size of the weights are the state of a trial with an optimiser: the weights too."""
-    return 1 + len(trial.optimizer.init(np.empty(0)))
 
 
 def joined(trial: Trial) -> int:

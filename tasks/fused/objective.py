@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from array_api_compat import array_namespace
 
 from tasks.arrays.array import Array
-from tasks.arrays.stacking import by_form, by_value, per_trial, stack
+from tasks.arrays.stacking import by_form, by_value, concatenated, per_trial, stack
 from tasks.fused.parallel import total
 from tasks.losses import Loss
 from tasks.regularizers import Regularizer
@@ -40,17 +40,17 @@ class Objective:
 
     def losses_of_scores(self, scores: Array, labels: Array) -> Array:
         """Return every example's data loss ``(K, N)`` from scores ``(K, C, N)``."""
-        return _joined([loss.losses(scores[run, ...], labels) for run, loss in self.losses])
+        return concatenated([loss.losses(scores[run, ...], labels) for run, loss in self.losses])
 
     def sums_of_coordinates(self, coordinates: Array) -> Array:
         """Return the sum of the examples' data losses ``(K,)`` from coordinates ``(K, C, N)``; see `Loss.sums`."""
-        return _joined([loss.sums(coordinates[run, ...]) for run, loss in self.losses])
+        return concatenated([loss.sums(coordinates[run, ...]) for run, loss in self.losses])
 
     def losses_and_slope(self, scores: Array, labels: Array) -> tuple[Array, Array]:
         """Return the sum of the examples' losses ``(K,)``, and its gradient by the scores ``(K, C, N)``."""
         parts = [loss.losses_and_gradient(scores[run, ...], labels) for run, loss in self.losses]
-        losses = _joined([losses for losses, _ in parts])
-        return array_namespace(scores).sum(losses, axis=-1), _joined([slope for _, slope in parts])
+        losses = concatenated([losses for losses, _ in parts])
+        return array_namespace(scores).sum(losses, axis=-1), concatenated([slope for _, slope in parts])
 
     def regularization_loss(self, matrices: Sequence[Array]) -> Array:
         """Return ``regularization * R(W)``, ``(K,)``, of the matrices of weights, ``(K, R_i, D_i)`` each."""
@@ -59,13 +59,9 @@ class Objective:
 
     def penalties(self, rows: Array) -> Array:
         """Return ``R`` of every row of weights, ``(K, *rows, D)`` as ``(K, *rows)``."""
-        return _joined([regularizer.penalty(rows[run, ...]) for run, regularizer in self.regularizers])
+        return concatenated([regularizer.penalty(rows[run, ...]) for run, regularizer in self.regularizers])
 
     def regularization_gradient(self, rows: Array) -> Array:
         """Return the gradient of the regularization loss by rows of weights ``(K, *rows, D)``."""
         strength = array_namespace(rows).reshape(self.regularization, (-1, *[1] * (rows.ndim - 1)))
-        return _joined([rule.gradient(rows[run, ...], strength[run, ...]) for run, rule in self.regularizers])
-
-
-def _joined(parts: Sequence[Array]) -> Array:
-    return parts[0] if len(parts) == 1 else array_namespace(*parts).concat(list(parts), axis=0)
+        return concatenated([rule.gradient(rows[run, ...], strength[run, ...]) for run, rule in self.regularizers])

@@ -68,13 +68,13 @@ class GradientDescent:
     def bytes_per_trial(self, trial: Trial, sizes: Sizes) -> int:
         """Return the bytes of the trial's descent; a device updates all rows at once."""
         descent = _descent(trial)
-        temporaries = descent.temporaries(trial) * sizes.weights if sizes.on_device else 0
+        temporaries = descent.temporaries(sizes) * sizes.weights if sizes.on_device else 0
         return descent.bytes_per_trial(trial, sizes, steps=_most_steps(trial, sizes)) + temporaries
 
     def fixed_bytes(self, trial: Trial, sizes: Sizes) -> int:
         """Return the bytes of an update of cache-sized rows; on a device, of the indices of all minibatches."""
         if not sizes.on_device:
-            return _descent(trial).temporaries(trial) * CACHED_BYTES
+            return _descent(trial).temporaries(sizes) * CACHED_BYTES
         ordered = _most_steps(trial, sizes) * sizes.examples_a_step * np.dtype(np.int64).itemsize
         return ordered * (_descent(trial).in_place and sizes.examples_a_step < sizes.train)
 

@@ -8,10 +8,11 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from tasks.arrays.array import Array
-from tasks.arrays.stacking import per_trial, stack
-from tasks.fused.descent import Step, joined, squared_norm, states
+from tasks.arrays.stacking import per_trial
+from tasks.fused.descent import Step, joined, squared_norm
 from tasks.fused.problem import Problem
 from tasks.fused.state import State
+from tasks.fused.update_rules import UpdateRules
 
 if TYPE_CHECKING:
     from tasks.memory import Sizes
@@ -29,16 +30,15 @@ class PlainDescent:
 
     def __init__(self, problem: Problem, state: State, steps: range) -> None:
         self._problem, self._steps, self._now = problem, steps, dict(state)
-        self._optimizer = stack([trial.optimizer for trial in problem.trials], like=problem.like, trailing=1)
+        self._rules = UpdateRules.of(problem.trials, like=problem.like)
         self._rates = problem.array(problem.learning_rates(steps)[..., None])  # (S, K, 1)
         limits = [np.inf if trial.clip is None else trial.clip for trial in problem.trials]
         self._limits = per_trial(limits, like=problem.like, trailing=1)
 
     @staticmethod
     def init(problem: Problem, weights: Array) -> State:
-        """Return the weights and the optimiser's state, which may depend on the numbers of a trial's optimiser."""
-        optimizer = stack([trial.optimizer for trial in problem.trials], like=problem.like, trailing=1)
-        return {"weights": weights} | dict(optimizer.init(weights))
+        """Return the weights and the optimisers' state, which may depend on the numbers of a trial's optimiser."""
+        return {"weights": weights, **UpdateRules.of(problem.trials, like=problem.like).init(weights)}
 
     @staticmethod
     def bytes_per_trial(trial: Trial, sizes: Sizes, *, steps: int) -> int:
@@ -48,12 +48,12 @@ class PlainDescent:
         """
         del steps
         products = (1 + sizes.gradients + joined(trial)) * sizes.weights + sizes.of_examples
-        return 3 * states(trial) * sizes.weights + max(products, (2 * states(trial) + 2) * sizes.weights)
+        return 3 * sizes.states * sizes.weights + max(products, (2 * sizes.states + 2) * sizes.weights)
 
     @staticmethod
-    def temporaries(trial: Trial) -> int:
+    def temporaries(sizes: Sizes) -> int:
         """Return 0: all is updated at once."""
-        del trial
+        del sizes
         return 0
 
     def state(self) -> State:
@@ -63,13 +63,12 @@ class PlainDescent:
     def step(self, number: int, *, norms: bool) -> Step:
         """Do the next step, ``number`` (from 0) of the steps; see `Descent`."""
         step, learning_rate = self._steps[number], self._rates[number, ...]
-        memory = dict(self._now)
-        weights = memory.pop("weights")
+        weights, memory = self._now["weights"], {name: self._now[name] for name in self._rules.names}
         batch = self._problem.minibatches.at(step - 1)
         gradient, data_loss, penalty, accuracy = self._problem.loss_and_gradient(weights, batch)
         norm = _norm(gradient)
         gradient = clipped(gradient, norm, self._limits)
-        update, after = self._optimizer.update(gradient, memory, learning_rate=learning_rate, step=step)
+        update, after = self._rules.update(gradient, memory, learning_rate=learning_rate, step=step)
         weights = weights + update  # of plain gradient descent: w -= learning_rate * gradient
         self._now = {"weights": weights, **after}
         measures = (data_loss, penalty, accuracy)

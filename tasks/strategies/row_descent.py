@@ -11,7 +11,6 @@ from array_api_compat import array_namespace
 
 from tasks.arrays.array import Array
 from tasks.arrays.replay import entry
-from tasks.arrays.stacking import stack
 from tasks.fused.descent import (
     RowRange,
     Step,
@@ -19,14 +18,13 @@ from tasks.fused.descent import (
     joined,
     per_row,
     squared_norm,
-    states,
     step_at,
     sums_per_trial,
 )
 from tasks.fused.objective import Objective
 from tasks.fused.problem import Problem
 from tasks.fused.state import State
-from tasks.optimizers import Optimizer
+from tasks.fused.update_rules import UpdateRules
 from tasks.strategies.plain_descent import PlainDescent
 
 if TYPE_CHECKING:
@@ -46,26 +44,27 @@ class RowDescent:
         self._problem, self._steps = problem, steps
         self._arrangement = problem.arrange(problem.minibatches.at(0))
         self._batch = problem.minibatches.over(range(steps.start - 1, steps.stop - 1))
-        self._now = {name: self._arrangement.rows(array) for name, array in state.items()}
+        names = ("weights", *UpdateRules.of(problem.trials, like=problem.like).names)
+        self._now = {name: self._arrangement.rows(state[name]) for name in names}
         self._updates: dict[RowRange, _RowUpdate] = {}
         self._rates = per_row(problem, self._arrangement, problem.learning_rates(steps))
 
     @staticmethod
     def init(problem: Problem, weights: Array) -> State:
-        """Return the weights and the optimiser's state."""
+        """Return the weights and the optimisers' state."""
         return PlainDescent.init(problem, weights)
 
     @staticmethod
     def bytes_per_trial(trial: Trial, sizes: Sizes, *, steps: int) -> int:
         """Return the bytes of the states and rates, and the larger of those of the products and of the next state."""
         products = (sizes.gradients + joined(trial)) * sizes.weights + sizes.of_examples
-        after = (states(trial) + joined(trial)) * sizes.weights
-        return 3 * states(trial) * sizes.weights + steps * sizes.rows + max(products, after)
+        after = (sizes.states + joined(trial)) * sizes.weights
+        return 3 * sizes.states * sizes.weights + steps * sizes.rows + max(products, after)
 
     @staticmethod
-    def temporaries(trial: Trial) -> int:
+    def temporaries(sizes: Sizes) -> int:
         """Return those of an update: the new state, a bias-corrected copy of it, a quotient and its two operands."""
-        return 2 * states(trial) + 1
+        return 2 * sizes.states + 1
 
     def state(self) -> State:
         """Return the state after the steps."""
@@ -94,11 +93,11 @@ class RowDescent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _RowUpdate:
-    """The update of some rows of a group; objective and optimiser treat each row as a trial."""
+    """The update of some rows of a group; objective and update rules treat each row as a trial."""
 
     rows: RowRange
     objective: Objective
-    optimizer: Optimizer
+    rules: UpdateRules
 
     @classmethod
     def of(cls, problem: Problem, rows: RowRange, owners: np.ndarray) -> _RowUpdate:
@@ -106,7 +105,7 @@ class _RowUpdate:
         return cls(
             rows=rows,
             objective=Objective.of(trials, like=problem.like),
-            optimizer=stack([trial.optimizer for trial in trials], like=problem.like, trailing=1),
+            rules=UpdateRules.of(trials, like=problem.like),
         )
 
     def apply(
@@ -118,12 +117,12 @@ class _RowUpdate:
         squared norms of gradient, update and new weights, ``(H,)`` each.
         """
         matrix, start, stop = self.rows
-        memory = {name: matrices[matrix][start:stop, :] for name, matrices in now.items()}
-        weights = memory.pop("weights")
+        weights = now["weights"][matrix][start:stop, :]
+        memory = {name: now[name][matrix][start:stop, :] for name in self.rules.names}
         penalty = self.objective.regularization * self.objective.penalties(weights)
         gradient += self.objective.regularization_gradient(weights)
         square = squared_norm(gradient) if norms else None
-        update, after = self.optimizer.update(gradient, memory, learning_rate=rates, step=step)
+        update, after = self.rules.update(gradient, memory, learning_rate=rates, step=step)
         weights += update
         for name, array in after.items():
             now[name][matrix][start:stop, :] = array

@@ -87,9 +87,9 @@ class ScaledDescent:
         return (2 * kept + 1) * sizes.weights + len(_OfRows._fields) * steps * sizes.rows + max(products, after)
 
     @staticmethod
-    def temporaries(trial: Trial) -> int:
+    def temporaries(sizes: Sizes) -> int:
         """Return 3: the gradient is recovered from the update as two products and their sum."""
-        del trial
+        del sizes
         return 3
 
     def state(self) -> State:

@@ -34,7 +34,7 @@ def test_the_memory_is_that_of_the_most_demanding_group(dataset):
 
     said = {
         group.trials[0].config["model"]["name"]: bytes_of_group(
-            group.trials[0].trial, dataset, count=len(group.trials), blocks=HOST_BLOCKS
+            [planned.trial for planned in group.trials], dataset, blocks=HOST_BLOCKS
         )
         for group in groups
     }

@@ -49,7 +49,7 @@ def added(make, dataset):
 
 def said(trial, dataset, *, threads=1):
     """Return the bytes that a trial adds to its group, as its strategy says."""
-    return trial.strategy.bytes_per_trial(trial, Sizes.of(trial, dataset, blocks=HOST_BLOCKS, threads=threads))
+    return trial.strategy.bytes_per_trial(trial, Sizes.of([trial], dataset, blocks=HOST_BLOCKS, threads=threads))
 
 
 @pytest.mark.parametrize("update", UPDATES)
@@ -70,7 +70,7 @@ def test_threads_that_share_the_blocks_of_a_step_take_those_that_they_compute_at
     group = trials(40, "gradient", batch_size=None, steps=4)
     peak(group[:1], dataset, threads=3)
     # the whole, and no difference of two: whether the threads are at their peaks together is chance
-    whole = bytes_of_group(group[0], dataset, count=40, seeds=1, blocks=HOST_BLOCKS, threads=3)
+    whole = bytes_of_group(group, dataset, blocks=HOST_BLOCKS, threads=3)
     assert peak(group, dataset, threads=3) < 1.05 * whole
     assert said(group[0], dataset, threads=3) > 2 * said(group[0], dataset)
     alone, shared = (
@@ -84,8 +84,24 @@ def test_an_evaluation_of_more_examples_than_a_step_has_counts():
     dataset = DATASETS["synthetic"](examples=500, features=20, test_examples=3000, validation=0).load()
     group = trials(20, "gradient", model=Mlp(hidden=(100,)), batch_size=8, steps=4)
     peak(group[:1], dataset)
-    bytes_said = bytes_of_group(group[0], dataset, count=20, seeds=1, blocks=HOST_BLOCKS)
+    bytes_said = bytes_of_group(group, dataset, blocks=HOST_BLOCKS)
     assert 0.3 * bytes_said < peak(group, dataset) < 1.05 * bytes_said
+
+
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_trials_of_several_update_rules_each_take_the_state_of_all(clip):
+    dataset = DATASETS["synthetic"](examples=3000, features=1000, validation=0).load()
+    rules = [OPTIMIZERS[name]() for name in ("momentum", "adam")]
+    group = trials(40, "gradient", batch_size=64, evaluate_every=4, clip=clip)
+    group = [dataclasses.replace(trial, optimizer=rules[k % 2]) for k, trial in enumerate(group)]
+    peak(group[:2], dataset)
+    bytes_said = bytes_of_group(group, dataset, blocks=HOST_BLOCKS)
+    assert bytes_said > bytes_of_group([group[1]] * 40, dataset, blocks=HOST_BLOCKS)  # adam alone
+    assert 0.5 * bytes_said < peak(group, dataset) < 1.05 * bytes_said
+    alike, mixed = (
+        widest_group(some, dataset, available=2**28, blocks=HOST_BLOCKS, threads=1) for some in (group[1::2], group)
+    )
+    assert mixed < alike
 
 
 @pytest.mark.parametrize("strategy", STEADY)
@@ -111,7 +127,7 @@ def test_a_network_searched_on_all_examples_has_one_candidate_at_a_time(strategy
     dataset = DATASETS["synthetic"](examples=300, features=1000, test_examples=50, validation=0).load()
     group = of_many_seeds(trials(4, strategy, model=Mlp(hidden=(100,)), batch_size=None, steps=6))
     peak(group[:1], dataset)
-    bytes_said = bytes_of_group(group[0], dataset, count=4, blocks=HOST_BLOCKS)
+    bytes_said = bytes_of_group(group, dataset, blocks=HOST_BLOCKS)
     assert 0.3 * bytes_said < peak(group, dataset) < 1.05 * bytes_said
 
 
@@ -122,7 +138,7 @@ def test_a_search_in_score_space_of_as_many_seeds_as_trials_takes_no_more(strate
     dataset = DATASETS["synthetic"](examples=60_000 // features, features=features, validation=0).load()
     group = of_many_seeds(trials(128, strategy, batch_size=None))
     peak(group[:1], dataset)
-    assert peak(group, dataset) < bytes_of_group(group[0], dataset, count=len(group), blocks=HOST_BLOCKS)
+    assert peak(group, dataset) < bytes_of_group(group, dataset, blocks=HOST_BLOCKS)
 
 
 @pytest.mark.parametrize("strategy", STEADY)
@@ -142,7 +158,7 @@ def test_a_group_takes_the_bytes_that_the_model_of_memory_says(model, strategy):
     peak(group[:1], dataset)  # what the first call leaves behind is no trial's
     for count in (1, 4):
         # when they are trained, then the peak is what is said, or less: a search goes forward only
-        bytes_said = bytes_of_group(group[0], dataset, count=count, blocks=HOST_BLOCKS)
+        bytes_said = bytes_of_group(group[:count], dataset, blocks=HOST_BLOCKS)
         assert 0.3 * bytes_said < peak(group[:count], dataset) < 1.05 * bytes_said, count
 
 
@@ -160,20 +176,20 @@ def test_on_a_device_the_order_of_a_stretch_counts_where_steps_are_replayed(chan
     dataset = DATASETS["synthetic"](examples=8000, features=4, test_examples=50, validation=0).load()
     (trial,) = trials(1, "gradient", **{"batch_size": 6000, "steps": 600, "evaluate_every": 600, **changes})
 
-    fixed = trial.strategy.fixed_bytes(trial, Sizes.of(trial, dataset, blocks=DEVICE_BLOCKS))
+    fixed = trial.strategy.fixed_bytes(trial, Sizes.of([trial], dataset, blocks=DEVICE_BLOCKS))
 
     assert fixed == (0 if changes else 500 * 6000 * 8)
 
 
 def test_what_a_study_takes_is_not_said():
     (trial,) = trials(1, "gradient", task=Landscape())
-    assert bytes_of_group(trial, DATASETS["digits"]().load(), count=1, blocks=HOST_BLOCKS) == 0
+    assert bytes_of_group([trial], DATASETS["digits"]().load(), blocks=HOST_BLOCKS) == 0
 
 
-@pytest.mark.parametrize("batch_size", [64, None])
+@pytest.mark.parametrize(("batch_size", "available"), [(64, 2**24), (None, 2**28)])
 @pytest.mark.parametrize("seeds", [1, 3, 1000])
 @pytest.mark.parametrize("strategy", STEADY)
-def test_the_widest_group_fits_and_one_trial_more_does_not(small_dataset, strategy, seeds, batch_size):
+def test_the_widest_group_fits_and_one_trial_more_does_not(small_dataset, strategy, seeds, batch_size, available):
     # given trials of few seeds or many, and little memory
     group = trials(1000, strategy, batch_size=batch_size)
     group = [dataclasses.replace(trial, seed=k % seeds) for k, trial in enumerate(group)]
@@ -181,12 +197,11 @@ def test_the_widest_group_fits_and_one_trial_more_does_not(small_dataset, strate
     data = sum(split.images.nbytes + split.labels.nbytes for split in splits)
 
     def taken(count):
-        given = {"count": count, "seeds": min(count, seeds), "blocks": HOST_BLOCKS}
-        return data + bytes_of_group(group[0], small_dataset, **given)
+        return data + bytes_of_group(group[:count], small_dataset, blocks=HOST_BLOCKS)
 
     # when the width is chosen, then it is the largest that fits
-    width = widest_group(group, small_dataset, available=2**28, blocks=HOST_BLOCKS, threads=1)
-    assert taken(width) <= 0.8 * 2**28 < taken(width + 1)
+    width = widest_group(group, small_dataset, available=available, blocks=HOST_BLOCKS, threads=1)
+    assert taken(width) <= 0.8 * available < taken(width + 1)
 
 
 @pytest.mark.parametrize("batch_size", [64, None])

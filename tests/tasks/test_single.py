@@ -330,5 +330,5 @@ def test_a_task_gets_data_where_it_needs_them_and_none_where_it_does_not(small_d
 
 def test_what_a_model_of_ones_own_takes_is_unknown_and_it_has_a_device_to_itself():
     assert cost([trial()], DataSize.of(NOTHING)).of(1) == 40  # two a step
-    assert bytes_of_group(trial(), NOTHING, count=1, blocks=HOST_BLOCKS) == 0
+    assert bytes_of_group([trial()], NOTHING, blocks=HOST_BLOCKS) == 0
     assert widest_group([trial()], NOTHING, available=2**40, blocks=HOST_BLOCKS, threads=1) == 1
