@@ -77,7 +77,8 @@ class Checkpoint:
     def join(cls, parts: Sequence[Checkpoint]) -> Checkpoint:
         """Return the checkpoint of a merged group, part after part: the inverse of `of_trials`.
 
-        The parts are at the same step; their trials can be fused and none has ended.
+        The parts are at the same step; their trials can be fused and none has ended. An array that a part lacks is 0
+        for its trials: they have another update rule.
 
         >>> parts = [Checkpoint(step=5, trials=np.array([0]), arrays={"weights": np.array([[w]])}) for w in (1.0, 2.0)]
         >>> Checkpoint.join(parts).trials, Checkpoint.join(parts).arrays["weights"]
@@ -88,10 +89,16 @@ class Checkpoint:
         assert all(part.step == first.step for part in others), "trials that are joined have come to the same step"
         assert all(sorted(part.trials) == list(range(len(part.trials))) for part in parts), "none of them has ended"
         sizes = [0, *(len(part.trials) for part in parts[:-1])]
+        like = {name: array for part in parts for name, array in part.arrays.items()}
+
+        def of_part(part: Checkpoint, name: str) -> np.ndarray:
+            lacking = (len(part.trials), *like[name].shape[1:])
+            return part.arrays[name] if name in part.arrays else np.zeros(lacking, dtype=like[name].dtype)
+
         return cls(
             step=first.step,
             trials=np.concatenate([part.trials + before for part, before in zip(parts, np.cumsum(sizes), strict=True)]),
-            arrays={name: np.concatenate([part.arrays[name] for part in parts]) for name in first.arrays},
+            arrays={name: np.concatenate([of_part(part, name) for part in parts]) for name in like},
         )
 
 

@@ -52,8 +52,10 @@ class GradientDescent:
         return frozenset()
 
     def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
-        """Return the optimiser's form, and whether gradients are clipped."""
-        return (form(trial.optimizer), trial.clip is not None)
+        """Return how the update is computed; rules with a state of another type than the weights are kept apart."""
+        state = trial.optimizer.init(np.empty(0, dtype=np.float32))
+        alike = all(array.dtype == np.float32 for array in state.values())
+        return (_descent(trial), None if alike else form(trial.optimizer))
 
     def check(self, trial: Trial, dataset: Dataset) -> None:
         """Accept any trial."""

@@ -69,7 +69,7 @@ class Train:
     ) -> Iterator[Event]:
         """Run the group and yield its curves, checkpoints and results; at step ``until`` its trials pause."""
         running = range(len(trials)) if start is None else start.trials.tolist()
-        # Trials with losses of one form and equal regularizers must be consecutive to be computed as one.
+        # Trials with losses or update rules of one form, or equal regularizers, are computed as one if consecutive.
         order = sorted(running, key=lambda k: _kinds(trials[k]))
         like = in_precision(like, "float32")
         problem = Problem.of([trials[k] for k in order], dataset, like=like, threads=threads)
@@ -78,8 +78,8 @@ class Train:
             yield from _events(problem, np.array(order), start, checkpoint_every, until)
 
 
-def _kinds(trial: Trial) -> tuple[str, str]:
-    return repr(form(trial.loss)), repr(trial.regularizer)
+def _kinds(trial: Trial) -> tuple[str, str, str]:
+    return repr(form(trial.loss)), repr(form(trial.optimizer)), repr(trial.regularizer)
 
 
 def _events(
