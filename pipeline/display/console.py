@@ -31,6 +31,9 @@ from tasks.events import Outcome
 PLAIN_EVERY = 5.0
 """Seconds between two plain lines of progress."""
 
+FIRST_SHARE = 0.01
+"""The time left is told once this share of it has been done, or after `RECENT` seconds."""
+
 RECENT = 30.0
 """Seconds whose steps say how long the others take: the slow trials of a sweep are often its last."""
 
@@ -124,7 +127,11 @@ class Display:
             return None
         begin, before = self._recent[0]
         done, left = tally.cost_done - before, self._cost_total() - tally.cost_done
-        return (time.monotonic() - begin) * left / done if done > 0 and left > 0 else None
+        if done <= 0 or left <= 0:
+            return None
+        spent = time.monotonic() - begin
+        # A group's trials report one after the other: of the first steps of many, those of one may be there.
+        return spent * left / done if done >= FIRST_SHARE * left or spent >= RECENT else None
 
 
 class Loading:

@@ -145,6 +145,24 @@ def test_the_time_that_is_left_is_that_of_steps_and_not_of_the_start(trials, con
     ]
 
 
+def test_no_time_is_told_from_the_first_few_of_many_steps_but_for_slow_ones(trials, console, monkeypatch):
+    # given 290 steps that are left, of which two are done in two seconds, and no other for half a minute
+    clock = iter([0, 5, 5, 7, 7, 7, 37, 37]).__next__
+    monkeypatch.setattr("pipeline.display.console.time", SimpleNamespace(monotonic=clock))
+    monkeypatch.setattr("pipeline.display.console.PLAIN_EVERY", 0)
+    tally = Tally(trials)
+    display = Display(console, tally)
+    for step in (10, 12, 12):
+        tally.count(progressed(trials[0], step))
+        display.update()
+
+    assert [line.rsplit(", ")[-1] for line in console.file.getvalue().splitlines()] == [
+        "5 s",
+        "7 s",
+        "1 h 16 min left",
+    ]
+
+
 def test_the_time_that_is_left_is_that_of_the_steps_of_late(trials, console, monkeypatch):
     # given two trials that take two seconds together, and one that takes a second a step
     clock = iter([0, 1, 1, 2, 2, 20, 20, 40, 40, 60, 60]).__next__
