@@ -136,6 +136,8 @@ def _in_words(sizes: np.ndarray, losses: np.ndarray, original: float) -> str:
     words = f"the loss of {original:.6g} becomes {losses[best]:.6g} with a step of {sizes[best]:.3g}"
     if best == len(sizes) - 1:
         return f"{words}, the largest tried: no step overshoots"
+    if not (losses[best:] > losses[best]).any():  # one example may have the loss 0 from a step on
+        return f"{words} and with every longer one: no step overshoots"
     beyond = np.flatnonzero(losses[best:] > original) + best
     above = f", above where it started from {sizes[beyond[0]]:.3g} on" if len(beyond) else ""
     return f"{words}; longer steps overshoot, to {losses[-1]:.6g} with {sizes[-1]:.3g}{above}"

@@ -156,6 +156,15 @@ def test_whole_powers_of_ten_are_exact():
     assert powers_of_ten(-3, 0, 5)[::5].tolist() == [1e-3, 1e-2, 1e-1, 1.0]
 
 
+def test_a_loss_that_stays_at_zero_does_not_overshoot(small_dataset):
+    _, _, result = table(small_dataset, task=StepSize(examples=1, highest=1))
+    losses = result.arrays["data_loss"]
+    best = int(np.argmin(losses))
+    assert best < len(losses) - 1
+    assert (losses[best:] == 0).all()
+    assert result.message.endswith("and with every longer one: no step overshoots")
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
