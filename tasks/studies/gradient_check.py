@@ -45,9 +45,9 @@ class GradientCheck(Study):
     """Check the gradient by ``variable`` in float64, at ``scale`` times the model's draw, with centred differences.
 
     The loss is the mean over ``examples`` training examples (null: all; few examples have few kinks). The step
-    ``h`` null is 1e-4 over the largest input for a weight, 1e-2 for an input of a linear model, and for an input of a
-    network 1e-3 if it is a pixel that is not scaled, else 1e-4. ``scale`` null is 1e-3, for a network 1. With
-    ``variable=data`` each pixel of each example is a coordinate.
+    ``h`` null is 1e-4 over the largest input for a weight, 1e-2 for an input of a linear model (less for a ``scale``
+    above 1e-3, in proportion), and for an input of a network 1e-3 if it is a pixel that is not scaled, else 1e-4.
+    ``scale`` null is 1e-3, for a network 1. With ``variable=data`` each pixel of each example is a coordinate.
 
     All coordinates that the scores are linear in are checked: all of a linear model, the last layer of a network. Each
     of the others takes evaluations of its own, so ``coordinates`` of them are drawn in every layer, or pixels in every
@@ -79,7 +79,7 @@ class GradientCheck(Study):
         images, scale = dataset.train.images, dataset.scale
         grey_levels = images.dtype == np.uint8 and scale is None
         if self.variable == "data" and isinstance(trial.model, ScoreLinear):
-            return _PIXEL_STEP
+            return _PIXEL_STEP * min(1.0, _SCALE / (self.scale or _SCALE))  # larger weights amplify it
         if self.variable == "data":
             return _PIXEL_STEP / 10 if grey_levels else _FEATURE_STEP
         if grey_levels:
@@ -110,8 +110,9 @@ def _compare_weights(checked: Problem, plain: Problem, h: float) -> Mapping[str,
     point, batch = _point_and_batch(plain)
     analytic = checked.matrices(host(gradient_at(checked, *_point_and_batch(checked)))[0])
     *hidden, last = plain.shapes
-    # Networks on raw pixels have scores of tens or hundreds, whose rounding matters.
-    resolution = plain_slopes.resolution(plain, point[0], batch, h=h).mean() if hidden else 0.0
+    # Networks on raw pixels have scores of tens or hundreds, whose rounding matters; so may a linear model.
+    rounded = hidden or _above_usual_scale(plain)
+    resolution = plain_slopes.resolution(plain, point[0], batch, h=h).mean() if rounded else 0.0
     compared, first = {}, 0
     for number, name in enumerate(hidden):
         size, columns = analytic[number].size, plain.shapes[name][1]
@@ -127,15 +128,23 @@ def _compare_weights(checked: Problem, plain: Problem, h: float) -> Mapping[str,
 def _compare_data(checked: Problem, plain: Problem, h: float) -> Mapping[str, Compared]:
     """Compare the gradients of each example's loss by its pixels."""
     (point, batch), analytic = _point_and_batch(plain), _data_gradient(checked)  # (N, D)
+    resolution = plain_slopes.resolution(plain, point[0], batch, h=h)[:, None]
     if isinstance(plain.model, ScoreLinear):
         slopes = score_space.by_data(plain, point[0], batch, h=h)
-        return {"data": Compared.of(analytic, slopes, np.indices(analytic.shape))}
+        floor = resolution if _above_usual_scale(plain) else 0.0
+        return {"data": Compared.of(analytic, slopes, np.indices(analytic.shape), resolution=floor)}
     chosen = np.stack([_drawn(plain, analytic.shape[1], n) for n in range(len(batch))])
     slopes = plain_slopes.by_data(plain, point[0], batch, chosen, h=h)
     examples = np.broadcast_to(np.arange(len(batch))[:, None], chosen.shape)
-    resolution = plain_slopes.resolution(plain, point[0], batch, h=h)[:, None]
     analytic, places = np.take_along_axis(analytic, chosen, axis=1), np.stack([examples, chosen])
     return {"data": Compared.of(analytic, slopes, places, resolution=resolution)}
+
+
+def _above_usual_scale(problem: Problem) -> bool:
+    """Return whether the weights are so large that a linear model's scores are, too."""
+    check = problem.trials[0].task
+    assert isinstance(check, GradientCheck)
+    return (check.scale or 0) > _SCALE
 
 
 def _drawn(problem: Problem, count: int, *index: int) -> np.ndarray:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from tasks.datasets.dataset import Split, make_dataset
+from tasks.datasets.digits import Digits
 from tasks.datasets.scikit import Scikit
 from tasks.errors import ConfigError
 from tasks.events import Outcome
@@ -37,6 +38,16 @@ def test_gradients_pass_on_features_of_any_range(tabular_dataset, loss, variable
     result = checked(tabular_dataset, task=GradientCheck(variable=variable), loss=LOSSES[loss]())
     assert result.outcome is Outcome.COMPLETE, result.message
     assert result.metrics["gradient_check/median_relative_error"] < 1e-7
+
+
+@pytest.mark.parametrize("scale", [1e-4, 0.1, 1.0, 100.0])
+@pytest.mark.parametrize("variable", ["weights", "data"])
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("scaling", ["none", "standard"])
+def test_gradients_pass_at_weights_of_any_scale(loss, variable, scale, scaling):
+    task = GradientCheck(variable=variable, scale=scale)
+    result = checked(Digits(scaling=scaling).load(), task=task, loss=LOSSES[loss]())
+    assert result.outcome is Outcome.COMPLETE, result.message
 
 
 @pytest.mark.parametrize("hidden", [(100,), (100, 50)])
@@ -158,9 +169,10 @@ def test_a_penalty_of_the_weights_has_no_influence_on_the_gradient_by_the_data(s
     assert ({"regularizer", "regularization"} <= task.unused(Trial(task=task))) is not used
 
 
+@pytest.mark.parametrize("scale", [None, 1.0, 100.0])
 @pytest.mark.parametrize("variable", ["weights", "data"])
-def test_a_wrong_gradient_fails(small_dataset, variable):
-    result = checked(small_dataset, task=GradientCheck(variable=variable), loss=WrongSvm())
+def test_a_wrong_gradient_fails(small_dataset, variable, scale):
+    result = checked(small_dataset, task=GradientCheck(variable=variable, scale=scale), loss=WrongSvm())
     assert result.outcome is Outcome.FAILED
     assert result.message.startswith("wrong: largest relative error")
 
