@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,8 @@ from tasks.fused.batches import Batch
 from tasks.fused.problem import Problem
 from tasks.losses import LOSSES
 from tasks.models import MODELS
-from tasks.models.model import ScoreLinear
+from tasks.models.layered import Layered
+from tasks.regularizers import REGULARIZERS
 from tasks.rows import row_name
 from tasks.studies.error_curves import best_h, truncation_slope
 from tasks.studies.step_size import powers_of_ten
@@ -41,6 +42,8 @@ PRECISIONS = ("float32", "float64")
 
 # The largest h at which the first term of the Taylor series dominates, in units in which h moves scores by about h.
 _TAYLOR = 0.3
+
+_LAYERS_WITH_KINKS = {"relu", "max_pooling"}
 
 # Points evaluated at once: their weights and scores stay small compared with the images.
 _AT_ONCE = 32
@@ -98,7 +101,7 @@ class FiniteDifference(Study):
         quotients = np.stack([difference_quotients(p, weights, direction, h, batch) for p in problems])
         derivative = directional_derivative(exact, weights, direction, batch)
         unit = exact.natural_scale / (self.direction_scale or exact.natural_scale)
-        yield from _events(trial, h, quotients, derivative, exact.named(weights), unit)
+        yield from _events(h, quotients, derivative, exact.named(weights), unit, _kinks(trial, dataset.image_shape))
 
 
 def directional_derivative(problem: Problem, weights: np.ndarray, direction: np.ndarray, batch: Batch) -> float:
@@ -125,12 +128,12 @@ def difference_quotients(
 
 
 def _events(
-    trial: Trial,
     h: np.ndarray,
     quotients: np.ndarray,
     derivative: float,
     parameters: Mapping[str, np.ndarray],
     unit: float,
+    kinks: Sequence[str],
 ) -> Iterator[Event]:
     """Yield the curve and the result; ``unit`` is the ``h`` that moves the scores by about 1."""
     errors = np.abs(quotients - derivative) / (abs(derivative) or 1.0)
@@ -159,22 +162,34 @@ def _events(
             "derivative": np.asarray(derivative),
             **parameters,
         },
-        message=_in_words(trial, slopes, best),
+        message="; ".join([*_in_words(slopes, best), *kinks]),
     )
 
 
-def _in_words(trial: Trial, slopes: np.ndarray, best: np.ndarray) -> str:
-    parts = [
-        f"{precision}: "
-        + ", ".join(f"{scheme} slope {slopes[p, d]:.2f}, best h {best[p, d]:.0e}" for d, scheme in enumerate(SCHEMES))
+def _in_words(slopes: np.ndarray, best: np.ndarray) -> list[str]:
+    def of_scheme(p: int, d: int, scheme: str) -> str:
+        slope = f"slope {slopes[p, d]:.2f}" if np.isfinite(slopes[p, d]) else "no truncation range"
+        return f"{scheme} {slope}, best h {best[p, d]:.0e}"
+
+    return [
+        f"{precision}: " + ", ".join(of_scheme(p, d, scheme) for d, scheme in enumerate(SCHEMES))
         for p, precision in enumerate(PRECISIONS)
     ]
+
+
+def _kinks(trial: Trial, image_shape: tuple[int, ...]) -> list[str]:
+    """Return why the slopes need not be 1 and 2."""
+    parts = []
     if not trial.loss.smooth:
         name = row_name(LOSSES, trial.loss)
         parts.append(f"loss={name} has kinks, so its slopes need not be 1 and 2: loss=softmax is smooth")
-    if not isinstance(trial.model, ScoreLinear):
+    if trial.regularization and not trial.regularizer.decay:  # one with a decay is a sum of squares
+        name = row_name(REGULARIZERS, trial.regularizer)
+        parts.append(f"regularizer={name} may have kinks, and its slopes need not be 1 and 2 there")
+    known = trial.model.layers(image_shape) if isinstance(trial.model, Layered) else None
+    if known is None or _LAYERS_WITH_KINKS & {layer["layer"] for layer in known}:
         name = row_name(MODELS, trial.model)
         parts.append(
             f"model={name} has kinks where it has relu or max pooling, and its slopes need not be 1 and 2 there"
         )
-    return "; ".join(parts)
+    return parts

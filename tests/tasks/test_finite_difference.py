@@ -9,6 +9,7 @@ from tasks.errors import ConfigError
 from tasks.fused.problem import Problem
 from tasks.losses import LOSSES, Softmax, SquaredHinge, Svm
 from tasks.models import ConvNet, Mlp
+from tasks.regularizers import L1, L2
 from tasks.studies.finite_difference import FiniteDifference
 from tasks.trial import Trial
 from tasks.weight_space.points import chosen_examples
@@ -77,6 +78,29 @@ def test_a_network_with_kinks_says_so(image_dataset):
     _, _, result = compared(image_dataset, model=SMALL_MODELS["convnet"])
 
     assert "model=convnet has kinks where it has relu or max pooling" in result.message
+
+
+@pytest.mark.parametrize(("activation", "warned"), [("relu", True), ("tanh", False)])
+def test_a_smooth_network_is_not_said_to_have_kinks(image_dataset, activation, warned):
+    _, _, result = compared(image_dataset, model=Mlp(hidden=(6,), activation=activation))
+
+    assert ("has kinks" in result.message) is warned
+
+
+@pytest.mark.parametrize(
+    ("regularizer", "strength", "warned"), [(L1(), 0.1, True), (L1(), 0.0, False), (L2(), 0.1, False)]
+)
+def test_a_penalty_with_kinks_says_so(small_dataset, regularizer, strength, warned):
+    _, _, result = compared(small_dataset, regularizer=regularizer, regularization=strength)
+
+    assert ("regularizer=l1 may have kinks" in result.message) is warned
+
+
+def test_steps_too_small_for_a_slope_are_said_to_have_none(small_dataset):
+    _, _, result = compared(small_dataset, task=FiniteDifference(lowest=-15, highest=-12))
+
+    assert "nan" not in result.message
+    assert "no truncation range, best h " in result.message
 
 
 def test_losses_that_overflow_are_not_the_best(image_dataset):
