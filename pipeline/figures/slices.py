@@ -26,15 +26,17 @@ def draw_slices(trials: Sequence[TrialRecord]) -> bytes:
     """Return a panel for each of the first three swept numbers, with a dot for each setting.
 
     A line joins the best at each value, unless several numbers are swept and few settings share a value (a search).
-    The figure is empty if no number is swept.
+    The figure is empty if no number is swept, or only together with a choice: a rate of its own for each strategy.
     """
     drawn = by_setting(trials)
     shown = [one for one in drawn if one.kept]
     varied = swept_values([one.setting.used for one in drawn])
     numbers = [name for name, values in varied.items() if len(_numbers(values)) > 1]
+    lines = _lines(varied, numbers)
+    numbers = [name for name in numbers if _varies_within_a_kind(name, drawn, lines)]
     if not shown or not numbers:
         return b""
-    metric, lines, names = shown[0].setting.criterion.metric, _lines(varied, numbers), numbers[:_MOST_PANELS]
+    metric, names = shown[0].setting.criterion.metric, numbers[:_MOST_PANELS]
     figure, panels = blank(panels=len(names), title=f"{metric} over {', '.join(names)}")
     every: dict[str, list[SettingRecord]] = {}
     for one in shown:
@@ -120,6 +122,13 @@ def _lines(varied: Mapping[str, Sequence[Any]], numbers: Sequence[str]) -> list[
         if name not in numbers and "." not in name and count <= len(LINES) and len(values) > 1:
             chosen.append(name)
     return chosen
+
+
+def _varies_within_a_kind(name: str, settings: Sequence[SettingRecord], lines: Sequence[str]) -> bool:
+    values: dict[str, set[float]] = {}
+    for one in settings:
+        values.setdefault(_kind(one, lines), set()).update(_numbers([one.setting.used.get(name)]))
+    return any(len(some) > 1 for some in values.values())
 
 
 def _kind(one: SettingRecord, lines: Sequence[str]) -> str:

@@ -80,6 +80,17 @@ def test_what_does_not_use_a_number_is_a_line_across_its_panel(record, figures):
     }
 
 
+def test_a_number_that_each_choice_has_one_of_is_no_axis(record, figures):
+    # given strategies that have a learning rate each, and one that has none
+    random, local, gradient = rows("random", "local", "gradient")
+    trials = [record(0.9, **gradient, learning_rate=0.01), record(0.6, **local, learning_rate=0.03)]
+
+    draw_sweep("accuracy.png", [*trials, record(0.3, **random)])
+    draw_sweep("accuracy.png", [*trials, record(0.5, **local, learning_rate=0.3)])
+
+    assert [figure.axes[0].get_xlabel() for figure in figures] == ["val/accuracy / %", "learning_rate"]
+
+
 def test_trials_without_a_number_are_a_line_each_with_their_accuracy(record, figures):
     kinds = rows("random", "local", "gradient")
 
