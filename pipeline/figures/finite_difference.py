@@ -13,7 +13,7 @@ from tasks.studies.finite_difference import PRECISIONS
 from tasks.weight_space.gradients import SCHEMES
 
 _COLOURS = {"forward": BLUE, "centred": VERMILION}
-_COLLAPSED = 0.1  # no digit of the derivative is left
+_COLLAPSED = 0.1  # above it no digit of the derivative is right
 _MARKS = {"forward": "o", "centred": "s"}
 
 
@@ -37,10 +37,16 @@ def draw_finite_difference(trial: PlannedTrial, result: Result) -> bytes:
         axes.axhline(1, color=INK, linewidth=0.8, linestyle=":")
         for place, side, words in ((0.02, "left", "rounding"), (0.98, "right", "truncation")):
             axes.text(place, 0.97, words, ha=side, va="top", color=QUIET, fontsize=12, transform=axes.transAxes)
-        if errors[p, :, 0].max() > _COLLAPSED:
-            words = f"h = {result.arrays['h'][0]:.0e}: collapse"
+        if count := _collapsed(errors[p]):
+            words = f"no digit is right up to h = {result.arrays['h'][count - 1]:.0e}"
             axes.text(0.02, 0.91, words, va="top", color=QUIET, fontsize=11, transform=axes.transAxes)
     return captioned(figure, caption_of_trial(trial))
+
+
+def _collapsed(errors: np.ndarray) -> int:
+    """Return for how many of the smallest ``h`` no digit of the derivative is right, from errors ``(2, H)``."""
+    gone = errors.max(axis=0) > _COLLAPSED
+    return len(gone) if gone.all() else int(np.argmin(gone))
 
 
 def _errors(axes: Axes, result: Result, p: int, d: int, scheme: str) -> None:

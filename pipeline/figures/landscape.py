@@ -18,6 +18,7 @@ from tasks.studies.landscape import Landscape
 # Blue is low and red is high, as in the notes, in ColorBrewer's scale for colour-blind readers.
 _COLOUR_MAP = "RdYlBu_r"
 _CONTOURS = 18
+_TICKS = 6  # of the lower axis of a map: numbers such as -0.75 touch if there are more
 
 # A landscape with a path is drawn on a logarithmic scale if its highest loss is this many times its lowest.
 _STEEP = 10
@@ -81,6 +82,7 @@ def _map(trial: PlannedTrial, result: Result, title: str) -> bytes:
     axes.set_xlim(a[0], a[-1])
     axes.set_ylim(b[0], b[-1])
     axes.set_aspect("equal")
+    axes.xaxis.set_major_locator(MaxNLocator(_TICKS))
     legend(axes, loc="upper right")
     return captioned(figure, caption_of_trial(trial))
 

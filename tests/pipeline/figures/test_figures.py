@@ -1,5 +1,6 @@
 import dataclasses
 import io
+import itertools
 
 import matplotlib.image
 import numpy as np
@@ -64,6 +65,35 @@ def test_the_check_of_a_network_shows_its_layers(trial, dataset):
     differ = (layers != flat).any(axis=-1)
     assert differ[:, :450].sum() > 500
     assert not differ[:, 500:].any()
+
+
+def test_the_legend_of_a_check_hides_no_coordinate(trial, dataset, figures):
+    model = {"name": "mlp", "hidden": [6, 6, 6, 6]}  # a row of the legend each
+    drawn(trial(task={"name": "gradient_check", "examples": 10}, model=model), dataset)
+
+    axes = figures[0].axes[0]
+    box = axes.get_legend().get_window_extent()
+    for line in axes.lines:
+        shown = axes.transData.transform(np.column_stack(line.get_data()))
+        assert not ((shown > box.min) & (shown < box.max)).all(axis=1).any(), line.get_label()
+
+
+@pytest.mark.parametrize(("lowest", "said"), [(-15, "no digit is right up to h = 1e-05"), (-4, "")])
+def test_it_is_said_up_to_which_h_no_digit_of_a_derivative_is_right(trial, dataset, figures, lowest, said):
+    planned = trial(task={"name": "finite_difference", "lowest": lowest, "per_decade": 1}, loss={"name": "softmax"})
+    drawn(planned, dataset)
+
+    texts = [text.get_text() for text in figures[0].axes[0].texts]
+    assert [text for text in texts if "digit" in text] == [said] * bool(said)
+
+
+@pytest.mark.parametrize("extent", [0.5, 1.0, 25.0, 0.001])
+def test_the_ticks_of_a_map_do_not_touch(trial, dataset, figures, extent):
+    drawn(trial(task={"name": "landscape", "resolution": 9, "extent": extent}), dataset)
+
+    boxes = [text.get_window_extent() for text in figures[0].axes[0].get_xticklabels() if text.get_text()]
+    inside = [box for box in boxes if box.width > 0]
+    assert all(left.x1 + 5 < right.x0 for left, right in itertools.pairwise(inside))
 
 
 @pytest.mark.parametrize("dimensions", [1, 2])
