@@ -20,6 +20,8 @@ _FAR = 100.0
 
 _MOST_KINDS = 8  # that a legend has room for
 
+_FEW = 100  # examples of a point, whose lowest loss is a matter of luck
+
 
 def draw_costs(trials: Sequence[TrialRecord]) -> bytes:
     """Return the lowest training loss so far, of every trial and of the best trial of each kind.
@@ -53,7 +55,14 @@ def draw_costs(trials: Sequence[TrialRecord]) -> bytes:
         _limit(axes, drawn, begun)
     legend_below(figure)
     caption = f"{caption_of(shown)} · thick: of each the best {noun(shown)}, with its lowest loss, thin: the others"
+    if sizes := sorted({trial.standing.used["batch_size"] for trial in shown if _has_few_examples(trial)}):
+        caption += f" · with batch_size={', '.join(map(str, sizes))} a loss is of few examples, and the lowest is luck"
     return captioned(figure, caption, margins=SIDE_BY_SIDE)
+
+
+def _has_few_examples(trial: TrialRecord) -> bool:
+    size, every = trial.standing.used.get("batch_size"), trial.standing.trial.trial.record_every
+    return size is not None and size * every < _FEW
 
 
 def _kinds(trials: Sequence[TrialRecord]) -> tuple[str, dict[str, list[TrialRecord]]]:

@@ -74,6 +74,14 @@ def test_losses_that_were_never_finite_have_no_curves_over_costs_and_no_legend(r
     assert costs(losses(record, [(np.nan, np.nan), (np.inf, np.inf)])).legends == []
 
 
+@pytest.mark.parametrize(("sizes", "said"), [((1, 4, 256, None), "1, 4"), ((16, None), "")])
+def test_the_lowest_loss_of_few_examples_is_said_to_be_luck(record, figures, sizes, said):
+    draw_costs([record(0.5, batch_size=size) for size in sizes])
+
+    caption = figures[0].texts[-1].get_text().replace("\n", " ")
+    assert caption.endswith(f"with batch_size={said} a loss is of few examples, and the lowest is luck") is bool(said)
+
+
 def losses(record, ends):
     """Return trials whose losses fall from and to these."""
     trials = [record(0.9, learning_rate=0.1 * (k + 1)) for k in range(len(ends))]
