@@ -31,7 +31,8 @@ _LETTERS = 39  # two columns of a legend
 def draw_bands(trials: Sequence[TrialRecord]) -> bytes:
     """Return the training loss and the ranking metric over the steps, for as many settings as there are colours.
 
-    The training loss is left out if the settings have different losses.
+    The training loss is left out if the settings have different losses. The figure is empty if no curve has two points:
+    `draw_intervals` shows the last ones.
     """
     drawn = by_setting(trials)
     shown = [one for one in drawn if one.kept][: len(COLOURS)]
@@ -39,7 +40,8 @@ def draw_bands(trials: Sequence[TrialRecord]) -> bytes:
     kinds = {one.setting.used.get("loss") for one in shown}
     wanted = ("train/loss", metric) if len(kinds) == 1 else (metric,)
     names = [name for name in dict.fromkeys(wanted) if any(name in trial.curves for trial in trials)]
-    if not shown or not names:
+    every = [trial.curves[name] for one in shown for trial in one.kept for name in names if name in trial.curves]
+    if all(len(curve.steps) < 2 for curve in every):
         return b""
     which = f"The {len(shown)} best settings" if len(shown) > 1 else "The best setting"
     figure, panels = blank(panels=len(names), title=f"{which}, mean of the repeats")

@@ -75,6 +75,18 @@ def test_an_accuracy_has_a_linear_axis_and_a_loss_that_falls_far_a_logarithmic_o
     assert (loss.get_yscale(), accuracy.get_yscale()) == ("log", "linear")
 
 
+def test_a_metric_of_one_point_has_no_curves_alone(repeats, figures):
+    # given losses that cannot be compared, and one evaluation
+    kinds = [{"loss": {"name": loss}} for loss in ("svm", "softmax")]
+    trials = [one for kind in kinds for one in repeats(0.9, 0.8, **kind)]
+    for trial in trials:
+        trial.curves["val/accuracy"] = Series(steps=np.array([60]), values=np.array([0.9]))
+
+    assert draw_bands(trials) == b""
+    assert draw_bands([one for one in trials if "svm" in str(one.standing.used)]), "the training loss has a curve"
+    assert len(figures[0].axes) == 2
+
+
 def test_the_bands_of_two_repeats_do_not_squeeze_their_lines(repeats, figures):
     # given repeats whose interval reaches beyond 100 % and below 0, and far beyond all curves
     trials = [*repeats(0.9, 0.99, learning_rate=0.1), *repeats(0.2, 0.5, learning_rate=0.2)]
