@@ -71,7 +71,10 @@ class Sgd:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Momentum:
-    """Heavy-ball momentum: ``v <- momentum v - learning_rate g``, update ``v`` (Polyak 1964)."""
+    """Heavy-ball momentum: ``v <- momentum v - learning_rate g``, update ``v`` (Polyak 1964).
+
+    PyTorch has the learning rate outside of ``v``: the same updates at a constant rate, others under a schedule.
+    """
 
     elementwise: ClassVar[bool] = True
     plain: ClassVar[bool] = False
