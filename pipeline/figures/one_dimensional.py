@@ -6,13 +6,15 @@ import itertools
 
 import numpy as np
 
-from pipeline.figures.style import COLOURS, INK, blank, captioned, label, legend
+from pipeline.figures.style import INK, LINES, blank, captioned, label, legend
 from pipeline.figures.trials import caption_of_trial
 from pipeline.plan.plan import PlannedTrial
 from tasks.events import Result
 from tasks.studies.one_dimensional import OneDimensional
 
 _DASHES = ("-", "--", ":", "-.")
+_MOST_NAMED, _MOST_ROWS = 3, 6  # points whose terms, and rows, a legend has room for
+_ROW = 0.055  # the height of a legend's row, of the panel's
 
 
 def draw_one_dimensional(trial: PlannedTrial, result: Result) -> bytes:
@@ -26,20 +28,24 @@ def draw_one_dimensional(trial: PlannedTrial, result: Result) -> bytes:
     label(left, x=name, y="term of the loss", title="each term: flat, or linear and clamped at 0")
     label(right, x=name, y="loss", title="their sum: piecewise linear, convex")
     right.plot(w, loss, color=INK, linewidth=2.6, label=f"L = sum of the terms / {len(terms)}")
-    for point, (own, colour) in enumerate(zip(terms, itertools.cycle(COLOURS), strict=False)):
+    for point, (own, (line, colour)) in enumerate(zip(terms, LINES, strict=False)):
         i = _subscript(point)
         others = [j for j in range(len(terms)) if j != point]
         for other, style in zip(others, itertools.cycle(_DASHES), strict=False):
             text = f"max(0, w{_subscript(other)}x{i} - w{i}x{i} + {margin})"
+            if len(terms) > _MOST_NAMED:
+                text = f"terms of L{i}" if other == others[0] else ""
             left.plot(w, own[other], style, color=colour, linewidth=2.2, label=text)
-        right.plot(w, own.sum(axis=0) / len(terms), color=colour, linewidth=1.6, label=f"L{i} / {len(terms)}")
+        right.plot(w, own.sum(axis=0) / len(terms), line, color=colour, linewidth=1.6, label=f"L{i} / {len(terms)}")
     kinks = np.flatnonzero(np.diff(terms > 0, axis=-1).any(axis=(0, 1)))
     right.plot(w[kinks], loss[kinks], "o", color=INK, markersize=6, label="kinks")
     for axes in (left, right):
         axes.set_xlim(w[0], w[-1])
-        # Room above the lines for the legend.
-        axes.set_ylim(0, axes.get_ylim()[1] * (1 + 0.055 * len(axes.get_lines())))
-        legend(axes, loc="upper center")
+        names = len(axes.get_legend_handles_labels()[0])
+        columns = 1 + (names > _MOST_ROWS)
+        room = _ROW * (-(-names // columns) + 1)  # above the lines, for the legend
+        axes.set_ylim(0, axes.get_ylim()[1] / (1 - room))
+        legend(axes, loc="upper center", ncols=columns)
     return captioned(figure, caption_of_trial(trial))
 
 

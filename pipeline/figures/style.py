@@ -17,7 +17,7 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import Formatter, FuncFormatter
+from matplotlib.ticker import Formatter, FuncFormatter, ScalarFormatter
 
 from pipeline.plan.plan import PlannedTrial
 
@@ -106,6 +106,8 @@ def colour_bar(figure: Figure, colours: Any, axes: Axes | list[Axes], text: str)
     """Show what colours mean, beside the panel or the panels that have them."""
     bar = figure.colorbar(colours, ax=axes, pad=0.02)
     bar.set_label(text, fontsize=_LABEL)
+    if isinstance(bar.formatter, ScalarFormatter):
+        bar.formatter.set_useOffset(False)  # it would run into the title
     bar.ax.tick_params(labelsize=_TICK)
 
 

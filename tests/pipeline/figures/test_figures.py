@@ -78,6 +78,32 @@ def test_the_legend_of_a_check_hides_no_coordinate(trial, dataset, figures):
         assert not ((shown > box.min) & (shown < box.max)).all(axis=1).any(), line.get_label()
 
 
+@pytest.mark.parametrize("count", [2, 3, 4, 7, 10])
+def test_the_legends_of_terms_hide_no_line(trial, dataset, figures, count):
+    points, weights = np.linspace(-1.0, 2.0, count).tolist(), np.linspace(1.0, -1.0, count).tolist()
+    drawn(trial(task={"name": "one_dimensional", "points": points, "weights": weights}), dataset)
+
+    for axes in figures[0].axes:
+        box = axes.get_legend().get_window_extent()
+        assert axes.bbox.x0 < box.x0 < box.x1 < axes.bbox.x1 + 5
+        assert max(axes.transData.transform((0, line.get_ydata().max()))[1] for line in axes.lines) < box.y0
+
+
+def test_the_numbers_of_a_colour_bar_have_no_offset(trial, dataset, figures):
+    planned = trial(task={"name": "landscape"})
+    a = np.linspace(-5, 5, 11)
+    arrays = {
+        "a": a,
+        "b": a,
+        "data_loss": 9 + 1e-6 * (a[:, None] ** 2 + a**2),
+        "regularization_loss": np.zeros((11, 11)),
+    }
+    draw(planned, Result(trial=0, outcome=Outcome.COMPLETE, step=0, metrics={}, arrays=arrays), {}, dataset)
+
+    _, bar = figures[0].axes
+    assert bar.yaxis.get_offset_text().get_text() == ""
+
+
 @pytest.mark.parametrize(("lowest", "said"), [(-15, "no digit is right up to h = 1e-05"), (-4, "")])
 def test_it_is_said_up_to_which_h_no_digit_of_a_derivative_is_right(trial, dataset, figures, lowest, said):
     planned = trial(task={"name": "finite_difference", "lowest": lowest, "per_decade": 1}, loss={"name": "softmax"})
