@@ -190,6 +190,17 @@ def test_every_optimizer_trains_as_with_numpy(like, small_dataset, optimizer):
         assert distance(results[k].arrays["weights"], expected[k].arrays["weights"]) < TRAINING
 
 
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_trials_of_several_optimizers_train_as_with_numpy(like, small_dataset, clip):
+    rules = [kind() for name, kind in OPTIMIZERS.items() if clip or name != "sgd"]
+    trials = [trial(optimizer=rule, learning_rate=1e-6, clip=clip, seed=seed) for seed in (0, 1) for rule in rules]
+    assert len({one.task.fusion_key(one) for one in trials}) == 1
+    _, results = run(trials, small_dataset, like=like)
+    _, expected = run(trials, small_dataset)
+    for k in range(len(trials)):
+        assert distance(results[k].arrays["weights"], expected[k].arrays["weights"]) < TRAINING
+
+
 @pytest.mark.parametrize("strategy", STEADY)
 def test_fused_trials_are_each_trial_alone(like, small_dataset, strategy):
     trials = [
