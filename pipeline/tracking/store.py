@@ -7,8 +7,7 @@ import re
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import zip_longest
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +34,8 @@ ENTRIES_TAG = "log.entries"
 RUN_NAME = re.compile(r"run-[0-9a-f]{32}")
 """The recorder's own name of a run: the store gives it an id only when it is created."""
 
-METRICS_PER_BATCH, OTHERS_PER_BATCH = 1000, 100
+POINTS_AT_ONCE = 1000
+"""The points that are sent in one request: MLflow admits no more, and divides params and tags itself."""
 
 
 class Store:
@@ -179,7 +179,7 @@ class Store:
         change.data = None
 
     def _log_values(self, run: str, change: Change) -> None:
-        """Write params, tags and points in batches of at most 1000 points, 100 params and 100 tags."""
+        """Write params, tags and points in batches."""
         from mlflow.entities import Metric, Param, RunTag  # noqa: PLC0415  # takes seconds to import
 
         points = [
@@ -190,13 +190,9 @@ class Store:
         tags = [RunTag(key, self.with_ids(value)) for key, value in change.tags.items()]
         params = [Param(*param) for param in change.params.items()]
         refused: list[Exception] = []
-        for batch in zip_longest(
-            _chunks(points, METRICS_PER_BATCH),
-            _chunks(params, OTHERS_PER_BATCH),
-            _chunks(tags, OTHERS_PER_BATCH),
-            fillvalue=(),
-        ):
-            refused += self._log_batch(self._id(run), *batch)
+        for start in range(0, len(points) or bool(params or tags), POINTS_AT_ONCE):
+            others = (params, tags) if start == 0 else ((), ())
+            refused += self._log_batch(self._id(run), points[start : start + POINTS_AT_ONCE], *others)
         change.points, change.params, change.tags = [], {}, {}
         if refused:
             raise refused[0]
@@ -267,7 +263,3 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
             table = name.endswith((".csv", ".json"))
             path.write_bytes(self.with_ids(content.decode()).encode() if table else content)
-
-
-def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    return (items[start : start + size] for start in range(0, len(items), size))
