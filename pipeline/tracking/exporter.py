@@ -8,7 +8,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import RecordError
@@ -17,31 +16,19 @@ from pipeline.results.fault_log import FaultLog, Quiet, brief
 from pipeline.tracking.connection import is_refusal, lacks_tables
 from pipeline.tracking.store import Store
 
+EXPORT_EVERY = 1.0
+"""Seconds between two transactions."""
+
+RETRY_AFTER, LONGEST_PAUSE = 1.0, 10.0
+"""Seconds until a store that has failed is retried: the first, and the last of the exponential backoff."""
+
+PATIENCE, HURRY = 180.0, 15.0
+"""Seconds that a store may be silent at the end of a sweep (a server that restarts takes a minute), and of one that was
+stopped; the rest is left to a backfill."""
+
 _GRACE = 5.0
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timing:
-    """Intervals and limits, in seconds.
-
-    The log is flushed to the disk every ``flush``, a sweep's description is written every ``refresh``, the store gets a
-    transaction every ``export``. After a failure the store is retried after ``retry``, with exponential backoff up to
-    ``longest_pause``. At the end the recorder waits for the store for ``patience`` (a server that restarts takes a
-    minute), or for ``hurry`` if the sweep was stopped; the rest is left to a backfill.
-    """
-
-    flush: float = 1.0
-    refresh: float = 5.0
-    export: float = 1.0
-    retry: float = 1.0
-    longest_pause: float = 10.0
-    patience: float = 180.0
-    hurry: float = 15.0
-
-
-TIMING = Timing()
 
 
 class Exporter:
@@ -59,14 +46,13 @@ class Exporter:
         next_changes: Callable[[], Mapping[str, Change]],
         faults: FaultLog,
         hurry: threading.Event,
-        timing: Timing,
     ) -> None:
         self.refused: list[Exception] = []
         self._store, self._log_file, self._faults, self._hurry = store, log_file, faults, hurry
-        self._next_changes, self._timing = next_changes, timing
+        self._next_changes = next_changes
         self._failure: Exception | None = None
         self._outage_began = 0.0
-        self._pause = timing.retry
+        self._pause = RETRY_AFTER
         self._due, self._closing, self._ended = threading.Event(), threading.Event(), threading.Event()
         threading.Thread(target=self._work, name="exporter", daemon=True).start()
 
@@ -82,8 +68,8 @@ class Exporter:
         self._store.answered = began = time.monotonic()  # patience begins now
         self._closing.set()
         self._due.set()
-        patience, warned = self._timing.hurry if stopped else self._timing.patience, self._log_file is None
-        while not self._ended.wait(min(self._timing.retry, 0.5)):
+        patience, warned = HURRY if stopped else PATIENCE, self._log_file is None
+        while not self._ended.wait(min(RETRY_AFTER, 0.5)):
             now = time.monotonic()
             silent = now - self._store.answered
             if silent > patience or (self._hurry.is_set() and (self._failure or silent > _GRACE)):
@@ -100,7 +86,7 @@ class Exporter:
         self._store.given_up.set()
         if done and failure is None:
             return ""
-        self._ended.wait(self._timing.retry)
+        self._ended.wait(RETRY_AFTER)
         silent = time.monotonic() - self._store.answered
         return brief(failure) if failure else f"no answer for {silent:.0f} s"
 
@@ -127,16 +113,16 @@ class Exporter:
     def _export(self) -> bool:
         """Write the next changes, if there are any; return whether more may follow."""
         if not self._closing.is_set():
-            self._due.wait(self._timing.export)
+            self._due.wait(EXPORT_EVERY)
         self._due.clear()
         closing = self._closing.is_set()
         changes = self._next_changes()
         while changes and not self._try(changes):
             if self._closing.is_set():
-                self._store.given_up.wait(self._timing.retry)
+                self._store.given_up.wait(RETRY_AFTER)
             else:
                 self._closing.wait(self._pause)
-            self._pause = min(2 * self._pause, self._timing.longest_pause)
+            self._pause = min(2 * self._pause, LONGEST_PAUSE)
             if self._store.given_up.is_set():
                 return False  # the log holds the rest, for a resume or a backfill
         return bool(changes) or not closing
@@ -153,7 +139,7 @@ class Exporter:
             self._on_failure(error)
             return False
         away = self._failure is not None
-        self._failure, self._pause = None, self._timing.retry
+        self._failure, self._pause = None, RETRY_AFTER
         self._store.answered = time.monotonic()
         if away:
             message = f"the store answers again after {time.monotonic() - self._outage_began:.0f} s, and has everything"

@@ -39,13 +39,16 @@ from pipeline.results import summary
 from pipeline.results.criterion import Criterion
 from pipeline.results.fault_log import FaultLog, brief
 from pipeline.tracking.connection import WRITE_VARIABLES, answering, http_variables
-from pipeline.tracking.exporter import TIMING, Exporter, Timing
+from pipeline.tracking.exporter import Exporter
 from pipeline.tracking.model import trained_model
 from pipeline.tracking.relocation import LOG_TAG
 from pipeline.tracking.sqlite_store import open_store
 from pipeline.tracking.store import ENTRIES_TAG, RUN_TAG
 from pipeline.tracking.unfinished import adopt, recall
 from tasks.datasets.dataset import Dataset
+
+FLUSH_EVERY, REFRESH_EVERY = 1.0, 5.0
+"""Seconds between two flushes of the log to the disk, and between two descriptions of a sweep."""
 
 _log = logging.getLogger(__name__)
 
@@ -59,8 +62,7 @@ class MlflowRecorder:
 
     Each report is appended to a log in ``folder`` before it is written to the store. The log is kept; without a folder
     it is temporary. ``figures`` are those of trials and sweeps; ``drawers`` draws them, by default at once, and is
-    closed by `close`. ``register_model`` says whether a sweep's winner becomes a version of a registered model,
-    ``timing`` how often the recorder writes, and how long it waits for a store that does not answer.
+    closed by `close`. ``register_model`` says whether a sweep's winner becomes a version of a registered model.
     """
 
     def __init__(
@@ -72,15 +74,13 @@ class MlflowRecorder:
         figures: Figures | None = None,
         drawers: Drawers | None = None,
         register_model: bool = False,
-        timing: Timing = TIMING,
     ) -> None:
         self.uri = absolute(uri)
         self.drawers = drawers or InThisThread()
         self._experiment, self._folder = experiment, folder
         self._figures, self._register_model = figures or Figures(), register_model
         self._lock = threading.Lock()  # guards the runs and their outbox
-        self._timing = timing
-        self._writer = Writer(self._flush, interval=timing.flush)
+        self._writer = Writer(self._flush, interval=FLUSH_EVERY)
         self._hurry = threading.Event()
         self._closing = contextlib.ExitStack()
 
@@ -108,9 +108,7 @@ class MlflowRecorder:
                 resumption = self._resume(sweep, past, provenance)
             self._log.needed = True
             self._closing = self._closing.pop_all()
-        self._exporter = Exporter(
-            self._store, self._log.path, self._next_changes, self._faults, self._hurry, self._timing
-        )
+        self._exporter = Exporter(self._store, self._log.path, self._next_changes, self._faults, self._hurry)
         self._writer.submit(self._drawings.draw_missing)
         self._writer.start()
         return resumption
@@ -300,7 +298,7 @@ class MlflowRecorder:
             self._record(Drew(trial=trial, files=files), _now())
         with self._lock:
             if self._runs.parent is not None and not self._runs.closed:
-                self._runs.parent.refresh(self._timing.refresh)
+                self._runs.parent.refresh(REFRESH_EVERY)
         self._log.sync()
 
     def _register_winner(self) -> None:

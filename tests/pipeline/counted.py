@@ -1,10 +1,8 @@
 """The command line with a training that takes its time and leaves a note of every attempt in $NOTES.
 
-The pipeline's constants that $CONSTANTS names have its values, and so has the record's timing of $TIMING, so that what
-takes a minute takes a second.
+The pipeline's constants that $CONSTANTS names have its values, so that what takes a minute takes a second.
 """
 
-import functools
 import importlib
 import json
 import os
@@ -68,9 +66,5 @@ if __name__ == "__main__":
     TASKS["train"] = Counted
     set_constants()
     from pipeline.cli.app import main
-    from pipeline.sweep import opening
-    from pipeline.tracking.exporter import Timing
 
-    timing = Timing(**json.loads(os.environ.get("TIMING", "{}")))
-    opening.MlflowRecorder = functools.partial(opening.MlflowRecorder, timing=timing)
     main()

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.backfill.command import main
 from pipeline.tracking.connection import connect
-from pipeline.tracking.exporter import Timing
+from pipeline.tracking.exporter import PATIENCE
 from pipeline.tracking.reader import open_reader
 from tests.pipeline.commands import Command
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 # Two groups of two trials, fifteen segments of steps each.
 GRID = ("-m", "dataset=synthetic", "steps=300", "trial.evaluate_every=20", "batch_size=32,64", "seed=1,2")
-IMPATIENT = {"export": 0.2, "retry": 0.2, "longest_pause": 0.2, "patience": 1.0}
+IMPATIENT = {"EXPORT_EVERY": 0.2, "RETRY_AFTER": 0.2, "LONGEST_PAUSE": 0.2, "PATIENCE": 1.0}
 EACH = ("engine=inprocess", "tracking.register_model=false")
 
 
@@ -30,8 +30,9 @@ def start(folder, uri, experiment, *arguments, pause, timing=IMPATIENT):
     notes.mkdir(exist_ok=True)
     where = (f"tracking.uri={uri}", f"tracking.experiment={experiment}")
     program = Path(__file__).with_name("counted.py")
-    times = {"PAUSE": str(pause), "TIMING": json.dumps(timing)}
-    return Command([program, *GRID, *EACH, *where, *arguments], folder, NOTES=str(notes), **times)
+    constants = json.dumps({f"pipeline.tracking.exporter.{name}": seconds for name, seconds in timing.items()})
+    paths = {"NOTES": str(notes), "CONSTANTS": constants}
+    return Command([program, *GRID, *EACH, *where, *arguments], folder, PAUSE=str(pause), **paths)
 
 
 def wait_for(condition, process):
@@ -117,7 +118,7 @@ def test_a_server_that_is_away_in_the_middle_of_a_sweep_has_all_of_it_at_the_end
 
 def test_a_server_that_starts_again_while_the_sweep_ends_is_waited_for(tmp_path, proxy, experiment, undisturbed):
     # given the product's own patience, and much less of it where somebody has stopped the sweep
-    timing = {**IMPATIENT, "patience": Timing().patience, "hurry": 0.5}
+    timing = {**IMPATIENT, "PATIENCE": PATIENCE, "HURRY": 0.5}
     with start(tmp_path, proxy.uri, experiment, pause=0.1, timing=timing) as process:
         wait_until_open(proxy.uri, experiment, process)
         proxy.fault = "down"
@@ -143,7 +144,7 @@ def test_a_server_that_starts_again_while_the_sweep_ends_is_waited_for(tmp_path,
 
 def test_who_waits_no_longer_has_a_log_that_a_resume_knows(tmp_path, proxy, experiment, undisturbed):
     # given a sweep whose server was away at its end, and somebody who did not wait for it
-    with start(tmp_path, proxy.uri, experiment, pause=0.1, timing={**IMPATIENT, "patience": 600.0}) as process:
+    with start(tmp_path, proxy.uri, experiment, pause=0.1, timing={**IMPATIENT, "PATIENCE": 600.0}) as process:
         wait_until_open(proxy.uri, experiment, process)
         proxy.fault = "down"
         go_on(tmp_path)

@@ -17,6 +17,7 @@ from tests.pipeline.disturbed import Sweep, assert_equal
 pytestmark = pytest.mark.slow
 
 KILLS = int(os.environ.get("KILLS", "5"))
+EXPORTS = 0.02, 0.3, 1000.0
 
 
 def points_in_log(folder):
@@ -47,7 +48,8 @@ def test_a_driver_killed_at_five_random_moments_is_resumed_to_the_same_end(tmp_p
 
     # given a driver that is killed, resumed, killed ..., now and then with a log that its store does not follow
     for number in range(KILLS):
-        sweep.environment["TIMING"] = json.dumps({"export": generator.choice([0.02, 0.3, 1000.0])})
+        every = {"engine.worker.CHECKPOINT_EVERY": 0.3, "tracking.exporter.EXPORT_EVERY": generator.choice(EXPORTS)}
+        sweep.environment["CONSTANTS"] = json.dumps({f"pipeline.{name}": seconds for name, seconds in every.items()})
         resume = ["sweep.resume=true"] if number else []
         process = sweep.kill("engine=inprocess", *resume, after=generator.uniform(0, 8 / KILLS))
         process.communicate()

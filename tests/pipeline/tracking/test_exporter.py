@@ -2,9 +2,12 @@
 
 import threading
 
+import pytest
+
 from pipeline.record.outbox import Change
 from pipeline.results.fault_log import NAME, FaultLog
-from pipeline.tracking.exporter import Exporter, Timing
+from pipeline.tracking import exporter
+from pipeline.tracking.exporter import Exporter
 
 
 class Moody:
@@ -25,10 +28,15 @@ class Moody:
         pass
 
 
-def run(store, folder, *batches, patience=180.0):
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch):
+    monkeypatch.setattr(exporter, "RETRY_AFTER", 0.01)
+    monkeypatch.setattr(exporter, "PATIENCE", 0.1)
+
+
+def run(store, folder, *batches):
     waiting = [{run: Change() for run in runs} for runs in batches]
-    timing = Timing(retry=0.01, patience=patience)
-    return Exporter(store, None, lambda: waiting.pop(0) if waiting else {}, FaultLog(folder), threading.Event(), timing)
+    return Exporter(store, None, lambda: waiting.pop(0) if waiting else {}, FaultLog(folder), threading.Event())
 
 
 def test_what_is_refused_is_told_and_the_rest_is_written_in_order(tmp_path):
@@ -53,11 +61,11 @@ def test_a_store_that_comes_back_while_it_is_waited_for_gets_everything(tmp_path
 def test_a_store_that_stays_away_is_given_up_in_time(tmp_path):
     store = Moody(away=10**6)
 
-    assert run(store, tmp_path, ["one"], patience=0.1).close() == "away"
+    assert run(store, tmp_path, ["one"]).close() == "away"
 
 
 def test_why_a_store_stays_away_is_told_without_what_sqlalchemy_puts_around_it(tmp_path):
     hint, full = "(raised as a result of Query-invoked autoflush; ...)", "(OperationalError) database or disk is full"
     store = Moody(away=10**6, why=f"{hint}\n{full}\n[SQL: INSERT INTO runs]")
 
-    assert run(store, tmp_path, ["one"], patience=0.1).close() == full
+    assert run(store, tmp_path, ["one"]).close() == full

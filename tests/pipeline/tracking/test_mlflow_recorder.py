@@ -17,7 +17,7 @@ from pipeline.errors import RecordError
 from pipeline.figures.drawings import DRAWN_TRIALS
 from pipeline.record.protocol import Provenance
 from pipeline.reports import Finished, Progressed, Started
-from pipeline.tracking.exporter import Timing
+from pipeline.tracking import exporter
 from pipeline.tracking.mlflow_recorder import MlflowRecorder
 from pipeline.tracking.reader import open_reader
 from pipeline.tracking.unfinished import find_past
@@ -108,9 +108,10 @@ def test_a_lone_trial_has_no_parent(store_uri, experiment, client, tiny, trial, 
     assert f"runs/{run.info.run_id}" in recorder.how_to_look()
 
 
-def test_points_appear_while_the_trial_runs(store_uri, experiment, client, tiny, trial):
+def test_points_appear_while_the_trial_runs(store_uri, experiment, client, tiny, trial, monkeypatch):
+    monkeypatch.setattr(exporter, "EXPORT_EVERY", 0.05)
     planned = trial()
-    recorder = MlflowRecorder(store_uri, experiment, timing=Timing(export=0.05))
+    recorder = MlflowRecorder(store_uri, experiment)
     recorder.open(None, tiny, Provenance())
     recorder.record(Started(trial=planned))
     recorder.record(Progressed(trial=planned, curve=block(0, 10, loss=lambda s: s)))
@@ -141,9 +142,12 @@ def test_a_trial_that_starts_and_reports_again_is_recorded_once(store_uri, exper
     assert open_reader(store_uri).trial(recorder.run_id(planned)).curves["loss"].values.tolist() == [0, 1, 2, 3, 4]
 
 
-def test_a_store_that_fails_is_told_at_the_end_and_never_before(store_uri, experiment, tiny, trial, layout, tmp_path):
+def test_a_store_that_fails_is_told_at_the_end_and_never_before(
+    store_uri, experiment, tiny, trial, layout, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(exporter, "PATIENCE", 0.5)
     planned = trial()
-    recorder = MlflowRecorder(store_uri, experiment, folder=tmp_path, timing=Timing(patience=0.5))
+    recorder = MlflowRecorder(store_uri, experiment, folder=tmp_path)
     recorder.open(None, tiny, Provenance())
     recorder.record(Started(trial=planned))
 

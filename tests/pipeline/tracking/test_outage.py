@@ -1,10 +1,9 @@
 """A tracking server that goes away, comes back or never does: nothing is lost, nothing is written twice."""
 
-import dataclasses
+import contextlib
 import shutil
 import sqlite3
 import time
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,9 +13,8 @@ from pipeline.errors import RecordError
 from pipeline.figures.drawings import Figures
 from pipeline.record.protocol import Provenance
 from pipeline.reports import Finished, Progressed, Retried, Started
-from pipeline.tracking import exporter
+from pipeline.tracking import exporter, mlflow_recorder
 from pipeline.tracking.connection import connect
-from pipeline.tracking.exporter import Timing
 from pipeline.tracking.mlflow_recorder import MlflowRecorder
 from pipeline.tracking.sqlite_store import SqliteStore
 from pipeline.tracking.unfinished import find_past, latest_sweeps
@@ -35,8 +33,22 @@ VOLATILE = {
     "log.entries",
 }
 
-QUICK = Timing(flush=0.1, export=0.1, retry=0.05, longest_pause=0.05, patience=60.0)
-IMPATIENT = dataclasses.replace(QUICK, patience=0.5)
+PATIENCE = 60.0
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    monkeypatch.setattr(mlflow_recorder, "FLUSH_EVERY", 0.1)
+    times = {"EXPORT_EVERY": 0.1, "RETRY_AFTER": 0.05, "LONGEST_PAUSE": 0.05, "PATIENCE": PATIENCE}
+    for name, seconds in times.items():
+        monkeypatch.setattr(exporter, name, seconds)
+
+
+@contextlib.contextmanager
+def impatient():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporter, "PATIENCE", 0.5)
+        yield
 
 
 @pytest.fixture
@@ -56,7 +68,7 @@ def record(tiny, trial, layout, tmp_path):
                 quick=draw,
                 sweep=[lambda records: {"all.png": b"".join(r.curves["train/loss"].values.tobytes() for r in records)}],
             ),
-            **({"folder": tmp_path, "register_model": True, "timing": QUICK} | options),
+            **({"folder": tmp_path, "register_model": True} | options),
         )
         recorder.open(header(*trials), tiny, PROVENANCE)
         opened()
@@ -135,8 +147,8 @@ def log(record, found, proxy, experiment, tmp_path):
         wait_for(lambda: found(experiment).get("a", {}).get("status") == "FINISHED")
         proxy.fault = "down"
 
-    with pytest.raises(RecordError, match=r"written by: python -m pipeline\.backfill /.*\.log$"):
-        record(proxy.uri, experiment, begun=goes_away, timing=IMPATIENT)
+    with impatient(), pytest.raises(RecordError, match=r"written by: python -m pipeline\.backfill /.*\.log$"):
+        record(proxy.uri, experiment, begun=goes_away)
     (path,) = tmp_path.glob("record-*.log")
     return path
 
@@ -245,13 +257,13 @@ def test_a_damaged_log_is_written_up_to_the_damage_and_the_loss_is_named(log, fo
 
 
 def test_a_lone_trial_is_backfilled_too(proxy, experiment, found, tiny, trial, layout, tmp_path):
-    planned, recorder = trial("alone"), MlflowRecorder(proxy.uri, experiment, folder=tmp_path, timing=IMPATIENT)
+    planned, recorder = trial("alone"), MlflowRecorder(proxy.uri, experiment, folder=tmp_path)
     recorder.open(None, tiny, Provenance())
     proxy.fault = "down"
     recorder.record(Started(trial=planned))
     recorder.record(Progressed(trial=planned, curve=block(0, 5, loss=lambda s: s)))
     recorder.record(Finished(trial=planned, result=done(), layout=layout))
-    with pytest.raises(RecordError, match=r"pipeline\.backfill"):
+    with impatient(), pytest.raises(RecordError, match=r"pipeline\.backfill"):
         recorder.close("FINISHED")
     (log,) = tmp_path.glob("record-*.log")
     proxy.fault = None
@@ -268,7 +280,7 @@ def test_a_lone_trial_is_backfilled_too(proxy, experiment, found, tiny, trial, l
 def resume(proxy, experiment, tiny, folder):
     """Resume the sweep without a trial, and end it; return what was known of it."""
     past = find_past(proxy.uri, experiment, "a sweep")
-    recorder = MlflowRecorder(proxy.uri, experiment, folder=folder, timing=QUICK)
+    recorder = MlflowRecorder(proxy.uri, experiment, folder=folder)
     known = recorder.open(header(), tiny, Provenance(), past)
     recorder.close("FINISHED")
     return known
@@ -402,13 +414,13 @@ def test_a_log_that_cannot_be_written_is_told_once_and_everything_waits_in_memor
 def test_without_server_and_log_the_loss_is_told(record, proxy, experiment, tmp_path):
     (tmp_path / "file").touch()
 
-    with pytest.raises(RecordError, match=r"the record is incomplete: .*; and the log cannot be written: "):
+    rule = r"the record is incomplete: .*; and the log cannot be written: "
+    with impatient(), pytest.raises(RecordError, match=rule):
         record(
             proxy.uri,
             experiment,
             begun=lambda: setattr(proxy, "fault", "down"),
             folder=tmp_path / "file",
-            timing=IMPATIENT,
         )
 
 
@@ -417,7 +429,7 @@ def test_what_a_proxy_finds_too_large_is_lost_alone_and_told(record, found, undi
     with pytest.raises(RecordError, match=r"the record lacks what \d+ failed writes held, the first: .* 413"):
         record(proxy.uri, experiment, opened=lambda: setattr(proxy, "fault", "small"), register_model=False)
 
-    assert time.monotonic() - began < QUICK.patience / 2
+    assert time.monotonic() - began < PATIENCE / 2
     runs = found(experiment)
     assert {name: runs[name]["status"] for name in "abc"} == dict.fromkeys("abc", "FINISHED")
     assert all(runs[name]["points"].items() <= undisturbed[name]["points"].items() for name in "abc")
@@ -434,7 +446,7 @@ def test_a_store_that_lacks_a_table_is_no_outage_and_its_log_is_written_once_it_
     monkeypatch.setattr(SqliteStore, "apply", lambda self, *batch: (tries.append(batch), apply(self, *batch))[1])
 
     def rename(before, after):
-        with closing(sqlite3.connect(file, timeout=30)) as connection, connection:
+        with contextlib.closing(sqlite3.connect(file, timeout=30)) as connection, connection:
             connection.execute(f"ALTER TABLE {before} RENAME TO {after}")
 
     def waits_for_the_end():
@@ -448,7 +460,7 @@ def test_a_store_that_lacks_a_table_is_no_outage_and_its_log_is_written_once_it_
         record(uri, experiment, begun=lambda: rename("params", "kept"), ended=waits_for_the_end)
 
     # then it is told once, not tried again, and not waited for
-    assert time.monotonic() - began < QUICK.patience / 2
+    assert time.monotonic() - began < PATIENCE / 2
     assert tried == [len(tries)]
     reason = "its tables are not those of MLflow: (sqlite3.OperationalError) no such table: params"
     told = f"nothing more is written to the store, and training goes on: {reason}"

@@ -11,7 +11,6 @@ from pipeline.errors import RecordError
 from pipeline.record.protocol import Provenance
 from pipeline.reports import Finished, Progressed, Started
 from pipeline.results.criterion import Criterion
-from pipeline.tracking.exporter import Timing
 from pipeline.tracking.mlflow_recorder import MlflowRecorder
 from pipeline.tracking.unfinished import find_past
 from tasks.events import Outcome
@@ -43,13 +42,17 @@ def test_the_result_table_is_one_that_mlflow_loads(store_uri, experiment, client
     assert table["run_id"].tolist() == [recorder.run_id(one) for one in trials]
 
 
-def test_the_description_tells_how_far_the_sweep_is_while_it_runs(store_uri, experiment, client, tiny, trial, layout):
+def test_the_description_tells_how_far_the_sweep_is_while_it_runs(
+    store_uri, experiment, client, tiny, trial, layout, monkeypatch
+):
+    for name in ("mlflow_recorder.FLUSH_EVERY", "mlflow_recorder.REFRESH_EVERY", "exporter.EXPORT_EVERY"):
+        monkeypatch.setattr(f"pipeline.tracking.{name}", 0.05)
     trials = [
         trial("gradient lr=1", learning_rate=1.0),
         trial("gradient lr=2", learning_rate=2.0),
         trial("gradient lr=3"),
     ]
-    recorder = MlflowRecorder(store_uri, experiment, timing=Timing(flush=0.05, export=0.05, refresh=0.05))
+    recorder = MlflowRecorder(store_uri, experiment)
 
     def told(text):
         deadline = time.monotonic() + 20
