@@ -102,10 +102,12 @@ class MlflowRecorder:
         with self._closing, answering(self.uri):
             self._closing.enter_context(http_variables(self.uri, WRITE_VARIABLES))
             resumption = None
-            if sweep is None or past is None:
-                self._begin(sweep, provenance)
-            else:
+            if sweep is not None and past is not None:
                 resumption = self._resume(sweep, past, provenance)
+            else:
+                self._begin_log("" if sweep is None else f"run-{uuid.uuid4().hex}", sweep, provenance)
+                if self._runs.parent is not None:
+                    self._store.begin(self._runs.parent, self._log.path, _now())
             self._log.needed = True
             self._closing = self._closing.pop_all()
         self._exporter = Exporter(self._store, self._log.path, self._next_changes, self._faults, self._hurry)
@@ -170,26 +172,12 @@ class MlflowRecorder:
         """Return the command line that opens the record, followed by a link to the sweep's charts."""
         return self._store.how_to_look(self._runs)
 
-    def _begin(self, sweep: SweepHeader | None, provenance: Provenance) -> None:
-        """Begin a record: create a log, and the parent run of a sweep."""
-        self._begin_log()
-        self._open_runs(f"run-{uuid.uuid4().hex}" if sweep else "", sweep, provenance)
-        if self._runs.parent is not None:
-            self._store.begin(self._runs.parent, self._log.path, _now())
-
-    def _begin_log(self) -> None:
-        """Begin a log, which is removed again if the record cannot be opened: no store will name it."""
-        self._log = Log.begin(self._folder)
-        self._log.needed = False
-        self._closing.enter_context(contextlib.closing(self._log))
-
     def _resume(self, sweep: SweepHeader, past: Past, provenance: Provenance) -> Resumption:
         """Resume a sweep, from its log or else from the store alone."""
         stored = artifacts.read_tag(past.run_id, {ENTRIES_TAG: "0", **past.tags}, ENTRIES_TAG, int)
         entries = self._replay_log(past, stored, sweep.criterion)
         if not entries:  # the results of its trials are read from the store
-            self._begin_log()
-            self._open_runs(past.tags.get(RUN_TAG, f"run-{past.run_id}"), sweep, provenance)
+            self._begin_log(past.tags.get(RUN_TAG, f"run-{past.run_id}"), sweep, provenance)
         if entries > stored:
             _log.warning("%d missing reports were written to the record, from %s", entries - stored, self._log.path)
         store, parent = self._store, self._runs.parent
@@ -255,8 +243,11 @@ class MlflowRecorder:
         self._log = self._closing.enter_context(contextlib.closing(log))
         return log.entries
 
-    def _open_runs(self, parent: str, sweep: SweepHeader | None, provenance: Provenance) -> None:
-        """Append the first entry of a log, and follow it."""
+    def _begin_log(self, parent: str, sweep: SweepHeader | None, provenance: Provenance) -> None:
+        """Begin a log, which is removed again if the record cannot be opened (no store will name it), and follow it."""
+        self._log = Log.begin(self._folder)
+        self._log.needed = False
+        self._closing.enter_context(contextlib.closing(self._log))
         opened = Opened(
             log=uuid.uuid4().hex,
             uri=redact(self.uri),
