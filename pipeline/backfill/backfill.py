@@ -18,14 +18,7 @@ from pipeline.record.log import DamagedError, Log
 from pipeline.record.protocol import Opened
 from pipeline.record.runs import Runs
 from pipeline.results.summary import SWEPT
-from pipeline.tracking.connection import (
-    WRITE_VARIABLES,
-    answering,
-    children,
-    connect,
-    http_variables,
-    lacks_tables,
-)
+from pipeline.tracking.connection import WRITE_VARIABLES, answering, children, connect, http_variables, lacks_tables
 from pipeline.tracking.relocation import LOG_TAG
 from pipeline.tracking.sqlite_store import open_store
 from pipeline.tracking.store import ENTRIES_TAG, RUN_TAG, Store

@@ -9,18 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from pipeline.figures.style import (
-    BLUE,
-    ORANGE,
-    QUIET,
-    VERMILION,
-    blank,
-    captioned,
-    is_wide,
-    label,
-    legend,
-    logarithmic,
-)
+from pipeline.figures.style import BLUE, ORANGE, QUIET, VERMILION, blank, captioned, is_wide, label, legend, logarithmic
 from pipeline.figures.trials import EARLY, factor, with_unit
 from pipeline.reports import Searched, Told
 from pipeline.results.criterion import is_share, on_front

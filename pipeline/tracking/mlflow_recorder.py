@@ -23,16 +23,7 @@ from pipeline.plan.plan import PlannedTrial
 from pipeline.record import artifacts
 from pipeline.record.log import DamagedError, Log
 from pipeline.record.outbox import Change
-from pipeline.record.protocol import (
-    Closed,
-    Data,
-    Drew,
-    Opened,
-    Past,
-    Provenance,
-    Resumption,
-    SweepHeader,
-)
+from pipeline.record.protocol import Closed, Data, Drew, Opened, Past, Provenance, Resumption, SweepHeader
 from pipeline.record.runs import Runs
 from pipeline.reports import Finished, Progressed, RecordedReport
 from pipeline.results import summary

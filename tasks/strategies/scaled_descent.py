@@ -19,15 +19,7 @@ from array_api_compat import array_namespace
 from tasks.arrays.array import Array
 from tasks.arrays.devices import device_put, host
 from tasks.arrays.replay import entry
-from tasks.fused.descent import (
-    RowRange,
-    Step,
-    cache_sized_rows,
-    joined,
-    per_row,
-    squared_norm,
-    sums_per_trial,
-)
+from tasks.fused.descent import RowRange, Step, cache_sized_rows, joined, per_row, squared_norm, sums_per_trial
 from tasks.fused.objective import Objective
 from tasks.fused.problem import Problem
 from tasks.fused.state import State

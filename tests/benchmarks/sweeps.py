@@ -10,15 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from tests.benchmarks.commands import (
-    PEERS,
-    STORE,
-    make_store,
-    pipeline,
-    require_peer,
-    running_cluster,
-    timed,
-)
+from tests.benchmarks.commands import PEERS, STORE, make_store, pipeline, require_peer, running_cluster, timed
 from tests.benchmarks.machine import has_avx512
 from tests.benchmarks.row import Reach, Row, Settings, Skipped, faster, within
 from tests.benchmarks.runs import difference, first_point, last_losses
