@@ -45,7 +45,7 @@ class DamagedError(RecordError):
 
 
 class Log:
-    """A file of entries, each with its time and a checksum of all before it; `create`, `begin` and `open` return one.
+    """A file of entries, each with its time and a checksum of all before it; `begin` and `open` return one.
 
     One process at a time may use it. ``entries`` counts the entries appended or read. A sweep goes on without its log:
     what cannot be written costs one warning, and ``error`` is the last; ``path`` is None if the file is missing. The
@@ -67,28 +67,20 @@ class Log:
     @classmethod
     def begin(cls, folder: Path | None) -> Self:
         """Create a log in ``folder``, by default that of temporary files; if it cannot be, its file is missing."""
+        log = cls(None)
         try:
-            place = folder or Path(tempfile.gettempdir())
-            return cls.create(place.absolute() / LOG_NAMES.replace("*", str(time_ns())))
+            path = (folder or Path(tempfile.gettempdir())).absolute() / LOG_NAMES.replace("*", str(time_ns()))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            log = cls(path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            fcntl.flock(log._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _write(log._file, _MAGIC, 0)
+            sync_folder(path.parent)
         except OSError as error:
+            log.needed = False
+            log.close()
             log = cls(None)
             log._warn(error)
-            return log
-
-    @classmethod
-    def create(cls, path: Path) -> Self:
-        """Create a log at ``path``, or raise an `OSError`."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _write(file, _MAGIC, 0)
-            sync_folder(path.parent)
-        except OSError:
-            path.unlink()
-            os.close(file)
-            raise
-        return cls(path, file)
+        return log
 
     @classmethod
     def open(cls, path: Path) -> Self:

@@ -148,12 +148,12 @@ def _log(content: bytes, folder: Path) -> None:
 
 def _logged() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "whole.log"
-        log = Log.create(file)
+        log = Log.begin(Path(folder))
         for time, entry in _ENTRIES:
             log.append(time, entry)
         log.close()
-        return file.read_bytes()
+        assert log.path is not None, "a log can be written"
+        return log.path.read_bytes()
 
 
 def _saved() -> bytes:
