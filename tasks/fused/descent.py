@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
@@ -92,14 +93,20 @@ class RowRange(NamedTuple):
 
 
 def cache_sized_rows(
-    problem: Problem, arrangement: Arrangement, parts: Iterable[GradientPart]
+    problem: Problem, arrangement: Arrangement, parts: Iterable[GradientPart], cuts: Sequence[Sequence[int]] = ()
 ) -> Iterator[tuple[RowRange, Array]]:
-    """Yield a few rows of a part at a time and their gradient, without the padding after the last trial's."""
+    """Yield a few rows of a part at a time and their gradient, without the padding after the last trial's.
+
+    ``cuts`` are the rows of every matrix that are not yielded together with the row before.
+    """
     columns = [columns for _, columns in problem.shapes.values()]
     for matrix, place, gradient in parts:
         stop = min(place.stop, int(arrangement.layouts[matrix].places.max()) + 1)
-        for piece in problem.cache_sized_slices(stop - place.start, columns[matrix]):
-            yield RowRange(matrix, place.start + piece.start, place.start + piece.stop), gradient[piece, :]
+        between = [row for row in (cuts[matrix] if cuts else ()) if place.start < row < stop]
+        for first, last in itertools.pairwise([place.start, *between, stop]):
+            for piece in problem.cache_sized_slices(last - first, columns[matrix]):
+                rows = RowRange(matrix, first + piece.start, first + piece.stop)
+                yield rows, gradient[rows.start - place.start : rows.stop - place.start, :]
 
 
 def sums_per_trial(arrangement: Arrangement, values: Mapping[RowRange, Sequence[Array]]) -> list[Array]:

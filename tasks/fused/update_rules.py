@@ -37,6 +37,12 @@ class UpdateRules:
         """The names of the state of all trials."""
         return tuple(dict.fromkeys(name for *_, names in self.runs for name in names))
 
+    def changes(self, owners: np.ndarray) -> list[int]:
+        """Return the rows, of trials ``owners`` ``(H,)``, whose rule has another form than that of the row before."""
+        runs = np.concatenate([np.full(run.stop - run.start, number) for number, (run, *_) in enumerate(self.runs)])
+        places: list[int] = (np.flatnonzero(np.diff(runs[owners])) + 1).tolist()
+        return places
+
     def init(self, weights: Array) -> State:
         """Return the state before the first step, from weights ``(K, P)``."""
         xp, states = array_namespace(weights), [rule.init(weights[run, ...]) for run, rule, _ in self.runs]

@@ -44,9 +44,11 @@ class RowDescent:
         self._problem, self._steps = problem, steps
         self._arrangement = problem.arrange(problem.minibatches.at(0))
         self._batch = problem.minibatches.over(range(steps.start - 1, steps.stop - 1))
-        names = ("weights", *UpdateRules.of(problem.trials, like=problem.like).names)
+        rules = UpdateRules.of(problem.trials, like=problem.like)
+        names = ("weights", *rules.names)
         self._now = {name: self._arrangement.rows(state[name]) for name in names}
         self._updates: dict[RowRange, _RowUpdate] = {}
+        self._cuts = [rules.changes(layout.owners()) for layout in self._arrangement.layouts]
         self._rates = per_row(problem, self._arrangement, problem.learning_rates(steps))
 
     @staticmethod
@@ -75,7 +77,7 @@ class RowDescent:
         batch, step = self._batch(number), step_at(self._steps.start, number, self._problem.like)
         data_loss, accuracy, parts = self._problem.data_loss_and_parts(self._arrangement, self._now["weights"], batch)
         measures: dict[RowRange, Sequence[Array]] = {}
-        for rows, gradient in cache_sized_rows(self._problem, self._arrangement, parts):
+        for rows, gradient in cache_sized_rows(self._problem, self._arrangement, parts, self._cuts):
             rates = entry(self._rates[rows.matrix], number)[rows.start : rows.stop, :]
             measures[rows] = self._update_of(rows).apply(self._now, gradient, rates, step, norms=norms)
         penalty, *squares = sums_per_trial(self._arrangement, measures)

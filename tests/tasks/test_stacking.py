@@ -9,7 +9,7 @@ import pytest
 from tasks.coordinates import Differences
 from tasks.losses import SquaredHinge, Svm
 from tasks.models import Mlp
-from tasks.optimizers import Momentum, Sgd
+from tasks.optimizers import Momentum
 from tasks.regularizers import L1, L2
 from tasks.strategies import STRATEGIES
 from tests.tasks.trainings import by_trial, run, trial
@@ -134,13 +134,17 @@ class Chosen:
 
 
 @pytest.mark.parametrize("clip", [None, 10.0])
-def test_optimizers_have_fields_of_any_plain_type(small_dataset, clip):
-    # given rows of four kinds, each with another number
+def test_optimizers_have_fields_of_any_plain_type(small_dataset, clip, monkeypatch):
+    # given rows of four kinds, each with other numbers
     choices = [(ahead, most) for ahead in (False, True) for most in (None, 1e-6, 1e-5)]
     rows = [Chosen(momentum=momentum, ahead=ahead, most=most) for momentum in (0.5, 0.9) for ahead, most in choices]
-    groups = assert_fused_as_alone([trial(optimizer=row, clip=clip) for row in rows], small_dataset)
-    # then those that differ in numbers alone are fused
-    assert sorted(map(len, groups)) == [2, 2, 4, 4]
+    (group,) = assert_fused_as_alone([trial(optimizer=row, clip=clip) for row in rows], small_dataset)
+    # then those that differ in numbers alone are updated as one, in as few calls as the layout of their rows allows
+    calls, computed = [], Chosen.update
+    monkeypatch.setattr(Chosen, "update", lambda *given, **more: calls.append(given) or computed(*given, **more))
+    run([replace(one, steps=1) for one in group], small_dataset)
+    counts = sorted(rule.momentum.shape[0] for rule, *_ in calls)
+    assert counts == [2, 2, 4, 4] if clip else sum(counts) == 5 * len(group)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,11 +180,19 @@ def test_rows_of_other_classes_with_one_name_are_not_fused():
     class OtherSvm(Svm):
         coordinates: ClassVar[Differences] = namesake(Differences)()
 
-    pairs = [[trial(optimizer=kind()) for kind in (Sgd, namesake(Sgd))]]
-    pairs += [
+    pairs = [
         [replace(trial(name), strategy=kind()) for kind in (STRATEGIES[name], namesake(STRATEGIES[name]))]
         for name in STRATEGIES
     ]
     pairs += [[trial("local", loss=kind()) for kind in (Svm, OtherSvm)]]
     for pair in pairs:
         assert len({one.task.fusion_key(one) for one in pair}) == 2, pair
+
+
+def test_optimizers_of_other_classes_with_one_name_are_each_its_own(small_dataset):
+    other = dataclass(frozen=True, slots=True, kw_only=True)(namesake(Momentum))
+    other.update = lambda self, gradient, state, *, learning_rate, step: (-learning_rate * gradient, state)
+    rows = [Momentum(), other(), Momentum(momentum=0.5), other()]
+    (group,) = assert_fused_as_alone([trial(optimizer=row) for row in rows], small_dataset)
+    losses = [curves["train/loss"] for curves, _ in by_trial(*run(group, small_dataset))]
+    assert losses[0] != losses[1] == losses[3] != losses[2] != losses[0]
